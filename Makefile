@@ -1,0 +1,58 @@
+# The one door: every job of this repository is a target here, and each does its own set-up.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+ARGS ?=
+
+# The first interpreter that runs and is 3.11 or 3.12 (didkit has wheels for no later one).
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+  "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+
+.PHONY: help setup demo test lint format golden bench lock clean
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+setup: $(STAMP) ## build .venv from the pinned, hashed requirements
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or 3.12 is needed (apt-get install python3 python3-venv)." >&2; exit 1; fi
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV) && \
+	  VIRTUAL_ENV=$(VENV) uv pip sync -q --require-hashes requirements/dev.txt; \
+	else \
+	  { $(PYTHON) -m venv $(VENV) || { echo "The venv module is missing: apt-get install python3-venv" >&2; exit 1; }; } && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt; \
+	fi
+	@echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shadow-scorer.pth"
+	@printf '#!/bin/sh\nexec "%s/python" -m proxy "$$@"\n' "$(CURDIR)/$(BIN)" > $(BIN)/shadow && chmod +x $(BIN)/shadow
+	@touch $@
+
+demo: setup ## run the whole thing on this machine for a minute (ARGS=--stay keeps it up)
+	@$(BIN)/shadow demo $(ARGS)
+
+test: setup ## all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+golden: setup ## the golden scenarios of DIR (default tests/golden/scenarios) against the scorer
+	@$(BIN)/python -m tests.golden $(if $(DIR),$(DIR),tests/golden/scenarios)
+
+lint: setup ## ruff, pyright, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/pyright
+
+format: setup ## let ruff put the layout right
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
+
+bench-%: setup ## one benchmark, e.g. make bench-scorer
+	@$(BIN)/python -m bench.$* $(ARGS)
+
+lock: ## compile requirements/*.in into pinned, hashed files (needs uv)
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/run.in -o requirements/run.txt
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/run.in requirements/dev.in -o requirements/dev.txt
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) var .hypothesis .pytest_cache .ruff_cache
