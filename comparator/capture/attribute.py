@@ -1,0 +1,402 @@
+"""Ties committed transactions to the request that made them, without guessing.
+
+Pure. A transaction that names its request is that request's. Any other belongs to the one request whose keys it touches and
+inside whose window it was committed; when several fit it is ambiguous, when none fits it is background.
+
+Keys are pairs of kind and value, e.g. `("address", "0x..")` or `("nullifier", "v0:..")`. A request starts with the ordering
+key of its route and gains the secondary keys (every kind but its own) of each transaction that is surely its own, because a
+service may write rows that carry only such a key: the legacy's back-fill of hash links writes rows with another address.
+"""
+
+import json
+import re
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comparator.changes import Row, RowChange, Transaction
+from comparator.exchange import EffectsOutcome
+from comparator.tables import AttributionKey, BackgroundRule, Table
+
+Key = tuple[str, str]
+Keys = frozenset[Key]
+RowId = tuple[str, tuple[str | None, ...]]
+NO_KEYS: Keys = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A row of `table`, by the text of its single-column primary key, whose keys are not known yet."""
+
+    table: str
+    id: str
+
+
+class KeyIndex:
+    """Resolves the attribution keys of rows, learning from the stream which parent row carries which key.
+
+    Args:
+        tables: the described tables, by name.
+        learned_max: how many parent rows are remembered; the least recently used are forgotten.
+    """
+
+    def __init__(self, tables: Mapping[str, Table], *, learned_max: int = 100_000) -> None:
+        self._tables = tables
+        self._learned: OrderedDict[Reference, Keys] = OrderedDict()
+        self._learned_max = learned_max
+        self._parents = {
+            table.references[key.through]
+            for table in tables.values()
+            for key in table.keys
+            if key.through and key.through in table.references
+        }
+        self._patterns = {key.regex: re.compile(key.regex) for t in tables.values() for key in t.keys if key.regex}
+
+    def learn(self, reference: Reference, keys: Keys) -> None:
+        """Remember the keys of a parent row."""
+        self._learned[reference] = keys
+        self._learned.move_to_end(reference)
+        while len(self._learned) > self._learned_max:
+            self._learned.popitem(last=False)
+
+    def learn_row(self, table: str, row: Row) -> Keys:
+        """Remember a row read from the database as the parent it is; return its keys."""
+        keys, _ = self._keys_of_row(table, row)
+        described = self._tables[table]
+        identity = row.get(described.primary_key[0])
+        if identity is not None:
+            self.learn(Reference(table, identity), keys)
+        return keys
+
+    def columns_for(self, table: str) -> tuple[str, ...]:
+        """The columns that a look-up of a parent row needs: primary key and key columns."""
+        described = self._tables[table]
+        return tuple(dict.fromkeys([described.primary_key[0], *(k.column for k in described.keys if k.column)]))
+
+    def keys_of(self, changes: Iterable[RowChange]) -> tuple[Keys, tuple[Reference, ...]]:
+        """The keys that old and new images of these rows name, and the parent rows that are still unknown."""
+        keys: set[Key] = set()
+        missing: dict[Reference, None] = {}
+        for change in changes:
+            if change.table not in self._tables:
+                continue
+            for row in (change.before, change.after):
+                if row is not None:
+                    found, unknown = self._keys_of_row(change.table, row)
+                    keys |= found
+                    missing.update(dict.fromkeys(unknown))
+                    if change.table in self._parents:
+                        self.learn_row(change.table, row)
+        return frozenset(keys), tuple(missing)
+
+    def _keys_of_row(self, table: str, row: Row) -> tuple[Keys, list[Reference]]:
+        described = self._tables[table]
+        keys: set[Key] = set()
+        missing: list[Reference] = []
+        for key in described.keys:
+            if key.through:
+                self._through(described, key, row, keys, missing)
+            else:
+                keys.update((key.kind, value) for value in self._values(key, row))
+        return frozenset(keys), missing
+
+    def _through(
+        self, described: Table, key: AttributionKey, row: Row, keys: set[Key], missing: list[Reference]
+    ) -> None:
+        identity = row.get(key.through)
+        parent = described.references.get(key.through)
+        if identity is None or parent is None:
+            return
+        reference = Reference(parent, identity)
+        known = self._learned.get(reference)
+        if known is None:
+            missing.append(reference)
+            return
+        self._learned.move_to_end(reference)
+        keys.update(k for k in known if k[0] == key.kind)
+
+    def _values(self, key: AttributionKey, row: Row) -> Iterable[str]:
+        text = row.get(key.column)
+        if text is None:
+            return
+        for value in _at_path(text, key.path) if key.path else (text,):
+            matched = value
+            if key.regex:
+                found = self._patterns[key.regex].search(value)
+                if found is None:
+                    continue
+                matched = found.group(1)
+            yield matched.lower() if key.kind == "address" else matched
+
+
+def _at_path(text: str, path: str) -> list[str]:
+    """The strings at a dotted path of a JSON text; `*` stands for every element. Nothing when the path leads nowhere."""
+    steps = path.split(".")
+    if not all(step == "*" or f'"{step}"' in text for step in steps):
+        return []
+    try:
+        nodes: list[object] = [json.loads(text)]
+    except ValueError:
+        return []
+    for step in steps:
+        nodes = [child for node in nodes for child in _children(node, step)]
+    return [node for node in nodes if isinstance(node, str)]
+
+
+def _children(node: object, step: str) -> list[object]:
+    if isinstance(node, list):
+        return list(node) if step == "*" else []
+    if isinstance(node, dict):
+        return list(node.values()) if step == "*" else [node[step]] if step in node else []
+    return []
+
+
+def row_id(change: RowChange, primary_key: Sequence[str]) -> RowId:
+    """Which row a change is about: the table and the text of its primary key."""
+    row = change.after if change.after is not None else change.before
+    return change.table, tuple(row.get(column) for column in primary_key) if row is not None else ()
+
+
+def is_background(change: RowChange, rules: Iterable[BackgroundRule], application: str) -> bool:
+    """Whether a declared background writer explains this change."""
+    return any(_matches(rule, change, application) for rule in rules if rule.table == change.table)
+
+
+def _matches(rule: BackgroundRule, change: RowChange, application: str) -> bool:
+    if rule.ops and change.op.value not in rule.ops:
+        return False
+    if rule.application and rule.application != application:
+        return False
+    if not rule.columns:
+        return True
+    if change.before is None or change.after is None:
+        return False
+    changed = {c for c, value in change.after.items() if change.before.get(c) != value}
+    return changed <= set(rule.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A transaction with what attribution needs to know of it. `declared_background`: every row matches a rule."""
+
+    transaction: Transaction
+    keys: Keys
+    rows: frozenset[RowId]
+    declared_background: bool = False
+
+
+@dataclass(slots=True)
+class Window:
+    """One request on one side: its id, its keys, when it could have written (Unix microseconds of the server's clock).
+
+    `tagged`: this side names the request in its transactions, so an untagged transaction is never its own.
+    `closed_us` None means the request is still running.
+    """
+
+    id: str
+    keys: set[Key]
+    opened_us: int
+    closed_us: int | None
+    tagged: bool = False
+    overlapped: bool = False
+
+    def contains(self, committed_us: int) -> bool:
+        """Whether a commit at this time may be of this request."""
+        return self.opened_us <= committed_us and (self.closed_us is None or committed_us <= self.closed_us)
+
+    def overlaps(self, other: "Window") -> bool:
+        """Whether both ran at the same time for a moment and share a key."""
+        return _same_time(self, other) and not self.keys.isdisjoint(other.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is attributed to a request: its transactions in commit order, how sure that is, and all keys they touch.
+
+    With an outcome other than `attributed` the transactions are those that may be its own; they are taken all the same, so
+    that an aligner applies them, but they are not compared.
+    """
+
+    outcome: EffectsOutcome
+    transactions: tuple[Keyed, ...]
+    keys: Keys
+
+
+class _Pending:
+    """Transactions without an owner, found by key, by row, by the request they name, or by order."""
+
+    def __init__(self) -> None:
+        self.by_lsn: dict[int, Keyed] = {}
+        self._by_key: dict[Key, dict[int, Keyed]] = {}
+        self._by_request: dict[str, dict[int, Keyed]] = {}
+        self._by_row: dict[RowId, dict[int, Keyed]] = {}
+
+    def add(self, keyed: Keyed) -> None:
+        lsn = keyed.transaction.end_lsn
+        self.by_lsn[lsn] = keyed
+        for index, names in self._indexes(keyed):
+            for name in names:
+                index.setdefault(name, {})[lsn] = keyed
+
+    def remove(self, keyed: Keyed) -> None:
+        lsn = keyed.transaction.end_lsn
+        del self.by_lsn[lsn]
+        for index, names in self._indexes(keyed):
+            for name in names:
+                holders = index[name]
+                del holders[lsn]
+                if not holders:
+                    del index[name]
+
+    def touching(self, keys: Iterable[Key], request_id: str) -> dict[int, Keyed]:
+        found = dict(self._by_request.get(request_id, {}))
+        for key in keys:
+            found.update(self._by_key.get(key, {}))
+        return found
+
+    def on_rows(self, rows: Iterable[RowId]) -> list[Keyed]:
+        return [keyed for row in rows for keyed in self._by_row.get(row, {}).values()]
+
+    def _indexes(self, keyed: Keyed) -> tuple[tuple[dict[Any, dict[int, Keyed]], Iterable[Any]], ...]:
+        named = keyed.transaction.request_id
+        return (
+            (self._by_key, keyed.keys),
+            (self._by_row, keyed.rows),
+            (self._by_request, (named,) if named else ()),
+        )
+
+
+class Attributor:
+    """The transactions of one side that no request has claimed yet, and the windows they may fall into.
+
+    Feed it in commit order (`add`), announce windows as soon as they are known (`open`), `claim` a window when a fence says
+    that everything committed before its end is in. `release` hands out what no known window can own.
+
+    Args:
+        primary_kind: the kind of the ordering key; a window gains keys of every other kind from its own transactions.
+        background_remembered_max: how many declared background transactions are kept to recognise interference.
+    """
+
+    def __init__(self, *, primary_kind: str = "address", background_remembered_max: int = 2_000) -> None:
+        self._primary_kind = primary_kind
+        self._pending = _Pending()
+        self._windows: dict[str, Window] = {}
+        self._by_key: dict[Key, dict[str, Window]] = {}
+        self._background: deque[Keyed] = deque(maxlen=background_remembered_max)
+
+    @property
+    def pending(self) -> int:
+        """How many transactions wait for an owner."""
+        return len(self._pending.by_lsn)
+
+    def add(self, keyed: Keyed) -> None:
+        """Take in the next transaction of the stream; declared background is remembered, and owned by no request."""
+        if keyed.declared_background:
+            self._background.append(keyed)
+        else:
+            self._pending.add(keyed)
+
+    def open(self, window: Window) -> None:
+        """Make a window known; windows with a common key at a common time are marked overlapped unless both are tagged."""
+        for other in self._neighbours(window.keys):
+            if window.overlaps(other) and not (window.tagged and other.tagged):
+                window.overlapped = other.overlapped = True
+        self._windows[window.id] = window
+        self._index(window, window.keys)
+
+    def claim(self, window_id: str) -> Claim:
+        """Take the transactions of this window out of the pending ones."""
+        window = self._windows[window_id]
+        own: dict[int, Keyed] = {}
+        fresh: Iterable[Key] = tuple(window.keys)
+        while fresh:
+            found = self._pending.touching(fresh, window.id)
+            new = {lsn: keyed for lsn, keyed in found.items() if lsn not in own and self._fits(window, keyed)}
+            own |= new
+            fresh = self._extend(window, new.values())
+        if not window.keys:
+            own = self._pending.touching((), window.id)
+        taken = tuple(own[lsn] for lsn in sorted(own))
+        ambiguous = any(self._fits_another(window, keyed) for keyed in taken)
+        for keyed in taken:
+            self._pending.remove(keyed)
+        return Claim(self._outcome(window, taken, ambiguous=ambiguous), taken, frozenset(window.keys))
+
+    def close(self, window_id: str) -> None:
+        """Forget a window; nothing is attributed to it any more."""
+        window = self._windows.pop(window_id, None)
+        for key in window.keys if window else ():
+            holders = self._by_key.get(key, {})
+            holders.pop(window_id, None)
+            if not holders:
+                self._by_key.pop(key, None)
+
+    def release(self, *, before_us: int, key: Key | None = None) -> list[Keyed]:
+        """Take out, as background, the transactions committed before this time that no known window may own.
+
+        With `key` only those that touch it: a request that overlaps no other on its key proves that an earlier,
+        unclaimed transaction on that key belongs to none.
+        """
+        scope = self._pending.by_lsn if key is None else self._pending.touching((key,), "")
+        found = [
+            keyed
+            for keyed in scope.values()
+            if keyed.transaction.committed_us < before_us
+            and (key is None or not keyed.transaction.request_id)
+            and not any(self._fits(window, keyed) for window in self._candidates(keyed))
+        ]
+        for keyed in found:
+            self._pending.remove(keyed)
+            self._background.append(keyed)
+        return found
+
+    def _fits(self, window: Window, keyed: Keyed) -> bool:
+        named = keyed.transaction.request_id
+        if named:
+            return named == window.id
+        if window.tagged:
+            return False
+        return window.contains(keyed.transaction.committed_us) and not window.keys.isdisjoint(keyed.keys)
+
+    def _fits_another(self, window: Window, keyed: Keyed) -> bool:
+        return any(o.id != window.id and self._fits(o, keyed) for o in self._candidates(keyed))
+
+    def _candidates(self, keyed: Keyed) -> list[Window]:
+        named = self._windows.get(keyed.transaction.request_id)
+        found = self._neighbours(keyed.keys)
+        return [*found, named] if named is not None else found
+
+    def _neighbours(self, keys: Iterable[Key]) -> list[Window]:
+        return list({id_: w for key in keys for id_, w in self._by_key.get(key, {}).items()}.values())
+
+    def _index(self, window: Window, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._by_key.setdefault(key, {})[window.id] = window
+
+    def _extend(self, window: Window, own: Iterable[Keyed]) -> set[Key]:
+        """Let the window gain the secondary keys of its own transactions; return those it gained."""
+        gained = {key for keyed in own for key in keyed.keys if key[0] != self._primary_kind} - window.keys
+        for other in self._neighbours(gained):
+            if not (window.tagged and other.tagged) and other.id != window.id and _same_time(window, other):
+                window.overlapped = other.overlapped = True
+        window.keys |= gained
+        self._index(window, gained)
+        return gained
+
+    def _outcome(self, window: Window, own: tuple[Keyed, ...], *, ambiguous: bool) -> EffectsOutcome:
+        if window.overlapped:
+            return EffectsOutcome.OVERLAPPED
+        if ambiguous:
+            return EffectsOutcome.AMBIGUOUS
+        rows = frozenset[RowId]().union(*(keyed.rows for keyed in own))
+        strangers = [*self._pending.on_rows(rows), *(k for k in self._background if not k.rows.isdisjoint(rows))]
+        if any(not k.transaction.request_id and window.contains(k.transaction.committed_us) for k in strangers):
+            return EffectsOutcome.INTERFERED
+        return EffectsOutcome.ATTRIBUTED
+
+
+def _same_time(window: Window, other: Window) -> bool:
+    return (other.closed_us is None or window.opened_us <= other.closed_us) and (
+        window.closed_us is None or other.opened_us <= window.closed_us
+    )
