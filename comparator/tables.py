@@ -6,11 +6,14 @@ Pure. These structs are the `tables:` section of config.yaml; unknown fields are
 import msgspec
 
 
-class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the configuration structs: frozen, and a misspelled field is an error that names its path."""
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the configuration structs: frozen, and a misspelled field is an error that names its path.
+
+    A subclass repeats `frozen=True, kw_only=True`: type checkers do not inherit the first, msgspec not the second.
+    """
 
 
-class AttributionKey(Struct):
+class AttributionKey(Struct, frozen=True, kw_only=True):
     """One way a row of this table names the ordering key of the request that wrote it.
 
     `kind` is the kind of key ("address", "nullifier"); keys match only within a kind. Exactly one source:
@@ -26,7 +29,7 @@ class AttributionKey(Struct):
     regex: str = ""
 
 
-class Volatile(Struct):
+class Volatile(Struct, frozen=True, kw_only=True):
     """A column whose value may differ: within `within_ms` milliseconds for a time, or in any way if `ignore`.
 
     NULL against a value is always a difference.
@@ -36,7 +39,7 @@ class Volatile(Struct):
     ignore: bool = False
 
 
-class JsonColumn(Struct):
+class JsonColumn(Struct, frozen=True, kw_only=True):
     """Rules inside a JSON column, by dotted path (`fields.pk`, `*` for any key or element)."""
 
     ignore: tuple[str, ...] = ()
@@ -45,7 +48,7 @@ class JsonColumn(Struct):
     """The column holds JSON text inside a JSON string."""
 
 
-class Table(Struct):
+class Table(Struct, frozen=True, kw_only=True):
     """One table. `natural_key` columns that are in `references` are compared by the natural key of the referenced row.
 
     `append_only` tables are compared as multisets of meaning. `ignore_columns` (surrogate ids are ignored by themselves:
@@ -63,7 +66,7 @@ class Table(Struct):
     low_confidence: bool = False
 
 
-class BackgroundRule(Struct):
+class BackgroundRule(Struct, frozen=True, kw_only=True):
     """Describes a writer that is no request: its rows never count as effects.
 
     A row matches when `table` is equal and, where given, the changed columns of an update are a subset of `columns`, the

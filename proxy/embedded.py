@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from proxy.errors import EmbeddedPostgresError
 
@@ -60,7 +61,7 @@ class EmbeddedPostgres:
         """
         self.data_dir.mkdir(parents=True, exist_ok=True)
         try:
-            with self._server._lock:  # noqa: SLF001 (the wheel has no public way to set parameters before the first start)
+            with self._server._lock:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] (the wheel has no public way to set parameters before the first start)
                 self._server.ensure_pgdata_inited()
         except (OSError, subprocess.SubprocessError) as error:
             raise EmbeddedPostgresError(f"initdb failed in {self.data_dir}: {error}") from error
@@ -92,7 +93,7 @@ class EmbeddedPostgres:
         """Folder of the wheel's programs (postgres, pg_dump, pg_restore, psql)."""
         return Path(self._server.bin_path)
 
-    def __enter__(self) -> "EmbeddedPostgres":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -125,7 +126,9 @@ class EmbeddedPostgres:
                 timeout=START_TIMEOUT_S + 10,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise EmbeddedPostgresError(f"{' '.join(words[-1:])} failed in {self.data_dir}: {self._log_tail()}") from error
+            raise EmbeddedPostgresError(
+                f"{' '.join(words[-1:])} failed in {self.data_dir}: {self._log_tail()}"
+            ) from error
 
     def _log_tail(self) -> str:
         log = self.data_dir / "log"
