@@ -1,0 +1,7 @@
+"""The shadow runner: lets the other side do each served request against the shadow database, compares, and realigns.
+
+Pure: `lanes` (who may run next), `ledger` (which committed changes belong to which exchange, and in which order everything
+happens on the shadow), `targets` (what each touched row must become). Shells: `sender` (one mirrored request), `align` (writes the
+shadow database), `resync` (brings a drifted shadow back), `runner` (ties them to the journal), `admin` (metrics and health of the
+runner process). Live is never delayed: all waiting is here.
+"""

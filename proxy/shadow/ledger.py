@@ -1,0 +1,208 @@
+"""Which committed changes of live belong to which exchange, and what is to be done on the shadow, in which order.
+
+Pure: no I/O and no clock (times are Unix microseconds given by the caller). Every live transaction takes its place in the
+lanes when it is delivered and keeps it until it is known whose it is. An exchange whose effects are surely its own becomes a
+`Run`; every other change becomes an `Apply`. So the shadow receives all of live's changes, in live's order, whatever happens to
+the comparison.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from comparator.capture.attribute import (
+    Attributor,
+    Claim,
+    Key,
+    Keyed,
+    KeyIndex,
+    Keys,
+    Reference,
+    Window,
+    is_background,
+    row_id,
+)
+from comparator.changes import RowChange, Transaction
+from comparator.exchange import EffectsOutcome, Exchange
+from comparator.tables import BackgroundRule
+from proxy.shadow.lanes import Lanes
+
+NS_PER_US = 1_000
+PLACES_REMEMBERED = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An exchange to be mirrored: the other side does it against the shadow, from the state the served side started from."""
+
+    number: int
+    exchange: Exchange
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Live changes to be applied to the shadow as they are."""
+
+    changes: tuple[RowChange, ...]
+
+
+Item = Run | Apply
+
+
+class Ledger:
+    """The live side of the mirror.
+
+    Args:
+        index: resolves keys of rows; its misses are the caller's to look up before `deliver`.
+        primary_keys: primary-key columns of the tables in the publication.
+        background: rules that describe writers which are no requests.
+        overlap_memory_us: how long a finished exchange is remembered to recognise one that overlapped it.
+    """
+
+    def __init__(
+        self,
+        index: KeyIndex,
+        *,
+        primary_keys: Mapping[str, Sequence[str]],
+        background: Sequence[BackgroundRule] = (),
+        overlap_memory_us: int = 5_000_000,
+    ) -> None:
+        self._index = index
+        self._primary_keys = primary_keys
+        self._background = background
+        self._overlap_memory_us = overlap_memory_us
+        self._attributor = Attributor()
+        self._lanes = Lanes()
+        self._items: dict[int, Item] = {}
+        self._held: dict[int, int] = {}
+        self._numbers = count(1)
+        self._places: deque[tuple[int, int]] = deque(maxlen=PLACES_REMEMBERED)
+        self._closed: deque[tuple[int, str]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait or run, held transactions included."""
+        return len(self._lanes)
+
+    @property
+    def unattributed(self) -> int:
+        """Live transactions that no exchange has claimed yet."""
+        return self._attributor.pending
+
+    def keyed(self, transaction: Transaction) -> tuple[Keyed, tuple[Reference, ...]]:
+        """A transaction with its keys and rows, and the parent rows whose keys must be looked up first."""
+        keys, missing = self._index.keys_of(transaction.changes)
+        rows = frozenset(
+            row_id(change, self._primary_keys[change.table])
+            for change in transaction.changes
+            if change.table in self._primary_keys
+        )
+        declared = bool(transaction.changes) and all(
+            is_background(change, self._background, transaction.application) for change in transaction.changes
+        )
+        return Keyed(transaction, keys, rows, declared and not transaction.request_id), missing
+
+    def deliver(self, keyed: Keyed) -> None:
+        """Take in the next live transaction, in commit order."""
+        transaction = keyed.transaction
+        self._places.append((transaction.committed_us, transaction.end_lsn))
+        self._attributor.add(keyed)
+        if keyed.declared_background:
+            self._apply_rows(keyed)
+            return
+        number = next(self._numbers)
+        self._held[transaction.end_lsn] = number
+        self._lanes.add(number, keys=keyed.keys | keyed.rows, position=(transaction.end_lsn, number), held=True)
+
+    def open(self, exchange: Exchange, window: Window) -> None:
+        """Make an exchange known, before any of its batch is settled, so that overlaps are seen."""
+        if exchange.overlapped and not window.tagged:
+            window.overlapped = True
+        self._attributor.open(window)
+
+    def settle(self, exchange: Exchange, window: Window, *, admit: bool) -> Claim:
+        """Claim the exchange's transactions: a `Run` when they are surely its own, and `admit` lets it; else `Apply`s.
+
+        Call only when everything committed before `window.closed_us` has been delivered. The claim says which it was:
+        a `Run` was made if `admit` and the outcome is `attributed`.
+        """
+        claim = self._attributor.claim(window.id)
+        if admit and claim.outcome is EffectsOutcome.ATTRIBUTED:
+            self._add_run(exchange, window, claim)
+        else:
+            for keyed in claim.transactions:
+                self._unhold(keyed)
+                self._apply_rows(keyed)
+        if not window.overlapped:
+            for key in tuple(window.keys):
+                self._release(self._attributor.release(before_us=window.opened_us, key=key))
+        self._closed.append((window.closed_us or 0, window.id))
+        return claim
+
+    def add_unattributed_run(self, exchange: Exchange, claim: Claim) -> None:
+        """Add a `Run` for a side without capture: its place is the end, its keys are the ordering key."""
+        self._add_run(exchange, None, claim)
+
+    def release(self, *, before_us: int) -> int:
+        """Give up waiting for an owner of what was committed before this time; return how many were background."""
+        released = self._attributor.release(before_us=before_us)
+        self._release(released)
+        while self._closed and self._closed[0][0] < before_us - self._overlap_memory_us:
+            self._attributor.close(self._closed.popleft()[1])
+        return len(released)
+
+    def take(self, limit: int) -> list[tuple[int, Item]]:
+        """Items that may start now, with the number to give back to `done`."""
+        return [(number, self._items[number]) for number in self._lanes.take(limit)]
+
+    def done(self, number: int) -> None:
+        """An item has been carried out; those behind it may move up."""
+        del self._items[number]
+        self._lanes.done(number)
+
+    def _add_run(self, exchange: Exchange, window: Window | None, claim: Claim) -> None:
+        for keyed in claim.transactions:
+            self._unhold(keyed)
+        lsn = claim.transactions[-1].transaction.end_lsn if claim.transactions else self._place(window)
+        rows = frozenset[object]().union(*(keyed.rows for keyed in claim.transactions))
+        keys = claim.keys.union(*(keyed.keys for keyed in claim.transactions))
+        self._add(lambda number: Run(number, exchange, claim), keys | rows, lsn)
+
+    def _add(self, make: Callable[[int], Item], keys: Iterable[object], lsn: int) -> None:
+        number = next(self._numbers)
+        self._items[number] = make(number)
+        self._lanes.add(number, keys=keys, position=(lsn, number))
+
+    def _place(self, window: Window | None) -> int:
+        """Where an exchange without effects stands: behind the last live commit before its end."""
+        closed_us = window.closed_us if window is not None else None
+        if not self._places:
+            return 0
+        if closed_us is None or self._places[-1][0] <= closed_us:
+            return self._places[-1][1]
+        found = bisect_right(self._places, closed_us, key=lambda place: place[0])
+        return self._places[found - 1][1] if found else self._places[0][1]
+
+    def _release(self, released: Iterable[Keyed]) -> None:
+        for keyed in released:
+            self._unhold(keyed)
+            self._apply_rows(keyed)
+
+    def _unhold(self, keyed: Keyed) -> None:
+        self._lanes.remove(self._held.pop(keyed.transaction.end_lsn))
+
+    def _apply_rows(self, keyed: Keyed) -> None:
+        """Add the rows of a transaction, split by their keys so that one that touches many keys does not couple their lanes."""
+        groups: dict[frozenset[Key], list[RowChange]] = {}
+        for change in keyed.transaction.changes:
+            keys, _ = self._index.keys_of((change,))
+            groups.setdefault(keys, []).append(change)
+        for keys, changes in groups.items():
+            self._add_apply(keys, tuple(changes), keyed.transaction.end_lsn)
+
+    def _add_apply(self, keys: Keys, changes: tuple[RowChange, ...], lsn: int) -> None:
+        rows = frozenset(row_id(c, self._primary_keys[c.table]) for c in changes if c.table in self._primary_keys)
+        self._add(lambda _: Apply(changes), keys | rows, lsn)
