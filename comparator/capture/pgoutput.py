@@ -1,0 +1,247 @@
+"""Decodes pgoutput, protocol 1: bytes of the write-ahead log's messages in, whole committed transactions out.
+
+Pure. Only committed transactions come in, whole and in commit order. A relation is described once before its first use on
+a connection, so a `Decoder` lives as long as its connection.
+Source: PostgreSQL documentation, "Logical Replication Message Formats".
+"""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from comparator.capture.errors import DecodeError
+from comparator.changes import Message, Op, Row, RowChange, Transaction
+
+POSTGRES_EPOCH_US = 946_684_800_000_000
+"""2000-01-01T00:00:00Z, from which PostgreSQL counts, in Unix microseconds."""
+
+_U16 = struct.Struct("!H").unpack_from
+_U32 = struct.Struct("!I").unpack_from
+_U64 = struct.Struct("!Q").unpack_from
+_BEGIN = struct.Struct("!QqI")
+_COMMIT = struct.Struct("!BQQq")
+_COLUMN_REST = struct.Struct("!Ii")
+
+_NULL, _TEXT, _UNCHANGED = b"n"[0], b"t"[0], b"u"[0]
+_COMMIT_TAG = b"C"[0]
+_KEY_IMAGE, _FULL_IMAGE, _NEW_IMAGE = b"K"[0], b"O"[0], b"N"[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table as the log describes it: `keys` are the columns of its replica identity."""
+
+    table: str
+    columns: tuple[str, ...]
+    keys: frozenset[str]
+
+
+def table_name(schema: str, name: str) -> str:
+    """The bare name in schema public, else "schema.name"."""
+    return name if schema == "public" else f"{schema}.{name}"
+
+
+class Decoder:
+    """Feed it one message after another; it gives back a transaction at each commit."""
+
+    def __init__(self) -> None:
+        self._relations: dict[int, Relation] = {}
+        self._begun: tuple[int, int, int] | None = None
+        self._changes: list[RowChange] = []
+        self._messages: list[Message] = []
+        self._readers: dict[int, Callable[[bytes], int]] = {
+            b"B"[0]: self._begin,
+            b"R"[0]: self._relation,
+            b"I"[0]: self._insert,
+            b"U"[0]: self._update,
+            b"D"[0]: self._delete,
+            b"T"[0]: self._truncate,
+            b"M"[0]: self._message,
+            b"O"[0]: self._origin,
+            b"Y"[0]: self._type,
+        }
+
+    def feed(self, payload: bytes) -> Transaction | None:
+        """Take one message; return the transaction it commits, None for every other message.
+
+        Raises:
+            DecodeError: the bytes are not a message of protocol 1, or come where none may.
+        """
+        if not payload:
+            raise DecodeError("an empty message")
+        try:
+            if payload[0] == _COMMIT_TAG:
+                return self._commit(payload)
+            reader = self._readers.get(payload[0])
+            if reader is None:
+                raise DecodeError(f"unknown message type {payload[:1]!r}")
+            end = reader(payload)
+        except (struct.error, IndexError, ValueError) as error:
+            raise DecodeError(f"a broken message of type {payload[:1]!r}: {error}") from error
+        if end != len(payload):
+            raise DecodeError(f"a message of type {payload[:1]!r} has {len(payload)} bytes and {end} were expected")
+        return None
+
+    def _begin(self, data: bytes) -> int:
+        if self._begun is not None:
+            raise DecodeError("a transaction begins inside another")
+        self._begun = _BEGIN.unpack_from(data, 1)
+        return 1 + _BEGIN.size
+
+    def _commit(self, data: bytes) -> Transaction:
+        if self._begun is None:
+            raise DecodeError("a commit without a begin")
+        if len(data) != 1 + _COMMIT.size:
+            raise DecodeError(f"a commit of {len(data)} bytes")
+        final_lsn, _, xid = self._begun
+        _, commit_lsn, end_lsn, committed = _COMMIT.unpack_from(data, 1)
+        if commit_lsn != final_lsn:
+            raise DecodeError(f"the commit at {commit_lsn} is not the one announced for {final_lsn}")
+        done = Transaction(
+            xid=xid,
+            commit_lsn=commit_lsn,
+            end_lsn=end_lsn,
+            committed_us=committed + POSTGRES_EPOCH_US,
+            changes=tuple(self._changes),
+            messages=tuple(self._messages),
+        )
+        self._begun, self._changes, self._messages = None, [], []
+        return done
+
+    def _relation(self, data: bytes) -> int:
+        (oid,) = _U32(data, 1)
+        schema, at = _text(data, 5)
+        name, at = _text(data, at)
+        (count,) = _U16(data, at + 1)
+        at += 3
+        columns: list[str] = []
+        keys: list[str] = []
+        for _ in range(count):
+            is_key = data[at] & 1
+            column, at = _text(data, at + 1)
+            _COLUMN_REST.unpack_from(data, at)
+            at += _COLUMN_REST.size
+            columns.append(column)
+            if is_key:
+                keys.append(column)
+        self._relations[oid] = Relation(table_name(schema or "pg_catalog", name), tuple(columns), frozenset(keys))
+        return at
+
+    def _insert(self, data: bytes) -> int:
+        relation = self._of(data)
+        if data[5] != _NEW_IMAGE:
+            raise DecodeError("an insert without a new row")
+        after, at = _row(data, 6, relation.columns)
+        self._add(RowChange(relation.table, Op.INSERT, None, after))
+        return at
+
+    def _update(self, data: bytes) -> int:
+        relation = self._of(data)
+        before, at = _old_image(data, relation)
+        if data[at] != _NEW_IMAGE:
+            raise DecodeError("an update without a new row")
+        after, at = _row(data, at + 1, relation.columns)
+        if before is None:
+            # Without an old image the replica identity did not change, so its columns are known.
+            before = {column: after[column] for column in relation.columns if column in relation.keys & after.keys()}
+        elif len(after) < len(relation.columns):
+            known = {**before, **after}
+            after = {column: known[column] for column in relation.columns if column in known}
+        self._add(RowChange(relation.table, Op.UPDATE, before, after))
+        return at
+
+    def _delete(self, data: bytes) -> int:
+        relation = self._of(data)
+        before, at = _old_image(data, relation)
+        if before is None:
+            raise DecodeError("a delete without an old row")
+        self._add(RowChange(relation.table, Op.DELETE, before, None))
+        return at
+
+    def _truncate(self, data: bytes) -> int:
+        (count,) = _U32(data, 1)
+        end = 6 + 4 * count
+        if end > len(data):
+            raise DecodeError("a truncate names more tables than it holds")
+        for at in range(6, end, 4):
+            self._add(RowChange(self._known(_U32(data, at)[0]).table, Op.TRUNCATE, None, None))
+        return end
+
+    def _message(self, data: bytes) -> int:
+        transactional = data[1] & 1
+        _U64(data, 2)
+        prefix, at = _text(data, 10)
+        (size,) = _U32(data, at)
+        at += 4
+        content = data[at : at + size].decode(errors="replace")
+        if transactional:
+            self._inside()
+            self._messages.append(Message(prefix, content))
+        return at + size
+
+    def _origin(self, data: bytes) -> int:
+        self._inside()
+        _U64(data, 1)
+        return _text(data, 9)[1]
+
+    def _type(self, data: bytes) -> int:
+        _U32(data, 1)
+        _, at = _text(data, 5)
+        return _text(data, at)[1]
+
+    def _of(self, data: bytes) -> Relation:
+        return self._known(_U32(data, 1)[0])
+
+    def _known(self, oid: int) -> Relation:
+        relation = self._relations.get(oid)
+        if relation is None:
+            raise DecodeError(f"a change of the undescribed relation {oid}")
+        return relation
+
+    def _add(self, change: RowChange) -> None:
+        self._inside()
+        self._changes.append(change)
+
+    def _inside(self) -> None:
+        if self._begun is None:
+            raise DecodeError("a change outside a transaction")
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    """The zero-ended string at `at`, and where it ends; ValueError when it has no end."""
+    end = data.index(0, at)
+    return data[at:end].decode(), end + 1
+
+
+def _old_image(data: bytes, relation: Relation) -> tuple[Row | None, int]:
+    """The old row behind the relation's number, None when the message carries none; of a key image only the key is known."""
+    kind = data[5]
+    if kind == _FULL_IMAGE:
+        return _row(data, 6, relation.columns)
+    if kind == _KEY_IMAGE:
+        row, at = _row(data, 6, relation.columns)
+        return {column: value for column, value in row.items() if column in relation.keys}, at
+    return None, 5
+
+
+def _row(data: bytes, at: int, columns: tuple[str, ...]) -> tuple[dict[str, str | None], int]:
+    """One tuple; unchanged TOAST values are absent. This is the hot loop: about thirty of them a request."""
+    (count,) = _U16(data, at)
+    if count != len(columns):
+        raise DecodeError(f"a row of {count} columns where {len(columns)} were described")
+    at += 2
+    row: dict[str, str | None] = {}
+    for column in columns:
+        kind = data[at]
+        if kind == _TEXT:
+            (size,) = _U32(data, at + 1)
+            start = at + 5
+            at = start + size
+            row[column] = data[start:at].decode()
+            continue
+        at += 1
+        if kind == _NULL:
+            row[column] = None
+        elif kind != _UNCHANGED:
+            raise DecodeError(f"a column value of unknown kind {kind}")
+    return row, at

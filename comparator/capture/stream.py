@@ -1,0 +1,179 @@
+"""Driver `stream`: the replication protocol. The server pushes each transaction as it is committed; nothing is polled.
+
+A temporary slot goes away with the connection, so a dead runner leaves nothing on the server; a lost connection may lose
+transactions and is counted as an interruption. A persistent slot keeps the log until `confirm`: a lost connection, a
+restart of the runner or of the server lose nothing, and what is delivered anew is dropped by its commit position.
+"""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+
+import asyncpg
+import psycopg
+
+from comparator.capture.delivery import FENCE_PREFIX
+from comparator.capture.errors import CaptureClosedError, CaptureLostError, RightsError, SlotLostError, SlotTimeoutError
+from comparator.capture.fitness import APPLICATION, connect, refuse_unfit
+from comparator.capture.pgoutput import Decoder
+from comparator.capture.replication import Keepalive, ReplicationConnection
+from comparator.capture.settings import CaptureSettings, SlotKind
+from comparator.capture.supervised import CLOSE_TIMEOUT_S, SESSION, SupervisedCapture
+
+logger = logging.getLogger(__name__)
+
+YIELD_EVERY = 500
+SILENT_MAX = 3
+"""Feedbacks in a row that ask for a reply and get none, after which the connection counts as lost."""
+
+EMIT = "SELECT pg_logical_emit_message(true, $1, $2)"
+
+SLOT = """
+SELECT active, wal_status, plugin, database = current_database() AS here,
+       pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS retained
+FROM pg_replication_slots WHERE slot_name = $1
+"""
+
+KEEP_SIZE = "SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'"
+
+
+class StreamCapture(SupervisedCapture):
+    """See the module. Fences are written on a connection of their own."""
+
+    name = "stream"
+
+    def __init__(self, dsn: str, settings: CaptureSettings) -> None:
+        super().__init__(dsn, settings)
+        self._persistent = settings.slot.kind is SlotKind.PERSISTENT
+        self._slot = settings.slot.name if self._persistent else ""
+        self._connect_s = settings.connect_timeout_ms / 1000
+        self._fence_s = settings.fence_timeout_ms / 1000
+        self._wire: ReplicationConnection | None = None
+        self._conn: asyncpg.Connection | None = None
+        self._confirmed = 0
+        self._seen = 0
+        self._opened_once = False
+
+    def confirm(self, lsn: int) -> None:
+        """See `Capture.confirm`; reported to the server with the next feedback."""
+        self._confirmed = max(self._confirmed, lsn)
+
+    def _loses(self) -> bool:
+        return not self._persistent
+
+    async def _open(self) -> None:
+        self._conn = await connect(self._dsn, timeout_s=self._connect_s)
+        await refuse_unfit(self._conn, self._settings.publication, timeout_s=self._connect_s)
+        self._wire = wire = await ReplicationConnection.connect(
+            self._dsn, session=SESSION, application=APPLICATION, timeout_s=self._connect_s
+        )
+        try:
+            if self._persistent:
+                await self._take_persistent(wire, self._conn)
+            else:
+                self._slot = f"shadow_{uuid.uuid4().hex[:12]}"
+                await self._make_slot(wire, "CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT")
+            after = self.position if self._persistent else 0
+            await wire.stream(
+                self._slot, publication=self._settings.publication, after=after, timeout_s=self._connect_s
+            )
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise RightsError(
+                f"the role may not replicate: {error}", remedy=("ALTER ROLE CURRENT_USER REPLICATION;",)
+            ) from error
+        except psycopg.errors.ObjectNotInPrerequisiteState as error:
+            raise SlotLostError(f"the slot {self._slot} cannot be read: {error}") from error
+        except (psycopg.Error, TimeoutError) as error:
+            raise CaptureLostError(f"the slot {self._slot} cannot be read: {error}") from error
+        self._opened_once = True
+
+    async def _take_persistent(self, wire: ReplicationConnection, conn: asyncpg.Connection) -> None:
+        """Make the slot on the first start; never afterwards, for what it missed would be lost silently."""
+        slot = await conn.fetchrow(SLOT, self._slot, timeout=self._connect_s)
+        if slot is None and self._opened_once:
+            raise SlotLostError(f"the slot {self._slot} was dropped while it was in use")
+        if slot is None:
+            await self._make_slot(wire, "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT")
+        elif slot["plugin"] != "pgoutput" or not slot["here"]:
+            raise SlotLostError(f"the slot {self._slot} belongs to another database or plugin")
+        elif slot["wal_status"] == "lost":
+            raise SlotLostError(
+                f"the server removed log of the slot {self._slot}; drop it, run `shadow align verify`, start again"
+            )
+        if await conn.fetchval(KEEP_SIZE, timeout=self._connect_s) == -1:
+            logger.warning("capture_slot_keeps_log_without_bound", extra={"slot": self._slot})
+
+    async def _make_slot(self, wire: ReplicationConnection, words: str) -> None:
+        try:
+            await wire.command(words, identifier=self._slot, timeout_s=self._connect_s)
+        except TimeoutError as error:
+            raise SlotTimeoutError("a running transaction did not end while the slot was being made") from error
+
+    async def _serve(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._receive(), name="capture-stream-receive")
+                both.create_task(self._emit(), name="capture-stream-fences")
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
+
+    async def _emit(self) -> None:
+        """Write one fence for all who wait, again and again."""
+        conn = self._conn
+        if conn is None:
+            raise CaptureClosedError("read before it was opened")
+        while True:
+            await self._fences.wanted.wait()
+            token = self._fences.take()
+            if token:
+                await conn.execute(EMIT, FENCE_PREFIX, token, timeout=self._fence_s)
+
+    async def _receive(self) -> None:
+        wire = self._wire
+        if wire is None:
+            raise CaptureClosedError("read before it was opened")
+        decoder, delivery = Decoder(), self._started()
+        feedback_s = self._settings.feedback_ms / 1000
+        loop = asyncio.get_running_loop()
+        due_s, silent = loop.time() + feedback_s, 0
+        while True:
+            frames = await wire.read(timeout_s=max(0.001, due_s - loop.time()))
+            silent = silent if not frames else 0
+            asked = False
+            for number, frame in enumerate(frames, start=1):
+                if isinstance(frame, Keepalive):
+                    self._seen = max(self._seen, frame.lsn)
+                    asked = asked or frame.reply_wanted
+                    continue
+                transaction = decoder.feed(frame)
+                if transaction is not None:
+                    delivery.take(transaction)
+                if number % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+            if asked or loop.time() >= due_s:
+                silent += not frames
+                if silent > SILENT_MAX:
+                    raise CaptureLostError("the server has gone silent")
+                self._report(wire, reply_wanted=not frames)
+                due_s = loop.time() + feedback_s
+
+    def _report(self, wire: ReplicationConnection, *, reply_wanted: bool) -> None:
+        """Confirm what is dealt with; when nothing is open, everything the server has read, so that its log can go."""
+        position = self.position
+        confirmed = self._confirmed if self._persistent else position
+        if confirmed >= position:
+            confirmed = max(confirmed, self._seen)
+        self._retained = max(0, self._seen - confirmed)
+        wire.feedback(confirmed, max(position, self._seen), reply_wanted=reply_wanted)
+
+    async def _shut(self) -> None:
+        wire, self._wire = self._wire, None
+        conn, self._conn = self._conn, None
+        if wire is not None:
+            with contextlib.suppress(OSError, psycopg.Error):
+                await wire.aclose()
+        if conn is not None:
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await conn.close(timeout=CLOSE_TIMEOUT_S)
+            conn.terminate()
