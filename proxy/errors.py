@@ -1,8 +1,14 @@
 """What can go wrong in the proxy, its runner and its tools, each with the sentence that says what to do.
 
-    ProxyError
-    ├── EmbeddedPostgresError    the demo's or the tests' own PostgreSQL did not start
-    └── SettingsError            config.yaml or the environment is wrong; the message names the path
+ProxyError
+├── EmbeddedPostgresError    the demo's or the tests' own PostgreSQL did not start
+├── SettingsError            config.yaml or the environment is wrong; the message names the path
+├── JournalError
+│   ├── JournalFormatError   a segment is not what this version reads
+│   ├── JournalBusyError     another process writes or reads under this name
+│   ├── JournalKeyError      no key to seal or open secrets with
+│   └── SealedError          the key does not open a sealed exchange
+└── SwitchError              the on-call switch cannot do what was asked
 """
 
 
@@ -16,3 +22,27 @@ class EmbeddedPostgresError(ProxyError):
 
 class SettingsError(ProxyError):
     """The configuration is wrong; nothing was started."""
+
+
+class JournalError(ProxyError):
+    """Root of the journal's errors."""
+
+
+class JournalFormatError(JournalError):
+    """Bytes on disk are not what this version of the journal reads."""
+
+
+class JournalBusyError(JournalError):
+    """Another process holds this writer's folder."""
+
+
+class JournalKeyError(JournalError):
+    """The journal's key is missing or unusable."""
+
+
+class SealedError(JournalError):
+    """A sealed exchange does not open with this key."""
+
+
+class SwitchError(ProxyError):
+    """The on-call switch cannot do what was asked."""

@@ -1,0 +1,219 @@
+"""Keeps secrets out of the journal. Pure: the key and the nonce are arguments.
+
+Each secret value is replaced in place by `digest:<32 hex>`, a keyed digest, so that the same secret is recognisable. In mode
+`seal` the originals are also kept, together, in one AES-256-GCM box bound to the exchange's id, which a reader with the key puts
+back. Secrets are: named header values of both messages, named query parameters, named members of JSON bodies, and the ordering
+key when it is one of these values.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import unquote_plus
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec.structs import replace
+
+from comparator.exchange import HeaderList
+from proxy.errors import SealedError
+from proxy.journal.model import Record
+from proxy.journal.settings import Redaction, RedactionMode
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+DIGEST_PREFIX = "digest:"
+
+
+class Originals(msgspec.Struct, frozen=True, array_like=True):
+    """What the box holds; header values by index, None for what was not touched."""
+
+    request_headers: tuple[tuple[int, str], ...]
+    reply_headers: tuple[tuple[int, str], ...]
+    target: str | None
+    key: str | None
+    request_body: bytes | None
+    reply_body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The two keys derived from the journal's one: for digests and for boxes."""
+
+    digest: bytes
+    box: AESGCM
+
+
+def keys_of(secret: bytes) -> Keys:
+    """Derive both keys; a secret of any length will do, 32 random bytes are right."""
+    derive = hashlib.blake2b(secret, digest_size=32, person=b"journal-digest").digest
+    return Keys(derive(), AESGCM(hashlib.blake2b(secret, digest_size=KEY_BYTES, person=b"journal-seal").digest()))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`Redaction`, made ready for use."""
+
+    mode: RedactionMode
+    headers: frozenset[str]
+    query: frozenset[str]
+    json_paths: tuple[tuple[str, ...], ...]
+
+
+def rules_of(settings: Redaction) -> Rules:
+    """Lower the names, split the paths."""
+    return Rules(
+        settings.mode,
+        frozenset(name.lower() for name in settings.headers),
+        frozenset(name.lower() for name in settings.query),
+        tuple(tuple(path.removeprefix("$.").split(".")) for path in settings.json_paths),
+    )
+
+
+def digest(value: str | bytes, keys: Keys) -> str:
+    """The keyed digest that stands for a secret."""
+    raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+    return DIGEST_PREFIX + hashlib.blake2b(raw, digest_size=16, key=keys.digest).hexdigest()
+
+
+def redact(record: Record, rules: Rules, keys: Keys, *, nonce: bytes) -> Record:
+    """The record without its secrets; the nonce must never have been used with this key before."""
+    request_headers, secret_request = _redact_headers(record.request_headers, rules, keys)
+    reply_headers, secret_reply = _redact_headers(record.reply_headers, rules, keys)
+    target, secret_parameters = _redact_query(record.target, rules, keys)
+    request_body = _redact_body(record.request_body, rules, keys)
+    reply_body = _redact_body(record.reply_body, rules, keys)
+    secrets = {value for _, value in secret_request} | {value.lower() for _, value in secret_request}
+    secrets |= secret_parameters | {value.lower() for value in secret_parameters}
+    key = digest(record.key, keys) if record.key and record.key in secrets else record.key
+    originals = Originals(
+        secret_request,
+        secret_reply,
+        record.target if target != record.target else None,
+        record.key if key != record.key else None,
+        record.request_body if request_body is not record.request_body else None,
+        record.reply_body if reply_body is not record.reply_body else None,
+    )
+    marks = _marks(originals, record)
+    if not marks:
+        return record
+    sealed = b""
+    if rules.mode is RedactionMode.SEAL:
+        sealed = nonce + keys.box.encrypt(nonce, msgspec.msgpack.encode(originals), record.id.encode())
+    return replace(
+        record,
+        request_headers=request_headers,
+        reply_headers=reply_headers,
+        target=target,
+        key=key,
+        request_body=request_body,
+        reply_body=reply_body,
+        sealed=sealed,
+        redacted=marks,
+    )
+
+
+def unseal(record: Record, keys: Keys) -> Record:
+    """The record as it was before `redact`; unchanged when nothing was sealed.
+
+    Raises:
+        SealedError: the key is another one, or the record was changed.
+    """
+    if not record.sealed:
+        return record
+    nonce, box = record.sealed[:NONCE_BYTES], record.sealed[NONCE_BYTES:]
+    try:
+        originals = msgspec.msgpack.decode(keys.box.decrypt(nonce, box, record.id.encode()), type=Originals)
+    except (InvalidTag, ValueError, msgspec.MsgspecError) as error:
+        raise SealedError(f"exchange {record.id}: the journal key does not open it") from error
+    return replace(
+        record,
+        request_headers=_restore(record.request_headers, originals.request_headers),
+        reply_headers=_restore(record.reply_headers, originals.reply_headers),
+        target=record.target if originals.target is None else originals.target,
+        key=record.key if originals.key is None else originals.key,
+        request_body=record.request_body if originals.request_body is None else originals.request_body,
+        reply_body=record.reply_body if originals.reply_body is None else originals.reply_body,
+        sealed=b"",
+        redacted=(),
+    )
+
+
+def _marks(originals: Originals, record: Record) -> tuple[str, ...]:
+    """Where something was redacted, e.g. `request.header.authorization`, `target`."""
+    marks = [f"request.header.{record.request_headers[index][0].lower()}" for index, _ in originals.request_headers]
+    marks += [f"reply.header.{record.reply_headers[index][0].lower()}" for index, _ in originals.reply_headers]
+    whole = {
+        "target": originals.target,
+        "key": originals.key,
+        "request.body": originals.request_body,
+        "reply.body": originals.reply_body,
+    }
+    return tuple(marks + [name for name, value in whole.items() if value is not None])
+
+
+def _redact_headers(headers: HeaderList, rules: Rules, keys: Keys) -> tuple[HeaderList, tuple[tuple[int, str], ...]]:
+    secret = tuple((index, value) for index, (name, value) in enumerate(headers) if name.lower() in rules.headers)
+    if not secret:
+        return headers, ()
+    changed = list(headers)
+    for index, value in secret:
+        changed[index] = (changed[index][0], digest(value, keys))
+    return tuple(changed), secret
+
+
+def _restore(headers: HeaderList, originals: Iterable[tuple[int, str]]) -> HeaderList:
+    changed = list(headers)
+    for index, value in originals:
+        changed[index] = (changed[index][0], value)
+    return tuple(changed)
+
+
+def _redact_query(target: str, rules: Rules, keys: Keys) -> tuple[str, set[str]]:
+    path, question, query = target.partition("?")
+    if not question or not rules.query:
+        return target, set()
+    secrets: set[str] = set()
+    parts: list[str] = []
+    for part in query.split("&"):
+        name, equals, value = part.partition("=")
+        secret = bool(value) and unquote_plus(name).lower() in rules.query
+        parts.append(f"{name}{equals}{digest(value, keys)}" if secret else part)
+        if secret:
+            secrets.add(value)
+    return (f"{path}?{'&'.join(parts)}", secrets) if secrets else (target, secrets)
+
+
+def _redact_body(body: bytes, rules: Rules, keys: Keys) -> bytes:
+    """The body with the members of `json_paths` replaced.
+
+    A body that is not readable JSON (cut, or encoded) is replaced as a whole: nothing that might be a secret passes.
+    """
+    if not body or not rules.json_paths:
+        return body
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return digest(body, keys).encode()
+    found = [_replace_member(document, path, keys) for path in rules.json_paths]
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode() if any(found) else body
+
+
+def _replace_member(node: Any, path: tuple[str, ...], keys: Keys) -> bool:
+    if not path or not isinstance(node, dict | list):
+        return False
+    members = cast("dict[str, Any] | list[Any]", node)
+    pairs = list(members.items()) if isinstance(members, dict) else list(enumerate(members))
+    found = False
+    for name, value in pairs:
+        if path[0] not in ("*", str(name)):
+            continue
+        if len(path) == 1:
+            members[name] = digest(json.dumps(value, sort_keys=True), keys)  # type: ignore[index]
+            found = True
+        else:
+            found = _replace_member(value, path[1:], keys) or found
+    return found

@@ -1,0 +1,75 @@
+"""Which segments are deleted, and deleting them. `plan` is pure."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.journal.segments import all_committed, first_sequence_of, segments, writers
+from proxy.journal.settings import Retention
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A closed segment as retention sees it. `unread`: exchanges that some reader has not committed."""
+
+    path: Path
+    size_bytes: int
+    written_s: float
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was deleted, and how many exchanges nobody had read yet went with it."""
+
+    deleted: tuple[Path, ...]
+    unread: int
+
+
+def plan(closed: Iterable[Segment], settings: Retention, *, now_s: float, open_bytes: int) -> list[Segment]:
+    """The segments to delete: read ones that are old or above the size, then unread ones above the disk limit, oldest first."""
+    ordered = sorted(closed, key=lambda segment: segment.written_s)
+    total = open_bytes + sum(segment.size_bytes for segment in ordered)
+    doomed: list[Segment] = []
+    for segment in ordered:
+        old = now_s - segment.written_s > settings.age_max_s
+        if not segment.unread and (old or total > settings.size_max_bytes):
+            doomed.append(segment)
+            total -= segment.size_bytes
+    for segment in ordered:
+        if total <= settings.disk_max_bytes:
+            break
+        if segment.unread:
+            doomed.append(segment)
+            total -= segment.size_bytes
+    return doomed
+
+
+def prune(directory: Path, settings: Retention, *, now_s: float, open_segment: Path | None = None) -> Pruned:
+    """Delete what `plan` says, of all writers; the newest segment of each writer and `open_segment` always stay."""
+    closed, open_bytes = survey(directory, open_segment)
+    doomed = plan(closed, settings, now_s=now_s, open_bytes=open_bytes)
+    for segment in doomed:
+        segment.path.unlink(missing_ok=True)
+    return Pruned(tuple(segment.path for segment in doomed), sum(segment.unread for segment in doomed))
+
+
+def survey(directory: Path, open_segment: Path | None = None) -> tuple[list[Segment], int]:
+    """All closed segments, and the bytes of the others."""
+    committed = all_committed(directory)
+    closed: list[Segment] = []
+    open_bytes = 0
+    for writer in writers(directory):
+        files = segments(directory / writer)
+        # Without any reader there is nobody to keep it for but people: then age and size alone decide.
+        done = min((offsets.sequences.get(writer, 0) for offsets in committed.values()), default=sys.maxsize)
+        for path, following in zip(files, [*files[1:], None], strict=True):
+            stat = path.stat()
+            if following is None or path == open_segment:
+                open_bytes += stat.st_size
+                continue
+            last = first_sequence_of(following) - 1
+            unread = max(0, last - max(done, first_sequence_of(path) - 1))
+            closed.append(Segment(path, stat.st_size, stat.st_mtime, unread))
+    return closed, open_bytes

@@ -1,0 +1,178 @@
+"""Segment files on disk: their names, walking their frames, repairing a torn tail, the readers' committed offsets."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from proxy.errors import JournalFormatError
+from proxy.journal.model import (
+    FRAME_HEADER,
+    FRAME_MAGIC,
+    SEGMENT_HEADER,
+    SEGMENT_SUFFIX,
+    FrameHeader,
+    intact,
+    parse_frame_header,
+    parse_segment_header,
+)
+
+READERS = "readers"
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """What recovery cut from a segment's end: the bytes after the last whole frame."""
+
+    path: Path
+    kept_bytes: int
+    lost_bytes: int
+
+
+class Committed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A reader's offset file: for each writer, the sequence of the last exchange done."""
+
+    sequences: dict[str, int]
+    lost: int = 0
+
+
+def writers(directory: Path) -> list[str]:
+    """Names of the writers that ever wrote here, sorted."""
+    if not directory.is_dir():
+        return []
+    return sorted(child.name for child in directory.iterdir() if child.is_dir() and child.name != READERS)
+
+
+def segment_path(folder: Path, first_sequence: int) -> Path:
+    """The segment whose first exchange has this sequence."""
+    return folder / f"{first_sequence:020d}{SEGMENT_SUFFIX}"
+
+
+def first_sequence_of(path: Path) -> int:
+    """The sequence that a segment's name states."""
+    return int(path.stem)
+
+
+def segments(folder: Path) -> list[Path]:
+    """A writer's segments, oldest first."""
+    try:
+        paths = list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    return sorted(path for path in paths if path.suffix == SEGMENT_SUFFIX and path.stem.isdigit())
+
+
+def frames(path: Path, *, offset: int = 0) -> Iterator[tuple[int, FrameHeader]]:
+    """Headers of the frames from `offset` on, without reading payloads; damage is skipped up to the next intact frame."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        position: int | None = max(offset, SEGMENT_HEADER.size)
+        while position is not None and position < size:
+            file.seek(position)
+            header = parse_frame_header(file.read(FRAME_HEADER.size))
+            if header is None or position + header.size > size:
+                position = next_frame(path, position)
+                continue
+            yield position, header
+            position += header.size
+
+
+def read_payload(path: Path, offset: int, header: FrameHeader) -> bytes | None:
+    """The payload of the frame at `offset`, None when its checksum does not hold."""
+    with path.open("rb") as file:
+        file.seek(offset + FRAME_HEADER.size)
+        payload = file.read(header.payload_bytes)
+    return payload if intact(header, payload) else None
+
+
+def next_frame(path: Path, offset: int) -> int | None:
+    """Where the next whole frame begins after damage at `offset`, None when none follows."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read()
+    position = data.find(FRAME_MAGIC, 1)
+    while position >= 0:
+        header = parse_frame_header(data, position)
+        if header and intact(header, data[position + FRAME_HEADER.size : position + header.size]):
+            return offset + position
+        position = data.find(FRAME_MAGIC, position + 1)
+    return None
+
+
+def next_sequence(path: Path) -> int:
+    """The sequence after the last exchange of a segment."""
+    following = first_sequence_of(path)
+    for _, header in frames(path):
+        following = header.next_sequence
+    return following
+
+
+def repair(path: Path) -> Torn | None:
+    """Cut what follows the last intact frame of a segment; say what was cut, None when nothing was.
+
+    Raises:
+        JournalFormatError: not a segment of this version; it is left alone.
+    """
+    size = path.stat().st_size
+    kept = 0
+    try:
+        with path.open("rb") as file:
+            parse_segment_header(file.read(SEGMENT_HEADER.size))
+        kept = SEGMENT_HEADER.size
+    except JournalFormatError:
+        if size >= SEGMENT_HEADER.size:
+            raise
+    for offset, header in frames(path) if kept else ():
+        if read_payload(path, offset, header) is not None:
+            kept = offset + header.size
+    if kept == size:
+        return None
+    os.truncate(path, kept)
+    return Torn(path, kept, size - kept)
+
+
+def tails(directory: Path) -> dict[str, int]:
+    """For each writer, the sequence of its last exchange on disk."""
+    found: dict[str, int] = {}
+    for writer in writers(directory):
+        files = segments(directory / writer)
+        if files:
+            found[writer] = next_sequence(files[-1]) - 1
+    return found
+
+
+def offset_path(directory: Path, reader: str) -> Path:
+    """Where a reader's committed offsets are kept."""
+    return directory / READERS / f"{reader}.json"
+
+
+def load_committed(path: Path) -> Committed:
+    """A reader's committed offsets; a reader that is new has none.
+
+    Raises:
+        JournalFormatError: the file is not an offset file.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Committed)
+    except FileNotFoundError:
+        return Committed({})
+    except msgspec.MsgspecError as error:
+        raise JournalFormatError(f"{path}: {error}") from error
+
+
+def store_committed(path: Path, committed: Committed) -> None:
+    """Replace the offset file as a whole, so that a kill leaves the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(msgspec.json.encode(committed))
+    draft.replace(path)
+
+
+def all_committed(directory: Path) -> Mapping[str, Committed]:
+    """Every reader's committed offsets by its name."""
+    folder = directory / READERS
+    if not folder.is_dir():
+        return {}
+    return {path.stem: load_committed(path) for path in sorted(folder.glob("*.json")) if not path.name.startswith(".")}

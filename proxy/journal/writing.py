@@ -1,0 +1,348 @@
+"""The one who appends. `append` only puts the exchange on a bounded queue; a thread redacts, encodes, writes and rotates.
+
+Whatever happens to the disk, `append` returns at once and what could not be written is counted by its cause. After a failed
+write the segment is cut back to its last whole frame, and for a while everything is dropped without trying again.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import zstandard
+
+from comparator.exchange import Exchange, Reply
+from proxy.errors import JournalBusyError, JournalFormatError
+from proxy.journal import retention
+from proxy.journal.model import Record, encode_frame, record_of, segment_header
+from proxy.journal.redact import NONCE_BYTES, Keys, redact, rules_of
+from proxy.journal.segments import all_committed, first_sequence_of, next_sequence, repair, segment_path, segments
+from proxy.journal.settings import Durability, JournalSettings
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 0.5
+RETENTION_S = 5.0
+CLOSE_S = 10.0
+LOCK = "lock"
+
+
+class LossCause(StrEnum):
+    """Why an exchange was served but not journaled."""
+
+    QUEUE_FULL = "queue_full"
+    DISK_FULL = "disk_full"
+    DISK_ERROR = "disk_error"
+    ENCODING = "encoding"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the exchanges given to a writer: `offered = written + sum(dropped) + queued`."""
+
+    offered: int = 0
+    written: int = 0
+    written_bytes: int = 0
+    record_bytes: int = 0
+    frames: int = 0
+    queued_bytes: int = 0
+    segments_deleted: int = 0
+    unread_deleted: int = 0
+    torn_bytes: int = 0
+    dropped: Counter[LossCause] = field(default_factory=Counter[LossCause])
+
+    @property
+    def queued(self) -> int:
+        """Exchanges accepted and neither written nor dropped yet."""
+        return self.offered - self.written - self.dropped.total()
+
+
+class Writer:
+    """Appends exchanges under `<directory>/<name>/`.
+
+    `start` repairs what a crash left and begins the thread; `close` writes what is queued. One process holds a name at a time.
+    `append` is for one thread (the event loop's). Counts are written by both threads and read by any: each field has one writer,
+    except `dropped`, whose causes have one each.
+    """
+
+    def __init__(self, settings: JournalSettings, *, name: str, keys: Keys) -> None:
+        self.counts = Counts()
+        self._settings = settings
+        self._directory = Path(settings.directory)
+        self._folder = self._directory / name
+        self._keys = keys
+        self._rules = rules_of(settings.redaction)
+        self._queue: deque[tuple[Exchange, int]] = deque()
+        self._queue_bytes_in = 0
+        self._queue_bytes_out = 0
+        self._waiting = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock_file: int | None = None
+        self._file: int | None = None
+        self._path: Path | None = None
+        self._size = 0
+        self._opened_at = 0.0
+        self._synced_at = 0.0
+        self._retained_at = 0.0
+        self._broken_until = 0.0
+        self._broken_cause = LossCause.DISK_ERROR
+        self._sequence = 1
+        self._compressor = zstandard.ZstdCompressor(level=settings.compression_level, write_checksum=False)
+
+    def start(self) -> None:
+        """Take the name, repair the last segment, begin to write. A disk that fails here is tried again later.
+
+        Raises:
+            JournalBusyError: another live process writes under this name.
+        """
+        try:
+            self._take_lock()
+            self._recover()
+        except OSError as error:
+            self._break(error)
+        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+        self._thread.start()
+
+    def append(self, exchange: Exchange) -> bool:
+        """Queue an exchange; never waits. False when it was dropped (and counted)."""
+        counts = self.counts
+        counts.offered += 1
+        size = _weight(exchange)
+        if len(self._queue) >= self._settings.queue_max or self._queued_bytes + size > self._settings.queue_max_bytes:
+            counts.dropped[LossCause.QUEUE_FULL] += 1
+            return False
+        if self._closing.is_set():
+            counts.dropped[LossCause.CLOSED] += 1
+            return False
+        self._queue_bytes_in += size
+        self._queue.append((exchange, size))
+        if not self._waiting.is_set():
+            self._waiting.set()
+        return True
+
+    def close(self) -> None:
+        """Write what is queued, at most for CLOSE_S, and let the name go. Idempotent."""
+        self._closing.set()
+        self._waiting.set()
+        if self._thread:
+            self._thread.join(CLOSE_S)
+            self._thread = None
+        self._close_segment()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last write, if any, went well."""
+        return self._broken_until == 0.0
+
+    @property
+    def _queued_bytes(self) -> int:
+        return self._queue_bytes_in - self._queue_bytes_out
+
+    def _take_lock(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise JournalBusyError(f"{self._folder} is being written by another process") from error
+        self._lock_file = descriptor
+
+    def _recover(self) -> None:
+        """Continue after the last whole frame; the sequence never goes back, even when the last segment is unreadable."""
+        files = segments(self._folder)
+        if not files:
+            # Readers that already went further would take a new beginning for something they have read.
+            done = [offsets.sequences.get(self._folder.name, 0) for offsets in all_committed(self._directory).values()]
+            self._sequence = max(self._sequence, max(done, default=0) + 1)
+            return
+        try:
+            torn = repair(files[-1])
+        except JournalFormatError as error:
+            logger.error("journal_segment_unreadable", extra={"path": str(files[-1]), "error": str(error)})
+            # Another version's segment is not written over: its name is passed by.
+            self._sequence = max(self._sequence, first_sequence_of(files[-1]) + 1)
+            return
+        if torn:
+            self.counts.torn_bytes += torn.lost_bytes
+            logger.warning(
+                "journal_torn_tail_cut",
+                extra={"path": str(torn.path), "kept_bytes": torn.kept_bytes, "lost_bytes": torn.lost_bytes},
+            )
+        self._sequence = max(self._sequence, next_sequence(files[-1]))
+        if files[-1].stat().st_size == 0:
+            files[-1].unlink()
+
+    def _run(self) -> None:
+        linger_s = self._settings.flush_ms / 1000
+        while True:
+            self._waiting.wait(self._settings.fsync_ms / 1000 if self._sync_owed else RETENTION_S)
+            if not self._closing.is_set():
+                self._closing.wait(linger_s)
+            self._waiting.clear()
+            try:
+                while self._queue:
+                    self._write_batch()
+                self._tidy()
+            except Exception:  # (a task's outermost loop: whatever it is, the journal goes on)
+                logger.exception("journal_writer_failed")
+                self._broken_until = time.monotonic() + RETRY_S
+            if self._closing.is_set() and not self._queue:
+                return
+
+    def _write_batch(self) -> None:
+        batch: list[Exchange] = []
+        while self._queue and len(batch) < self._settings.batch_max:
+            exchange, size = self._queue.popleft()
+            self._queue_bytes_out += size
+            batch.append(exchange)
+        if time.monotonic() < self._broken_until:
+            self._drop(self._broken_cause, len(batch))
+            return
+        records = self._records(batch)
+        if not records:
+            return
+        try:
+            self._ensure_segment()
+            frame = encode_frame(records, first_sequence=self._sequence, compressor=self._compressor)
+            self._write(frame)
+        except OSError as error:
+            self._break(error)
+            self._drop(self._broken_cause, len(records))
+            return
+        self._sequence += len(records)
+        self.counts.written += len(records)
+        self.counts.written_bytes += len(frame)
+        self.counts.frames += 1
+        if self._broken_until:
+            self._broken_until = 0.0
+            logger.info("journal_recovered", extra={"path": str(self._path)})
+
+    def _records(self, batch: list[Exchange]) -> list[Record]:
+        records: list[Record] = []
+        nonces = os.urandom(NONCE_BYTES * len(batch))
+        for index, exchange in enumerate(batch):
+            nonce = nonces[index * NONCE_BYTES : (index + 1) * NONCE_BYTES]
+            try:
+                records.append(redact(record_of(exchange), self._rules, self._keys, nonce=nonce))
+            except (ValueError, TypeError, RecursionError):
+                logger.exception("journal_exchange_not_encoded", extra={"exchange": exchange.id})
+                self._drop(LossCause.ENCODING, 1)
+        return records
+
+    def _ensure_segment(self) -> None:
+        """Have an open segment with room; a segment whose file was removed by hand is given up for a new one."""
+        if self._file is not None:
+            too_old = time.monotonic() - self._opened_at > self._settings.segment_max_s
+            removed = os.fstat(self._file).st_nlink == 0
+            if not (removed or too_old or self._size >= self._settings.segment_max_bytes):
+                return
+            self._close_segment()
+            if removed:
+                logger.warning("journal_segment_removed", extra={"path": str(self._path)})
+        if self._lock_file is None or not (self._folder / LOCK).exists():
+            self._retake_lock()
+        self._path = segment_path(self._folder, self._sequence)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        self._file = descriptor
+        self._size = 0
+        self._opened_at = time.monotonic()
+        self._write(segment_header(time.time_ns()))
+
+    def _retake_lock(self) -> None:
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+        try:
+            self._take_lock()
+        except JournalBusyError as error:
+            raise OSError(errno.EBUSY, str(error)) from error
+        self._recover()
+
+    def _write(self, data: bytes) -> None:
+        """Write all of it or nothing.
+
+        Raises:
+            OSError: nothing of it is left in the segment, or the segment was given up.
+        """
+        assert self._file is not None
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file, view) :]
+        self._size += len(data)
+        if self._settings.durability is Durability.BATCH:
+            os.fdatasync(self._file)
+
+    def _break(self, error: OSError) -> None:
+        """Cut the half-written frame, say so once, and leave the disk alone for a while."""
+        self._broken_cause = (
+            LossCause.DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else LossCause.DISK_ERROR
+        )
+        if not self._broken_until:
+            logger.error("journal_write_failed", extra={"path": str(self._path or self._folder), "error": str(error)})
+        self._broken_until = time.monotonic() + RETRY_S
+        if self._file is None:
+            return
+        # Where even this fails, readers skip the torn frame; the next write begins a new segment.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, self._size)
+        self._close_segment()
+
+    def _close_segment(self) -> None:
+        if self._file is None:
+            return
+        descriptor, self._file = self._file, None
+        try:
+            if self._settings.durability is not Durability.NONE:
+                os.fdatasync(descriptor)
+        except OSError as error:
+            logger.error("journal_sync_failed", extra={"path": str(self._path), "error": str(error)})
+        finally:
+            os.close(descriptor)
+
+    @property
+    def _sync_owed(self) -> bool:
+        return self._settings.durability is Durability.INTERVAL and self._file is not None
+
+    def _tidy(self) -> None:
+        """Flush to the disk and delete old segments, each in its own rhythm."""
+        now = time.monotonic()
+        if self._sync_owed and self._file is not None and now - self._synced_at >= self._settings.fsync_ms / 1000:
+            self._synced_at = now
+            try:
+                os.fdatasync(self._file)
+            except OSError as error:
+                self._break(error)
+        if now - self._retained_at < RETENTION_S:
+            return
+        self._retained_at = now
+        try:
+            pruned = retention.prune(
+                self._directory, self._settings.retention, now_s=time.time(), open_segment=self._path
+            )
+        except (OSError, JournalFormatError) as error:
+            logger.error("journal_retention_failed", extra={"error": str(error)})
+            return
+        self.counts.segments_deleted += len(pruned.deleted)
+        self.counts.unread_deleted += pruned.unread
+
+    def _drop(self, cause: LossCause, count: int) -> None:
+        self.counts.dropped[cause] += count
+
+
+def _weight(exchange: Exchange) -> int:
+    """About how many bytes an exchange holds in memory."""
+    body = len(exchange.outcome.body) if isinstance(exchange.outcome, Reply) else 0
+    return 2000 + len(exchange.request.body) + body
