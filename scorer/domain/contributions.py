@@ -1,0 +1,36 @@
+"""Contribution statistics of an address: grants and protocol rounds added up and rounded.
+
+Observed of the legacy: the protocol sum is first rounded to 3 decimals, then the sum of both parts to 2, both half to even on
+decimals, so half a cent becomes nothing (0.005 -> 0.0) and a cent and a half becomes two (0.015 -> 0.02).
+"""
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+
+# Smaller protocol contributions do not count.
+PROTOCOL_AMOUNT_MIN = Decimal("0.95")
+_MILLIS = Decimal("0.001")
+_CENTS = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """Distinct grants or projects, and the sum of the amounts."""
+
+    count: int
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ContributorStatistics:
+    """The two figures of the reply, as the floats that it carries."""
+
+    num_grants_contribute_to: float
+    total_contribution_amount: float
+
+
+def combine(grants: Contributions, protocol: Contributions) -> ContributorStatistics:
+    """Add the grants part and the protocol part."""
+    protocol_amount = protocol.amount.quantize(_MILLIS, rounding=ROUND_HALF_EVEN)
+    total = (grants.amount + protocol_amount).quantize(_CENTS, rounding=ROUND_HALF_EVEN)
+    return ContributorStatistics(float(grants.count + protocol.count), float(total))

@@ -1,0 +1,49 @@
+"""Human points as a reply shows them: what an address has earned, and what can be earned.
+
+Observed of the legacy: points of actions without an active configuration are worth nothing; HIM is left out of what an address
+has, but listed in what it can have; the multiplier is shown, never applied, and is 1 for an address without points.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+# Shown as possible, never counted as earned.
+_UNCOUNTED_ACTION = "HIM"
+
+
+@dataclass(frozen=True, slots=True)
+class EarnedPoints:
+    """The points of one action on one chain (0: on none), summed over its rows."""
+
+    action: str
+    chain_id: int
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class PointsData:
+    """One block of points in a reply."""
+
+    total_points: int
+    is_eligible: bool
+    multiplier: int
+    breakdown: Mapping[str, int]
+
+
+def points_data(earned: Iterable[EarnedPoints], *, multiplier: int | None, eligible: bool) -> PointsData:
+    """What the address has: by action over all chains, and again by action and chain where there is one."""
+    breakdown: dict[str, int] = {}
+    total = 0
+    for entry in earned:
+        if entry.action == _UNCOUNTED_ACTION:
+            continue
+        if entry.chain_id:
+            breakdown[f"{entry.action}_{entry.chain_id}"] = entry.points
+        breakdown[entry.action] = breakdown.get(entry.action, 0) + entry.points
+        total += entry.points
+    return PointsData(total, eligible, (multiplier or 1) if breakdown else 1, breakdown)
+
+
+def possible_points(active: Mapping[str, int], *, multiplier: int) -> PointsData:
+    """What can be had: the points of every active action; the total is always 0."""
+    return PointsData(0, is_eligible=False, multiplier=multiplier, breakdown=dict(active))

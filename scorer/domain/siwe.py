@@ -1,0 +1,151 @@
+"""Sign-in with Ethereum (ERC-4361): the message that a wallet signed, rebuilt from its fields.
+
+Decides whether the fields make a message at all, and its exact text, since one byte of difference fails the signature. Fields
+come as JSON of the caller's making. The checks that come before (presence, domain, expiry) are here too, in the order in which
+the sign-in endpoint makes them.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+VERSION = "1"
+_NONCE = re.compile(r"[A-Za-z0-9]{8,}", re.ASCII)
+_DOMAIN = re.compile(r"[^/?#\s]+")
+# RFC 3339; the date and the time are parted by a T.
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class SignInMessage:
+    """The fields of one message; `address` carries its checksum."""
+
+    domain: str
+    address: str
+    uri: str
+    chain_id: int
+    nonce: str
+    issued_at: str
+    statement: str | None = None
+    expiration_time: str | None = None
+    not_before: str | None = None
+    request_id: str | None = None
+    resources: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """The text that the wallet showed and signed."""
+        lines = [f"{self.domain} wants you to sign in with your Ethereum account:", self.address, ""]
+        lines += [self.statement, ""] if self.statement is not None else [""]
+        lines += [
+            f"URI: {self.uri}",
+            f"Version: {VERSION}",
+            f"Chain ID: {self.chain_id}",
+            f"Nonce: {self.nonce}",
+            f"Issued At: {self.issued_at}",
+        ]
+        if self.expiration_time is not None:
+            lines.append(f"Expiration Time: {self.expiration_time}")
+        if self.not_before is not None:
+            lines.append(f"Not Before: {self.not_before}")
+        if self.request_id is not None:
+            lines.append(f"Request ID: {self.request_id}")
+        if self.resources:
+            lines += ["Resources:", *(f"- {resource}" for resource in self.resources)]
+        return "\n".join(lines)
+
+
+def domain_allowed(domain: Any, allowed: Collection[str]) -> bool:
+    """Whether sign-ins for `domain` are taken; case does not matter, and an empty list refuses all."""
+    return isinstance(domain, str) and domain.lower() in {name.lower() for name in allowed}
+
+
+def still_valid(fields: Mapping[str, Any], *, now: datetime) -> bool:
+    """Whether the message has not expired; one that names no expiry never does, one that is unreadable has."""
+    if fields.get("expirationTime") is None:
+        return True
+    moment = _moment(fields["expirationTime"])
+    return moment is not None and moment > now
+
+
+def _moment(value: Any) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def parse_message(fields: Mapping[str, Any], *, address: str) -> SignInMessage:
+    """Rebuild the message from its JSON fields; empty optional fields count as absent.
+
+    Raises:
+        ValueError: a field is missing or not of the form that ERC-4361 asks for.
+    """
+    if fields.get("version") != VERSION:
+        raise ValueError("version")
+    chain_id = fields.get("chainId", 1)
+    return SignInMessage(
+        domain=_matching(fields, "domain", _DOMAIN),
+        address=address,
+        uri=_uri(fields.get("uri")),
+        chain_id=_chain(chain_id),
+        nonce=_matching(fields, "nonce", _NONCE),
+        issued_at=_matching(fields, "issuedAt", _TIME),
+        statement=_statement(fields.get("statement")),
+        expiration_time=_matching(fields, "expirationTime", _TIME) if fields.get("expirationTime") else None,
+        not_before=_matching(fields, "notBefore", _TIME) if fields.get("notBefore") else None,
+        request_id=_request_id(fields.get("requestId")),
+        resources=_resources(fields.get("resources")),
+    )
+
+
+def _matching(fields: Mapping[str, Any], name: str, form: re.Pattern[str]) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or form.fullmatch(value) is None:
+        raise ValueError(name)
+    return value
+
+
+def _chain(value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("chainId")
+    return value
+
+
+def _uri(value: Any) -> str:
+    if not isinstance(value, str) or not value or any(letter.isspace() for letter in value):
+        raise ValueError("uri")
+    if not urlsplit(value).scheme:
+        raise ValueError("uri")
+    return value
+
+
+def _statement(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value or "\n" in value:
+        raise ValueError("statement")
+    return value
+
+
+def _request_id(value: Any) -> str | None:
+    if not value:
+        return None
+    if not isinstance(value, str):
+        raise ValueError("requestId")  # noqa: TRY004 - a caller's bad value, not a programmer's mistake.
+    return value
+
+
+def _resources(value: Any) -> tuple[str, ...]:
+    if not value:
+        return ()
+    if not isinstance(value, list):
+        raise ValueError("resources")  # noqa: TRY004 - as above.
+    return tuple(_uri(entry) for entry in cast("list[Any]", value))

@@ -1,0 +1,106 @@
+"""The public description of stamps (stampMetadata.json), reshaped for replies.
+
+Decides which fields are kept and how icons become absolute. Source of the shape: the legacy's metadata endpoint and its
+listing of stamps, as observed. Anything that is not of the documented shape is refused as a whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin
+
+METADATA_FILE = "stampMetadata.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StampDescription:
+    """One stamp of a group; `name` is the provider."""
+
+    name: str
+    description: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class StampGroup:
+    """The stamps of a platform under one heading."""
+
+    name: str
+    stamps: Sequence[StampDescription]
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformDescription:
+    """One platform; `icon` is an absolute address."""
+
+    id: str
+    icon: str
+    name: str
+    description: str
+    connect_message: str
+    groups: Sequence[StampGroup]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderDescription:
+    """A provider with the group and platform that it belongs to."""
+
+    stamp: StampDescription
+    group: str
+    platform: PlatformDescription
+
+
+def metadata_url(public_url: str) -> str:
+    """Where the file is: beside `public_url`, whose last segment counts only with a slash at its end."""
+    return urljoin(public_url, METADATA_FILE)
+
+
+def parse_platforms(document: Any, *, public_url: str) -> list[PlatformDescription]:
+    """Read the decoded file.
+
+    Raises:
+        ValueError: something is not of the documented shape.
+    """
+    try:
+        return [_platform(entry, public_url) for entry in document]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _platform(entry: Any, public_url: str) -> PlatformDescription:
+    return PlatformDescription(
+        id=_text(entry["id"]),
+        icon=urljoin(public_url, _text(entry["icon"])),
+        name=_text(entry["name"]),
+        description=_text(entry["description"]),
+        connect_message=_text(entry["connectMessage"]),
+        groups=[
+            StampGroup(
+                _text(group["name"]),
+                [
+                    StampDescription(_text(stamp["name"]), _text(stamp["description"]), _text(stamp["hash"]))
+                    for stamp in group["stamps"]
+                ],
+            )
+            for group in entry["groups"]
+        ],
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def providers(platforms: Sequence[PlatformDescription]) -> Iterator[ProviderDescription]:
+    """Every provider in file order."""
+    for platform in platforms:
+        for group in platform.groups:
+            for stamp in group.stamps:
+                yield ProviderDescription(stamp, group.name, platform)
+
+
+def by_provider(platforms: Sequence[PlatformDescription]) -> dict[str, ProviderDescription]:
+    """Look-up by provider; of several entries of one name the last counts."""
+    return {found.stamp.name: found for found in providers(platforms)}

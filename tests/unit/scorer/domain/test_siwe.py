@@ -1,0 +1,106 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from scorer.domain.siwe import domain_allowed, parse_message, still_valid
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ADDRESS = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+FIELDS = {
+    "domain": "app.example.test",
+    "address": ADDRESS,
+    "statement": "Sign in",
+    "uri": "https://app.example.test/login",
+    "version": "1",
+    "chainId": 1,
+    "nonce": "abcdefgh1",
+    "issuedAt": "2024-01-01T00:00:00.000Z",
+}
+
+
+def text(**changes: Any) -> str:
+    return parse_message({**FIELDS, **changes}, address=ADDRESS).text()
+
+
+def test_the_text_follows_the_standard():
+    assert text() == (
+        "app.example.test wants you to sign in with your Ethereum account:\n"
+        f"{ADDRESS}\n"
+        "\n"
+        "Sign in\n"
+        "\n"
+        "URI: https://app.example.test/login\n"
+        "Version: 1\n"
+        "Chain ID: 1\n"
+        "Nonce: abcdefgh1\n"
+        "Issued At: 2024-01-01T00:00:00.000Z"
+    )
+
+
+def test_without_statement_its_line_stays_empty():
+    assert f"{ADDRESS}\n\n\nURI:" in text(statement=None)
+
+
+def test_optional_fields_follow_in_the_order_of_the_standard():
+    message = text(
+        expirationTime="2099-01-01T00:00:00Z",
+        notBefore="2024-01-01T00:00:00Z",
+        requestId="r",
+        resources=["https://a.example"],
+    )
+    assert message.endswith(
+        "\nExpiration Time: 2099-01-01T00:00:00Z\nNot Before: 2024-01-01T00:00:00Z\nRequest ID: r\nResources:\n- https://a.example"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": "2"},
+        {"version": 1},
+        {"domain": None},
+        {"domain": "a/b"},
+        {"uri": "nothing"},
+        {"uri": ""},
+        {"chainId": -1},
+        {"chainId": "one"},
+        {"chainId": True},
+        {"nonce": "short"},
+        {"nonce": "with space 1"},
+        {"issuedAt": "yesterday"},
+        {"issuedAt": None},
+        {"statement": "two\nlines"},
+        {"notBefore": "soon"},
+        {"requestId": 5},
+        {"resources": "https://a.example"},
+        {"resources": [1]},
+    ],
+)
+def test_a_field_of_another_form_is_refused(changes: dict):
+    with pytest.raises(ValueError):  # noqa: PT011 - which field it is matters to no caller.
+        text(**changes)
+
+
+@pytest.mark.parametrize("domain", ["app.example.test", "APP.example.test"])
+def test_a_listed_domain_is_allowed_in_any_case(domain: str):
+    assert domain_allowed(domain, ["App.example.test"])
+
+
+@pytest.mark.parametrize("domain", ["evil.example", "", None, 5])
+def test_other_domains_are_not(domain: Any):
+    assert not domain_allowed(domain, ["app.example.test"])
+
+
+def test_an_empty_list_refuses_all():
+    assert not domain_allowed("app.example.test", [])
+
+
+@pytest.mark.parametrize("fields", [{}, {"expirationTime": None}, {"expirationTime": "2026-01-01T00:00:01Z"}])
+def test_a_message_without_expiry_or_before_it_is_valid(fields: dict):
+    assert still_valid(fields, now=NOW)
+
+
+@pytest.mark.parametrize("value", ["", "garbage", "2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z", 5])
+def test_an_expired_or_unreadable_one_is_not(value: Any):
+    assert not still_valid({"expirationTime": value}, now=NOW)
