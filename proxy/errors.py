@@ -8,7 +8,10 @@ ProxyError
 │   ├── JournalBusyError     another process writes or reads under this name
 │   ├── JournalKeyError      no key to seal or open secrets with
 │   └── SealedError          the key does not open a sealed exchange
-└── SwitchError              the on-call switch cannot do what was asked
+├── SwitchError              the on-call switch cannot do what was asked
+└── ShadowError
+    ├── ShadowDriftError         rows of the shadow contradict live; it has to be resynced
+    └── ShadowUnreachableError   the shadow database did not answer; try again
 """
 
 
@@ -46,3 +49,15 @@ class SealedError(JournalError):
 
 class SwitchError(ProxyError):
     """The on-call switch cannot do what was asked."""
+
+
+class ShadowError(ProxyError):
+    """Root of the shadow runner's errors."""
+
+
+class ShadowDriftError(ShadowError):
+    """The shadow holds rows that contradict live's, so an alignment could not be written."""
+
+
+class ShadowUnreachableError(ShadowError):
+    """The shadow database did not answer; nothing was written."""

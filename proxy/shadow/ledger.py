@@ -49,7 +49,14 @@ class Apply:
     changes: tuple[RowChange, ...]
 
 
-Item = Run | Apply
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Changes somebody made on the shadow outside every mirrored request; they are taken back."""
+
+    changes: tuple[RowChange, ...]
+
+
+Item = Run | Apply | Undo
 
 
 class Ledger:
@@ -129,6 +136,7 @@ class Ledger:
         Call only when everything committed before `window.closed_us` has been delivered. The claim says which it was:
         a `Run` was made if `admit` and the outcome is `attributed`.
         """
+        ordering_keys = tuple(window.keys)
         claim = self._attributor.claim(window.id)
         if admit and claim.outcome is EffectsOutcome.ATTRIBUTED:
             self._add_run(exchange, window, claim)
@@ -137,7 +145,7 @@ class Ledger:
                 self._unhold(keyed)
                 self._apply_rows(keyed)
         if not window.overlapped:
-            for key in tuple(window.keys):
+            for key in ordering_keys:
                 self._release(self._attributor.release(before_us=window.opened_us, key=key))
         self._closed.append((window.closed_us or 0, window.id))
         return claim
@@ -145,6 +153,11 @@ class Ledger:
     def add_unattributed_run(self, exchange: Exchange, claim: Claim) -> None:
         """Add a `Run` for a side without capture: its place is the end, its keys are the ordering key."""
         self._add_run(exchange, None, claim)
+
+    def undo(self, keyed: Keyed) -> None:
+        """Add the taking back of a stray transaction of the shadow, behind all that is known of live."""
+        lsn = self._places[-1][1] if self._places else 0
+        self._add(lambda _: Undo(keyed.transaction.changes), keyed.keys | keyed.rows, lsn)
 
     def release(self, *, before_us: int) -> int:
         """Give up waiting for an owner of what was committed before this time; return how many were background."""
