@@ -1,0 +1,78 @@
+"""Who may call: one strategy an auth kind, run before the handler and before any validation.
+
+Observed of the legacy: the two ways it reads API keys differ. KEY_ASYNC refuses revoked keys and replaces a demo alias only in
+X-API-Key; KEY_SYNC accepts revoked keys and replaces aliases in both headers.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+
+from aiohttp import web
+
+from scorer.api.context import API_KEY, KEY_CHECKER, SETTINGS, TOKEN_ADDRESS, TOKEN_READER
+from scorer.errors import ApiKeyRefusedError, BearerTokenRefusedError, InternalTokenRefusedError
+
+Strategy = Callable[[web.Request], Awaitable[None]]
+
+
+class Auth(StrEnum):
+    """How a route's caller proves who it is."""
+
+    NONE = "none"
+    KEY_ASYNC = "key-a"
+    KEY_SYNC = "key-s"
+    INTERNAL = "internal"
+    TOKEN = "token"  # noqa: S105 (the name of a kind, not a token)
+
+
+async def _nobody(_request: web.Request) -> None:
+    return
+
+
+async def _key_async(request: web.Request) -> None:
+    key = _replace_alias(request, request.headers.get("X-API-Key", "")) or _second_word(request)
+    await _check_key(request, key, refuse_revoked=True)
+
+
+async def _key_sync(request: web.Request) -> None:
+    key = _replace_alias(request, request.headers.get("X-API-Key", "") or _second_word(request))
+    await _check_key(request, key, refuse_revoked=False)
+
+
+async def _internal(request: web.Request) -> None:
+    given = request.headers.get("Authorization", "").encode()
+    if not hmac.compare_digest(given, request.app[SETTINGS].internal_token.encode()):
+        raise InternalTokenRefusedError
+
+
+async def _token(request: web.Request) -> None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise BearerTokenRefusedError
+    request[TOKEN_ADDRESS] = request.app[TOKEN_READER].address_of(token)
+
+
+STRATEGIES: Mapping[Auth, Strategy] = {
+    Auth.NONE: _nobody,
+    Auth.KEY_ASYNC: _key_async,
+    Auth.KEY_SYNC: _key_sync,
+    Auth.INTERNAL: _internal,
+    Auth.TOKEN: _token,
+}
+
+
+async def _check_key(request: web.Request, key: str, *, refuse_revoked: bool) -> None:
+    if not key:
+        raise ApiKeyRefusedError
+    request[API_KEY] = await request.app[KEY_CHECKER].check(key, refuse_revoked=refuse_revoked)
+
+
+def _replace_alias(request: web.Request, key: str) -> str:
+    demo = request.app[SETTINGS].demo
+    return demo.api_key if demo.api_key and key in demo.aliases else key
+
+
+def _second_word(request: web.Request) -> str:
+    words = request.headers.get("Authorization", "").split()
+    return words[1] if len(words) > 1 else ""

@@ -1,0 +1,38 @@
+"""Is the process up, and can it serve."""
+
+import asyncio
+
+import asyncpg
+from aiohttp import web
+
+from scorer.api import replies
+from scorer.api.context import DATABASE
+from scorer.db.pool import LOST_CONNECTION, Database
+
+_CHECK_TIMEOUT_S = 2.0
+
+
+async def ok(_request: web.Request) -> web.Response:
+    """The legacy's check: it looks at nothing."""
+    return replies.text_reply("Ok")
+
+
+async def live(_request: web.Request) -> web.Response:
+    """The process runs its event loop."""
+    return replies.json_reply({"status": "ok"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """Every dependency's state; 503 while one that is needed is away."""
+    states = {"database": await _database_state(request.app[DATABASE])}
+    whole = all(state == "ok" for state in states.values())
+    return replies.json_reply({"status": "ok" if whole else "unavailable", **states}, status=200 if whole else 503)
+
+
+async def _database_state(database: Database) -> str:
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            await database.read(lambda conn: conn.fetchval("SELECT 1"))
+    except (TimeoutError, asyncpg.PostgresError, *LOST_CONNECTION):
+        return "unavailable"
+    return "ok"

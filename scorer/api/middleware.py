@@ -1,0 +1,89 @@
+"""Around every request: id, host check, CORS, admission, metrics, a log line, and errors turned into replies."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from scorer import errors
+from scorer.api import replies
+from scorer.api.context import METRICS, REQUEST_ID, SETTINGS
+
+logger = logging.getLogger("scorer.requests")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ADMISSION = web.AppKey("admission", asyncio.Semaphore)
+_UNROUTED = "unrouted"
+
+
+@web.middleware
+async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer one request, whatever happens in it."""
+    started = time.perf_counter()
+    request[REQUEST_ID] = request.headers.get("X-Request-Id", "")
+    reply = _refused_early(request) or await _admitted(request, handler)
+    if "Origin" in request.headers:
+        reply.headers["Access-Control-Allow-Origin"] = "*"
+    _record(request, reply.status, time.perf_counter() - started)
+    return reply
+
+
+def _refused_early(request: web.Request) -> web.Response | None:
+    allowed = request.app[SETTINGS].allowed_hosts
+    if "*" not in allowed and not _host_allowed(request.host, allowed):
+        return replies.page_400()
+    if request.method == "OPTIONS" and {"Origin", "Access-Control-Request-Method"} <= request.headers.keys():
+        return replies.preflight()
+    # An encoded slash is a slash to the legacy's router, so no text segment can hold one.
+    if "%2f" in request.rel_url.raw_path.lower():
+        return replies.page_404()
+    return None
+
+
+def _host_allowed(host: str, allowed: tuple[str, ...]) -> bool:
+    name = host.lower().partition(":")[0]
+    return any(name == entry.lower() or (entry.startswith(".") and name.endswith(entry)) for entry in allowed)
+
+
+async def _admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    metrics = request.app[METRICS]
+    async with request.app[ADMISSION]:
+        metrics.requests_in_progress.inc()
+        try:
+            return await _answered(request, handler)
+        finally:
+            metrics.requests_in_progress.dec()
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except errors.ScorerError as error:
+        status = request.app[SETTINGS].limits.body_too_large_status
+        return replies.error_reply(error, body_too_large_status=status)
+    except web.HTTPNotFound:
+        return replies.page_404()
+    except web.HTTPMethodNotAllowed as error:
+        return replies.method_not_allowed(", ".join(sorted(error.allowed_methods)))
+    except Exception:
+        # The request ends here, so this is its outermost loop: the caller gets the plain page, the log gets the reason.
+        logger.exception("request_failed", extra={"request_id": request[REQUEST_ID], "route": route_of(request)})
+        return replies.page_500()
+
+
+def route_of(request: web.Request) -> str:
+    """The route's template, never the path itself: a closed set for labels."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else _UNROUTED
+
+
+def _record(request: web.Request, status: int, seconds: float) -> None:
+    route, metrics = route_of(request), request.app[METRICS]
+    metrics.requests.labels(route, str(status)).inc()
+    metrics.request_seconds.labels(route).observe(seconds)
+    logger.debug(
+        "request_answered",
+        extra={"request_id": request[REQUEST_ID], "route": route, "status": status, "seconds": round(seconds, 6)},
+    )

@@ -1,0 +1,138 @@
+"""How the API answers: the JSON format, the headers on every reply, the error bodies and the HTML pages.
+
+Observed of the legacy: Python's default JSON separators with non-ASCII escaped, `application/json; charset=utf-8`, five fixed
+headers, `{"detail": ..}` for named errors and plain HTML pages for unknown paths and unhandled errors.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from scorer import errors
+
+JSON_TYPE = "application/json; charset=utf-8"
+HTML_TYPE = "text/html; charset=utf-8"
+
+FIXED_HEADERS: Mapping[str, str] = {
+    "X-Frame-Options": "DENY",
+    "Vary": "origin",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+PREFLIGHT_HEADERS: Mapping[str, str] = {
+    "Access-Control-Allow-Headers": "accept, authorization, content-type, user-agent, x-csrftoken, x-requested-with",
+    "Access-Control-Allow-Methods": "DELETE, GET, OPTIONS, PATCH, POST, PUT",
+    "Access-Control-Max-Age": "86400",
+}
+
+# The one place where a cause becomes a status. Subclasses are found through their parents.
+STATUS_OF_ERROR: Mapping[type[errors.ScorerError], int] = {
+    errors.ApiKeyRefusedError: 401,
+    errors.InternalTokenRefusedError: 401,
+    errors.BearerTokenRefusedError: 401,
+    errors.PermissionRefusedError: 403,
+    errors.RateLimitedError: 429,
+    errors.AddressInvalidError: 400,
+    errors.BadInputError: 400,
+    errors.BodyUnreadableError: 400,
+    errors.BodyTooLargeError: 413,
+    errors.ValidationError: 422,
+    errors.StampsTooManyError: 422,
+    errors.NotFoundError: 404,
+    errors.RequestError: 400,
+    errors.ServiceFailedError: 500,
+    errors.ScorerUnavailableError: 500,
+    errors.UnanswerableError: 500,
+    errors.ScoringError: 500,
+    errors.SettingsError: 500,
+    errors.MigrationError: 500,
+    errors.ScorerError: 500,
+}
+
+_PAGE = """
+<!doctype html>
+<html lang="en">
+<head>
+  <title>{title}</title>
+</head>
+<body>
+  <h1>{heading}</h1><p>{text}</p>
+</body>
+</html>
+"""
+
+
+def json_reply(body: object, *, status: int = 200) -> web.Response:
+    """A JSON reply; the body is written with the keys in the order they have."""
+    return _reply(json.dumps(body), status, JSON_TYPE)
+
+
+def text_reply(text: str, *, status: int = 200) -> web.Response:
+    """A bare text under the HTML content type, as the legacy's health check and 405 answer."""
+    return _reply(text, status, HTML_TYPE)
+
+
+def page_400() -> web.Response:
+    """The legacy's page for a body over its cap or a Host that is not allowed."""
+    return _reply(_PAGE.format(title="Bad Request (400)", heading="Bad Request (400)", text=""), 400, HTML_TYPE)
+
+
+def page_404() -> web.Response:
+    """The legacy's page for a path that no route knows."""
+    text = "The requested resource was not found on this server."
+    return _reply(_PAGE.format(title="Not Found", heading="Not Found", text=text), 404, HTML_TYPE)
+
+
+def page_500() -> web.Response:
+    """The legacy's page for an error that it does not handle."""
+    return _reply(_PAGE.format(title="Server Error (500)", heading="Server Error (500)", text=""), 500, HTML_TYPE)
+
+
+def method_not_allowed(allowed: str) -> web.Response:
+    """A known path, another method; `allowed` is the Allow header."""
+    reply = text_reply("Method not allowed", status=405)
+    reply.headers["Allow"] = allowed
+    return reply
+
+
+def preflight() -> web.Response:
+    """The empty answer to a CORS preflight."""
+    reply = _reply("", 200, HTML_TYPE)
+    reply.headers.update(PREFLIGHT_HEADERS)
+    return reply
+
+
+def error_reply(error: errors.ScorerError, *, body_too_large_status: int = 413) -> web.Response:
+    """The reply that names the cause, or the plain 500 page where the API has no better answer."""
+    match error:
+        case errors.ValidationError():
+            return json_reply({"detail": error.items}, status=status_of(error))
+        case errors.NotFoundError():
+            return json_reply({"detail": str(error), **error.extra}, status=status_of(error))
+        case errors.BodyTooLargeError() if body_too_large_status == 400:
+            return page_400()
+        case errors.RequestError() | errors.ServiceFailedError():
+            return json_reply({"detail": str(error)}, status=status_of(error))
+        case _:
+            return page_500()
+
+
+def status_of(error: errors.ScorerError) -> int:
+    """The status of the nearest class in the table."""
+    return next(STATUS_OF_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_OF_ERROR)
+
+
+def _reply(text: str, status: int, content_type: str) -> web.Response:
+    headers: CIMultiDict[str] = CIMultiDict(FIXED_HEADERS)
+    headers["Content-Type"] = content_type
+    return web.Response(body=text.encode(), status=status, headers=headers)
+
+
+def details(value: Any) -> dict[str, Any]:
+    """A body of the form {"detail": ..}."""
+    return {"detail": value}

@@ -1,0 +1,60 @@
+"""The composition root: everything is built once, in order, inside context managers, and hung on the app under typed keys."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from scorer.api import context, middleware, routes
+from scorer.credentials import CredentialVerifier, DidkitVerifier
+from scorer.db import pool
+from scorer.metrics import Metrics
+from scorer.settings import Settings
+from scorer.workflows.keys import KeyChecker
+
+
+def build(
+    settings: Settings,
+    *,
+    registry: CollectorRegistry | None = None,
+    verifier: CredentialVerifier | None = None,
+    clock: context.Clock | None = None,
+) -> web.Application:
+    """The whole scorer as one aiohttp application; resources open at its start and close at its end.
+
+    Args:
+        settings: see `scorer.settings.load`.
+        registry: where the metrics go; a new registry without it.
+        verifier: checks credentials' proofs; didkit without it.
+        clock: the current time, aware and in UTC; the system's without it.
+    """
+    limits = settings.limits
+    # aiohttp refuses a body of exactly the size it is given; the cap is the largest body taken.
+    app = web.Application(middlewares=[middleware.outermost], client_max_size=limits.body_max_bytes + 1)
+    metrics = Metrics(registry or CollectorRegistry())
+    app[context.SETTINGS] = settings
+    app[context.METRICS] = metrics
+    app[context.CLOCK] = clock or _utc_now
+    app[context.VERIFIER] = verifier or DidkitVerifier(
+        metrics, in_progress_max=limits.verifications_in_progress_max, cached_max=limits.proofs_cached_max
+    )
+    app[middleware.ADMISSION] = asyncio.Semaphore(limits.requests_in_progress_max)
+    # In order of opening; aiohttp closes them in the reverse order.
+    app.cleanup_ctx.extend([_database])
+    routes.install(app, v2_enabled=settings.v2_enabled)
+    return app
+
+
+async def _database(app: web.Application) -> AsyncIterator[None]:
+    settings, metrics = app[context.SETTINGS], app[context.METRICS]
+    opened = pool.opened(settings.database_url, settings.limits, metrics, emit_request_id=settings.emit_request_id)
+    async with opened as database:
+        app[context.DATABASE] = database
+        app[context.KEY_CHECKER] = KeyChecker(database, metrics)
+        yield
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

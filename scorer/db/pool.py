@@ -1,0 +1,179 @@
+"""Connections, and the one way to write: `Database.transact` runs a whole request's work in one transaction and tries again safely.
+
+What is tried again: a lost race (`RacedError`), a deadlock or serialization failure, up to ATTEMPTS_MAX times; a lost connection once,
+and only when COMMIT was not sent yet, so that nothing can be stored twice.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias, TypeVar
+
+import asyncpg
+
+from scorer.metrics import Metrics
+from scorer.settings import Limits
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+T = TypeVar("T")
+
+ATTEMPTS_MAX = 5
+REQUEST_MESSAGE_PREFIX = "shadow.request"
+# A request id of these characters is a safe SQL literal and travels in one round trip with BEGIN.
+_PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+_CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+LOST_CONNECTION = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
+    OSError,
+)
+
+
+class RacedError(Exception):
+    """Another transaction changed what this one had read; the whole work is to be done again."""
+
+
+class Database:
+    """A pool with the policy above. Open it with `opened`."""
+
+    def __init__(self, pool: Pool, limits: Limits, metrics: Metrics, *, emit_request_id: bool) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._metrics = metrics
+        self._emit_request_id = emit_request_id
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection, None]:
+        """A connection in autocommit mode, for reads.
+
+        Raises:
+            TimeoutError: none became free within `acquire_timeout_s`.
+        """
+        async with self._pool.acquire(timeout=self._limits.acquire_timeout_s) as conn:
+            yield conn
+
+    async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run a read in autocommit mode; a lost connection is tried again once."""
+        try:
+            async with self.connection() as conn:
+                return await work(conn)
+        except LOST_CONNECTION:
+            self._metrics.attempts_repeated.labels("connection").inc()
+            async with self.connection() as conn:
+                return await work(conn)
+
+    async def transact(self, work: Callable[[Connection], Awaitable[T]], *, request_id: str = "") -> T:
+        """Run `work` in one transaction; it may run several times, so it must keep nothing from a former run.
+
+        Args:
+            work: what to do; it is given the connection, inside the transaction.
+            request_id: written to the log first, as the transactional message REQUEST_MESSAGE_PREFIX, so that whoever decodes
+                the write-ahead log knows whose changes these are.
+
+        Raises:
+            RacedError: the race was lost in every attempt.
+        """
+        reconnected = False
+        attempt = 1
+        while True:
+            stage = _Stage()
+            try:
+                async with self.connection() as conn:
+                    return await self._attempt(conn, work, request_id, stage)
+            except (RacedError, *_CONFLICTS) as error:
+                self._metrics.attempts_repeated.labels(_cause(error)).inc()
+                attempt += 1
+                if attempt > ATTEMPTS_MAX:
+                    raise RacedError from error
+            except LOST_CONNECTION:
+                if stage.committing or reconnected:
+                    raise
+                reconnected = True
+                self._metrics.attempts_repeated.labels("connection").inc()
+
+    async def _attempt(
+        self, conn: Connection, work: Callable[[Connection], Awaitable[T]], request_id: str, stage: "_Stage"
+    ) -> T:
+        try:
+            await self._begin(conn, request_id)
+            result = await work(conn)
+        except BaseException:
+            await _rollback(conn)
+            raise
+        stage.committing = True
+        await conn.execute("COMMIT")
+        return result
+
+    async def _begin(self, conn: Connection, request_id: str) -> None:
+        if not request_id or not self._emit_request_id:
+            await conn.execute("BEGIN")
+        elif _PLAIN_ID.fullmatch(request_id):
+            await conn.execute(
+                f"BEGIN; SELECT pg_logical_emit_message(true, '{REQUEST_MESSAGE_PREFIX}', '{request_id}')"
+            )
+        else:
+            await conn.execute("BEGIN")
+            await conn.execute("SELECT pg_logical_emit_message(true, $1, $2)", REQUEST_MESSAGE_PREFIX, request_id)
+
+
+class _Stage:
+    """Whether COMMIT was sent: from there on nothing may be tried again."""
+
+    __slots__ = ("committing",)
+
+    def __init__(self) -> None:
+        self.committing = False
+
+
+@asynccontextmanager
+async def opened(
+    dsn: str, limits: Limits, metrics: Metrics, *, emit_request_id: bool
+) -> AsyncGenerator[Database, None]:
+    """A database whose connections are made when they are needed, so that the process starts while the server is away."""
+    pool = asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=limits.pool_max,
+        command_timeout=limits.statement_timeout_s,
+        timeout=limits.acquire_timeout_s,
+        # No session state is ever set, so the reset (a round trip a request) has nothing to do.
+        reset=_keep,
+        server_settings={"application_name": "scorer"},
+    )
+    await pool
+    try:
+        yield Database(pool, limits, metrics, emit_request_id=emit_request_id)
+    finally:
+        try:
+            async with asyncio.timeout(limits.drain_s):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+
+async def _keep(_conn: Connection) -> None:
+    return
+
+
+async def _rollback(conn: Connection) -> None:
+    try:
+        await conn.execute("ROLLBACK")
+    except (*LOST_CONNECTION, asyncpg.PostgresError):
+        # The connection is gone, and with it the transaction; the error that led here is the one to tell.
+        return
+
+
+def _cause(error: BaseException) -> str:
+    match error:
+        case RacedError():
+            return "links"
+        case asyncpg.DeadlockDetectedError():
+            return "deadlock"
+        case _:
+            return "serialization"

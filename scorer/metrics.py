@@ -1,0 +1,57 @@
+"""Every metric of the scorer, declared once; unit last, labels from closed sets only."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The scorer's metrics in one registry, which is passed in so that two apps in one process do not collide."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.requests = Counter("scorer_requests_total", "Replies sent.", ("route", "status"), registry=registry)
+        self.request_seconds = Histogram(
+            "scorer_request_seconds", "Time from request to reply.", ("route",), buckets=_SECONDS, registry=registry
+        )
+        self.requests_in_progress = Gauge(
+            "scorer_requests_in_progress", "Requests admitted and not answered yet.", registry=registry
+        )
+        self.stage_seconds = Histogram(
+            "scorer_stage_seconds",
+            "Time of one stage of the scoring pipeline (auth, config, lock, stamps, verify, links, points, save, commit).",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.scorings = Counter(
+            "scorer_scorings_total",
+            "Scorings by outcome (passed, failed_threshold, error).",
+            ("outcome",),
+            registry=registry,
+        )
+        self.attempts_repeated = Counter(
+            "scorer_attempts_repeated_total",
+            "Transactions tried again (links, deadlock, serialization, connection).",
+            ("cause",),
+            registry=registry,
+        )
+        self.stamps_dropped = Counter(
+            "scorer_stamps_dropped_total",
+            "Stamps that did not count (issuer, expired, subject, proof, panic, clash).",
+            ("cause",),
+            registry=registry,
+        )
+        self.proofs_checked = Counter(
+            "scorer_proofs_checked_total", "Proof look-ups by result (hit, miss).", ("result",), registry=registry
+        )
+        self.proofs_cached = Gauge("scorer_proofs_cached", "Proof verdicts held in memory.", registry=registry)
+        self.verification_seconds = Histogram(
+            "scorer_verification_seconds", "Time of one proof verification.", buckets=_SECONDS, registry=registry
+        )
+        self.api_keys = Counter(
+            "scorer_api_keys_total",
+            "API key checks by result (fast, migrated, refused).",
+            ("result",),
+            registry=registry,
+        )
