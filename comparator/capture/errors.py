@@ -29,12 +29,20 @@ class CaptureLostError(CaptureError):
     """The database cannot be reached at the moment; the driver keeps trying by itself."""
 
 
+class CatalogError(CaptureError):
+    """A table named in the settings does not exist in the database."""
+
+
 class DecodeError(CaptureError):
     """Bytes that are not pgoutput of protocol 1, or messages in an order the protocol forbids."""
 
 
 class FenceTimeoutError(CaptureError):
     """A fence did not come out of the log within `fence_timeout_ms`: what was committed before it may not be here yet."""
+
+
+class LockTimeoutError(CaptureError):
+    """A statement of preparation gave up waiting for a table's lock, so that nobody waits behind it: run it again."""
 
 
 class SlotLostError(CaptureError):

@@ -1,0 +1,228 @@
+"""What the system catalogue says about the captured tables: columns, keys, replica identity.
+
+The log names columns and nothing more (under a full replica identity it marks every column as key), so the primary key, the
+types to cast text to, and the columns that may not be written come from here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import asyncpg
+
+from comparator.capture.errors import CatalogError
+from comparator.capture.pgoutput import table_name
+
+CATALOG_TIMEOUT_S = 30.0
+
+
+class ReplicaIdentity(StrEnum):
+    """What the log keeps of a row that is updated or deleted (pg_class.relreplident)."""
+
+    DEFAULT = "d"
+    NOTHING = "n"
+    FULL = "f"
+    INDEX = "i"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. `type` is format_type's text, fit for a cast; a `generated` column is never written.
+
+    `identity` is "always", "default" or "": an INSERT that names an `always` column needs OVERRIDING SYSTEM VALUE.
+    """
+
+    name: str
+    type: str
+    generated: bool
+    identity: str
+    not_null: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key. Only a deferrable one lets rows be applied in any order within a transaction."""
+
+    name: str
+    columns: tuple[str, ...]
+    references: str
+    referenced: tuple[str, ...]
+    deferrable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableShape:
+    """One table. `name` is the name used everywhere in this project, `schema` and `relation` are its two parts.
+
+    `kind` is "table", "partitioned" or "other"; `logged` is False for an unlogged or temporary one; `owned` says whether
+    the connected role may alter it; `triggers` names the enabled row or statement triggers that are no constraints: they
+    would fire when rows are applied.
+    """
+
+    name: str
+    schema: str
+    relation: str
+    kind: str
+    logged: bool
+    owned: bool
+    replica_identity: ReplicaIdentity
+    primary_key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    foreign_keys: tuple[ForeignKey, ...]
+    triggers: tuple[str, ...]
+
+    @property
+    def quoted(self) -> str:
+        """The name as SQL wants it."""
+        return f"{quote(self.schema)}.{quote(self.relation)}"
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of all columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Type of each column, by name."""
+        return {column.name: column.type for column in self.columns}
+
+    @property
+    def writable(self) -> tuple[str, ...]:
+        """Names of the columns that are not generated, in order."""
+        return tuple(column.name for column in self.columns if not column.generated)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The captured tables by name."""
+
+    tables: Mapping[str, TableShape]
+
+
+def quote(identifier: str) -> str:
+    """An identifier in double quotes."""
+    escaped = identifier.replace('"', '""')
+    return f'"{escaped}"'
+
+
+def literal(text: str) -> str:
+    """A string constant for SQL that takes no parameters (DDL)."""
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
+
+
+def split_name(table: str) -> tuple[str, str]:
+    """Schema and relation of a table's name: "name" is in schema public, "schema.name" is not."""
+    schema, dot, relation = table.partition(".")
+    return (schema, relation) if dot else ("public", table)
+
+
+TABLES = """
+SELECT c.oid, n.nspname AS schema, c.relname AS relation, c.relkind::text AS kind, c.relpersistence::text AS persistence,
+       c.relreplident::text AS identity, pg_has_role(current_user, c.relowner, 'USAGE') AS owned,
+       ARRAY(SELECT a.attname::text FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+             WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY k.place) AS primary_key,
+       ARRAY(SELECT t.tgname::text FROM pg_trigger t
+             WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' ORDER BY t.tgname) AS triggers
+FROM unnest($1::text[], $2::text[]) AS wanted (schema, relation)
+JOIN pg_namespace n ON n.nspname = wanted.schema
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.relation
+"""
+
+COLUMNS = """
+SELECT attrelid AS oid, attname AS name, format_type(atttypid, atttypmod) AS type, attgenerated <> '' AS generated,
+       CASE attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'default' ELSE '' END AS identity, attnotnull AS not_null
+FROM pg_attribute WHERE attrelid = ANY($1::oid[]) AND attnum > 0 AND NOT attisdropped ORDER BY attrelid, attnum
+"""
+
+FOREIGN_KEYS = """
+SELECT f.conrelid AS oid, f.conname AS name, f.condeferrable AS deferrable, n.nspname AS schema, c.relname AS relation,
+       ARRAY(SELECT a.attname::text FROM unnest(f.conkey) WITH ORDINALITY AS k (attnum, place)
+             JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.attnum ORDER BY k.place) AS columns,
+       ARRAY(SELECT a.attname::text FROM unnest(f.confkey) WITH ORDINALITY AS k (attnum, place)
+             JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.attnum ORDER BY k.place) AS referenced
+FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE f.contype = 'f' AND f.conrelid = ANY($1::oid[]) ORDER BY f.conrelid, f.conname
+"""
+
+
+async def read_catalog(conn: asyncpg.Connection, tables: Iterable[str]) -> Catalog:
+    """Read the shape of each named table.
+
+    Raises:
+        CatalogError: a table does not exist; all that are missing are named.
+    """
+    wanted = list(dict.fromkeys(tables))
+    catalog = await read_existing(conn, wanted)
+    missing = [name for name in wanted if name not in catalog.tables]
+    if missing:
+        raise CatalogError(f"no such table: {', '.join(missing)}")
+    return catalog
+
+
+async def read_existing(conn: asyncpg.Connection, tables: Iterable[str]) -> Catalog:
+    """Read the shape of those of the named tables that exist."""
+    names = [split_name(name) for name in tables]
+    schemas, relations = [schema for schema, _ in names], [relation for _, relation in names]
+    rows = await conn.fetch(TABLES, schemas, relations, timeout=CATALOG_TIMEOUT_S)
+    oids = [row["oid"] for row in rows]
+    columns = _by_table(await conn.fetch(COLUMNS, oids, timeout=CATALOG_TIMEOUT_S))
+    foreign = _by_table(await conn.fetch(FOREIGN_KEYS, oids, timeout=CATALOG_TIMEOUT_S))
+    shapes = [_shape(row, columns.get(row["oid"], []), foreign.get(row["oid"], [])) for row in rows]
+    return Catalog({shape.name: shape for shape in sorted(shapes, key=lambda shape: shape.name)})
+
+
+PUBLISHED = "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = $1 ORDER BY 1, 2"
+
+
+async def published_tables(conn: asyncpg.Connection, publication: str) -> tuple[str, ...]:
+    """Names of the tables in the publication; none when it does not exist."""
+    rows = await conn.fetch(PUBLISHED, publication, timeout=CATALOG_TIMEOUT_S)
+    return tuple(table_name(row["schemaname"], row["tablename"]) for row in rows)
+
+
+USER_TABLES = """
+SELECT n.nspname AS schema, c.relname AS relation FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+  AND n.nspname <> ALL($1::text[])
+ORDER BY 1, 2
+"""
+
+
+async def user_tables(conn: asyncpg.Connection, *, without_schemas: Iterable[str] = ()) -> tuple[str, ...]:
+    """Names of all ordinary, logged tables of the database."""
+    rows = await conn.fetch(USER_TABLES, list(without_schemas), timeout=CATALOG_TIMEOUT_S)
+    return tuple(table_name(row["schema"], row["relation"]) for row in rows)
+
+
+def _by_table(rows: Iterable[asyncpg.Record]) -> dict[int, list[asyncpg.Record]]:
+    grouped: dict[int, list[asyncpg.Record]] = {}
+    for row in rows:
+        grouped.setdefault(row["oid"], []).append(row)
+    return grouped
+
+
+def _shape(row: asyncpg.Record, columns: list[asyncpg.Record], foreign: list[asyncpg.Record]) -> TableShape:
+    return TableShape(
+        name=table_name(row["schema"], row["relation"]),
+        schema=row["schema"],
+        relation=row["relation"],
+        kind={"r": "table", "p": "partitioned"}.get(row["kind"], "other"),
+        logged=row["persistence"] == "p",
+        owned=row["owned"],
+        replica_identity=ReplicaIdentity(row["identity"]),
+        primary_key=tuple(row["primary_key"]),
+        columns=tuple(Column(c["name"], c["type"], c["generated"], c["identity"], c["not_null"]) for c in columns),
+        foreign_keys=tuple(
+            ForeignKey(
+                name=key["name"],
+                columns=tuple(key["columns"]),
+                references=table_name(key["schema"], key["relation"]),
+                referenced=tuple(key["referenced"]),
+                deferrable=key["deferrable"],
+            )
+            for key in foreign
+        ),
+        triggers=tuple(row["triggers"]),
+    )

@@ -1,0 +1,196 @@
+"""Makes tables fit for capturing, in the order that breaks nobody's writes, and only as far as it is needed.
+
+A published table without a usable replica identity refuses UPDATE and DELETE, so the identity is set before the table is
+published. From PostgreSQL 18 on a full identity with a stored generated column does the same unless the publication
+publishes generated columns. `plan` is pure: the same statements are printed by the preflight and run by `prepare`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import asyncpg
+
+from comparator.capture.catalog import (
+    CATALOG_TIMEOUT_S,
+    Catalog,
+    ReplicaIdentity,
+    TableShape,
+    published_tables,
+    quote,
+    read_catalog,
+)
+from comparator.capture.errors import LockTimeoutError, PublicationError, ReplicaIdentityError, RightsError
+from comparator.capture.settings import CaptureSettings
+
+GENERATED_SINCE = 18
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationState:
+    """The publication as it is: `tables` None when it does not exist."""
+
+    tables: tuple[str, ...] | None
+    all_tables: bool = False
+    publishes_all: bool = True
+    publishes_generated: bool = False
+    filtered: tuple[str, ...] = ()
+
+
+PUBLICATION = """
+SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AS publishes_all, to_jsonb(p) ->> 'pubgencols' AS gencols
+FROM pg_publication p WHERE pubname = $1
+"""
+
+FILTERED = """
+SELECT n.nspname || '.' || c.relname AS name FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE p.pubname = $1 AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL) ORDER BY 1
+"""
+
+
+async def read_publication(conn: asyncpg.Connection, publication: str) -> PublicationState:
+    """Read what the publication publishes."""
+    row = await conn.fetchrow(PUBLICATION, publication, timeout=CATALOG_TIMEOUT_S)
+    if row is None:
+        return PublicationState(None)
+    filtered = await conn.fetch(FILTERED, publication, timeout=CATALOG_TIMEOUT_S)
+    return PublicationState(
+        tables=await published_tables(conn, publication),
+        all_tables=row["puballtables"],
+        publishes_all=row["publishes_all"],
+        publishes_generated=row["gencols"] == "s",
+        filtered=tuple(record["name"].removeprefix("public.") for record in filtered),
+    )
+
+
+def breaks_writes(table: TableShape, *, version: int, publishes_generated: bool) -> str:
+    """Why UPDATE or DELETE on the table would fail once it is published; "" when they would not."""
+    generated = [column.name for column in table.columns if column.generated]
+    match table.replica_identity:
+        case ReplicaIdentity.NOTHING:
+            return "its replica identity is NOTHING"
+        case ReplicaIdentity.DEFAULT if not table.primary_key:
+            return "it has no primary key and its replica identity is DEFAULT"
+        case ReplicaIdentity.FULL if version >= GENERATED_SINCE and generated and not publishes_generated:
+            return f"its replica identity covers the generated column {generated[0]}, which is not published"
+        case _:
+            return ""
+
+
+def identity_statements(catalog: Catalog) -> tuple[str, ...]:
+    """The statements that give each table its full old images."""
+    return tuple(
+        f"ALTER TABLE {table.quoted} REPLICA IDENTITY FULL;"
+        for table in catalog.tables.values()
+        if table.replica_identity is not ReplicaIdentity.FULL
+    )
+
+
+def publication_statements(
+    catalog: Catalog, state: PublicationState, publication: str, *, version: int
+) -> tuple[str, ...]:
+    """The statements that make the publication hold exactly these tables; none when it does."""
+    tables = catalog.tables
+    needs_generated = version >= GENERATED_SINCE and any(
+        column.generated for table in tables.values() for column in table.columns
+    )
+    if state.tables is None:
+        option = " WITH (publish_generated_columns = stored)" if needs_generated else ""
+        names = ", ".join(table.quoted for table in tables.values())
+        return (f"CREATE PUBLICATION {quote(publication)} FOR TABLE {names}{option};",)
+    statements: list[str] = []
+    if needs_generated and not state.publishes_generated:
+        statements.append(f"ALTER PUBLICATION {quote(publication)} SET (publish_generated_columns = stored);")
+    if not state.publishes_all:
+        statements.append(f"ALTER PUBLICATION {quote(publication)} SET (publish = 'insert, update, delete, truncate');")
+    if set(state.tables) != set(tables) or state.filtered:
+        names = ", ".join(table.quoted for table in tables.values())
+        statements.append(f"ALTER PUBLICATION {quote(publication)} SET TABLE {names};")
+    return tuple(statements)
+
+
+async def publish(conn: asyncpg.Connection, settings: CaptureSettings, tables: Iterable[str]) -> tuple[str, ...]:
+    """Make the publication hold exactly these tables; return the statements that were run, none when it did already.
+
+    Raises:
+        ReplicaIdentityError: publishing a table would break its writes; the remedy is in the error.
+        PublicationError: a table cannot be published, or the publication is FOR ALL TABLES.
+        RightsError, LockTimeoutError: the role or the moment is not right.
+    """
+    catalog = await read_catalog(conn, tables)
+    state = await read_publication(conn, settings.publication)
+    version = conn.get_server_version().major
+    refuse_unpublishable(catalog, state, publication=settings.publication)
+    # The publication's own option is set before the tables, so only the identities are left to judge.
+    broken = {
+        name: reason
+        for name, table in catalog.tables.items()
+        if (reason := breaks_writes(table, version=version, publishes_generated=True))
+    }
+    if broken:
+        remedy = tuple(f"ALTER TABLE {catalog.tables[name].quoted} REPLICA IDENTITY FULL;" for name in broken)
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in broken.items())
+        raise ReplicaIdentityError(f"publishing would break the writes of a table ({reasons})", remedy=remedy)
+    statements = publication_statements(catalog, state, settings.publication, version=version)
+    await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
+    return statements
+
+
+async def prepare(conn: asyncpg.Connection, settings: CaptureSettings, tables: Iterable[str]) -> tuple[str, ...]:
+    """Give each table its full replica identity, then publish it; return the statements run. Idempotent.
+
+    Raises:
+        CatalogError: a table does not exist.
+        PublicationError, RightsError, LockTimeoutError: as `publish`.
+    """
+    wanted = tuple(tables)
+    catalog = await read_catalog(conn, wanted)
+    refuse_unpublishable(catalog, await read_publication(conn, settings.publication), publication=settings.publication)
+    await _allow_generated(conn, catalog, settings)
+    statements = identity_statements(catalog)
+    await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
+    return statements + await publish(conn, settings, wanted)
+
+
+async def _allow_generated(conn: asyncpg.Connection, catalog: Catalog, settings: CaptureSettings) -> None:
+    """A table that is published already must have its generated columns published before its identity covers them."""
+    state = await read_publication(conn, settings.publication)
+    if state.tables is None:
+        return
+    statements = publication_statements(catalog, state, settings.publication, version=conn.get_server_version().major)
+    options = tuple(statement for statement in statements if "publish_generated_columns" in statement)
+    await run_statements(conn, options, lock_timeout_ms=settings.lock_timeout_ms)
+
+
+def refuse_unpublishable(catalog: Catalog, state: PublicationState, *, publication: str) -> None:
+    """Raise PublicationError for what no statement of ours would mend."""
+    if state.all_tables:
+        raise PublicationError(
+            f"the publication {publication} is FOR ALL TABLES, which may break the writes of tables nobody looked at",
+            remedy=(f"DROP PUBLICATION {quote(publication)};",),
+        )
+    if not catalog.tables:
+        raise PublicationError("no tables are named to be captured")
+    odd = [table.name for table in catalog.tables.values() if table.kind != "table" or not table.logged]
+    if odd:
+        raise PublicationError(
+            f"not an ordinary, logged table (name the partitions of a partitioned one): {', '.join(odd)}"
+        )
+
+
+async def run_statements(conn: asyncpg.Connection, statements: Iterable[str], *, lock_timeout_ms: int) -> None:
+    """Run DDL, each statement in a transaction of its own, never waiting long for a lock that others would queue behind.
+
+    Raises:
+        RightsError: the role may not.
+        LockTimeoutError: the table was busy.
+    """
+    for statement in statements:
+        try:
+            async with conn.transaction():
+                await conn.execute(f"SET LOCAL lock_timeout = {int(lock_timeout_ms)}")
+                await conn.execute(statement, timeout=lock_timeout_ms / 1000 + CATALOG_TIMEOUT_S)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise RightsError(f"the role may not: {error}", remedy=(statement,)) from error
+        except asyncpg.LockNotAvailableError as error:
+            raise LockTimeoutError(f"busy for {lock_timeout_ms} ms: {statement}") from error
