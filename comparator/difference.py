@@ -1,0 +1,153 @@
+"""The values a comparison is made of: differences, the rules that were touched, and how values are written down.
+
+Pure. A difference is seen from the roles: `served` and `mirrored` are the two values; which of them is the candidate's is
+known to the comparison.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum, StrEnum
+from typing import Final
+
+from comparator.paths import Path, text_of
+
+
+class Absent(Enum):
+    """The value of the role that has nothing at a place (JSON null is a value)."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+
+
+class Kind(StrEnum):
+    """What sort of difference it is. `missing` and `extra` say what the mirrored side lacks or has more."""
+
+    STATUS = "status"
+    HEADER = "header"
+    MISSING = "missing"
+    EXTRA = "extra"
+    CHANGED = "changed"
+    TYPE = "type"
+    ORDER = "order"
+    DUPLICATE_KEY = "duplicate_key"
+    BODY = "body"
+    INVALID_BODY = "invalid_body"
+    TRUNCATED = "truncated"
+    MISSING_ROW = "missing_row"
+    EXTRA_ROW = "extra_row"
+    COLUMN = "column"
+    LATE = "late"
+    UNDESCRIBED = "undescribed"
+    TRUNCATED_TABLE = "truncated_table"
+
+
+MIRRORED_KINDS: Final[Mapping[Kind, Kind]] = {
+    Kind.MISSING: Kind.EXTRA,
+    Kind.EXTRA: Kind.MISSING,
+    Kind.MISSING_ROW: Kind.EXTRA_ROW,
+    Kind.EXTRA_ROW: Kind.MISSING_ROW,
+}
+"""The kind of the same difference when the sides change roles; kinds not named here keep theirs."""
+
+NaturalKey = tuple[object, ...]
+"""Values of a table's natural key; a referenced row stands as its own natural key (a tuple), a value as text or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One difference, outside of what rules allow.
+
+    Of the reply: `table` is "" and `path` a place in the body (or the header's name). Of the effects: `table`,
+    `natural_key` (in the order of the table's description), `column`, and `path` inside a JSON column.
+    `rule` names the rule whose tolerance was exceeded or whose term is over, if any.
+    """
+
+    kind: Kind
+    path: Path = ()
+    served: object = ABSENT
+    mirrored: object = ABSENT
+    table: str = ""
+    natural_key: NaturalKey = ()
+    column: str = ""
+    rule: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, in one line: `stamps.Google.score`, `registry_score.evidence.rawScore`, `content-type`."""
+        inside = text_of(self.path)
+        if not self.table:
+            return inside or f"({self.kind})"
+        parts = [self.table] + ([self.column] if self.column else [])
+        return ".".join(parts) + (f".{inside}" if inside and not inside.startswith("[") else inside)
+
+    def swapped(self) -> "Difference":
+        """The same difference with the roles exchanged."""
+        return Difference(
+            kind=MIRRORED_KINDS.get(self.kind, self.kind),
+            path=self.path,
+            served=self.mirrored,
+            mirrored=self.served,
+            table=self.table,
+            natural_key=self.natural_key,
+            column=self.column,
+            rule=self.rule,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A rule that decided about one place: it allowed what differs, or its term is over (`expired`) and it did not."""
+
+    rule: str
+    place: str
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """What a JSON object has under a member name that occurs more than once, in order."""
+
+    values: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NonFinite:
+    """NaN, Infinity or -Infinity, which Python writes into JSON although no JSON number may be one."""
+
+    name: str
+
+
+def text_of_value(value: object) -> str:
+    """Write a value as JSON text, numbers digit by digit as they are; absent is "" and a repeated member lists its values.
+
+    Text that is no JSON (`NaN`, repeated members) is for people, and never read back.
+    """
+    if value is ABSENT:
+        return ""
+    return _write(value)
+
+
+def _write(value: object) -> str:
+    match value:
+        case bool() | None:
+            return {True: "true", False: "false", None: "null"}[value]
+        case Decimal() | int():
+            return str(value)
+        case str():
+            return json.dumps(value, ensure_ascii=not value.isprintable())
+        case Mapping():
+            return "{" + ", ".join(f"{json.dumps(str(k))}: {_write(v)}" for k, v in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(_write(item) for item in value) + "]"
+        case Repeated(values):
+            return "repeated(" + ", ".join(_write(item) for item in values) + ")"
+        case NonFinite(name):
+            return name
+        case bytes():
+            return json.dumps(value.decode("utf-8", "backslashreplace"))
+        case _:
+            return json.dumps(str(value))

@@ -1,0 +1,316 @@
+"""Finds what differs between two JSON documents, under rules.
+
+Pure. In order of cost: `masked_equal` answers for two texts that differ only in members of the top level that rules allow
+to differ, without reading the rest; `Walk` goes through both documents side by side. Nothing here knows HTTP or tables.
+"""
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import msgspec
+
+from comparator.actions import Ignore, KeyedBy, Unordered
+from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, Touch, text_of_value
+from comparator.paths import Node, Step, text_of
+from comparator.rules import CompiledRule, RuleSet
+
+GREEDY_MATCH_MAX: Final = 2_500
+"""Beyond this many pairs of unmatched elements, an unordered array is paired in order instead of by likeness."""
+
+_top_level: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def masked_equal(served: bytes, mirrored: bytes, rules: RuleSet, today: dt.date) -> tuple[Touch, ...] | None:
+    """The rules that explain all differences of two objects, when these lie in plain members of the top level; else None.
+
+    None decides nothing: the walk has to look. The members that are equal as bytes are not read. An object whose text is
+    not exactly that of its members joined again (repeated members, escaped names, free layout) is left to the walk.
+    """
+    if rules.root.dead or rules.root.wheres:
+        return None
+    try:
+        left, right = _top_level.decode(served), _top_level.decode(mirrored)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    if left.keys() != right.keys():
+        return None
+    touches: list[Touch] = []
+    for name, raw in left.items():
+        if raw != right[name]:
+            touch = _scalar_touch(name, raw, right[name], rules, today)
+            if touch is None:
+                return None
+            touches.append(touch)
+    if not (_is_joined(served, left) and _is_joined(mirrored, right)):
+        return None
+    return tuple(touches)
+
+
+def _scalar_touch(
+    name: str, served: msgspec.Raw, mirrored: msgspec.Raw, rules: RuleSet, today: dt.date
+) -> Touch | None:
+    candidates = rules.at(rules.root.step(name))
+    if not candidates:
+        return None
+    try:
+        a, b = msgspec.json.decode(served), msgspec.json.decode(mirrored)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    if type(a) is not str or type(b) is not str:
+        return None
+    for rule in candidates:
+        if rule.action.allows(a, b):
+            return Touch(rule.id, name) if rule.holds(today) else None
+    return None
+
+
+def _is_joined(text: bytes, members: dict[str, msgspec.Raw]) -> bool:
+    first = len(next(iter(members), "").encode()) + 3
+    colon, comma = (b": ", b", ") if text[first + 1 : first + 2] == b" " else (b":", b",")
+    joined = comma.join([b'"%b"%b%b' % (name.encode(), colon, raw) for name, raw in members.items()])
+    return b"{%b}" % joined == text
+
+
+class Walk:
+    """One structural walk; `differences`, `touches` are the result, in document order.
+
+    Args:
+        rules: what may differ.
+        today: the day (UTC) by which a rule's term is judged.
+        table: with `natural_key` and `column`, where the documents stand, when they are a JSON column's values.
+    """
+
+    __slots__ = ("_column", "_key", "_path", "_rules", "_table", "_today", "differences", "touches")
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        today: dt.date,
+        *,
+        table: str = "",
+        natural_key: tuple[object, ...] = (),
+        column: str = "",
+    ) -> None:
+        self._rules = rules
+        self._today = today
+        self._table, self._key, self._column = table, natural_key, column
+        self._path: list[Step] = []
+        self.differences: list[Difference] = []
+        self.touches: list[Touch] = []
+
+    def compare(self, served: object, mirrored: object) -> None:
+        """Walk both documents from their roots."""
+        self._values(served, mirrored, self._rules.root)
+
+    def _values(self, a: Any, b: Any, node: Node) -> None:
+        kind: type[object] = type(a)
+        if kind is type(b):
+            if kind is dict:
+                if not node.accepts or not self._ignored(a, b, node):
+                    self._objects(a, b, node)
+                return
+            if kind is list:
+                if not node.accepts or not self._ignored(a, b, node):
+                    self._arrays(a, b, node)
+                return
+            if a == b:
+                return
+        self._differ(a, b, node)
+
+    def _ignored(self, a: Any, b: Any, node: Node) -> bool:
+        """Containers are left out as a whole by a rule that ignores them, and only noted when they do differ."""
+        ignoring = [rule for rule in self._rules.at(node) if type(rule.action) is Ignore]
+        if not ignoring:
+            return False
+        holding = next((rule for rule in ignoring if rule.holds(self._today)), None)
+        if not same(a, b):
+            self._touch(holding or ignoring[0], expired=holding is None)
+        return holding is not None
+
+    def _objects(self, a: dict[str, Any], b: dict[str, Any], node: Node) -> None:
+        path = self._path
+        common = 0
+        for name, served in a.items():
+            mirrored = b.get(name, ABSENT)
+            if mirrored is ABSENT:
+                path.append(name)
+                self._differ(served, ABSENT, node.below(name, served))
+                path.pop()
+                continue
+            common += 1
+            kind: type[object] = type(served)
+            if kind is type(mirrored) and kind is not dict and kind is not list and served == mirrored:
+                continue
+            path.append(name)
+            self._values(served, mirrored, node if node.dead else node.below(name, served, mirrored))
+            path.pop()
+        if common != len(b):
+            for name, mirrored in b.items():
+                if name not in a:
+                    path.append(name)
+                    self._differ(ABSENT, mirrored, node.below(name, mirrored))
+                    path.pop()
+
+    def _arrays(self, a: list[Any], b: list[Any], node: Node) -> None:
+        for rule in self._rules.at(node):
+            if not isinstance(rule.action, Unordered | KeyedBy):
+                continue
+            if not rule.holds(self._today):
+                if not same(a, b):
+                    self._touch(rule, expired=True)
+                continue
+            if not same(a, b):
+                self._touch(rule)
+                self._match(a, b, node, rule.action)
+            return
+        if len(a) == len(b):
+            self._same_length(a, b, node)
+        else:
+            self._other_length(a, b, node)
+
+    def _same_length(self, a: list[Any], b: list[Any], node: Node) -> None:
+        before = len(self.differences), len(self.touches)
+        for index, (served, mirrored) in enumerate(zip(a, b, strict=True)):
+            self._element(index, served, mirrored, node)
+        if len(self.differences) - before[0] > 1 and Counter(map(fingerprint, a)) == Counter(map(fingerprint, b)):
+            del self.differences[before[0] :], self.touches[before[1] :]
+            self._add(Kind.ORDER, a, b)
+
+    def _other_length(self, a: list[Any], b: list[Any], node: Node) -> None:
+        """Equal elements at both ends belong together; what is left in between is paired in order."""
+        shorter = min(len(a), len(b))
+        head = 0
+        while head < shorter and same(a[head], b[head]):
+            head += 1
+        tail = 0
+        while tail < shorter - head and same(a[-1 - tail], b[-1 - tail]):
+            tail += 1
+        self._in_order(list(range(head, len(a) - tail)), list(range(head, len(b) - tail)), a, b, node)
+
+    def _in_order(self, left: Sequence[int], right: Sequence[int], a: list[Any], b: list[Any], node: Node) -> None:
+        for i, j in zip(left, right, strict=False):
+            self._element(i, a[i], b[j], node)
+        for i in left[len(right) :]:
+            self._element(i, a[i], ABSENT, node)
+        for j in right[len(left) :]:
+            self._element(j, ABSENT, b[j], node)
+
+    def _element(self, index: int, served: Any, mirrored: Any, node: Node) -> None:
+        self._path.append(index)
+        self._values(served, mirrored, node if node.dead else node.below(index, served, mirrored))
+        self._path.pop()
+
+    def _match(self, a: list[Any], b: list[Any], node: Node, action: Unordered | KeyedBy) -> None:
+        groups: defaultdict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+        members = action.members if isinstance(action, KeyedBy) else None
+        for i, item in enumerate(a):
+            groups[_key_of(item, members)][0].append(i)
+        for j, item in enumerate(b):
+            groups[_key_of(item, members)][1].append(j)
+        left: list[int] = []
+        right: list[int] = []
+        for mine, theirs in groups.values():
+            if members is None:
+                left += mine[len(theirs) :]
+                right += theirs[len(mine) :]
+            else:
+                self._in_order(mine, theirs, a, b, node)
+        self._match_by_likeness(left, right, a, b, node)
+
+    def _match_by_likeness(self, left: list[int], right: list[int], a: list[Any], b: list[Any], node: Node) -> None:
+        if len(left) * len(right) <= GREEDY_MATCH_MAX:
+            pairs = sorted((len(self._trial(a[i], b[j], i, node).differences), i, j) for i in left for j in right)
+            for _, i, j in pairs:
+                if i in left and j in right:
+                    left.remove(i)
+                    right.remove(j)
+                    self._element(i, a[i], b[j], node)
+        self._in_order(left, right, a, b, node)
+
+    def _trial(self, served: Any, mirrored: Any, index: int, node: Node) -> "Walk":
+        trial = Walk(self._rules, self._today)
+        trial._element(index, served, mirrored, node)
+        return trial
+
+    def _differ(self, a: Any, b: Any, node: Node) -> None:
+        """Two values differ: a rule of the place may allow it, else it is a difference."""
+        judged = ""
+        for rule in self._rules.at(node):
+            allows = rule.action.allows(a, b)
+            if allows and rule.holds(self._today):
+                self._touch(rule)
+                return
+            if allows:
+                self._touch(rule, expired=True)
+            judged = judged or rule.id
+        if type(a) is Repeated and type(b) is Repeated and same(list(a.values), list(b.values)):
+            return
+        self._add(_kind(a, b), a, b, judged)
+
+    def _add(self, kind: Kind, a: Any, b: Any, rule: str = "") -> None:
+        self.differences.append(Difference(kind, tuple(self._path), a, b, self._table, self._key, self._column, rule))
+
+    def _touch(self, rule: CompiledRule, *, expired: bool = False) -> None:
+        self.touches.append(Touch(rule.id, self._place(), expired))
+
+    def _place(self) -> str:
+        inside = text_of(self._path)
+        if not self._table:
+            return inside
+        return f"{self._table}.{self._column}" + (f".{inside}" if inside and inside[0] != "[" else inside)
+
+
+def _kind(a: Any, b: Any) -> Kind:
+    if b is ABSENT:
+        return Kind.MISSING
+    if a is ABSENT:
+        return Kind.EXTRA
+    if type(a) is Repeated or type(b) is Repeated:
+        return Kind.DUPLICATE_KEY
+    return Kind.CHANGED if type(a) is type(b) and type(a) is not NonFinite else Kind.TYPE
+
+
+def _key_of(item: Any, members: tuple[str, ...] | None) -> str:
+    if members is None:
+        return fingerprint(item)
+    if not isinstance(item, dict):
+        return f"value {fingerprint(item)}"
+    found = cast("dict[str, object]", item)
+    return f"member {fingerprint([found.get(name) for name in members])}"
+
+
+def same(a: Any, b: Any) -> bool:
+    """Exactly equal: no rules, and 1, 1.0, true are three different values. Decimals are equal by value (1.0, 1.00)."""
+    kind: type[object] = type(a)
+    if kind is not type(b):
+        return False
+    if kind is dict:
+        return len(a) == len(b) and all(name in b and same(value, b[name]) for name, value in a.items())
+    if kind is list:
+        return len(a) == len(b) and all(map(same, a, b))
+    if kind is Repeated:
+        return len(a.values) == len(b.values) and all(map(same, a.values, b.values))
+    return a == b
+
+
+def fingerprint(value: Any) -> str:
+    """A text that two values share exactly when they are `same`."""
+    kind: type[object] = type(value)
+    if kind is dict:
+        return "{" + ",".join(f"{text_of_value(n)}:{fingerprint(value[n])}" for n in sorted(value)) + "}"
+    if kind is list:
+        return "[" + ",".join(map(fingerprint, value)) + "]"
+    if kind is Repeated:
+        return "repeated" + fingerprint(list(value.values))
+    if kind is str or kind is int or kind is bool or value is None:
+        return text_of_value(value)
+    return f"decimal {hash(value)} {value.normalize() if value else 0}" if kind is not NonFinite else value.name
+
+
+def walk(served: object, mirrored: object, rules: RuleSet, today: dt.date) -> Walk:
+    """Walk two documents and return the finished walk."""
+    finished = Walk(rules, today)
+    finished.compare(served, mirrored)
+    return finished

@@ -1,0 +1,224 @@
+"""JSON paths: how rules name places in a document, and one automaton that finds all rules of a place at once.
+
+Pure. Grammar: an optional `$`, then segments: `name` or `.name`, `["any name"]`, `[3]`, `*` or `[*]` (any key or element),
+`**` (any number of levels, also none), `[?name=="x"]` (each array element or member value that is an object whose
+member `name` equals the JSON literal). The automaton's alphabet is the literal names that occur in rules plus "any other", so its
+size depends on the rules alone, never on the traffic.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, cast
+
+Step = str | int
+Path = tuple[Step, ...]
+"""A place in a document: member names and array indexes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A member of exactly this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The array element at this index."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOne:
+    """Any member or element."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyDepth:
+    """Any number of levels, also none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A member or element that is an object whose member `name` is `literal`."""
+
+    name: str
+    literal: object
+
+
+Segment = Name | Index | AnyOne | AnyDepth | Where
+Pattern = tuple[Segment, ...]
+
+_TOKEN = re.compile(
+    r"""(?P<depth>\.?\*\*)
+      | (?P<any>\.?\*|\[\*\])
+      | \[\?\s*@?\.?(?P<where>[^\s=\]"]+)\s*==\s*(?P<literal>"(?:[^"\\]|\\.)*"|[^\]]+?)\s*\]
+      | \[(?P<index>\d+)\]
+      | \[(?P<quoted>"(?:[^"\\]|\\.)*")\]
+      | \.?(?P<name>[^.\[\]*]+)
+    """,
+    re.VERBOSE,
+)
+
+
+def parse_pattern(text: str) -> Pattern:
+    """Read a rule's path.
+
+    Raises:
+        ValueError: saying at which character the path stops making sense.
+    """
+    rest = text.removeprefix("$")
+    if not rest:
+        return ()
+    segments: list[Segment] = []
+    position = 0
+    while position < len(rest):
+        match = _TOKEN.match(rest, position)
+        if match is None:
+            raise ValueError(f"cannot read {text!r} at {rest[position:]!r}")
+        segments.append(_segment(match))
+        position = match.end()
+    return tuple(segments)
+
+
+def _segment(match: re.Match[str]) -> Segment:
+    if match["depth"]:
+        return AnyDepth()
+    if match["any"]:
+        return AnyOne()
+    if match["where"] is not None:
+        return Where(match["where"], json.loads(match["literal"], parse_float=Decimal))
+    if match["index"] is not None:
+        return Index(int(match["index"]))
+    if match["quoted"] is not None:
+        return Name(json.loads(match["quoted"]))
+    return Name(match["name"])
+
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_@#-][A-Za-z0-9_@#:/-]*\Z")
+
+
+def text_of(path: Sequence[Step]) -> str:
+    """Write a place so that `parse_pattern` reads it back: `stamps.Google.score`, `items[0]["a.b"]`."""
+    parts: list[str] = []
+    for step in path:
+        if isinstance(step, int):
+            parts.append(f"[{step}]")
+        elif _PLAIN_NAME.match(step) or step == "*":
+            parts.append(f".{step}" if parts else step)
+        else:
+            parts.append(f"[{json.dumps(step)}]")
+    return "".join(parts)
+
+
+_State = tuple[int, int]
+"""(index of the pattern, index of its next segment)."""
+
+_OTHER: Final = None
+
+
+class Node:
+    """One state of the automaton: which patterns end here, and where each step leads.
+
+    `dead` means that no pattern can match at or below this place.
+    """
+
+    __slots__ = ("_automaton", "_names", "_next", "_states", "accepts", "dead", "wheres")
+
+    def __init__(self, automaton: "Automaton", states: frozenset[_State]) -> None:
+        self._automaton = automaton
+        self._states = states
+        segments = [automaton.patterns[p][i] for p, i in states if i < len(automaton.patterns[p])]
+        self.accepts: tuple[int, ...] = tuple(sorted(p for p, i in states if i == len(automaton.patterns[p])))
+        self.wheres: tuple[Where, ...] = tuple(
+            sorted({s for s in segments if isinstance(s, Where)}, key=lambda w: (w.name, repr(w.literal)))
+        )
+        self._names: frozenset[Step] = frozenset(
+            s.name if isinstance(s, Name) else s.index for s in segments if isinstance(s, Name | Index)
+        )
+        self._next: dict[tuple[Step | None, tuple[Where, ...]], Node] = {}
+        self.dead = not segments and not self.accepts
+
+    def step(self, step: Step, held: tuple[Where, ...] = ()) -> "Node":
+        """The state below `step`; `held` are those of `wheres` that the value there satisfies."""
+        symbol: Step | None = step if step in self._names else _OTHER
+        found = self._next.get((symbol, held))
+        if found is None:
+            found = self._automaton.node(
+                state
+                for pattern, index in self._states
+                for state in self._automaton.advance(pattern, index, symbol, held)
+            )
+            self._next[symbol, held] = found
+        return found
+
+    def below(self, step: Step, *values: Any) -> "Node":
+        """The state below `step`, where `values` are what both documents have there."""
+        if not self.wheres:
+            return self.step(step)
+        held = tuple(w for w in self.wheres if any(_holds(w, value) for value in values))
+        return self.step(step, held)
+
+
+def _holds(where: Where, value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    found = cast("dict[str, object]", value).get(where.name, where)
+    return type(found) is type(where.literal) and found == where.literal
+
+
+class Automaton:
+    """All patterns of one rule set, matched together while a document is walked."""
+
+    def __init__(self, patterns: Iterable[Pattern]) -> None:
+        self.patterns = tuple(patterns)
+        self._nodes: dict[frozenset[_State], Node] = {}
+        self.root = self.node((p, 0) for p in range(len(self.patterns)))
+
+    def node(self, states: Iterable[_State]) -> Node:
+        """The node of a set of states, the same object for the same set."""
+        closed = self._close(states)
+        found = self._nodes.get(closed)
+        if found is None:
+            found = self._nodes[closed] = Node(self, closed)
+        return found
+
+    def _close(self, states: Iterable[_State]) -> frozenset[_State]:
+        closed: set[_State] = set()
+        for pattern, index in states:
+            segments, at = self.patterns[pattern], index
+            closed.add((pattern, at))
+            while at < len(segments) and isinstance(segments[at], AnyDepth):
+                at += 1
+                closed.add((pattern, at))
+        return frozenset(closed)
+
+    def advance(self, pattern: int, index: int, symbol: Step | None, held: tuple[Where, ...]) -> Iterable[_State]:
+        """Where one state goes under one step."""
+        segments = self.patterns[pattern]
+        if index == len(segments):
+            return ()
+        segment = segments[index]
+        match segment:
+            case AnyDepth():
+                return ((pattern, index),)
+            case AnyOne():
+                taken = True
+            case Name(name):
+                taken = type(symbol) is str and symbol == name
+            case Index(wanted):
+                taken = type(symbol) is int and symbol == wanted
+            case Where():
+                taken = segment in held
+        return ((pattern, index + 1),) if taken else ()
+
+    def rules_at(self, path: Sequence[Step]) -> tuple[int, ...]:
+        """Indexes of the patterns that name this place (predicates never hold here: there is no document)."""
+        node = self.root
+        for step in path:
+            node = node.step(step)
+        return node.accepts

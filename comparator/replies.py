@@ -1,0 +1,138 @@
+"""Compares what two sides answered: status, the headers that count, the body by its kind.
+
+Pure. Bytes first; then the cheap mask; then the structural walk.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final
+
+from comparator.bodies import BodyKind, Digest, Unreadable, decoded, digest_of, kind_of, media_type, structure_of
+from comparator.difference import ABSENT, Difference, Kind, Touch
+from comparator.exchange import HeaderList, Reply
+from comparator.json_diff import masked_equal, walk
+from comparator.rules import RouteRules
+
+_NO_NAMES: Final[frozenset[str]] = frozenset()
+_DECIDE_BODY: Final = frozenset({"content-type", "content-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyResult:
+    """What differs between two replies, and the rules that were touched."""
+
+    differences: tuple[Difference, ...] = ()
+    touches: tuple[Touch, ...] = ()
+
+
+EQUAL: Final = ReplyResult()
+
+
+def compare_replies(
+    served: Reply, mirrored: Reply, rules: RouteRules, today: dt.date, *, max_bytes: int
+) -> ReplyResult:
+    """Compare two replies of one route."""
+    changed = _changed_names(served.headers, mirrored.headers)
+    differences: list[Difference] = []
+    if served.status != mirrored.status:
+        differences.append(Difference(Kind.STATUS, (), served.status, mirrored.status))
+    if not changed.isdisjoint(rules.headers):
+        differences += _headers(served.headers, mirrored.headers, rules.headers)
+    if served.body == mirrored.body and changed.isdisjoint(_DECIDE_BODY) and not _cut(served, mirrored):
+        return ReplyResult(tuple(differences)) if differences else EQUAL
+    body = compare_bodies(served, mirrored, rules, today, max_bytes=max_bytes)
+    if not differences:
+        return body
+    return ReplyResult((*differences, *body.differences), body.touches)
+
+
+def _cut(served: Reply, mirrored: Reply) -> bool:
+    return served.body_truncated or mirrored.body_truncated
+
+
+def _changed_names(served: HeaderList, mirrored: HeaderList) -> frozenset[str]:
+    if served == mirrored:
+        return _NO_NAMES
+    return frozenset([name.lower() for name, _ in set(served).symmetric_difference(mirrored)])
+
+
+def _headers(served: HeaderList, mirrored: HeaderList, names: frozenset[str]) -> list[Difference]:
+    left, right = _by_name(served, names), _by_name(mirrored, names)
+    differences: list[Difference] = []
+    for name in sorted({*left, *right}):
+        a, b = left.get(name, ABSENT), right.get(name, ABSENT)
+        if a != b and not (name == "content-type" and media_type(served) == media_type(mirrored)):
+            differences.append(Difference(Kind.HEADER, (name,), a, b))
+    return differences
+
+
+def _by_name(headers: HeaderList, names: frozenset[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in headers:
+        lower = name.lower()
+        if lower in names:
+            found[lower] = f"{found[lower]}, {value.strip()}" if lower in found else value.strip()
+    return found
+
+
+def compare_bodies(served: Reply, mirrored: Reply, rules: RouteRules, today: dt.date, *, max_bytes: int) -> ReplyResult:
+    """Compare two bodies by kind; what cannot be read or was cut off is reported as such."""
+    if served.body_truncated or mirrored.body_truncated:
+        return _truncated(served, mirrored)
+    a, b = decoded(served, max_bytes), decoded(mirrored, max_bytes)
+    if isinstance(a, Unreadable) or isinstance(b, Unreadable):
+        return _unreadable(served, mirrored, a, b)
+    kinds = kind_of(served, a, rules.body_kind), kind_of(mirrored, b, rules.body_kind)
+    if a == b and kinds[0] is kinds[1]:
+        return EQUAL
+    if kinds[0] is not kinds[1]:
+        return ReplyResult((Difference(Kind.BODY, (), _named(kinds[0], a), _named(kinds[1], b)),))
+    if max(len(a), len(b)) > max_bytes:
+        return ReplyResult((Difference(Kind.BODY, (), digest_of(a), digest_of(b)),))
+    if kinds[0] is BodyKind.JSON:
+        touches = masked_equal(a, b, rules.body, today)
+        if touches is not None:
+            return ReplyResult((), touches)
+    return _structures(structure_of(kinds[0], served, a), structure_of(kinds[1], mirrored, b), rules, today)
+
+
+def _structures(a: object, b: object, rules: RouteRules, today: dt.date) -> ReplyResult:
+    if isinstance(a, Unreadable) or isinstance(b, Unreadable):
+        return ReplyResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
+    if isinstance(a, Digest) or isinstance(b, Digest):
+        return EQUAL if a == b else ReplyResult((Difference(Kind.BODY, (), a, b),))
+    try:
+        finished = walk(a, b, rules.body, today)
+    except RecursionError:
+        return ReplyResult((Difference(Kind.INVALID_BODY, (), "nested too deeply", "nested too deeply"),))
+    return ReplyResult(tuple(finished.differences), tuple(finished.touches))
+
+
+def _truncated(served: Reply, mirrored: Reply) -> ReplyResult:
+    """A body that was cut off says only as much as its beginning: equal beginnings are still not known to be equal."""
+    shorter = min(len(served.body), len(mirrored.body))
+    note = "the same up to the cut" if served.body[:shorter] == mirrored.body[:shorter] else "different before the cut"
+    return ReplyResult(
+        (
+            Difference(
+                Kind.TRUNCATED,
+                (),
+                f"{len(served.body)} bytes{' (cut)' if served.body_truncated else ''}, {note}",
+                f"{len(mirrored.body)} bytes{' (cut)' if mirrored.body_truncated else ''}, {note}",
+            ),
+        )
+    )
+
+
+def _unreadable(served: Reply, mirrored: Reply, a: bytes | Unreadable, b: bytes | Unreadable) -> ReplyResult:
+    if served.body == mirrored.body and a == b:
+        return EQUAL
+    return ReplyResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
+
+
+def _reason(value: object) -> str:
+    return value.reason if isinstance(value, Unreadable) else "readable"
+
+
+def _named(kind: BodyKind, body: bytes) -> str:
+    return f"{kind}, {len(body)} bytes"

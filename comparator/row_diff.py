@@ -1,0 +1,190 @@
+"""What a row means, and in which columns two rows of one natural key differ.
+
+Pure. A row's columns fall into classes, decided once for each table: ignored, referenced (compared by natural key), volatile
+(compared within a tolerance), JSON (compared as a document when its text differs), plain. Plain values are equal as text,
+or as numbers that differ in trailing zeros only, or as the same instant.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from comparator.actions import Ignore, TimeWithin, microseconds_of, number_of
+from comparator.changes import Row
+from comparator.difference import ABSENT, Difference, Kind, NaturalKey, Touch
+from comparator.errors import RuleError
+from comparator.exact import InvalidJsonError, parse
+from comparator.json_diff import Walk
+from comparator.net import NaturalKeys
+from comparator.paths import Pattern, parse_pattern
+from comparator.rules import NO_RULES, CompiledRule, RuleSet
+from comparator.tables import JsonColumn, Table
+
+_DECIMAL_TEXT: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?\Z", re.ASCII)
+_TIME_TEXT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One image of a row, ready to compare.
+
+    `raw` holds everything that is compared, as it is, by column: equal `raw` is equal meaning. The rest is about the
+    change: committed after the reply; written by an update whose image before is unknown; an image before, not after.
+    """
+
+    raw: dict[str, object]
+    late: bool = False
+    partial: bool = False
+    before: bool = False
+
+    def display(self) -> Mapping[str, object]:
+        """The row as it is shown."""
+        return self.raw
+
+
+@dataclass(slots=True)
+class Cell:
+    """What a comparison of two rows found."""
+
+    differences: list[Difference] = field(default_factory=list[Difference])
+    touches: list[Touch] = field(default_factory=list[Touch])
+
+
+def meaning_of(
+    plan: "TablePlan", row: Row, keys: NaturalKeys, *, late: bool = False, partial: bool = False, before: bool = False
+) -> Meaning:
+    """Drop what is not compared and put natural keys in the place of foreign ids."""
+    ignored, references = plan.ignored, plan.table.references
+    raw: dict[str, object] = {column: value for column, value in row.items() if column not in ignored}
+    for column, table in references.items():
+        if column in raw:
+            raw[column] = keys.referenced(table, row.get(column))
+    return Meaning(raw, late, partial, before)
+
+
+class TablePlan:
+    """A described table, compiled.
+
+    Attributes:
+        ignored: columns that are not compared: declared ones, and surrogate ids (primary key outside the natural key).
+    """
+
+    __slots__ = ("_json", "_volatile", "ignored", "name", "table")
+
+    def __init__(self, name: str, table: Table) -> None:
+        self.name = name
+        self.table = table
+        where = f"compare.tables.{name}"
+        if not table.natural_key:
+            raise RuleError(f"{where}.natural_key", "names no column")
+        surrogate = set(table.primary_key) - set(table.natural_key)
+        always = {column for column, volatile in table.volatile.items() if volatile.ignore}
+        self.ignored = frozenset({*table.ignore_columns, *surrogate})
+        self._volatile: dict[str, CompiledRule] = {}
+        for column, volatile in table.volatile.items():
+            rule = f"{where}.volatile.{column}"
+            if column in always:
+                self._volatile[column] = CompiledRule(rule, Ignore())
+            elif volatile.within_ms is None or volatile.within_ms < 0:
+                raise RuleError(rule, "needs `ignore: true` or `within_ms` of at least 0")
+            else:
+                self._volatile[column] = CompiledRule(rule, TimeWithin(volatile.within_ms * 1000))
+        self._json = {column: _json_rules(json, f"{where}.json.{column}") for column, json in table.json.items()}
+
+    def differing(self, mine: Meaning, theirs: Meaning, today: dt.date, *, natural_key: NaturalKey = ()) -> Cell:
+        """The columns in which two rows differ beyond what is declared; NULL against a value always differs."""
+        cell = Cell()
+        left, right = mine.raw, theirs.raw
+        if left == right:
+            return cell
+        for column in (*left, *(c for c in right if c not in left)):
+            a, b = left.get(column, ABSENT), right.get(column, ABSENT)
+            if a != b and a is not ABSENT and b is not ABSENT:
+                self._column(cell, column, a, b, today, natural_key)
+        return cell
+
+    def _column(self, cell: Cell, column: str, a: object, b: object, today: dt.date, natural_key: NaturalKey) -> None:
+        rule = self._volatile.get(column)
+        if rule is not None and (a is None) == (b is None) and rule.action.allows(a, b):
+            cell.touches.append(Touch(rule.id, f"{self.name}.{column}"))
+            return
+        if type(a) is str and type(b) is str:
+            if rule is None and _same_text(a, b):
+                return
+            documents = self._documents(column, a, b)
+            if documents is not None:
+                rules = self._json.get(column, (NO_RULES, False))[0]
+                walk = Walk(rules, today, table=self.name, natural_key=natural_key, column=column)
+                walk.compare(*documents)
+                cell.differences += walk.differences
+                cell.touches += walk.touches
+                return
+        cell.differences.append(
+            Difference(Kind.COLUMN, (), a, b, self.name, natural_key, column, rule.id if rule is not None else "")
+        )
+
+    def _documents(self, column: str, a: str, b: str) -> tuple[object, object] | None:
+        """Both values as JSON documents, when the column is declared to hold JSON or both look like it."""
+        declared = self._json.get(column)
+        if declared is None and not (a[:1] in "{[" and b[:1] in "{["):
+            return None
+        try:
+            documents: tuple[Any, Any] = parse(a.encode()), parse(b.encode())
+            if declared is not None and declared[1]:
+                documents = (_unwrapped(documents[0]), _unwrapped(documents[1]))
+        except (InvalidJsonError, UnicodeEncodeError):
+            return None
+        return documents
+
+
+def _unwrapped(value: Any) -> object:
+    return parse(value.encode()) if type(value) is str else value
+
+
+def _json_rules(column: JsonColumn, where: str) -> tuple[RuleSet, bool]:
+    def compiled() -> Iterable[tuple[Pattern, CompiledRule]]:
+        for index, path in enumerate(column.ignore):
+            yield _pattern(path, f"{where}.ignore[{index}]"), CompiledRule(f"{where}.ignore[{index}]", Ignore())
+        for path, within_ms in column.within_ms.items():
+            rule = f"{where}.within_ms.{path}"
+            if within_ms < 0:
+                raise RuleError(rule, "is negative")
+            yield _pattern(path, rule), CompiledRule(rule, TimeWithin(within_ms * 1000))
+
+    return RuleSet(compiled()), column.decode_text
+
+
+def _pattern(path: str, where: str) -> Pattern:
+    try:
+        return parse_pattern(path)
+    except ValueError as error:
+        raise RuleError(where, str(error)) from error
+
+
+def _same_text(a: str, b: str) -> bool:
+    """Texts of one number but for trailing zeros, or of one instant.
+
+    The log does not say a column's type: only plain decimal notation counts as a number, never `1e3` or `007`.
+    """
+    if _DECIMAL_TEXT.match(a) and _DECIMAL_TEXT.match(b):
+        return number_of(a) == number_of(b)
+    if _TIME_TEXT.match(a) and _TIME_TEXT.match(b):
+        instant = microseconds_of(a)
+        return instant is not None and instant == microseconds_of(b)
+    return False
+
+
+def compile_tables(tables: Mapping[str, Table]) -> Mapping[str, TablePlan]:
+    """Make the descriptions of all tables ready.
+
+    Raises:
+        RuleError: with the configuration path of what is wrong.
+    """
+    plans = {name: TablePlan(name, table) for name, table in tables.items()}
+    for name, table in tables.items():
+        for column in table.references:
+            if table.references[column] == name and column in table.natural_key:
+                raise RuleError(f"compare.tables.{name}.references.{column}", "a natural key cannot contain itself")
+    return plans

@@ -1,0 +1,263 @@
+"""Judges two observations of one request: the one entry to the comparison.
+
+Pure: a compiled `Comparator` and the day are all it needs. A verdict is about this one pair; whether a mismatch reproduces
+(`confirm`) is decided by a second run, which the caller makes.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from comparator.difference import Difference, Kind, Touch
+from comparator.effects import EffectsResult, SideEffects, compare_effects
+from comparator.exchange import EffectsOutcome, Failed, Observation, Reply, Side
+from comparator.known import CompiledKnown, compile_known, explained_by
+from comparator.net import KeyLookup, no_lookup
+from comparator.replies import ReplyResult, compare_replies
+from comparator.row_diff import compile_tables
+from comparator.rules import compile_routes
+from comparator.settings import CompareSettings
+
+
+class Verdict(StrEnum):
+    """What a comparison says.
+
+    `match`: nothing differs beyond the rules. `known`: only declared known differences. `mismatch`: something else
+    differs. `transient`: it differed, and did not when the mirrored side ran again. `failed`: there is nothing to compare.
+    """
+
+    MATCH = "match"
+    KNOWN = "known"
+    MISMATCH = "mismatch"
+    TRANSIENT = "transient"
+    FAILED = "failed"
+
+
+class Cause(StrEnum):
+    """Why a verdict is what it is: a closed set, fit for a metric's label."""
+
+    NONE = "none"
+    REPLY = "reply"
+    EFFECTS = "effects"
+    REPLY_AND_EFFECTS = "reply_and_effects"
+    TRUNCATED = "truncated"
+    SERVED_REFUSED = "served_refused"
+    SERVED_TIMEOUT = "served_timeout"
+    SERVED_RESET = "served_reset"
+    SERVED_PROTOCOL = "served_protocol"
+    SERVED_OVERLOAD = "served_overload"
+    MIRRORED_REFUSED = "mirrored_refused"
+    MIRRORED_TIMEOUT = "mirrored_timeout"
+    MIRRORED_RESET = "mirrored_reset"
+    MIRRORED_PROTOCOL = "mirrored_protocol"
+    MIRRORED_OVERLOAD = "mirrored_overload"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A difference that a declaration explains; `declaration` is its path in the configuration."""
+
+    difference: Difference
+    declaration: str
+    reason: str
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was found about one pair of observations.
+
+    `served_by` tells which side's values the `served` ones are. `differences` are those nothing explains, `known` those
+    that are declared, `touches` the rules that allowed something (or no longer do: `expired`). `effects_compared` is
+    False when a side's effects were not attributed, with the reason in `effects_note`. `undescribed` names changed tables
+    without a description. `low_confidence`: every difference is in tables marked so. `confirmed` is None until a second
+    run has been made.
+    """
+
+    verdict: Verdict
+    cause: Cause
+    served_by: Side
+    differences: tuple[Difference, ...] = ()
+    known: tuple[Known, ...] = ()
+    touches: tuple[Touch, ...] = ()
+    effects_compared: bool = False
+    effects_note: str = ""
+    rows: tuple[int, int] = (0, 0)
+    undescribed: tuple[str, ...] = ()
+    low_confidence: bool = False
+    confirmed: bool | None = None
+
+    @property
+    def expired(self) -> tuple[Touch, ...]:
+        """Rules that would have hidden something, had their term not been over."""
+        return tuple(touch for touch in self.touches if touch.expired)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """What `compare` may be told about rows and times outside the two observations, for each role."""
+
+    served: KeyLookup = no_lookup
+    mirrored: KeyLookup = no_lookup
+    served_replied_lsn: int | None = None
+    mirrored_replied_lsn: int | None = None
+
+
+NO_LOOKUPS: Final = Lookups()
+
+
+class Comparator:
+    """The section `compare:` of the configuration, compiled once; safe to share, it keeps no state between calls.
+
+    Raises:
+        RuleError: from the constructor, with the configuration path of what is wrong.
+    """
+
+    __slots__ = ("_known", "_routes", "_tables", "settings")
+
+    def __init__(self, settings: CompareSettings) -> None:
+        self.settings = settings
+        self._routes = compile_routes(settings)
+        self._tables = compile_tables(settings.tables)
+        self._known: tuple[CompiledKnown, ...] = compile_known(settings)
+
+    def compare(
+        self,
+        route: str,
+        served: Observation,
+        mirrored: Observation,
+        *,
+        now: dt.datetime,
+        lookups: Lookups = NO_LOOKUPS,
+    ) -> Comparison:
+        """Compare what both sides did with one request.
+
+        Args:
+            route: the route's name in the configuration; an undeclared one has the global rules.
+            served: what the serving side did, against the live database.
+            mirrored: what the other side did, against the shadow database.
+            now: aware time; decides which rules' terms are over.
+            lookups: natural keys of rows outside the effects, and log positions at the replies.
+        """
+        a, b = served.outcome, mirrored.outcome
+        if isinstance(a, Failed):
+            return Comparison(Verdict.FAILED, Cause(f"served_{a.cause}"), served.side)
+        if isinstance(b, Failed):
+            return Comparison(Verdict.FAILED, Cause(f"mirrored_{b.cause}"), served.side)
+        today = now.astimezone(dt.UTC).date()
+        reply = self._replies(route, a, b, today)
+        note = _why_not_compared(served, mirrored)
+        if note:
+            return self._judge(route, served.side, reply, EffectsResult(), note, today)
+        effects = self._effects(served, mirrored, lookups, today)
+        return self._judge(route, served.side, reply, effects, "", today)
+
+    def _replies(self, route: str, a: Reply, b: Reply, today: dt.date) -> ReplyResult:
+        rules = self._routes.get(route) or self._routes[""]
+        return compare_replies(a, b, rules, today, max_bytes=self.settings.body_max_bytes)
+
+    def _effects(self, served: Observation, mirrored: Observation, lookups: Lookups, today: dt.date) -> EffectsResult:
+        left, right = served.effects.transactions, mirrored.effects.transactions
+        if not left and not right:
+            return _NOTHING_WRITTEN
+        return compare_effects(
+            SideEffects(left, lookups.served, lookups.served_replied_lsn),
+            SideEffects(right, lookups.mirrored, lookups.mirrored_replied_lsn),
+            self._tables,
+            today,
+        )
+
+    def _judge(
+        self, route: str, side: Side, reply: ReplyResult, effects: EffectsResult, note: str, today: dt.date
+    ) -> Comparison:
+        found = (*reply.differences, *effects.differences)
+        touches = (*reply.touches, *effects.touches)
+        known: tuple[Known, ...] = ()
+        if found:
+            found, known, more = self._explain(route, side, found, today)
+            touches += more
+        verdict, cause = _verdict(found, known)
+        return Comparison(
+            verdict=verdict,
+            cause=cause,
+            served_by=side,
+            differences=found,
+            known=known,
+            touches=touches,
+            effects_compared=not note,
+            effects_note=note,
+            rows=effects.rows,
+            undescribed=effects.undescribed,
+            low_confidence=bool(found) and all(d.table in effects.low_confidence for d in found),
+        )
+
+    def _explain(
+        self, route: str, side: Side, found: Sequence[Difference], today: dt.date
+    ) -> tuple[tuple[Difference, ...], tuple[Known, ...], tuple[Touch, ...]]:
+        left: list[Difference] = []
+        known: list[Known] = []
+        expired: list[Touch] = []
+        for difference in found:
+            declared = explained_by(self._known, route, side, difference)
+            holding = next((d for d in declared if d.holds(today)), None)
+            if holding is not None:
+                known.append(Known(difference, holding.id, holding.reason, holding.ticket))
+                continue
+            expired += [Touch(d.id, difference.place, expired=True) for d in declared]
+            left.append(difference)
+        return tuple(left), tuple(known), tuple(expired)
+
+
+_NOTHING_WRITTEN: Final = EffectsResult()
+
+_CUT_ALIKE: Final = "the same up to the cut"
+
+
+def _why_not_compared(served: Observation, mirrored: Observation) -> str:
+    notes = [
+        f"{name}: {side.effects.outcome}"
+        for name, side in (("served", served), ("mirrored", mirrored))
+        if side.effects.outcome is not EffectsOutcome.ATTRIBUTED
+    ]
+    return "; ".join(notes)
+
+
+def _verdict(found: Sequence[Difference], known: Sequence[Known]) -> tuple[Verdict, Cause]:
+    if not found:
+        return (Verdict.KNOWN if known else Verdict.MATCH), Cause.NONE
+    if all(d.kind is Kind.TRUNCATED and _CUT_ALIKE in str(d.served) for d in found):
+        return Verdict.FAILED, Cause.TRUNCATED
+    reply, effects = any(not d.table for d in found), any(d.table for d in found)
+    if reply and effects:
+        return Verdict.MISMATCH, Cause.REPLY_AND_EFFECTS
+    return Verdict.MISMATCH, Cause.REPLY if reply else Cause.EFFECTS
+
+
+def confirm(first: Comparison, second: Comparison) -> Comparison:
+    """Judge a mismatch by a second run of the mirrored side: confirmed if any of its differences came again.
+
+    The second run may fail (it says nothing then, and the mismatch stands unconfirmed) or differ elsewhere, which is a
+    mismatch of its own kind: the differences of both runs are kept, those of the first run first.
+    """
+    if first.verdict is not Verdict.MISMATCH or second.verdict is Verdict.FAILED:
+        return first
+    if second.verdict is not Verdict.MISMATCH:
+        return replace(first, verdict=Verdict.TRANSIENT, confirmed=False)
+    again = {_shape(d) for d in second.differences}
+    if any(_shape(d) in again for d in first.differences):
+        return replace(first, confirmed=True)
+    return replace(first, verdict=Verdict.TRANSIENT, confirmed=False)
+
+
+def _shape(difference: Difference) -> tuple[str, str, str]:
+    return difference.kind, difference.place, str(difference.natural_key)
+
+
+def touched_rules(comparison: Comparison) -> Mapping[str, tuple[str, ...]]:
+    """Which rule touched which places: the explanation of a comparison."""
+    places: dict[str, list[str]] = {}
+    for touch in comparison.touches:
+        places.setdefault(touch.rule, []).append(touch.place + (" (expired)" if touch.expired else ""))
+    return {rule: tuple(found) for rule, found in places.items()}
