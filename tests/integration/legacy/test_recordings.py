@@ -1,0 +1,126 @@
+"""The stand-in gives the recorded replies and writes the recorded rows of every V2 score scenario."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from comparator.exchange import Failed
+from tests.golden import database as golden_database
+from tests.golden import scenario as golden
+from tests.golden import wire
+from tests.integration.legacy import rows
+from tests.legacy.running import ROOT, running
+from tests.support.postgres import temporary_database
+
+SCENARIOS = ROOT / "tests" / "golden" / "scenarios"
+MIGRATION = ROOT / "scorer" / "db" / "migrations" / "0001_legacy_tables.sql"
+# The recordings were made with rows read in the order of the heap.
+REORDERING = ("indexscan", "indexonlyscan", "bitmapscan", "hashjoin", "mergejoin", "sort")
+HEAP_ORDER = " ".join(f"-c enable_{method}=off" for method in REORDERING)
+# Every table that the endpoint may write.
+WRITTEN = (
+    "account_accountapikey",
+    "account_accountapikeyanalytics",
+    "registry_event",
+    "registry_hashscorerlink",
+    "registry_humanpoints",
+    "registry_humanpointscommunityqualifiedusers",
+    "registry_passport",
+    "registry_score",
+    "registry_stamp",
+)
+
+
+def is_v2_score(call: golden.Call) -> bool:
+    parts = call.target.partition("?")[0].split("/")
+    return parts[1:3] == ["v2", "stamps"] and len(parts) == 6 and parts[4] == "score" and call.method == "GET"
+
+
+def replayable(path: Path) -> bool:
+    """True when each step is one V2 score request without rate limits: the stand-in has nothing else."""
+    scenario = golden.load(path)
+    if scenario.settings.get("RATELIMIT_ENABLE") == "true":
+        return False
+    return all(len(step.calls) == 1 and is_v2_score(step.calls[0]) for step in scenario.steps)
+
+
+PATHS = [path for path in golden.paths_of(SCENARIOS) if replayable(path)]
+
+
+class StandIns:
+    """One database and one running stand-in for each set of settings, started when first asked for."""
+
+    def __init__(self, stack: AsyncExitStack, dsn: str) -> None:
+        self._stack, self.dsn = stack, dsn
+        self._ports: dict[str, int] = {}
+
+    async def port(self, settings: dict[str, str]) -> int:
+        environment = {**settings, "ALLOWED_HOSTS": '["testserver"]', "PGOPTIONS": HEAP_ORDER}
+        key = json.dumps(environment, sort_keys=True)
+        if key not in self._ports:
+            self._ports[key] = await self._stack.enter_async_context(running(self.dsn, environment))
+        return self._ports[key]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stand_ins(postgres_dsn: str) -> AsyncIterator[StandIns]:
+    async with AsyncExitStack() as stack:
+        dsn = await stack.enter_async_context(temporary_database(postgres_dsn))
+        conn = await asyncpg.connect(dsn)
+        await conn.execute(MIGRATION.read_text())
+        await conn.close()
+        yield StandIns(stack, dsn)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+async def test_stand_in_does_what_was_recorded(stand_ins: StandIns, path: Path) -> None:
+    scenario = golden.load(path)
+    port = await stand_ins.port(scenario.settings)
+    conn = await asyncpg.connect(stand_ins.dsn)
+    try:
+        await rows.prepare_jsonb(conn)
+        await golden_database.seed(conn, scenario)
+        observed = [await observe(conn, port, step) for step in scenario.steps]
+    finally:
+        await conn.close()
+    assert rows.differences(observed, [expected(step) for step in scenario.steps]) == []
+
+
+async def observe(conn: asyncpg.Connection, port: int, step: golden.Step) -> Any:
+    """What the stand-in answered and changed, with what varies masked."""
+    before = await rows.read(conn, WRITTEN)
+    reply = await wire.send(port, step.calls[0])
+    assert not isinstance(reply, Failed), reply
+    document = {
+        "response": {"status": reply.status, "headers": headers(dict(reply.headers)), **body(reply.body)},
+        "db_changes": rows.changes(before, await rows.read(conn, WRITTEN)),
+    }
+    return rows.masked(document, pointers(step))
+
+
+def expected(step: golden.Step) -> Any:
+    document = {"response": {**step.calls[0].response}, "db_changes": step.db_changes}
+    return rows.masked(document, pointers(step))
+
+
+def pointers(step: golden.Step) -> list[str]:
+    return [pointer for pointer in step.volatile if pointer.startswith(("/response/", "/db_changes/"))]
+
+
+def headers(received: dict[str, str]) -> dict[str, str]:
+    unrecorded = {"date", "server", "content-length"}
+    return {name.lower(): value for name, value in received.items() if name.lower() not in unrecorded}
+
+
+def body(content: bytes) -> dict[str, Any]:
+    try:
+        return {"body": json.loads(content)}
+    except ValueError:
+        return {"body_text": content.decode()}

@@ -1,0 +1,86 @@
+"""GET /v2/stamps/{scorer_id}/score/{address}: authentication, look-ups, and the shape of every answer."""
+
+import re
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from ninja import NinjaAPI
+
+from tests.legacy import analytics, keys, scoring
+from tests.legacy.models import SUBTYPES, Community
+
+ADDRESS = re.compile(r"(0x)?[0-9a-f]{40}\Z")
+BIGINT_MAX = 2**63 - 1
+
+
+class RefusedError(Exception):
+    """A request that is answered with a status and a sentence."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+async def api_key(request):
+    """Authenticate, or refuse with 401; the key row becomes request.auth."""
+    row = await keys.authenticate(request.headers)
+    if row is None:
+        raise RefusedError(401, "Invalid API Key.")
+    return row
+
+
+api = NinjaAPI(docs_url=None, openapi_url=None, urls_namespace="legacy")
+
+
+@api.exception_handler(RefusedError)
+def refuse(request, error):
+    return api.create_response(request, {"detail": error.detail}, status=error.status)
+
+
+@api.get("/v2/stamps/{scorer_id}/score/{address}", auth=api_key)
+async def score(request, scorer_id: int, address: str):
+    """Score the address now, store the outcome, answer it."""
+    if not settings.FF_API_ANALYTICS:
+        return await scored(request.auth, scorer_id, address.lower())
+    status, body, problem = 200, None, None
+    try:
+        body = await scored(request.auth, scorer_id, address.lower())
+    except RefusedError as error:
+        status, problem = error.status, error.detail
+        raise
+    finally:
+        await sync_to_async(analytics.record)(request, request.auth, status=status, body=body, error=problem)
+    return body
+
+
+async def scored(key, scorer_id: int, address: str) -> dict:
+    """The body of a successful answer.
+
+    Raises:
+        RefusedError: 404 for a scorer of another account, 400 for a bad address, 500 for a scorer without weights row.
+    """
+    community = await sync_to_async(community_of)(
+        key, str(scorer_id) if scorer_id >= 0 else str(settings.DEMO_API_SCORER_ID)
+    )
+    if community is None:
+        raise RefusedError(404, "No scorer matches the given criteria.")
+    if not ADDRESS.match(address):
+        raise RefusedError(400, "Invalid address.")
+    if not await sync_to_async(scorer_is_whole)(community):
+        raise RefusedError(500, "Unexpected error while submitting passport")
+    return await scoring.score(address, community)
+
+
+def community_of(key, scorer_id: str) -> Community | None:
+    """The account's community by its external id, else by its id."""
+    found = Community.objects.filter(external_scorer_id=scorer_id, account=key.account).first()
+    if found or not scorer_id.isdecimal() or int(scorer_id) > BIGINT_MAX:
+        return found
+    return Community.objects.filter(id=int(scorer_id), account=key.account).first()
+
+
+def scorer_is_whole(community: Community) -> bool:
+    """True when the row of the scorer's own type is there."""
+    subtype = SUBTYPES.get(community.scorer.type)
+    return subtype is not None and subtype.objects.filter(pk=community.scorer_id).first() is not None

@@ -1,0 +1,42 @@
+"""Named faults, switched on one by one, so that a comparison has real differences to find.
+
+SHADOW_DIVERGENCES is a comma list of `name` or `name:share`; the share (0..1, default 1) selects addresses by a stable hash,
+so that one address always diverges or never does.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from enum import Enum
+
+STEPS = 10_000
+
+
+class Divergence(Enum):
+    WRONG_WEIGHT = "wrong_weight"  # one counted stamp weighs a quarter more
+    LOST_STAMP = "lost_stamp"  # the last kept stamp is not stored, hence not counted
+    MISSING_EVENT = "missing_event"  # the score event is not written
+    DOUBLED_EVENT = "doubled_event"  # the score event is written twice
+    THRESHOLD_OFF_BY_ONE = "threshold_off_by_one"  # a score equal to the threshold does not pass
+    SLOW_REPLY = "slow_reply"  # right, but SHADOW_SLOW_REPLY_S seconds late
+    ERROR_500 = "error_500"  # an unhandled exception before anything is written
+
+
+@dataclass(frozen=True, slots=True)
+class Divergences:
+    """Which faults are on, and for which share of the addresses."""
+
+    shares: tuple[tuple[Divergence, float], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Divergences":
+        words = [word.strip().partition(":") for word in text.split(",") if word.strip()]
+        return cls(tuple((Divergence(name), float(share or 1)) for name, _, share in words))
+
+    def diverges(self, divergence: Divergence, address: str) -> bool:
+        return any(name is divergence and selected(name, address, share) for name, share in self.shares)
+
+
+def selected(divergence: Divergence, address: str, share: float) -> bool:
+    """True for the same addresses at every call, and for a growing set of them as the share grows."""
+    digest = hashlib.sha256(f"{divergence.value}:{address}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % STEPS < share * STEPS

@@ -1,0 +1,13 @@
+"""The two paths of the stand-in; every other one is Django's own 404 page."""
+
+from django.http import HttpResponse
+from django.urls import path
+
+from tests.legacy.api import api
+
+
+async def health(request):
+    return HttpResponse("Ok")
+
+
+urlpatterns = [path("health/", health), path("", api.urls)]
