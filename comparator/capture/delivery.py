@@ -97,6 +97,10 @@ class Delivery:
             if message.prefix == FENCE_PREFIX:
                 self._fences.passed(message.content, transaction.end_lsn)
 
+    def reach(self, lsn: int) -> None:
+        """Everything committed up to `lsn` has been delivered, though no transaction ended there."""
+        self.position = max(self.position, lsn)
+
 
 def _speaks(transaction: Transaction) -> bool:
     """Whether a transaction without changes still has something to say (a request id)."""

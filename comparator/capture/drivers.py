@@ -7,6 +7,7 @@ from comparator.capture.model import Capture
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.capture.sql import SqlCapture
 from comparator.capture.stream import StreamCapture
+from comparator.capture.triggers import TriggersCapture
 
 
 def open_capture(dsn: str, settings: CaptureSettings) -> Capture:
@@ -21,7 +22,7 @@ def open_capture(dsn: str, settings: CaptureSettings) -> Capture:
         case Driver.SQL:
             return SqlCapture(dsn, settings)
         case Driver.TRIGGERS:
-            raise CaptureClosedError("the triggers driver cannot be opened yet")
+            return TriggersCapture(dsn, settings)
         case Driver.OFF:
             raise CaptureClosedError("the capture is off by setting")
         case _:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from comparator.capture import changelog
 from comparator.capture.drivers import open_capture
 from comparator.capture.model import Capture
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
@@ -80,3 +81,12 @@ async def capturing(dsn: str, chosen: CaptureSettings) -> AsyncIterator[tuple[Ca
     async with open_capture(dsn, chosen) as capture:
         await capture.start(collector)
         yield capture, collector
+
+
+async def install_log(dsn: str) -> None:
+    """Install the change log of the triggers driver."""
+    conn = await asyncpg.connect(dsn)
+    try:
+        await changelog.install(conn, settings(Driver.TRIGGERS), TABLES)
+    finally:
+        await conn.close()

@@ -9,16 +9,17 @@ from comparator.capture.settings import Driver
 from comparator.changes import Op
 from tests.support import captured
 
-LOG_DRIVERS = [Driver.STREAM, Driver.SQL]
+DRIVERS = [Driver.STREAM, Driver.SQL, Driver.TRIGGERS]
 
 
 @pytest.fixture
 async def published(database: str) -> str:
     await captured.prepare(database)
+    await captured.install_log(database)
     return database
 
 
-@pytest.mark.parametrize("driver", LOG_DRIVERS)
+@pytest.mark.parametrize("driver", DRIVERS)
 async def test_a_fence_covers_what_was_committed_before_it(published: str, driver: Driver) -> None:
     conn = await asyncpg.connect(published)
     async with captured.capturing(published, captured.settings(driver)) as (capture, collector):
@@ -32,7 +33,7 @@ async def test_a_fence_covers_what_was_committed_before_it(published: str, drive
     await conn.close()
 
 
-@pytest.mark.parametrize("driver", LOG_DRIVERS)
+@pytest.mark.parametrize("driver", DRIVERS)
 async def test_fences_complete_under_many_committers(published: str, driver: Driver) -> None:
     pool = await asyncpg.create_pool(published, min_size=8, max_size=32)
 
