@@ -1,0 +1,156 @@
+"""One exchange mirrored: the other side does it from the state the served side started from, both are compared, a mismatch is
+confirmed by a second run of the mirrored side alone, and the shadow is made equal to live again.
+"""
+
+import datetime as dt
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from comparator.capture.attribute import Claim
+from comparator.capture.errors import CaptureError
+from comparator.changes import RowChange
+from comparator.exchange import Effects, EffectsOutcome, Exchange, Observation, Role, Side
+from comparator.verdict import Comparison, Verdict, confirm
+from proxy.shadow.align import NOTHING_TO_ALIGN, Aligned
+from proxy.shadow.ledger import Run
+from proxy.shadow.sender import Sent
+from proxy.shadow.shadow_side import ShadowSide
+from proxy.shadow.targets import RowTarget, targets
+
+logger = logging.getLogger(__name__)
+
+
+class Judge(Protocol):
+    """Compares what both sides did."""
+
+    def compare(self, route: str, served: Observation, mirrored: Observation, *, now: dt.datetime) -> Comparison:
+        """Pure; no side is called."""
+        ...
+
+
+class Sends(Protocol):
+    """Lets a side do a request against the shadow."""
+
+    async def send(self, exchange: Exchange, side: Side) -> Sent:
+        """A failure is a value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """What came of a run. `comparison` is None when the shadow's effects were lost."""
+
+    served: Observation
+    mirrored: Observation
+    comparison: Comparison | None
+    aligned: Aligned = NOTHING_TO_ALIGN
+
+
+@dataclass(slots=True)
+class ConfirmBudget:
+    """How many second runs may start: a token bucket of one second's worth. `now_s` is any monotonic clock's reading."""
+
+    per_s_max: float
+    _tokens: float = 1.0
+    _at_s: float = 0.0
+
+    def take(self, now_s: float) -> bool:
+        """Whether one more may start now."""
+        refilled = self._tokens + (now_s - self._at_s) * self.per_s_max
+        self._tokens = min(max(1.0, self.per_s_max), refilled)
+        self._at_s = now_s
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+def served_observation(exchange: Exchange, claim: Claim) -> Observation:
+    """What the served side did."""
+    effects = Effects(claim.outcome, tuple(keyed.transaction for keyed in claim.transactions))
+    return Observation(
+        exchange.served_by, Role.SERVED, exchange.outcome, exchange.ended_ns - exchange.started_ns, effects
+    )
+
+
+def changes_of(effects: Effects) -> list[RowChange]:
+    """All row changes, in commit order."""
+    return [change for transaction in effects.transactions for change in transaction.changes]
+
+
+@dataclass(slots=True)
+class Mirror:
+    """Carries out runs.
+
+    Attributes:
+        sender: reaches the shadow instances.
+        shadow: attributes shadow transactions; None without capture.
+        fence: waits until the shadow's transactions are in.
+        align: writes row targets to the shadow; it must not return before they are written.
+        primary_keys: of the captured tables.
+        judge: compares.
+        tagged_sides: sides that name the request in their transactions.
+        may_confirm: asked before each second run.
+    """
+
+    sender: Sends
+    shadow: ShadowSide | None
+    fence: Callable[[], Awaitable[None]]
+    align: Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
+    primary_keys: Mapping[str, Sequence[str]]
+    judge: Judge
+    tagged_sides: frozenset[Side]
+    may_confirm: Callable[[], bool]
+
+    async def carry_out(self, run: Run) -> Mirrored:
+        """Mirror, compare, confirm, align."""
+        served = served_observation(run.exchange, run.claim)
+        live = changes_of(served.effects)
+        mirrored = await self._attempt(run)
+        comparison = self._compare(run, served, mirrored)
+        if comparison is not None and comparison.verdict is Verdict.MISMATCH:
+            comparison, mirrored = await self._confirm(run, served, mirrored, comparison)
+        aligned = await self._write(live, changes_of(mirrored.effects))
+        return Mirrored(served, mirrored, comparison, aligned)
+
+    async def _confirm(
+        self, run: Run, served: Observation, first: Observation, comparison: Comparison
+    ) -> tuple[Comparison, Observation]:
+        """Run again from the state before; return the verdict and the observation whose effects are still to be undone."""
+        if not self.may_confirm():
+            return comparison, first
+        await self._write((), changes_of(first.effects))
+        second = await self._attempt(run)
+        again = self._compare(run, served, second)
+        return (comparison if again is None else confirm(comparison, again)), second
+
+    async def _attempt(self, run: Run) -> Observation:
+        side = run.exchange.served_by.other
+        if self.shadow is None:
+            sent = await self.sender.send(run.exchange, side)
+            return Observation(side, Role.MIRRORED, sent.outcome, sent.duration_ns)
+        self.shadow.open(run.exchange.id, run.claim.keys, tagged=side in self.tagged_sides)
+        lost = False
+        try:
+            sent = await self.sender.send(run.exchange, side)
+            try:
+                await self.fence()
+            except CaptureError as error:
+                lost = True
+                logger.warning("shadow_fence_failed", extra={"request_id": run.exchange.id, "error": str(error)})
+        finally:
+            claim = self.shadow.collect(run.exchange.id)
+        outcome = EffectsOutcome.LOST if lost else claim.outcome
+        effects = Effects(outcome, tuple(keyed.transaction for keyed in claim.transactions))
+        return Observation(side, Role.MIRRORED, sent.outcome, sent.duration_ns, effects)
+
+    def _compare(self, run: Run, served: Observation, mirrored: Observation) -> Comparison | None:
+        if mirrored.effects.outcome is EffectsOutcome.LOST:
+            return None
+        return self.judge.compare(run.exchange.route, served, mirrored, now=dt.datetime.now(dt.UTC))
+
+    async def _write(self, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> Aligned:
+        wanted = targets(live, shadow, self.primary_keys)
+        return await self.align(wanted) if wanted else NOTHING_TO_ALIGN

@@ -1,0 +1,352 @@
+"""Tails the journal and carries out what the ledger orders: mirrored runs, and live's changes on the shadow.
+
+Every exchange that is read ends in exactly one of compared, skipped, failed or dropped; only then may its journal position be
+committed. Live is never waited for and never asked to wait: all queueing is here. When a database, the other side or the store
+does not answer, work is repeated or skipped and counted; nothing is lost silently.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from comparator.capture.attribute import Claim, Window
+from comparator.capture.errors import CaptureError
+from comparator.exchange import EffectsOutcome, Exchange, Failed, Role, Side
+from comparator.verdict import Verdict
+from proxy.errors import ShadowDriftError, ShadowUnreachableError
+from proxy.journal.reading import Entry
+from proxy.shadow.align import Aligned
+from proxy.shadow.feed import Feed
+from proxy.shadow.ledger import Apply, Item, Ledger, Run, Undo
+from proxy.shadow.metrics import RunnerMetrics
+from proxy.shadow.mirror import Mirror, Mirrored
+from proxy.shadow.settings import RunnerSettings
+from proxy.shadow.shadow_side import ShadowSide, now_us
+from proxy.shadow.targets import RowTarget, targets
+
+logger = logging.getLogger(__name__)
+
+READ_WAIT_S = 0.25
+HOUSEKEEPING_S = 0.25
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 5.0
+NO_CLAIM = Claim(EffectsOutcome.OFF, (), frozenset())
+
+T = TypeVar("T")
+
+
+class Journal(Protocol):
+    """What the runner needs of a journal reader."""
+
+    async def read(self, max_items: int, wait_s: float) -> list[Entry]:
+        """The next entries."""
+        ...
+
+    def tail_sequence(self) -> int:
+        """How many exchanges were ever appended."""
+        ...
+
+    @property
+    def lost(self) -> int:
+        """Exchanges gone before they could be read."""
+        ...
+
+
+class Results(Protocol):
+    """Takes the outcome of each exchange; `ended` of the runner is called back when it is safely kept."""
+
+    async def keep(self, entry: Entry, mirrored: Mirrored | None, cause: str) -> None:
+        """Keep a comparison (`mirrored`), or the reason why there is none (`cause`). Waits while the buffer is full."""
+        ...
+
+
+@dataclass(slots=True)
+class Runner:
+    """The loops of the shadow runner.
+
+    Attributes:
+        feeds: the captures of both databases by role; empty when the capture is off.
+        primary_keys: of the captured tables.
+        write: writes row targets to the shadow, once; raises ShadowDriftError or ShadowUnreachableError.
+        truncate: empties tables of the shadow.
+        resync: compares whole tables and mends the shadow; returns the rows it mended.
+        reaches: whether a side has a shadow instance.
+    """
+
+    settings: RunnerSettings
+    journal: Journal
+    ledger: Ledger
+    mirror: Mirror
+    feeds: Mapping[Role, Feed]
+    shadow: ShadowSide
+    results: Results
+    metrics: RunnerMetrics
+    primary_keys: Mapping[str, Sequence[str]]
+    write: Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
+    truncate: Callable[[Sequence[str]], Awaitable[None]]
+    resync: Callable[[], Awaitable[int]]
+    reaches: Callable[[Side], bool]
+    comparable_from_us: int = 0
+    _entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _running: int = 0
+    _resync_reason: str = ""
+    _interruptions: int = 0
+    _lost_seen: int = 0
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stop(self) -> None:
+        """Read no more, let what runs end, then return from `run`."""
+        self._stopping.set()
+        self._wake.set()
+
+    def ask_resync(self, reason: str) -> None:
+        """Compare whole tables as soon as nothing runs; exchanges begun before its end are not compared."""
+        self._resync_reason = self._resync_reason or reason
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until `stop`."""
+        for feed in self.feeds.values():
+            await feed.start()
+        self._interruptions = self._interruption_count()
+        self.comparable_from_us = now_us()
+        if self.settings.resync == "auto" and self.feeds:
+            self._resync_reason = "start"
+        async with asyncio.TaskGroup() as tasks:
+            pumps = [tasks.create_task(feed.pump(), name=f"pump-{role}") for role, feed in self.feeds.items()]
+            housekeeping = tasks.create_task(self._housekeep(), name="housekeeping")
+            dispatching = tasks.create_task(self._dispatch(tasks), name="dispatch")
+            await self._ingest()
+            await dispatching
+            for task in (*pumps, housekeeping):
+                task.cancel()
+
+    # --- reading ---------------------------------------------------------------------------------------------------------
+
+    async def _ingest(self) -> None:
+        while not self._stopping.is_set():
+            entries = await self.journal.read(self.settings.batch_max, READ_WAIT_S)
+            self._count_lost()
+            if not entries:
+                continue
+            self.metrics.read.inc(len(entries))
+            if self.feeds:
+                await self._settle_delay(entries)
+                await self._patiently("live_fence", self.feeds[Role.SERVED].fence)
+                self._notice_interruptions()
+            await self._take_in(entries)
+            self._wake.set()
+
+    async def _settle_delay(self, entries: Sequence[Entry]) -> None:
+        """Let a service that writes after its reply finish, before the fence says that all is in."""
+        if self.settings.settle_ms:
+            newest_s = max(entry.exchange.ended_ns for entry in entries) / 1e9 + self.settings.settle_ms / 1e3
+            await asyncio.sleep(max(0.0, newest_s - time.time()))
+
+    async def _take_in(self, entries: Sequence[Entry]) -> None:
+        windows = [self._window(entry.exchange) for entry in entries]
+        if self.feeds:
+            for entry, window in zip(entries, windows, strict=True):
+                self.ledger.open(entry.exchange, window)
+        for entry, window in zip(entries, windows, strict=True):
+            await self._take_in_one(entry, window)
+
+    async def _take_in_one(self, entry: Entry, window: Window) -> None:
+        exchange = entry.exchange
+        cause = self._refusal(exchange)
+        self._entries[exchange.id] = entry
+        if not self.feeds:
+            if cause:
+                await self._end(entry, None, cause)
+            else:
+                keys = frozenset(window.keys)
+                self.ledger.add_unattributed_run(exchange, Claim(EffectsOutcome.OFF, (), keys))
+            return
+        claim = self.ledger.settle(exchange, window, admit=not cause)
+        self.metrics.effects.labels(Role.SERVED.value, claim.outcome.value).inc()
+        if not cause and claim.outcome is not EffectsOutcome.ATTRIBUTED:
+            cause = claim.outcome.value
+        if cause:
+            await self._end(entry, None, cause)
+
+    def _window(self, exchange: Exchange) -> Window:
+        skew_us = self.settings.skew_ms * 1_000
+        return Window(
+            id=exchange.id,
+            keys={("address", exchange.key.lower())} if exchange.key else set(),
+            opened_us=exchange.started_ns // 1_000 - skew_us,
+            closed_us=exchange.ended_ns // 1_000 + skew_us + self.settings.settle_ms * 1_000,
+            tagged=exchange.served_by in self.settings.tagged_sides,
+        )
+
+    def _refusal(self, exchange: Exchange) -> str:
+        """Why this exchange is not mirrored, "" when it is."""
+        if exchange.skip:
+            return exchange.skip
+        if exchange.id in self._entries:
+            return "duplicate_id"
+        if isinstance(exchange.outcome, Failed):
+            return "served_failed"
+        if exchange.request.body_truncated:
+            return "truncated_request"
+        if not self.reaches(exchange.served_by.other):
+            return "no_shadow_instance"
+        if self.feeds and exchange.started_ns // 1_000 < self.comparable_from_us:
+            return "not_captured"
+        if exchange.ended_ns - exchange.started_ns > self.settings.hold_ms * 1_000_000:
+            return "slow"
+        if self.ledger.waiting > self.settings.queue_max:
+            return "overload"
+        return ""
+
+    # --- carrying out ----------------------------------------------------------------------------------------------------
+
+    async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            self._wake.clear()
+            if self._resync_reason and not self._running:
+                await self._resync()
+            if not self._resync_reason:
+                for number, item in self.ledger.take(self.settings.concurrency - self._running):
+                    self._running += 1
+                    tasks.create_task(self._carry_out(number, item), name=f"item-{number}")
+            if self._stopping.is_set() and not self._running:
+                return
+            await self._wake.wait()
+
+    async def _carry_out(self, number: int, item: Item) -> None:
+        try:
+            match item:
+                case Run():
+                    await self._run(item)
+                case Apply():
+                    await self._apply(item)
+                case Undo():
+                    await self._align(targets((), item.changes, self.primary_keys))
+        except Exception:
+            # The outermost frame of a task: the shadow may now differ from live, which a resync mends.
+            logger.exception("shadow_item_failed", extra={"item": type(item).__name__})
+            self.metrics.errors.labels("item").inc()
+            self.ask_resync("error")
+            if isinstance(item, Run):
+                await self._end(self._entries[item.exchange.id], None, "internal")
+        finally:
+            self._running -= 1
+            self.ledger.done(number)
+            self._wake.set()
+
+    async def _run(self, run: Run) -> None:
+        entry = self._entries[run.exchange.id]
+        if self.feeds and run.exchange.started_ns // 1_000 < self.comparable_from_us:
+            await self._apply_all(run)
+            await self._end(entry, None, "not_captured")
+            return
+        mirrored = await self.mirror.carry_out(run)
+        route, side = run.exchange.route, mirrored.mirrored.side
+        self.metrics.mirrored_seconds.labels(route, side.value).observe(mirrored.mirrored.duration_ns / 1e9)
+        if self.feeds:
+            self.metrics.effects.labels(Role.MIRRORED.value, mirrored.mirrored.effects.outcome.value).inc()
+        await self._end(entry, mirrored, "" if mirrored.comparison is not None else "capture_lost")
+        if mirrored.comparison is None:
+            self.ask_resync("capture_lost")
+
+    async def _apply_all(self, run: Run) -> None:
+        changes = tuple(c for keyed in run.claim.transactions for c in keyed.transaction.changes)
+        await self._apply(Apply(changes))
+
+    async def _apply(self, item: Apply) -> None:
+        truncated = [change.table for change in item.changes if change.op.value == "truncate"]
+        if truncated and self.settings.align:
+            await self._patiently("truncate", lambda: self.truncate(truncated))
+        await self._align(targets(item.changes, (), self.primary_keys))
+
+    async def align(self, wanted: Sequence[RowTarget]) -> Aligned:
+        """Write row targets; repeated until the shadow answers. A contradiction asks for a resync."""
+        return await self._align(wanted)
+
+    async def _align(self, wanted: Sequence[RowTarget]) -> Aligned:
+        if not wanted or not self.settings.align:
+            return Aligned(0, 0)
+        try:
+            aligned = await self._patiently("align", lambda: self.write(wanted))
+        except ShadowDriftError as error:
+            logger.warning("shadow_drift", extra={"error": str(error), "rows": len(wanted)})
+            self.metrics.drifted_rows.inc()
+            self.ask_resync("drift")
+            return Aligned(0, 1)
+        self.metrics.aligned_rows.inc(aligned.rows)
+        if aligned.drifted:
+            logger.warning("shadow_drift", extra={"rows": aligned.drifted})
+            self.metrics.drifted_rows.inc(aligned.drifted)
+        return aligned
+
+    async def _resync(self) -> None:
+        reason, self._resync_reason = self._resync_reason, ""
+        self.metrics.resyncs.labels(reason).inc()
+        try:
+            mended = await self._patiently("resync", self.resync)
+        except ShadowDriftError as error:
+            logger.error("shadow_needs_clone", extra={"error": str(error), "do": "shadow align clone"})
+            mended = 0
+        self.metrics.resynced_rows.inc(mended)
+        self.comparable_from_us = now_us()
+        logger.info("shadow_resynced", extra={"reason": reason, "rows": mended})
+
+    # --- ends and upkeep -------------------------------------------------------------------------------------------------
+
+    async def _end(self, entry: Entry, mirrored: Mirrored | None, cause: str) -> None:
+        exchange = entry.exchange
+        comparison = mirrored.comparison if mirrored is not None else None
+        if comparison is None:
+            self.metrics.skipped.labels(exchange.route, cause).inc()
+        elif comparison.verdict is Verdict.FAILED:
+            self.metrics.failed.labels(exchange.route, comparison.cause.value).inc()
+        else:
+            self.metrics.compared.labels(exchange.route, comparison.verdict.value).inc()
+        if self._entries.get(exchange.id) is entry:
+            del self._entries[exchange.id]
+        await self.results.keep(entry, mirrored, cause)
+
+    async def _housekeep(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            released = self.ledger.release(before_us=now_us() - self.settings.hold_ms * 1_000)
+            self.metrics.background.inc(released)
+            for keyed in self.shadow.strays():
+                self.metrics.strays.inc()
+                self.ledger.undo(keyed)
+            self._notice_interruptions()
+            self._wake.set()
+
+    def _notice_interruptions(self) -> None:
+        count = self._interruption_count()
+        if count != self._interruptions:
+            self._interruptions = count
+            logger.warning("shadow_capture_interrupted", extra={"interruptions": count})
+            self.ask_resync("interrupted")
+
+    def _interruption_count(self) -> int:
+        return sum(feed.interruptions for feed in self.feeds.values())
+
+    def _count_lost(self) -> None:
+        if self.journal.lost > self._lost_seen:
+            self.metrics.dropped.labels("journal").inc(self.journal.lost - self._lost_seen)
+            self._lost_seen = self.journal.lost
+
+    async def _patiently(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a step with backoff until what it needs answers."""
+        wait_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                return await step()
+            except (ShadowUnreachableError, CaptureError) as error:
+                logger.warning("shadow_step_repeated", extra={"what": what, "error": str(error)})
+                self.metrics.retries.labels(what).inc()
+                if self._stopping.is_set():
+                    raise
+            await asyncio.sleep(wait_s)
+            wait_s = min(BACKOFF_MAX_S, wait_s * 2)
