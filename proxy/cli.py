@@ -1,0 +1,102 @@
+"""The `shadow` command: one table of sub-commands, each in the module of its own area and imported only when it is called.
+
+A sub-command's module offers `configure(parser)` and `run(args) -> exit code`. The scorer is another program (it is never
+imported here): its sub-commands are handed to `python -m scorer` as they are.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+from proxy.errors import ProxyError
+
+
+class Command(Protocol):
+    """What the module of a sub-command offers."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; return the exit code."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One sub-command: its name, one line of help, and the module that does it."""
+
+    name: str
+    help: str
+    module: str
+
+
+COMMANDS: Final = (
+    Entry("demo", "run everything on this machine for a minute and print what was found", "proxy.demo.command"),
+    Entry("proxy", "serve callers, journal every exchange", "proxy.command"),
+    Entry("runner", "mirror what the journal holds against the shadow database and compare", "proxy.shadow.command"),
+    Entry("status", "stage, counts, match rate, accounting, top differences", "proxy.status"),
+    Entry("rollback", "let the legacy serve everything, at once", "proxy.rollout.rollback_command"),
+    Entry("resume", "end a rollback: serve by the configured stage again", "proxy.rollout.resume_command"),
+    Entry("journal", "look into the journal: ls, cat, tail, stats, verify, prune", "proxy.journal.command"),
+    Entry(
+        "capture",
+        "what a database needs for its changes to be captured: check, install, remove",
+        "comparator.capture.command",
+    ),
+    Entry("align", "the shadow database as a whole: clone it from live, verify it", "comparator.capture.align_command"),
+    Entry("findings", "clusters of like mismatches: list, show, ack, fix, export", "comparator.findings_command"),
+    Entry("rules", "what the comparison's rules did, or would do: explain, test", "comparator.rules_command"),
+    Entry("compare", "judge an exported case again, offline", "comparator.compare_command"),
+)
+SCORER_COMMANDS: Final = {
+    "scorer": ("serve the scorer (python -m scorer serve)", ()),
+    "migrate": ("create or update the legacy tables in a database (python -m scorer migrate)", ("migrate",)),
+}
+
+
+def build_parser(names: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser; only the sub-commands in `names` are configured, so that the others need not be imported."""
+    parser = argparse.ArgumentParser(
+        prog="shadow", description="A shadow-traffic comparison proxy: serve, mirror, compare, roll out, roll back."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for entry in COMMANDS:
+        wanted = entry.name in names
+        child = commands.add_parser(entry.name, help=entry.help, description=entry.help, add_help=wanted)
+        if wanted:
+            load(entry).configure(child)
+    for name, (text, _) in SCORER_COMMANDS.items():
+        commands.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+def load(entry: Entry) -> Command:
+    """The module of a sub-command."""
+    return cast("Command", importlib.import_module(entry.module))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command; an error that has a name ends in one line and exit code 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in SCORER_COMMANDS:
+        own = list(SCORER_COMMANDS[words[0]][1]) + words[1:]
+        os.execv(sys.executable, [sys.executable, "-m", "scorer", *own])
+    args = build_parser(words[:1]).parse_args(words)
+    entry = next(one for one in COMMANDS if one.name == args.command)
+    try:
+        return load(entry).run(args)
+    except ProxyError as error:
+        print(f"shadow {entry.name}: {error}", file=sys.stderr)  # noqa: T201 (a command's own voice)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
