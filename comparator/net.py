@@ -128,6 +128,12 @@ class NaturalKeys:
         self._known: dict[tuple[str, str], NaturalKey] = {}
         self._rows: dict[tuple[str, str], Row] = {}
         referenced = {table for described in tables.values() for table in described.references.values()}
+        referenced |= {
+            table
+            for described in tables.values()
+            for column in described.json.values()
+            for table in column.references.values()
+        }
         for net in nets:
             if net.table in referenced:
                 self._index(net)

@@ -18,11 +18,12 @@ from comparator.errors import RuleError
 from comparator.exact import InvalidJsonError, parse
 from comparator.json_diff import Walk
 from comparator.net import NaturalKeys
-from comparator.paths import Pattern, parse_pattern
+from comparator.paths import Automaton, Pattern, parse_pattern
 from comparator.rules import NO_RULES, CompiledRule, RuleSet
 from comparator.tables import JsonColumn, Table
 
 _DECIMAL_TEXT: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?\Z", re.ASCII)
+_NO_REFERENCES: Final[tuple[Automaton, tuple[str, ...]]] = (Automaton(()), ())
 _TIME_TEXT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d", re.ASCII)
 
 
@@ -30,11 +31,12 @@ _TIME_TEXT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d", re.ASCII)
 class Meaning:
     """One image of a row, ready to compare.
 
-    `raw` holds everything that is compared, as it is, by column: equal `raw` is equal meaning. The rest is about the
-    change: committed after the reply; written by an update whose image before is unknown; an image before, not after.
+    `raw` holds everything that is compared, as it is, by column: equal `raw` is equal meaning. `keys` resolves ids inside
+    JSON columns. The rest is about the change: committed after the reply; written by an update whose image before is unknown; an image before, not after.
     """
 
     raw: dict[str, object]
+    keys: NaturalKeys
     late: bool = False
     partial: bool = False
     before: bool = False
@@ -61,7 +63,7 @@ def meaning_of(
     for column, table in references.items():
         if column in raw:
             raw[column] = keys.referenced(table, row.get(column))
-    return Meaning(raw, late, partial, before)
+    return Meaning(raw, keys, late, partial, before)
 
 
 class TablePlan:
@@ -71,7 +73,7 @@ class TablePlan:
         ignored: columns that are not compared: declared ones, and surrogate ids (primary key outside the natural key).
     """
 
-    __slots__ = ("_json", "_volatile", "ignored", "name", "table")
+    __slots__ = ("_json", "_references", "_volatile", "ignored", "name", "table")
 
     def __init__(self, name: str, table: Table) -> None:
         self.name = name
@@ -92,6 +94,11 @@ class TablePlan:
             else:
                 self._volatile[column] = CompiledRule(rule, TimeWithin(volatile.within_ms * 1000))
         self._json = {column: _json_rules(json, f"{where}.json.{column}") for column, json in table.json.items()}
+        self._references = {
+            column: _references(json, f"{where}.json.{column}.references")
+            for column, json in table.json.items()
+            if json.references
+        }
 
     def differing(self, mine: Meaning, theirs: Meaning, today: dt.date, *, natural_key: NaturalKey = ()) -> Cell:
         """The columns in which two rows differ beyond what is declared; NULL against a value always differs."""
@@ -103,7 +110,20 @@ class TablePlan:
             a, b = left.get(column, ABSENT), right.get(column, ABSENT)
             if a != b and a is not ABSENT and b is not ABSENT:
                 self._column(cell, column, a, b, today, natural_key)
+        if cell.differences and self._references:
+            cell.differences[:] = [d for d in cell.differences if not self._same_row(d, mine.keys, theirs.keys)]
         return cell
+
+    def _same_row(self, difference: Difference, mine: NaturalKeys, theirs: NaturalKeys) -> bool:
+        """Whether two ids inside a JSON column point to the same row by meaning."""
+        if type(difference.served) is not int or type(difference.mirrored) is not int:
+            return False
+        automaton, tables = self._references.get(difference.column, _NO_REFERENCES)
+        for index in automaton.rules_at(difference.path):
+            left = mine.referenced(tables[index], str(difference.served))
+            if type(left) is tuple and left == theirs.referenced(tables[index], str(difference.mirrored)):
+                return True
+        return False
 
     def _column(self, cell: Cell, column: str, a: object, b: object, today: dt.date, natural_key: NaturalKey) -> None:
         rule = self._volatile.get(column)
@@ -154,6 +174,11 @@ def _json_rules(column: JsonColumn, where: str) -> tuple[RuleSet, bool]:
             yield _pattern(path, rule), CompiledRule(rule, TimeWithin(within_ms * 1000))
 
     return RuleSet(compiled()), column.decode_text
+
+
+def _references(column: JsonColumn, where: str) -> tuple[Automaton, tuple[str, ...]]:
+    patterns = [_pattern(path, f"{where}.{path}") for path in column.references]
+    return Automaton(patterns), tuple(column.references.values())
 
 
 def _pattern(path: str, where: str) -> Pattern:

@@ -40,10 +40,14 @@ class Volatile(Struct, frozen=True, kw_only=True):
 
 
 class JsonColumn(Struct, frozen=True, kw_only=True):
-    """Rules inside a JSON column, by dotted path (`fields.pk`, `*` for any key or element)."""
+    """Rules inside a JSON column, by dotted path (`fields.pk`, `*` for any key or element).
+
+    `references` names ids inside the document: compared by the natural key of the row of that table they point to.
+    """
 
     ignore: tuple[str, ...] = ()
     within_ms: dict[str, int] = {}
+    references: dict[str, str] = {}
     decode_text: bool = False
     """The column holds JSON text inside a JSON string."""
 
