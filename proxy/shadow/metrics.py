@@ -76,7 +76,7 @@ class RunnerMetrics:
         self.retries = Counter(
             "shadow_retries_total", "Steps repeated because something did not answer.", ["what"], registry=registry
         )
-        self.restarts = Counter(
+        self.errors = Counter(
             "shadow_errors_total", "Errors the runner survived, by place.", ["place"], registry=registry
         )
 

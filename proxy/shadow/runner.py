@@ -136,7 +136,7 @@ class Runner:
             self.metrics.read.inc(len(entries))
             if self.feeds:
                 await self._settle_delay(entries)
-                await self._patiently("live_fence", self.feeds[Role.SERVED].fence)
+                await self.patiently("live_fence", self.feeds[Role.SERVED].fence)
                 self._notice_interruptions()
             await self._take_in(entries)
             self._wake.set()
@@ -226,7 +226,7 @@ class Runner:
                 case Apply():
                     await self._apply(item)
                 case Undo():
-                    await self._align(targets((), item.changes, self.primary_keys))
+                    await self.align(targets((), item.changes, self.primary_keys))
         except Exception:
             # The outermost frame of a task: the shadow may now differ from live, which a resync mends.
             logger.exception("shadow_item_failed", extra={"item": type(item).__name__})
@@ -261,18 +261,15 @@ class Runner:
     async def _apply(self, item: Apply) -> None:
         truncated = [change.table for change in item.changes if change.op.value == "truncate"]
         if truncated and self.settings.align:
-            await self._patiently("truncate", lambda: self.truncate(truncated))
-        await self._align(targets(item.changes, (), self.primary_keys))
+            await self.patiently("truncate", lambda: self.truncate(truncated))
+        await self.align(targets(item.changes, (), self.primary_keys))
 
     async def align(self, wanted: Sequence[RowTarget]) -> Aligned:
         """Write row targets; repeated until the shadow answers. A contradiction asks for a resync."""
-        return await self._align(wanted)
-
-    async def _align(self, wanted: Sequence[RowTarget]) -> Aligned:
         if not wanted or not self.settings.align:
             return Aligned(0, 0)
         try:
-            aligned = await self._patiently("align", lambda: self.write(wanted))
+            aligned = await self.patiently("align", lambda: self.write(wanted))
         except ShadowDriftError as error:
             logger.warning("shadow_drift", extra={"error": str(error), "rows": len(wanted)})
             self.metrics.drifted_rows.inc()
@@ -288,7 +285,7 @@ class Runner:
         reason, self._resync_reason = self._resync_reason, ""
         self.metrics.resyncs.labels(reason).inc()
         try:
-            mended = await self._patiently("resync", self.resync)
+            mended = await self.patiently("resync", self.resync)
         except ShadowDriftError as error:
             logger.error("shadow_needs_clone", extra={"error": str(error), "do": "shadow align clone"})
             mended = 0
@@ -337,8 +334,8 @@ class Runner:
             self.metrics.dropped.labels("journal").inc(self.journal.lost - self._lost_seen)
             self._lost_seen = self.journal.lost
 
-    async def _patiently(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a step with backoff until what it needs answers."""
+    async def patiently(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a step with backoff until what it needs answers; `what` is a label of shadow_retries_total."""
         wait_s = BACKOFF_FIRST_S
         while True:
             try:
