@@ -1,0 +1,50 @@
+"""`pytest tests/golden --golden-dir DIR`: one test a scenario."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.golden import known
+from tests.golden.known import KnownDifferences
+from tests.golden.replay import Stage, stage
+from tests.golden.scenario import paths_of
+from tests.support.redis import RedisServer, running_redis
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The folder of scenarios, and a part of their names."""
+    parser.addoption("--golden-dir", type=Path, default=SCENARIOS, help="a folder of golden scenarios")
+    parser.addoption("--golden-only", default="", help="only scenarios whose name contains this text")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One item a scenario file."""
+    if "scenario_path" not in metafunc.fixturenames:
+        return
+    folder = metafunc.config.getoption("--golden-dir", SCENARIOS)
+    paths = paths_of(folder, metafunc.config.getoption("--golden-only", ""))
+    metafunc.parametrize("scenario_path", paths, ids=[path.stem for path in paths])
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A real Redis for the session."""
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def declared() -> KnownDifferences:
+    """The declared differences; collects over the session which of them applied."""
+    return known.load()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def golden_stage(postgres_dsn: str, redis_server: RedisServer) -> AsyncIterator[Stage]:
+    """The database and the services all scenarios of a run share."""
+    async with stage(postgres_dsn, redis_server) as on:
+        yield on

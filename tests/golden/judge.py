@@ -1,0 +1,237 @@
+"""Compares one step of a recording with this run's, by the project's comparator.
+
+The recorded legacy stands as the served side, the scorer as the mirrored one, so `missing` is what the scorer lacks. Rules
+come from the recording itself: what it marks as volatile may differ within its meaning, arrays it marks as unordered compare
+as multisets; nothing else is allowed.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+
+from comparator.changes import Op, RowChange, Transaction
+from comparator.difference import Difference, Kind
+from comparator.exchange import Effects, EffectsOutcome, Failed, Observation, Reply, Role, Side
+from comparator.paths import text_of
+from comparator.settings import CompareSettings, HeaderRules, Rule
+from comparator.tables import JsonColumn, Table, Volatile
+from comparator.verdict import Comparator
+from tests.golden import times
+from tests.golden.identities import NATURAL_KEYS, REFERENCES, Identities
+from tests.golden.replay import StepRun
+from tests.golden.scenario import Call, Step
+from tests.golden.serving import signing_key
+from tests.golden.textual import row_text, schema
+
+BODY_MAX_BYTES = 64_000_000
+_TIME_IN_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00")
+_LIST_IN_TEXT = re.compile(r"\[.*\]", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One difference at one step of a scenario (counted from 0)."""
+
+    step: int
+    difference: Difference
+
+
+def judge_step(index: int, step: Step, run: StepRun, identities: Identities) -> list[Found]:
+    """What differs in a step of one call."""
+    recorded_changes = recorded_row_changes(step, run.offset)
+    identities.learn(recorded_changes, run.changes)
+    ours = [identities.change(change) for change in run.changes]
+    call, outcome = step.calls[0], run.outcomes[0]
+    compared = Comparator(_settings(step)).compare(
+        "",
+        _observed(Side.LEGACY, Role.SERVED, _recorded_reply(step, call, run.offset), recorded_changes),
+        _observed(Side.CANDIDATE, Role.MIRRORED, _this_reply(step, outcome, identities), ours),
+        now=datetime.now(UTC),
+    )
+    differences = list(compared.differences)
+    if isinstance(outcome, Failed):
+        differences.append(Difference(Kind.STATUS, (), call.response["status"], f"{outcome.cause}: {outcome.detail}"))
+    if isinstance(outcome, Reply):
+        differences += _styles(step, outcome) + _token(step, outcome)
+    differences += [
+        Difference(Kind.EXTRA, ("(call to another service)",), mirrored=text) for text in run.unexpected_calls
+    ]
+    return [Found(index, difference) for difference in differences]
+
+
+def recorded_row_changes(step: Step, offset: timedelta) -> list[RowChange]:
+    """The recording's row changes as the comparator reads them, moving times put on this run's clock."""
+    pointers = {pointer: how for pointer, how in step.volatile.items() if pointer.startswith("/db_changes/")}
+    tables = times.moved({"db_changes": step.db_changes}, pointers, offset)["db_changes"]
+    changes: list[RowChange] = []
+    for table, kinds in tables.items():
+        for row in kinds.get("inserted", ()):
+            changes.append(RowChange(table, Op.INSERT, None, _row(table, row, offset)))
+        for pair in kinds.get("updated", ()):
+            changes.append(
+                RowChange(table, Op.UPDATE, _row(table, pair["before"], offset), _row(table, pair["after"], offset))
+            )
+        for row in kinds.get("deleted", ()):
+            changes.append(RowChange(table, Op.DELETE, _row(table, row, offset), None))
+    return changes
+
+
+def _row(table: str, row: dict[str, Any], offset: timedelta) -> dict[str, str | None]:
+    types = schema()[table]["columns"]
+    moved = {
+        name: _TIME_IN_TEXT.sub(lambda match: times.shifted(match[0], offset), value)
+        if types[name] == "jsonb" and isinstance(value, str) and "last_score_timestamp" in value
+        else value
+        for name, value in row.items()
+    }
+    return row_text(table, moved)
+
+
+def table_descriptions(step: Step) -> dict[str, Table]:
+    """Every table by its natural key; the columns and JSON places that the recording calls volatile."""
+    volatile: dict[str, dict[str, Volatile]] = {}
+    inside: dict[str, dict[str, dict[str, int]]] = {}
+    for pointer, how in step.volatile.items():
+        parts = times.parts_of(pointer)
+        if parts[0] != "db_changes":
+            continue
+        table, place = parts[1], parts[4:] if parts[2] != "updated" else parts[5:]
+        column, path = place[0], place[1:]
+        if path:
+            inside.setdefault(table, {}).setdefault(column, {})[text_of(path)] = times.TOLERANCE_MS
+        elif schema()[table]["columns"][column] == "jsonb":
+            inside.setdefault(table, {}).setdefault(column, {})["**.last_score_timestamp"] = times.TOLERANCE_MS
+        elif how in times.MOVING:
+            volatile.setdefault(table, {})[column] = Volatile(within_ms=times.TOLERANCE_MS)
+        else:
+            volatile.setdefault(table, {})[column] = Volatile(ignore=True)
+    return {name: _description(name, volatile.get(name, {}), inside.get(name, {})) for name in schema()}
+
+
+def _description(name: str, volatile: dict[str, Volatile], inside: dict[str, dict[str, int]]) -> Table:
+    facts = schema()[name]
+    kinds: dict[str, str] = facts["columns"]
+    primary = tuple(facts["primary_key"])
+    natural = NATURAL_KEYS.get(name, primary) or tuple(
+        column for column in kinds if column not in {*primary, *volatile}
+    )
+    return Table(
+        natural_key=natural,
+        primary_key=primary,
+        references=dict(REFERENCES.get(name, {})),
+        volatile=volatile,
+        json={
+            column: JsonColumn(within_ms=inside.get(column, {}), decode_text=True)
+            for column, kind in kinds.items()
+            if kind == "jsonb"
+        },
+    )
+
+
+def _settings(step: Step) -> CompareSettings:
+    rules = [Rule(path=_body_path(pointer), unordered=True) for pointer in step.unordered if _body_path(pointer)]
+    for pointer, how in step.volatile.items():
+        path = _body_path(pointer)
+        if path and how in times.MOVING:
+            rules.append(Rule(path=path, time_within_ms=times.TOLERANCE_MS))
+        elif path and how == "differs":
+            rules.append(Rule(path=path, ignore=True))
+    names = tuple(sorted({name for call in step.calls for name in call.response["headers"]}))
+    return CompareSettings(
+        rules=tuple(rules),
+        headers=HeaderRules(compare=names),
+        tables=table_descriptions(step),
+        body_max_bytes=BODY_MAX_BYTES,
+    )
+
+
+def _body_path(pointer: str) -> str:
+    parts = times.parts_of(pointer)
+    if parts[:2] != ["response", "body"]:
+        return ""
+    return text_of([int(part) if part.isdigit() else part for part in parts[2:]])
+
+
+def _recorded_reply(step: Step, call: Call, offset: timedelta) -> Reply:
+    response = times.moved({"response": call.response}, _of_reply(step), offset)["response"]
+    body = response["body_text"].encode() if "body_text" in response else _normalised(step, response.get("body"))
+    return Reply(response["status"], tuple(response["headers"].items()), body)
+
+
+def _this_reply(step: Step, outcome: Reply | Failed, identities: Identities) -> Reply | Failed:
+    if isinstance(outcome, Failed):
+        return outcome
+    try:
+        document = json.loads(outcome.body)
+    except ValueError:
+        return outcome
+    body = identities.body(document)
+    return Reply(outcome.status, outcome.headers, _normalised(step, body))
+
+
+def _of_reply(step: Step) -> dict[str, str]:
+    return {pointer: how for pointer, how in step.volatile.items() if pointer.startswith("/response/")}
+
+
+def _normalised(step: Step, document: Any) -> bytes:
+    """The document as bytes; a list inside a text whose order the recording calls undefined is put in order."""
+    holder = {"response": {"body": document}}
+    for pointer, how in _of_reply(step).items():
+        text = times.value_at(holder, pointer) if "order" in how else None
+        if isinstance(text, str):
+            times.replaced(holder, pointer, _LIST_IN_TEXT.sub(_in_order, text))
+    return json.dumps(holder["response"]["body"]).encode()
+
+
+def _in_order(match: re.Match[str]) -> str:
+    return json.dumps(sorted(json.loads(match[0]), key=json.dumps))
+
+
+def _observed(side: Side, role: Role, outcome: Reply | Failed, changes: list[RowChange]) -> Observation:
+    transaction = Transaction(xid=1, commit_lsn=1, end_lsn=1, committed_us=0, changes=tuple(changes))
+    effects = Effects(EffectsOutcome.ATTRIBUTED, (transaction,) if changes else ())
+    return Observation(side, role, outcome, 0, effects)
+
+
+def _styles(step: Step, outcome: Reply) -> list[Difference]:
+    """Moving times of the reply must also be written in the recorded style (milliseconds and Z, or isoformat)."""
+    found: list[Difference] = []
+    for pointer, how in _of_reply(step).items():
+        if how not in times.MOVING:
+            continue
+        recorded = times.value_at({"response": step.calls[0].response}, pointer)
+        ours = times.value_at({"response": {"body": _document(outcome)}}, pointer)
+        if isinstance(recorded, str) and isinstance(ours, str) and recorded.endswith("Z") != ours.endswith("Z"):
+            found.append(Difference(Kind.CHANGED, tuple(times.parts_of(pointer)[2:]), recorded, ours))
+    return found
+
+
+def _document(reply: Reply) -> Any:
+    try:
+        return json.loads(reply.body)
+    except ValueError:
+        return None
+
+
+def _token(step: Step, outcome: Reply) -> list[Difference]:
+    """An issued token must carry the recorded header and claims; times are now and as long as recorded, the id is any."""
+    document = _document(outcome)
+    if step.jwt is None or not isinstance(document, dict) or "access" not in document:
+        return []
+    token = document["access"]
+    claims = jwt.decode(token, signing_key()[1], algorithms=["RS256"], options={"verify_aud": False})
+    wanted = dict(step.jwt["claims"])
+    lifetime = wanted["exp"] - wanted["iat"]
+    now = datetime.now(UTC).timestamp()
+    wanted |= {"iat": claims.get("iat"), "exp": claims.get("iat", 0) + lifetime, "jti": claims.get("jti")}
+    pairs: list[tuple[str, Any, Any]] = [
+        ("header", step.jwt["header"], jwt.get_unverified_header(token)),
+        ("claims", wanted, claims),
+        ("jti", True, len(str(claims.get("jti", ""))) == len("00000000-0000-4000-8000-000000000001")),
+        ("iat", True, abs(now - claims.get("iat", 0)) < times.TOLERANCE_MS / 1000),
+    ]
+    return [Difference(Kind.CHANGED, ("access", name), a, b) for name, a, b in pairs if a != b]

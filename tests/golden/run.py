@@ -1,0 +1,70 @@
+"""Runs scenarios one after the other and says of each: match, known difference, mismatch."""
+
+import traceback
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tests.golden import races
+from tests.golden.identities import Identities
+from tests.golden.judge import Found, judge_step
+from tests.golden.known import Entry, KnownDifferences
+from tests.golden.replay import Stage, StepRun, replay
+from tests.golden.scenario import Scenario, Step, load
+from tests.golden.upstream import RECORDED_AUTHORITY
+
+
+class Result(StrEnum):
+    """What a scenario's run came to."""
+
+    MATCH = "match"
+    KNOWN = "known difference"
+    MISMATCH = "mismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One scenario: its result, the declared differences and the others. `broke` says why it could not be run."""
+
+    name: str
+    result: Result
+    known: tuple[tuple[Found, Entry], ...] = ()
+    found: tuple[Found, ...] = ()
+    broke: str = ""
+
+
+async def run_scenario(path: Path, on: Stage, known: KnownDifferences) -> Report:
+    """Replay one scenario file and judge it. Nothing that a scorer does makes this raise."""
+    try:
+        scenario = load(path, authority=(RECORDED_AUTHORITY, on.upstream.authority))
+        found = judge(scenario, await replay(scenario, on))
+    except Exception as error:  # noqa: BLE001 (one broken scenario must not hide the others)
+        return Report(path.stem, Result.MISMATCH, broke=_why(error))
+    declared, left = known.split(scenario, found)
+    result = Result.MISMATCH if left else Result.KNOWN if declared else Result.MATCH
+    return Report(scenario.name, result, tuple(declared), tuple(left))
+
+
+def judge(scenario: Scenario, runs: list[StepRun]) -> list[Found]:
+    """All differences of a scenario, in order of the steps."""
+    identities = Identities()
+    found: list[Found] = []
+    for index, (step, run) in enumerate(zip(scenario.steps, runs, strict=True)):
+        found += _judge(index, step, run, identities)
+    return found
+
+
+def _judge(index: int, step: Step, run: StepRun, identities: Identities) -> list[Found]:
+    if not step.calls:
+        return []
+    if step.races:
+        return [Found(index, difference) for difference in races.judge_race(step, run)]
+    return judge_step(index, step, run, identities)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_why(one) for one in error.exceptions)
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1]
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"

@@ -1,0 +1,51 @@
+"""Starts the scorer in this process on a port of its own, as its composition root builds it."""
+
+import base64
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from scorer import app as scorer_app
+from scorer import settings as scorer_settings
+
+ALLOWED_HOSTS = '["testserver", "localhost", "127.0.0.1"]'
+
+
+@asynccontextmanager
+async def serving(environ: Mapping[str, str]) -> AsyncIterator[int]:
+    """The port of a scorer with these settings, for the life of the block."""
+    app = scorer_app.build(scorer_settings.load(environ))
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def environment(recorded: Mapping[str, str], *, database_url: str, redis_url: str) -> dict[str, str]:
+    """A recording's settings, completed with this run's services and a signing key (recordings hold only public keys)."""
+    return {
+        "ALLOWED_HOSTS": ALLOWED_HOSTS,
+        "SIWE_JWT_PRIVATE_KEY": signing_key()[0],
+        **recorded,
+        "DATABASE_URL": database_url,
+        "CELERY_BROKER_URL": redis_url,
+        "SCORER_POOL_MIN": "1",
+    }
+
+
+@cache
+def signing_key() -> tuple[str, str]:
+    """An RSA key pair of this process as PEM: private (base64 of the PEM, as the legacy takes it) and public."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(private).decode(), public.decode()

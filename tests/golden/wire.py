@@ -1,0 +1,69 @@
+"""Sends a request byte for byte as recorded, over a real socket, and reads the whole reply."""
+
+import asyncio
+from collections.abc import Sequence
+
+import httptools
+
+from comparator.exchange import Failed, FailureCause, Reply
+from tests.golden.scenario import Call
+
+REPLY_TIMEOUT_S = 30.0
+
+
+class _Collector:
+    """What httptools tells of one reply."""
+
+    def __init__(self) -> None:
+        self.headers: list[tuple[str, str]] = []
+        self.body: list[bytes] = []
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_body(self, body: bytes) -> None:
+        self.body.append(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+def encoded(method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
+    """The request as bytes: nothing is normalised, quoted or added."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + body
+
+
+async def send(port: int, call: Call) -> Reply | Failed:
+    """Send one call to 127.0.0.1:`port` on a connection of its own."""
+    return await exchange(port, encoded(call.method, call.target, call.headers, call.body))
+
+
+async def exchange(port: int, request: bytes) -> Reply | Failed:
+    """Send raw bytes and read one reply; a missing or broken reply is a value."""
+    try:
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
+            return await _exchange(port, request)
+    except TimeoutError:
+        return Failed(FailureCause.TIMEOUT, f"no reply within {REPLY_TIMEOUT_S:g} s")
+    except (OSError, httptools.HttpParserError) as error:
+        return Failed(FailureCause.RESET, repr(error))
+
+
+async def _exchange(port: int, request: bytes) -> Reply | Failed:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        collector = _Collector()
+        parser = httptools.HttpResponseParser(collector)
+        while not collector.complete:
+            chunk = await reader.read(65536)
+            if not chunk:
+                break
+            parser.feed_data(chunk)
+        if not collector.headers:
+            return Failed(FailureCause.RESET, "the connection was closed without a reply")
+        return Reply(parser.get_status_code(), tuple(collector.headers), b"".join(collector.body))
+    finally:
+        writer.close()

