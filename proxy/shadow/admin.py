@@ -1,6 +1,6 @@
 """The runner's admin port: metrics, liveness, and what it is doing, as JSON. It has no control to offer."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -28,7 +28,7 @@ async def status(request: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def admin_server(host: str, port: int, registry: CollectorRegistry, state: State) -> AsyncIterator[int]:
+async def admin_server(host: str, port: int, registry: CollectorRegistry, state: State) -> AsyncGenerator[int, None]:
     """Serve until the block ends; yields the port that was bound."""
     app = web.Application()
     app[REGISTRY] = registry
