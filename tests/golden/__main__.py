@@ -5,8 +5,8 @@ import asyncio
 import logging
 import os
 import sys
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.golden import known, report
@@ -63,7 +63,7 @@ def _quiet_panics(verbose: bool) -> Iterator[None]:
         yield
         return
     kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
+    with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         try:
             yield

@@ -25,8 +25,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One item a scenario file."""
     if "scenario_path" not in metafunc.fixturenames:
         return
-    folder = metafunc.config.getoption("--golden-dir", SCENARIOS)
-    paths = paths_of(folder, metafunc.config.getoption("--golden-only", ""))
+    config = metafunc.config
+    folder = config.getoption("--golden-dir", None) or SCENARIOS
+    paths = paths_of(folder, config.getoption("--golden-only", None) or "")
     metafunc.parametrize("scenario_path", paths, ids=[path.stem for path in paths])
 
 

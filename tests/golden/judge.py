@@ -7,6 +7,7 @@ as multisets; nothing else is allowed.
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -67,17 +68,16 @@ def recorded_row_changes(step: Step, offset: timedelta) -> list[RowChange]:
     """The recording's row changes as the comparator reads them, moving times put on this run's clock."""
     pointers = {pointer: how for pointer, how in step.volatile.items() if pointer.startswith("/db_changes/")}
     tables = times.moved({"db_changes": step.db_changes}, pointers, offset)["db_changes"]
-    changes: list[RowChange] = []
-    for table, kinds in tables.items():
-        for row in kinds.get("inserted", ()):
-            changes.append(RowChange(table, Op.INSERT, None, _row(table, row, offset)))
-        for pair in kinds.get("updated", ()):
-            changes.append(
-                RowChange(table, Op.UPDATE, _row(table, pair["before"], offset), _row(table, pair["after"], offset))
-            )
-        for row in kinds.get("deleted", ()):
-            changes.append(RowChange(table, Op.DELETE, _row(table, row, offset), None))
-    return changes
+    return [change for table, kinds in tables.items() for change in _changes_of(table, kinds, offset)]
+
+
+def _changes_of(table: str, kinds: dict[str, list[Any]], offset: timedelta) -> Iterator[RowChange]:
+    for row in kinds.get("inserted", ()):
+        yield RowChange(table, Op.INSERT, None, _row(table, row, offset))
+    for pair in kinds.get("updated", ()):
+        yield RowChange(table, Op.UPDATE, _row(table, pair["before"], offset), _row(table, pair["after"], offset))
+    for row in kinds.get("deleted", ()):
+        yield RowChange(table, Op.DELETE, _row(table, row, offset), None)
 
 
 def _row(table: str, row: dict[str, Any], offset: timedelta) -> dict[str, str | None]:

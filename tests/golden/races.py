@@ -27,7 +27,7 @@ def judge_race(step: Step, run: StepRun) -> list[Difference]:
 def broken_promises(outcomes: Sequence[Reply | Failed], changes: Sequence[RowChange]) -> list[Difference]:
     """One owner a nullifier, no stamp twice, no torn score, no reply lost and no 500."""
     found = [_broken("reply", "below 500", _status(outcome)) for outcome in outcomes if not _answered(outcome)]
-    stamps = [row for row in _written(changes, "registry_stamp")]
+    stamps = _written(changes, "registry_stamp")
     found += [_broken("one_stamp_a_provider", 1, repr(key)) for key in _repeated(_stamp_keys(stamps))]
     found += [_broken("one_owner_a_nullifier", 1, repr(key)) for key in _contested(stamps)]
     found += [_broken("whole_score", raw, total) for raw, total in _torn(_written(changes, "registry_event"))]

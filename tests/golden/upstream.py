@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -25,7 +25,7 @@ class UpstreamStub:
         self._answers = list(calls)
         self.unexpected = []
 
-    async def __aenter__(self) -> "UpstreamStub":
+    async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None)
