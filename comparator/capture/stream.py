@@ -51,6 +51,7 @@ class StreamCapture(SupervisedCapture):
         self._fence_s = settings.fence_timeout_ms / 1000
         self._wire: ReplicationConnection | None = None
         self._conn: asyncpg.Connection | None = None
+        self._terminated = asyncio.Event()
         self._confirmed = 0
         self._seen = 0
         self._opened_once = False
@@ -63,7 +64,9 @@ class StreamCapture(SupervisedCapture):
         return not self._persistent
 
     async def _open(self) -> None:
+        self._terminated = terminated = asyncio.Event()
         self._conn = await connect(self._dsn, timeout_s=self._connect_s)
+        self._conn.add_termination_listener(lambda _: terminated.set())
         await refuse_unfit(self._conn, self._settings.publication, timeout_s=self._connect_s)
         self._wire = wire = await ReplicationConnection.connect(
             self._dsn, session=SESSION, application=APPLICATION, timeout_s=self._connect_s
@@ -112,9 +115,10 @@ class StreamCapture(SupervisedCapture):
 
     async def _serve(self) -> None:
         try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._receive(), name="capture-stream-receive")
-                both.create_task(self._emit(), name="capture-stream-fences")
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._receive(), name="capture-stream-receive")
+                tasks.create_task(self._emit(), name="capture-stream-fences")
+                tasks.create_task(self._yield_to_shutdown(), name="capture-stream-shutdown")
         except ExceptionGroup as group:
             raise group.exceptions[0] from group
 
@@ -128,6 +132,15 @@ class StreamCapture(SupervisedCapture):
             token = self._fences.take()
             if token:
                 await conn.execute(EMIT, FENCE_PREFIX, token, timeout=self._fence_s)
+
+    async def _yield_to_shutdown(self) -> None:
+        """A server that shuts down ends ordinary connections at once and then waits for every walsender to be confirmed.
+
+        What is not dealt with is not confirmed, so the live server would wait for us: leave as soon as the other
+        connection ends.
+        """
+        await self._terminated.wait()
+        raise CaptureLostError("the server ended the connection of the fences")
 
     async def _receive(self) -> None:
         wire = self._wire
@@ -171,6 +184,9 @@ class StreamCapture(SupervisedCapture):
         wire, self._wire = self._wire, None
         conn, self._conn = self._conn, None
         if wire is not None:
+            with contextlib.suppress(OSError, psycopg.Error, CaptureLostError):
+                if self._closed and self._task is not None:
+                    self._report(wire, reply_wanted=False)
             with contextlib.suppress(OSError, psycopg.Error):
                 await wire.aclose()
         if conn is not None:

@@ -122,7 +122,8 @@ class SupervisedCapture(ABC):
     ) -> None:
         await self.aclose()
         if self._group is not None:
-            await self._group.__aexit__(kind, error, trace)
+            # Nothing runs in the group any more; the caller's own error leaves as it is, not wrapped in a group.
+            await self._group.__aexit__(None, None, None)
 
     @abstractmethod
     async def _open(self) -> None:

@@ -19,14 +19,18 @@ CREATE TABLE stamp (
     provider text NOT NULL, credential jsonb, note text, UNIQUE (account_id, provider)
 );
 CREATE TABLE event (id bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT now(), data jsonb);
+CREATE TABLE kinds (
+    id bigserial PRIMARY KEY, amount double precision, raw bytea, at timestamptz, span interval, words text[], body text
+);
 ALTER TABLE stamp ALTER COLUMN note SET STORAGE EXTERNAL;
 """
-TABLES = ("account", "stamp", "event")
+TABLES = ("account", "stamp", "event", "kinds")
 PUBLISH = """
 ALTER TABLE account REPLICA IDENTITY FULL;
 ALTER TABLE stamp REPLICA IDENTITY FULL;
 ALTER TABLE event REPLICA IDENTITY FULL;
-CREATE PUBLICATION shadow FOR TABLE account, stamp, event;
+ALTER TABLE kinds REPLICA IDENTITY FULL;
+CREATE PUBLICATION shadow FOR TABLE account, stamp, event, kinds;
 """
 
 
