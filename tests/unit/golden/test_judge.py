@@ -1,0 +1,145 @@
+"""The runner finds nothing where nothing differs, and what was altered where something was."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from comparator.changes import Op, RowChange
+from comparator.exchange import Failed, FailureCause, Reply
+from tests.golden.conftest import SCENARIOS
+from tests.golden.known import described
+from tests.golden.run import judge
+from tests.golden.scenario import Scenario, load, paths_of
+from tests.unit.golden.recorded import as_run
+
+ALONE = [path for path in paths_of(SCENARIOS) if not path.stem.startswith("concurrent")]
+
+
+def scored() -> Scenario:
+    return load(SCENARIOS / "score_above_threshold.json")
+
+
+def found_when(scenario: Scenario, *, outcome=None, changes=None) -> list[str]:
+    """What is found when the first step was answered with, or changed, something else."""
+    first, *rest = as_run(scenario)
+    altered = replace(
+        first,
+        outcomes=(outcome(first.outcomes[0]),) if outcome else first.outcomes,
+        changes=tuple(changes(first.changes)) if changes else first.changes,
+    )
+    return [described(found.difference) for found in judge(scenario, [altered, *rest])]
+
+
+def body_with(**members):
+    return lambda reply: replace(reply, body=json.dumps({**json.loads(reply.body), **members}).encode())
+
+
+def row_with(table: str, **columns):
+    def altered(changes):
+        return [
+            replace(change, after={**change.after, **columns}) if change.table == table else change
+            for change in changes
+        ]
+
+    return altered
+
+
+@pytest.mark.parametrize("path", ALONE, ids=[path.stem for path in ALONE])
+def test_a_recording_played_back_matches_itself(path: Path):
+    scenario = load(path)
+    assert judge(scenario, as_run(scenario)) == []
+
+
+def test_another_value_in_the_body_is_found_at_its_place():
+    assert found_when(scored(), outcome=body_with(score="2.49999")) == ["changed score"]
+
+
+def test_another_type_in_the_body_is_found():
+    assert found_when(scored(), outcome=body_with(passing_score=1)) == ["type passing_score"]
+
+
+def test_another_status_is_found():
+    assert "status (status)" in found_when(scored(), outcome=lambda reply: replace(reply, status=201))
+
+
+def test_a_missing_header_is_found():
+    def without_vary(reply: Reply) -> Reply:
+        return replace(reply, headers=tuple((name, value) for name, value in reply.headers if name != "vary"))
+
+    assert found_when(scored(), outcome=without_vary) == ["header vary"]
+
+
+def test_no_reply_is_found():
+    assert found_when(scored(), outcome=lambda _: Failed(FailureCause.RESET, "gone"))[-1] == "status (status)"
+
+
+def test_a_time_of_last_week_is_found():
+    assert found_when(scored(), outcome=body_with(last_score_timestamp="2020-01-01T00:00:00.000001+00:00")) == [
+        "changed last_score_timestamp"
+    ]
+
+
+def test_a_time_in_another_style_is_found():
+    reply = as_run(scored())[0].outcomes[0]
+    assert isinstance(reply, Reply)
+    moment = json.loads(reply.body)["last_score_timestamp"].replace("+00:00", "Z")
+    assert found_when(scored(), outcome=body_with(last_score_timestamp=moment)) == ["changed last_score_timestamp"]
+
+
+def test_a_missing_row_is_found():
+    assert found_when(scored(), changes=lambda changes: [c for c in changes if c.table != "registry_event"]) == [
+        "missing_row registry_event"
+    ]
+
+
+def test_an_extra_row_is_found():
+    extra = RowChange(
+        "registry_stamp", Op.INSERT, None, {"id": "9", "provider": "X", "credential": "{}", "passport_id": "1"}
+    )
+    assert found_when(scored(), changes=lambda changes: [*changes, extra]) == ["extra_row registry_stamp"]
+
+
+def test_another_column_is_found():
+    assert found_when(scored(), changes=row_with("registry_score", status="ERROR")) == ["column registry_score.status"]
+
+
+def test_another_surrogate_id_of_the_same_row_is_no_difference():
+    def renumbered(changes):
+        def again(row):
+            data = json.loads(row["data"]) if "data" in row else None
+            if data:
+                data["pk"], data["fields"]["passport"] = 70, 71
+            return {
+                **row,
+                **({"data": json.dumps(data)} if data else {}),
+                **({"passport_id": "71"} if "passport_id" in row else {}),
+            }
+
+        ids = {"registry_score": "70", "registry_passport": "71", "registry_event": "72"}
+        return [
+            replace(change, after={**again(change.after), "id": ids.get(change.table, change.after["id"])})
+            for change in changes
+        ]
+
+    assert found_when(scored(), changes=renumbered) == []
+
+
+def test_an_event_that_names_another_score_row_is_found():
+    def elsewhere(changes):
+        def altered(row):
+            data = json.loads(row["data"])
+            data["pk"] = 99
+            return {**row, "data": json.dumps(data)}
+
+        return [replace(c, after=altered(c.after)) if c.table == "registry_event" else c for c in changes]
+
+    assert found_when(scored(), changes=elsewhere) == ["changed registry_event.data.pk"]
+
+
+def test_a_call_to_a_service_that_was_not_recorded_is_found():
+    scenario = scored()
+    first, *rest = as_run(scenario)
+    runs = [replace(first, unexpected_calls=("GET /elsewhere",)), *rest]
+    assert [str(found.difference.mirrored) for found in judge(scenario, runs)] == ["GET /elsewhere"]
