@@ -6,6 +6,7 @@ interpreter exits, so each one ends by os._exit after a clean shutdown.
 
 import argparse
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -43,6 +44,11 @@ def fork(listener: socket.socket) -> int:
 
 def serve(listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
+    # uvicorn raises the signal that stopped it once more for whoever listened before it; that must not end the process.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    # Refused requests are no news.
+    logging.getLogger("django.request").setLevel(logging.ERROR)
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.legacy.settings"
     import uvicorn  # noqa: PLC0415 (after the fork: neither Django nor didkit may be shared)
     from django.core.asgi import get_asgi_application  # noqa: PLC0415
@@ -50,10 +56,7 @@ def serve(listener: socket.socket) -> None:
     config = uvicorn.Config(
         get_asgi_application(), lifespan="off", log_level="warning", access_log=False, loop="uvloop"
     )
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        return
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def leave() -> None:
