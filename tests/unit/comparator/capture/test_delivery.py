@@ -1,0 +1,113 @@
+"""Each transaction once, and fences in rounds."""
+
+import asyncio
+
+import pytest
+
+from comparator.capture.delivery import FENCE_PREFIX, Delivery, Fences
+from comparator.capture.errors import CaptureLostError, FenceTimeoutError
+from comparator.changes import Message, Op, RowChange, Transaction
+
+CHANGE = RowChange("account", Op.INSERT, None, {"id": "1"})
+
+
+def transaction(end_lsn: int, *messages: Message, changes: tuple[RowChange, ...] = (CHANGE,)) -> Transaction:
+    return Transaction(
+        xid=1, commit_lsn=end_lsn - 1, end_lsn=end_lsn, committed_us=0, changes=changes, messages=messages
+    )
+
+
+def test_a_transaction_delivered_before_is_dropped() -> None:
+    told: list[Transaction] = []
+    delivery = Delivery(told.append, Fences())
+    for end_lsn in (10, 20, 10, 20, 30):
+        delivery.take(transaction(end_lsn))
+    assert [one.end_lsn for one in told] == [10, 20, 30]
+    assert delivery.duplicates == 2
+
+
+def test_what_the_consumer_has_dealt_with_is_dropped() -> None:
+    told: list[Transaction] = []
+    delivery = Delivery(told.append, Fences(), after=20)
+    for end_lsn in (10, 20, 30):
+        delivery.take(transaction(end_lsn))
+    assert [one.end_lsn for one in told] == [30]
+
+
+def test_a_fence_of_anybody_is_not_delivered() -> None:
+    told: list[Transaction] = []
+    delivery = Delivery(told.append, Fences())
+    delivery.take(transaction(10, Message(FENCE_PREFIX, "another's"), changes=()))
+    assert told == []
+    assert delivery.position == 10
+
+
+def test_a_transaction_that_only_names_its_request_is_delivered() -> None:
+    told: list[Transaction] = []
+    Delivery(told.append, Fences()).take(transaction(10, Message("shadow.request", "r-1"), changes=()))
+    assert [one.request_id for one in told] == ["r-1"]
+
+
+async def test_waiters_of_one_round_share_its_token() -> None:
+    fences = Fences()
+    delivery = Delivery(lambda _: None, fences)
+    async with asyncio.TaskGroup() as group:
+        waits = [group.create_task(fences.wait(5), name=f"waiter-{n}") for n in range(3)]
+        await fences.wanted.wait()
+        delivery.take(transaction(10, Message(FENCE_PREFIX, fences.take()), changes=()))
+    assert [wait.result() for wait in waits] == [10, 10, 10]
+
+
+async def test_a_waiter_that_comes_after_the_round_began_waits_for_the_next() -> None:
+    fences = Fences()
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(fences.wait(5), name="first")
+        await fences.wanted.wait()
+        early = fences.take()
+        second = group.create_task(fences.wait(5), name="second")
+        await fences.wanted.wait()
+        fences.passed(early, 10)
+        await first
+        assert not second.done()
+        fences.passed(fences.take(), 20)
+    assert (first.result(), second.result()) == (10, 20)
+
+
+async def test_a_round_whose_connection_was_lost_is_taken_again() -> None:
+    fences = Fences()
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(fences.wait(5), name="waiter")
+        await fences.wanted.wait()
+        fences.take()
+        fences.again()
+        assert fences.wanted.is_set()
+        fences.passed(fences.take(), 30)
+    assert waiting.result() == 30
+
+
+async def test_a_fence_that_never_comes_out_times_out() -> None:
+    with pytest.raises(FenceTimeoutError):
+        await Fences().wait(0.01)
+
+
+async def test_a_round_of_nobody_has_no_token() -> None:
+    fences = Fences()
+    with pytest.raises(FenceTimeoutError):
+        await fences.wait(0.01)
+    assert fences.take() == ""
+
+
+async def test_a_failure_reaches_every_waiter() -> None:
+    fences = Fences()
+
+    async def wait() -> str:
+        with pytest.raises(CaptureLostError) as error:
+            await fences.wait(5)
+        return str(error.value)
+
+    async with asyncio.TaskGroup() as group:
+        waits = [group.create_task(wait(), name=f"waiter-{n}") for n in range(2)]
+        await fences.wanted.wait()
+        fences.take()
+        fences.fail(CaptureLostError("gone"))
+    assert [one.result() for one in waits] == ["gone", "gone"]
