@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from scorer import services
 from scorer.api import context, middleware, routes
 from scorer.credentials import CredentialVerifier, DidkitVerifier
 from scorer.db import pool
@@ -42,7 +43,7 @@ def build(
     )
     app[middleware.ADMISSION] = asyncio.Semaphore(limits.requests_in_progress_max)
     # In order of opening; aiohttp closes them in the reverse order.
-    app.cleanup_ctx.extend([_database])
+    app.cleanup_ctx.extend([_database, _services])
     routes.install(app, v2_enabled=settings.v2_enabled)
     return app
 
@@ -53,6 +54,15 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
     async with opened as database:
         app[context.DATABASE] = database
         app[context.KEY_CHECKER] = KeyChecker(database, metrics)
+        yield
+
+
+async def _services(app: web.Application) -> AsyncIterator[None]:
+    settings, database, metrics = app[context.SETTINGS], app[context.DATABASE], app[context.METRICS]
+    async with services.opened(settings, database, metrics, clock=app[context.CLOCK]) as opened:
+        app[context.SERVICES] = opened
+        app[context.TOKEN_READER] = opened.tokens
+        app[context.LIMITER] = opened.limiter
         yield
 
 

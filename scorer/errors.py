@@ -3,6 +3,7 @@
 ScorerError
 ├── SettingsError                  the environment is wrong; nothing was started (the operator's fault)
 ├── MigrationError                 a migration changed after it was applied (the operator's fault)
+├── DatabaseNotEmptyError          a synthetic population wants an empty database (the operator's fault)
 ├── RequestError                   the caller's fault
 │   ├── ApiKeyRefusedError         no, unknown, wrong or (where that counts) revoked API key
 │   ├── InternalTokenRefusedError  the internal endpoints' token is missing or wrong
@@ -37,6 +38,10 @@ class SettingsError(ScorerError):
 
 class MigrationError(ScorerError):
     """An applied migration is not the file of that name any more."""
+
+
+class DatabaseNotEmptyError(ScorerError):
+    """A synthetic population was to be written beside existing accounts."""
 
 
 class RequestError(ScorerError):
@@ -130,6 +135,18 @@ class ScorerUnavailableError(ScorerError):
 
 class ServiceFailedError(ScorerError):
     """A step failed in a way the API names: 500 with this text in `detail`."""
+
+
+class UpstreamFailedError(ScorerError):
+    """A service we ask did not answer as it should; `status` is its HTTP status, 500 when there was none."""
+
+    def __init__(self, text: str, *, status: int = 500) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class StoreUnavailableError(ScorerError):
+    """The shared store did not answer in time; always handled, requests go on without it."""
 
 
 class UnanswerableError(ScorerError):

@@ -1,5 +1,7 @@
 """Every metric of the scorer, declared once; unit last, labels from closed sets only."""
 
+from contextlib import AbstractContextManager
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -26,7 +28,7 @@ class Metrics:
         )
         self.scorings = Counter(
             "scorer_scorings_total",
-            "Scorings by outcome (passed, failed_threshold, error).",
+            "Scorings by outcome (passed, not_passed, error).",
             ("outcome",),
             registry=registry,
         )
@@ -55,3 +57,41 @@ class Metrics:
             ("result",),
             registry=registry,
         )
+        self.rate_limits = Counter(
+            "scorer_rate_limits_total",
+            "Requests counted against a rate limit (passed, limited, unavailable: the counter was away, so it passed).",
+            ("group", "result"),
+            registry=registry,
+        )
+        self.cache_reads = Counter(
+            "scorer_cache_reads_total",
+            "Cache look-ups by result (hit, miss, unavailable).",
+            ("cache", "result"),
+            registry=registry,
+        )
+        self.cache_writes_failed = Counter(
+            "scorer_cache_writes_failed_total", "Values the shared store did not take.", ("cache",), registry=registry
+        )
+        self.upstream_seconds = Histogram(
+            "scorer_upstream_seconds",
+            "Time of one question to a service (metadata, model, wallet).",
+            ("upstream",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.upstream_failures = Counter(
+            "scorer_upstream_failures_total",
+            "Questions a service did not answer as it should.",
+            ("upstream",),
+            registry=registry,
+        )
+        self.analytics_rows = Counter(
+            "scorer_analytics_rows_total",
+            "Analytics rows by result (written, dropped_full: the queue was, dropped_failed: the database refused).",
+            ("result",),
+            registry=registry,
+        )
+
+    def stage(self, name: str) -> AbstractContextManager[object]:
+        """Measure one stage of the scoring pipeline."""
+        return self.stage_seconds.labels(name).time()

@@ -10,6 +10,7 @@ from scorer.credentials import CredentialVerifier
 from scorer.db.api_keys import ApiKey
 from scorer.db.pool import Database
 from scorer.metrics import Metrics
+from scorer.services import Services
 from scorer.settings import Settings
 from scorer.workflows.keys import KeyChecker
 
@@ -48,6 +49,7 @@ METRICS = web.AppKey("metrics", Metrics)
 KEY_CHECKER = web.AppKey("key_checker", KeyChecker)
 TOKEN_READER = web.AppKey[TokenReader]("token_reader")
 LIMITER = web.AppKey[Limiter]("limiter")
+SERVICES = web.AppKey("services", Services)
 # The current time, aware and in UTC; tests put their own.
 CLOCK = web.AppKey[Clock]("clock")
 

@@ -47,6 +47,8 @@ STATUS_OF_ERROR: Mapping[type[errors.ScorerError], int] = {
     errors.RequestError: 400,
     errors.ServiceFailedError: 500,
     errors.ScorerUnavailableError: 500,
+    errors.UpstreamFailedError: 500,
+    errors.StoreUnavailableError: 500,
     errors.UnanswerableError: 500,
     errors.ScoringError: 500,
     errors.SettingsError: 500,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from scorer.api import health
+from scorer.api import embed_config, health, lists, models, screening, sign_in, stakes, tracked
 from scorer.api.auth import STRATEGIES, Auth
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -18,6 +18,7 @@ class Route:
     Args:
         path: aiohttp pattern; `{name:[0-9]+}` where the legacy's router takes only digits.
         tracked: its calls are written to the API key analytics.
+        keeps_reply: the analytics keep its bodies too.
         v2: it disappears when FF_V2_API is off.
     """
 
@@ -26,6 +27,7 @@ class Route:
     auth: Auth
     handler: Handler
     tracked: bool = False
+    keeps_reply: bool = False
     v2: bool = False
 
 
@@ -34,6 +36,31 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", Auth.NONE, health.ok),
     Route("GET", "/health/live", Auth.NONE, health.live),
     Route("GET", "/health/ready", Auth.NONE, health.ready),
+    # Answers of other services.
+    Route("GET", "/v2/stamps/metadata", Auth.KEY_SYNC, models.stamp_metadata, tracked=True, v2=True),
+    Route("GET", "/v2/models/score/{address:[^/]+}", Auth.KEY_ASYNC, models.score, v2=True),
+    # What issuers and other backends ask.
+    Route("POST", "/internal/check-bans", Auth.INTERNAL, screening.check_bans),
+    Route("POST", "/internal/check-revocations", Auth.INTERNAL, screening.check_revocations),
+    Route("GET", "/internal/stake/gtc/{address:[^/]+}", Auth.INTERNAL, stakes.gtc),
+    Route("GET", "/internal/stake/legacy-gtc/{address:[^/]+}/{round_id:[0-9]+}", Auth.INTERNAL, stakes.legacy_gtc),
+    Route("GET", "/registry/gtc-stake/{address:[^/]+}/{round_id:[0-9]+}", Auth.NONE, stakes.legacy_gtc),
+    Route("GET", "/internal/cgrants/contributor_statistics", Auth.INTERNAL, lists.contributor_statistics),
+    Route("GET", "/internal/allow-list/{list:[^/]+}/{address:[^/]+}", Auth.INTERNAL, lists.allow_list),
+    Route("GET", "/internal/customization/credential/{provider_id:[^/]+}", Auth.INTERNAL, lists.credential),
+    # What the embed widget loads.
+    Route("GET", "/internal/embed/config", Auth.NONE, embed_config.config),
+    Route("GET", "/internal/embed/weights", Auth.NONE, embed_config.weights),
+    Route("GET", "/internal/embed/validate-api-key", Auth.KEY_SYNC, embed_config.validate_api_key),
+    # What the Passport app asks around its stamps.
+    Route("GET", "/account/nonce", Auth.NONE, sign_in.nonce),
+    Route("POST", "/ceramic-cache/authenticate/v2", Auth.NONE, sign_in.authenticate),
+    Route("PATCH", "/ceramic-cache/stamps/bulk/meta/compose-db", Auth.TOKEN, sign_in.report_saved),
+    Route("GET", "/ceramic-cache/weights", Auth.NONE, embed_config.own_weights),
+    Route("GET", "/ceramic-cache/stake/gtc", Auth.TOKEN, stakes.own_gtc),
+    Route("GET", "/ceramic-cache/tos/accepted/{kind:[^/]+}/{address:[^/]+}", Auth.TOKEN, sign_in.terms_accepted),
+    Route("GET", "/ceramic-cache/tos/message-to-sign/{kind:[^/]+}/{address:[^/]+}", Auth.TOKEN, sign_in.terms_to_sign),
+    Route("POST", "/ceramic-cache/tos/signed-message/{kind:[^/]+}/{address:[^/]+}", Auth.TOKEN, sign_in.sign_terms),
 )
 
 
@@ -45,7 +72,8 @@ def install(app: web.Application, *, v2_enabled: bool) -> None:
 
 
 def _guarded(route: Route) -> Handler:
-    strategy, handler = STRATEGIES[route.auth], route.handler
+    strategy = STRATEGIES[route.auth]
+    handler = tracked.noted(route.handler, keeps_reply=route.keeps_reply) if route.tracked else route.handler
 
     async def answer(request: web.Request) -> web.StreamResponse:
         await strategy(request)

@@ -93,6 +93,48 @@ def _text(value: Any) -> str:
     return value
 
 
+def plain(platforms: Sequence[PlatformDescription]) -> list[dict[str, Any]]:
+    """The platforms as JSON values, in the key order of the API; `parse_platforms` reads them back."""
+    return [
+        {
+            "id": platform.id,
+            "icon": platform.icon,
+            "name": platform.name,
+            "description": platform.description,
+            "connectMessage": platform.connect_message,
+            "groups": [
+                {
+                    "name": group.name,
+                    "stamps": [
+                        {"name": stamp.name, "description": stamp.description, "hash": stamp.hash}
+                        for stamp in group.stamps
+                    ],
+                }
+                for group in platform.groups
+            ],
+        }
+        for platform in platforms
+    ]
+
+
+def plain_provider(found: ProviderDescription) -> dict[str, Any]:
+    """One provider as the listing of stamps shows it."""
+    platform = found.platform
+    return {
+        "group": found.group,
+        "platform": {
+            "id": platform.id,
+            "icon": platform.icon,
+            "name": platform.name,
+            "description": platform.description,
+            "connectMessage": platform.connect_message,
+        },
+        "name": found.stamp.name,
+        "description": found.stamp.description,
+        "hash": found.stamp.hash,
+    }
+
+
 def providers(platforms: Sequence[PlatformDescription]) -> Iterator[ProviderDescription]:
     """Every provider in file order."""
     for platform in platforms:

@@ -1,4 +1,5 @@
 import pytest
+from eth_utils import keccak
 
 from scorer.domain.checksums import is_address, keccak_256, with_checksum
 
@@ -18,8 +19,6 @@ def test_keccak_gives_the_published_digests(data: bytes, digest: str):
 
 @pytest.mark.parametrize("length", [135, 136, 137, 272, 300])
 def test_keccak_agrees_with_a_peer_at_block_edges(length: int):
-    from eth_utils import keccak
-
     assert keccak_256(b"x" * length) == keccak(b"x" * length)
 
 

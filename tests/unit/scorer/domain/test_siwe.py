@@ -78,7 +78,7 @@ def test_optional_fields_follow_in_the_order_of_the_standard():
     ],
 )
 def test_a_field_of_another_form_is_refused(changes: dict):
-    with pytest.raises(ValueError):  # noqa: PT011 - which field it is matters to no caller.
+    with pytest.raises(ValueError):
         text(**changes)
 
 

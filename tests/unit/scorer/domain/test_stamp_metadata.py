@@ -45,5 +45,5 @@ def test_a_platform_may_have_no_stamps():
 
 @pytest.mark.parametrize("document", [{"a": 1}, [1], [{"id": "Google"}], [{**GOOGLE, "name": 7}], None, 5])
 def test_another_shape_is_refused(document: Any):
-    with pytest.raises(ValueError):  # noqa: PT011 - any reason will do.
+    with pytest.raises(ValueError):
         parse_platforms(document, public_url="http://a.example/")

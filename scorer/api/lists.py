@@ -1,0 +1,42 @@
+"""What the issuers of stamps ask: contributions, allow lists, definitions of custom credentials."""
+
+from aiohttp import web
+
+from scorer.api import replies, validation
+from scorer.api.context import DATABASE
+from scorer.db import contributions, lists
+from scorer.domain.checksums import is_address
+from scorer.domain.contributions import combine
+from scorer.errors import AddressInvalidError, NotFoundError
+
+
+async def contributor_statistics(request: web.Request) -> web.Response:
+    """GET /internal/cgrants/contributor_statistics?address="""
+    address = validation.query_text(request, "address")
+    if not is_address(address):
+        raise AddressInvalidError
+    lowered, database = address.lower(), request.app[DATABASE]
+    grants = await database.read(lambda conn: contributions.to_grants(conn, lowered))
+    protocol = await database.read(lambda conn: contributions.in_protocol_rounds(conn, lowered))
+    found = combine(grants, protocol)
+    figures = ("num_grants_contribute_to", "total_contribution_amount")
+    reply = replies.json_reply({figure: getattr(found, figure) for figure in figures})
+    # The one reply whose type names no charset. Observed of the legacy.
+    reply.headers["Content-Type"] = "application/json"
+    return reply
+
+
+async def allow_list(request: web.Request) -> web.Response:
+    """GET /internal/allow-list/{list}/{address}: no list and no address is an error."""
+    name, address = request.match_info["list"], request.match_info["address"].lower()
+    found = await request.app[DATABASE].read(lambda conn: lists.is_member(conn, name, address=address))
+    return replies.json_reply({"is_member": found})
+
+
+async def credential(request: web.Request) -> web.Response:
+    """GET /internal/customization/credential/{provider_id}: a `#` may be encoded once or twice."""
+    provider_id = request.match_info["provider_id"].replace("%23", "#")
+    definition = await request.app[DATABASE].read(lambda conn: lists.ruleset(conn, provider_id))
+    if definition is None:
+        raise NotFoundError
+    return replies.json_reply({"ruleset": definition})

@@ -1,0 +1,69 @@
+"""Stakes: the present ones by address, and the events of the older contract by round."""
+
+from typing import Any
+
+from aiohttp import web
+
+from scorer.api import replies
+from scorer.api.context import DATABASE, TOKEN_ADDRESS
+from scorer.db import stakes
+from scorer.db.stakes import Stake, StakeEvent
+from scorer.domain.address import is_lower_address
+from scorer.domain.checksums import is_address
+from scorer.errors import AddressInvalidError
+
+# The column is an integer; a larger round has no events.
+_ROUND_MAX = 2**31 - 1
+
+
+async def gtc(request: web.Request) -> web.Response:
+    """GET /internal/stake/gtc/{address}: the checksum counts."""
+    return await _of_address(request, request.match_info["address"])
+
+
+async def own_gtc(request: web.Request) -> web.Response:
+    """GET /ceramic-cache/stake/gtc: the stakes of the token's address."""
+    return await _of_address(request, request[TOKEN_ADDRESS])
+
+
+async def legacy_gtc(request: web.Request) -> web.Response:
+    """GET /internal/stake/legacy-gtc/{address}/{round} and its public twin: any checksum passes."""
+    address, round_id = request.match_info["address"].lower(), int(request.match_info["round_id"])
+    if not is_lower_address(address):
+        raise AddressInvalidError
+    known = round_id <= _ROUND_MAX
+    found = await request.app[DATABASE].read(lambda c: stakes.events(c, address, round_id=round_id)) if known else []
+    return replies.json_reply({"results": [_event(event) for event in found]})
+
+
+async def _of_address(request: web.Request, address: str) -> web.Response:
+    if not is_address(address):
+        raise AddressInvalidError
+    found = await request.app[DATABASE].read(lambda conn: stakes.of_address(conn, address.lower()))
+    return replies.json_reply({"items": [_stake(stake) for stake in found]})
+
+
+def _stake(stake: Stake) -> dict[str, Any]:
+    return {
+        "chain": stake.chain,
+        "staker": stake.staker,
+        "stakee": stake.stakee,
+        "amount": f"{stake.amount:.18f}",
+        "unlock_time": stake.unlock_time.isoformat(),
+        "lock_time": stake.lock_time.isoformat(),
+        "last_updated_in_block": stake.last_updated_in_block,
+    }
+
+
+def _event(event: StakeEvent) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "event_type": event.event_type,
+        "round_id": event.round_id,
+        "staker": event.staker,
+        "address": event.address,
+        "amount": f"{event.amount:.18f}",
+        "staked": event.staked,
+        "block_number": event.block_number,
+        "tx_hash": event.tx_hash,
+    }

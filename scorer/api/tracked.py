@@ -1,0 +1,68 @@
+"""Notes the calls of tracked routes for the API-key analytics.
+
+Observed of the legacy: a call is noted once its key and its parameters were accepted, whatever it then came to; only the score endpoint's
+reply is kept; keys and cookies are blotted out.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from scorer.api import replies
+from scorer.api.context import API_KEY, CLOCK, SERVICES
+from scorer.db.analytics import TrackedCall
+from scorer.errors import ScorerError, ValidationError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_SECRET_HEADERS = frozenset({"X-Api-Key", "Authorization", "Cookie"})
+_BLOT = "***"
+
+
+def noted(handler: Handler, *, keeps_reply: bool) -> Handler:
+    """The handler, with its calls noted; `keeps_reply` stores the body too."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            reply = await handler(request)
+        except ValidationError:
+            raise
+        except ScorerError as error:
+            _note(request, replies.status_of(error), error=str(error), response=None, keeps_reply=keeps_reply)
+            raise
+        response = _compact(reply) if keeps_reply else None
+        _note(request, reply.status, error=None, response=response, keeps_reply=keeps_reply)
+        return reply
+
+    return answer
+
+
+def _note(request: web.Request, status: int, *, error: str | None, response: str | None, keeps_reply: bool) -> None:
+    tracker = request.app[SERVICES].tracker
+    if tracker is None:
+        return
+    tracker.record(
+        TrackedCall(
+            api_key_id=request[API_KEY].id,
+            created_at=request.app[CLOCK](),
+            path=request.path,
+            query_params={name: request.query.getall(name) for name in request.query},
+            headers={name.title(): _shown(name.title(), value) for name, value in request.headers.items()},
+            status_code=status,
+            error=error,
+            response=response,
+            response_skipped=not keeps_reply,
+        )
+    )
+
+
+def _shown(name: str, value: str) -> str:
+    return _BLOT if name in _SECRET_HEADERS else value
+
+
+def _compact(reply: web.StreamResponse) -> str | None:
+    """The body's JSON without spaces and with its letters as they are."""
+    body = reply.body if isinstance(reply, web.Response) else None
+    if not isinstance(body, bytes):
+        return None
+    return json.dumps(json.loads(body), separators=(",", ":"), ensure_ascii=False)

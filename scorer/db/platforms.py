@@ -1,0 +1,34 @@
+"""Tables registry_platformmetadata and registry_stampmetadata: the platforms that sections refer to."""
+
+from collections.abc import Sequence
+
+from scorer.db.pool import Connection
+
+UPSERT = """
+INSERT INTO registry_platformmetadata AS m (platform_id, name)
+SELECT * FROM unnest($1::varchar[], $2::varchar[])
+ON CONFLICT (platform_id) DO UPDATE SET name = excluded.name WHERE m.name <> excluded.name
+RETURNING xmax = 0 AS created
+"""
+
+
+async def upsert(conn: Connection, ids: Sequence[str], names: Sequence[str]) -> tuple[int, int]:
+    """Create the platforms that are missing and rename those that changed; how many of each. The ids are distinct."""
+    rows = await conn.fetch(UPSERT, ids, names)
+    created = sum(row["created"] for row in rows)
+    return created, len(rows) - created
+
+
+LINK = """
+UPDATE registry_stampmetadata AS s
+SET platform_id = m.id
+FROM unnest($1::varchar[], $2::varchar[]) AS l (provider, platform_id)
+JOIN registry_platformmetadata m ON m.platform_id = l.platform_id
+WHERE s.provider = l.provider AND s.platform_id IS DISTINCT FROM m.id
+RETURNING s.id
+"""
+
+
+async def link(conn: Connection, providers: Sequence[str], platform_ids: Sequence[str]) -> int:
+    """Point the known providers' rows at their platforms; how many changed. The providers are distinct."""
+    return len(await conn.fetch(LINK, providers, platform_ids))

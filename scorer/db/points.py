@@ -1,0 +1,52 @@
+"""Tables registry_humanpoints*, as far as replies show them."""
+
+import json
+from dataclasses import dataclass
+
+from scorer.db.pool import Connection
+from scorer.domain.points import EarnedPoints
+
+
+@dataclass(frozen=True, slots=True)
+class PointsRows:
+    """Everything that the points of one address are made of; `possible` is the active configuration, in id order."""
+
+    earned: list[EarnedPoints]
+    possible: dict[str, int]
+    multiplier: int | None
+    eligible: bool
+
+
+# One round trip: this is read beside every shown score.
+READ = """
+SELECT
+    (
+        SELECT coalesce(json_agg(json_build_array(g.action, g.chain_id, g.points) ORDER BY g.first), '[]')
+        FROM (
+            SELECT p.action, p.chain_id, sum(c.points) AS points, min(p.id) AS first
+            FROM registry_humanpoints p
+            JOIN registry_humanpointsconfig c ON c.action = p.action
+            WHERE p.address = $1 AND c.active
+            GROUP BY p.action, p.chain_id
+        ) AS g
+    ) AS earned,
+    (
+        SELECT coalesce(json_agg(json_build_array(action, points) ORDER BY id), '[]')
+        FROM registry_humanpointsconfig
+        WHERE active
+    ) AS possible,
+    (SELECT multiplier FROM registry_humanpointsmultiplier WHERE address = $1) AS multiplier,
+    EXISTS (SELECT 1 FROM registry_humanpointscommunityqualifiedusers WHERE address = $1) AS eligible
+"""
+
+
+async def read(conn: Connection, address: str) -> PointsRows:
+    """What the address (lower case) has and what there is."""
+    row = await conn.fetchrow(READ, address)
+    assert row is not None
+    return PointsRows(
+        earned=[EarnedPoints(*entry) for entry in json.loads(row["earned"])],
+        possible=dict(json.loads(row["possible"])),
+        multiplier=row["multiplier"],
+        eligible=row["eligible"],
+    )

@@ -1,0 +1,77 @@
+"""Writes the API-key analytics: off the reply's path, in the order of the calls, and never at a caller's cost.
+
+Calls wait in a bounded queue for one task that stores them in batches. A full queue drops the newest, a database that refuses drops the
+batch; both are counted. Stopping stores what still waits, for as long as the drain may take.
+"""
+
+import asyncio
+import logging
+
+import asyncpg
+
+from scorer.db import analytics
+from scorer.db.analytics import TrackedCall
+from scorer.db.pool import LOST_CONNECTION, Database, RacedError
+from scorer.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+_BATCH_MAX = 200
+
+
+class Tracker:
+    """The queue and the task behind it; run `run` in a task of its own and end it with `stop`."""
+
+    def __init__(self, database: Database, metrics: Metrics, *, queue_max: int = 10_000) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._queue: asyncio.Queue[TrackedCall | None] = asyncio.Queue(queue_max)
+
+    def record(self, call: TrackedCall) -> None:
+        """Take a call; it is stored soon, or dropped when the queue is full."""
+        try:
+            self._queue.put_nowait(call)
+        except asyncio.QueueFull:
+            self._metrics.analytics_rows.labels("dropped_full").inc()
+
+    async def run(self) -> None:
+        """Store calls until `stop`."""
+        stopping = False
+        while not stopping:
+            batch = [await self._queue.get()]
+            while len(batch) < _BATCH_MAX and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            stopping = None in batch
+            await self._store([call for call in batch if call is not None])
+            for _ in batch:
+                self._queue.task_done()
+
+    async def stop(self) -> None:
+        """Let `run` store what waits and end."""
+        await self._queue.put(None)
+
+    async def flushed(self) -> None:
+        """Wait until everything taken so far is stored or dropped."""
+        await self._queue.join()
+
+    async def _store(self, calls: list[TrackedCall]) -> None:
+        if not calls:
+            return
+        try:
+            await self._insert(calls)
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
+            # One call that the table cannot hold must not cost the others.
+            for call in calls if len(calls) > 1 else []:
+                await self._store([call])
+            if len(calls) == 1:
+                self._dropped(calls, "refused")
+        except (asyncpg.PostgresError, TimeoutError, RacedError, *LOST_CONNECTION) as error:
+            self._dropped(calls, type(error).__name__)
+
+    async def _insert(self, calls: list[TrackedCall]) -> None:
+        await self._database.transact(lambda conn: analytics.insert(conn, calls))
+        self._metrics.analytics_rows.labels("written").inc(len(calls))
+
+    def _dropped(self, calls: list[TrackedCall], reason: str) -> None:
+        self._metrics.analytics_rows.labels("dropped_failed").inc(len(calls))
+        logger.warning("analytics_dropped", extra={"rows": len(calls), "reason": reason})

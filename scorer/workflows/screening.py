@@ -1,0 +1,32 @@
+"""Bans and revocations of submitted credentials."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from scorer.db import bans as ban_rows
+from scorer.db.pool import Database
+from scorer.domain.bans import BanFinding, BannedSubject, find_bans, of_one_subject, subject_address
+from scorer.errors import BadInputError, ServiceFailedError, UnanswerableError
+
+
+async def check_bans(database: Database, subjects: Sequence[BannedSubject], *, now: datetime) -> list[BanFinding]:
+    """Which of the credentials, all of one subject, are banned at `now`.
+
+    Raises:
+        BadInputError: there are none, or they are not of one subject.
+        ServiceFailedError: one has no hash.
+        UnanswerableError: the subject has no id.
+    """
+    if not subjects:
+        raise BadInputError("Must provide valid credential(s)")
+    if not of_one_subject(subjects):
+        raise BadInputError("All credentials must be issued to the same address")
+    subject_id = subjects[0].id
+    if subject_id is None:
+        raise UnanswerableError("a subject without id")
+    hashes = [subject.hash for subject in subjects if subject.hash is not None]
+    if len(hashes) < len(subjects):
+        raise ServiceFailedError("Failed to check bans")
+    address = subject_address(subject_id)
+    bans = await database.read(lambda conn: ban_rows.active(conn, hashes, address=address, now=now))
+    return find_bans(subjects, bans, address=address)

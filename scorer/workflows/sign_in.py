@@ -1,0 +1,125 @@
+"""Signing in with a wallet, and signing the terms of service: nonces, messages, signatures, tokens."""
+
+import asyncio
+import logging
+import secrets
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from scorer.db import nonces
+from scorer.db.pool import Connection, Database
+from scorer.domain.checksums import with_checksum
+from scorer.domain.siwe import SignInMessage, domain_allowed, parse_message, still_valid
+from scorer.errors import BadInputError, SettingsError
+from scorer.signatures import ContractSignatures, recover_signer
+from scorer.tokens import Tokens
+
+logger = logging.getLogger(__name__)
+
+NONCE_LIFETIME = timedelta(seconds=300)
+_NONCE_BYTES = 30
+
+
+class Nonces:
+    """Hands out nonces and takes each one back once."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def create(self, *, lifetime: timedelta | None, request_id: str) -> str:
+        """A fresh nonce of 60 hex digits, stored; without a lifetime it never expires."""
+        nonce, now = secrets.token_hex(_NONCE_BYTES), self._clock()
+        expires_on = now + lifetime if lifetime else None
+
+        async def work(conn: Connection) -> None:
+            await nonces.insert(conn, nonce, created_on=now, expires_on=expires_on)
+
+        await self._database.transact(work, request_id=request_id)
+        return nonce
+
+    async def consume(self, nonce: Any, *, request_id: str) -> bool:
+        """Use up a nonce as the caller sent it; False when it is no text, unknown, used or expired. Committed at once."""
+        if not isinstance(nonce, str) or not _storable(nonce):
+            return False
+        text = nonce
+        now = self._clock()
+        return await self._database.transact(lambda conn: nonces.consume(conn, text, now=now), request_id=request_id)
+
+
+class SignIn:
+    """Turns a signed message into a token."""
+
+    def __init__(
+        self,
+        used_nonces: Nonces,
+        tokens: Tokens,
+        contracts: ContractSignatures | None,
+        *,
+        domains: Collection[str],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._nonces = used_nonces
+        self._tokens = tokens
+        self._contracts = contracts
+        self._domains = domains
+        self._clock = clock
+
+    async def token_for(self, fields: Mapping[str, Any], signature: str, *, request_id: str) -> str:
+        """A token for the address that signed the message of these fields.
+
+        The nonce is used up by the first request that passes the checks before it, whatever becomes of the rest.
+
+        Raises:
+            BadInputError: a check failed; the text names it, in the order of the legacy's checks.
+        """
+        address = self._checked(fields)
+        if not await self._nonces.consume(fields["nonce"], request_id=request_id):
+            raise BadInputError("Invalid nonce!")
+        message = _rebuilt(fields, address)
+        if not await self._signed_by(message, signature):
+            raise BadInputError("Invalid signature!")
+        try:
+            return await asyncio.to_thread(self._tokens.issue, address, token_id=str(uuid.uuid4()))
+        except SettingsError as error:
+            logger.error("token_not_issued", extra={"reason": str(error)})
+            raise BadInputError("Authentication failed!") from error
+
+    def _checked(self, fields: Mapping[str, Any]) -> str:
+        if not fields.get("address") or not fields.get("nonce"):
+            raise BadInputError("Missing address or nonce!")
+        address = _checked_address(fields["address"])
+        if not domain_allowed(fields.get("domain"), self._domains) or not still_valid(fields, now=self._clock()):
+            raise BadInputError("Verification failed!")
+        return address
+
+    async def _signed_by(self, message: SignInMessage, signature: str) -> bool:
+        # Recovering takes milliseconds of pure Python, and the first one loads the library.
+        signer = await asyncio.to_thread(recover_signer, message.text(), signature)
+        if signer == message.address.lower():
+            return True
+        return self._contracts is not None and await self._contracts.accepts(message.address, message.text(), signature)
+
+
+def _storable(text: str) -> bool:
+    # PostgreSQL holds no NUL and nothing that UTF-8 cannot spell.
+    return "\x00" not in text and text.isprintable()
+
+
+def _checked_address(given: Any) -> str:
+    try:
+        return with_checksum(given if isinstance(given, str) else str(given))
+    except ValueError as error:
+        raise BadInputError("Invalid address format!") from error
+
+
+def _rebuilt(fields: Mapping[str, Any], address: str) -> SignInMessage:
+    try:
+        message = parse_message(fields, address=address)
+        # A lone surrogate is a text in JSON and none in UTF-8.
+        message.text().encode()
+    except ValueError as error:
+        raise BadInputError("Authentication failed!") from error
+    return message
