@@ -15,6 +15,8 @@ from comparator.capture.pgoutput import table_name
 
 CATALOG_TIMEOUT_S = 30.0
 
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
 
 class ReplicaIdentity(StrEnum):
     """What the log keeps of a row that is updated or deleted (pg_class.relreplident)."""
@@ -147,7 +149,7 @@ WHERE f.contype = 'f' AND f.conrelid = ANY($1::oid[]) ORDER BY f.conrelid, f.con
 """
 
 
-async def read_catalog(conn: asyncpg.Connection, tables: Iterable[str]) -> Catalog:
+async def read_catalog(conn: Connection, tables: Iterable[str]) -> Catalog:
     """Read the shape of each named table.
 
     Raises:
@@ -161,7 +163,7 @@ async def read_catalog(conn: asyncpg.Connection, tables: Iterable[str]) -> Catal
     return catalog
 
 
-async def read_existing(conn: asyncpg.Connection, tables: Iterable[str]) -> Catalog:
+async def read_existing(conn: Connection, tables: Iterable[str]) -> Catalog:
     """Read the shape of those of the named tables that exist."""
     names = [split_name(name) for name in tables]
     schemas, relations = [schema for schema, _ in names], [relation for _, relation in names]
@@ -176,7 +178,7 @@ async def read_existing(conn: asyncpg.Connection, tables: Iterable[str]) -> Cata
 PUBLISHED = "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = $1 ORDER BY 1, 2"
 
 
-async def published_tables(conn: asyncpg.Connection, publication: str) -> tuple[str, ...]:
+async def published_tables(conn: Connection, publication: str) -> tuple[str, ...]:
     """Names of the tables in the publication; none when it does not exist."""
     rows = await conn.fetch(PUBLISHED, publication, timeout=CATALOG_TIMEOUT_S)
     return tuple(table_name(row["schemaname"], row["tablename"]) for row in rows)
@@ -190,7 +192,7 @@ ORDER BY 1, 2
 """
 
 
-async def user_tables(conn: asyncpg.Connection, *, without_schemas: Iterable[str] = ()) -> tuple[str, ...]:
+async def user_tables(conn: Connection, *, without_schemas: Iterable[str] = ()) -> tuple[str, ...]:
     """Names of all ordinary, logged tables of the database."""
     rows = await conn.fetch(USER_TABLES, list(without_schemas), timeout=CATALOG_TIMEOUT_S)
     return tuple(table_name(row["schema"], row["relation"]) for row in rows)

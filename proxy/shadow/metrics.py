@@ -84,3 +84,10 @@ class RunnerMetrics:
         """Compute the gauges when they are scraped."""
         self.in_flight.set_function(in_flight)
         self.lag.set_function(lag_s)
+
+    @property
+    def ended(self) -> float:
+        """Exchanges that have their outcome, or were lost."""
+        counters = (self.compared, self.skipped, self.failed, self.dropped)
+        samples = [s for c in counters for metric in c.collect() for s in metric.samples]
+        return sum(s.value for s in samples if s.name.endswith("_total"))

@@ -21,6 +21,8 @@ from proxy.shadow.targets import RowTarget, targets
 
 logger = logging.getLogger(__name__)
 
+Align = Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
+
 
 class Judge(Protocol):
     """Compares what both sides did."""
@@ -88,7 +90,6 @@ class Mirror:
         sender: reaches the shadow instances.
         shadow: attributes shadow transactions; None without capture.
         fence: waits until the shadow's transactions are in.
-        align: writes row targets to the shadow; it must not return before they are written.
         primary_keys: of the captured tables.
         judge: compares.
         tagged_sides: sides that name the request in their transactions.
@@ -98,30 +99,29 @@ class Mirror:
     sender: Sends
     shadow: ShadowSide | None
     fence: Callable[[], Awaitable[None]]
-    align: Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
     primary_keys: Mapping[str, Sequence[str]]
     judge: Judge
     tagged_sides: frozenset[Side]
     may_confirm: Callable[[], bool]
 
-    async def carry_out(self, run: Run) -> Mirrored:
-        """Mirror, compare, confirm, align."""
+    async def carry_out(self, run: Run, align: Align) -> Mirrored:
+        """Mirror, compare, confirm, align; `align` must not return before the rows are written."""
         served = served_observation(run.exchange, run.claim)
         live = changes_of(served.effects)
         mirrored = await self._attempt(run)
         comparison = self._compare(run, served, mirrored)
         if comparison is not None and comparison.verdict is Verdict.MISMATCH:
-            comparison, mirrored = await self._confirm(run, served, mirrored, comparison)
-        aligned = await self._write(live, changes_of(mirrored.effects))
+            comparison, mirrored = await self._confirm(run, align, served, mirrored, comparison)
+        aligned = await self._write(align, live, changes_of(mirrored.effects))
         return Mirrored(served, mirrored, comparison, aligned)
 
     async def _confirm(
-        self, run: Run, served: Observation, first: Observation, comparison: Comparison
+        self, run: Run, align: Align, served: Observation, first: Observation, comparison: Comparison
     ) -> tuple[Comparison, Observation]:
         """Run again from the state before; return the verdict and the observation whose effects are still to be undone."""
         if not self.may_confirm():
             return comparison, first
-        await self._write((), changes_of(first.effects))
+        await self._write(align, (), changes_of(first.effects))
         second = await self._attempt(run)
         again = self._compare(run, served, second)
         return (comparison if again is None else confirm(comparison, again)), second
@@ -151,6 +151,6 @@ class Mirror:
             return None
         return self.judge.compare(run.exchange.route, served, mirrored, now=dt.datetime.now(dt.UTC))
 
-    async def _write(self, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> Aligned:
+    async def _write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> Aligned:
         wanted = targets(live, shadow, self.primary_keys)
-        return await self.align(wanted) if wanted else NOTHING_TO_ALIGN
+        return await align(wanted) if wanted else NOTHING_TO_ALIGN

@@ -56,7 +56,11 @@ class Journal(Protocol):
 
 
 class Results(Protocol):
-    """Takes the outcome of each exchange; `ended` of the runner is called back when it is safely kept."""
+    """Takes the outcome of each exchange, once, after it was announced."""
+
+    def begin(self, entry: Entry) -> None:
+        """An exchange was read."""
+        ...
 
     async def keep(self, entry: Entry, mirrored: Mirrored | None, cause: str) -> None:
         """Keep a comparison (`mirrored`), or the reason why there is none (`cause`). Waits while the buffer is full."""
@@ -148,6 +152,8 @@ class Runner:
             await asyncio.sleep(max(0.0, newest_s - time.time()))
 
     async def _take_in(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self.results.begin(entry)
         windows = [self._window(entry.exchange) for entry in entries]
         if self.feeds:
             for entry, window in zip(entries, windows, strict=True):
@@ -245,7 +251,7 @@ class Runner:
             await self._apply_all(run)
             await self._end(entry, None, "not_captured")
             return
-        mirrored = await self.mirror.carry_out(run)
+        mirrored = await self.mirror.carry_out(run, self.align)
         route, side = run.exchange.route, mirrored.mirrored.side
         self.metrics.mirrored_seconds.labels(route, side.value).observe(mirrored.mirrored.duration_ns / 1e9)
         if self.feeds:

@@ -1,0 +1,38 @@
+"""`shadow runner`: mirrors what the journal holds against the shadow database and compares."""
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+
+import uvloop
+
+from comparator.capture.errors import CaptureError
+from comparator.errors import ComparatorError
+from proxy.command import read_settings
+from proxy.errors import ProxyError
+from proxy.logs import configure as configure_logs
+from proxy.settings import Settings
+from proxy.shadow.service import serve, stop_on_signals
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Work until SIGTERM or SIGINT; exit code 0 then, 2 when it cannot begin."""
+    settings = read_settings(args.config)
+    configure_logs()
+    try:
+        uvloop.run(_serve(settings))
+    except (CaptureError, ComparatorError) as error:
+        raise ProxyError(str(error)) from error
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    await serve(settings, os.environ, stop=stop)

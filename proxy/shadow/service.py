@@ -1,0 +1,364 @@
+"""Builds the runner from the settings, once, in order, and takes it down in the reverse order."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import random
+import signal
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from comparator.capture.attribute import KeyIndex, Reference
+from comparator.capture.catalog import Catalog, published_tables, read_catalog
+from comparator.capture.drivers import open_capture
+from comparator.capture.model import Capture
+from comparator.capture.settings import CaptureSettings, Driver
+from comparator.cases import case_of
+from comparator.errors import StoreUnavailableError
+from comparator.exchange import Role, Side
+from comparator.findings import Clusterer
+from comparator.record import Compared
+from comparator.redaction import Redactor, digest_key
+from comparator.store import Store
+from comparator.verdict import Comparator, Verdict
+from proxy.errors import SettingsError, ShadowUnreachableError
+from proxy.journal.keys import load_keys
+from proxy.journal.reading import Reader
+from proxy.settings import Settings
+from proxy.shadow.admin import admin_server
+from proxy.shadow.align import NOTHING_TO_ALIGN, SESSION_OPTIONS, Aligned, Aligner
+from proxy.shadow.feed import Feed
+from proxy.shadow.ledger import Ledger
+from proxy.shadow.lookup import Parents
+from proxy.shadow.metrics import RunnerMetrics
+from proxy.shadow.mirror import ConfirmBudget, Mirror
+from proxy.shadow.recorder import Kept, Recorder
+from proxy.shadow.resync import resync
+from proxy.shadow.runner import Runner
+from proxy.shadow.sender import Sender
+from proxy.shadow.shadow_side import ShadowSide
+from proxy.shadow.targets import RowTarget
+
+logger = logging.getLogger(__name__)
+
+MAINTENANCE_S = 3600.0
+CONNECT_TIMEOUT_S = 10.0
+STOP_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """Both databases, opened for alignment and capture."""
+
+    catalog: Catalog
+    live: asyncpg.Pool
+    shadow: asyncpg.Pool
+    captures: Mapping[Role, Capture]
+
+
+def shadow_capture(settings: CaptureSettings) -> CaptureSettings:
+    """How the shadow is captured: it is ours, so never by triggers, and nothing of it has to survive a restart."""
+    driver = Driver.SQL if settings.driver is Driver.TRIGGERS else settings.driver
+    return msgspec.structs.replace(settings, driver=driver, slot=CaptureSettings().slot)
+
+
+@asynccontextmanager
+async def open_databases(settings: Settings) -> AsyncGenerator[Databases, None]:
+    """Connect to live and shadow, and open their captures.
+
+    Raises:
+        SettingsError: a DSN is missing.
+        CaptureError: a database cannot be captured; the error says what to run.
+    """
+    for name in ("live", "shadow"):
+        if not getattr(settings.databases, name):
+            raise SettingsError(f"databases.{name} is empty; set it, or turn the capture off (capture.driver: off)")
+    async with AsyncExitStack() as stack:
+        live = await stack.enter_async_context(_pool(settings.databases.live, size=2))
+        shadow = await stack.enter_async_context(_pool(settings.databases.shadow, size=settings.runner.concurrency + 2))
+        async with shadow.acquire() as conn:
+            catalog = await read_catalog(conn, await published_tables(conn, settings.capture.publication))
+        captures = {
+            Role.SERVED: open_capture(settings.databases.live, settings.capture),
+            Role.MIRRORED: open_capture(settings.databases.shadow, shadow_capture(settings.capture)),
+        }
+        for capture in captures.values():
+            stack.push_async_callback(capture.aclose)
+        yield Databases(catalog, live, shadow, captures)
+
+
+@asynccontextmanager
+async def _pool(dsn: str, *, size: int) -> AsyncGenerator[asyncpg.Pool, None]:
+    pool = await asyncpg.create_pool(
+        dsn, min_size=1, max_size=size, timeout=CONNECT_TIMEOUT_S, server_settings=SESSION_OPTIONS
+    )
+    try:
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+
+class Keeper:
+    """Turns kept outcomes into what the store takes.
+
+    Args:
+        store: opened.
+        settings: for redaction.
+        salt: keys the digests of redacted values and of ordering keys.
+    """
+
+    def __init__(self, store: Store, settings: Settings, salt: bytes) -> None:
+        self._store = store
+        self._salt = salt
+        self._redactor = Redactor(settings.compare.redact, salt, body_max_bytes=settings.compare.body_max_bytes)
+        self._clusterer = Clusterer()
+
+    async def keep(self, batch: Sequence[Kept]) -> None:
+        """Keep the comparisons of a batch; what was not compared lives in the metrics only."""
+        await self._store.add([self._compared(kept) for kept in batch if kept.mirrored and kept.mirrored.comparison])
+
+    def _compared(self, kept: Kept) -> Compared:
+        exchange, mirrored = kept.entry.exchange, kept.mirrored
+        assert mirrored is not None
+        assert mirrored.comparison is not None
+        comparison = mirrored.comparison
+        wrong = comparison.verdict is Verdict.MISMATCH
+        return Compared(
+            exchange=exchange,
+            served=mirrored.served,
+            mirrored=mirrored.mirrored,
+            comparison=comparison,
+            compared_at=dt.datetime.now(dt.UTC),
+            key_digest=digest_key(exchange.key, self._salt) if exchange.key else None,
+            sightings=self._clusterer.sightings(exchange.route, comparison),
+            case=case_of(exchange, mirrored.served, mirrored.mirrored, self._redactor) if wrong else None,
+        )
+
+
+async def serve(settings: Settings, environ: Mapping[str, str], *, stop: asyncio.Event) -> None:
+    """Run the shadow runner until `stop` is set.
+
+    Raises:
+        ProxyError, CaptureError, ComparatorError: it cannot begin; the message says what to do.
+    """
+    directory = Path(settings.journal.directory)
+    keys = load_keys(directory, environ)
+    metrics = RunnerMetrics(CollectorRegistry())
+    async with AsyncExitStack() as stack:
+        reader = stack.enter_context(Reader(directory, settings.runner.name, keys=keys))
+        store = await stack.enter_async_context(_store(settings, environ))
+        databases = None
+        if settings.capture.driver is not Driver.OFF:
+            databases = await stack.enter_async_context(open_databases(settings))
+        sender = await stack.enter_async_context(_sender(settings))
+        recorder = Recorder(
+            Keeper(store, settings, keys.digest).keep if store else None,
+            commit=reader.commit,
+            retried=lambda: metrics.retries.labels("store").inc(),
+        )
+        runner = build(settings, reader, recorder, sender, databases, metrics)
+        metrics.watch(in_flight=_in_flight(reader, metrics), lag_s=lambda: recorder.lag_s(time.time_ns()))
+        admin = settings.runner
+        state = _state(settings, runner, recorder, metrics)
+        port = await stack.enter_async_context(admin_server(admin.host, admin.port, metrics.registry, state))
+        logger.info("runner_started", extra={"admin_port": port, "capture": settings.capture.driver.value})
+        await _work(runner, recorder, store, stop)
+
+
+def build(
+    settings: Settings,
+    reader: Reader,
+    recorder: Recorder,
+    sender: Sender,
+    databases: Databases | None,
+    metrics: RunnerMetrics,
+) -> Runner:
+    """Wire the runner's parts."""
+    options = settings.runner
+    index = KeyIndex(settings.compare.tables)
+    shapes = databases.catalog.tables.values() if databases else ()
+    primary_keys = {shape.name: shape.primary_key for shape in shapes if shape.primary_key}
+    ledger = Ledger(index, primary_keys=primary_keys, background=settings.compare.background)
+    shadow = ShadowSide(options.skew_ms * 1_000)
+    feeds = _feeds(databases, index, ledger, shadow, metrics)
+    budget = ConfirmBudget(options.confirm_per_s_max)
+    aligner = Aligner(databases.shadow, databases.catalog) if databases else None
+
+    def may_confirm() -> bool:
+        allowed = options.confirm and budget.take(time.monotonic())
+        metrics.confirmations.labels("run" if allowed else "left_out").inc()
+        return allowed
+
+    mirror = Mirror(
+        sender=sender,
+        shadow=shadow if databases else None,
+        fence=feeds[Role.MIRRORED].fence if databases else _no_fence,
+        primary_keys=primary_keys,
+        judge=Comparator(settings.compare),
+        tagged_sides=frozenset(options.tagged_sides),
+        may_confirm=may_confirm,
+    )
+    return Runner(
+        settings=options,
+        journal=reader,
+        ledger=ledger,
+        mirror=mirror,
+        feeds=feeds,
+        shadow=shadow,
+        results=recorder,
+        metrics=metrics,
+        primary_keys=primary_keys,
+        write=aligner.apply if aligner else _no_rows,
+        truncate=aligner.truncate if aligner else _no_tables,
+        resync=_resync(databases, aligner) if databases and aligner else _no_resync,
+        reaches=sender.reaches,
+    )
+
+
+def _feeds(
+    databases: Databases | None, index: KeyIndex, ledger: Ledger, shadow: ShadowSide, metrics: RunnerMetrics
+) -> dict[Role, Feed]:
+    if databases is None:
+        return {}
+    parents = Parents(index, databases.catalog, (databases.shadow, databases.live))
+
+    async def learn(references: Sequence[Reference]) -> None:
+        while True:
+            try:
+                await parents.learn(references)
+            except ShadowUnreachableError as error:
+                logger.warning("shadow_step_repeated", extra={"what": "lookup", "error": str(error)})
+                metrics.retries.labels("lookup").inc()
+                await asyncio.sleep(1.0)
+            else:
+                return
+
+    return {
+        Role.SERVED: Feed(databases.captures[Role.SERVED], key=ledger.keyed, lookup=learn, sink=ledger.deliver),
+        Role.MIRRORED: Feed(databases.captures[Role.MIRRORED], key=ledger.keyed, lookup=learn, sink=shadow.deliver),
+    }
+
+
+def _resync(databases: Databases, aligner: Aligner) -> Callable[[], Awaitable[int]]:
+    async def run() -> int:
+        try:
+            async with (
+                databases.live.acquire(timeout=CONNECT_TIMEOUT_S) as live,
+                databases.shadow.acquire(timeout=CONNECT_TIMEOUT_S) as shadow,
+            ):
+                return (await resync(live, shadow, aligner, databases.catalog)).total
+        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+            raise ShadowUnreachableError(f"resync: {error!r}") from error
+
+    return run
+
+
+async def _no_fence() -> None:
+    return None
+
+
+async def _no_rows(_: Sequence[RowTarget]) -> Aligned:
+    return NOTHING_TO_ALIGN
+
+
+async def _no_tables(_: Sequence[str]) -> None:
+    return None
+
+
+async def _no_resync() -> int:
+    return 0
+
+
+async def _work(runner: Runner, recorder: Recorder, store: Store | None, stop: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        recording = tasks.create_task(recorder.run(), name="recorder")
+        upkeep = tasks.create_task(_maintain(store), name="store-maintenance")
+        running = tasks.create_task(runner.run(), name="runner")
+        waiting = tasks.create_task(stop.wait(), name="stop")
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        runner.stop()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await running
+        finally:
+            recorder.close()
+            waiting.cancel()
+            upkeep.cancel()
+        with contextlib.suppress(StoreUnavailableError):
+            await recording
+
+
+async def _maintain(store: Store | None) -> None:
+    while store is not None:
+        try:
+            await store.maintain(dt.datetime.now(dt.UTC))
+        except StoreUnavailableError as error:
+            logger.warning("store_maintenance_failed", extra={"error": str(error)})
+        await asyncio.sleep(MAINTENANCE_S)
+
+
+@asynccontextmanager
+async def _store(settings: Settings, environ: Mapping[str, str]) -> AsyncGenerator[Store | None, None]:
+    dsn = settings.store.dsn or settings.databases.store or environ.get("SHADOW_STORE_DSN", "")
+    if not dsn:
+        logger.warning("store_missing", extra={"do": "set databases.store; verdicts are counted and not kept"})
+        yield None
+        return
+    store = Store(msgspec.structs.replace(settings.store, dsn=dsn), random.SystemRandom())
+    async with store:
+        yield store
+
+
+def _sender(settings: Settings) -> Sender:
+    instances = {side: settings.backends.of(side, Role.MIRRORED) for side in Side}
+    return Sender(
+        {side: backend.url for side, backend in instances.items()},
+        hosts={side: b.host for side, b in instances.items() if b.host not in ("backend", "preserve")},
+        timeout_s=settings.runner.timeout_s,
+        connections_max=settings.runner.concurrency,
+    )
+
+
+def _in_flight(reader: Reader, metrics: RunnerMetrics) -> Callable[[], float]:
+    begun_at = reader.committed_sequence
+
+    def count() -> float:
+        return reader.tail_sequence() - begun_at - metrics.ended
+
+    return count
+
+
+def _state(
+    settings: Settings, runner: Runner, recorder: Recorder, metrics: RunnerMetrics
+) -> Callable[[], Mapping[str, object]]:
+    def state() -> Mapping[str, object]:
+        return {
+            "reader": settings.runner.name,
+            "capture": settings.capture.driver.value,
+            "waiting": runner.ledger.waiting,
+            "unattributed": runner.ledger.unattributed,
+            "unkept": recorder.unfinished,
+            "lag_s": recorder.lag_s(time.time_ns()),
+            "ended": metrics.ended,
+        }
+
+    return state
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Let SIGTERM and SIGINT set the event."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
