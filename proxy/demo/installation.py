@@ -1,0 +1,238 @@
+"""Puts up a whole system: three databases, four backends, the runner and the proxy, ready to be asked."""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import msgspec
+import yaml
+
+from proxy.demo import config
+from proxy.demo.children import Child, Plan, finish, python, running
+from proxy.demo.traffic import Target, read_targets
+from proxy.errors import DemoError
+
+ROOT = Path(__file__).resolve().parents[2]
+_CONNECT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to put up.
+
+    Attributes:
+        folder: for config, journal, logs and targets; emptied before, except `pg`.
+        addresses: people in the population.
+        divergences: faults of the mirrored legacy, as its SHADOW_DIVERGENCES.
+        known_differences: let the population have people whom both sides score differently on purpose.
+        prefix: of the names of the databases.
+        environment: more environment of all four backends.
+        overrides: more configuration, over the demo's own.
+    """
+
+    folder: Path
+    addresses: int = 300
+    seed: int = 1
+    divergences: str = ""
+    known_differences: bool = False
+    prefix: str = "demo_"
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A running system."""
+
+    places: config.Places
+    config_path: Path
+    targets: tuple[Target, ...]
+    children: Mapping[str, Child]
+
+    @property
+    def url(self) -> str:
+        """Where callers are served."""
+        return f"http://127.0.0.1:{self.places.proxy}"
+
+    @property
+    def admin_url(self) -> str:
+        """The proxy's control port."""
+        return f"http://127.0.0.1:{self.places.proxy_admin}"
+
+    @property
+    def runner_url(self) -> str:
+        """The runner's admin port."""
+        return f"http://127.0.0.1:{self.places.runner}"
+
+    async def watch(self) -> None:
+        """Return only by raising DemoError, when a child ends by itself."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for name, child in self.children.items():
+                    tasks.create_task(child.ended_early(), name=f"watch-{name}")
+        except* DemoError as group:
+            raise group.exceptions[0] from None
+
+
+@asynccontextmanager
+async def installed(server_dsn: str, options: Options, say: Callable[[str], None]) -> AsyncGenerator[Installation]:
+    """Put everything up for the life of the block; taken down in the order proxy, runner, backends.
+
+    Args:
+        server_dsn: a superuser's DSN on a server with wal_level=logical.
+        options: what to put up.
+        say: is told each step.
+
+    Raises:
+        DemoError: a part did not come up; the message says which, why, and what to do.
+    """
+    _check_checkout()
+    logs = _fresh_folder(options.folder)
+    places = _places(server_dsn, options)
+    say("databases: live, with a synthetic population of really signed credentials, and its clone, shadow")
+    issuers = await _databases(server_dsn, places, options)
+    base = cast("dict[str, Any]", yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config_path = options.folder / "config.yaml"
+    config_path.write_text(yaml.safe_dump(config.document(base, places, options.overrides), sort_keys=False))
+    async with AsyncExitStack() as stack:
+        children: dict[str, Child] = {}
+        for group in (
+            _backends(places, options, issuers),
+            [_runner(places, config_path)],
+            [_proxy(places, config_path)],
+        ):
+            say(", ".join(plan.name for plan in group))
+            started = [await stack.enter_async_context(running(plan, logs)) for plan in group]
+            children.update({child.plan.name: child for child in started})
+            await _all_ready(started)
+        yield Installation(places, config_path, read_targets(options.folder / "targets.ndjson"), children)
+
+
+def with_database(dsn: str, name: str) -> str:
+    """The same server, another database."""
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+
+
+async def drop_databases(server_dsn: str, prefix: str) -> None:
+    """Drop the databases of an installation, connections and all."""
+    conn = await asyncpg.connect(server_dsn, timeout=_CONNECT_TIMEOUT_S)
+    try:
+        for name in ("live", "shadow", "store"):
+            await conn.execute(f'DROP DATABASE IF EXISTS "{prefix}{name}" WITH (FORCE)')
+    finally:
+        await conn.close()
+
+
+def _check_checkout() -> None:
+    for needed in (ROOT / "config.yaml", ROOT / "tests" / "legacy" / "__main__.py"):
+        if not needed.exists():
+            raise DemoError(f"{needed} is missing: the demo runs from a checkout of the repository (make demo)")
+
+
+def _fresh_folder(folder: Path) -> Path:
+    """Remove what an earlier run left, except the database cluster; the folder for logs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("journal", "logs"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("switch.json", "rollback", "config.yaml", "targets.ndjson"):
+        (folder / name).unlink(missing_ok=True)
+    logs = folder / "logs"
+    logs.mkdir()
+    return logs
+
+
+def _places(server_dsn: str, options: Options) -> config.Places:
+    return config.Places(
+        options.folder,
+        *_free_ports(7),
+        live_dsn=with_database(server_dsn, f"{options.prefix}live"),
+        shadow_dsn=with_database(server_dsn, f"{options.prefix}shadow"),
+        store_dsn=with_database(server_dsn, f"{options.prefix}store"),
+    )
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now; all are held until the last is known, so that they differ."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+async def _databases(server_dsn: str, places: config.Places, options: Options) -> list[str]:
+    """Make live, fill it, clone it to shadow, make store; the DIDs the population's issuers have."""
+    await drop_databases(server_dsn, options.prefix)
+    conn = await asyncpg.connect(server_dsn, timeout=_CONNECT_TIMEOUT_S)
+    try:
+        for name in ("live", "store"):
+            await conn.execute(f'CREATE DATABASE "{options.prefix}{name}"')
+        environment = {"DATABASE_URL": places.live_dsn}
+        await finish(python("scorer", "migrate"), environment, what="making the tables (python -m scorer migrate)")
+        words = ["scorer", "populate", "--addresses", str(options.addresses), "--seed", str(options.seed)]
+        words += ["--targets", str(options.folder / "targets.ndjson")]
+        words += ["--known-differences"] if options.known_differences else []
+        summary = await finish(python(*words), environment, what="filling the database (python -m scorer populate)")
+        await conn.execute(f'CREATE DATABASE "{options.prefix}shadow" TEMPLATE "{options.prefix}live"')
+    finally:
+        await conn.close()
+    return msgspec.json.decode(summary)["trusted_issuers"]
+
+
+def _backends(places: config.Places, options: Options, issuers: list[str]) -> list[Plan]:
+    common = {
+        "TRUSTED_IAM_ISSUERS": msgspec.json.encode(issuers).decode(),
+        "HUMAN_POINTS_WRITE_ENABLED": "true",
+        "FF_V2_API": "on",
+        "SECRET_KEY": "demo",
+        "CERAMIC_CACHE_SCORER_ID": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH", "")])]),
+        **options.environment,
+    }
+    diverging = {"SHADOW_DIVERGENCES": options.divergences}
+    return [
+        _scorer("scorer-live", places.candidate_live, {**common, "DATABASE_URL": places.live_dsn}),
+        _scorer("scorer-shadow", places.candidate_shadow, {**common, "DATABASE_URL": places.shadow_dsn}),
+        _legacy("legacy-live", places.legacy_live, {**common, "DATABASE_URL": places.live_dsn}),
+        _legacy("legacy-shadow", places.legacy_shadow, {**common, **diverging, "DATABASE_URL": places.shadow_dsn}),
+    ]
+
+
+def _scorer(name: str, port: int, environment: Mapping[str, str]) -> Plan:
+    command = python("scorer", "serve", "--host", "127.0.0.1", "--port", str(port))
+    return Plan(name, command, environment, f"http://127.0.0.1:{port}/health/", "run `python -m scorer serve` by hand")
+
+
+def _legacy(name: str, port: int, environment: Mapping[str, str]) -> Plan:
+    command = python("tests.legacy", "--host", "127.0.0.1", "--port", str(port))
+    hint = "the stand-in needs the development packages: run `make setup` again"
+    return Plan(name, command, environment, f"http://127.0.0.1:{port}/health/", hint)
+
+
+def _runner(places: config.Places, config_path: Path) -> Plan:
+    command = python("proxy", "runner", "--config", str(config_path))
+    hint = f"run `shadow capture check --config {config_path}`: the runner needs logical decoding on both databases"
+    return Plan("runner", command, {}, f"http://127.0.0.1:{places.runner}/healthz", hint)
+
+
+def _proxy(places: config.Places, config_path: Path) -> Plan:
+    command = python("proxy", "proxy", "--config", str(config_path))
+    hint = "the message names the setting at fault; another program may have taken a port: start the demo again"
+    return Plan("proxy", command, {}, f"http://127.0.0.1:{places.proxy_admin}/readyz", hint)
+
+
+async def _all_ready(children: list[Child]) -> None:
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for child in children:
+                tasks.create_task(child.ready(), name=f"ready-{child.plan.name}")
+    except* DemoError as group:
+        raise group.exceptions[0] from None

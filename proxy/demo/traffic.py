@@ -1,0 +1,101 @@
+"""Asks for scores at a steady rate, whatever the replies take, and keeps what callers saw."""
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+_TIMEOUT_S = 30.0
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One line of the population's target list."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    case: str
+    status: int = 200
+
+
+@dataclass(slots=True)
+class Seen:
+    """What callers saw: statuses, replies with another status than the target's, seconds from the intended start to the end."""
+
+    statuses: Counter[int] = field(default_factory=Counter[int])
+    unexpected: Counter[str] = field(default_factory=Counter[str])
+    durations_s: list[float] = field(default_factory=list[float])
+
+    @property
+    def sent(self) -> int:
+        """Requests that ended, one way or another."""
+        return len(self.durations_s)
+
+    def quantile_ms(self, share: float) -> float:
+        """A quantile of the durations; 0 when there are none."""
+        ordered = sorted(self.durations_s)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1e3 if ordered else 0.0
+
+
+def read_targets(path: Path) -> tuple[Target, ...]:
+    """The target list in a file, one JSON object a line."""
+    decoder = msgspec.json.Decoder(Target)
+    return tuple(decoder.decode(line) for line in path.read_bytes().splitlines())
+
+
+class Traffic:
+    """Sends targets round and round to one URL.
+
+    Args:
+        url: the proxy.
+        targets: walked in their order.
+        concurrency: requests at the same time; beyond it a due request waits, and its wait counts as its duration.
+    """
+
+    def __init__(self, url: str, targets: Sequence[Target], *, concurrency: int) -> None:
+        self._url = url
+        self._targets = itertools.cycle(targets)
+        self._concurrency = concurrency
+        self.seen = Seen()
+
+    async def at_rate(self, per_s: float, *, seconds: float) -> None:
+        """Open loop: one request every 1 / `per_s` seconds, for `seconds`."""
+        started = time.monotonic()
+        await self._work(started + number / per_s for number in range(int(per_s * seconds)))
+
+    async def as_fast_as_possible(self, count: int) -> None:
+        """Closed loop: `count` requests, always as many in flight as allowed."""
+        await self._work(0.0 for _ in range(count))
+
+    async def _work(self, due: Iterator[float]) -> None:
+        connector = aiohttp.TCPConnector(limit=self._concurrency)
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for number in range(self._concurrency):
+                tasks.create_task(self._worker(session, due), name=f"caller-{number}")
+
+    async def _worker(self, session: aiohttp.ClientSession, due: Iterator[float]) -> None:
+        for at in due:
+            target = next(self._targets)
+            await asyncio.sleep(max(0.0, at - time.monotonic()) if at else 0.0)
+            await self._ask(session, target, since=at or time.monotonic())
+
+    async def _ask(self, session: aiohttp.ClientSession, target: Target, *, since: float) -> None:
+        try:
+            async with session.request(target.method, self._url + target.path, headers=target.headers) as reply:
+                await reply.read()
+                self.seen.statuses[reply.status] += 1
+                if reply.status != target.status:
+                    self.seen.unexpected[f"{target.case}: {reply.status} for {target.status}"] += 1
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.seen.unexpected[f"{target.case}: {type(error).__name__}"] += 1
+        self.seen.durations_s.append(time.monotonic() - since)
