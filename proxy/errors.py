@@ -2,12 +2,16 @@
 
 ProxyError
 ├── EmbeddedPostgresError    the demo's or the tests' own PostgreSQL did not start
+├── DemoError                a part of the demo did not come up or died
 ├── SettingsError            config.yaml or the environment is wrong; the message names the path
 ├── JournalError
 │   ├── JournalFormatError   a segment is not what this version reads
 │   ├── JournalBusyError     another process writes or reads under this name
 │   ├── JournalKeyError      no key to seal or open secrets with
 │   └── SealedError          the key does not open a sealed exchange
+├── AdminUnreachableError    no proxy answers on the admin port
+├── AdminRefusedError        the proxy refused what the admin port was asked
+├── MalformedError           a message that is not HTTP/1.1, or that two readers could read in two ways
 ├── SwitchError              the on-call switch cannot do what was asked
 └── ShadowError
     ├── ShadowDriftError         rows of the shadow contradict live; it has to be resynced
@@ -21,6 +25,10 @@ class ProxyError(Exception):
 
 class EmbeddedPostgresError(ProxyError):
     """The embedded PostgreSQL could not be made, started or stopped."""
+
+
+class DemoError(ProxyError):
+    """A part of the demo did not come up or died; the message says which, why, and what to do."""
 
 
 class SettingsError(ProxyError):
@@ -61,3 +69,23 @@ class ShadowDriftError(ShadowError):
 
 class ShadowUnreachableError(ShadowError):
     """The shadow database did not answer; nothing was written."""
+
+
+class AdminUnreachableError(ProxyError):
+    """Nobody answers on the admin port."""
+
+
+class AdminRefusedError(ProxyError):
+    """The proxy refused; the message is its reason."""
+
+
+class MalformedError(ProxyError):
+    """A message that is refused.
+
+    Attributes:
+        status: the code the caller gets.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status

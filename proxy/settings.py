@@ -169,6 +169,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """504: from the request sent to the reply's header."""
     total_s: Positive = 120.0
     """504: from the request's header to the end of the reply."""
+    tunnel_idle_s: Positive = 600.0
+    """An upgraded connection without a byte is closed."""
     connections_max: Count = 4096
     """503."""
     drain_s: Positive = 10.0

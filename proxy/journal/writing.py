@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -19,8 +20,9 @@ from pathlib import Path
 import zstandard
 
 from comparator.exchange import Exchange, Reply
-from proxy.errors import JournalBusyError, JournalFormatError
+from proxy.errors import JournalFormatError, JournalKeyError
 from proxy.journal import retention
+from proxy.journal.keys import load_keys
 from proxy.journal.model import Record, encode_frame, record_of, segment_header
 from proxy.journal.redact import NONCE_BYTES, Keys, redact, rules_of
 from proxy.journal.segments import all_committed, first_sequence_of, next_sequence, repair, segment_path, segments
@@ -32,6 +34,7 @@ RETRY_S = 0.5
 RETENTION_S = 5.0
 CLOSE_S = 10.0
 LOCK = "lock"
+WRITERS_MAX = 256
 
 
 class LossCause(StrEnum):
@@ -51,9 +54,7 @@ class Counts:
     offered: int = 0
     written: int = 0
     written_bytes: int = 0
-    record_bytes: int = 0
     frames: int = 0
-    queued_bytes: int = 0
     segments_deleted: int = 0
     unread_deleted: int = 0
     torn_bytes: int = 0
@@ -64,21 +65,26 @@ class Counts:
         """Exchanges accepted and neither written nor dropped yet."""
         return self.offered - self.written - self.dropped.total()
 
+    def losses(self) -> dict[LossCause, int]:
+        """Dropped exchanges by cause, every cause named."""
+        return {cause: self.dropped[cause] for cause in LossCause}
+
 
 class Writer:
-    """Appends exchanges under `<directory>/<name>/`.
+    """Appends exchanges under `<directory>/<name>/`, where the name is the first of w0, w1, ... that no live process holds.
 
-    `start` repairs what a crash left and begins the thread; `close` writes what is queued. One process holds a name at a time.
+    `start` begins the thread, which repairs what a crash left; `close` writes what is queued.
     `append` is for one thread (the event loop's). Counts are written by both threads and read by any: each field has one writer,
     except `dropped`, whose causes have one each.
     """
 
-    def __init__(self, settings: JournalSettings, *, name: str, keys: Keys) -> None:
+    def __init__(self, settings: JournalSettings, *, environ: Mapping[str, str]) -> None:
         self.counts = Counts()
         self._settings = settings
         self._directory = Path(settings.directory)
-        self._folder = self._directory / name
-        self._keys = keys
+        self._folder = self._directory / "w0"
+        self._environ = environ
+        self._keys: Keys | None = None
         self._rules = rules_of(settings.redaction)
         self._queue: deque[tuple[Exchange, int]] = deque()
         self._queue_bytes_in = 0
@@ -99,14 +105,13 @@ class Writer:
         self._compressor = zstandard.ZstdCompressor(level=settings.compression_level, write_checksum=False)
 
     def start(self) -> None:
-        """Take the name, repair the last segment, begin to write. A disk that fails here is tried again later.
+        """Take a name, repair its last segment, begin to write. A disk that fails here is tried again later.
 
         Raises:
-            JournalBusyError: another live process writes under this name.
+            JournalKeyError: SHADOW_JOURNAL_KEY, or the key file, is no key.
         """
         try:
-            self._take_lock()
-            self._recover()
+            self._open_folder()
         except OSError as error:
             self._break(error)
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
@@ -150,15 +155,20 @@ class Writer:
     def _queued_bytes(self) -> int:
         return self._queue_bytes_in - self._queue_bytes_out
 
-    def _take_lock(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise JournalBusyError(f"{self._folder} is being written by another process") from error
-        self._lock_file = descriptor
+    def _open_folder(self) -> None:
+        """Have keys and a folder of our own; both may have to be made again when somebody removed them."""
+        self._keys = load_keys(self._directory, self._environ, create=True)
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+        for number in range(WRITERS_MAX):
+            folder = self._directory / f"w{number}"
+            self._lock_file = _locked(folder)
+            if self._lock_file is not None:
+                self._folder = folder
+                self._recover()
+                return
+        raise OSError(errno.EBUSY, f"{WRITERS_MAX} processes write to {self._directory}")
 
     def _recover(self) -> None:
         """Continue after the last whole frame; the sequence never goes back, even when the last segment is unreadable."""
@@ -211,11 +221,16 @@ class Writer:
         if time.monotonic() < self._broken_until:
             self._drop(self._broken_cause, len(batch))
             return
+        try:
+            self._ensure_segment()
+        except (OSError, JournalKeyError) as error:
+            self._break(error)
+            self._drop(self._broken_cause, len(batch))
+            return
         records = self._records(batch)
         if not records:
             return
         try:
-            self._ensure_segment()
             frame = encode_frame(records, first_sequence=self._sequence, compressor=self._compressor)
             self._write(frame)
         except OSError as error:
@@ -231,12 +246,14 @@ class Writer:
             logger.info("journal_recovered", extra={"path": str(self._path)})
 
     def _records(self, batch: list[Exchange]) -> list[Record]:
+        keys = self._keys
+        assert keys is not None
         records: list[Record] = []
         nonces = os.urandom(NONCE_BYTES * len(batch))
         for index, exchange in enumerate(batch):
             nonce = nonces[index * NONCE_BYTES : (index + 1) * NONCE_BYTES]
             try:
-                records.append(redact(record_of(exchange), self._rules, self._keys, nonce=nonce))
+                records.append(redact(record_of(exchange), self._rules, keys, nonce=nonce))
             except (ValueError, TypeError, RecursionError):
                 logger.exception("journal_exchange_not_encoded", extra={"exchange": exchange.id})
                 self._drop(LossCause.ENCODING, 1)
@@ -253,23 +270,13 @@ class Writer:
             if removed:
                 logger.warning("journal_segment_removed", extra={"path": str(self._path)})
         if self._lock_file is None or not (self._folder / LOCK).exists():
-            self._retake_lock()
+            self._open_folder()
         self._path = segment_path(self._folder, self._sequence)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         self._file = descriptor
         self._size = 0
         self._opened_at = time.monotonic()
         self._write(segment_header(time.time_ns()))
-
-    def _retake_lock(self) -> None:
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
-        try:
-            self._take_lock()
-        except JournalBusyError as error:
-            raise OSError(errno.EBUSY, str(error)) from error
-        self._recover()
 
     def _write(self, data: bytes) -> None:
         """Write all of it or nothing.
@@ -285,11 +292,10 @@ class Writer:
         if self._settings.durability is Durability.BATCH:
             os.fdatasync(self._file)
 
-    def _break(self, error: OSError) -> None:
+    def _break(self, error: OSError | JournalKeyError) -> None:
         """Cut the half-written frame, say so once, and leave the disk alone for a while."""
-        self._broken_cause = (
-            LossCause.DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else LossCause.DISK_ERROR
-        )
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        self._broken_cause = LossCause.DISK_FULL if full else LossCause.DISK_ERROR
         if not self._broken_until:
             logger.error("journal_write_failed", extra={"path": str(self._path or self._folder), "error": str(error)})
         self._broken_until = time.monotonic() + RETRY_S
@@ -340,6 +346,18 @@ class Writer:
 
     def _drop(self, cause: LossCause, count: int) -> None:
         self.counts.dropped[cause] += count
+
+
+def _locked(folder: Path) -> int | None:
+    """The descriptor of a writer's lock, None when another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _weight(exchange: Exchange) -> int:

@@ -1,0 +1,343 @@
+"""Connections of callers: requests are read off them, strictly and within limits, and handed to a forwarding, one at a time.
+
+Pipelined requests wait in a bounded buffer. Whatever is refused is answered and the connection closed, with a moment in which the
+rest of the request is read and thrown away, so that the answer is not lost to a reset.
+"""
+
+import asyncio
+import logging
+from enum import Enum, auto
+from typing import cast
+
+from proxy.errors import MalformedError
+from proxy.forward import Forwarding
+from proxy.front import Front
+from proxy.headers import Caller
+from proxy.http1 import HEAD_END, ChunkDecoder, Framing, RequestHead, parse_request
+from proxy.replies import refusal
+
+logger = logging.getLogger(__name__)
+
+PIPELINE_MAX_BYTES = 64 * 1024
+LINGER_S = 2.0
+LINGER_MAX_BYTES = 16 * 1024 * 1024
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class _State(Enum):
+    HEAD = auto()
+    BODY = auto()
+    REPLY = auto()
+    LINGER = auto()
+    CLOSED = auto()
+
+
+class CallerConnection(asyncio.Protocol):
+    """One connection of a caller. `deadline` is when the sweep next has to look at it (loop time)."""
+
+    def __init__(self, front: Front) -> None:
+        self.who = Caller("", "http", False)
+        self.deadline = front.now() + front.limits.idle_s
+        self._front = front
+        self._transport: asyncio.Transport | None = None
+        self._state = _State.HEAD
+        self._buffer = b""
+        self._forwarding: Forwarding | None = None
+        self._framing = Framing.NONE
+        self._left = 0
+        self._taken = 0
+        self._chunks: ChunkDecoder | None = None
+        self._processing = False
+        self._half_closed = False
+        self._held = False
+        """Reading is paused for the backend's sake."""
+        self._full = False
+        """Reading is paused because enough is pipelined."""
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        front = self._front
+        self._transport = cast("asyncio.Transport", transport)
+        peer: tuple[str, int] | str | None = transport.get_extra_info("peername")
+        address = peer[0] if isinstance(peer, tuple) else ""
+        scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        self.who = Caller(address, scheme, front.trusts(address))
+        front.callers.add(self)
+        if len(front.callers) > front.limits.connections_max:
+            self._refuse(503, "the proxy is at its limit of connections")
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        match self._state:
+            case _State.HEAD:
+                if not self._buffer:
+                    self.deadline = self._front.now() + self._front.limits.header_s
+                self._buffer = self._buffer + data if self._buffer else data
+                self._process()
+            case _State.BODY:
+                self._take_body(data)
+                self._process()
+            case _State.REPLY:
+                self._wait_with(data)
+            case _State.LINGER:
+                self._taken += len(data)
+                if self._taken > LINGER_MAX_BYTES:
+                    self.abort()
+            case _State.CLOSED:
+                pass
+
+    def eof_received(self) -> bool:
+        """Called by the loop. A caller that only shut down its sending side still gets its reply."""
+        self._half_closed = True
+        if self._state is _State.REPLY and self._forwarding is not None:
+            if self._forwarding.tunnel:
+                self._forwarding.tunnel_ended()
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop."""
+        del exc
+        self._state = _State.CLOSED
+        self._transport = None
+        front = self._front
+        front.callers.discard(self)
+        forwarding, self._forwarding = self._forwarding, None
+        if forwarding is not None:
+            forwarding.caller_gone()
+        if front.draining and front.on_idle is not None:
+            front.on_idle()
+
+    def pause_writing(self) -> None:
+        """Called by the loop."""
+        if self._forwarding is not None:
+            self._forwarding.caller_paused(True)
+
+    def resume_writing(self) -> None:
+        """Called by the loop."""
+        if self._forwarding is not None:
+            self._forwarding.caller_paused(False)
+
+    # forward.CallerSide
+
+    def write(self, data: bytes) -> None:
+        """Send to the caller."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        self._held = True
+        self._read_on_or_not()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._held = False
+        self._read_on_or_not()
+
+    def upgraded(self) -> None:
+        """The forwarding is a tunnel now: what was pipelined belongs to it."""
+        data, self._buffer = self._buffer, b""
+        self._full = False
+        self._read_on_or_not()
+        if data and self._forwarding is not None:
+            self._forwarding.tunnel_data(data)
+
+    def done(self, *, keep_alive: bool) -> None:
+        """The reply is complete."""
+        whole = self._forwarding is None or self._forwarding.request_complete
+        self._forwarding = None
+        if self._transport is None or self._state is _State.CLOSED:
+            return
+        self._held = False
+        if not keep_alive or self._half_closed:
+            self._close(lingering=not whole)
+            return
+        self._state = _State.HEAD
+        limits = self._front.limits
+        self.deadline = self._front.now() + (limits.header_s if self._buffer else limits.idle_s)
+        if self._full:
+            self._full = False
+            self._read_on_or_not()
+        if self._buffer and not self._processing:
+            self._process()
+
+    def abort(self) -> None:
+        """Close at once; the caller sees a reply that is cut, or none."""
+        self._forwarding = None
+        self._state = _State.CLOSED
+        if self._transport is not None:
+            self._transport.abort()
+
+    # Sweep and drain
+
+    def expire(self, now: float) -> None:
+        """The deadline is over: an unused connection is closed, a slow request refused."""
+        del now
+        self.deadline = float("inf")
+        if self._state is _State.HEAD and not self._buffer:
+            self._close(lingering=False)
+        elif self._state is _State.HEAD:
+            self._refuse(408, "the request's header took too long")
+        elif self._state is _State.BODY:
+            self._refuse(408, "the request's body took too long")
+        elif self._state is _State.LINGER:
+            self.abort()
+
+    def drain(self) -> None:
+        """Close if nothing is being served; else the reply in progress is the last."""
+        if self._state is _State.HEAD and not self._buffer:
+            self._close(lingering=False)
+
+    # Inside
+
+    def _process(self) -> None:
+        """Take as many requests off the buffer as can be: the next begins when the reply before it is complete."""
+        if self._processing:
+            return
+        self._processing = True
+        try:
+            while self._state is _State.HEAD and self._buffer and self._take_head():
+                pass
+        finally:
+            self._processing = False
+
+    def _take_head(self) -> bool:
+        """Parse one head and begin to forward. False when more bytes are needed."""
+        buffer = self._buffer
+        if buffer.startswith(b"\r\n"):
+            # An empty line before a request is skipped (RFC 9112 section 2.2); `\r\n\r\n` would be taken for a head's end.
+            self._buffer = buffer[2:]
+            return True
+        limits = self._front.limits
+        end = buffer.find(HEAD_END)
+        if end < 0 or end + 4 > limits.header_max_bytes:
+            self._check_partial(buffer)
+            return False
+        try:
+            head = parse_request(buffer[: end + 4], fields_max=limits.headers_max)
+        except MalformedError as error:
+            self._refuse(error.status, str(error))
+            return False
+        self._buffer = buffer[end + 4 :]
+        if len(head.target) > limits.target_max_bytes:
+            self._refuse(414, "the target is too long")
+            return False
+        if head.length > limits.body_max_bytes:
+            self._refuse(413, f"the body is larger than {limits.body_max_bytes} bytes")
+            return False
+        self._begin(head)
+        return True
+
+    def _check_partial(self, buffer: bytes) -> None:
+        """Refuse as soon as it is clear that no acceptable head will come."""
+        limits = self._front.limits
+        line_end = buffer.find(b"\n")
+        if line_end < 0 and len(buffer) > limits.target_max_bytes:
+            self._refuse(414, "the target is too long")
+        elif len(buffer) > limits.header_max_bytes:
+            self._refuse(431, f"the header is larger than {limits.header_max_bytes} bytes")
+        elif line_end >= 0 and buffer[line_end - 1 : line_end] != b"\r":
+            self._refuse(400, "a line ends in a bare LF")
+
+    def _begin(self, head: RequestHead) -> None:
+        front = self._front
+        now = front.now()
+        forwarding = Forwarding(front, self, head, now=now)
+        self._forwarding = forwarding
+        self._framing = head.framing
+        self._taken = 0
+        if head.framing is Framing.NONE:
+            self._state = _State.REPLY
+            self.deadline = float("inf")
+            forwarding.start()
+            return
+        self._state = _State.BODY
+        self._left = head.length
+        self._chunks = ChunkDecoder() if head.framing is Framing.CHUNKED else None
+        self.deadline = now + front.limits.body_idle_s
+        if head.minor == 1 and "expect" in head.named and not self._buffer:
+            self.write(CONTINUE)
+        forwarding.start()
+        # (the forwarding may have failed at once and asked for the connection's end)
+        if self._buffer and self._state is _State.BODY:
+            data, self._buffer = self._buffer, b""
+            self._take_body(data)
+
+    def _take_body(self, data: bytes) -> None:
+        self.deadline = self._front.now() + self._front.limits.body_idle_s
+        forwarding = self._forwarding
+        assert forwarding is not None
+        if self._chunks is None:
+            body, rest = data[: self._left], data[self._left :]
+            self._left -= len(body)
+            complete = not self._left
+        else:
+            try:
+                body, rest = self._chunks.feed(data)
+            except MalformedError as error:
+                self._refuse(error.status, str(error))
+                return
+            complete = self._chunks.done
+            self._taken += len(body)
+            if self._taken > self._front.limits.body_max_bytes:
+                self._refuse(413, f"the body is larger than {self._front.limits.body_max_bytes} bytes")
+                return
+        if complete:
+            self._state = _State.REPLY
+            self.deadline = float("inf")
+            self._buffer = rest
+        if body:
+            forwarding.request_data(body)
+        if complete and self._forwarding is forwarding:
+            forwarding.request_ended()
+
+    def _wait_with(self, data: bytes) -> None:
+        if self._forwarding is not None and self._forwarding.tunnel:
+            self._forwarding.tunnel_data(data)
+            return
+        self._buffer += data
+        if len(self._buffer) > PIPELINE_MAX_BYTES:
+            self._full = True
+            self._read_on_or_not()
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer, unless a reply has begun, and close."""
+        front = self._front
+        forwarding, self._forwarding = self._forwarding, None
+        front.metrics.refused[status] += 1
+        logger.info("request_refused", extra={"status": status, "detail": detail, "caller": self.who.address})
+        begun = forwarding is not None and forwarding.reply_begun
+        if forwarding is not None:
+            forwarding.discard()
+        if begun:
+            self.abort()
+            return
+        self.write(refusal(status, detail, forwarding.id if forwarding is not None else front.new_id()))
+        self._close(lingering=True)
+
+    def _close(self, *, lingering: bool) -> None:
+        """Close after what is written is sent; lingering, read and discard what still comes."""
+        self._buffer = b""
+        if self._transport is None:
+            return
+        if not lingering or self._half_closed or not self._transport.can_write_eof():
+            self._state = _State.CLOSED
+            self._transport.close()
+            return
+        self._state = _State.LINGER
+        self._taken = 0
+        self._held = self._full = False
+        self._read_on_or_not()
+        self.deadline = self._front.now() + LINGER_S
+        self._transport.write_eof()
+
+    def _read_on_or_not(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._held or self._full:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()

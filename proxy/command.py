@@ -1,0 +1,54 @@
+"""`shadow proxy`: serve callers from config.yaml."""
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import uvloop
+
+from proxy import app
+from proxy.errors import SettingsError
+from proxy.settings import Settings, load
+
+# The journal's thread must not hold the interpreter for the default 5 ms while callers wait.
+SWITCH_INTERVAL_S = 0.0005
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    parser.add_argument(
+        "--check", action="store_true", help="read the configuration, say what is wrong with it, and end"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM; 0 after a clean drain."""
+    path: Path = args.config
+
+    def read() -> Settings:
+        return read_settings(path)
+
+    settings = read()
+    if args.check:
+        print(f"{path} is fine")  # noqa: T201 (a command's answer)
+        return 0
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(app.serve(settings, environ=os.environ, reload=read))
+    return 0
+
+
+def read_settings(path: Path) -> Settings:
+    """Settings from a file and the process's environment.
+
+    Raises:
+        SettingsError: the file cannot be read, or what it says is wrong.
+    """
+    try:
+        raw = path.read_text()
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    return load(raw, os.environ)

@@ -1,0 +1,554 @@
+"""One request in flight: from the caller's head to the served side's last byte, and then into the journal.
+
+Bytes pass as they come, in both directions, with back-pressure; copies for the journal are cut at `body_max_bytes`. Every end of a
+request passes through `_finish` exactly once.
+"""
+
+import time
+from typing import Protocol
+
+from comparator.exchange import Exchange, Failed, FailureCause, HeaderList, Reply, Request, Side
+from proxy import headers
+from proxy.backends import BackendConnection
+from proxy.buckets import BUCKETS
+from proxy.front import Front, span_ids
+from proxy.http1 import Framing, ReplyHead, RequestHead
+from proxy.replies import failure_reply
+from proxy.routes import SAFE_METHODS, KeySource, Skip, key_in_body, match, skip_of
+
+UNSENT_MAX_BYTES = 64 * 1024
+STATUS_OF = {
+    FailureCause.REFUSED: 502,
+    FailureCause.RESET: 502,
+    FailureCause.PROTOCOL: 502,
+    FailureCause.TIMEOUT: 504,
+    FailureCause.OVERLOAD: 503,
+}
+
+
+class CallerSide(Protocol):
+    """What a forwarding needs of the caller's connection."""
+
+    who: headers.Caller
+
+    def write(self, data: bytes) -> None:
+        """Send to the caller."""
+        ...
+
+    def pause(self) -> None:
+        """Read no more of the request for now."""
+        ...
+
+    def resume(self) -> None:
+        """Read on."""
+        ...
+
+    def done(self, *, keep_alive: bool) -> None:
+        """The reply is complete; the next request may come, or the connection is closed."""
+        ...
+
+    def upgraded(self) -> None:
+        """The connection is a tunnel from now on."""
+        ...
+
+    def abort(self) -> None:
+        """The reply cannot be completed: the caller must see that it is cut."""
+        ...
+
+
+class Copy:
+    """A body's copy for the journal, cut at a limit."""
+
+    __slots__ = ("_left", "_parts", "truncated")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._parts: list[bytes] = []
+        self._left = max_bytes
+        self.truncated = False
+
+    def add(self, data: bytes) -> None:
+        """Take what still fits."""
+        if len(data) > self._left:
+            data = data[: self._left]
+            self.truncated = True
+        if data:
+            self._left -= len(data)
+            self._parts.append(data)
+
+    @property
+    def body(self) -> bytes:
+        """What was taken."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+
+class Forwarding:
+    """One request in flight. Made by the caller's connection, which then feeds it the request's body."""
+
+    __slots__ = (
+        "_caller",
+        "_chunked_out",
+        "_collecting",
+        "_complete",
+        "_connection",
+        "_failed",
+        "_fell_back",
+        "_fields",
+        "_finished",
+        "_front",
+        "_head",
+        "_key",
+        "_out",
+        "_reply",
+        "_reply_body",
+        "_request_body",
+        "_retried",
+        "_route",
+        "_route_name",
+        "_side",
+        "_skip",
+        "_stage",
+        "_started_ns",
+        "_started_s",
+        "_total_deadline",
+        "_unsent",
+        "_unsent_bytes",
+        "deadline",
+        "id",
+        "method",
+        "overlapped",
+        "tunnel",
+        "upgrade",
+    )
+
+    def __init__(self, front: Front, caller: CallerSide, head: RequestHead, *, now: float) -> None:
+        limit = front.settings.journal.body_max_bytes
+        named = head.named
+        self._front = front
+        self._caller: CallerSide | None = caller
+        self._head = head
+        self._started_ns = time.time_ns()
+        self._started_s = now
+        self._total_deadline = now + front.limits.total_s
+        self.deadline = self._total_deadline
+        self.id = headers.request_id(named, front.new_id())
+        self.method = head.method
+        self.upgrade = "upgrade" in named and _wants_websocket(head)
+        self.tunnel = False
+        self.overlapped = False
+        self._connection: BackendConnection | None = None
+        self._request_body = Copy(limit)
+        self._reply_body = Copy(limit)
+        self._reply: ReplyHead | None = None
+        self._failed: Failed | None = None
+        self._complete = head.framing is Framing.NONE
+        self._finished = False
+        self._retried = False
+        self._fell_back = False
+        self._chunked_out = False
+        self._out: list[bytes] = []
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
+        self._collecting = False
+        self._key = ""
+        self._route = None
+        self._route_name = ""
+        self._side = Side.LEGACY
+        self._skip: Skip | None = None
+        self._stage = ""
+        self._fields: list[tuple[str, str]] = []
+
+    @property
+    def request_complete(self) -> bool:
+        """Whether the caller has sent all of the request."""
+        return self._complete
+
+    @property
+    def reply_begun(self) -> bool:
+        """Whether the caller may have seen some of the reply."""
+        return self._reply is not None
+
+    def discard(self) -> None:
+        """The caller's connection answers itself and needs this no more: nothing is counted as served."""
+        if self._finished:
+            return
+        self._finished = True
+        self._caller = None
+        connection, self._connection = self._connection, None
+        self._front.forwardings.discard(self)
+        self._front.end(self, self._key)
+        if connection is not None:
+            connection.abort()
+        else:
+            self._front.pool(self._side).give_up(self)
+
+    def start(self) -> None:
+        """Find the route and the side, and get a connection."""
+        head, front = self._head, self._front
+        front.forwardings.add(self)
+        found = match(front.routes, head.method, head.target, head.named)
+        self._route, self._route_name, self._key = found.route, found.name, found.key
+        if found.route is not None and found.route.key_source is KeySource.BODY and not self._complete:
+            # The side depends on the body: nothing is sent before the body is here, or is too long to be looked at.
+            self._collecting = True
+            return
+        self._choose()
+
+    # The request's body, from the caller's connection.
+
+    def request_data(self, data: bytes) -> None:
+        """Some of the request's body, decoded."""
+        self._request_body.add(data)
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._head.framing is Framing.CHUNKED else data)
+        if self._collecting and self._request_body.truncated:
+            self._choose_by_body()
+
+    def request_ended(self) -> None:
+        """The request is complete."""
+        self._complete = True
+        if self._head.framing is Framing.CHUNKED:
+            self._send(b"0\r\n\r\n")
+        if self._collecting:
+            self._choose_by_body()
+        if self._connection is not None and self._reply is None:
+            self._await_reply()
+
+    def tunnel_data(self, data: bytes) -> None:
+        """Bytes of the caller after an upgrade."""
+        self._touch_tunnel()
+        if self._connection is not None:
+            self._connection.write(data)
+
+    def tunnel_ended(self) -> None:
+        """The caller sends no more after an upgrade."""
+        if self._connection is not None:
+            self._connection.end_tunnel()
+
+    def caller_paused(self, paused: bool) -> None:
+        """The caller takes no more bytes for now, or takes them again."""
+        if self._connection is not None:
+            if paused:
+                self._connection.pause()
+            else:
+                self._connection.resume()
+
+    def caller_gone(self) -> None:
+        """The caller hung up. What the served side does for a whole request is still read to its end: it is served, and mirrored."""
+        self._caller = None
+        self._out.clear()
+        if not self._complete or self.tunnel or self._reply_body.truncated:
+            self._skip = self._skip if self.tunnel else Skip.ABORTED
+            self._finish()
+        elif self._connection is not None:
+            self._connection.resume()
+
+    def expire(self, now: float) -> None:
+        """A deadline is over."""
+        over = now >= self._total_deadline
+        self.backend_failed(FailureCause.TIMEOUT, "total_s is over" if over else "ttfb_s is over")
+        self.flush()
+
+    # The reply, from the backend's connection (backends.Holder).
+
+    def connected(self, connection: BackendConnection) -> None:
+        """Send the head and what came of the body."""
+        if self._finished:
+            connection.release(complete=True)
+            return
+        self._connection = connection
+        data = self._encoded_head()
+        if self._unsent:
+            data += b"".join(self._unsent)
+            if not self._replayable:
+                self._unsent.clear()
+            if self._caller is not None and not self._complete:
+                self._caller.resume()
+        connection.write(data)
+        if self._complete:
+            self._await_reply()
+
+    def reply_started(self, head: ReplyHead) -> None:
+        """Give the caller the head of the reply."""
+        self._reply = head
+        self.deadline = self._total_deadline
+        self._unsent.clear()
+        if head.status == 101:
+            self.tunnel = True
+            self._skip = Skip.UPGRADE
+            self._touch_tunnel()
+            if self._caller is not None:
+                self._caller.upgraded()
+        options = headers.connection_options(head.named, head.fields)
+        fields = headers.returned_fields(head.fields, head.named, options)
+        self._fields_of_reply(head, fields)
+
+    def reply_data(self, data: bytes) -> None:
+        """Give the caller some of the body."""
+        if self.tunnel:
+            self._touch_tunnel()
+        else:
+            self._reply_body.add(data)
+        if self._caller is not None:
+            self._out.append(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked_out else data)
+
+    def reply_ended(self) -> None:
+        """The reply is complete."""
+        if self._chunked_out:
+            self._out.append(b"0\r\n\r\n")
+        self._finish()
+
+    def flush(self) -> None:
+        """Write what was collected in one piece."""
+        if self._out and self._caller is not None:
+            out, self._out = self._out, []
+            self._caller.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def backend_failed(self, cause: FailureCause, detail: str) -> None:
+        """Try again where that is safe, else tell the caller."""
+        if self._finished:
+            return
+        connection, self._connection = self._connection, None
+        if self.tunnel:
+            self._finish()
+            return
+        stale = connection is not None and connection.reused and not connection.answered
+        if connection is not None:
+            connection.abort()
+        else:
+            self._front.pool(self._side).give_up(self)
+        if self._reply is None and self._may_resend(cause, stale=stale):
+            self._resend(cause, stale=stale)
+            return
+        self._front.metrics.backend_failures[self._side, cause] += 1
+        self._failed = Failed(cause, detail)
+        self._finish()
+
+    def backend_paused(self, paused: bool) -> None:
+        """The backend is slower than the caller, or no longer."""
+        if self._caller is not None:
+            if paused:
+                self._caller.pause()
+            else:
+                self._caller.resume()
+
+    # Inside.
+
+    @property
+    def _replayable(self) -> bool:
+        """Whether everything sent is still here to be sent again."""
+        return self._complete and self._unsent_bytes <= UNSENT_MAX_BYTES
+
+    def _choose_by_body(self) -> None:
+        self._collecting = False
+        assert self._route is not None
+        if self._complete and not self._request_body.truncated:
+            self._key = key_in_body(self._route, self._request_body.body)
+        self._choose()
+
+    def _choose(self) -> None:
+        """Decide side and mirroring, then ask for a connection."""
+        head, front, who = self._head, self._front, self._who
+        named = head.named
+        sticky = self._key or who.address
+        shadow = headers.SHADOW_MARK in named
+        route = self._route
+        everything = route is None or route.sampled_buckets >= BUCKETS
+        self._skip = skip_of(
+            route, head.method, named, shadow=shadow, bucket=0 if everything else front.sample_bucket(sticky)
+        )
+        plan = front.plan
+        self._side, self._stage = plan.side_of(front.bucket(sticky)), plan.stage
+        if not headers.OVERRIDE_HEADERS.isdisjoint(named) and front.may_override(who, named):
+            self._side = headers.override(named) or self._side
+        options = headers.connection_options(named, head.fields)
+        self._fields = headers.forwarded_fields(head.fields, named, options)
+        self._fields += headers.added_fields(named, who, head.host)
+        self._fields.append(("X-Request-Id", self.id))
+        self._fields.append(("traceparent", headers.traceparent(named, *span_ids())))
+        if shadow:
+            self._fields.append(("X-Shadow-Request", named[headers.SHADOW_MARK]))
+        front.begin(self, self._key)
+        front.pool(self._side).acquire(self)
+
+    @property
+    def _who(self) -> headers.Caller:
+        assert self._caller is not None
+        return self._caller.who
+
+    def _encoded_head(self) -> bytes:
+        head, pool = self._head, self._front.pool(self._side)
+        match pool.settings.host:
+            case "backend":
+                host = pool.authority
+            case "preserve":
+                host = head.host or pool.authority
+            case literal:
+                host = literal
+        framing = ""
+        if head.framing is Framing.LENGTH:
+            framing = f"Content-Length: {head.length}\r\n"
+        elif head.framing is Framing.CHUNKED:
+            framing = "Transfer-Encoding: chunked\r\n"
+        elif "content-length" in head.named:
+            framing = "Content-Length: 0\r\n"
+        if self.upgrade:
+            framing += "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        target = head.target if head.target == "*" else pool.prefix + head.target
+        line = f"{head.method} {target} HTTP/1.1\r\nHost: {host}\r\n"
+        return f"{line}{headers.encode(self._fields)}{framing}\r\n".encode("latin-1")
+
+    def _send(self, data: bytes) -> None:
+        if self._connection is not None:
+            self._connection.write(data)
+            return
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes > UNSENT_MAX_BYTES and not self._collecting and self._caller is not None:
+            self._caller.pause()
+
+    def _await_reply(self) -> None:
+        ttfb = self._front.now() + self._front.limits.ttfb_s
+        self.deadline = min(self._total_deadline, ttfb)
+
+    def _touch_tunnel(self) -> None:
+        self.deadline = self._total_deadline = self._front.now() + self._front.limits.tunnel_idle_s
+
+    def _may_resend(self, cause: FailureCause, *, stale: bool) -> bool:
+        """Whether the request can be sent once more: on a new connection, or to the other side."""
+        if self._caller is None or self.upgrade or not self._complete or not self._replayable:
+            return False
+        safe = self.method in SAFE_METHODS
+        if stale and safe and not self._retried and self._front.pool(self._side).settings.retries:
+            return True
+        in_time = cause is not FailureCause.TIMEOUT or self._front.now() < self._total_deadline
+        return self._front.settings.serve.fall_back and safe and not self._fell_back and in_time
+
+    def _resend(self, cause: FailureCause, *, stale: bool) -> None:
+        front = self._front
+        if stale and not self._retried:
+            self._retried = True
+            front.metrics.retries += 1
+            self.deadline = self._total_deadline
+            front.pool(self._side).acquire(self, fresh=True)
+            return
+        front.metrics.backend_failures[self._side, cause] += 1
+        self._fell_back = True
+        self._side = self._side.other
+        self._skip = self._skip or Skip.FALLBACK
+        front.metrics.fallbacks[self._side] += 1
+        self.deadline = self._total_deadline
+        front.pool(self._side).acquire(self)
+
+    def _fields_of_reply(self, head: ReplyHead, fields: HeaderList) -> None:
+        """Begin the caller's reply: status, fields, this hop's framing."""
+        if self._caller is None:
+            return
+        lines = [f"HTTP/1.1 {head.status} {head.reason}\r\n", headers.encode(fields)]
+        if "x-request-id" not in head.named:
+            lines.append(f"X-Request-Id: {self.id}\r\n")
+        if self._fell_back:
+            lines.append(f"X-Shadow-Fallback: {self._side}\r\n")
+        lines.append(self._reply_framing(head))
+        self._out.append("".join(lines).encode("latin-1"))
+
+    def _reply_framing(self, head: ReplyHead) -> str:
+        """The caller's Content-Length or chunks, and what becomes of its connection."""
+        if head.status == 101:
+            return "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        lines = ""
+        if head.framing is Framing.LENGTH:
+            lines = f"Content-Length: {head.length}\r\n"
+        elif head.framing is Framing.NONE:
+            lines = _bodiless_length(head, self.method)
+        elif self._head.minor == 1:
+            self._chunked_out = True
+            lines = "Transfer-Encoding: chunked\r\n"
+        if not self._keeps_alive:
+            lines += "Connection: close\r\n"
+        elif self._head.minor == 0:
+            lines += "Connection: keep-alive\r\n"
+        return lines + "\r\n"
+
+    @property
+    def _keeps_alive(self) -> bool:
+        """Whether the caller's connection can carry another request after this one."""
+        bounded = self._reply is None or self._chunked_out or self._reply.framing in (Framing.NONE, Framing.LENGTH)
+        return self._head.keep_alive and self._complete and bounded and not self._front.draining
+
+    def _finish(self) -> None:
+        """The one end of a request: give back the connection, count, journal, tell the caller's connection."""
+        if self._finished:
+            return
+        self._finished = True
+        front, connection, caller = self._front, self._connection, self._caller
+        ended_ns = time.time_ns()
+        self._connection = None
+        front.forwardings.discard(self)
+        front.end(self, self._key)
+        keep_alive = self._keeps_alive
+        if self._failed is not None and self._reply is None:
+            self._out.append(
+                failure_reply(STATUS_OF[self._failed.cause], self._failed.cause, self.id, keep_alive=keep_alive)
+            )
+        self.flush()
+        if connection is not None:
+            connection.release(complete=self._complete and self._reply is not None and not self.tunnel)
+        self._record(ended_ns)
+        if caller is None:
+            return
+        if self.tunnel or (self._failed is not None and self._reply is not None):
+            caller.abort()
+        else:
+            caller.done(keep_alive=keep_alive)
+
+    def _record(self, ended_ns: int) -> None:
+        """Count what was served and journal it."""
+        front = self._front
+        status = (
+            self._reply.status if self._reply is not None else STATUS_OF[self._failed.cause] if self._failed else 499
+        )
+        front.metrics.observe(self._route_name, self._side, status, front.now() - self._started_s)
+        if self.overlapped:
+            front.metrics.overlapped += 1
+        if self._skip is None and self._request_body.truncated:
+            self._skip = Skip.TRUNCATED
+        front.record(self._skip, lambda: self._exchange(ended_ns))
+
+    def _exchange(self, ended_ns: int) -> Exchange:
+        head, reply = self._head, self._reply
+        outcome: Reply | Failed
+        if self._failed is not None or reply is None:
+            outcome = self._failed or Failed(FailureCause.RESET, "no reply")
+        else:
+            outcome = Reply(reply.status, reply.fields, self._reply_body.body, self._reply_body.truncated)
+        fields = (("Host", head.host), *self._fields)
+        request = Request(head.method, head.target, fields, self._request_body.body, self._request_body.truncated)
+        return Exchange(
+            id=self.id,
+            route=self._route_name,
+            key=self._key,
+            served_by=self._side,
+            stage=self._stage,
+            started_ns=self._started_ns,
+            ended_ns=ended_ns,
+            request=request,
+            outcome=outcome,
+            overlapped=self.overlapped,
+            skip=self._skip.value if self._skip else "",
+        )
+
+
+def _wants_websocket(head: RequestHead) -> bool:
+    """An upgrade to WebSocket without a body; other protocols are not switched to (RFC 9110 section 7.8 lets us)."""
+    options = head.named.get("connection", "").lower()
+    protocol = head.named.get("upgrade", "").lower()
+    return protocol == "websocket" and "upgrade" in options and head.method == "GET" and head.framing is Framing.NONE
+
+
+def _bodiless_length(head: ReplyHead, method: str) -> str:
+    """HEAD and 304 may say the length a body would have; 1xx and 204 have none; an empty body is said to be empty."""
+    if head.status == 204:
+        return ""
+    if method == "HEAD" or head.status == 304:
+        stated = head.named.get("content-length", "")
+        return f"Content-Length: {stated}\r\n" if stated.isascii() and stated.isdigit() else ""
+    return "Content-Length: 0\r\n"

@@ -1,0 +1,203 @@
+"""What all connections of one proxy process share: settings made ready, the plan in force, pools, the journal, what is in flight."""
+
+import asyncio
+import hmac
+import os
+import random
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Protocol
+
+from comparator.exchange import Exchange, Role, Side
+from proxy.backends import Pool
+from proxy.buckets import bucket_of, salt_of
+from proxy.headers import Caller
+from proxy.journal.writing import Writer
+from proxy.metrics import ProxyMetrics
+from proxy.rollout.plan import Plan, plan_of
+from proxy.routes import Route, Skip, compile_routes, journaled, sample_bucket
+from proxy.settings import Limits, Settings
+
+
+class InFlight(Protocol):
+    """A request being served, as those with the same key see it."""
+
+    overlapped: bool
+    deadline: float
+
+    def expire(self, now: float) -> None:
+        """Its time is up."""
+        ...
+
+
+class Connected(Protocol):
+    """A caller's connection, as the sweep and the drain see it."""
+
+    deadline: float
+
+    def drain(self) -> None:
+        """Close if nothing is being served."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once."""
+        ...
+
+    def expire(self, now: float) -> None:
+        """Its time is up."""
+        ...
+
+
+class Front:
+    """One process's shared state. Lives on the event loop; nothing here waits.
+
+    Args:
+        settings: as loaded.
+        group: runs the connecting to backends.
+        journal: None when it is disabled.
+        metrics: where everything is counted.
+        rolled_back: the on-call switch's state at start.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: asyncio.TaskGroup,
+        *,
+        journal: Writer | None,
+        metrics: ProxyMetrics,
+        rolled_back: bool = False,
+    ) -> None:
+        self.journal = journal
+        self.metrics = metrics
+        self.forwardings: set[InFlight] = set()
+        self.callers: set[Connected] = set()
+        self.draining = False
+        self.on_idle: Callable[[], None] | None = None
+        self.now = asyncio.get_running_loop().time
+        self._group = group
+        self._by_key: dict[str, list[InFlight]] = {}
+        self._counter = 0
+        self._process = os.urandom(8).hex()
+        self._rolled_back = rolled_back
+        self._pools: dict[Side, Pool] = {}
+        self.apply(settings)
+
+    def apply(self, settings: Settings) -> None:
+        """Take settings, at start and on reload: requests in flight end as they began."""
+        routes = compile_routes(settings.routes)
+        self.settings = settings
+        self.limits: Limits = settings.limits
+        self.routes: tuple[Route, ...] = routes
+        self._salt = salt_of(settings.serve.salt)
+        self._networks = [ip_network(network) for network in settings.listen.trusted_networks]
+        for side in Side:
+            backend = settings.backends.of(side, Role.SERVED)
+            kept = self._pools.get(side)
+            if kept is not None and kept.settings == backend:
+                continue
+            if kept is not None:
+                kept.close()
+            self._pools[side] = Pool(backend, self._group)
+        self.set_rolled_back(self._rolled_back)
+
+    def set_rolled_back(self, rolled_back: bool) -> None:
+        """Who serves, from the next request on."""
+        self._rolled_back = rolled_back
+        self.plan: Plan = plan_of(self.settings.serve, rolled_back=rolled_back)
+
+    def pool(self, side: Side) -> Pool:
+        """The live instance of a side."""
+        return self._pools[side]
+
+    def trusts(self, address: str) -> bool:
+        """Whether a caller at this address may set forwarding and override headers; unix sockets are trusted."""
+        if not address:
+            return True
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        return any(_holds(network, address=parsed) for network in self._networks)
+
+    def may_override(self, who: Caller, named: dict[str, str]) -> bool:
+        """Whether this caller may choose the side: from a trusted network, or with the token."""
+        expected = self.settings.listen.override_token
+        if who.trusted or not expected:
+            return who.trusted
+        return hmac.compare_digest(named.get("x-shadow-token", "").encode(), expected.encode())
+
+    def new_id(self) -> str:
+        """An X-Request-Id, unique among all processes."""
+        self._counter += 1
+        return f"{self._process}{self._counter:016x}"
+
+    def bucket(self, key: str) -> int:
+        """The rollout's bucket of a key."""
+        return bucket_of(key, self._salt)
+
+    def sample_bucket(self, key: str) -> int:
+        """The sampling's bucket of a key."""
+        return sample_bucket(key, self._salt)
+
+    def begin(self, forwarding: InFlight, key: str) -> None:
+        """A request with this key is in flight; mark it and the others with the key as overlapped."""
+        if not key:
+            return
+        others = self._by_key.get(key)
+        if others is None:
+            self._by_key[key] = [forwarding]
+            return
+        forwarding.overlapped = True
+        for other in others:
+            other.overlapped = True
+        others.append(forwarding)
+
+    def end(self, forwarding: InFlight, key: str) -> None:
+        """It is no longer in flight."""
+        others = self._by_key.get(key)
+        if others is None or forwarding not in others:
+            return
+        if len(others) == 1:
+            del self._by_key[key]
+        else:
+            others.remove(forwarding)
+
+    def record(self, skip: Skip | None, exchange: Callable[[], Exchange]) -> None:
+        """Journal what was served, or count why not."""
+        if not journaled(skip):
+            assert skip is not None
+            self.metrics.skipped[skip] += 1
+        elif self.journal is None:
+            self.metrics.skipped[Skip.DISABLED] += 1
+        else:
+            self.journal.append(exchange())
+
+    def sweep(self, now: float) -> None:
+        """Look at all deadlines; called a few times a second instead of a timer for each request."""
+        for forwarding in [one for one in self.forwardings if one.deadline <= now]:
+            forwarding.expire(now)
+        for caller in [one for one in self.callers if one.deadline <= now]:
+            caller.expire(now)
+        for pool in self._pools.values():
+            pool.sweep(now)
+
+    def close(self) -> None:
+        """Keep no connection to backends."""
+        for pool in self._pools.values():
+            pool.close()
+
+    @property
+    def backend_connections(self) -> dict[Side, int]:
+        """Open connections by side."""
+        return {side: pool.connections for side, pool in self._pools.items()}
+
+
+def span_ids() -> tuple[str, str]:
+    """A trace id and a span id (W3C), random and never zero."""
+    bits = random.getrandbits(192)
+    return f"{bits >> 64 or 1:032x}", f"{bits & 0xFFFFFFFFFFFFFFFF or 1:016x}"
+
+
+def _holds(network: IPv4Network | IPv6Network, *, address: object) -> bool:
+    return address in network  # type: ignore[operator]

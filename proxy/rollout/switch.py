@@ -1,0 +1,174 @@
+"""The on-call switch: back to the legacy at once, whatever else is down, and so until a person resumes.
+
+A rollback takes effect in memory first and is stored then; resuming is stored first and takes effect then. The state is one small
+file that several processes share: each looks at it (and at the sentinel file) a few times a second, and the higher version wins.
+A state file that cannot be read counts as a rollback: the legacy is the side that is known to be right.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from proxy.errors import SwitchError
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.2
+
+
+class SwitchState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the switch says and why. `version` grows by one with each change."""
+
+    rolled_back: bool = False
+    version: int = 0
+    at: str = ""
+    actor: str = ""
+    reason: str = ""
+
+
+class Switch:
+    """Holds whether callers are kept on the legacy.
+
+    Args:
+        state_file: survives a restart.
+        sentinel_file: while it exists, the switch is on; removing it does not resume.
+        now: the clock of the stamps in the state.
+    """
+
+    def __init__(
+        self,
+        state_file: Path,
+        sentinel_file: Path,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.state = SwitchState()
+        self.stored = True
+        """Whether the state in memory is the one on disk."""
+        self._path = state_file
+        self._sentinel = sentinel_file
+        self._changed: Callable[[SwitchState], None] = lambda _: None
+        self._now = now
+        self._seen: tuple[int, int] | None = None
+
+    @property
+    def rolled_back(self) -> bool:
+        """Whether the legacy serves everybody."""
+        return self.state.rolled_back
+
+    def on_change(self, changed: Callable[[SwitchState], None]) -> None:
+        """Have `changed` called after each change of `rolled_back`."""
+        self._changed = changed
+
+    def load(self) -> None:
+        """Take the stored state, and the sentinel file's."""
+        self.poll()
+
+    def rollback(self, *, actor: str, reason: str) -> SwitchState:
+        """Serve from the legacy: now in memory, then on disk. A disk that fails is logged and tried again by `poll`."""
+        already = self.state.rolled_back
+        if already and self.stored:
+            return self.state
+        if not already:
+            self._take(SwitchState(True, self.state.version + 1, self._now().isoformat(), actor, reason))
+            logger.warning("rollback", extra={"actor": actor, "reason": reason})
+        try:
+            self._store(self.state)
+        except OSError as error:
+            self.stored = False
+            logger.error("rollback_not_stored", extra={"path": str(self._path), "error": str(error)})
+        return self.state
+
+    def resume(self, *, actor: str, reason: str) -> SwitchState:
+        """End the rollback.
+
+        Raises:
+            SwitchError: the sentinel file is still there, or the state cannot be stored (a restart would roll back again).
+        """
+        if self._sentinel.exists():
+            raise SwitchError(f"remove {self._sentinel} first: while it exists the legacy serves")
+        state = SwitchState(False, self.state.version + 1, self._now().isoformat(), actor, reason)
+        try:
+            state = self._store(state)
+        except OSError as error:
+            raise SwitchError(f"the state cannot be stored in {self._path}: {error.strerror}") from error
+        self._take(state)
+        logger.warning("resume", extra={"actor": actor, "reason": reason})
+        return state
+
+    def poll(self) -> None:
+        """Look at both files: another process or a person may have changed them."""
+        if not self.stored:
+            self.rollback(actor=self.state.actor, reason=self.state.reason)
+        self._adopt()
+        if not self.state.rolled_back and _exists(self._sentinel):
+            self.rollback(actor="sentinel file", reason=str(self._sentinel))
+
+    def _adopt(self) -> None:
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return
+        seen = (stat.st_mtime_ns, stat.st_ino)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            found = _read(self._path)
+        except (OSError, msgspec.MsgspecError) as error:
+            logger.error("switch_state_unreadable", extra={"path": str(self._path), "error": str(error)})
+            found = SwitchState(True, self.state.version + 1, self._now().isoformat(), "proxy", "state file unreadable")
+        if found.version > self.state.version:
+            self._take(found)
+
+    def _take(self, state: SwitchState) -> None:
+        before, self.state = self.state, state
+        if before.rolled_back != state.rolled_back:
+            self._changed(state)
+
+    def _store(self, state: SwitchState) -> SwitchState:
+        """Write the state, above the version on disk."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(self._path.with_name(f".{self._path.name}.lock")):
+            try:
+                version = _read(self._path).version
+            except (OSError, msgspec.MsgspecError):
+                version = 0
+            if version >= state.version:
+                state = msgspec.structs.replace(state, version=version + 1)
+            draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+            with draft.open("wb") as file:
+                file.write(msgspec.json.encode(state))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._path)
+        self.state = state if state.rolled_back == self.state.rolled_back else self.state
+        self.stored = True
+        return state
+
+
+def _read(path: Path) -> SwitchState:
+    return msgspec.json.decode(path.read_bytes(), type=SwitchState)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None, None, None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

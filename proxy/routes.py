@@ -1,0 +1,181 @@
+"""Which route a request belongs to, its ordering key, and whether policy lets it be mirrored. Pure."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+from urllib.parse import unquote
+
+from proxy.buckets import BUCKETS, bucket_of, threshold_of
+from proxy.errors import SettingsError
+from proxy.settings import Mirror, RouteSettings, Writes
+
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+UNROUTED = "unrouted"
+_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
+
+
+class Skip(StrEnum):
+    """Why an exchange is not mirrored. The first group is journaled all the same, the second never is."""
+
+    POLICY = "policy"
+    WRITE = "write"
+    TRUNCATED = "truncated"
+    FALLBACK = "fallback"
+
+    UNROUTED = "unrouted"
+    SAMPLE = "sample"
+    SHADOW = "shadow"
+    UPGRADE = "upgrade"
+    ABORTED = "aborted"
+    DISABLED = "disabled"
+
+
+class KeySource(StrEnum):
+    """Where an ordering key is found."""
+
+    NONE = "none"
+    PARAMETER = "parameter"
+    HEADER = "header"
+    BODY = "body"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route, made ready to match. `key_path` is the parameter, the lower header name, or the dotted path in the body."""
+
+    name: str
+    pattern: re.Pattern[str]
+    methods: frozenset[str]
+    key_source: KeySource
+    key_path: str
+    mirror: Mirror
+    writes: Writes
+    sampled_buckets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A request's route and what its path says; no route is `unrouted`."""
+
+    route: Route | None
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The route's name for metrics and the journal."""
+        return self.route.name if self.route else UNROUTED
+
+
+NO_MATCH = Match(None, "")
+
+
+def compile_routes(settings: Sequence[RouteSettings]) -> tuple[Route, ...]:
+    """Make routes ready, in the order of config.yaml: the first that fits wins.
+
+    Raises:
+        SettingsError: a path or key that makes no sense.
+    """
+    return tuple(_compile(route, f"$.routes[{index}]") for index, route in enumerate(settings))
+
+
+def match(routes: Sequence[Route], method: str, target: str, named: dict[str, str]) -> Match:
+    """The route and the key of a request; keys in the body come later, from `key_in_body`."""
+    path = target.partition("?")[0]
+    for route in routes:
+        found = route.pattern.fullmatch(path)
+        if found is None or method not in route.methods:
+            continue
+        match route.key_source:
+            case KeySource.PARAMETER:
+                return Match(route, _folded(unquote(found.group(route.key_path))))
+            case KeySource.HEADER:
+                return Match(route, _folded(named.get(route.key_path, "")))
+            case KeySource.NONE | KeySource.BODY:
+                return Match(route, "")
+    return NO_MATCH
+
+
+def key_in_body(route: Route, body: bytes) -> str:
+    """The ordering key at the route's path of a JSON body; "" when there is none."""
+    try:
+        node: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    for name in route.key_path.split("."):
+        node = cast("dict[str, Any]", node).get(name) if isinstance(node, dict) else None
+    return _folded(str(node)) if isinstance(node, str | int) and not isinstance(node, bool) else ""
+
+
+def skip_of(route: Route | None, method: str, named: dict[str, str], *, shadow: bool, bucket: int) -> Skip | None:
+    """Why policy keeps this request from being mirrored, None when it does not. `bucket` decides the sample, sticky by key."""
+    if shadow:
+        return Skip.SHADOW
+    if route is None:
+        return Skip.UNROUTED
+    if bucket >= route.sampled_buckets:
+        return Skip.SAMPLE
+    if route.mirror is Mirror.SKIP:
+        return Skip.POLICY
+    if method in SAFE_METHODS or route.writes is Writes.MIRROR:
+        return None
+    idempotent = route.writes is Writes.IDEMPOTENT and named.get("idempotency-key", "") != ""
+    return None if idempotent else Skip.WRITE
+
+
+def journaled(skip: Skip | None) -> bool:
+    """Whether an exchange goes to the journal."""
+    return skip is None or skip in (Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK)
+
+
+def sample_bucket(key: str, salt: bytes) -> int:
+    """The bucket that decides sampling: another one than the rollout's, so that both shares are independent."""
+    return bucket_of(key, b"sample" + salt[:32])
+
+
+def _compile(settings: RouteSettings, place: str) -> Route:
+    names: list[str] = []
+    parts: list[str] = []
+    position = 0
+    for parameter in _PARAMETER.finditer(settings.path):
+        parts.append(re.escape(settings.path[position : parameter.start()]))
+        names.append(parameter.group(1))
+        parts.append(f"(?P<{parameter.group(1)}>{'.*' if parameter.group(2) else '[^/]+'})")
+        position = parameter.end()
+    tail = settings.path[position:]
+    if not settings.path.startswith("/") or "{" in tail or "}" in tail or len(set(names)) != len(names):
+        raise SettingsError(f"{settings.path!r} is not a path template - at `{place}.path`")
+    parts.append(re.escape(tail))
+    source, path = _key_source(settings.key, names, place)
+    return Route(
+        name=settings.name,
+        pattern=re.compile("".join(parts), re.DOTALL),
+        methods=frozenset(method.upper() for method in settings.methods),
+        key_source=source,
+        key_path=path,
+        mirror=settings.mirror,
+        writes=settings.writes,
+        sampled_buckets=BUCKETS if settings.sample >= 1 else threshold_of(settings.sample * 100),
+    )
+
+
+def _key_source(key: str, names: Sequence[str], place: str) -> tuple[KeySource, str]:
+    kind, colon, rest = key.partition(":")
+    if not key:
+        return KeySource.NONE, ""
+    if not colon:
+        if key not in names:
+            raise SettingsError(f"the path has no parameter {key!r} - at `{place}.key`")
+        return KeySource.PARAMETER, key
+    if kind == "header" and rest:
+        return KeySource.HEADER, rest.lower()
+    if kind == "json" and rest:
+        return KeySource.BODY, rest.removeprefix("$.")
+    raise SettingsError(f"{key!r} is neither a parameter, header:NAME nor json:PATH - at `{place}.key`")
+
+
+def _folded(key: str) -> str:
+    """Keys are compared without case: at worst two requests that need no order get one."""
+    return key.lower()
