@@ -86,21 +86,29 @@ def identity_statements(catalog: Catalog) -> tuple[str, ...]:
     )
 
 
+def needs_generated(tables: Iterable[TableShape], *, version: int) -> bool:
+    """Whether the publication must publish generated columns for these tables' writes to work."""
+    return version >= GENERATED_SINCE and any(column.generated for table in tables for column in table.columns)
+
+
+def generated_statement(publication: str) -> str:
+    """The statement by which the publication publishes stored generated columns (PostgreSQL 18 and later)."""
+    return f"ALTER PUBLICATION {quote(publication)} SET (publish_generated_columns = stored);"
+
+
 def publication_statements(
     catalog: Catalog, state: PublicationState, publication: str, *, version: int
 ) -> tuple[str, ...]:
     """The statements that make the publication hold exactly these tables; none when it does."""
     tables = catalog.tables
-    needs_generated = version >= GENERATED_SINCE and any(
-        column.generated for table in tables.values() for column in table.columns
-    )
+    generated = needs_generated(tables.values(), version=version)
     if state.tables is None:
-        option = " WITH (publish_generated_columns = stored)" if needs_generated else ""
+        option = " WITH (publish_generated_columns = stored)" if generated else ""
         names = ", ".join(table.quoted for table in tables.values())
         return (f"CREATE PUBLICATION {quote(publication)} FOR TABLE {names}{option};",)
     statements: list[str] = []
-    if needs_generated and not state.publishes_generated:
-        statements.append(f"ALTER PUBLICATION {quote(publication)} SET (publish_generated_columns = stored);")
+    if generated and not state.publishes_generated:
+        statements.append(generated_statement(publication))
     if not state.publishes_all:
         statements.append(f"ALTER PUBLICATION {quote(publication)} SET (publish = 'insert, update, delete, truncate');")
     if set(state.tables) != set(tables) or state.filtered:
@@ -155,11 +163,10 @@ async def prepare(conn: asyncpg.Connection, settings: CaptureSettings, tables: I
 async def _allow_generated(conn: asyncpg.Connection, catalog: Catalog, settings: CaptureSettings) -> None:
     """A table that is published already must have its generated columns published before its identity covers them."""
     state = await read_publication(conn, settings.publication)
-    if state.tables is None:
-        return
-    statements = publication_statements(catalog, state, settings.publication, version=conn.get_server_version().major)
-    options = tuple(statement for statement in statements if "publish_generated_columns" in statement)
-    await run_statements(conn, options, lock_timeout_ms=settings.lock_timeout_ms)
+    generated = needs_generated(catalog.tables.values(), version=conn.get_server_version().major)
+    if state.tables is not None and generated and not state.publishes_generated:
+        statements = (generated_statement(settings.publication),)
+        await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
 
 
 def refuse_unpublishable(catalog: Catalog, state: PublicationState, *, publication: str) -> None:

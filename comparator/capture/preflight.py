@@ -1,0 +1,298 @@
+"""Says what a database lacks for being captured from, and the SQL that would mend it.
+
+`read_facts` asks the database; `judge` is pure and decides. Nothing is changed here. Statements that may be run for the
+operator (`--apply`) are those of `Check.applicable`; the others (a server's parameter, a role's rights) are only printed.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import asyncpg
+
+from comparator.capture.catalog import (
+    CATALOG_TIMEOUT_S,
+    Catalog,
+    ReplicaIdentity,
+    TableShape,
+    literal,
+    quote,
+    read_existing,
+)
+from comparator.capture.changelog import install_statements, logged_tables
+from comparator.capture.errors import CatalogError
+from comparator.capture.publication import (
+    PublicationState,
+    breaks_writes,
+    generated_statement,
+    identity_statements,
+    needs_generated,
+    publication_statements,
+    read_publication,
+)
+from comparator.capture.settings import CaptureSettings, Driver, SlotKind
+
+VERSION_MIN = 14
+
+
+class Level(StrEnum):
+    """How much a check matters: `failed` stops capturing, `warning` costs something that the text names."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at. `remedy` is SQL in order; `applicable` when it may be run on the connection that looked."""
+
+    name: str
+    level: Level
+    text: str
+    remedy: tuple[str, ...] = ()
+    applicable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the preflight read. `keep_size_mb` is max_slot_wal_keep_size, -1 for no bound; sizes and times in milliseconds."""
+
+    version: int
+    encoding: str
+    role: str
+    replicates: bool
+    wal_level: str
+    slots_free: int
+    senders_free: int
+    keep_size_mb: int
+    sender_timeout_ms: int
+    lock_timeout_ms: int
+    slot_status: str
+    catalog: Catalog
+    missing: tuple[str, ...]
+    publication: PublicationState
+    logged: tuple[str, ...]
+    log_bytes: int
+
+
+SERVER = """
+SELECT current_setting('server_encoding') AS encoding, current_user::text AS role, current_setting('wal_level') AS wal_level,
+    (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user)
+        OR EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'rds_replication' AND pg_has_role(current_user, oid, 'MEMBER'))
+        AS replicates,
+    current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots)::int AS slots_free,
+    current_setting('max_wal_senders')::int
+        - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender')::int AS senders_free,
+    (SELECT setting::int FROM pg_settings WHERE name = 'max_slot_wal_keep_size') AS keep_size_mb,
+    (SELECT setting::int FROM pg_settings WHERE name = 'wal_sender_timeout') AS sender_timeout_ms,
+    (SELECT setting::int FROM pg_settings WHERE name = 'lock_timeout') AS lock_timeout_ms,
+    coalesce((SELECT wal_status FROM pg_replication_slots WHERE slot_name = $1), '') AS slot_status
+"""
+
+LOG_BYTES = "SELECT coalesce(pg_total_relation_size(to_regclass($1)), 0)::bigint"
+
+
+async def read_facts(conn: asyncpg.Connection, settings: CaptureSettings) -> Facts:
+    """Ask the database everything the preflight judges."""
+    server = await conn.fetchrow(SERVER, settings.slot.name, timeout=CATALOG_TIMEOUT_S)
+    if server is None:
+        raise CatalogError("the server says nothing about itself")
+    catalog = await read_existing(conn, settings.tables)
+    log = f"{settings.log_schema}.log"
+    return Facts(
+        **dict(server),
+        version=conn.get_server_version().major,
+        catalog=catalog,
+        missing=tuple(name for name in settings.tables if name not in catalog.tables),
+        publication=await read_publication(conn, settings.publication),
+        logged=await logged_tables(conn),
+        log_bytes=await conn.fetchval(LOG_BYTES, log, timeout=CATALOG_TIMEOUT_S),
+    )
+
+
+def judge(facts: Facts, settings: CaptureSettings) -> tuple[Check, ...]:
+    """Every check for the chosen driver, in the order in which the remedies should be run."""
+    server = [_version(facts), _encoding(facts)]
+    tables = [_exist(facts), *(check for table in facts.catalog.tables.values() for check in _keys(table))]
+    if settings.driver is Driver.OFF:
+        return (Check("driver", Level.WARNING, "the capture is off: effects are neither compared nor aligned"),)
+    if settings.driver is Driver.TRIGGERS:
+        return (*server, *tables, *_change_log(facts, settings))
+    log = [_wal_level(facts), _rights(facts), _free(facts, settings)]
+    persistent = _persistent(facts, settings) if settings.slot.kind is SlotKind.PERSISTENT else []
+    published = [_publication(facts, settings), *_published_strangers(facts, settings)]
+    identities = [_identity(table, facts) for table in facts.catalog.tables.values()]
+    return (
+        *server,
+        *log,
+        *persistent,
+        *tables,
+        *_generated(facts, settings),
+        *identities,
+        *published,
+        _locks(facts, settings),
+    )
+
+
+def _version(facts: Facts) -> Check:
+    if facts.version < VERSION_MIN:
+        return Check("version", Level.FAILED, f"PostgreSQL {facts.version}; {VERSION_MIN} or later is needed")
+    return Check("version", Level.OK, f"PostgreSQL {facts.version}")
+
+
+def _encoding(facts: Facts) -> Check:
+    if facts.encoding == "SQL_ASCII":
+        return Check("encoding", Level.WARNING, "SQL_ASCII: a value that is not UTF-8 stops the capture")
+    return Check("encoding", Level.OK, facts.encoding)
+
+
+def _wal_level(facts: Facts) -> Check:
+    if facts.wal_level == "logical":
+        return Check("wal_level", Level.OK, "logical")
+    remedy = ("ALTER SYSTEM SET wal_level = 'logical';", "-- then restart the server")
+    return Check("wal_level", Level.FAILED, f"{facts.wal_level}; logical is needed", remedy)
+
+
+def _rights(facts: Facts) -> Check:
+    if facts.replicates:
+        return Check("rights", Level.OK, f"{facts.role} may replicate")
+    remedy = (
+        f"ALTER ROLE {quote(facts.role)} REPLICATION;",
+        f"-- on Amazon RDS: GRANT rds_replication TO {quote(facts.role)};",
+    )
+    return Check("rights", Level.FAILED, f"{facts.role} may not replicate", remedy)
+
+
+def _free(facts: Facts, settings: CaptureSettings) -> Check:
+    held = settings.slot.kind is SlotKind.PERSISTENT and facts.slot_status != ""
+    if facts.slots_free < 1 and not held:
+        remedy = ("ALTER SYSTEM SET max_replication_slots = 20;", "-- then restart the server")
+        return Check("slots", Level.FAILED, "no replication slot is free", remedy)
+    if facts.senders_free < 1 and settings.driver is Driver.STREAM:
+        remedy = ("ALTER SYSTEM SET max_wal_senders = 20;", "-- then restart the server")
+        return Check("slots", Level.FAILED, "no walsender is free", remedy)
+    if 0 < facts.sender_timeout_ms < 2 * settings.feedback_ms:
+        text = f"wal_sender_timeout is {facts.sender_timeout_ms} ms: set feedback_ms to less than half of it"
+        return Check("slots", Level.FAILED, text)
+    return Check("slots", Level.OK, f"{facts.slots_free} slots and {facts.senders_free} walsenders are free")
+
+
+def _persistent(facts: Facts, settings: CaptureSettings) -> list[Check]:
+    name = settings.slot.name
+    checks: list[Check] = []
+    if settings.driver is not Driver.STREAM:
+        checks.append(Check("slot", Level.FAILED, "only the stream driver reads a persistent slot"))
+    if facts.slot_status == "lost":
+        remedy = (f"SELECT pg_drop_replication_slot({literal(name)});",)
+        text = f"the server removed log of the slot {name}; verify or clone the shadow afterwards"
+        checks.append(Check("slot", Level.FAILED, text, remedy))
+    if facts.keep_size_mb < 0:
+        remedy = ("ALTER SYSTEM SET max_slot_wal_keep_size = '10GB';", "SELECT pg_reload_conf();")
+        text = "max_slot_wal_keep_size has no bound: a reader that stays away fills the server's disk"
+        checks.append(Check("slot", Level.FAILED, text, remedy))
+    return checks or [Check("slot", Level.OK, f"{name} keeps at most {facts.keep_size_mb} MB of log")]
+
+
+def _exist(facts: Facts) -> Check:
+    if facts.missing:
+        return Check("tables", Level.FAILED, f"no such table: {', '.join(facts.missing)}")
+    if not facts.catalog.tables:
+        return Check("tables", Level.FAILED, "no tables are named to be captured")
+    return Check("tables", Level.OK, f"{len(facts.catalog.tables)} tables")
+
+
+def _keys(table: TableShape) -> list[Check]:
+    checks: list[Check] = []
+    name = f"table {table.name}"
+    if table.kind != "table" or not table.logged:
+        checks.append(
+            Check(name, Level.FAILED, "not an ordinary, logged table (name a partitioned table's partitions)")
+        )
+    if not table.primary_key:
+        checks.append(Check(name, Level.FAILED, "no primary key: its rows cannot be aligned"))
+    if not table.owned:
+        checks.append(Check(name, Level.WARNING, "the role does not own it: its owner must run the statements"))
+    fixed = [key.name for key in table.foreign_keys if not key.deferrable]
+    if fixed:
+        text = f"foreign keys that cannot be deferred ({', '.join(fixed)}): rows are applied parents first"
+        checks.append(Check(name, Level.WARNING, text))
+    return checks
+
+
+def _identity(table: TableShape, facts: Facts) -> Check:
+    name = f"identity {table.name}"
+    if table.replica_identity is ReplicaIdentity.FULL:
+        return Check(name, Level.OK, "old images are complete")
+    published = table.name in (facts.publication.tables or ())
+    why = breaks_writes(table, version=facts.version, publishes_generated=True) if published else ""
+    text = (
+        f"published, and its writes fail: {why}"
+        if why
+        else "old images are not complete: REPLICA IDENTITY FULL is needed"
+    )
+    statements = identity_statements(Catalog({table.name: table}))
+    return Check(name, Level.FAILED, text, statements, applicable=table.owned)
+
+
+def _publication(facts: Facts, settings: CaptureSettings) -> Check:
+    state, name = facts.publication, settings.publication
+    if state.all_tables:
+        remedy = (f"DROP PUBLICATION {quote(name)};",)
+        return Check("publication", Level.FAILED, f"{name} is FOR ALL TABLES, which may break writes", remedy)
+    if not facts.catalog.tables:
+        return Check("publication", Level.FAILED, "nothing to publish")
+    statements = publication_statements(facts.catalog, state, name, version=facts.version)
+    if not statements:
+        return Check("publication", Level.OK, f"{name} holds exactly the captured tables")
+    text = (
+        f"{name} does not exist"
+        if state.tables is None
+        else f"{name} does not publish exactly the captured tables whole"
+    )
+    return Check("publication", Level.FAILED, text, statements, applicable=not facts.missing)
+
+
+def _generated(facts: Facts, settings: CaptureSettings) -> list[Check]:
+    """On PostgreSQL 18 a full identity and an unpublished generated column make UPDATE fail: the option comes first."""
+    state = facts.publication
+    tables = [table for table in facts.catalog.tables.values() if table.name in (state.tables or ())]
+    needed = needs_generated(tables, version=facts.version)
+    if state.tables is None or state.publishes_generated or not needed:
+        return []
+    broken = [table.name for table in tables if breaks_writes(table, version=facts.version, publishes_generated=False)]
+    text = f"published, and their writes fail: {', '.join(broken)}" if broken else "generated columns are not published"
+    remedy = (generated_statement(settings.publication),)
+    return [Check("generated columns", Level.FAILED, text, remedy, applicable=True)]
+
+
+def _published_strangers(facts: Facts, settings: CaptureSettings) -> list[Check]:
+    strangers = sorted(set(facts.publication.tables or ()) - set(settings.tables))
+    if not strangers:
+        return []
+    text = f"published though not named in the settings, and dropped by the statement above: {', '.join(strangers)}"
+    return [Check("publication", Level.WARNING, text)]
+
+
+def _locks(facts: Facts, settings: CaptureSettings) -> Check:
+    server = f"{facts.lock_timeout_ms} ms" if facts.lock_timeout_ms else "none"
+    return Check(
+        "lock_timeout", Level.OK, f"{settings.lock_timeout_ms} ms for each statement of ours (the session's: {server})"
+    )
+
+
+def _change_log(facts: Facts, settings: CaptureSettings) -> list[Check]:
+    absent = [name for name in facts.catalog.tables if name not in facts.logged]
+    statements = install_statements(facts.catalog, settings.log_schema)
+    strangers = sorted(set(facts.logged) - set(settings.tables))
+    checks = [
+        Check("change log", Level.FAILED, f"not logged: {', '.join(absent)}", statements, applicable=not facts.missing)
+        if absent
+        else Check(
+            "change log", Level.OK, f"{len(facts.logged)} tables are logged; the log holds {facts.log_bytes} bytes"
+        )
+    ]
+    if strangers:
+        checks.append(
+            Check("change log", Level.WARNING, f"logged though not named in the settings: {', '.join(strangers)}")
+        )
+    return checks
