@@ -14,6 +14,7 @@ from scorer.db import pool
 from scorer.metrics import Metrics
 from scorer.settings import Settings
 from scorer.workflows.keys import KeyChecker
+from scorer.workflows.scoring import Scorer
 
 
 def build(
@@ -54,6 +55,14 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
     async with opened as database:
         app[context.DATABASE] = database
         app[context.KEY_CHECKER] = KeyChecker(database, metrics)
+        app[context.SCORER] = Scorer(
+            database,
+            app[context.VERIFIER],
+            metrics,
+            app[context.CLOCK],
+            settings.trusted_issuers,
+            settings.human_points,
+        )
         yield
 
 

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -19,10 +20,10 @@ _OPTIONS = '{"proofPurpose":"assertionMethod"}'
 
 
 class CredentialVerifier(Protocol):
-    """Says whether a credential's proof holds."""
+    """Says whether credentials' proofs hold."""
 
-    async def verify(self, credential: str) -> bool:
-        """Whether the proof of this credential (JSON text) is valid."""
+    async def verify_all(self, credentials: Sequence[str]) -> list[bool]:
+        """Whether the proof of each of these credentials (JSON texts) is valid, in their order."""
         ...
 
 
@@ -42,21 +43,40 @@ class DidkitVerifier:
         self._verdicts: OrderedDict[bytes, bool] = OrderedDict()
         self._slots = asyncio.Semaphore(in_progress_max)
 
-    async def verify(self, credential: str) -> bool:
-        """Whether the proof of this credential (JSON text) is valid."""
-        digest = hashlib.blake2b(credential.encode(), digest_size=32).digest()
-        known = self._verdicts.get(digest)
-        if known is not None:
-            self._verdicts.move_to_end(digest)
-            self._metrics.proofs_checked.labels("hit").inc()
-            return known
-        self._metrics.proofs_checked.labels("miss").inc()
+    async def verify_all(self, credentials: Sequence[str]) -> list[bool]:
+        """Whether the proof of each of these credentials (JSON texts) is valid, in their order."""
+        digests = [hashlib.blake2b(credential.encode(), digest_size=32).digest() for credential in credentials]
+        missing = {
+            digest: credential
+            for digest, credential in zip(digests, credentials, strict=True)
+            if digest not in self._verdicts
+        }
+        self._metrics.proofs_checked.labels("hit").inc(len(credentials) - len(missing))
+        verdicts = {digest: self._recall(digest) for digest in digests if digest not in missing}
+        if missing:
+            self._metrics.proofs_checked.labels("miss").inc(len(missing))
+            verdicts.update(await self._verify_missing(missing))
+        return [verdicts[digest] for digest in digests]
+
+    async def _verify_missing(self, missing: Mapping[bytes, str]) -> dict[bytes, bool]:
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                digest: group.create_task(self._verify(digest, credential), name="verify-proof")
+                for digest, credential in missing.items()
+            }
+        return {digest: task.result() for digest, task in tasks.items()}
+
+    async def _verify(self, digest: bytes, credential: str) -> bool:
         async with self._slots:
             started = time.perf_counter()
             verdict = await _proof_holds(credential)
             self._metrics.verification_seconds.observe(time.perf_counter() - started)
         self._remember(digest, verdict=verdict)
         return verdict
+
+    def _recall(self, digest: bytes) -> bool:
+        self._verdicts.move_to_end(digest)
+        return self._verdicts[digest]
 
     def _remember(self, digest: bytes, *, verdict: bool) -> None:
         self._verdicts[digest] = verdict

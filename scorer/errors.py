@@ -19,6 +19,8 @@ ScorerError
 │   └── NotFoundError              what the request names does not exist; the text says what
 ├── ScorerUnavailableError         the community's scorer rows are broken
 ├── ServiceFailedError             a step failed in a way the API names; the text is the API's
+├── UpstreamFailedError            a service we ask did not answer as it should (its operator's fault)
+├── StoreUnavailableError          the shared store did not answer; always handled, requests go on without it
 ├── UnanswerableError              input the API answers with its plain 500 page
 └── ScoringError                   the address cannot be scored; the text is stored in the score row
     └── LinksContestedError        other addresses won the race for the nullifiers five times

@@ -13,6 +13,7 @@ from scorer.metrics import Metrics
 from scorer.services import Services
 from scorer.settings import Settings
 from scorer.workflows.keys import KeyChecker
+from scorer.workflows.scoring import Scorer
 
 Clock = Callable[[], datetime]
 
@@ -49,6 +50,7 @@ METRICS = web.AppKey("metrics", Metrics)
 KEY_CHECKER = web.AppKey("key_checker", KeyChecker)
 TOKEN_READER = web.AppKey[TokenReader]("token_reader")
 LIMITER = web.AppKey[Limiter]("limiter")
+SCORER = web.AppKey("scorer", Scorer)
 SERVICES = web.AppKey("services", Services)
 # The current time, aware and in UTC; tests put their own.
 CLOCK = web.AppKey[Clock]("clock")

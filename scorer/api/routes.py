@@ -5,7 +5,21 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from scorer.api import embed_config, health, lists, models, screening, sign_in, stakes, tracked
+from scorer.api import (
+    ceramic,
+    embed,
+    embed_config,
+    health,
+    internal,
+    lists,
+    models,
+    openapi,
+    screening,
+    sign_in,
+    stakes,
+    stamps,
+    tracked,
+)
 from scorer.api.auth import STRATEGIES, Auth
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -36,9 +50,40 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", Auth.NONE, health.ok),
     Route("GET", "/health/live", Auth.NONE, health.live),
     Route("GET", "/health/ready", Auth.NONE, health.ready),
+    Route("GET", "/openapi.json", Auth.NONE, openapi.handler),
+    # Scores and stamps.
+    Route(
+        "GET",
+        "/v2/stamps/{scorer_id:[^/]+}/score/{address:[^/]+}",
+        Auth.KEY_ASYNC,
+        stamps.score,
+        tracked=True,
+        keeps_reply=True,
+        v2=True,
+    ),
+    Route(
+        "GET",
+        "/v2/stamps/{scorer_id:[^/]+}/score/{address:[^/]+}/history",
+        Auth.KEY_SYNC,
+        stamps.history,
+        tracked=True,
+        v2=True,
+    ),
+    Route("GET", "/internal/score/v2/{scorer_id:[0-9]+}/{address:[^/]+}", Auth.INTERNAL, internal.score),
+    Route("POST", "/internal/embed/stamps/{address:[^/]+}", Auth.INTERNAL, embed.add_stamps),
+    Route("GET", "/internal/embed/score/{scorer_id:[0-9]+}/{address:[^/]+}", Auth.NONE, embed.score),
+    Route("POST", "/ceramic-cache/stamps/bulk", Auth.TOKEN, ceramic.add_stamps),
+    Route("PATCH", "/ceramic-cache/stamps/bulk", Auth.TOKEN, ceramic.replace_stamps),
+    Route("DELETE", "/ceramic-cache/stamps/bulk", Auth.TOKEN, ceramic.delete_stamps),
+    Route("GET", "/ceramic-cache/stamp", Auth.NONE, ceramic.stamps),
+    Route("GET", "/ceramic-cache/score/{address:[^/]+}", Auth.TOKEN, ceramic.score),
+    Route("POST", "/ceramic-cache/score/{address:[^/]+}", Auth.TOKEN, ceramic.rescore),
     # Answers of other services.
     Route("GET", "/v2/stamps/metadata", Auth.KEY_SYNC, models.stamp_metadata, tracked=True, v2=True),
     Route("GET", "/v2/models/score/{address:[^/]+}", Auth.KEY_ASYNC, models.score, v2=True),
+    # After the fixed paths below /v2/stamps/; the older path is where the links of its pages lead.
+    Route("GET", "/v2/stamps/{address:[^/]+}", Auth.KEY_SYNC, stamps.listing, tracked=True, v2=True),
+    Route("GET", "/registry/stamps/{address:[^/]+}", Auth.KEY_SYNC, stamps.listing, tracked=True),
     # What issuers and other backends ask.
     Route("POST", "/internal/check-bans", Auth.INTERNAL, screening.check_bans),
     Route("POST", "/internal/check-revocations", Auth.INTERNAL, screening.check_revocations),

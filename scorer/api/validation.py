@@ -7,6 +7,7 @@ empty object.
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from aiohttp import web
@@ -16,6 +17,8 @@ from pydantic_core import ValidationError as CoreValidationError
 from scorer import errors
 
 _INT = core_schema.int_schema()
+# A number that no id reaches.
+BEYOND_IDS = 10**19
 _BOOL = core_schema.bool_schema()
 _OPTIONAL_INT = core_schema.nullable_schema(_INT)
 
@@ -27,6 +30,12 @@ def path_int(request: web.Request, name: str) -> int:
         ValidationError: anything else.
     """
     return _value("path", name, _INT, request.match_info[name])
+
+
+def path_id(request: web.Request, name: str) -> int:
+    """An id from a segment that the route takes only as digits; whatever no column can hold is BEYOND_IDS."""
+    digits = request.match_info[name].lstrip("0")
+    return int(digits or "0") if len(digits) < len(str(BEYOND_IDS)) else BEYOND_IDS
 
 
 def query_int(request: web.Request, name: str, default: int) -> int:
@@ -67,10 +76,18 @@ def optional_query_text(request: web.Request, name: str, default: str = "") -> s
     return default if raw is None else raw
 
 
-def body_schema(payload: core_schema.CoreSchema) -> SchemaValidator:
-    """A validator for a body whose one parameter is called payload, as all of the API's are."""
+@dataclass(frozen=True, slots=True)
+class BodySchema:
+    """How one kind of body is read; `payload` is the same as data, for the API's description."""
+
+    payload: core_schema.CoreSchema
+    validator: SchemaValidator
+
+
+def body_schema(payload: core_schema.CoreSchema) -> BodySchema:
+    """The schema of a body whose one parameter is called payload, as all of the API's are."""
     field = core_schema.typed_dict_field(payload, required=True)
-    return SchemaValidator(core_schema.typed_dict_schema({"payload": field}))
+    return BodySchema(payload, SchemaValidator(core_schema.typed_dict_schema({"payload": field})))
 
 
 def object_schema(fields: Mapping[str, core_schema.TypedDictField]) -> core_schema.CoreSchema:
@@ -89,7 +106,7 @@ def optional(schema: core_schema.CoreSchema) -> core_schema.TypedDictField:
     return core_schema.typed_dict_field(schema, required=False)
 
 
-async def body(request: web.Request, schema: SchemaValidator) -> Any:
+async def body(request: web.Request, schema: BodySchema) -> Any:
     """The body's payload, as `schema` (made by `body_schema`) reads it.
 
     Raises:
@@ -107,7 +124,7 @@ async def body(request: web.Request, schema: SchemaValidator) -> Any:
             data["payload"] = json.loads(raw)
         except (ValueError, RecursionError) as error:
             raise errors.BodyUnreadableError from error
-    return _validated("body", schema, data)["payload"]
+    return _validated("body", schema.validator, data)["payload"]
 
 
 def _last(request: web.Request, name: str) -> str | None:

@@ -1,0 +1,119 @@
+"""The bodies of replies, as dicts in the key order of the API.
+
+Observed of the legacy: score and passing_score come from the unrounded values of the evidence, not from the score column; without
+evidence (an error, or a row that was never scored) the threshold shown is 20 whatever the scorer's is.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, cast
+
+from scorer.db.stamps import LiveStamp
+from scorer.domain.points import PointsData
+from scorer.domain.scoring import Score
+from scorer.errors import UnanswerableError
+from scorer.workflows.points import ShownPoints
+
+_THRESHOLD_WITHOUT_EVIDENCE = "20.00000"
+_ZERO = "0.00000"
+
+
+def v2_score(address: str, score: Score, points: ShownPoints | None = None) -> dict[str, Any]:
+    """A score, just made or stored."""
+    evidence = score.evidence
+    raw, threshold = (Decimal(evidence["rawScore"]), Decimal(evidence["threshold"])) if evidence else (None, None)
+    return _v2_score(
+        address,
+        score=_ZERO if raw is None else f"{raw:.5f}",
+        passing=raw is not None and threshold is not None and raw >= threshold,
+        scored_at=_moment(score.scored_at),
+        expires_at=_moment(score.expires_at),
+        threshold=_THRESHOLD_WITHOUT_EVIDENCE if threshold is None else f"{threshold:.5f}",
+        error=score.error,
+        stamps=score.stamps if score.stamps is not None else {},
+        points=points,
+    )
+
+
+def v2_score_of_event(address: str, data: object) -> dict[str, Any]:
+    """A score update event as a score: times and stamps as they are stored.
+
+    Raises:
+        UnanswerableError: the event has no score.
+    """
+    fields = _fields(data)
+    evidence = cast("Mapping[str, Any]", fields.get("evidence") or {})
+    raw = evidence.get("rawScore", fields.get("score", "0"))
+    try:
+        score, threshold = Decimal(str(raw)), Decimal(str(evidence.get("threshold", "0")))
+    except InvalidOperation as error:
+        raise UnanswerableError("the event has no score") from error
+    return _v2_score(
+        address,
+        score=f"{score:.5f}",
+        passing=score >= threshold,
+        scored_at=fields.get("last_score_timestamp"),
+        expires_at=fields.get("expiration_date"),
+        threshold=f"{threshold:.5f}",
+        error=fields.get("error"),
+        stamps=fields.get("stamps"),
+        points=None,
+    )
+
+
+def held_stamps(stamps: Iterable[LiveStamp]) -> dict[str, Any]:
+    """The stamps of an address."""
+    shown = [
+        {"id": stamp.id, "address": stamp.address, "provider": stamp.provider, "stamp": stamp.stamp} for stamp in stamps
+    ]
+    return {"success": True, "stamps": shown}
+
+
+def _v2_score(  # noqa: PLR0913 (one argument a key of the body)
+    address: str,
+    *,
+    score: str,
+    passing: bool,
+    scored_at: object,
+    expires_at: object,
+    threshold: str,
+    error: object,
+    stamps: object,
+    points: ShownPoints | None,
+) -> dict[str, Any]:
+    return {
+        "address": address,
+        "score": score,
+        "passing_score": passing,
+        "last_score_timestamp": scored_at,
+        "expiration_timestamp": expires_at,
+        "threshold": threshold,
+        "error": error,
+        "stamps": stamps,
+        "points_data": None if points is None else _points(points.points_data),
+        "possible_points_data": None if points is None else _points(points.possible_points_data),
+        # This version links no wallets.
+        "linked_score": None,
+    }
+
+
+def _points(points: PointsData) -> dict[str, Any]:
+    return {
+        "total_points": points.total_points,
+        "is_eligible": points.is_eligible,
+        "multiplier": points.multiplier,
+        "breakdown": dict(points.breakdown),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _fields(data: object) -> Mapping[str, Any]:
+    if not isinstance(data, dict):
+        raise UnanswerableError("the event is no object")
+    held = cast("dict[str, Any]", data)
+    fields = held.get("fields", held)
+    return cast("Mapping[str, Any]", fields) if isinstance(fields, dict) else {}

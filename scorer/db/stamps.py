@@ -1,0 +1,169 @@
+"""Table ceramic_cache_ceramiccache: the stamps that addresses hold, newest first, and their soft deletion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from scorer.db.pool import Connection
+from scorer.domain.dedup import HashLink
+from scorer.domain.stamp import StoredStamp
+
+TYPE_V1 = 1
+_STATUS_PENDING = "pending"
+
+# The newest row of each provider, in the order the providers were stored first, whatever its type; revoked rows do not take part.
+# The links of every nullifier come along, so that deduplication needs no read of its own.
+LOAD = """
+SELECT latest.id, latest.provider, latest.stamp,
+       (SELECT jsonb_agg(jsonb_build_array(link.hash, link.address, link.expires_at))
+          FROM registry_hashscorerlink link
+         WHERE link.community_id = $2 AND link.hash IN (
+               SELECT jsonb_array_elements_text(
+                   CASE jsonb_typeof(latest.stamp #> '{credentialSubject,nullifiers}')
+                   WHEN 'array' THEN latest.stamp #> '{credentialSubject,nullifiers}' ELSE '[]' END))) AS links
+FROM (
+    SELECT cache.id, cache.provider, cache.stamp,
+           row_number() OVER (PARTITION BY cache.provider ORDER BY cache.updated_at DESC, cache.id) AS place,
+           min(cache.id) OVER (PARTITION BY cache.provider) AS first_id
+    FROM ceramic_cache_ceramiccache cache
+    WHERE cache.address = $1 AND cache.deleted_at IS NULL
+      AND NOT EXISTS (SELECT FROM ceramic_cache_revocation revoked WHERE revoked.ceramic_cache_id = cache.id)
+) AS latest
+WHERE latest.place = 1
+ORDER BY latest.first_id
+"""
+
+
+async def load(conn: Connection, address: str, community_id: int) -> tuple[list[StoredStamp], list[HashLink]]:
+    """What may count for an address, and the links of its nullifiers in a community."""
+    stamps: list[StoredStamp] = []
+    links: list[HashLink] = []
+    for stamp_id, provider, text, link_text in await conn.fetch(LOAD, address, community_id):
+        stamps.append(StoredStamp(stamp_id, provider, msgspec.json.decode(text), text))
+        if link_text is not None:
+            found = msgspec.json.decode(link_text, type=list[tuple[str, str, datetime]])
+            links.extend(HashLink(*link) for link in found)
+    return stamps, links
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStamp:
+    """A stamp as the embed and ceramic-cache endpoints show it."""
+
+    id: int
+    address: str
+    provider: str
+    stamp: Any
+
+
+LIVE = """
+SELECT cache.id, cache.address, cache.provider, cache.stamp
+FROM ceramic_cache_ceramiccache cache
+WHERE cache.address = $1 AND cache.type = $2 AND cache.deleted_at IS NULL
+  AND NOT EXISTS (SELECT FROM ceramic_cache_revocation revoked WHERE revoked.ceramic_cache_id = cache.id)
+ORDER BY cache.id
+"""
+
+
+async def live(conn: Connection, address: str) -> list[LiveStamp]:
+    """The stamps of type 1 that are neither deleted nor revoked."""
+    rows = await conn.fetch(LIVE, address, TYPE_V1)
+    return [LiveStamp(stamp_id, owner, provider, msgspec.json.decode(text)) for stamp_id, owner, provider, text in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class NewStamp:
+    """A stamp to store. `text` is the credential in JSON; the sources are None where the endpoint leaves them out."""
+
+    provider: str
+    text: str
+    proof_value: str
+    issued_at: datetime | None
+    expires_at: datetime | None
+    source_app: int | None
+    source_community: int | None
+
+
+SOFT_DELETE = """
+UPDATE ceramic_cache_ceramiccache SET deleted_at = $3, updated_at = $3
+WHERE address = $1 AND provider = ANY($2::text[]) AND deleted_at IS NULL AND ($4::int IS NULL OR type = $4)
+RETURNING id
+"""
+
+
+async def soft_delete(
+    conn: Connection, address: str, providers: Sequence[str], *, now: datetime, only_type: int | None = None
+) -> int:
+    """Mark the live stamps of these providers as deleted; how many there were."""
+    return len(await conn.fetch(SOFT_DELETE, address, providers, now, only_type))
+
+
+INSERT = """
+INSERT INTO ceramic_cache_ceramiccache (
+    address, provider, stamp, created_at, updated_at, type, deleted_at, compose_db_save_status, compose_db_stream_id,
+    expiration_date, issuance_date, proof_value, source_app, source_scorer_id)
+SELECT $1::text, new.provider, new.stamp, $2::timestamptz, $2::timestamptz, $3::int, NULL, $4::text, '', new.expires_at, new.issued_at, new.proof_value,
+       new.source_app, new.source_community
+FROM unnest($5::text[], $6::jsonb[], $7::timestamptz[], $8::timestamptz[], $9::text[], $10::int[], $11::bigint[])
+     WITH ORDINALITY AS new (provider, stamp, expires_at, issued_at, proof_value, source_app, source_community, position)
+ORDER BY new.position
+"""
+
+
+async def insert(conn: Connection, address: str, stamps: Sequence[NewStamp], *, now: datetime) -> None:
+    """Store new stamps of type 1."""
+    await conn.execute(
+        INSERT,
+        address,
+        now,
+        TYPE_V1,
+        _STATUS_PENDING,
+        [stamp.provider for stamp in stamps],
+        [stamp.text for stamp in stamps],
+        [stamp.expires_at for stamp in stamps],
+        [stamp.issued_at for stamp in stamps],
+        [stamp.proof_value for stamp in stamps],
+        [stamp.source_app for stamp in stamps],
+        [stamp.source_community for stamp in stamps],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ListedStamp:
+    """A stamp as the listing shows it."""
+
+    id: int
+    provider: str
+    stamp: Any
+
+
+_LISTED = "SELECT id, provider, stamp FROM ceramic_cache_ceramiccache WHERE address = $1 AND deleted_at IS NULL"
+PAGE_FIRST = _LISTED + " ORDER BY id DESC LIMIT $2"
+PAGE_BEFORE = _LISTED + " AND id < $3 ORDER BY id DESC LIMIT $2"
+PAGE_AFTER = _LISTED + " AND id > $3 ORDER BY id LIMIT $2"
+BOUNDS = """
+SELECT EXISTS (SELECT FROM ceramic_cache_ceramiccache WHERE address = $1 AND deleted_at IS NULL AND id > $2),
+       EXISTS (SELECT FROM ceramic_cache_ceramiccache WHERE address = $1 AND deleted_at IS NULL AND id < $3)
+"""
+
+
+async def page(conn: Connection, address: str, limit: int, *, direction: str, anchor: int) -> list[ListedStamp]:
+    """One page of the live stamps, newest first: all ("" as direction), those older ("next") or newer ("prev") than `anchor`."""
+    match direction:
+        case "next":
+            rows = await conn.fetch(PAGE_BEFORE, address, limit, anchor)
+        case "prev":
+            rows = list(reversed(await conn.fetch(PAGE_AFTER, address, limit, anchor)))
+        case _:
+            rows = await conn.fetch(PAGE_FIRST, address, limit)
+    return [ListedStamp(stamp_id, provider, msgspec.json.decode(text)) for stamp_id, provider, text in rows]
+
+
+async def neighbours(conn: Connection, address: str, *, newest: int, oldest: int) -> tuple[bool, bool]:
+    """Whether there are stamps newer and older than a page."""
+    row = await conn.fetchrow(BOUNDS, address, newest, oldest)
+    assert row is not None
+    return row[0], row[1]

@@ -1,0 +1,111 @@
+"""What makes a stored credential count for an address, short of its proof.
+
+Observed of the legacy: a stamp that fails a check is left out silently, but an expiration date that cannot be read makes the whole
+scoring fail with Python's own words, and it is read before the issuer is looked at. The migration plan differs from the legacy in
+one point: only the `nullifiers` list counts, a `hash` alone does not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, cast
+
+from scorer.errors import ScoringError
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStamp:
+    """One row of the ceramic cache: the newest of its provider. `text` is the credential as the database prints it."""
+
+    id: int
+    provider: str
+    credential: Any
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A stamp that counts if its proof holds.
+
+    `provider` is the row's, which weights are looked up by; `credential_provider` the credential's, which clashes are told by.
+    `expires_at` keeps the credential's own offset, `expires_text` its own spelling.
+    """
+
+    id: int
+    provider: str
+    credential_provider: str
+    nullifiers: tuple[str, ...]
+    expires_at: datetime
+    expires_text: str
+    text: str
+
+
+class DropCause(StrEnum):
+    """Why a stamp does not count."""
+
+    ISSUER = "issuer"
+    EXPIRED = "expired"
+    SUBJECT = "subject"
+    PROOF = "proof"
+    CLASH = "clash"
+
+
+def examine(row: StoredStamp, *, address: str, trusted_issuers: frozenset[str], now: datetime) -> Stamp | DropCause:
+    """The stamp, or why it does not count.
+
+    Raises:
+        ScoringError: the expiration date is missing, no ISO date, or has no offset; the text is what the score row gets.
+    """
+    credential = row.credential
+    try:
+        issuer_trusted = "issuer" in credential and credential["issuer"] in trusted_issuers
+        expires_text = credential["expirationDate"]
+        expires_at = datetime.fromisoformat(expires_text)
+        expired = expires_at < now
+    except (KeyError, TypeError, ValueError) as error:
+        raise ScoringError(str(error)) from error
+    if not issuer_trusted:
+        return DropCause.ISSUER
+    if expired:
+        return DropCause.EXPIRED
+    subject = _subject(credential)
+    nullifiers = nullifiers_of(subject)
+    provider = subject.get("provider")
+    owner = subject.get("id")
+    owned = isinstance(owner, str) and owner.lower() == f"did:pkh:eip155:1:{address}"
+    if not nullifiers or not isinstance(provider, str) or not provider or not owned:
+        return DropCause.SUBJECT
+    return Stamp(row.id, row.provider, provider, nullifiers, expires_at, expires_text, row.text)
+
+
+def examine_all(
+    rows: Sequence[StoredStamp], *, address: str, trusted_issuers: frozenset[str], now: datetime
+) -> tuple[list[Stamp], list[DropCause]]:
+    """The stamps worth verifying, in the order of the rows, and why the others are left out.
+
+    Raises:
+        ScoringError: see `examine`; one broken row blocks the address, whoever issued it.
+    """
+    kept: list[Stamp] = []
+    dropped: list[DropCause] = []
+    for row in rows:
+        match examine(row, address=address, trusted_issuers=trusted_issuers, now=now):
+            case Stamp() as stamp:
+                kept.append(stamp)
+            case cause:
+                dropped.append(cause)
+    return kept, dropped
+
+
+def nullifiers_of(subject: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts of the `nullifiers` list, all of them whatever their version prefix."""
+    listed = subject.get("nullifiers")
+    if not isinstance(listed, list):
+        return ()
+    return tuple(item for item in cast("list[object]", listed) if isinstance(item, str))
+
+
+def _subject(credential: Mapping[str, Any]) -> Mapping[str, Any]:
+    subject = credential.get("credentialSubject")
+    return cast("Mapping[str, Any]", subject) if isinstance(subject, dict) else {}

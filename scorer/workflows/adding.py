@@ -1,0 +1,154 @@
+"""Store, replace and delete an address's stamps, then score it: one transaction for all of it.
+
+What the legacy loses when an insert fails, the stamps that were to be replaced, stays here: nothing is stored unless everything is.
+The one exception is deliberate: stamps are kept when only the scoring after them is impossible (an unknown community, a token whose
+address is none), because they are valid data of their own.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from scorer.db import communities, stamps
+from scorer.db.pool import Connection, RacedError
+from scorer.db.stamps import LiveStamp, NewStamp
+from scorer.domain.address import is_lower_address
+from scorer.domain.scoring import Score
+from scorer.domain.submission import SubmittedStamp
+from scorer.errors import (
+    AddressInvalidError,
+    NotFoundError,
+    ScorerError,
+    ScorerUnavailableError,
+    StampsTooManyError,
+    UnanswerableError,
+)
+from scorer.workflows.scoring import Scorer
+
+APP_PASSPORT = 1
+APP_EMBED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What to do to the stamps of an address before it is scored.
+
+    Args:
+        remove: providers whose live stamps are soft-deleted first.
+        any_type: whether stamps of type 2 are deleted too.
+        add: stamps to store then.
+        source_app: which app handed them in; None leaves both sources out.
+        needs_removal: whether removing nothing is an error.
+    """
+
+    remove: Sequence[str]
+    add: Sequence[SubmittedStamp]
+    source_app: int | None
+    any_type: bool = False
+    needs_removal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The stamps an address holds now, and its score."""
+
+    stamps: list[LiveStamp]
+    score: Score
+
+
+async def change_and_score(
+    scorer: Scorer, change: Change, *, address: str, community_id: int, stamps_max: int, request_id: str
+) -> Held:
+    """Change the stamps of `address` and score it in a community.
+
+    Raises:
+        StampsTooManyError: more than `stamps_max`.
+        NotFoundError: the community does not exist (the stamps are stored), or nothing was there to delete.
+        AddressInvalidError: the address is none (the stamps are stored).
+        UnanswerableError: the database refuses a value.
+    """
+    if max(len(change.remove), len(change.add)) > stamps_max:
+        raise StampsTooManyError
+
+    async def work(conn: Connection, contested: bool) -> Held | ScorerError:
+        await _apply(conn, change, address=address, community_id=community_id, clock=scorer.clock)
+        return await _scored(conn, scorer, address, community_id, contested=contested)
+
+    return _unless_error(await scorer.transact(work, request_id=request_id))
+
+
+async def score_and_list(scorer: Scorer, *, address: str, community_id: int, request_id: str) -> Held:
+    """Score `address` and list its stamps.
+
+    Raises:
+        NotFoundError: the community does not exist.
+        AddressInvalidError: the address is none.
+    """
+
+    async def work(conn: Connection, contested: bool) -> Held | ScorerError:
+        return await _scored(conn, scorer, address, community_id, contested=contested)
+
+    return _unless_error(await scorer.transact(work, request_id=request_id))
+
+
+def _unless_error(held: Held | ScorerError) -> Held:
+    if isinstance(held, ScorerError):
+        raise held
+    return held
+
+
+async def _scored(
+    conn: Connection, scorer: Scorer, address: str, community_id: int, *, contested: bool
+) -> Held | ScorerError:
+    """An error is given back, not raised, where what was stored before is to stay."""
+    community = await communities.find(conn, community_id)
+    if community is None:
+        return NotFoundError()
+    if not is_lower_address(address):
+        return AddressInvalidError()
+    try:
+        score = await scorer.score_in(conn, community, address, contested=contested)
+    except ScorerUnavailableError as error:
+        return error
+    return Held(await stamps.live(conn, address), score)
+
+
+async def _apply(
+    conn: Connection, change: Change, *, address: str, community_id: int, clock: Callable[[], datetime]
+) -> None:
+    await _refusing_bad_values(_remove(conn, change, address=address, now=clock()))
+    new = [_new_stamp(stamp, change.source_app, community_id) for stamp in change.add]
+    if new:
+        await _refusing_bad_values(stamps.insert(conn, address, new, now=clock()))
+
+
+async def _remove(conn: Connection, change: Change, *, address: str, now: datetime) -> None:
+    only_type = None if change.any_type else stamps.TYPE_V1
+    removed = await stamps.soft_delete(conn, address, change.remove, now=now, only_type=only_type)
+    if change.needs_removal and not removed:
+        raise NotFoundError("Unable to find stamp to delete.")
+
+
+async def _refusing_bad_values(statement: Awaitable[None]) -> None:
+    try:
+        await statement
+    except asyncpg.UniqueViolationError as error:
+        # Another request stored a stamp of this provider meanwhile; done again, this one replaces it.
+        raise RacedError from error
+    except asyncpg.DataError as error:
+        raise UnanswerableError("the database refuses a value") from error
+
+
+def _new_stamp(stamp: SubmittedStamp, source_app: int | None, community_id: int) -> NewStamp:
+    return NewStamp(
+        stamp.provider,
+        json.dumps(stamp.credential),
+        stamp.proof_value,
+        stamp.issued_at,
+        stamp.expires_at,
+        source_app,
+        None if source_app is None else community_id,
+    )

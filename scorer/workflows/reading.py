@@ -1,0 +1,136 @@
+"""Reads: a stored score (scored first when there is none or it has expired), the history, and the listing of stamps."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from scorer.db import communities, scores, stamps
+from scorer.db.communities import Community
+from scorer.db.pool import Connection, Database
+from scorer.db.stamps import ListedStamp, LiveStamp
+from scorer.domain.address import is_lower_address
+from scorer.domain.cursor import Cursor
+from scorer.domain.scoring import Score
+from scorer.errors import AddressInvalidError, NotFoundError
+from scorer.workflows.points import ShownPoints, shown_points
+from scorer.workflows.scoring import Scorer
+
+_MISCONFIGURED = "Community matching the configured scorer id does not exist! This is probably a misconfiguration!"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownScore:
+    """A score and, where they are asked for and given, the points beside it."""
+
+    score: Score
+    points: ShownPoints | None = None
+
+
+async def scored(
+    scorer: Scorer, community: Community, address: str, *, with_points: bool, request_id: str
+) -> ShownScore:
+    """Score an address now; with its points when they are asked for, shown at all, and the community is in the program.
+
+    Raises:
+        ScorerUnavailableError: the community's scorer rows are broken.
+    """
+    with_points = with_points and scorer.human_points.show and community.human_points_program
+
+    async def work(conn: Connection, contested: bool) -> ShownScore:
+        score = await scorer.score_in(conn, community, address, contested=contested)
+        return ShownScore(score, await shown_points(conn, address) if with_points else None)
+
+    return await scorer.transact(work, request_id=request_id)
+
+
+async def stored_or_scored(scorer: Scorer, *, address: str, community_id: int, request_id: str) -> ShownScore:
+    """The stored score; scored now when it is missing or has expired. One in the state ERROR is given as it is.
+
+    Raises:
+        NotFoundError: the community does not exist.
+        AddressInvalidError: the address is none.
+    """
+    database = scorer.database
+    community = await database.read(lambda conn: communities.find(conn, community_id))
+    if community is None:
+        raise NotFoundError(_MISCONFIGURED)
+    if not is_lower_address(address):
+        raise AddressInvalidError
+    shown = await database.read(lambda conn: _stored(conn, scorer, community, address))
+    if shown is not None:
+        return shown
+    return ShownScore(await scorer.score(community, address, request_id=request_id))
+
+
+async def _stored(conn: Connection, scorer: Scorer, community: Community, address: str) -> ShownScore | None:
+    score = await scores.find(conn, address, community.id)
+    if score is None or (score.expires_at is not None and score.expires_at < scorer.clock()):
+        return None
+    if not (scorer.human_points.show and community.human_points_program):
+        return ShownScore(score)
+    return ShownScore(score, await shown_points(conn, address))
+
+
+async def held_stamps(scorer: Scorer, *, address: str, community_id: int | None, request_id: str) -> list[LiveStamp]:
+    """The stamps of an address; it is scored first when it has no score in the community yet.
+
+    Raises:
+        NotFoundError: the community does not exist.
+        AddressInvalidError: there is no score, and the address is none.
+    """
+    database = scorer.database
+    if community_id is not None:
+        known = await database.read(lambda conn: scores.find(conn, address, community_id))
+        if known is None:
+            await _score_first(scorer, address, community_id, request_id)
+    return await database.read(lambda conn: stamps.live(conn, address))
+
+
+async def _score_first(scorer: Scorer, address: str, community_id: int, request_id: str) -> None:
+    community = await scorer.database.read(lambda conn: communities.find(conn, community_id))
+    if community is None:
+        raise NotFoundError
+    if not is_lower_address(address):
+        raise AddressInvalidError
+    await scorer.score(community, address, request_id=request_id)
+
+
+async def history_event(
+    database: Database, *, community_id: int, account_id: int, address: str, moment: datetime | None
+) -> Any:
+    """The data of the newest score update up to `moment` (of all without one); None when there is none.
+
+    Raises:
+        NotFoundError: the account has no such community.
+    """
+
+    async def work(conn: Connection) -> Any:
+        if not await communities.is_of_account(conn, community_id, account_id):
+            raise NotFoundError("No Community matches the given query.")
+        return await scores.event_before(conn, community_id, address, moment)
+
+    return await database.read(work)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of stamps, newest first, and the cursors to its neighbours where there are any."""
+
+    items: list[ListedStamp]
+    newer: Cursor | None
+    older: Cursor | None
+
+
+async def stamp_page(database: Database, address: str, *, limit: int, cursor: Cursor | None) -> Page:
+    """A page of the live stamps of an address, revoked ones included."""
+
+    async def work(conn: Connection) -> Page:
+        direction, anchor = (cursor.direction, cursor.id) if cursor else ("", 0)
+        items = await stamps.page(conn, address, limit, direction=direction, anchor=anchor)
+        if not items:
+            return Page([], None, None)
+        newest, oldest = items[0].id, items[-1].id
+        has_newer, has_older = await stamps.neighbours(conn, address, newest=newest, oldest=oldest)
+        return Page(items, Cursor("prev", newest) if has_newer else None, Cursor("next", oldest) if has_older else None)
+
+    return await database.read(work)
