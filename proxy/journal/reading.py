@@ -31,6 +31,7 @@ from proxy.journal.model import (
 from proxy.journal.redact import Keys, unseal
 from proxy.journal.segments import (
     Committed,
+    Tails,
     first_sequence_of,
     frames,
     load_committed,
@@ -38,7 +39,6 @@ from proxy.journal.segments import (
     offset_path,
     segments,
     store_committed,
-    tails,
     writers,
 )
 
@@ -90,6 +90,7 @@ class Reader:
         self._committed = dict(committed.sequences)
         self._lost_before = committed.lost
         self._cursors: dict[str, _Cursor] = {}
+        self._tails = Tails(self._directory)
         self._looked_at = 0.0
         self._delivered = dict(self._committed)
 
@@ -128,11 +129,11 @@ class Reader:
 
     def tail_sequence(self) -> int:
         """How many exchanges were ever appended: minus `committed_sequence`, what this reader still has to do."""
-        return sum(tails(self._directory).values())
+        return sum(self._tails.look().values())
 
     def seek_to_end(self) -> None:
         """Go on after everything that is on disk now, uncommitted."""
-        self._delivered = dict(tails(self._directory))
+        self._delivered = self._tails.look()
         self._cursors.clear()
         self._looked_at = 0.0
 
@@ -283,7 +284,7 @@ class _Cursor:
 
 def backlog(directory: Path, committed: Mapping[str, int]) -> int:
     """Exchanges on disk after the committed offsets."""
-    return sum(max(0, tail - committed.get(writer, 0)) for writer, tail in tails(directory).items())
+    return sum(max(0, tail - committed.get(writer, 0)) for writer, tail in Tails(directory).look().items())
 
 
 def _take_lock(path: Path) -> int:

@@ -133,14 +133,32 @@ def repair(path: Path) -> Torn | None:
     return Torn(path, kept, size - kept)
 
 
-def tails(directory: Path) -> dict[str, int]:
-    """For each writer, the sequence of its last exchange on disk."""
-    found: dict[str, int] = {}
-    for writer in writers(directory):
-        files = segments(directory / writer)
-        if files:
-            found[writer] = next_sequence(files[-1]) - 1
-    return found
+class Tails:
+    """Follows the ends of all writers' journals: each look reads only the frame headers written since the one before."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._seen: dict[str, tuple[Path, int, int]] = {}
+
+    def look(self) -> dict[str, int]:
+        """For each writer, the sequence of its last exchange on disk."""
+        return {writer: self._look_at(writer) for writer in writers(self._directory)}
+
+    def _look_at(self, writer: str) -> int:
+        files = segments(self._directory / writer)
+        if not files:
+            return 0
+        path, offset, following = self._seen.get(writer, (files[-1], 0, 0))
+        if path != files[-1] or not following:
+            path, offset, following = files[-1], 0, first_sequence_of(files[-1])
+        try:
+            for position, header in frames(path, offset=offset):
+                offset, following = position + header.size, header.next_sequence
+        except FileNotFoundError:
+            # Deleted between the listing and the look.
+            return following - 1
+        self._seen[writer] = (path, offset, following)
+        return following - 1
 
 
 def offset_path(directory: Path, reader: str) -> Path:
