@@ -20,41 +20,40 @@ _TEXT_OR_NULL = core_schema.nullable_schema(_TEXT)
 _INT = core_schema.int_schema()
 
 # Every field of a subject has to be there, and may be null.
-BAN_CHECKS_SHAPE = core_schema.list_schema(
-    object_schema(
-        {
-            "credentialSubject": required(
-                object_schema(
-                    {
-                        "hash": required(_TEXT_OR_NULL),
-                        "provider": required(_TEXT_OR_NULL),
-                        "id": required(_TEXT_OR_NULL),
-                    }
+BAN_CHECKS = body_schema(
+    core_schema.list_schema(
+        object_schema(
+            {
+                "credentialSubject": required(
+                    object_schema(
+                        {
+                            "hash": required(_TEXT_OR_NULL),
+                            "provider": required(_TEXT_OR_NULL),
+                            "id": required(_TEXT_OR_NULL),
+                        }
+                    )
                 )
-            )
-        }
+            }
+        )
     )
 )
-BAN_CHECKS = body_schema(BAN_CHECKS_SHAPE)
 
-REVOCATION_CHECKS_SHAPE = object_schema({"proof_values": required(core_schema.list_schema(_TEXT))})
-REVOCATION_CHECKS = body_schema(REVOCATION_CHECKS_SHAPE)
+REVOCATION_CHECKS = body_schema(object_schema({"proof_values": required(core_schema.list_schema(_TEXT))}))
 
-SAVE_STATES_SHAPE = core_schema.list_schema(
-    object_schema(
-        {
-            "id": required(_INT),
-            "compose_db_save_status": required(core_schema.enum_schema(SaveState, list(SaveState), sub_type="str")),
-            "compose_db_stream_id": optional(_TEXT_OR_NULL),
-        }
+SAVE_STATES = body_schema(
+    core_schema.list_schema(
+        object_schema(
+            {
+                "id": required(_INT),
+                "compose_db_save_status": required(core_schema.enum_schema(SaveState, list(SaveState), sub_type="str")),
+                "compose_db_stream_id": optional(_TEXT_OR_NULL),
+            }
+        )
     )
 )
-SAVE_STATES = body_schema(SAVE_STATES_SHAPE)
 
-SIGN_IN_SHAPE = object_schema({"message": required(core_schema.dict_schema()), "signature": required(_TEXT)})
-SIGN_IN = body_schema(SIGN_IN_SHAPE)
+SIGN_IN = body_schema(object_schema({"message": required(core_schema.dict_schema()), "signature": required(_TEXT)}))
 
-SIGNED_TERMS_SHAPE = object_schema(
-    {"tos_type": required(_TEXT), "nonce": required(_TEXT), "signature": required(_TEXT)}
+SIGNED_TERMS = body_schema(
+    object_schema({"tos_type": required(_TEXT), "nonce": required(_TEXT), "signature": required(_TEXT)})
 )
-SIGNED_TERMS = body_schema(SIGNED_TERMS_SHAPE)

@@ -1,0 +1,90 @@
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from pydantic_core import core_schema
+
+from scorer.api import wire_services
+from scorer.api.auth import Auth
+from scorer.api.openapi import document, json_schema, shape_of, template_of
+from scorer.api.operations import OPERATIONS
+from scorer.api.routes import ROUTES
+
+
+@dataclass(frozen=True)
+class AnyRoute:
+    method: str
+    path: str
+    auth: Auth
+
+
+def operation(method: str, path: str) -> dict[str, Any]:
+    return document(ROUTES)["paths"][path][method]
+
+
+def test_every_route_is_described():
+    described = {(method.upper(), path) for path, item in document(ROUTES)["paths"].items() for method in item}
+    assert described == {(route.method, template_of(route.path)) for route in ROUTES}
+
+
+def test_every_description_has_its_route():
+    assert set(OPERATIONS) == {(route.method, shape_of(route.path)) for route in ROUTES}
+
+
+def test_a_route_without_description_is_an_error():
+    with pytest.raises(KeyError):
+        document([AnyRoute("GET", "/nowhere", Auth.NONE)])
+
+
+def test_operation_ids_are_distinct():
+    ids = [item["operationId"] for methods in document(ROUTES)["paths"].values() for item in methods.values()]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_reference_leads_somewhere():
+    text = json.dumps(document(ROUTES))
+    names = {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}
+    assert names <= set(document(ROUTES)["components"]["schemas"])
+
+
+def test_digits_in_a_path_are_a_whole_number():
+    parameters = operation("get", "/internal/stake/legacy-gtc/{address}/{round_id}")["parameters"]
+    assert [parameter["schema"]["type"] for parameter in parameters] == ["string", "integer"]
+
+
+def test_authentication_follows_the_route():
+    assert operation("post", "/internal/check-bans")["security"] == [{"internalToken": []}]
+
+
+def test_an_open_route_names_no_authentication():
+    assert "security" not in operation("get", "/internal/embed/config")
+
+
+def test_a_body_is_described_as_it_is_read():
+    schema = operation("patch", "/ceramic-cache/stamps/bulk/meta/compose-db")["requestBody"]["content"]
+    item = schema["application/json"]["schema"]["items"]
+    assert item["properties"]["compose_db_save_status"] == {"enum": ["pending", "saved", "failed"]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [{"credentialSubject": {"hash": "h", "provider": None, "id": "x"}}],
+        [],
+    ],
+)
+def test_what_the_description_allows_is_read(body: list):
+    schema = json_schema(wire_services.BAN_CHECKS.payload)
+    assert jsonschema_rs.is_valid(schema, body)
+    assert wire_services.BAN_CHECKS.validator.validate_python({"payload": body}) == {"payload": body}
+
+
+def test_a_missing_field_is_not_allowed():
+    assert not jsonschema_rs.is_valid(json_schema(wire_services.BAN_CHECKS.payload), [{"credentialSubject": {}}])
+
+
+def test_an_unknown_kind_of_schema_is_an_error():
+    with pytest.raises(ValueError, match="bytes"):
+        json_schema(core_schema.bytes_schema())
