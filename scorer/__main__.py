@@ -1,4 +1,4 @@
-"""`python -m scorer serve` and `python -m scorer migrate`."""
+"""`python -m scorer serve|migrate|populate|sync-platforms`."""
 
 import argparse
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from scorer import settings as settings_module
 from scorer.errors import ScorerError
+from scorer.population import command
 from scorer.settings import Settings
 
 logger = logging.getLogger("scorer")
@@ -20,10 +21,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "populate":
+            return command.run(options)
         settings = settings_module.load(os.environ)
         match options.command:
             case "migrate":
                 return asyncio.run(_migrate(settings))
+            case "sync-platforms":
+                from scorer import platform_sync  # noqa: PLC0415 (only this command needs it)
+
+                return asyncio.run(platform_sync.run(settings))
             case _:
                 return _serve(settings, options.host, options.port)
     except ScorerError as error:
@@ -38,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8002, help="0 picks a free port, printed as the first line")
     commands.add_parser("migrate", help="create or adopt the tables")
+    commands.add_parser("sync-platforms", help="take the platforms of stampMetadata.json into the database")
+    command.configure(commands.add_parser("populate", help="fill an empty database with synthetic, really signed people"))
     return parser
 
 
