@@ -15,10 +15,13 @@ import asyncpg
 import msgspec
 import yaml
 
+from comparator.capture.publication import prepare
 from proxy.demo import config
 from proxy.demo.children import Child, Plan, finish, python, running
 from proxy.demo.traffic import Target, read_targets
 from proxy.errors import DemoError
+from proxy.journal.keys import load_keys
+from proxy.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parents[2]
 _CONNECT_TIMEOUT_S = 10.0
@@ -97,11 +100,9 @@ async def installed(server_dsn: str, options: Options, say: Callable[[str], None
     _check_checkout()
     logs = _fresh_folder(options.folder)
     places = _places(server_dsn, options)
+    config_path, settings = _configure(places, options)
     say("databases: live, with a synthetic population of really signed credentials, and its clone, shadow")
-    issuers = await _databases(server_dsn, places, options)
-    base = cast("dict[str, Any]", yaml.safe_load((ROOT / "config.yaml").read_text()))
-    config_path = options.folder / "config.yaml"
-    config_path.write_text(yaml.safe_dump(config.document(base, places, options.overrides), sort_keys=False))
+    issuers = await _databases(server_dsn, places, options, settings)
     async with AsyncExitStack() as stack:
         children: dict[str, Child] = {}
         for group in (
@@ -168,8 +169,19 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-async def _databases(server_dsn: str, places: config.Places, options: Options) -> list[str]:
-    """Make live, fill it, clone it to shadow, make store; the DIDs the population's issuers have."""
+def _configure(places: config.Places, options: Options) -> tuple[Path, Settings]:
+    base = cast("dict[str, Any]", yaml.safe_load((ROOT / "config.yaml").read_text()))
+    text = yaml.safe_dump(config.document(base, places, options.overrides), sort_keys=False)
+    path = options.folder / "config.yaml"
+    path.write_text(text)
+    settings = load(text, os.environ)
+    # The runner starts first and needs the journal's key.
+    load_keys(Path(settings.journal.directory), os.environ, create=True)
+    return path, settings
+
+
+async def _databases(server_dsn: str, places: config.Places, options: Options, settings: Settings) -> list[str]:
+    """Make live, fill it, publish its tables, clone it to shadow, make store; the DIDs of the issuers to trust."""
     await drop_databases(server_dsn, options.prefix)
     conn = await asyncpg.connect(server_dsn, timeout=_CONNECT_TIMEOUT_S)
     try:
@@ -181,10 +193,19 @@ async def _databases(server_dsn: str, places: config.Places, options: Options) -
         words += ["--targets", str(options.folder / "targets.ndjson")]
         words += ["--known-differences"] if options.known_differences else []
         summary = await finish(python(*words), environment, what="filling the database (python -m scorer populate)")
+        await _publish(places.live_dsn, settings)
         await conn.execute(f'CREATE DATABASE "{options.prefix}shadow" TEMPLATE "{options.prefix}live"')
     finally:
         await conn.close()
     return msgspec.json.decode(summary)["trusted_issuers"]
+
+
+async def _publish(dsn: str, settings: Settings) -> None:
+    conn = await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_S)
+    try:
+        await prepare(conn, settings.capture, settings.capture.tables or tuple(settings.compare.tables))
+    finally:
+        await conn.close()
 
 
 def _backends(places: config.Places, options: Options, issuers: list[str]) -> list[Plan]:

@@ -1,0 +1,81 @@
+"""What the demo shows while traffic runs: one table, drawn anew; or a line now and then where there is no terminal."""
+
+import asyncio
+from collections.abc import Mapping
+
+import aiohttp
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from proxy.demo.installation import Installation
+from proxy.demo.scrape import Reading, read
+from proxy.demo.traffic import Seen
+
+_REFRESH_S = 0.5
+_LINE_EVERY = 20
+
+
+async def show(console: Console, installation: Installation, seen: Seen) -> None:
+    """Keep showing until cancelled."""
+    async with aiohttp.ClientSession() as session:
+        if not console.is_terminal:
+            await _show_lines(console, installation, session)
+        with Live(console=console, refresh_per_second=4) as live:
+            while True:
+                reading = await _read(session, installation)
+                live.update(table(reading, seen))
+                await asyncio.sleep(_REFRESH_S)
+
+
+async def _show_lines(console: Console, installation: Installation, session: aiohttp.ClientSession) -> None:
+    while True:
+        await asyncio.sleep(_REFRESH_S * _LINE_EVERY)
+        console.print(line(await _read(session, installation)))
+
+
+async def _read(session: aiohttp.ClientSession, installation: Installation) -> Reading:
+    try:
+        return await read(session, installation.admin_url, installation.runner_url)
+    except (aiohttp.ClientError, TimeoutError):
+        # A busy process may be late to answer; the next look is soon.
+        return Reading()
+
+
+def line(reading: Reading) -> str:
+    """The numbers on one line."""
+    accounting = reading.accounting
+    compared = accounting.compared
+    return (
+        f"served {accounting.served}, compared {sum(compared.values())}, match {compared.get('match', 0)}, "
+        f"mismatch {compared.get('mismatch', 0)}, in flight {accounting.in_flight}, lag {reading.lag_s:.1f} s"
+    )
+
+
+def table(reading: Reading, seen: Seen) -> Table:
+    """The numbers as a table."""
+    accounting = reading.accounting
+    grid = Table(title="callers are served by the candidate, the legacy mirrors", title_justify="left")
+    grid.add_column("count")
+    grid.add_column("now", justify="right")
+    grid.add_column("what it is", style="dim")
+    grid.add_row("served", str(accounting.served), f"by the proxy; {seen.sent} seen by callers")
+    grid.add_row("compared", str(sum(accounting.compared.values())), counts(accounting.compared))
+    grid.add_row("[green]match[/]", str(accounting.compared.get("match", 0)), "same reply, same committed rows")
+    grid.add_row("[red]mismatch[/]", str(accounting.compared.get("mismatch", 0)), "confirmed by a second run")
+    grid.add_row("skipped", str(sum(accounting.skipped.values())), counts(accounting.skipped))
+    grid.add_row("failed", str(sum(accounting.failed.values())), counts(accounting.failed))
+    grid.add_row("dropped", str(sum(accounting.dropped.values())), counts(accounting.dropped))
+    grid.add_row("in flight", str(accounting.in_flight), f"lag {reading.lag_s:.1f} s")
+    grid.add_row("candidate", _latency(reading.served_ms), "served, median / p99 ms")
+    grid.add_row("legacy", _latency(reading.mirrored_ms), "mirrored, median / p99 ms")
+    return grid
+
+
+def counts(by_name: Mapping[str, int]) -> str:
+    """Names with their counts, the largest first."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(by_name.items(), key=lambda item: -item[1]))
+
+
+def _latency(median_and_p99: tuple[float, float]) -> str:
+    return " / ".join(f"{value:.1f}" for value in median_and_p99)

@@ -1,0 +1,178 @@
+"""What was found, in words: counts that add up, mismatches by kind and field with one example each, latencies, where to look next."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+
+import aiohttp
+import asyncpg
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from comparator import queries
+from comparator.record import DifferenceText
+from comparator.verdict import Verdict
+from proxy.demo.installation import Installation
+from proxy.demo.scrape import Accounting, Reading, read
+from proxy.demo.screen import counts
+from proxy.demo.traffic import Seen
+from proxy.errors import DemoError
+
+_CONNECT_TIMEOUT_S = 10.0
+_SETTLE_S = 60.0
+_POLL_S = 0.2
+_FINDINGS_MAX = 12
+_COMPARISONS_MAX = 2_000
+_GROUPS_MAX = 6
+_DIFFERENCES_MAX = 8
+_QUANTILES = (0.5, 0.95, 0.99)
+
+
+async def settled(installation: Installation) -> Reading:
+    """Wait until every served exchange has an outcome; the last reading.
+
+    Raises:
+        DemoError: that takes too long.
+    """
+    async with aiohttp.ClientSession() as session:
+        try:
+            async with asyncio.timeout(_SETTLE_S):
+                while True:
+                    reading = await read(session, installation.admin_url, installation.runner_url)
+                    if not reading.accounting.in_flight:
+                        return reading
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError as error:
+            raise DemoError(
+                f"exchanges were still in flight after {_SETTLE_S:g} s; see the log of the runner"
+            ) from error
+
+
+async def tell(console: Console, installation: Installation, seen: Seen) -> None:
+    """Print the summary."""
+    reading = await settled(installation)
+    since = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+    conn = await asyncpg.connect(installation.places.store_dsn, timeout=_CONNECT_TIMEOUT_S)
+    try:
+        findings = await queries.findings(conn, limit=_FINDINGS_MAX)
+        mismatches = await queries.comparisons(conn, since=since, verdicts=(Verdict.MISMATCH,), limit=_COMPARISONS_MAX)
+        latencies = await queries.latency(conn, since=since, quantiles=_QUANTILES)
+    finally:
+        await conn.close()
+    console.rule("what was found")
+    console.print(callers(seen))
+    console.print(accounting(reading.accounting))
+    console.print(found(findings))
+    for panel in examples(mismatches):
+        console.print(panel)
+    console.print(speeds(latencies))
+    console.print(look_next(installation, findings))
+
+
+def callers(seen: Seen) -> str:
+    """What callers saw."""
+    statuses = ", ".join(f"{count} x {status}" for status, count in sorted(seen.statuses.items()))
+    unexpected = counts(seen.unexpected) if seen.unexpected else "none"
+    return f"callers: {seen.sent} requests, {statuses}; with another status than meant: {unexpected}"
+
+
+def accounting(numbers: Accounting) -> Table:
+    """The sum that has to come out even."""
+    table = Table(title="every served exchange has one outcome", title_justify="left", show_header=False, box=None)
+    table.add_row("served", str(numbers.served), "")
+    for name in ("compared", "skipped", "dropped", "failed"):
+        part = getattr(numbers, name)
+        table.add_row(f"- {name}", str(sum(part.values())), counts(part))
+    table.add_row("- in flight", str(numbers.in_flight), "")
+    table.add_row("= left over", str(numbers.balance), "it adds up" if not numbers.balance else "[red]it must be 0[/]")
+    return table
+
+
+def found(findings: Sequence[queries.Finding]) -> Table | str:
+    """Mismatches by kind and field."""
+    if not findings:
+        return "[green]no mismatch[/]"
+    table = Table(title="mismatches by kind and field", title_justify="left")
+    for name in ("kind", "where", "count", "addresses", "one example"):
+        table.add_column(name, justify="right" if name in ("count", "addresses") else "left", overflow="fold")
+    for one in findings:
+        table.add_row(one.kind, escape(one.place), str(one.count), str(one.keys), escape(one.example))
+    return table
+
+
+def examples(mismatches: Sequence[queries.ComparisonRow]) -> list[Panel]:
+    """One mismatching exchange for each set of places that differ together, the most frequent first."""
+    groups: dict[tuple[tuple[str, str], ...], list[queries.ComparisonRow]] = {}
+    for row in mismatches:
+        groups.setdefault(_signature(row.detail.differences), []).append(row)
+    ordered = sorted(groups.values(), key=lambda rows: -len(rows))[:_GROUPS_MAX]
+    return [_example(rows[0], len(rows)) for rows in ordered]
+
+
+def _signature(differences: Sequence[DifferenceText]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({(one.kind, _root(one.place)) for one in differences}))
+
+
+def _root(place: str) -> str:
+    """A place without what is below its first member: differences under it belong together."""
+    return place.partition("[")[0]
+
+
+def _example(row: queries.ComparisonRow, count: int) -> Panel:
+    table = Table(box=None, pad_edge=False)
+    for name in ("what", "where", row.served_by, "mirrored"):
+        table.add_column(name, overflow="fold")
+    for one in row.detail.differences[:_DIFFERENCES_MAX]:
+        where = f"{one.place} of {one.key}" if one.key else one.place
+        table.add_row(one.kind, escape(where), escape(one.served or "-"), escape(one.mirrored or "-"))
+    left = row.difference_count - _DIFFERENCES_MAX
+    more = f"and {left} more differences" if left > 0 else ""
+    replies = f"status {row.served_status} and {row.mirrored_status}, rows {row.rows_served} and {row.rows_mirrored}"
+    title = f"{count} exchanges like {row.exchange_id}: {replies}"
+    return Panel(Group(table, more), title=escape(title), title_align="left")
+
+
+def speeds(latencies: Sequence[queries.Latency]) -> Table:
+    """Latency of both sides, over the same exchanges."""
+    table = Table(title="latency of the same exchanges, ms", title_justify="left")
+    for name in ("route", "role", *(f"p{share * 100:g}" for share in _QUANTILES), "over"):
+        table.add_column(name, justify="left" if name in ("route", "role") else "right")
+    for one in latencies:
+        for role, values in ((f"served by {one.served_by}", one.served_us), ("mirrored", one.mirrored_us)):
+            table.add_row(one.route, role, *(f"{value / 1e3:.1f}" for value in values), str(one.count))
+    return table
+
+
+def look_next(installation: Installation, findings: Sequence[queries.Finding]) -> str:
+    """Where to go from here."""
+    first = f"shadow findings show {findings[0].id} --config {installation.config_path}" if findings else ""
+    lines = [
+        "where to look next:",
+        f"  logs of every part      {installation.config_path.parent / 'logs'}",
+        f"  the configuration used  {installation.config_path}",
+        "  keep it up and look on  make demo ARGS=--stay",
+    ]
+    if first:
+        lines.append(f"  the first finding       {first}   (while it is up)")
+    return escape("\n".join(lines))
+
+
+def addresses(installation: Installation) -> str:
+    """Where everything listens while it stays up."""
+    places, key = installation.places, installation.targets[1].headers["X-API-Key"]
+    return escape(
+        "\n".join(
+            [
+                "it stays up until Ctrl-C:",
+                f"  ask for a score   curl -H 'X-API-Key: {key}' {installation.url}{installation.targets[1].path}",
+                f"  proxy's admin     {installation.admin_url}/metrics /status, POST /rollback",
+                f"  runner's admin    {installation.runner_url}/metrics /status",
+                f"  live database     {places.live_dsn}",
+                f"  shadow database   {places.shadow_dsn}",
+                f"  verdicts          {places.store_dsn}",
+                f"  status            shadow status --config {installation.config_path}",
+            ]
+        )
+    )
