@@ -38,6 +38,9 @@ class RunnerMetrics:
         self.in_flight = Gauge(
             "shadow_in_flight", "Exchanges in the journal that have no outcome yet.", registry=registry
         )
+        self.waiting = Gauge(
+            "shadow_waiting", "Mirrored runs and live changes that wait for the shadow.", registry=registry
+        )
         self.lag = Gauge("shadow_lag_seconds", "Age of the oldest exchange without an outcome.", registry=registry)
         self.effects = Counter(
             "shadow_effects_total",
@@ -80,8 +83,11 @@ class RunnerMetrics:
             "shadow_errors_total", "Errors the runner survived, by place.", ["place"], registry=registry
         )
 
-    def watch(self, *, in_flight: Callable[[], float], lag_s: Callable[[], float]) -> None:
+    def watch(
+        self, *, in_flight: Callable[[], float], lag_s: Callable[[], float], waiting: Callable[[], float]
+    ) -> None:
         """Compute the gauges when they are scraped."""
+        self.waiting.set_function(waiting)
         self.in_flight.set_function(in_flight)
         self.lag.set_function(lag_s)
 

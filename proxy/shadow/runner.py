@@ -107,6 +107,11 @@ class Runner:
         self._stopping.set()
         self._wake.set()
 
+    @property
+    def backlog(self) -> int:
+        """Live transactions without keys yet, and everything that waits for the shadow."""
+        return sum(feed.backlog for feed in self.feeds.values()) + self.ledger.waiting
+
     def ask_resync(self, reason: str) -> None:
         """Compare whole tables as soon as nothing runs; exchanges begun before its end are not compared."""
         self._resync_reason = self._resync_reason or reason
@@ -289,7 +294,6 @@ class Runner:
 
     async def _resync(self) -> None:
         reason, self._resync_reason = self._resync_reason, ""
-        self.metrics.resyncs.labels(reason).inc()
         try:
             mended = await self.patiently("resync", self.resync)
         except ShadowDriftError as error:
@@ -297,6 +301,7 @@ class Runner:
             mended = 0
         self.metrics.resynced_rows.inc(mended)
         self.comparable_from_us = now_us()
+        self.metrics.resyncs.labels(reason).inc()
         logger.info("shadow_resynced", extra={"reason": reason, "rows": mended})
 
     # --- ends and upkeep -------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ async def open_databases(settings: Settings) -> AsyncGenerator[Databases, None]:
             Role.MIRRORED: open_capture(settings.databases.shadow, shadow_capture(settings.capture)),
         }
         for capture in captures.values():
-            stack.push_async_callback(capture.aclose)
+            await stack.enter_async_context(capture)
         yield Databases(catalog, live, shadow, captures)
 
 
@@ -169,7 +169,11 @@ async def serve(settings: Settings, environ: Mapping[str, str], *, stop: asyncio
             retried=lambda: metrics.retries.labels("store").inc(),
         )
         runner = build(settings, reader, recorder, sender, databases, metrics)
-        metrics.watch(in_flight=_in_flight(reader, metrics), lag_s=lambda: recorder.lag_s(time.time_ns()))
+        metrics.watch(
+            in_flight=_in_flight(reader, metrics),
+            lag_s=lambda: recorder.lag_s(time.time_ns()),
+            waiting=lambda: runner.backlog,
+        )
         admin = settings.runner
         state = _state(settings, runner, recorder, metrics)
         port = await stack.enter_async_context(admin_server(admin.host, admin.port, metrics.registry, state))
