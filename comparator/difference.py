@@ -5,11 +5,11 @@ known to the comparison.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, StrEnum
-from typing import Final
+from typing import Final, cast
 
 from comparator.paths import Path, text_of
 
@@ -140,9 +140,10 @@ def _write(value: object) -> str:
         case str():
             return json.dumps(value, ensure_ascii=not value.isprintable())
         case Mapping():
-            return "{" + ", ".join(f"{json.dumps(str(k))}: {_write(v)}" for k, v in value.items()) + "}"
+            members = cast("Mapping[str, object]", value)
+            return "{" + ", ".join(f"{json.dumps(name)}: {_write(item)}" for name, item in members.items()) + "}"
         case list() | tuple():
-            return "[" + ", ".join(_write(item) for item in value) + "]"
+            return "[" + ", ".join(map(_write, cast("Sequence[object]", value))) + "]"
         case Repeated(values):
             return "repeated(" + ", ".join(_write(item) for item in values) + ")"
         case NonFinite(name):

@@ -4,6 +4,9 @@ Pure. Decimals and big integers keep every digit, an integer stays apart from a 
 (`Repeated`), NaN and the infinities are values (`NonFinite`).
 """
 
+# Decoded JSON is of any type: pyright cannot know it and the code asks for it at every step.
+# pyright: reportUnknownVariableType=false
+
 import json
 import re
 from collections.abc import Sequence
@@ -48,7 +51,7 @@ def _members(value: object) -> int:
     open_values: list[Any] = [value]
     while open_values:
         item = open_values.pop()
-        kind: type[object] = type(item)
+        kind = type(item)
         if kind is dict:
             count += len(item)
             open_values.extend([v for v in item.values() if type(v) is dict or type(v) is list])

@@ -85,6 +85,8 @@ class CompareSettings(Struct, frozen=True):
     known_differences: tuple[KnownDifference, ...] = ()
     tables: dict[str, Table] = msgspec.field(default_factory=dict[str, Table])
     background: tuple[BackgroundRule, ...] = ()
+    dynamic: tuple[str, ...] = ("**.stamps.*", "**.stamp_scores.*")
+    """Places whose member name is data, not structure: findings write `*` there. Of effects: `table.column.path`."""
     redact: tuple[str, ...] = ()
     """JSON paths and header names whose values findings and exported cases replace by a digest."""
     body_max_bytes: int = 4_194_304

@@ -1,0 +1,286 @@
+"""The file format of one compared exchange: what a finding's example is kept as, exported as, and compared again from.
+
+Pure. JSON, one object; bodies are text where they are UTF-8, else base64. `version` is 1.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from comparator.changes import Message, Op, Row, RowChange, Transaction
+from comparator.errors import CaseError
+from comparator.exchange import (
+    Effects,
+    EffectsOutcome,
+    Exchange,
+    Failed,
+    FailureCause,
+    HeaderList,
+    Observation,
+    Reply,
+    Request,
+    Role,
+    Side,
+)
+from comparator.redaction import Redactor
+
+VERSION: Final = 1
+
+
+class Body(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Bytes, written as text when they are UTF-8."""
+
+    text: str | None = None
+    base64: str | None = None
+    truncated: bool = False
+
+
+class CaseRequest(msgspec.Struct, frozen=True):
+    """What the caller sent."""
+
+    method: str
+    target: str
+    headers: HeaderList
+    body: Body
+
+
+class CaseReply(msgspec.Struct, frozen=True):
+    """What a side answered."""
+
+    status: int
+    headers: HeaderList
+    body: Body
+
+
+class CaseFailure(msgspec.Struct, frozen=True):
+    """Why a side gave no answer."""
+
+    cause: FailureCause
+    detail: str
+
+
+class CaseChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One changed row."""
+
+    table: str
+    op: Op
+    before: dict[str, str | None] | None = None
+    after: dict[str, str | None] | None = None
+
+
+class CaseTransaction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One committed transaction."""
+
+    changes: tuple[CaseChange, ...]
+    xid: int = 0
+    commit_lsn: int = 0
+    end_lsn: int = 0
+    committed_us: int = 0
+    messages: tuple[tuple[str, str], ...] = ()
+    application: str = ""
+
+
+class CaseSide(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one side did: `reply` or `failure`, and its effects."""
+
+    side: Side
+    duration_ns: int
+    effects_outcome: EffectsOutcome
+    transactions: tuple[CaseTransaction, ...] = ()
+    reply: CaseReply | None = None
+    failure: CaseFailure | None = None
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One exchange with both sides' results. `before` holds the rows both sides started from, as far as they touched them."""
+
+    version: int = VERSION
+    route: str
+    exchange: str
+    key: str = ""
+    stage: str = ""
+    started_ns: int = 0
+    request: CaseRequest
+    served: CaseSide
+    mirrored: CaseSide
+    before: dict[str, list[dict[str, str | None]]] = msgspec.field(
+        default_factory=dict[str, list[dict[str, str | None]]]
+    )
+    finding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A case as values to compare."""
+
+    route: str
+    exchange: Exchange
+    served: Observation
+    mirrored: Observation
+
+
+def case_of(
+    exchange: Exchange, served: Observation, mirrored: Observation, redactor: Redactor, *, finding: str = ""
+) -> Case:
+    """Write one compared exchange as a case, redacted."""
+    sides = [_side_of(served, redactor), _side_of(mirrored, redactor)]
+    request = redactor.request(exchange.request)
+    return Case(
+        route=exchange.route,
+        exchange=exchange.id,
+        key=redactor.value(exchange.key) if exchange.key else "",
+        stage=exchange.stage,
+        started_ns=exchange.started_ns,
+        request=CaseRequest(
+            request.method, request.target, request.headers, _body_of(request.body, cut=request.body_truncated)
+        ),
+        served=sides[0],
+        mirrored=sides[1],
+        before=_before_of(sides),
+        finding=finding,
+    )
+
+
+def _body_of(body: bytes, *, cut: bool) -> Body:
+    try:
+        return Body(text=body.decode(), truncated=cut)
+    except UnicodeDecodeError:
+        return Body(base64=base64.b64encode(body).decode(), truncated=cut)
+
+
+def _side_of(observation: Observation, redactor: Redactor) -> CaseSide:
+    outcome = observation.outcome
+    reply, failure = None, None
+    if isinstance(outcome, Reply):
+        clean = redactor.reply(outcome)
+        reply = CaseReply(clean.status, clean.headers, _body_of(clean.body, cut=clean.body_truncated))
+    else:
+        failure = CaseFailure(outcome.cause, outcome.detail)
+    return CaseSide(
+        observation.side,
+        observation.duration_ns,
+        observation.effects.outcome,
+        tuple(_transaction_of(redactor.transaction(t)) for t in observation.effects.transactions),
+        reply,
+        failure,
+    )
+
+
+def _transaction_of(transaction: Transaction) -> CaseTransaction:
+    return CaseTransaction(
+        tuple(CaseChange(c.table, c.op, _plain(c.before), _plain(c.after)) for c in transaction.changes),
+        transaction.xid,
+        transaction.commit_lsn,
+        transaction.end_lsn,
+        transaction.committed_us,
+        tuple((m.prefix, m.content) for m in transaction.messages),
+        transaction.application,
+    )
+
+
+def _plain(row: Row | None) -> dict[str, str | None] | None:
+    return None if row is None else dict(row)
+
+
+def _before_of(sides: Sequence[CaseSide]) -> dict[str, list[dict[str, str | None]]]:
+    """First image before of every row either side changed, each once."""
+    rows: dict[str, list[dict[str, str | None]]] = {}
+    for side in sides:
+        born: set[tuple[str, str | None]] = set()
+        for change in (c for t in side.transactions for c in t.changes):
+            identity = (change.table, (change.after or change.before or {}).get("id"))
+            if change.before is None:
+                born.add(identity)
+            elif identity not in born and change.before not in rows.setdefault(change.table, []):
+                rows[change.table].append(change.before)
+            born.add(identity)
+    return {table: found for table, found in rows.items() if found}
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Case)
+
+
+def dump(case: Case) -> bytes:
+    """The case as JSON."""
+    return _encoder.encode(case)
+
+
+def load(text: bytes) -> Case:
+    """Read a case.
+
+    Raises:
+        CaseError: it is not one, or of another version.
+    """
+    try:
+        case = _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CaseError(f"not a case: {error}") from error
+    if case.version != VERSION:
+        raise CaseError(f"version {case.version} of the format is not known here (this is {VERSION})")
+    return case
+
+
+def open_case(case: Case) -> Opened:
+    """The values to compare again.
+
+    Raises:
+        CaseError: a body is not base64, or a side has neither reply nor failure.
+    """
+    served = _observation(case.served, Role.SERVED)
+    exchange = Exchange(
+        id=case.exchange,
+        route=case.route,
+        key=case.key,
+        served_by=case.served.side,
+        stage=case.stage,
+        started_ns=case.started_ns,
+        ended_ns=case.started_ns + case.served.duration_ns,
+        request=Request(
+            case.request.method,
+            case.request.target,
+            case.request.headers,
+            _bytes(case.request.body),
+            case.request.body.truncated,
+        ),
+        outcome=served.outcome,
+    )
+    return Opened(case.route, exchange, served, _observation(case.mirrored, Role.MIRRORED))
+
+
+def _bytes(body: Body) -> bytes:
+    if body.base64 is None:
+        return (body.text or "").encode()
+    try:
+        return base64.b64decode(body.base64, validate=True)
+    except binascii.Error as error:
+        raise CaseError(f"a body is not base64: {error}") from error
+
+
+def _observation(side: CaseSide, role: Role) -> Observation:
+    if side.reply is not None:
+        outcome: Reply | Failed = Reply(
+            side.reply.status, side.reply.headers, _bytes(side.reply.body), side.reply.body.truncated
+        )
+    elif side.failure is not None:
+        outcome = Failed(side.failure.cause, side.failure.detail)
+    else:
+        raise CaseError(f"the {role} side has neither reply nor failure")
+    transactions = tuple(map(_transaction, side.transactions))
+    return Observation(side.side, role, outcome, side.duration_ns, Effects(side.effects_outcome, transactions))
+
+
+def _transaction(found: CaseTransaction) -> Transaction:
+    return Transaction(
+        found.xid,
+        found.commit_lsn,
+        found.end_lsn,
+        found.committed_us,
+        tuple(RowChange(c.table, c.op, c.before, c.after) for c in found.changes),
+        tuple(Message(prefix, content) for prefix, content in found.messages),
+        found.application,
+    )

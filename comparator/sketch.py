@@ -1,0 +1,109 @@
+"""A small sketch of a distribution: any quantile within 1 %, mergeable across processes, without keeping the values.
+
+Pure. Buckets grow geometrically (Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch with relative-error
+guarantees", VLDB 2019): a value between two bounds is reported as a point at most ACCURACY away from it, relatively.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from comparator.errors import CaseError
+
+ACCURACY: Final = 0.01
+_GAMMA: Final = (1 + ACCURACY) / (1 - ACCURACY)
+_LOG_GAMMA: Final = math.log(_GAMMA)
+
+
+@dataclass(slots=True)
+class Sketch:
+    """Counts of positive and negative values and of zero, by bucket. Values are in whatever unit the caller uses.
+
+    Values nearer to zero than 1e-9 count as zero.
+    """
+
+    positive: Counter[int] = field(default_factory=Counter[int])
+    negative: Counter[int] = field(default_factory=Counter[int])
+    zero: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many values were added."""
+        return self.positive.total() + self.negative.total() + self.zero
+
+    def add(self, value: float) -> None:
+        """Count one value."""
+        if abs(value) < 1e-9:
+            self.zero += 1
+        elif value > 0:
+            self.positive[_bucket(value)] += 1
+        else:
+            self.negative[_bucket(-value)] += 1
+
+    def merge(self, other: "Sketch") -> None:
+        """Take over the counts of another sketch; the order of merges does not matter."""
+        self.positive.update(other.positive)
+        self.negative.update(other.negative)
+        self.zero += other.zero
+
+    def quantile(self, share: float) -> float:
+        """The value below which `share` of the values lie; nan when there are none."""
+        if self.count == 0:
+            return math.nan
+        return self.at_rank(round(share * (self.count - 1)))
+
+    def at_rank(self, rank: int) -> float:
+        """The value with `rank` values below it; ranks outside are the smallest and the largest."""
+        rank = max(0, min(rank, self.count - 1))
+        for point, count in self._points():
+            if rank < count:
+                return point
+            rank -= count
+        return math.nan
+
+    def _points(self) -> Iterable[tuple[float, int]]:
+        for bucket in sorted(self.negative, reverse=True):
+            yield -_point(bucket), self.negative[bucket]
+        if self.zero:
+            yield 0.0, self.zero
+        for bucket in sorted(self.positive):
+            yield _point(bucket), self.positive[bucket]
+
+
+def _bucket(value: float) -> int:
+    return math.ceil(math.log(value) / _LOG_GAMMA)
+
+
+def _point(bucket: int) -> float:
+    return 2 * math.exp(bucket * _LOG_GAMMA) / (_GAMMA + 1)
+
+
+class _Wire(msgspec.Struct, array_like=True, frozen=True):
+    positive: dict[int, int]
+    negative: dict[int, int]
+    zero: int
+
+
+_decoder: Final = msgspec.msgpack.Decoder(_Wire)
+
+
+def dump(sketch: Sketch) -> bytes:
+    """The sketch as bytes, for another process."""
+    return msgspec.msgpack.encode(_Wire(dict(sketch.positive), dict(sketch.negative), sketch.zero))
+
+
+def load(text: bytes) -> Sketch:
+    """Read a dumped sketch.
+
+    Raises:
+        CaseError: it is none.
+    """
+    try:
+        wire = _decoder.decode(text)
+    except msgspec.DecodeError as error:
+        raise CaseError(f"not a sketch: {error}") from error
+    return Sketch(Counter(wire.positive), Counter(wire.negative), wire.zero)

@@ -1,0 +1,152 @@
+"""Builders for what the comparator takes and gives; everything has a valid default."""
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+
+from comparator.cases import case_of
+from comparator.changes import Op, RowChange, Transaction
+from comparator.exchange import (
+    Effects,
+    EffectsOutcome,
+    Exchange,
+    HeaderList,
+    Observation,
+    Reply,
+    Request,
+    Role,
+    Side,
+)
+from comparator.findings import Clusterer
+from comparator.record import Compared
+from comparator.redaction import Redactor
+from comparator.settings import CompareSettings, KnownDifference, Rule
+from comparator.verdict import Comparator
+
+NOW = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)
+JSON_TYPE: HeaderList = (("Content-Type", "application/json; charset=utf-8"),)
+TIME_RULE = Rule(path="last_score_timestamp", time_within_ms=60_000, reason="each side's own now")
+
+
+def body_of(document: object) -> bytes:
+    """JSON as the legacy writes it."""
+    return json.dumps(document).encode()
+
+
+def reply(
+    document: object = None, *, status: int = 200, headers: HeaderList = JSON_TYPE, body: bytes | None = None
+) -> Reply:
+    """A reply with a JSON body, or with these bytes."""
+    return Reply(status, headers, body_of(document) if body is None else body)
+
+
+def effects(*changes: RowChange) -> Effects:
+    """Attributed effects of one transaction."""
+    return Effects(EffectsOutcome.ATTRIBUTED, (Transaction(1, 1, 1, 1, changes),) if changes else ())
+
+
+def served(outcome: Reply, found: Effects | None = None, *, side: Side = Side.CANDIDATE, us: int = 1000) -> Observation:
+    """What the serving side did."""
+    return Observation(side, Role.SERVED, outcome, us * 1000, found or effects())
+
+
+def mirrored(outcome: Reply, found: Effects | None = None, *, side: Side = Side.LEGACY, us: int = 1000) -> Observation:
+    """What the other side did."""
+    return Observation(side, Role.MIRRORED, outcome, us * 1000, found or effects())
+
+
+def insert(table: str, **row: object) -> RowChange:
+    """A row that was inserted; values as PostgreSQL's text."""
+    return RowChange(table, Op.INSERT, None, text_row(row))
+
+
+def update(table: str, before: dict[str, object], **changed: object) -> RowChange:
+    """A row that was updated."""
+    return RowChange(table, Op.UPDATE, text_row(before), text_row({**before, **changed}))
+
+
+def delete(table: str, **row: object) -> RowChange:
+    """A row that was deleted."""
+    return RowChange(table, Op.DELETE, text_row(row), None)
+
+
+def text_row(row: dict[str, object]) -> dict[str, str | None]:
+    """A row as the write-ahead log carries it."""
+    return {column: _text(value) for column, value in row.items()}
+
+
+def _text(value: object) -> str | None:
+    match value:
+        case None:
+            return None
+        case bool():
+            return "t" if value else "f"
+        case dict() | list():
+            return json.dumps(value)
+        case _:
+            return str(value)
+
+
+def exchange(identity: str = "x1", *, route: str = "v2_score", at: dt.datetime = NOW, key: str = "0xabc") -> Exchange:
+    """An exchange that the candidate served."""
+    started_ns = int(at.timestamp()) * 1_000_000_000
+    return Exchange(
+        id=identity,
+        route=route,
+        key=key,
+        served_by=Side.CANDIDATE,
+        stage="candidate_100",
+        started_ns=started_ns,
+        ended_ns=started_ns + 1_000_000,
+        request=Request("GET", "/v2/stamps/1/score/0xabc", (("X-API-Key", "secret"),), b""),
+        outcome=reply({}),
+    )
+
+
+def _compared(
+    identity: str,
+    route: str,
+    served_score: str,
+    mirrored_score: str,
+    at: dt.datetime,
+    key: int,
+    us: Sequence[int],
+    *,
+    known: bool,
+) -> Compared:
+    declared = (KnownDifference(path="score", reason="rounding", ticket="T-1"),) if known else ()
+    comparator = Comparator(CompareSettings(rules=(TIME_RULE,), known_differences=declared))
+    a = served(reply({"score": served_score, "last_score_timestamp": "2026-03-04T12:00:00+00:00"}), us=us[0])
+    b = mirrored(reply({"score": mirrored_score, "last_score_timestamp": "2026-03-04T12:00:01+00:00"}), us=us[1])
+    found = comparator.compare(route, a, b, now=NOW)
+    ours = exchange(identity, route=route, at=at)
+    return Compared(
+        exchange=ours,
+        served=a,
+        mirrored=b,
+        comparison=found,
+        compared_at=at + dt.timedelta(seconds=1),
+        key_digest=key,
+        sightings=Clusterer().sightings(route, found),
+        case=case_of(ours, a, b, Redactor(("x-api-key",), b"salt")),
+    )
+
+
+def compared(
+    identity: str,
+    *,
+    route: str = "v2_score",
+    at: dt.datetime = NOW,
+    key: int = 1,
+    served_us: int = 1000,
+    mirrored_us: int = 2000,
+) -> Compared:
+    """A comparison that matched, by a rule."""
+    return _compared(identity, route, "1.00000", "1.00000", at, key, (served_us, mirrored_us), known=False)
+
+
+def mismatch(
+    identity: str, *, route: str = "v2_score", at: dt.datetime = NOW, key: int = 1, known: bool = False
+) -> Compared:
+    """A comparison in which the score differed."""
+    return _compared(identity, route, "1.00000", "2.00000", at, key, (1000, 2000), known=known)
