@@ -1,5 +1,10 @@
 """Turns the committed changes of one database into `comparator.changes.Transaction`s, in commit order.
 
-`model` holds the Protocol every driver implements; `pgoutput` decodes the wire format (pure); `stream`, `sql` and
-`triggers` are the drivers; `preflight` says what a database lacks, as SQL; `attribute` (pure) ties transactions to requests.
+`model` holds the Protocol every driver implements and `drivers.open_capture` picks one by `settings`. The drivers `stream`
+(over `replication`, libpq), `sql` and `triggers` share `supervised` (one reader that reconnects) and `delivery` (each
+transaction once; fences that waiters share). `pgoutput` and `rowtext` decode, purely; `attribute` (pure) ties transactions to
+requests.
+Around them: `catalog` reads the shape of tables, `fitness` refuses a database that cannot be captured from, `publication`
+and `changelog` prepare one, `preflight` says what it lacks, `clone` makes the shadow and `verify` compares it whole;
+`command` and `align_command` put them on the command line.
 """

@@ -49,6 +49,10 @@ class SlotLostError(CaptureError):
     """The server removed log the persistent slot still needed: drop the slot, verify or clone the shadow, start again."""
 
 
+class SlotRefusedError(CaptureError):
+    """The server refuses to make the slot: it exists, none is free, or the role may not."""
+
+
 class SlotTimeoutError(CaptureError):
     """A logical slot waits for every running write transaction to end, and one did not end in time."""
 

@@ -21,10 +21,14 @@ WHERE p.pubname = $1
 """
 
 
-async def connect(dsn: str, *, timeout_s: float) -> asyncpg.Connection:
-    """Connect with the session settings that fix the text of values; commits wait for the local disk only."""
+async def connect(dsn: str, *, timeout_s: float, database: str | None = None) -> asyncpg.Connection:
+    """Connect with the session settings that fix the text of values; commits wait for the local disk only.
+
+    `database` takes the place of the one that the DSN names.
+    """
     return await asyncpg.connect(
         dsn,
+        database=database,
         timeout=timeout_s,
         server_settings={**SESSION, "application_name": APPLICATION, "synchronous_commit": "local"},
         statement_cache_size=20,

@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus
 
-from comparator.capture.errors import CaptureLostError, DecodeError
+from comparator.capture.errors import CaptureLostError, DecodeError, SlotRefusedError
 from comparator.capture.pgoutput import POSTGRES_EPOCH_US
 
 WAL_HEADER_BYTES = 25
@@ -33,6 +33,30 @@ class Keepalive:
 
     lsn: int
     reply_wanted: bool
+
+
+ENVIRONMENT = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "dbname": "PGDATABASE",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "passfile": "PGPASSFILE",
+    "options": "PGOPTIONS",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}
+
+
+def environment(dsn: str) -> dict[str, str]:
+    """The DSN as environment variables of libpq, by which PostgreSQL's programs connect; other options are left out."""
+    asked = conninfo_to_dict(dsn)
+    return {variable: str(asked[name]) for name, variable in ENVIRONMENT.items() if asked.get(name) is not None}
 
 
 class ReplicationConnection:
@@ -91,6 +115,31 @@ class ReplicationConnection:
             if self._conn.closed:
                 raise CaptureLostError(f"the replication connection was lost: {error}") from error
             raise
+
+    async def create_slot(self, slot: str, *, timeout_s: float) -> tuple[str, int]:
+        """Make a persistent slot; return the snapshot of its start, valid until the next command, and its LSN.
+
+        Raises:
+            SlotRefusedError: the server refuses, or a running transaction did not end in time.
+        """
+        words = "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT"
+        try:
+            ((_, lsn, snapshot, _),) = await self.command(words, identifier=slot, timeout_s=timeout_s)
+        except (psycopg.DatabaseError, TimeoutError) as error:
+            raise SlotRefusedError(f"the slot {slot} cannot be made: {error}") from error
+        high, low = str(lsn).split("/")
+        return str(snapshot), int(high, 16) << 32 | int(low, 16)
+
+    async def drop_slot(self, slot: str, *, timeout_s: float) -> None:
+        """Drop a slot nobody reads.
+
+        Raises:
+            SlotRefusedError: the server refuses.
+        """
+        try:
+            await self.command("DROP_REPLICATION_SLOT {} WAIT", identifier=slot, timeout_s=timeout_s)
+        except psycopg.DatabaseError as error:
+            raise SlotRefusedError(f"the slot {slot} cannot be dropped: {error}") from error
 
     async def stream(self, slot: str, *, publication: str, after: int, timeout_s: float) -> None:
         """Start to stream the slot's changes that end after LSN `after`, in pgoutput's protocol 1.

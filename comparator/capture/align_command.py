@@ -1,0 +1,116 @@
+"""The commands `shadow align clone | verify`.
+
+Exit status: 0 done or equal, 1 the databases differ, 2 the command itself failed.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TextIO
+
+from comparator.capture.catalog import user_tables
+from comparator.capture.clone import CloneOptions, Method, clone
+from comparator.capture.errors import CaptureError
+from comparator.capture.fitness import connect
+from comparator.capture.settings import CaptureSettings
+from comparator.capture.supervised import LOST
+from comparator.capture.verify import Pair, Recheck, TableReport, verify
+
+EQUAL, DIFFERENT, FAILED = 0, 1, 2
+CONNECT_TIMEOUT_S = 10.0
+
+
+def configure_clone(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `shadow align clone`."""
+    _databases(parser)
+    parser.add_argument("--method", choices=[method.value for method in Method], default=Method.AUTO.value)
+    parser.add_argument("--replace", action="store_true", help="drop the shadow database first if it exists")
+    parser.add_argument("--programs", type=Path, default=None, help="folder of pg_dump and pg_restore (else PATH)")
+    parser.add_argument("--slot", default="", help="make this persistent slot on live and clone the state at its start")
+
+
+def configure_verify(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `shadow align verify`."""
+    _databases(parser)
+    parser.add_argument("--table", action="append", default=[], help="a table (repeat); all of live when absent")
+    parser.add_argument(
+        "--rechecks", type=int, default=3, help="look again at what differs, for traffic may be flowing"
+    )
+    parser.add_argument("--pause-s", type=float, default=1.0, help="pause before looking again, in seconds")
+
+
+def run_clone(arguments: argparse.Namespace) -> int:
+    """Run `shadow align clone`; return its exit status."""
+    options = CloneOptions(
+        method=Method(arguments.method),
+        replace=arguments.replace,
+        programs=arguments.programs,
+        slot=arguments.slot,
+    )
+    return _guarded(_clone(arguments.live, arguments.shadow, options, out=sys.stdout))
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Run `shadow align verify`; return its exit status."""
+    recheck = Recheck(times=arguments.rechecks, pause_s=arguments.pause_s)
+    tables = tuple(arguments.table)
+    return _guarded(verify_databases(arguments.live, arguments.shadow, tables=tables, recheck=recheck, out=sys.stdout))
+
+
+async def verify_databases(
+    live_dsn: str, shadow_dsn: str, *, tables: tuple[str, ...] = (), recheck: Recheck, out: TextIO
+) -> int:
+    """Compare both databases whole and print a line for each table; return the exit status."""
+    live = await connect(live_dsn, timeout_s=CONNECT_TIMEOUT_S)
+    try:
+        shadow = await connect(shadow_dsn, timeout_s=CONNECT_TIMEOUT_S)
+        try:
+            wanted = tables or await user_tables(live, without_schemas=(CaptureSettings().log_schema,))
+            reports = await verify(Pair(live, shadow), wanted, recheck=recheck)
+        finally:
+            await shadow.close()
+    finally:
+        await live.close()
+    out.write(render(reports))
+    return EQUAL if all(report.equal for report in reports) else DIFFERENT
+
+
+def render(reports: tuple[TableReport, ...]) -> str:
+    """A line for each table, and the first rows that differ below it."""
+    width = max((len(report.table) for report in reports), default=0)
+    lines: list[str] = []
+    for report in reports:
+        state = "equal    " if report.equal else "DIFFERENT"
+        counts = f"{report.rows_live} rows in live, {report.rows_shadow} in the shadow"
+        lines.append(f"{state}  {report.table.ljust(width)}  {report.problem or counts}")
+        lines += [f"             {row.kind.value} {', '.join(row.key)}" for row in report.first]
+        if report.differing > len(report.first):
+            lines.append(f"             and {report.differing - len(report.first)} more")
+    differing = sum(not report.equal for report in reports)
+    lines.append(f"{len(reports) - differing} of {len(reports)} tables are equal")
+    return "\n".join(lines) + "\n"
+
+
+async def _clone(live_dsn: str, shadow_dsn: str, options: CloneOptions, *, out: TextIO) -> int:
+    cloned = await clone(live_dsn, shadow_dsn, options)
+    slot = (
+        f"; the slot {options.slot} starts at {cloned.lsn >> 32:X}/{cloned.lsn & 0xFFFFFFFF:X}" if options.slot else ""
+    )
+    out.write(f"cloned by {cloned.method.value}; {cloned.sequences} sequences moved out of live's way{slot}\n")
+    out.write("next: shadow capture check --apply --dsn <shadow>\n")
+    return EQUAL
+
+
+def _databases(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--live", required=True, help="live database, as a libpq URI")
+    parser.add_argument("--shadow", required=True, help="shadow database, as a libpq URI")
+
+
+def _guarded(work: Coroutine[object, object, int]) -> int:
+    try:
+        return asyncio.run(work)
+    except (CaptureError, *LOST) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return FAILED
