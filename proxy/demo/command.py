@@ -21,6 +21,7 @@ from proxy.errors import DemoError, EmbeddedPostgresError
 
 _DIVERGENCES = "lost_stamp:0.1,missing_event:0.1"
 _CONCURRENCY = 16
+_WIDTH = 130
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         DemoError: a part did not come up or died.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
     folder: Path = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     options = Options(folder, addresses=args.addresses, divergences=args.divergences)

@@ -15,6 +15,7 @@ import asyncpg
 import msgspec
 import yaml
 
+from comparator.capture.clone import CloneOptions, Method, clone
 from comparator.capture.publication import prepare
 from proxy.demo import config
 from proxy.demo.children import Child, Plan, finish, python, running
@@ -181,7 +182,7 @@ def _configure(places: config.Places, options: Options) -> tuple[Path, Settings]
 
 
 async def _databases(server_dsn: str, places: config.Places, options: Options, settings: Settings) -> list[str]:
-    """Make live, fill it, publish its tables, clone it to shadow, make store; the DIDs of the issuers to trust."""
+    """Make live, fill it, clone it to shadow, publish both, make store; the DIDs of the issuers to trust."""
     await drop_databases(server_dsn, options.prefix)
     conn = await asyncpg.connect(server_dsn, timeout=_CONNECT_TIMEOUT_S)
     try:
@@ -193,8 +194,9 @@ async def _databases(server_dsn: str, places: config.Places, options: Options, s
         words += ["--targets", str(options.folder / "targets.ndjson")]
         words += ["--known-differences"] if options.known_differences else []
         summary = await finish(python(*words), environment, what="filling the database (python -m scorer populate)")
-        await _publish(places.live_dsn, settings)
-        await conn.execute(f'CREATE DATABASE "{options.prefix}shadow" TEMPLATE "{options.prefix}live"')
+        await clone(places.live_dsn, places.shadow_dsn, CloneOptions(method=Method.TEMPLATE, replace=True))
+        for dsn in (places.live_dsn, places.shadow_dsn):
+            await _publish(dsn, settings)
     finally:
         await conn.close()
     return msgspec.json.decode(summary)["trusted_issuers"]

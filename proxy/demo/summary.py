@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import aiohttp
 import asyncpg
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
 from comparator import queries
+from comparator.difference import Kind
 from comparator.record import DifferenceText
 from comparator.verdict import Verdict
 from proxy.demo.installation import Installation
@@ -24,9 +25,13 @@ _CONNECT_TIMEOUT_S = 10.0
 _SETTLE_S = 60.0
 _POLL_S = 0.2
 _FINDINGS_MAX = 12
+_FINDINGS_READ_MAX = 200
 _COMPARISONS_MAX = 2_000
 _GROUPS_MAX = 6
-_DIFFERENCES_MAX = 8
+_DIFFERENCES_MAX = 5
+_VALUE_MAX = 30
+_PLACE_MAX = 43
+_ROW_KINDS = (Kind.MISSING_ROW, Kind.EXTRA_ROW)
 _QUANTILES = (0.5, 0.95, 0.99)
 
 
@@ -56,7 +61,7 @@ async def tell(console: Console, installation: Installation, seen: Seen) -> None
     since = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     conn = await asyncpg.connect(installation.places.store_dsn, timeout=_CONNECT_TIMEOUT_S)
     try:
-        findings = await queries.findings(conn, limit=_FINDINGS_MAX)
+        findings = await queries.findings(conn, limit=_FINDINGS_READ_MAX)
         mismatches = await queries.comparisons(conn, since=since, verdicts=(Verdict.MISMATCH,), limit=_COMPARISONS_MAX)
         latencies = await queries.latency(conn, since=since, quantiles=_QUANTILES)
     finally:
@@ -91,47 +96,63 @@ def accounting(numbers: Accounting) -> Table:
 
 
 def found(findings: Sequence[queries.Finding]) -> Table | str:
-    """Mismatches by kind and field."""
+    """Mismatches by kind and field, seen from the candidate."""
     if not findings:
         return "[green]no mismatch[/]"
-    table = Table(title="mismatches by kind and field", title_justify="left")
+    table = Table(title="mismatches by kind and field, seen from the candidate", title_justify="left")
     for name in ("kind", "where", "count", "addresses", "one example"):
-        table.add_column(name, justify="right" if name in ("count", "addresses") else "left", overflow="fold")
-    for one in findings:
-        table.add_row(one.kind, escape(one.place), str(one.count), str(one.keys), escape(one.example))
+        table.add_column(name, justify="right" if name in ("count", "addresses") else "left", no_wrap=True)
+    for one in findings[:_FINDINGS_MAX]:
+        values = one.example.partition(": served ")[2]
+        words = (cut(one.place, _PLACE_MAX), str(one.count), str(one.keys), cut(f"served {values}", _PLACE_MAX))
+        table.add_row(one.kind, *map(escape, words))
+    if len(findings) > _FINDINGS_MAX:
+        table.caption = f"the {_FINDINGS_MAX} most urgent of {len(findings)}"
     return table
 
 
 def examples(mismatches: Sequence[queries.ComparisonRow]) -> list[Panel]:
-    """One mismatching exchange for each set of places that differ together, the most frequent first."""
-    groups: dict[tuple[tuple[str, str], ...], list[queries.ComparisonRow]] = {}
+    """One mismatching exchange for each set of tables and reply that differ together, the most frequent first."""
+    groups: dict[frozenset[str], list[queries.ComparisonRow]] = {}
     for row in mismatches:
-        groups.setdefault(_signature(row.detail.differences), []).append(row)
-    ordered = sorted(groups.values(), key=lambda rows: -len(rows))[:_GROUPS_MAX]
-    return [_example(rows[0], len(rows)) for rows in ordered]
+        groups.setdefault(frozenset(map(_area, row.detail.differences)), []).append(row)
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))[:_GROUPS_MAX]
+    return [_example(rows[0], areas=areas, count=len(rows)) for areas, rows in ordered]
 
 
-def _signature(differences: Sequence[DifferenceText]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted({(one.kind, _root(one.place)) for one in differences}))
+def _area(difference: DifferenceText) -> str:
+    """What differs, coarsely: differences with one cause come with the same areas."""
+    if not difference.key:
+        return "reply"
+    table = difference.place.partition(".")[0]
+    return f"{difference.kind} {table}" if difference.kind in _ROW_KINDS else f"changed {table}"
 
 
-def _root(place: str) -> str:
-    """A place without what is below its first member: differences under it belong together."""
-    return place.partition("[")[0]
-
-
-def _example(row: queries.ComparisonRow, count: int) -> Panel:
+def _example(row: queries.ComparisonRow, *, areas: frozenset[str], count: int) -> Panel:
     table = Table(box=None, pad_edge=False)
-    for name in ("what", "where", row.served_by, "mirrored"):
-        table.add_column(name, overflow="fold")
-    for one in row.detail.differences[:_DIFFERENCES_MAX]:
-        where = f"{one.place} of {one.key}" if one.key else one.place
-        table.add_row(one.kind, escape(where), escape(one.served or "-"), escape(one.mirrored or "-"))
-    left = row.difference_count - _DIFFERENCES_MAX
-    more = f"and {left} more differences" if left > 0 else ""
-    replies = f"status {row.served_status} and {row.mirrored_status}, rows {row.rows_served} and {row.rows_mirrored}"
-    title = f"{count} exchanges like {row.exchange_id}: {replies}"
-    return Panel(Group(table, more), title=escape(title), title_align="left")
+    for name in ("", "kind", "where", f"served ({row.served_by})", "mirrored"):
+        table.add_column(name, no_wrap=True)
+    for part, differences in _parts(row.detail.differences):
+        for one in differences[:_DIFFERENCES_MAX]:
+            where = f"{one.place} {one.key}" if one.kind in _ROW_KINDS else one.place
+            values = [cut(value or "nothing", _VALUE_MAX) for value in (one.served, one.mirrored)]
+            table.add_row(part, one.kind, *map(escape, (cut(where), *values)))
+        if len(differences) > _DIFFERENCES_MAX:
+            table.add_row(part, "", f"and {len(differences) - _DIFFERENCES_MAX} more")
+    title = f"{count} exchanges: {', '.join(sorted(areas))}; for example {row.exchange_id}"
+    return Panel(table, title=escape(title), title_align="left")
+
+
+def _parts(differences: Sequence[DifferenceText]) -> list[tuple[str, list[DifferenceText]]]:
+    """The differences of the reply, then those of the rows: rows that only one side has come first."""
+    rows = sorted((one for one in differences if one.key), key=lambda one: one.kind not in _ROW_KINDS)
+    return [("reply", [one for one in differences if not one.key]), ("rows", rows)]
+
+
+def cut(text: str, limit: int = 60) -> str:
+    """At most `limit` characters on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def speeds(latencies: Sequence[queries.Latency]) -> Table:
