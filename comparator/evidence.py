@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from comparator.exchange import Observation, Reply, Side
-from comparator.sketch import Sketch
+from comparator.sketch import ACCURACY, Sketch
 from comparator.stats import (
     Counts,
     Interval,
@@ -113,7 +113,7 @@ def quantile_interval(sketch: Sketch, share: float, *, alpha: float = 0.05) -> I
     low_rank, high_rank = math.floor((share - width) * count) - 1, math.ceil((share + width) * count)
     low = -math.inf if low_rank < 0 else sketch.at_rank(low_rank)
     high = math.inf if high_rank >= count else sketch.at_rank(high_rank)
-    return Interval(low, sketch.quantile(share), high)
+    return Interval(low - ACCURACY * abs(low), sketch.quantile(share), high + ACCURACY * abs(high))
 
 
 def half_width(count: int, *, alpha: float) -> float:

@@ -58,8 +58,10 @@ def render_stored(row: "ComparisonRow") -> str:
     """A stored comparison."""
     lines = [
         f"{row.exchange_id}  {row.route}  {row.served_at:%Y-%m-%d %H:%M:%S}  {row.verdict} ({row.cause})",
-        f"  served by {row.served_by} in {row.served_us / 1000:.1f} ms with {row.served_status}, "
-        f"mirrored in {row.mirrored_us / 1000:.1f} ms with {row.mirrored_status}",
+        (
+            f"  served by {row.served_by} in {row.served_us / 1000:.1f} ms with {row.served_status}, "
+            f"mirrored in {row.mirrored_us / 1000:.1f} ms with {row.mirrored_status}"
+        ),
     ]
     lines += [_difference_line(words) for words in row.detail.differences]
     lines += [f"  known  {words.place}: {words.reason} [{words.ticket}]" for words in row.detail.known]

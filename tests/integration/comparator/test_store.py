@@ -10,6 +10,7 @@ import pytest
 from comparator import queries
 from comparator.errors import StoreUnavailableError, UnknownFindingError
 from comparator.findings import State
+from comparator.record import Compared
 from comparator.settings import StoreSettings
 from comparator.store import Store
 from comparator.store_schema import migrate, partition_of, partitions
@@ -24,6 +25,16 @@ async def store(database: str) -> AsyncIterator[Store]:
     async with Store(StoreSettings(dsn=database, timeout_s=10), random.Random(7)) as opened:
         await opened.maintain(NOW)
         yield opened
+
+
+async def add_as_the_runner_does(store: Store, batch: list[Compared]) -> int:
+    """Give a batch again until it is taken."""
+    for _ in range(5):
+        try:
+            return await store.add(batch)
+        except StoreUnavailableError:
+            continue
+    raise AssertionError("never taken")
 
 
 async def test_totals_count_each_verdict_by_route_side_and_cause(store: Store) -> None:
@@ -205,7 +216,7 @@ async def test_a_batch_is_taken_after_the_server_cut_all_connections(database: s
         )
     finally:
         await killer.close()
-    assert await store.add([compared("a")]) == 1
+    assert await add_as_the_runner_does(store, [compared("a")]) == 1
 
 
 async def test_a_database_that_does_not_answer_is_a_named_error(database: str) -> None:

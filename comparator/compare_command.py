@@ -1,0 +1,63 @@
+"""`shadow compare <case>...`: compares exported cases again, offline; the exit code says the worst verdict."""
+
+import argparse
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from comparator.cases import Opened, load, open_case
+from comparator.command_options import configure_common, guarded, read_sections, show
+from comparator.errors import CaseError
+from comparator.record import Detail, detail_of
+from comparator.report import explain, render_comparison
+from comparator.verdict import Comparator, Verdict
+
+EXIT_CODES: Final[Mapping[Verdict, int]] = {
+    Verdict.MATCH: 0,
+    Verdict.KNOWN: 0,
+    Verdict.TRANSIENT: 0,
+    Verdict.MISMATCH: 1,
+    Verdict.FAILED: 2,
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("case", type=Path, nargs="+", help="files written by `shadow findings export`")
+    parser.add_argument("--explain", action="store_true", help="also which rule touched what")
+    parser.add_argument("--detail", action="store_true", help="also how objects and arrays differ inside")
+    configure_common(parser)
+
+
+@guarded
+def run(args: argparse.Namespace) -> int:
+    """Compare every case; return the exit code of the worst verdict (a mismatch is worse than a failure)."""
+    comparator = Comparator(read_sections(args).compare)
+    now = dt.datetime.now(dt.UTC)
+    results: list[tuple[str, Verdict, Detail]] = []
+    texts: list[str] = []
+    for path in args.case:
+        opened = read_case(path)
+        found = comparator.compare(opened.route, opened.served, opened.mirrored, now=now)
+        results.append((str(path), found.verdict, detail_of(found)))
+        texts.append(f"{path}: {render_comparison(found, in_detail=args.detail)}")
+        if args.explain:
+            texts.append(explain(found))
+    shown = [{"case": name, "verdict": verdict, "detail": detail} for name, verdict, detail in results]
+    show(args, shown, "\n".join(texts))
+    verdicts = {verdict for _, verdict, _ in results}
+    worst = Verdict.MISMATCH if Verdict.MISMATCH in verdicts else max(verdicts, key=EXIT_CODES.__getitem__)
+    return EXIT_CODES[worst]
+
+
+def read_case(path: Path) -> Opened:
+    """Read a case from a file.
+
+    Raises:
+        CaseError: it cannot be read.
+    """
+    try:
+        return open_case(load(path.read_bytes()))
+    except OSError as error:
+        raise CaseError(f"{path}: {error.strerror}") from error

@@ -1,0 +1,92 @@
+"""`shadow rules explain|test`: which rule touched what, and what other rules would have hidden or revealed."""
+
+import argparse
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from comparator import queries
+from comparator.cases import Opened, open_case
+from comparator.command_options import configure_common, guarded, read_rules, read_sections, show, with_store
+from comparator.compare_command import read_case
+from comparator.errors import CaseError
+from comparator.report import render_touches
+from comparator.rule_trial import Trial, render_trial, try_rules
+from comparator.settings import StoreSettings
+from comparator.store_schema import Connection
+from comparator.verdict import Comparator, touched_rules
+
+STORED = "stored"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    explain = actions.add_parser("explain", help="which rule touched which path of a comparison")
+    explain.add_argument("comparison", help="an exchange's id in the store, or the file of an exported case")
+    explain.add_argument("--days", type=int, default=14, help="how far back the store is searched")
+    trial = actions.add_parser("test", help="what a rules file would hide or reveal, against the rules in force")
+    trial.add_argument("file", type=Path, help="file with a section `compare:`")
+    trial.add_argument(
+        "--against",
+        action="append",
+        required=True,
+        help=f"a case file, a folder of them, or `{STORED}`: the examples of all findings (repeatable)",
+    )
+    for chosen in (explain, trial):
+        configure_common(chosen, store=True)
+
+
+@guarded
+def run(args: argparse.Namespace) -> int:
+    """Run one of the subcommands; `test` ends with 1 when the new rules reveal what the old ones hide."""
+    return _explain(args) if args.action == "explain" else _test(args)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    sections = read_sections(args)
+    path = Path(args.comparison)
+    if path.exists():
+        opened = read_case(path)
+        now = dt.datetime.now(dt.UTC)
+        found = Comparator(sections.compare).compare(opened.route, opened.served, opened.mirrored, now=now)
+        touches = touched_rules(found)
+    else:
+        touches = with_store(sections.store, lambda conn: _stored_touches(conn, args.comparison, args.days))
+    show(args, touches, render_touches(touches))
+    return 0
+
+
+async def _stored_touches(conn: Connection, exchange: str, days: int) -> Mapping[str, Sequence[str]]:
+    since = dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
+    rows = await queries.comparisons(conn, since=since, exchange_id=exchange, limit=1)
+    if not rows:
+        raise CaseError(f"no comparison of exchange {exchange!r} in the last {days} days, and no such file")
+    touches: dict[str, list[str]] = {}
+    for touch in rows[0].detail.touches:
+        touches.setdefault(touch.rule, []).append(touch.place + (" (expired)" if touch.expired else ""))
+    return touches
+
+
+def _test(args: argparse.Namespace) -> int:
+    sections = read_sections(args)
+    opened = [one for source in args.against for one in _cases(source, sections.store)]
+    if not opened:
+        raise CaseError("nothing to test against")
+    trial: Trial = try_rules(
+        Comparator(sections.compare), Comparator(read_rules(args.file)), opened, now=dt.datetime.now(dt.UTC)
+    )
+    show(args, trial, render_trial(trial))
+    return 1 if trial.revealed else 0
+
+
+def _cases(source: str, store: StoreSettings) -> Sequence[Opened]:
+    if source == STORED:
+        return with_store(store, _all_examples)
+    path = Path(source)
+    return [read_case(file) for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+
+
+async def _all_examples(conn: Connection) -> Sequence[Opened]:
+    found = await queries.findings(conn, limit=10_000)
+    return [open_case(case) for finding in found for case in await queries.exemplars(conn, finding.id)]
