@@ -6,7 +6,6 @@ Exit status: 0 done or equal, 1 the databases differ, 2 the command itself faile
 import argparse
 import asyncio
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import TextIO
 
@@ -22,8 +21,26 @@ EQUAL, DIFFERENT, FAILED = 0, 1, 2
 CONNECT_TIMEOUT_S = 10.0
 
 
-def configure_clone(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `shadow align clone`."""
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands and their arguments."""
+    commands = parser.add_subparsers(dest="align_command", required=True)
+    text = "create the shadow database from live"
+    _configure_clone(commands.add_parser("clone", help=text, description=text))
+    text = "compare both databases whole, row by row"
+    _configure_verify(commands.add_parser("verify", help=text, description=text))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chosen subcommand; return its exit status."""
+    work = {"clone": _clone, "verify": _verify}[arguments.align_command]
+    try:
+        return asyncio.run(work(arguments, sys.stdout))
+    except (CaptureError, *LOST) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return FAILED
+
+
+def _configure_clone(parser: argparse.ArgumentParser) -> None:
     _databases(parser)
     parser.add_argument("--method", choices=[method.value for method in Method], default=Method.AUTO.value)
     parser.add_argument("--replace", action="store_true", help="drop the shadow database first if it exists")
@@ -31,8 +48,7 @@ def configure_clone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slot", default="", help="make this persistent slot on live and clone the state at its start")
 
 
-def configure_verify(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `shadow align verify`."""
+def _configure_verify(parser: argparse.ArgumentParser) -> None:
     _databases(parser)
     parser.add_argument("--table", action="append", default=[], help="a table (repeat); all of live when absent")
     parser.add_argument(
@@ -41,22 +57,31 @@ def configure_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pause-s", type=float, default=1.0, help="pause before looking again, in seconds")
 
 
-def run_clone(arguments: argparse.Namespace) -> int:
-    """Run `shadow align clone`; return its exit status."""
+def _databases(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--live", required=True, help="live database, as a libpq URI")
+    parser.add_argument("--shadow", required=True, help="shadow database, as a libpq URI")
+
+
+async def _verify(arguments: argparse.Namespace, out: TextIO) -> int:
+    recheck = Recheck(times=arguments.rechecks, pause_s=arguments.pause_s)
+    tables = tuple(arguments.table)
+    return await verify_databases(arguments.live, arguments.shadow, tables=tables, recheck=recheck, out=out)
+
+
+async def _clone(arguments: argparse.Namespace, out: TextIO) -> int:
     options = CloneOptions(
         method=Method(arguments.method),
         replace=arguments.replace,
         programs=arguments.programs,
         slot=arguments.slot,
     )
-    return _guarded(_clone(arguments.live, arguments.shadow, options, out=sys.stdout))
-
-
-def run_verify(arguments: argparse.Namespace) -> int:
-    """Run `shadow align verify`; return its exit status."""
-    recheck = Recheck(times=arguments.rechecks, pause_s=arguments.pause_s)
-    tables = tuple(arguments.table)
-    return _guarded(verify_databases(arguments.live, arguments.shadow, tables=tables, recheck=recheck, out=sys.stdout))
+    cloned = await clone(arguments.live, arguments.shadow, options)
+    slot = (
+        f"; the slot {options.slot} starts at {cloned.lsn >> 32:X}/{cloned.lsn & 0xFFFFFFFF:X}" if options.slot else ""
+    )
+    out.write(f"cloned by {cloned.method.value}; {cloned.sequences} sequences moved out of live's way{slot}\n")
+    out.write("next: shadow capture check --apply --dsn <shadow>\n")
+    return EQUAL
 
 
 async def verify_databases(
@@ -91,26 +116,3 @@ def render(reports: tuple[TableReport, ...]) -> str:
     differing = sum(not report.equal for report in reports)
     lines.append(f"{len(reports) - differing} of {len(reports)} tables are equal")
     return "\n".join(lines) + "\n"
-
-
-async def _clone(live_dsn: str, shadow_dsn: str, options: CloneOptions, *, out: TextIO) -> int:
-    cloned = await clone(live_dsn, shadow_dsn, options)
-    slot = (
-        f"; the slot {options.slot} starts at {cloned.lsn >> 32:X}/{cloned.lsn & 0xFFFFFFFF:X}" if options.slot else ""
-    )
-    out.write(f"cloned by {cloned.method.value}; {cloned.sequences} sequences moved out of live's way{slot}\n")
-    out.write("next: shadow capture check --apply --dsn <shadow>\n")
-    return EQUAL
-
-
-def _databases(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--live", required=True, help="live database, as a libpq URI")
-    parser.add_argument("--shadow", required=True, help="shadow database, as a libpq URI")
-
-
-def _guarded(work: Coroutine[object, object, int]) -> int:
-    try:
-        return asyncio.run(work)
-    except (CaptureError, *LOST) as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return FAILED

@@ -244,15 +244,13 @@ def test_differences_mirror_when_the_sides_are_swapped() -> None:
 
 async def test_the_commands_clone_and_verify(live: str, shadow: str, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
-    align_command.configure_clone(parser)
-    cloned = parser.parse_args(["--live", live, "--shadow", shadow])
-    assert await asyncio.to_thread(align_command.run_clone, cloned) == align_command.EQUAL
-    parser = argparse.ArgumentParser()
-    align_command.configure_verify(parser)
-    asked = parser.parse_args(["--live", live, "--shadow", shadow, "--rechecks", "0"])
-    assert await asyncio.to_thread(align_command.run_verify, asked) == align_command.EQUAL
+    align_command.configure(parser)
+    cloned = parser.parse_args(["clone", "--live", live, "--shadow", shadow])
+    assert await asyncio.to_thread(align_command.run, cloned) == align_command.EQUAL
+    asked = parser.parse_args(["verify", "--live", live, "--shadow", shadow, "--rechecks", "0"])
+    assert await asyncio.to_thread(align_command.run, asked) == align_command.EQUAL
     await execute(shadow, "DELETE FROM account WHERE id = 2000")
-    assert await asyncio.to_thread(align_command.run_verify, asked) == align_command.DIFFERENT
+    assert await asyncio.to_thread(align_command.run, asked) == align_command.DIFFERENT
     said = capsys.readouterr().out
     assert "cloned by template" in said
     assert "missing 2000" in said
