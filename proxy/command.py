@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvloop
 
-from proxy import app
+from proxy import app, logs
 from proxy.errors import SettingsError
 from proxy.settings import Settings, load
 
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         print(f"{path} is fine")  # noqa: T201 (a command's answer)
         return 0
+    logs.configure()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(app.serve(settings, environ=os.environ, reload=read))

@@ -361,7 +361,7 @@ class Forwarding:
             self._side = headers.override(named) or self._side
         options = headers.connection_options(named, head.fields)
         self._fields = headers.forwarded_fields(head.fields, named, options)
-        self._fields += headers.added_fields(named, who, head.host)
+        self._fields += headers.added_fields(head.fields, named, who, head.host)
         self._fields.append(("X-Request-Id", self.id))
         self._fields.append(("traceparent", headers.traceparent(named, *span_ids())))
         if shadow:

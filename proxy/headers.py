@@ -44,6 +44,7 @@ NOT_RETURNED = HOP_BY_HOP | {"content-length"}
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_CONTINUED = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded")
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 # What may stand unquoted in Forwarded is a token; a port or an IPv6 address is not one (RFC 7239 section 4).
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -97,9 +98,9 @@ def forwarded_fields(fields: HeaderList, named: dict[str, str], options: frozens
     return [field for field in fields if field[0].lower() not in dropped]
 
 
-def added_fields(named: dict[str, str], caller: Caller, host: str) -> list[tuple[str, str]]:
+def added_fields(fields: HeaderList, named: dict[str, str], caller: Caller, host: str) -> list[tuple[str, str]]:
     """X-Forwarded-*, Forwarded and Via. What an untrusted caller says of others' hops is not believed."""
-    before = named if caller.trusted else {}
+    before = {name: combined(fields, name) for name in _CONTINUED if name in named} if caller.trusted else {}
     proto = before.get("x-forwarded-proto") or caller.scheme
     element = f"for={caller.forwarded_for};host={_quoted(host)};proto={caller.scheme}"
     return [
@@ -107,8 +108,13 @@ def added_fields(named: dict[str, str], caller: Caller, host: str) -> list[tuple
         ("X-Forwarded-Proto", proto),
         ("X-Forwarded-Host", before.get("x-forwarded-host") or host),
         ("Forwarded", _appended(before.get("forwarded"), element)),
-        ("Via", _appended(named.get("via"), VIA)),
+        ("Via", _appended(combined(fields, "via") if "via" in named else None, VIA)),
     ]
+
+
+def combined(fields: HeaderList, lower: str) -> str:
+    """All values of a list-valued field as one (RFC 9110 section 5.3)."""
+    return ", ".join(value for name, value in fields if name.lower() == lower)
 
 
 def returned_fields(fields: HeaderList, named: dict[str, str], options: frozenset[str]) -> HeaderList:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from proxy.journal.segments import all_committed, first_sequence_of, segments, writers
@@ -64,7 +65,7 @@ def survey(directory: Path, open_segment: Path | None = None) -> tuple[list[Segm
         files = segments(directory / writer)
         # Without any reader there is nobody to keep it for but people: then age and size alone decide.
         done = min((offsets.sequences.get(writer, 0) for offsets in committed.values()), default=sys.maxsize)
-        for path, following in zip(files, [*files[1:], None], strict=True):
+        for path, following in zip_longest(files, files[1:]):
             stat = path.stat()
             if following is None or path == open_segment:
                 open_bytes += stat.st_size

@@ -1,0 +1,29 @@
+"""Exchanges with valid defaults."""
+
+from comparator.exchange import Exchange, Failed, HeaderList, Reply, Request, Side
+
+HEADERS: HeaderList = (("Host", "api.example"), ("Accept", "*/*"))
+
+
+def exchange(
+    id: str = "id-1",  # noqa: A002 (the field's name)
+    *,
+    key: str = "0xab",
+    target: str = "/v2/stamps/3/score/0xab",
+    headers: HeaderList = HEADERS,
+    body: bytes = b"",
+    outcome: Reply | Failed | None = None,
+    ended_ns: int = 2_000,
+) -> Exchange:
+    """One exchange."""
+    return Exchange(
+        id=id,
+        route="score",
+        key=key,
+        served_by=Side.CANDIDATE,
+        stage="candidate_100",
+        started_ns=1_000,
+        ended_ns=ended_ns,
+        request=Request("GET", target, headers, body),
+        outcome=outcome or Reply(200, (("Content-Type", "application/json"),), b'{"score":"1"}'),
+    )
