@@ -1,68 +1,203 @@
-"""What a scenario is about, read from its settings, seed and requests: the conditions under which a difference is declared.
+"""What a scenario is about, read from its settings, seed, requests and recorded replies: when a difference is declared.
 
-Pure. A condition is looked up by its name; a scenario nobody has seen yet falls under it for the same reason.
+Pure. A condition is looked up by its name and gives a `Concern`: the steps in which the difference may show, and the names that
+may occur in its places (`{provider}`, `{nullifier}`). None means that the scenario is not concerned. A scenario nobody has seen
+yet falls under a condition for the same reason as the known ones.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from tests.golden.scenario import Scenario
+from tests.golden.scenario import Row, Scenario, Step
 
-Condition = Callable[[Scenario], bool]
+LINKS_NOT_SAVED = "Failed to save HashScorerLinks"
+POINTS_PARAMETER = "include_human_points=true"
+_STAMPS = "ceramic_cache_ceramiccache"
 
 
-def credential_subjects(scenario: Scenario) -> Iterator[dict[str, Any]]:
-    """The subject of every credential that the seed or a request holds."""
-    for row in scenario.seed.get("ceramic_cache_ceramiccache", ()):
-        yield from _subjects(row.get("stamp"))
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Where a difference may show: in these steps, at places that name these things."""
+
+    steps: frozenset[int]
+    names: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+
+
+Condition = Callable[[Scenario], Concern | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What matters of a credential here."""
+
+    provider: str
+    nullifiers: frozenset[str]
+    hashes: frozenset[str]
+    subject_id: str
+
+    @property
+    def other_nullifiers(self) -> frozenset[str]:
+        """Those the legacy leaves out while FF_MULTI_NULLIFIER is off."""
+        return frozenset(nullifier for nullifier in self.nullifiers if not nullifier.startswith("v0"))
+
+
+def credentials(scenario: Scenario) -> list[Credential]:
+    """Every credential that the seed or a request holds, with the provider of its row where it has one."""
+    found: list[Credential] = []
+    for row in scenario.seed.get(_STAMPS, ()):
+        found += _credentials(row.get("stamp"), str(row.get("provider", "")))
     for step in scenario.steps:
         for call in step.calls:
-            yield from _subjects(_document(call.body))
+            found += _credentials(_document(call.body), "")
+    return found
 
 
-def counts_other_nullifiers(scenario: Scenario) -> bool:
+def other_nullifiers_are_linked(scenario: Scenario) -> Concern | None:
     """The recorded legacy took only nullifiers of version 0, and there are others."""
     if scenario.settings.get("FF_MULTI_NULLIFIER") == "on":
-        return False
-    return any(
-        isinstance(nullifier, str) and not nullifier.startswith("v0")
-        for subject in credential_subjects(scenario)
-        for nullifier in _list(subject.get("nullifiers"))
+        return None
+    others = frozenset[str]().union(*(one.other_nullifiers for one in credentials(scenario)))
+    return Concern(_all_steps(scenario), {"nullifier": others}) if others else None
+
+
+def other_nullifiers_clash(scenario: Scenario) -> Concern | None:
+    """As above, and one of them belongs to somebody else: a link of the seed, or another address's credential."""
+    if scenario.settings.get("FF_MULTI_NULLIFIER") == "on":
+        return None
+    held = credentials(scenario)
+    links = scenario.seed.get("registry_hashscorerlink", ())
+    clashing = [one for one in held if any(_taken(nullifier, one, links, held) for nullifier in one.other_nullifiers)]
+    if not clashing:
+        return None
+    return Concern(
+        _all_steps(scenario),
+        {
+            "provider": frozenset(one.provider for one in clashing),
+            "nullifier": frozenset[str]().union(*(one.nullifiers for one in clashing)),
+        },
     )
 
 
-def has_hash_credentials(scenario: Scenario) -> bool:
-    """A credential carries the old field `hash`."""
-    return any("hash" in subject for subject in credential_subjects(scenario))
+def old_form_credentials(scenario: Scenario) -> Concern | None:
+    """A credential carries the old field `hash` instead of a list of nullifiers, or beside it."""
+    old = [one for one in credentials(scenario) if one.hashes]
+    if not old:
+        return None
+    return Concern(
+        _all_steps(scenario),
+        {
+            "provider": frozenset(one.provider for one in old),
+            "nullifier": frozenset[str]().union(*(one.hashes | one.nullifiers for one in old)),
+        },
+    )
 
 
-def asks_for_human_points(scenario: Scenario) -> bool:
-    """A request carries `include_human_points=true`."""
-    return any("include_human_points=true" in call.target for step in scenario.steps for call in step.calls)
+def links_not_saved(scenario: Scenario) -> Concern | None:
+    """The legacy gave up saving links, by its own fault: from there on its score is an error that never heals."""
+    first = next((i for i, step in enumerate(scenario.steps) if LINKS_NOT_SAVED in _recorded_text(step)), None)
+    return None if first is None else Concern(_steps_from(scenario, first))
+
+
+def human_points_asked_for(scenario: Scenario) -> Concern | None:
+    """A request carries `include_human_points=true`, which the recorded version does not know."""
+    return _steps_where(scenario, lambda step: any(POINTS_PARAMETER in call.target for call in step.calls))
+
+
+def first_version_called(scenario: Scenario) -> Concern | None:
+    """A request goes to the first API version; its rows are missed in every later step too."""
+    first = next((i for i, step in enumerate(scenario.steps) if any(map(_is_first_version, _paths(step)))), None)
+    return None if first is None else Concern(_steps_from(scenario, first))
+
+
+def replaced_stamps_lost(scenario: Scenario) -> Concern | None:
+    """A change of stamps was answered with 500 after the old ones were deleted and before the new ones were stored."""
+    first = next((i for i, step in enumerate(scenario.steps) if _lost_providers(step)), None)
+    if first is None:
+        return None
+    lost = frozenset(provider for step in scenario.steps for provider in _lost_providers(step))
+    return Concern(_steps_from(scenario, first), {"provider": lost})
 
 
 CONDITIONS: Mapping[str, Condition] = {
-    "counts_other_nullifiers": counts_other_nullifiers,
-    "has_hash_credentials": has_hash_credentials,
-    "asks_for_human_points": asks_for_human_points,
+    condition.__name__: condition
+    for condition in (
+        other_nullifiers_are_linked,
+        other_nullifiers_clash,
+        old_form_credentials,
+        links_not_saved,
+        human_points_asked_for,
+        first_version_called,
+        replaced_stamps_lost,
+    )
 }
 
 
-def _subjects(value: Any) -> Iterator[dict[str, Any]]:
+def _taken(nullifier: str, one: Credential, links: Iterable[Row], held: Iterable[Credential]) -> bool:
+    address = one.subject_id.rpartition(":")[2].lower()
+    linked = any(link["hash"] == nullifier and str(link["address"]).lower() != address for link in links)
+    return linked or any(nullifier in other.nullifiers and other.subject_id != one.subject_id for other in held)
+
+
+def _lost_providers(step: Step) -> frozenset[str]:
+    changes = step.db_changes.get(_STAMPS, {})
+    if not step.calls or step.calls[0].response["status"] != 500 or changes.get("inserted"):
+        return frozenset()
+    return frozenset(
+        pair["after"]["provider"] for pair in changes.get("updated", ()) if pair["after"]["deleted_at"] is not None
+    )
+
+
+def _is_first_version(path: str) -> bool:
+    return path.startswith("/registry/") and not path.startswith("/registry/gtc-stake/")
+
+
+def _paths(step: Step) -> list[str]:
+    return [call.target.partition("?")[0] for call in step.calls]
+
+
+def _steps_where(scenario: Scenario, holds: Callable[[Step], bool]) -> Concern | None:
+    steps = frozenset(index for index, step in enumerate(scenario.steps) if holds(step))
+    return Concern(steps) if steps else None
+
+
+def _steps_from(scenario: Scenario, first: int) -> frozenset[int]:
+    return frozenset(range(first, len(scenario.steps)))
+
+
+def _all_steps(scenario: Scenario) -> frozenset[int]:
+    return _steps_from(scenario, 0)
+
+
+def _recorded_text(step: Step) -> str:
+    return json.dumps([[call.response for call in step.calls], step.db_changes])
+
+
+def _credentials(value: Any, row_provider: str) -> Iterator[Credential]:
     if isinstance(value, list):
         for item in value:
-            yield from _subjects(item)
-    if isinstance(value, dict):
-        subject = value.get("credentialSubject")
-        if isinstance(subject, dict):
-            yield subject
-        for key in ("stamps", "stamp"):
-            yield from _subjects(value.get(key))
+            yield from _credentials(item, "")
+    if not isinstance(value, dict):
+        return
+    subject = value.get("credentialSubject")
+    if isinstance(subject, dict):
+        yield _credential(subject, row_provider)
+    for key in ("stamps", "stamp"):
+        yield from _credentials(value.get(key), str(value.get("provider", "")) if key == "stamp" else "")
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _credential(subject: dict[str, Any], row_provider: str) -> Credential:
+    nullifiers = subject.get("nullifiers")
+    old = subject.get("hash")
+    return Credential(
+        provider=row_provider or str(subject.get("provider", "")),
+        nullifiers=frozenset(n for n in nullifiers if isinstance(n, str))
+        if isinstance(nullifiers, list)
+        else frozenset(),
+        hashes=frozenset({old}) if isinstance(old, str) else frozenset(),
+        subject_id=str(subject.get("id", "")),
+    )
 
 
 def _document(body: bytes) -> Any:

@@ -1,21 +1,24 @@
 """The declared differences: where the scorer is told, or has reason, to do something else than the legacy did.
 
-`known_differences.yaml` holds them. An entry explains a difference when its scenario is named (or its condition holds), and the
-difference is at one of its places, written `kind place` with `*` for anything, e.g. `column registry_score.status` or
-`changed stamps.*.dedup`. `row` narrows differences of rows to those whose columns have these values (`!` negates, `*` for
-anything). An entry is stale, which fails the run, when the run contained what it speaks of and nothing differed there.
+`known_differences.yaml` holds them. An entry names the scenarios that show the difference, and may have a condition: then it speaks
+of every scenario in which the condition holds, which also says in which steps, and which names may stand for `{provider}` and
+`{nullifier}`. A place is written `kind place` with `*` for anything, e.g. `column registry_score.status` or
+`changed stamps.{provider}.dedup`; `row` narrows it to rows whose columns have these values. An entry is stale, which fails the
+run, when a scenario that it names was run and it explained nothing there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 import yaml
 
 from comparator.difference import Difference
-from tests.golden.conditions import CONDITIONS
+from comparator.paths import text_of
+from tests.golden.conditions import CONDITIONS, Concern
 from tests.golden.identities import NATURAL_KEYS
 from tests.golden.judge import Found
 from tests.golden.scenario import Scenario
@@ -32,65 +35,75 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One declared difference: for the scenarios named, or for every scenario in which the condition `when` holds."""
+    """One declared difference: for the scenarios named, or with `when` for every scenario in which that condition holds.
+
+    `reason` says which sentence of the migration plan, or which defect of the legacy; `instead` what the scorer does.
+    """
 
     name: str
     reason: str
     instead: str
+    scenarios: tuple[str, ...]
     places: tuple[Place, ...]
-    scenarios: tuple[str, ...] = ()
     when: str = ""
 
-    def speaks_of(self, scenario: Scenario) -> bool:
-        """Whether it may explain differences of this scenario."""
-        if scenario.name in self.scenarios:
-            return True
-        return bool(self.when) and CONDITIONS[self.when](scenario)
+    def concern(self, scenario: Scenario) -> Concern | None:
+        """Where it may explain differences of this scenario; None when it does not speak of it."""
+        if self.when:
+            return CONDITIONS[self.when](scenario)
+        return Concern(frozenset(range(len(scenario.steps)))) if scenario.name in self.scenarios else None
 
 
 @dataclass(slots=True)
 class KnownDifferences:
-    """All entries, and which of their places explained something in this run."""
+    """All entries, which scenarios were run, and what each entry explained: (entry, scenario) and (entry, place)."""
 
     entries: tuple[Entry, ...]
-    _met: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _run: set[str] = field(default_factory=set[str])
+    _shown: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _used: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
 
     def split(self, scenario: Scenario, found: Iterable[Found]) -> tuple[list[tuple[Found, Entry]], list[Found]]:
         """The differences that are declared, each with its entry, and the others."""
-        concerned = [entry for entry in self.entries if entry.speaks_of(scenario)]
-        self._met |= {(entry.name, scenario.name) for entry in concerned}
+        concerned = [(entry, concern) for entry in self.entries if (concern := entry.concern(scenario))]
+        self._run.add(scenario.name)
         known: list[tuple[Found, Entry]] = []
         left: list[Found] = []
         for one in found:
-            entry = next((entry for entry in concerned if self._explains(entry, one)), None)
-            if entry:
-                known.append((one, entry))
+            explaining = [entry for entry, concern in concerned if self._explains(entry, concern, one)]
+            self._shown |= {(entry.name, scenario.name) for entry in explaining}
+            if explaining:
+                known.append((one, explaining[0]))
             else:
                 left.append(one)
         return known, left
 
     def stale(self) -> list[str]:
-        """What no longer applies, in words; empty when every entry that was met explained something."""
+        """What no longer applies, in words: a scenario that no longer shows its entry, a place where nothing differs.
+
+        Places are judged where an entry has no condition and all its scenarios were run.
+        """
         words: list[str] = []
         for entry in self.entries:
-            met = {scenario for name, scenario in self._met if name == entry.name}
-            if not met:
-                continue
+            named = [scenario for scenario in entry.scenarios if scenario in self._run]
+            silent = [scenario for scenario in named if (entry.name, scenario) not in self._shown]
             unused = [place.at for index, place in enumerate(entry.places) if (entry.name, index) not in self._used]
-            whole = set(entry.scenarios) <= met
-            if len(unused) == len(entry.places) and (entry.scenarios or not entry.when):
-                words.append(f"{entry.name}: nothing differs any more in {', '.join(sorted(met))}")
-            elif unused and whole and entry.scenarios:
+            if silent:
+                words.append(f"{entry.name}: nothing differs any more in {', '.join(silent)}")
+            elif unused and not entry.when and len(named) == len(entry.scenarios):
                 words.append(f"{entry.name}: nothing differs any more at {', '.join(unused)}")
         return words
 
-    def _explains(self, entry: Entry, found: Found) -> bool:
-        for index, place in enumerate(entry.places):
-            if place.step in {None, found.step} and _is_at(place, found.difference):
-                self._used.add((entry.name, index))
-                return True
-        return False
+    def _explains(self, entry: Entry, concern: Concern, found: Found) -> bool:
+        if found.step not in concern.steps:
+            return False
+        explaining = [
+            index
+            for index, place in enumerate(entry.places)
+            if place.step in {None, found.step} and _is_at(place, concern, found.difference)
+        ]
+        self._used |= {(entry.name, index) for index in explaining}
+        return bool(explaining)
 
 
 def load(file: Path = FILE) -> KnownDifferences:
@@ -98,12 +111,12 @@ def load(file: Path = FILE) -> KnownDifferences:
 
     Raises:
         msgspec.ValidationError: an entry is misspelled; the message names its path.
-        ValueError: an entry names neither scenarios nor a condition, or an unknown condition.
+        ValueError: an entry names no scenario, or an unknown condition.
     """
     entries = msgspec.convert(yaml.safe_load(file.read_text()) or [], tuple[Entry, ...])
     for entry in entries:
-        if not entry.scenarios and not entry.when:
-            raise ValueError(f"{entry.name} names neither scenarios nor a condition")
+        if not entry.scenarios:
+            raise ValueError(f"{entry.name} names no scenario that shows it")
         if entry.when and entry.when not in CONDITIONS:
             raise ValueError(f"{entry.name}: there is no condition {entry.when!r}")
     return KnownDifferences(entries)
@@ -114,21 +127,40 @@ def described(difference: Difference) -> str:
     return f"{difference.kind} {difference.place}"
 
 
-def _is_at(place: Place, difference: Difference) -> bool:
-    if not fnmatchcase(described(difference), place.at.replace("[", "[[]")):
+def _is_at(place: Place, concern: Concern, difference: Difference) -> bool:
+    where = described(difference)
+    if not any(fnmatchcase(where, pattern) for pattern in _patterns(place.at, concern)):
         return False
     values = _columns(difference)
-    return all(_has(values.get(column), wanted) for column, wanted in place.row.items())
+    return all(_has(values.get(column), wanted, concern) for column, wanted in place.row.items())
+
+
+def _patterns(at: str, concern: Concern) -> Iterator[str]:
+    """The place once for each name it may speak of, as a pattern."""
+    literal = at.replace("[", "[[]")
+    names = [name for name in concern.names if f"{{{name}}}" in at]
+    if not names:
+        yield literal
+    for name in names:
+        for value in concern.names[name]:
+            step = text_of([value])
+            written = f".{step}" if not step.startswith("[") else step
+            yield literal.replace(f".{{{name}}}", _escaped(written)).replace(f"{{{name}}}", _escaped(value))
+
+
+def _has(value: object, wanted: str, concern: Concern) -> bool:
+    if wanted.startswith("{") and wanted.endswith("}"):
+        return value in concern.names.get(wanted[1:-1], ())
+    return fnmatchcase(str(value), wanted)
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"[{char}]" if char in "*?[" else char for char in text)
 
 
 def _columns(difference: Difference) -> Mapping[str, object]:
-    for value in (difference.served, difference.mirrored):
-        if isinstance(value, Mapping) and not difference.column:
-            return value
-    return dict(zip(NATURAL_KEYS.get(difference.table, ()), difference.natural_key, strict=False))
-
-
-def _has(value: object, wanted: str) -> bool:
-    if wanted.startswith("!"):
-        return not fnmatchcase(str(value), wanted[1:])
-    return fnmatchcase(str(value), wanted)
+    """The row's columns where the difference is a row, else those of its natural key."""
+    key = dict(zip(NATURAL_KEYS.get(difference.table, ()), difference.natural_key, strict=False))
+    rows = (value for value in (difference.served, difference.mirrored) if isinstance(value, Mapping))
+    whole = next(rows, {}) if not difference.column else {}
+    return dict(chain(key.items(), whole.items()))

@@ -8,6 +8,7 @@ from functools import cache
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from prometheus_client import CollectorRegistry
 
 from scorer import app as scorer_app
 from scorer import settings as scorer_settings
@@ -16,9 +17,9 @@ ALLOWED_HOSTS = '["testserver", "localhost", "127.0.0.1"]'
 
 
 @asynccontextmanager
-async def serving(environ: Mapping[str, str]) -> AsyncIterator[int]:
-    """The port of a scorer with these settings, for the life of the block."""
-    app = scorer_app.build(scorer_settings.load(environ))
+async def serving(environ: Mapping[str, str], *, registry: CollectorRegistry | None = None) -> AsyncIterator[int]:
+    """The port of a scorer with these settings, for the life of the block; its metrics are in `registry`."""
+    app = scorer_app.build(scorer_settings.load(environ), registry=registry)
     runner = web.AppRunner(app, access_log=None, auto_decompress=False)
     await runner.setup()
     try:

@@ -1,28 +1,31 @@
 """Declared differences: what they explain, and when they are stale."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
 from comparator.difference import Difference, Kind
 from tests.golden.judge import Found
 from tests.golden.known import Entry, KnownDifferences, Place, load
-from tests.golden.scenario import Scenario
+from tests.golden.scenario import Call, Scenario, Step
 
+OLD = "old_form_credentials"
 STATUS = Found(1, Difference(Kind.COLUMN, (), "ERROR", "DONE", "registry_score", (), "status"))
 LINK = Found(0, Difference(Kind.EXTRA_ROW, mirrored={"hash": "v1:x"}, table="registry_hashscorerlink"))
 
 
-def scenario(name: str, *, multi: str = "off", nullifier: str = "v1:x") -> Scenario:
-    stamp = {"credentialSubject": {"nullifiers": [nullifier]}}
-    return Scenario(name, {"FF_MULTI_NULLIFIER": multi}, {"ceramic_cache_ceramiccache": [{"stamp": stamp}]}, ())
+def scenario(name: str, *, multi: str = "off", nullifier: str = "v1:x", provider: str = "Google") -> Scenario:
+    stamp = {"credentialSubject": {"nullifiers": [nullifier], "provider": provider}}
+    call = Call("GET", "/", (), b"", {"status": 200, "headers": {}})
+    seed = {"ceramic_cache_ceramiccache": [{"stamp": stamp, "provider": provider}]}
+    return Scenario(name, {"FF_MULTI_NULLIFIER": multi}, seed, (Step((call,)), Step((call,))))
 
 
-def entry(*places: Place, scenarios: tuple[str, ...] = ("here",), when: str = "") -> Entry:
-    return Entry(name="one", reason="because", instead="this", places=places, scenarios=scenarios, when=when)
-
-
-def declared(*places: Place, scenarios: tuple[str, ...] = ("here",), when: str = "") -> KnownDifferences:
-    return KnownDifferences((entry(*places, scenarios=scenarios, when=when),))
+def declared(*places: Place, when: str = "") -> KnownDifferences:
+    return KnownDifferences(
+        (Entry(name="one", reason="r", instead="i", places=places, scenarios=("here",), when=when),)
+    )
 
 
 def test_a_difference_at_a_declared_place_is_known():
@@ -46,7 +49,7 @@ def test_a_difference_at_another_place_is_not():
 
 
 def test_a_row_is_known_by_its_columns():
-    known, _ = declared(Place(at="extra_row *", row={"hash": "!v0*"})).split(scenario("here"), [LINK])
+    known, _ = declared(Place(at="extra_row *", row={"hash": "v1*"})).split(scenario("here"), [LINK])
     assert [one for one, _ in known] == [LINK]
 
 
@@ -56,17 +59,27 @@ def test_a_row_with_other_columns_is_not():
 
 
 def test_a_condition_concerns_scenarios_nobody_named():
-    known, _ = declared(Place(at="extra_row *"), scenarios=(), when="counts_other_nullifiers").split(
-        scenario("unseen"), [LINK]
-    )
+    known, _ = declared(Place(at="extra_row *"), when="other_nullifiers_are_linked").split(scenario("unseen"), [LINK])
     assert [one for one, _ in known] == [LINK]
 
 
 def test_a_condition_that_does_not_hold_concerns_nothing():
-    _, left = declared(Place(at="extra_row *"), scenarios=(), when="counts_other_nullifiers").split(
-        scenario("unseen", multi="on"), [LINK]
-    )
-    assert left == [LINK]
+    known = declared(Place(at="extra_row *"), when="other_nullifiers_are_linked")
+    assert known.split(scenario("unseen", multi="on"), [LINK])[1] == [LINK]
+
+
+def test_a_condition_names_what_a_row_may_hold():
+    known = declared(Place(at="extra_row *", row={"hash": "{nullifier}"}), when="other_nullifiers_are_linked")
+    assert known.split(scenario("unseen", nullifier="v1:y"), [LINK])[1] == [LINK]
+
+
+def test_a_condition_names_what_a_place_may_hold():
+    place = Place(at="changed stamps.{provider}.score")
+    found = [Found(0, Difference(Kind.CHANGED, ("stamps", name, "score"), "1", "0")) for name in ("A.b*", "Other")]
+    known = KnownDifferences((Entry(name="one", reason="r", instead="i", places=(place,), scenarios=(), when=OLD),))
+    stamp = {"credentialSubject": {"hash": "v0:x", "provider": "A.b*"}}
+    old = replace(scenario("unseen"), seed={"ceramic_cache_ceramiccache": [{"stamp": stamp, "provider": "A.b*"}]})
+    assert known.split(old, found)[1] == [found[1]]
 
 
 def test_an_entry_that_explained_nothing_is_stale():
@@ -79,6 +92,19 @@ def test_a_place_that_explained_nothing_is_stale():
     known = declared(Place(at="column registry_score.status"), Place(at="changed error"))
     known.split(scenario("here"), [STATUS])
     assert known.stale() == ["one: nothing differs any more at changed error"]
+
+
+def test_an_entry_with_a_condition_is_stale_when_its_own_scenario_no_longer_shows_it():
+    known = declared(Place(at="extra_row *"), when="other_nullifiers_are_linked")
+    known.split(scenario("unseen"), [LINK])
+    known.split(scenario("here"), [])
+    assert known.stale() == ["one: nothing differs any more in here"]
+
+
+def test_a_scenario_that_only_the_condition_concerns_makes_nothing_stale():
+    known = declared(Place(at="extra_row *"), when="other_nullifiers_are_linked")
+    known.split(scenario("unseen"), [])
+    assert known.stale() == []
 
 
 def test_an_entry_whose_scenarios_were_not_run_is_not_stale():

@@ -1,0 +1,93 @@
+"""Which scenarios are concerned by a declared difference, and where."""
+
+import json
+
+from tests.golden.conditions import CONDITIONS, Concern
+from tests.golden.scenario import Call, Row, Scenario, Step
+
+MINE, OTHER = "0xaa", "0xbb"
+
+
+def stamp(
+    *, provider: str = "Google", nullifiers: list[str] | None = None, old: str | None = None, of: str = MINE
+) -> Row:
+    subject = {"provider": provider, "nullifiers": nullifiers, "id": f"did:pkh:eip155:1:{of}"}
+    return {"provider": provider, "stamp": {"credentialSubject": subject | ({"hash": old} if old else {})}}
+
+
+def step(target: str = "/", *, body: object = None, status: int = 200, reply: object = None, changes=None) -> Step:
+    sent = json.dumps(body).encode() if body is not None else b""
+    return Step(
+        (Call("GET", target, (), sent, {"status": status, "headers": {}, "body": reply}),), db_changes=changes or {}
+    )
+
+
+def scenario(*stamps: Row, steps=(), links=(), multi: str = "off") -> Scenario:
+    seed = {"ceramic_cache_ceramiccache": list(stamps), "registry_hashscorerlink": list(links)}
+    return Scenario("one", {"FF_MULTI_NULLIFIER": multi}, seed, tuple(steps) or (step(),))
+
+
+def concern(name: str, of: Scenario) -> Concern | None:
+    return CONDITIONS[name](of)
+
+
+def test_nullifiers_of_other_versions_are_named():
+    found = concern("other_nullifiers_are_linked", scenario(stamp(nullifiers=["v0:a", "v1:b", "v0.0.0:c"])))
+    assert found == Concern(frozenset({0}), {"nullifier": frozenset({"v1:b"})})
+
+
+def test_nullifiers_in_a_request_count_too():
+    sent = {"stamps": [stamp(nullifiers=["v1:b"])["stamp"]]}
+    assert concern("other_nullifiers_are_linked", scenario(steps=[step(body=sent)])) is not None
+
+
+def test_with_the_flag_on_nobody_is_concerned():
+    assert concern("other_nullifiers_are_linked", scenario(stamp(nullifiers=["v1:b"]), multi="on")) is None
+
+
+def test_a_foreign_link_to_another_version_is_a_clash():
+    held = stamp(nullifiers=["v0:a", "v1:b"])
+    found = concern("other_nullifiers_clash", scenario(held, links=[{"hash": "v1:b", "address": OTHER}]))
+    assert found is not None
+    assert found.names == {"provider": frozenset({"Google"}), "nullifier": frozenset({"v0:a", "v1:b"})}
+
+
+def test_an_own_link_to_another_version_is_none():
+    held = stamp(nullifiers=["v1:b"])
+    assert concern("other_nullifiers_clash", scenario(held, links=[{"hash": "v1:b", "address": MINE}])) is None
+
+
+def test_two_holders_of_another_version_clash():
+    held = [stamp(nullifiers=["v1:b"]), stamp(nullifiers=["v1:b"], of=OTHER)]
+    assert concern("other_nullifiers_clash", scenario(*held)) is not None
+
+
+def test_the_old_field_is_named_with_its_provider():
+    found = concern("old_form_credentials", scenario(stamp(old="v0:h"), stamp(provider="Ens", nullifiers=["v0:a"])))
+    assert found == Concern(frozenset({0}), {"provider": frozenset({"Google"}), "nullifier": frozenset({"v0:h"})})
+
+
+def test_links_that_were_not_saved_concern_the_later_steps():
+    steps = [step(), step(reply={"error": "Failed to save HashScorerLinks"}), step()]
+    assert concern("links_not_saved", scenario(steps=steps)) == Concern(frozenset({1, 2}))
+
+
+def test_the_points_parameter_concerns_its_steps_alone():
+    steps = [step("/x?include_human_points=true"), step("/x?include_human_points=false")]
+    assert concern("human_points_asked_for", scenario(steps=steps)) == Concern(frozenset({0}))
+
+
+def test_the_first_version_is_told_from_the_shared_stake_path():
+    assert concern("first_version_called", scenario(steps=[step("/registry/gtc-stake/0x1/1")])) is None
+
+
+def test_lost_stamps_are_named_by_their_providers():
+    pair = {"before": {}, "after": {"provider": "Google", "deleted_at": "2026-01-01T00:00:00+00:00"}}
+    lost = step(status=500, changes={"ceramic_cache_ceramiccache": {"updated": [pair]}})
+    found = concern("replaced_stamps_lost", scenario(steps=[step(), lost]))
+    assert found == Concern(frozenset({1}), {"provider": frozenset({"Google"})})
+
+
+def test_an_ordinary_scenario_is_concerned_by_nothing():
+    ordinary = scenario(stamp(nullifiers=["v0:a"]))
+    assert [name for name in CONDITIONS if concern(name, ordinary)] == []
