@@ -55,8 +55,13 @@ class Database:
         Raises:
             TimeoutError: none became free within `acquire_timeout_s`.
         """
-        async with self._pool.acquire(timeout=self._limits.acquire_timeout_s) as conn:
+        # The pool's own timeout would cost a task for every connection.
+        async with asyncio.timeout(self._limits.acquire_timeout_s):
+            conn = await self._pool.acquire()
+        try:
             yield conn
+        finally:
+            await self._pool.release(conn)
 
     async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run a read in autocommit mode; a lost connection is tried again once."""
@@ -144,7 +149,8 @@ async def opened(
         timeout=limits.acquire_timeout_s,
         # No session state is ever set, so the reset (a round trip a request) has nothing to do.
         reset=_keep,
-        server_settings={"application_name": "scorer"},
+        # Every statement is short; compiling a plan costs more than it saves.
+        server_settings={"application_name": "scorer", "jit": "off"},
     )
     await pool
     try:

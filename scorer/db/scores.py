@@ -1,6 +1,5 @@
 """Tables registry_stamp, registry_score and registry_event: the outcome of one scoring, written in one statement, and read back."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,8 @@ import msgspec
 from scorer.db.passports import Passport
 from scorer.db.pool import Connection
 from scorer.domain.scoring import Score, score_event
+
+_ENCODER = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ async def save(
 ) -> bool:
     """Replace the passport's stamps, write the events and the score; whether every kept credential was still stored."""
     score = outcome.score
-    event = None if score.status != "DONE" else json.dumps(score_event(score, passport_id=passport.id))
+    event = None if score.status != "DONE" else _json(score_event(score, passport_id=passport.id))
     statement, target = (SAVE_FIRST, passport.id) if passport.score_id is None else (SAVE_AGAIN, passport.score_id)
     kept = await conn.fetchval(
         statement,
@@ -80,7 +81,7 @@ async def save(
         address,
         now,
         community_id,
-        [json.dumps(data) for data in outcome.dedup_events],
+        [_json(data) for data in outcome.dedup_events],
         target,
         *_columns(score),
         event,
@@ -102,7 +103,7 @@ def _columns(score: Score) -> tuple[object, ...]:
 
 
 def _json(value: object) -> str | None:
-    return None if value is None else json.dumps(value)
+    return None if value is None else _ENCODER.encode(value).decode()
 
 
 FIND = """

@@ -13,40 +13,72 @@ from scorer.domain.stamp import StoredStamp
 
 TYPE_V1 = 1
 _STATUS_PENDING = "pending"
+_LINKS = msgspec.json.Decoder(list[tuple[str, str, datetime]])
+
+
+class _Credential(msgspec.Struct):
+    """The fields of a credential that are looked at; reading no others makes decoding several times faster."""
+
+    issuer: Any = msgspec.UNSET
+    expirationDate: Any = msgspec.UNSET  # noqa: N815 (the credential's spelling)
+    credentialSubject: Any = msgspec.UNSET  # noqa: N815
+
+
+_CREDENTIAL = msgspec.json.Decoder(_Credential)
+
+
+def _examined(text: str) -> Any:
+    """The fields of `_Credential` that are there, or the whole value when it is no object."""
+    try:
+        credential = _CREDENTIAL.decode(text)
+    except msgspec.ValidationError:
+        return msgspec.json.decode(text)
+    fields = {
+        "issuer": credential.issuer,
+        "expirationDate": credential.expirationDate,
+        "credentialSubject": credential.credentialSubject,
+    }
+    return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
+
 
 # The newest row of each provider, in the order the providers were stored first, whatever its type; revoked rows do not take part.
-# The links of every nullifier come along, so that deduplication needs no read of its own.
+# The last row, without an id, holds the links of all their nullifiers, so that deduplication needs no read of its own. The array
+# makes the planner look the hashes up one by one, however many links the community has.
 LOAD = """
-SELECT latest.id, latest.provider, latest.stamp,
-       (SELECT jsonb_agg(jsonb_build_array(link.hash, link.address, link.expires_at))
-          FROM registry_hashscorerlink link
-         WHERE link.community_id = $2 AND link.hash IN (
-               SELECT jsonb_array_elements_text(
-                   CASE jsonb_typeof(latest.stamp #> '{credentialSubject,nullifiers}')
-                   WHEN 'array' THEN latest.stamp #> '{credentialSubject,nullifiers}' ELSE '[]' END))) AS links
-FROM (
+WITH cache AS (
     SELECT cache.id, cache.provider, cache.stamp,
            row_number() OVER (PARTITION BY cache.provider ORDER BY cache.updated_at DESC, cache.id) AS place,
            min(cache.id) OVER (PARTITION BY cache.provider) AS first_id
     FROM ceramic_cache_ceramiccache cache
     WHERE cache.address = $1 AND cache.deleted_at IS NULL
       AND NOT EXISTS (SELECT FROM ceramic_cache_revocation revoked WHERE revoked.ceramic_cache_id = cache.id)
-) AS latest
-WHERE latest.place = 1
-ORDER BY latest.first_id
+), latest AS MATERIALIZED (
+    SELECT id, provider, stamp, first_id FROM cache WHERE place = 1
+), hashes AS (
+    SELECT ARRAY(
+        SELECT jsonb_array_elements_text(
+            CASE jsonb_typeof(stamp #> '{credentialSubject,nullifiers}')
+            WHEN 'array' THEN stamp #> '{credentialSubject,nullifiers}' ELSE '[]' END)
+        FROM latest) AS listed
+)
+SELECT id, provider, stamp, first_id FROM latest
+UNION ALL
+SELECT NULL, NULL, (
+    SELECT jsonb_agg(jsonb_build_array(link.hash, link.address, link.expires_at))
+    FROM registry_hashscorerlink link
+    WHERE link.community_id = $2 AND link.hash = ANY((SELECT listed FROM hashes)::varchar[])
+), NULL
+ORDER BY first_id NULLS LAST
 """
 
 
 async def load(conn: Connection, address: str, community_id: int) -> tuple[list[StoredStamp], list[HashLink]]:
     """What may count for an address, and the links of its nullifiers in a community."""
-    stamps: list[StoredStamp] = []
-    links: list[HashLink] = []
-    for stamp_id, provider, text, link_text in await conn.fetch(LOAD, address, community_id):
-        stamps.append(StoredStamp(stamp_id, provider, msgspec.json.decode(text), text))
-        if link_text is not None:
-            found = msgspec.json.decode(link_text, type=list[tuple[str, str, datetime]])
-            links.extend(HashLink(*link) for link in found)
-    return stamps, links
+    rows = await conn.fetch(LOAD, address, community_id)
+    stamps = [StoredStamp(stamp_id, provider, _examined(text), text) for stamp_id, provider, text, _ in rows[:-1]]
+    links: str | None = rows[-1][2]
+    found = [] if links is None else _LINKS.decode(links)
+    return stamps, [HashLink(*link) for link in found]
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,9 +69,9 @@ def _claims(kept: Iterable[Stamp], address: str) -> dict[str, HashLink]:
     claims: dict[str, HashLink] = {}
     for stamp in kept:
         for nullifier in stamp.nullifiers:
-            claim = HashLink(nullifier, address, stamp.expires_at)
-            other = claims.get(nullifier, claim)
-            claims[nullifier] = replace(claim, expires_at=max(claim.expires_at, other.expires_at))
+            other = claims.get(nullifier)
+            expires_at = stamp.expires_at if other is None else max(stamp.expires_at, other.expires_at)
+            claims[nullifier] = HashLink(nullifier, address, expires_at)
     return claims
 
 

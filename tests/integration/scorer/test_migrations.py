@@ -25,7 +25,7 @@ INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemanam
 
 
 @pytest.fixture
-async def migrated(database: str):
+async def connection(database: str):
     conn = await asyncpg.connect(database)
     await migrate.migrate(conn)
     yield conn
@@ -47,11 +47,12 @@ def expected_constraints() -> set[tuple[str, str, str]]:
         found.add((table, primary, f"PRIMARY KEY ({', '.join(facts['pk'])})"))
         for item in [*facts["unique"], *facts["fks"], *facts["checks"]]:
             found.add((table, item["name"], item["definition"]))
-    return found
+    # Partial unique indexes are listed as constraints there, and are indexes in the catalog.
+    return {entry for entry in found if not entry[2].startswith("CREATE")}
 
 
-async def test_columns_are_the_legacy_s(migrated):
-    rows = await migrated.fetch(COLUMNS)
+async def test_columns_are_the_legacy_s(connection):
+    rows = await connection.fetch(COLUMNS)
     found = [
         (table, name, kind, notnull, identity == b"d", default)
         for table, name, kind, notnull, identity, default in rows
@@ -60,19 +61,19 @@ async def test_columns_are_the_legacy_s(migrated):
     assert found == expected_columns()
 
 
-async def test_constraints_are_the_legacy_s(migrated):
-    rows = await migrated.fetch(CONSTRAINTS)
+async def test_constraints_are_the_legacy_s(connection):
+    rows = await connection.fetch(CONSTRAINTS)
     assert {tuple(row) for row in rows if row[0] in EXPECTED} == expected_constraints()
 
 
-async def test_indexes_are_the_legacy_s(migrated):
-    rows = await migrated.fetch(INDEXES)
+async def test_indexes_are_the_legacy_s(connection):
+    rows = await connection.fetch(INDEXES)
     found = {(table, name, text) for table, name, text in rows if table in EXPECTED}
     assert found == {(t, i["name"], i["definition"]) for t, facts in EXPECTED.items() for i in facts["indexes"]}
 
 
-async def test_a_second_run_does_nothing(migrated):
-    assert await migrate.migrate(migrated) == []
+async def test_a_second_run_does_nothing(connection):
+    assert await migrate.migrate(connection) == []
 
 
 async def test_a_legacy_database_is_adopted(database: str):
@@ -84,7 +85,7 @@ async def test_a_legacy_database_is_adopted(database: str):
     assert adopted is True
 
 
-async def test_a_changed_migration_is_refused(migrated):
-    await migrated.execute("UPDATE scorer_migrations SET digest = 'other' WHERE name LIKE '0001%'")
+async def test_a_changed_migration_is_refused(connection):
+    await connection.execute("UPDATE scorer_migrations SET digest = 'other' WHERE name LIKE '0001%'")
     with pytest.raises(migrate.MigrationError):
-        await migrate.migrate(migrated)
+        await migrate.migrate(connection)
