@@ -24,6 +24,7 @@ from proxy.errors import DemoError
 _CONNECT_TIMEOUT_S = 10.0
 _SETTLE_S = 60.0
 _POLL_S = 0.2
+_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _FINDINGS_MAX = 12
 _FINDINGS_READ_MAX = 200
 _COMPARISONS_MAX = 2_000
@@ -35,24 +36,28 @@ _ROW_KINDS = (Kind.MISSING_ROW, Kind.EXTRA_ROW)
 _QUANTILES = (0.5, 0.95, 0.99)
 
 
-async def settled(installation: Installation) -> Reading:
-    """Wait until every served exchange has an outcome; the last reading.
+async def settled(installation: Installation, *, timeout_s: float = _SETTLE_S) -> Reading:
+    """Wait until every served exchange has an outcome that is kept; the last reading.
 
     Raises:
         DemoError: that takes too long.
     """
     async with aiohttp.ClientSession() as session:
         try:
-            async with asyncio.timeout(_SETTLE_S):
+            async with asyncio.timeout(timeout_s):
                 while True:
                     reading = await read(session, installation.admin_url, installation.runner_url)
-                    if not reading.accounting.in_flight:
+                    if not reading.accounting.in_flight and await _all_kept(session, installation):
                         return reading
                     await asyncio.sleep(_POLL_S)
         except TimeoutError as error:
-            raise DemoError(
-                f"exchanges were still in flight after {_SETTLE_S:g} s; see the log of the runner"
-            ) from error
+            raise DemoError(f"exchanges were in flight for over {timeout_s:g} s; see the log of the runner") from error
+
+
+async def _all_kept(session: aiohttp.ClientSession, installation: Installation) -> bool:
+    """Whether the store has all that was compared."""
+    async with session.get(f"{installation.runner_url}/status", timeout=_TIMEOUT) as reply:
+        return not (await reply.json())["unkept"]
 
 
 async def tell(console: Console, installation: Installation, seen: Seen) -> None:

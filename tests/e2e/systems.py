@@ -1,0 +1,41 @@
+"""Installations of real processes for the end-to-end tests, each shared by a module."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from proxy.demo.installation import Installation, Options, drop_databases, installed
+
+# A mirrored reply later than this failed; on a busy machine a right one takes well under a second.
+RUNNER_TIMEOUT_S = 3.0
+
+
+@asynccontextmanager
+async def installation(
+    server_dsn: str,
+    *,
+    addresses: int,
+    divergences: str = "",
+    environment: Mapping[str, str] | None = None,
+    runner: Mapping[str, Any] | None = None,
+) -> AsyncIterator[Installation]:
+    """A whole system on databases of its own; everything is gone after the block."""
+    folder = Path(tempfile.mkdtemp(prefix="shadow-e2e-"))
+    options = Options(
+        folder,
+        addresses=addresses,
+        divergences=divergences,
+        prefix=f"e2e_{uuid.uuid4().hex[:8]}_",
+        environment=environment or {},
+        overrides={"runner": {"timeout_s": RUNNER_TIMEOUT_S, **(runner or {})}},
+    )
+    try:
+        async with installed(server_dsn, options, lambda _: None) as running:
+            yield running
+    finally:
+        await drop_databases(server_dsn, options.prefix)
+        shutil.rmtree(folder, ignore_errors=True)

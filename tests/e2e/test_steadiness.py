@@ -1,0 +1,156 @@
+"""Without faults nothing differs under load; with the mirrored legacy killed, hung or slow callers notice nothing.
+
+One installation for the module; the tests run in their order, each leaves the mirrored legacy well.
+"""
+
+import asyncio
+import dataclasses
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from proxy.demo.children import Child, running
+from proxy.demo.installation import Installation
+from proxy.demo.scrape import Accounting, read
+from proxy.demo.summary import settled
+from proxy.demo.traffic import Seen, Traffic
+from tests.e2e.systems import installation
+
+LOAD = 2_000
+CONCURRENCY = 16
+FEW = 60
+CATCH_UP_S = 200.0
+MIRROR = "legacy-shadow"
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclasses.dataclass(slots=True)
+class System:
+    """The installation, the mirrored legacy that runs now, and what callers saw before anything was broken."""
+
+    installation: Installation
+    mirror: Child
+    before: Seen = dataclasses.field(default_factory=Seen)
+
+    @property
+    def logs(self) -> Path:
+        return self.installation.config_path.parent / "logs"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def system(postgres_dsn: str) -> AsyncIterator[System]:
+    async with installation(postgres_dsn, addresses=300) as installed:
+        yield System(installed, installed.children[MIRROR])
+
+
+async def accounting_now(system: System) -> Accounting:
+    async with aiohttp.ClientSession() as session:
+        reading = await read(session, system.installation.admin_url, system.installation.runner_url)
+    return reading.accounting
+
+
+async def ask(system: System, count: int, *, concurrency: int = 4) -> Seen:
+    traffic = Traffic(system.installation.url, system.installation.targets, concurrency=concurrency)
+    await traffic.as_fast_as_possible(count)
+    return traffic.seen
+
+
+def grown(before: Accounting, after: Accounting, part: str) -> dict[str, int]:
+    """How much each count of a part of the accounting grew."""
+    old, new = getattr(before, part), getattr(after, part)
+    return {name: count - old.get(name, 0) for name, count in new.items() if count != old.get(name, 0)}
+
+
+async def test_two_thousand_mixed_requests_have_no_mismatch(system: System) -> None:
+    seen = await ask(system, LOAD, concurrency=CONCURRENCY)
+    # The mirrored legacy is slower than the scorer that serves; it catches up afterwards.
+    accounting = (await settled(system.installation, timeout_s=CATCH_UP_S)).accounting
+    assert not seen.unexpected
+    assert accounting.served == LOAD
+    assert set(accounting.compared) == {"match"}
+    assert sum(accounting.compared.values()) >= LOAD * 0.98
+    assert not accounting.failed
+    assert not accounting.dropped
+    assert accounting.balance == 0
+
+
+async def test_counts_add_up_while_requests_are_in_flight(system: System) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(ask(system, 200, concurrency=CONCURRENCY), name="traffic")
+        balances = []
+        while not asking.done():
+            balances.append((await accounting_now(system)).balance)
+    accounting = (await settled(system.installation)).accounting
+    assert balances
+    # What is being written to the disk at the moment of the reading is in no count yet.
+    assert all(0 <= balance <= CONCURRENCY for balance in balances)
+    assert accounting.balance == 0
+
+
+async def test_callers_notice_nothing_when_the_mirror_is_killed(system: System) -> None:
+    system.before = await ask(system, FEW)
+    before = (await settled(system.installation)).accounting
+    async with asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(ask(system, FEW), name="traffic")
+        system.mirror.stopping = True
+        system.mirror.process.kill()
+    after = (await settled(system.installation)).accounting
+    assert_unnoticed(system, asking.result())
+    assert set(grown(before, after, "failed")) <= {"mirrored_refused", "mirrored_reset"}
+    assert grown(before, after, "failed")
+    assert after.balance == 0
+
+
+async def test_the_mirror_is_used_again_once_it_is_back(system: System) -> None:
+    async with another_mirror(system):
+        await assert_all_match(system)
+        before = (await settled(system.installation)).accounting
+        system.mirror.process.send_signal(signal.SIGSTOP)
+        seen = await ask(system, FEW)
+        system.mirror.process.send_signal(signal.SIGCONT)
+        after = (await settled(system.installation)).accounting
+        assert_unnoticed(system, seen)
+        assert grown(before, after, "compared").get("mismatch", 0) == 0
+        assert after.balance == 0
+        await assert_all_match(system)
+
+
+async def test_callers_notice_nothing_when_the_mirror_is_slow(system: System) -> None:
+    before = (await settled(system.installation)).accounting
+    async with another_mirror(system, SHADOW_DIVERGENCES="slow_reply", SHADOW_SLOW_REPLY_S="1"):
+        seen = await ask(system, FEW)
+        after = (await settled(system.installation)).accounting
+    assert_unnoticed(system, seen)
+    assert set(grown(before, after, "compared")) == {"match"}
+    assert after.balance == 0
+
+
+@asynccontextmanager
+async def another_mirror(system: System, **environment: str) -> AsyncIterator[None]:
+    """Start a mirrored legacy in the place of the one that was killed."""
+    plan = system.mirror.plan
+    changed = dataclasses.replace(plan, environment={**plan.environment, **environment})
+    async with running(changed, system.logs) as child:
+        await child.ready()
+        system.mirror = child
+        yield
+
+
+async def assert_all_match(system: System) -> None:
+    before = (await settled(system.installation)).accounting
+    await ask(system, FEW)
+    after = (await settled(system.installation)).accounting
+    assert set(grown(before, after, "compared")) == {"match"}
+    assert not grown(before, after, "failed")
+
+
+def assert_unnoticed(system: System, seen: Seen) -> None:
+    """Callers got what they should, as fast as before. Half as much again and 20 ms are the machine's own noise."""
+    assert not seen.unexpected
+    assert seen.quantile_ms(0.5) <= 1.5 * system.before.quantile_ms(0.5) + 20
