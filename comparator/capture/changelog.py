@@ -10,7 +10,9 @@ from collections.abc import Iterable
 
 import asyncpg
 
+from comparator.capture import tags
 from comparator.capture.catalog import CATALOG_TIMEOUT_S, Catalog, TableShape, quote, read_catalog
+from comparator.capture.pgoutput import table_name
 from comparator.capture.publication import run_statements
 from comparator.capture.settings import CaptureSettings
 
@@ -57,6 +59,7 @@ ALTER TABLE {table} ENABLE ALWAYS TRIGGER {truncate};
 """
 
 DROP_TRIGGERS = """
+DROP TRIGGER IF EXISTS {tag} ON {table};
 DROP TRIGGER IF EXISTS {trigger} ON {table};
 DROP TRIGGER IF EXISTS {truncate} ON {table};
 """
@@ -86,33 +89,34 @@ async def install(conn: asyncpg.Connection, settings: CaptureSettings, tables: I
 
 
 LOGGED = """
-SELECT n.nspname AS schema, c.relname AS relation FROM pg_trigger t
+SELECT DISTINCT n.nspname AS schema, c.relname AS relation FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE t.tgname = $1 AND NOT t.tgisinternal AND t.tgenabled <> 'D' ORDER BY 1, 2
+WHERE t.tgname = ANY($1::text[]) AND NOT t.tgisinternal AND t.tgenabled <> 'D' ORDER BY 1, 2
 """
 
 
 async def logged_tables(conn: asyncpg.Connection) -> tuple[str, ...]:
     """Names of the tables whose changes are logged."""
-    rows = await conn.fetch(LOGGED, TRIGGER, timeout=CATALOG_TIMEOUT_S)
-    return tuple(_name(row["schema"], row["relation"]) for row in rows)
+    return await _tables_with(conn, [TRIGGER])
 
 
 async def remove(conn: asyncpg.Connection, settings: CaptureSettings) -> tuple[str, ...]:
-    """Take the change log away from every table that has it; return the statements run. Idempotent.
+    """Take the change log and the tag triggers away from every table; return the statements run. Idempotent.
 
     Raises:
         RightsError, LockTimeoutError: run it again.
     """
-    catalog = await read_catalog(conn, await logged_tables(conn))
+    catalog = await read_catalog(conn, await _tables_with(conn, [TRIGGER, tags.TRIGGER]))
     statements = remove_statements(catalog.tables.values(), settings.log_schema)
     await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
     return statements
 
 
-def _name(schema: str, relation: str) -> str:
-    return relation if schema == "public" else f"{schema}.{relation}"
+async def _tables_with(conn: asyncpg.Connection, triggers: list[str]) -> tuple[str, ...]:
+    rows = await conn.fetch(LOGGED, triggers, timeout=CATALOG_TIMEOUT_S)
+    return tuple(table_name(row["schema"], row["relation"]) for row in rows)
 
 
 def _filled(template: str, table: TableShape, schema: str) -> str:
-    return template.format(trigger=TRIGGER, truncate=f"{TRIGGER}_truncate", table=table.quoted, schema=quote(schema))
+    names = {"trigger": TRIGGER, "truncate": f"{TRIGGER}_truncate", "tag": tags.TRIGGER}
+    return template.format(**names, table=table.quoted, schema=quote(schema))

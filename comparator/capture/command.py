@@ -1,7 +1,7 @@
 """The commands `shadow capture check | install | remove`.
 
 `check` prints what the database lacks and the SQL that would mend it, and changes nothing unless `--apply` is given.
-`install` and `remove` put the triggers' change log in place and take it away.
+`install` and `remove` put the triggers' change log, or the tag triggers, in place and take them away.
 Exit status: 0 fit, 1 something is lacking, 2 the command itself failed.
 """
 
@@ -13,7 +13,7 @@ from typing import TextIO
 import asyncpg
 import msgspec
 
-from comparator.capture import changelog
+from comparator.capture import changelog, tags
 from comparator.capture.catalog import user_tables
 from comparator.capture.errors import CaptureError
 from comparator.capture.fitness import connect
@@ -31,13 +31,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="capture_command", required=True)
     for name, text in (
         ("check", "say what the database lacks for capturing, as SQL"),
-        ("install", "install the change log of the triggers driver"),
-        ("remove", "remove the change log of the triggers driver"),
+        ("install", "install the change log of the triggers driver, or tag triggers"),
+        ("remove", "remove the change log and the tag triggers"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--dsn", required=True, help="database, as a libpq URI")
         command.add_argument("--table", action="append", default=[], help="a captured table (repeat); all when absent")
         command.add_argument("--lock-timeout-ms", type=int, default=2_000, help="give up on a busy table after this")
+        if name == "install":
+            command.add_argument(
+                "--tag", action="store_true", help="install the tag triggers instead of the change log"
+            )
         if name == "check":
             command.add_argument("--driver", choices=[driver.value for driver in Driver], default=Driver.STREAM.value)
             command.add_argument("--publication", default="shadow", help="name of the publication")
@@ -64,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     work = {
         "check": lambda: check(arguments.dsn, settings, apply=arguments.apply, out=sys.stdout),
-        "install": lambda: install(arguments.dsn, settings, out=sys.stdout),
+        "install": lambda: install(arguments.dsn, settings, tag=arguments.tag, out=sys.stdout),
         "remove": lambda: remove(arguments.dsn, settings, out=sys.stdout),
     }[arguments.capture_command]
     try:
@@ -88,12 +92,13 @@ async def check(dsn: str, settings: CaptureSettings, *, apply: bool, out: TextIO
     return LACKING if any(one.level is Level.FAILED for one in checks) else FIT
 
 
-async def install(dsn: str, settings: CaptureSettings, *, out: TextIO) -> int:
-    """Install the change log; print the statements that were run."""
+async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out: TextIO) -> int:
+    """Install the change log, or with `tag` the tag triggers; print the statements that were run."""
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
         settings = await _with_tables(conn, settings)
-        _tell(await changelog.install(conn, settings, settings.tables), out)
+        chosen = tags.install if tag else changelog.install
+        _tell(await chosen(conn, settings, settings.tables), out)
     finally:
         await conn.close()
     return FIT

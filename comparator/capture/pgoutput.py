@@ -15,6 +15,9 @@ from comparator.changes import Message, Op, Row, RowChange, Transaction
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """2000-01-01T00:00:00Z, from which PostgreSQL counts, in Unix microseconds."""
 
+APPLICATION_MESSAGE_PREFIX = "shadow.application"
+"""Prefix of the message by which a tag trigger names the writer's application_name."""
+
 _U16 = struct.Struct("!H").unpack_from
 _U32 = struct.Struct("!I").unpack_from
 _U64 = struct.Struct("!Q").unpack_from
@@ -49,6 +52,7 @@ class Decoder:
         self._begun: tuple[int, int, int] | None = None
         self._changes: list[RowChange] = []
         self._messages: list[Message] = []
+        self._application = ""
         self._readers: dict[int, Callable[[bytes], int]] = {
             b"B"[0]: self._begin,
             b"R"[0]: self._relation,
@@ -104,8 +108,9 @@ class Decoder:
             committed_us=committed + POSTGRES_EPOCH_US,
             changes=tuple(self._changes),
             messages=tuple(self._messages),
+            application=self._application,
         )
-        self._begun, self._changes, self._messages = None, [], []
+        self._begun, self._changes, self._messages, self._application = None, [], [], ""
         return done
 
     def _relation(self, data: bytes) -> int:
@@ -176,7 +181,10 @@ class Decoder:
         content = data[at : at + size].decode(errors="replace")
         if transactional:
             self._inside()
-            self._messages.append(Message(prefix, content))
+            if prefix == APPLICATION_MESSAGE_PREFIX:
+                self._application = content
+            else:
+                self._messages.append(Message(prefix, content))
         return at + size
 
     def _origin(self, data: bytes) -> int:

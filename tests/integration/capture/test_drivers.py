@@ -5,6 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
+from comparator.capture.errors import CaptureClosedError, FenceTimeoutError, SlotTimeoutError
 from comparator.capture.settings import Driver
 from comparator.changes import Op
 from tests.support import captured
@@ -51,3 +52,90 @@ async def test_fences_complete_under_many_committers(published: str, driver: Dri
         ends = [transaction.end_lsn for transaction in collector.transactions]
         assert ends == sorted(set(ends))
     await pool.close()
+
+
+BULK = "INSERT INTO event (data) SELECT jsonb_build_object('n', n, 'text', repeat('x', 500)) FROM generate_series(1, 5000) n"
+
+
+async def test_the_sql_driver_asks_for_snapshots_so_that_its_slot_keeps_little_log(published: str) -> None:
+    conn = await asyncpg.connect(published)
+    async with captured.capturing(published, captured.settings(Driver.SQL)) as (capture, collector):
+        await conn.execute(BULK)
+        await capture.fence()
+        assert len(collector.changes) == 5000
+        async with asyncio.timeout(20):
+            while not 0 < capture.wal_retained_bytes < 1_000_000:
+                await capture.fence()
+    await conn.close()
+
+
+async def test_log_kept_beyond_the_bound_is_warned_of(published: str, caplog: pytest.LogCaptureFixture) -> None:
+    conn = await asyncpg.connect(published)
+    async with captured.capturing(published, captured.settings(Driver.SQL, wal_warn_bytes=1)) as (capture, _):
+        await conn.execute(BULK)
+        async with asyncio.timeout(20):
+            while capture.wal_retained_bytes <= 1:
+                await capture.fence()
+    assert "capture_wal_retained" in {record.message for record in caplog.records}
+    await conn.close()
+
+
+async def test_a_fence_that_cannot_pass_times_out_by_name(published: str) -> None:
+    conn = await asyncpg.connect(published)
+    chosen = captured.settings(Driver.TRIGGERS, fence_timeout_ms=200)
+    async with captured.capturing(published, chosen) as (capture, _), conn.transaction():
+        await conn.execute("LOCK TABLE shadow_capture.log IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(FenceTimeoutError):
+            await capture.fence()
+    await conn.close()
+
+
+async def test_a_slot_that_cannot_be_made_in_time_is_named(published: str) -> None:
+    conn = await asyncpg.connect(published)
+    async with conn.transaction():
+        await conn.execute("INSERT INTO account (address) VALUES ('held open')")
+        with pytest.raises(SlotTimeoutError, match="did not end"):
+            async with captured.capturing(published, captured.settings(Driver.SQL, connect_timeout_ms=2000)):
+                pass
+    await conn.close()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_closed_capture_says_so(published: str, driver: Driver) -> None:
+    async with captured.capturing(published, captured.settings(driver)) as (capture, _):
+        await capture.aclose()
+        await capture.aclose()
+        with pytest.raises(CaptureClosedError):
+            await capture.fence()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_the_callers_own_error_leaves_unwrapped(published: str, driver: Driver) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with captured.capturing(published, captured.settings(driver)):
+            raise KeyError("mine")
+
+
+async def test_a_transaction_that_ends_after_a_column_was_added_is_told_whole(published: str) -> None:
+    conn = await asyncpg.connect(published)
+    async with captured.capturing(published, captured.settings(Driver.STREAM)) as (capture, collector):
+        await conn.execute("INSERT INTO event (id, at) VALUES (1, '2026-01-01')")
+        await conn.execute("ALTER TABLE event ADD COLUMN more int DEFAULT 5")
+        await conn.execute("INSERT INTO event (id, at) VALUES (2, '2026-01-01')")
+        await capture.fence()
+        assert [row.get("more", "absent") for row in collector.rows("event")] == ["absent", "5"]
+    await conn.close()
+
+
+async def test_rows_of_the_change_log_written_before_a_column_came_count_as_lost(published: str) -> None:
+    conn = await asyncpg.connect(published)
+    chosen = captured.settings(Driver.TRIGGERS, poll_ms=60_000)
+    async with captured.capturing(published, chosen) as (capture, collector):
+        await capture.fence()
+        await conn.execute("INSERT INTO event (id, at) VALUES (1, '2026-01-01')")
+        await conn.execute("ALTER TABLE event ADD COLUMN more int DEFAULT 5")
+        await conn.execute("INSERT INTO event (id, at) VALUES (2, '2026-01-01')")
+        await capture.fence()
+        assert [row["id"] for row in collector.rows("event")] == ["2"]
+        assert capture.interruptions == 1
+    await conn.close()

@@ -10,8 +10,9 @@ import asyncpg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from comparator.capture import changelog, tags
 from comparator.capture.settings import Driver
-from comparator.changes import Transaction
+from comparator.changes import Message, Transaction
 from tests.support import captured, postgres
 
 ADD = "INSERT INTO account (address, score) VALUES ($1, $2::text::numeric) ON CONFLICT (address) DO NOTHING"
@@ -162,4 +163,25 @@ async def test_a_request_id_travels_with_its_transaction(database: str) -> None:
         await triggers.fence()
         assert [t.request_id for t in from_stream.transactions] == ["r-1"]
         assert [t.request_id for t in from_triggers.transactions] == ["r-1"]
+    await conn.close()
+
+
+async def test_a_tagged_transaction_names_its_writer_once(database: str) -> None:
+    await captured.prepare(database)
+    conn = await asyncpg.connect(database, server_settings={"application_name": "nightly cron"})
+    await tags.install(conn, captured.settings(Driver.STREAM), captured.TABLES)
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    async with captured.capturing(database, captured.settings(Driver.STREAM)) as (capture, collector):
+        async with conn.transaction():
+            await conn.execute("SELECT set_config('shadow.request', 'r-1', true)")
+            await conn.execute(f"{ADD} /*traceparent='{trace}'*/", "0xa", "1")
+            await conn.execute(EVENT, 2)
+        await conn.execute("TRUNCATE event")
+        await capture.fence()
+        first, second = collector.transactions
+        assert (first.application, first.request_id) == ("nightly cron", "r-1")
+        assert first.messages == (Message("shadow.request", "r-1"), Message("shadow.traceparent", trace))
+        assert (second.application, second.messages) == ("nightly cron", ())
+    await changelog.remove(conn, captured.settings(Driver.STREAM))
+    assert await conn.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == 0
     await conn.close()

@@ -238,7 +238,7 @@ async def test_the_install_and_remove_commands_name_what_they_ran(
 ) -> None:
     assert await asyncio.to_thread(command.run, arguments("install", "--dsn", database)) == command.FIT
     assert await asyncio.to_thread(command.run, arguments("remove", "--dsn", database)) == command.FIT
-    assert "ran: DROP TRIGGER IF EXISTS zz_shadow_capture" in capsys.readouterr().out
+    assert "ran: DROP TRIGGER IF EXISTS aa_shadow_tag" in capsys.readouterr().out
     assert await conn.fetchval("SELECT to_regnamespace('shadow_capture')") is None
 
 
