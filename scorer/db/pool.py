@@ -31,6 +31,8 @@ LOST_CONNECTION = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.InterfaceError,
+    # What asyncpg raises when the server's farewell arrives while a statement is being sent.
+    asyncpg.InternalClientError,
     OSError,
 )
 
