@@ -194,13 +194,12 @@ async def test_a_request_in_flight_is_answered_while_draining(tmp_path: Path) ->
         writer.write(ok(b"done"))
         await reader.read()
 
-    async with asyncio.TaskGroup() as group:
-        async with lab(tmp_path, candidate=Backend(handler=when_draining)) as it:
-            caller = await it.caller()
-            await caller.send(get())
-            await it.until(lambda: len(it.proxy.front.forwardings) == 1)
-            reading = group.create_task(caller.rest(), name="read-reply")
-            it.callers.clear()
+    async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=when_draining)) as it:
+        caller = await it.caller()
+        await caller.send(get())
+        await it.until(lambda: len(it.proxy.front.forwardings) == 1)
+        reading = group.create_task(caller.rest(), name="read-reply")
+        it.callers.clear()
     reply = reading.result()
     assert reply.endswith(b"done")
     assert b"Connection: close\r\n" in reply
@@ -211,13 +210,13 @@ async def test_a_request_that_outlasts_the_drain_is_cut(tmp_path: Path) -> None:
         del writer
         await reader.read()
 
-    async with asyncio.TaskGroup() as group:
-        async with lab(tmp_path, candidate=Backend(handler=never), limits={"drain_s": 0.1}) as it:
-            caller = await it.caller()
-            await caller.send(get())
-            await it.until(lambda: len(it.proxy.front.forwardings) == 1)
-            reading = group.create_task(caller.rest(), name="read-reply")
-            it.callers.clear()
+    limits = {"drain_s": 0.1}
+    async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=never), limits=limits) as it:
+        caller = await it.caller()
+        await caller.send(get())
+        await it.until(lambda: len(it.proxy.front.forwardings) == 1)
+        reading = group.create_task(caller.rest(), name="read-reply")
+        it.callers.clear()
     assert reading.result().startswith(b"HTTP/1.1 504 ")
 
 
