@@ -11,8 +11,6 @@ from typing import Final
 
 _EXACT: Final = Context(prec=400)
 _NUMBER_TEXT: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,4})?\Z", re.ASCII)
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 def number_of(value: object) -> Decimal | None:
@@ -26,8 +24,8 @@ def number_of(value: object) -> Decimal | None:
     return None
 
 
-def microseconds_of(value: object) -> int | None:
-    """Unix microseconds of an ISO 8601 time with a UTC offset, or of PostgreSQL's text of a timestamptz; else None.
+def moment_of(value: object) -> dt.datetime | None:
+    """The instant of an ISO 8601 time with a UTC offset, or of PostgreSQL's text of a timestamptz; else None.
 
     A time without offset is taken as UTC, so it can be compared with another one of its kind.
     """
@@ -37,9 +35,7 @@ def microseconds_of(value: object) -> int | None:
         moment = dt.datetime.fromisoformat(value)
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    return (moment - _EPOCH) // _MICROSECOND
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +87,14 @@ class SameNumber:
 
 @dataclass(frozen=True, slots=True)
 class TimeWithin:
-    """Times at most `within_us` microseconds apart; 0 means the same instant in any notation."""
+    """Times at most `within` apart; zero means the same instant in any notation."""
 
-    within_us: int
+    within: dt.timedelta
 
     def allows(self, served: object, mirrored: object) -> bool:
         """Both are times and near enough."""
-        a, b = microseconds_of(served), microseconds_of(mirrored)
-        return a is not None and b is not None and abs(a - b) <= self.within_us
+        a, b = moment_of(served), moment_of(mirrored)
+        return a is not None and b is not None and (a == b or abs(a - b) <= self.within)
 
 
 @dataclass(frozen=True, slots=True)

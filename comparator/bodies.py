@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from email.message import Message
 from email.parser import BytesParser
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from importlib import import_module
 from io import BytesIO
@@ -58,14 +59,20 @@ def digest_of(body: bytes) -> Digest:
 
 def header(headers: HeaderList, name: str) -> str:
     """All values of a header, joined as RFC 9110 (section 5.3) allows; "" when absent. `name` is lower case."""
-    return ", ".join(value for key, value in headers if key.lower() == name)
+    found = ""
+    for key, value in headers:
+        if len(key) == len(name) and key.lower() == name:
+            found = f"{found}, {value}" if found else value
+    return found
 
 
 def media_type(headers: HeaderList) -> tuple[str, Mapping[str, str]]:
     """Type and parameters of Content-Type, lower-cased but for parameter values; ("", {}) when absent."""
-    text = header(headers, "content-type")
-    if not text:
-        return "", {}
+    return _parsed_media_type(header(headers, "content-type"))
+
+
+@lru_cache(maxsize=512)
+def _parsed_media_type(text: str) -> tuple[str, Mapping[str, str]]:
     kind, _, rest = text.partition(";")
     if not rest:
         return kind.strip().lower(), {}
@@ -100,7 +107,10 @@ def decoded(reply: Reply, max_bytes: int) -> bytes | Unreadable:
 
     Unknown codings, damaged streams and bodies that would exceed `max_bytes` when decoded are `Unreadable`.
     """
-    codings = [c.strip().lower() for c in header(reply.headers, "content-encoding").split(",") if c.strip()]
+    named = header(reply.headers, "content-encoding")
+    if not named:
+        return reply.body
+    codings = [c.strip().lower() for c in named.split(",") if c.strip()]
     body = reply.body
     for coding in reversed(codings):
         if coding in {"identity", ""}:

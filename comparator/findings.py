@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-from comparator.actions import microseconds_of, number_of
+from comparator.actions import moment_of, number_of
 from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, text_of_value
 from comparator.exchange import Side
 from comparator.paths import Automaton, Step, parse_pattern, text_of
@@ -174,7 +174,7 @@ def _only_notation(legacy: object, candidate: object) -> str:
     a, b = number_of(legacy), number_of(candidate)
     if a is not None and b is not None:
         return "number" if a == b else ""
-    left, right = microseconds_of(legacy), microseconds_of(candidate)
+    left, right = moment_of(legacy), moment_of(candidate)
     return "time" if left is not None and left == right else ""
 
 
@@ -192,7 +192,7 @@ def _class_of(value: object) -> str:
             return "array"
         case NonFinite() | Repeated():
             return type(value).__name__.lower()
-        case str() if microseconds_of(value) is not None:
+        case str() if moment_of(value) is not None:
             return "time"
         case str() if number_of(value) is not None:
             return "numeric text"

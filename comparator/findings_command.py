@@ -75,11 +75,10 @@ async def _decide(conn: Connection, args: argparse.Namespace, state: State) -> q
 
 
 def _export(args: argparse.Namespace, examples: tuple[cases.Case, ...]) -> None:
-    if not 0 <= args.example < len(examples):
-        raise UnknownFindingError(
-            f"finding {args.id!r} has {len(examples)} examples; there is no number {args.example}"
-        )
-    text = cases.dump(examples[args.example]) + b"\n"
+    number: int = args.example
+    if not 0 <= number < len(examples):
+        raise UnknownFindingError(f"finding {args.id!r} has {len(examples)} examples; there is no number {number}")
+    text = cases.dump(examples[number]) + b"\n"
     if args.to is None:
         sys.stdout.write(text.decode())
     else:

@@ -1,7 +1,7 @@
 """Finds what differs between two JSON documents, under rules.
 
-Pure. In order of cost: `masked_equal` answers for two texts that differ only in members of the top level that rules allow
-to differ, without reading the rest; `Walk` goes through both documents side by side. Nothing here knows HTTP or tables.
+Pure. `Walk` goes through both documents side by side. Given texts, it goes down as long as objects are equal as bytes in most
+of their members, and reads only the others. Nothing here knows HTTP or tables.
 """
 
 # Decoded JSON is of any type: pyright cannot know it and the code asks for it at every step.
@@ -16,64 +16,17 @@ import msgspec
 
 from comparator.actions import Ignore, KeyedBy, Unordered
 from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, Touch, text_of_value
-from comparator.paths import Node, Step, text_of
+from comparator.exact import parse
+from comparator.paths import Node, Step
 from comparator.rules import CompiledRule, RuleSet
 
 GREEDY_MATCH_MAX: Final = 2_500
 """Beyond this many pairs of unmatched elements, an unordered array is paired in order instead of by likeness."""
 
-_top_level: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+RAW_DIFFERING_MAX: Final = 4
+"""An object of which more members differ as bytes, and more than half of all, is read as a whole."""
 
-
-def masked_equal(served: bytes, mirrored: bytes, rules: RuleSet, today: dt.date) -> tuple[Touch, ...] | None:
-    """The rules that explain all differences of two objects, when these lie in plain members of the top level; else None.
-
-    None decides nothing: the walk has to look. The members that are equal as bytes are not read. An object whose text is
-    not exactly that of its members joined again (repeated members, escaped names, free layout) is left to the walk.
-    """
-    if rules.root.dead or rules.root.wheres:
-        return None
-    try:
-        left, right = _top_level.decode(served), _top_level.decode(mirrored)
-    except (msgspec.DecodeError, ValueError):
-        return None
-    if left.keys() != right.keys():
-        return None
-    touches: list[Touch] = []
-    for name, raw in left.items():
-        if raw != right[name]:
-            touch = _scalar_touch(name, raw, right[name], rules, today)
-            if touch is None:
-                return None
-            touches.append(touch)
-    if not (_is_joined(served, left) and _is_joined(mirrored, right)):
-        return None
-    return tuple(touches)
-
-
-def _scalar_touch(
-    name: str, served: msgspec.Raw, mirrored: msgspec.Raw, rules: RuleSet, today: dt.date
-) -> Touch | None:
-    candidates = rules.at(rules.root.step(name))
-    if not candidates:
-        return None
-    try:
-        a, b = msgspec.json.decode(served), msgspec.json.decode(mirrored)
-    except (msgspec.DecodeError, ValueError):
-        return None
-    if type(a) is not str or type(b) is not str:
-        return None
-    for rule in candidates:
-        if rule.action.allows(a, b):
-            return Touch(rule.id, name) if rule.holds(today) else None
-    return None
-
-
-def _is_joined(text: bytes, members: dict[str, msgspec.Raw]) -> bool:
-    first = len(next(iter(members), "").encode()) + 3
-    colon, comma = (b": ", b", ") if text[first + 1 : first + 2] == b" " else (b":", b",")
-    joined = comma.join([b'"%b"%b%b' % (name.encode(), colon, raw) for name, raw in members.items()])
-    return b"{%b}" % joined == text
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Walk:
@@ -107,6 +60,26 @@ class Walk:
         """Walk both documents from their roots."""
         self._values(served, mirrored, self._rules.root)
 
+    def compare_texts(self, served: bytes, mirrored: bytes) -> None:
+        """Walk the documents that two JSON texts are.
+
+        Raises:
+            InvalidJsonError: a part that is not equal as bytes is no JSON.
+        """
+        self._texts(served, mirrored, self._rules.root)
+
+    def _texts(self, a: bytes, b: bytes, node: Node) -> None:
+        differing = None
+        if a[:1] == b"{" == b[:1] and not node.accepts and not node.wheres:
+            differing = _differing_members(a, b)
+        if differing is None:
+            self._values(parse(a), parse(b), node)
+            return
+        for name, served, mirrored in differing:
+            self._path.append(name)
+            self._texts(served, mirrored, node.below(name))
+            self._path.pop()
+
     def _values(self, a: Any, b: Any, node: Node) -> None:
         kind = type(a)
         if kind is type(b):
@@ -124,7 +97,7 @@ class Walk:
 
     def _ignored(self, a: Any, b: Any, node: Node) -> bool:
         """Containers are left out as a whole by a rule that ignores them, and only noted when they do differ."""
-        ignoring = [rule for rule in self._rules.at(node) if type(rule.action) is Ignore]
+        ignoring = [rule for rule in node.marks if type(rule.action) is Ignore]
         if not ignoring:
             return False
         holding = next((rule for rule in ignoring if rule.holds(self._today)), None)
@@ -144,8 +117,17 @@ class Walk:
                 continue
             common += 1
             kind = type(served)
-            if kind is type(mirrored) and kind is not dict and kind is not list and served == mirrored:
-                continue
+            if kind is type(mirrored):
+                if kind is dict:
+                    # As in `_values`, one call less: most containers are objects that no rule names.
+                    below = node if node.dead else node.below(name, served, mirrored)
+                    path.append(name)
+                    if not below.accepts or not self._ignored(served, mirrored, below):
+                        self._objects(served, mirrored, below)
+                    path.pop()
+                    continue
+                if kind is not list and served == mirrored:
+                    continue
             path.append(name)
             self._values(served, mirrored, node if node.dead else node.below(name, served, mirrored))
             path.pop()
@@ -157,7 +139,7 @@ class Walk:
                     path.pop()
 
     def _arrays(self, a: list[Any], b: list[Any], node: Node) -> None:
-        for rule in self._rules.at(node):
+        for rule in node.marks:
             if not isinstance(rule.action, Unordered | KeyedBy):
                 continue
             if not rule.holds(self._today):
@@ -240,12 +222,11 @@ class Walk:
     def _differ(self, a: Any, b: Any, node: Node) -> None:
         """Two values differ: a rule of the place may allow it, else it is a difference."""
         judged = ""
-        for rule in self._rules.at(node):
-            allows = rule.action.allows(a, b)
-            if allows and rule.holds(self._today):
-                self._touch(rule)
-                return
-            if allows:
+        for rule in node.marks:
+            if rule.action.allows(a, b):
+                if rule.holds(self._today):
+                    self.touches.append(Touch(rule.id, tuple(self._path), False, self._table, self._column))
+                    return
                 self._touch(rule, expired=True)
             judged = judged or rule.id
         if type(a) is Repeated and type(b) is Repeated and same(list(a.values), list(b.values)):
@@ -256,13 +237,7 @@ class Walk:
         self.differences.append(Difference(kind, tuple(self._path), a, b, self._table, self._key, self._column, rule))
 
     def _touch(self, rule: CompiledRule, *, expired: bool = False) -> None:
-        self.touches.append(Touch(rule.id, self._place(), expired))
-
-    def _place(self) -> str:
-        inside = text_of(self._path)
-        if not self._table:
-            return inside
-        return f"{self._table}.{self._column}" + (f".{inside}" if inside and inside[0] != "[" else inside)
+        self.touches.append(Touch(rule.id, tuple(self._path), expired, self._table, self._column))
 
 
 def _kind(a: Any, b: Any) -> Kind:
@@ -310,6 +285,31 @@ def fingerprint(value: Any) -> str:
     if kind is str or kind is int or kind is bool or value is None:
         return text_of_value(value)
     return f"decimal {hash(value)} {value.normalize() if value else 0}" if kind is not NonFinite else value.name
+
+
+def _differing_members(a: bytes, b: bytes) -> list[tuple[str, bytes, bytes]] | None:
+    """The members of two objects that are not equal as bytes; None when the objects have to be read as a whole.
+
+    That is when they have not the same names, when most members differ, or when a text is not exactly its members joined
+    again in one of the two usual layouts: then it may have repeated members or escaped names.
+    """
+    try:
+        left, right = _members.decode(a), _members.decode(b)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if left.keys() != right.keys():
+        return None
+    differing = [(name, bytes(raw), bytes(right[name])) for name, raw in left.items() if raw != right[name]]
+    if len(differing) > RAW_DIFFERING_MAX and len(differing) * 2 > len(left):
+        return None
+    return differing if _is_joined(a, left) and _is_joined(b, right) else None
+
+
+def _is_joined(text: bytes, members: dict[str, msgspec.Raw]) -> bool:
+    first = len(next(iter(members), "").encode()) + 3
+    colon, comma = ('": ', b", ") if text[first + 1 : first + 2] == b" " else ('":', b",")
+    joined = comma.join([f'"{name}{colon}'.encode() + bytes(raw) for name, raw in members.items()])
+    return b"{%b}" % joined == text
 
 
 def walk(served: object, mirrored: object, rules: RuleSet, today: dt.date) -> Walk:

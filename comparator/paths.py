@@ -124,10 +124,22 @@ _OTHER: Final = None
 class Node:
     """One state of the automaton: which patterns end here, and where each step leads.
 
-    `dead` means that no pattern can match at or below this place.
+    `accepts` are the indexes of the patterns that end here, `marks` what they carry. `dead` means that no pattern can match
+    at or below this place.
     """
 
-    __slots__ = ("_automaton", "_names", "_next", "_states", "accepts", "dead", "wheres")
+    __slots__ = (
+        "_automaton",
+        "_children",
+        "_names",
+        "_next",
+        "_other",
+        "_states",
+        "accepts",
+        "dead",
+        "marks",
+        "wheres",
+    )
 
     def __init__(self, automaton: "Automaton", states: frozenset[_State]) -> None:
         self._automaton = automaton
@@ -141,6 +153,10 @@ class Node:
             s.name if isinstance(s, Name) else s.index for s in segments if isinstance(s, Name | Index)
         )
         self._next: dict[tuple[Step | None, tuple[Where, ...]], Node] = {}
+        # The same for steps without predicates, which are nearly all: a walk asks at every member.
+        self._children: dict[Step, Node] = {}
+        self._other: Node | None = None
+        self.marks: tuple[Any, ...] = tuple([automaton.marks[i] for i in self.accepts])
         self.dead = not segments and not self.accepts
 
     def step(self, step: Step, held: tuple[Where, ...] = ()) -> "Node":
@@ -159,7 +175,11 @@ class Node:
     def below(self, step: Step, *values: Any) -> "Node":
         """The state below `step`, where `values` are what both documents have there."""
         if not self.wheres:
-            return self.step(step)
+            if step in self._names:
+                return self._children.get(step) or self._children.setdefault(step, self.step(step))
+            if self._other is None:
+                self._other = self.step(step)
+            return self._other
         held = tuple(w for w in self.wheres if any(_holds(w, value) for value in values))
         return self.step(step, held)
 
@@ -172,10 +192,16 @@ def _holds(where: Where, value: Any) -> bool:
 
 
 class Automaton:
-    """All patterns of one rule set, matched together while a document is walked."""
+    """All patterns of one rule set, matched together while a document is walked.
 
-    def __init__(self, patterns: Iterable[Pattern]) -> None:
+    Args:
+        patterns: in order of precedence.
+        marks: what a node that accepts a pattern carries for it (`Node.marks`); the pattern's index when not given.
+    """
+
+    def __init__(self, patterns: Iterable[Pattern], marks: Sequence[Any] | None = None) -> None:
         self.patterns = tuple(patterns)
+        self.marks: Sequence[Any] = range(len(self.patterns)) if marks is None else marks
         self._nodes: dict[frozenset[_State], Node] = {}
         self.root = self.node((p, 0) for p in range(len(self.patterns)))
 

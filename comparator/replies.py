@@ -1,6 +1,6 @@
 """Compares what two sides answered: status, the headers that count, the body by its kind.
 
-Pure. Bytes first; then the cheap mask; then the structural walk.
+Pure. Bytes first; then the structural walk, which reads no more than it must.
 """
 
 import datetime as dt
@@ -9,8 +9,9 @@ from typing import Final
 
 from comparator.bodies import BodyKind, Digest, Unreadable, decoded, digest_of, kind_of, media_type, structure_of
 from comparator.difference import ABSENT, Difference, Kind, Touch
+from comparator.exact import InvalidJsonError, parse
 from comparator.exchange import HeaderList, Reply
-from comparator.json_diff import masked_equal, walk
+from comparator.json_diff import Walk, walk
 from comparator.rules import RouteRules
 
 _NO_NAMES: Final[frozenset[str]] = frozenset()
@@ -51,9 +52,17 @@ def _cut(served: Reply, mirrored: Reply) -> bool:
 
 
 def _changed_names(served: HeaderList, mirrored: HeaderList) -> frozenset[str]:
+    """Lower-case names of headers that may differ: a cheap look that leaves nothing out and may name too many."""
     if served == mirrored:
         return _NO_NAMES
-    return frozenset([name.lower() for name, _ in set(served).symmetric_difference(mirrored)])
+    if len(served) != len(mirrored):
+        return frozenset([name.lower() for name, _ in set(served).symmetric_difference(mirrored)])
+    names: list[str] = []
+    for ours, theirs in zip(served, mirrored, strict=True):
+        if ours != theirs:
+            names.append(ours[0].lower())
+            names.append(theirs[0].lower())
+    return frozenset(names)
 
 
 def _headers(served: HeaderList, mirrored: HeaderList, names: frozenset[str]) -> list[Difference]:
@@ -90,10 +99,27 @@ def compare_bodies(served: Reply, mirrored: Reply, rules: RouteRules, today: dt.
     if max(len(a), len(b)) > max_bytes:
         return ReplyResult((Difference(Kind.BODY, (), digest_of(a), digest_of(b)),))
     if kinds[0] is BodyKind.JSON:
-        touches = masked_equal(a, b, rules.body, today)
-        if touches is not None:
-            return ReplyResult((), touches)
+        return _json_texts(a, b, rules, today)
     return _structures(structure_of(kinds[0], served, a), structure_of(kinds[1], mirrored, b), rules, today)
+
+
+def _json_texts(a: bytes, b: bytes, rules: RouteRules, today: dt.date) -> ReplyResult:
+    finished = Walk(rules.body, today)
+    try:
+        finished.compare_texts(a, b)
+    except (InvalidJsonError, RecursionError):
+        # Said again from the whole bodies: which side is at fault, and why.
+        faults = _fault_of(a), _fault_of(b)
+        return ReplyResult((Difference(Kind.INVALID_BODY, (), *faults),))
+    return ReplyResult(tuple(finished.differences), tuple(finished.touches))
+
+
+def _fault_of(text: bytes) -> str:
+    try:
+        parse(text)
+    except InvalidJsonError as error:
+        return f"not JSON: {error}"
+    return "JSON"
 
 
 def _structures(a: object, b: object, rules: RouteRules, today: dt.date) -> ReplyResult:
@@ -101,10 +127,7 @@ def _structures(a: object, b: object, rules: RouteRules, today: dt.date) -> Repl
         return ReplyResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
     if isinstance(a, Digest) or isinstance(b, Digest):
         return EQUAL if a == b else ReplyResult((Difference(Kind.BODY, (), a, b),))
-    try:
-        finished = walk(a, b, rules.body, today)
-    except RecursionError:
-        return ReplyResult((Difference(Kind.INVALID_BODY, (), "nested too deeply", "nested too deeply"),))
+    finished = walk(a, b, rules.body, today)
     return ReplyResult(tuple(finished.differences), tuple(finished.touches))
 
 

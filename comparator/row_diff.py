@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from comparator.actions import Ignore, TimeWithin, microseconds_of, number_of
+from comparator.actions import Ignore, TimeWithin, moment_of, number_of
 from comparator.changes import Row
 from comparator.difference import ABSENT, Difference, Kind, NaturalKey, Touch
 from comparator.errors import RuleError
@@ -92,7 +92,7 @@ class TablePlan:
             elif volatile.within_ms is None or volatile.within_ms < 0:
                 raise RuleError(rule, "needs `ignore: true` or `within_ms` of at least 0")
             else:
-                self._volatile[column] = CompiledRule(rule, TimeWithin(volatile.within_ms * 1000))
+                self._volatile[column] = CompiledRule(rule, TimeWithin(dt.timedelta(milliseconds=volatile.within_ms)))
         self._json = {column: _json_rules(json, f"{where}.json.{column}") for column, json in table.json.items()}
         self._references = {
             column: _references(json, f"{where}.json.{column}.references")
@@ -128,7 +128,7 @@ class TablePlan:
     def _column(self, cell: Cell, column: str, a: object, b: object, today: dt.date, natural_key: NaturalKey) -> None:
         rule = self._volatile.get(column)
         if rule is not None and (a is None) == (b is None) and rule.action.allows(a, b):
-            cell.touches.append(Touch(rule.id, f"{self.name}.{column}"))
+            cell.touches.append(Touch(rule.id, table=self.name, column=column))
             return
         if type(a) is str and type(b) is str:
             if rule is None and _same_text(a, b):
@@ -171,7 +171,7 @@ def _json_rules(column: JsonColumn, where: str) -> tuple[RuleSet, bool]:
             rule = f"{where}.within_ms.{path}"
             if within_ms < 0:
                 raise RuleError(rule, "is negative")
-            yield _pattern(path, rule), CompiledRule(rule, TimeWithin(within_ms * 1000))
+            yield _pattern(path, rule), CompiledRule(rule, TimeWithin(dt.timedelta(milliseconds=within_ms)))
 
     return RuleSet(compiled()), column.decode_text
 
@@ -196,8 +196,8 @@ def _same_text(a: str, b: str) -> bool:
     if _DECIMAL_TEXT.match(a) and _DECIMAL_TEXT.match(b):
         return number_of(a) == number_of(b)
     if _TIME_TEXT.match(a) and _TIME_TEXT.match(b):
-        instant = microseconds_of(a)
-        return instant is not None and instant == microseconds_of(b)
+        instant = moment_of(a)
+        return instant is not None and instant == moment_of(b)
     return False
 
 

@@ -36,25 +36,14 @@ class CompiledRule:
 class RuleSet:
     """The rules of one document kind (a route's body, a JSON column), matched by one automaton.
 
-    A walk carries a `Node`; `at(node)` are the rules that name the node's place, in order of precedence.
+    A walk carries a `Node` from `root` on; its `marks` are the rules that name its place, in order of precedence.
     """
 
-    __slots__ = ("_at", "_rules", "root")
+    __slots__ = ("root",)
 
     def __init__(self, rules: Iterable[tuple[Pattern, CompiledRule]]) -> None:
         pairs = list(rules)
-        self._rules = tuple(rule for _, rule in pairs)
-        self.root = Automaton(pattern for pattern, _ in pairs).root
-        self._at: dict[Node, tuple[CompiledRule, ...]] = {}
-
-    def at(self, node: Node) -> tuple[CompiledRule, ...]:
-        """Rules that name this place."""
-        if not node.accepts:
-            return ()
-        found = self._at.get(node)
-        if found is None:
-            found = self._at[node] = tuple(self._rules[i] for i in node.accepts)
-        return found
+        self.root: Node = Automaton((pattern for pattern, _ in pairs), [rule for _, rule in pairs]).root
 
 
 NO_RULES: Final = RuleSet(())
@@ -96,7 +85,8 @@ def _actions(rule: Rule, where: str) -> Iterable[Action]:
     if rule.places is not None:
         yield NumberWithin(places=_not_negative(rule.places, f"{where}.places"))
     if rule.time_within_ms is not None:
-        yield TimeWithin(_not_negative(rule.time_within_ms, f"{where}.time_within_ms") * 1000)
+        within_ms = _not_negative(rule.time_within_ms, f"{where}.time_within_ms")
+        yield TimeWithin(dt.timedelta(milliseconds=within_ms))
     if rule.unordered:
         yield Unordered()
     if rule.key_by:
@@ -110,7 +100,7 @@ def _same(name: str, where: str) -> Action:
         case "number":
             return SameNumber()
         case "time":
-            return TimeWithin(0)
+            return TimeWithin(dt.timedelta(0))
         case _:
             raise RuleError(where, f'must be "number" or "time", not {name!r}')
 

@@ -15,7 +15,7 @@ from comparator.effects import EffectsResult, SideEffects, compare_effects
 from comparator.exchange import EffectsOutcome, Failed, Observation, Reply, Side
 from comparator.known import CompiledKnown, compile_known, explained_by
 from comparator.net import KeyLookup, no_lookup
-from comparator.replies import ReplyResult, compare_replies
+from comparator.replies import EQUAL, ReplyResult, compare_replies
 from comparator.row_diff import compile_tables
 from comparator.rules import compile_routes
 from comparator.settings import CompareSettings
@@ -146,13 +146,13 @@ class Comparator:
             return Comparison(Verdict.FAILED, Cause(f"served_{a.cause}"), served.side)
         if isinstance(b, Failed):
             return Comparison(Verdict.FAILED, Cause(f"mirrored_{b.cause}"), served.side)
-        today = now.astimezone(dt.UTC).date()
+        today = (now if now.tzinfo is dt.UTC else now.astimezone(dt.UTC)).date()
         reply = self._replies(route, a, b, today)
         note = _why_not_compared(served, mirrored)
-        if note:
-            return self._judge(route, served.side, reply, EffectsResult(), note, today)
-        effects = self._effects(served, mirrored, lookups, today)
-        return self._judge(route, served.side, reply, effects, "", today)
+        effects = _NOTHING_WRITTEN if note else self._effects(served, mirrored, lookups, today)
+        if reply is EQUAL and effects is _NOTHING_WRITTEN and not note:
+            return _PLAIN_MATCH[served.side]
+        return self._judge(route, served.side, reply, effects, note, today)
 
     def _replies(self, route: str, a: Reply, b: Reply, today: dt.date) -> ReplyResult:
         rules = self._routes.get(route) or self._routes[""]
@@ -205,7 +205,10 @@ class Comparator:
             if holding is not None:
                 known.append(Known(difference, holding.id, holding.reason, holding.ticket))
                 continue
-            expired += [Touch(d.id, difference.place, expired=True) for d in declared]
+            expired += [
+                Touch(d.id, difference.path, expired=True, table=difference.table, column=difference.column)
+                for d in declared
+            ]
             left.append(difference)
         return tuple(left), tuple(known), tuple(expired)
 
@@ -215,7 +218,13 @@ _NOTHING_WRITTEN: Final = EffectsResult()
 _CUT_ALIKE: Final = "the same up to the cut"
 
 
+_PLAIN_MATCH: Final = {side: Comparison(Verdict.MATCH, Cause.NONE, side, effects_compared=True) for side in Side}
+"""The verdict of most pairs, made once."""
+
+
 def _why_not_compared(served: Observation, mirrored: Observation) -> str:
+    if served.effects.outcome is mirrored.effects.outcome is EffectsOutcome.ATTRIBUTED:
+        return ""
     notes = [
         f"{name}: {side.effects.outcome}"
         for name, side in (("served", served), ("mirrored", mirrored))
