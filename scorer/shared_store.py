@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _CONNECTIONS_MAX = 16
+_FREE_CONNECTION_TIMEOUT_S = 1.0
 _SCHEMES = {"valkey://": "redis://", "valkeys://": "rediss://"}
 
 
@@ -95,18 +96,21 @@ class SharedStore:
     def _connected(self) -> "Redis":
         if self._client is None:
             # Imported here because it costs a tenth of a second, which only a configured store is worth.
-            from redis.asyncio import Redis  # noqa: PLC0415
+            from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415
             from redis.asyncio.retry import Retry  # noqa: PLC0415
             from redis.backoff import NoBackoff  # noqa: PLC0415
 
-            self._client = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - the library leaves kwargs untyped.
+            # A pool that waits for a free connection: a burst of requests is no failure of the store.
+            pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - kwargs are untyped there.
                 self._url,
+                timeout=_FREE_CONNECTION_TIMEOUT_S,
                 decode_responses=True,
                 socket_timeout=self._timeout_s,
                 socket_connect_timeout=self._timeout_s,
                 max_connections=_CONNECTIONS_MAX,
                 retry=Retry(NoBackoff(), 0),
             )
+            self._client = Redis.from_pool(pool)
         return self._client
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from scorer.domain.token_claims import ISSUER, did_address, issued_claims, older_claims_flaw, refusal_text
 from scorer.errors import BearerTokenRefusedError, SettingsError, UnanswerableError
 
+_NOT_VALID = "Token is invalid or expired"
+
 
 class Tokens:
     """Verifies and issues with the keys of one deployment; PEM texts, empty where there is none."""
@@ -86,11 +88,14 @@ class Tokens:
     def _older_claims(self, token: str) -> Mapping[str, Any] | str:
         import jwt  # noqa: PLC0415
 
+        if not self._secret_key:
+            # An empty secret is one that anybody can sign with.
+            return _NOT_VALID
         try:
             with warnings.catch_warnings():
                 # A short secret is the legacy's choice; it is not this request's business.
                 warnings.simplefilter("ignore")
                 claims = jwt.decode(token, self._secret_key, algorithms=["HS256"])
         except (jwt.PyJWTError, ValueError):
-            return "Token is invalid or expired"
+            return _NOT_VALID
         return older_claims_flaw(claims, now=self._clock()) or claims

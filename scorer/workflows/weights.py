@@ -42,7 +42,7 @@ class ShownWeights:
         kept = await self._cache.get(CacheName.WEIGHTS, asked)
         if kept is not None:
             return kept
-        weights = _as_floats(await self._stored(asked))
+        weights = as_floats(await self._stored(asked))
         await self._cache.put(CacheName.WEIGHTS, asked, weights)
         return weights
 
@@ -84,7 +84,12 @@ def community_id_of(text: str) -> int | None:
     return number if -_BIGINT_MAX <= number <= _BIGINT_MAX else None
 
 
-def _as_floats(stored: Any) -> dict[str, float]:
+def as_floats(stored: Any) -> dict[str, float]:
+    """Stored weights as the numbers of a reply; numeric texts become numbers.
+
+    Raises:
+        UnanswerableError: a weight is not a number, or there is no object of weights.
+    """
     if not isinstance(stored, dict):
         raise UnanswerableError("the weights are no object")
     try:

@@ -1,0 +1,177 @@
+"""What the endpoints around scoring read and write in the database, beyond the recorded cases."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import jwt
+import pytest
+from yarl import URL
+
+from scorer import platform_sync
+from scorer.workflows.points import shown_points
+from tests.support import scoring
+from tests.support.scoring import address
+
+A, B = address(0xA), address(0xB)
+THEN = datetime(2024, 1, 1, tzinfo=UTC)
+SECRET = "a-secret-key-of-sufficient-length-for-tests"
+INTERNAL = {"Authorization": scoring.INTERNAL_TOKEN}
+
+
+def own(owner: str) -> dict[str, str]:
+    claims = {"did": f"did:pkh:eip155:1:{owner}", "jti": "1", "token_type": "access", "exp": 4070908800}
+    return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, algorithm='HS256')}"}
+
+
+async def answer(client, path: str | URL, headers: dict[str, str], **more: Any) -> tuple[int, Any]:
+    async with client.request(more.pop("method", "GET"), path, headers=headers, **more) as reply:
+        text = await reply.text()
+        return reply.status, json.loads(text) if reply.content_type == "application/json" else reply.content_type
+
+
+@pytest.fixture
+async def app(serve, world, migrated):
+    return await serve(scoring.settings(migrated, secret_key=SECRET, community_default="1"))
+
+
+async def test_stakes_are_exact_whatever_their_size(app, world):
+    await world.conn.execute(
+        """INSERT INTO stake_stake (chain, lock_time, unlock_time, last_updated_in_block, staker, stakee, current_amount)
+           VALUES (1, $1, $1, $2, $3, $4, $5)""",
+        THEN,
+        Decimal(2**70),
+        A,
+        B,
+        Decimal("1234567890123456789012345.000000000000000001"),
+    )
+    _, body = await answer(app, f"/internal/stake/gtc/{B}", INTERNAL)
+    (stake,) = body["items"]
+    assert (stake["amount"], stake["last_updated_in_block"]) == ("1234567890123456789012345.000000000000000001", 2**70)
+
+
+async def test_a_community_stake_shows_on_the_own_address(app):
+    assert await answer(app, "/ceramic-cache/stake/gtc", own(A)) == (200, {"items": []})
+
+
+async def test_a_list_and_address_of_any_text_is_no_member(app):
+    assert await answer(app, "/internal/allow-list/%7Bx%7D/%F0%9F%A6%84", INTERNAL) == (200, {"is_member": False})
+
+
+async def test_a_credential_is_found_however_its_name_is_encoded(app, world):
+    await world.conn.execute(
+        """INSERT INTO account_customcredentialruleset (credential_type, definition, name, provider_id)
+           VALUES ('DVL', '{"b": 1, "a": [2]}', 'n', 'DeveloperList#a')"""
+    )
+    names = [URL(f"/internal/customization/credential/DeveloperList{sign}a", encoded=True) for sign in ("%23", "%2523")]
+    found = [await answer(app, name, INTERNAL) for name in names]
+    assert found == [(200, {"ruleset": {"b": 1, "a": [2]}})] * 2
+
+
+async def test_an_unknown_credential_is_not_found(app):
+    assert await answer(app, "/internal/customization/credential/x", INTERNAL) == (404, {"detail": "Not Found"})
+
+
+async def test_weights_are_found_by_any_spelling_of_the_id(app):
+    spellings = ["1", " 1", "+1", ""]
+    found = [await answer(app, "/internal/embed/weights", {}, params={"community_id": one}) for one in spellings]
+    assert found == [(200, {"Google": 1.0, "Twitter": 1.5, "Github": 2.0})] * 4
+
+
+async def test_no_community_is_named_by_anything_else(app):
+    spellings = ["x", "1.0", str(2**70), "-1"]
+    found = [await answer(app, "/internal/embed/weights", {}, params={"community_id": one}) for one in spellings]
+    detail = "Unable to retrieve configured scorer! settings.CERAMIC_CACHE_SCORER_ID=1"
+    assert found == [(500, {"detail": detail})] * 4
+
+
+async def test_weights_of_no_sense_are_the_plain_error_page(app, world):
+    await world.conn.execute("UPDATE scorer_weighted_binaryweightedscorer SET weights = 'null'")
+    assert await answer(app, "/internal/embed/weights", {}) == (500, "text/html")
+
+
+async def test_reports_change_own_pending_stamps_once(app, world):
+    first, second = [await world.stored(A, provider, {}) for provider in ("Google", "Github")]
+    other = await world.stored(B, "Google", {})
+    report = [
+        {"id": first, "compose_db_save_status": "saved", "compose_db_stream_id": "s1"},
+        {"id": second, "compose_db_save_status": "failed", "compose_db_stream_id": None},
+        {"id": other, "compose_db_save_status": "saved"},
+        {"id": 2**70, "compose_db_save_status": "saved"},
+    ]
+    path = "/ceramic-cache/stamps/bulk/meta/compose-db"
+    replies = [await answer(app, path, own(A), method="PATCH", json=report) for _ in range(2)]
+    rows = await world.conn.fetch(
+        "SELECT compose_db_save_status, compose_db_stream_id FROM ceramic_cache_ceramiccache ORDER BY id"
+    )
+    assert replies == [(200, {"updated": [first, second]}), (200, {"updated": []})]
+    assert [tuple(row) for row in rows] == [("saved", "s1"), ("failed", ""), ("pending", "")]
+
+
+async def test_a_stream_id_that_is_too_long_is_the_plain_error_page(app):
+    report = [{"id": 1, "compose_db_save_status": "saved", "compose_db_stream_id": "s" * 101}]
+    path = "/ceramic-cache/stamps/bulk/meta/compose-db"
+    assert await answer(app, path, own(A), method="PATCH", json=report) == (500, "text/html")
+
+
+async def test_points_are_summed_by_action_and_chain(world):
+    await world.conn.executemany(
+        "INSERT INTO registry_humanpointsconfig (action, points, active) VALUES ($1, $2, $3)",
+        [("PMT", 300, True), ("HKY", 100, True), ("HIM", 1000, True), ("ISB", 100, False)],
+    )
+    await world.conn.executemany(
+        """INSERT INTO registry_humanpoints (address, action, timestamp, tx_hash, chain_id, provider)
+           VALUES ($1, $2, $3, $4, $5, '')""",
+        [(A, "PMT", THEN, "1", 1), (A, "PMT", THEN, "2", 1), (A, "PMT", THEN, "3", 10), (A, "HKY", THEN, "4", 0),
+         (A, "HIM", THEN, "5", 1), (A, "ISB", THEN, "6", 0), (B, "HKY", THEN, "7", 0)],
+    )  # fmt: skip
+    await world.conn.execute("INSERT INTO registry_humanpointsmultiplier (address, multiplier) VALUES ($1, 2)", A)
+    shown = await shown_points(world.conn, A)
+    assert shown.points_data.breakdown == {"PMT_1": 600, "PMT": 900, "PMT_10": 300, "HKY": 100}
+    assert (shown.points_data.total_points, shown.points_data.multiplier, shown.points_data.is_eligible) == (
+        1000,
+        2,
+        False,
+    )
+    assert shown.possible_points_data.breakdown == {"PMT": 300, "HKY": 100, "HIM": 1000}
+
+
+def platform(identity: str, name: str, *providers: str) -> dict[str, Any]:
+    stamps = [{"name": provider, "description": "", "hash": ""} for provider in providers]
+    groups = [{"name": "g", "stamps": stamps}]
+    return {"id": identity, "icon": "", "name": name, "description": "", "connectMessage": "", "groups": groups}
+
+
+async def platforms(world) -> list[tuple[str, str]]:
+    rows = await world.conn.fetch("SELECT platform_id, name FROM registry_platformmetadata ORDER BY platform_id")
+    return [tuple(row) for row in rows]
+
+
+async def test_platforms_are_taken_over_and_stamps_linked(world, migrated, upstream, capsys):
+    await world.conn.execute(
+        "INSERT INTO registry_stampmetadata (provider, is_beta) VALUES ('Google', false), ('Own', true)"
+    )
+    upstream.answer("/stampMetadata.json", [platform("G", "Google", "Google"), platform("H", "Github", "unknown")])
+    settings = scoring.settings(migrated, passport_public_url=upstream.url)
+    await platform_sync.run(settings)
+    upstream.answer("/stampMetadata.json", [platform("G", "Renamed", "Google"), platform("H", "Github", "unknown")])
+    await platform_sync.run(settings)
+    await platform_sync.run(settings)
+    assert capsys.readouterr().out.splitlines() == [
+        "2 platforms created, 0 renamed, 1 stamps linked",
+        "0 platforms created, 1 renamed, 0 stamps linked",
+        "0 platforms created, 0 renamed, 0 stamps linked",
+    ]
+    assert await platforms(world) == [("G", "Renamed"), ("H", "Github")]
+
+
+async def test_of_a_platform_listed_twice_the_last_counts(world, migrated, upstream):
+    upstream.answer("/stampMetadata.json", [platform("G", "first", "Google"), platform("G", "last", "Google")])
+    await platform_sync.run(scoring.settings(migrated, passport_public_url=upstream.url))
+    assert await platforms(world) == [("G", "last")]
+
+
+async def test_the_description_is_served(app):
+    status, body = await answer(app, "/openapi.json", {})
+    assert (status, body["openapi"], "/internal/check-bans" in body["paths"]) == (200, "3.1.0", True)
