@@ -1,0 +1,301 @@
+"""Whether a step may be left, and whether it must be: gates over what was measured, each with its reason in words. Pure.
+
+A gate is good, bad, or has not enough evidence, and then says what is missing. A promotion needs all of them good. A bad one that
+speaks against the candidate rolls back once it was found bad several times in a row (`streaks_after`, `grounds_for_rollback`); one
+that speaks against the measurement only keeps the step.
+
+Intervals are valid at all times at once (comparator.stats), so looking often does not make a false alarm likely. Errors are
+compared pair by pair: only requests that one side alone failed tell anything. Durations are compared within one role, because a
+served and a mirrored request run under different conditions; across roles they close a gate but never roll back.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from comparator.exchange import Role, Side
+from comparator.sketch import ACCURACY, Sketch
+from comparator.stats import Interval, Outcome, difference_interval, judge_coverage, rate_interval
+from proxy.rollout.measured import Measured, RouteMeasured, Suspect
+from proxy.rollout.settings import AutoRollback, Gates, Step
+
+
+class GateName(StrEnum):
+    """The gates: a closed set, fit for a metric's label."""
+
+    TIME = "time"
+    COMPARISONS = "comparisons"
+    MISMATCHES = "mismatches"
+    EFFECTS = "effects"
+    POINTS = "points"
+    ERRORS = "errors"
+    LATENCY = "latency"
+    MEMORY = "memory"
+    COVERAGE = "coverage"
+    ACCOUNTING = "accounting"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One gate's answer. `rolls_back`: bad in a way that speaks against the candidate. `route`: the one it is about, if one."""
+
+    name: GateName
+    outcome: Outcome
+    reason: str
+    rolls_back: bool = False
+    route: str = ""
+
+
+def judge(measured: Measured, gates: Gates, step: Step, auto: AutoRollback) -> tuple[Gate, ...]:
+    """All gates of a step, in the order of GateName."""
+    # Intervals: mismatches and errors each overall and by route, and two quantiles.
+    alpha = gates.alpha / (2 * (len(measured.routes) + 1) + 2)
+    found = (
+        _time(measured, gates.time_min_s if step.time_min_s is None else step.time_min_s),
+        _comparisons(measured, gates.comparisons_min if step.comparisons_min is None else step.comparisons_min),
+        _by_route(measured, lambda one, where: _mismatches(one, gates.mismatch_rate_max, alpha, where)),
+        _effects(measured, gates, auto),
+        _points(measured, gates, auto),
+        _by_route(measured, lambda one, where: _errors(one, gates.error_rate_increase_max, alpha, where)),
+        _latency(measured, gates, alpha),
+        _memory(measured, gates.rss_max_bytes) if gates.rss_max_bytes else None,
+        _coverage(measured, gates),
+        _accounting(measured, gates.accounting_slack),
+    )
+    return tuple(gate for gate in found if gate)
+
+
+def outcome_of(gates: Sequence[Gate]) -> Outcome:
+    """Bad if any gate is bad, good if all are good."""
+    outcomes = {gate.outcome for gate in gates}
+    if Outcome.BAD in outcomes:
+        return Outcome.BAD
+    return Outcome.GOOD if outcomes == {Outcome.GOOD} else Outcome.NOT_ENOUGH
+
+
+def reasons_of(gates: Sequence[Gate]) -> tuple[str, ...]:
+    """What keeps the step: the reasons of all gates that are not good, bad ones first."""
+    return tuple(
+        f"{gate.name}: {gate.reason}"
+        for wanted in (Outcome.BAD, Outcome.NOT_ENOUGH)
+        for gate in gates
+        if gate.outcome is wanted
+    )
+
+
+Streaks = Mapping[GateName, int]
+
+
+def streaks_after(streaks: Streaks, gates: Sequence[Gate]) -> Streaks:
+    """For how many evaluations in a row each gate has spoken against the candidate."""
+    return {gate.name: streaks.get(gate.name, 0) + 1 for gate in gates if gate.rolls_back}
+
+
+def grounds_for_rollback(streaks: Streaks, gates: Sequence[Gate], auto: AutoRollback) -> Gate | None:
+    """The gate that rolls back now, None when none does."""
+    if not auto.enabled:
+        return None
+    return next((g for g in gates if g.rolls_back and streaks.get(g.name, 0) >= auto.consecutive), None)
+
+
+def culprit(gate: Gate, measured: Measured, points_tables: Sequence[str]) -> Suspect | None:
+    """The finding that a gate's failure is about: the most frequent one of its kind and route."""
+    fits: Mapping[GateName, Callable[[Suspect], bool]] = {
+        GateName.MISMATCHES: lambda _: True,
+        GateName.EFFECTS: lambda s: s.kind in EFFECT_KINDS,
+        GateName.POINTS: lambda s: is_points(s, points_tables),
+        GateName.ERRORS: lambda s: s.kind == "status",
+    }
+    fitting = fits.get(gate.name)
+    if fitting is None:
+        return None
+    return next((s for s in measured.suspects if fitting(s) and gate.route in ("", s.route)), None)
+
+
+EFFECT_KINDS: Final = frozenset({"missing_row", "extra_row", "column", "late", "undescribed", "truncated_table"})
+
+
+def is_points(suspect: Suspect, points_tables: Sequence[str]) -> bool:
+    """Whether a finding is about rows of human points."""
+    return suspect.kind in EFFECT_KINDS and suspect.place.partition(".")[0] in points_tables
+
+
+def _time(measured: Measured, wanted_s: float) -> Gate:
+    words = f"{measured.seconds:.0f} s at this step, wanted at least {wanted_s:.0f} s"
+    return Gate(GateName.TIME, Outcome.GOOD if measured.seconds >= wanted_s else Outcome.NOT_ENOUGH, words)
+
+
+def _comparisons(measured: Measured, wanted: int) -> Gate:
+    compared = measured.overall.counts.compared
+    words = f"{compared} compared at this step, wanted at least {wanted}"
+    return Gate(GateName.COMPARISONS, Outcome.GOOD if compared >= wanted else Outcome.NOT_ENOUGH, words)
+
+
+def _by_route(measured: Measured, gate: Callable[[RouteMeasured, str], Gate]) -> Gate:
+    """The gate over all routes; a route that is surely bad by itself makes it bad, so that a rare route cannot hide."""
+    alone = [gate(one, route) for route, one in measured.routes.items()] if len(measured.routes) > 1 else []
+    bad = next((found for found in alone if found.outcome is Outcome.BAD), None)
+    only = next(iter(measured.routes), "") if len(measured.routes) == 1 else ""
+    return bad or gate(measured.overall, only)
+
+
+def _mismatches(one: RouteMeasured, rate_max: float, alpha: float, route: str) -> Gate:
+    counts = one.counts
+    interval = rate_interval(counts.mismatch, counts.compared, alpha=alpha)
+    words = (
+        f"{counts.mismatch} of {counts.compared} {_on(route)}differ ({interval.estimate:.4%}); the true rate is within "
+        f"{interval.low:.4%} to {interval.high:.4%}, allowed {rate_max:.4%}"
+    )
+    return _rate_gate(GateName.MISMATCHES, interval, rate_max, words, route)
+
+
+def _errors(one: RouteMeasured, increase_max: float, alpha: float, route: str) -> Gate:
+    interval = difference_interval(one.legacy_only_errors, one.pairs, one.candidate_only_errors, one.pairs, alpha=alpha)
+    words = (
+        f"of {one.pairs} requests {_on(route)}{one.candidate_only_errors} failed on the candidate alone, "
+        f"{one.legacy_only_errors} on the legacy alone; the increase is within {interval.low:+.4%} to {interval.high:+.4%}, "
+        f"allowed {increase_max:+.4%}"
+    )
+    return _rate_gate(GateName.ERRORS, interval, increase_max, words, route)
+
+
+def _rate_gate(name: GateName, interval: Interval, limit: float, words: str, route: str) -> Gate:
+    if interval.low > limit:
+        return Gate(name, Outcome.BAD, words, rolls_back=True, route=route)
+    return Gate(name, Outcome.GOOD if interval.high <= limit else Outcome.NOT_ENOUGH, words, route=route)
+
+
+def _on(route: str) -> str:
+    return f"on {route} " if route else ""
+
+
+def _effects(measured: Measured, gates: Gates, auto: AutoRollback) -> Gate:
+    words = (
+        f"{measured.effect_mismatches} comparisons with differing rows, allowed {gates.effect_mismatches_max}; "
+        f"rows were compared in {measured.effects_compared}"
+    )
+    return _counted(GateName.EFFECTS, measured.effect_mismatches, gates.effect_mismatches_max, words, auto)
+
+
+def _points(measured: Measured, gates: Gates, auto: AutoRollback) -> Gate:
+    words = f"{measured.points_mismatches} comparisons with differing points, allowed {gates.points_mismatches_max}"
+    return _counted(GateName.POINTS, measured.points_mismatches, gates.points_mismatches_max, words, auto)
+
+
+def _counted(name: GateName, found: int, allowed: int, words: str, auto: AutoRollback) -> Gate:
+    if found <= allowed:
+        return Gate(name, Outcome.GOOD, words)
+    return Gate(name, Outcome.BAD, words, rolls_back=found >= allowed + auto.hits_min)
+
+
+def _latency(measured: Measured, gates: Gates, alpha: float) -> Gate:
+    def sketches(candidate: Role, legacy: Role) -> tuple[Sketch, Sketch]:
+        found = measured.durations
+        return found.get((Side.CANDIDATE, candidate), Sketch()), found.get((Side.LEGACY, legacy), Sketch())
+
+    serving = sketches(Role.SERVED, Role.SERVED)
+    mirroring = sketches(Role.MIRRORED, Role.MIRRORED)
+    same_role = next((both for both in (serving, mirroring) if _enough(both, gates.latency_pairs_min)), None)
+    if same_role:
+        return _latency_gate(same_role, gates, alpha, fair=True)
+    crossed = max(sketches(Role.SERVED, Role.MIRRORED), sketches(Role.MIRRORED, Role.SERVED), key=_fewest)
+    if _enough(crossed, gates.latency_pairs_min):
+        return _latency_gate(crossed, gates, alpha, fair=False)
+    words = f"{_fewest(crossed)} durations of both sides, wanted at least {gates.latency_pairs_min}"
+    return Gate(GateName.LATENCY, Outcome.NOT_ENOUGH, words)
+
+
+def _fewest(both: tuple[Sketch, Sketch]) -> int:
+    return min(both[0].count, both[1].count)
+
+
+def _enough(both: tuple[Sketch, Sketch], wanted: int) -> bool:
+    return _fewest(both) >= max(1, wanted)
+
+
+def _latency_gate(both: tuple[Sketch, Sketch], gates: Gates, alpha: float, *, fair: bool) -> Gate:
+    share = gates.latency_quantile
+    candidate, legacy = (quantile_band(sketch, share, alpha=alpha) for sketch in both)
+    low, high = candidate.low / legacy.high, candidate.high / legacy.low if legacy.low else math.inf
+    words = (
+        f"p{share * 100:g}: candidate {candidate.estimate / 1000:.1f} ms, legacy {legacy.estimate / 1000:.1f} ms; the ratio is "
+        f"within {low:.3f} to {high:.3f}, allowed {gates.latency_ratio_max:.3f}"
+    )
+    words += "" if fair else " (a served against a mirrored side)"
+    if low > gates.latency_ratio_max:
+        return Gate(GateName.LATENCY, Outcome.BAD, words, rolls_back=fair)
+    good = high <= gates.latency_ratio_max + gates.latency_tolerance
+    return Gate(GateName.LATENCY, Outcome.GOOD if good else Outcome.NOT_ENOUGH, words)
+
+
+def quantile_band(sketch: Sketch, share: float, *, alpha: float) -> Interval:
+    """Interval for a quantile, valid at all times at once, much tighter at the ends than a sub-Gaussian one.
+
+    How many of n values are below the true quantile is a sum of Bernoulli(share) trials; the counts whose confidence sequence
+    (comparator.stats.rate_interval) holds `share` bound its rank. Widened by the sketch's inaccuracy.
+    """
+    count = sketch.count
+    # `high` of the interval grows with the hits: the first rank whose interval reaches up to the share; `low` likewise.
+    first = _first_rank(count, lambda hits: rate_interval(hits, count, alpha=alpha).high >= share)
+    last = _first_rank(count, lambda hits: rate_interval(hits, count, alpha=alpha).low > share)
+    low = 0.0 if first == 0 else sketch.at_rank(first - 1)
+    high = math.inf if last > count else sketch.at_rank(last)
+    return Interval(low * (1 - ACCURACY), sketch.quantile(share), high * (1 + ACCURACY))
+
+
+def _first_rank(count: int, reached: Callable[[int], bool]) -> int:
+    """The least number of hits that reaches something monotone; count + 1 when none does."""
+    low, high = 0, count + 1
+    while low < high:
+        middle = (low + high) // 2
+        if middle > count or reached(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _memory(measured: Measured, allowed: int) -> Gate:
+    if measured.rss_bytes is None:
+        words = "no memory of the candidate was read: name its metrics page in rollout.sources.candidates"
+        return Gate(GateName.MEMORY, Outcome.NOT_ENOUGH, words)
+    words = f"{measured.rss_bytes / 1024**2:.0f} MiB resident, allowed {allowed / 1024**2:.0f} MiB"
+    bad = measured.rss_bytes > allowed
+    return Gate(GateName.MEMORY, Outcome.BAD if bad else Outcome.GOOD, words, rolls_back=bad)
+
+
+def _coverage(measured: Measured, gates: Gates) -> Gate:
+    seen = {route: one.counts.compared for route, one in measured.routes.items()}
+    judged = judge_coverage(seen, tuple(seen), each_min=gates.route_comparisons_min)
+    words = judged.reason.replace("declared branches", "routes")
+    if judged.outcome is not Outcome.GOOD:
+        return Gate(GateName.COVERAGE, judged.outcome, words)
+    if measured.ended is None:
+        return Gate(
+            GateName.COVERAGE, Outcome.NOT_ENOUGH, "no runner told how much it compared (rollout.sources.runners)"
+        )
+    share = measured.compared / measured.ended if measured.ended else 0.0
+    words += f"; {share:.1%} of {measured.ended} ended exchanges were compared, wanted {gates.compared_share_min:.0%}"
+    enough = share >= gates.compared_share_min
+    return Gate(GateName.COVERAGE, Outcome.GOOD if enough else Outcome.NOT_ENOUGH, words)
+
+
+def _accounting(measured: Measured, slack: int) -> Gate:
+    totals = measured.totals
+    if totals is None:
+        return Gate(
+            GateName.ACCOUNTING,
+            Outcome.NOT_ENOUGH,
+            _unread(measured, "the counts of proxies and runners were not read"),
+        )
+    words = (
+        f"{totals.served} served = {totals.accounted} accounted for + {totals.in_flight} in flight"
+        f"{f', but {totals.gap:+d}' if totals.gap else ''}; allowed gap {slack}"
+    )
+    return Gate(GateName.ACCOUNTING, Outcome.GOOD if abs(totals.gap) <= slack else Outcome.BAD, words)
+
+
+def _unread(measured: Measured, words: str) -> str:
+    return f"{words} ({'; '.join(measured.unread)})" if measured.unread else words
