@@ -13,6 +13,7 @@ from scorer.credentials import CredentialVerifier, DidkitVerifier
 from scorer.db import pool
 from scorer.metrics import Metrics
 from scorer.settings import Settings
+from scorer.tracing import Tracing, exporting
 from scorer.workflows.keys import KeyChecker
 from scorer.workflows.scoring import Scorer
 
@@ -23,6 +24,7 @@ def build(
     registry: CollectorRegistry | None = None,
     verifier: CredentialVerifier | None = None,
     clock: context.Clock | None = None,
+    tracing: Tracing | None = None,
 ) -> web.Application:
     """The whole scorer as one aiohttp application; resources open at its start and close at its end.
 
@@ -31,22 +33,31 @@ def build(
         registry: where the metrics go; a new registry without it.
         verifier: checks credentials' proofs; didkit without it.
         clock: the current time, aware and in UTC; the system's without it.
+        tracing: where spans go; to `settings.otlp_endpoint` without it.
     """
     limits = settings.limits
     # aiohttp refuses a body of exactly the size it is given; the cap is the largest body taken.
     app = web.Application(middlewares=[middleware.outermost], client_max_size=limits.body_max_bytes + 1)
-    metrics = Metrics(registry or CollectorRegistry())
+    traces = tracing or exporting(settings.otlp_endpoint)
+    metrics = Metrics(registry or CollectorRegistry(), traces)
     app[context.SETTINGS] = settings
     app[context.METRICS] = metrics
+    app[context.TRACING] = traces
     app[context.CLOCK] = clock or _utc_now
     app[context.VERIFIER] = verifier or DidkitVerifier(
         metrics, in_progress_max=limits.verifications_in_progress_max, cached_max=limits.proofs_cached_max
     )
     app[middleware.ADMISSION] = asyncio.Semaphore(limits.requests_in_progress_max)
     # In order of opening; aiohttp closes them in the reverse order.
-    app.cleanup_ctx.extend([_database, _services])
+    app.cleanup_ctx.extend([_tracing, _database, _services])
     routes.install(app, v2_enabled=settings.v2_enabled)
     return app
+
+
+async def _tracing(app: web.Application) -> AsyncIterator[None]:
+    yield
+    # The exporter sends what is left from its own thread and may wait for its collector.
+    await asyncio.to_thread(app[context.TRACING].close)
 
 
 async def _database(app: web.Application) -> AsyncIterator[None]:
@@ -62,6 +73,7 @@ async def _database(app: web.Application) -> AsyncIterator[None]:
             app[context.CLOCK],
             settings.trusted_issuers,
             settings.human_points,
+            scoring_events=settings.scoring_events,
         )
         yield
 

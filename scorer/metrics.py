@@ -1,8 +1,11 @@
 """Every metric of the scorer, declared once; unit last, labels from closed sets only."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from scorer.tracing import NoTracing, Tracing
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -10,8 +13,9 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 class Metrics:
     """The scorer's metrics in one registry, which is passed in so that two apps in one process do not collide."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, tracing: Tracing | None = None) -> None:
         self.registry = registry
+        self._tracing = tracing or NoTracing()
         self.requests = Counter("scorer_requests_total", "Replies sent.", ("route", "status"), registry=registry)
         self.request_seconds = Histogram(
             "scorer_request_seconds", "Time from request to reply.", ("route",), buckets=_SECONDS, registry=registry
@@ -93,5 +97,12 @@ class Metrics:
         )
 
     def stage(self, name: str) -> AbstractContextManager[object]:
-        """Measure one stage of the scoring pipeline."""
-        return self.stage_seconds.labels(name).time()
+        """Measure one stage of the scoring pipeline, and give it a span where traces are on."""
+        timer = self.stage_seconds.labels(name).time()
+        return timer if isinstance(self._tracing, NoTracing) else _both(timer, self._tracing.stage(name))
+
+
+@contextmanager
+def _both(timer: AbstractContextManager[object], span: AbstractContextManager[object]) -> Generator[None, None, None]:
+    with timer, span:
+        yield

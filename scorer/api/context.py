@@ -12,6 +12,7 @@ from scorer.db.pool import Database
 from scorer.metrics import Metrics
 from scorer.services import Services
 from scorer.settings import Settings
+from scorer.tracing import Tracing
 from scorer.workflows.keys import KeyChecker
 from scorer.workflows.scoring import Scorer
 
@@ -47,6 +48,7 @@ SETTINGS = web.AppKey("settings", Settings)
 DATABASE = web.AppKey("database", Database)
 VERIFIER = web.AppKey[CredentialVerifier]("verifier")
 METRICS = web.AppKey("metrics", Metrics)
+TRACING = web.AppKey[Tracing]("tracing")
 KEY_CHECKER = web.AppKey("key_checker", KeyChecker)
 TOKEN_READER = web.AppKey[TokenReader]("token_reader")
 LIMITER = web.AppKey[Limiter]("limiter")

@@ -6,8 +6,10 @@ import asyncpg
 from aiohttp import web
 
 from scorer.api import replies
-from scorer.api.context import DATABASE
+from scorer.api.context import DATABASE, SERVICES
 from scorer.db.pool import LOST_CONNECTION, Database
+from scorer.errors import StoreUnavailableError
+from scorer.shared_store import SharedStore
 
 _CHECK_TIMEOUT_S = 2.0
 
@@ -24,9 +26,23 @@ async def live(_request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """Every dependency's state; 503 while one that is needed is away."""
-    states = {"database": await _database_state(request.app[DATABASE])}
-    whole = all(state == "ok" for state in states.values())
-    return replies.json_reply({"status": "ok" if whole else "unavailable", **states}, status=200 if whole else 503)
+    database = await _database_state(request.app[DATABASE])
+    store = await _store_state(request.app[SERVICES].store)
+    whole = database == "ok"
+    body = {"status": "ok" if whole else "unavailable", "database": database, "store": store}
+    return replies.json_reply(body, status=200 if whole else 503)
+
+
+async def _store_state(store: SharedStore | None) -> str:
+    """Requests go on without the store, so it never makes the process unready."""
+    if store is None:
+        return "not configured"
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            await store.ping()
+    except (TimeoutError, StoreUnavailableError):
+        return "unavailable"
+    return "ok"
 
 
 async def _database_state(database: Database) -> str:

@@ -9,7 +9,8 @@ from aiohttp import web
 
 from scorer import errors
 from scorer.api import replies
-from scorer.api.context import METRICS, REQUEST_ID, SETTINGS
+from scorer.api.context import METRICS, REQUEST_ID, SETTINGS, TRACING
+from scorer.tracing import Span
 
 logger = logging.getLogger("scorer.requests")
 
@@ -23,11 +24,21 @@ async def outermost(request: web.Request, handler: Handler) -> web.StreamRespons
     """Answer one request, whatever happens in it."""
     started = time.perf_counter()
     request[REQUEST_ID] = request.headers.get("X-Request-Id", "")
-    reply = _refused_early(request) or await _admitted(request, handler)
+    with request.app[TRACING].request(request.headers) as span:
+        reply = _refused_early(request) or await _admitted(request, handler)
+        if span is not None:
+            _describe(span, request, reply.status)
     if "Origin" in request.headers:
         reply.headers["Access-Control-Allow-Origin"] = "*"
     _record(request, reply.status, time.perf_counter() - started)
     return reply
+
+
+def _describe(span: Span, request: web.Request, status: int) -> None:
+    span.set_attribute("http.request.method", request.method)
+    span.set_attribute("http.route", route_of(request))
+    span.set_attribute("http.response.status_code", status)
+    span.set_attribute("request.id", request[REQUEST_ID])
 
 
 def _refused_early(request: web.Request) -> web.Response | None:
@@ -48,7 +59,10 @@ def _host_allowed(host: str, allowed: tuple[str, ...]) -> bool:
 
 
 async def _admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let few requests work at once; the others wait with no more than their headers in memory. Health checks never wait."""
     metrics = request.app[METRICS]
+    if request.path.startswith("/health"):
+        return await _answered(request, handler)
     async with request.app[ADMISSION]:
         metrics.requests_in_progress.inc()
         try:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from scorer.credentials import CredentialVerifier
-from scorer.db import awards, hash_links, passports, scores, stamps
+from scorer.db import awards, hash_links, passports, scores, scoring_events, stamps
 from scorer.db.communities import Community
 from scorer.db.passports import Passport
 from scorer.db.pool import Connection, Database, RacedError
@@ -37,6 +37,7 @@ class Scorer:
     clock: Callable[[], datetime]
     trusted_issuers: frozenset[str]
     human_points: HumanPoints
+    scoring_events: bool = False
 
     async def score(self, community: Community, address: str, *, request_id: str) -> Score:
         """Score an address (lower case, valid) and store the outcome; a failure is a stored score too.
@@ -153,6 +154,8 @@ class _Run:
             )
         if not whole:
             raise RacedError
+        if self.scorer.scoring_events and plan is not None:
+            await scoring_events.write(self.conn, self.address, self.community.id, score, plan)
 
     def _count_dropped(self, causes: Sequence[DropCause]) -> None:
         for cause in causes:

@@ -1,0 +1,106 @@
+"""OpenTelemetry traces, when OTEL_EXPORTER_OTLP_ENDPOINT is set: one span a request, one below it a stage.
+
+The only module that knows OpenTelemetry; nothing of it is loaded without an endpoint. Spans carry the route's template, the status
+and the request id; never addresses, keys or bodies.
+"""
+
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+_SERVICE = "scorer"
+
+
+class Span(Protocol):
+    """What a request's span is told at its end."""
+
+    def set_attribute(self, key: str, value: str | int) -> None:
+        """One more fact about the request."""
+        ...
+
+
+class Tracing(Protocol):
+    """Where spans go."""
+
+    def request(self, headers: Mapping[str, str]) -> AbstractContextManager[Span | None]:
+        """The span of one request, below the caller's when `traceparent` names one."""
+        ...
+
+    def stage(self, name: str) -> AbstractContextManager[object]:
+        """The span of one stage of the present request."""
+        ...
+
+    def close(self) -> None:
+        """Send what is left."""
+        ...
+
+
+class NoTracing:
+    """Traces switched off."""
+
+    def request(self, headers: Mapping[str, str]) -> AbstractContextManager[Span | None]:  # noqa: ARG002 (the Protocol's)
+        """See `Tracing`."""
+        return nullcontext()
+
+    def stage(self, name: str) -> AbstractContextManager[object]:  # noqa: ARG002 (the Protocol's)
+        """See `Tracing`."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """See `Tracing`."""
+
+
+class OtelTracing:
+    """Spans sent in batches from a thread of the exporter's own.
+
+    Args:
+        provider: where the spans go; see `exporting`.
+    """
+
+    def __init__(self, provider: "TracerProvider") -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer(_SERVICE)
+
+    @contextmanager
+    def request(self, headers: Mapping[str, str]) -> Generator[Span | None, None, None]:
+        """See `Tracing`."""
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+        named = ("traceparent", "tracestate")
+        carrier = {name: headers[name] for name in named if name in headers}
+        parent = TraceContextTextMapPropagator().extract(carrier)
+        with self._tracer.start_as_current_span("request", context=parent, kind=SpanKind.SERVER) as span:
+            yield span
+
+    def stage(self, name: str) -> AbstractContextManager[object]:
+        """See `Tracing`."""
+        return self._tracer.start_as_current_span(name)
+
+    def close(self) -> None:
+        """See `Tracing`."""
+        self._provider.shutdown()
+
+
+def exporting(endpoint: str) -> Tracing:
+    """Traces to an OTLP collector over HTTP; none without an endpoint."""
+    if not endpoint:
+        return NoTracing()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+    return tracing_to(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces"))
+
+
+def tracing_to(exporter: "SpanExporter") -> Tracing:
+    """Traces to any exporter."""
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 (see the module's docstring)
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    provider = TracerProvider(resource=Resource.create({"service.name": _SERVICE}))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return OtelTracing(provider)
