@@ -6,10 +6,10 @@ Source: PostgreSQL documentation, "Streaming Replication Protocol".
 """
 
 import asyncio
-import contextlib
 import os
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus
 
-from comparator.capture.errors import CaptureLostError, DecodeError, SlotRefusedError
+from comparator.capture.errors import CaptureClosedError, CaptureLostError, DecodeError, SlotRefusedError
 from comparator.capture.pgoutput import POSTGRES_EPOCH_US
 
 WAL_HEADER_BYTES = 25
@@ -60,7 +60,7 @@ def environment(dsn: str) -> dict[str, str]:
 
 
 class ReplicationConnection:
-    """A walsender's other end. `connect`, then `command`s, then `stream`, then `read` and `feedback`."""
+    """A walsender's other end. `connect`, then `command`s, then `stream`, then `deliver` and `feedback`."""
 
     def __init__(self, conn: psycopg.AsyncConnection) -> None:
         self._conn = conn
@@ -70,6 +70,8 @@ class ReplicationConnection:
         self._socket = os.dup(self._pgconn.socket)
         self._readable = asyncio.Event()
         self._watching = False
+        self._take: Callable[[bytes | Keepalive], None] = _refuse
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def connect(
@@ -163,22 +165,22 @@ class ReplicationConnection:
             raise psycopg.errors.lookup(_sqlstate(result))(_reason(result))
         self._pgconn.nonblocking = 1
 
-    async def read(self, *, timeout_s: float) -> list[bytes | Keepalive]:
-        """What has come: payloads of pgoutput and keepalives, in order; [] when nothing came in `timeout_s`.
+    def deliver(self, take: Callable[[bytes | Keepalive], None]) -> asyncio.Future[None]:
+        """Give `take` each payload of pgoutput and each keepalive from now on, in order, as they come.
 
-        Raises:
-            CaptureLostError: the connection was lost or the server ended the stream.
+        They are read in the event loop's own callback, because the server writes each row change to the socket by itself
+        and waking a task for each costs more than decoding it.
+
+        Returns:
+            A future that never has a result and ends with the error that ended the stream: CaptureLostError when the
+            connection was lost or the server ended it, else what `take` raised.
         """
-        frames = self._drain()
-        if frames:
-            return frames
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while not frames:
-                    await self._wait()
-                    self._busy()
-                    frames = self._drain()
-        return frames
+        self._take = take
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._socket, self._on_readable)
+        # What came together with the answer to the command is in libpq's buffer already.
+        loop.call_soon(self._on_readable)
+        return self._ended
 
     def feedback(self, confirmed: int, received: int, *, reply_wanted: bool = False) -> None:
         """Report that all up to LSN `confirmed` is dealt with and all up to `received` has come.
@@ -195,6 +197,10 @@ class ReplicationConnection:
 
     async def aclose(self) -> None:
         """Close; idempotent."""
+        if not self._ended.done():
+            self._ended.cancel()
+        elif not self._ended.cancelled():
+            self._ended.exception()
         if self._watching:
             self._watching = False
             asyncio.get_running_loop().remove_reader(self._socket)
@@ -214,18 +220,32 @@ class ReplicationConnection:
         except psycopg.OperationalError as error:
             raise CaptureLostError(f"the replication connection was lost: {error}") from error
 
-    def _drain(self) -> list[bytes | Keepalive]:
-        frames: list[bytes | Keepalive] = []
+    def _on_readable(self) -> None:
+        if self._ended.done():
+            return
+        try:
+            self._busy()
+            self._drain()
+        except Exception as error:  # noqa: BLE001 (a callback is outermost: whoever awaits the future gets it)
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._watching = False
+            self._ended.set_exception(error)
+
+    def _drain(self) -> None:
         while True:
             try:
                 size, data = self._pgconn.get_copy_data(1)
             except psycopg.OperationalError as error:
                 raise CaptureLostError(f"the replication connection was lost: {error}") from error
             if size == 0:
-                return frames
+                return
             if size < 0:
                 raise CaptureLostError(f"the server ended the stream: {_reason(self._pgconn.get_result())}")
-            frames.append(_frame(data))
+            self._take(_frame(data))
+
+
+def _refuse(_: bytes | Keepalive) -> None:
+    raise CaptureClosedError("the stream was read before anybody took it")
 
 
 def _frame(data: "bytes | memoryview") -> bytes | Keepalive:

@@ -23,7 +23,6 @@ from comparator.capture.supervised import CLOSE_TIMEOUT_S, SESSION, SupervisedCa
 
 logger = logging.getLogger(__name__)
 
-YIELD_EVERY = 500
 SILENT_MAX = 3
 """Feedbacks in a row that ask for a reply and get none, after which the connection counts as lost."""
 
@@ -55,6 +54,8 @@ class StreamCapture(SupervisedCapture):
         self._confirmed = 0
         self._seen = 0
         self._opened_once = False
+        self._decoder = Decoder()
+        self._heard = False
 
     def confirm(self, lsn: int) -> None:
         """See `Capture.confirm`; reported to the server with the next feedback."""
@@ -143,33 +144,33 @@ class StreamCapture(SupervisedCapture):
         raise CaptureLostError("the server ended the connection of the fences")
 
     async def _receive(self) -> None:
+        """Report the position every `feedback_ms` until the stream ends; the frames come by themselves."""
         wire = self._wire
         if wire is None:
             raise CaptureClosedError("read before it was opened")
-        decoder, delivery = Decoder(), self._started()
-        feedback_s = self._settings.feedback_ms / 1000
-        loop = asyncio.get_running_loop()
-        due_s, silent = loop.time() + feedback_s, 0
+        self._decoder = Decoder()
+        ended = wire.deliver(self._take)
+        silent = 0
         while True:
-            frames = await wire.read(timeout_s=max(0.001, due_s - loop.time()))
-            silent = silent if not frames else 0
-            asked = False
-            for number, frame in enumerate(frames, start=1):
-                if isinstance(frame, Keepalive):
-                    self._seen = max(self._seen, frame.lsn)
-                    asked = asked or frame.reply_wanted
-                    continue
-                transaction = decoder.feed(frame)
-                if transaction is not None:
-                    delivery.take(transaction)
-                if number % YIELD_EVERY == 0:
-                    await asyncio.sleep(0)
-            if asked or loop.time() >= due_s:
-                silent += not frames
-                if silent > SILENT_MAX:
-                    raise CaptureLostError("the server has gone silent")
-                self._report(wire, reply_wanted=not frames)
-                due_s = loop.time() + feedback_s
+            self._heard = False
+            await asyncio.wait([ended], timeout=self._settings.feedback_ms / 1000)
+            if ended.done():
+                ended.result()
+            silent = 0 if self._heard else silent + 1
+            if silent > SILENT_MAX:
+                raise CaptureLostError("the server has gone silent")
+            self._report(wire, reply_wanted=not self._heard)
+
+    def _take(self, frame: bytes | Keepalive) -> None:
+        self._heard = True
+        if isinstance(frame, Keepalive):
+            self._seen = max(self._seen, frame.lsn)
+            if frame.reply_wanted and self._wire is not None:
+                self._report(self._wire, reply_wanted=False)
+            return
+        transaction = self._decoder.feed(frame)
+        if transaction is not None:
+            self._started().take(transaction)
 
     def _report(self, wire: ReplicationConnection, *, reply_wanted: bool) -> None:
         """Confirm what is dealt with; when nothing is open, everything the server has read, so that its log can go."""
