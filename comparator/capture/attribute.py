@@ -12,8 +12,9 @@ import json
 import re
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from comparator.changes import Row, RowChange, Transaction
 from comparator.exchange import EffectsOutcome
@@ -146,9 +147,10 @@ def _at_path(text: str, path: str) -> list[str]:
 
 def _children(node: object, step: str) -> list[object]:
     if isinstance(node, list):
-        return list(node) if step == "*" else []
+        return list(cast("list[object]", node)) if step == "*" else []
     if isinstance(node, dict):
-        return list(node.values()) if step == "*" else [node[step]] if step in node else []
+        members = cast("dict[str, object]", node)
+        return list(members.values()) if step == "*" else [members[step]] if step in members else []
     return []
 
 
@@ -305,23 +307,28 @@ class Attributor:
         self._windows[window.id] = window
         self._index(window, window.keys)
 
-    def claim(self, window_id: str) -> Claim:
-        """Take the transactions of this window out of the pending ones."""
+    def claim(self, window_id: str, *, sure: bool = True) -> Claim | None:
+        """Take the transactions of this window out of the pending ones.
+
+        Args:
+            window_id: an opened window.
+            sure: whether every request that ran at the same time has been announced by now. If not, a transaction that
+                carries another's primary key, and was found through a secondary key only, may be of a request that is
+                still running: then nothing is taken and None is returned; ask again when it is sure.
+        """
         window = self._windows[window_id]
-        own: dict[int, Keyed] = {}
-        fresh: Iterable[Key] = tuple(window.keys)
-        while fresh:
-            found = self._pending.touching(fresh, window.id)
-            new = {lsn: keyed for lsn, keyed in found.items() if lsn not in own and self._fits(window, keyed)}
-            own |= new
-            fresh = self._extend(window, new.values())
-        if not window.keys:
-            own = self._pending.touching((), window.id)
+        own, gained = self._closure(window)
+        if not sure and any(self._may_be_of_one_unknown(window, keyed) for keyed in own.values()):
+            return None
+        self._gain(window, gained)
         taken = tuple(own[lsn] for lsn in sorted(own))
-        ambiguous = any(self._fits_another(window, keyed) for keyed in taken)
+        rivals = [other for keyed in taken for other in self._others(window, keyed)]
+        for other in rivals:
+            # What is taken here may be the other's: neither has its effects for sure.
+            other.overlapped = True
         for keyed in taken:
             self._pending.remove(keyed)
-        return Claim(self._outcome(window, taken, ambiguous=ambiguous), taken, frozenset(window.keys))
+        return Claim(self._outcome(window, taken, ambiguous=bool(rivals)), taken, frozenset(window.keys))
 
     def close(self, window_id: str) -> None:
         """Forget a window; nothing is attributed to it any more."""
@@ -351,16 +358,17 @@ class Attributor:
             self._background.append(keyed)
         return found
 
-    def _fits(self, window: Window, keyed: Keyed) -> bool:
+    def _fits(self, window: Window, keyed: Keyed, *, more: AbstractSet[Key] = NO_KEYS) -> bool:
         named = keyed.transaction.request_id
         if named:
             return named == window.id
-        if window.tagged:
+        if window.tagged or not window.contains(keyed.transaction.committed_us):
             return False
-        return window.contains(keyed.transaction.committed_us) and not window.keys.isdisjoint(keyed.keys)
+        return not window.keys.isdisjoint(keyed.keys) or not more.isdisjoint(keyed.keys)
 
-    def _fits_another(self, window: Window, keyed: Keyed) -> bool:
-        return any(o.id != window.id and self._fits(o, keyed) for o in self._candidates(keyed))
+    def _others(self, window: Window, keyed: Keyed) -> list[Window]:
+        """Other windows that a transaction fits."""
+        return [o for o in self._candidates(keyed) if o.id != window.id and self._fits(o, keyed)]
 
     def _candidates(self, keyed: Keyed) -> list[Window]:
         named = self._windows.get(keyed.transaction.request_id)
@@ -374,15 +382,38 @@ class Attributor:
         for key in keys:
             self._by_key.setdefault(key, {})[window.id] = window
 
-    def _extend(self, window: Window, own: Iterable[Keyed]) -> set[Key]:
-        """Let the window gain the secondary keys of its own transactions; return those it gained."""
-        gained = {key for keyed in own for key in keyed.keys if key[0] != self._primary_kind} - window.keys
+    def _closure(self, window: Window) -> tuple[dict[int, Keyed], set[Key]]:
+        """The pending transactions that fit the window, and the secondary keys that it gains from them."""
+        own: dict[int, Keyed] = {}
+        gained: set[Key] = set()
+        if window.tagged or not window.keys:
+            found = self._pending.touching((), window.id)
+            own = {lsn: keyed for lsn, keyed in found.items() if self._fits(window, keyed)}
+            return own, {key for keyed in own.values() for key in self._secondary(keyed)} - window.keys
+        fresh = set(window.keys)
+        while fresh:
+            found = self._pending.touching(fresh, window.id)
+            new = {lsn: k for lsn, k in found.items() if lsn not in own and self._fits(window, k, more=gained)}
+            own |= new
+            fresh = {key for keyed in new.values() for key in self._secondary(keyed)} - window.keys - gained
+            gained |= fresh
+        return own, gained
+
+    def _secondary(self, keyed: Keyed) -> Iterable[Key]:
+        return (key for key in keyed.keys if key[0] != self._primary_kind)
+
+    def _may_be_of_one_unknown(self, window: Window, keyed: Keyed) -> bool:
+        primary = {key for key in keyed.keys if key[0] == self._primary_kind}
+        named = keyed.transaction.request_id
+        return not named and bool(primary) and primary.isdisjoint(window.keys) and not self._others(window, keyed)
+
+    def _gain(self, window: Window, gained: set[Key]) -> None:
+        """Add secondary keys to a window; one that ran at the same time and shares them overlaps."""
         for other in self._neighbours(gained):
             if not (window.tagged and other.tagged) and other.id != window.id and _same_time(window, other):
                 window.overlapped = other.overlapped = True
         window.keys |= gained
         self._index(window, gained)
-        return gained
 
     def _outcome(self, window: Window, own: tuple[Keyed, ...], *, ambiguous: bool) -> EffectsOutcome:
         if window.overlapped:

@@ -38,6 +38,13 @@ class Feed:
         """How often transactions may have been lost."""
         return self._capture.interruptions
 
+    def confirm(self, lsn: int | None) -> None:
+        """Everything up to `lsn` is dealt with; None: everything that was delivered."""
+        if lsn is not None:
+            self._capture.confirm(lsn)
+        elif self._queue.empty():
+            self._capture.confirm(self._capture.position)
+
     @property
     def backlog(self) -> int:
         """Delivered transactions that wait for their keys."""

@@ -41,12 +41,18 @@ class Run:
     exchange: Exchange
     claim: Claim
 
+    @property
+    def lsn(self) -> int:
+        """End of the first live transaction it stands for, 0 for none."""
+        return self.claim.transactions[0].transaction.end_lsn if self.claim.transactions else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Live changes to be applied to the shadow as they are."""
+    """Live changes to be applied to the shadow as they are; `lsn` ends the transaction they are of."""
 
     changes: tuple[RowChange, ...]
+    lsn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class Undo:
     """Changes somebody made on the shadow outside every mirrored request; they are taken back."""
 
     changes: tuple[RowChange, ...]
+    lsn: int = 0
 
 
 Item = Run | Apply | Undo
@@ -94,6 +101,11 @@ class Ledger:
         """Items that wait or run, held transactions included."""
         return len(self._lanes)
 
+    def dealt_with(self) -> int | None:
+        """LSN up to which every live change is on the shadow; None when all that was delivered is."""
+        waiting = [*self._held, *(item.lsn for item in self._items.values() if item.lsn)]
+        return min(waiting) - 1 if waiting else None
+
     @property
     def unattributed(self) -> int:
         """Live transactions that no exchange has claimed yet."""
@@ -130,14 +142,17 @@ class Ledger:
             window.overlapped = True
         self._attributor.open(window)
 
-    def settle(self, exchange: Exchange, window: Window, *, admit: bool) -> Claim:
+    def settle(self, exchange: Exchange, window: Window, *, admit: bool, sure: bool = True) -> Claim | None:
         """Claim the exchange's transactions: a `Run` when they are surely its own, and `admit` lets it; else `Apply`s.
 
         Call only when everything committed before `window.closed_us` has been delivered. The claim says which it was:
-        a `Run` was made if `admit` and the outcome is `attributed`.
+        a `Run` was made if `admit` and the outcome is `attributed`. None, and nothing is done, when a request that is not
+        known yet may be the owner and the caller is not `sure` that all that ran at the same time are known.
         """
         ordering_keys = tuple(window.keys)
-        claim = self._attributor.claim(window.id)
+        claim = self._attributor.claim(window.id, sure=sure)
+        if claim is None:
+            return None
         if admit and claim.outcome is EffectsOutcome.ATTRIBUTED:
             self._add_run(exchange, window, claim)
         else:
@@ -218,4 +233,4 @@ class Ledger:
 
     def _add_apply(self, keys: Keys, changes: tuple[RowChange, ...], lsn: int) -> None:
         rows = frozenset(row_id(c, self._primary_keys[c.table]) for c in changes if c.table in self._primary_keys)
-        self._add(lambda _: Apply(changes), keys | rows, lsn)
+        self._add(lambda _: Apply(changes, lsn), keys | rows, lsn)

@@ -95,6 +95,7 @@ class Runner:
     reaches: Callable[[Side], bool]
     comparable_from_us: int = 0
     _entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    _unsure: list[tuple[int, Entry, Window]] = field(default_factory=list[tuple[int, Entry, Window]])
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _running: int = 0
     _resync_reason: str = ""
@@ -166,9 +167,9 @@ class Runner:
         for entry, window in zip(entries, windows, strict=True):
             await self._take_in_one(entry, window)
 
-    async def _take_in_one(self, entry: Entry, window: Window) -> None:
+    async def _take_in_one(self, entry: Entry, window: Window, *, sure: bool = False) -> None:
         exchange = entry.exchange
-        cause = self._refusal(exchange)
+        cause = self._refusal(entry)
         self._entries[exchange.id] = entry
         if not self.feeds:
             if cause:
@@ -177,7 +178,10 @@ class Runner:
                 keys = frozenset(window.keys)
                 self.ledger.add_unattributed_run(exchange, Claim(EffectsOutcome.OFF, (), keys))
             return
-        claim = self.ledger.settle(exchange, window, admit=not cause)
+        claim = self.ledger.settle(exchange, window, admit=not cause, sure=sure)
+        if claim is None:
+            self._unsure.append((exchange.ended_ns // 1_000 + self.settings.hold_ms * 1_000, entry, window))
+            return
         self.metrics.effects.labels(Role.SERVED.value, claim.outcome.value).inc()
         if not cause and claim.outcome is not EffectsOutcome.ATTRIBUTED:
             cause = claim.outcome.value
@@ -194,11 +198,12 @@ class Runner:
             tagged=exchange.served_by in self.settings.tagged_sides,
         )
 
-    def _refusal(self, exchange: Exchange) -> str:
+    def _refusal(self, entry: Entry) -> str:
         """Why this exchange is not mirrored, "" when it is."""
+        exchange = entry.exchange
         if exchange.skip:
             return exchange.skip
-        if exchange.id in self._entries:
+        if self._entries.get(exchange.id, entry) is not entry:
             return "duplicate_id"
         if isinstance(exchange.outcome, Failed):
             return "served_failed"
@@ -322,13 +327,24 @@ class Runner:
     async def _housekeep(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
+            await self._settle_unsure()
             released = self.ledger.release(before_us=now_us() - self.settings.hold_ms * 1_000)
             self.metrics.background.inc(released)
             for keyed in self.shadow.strays():
                 self.metrics.strays.inc()
                 self.ledger.undo(keyed)
             self._notice_interruptions()
+            if self.feeds:
+                self.feeds[Role.SERVED].confirm(self.ledger.dealt_with())
             self._wake.set()
+
+    async def _settle_unsure(self) -> None:
+        """Settle those that waited until every exchange that ran at the same time was known."""
+        now = now_us()
+        due = [(entry, window) for due_us, entry, window in self._unsure if due_us <= now]
+        self._unsure = [waiting for waiting in self._unsure if waiting[0] > now]
+        for entry, window in due:
+            await self._take_in_one(entry, window, sure=True)
 
     def _notice_interruptions(self) -> None:
         count = self._interruption_count()

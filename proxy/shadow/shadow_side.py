@@ -40,6 +40,7 @@ class ShadowSide:
     def collect(self, run_id: str) -> Claim:
         """What the request committed; call when a fence after its reply has passed."""
         claim = self._attributor.claim(run_id)
+        assert claim is not None, "every mirrored request is announced before it is sent"
         self._attributor.close(run_id)
         del self._open[run_id]
         return claim

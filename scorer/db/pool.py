@@ -122,11 +122,16 @@ class Database:
             await conn.execute("BEGIN")
         elif _PLAIN_ID.fullmatch(request_id):
             await conn.execute(
-                f"BEGIN; SELECT pg_logical_emit_message(true, '{REQUEST_MESSAGE_PREFIX}', '{request_id}')"
+                f"BEGIN; SELECT pg_logical_emit_message(true, '{REQUEST_MESSAGE_PREFIX}', '{request_id}'), "
+                f"set_config('{REQUEST_MESSAGE_PREFIX}', '{request_id}', true)"
             )
         else:
             await conn.execute("BEGIN")
-            await conn.execute("SELECT pg_logical_emit_message(true, $1, $2)", REQUEST_MESSAGE_PREFIX, request_id)
+            await conn.execute(
+                "SELECT pg_logical_emit_message(true, $1, $2), set_config($1, $2, true)",
+                REQUEST_MESSAGE_PREFIX,
+                request_id,
+            )
 
 
 class _Stage:

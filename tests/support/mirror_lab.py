@@ -21,6 +21,7 @@ import asyncpg
 import msgspec
 from aiohttp import ClientSession, web
 
+from comparator.capture import changelog
 from comparator.capture.publication import prepare
 from comparator.capture.settings import CaptureSettings
 from comparator.exchange import Exchange, Reply, Request, Side
@@ -94,7 +95,10 @@ class Service:
         async with self.pool.acquire() as conn:
             if self.tagged:
                 async with conn.transaction():
-                    await conn.execute("SELECT pg_logical_emit_message(true, 'shadow.request', $1)", request_id)
+                    await conn.execute(
+                        "SELECT pg_logical_emit_message(true, 'shadow.request', $1), set_config('shadow.request', $1, true)",
+                        request_id,
+                    )
                     total, log = await self.score(conn, address, fault)
             else:
                 total, log = await self.score(conn, address, fault)
@@ -110,7 +114,8 @@ class Service:
             log.extend((table, op, i) for i in ids)
             return ids
 
-        await conn.execute("INSERT INTO passport (address) VALUES ($1) ON CONFLICT DO NOTHING", address)
+        sql = "INSERT INTO passport (address) VALUES ($1) ON CONFLICT DO NOTHING RETURNING id"
+        await write("passport", "insert", sql, address)
         passport = await conn.fetchval("SELECT id FROM passport WHERE address = $1 FOR UPDATE", address)
         rows = await conn.fetch("SELECT provider, nullifier FROM credential WHERE address = $1 ORDER BY id", address)
         held = await conn.fetch("SELECT hash, address FROM link WHERE hash = ANY($1)", [r["nullifier"] for r in rows])
@@ -194,15 +199,18 @@ class Lab:
         self.writer.start()
         return self.writer
 
-    async def serve(
-        self, session: ClientSession, side: Side, address: str, *, fault: str = "", served_fault: str = ""
-    ) -> str:
+    async def serve(self, session: ClientSession, side: Side, address: str, *, fault: str = "") -> str:
         """Do what the proxy does with one request: serve it, journal it."""
+        exchange = await self.exchange(session, side, address, fault=fault)
+        assert self.writer is not None
+        assert self.writer.append(exchange)
+        return exchange.id
+
+    async def exchange(self, session: ClientSession, side: Side, address: str, *, fault: str = "") -> Exchange:
+        """Let `side` serve one request; `fault` is ordered for the other side's run of it."""
         request_id = uuid.uuid4().hex
         if fault:
             self.services[side.other, "shadow"].faults[request_id] = fault
-        if served_fault:
-            self.services[side, "live"].faults[request_id] = served_fault
         open_here = self.in_flight.setdefault(address, [])
         mark = [bool(open_here)]
         for other in open_here:
@@ -218,7 +226,7 @@ class Lab:
         finally:
             open_here.remove(mark)
         headers = (("X-Request-Id", request_id),)
-        exchange = Exchange(
+        return Exchange(
             id=request_id,
             route="score",
             key=address,
@@ -230,9 +238,6 @@ class Lab:
             outcome=Reply(answer.status, (("Content-Type", "application/json; charset=utf-8"),), body),
             overlapped=mark[0],
         )
-        assert self.writer is not None
-        assert self.writer.append(exchange)
-        return request_id
 
 
 def addresses(count: int) -> list[str]:
@@ -257,6 +262,7 @@ async def lab(
     *,
     capture: CaptureSettings,
     runner: RunnerSettings,
+    shadow_server_dsn: str = "",
     population: int = 200,
     stamps: int = 4,
     shared_every: int = 10,
@@ -269,8 +275,15 @@ async def lab(
         conn = await asyncpg.connect(live)
         await seed(conn, people, stamps=stamps, shared_every=shared_every)
         await conn.close()
-        name = urlsplit(live).path.lstrip("/")
-        shadow = await stack.enter_async_context(postgres.temporary_database(server_dsn, template=name))
+        if shadow_server_dsn:
+            # Another server: the same statements give the same rows.
+            shadow = await stack.enter_async_context(postgres.temporary_database(shadow_server_dsn))
+            conn = await asyncpg.connect(shadow)
+            await seed(conn, people, stamps=stamps, shared_every=shared_every)
+            await conn.close()
+        else:
+            name = urlsplit(live).path.lstrip("/")
+            shadow = await stack.enter_async_context(postgres.temporary_database(server_dsn, template=name))
         store = await stack.enter_async_context(postgres.temporary_database(server_dsn))
         for dsn in (live, shadow):
             await publish(dsn, capture, move_sequences=dsn == shadow)
@@ -294,6 +307,14 @@ async def publish(dsn: str, capture: CaptureSettings, *, move_sequences: bool) -
         if move_sequences:
             for table in WRITTEN:
                 await conn.execute(f"ALTER TABLE {table} ALTER COLUMN id RESTART WITH {2**40}")
+    finally:
+        await conn.close()
+
+
+async def install_log(dsn: str, capture: CaptureSettings) -> None:
+    conn = await asyncpg.connect(dsn)
+    try:
+        await changelog.install(conn, capture, WRITTEN)
     finally:
         await conn.close()
 
