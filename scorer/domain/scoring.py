@@ -69,6 +69,9 @@ def weigh(kept: Sequence[Stamp], clashing: Iterable[Stamp], config: ScorerConfig
         success = total >= config.threshold
     except (AttributeError, TypeError, ValueError, decimal.InvalidOperation) as error:
         raise ScoringError(str(error)) from error
+    if not total.is_finite():
+        # JSON has no infinity, so no score row can hold this.
+        raise ScoringError("a weight is not finite")
     stamp_scores = {stamp.provider: float(weight) for stamp, weight in weighed}
     return Score(
         "DONE",

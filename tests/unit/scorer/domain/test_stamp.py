@@ -1,0 +1,79 @@
+"""What a stored credential must look like to count."""
+
+import pytest
+
+from scorer.domain.stamp import DropCause, Stamp, examine, examine_all, nullifiers_of
+from scorer.errors import ScoringError
+from tests.support.stamps import ADDRESS, ISSUER, NOW, credential, stored
+
+TRUSTED = frozenset({ISSUER})
+
+
+def examined(value):
+    return examine(stored(value), address=ADDRESS, trusted_issuers=TRUSTED, now=NOW)
+
+
+def test_a_whole_credential_counts():
+    assert isinstance(examined(credential()), Stamp)
+
+
+def test_the_subject_s_address_may_be_in_any_case():
+    subject = {"id": f"did:pkh:eip155:1:{ADDRESS.upper().replace('0X', '0x')}"}
+    assert isinstance(examined(credential(subject=subject)), Stamp)
+
+
+@pytest.mark.parametrize(
+    ("changed", "cause"),
+    [
+        ({"issuer": "did:key:other"}, DropCause.ISSUER),
+        ({"expirationDate": "2029-12-31T23:59:59Z"}, DropCause.EXPIRED),
+        ({"subject": {"nullifiers": []}}, DropCause.SUBJECT),
+        ({"subject": {"nullifiers": "v0:1"}}, DropCause.SUBJECT),
+        ({"subject": {"nullifiers": None, "hash": "v0.0.0:1"}}, DropCause.SUBJECT),
+        ({"subject": {"provider": ""}}, DropCause.SUBJECT),
+        ({"subject": {"id": f"did:pkh:eip155:10:{ADDRESS}"}}, DropCause.SUBJECT),
+        ({"credentialSubject": None}, DropCause.SUBJECT),
+    ],
+)
+def test_a_credential_that_fails_a_check_is_left_out(changed, cause):
+    assert examined(credential(**changed)) is cause
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({}, "'expirationDate'"),
+        (credential(expirationDate="soon"), "Invalid isoformat string: 'soon'"),
+        (credential(expirationDate="2031-01-01"), "can't compare offset-naive and offset-aware datetimes"),
+        (credential(expirationDate=5), "fromisoformat: argument must be str"),
+    ],
+)
+def test_an_unreadable_expiration_blocks_the_address(value, text):
+    with pytest.raises(ScoringError, match=f"^{text.replace('(', '.').replace(')', '.')}$"):
+        examined(value)
+
+
+def test_a_broken_credential_of_a_stranger_blocks_the_address_too():
+    with pytest.raises(ScoringError):
+        examined(credential(issuer="did:key:other", expirationDate="soon"))
+
+
+def test_a_value_that_is_no_object_blocks_the_address():
+    with pytest.raises(ScoringError):
+        examined(["expirationDate"])
+
+
+def test_the_credential_s_own_offset_is_kept():
+    found = examined(credential(expirationDate="2031-01-01T00:00:00+02:00"))
+    assert isinstance(found, Stamp)
+    assert found.expires_at.isoformat() == "2031-01-01T00:00:00+02:00"
+
+
+def test_all_versions_of_nullifiers_are_taken_and_what_is_no_text_is_not():
+    assert nullifiers_of({"nullifiers": ["v0:1", 5, "v1:2", None]}) == ("v0:1", "v1:2")
+
+
+def test_the_order_of_the_rows_is_kept_and_every_drop_is_told():
+    rows = [stored(credential(), f"P{n}", n) for n in range(3)] + [stored(credential(issuer="x"), "P3", 3)]
+    kept, dropped = examine_all(rows, address=ADDRESS, trusted_issuers=TRUSTED, now=NOW)
+    assert ([stamp.provider for stamp in kept], dropped) == (["P0", "P1", "P2"], [DropCause.ISSUER])
