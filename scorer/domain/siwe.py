@@ -13,10 +13,11 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 VERSION = "1"
-_NONCE = re.compile(r"[A-Za-z0-9]{8,}", re.ASCII)
-_DOMAIN = re.compile(r"[^/?#\s]+")
-# RFC 3339; the date and the time are parted by a T.
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.ASCII)
+_NONCE = re.compile(r".{8,}", re.DOTALL)
+_DOMAIN = re.compile(r"[^/?#]+")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*", re.ASCII)
+# URIs of these schemes are nothing without a host.
+_SCHEMES_WITH_HOST = frozenset({"http", "https", "ws", "wss", "ftp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,10 @@ def parse_message(fields: Mapping[str, Any], *, address: str) -> SignInMessage:
         uri=_uri(fields.get("uri")),
         chain_id=_chain(chain_id),
         nonce=_matching(fields, "nonce", _NONCE),
-        issued_at=_matching(fields, "issuedAt", _TIME),
+        issued_at=_time(fields, "issuedAt"),
         statement=_statement(fields.get("statement")),
-        expiration_time=_matching(fields, "expirationTime", _TIME) if fields.get("expirationTime") else None,
-        not_before=_matching(fields, "notBefore", _TIME) if fields.get("notBefore") else None,
+        expiration_time=_time(fields, "expirationTime") if fields.get("expirationTime") else None,
+        not_before=_time(fields, "notBefore") if fields.get("notBefore") else None,
         request_id=_request_id(fields.get("requestId")),
         resources=_resources(fields.get("resources")),
     )
@@ -111,18 +112,30 @@ def _matching(fields: Mapping[str, Any], name: str, form: re.Pattern[str]) -> st
     return value
 
 
+def _time(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if _moment(value) is None:
+        raise ValueError(name)
+    return str(value)
+
+
 def _chain(value: Any) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    """The chain's number; texts and floats of a whole number are forgiven, and 0 stands for the main chain."""
+    if not isinstance(value, int | float | str) or (isinstance(value, float) and not value.is_integer()):
         raise ValueError("chainId")
-    return value
+    number = int(value)
+    if number < 0:
+        raise ValueError("chainId")
+    return number or 1
 
 
 def _uri(value: Any) -> str:
-    if not isinstance(value, str) or not value or any(letter.isspace() for letter in value):
+    if not isinstance(value, str):
+        raise ValueError("uri")  # noqa: TRY004 - a caller's bad value, not a programmer's mistake.
+    parts = urlsplit(value.strip())
+    if _SCHEME.fullmatch(parts.scheme) is None:
         raise ValueError("uri")
-    if not urlsplit(value).scheme:
+    if parts.scheme.lower() in _SCHEMES_WITH_HOST and (not parts.netloc or " " in parts.netloc):
         raise ValueError("uri")
     return value
 

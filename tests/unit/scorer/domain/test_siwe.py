@@ -65,9 +65,12 @@ def test_optional_fields_follow_in_the_order_of_the_standard():
         {"uri": ""},
         {"chainId": -1},
         {"chainId": "one"},
-        {"chainId": True},
+        {"chainId": 1.5},
+        {"chainId": None},
+        {"uri": "https://"},
+        {"uri": "https://two words/"},
+        {"uri": 5},
         {"nonce": "short"},
-        {"nonce": "with space 1"},
         {"issuedAt": "yesterday"},
         {"issuedAt": None},
         {"statement": "two\nlines"},
@@ -80,6 +83,16 @@ def test_optional_fields_follow_in_the_order_of_the_standard():
 def test_a_field_of_another_form_is_refused(changes: dict):
     with pytest.raises(ValueError):
         text(**changes)
+
+
+@pytest.mark.parametrize(("chain", "shown"), [(10, 10), ("10", 10), (10.0, 10), (0, 1)])
+def test_a_whole_number_of_any_type_names_the_chain(chain: Any, shown: int):
+    assert f"\nChain ID: {shown}\n" in text(chainId=chain)
+
+
+@pytest.mark.parametrize("moment", ["2024-01-01", "2024-01-01T00:00:00", "2024-01-01T00:00:00.123456+02:00"])
+def test_a_time_is_shown_as_it_was_written(moment: str):
+    assert text(issuedAt=moment).endswith(f"\nIssued At: {moment}")
 
 
 @pytest.mark.parametrize("domain", ["app.example.test", "APP.example.test"])
