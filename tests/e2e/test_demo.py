@@ -1,0 +1,134 @@
+"""`shadow demo` comes to its end with a summary, and leaves nothing running however it ends."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.legacy.running import ROOT
+
+READY_TIMEOUT_S = 90
+END_TIMEOUT_S = 90
+GONE_TIMEOUT_S = 30
+
+
+class Demo:
+    """A running demo, what it has printed, and the processes that belong to its folder."""
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        self.printed = ""
+
+    async def until(self, text: str) -> None:
+        """Read what it prints until a line has `text`."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            while text not in self.printed:
+                line = await self.process.stdout.readline()
+                assert line, self.printed
+                self.printed += line.decode()
+
+    async def end(self) -> int:
+        """Read the rest; the exit status."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(END_TIMEOUT_S):
+            self.printed += (await self.process.stdout.read()).decode()
+            return await self.process.wait()
+
+    async def nothing_left(self) -> None:
+        """Return when no process of it is left; a timeout is the failure."""
+        async with asyncio.timeout(GONE_TIMEOUT_S):
+            while processes_of(self.folder):
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def demo(folder: Path, *words: str) -> AsyncIterator[Demo]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "proxy", "demo", "--folder", str(folder), "--addresses", "30", *words),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        yield Demo(process, folder)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Processes with the folder in their command line or environment, zombies aside."""
+    wanted = str(folder).encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if wanted in text:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # Not pytest's own folder: PostgreSQL runs as another user, whom that keeps out.
+    path = Path(tempfile.mkdtemp(prefix="shadow-demo-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+async def test_demo_ends_with_a_summary_and_nothing_left_running(folder: Path) -> None:
+    async with demo(folder, "--seconds", "4", "--rate", "20", "--divergences", "missing_event:0.5") as running:
+        status = await running.end()
+        await running.nothing_left()
+    assert status == 0, running.printed
+    assert "it adds up" in running.printed
+    assert "missing_row registry_event" in running.printed
+    assert "where to look next" in running.printed
+
+
+async def test_interrupted_demo_leaves_nothing_running(folder: Path) -> None:
+    async with demo(folder, "--seconds", "60") as running:
+        await running.until("ready:")
+        running.process.send_signal(signal.SIGINT)
+        status = await running.end()
+        await running.nothing_left()
+    assert status == 130, running.printed
+
+
+async def test_killed_demo_leaves_nothing_running(folder: Path) -> None:
+    async with demo(folder, "--seconds", "60") as running:
+        await running.until("ready:")
+        running.process.kill()
+        await running.end()
+        await running.nothing_left()
+
+
+async def test_demo_names_the_part_that_died_and_ends(folder: Path) -> None:
+    async with demo(folder, "--seconds", "60") as running:
+        await running.until("ready:")
+        os.kill(runner_of(folder), signal.SIGKILL)
+        status = await running.end()
+        await running.nothing_left()
+    assert status == 2
+    assert "runner ended with status -9" in running.printed
+    assert "What to do:" in running.printed
+
+
+def runner_of(folder: Path) -> int:
+    """The process id of the demo's runner."""
+    commands = {pid: (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0") for pid in processes_of(folder)}
+    return next(pid for pid, words in commands.items() if b"runner" in words)
