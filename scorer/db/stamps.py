@@ -119,6 +119,15 @@ class NewStamp:
     source_community: int | None
 
 
+# Another transaction's new rows are in no row lock's reach, hence a lock of the address itself; the number keeps it apart from others.
+CLAIM = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7203118443))"
+
+
+async def claim(conn: Connection, address: str) -> None:
+    """Wait until nobody else is changing the stamps of this address; it is ours until the transaction ends."""
+    await conn.execute(CLAIM, address)
+
+
 SOFT_DELETE = """
 UPDATE ceramic_cache_ceramiccache SET deleted_at = $3, updated_at = $3
 WHERE address = $1 AND provider = ANY($2::text[]) AND deleted_at IS NULL AND ($4::int IS NULL OR type = $4)

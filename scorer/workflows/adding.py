@@ -119,6 +119,8 @@ async def _scored(
 async def _apply(
     conn: Connection, change: Change, *, address: str, community_id: int, clock: Callable[[], datetime]
 ) -> None:
+    # Changes of one address follow each other: each replaces what the one before has stored.
+    await stamps.claim(conn, address)
     await _refusing_bad_values(_remove(conn, change, address=address, now=clock()))
     new = [_new_stamp(stamp, change.source_app, community_id) for stamp in change.add]
     if new:
