@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from scorer.population.people import Person, address_of
+from scorer.population.people import Case, Person, address_of
 
 _THEN = datetime(2024, 1, 1, tzinfo=UTC)
 _PBKDF2_ITERATIONS = 20_000
+_INSIDERS_LIST, _SEASONED_LIST, _CHOSEN_LIST = 1, 2, 3
 _WEIGHTS = {
     "Google": "1.0",
     "Twitter": "1.5",
@@ -160,7 +161,11 @@ def _add_accounts(found: dict[str, list[Row]]) -> None:
         found["auth_user"].append((number, "", None, False, name, "", "", f"{name}@example.org", False, True, _THEN))
         found["account_account"].append((number, address_of(name), number))
     found["account_accountapikey"] = [_key_row(key) for key in (KEY, OLD_KEY, REVOKED_KEY)]
-    found["account_addresslist"] = [(1, "Insiders"), (2, "SeasonedPassportOGs"), (3, "TheChosenOnes")]
+    found["account_addresslist"] = [
+        (_INSIDERS_LIST, "Insiders"),
+        (_SEASONED_LIST, "SeasonedPassportOGs"),
+        (_CHOSEN_LIST, "TheChosenOnes"),
+    ]
     points = {"SCB": 500, "HKY": 100, "ISG": 500, "CSB": 100}
     found["registry_humanpointsconfig"] = [
         (index, action, worth, True) for index, (action, worth) in enumerate(points.items(), 1)
@@ -190,7 +195,7 @@ def _add_community(found: dict[str, list[Row]], community: Community) -> None:
 def _add_customization(found: dict[str, list[Row]]) -> None:
     flags = (False, False, "SIMPLE_VERIFY", False, "Partner", 0, False)
     found["account_customization"].append((1, "partner", CUSTOMIZED.id, *flags))
-    found["account_allowlist"].append((1, Decimal("3.2500"), 1, 1))
+    found["account_allowlist"].append((1, Decimal("3.2500"), _INSIDERS_LIST, 1))
     found["account_customplatform"].append((1, "DEVEL", "Custom", "Custom stamps", False))
     found["account_customcredentialruleset"].append(
         (1, "DEVEL", json.dumps({"name": "Badge"}), "Badge", "Custom#Badge")
@@ -207,6 +212,9 @@ def _add_person(found: dict[str, list[Row]], person: Person) -> None:
         if stamp.revoked:
             revoked = found["ceramic_cache_revocation"]
             revoked.append((len(revoked) + 1, proof, len(cached)))
+    members = found["account_addresslistmember"]
+    if person.case is Case.POINTS:
+        members.append((len(members) + 1, person.address, _SEASONED_LIST if len(members) % 2 else _CHOSEN_LIST))
     links = found["registry_hashscorerlink"]
     for link in person.links:
         for community in COMMUNITIES:
