@@ -56,7 +56,7 @@ class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     queue_max: int = 10_000
     queue_max_bytes: int = 64 * 1024**2
     batch_max: int = 256
-    flush_ms: float = 5.0
+    flush_ms: float = 10.0
     segment_max_bytes: int = 64 * 1024**2
     segment_max_s: float = 3600.0
     compression_level: int = 1
