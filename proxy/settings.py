@@ -20,6 +20,7 @@ from comparator.exchange import Role, Side
 from comparator.settings import CompareSettings, StoreSettings
 from proxy.errors import SettingsError
 from proxy.journal.settings import JournalSettings
+from proxy.rollout.settings import RolloutSettings, problem_of
 from proxy.shadow.settings import RunnerSettings
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -192,6 +193,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     compare: CompareSettings = CompareSettings()
     store: StoreSettings = StoreSettings()
     runner: RunnerSettings = RunnerSettings()
+    rollout: RolloutSettings = RolloutSettings()
 
 
 def load(raw: str, environ: Mapping[str, str]) -> Settings:
@@ -252,6 +254,9 @@ def _check(settings: Settings) -> None:
     names = [route.name for route in settings.routes]
     if len(set(names)) != len(names):
         raise SettingsError("two routes have one name - at `$.routes`")
+    problem = problem_of(settings.rollout, tuple(names))
+    if problem:
+        raise SettingsError(problem)
 
 
 def _check_url(url: str, side: Side, role: Role) -> None:

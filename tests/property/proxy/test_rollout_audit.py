@@ -1,0 +1,59 @@
+"""Whatever is done to a log, the chain shows it."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.rollout.audit import Entry, Link, linked, verify
+
+entries = st.builds(
+    Entry,
+    id=st.uuids().map(str),
+    at=st.just(datetime(2026, 1, 1, tzinfo=UTC)),
+    group=st.just("all"),
+    event=st.sampled_from(["promote", "roll_back"]),
+    actor=st.text(max_size=10),
+    reason=st.text(max_size=30),
+    evidence=st.dictionaries(st.text(max_size=5), st.integers(-5, 5), max_size=3),
+)
+logs = st.lists(entries, min_size=2, max_size=8)
+
+
+def chain(found: list[Entry]) -> list[Link]:
+    links: list[Link] = []
+    for entry in found:
+        links.append(linked(entry, links[-1] if links else None))
+    return links
+
+
+@given(logs)
+def test_an_untouched_log_is_whole(found: list[Entry]) -> None:
+    links = chain(found)
+    checked = verify(links)
+    assert (checked.entries, checked.head, checked.fault) == (len(found), links[-1].hash, "")
+    assert [link.entry for link in links] == found
+
+
+@given(logs, st.data())
+def test_a_changed_entry_is_found(found: list[Entry], data: st.DataObject) -> None:
+    links = chain(found)
+    which = data.draw(st.integers(0, len(links) - 1))
+    links[which] = msgspec.structs.replace(links[which], body=links[which].body + " ")
+    assert verify(links).fault.startswith(f"entry {which + 1}:")
+
+
+@given(logs, st.data())
+def test_a_removed_entry_is_found(found: list[Entry], data: st.DataObject) -> None:
+    links = chain(found)
+    which = data.draw(st.integers(0, len(links) - 2))
+    del links[which]
+    assert verify(links).fault
+
+
+@given(logs, entries)
+def test_an_entry_put_in_between_is_found(found: list[Entry], extra: Entry) -> None:
+    links = chain(found)
+    links.insert(1, linked(extra, links[0]))
+    assert verify(links).fault
