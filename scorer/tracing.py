@@ -95,7 +95,7 @@ def exporting(endpoint: str) -> Tracing:
     return tracing_to(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces"))
 
 
-def tracing_to(exporter: "SpanExporter") -> Tracing:
+def tracing_to(exporter: "SpanExporter") -> OtelTracing:
     """Traces to any exporter."""
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 (see the module's docstring)
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415

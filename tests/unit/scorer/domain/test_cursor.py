@@ -1,0 +1,32 @@
+"""Tokens of the listing's pages."""
+
+import base64
+
+import pytest
+
+from scorer.domain.cursor import Cursor, parse_cursor
+from scorer.errors import UnanswerableError
+
+
+def token(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def test_the_token_is_the_legacy_s():
+    assert Cursor("next", 4).token() == "eyJkIjogIm5leHQiLCAiaWQiOiA0fQ"
+
+
+def test_padding_is_tolerated():
+    assert parse_cursor("eyJkIjogIm5leHQiLCAiaWQiOiAzfQ==") == Cursor("next", 3)
+
+
+@pytest.mark.parametrize(
+    "raw", ["abc", "!!", token('{"d": "next"}'), token('{"d": "next", "id": "x"}'), token("[]"), token("5"), "§"]
+)
+def test_what_is_no_token_breaks_the_request(raw):
+    with pytest.raises(UnanswerableError):
+        parse_cursor(raw)
+
+
+def test_an_id_beyond_the_column_is_cut():
+    assert parse_cursor(token('{"d": "prev", "id": 99999999999999999999}')).id == 2**63 - 1

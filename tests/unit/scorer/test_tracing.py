@@ -1,0 +1,35 @@
+"""Spans of requests and stages."""
+
+import json
+
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
+
+from scorer.metrics import Metrics
+from scorer.tracing import NoTracing, exporting, tracing_to
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_without_an_endpoint_there_are_no_traces():
+    assert isinstance(exporting(""), NoTracing)
+
+
+def test_a_stage_is_a_span_below_its_request_s_which_is_below_the_caller_s():
+    exporter = InMemorySpanExporter()
+    tracing = tracing_to(exporter)
+    metrics = Metrics(CollectorRegistry(), tracing)
+    with tracing.request({"traceparent": PARENT}), metrics.stage("lock"):
+        pass
+    tracing._provider.force_flush()
+    stage, request = (json.loads(span.to_json()) for span in exporter.get_finished_spans())
+    tracing.close()
+    assert (stage["name"], stage["parent_id"]) == ("lock", request["context"]["span_id"])
+    assert request["context"]["trace_id"][2:] + "-" + request["parent_id"][2:] == PARENT[3:52]
+
+
+def test_a_stage_is_measured_with_and_without_traces():
+    metrics = Metrics(CollectorRegistry())
+    with metrics.stage("lock"):
+        pass
+    assert metrics.registry.get_sample_value("scorer_stage_seconds_count", {"stage": "lock"}) == 1
