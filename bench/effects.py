@@ -2,7 +2,7 @@
 
 `python -m bench.effects [--rounds N] [--transactions N] [--dsn DSN]`: an embedded PostgreSQL with fsync on, unless a server is
 named. A writer in a process of its own commits transactions of 5 statements and 23 row changes, 4 at a time; it is measured
-without capture and with each driver, taking turns in every round. Tables are medians of the rounds; the last line is JSON.
+without capture and with each driver, taking turns in every round: paced at 100 transactions a second, then at full speed. Tables are medians of the rounds; the last line is JSON.
 """
 
 import argparse
@@ -30,6 +30,8 @@ from tests.support import captured, pgoutput, postgres
 
 CONCURRENCY = 4
 CHANGES = 23
+PACE = 100.0
+"""Transactions a second of the paced run: a server with room to spare, as a live one has."""
 CREDENTIAL = json.dumps({"type": ["VerifiableCredential"], "proof": "0x" + "ab" * 600})
 
 UPSERT = """
@@ -54,13 +56,21 @@ async def one(conn: asyncpg.Connection, address: str) -> None:
         await conn.execute(RESCORE, account)
 
 
-async def write(dsn: str, transactions: int) -> None:
-    """The writer's process: print the latencies' median and p95 in ms and the transactions a second."""
+async def write(dsn: str, transactions: int, per_second: float) -> None:
+    """The writer's process: print the latencies' median and p95 in ms and the transactions a second.
+
+    With `per_second` it keeps that pace (an open loop within each connection), else it goes as fast as it can.
+    """
     latencies: list[float] = []
+    step = CONCURRENCY / per_second if per_second else 0.0
 
     async def worker(number: int) -> None:
         conn = await asyncpg.connect(dsn)
+        started = time.perf_counter() + step * number / CONCURRENCY
         for turn in range(transactions // CONCURRENCY):
+            if step:
+                due = started + step * turn
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
             begun = time.perf_counter()
             await one(conn, f"0x{number}.{turn % 50}")
             latencies.append(time.perf_counter() - begun)
@@ -79,6 +89,8 @@ async def write(dsn: str, transactions: int) -> None:
 class Samples:
     """One case's measurements, round by round."""
 
+    paced_ms: list[float] = field(default_factory=list)
+    paced_p95_ms: list[float] = field(default_factory=list)
     latency_ms: list[float] = field(default_factory=list)
     p95_ms: list[float] = field(default_factory=list)
     per_second: list[float] = field(default_factory=list)
@@ -107,7 +119,7 @@ def server_cpu_s(data_dir: Path | None) -> float:
     return ticks / 100
 
 
-async def written(dsn: str, transactions: int) -> dict[str, float]:
+async def written(dsn: str, transactions: int, *, per_second: float = 0.0) -> dict[str, float]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -116,6 +128,8 @@ async def written(dsn: str, transactions: int) -> dict[str, float]:
         dsn,
         "--transactions",
         str(transactions),
+        "--per-second",
+        str(per_second),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()
@@ -150,6 +164,9 @@ async def measure(dsn: str, driver: Driver, samples: Samples, *, transactions: i
     async with watching(dsn, driver) as capture:
         if capture:
             samples.fence_idle_ms += await fences(capture, 50, pause_s=0.002)
+        paced = await written(dsn, transactions // 2, per_second=PACE)
+        samples.paced_ms.append(paced["ms"])
+        samples.paced_p95_ms.append(paced["p95_ms"])
         server, reader = server_cpu_s(data_dir), time.process_time()
         told = await written(dsn, transactions)
         if capture:
@@ -211,7 +228,7 @@ def report(cases: dict[Driver, Samples], decoded: float, *, rounds: int, transac
         f"{rounds} rounds of {transactions} transactions of {CHANGES} changes, {CONCURRENCY} at a time; medians; x: to off"
     )
     print(
-        f"{'driver':<9} {'latency ms':>10} {'x':>5} {'p95 ms':>7} {'x':>5} {'tx/s':>7} {'x':>5} {'server us/tx':>12} {'x':>5} "
+        f"{'driver':<9} {'paced ms':>8} {'x':>5} {'p95 ms':>7} {'x':>5} | {'full ms':>8} {'x':>5} {'p95 ms':>7} {'x':>5} {'tx/s':>7} {'x':>5} {'server us/tx':>12} {'x':>5} "
         f"{'reader us/change':>16} {'fence ms':>9} {'p95':>6} {'busy':>7} {'p95':>6}"
     )
     result: dict[str, Any] = {
@@ -222,7 +239,7 @@ def report(cases: dict[Driver, Samples], decoded: float, *, rounds: int, transac
     }
     base = {
         name: statistics.median(getattr(cases[Driver.OFF], name))
-        for name in ("latency_ms", "p95_ms", "per_second", "server_us")
+        for name in ("paced_ms", "paced_p95_ms", "latency_ms", "p95_ms", "per_second", "server_us")
     }
     for driver, samples in cases.items():
         found: dict[str, float | None] = {}
@@ -244,6 +261,7 @@ def report(cases: dict[Driver, Samples], decoded: float, *, rounds: int, transac
 
 def line(driver: Driver, found: dict[str, float | None]) -> str:
     layout = {
+        "paced_ms": "8.2f", "paced_ms_ratio": "5.2f", "paced_p95_ms": "7.2f", "paced_p95_ms_ratio": "5.2f",
         "latency_ms": "10.2f", "latency_ms_ratio": "5.2f", "p95_ms": "7.2f", "p95_ms_ratio": "5.2f", "per_second": "7.0f",
         "per_second_ratio": "5.2f", "server_us": "12.0f", "server_us_ratio": "5.2f", "reader_us_per_change": "16.1f",
         "fence_idle_ms": "9.2f", "fence_idle_ms_p95": "6.1f", "fence_busy_ms": "7.2f", "fence_busy_ms_p95": "6.1f",
@@ -261,9 +279,10 @@ def main() -> None:
     parser.add_argument("--transactions", type=int, default=400)
     parser.add_argument("--dsn", default="")
     parser.add_argument("--write", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--per-second", type=float, default=0.0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.write:
-        asyncio.run(write(arguments.write, arguments.transactions))
+        asyncio.run(write(arguments.write, arguments.transactions, arguments.per_second))
         return
     if arguments.dsn:
         asyncio.run(run(arguments.dsn, None, rounds=arguments.rounds, transactions=arguments.transactions))

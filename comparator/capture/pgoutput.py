@@ -45,9 +45,17 @@ def table_name(schema: str, name: str) -> str:
 
 
 class Decoder:
-    """Feed it one message after another; it gives back a transaction at each commit."""
+    """Feed it one message after another; it gives back a transaction at each commit.
 
-    def __init__(self) -> None:
+    Args:
+        changes_max: a transaction with more row changes comes out without any, and `overflows` counts it: the memory of a
+            nightly job's million rows is not ours to hold, and such a job is no request's.
+    """
+
+    def __init__(self, *, changes_max: int = 1_000_000) -> None:
+        self.overflows = 0
+        self._changes_max = changes_max
+        self._count = 0
         self._relations: dict[int, Relation] = {}
         self._begun: tuple[int, int, int] | None = None
         self._changes: list[RowChange] = []
@@ -97,6 +105,9 @@ class Decoder:
             raise DecodeError("a commit without a begin")
         if len(data) != 1 + _COMMIT.size:
             raise DecodeError(f"a commit of {len(data)} bytes")
+        if self._count > self._changes_max:
+            self.overflows += 1
+            self._changes = []
         final_lsn, _, xid = self._begun
         _, commit_lsn, end_lsn, committed = _COMMIT.unpack_from(data, 1)
         if commit_lsn != final_lsn:
@@ -110,7 +121,7 @@ class Decoder:
             messages=tuple(self._messages),
             application=self._application,
         )
-        self._begun, self._changes, self._messages, self._application = None, [], [], ""
+        self._begun, self._changes, self._messages, self._application, self._count = None, [], [], "", 0
         return done
 
     def _relation(self, data: bytes) -> int:
@@ -208,7 +219,9 @@ class Decoder:
 
     def _add(self, change: RowChange) -> None:
         self._inside()
-        self._changes.append(change)
+        self._count += 1
+        if self._count <= self._changes_max:
+            self._changes.append(change)
 
     def _inside(self) -> None:
         if self._begun is None:

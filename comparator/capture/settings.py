@@ -57,6 +57,8 @@ class CaptureSettings(Struct, frozen=True):
         feedback_ms: how often the stream driver reports its position; under half of the server's wal_sender_timeout.
         backoff_max_ms: the longest pause between two attempts to reconnect.
         read_changes_max: messages fetched by one call of the sql driver, rows by one of the triggers driver.
+        transaction_changes_max: a transaction with more row changes is not held in memory; it counts as an interruption,
+            after which the shadow is compared whole. The triggers driver holds at most a minute of changes instead.
         wal_warn_bytes: log kept back by the slot from which the sql driver warns: each of its calls reads all of it.
         log_schema: schema of the change log of the triggers driver.
     """
@@ -73,5 +75,6 @@ class CaptureSettings(Struct, frozen=True):
     feedback_ms: Milliseconds = 5_000
     backoff_max_ms: Milliseconds = 5_000
     read_changes_max: Annotated[int, Meta(ge=100)] = 20_000
+    transaction_changes_max: Annotated[int, Meta(ge=1)] = 200_000
     wal_warn_bytes: Annotated[int, Meta(ge=0)] = 5_000_000
     log_schema: Name = "shadow_capture"

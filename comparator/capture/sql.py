@@ -16,7 +16,6 @@ import asyncpg
 from comparator.capture.delivery import FENCE_PREFIX
 from comparator.capture.errors import CaptureClosedError, SlotTimeoutError
 from comparator.capture.fitness import connect, refuse_unfit
-from comparator.capture.pgoutput import Decoder
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.supervised import CLOSE_TIMEOUT_S, SupervisedCapture
 
@@ -53,7 +52,7 @@ class SqlCapture(SupervisedCapture):
         super().__init__(dsn, settings)
         self._conn: asyncpg.Connection | None = None
         self._slot = ""
-        self._decoder = Decoder()
+        self._decoder = self._new_decoder()
         self._call_s = max(settings.fence_timeout_ms, settings.connect_timeout_ms) / 1000
         self._watched_s = 0.0
         self._may_snapshot = False
@@ -67,7 +66,7 @@ class SqlCapture(SupervisedCapture):
         self._conn = conn = await connect(self._dsn, timeout_s=timeout_s)
         await refuse_unfit(conn, self._settings.publication)
         self._slot = f"shadow_sql_{uuid.uuid4().hex[:12]}"
-        self._decoder = Decoder()
+        self._decoder = self._new_decoder()
         self._may_snapshot = conn.get_server_version().major >= 16
         try:
             await conn.execute(MAKE_SLOT, self._slot, timeout=timeout_s)
@@ -92,14 +91,13 @@ class SqlCapture(SupervisedCapture):
         return self._conn
 
     async def _read(self, conn: asyncpg.Connection) -> None:
-        delivery = self._started()
         maximum = self._settings.read_changes_max
         while True:
             rows = await conn.fetch(READ, self._slot, maximum, f'"{self._settings.publication}"', timeout=self._call_s)
             for number, row in enumerate(rows, start=1):
                 transaction = self._decoder.feed(row["data"])
                 if transaction is not None:
-                    delivery.take(transaction)
+                    self._take_decoded(transaction, self._decoder)
                 if number % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
             if len(rows) < maximum:

@@ -16,7 +16,6 @@ import psycopg
 from comparator.capture.delivery import FENCE_PREFIX
 from comparator.capture.errors import CaptureClosedError, CaptureLostError, RightsError, SlotLostError, SlotTimeoutError
 from comparator.capture.fitness import APPLICATION, connect, refuse_unfit
-from comparator.capture.pgoutput import Decoder
 from comparator.capture.replication import Keepalive, ReplicationConnection
 from comparator.capture.settings import CaptureSettings, SlotKind
 from comparator.capture.supervised import CLOSE_TIMEOUT_S, SESSION, SupervisedCapture
@@ -54,7 +53,7 @@ class StreamCapture(SupervisedCapture):
         self._confirmed = 0
         self._seen = 0
         self._opened_once = False
-        self._decoder = Decoder()
+        self._decoder = self._new_decoder()
         self._heard = False
 
     def confirm(self, lsn: int) -> None:
@@ -148,7 +147,7 @@ class StreamCapture(SupervisedCapture):
         wire = self._wire
         if wire is None:
             raise CaptureClosedError("read before it was opened")
-        self._decoder = Decoder()
+        self._decoder = self._new_decoder()
         ended = wire.deliver(self._take)
         silent = 0
         while True:
@@ -170,7 +169,7 @@ class StreamCapture(SupervisedCapture):
             return
         transaction = self._decoder.feed(frame)
         if transaction is not None:
-            self._started().take(transaction)
+            self._take_decoded(transaction, self._decoder)
 
     def _report(self, wire: ReplicationConnection, *, reply_wanted: bool) -> None:
         """Confirm what is dealt with; when nothing is open, everything the server has read, so that its log can go."""

@@ -11,7 +11,9 @@ import asyncpg
 from comparator.capture.delivery import Delivery, Fences
 from comparator.capture.errors import CaptureClosedError, CaptureError, CaptureLostError
 from comparator.capture.model import Deliver
+from comparator.capture.pgoutput import Decoder
 from comparator.capture.settings import CaptureSettings
+from comparator.changes import Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class SupervisedCapture(ABC):
         self._interruptions = 0
         self._reconnects = 0
         self._retained = 0
+        self._overflows = 0
         self._closed = False
 
     async def start(self, deliver: Deliver, *, after: int = 0) -> None:
@@ -145,6 +148,18 @@ class SupervisedCapture(ABC):
         if self._delivery is None:
             raise CaptureClosedError("read before it was started")
         return self._delivery
+
+    def _take_decoded(self, transaction: Transaction, decoder: Decoder) -> None:
+        """Deliver; a transaction that was too large to hold is lost, and says so."""
+        if decoder.overflows > self._overflows:
+            self._interruptions += decoder.overflows - self._overflows
+            self._overflows = decoder.overflows
+            logger.warning("capture_transaction_too_large", extra={"driver": self.name, "xid": transaction.xid})
+        self._started().take(transaction)
+
+    def _new_decoder(self) -> Decoder:
+        self._overflows = 0
+        return Decoder(changes_max=self._settings.transaction_changes_max)
 
     async def _run(self) -> None:
         while True:

@@ -139,3 +139,18 @@ async def test_rows_of_the_change_log_written_before_a_column_came_count_as_lost
         assert [row["id"] for row in collector.rows("event")] == ["2"]
         assert capture.interruptions == 1
     await conn.close()
+
+
+@pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL])
+async def test_a_transaction_too_large_to_hold_counts_as_an_interruption(published: str, driver: Driver) -> None:
+    conn = await asyncpg.connect(published)
+    async with captured.capturing(published, captured.settings(driver, transaction_changes_max=100)) as (
+        capture,
+        collector,
+    ):
+        await conn.execute(BULK)
+        await conn.execute("INSERT INTO account (address) VALUES ('after')")
+        await capture.fence()
+        assert [change.table for change in collector.changes] == ["account"]
+        assert capture.interruptions == 1
+    await conn.close()

@@ -123,3 +123,12 @@ def test_trailing_bytes_are_refused() -> None:
 def test_text_that_is_not_utf8_is_refused() -> None:
     spoiled = pgoutput.insert(1, ["1", "2", "zz"]).replace(b"zz", b"\xff\xfe")
     assert "broken message" in refused(BEGIN, RELATION, spoiled)
+
+
+def test_a_transaction_larger_than_the_bound_is_counted_and_holds_nothing() -> None:
+    decoder = Decoder(changes_max=2)
+    inserts = [pgoutput.insert(1, [str(number), "0xa", None]) for number in range(3)]
+    end = pgoutput.commit(lsn=8, end_lsn=9, committed_us=5)
+    told = [decoder.feed(one) for one in (RELATION, BEGIN, *inserts, end, BEGIN, *inserts[:2], end)]
+    assert [len(one.changes) for one in told if one is not None] == [0, 2]
+    assert decoder.overflows == 1
