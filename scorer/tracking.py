@@ -12,6 +12,7 @@ import asyncpg
 from scorer.db import analytics
 from scorer.db.analytics import TrackedCall
 from scorer.db.pool import LOST_CONNECTION, Database, RacedError
+from scorer.errors import UnanswerableError
 from scorer.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Tracker:
             return
         try:
             await self._insert(calls)
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
+        except (UnanswerableError, asyncpg.IntegrityConstraintViolationError):
             # One call that the table cannot hold must not cost the others.
             for call in calls if len(calls) > 1 else []:
                 await self._store([call])

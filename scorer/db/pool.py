@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar
 
 import asyncpg
 
+from scorer.errors import UnanswerableError
 from scorer.metrics import Metrics
 from scorer.settings import Limits
 
@@ -23,6 +24,9 @@ ATTEMPTS_MAX = 5
 REQUEST_MESSAGE_PREFIX = "shadow.request"
 # A request id of these characters is a safe SQL literal and travels in one round trip with BEGIN.
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+# A NUL, half a surrogate, a text longer than its column: callers can send them, PostgreSQL cannot hold them.
+_UNHOLDABLE = "a value that the database cannot hold"
 
 _CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 LOST_CONNECTION = (
@@ -66,14 +70,23 @@ class Database:
             await self._pool.release(conn)
 
     async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run a read in autocommit mode; a lost connection is tried again once."""
+        """Run a read in autocommit mode; a lost connection is tried again once.
+
+        Raises:
+            UnanswerableError: a value is none that PostgreSQL can hold.
+        """
         try:
-            async with self.connection() as conn:
-                return await work(conn)
+            return await self._read(work)
         except LOST_CONNECTION:
             self._metrics.attempts_repeated.labels("connection").inc()
-            async with self.connection() as conn:
+            return await self._read(work)
+
+    async def _read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self.connection() as conn:
+            try:
                 return await work(conn)
+            except asyncpg.DataError as error:
+                raise UnanswerableError(_UNHOLDABLE) from error
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]], *, request_id: str = "") -> T:
         """Run `work` in one transaction; it may run several times, so it must keep nothing from a former run.
@@ -85,6 +98,7 @@ class Database:
 
         Raises:
             RacedError: the race was lost in every attempt.
+            UnanswerableError: a value is none that PostgreSQL can hold; nothing was stored.
         """
         reconnected = False
         attempt = 1
@@ -110,6 +124,9 @@ class Database:
         try:
             await self._begin(conn, request_id)
             result = await work(conn)
+        except asyncpg.DataError as error:
+            await _rollback(conn)
+            raise UnanswerableError(_UNHOLDABLE) from error
         except BaseException:
             await _rollback(conn)
             raise

@@ -65,7 +65,7 @@ class TermsOfService:
 
         try:
             await self._database.transact(work, request_id=request_id)
-        except (asyncpg.DataError, asyncpg.UniqueViolationError) as error:
+        except asyncpg.UniqueViolationError as error:
             raise UnanswerableError("the proof cannot be stored") from error
 
     async def _in_force(self, kind: str) -> Terms:

@@ -175,3 +175,21 @@ async def test_of_a_platform_listed_twice_the_last_counts(world, migrated, upstr
 async def test_the_description_is_served(app):
     status, body = await answer(app, "/openapi.json", {})
     assert (status, body["openapi"], "/internal/check-bans" in body["paths"]) == (200, "3.1.0", True)
+
+
+UNHOLDABLE = [
+    ("GET", "/internal/allow-list/%00/x", None),
+    ("GET", "/internal/customization/credential/%00", None),
+    ("POST", "/internal/check-revocations", {"proof_values": ["\x00"]}),
+    ("POST", "/internal/check-revocations", {"proof_values": ["\ud800"]}),
+    ("POST", "/internal/check-bans", [{"credentialSubject": {"hash": "\x00", "provider": None, "id": "x"}}]),
+]
+
+
+async def test_texts_that_the_database_cannot_hold_are_the_plain_error_page(app, caplog):
+    found = [
+        await answer(app, URL(path, encoded=True), INTERNAL, method=method, json=body)
+        for method, path, body in UNHOLDABLE
+    ]
+    assert found == [(500, "text/html")] * 5
+    assert "request_failed" not in [record.message for record in caplog.records]
