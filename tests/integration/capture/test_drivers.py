@@ -90,12 +90,13 @@ async def test_a_fence_that_cannot_pass_times_out_by_name(published: str) -> Non
     await conn.close()
 
 
-async def test_a_slot_that_cannot_be_made_in_time_is_named(published: str) -> None:
+@pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL])
+async def test_a_slot_that_cannot_be_made_in_time_is_named(published: str, driver: Driver) -> None:
     conn = await asyncpg.connect(published)
     async with conn.transaction():
         await conn.execute("INSERT INTO account (address) VALUES ('held open')")
         with pytest.raises(SlotTimeoutError, match="did not end"):
-            async with captured.capturing(published, captured.settings(Driver.SQL, connect_timeout_ms=2000)):
+            async with captured.capturing(published, captured.settings(driver, connect_timeout_ms=1000)):
                 pass
     await conn.close()
 

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from comparator.capture.errors import SlotLostError
-from comparator.capture.settings import Driver
+from comparator.capture.settings import CaptureSettings, Driver
 from proxy.embedded import EmbeddedPostgres
 from tests.support import captured, postgres
 
@@ -34,12 +34,15 @@ BEGIN
 END
 $$
 """
+DROP_SLOTS = """
+SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()
+"""
 SLOTS = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"
 ADDRESSES = "INSERT INTO account (address) SELECT $1 || n FROM generate_series(1, $2::int) n"
 
 KILLED = """
 import asyncio, sys
-from comparator.capture.settings import Driver
+from comparator.capture.settings import CaptureSettings, Driver
 from tests.support import captured
 
 async def main():
@@ -123,6 +126,40 @@ async def test_a_cut_connection_loses_nothing_of_the_change_log(published: str) 
         await capture.fence()
         assert [row["address"] for row in collector.rows("account")] == [f"{turn}.1" for turn in range(5)]
         assert capture.interruptions == 0
+
+
+@pytest.mark.parametrize(
+    "chosen", [captured.settings(Driver.STREAM, persistent="under_fire"), captured.settings(Driver.TRIGGERS)]
+)
+async def test_each_change_comes_once_while_connections_are_cut_again_and_again(
+    published: str, chosen: CaptureSettings
+) -> None:
+    pool = await asyncpg.create_pool(published, min_size=8, max_size=8)
+
+    committed: list[str] = []
+    done = asyncio.Event()
+
+    async def commit(number: int) -> None:
+        while not done.is_set():
+            name = f"{number}.{len(committed)}."
+            await pool.execute(ADDRESSES, name, 2)
+            committed.extend([f"{name}1", f"{name}2"])
+
+    async with captured.capturing(published, chosen) as (capture, collector):
+        async with asyncio.TaskGroup() as group:
+            for number in range(6):
+                group.create_task(commit(number), name=f"committer-{number}")
+            for _ in range(6):
+                await pool.execute(CUT)
+                await capture.fence()
+            done.set()
+        await capture.fence()
+        told = [row["address"] for row in collector.rows("account")]
+        assert sorted(told) == sorted(committed)
+        assert len(committed) > 100
+        assert capture.interruptions == 0
+    await pool.close()
+    await execute(published, DROP_SLOTS)
 
 
 async def test_a_restarted_reader_gets_what_it_has_not_confirmed(published: str) -> None:
