@@ -36,8 +36,7 @@ def build(
         tracing: where spans go; to `settings.otlp_endpoint` without it.
     """
     limits = settings.limits
-    # aiohttp refuses a body of exactly the size it is given; the cap is the largest body taken.
-    app = web.Application(middlewares=[middleware.outermost], client_max_size=limits.body_max_bytes + 1)
+    app = web.Application(middlewares=[middleware.outermost], client_max_size=limits.body_max_bytes)
     traces = tracing or exporting(settings.otlp_endpoint)
     metrics = Metrics(registry or CollectorRegistry(), traces)
     app[context.SETTINGS] = settings
