@@ -7,14 +7,16 @@ request passes through `_finish` exactly once.
 import time
 from typing import Protocol
 
-from comparator.exchange import Exchange, Failed, FailureCause, HeaderList, Reply, Request, Side
+from comparator.exchange import Failed, FailureCause, Side
 from proxy import headers
 from proxy.backends import BackendConnection
 from proxy.buckets import BUCKETS
-from proxy.front import Front, span_ids
+from proxy.fields import OVERRIDE_HEADERS, SHADOW_MARK, Line
+from proxy.front import Front
 from proxy.http1 import Framing, ReplyHead, RequestHead
+from proxy.journal.model import Record
 from proxy.replies import failure_reply
-from proxy.routes import SAFE_METHODS, KeySource, Skip, key_in_body, match, skip_of
+from proxy.routes import SAFE_METHODS, UNROUTED, KeySource, Skip, key_in_body, match, skip_of
 
 UNSENT_MAX_BYTES = 64 * 1024
 STATUS_OF = {
@@ -81,10 +83,14 @@ class Copy:
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
 
+EMPTY = Copy(0)
+
+
 class Forwarding:
     """One request in flight. Made by the caller's connection, which then feeds it the request's body."""
 
     __slots__ = (
+        "_added",
         "_caller",
         "_chunked_out",
         "_collecting",
@@ -92,24 +98,26 @@ class Forwarding:
         "_connection",
         "_failed",
         "_fell_back",
-        "_fields",
         "_finished",
         "_front",
         "_head",
         "_key",
         "_out",
+        "_passed",
         "_reply",
         "_reply_body",
         "_request_body",
         "_retried",
         "_route",
         "_route_name",
+        "_shadow_mark",
         "_side",
         "_skip",
         "_stage",
         "_started_ns",
         "_started_s",
         "_total_deadline",
+        "_trace",
         "_unsent",
         "_unsent_bytes",
         "deadline",
@@ -136,7 +144,7 @@ class Forwarding:
         self.tunnel = False
         self.overlapped = False
         self._connection: BackendConnection | None = None
-        self._request_body = Copy(limit)
+        self._request_body = EMPTY if head.framing is Framing.NONE else Copy(limit)
         self._reply_body = Copy(limit)
         self._reply: ReplyHead | None = None
         self._failed: Failed | None = None
@@ -155,7 +163,10 @@ class Forwarding:
         self._side = Side.LEGACY
         self._skip: Skip | None = None
         self._stage = ""
-        self._fields: list[tuple[str, str]] = []
+        self._passed: list[Line] = []
+        self._added = headers.NOTHING_ADDED
+        self._trace = ""
+        self._shadow_mark = ""
 
     @property
     def request_complete(self) -> bool:
@@ -185,9 +196,10 @@ class Forwarding:
         """Find the route and the side, and get a connection."""
         head, front = self._head, self._front
         front.forwardings.add(self)
-        found = match(front.routes, head.method, head.target, head.named)
-        self._route, self._route_name, self._key = found.route, found.name, found.key
-        if found.route is not None and found.route.key_source is KeySource.BODY and not self._complete:
+        route, self._key = match(front.routes, head.method, head.target, head.named)
+        self._route = route
+        self._route_name = UNROUTED if route is None else route.name
+        if route is not None and route.key_source is KeySource.BODY and not self._complete:
             # The side depends on the body: nothing is sent before the body is here, or is too long to be looked at.
             self._collecting = True
             return
@@ -277,9 +289,7 @@ class Forwarding:
             self._touch_tunnel()
             if self._caller is not None:
                 self._caller.upgraded()
-        options = headers.connection_options(head.named, head.fields)
-        fields = headers.returned_fields(head.fields, head.named, options)
-        self._fields_of_reply(head, fields)
+        self._begin_reply(head)
 
     def reply_data(self, data: bytes) -> None:
         """Give the caller some of the body."""
@@ -349,7 +359,7 @@ class Forwarding:
         head, front, who = self._head, self._front, self._who
         named = head.named
         sticky = self._key or who.address
-        shadow = headers.SHADOW_MARK in named
+        shadow = SHADOW_MARK in named
         route = self._route
         everything = route is None or route.sampled_buckets >= BUCKETS
         self._skip = skip_of(
@@ -357,15 +367,12 @@ class Forwarding:
         )
         plan = front.plan
         self._side, self._stage = plan.side_of(front.bucket(sticky)), plan.stage
-        if not headers.OVERRIDE_HEADERS.isdisjoint(named) and front.may_override(who, named):
+        if not OVERRIDE_HEADERS.isdisjoint(named) and front.may_override(who, named):
             self._side = headers.override(named) or self._side
-        options = headers.connection_options(named, head.fields)
-        self._fields = headers.forwarded_fields(head.fields, named, options)
-        self._fields += headers.added_fields(head.fields, named, who, head.host)
-        self._fields.append(("X-Request-Id", self.id))
-        self._fields.append(("traceparent", headers.traceparent(named, *span_ids())))
-        if shadow:
-            self._fields.append(("X-Shadow-Request", named[headers.SHADOW_MARK]))
+        self._passed = headers.forwarded_lines(head.lines, headers.connection_options(named, head.lines))
+        self._added = headers.added_block(head.lines, named, who, head.host)
+        self._trace = headers.traceparent(named, front.new_id(), front.new_span())
+        self._shadow_mark = named.get(SHADOW_MARK, "")
         front.begin(self, self._key)
         front.pool(self._side).acquire(self)
 
@@ -393,8 +400,13 @@ class Forwarding:
         if self.upgrade:
             framing += "Connection: Upgrade\r\nUpgrade: websocket\r\n"
         target = head.target if head.target == "*" else pool.prefix + head.target
-        line = f"{head.method} {target} HTTP/1.1\r\nHost: {host}\r\n"
-        return f"{line}{headers.encode(self._fields)}{framing}\r\n".encode("latin-1")
+        passed = "".join([line.text for line in self._passed])
+        if self._shadow_mark:
+            framing += f"X-Shadow-Request: {self._shadow_mark}\r\n"
+        return (
+            f"{head.method} {target} HTTP/1.1\r\nHost: {host}\r\n{passed}{self._added.text}"
+            f"X-Request-Id: {self.id}\r\ntraceparent: {self._trace}\r\n{framing}\r\n"
+        ).encode("latin-1")
 
     def _send(self, data: bytes) -> None:
         if self._connection is not None:
@@ -438,17 +450,16 @@ class Forwarding:
         self.deadline = self._total_deadline
         front.pool(self._side).acquire(self)
 
-    def _fields_of_reply(self, head: ReplyHead, fields: HeaderList) -> None:
+    def _begin_reply(self, head: ReplyHead) -> None:
         """Begin the caller's reply: status, fields, this hop's framing."""
         if self._caller is None:
             return
-        lines = [f"HTTP/1.1 {head.status} {head.reason}\r\n", headers.encode(fields)]
-        if "x-request-id" not in head.named:
-            lines.append(f"X-Request-Id: {self.id}\r\n")
+        fields = headers.returned_text(head.lines, headers.connection_options(head.named, head.lines))
+        own = "" if "x-request-id" in head.named else f"X-Request-Id: {self.id}\r\n"
         if self._fell_back:
-            lines.append(f"X-Shadow-Fallback: {self._side}\r\n")
-        lines.append(self._reply_framing(head))
-        self._out.append("".join(lines).encode("latin-1"))
+            own += f"X-Shadow-Fallback: {self._side}\r\n"
+        text = f"HTTP/1.1 {head.status} {head.reason}\r\n{fields}{own}{self._reply_framing(head)}"
+        self._out.append(text.encode("latin-1"))
 
     def _reply_framing(self, head: ReplyHead) -> str:
         """The caller's Content-Length or chunks, and what becomes of its connection."""
@@ -511,29 +522,39 @@ class Forwarding:
             front.metrics.overlapped += 1
         if self._skip is None and self._request_body.truncated:
             self._skip = Skip.TRUNCATED
-        front.record(self._skip, lambda: self._exchange(ended_ns))
+        front.record(self._skip, lambda: self._journal_record(ended_ns))
 
-    def _exchange(self, ended_ns: int) -> Exchange:
-        head, reply = self._head, self._reply
-        outcome: Reply | Failed
-        if self._failed is not None or reply is None:
-            outcome = self._failed or Failed(FailureCause.RESET, "no reply")
-        else:
-            outcome = Reply(reply.status, reply.fields, self._reply_body.body, self._reply_body.truncated)
-        fields = (("Host", head.host), *self._fields)
-        request = Request(head.method, head.target, fields, self._request_body.body, self._request_body.truncated)
-        return Exchange(
-            id=self.id,
-            route=self._route_name,
-            key=self._key,
-            served_by=self._side,
-            stage=self._stage,
-            started_ns=self._started_ns,
-            ended_ns=ended_ns,
-            request=request,
-            outcome=outcome,
-            overlapped=self.overlapped,
-            skip=self._skip.value if self._skip else "",
+    def _journal_record(self, ended_ns: int) -> Record:
+        """The exchange as the journal takes it."""
+        head, failed = self._head, self._failed
+        reply = self._reply if failed is None else None
+        if failed is None and reply is None:
+            failed = Failed(FailureCause.RESET, "no reply")
+        own = (("X-Request-Id", self.id), ("traceparent", self._trace))
+        if self._shadow_mark:
+            own = (*own, ("X-Shadow-Request", self._shadow_mark))
+        passed = [line.pair for line in self._passed]
+        return Record(
+            self.id,
+            self._route_name,
+            self._key,
+            self._side,
+            self._stage,
+            self._started_ns,
+            ended_ns,
+            head.method,
+            head.target,
+            (("Host", head.host), *passed, *self._added.fields, *own),
+            self._request_body.body,
+            self._request_body.truncated,
+            reply.status if reply else 0,
+            tuple([line.pair for line in reply.lines]) if reply else (),
+            self._reply_body.body if reply else b"",
+            self._reply_body.truncated if reply else False,
+            failed.cause.value if failed else "",
+            failed.detail if failed else "",
+            self.overlapped,
+            self._skip.value if self._skip else "",
         )
 
 

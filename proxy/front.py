@@ -8,10 +8,11 @@ from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
-from comparator.exchange import Exchange, Role, Side
+from comparator.exchange import Role, Side
 from proxy.backends import Pool
 from proxy.buckets import bucket_of, salt_of
 from proxy.headers import Caller
+from proxy.journal.model import Record
 from proxy.journal.writing import Writer
 from proxy.metrics import ProxyMetrics
 from proxy.rollout.plan import Plan, plan_of
@@ -128,9 +129,13 @@ class Front:
         return hmac.compare_digest(named.get("x-shadow-token", "").encode(), expected.encode())
 
     def new_id(self) -> str:
-        """An X-Request-Id, unique among all processes."""
+        """An id of 32 hexadecimal digits, unique among all processes: for X-Request-Id, and for a trace that begins here."""
         self._counter += 1
         return f"{self._process}{self._counter:016x}"
+
+    def new_span(self) -> str:
+        """A span id (W3C trace context): random, never zero."""
+        return f"{random.getrandbits(64) or 1:016x}"
 
     def bucket(self, key: str) -> int:
         """The rollout's bucket of a key."""
@@ -163,7 +168,7 @@ class Front:
         else:
             others.remove(forwarding)
 
-    def record(self, skip: Skip | None, exchange: Callable[[], Exchange]) -> None:
+    def record(self, skip: Skip | None, record: Callable[[], Record]) -> None:
         """Journal what was served, or count why not."""
         if not journaled(skip):
             assert skip is not None
@@ -171,7 +176,7 @@ class Front:
         elif self.journal is None:
             self.metrics.skipped[Skip.DISABLED] += 1
         else:
-            self.journal.append(exchange())
+            self.journal.append_record(record())
 
     def sweep(self, now: float) -> None:
         """Look at all deadlines; called a few times a second instead of a timer for each request."""
@@ -191,12 +196,6 @@ class Front:
     def backend_connections(self) -> dict[Side, int]:
         """Open connections by side."""
         return {side: pool.connections for side, pool in self._pools.items()}
-
-
-def span_ids() -> tuple[str, str]:
-    """A trace id and a span id (W3C), random and never zero."""
-    bits = random.getrandbits(192)
-    return f"{bits >> 64 or 1:032x}", f"{bits & 0xFFFFFFFFFFFFFFFF or 1:016x}"
 
 
 def _holds(network: IPv4Network | IPv6Network, *, address: object) -> bool:

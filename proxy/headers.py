@@ -1,62 +1,42 @@
 """Which header fields pass a hop, which are added, and what they say. Pure."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from comparator.exchange import HeaderList, Side
+from proxy.fields import Line
 
-HOP_BY_HOP = frozenset(
-    (
-        "connection",
-        "proxy-connection",
-        "keep-alive",
-        "te",
-        "transfer-encoding",
-        "upgrade",
-        "trailer",
-        "proxy-authenticate",
-        "proxy-authorization",
-    )
-)
-"""RFC 9110 section 7.6.1; the fields that Connection names are taken out too."""
-
-OVERRIDE_HEADERS = frozenset(("x-serve-with", "x-use-rust-scorer", "x-shadow-token"))
-SHADOW_MARK = "x-shadow-request"
-REWRITTEN = frozenset(
-    (
-        "host",
-        "expect",
-        "x-request-id",
-        "traceparent",
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-forwarded-host",
-        "forwarded",
-        "via",
-        "content-length",
-        SHADOW_MARK,
-    )
-)
 VIA = "1.1 shadow"
-NOT_FORWARDED = HOP_BY_HOP | OVERRIDE_HEADERS | REWRITTEN
-NOT_RETURNED = HOP_BY_HOP | {"content-length"}
+HOSTS_REMEMBERED_MAX = 16
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_CONTINUED = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded")
+_CONTINUED = frozenset(("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"))
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 # What may stand unquoted in Forwarded is a token; a port or an IPv6 address is not one (RFC 7239 section 4).
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Fields that are added together, and their lines."""
+
+    fields: HeaderList
+    text: str
+
+
+NOTHING_ADDED = Block((), "")
+
+
+@dataclass(slots=True)
 class Caller:
     """Who sent the request, as known from the connection. `trusted`: its address is in a trusted network."""
 
     address: str
     scheme: str
     trusted: bool
+    added: dict[str, Block] = field(default_factory=dict[str, Block])
+    """What `added_block` made for the hosts that this caller asked for."""
 
     @property
     def forwarded_for(self) -> str:
@@ -64,11 +44,11 @@ class Caller:
         return f'"[{self.address}]"' if ":" in self.address else self.address or "unknown"
 
 
-def connection_options(named: dict[str, str], fields: HeaderList) -> frozenset[str]:
+def connection_options(named: dict[str, str], lines: list[Line]) -> frozenset[str]:
     """Lower names listed in all Connection fields; empty for the common values."""
     if "connection" not in named:
         return frozenset()
-    value = ",".join(value for name, value in fields if name.lower() == "connection").lower()
+    value = combined(lines, "connection").lower()
     if value in ("keep-alive", "close"):
         return frozenset()
     return frozenset(option.strip() for option in value.split(",")) - {"", "host", "content-length"}
@@ -90,39 +70,48 @@ def traceparent(named: dict[str, str], trace_id: str, span_id: str) -> str:
     return f"00-{match.group(2)}-{span_id}-{match.group(4)}"
 
 
-def forwarded_fields(fields: HeaderList, named: dict[str, str], options: frozenset[str]) -> list[tuple[str, str]]:
+def forwarded_lines(lines: list[Line], options: frozenset[str]) -> list[Line]:
     """The caller's fields that pass this hop as they are."""
-    dropped = NOT_FORWARDED | options if options else NOT_FORWARDED
-    if dropped.isdisjoint(named):
-        return list(fields)
-    return [field for field in fields if field[0].lower() not in dropped]
+    if options:
+        return [line for line in lines if line.forwarded and line.name not in options]
+    return [line for line in lines if line.forwarded]
 
 
-def added_fields(fields: HeaderList, named: dict[str, str], caller: Caller, host: str) -> list[tuple[str, str]]:
+def added_block(lines: list[Line], named: dict[str, str], caller: Caller, host: str) -> Block:
     """X-Forwarded-*, Forwarded and Via. What an untrusted caller says of others' hops is not believed."""
-    before = {name: combined(fields, name) for name in _CONTINUED if name in named} if caller.trusted else {}
-    proto = before.get("x-forwarded-proto") or caller.scheme
+    if "via" in named or (caller.trusted and not _CONTINUED.isdisjoint(named)):
+        return _block(lines, named, caller, host)
+    block = caller.added.get(host)
+    if block is None:
+        if len(caller.added) >= HOSTS_REMEMBERED_MAX:
+            caller.added.clear()
+        block = caller.added[host] = _block([], {}, caller, host)
+    return block
+
+
+def _block(lines: list[Line], named: dict[str, str], caller: Caller, host: str) -> Block:
+    before = {name: combined(lines, name) for name in _CONTINUED if name in named} if caller.trusted else {}
     element = f"for={caller.forwarded_for};host={_quoted(host)};proto={caller.scheme}"
-    return [
+    fields = (
         ("X-Forwarded-For", _appended(before.get("x-forwarded-for"), caller.address)),
-        ("X-Forwarded-Proto", proto),
+        ("X-Forwarded-Proto", before.get("x-forwarded-proto") or caller.scheme),
         ("X-Forwarded-Host", before.get("x-forwarded-host") or host),
         ("Forwarded", _appended(before.get("forwarded"), element)),
-        ("Via", _appended(combined(fields, "via") if "via" in named else None, VIA)),
-    ]
+        ("Via", _appended(combined(lines, "via") if "via" in named else None, VIA)),
+    )
+    return Block(fields, "".join([f"{name}: {value}\r\n" for name, value in fields]))
 
 
-def combined(fields: HeaderList, lower: str) -> str:
+def combined(lines: list[Line], lower: str) -> str:
     """All values of a list-valued field as one (RFC 9110 section 5.3)."""
-    return ", ".join(value for name, value in fields if name.lower() == lower)
+    return ", ".join(line.pair[1] for line in lines if line.name == lower)
 
 
-def returned_fields(fields: HeaderList, named: dict[str, str], options: frozenset[str]) -> HeaderList:
-    """The backend's fields that pass to the caller as they are."""
-    dropped = NOT_RETURNED | options if options else NOT_RETURNED
-    if dropped.isdisjoint(named):
-        return fields
-    return tuple(field for field in fields if field[0].lower() not in dropped)
+def returned_text(lines: list[Line], options: frozenset[str]) -> str:
+    """The backend's fields that pass to the caller as they are, as lines."""
+    if options:
+        return "".join([line.text for line in lines if line.returned and line.name not in options])
+    return "".join([line.text for line in lines if line.returned])
 
 
 def override(named: dict[str, str]) -> Side | None:
@@ -137,11 +126,6 @@ def override(named: dict[str, str]) -> Side | None:
             return Side.LEGACY
         case _:
             return None
-
-
-def encode(fields: Iterable[tuple[str, str]]) -> str:
-    """Fields as lines."""
-    return "".join([f"{name}: {value}\r\n" for name, value in fields])
 
 
 def _appended(before: str | None, value: str) -> str:

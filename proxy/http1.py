@@ -9,20 +9,18 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from comparator.exchange import HeaderList
 from proxy.errors import MalformedError
+from proxy.fields import Line, Lines, valid
 
 HEAD_END = b"\r\n\r\n"
 CHUNK_LINE_MAX_BYTES = 1024
 TRAILERS_MAX_BYTES = 16 * 1024
 LENGTH_DIGITS_MAX = 18
 
+_LINES = Lines()
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # noqa: S105 (RFC 9110 section 5.6.2, no secret)
 _REQUEST_LINE = re.compile(rf"({_TOKEN}{{1,64}}) ([\x21-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
-# Possessive quantifiers: a header made to be ambiguous costs no backtracking.
-_FIELDS_VALID = re.compile(rf"(?:{_TOKEN}++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+")
-_FIELDS = re.compile(r"([^:\r\n]++):[ \t]*+([^\r\n]*+)\r\n")
 _LENGTH = re.compile(rf"[0-9]{{1,{LENGTH_DIGITS_MAX}}}")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
@@ -40,7 +38,7 @@ class Framing(StrEnum):
 
 @dataclass(slots=True)
 class RequestHead:
-    """A request's head. `fields` keeps order, case and duplicates; `named` has the first value by lower name.
+    """A request's head. `lines` keeps order, case and duplicates; `named` has the first value by lower name.
 
     `host` is the authority the request is for: that of an absolute target, else of Host.
     """
@@ -48,7 +46,7 @@ class RequestHead:
     method: str
     target: str
     minor: int
-    fields: HeaderList
+    lines: list[Line]
     named: dict[str, str]
     framing: Framing
     length: int
@@ -67,7 +65,7 @@ class ReplyHead:
     status: int
     reason: str
     minor: int
-    fields: HeaderList
+    lines: list[Line]
     named: dict[str, str]
     framing: Framing
     length: int
@@ -100,17 +98,19 @@ def parse_request(head: bytes, *, fields_max: int) -> RequestHead:
     if line is None:
         raise _bad_request_line(text)
     method, target, minor = line.group(1), line.group(2), int(line.group(3))
-    fields = _parse_fields(text, line.end(), fields_max)
-    named = _named(fields)
-    host = _host(fields, named, minor)
+    lines = _parse_lines(text, line.end())
+    if fields_max and len(lines) > fields_max:
+        raise MalformedError(431, f"more than {fields_max} header fields")
+    named = _named(lines)
+    host = _host(lines, named, minor)
     if target[0] != "/":
         target, host = _unusual_target(method, target, host)
     if "#" in target:
         raise MalformedError(400, "the target has a fragment")
-    framing, length = _request_framing(fields, named, minor)
+    framing, length = _request_framing(lines, named, minor)
     if "expect" in named and named["expect"].lower() != "100-continue":
         raise MalformedError(417, "this expectation cannot be met")
-    return RequestHead(method, target, minor, fields, named, framing, length, host)
+    return RequestHead(method, target, minor, lines, named, framing, length, host)
 
 
 def parse_reply(head: bytes, *, method: str) -> ReplyHead:
@@ -124,10 +124,10 @@ def parse_reply(head: bytes, *, method: str) -> ReplyHead:
     if line is None:
         raise MalformedError(502, "no status line")
     minor, status, reason = int(line.group(1)), int(line.group(2)), line.group(3) or ""
-    fields = _parse_fields(text, line.end(), 0)
-    named = _named(fields)
-    framing, length = _reply_framing(fields, named, method=method, status=status)
-    return ReplyHead(status, reason, minor, fields, named, framing, length)
+    lines = _parse_lines(text, line.end())
+    named = _named(lines)
+    framing, length = _reply_framing(lines, named, method=method, status=status)
+    return ReplyHead(status, reason, minor, lines, named, framing, length)
 
 
 class ChunkDecoder:
@@ -214,7 +214,7 @@ class ChunkDecoder:
         self._trailers += len(line)
         if self._trailers > TRAILERS_MAX_BYTES:
             raise MalformedError(431, "the trailers are too large")
-        if not _FIELDS_VALID.fullmatch(line.decode("latin-1") + "\r\n"):
+        if not valid(line.decode("latin-1")):
             raise MalformedError(400, "not a trailer field")
 
 
@@ -226,34 +226,29 @@ def _bad_request_line(text: str) -> MalformedError:
     return MalformedError(400, "not a request line")
 
 
-def _parse_fields(text: str, start: int, fields_max: int) -> HeaderList:
-    end = len(text) - 2
-    if _FIELDS_VALID.fullmatch(text, start, end) is None:
-        raise MalformedError(400, "a header field is malformed")
-    fields = _FIELDS.findall(text, start, end)
-    if fields_max and len(fields) > fields_max:
-        raise MalformedError(431, f"more than {fields_max} header fields")
-    if " \r\n" in text or "\t\r\n" in text:
-        return tuple((name, value.rstrip(" \t")) for name, value in fields)
-    return tuple(fields)
+def _parse_lines(text: str, start: int) -> list[Line]:
+    """The fields of a head, from the end of its first line on."""
+    end = len(text) - 4
+    return [_LINES[line] for line in text[start:end].split("\r\n")] if start < end else []
 
 
-def _named(fields: HeaderList) -> dict[str, str]:
+def _named(lines: list[Line]) -> dict[str, str]:
     # Reversed, so that of repeated fields the first value stays.
-    return {name.lower(): value for name, value in reversed(fields)}
+    return {line.name: line.pair[1] for line in reversed(lines)}
 
 
-def _count(fields: HeaderList, lower: str) -> int:
-    return sum(name.lower() == lower for name, _ in fields)
+def _repeated(lines: list[Line], named: dict[str, str], lower: str) -> bool:
+    """Whether a field that is there is there more than once."""
+    return len(named) != len(lines) and sum(line.name == lower for line in lines) > 1
 
 
-def _host(fields: HeaderList, named: dict[str, str], minor: int) -> str:
+def _host(lines: list[Line], named: dict[str, str], minor: int) -> str:
     host = named.get("host")
     if host is None:
         if minor == 1:
             raise MalformedError(400, "Host is missing")
         return ""
-    if len(named) != len(fields) and _count(fields, "host") != 1:
+    if _repeated(lines, named, "host"):
         raise MalformedError(400, "Host is repeated")
     if _HOST.fullmatch(host) is None:
         raise MalformedError(400, "Host is malformed")
@@ -273,7 +268,7 @@ def _unusual_target(method: str, target: str, host: str) -> tuple[str, str]:
     return (rest if rest[0] == "/" else f"/{rest}"), authority
 
 
-def _request_framing(fields: HeaderList, named: dict[str, str], minor: int) -> tuple[Framing, int]:
+def _request_framing(lines: list[Line], named: dict[str, str], minor: int) -> tuple[Framing, int]:
     coding = named.get("transfer-encoding")
     length = named.get("content-length")
     if coding is None and length is None:
@@ -283,14 +278,13 @@ def _request_framing(fields: HeaderList, named: dict[str, str], minor: int) -> t
             raise MalformedError(400, "both Content-Length and Transfer-Encoding")
         if minor == 0:
             raise MalformedError(400, "Transfer-Encoding in HTTP/1.0")
-        return _coded(fields, coding)
-    assert length is not None
-    size = _checked_length(fields, length, 400)
+        return _coded(lines, named, coding)
+    size = _checked_length(lines, named, 400)
     return (Framing.LENGTH, size) if size else (Framing.NONE, 0)
 
 
-def _coded(fields: HeaderList, coding: str) -> tuple[Framing, int]:
-    if _count(fields, "transfer-encoding") != 1:
+def _coded(lines: list[Line], named: dict[str, str], coding: str) -> tuple[Framing, int]:
+    if _repeated(lines, named, "transfer-encoding"):
         raise MalformedError(400, "Transfer-Encoding is repeated")
     if coding.lower() == "chunked":
         return Framing.CHUNKED, 0
@@ -299,25 +293,26 @@ def _coded(fields: HeaderList, coding: str) -> tuple[Framing, int]:
     raise MalformedError(400, "Transfer-Encoding does not end in one chunked")
 
 
-def _checked_length(fields: HeaderList, length: str, status: int) -> int:
-    if _count(fields, "content-length") != 1:
+def _checked_length(lines: list[Line], named: dict[str, str], status: int) -> int:
+    length = named["content-length"]
+    if _repeated(lines, named, "content-length"):
         raise MalformedError(status, "Content-Length is repeated")
     if _LENGTH.fullmatch(length) is None:
         raise MalformedError(status, "Content-Length is not a number")
     return int(length)
 
 
-def _reply_framing(fields: HeaderList, named: dict[str, str], *, method: str, status: int) -> tuple[Framing, int]:
+def _reply_framing(lines: list[Line], named: dict[str, str], *, method: str, status: int) -> tuple[Framing, int]:
     """RFC 9112 section 6.3."""
     if method == "HEAD" or status < 200 or status in (204, 304):
         return Framing.NONE, 0
     coding = named.get("transfer-encoding")
     length = named.get("content-length")
     if coding is not None:
-        if length is not None or coding.lower() != "chunked" or _count(fields, "transfer-encoding") != 1:
+        if length is not None or coding.lower() != "chunked" or _repeated(lines, named, "transfer-encoding"):
             raise MalformedError(502, "the reply's Transfer-Encoding is not one chunked alone")
         return Framing.CHUNKED, 0
     if length is None:
         return Framing.CLOSE, 0
-    size = _checked_length(fields, length, 502)
+    size = _checked_length(lines, named, 502)
     return (Framing.LENGTH, size) if size else (Framing.NONE, 0)

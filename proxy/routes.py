@@ -56,22 +56,6 @@ class Route:
     sampled_buckets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A request's route and what its path says; no route is `unrouted`."""
-
-    route: Route | None
-    key: str
-
-    @property
-    def name(self) -> str:
-        """The route's name for metrics and the journal."""
-        return self.route.name if self.route else UNROUTED
-
-
-NO_MATCH = Match(None, "")
-
-
 def compile_routes(settings: Sequence[RouteSettings]) -> tuple[Route, ...]:
     """Make routes ready, in the order of config.yaml: the first that fits wins.
 
@@ -81,21 +65,19 @@ def compile_routes(settings: Sequence[RouteSettings]) -> tuple[Route, ...]:
     return tuple(_compile(route, f"$.routes[{index}]") for index, route in enumerate(settings))
 
 
-def match(routes: Sequence[Route], method: str, target: str, named: dict[str, str]) -> Match:
-    """The route and the key of a request; keys in the body come later, from `key_in_body`."""
+def match(routes: Sequence[Route], method: str, target: str, named: dict[str, str]) -> tuple[Route | None, str]:
+    """The route and the ordering key of a request; keys in the body come later, from `key_in_body`."""
     path = target.partition("?")[0]
     for route in routes:
         found = route.pattern.fullmatch(path)
         if found is None or method not in route.methods:
             continue
-        match route.key_source:
-            case KeySource.PARAMETER:
-                return Match(route, _folded(unquote(found.group(route.key_path))))
-            case KeySource.HEADER:
-                return Match(route, _folded(named.get(route.key_path, "")))
-            case KeySource.NONE | KeySource.BODY:
-                return Match(route, "")
-    return NO_MATCH
+        source = route.key_source
+        if source is KeySource.PARAMETER:
+            value = found.group(route.key_path)
+            return route, _folded(unquote(value) if "%" in value else value)
+        return route, _folded(named.get(route.key_path, "")) if source is KeySource.HEADER else ""
+    return None, ""
 
 
 def key_in_body(route: Route, body: bytes) -> str:

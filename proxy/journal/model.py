@@ -32,7 +32,7 @@ PAYLOAD_MAX_BYTES = 1024**3
 SEGMENT_SUFFIX = ".seg"
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One exchange as written. `status` 0 means that the served side gave no reply: `cause` and `detail` say why.
 
     `sealed` is the box with the originals of what was redacted (see `redact`), empty when there is none.

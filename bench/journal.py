@@ -1,0 +1,108 @@
+"""What journaling costs: on the serving loop for each request, in the writer's thread, and on disk.
+
+`make bench-journal` (ARGS: --count 20000). CPU times, so that a busy machine disturbs little; medians of the rounds. Exchanges are
+replies of about 2.4 KB with varying keys, ids and figures. The last line is the result as JSON.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from comparator.exchange import Exchange, Reply, Request, Side
+from proxy.journal.keys import load_keys
+from proxy.journal.reading import Reader
+from proxy.journal.settings import JournalSettings
+from proxy.journal.writing import Writer
+
+STAMPS = 22
+
+
+def make(number: int, chance: random.Random) -> Exchange:
+    stamps = {
+        f"Provider{index}": {
+            "score": f"{chance.random():.5f}",
+            "dedup": False,
+            "expiration_date": "2099-01-01T00:00:00+00:00",
+        }
+        for index in range(STAMPS)
+    }
+    address = f"0x{chance.getrandbits(160):040x}"
+    body = json.dumps({"address": address, "score": f"{chance.random() * 30:.5f}", "stamps": stamps}).encode()
+    headers = (
+        ("Host", "api.example"),
+        ("X-API-Key", f"{chance.getrandbits(64):x}"),
+        ("User-Agent", f"client/{number % 97}"),
+        ("Accept", "application/json"),
+        ("X-Forwarded-For", "10.0.0.1"),
+        ("X-Request-Id", f"{chance.getrandbits(128):032x}"),
+        ("traceparent", f"00-{chance.getrandbits(128):032x}-{chance.getrandbits(64):016x}-01"),
+    )
+    reply_headers = (
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+        ("Date", "Thu, 01 Jan 1970"),
+    )
+    return Exchange(
+        id=headers[5][1],
+        route="score",
+        key=address,
+        served_by=Side.CANDIDATE,
+        stage="candidate_100",
+        started_ns=time.time_ns(),
+        ended_ns=time.time_ns(),
+        request=Request("GET", f"/v2/stamps/335/score/{address}", headers, b""),
+        outcome=Reply(200, reply_headers, body),
+    )
+
+
+def measure(exchanges: list[Exchange]) -> dict[str, float]:
+    """One round."""
+    raw_bytes = sum(len(one.outcome.body) for one in exchanges if isinstance(one.outcome, Reply))
+    with tempfile.TemporaryDirectory() as directory:
+        writer = Writer(JournalSettings(directory=directory, queue_max=10**6, queue_max_bytes=2**34), environ={})
+        writer.start()
+        process_began, began = time.process_time(), time.perf_counter()
+        loop_began = time.thread_time()
+        for exchange in exchanges:
+            writer.append(exchange)
+        loop_s = time.thread_time() - loop_began
+        writer.close()
+        wall_s, cpu_s = time.perf_counter() - began, time.process_time() - process_began
+        counts = writer.counts
+        assert counts.written == len(exchanges)
+        with Reader(directory, "bench", keys=load_keys(Path(directory), {})) as reader:
+            read_began = time.process_time()
+            read = len(reader.take(len(exchanges)))
+            read_s = time.process_time() - read_began
+        assert read == len(exchanges)
+    return {
+        "append_us": loop_s / len(exchanges) * 1e6,
+        "thread_us": (cpu_s - loop_s) / len(exchanges) * 1e6,
+        "read_us": read_s / len(exchanges) * 1e6,
+        "exchanges_per_s": len(exchanges) / wall_s,
+        "bodies_mb_per_s": raw_bytes / wall_s / 1e6,
+        "disk_bytes": counts.written_bytes / len(exchanges),
+        "compression": raw_bytes / counts.written_bytes,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    chance = random.Random(1)
+    exchanges = [make(number, chance) for number in range(args.count)]
+    rounds = [measure(exchanges) for _ in range(args.rounds)]
+    result = {name: round(statistics.median(one[name] for one in rounds), 2) for name in rounds[0]}
+    for name, value in result.items():
+        print(f"{name:<18}{value:>12}")
+    print(json.dumps({"bench": "journal", **result}))
+
+
+if __name__ == "__main__":
+    main()
