@@ -13,6 +13,13 @@ ProxyError
 ├── AdminRefusedError        the proxy refused what the admin port was asked
 ├── MalformedError           a message that is not HTTP/1.1, or that two readers could read in two ways
 ├── SwitchError              the on-call switch cannot do what was asked
+├── RolloutError
+│   ├── RolloutRefusedError  the rollout cannot do this now; the message says why
+│   ├── GatesClosedError     the evidence does not allow a promotion
+│   ├── SupersededError      somebody else changed the rollout meanwhile
+│   ├── NotStoredError       the store is away, and what was asked has to be stored before it takes effect
+│   ├── StateFileError       the state or the audit log on disk cannot be read or written
+│   └── AccessError          no token, a wrong one, or one whose role does not allow it
 └── ShadowError
     ├── ShadowDriftError         rows of the shadow contradict live; it has to be resynced
     └── ShadowUnreachableError   the shadow database did not answer; try again
@@ -57,6 +64,42 @@ class SealedError(JournalError):
 
 class SwitchError(ProxyError):
     """The on-call switch cannot do what was asked."""
+
+
+class RolloutError(ProxyError):
+    """Root of the rollout's errors."""
+
+
+class RolloutRefusedError(RolloutError):
+    """The rollout cannot do this where it stands."""
+
+
+class GatesClosedError(RolloutError):
+    """The evidence does not allow a promotion; the message lists the gates."""
+
+
+class SupersededError(RolloutError):
+    """Somebody else changed the rollout meanwhile: look at it again."""
+
+
+class NotStoredError(RolloutError):
+    """The change could not be stored, so it has not taken effect."""
+
+
+class StateFileError(RolloutError):
+    """A file of the rollout cannot be read or written."""
+
+
+class AccessError(RolloutError):
+    """Whoever asked may not do this.
+
+    Attributes:
+        status: 401, 403 or 429.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class ShadowError(ProxyError):

@@ -41,6 +41,10 @@ class GroupState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The machine's view."""
         return Place(self.phase, self.step)
 
+    def in_epoch(self, epoch: int) -> "GroupState":
+        """The same state, in another epoch."""
+        return msgspec.structs.replace(self, epoch=epoch)
+
 
 States: TypeAlias = Mapping[str, GroupState]
 

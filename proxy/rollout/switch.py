@@ -5,17 +5,15 @@ file that several processes share: each looks at it (and at the sentinel file) a
 A state file that cannot be read counts as a rollback: the legacy is the side that is known to be right.
 """
 
-import fcntl
 import logging
-import os
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from proxy.errors import SwitchError
+from proxy.rollout import statefile
 
 logger = logging.getLogger(__name__)
 
@@ -23,13 +21,20 @@ POLL_S = 0.2
 
 
 class SwitchState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the switch says and why. `version` grows by one with each change."""
+    """What the switch says and why. `version` grows by one with each change.
+
+    `epoch` is the rollout's when the switch was turned on: a rollout that was resumed since, by someone this proxy could not hear,
+    has a later one.
+    """
 
     rolled_back: bool = False
     version: int = 0
+    epoch: int = 0
     at: str = ""
     actor: str = ""
     reason: str = ""
+    id: str = ""
+    """Of the request, so that all processes note it as one."""
 
 
 class Switch:
@@ -51,6 +56,8 @@ class Switch:
         self.state = SwitchState()
         self.stored = True
         """Whether the state in memory is the one on disk."""
+        self.epoch = 0
+        """The rollout's epoch, noted with each change."""
         self._path = state_file
         self._sentinel = sentinel_file
         self._changed: Callable[[SwitchState], None] = lambda _: None
@@ -70,13 +77,13 @@ class Switch:
         """Take the stored state, and the sentinel file's."""
         self.poll()
 
-    def rollback(self, *, actor: str, reason: str) -> SwitchState:
+    def rollback(self, *, actor: str, reason: str, identity: str = "") -> SwitchState:
         """Serve from the legacy: now in memory, then on disk. A disk that fails is logged and tried again by `poll`."""
         already = self.state.rolled_back
         if already and self.stored:
             return self.state
         if not already:
-            self._take(SwitchState(True, self.state.version + 1, self._now().isoformat(), actor, reason))
+            self._take(self._changed_to(True, actor, reason, identity))
             logger.warning("rollback", extra={"actor": actor, "reason": reason})
         try:
             self._store(self.state)
@@ -91,9 +98,8 @@ class Switch:
         Raises:
             SwitchError: the sentinel file is still there, or the state cannot be stored (a restart would roll back again).
         """
-        if self._sentinel.exists():
-            raise SwitchError(f"remove {self._sentinel} first: while it exists the legacy serves")
-        state = SwitchState(False, self.state.version + 1, self._now().isoformat(), actor, reason)
+        self.check_resumable()
+        state = self._changed_to(False, actor, reason)
         try:
             state = self._store(state)
         except OSError as error:
@@ -101,6 +107,15 @@ class Switch:
         self._take(state)
         logger.warning("resume", extra={"actor": actor, "reason": reason})
         return state
+
+    def check_resumable(self) -> None:
+        """Nothing if the rollback could end.
+
+        Raises:
+            SwitchError: the sentinel file is still there.
+        """
+        if _exists(self._sentinel):
+            raise SwitchError(f"remove {self._sentinel} first: while it exists the legacy serves")
 
     def poll(self) -> None:
         """Look at both files: another process or a person may have changed them."""
@@ -123,9 +138,15 @@ class Switch:
             found = _read(self._path)
         except (OSError, msgspec.MsgspecError) as error:
             logger.error("switch_state_unreadable", extra={"path": str(self._path), "error": str(error)})
-            found = SwitchState(True, self.state.version + 1, self._now().isoformat(), "proxy", "state file unreadable")
+            found = self._changed_to(True, "proxy", "state file unreadable")
         if found.version > self.state.version:
             self._take(found)
+
+    def _changed_to(self, rolled_back: bool, actor: str, reason: str, identity: str = "") -> SwitchState:
+        at = self._now().isoformat()
+        return SwitchState(
+            rolled_back, self.state.version + 1, self.epoch, at, actor, reason, identity or f"{actor} {at}"
+        )
 
     def _take(self, state: SwitchState) -> None:
         before, self.state = self.state, state
@@ -135,19 +156,14 @@ class Switch:
     def _store(self, state: SwitchState) -> SwitchState:
         """Write the state, above the version on disk."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(self._path.with_name(f".{self._path.name}.lock")):
+        with statefile.locked(self._path):
             try:
                 version = _read(self._path).version
             except (OSError, msgspec.MsgspecError):
                 version = 0
             if version >= state.version:
                 state = msgspec.structs.replace(state, version=version + 1)
-            draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-            with draft.open("wb") as file:
-                file.write(msgspec.json.encode(state))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
+            statefile.replace(self._path, msgspec.json.encode(state))
         self.state = state if state.rolled_back == self.state.rolled_back else self.state
         self.stored = True
         return state
@@ -162,13 +178,3 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
-
-
-@contextmanager
-def _locked(path: Path) -> Generator[None, None, None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

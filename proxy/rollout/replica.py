@@ -1,0 +1,231 @@
+"""One process's copy of the rollout's state: in memory, on disk, and kept equal to the database's while that answers.
+
+A change that must be stored first goes through `store_first`; a rollback goes through `take` and is stored when it can be. What
+comes from the disk, the database or a peer is merged (proxy.rollout.state), so the order in which they answer does not matter.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import asyncpg
+
+from proxy.errors import NotStoredError, StateFileError, SupersededError
+from proxy.rollout import statefile, store
+from proxy.rollout.audit import Entry, Link
+from proxy.rollout.settings import RolloutSettings
+from proxy.rollout.state import GroupState, States, initial, merged, news
+
+logger = logging.getLogger(__name__)
+
+FILE_POLL_S = 0.2
+TIMEOUT_S = 3.0
+RETRY_S = 0.5
+PENDING_MAX = 500
+
+
+class Replica:
+    """Holds the states of all groups.
+
+    Args:
+        settings: section `rollout:`.
+        groups: names of the groups there are; states of others are kept and ignored.
+        dsn: the database; "" keeps state and audit log in files only.
+    """
+
+    def __init__(self, settings: RolloutSettings, groups: Iterable[str], dsn: str = "") -> None:
+        self.settings = settings
+        self.groups = tuple(groups)
+        self.states: States = initial(self.groups)
+        self.pending: dict[str, Entry] = {}
+        self.connected = False
+        """Whether the database answered last."""
+        self._dsn = dsn
+        self._file = statefile.StateFile(Path(settings.state_file))
+        self._audit_path = Path(settings.audit_file)
+        self._on_change: Callable[[], None] = lambda: None
+        self._on_stored: Callable[[Sequence[GroupState]], None] = lambda _: None
+        self._wake = asyncio.Event()
+        self._conn: store.Connection | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def own(self) -> dict[str, GroupState]:
+        """The states of the groups that settings name."""
+        return {name: self.states[name] for name in self.groups}
+
+    def watch(self, *, changed: Callable[[], None], stored: Callable[[Sequence[GroupState]], None]) -> None:
+        """Have `changed` called after states changed, by whomever, and `stored` once states taken here are stored."""
+        self._on_change, self._on_stored = changed, stored
+
+    def load(self) -> None:
+        """Take the last known state from the disk."""
+        self.poll_file()
+
+    def poll_file(self) -> None:
+        """Look at the file: another process of this machine may have changed it."""
+        try:
+            saved = self._file.read_if_changed()
+        except StateFileError as error:
+            logger.error("rollout_state_unreadable", extra={"error": str(error)})
+            return
+        if saved is not None:
+            self.pending = {entry.id: entry for entry in saved.pending} | self.pending
+            self._adopt(saved.by_group)
+
+    def take(self, states: States, entries: Sequence[Entry] = ()) -> None:
+        """Let states take effect now, and store them and their entries as soon as it is possible."""
+        # A change is always kept; of what changed nothing, only so many wait for the database.
+        room = len(self.pending) < PENDING_MAX
+        self.pending |= {entry.id: entry for entry in entries if entry.after or room}
+        self._adopt(states)
+        saved = self._save(entries)
+        self._wake.set()
+        if saved and not self._dsn:
+            self._on_stored(tuple(states.values()))
+
+    def _adopt(self, states: States) -> bool:
+        fresh = news(self.states, states)
+        if fresh:
+            self.states = merged(self.states, fresh)
+            self._on_change()
+        return bool(fresh)
+
+    def _save(self, add: Iterable[Entry] = (), stored: Iterable[str] = ()) -> bool:
+        """Write the last known state; a disk that fails is logged, as the state in memory and in the database holds."""
+        try:
+            if not self._dsn:
+                statefile.append(self._audit_path, tuple(self.pending.values()))
+                stored, self.pending = tuple(self.pending), {}
+            self._file.save(self.states, add=add if self._dsn else (), stored=stored)
+        except StateFileError as error:
+            logger.error("rollout_state_not_saved", extra={"error": str(error)})
+            return False
+        return True
+
+    async def store_first(self, changes: Sequence[tuple[GroupState, GroupState]], entries: Sequence[Entry]) -> None:
+        """Store changes (known state, new state) with their entries, all or none; only then do they take effect.
+
+        Raises:
+            SupersededError: the stored state is newer than what was known.
+            NotStoredError: the store is away.
+        """
+        if self._dsn:
+            await self._store_in_database(changes, entries)
+        else:
+            self._store_in_file(changes)
+        self.take({new.group: new for _, new in changes}, () if self._dsn else entries)
+
+    def _store_in_file(self, changes: Sequence[tuple[GroupState, GroupState]]) -> None:
+        """The file is the store: adopt what is there, then write; `take` writes the entries."""
+        self.poll_file()
+        if any(self.states[known.group].rank > known.rank for known, _ in changes):
+            raise SupersededError("somebody else changed the rollout meanwhile")
+        try:
+            self._file.save({new.group: new for _, new in changes})
+        except StateFileError as error:
+            raise NotStoredError(str(error)) from error
+
+    async def _store_in_database(
+        self, changes: Sequence[tuple[GroupState, GroupState]], entries: Sequence[Entry]
+    ) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT_S), self._turn:
+                conn = self._conn
+                if conn is None:
+                    raise NotStoredError("the database is away, and this has to be stored before it takes effect")
+                async with conn.transaction():
+                    for known, new in changes:
+                        if not await store.replace(conn, new, known):
+                            raise SupersededError("somebody else changed the rollout meanwhile")
+                    await store.append(conn, entries)
+        except store.UNAVAILABLE as error:
+            self._wake.set()
+            raise NotStoredError(f"the database is away: {type(error).__name__}") from error
+
+    async def run(self) -> None:
+        """Keep the copy equal to the disk's and the database's, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_file(), name="rollout-file")
+            if self._dsn:
+                group.create_task(self._watch_database(), name="rollout-database")
+
+    async def _watch_file(self) -> None:
+        while True:
+            await asyncio.sleep(FILE_POLL_S)
+            self.poll_file()
+
+    async def _watch_database(self) -> None:
+        while True:
+            try:
+                await self._while_connected()
+            except store.UNAVAILABLE as error:
+                if self.connected:
+                    logger.warning("rollout_store_away", extra={"error": f"{type(error).__name__}: {error}"})
+                self.connected = False
+            await asyncio.sleep(min(RETRY_S, self.settings.poll_s))
+
+    async def _while_connected(self) -> None:
+        async with asyncio.timeout(TIMEOUT_S):
+            conn = await asyncpg.connect(self._dsn, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await store.migrate(conn)
+                await conn.add_listener(store.CHANNEL, self._notified)
+            self._conn = conn
+            while True:
+                self._wake.clear()
+                await self.sync(conn)
+                self.connected = True
+                await self._woken()
+        finally:
+            self._conn = None
+            conn.terminate()
+
+    def _notified(self, *_: object) -> None:
+        self._wake.set()
+
+    async def _woken(self) -> None:
+        try:
+            async with asyncio.timeout(self.settings.poll_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def sync(self, conn: store.Connection) -> None:
+        """Take what is news in the database, and store what is news here, with the entries that wait."""
+        async with self._turn, asyncio.timeout(TIMEOUT_S):
+            stored = await store.states(conn)
+            changed = self._adopt(stored)
+            ours, waiting = news(stored, self.states), tuple(self.pending.values())
+            written = [state for state in ours.values() if state.version]
+            if written or waiting:
+                async with conn.transaction():
+                    for state in written:
+                        await store.put(conn, state)
+                    await store.append(conn, waiting)
+        for entry in waiting:
+            self.pending.pop(entry.id, None)
+        if changed or waiting or written:
+            self._save(stored=[entry.id for entry in waiting])
+        if written:
+            self._on_stored(written)
+
+    async def history(self, *, limit: int | None = None) -> tuple[Link, ...]:
+        """The audit log, oldest entry first.
+
+        Raises:
+            NotStoredError: the database does not answer.
+            StateFileError: the log on disk is damaged.
+        """
+        if not self._dsn:
+            found = statefile.read_links(self._audit_path)
+            return found[-limit:] if limit else found
+        try:
+            async with asyncio.timeout(TIMEOUT_S), self._turn:
+                if self._conn is None:
+                    raise NotStoredError("the database is away; what waits for it is in the state file")
+                return await store.links(self._conn, limit=limit)
+        except store.UNAVAILABLE as error:
+            raise NotStoredError(f"the database is away: {type(error).__name__}") from error

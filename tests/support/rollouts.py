@@ -1,0 +1,60 @@
+"""Rollouts on disk or on a database, with a clock of the test's own."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from comparator.stats import Outcome
+from proxy.rollout.control import Assessment, Control
+from proxy.rollout.gates import Gate, GateName
+from proxy.rollout.measured import Measured
+from proxy.rollout.replica import Replica
+from proxy.rollout.settings import RolloutSettings
+from proxy.rollout.switch import Switch
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.at = START
+
+    def __call__(self) -> datetime:
+        self.at += timedelta(milliseconds=1)
+        return self.at
+
+
+def settings_in(folder: Path, **changes: Any) -> RolloutSettings:
+    """An enabled rollout with its files in `folder`."""
+    values: dict[str, Any] = {
+        "enabled": True,
+        "steps": (0.0, 10.0, 100.0),
+        "state_file": str(folder / "rollout.json"),
+        "audit_file": str(folder / "audit.ndjson"),
+        "poll_s": 0.1,
+    }
+    return RolloutSettings(**(values | changes))
+
+
+def control_in(folder: Path, *, dsn: str = "", outcome: Outcome = Outcome.GOOD, **changes: Any) -> Control:
+    """A control on the files of `folder`, as a process that just started has it."""
+    settings = settings_in(folder, **changes)
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = ("all", *(group.name for group in settings.groups))
+    switch = Switch(folder / "switch.json", folder / "rollback")
+    control = Control(switch, Replica(settings, groups, dsn), now=Clock())
+    judged_by(control, outcome)
+    control.start()
+    return control
+
+
+def judged_by(control: Control, outcome: Outcome) -> None:
+    """Have every group judged with this outcome."""
+
+    async def assess(group: str) -> Assessment:
+        gates = (Gate(GateName.MISMATCHES, outcome, f"it is {outcome}"),)
+        return Assessment(group, control.replica.states[group], control.now, Measured(), gates)
+
+    control.assess = assess

@@ -1,0 +1,237 @@
+"""Changes by whomever: what is stored first, what takes effect first, and how processes of one machine follow each other."""
+
+from pathlib import Path
+
+import pytest
+
+from comparator.stats import Outcome
+from proxy.errors import GatesClosedError, NotStoredError, RolloutRefusedError, SupersededError
+from proxy.rollout import statefile
+from proxy.rollout.audit import verify
+from proxy.rollout.control import Asked, Control
+from proxy.rollout.machine import Phase
+from proxy.rollout.settings import Group
+from tests.support.rollouts import control_in, judged_by
+
+ANN = Asked("ann", "because")
+
+
+def phases(control: Control) -> set[Phase]:
+    return {state.phase for state in control.replica.own.values()}
+
+
+async def test_open_gates_let_a_promotion_through(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    (state,) = await control.promote(ANN)
+    assert (state.phase, state.step, state.actor) == (Phase.STEPPING, 1, "ann")
+
+
+async def test_closed_gates_refuse_a_promotion_and_say_why(tmp_path: Path) -> None:
+    control = control_in(tmp_path, outcome=Outcome.NOT_ENOUGH)
+    with pytest.raises(GatesClosedError, match="mismatches: it is not_enough_evidence"):
+        await control.promote(ANN)
+    assert phases(control) == {Phase.SHADOWING}
+
+
+async def test_a_forced_promotion_is_recorded_as_such(tmp_path: Path) -> None:
+    control = control_in(tmp_path, outcome=Outcome.BAD)
+    await control.promote(Asked("ann", "I know better", force=True))
+    (link,) = await control.replica.history()
+    assert link.entry.forced
+    assert link.entry.evidence["outcome"] == "bad"
+
+
+async def test_force_through_open_gates_is_no_forced_promotion(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    await control.promote(Asked("ann", "", force=True))
+    (link,) = await control.replica.history()
+    assert not link.entry.forced
+
+
+async def test_a_promotion_that_cannot_be_stored_does_not_take_effect(tmp_path: Path) -> None:
+    control = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(NotStoredError):
+        await control.promote(ANN)
+    assert phases(control) == {Phase.SHADOWING}
+
+
+async def test_a_rollback_takes_effect_before_it_is_stored(tmp_path: Path) -> None:
+    control = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
+    control.rollback(ANN)
+    assert control.switch.rolled_back
+    assert phases(control) == {Phase.ROLLING_BACK}
+    assert [entry.event for entry in control.replica.pending.values()] == ["roll_back"]
+
+
+async def test_a_rollback_that_is_stored_is_settled(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    control.rollback(ANN)
+    assert phases(control) == {Phase.ROLLED_BACK}
+
+
+def test_a_rollback_works_with_no_disk_to_write_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    control = control_in(tmp_path)
+    control.replica._file.path = tmp_path / "file" / "state.json"
+    control.switch._path = tmp_path / "file" / "switch.json"
+    control.rollback(ANN)
+    assert control.switch.rolled_back
+
+
+async def test_a_rollback_survives_a_restart(tmp_path: Path) -> None:
+    control_in(tmp_path).rollback(ANN)
+    again = control_in(tmp_path)
+    assert again.switch.rolled_back
+    with pytest.raises(RolloutRefusedError, match="resume first"):
+        await again.promote(ANN)
+
+
+async def test_a_rollback_that_waits_to_be_stored_survives_a_restart(tmp_path: Path) -> None:
+    dsn = "postgresql://nobody@127.0.0.1:1/none"
+    control_in(tmp_path, dsn=dsn).rollback(Asked("ann", "it burns"))
+    (entry,) = control_in(tmp_path, dsn=dsn).replica.pending.values()
+    assert (entry.actor, entry.reason) == ("ann", "it burns")
+
+
+async def test_resuming_begins_anew_at_the_first_step(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    await control.promote(ANN)
+    control.rollback(ANN)
+    (state,) = await control.resume(ANN)
+    assert (state.phase, state.step, state.epoch) == (Phase.SHADOWING, 0, 2)
+    assert not control.switch.rolled_back
+
+
+async def test_resuming_is_refused_while_the_sentinel_file_exists(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    (tmp_path / "rollback").touch()
+    control.switch.poll()
+    assert phases(control) == {Phase.ROLLED_BACK}
+    with pytest.raises(Exception, match=r"remove .*rollback first"):
+        await control.resume(ANN)
+    assert phases(control) == {Phase.ROLLED_BACK}
+
+
+async def test_a_pause_keeps_the_step(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    await control.promote(ANN)
+    await control.pause(ANN)
+    with pytest.raises(RolloutRefusedError, match="paused"):
+        await control.promote(ANN)
+    (state,) = await control.resume(ANN)
+    assert (state.phase, state.step) == (Phase.STEPPING, 1)
+
+
+async def test_another_process_of_the_machine_follows_a_rollback_and_its_end(tmp_path: Path) -> None:
+    ours, theirs = control_in(tmp_path), control_in(tmp_path)
+    ours.rollback(ANN)
+    theirs.replica.poll_file()
+    assert theirs.switch.rolled_back
+    await ours.resume(ANN)
+    theirs.replica.poll_file()
+    assert not theirs.switch.rolled_back
+    assert phases(theirs) == {Phase.SHADOWING}
+
+
+async def test_the_switch_file_alone_carries_a_rollback_to_another_process(tmp_path: Path) -> None:
+    ours, theirs = control_in(tmp_path), control_in(tmp_path)
+    ours.rollback(ANN)
+    (tmp_path / "rollout.json").unlink()
+    theirs.switch.poll()
+    assert phases(theirs) == {Phase.ROLLED_BACK}
+    assert len(await ours.replica.history()) == 1
+
+
+async def test_a_process_that_missed_a_rollback_and_its_end_is_not_rolled_back_by_its_own_old_one(
+    tmp_path: Path,
+) -> None:
+    """Rolled back while cut off, in an epoch that others have left since."""
+    here, there = control_in(tmp_path / "here"), control_in(tmp_path / "there")
+    here.rollback(ANN)
+    there.rollback(ANN)
+    await there.resume(ANN)
+    here.replica.take(there.replica.states)
+    assert not here.switch.rolled_back
+    assert phases(here) == {Phase.SHADOWING}
+
+
+async def test_a_rollback_made_while_cut_off_wins_over_promotions_made_meanwhile(tmp_path: Path) -> None:
+    here, there = control_in(tmp_path / "here"), control_in(tmp_path / "there")
+    await there.promote(ANN)
+    await there.promote(ANN)
+    here.rollback(ANN)
+    there.replica.take(here.replica.states)
+    assert there.switch.rolled_back
+    assert phases(there) == {Phase.ROLLED_BACK}
+
+
+async def test_a_decision_on_an_outdated_state_is_refused(tmp_path: Path) -> None:
+    ours, theirs = control_in(tmp_path), control_in(tmp_path)
+    known = theirs.replica.states["all"]
+    await ours.promote(ANN)
+    with pytest.raises(SupersededError):
+        await theirs.replica.store_first([(known, known)], [])
+
+
+async def test_one_group_rolls_back_alone(tmp_path: Path) -> None:
+    control = control_in(tmp_path, groups=(Group("reads", ("score",)),))
+    control.rollback(Asked("ann", "", group="reads"))
+    assert not control.switch.rolled_back
+    assert control.replica.states["reads"].phase is Phase.ROLLED_BACK
+    assert control.replica.states["all"].phase is Phase.SHADOWING
+
+
+async def test_a_group_is_not_resumed_alone_after_everything_was_rolled_back(tmp_path: Path) -> None:
+    control = control_in(tmp_path, groups=(Group("reads", ("score",)),))
+    control.rollback(ANN)
+    with pytest.raises(RolloutRefusedError, match="resume without a group"):
+        await control.resume(Asked("ann", "", group="reads"))
+
+
+async def test_an_unknown_group_is_named_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(RolloutRefusedError, match="no group 'x': all"):
+        await control_in(tmp_path).promote(Asked("ann", "", group="x"))
+
+
+async def test_without_a_rollout_only_rollback_and_resume_are_possible(tmp_path: Path) -> None:
+    control = control_in(tmp_path, enabled=False)
+    with pytest.raises(RolloutRefusedError, match=r"rollout\.enabled is false"):
+        await control.promote(ANN)
+    control.rollback(ANN)
+    await control.resume(ANN)
+    assert not control.switch.rolled_back
+
+
+async def test_every_change_is_one_entry_of_a_whole_chain(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    await control.promote(ANN)
+    await control.pause(ANN)
+    control.rollback(Asked("bob", "mismatches", finding="abc123", id="one"))
+    control.rollback(Asked("bob", "mismatches", finding="abc123", id="two"))
+    await control.resume(ANN)
+    links = await control.replica.history()
+    assert [link.entry.event for link in links] == ["promote", "pause", "roll_back", "resume"]
+    assert links[2].entry.finding == "abc123"
+    assert verify(links).fault == ""
+
+
+async def test_gates_are_asked_anew_for_each_promotion(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    await control.promote(ANN)
+    judged_by(control, Outcome.BAD)
+    with pytest.raises(GatesClosedError):
+        await control.promote(ANN)
+
+
+async def test_a_damaged_state_file_begins_with_the_legacy(tmp_path: Path) -> None:
+    (tmp_path / "rollout.json").write_text("{")
+    control = control_in(tmp_path)
+    assert phases(control) == {Phase.SHADOWING}
+
+
+def test_a_saved_file_keeps_entries_of_other_processes(tmp_path: Path) -> None:
+    ours = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
+    ours.note("gate_failed", Asked("controller", id="a"))
+    theirs = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
+    theirs.note("gate_failed", Asked("controller", id="b"))
+    assert [entry.id for entry in statefile.read(tmp_path / "rollout.json").pending] == ["a", "b"]
