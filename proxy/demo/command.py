@@ -7,7 +7,7 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -90,18 +90,34 @@ async def _work(installation: Installation, console: Console, args: argparse.Nam
         showing.cancel()
     await summary.tell(console, installation, traffic.seen)
     if args.stay:
-        console.print(summary.addresses(installation))
-        await asyncio.Event().wait()
+        console.print(summary.addresses(installation), soft_wrap=True, highlight=False)
+        await _until_interrupted()
 
 
-async def _interruptible(work: "asyncio.Future[None] | object") -> None:
-    """Cancel the work on SIGINT and SIGTERM, once, so that everything is taken down in order."""
+async def _until_interrupted() -> None:
+    """Wait for Ctrl-C, which here is the wanted end."""
     task = asyncio.current_task()
     assert task is not None
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    task.uncancel()
+
+
+async def _interruptible(work: Coroutine[None, None, None]) -> None:
+    """Cancel the work on the first SIGINT or SIGTERM; later ones do not disturb the taking down."""
+    task = asyncio.current_task()
+    assert task is not None
+    interrupted = asyncio.Event()
+
+    def interrupt() -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            task.cancel()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    await work  # type: ignore[misc]
+        loop.add_signal_handler(number, interrupt)
+    await work
 
 
 @contextmanager

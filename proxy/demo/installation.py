@@ -242,8 +242,8 @@ def _legacy(name: str, port: int, environment: Mapping[str, str]) -> Plan:
 
 def _runner(places: config.Places, config_path: Path) -> Plan:
     command = python("proxy", "runner", "--config", str(config_path))
-    hint = f"run `shadow capture check --config {config_path}`: the runner needs logical decoding on both databases"
-    return Plan("runner", command, {}, f"http://127.0.0.1:{places.runner}/healthz", hint)
+    hint = f"run `shadow capture check --dsn '{places.live_dsn}'`: the runner needs logical decoding on both databases"
+    return Plan("runner", command, {}, f"http://127.0.0.1:{places.runner}/readyz", hint)
 
 
 def _proxy(places: config.Places, config_path: Path) -> Plan:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import aiohttp
 import asyncpg
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
@@ -30,8 +30,6 @@ _FINDINGS_READ_MAX = 200
 _COMPARISONS_MAX = 2_000
 _GROUPS_MAX = 6
 _DIFFERENCES_MAX = 5
-_VALUE_MAX = 30
-_PLACE_MAX = 43
 _ROW_KINDS = (Kind.MISSING_ROW, Kind.EXTRA_ROW)
 _QUANTILES = (0.5, 0.95, 0.99)
 
@@ -75,10 +73,12 @@ async def tell(console: Console, installation: Installation, seen: Seen) -> None
     console.print(callers(seen))
     console.print(accounting(reading.accounting))
     console.print(found(findings))
+    if mismatches:
+        console.print("what differs together, with one exchange of each: what the mirrored side has against the served")
     for panel in examples(mismatches):
         console.print(panel)
     console.print(speeds(latencies))
-    console.print(look_next(installation, findings))
+    console.print(look_next(installation, findings), soft_wrap=True, highlight=False)
 
 
 def callers(seen: Seen) -> str:
@@ -104,13 +104,19 @@ def found(findings: Sequence[queries.Finding]) -> Table | str:
     """Mismatches by kind and field, seen from the candidate."""
     if not findings:
         return "[green]no mismatch[/]"
-    table = Table(title="mismatches by kind and field, seen from the candidate", title_justify="left")
-    for name in ("kind", "where", "count", "addresses", "one example"):
-        table.add_column(name, justify="right" if name in ("count", "addresses") else "left", no_wrap=True)
+    table = Table(
+        title="mismatches by kind and field: what the candidate has against the legacy",
+        title_justify="left",
+        expand=True,
+    )
+    table.add_column("kind", width=11)
+    table.add_column("where", ratio=1, no_wrap=True)
+    table.add_column("count", justify="right", width=5)
+    table.add_column("keys", justify="right", width=4)
+    table.add_column("one example", ratio=1, no_wrap=True)
     for one in findings[:_FINDINGS_MAX]:
         values = one.example.partition(": served ")[2]
-        words = (cut(one.place, _PLACE_MAX), str(one.count), str(one.keys), cut(f"served {values}", _PLACE_MAX))
-        table.add_row(one.kind, *map(escape, words))
+        table.add_row(one.kind, escape(one.place), str(one.count), str(one.keys), escape(f"served {values}"))
     if len(findings) > _FINDINGS_MAX:
         table.caption = f"the {_FINDINGS_MAX} most urgent of {len(findings)}"
     return table
@@ -134,30 +140,26 @@ def _area(difference: DifferenceText) -> str:
 
 
 def _example(row: queries.ComparisonRow, *, areas: frozenset[str], count: int) -> Panel:
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "kind", "where", f"served ({row.served_by})", "mirrored"):
-        table.add_column(name, no_wrap=True)
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("", width=5)
+    table.add_column("kind", width=11)
+    for name, ratio in (("where", 3), (f"served ({row.served_by})", 2), ("mirrored", 2)):
+        table.add_column(name, ratio=ratio, no_wrap=True)
     for part, differences in _parts(row.detail.differences):
         for one in differences[:_DIFFERENCES_MAX]:
             where = f"{one.place} {one.key}" if one.kind in _ROW_KINDS else one.place
-            values = [cut(value or "nothing", _VALUE_MAX) for value in (one.served, one.mirrored)]
-            table.add_row(part, one.kind, *map(escape, (cut(where), *values)))
+            words = (where, one.served or "nothing", one.mirrored or "nothing")
+            table.add_row(part, one.kind, *map(escape, words))
         if len(differences) > _DIFFERENCES_MAX:
             table.add_row(part, "", f"and {len(differences) - _DIFFERENCES_MAX} more")
-    title = f"{count} exchanges: {', '.join(sorted(areas))}; for example {row.exchange_id}"
-    return Panel(table, title=escape(title), title_align="left")
+    heading = f"{', '.join(sorted(areas))}; for example {row.exchange_id}"
+    return Panel(Group(escape(heading), table), title=f"{count} exchanges", title_align="left")
 
 
 def _parts(differences: Sequence[DifferenceText]) -> list[tuple[str, list[DifferenceText]]]:
     """The differences of the reply, then those of the rows: rows that only one side has come first."""
     rows = sorted((one for one in differences if one.key), key=lambda one: one.kind not in _ROW_KINDS)
     return [("reply", [one for one in differences if not one.key]), ("rows", rows)]
-
-
-def cut(text: str, limit: int = 60) -> str:
-    """At most `limit` characters on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def speeds(latencies: Sequence[queries.Latency]) -> Table:
