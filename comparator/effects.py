@@ -114,9 +114,16 @@ def _place(
 
 
 def _add(to: list[Meaning], meaning: Meaning, other: list[Meaning]) -> None:
-    """Add a row, or cancel it against an exactly equal one of the other multiset."""
+    """Add a row, or cancel it against an exactly equal one of the other multiset.
+
+    A partial one stays: it says that an image before is missing from the other multiset.
+    """
     for index, candidate in enumerate(other):
-        if candidate.raw == meaning.raw and candidate.late == meaning.late:
+        if (
+            candidate.raw == meaning.raw
+            and candidate.late == meaning.late
+            and not (candidate.partial or meaning.partial)
+        ):
             del other[index]
             return
     to.append(meaning)

@@ -5,7 +5,7 @@ legacy, so that it stays the same finding when the sides change roles.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -101,7 +101,7 @@ class Clusterer:
 
     def __init__(self, dynamic: Iterable[str] = (), *, names_max: int = NAMES_MAX) -> None:
         self._dynamic = Automaton(parse_pattern(path) for path in dynamic)
-        self._names: dict[tuple[Step, ...], set[Step]] = {}
+        self._names: dict[tuple[Step | None, ...], set[Step]] = {}
         self._names_max = names_max
 
     def sightings(self, route: str, comparison: Comparison) -> tuple[Sighting, ...]:
@@ -125,18 +125,19 @@ class Clusterer:
 
     def template(self, difference: Difference) -> str:
         """The place with indexes and data-like names written `*`: `stamps.*.score`, `registry_score.evidence.rawScore`."""
-        steps: list[Step] = [name for name in (difference.table, difference.column) if name]
+        outside = [name for name in (difference.table, difference.column) if name]
+        steps: list[Step | None] = [*outside]
         if difference.kind in {Kind.STATUS, Kind.HEADER}:
             return text_of(difference.path) or difference.kind
         node = self._dynamic.root
-        for step in steps:
-            node = node.step(step)
+        for name in outside:
+            node = node.step(name)
         for step in difference.path:
             node = node.step(step)
-            steps.append("*" if node.accepts or self._is_data(steps, step) else step)
+            steps.append(None if node.accepts or self._is_data(steps, step) else step)
         return text_of(steps) or f"({difference.kind})"
 
-    def _is_data(self, parent: list[Step], step: Step) -> bool:
+    def _is_data(self, parent: Sequence[Step | None], step: Step) -> bool:
         if isinstance(step, int) or _looks_like_data(step):
             return True
         names = self._names.get(tuple(parent))

@@ -102,13 +102,15 @@ def _segment(match: re.Match[str]) -> Segment:
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_@#-][A-Za-z0-9_@#:/-]*\Z")
 
 
-def text_of(path: Sequence[Step]) -> str:
-    """Write a place so that `parse_pattern` reads it back: `stamps.Google.score`, `items[0]["a.b"]`."""
+def text_of(path: Sequence[Step | None]) -> str:
+    """Write a place so that `parse_pattern` reads it back: `stamps.Google.score`, `items[0]["a.b"]`; None is written `*`."""
     parts: list[str] = []
     for step in path:
-        if isinstance(step, int):
+        if step is None:
+            parts.append(".*" if parts else "*")
+        elif isinstance(step, int):
             parts.append(f"[{step}]")
-        elif _PLAIN_NAME.match(step) or step == "*":
+        elif _PLAIN_NAME.match(step):
             parts.append(f".{step}" if parts else step)
         else:
             parts.append(f"[{json.dumps(step)}]")

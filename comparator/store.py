@@ -6,7 +6,7 @@ until `add` returns loses nothing and counts nothing twice, whatever fails in be
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
@@ -20,12 +20,13 @@ from comparator.record import Compared, pack
 from comparator.settings import StoreSettings
 from comparator.store_schema import Connection, maintain_partitions, migrate
 from comparator.store_writes import (
-    add_key,
+    add_keys,
     add_known_totals,
     add_totals,
     distinct,
     insert_comparisons,
     keep_exemplar,
+    seen_findings,
     served_at,
     upsert_finding,
 )
@@ -125,19 +126,21 @@ class Store:
 
     async def _add_findings(self, conn: Connection, fresh: Sequence[Compared]) -> None:
         # Always in the order of ids: two writers that see the same findings never wait for each other in a circle.
-        seen = sorted(
-            ((s, c) for c in fresh for s in c.sightings), key=lambda pair: (pair[0].signature.id, pair[1].exchange.id)
-        )
-        for sighting, compared in seen:
-            identity = sighting.signature.id
-            count = await upsert_finding(conn, sighting=sighting, compared=compared)
-            if compared.key_digest is not None and count <= FINDING_KEYS_MAX:
-                await add_key(conn, identity, compared.key_digest)
-            slot = reservoir_slot(count, self.settings.exemplars_max, self._random)
-            if compared.case is None or slot is None:
-                continue
-            body = pack(cases.dump(compared.case))
-            if len(body) <= self.settings.exemplar_max_bytes:
+        for identity, seen in sorted(seen_findings(fresh).items()):
+            count = await upsert_finding(conn, seen)
+            if count <= FINDING_KEYS_MAX:
+                await add_keys(conn, identity, [c.key_digest for _, c in seen if c.key_digest is not None])
+            slots: dict[int, Compared] = {}
+            for number, (_, compared) in enumerate(seen, count - len(seen) + 1):
+                slot = reservoir_slot(number, self.settings.exemplars_max, self._random)
+                if slot is not None and compared.case is not None:
+                    slots[slot] = compared
+            await self._keep_exemplars(conn, identity, slots)
+
+    async def _keep_exemplars(self, conn: Connection, identity: str, slots: Mapping[int, Compared]) -> None:
+        for slot, compared in slots.items():
+            body = pack(cases.dump(compared.case)) if compared.case is not None else b""
+            if body and len(body) <= self.settings.exemplar_max_bytes:
                 await keep_exemplar(conn, identity, slot=slot, compared=compared, body=body)
 
     async def maintain(self, now: dt.datetime) -> int:

@@ -5,7 +5,7 @@ Each function runs one statement, on the connection and in the transaction it is
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from comparator.findings import Sighting, State
@@ -122,25 +122,40 @@ async def add_known_totals(conn: Connection, fresh: Iterable[Compared]) -> None:
         await conn.execute(ADD_KNOWN_TOTALS, *(list(column) for column in zip(*rows, strict=True)))
 
 
+Seen = Sequence[tuple[Sighting, Compared]]
+"""The comparisons of one batch that show one finding, each with what it shows; not empty."""
+
+
+def seen_findings(fresh: Iterable[Compared]) -> Mapping[str, Seen]:
+    """The findings of a batch by id, each with the comparisons that show it, oldest first."""
+    found: dict[str, list[tuple[Sighting, Compared]]] = {}
+    for compared in sorted(fresh, key=lambda c: c.exchange.started_ns):
+        for sighting in compared.sightings:
+            found.setdefault(sighting.signature.id, []).append((sighting, compared))
+    return found
+
+
 UPSERT_FINDING = """
 INSERT INTO shadow.finding (
     id, route, kind, place, shape, severity, state, state_by, state_reason, state_at, first_seen, last_seen, count, example
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, '', '', $8, $9, $9, 1, $10)
+VALUES ($1, $2, $3, $4, $5, $6, $7, '', '', $8, $9, $10, $11, $12)
 ON CONFLICT (id) DO UPDATE SET
-    count = finding.count + 1,
+    count = finding.count + excluded.count,
     first_seen = least(finding.first_seen, excluded.first_seen),
     last_seen = greatest(finding.last_seen, excluded.last_seen),
-    state = CASE WHEN finding.state = $11 AND excluded.last_seen > finding.state_at THEN $12 ELSE finding.state END,
+    state = CASE WHEN finding.state = $13 AND excluded.last_seen > finding.state_at THEN $14 ELSE finding.state END,
     state_at = CASE
-        WHEN finding.state = $11 AND excluded.last_seen > finding.state_at THEN $8 ELSE finding.state_at
+        WHEN finding.state = $13 AND excluded.last_seen > finding.state_at THEN $8 ELSE finding.state_at
     END
 RETURNING count
 """
 
 
-async def upsert_finding(conn: Connection, *, sighting: Sighting, compared: Compared) -> int:
-    """Count a finding once for a comparison; return its count. A fixed one that is served again has regressed."""
+async def upsert_finding(conn: Connection, seen: Seen) -> int:
+    """Count a finding once for each comparison; return its new count. A fixed one that is served again has regressed."""
+    sighting, oldest = seen[0]
+    newest = seen[-1][1]
     signature = sighting.signature
     count: int = await conn.fetchval(
         UPSERT_FINDING,
@@ -151,8 +166,10 @@ async def upsert_finding(conn: Connection, *, sighting: Sighting, compared: Comp
         signature.shape,
         str(signature.severity),
         str(State.NEW),
-        compared.compared_at,
-        served_at(compared),
+        newest.compared_at,
+        served_at(oldest),
+        served_at(newest),
+        len(seen),
         example_of(sighting.example),
         str(State.FIXED),
         str(State.REGRESSED),
@@ -160,15 +177,15 @@ async def upsert_finding(conn: Connection, *, sighting: Sighting, compared: Comp
     return count
 
 
-ADD_KEY = """
-INSERT INTO shadow.finding_key (finding_id, key_digest) VALUES ($1, $2)
+ADD_KEYS = """
+INSERT INTO shadow.finding_key (finding_id, key_digest) SELECT $1, unnest($2::bigint[])
 ON CONFLICT (finding_id, key_digest) DO NOTHING
 """
 
 
-async def add_key(conn: Connection, finding: str, key_digest: int) -> None:
-    """Note that an ordering key is affected by a finding."""
-    await conn.execute(ADD_KEY, finding, key_digest)
+async def add_keys(conn: Connection, finding: str, key_digests: Iterable[int]) -> None:
+    """Note the ordering keys that are affected by a finding."""
+    await conn.execute(ADD_KEYS, finding, sorted(set(key_digests)))
 
 
 KEEP_EXEMPLAR = """

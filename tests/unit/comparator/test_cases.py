@@ -1,0 +1,170 @@
+"""A case written and read again is the same case, without what is to be kept out of it."""
+
+import json
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from comparator.cases import Case, case_of, dump, load, open_case
+from comparator.detail import render
+from comparator.difference import Difference, Kind
+from comparator.errors import CaseError
+from comparator.exchange import Failed, FailureCause, Observation, Reply, Role, Side
+from comparator.findings import Clusterer
+from comparator.metrics import OTHER_ROUTE, ComparatorMetrics
+from comparator.record import detail_of, packed_detail, unpack, unpacked_detail
+from comparator.redaction import Redactor, digest_key
+from comparator.report import Summary, explain, render_comparison, render_summary
+from comparator.stats import Counts
+from comparator.verdict import Comparator, Verdict
+from tests.support.comparisons import (
+    JSON_TYPE,
+    NOW,
+    effects,
+    exchange,
+    insert,
+    mirrored,
+    mismatch,
+    reply,
+    served,
+    update,
+)
+from tests.support.corpus import legacy_settings
+
+REDACT = ("authorization", "x-api-key", "**.proofValue", "registry_stamp.secret", "address")
+REDACTOR = Redactor(REDACT, b"salt")
+BEFORE = {"id": 1, "address": "0xabc", "community_id": 1}
+
+
+def example(*, body: bytes = b'{"address": "0xabc", "proof": {"proofValue": "sig", "n": 1.10}}') -> Case:
+    found = effects(
+        update("registry_passport", BEFORE, requires_calculation=True),
+        insert("registry_stamp", id=1, secret="s3", credential={"proofValue": "sig2", "x": 1}),
+    )
+    a = served(reply(body=body, headers=(*JSON_TYPE, ("Authorization", "Bearer t"))), found)
+    return case_of(exchange(), a, mirrored(reply(body=body), found), REDACTOR)
+
+
+def test_a_case_survives_being_written_and_read() -> None:
+    case = example()
+    assert load(dump(case)) == case
+
+
+def test_an_opened_case_compares_like_the_original() -> None:
+    opened = open_case(load(dump(mismatch("a").case or example())))
+    found = Comparator(legacy_settings()).compare(opened.route, opened.served, opened.mirrored, now=NOW)
+    assert (found.verdict, [d.place for d in found.differences]) == (Verdict.MISMATCH, ["score"])
+
+
+@pytest.mark.parametrize("secret", ["sig", "Bearer t", "s3", '"secret"'])
+def test_redacted_values_are_nowhere_in_the_file(secret: str) -> None:
+    assert secret.encode() not in dump(example()).replace(b'"secret":"redacted', b"").replace(b"X-API-Key", b"")
+
+
+def test_equal_values_stay_equal_and_others_stay_apart() -> None:
+    assert REDACTOR.value("a") == REDACTOR.value("a") != REDACTOR.value("b")
+    assert Redactor((), b"other").value("a") != REDACTOR.value("a")
+
+
+def test_what_is_not_redacted_keeps_every_digit() -> None:
+    body = json.dumps(json.loads(dump(example()))["served"]["reply"]["body"]["text"])
+    assert "1.10" in body
+
+
+def test_a_body_without_redacted_places_is_kept_byte_for_byte() -> None:
+    case = example(body=b'{ "n" : 1.10 }')
+    assert case.served.reply is not None
+    assert case.served.reply.body.text == '{ "n" : 1.10 }'
+
+
+def test_a_body_that_is_no_text_is_kept_as_base64() -> None:
+    opened = open_case(load(dump(example(body=b"\xff\x00"))))
+    assert isinstance(opened.served.outcome, Reply)
+    assert opened.served.outcome.body == b"\xff\x00"
+
+
+def test_a_case_carries_the_rows_both_sides_started_from() -> None:
+    (row,) = example().before["registry_passport"]
+    assert (row["id"], row["community_id"]) == ("1", "1")
+
+
+def test_a_side_without_a_reply_is_kept_with_its_cause() -> None:
+    gone = Observation(Side.LEGACY, Role.MIRRORED, Failed(FailureCause.TIMEOUT, "30 s"), 5)
+    opened = open_case(load(dump(case_of(exchange(), served(reply({})), gone, REDACTOR))))
+    assert opened.mirrored == gone
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{}", b"[1]", b"\xff", dump(example()).replace(b'"exchange":', b'"version":2,"exchange":')],
+    ids=["empty", "no members", "a list", "not utf-8", "another version"],
+)
+def test_what_is_no_case_is_refused(text: bytes) -> None:
+    with pytest.raises(CaseError):
+        load(text)
+
+
+def test_a_case_without_an_outcome_is_refused() -> None:
+    text = json.loads(dump(example()))
+    del text["served"]["reply"]
+    with pytest.raises(CaseError, match="neither reply nor failure"):
+        open_case(load(json.dumps(text).encode()))
+
+
+def test_a_key_is_counted_by_a_signed_64_bit_number() -> None:
+    numbers = {digest_key(f"0x{i}", b"salt") for i in range(1_000)}
+    assert len(numbers) == 1_000
+    assert all(-(2**63) <= number < 2**63 for number in numbers)
+
+
+def test_a_kept_detail_reads_back() -> None:
+    comparison = mismatch("a").comparison
+    assert unpacked_detail(packed_detail(comparison)) == detail_of(comparison)
+
+
+def test_a_damaged_detail_is_a_named_error() -> None:
+    with pytest.raises(CaseError):
+        unpack(b"not zstd")
+
+
+def test_a_rendered_comparison_names_place_values_rules_and_what_was_not_compared() -> None:
+    text = render_comparison(mismatch("a").comparison)
+    assert text.splitlines() == [
+        "mismatch (reply); served by candidate; rows 0 / 0",
+        "  changed        score",
+        '      served   "1.00000"',
+        '      mirrored "2.00000"',
+    ]
+
+
+def test_an_explanation_names_rule_and_place() -> None:
+    assert explain(mismatch("a").comparison) == "compare.rules[0]  (1 places)\n  last_score_timestamp"
+
+
+def test_a_summary_shows_the_match_rate_with_its_denominator() -> None:
+    text = render_summary(Summary({"v2_score": Counts(match=98, mismatch=2)}))
+    assert "98/100 = 98.000%" in text
+
+
+def test_detail_renders_the_inside_of_containers_only() -> None:
+    inside = render(Difference(Kind.ORDER, ("x",), [1, 2], [2, 1]))
+    assert "x[0]" in inside
+    assert render(Difference(Kind.CHANGED, ("x",), 1, 2)) == ""
+
+
+def test_metrics_count_verdicts_by_route_and_findings_by_kind() -> None:
+    registry = CollectorRegistry()
+    metrics = ComparatorMetrics(registry, ["v2_score"])
+    one = mismatch("a")
+    for route in ("v2_score", "/made/up"):
+        sightings = Clusterer().sightings(route, one.comparison)
+        metrics.observe(route, one.comparison, one.served, one.mirrored, sightings=sightings, seconds=0.001)
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    verdict = {"side": "candidate", "verdict": "mismatch", "cause": "reply"}
+    assert value("shadow_comparisons_total", route="v2_score", **verdict) == 1
+    assert value("shadow_comparisons_total", route=OTHER_ROUTE, **verdict) == 1
+    assert value("shadow_differences_total", route="v2_score", kind="changed", severity="changed") == 1
+    assert value("shadow_side_seconds_count", route="v2_score", side="legacy", role="mirrored") == 1
