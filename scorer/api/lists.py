@@ -36,7 +36,7 @@ async def allow_list(request: web.Request) -> web.Response:
 async def credential(request: web.Request) -> web.Response:
     """GET /internal/customization/credential/{provider_id}: a `#` may be encoded once or twice."""
     provider_id = request.match_info["provider_id"].replace("%23", "#")
-    definition = await request.app[DATABASE].read(lambda conn: lists.ruleset(conn, provider_id))
-    if definition is None:
+    found = await request.app[DATABASE].read(lambda conn: lists.ruleset(conn, provider_id))
+    if found is None:
         raise NotFoundError
-    return replies.json_reply({"ruleset": definition})
+    return replies.json_reply({"ruleset": found.definition})

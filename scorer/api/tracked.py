@@ -23,6 +23,8 @@ def noted(handler: Handler, *, keeps_reply: bool) -> Handler:
     """The handler, with its calls noted; `keeps_reply` stores the body too."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
+        if request.app[SERVICES].tracker is None:
+            return await handler(request)
         try:
             reply = await handler(request)
         except ValidationError:

@@ -1,6 +1,7 @@
 """Tables account_addresslist, account_addresslistmember and account_customcredentialruleset, read by name."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from scorer.db.pool import Connection
@@ -20,10 +21,17 @@ async def is_member(conn: Connection, list_name: str, *, address: str) -> bool:
     return bool(await conn.fetchval(IS_MEMBER, list_name, address))
 
 
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """The definition of a custom credential: any JSON value."""
+
+    definition: Any
+
+
 RULESET = "SELECT definition FROM account_customcredentialruleset WHERE provider_id = $1"
 
 
-async def ruleset(conn: Connection, provider_id: str) -> Any | None:
-    """The definition of a custom credential, None when there is none."""
+async def ruleset(conn: Connection, provider_id: str) -> Ruleset | None:
+    """The rules of a custom credential, None when there is no such credential."""
     text = await conn.fetchval(RULESET, provider_id)
-    return None if text is None else json.loads(text)
+    return None if text is None else Ruleset(json.loads(text))
