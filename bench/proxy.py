@@ -308,7 +308,12 @@ def report(measured: list[System]) -> None:
             f"{errors:>8}{ratio(own, system):>8.2f}x{cpu_ratio(own, system):>8.2f}x"
         )
     result = {
-        system.name: {"rps": round(median(system, "rps")), "ours_ratio": round(ratio(own, system), 3)}
+        system.name: {
+            "rps": round(median(system, "rps")),
+            "cpu_us": round(median(system, "cpu_us"), 1),
+            "ours_ratio_rps": round(ratio(own, system), 3),
+            "ours_ratio_cpu": round(cpu_ratio(own, system), 3),
+        }
         for system in measured
     }
     print(json.dumps({"bench": "proxy", "systems": result}))

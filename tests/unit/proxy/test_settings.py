@@ -1,0 +1,68 @@
+"""What config.yaml may say, and how a mistake is named."""
+
+from pathlib import Path
+
+import pytest
+
+from comparator.exchange import Role, Side
+from proxy.errors import SettingsError
+from proxy.routes import compile_routes
+from proxy.settings import RouteSettings, load
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_repositorys_own_configuration_is_fine() -> None:
+    settings = load((ROOT / "config.yaml").read_text(), {})
+    compile_routes(settings.routes)
+    assert settings.serve.side is Side.CANDIDATE
+    assert settings.backends.of(Side.LEGACY, Role.MIRRORED).url == "http://127.0.0.1:8004"
+
+
+def test_an_empty_file_is_all_defaults() -> None:
+    assert load("", {}).listen.port == 8080
+
+
+def test_variables_come_from_the_environment() -> None:
+    raw = "databases: {live: 'postgresql://u:${PASSWORD}@${HOST:-db}/x'}"
+    assert load(raw, {"PASSWORD": "p"}).databases.live == "postgresql://u:p@db/x"
+
+
+def test_a_variable_may_be_a_number() -> None:
+    assert load("listen: {port: '${PORT:-8080}'}", {"PORT": "81"}).listen.port == 81
+
+
+def test_an_empty_variable_takes_its_default() -> None:
+    assert load("listen: {host: '${HOST:-0.0.0.0}'}", {"HOST": ""}).listen.host == "0.0.0.0"
+
+
+WRONG = {
+    "listen: {prot: 1}": "$.listen",
+    "listen: {port: 99999}": "$.listen.port",
+    "lisen: {}": "lisen",
+    "backends: {candidate: {live: {url: 'ftp://x'}}}": "$.backends.candidate.live.url",
+    "backends: {legacy: {shadow: {url: 'http://x/?q'}}}": "$.backends.legacy.shadow.url",
+    "listen: {trusted_networks: [nonsense]}": "$.listen.trusted_networks",
+    "routes: [{name: a, path: /}, {name: a, path: /x}]": "$.routes",
+    "serve: {percent: 101}": "$.serve.percent",
+    "databases: {live: '${NOT_SET}'}": "NOT_SET is not set - at `$.databases.live`",
+    "routes: [{name: a, path: /, key: [1]}]": "$.routes[0].key",
+    "a: [": "not YAML",
+    "- 1": "Expected `object`",
+}
+
+
+@pytest.mark.parametrize(("raw", "place"), WRONG.items())
+def test_a_mistake_is_named_with_its_place(raw: str, place: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(raw, {})
+    assert place in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [("no-slash", ""), ("/{a}/{a}", ""), ("/{a", ""), ("/{a}", "b"), ("/", "json:"), ("/", "cookie:x"), ("/{a-b}", "")],
+)
+def test_a_route_that_makes_no_sense_is_named(path: str, key: str) -> None:
+    with pytest.raises(SettingsError, match=r"\$\.routes\[0\]"):
+        compile_routes([RouteSettings(name="x", path=path, key=key)])

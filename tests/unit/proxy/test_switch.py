@@ -1,0 +1,92 @@
+"""The on-call switch: memory first, latched, shared by a file, fails towards the legacy."""
+
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import SwitchError
+from proxy.rollout.switch import Switch
+
+
+def switch(tmp_path: Path) -> Switch:
+    made = Switch(tmp_path / "switch.json", tmp_path / "sentinel")
+    made.load()
+    return made
+
+
+def test_nothing_is_rolled_back_at_first(tmp_path: Path) -> None:
+    assert not switch(tmp_path).rolled_back
+
+
+def test_a_rollback_survives_a_restart_with_its_reason(tmp_path: Path) -> None:
+    switch(tmp_path).rollback(actor="me", reason="p99")
+    again = switch(tmp_path)
+    assert (again.rolled_back, again.state.actor, again.state.reason) == (True, "me", "p99")
+
+
+def test_a_rollback_takes_effect_before_it_is_stored(tmp_path: Path) -> None:
+    made, order = switch(tmp_path), list[bool]()
+    made.on_change(lambda _: order.append((tmp_path / "switch.json").exists()))
+    made.rollback(actor="me", reason="")
+    assert order == [False]
+    assert (tmp_path / "switch.json").exists()
+
+
+def test_a_rollback_works_where_nothing_can_be_stored_and_is_stored_later(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    made = Switch(tmp_path / "file" / "switch.json", tmp_path / "sentinel")
+    made.rollback(actor="me", reason="")
+    assert (made.rolled_back, made.stored) == (True, False)
+    (tmp_path / "file").unlink()
+    made.poll()
+    assert made.stored
+
+
+def test_a_rollback_is_not_undone_by_another(tmp_path: Path) -> None:
+    made = switch(tmp_path)
+    first = made.rollback(actor="me", reason="one")
+    assert made.rollback(actor="you", reason="two") == first
+
+
+def test_resuming_that_cannot_be_stored_does_not_take_effect(tmp_path: Path) -> None:
+    made = switch(tmp_path)
+    made.rollback(actor="me", reason="")
+    (tmp_path / "switch.json").unlink()
+    (tmp_path / "switch.json").mkdir()
+    with pytest.raises(SwitchError):
+        made.resume(actor="me", reason="")
+    assert made.rolled_back
+
+
+def test_an_unreadable_state_file_counts_as_a_rollback(tmp_path: Path) -> None:
+    (tmp_path / "switch.json").write_text("{")
+    assert switch(tmp_path).rolled_back
+
+
+def test_two_processes_follow_each_other(tmp_path: Path) -> None:
+    one, two = switch(tmp_path), switch(tmp_path)
+    one.rollback(actor="me", reason="")
+    two.poll()
+    assert two.rolled_back
+    two.resume(actor="me", reason="")
+    one.poll()
+    assert not one.rolled_back
+
+
+def test_a_process_that_was_behind_does_not_undo_a_newer_rollback(tmp_path: Path) -> None:
+    behind, other = switch(tmp_path), switch(tmp_path)
+    other.rollback(actor="a", reason="")
+    other.resume(actor="a", reason="")
+    other.rollback(actor="a", reason="newest")
+    behind.poll()
+    assert behind.state.reason == "newest"
+    assert behind.state.version == other.state.version
+
+
+def test_the_sentinel_file_rolls_back(tmp_path: Path) -> None:
+    made = switch(tmp_path)
+    (tmp_path / "sentinel").touch()
+    made.poll()
+    assert made.rolled_back
+    with pytest.raises(SwitchError, match="sentinel"):
+        made.resume(actor="me", reason="")
