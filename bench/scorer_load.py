@@ -10,27 +10,40 @@ REPLY_TIMEOUT_S = 60.0
 
 @dataclass(slots=True)
 class Sample:
-    """Latencies of one server in one situation, over all its slices. `busy_s` is the time the slices took together."""
+    """Latencies of one server in one turn. `busy_s` is the time it took; CPU times are those of the server and of PostgreSQL."""
 
     latencies_s: list[float] = field(default_factory=list[float])
     busy_s: float = 0.0
     refused: int = 0
-
-    def add(self, other: "Sample") -> None:
-        """Take in another slice."""
-        self.latencies_s += other.latencies_s
-        self.busy_s += other.busy_s
-        self.refused += other.refused
+    server_cpu_s: float = 0.0
+    database_cpu_s: float = 0.0
 
     @property
     def per_second(self) -> float:
         """Requests answered a second."""
         return len(self.latencies_s) / self.busy_s
 
+    @property
+    def cpu_ms(self) -> float:
+        """CPU time a request of server and database together."""
+        return 1000 * (self.server_cpu_s + self.database_cpu_s) / len(self.latencies_s)
+
     def percentile_ms(self, percent: float) -> float:
         """The latency below which `percent` of the replies came."""
         ordered = sorted(self.latencies_s)
         return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def merged(turns: Sequence[Sample]) -> Sample:
+    """All turns as one."""
+    whole = Sample()
+    for turn in turns:
+        whole.latencies_s += turn.latencies_s
+        whole.busy_s += turn.busy_s
+        whole.refused += turn.refused
+        whole.server_cpu_s += turn.server_cpu_s
+        whole.database_cpu_s += turn.database_cpu_s
+    return whole
 
 
 class Connection:
