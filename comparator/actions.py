@@ -13,6 +13,17 @@ _EXACT: Final = Context(prec=400)
 _NUMBER_TEXT: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,4})?\Z", re.ASCII)
 
 
+@dataclass(frozen=True, slots=True)
+class When:
+    """When a comparison is made: the UTC day, by which rules' terms are judged, and how much later the mirrored side ran.
+
+    With a `delay` (a replay of yesterday's traffic), a time may also differ by it: each side wrote its own now.
+    """
+
+    today: dt.date
+    delay: dt.timedelta = dt.timedelta(0)
+
+
 def number_of(value: object) -> Decimal | None:
     """The number a JSON number or a numeric text stands for, None for anything else (also true and false)."""
     if type(value) is int:
@@ -96,6 +107,13 @@ class TimeWithin:
         a, b = moment_of(served), moment_of(mirrored)
         return a is not None and b is not None and (a == b or abs(a - b) <= self.within)
 
+    def allows_later(self, served: object, mirrored: object, delay: dt.timedelta) -> bool:
+        """Both are times, and near enough when the mirrored one is taken back by `delay`; never without a tolerance."""
+        a, b = moment_of(served), moment_of(mirrored)
+        if a is None or b is None or not self.within:
+            return False
+        return abs(b - a - delay) <= self.within
+
 
 @dataclass(frozen=True, slots=True)
 class Unordered:
@@ -115,6 +133,13 @@ class KeyedBy:
     def allows(self, _served: object, _mirrored: object) -> bool:
         """False: the walk matches elements itself."""
         return False
+
+
+def allows(action: "Action", served: object, mirrored: object, delay: dt.timedelta) -> bool:
+    """Whether an action lets two values count as the same, given how much later the mirrored side ran."""
+    if action.allows(served, mirrored):
+        return True
+    return bool(delay) and type(action) is TimeWithin and action.allows_later(served, mirrored, delay)
 
 
 Action = Ignore | NumberWithin | SameNumber | TimeWithin | Unordered | KeyedBy

@@ -5,11 +5,11 @@ Pure. The databases are aligned: before the request both held the same rows. So 
 key. This covers rows that only one side touched, multisets and rows deleted and inserted again, without special cases.
 """
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from comparator.actions import When
 from comparator.changes import Row, Transaction
 from comparator.difference import ABSENT, Difference, Kind, NaturalKey, Touch
 from comparator.net import (
@@ -65,7 +65,7 @@ class _Group:
 
 
 def compare_effects(
-    served: SideEffects, mirrored: SideEffects, plans: Mapping[str, TablePlan], today: dt.date
+    served: SideEffects, mirrored: SideEffects, plans: Mapping[str, TablePlan], when: When
 ) -> EffectsResult:
     """Compare what both sides committed for one request."""
     tables = {name: plan.table for name, plan in plans.items()}
@@ -83,7 +83,7 @@ def compare_effects(
                 unknown.setdefault(net.table, ([], []))[side].append(net)
                 continue
             _place(groups, net, plan, keys[side], side)
-    found = _Found(today)
+    found = _Found(when)
     for (table, key), group in groups.items():
         if group.left or group.right:
             found.group(plans[table], key, group)
@@ -132,10 +132,10 @@ def _add(to: list[Meaning], meaning: Meaning, other: list[Meaning]) -> None:
 class _Found:
     """Collects what differs, group by group."""
 
-    __slots__ = ("_today", "differences", "touches")
+    __slots__ = ("_when", "differences", "touches")
 
-    def __init__(self, today: dt.date) -> None:
-        self._today = today
+    def __init__(self, when: When) -> None:
+        self._when = when
         self.differences: list[Difference] = []
         self.touches: list[Touch] = []
 
@@ -152,7 +152,7 @@ class _Found:
     def _take_equal(self, plan: TablePlan, left: list[Meaning], right: list[Meaning]) -> None:
         for mine in tuple(left):
             for theirs in right:
-                cells = plan.differing(mine, theirs, self._today)
+                cells = plan.differing(mine, theirs, self._when)
                 if not cells.differences and mine.late == theirs.late:
                     self.touches += cells.touches
                     left.remove(mine)
@@ -162,7 +162,7 @@ class _Found:
     def _take_nearest(self, plan: TablePlan, key: NaturalKey, left: list[Meaning], right: list[Meaning]) -> None:
         pairs = [(i, j) for i in range(len(left)) for j in range(len(right))]
         if 1 < len(pairs) <= PAIRS_MAX:
-            pairs.sort(key=lambda p: len(plan.differing(left[p[0]], right[p[1]], self._today).differences))
+            pairs.sort(key=lambda p: len(plan.differing(left[p[0]], right[p[1]], self._when).differences))
         taken: set[int] = set()
         matched: set[int] = set()
         for i, j in pairs:
@@ -175,7 +175,7 @@ class _Found:
         right[:] = [meaning for j, meaning in enumerate(right) if j not in matched]
 
     def _pair(self, plan: TablePlan, key: NaturalKey, mine: Meaning, theirs: Meaning) -> None:
-        cells = plan.differing(mine, theirs, self._today, natural_key=key)
+        cells = plan.differing(mine, theirs, self._when, natural_key=key)
         self.touches += cells.touches
         self.differences += cells.differences
         if mine.late != theirs.late:

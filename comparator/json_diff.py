@@ -7,14 +7,13 @@ of their members, and reads only the others. Nothing here knows HTTP or tables.
 # Decoded JSON is of any type: pyright cannot know it and the code asks for it at every step.
 # pyright: reportUnknownVariableType=false
 
-import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import msgspec
 
-from comparator.actions import Ignore, KeyedBy, Unordered
+from comparator.actions import Ignore, KeyedBy, Unordered, When, allows
 from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, Touch, text_of_value
 from comparator.exact import parse
 from comparator.paths import Node, Step
@@ -34,23 +33,23 @@ class Walk:
 
     Args:
         rules: what may differ.
-        today: the day (UTC) by which a rule's term is judged.
+        when: the day by which a rule's term is judged, and how much later the mirrored side ran.
         table: with `natural_key` and `column`, where the documents stand, when they are a JSON column's values.
     """
 
-    __slots__ = ("_column", "_key", "_path", "_rules", "_table", "_today", "differences", "touches")
+    __slots__ = ("_column", "_key", "_path", "_rules", "_table", "_when", "differences", "touches")
 
     def __init__(
         self,
         rules: RuleSet,
-        today: dt.date,
+        when: When,
         *,
         table: str = "",
         natural_key: tuple[object, ...] = (),
         column: str = "",
     ) -> None:
         self._rules = rules
-        self._today = today
+        self._when = when
         self._table, self._key, self._column = table, natural_key, column
         self._path: list[Step] = []
         self.differences: list[Difference] = []
@@ -100,7 +99,7 @@ class Walk:
         ignoring = [rule for rule in node.marks if type(rule.action) is Ignore]
         if not ignoring:
             return False
-        holding = next((rule for rule in ignoring if rule.holds(self._today)), None)
+        holding = next((rule for rule in ignoring if rule.holds(self._when.today)), None)
         if not same(a, b):
             self._touch(holding or ignoring[0], expired=holding is None)
         return holding is not None
@@ -142,7 +141,7 @@ class Walk:
         for rule in node.marks:
             if not isinstance(rule.action, Unordered | KeyedBy):
                 continue
-            if not rule.holds(self._today):
+            if not rule.holds(self._when.today):
                 if not same(a, b):
                     self._touch(rule, expired=True)
                 continue
@@ -215,7 +214,7 @@ class Walk:
         self._in_order(left, right, a, b, node)
 
     def _trial(self, served: Any, mirrored: Any, index: int, node: Node) -> "Walk":
-        trial = Walk(self._rules, self._today)
+        trial = Walk(self._rules, self._when)
         trial._element(index, served, mirrored, node)
         return trial
 
@@ -223,8 +222,8 @@ class Walk:
         """Two values differ: a rule of the place may allow it, else it is a difference."""
         judged = ""
         for rule in node.marks:
-            if rule.action.allows(a, b):
-                if rule.holds(self._today):
+            if allows(rule.action, a, b, self._when.delay):
+                if rule.holds(self._when.today):
                     self.touches.append(Touch(rule.id, tuple(self._path), False, self._table, self._column))
                     return
                 self._touch(rule, expired=True)
@@ -312,8 +311,8 @@ def _is_joined(text: bytes, members: dict[str, msgspec.Raw]) -> bool:
     return b"{%b}" % joined == text
 
 
-def walk(served: object, mirrored: object, rules: RuleSet, today: dt.date) -> Walk:
+def walk(served: object, mirrored: object, rules: RuleSet, when: When) -> Walk:
     """Walk two documents and return the finished walk."""
-    finished = Walk(rules, today)
+    finished = Walk(rules, when)
     finished.compare(served, mirrored)
     return finished

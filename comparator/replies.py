@@ -3,10 +3,10 @@
 Pure. Bytes first; then the structural walk, which reads no more than it must.
 """
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import Final
 
+from comparator.actions import When
 from comparator.bodies import BodyKind, Digest, Unreadable, decoded, digest_of, kind_of, media_type, structure_of
 from comparator.difference import ABSENT, Difference, Kind, Touch
 from comparator.exact import InvalidJsonError, parse
@@ -29,9 +29,7 @@ class ReplyResult:
 EQUAL: Final = ReplyResult()
 
 
-def compare_replies(
-    served: Reply, mirrored: Reply, rules: RouteRules, today: dt.date, *, max_bytes: int
-) -> ReplyResult:
+def compare_replies(served: Reply, mirrored: Reply, rules: RouteRules, when: When, *, max_bytes: int) -> ReplyResult:
     """Compare two replies of one route."""
     changed = _changed_names(served.headers, mirrored.headers)
     differences: list[Difference] = []
@@ -41,7 +39,7 @@ def compare_replies(
         differences += _headers(served.headers, mirrored.headers, rules.headers)
     if served.body == mirrored.body and changed.isdisjoint(_DECIDE_BODY) and not _cut(served, mirrored):
         return ReplyResult(tuple(differences)) if differences else EQUAL
-    body = compare_bodies(served, mirrored, rules, today, max_bytes=max_bytes)
+    body = compare_bodies(served, mirrored, rules, when, max_bytes=max_bytes)
     if not differences:
         return body
     return ReplyResult((*differences, *body.differences), body.touches)
@@ -84,7 +82,7 @@ def _by_name(headers: HeaderList, names: frozenset[str]) -> dict[str, str]:
     return found
 
 
-def compare_bodies(served: Reply, mirrored: Reply, rules: RouteRules, today: dt.date, *, max_bytes: int) -> ReplyResult:
+def compare_bodies(served: Reply, mirrored: Reply, rules: RouteRules, when: When, *, max_bytes: int) -> ReplyResult:
     """Compare two bodies by kind; what cannot be read or was cut off is reported as such."""
     if served.body_truncated or mirrored.body_truncated:
         return _truncated(served, mirrored)
@@ -99,12 +97,12 @@ def compare_bodies(served: Reply, mirrored: Reply, rules: RouteRules, today: dt.
     if max(len(a), len(b)) > max_bytes:
         return ReplyResult((Difference(Kind.BODY, (), digest_of(a), digest_of(b)),))
     if kinds[0] is BodyKind.JSON:
-        return _json_texts(a, b, rules, today)
-    return _structures(structure_of(kinds[0], served, a), structure_of(kinds[1], mirrored, b), rules, today)
+        return _json_texts(a, b, rules, when)
+    return _structures(structure_of(kinds[0], served, a), structure_of(kinds[1], mirrored, b), rules, when)
 
 
-def _json_texts(a: bytes, b: bytes, rules: RouteRules, today: dt.date) -> ReplyResult:
-    finished = Walk(rules.body, today)
+def _json_texts(a: bytes, b: bytes, rules: RouteRules, when: When) -> ReplyResult:
+    finished = Walk(rules.body, when)
     try:
         finished.compare_texts(a, b)
     except (InvalidJsonError, RecursionError):
@@ -122,12 +120,12 @@ def _fault_of(text: bytes) -> str:
     return "JSON"
 
 
-def _structures(a: object, b: object, rules: RouteRules, today: dt.date) -> ReplyResult:
+def _structures(a: object, b: object, rules: RouteRules, when: When) -> ReplyResult:
     if isinstance(a, Unreadable) or isinstance(b, Unreadable):
         return ReplyResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
     if isinstance(a, Digest) or isinstance(b, Digest):
         return EQUAL if a == b else ReplyResult((Difference(Kind.BODY, (), a, b),))
-    finished = walk(a, b, rules.body, today)
+    finished = walk(a, b, rules.body, when)
     return ReplyResult(tuple(finished.differences), tuple(finished.touches))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from comparator.actions import Ignore, TimeWithin, moment_of, number_of
+from comparator.actions import Ignore, TimeWithin, When, allows, moment_of, number_of
 from comparator.changes import Row
 from comparator.difference import ABSENT, Difference, Kind, NaturalKey, Touch
 from comparator.errors import RuleError
@@ -100,7 +100,7 @@ class TablePlan:
             if json.references
         }
 
-    def differing(self, mine: Meaning, theirs: Meaning, today: dt.date, *, natural_key: NaturalKey = ()) -> Cell:
+    def differing(self, mine: Meaning, theirs: Meaning, when: When, *, natural_key: NaturalKey = ()) -> Cell:
         """The columns in which two rows differ beyond what is declared; NULL against a value always differs."""
         cell = Cell()
         left, right = mine.raw, theirs.raw
@@ -109,7 +109,7 @@ class TablePlan:
         for column in (*left, *(c for c in right if c not in left)):
             a, b = left.get(column, ABSENT), right.get(column, ABSENT)
             if a != b and a is not ABSENT and b is not ABSENT:
-                self._column(cell, column, a, b, today, natural_key)
+                self._column(cell, column, a, b, when, natural_key)
         if cell.differences and self._references:
             cell.differences[:] = [d for d in cell.differences if not self._same_row(d, mine.keys, theirs.keys)]
         return cell
@@ -125,9 +125,9 @@ class TablePlan:
                 return True
         return False
 
-    def _column(self, cell: Cell, column: str, a: object, b: object, today: dt.date, natural_key: NaturalKey) -> None:
+    def _column(self, cell: Cell, column: str, a: object, b: object, when: When, natural_key: NaturalKey) -> None:
         rule = self._volatile.get(column)
-        if rule is not None and (a is None) == (b is None) and rule.action.allows(a, b):
+        if rule is not None and (a is None) == (b is None) and allows(rule.action, a, b, when.delay):
             cell.touches.append(Touch(rule.id, table=self.name, column=column))
             return
         if type(a) is str and type(b) is str:
@@ -136,7 +136,7 @@ class TablePlan:
             documents = self._documents(column, a, b)
             if documents is not None:
                 rules = self._json.get(column, (NO_RULES, False))[0]
-                walk = Walk(rules, today, table=self.name, natural_key=natural_key, column=column)
+                walk = Walk(rules, when, table=self.name, natural_key=natural_key, column=column)
                 walk.compare(*documents)
                 cell.differences += walk.differences
                 cell.touches += walk.touches

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from comparator.actions import When
 from comparator.difference import Difference, Kind, Touch
 from comparator.effects import EffectsResult, SideEffects, compare_effects
 from comparator.exchange import EffectsOutcome, Failed, Observation, Reply, Side
@@ -97,12 +98,16 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """What `compare` may be told about rows and times outside the two observations, for each role."""
+    """What `compare` may be told about rows and times outside the two observations, for each role.
+
+    `delay`: how much later the mirrored side ran; give it when that may exceed the time tolerances (a replay).
+    """
 
     served: KeyLookup = no_lookup
     mirrored: KeyLookup = no_lookup
     served_replied_lsn: int | None = None
     mirrored_replied_lsn: int | None = None
+    delay: dt.timedelta = dt.timedelta(0)
 
 
 NO_LOOKUPS: Final = Lookups()
@@ -147,18 +152,19 @@ class Comparator:
         if isinstance(b, Failed):
             return Comparison(Verdict.FAILED, Cause(f"mirrored_{b.cause}"), served.side)
         today = (now if now.tzinfo is dt.UTC else now.astimezone(dt.UTC)).date()
-        reply = self._replies(route, a, b, today)
+        when = When(today, lookups.delay)
+        reply = self._replies(route, a, b, when)
         note = _why_not_compared(served, mirrored)
-        effects = _NOTHING_WRITTEN if note else self._effects(served, mirrored, lookups, today)
+        effects = _NOTHING_WRITTEN if note else self._effects(served, mirrored, lookups, when)
         if reply is EQUAL and effects is _NOTHING_WRITTEN and not note:
             return _PLAIN_MATCH[served.side]
         return self._judge(route, served.side, reply, effects, note, today)
 
-    def _replies(self, route: str, a: Reply, b: Reply, today: dt.date) -> ReplyResult:
+    def _replies(self, route: str, a: Reply, b: Reply, when: When) -> ReplyResult:
         rules = self._routes.get(route) or self._routes[""]
-        return compare_replies(a, b, rules, today, max_bytes=self.settings.body_max_bytes)
+        return compare_replies(a, b, rules, when, max_bytes=self.settings.body_max_bytes)
 
-    def _effects(self, served: Observation, mirrored: Observation, lookups: Lookups, today: dt.date) -> EffectsResult:
+    def _effects(self, served: Observation, mirrored: Observation, lookups: Lookups, when: When) -> EffectsResult:
         left, right = served.effects.transactions, mirrored.effects.transactions
         if not left and not right:
             return _NOTHING_WRITTEN
@@ -166,7 +172,7 @@ class Comparator:
             SideEffects(left, lookups.served, lookups.served_replied_lsn),
             SideEffects(right, lookups.mirrored, lookups.mirrored_replied_lsn),
             self._tables,
-            today,
+            when,
         )
 
     def _judge(

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comparator.actions import When
 from comparator.changes import Op, RowChange, Transaction
 from comparator.difference import Kind, text_of_value
 from comparator.effects import SideEffects, compare_effects
@@ -20,7 +21,7 @@ from comparator.verdict import Comparator, Verdict
 from tests.support.comparisons import NOW, mirrored, reply, served
 from tests.support.corpus import score_reply
 
-TODAY = NOW.date()
+TODAY = When(NOW.date())
 TABLES = {
     "parent": Table(natural_key=("name",)),
     "child": Table(natural_key=("parent_id", "label"), references={"parent_id": "parent"}),

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comparator.actions import When
 from comparator.detail import deep_difference
 from comparator.difference import MIRRORED_KINDS, Difference, text_of_value
 from comparator.exact import parse
@@ -19,7 +20,7 @@ from comparator.replies import compare_replies
 from comparator.rules import NO_RULES, RuleSet, compile_route, compile_rule
 from comparator.settings import CompareSettings, Rule
 
-TODAY = dt.date(2026, 3, 4)
+TODAY = When(dt.date(2026, 3, 4))
 
 scalars = (
     st.none()

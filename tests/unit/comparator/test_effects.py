@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from comparator.actions import When
 from comparator.changes import Op, Row, RowChange, Transaction
 from comparator.difference import ABSENT, Kind, NaturalKey
 from comparator.effects import EffectsResult, SideEffects, compare_effects
@@ -46,7 +47,7 @@ def compare(
     a: list[RowChange], b: list[RowChange], *, served: KeyLookup = no_lookup, mirrored: KeyLookup = no_lookup
 ) -> EffectsResult:
     left, right = (tuple(Transaction(i, i, i, i, (c,)) for i, c in enumerate(changes)) for changes in (a, b))
-    return compare_effects(SideEffects(left, served), SideEffects(right, mirrored), PLANS, NOW.date())
+    return compare_effects(SideEffects(left, served), SideEffects(right, mirrored), PLANS, When(NOW.date()))
 
 
 def kinds(result: EffectsResult) -> list[tuple[str, Kind]]:
@@ -227,8 +228,8 @@ def test_a_write_after_the_reply_on_one_side_is_late() -> None:
     def side(lsn: int) -> SideEffects:
         return SideEffects((Transaction(1, lsn, lsn, 1, (insert("passport", id=1, address="a"),)),), replied_lsn=100)
 
-    late = compare_effects(side(50), side(150), PLANS, NOW.date())
-    both = compare_effects(side(150), side(150), PLANS, NOW.date())
+    late = compare_effects(side(50), side(150), PLANS, When(NOW.date()))
+    both = compare_effects(side(150), side(150), PLANS, When(NOW.date()))
     assert (kinds(late), both.differences) == ([("passport", Kind.LATE)], ())
 
 

@@ -10,7 +10,7 @@ from comparator.errors import RuleError
 from comparator.exchange import Side
 from comparator.settings import CompareSettings, HeaderRules, KnownDifference, RouteCompare, Rule
 from comparator.tables import JsonColumn, Table, Volatile
-from comparator.verdict import Comparator, Comparison, Verdict, touched_rules
+from comparator.verdict import Comparator, Comparison, Lookups, Verdict, touched_rules
 from tests.support.comparisons import JSON_TYPE, NOW, mirrored, reply, served
 
 
@@ -281,3 +281,17 @@ def test_an_expired_known_difference_is_a_mismatch_and_reported() -> None:
         Verdict.MISMATCH,
         ["compare.known_differences[0]"],
     )
+
+
+def test_a_replay_a_day_later_may_write_times_of_a_day_later() -> None:
+    comparator = Comparator(
+        CompareSettings(rules=(Rule(path="at", time_within_ms=1000), Rule(path="end", same="time")))
+    )
+    times = [{"at": f"2026-03-0{day}T12:00:00Z", "end": "2099-01-01T00:00:00Z"} for day in (4, 5)]
+    late = [{**times[1], "at": "2026-03-05T12:00:02Z"}, {**times[1], "end": "2099-01-02T00:00:00Z"}]
+    lookups = Lookups(delay=dt.timedelta(days=1))
+    verdicts = [
+        comparator.compare("r", served(reply(times[0])), mirrored(reply(b)), now=NOW, lookups=lookups).verdict
+        for b in (times[1], *late)
+    ]
+    assert verdicts == [Verdict.MATCH, Verdict.MISMATCH, Verdict.MISMATCH]
