@@ -5,6 +5,7 @@ Stopping: refuse new connections, let what is in flight end within `drain_s`, cu
 
 import asyncio
 import logging
+import os
 import signal
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -34,7 +35,21 @@ logger = logging.getLogger(__name__)
 SWEEP_S = 0.1
 BACKLOG = 2048
 
+PARENT_S = 1.0
+
 Reload = Callable[[], Settings]
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Which of several processes this is (0 when alone), and how often it was started again."""
+
+    number: int = 0
+    restarts: int = 0
+    supervised: bool = True
+
+
+ALONE = Worker(supervised=False)
 
 
 @dataclass(slots=True)
@@ -81,23 +96,34 @@ class Proxy:
         }
 
 
-async def serve(settings: Settings, *, environ: Mapping[str, str], reload: Reload | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. SIGHUP reads settings again with `reload`; SIGUSR2 rolls back."""
+async def serve(
+    settings: Settings, *, environ: Mapping[str, str], reload: Reload | None = None, worker: Worker = ALONE
+) -> None:
+    """Serve until SIGTERM or SIGINT, or until the supervisor is gone. SIGHUP reads settings again; SIGUSR2 rolls back."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with running(settings, environ=environ) as proxy:
+    parent = os.getppid()
+    async with running(settings, environ=environ, worker=worker) as proxy:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGUSR2, lambda: proxy.switch.rollback(actor="SIGUSR2", reason=""))
         if reload is not None:
             loop.add_signal_handler(signal.SIGHUP, _reload, proxy, reload)
         logger.info("proxy_started", extra={"port": proxy.port, "admin_port": proxy.admin_port})
-        await stop.wait()
+        while not stop.is_set():
+            try:
+                async with asyncio.timeout(PARENT_S):
+                    await stop.wait()
+            except TimeoutError:
+                if worker.supervised and os.getppid() != parent:
+                    stop.set()
         logger.info("proxy_stopping")
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, environ: Mapping[str, str]) -> AsyncGenerator[Proxy, None]:
+async def running(
+    settings: Settings, *, environ: Mapping[str, str], worker: Worker = ALONE
+) -> AsyncGenerator[Proxy, None]:
     """A proxy that serves inside the context.
 
     Raises:
@@ -116,12 +142,13 @@ async def running(settings: Settings, *, environ: Mapping[str, str]) -> AsyncGen
             proxy = Proxy(front, switch, journal)
             switch.on_change(lambda state: _switched(front, state))
             metrics.gauges = _gauges(proxy)
+            metrics.restarts = worker.restarts
             if journal:
                 journal.start()
             group.create_task(_sweep(front, stopped), name="sweep-deadlines")
             group.create_task(_watch(switch, stopped), name="watch-switch")
             try:
-                async with _admin(proxy, settings):
+                async with _admin(proxy, settings, worker):
                     await _listen(proxy, settings)
                     try:
                         yield proxy
@@ -155,7 +182,7 @@ async def _listen(proxy: Proxy, settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _admin(proxy: Proxy, settings: Settings) -> AsyncGenerator[None, None]:
+async def _admin(proxy: Proxy, settings: Settings, worker: Worker) -> AsyncGenerator[None, None]:
     registry = CollectorRegistry()
     registry.register(proxy.front.metrics)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -169,7 +196,8 @@ async def _admin(proxy: Proxy, settings: Settings) -> AsyncGenerator[None, None]
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.admin.host, settings.admin.port)
+        port = settings.admin.port + worker.number if settings.admin.port else 0
+        site = web.TCPSite(runner, settings.admin.host, port)
         await site.start()
         proxy.admin_port = runner.addresses[0][1]
         yield

@@ -10,7 +10,9 @@ import uvloop
 
 from proxy import app, logs
 from proxy.errors import SettingsError
+from proxy.routes import compile_routes
 from proxy.settings import Settings, load
+from proxy.workers import Supervisor
 
 # The journal's thread must not hold the interpreter for the default 5 ms while callers wait.
 SWITCH_INTERVAL_S = 0.0005
@@ -19,6 +21,8 @@ SWITCH_INTERVAL_S = 0.0005
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    parser.add_argument("--worker", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--restarts", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument(
         "--check", action="store_true", help="read the configuration, say what is wrong with it, and end"
     )
@@ -32,14 +36,27 @@ def run(args: argparse.Namespace) -> int:
         return read_settings(path)
 
     settings = read()
+    compile_routes(settings.routes)
     if args.check:
         print(f"{path} is fine")  # noqa: T201 (a command's answer)
         return 0
     logs.configure()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(app.serve(settings, environ=os.environ, reload=read))
+        if args.worker < 0 and settings.listen.workers > 1:
+            runner.run(_supervise(path, settings))
+        else:
+            worker = app.Worker(args.worker, args.restarts) if args.worker >= 0 else app.ALONE
+            runner.run(app.serve(settings, environ=os.environ, reload=read, worker=worker))
     return 0
+
+
+async def _supervise(path: Path, settings: Settings) -> None:
+    def command_of(worker: int, restarts: int) -> list[str]:
+        words = ["proxy", "--config", str(path), "--worker", str(worker), "--restarts", str(restarts)]
+        return [sys.executable, "-m", "proxy", *words]
+
+    await Supervisor(command_of, settings.listen.workers, drain_s=settings.limits.drain_s).run()
 
 
 def read_settings(path: Path) -> Settings:

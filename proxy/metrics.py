@@ -38,6 +38,7 @@ CALLER_CONNECTIONS = "shadow_caller_connections"
 BACKEND_CONNECTIONS = "shadow_backend_connections"
 CANDIDATE_SHARE = "shadow_candidate_share_ratio"
 ROLLED_BACK = "shadow_rolled_back"
+WORKER_RESTARTS = "shadow_worker_restarts_total"
 
 
 @dataclass(slots=True)
@@ -74,6 +75,7 @@ class ProxyMetrics(Collector):
         self.served = 0
         self.overlapped = 0
         self.retries = 0
+        self.restarts = 0
         self.series: dict[tuple[str, Side], Series] = {}
         self.refused: Counter[int] = Counter()
         self.skipped: Counter[Skip] = Counter()
@@ -117,6 +119,7 @@ class ProxyMetrics(Collector):
         yield CounterMetricFamily(
             RETRIES, "Requests sent again because a kept connection was stale.", value=self.retries
         )
+        yield CounterMetricFamily(WORKER_RESTARTS, "How often this worker was started again.", value=self.restarts)
         refused = CounterMetricFamily(REFUSED, "Requests the proxy answered itself, by status.", labels=("status",))
         for status, count in sorted(self.refused.items()):
             refused.add_metric((str(status),), count)

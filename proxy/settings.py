@@ -251,6 +251,8 @@ def _check(settings: Settings) -> None:
     for side in Side:
         for role in Role:
             _check_url(settings.backends.of(side, role).url, side, role)
+    if settings.listen.workers > 1 and not settings.listen.port:
+        raise SettingsError("several workers need a port to share - at `$.listen.port`")
     names = [route.name for route in settings.routes]
     if len(set(names)) != len(names):
         raise SettingsError("two routes have one name - at `$.routes`")

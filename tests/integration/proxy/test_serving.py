@@ -1,11 +1,14 @@
 """Who serves whom: stages, overrides, policies, the on-call switch, draining, reloading."""
 
 import asyncio
+import contextlib
 import json
 import signal
+import socket
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from aiohttp import ClientSession
@@ -273,3 +276,44 @@ async def test_a_process_reloads_rolls_back_and_stops_by_signals(tmp_path: Path)
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
             assert await process.wait() == 0
+
+
+async def test_a_worker_that_dies_is_replaced_while_the_others_serve(tmp_path: Path) -> None:
+    both = sides()
+    async with lab(tmp_path / "lab", **both):
+        port, admin_port = free_ports()
+        document: dict[str, object] = {
+            "listen": {"port": port, "workers": 2},
+            "admin": {"port": admin_port},
+            "backends": {side: {"live": {"url": f"http://127.0.0.1:{backend.port}"}} for side, backend in both.items()},
+            "serve": {"state_file": str(tmp_path / "switch"), "sentinel_file": str(tmp_path / "stop")},
+            "journal": {"directory": str(tmp_path / "journal")},
+        }
+        process = await start_process(tmp_path / "config.yaml", document)
+        try:
+            await started(process, "proxy_started")
+            await started(process, "proxy_started")
+            [victim, _] = psutil.Process(process.pid).children()
+            victim.kill()
+            await started(process, "worker_died")
+            await started(process, "proxy_started")
+            for _ in range(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(get())
+                assert (await read_message(reader)).body == b"candidate"
+                writer.close()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(15):
+                code = await process.wait()
+        assert code == 0
+
+
+def free_ports() -> tuple[int, int]:
+    """A port to share, and the first of two ports in a row."""
+    for base in range(20_000, 30_000, 7):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for number in range(3):
+                stack.enter_context(socket.create_server(("127.0.0.1", base + number)))
+            return base, base + 1
+    raise AssertionError("no three free ports in a row")

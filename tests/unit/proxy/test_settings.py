@@ -47,6 +47,7 @@ WRONG = {
     "serve: {percent: 101}": "$.serve.percent",
     "databases: {live: '${NOT_SET}'}": "NOT_SET is not set - at `$.databases.live`",
     "routes: [{name: a, path: /, key: [1]}]": "$.routes[0].key",
+    "listen: {port: 0, workers: 2}": "$.listen.port",
     "a: [": "not YAML",
     "- 1": "Expected `object`",
 }

@@ -30,7 +30,9 @@ async def test_child_is_ready_when_it_answers(tmp_path: Path, unused_tcp_port: i
 
 async def test_child_that_ends_before_it_is_ready_is_named_with_its_log(tmp_path: Path) -> None:
     async with asyncio.timeout(20), running(plan("print('out of luck'); raise SystemExit(3)"), tmp_path) as child:
-        with pytest.raises(DemoError, match=r"(?s)part ended with status 3 .*out of luck.*What to do: look at the part"):
+        with pytest.raises(
+            DemoError, match=r"(?s)part ended with status 3 .*out of luck.*What to do: look at the part"
+        ):
             await child.ready()
 
 
