@@ -149,6 +149,7 @@ async def test_the_request_id_stands_first_in_the_log_of_its_transaction(migrate
                   'proto_version', '1', 'publication_names', 'everything', 'messages', 'true')"""
     )
     await world.conn.execute("SELECT pg_drop_replication_slot('seen')")
+    await world.conn.execute("DROP PUBLICATION everything")
     kinds = b"".join(row["data"][:1] for row in rows)
     messages = [row["data"] for row in rows if row["data"].startswith(b"M")]
     assert kinds.startswith(b"BM")

@@ -1,5 +1,7 @@
 """Paths, queries and bodies read in pydantic's words."""
 
+import json
+
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
@@ -88,3 +90,18 @@ def test_items_that_are_no_objects_are_empty_objects():
 
 def test_unknown_fields_are_left_out():
     assert checked(wire.CERAMIC_DELETES, {"payload": [{"provider": "a", "more": 1}]}) == [{"provider": "a"}]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"[" * 100_000, b'{"a":' * 100_000, b'["' + b"x" * 10 + b'",' + b"[" * 600, b'["\\' * 600 + b"[" * 600]
+)
+def test_a_body_nested_too_deep_is_refused_before_it_is_read(raw):
+    with pytest.raises(ValueError, match="nested too deep"):
+        validation._parsed(raw)
+
+
+@pytest.mark.parametrize(
+    "value", [[[]] * 2000, {"text": "[" * 2000}, {"text": "\\" + '"[' * 2000}, ["é", 10**40, 1.5, None, "\ud800"]]
+)
+def test_a_body_of_bearable_depth_is_read_exactly(value):
+    assert validation._parsed(json.dumps(value).encode()) == value
