@@ -5,15 +5,17 @@ may occur in its places (`{provider}`, `{nullifier}`). None means that the scena
 yet falls under a condition for the same reason as the known ones.
 """
 
+import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.golden.scenario import Row, Scenario, Step
+from tests.golden.scenario import Call, Row, Scenario, Step
 
 LINKS_NOT_SAVED = "Failed to save HashScorerLinks"
 POINTS_PARAMETER = "include_human_points=true"
+_SERVED_OF_FIRST_VERSION = ("/registry/gtc-stake/", "/registry/stamps/")
 _STAMPS = "ceramic_cache_ceramiccache"
 
 
@@ -35,7 +37,7 @@ class Credential:
     provider: str
     nullifiers: frozenset[str]
     hashes: frozenset[str]
-    subject_id: str
+    address: str
 
     @property
     def other_nullifiers(self) -> frozenset[str]:
@@ -44,7 +46,10 @@ class Credential:
 
 
 def credentials(scenario: Scenario) -> list[Credential]:
-    """Every credential that the seed or a request holds, with the provider of its row where it has one."""
+    """Every credential that the seed or a request holds, with the provider of its row where it has one.
+
+    Its address is the one it is about; a row of another address holds it in vain.
+    """
     found: list[Credential] = []
     for row in scenario.seed.get(_STAMPS, ()):
         found += _credentials(row.get("stamp"), str(row.get("provider", "")))
@@ -58,8 +63,9 @@ def other_nullifiers_are_linked(scenario: Scenario) -> Concern | None:
     """The recorded legacy took only nullifiers of version 0, and there are others."""
     if scenario.settings.get("FF_MULTI_NULLIFIER") == "on":
         return None
-    others = frozenset[str]().union(*(one.other_nullifiers for one in credentials(scenario)))
-    return Concern(_all_steps(scenario), {"nullifier": others}) if others else None
+    held = [one for one in credentials(scenario) if one.other_nullifiers]
+    others = frozenset[str]().union(*(one.other_nullifiers for one in held))
+    return Concern(_steps_about(scenario, held), {"nullifier": others}) if held else None
 
 
 def other_nullifiers_clash(scenario: Scenario) -> Concern | None:
@@ -72,7 +78,7 @@ def other_nullifiers_clash(scenario: Scenario) -> Concern | None:
     if not clashing:
         return None
     return Concern(
-        _all_steps(scenario),
+        _steps_about(scenario, clashing),
         {
             "provider": frozenset(one.provider for one in clashing),
             "nullifier": frozenset[str]().union(*(one.nullifiers for one in clashing)),
@@ -86,7 +92,7 @@ def old_form_credentials(scenario: Scenario) -> Concern | None:
     if not old:
         return None
     return Concern(
-        _all_steps(scenario),
+        _steps_about(scenario, old),
         {
             "provider": frozenset(one.provider for one in old),
             "nullifier": frozenset[str]().union(*(one.hashes | one.nullifiers for one in old)),
@@ -135,9 +141,8 @@ CONDITIONS: Mapping[str, Condition] = {
 
 
 def _taken(nullifier: str, one: Credential, links: Iterable[Row], held: Iterable[Credential]) -> bool:
-    address = one.subject_id.rpartition(":")[2].lower()
-    linked = any(link["hash"] == nullifier and str(link["address"]).lower() != address for link in links)
-    return linked or any(nullifier in other.nullifiers and other.subject_id != one.subject_id for other in held)
+    linked = any(link["hash"] == nullifier and str(link["address"]).lower() != one.address for link in links)
+    return linked or any(nullifier in other.nullifiers and other.address != one.address for other in held)
 
 
 def _lost_providers(step: Step) -> frozenset[str]:
@@ -150,7 +155,7 @@ def _lost_providers(step: Step) -> frozenset[str]:
 
 
 def _is_first_version(path: str) -> bool:
-    return path.startswith("/registry/") and not path.startswith("/registry/gtc-stake/")
+    return path.startswith("/registry/") and not path.startswith(_SERVED_OF_FIRST_VERSION)
 
 
 def _paths(step: Step) -> list[str]:
@@ -166,8 +171,30 @@ def _steps_from(scenario: Scenario, first: int) -> frozenset[int]:
     return frozenset(range(first, len(scenario.steps)))
 
 
-def _all_steps(scenario: Scenario) -> frozenset[int]:
-    return _steps_from(scenario, 0)
+def _steps_about(scenario: Scenario, held: Iterable[Credential]) -> frozenset[int]:
+    """Steps that name an address of these credentials: in the path, the body or the token."""
+    addresses = {one.address for one in held}
+    return frozenset(
+        index
+        for index, step in enumerate(scenario.steps)
+        if any(address in _said(call) for call in step.calls for address in addresses)
+    )
+
+
+def _said(call: Call) -> str:
+    token = "".join(value for name, value in call.headers if name.lower() == "authorization")
+    return f"{call.target} {call.body.decode(errors='replace')} {_claims(token)}".lower()
+
+
+def _claims(token: str) -> str:
+    """The claims of a JWT as text, "" for anything else."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return ""
+    try:
+        return base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)).decode(errors="replace")
+    except ValueError:
+        return ""
 
 
 def _recorded_text(step: Step) -> str:
@@ -196,7 +223,7 @@ def _credential(subject: dict[str, Any], row_provider: str) -> Credential:
         if isinstance(nullifiers, list)
         else frozenset(),
         hashes=frozenset({old}) if isinstance(old, str) else frozenset(),
-        subject_id=str(subject.get("id", "")),
+        address=str(subject.get("id", "")).rpartition(":")[2].lower(),
     )
 
 

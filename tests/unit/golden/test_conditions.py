@@ -1,5 +1,6 @@
 """Which scenarios are concerned by a declared difference, and where."""
 
+import base64
 import json
 
 from tests.golden.conditions import CONDITIONS, Concern
@@ -15,7 +16,9 @@ def stamp(
     return {"provider": provider, "stamp": {"credentialSubject": subject | ({"hash": old} if old else {})}}
 
 
-def step(target: str = "/", *, body: object = None, status: int = 200, reply: object = None, changes=None) -> Step:
+def step(
+    target: str = f"/score/{MINE}", *, body: object = None, status: int = 200, reply: object = None, changes=None
+) -> Step:
     sent = json.dumps(body).encode() if body is not None else b""
     return Step(
         (Call("GET", target, (), sent, {"status": status, "headers": {}, "body": reply}),), db_changes=changes or {}
@@ -38,7 +41,9 @@ def test_nullifiers_of_other_versions_are_named():
 
 def test_nullifiers_in_a_request_count_too():
     sent = {"stamps": [stamp(nullifiers=["v1:b"])["stamp"]]}
-    assert concern("other_nullifiers_are_linked", scenario(steps=[step(body=sent)])) is not None
+    found = concern("other_nullifiers_are_linked", scenario(steps=[step(body=sent)]))
+    assert found is not None
+    assert found.steps == {0}
 
 
 def test_with_the_flag_on_nobody_is_concerned():
@@ -67,6 +72,21 @@ def test_the_old_field_is_named_with_its_provider():
     assert found == Concern(frozenset({0}), {"provider": frozenset({"Google"}), "nullifier": frozenset({"v0:h"})})
 
 
+def test_steps_about_somebody_else_are_not_concerned():
+    steps = [step(f"/score/{OTHER}"), step(f"/score/{MINE.upper()}")]
+    found = concern("old_form_credentials", scenario(stamp(old="v0:h"), steps=steps))
+    assert found is not None
+    assert found.steps == {1}
+
+
+def test_a_token_names_its_address():
+    claims = base64.urlsafe_b64encode(json.dumps({"did": f"did:pkh:eip155:1:{MINE}"}).encode()).decode().rstrip("=")
+    call = Call("GET", "/", (("Authorization", f"Bearer a.{claims}.b"),), b"", {"status": 200, "headers": {}})
+    found = concern("old_form_credentials", scenario(stamp(old="v0:h"), steps=[Step((call,))]))
+    assert found is not None
+    assert found.steps == {0}
+
+
 def test_links_that_were_not_saved_concern_the_later_steps():
     steps = [step(), step(reply={"error": "Failed to save HashScorerLinks"}), step()]
     assert concern("links_not_saved", scenario(steps=steps)) == Concern(frozenset({1, 2}))
@@ -77,8 +97,9 @@ def test_the_points_parameter_concerns_its_steps_alone():
     assert concern("human_points_asked_for", scenario(steps=steps)) == Concern(frozenset({0}))
 
 
-def test_the_first_version_is_told_from_the_shared_stake_path():
-    assert concern("first_version_called", scenario(steps=[step("/registry/gtc-stake/0x1/1")])) is None
+def test_the_paths_of_the_first_version_that_are_served_are_told_from_it():
+    steps = [step("/registry/gtc-stake/0x1/1"), step("/registry/stamps/0x1")]
+    assert concern("first_version_called", scenario(steps=steps)) is None
 
 
 def test_lost_stamps_are_named_by_their_providers():

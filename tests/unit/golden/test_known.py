@@ -16,8 +16,8 @@ LINK = Found(0, Difference(Kind.EXTRA_ROW, mirrored={"hash": "v1:x"}, table="reg
 
 
 def scenario(name: str, *, multi: str = "off", nullifier: str = "v1:x", provider: str = "Google") -> Scenario:
-    stamp = {"credentialSubject": {"nullifiers": [nullifier], "provider": provider}}
-    call = Call("GET", "/", (), b"", {"status": 200, "headers": {}})
+    stamp = {"credentialSubject": {"nullifiers": [nullifier], "provider": provider, "id": "did:x:0xaa"}}
+    call = Call("GET", "/0xaa", (), b"", {"status": 200, "headers": {}})
     seed = {"ceramic_cache_ceramiccache": [{"stamp": stamp, "provider": provider}]}
     return Scenario(name, {"FF_MULTI_NULLIFIER": multi}, seed, (Step((call,)), Step((call,))))
 
@@ -77,7 +77,7 @@ def test_a_condition_names_what_a_place_may_hold():
     place = Place(at="changed stamps.{provider}.score")
     found = [Found(0, Difference(Kind.CHANGED, ("stamps", name, "score"), "1", "0")) for name in ("A.b*", "Other")]
     known = KnownDifferences((Entry(name="one", reason="r", instead="i", places=(place,), scenarios=(), when=OLD),))
-    stamp = {"credentialSubject": {"hash": "v0:x", "provider": "A.b*"}}
+    stamp = {"credentialSubject": {"hash": "v0:x", "provider": "A.b*", "id": "did:x:0xaa"}}
     old = replace(scenario("unseen"), seed={"ceramic_cache_ceramiccache": [{"stamp": stamp, "provider": "A.b*"}]})
     assert known.split(old, found)[1] == [found[1]]
 
