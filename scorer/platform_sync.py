@@ -21,7 +21,7 @@ async def run(settings: Settings) -> int:
         UpstreamFailedError: the metadata cannot be fetched; nothing was changed.
     """
     metrics = Metrics(CollectorRegistry())
-    store = SharedStore(settings.redis_url) if settings.redis_url else None
+    store = SharedStore(settings.redis_url, timeout_s=settings.limits.store_timeout_s) if settings.redis_url else None
     # What is fetched goes into the shared cache, so that the running scorers show it from now on.
     cache: Cache = SharedCache(store, metrics) if store else MemoryCache(metrics)
     try:

@@ -62,14 +62,15 @@ async def opened(
     settings: Settings, database: Database, metrics: Metrics, *, clock: Callable[[], datetime]
 ) -> AsyncGenerator[Services, None]:
     """The services for the life of the block; stopping drains the analytics for at most `limits.drain_s`."""
-    store = SharedStore(settings.redis_url) if settings.redis_url else None
+    limits = settings.limits
+    store = SharedStore(settings.redis_url, timeout_s=limits.store_timeout_s) if settings.redis_url else None
     tracker = Tracker(database, metrics) if settings.analytics else None
     try:
         # A session without limits of its own: each asker bounds its calls.
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
             services = _built(settings, database, metrics, session=session, store=store, tracker=tracker, clock=clock)
-            async with _running(tracker, drain_s=settings.limits.drain_s):
+            async with _running(tracker, drain_s=limits.drain_s):
                 yield services
     finally:
         if store is not None:

@@ -48,6 +48,7 @@ class Limits:
     statement_timeout_s: float = 30.0
     verifications_in_progress_max: int = 4
     proofs_cached_max: int = 50_000
+    store_timeout_s: float = 0.5
     drain_s: float = 10.0
 
 
@@ -152,6 +153,7 @@ def _limits(environ: Mapping[str, str]) -> Limits:
             environ, "SCORER_VERIFICATIONS_IN_PROGRESS_MAX", defaults.verifications_in_progress_max
         ),
         proofs_cached_max=integer(environ, "SCORER_PROOFS_CACHED_MAX", defaults.proofs_cached_max),
+        store_timeout_s=decimal(environ, "SCORER_STORE_TIMEOUT_S", defaults.store_timeout_s),
         drain_s=decimal(environ, "SCORER_DRAIN_S", defaults.drain_s),
     )
 

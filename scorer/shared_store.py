@@ -25,7 +25,7 @@ class SharedStore:
         self,
         url: str,
         *,
-        timeout_s: float = 0.25,
+        timeout_s: float = 0.5,
         rest_s: float = 1.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from scorer.domain.rate_limit import Rate, RateGroup, window_of
+from scorer.settings import Limits
 from tests.support import scoring
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,7 +27,8 @@ async def statuses(client, count: int) -> list[int]:
 
 @pytest.fixture
 def settings(migrated, redis_server):
-    return scoring.settings(migrated, rate_limits=True, redis_url=redis_server.url)
+    patient = Limits(store_timeout_s=10)
+    return scoring.settings(migrated, rate_limits=True, redis_url=redis_server.url, limits=patient)
 
 
 async def test_the_request_beyond_the_limit_is_refused(limited, serve, settings):

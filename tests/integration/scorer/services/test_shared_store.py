@@ -11,7 +11,7 @@ from scorer.shared_store import SharedStore
 
 @pytest.fixture
 async def store(redis_server):
-    opened = SharedStore(redis_server.url)
+    opened = SharedStore(redis_server.url, timeout_s=10)
     yield opened
     await opened.close()
 
@@ -45,7 +45,7 @@ async def test_a_store_that_is_away_says_so(store, redis_server):
 
 async def test_a_store_that_was_away_is_left_alone_for_a_while(redis_server):
     now = [0.0]
-    store = SharedStore(redis_server.url, rest_s=1.0, monotonic=lambda: now[0])
+    store = SharedStore(redis_server.url, timeout_s=10, rest_s=1.0, monotonic=lambda: now[0])
     redis_server.stop()
     with pytest.raises(StoreUnavailableError):
         await store.ping()
@@ -57,7 +57,7 @@ async def test_a_store_that_was_away_is_left_alone_for_a_while(redis_server):
 
 async def test_a_store_that_is_back_is_used_again(redis_server):
     now = [0.0]
-    store = SharedStore(redis_server.url, rest_s=1.0, monotonic=lambda: now[0])
+    store = SharedStore(redis_server.url, timeout_s=10, rest_s=1.0, monotonic=lambda: now[0])
     redis_server.stop()
     with pytest.raises(StoreUnavailableError):
         await store.ping()
@@ -83,7 +83,7 @@ async def test_a_store_that_hangs_costs_one_timeout():
 
 
 async def test_a_valkey_url_names_the_same_server(redis_server):
-    store = SharedStore(redis_server.url.replace("redis://", "valkey://"))
+    store = SharedStore(redis_server.url.replace("redis://", "valkey://"), timeout_s=10)
     await store.ping()
     await store.close()
 
