@@ -133,6 +133,12 @@ class BackendConnection(asyncio.Protocol):
             return
         self.abort()
 
+    def unused(self) -> None:
+        """The request wants it no more, and nothing was sent."""
+        self.holder = None
+        self._state = _State.IDLE
+        self._pool.put_back(self)
+
     def abort(self) -> None:
         """Close without telling anyone."""
         self.holder = None
@@ -292,9 +298,13 @@ class Pool:
         """Connections open or being opened."""
         return len(self._all) + self._connecting
 
-    def acquire(self, holder: Holder, *, fresh: bool = False) -> None:
-        """Give `holder` a connection: at once where one is kept (unless `fresh`), else when there is one, or tell it why not."""
-        while self._idle and not fresh:
+    def acquire(self, holder: Holder, *, idle_max_s: float = float("inf")) -> None:
+        """Give `holder` a connection: at once where one is kept that was used within `idle_max_s`, else when there is one.
+
+        Where there can be none, the holder is told so.
+        """
+        oldest = asyncio.get_running_loop().time() - idle_max_s
+        while self._idle and self._idle[-1].idle_since >= oldest:
             connection = self._idle.pop()
             if connection.usable:
                 connection.hold(holder)

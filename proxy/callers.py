@@ -175,7 +175,10 @@ class CallerConnection(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """The deadline is over: an unused connection is closed, a slow request refused."""
-        del now
+        if self._state is _State.BODY and self._held:
+            # It is the backend that keeps the caller from sending.
+            self.deadline = now + self._front.limits.body_idle_s
+            return
         self.deadline = float("inf")
         if self._state is _State.HEAD and not self._buffer:
             self._close(lingering=False)

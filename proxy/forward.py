@@ -18,6 +18,8 @@ from proxy.journal.model import Record
 from proxy.replies import failure_reply
 from proxy.routes import SAFE_METHODS, UNROUTED, KeySource, Skip, key_in_body, match, skip_of
 
+IDLE_MAX_SAFE_S = float("inf")
+IDLE_MAX_UNSAFE_S = 1.0
 UNSENT_MAX_BYTES = 64 * 1024
 STATUS_OF = {
     FailureCause.REFUSED: 502,
@@ -110,6 +112,7 @@ class Forwarding:
         "_retried",
         "_route",
         "_route_name",
+        "_said_close",
         "_shadow_mark",
         "_side",
         "_skip",
@@ -153,6 +156,7 @@ class Forwarding:
         self._retried = False
         self._fell_back = False
         self._chunked_out = False
+        self._said_close = False
         self._out: list[bytes] = []
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
@@ -248,6 +252,7 @@ class Forwarding:
         self._caller = None
         self._out.clear()
         if not self._complete or self.tunnel or self._reply_body.truncated:
+            self._front.pool(self._side).give_up(self)
             self._skip = self._skip if self.tunnel else Skip.ABORTED
             self._finish()
         elif self._connection is not None:
@@ -264,7 +269,7 @@ class Forwarding:
     def connected(self, connection: BackendConnection) -> None:
         """Send the head and what came of the body."""
         if self._finished:
-            connection.release(complete=True)
+            connection.unused()
             return
         self._connection = connection
         data = self._encoded_head()
@@ -347,6 +352,11 @@ class Forwarding:
         """Whether everything sent is still here to be sent again."""
         return self._complete and self._unsent_bytes <= UNSENT_MAX_BYTES
 
+    @property
+    def _idle_max_s(self) -> float:
+        """How long a kept connection may have been unused: it might just be being closed, and what is unsafe is sent only once."""
+        return IDLE_MAX_SAFE_S if self.method in SAFE_METHODS else IDLE_MAX_UNSAFE_S
+
     def _choose_by_body(self) -> None:
         self._collecting = False
         assert self._route is not None
@@ -365,7 +375,7 @@ class Forwarding:
         self._skip = skip_of(
             route, head.method, named, shadow=shadow, bucket=0 if everything else front.sample_bucket(sticky)
         )
-        plan = front.plan
+        plan = front.plans.of(self._route_name)
         self._side, self._stage = plan.side_of(front.bucket(sticky)), plan.stage
         if not OVERRIDE_HEADERS.isdisjoint(named) and front.may_override(who, named):
             self._side = headers.override(named) or self._side
@@ -374,7 +384,7 @@ class Forwarding:
         self._trace = headers.traceparent(named, front.new_id(), front.new_span())
         self._shadow_mark = named.get(SHADOW_MARK, "")
         front.begin(self, self._key)
-        front.pool(self._side).acquire(self)
+        front.pool(self._side).acquire(self, idle_max_s=self._idle_max_s)
 
     @property
     def _who(self) -> headers.Caller:
@@ -440,7 +450,7 @@ class Forwarding:
             self._retried = True
             front.metrics.retries += 1
             self.deadline = self._total_deadline
-            front.pool(self._side).acquire(self, fresh=True)
+            front.pool(self._side).acquire(self, idle_max_s=-1)
             return
         front.metrics.backend_failures[self._side, cause] += 1
         self._fell_back = True
@@ -473,7 +483,8 @@ class Forwarding:
         elif self._head.minor == 1:
             self._chunked_out = True
             lines = "Transfer-Encoding: chunked\r\n"
-        if not self._keeps_alive:
+        self._said_close = not self._keeps_alive
+        if self._said_close:
             lines += "Connection: close\r\n"
         elif self._head.minor == 0:
             lines += "Connection: keep-alive\r\n"
@@ -483,7 +494,8 @@ class Forwarding:
     def _keeps_alive(self) -> bool:
         """Whether the caller's connection can carry another request after this one."""
         bounded = self._reply is None or self._chunked_out or self._reply.framing in (Framing.NONE, Framing.LENGTH)
-        return self._head.keep_alive and self._complete and bounded and not self._front.draining
+        refused = self._said_close or self._front.draining
+        return self._head.keep_alive and self._complete and bounded and not refused
 
     def _finish(self) -> None:
         """The one end of a request: give back the connection, count, journal, tell the caller's connection."""
@@ -506,10 +518,10 @@ class Forwarding:
         self._record(ended_ns)
         if caller is None:
             return
-        if self.tunnel or (self._failed is not None and self._reply is not None):
+        if self._failed is not None and self._reply is not None:
             caller.abort()
         else:
-            caller.done(keep_alive=keep_alive)
+            caller.done(keep_alive=keep_alive and not self.tunnel)
 
     def _record(self, ended_ns: int) -> None:
         """Count what was served and journal it."""

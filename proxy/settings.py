@@ -64,7 +64,7 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
     workers: Count = 1
     tls: Tls | None = None
     trusted_networks: tuple[str, ...] = ()
-    """Callers from here may send X-Forwarded-*, X-Serve-With, X-Use-Rust-Scorer and X-Shadow-Request."""
+    """Callers from here may send X-Forwarded-*, Forwarded, X-Serve-With and X-Use-Rust-Scorer."""
     override_token: str = ""
     """Callers who send it as X-Shadow-Token may choose the side too; empty: no token is accepted."""
 
@@ -75,7 +75,8 @@ class Admin(Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Port = 9901
     token: str = ""
-    """Bearer token for POST; empty: whoever reaches the port may roll back."""
+    """Bearer token of an operator; empty, and none in `rollout.access`: whoever reaches the port may change the rollout."""
+    tls: Tls | None = None
 
 
 class Backend(Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,8 +87,8 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True):
     """Host header sent: `backend` (that of url), `preserve` (the caller's), or a literal name."""
     connect_s: Positive = 2.0
     connections_max: Count = 256
-    idle_s: Positive = 30.0
-    """How long an unused connection is kept."""
+    idle_s: Positive = 4.0
+    """How long an unused connection is kept; less than the backend keeps it (uvicorn and gunicorn: 5 s or less by default)."""
     retries: Annotated[int, Meta(ge=0, le=1)] = 1
     """One more try, only where nothing was sent or the method is safe and a kept connection was stale."""
 
