@@ -7,6 +7,8 @@ from comparator.capture.supervised import SESSION
 
 APPLICATION = "shadow-capture"
 VERSION_MIN = 14
+UNHURRIED = {"statement_timeout": "0", "idle_session_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+"""Time limits that a role or database may impose on its services; each statement of ours has its own limit."""
 
 WAL_LEVEL = "SELECT current_setting('wal_level')"
 
@@ -30,7 +32,7 @@ async def connect(dsn: str, *, timeout_s: float, database: str | None = None) ->
         dsn,
         database=database,
         timeout=timeout_s,
-        server_settings={**SESSION, "application_name": APPLICATION, "synchronous_commit": "local"},
+        server_settings={**SESSION, **UNHURRIED, "application_name": APPLICATION, "synchronous_commit": "local"},
         statement_cache_size=20,
     )
 

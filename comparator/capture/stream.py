@@ -18,7 +18,7 @@ from comparator.capture.errors import CaptureClosedError, CaptureLostError, Righ
 from comparator.capture.fitness import APPLICATION, connect, refuse_unfit
 from comparator.capture.replication import Keepalive, ReplicationConnection
 from comparator.capture.settings import CaptureSettings, SlotKind
-from comparator.capture.supervised import CLOSE_TIMEOUT_S, SESSION, SupervisedCapture
+from comparator.capture.supervised import CLOSE_TIMEOUT_S, LOST, SESSION, SupervisedCapture
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,6 @@ class StreamCapture(SupervisedCapture):
         self._fence_s = settings.fence_timeout_ms / 1000
         self._wire: ReplicationConnection | None = None
         self._conn: asyncpg.Connection | None = None
-        self._terminated = asyncio.Event()
         self._confirmed = 0
         self._seen = 0
         self._opened_once = False
@@ -64,9 +63,7 @@ class StreamCapture(SupervisedCapture):
         return not self._persistent
 
     async def _open(self) -> None:
-        self._terminated = terminated = asyncio.Event()
-        self._conn = await connect(self._dsn, timeout_s=self._connect_s)
-        self._conn.add_termination_listener(lambda _: terminated.set())
+        self._conn = await self._connect_for_fences()
         await refuse_unfit(self._conn, self._settings.publication, timeout_s=self._connect_s)
         self._wire = wire = await ReplicationConnection.connect(
             self._dsn, session=SESSION, application=APPLICATION, timeout_s=self._connect_s
@@ -118,29 +115,40 @@ class StreamCapture(SupervisedCapture):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive(), name="capture-stream-receive")
                 tasks.create_task(self._emit(), name="capture-stream-fences")
-                tasks.create_task(self._yield_to_shutdown(), name="capture-stream-shutdown")
         except ExceptionGroup as group:
             raise group.exceptions[0] from group
 
     async def _emit(self) -> None:
-        """Write one fence for all who wait, again and again."""
-        conn = self._conn
-        if conn is None:
-            raise CaptureClosedError("read before it was opened")
+        """Write one fence for all who wait, again and again; a lost connection of the fences alone is made anew.
+
+        A server that shuts down ends ordinary connections at once, refuses new ones, and then waits until every
+        walsender's reader has confirmed all. What is not dealt with is not confirmed, so live would wait for us: the
+        refusal ends the stream as well.
+        """
         while True:
             await self._fences.wanted.wait()
+            conn = self._conn
+            if conn is None or conn.is_closed():
+                self._conn = await self._connect_for_fences()
+                self._fences.again()
+                continue
             token = self._fences.take()
-            if token:
-                await conn.execute(EMIT, FENCE_PREFIX, token, timeout=self._fence_s)
+            try:
+                if token:
+                    await conn.execute(EMIT, FENCE_PREFIX, token, timeout=self._fence_s)
+            except TimeoutError:
+                logger.warning("capture_fence_not_written", extra={"driver": self.name})
+                self._fences.again()
+            except LOST:
+                if not conn.is_closed():
+                    raise
+                self._fences.again()
 
-    async def _yield_to_shutdown(self) -> None:
-        """A server that shuts down ends ordinary connections at once and then waits for every walsender to be confirmed.
-
-        What is not dealt with is not confirmed, so the live server would wait for us: leave as soon as the other
-        connection ends.
-        """
-        await self._terminated.wait()
-        raise CaptureLostError("the server ended the connection of the fences")
+    async def _connect_for_fences(self) -> asyncpg.Connection:
+        conn = await connect(self._dsn, timeout_s=self._connect_s)
+        # The end of this connection is looked at as soon as it comes, not when the next fence is wanted.
+        conn.add_termination_listener(lambda _: self._fences.wanted.set())
+        return conn
 
     async def _receive(self) -> None:
         """Report the position every `feedback_ms` until the stream ends; the frames come by themselves."""

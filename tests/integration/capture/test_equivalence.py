@@ -118,7 +118,7 @@ async def observe(dsn: str, plan: Sequence[Any]) -> dict[Driver, list[Transactio
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(plan=rounds)
 def test_the_drivers_tell_the_same_transactions(postgres_dsn: str, plan: Sequence[Any]) -> None:

@@ -118,6 +118,16 @@ async def test_a_cut_connection_on_a_persistent_slot_loses_nothing(published: st
     await execute(published, "SELECT pg_drop_replication_slot('keeps_all')")
 
 
+async def test_the_fences_connection_is_made_anew_without_an_interruption(published: str) -> None:
+    async with captured.capturing(published, captured.settings(Driver.STREAM)) as (capture, collector):
+        for turn in range(3):
+            await execute(published, ADDRESSES, f"{turn}.", 1)
+            await execute(published, f"{CUT} AND backend_type = 'client backend'")
+            await capture.fence()
+        assert [row["address"] for row in collector.rows("account")] == [f"{turn}.1" for turn in range(3)]
+        assert capture.interruptions == 0
+
+
 async def test_a_cut_connection_loses_nothing_of_the_change_log(published: str) -> None:
     async with captured.capturing(published, captured.settings(Driver.TRIGGERS)) as (capture, collector):
         for turn in range(5):
