@@ -1,0 +1,175 @@
+"""The preflight's judgement of what a server may say."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from comparator.capture import command
+from comparator.capture.catalog import Catalog, Column, ForeignKey, ReplicaIdentity, TableShape
+from comparator.capture.preflight import Check, Facts, Level, judge
+from comparator.capture.publication import PublicationState
+from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
+
+PERSISTENT = Slot(kind=SlotKind.PERSISTENT, name="keeps")
+
+
+def table(name: str = "account", **other: Any) -> TableShape:
+    """An ordinary table that is fit to be captured."""
+    fit: dict[str, Any] = {
+        "name": name,
+        "schema": "public",
+        "relation": name,
+        "kind": "table",
+        "logged": True,
+        "owned": True,
+        "replica_identity": ReplicaIdentity.FULL,
+        "primary_key": ("id",),
+        "columns": (Column("id", "bigint", generated=False, identity="", not_null=True),),
+        "foreign_keys": (),
+        "triggers": (),
+    }
+    return TableShape(**{**fit, **other})
+
+
+def facts(*tables: TableShape, **other: Any) -> Facts:
+    """What a fit server says; its publication holds exactly the tables."""
+    shapes = tables or (table(),)
+    fit: dict[str, Any] = {
+        "version": 18,
+        "encoding": "UTF8",
+        "role": "reader",
+        "replicates": True,
+        "wal_level": "logical",
+        "slots_free": 5,
+        "senders_free": 5,
+        "keep_size_mb": 1024,
+        "sender_timeout_ms": 60_000,
+        "lock_timeout_ms": 0,
+        "slot_status": "",
+        "catalog": Catalog({shape.name: shape for shape in shapes}),
+        "missing": (),
+        "publication": PublicationState(tuple(shape.name for shape in shapes)),
+        "logged": tuple(shape.name for shape in shapes),
+        "log_bytes": 0,
+    }
+    return Facts(**{**fit, **other})
+
+
+def lacking(said: Facts, **settings: Any) -> dict[str, Check]:
+    """The checks that failed, by name, for settings that name the same tables."""
+    chosen = CaptureSettings(**{"tables": tuple(said.catalog.tables), **settings})
+    return {check.name: check for check in judge(said, chosen) if check.level is Level.FAILED}
+
+
+@pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL, Driver.TRIGGERS])
+def test_a_fit_database_lacks_nothing(driver: Driver) -> None:
+    assert lacking(facts(), driver=driver) == {}
+
+
+def test_an_unfit_log_is_mended_by_a_server_parameter() -> None:
+    assert lacking(facts(wal_level="replica"))["wal_level"].remedy[0] == "ALTER SYSTEM SET wal_level = 'logical';"
+
+
+def test_the_triggers_driver_needs_no_logical_log_and_no_rights() -> None:
+    assert lacking(facts(wal_level="replica", replicates=False, slots_free=0), driver=Driver.TRIGGERS) == {}
+
+
+def test_a_role_without_the_right_is_told_which() -> None:
+    assert lacking(facts(replicates=False))["rights"].remedy[0] == 'ALTER ROLE "reader" REPLICATION;'
+
+
+def test_an_old_server_is_refused() -> None:
+    assert "version" in lacking(facts(version=13))
+
+
+def test_full_slots_are_refused_unless_one_of_them_is_ours() -> None:
+    assert "slots" in lacking(facts(slots_free=0))
+    assert "slots" not in lacking(facts(slots_free=0, slot_status="reserved"), slot=PERSISTENT)
+
+
+def test_walsenders_matter_to_the_stream_driver_alone() -> None:
+    assert "slots" in lacking(facts(senders_free=0))
+    assert lacking(facts(senders_free=0), driver=Driver.SQL) == {}
+
+
+def test_a_slot_whose_log_was_removed_must_be_dropped() -> None:
+    found = lacking(facts(slot_status="lost"), slot=PERSISTENT)["slot"]
+    assert found.remedy == ("SELECT pg_drop_replication_slot('keeps');",)
+
+
+def test_only_the_stream_driver_reads_a_persistent_slot() -> None:
+    assert "only the stream driver" in lacking(facts(), driver=Driver.SQL, slot=PERSISTENT)["slot"].text
+
+
+def test_an_encoding_that_is_none_is_warned_of() -> None:
+    (found,) = [check for check in judge(facts(encoding="SQL_ASCII"), CaptureSettings()) if check.name == "encoding"]
+    assert found.level is Level.WARNING
+
+
+def test_a_table_without_a_primary_key_cannot_be_aligned() -> None:
+    assert "table account" in lacking(facts(table(primary_key=())))
+
+
+def test_a_table_that_another_role_owns_is_not_altered_for_the_operator() -> None:
+    found = lacking(facts(table(owned=False, replica_identity=ReplicaIdentity.DEFAULT)))["identity account"]
+    assert not found.applicable
+    assert found.remedy == ('ALTER TABLE "public"."account" REPLICA IDENTITY FULL;',)
+
+
+def test_a_foreign_key_that_cannot_be_deferred_is_warned_of() -> None:
+    key = ForeignKey("stamp_account", ("account_id",), "account", ("id",), deferrable=False)
+    said = facts(table(foreign_keys=(key,)))
+    texts = [check.text for check in judge(said, CaptureSettings(tables=("account",))) if check.level is Level.WARNING]
+    assert texts == ["foreign keys that cannot be deferred (stamp_account): rows are applied parents first"]
+
+
+def test_a_published_table_whose_writes_fail_is_told_apart() -> None:
+    found = lacking(facts(table(replica_identity=ReplicaIdentity.NOTHING)))["identity account"]
+    assert found.text == "published, and its writes fail: its replica identity is NOTHING"
+
+
+def test_the_option_for_generated_columns_comes_before_the_identity() -> None:
+    made = Column("twice", "integer", generated=True, identity="", not_null=False)
+    said = facts(table(columns=(made,), replica_identity=ReplicaIdentity.DEFAULT))
+    names = [check.name for check in judge(said, CaptureSettings(tables=("account",))) if check.level is Level.FAILED]
+    assert names.index("generated columns") < names.index("identity account")
+
+
+def test_generated_columns_need_nothing_before_version_18() -> None:
+    made = Column("twice", "integer", generated=True, identity="", not_null=False)
+    assert lacking(facts(table(columns=(made,)), version=17)) == {}
+
+
+def test_a_publication_that_publishes_too_little_is_altered() -> None:
+    state = PublicationState(("account",), publishes_all=False, filtered=("account",))
+    found = lacking(facts(publication=state))["publication"]
+    assert found.remedy == (
+        "ALTER PUBLICATION \"shadow\" SET (publish = 'insert, update, delete, truncate');",
+        'ALTER PUBLICATION "shadow" SET TABLE "public"."account";',
+    )
+
+
+def test_tables_that_do_not_exist_are_named() -> None:
+    assert lacking(facts(missing=("nowhere",)))["tables"].text == "no such table: nowhere"
+
+
+def test_a_capture_that_is_off_says_what_is_given_up() -> None:
+    (found,) = judge(facts(), CaptureSettings(driver=Driver.OFF))
+    assert found.level is Level.WARNING
+
+
+def test_each_statement_is_printed_once() -> None:
+    remedy = ("ALTER ROLE x REPLICATION;",)
+    checks = (Check("one", Level.FAILED, "a", remedy), Check("two", Level.FAILED, "b", remedy))
+    assert command.render(checks).count("ALTER ROLE") == 1
+
+
+def test_a_misspelled_setting_is_refused_with_its_path() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.slot"):
+        msgspec.convert({"slot": {"kind": "temporary", "nam": "x"}}, CaptureSettings)
+
+
+def test_a_publication_name_that_sql_would_fold_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="publication"):
+        msgspec.convert({"publication": "Shadow;"}, CaptureSettings)
