@@ -11,7 +11,6 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -27,8 +26,10 @@ from proxy.front import Front
 from proxy.journal.writing import Counts, Writer
 from proxy.metrics import Gauges, ProxyMetrics
 from proxy.rollout.plan import candidate_share
-from proxy.rollout.switch import POLL_S, Switch, SwitchState
-from proxy.settings import Settings
+from proxy.rollout.service import Rollout
+from proxy.rollout.state import States
+from proxy.rollout.switch import POLL_S, Switch
+from proxy.settings import Settings, Tls
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +61,20 @@ class Proxy:
         port: where callers are served; 0 for a unix socket.
         admin_port: the control port.
         front: shared state of the connections.
-        switch: the on-call switch.
+        rollout: who serves, and all that may change it.
     """
 
     front: Front
-    switch: Switch
+    rollout: Rollout
     journal: Writer | None
     port: int = 0
     admin_port: int = 0
     servers: list[asyncio.Server] = field(default_factory=list[asyncio.Server])
+
+    @property
+    def switch(self) -> Switch:
+        """The on-call switch."""
+        return self.rollout.switch
 
     @property
     def ready(self) -> bool:
@@ -82,6 +88,7 @@ class Proxy:
         return {
             "stage": front.plan.stage,
             "candidate_share": candidate_share(front.plan),
+            "rollout": self.rollout.overview(),
             "draining": front.draining,
             "served": metrics.served,
             "in_flight": len(front.forwardings),
@@ -133,22 +140,30 @@ async def running(
     """
     metrics = ProxyMetrics()
     journal = Writer(settings.journal, environ=environ) if settings.journal.enabled else None
-    switch = Switch(Path(settings.serve.state_file), Path(settings.serve.sentinel_file))
-    switch.load()
+    fronts: list[Front] = []
+    rollout = Rollout(settings, lambda states, rolled_back: _serve_by(fronts, states, rolled_back))
+    rollout.start()
     stopped = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
-            front = Front(settings, group, journal=journal, metrics=metrics, rolled_back=switch.rolled_back)
-            proxy = Proxy(front, switch, journal)
-            switch.on_change(lambda state: _switched(front, state))
+            front = Front(
+                settings,
+                group,
+                journal=journal,
+                metrics=metrics,
+                rolled_back=rollout.switch.rolled_back,
+                states=rollout.replica.states,
+            )
+            fronts.append(front)
+            proxy = Proxy(front, rollout, journal)
             metrics.gauges = _gauges(proxy)
             metrics.restarts = worker.restarts
             if journal:
                 journal.start()
             group.create_task(_sweep(front, stopped), name="sweep-deadlines")
-            group.create_task(_watch(switch, stopped), name="watch-switch")
+            group.create_task(_watch(rollout.switch, stopped), name="watch-switch")
             try:
-                async with _admin(proxy, settings, worker):
+                async with rollout.running(), _admin(proxy, settings, worker):
                     await _listen(proxy, settings)
                     try:
                         yield proxy
@@ -165,7 +180,7 @@ async def running(
 async def _listen(proxy: Proxy, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     listen, front = settings.listen, proxy.front
-    tls = _tls(settings)
+    tls = _tls(listen.tls, "$.listen.tls")
     if listen.unix:
         server = await loop.create_unix_server(lambda: CallerConnection(front), listen.unix, backlog=BACKLOG, ssl=tls)
     else:
@@ -187,17 +202,13 @@ async def _admin(proxy: Proxy, settings: Settings, worker: Worker) -> AsyncGener
     registry.register(proxy.front.metrics)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
-    app = api.build(
-        registry=registry,
-        switch=proxy.switch,
-        token=settings.admin.token,
-        view=proxy,
-    )
+    app = api.build(registry=registry, switch=proxy.switch, view=proxy)
+    proxy.rollout.mount(app)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         port = settings.admin.port + worker.number if settings.admin.port else 0
-        site = web.TCPSite(runner, settings.admin.host, port)
+        site = web.TCPSite(runner, settings.admin.host, port, ssl_context=_tls(settings.admin.tls, "$.admin.tls"))
         await site.start()
         proxy.admin_port = runner.addresses[0][1]
         yield
@@ -248,9 +259,13 @@ async def _watch(switch: Switch, stopped: asyncio.Event) -> None:
             switch.poll()
 
 
-def _switched(front: Front, state: SwitchState) -> None:
-    front.set_rolled_back(state.rolled_back)
-    logger.warning("serving_changed", extra={"stage": front.plan.stage, "actor": state.actor})
+def _serve_by(fronts: list[Front], states: States, rolled_back: bool) -> None:
+    """Who serves has changed, or may have."""
+    for front in fronts:
+        before = front.plans
+        front.set_rollout(states, rolled_back)
+        if front.plans != before:
+            logger.warning("serving_changed", extra={"stage": front.plan.stage})
 
 
 def _reload(proxy: Proxy, reload: Reload) -> None:
@@ -264,15 +279,14 @@ def _reload(proxy: Proxy, reload: Reload) -> None:
     logger.info("reloaded", extra={"stage": proxy.front.plan.stage})
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    files = settings.listen.tls
+def _tls(files: Tls | None, place: str) -> ssl.SSLContext | None:
     if files is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(files.certificate, files.key)
     except OSError as error:
-        raise SettingsError(f"the certificate or its key cannot be used: {error} - at `$.listen.tls`") from error
+        raise SettingsError(f"the certificate or its key cannot be used: {error} - at `{place}`") from error
     return context
 
 

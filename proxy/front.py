@@ -15,7 +15,8 @@ from proxy.headers import Caller
 from proxy.journal.model import Record
 from proxy.journal.writing import Writer
 from proxy.metrics import ProxyMetrics
-from proxy.rollout.plan import Plan, plan_of
+from proxy.rollout.plan import Plan, Plans, plans_of
+from proxy.rollout.state import States
 from proxy.routes import Route, Skip, compile_routes, journaled, sample_bucket
 from proxy.settings import Limits, Settings
 
@@ -58,6 +59,7 @@ class Front:
         journal: None when it is disabled.
         metrics: where everything is counted.
         rolled_back: the on-call switch's state at start.
+        states: where each group's rollout stands at start.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Front:
         journal: Writer | None,
         metrics: ProxyMetrics,
         rolled_back: bool = False,
+        states: States | None = None,
     ) -> None:
         self.journal = journal
         self.metrics = metrics
@@ -81,6 +84,7 @@ class Front:
         self._counter = 0
         self._process = os.urandom(8).hex()
         self._rolled_back = rolled_back
+        self._states: States = states or {}
         self._pools: dict[Side, Pool] = {}
         self.apply(settings)
 
@@ -100,12 +104,17 @@ class Front:
             if kept is not None:
                 kept.close()
             self._pools[side] = Pool(backend, self._group)
-        self.set_rolled_back(self._rolled_back)
+        self.set_rollout(self._states, self._rolled_back)
 
-    def set_rolled_back(self, rolled_back: bool) -> None:
-        """Who serves, from the next request on."""
-        self._rolled_back = rolled_back
-        self.plan: Plan = plan_of(self.settings.serve, rolled_back=rolled_back)
+    def set_rollout(self, states: States, rolled_back: bool) -> None:
+        """Who serves, from the next request on: by each group's step, unless the on-call switch is on."""
+        self._states, self._rolled_back = states, rolled_back
+        self.plans: Plans = plans_of(self.settings.serve, self.settings.rollout, states, rolled_back=rolled_back)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the routes that are in no group of their own."""
+        return self.plans.overall
 
     def pool(self, side: Side) -> Pool:
         """The live instance of a side."""

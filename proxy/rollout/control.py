@@ -172,6 +172,19 @@ class Control:
             raise RolloutRefusedError("rollout.enabled is false: there is nothing to pause")
         return await self._stored_first(Event.PAUSE, asked, {})
 
+    async def pause_if_possible(self, asked: Asked) -> None:
+        """Pause every group that can be paused; those that cannot stay as they are.
+
+        Raises:
+            SupersededError, NotStoredError: nothing was changed.
+        """
+        can = [name for name in self._groups(asked.group) if self._pausable(name)]
+        if can and self.settings.enabled:
+            await self._stored_first(Event.PAUSE, asked, {}, groups=can)
+
+    def _pausable(self, group: str) -> bool:
+        return self.replica.states[group].phase in (Phase.SHADOWING, Phase.STEPPING)
+
     async def resume(self, asked: Asked) -> tuple[GroupState, ...]:
         """End a pause or a rollback.
 

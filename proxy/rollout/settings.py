@@ -150,10 +150,10 @@ class RolloutSettings(Struct, frozen=True, forbid_unknown_fields=True):
     evaluate_s: Positive = 15.0
     poll_s: Positive = 1.0
     """How often the stored state is read where no notification came."""
-    state_file: str = "var/rollout.json"
-    """The last known state, shared by the processes of one machine."""
-    audit_file: str = "var/rollout-audit.ndjson"
-    """The audit log where there is no `databases.store`."""
+    state_file: str = ""
+    """The last known state, shared by the processes of one machine. Empty: rollout.json beside `serve.state_file`."""
+    audit_file: str = ""
+    """The audit log where there is no `databases.store`. Empty: rollout-audit.ndjson beside `serve.state_file`."""
     peers: tuple[Peer, ...] = ()
     """All other proxies: a rollback is sent to each, and states are exchanged when the store is down."""
     sources: Sources = Sources()

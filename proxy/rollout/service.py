@@ -1,0 +1,128 @@
+"""The rollout in one proxy process: builds its parts once and runs them beside the serving."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from proxy.rollout import endpoints
+from proxy.rollout.access import Guard
+from proxy.rollout.audit import Entry
+from proxy.rollout.control import Control
+from proxy.rollout.peers import Peers
+from proxy.rollout.replica import Replica
+from proxy.rollout.settings import RolloutSettings, steps_of
+from proxy.rollout.state import ALL, States
+from proxy.rollout.switch import Switch
+from proxy.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+RESTART_S = 1.0
+
+
+class Rollout:
+    """State, control and neighbours of one proxy process.
+
+    Args:
+        settings: all of config.yaml.
+        serve: told who is to serve, whenever that may have changed: the states, and whether the switch is on.
+    """
+
+    def __init__(self, settings: Settings, serve: Callable[[States, bool], None]) -> None:
+        rollout = with_files(settings)
+        self.settings = settings
+        self.switch = Switch(Path(settings.serve.state_file), Path(settings.serve.sentinel_file))
+        self.replica = Replica(rollout, groups_of(rollout), settings.databases.store)
+        self.peers = Peers(
+            rollout.peers,
+            self.replica,
+            token=settings.admin.token or rollout.access.break_glass_token,
+            scheme="https" if settings.admin.tls else "http",
+        )
+        self.guard = Guard(rollout.access, settings.admin.token, now=time.monotonic)
+        self._serve = serve
+        self.control = Control(self.switch, self.replica, serve=self._changed, announce=self._announce)
+
+    def start(self) -> None:
+        """Take what this machine knows about who serves."""
+        self.control.start()
+
+    async def run(self) -> None:
+        """Keep states equal everywhere, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for name, work in (("replica", self.replica.run), ("peers", self.peers.run)):
+                group.create_task(_kept_up(name, work), name=f"rollout-{name}")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Run for the life of the block."""
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self.run(), name="rollout")
+            try:
+                yield
+            finally:
+                task.cancel()
+
+    def mount(self, app: web.Application) -> None:
+        """Add the rollout's routes to the admin application."""
+        endpoints.mount(app, endpoints.Context(self.control, self.guard, self.overview, self._readiness))
+
+    def overview(self) -> dict[str, Any]:
+        """What GET /rollout and /status show."""
+        rollout = self.replica.settings
+        return {
+            "enabled": rollout.enabled,
+            "auto_promote": rollout.auto_promote,
+            "stored": bool(self.settings.databases.store) and self.replica.connected,
+            "pending": len(self.replica.pending),
+            "groups": [
+                {
+                    **msgspec.to_builtins(state),
+                    "percent": [step.percent for step in steps_of(rollout, name)][state.step],
+                    "steps": [step.percent for step in steps_of(rollout, name)],
+                }
+                for name, state in self.replica.own.items()
+            ],
+        }
+
+    def _changed(self) -> None:
+        self._serve(self.replica.states, self.switch.rolled_back)
+        self.peers.wake()
+
+    def _announce(self, entry: Entry) -> None:
+        del entry
+
+    async def _readiness(self) -> dict[str, Any]:
+        return {}
+
+
+async def _kept_up(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Begin again what failed: whatever is wrong with the rollout, callers are served."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("rollout_part_failed", extra={"part": name})
+        await asyncio.sleep(RESTART_S)
+
+
+def groups_of(rollout: RolloutSettings) -> tuple[str, ...]:
+    """All groups, that of the remaining routes first."""
+    return (ALL, *(group.name for group in rollout.groups))
+
+
+def with_files(settings: Settings) -> RolloutSettings:
+    """The section with its files named: beside the switch's state file where it does not say."""
+    rollout, beside = settings.rollout, Path(settings.serve.state_file)
+    return msgspec.structs.replace(
+        rollout,
+        state_file=rollout.state_file or str(beside.with_name("rollout.json")),
+        audit_file=rollout.audit_file or str(beside.with_name("rollout-audit.ndjson")),
+    )
