@@ -1,7 +1,10 @@
 """Writes the API-key analytics: off the reply's path, in the order of the calls, and never at a caller's cost.
 
-Calls wait in a bounded queue for one task that stores them in batches. A full queue drops the newest, a database that refuses drops the
-batch; both are counted. Stopping stores what still waits, for as long as the drain may take.
+Calls wait in a bounded queue for one task that stores them. A full queue drops the newest, a database that refuses drops what it
+refused; both are counted. Stopping stores what still waits, for as long as the drain may take.
+
+A call with a request id is stored in a transaction of its own under that id, so that whoever reads the log can tell whose row it is;
+the others share one.
 """
 
 import asyncio
@@ -43,7 +46,7 @@ class Tracker:
             while len(batch) < _BATCH_MAX and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             stopping = None in batch
-            await self._store([call for call in batch if call is not None])
+            await self._store_all([call for call in batch if call is not None])
             for _ in batch:
                 self._queue.task_done()
 
@@ -55,22 +58,31 @@ class Tracker:
         """Wait until everything taken so far is stored or dropped."""
         await self._queue.join()
 
+    async def _store_all(self, calls: list[TrackedCall]) -> None:
+        anonymous = [call for call in calls if not call.request_id]
+        groups = [[call] for call in calls if call.request_id] + ([anonymous] if anonymous else [])
+        for group in groups:
+            await self._store(group)
+
     async def _store(self, calls: list[TrackedCall]) -> None:
-        if not calls:
-            return
         try:
             await self._insert(calls)
         except (UnanswerableError, asyncpg.IntegrityConstraintViolationError):
-            # One call that the table cannot hold must not cost the others.
-            for call in calls if len(calls) > 1 else []:
-                await self._store([call])
             if len(calls) == 1:
                 self._dropped(calls, "refused")
+                return
+            # One call that the table cannot hold must not cost the others.
+            for call in calls:
+                await self._store([call])
         except (asyncpg.PostgresError, TimeoutError, RacedError, *LOST_CONNECTION) as error:
             self._dropped(calls, type(error).__name__)
+        except Exception:
+            # The task's outermost loop: it lives as long as the process, whatever one call does to it.
+            logger.exception("analytics_failed")
+            self._dropped(calls, "unforeseen")
 
     async def _insert(self, calls: list[TrackedCall]) -> None:
-        await self._database.transact(lambda conn: analytics.insert(conn, calls))
+        await self._database.transact(lambda conn: analytics.insert(conn, calls), request_id=calls[0].request_id)
         self._metrics.analytics_rows.labels("written").inc(len(calls))
 
     def _dropped(self, calls: list[TrackedCall], reason: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from scorer.api import replies
-from scorer.api.context import API_KEY, CLOCK, SERVICES
+from scorer.api.context import API_KEY, CLOCK, REQUEST_ID, SERVICES
 from scorer.db.analytics import TrackedCall
 from scorer.errors import ScorerError, ValidationError
 
@@ -54,6 +54,7 @@ def _note(request: web.Request, status: int, *, error: str | None, response: str
             error=error,
             response=response,
             response_skipped=not keeps_reply,
+            request_id=request[REQUEST_ID],
         )
     )
 

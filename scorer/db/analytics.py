@@ -10,7 +10,10 @@ from scorer.db.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class TrackedCall:
-    """One call by an API key. `response` is the body's JSON text, stored as one JSON string; None when it is not kept."""
+    """One call by an API key. `response` is the body's JSON text, stored as one JSON string; None when it is not kept.
+
+    `request_id` is the request's own, "" without one; it is no column.
+    """
 
     api_key_id: str
     created_at: datetime
@@ -21,6 +24,7 @@ class TrackedCall:
     error: str | None
     response: str | None
     response_skipped: bool
+    request_id: str = ""
 
 
 INSERT = """

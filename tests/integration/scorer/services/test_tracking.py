@@ -117,6 +117,43 @@ async def test_calls_that_cannot_be_stored_cost_no_other(world, database, metric
     assert metrics.registry.get_sample_value("scorer_analytics_rows_total", {"result": "dropped_failed"}) == 4
 
 
+@pytest.fixture
+async def log(world):
+    """Reads what was committed since: (transaction, kind, request id of a message) of every message and insert."""
+    await world.conn.execute("CREATE PUBLICATION noted FOR TABLE account_accountapikeyanalytics")
+    await world.conn.execute("SELECT pg_create_logical_replication_slot('noted', 'pgoutput', true)")
+
+    async def read() -> list[tuple[int, str, str]]:
+        changes = await world.conn.fetch(
+            """SELECT xid::text::bigint, data FROM pg_logical_slot_get_binary_changes(
+                   'noted', NULL, NULL, 'proto_version', '1', 'publication_names', 'noted', 'messages', 'true')"""
+        )
+        kinds = [(row["xid"], chr(row["data"][0]), row["data"]) for row in changes]
+        # A message ends with its content, which follows four bytes of length.
+        return [(xid, kind, data[-3:].decode() if kind == "M" else "") for xid, kind, data in kinds if kind in "MI"]
+
+    yield read
+    await world.conn.execute("DROP PUBLICATION noted")
+
+
+async def test_a_call_with_a_request_id_is_stored_under_it(log, migrated, metrics):
+    async with pool.opened(migrated, Limits(), metrics, emit_request_id=True) as database:
+        await stopped_after(Tracker(database, metrics), call("/1", request_id="one"), call("/2", request_id="two"))
+    found = await log()
+    transactions = sorted({xid for xid, _, _ in found})
+    assert [(transactions.index(xid), kind, request_id) for xid, kind, request_id in found] == [
+        (0, "M", "one"),
+        (0, "I", ""),
+        (1, "M", "two"),
+        (1, "I", ""),
+    ]
+
+
+async def test_a_call_of_no_form_does_not_end_the_task(world, database, metrics):
+    await stopped_after(Tracker(database, metrics), call(headers={"a": object()}), call("/2", request_id="2"))
+    assert [row["path"] for row in await world.conn.fetch(NOTED)] == ["/2"]
+
+
 async def test_a_database_that_is_away_drops_and_counts(metrics):
     nowhere = "postgresql://nobody@127.0.0.1:9/none"
     async with pool.opened(nowhere, Limits(acquire_timeout_s=1), metrics, emit_request_id=False) as database:
