@@ -25,7 +25,7 @@ from comparator.net import (
 from comparator.row_diff import Meaning, TablePlan, meaning_of
 
 PAIRS_MAX: Final = 2_500
-"""Beyond this many candidate pairs of rows of one natural key, rows are paired in order instead of by likeness."""
+"""Beyond this many candidate pairs of rows of one natural key, rows are paired in the order of their values, not by likeness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,12 @@ class _Found:
 
     def group(self, plan: TablePlan, key: NaturalKey, group: _Group) -> None:
         left, right = _without_unmatched_befores(group.left), _without_unmatched_befores(group.right)
-        self._take_equal(plan, left, right)
-        if left and right:
+        if len(left) * len(right) > PAIRS_MAX:
+            left.sort(key=plan.sort_key)
+            right.sort(key=plan.sort_key)
+            self._take_in_order(plan, key, left, right)
+        else:
+            self._take_equal(plan, left, right)
             self._take_nearest(plan, key, left, right)
         for meaning in left:
             self._lonely(plan, key, meaning, Kind.MISSING_ROW)
@@ -161,7 +165,7 @@ class _Found:
 
     def _take_nearest(self, plan: TablePlan, key: NaturalKey, left: list[Meaning], right: list[Meaning]) -> None:
         pairs = [(i, j) for i in range(len(left)) for j in range(len(right))]
-        if 1 < len(pairs) <= PAIRS_MAX:
+        if len(pairs) > 1:
             pairs.sort(key=lambda p: len(plan.differing(left[p[0]], right[p[1]], self._when).differences))
         taken: set[int] = set()
         matched: set[int] = set()
@@ -173,6 +177,12 @@ class _Found:
             self._pair(plan, key, left[i], right[j])
         left[:] = [meaning for i, meaning in enumerate(left) if i not in taken]
         right[:] = [meaning for j, meaning in enumerate(right) if j not in matched]
+
+    def _take_in_order(self, plan: TablePlan, key: NaturalKey, left: list[Meaning], right: list[Meaning]) -> None:
+        for mine, theirs in zip(left, right, strict=False):
+            self._pair(plan, key, mine, theirs)
+        paired = min(len(left), len(right))
+        del left[:paired], right[:paired]
 
     def _pair(self, plan: TablePlan, key: NaturalKey, mine: Meaning, theirs: Meaning) -> None:
         cells = plan.differing(mine, theirs, self._when, natural_key=key)

@@ -7,7 +7,7 @@ Pure. Decimals and big integers keep every digit, an integer stays apart from a 
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -18,6 +18,9 @@ class InvalidJsonError(ValueError):
     """The text is no JSON at all; the message says why."""
 
 
+DEPTH_MAX: Final = 128
+"""Levels of nesting that are read; whoever walks a document later may recurse."""
+_UNSURE: Final = object()
 _fast: Final = msgspec.json.Decoder(float_hook=Decimal)
 _encoder: Final = msgspec.json.Encoder()
 
@@ -30,16 +33,44 @@ def parse(text: bytes) -> object:
     equal counts mean that nothing was dropped. Everything else goes to the slow, exact reader.
 
     Raises:
-        InvalidJsonError: the text is not JSON, not UTF-8/16/32, nested beyond the interpreter's depth, or has a number whose
+        InvalidJsonError: the text is not JSON, not UTF-8/16/32, nested beyond DEPTH_MAX, or has a number whose
             exponent no decimal holds.
     """
+    value = _parse_fast(text)
+    if value is _UNSURE:
+        value = _parse_slowly(text)
+    if text.count(b"[") + text.count(b"{") > DEPTH_MAX and _is_deep(value):
+        raise InvalidJsonError("nested too deeply")
+    return value
+
+
+def _parse_fast(text: bytes) -> object:
+    """What the fast decoder reads, _UNSURE when it reads nothing or may have dropped a member."""
     try:
         value: object = _fast.decode(text)
         if text.count(b":") == _encoder.encode(value).count(b":") and b"\\u003" not in text:
             return value
     except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):
-        pass
-    return _parse_slowly(text)
+        return _UNSURE
+    return _UNSURE
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether arrays and objects are nested beyond DEPTH_MAX; level by level, so without recursion."""
+    level = [value]
+    for _ in range(DEPTH_MAX + 1):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, Repeated):
+                below.extend(item.values)
+            elif isinstance(item, dict):
+                below.extend(cast("dict[str, Any]", item).values())
+            elif isinstance(item, list):
+                below.extend(cast("list[Any]", item))
+        level = below
+        if not level:
+            return False
+    return True
 
 
 def _parse_slowly(text: bytes) -> object:

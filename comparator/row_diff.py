@@ -114,6 +114,11 @@ class TablePlan:
             cell.differences[:] = [d for d in cell.differences if not self._same_row(d, mine.keys, theirs.keys)]
         return cell
 
+    def sort_key(self, meaning: Meaning) -> str:
+        """An order of rows in which equal ones stand together: by all columns but volatile and JSON ones."""
+        loose = self._volatile.keys() | self._json.keys()
+        return repr(sorted((column, str(value)) for column, value in meaning.raw.items() if column not in loose))
+
     def _same_row(self, difference: Difference, mine: NaturalKeys, theirs: NaturalKeys) -> bool:
         """Whether two ids inside a JSON column point to the same row by meaning."""
         if type(difference.served) is not int or type(difference.mirrored) is not int:
@@ -209,7 +214,15 @@ def compile_tables(tables: Mapping[str, Table]) -> Mapping[str, TablePlan]:
     """
     plans = {name: TablePlan(name, table) for name, table in tables.items()}
     for name, table in tables.items():
-        for column in table.references:
-            if table.references[column] == name and column in table.natural_key:
-                raise RuleError(f"compare.tables.{name}.references.{column}", "a natural key cannot contain itself")
+        for column, referenced in table.references.items():
+            where = f"compare.tables.{name}.references.{column}"
+            if referenced not in tables:
+                raise RuleError(where, f"table {referenced!r} is not described")
+            if referenced == name and column in table.natural_key:
+                raise RuleError(where, "a natural key cannot contain itself")
+        for column, json in table.json.items():
+            for path, referenced in json.references.items():
+                if referenced not in tables:
+                    where = f"compare.tables.{name}.json.{column}.references.{path}"
+                    raise RuleError(where, f"table {referenced!r} is not described")
     return plans

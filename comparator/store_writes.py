@@ -43,7 +43,8 @@ RETURNING served_at, exchange_id
 
 async def insert_comparisons(conn: Connection, batch: Sequence[Compared]) -> set[tuple[dt.datetime, str]]:
     """Insert the rows of a batch; return the identities of those that were new."""
-    rows = [_row(compared) for compared in distinct(batch)]
+    # In the order of the key, so that two writers of the same rows do not wait for each other in a circle.
+    rows = [_row(c) for c in sorted(distinct(batch), key=lambda c: (c.exchange.started_ns, c.exchange.id))]
     records = await conn.fetch(INSERT_COMPARISONS, *(list(column) for column in zip(*rows, strict=True)))
     return {(record["served_at"], record["exchange_id"]) for record in records}
 

@@ -1,5 +1,6 @@
 """The store on a real PostgreSQL."""
 
+import asyncio
 import datetime as dt
 import random
 from collections.abc import AsyncIterator
@@ -99,6 +100,14 @@ async def test_what_was_served_before_the_fix_does_not_reopen_a_finding(store: S
     await store.add([mismatch("b", at=NOW - dt.timedelta(minutes=1))])
     async with store.connection() as conn:
         assert (await queries.finding(conn, finding.id)).state == State.FIXED
+
+
+async def test_writers_of_the_same_batch_at_the_same_time_count_it_once(store: Store) -> None:
+    batch = [mismatch(str(i), key=i) for i in range(20)]
+    added = await asyncio.gather(*(add_as_the_runner_does(store, batch[::step]) for step in (1, -1, 1, -1)))
+    async with store.connection() as conn:
+        (finding,) = await queries.findings(conn)
+    assert (sum(added), finding.count, finding.keys) == (20, 20, 20)
 
 
 async def test_an_acknowledged_finding_stays_acknowledged(store: Store) -> None:

@@ -247,3 +247,10 @@ def test_more_rows_than_can_be_paired_by_likeness_are_still_compared() -> None:
     a = [event(i, n=i) for i in range(60)]
     b = [event(i, n=-i) for i in range(1, 61)]
     assert len(compare(a, b).differences) == 60
+
+
+def test_a_great_many_equal_rows_in_another_order_are_equal() -> None:
+    a = [insert("counter", id=i, name="a", n=i) for i in range(500)]
+    b = [insert("counter", id=1_000 + i, name="a", n=i) for i in reversed(range(500))]
+    assert compare(a, b).differences == ()
+    assert len(compare(a, b[1:]).differences) > 0

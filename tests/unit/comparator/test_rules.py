@@ -195,6 +195,16 @@ def test_an_expired_rule_for_arrays_stops_hiding_too() -> None:
             "compare.tables.t.json.j.ignore[0]",
         ),
         (
+            CompareSettings(tables={"t": Table(natural_key=("a",), references={"a": "gone"})}),
+            "compare.tables.t.references.a",
+        ),
+        (
+            CompareSettings(
+                tables={"t": Table(natural_key=("a",), json={"j": JsonColumn(references={"x.id": "gone"})})}
+            ),
+            "compare.tables.t.json.j.references.x.id",
+        ),
+        (
             CompareSettings(tables={"t": Table(natural_key=("a",), references={"a": "t"})}),
             "compare.tables.t.references.a",
         ),

@@ -11,6 +11,7 @@ import zstandard
 
 from comparator.difference import Kind
 from comparator.exchange import Effects, EffectsOutcome, Failed, FailureCause, Observation, Reply, Role, Side
+from comparator.record import detail_of
 from comparator.settings import CompareSettings, HeaderRules
 from comparator.verdict import Cause, Comparator, Comparison, Verdict
 from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, reply, served
@@ -193,6 +194,18 @@ def test_what_json_libraries_blur_is_told_apart(a: bytes, b: bytes, kind: Kind) 
 )
 def test_one_document_in_two_notations_matches(a: bytes, b: bytes) -> None:
     assert compare_replies(Reply(200, JSON_TYPE, a), Reply(200, JSON_TYPE, b)).verdict is Verdict.MATCH
+
+
+@pytest.mark.parametrize("depth", [100, 129, 900, 50_000])
+def test_deep_nesting_is_compared_or_reported_and_can_be_written_down(depth: int) -> None:
+    def nested(core: str) -> Reply:
+        return Reply(200, JSON_TYPE, f"{'[' * depth}{core}{']' * depth}".encode())
+
+    comparison = compare_replies(nested("1"), nested("2"))
+    assert comparison.verdict is Verdict.MISMATCH
+    assert detail_of(comparison).differences[0].kind in {"changed", "invalid_body"}
+    shallow = compare_replies(nested("1"), reply({}))
+    assert detail_of(shallow).differences
 
 
 def test_a_body_cut_off_alike_is_not_comparable() -> None:
