@@ -64,3 +64,22 @@ async def test_the_drivers_agree_and_a_clone_is_equal(cluster: EmbeddedPostgres)
         await one.close()
         await other.close()
         await conn.close()
+
+
+async def test_a_shadow_on_another_server_and_version_is_equal(
+    cluster: EmbeddedPostgres, postgres_dsn: str, tmp_path: Path
+) -> None:
+    programs = EmbeddedPostgres(tmp_path / "unused").bin_dir
+    async with postgres.temporary_database(cluster.dsn()) as dsn, postgres.temporary_database(postgres_dsn) as shadow:
+        await captured.prepare(dsn)
+        one = await connect(dsn, timeout_s=5)
+        await one.execute("CREATE ROLE only_here; ALTER TABLE event OWNER TO only_here")
+        await one.execute("INSERT INTO account (address, score) SELECT n, n FROM generate_series(1, 100) n")
+        cloned = await clone(dsn, shadow, CloneOptions(replace=True, programs=programs))
+        other = await connect(shadow, timeout_s=5)
+        assert cloned.method is Method.DUMP
+        assert all(report.equal for report in await verify(Pair(one, other), captured.TABLES))
+        assert await other.fetchval("SELECT count(*) FROM account") == 100
+        await one.execute("DROP OWNED BY only_here; DROP ROLE only_here")
+        await one.close()
+        await other.close()
