@@ -17,7 +17,7 @@ from comparator.queries import ComparisonRow
 from proxy.demo.installation import Installation
 from proxy.demo.summary import settled
 from proxy.demo.traffic import Target, Traffic
-from tests.e2e.systems import RUNNER_TIMEOUT_S, installation
+from tests.e2e.systems import installation
 from tests.legacy.divergences import Divergence, Divergences
 
 # Few people score exactly the threshold, so that fault is chosen for more of them.
@@ -25,6 +25,8 @@ SHARES = dict.fromkeys(Divergence, 0.08) | {Divergence.THRESHOLD_OFF_BY_ONE: 0.4
 EVERYTHING = ",".join(f"{divergence.value}:{share}" for divergence, share in SHARES.items())
 CHOSEN = Divergences.parse(EVERYTHING)
 ADDRESSES = 200
+# A mirrored reply later than this failed; on a busy machine a right one takes well under a second.
+TIMEOUT_S = 4.0
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -46,8 +48,14 @@ class Outcome:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def outcomes(postgres_dsn: str) -> AsyncIterator[list[Outcome]]:
-    late = {"SHADOW_SLOW_REPLY_S": str(2 * RUNNER_TIMEOUT_S)}
-    async with installation(postgres_dsn, addresses=ADDRESSES, divergences=EVERYTHING, environment=late) as running:
+    late = {"SHADOW_SLOW_REPLY_S": str(1.5 * TIMEOUT_S)}
+    async with installation(
+        postgres_dsn,
+        addresses=ADDRESSES,
+        divergences=EVERYTHING,
+        environment=late,
+        runner={"timeout_s": TIMEOUT_S},
+    ) as running:
         targets = [named(target, number) for number, target in enumerate(running.targets)]
         traffic = Traffic(running.url, targets, concurrency=4)
         await traffic.as_fast_as_possible(len(targets))

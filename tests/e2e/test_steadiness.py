@@ -107,15 +107,17 @@ async def test_callers_notice_nothing_when_the_mirror_is_killed(system: System) 
     assert after.balance == 0
 
 
-async def test_the_mirror_is_used_again_once_it_is_back(system: System) -> None:
+async def test_callers_notice_nothing_when_the_mirror_hangs_and_it_is_used_again_afterwards(system: System) -> None:
     async with another_mirror(system):
         await assert_all_match(system)
         before = (await settled(system.installation)).accounting
         system.mirror.process.send_signal(signal.SIGSTOP)
         seen = await ask(system, FEW)
+        await some_failed(system, before)
         system.mirror.process.send_signal(signal.SIGCONT)
         after = (await settled(system.installation)).accounting
         assert_unnoticed(system, seen)
+        assert set(grown(before, after, "failed")) == {"mirrored_timeout"}
         assert grown(before, after, "compared").get("mismatch", 0) == 0
         assert after.balance == 0
         await assert_all_match(system)
@@ -129,6 +131,13 @@ async def test_callers_notice_nothing_when_the_mirror_is_slow(system: System) ->
     assert_unnoticed(system, seen)
     assert set(grown(before, after, "compared")) == {"match"}
     assert after.balance == 0
+
+
+async def some_failed(system: System, before: Accounting) -> None:
+    """Wait for the first mirrored request that was given up."""
+    async with asyncio.timeout(30):
+        while not grown(before, await accounting_now(system), "failed"):
+            await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
