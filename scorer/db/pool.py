@@ -173,8 +173,8 @@ async def opened(
         timeout=limits.acquire_timeout_s,
         # No session state is ever set, so the reset (a round trip a request) has nothing to do.
         reset=_keep,
-        # Every statement is short; compiling a plan costs more than it saves.
-        server_settings={"application_name": "scorer", "jit": "off"},
+        init=_prepare,
+        server_settings={"application_name": "scorer"},
     )
     await pool
     try:
@@ -185,6 +185,15 @@ async def opened(
                 await pool.close()
         except TimeoutError:
             pool.terminate()
+
+
+# Statements are short look-ups by key: planning them for each set of values, or compiling them, costs more than running them.
+# Set here and not as startup parameters, which connection poolers refuse.
+PREPARE = "SET plan_cache_mode = force_generic_plan; SET jit = off"
+
+
+async def _prepare(conn: Connection) -> None:
+    await conn.execute(PREPARE)
 
 
 async def _keep(_conn: Connection) -> None:

@@ -77,7 +77,7 @@ async def change_and_score(
         await _apply(conn, change, address=address, community_id=community_id, clock=scorer.clock)
         return await _scored(conn, scorer, address, community_id, contested=contested)
 
-    return _unless_error(await scorer.transact(work, request_id=request_id))
+    return _unless_error(await scorer.transact(work, address=address, request_id=request_id))
 
 
 async def score_and_list(scorer: Scorer, *, address: str, community_id: int, request_id: str) -> Held:
@@ -91,7 +91,7 @@ async def score_and_list(scorer: Scorer, *, address: str, community_id: int, req
     async def work(conn: Connection, contested: bool) -> Held | ScorerError:
         return await _scored(conn, scorer, address, community_id, contested=contested)
 
-    return _unless_error(await scorer.transact(work, request_id=request_id))
+    return _unless_error(await scorer.transact(work, address=address, request_id=request_id))
 
 
 def _unless_error(held: Held | ScorerError) -> Held:

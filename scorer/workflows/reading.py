@@ -40,7 +40,7 @@ async def scored(
         score = await scorer.score_in(conn, community, address, contested=contested)
         return ShownScore(score, await shown_points(conn, address) if with_points else None)
 
-    return await scorer.transact(work, request_id=request_id)
+    return await scorer.transact(work, address=address, request_id=request_id)
 
 
 async def stored_or_scored(scorer: Scorer, *, address: str, community_id: int, request_id: str) -> ShownScore:

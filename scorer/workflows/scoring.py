@@ -6,7 +6,7 @@ transaction start again (`RacedError`), and after the last attempt the address i
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from scorer.domain.stamp import DropCause, Stamp, StoredStamp, examine_all
 from scorer.errors import LinksContestedError, ScorerUnavailableError, ScoringError
 from scorer.metrics import Metrics
 from scorer.settings import HumanPoints
+from scorer.workflows.turns import Turns
 
 T = TypeVar("T")
 _CONTESTED = "Failed to save HashScorerLinks"
@@ -38,6 +39,7 @@ class Scorer:
     trusted_issuers: frozenset[str]
     human_points: HumanPoints
     scoring_events: bool = False
+    turns: Turns = field(default_factory=Turns)
 
     async def score(self, community: Community, address: str, *, request_id: str) -> Score:
         """Score an address (lower case, valid) and store the outcome; a failure is a stored score too.
@@ -49,14 +51,15 @@ class Scorer:
         async def work(conn: Connection, contested: bool) -> Score:
             return await self.score_in(conn, community, address, contested=contested)
 
-        return await self.transact(work, request_id=request_id)
+        return await self.transact(work, address=address, request_id=request_id)
 
-    async def transact(self, work: Callable[[Connection, bool], Awaitable[T]], *, request_id: str) -> T:
-        """Run work that scores; its second argument is True in a last run, after every attempt lost a race for links."""
-        try:
-            return await self.database.transact(lambda conn: work(conn, False), request_id=request_id)
-        except RacedError:
-            return await self.database.transact(lambda conn: work(conn, True), request_id=request_id)
+    async def transact(self, work: Callable[[Connection, bool], Awaitable[T]], *, address: str, request_id: str) -> T:
+        """Run work that scores `address`; its second argument is True in a last run, after all attempts lost a race for links."""
+        async with self.turns.turn(address):
+            try:
+                return await self.database.transact(lambda conn: work(conn, False), request_id=request_id)
+            except RacedError:
+                return await self.database.transact(lambda conn: work(conn, True), request_id=request_id)
 
     async def score_in(self, conn: Connection, community: Community, address: str, *, contested: bool) -> Score:
         """Score inside a transaction that is open already; see `score` and `transact`.

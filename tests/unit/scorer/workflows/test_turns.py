@@ -1,0 +1,50 @@
+"""One turn at a time for each key."""
+
+import asyncio
+
+from scorer.workflows.turns import Turns
+
+
+async def test_users_of_one_key_follow_each_other_in_order():
+    turns, seen = Turns(), []
+
+    async def use(number: int) -> None:
+        async with turns.turn("a"):
+            seen.append(("in", number))
+            await asyncio.sleep(0)
+            seen.append(("out", number))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(3):
+            group.create_task(use(number), name=f"use-{number}")
+    assert seen == [(step, number) for number in range(3) for step in ("in", "out")]
+
+
+async def test_users_of_different_keys_do_not_wait():
+    turns = Turns()
+    async with asyncio.timeout(5), turns.turn("a"), turns.turn("b"):
+        assert len(turns) == 2
+
+
+async def test_a_key_is_forgotten_with_its_last_user():
+    turns = Turns()
+    async with turns.turn("a"):
+        pass
+    assert len(turns) == 0
+
+
+async def test_a_user_that_gives_up_waiting_leaves_the_turn_to_the_others():
+    turns, entered = Turns(), asyncio.Event()
+
+    async def wait() -> None:
+        async with turns.turn("a"):
+            entered.set()
+
+    async with asyncio.TaskGroup() as group:
+        async with turns.turn("a"):
+            impatient = group.create_task(wait(), name="impatient")
+            patient = group.create_task(wait(), name="patient")
+            await asyncio.sleep(0)
+            impatient.cancel()
+        await patient
+    assert (entered.is_set(), impatient.cancelled(), len(turns)) == (True, True, 0)
