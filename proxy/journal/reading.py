@@ -159,7 +159,13 @@ class Reader:
             return
         self._looked_at = now
         for writer in writers(self._directory):
-            if writer not in self._cursors and segments(self._directory / writer):
+            files = segments(self._directory / writer)
+            if not files:
+                continue
+            if writer not in self._delivered:
+                # What retention deleted before this reader had a name was never its to read.
+                self._committed[writer] = self._delivered[writer] = first_sequence_of(files[0]) - 1
+            if writer not in self._cursors:
                 self._cursors[writer] = _Cursor(self._directory / writer, self._delivered.get(writer, 0))
 
     def _entry(self, cursor: "_Cursor") -> Entry:

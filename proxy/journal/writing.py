@@ -34,6 +34,8 @@ RETRY_S = 0.5
 RETENTION_S = 5.0
 CLOSE_S = 10.0
 LOCK = "lock"
+BATCH_MAX_BYTES = 4 * 1024 * 1024
+"""A reader has a whole frame in memory: large bodies make frames of few exchanges."""
 RECORD_WEIGHT = 2000
 """About how many bytes a record holds in memory beside its bodies."""
 WRITERS_MAX = 256
@@ -220,9 +222,11 @@ class Writer:
 
     def _write_batch(self) -> None:
         batch: list[Record] = []
-        while self._queue and len(batch) < self._settings.batch_max:
+        batch_bytes = 0
+        while self._queue and len(batch) < self._settings.batch_max and batch_bytes < BATCH_MAX_BYTES:
             record, size = self._queue.popleft()
             self._queue_bytes_out += size
+            batch_bytes += size
             batch.append(record)
         if time.monotonic() < self._broken_until:
             self._drop(self._broken_cause, len(batch))

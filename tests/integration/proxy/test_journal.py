@@ -365,7 +365,24 @@ def test_deleted_unread_segments_show_as_lost(tmp_path: Path) -> None:
         assert rest[-1].sequence == 6
 
 
+def test_what_was_deleted_before_a_reader_began_is_not_its_loss(tmp_path: Path) -> None:
+    write(tmp_path, 4, segment_max_s=0.0)
+    segments(tmp_path / "w0")[0].unlink()
+    with reader_of(tmp_path) as reader:
+        assert [entry.sequence for entry in reader.take(10)] == [2, 3, 4]
+        assert (reader.lost, reader.tail_sequence() - reader.committed_sequence) == (0, 3)
+
+
 # Rotation and retention
+
+
+def test_large_bodies_make_frames_of_few_exchanges(tmp_path: Path) -> None:
+    with writing(tmp_path, flush_ms=50) as writer:
+        for number in range(12):
+            writer.append(exchange(f"id-{number}", body=bytes(1024 * 1024)))
+    [path] = segments(tmp_path / "w0")
+    assert max(header.count for _, header in frames(path)) <= 4
+    assert len(ids(tmp_path)) == 12
 
 
 def test_segments_rotate_by_size_and_by_age(tmp_path: Path) -> None:
