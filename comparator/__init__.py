@@ -8,7 +8,7 @@ The values: `exchange`, `changes` (what happened), `tables`, `settings` (what th
   walk), under `rules`, which `paths` finds by place and `actions` apply. `known` are the declared known differences.
 - Effects: `net` (what changed in the end, by natural key), `row_diff` (what a row means), `effects` (both sides together).
 - What follows from many comparisons: `findings` (clusters), `stats`, `sketch`, `evidence` (how sure we are), `calibrate`
-  (rules proposed from noise), `rule_trial` (what other rules would say).
+  (rules proposed from noise), `rule_trial` (what other rules would say), `in_force` (new rules while a process runs).
 - What people and files see: `report`, `detail` (deepdiff, in this one module), `cases` (a replayable example), `redaction`,
   `record` (what the store is given).
 

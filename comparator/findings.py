@@ -14,6 +14,7 @@ from comparator.actions import moment_of, number_of
 from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, text_of_value
 from comparator.exchange import Side
 from comparator.paths import Automaton, Step, parse_pattern, text_of
+from comparator.settings import DYNAMIC_PLACES
 from comparator.verdict import Comparison, Verdict
 
 PLACES_MAX: Final = 10_000
@@ -99,7 +100,7 @@ class Clusterer:
         names_max: how many names a place may have before they count as data.
     """
 
-    def __init__(self, dynamic: Iterable[str] = (), *, names_max: int = NAMES_MAX) -> None:
+    def __init__(self, dynamic: Iterable[str] = DYNAMIC_PLACES, *, names_max: int = NAMES_MAX) -> None:
         self._dynamic = Automaton(parse_pattern(path) for path in dynamic)
         self._names: dict[tuple[Step | None, ...], set[Step]] = {}
         self._names_max = names_max

@@ -1,20 +1,20 @@
-"""The comparator's metrics. Labels come from closed sets: routes of the configuration, verdicts, causes, kinds.
+"""The comparator's metrics. Labels come from closed sets: routes of the configuration, kinds, severities.
 
-A finding's path is no label: it would be unbounded. The store and the screens show it.
+What each exchange ended as (compared, by verdict; failed; skipped) is counted by whoever runs the comparison; these say what
+the comparisons found. A finding's path is no label: it would be unbounded. The store and the screens show it.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from comparator.exchange import Observation
 from comparator.findings import Sighting
 from comparator.verdict import Comparison
 
-OTHER_ROUTE = "other"
+OTHER_ROUTE: Final = "other"
 """Label of a route that the configuration does not name."""
-DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-COMPARE_BUCKETS = (0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0)
+COMPARE_BUCKETS: Final = (0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0)
 
 
 class ComparatorMetrics:
@@ -27,18 +27,6 @@ class ComparatorMetrics:
 
     def __init__(self, registry: CollectorRegistry, routes: Iterable[str]) -> None:
         self._routes = frozenset(routes)
-        self.comparisons = Counter(
-            "shadow_comparisons_total",
-            "Comparisons by verdict and cause.",
-            ("route", "side", "verdict", "cause"),
-            registry=registry,
-        )
-        self.confirmations = Counter(
-            "shadow_confirmations_total",
-            "Second runs of mismatches by result: confirmed, transient, unconfirmed.",
-            ("route", "result"),
-            registry=registry,
-        )
         self.differences = Counter(
             "shadow_differences_total",
             "Unexplained differences of mismatches by kind and severity, as the candidate against the legacy.",
@@ -57,33 +45,20 @@ class ComparatorMetrics:
             ("route",),
             registry=registry,
         )
-        self.uncompared_effects = Counter(
-            "shadow_uncompared_effects_total",
-            "Comparisons whose effects were not compared because a side's were not attributed.",
-            ("route", "outcome"),
+        self.undescribed_tables = Counter(
+            "shadow_undescribed_tables_total",
+            "Changed tables that the configuration does not describe, each once for a comparison.",
+            ("route",),
             registry=registry,
         )
         self.compare_seconds = Histogram(
             "shadow_compare_seconds",
-            "CPU time of one comparison.",
+            "Time one comparison took.",
             ("route",),
             buckets=COMPARE_BUCKETS,
             registry=registry,
         )
-        self.side_seconds = Histogram(
-            "shadow_side_seconds",
-            "Duration of one request on one side.",
-            ("route", "side", "role"),
-            buckets=DURATION_BUCKETS,
-            registry=registry,
-        )
-        self.store_batches = Counter(
-            "shadow_store_batches_total",
-            "Batches given to the store by result: kept, unavailable.",
-            ("result",),
-            registry=registry,
-        )
-        self.config_reloads = Counter(
+        self.rules_reloads = Counter(
             "shadow_rules_reloads_total",
             "Reloads of the rules by result: taken, refused.",
             ("result",),
@@ -98,21 +73,11 @@ class ComparatorMetrics:
         return name if name in self._routes else OTHER_ROUTE
 
     def observe(
-        self,
-        route: str,
-        comparison: Comparison,
-        served: Observation,
-        mirrored: Observation,
-        *,
-        sightings: Iterable[Sighting] = (),
-        seconds: float = 0.0,
+        self, route: str, comparison: Comparison, *, sightings: Iterable[Sighting] = (), seconds: float = 0.0
     ) -> None:
-        """Count one comparison that took `seconds`."""
+        """Count what one comparison found; it took `seconds`."""
         label = self.route(route)
-        self.comparisons.labels(label, comparison.served_by, comparison.verdict, comparison.cause).inc()
         self.compare_seconds.labels(label).observe(seconds)
-        for observation in (served, mirrored):
-            self.side_seconds.labels(label, observation.side, observation.role).observe(observation.duration_ns / 1e9)
         for sighting in sightings:
             signature = sighting.signature
             self.differences.labels(label, signature.kind, signature.severity).inc(sighting.count)
@@ -120,6 +85,5 @@ class ComparatorMetrics:
             self.known_differences.labels(label).inc(len(comparison.known))
         if comparison.expired:
             self.expired_rules.labels(label).inc(len(comparison.expired))
-        if comparison.effects_note:
-            worst = next(o.effects.outcome for o in (served, mirrored) if o.effects.outcome != "attributed")
-            self.uncompared_effects.labels(label, worst).inc()
+        if comparison.undescribed:
+            self.undescribed_tables.labels(label).inc(len(comparison.undescribed))

@@ -4,10 +4,14 @@ Pure. What is written here is only read; `rules.compile_rules` says whether it m
 """
 
 import datetime as dt
+from typing import Final
 
 import msgspec
 
 from comparator.tables import BackgroundRule, Struct, Table
+
+DYNAMIC_PLACES: Final = ("**.stamps.*", "**.stamp_scores.*")
+"""Where the scorer's replies and rows have providers as member names."""
 
 
 class Rule(Struct, frozen=True):
@@ -85,7 +89,7 @@ class CompareSettings(Struct, frozen=True):
     known_differences: tuple[KnownDifference, ...] = ()
     tables: dict[str, Table] = msgspec.field(default_factory=dict[str, Table])
     background: tuple[BackgroundRule, ...] = ()
-    dynamic: tuple[str, ...] = ("**.stamps.*", "**.stamp_scores.*")
+    dynamic: tuple[str, ...] = DYNAMIC_PLACES
     """Places whose member name is data, not structure: findings write `*` there. Of effects: `table.column.path`."""
     redact: tuple[str, ...] = ()
     """JSON paths and header names whose values findings and exported cases replace by a digest."""

@@ -152,19 +152,19 @@ def test_detail_renders_the_inside_of_containers_only() -> None:
     assert render(Difference(Kind.CHANGED, ("x",), 1, 2)) == ""
 
 
-def test_metrics_count_verdicts_by_route_and_findings_by_kind() -> None:
+def test_metrics_count_what_was_found_by_route_kind_and_severity() -> None:
     registry = CollectorRegistry()
     metrics = ComparatorMetrics(registry, ["v2_score"])
-    one = mismatch("a")
+    one = mismatch("a").comparison
     for route in ("v2_score", "/made/up"):
-        sightings = Clusterer().sightings(route, one.comparison)
-        metrics.observe(route, one.comparison, one.served, one.mirrored, sightings=sightings, seconds=0.001)
+        metrics.observe(route, one, sightings=Clusterer().sightings(route, one), seconds=0.001)
+    metrics.observe("v2_score", mismatch("b", known=True).comparison)
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(name, labels)
 
-    verdict = {"side": "candidate", "verdict": "mismatch", "cause": "reply"}
-    assert value("shadow_comparisons_total", route="v2_score", **verdict) == 1
-    assert value("shadow_comparisons_total", route=OTHER_ROUTE, **verdict) == 1
-    assert value("shadow_differences_total", route="v2_score", kind="changed", severity="changed") == 1
-    assert value("shadow_side_seconds_count", route="v2_score", side="legacy", role="mirrored") == 1
+    changed = {"kind": "changed", "severity": "changed"}
+    assert value("shadow_differences_total", route="v2_score", **changed) == 1
+    assert value("shadow_differences_total", route=OTHER_ROUTE, **changed) == 1
+    assert value("shadow_known_differences_total", route="v2_score") == 1
+    assert value("shadow_compare_seconds_count", route="v2_score") == 2

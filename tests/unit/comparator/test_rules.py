@@ -8,6 +8,7 @@ import pytest
 from comparator.difference import Kind
 from comparator.errors import RuleError
 from comparator.exchange import Side
+from comparator.in_force import RulesInForce
 from comparator.settings import CompareSettings, HeaderRules, KnownDifference, RouteCompare, Rule
 from comparator.tables import JsonColumn, Table, Volatile
 from comparator.verdict import Comparator, Comparison, Lookups, Verdict, touched_rules
@@ -305,3 +306,19 @@ def test_a_replay_a_day_later_may_write_times_of_a_day_later() -> None:
         for b in (times[1], *late)
     ]
     assert verdicts == [Verdict.MATCH, Verdict.MISMATCH, Verdict.MISMATCH]
+
+
+def test_new_rules_are_in_force_from_the_next_comparison_on() -> None:
+    rules = RulesInForce(CompareSettings())
+    assert rules.offer(CompareSettings(rules=(Rule(path="x", ignore=True),))) == ""
+    found = rules.comparator.compare("r", served(reply({"x": 1})), mirrored(reply({"x": 2})), now=NOW)
+    assert found.verdict is Verdict.MATCH
+
+
+def test_bad_new_rules_are_refused_and_the_old_ones_stay() -> None:
+    rules = RulesInForce(CompareSettings(rules=(Rule(path="x", ignore=True),)))
+    before = rules.comparator
+    assert rules.offer(CompareSettings(rules=(Rule(path="x"),))).startswith(
+        "compare.rules[0]: needs exactly one action"
+    )
+    assert rules.comparator is before
