@@ -1,0 +1,109 @@
+"""However requests and replies are framed and cut, each caller gets the reply to its own request, in order."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.support.proxying import Backend, Caller, Message, lab
+
+REQUESTS = 40
+
+
+def request(number: int, chance: random.Random) -> bytes:
+    """One request that names itself in its target and its body."""
+    body = f"body-{number}-".encode() * chance.randrange(1, 400)
+    padding = "".join(f"X-{index}: {'y' * chance.randrange(60)}\r\n" for index in range(chance.randrange(8)))
+    head = f"/{number} HTTP/1.1\r\nHost: a\r\n{padding}"
+    match chance.randrange(4):
+        case 0:
+            return f"GET {head}\r\n".encode()
+        case 1:
+            return f"POST {head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        case 2:
+            return f"POST {head}Content-Length: 0\r\n\r\n".encode()
+        case _:
+            return f"PUT {head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunked(body, chance)
+
+
+def chunked(body: bytes, chance: random.Random) -> bytes:
+    data = b""
+    while body:
+        size = chance.randrange(1, 700)
+        data += b"%x\r\n%b\r\n" % (len(body[:size]), body[:size])
+        body = body[size:]
+    return data + b"0\r\n\r\n"
+
+
+def reply(seen: Message, chance: random.Random) -> bytes:
+    """A reply that repeats the target and the body, in any framing."""
+    body = seen.line.split(" ")[1].encode() + b"|" + seen.body
+    if chance.random() < 0.5:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(body, chance)
+
+
+async def send_in_pieces(caller: Caller, data: bytes, chance: random.Random) -> None:
+    while data:
+        size = chance.choice((1, 2, 3, 17, 500, 5000))
+        await caller.send(data[:size])
+        data = data[size:]
+        await asyncio.sleep(0)
+
+
+async def converse(caller: Caller, seed: int) -> list[bytes]:
+    """Pipeline all requests in odd pieces; the bodies of the replies in order."""
+    chance = random.Random(seed)
+    data = b"".join(request(number, chance) for number in range(REQUESTS))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send_in_pieces(caller, data, chance), name="send")
+        replies = [await caller.reply() for _ in range(REQUESTS)]
+    return [message.body for message in replies]
+
+
+def expected(seed: int) -> list[tuple[bytes, bytes]]:
+    """Target and the body's beginning of each request."""
+    chance = random.Random(seed)
+    sent = [request(number, chance) for number in range(REQUESTS)]
+    return [
+        (f"/{number}".encode(), b"" if b"body-" not in data else f"body-{number}-".encode())
+        for number, data in enumerate(sent)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_pipelined_requests_in_odd_pieces_get_their_own_replies(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    async with lab(tmp_path, candidate=Backend(reply=lambda seen: reply(seen, chance))) as it:
+        callers = [await it.caller() for _ in range(4)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(converse(caller, seed * 10 + number), name=f"caller-{number}")
+                for number, caller in enumerate(callers)
+            ]
+        for number, task in enumerate(tasks):
+            found = [tuple(body.split(b"|", 1)) for body in task.result()]
+            wanted = expected(seed * 10 + number)
+            assert [target for target, _ in found] == [target for target, _ in wanted]
+            assert [body[: len(mark)] for (_, body), (_, mark) in zip(found, wanted, strict=True)] == [
+                mark for _, mark in wanted
+            ]
+        assert it.proxy.front.metrics.refused == {}
+        assert it.proxy.front.metrics.served == len(callers) * REQUESTS
+
+
+async def test_garbage_never_brings_the_proxy_down_or_reaches_a_backend(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    async with lab(tmp_path) as it:
+        for _ in range(150):
+            caller = await it.caller()
+            valid = bytearray(request(1, chance))
+            for _ in range(chance.randrange(1, 6)):
+                valid[chance.randrange(min(len(valid), 60))] = chance.randrange(256)
+            await caller.send(bytes(valid))
+            caller.writer.write_eof()
+            received = await caller.rest()
+            assert received == b"" or received.startswith(b"HTTP/1.1 ")
+        assert (await it.ask(b"GET /fine HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
+        assert not it.proxy.front.forwardings
