@@ -7,19 +7,25 @@ while, so that a dead one costs one timeout, not one a request.
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from scorer.errors import StoreUnavailableError
+from scorer.errors import SettingsError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _CONNECTIONS_MAX = 16
 _FREE_CONNECTION_TIMEOUT_S = 1.0
-_SCHEMES = {"valkey://": "redis://", "valkeys://": "rediss://"}
+# What may stand before "://", and what the library calls it.
+_SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
 
 
 class SharedStore:
-    """One server by its URL (redis, rediss, valkey, valkeys or unix)."""
+    """One server by its URL (redis, rediss, valkey, valkeys or unix).
+
+    Raises:
+        SettingsError: the URL is none of these.
+    """
 
     def __init__(
         self,
@@ -115,7 +121,16 @@ class SharedStore:
 
 
 def _known_scheme(url: str) -> str:
-    for ours, theirs in _SCHEMES.items():
-        if url.startswith(ours):
-            return theirs + url.removeprefix(ours)
-    return url
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in _SCHEMES or not _has_readable_port(url):
+        # The address itself may hold a password, so it is not shown.
+        raise SettingsError("the Redis URL is not of the form redis://host:port/number")
+    return f"{_SCHEMES[scheme]}://{rest}"
+
+
+def _has_readable_port(url: str) -> bool:
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        return False
+    return True

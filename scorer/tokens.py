@@ -4,6 +4,7 @@ pyjwt and the cryptography below it are loaded by the first token, not by the st
 signature is checked each time, which takes about a tenth of a millisecond.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -12,6 +13,8 @@ from typing import Any
 
 from scorer.domain.token_claims import ISSUER, did_address, issued_claims, older_claims_flaw, refusal_text
 from scorer.errors import BearerTokenRefusedError, SettingsError, UnanswerableError
+
+logger = logging.getLogger(__name__)
 
 _NOT_VALID = "Token is invalid or expired"
 
@@ -75,6 +78,7 @@ class Tokens:
         try:
             return load_pem_public_key(self._public_pem.encode())
         except ValueError as error:
+            logger.error("token_key_unusable", extra={"variable": "SIWE_JWT_PUBLIC_KEY"})
             raise SettingsError("SIWE_JWT_PUBLIC_KEY is no public key") from error
 
     def _newer_claims(self, token: str) -> Mapping[str, Any] | str:

@@ -77,8 +77,9 @@ class Asker:
         started = time.perf_counter()
         try:
             yield
-        except UpstreamFailedError:
+        except UpstreamFailedError as error:
             self._metrics.upstream_failures.labels(self._upstream).inc()
+            logger.warning("upstream_failed", extra={"upstream": self._upstream.value, "reason": str(error)})
             raise
         finally:
             self._metrics.upstream_seconds.labels(self._upstream).observe(time.perf_counter() - started)

@@ -1,0 +1,32 @@
+import pytest
+
+from scorer.errors import SettingsError
+from scorer.shared_store import SharedStore
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:6379",
+        "http://localhost:6379",
+        "redis:/localhost",
+        "redis://localhost:port/0",
+        "redis://localhost:99999",
+    ],
+)
+def test_what_is_no_address_of_a_store_stops_the_start(url: str):
+    with pytest.raises(SettingsError):
+        SharedStore(url)
+
+
+def test_a_password_is_not_shown():
+    with pytest.raises(SettingsError) as caught:
+        SharedStore("http://user:hunter2@localhost")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://localhost", "rediss://localhost:6379/0", "valkey://localhost", "unix:///run/redis.sock"]
+)
+async def test_nothing_is_connected_before_it_is_needed(url: str):
+    await SharedStore(url).close()
