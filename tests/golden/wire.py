@@ -12,15 +12,19 @@ REPLY_TIMEOUT_S = 30.0
 
 
 class _Collector:
-    """What httptools tells of one reply."""
+    """What httptools tells of one reply; a reply to HEAD has no body, whatever its headers say."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bodiless: bool) -> None:
+        self._bodiless = bodiless
         self.headers: list[tuple[str, str]] = []
         self.body: list[bytes] = []
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        self.complete = self._bodiless
 
     def on_body(self, body: bytes) -> None:
         self.body.append(body)
@@ -55,7 +59,7 @@ async def _exchange(port: int, request: bytes) -> Reply | Failed:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        collector = _Collector()
+        collector = _Collector(bodiless=request.startswith(b"HEAD "))
         parser = httptools.HttpResponseParser(collector)
         while not collector.complete:
             chunk = await reader.read(65536)
