@@ -18,17 +18,19 @@ async def installation(
     addresses: int,
     divergences: str = "",
     environment: Mapping[str, str] | None = None,
-    runner: Mapping[str, Any] | None = None,
+    known_differences: bool = False,
+    **sections: Mapping[str, Any],
 ) -> AsyncIterator[Installation]:
-    """A whole system on databases of its own; everything is gone after the block."""
+    """A whole system on databases of its own; everything is gone after the block. `sections` override configuration."""
     folder = Path(tempfile.mkdtemp(prefix="shadow-e2e-"))
     options = Options(
         folder,
         addresses=addresses,
         divergences=divergences,
+        known_differences=known_differences,
         prefix=f"e2e_{uuid.uuid4().hex[:8]}_",
         environment=environment or {},
-        overrides={"runner": runner or {}},
+        overrides=sections,
     )
     try:
         async with installed(server_dsn, options, lambda _: None) as running:

@@ -1,0 +1,69 @@
+"""What the new scorer decides otherwise on purpose shows for those people only, and a declared one is listed by its reason."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import asyncpg
+import msgspec
+import pytest
+import pytest_asyncio
+
+from comparator import queries
+from proxy.demo.summary import settled
+from proxy.demo.traffic import Traffic
+from tests.e2e.systems import installation
+
+ADDRESSES = 44
+REASON = "the new scorer protects every nullifier, the legacy only those of the first version"
+DECLARED = {"reason": REASON, "ticket": "NULL-1", "table": "registry_hashscorerlink", "kind": "missing_row"}
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Verdicts by the case of the person, and how often each reason explained one."""
+
+    verdicts: dict[str, set[str]]
+    reasons: dict[str, int]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def found(postgres_dsn: str) -> AsyncIterator[Found]:
+    async with installation(
+        postgres_dsn, addresses=ADDRESSES, known_differences=True, compare={"known_differences": [DECLARED]}
+    ) as running:
+        targets = [
+            msgspec.structs.replace(target, headers={**target.headers, "X-Request-Id": f"{number}.{target.case}"})
+            for number, target in enumerate(running.targets)
+        ]
+        await Traffic(running.url, targets, concurrency=4).as_fast_as_possible(len(targets))
+        await settled(running)
+        now = dt.datetime.now(dt.UTC)
+        conn = await asyncpg.connect(running.places.store_dsn)
+        rows = await queries.comparisons(conn, since=now - dt.timedelta(hours=1), limit=1_000)
+        known = await queries.known_totals(conn, since=(now - dt.timedelta(hours=1)).date())
+        await conn.close()
+    verdicts = defaultdict(set)
+    for row in rows:
+        verdicts[row.exchange_id.partition(".")[2]].add(row.verdict)
+    yield Found(dict(verdicts), {total.reason: total.count for total in known})
+
+
+async def test_all_others_match(found: Found) -> None:
+    others = {
+        case: verdicts for case, verdicts in found.verdicts.items() if case not in ("hash_form", "second_version")
+    }
+    assert len(others) > 14
+    assert set().union(*others.values()) == {"match"}
+
+
+async def test_undeclared_difference_is_a_mismatch(found: Found) -> None:
+    assert found.verdicts["hash_form"] == {"mismatch"}
+
+
+async def test_declared_difference_is_known_and_counted_by_its_reason(found: Found) -> None:
+    assert found.verdicts["second_version"] == {"known"}
+    assert found.reasons[REASON] == 2
