@@ -56,7 +56,7 @@ class CaptureSettings(Struct, frozen=True):
         lock_timeout_ms: for each statement of preparation that locks a table.
         feedback_ms: how often the stream driver reports its position; under half of the server's wal_sender_timeout.
         backoff_max_ms: the longest pause between two attempts to reconnect.
-        read_changes_max: messages fetched by one call of the sql driver, rows by one of the triggers driver.
+        read_changes_max: messages fetched by one call of the sql driver (it goes on to the end of the transaction).
         transaction_changes_max: a transaction with more row changes is not held in memory; it counts as an interruption,
             after which the shadow is compared whole. The triggers driver holds at most a minute of changes instead.
         wal_warn_bytes: log kept back by the slot from which the sql driver warns: each of its calls reads all of it.

@@ -37,6 +37,8 @@ OPS = {"INSERT": Op.INSERT, "UPDATE": Op.UPDATE, "DELETE": Op.DELETE, "TRUNCATE"
 
 INSTALLED = "SELECT to_regclass($1) IS NOT NULL"
 
+HOLD = "SELECT pg_advisory_lock(hashtext($1))"
+
 LEASE = """
 SELECT last_value >= extract(epoch FROM clock_timestamp()) AS held,
        setval($1::regclass, (extract(epoch FROM clock_timestamp()) + $2)::bigint) AS until
@@ -83,6 +85,7 @@ class TriggersCapture(SupervisedCapture):
         schema = self._settings.log_schema
         if not await conn.fetchval(INSTALLED, f"{schema}.log", timeout=self._call_s):
             raise ChangeLogError(f"no change log in schema {schema}: run `shadow capture install`")
+        await self._hold(conn)
         await self._read_catalog(conn)
         unlogged = sorted(set(self._settings.tables) - set(self._catalog.tables))
         if unlogged:
@@ -97,6 +100,15 @@ class TriggersCapture(SupervisedCapture):
             return
         await conn.execute(self._sql(MARK), self._reader, timeout=self._call_s)
         self._marked = True
+
+    async def _hold(self, conn: asyncpg.Connection) -> None:
+        """Be the one reader: rows are taken from the log, so a second reader would take half of them away."""
+        try:
+            await conn.execute(
+                HOLD, f"{self._settings.log_schema}.log", timeout=self._settings.connect_timeout_ms / 1000
+            )
+        except TimeoutError as error:
+            raise ChangeLogError("another reader holds the change log of this database") from error
 
     async def _serve(self) -> None:
         conn = self._conn

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from comparator.capture.errors import CaptureClosedError, FenceTimeoutError, SlotTimeoutError
+from comparator.capture.errors import CaptureClosedError, ChangeLogError, FenceTimeoutError, SlotTimeoutError
 from comparator.capture.settings import Driver
 from comparator.changes import Op
 from tests.support import captured
@@ -88,6 +88,16 @@ async def test_a_fence_that_cannot_pass_times_out_by_name(published: str) -> Non
         with pytest.raises(FenceTimeoutError):
             await capture.fence()
     await conn.close()
+
+
+async def test_a_second_reader_of_the_change_log_is_refused_until_the_first_has_gone(published: str) -> None:
+    chosen = captured.settings(Driver.TRIGGERS, connect_timeout_ms=500)
+    async with captured.capturing(published, chosen):
+        with pytest.raises(ChangeLogError, match="another reader"):
+            async with captured.capturing(published, chosen):
+                pass
+    async with captured.capturing(published, captured.settings(Driver.TRIGGERS)) as (capture, _):
+        assert await capture.fence() > 0
 
 
 @pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL])
