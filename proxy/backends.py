@@ -287,6 +287,8 @@ class Pool:
         self._address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
         self._tls = ssl.create_default_context() if url.scheme == "https" else None
         self._group = group
+        # (asking for the running loop each time costs a system call in CPython 3.11)
+        self._now = asyncio.get_running_loop().time
         self._idle: list[BackendConnection] = []
         self._all: set[BackendConnection] = set()
         self._connecting = 0
@@ -303,7 +305,7 @@ class Pool:
 
         Where there can be none, the holder is told so.
         """
-        oldest = asyncio.get_running_loop().time() - idle_max_s
+        oldest = self._now() - idle_max_s
         while self._idle and self._idle[-1].idle_since >= oldest:
             connection = self._idle.pop()
             if connection.usable:
@@ -329,7 +331,7 @@ class Pool:
         elif self._waiting:
             connection.hold(self._waiting.popleft())
         else:
-            connection.idle_since = asyncio.get_running_loop().time()
+            connection.idle_since = self._now()
             self._idle.append(connection)
 
     def forget(self, connection: BackendConnection) -> None:

@@ -5,11 +5,12 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
 from proxy import app, logs
-from proxy.errors import SettingsError
+from proxy.errors import ListenError, SettingsError
 from proxy.routes import compile_routes
 from proxy.settings import Settings, load
 from proxy.workers import Supervisor
@@ -42,13 +43,28 @@ def run(args: argparse.Namespace) -> int:
         return 0
     logs.configure()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        _serve(path, settings, args, read)
+    except ExceptionGroup as group:
+        raise _plain(group) from group
+    return 0
+
+
+def _serve(path: Path, settings: Settings, args: argparse.Namespace, read: app.Reload) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if args.worker < 0 and settings.listen.workers > 1:
             runner.run(_supervise(path, settings))
         else:
             worker = app.Worker(args.worker, args.restarts) if args.worker >= 0 else app.ALONE
             runner.run(app.serve(settings, environ=os.environ, reload=read, worker=worker))
-    return 0
+
+
+def _plain(group: ExceptionGroup[Exception]) -> Exception:
+    """The first error of nested groups, named: what starting ran into."""
+    first = group.exceptions[0]
+    if isinstance(first, ExceptionGroup):
+        return _plain(cast("ExceptionGroup[Exception]", first))
+    return ListenError(f"cannot listen: {first}") if isinstance(first, OSError) else first
 
 
 async def _supervise(path: Path, settings: Settings) -> None:

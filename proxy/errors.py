@@ -12,6 +12,7 @@ ProxyError
 ├── AdminUnreachableError    no proxy answers on the admin port
 ├── AdminRefusedError        the proxy refused what the admin port was asked
 ├── MalformedError           a message that is not HTTP/1.1, or that two readers could read in two ways
+├── ListenError              a port or socket cannot be listened on
 ├── SwitchError              the on-call switch cannot do what was asked
 ├── RolloutError
 │   ├── RolloutRefusedError  the rollout cannot do this now; the message says why
@@ -60,6 +61,10 @@ class JournalKeyError(JournalError):
 
 class SealedError(JournalError):
     """A sealed exchange does not open with this key."""
+
+
+class ListenError(ProxyError):
+    """A port or socket cannot be listened on; the message says why."""
 
 
 class SwitchError(ProxyError):

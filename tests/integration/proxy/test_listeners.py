@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from proxy.app import running
+from proxy.cli import main
 from tests.support.proxying import Backend, lab, read_message, settings_for
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -90,3 +92,35 @@ async def test_callers_can_be_served_over_a_unix_socket(tmp_path: Path) -> None:
             writer.write(GET)
             assert (await read_message(reader)).body == b"ok"
             writer.close()
+
+
+def config(tmp_path: Path, port: int) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"listen: {{port: {port}}}\nadmin: {{port: 0}}\njournal: {{directory: {tmp_path}/journal}}\n"
+        f"serve: {{state_file: {tmp_path}/switch, sentinel_file: {tmp_path}/stop}}\n"
+    )
+    return path
+
+
+def test_a_port_that_is_taken_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        path = config(tmp_path, taken.getsockname()[1])
+        assert main(["proxy", "--config", str(path)]) == 2
+    assert "shadow proxy: cannot listen" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_journal_key_that_is_none_ends_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHADOW_JOURNAL_KEY", "short")
+    assert main(["proxy", "--config", str(config(tmp_path, 0))]) == 2
+    assert "SHADOW_JOURNAL_KEY holds 5 bytes" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_configuration_can_be_checked_without_serving(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["proxy", "--check", "--config", str(config(tmp_path, 0))]) == 0
+    assert capsys.readouterr().out.endswith("is fine\n")
+    config(tmp_path, 0).write_text("listen: {prot: 1}")
+    assert main(["proxy", "--check", "--config", str(tmp_path / "config.yaml")]) == 2
+    assert "prot" in capsys.readouterr().err
