@@ -26,28 +26,33 @@ class Auth(StrEnum):
     TOKEN = "token"  # noqa: S105 (the name of a kind, not a token)
 
 
+def header(request: web.Request, name: str) -> str:
+    """A header's text, "" without it; bytes that are no UTF-8 become replacement characters, which match nothing."""
+    return request.headers.get(name, "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 async def _nobody(_request: web.Request) -> None:
     return
 
 
 async def _key_async(request: web.Request) -> None:
-    key = _replace_alias(request, request.headers.get("X-API-Key", "")) or _second_word(request)
+    key = _replace_alias(request, header(request, "X-API-Key")) or _second_word(request)
     await _check_key(request, key, refuse_revoked=True)
 
 
 async def _key_sync(request: web.Request) -> None:
-    key = _replace_alias(request, request.headers.get("X-API-Key", "") or _second_word(request))
+    key = _replace_alias(request, header(request, "X-API-Key") or _second_word(request))
     await _check_key(request, key, refuse_revoked=False)
 
 
 async def _internal(request: web.Request) -> None:
-    given = request.headers.get("Authorization", "").encode()
+    given = header(request, "Authorization").encode()
     if not hmac.compare_digest(given, request.app[SETTINGS].internal_token.encode()):
         raise InternalTokenRefusedError
 
 
 async def _token(request: web.Request) -> None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, token = header(request, "Authorization").partition(" ")
     if scheme.lower() != "bearer":
         raise BearerTokenRefusedError
     request[TOKEN_ADDRESS] = request.app[TOKEN_READER].address_of(token)
@@ -74,5 +79,5 @@ def _replace_alias(request: web.Request, key: str) -> str:
 
 
 def _second_word(request: web.Request) -> str:
-    words = request.headers.get("Authorization", "").split()
+    words = header(request, "Authorization").split()
     return words[1] if len(words) > 1 else ""

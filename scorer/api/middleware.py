@@ -9,6 +9,7 @@ from aiohttp import web
 
 from scorer import errors
 from scorer.api import replies
+from scorer.api.auth import header
 from scorer.api.context import METRICS, REQUEST_ID, SETTINGS, TRACING
 from scorer.tracing import Span
 
@@ -23,7 +24,7 @@ _UNROUTED = "unrouted"
 async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer one request, whatever happens in it."""
     started = time.perf_counter()
-    request[REQUEST_ID] = request.headers.get("X-Request-Id", "")
+    request[REQUEST_ID] = header(request, "X-Request-Id")
     with request.app[TRACING].request(request.headers) as span:
         reply = _refused_early(request) or await _admitted(request, handler)
         if span is not None:

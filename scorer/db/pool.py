@@ -77,6 +77,9 @@ class Database:
         """
         try:
             return await self._read(work)
+        except TimeoutError:
+            # An OSError to Python, but the connection is there: the database is slow, and asking again would make it slower.
+            raise
         except LOST_CONNECTION:
             self._metrics.attempts_repeated.labels("connection").inc()
             return await self._read(work)
@@ -112,6 +115,9 @@ class Database:
                 attempt += 1
                 if attempt > ATTEMPTS_MAX:
                     raise RacedError from error
+            except TimeoutError:
+                # See `read`.
+                raise
             except LOST_CONNECTION:
                 if stage.committing or reconnected:
                     raise

@@ -105,3 +105,27 @@ async def test_the_process_serves_and_stops_when_it_is_told_to(migrated):
         line = (await process.stdout.readline()).decode()
         process.send_signal(signal.SIGTERM)
         assert (line.startswith("listening on "), await process.wait()) == (True, 0)
+
+
+@pytest.mark.parametrize("name", ["X-Request-Id", "X-API-Key", "Authorization"])
+async def test_headers_that_are_no_text_are_answered(client, name):
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    raw = (
+        f"GET /v2/stamps/1/score/{A} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{name}: ".encode()
+        + b"a \xff.\xfe\r\n\r\n"
+    )
+    writer.write(raw)
+    async with asyncio.timeout(10):
+        status_line = await reader.readline()
+    writer.close()
+    assert status_line == b"HTTP/1.1 401 Unauthorized\r\n"
+
+
+async def test_a_request_id_that_is_no_text_does_not_stop_a_scoring(client):
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    lines = f"GET /v2/stamps/1/score/{A} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-API-Key: {scoring.KEY}\r\nX-Request-Id: "
+    writer.write(lines.encode() + b"\xff\r\n\r\n")
+    async with asyncio.timeout(10):
+        status_line = await reader.readline()
+    writer.close()
+    assert status_line == b"HTTP/1.1 200 OK\r\n"
