@@ -22,6 +22,12 @@ async def health(_: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
+async def ready(request: web.Request) -> web.Response:
+    """Whether an exchange that begins now will be compared."""
+    answer = bool(request.app[STATE]().get("ready"))
+    return web.json_response({"ready": answer}, status=200 if answer else 503)
+
+
 async def status(request: web.Request) -> web.Response:
     """What the runner is doing."""
     return web.json_response(request.app[STATE]())
@@ -33,7 +39,14 @@ async def admin_server(host: str, port: int, registry: CollectorRegistry, state:
     app = web.Application()
     app[REGISTRY] = registry
     app[STATE] = state
-    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", health), web.get("/status", status)])
+    app.add_routes(
+        [
+            web.get("/metrics", metrics),
+            web.get("/healthz", health),
+            web.get("/readyz", ready),
+            web.get("/status", status),
+        ]
+    )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

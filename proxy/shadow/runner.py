@@ -102,6 +102,12 @@ class Runner:
     _interruptions: int = 0
     _lost_seen: int = 0
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _started: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether an exchange that begins now will be compared: both captures run, and no resync is due."""
+        return self._started and not self._resync_reason
 
     def stop(self) -> None:
         """Read no more, let what runs end, then return from `run`."""
@@ -126,6 +132,7 @@ class Runner:
         self.comparable_from_us = now_us()
         if self.settings.resync == "auto" and self.feeds:
             self._resync_reason = "start"
+        self._started = True
         async with asyncio.TaskGroup() as tasks:
             pumps = [tasks.create_task(feed.pump(), name=f"pump-{role}") for role, feed in self.feeds.items()]
             housekeeping = tasks.create_task(self._housekeep(), name="housekeeping")

@@ -349,6 +349,7 @@ def _state(
 ) -> Callable[[], Mapping[str, object]]:
     def state() -> Mapping[str, object]:
         return {
+            "ready": runner.ready,
             "reader": settings.runner.name,
             "capture": settings.capture.driver.value,
             "waiting": runner.ledger.waiting,
