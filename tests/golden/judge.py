@@ -7,7 +7,7 @@ as multisets; nothing else is allowed.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +29,8 @@ from tests.golden.serving import signing_key
 from tests.golden.textual import row_text, schema
 
 BODY_MAX_BYTES = 64_000_000
+UNRECORDED_HEADERS = frozenset({"date", "server", "content-length", "connection"})
+"""About the server and the connection; every other header of either reply is compared."""
 _TIME_IN_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00")
 _LIST_IN_TEXT = re.compile(r"\[.*\]", re.DOTALL)
 
@@ -47,7 +49,7 @@ def judge_step(index: int, step: Step, run: StepRun, identities: Identities) -> 
     identities.learn(recorded_changes, run.changes)
     ours = [identities.change(change) for change in run.changes]
     call, outcome = step.calls[0], run.outcomes[0]
-    compared = Comparator(_settings(step)).compare(
+    compared = Comparator(_settings(step, run.outcomes)).compare(
         "",
         _observed(Side.LEGACY, Role.SERVED, _recorded_reply(step, call, run.offset), recorded_changes),
         _observed(Side.CANDIDATE, Role.MIRRORED, _this_reply(step, outcome, identities), ours),
@@ -132,7 +134,7 @@ def _description(name: str, volatile: dict[str, Volatile], inside: dict[str, dic
     )
 
 
-def _settings(step: Step) -> CompareSettings:
+def _settings(step: Step, replies: Sequence[Reply | Failed]) -> CompareSettings:
     rules = [Rule(path=_body_path(pointer), unordered=True) for pointer in step.unordered if _body_path(pointer)]
     for pointer, how in step.volatile.items():
         path = _body_path(pointer)
@@ -140,10 +142,11 @@ def _settings(step: Step) -> CompareSettings:
             rules.append(Rule(path=path, time_within_ms=times.TOLERANCE_MS))
         elif path and how == "differs":
             rules.append(Rule(path=path, ignore=True))
-    names = tuple(sorted({name for call in step.calls for name in call.response["headers"]}))
+    names = {name.lower() for call in step.calls for name in call.response["headers"]}
+    names |= {name.lower() for reply in replies if isinstance(reply, Reply) for name, _ in reply.headers}
     return CompareSettings(
         rules=tuple(rules),
-        headers=HeaderRules(compare=names),
+        headers=HeaderRules(compare=tuple(sorted(names - UNRECORDED_HEADERS))),
         tables=table_descriptions(step),
         body_max_bytes=BODY_MAX_BYTES,
     )
@@ -158,7 +161,7 @@ def _body_path(pointer: str) -> str:
 
 def _recorded_reply(step: Step, call: Call, offset: timedelta) -> Reply:
     response = times.moved({"response": call.response}, _of_reply(step), offset)["response"]
-    body = response["body_text"].encode() if "body_text" in response else _normalised(step, response.get("body"))
+    body = _normalised(step, response["body"]) if "body" in response else response.get("body_text", "").encode()
     return Reply(response["status"], tuple(response["headers"].items()), body)
 
 

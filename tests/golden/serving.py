@@ -31,9 +31,10 @@ async def serving(environ: Mapping[str, str], *, registry: CollectorRegistry | N
 
 def environment(recorded: Mapping[str, str], *, database_url: str, redis_url: str) -> dict[str, str]:
     """A recording's settings, completed with this run's services and a signing key (recordings hold only public keys)."""
+    signing = {"SIWE_JWT_PRIVATE_KEY": signing_key()[0]} if recorded.get("SIWE_JWT_PUBLIC_KEY") else {}
     return {
         "ALLOWED_HOSTS": ALLOWED_HOSTS,
-        "SIWE_JWT_PRIVATE_KEY": signing_key()[0],
+        **signing,
         **recorded,
         "DATABASE_URL": database_url,
         "CELERY_BROKER_URL": redis_url,

@@ -71,6 +71,13 @@ def test_a_missing_header_is_found():
     assert found_when(scored(), outcome=without_vary) == ["header vary"]
 
 
+def test_a_header_the_legacy_does_not_send_is_found():
+    def with_cookie(reply: Reply) -> Reply:
+        return replace(reply, headers=(*reply.headers, ("Set-Cookie", "a=b"), ("Date", "today")))
+
+    assert found_when(scored(), outcome=with_cookie) == ["header set-cookie"]
+
+
 def test_no_reply_is_found():
     assert found_when(scored(), outcome=lambda _: Failed(FailureCause.RESET, "gone"))[-1] == "status (status)"
 
