@@ -11,7 +11,7 @@ service may write rows that carry only such a key: the legacy's back-fill of has
 import json
 import re
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, cast
@@ -357,6 +357,11 @@ class Attributor:
             self._pending.remove(keyed)
             self._background.append(keyed)
         return found
+
+    def discard(self, dealt_with: Callable[[Transaction], bool]) -> None:
+        """Drop the pending transactions of which this is true."""
+        for keyed in [k for k in self._pending.by_lsn.values() if dealt_with(k.transaction)]:
+            self._pending.remove(keyed)
 
     def _fits(self, window: Window, keyed: Keyed, *, more: AbstractSet[Key] = NO_KEYS) -> bool:
         named = keyed.transaction.request_id

@@ -22,6 +22,17 @@ ALIGN_MESSAGE_PREFIX = "shadow.align"
 BEGIN_ALIGNMENT = f"SET CONSTRAINTS ALL DEFERRED; SELECT pg_logical_emit_message(true, '{ALIGN_MESSAGE_PREFIX}', '')"
 SESSION_OPTIONS = {"timezone": "UTC", "datestyle": "ISO", "extra_float_digits": "3", "application_name": "shadow-align"}
 
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+)
+"""What says that a database is away, restarting, full or busy: the same step may succeed later."""
+
 G = TypeVar("G", bound=Hashable)
 Connection = asyncpg.pool.PoolConnectionProxy | asyncpg.Connection
 
@@ -68,13 +79,11 @@ class Aligner:
             return NOTHING_TO_ALIGN
         try:
             async with asyncio.timeout(self._timeout_s), self._pool.acquire() as conn, conn.transaction():
-                await conn.execute(BEGIN_ALIGNMENT)
-                drifted = await self._write(conn, wanted)
+                return await self.write(conn, wanted)
         except asyncpg.IntegrityConstraintViolationError as error:
             raise ShadowDriftError(f"{type(error).__name__} on {error.table_name or 'the shadow'}: {error}") from error
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+        except AWAY as error:
             raise ShadowUnreachableError(f"alignment of {len(wanted)} rows: {error!r}") from error
-        return Aligned(len(wanted), drifted)
 
     async def truncate(self, tables: Sequence[str]) -> None:
         """Empty the tables, as live did."""
@@ -82,7 +91,9 @@ class Aligner:
             await conn.execute(BEGIN_ALIGNMENT)
             await conn.execute(f"TRUNCATE {', '.join(self._catalog.tables[t].quoted for t in tables)} CASCADE")
 
-    async def _write(self, conn: Connection, wanted: Sequence[RowTarget]) -> int:
+    async def write(self, conn: Connection, wanted: Sequence[RowTarget]) -> Aligned:
+        """Write the targets in the transaction that the caller has begun on `conn`; database errors pass through."""
+        await conn.execute(BEGIN_ALIGNMENT)
         by_table = sorted(wanted, key=lambda row: self._rank.get(row.table, 0))
         deletes = [row for row in reversed(by_table) if row.target is None]
         updates = [row for row in by_table if row.target is not None and row.current is not None]
@@ -94,7 +105,7 @@ class Aligner:
             drifted += await _update(conn, self._catalog.tables[table], columns, rows)
         for table, rows in _grouped(inserts, lambda row: row.table):
             drifted += await _upsert(conn, self._catalog.tables[table], rows)
-        return drifted
+        return Aligned(len(wanted), drifted)
 
 
 def _changed(row: RowTarget) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from comparator.capture.attribute import (
     KeyIndex,
     Keys,
     Reference,
+    RowId,
     Window,
     is_background,
     row_id,
@@ -49,21 +50,22 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Live changes to be applied to the shadow as they are; `lsn` ends the transaction they are of."""
+    """Live changes to be applied to the shadow as they are; `lsn` ends the transaction `xid` that they are of."""
 
     changes: tuple[RowChange, ...]
-    lsn: int = 0
+    xid: int
+    lsn: int
 
 
 @dataclass(frozen=True, slots=True)
-class Undo:
-    """Changes somebody made on the shadow outside every mirrored request; they are taken back."""
+class Repair:
+    """Rows that somebody wrote on the shadow outside every mirrored request; they become live's again."""
 
-    changes: tuple[RowChange, ...]
+    rows: frozenset[RowId]
     lsn: int = 0
 
 
-Item = Run | Apply | Undo
+Item = Run | Apply | Repair
 
 
 class Ledger:
@@ -169,10 +171,9 @@ class Ledger:
         """Add a `Run` for a side without capture: its place is the end, its keys are the ordering key."""
         self._add_run(exchange, None, claim)
 
-    def undo(self, keyed: Keyed) -> None:
-        """Add the taking back of a stray transaction of the shadow, behind all that is known of live."""
-        lsn = self._places[-1][1] if self._places else 0
-        self._add(lambda _: Undo(keyed.transaction.changes), keyed.keys | keyed.rows, lsn)
+    def repair(self, stray: Keyed) -> None:
+        """Add the repair of what a stray transaction of the shadow touched, before all that waits for its keys."""
+        self._add(lambda _: Repair(stray.rows), stray.keys | stray.rows, 0)
 
     def release(self, *, before_us: int) -> int:
         """Give up waiting for an owner of what was committed before this time; return how many were background."""
@@ -229,8 +230,9 @@ class Ledger:
             keys, _ = self._index.keys_of((change,))
             groups.setdefault(keys, []).append(change)
         for keys, changes in groups.items():
-            self._add_apply(keys, tuple(changes), keyed.transaction.end_lsn)
+            self._add_apply(keys, tuple(changes), keyed.transaction)
 
-    def _add_apply(self, keys: Keys, changes: tuple[RowChange, ...], lsn: int) -> None:
+    def _add_apply(self, keys: Keys, changes: tuple[RowChange, ...], transaction: Transaction) -> None:
         rows = frozenset(row_id(c, self._primary_keys[c.table]) for c in changes if c.table in self._primary_keys)
-        self._add(lambda _: Apply(changes, lsn), keys | rows, lsn)
+        xid, lsn = transaction.xid, transaction.end_lsn
+        self._add(lambda _: Apply(changes, xid, lsn), keys | rows, lsn)

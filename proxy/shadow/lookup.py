@@ -8,6 +8,7 @@ import asyncpg
 from comparator.capture.attribute import NO_KEYS, KeyIndex, Reference
 from comparator.capture.catalog import Catalog, TableShape, quote
 from proxy.errors import ShadowUnreachableError
+from proxy.shadow.align import AWAY
 
 LOOKUP_TIMEOUT_S = 5.0
 
@@ -57,7 +58,7 @@ class Parents:
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
                 records = await pool.fetch(parents_sql(shape, self._index.columns_for(table)), ids)
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+        except AWAY as error:
             raise ShadowUnreachableError(f"looking up {len(ids)} rows of {table}: {error!r}") from error
         for record in records:
             self._index.learn_row(table, dict(record))

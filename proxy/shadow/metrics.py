@@ -41,6 +41,7 @@ class RunnerMetrics:
         self.waiting = Gauge(
             "shadow_waiting", "Mirrored runs and live changes that wait for the shadow.", registry=registry
         )
+        self.resyncing = Gauge("shadow_resync_pending", "1 while whole tables have to be compared.", registry=registry)
         self.lag = Gauge("shadow_lag_seconds", "Age of the oldest exchange without an outcome.", registry=registry)
         self.effects = Counter(
             "shadow_effects_total",
@@ -84,10 +85,16 @@ class RunnerMetrics:
         )
 
     def watch(
-        self, *, in_flight: Callable[[], float], lag_s: Callable[[], float], waiting: Callable[[], float]
+        self,
+        *,
+        in_flight: Callable[[], float],
+        lag_s: Callable[[], float],
+        waiting: Callable[[], float],
+        resync: Callable[[], float],
     ) -> None:
         """Compute the gauges when they are scraped."""
         self.waiting.set_function(waiting)
+        self.resyncing.set_function(resync)
         self.in_flight.set_function(in_flight)
         self.lag.set_function(lag_s)
 

@@ -90,6 +90,7 @@ class Mirror:
         sender: reaches the shadow instances.
         shadow: attributes shadow transactions; None without capture.
         fence: waits until the shadow's transactions are in.
+        interruptions: how often the capture of the shadow may have lost transactions.
         primary_keys: of the captured tables.
         judge: compares.
         tagged_sides: sides that name the request in their transactions.
@@ -99,6 +100,7 @@ class Mirror:
     sender: Sends
     shadow: ShadowSide | None
     fence: Callable[[], Awaitable[None]]
+    interruptions: Callable[[], int]
     primary_keys: Mapping[str, Sequence[str]]
     judge: Judge
     tagged_sides: frozenset[Side]
@@ -132,19 +134,25 @@ class Mirror:
             sent = await self.sender.send(run.exchange, side)
             return Observation(side, Role.MIRRORED, sent.outcome, sent.duration_ns)
         self.shadow.open(run.exchange.id, run.claim.keys, tagged=side in self.tagged_sides)
-        lost = False
+        interruptions, fenced = self.interruptions(), False
         try:
             sent = await self.sender.send(run.exchange, side)
-            try:
-                await self.fence()
-            except CaptureError as error:
-                lost = True
-                logger.warning("shadow_fence_failed", extra={"request_id": run.exchange.id, "error": str(error)})
+            fenced = await self._fenced(run)
         finally:
             claim = self.shadow.collect(run.exchange.id)
+        # A shadow whose capture was cut may have been away for the mirrored side too: neither reply nor rows are evidence.
+        lost = not fenced or self.interruptions() != interruptions
         outcome = EffectsOutcome.LOST if lost else claim.outcome
         effects = Effects(outcome, tuple(keyed.transaction for keyed in claim.transactions))
         return Observation(side, Role.MIRRORED, sent.outcome, sent.duration_ns, effects)
+
+    async def _fenced(self, run: Run) -> bool:
+        try:
+            await self.fence()
+        except CaptureError as error:
+            logger.warning("shadow_fence_failed", extra={"request_id": run.exchange.id, "error": str(error)})
+            return False
+        return True
 
     def _compare(self, run: Run, served: Observation, mirrored: Observation) -> Comparison | None:
         if mirrored.effects.outcome is EffectsOutcome.LOST:

@@ -1,28 +1,70 @@
-"""Brings a drifted shadow back to live: whole tables are compared by checksums of buckets, and only what differs is copied.
+"""Brings a drifted shadow back to live: all of it, or single rows.
 
-Needed when changes may have been missed: at the start with a temporary slot, after a cut capture, after a contradiction. Live is
-only read, in one snapshot. Live changes that are captured meanwhile are applied afterwards in order, so the shadow converges.
+All of it (`resync`) when changes may have been missed: at the start with a temporary slot, after a cut capture, after a
+contradiction. Whole tables are compared by checksums of buckets, and only what differs is copied. Single rows (`repair`) when
+somebody wrote them on the shadow outside every mirrored request. Live is only read. Live changes that are captured meanwhile are
+applied afterwards in order, so the shadow converges.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
 from comparator.capture.catalog import Catalog, TableShape, quote
-from proxy.errors import ShadowUnreachableError
-from proxy.shadow.align import Aligner, Connection
+from proxy.errors import ShadowDriftError, ShadowUnreachableError
+from proxy.shadow.align import AWAY, Aligner, Connection
 from proxy.shadow.targets import Identity, RowTarget
+
+logger = logging.getLogger(__name__)
 
 BUCKETS = 1024
 STATEMENT_TIMEOUT_S = 600
+LOCK_TIMEOUT_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Which transactions a reading of the database has seen (`pg_current_snapshot`), by 32-bit transaction id."""
+
+    ended_below: int
+    begun_below: int
+    running: frozenset[int]
+
+    @classmethod
+    def parse(cls, text: str) -> "Snapshot":
+        """From PostgreSQL's text, e.g. `10:20:10,14`."""
+        low, high, running = text.split(":")
+        return cls(_short(low), _short(high), frozenset(_short(xid) for xid in running.split(",") if xid))
+
+    def covers(self, xid: int) -> bool:
+        """Whether what this committed transaction did was seen."""
+        if _before(xid, self.ended_below):
+            return True
+        return _before(xid, self.begun_below) and xid not in self.running
+
+
+NOTHING_SEEN = Snapshot(0, 0, frozenset())
+XIDS = 2**32
+
+
+def _short(xid: str) -> int:
+    return int(xid) % XIDS
+
+
+def _before(xid: int, other: int) -> bool:
+    """Order of transaction ids on their circle, as PostgreSQL has it."""
+    return 0 < (other - xid) % XIDS < XIDS // 2
 
 
 @dataclass(frozen=True, slots=True)
 class Resynced:
-    """How many rows of the shadow were not live's, by table."""
+    """How many rows of the shadow were not live's, by table, and what both sides' transactions this deals with."""
 
     rows: Mapping[str, int]
+    live: Snapshot
+    shadow: Snapshot
 
     @property
     def total(self) -> int:
@@ -78,19 +120,64 @@ async def resync(live: Connection, shadow: Connection, aligner: Aligner, catalog
         ShadowUnreachableError: one of the databases did not answer; try again.
         ShadowDriftError: the tables contradict each other even as a whole; clone the shadow anew.
     """
-    wanted: list[RowTarget] = []
     try:
-        async with live.transaction(isolation="repeatable_read", readonly=True):
+        async with live.transaction(isolation="repeatable_read", readonly=True), shadow.transaction():
+            await _keep_others_out(shadow, catalog)
+            seen = [Snapshot.parse(await conn.fetchval(SNAPSHOT)) for conn in (live, shadow)]
+            wanted: list[RowTarget] = []
             for shape in catalog.tables.values():
                 if shape.primary_key:
                     wanted += await _differing(live, shadow, shape)
-    except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+            await aligner.write(shadow, wanted)
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise ShadowDriftError(f"resync: {error}") from error
+    except AWAY as error:
         raise ShadowUnreachableError(f"resync: {error!r}") from error
-    await aligner.apply(wanted)
     counts: dict[str, int] = {}
     for row in wanted:
         counts[row.table] = counts.get(row.table, 0) + 1
-    return Resynced(counts)
+    return Resynced(counts, *seen)
+
+
+SNAPSHOT = "SELECT pg_current_snapshot()::text"
+
+
+async def _keep_others_out(shadow: Connection, catalog: Catalog) -> None:
+    """Lock the shadow's tables against writers until the end of the transaction.
+
+    A mirrored request that a killed runner left behind may still be writing. If it holds on for too long, the resync goes
+    on without the lock: what it writes later is captured and repaired.
+    """
+    tables = ", ".join(shape.quoted for shape in catalog.tables.values())
+    try:
+        async with shadow.transaction():
+            await shadow.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+            await shadow.execute(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")
+    except asyncpg.LockNotAvailableError:
+        logger.warning("shadow_busy", extra={"do": "look for a mirrored service that hangs in a transaction"})
+
+
+async def repair(live: Connection, aligner: Aligner, catalog: Catalog, rows: Iterable[tuple[str, Identity]]) -> int:
+    """Make single rows of the shadow equal to live's; return how many were given.
+
+    Raises:
+        ShadowUnreachableError, ShadowDriftError: as `resync`.
+    """
+    by_table: dict[str, list[Identity]] = {}
+    for table, identity in rows:
+        if table in catalog.tables:
+            by_table.setdefault(table, []).append(identity)
+    wanted: list[RowTarget] = []
+    try:
+        for table, identities in by_table.items():
+            found = await _fetch(live, catalog.tables[table], identities, existing={})
+            there = {row.identity for row in found}
+            wanted += [RowTarget(table, identity, {}, None) for identity in identities if identity not in there]
+            wanted += found
+    except AWAY as error:
+        raise ShadowUnreachableError(f"repair: {error!r}") from error
+    await aligner.apply(wanted)
+    return len(wanted)
 
 
 async def _differing(live: Connection, shadow: Connection, shape: TableShape) -> list[RowTarget]:

@@ -8,11 +8,11 @@ does not answer, work is repeated or skipped and counted; nothing is lost silent
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from comparator.capture.attribute import Claim, Window
+from comparator.capture.attribute import Claim, RowId, Window
 from comparator.capture.errors import CaptureError
 from comparator.exchange import EffectsOutcome, Exchange, Failed, Role, Side
 from comparator.verdict import Verdict
@@ -20,9 +20,10 @@ from proxy.errors import ShadowDriftError, ShadowUnreachableError
 from proxy.journal.reading import Entry
 from proxy.shadow.align import Aligned
 from proxy.shadow.feed import Feed
-from proxy.shadow.ledger import Apply, Item, Ledger, Run, Undo
+from proxy.shadow.ledger import Apply, Item, Ledger, Repair, Run
 from proxy.shadow.metrics import RunnerMetrics
 from proxy.shadow.mirror import Mirror, Mirrored
+from proxy.shadow.resync import NOTHING_SEEN, Resynced, Snapshot
 from proxy.shadow.settings import RunnerSettings
 from proxy.shadow.shadow_side import ShadowSide, now_us
 from proxy.shadow.targets import RowTarget, targets
@@ -33,7 +34,7 @@ READ_WAIT_S = 0.25
 HOUSEKEEPING_S = 0.25
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
-NO_CLAIM = Claim(EffectsOutcome.OFF, (), frozenset())
+NOTHING_RESYNCED = Resynced({}, NOTHING_SEEN, NOTHING_SEEN)
 
 T = TypeVar("T")
 
@@ -76,7 +77,8 @@ class Runner:
         primary_keys: of the captured tables.
         write: writes row targets to the shadow, once; raises ShadowDriftError or ShadowUnreachableError.
         truncate: empties tables of the shadow.
-        resync: compares whole tables and mends the shadow; returns the rows it mended.
+        resync: compares whole tables and mends the shadow.
+        repair: copies single rows from live to the shadow.
         reaches: whether a side has a shadow instance.
     """
 
@@ -91,14 +93,18 @@ class Runner:
     primary_keys: Mapping[str, Sequence[str]]
     write: Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
     truncate: Callable[[Sequence[str]], Awaitable[None]]
-    resync: Callable[[], Awaitable[int]]
+    resync: Callable[[], Awaitable[Resynced]]
+    repair: Callable[[Iterable[RowId]], Awaitable[int]]
     reaches: Callable[[Side], bool]
     comparable_from_us: int = 0
     _entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    _repaired: dict[RowId, int] = field(default_factory=dict[RowId, int])
     _unsure: list[tuple[int, Entry, Window]] = field(default_factory=list[tuple[int, Entry, Window]])
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _running: int = 0
     _resync_reason: str = ""
+    _resyncing: bool = False
+    _seen: Snapshot = NOTHING_SEEN
     _interruptions: int = 0
     _lost_seen: int = 0
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -118,6 +124,11 @@ class Runner:
     def backlog(self) -> int:
         """Live transactions without keys yet, and everything that waits for the shadow."""
         return sum(feed.backlog for feed in self.feeds.values()) + self.ledger.waiting
+
+    @property
+    def resync_pending(self) -> bool:
+        """Whether the shadow is known to differ, or may."""
+        return self._resyncing or bool(self._resync_reason)
 
     def ask_resync(self, reason: str) -> None:
         """Compare whole tables as soon as nothing runs; exchanges begun before its end are not compared."""
@@ -153,7 +164,7 @@ class Runner:
             self.metrics.read.inc(len(entries))
             if self.feeds:
                 await self._settle_delay(entries)
-                await self.patiently("live_fence", self.feeds[Role.SERVED].fence)
+                await self.patiently("served_fence", self.feeds[Role.SERVED].fence)
                 self._notice_interruptions()
             await self._take_in(entries)
             self._wake.set()
@@ -231,7 +242,7 @@ class Runner:
     async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             self._wake.clear()
-            if self._resync_reason and not self._running:
+            while self._resync_reason and not self._running:
                 await self._resync()
             if not self._resync_reason:
                 for number, item in self.ledger.take(self.settings.concurrency - self._running):
@@ -248,8 +259,8 @@ class Runner:
                     await self._run(item)
                 case Apply():
                     await self._apply(item)
-                case Undo():
-                    await self.align(targets((), item.changes, self.primary_keys))
+                case Repair():
+                    await self._repair(item)
         except Exception:
             # The outermost frame of a task: the shadow may now differ from live, which a resync mends.
             logger.exception("shadow_item_failed", extra={"item": type(item).__name__})
@@ -264,11 +275,13 @@ class Runner:
 
     async def _run(self, run: Run) -> None:
         entry = self._entries[run.exchange.id]
-        if self.feeds and run.exchange.started_ns // 1_000 < self.comparable_from_us:
+        cause = self._not_comparable(run)
+        if cause:
             await self._apply_all(run)
-            await self._end(entry, None, "not_captured")
+            await self._end(entry, None, cause)
             return
         mirrored = await self.mirror.carry_out(run, self.align)
+        self._notice_strays()
         route, side = run.exchange.route, mirrored.mirrored.side
         self.metrics.mirrored_seconds.labels(route, side.value).observe(mirrored.mirrored.duration_ns / 1e9)
         if self.feeds:
@@ -277,15 +290,36 @@ class Runner:
         if mirrored.comparison is None:
             self.ask_resync("capture_lost")
 
+    def _not_comparable(self, run: Run) -> str:
+        """Why the shadow is not in the state from which this exchange started, "" if it is."""
+        started_us = run.exchange.started_ns // 1_000
+        if self.feeds and started_us < self.comparable_from_us:
+            return "not_captured"
+        rows = (row for keyed in run.claim.transactions for row in keyed.rows)
+        return "repaired" if any(self._repaired.get(row, 0) > started_us for row in rows) else ""
+
     async def _apply_all(self, run: Run) -> None:
-        changes = tuple(c for keyed in run.claim.transactions for c in keyed.transaction.changes)
-        await self._apply(Apply(changes))
+        for keyed in run.claim.transactions:
+            transaction = keyed.transaction
+            await self._apply(Apply(transaction.changes, transaction.xid, transaction.end_lsn))
 
     async def _apply(self, item: Apply) -> None:
+        if self._seen.covers(item.xid):
+            return
         truncated = [change.table for change in item.changes if change.op.value == "truncate"]
         if truncated and self.settings.align:
             await self.patiently("truncate", lambda: self.truncate(truncated))
         await self.align(targets(item.changes, (), self.primary_keys))
+
+    async def _repair(self, item: Repair) -> None:
+        """Copy rows from live, which may be ahead: exchanges that began before are not compared on their keys."""
+        for row in item.rows:
+            self._repaired[row] = now_us()
+        try:
+            await self.patiently("repair", lambda: self.repair(item.rows))
+        except ShadowDriftError as error:
+            logger.warning("shadow_drift", extra={"error": str(error), "rows": len(item.rows)})
+            self.ask_resync("drift")
 
     async def align(self, wanted: Sequence[RowTarget]) -> Aligned:
         """Write row targets; repeated until the shadow answers. A contradiction asks for a resync."""
@@ -305,16 +339,24 @@ class Runner:
         return aligned
 
     async def _resync(self) -> None:
-        reason, self._resync_reason = self._resync_reason, ""
+        reason, self._resync_reason, self._resyncing = self._resync_reason, "", True
+        # What is committed after a fence is captured; so what the tables are compared by misses nothing from then on.
+        for role, feed in self.feeds.items():
+            await self.patiently(f"{role}_fence", feed.fence)
         try:
-            mended = await self.patiently("resync", self.resync)
+            resynced = await self.patiently("resync", self.resync)
         except ShadowDriftError as error:
             logger.error("shadow_needs_clone", extra={"error": str(error), "do": "shadow align clone"})
-            mended = 0
-        self.metrics.resynced_rows.inc(mended)
+            resynced = NOTHING_RESYNCED
+        # What the resync saw is on the shadow; to apply it again would bring back what was overwritten in a gap.
+        self._seen = resynced.live
+        self.shadow.forget(resynced.shadow)
+        self.metrics.resynced_rows.inc(resynced.total)
+        self._resyncing = False
+        self._notice_interruptions()
         self.comparable_from_us = now_us()
         self.metrics.resyncs.labels(reason).inc()
-        logger.info("shadow_resynced", extra={"reason": reason, "rows": mended})
+        logger.info("shadow_resynced", extra={"reason": reason, "rows": resynced.total})
 
     # --- ends and upkeep -------------------------------------------------------------------------------------------------
 
@@ -337,9 +379,8 @@ class Runner:
             await self._settle_unsure()
             released = self.ledger.release(before_us=now_us() - self.settings.hold_ms * 1_000)
             self.metrics.background.inc(released)
-            for keyed in self.shadow.strays():
-                self.metrics.strays.inc()
-                self.ledger.undo(keyed)
+            self._notice_strays()
+            self._forget_repairs()
             self._notice_interruptions()
             if self.feeds:
                 self.feeds[Role.SERVED].confirm(self.ledger.dealt_with())
@@ -352,6 +393,16 @@ class Runner:
         self._unsure = [waiting for waiting in self._unsure if waiting[0] > now]
         for entry, window in due:
             await self._take_in_one(entry, window, sure=True)
+
+    def _notice_strays(self) -> None:
+        for keyed in self.shadow.strays():
+            self.metrics.strays.inc()
+            self.ledger.repair(keyed)
+
+    def _forget_repairs(self) -> None:
+        horizon = now_us() - 4 * self.settings.hold_ms * 1_000
+        if self._repaired and min(self._repaired.values()) < horizon:
+            self._repaired = {row: at for row, at in self._repaired.items() if at >= horizon}
 
     def _notice_interruptions(self) -> None:
         count = self._interruption_count()

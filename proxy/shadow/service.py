@@ -7,7 +7,7 @@ import logging
 import random
 import signal
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import asyncpg
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from comparator.capture.attribute import KeyIndex, Reference
+from comparator.capture.attribute import KeyIndex, Reference, RowId
 from comparator.capture.catalog import Catalog, published_tables, read_catalog
 from comparator.capture.drivers import open_capture
 from comparator.capture.model import Capture
@@ -34,15 +34,15 @@ from proxy.journal.keys import load_keys
 from proxy.journal.reading import Reader
 from proxy.settings import Settings
 from proxy.shadow.admin import admin_server
-from proxy.shadow.align import NOTHING_TO_ALIGN, SESSION_OPTIONS, Aligned, Aligner
+from proxy.shadow.align import AWAY, NOTHING_TO_ALIGN, SESSION_OPTIONS, Aligned, Aligner, Connection
 from proxy.shadow.feed import Feed
 from proxy.shadow.ledger import Ledger
 from proxy.shadow.lookup import Parents
 from proxy.shadow.metrics import RunnerMetrics
 from proxy.shadow.mirror import ConfirmBudget, Mirror
 from proxy.shadow.recorder import Kept, Recorder
-from proxy.shadow.resync import resync
-from proxy.shadow.runner import Runner
+from proxy.shadow.resync import Resynced, repair, resync
+from proxy.shadow.runner import NOTHING_RESYNCED, Runner
 from proxy.shadow.sender import Sender
 from proxy.shadow.shadow_side import ShadowSide
 from proxy.shadow.targets import RowTarget
@@ -173,6 +173,7 @@ async def serve(settings: Settings, environ: Mapping[str, str], *, stop: asyncio
             in_flight=_in_flight(reader, metrics),
             lag_s=lambda: recorder.lag_s(time.time_ns()),
             waiting=lambda: runner.backlog,
+            resync=lambda: float(runner.resync_pending),
         )
         admin = settings.runner
         state = _state(settings, runner, recorder, metrics)
@@ -209,6 +210,7 @@ def build(
         sender=sender,
         shadow=shadow if databases else None,
         fence=feeds[Role.MIRRORED].fence if databases else _no_fence,
+        interruptions=lambda: feeds[Role.MIRRORED].interruptions if databases else 0,
         primary_keys=primary_keys,
         judge=Comparator(settings.compare),
         tagged_sides=frozenset(options.tagged_sides),
@@ -227,6 +229,7 @@ def build(
         write=aligner.apply if aligner else _no_rows,
         truncate=aligner.truncate if aligner else _no_tables,
         resync=_resync(databases, aligner) if databases and aligner else _no_resync,
+        repair=_repair(databases, aligner) if databases and aligner else _no_repair,
         reaches=sender.reaches,
     )
 
@@ -255,18 +258,29 @@ def _feeds(
     }
 
 
-def _resync(databases: Databases, aligner: Aligner) -> Callable[[], Awaitable[int]]:
-    async def run() -> int:
-        try:
-            async with (
-                databases.live.acquire(timeout=CONNECT_TIMEOUT_S) as live,
-                databases.shadow.acquire(timeout=CONNECT_TIMEOUT_S) as shadow,
-            ):
-                return (await resync(live, shadow, aligner, databases.catalog)).total
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-            raise ShadowUnreachableError(f"resync: {error!r}") from error
+def _resync(databases: Databases, aligner: Aligner) -> Callable[[], Awaitable[Resynced]]:
+    async def run() -> Resynced:
+        async with _acquired(databases.live) as live, _acquired(databases.shadow) as shadow:
+            return await resync(live, shadow, aligner, databases.catalog)
 
     return run
+
+
+def _repair(databases: Databases, aligner: Aligner) -> Callable[[Iterable[RowId]], Awaitable[int]]:
+    async def run(rows: Iterable[RowId]) -> int:
+        async with _acquired(databases.live) as live:
+            return await repair(live, aligner, databases.catalog, rows)
+
+    return run
+
+
+@asynccontextmanager
+async def _acquired(pool: asyncpg.Pool) -> AsyncGenerator[Connection, None]:
+    try:
+        async with pool.acquire(timeout=CONNECT_TIMEOUT_S) as conn:
+            yield conn
+    except AWAY as error:
+        raise ShadowUnreachableError(f"database: {error!r}") from error
 
 
 async def _no_fence() -> None:
@@ -281,7 +295,11 @@ async def _no_tables(_: Sequence[str]) -> None:
     return None
 
 
-async def _no_resync() -> int:
+async def _no_resync() -> Resynced:
+    return NOTHING_RESYNCED
+
+
+async def _no_repair(_: Iterable[RowId]) -> int:
     return 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from comparator.capture.attribute import Attributor, Claim, Keyed, Window
 from proxy.shadow.align import is_own
+from proxy.shadow.resync import Snapshot
 
 US_PER_S = 1_000_000
 
@@ -44,6 +45,10 @@ class ShadowSide:
         self._attributor.close(run_id)
         del self._open[run_id]
         return claim
+
+    def forget(self, seen: Snapshot) -> None:
+        """A resync has dealt with every transaction that it saw."""
+        self._attributor.discard(lambda transaction: seen.covers(transaction.xid))
 
     def strays(self) -> Sequence[Keyed]:
         """Shadow transactions that no running request can have made: late writes, or somebody else's."""

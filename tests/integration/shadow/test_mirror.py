@@ -36,7 +36,12 @@ async def mirroring(made: Lab) -> AsyncGenerator[None, None]:
 
 def settled(samples: Samples, count: int) -> bool:
     """Every exchange has its outcome, and every live change is on the shadow."""
-    return ended(samples) == count and total(samples, "shadow_in_flight") == 0 and total(samples, "shadow_waiting") == 0
+    return ended(samples) == count and quiet(samples)
+
+
+def quiet(samples: Samples) -> bool:
+    """Nothing is left to do."""
+    return not any(total(samples, f"shadow_{name}") for name in ("in_flight", "waiting", "resync_pending"))
 
 
 def ended(samples: Samples) -> float:
