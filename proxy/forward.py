@@ -11,8 +11,10 @@ from comparator.exchange import Failed, FailureCause, Side
 from proxy import headers
 from proxy.backends import BackendConnection
 from proxy.buckets import BUCKETS
+from proxy.copies import EMPTY, Copy
 from proxy.fields import OVERRIDE_HEADERS, SHADOW_MARK, Line
 from proxy.front import Front
+from proxy.heads import UPGRADE, host_for, reply_framing, request_head, wants_websocket
 from proxy.http1 import Framing, ReplyHead, RequestHead
 from proxy.journal.model import Record
 from proxy.replies import failure_reply
@@ -60,76 +62,8 @@ class CallerSide(Protocol):
         ...
 
 
-class Copy:
-    """A body's copy for the journal, cut at a limit."""
-
-    __slots__ = ("_left", "_parts", "truncated")
-
-    def __init__(self, max_bytes: int) -> None:
-        self._parts: list[bytes] = []
-        self._left = max_bytes
-        self.truncated = False
-
-    def add(self, data: bytes) -> None:
-        """Take what still fits."""
-        if len(data) > self._left:
-            data = data[: self._left]
-            self.truncated = True
-        if data:
-            self._left -= len(data)
-            self._parts.append(data)
-
-    @property
-    def body(self) -> bytes:
-        """What was taken."""
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-
-
-EMPTY = Copy(0)
-
-
 class Forwarding:
     """One request in flight. Made by the caller's connection, which then feeds it the request's body."""
-
-    __slots__ = (
-        "_added",
-        "_caller",
-        "_chunked_out",
-        "_collecting",
-        "_complete",
-        "_connection",
-        "_failed",
-        "_fell_back",
-        "_finished",
-        "_front",
-        "_head",
-        "_key",
-        "_out",
-        "_passed",
-        "_reply",
-        "_reply_body",
-        "_request_body",
-        "_retried",
-        "_route",
-        "_route_name",
-        "_said_close",
-        "_shadow_mark",
-        "_side",
-        "_skip",
-        "_stage",
-        "_started_ns",
-        "_started_s",
-        "_total_deadline",
-        "_trace",
-        "_unsent",
-        "_unsent_bytes",
-        "deadline",
-        "id",
-        "method",
-        "overlapped",
-        "tunnel",
-        "upgrade",
-    )
 
     def __init__(self, front: Front, caller: CallerSide, head: RequestHead, *, now: float) -> None:
         limit = front.settings.journal.body_max_bytes
@@ -143,7 +77,7 @@ class Forwarding:
         self.deadline = self._total_deadline
         self.id = headers.request_id(named, front.new_id())
         self.method = head.method
-        self.upgrade = "upgrade" in named and _wants_websocket(head)
+        self.upgrade = "upgrade" in named and wants_websocket(head)
         self.tunnel = False
         self.overlapped = False
         self._connection: BackendConnection | None = None
@@ -161,6 +95,7 @@ class Forwarding:
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._collecting = False
+        self._streamed = False
         self._key = ""
         self._route = None
         self._route_name = ""
@@ -350,7 +285,7 @@ class Forwarding:
     @property
     def _replayable(self) -> bool:
         """Whether everything sent is still here to be sent again."""
-        return self._complete and self._unsent_bytes <= UNSENT_MAX_BYTES
+        return self._complete and not self._streamed and self._unsent_bytes <= UNSENT_MAX_BYTES
 
     @property
     def _idle_max_s(self) -> float:
@@ -393,33 +328,17 @@ class Forwarding:
 
     def _encoded_head(self) -> bytes:
         head, pool = self._head, self._front.pool(self._side)
-        match pool.settings.host:
-            case "backend":
-                host = pool.authority
-            case "preserve":
-                host = head.host or pool.authority
-            case literal:
-                host = literal
-        framing = ""
-        if head.framing is Framing.LENGTH:
-            framing = f"Content-Length: {head.length}\r\n"
-        elif head.framing is Framing.CHUNKED:
-            framing = "Transfer-Encoding: chunked\r\n"
-        elif "content-length" in head.named:
-            framing = "Content-Length: 0\r\n"
-        if self.upgrade:
-            framing += "Connection: Upgrade\r\nUpgrade: websocket\r\n"
-        target = head.target if head.target == "*" else pool.prefix + head.target
-        passed = "".join([line.text for line in self._passed])
+        host = host_for(pool.settings.host, asked=head.host, authority=pool.authority)
+        own = f"X-Request-Id: {self.id}\r\ntraceparent: {self._trace}\r\n"
         if self._shadow_mark:
-            framing += f"X-Shadow-Request: {self._shadow_mark}\r\n"
-        return (
-            f"{head.method} {target} HTTP/1.1\r\nHost: {host}\r\n{passed}{self._added.text}"
-            f"X-Request-Id: {self.id}\r\ntraceparent: {self._trace}\r\n{framing}\r\n"
-        ).encode("latin-1")
+            own += f"X-Shadow-Request: {self._shadow_mark}\r\n"
+        if self.upgrade:
+            own += UPGRADE
+        return request_head(head, self._passed, self._added, own, host=host, prefix=pool.prefix)
 
     def _send(self, data: bytes) -> None:
         if self._connection is not None:
+            self._streamed = True
             self._connection.write(data)
             return
         self._unsent.append(data)
@@ -474,15 +393,9 @@ class Forwarding:
     def _reply_framing(self, head: ReplyHead) -> str:
         """The caller's Content-Length or chunks, and what becomes of its connection."""
         if head.status == 101:
-            return "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-        lines = ""
-        if head.framing is Framing.LENGTH:
-            lines = f"Content-Length: {head.length}\r\n"
-        elif head.framing is Framing.NONE:
-            lines = _bodiless_length(head, self.method)
-        elif self._head.minor == 1:
-            self._chunked_out = True
-            lines = "Transfer-Encoding: chunked\r\n"
+            return f"{UPGRADE}\r\n"
+        self._chunked_out = self._head.minor == 1 and head.framing in (Framing.CHUNKED, Framing.CLOSE)
+        lines = reply_framing(head, method=self.method, chunked=self._chunked_out)
         self._said_close = not self._keeps_alive
         if self._said_close:
             lines += "Connection: close\r\n"
@@ -568,20 +481,3 @@ class Forwarding:
             self.overlapped,
             self._skip.value if self._skip else "",
         )
-
-
-def _wants_websocket(head: RequestHead) -> bool:
-    """An upgrade to WebSocket without a body; other protocols are not switched to (RFC 9110 section 7.8 lets us)."""
-    options = head.named.get("connection", "").lower()
-    protocol = head.named.get("upgrade", "").lower()
-    return protocol == "websocket" and "upgrade" in options and head.method == "GET" and head.framing is Framing.NONE
-
-
-def _bodiless_length(head: ReplyHead, method: str) -> str:
-    """HEAD and 304 may say the length a body would have; 1xx and 204 have none; an empty body is said to be empty."""
-    if head.status == 204:
-        return ""
-    if method == "HEAD" or head.status == 304:
-        stated = head.named.get("content-length", "")
-        return f"Content-Length: {stated}\r\n" if stated.isascii() and stated.isdigit() else ""
-    return "Content-Length: 0\r\n"

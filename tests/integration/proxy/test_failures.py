@@ -121,6 +121,21 @@ async def test_an_unsafe_request_is_never_sent_twice(tmp_path: Path) -> None:
         assert posts == 1
 
 
+async def test_a_body_that_was_streamed_is_not_sent_again_without_itself(tmp_path: Path) -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        writer.write(ok(b"once"))
+        await reader.readuntil(b"\r\n\r\n")
+
+    async with lab(tmp_path, candidate=Backend(handler=once)) as it:
+        caller = await it.caller()
+        await caller.ask(GET)
+        await caller.send(GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 4\r\n\r\n"))
+        await it.until(lambda: it.proxy.front.backend_connections[Side.CANDIDATE] == 0)
+        assert (await caller.ask(b"body")).status == 502
+        assert it.proxy.front.metrics.retries == 0
+
+
 async def test_the_other_side_answers_safe_requests_when_configured(tmp_path: Path) -> None:
     legacy = Backend(reply=lambda _: ok(b"legacy"))
     async with lab(tmp_path, candidate=Backend(handler=vanish), legacy=legacy, serve={"fall_back": True}) as it:
