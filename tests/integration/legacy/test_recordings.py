@@ -93,6 +93,23 @@ async def test_stand_in_does_what_was_recorded(stand_ins: StandIns, path: Path) 
     assert rows.differences(observed, [expected(step) for step in scenario.steps]) == []
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_stand_in_writes_the_recorded_analytics(stand_ins: StandIns) -> None:
+    scenario = golden.load(SCENARIOS / "analytics_on.json")
+    # The later steps follow requests to other endpoints, which wrote rows too.
+    steps = scenario.steps[:2]
+    assert all(is_v2_score(step.calls[0]) for step in steps)
+    port = await stand_ins.port(scenario.settings)
+    conn = await asyncpg.connect(stand_ins.dsn)
+    try:
+        await rows.prepare_jsonb(conn)
+        await golden_database.seed(conn, scenario)
+        observed = [await observe(conn, port, step) for step in steps]
+    finally:
+        await conn.close()
+    assert rows.differences(observed, [expected(step) for step in steps]) == []
+
+
 async def observe(conn: asyncpg.Connection, port: int, step: golden.Step) -> Any:
     """What the stand-in answered and changed, with what varies masked."""
     before = await rows.read(conn, WRITTEN)
