@@ -41,8 +41,11 @@ COMMANDS: Final = (
     Entry("proxy", "serve callers, journal every exchange", "proxy.command"),
     Entry("runner", "mirror what the journal holds against the shadow database and compare", "proxy.shadow.command"),
     Entry("status", "stage, counts, match rate, accounting, top differences", "proxy.status"),
+    Entry("promote", "the next step of the rollout, if the gates are open", "proxy.rollout.promote_command"),
+    Entry("pause", "stay at this step, whatever the gates say", "proxy.rollout.pause_command"),
     Entry("rollback", "let the legacy serve everything, at once", "proxy.rollout.rollback_command"),
-    Entry("resume", "end a rollback: serve by the configured stage again", "proxy.rollout.resume_command"),
+    Entry("resume", "end a pause or a rollback", "proxy.rollout.resume_command"),
+    Entry("history", "who changed the rollout, when, why, on what evidence", "proxy.rollout.history_command"),
     Entry("journal", "look into the journal: ls, cat, tail, stats, verify, prune", "proxy.journal.command"),
     Entry(
         "capture",

@@ -146,6 +146,7 @@ class Control:
         """
         if not self.settings.enabled:
             raise RolloutRefusedError("rollout.enabled is false: serve.percent says who serves")
+        await self.replica.refresh()
         assessments: dict[str, Assessment] = {}
         for name in self._groups(asked.group):
             self._after(name, Event.PROMOTE, Cause(asked.actor, asked.reason, self._now()))
@@ -170,6 +171,7 @@ class Control:
         """
         if not self.settings.enabled:
             raise RolloutRefusedError("rollout.enabled is false: there is nothing to pause")
+        await self.replica.refresh()
         return await self._stored_first(Event.PAUSE, asked, {})
 
     async def pause_if_possible(self, asked: Asked) -> None:
@@ -192,6 +194,7 @@ class Control:
             RolloutRefusedError: nothing to resume, or the sentinel file is still there.
             SupersededError, NotStoredError: nothing was changed.
         """
+        await self.replica.refresh()
         if self.switch.rolled_back and asked.group:
             raise RolloutRefusedError("everything is rolled back: resume without a group")
         groups = [name for name in self._groups(asked.group) if self._may_resume(name)]

@@ -212,6 +212,19 @@ class Replica:
         if written:
             self._on_stored(written)
 
+    async def refresh(self) -> None:
+        """Learn what others have done until now, before deciding; what does not answer is not waited for."""
+        self.poll_file()
+        if self._conn is not None:
+            try:
+                await self.sync(self._conn)
+            except store.UNAVAILABLE:
+                self._wake.set()
+
+    def use(self, conn: store.Connection) -> None:
+        """Store through a connection that somebody else holds, where `run` does not."""
+        self._conn = conn
+
     async def history(self, *, limit: int | None = None) -> tuple[Link, ...]:
         """The audit log, oldest entry first.
 

@@ -1,46 +1,41 @@
-"""`shadow resume`: end a rollback; callers are served by the configured stage again."""
+"""`shadow resume`: end a pause or a rollback. After a rollback the rollout begins anew at its first step."""
 
 import argparse
-import getpass
-import sys
-from pathlib import Path
+import asyncio
 
-from proxy.admin.client import post
 from proxy.command import read_settings
-from proxy.errors import AdminRefusedError, AdminUnreachableError, SwitchError
-from proxy.rollout.switch import Switch
+from proxy.errors import RolloutError, SwitchError
+from proxy.rollout.asking import Answer, Target, add_arguments, ask_any, change_of
+from proxy.rollout.changing import report
+from proxy.rollout.control import Asked
+from proxy.rollout.offline import connected_control
+from proxy.settings import Settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
-    parser.add_argument("--reason", default="", help="kept with the state")
-    parser.add_argument("--actor", default="", help="who does it; default: the login name")
+    add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Resume through a running proxy, else in the state file; 1 when it was refused."""
+    """Resume through a running proxy, else in this machine's files and the database; 1 when it was refused."""
     settings = read_settings(args.config)
-    actor = args.actor or getpass.getuser()
-    try:
-        post(settings.admin, "/resume", actor=actor, reason=args.reason)
-    except AdminRefusedError as error:
-        print(error, file=sys.stderr)  # noqa: T201 (a command's answer)
-        return 1
-    except AdminUnreachableError:
-        return _resume_file(
-            Switch(Path(settings.serve.state_file), Path(settings.serve.sentinel_file)), actor, args.reason
+    change = change_of(args)
+    answer = ask_any(settings, "POST", "/resume", change)
+    if not answer.status:
+        answer = asyncio.run(
+            _offline(settings, Asked(change["actor"], change["reason"], change["group"], id=change["id"]))
         )
-    print(f"the proxy at {settings.admin.host}:{settings.admin.port} serves by its stage again")  # noqa: T201 (a command's answer)
-    return 0
+    return report(answer, as_json=args.json)
 
 
-def _resume_file(switch: Switch, actor: str, reason: str) -> int:
-    switch.load()
+async def _offline(settings: Settings, asked: Asked) -> Answer:
+    target = Target("state", 0)
     try:
-        switch.resume(actor=actor, reason=reason)
-    except SwitchError as error:
-        print(error, file=sys.stderr)  # noqa: T201 (a command's answer)
-        return 1
-    print("no proxy answered; the state file says that the stage serves again")  # noqa: T201 (a command's answer)
-    return 0
+        async with connected_control(settings) as control:
+            await control.resume(asked)
+            own = control.replica.own.values()
+            groups = [{"group": one.group, "phase": one.phase.value, "step": one.step} for one in own]
+            return Answer(target, 200, {"rolled_back": control.switch.rolled_back, "groups": groups})
+    except (RolloutError, SwitchError) as error:
+        return Answer(target, 409, {}, str(error))

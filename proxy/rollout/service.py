@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from proxy.rollout import endpoints
+from proxy.rollout import endpoints, readiness
 from proxy.rollout.access import Guard
 from proxy.rollout.audit import Entry
 from proxy.rollout.control import Control
@@ -57,8 +57,13 @@ class Rollout:
     async def run(self) -> None:
         """Keep states equal everywhere, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for name, work in (("replica", self.replica.run), ("peers", self.peers.run)):
+            for name, work in self._parts():
                 group.create_task(_kept_up(name, work), name=f"rollout-{name}")
+
+    def _parts(self) -> Iterable[tuple[str, Callable[[], Awaitable[None]]]]:
+        yield "replica", self.replica.run
+        if self.replica.settings.peers:
+            yield "peers", self.peers.run
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -100,7 +105,7 @@ class Rollout:
         del entry
 
     async def _readiness(self) -> dict[str, Any]:
-        return {}
+        return {"rolled_back": self.switch.rolled_back, **await readiness.measure(self.settings)}
 
 
 async def _kept_up(name: str, work: Callable[[], Awaitable[None]]) -> None:

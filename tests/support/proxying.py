@@ -234,7 +234,7 @@ def settings_for(tmp_path: Path, candidate_port: int, legacy_port: int, changes:
         "journal": {"directory": str(tmp_path / "journal")},
     }
     for section, values in changes.items():
-        document[section] = {**document[section], **values} if isinstance(values, Mapping) else values
+        document[section] = {**document.get(section, {}), **values} if isinstance(values, Mapping) else values
     return load(yaml.safe_dump(document), {})
 
 

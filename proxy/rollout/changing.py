@@ -1,0 +1,23 @@
+"""What the commands print about a change that a proxy made or refused."""
+
+import json
+import sys
+
+from proxy.rollout.asking import Answer
+
+
+def report(answer: Answer, *, as_json: bool) -> int:
+    """Print the answer; 0 when it was done, 1 when not."""
+    if as_json:
+        print(json.dumps({"ok": answer.ok, "error": answer.error, **answer.document}))  # noqa: T201 (a command's answer)
+    elif answer.ok:
+        print(render(answer))  # noqa: T201 (a command's answer)
+    else:
+        print(f"refused: {answer.error}" if answer.status else f"no proxy answered: {answer.error}", file=sys.stderr)  # noqa: T201 (a command's answer)
+    return 0 if answer.ok else 1
+
+
+def render(answer: Answer) -> str:
+    """Where each group stands."""
+    lines = [f"{one['group']}: {one['phase']}, step {one['step']}" for one in answer.document.get("groups", ())]
+    return "\n".join(lines) or "done"

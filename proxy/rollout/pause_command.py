@@ -1,0 +1,18 @@
+"""`shadow pause`: stay at this step, whatever the gates say. Automatic rollback goes on."""
+
+import argparse
+
+from proxy.command import read_settings
+from proxy.rollout.asking import add_arguments, ask_any, change_of
+from proxy.rollout.changing import report
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask a running proxy; 1 when it refused or none answered."""
+    answer = ask_any(read_settings(args.config), "POST", "/pause", change_of(args))
+    return report(answer, as_json=args.json)
