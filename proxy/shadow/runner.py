@@ -34,6 +34,7 @@ READ_WAIT_S = 0.25
 HOUSEKEEPING_S = 0.25
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 NOTHING_RESYNCED = Resynced({}, NOTHING_SEEN, NOTHING_SEEN)
 
 T = TypeVar("T")
@@ -190,11 +191,12 @@ class Runner:
         cause = self._refusal(entry)
         self._entries[exchange.id] = entry
         if not self.feeds:
-            if cause:
-                await self._end(entry, None, cause)
-            else:
-                keys = frozenset(window.keys)
-                self.ledger.add_unattributed_run(exchange, Claim(EffectsOutcome.OFF, (), keys))
+            await self._take_in_without_effects(entry, window, cause)
+            return
+        if not exchange.key and not cause:
+            # Nothing ties rows to it on a side that does not name the request: its reply alone is compared.
+            self.ledger.settle(exchange, window, admit=False)
+            await self._take_in_without_effects(entry, window, cause)
             return
         claim = self.ledger.settle(exchange, window, admit=not cause, sure=sure)
         if claim is None:
@@ -205,6 +207,13 @@ class Runner:
             cause = claim.outcome.value
         if cause:
             await self._end(entry, None, cause)
+
+    async def _take_in_without_effects(self, entry: Entry, window: Window, cause: str) -> None:
+        if cause:
+            await self._end(entry, None, cause)
+        else:
+            claim = Claim(EffectsOutcome.OFF, (), frozenset(window.keys))
+            self.ledger.add_unattributed_run(entry.exchange, claim)
 
     def _window(self, exchange: Exchange) -> Window:
         skew_us = self.settings.skew_ms * 1_000
@@ -231,6 +240,8 @@ class Runner:
             return "no_shadow_instance"
         if self.feeds and exchange.started_ns // 1_000 < self.comparable_from_us:
             return "not_captured"
+        if self.feeds and not exchange.key and exchange.request.method not in SAFE_METHODS:
+            return "no_key"
         if exchange.ended_ns - exchange.started_ns > self.settings.hold_ms * 1_000_000:
             return "slow"
         if self.ledger.waiting > self.settings.queue_max:
