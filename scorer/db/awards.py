@@ -6,6 +6,8 @@ from datetime import datetime
 from scorer.db.pool import Connection
 from scorer.domain.awards import ACTION_OF_LIST, HUMAN_KEY, METAMASK_BONUS, METAMASK_LIST, Award, Standing
 
+# The passport's lock is one community's; without this one, four communities passed at once would not see each other.
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7203118444))"
 # The community is added first; what it adds is not seen by the other reads of the statement, so it is counted by hand.
 QUALIFY = """
 WITH qualified AS (
@@ -22,6 +24,7 @@ SELECT (SELECT count(*) FROM registry_humanpointscommunityqualifiedusers WHERE a
 
 async def qualify(conn: Connection, address: str, community_id: int) -> Standing:
     """Note that the address passed in this community; what it has already."""
+    await conn.execute(LOCK, address)
     lists = [METAMASK_LIST, *ACTION_OF_LIST]
     row = await conn.fetchrow(QUALIFY, address, community_id, HUMAN_KEY, lists, METAMASK_BONUS)
     assert row is not None

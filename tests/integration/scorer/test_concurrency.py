@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tests.support import scoring
 from tests.support.scoring import address, headers
 
 A = address(0xA)
@@ -61,3 +62,16 @@ async def test_an_expired_link_taken_over_by_eight_has_one_new_owner(world, clie
     counted = [body["address"] for _, body in answers if not body["stamps"]["Github"]["dedup"]]
     assert await world.owners() == {"v0:old": counted[0]}
     assert len(counted) == 1
+
+
+async def test_four_communities_passed_at_once_in_four_processes_give_one_bonus(migrated, world, serve):
+    await world.stamp(A, "Github", ["v0:1"])
+    clients = []
+    for number in (2, 3, 4, 5):
+        await world.community(number, threshold="1", program=True)
+        clients.append((number, await serve(scoring.settings(migrated, human_points=scoring.POINTS_ON))))
+    async with asyncio.TaskGroup() as group:
+        for number, client in clients:
+            group.create_task(body_of(client, f"/v2/stamps/{number}/score/{A}"), name=f"score-{number}")
+    actions = await world.conn.fetch("SELECT action FROM registry_humanpoints ORDER BY action")
+    assert [row["action"] for row in actions] == ["HKY", "SCB"]
