@@ -32,10 +32,11 @@ def plan(closed: Iterable[Segment], settings: Retention, *, now_s: float, open_b
     """The segments to delete: read ones that are old or above the size, then unread ones above the disk limit, oldest first."""
     ordered = sorted(closed, key=lambda segment: segment.written_s)
     total = open_bytes + sum(segment.size_bytes for segment in ordered)
+    read_max_bytes = min(settings.size_max_bytes, settings.disk_max_bytes)
     doomed: list[Segment] = []
     for segment in ordered:
         old = now_s - segment.written_s > settings.age_max_s
-        if not segment.unread and (old or total > settings.size_max_bytes):
+        if not segment.unread and (old or total > read_max_bytes):
             doomed.append(segment)
             total -= segment.size_bytes
     for segment in ordered:
