@@ -80,7 +80,7 @@ def test_the_lazy_walk_agrees_when_one_member_changed(document: dict[str, Any], 
     assert shape(by_texts(document, other)) == shape(differences(document, other))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(documents, documents)
 def test_deepdiff_agrees_on_whether_documents_differ(a: Any, b: Any) -> None:
     """The one disagreement is declared: DeepDiff calls True and 1 equal inside some containers, we never do."""
