@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from scorer.api import bodies, replies, validation
-from scorer.api.context import API_KEY, DATABASE, LIMITER, REQUEST_ID, SCORER, SERVICES, SETTINGS
+from scorer.api.context import API_KEY, DATABASE, LIMITER, METRICS, REQUEST_ID, SCORER, SERVICES, SETTINGS
 from scorer.db import communities
 from scorer.db.communities import Community
 from scorer.domain.address import is_lower_address
@@ -108,7 +108,10 @@ def _scorer_id(request: web.Request) -> str:
 
 async def _community(request: web.Request, scorer_id: str) -> Community:
     account_id = request[API_KEY].account_id
-    community = await request.app[DATABASE].read(lambda conn: communities.find_of_account(conn, account_id, scorer_id))
+    with request.app[METRICS].stage("config"):
+        community = await request.app[DATABASE].read(
+            lambda conn: communities.find_of_account(conn, account_id, scorer_id)
+        )
     if community is None:
         raise NotFoundError("No scorer matches the given criteria.")
     return community

@@ -137,7 +137,8 @@ class Database:
             await _rollback(conn)
             raise
         stage.committing = True
-        await conn.execute("COMMIT")
+        with self._metrics.stage("commit"):
+            await conn.execute("COMMIT")
         return result
 
     async def _begin(self, conn: Connection, request_id: str) -> None:

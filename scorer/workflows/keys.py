@@ -28,11 +28,12 @@ class KeyChecker:
         Raises:
             ApiKeyRefusedError: unknown, wrong, or revoked where that counts.
         """
-        row = await self._database.read(lambda conn: api_keys.find(conn, key_text.prefix_of(key)))
-        if row is None or (refuse_revoked and row.revoked) or not await self._matches(row, key):
-            self._metrics.api_keys.labels("refused").inc()
-            raise ApiKeyRefusedError
-        return row
+        with self._metrics.stage("auth"):
+            row = await self._database.read(lambda conn: api_keys.find(conn, key_text.prefix_of(key)))
+            if row is None or (refuse_revoked and row.revoked) or not await self._matches(row, key):
+                self._metrics.api_keys.labels("refused").inc()
+                raise ApiKeyRefusedError
+            return row
 
     async def _matches(self, row: ApiKey, key: str) -> bool:
         stored = row.hashed_sha256 or (row.hashed if row.hashed.startswith(SHA256) else "")
