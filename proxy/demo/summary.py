@@ -44,18 +44,24 @@ async def settled(installation: Installation, *, timeout_s: float = _SETTLE_S) -
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    reading = await read(session, installation.admin_url, installation.runner_url)
-                    if not reading.accounting.in_flight and await _all_kept(session, installation):
+                    reading = await _at_rest(session, installation)
+                    if reading is not None:
                         return reading
                     await asyncio.sleep(_POLL_S)
         except TimeoutError as error:
             raise DemoError(f"exchanges were in flight for over {timeout_s:g} s; see the log of the runner") from error
 
 
-async def _all_kept(session: aiohttp.ClientSession, installation: Installation) -> bool:
-    """Whether the store has all that was compared."""
-    async with session.get(f"{installation.runner_url}/status", timeout=_TIMEOUT) as reply:
-        return not (await reply.json())["unkept"]
+async def _at_rest(session: aiohttp.ClientSession, installation: Installation) -> Reading | None:
+    """The reading when nothing is in flight and the store has all that was compared, else None."""
+    try:
+        reading = await read(session, installation.admin_url, installation.runner_url)
+        async with session.get(f"{installation.runner_url}/status", timeout=_TIMEOUT) as reply:
+            kept = not (await reply.json())["unkept"]
+    except (aiohttp.ClientError, TimeoutError):
+        # A busy process may be late to answer; the next look is soon.
+        return None
+    return reading if kept and not reading.accounting.in_flight else None
 
 
 async def tell(console: Console, installation: Installation, seen: Seen) -> None:
