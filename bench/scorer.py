@@ -327,9 +327,9 @@ def reached_aims(result: dict[str, Any]) -> dict[str, bool]:
 def main() -> None:
     """Run it; the last line is JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.scorer", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round instead of five")
+    parser.add_argument("--quick", action="store_true", help="one round instead of three")
     options = parser.parse_args()
-    result = asyncio.run(run(rounds=1 if options.quick else 5))
+    result = asyncio.run(run(rounds=1 if options.quick else 3))
     print(json.dumps({**result, "aims": reached_aims(result)}))
 
 
