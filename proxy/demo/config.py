@@ -21,6 +21,8 @@ class Places:
     candidate_shadow: int
     legacy_live: int
     legacy_shadow: int
+    candidate_live_admin: int
+    candidate_shadow_admin: int
     live_dsn: str
     shadow_dsn: str
     store_dsn: str

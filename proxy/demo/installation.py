@@ -154,7 +154,7 @@ def _fresh_folder(folder: Path) -> Path:
 def _places(server_dsn: str, options: Options) -> config.Places:
     return config.Places(
         options.folder,
-        *_free_ports(7),
+        *_free_ports(9),
         live_dsn=with_database(server_dsn, f"{options.prefix}live"),
         shadow_dsn=with_database(server_dsn, f"{options.prefix}shadow"),
         store_dsn=with_database(server_dsn, f"{options.prefix}store"),
@@ -222,11 +222,19 @@ def _backends(places: config.Places, options: Options, issuers: list[str]) -> li
     }
     diverging = {"SHADOW_DIVERGENCES": options.divergences}
     return [
-        _scorer("scorer-live", places.candidate_live, {**common, "DATABASE_URL": places.live_dsn}),
-        _scorer("scorer-shadow", places.candidate_shadow, {**common, "DATABASE_URL": places.shadow_dsn}),
+        _scorer("scorer-live", places.candidate_live, {**common, **_scorer_live(places)}),
+        _scorer("scorer-shadow", places.candidate_shadow, {**common, **_scorer_shadow(places)}),
         _legacy("legacy-live", places.legacy_live, {**common, "DATABASE_URL": places.live_dsn}),
         _legacy("legacy-shadow", places.legacy_shadow, {**common, **diverging, "DATABASE_URL": places.shadow_dsn}),
     ]
+
+
+def _scorer_live(places: config.Places) -> dict[str, str]:
+    return {"DATABASE_URL": places.live_dsn, "SCORER_ADMIN_PORT": str(places.candidate_live_admin)}
+
+
+def _scorer_shadow(places: config.Places) -> dict[str, str]:
+    return {"DATABASE_URL": places.shadow_dsn, "SCORER_ADMIN_PORT": str(places.candidate_shadow_admin)}
 
 
 def _scorer(name: str, port: int, environment: Mapping[str, str]) -> Plan:

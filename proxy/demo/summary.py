@@ -203,6 +203,7 @@ def addresses(installation: Installation) -> str:
                 f"  ask for a score   curl -H 'X-API-Key: {key}' {installation.url}{installation.targets[1].path}",
                 f"  proxy's admin     {installation.admin_url}/metrics /status, POST /rollback",
                 f"  runner's admin    {installation.runner_url}/metrics /status",
+                f"  scorer's admin    http://127.0.0.1:{places.candidate_live_admin}/metrics",
                 f"  live database     {places.live_dsn}",
                 f"  shadow database   {places.shadow_dsn}",
                 f"  verdicts          {places.store_dsn}",
