@@ -53,12 +53,13 @@ COMMANDS: Final = (
         "comparator.capture.command",
     ),
     Entry("align", "the shadow database as a whole: clone it from live, verify it", "comparator.capture.align_command"),
+    Entry("calibrate", "propose rules from one side compared with itself", "proxy.shadow.calibrate_command"),
     Entry("findings", "clusters of like mismatches: list, show, ack, fix, export", "comparator.findings_command"),
     Entry("rules", "what the comparison's rules did, or would do: explain, test", "comparator.rules_command"),
     Entry("compare", "judge an exported case again, offline", "comparator.compare_command"),
 )
 SCORER_COMMANDS: Final = {
-    "scorer": ("serve the scorer (python -m scorer serve)", ()),
+    "scorer": ("the new scorer: serve, populate, sync-platforms (python -m scorer)", ()),
     "migrate": ("create or update the legacy tables in a database (python -m scorer migrate)", ("migrate",)),
 }
 

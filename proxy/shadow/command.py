@@ -13,6 +13,7 @@ from proxy.command import read_settings
 from proxy.errors import ProxyError
 from proxy.logs import configure as configure_logs
 from proxy.settings import Settings
+from proxy.shadow.reloading import when_changed
 from proxy.shadow.service import serve, stop_on_signals
 
 
@@ -26,13 +27,13 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(args.config)
     configure_logs()
     try:
-        uvloop.run(_serve(settings))
+        uvloop.run(_serve(settings, args.config))
     except (CaptureError, ComparatorError) as error:
         raise ProxyError(str(error)) from error
     return 0
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, path: Path) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
-    await serve(settings, os.environ, stop=stop)
+    await serve(settings, os.environ, stop=stop, reload=when_changed(path))

@@ -24,11 +24,20 @@ logger = logging.getLogger(__name__)
 Align = Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
 
 
-class Judge(Protocol):
+class Compares(Protocol):
     """Compares what both sides did."""
 
     def compare(self, route: str, served: Observation, mirrored: Observation, *, now: dt.datetime) -> Comparison:
         """Pure; no side is called."""
+        ...
+
+
+class Judge(Protocol):
+    """Holds the rules in force, which may change between two comparisons."""
+
+    @property
+    def comparator(self) -> Compares:
+        """The rules in force."""
         ...
 
 
@@ -157,7 +166,7 @@ class Mirror:
     def _compare(self, run: Run, served: Observation, mirrored: Observation) -> Comparison | None:
         if mirrored.effects.outcome is EffectsOutcome.LOST:
             return None
-        return self.judge.compare(run.exchange.route, served, mirrored, now=dt.datetime.now(dt.UTC))
+        return self.judge.comparator.compare(run.exchange.route, served, mirrored, now=dt.datetime.now(dt.UTC))
 
     async def _write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> Aligned:
         wanted = targets(live, shadow, self.primary_keys)

@@ -7,7 +7,7 @@ import logging
 import random
 import signal
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,10 @@ from comparator.capture.catalog import Catalog, published_tables, read_catalog
 from comparator.capture.drivers import open_capture
 from comparator.capture.model import Capture
 from comparator.capture.settings import CaptureSettings, Driver
-from comparator.cases import case_of
 from comparator.errors import StoreUnavailableError
 from comparator.exchange import Role, Side
-from comparator.findings import Clusterer
-from comparator.record import Compared
-from comparator.redaction import Redactor, digest_key
+from comparator.in_force import RulesInForce
 from comparator.store import Store
-from comparator.verdict import Comparator, Verdict
 from proxy.errors import SettingsError, ShadowUnreachableError
 from proxy.journal.keys import load_keys
 from proxy.journal.reading import Reader
@@ -36,11 +32,13 @@ from proxy.settings import Settings
 from proxy.shadow.admin import admin_server
 from proxy.shadow.align import AWAY, NOTHING_TO_ALIGN, SESSION_OPTIONS, Aligned, Aligner, Connection
 from proxy.shadow.feed import Feed
+from proxy.shadow.keeper import Keeper
 from proxy.shadow.ledger import Ledger
 from proxy.shadow.lookup import Parents
 from proxy.shadow.metrics import RunnerMetrics
 from proxy.shadow.mirror import ConfirmBudget, Mirror
-from proxy.shadow.recorder import Kept, Recorder
+from proxy.shadow.recorder import Recorder
+from proxy.shadow.reloading import watch_rules
 from proxy.shadow.resync import Resynced, repair, resync
 from proxy.shadow.runner import NOTHING_RESYNCED, Runner
 from proxy.shadow.sender import Sender
@@ -110,45 +108,20 @@ async def _pool(dsn: str, *, size: int) -> AsyncGenerator[asyncpg.Pool, None]:
             pool.terminate()
 
 
-class Keeper:
-    """Turns kept outcomes into what the store takes.
+async def serve(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    stop: asyncio.Event,
+    reload: Callable[[], Settings | None] | None = None,
+) -> None:
+    """Run the shadow runner until `stop` is set.
 
     Args:
-        store: opened.
-        settings: for redaction.
-        salt: keys the digests of redacted values and of ordering keys.
-    """
-
-    def __init__(self, store: Store, settings: Settings, salt: bytes) -> None:
-        self._store = store
-        self._salt = salt
-        self._redactor = Redactor(settings.compare.redact, salt, body_max_bytes=settings.compare.body_max_bytes)
-        self._clusterer = Clusterer()
-
-    async def keep(self, batch: Sequence[Kept]) -> None:
-        """Keep the comparisons of a batch; what was not compared lives in the metrics only."""
-        await self._store.add([self._compared(kept) for kept in batch if kept.mirrored and kept.mirrored.comparison])
-
-    def _compared(self, kept: Kept) -> Compared:
-        exchange, mirrored = kept.entry.exchange, kept.mirrored
-        assert mirrored is not None
-        assert mirrored.comparison is not None
-        comparison = mirrored.comparison
-        wrong = comparison.verdict is Verdict.MISMATCH
-        return Compared(
-            exchange=exchange,
-            served=mirrored.served,
-            mirrored=mirrored.mirrored,
-            comparison=comparison,
-            compared_at=dt.datetime.now(dt.UTC),
-            key_digest=digest_key(exchange.key, self._salt) if exchange.key else None,
-            sightings=self._clusterer.sightings(exchange.route, comparison),
-            case=case_of(exchange, mirrored.served, mirrored.mirrored, self._redactor) if wrong else None,
-        )
-
-
-async def serve(settings: Settings, environ: Mapping[str, str], *, stop: asyncio.Event) -> None:
-    """Run the shadow runner until `stop` is set.
+        settings: of config.yaml.
+        environ: for secrets.
+        stop: ends the run.
+        reload: asked every second or so for changed settings; only their section `compare` is taken.
 
     Raises:
         ProxyError, CaptureError, ComparatorError: it cannot begin; the message says what to do.
@@ -162,13 +135,15 @@ async def serve(settings: Settings, environ: Mapping[str, str], *, stop: asyncio
         databases = None
         if settings.capture.driver is not Driver.OFF:
             databases = await stack.enter_async_context(open_databases(settings))
-        sender = await stack.enter_async_context(_sender(settings))
+        sender = await stack.enter_async_context(shadow_sender(settings))
+        rules = RulesInForce(settings.compare)
+        keeper = Keeper(store, settings, keys.digest, metrics.registry)
         recorder = Recorder(
-            Keeper(store, settings, keys.digest).keep if store else None,
+            keeper.keep,
             commit=reader.commit,
             retried=lambda: metrics.retries.labels("store").inc(),
         )
-        runner = build(settings, reader, recorder, sender, databases, metrics)
+        runner = build(settings, reader, recorder, sender, databases, metrics, rules)
         metrics.watch(
             in_flight=_in_flight(reader, metrics),
             lag_s=lambda: recorder.lag_s(time.time_ns()),
@@ -179,7 +154,8 @@ async def serve(settings: Settings, environ: Mapping[str, str], *, stop: asyncio
         state = _state(settings, runner, recorder, metrics)
         port = await stack.enter_async_context(admin_server(admin.host, admin.port, metrics.registry, state))
         logger.info("runner_started", extra={"admin_port": port, "capture": settings.capture.driver.value})
-        await _work(runner, recorder, store, stop)
+        watcher = watch_rules(rules, reload, keeper.metrics) if reload else _nothing()
+        await _work(runner, recorder, store, (keeper.keep_evidence(), watcher), stop)
 
 
 def build(
@@ -189,6 +165,7 @@ def build(
     sender: Sender,
     databases: Databases | None,
     metrics: RunnerMetrics,
+    rules: RulesInForce,
 ) -> Runner:
     """Wire the runner's parts."""
     options = settings.runner
@@ -212,7 +189,7 @@ def build(
         fence=feeds[Role.MIRRORED].fence if databases else _no_fence,
         interruptions=lambda: feeds[Role.MIRRORED].interruptions if databases else 0,
         primary_keys=primary_keys,
-        judge=Comparator(settings.compare),
+        judge=rules,
         tagged_sides=frozenset(options.tagged_sides),
         may_confirm=may_confirm,
     )
@@ -287,6 +264,10 @@ async def _no_fence() -> None:
     return None
 
 
+async def _nothing() -> None:
+    return None
+
+
 async def _no_rows(_: Sequence[RowTarget]) -> Aligned:
     return NOTHING_TO_ALIGN
 
@@ -303,8 +284,15 @@ async def _no_repair(_: Iterable[RowId]) -> int:
     return 0
 
 
-async def _work(runner: Runner, recorder: Recorder, store: Store | None, stop: asyncio.Event) -> None:
+async def _work(
+    runner: Runner,
+    recorder: Recorder,
+    store: Store | None,
+    besides: Sequence[Coroutine[object, object, None]],
+    stop: asyncio.Event,
+) -> None:
     async with asyncio.TaskGroup() as tasks:
+        others = [tasks.create_task(work, name=f"besides-{n}") for n, work in enumerate(besides)]
         recording = tasks.create_task(recorder.run(), name="recorder")
         upkeep = tasks.create_task(_maintain(store), name="store-maintenance")
         running = tasks.create_task(runner.run(), name="runner")
@@ -316,8 +304,8 @@ async def _work(runner: Runner, recorder: Recorder, store: Store | None, stop: a
                 await running
         finally:
             recorder.close()
-            waiting.cancel()
-            upkeep.cancel()
+            for task in (waiting, upkeep, *others):
+                task.cancel()
         with contextlib.suppress(StoreUnavailableError):
             await recording
 
@@ -343,7 +331,8 @@ async def _store(settings: Settings, environ: Mapping[str, str]) -> AsyncGenerat
         yield store
 
 
-def _sender(settings: Settings) -> Sender:
+def shadow_sender(settings: Settings) -> Sender:
+    """A sender to both sides' shadow instances."""
     instances = {side: settings.backends.of(side, Role.MIRRORED) for side in Side}
     return Sender(
         {side: backend.url for side, backend in instances.items()},

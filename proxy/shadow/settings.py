@@ -40,4 +40,4 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     confirm_per_s_max: float = 5.0
     resync: str = "auto"
     host: str = "127.0.0.1"
-    port: int = 9092
+    port: int = 9902

@@ -167,7 +167,7 @@ class Lab:
     capture: CaptureSettings
     runner: RunnerSettings
     writer: Writer | None = None
-    in_flight: dict[str, list[bool]] = field(default_factory=dict)
+    in_flight: dict[str, list[list[bool]]] = field(default_factory=dict)
     numbers: itertools.count = field(default_factory=itertools.count)
 
     @property

@@ -1,0 +1,101 @@
+"""What is kept of each outcome: the comparison in the store, what it found in the metrics, and the evidence of its route."""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Sequence
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from comparator import queries
+from comparator.cases import case_of
+from comparator.errors import StoreUnavailableError
+from comparator.evidence import Evidence, Wanted, judge
+from comparator.findings import Clusterer
+from comparator.metrics import ComparatorMetrics
+from comparator.record import Compared
+from comparator.redaction import Redactor, digest_key
+from comparator.store import Store
+from comparator.verdict import Verdict
+from proxy.settings import Settings
+from proxy.shadow.recorder import Kept
+
+logger = logging.getLogger(__name__)
+
+EVIDENCE_S = 15.0
+
+
+class Keeper:
+    """Takes batches of outcomes.
+
+    Args:
+        store: opened, or None: then only the metrics know.
+        settings: for redaction and the names of the routes.
+        salt: keys the digests of redacted values and of ordering keys.
+        registry: for the comparator's metrics.
+    """
+
+    def __init__(self, store: Store | None, settings: Settings, salt: bytes, registry: CollectorRegistry) -> None:
+        self._store = store
+        self._salt = salt
+        self._redactor = Redactor(settings.compare.redact, salt, body_max_bytes=settings.compare.body_max_bytes)
+        self._clusterer = Clusterer(settings.compare.dynamic)
+        self.metrics = ComparatorMetrics(registry, [route.name for route in settings.routes])
+        self._evidence: dict[tuple[str, str], Evidence] = {}
+
+    async def keep(self, batch: Sequence[Kept]) -> None:
+        """Keep the comparisons of a batch; what was not compared lives in the metrics only.
+
+        Raises:
+            StoreUnavailableError: nothing was kept or counted; give the whole batch again.
+        """
+        compared = [self._compared(kept) for kept in batch if kept.mirrored and kept.mirrored.comparison]
+        if self._store is not None:
+            await self._store.add(compared)
+        for one in compared:
+            self._note(one)
+
+    async def keep_evidence(self) -> None:
+        """Store each route's evidence from time to time; runs until cancelled."""
+        while True:
+            await asyncio.sleep(EVIDENCE_S)
+            if self._store is None:
+                continue
+            try:
+                await self._store_evidence(self._store)
+            except StoreUnavailableError as error:
+                logger.warning("evidence_not_kept", extra={"error": str(error)})
+
+    async def _store_evidence(self, store: Store) -> None:
+        now = dt.datetime.now(dt.UTC)
+        async with store.connection() as conn:
+            for (route, served_by), evidence in self._evidence.items():
+                judged = judge(evidence, Wanted())
+                summary = msgspec.json.encode(judged)
+                overall = judged.overall
+                row = queries.EvidenceRow(route, served_by, now, overall.outcome, overall.reason, summary)
+                await queries.add_evidence(conn, row)
+
+    def _note(self, one: Compared) -> None:
+        route = one.exchange.route
+        self.metrics.observe(route, one.comparison, sightings=one.sightings)
+        evidence = self._evidence.setdefault((route, one.exchange.served_by.value), Evidence())
+        evidence.add(one.comparison, one.served, one.mirrored)
+
+    def _compared(self, kept: Kept) -> Compared:
+        exchange, mirrored = kept.entry.exchange, kept.mirrored
+        assert mirrored is not None
+        assert mirrored.comparison is not None
+        comparison = mirrored.comparison
+        wrong = comparison.verdict is Verdict.MISMATCH
+        return Compared(
+            exchange=exchange,
+            served=mirrored.served,
+            mirrored=mirrored.mirrored,
+            comparison=comparison,
+            compared_at=dt.datetime.now(dt.UTC),
+            key_digest=digest_key(exchange.key, self._salt) if exchange.key else None,
+            sightings=self._clusterer.sightings(exchange.route, comparison),
+            case=case_of(exchange, mirrored.served, mirrored.mirrored, self._redactor) if wrong else None,
+        )

@@ -1,0 +1,14 @@
+"""README's tables are complete: they are written from the code, and this test fails when one is not."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.readme import SECTIONS, section_of
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(SECTIONS))
+def test_table_is_what_the_code_says(name: str) -> None:
+    assert section_of(README, name) == SECTIONS[name](), "run `make readme`"
