@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+import msgspec
+
 from comparator.stats import Outcome
 from proxy.errors import GatesClosedError, RolloutRefusedError, SwitchError
 from proxy.rollout.audit import Entry
@@ -74,7 +76,7 @@ class Control:
         replica: the states.
         now: the clock.
         serve: told after anything changed who is to serve.
-        announce: told each entry of the audit log that was made here.
+        announce: told each entry of the audit log, by one process of all.
     """
 
     def __init__(
@@ -93,10 +95,9 @@ class Control:
         """Judges a group on the present evidence; None where there is none (a command without a proxy)."""
         self._now = now
         self._serve = serve
-        self._announce = announce
         self._asked: Asked | None = None
         switch.on_change(self._switched)
-        replica.watch(changed=self._replicated, stored=self._stored)
+        replica.watch(changed=self._replicated, stored=self._stored, logged=announce)
 
     @property
     def now(self) -> datetime:
@@ -133,8 +134,6 @@ class Control:
             entries.append(self._entry(Event.ROLL_BACK, asked, cause, known, found))
         if states:
             self.replica.take(states, entries)
-            for entry in entries:
-                self._announce(entry)
 
     async def promote(self, asked: Asked) -> tuple[GroupState, ...]:
         """One step ahead.
@@ -237,8 +236,6 @@ class Control:
             changes.append((known, found))
             entries.append(self._entry(event, asked, cause, known, found, assessments.get(name)))
         await self.replica.store_first(changes, entries)
-        for entry in entries:
-            self._announce(entry)
         logger.warning("rollout_changed", extra={"change": event.value, "actor": asked.actor, "reason": asked.reason})
         return tuple(found for _, found in changes)
 
@@ -271,6 +268,18 @@ class Control:
             evidence=assessment.snapshot() if assessment else dict(asked.evidence),
         )
 
+    async def begin(self, group: str, actor: str) -> None:
+        """Note when the first step was entered, once in the life of a migration: from then on evidence counts.
+
+        Raises:
+            SupersededError, NotStoredError: nothing was changed.
+        """
+        known = self.replica.states[group]
+        cause = Cause(actor, "the rollout begins", self._now())
+        begun = msgspec.structs.replace(known, version=known.version + 1, entered_at=cause.at, at=cause.at, actor=actor)
+        entry = Entry(f"begin/{group}", cause.at, group, "begin", actor, cause.reason, before=known, after=begun)
+        await self.replica.store_first([(known, begun)], [entry])
+
     def note(self, event: str, asked: Asked) -> None:
         """Put something that changed nothing into the log: a gate that failed, somebody who was refused."""
         entry = Entry(
@@ -284,7 +293,6 @@ class Control:
             evidence=dict(asked.evidence),
         )
         self.replica.take({}, [entry])
-        self._announce(entry)
 
     def _groups(self, group: str) -> Sequence[str]:
         if group and group not in self.replica.groups:

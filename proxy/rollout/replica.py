@@ -46,6 +46,9 @@ class Replica:
         self._audit_path = Path(settings.audit_file)
         self._on_change: Callable[[], None] = lambda: None
         self._on_stored: Callable[[Sequence[GroupState]], None] = lambda _: None
+        self._on_logged: Callable[[Entry], None] = lambda _: None
+        self._told: set[str] = set()
+        self._lead: statefile.Lead | None = None
         self._wake = asyncio.Event()
         self._conn: store.Connection | None = None
         self._turn = asyncio.Lock()
@@ -55,9 +58,23 @@ class Replica:
         """The states of the groups that settings name."""
         return {name: self.states[name] for name in self.groups}
 
-    def watch(self, *, changed: Callable[[], None], stored: Callable[[Sequence[GroupState]], None]) -> None:
-        """Have `changed` called after states changed, by whomever, and `stored` once states taken here are stored."""
-        self._on_change, self._on_stored = changed, stored
+    def watch(
+        self,
+        *,
+        changed: Callable[[], None],
+        stored: Callable[[Sequence[GroupState]], None],
+        logged: Callable[[Entry], None],
+    ) -> None:
+        """Have functions called: `changed` after states changed, by whomever; `stored` once states taken here are stored;
+        `logged` for each entry of the log by the one process that wrote it, or while the database is away by all that made it.
+        """
+        self._on_change, self._on_stored, self._on_logged = changed, stored, logged
+
+    def _tell(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if entry.id not in self._told:
+                self._told.add(entry.id)
+                self._on_logged(entry)
 
     def load(self) -> None:
         """Take the last known state from the disk."""
@@ -82,6 +99,8 @@ class Replica:
         self._adopt(states)
         saved = self._save(entries)
         self._wake.set()
+        if self._dsn and not self.connected:
+            self._tell(entries)
         if saved and not self._dsn:
             self._on_stored(tuple(states.values()))
 
@@ -96,7 +115,7 @@ class Replica:
         """Write the last known state; a disk that fails is logged, as the state in memory and in the database holds."""
         try:
             if not self._dsn:
-                statefile.append(self._audit_path, tuple(self.pending.values()))
+                self._tell(statefile.append(self._audit_path, tuple(self.pending.values())))
                 stored, self.pending = tuple(self.pending), {}
             self._file.save(self.states, add=add if self._dsn else (), stored=stored)
         except StateFileError as error:
@@ -139,10 +158,11 @@ class Replica:
                     for known, new in changes:
                         if not await store.replace(conn, new, known):
                             raise SupersededError("somebody else changed the rollout meanwhile")
-                    await store.append(conn, entries)
+                    fresh = await store.append(conn, entries)
         except store.UNAVAILABLE as error:
             self._wake.set()
             raise NotStoredError(f"the database is away: {type(error).__name__}") from error
+        self._tell(fresh)
 
     async def run(self) -> None:
         """Keep the copy equal to the disk's and the database's, until cancelled."""
@@ -200,17 +220,41 @@ class Replica:
             changed = self._adopt(stored)
             ours, waiting = news(stored, self.states), tuple(self.pending.values())
             written = [state for state in ours.values() if state.version]
+            fresh: Sequence[Entry] = ()
             if written or waiting:
                 async with conn.transaction():
                     for state in written:
                         await store.put(conn, state)
-                    await store.append(conn, waiting)
+                    fresh = await store.append(conn, waiting)
         for entry in waiting:
             self.pending.pop(entry.id, None)
+        self._tell(fresh)
         if changed or waiting or written:
             self._save(stored=[entry.id for entry in waiting])
         if written:
             self._on_stored(written)
+
+    def close(self) -> None:
+        """Give up the lead."""
+        if self._lead is not None:
+            self._lead.close()
+            self._lead = None
+
+    async def lead(self) -> bool:
+        """Whether this process is the one that acts by itself: the one whose session holds the database's lock.
+
+        Without a database, the one that holds the state file's neighbour locked.
+        """
+        if not self._dsn:
+            self._lead = self._lead or statefile.try_lead(self._file.path)
+            return self._lead is not None
+        if self._conn is None:
+            return False
+        try:
+            async with asyncio.timeout(TIMEOUT_S), self._turn:
+                return await store.lead(self._conn)
+        except store.UNAVAILABLE:
+            return False
 
     async def refresh(self) -> None:
         """Learn what others have done until now, before deciding; what does not answer is not waited for."""

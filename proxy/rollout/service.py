@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,16 @@ from proxy.rollout import endpoints, readiness
 from proxy.rollout.access import Guard
 from proxy.rollout.audit import Entry
 from proxy.rollout.control import Control
+from proxy.rollout.controller import Controller
+from proxy.rollout.measured import Measured, Suspect
+from proxy.rollout.measuring import measure
+from proxy.rollout.messages import message_of, message_of_finding
 from proxy.rollout.peers import Peers
 from proxy.rollout.replica import Replica
 from proxy.rollout.settings import RolloutSettings, steps_of
-from proxy.rollout.state import ALL, States
+from proxy.rollout.state import ALL, GroupState, States
 from proxy.rollout.switch import Switch
+from proxy.rollout.telling import Teller
 from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -47,8 +53,10 @@ class Rollout:
             scheme="https" if settings.admin.tls else "http",
         )
         self.guard = Guard(rollout.access, settings.admin.token, now=time.monotonic)
+        self.teller = Teller(rollout.outgoing)
         self._serve = serve
         self.control = Control(self.switch, self.replica, serve=self._changed, announce=self._announce)
+        self.controller = Controller(self.control, self._measure, lead=self.replica.lead, found=self._found)
 
     def start(self) -> None:
         """Take what this machine knows about who serves."""
@@ -64,6 +72,9 @@ class Rollout:
         yield "replica", self.replica.run
         if self.replica.settings.peers:
             yield "peers", self.peers.run
+        if self.replica.settings.enabled:
+            yield "controller", self.controller.run
+        yield "teller", self.teller.run
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -74,6 +85,7 @@ class Rollout:
                 yield
             finally:
                 task.cancel()
+                self.replica.close()
 
     def mount(self, app: web.Application) -> None:
         """Add the rollout's routes to the admin application."""
@@ -89,6 +101,7 @@ class Rollout:
             "pending": len(self.replica.pending),
             "groups": [
                 {
+                    "gates": self._latest(name),
                     **msgspec.to_builtins(state),
                     "percent": [step.percent for step in steps_of(rollout, name)][state.step],
                     "steps": [step.percent for step in steps_of(rollout, name)],
@@ -97,12 +110,24 @@ class Rollout:
             ],
         }
 
+    def _latest(self, group: str) -> dict[str, Any] | None:
+        found = self.controller.latest.get(group)
+        return {"at": found.at.isoformat(), **found.snapshot()} if found else None
+
     def _changed(self) -> None:
         self._serve(self.replica.states, self.switch.rolled_back)
         self.peers.wake()
 
     def _announce(self, entry: Entry) -> None:
-        del entry
+        message = message_of(entry)
+        if message is not None:
+            self.teller.tell(message)
+
+    def _found(self, group: str, suspect: Suspect) -> None:
+        self.teller.tell(message_of_finding(group, suspect, self.control.now.isoformat()))
+
+    async def _measure(self, state: GroupState, now: datetime) -> Measured:
+        return await measure(self.settings, state, now=now)
 
     async def _readiness(self) -> dict[str, Any]:
         return {"rolled_back": self.switch.rolled_back, **await readiness.measure(self.settings)}

@@ -97,8 +97,8 @@ def read(path: Path) -> Saved:
         raise StateFileError(f"{path}: {error}") from error
 
 
-def append(path: Path, entries: Sequence[Entry]) -> None:
-    """Add entries to a log of one link a line.
+def append(path: Path, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Add entries to a log of one link a line, each once; those that were not there yet.
 
     Raises:
         StateFileError: the disk does not take it, or the log there is damaged.
@@ -109,12 +109,13 @@ def append(path: Path, entries: Sequence[Entry]) -> None:
             links = read_links(path)
             known = {link.entry.id for link in links}
             last = links[-1] if links else None
-            for entry in entries:
-                if entry.id not in known:
-                    last = linked(entry, last)
-                    file.write(msgspec.json.encode(last) + b"\n")
+            fresh = tuple({entry.id: entry for entry in entries if entry.id not in known}.values())
+            for entry in fresh:
+                last = linked(entry, last)
+                file.write(msgspec.json.encode(last) + b"\n")
             file.flush()
             os.fsync(file.fileno())
+            return fresh
     except OSError as error:
         raise StateFileError(f"{path}: {error.strerror}") from error
 
@@ -143,6 +144,32 @@ def replace(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+class Lead:
+    """A lock that is held until the process ends or `close` is called."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Let somebody else lead."""
+        os.close(self._descriptor)
+
+
+def try_lead(path: Path) -> Lead | None:
+    """The lead of an installation, None while another process has it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name(f".{path.name}.lead"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return Lead(descriptor)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ UNAVAILABLE: Final = (
 # The lock under which all migrations of the schema `shadow` are made.
 _MIGRATION_LOCK: Final = 0x5AD0_0001
 _CHAIN_LOCK: Final = 0x5AD0_0002
+_LEAD_LOCK: Final = 0x5AD0_0003
 
 CREATE_SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS shadow;
@@ -107,19 +108,19 @@ SELECT_KNOWN_IDS = "SELECT id FROM shadow.rollout_audit WHERE id = ANY($1)"
 INSERT_LINK = "INSERT INTO shadow.rollout_audit (sequence, id, body, previous, hash) VALUES ($1, $2, $3, $4, $5)"
 
 
-async def append(conn: Connection, entries: Sequence[Entry]) -> None:
-    """Add entries to the end of the log, each once; inside a transaction."""
+async def append(conn: Connection, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Add entries to the end of the log, each once; inside a transaction. Those that were not there yet."""
     if not entries:
-        return
+        return ()
     await conn.execute(LOCK_CHAIN, _CHAIN_LOCK)
     known = {record["id"] for record in await conn.fetch(SELECT_KNOWN_IDS, [entry.id for entry in entries])}
     record = await conn.fetchrow(SELECT_LAST)
     last = Link(*record.values()) if record else None
-    for entry in entries:
-        if entry.id not in known:
-            known.add(entry.id)
-            last = linked(entry, last)
-            await conn.execute(INSERT_LINK, last.sequence, entry.id, last.body, last.previous, last.hash)
+    fresh = tuple({entry.id: entry for entry in entries if entry.id not in known}.values())
+    for entry in fresh:
+        last = linked(entry, last)
+        await conn.execute(INSERT_LINK, last.sequence, entry.id, last.body, last.previous, last.hash)
+    return fresh
 
 
 SELECT_LINKS = """
@@ -132,3 +133,19 @@ SELECT sequence, body, previous, hash FROM (
 async def links(conn: Connection, *, limit: int | None = None) -> tuple[Link, ...]:
     """The last `limit` entries of the log, or all, oldest first."""
     return tuple([Link(*record.values()) for record in await conn.fetch(SELECT_LINKS, limit)])
+
+
+TAKE_LEAD = """
+SELECT CASE
+    WHEN EXISTS (
+        SELECT 1 FROM pg_locks
+        WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted AND objid = ($1::bigint)::oid
+    ) THEN true
+    ELSE pg_try_advisory_lock($1)
+END
+"""
+
+
+async def lead(conn: Connection) -> bool:
+    """Whether this session is the one that acts by itself; it is until it ends."""
+    return bool(await conn.fetchval(TAKE_LEAD, _LEAD_LOCK))
