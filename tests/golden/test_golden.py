@@ -1,3 +1,5 @@
+"""Every recorded scenario against the scorer, and every declared difference against the scenarios."""
+
 from pathlib import Path
 
 import pytest
