@@ -57,6 +57,14 @@ class Peers:
             for url, wake in zip(self._urls, self._wakes, strict=True):
                 group.create_task(self._follow(session, url, wake), name=f"peer-{url}")
 
+    async def ask_all(self) -> None:
+        """Exchange once with every peer; those that do not answer are left out."""
+        async with aiohttp.ClientSession(timeout=TIMEOUT, headers=self._headers) as session:
+            found = await asyncio.gather(*(self._exchange(session, url) for url in self._urls), return_exceptions=True)
+        for url, error in zip(self._urls, found, strict=True):
+            if isinstance(error, BaseException):
+                logger.info("peer_away", extra={"url": url, "error": f"{type(error).__name__}: {error}"})
+
     async def _follow(self, session: aiohttp.ClientSession, url: str, wake: asyncio.Event) -> None:
         reached = True
         while True:

@@ -52,6 +52,7 @@ class Replica:
         self._wake = asyncio.Event()
         self._conn: store.Connection | None = None
         self._turn = asyncio.Lock()
+        self._tried = asyncio.Event()
 
     @property
     def own(self) -> dict[str, GroupState]:
@@ -171,6 +172,11 @@ class Replica:
             if self._dsn:
                 group.create_task(self._watch_database(), name="rollout-database")
 
+    async def synced(self) -> None:
+        """Wait until the database has answered, or not, for the first time."""
+        if self._dsn:
+            await self._tried.wait()
+
     async def _watch_file(self) -> None:
         while True:
             await asyncio.sleep(FILE_POLL_S)
@@ -184,6 +190,7 @@ class Replica:
                 if self.connected:
                     logger.warning("rollout_store_away", extra={"error": f"{type(error).__name__}: {error}"})
                 self.connected = False
+                self._tried.set()
             await asyncio.sleep(min(RETRY_S, self.settings.poll_s))
 
     async def _while_connected(self) -> None:
@@ -198,6 +205,7 @@ class Replica:
                 self._wake.clear()
                 await self.sync(conn)
                 self.connected = True
+                self._tried.set()
                 await self._woken()
         finally:
             self._conn = None

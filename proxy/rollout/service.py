@@ -31,6 +31,7 @@ from proxy.settings import Settings
 logger = logging.getLogger(__name__)
 
 RESTART_S = 1.0
+CATCH_UP_S = 1.5
 
 
 class Rollout:
@@ -78,14 +79,24 @@ class Rollout:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Run for the life of the block."""
+        """Run for the life of the block, which begins when the others were asked what happened meanwhile."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self.run(), name="rollout")
             try:
+                await self._caught_up()
                 yield
             finally:
                 task.cancel()
                 self.replica.close()
+
+    async def _caught_up(self) -> None:
+        """Learn of a rollback that this process missed before it serves anybody; what is down is not waited for long."""
+        try:
+            async with asyncio.timeout(CATCH_UP_S), asyncio.TaskGroup() as group:
+                group.create_task(self.replica.synced(), name="rollout-first-sync")
+                group.create_task(self.peers.ask_all(), name="rollout-first-exchange")
+        except TimeoutError:
+            logger.warning("rollout_not_caught_up", extra={"connected": self.replica.connected})
 
     def mount(self, app: web.Application) -> None:
         """Add the rollout's routes to the admin application."""
