@@ -45,7 +45,7 @@ class Both:
     catalog: Catalog
 
     async def equal(self) -> bool:
-        return tuple(await self.live.fetchrow(EVERYTHING)) == tuple(await self.shadow.fetchrow(EVERYTHING))
+        return await everything(self.live) == await everything(self.shadow)
 
 
 @pytest.fixture
@@ -64,6 +64,12 @@ async def both(postgres_dsn: str) -> AsyncIterator[Both]:
         pool = await asyncpg.create_pool(shadow_dsn, min_size=1, max_size=2, server_settings=SESSION_OPTIONS)
         stack.push_async_callback(pool.close)
         yield Both(live, shadow, pool, await read_catalog(shadow, KEYS))
+
+
+async def everything(conn: asyncpg.Connection) -> tuple[object, ...]:
+    row = await conn.fetchrow(EVERYTHING)
+    assert row is not None
+    return tuple(row)
 
 
 def target(table: str, identity: tuple, current: dict | None, wanted: dict | None) -> RowTarget:
@@ -114,10 +120,10 @@ async def test_insert_of_a_row_that_is_there_overwrites_it_and_is_counted_as_dri
 
 async def test_contradiction_is_a_drift_error_and_writes_nothing(both: Both) -> None:
     await both.shadow.execute("INSERT INTO parent (id, name) VALUES (1000, 'taken')")
-    before = tuple(await both.shadow.fetchrow(EVERYTHING))
+    before = await everything(both.shadow)
     with pytest.raises(ShadowDriftError, match="parent"):
         await Aligner(both.pool, both.catalog).apply([target("parent", ("99",), None, {"id": "99", "name": "taken"})])
-    assert tuple(await both.shadow.fetchrow(EVERYTHING)) == before
+    assert await everything(both.shadow) == before
 
 
 async def test_shadow_that_does_not_answer_is_unreachable(both: Both) -> None:
@@ -147,11 +153,11 @@ async def test_resync_mends_whatever_differs_and_reads_live_only(both: Both) -> 
         INSERT INTO pair VALUES (77, 'only here', 'x'); UPDATE pair SET v = 'y' WHERE a < 4;
         INSERT INTO parent (id, name) VALUES (1000, 'stranger'); UPDATE child SET parent_id = 1000 WHERE id = 30""")
     await both.live.execute("INSERT INTO parent (id, name) VALUES (2000, 'stranger')")
-    before = tuple(await both.live.fetchrow(EVERYTHING))
+    before = await everything(both.live)
     mended = await resync(both.live, both.shadow, Aligner(both.pool, both.catalog), both.catalog)
     assert mended.rows == {"parent": 4, "child": 3, "pair": 4}
     assert await both.equal()
-    assert tuple(await both.live.fetchrow(EVERYTHING)) == before
+    assert await everything(both.live) == before
 
 
 async def test_resync_of_equal_databases_writes_nothing(both: Both) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comparator.capture.attribute import Attributor, Keyed, KeyIndex, Reference, Window, is_background
+from comparator.capture.attribute import Attributor, Claim, Keyed, KeyIndex, Reference, Window, is_background
 from comparator.changes import Message, Op, RowChange, Transaction
 from comparator.exchange import EffectsOutcome
 from comparator.tables import AttributionKey, BackgroundRule, Table
@@ -19,6 +19,12 @@ def transaction(lsn: int, at_us: int, *, tag: str = "", changes: tuple[RowChange
 def keyed(lsn: int, at_us: int, *keys: tuple[str, str], tag: str = "", row: int | None = None) -> Keyed:
     rows = frozenset({("t", (str(lsn if row is None else row),))})
     return Keyed(transaction(lsn, at_us, tag=tag), frozenset(keys), rows)
+
+
+def claimed(attributor: Attributor, window_id: str) -> Claim:
+    claim = attributor.claim(window_id)
+    assert claim is not None
+    return claim
 
 
 A, B, N = ("address", "a"), ("address", "b"), ("nullifier", "n")
@@ -58,7 +64,7 @@ def test_attributed_requests_have_exactly_their_own_transactions(planned: list[P
         attributor.open(Window(p.id, {("address", p.address)}, p.opened, p.closed, tagged))
     wrong = []
     for p in sorted(planned, key=lambda p: p.closed):
-        claim = attributor.claim(p.id)
+        claim = claimed(attributor, p.id)
         got = [k.transaction.end_lsn for k in claim.transactions]
         wrong += [p.id] if claim.outcome is EffectsOutcome.ATTRIBUTED and got != truth[p.id] else []
         assert not tagged or got == truth[p.id]
@@ -71,7 +77,7 @@ def test_untagged_requests_that_share_key_and_time_are_never_attributed(planned:
     attributor = Attributor()
     for p in planned:
         attributor.open(Window(p.id, {("address", p.address)}, p.opened, p.closed))
-    outcomes = {p.id: attributor.claim(p.id).outcome for p in planned}
+    outcomes = {p.id: claimed(attributor, p.id).outcome for p in planned}
     clashing = {
         p.id
         for p in planned
@@ -86,9 +92,20 @@ def test_back_filled_row_of_another_address_is_claimed_through_the_nullifier() -
     attributor.add(keyed(1, 10, B, N))
     attributor.add(keyed(2, 11, A, N))
     attributor.open(Window("r", {A}, 5, 20))
-    claim = attributor.claim("r")
+    claim = claimed(attributor, "r")
     assert [k.transaction.end_lsn for k in claim.transactions] == [1, 2]
     assert claim.outcome is EffectsOutcome.ATTRIBUTED
+
+
+def test_row_of_another_address_is_left_alone_while_its_owner_may_still_be_unknown() -> None:
+    attributor = Attributor()
+    attributor.add(keyed(1, 10, A, N))
+    attributor.add(keyed(2, 11, B, N))
+    attributor.open(Window("a", {A}, 5, 20))
+    assert attributor.claim("a", sure=False) is None
+    attributor.open(Window("b", {B}, 6, 25))
+    assert claimed(attributor, "a").outcome is EffectsOutcome.AMBIGUOUS
+    assert claimed(attributor, "b").outcome is EffectsOutcome.OVERLAPPED
 
 
 def test_background_write_on_a_row_of_the_request_inside_its_window_interferes() -> None:
@@ -96,7 +113,7 @@ def test_background_write_on_a_row_of_the_request_inside_its_window_interferes()
     attributor.add(keyed(1, 10, A, tag="r", row=7))
     attributor.add(keyed(2, 11, A, row=7))
     attributor.open(Window("r", {A}, 5, 20, tagged=True))
-    claim = attributor.claim("r")
+    claim = claimed(attributor, "r")
     assert claim.outcome is EffectsOutcome.INTERFERED
     assert [k.transaction.end_lsn for k in claim.transactions] == [1]
     assert attributor.pending == 1
@@ -107,7 +124,7 @@ def test_background_write_elsewhere_does_not_interfere_with_a_tagged_request() -
     attributor.add(keyed(1, 10, A, tag="r"))
     attributor.add(keyed(2, 11, A))
     attributor.open(Window("r", {A}, 5, 20, tagged=True))
-    assert attributor.claim("r").outcome is EffectsOutcome.ATTRIBUTED
+    assert claimed(attributor, "r").outcome is EffectsOutcome.ATTRIBUTED
 
 
 def test_release_keeps_what_a_known_window_may_own() -> None:
@@ -116,7 +133,7 @@ def test_release_keeps_what_a_known_window_may_own() -> None:
     attributor.add(keyed(2, 10, B))
     attributor.open(Window("r", {A}, 5, 20))
     assert [k.transaction.end_lsn for k in attributor.release(before_us=100)] == [2]
-    assert len(attributor.claim("r").transactions) == 1
+    assert len(claimed(attributor, "r").transactions) == 1
 
 
 def test_release_by_key_leaves_named_transactions_to_those_who_come_late() -> None:

@@ -23,7 +23,7 @@ def play(table: Table, work: list[tuple[str, int, int]]) -> list[RowChange]:
 def do(table: Table, kind: str, identity: str, value: str) -> list[RowChange]:
     before = table.get(identity)
     if kind == "put":
-        after = {"id": identity, "v": value}
+        after: dict[str, str | None] = {"id": identity, "v": value}
         table[identity] = after
         return [RowChange("t", Op.UPDATE if before else Op.INSERT, before, after)]
     if before is None:

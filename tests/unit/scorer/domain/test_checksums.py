@@ -1,5 +1,5 @@
 import pytest
-from eth_utils import keccak
+from eth_utils.crypto import keccak
 
 from scorer.domain.checksums import is_address, keccak_256, with_checksum
 
