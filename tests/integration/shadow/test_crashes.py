@@ -16,8 +16,8 @@ from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchange import Side
 from proxy.embedded import EmbeddedPostgres
 from proxy.shadow.settings import RunnerSettings
-from tests.integration.shadow.test_mirror import clean_up_job, drive, outcomes, quiet
 from tests.support.mirror_lab import WRITTEN, Lab, checksums, lab
+from tests.support.mirroring import clean_up_job, drive, outcomes, quiet
 from tests.support.runner_process import RunnerProcess
 from tests.support.scraping import free_port, total, until
 

@@ -1,0 +1,97 @@
+"""Proof at scale, not speed: `make bench-truth` attributes 10,000 requests and aligns after 5,000, against a ledger of the truth.
+
+Prints a table and, last, one JSON line. `--requests` and `--aligned` make it smaller.
+"""
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from aiohttp import ClientSession
+
+from comparator.capture.settings import CaptureSettings, Driver
+from comparator.exchange import Side
+from proxy.shadow.settings import RunnerSettings
+from tests.support import postgres
+from tests.support.mirror_lab import WRITTEN, checksums, install_log, lab
+from tests.support.mirroring import clean_up_job, drive, mirroring, outcomes, settled
+from tests.support.scraping import free_port, total, until
+from tests.support.truth import Truth, attribute
+
+SHARES = {Driver.STREAM: 1.0, Driver.SQL: 0.2, Driver.TRIGGERS: 0.2}
+
+
+async def attribution(dsn: str, driver: Driver, side: Side, count: int) -> Truth:
+    """One run of one driver with one style of service."""
+    capture = CaptureSettings(driver=driver, tables=WRITTEN, poll_ms=20)
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"population": 2_000, "think_s": 0.01}
+        async with lab(dsn, Path(folder), capture=capture, runner=RunnerSettings(), **options) as made:
+            if driver is Driver.TRIGGERS:
+                await install_log(made.live_dsn, capture)
+            return await attribute(made, side, count=count, in_flight=32, background_per_s=100)
+
+
+async def alignment(dsn: str, count: int) -> dict[str, object]:
+    """Mirror `count` requests with injected divergences and a background writer; compare whole tables at the end."""
+    capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN)
+    runner = RunnerSettings(port=free_port(), queue_max=100_000, confirm_per_s_max=1_000)
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            lab(dsn, Path(folder), capture=capture, runner=runner, population=1_000) as made,
+            ClientSession() as session,
+        ):
+            async with mirroring(made), asyncio.TaskGroup() as tasks:
+                stop = asyncio.Event()
+                tasks.create_task(clean_up_job(made.live_dsn, stop), name="clean-up")
+                begun = time.perf_counter()
+                ordered = await drive(made, session, count=count, side=Side.CANDIDATE, fault_share=0.02)
+                stop.set()
+                samples = await until(runner.port, lambda s: settled(s, count), timeout_s=900)
+                seconds = time.perf_counter() - begun
+            found = await outcomes(made)
+            equal = await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
+    return {
+        "requests": count,
+        "compared": total(samples, "shadow_compared_total"),
+        "skipped": total(samples, "shadow_skipped_total"),
+        "injected": len(ordered),
+        "reported": len(set(found) & set(ordered)),
+        "false_positives": len(set(found) - set(ordered)),
+        "tables_equal": equal,
+        "requests_per_s": round(count / seconds, 1),
+    }
+
+
+async def measure(dsn: str, requests: int, aligned: int) -> dict[str, object]:
+    """All runs, one after the other."""
+    result: dict[str, object] = {}
+    print(f"{'attribution':<24}{'requests':>10}{'rows':>10}{'wrong rows':>12}  outcomes")
+    for driver, share in SHARES.items():
+        for side in Side:
+            truth = await attribution(dsn, driver, side, int(requests * share))
+            counts = ", ".join(f"{name} {count}" for name, count in truth.outcomes.most_common())
+            print(
+                f"{driver + ' ' + side:<24}{truth.requests:>10}{truth.rows:>10}{truth.wrong:>12}  {counts}", flush=True
+            )
+            result[f"{driver}_{side}_wrong_rows"] = truth.wrong
+    found = await alignment(dsn, aligned)
+    print("alignment  " + "  ".join(f"{name} {value}" for name, value in found.items()))
+    return {**result, "alignment": found}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--aligned", type=int, default=5_000)
+    options = parser.parse_args()
+    for dsn in postgres.session_cluster():
+        print(json.dumps(asyncio.run(measure(dsn, options.requests, options.aligned))))
+
+
+if __name__ == "__main__":
+    main()
