@@ -10,9 +10,10 @@ from typing import cast
 import uvloop
 
 from proxy import app, logs
-from proxy.errors import ListenError, SettingsError
+from proxy.errors import ListenError
 from proxy.routes import compile_routes
-from proxy.settings import Settings, load
+from proxy.settings import Settings
+from proxy.settings_file import read_settings
 from proxy.workers import Supervisor
 
 # The journal's thread must not hold the interpreter for the default 5 ms while callers wait.
@@ -73,16 +74,3 @@ async def _supervise(path: Path, settings: Settings) -> None:
         return [sys.executable, "-m", "proxy", *words]
 
     await Supervisor(command_of, settings.listen.workers, drain_s=settings.limits.drain_s).run()
-
-
-def read_settings(path: Path) -> Settings:
-    """Settings from a file and the process's environment.
-
-    Raises:
-        SettingsError: the file cannot be read, or what it says is wrong.
-    """
-    try:
-        raw = path.read_text()
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
-    return load(raw, os.environ)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.command import read_settings
 from proxy.errors import NotStoredError, StateFileError
 from proxy.rollout import statefile
 from proxy.rollout.asking import ask_any
 from proxy.rollout.audit import GENESIS, Entry, Link, verify
 from proxy.rollout.offline import connected_control
 from proxy.settings import Settings
+from proxy.settings_file import read_settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -2,9 +2,9 @@
 
 import argparse
 
-from proxy.command import read_settings
 from proxy.rollout.asking import add_arguments, ask_any, change_of
 from proxy.rollout.changing import report
+from proxy.settings_file import read_settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -3,13 +3,13 @@
 import argparse
 import asyncio
 
-from proxy.command import read_settings
 from proxy.errors import RolloutError, SwitchError
 from proxy.rollout.asking import Answer, Target, add_arguments, ask_any, change_of
 from proxy.rollout.changing import report
 from proxy.rollout.control import Asked
 from proxy.rollout.offline import connected_control
 from proxy.settings import Settings
+from proxy.settings_file import read_settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,10 @@
 
 All ways at a time: the admin port of every proxy that config.yaml names (in effect at once), the files of this machine (in effect
 within POLL_S in every proxy here, and at the next start), and the database, from which proxies that nobody can reach now will learn
-it. One of them is enough; nothing else needs to be up.
+it. One of them is enough; nothing else needs to be up. The requests are on their way before the rest of the program is loaded.
 """
+
+# ruff: noqa: PLC0415 (imports that take a second must not stand between the person on call and the request)
 
 import argparse
 import asyncio
@@ -12,13 +14,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from proxy.command import read_settings
 from proxy.errors import ProxyError
-from proxy.rollout import readiness
 from proxy.rollout.asking import Answer, AskingAll, add_arguments, all_targets, ask_any, change_of, token_of
-from proxy.rollout.control import Asked, Control
-from proxy.rollout.offline import connected_control, offline_control
 from proxy.settings import Settings
+from proxy.settings_file import read_settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,14 +49,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _on_this_machine(settings: Settings, change: dict[str, Any]) -> bool:
     """Write switch and state; whether one of them is on the disk."""
+    from proxy.rollout.control import Asked
+    from proxy.rollout.offline import offline_control
+
     asked = Asked(change["actor"], change["reason"], group=change["group"], id=change["id"])
-    control: Control = offline_control(settings, dsn=settings.databases.store)
+    control = offline_control(settings, dsn=settings.databases.store)
     control.rollback(asked)
     return control.switch.stored if not asked.group else control.replica.states[asked.group].phase.latched
 
 
 def _say_to_database(settings: Settings) -> None:
     """No proxy took it: those that nobody reaches from here may still read the database."""
+    from proxy.rollout.offline import connected_control
 
     async def sync() -> None:
         async with connected_control(settings):
@@ -97,6 +100,8 @@ def _words(settings: Settings, answers: Sequence[Answer], *, stored: bool, done:
 
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
+    from proxy.rollout import readiness
+
     answer = ask_any(settings, "GET", "/rollout/readiness")
     found = answer.document if answer.ok else asyncio.run(readiness.measure(settings))
     if as_json:
