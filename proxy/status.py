@@ -20,8 +20,8 @@ from comparator import queries
 from comparator.errors import StoreError
 from comparator.report import Summary, rate_in_words, render_summary
 from comparator.store import Store
+from proxy.accounting import Accounting, Reading, read
 from proxy.command import read_settings
-from proxy.demo.scrape import Accounting, Reading, read
 from proxy.rollout.switch import SwitchState
 from proxy.settings import Settings
 

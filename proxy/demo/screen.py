@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from proxy.accounting import Reading, read
 from proxy.demo.installation import Installation
-from proxy.demo.scrape import Reading, read
 from proxy.demo.traffic import Seen
 
 _REFRESH_S = 0.5

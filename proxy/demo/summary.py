@@ -15,8 +15,8 @@ from comparator import queries
 from comparator.difference import Kind
 from comparator.record import DifferenceText
 from comparator.verdict import Verdict
+from proxy.accounting import Accounting, Reading, read
 from proxy.demo.installation import Installation
-from proxy.demo.scrape import Accounting, Reading, read
 from proxy.demo.screen import counts
 from proxy.demo.traffic import Seen
 from proxy.errors import DemoError

@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from proxy.accounting import Accounting, read
 from proxy.demo.children import Child, running
 from proxy.demo.installation import Installation
-from proxy.demo.scrape import Accounting, read
 from proxy.demo.summary import settled
 from proxy.demo.traffic import Seen, Traffic
 from tests.e2e.systems import installation

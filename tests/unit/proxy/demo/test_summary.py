@@ -5,8 +5,8 @@ from rich.console import Console, RenderableType
 
 from comparator.queries import ComparisonRow, Finding
 from comparator.record import Detail, DifferenceText
+from proxy.accounting import Accounting
 from proxy.demo import summary
-from proxy.demo.scrape import Accounting
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 LOST = DifferenceText("missing_row", "registry_stamp", served='{"provider": "Ens"}', key='["1", "Ens"]')

@@ -1,6 +1,6 @@
 import pytest
 
-from proxy.demo.scrape import Accounting, accounting_of, by_label, parse, quantile_s, reading_of, total
+from proxy.accounting import Accounting, accounting_of, by_label, parse, quantile_s, reading_of, total
 
 PROXY = """
 shadow_served_total 20
