@@ -283,7 +283,9 @@ class _Cursor:
             return False
         if following is None:
             return False
-        logger.warning("journal_damage_skipped", extra={"path": str(self._path), "bytes": following - self._offset})
+        if following > self._offset:
+            skipped = following - self._offset
+            logger.warning("journal_damage_skipped", extra={"path": str(self._path), "bytes": skipped})
         self._offset = following
         return True
 

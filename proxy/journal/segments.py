@@ -88,11 +88,14 @@ def read_payload(path: Path, offset: int, header: FrameHeader) -> bytes | None:
 
 
 def next_frame(path: Path, offset: int) -> int | None:
-    """Where the next whole frame begins after damage at `offset`, None when none follows."""
+    """Where the next whole frame begins at `offset` or after damage there, None when none follows.
+
+    It may begin at `offset` itself: what was a part of a frame a moment ago may have become whole since.
+    """
     with path.open("rb") as file:
         file.seek(offset)
         data = file.read()
-    position = data.find(FRAME_MAGIC, 1)
+    position = data.find(FRAME_MAGIC)
     while position >= 0:
         header = parse_frame_header(data, position)
         if header and intact(header, data[position + FRAME_HEADER.size : position + header.size]):

@@ -23,7 +23,7 @@ from proxy.journal.keys import load_keys
 from proxy.journal.model import SEGMENT_HEADER, decode_payload, exchange_of
 from proxy.journal.reading import Reader
 from proxy.journal.redact import keys_of, unseal
-from proxy.journal.segments import frames, read_payload, repair, segments
+from proxy.journal.segments import frames, next_frame, read_payload, repair, segments
 from proxy.journal.settings import JournalSettings, Redaction, Retention
 from proxy.journal.writing import LossCause, Writer
 from tests.support.exchanges import HEADERS, exchange
@@ -144,6 +144,30 @@ def test_rot_in_the_middle_loses_that_frame_only(tmp_path: Path) -> None:
     with reader_of(tmp_path) as reader:
         assert [entry.exchange.id for entry in reader.take(10)] == ["id-0", "id-1", "id-3", "id-4"]
         assert reader.lost == 1
+
+
+def test_a_frame_that_became_whole_a_moment_later_is_not_taken_for_damage(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    (path,) = segments(tmp_path / "w0")
+    offsets = [offset for offset, _ in frames(path)]
+    assert [next_frame(path, offset) for offset in offsets] == offsets
+
+
+def test_a_reader_beside_a_busy_writer_misses_nothing(tmp_path: Path) -> None:
+    body = random.Random(1).randbytes(60_000)
+    seen: list[int] = []
+    with (
+        writing(tmp_path, batch_max=1) as writer,
+        Reader(tmp_path, "beside", keys=load_keys(tmp_path, {}, create=True)) as reader,
+    ):
+        for number in range(400):
+            assert writer.append(exchange(f"id-{number}", body=body))
+            seen += [entry.sequence for entry in reader.take(100)]
+        wait_for(lambda: not writer.counts.queued)
+        while entries := reader.take(100):
+            seen += [entry.sequence for entry in entries]
+        assert reader.lost == 0
+    assert seen == list(range(1, 401))
 
 
 def test_a_segment_of_a_later_version_is_neither_read_nor_overwritten(tmp_path: Path) -> None:
