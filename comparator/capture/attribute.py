@@ -45,6 +45,7 @@ class KeyIndex:
     def __init__(self, tables: Mapping[str, Table], *, learned_max: int = 100_000) -> None:
         self._tables = tables
         self._learned: OrderedDict[Reference, Keys] = OrderedDict()
+        self._natural: dict[Reference, tuple[str | None, ...]] = {}
         self._learned_max = learned_max
         self._parents = {
             table.references[key.through]
@@ -59,7 +60,7 @@ class KeyIndex:
         self._learned[reference] = keys
         self._learned.move_to_end(reference)
         while len(self._learned) > self._learned_max:
-            self._learned.popitem(last=False)
+            self._natural.pop(self._learned.popitem(last=False)[0], None)
 
     def learn_row(self, table: str, row: Row) -> Keys:
         """Remember a row read from the database as the parent it is; return its keys."""
@@ -67,13 +68,21 @@ class KeyIndex:
         described = self._tables[table]
         identity = row.get(described.primary_key[0])
         if identity is not None:
-            self.learn(Reference(table, identity), keys)
+            reference = Reference(table, identity)
+            self.learn(reference, keys)
+            if not described.references and all(column in row for column in described.natural_key):
+                self._natural[reference] = tuple(row[column] for column in described.natural_key)
         return keys
 
+    def natural_key(self, table: str, identity: str) -> tuple[str | None, ...] | None:
+        """Natural key of a learned parent row; None when the row, or its own parent, is not known."""
+        return self._natural.get(Reference(table, identity))
+
     def columns_for(self, table: str) -> tuple[str, ...]:
-        """The columns that a look-up of a parent row needs: primary key and key columns."""
+        """The columns that a look-up of a parent row needs: primary key, key columns, natural key."""
         described = self._tables[table]
-        return tuple(dict.fromkeys([described.primary_key[0], *(k.column for k in described.keys if k.column)]))
+        columns = (k.column for k in described.keys if k.column)
+        return tuple(dict.fromkeys([described.primary_key[0], *columns, *described.natural_key]))
 
     def keys_of(self, changes: Iterable[RowChange]) -> tuple[Keys, tuple[Reference, ...]]:
         """The keys that old and new images of these rows name, and the parent rows that are still unknown."""

@@ -12,7 +12,7 @@ from comparator.capture.attribute import Claim
 from comparator.capture.errors import CaptureError
 from comparator.changes import RowChange
 from comparator.exchange import Effects, EffectsOutcome, Exchange, Observation, Role, Side
-from comparator.verdict import Comparison, Verdict, confirm
+from comparator.verdict import Comparison, Lookups, Verdict, confirm
 from proxy.shadow.align import NOTHING_TO_ALIGN, Aligned
 from proxy.shadow.ledger import Run
 from proxy.shadow.sender import Sent
@@ -27,7 +27,9 @@ Align = Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
 class Compares(Protocol):
     """Compares what both sides did."""
 
-    def compare(self, route: str, served: Observation, mirrored: Observation, *, now: dt.datetime) -> Comparison:
+    def compare(
+        self, route: str, served: Observation, mirrored: Observation, *, now: dt.datetime, lookups: Lookups
+    ) -> Comparison:
         """Pure; no side is called."""
         ...
 
@@ -102,6 +104,7 @@ class Mirror:
         interruptions: how often the capture of the shadow may have lost transactions.
         primary_keys: of the captured tables.
         judge: compares.
+        lookups: natural keys of parent rows that the effects do not carry.
         tagged_sides: sides that name the request in their transactions.
         may_confirm: asked before each second run.
     """
@@ -112,6 +115,7 @@ class Mirror:
     interruptions: Callable[[], int]
     primary_keys: Mapping[str, Sequence[str]]
     judge: Judge
+    lookups: Lookups
     tagged_sides: frozenset[Side]
     may_confirm: Callable[[], bool]
 
@@ -166,7 +170,9 @@ class Mirror:
     def _compare(self, run: Run, served: Observation, mirrored: Observation) -> Comparison | None:
         if mirrored.effects.outcome is EffectsOutcome.LOST:
             return None
-        return self.judge.comparator.compare(run.exchange.route, served, mirrored, now=dt.datetime.now(dt.UTC))
+        return self.judge.comparator.compare(
+            run.exchange.route, served, mirrored, now=dt.datetime.now(dt.UTC), lookups=self.lookups
+        )
 
     async def _write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> Aligned:
         wanted = targets(live, shadow, self.primary_keys)

@@ -25,6 +25,7 @@ from comparator.errors import StoreUnavailableError
 from comparator.exchange import Role, Side
 from comparator.in_force import RulesInForce
 from comparator.store import Store
+from comparator.verdict import Lookups
 from proxy.errors import SettingsError, ShadowUnreachableError
 from proxy.journal.keys import load_keys
 from proxy.journal.reading import Reader
@@ -190,6 +191,7 @@ def build(
         interruptions=lambda: feeds[Role.MIRRORED].interruptions if databases else 0,
         primary_keys=primary_keys,
         judge=rules,
+        lookups=Lookups(index.natural_key, index.natural_key),
         tagged_sides=frozenset(options.tagged_sides),
         may_confirm=may_confirm,
     )
