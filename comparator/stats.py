@@ -68,6 +68,11 @@ def _edge(hits: int, misses: int, outside: float, inside: float, limit: float) -
     return outside
 
 
+def excluded(rate: float, hits: int, trials: int, *, alpha: float = 0.05) -> bool:
+    """Whether a rate is outside of `rate_interval`, without finding the interval's edges."""
+    return _log_wealth(hits, trials - hits, rate) >= math.log(1 / alpha)
+
+
 def difference_interval(hits_a: int, trials_a: int, hits_b: int, trials_b: int, *, alpha: float = 0.05) -> Interval:
     """Interval for rate b minus rate a, always valid: both rates' sequences at half of alpha, subtracted."""
     a = rate_interval(hits_a, trials_a, alpha=alpha / 2)

@@ -6,10 +6,12 @@ that speaks against the measurement only keeps the step.
 
 Intervals are valid at all times at once (comparator.stats), so looking often does not make a false alarm likely. Errors are
 compared pair by pair: only requests that one side alone failed tell anything. Durations are compared within one role, because a
-served and a mirrored request run under different conditions; across roles they close a gate but never roll back.
+served and a mirrored request run under different conditions; across roles, which is all there is at 0 % and 100 %, only a gross
+difference closes the gate, and none rolls back.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +19,7 @@ from typing import Final
 
 from comparator.exchange import Role, Side
 from comparator.sketch import ACCURACY, Sketch
-from comparator.stats import Interval, Outcome, difference_interval, judge_coverage, rate_interval
+from comparator.stats import Interval, Outcome, difference_interval, excluded, judge_coverage, rate_interval
 from proxy.rollout.measured import Measured, RouteMeasured, Suspect
 from proxy.rollout.settings import AutoRollback, Gates, Step
 
@@ -221,12 +223,15 @@ def _latency_gate(both: tuple[Sketch, Sketch], gates: Gates, alpha: float, *, fa
     low, high = candidate.low / legacy.high, candidate.high / legacy.low if legacy.low else math.inf
     words = (
         f"p{share * 100:g}: candidate {candidate.estimate / 1000:.1f} ms, legacy {legacy.estimate / 1000:.1f} ms; the ratio is "
-        f"within {low:.3f} to {high:.3f}, allowed {gates.latency_ratio_max:.3f}"
+        f"within {low:.3f} to {high:.3f}, allowed {gates.latency_ratio_max if fair else gates.latency_across_roles_max:g}"
     )
-    words += "" if fair else " (a served against a mirrored side)"
-    if low > gates.latency_ratio_max:
+    limit, tolerance = gates.latency_ratio_max, gates.latency_tolerance
+    if not fair:
+        limit, tolerance = gates.latency_across_roles_max, 0.0
+        words += " (one side served, the other mirrored)"
+    if low > limit:
         return Gate(GateName.LATENCY, Outcome.BAD, words, rolls_back=fair)
-    good = high <= gates.latency_ratio_max + gates.latency_tolerance
+    good = high <= limit + tolerance
     return Gate(GateName.LATENCY, Outcome.GOOD if good else Outcome.NOT_ENOUGH, words)
 
 
@@ -237,24 +242,12 @@ def quantile_band(sketch: Sketch, share: float, *, alpha: float) -> Interval:
     (comparator.stats.rate_interval) holds `share` bound its rank. Widened by the sketch's inaccuracy.
     """
     count = sketch.count
-    # `high` of the interval grows with the hits: the first rank whose interval reaches up to the share; `low` likewise.
-    first = _first_rank(count, lambda hits: rate_interval(hits, count, alpha=alpha).high >= share)
-    last = _first_rank(count, lambda hits: rate_interval(hits, count, alpha=alpha).low > share)
+    middle = math.floor(share * count)
+    first = bisect_left(range(middle), True, key=lambda hits: not excluded(share, hits, count, alpha=alpha))
+    last = bisect_left(range(middle + 1, count + 1), True, key=lambda hits: excluded(share, hits, count, alpha=alpha))
     low = 0.0 if first == 0 else sketch.at_rank(first - 1)
-    high = math.inf if last > count else sketch.at_rank(last)
+    high = math.inf if middle + 1 + last > count else sketch.at_rank(middle + 1 + last)
     return Interval(low * (1 - ACCURACY), sketch.quantile(share), high * (1 + ACCURACY))
-
-
-def _first_rank(count: int, reached: Callable[[int], bool]) -> int:
-    """The least number of hits that reaches something monotone; count + 1 when none does."""
-    low, high = 0, count + 1
-    while low < high:
-        middle = (low + high) // 2
-        if middle > count or reached(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 def _memory(measured: Measured, allowed: int) -> Gate:

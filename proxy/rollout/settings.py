@@ -55,6 +55,8 @@ class Gates(Struct, frozen=True, forbid_unknown_fields=True):
     """The candidate's quantile over the legacy's. Surely above it is bad."""
     latency_tolerance: NotNegative = 0.05
     """Surely below `latency_ratio_max` plus this is good."""
+    latency_across_roles_max: Positive = 2.0
+    """The same where one side only served and the other only mirrored, at 0 % and at 100 %."""
     latency_pairs_min: Count = 1_000
     rss_max_bytes: Count = 512 * 1024**2
     """Resident memory of any candidate process; 0 turns the gate off."""

@@ -129,6 +129,11 @@ def test_a_rare_route_that_is_wrong_is_not_hidden_by_the_others() -> None:
 
 def test_a_served_side_is_not_blamed_for_being_slower_than_a_mirrored_one() -> None:
     crossed = {(Side.CANDIDATE, Role.SERVED): SLOW, (Side.LEGACY, Role.MIRRORED): FAST}
+    assert gate(GateName.LATENCY, good(durations=crossed)).outcome is Outcome.GOOD
+
+
+def test_a_gross_difference_across_roles_closes_the_gate_without_rolling_back() -> None:
+    crossed = {(Side.CANDIDATE, Role.MIRRORED): durations(30_000, 6_000, 3), (Side.LEGACY, Role.SERVED): FAST}
     found = gate(GateName.LATENCY, good(durations=crossed))
     assert (found.outcome, found.rolls_back) == (Outcome.BAD, False)
 
