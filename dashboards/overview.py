@@ -95,7 +95,7 @@ def _accounting() -> Sequence[Panel]:
             Query(total(at.JOURNAL_QUEUED.of()), "waiting for the disk"),
             Query(total(at.SERVING.of()), "being served"),
         ),
-        timeseries("Lag", Query(largest(at.LAG.of(), "instance"), "{{instance}}"), unit="s"),
+        timeseries("Lag by runner", Query(largest(at.LAG.of(), "instance"), "{{instance}}"), unit="s"),
         timeseries(
             "Handed over",
             Query(rec.HANDED_OVER_GAP.of(), "written, less what the runner knows"),
