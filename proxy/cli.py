@@ -46,7 +46,7 @@ COMMANDS: Final = (
     Entry("rollback", "let the legacy serve everything, at once", "proxy.rollout.rollback_command"),
     Entry("resume", "end a pause or a rollback", "proxy.rollout.resume_command"),
     Entry("history", "who changed the rollout, when, why, on what evidence", "proxy.rollout.history_command"),
-    Entry("journal", "look into the journal: ls, cat, tail, stats, verify, prune", "proxy.journal.command"),
+    Entry("journal", "look into the journal: ls, cat, tail, stats, verify, prune, export, import", "proxy.journal.command"),
     Entry(
         "capture",
         "what a database needs for its changes to be captured: check, install, remove",

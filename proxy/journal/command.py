@@ -2,27 +2,27 @@
 
 import argparse
 import asyncio
-import base64
 import json
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from comparator.exchange import Exchange, Reply
+import msgspec
+
 from proxy.errors import JournalFormatError, SettingsError
-from proxy.journal import retention
+from proxy.journal import carry, retention
 from proxy.journal.keys import load_keys
 from proxy.journal.model import FrameHeader, Record, decode_payload, exchange_of
 from proxy.journal.reading import backlog
 from proxy.journal.redact import Keys, unseal
 from proxy.journal.segments import all_committed, frames, read_payload, segments, writers
 from proxy.journal.settings import JournalSettings
-from proxy.settings import load
+from proxy.replay.sources.ndjson import document_of_exchange
+from proxy.settings import RouteSettings, load
 
 TAIL_POLL_S = 0.2
 
@@ -44,6 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--limit", type=int, default=0, help="stop after so many")
     actions.add_parser("stats", help="counts by route, side, status; sizes; what each reader has left")
     actions.add_parser("verify", help="check every checksum; exit code 1 when something is damaged or missing")
+    carry.configure_export(actions.add_parser("export", help="all exchanges in another program's format"))
+    carry.configure_import(actions.add_parser("import", help="append another program's capture"))
     prune = actions.add_parser("prune", help="delete what retention allows, now")
     prune.add_argument(
         "--forget-reader", default="", help="first delete the offset of a reader that will not come back"
@@ -52,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the action."""
-    settings = _settings(args)
+    settings, routes = _settings(args)
     directory = Path(settings.directory)
     match args.action:
         case "ls":
@@ -65,59 +67,24 @@ def run(args: argparse.Namespace) -> int:
             return _stats(directory)
         case "verify":
             return _verify(directory)
+        case "export":
+            return carry.export(directory, args)
+        case "import":
+            return carry.import_(settings, routes, args)
         case _:
             return _prune(directory, settings, args.forget_reader)
 
 
-def as_json(exchange: Exchange) -> dict[str, Any]:
-    """One exchange for a line of NDJSON: bodies as `text` where they are UTF-8, else as `base64`."""
-    outcome = exchange.outcome
-    if isinstance(outcome, Reply):
-        answer: dict[str, Any] = {
-            "reply": {
-                "status": outcome.status,
-                "headers": outcome.headers,
-                **_body(outcome.body, outcome.body_truncated),
-            }
-        }
-    else:
-        answer = {"failed": {"cause": outcome.cause, "detail": outcome.detail}}
-    request = exchange.request
-    return {
-        "id": exchange.id,
-        "route": exchange.route,
-        "key": exchange.key,
-        "served_by": exchange.served_by,
-        "stage": exchange.stage,
-        "started": _time(exchange.started_ns),
-        "duration_ms": round((exchange.ended_ns - exchange.started_ns) / 1e6, 3),
-        "overlapped": exchange.overlapped,
-        "skip": exchange.skip,
-        "request": {
-            "method": request.method,
-            "target": request.target,
-            "headers": request.headers,
-            **_body(request.body, request.body_truncated),
-        },
-        **answer,
-    }
-
-
-def _settings(args: argparse.Namespace) -> JournalSettings:
-    if args.directory is not None:
-        return JournalSettings(directory=str(args.directory))
+def _settings(args: argparse.Namespace) -> tuple[JournalSettings, Sequence[RouteSettings]]:
+    # Only an import has to know the routes; whoever looks into a folder needs no configuration.
+    if args.directory is not None and (args.action != "import" or not args.config.exists()):
+        return JournalSettings(directory=str(args.directory)), ()
     try:
-        return load(args.config.read_text(), os.environ).journal
+        settings = load(args.config.read_text(), os.environ)
+        own = {"directory": str(args.directory)} if args.directory is not None else {}
+        return msgspec.structs.replace(settings.journal, **own), settings.routes
     except OSError as error:
         raise SettingsError(f"{args.config}: {error.strerror}; or give --directory") from error
-
-
-def _body(body: bytes, truncated: bool) -> dict[str, Any]:
-    cut: dict[str, Any] = {"truncated": True} if truncated else {}
-    try:
-        return {"text": body.decode(), **cut}
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(body).decode(), **cut}
 
 
 def _time(ns: int) -> str:
@@ -185,7 +152,7 @@ def _show(record: Record, args: argparse.Namespace, keys: Keys | None) -> int:
     if (args.route and record.route != args.route) or (args.key and record.key != args.key.lower()):
         return 0
     exchange = exchange_of(unseal(record, keys) if keys else record)
-    _print(json.dumps(as_json(exchange), ensure_ascii=False, default=str))
+    _print(json.dumps(document_of_exchange(exchange), ensure_ascii=False))
     return 1
 
 

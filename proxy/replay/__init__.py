@@ -1,0 +1,9 @@
+"""Captured traffic, played again: against one side for its speed and answers, against both for their differences.
+
+    SOURCE ──sources/──> Recorded ──schedule──> Due ──player──> side(s) ──> Tally ──report──> text, JSON, HTML
+
+`sources/` reads other programs' captures and writes them, `schedule` decides what is sent when (pure), `credentials` puts usable
+secrets where the capture has digests (pure), `player` sends, `tally` counts, `report` and `page` say what was found (pure),
+`both` compares the two sides from one state of the shadow database, `snapshot` makes that state repeatable, `command` is
+`shadow replay`.
+"""

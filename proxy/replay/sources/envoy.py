@@ -1,0 +1,136 @@
+"""Envoy's tap output as JSON: buffered traces, and streamed segments that are put together by their trace id. Pure.
+
+Observed of Envoy: objects of an admin stream follow one another without a separator; bodies are cut at 1 KiB by default and say so;
+there are no times, so the file's order is the order.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from comparator.exchange import HeaderList, Reply, Request
+from proxy.replay.sources.recorded import Item, Malformed, Recorded, from_base64, with_host
+
+_SPACE: Final = " \t\r\n,[]"
+
+
+def parse(text: str) -> Iterator[Item]:
+    """The traces, in the order in which they begin."""
+    streams: dict[str, _Stream] = {}
+    for number, trace in enumerate(_objects(text), 1):
+        if isinstance(trace, Malformed):
+            yield trace
+            continue
+        try:
+            if buffered := _member(trace, "http_buffered_trace"):
+                yield _buffered(buffered, number)
+            elif segment := _member(trace, "http_streamed_trace_segment"):
+                yield from _streamed(streams, segment, number)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            yield Malformed(f"trace {number}", f"{type(error).__name__}: {error}")
+    for stream in streams.values():
+        yield stream.recorded()
+
+
+def _objects(text: str) -> Iterator[dict[str, Any] | Malformed]:
+    decoder = json.JSONDecoder()
+    position = 0
+    while True:
+        while position < len(text) and text[position] in _SPACE:
+            position += 1
+        if position >= len(text):
+            return
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            # What follows a broken object begins, at best, on its own line.
+            following = text.find("\n{", position)
+            yield Malformed(f"character {position}", str(error))
+            if following < 0:
+                return
+            position = following + 1
+            continue
+        if isinstance(value, dict):
+            yield cast("dict[str, Any]", value)
+
+
+def _member(node: Mapping[str, Any] | None, name: str) -> Any:
+    """A member by its name, or by the name protobuf's other JSON style has for it."""
+    first, *rest = name.split("_")
+    camel = first + "".join(word.capitalize() for word in rest)
+    return (node or {}).get(name, (node or {}).get(camel))
+
+
+def _buffered(trace: Mapping[str, Any], number: int) -> Recorded:
+    asked, answered = _member(trace, "request"), _member(trace, "response")
+    body, cut = _body(_member(asked, "body"))
+    reply_body, reply_cut = _body(_member(answered, "body"))
+    headers = _headers(answered)
+    outcome = _reply(headers, reply_body, reply_cut) if answered else None
+    return Recorded(_request(_headers(asked), body, cut), outcome, id=f"tap-{number}")
+
+
+def _body(body: Mapping[str, Any] | None) -> tuple[bytes, bool]:
+    text, encoded = _member(body, "as_string"), _member(body, "as_bytes")
+    raw = text.encode() if isinstance(text, str) else from_base64(encoded or "")
+    return raw, bool(_member(body, "truncated"))
+
+
+def _headers(message: Mapping[str, Any] | None) -> HeaderList:
+    pairs: list[dict[str, str]] = _member(message, "headers") or []
+    return tuple((str(pair["key"]), str(pair.get("value", ""))) for pair in pairs)
+
+
+def _request(headers: HeaderList, body: bytes, cut: bool) -> Request:
+    pseudo = {name: value for name, value in headers if name.startswith(":")}
+    plain = tuple((name, value) for name, value in headers if not name.startswith(":"))
+    return Request(pseudo[":method"], pseudo[":path"], with_host(plain, pseudo.get(":authority", "")), body, cut)
+
+
+def _reply(headers: HeaderList, body: bytes, cut: bool) -> Reply:
+    status = next(value for name, value in headers if name == ":status")
+    return Reply(int(status), tuple((n, v) for n, v in headers if not n.startswith(":")), body, cut)
+
+
+@dataclass(slots=True)
+class _Stream:
+    """The segments of one trace id so far."""
+
+    id: str
+    request_headers: HeaderList = ()
+    reply_headers: HeaderList = ()
+    request: list[bytes] = field(default_factory=list[bytes])
+    reply: list[bytes] = field(default_factory=list[bytes])
+    request_cut: bool = False
+    reply_cut: bool = False
+
+    def recorded(self) -> Recorded | Malformed:
+        """The exchange of these segments."""
+        try:
+            asked = _request(self.request_headers, b"".join(self.request), self.request_cut)
+            outcome = _reply(self.reply_headers, b"".join(self.reply), self.reply_cut) if self.reply_headers else None
+        except (ValueError, KeyError, StopIteration) as error:
+            return Malformed(f"trace id {self.id}", f"{type(error).__name__}: {error}")
+        return Recorded(asked, outcome, id=f"tap-{self.id}")
+
+
+def _streamed(streams: dict[str, _Stream], segment: Mapping[str, Any], number: int) -> Iterator[Item]:
+    """Add a segment. A trace id that begins again ends the stream before it."""
+    trace_id = str(_member(segment, "trace_id") or number)
+    asked = _member(segment, "request_headers")
+    if asked is not None and trace_id in streams:
+        yield streams.pop(trace_id).recorded()
+    stream = streams.setdefault(trace_id, _Stream(trace_id))
+    if asked is not None:
+        stream.request_headers = _headers(asked)
+    if (answered := _member(segment, "response_headers")) is not None:
+        stream.reply_headers = _headers(answered)
+    if (chunk := _member(segment, "request_body_chunk")) is not None:
+        raw, cut = _body(chunk)
+        stream.request.append(raw)
+        stream.request_cut |= cut
+    if (chunk := _member(segment, "response_body_chunk")) is not None:
+        raw, cut = _body(chunk)
+        stream.reply.append(raw)
+        stream.reply_cut |= cut
