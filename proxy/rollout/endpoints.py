@@ -259,11 +259,10 @@ async def _asked(request: web.Request, need: Need) -> tuple[Asked, bytes]:
     """Who asks for what, once it is sure that he may. A body that cannot be read never keeps anybody from rolling back.
 
     Raises:
-        AccessError: he may not.
-        web.HTTPForbidden: a browser page of another origin sent it.
+        AccessError: he may not, or a browser page of another origin sent it.
     """
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        raise web.HTTPForbidden(reason="Cross-site request")
+        raise AccessError(403, "a page of another origin may not")
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:
