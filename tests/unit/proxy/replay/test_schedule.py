@@ -1,0 +1,165 @@
+"""Which records are sent, and when."""
+
+import pytest
+
+from comparator.exchange import Reply, Request, Side
+from proxy.replay.errors import OptionError
+from proxy.replay.schedule import (
+    Due,
+    Pace,
+    Selection,
+    Turns,
+    Watermark,
+    due,
+    in_order,
+    parse_condition,
+    parse_duration_s,
+    parse_moment,
+    parse_pace,
+)
+from proxy.replay.sources.recorded import Recorded
+
+S = 1_000_000_000
+
+
+def at(seconds: float, *, key: str = "", method: str = "GET", status: int = 200) -> Recorded:
+    return Recorded(
+        Request(method, "/v2/x?y", (), b""),
+        Reply(status, (), b""),
+        started_ns=round(seconds * S),
+        key=key,
+        route="score",
+    )
+
+
+def offsets(records: list[Recorded], pace: Pace, *, loops: int = 1) -> list[float]:
+    return [one.offset_s for one in due(lambda: records, pace, loops=loops)]
+
+
+def test_the_captures_own_gaps_are_kept_at_1x() -> None:
+    assert offsets([at(100), at(101), at(105)], Pace()) == [0, 1, 5]
+
+
+def test_tenfold_speed_makes_gaps_a_tenth() -> None:
+    assert offsets([at(100), at(101), at(105)], Pace(10)) == [0, 0.1, 0.5]
+
+
+def test_a_rate_spaces_evenly_whatever_the_capture_says() -> None:
+    assert offsets([at(100), at(101), at(105)], Pace(None, 2)) == [0, 0.5, 1]
+
+
+def test_at_full_speed_everything_is_due_at_once() -> None:
+    assert offsets([at(100), at(105)], Pace(None)) == [0, 0]
+
+
+def test_a_ramp_reaches_half_the_requests_of_full_speed_in_its_time() -> None:
+    times = offsets([at(0)] * 300, Pace(None, 10, ramp_s=10))
+    assert sum(time < 10 for time in times) == 50
+    assert times[-1] - times[-2] == pytest.approx(0.1)
+
+
+def test_another_pass_begins_a_mean_gap_after_the_last() -> None:
+    assert offsets([at(0), at(2)], Pace(), loops=2) == [0, 2, 3, 5]
+
+
+def test_numbers_go_on_over_passes() -> None:
+    assert [(one.number, one.turn) for one in due(lambda: [at(0)], Pace(None), loops=3)] == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_an_empty_capture_ends_even_without_end() -> None:
+    assert offsets([], Pace(), loops=0) == []
+
+
+def test_records_are_put_in_the_order_of_their_starts() -> None:
+    assert [one.started_ns // S for one in in_order([at(3), at(1), at(2)])] == [1, 2, 3]
+
+
+def test_records_without_times_stay_where_they_are() -> None:
+    records = [at(0, key=key) for key in "abc"]
+    assert list(in_order(records)) == records
+
+
+def test_of_one_key_one_is_under_way_and_the_others_wait_in_order() -> None:
+    turns = Turns()
+    first, second, third = (Due(n, 0, 0, at(n, key="a")) for n in range(3))
+    assert [turns.take(one) for one in (first, second, third)] == [True, False, False]
+    assert [turns.done(first), turns.done(second), turns.done(third)] == [second, third, None]
+    assert turns.take(first)
+
+
+def test_other_keys_and_no_key_do_not_wait() -> None:
+    turns = Turns()
+    assert all(turns.take(Due(n, 0, 0, at(n, key=key))) for n, key in enumerate(["a", "b", "", ""]))
+
+
+def test_the_watermark_stops_at_the_first_gap() -> None:
+    mark = Watermark()
+    for number in (0, 1, 3):
+        mark.done(number)
+    assert mark.low == 2
+    mark.done(2)
+    assert mark.low == 4
+
+
+@pytest.mark.parametrize(
+    ("condition", "taken"),
+    [
+        ("route=score", True),
+        ("route=sc*|x", True),
+        ("method!=GET", False),
+        ("path=/v2/*", True),
+        ("status=5??", False),
+        ("key=", True),
+        ("side=legacy", False),
+    ],
+)
+def test_conditions_choose_records(condition: str, taken: bool) -> None:
+    assert Selection(conditions=[parse_condition(condition)]).takes(at(1)) is taken
+
+
+def test_the_side_that_served_can_be_chosen() -> None:
+    assert parse_condition("side=legacy")(Recorded(Request("GET", "/", (), b""), served_by=Side.LEGACY))
+
+
+def test_a_time_span_takes_its_beginning_and_not_its_end() -> None:
+    chosen = Selection(from_ns=1 * S, to_ns=3 * S)
+    assert [chosen.takes(at(second)) for second in range(4)] == [False, True, True, False]
+
+
+def test_moments_are_times_or_offsets_from_the_first_record() -> None:
+    assert parse_moment("+2m", 5 * S) == 125 * S
+    assert parse_moment("1970-01-01T00:00:07Z", 5) == 7 * S
+
+
+@pytest.mark.parametrize(
+    ("words", "pace"),
+    [
+        ({"speed": "10x"}, Pace(10)),
+        ({"speed": "max"}, Pace(None)),
+        ({"rate": "200/s", "ramp": "30s"}, Pace(None, 200, 30)),
+        ({}, Pace(1)),
+    ],
+)
+def test_options_are_read_as_a_pace(words: dict[str, str], pace: Pace) -> None:
+    assert parse_pace(**{"speed": "", "rate": "", "ramp": "", **words}) == pace
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"speed": "fast"}, {"speed": "0x"}, {"rate": "-1"}, {"speed": "1x", "rate": "1"}, {"speed": "max", "ramp": "1s"}],
+)
+def test_options_without_sense_are_refused(words: dict[str, str]) -> None:
+    with pytest.raises(OptionError):
+        parse_pace(**{"speed": "", "rate": "", "ramp": "", **words})
+
+
+@pytest.mark.parametrize("text", ["5 bananas", "", "s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(OptionError):
+        parse_duration_s(text)
+
+
+@pytest.mark.parametrize("text", ["colour=red", "route", "route~x"])
+def test_what_is_no_condition_is_refused(text: str) -> None:
+    with pytest.raises(OptionError):
+        parse_condition(text)
