@@ -1,0 +1,193 @@
+"""What the controller does with good and bad evidence, wherever the rollout stands."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from comparator.exchange import Role, Side
+from comparator.sketch import Sketch
+from comparator.stats import Counts
+from proxy.rollout.control import Asked, Control
+from proxy.rollout.controller import Controller
+from proxy.rollout.machine import Phase
+from proxy.rollout.measured import Measured, RouteMeasured, Suspect, Totals
+from proxy.rollout.settings import Group, Step
+from proxy.rollout.state import GroupState
+from tests.support.rollouts import control_in
+
+ROW = Suspect("abc123", "score", "registry_score.score", "column", "number → number", 7)
+
+
+def sketch(value: float) -> Sketch:
+    made = Sketch()
+    for _ in range(3_000):
+        made.add(value)
+    return made
+
+
+GOOD = Measured(
+    seconds=9_999,
+    routes={"score": RouteMeasured(Counts(match=90_000), 90_000)},
+    effects_compared=90_000,
+    durations={(Side.CANDIDATE, Role.SERVED): sketch(5_000), (Side.LEGACY, Role.SERVED): sketch(9_000)},
+    rss_bytes=1,
+    ended=90_000,
+    compared=90_000,
+    totals=Totals(1, 1, 0),
+)
+BAD = replace(GOOD, effect_mismatches=7, suspects=(ROW,))
+
+
+class Evidence:
+    """What is measured next."""
+
+    def __init__(self, measured: Measured = GOOD) -> None:
+        self.measured = measured
+        self.asked = 0
+        self.before_answer = lambda: None
+
+    async def __call__(self, state: GroupState, now: datetime) -> Measured:
+        self.asked += 1
+        self.before_answer()
+        return self.measured
+
+
+async def controlled(tmp_path: Path, evidence: Evidence, **settings: Any) -> tuple[Control, Controller]:
+    control = control_in(tmp_path, **settings)
+    controller = Controller(control, evidence)
+    for group in control.replica.groups:
+        await controller.evaluate(group)
+    return control, controller
+
+
+def phase(control: Control) -> Phase:
+    return control.replica.states["all"].phase
+
+
+async def test_the_first_look_only_notes_when_the_rollout_began(tmp_path: Path) -> None:
+    evidence = Evidence()
+    control, _ = await controlled(tmp_path, evidence, auto_promote=True)
+    assert control.replica.states["all"].entered_at is not None
+    assert (evidence.asked, phase(control)) == (0, Phase.SHADOWING)
+
+
+async def test_bad_evidence_rolls_back_at_the_second_look_and_names_the_finding(tmp_path: Path) -> None:
+    control, controller = await controlled(tmp_path, Evidence(BAD))
+    await controller.evaluate("all")
+    assert phase(control) is Phase.SHADOWING
+    await controller.evaluate("all")
+    assert control.switch.rolled_back
+    entry = (await control.replica.history())[-1].entry
+    assert (entry.event, entry.actor, entry.finding) == ("roll_back", "controller", "abc123")
+    assert entry.reason.startswith("effects: 7 comparisons with differing rows, allowed 0")
+    assert "finding abc123 (score registry_score.score: column" in entry.reason
+    measured = entry.evidence["measured"]
+    assert isinstance(measured, dict)
+    assert measured["effect_mismatches"] == 7
+
+
+async def test_it_rolls_back_while_paused_and_while_waiting_at_a_manual_gate(tmp_path: Path) -> None:
+    for name in ("paused", "manual"):
+        steps = (Step(0.0), Step(10.0, manual=True), Step(100.0))
+        control, controller = await controlled(tmp_path / name, evidence := Evidence(), steps=steps, auto_promote=True)
+        await controller.evaluate("all")
+        assert control.replica.states["all"].step == 1
+        await controller.evaluate("all")
+        assert control.replica.states["all"].step == 1
+        if name == "paused":
+            await control.pause(Asked("ann"))
+        evidence.measured = BAD
+        await controller.evaluate("all")
+        await controller.evaluate("all")
+        assert phase(control) is Phase.ROLLED_BACK
+
+
+async def test_bad_evidence_of_two_steps_is_not_added_up(tmp_path: Path) -> None:
+    control, controller = await controlled(tmp_path, evidence := Evidence(BAD))
+    await controller.evaluate("all")
+    evidence.measured = GOOD
+    await control.promote(Asked("ann"))
+    evidence.measured = BAD
+    await controller.evaluate("all")
+    assert not control.switch.rolled_back
+
+
+async def test_good_evidence_promotes_to_the_end_where_it_may(tmp_path: Path) -> None:
+    control, controller = await controlled(tmp_path, Evidence(), auto_promote=True)
+    await controller.evaluate("all")
+    await controller.evaluate("all")
+    await controller.evaluate("all")
+    assert phase(control) is Phase.PROMOTED
+
+
+async def test_without_automatic_promotion_good_evidence_waits_for_a_person(tmp_path: Path) -> None:
+    control, controller = await controlled(tmp_path, Evidence())
+    await controller.evaluate("all")
+    assert phase(control) is Phase.SHADOWING
+
+
+async def test_a_single_step_may_be_left_by_itself(tmp_path: Path) -> None:
+    steps = (Step(0.0, manual=False), Step(10.0), Step(100.0))
+    control, controller = await controlled(tmp_path, Evidence(), steps=steps)
+    await controller.evaluate("all")
+    await controller.evaluate("all")
+    assert control.replica.states["all"].step == 1
+
+
+async def test_a_bad_group_leaves_the_others_where_they_are(tmp_path: Path) -> None:
+    control, controller = await controlled(tmp_path, Evidence(BAD), groups=(Group("reads", ("score",)),))
+    await controller.evaluate("reads")
+    await controller.evaluate("reads")
+    assert control.replica.states["reads"].phase is Phase.ROLLED_BACK
+    assert phase(control) is Phase.SHADOWING
+
+
+async def test_evidence_of_a_step_that_was_left_meanwhile_decides_nothing(tmp_path: Path) -> None:
+    control, controller = await controlled(tmp_path, evidence := Evidence(BAD))
+    await controller.evaluate("all")
+    evidence.before_answer = lambda: control.replica.take(
+        {"all": GroupState(phase=Phase.STEPPING, step=1, version=9, entered_at=control.now, at=control.now)}
+    )
+    await controller.evaluate("all")
+    assert not control.switch.rolled_back
+
+
+async def test_a_gate_that_failed_is_noted_once(tmp_path: Path) -> None:
+    few = replace(GOOD, effect_mismatches=1)
+    control, controller = await controlled(tmp_path, Evidence(few))
+    await controller.evaluate("all")
+    await controller.evaluate("all")
+    events = [link.entry.event for link in await control.replica.history()]
+    assert events == ["begin", "gate_failed"]
+
+
+async def test_new_findings_are_told_and_old_ones_are_not(tmp_path: Path) -> None:
+    told: list[str] = []
+    control = control_in(tmp_path)
+    evidence = Evidence(replace(GOOD, suspects=(ROW,)))
+    controller = Controller(control, evidence, found=lambda _, suspect: told.append(suspect.id))
+    for _ in range(3):
+        await controller.evaluate("all")
+    evidence.measured = replace(GOOD, suspects=(ROW, replace(ROW, id="new")))
+    await controller.evaluate("all")
+    await controller.evaluate("all")
+    assert told == ["new"]
+
+
+async def test_only_the_process_that_leads_acts(tmp_path: Path) -> None:
+    looked = asyncio.Event()
+
+    async def follow() -> bool:
+        looked.set()
+        return False
+
+    control = control_in(tmp_path, evaluate_s=0.001)
+    evidence = Evidence(BAD)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(Controller(control, evidence, lead=follow).run(), name="controller")
+        async with asyncio.timeout(5):
+            await looked.wait()
+        task.cancel()
+    assert (evidence.asked, phase(control)) == (0, Phase.SHADOWING)
