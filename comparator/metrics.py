@@ -14,6 +14,8 @@ from comparator.verdict import Comparison
 
 OTHER_ROUTE: Final = "other"
 """Label of a route that the configuration does not name."""
+OTHER_TABLE: Final = "other"
+"""Label of a table that the configuration does not describe."""
 COMPARE_BUCKETS: Final = (0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0)
 
 
@@ -23,14 +25,22 @@ class ComparatorMetrics:
     Args:
         registry: where they are registered.
         routes: the configuration's route names; others are counted as OTHER_ROUTE.
+        tables: the tables that the configuration describes; others are counted as OTHER_TABLE.
     """
 
-    def __init__(self, registry: CollectorRegistry, routes: Iterable[str]) -> None:
+    def __init__(self, registry: CollectorRegistry, routes: Iterable[str], tables: Iterable[str] = ()) -> None:
         self._routes = frozenset(routes)
+        self._tables = frozenset(tables)
         self.differences = Counter(
             "shadow_differences_total",
             "Unexplained differences of mismatches by kind and severity, as the candidate against the legacy.",
             ("route", "kind", "severity"),
+            registry=registry,
+        )
+        self.row_differences = Counter(
+            "shadow_row_differences_total",
+            "Those of the differences that are in committed rows, by table.",
+            ("table", "kind"),
             registry=registry,
         )
         self.known_differences = Counter(
@@ -72,6 +82,10 @@ class ComparatorMetrics:
         """The label of a route."""
         return name if name in self._routes else OTHER_ROUTE
 
+    def table(self, name: str) -> str:
+        """The label of a table."""
+        return name if name in self._tables else OTHER_TABLE
+
     def observe(
         self, route: str, comparison: Comparison, *, sightings: Iterable[Sighting] = (), seconds: float = 0.0
     ) -> None:
@@ -81,6 +95,8 @@ class ComparatorMetrics:
         for sighting in sightings:
             signature = sighting.signature
             self.differences.labels(label, signature.kind, signature.severity).inc(sighting.count)
+            if sighting.example.table:
+                self.row_differences.labels(self.table(sighting.example.table), signature.kind).inc(sighting.count)
         if comparison.known:
             self.known_differences.labels(label).inc(len(comparison.known))
         if comparison.expired:

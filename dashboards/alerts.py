@@ -129,6 +129,15 @@ CANDIDATE: Final = (
         Action.ROLLBACK,
     ),
     Alert(
+        "ShadowPointsDiffer",
+        _serving(f"{total(happened(at.ROW_DIFFERENCES.of(table=f'=~{POINTS_TABLES}'), '10m'), 'table')} > 0"),
+        "0m",
+        Severity.PAGE,
+        "The sides award different human points ({{ $labels.table }}) while the candidate serves.",
+        "Open the findings of the table; correct the points that the candidate wrote after the rollback.",
+        Action.ROLLBACK,
+    ),
+    Alert(
         "ShadowMatchRateLow",
         f"({rec.MATCH_RATE_BY_ROUTE.of()} < {1 - MISMATCH_RATE_MAX})"
         f" and ({rec.COMPARED_BY_ROUTE.of()} >= {REQUESTS_MIN})",

@@ -15,7 +15,7 @@ ROUTE: Final = "=~$route"
 def build() -> Json:
     """The whole dashboard."""
     panels = (
-        heading("Verdicts"),
+        heading("Verdicts and what has none"),
         *_verdicts(),
         heading("Effects"),
         *_effects(),
@@ -103,6 +103,11 @@ def _findings() -> Sequence[Panel]:
             Query(total(rate(differences), "severity", "kind"), "{{severity}} {{kind}}"),
             unit="ops",
             width=12,
+        ),
+        table(
+            "Differing rows by table and kind, whole range",
+            Query(total(increase(at.ROW_DIFFERENCES.of(), RANGE), "table", "kind")),
+            about="Human points are the tables registry_humanpoints and registry_humanpointscommunityqualifiedusers.",
         ),
         timeseries(
             "Explained and unexplainable",

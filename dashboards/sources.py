@@ -173,6 +173,7 @@ RUNNER_ERRORS = declared(_RUNNER.errors, RUNNER_JOB)
 _COMPARATOR: Final = ComparatorMetrics(CollectorRegistry(), ())
 
 DIFFERENCES = declared(_COMPARATOR.differences, RUNNER_JOB)
+ROW_DIFFERENCES = declared(_COMPARATOR.row_differences, RUNNER_JOB)
 KNOWN_DIFFERENCES = declared(_COMPARATOR.known_differences, RUNNER_JOB)
 EXPIRED_RULES = declared(_COMPARATOR.expired_rules, RUNNER_JOB)
 UNDESCRIBED_TABLES = declared(_COMPARATOR.undescribed_tables, RUNNER_JOB)

@@ -41,7 +41,7 @@ class Keeper:
         self._salt = salt
         self._redactor = Redactor(settings.compare.redact, salt, body_max_bytes=settings.compare.body_max_bytes)
         self._clusterer = Clusterer(settings.compare.dynamic)
-        self.metrics = ComparatorMetrics(registry, [route.name for route in settings.routes])
+        self.metrics = ComparatorMetrics(registry, [route.name for route in settings.routes], settings.compare.tables)
         self._evidence: dict[tuple[str, str], Evidence] = {}
 
     async def keep(self, batch: Sequence[Kept]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 from prometheus_client import CollectorRegistry
+from prometheus_client.process_collector import ProcessCollector
 
 from comparator.capture.attribute import KeyIndex, Reference, RowId
 from comparator.capture.catalog import Catalog, published_tables, read_catalog
@@ -130,6 +131,7 @@ async def serve(
     directory = Path(settings.journal.directory)
     keys = load_keys(directory, environ)
     metrics = RunnerMetrics(CollectorRegistry())
+    ProcessCollector(registry=metrics.registry)
     async with AsyncExitStack() as stack:
         reader = stack.enter_context(Reader(directory, settings.runner.name, keys=keys))
         store = await stack.enter_async_context(_store(settings, environ))

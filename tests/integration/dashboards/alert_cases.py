@@ -107,6 +107,8 @@ FIRST_LATE = "_x25 1x35"
 """A labelled counter begins with 1."""
 ROWS = of_runner("shadow_differences_total", "_x25 3x35", kind="missing_row", severity="broken", **ROUTE)
 REPLIES = of_runner("shadow_differences_total", "_x25 3x35", kind="status", severity="broken", **ROUTE)
+POINTS = of_runner("shadow_row_differences_total", FIRST_LATE, table="registry_humanpoints", kind="missing_row")
+PASSPORTS = of_runner("shadow_row_differences_total", FIRST_LATE, table="registry_passport", kind="missing_row")
 
 CASES = (
     Case(
@@ -147,6 +149,8 @@ CASES = (
     ),
     Case("ShadowRowsDiffer", fires=(ROWS, SHARE), quiet=(ROWS, NO_SHARE)),
     Case("ShadowRowsDiffer", fires=(ROWS, SHARE), quiet=(REPLIES, SHARE)),
+    Case("ShadowPointsDiffer", fires=(POINTS, SHARE), quiet=(PASSPORTS, SHARE)),
+    Case("ShadowPointsDiffer", fires=(POINTS, SHARE), quiet=(POINTS, NO_SHARE)),
     Case(
         "ShadowMatchRateLow",
         fires=(compared("match", "0+100x60"), compared("mismatch", "0+1x60")),

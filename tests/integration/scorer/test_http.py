@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 
@@ -74,6 +75,7 @@ async def test_the_admin_port_shows_the_metrics_of_the_api(client, aiohttp_clien
     route = 'route="/v2/stamps/{scorer_id}/score/{address}"'
     assert f'scorer_requests_total{{{route},status="200"}} 1.0' in text
     assert 'scorer_stage_seconds_count{stage="save"} 1.0' in text
+    assert re.search(r"^process_resident_memory_bytes [1-9]", text, re.MULTILINE)
 
 
 async def test_a_scoring_event_is_written_beside_when_it_is_switched_on(migrated, world, serve):

@@ -78,3 +78,7 @@ def test_grafana_reads_the_prometheus_of_this_machine() -> None:
     source = yaml.safe_load((PROVISIONING / "grafana" / "datasources" / "prometheus.yaml").read_text())
 
     assert [one["url"] for one in source["datasources"]] == ["http://127.0.0.1:9090"]
+
+
+def test_tables_of_points_are_those_of_the_gates() -> None:
+    assert tuple(alerts.POINTS_TABLES.split("|")) == Gates().points_tables

@@ -1,0 +1,34 @@
+"""What comparisons found, as counts with closed labels."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from comparator.difference import Difference, Kind
+from comparator.exchange import Side
+from comparator.findings import Clusterer
+from comparator.metrics import OTHER_TABLE, ComparatorMetrics
+from comparator.verdict import Cause, Comparison, Verdict
+
+
+@pytest.mark.parametrize(
+    ("table", "label"), [("registry_humanpoints", "registry_humanpoints"), ("made_up", OTHER_TABLE)]
+)
+def test_differing_rows_are_counted_by_described_table(table: str, label: str) -> None:
+    registry = CollectorRegistry()
+    metrics = ComparatorMetrics(registry, ["v2_score"], ["registry_humanpoints"])
+    difference = Difference(Kind.MISSING_ROW, (), {"action": "SCB"}, None, table=table)
+    comparison = Comparison(Verdict.MISMATCH, Cause.EFFECTS, Side.LEGACY, (difference,))
+
+    metrics.observe("v2_score", comparison, sightings=Clusterer().sightings("v2_score", comparison))
+
+    assert registry.get_sample_value("shadow_row_differences_total", {"table": label, "kind": "missing_row"}) == 1
+
+
+def test_a_differing_reply_is_no_differing_row() -> None:
+    registry = CollectorRegistry()
+    metrics = ComparatorMetrics(registry, ["v2_score"])
+    comparison = Comparison(Verdict.MISMATCH, Cause.REPLY, Side.LEGACY, (Difference(Kind.CHANGED, ("score",), 1, 2),))
+
+    metrics.observe("v2_score", comparison, sightings=Clusterer().sightings("v2_score", comparison))
+
+    assert "shadow_row_differences_total" not in {s.name for f in registry.collect() for s in f.samples}
