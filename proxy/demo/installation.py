@@ -144,7 +144,7 @@ def _fresh_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("journal", "logs"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("switch.json", "rollback", "config.yaml", "targets.ndjson"):
+    for name in ("switch.json", "rollback", "rollout.json", "rollout-audit.ndjson", "config.yaml", "targets.ndjson"):
         (folder / name).unlink(missing_ok=True)
     logs = folder / "logs"
     logs.mkdir()
