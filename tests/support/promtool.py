@@ -15,4 +15,4 @@ def program(name: str) -> str:
 def promtool(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
     command = [program("promtool"), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)

@@ -28,11 +28,6 @@ class Case:
     fires: tuple[Series, ...]
     quiet: tuple[Series, ...]
     minute: int = 30
-    quiet_minute: int = 0
-
-    @property
-    def still_quiet_at(self) -> int:
-        return self.quiet_minute or self.minute
 
 
 def of_proxy(name: str, values: str, **labels: str) -> Series:
@@ -110,6 +105,17 @@ REPLIES = of_runner("shadow_differences_total", "_x25 3x35", kind="status", seve
 POINTS = of_runner("shadow_row_differences_total", FIRST_LATE, table="registry_humanpoints", kind="missing_row")
 PASSPORTS = of_runner("shadow_row_differences_total", FIRST_LATE, table="registry_passport", kind="missing_row")
 
+OWN_YESTERDAY = Case(
+    "ShadowCandidateErrors",
+    fires=(
+        *replies("candidate", good=297, bad=0, length=1500),
+        of_proxy("shadow_requests_total", "0x1400 0+3x100", side="candidate", status="502", **ROUTE),
+    ),
+    quiet=replies("candidate", good=297, bad=3, length=1500),
+    minute=1500,
+)
+"""While the legacy serves nobody, the candidate is held to its own errors of a day ago."""
+
 CASES = (
     Case(
         "ShadowCandidateErrors",
@@ -120,12 +126,6 @@ CASES = (
         "ShadowCandidateErrors",
         fires=replies("candidate", good=297, bad=3),
         quiet=replies("candidate", good=9, bad=1),
-    ),
-    Case(  # while the legacy serves nobody, the candidate is held to its own yesterday
-        "ShadowCandidateErrors",
-        fires=replies("candidate", good=297, bad=3),
-        quiet=replies("candidate", good=297, bad=3, length=1500),
-        quiet_minute=1490,
     ),
     Case(
         "ShadowCandidateSlower",
