@@ -200,6 +200,7 @@ async def _listen(proxy: Proxy, settings: Settings) -> None:
 async def _admin(proxy: Proxy, settings: Settings, worker: Worker) -> AsyncGenerator[None, None]:
     registry = CollectorRegistry()
     registry.register(proxy.front.metrics)
+    registry.register(proxy.rollout.metrics)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     app = api.build(registry=registry, switch=proxy.switch, view=proxy)

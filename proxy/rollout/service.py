@@ -20,6 +20,7 @@ from proxy.rollout.controller import Controller
 from proxy.rollout.measured import Measured, Suspect
 from proxy.rollout.measuring import measure
 from proxy.rollout.messages import message_of, message_of_finding
+from proxy.rollout.metrics import RolloutMetrics
 from proxy.rollout.peers import Peers
 from proxy.rollout.replica import Replica
 from proxy.rollout.settings import RolloutSettings, steps_of
@@ -58,6 +59,7 @@ class Rollout:
         self._serve = serve
         self.control = Control(self.switch, self.replica, serve=self._changed, announce=self._announce)
         self.controller = Controller(self.control, self._measure, lead=self.replica.lead, found=self._found)
+        self.metrics = RolloutMetrics(self.replica, lambda: self.controller.latest, lambda: self.teller.dropped)
 
     def start(self) -> None:
         """Take what this machine knows about who serves."""

@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from comparator.stats import Outcome
-from proxy.rollout.control import Asked
+from proxy.rollout.control import Asked, Assessment
 from proxy.rollout.machine import Phase
 from tests.support.proxying import Lab, lab
 from tests.support.rollouts import judged_by
@@ -31,6 +31,14 @@ class Admin:
         url = f"http://127.0.0.1:{self.lab.proxy.admin_port}{path}"
         async with self._session.request(method, url, json=body, headers=headers) as reply:
             return reply.status, await reply.json(content_type=None)
+
+    async def text(self, path: str) -> str:
+        async with self._session.get(f"http://127.0.0.1:{self.lab.proxy.admin_port}{path}") as reply:
+            return await reply.text()
+
+    async def assessed(self) -> Assessment:
+        assert self.control.assess
+        return await self.control.assess("all")
 
     @property
     def phase(self) -> Phase:
@@ -171,3 +179,14 @@ async def test_the_overview_shows_step_percent_and_gates(tmp_path: Path) -> None
         _, document = await port.ask("GET", "/rollout")
     (group,) = document["groups"]
     assert (group["phase"], group["percent"], group["steps"]) == ("stepping", 10.0, [0.0, 10.0, 100.0])
+
+
+async def test_the_metrics_show_phase_step_and_gates(tmp_path: Path) -> None:
+    async with admin(tmp_path) as port:
+        await port.ask("POST", "/promote", {"actor": "ann"})
+        port.lab.proxy.rollout.controller.latest["all"] = await port.assessed()
+        text = await port.text("/metrics")
+    assert 'shadow_rollout_phase{group="all",phase="stepping"} 1.0' in text
+    assert 'shadow_rollout_phase{group="all",phase="rolled_back"} 0.0' in text
+    assert 'shadow_rollout_step{group="all"} 1.0' in text
+    assert 'shadow_rollout_gate{gate="mismatches",group="all",outcome="good"} 1.0' in text
