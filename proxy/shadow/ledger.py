@@ -97,6 +97,8 @@ class Ledger:
         self._numbers = count(1)
         self._places: deque[tuple[int, int]] = deque(maxlen=PLACES_REMEMBERED)
         self._closed: deque[tuple[int, str]] = deque()
+        self._windows: dict[str, Window] = {}
+        self._given_up_us = 0
 
     @property
     def waiting(self) -> int:
@@ -138,10 +140,23 @@ class Ledger:
         self._held[transaction.end_lsn] = number
         self._lanes.add(number, keys=keyed.keys | keyed.rows, position=(transaction.end_lsn, number), held=True)
 
+    def knows(self, window_id: str) -> bool:
+        """Whether a window of this id was opened and is still remembered; each id is opened once."""
+        return window_id in self._windows
+
+    def gave_up(self, window: Window) -> bool:
+        """Whether changes committed in this window may have been let go as background before it was known."""
+        return window.opened_us < self._given_up_us
+
     def open(self, exchange: Exchange, window: Window) -> None:
         """Make an exchange known, before any of its batch is settled, so that overlaps are seen."""
         if exchange.overlapped and not window.tagged:
             window.overlapped = True
+        first = self._windows.get(exchange.id)
+        if first is not None and first.tagged:
+            # Two requests named alike: a transaction that carries the name may be of either.
+            first.overlapped = True
+        self._windows[window.id] = window
         self._attributor.open(window)
 
     def settle(self, exchange: Exchange, window: Window, *, admit: bool, sure: bool = True) -> Claim | None:
@@ -164,6 +179,7 @@ class Ledger:
         if not window.overlapped:
             for key in ordering_keys:
                 self._release(self._attributor.release(before_us=window.opened_us, key=key))
+        self._let_go_of_name(exchange, window)
         self._closed.append((window.closed_us or 0, window.id))
         return claim
 
@@ -177,10 +193,13 @@ class Ledger:
 
     def release(self, *, before_us: int) -> int:
         """Give up waiting for an owner of what was committed before this time; return how many were background."""
+        self._given_up_us = max(self._given_up_us, before_us)
         released = self._attributor.release(before_us=before_us)
         self._release(released)
         while self._closed and self._closed[0][0] < before_us - self._overlap_memory_us:
-            self._attributor.close(self._closed.popleft()[1])
+            _, window_id = self._closed.popleft()
+            self._attributor.close(window_id)
+            del self._windows[window_id]
         return len(released)
 
     def take(self, limit: int) -> list[tuple[int, Item]]:
@@ -219,6 +238,13 @@ class Ledger:
         for keyed in released:
             self._unhold(keyed)
             self._apply_rows(keyed)
+
+    def _let_go_of_name(self, exchange: Exchange, window: Window) -> None:
+        """Apply the changes that name a second request of one id: nobody else may claim them."""
+        first = self._windows.get(exchange.id, window)
+        claim = self._attributor.claim(first.id) if first is not window and first.tagged else None
+        if claim is not None:
+            self._release(claim.transactions)
 
     def _unhold(self, keyed: Keyed) -> None:
         self._lanes.remove(self._held.pop(keyed.transaction.end_lsn))

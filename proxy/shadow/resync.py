@@ -40,6 +40,8 @@ class Snapshot:
 
     def covers(self, xid: int) -> bool:
         """Whether what this committed transaction did was seen."""
+        if not self.begun_below:
+            return False
         if _before(xid, self.ended_below):
             return True
         return _before(xid, self.begun_below) and xid not in self.running

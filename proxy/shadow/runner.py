@@ -34,6 +34,7 @@ READ_WAIT_S = 0.25
 HOUSEKEEPING_S = 0.25
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
+SNAPSHOT_KEPT_S = 60
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 NOTHING_RESYNCED = Resynced({}, NOTHING_SEEN, NOTHING_SEEN)
 
@@ -69,6 +70,15 @@ class Results(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An exchange that was read, when it can have written, and why it is not mirrored ("" when it is)."""
+
+    entry: Entry
+    window: Window
+    cause: str
+
+
 @dataclass(slots=True)
 class Runner:
     """The loops of the shadow runner.
@@ -100,7 +110,7 @@ class Runner:
     comparable_from_us: int = 0
     _entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
     _repaired: dict[RowId, int] = field(default_factory=dict[RowId, int])
-    _unsure: list[tuple[int, Entry, Window]] = field(default_factory=list[tuple[int, Entry, Window]])
+    _unsure: list[tuple[int, Taken]] = field(default_factory=list[tuple[int, Taken]])
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _running: int = 0
     _resync_reason: str = ""
@@ -177,19 +187,31 @@ class Runner:
             await asyncio.sleep(max(0.0, newest_s - time.time()))
 
     async def _take_in(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self.results.begin(entry)
-        windows = [self._window(entry.exchange) for entry in entries]
-        if self.feeds:
-            for entry, window in zip(entries, windows, strict=True):
-                self.ledger.open(entry.exchange, window)
-        for entry, window in zip(entries, windows, strict=True):
-            await self._take_in_one(entry, window)
+        # All windows of a batch are opened before any is settled, so that overlaps are seen.
+        for taken in [self._open(entry) for entry in entries]:
+            await self._settle(taken)
 
-    async def _take_in_one(self, entry: Entry, window: Window, *, sure: bool = False) -> None:
+    def _open(self, entry: Entry) -> Taken:
+        """Make an exchange known, with everything that can be said against mirroring it."""
         exchange = entry.exchange
-        cause = self._refusal(entry)
-        self._entries[exchange.id] = entry
+        again = exchange.id in self._entries or self.ledger.knows(exchange.id)
+        # The id is the caller's to choose: a second exchange of that id gets a window of its own, and is not mirrored.
+        window = self._window(exchange, f"{exchange.id} {entry.sequence}" if again else exchange.id)
+        cause = self._refusal(exchange) or ("duplicate_id" if again else "")
+        if self.feeds and not cause and self.ledger.gave_up(window):
+            cause = "late"
+        self.results.begin(entry)
+        if not again:
+            self._entries[exchange.id] = entry
+        if self.feeds:
+            self.ledger.open(exchange, window)
+        return Taken(entry, window, cause)
+
+    async def _settle(self, taken: Taken, *, sure: bool = False) -> None:
+        entry, window, cause = taken.entry, taken.window, taken.cause
+        exchange = entry.exchange
+        if not cause and self.ledger.waiting > self.settings.queue_max:
+            cause = "overload"
         if not self.feeds:
             await self._take_in_without_effects(entry, window, cause)
             return
@@ -200,7 +222,7 @@ class Runner:
             return
         claim = self.ledger.settle(exchange, window, admit=not cause, sure=sure)
         if claim is None:
-            self._unsure.append((exchange.ended_ns // 1_000 + self.settings.hold_ms * 1_000, entry, window))
+            self._unsure.append((exchange.ended_ns // 1_000 + self.settings.hold_ms * 1_000, taken))
             return
         self.metrics.effects.labels(Role.SERVED.value, claim.outcome.value).inc()
         if not cause and claim.outcome is not EffectsOutcome.ATTRIBUTED:
@@ -215,23 +237,20 @@ class Runner:
             claim = Claim(EffectsOutcome.OFF, (), frozenset(window.keys))
             self.ledger.add_unattributed_run(entry.exchange, claim)
 
-    def _window(self, exchange: Exchange) -> Window:
+    def _window(self, exchange: Exchange, name: str) -> Window:
         skew_us = self.settings.skew_ms * 1_000
         return Window(
-            id=exchange.id,
+            id=name,
             keys={("address", exchange.key.lower())} if exchange.key else set(),
             opened_us=exchange.started_ns // 1_000 - skew_us,
             closed_us=exchange.ended_ns // 1_000 + skew_us + self.settings.settle_ms * 1_000,
             tagged=exchange.served_by in self.settings.tagged_sides,
         )
 
-    def _refusal(self, entry: Entry) -> str:
-        """Why this exchange is not mirrored, "" when it is."""
-        exchange = entry.exchange
+    def _refusal(self, exchange: Exchange) -> str:
+        """Why this exchange is not mirrored whatever else runs, "" when it is."""
         if exchange.skip:
             return exchange.skip
-        if self._entries.get(exchange.id, entry) is not entry:
-            return "duplicate_id"
         if isinstance(exchange.outcome, Failed):
             return "served_failed"
         if exchange.request.body_truncated:
@@ -244,8 +263,6 @@ class Runner:
             return "no_key"
         if exchange.ended_ns - exchange.started_ns > self.settings.hold_ms * 1_000_000:
             return "slow"
-        if self.ledger.waiting > self.settings.queue_max:
-            return "overload"
         return ""
 
     # --- carrying out ----------------------------------------------------------------------------------------------------
@@ -277,7 +294,7 @@ class Runner:
             logger.exception("shadow_item_failed", extra={"item": type(item).__name__})
             self.metrics.errors.labels("item").inc()
             self.ask_resync("error")
-            if isinstance(item, Run):
+            if isinstance(item, Run) and item.exchange.id in self._entries:
                 await self._end(self._entries[item.exchange.id], None, "internal")
         finally:
             self._running -= 1
@@ -392,6 +409,7 @@ class Runner:
             self.metrics.background.inc(released)
             self._notice_strays()
             self._forget_repairs()
+            self._forget_snapshot()
             self._notice_interruptions()
             if self.feeds:
                 self.feeds[Role.SERVED].confirm(self.ledger.dealt_with())
@@ -400,10 +418,10 @@ class Runner:
     async def _settle_unsure(self) -> None:
         """Settle those that waited until every exchange that ran at the same time was known."""
         now = now_us()
-        due = [(entry, window) for due_us, entry, window in self._unsure if due_us <= now]
+        due = [taken for due_us, taken in self._unsure if due_us <= now]
         self._unsure = [waiting for waiting in self._unsure if waiting[0] > now]
-        for entry, window in due:
-            await self._take_in_one(entry, window, sure=True)
+        for taken in due:
+            await self._settle(taken, sure=True)
 
     def _notice_strays(self) -> None:
         for keyed in self.shadow.strays():
@@ -414,6 +432,11 @@ class Runner:
         horizon = now_us() - 4 * self.settings.hold_ms * 1_000
         if self._repaired and min(self._repaired.values()) < horizon:
             self._repaired = {row: at for row, at in self._repaired.items() if at >= horizon}
+
+    def _forget_snapshot(self) -> None:
+        """Transaction ids come round again: the last resync's are compared only while one of its time may come."""
+        if not self.backlog and now_us() - self.comparable_from_us > SNAPSHOT_KEPT_S * 1_000_000:
+            self._seen = NOTHING_SEEN
 
     def _notice_interruptions(self) -> None:
         count = self._interruption_count()

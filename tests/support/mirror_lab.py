@@ -206,9 +206,11 @@ class Lab:
         assert self.writer.append(exchange)
         return exchange.id
 
-    async def exchange(self, session: ClientSession, side: Side, address: str, *, fault: str = "") -> Exchange:
+    async def exchange(
+        self, session: ClientSession, side: Side, address: str, *, fault: str = "", request_id: str = ""
+    ) -> Exchange:
         """Let `side` serve one request; `fault` is ordered for the other side's run of it."""
-        request_id = uuid.uuid4().hex
+        request_id = request_id or uuid.uuid4().hex
         if fault:
             self.services[side.other, "shadow"].faults[request_id] = fault
         open_here = self.in_flight.setdefault(address, [])
