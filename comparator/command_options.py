@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 import yaml
 
+from comparator.capture.settings import CaptureSettings
 from comparator.errors import ComparatorError, RuleError
 from comparator.settings import CompareSettings, StoreSettings
 from comparator.store import Store
@@ -53,8 +54,8 @@ def read_sections(args: argparse.Namespace, environ: Mapping[str, str] | None = 
         RuleError: a file is unreadable or a section is wrong, with the path of what is wrong.
     """
     env = os.environ if environ is None else environ
-    whole = _document(args.config, env) if args.config.exists() else {}
-    compare = _document(args.rules, env).get("compare", {}) if args.rules else whole.get("compare", {})
+    whole = read_document(args.config, env) if args.config.exists() else {}
+    compare = read_document(args.rules, env).get("compare", {}) if args.rules else whole.get("compare", {})
     store = dict(whole.get("store", {}))
     store["dsn"] = (
         getattr(args, "store_dsn", "")
@@ -71,10 +72,10 @@ def read_rules(path: Path) -> CompareSettings:
     Raises:
         RuleError: with the path of what is wrong.
     """
-    return converted(_document(path, os.environ).get("compare", {}), CompareSettings, "compare")
+    return converted(read_document(path, os.environ).get("compare", {}), CompareSettings, "compare")
 
 
-_Section = TypeVar("_Section", CompareSettings, StoreSettings)
+_Section = TypeVar("_Section", CompareSettings, StoreSettings, CaptureSettings)
 
 
 def converted(raw: object, section: type[_Section], name: str) -> _Section:
@@ -90,7 +91,12 @@ def converted(raw: object, section: type[_Section], name: str) -> _Section:
         raise RuleError(place.strip("`").replace("$", name, 1) or name, message) from error
 
 
-def _document(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+def read_document(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The configuration as plain data, with what it takes from the environment filled in.
+
+    Raises:
+        RuleError: the file is unreadable or is no YAML mapping.
+    """
     try:
         raw: object = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -115,7 +121,14 @@ def _expanded(value: Any, environ: Mapping[str, str]) -> Any:
 
 
 def with_store(settings: StoreSettings, work: Callable[[Connection], Awaitable[_Result]]) -> _Result:
-    """Open the store, do one piece of work on a connection, close it."""
+    """Open the store, do one piece of work on a connection, close it.
+
+    Raises:
+        RuleError: no store is configured.
+        StoreError: it does not answer.
+    """
+    if not settings.dsn:
+        raise RuleError("databases.store", "empty; set it in config.yaml (or SHADOW_STORE_DSN), or give --store-dsn")
 
     async def run() -> _Result:
         async with Store(settings, random.SystemRandom()) as store, store.connection() as conn:

@@ -1,5 +1,6 @@
 """The commands `shadow align clone | verify`.
 
+The databases are those of config.yaml, unless both are named.
 Exit status: 0 done or equal, 1 the databases differ, 2 the command itself failed.
 """
 
@@ -11,11 +12,13 @@ from typing import TextIO
 
 from comparator.capture.catalog import user_tables
 from comparator.capture.clone import CloneOptions, Method, clone
+from comparator.capture.configured import read_configured
 from comparator.capture.errors import CaptureError
 from comparator.capture.fitness import connect
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.supervised import LOST
 from comparator.capture.verify import Pair, Recheck, TableReport, verify
+from comparator.errors import RuleError
 
 EQUAL, DIFFERENT, FAILED = 0, 1, 2
 CONNECT_TIMEOUT_S = 10.0
@@ -35,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     work = {"clone": _clone, "verify": _verify}[arguments.align_command]
     try:
         return asyncio.run(work(arguments, sys.stdout))
-    except (CaptureError, *LOST) as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    except (CaptureError, RuleError, *LOST) as error:
+        sys.stderr.write(f"shadow align: {type(error).__name__}: {error}\n")
         return FAILED
 
 
@@ -58,14 +61,31 @@ def _configure_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _databases(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--live", required=True, help="live database, as a libpq URI")
-    parser.add_argument("--shadow", required=True, help="shadow database, as a libpq URI")
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    parser.add_argument("--live", default="", help="live database, as a libpq URI; default: as configured")
+    parser.add_argument("--shadow", default="", help="shadow database, as a libpq URI; default: as configured")
+
+
+def _dsns(arguments: argparse.Namespace) -> tuple[str, str]:
+    """Live and shadow. The configuration is read only for what the arguments do not name.
+
+    Raises:
+        RuleError: the configuration is unreadable, or names no such database.
+    """
+    if arguments.live and arguments.shadow:
+        return arguments.live, arguments.shadow
+    configured = read_configured(arguments.config)
+    return (
+        arguments.live or configured.dsn("live", option="--live"),
+        arguments.shadow or configured.dsn("shadow", option="--shadow"),
+    )
 
 
 async def _verify(arguments: argparse.Namespace, out: TextIO) -> int:
     recheck = Recheck(times=arguments.rechecks, pause_s=arguments.pause_s)
     tables = tuple(arguments.table)
-    return await verify_databases(arguments.live, arguments.shadow, tables=tables, recheck=recheck, out=out)
+    live, shadow = _dsns(arguments)
+    return await verify_databases(live, shadow, tables=tables, recheck=recheck, out=out)
 
 
 async def _clone(arguments: argparse.Namespace, out: TextIO) -> int:
@@ -75,12 +95,13 @@ async def _clone(arguments: argparse.Namespace, out: TextIO) -> int:
         programs=arguments.programs,
         slot=arguments.slot,
     )
-    cloned = await clone(arguments.live, arguments.shadow, options)
+    live, shadow = _dsns(arguments)
+    cloned = await clone(live, shadow, options)
     slot = (
         f"; the slot {options.slot} starts at {cloned.lsn >> 32:X}/{cloned.lsn & 0xFFFFFFFF:X}" if options.slot else ""
     )
     out.write(f"cloned by {cloned.method.value}; {cloned.sequences} sequences moved out of live's way{slot}\n")
-    out.write("next: shadow capture check --apply --dsn <shadow>\n")
+    out.write("next: shadow capture check --database shadow --apply\n")
     return EQUAL
 
 

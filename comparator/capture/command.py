@@ -2,12 +2,16 @@
 
 `check` prints what the database lacks and the SQL that would mend it, and changes nothing unless `--apply` is given.
 `install` and `remove` put the triggers' change log, or the tag triggers, in place and take them away.
+Databases and tables are those of config.yaml: `check` looks at live and shadow, `install` and `remove` work on live. With `--dsn`
+it is that database, and without `--config` beside it no configuration is read: then all tables count.
 Exit status: 0 fit, 1 something is lacking, 2 the command itself failed.
 """
 
 import argparse
 import asyncio
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 import asyncpg
@@ -15,14 +19,21 @@ import msgspec
 
 from comparator.capture import changelog, tags
 from comparator.capture.catalog import user_tables
+from comparator.capture.configured import read_configured
 from comparator.capture.errors import CaptureError
 from comparator.capture.fitness import connect
 from comparator.capture.preflight import Check, Level, judge, read_facts
 from comparator.capture.publication import prepare
-from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
+from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind, shadow_capture
 from comparator.capture.supervised import LOST
+from comparator.errors import RuleError
 
 FIT, LACKING, FAILED = 0, 1, 2
+DATABASE_HELP = {
+    "check": "which one of the configuration; default: both",
+    "install": "which one of the configuration; default: live",
+    "remove": "which one of the configuration; default: live",
+}
 MARKS = {Level.OK: "ok     ", Level.WARNING: "warning", Level.FAILED: "FAILED "}
 
 
@@ -35,47 +46,92 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("remove", "remove the change log and the tag triggers"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--dsn", required=True, help="database, as a libpq URI")
-        command.add_argument("--table", action="append", default=[], help="a captured table (repeat); all when absent")
-        command.add_argument("--lock-timeout-ms", type=int, default=2_000, help="give up on a busy table after this")
+        command.add_argument("--config", type=Path, help="default: config.yaml, unless --dsn is given")
+        command.add_argument("--database", choices=("live", "shadow"), help=DATABASE_HELP[name])
+        command.add_argument("--dsn", default="", help="another database, as a libpq URI")
+        command.add_argument(
+            "--table", action="append", default=[], help="a captured table (repeat); default: as configured, else all"
+        )
+        command.add_argument("--lock-timeout-ms", type=int, help="give up on a busy table after this (default: 2000)")
         if name == "install":
             command.add_argument(
                 "--tag", action="store_true", help="install the tag triggers instead of the change log"
             )
         if name == "check":
-            command.add_argument("--driver", choices=[driver.value for driver in Driver], default=Driver.STREAM.value)
-            command.add_argument("--publication", default="shadow", help="name of the publication")
             command.add_argument(
-                "--persistent-slot", default="", help="name of a persistent slot; temporary when absent"
+                "--driver", choices=[driver.value for driver in Driver], help="default: as configured, else stream"
+            )
+            command.add_argument("--publication", help="name of the publication; default: as configured, else shadow")
+            command.add_argument(
+                "--persistent-slot", help="name of a persistent slot; default: as configured, else none"
             )
             command.add_argument("--apply", action="store_true", help="run the statements about tables and publication")
 
 
-def settings_of(arguments: argparse.Namespace) -> CaptureSettings:
-    """The settings that the arguments describe."""
-    name: str = getattr(arguments, "persistent_slot", "")
-    return CaptureSettings(
-        driver=Driver(getattr(arguments, "driver", Driver.TRIGGERS)),
-        publication=getattr(arguments, "publication", "shadow"),
-        slot=Slot(kind=SlotKind.PERSISTENT, name=name) if name else Slot(),
-        tables=tuple(arguments.table),
-        lock_timeout_ms=arguments.lock_timeout_ms,
-    )
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A database to work on. `name` is `live`, `shadow`, or empty for one that was given as a DSN."""
+
+    name: str
+    dsn: str
+    settings: CaptureSettings
+
+
+def targets_of(arguments: argparse.Namespace) -> list[Target]:
+    """The databases that the arguments mean.
+
+    Raises:
+        RuleError: the configuration is unreadable, or names no such database.
+    """
+    path: Path | None = arguments.config
+    configured = None if arguments.dsn and path is None else read_configured(path or Path("config.yaml"))
+    settings = settings_of(arguments, configured.capture if configured else CaptureSettings())
+    if arguments.dsn or configured is None:
+        return [Target("", arguments.dsn, settings)]
+    names = ("live", "shadow") if arguments.capture_command == "check" else ("live",)
+    return [
+        Target(name, configured.dsn(name, option="--dsn"), settings if name == "live" else shadow_capture(settings))
+        for name in ((arguments.database,) if arguments.database else names)
+    ]
+
+
+def settings_of(arguments: argparse.Namespace, settings: CaptureSettings) -> CaptureSettings:
+    """The settings with what the arguments say instead."""
+    slot: str = getattr(arguments, "persistent_slot", None) or ""
+    own = {
+        "driver": Driver(arguments.driver) if getattr(arguments, "driver", None) else None,
+        "publication": getattr(arguments, "publication", None),
+        "slot": Slot(kind=SlotKind.PERSISTENT, name=slot) if slot else None,
+        "tables": tuple(arguments.table) or None,
+        "lock_timeout_ms": arguments.lock_timeout_ms,
+    }
+    return msgspec.structs.replace(settings, **{name: value for name, value in own.items() if value is not None})
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the chosen subcommand; return its exit status."""
-    settings = settings_of(arguments)
-    work = {
-        "check": lambda: check(arguments.dsn, settings, apply=arguments.apply, out=sys.stdout),
-        "install": lambda: install(arguments.dsn, settings, tag=arguments.tag, out=sys.stdout),
-        "remove": lambda: remove(arguments.dsn, settings, out=sys.stdout),
-    }[arguments.capture_command]
     try:
-        return asyncio.run(work())
-    except (CaptureError, *LOST) as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return asyncio.run(_run(arguments))
+    except (CaptureError, RuleError, *LOST) as error:
+        sys.stderr.write(f"shadow capture: {type(error).__name__}: {error}\n")
         return FAILED
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    """Work on one database after the other; the worst exit status."""
+    worst = FIT
+    for target in targets_of(arguments):
+        if target.name:
+            sys.stdout.write(f"{target.name} database:\n")
+        match arguments.capture_command:
+            case "check":
+                status = await check(target.dsn, target.settings, apply=arguments.apply, out=sys.stdout)
+            case "install":
+                status = await install(target.dsn, target.settings, tag=arguments.tag, out=sys.stdout)
+            case _:
+                status = await remove(target.dsn, target.settings, out=sys.stdout)
+        worst = max(worst, status)
+    return worst
 
 
 async def check(dsn: str, settings: CaptureSettings, *, apply: bool, out: TextIO) -> int:

@@ -6,6 +6,7 @@ Pure. One section serves both databases; the names of a persistent slot are made
 from enum import StrEnum
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from comparator.tables import Struct
@@ -78,3 +79,9 @@ class CaptureSettings(Struct, frozen=True):
     transaction_changes_max: Annotated[int, Meta(ge=1)] = 200_000
     wal_warn_bytes: Annotated[int, Meta(ge=0)] = 5_000_000
     log_schema: Name = "shadow_capture"
+
+
+def shadow_capture(settings: CaptureSettings) -> CaptureSettings:
+    """How the shadow is captured: it is ours, so never by triggers, and nothing of it has to survive a restart."""
+    driver = Driver.SQL if settings.driver is Driver.TRIGGERS else settings.driver
+    return msgspec.structs.replace(settings, driver=driver, slot=Slot())

@@ -21,7 +21,7 @@ from comparator.capture.attribute import KeyIndex, Reference, RowId
 from comparator.capture.catalog import Catalog, published_tables, read_catalog
 from comparator.capture.drivers import open_capture
 from comparator.capture.model import Capture
-from comparator.capture.settings import CaptureSettings, Driver
+from comparator.capture.settings import Driver, shadow_capture
 from comparator.errors import StoreUnavailableError
 from comparator.exchange import Role, Side
 from comparator.in_force import RulesInForce
@@ -62,12 +62,6 @@ class Databases:
     live: asyncpg.Pool
     shadow: asyncpg.Pool
     captures: Mapping[Role, Capture]
-
-
-def shadow_capture(settings: CaptureSettings) -> CaptureSettings:
-    """How the shadow is captured: it is ours, so never by triggers, and nothing of it has to survive a restart."""
-    driver = Driver.SQL if settings.driver is Driver.TRIGGERS else settings.driver
-    return msgspec.structs.replace(settings, driver=driver, slot=CaptureSettings().slot)
 
 
 @asynccontextmanager

@@ -219,8 +219,8 @@ def arguments(*words: str) -> argparse.Namespace:
 
 async def test_the_check_command_changes_nothing_by_itself(database: str, conn: asyncpg.Connection) -> None:
     out = io.StringIO()
-    settings = command.settings_of(arguments("check", "--dsn", database))
-    assert await command.check(database, settings, apply=False, out=out) == command.LACKING
+    (target,) = command.targets_of(arguments("check", "--dsn", database))
+    assert await command.check(database, target.settings, apply=False, out=out) == command.LACKING
     assert 'ALTER TABLE "public"."account" REPLICA IDENTITY FULL;' in out.getvalue()
     assert await conn.fetchval("SELECT count(*) FROM pg_publication") == 0
 
