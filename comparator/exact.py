@@ -5,9 +5,10 @@ Pure. Decimals and big integers keep every digit, an integer stays apart from a 
 """
 
 import json
+import re
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Final
 
 import msgspec
 
@@ -20,6 +21,8 @@ class InvalidJsonError(ValueError):
 
 DEPTH_MAX: Final = 128
 """Levels of nesting that are read; whoever walks a document later may recurse."""
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _UNSURE: Final = object()
 _fast: Final = msgspec.json.Decoder(float_hook=Decimal)
 _encoder: Final = msgspec.json.Encoder()
@@ -36,12 +39,20 @@ def parse(text: bytes) -> object:
         InvalidJsonError: the text is not JSON, not UTF-8/16/32, nested beyond DEPTH_MAX, or has a number whose
             exponent no decimal holds.
     """
-    value = _parse_fast(text)
-    if value is _UNSURE:
-        value = _parse_slowly(text)
-    if text.count(b"[") + text.count(b"{") > DEPTH_MAX and _is_deep(value):
+    # Looked at before it is read: readers recurse on the C stack, and a library may have raised Python's limit for it.
+    if text.count(b"[") + text.count(b"{") > DEPTH_MAX and _depth(text) > DEPTH_MAX:
         raise InvalidJsonError("nested too deeply")
-    return value
+    value = _parse_fast(text)
+    return _parse_slowly(text) if value is _UNSURE else value
+
+
+def _depth(text: bytes) -> int:
+    """How deep arrays and objects are nested, counted in the text outside of strings."""
+    deepest = depth = 0
+    for bracket in _STRINGS.sub(b"", text).translate(None, delete=_NO_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _parse_fast(text: bytes) -> object:
@@ -53,24 +64,6 @@ def _parse_fast(text: bytes) -> object:
     except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):
         return _UNSURE
     return _UNSURE
-
-
-def _is_deep(value: Any) -> bool:
-    """Whether arrays and objects are nested beyond DEPTH_MAX; level by level, so without recursion."""
-    level = [value]
-    for _ in range(DEPTH_MAX + 1):
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, Repeated):
-                below.extend(item.values)
-            elif isinstance(item, dict):
-                below.extend(cast("dict[str, Any]", item).values())
-            elif isinstance(item, list):
-                below.extend(cast("list[Any]", item))
-        level = below
-        if not level:
-            return False
-    return True
 
 
 def _parse_slowly(text: bytes) -> object:

@@ -5,6 +5,7 @@ A wallet that is an ordinary key signs so that its address can be recovered (EIP
 which the node plays through in the same call.
 """
 
+import sys
 from typing import Any
 
 import aiohttp
@@ -23,9 +24,12 @@ _SIGNATURE_MAX = 20_000
 
 def recover_signer(text: str, signature: str) -> str | None:
     """The address, lower case, whose key signed `text` as a personal message; None when the signature is none at all."""
+    limit = sys.getrecursionlimit()
     from eth_account import Account  # noqa: PLC0415 - see the module's docstring.
     from eth_account.messages import encode_defunct  # noqa: PLC0415
 
+    # Loading it raises the limit so far that a deeply nested body could overflow the stack of the whole process.
+    sys.setrecursionlimit(limit)
     try:
         return str(Account.recover_message(encode_defunct(text=text), signature=signature)).lower()
     except Exception:  # noqa: BLE001 - the library and the two below it raise classes of their own for bad bytes.

@@ -1,10 +1,18 @@
 """Fixtures every test may ask for."""
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.support import postgres
+# eth-account raises the recursion limit when it is loaded. A test run shares one process with code that never loads it, and
+# that relies on RecursionError coming before the stack is full.
+LIMIT = sys.getrecursionlimit()
+import eth_account  # noqa: E402, F401
+
+sys.setrecursionlimit(LIMIT)
+
+from tests.support import postgres  # noqa: E402
 
 
 @pytest.fixture(scope="session")
