@@ -33,7 +33,8 @@ def test_a_rollback_puts_every_bucket_on_the_legacy(bucket: int, percent: float,
 
 @given(percents)
 def test_a_percentage_covers_its_share(percent: float) -> None:
-    assert abs(threshold_of(percent) / BUCKETS - percent / 100) <= 0.5 / BUCKETS
+    # Half a bucket, and what a float of the share itself is off.
+    assert abs(threshold_of(percent) - percent * BUCKETS / 100) <= 0.5 + 1e-9
 
 
 def test_buckets_are_spread_evenly() -> None:
