@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
@@ -270,14 +271,20 @@ def _serve_by(fronts: list[Front], states: States, rolled_back: bool) -> None:
 
 
 def _reload(proxy: Proxy, reload: Reload) -> None:
-    """Take new settings; wrong ones change nothing. Listeners and the journal keep theirs until a restart."""
+    """Take new settings; wrong ones change nothing. Listeners, the journal and the rollout keep theirs until a restart."""
     try:
-        settings = reload()
-        proxy.front.apply(settings)
+        proxy.front.apply(_keeping_rollout(reload(), proxy.front.settings))
     except (SettingsError, OSError) as error:
         logger.error("reload_refused", extra={"error": str(error)})
         return
     logger.info("reloaded", extra={"stage": proxy.front.plan.stage})
+
+
+def _keeping_rollout(settings: Settings, now: Settings) -> Settings:
+    """New settings with the steps, and where they say who serves the salt, of now: only the rollout moves callers."""
+    salt = now.serve.salt if now.rollout.enabled else settings.serve.salt
+    serve = msgspec.structs.replace(settings.serve, salt=salt)
+    return msgspec.structs.replace(settings, rollout=now.rollout, serve=serve)
 
 
 def _tls(files: Tls | None, place: str) -> ssl.SSLContext | None:

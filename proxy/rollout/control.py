@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from comparator.stats import Outcome
-from proxy.errors import GatesClosedError, RolloutRefusedError, SwitchError
+from proxy.errors import GatesClosedError, RolloutRefusedError, SettingsError, SwitchError
 from proxy.rollout.audit import Entry
 from proxy.rollout.gates import Gate, outcome_of, reasons_of
 from proxy.rollout.machine import Event, Phase, Refused
@@ -75,6 +75,7 @@ class Control:
         switch: the latch of this machine.
         replica: the states.
         now: the clock.
+        salt: a digest of the buckets' salt, noted with the states.
         serve: told after anything changed who is to serve.
         announce: told each entry of the audit log, by one process of all.
     """
@@ -85,6 +86,7 @@ class Control:
         replica: Replica,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        salt: str = "",
         serve: Callable[[], None] = lambda: None,
         announce: Callable[[Entry], None] = lambda _: None,
     ) -> None:
@@ -94,6 +96,7 @@ class Control:
         self.assess: Assess | None = None
         """Judges a group on the present evidence; None where there is none (a command without a proxy)."""
         self._now = now
+        self._salt = salt
         self._serve = serve
         self._asked: Asked | None = None
         switch.on_change(self._switched)
@@ -105,10 +108,15 @@ class Control:
         return self._now()
 
     def start(self) -> None:
-        """Take what this machine knows; the switch last, as it wins."""
+        """Take what this machine knows; the switch last, as it wins.
+
+        Raises:
+            SettingsError: callers would change sides by the buckets' salt.
+        """
         self.replica.load()
         self._note_epoch()
         self.switch.load()
+        self.check_salt()
 
     def rollback(self, asked: Asked) -> None:
         """Serve from the legacy, now; then store it and tell the others. Never refused, and never waits for anything."""
@@ -230,7 +238,7 @@ class Control:
         entries: list[Entry] = []
         for name in self._groups(asked.group) if groups is None else groups:
             known = self.replica.states[name]
-            found = self._after(name, event, cause)
+            found = self._after(name, event, cause).with_salt(self._salt)
             if known.epoch < found.epoch <= epoch:
                 found = found.in_epoch(epoch + 1)
             changes.append((known, found))
@@ -267,6 +275,19 @@ class Control:
             finding=asked.finding,
             evidence=assessment.snapshot() if assessment else dict(asked.evidence),
         )
+
+    def check_salt(self) -> None:
+        """Nothing, if no caller changes sides by the buckets' salt.
+
+        Raises:
+            SettingsError: a group that is under way began with another salt.
+        """
+        for name, state in self.replica.own.items():
+            if self._salt and state.salt not in ("", self._salt) and not state.phase.latched:
+                raise SettingsError(
+                    f"the rollout of {name!r} began with another salt, callers would change sides: put it back, or roll back "
+                    "and begin anew - at `$.serve.salt`"
+                )
 
     async def begin(self, group: str, actor: str) -> None:
         """Note when the first step was entered, once in the life of a migration: from then on evidence counts.

@@ -96,10 +96,22 @@ def streaks_after(streaks: Streaks, gates: Sequence[Gate]) -> Streaks:
 
 
 def grounds_for_rollback(streaks: Streaks, gates: Sequence[Gate], auto: AutoRollback) -> Gate | None:
-    """The gate that rolls back now, None when none does."""
+    """The gate that rolls back now, None when none does; of several the one that says most about the cause."""
     if not auto.enabled:
         return None
-    return next((g for g in gates if g.rolls_back and streaks.get(g.name, 0) >= auto.consecutive), None)
+    grounds = [gate for gate in gates if gate.rolls_back and streaks.get(gate.name, 0) >= auto.consecutive]
+    return min(grounds, key=lambda gate: TELLING.index(gate.name), default=None)
+
+
+TELLING: Final = (
+    GateName.POINTS,
+    GateName.EFFECTS,
+    GateName.ERRORS,
+    GateName.MISMATCHES,
+    GateName.LATENCY,
+    GateName.MEMORY,
+)
+"""The gates that can roll back, the most specific first: differing rows are mismatches too."""
 
 
 def culprit(gate: Gate, measured: Measured, points_tables: Sequence[str]) -> Suspect | None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from proxy.buckets import salt_of
 from proxy.rollout import endpoints, readiness
 from proxy.rollout.access import Guard
 from proxy.rollout.audit import Entry
@@ -57,12 +58,17 @@ class Rollout:
         self.guard = Guard(rollout.access, settings.admin.token, now=time.monotonic)
         self.teller = Teller(rollout.outgoing)
         self._serve = serve
-        self.control = Control(self.switch, self.replica, serve=self._changed, announce=self._announce)
+        salt = salt_of(settings.serve.salt).hex()[:16]
+        self.control = Control(self.switch, self.replica, salt=salt, serve=self._changed, announce=self._announce)
         self.controller = Controller(self.control, self._measure, lead=self.replica.lead, found=self._found)
         self.metrics = RolloutMetrics(self.replica, lambda: self.controller.latest, lambda: self.teller.dropped)
 
     def start(self) -> None:
-        """Take what this machine knows about who serves."""
+        """Take what this machine knows about who serves.
+
+        Raises:
+            SettingsError: callers would change sides by `serve.salt`.
+        """
         self.control.start()
 
     async def run(self) -> None:

@@ -19,7 +19,10 @@ ALL = "all"
 
 
 class GroupState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One group's rollout. `at` is the last change, `entered_at` when the step was entered (evidence counts from there)."""
+    """One group's rollout. `at` is the last change, `entered_at` when the step was entered (evidence counts from there).
+
+    `salt` is a digest of the buckets' salt when the rollout began: with another one callers would change sides.
+    """
 
     group: str = ALL
     phase: Phase = Phase.SHADOWING
@@ -30,6 +33,7 @@ class GroupState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at: datetime | None = None
     actor: str = ""
     reason: str = ""
+    salt: str = ""
 
     @property
     def rank(self) -> Rank:
@@ -40,6 +44,10 @@ class GroupState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def place(self) -> Place:
         """The machine's view."""
         return Place(self.phase, self.step)
+
+    def with_salt(self, salt: str) -> "GroupState":
+        """The same state, its salt noted if there is none yet."""
+        return self if self.salt or self.step == 0 else msgspec.structs.replace(self, salt=salt)
 
     def in_epoch(self, epoch: int) -> "GroupState":
         """The same state, in another epoch."""
@@ -74,6 +82,8 @@ def changed(state: GroupState, event: Event, cause: Cause, *, last_step: int) ->
         at=cause.at,
         actor=cause.actor,
         reason=cause.reason,
+        # Who was at 0 % may come back with another salt: nobody changes sides.
+        salt="" if found.step == 0 else state.salt,
     )
 
 

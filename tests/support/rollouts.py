@@ -38,13 +38,15 @@ def settings_in(folder: Path, **changes: Any) -> RolloutSettings:
     return RolloutSettings(**(values | changes))
 
 
-def control_in(folder: Path, *, dsn: str = "", outcome: Outcome = Outcome.GOOD, **changes: Any) -> Control:
+def control_in(
+    folder: Path, *, dsn: str = "", outcome: Outcome = Outcome.GOOD, salt: str = "", **changes: Any
+) -> Control:
     """A control on the files of `folder`, as a process that just started has it."""
     settings = settings_in(folder, **changes)
     folder.mkdir(parents=True, exist_ok=True)
     groups = ("all", *(group.name for group in settings.groups))
     switch = Switch(folder / "switch.json", folder / "rollback")
-    control = Control(switch, Replica(settings, groups, dsn), now=Clock())
+    control = Control(switch, Replica(settings, groups, dsn), now=Clock(), salt=salt)
     judged_by(control, outcome)
     control.start()
     return control

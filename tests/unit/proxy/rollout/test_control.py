@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from comparator.stats import Outcome
-from proxy.errors import GatesClosedError, NotStoredError, RolloutRefusedError, SupersededError
+from proxy.errors import GatesClosedError, NotStoredError, RolloutRefusedError, SettingsError, SupersededError
 from proxy.rollout import statefile
 from proxy.rollout.audit import verify
 from proxy.rollout.control import Asked, Control
@@ -235,3 +235,20 @@ def test_a_saved_file_keeps_entries_of_other_processes(tmp_path: Path) -> None:
     theirs = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
     theirs.note("gate_failed", Asked("controller", id="b"))
     assert [entry.id for entry in statefile.read(tmp_path / "rollout.json").pending] == ["a", "b"]
+
+
+async def test_a_rollout_under_way_refuses_another_salt(tmp_path: Path) -> None:
+    await control_in(tmp_path, salt="one").promote(ANN)
+    with pytest.raises(SettingsError, match=r"serve\.salt"):
+        control_in(tmp_path, salt="other")
+    assert control_in(tmp_path, salt="one").replica.states["all"].step == 1
+
+
+async def test_a_rollout_that_begins_anew_may_have_another_salt(tmp_path: Path) -> None:
+    control = control_in(tmp_path, salt="one")
+    await control.promote(ANN)
+    control.rollback(ANN)
+    control_in(tmp_path, salt="other")
+    await control.resume(ANN)
+    (state,) = await control_in(tmp_path, salt="other").promote(ANN)
+    assert state.salt == "other"
