@@ -87,11 +87,12 @@ class ComparatorMetrics:
         return name if name in self._tables else OTHER_TABLE
 
     def observe(
-        self, route: str, comparison: Comparison, *, sightings: Iterable[Sighting] = (), seconds: float = 0.0
+        self, route: str, comparison: Comparison, *, sightings: Iterable[Sighting] = (), seconds: float | None = None
     ) -> None:
-        """Count what one comparison found; it took `seconds`."""
+        """Count what one comparison found; it took `seconds`, None when nobody measured."""
         label = self.route(route)
-        self.compare_seconds.labels(label).observe(seconds)
+        if seconds is not None:
+            self.compare_seconds.labels(label).observe(seconds)
         for sighting in sightings:
             signature = sighting.signature
             self.differences.labels(label, signature.kind, signature.severity).inc(sighting.count)

@@ -8,20 +8,22 @@ from dashboards.files import generated
 DIRECTORY = Path(__file__).parent / "generated"
 
 
-def main() -> None:
-    """Write what is different, remove what is no longer made, say which."""
+def write(directory: Path) -> list[str]:
+    """Write what is different, remove what is no longer made; say which."""
     texts = generated()
-    DIRECTORY.mkdir(exist_ok=True)
-    for path in DIRECTORY.iterdir():
+    directory.mkdir(exist_ok=True)
+    said: list[str] = []
+    for path in directory.iterdir():
         if path.name not in texts:
             path.unlink()
-            sys.stdout.write(f"removed {path}\n")
+            said.append(f"removed {path.name}")
     for name, text in texts.items():
-        path = DIRECTORY / name
+        path = directory / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-            sys.stdout.write(f"wrote {path}\n")
+            said.append(f"wrote {path.name}")
+    return said
 
 
 if __name__ == "__main__":
-    main()
+    sys.stdout.writelines(f"{line}\n" for line in write(DIRECTORY))

@@ -75,6 +75,9 @@ _BASELINE: Final = (
 """The legacy's errors; while it serves too few, the candidate's own of a day ago; else none."""
 
 
+_MEMORY: Final = f"{at.CANDIDATE_MEMORY.of()} > {MEMORY_MAX_BYTES}"
+
+
 def _slower(candidate: rec.Recorded, legacy: rec.Recorded, counts: tuple[rec.Recorded, rec.Recorded]) -> str:
     return (
         f"(sum({candidate.of(side='candidate')}) > sum({legacy.of(side='legacy')}))"
@@ -112,12 +115,20 @@ CANDIDATE: Final = (
     ),
     Alert(
         "ShadowCandidateMemory",
-        f"{at.CANDIDATE_MEMORY.of()} > {MEMORY_MAX_BYTES}",
+        _serving(_MEMORY),
         "2m",
         Severity.PAGE,
         "{{ $labels.instance }} holds {{ $value | humanize1024 }}B of memory; 512 MiB are allowed.",
         "Look at the memory and the proof cache on the scorer's dashboard; restart the instance.",
         Action.ROLLBACK,
+    ),
+    Alert(
+        "ShadowCandidateMemoryMirroring",
+        f"({_MEMORY}) unless on () ({largest(at.CANDIDATE_SHARE.of())} > 0)",
+        "2m",
+        Severity.WARNING,
+        "{{ $labels.instance }} holds {{ $value | humanize1024 }}B of memory and serves nobody yet.",
+        "Find out why before the candidate serves: it would be rolled back.",
     ),
     Alert(
         "ShadowRowsDiffer",

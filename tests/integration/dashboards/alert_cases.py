@@ -102,6 +102,8 @@ FIRST_LATE = "_x25 1x35"
 """A labelled counter begins with 1."""
 ROWS = of_runner("shadow_differences_total", "_x25 3x35", kind="missing_row", severity="broken", **ROUTE)
 REPLIES = of_runner("shadow_differences_total", "_x25 3x35", kind="status", severity="broken", **ROUTE)
+TOO_MUCH = of_candidate("process_resident_memory_bytes", "536870913x60")
+ALL_ALLOWED = of_candidate("process_resident_memory_bytes", "536870912x60")
 POINTS = of_runner("shadow_row_differences_total", FIRST_LATE, table="registry_humanpoints", kind="missing_row")
 PASSPORTS = of_runner("shadow_row_differences_total", FIRST_LATE, table="registry_passport", kind="missing_row")
 
@@ -142,11 +144,10 @@ CASES = (
         fires=(*mirrored("legacy"), *served("candidate", slow=60)),
         quiet=(*mirrored("legacy"), *served("legacy"), *served("candidate", slow=60)),
     ),
-    Case(
-        "ShadowCandidateMemory",
-        fires=(of_candidate("process_resident_memory_bytes", "536870913x60"),),
-        quiet=(of_candidate("process_resident_memory_bytes", "536870912x60"),),
-    ),
+    Case("ShadowCandidateMemory", fires=(TOO_MUCH, SHARE), quiet=(ALL_ALLOWED, SHARE)),
+    Case("ShadowCandidateMemory", fires=(TOO_MUCH, SHARE), quiet=(TOO_MUCH, NO_SHARE)),
+    Case("ShadowCandidateMemoryMirroring", fires=(TOO_MUCH, NO_SHARE), quiet=(TOO_MUCH, SHARE)),
+    Case("ShadowCandidateMemoryMirroring", fires=(TOO_MUCH,), quiet=(ALL_ALLOWED, NO_SHARE)),
     Case("ShadowRowsDiffer", fires=(ROWS, SHARE), quiet=(ROWS, NO_SHARE)),
     Case("ShadowRowsDiffer", fires=(ROWS, SHARE), quiet=(REPLIES, SHARE)),
     Case("ShadowPointsDiffer", fires=(POINTS, SHARE), quiet=(PASSPORTS, SHARE)),
