@@ -23,9 +23,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="findings, those that need someone first")
     listing.add_argument("--route", default="", help="only of this route")
     listing.add_argument(
-        "--state", action="append", choices=list(State), default=[], help="only in this state (repeatable)"
+        "--state",
+        action="append",
+        choices=[state.value for state in State],
+        default=[],
+        help="only in this state (repeatable)",
     )
-    listing.add_argument("--limit", type=int, default=50)
+    listing.add_argument("--limit", type=int, default=50, help="show so many (default: %(default)s)")
     one = actions.add_parser("show", help="one finding with its examples")
     ack = actions.add_parser("ack", help="acknowledge: known to someone, still counted")
     fix = actions.add_parser("fix", help="mark as fixed; reopens as regressed when it is seen again")
@@ -83,3 +87,4 @@ def _export(args: argparse.Namespace, examples: tuple[cases.Case, ...]) -> None:
         sys.stdout.write(text.decode())
     else:
         args.to.write_bytes(text)
+        sys.stderr.write(f"written to {args.to}; judge it again: shadow compare {args.to}\n")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comparator.detail import render
+from comparator.exchange import Side
 from comparator.record import cut, words_of
 from comparator.stats import Counts, Interval, rate_interval
 from comparator.verdict import Comparison, touched_rules
@@ -44,7 +45,11 @@ def render_comparison(comparison: Comparison, *, in_detail: bool = False) -> str
 def _headline(comparison: Comparison) -> str:
     words = {True: ", confirmed", False: ", did not reproduce", None: ""}[comparison.confirmed]
     cause = "" if comparison.cause == "none" else f" ({comparison.cause})"
-    rows = f"; rows {comparison.rows[0]} / {comparison.rows[1]}" if comparison.effects_compared else ""
+    rows = (
+        f"; rows written: served {comparison.rows[0]}, mirrored {comparison.rows[1]}"
+        if comparison.effects_compared
+        else ""
+    )
     return f"{comparison.verdict}{cause}{words}; served by {comparison.served_by}{rows}"
 
 
@@ -78,7 +83,7 @@ def render_touches(touches: Mapping[str, Sequence[str]]) -> str:
         return "no rule was touched"
     lines: list[str] = []
     for rule, places in touches.items():
-        lines.append(f"{rule}  ({len(places)} places)")
+        lines.append(f"{rule}  ({len(places)} {'place' if len(places) == 1 else 'places'})")
         lines += [f"  {place}" for place in places[:20]]
         if len(places) > 20:
             lines.append(f"  and {len(places) - 20} more")
@@ -95,25 +100,36 @@ def render_finding(finding: "Finding", cases: "Iterable[Case]" = ()) -> str:
     share = f"{finding.keys} of {finding.route_keys} keys" if finding.route_keys else f"{finding.keys} keys"
     lines = [
         f"{finding.id}  {finding.severity}  {finding.state}  {finding.route}",
-        f"  {finding.place}: {finding.kind}, {finding.shape} (legacy → candidate)",
+        f"  {finding.place}: {_what(finding)} (legacy → candidate)",
         f"  seen {finding.count} times, {share}, from {finding.first_seen:%Y-%m-%d %H:%M} to {finding.last_seen:%Y-%m-%d %H:%M}",
         f"  e.g. {finding.example}",
     ]
     if finding.state_by:
         lines.append(f"  {finding.state} by {finding.state_by}: {finding.state_reason}")
-    lines += [f"  example {case.exchange}: {case.request.method} {case.request.target}" for case in cases]
+    examples = [f"  example {case.exchange}: {case.request.method} {case.request.target}" for case in cases]
+    if examples:
+        lines += [
+            *examples,
+            f"an example in full: shadow findings export {finding.id} --to case.json && shadow compare case.json",
+        ]
     return "\n".join(lines)
 
 
 def render_findings(findings: "Sequence[Finding]") -> str:
-    """A list of findings, one line each and an example."""
+    """A list of findings below a heading, one line each and an example."""
     if not findings:
         return "no findings"
-    return "\n".join(
-        f"{f.id}  {f.severity:<8} {f.state:<12} {f.count:>8}  {f.route}  {f.place}  {f.kind}: {f.shape}\n"
+    heading = f"{'id':<12}  {'severity':<8} {'state':<12} {'seen':>8}  route  place  what (legacy → candidate)\n"
+    return heading + "\n".join(
+        f"{f.id}  {f.severity:<8} {f.state:<12} {f.count:>8}  {f.route}  {f.place}  {_what(f)}\n"
         f"              {cut(f.example, LINE_CHARS)}"
         for f in findings
     )
+
+
+def _what(finding: "Finding") -> str:
+    """The kind and the shape, which says nothing more for some kinds."""
+    return finding.kind if finding.shape == finding.kind else f"{finding.kind}: {finding.shape}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +172,10 @@ def rate_in_words(counts: Counts) -> str:
 
 def _latency_lines(latency: "Latency") -> list[str]:
     names = [f"p{share * 100:g}" for share in latency.quantiles]
-    rows = (("served", latency.served_us), ("mirrored", latency.mirrored_us))
+    served, mirrored = latency.served_by, Side(latency.served_by).other
+    rows = ((f"served by {served}", latency.served_us), (f"mirrored by {mirrored}", latency.mirrored_us))
     return [
-        f"  {latency.route} {role:<9} (served by {latency.served_by}, n={latency.count}): "
+        f"  {latency.route} {role:<21} (n={latency.count}): "
         + "  ".join(f"{name} {value / 1000:.1f}" for name, value in zip(names, values, strict=True))
         for role, values in rows
     ]

@@ -25,6 +25,7 @@ from proxy.command import read_settings
 from proxy.rollout.switch import SwitchState
 from proxy.settings import Settings
 
+CONFIG = Path("config.yaml")
 FINDINGS_SHOWN = 5
 ASK_TIMEOUT_S = 5.0
 EXIT_DEGRADED = 1
@@ -44,7 +45,7 @@ class Status:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="default: %(default)s")
     parser.add_argument("--days", type=int, default=1, help="how many days of verdicts to sum up (default: 1, today)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the status; 0 when all parts answered and the accounting adds up, else 1."""
     settings = read_settings(args.config)
     status = asyncio.run(gather(settings, days=args.days))
-    text = as_json(status) if args.json else render(status)
+    text = as_json(status) if args.json else render(status, config=args.config)
     sys.stdout.write(text + "\n")
     balanced = status.reading is None or status.reading.accounting.balance == 0
     return 0 if balanced and not status.unreachable else EXIT_DEGRADED
@@ -110,13 +111,14 @@ async def _summary(settings: Settings, *, days: int) -> Summary | None:
         )
 
 
-def render(status: Status) -> str:
-    """The status as text."""
+def render(status: Status, *, config: Path = CONFIG) -> str:
+    """The status as text, of an installation that `config` describes."""
     lines = [*_serving_lines(status), *(_accounting_lines(status.reading) if status.reading else [])]
     if status.summary is not None:
         lines += ["", render_summary(status.summary)]
         if status.summary.findings:
-            lines += ["", f"look closer: shadow findings show {status.summary.findings[0].id}"]
+            option = "" if config == CONFIG else f" --config {config}"
+            lines += ["", f"look closer: shadow findings show {status.summary.findings[0].id}{option}"]
     lines += [f"{part} did not answer: {why}" for part, why in status.unreachable.items()]
     return "\n".join(lines)
 

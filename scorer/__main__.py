@@ -39,9 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scorer", description="The Passport scorer.")
     commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="answer requests until SIGTERM or SIGINT")
+    serve = commands.add_parser(
+        "serve",
+        help="answer requests until SIGTERM or SIGINT",
+        epilog="Everything else comes from the environment, with the legacy's names: DATABASE_URL is needed, "
+        "SCORER_ADMIN_PORT opens the admin port (/metrics); scorer/settings.py lists them all.",
+    )
     serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8002, help="0 picks a free port, printed as the first line")
+    serve.add_argument(
+        "--port", type=int, default=8001, help="default: %(default)s; 0 picks a free port, printed as the first line"
+    )
     commands.add_parser("migrate", help="create or adopt the tables")
     commands.add_parser("sync-platforms", help="take the platforms of stampMetadata.json into the database")
     command.configure(

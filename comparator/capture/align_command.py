@@ -38,7 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     work = {"clone": _clone, "verify": _verify}[arguments.align_command]
     try:
         return asyncio.run(work(arguments, sys.stdout))
-    except (CaptureError, RuleError, *LOST) as error:
+    except (CaptureError, RuleError) as error:
+        sys.stderr.write(f"shadow align: {error}\n")
+        return FAILED
+    except LOST as error:
         sys.stderr.write(f"shadow align: {type(error).__name__}: {error}\n")
         return FAILED
 

@@ -112,7 +112,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the chosen subcommand; return its exit status."""
     try:
         return asyncio.run(_run(arguments))
-    except (CaptureError, RuleError, *LOST) as error:
+    except (CaptureError, RuleError) as error:
+        sys.stderr.write(f"shadow capture: {error}\n")
+        return FAILED
+    except LOST as error:
         sys.stderr.write(f"shadow capture: {type(error).__name__}: {error}\n")
         return FAILED
 

@@ -302,5 +302,7 @@ def _take_lock(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise JournalBusyError(f"another process reads as {path.stem}") from error
+        raise JournalBusyError(
+            f"another process reads the journal as {path.stem} already: another runner is up, or runner.name is not its own"
+        ) from error
     return descriptor

@@ -105,7 +105,7 @@ async def test_a_damaged_case_ends_with_a_sentence(config: Path, capsys, tmp_pat
 async def test_explain_shows_the_rules_of_a_stored_comparison(stored: str, config: Path, capsys) -> None:
     options = ("--days", "100000", "--store-dsn", stored, "--config", str(config))
     assert await call(rules_command, "explain", "a", *options) == 0
-    assert "compare.rules[0]  (1 places)\n  last_score_timestamp" in capsys.readouterr().out
+    assert "compare.rules[0]  (1 place)\n  last_score_timestamp" in capsys.readouterr().out
 
 
 async def test_trial_of_rules_shows_what_they_would_hide(stored: str, config: Path, capsys, tmp_path: Path) -> None:
