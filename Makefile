@@ -10,14 +10,15 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test lint format golden bench lock clean
+.PHONY: help setup demo test lint format golden readme lock clean
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 setup: $(STAMP) ## build .venv from the pinned, hashed requirements
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or 3.12 is needed (apt-get install python3 python3-venv)." >&2; exit 1; fi
+	@echo "building $(VENV) from requirements/dev.txt: a minute or two, once"
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv -q --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV) && \
 	  VIRTUAL_ENV=$(VENV) uv pip sync -q --require-hashes requirements/dev.txt; \
@@ -47,8 +48,11 @@ lint: setup ## ruff, pyright, import-linter
 format: setup ## let ruff put the layout right
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
-bench-%: setup ## one benchmark, e.g. make bench-scorer
+bench-%: setup ## one benchmark: scorer, proxy, compare, journal, effects, truth, rollout
 	@$(BIN)/python -m bench.$* $(ARGS)
+
+readme: setup ## write README's tables of commands, endpoints and metrics from the code
+	@$(BIN)/python -m tests.support.readme
 
 lock: ## compile requirements/*.in into pinned, hashed files (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/run.in -o requirements/run.txt

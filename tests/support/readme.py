@@ -1,5 +1,6 @@
 """Writes the tables of README.md from the code: `python -m tests.support.readme`, or `make readme`."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -23,14 +24,13 @@ def commands() -> str:
 
 
 def endpoints() -> str:
-    rows = [f"| {route.method} | `{plain(route.path)}` | {route.auth.value} |" for route in ROUTES]
+    rows = [f"| {route.method} | `{plain(route.path)}` | {route.auth.value.partition('-')[0]} |" for route in ROUTES]
     return "\n".join(["| method | path | authentication |", "|---|---|---|", *rows])
 
 
 def plain(path: str) -> str:
-    """A path without the patterns of its parameters."""
-    parts = path.split("/")
-    return "/".join(part.split(":")[0] + "}" if part.startswith("{") and ":" in part else part for part in parts)
+    """A path without the patterns of its parameters, which may hold slashes."""
+    return re.sub(r"\{(\w+):[^}]*\}", r"{\1}", path)
 
 
 def metrics() -> str:
