@@ -5,7 +5,7 @@ confirmed by a second run of the mirrored side alone, and the shadow is made equ
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from comparator.capture.attribute import Claim
@@ -16,7 +16,7 @@ from comparator.verdict import Comparison, Lookups, Verdict, confirm
 from proxy.shadow.align import NOTHING_TO_ALIGN, Aligned
 from proxy.shadow.ledger import Run
 from proxy.shadow.sender import Sent
-from proxy.shadow.shadow_side import ShadowSide
+from proxy.shadow.shadow_side import ShadowSide, now_us
 from proxy.shadow.targets import RowTarget, targets
 
 logger = logging.getLogger(__name__)
@@ -123,8 +123,9 @@ class Mirror:
         """Mirror, compare, confirm, align; `align` must not return before the rows are written."""
         served = served_observation(run.exchange, run.claim)
         live = changes_of(served.effects)
+        began_us = now_us()
         mirrored = await self._attempt(run)
-        comparison = self._compare(run, served, mirrored)
+        comparison = self._compare(run, served, mirrored, began_us)
         if comparison is not None and comparison.verdict is Verdict.MISMATCH:
             comparison, mirrored = await self._confirm(run, align, served, mirrored, comparison)
         aligned = await self._write(align, live, changes_of(mirrored.effects))
@@ -137,8 +138,9 @@ class Mirror:
         if not self.may_confirm():
             return comparison, first
         await self._write(align, (), changes_of(first.effects))
+        began_us = now_us()
         second = await self._attempt(run)
-        again = self._compare(run, served, second)
+        again = self._compare(run, served, second, began_us)
         return (comparison if again is None else confirm(comparison, again)), second
 
     async def _attempt(self, run: Run) -> Observation:
@@ -167,11 +169,13 @@ class Mirror:
             return False
         return True
 
-    def _compare(self, run: Run, served: Observation, mirrored: Observation) -> Comparison | None:
+    def _compare(self, run: Run, served: Observation, mirrored: Observation, began_us: int) -> Comparison | None:
         if mirrored.effects.outcome is EffectsOutcome.LOST:
             return None
+        # Each side writes its own clock's now, and the mirrored one runs later by the lag.
+        lookups = replace(self.lookups, delay=dt.timedelta(microseconds=began_us - run.exchange.started_ns // 1_000))
         return self.judge.comparator.compare(
-            run.exchange.route, served, mirrored, now=dt.datetime.now(dt.UTC), lookups=self.lookups
+            run.exchange.route, served, mirrored, now=dt.datetime.now(dt.UTC), lookups=lookups
         )
 
     async def _write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> Aligned:

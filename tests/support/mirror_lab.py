@@ -59,14 +59,14 @@ TABLES = {
     "score": Table(
         natural_key=("passport_id",),
         references={"passport_id": "passport"},
-        volatile={"scored_at": Volatile(within_ms=120_000)},
+        volatile={"scored_at": Volatile(within_ms=30_000)},
         keys=(AttributionKey(kind="address", through="passport_id"),),
     ),
     "link": Table(natural_key=("hash",), keys=(ADDRESS, AttributionKey(kind="nullifier", column="hash"))),
     "event": Table(
         natural_key=("address",),
         append_only=True,
-        volatile={"created_at": Volatile(within_ms=120_000)},
+        volatile={"created_at": Volatile(within_ms=30_000)},
         json={"data": JsonColumn(ignore=("pk",))},
         keys=(ADDRESS, AttributionKey(kind="nullifier", column="data", path="nullifiers.*")),
     ),
