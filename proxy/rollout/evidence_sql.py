@@ -17,6 +17,18 @@ ROW_MISMATCHES_MAX: Final = 500
 SUSPECTS_MAX: Final = 50
 _GAMMA: Final = (1 + ACCURACY) / (1 - ACCURACY)
 
+SELECT_BEGIN = """
+SELECT served_at FROM shadow.comparison WHERE served_at >= $1 AND route = ANY($2)
+ORDER BY served_at DESC OFFSET $3 LIMIT 1
+"""
+
+
+async def begin_of(conn: Connection, *, since: dt.datetime, names: Sequence[str], comparisons_max: int) -> dt.datetime:
+    """From when on evidence is read: `since`, or later where there are more than so many comparisons after it."""
+    begin: dt.datetime | None = await conn.fetchval(SELECT_BEGIN, since, list(names), comparisons_max - 1)
+    return begin or since
+
+
 # A side failed when it answered 5xx or nothing. That nobody listened, or that we ourselves were too busy, says nothing about a side.
 SELECT_ROUTES = """
 WITH told AS (

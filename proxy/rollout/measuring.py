@@ -67,7 +67,9 @@ async def _stored(settings: Settings, since: dt.datetime, names: tuple[str, ...]
 
 
 async def _read(conn: store.Connection, settings: Settings, since: dt.datetime, names: tuple[str, ...]) -> Measured:
-    tables = settings.rollout.gates.points_tables
+    gates = settings.rollout.gates
+    tables = gates.points_tables
+    since = await evidence_sql.begin_of(conn, since=since, names=names, comparisons_max=gates.comparisons_max)
     compared, mismatches = await evidence_sql.effects(conn, since=since, names=names)
     return Measured(
         routes=await evidence_sql.routes(conn, since=since, names=names),

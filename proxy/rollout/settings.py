@@ -41,6 +41,8 @@ class Gates(Struct, frozen=True, forbid_unknown_fields=True):
 
     time_min_s: NotNegative = 1800.0
     comparisons_min: Count = 10_000
+    comparisons_max: Annotated[int, Meta(ge=1)] = 500_000
+    """Only the newest so many of a step are looked at, so that a long step costs no more to judge than a short one."""
     mismatch_rate_max: Share = 0.001
     """Compared with the upper bound of the always-valid interval of the rate of mismatches."""
     effect_mismatches_max: Count = 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from comparator.changes import RowChange
 from comparator.exchange import Effects, Failed, FailureCause, Observation, Reply, Role, Side
@@ -75,8 +76,11 @@ def _observed(
     return Observation(side, role[side], outcome or reply({"score": "1"}), us * 1000, found)
 
 
-async def measured(dsn: str, since: dt.datetime = NOW) -> Measured:
-    return await measure(settings_for(dsn), GroupState(entered_at=since), now=LATER)
+async def measured(dsn: str, since: dt.datetime = NOW, *, comparisons_max: int = 1_000) -> Measured:
+    settings = settings_for(dsn)
+    gates = structs.replace(settings.rollout.gates, comparisons_max=comparisons_max)
+    bounded = structs.replace(settings, rollout=structs.replace(settings.rollout, gates=gates))
+    return await measure(bounded, GroupState(entered_at=since), now=LATER)
 
 
 async def test_only_what_was_served_at_this_step_counts(store: Store, database: str) -> None:
@@ -84,6 +88,12 @@ async def test_only_what_was_served_at_this_step_counts(store: Store, database: 
     found = await measured(database)
     assert found.routes["v2_score"].counts.match == 2
     assert found.seconds == 600
+
+
+async def test_of_a_long_step_only_the_newest_comparisons_count(store: Store, database: str) -> None:
+    await store.add([told(f"x{second}", at=NOW + dt.timedelta(seconds=second)) for second in range(9)])
+    found = await measured(database, comparisons_max=4)
+    assert found.overall.counts.match == 4
 
 
 async def test_routes_without_comparisons_are_there_with_zeros(store: Store, database: str) -> None:

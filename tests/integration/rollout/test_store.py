@@ -23,9 +23,9 @@ ANN = Asked("ann", "because")
 
 
 @asynccontextmanager
-async def process(folder: Path, dsn: str) -> AsyncGenerator[Control]:
+async def process(folder: Path, dsn: str, *, poll_s: float = 0.2) -> AsyncGenerator[Control]:
     """A process with its own disk, connected."""
-    control = control_in(folder, dsn=dsn, poll_s=0.2)
+    control = control_in(folder, dsn=dsn, poll_s=poll_s)
     task: asyncio.Task[None]
     async with asyncio.TaskGroup() as group:
         task = group.create_task(control.replica.run(), name="replica")
@@ -49,6 +49,40 @@ async def test_a_rollback_reaches_a_process_on_another_machine(database: str, tm
         here.rollback(ANN)
         await until(lambda: there.switch.rolled_back)
         await until(lambda: phase(here) is phase(there) is Phase.ROLLED_BACK)
+
+
+async def test_a_notification_is_not_waited_for_by_polling(database: str, tmp_path: Path) -> None:
+    """Both would look again after ten minutes only."""
+    async with (
+        process(tmp_path / "a", database, poll_s=600) as here,
+        process(tmp_path / "b", database, poll_s=600) as there,
+    ):
+        here.rollback(ANN)
+        await until(lambda: there.switch.rolled_back)
+
+
+async def test_polling_finds_what_was_not_notified(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
+        conn = await asyncpg.connect(database)
+        try:
+            await conn.execute("ALTER TABLE shadow.rollout_state DISABLE TRIGGER announce")
+        finally:
+            await conn.close()
+        here.rollback(ANN)
+        await until(lambda: there.switch.rolled_back)
+
+
+async def test_one_process_leads_and_another_takes_over(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "b", database) as there:
+        async with process(tmp_path / "a", database) as here:
+            assert [await here.replica.lead(), await there.replica.lead(), await here.replica.lead()] == [
+                True,
+                False,
+                True,
+            ]
+        async with asyncio.timeout(WAIT_S):
+            while not await there.replica.lead():
+                await asyncio.sleep(0.01)
 
 
 async def test_a_promotion_is_in_the_database_when_it_takes_effect(database: str, tmp_path: Path) -> None:
