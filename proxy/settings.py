@@ -20,6 +20,7 @@ from comparator.exchange import Role, Side
 from comparator.settings import CompareSettings, StoreSettings
 from proxy.errors import SettingsError
 from proxy.journal.settings import JournalSettings
+from proxy.replay.settings import ReplaySettings
 from proxy.rollout.settings import RolloutSettings, problem_of
 from proxy.shadow.settings import RunnerSettings
 
@@ -195,6 +196,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     store: StoreSettings = StoreSettings()
     runner: RunnerSettings = RunnerSettings()
     rollout: RolloutSettings = RolloutSettings()
+    replay: ReplaySettings = ReplaySettings()
 
 
 def load(raw: str, environ: Mapping[str, str]) -> Settings:

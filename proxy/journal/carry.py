@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -17,10 +18,11 @@ from proxy.errors import JournalError
 from proxy.journal.keys import load_keys
 from proxy.journal.settings import Durability, JournalSettings
 from proxy.journal.writing import RECORD_WEIGHT, Writer
+from proxy.replay.capture import placed
 from proxy.replay.sources.files import Format, read
 from proxy.replay.sources.recorded import Item, Malformed, Recorded, exchange_of, header_of
 from proxy.replay.sources.sinks import Sink, dump
-from proxy.routes import KeySource, Route, compile_routes, key_in_body, match
+from proxy.routes import Route, compile_routes
 from proxy.settings import RouteSettings
 
 IMPORTED = "imported"
@@ -108,26 +110,10 @@ def _wanted(items: Iterator[Item], route: str, key: str, malformed: list[Malform
 
 def _routed(recorded: Recorded, routes: Sequence[Route], *, served_by: Side, mirror: bool) -> Exchange:
     """The exchange as the proxy would have journaled it: with route and key, and an id that nothing else has."""
-    request = recorded.request
-    headers = {name.lower(): value for name, value in reversed(request.headers)}
-    found, key = match(routes, request.method, request.target, headers)
-    if found is not None and found.key_source is KeySource.BODY:
-        key = key_in_body(found, request.body)
-    exchange_id = header_of(request.headers, "x-request-id") or uuid.uuid4().hex
-    exchange = exchange_of(recorded, served_by=served_by, exchange_id=exchange_id)
-    return Exchange(
-        id=exchange.id,
-        route=exchange.route or (found.name if found else ""),
-        key=exchange.key or key,
-        served_by=exchange.served_by,
-        stage=exchange.stage or IMPORTED,
-        started_ns=exchange.started_ns,
-        ended_ns=exchange.ended_ns,
-        request=request,
-        outcome=exchange.outcome,
-        overlapped=exchange.overlapped,
-        skip=exchange.skip if mirror else exchange.skip or IMPORTED,
-    )
+    exchange_id = header_of(recorded.request.headers, "x-request-id") or uuid.uuid4().hex
+    exchange = exchange_of(placed(recorded, routes), served_by=served_by, exchange_id=exchange_id)
+    skip = exchange.skip if mirror else exchange.skip or IMPORTED
+    return replace(exchange, stage=exchange.stage or IMPORTED, skip=skip)
 
 
 def _append(writer: Writer, exchange: Exchange, weight: int) -> int:

@@ -1,0 +1,192 @@
+"""`shadow replay`: play a capture to one side or to both, and say what was found."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+import msgspec
+import uvloop
+
+from comparator.exchange import Role, Side
+from proxy.command import read_settings
+from proxy.errors import JournalKeyError
+from proxy.journal.keys import load_keys
+from proxy.journal.redact import Keys
+from proxy.replay.capture import Capture
+from proxy.replay.credentials import credentials_of
+from proxy.replay.errors import OptionError
+from proxy.replay.report import Report, as_json, as_text, parse_rules
+from proxy.replay.schedule import parse_condition, parse_pace
+from proxy.replay.screen import progress_bar
+from proxy.replay.session import Does, Session, ToOne
+from proxy.replay.sources.files import Format
+from proxy.replay.tally import Tally
+from proxy.replay.target import Rewrite, open_target
+from proxy.routes import compile_routes
+from proxy.settings import Backend, Settings
+from proxy.shadow.service import stop_on_signals
+
+INTERRUPTED = 130
+CONCURRENCY = 64
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("source", help="a journal's folder, a capture file, or - for the standard input")
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    parser.add_argument("--format", choices=[one.value for one in Format], help="default: found out")
+    parser.add_argument("--to", required=True, choices=[*(side.value for side in Side)])
+    parser.add_argument("--instance", default="shadow", help="live, shadow or a URL (default: %(default)s)")
+    _configure_schedule(parser)
+    _configure_requests(parser)
+    output = parser.add_argument_group("report")
+    output.add_argument("--json", metavar="FILE", help="write the report as JSON; - for the standard output")
+    output.add_argument(
+        "--fail-on", default="", metavar="RULES", help="e.g. error-rate>0.01,p95-ratio>1.0: exit code 1"
+    )
+    output.add_argument("--no-progress", action="store_true", help="show no progress bar")
+
+
+def _configure_schedule(parser: argparse.ArgumentParser) -> None:
+    schedule = parser.add_argument_group("schedule")
+    schedule.add_argument("--speed", default="", help="a multiple of the capture's own, or max (default: 1x)")
+    schedule.add_argument("--rate", default="", help="requests a second, evenly spaced, e.g. 200/s")
+    schedule.add_argument("--ramp", default="", help="grow to full speed over this time, e.g. 30s")
+    schedule.add_argument("--loop", type=int, default=1, help="passes over the capture; 0: until interrupted")
+    schedule.add_argument(
+        "--concurrency", type=int, default=0, help=f"at the same time (default: {CONCURRENCY}); one a key at any time"
+    )
+    schedule.add_argument("--from", dest="begin", default="", metavar="TIME", help="ISO 8601, or +30s after the first")
+    schedule.add_argument("--until", dest="end", default="", metavar="TIME", help="likewise; it is not included")
+    schedule.add_argument(
+        "--filter", action="append", default=[], metavar="COND", help="route=, key=, method=, path=, status=, side="
+    )
+    schedule.add_argument("--state", type=Path, help="remember here how far the replay is, and go on from there")
+
+
+def _configure_requests(parser: argparse.ArgumentParser) -> None:
+    requests = parser.add_argument_group("requests")
+    requests.add_argument("--host", default="", help="Host to send; preserve: the recorded one (default: the target's)")
+    requests.add_argument(
+        "--base-path", default="", help="put before every path (default: the path of the target's URL)"
+    )
+    requests.add_argument("--strip-path", default="", help="take away from the beginning of every path first")
+    requests.add_argument(
+        "--unmarked", action="store_true", help="do not mark as shadow traffic: a proxy will journal it"
+    )
+    requests.add_argument("--timeout", type=float, default=10.0, help="seconds for an answer (default: %(default)s)")
+    requests.add_argument("--sealed", choices=["open", "leave"], default="open", help="what a journal has sealed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play; 0 when it was played and no rule of --fail-on is broken, 1 when one is, 130 when it was interrupted."""
+    rules = parse_rules(args.fail_on)
+    settings = read_settings(args.config) if args.config.exists() else Settings()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            report = runner.run(replay(settings, args, os.environ))
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    broken = [said for rule in rules if (said := rule.broken_by(report))]
+    _write(report, args, broken)
+    if broken:
+        return 1
+    return 0 if report.finished else INTERRUPTED
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a task group ran into, without the groups around it."""
+    first = group.exceptions[0]
+    return _first(cast("BaseExceptionGroup[BaseException]", first)) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _write(report: Report, args: argparse.Namespace, broken: list[str]) -> None:
+    if args.json == "-":
+        sys.stdout.write(as_json(report).decode() + "\n")
+    else:
+        sys.stdout.write(as_text(report, broken))
+    if args.json and args.json != "-":
+        Path(args.json).write_bytes(as_json(report))
+
+
+async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> Report:
+    """Play as the arguments say, until the end or SIGINT.
+
+    Raises:
+        ReplayError: it cannot begin; the message says why.
+    """
+    pace = parse_pace(speed=args.speed, rate=args.rate, ramp=args.ramp)
+    if args.loop < 0 or args.concurrency < 0 or (args.loop != 1 and args.source == "-"):
+        raise OptionError("--loop and --concurrency are not negative, and the standard input has one pass")
+    capture = Capture(
+        source=args.source,
+        form=Format(args.format) if args.format else None,
+        keys=_keys(args.source, environ) if args.sealed == "open" else None,
+        host=args.host if args.host != "preserve" else "",
+        routes=compile_routes(settings.routes),
+        conditions=[parse_condition(text) for text in args.filter],
+        begin=args.begin,
+        end=args.end,
+    )
+    span = capture.survey()
+    stop, tally = asyncio.Event(), Tally()
+    stop_on_signals(stop)
+    concurrency = args.concurrency or CONCURRENCY
+    async with _opened(settings, args, tally, concurrency) as does:
+        session = Session(
+            capture=capture,
+            does=does,
+            tally=tally,
+            credentials=credentials_of(settings.replay, environ),
+            pace=pace,
+            loops=args.loop,
+            concurrency=concurrency,
+            to=f"{args.to} ({args.instance})",
+            pace_words=args.rate or args.speed or "1x",
+            state=args.state,
+        )
+        total = session.total(span)
+        shown = not args.no_progress
+        async with progress_bar(total, lambda: session.done, lambda: tally.failed, shown=shown):
+            return await session.play(stop)
+
+
+@contextlib.asynccontextmanager
+async def _opened(settings: Settings, args: argparse.Namespace, tally: Tally, concurrency: int) -> AsyncGenerator[Does]:
+    rewrite = Rewrite(args.host, args.base_path.rstrip("/"), args.strip_path, not args.unmarked)
+    backend = msgspec.structs.replace(_backend(settings, Side(args.to), args.instance), connections_max=concurrency)
+    async with open_target(backend, rewrite, timeout_s=args.timeout) as target:
+        yield ToOne(args.to, target, tally)
+
+
+def _backend(settings: Settings, side: Side, instance: str) -> Backend:
+    """The instance that is meant.
+
+    Raises:
+        OptionError: it has no URL.
+    """
+    if instance not in ("live", "shadow"):
+        if urlsplit(instance).scheme not in ("http", "https") or not urlsplit(instance).hostname:
+            raise OptionError(f"--instance {instance}: live, shadow or an http(s) URL")
+        return Backend(url=instance)
+    backend = settings.backends.of(side, Role.SERVED if instance == "live" else Role.MIRRORED)
+    if not backend.url:
+        raise OptionError(f"backends.{side}.{instance}.url is empty; set it, or name a URL by --instance")
+    return backend
+
+
+def _keys(source: str, environ: Mapping[str, str]) -> Keys | None:
+    """The key of a journal, where the source is one and the key is there."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return None
+    try:
+        return load_keys(folder, environ)
+    except JournalKeyError:
+        return None

@@ -1,0 +1,112 @@
+"""A backend that remembers what it was asked, and captures to play to it."""
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from comparator.exchange import Reply, Request
+from proxy.replay import command
+from proxy.replay.sources import ndjson
+from proxy.replay.sources.recorded import Recorded
+
+MS = 1_000_000
+
+
+@dataclass
+class Asked:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def named(self, name: str) -> str:
+        return next((value for key, value in self.headers if key.lower() == name), "")
+
+
+@dataclass
+class Backend:
+    """Answers 200, or by path: `/status/NNN`, `/slow` (until let go)."""
+
+    asked: list[Asked] = field(default_factory=list)
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    at_once: int = 0
+    at_once_max: int = 0
+    by_key: dict[str, int] = field(default_factory=dict)
+    url: str = ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        headers = [(name.decode(), value.decode("latin-1")) for name, value in request.raw_headers]
+        self.asked.append(Asked(request.method, request.path_qs, headers, await request.read()))
+        self.at_once += 1
+        self.at_once_max = max(self.at_once_max, self.at_once)
+        try:
+            if request.path.endswith("/slow"):
+                self.reached.set()
+                await self.let_go.wait()
+            if "/status/" in request.path:
+                return web.json_response({"ok": False}, status=int(request.path.rpartition("/")[2]))
+            await asyncio.sleep(0)
+            return web.json_response({"ok": True})
+        finally:
+            self.at_once -= 1
+
+
+@asynccontextmanager
+async def backend() -> AsyncIterator[Backend]:
+    made = Backend()
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", made.handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield made
+    finally:
+        made.let_go.set()
+        await runner.cleanup()
+
+
+def recorded(
+    number: int,
+    *,
+    path: str = "/score",
+    key: str = "",
+    method: str = "GET",
+    at_ms: int | None = None,
+    status: int = 200,
+    **more,
+) -> Recorded:
+    headers = more.pop("headers", (("Host", "api.example"), ("Accept", "*/*")))
+    body = more.pop("body", b"")
+    return Recorded(
+        Request(method, f"{path}?n={number}", headers, body, more.pop("truncated", False)),
+        Reply(status, (), b"{}"),
+        id=f"id-{number}",
+        started_ns=(1_000 + (number if at_ms is None else at_ms)) * MS,
+        duration_ns=5 * MS,
+        key=key,
+        route="score",
+        **more,
+    )
+
+
+def written(path: Path, records: Sequence[Recorded]) -> Path:
+    path.write_bytes(b"".join(map(ndjson.dump, records)))
+    return path
+
+
+def arguments(*words: object) -> argparse.Namespace:
+    """What `shadow replay` would be called with."""
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    return parser.parse_args([str(word) for word in words])

@@ -1,0 +1,84 @@
+"""What a report says, and which thresholds it breaks."""
+
+import msgspec
+import pytest
+
+from comparator.exchange import Failed, FailureCause, Reply, Request
+from proxy.replay.errors import OptionError
+from proxy.replay.report import Facts, Report, Verdicts, as_json, as_text, figure_of, parse_rules, report_of
+from proxy.replay.sources.recorded import Recorded
+from proxy.replay.tally import Tally
+
+MS = 1_000_000
+OK = Reply(200, (), b"")
+FACTS = Facts("capture", "both", "2026-01-01T00:00:00+00:00", 2.0, True, "1x", 4, 10.0)
+
+
+def tally(
+    *, candidate_ms: int = 10, legacy_ms: int = 20, recorded_ms: int = 5, sides: str = "candidate legacy"
+) -> Tally:
+    made = Tally()
+    times = {"candidate": candidate_ms, "legacy": legacy_ms}
+    for side in sides.split():
+        for _ in range(4):
+            one = Recorded(Request("GET", "/", (), b""), OK, duration_ns=recorded_ms * MS, route="score")
+            made.add(side, one, OK, waited_ns=MS, took_ns=times[side] * MS)
+    return made
+
+
+def report(made: Tally | None = None, **facts: object) -> Report:
+    return report_of(made or tally(), msgspec.structs.replace(FACTS, **facts))
+
+
+def broken(rules: str, found: Report) -> list[str]:
+    return [said for rule in parse_rules(rules) if (said := rule.broken_by(found))]
+
+
+def test_latency_counts_the_wait_and_service_does_not() -> None:
+    side = report().sides["candidate"]
+    assert side.latency.quantiles_ms["0.95"] == pytest.approx(11, rel=0.01)
+    assert side.service.quantiles_ms["0.95"] == pytest.approx(10, rel=0.01)
+
+
+def test_the_ratio_is_the_candidates_time_against_the_legacys() -> None:
+    assert figure_of(report(), "p95-ratio") == pytest.approx(0.5, rel=0.01)
+
+
+def test_with_one_side_the_ratio_is_against_what_was_recorded() -> None:
+    assert figure_of(report(tally(sides="candidate")), "p95-ratio") == pytest.approx(2, rel=0.01)
+
+
+def test_a_rate_of_mismatches_breaks_its_rule_only_above_the_limit() -> None:
+    found = report(verdicts={"a": Verdicts(compared=5, mismatch=1), "b": Verdicts(compared=5)})
+    assert broken("mismatch-rate>0.1", found) == []
+    assert broken("mismatch-rate>0.09", found) == ["mismatch-rate is 0.1 > 0.09"]
+
+
+def test_a_rule_without_evidence_is_broken() -> None:
+    assert broken("mismatch-rate>0.5", report()) == ["mismatch-rate cannot be told: there is nothing to tell it from"]
+
+
+def test_requests_without_reply_and_server_errors_are_errors() -> None:
+    made = tally()
+    for outcome in (Failed(FailureCause.TIMEOUT, ""), Reply(503, (), b"")):
+        made.add("legacy", Recorded(Request("GET", "/", (), b"")), outcome, waited_ns=0, took_ns=MS)
+    assert figure_of(report(made), "error-rate") == 0.2
+
+
+@pytest.mark.parametrize("rules", ["mismatch-rate", "speed>1", "p42-ms>1", "p95-ratio>fast", "p95>1"])
+def test_rules_without_sense_are_refused(rules: str) -> None:
+    with pytest.raises(OptionError):
+        parse_rules(rules)
+
+
+def test_the_json_form_reads_back_as_the_same_report() -> None:
+    found = report(verdicts={"score": Verdicts(compared=3, match=3)})
+    assert msgspec.json.decode(as_json(found), type=Report) == found
+
+
+def test_the_text_names_both_sides_the_rates_and_what_failed() -> None:
+    text = as_text(report(finished=False), ["p95-ratio is 2 > 1"])
+    assert "interrupted" in text
+    assert "candidate, from due" in text
+    assert "asked 10.0/s, answered 4.0/s" in text
+    assert "FAILED: p95-ratio is 2 > 1" in text
