@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test lint format golden readme lock clean
+.PHONY: help setup tools demo test lint format golden readme dashboards lock clean
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -33,7 +33,14 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup ## run the whole thing on this machine for a minute (ARGS=--stay keeps it up)
 	@$(BIN)/shadow demo $(ARGS)
 
-test: setup ## all tests
+# The tests check the Prometheus rules with Prometheus itself, which comes from Debian.
+tools:
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && echo "installing Debian's prometheus, which checks the rules" && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
+	  { echo "promtool is missing: apt-get install prometheus" >&2; exit 1; }
+
+test: setup tools ## all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 golden: setup ## the golden scenarios of DIR (default tests/golden/scenarios) against the scorer
@@ -53,6 +60,9 @@ bench-%: setup ## one benchmark: scorer, proxy, compare, journal, effects, truth
 
 readme: setup ## write README's tables of commands, endpoints and metrics from the code
 	@$(BIN)/python -m tests.support.readme
+
+dashboards: setup ## write dashboards/generated from the code
+	@$(BIN)/python -m dashboards
 
 lock: ## compile requirements/*.in into pinned, hashed files (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/run.in -o requirements/run.txt

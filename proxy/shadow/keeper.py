@@ -50,11 +50,12 @@ class Keeper:
         Raises:
             StoreUnavailableError: nothing was kept or counted; give the whole batch again.
         """
-        compared = [self._compared(kept) for kept in batch if kept.mirrored and kept.mirrored.comparison]
+        judged = [kept for kept in batch if kept.mirrored and kept.mirrored.comparison]
+        compared = [self._compared(kept) for kept in judged]
         if self._store is not None:
             await self._store.add(compared)
-        for one in compared:
-            self._note(one)
+        for kept, one in zip(judged, compared, strict=True):
+            self._note(one, kept.mirrored.compare_s if kept.mirrored else 0.0)
 
     async def keep_evidence(self) -> None:
         """Store each route's evidence from time to time; runs until cancelled."""
@@ -77,9 +78,9 @@ class Keeper:
                 row = queries.EvidenceRow(route, served_by, now, overall.outcome, overall.reason, summary)
                 await queries.add_evidence(conn, row)
 
-    def _note(self, one: Compared) -> None:
+    def _note(self, one: Compared, seconds: float) -> None:
         route = one.exchange.route
-        self.metrics.observe(route, one.comparison, sightings=one.sightings)
+        self.metrics.observe(route, one.comparison, sightings=one.sightings, seconds=seconds)
         evidence = self._evidence.setdefault((route, one.exchange.served_by.value), Evidence())
         evidence.add(one.comparison, one.served, one.mirrored)
 

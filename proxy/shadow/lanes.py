@@ -47,6 +47,10 @@ class Lanes:
             insort(self._lanes.setdefault(key, _Lane()).waiting, (position, item))
         self._touched[item] = None
 
+    def idle(self) -> list[int]:
+        """Items that neither run nor are held."""
+        return [slot.id for slot in self._slots.values() if not slot.held and not slot.running]
+
     def release(self, item: int) -> None:
         """A held item may now run when its turn comes."""
         self._slots[item].held = False

@@ -68,6 +68,16 @@ class Repair:
 Item = Run | Apply | Repair
 
 
+def _rows_of(item: Item) -> int:
+    match item:
+        case Run():
+            return sum(len(keyed.transaction.changes) for keyed in item.claim.transactions)
+        case Apply():
+            return len(item.changes)
+        case Repair():
+            return 0
+
+
 class Ledger:
     """The live side of the mirror.
 
@@ -93,6 +103,7 @@ class Ledger:
         self._attributor = Attributor()
         self._lanes = Lanes()
         self._items: dict[int, Item] = {}
+        self._rows = 0
         self._held: dict[int, int] = {}
         self._numbers = count(1)
         self._places: deque[tuple[int, int]] = deque(maxlen=PLACES_REMEMBERED)
@@ -104,6 +115,11 @@ class Ledger:
     def waiting(self) -> int:
         """Items that wait or run, held transactions included."""
         return len(self._lanes)
+
+    @property
+    def rows(self) -> int:
+        """Changed rows of live in the items that wait or run."""
+        return self._rows
 
     def dealt_with(self) -> int | None:
         """LSN up to which every live change is on the shadow; None when all that was delivered is."""
@@ -208,8 +224,15 @@ class Ledger:
 
     def done(self, number: int) -> None:
         """An item has been carried out; those behind it may move up."""
-        del self._items[number]
+        self._rows -= _rows_of(self._items.pop(number))
         self._lanes.done(number)
+
+    def shed(self) -> list[Exchange]:
+        """Forget all items that wait, so that only a resync makes the shadow equal; return the exchanges among them."""
+        shed = [(number, self._items[number]) for number in self._lanes.idle()]
+        for number, _ in shed:
+            self.done(number)
+        return [item.exchange for _, item in shed if isinstance(item, Run)]
 
     def _add_run(self, exchange: Exchange, window: Window | None, claim: Claim) -> None:
         for keyed in claim.transactions:
@@ -221,7 +244,8 @@ class Ledger:
 
     def _add(self, make: Callable[[int], Item], keys: Iterable[object], lsn: int) -> None:
         number = next(self._numbers)
-        self._items[number] = make(number)
+        self._items[number] = item = make(number)
+        self._rows += _rows_of(item)
         self._lanes.add(number, keys=keys, position=(lsn, number))
 
     def _place(self, window: Window | None) -> int:

@@ -38,18 +38,23 @@ class Parents:
         self._pools = pools
 
     async def learn(self, references: Sequence[Reference]) -> None:
-        """Make the keys of these rows known; a row that exists nowhere has none.
+        """Make the keys of these rows known; a row that exists nowhere, or in a table that is not captured, has none.
 
         Raises:
-            ShadowUnreachableError: no database answered.
+            ShadowUnreachableError: a row was not found, and one of the databases did not answer.
         """
         unknown: dict[str, set[str]] = {}
         for reference in references:
             unknown.setdefault(reference.table, set()).add(reference.id)
         for table, ids in unknown.items():
-            for pool in self._pools:
-                if ids:
-                    ids.difference_update(await self._ask(pool, table, sorted(ids)))
+            silent: ShadowUnreachableError | None = None
+            for pool in self._pools if table in self._catalog.tables else ():
+                try:
+                    ids.difference_update(await self._ask(pool, table, sorted(ids)) if ids else ())
+                except ShadowUnreachableError as error:
+                    silent = error
+            if ids and silent is not None:
+                raise silent
             for identity in ids:
                 self._index.learn(Reference(table, identity), NO_KEYS)
 

@@ -4,6 +4,7 @@ confirmed by a second run of the mirrored side alone, and the shadow is made equ
 
 import datetime as dt
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -58,6 +59,7 @@ class Mirrored:
     served: Observation
     mirrored: Observation
     comparison: Comparison | None
+    compare_s: float = 0.0
     aligned: Aligned = NOTHING_TO_ALIGN
 
 
@@ -125,11 +127,13 @@ class Mirror:
         live = changes_of(served.effects)
         began_us = now_us()
         mirrored = await self._attempt(run)
+        compared_from = time.perf_counter()
         comparison = self._compare(run, served, mirrored, began_us)
+        compare_s = time.perf_counter() - compared_from
         if comparison is not None and comparison.verdict is Verdict.MISMATCH:
             comparison, mirrored = await self._confirm(run, align, served, mirrored, comparison)
         aligned = await self._write(align, live, changes_of(mirrored.effects))
-        return Mirrored(served, mirrored, comparison, aligned)
+        return Mirrored(served, mirrored, comparison, compare_s, aligned)
 
     async def _confirm(
         self, run: Run, align: Align, served: Observation, first: Observation, comparison: Comparison

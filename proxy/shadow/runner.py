@@ -111,6 +111,7 @@ class Runner:
     _entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
     _repaired: dict[RowId, int] = field(default_factory=dict[RowId, int])
     _unsure: list[tuple[int, Taken]] = field(default_factory=list[tuple[int, Taken]])
+    _shed: list[Exchange] = field(default_factory=list[Exchange])
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _running: int = 0
     _resync_reason: str = ""
@@ -157,11 +158,11 @@ class Runner:
         self._started = True
         async with asyncio.TaskGroup() as tasks:
             pumps = [tasks.create_task(feed.pump(), name=f"pump-{role}") for role, feed in self.feeds.items()]
-            housekeeping = tasks.create_task(self._housekeep(), name="housekeeping")
+            upkeep = [tasks.create_task(work(), name=work.__name__) for work in (self._housekeep, self._tend)]
             dispatching = tasks.create_task(self._dispatch(tasks), name="dispatch")
             await self._ingest()
             await dispatching
-            for task in (*pumps, housekeeping):
+            for task in (*pumps, *upkeep):
                 task.cancel()
 
     # --- reading ---------------------------------------------------------------------------------------------------------
@@ -402,9 +403,10 @@ class Runner:
         await self.results.keep(entry, mirrored, cause)
 
     async def _housekeep(self) -> None:
+        """What must go on whatever does not answer: nothing here waits."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            await self._settle_unsure()
+            self._shed_load()
             released = self.ledger.release(before_us=now_us() - self.settings.hold_ms * 1_000)
             self.metrics.background.inc(released)
             self._notice_strays()
@@ -414,6 +416,21 @@ class Runner:
             if self.feeds:
                 self.feeds[Role.SERVED].confirm(self.ledger.dealt_with())
             self._wake.set()
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            await self._settle_unsure()
+            shed, self._shed = self._shed, []
+            for exchange in shed:
+                await self._end(self._entries[exchange.id], None, "overload")
+
+    def _shed_load(self) -> None:
+        """Bound what waits while the shadow is away or too slow; live never waits."""
+        if self.ledger.rows > self.settings.rows_max:
+            logger.warning("shadow_load_shed", extra={"rows": self.ledger.rows})
+            self.ask_resync("overflow")
+            self._shed += self.ledger.shed()
 
     async def _settle_unsure(self) -> None:
         """Settle those that waited until every exchange that ran at the same time was known."""

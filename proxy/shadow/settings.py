@@ -11,6 +11,7 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
         name: the journal reader's name; its committed offset is where a restart resumes.
         concurrency: mirrored requests at the same time.
         queue_max: exchanges that may wait; beyond it the mirrored run is skipped and counted, live's changes are applied.
+        rows_max: changed rows of live that may wait for the shadow; beyond it they are forgotten and the shadow is resynced.
         timeout_s: until a mirrored request counts as failed.
         fence_timeout_s: until a database that delivers no changes counts as interrupted.
         hold_ms: how long a live transaction that no exchange has claimed waits before it is background. An exchange that
@@ -28,6 +29,7 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     name: str = "mirror"
     concurrency: int = 16
     queue_max: int = 2_000
+    rows_max: int = 100_000
     batch_max: int = 256
     timeout_s: float = 10.0
     fence_timeout_s: float = 15.0
