@@ -179,4 +179,5 @@ def render_proposals(proposals: Sequence[Proposal]) -> str:
         )
         lines += [f"    e.g. {example}" for example in proposal.examples]
         lines.append(f"    {proposal.section}: {proposal.rule}" if proposal.rule else "    no rule proposed")
+    lines.append("a rule hides what it matches: take one only where you know why the side differs from itself there")
     return "\n".join(lines)

@@ -22,6 +22,7 @@ ProxyError
 │   ├── StateFileError       the state or the audit log on disk cannot be read or written
 │   └── AccessError          no token, a wrong one, or one whose role does not allow it
 └── ShadowError
+    ├── RunnerUpError            the runner is up, and both would write into the shadow
     ├── ShadowDriftError         rows of the shadow contradict live; it has to be resynced
     └── ShadowUnreachableError   the shadow database did not answer; try again
 """
@@ -109,6 +110,10 @@ class AccessError(RolloutError):
 
 class ShadowError(ProxyError):
     """Root of the shadow runner's errors."""
+
+
+class RunnerUpError(ShadowError):
+    """The runner is up: it takes back what others write into the shadow database."""
 
 
 class ShadowDriftError(ShadowError):

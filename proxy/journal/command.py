@@ -50,12 +50,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     prune.add_argument(
         "--forget-reader", default="", help="first delete the offset of a reader that will not come back"
     )
+    for action in actions.choices.values():
+        # Also behind the action, where all other commands have them; what stands before it is kept.
+        action.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="default: config.yaml")
+        action.add_argument("--directory", type=Path, default=argparse.SUPPRESS, help="default: as configured")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do the action."""
     settings, routes = _settings(args)
     directory = Path(settings.directory)
+    if args.action != "import" and not directory.is_dir():
+        raise SettingsError(f"{directory}: there is no journal; it is made when `shadow proxy` starts")
     match args.action:
         case "ls":
             return _ls(directory)

@@ -5,8 +5,8 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Generator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from comparator.exchange import Exchange, Reply, Role, Side
 from comparator.findings import Clusterer
 from comparator.verdict import Comparator
 from proxy.command import read_settings
-from proxy.errors import ProxyError
+from proxy.errors import JournalBusyError, ProxyError, RunnerUpError
 from proxy.journal.keys import load_keys
 from proxy.journal.reading import Reader
 from proxy.settings import Settings
@@ -37,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--side", choices=[side.value for side in Side], default=Side.LEGACY.value, help="default: %(default)s"
     )
+    parser.epilog = "Stop the runner first: both write into the shadow database."
     parser.add_argument("--requests", type=int, default=200, help="journaled requests to run twice (default: 200)")
     parser.add_argument(
         "--seen-min", type=int, default=2, help="propose for places that differed this often (default: 2)"
@@ -63,6 +64,7 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
     """
     exchanges = await _journaled(settings, requests)
     async with AsyncExitStack() as stack:
+        stack.enter_context(_runner_stopped(settings))
         databases = await stack.enter_async_context(open_databases(settings))
         sender = await stack.enter_async_context(shadow_sender(settings))
         index = KeyIndex(settings.compare.tables)
@@ -88,6 +90,20 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
             compared = [pair async for pair in calibrator.compare(exchanges)]
             pump.cancel()
     return summed_up(compared, Clusterer(settings.compare.dynamic), seen_min=seen_min)
+
+
+@contextmanager
+def _runner_stopped(settings: Settings) -> Generator[None]:
+    """Hold the runner's name in the journal: it takes back what others write into the shadow, and we what it writes.
+
+    Raises:
+        RunnerUpError: the runner is up.
+    """
+    try:
+        with Reader(Path(settings.journal.directory), settings.runner.name):
+            yield
+    except JournalBusyError as error:
+        raise RunnerUpError("the runner is up; stop it first: both would write into the shadow database") from error
 
 
 async def _journaled(settings: Settings, count: int) -> Sequence[Exchange]:

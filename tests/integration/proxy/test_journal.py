@@ -459,3 +459,25 @@ def test_verify_names_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     path.write_bytes(bytes(data))
     assert main(["journal", "--directory", str(tmp_path), "verify"]) == 1
     assert "the checksum does not hold" in capsys.readouterr().out
+
+
+def test_the_options_stand_before_or_behind_the_action(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, 1)
+    assert main(["journal", "verify", "--directory", str(tmp_path)]) == 0
+    assert main(["journal", "--directory", str(tmp_path), "verify"]) == 0
+    assert capsys.readouterr().out == "1 exchanges, 0 faults\n" * 2
+
+
+def test_a_folder_that_is_no_journal_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["journal", "ls", "--directory", str(tmp_path / "none")]) == 2
+    assert "there is no journal" in capsys.readouterr().err
+
+
+def test_calibrating_is_refused_while_the_runner_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "journal", 1)
+    config = tmp_path / "config.yaml"
+    text = (Path(__file__).parents[3] / "config.yaml").read_text()
+    config.write_text(text.replace("directory: var/journal", f"directory: {tmp_path / 'journal'}"))
+    with reader_of(tmp_path / "journal", "mirror"):
+        assert main(["calibrate", "--config", str(config)]) == 2
+    assert "the runner is up; stop it first" in capsys.readouterr().err

@@ -99,4 +99,5 @@ def test_the_text_shows_how_often_between_which_values_and_what_to_write() -> No
         '    e.g. "a" / "b"',
         '    e.g. "a" / "b"',
         "    compare.routes.r.rules: - {path: x, ignore: true}",
+        "a rule hides what it matches: take one only where you know why the side differs from itself there",
     ]
