@@ -68,6 +68,11 @@ class Guard:
         access = self._access
         return not (self._admin_token or access.jwt_secret or access.jwks_file or access.break_glass_token)
 
+    @property
+    def protects_reads(self) -> bool:
+        """Whether reading needs a token."""
+        return self._access.protect_reads and not self.open
+
     def check(self, presented: Presented, need: Need) -> str:
         """The actor, if this may be done.
 
@@ -75,7 +80,7 @@ class Guard:
             AccessError: it may not; 401 without or with a wrong token, 403 with too small a role, 429 after too many wrong ones.
         """
         claimed = (presented.claimed or presented.address or "unknown")[:ACTOR_MAX]
-        if self.open or (need is Need.VIEW and not self._access.protect_reads):
+        if self.open or (need is Need.VIEW and not self.protects_reads):
             return claimed
         if need is Need.ROLL_BACK and _same(presented.token, self._access.break_glass_token):
             return f"{claimed} (break glass)"

@@ -167,8 +167,10 @@ async def _history(request: web.Request) -> web.Response:
 
 
 async def _state(request: web.Request) -> web.Response:
-    await _asked(request, Need.VIEW)
-    states = request.app[CONTEXT].control.replica.states
+    """What a peer asks. Where reading is protected, whoever may send a rollback may read whether there is one."""
+    context = request.app[CONTEXT]
+    await _asked(request, Need.ROLL_BACK if context.guard.protects_reads else Need.VIEW)
+    states = context.control.replica.states
     return web.Response(body=msgspec.json.encode(Exchanged(tuple(states.values()))), content_type="application/json")
 
 

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from proxy.buckets import salt_of
+from proxy.errors import SettingsError
 from proxy.rollout import endpoints, readiness
 from proxy.rollout.access import Guard
 from proxy.rollout.audit import Entry
@@ -42,6 +43,9 @@ class Rollout:
     Args:
         settings: all of config.yaml.
         serve: told who is to serve, whenever that may have changed: the states, and whether the switch is on.
+
+    Raises:
+        SettingsError: peers that could not let each other in.
     """
 
     def __init__(self, settings: Settings, serve: Callable[[States, bool], None]) -> None:
@@ -49,13 +53,14 @@ class Rollout:
         self.settings = settings
         self.switch = Switch(Path(settings.serve.state_file), Path(settings.serve.sentinel_file))
         self.replica = Replica(rollout, groups_of(rollout), settings.databases.store)
-        self.peers = Peers(
-            rollout.peers,
-            self.replica,
-            token=settings.admin.token or rollout.access.break_glass_token,
-            scheme="https" if settings.admin.tls else "http",
-        )
         self.guard = Guard(rollout.access, settings.admin.token, now=time.monotonic)
+        token = settings.admin.token or rollout.access.break_glass_token
+        if rollout.peers and not token and not self.guard.open:
+            raise SettingsError(
+                "peers need admin.token or a break_glass_token to reach each other - at `$.rollout.peers`"
+            )
+        scheme = "https" if settings.admin.tls else "http"
+        self.peers = Peers(rollout.peers, self.replica, token=token, scheme=scheme)
         self.teller = Teller(rollout.outgoing)
         self._serve = serve
         salt = salt_of(settings.serve.salt).hex()[:16]
