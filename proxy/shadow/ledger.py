@@ -142,7 +142,7 @@ class Ledger:
         declared = bool(transaction.changes) and all(
             is_background(change, self._background, transaction.application) for change in transaction.changes
         )
-        return Keyed(transaction, keys, rows, declared and not transaction.request_id), missing
+        return Keyed(transaction, keys, rows, declared and not transaction.names), missing
 
     def deliver(self, keyed: Keyed) -> None:
         """Take in the next live transaction, in commit order."""

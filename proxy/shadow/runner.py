@@ -79,6 +79,12 @@ class Taken:
     cause: str
 
 
+def trace_id_of(exchange: Exchange) -> str:
+    """The trace id of the traceparent that was sent to the served side, "" for none."""
+    sent = next((value for name, value in exchange.request.headers if name.lower() == "traceparent"), "")
+    return sent.split("-")[1] if sent.count("-") == 3 else ""
+
+
 @dataclass(slots=True)
 class Runner:
     """The loops of the shadow runner.
@@ -246,6 +252,7 @@ class Runner:
             opened_us=exchange.started_ns // 1_000 - skew_us,
             closed_us=exchange.ended_ns // 1_000 + skew_us + self.settings.settle_ms * 1_000,
             tagged=exchange.served_by in self.settings.tagged_sides,
+            trace_id=trace_id_of(exchange),
         )
 
     def _refusal(self, exchange: Exchange) -> str:

@@ -3,14 +3,15 @@
 import asyncio
 from pathlib import Path
 
+import asyncpg
 import pytest
 from aiohttp import ClientSession
 
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchange import Side
 from proxy.shadow.settings import RunnerSettings
-from tests.support.mirror_lab import WRITTEN, checksums, lab
-from tests.support.mirroring import mirroring, outcomes, settled
+from tests.support.mirror_lab import WRITTEN, checksums, fast, lab
+from tests.support.mirroring import drive, mirroring, outcomes, settled
 from tests.support.scraping import free_port, total, until
 
 SAME = "chosen-by-the-caller"
@@ -58,5 +59,26 @@ async def test_exchange_read_after_its_changes_were_let_go_is_late_and_no_mismat
             assert made.writer.append(exchange)
             samples = await until(runner.port, lambda s: settled(s, 1))
         assert total(samples, "shadow_skipped_total", cause="late") == 1
+        assert await outcomes(made) == {}
+        assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
+
+
+async def test_changes_that_a_blocked_shadow_piles_up_are_shed_and_made_good_by_a_resync(
+    postgres_dsn: str, tmp_path: Path
+) -> None:
+    capture, runner = options()
+    runner = fast(runner, rows_max=100, timeout_s=2.0, concurrency=4)
+    async with lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+        async with mirroring(made):
+            conn = await asyncpg.connect(made.shadow_dsn)
+            try:
+                async with conn.transaction():
+                    await conn.execute("LOCK TABLE passport IN ACCESS EXCLUSIVE MODE")
+                    await drive(made, session, count=100, side=Side.CANDIDATE)
+                    await until(runner.port, lambda s: total(s, "shadow_skipped_total", cause="overload") >= 1)
+            finally:
+                await conn.close()
+            samples = await until(runner.port, lambda s: settled(s, 100))
+        assert total(samples, "shadow_resyncs_total", reason="overflow") >= 1
         assert await outcomes(made) == {}
         assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
