@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import aiohttp
 import msgspec
@@ -22,6 +22,7 @@ from comparator.report import Summary, rate_in_words, render_summary
 from comparator.store import Store
 from proxy.accounting import Accounting, Reading, read
 from proxy.command import read_settings
+from proxy.rollout import overview, readiness
 from proxy.rollout.switch import SwitchState
 from proxy.settings import Settings
 
@@ -41,6 +42,7 @@ class Status:
     reading: Reading | None
     summary: Summary | None
     unreachable: Mapping[str, str]
+    readiness: Mapping[str, Any] | None = None
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +78,8 @@ async def gather(settings: Settings, *, days: int) -> Status:
         proxy = await ask("proxy", lambda: _proxy(session, settings))
         reading = await ask("runner", lambda: _reading(session, settings))
     summary = await ask("store", lambda: _summary(settings, days=days))
-    return Status(proxy, reading, summary, unreachable)
+    ready = await ask("readiness", lambda: readiness.measure(settings))
+    return Status(proxy, reading, summary, unreachable, ready)
 
 
 def _proxy_url(settings: Settings) -> str:
@@ -119,6 +122,8 @@ def render(status: Status, *, config: Path = CONFIG) -> str:
         if status.summary.findings:
             option = "" if config == CONFIG else f" --config {config}"
             lines += ["", f"look closer: shadow findings show {status.summary.findings[0].id}{option}"]
+    if status.readiness is not None:
+        lines += ["", "if the legacy has to serve everybody:", *readiness.render(status.readiness).splitlines()]
     lines += [f"{part} did not answer: {why}" for part, why in status.unreachable.items()]
     return "\n".join(lines)
 
@@ -127,6 +132,7 @@ def _serving_lines(status: Status) -> list[str]:
     if status.proxy is None:
         return ["serving   unknown: no proxy answered on its admin port"]
     lines = [f"stage     {status.proxy.get('stage')}"]
+    lines += overview.render(cast("Mapping[str, Any]", status.proxy.get("rollout") or {"enabled": False, "groups": ()}))
     switch = msgspec.convert(status.proxy.get("switch") or {}, SwitchState)
     if switch.rolled_back:
         lines.append(f"ROLLED BACK at {switch.at} by {switch.actor}: {switch.reason}")
@@ -160,6 +166,7 @@ def as_json(status: Status) -> str:
         "findings": summary.findings if summary else None,
         "known": summary.known if summary else None,
         "latency": summary.latency if summary else None,
+        "readiness": status.readiness,
         "unreachable": status.unreachable,
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

@@ -127,7 +127,7 @@ class Rollout:
                 {
                     "gates": self._latest(name),
                     **msgspec.to_builtins(state),
-                    "percent": [step.percent for step in steps_of(rollout, name)][state.step],
+                    "percent": _percent(rollout, state),
                     "steps": [step.percent for step in steps_of(rollout, name)],
                 }
                 for name, state in self.replica.own.items()
@@ -155,6 +155,12 @@ class Rollout:
 
     async def _readiness(self) -> dict[str, Any]:
         return {"rolled_back": self.switch.rolled_back, **await readiness.measure(self.settings)}
+
+
+def _percent(rollout: RolloutSettings, state: GroupState) -> float:
+    """What the candidate is to serve at this step; 0 while rolled back."""
+    steps = steps_of(rollout, state.group)
+    return 0.0 if state.phase.latched else steps[min(state.step, len(steps) - 1)].percent
 
 
 async def _kept_up(name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -70,5 +70,8 @@ async def test_every_command_of_the_runbook_does_what_it_says(node: Node) -> Non
     )
     said = {line: out for line, _, out in ran}
     assert next(out for line, out in said.items() if line.startswith("shadow rollback")).endswith("rolled back\n")
+    status = next(out for line, out in said.items() if line.startswith("shadow status"))
+    assert "ROLLED BACK" in status
+    assert "if the legacy has to serve everybody:" in status
     assert said["shadow history --verify"].startswith("whole:")
     assert "the gates of 'all' are closed" in next(out for line, out in said.items() if "the gates are open" in line)
