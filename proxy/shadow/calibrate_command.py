@@ -5,7 +5,7 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -46,14 +46,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the proposals; 0 when one side equals itself under the rules, 1 when it does not."""
+    """Print the proposals; 0 when one side equals itself under the rules, 1 when it does not.
+
+    Raises:
+        ProxyError: it could not be done.
+    """
     settings = read_settings(args.config)
-    try:
-        found = asyncio.run(calibrate(settings, Side(args.side), requests=args.requests, seen_min=args.seen_min))
-    except CaptureError as error:
-        raise ProxyError(str(error)) from error
+    work = calibrate(settings, Side(args.side), requests=args.requests, seen_min=args.seen_min)
+    found = _finished(work)
     sys.stdout.write((_as_json(found) if args.json else _as_text(found, args.side)) + "\n")
     return 1 if found.different else 0
+
+
+def _finished(work: Coroutine[None, None, Calibration]) -> Calibration:
+    """What the work found. Its tasks end in a group of errors: the first of them says why."""
+    try:
+        return asyncio.run(work)
+    except* (CaptureError, ProxyError) as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise ProxyError(str(first)) from first
 
 
 async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: int) -> Calibration:
