@@ -45,6 +45,10 @@ REQUEST_MESSAGE_PREFIX = "shadow.request"
 """Prefix of the transactional message by which a side names the X-Request-Id its transaction belongs to."""
 
 
+TRACE_MESSAGE_PREFIX = "shadow.traceparent"
+"""Prefix of the message by which a tag trigger passes on the W3C traceparent that a statement carried as a comment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """One committed transaction, whole. LSNs are 64-bit integers; `committed_us` is Unix microseconds of the server's clock.
@@ -64,3 +68,15 @@ class Transaction:
     def request_id(self) -> str:
         """The request id the transaction carries itself, "" when it carries none."""
         return next((m.content for m in self.messages if m.prefix == REQUEST_MESSAGE_PREFIX), "")
+
+    @property
+    def trace_id(self) -> str:
+        """The W3C trace id its statements carried, "" for none. One trace may hold several requests."""
+        text = next((m.content for m in self.messages if m.prefix == TRACE_MESSAGE_PREFIX), "")
+        return text.split("-")[1] if text.count("-") == 3 else ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it says of the request it belongs to: its id, its trace."""
+        trace = self.trace_id
+        return tuple(name for name in (self.request_id, trace and f"trace:{trace}") if name)

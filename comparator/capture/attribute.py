@@ -202,7 +202,7 @@ class Window:
     """One request on one side: its id, its keys, when it could have written (Unix microseconds of the server's clock).
 
     `tagged`: this side names the request in its transactions, so an untagged transaction is never its own.
-    `closed_us` None means the request is still running.
+    `closed_us` None means the request is still running. `trace_id` is that of the traceparent it was sent with.
     """
 
     id: str
@@ -211,6 +211,12 @@ class Window:
     closed_us: int | None
     tagged: bool = False
     overlapped: bool = False
+    trace_id: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """How a transaction may call this request."""
+        return (self.id, f"trace:{self.trace_id}") if self.trace_id else (self.id,)
 
     def contains(self, committed_us: int) -> bool:
         """Whether a commit at this time may be of this request."""
@@ -240,7 +246,7 @@ class _Pending:
     def __init__(self) -> None:
         self.by_lsn: dict[int, Keyed] = {}
         self._by_key: dict[Key, dict[int, Keyed]] = {}
-        self._by_request: dict[str, dict[int, Keyed]] = {}
+        self._by_name: dict[str, dict[int, Keyed]] = {}
         self._by_row: dict[RowId, dict[int, Keyed]] = {}
 
     def add(self, keyed: Keyed) -> None:
@@ -260,8 +266,8 @@ class _Pending:
                 if not holders:
                     del index[name]
 
-    def touching(self, keys: Iterable[Key], request_id: str) -> dict[int, Keyed]:
-        found = dict(self._by_request.get(request_id, {}))
+    def touching(self, keys: Iterable[Key], names: Iterable[str]) -> dict[int, Keyed]:
+        found = {lsn: keyed for name in names for lsn, keyed in self._by_name.get(name, {}).items()}
         for key in keys:
             found.update(self._by_key.get(key, {}))
         return found
@@ -270,11 +276,10 @@ class _Pending:
         return [keyed for row in rows for keyed in self._by_row.get(row, {}).values()]
 
     def _indexes(self, keyed: Keyed) -> tuple[tuple[dict[Any, dict[int, Keyed]], Iterable[Any]], ...]:
-        named = keyed.transaction.request_id
         return (
             (self._by_key, keyed.keys),
             (self._by_row, keyed.rows),
-            (self._by_request, (named,) if named else ()),
+            (self._by_name, keyed.transaction.names),
         )
 
 
@@ -294,6 +299,7 @@ class Attributor:
         self._pending = _Pending()
         self._windows: dict[str, Window] = {}
         self._by_key: dict[Key, dict[str, Window]] = {}
+        self._by_name: dict[str, dict[str, Window]] = {}
         self._background: deque[Keyed] = deque(maxlen=background_remembered_max)
 
     @property
@@ -314,6 +320,8 @@ class Attributor:
             if window.overlaps(other) and not (window.tagged and other.tagged):
                 window.overlapped = other.overlapped = True
         self._windows[window.id] = window
+        for name in window.names:
+            self._by_name.setdefault(name, {})[window.id] = window
         self._index(window, window.keys)
 
     def claim(self, window_id: str, *, sure: bool = True) -> Claim | None:
@@ -342,11 +350,9 @@ class Attributor:
     def close(self, window_id: str) -> None:
         """Forget a window; nothing is attributed to it any more."""
         window = self._windows.pop(window_id, None)
-        for key in window.keys if window else ():
-            holders = self._by_key.get(key, {})
-            holders.pop(window_id, None)
-            if not holders:
-                self._by_key.pop(key, None)
+        if window is not None:
+            _forget(self._by_key, window.keys, window_id)
+            _forget(self._by_name, window.names, window_id)
 
     def release(self, *, before_us: int, key: Key | None = None) -> list[Keyed]:
         """Take out, as background, the transactions committed before this time that no known window may own.
@@ -354,12 +360,12 @@ class Attributor:
         With `key` only those that touch it: a request that overlaps no other on its key proves that an earlier,
         unclaimed transaction on that key belongs to none.
         """
-        scope = self._pending.by_lsn if key is None else self._pending.touching((key,), "")
+        scope = self._pending.by_lsn if key is None else self._pending.touching((key,), ())
         found = [
             keyed
             for keyed in scope.values()
             if keyed.transaction.committed_us < before_us
-            and (key is None or not keyed.transaction.request_id)
+            and (key is None or not keyed.transaction.names)
             and not any(self._fits(window, keyed) for window in self._candidates(keyed))
         ]
         for keyed in found:
@@ -373,9 +379,12 @@ class Attributor:
             self._pending.remove(keyed)
 
     def _fits(self, window: Window, keyed: Keyed, *, more: AbstractSet[Key] = NO_KEYS) -> bool:
-        named = keyed.transaction.request_id
-        if named:
-            return named == window.id
+        if keyed.transaction.request_id:
+            return keyed.transaction.request_id == window.id
+        if keyed.transaction.names:
+            return not set(window.names).isdisjoint(keyed.transaction.names) and window.contains(
+                keyed.transaction.committed_us
+            )
         if window.tagged or not window.contains(keyed.transaction.committed_us):
             return False
         return not window.keys.isdisjoint(keyed.keys) or not more.isdisjoint(keyed.keys)
@@ -385,9 +394,8 @@ class Attributor:
         return [o for o in self._candidates(keyed) if o.id != window.id and self._fits(o, keyed)]
 
     def _candidates(self, keyed: Keyed) -> list[Window]:
-        named = self._windows.get(keyed.transaction.request_id)
-        found = self._neighbours(keyed.keys)
-        return [*found, named] if named is not None else found
+        named = [w for name in keyed.transaction.names for w in self._by_name.get(name, {}).values()]
+        return list({w.id: w for w in (*self._neighbours(keyed.keys), *named)}.values())
 
     def _neighbours(self, keys: Iterable[Key]) -> list[Window]:
         return list({id_: w for key in keys for id_, w in self._by_key.get(key, {}).items()}.values())
@@ -401,12 +409,12 @@ class Attributor:
         own: dict[int, Keyed] = {}
         gained: set[Key] = set()
         if window.tagged or not window.keys:
-            found = self._pending.touching((), window.id)
+            found = self._pending.touching((), window.names)
             own = {lsn: keyed for lsn, keyed in found.items() if self._fits(window, keyed)}
             return own, {key for keyed in own.values() for key in self._secondary(keyed)} - window.keys
         fresh = set(window.keys)
         while fresh:
-            found = self._pending.touching(fresh, window.id)
+            found = self._pending.touching(fresh, window.names)
             new = {lsn: k for lsn, k in found.items() if lsn not in own and self._fits(window, k, more=gained)}
             own |= new
             fresh = {key for keyed in new.values() for key in self._secondary(keyed)} - window.keys - gained
@@ -436,9 +444,17 @@ class Attributor:
             return EffectsOutcome.AMBIGUOUS
         rows = frozenset[RowId]().union(*(keyed.rows for keyed in own))
         strangers = [*self._pending.on_rows(rows), *(k for k in self._background if not k.rows.isdisjoint(rows))]
-        if any(not k.transaction.request_id and window.contains(k.transaction.committed_us) for k in strangers):
+        if any(not k.transaction.names and window.contains(k.transaction.committed_us) for k in strangers):
             return EffectsOutcome.INTERFERED
         return EffectsOutcome.ATTRIBUTED
+
+
+def _forget(index: dict[Any, dict[str, Window]], names: Iterable[Any], window_id: str) -> None:
+    for name in names:
+        holders = index.get(name, {})
+        holders.pop(window_id, None)
+        if not holders:
+            index.pop(name, None)
 
 
 def _same_time(window: Window, other: Window) -> bool:

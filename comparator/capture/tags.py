@@ -14,10 +14,9 @@ from comparator.capture.catalog import Catalog, TableShape, quote, read_catalog
 from comparator.capture.pgoutput import APPLICATION_MESSAGE_PREFIX
 from comparator.capture.publication import run_statements
 from comparator.capture.settings import CaptureSettings
-from comparator.changes import REQUEST_MESSAGE_PREFIX
+from comparator.changes import REQUEST_MESSAGE_PREFIX, TRACE_MESSAGE_PREFIX
 
 TRIGGER = "aa_shadow_tag"
-TRACE_MESSAGE_PREFIX = "shadow.traceparent"
 
 FUNCTION = """
 CREATE SCHEMA IF NOT EXISTS {schema};

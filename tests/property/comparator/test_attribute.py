@@ -127,6 +127,19 @@ def test_background_write_elsewhere_does_not_interfere_with_a_tagged_request() -
     assert claimed(attributor, "r").outcome is EffectsOutcome.ATTRIBUTED
 
 
+def test_transaction_of_a_trace_belongs_to_the_request_of_that_trace_inside_its_window() -> None:
+    attributor = Attributor()
+    for lsn, at_us in ((1, 10), (2, 90)):
+        traced = Transaction(lsn, lsn, lsn, at_us, (), (Message("shadow.traceparent", "00-abc-01-01"),))
+        attributor.add(Keyed(traced, frozenset({B}), frozenset()))
+    attributor.open(Window("r", {A}, 5, 20, trace_id="abc"))
+    attributor.open(Window("other", {B}, 5, 20))
+    assert [k.transaction.end_lsn for k in claimed(attributor, "other").transactions] == []
+    claim = claimed(attributor, "r")
+    assert [k.transaction.end_lsn for k in claim.transactions] == [1]
+    assert claim.outcome is EffectsOutcome.ATTRIBUTED
+
+
 def test_release_keeps_what_a_known_window_may_own() -> None:
     attributor = Attributor()
     attributor.add(keyed(1, 10, A))
