@@ -21,6 +21,7 @@ from proxy.journal.redact import Keys
 from proxy.replay.capture import Capture
 from proxy.replay.credentials import credentials_of
 from proxy.replay.errors import OptionError
+from proxy.replay.page import as_html
 from proxy.replay.report import Report, as_json, as_text, parse_rules
 from proxy.replay.schedule import parse_condition, parse_pace
 from proxy.replay.screen import progress_bar
@@ -50,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--fail-on", default="", metavar="RULES", help="e.g. error-rate>0.01,p95-ratio>1.0: exit code 1"
     )
+    output.add_argument("--html", metavar="FILE", help="write the report as one HTML file with pictures")
     output.add_argument("--no-progress", action="store_true", help="show no progress bar")
 
 
@@ -113,6 +115,8 @@ def _write(report: Report, args: argparse.Namespace, broken: list[str]) -> None:
         sys.stdout.write(as_text(report, broken))
     if args.json and args.json != "-":
         Path(args.json).write_bytes(as_json(report))
+    if args.html:
+        Path(args.html).write_text(as_html(report, broken), encoding="utf-8")
 
 
 async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> Report:

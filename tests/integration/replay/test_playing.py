@@ -221,10 +221,20 @@ def test_the_command_prints_its_report_and_ends_by_its_rules(
         serving = Thread(target=server.serve_forever)
         serving.start()
         words = ["replay", str(capture), "--to", "legacy", "--instance", f"http://127.0.0.1:{server.server_port}"]
-        words += ["--json", str(tmp_path / "r.json"), "--fail-on", "error-rate>0.1", "--config", str(tmp_path / "none")]
+        words += [
+            "--json",
+            str(tmp_path / "r.json"),
+            "--html",
+            str(tmp_path / "r.html"),
+            "--fail-on",
+            "error-rate>0.1",
+            "--config",
+            str(tmp_path / "none"),
+        ]
         ended = main(words)
         server.shutdown()
         serving.join()
     assert ended == code
     assert said in capsys.readouterr().out
+    assert "<polyline" in (tmp_path / "r.html").read_text()
     assert json.loads((tmp_path / "r.json").read_bytes())["sides"]["legacy"]["sent"] == 3

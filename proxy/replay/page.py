@@ -1,0 +1,174 @@
+"""The report as one HTML file that needs nothing else: no script, no network; pictures are inline SVG. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Final
+
+from proxy.replay.report import FindingReport, Report, SideReport
+from proxy.replay.tally import QUANTILES
+
+WIDTH: Final = 640
+HEIGHT: Final = 260
+LEFT: Final = 64
+BOTTOM: Final = 34
+BAR: Final = 26
+COLORS: Final = {"candidate": "#2563eb", "legacy": "#d97706", "recorded": "#6b7280"}
+STATUS_COLORS: Final = {"2": "#16a34a", "3": "#0891b2", "4": "#ca8a04", "5": "#dc2626", "0": "#7f1d1d", "1": "#6b7280"}
+FINDINGS_MAX: Final = 50
+
+STYLE: Final = """
+:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem}table{border-collapse:collapse;width:100%}
+td,th{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #8884;font-variant-numeric:tabular-nums}
+td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}svg text{fill:currentColor;font-size:12px}
+.fail{color:#dc2626;font-weight:600}.pair{display:grid;grid-template-columns:1fr 1fr;gap:.6rem}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#8882;padding:.5rem;border-radius:.3rem;margin:.2rem 0}
+.axis{stroke:currentColor;stroke-opacity:.35}.grid{stroke:currentColor;stroke-opacity:.12}small{opacity:.75}
+"""
+
+
+def as_html(report: Report, broken: Sequence[str] = ()) -> str:
+    """The whole file."""
+    title = f"Replay of {report.source} to {report.to}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _summary(report, broken),
+        "<h2>Latency from when a request was due</h2>",
+        _latency_chart(_curves(report)),
+        _latency_table(report.sides),
+        "<h2>Status</h2>",
+        _status_chart(report.sides),
+    ]
+    if report.verdicts.compared or report.verdicts.failed:
+        parts += ["<h2>Mismatch rate by route</h2>", _mismatch_chart(report)]
+        parts += ["<h2>Findings</h2>", *(_finding(one) for one in report.findings[:FINDINGS_MAX])]
+        if not report.findings:
+            parts.append("<p>No unexplained difference.</p>")
+    body = "\n".join(parts)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>\n{body}\n</body></html>\n'
+    )
+
+
+def _summary(report: Report, broken: Sequence[str]) -> str:
+    end = "" if report.finished else " (interrupted)"
+    lines = [
+        f"{report.began}, {report.duration_s:.1f} s{end}, pace {escape(report.pace)}, concurrency {report.concurrency}",
+        f"{report.sent} requests; asked {report.asked_per_s:.1f}/s, answered {report.achieved_per_s:.1f}/s",
+        f"at most {report.late_max_ms:.1f} ms late",
+    ]
+    lines += [f"not sent: {count} {escape(cause)}" for cause, count in report.left_out.items() if count]
+    lines += [f"credentials: {count} {escape(name)}" for name, count in report.credentials.items() if count]
+    shown = "".join(f"<br/>{line}" for line in lines).removeprefix("<br/>")
+    return f"<p>{shown}</p>" + "".join(f'<p class="fail">{escape(reason)}</p>' for reason in broken)
+
+
+def _curves(report: Report) -> dict[str, Mapping[str, float]]:
+    curves: dict[str, Mapping[str, float]] = {}
+    for name, side in report.sides.items():
+        curves[name] = side.latency.quantiles_ms
+        if side.recorded.count:
+            curves["recorded"] = side.recorded.quantiles_ms
+    return curves
+
+
+def _latency_chart(curves: Mapping[str, Mapping[str, float]]) -> str:
+    """A line a side: quantiles, evenly spaced, against milliseconds."""
+    top = max((value for curve in curves.values() for value in curve.values()), default=0.0) or 1.0
+    shares = [f"{share:g}" for share in QUANTILES]
+    step = (WIDTH - LEFT - 20) / max(1, len(shares) - 1)
+    parts = [_y_axis(top, "ms")]
+    for index, share in enumerate(shares):
+        label = "max" if share == "1" else f"p{float(share) * 100:g}"
+        parts.append(f'<text x="{LEFT + index * step:.0f}" y="{HEIGHT - 12}" text-anchor="middle">{label}</text>')
+    for number, (name, curve) in enumerate(curves.items()):
+        points = " ".join(f"{LEFT + i * step:.1f},{_y(value, top):.1f}" for i, value in enumerate(curve.values()))
+        color = COLORS.get(name, "#7c3aed")
+        parts.append(f'<polyline fill="none" stroke="{color}" stroke-width="2.5" points="{points}"/>')
+        parts.append(_legend(number, name, color))
+    return _svg(HEIGHT, parts, "latency quantiles")
+
+
+def _y(value: float, top: float) -> float:
+    return HEIGHT - BOTTOM - value / top * (HEIGHT - BOTTOM - 30)
+
+
+def _y_axis(top: float, unit: str) -> str:
+    lines = [
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{_y(part * top, top):.1f}" y2="{_y(part * top, top):.1f}"/>'
+        f'<text x="{LEFT - 6}" y="{_y(part * top, top) + 4:.1f}" text-anchor="end">{part * top:.3g} {unit}</text>'
+        for part in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
+    return "".join(lines) + f'<line class="axis" x1="{LEFT}" x2="{LEFT}" y1="20" y2="{HEIGHT - BOTTOM}"/>'
+
+
+def _legend(number: int, name: str, color: str) -> str:
+    x = LEFT + 10 + number * 120
+    return f'<rect x="{x}" y="4" width="12" height="12" fill="{color}"/><text x="{x + 17}" y="14">{escape(name)}</text>'
+
+
+def _latency_table(sides: Mapping[str, SideReport]) -> str:
+    rows: list[Sequence[str]] = []
+    for name, side in sides.items():
+        for words, one in (("from due", side.latency), ("from sent", side.service), ("recorded", side.recorded)):
+            if one.count:
+                values = [f"{one.quantiles_ms[share]:.2f}" for share in ("0.5", "0.9", "0.95", "0.99", "0.999", "1")]
+                rows.append((f"{name}, {words}", str(one.count), f"{one.mean_ms:.2f}", *values))
+    return _table(("ms", "n", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"), rows)
+
+
+def _status_chart(sides: Mapping[str, SideReport]) -> str:
+    """A bar a side: the shares of its statuses, failures in dark red."""
+    parts: list[str] = []
+    for number, (name, side) in enumerate(sides.items()):
+        y = number * (BAR + 26)
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 18}" text-anchor="end">{escape(name[:9])}</text>')
+        x, counts = float(LEFT), [*side.statuses.items(), *((f"0 {c}", n) for c, n in side.failures.items())]
+        words: list[str] = []
+        for status, count in counts:
+            width = count / max(1, side.sent) * (WIDTH - LEFT)
+            label = status.removeprefix("0 ")
+            parts.append(
+                f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{BAR}" fill="{STATUS_COLORS.get(status[0], "#6b7280")}">'
+                f"<title>{escape(label)}: {count}</title></rect>"
+            )
+            words.append(f"{label}: {count}")
+            x += width
+        parts.append(f'<text x="{LEFT}" y="{y + BAR + 15}">{escape(", ".join(words))}</text>')
+    return _svg(max(1, len(sides)) * (BAR + 26), parts, "statuses")
+
+
+def _mismatch_chart(report: Report) -> str:
+    """A bar a route."""
+    compared = [route for route in report.routes if route.verdicts.compared]
+    top = max((route.verdicts.mismatch_rate for route in compared), default=0.0) or 1.0
+    parts: list[str] = []
+    for number, route in enumerate(compared):
+        y, rate = number * (BAR + 8), route.verdicts.mismatch_rate
+        width = rate / top * (WIDTH - 330)
+        parts.append(f'<text x="160" y="{y + 18}" text-anchor="end">{escape((route.route or "-")[:24])}</text>')
+        parts.append(f'<rect x="168" y="{y}" width="{max(width, 1):.1f}" height="{BAR}" fill="#dc2626"/>')
+        words = f"{rate:.2%} ({route.verdicts.mismatch} of {route.verdicts.compared})"
+        parts.append(f'<text x="{174 + max(width, 1):.0f}" y="{y + 18}">{words}</text>')
+    return _svg(max(1, len(compared)) * (BAR + 8), parts, "mismatch rate by route")
+
+
+def _finding(one: FindingReport) -> str:
+    head = f"{one.count} x {one.severity}: {one.route} {one.place} ({one.kind}, {one.shape})"
+    return (
+        f"<h3>{escape(head)}</h3><small>{escape(one.id)}, first in {escape(one.exchange)}</small>"
+        f'<div class="pair"><div>legacy<pre>{escape(one.legacy)}</pre></div>'
+        f"<div>candidate<pre>{escape(one.candidate)}</pre></div></div>"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _svg(height: int, parts: Iterable[str], label: str) -> str:
+    inside = "".join(parts)
+    return f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img" aria-label="{label}">{inside}</svg>'
