@@ -1,8 +1,10 @@
 """Four real proxy processes under load: the database stopped, one proxy frozen, one killed. A rollback reaches them all."""
 
 import asyncio
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
@@ -20,12 +22,16 @@ REACH_S = 1.0
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    """A server of this test's own, to be stopped."""
-    server = EmbeddedPostgres(tmp_path / "pg")
-    server.start()
-    yield server
-    server.stop(mode="immediate")
+def own_postgres() -> Iterator[EmbeddedPostgres]:
+    """A server of this test's own, to be stopped. Not below pytest's folder, which the server's user may not enter."""
+    folder = Path(tempfile.mkdtemp(prefix="shadow-test-pg-"))
+    server = EmbeddedPostgres(folder / "data")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop(mode="immediate")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager
