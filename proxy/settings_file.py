@@ -17,4 +17,6 @@ def read_settings(path: Path) -> Settings:
         raw = path.read_text()
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from error
     return load(raw, os.environ)

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -30,7 +31,19 @@ def run(args: argparse.Namespace) -> int:
         uvloop.run(_serve(settings, args.config))
     except (CaptureError, ComparatorError) as error:
         raise ProxyError(str(error)) from error
+    except ExceptionGroup as group:
+        named, unnamed = group.split((ProxyError, CaptureError, ComparatorError))
+        if named is None or unnamed is not None:
+            raise
+        raise ProxyError(str(_first(named))) from group
     return 0
+
+
+def _first(error: Exception) -> Exception:
+    """The first error of nested groups."""
+    return (
+        _first(cast("ExceptionGroup[Exception]", error).exceptions[0]) if isinstance(error, ExceptionGroup) else error
+    )
 
 
 async def _serve(settings: Settings, path: Path) -> None:

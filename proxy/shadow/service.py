@@ -28,12 +28,13 @@ from comparator.in_force import RulesInForce
 from comparator.store import Store
 from comparator.verdict import Lookups
 from proxy.errors import SettingsError, ShadowUnreachableError
-from proxy.journal.keys import load_keys
+from proxy.journal.keys import Keys, load_keys
 from proxy.journal.reading import Reader
 from proxy.settings import Settings
 from proxy.shadow.admin import admin_server
 from proxy.shadow.align import AWAY, NOTHING_TO_ALIGN, SESSION_OPTIONS, Aligned, Aligner, Connection
 from proxy.shadow.feed import Feed
+from proxy.shadow.guard import refuse_unsafe
 from proxy.shadow.keeper import Keeper
 from proxy.shadow.ledger import Ledger
 from proxy.shadow.lookup import Parents
@@ -76,10 +77,12 @@ async def open_databases(settings: Settings) -> AsyncGenerator[Databases, None]:
         if not getattr(settings.databases, name):
             raise SettingsError(f"databases.{name} is empty; set it, or turn the capture off (capture.driver: off)")
     async with AsyncExitStack() as stack:
-        live = await stack.enter_async_context(_pool(settings.databases.live, size=2))
-        shadow = await stack.enter_async_context(_pool(settings.databases.shadow, size=settings.runner.concurrency + 2))
+        live = await stack.enter_async_context(_pool("live", settings.databases.live, size=2))
+        size = settings.runner.concurrency + 2
+        shadow = await stack.enter_async_context(_pool("shadow", settings.databases.shadow, size=size))
         async with shadow.acquire() as conn:
             catalog = await read_catalog(conn, await published_tables(conn, settings.capture.publication))
+        await refuse_unsafe(live, shadow, catalog)
         captures = {
             Role.SERVED: open_capture(settings.databases.live, settings.capture),
             Role.MIRRORED: open_capture(settings.databases.shadow, shadow_capture(settings.capture)),
@@ -90,10 +93,13 @@ async def open_databases(settings: Settings) -> AsyncGenerator[Databases, None]:
 
 
 @asynccontextmanager
-async def _pool(dsn: str, *, size: int) -> AsyncGenerator[asyncpg.Pool, None]:
-    pool = await asyncpg.create_pool(
-        dsn, min_size=1, max_size=size, timeout=CONNECT_TIMEOUT_S, server_settings=SESSION_OPTIONS
-    )
+async def _pool(name: str, dsn: str, *, size: int) -> AsyncGenerator[asyncpg.Pool, None]:
+    try:
+        pool = await asyncpg.create_pool(
+            dsn, min_size=1, max_size=size, timeout=CONNECT_TIMEOUT_S, server_settings=SESSION_OPTIONS
+        )
+    except (asyncpg.PostgresError, *AWAY) as error:
+        raise SettingsError(f"databases.{name}: {type(error).__name__}: {error}") from error
     try:
         yield pool
     finally:
@@ -127,7 +133,7 @@ async def serve(
     metrics = RunnerMetrics(CollectorRegistry())
     ProcessCollector(registry=metrics.registry)
     async with AsyncExitStack() as stack:
-        reader = stack.enter_context(Reader(directory, settings.runner.name, keys=keys))
+        reader = stack.enter_context(_reader(directory, settings.runner.name, keys))
         store = await stack.enter_async_context(_store(settings, environ))
         databases = None
         if settings.capture.driver is not Driver.OFF:
@@ -153,6 +159,13 @@ async def serve(
         logger.info("runner_started", extra={"admin_port": port, "capture": settings.capture.driver.value})
         watcher = watch_rules(rules, reload, keeper.metrics) if reload else _nothing()
         await _work(runner, recorder, store, (keeper.keep_evidence(), watcher), stop)
+
+
+def _reader(directory: Path, name: str, keys: Keys) -> Reader:
+    try:
+        return Reader(directory, name, keys=keys)
+    except OSError as error:
+        raise SettingsError(f"journal.directory: {error}") from error
 
 
 def build(

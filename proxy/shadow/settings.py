@@ -1,5 +1,9 @@
 """The `runner:` section of config.yaml: how much the shadow runner does at once, how long it waits, what it confirms."""
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from comparator.exchange import Side
 from comparator.tables import Struct
 
@@ -27,10 +31,10 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     """
 
     name: str = "mirror"
-    concurrency: int = 16
+    concurrency: Annotated[int, Meta(ge=1)] = 16
     queue_max: int = 2_000
     rows_max: int = 100_000
-    batch_max: int = 256
+    batch_max: Annotated[int, Meta(ge=1)] = 256
     timeout_s: float = 10.0
     fence_timeout_s: float = 15.0
     hold_ms: int = 3_000
