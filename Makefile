@@ -55,7 +55,7 @@ lint: setup ## ruff, pyright, import-linter
 format: setup ## let ruff put the layout right
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
-bench-%: setup ## one benchmark: scorer, proxy, compare, journal, effects, truth, rollout
+bench-%: setup ## one benchmark: scorer, proxy, compare, journal, effects, mirror, truth, rollout, replay
 	@$(BIN)/python -m bench.$* $(ARGS)
 
 readme: setup ## write README's tables of commands, endpoints and metrics from the code

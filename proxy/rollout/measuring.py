@@ -107,9 +107,9 @@ def proxy_pages(settings: Settings) -> tuple[str, ...]:
 
 
 def rss_of(candidates: Pages) -> int | None:
-    """The largest resident memory of a candidate process; None when a page is missing."""
+    """The largest resident memory of a candidate process; None when a page, or the figure on it, is missing."""
     sizes = [total(samples, "process_resident_memory_bytes") for samples in candidates.read]
-    return int(max(sizes)) if sizes and not candidates.unread else None
+    return int(max(sizes)) if sizes and all(sizes) and not candidates.unread else None
 
 
 def coverage_of(runners: Pages, names: tuple[str, ...]) -> tuple[int | None, int]:
