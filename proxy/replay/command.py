@@ -13,14 +13,19 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
+from comparator.capture.errors import CaptureError
+from comparator.errors import ComparatorError
 from comparator.exchange import Role, Side
+from comparator.findings import Clusterer
+from comparator.verdict import Comparator
 from proxy.command import read_settings
 from proxy.errors import JournalKeyError
 from proxy.journal.keys import load_keys
 from proxy.journal.redact import Keys
+from proxy.replay.both import Judged, ToBoth, open_shadow
 from proxy.replay.capture import Capture
 from proxy.replay.credentials import credentials_of
-from proxy.replay.errors import OptionError
+from proxy.replay.errors import OptionError, ReplayError
 from proxy.replay.page import as_html
 from proxy.replay.report import Report, as_json, as_text, parse_rules
 from proxy.replay.schedule import parse_condition, parse_pace
@@ -28,13 +33,14 @@ from proxy.replay.screen import progress_bar
 from proxy.replay.session import Does, Session, ToOne
 from proxy.replay.sources.files import Format
 from proxy.replay.tally import Tally
-from proxy.replay.target import Rewrite, open_target
+from proxy.replay.target import Rewrite, Target, open_target
 from proxy.routes import compile_routes
 from proxy.settings import Backend, Settings
 from proxy.shadow.service import stop_on_signals
 
 INTERRUPTED = 130
 CONCURRENCY = 64
+BOTH = "both"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="a journal's folder, a capture file, or - for the standard input")
     parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
     parser.add_argument("--format", choices=[one.value for one in Format], help="default: found out")
-    parser.add_argument("--to", required=True, choices=[*(side.value for side in Side)])
+    parser.add_argument("--to", required=True, choices=[*(side.value for side in Side), BOTH])
     parser.add_argument("--instance", default="shadow", help="live, shadow or a URL (default: %(default)s)")
     _configure_schedule(parser)
     _configure_requests(parser)
@@ -62,7 +68,7 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
     schedule.add_argument("--ramp", default="", help="grow to full speed over this time, e.g. 30s")
     schedule.add_argument("--loop", type=int, default=1, help="passes over the capture; 0: until interrupted")
     schedule.add_argument(
-        "--concurrency", type=int, default=0, help=f"at the same time (default: {CONCURRENCY}); one a key at any time"
+        "--concurrency", type=int, default=0, help=f"at the same time (default: {CONCURRENCY}, to both 1); one a key"
     )
     schedule.add_argument("--from", dest="begin", default="", metavar="TIME", help="ISO 8601, or +30s after the first")
     schedule.add_argument("--until", dest="end", default="", metavar="TIME", help="likewise; it is not included")
@@ -93,8 +99,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(replay(settings, args, os.environ))
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
+    except (BaseExceptionGroup, CaptureError, ComparatorError) as error:
+        first = _first(error)
+        raise ReplayError(str(first)) if isinstance(first, CaptureError | ComparatorError) else first from error
     broken = [said for rule in rules if (said := rule.broken_by(report))]
     _write(report, args, broken)
     if broken:
@@ -102,10 +109,11 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.finished else INTERRUPTED
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first(error: BaseException) -> BaseException:
     """What a task group ran into, without the groups around it."""
-    first = group.exceptions[0]
-    return _first(cast("BaseExceptionGroup[BaseException]", first)) if isinstance(first, BaseExceptionGroup) else first
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    return _first(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
 
 
 def _write(report: Report, args: argparse.Namespace, broken: list[str]) -> None:
@@ -141,7 +149,8 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
     span = capture.survey()
     stop, tally = asyncio.Event(), Tally()
     stop_on_signals(stop)
-    concurrency = args.concurrency or CONCURRENCY
+    # What runs at the same time could see the other's rows; one after another, two replays find the same.
+    concurrency = args.concurrency or (1 if args.to == BOTH else CONCURRENCY)
     async with _opened(settings, args, tally, concurrency) as does:
         session = Session(
             capture=capture,
@@ -164,9 +173,20 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
 @contextlib.asynccontextmanager
 async def _opened(settings: Settings, args: argparse.Namespace, tally: Tally, concurrency: int) -> AsyncGenerator[Does]:
     rewrite = Rewrite(args.host, args.base_path.rstrip("/"), args.strip_path, not args.unmarked)
-    backend = msgspec.structs.replace(_backend(settings, Side(args.to), args.instance), connections_max=concurrency)
-    async with open_target(backend, rewrite, timeout_s=args.timeout) as target:
-        yield ToOne(args.to, target, tally)
+    sides = [*Side] if args.to == BOTH else [Side(args.to)]
+    if args.to == BOTH and args.instance != "shadow":
+        raise OptionError("--to both is only for the shadow instances: what it does is undone in the shadow database")
+    async with contextlib.AsyncExitStack() as stack:
+        targets: dict[Side, Target] = {}
+        for side in sides:
+            backend = msgspec.structs.replace(_backend(settings, side, args.instance), connections_max=concurrency)
+            targets[side] = await stack.enter_async_context(open_target(backend, rewrite, timeout_s=args.timeout))
+        if args.to != BOTH:
+            yield ToOne(args.to, targets[sides[0]], tally)
+            return
+        shadow = await stack.enter_async_context(open_shadow(settings))
+        judged = Judged(Clusterer(settings.compare.dynamic))
+        yield ToBoth(targets, shadow, Comparator(settings.compare), tally, judged)
 
 
 def _backend(settings: Settings, side: Side, instance: str) -> Backend:

@@ -1,0 +1,224 @@
+"""Lets both sides do each record from one state of the shadow database, and compares their replies and their effects.
+
+For each record: the candidate does it, its changes are collected and undone; the legacy does it, its changes are collected and
+undone; then both are compared. So every record starts from the state the replay started from, whatever came before it, and
+two replays from one state find the same. Nothing else may write to the shadow database meanwhile: stop the runner first.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import hashlib
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from comparator.capture.attribute import KeyIndex
+from comparator.capture.settings import Driver
+from comparator.exchange import Effects, EffectsOutcome, Observation, Request, Role, Side
+from comparator.findings import Clusterer, Signature
+from comparator.record import words_of
+from comparator.verdict import Comparator, Comparison, Verdict
+from proxy.replay.errors import OptionError
+from proxy.replay.report import FindingReport, Verdicts
+from proxy.replay.schedule import Due
+from proxy.replay.session import Sends, request_id
+from proxy.replay.sources.recorded import Recorded
+from proxy.replay.tally import Tally
+from proxy.settings import Settings
+from proxy.shadow.align import Aligned, Aligner
+from proxy.shadow.feed import Feed
+from proxy.shadow.ledger import Ledger
+from proxy.shadow.lookup import Parents
+from proxy.shadow.mirror import changes_of
+from proxy.shadow.sender import Sent
+from proxy.shadow.service import open_databases
+from proxy.shadow.shadow_side import ShadowSide
+from proxy.shadow.targets import RowTarget, targets
+
+ORDER = (Side.CANDIDATE, Side.LEGACY)
+FINDINGS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """The shadow database, captured.
+
+    Attributes:
+        changes: attributes its transactions to the requests that are running.
+        fence: waits until everything committed is in.
+        interruptions: how often transactions may have been lost.
+        write: writes rows.
+        primary_keys: of the captured tables.
+        tagged: sides that name the request in their transactions.
+    """
+
+    changes: ShadowSide
+    fence: Callable[[], Awaitable[None]]
+    interruptions: Callable[[], int]
+    write: Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
+    primary_keys: Mapping[str, Sequence[str]]
+    tagged: frozenset[Side]
+
+    async def run(self, side: Side, send: Callable[[], Awaitable[Sent]], *, run_id: str, key: str) -> Observation:
+        """Let a side do something, and undo what it did."""
+        keys = frozenset({("address", key.lower())} if key else ())
+        interruptions = self.interruptions()
+        self.changes.open(run_id, keys, tagged=side in self.tagged)
+        try:
+            sent = await send()
+            await self.fence()
+        finally:
+            claim = self.changes.collect(run_id)
+        lost = self.interruptions() != interruptions
+        effects = Effects(
+            EffectsOutcome.LOST if lost else claim.outcome, tuple(keyed.transaction for keyed in claim.transactions)
+        )
+        wanted = targets((), changes_of(effects), self.primary_keys)
+        if wanted:
+            await self.write(wanted)
+        role = Role.SERVED if side is Side.LEGACY else Role.MIRRORED
+        return Observation(side, role, sent.outcome, sent.duration_ns, effects)
+
+
+@dataclass(slots=True)
+class Judged:
+    """What the comparisons of a replay add up to."""
+
+    clusterer: Clusterer
+    by_route: dict[str, Counter[Verdict]] = field(default_factory=dict[str, Counter[Verdict]])
+    found: dict[Signature, FindingReport] = field(default_factory=dict[Signature, FindingReport])
+    uncertain: Counter[str] = field(default_factory=Counter[str])
+    lines: list[str] = field(default_factory=list[str])
+
+    def add(self, route: str, run_id: str, comparison: Comparison) -> None:
+        """Count one comparison; `served` is the legacy's."""
+        self.by_route.setdefault(route, Counter())[comparison.verdict] += 1
+        if comparison.effects_note:
+            self.uncertain["effects_not_compared"] += 1
+        shapes = sorted(f"{d.kind} {d.place} {d.natural_key}" for d in comparison.differences)
+        self.lines.append(f"{run_id} {comparison.verdict} {comparison.cause} {'; '.join(shapes)}")
+        for sighting in self.clusterer.sightings(route, comparison):
+            earlier = self.found.get(sighting.signature)
+            if earlier is not None:
+                self.found[sighting.signature] = msgspec.structs.replace(earlier, count=earlier.count + sighting.count)
+            elif len(self.found) < FINDINGS_MAX:
+                words, signature = words_of(sighting.example), sighting.signature
+                self.found[signature] = FindingReport(
+                    id=signature.id,
+                    route=route,
+                    kind=signature.kind.value,
+                    place=signature.place,
+                    shape=signature.shape,
+                    severity=signature.severity.value,
+                    count=sighting.count,
+                    exchange=run_id,
+                    legacy=words.served,
+                    candidate=words.mirrored,
+                )
+
+    def verdicts(self) -> Mapping[str, Verdicts]:
+        """By route."""
+        return {route: _verdicts(counts) for route, counts in self.by_route.items()}
+
+    def findings(self) -> Sequence[FindingReport]:
+        """The most frequent first."""
+        return sorted(self.found.values(), key=lambda one: (-one.count, one.id))
+
+    def digest(self) -> str:
+        """Names all verdicts and what differed where, in no order: equal for two replays that found the same."""
+        return hashlib.sha256("\n".join(sorted(self.lines)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _verdicts(counts: Counter[Verdict]) -> Verdicts:
+    return Verdicts(
+        compared=counts.total() - counts[Verdict.FAILED],
+        match=counts[Verdict.MATCH],
+        known=counts[Verdict.KNOWN],
+        mismatch=counts[Verdict.MISMATCH],
+        transient=counts[Verdict.TRANSIENT],
+        failed=counts[Verdict.FAILED],
+    )
+
+
+@dataclass(slots=True)
+class ToBoth:
+    """Does each record on both sides."""
+
+    sends: Mapping[Side, Sends]
+    shadow: Shadow
+    comparator: Comparator
+    tally: Tally
+    judged: Judged
+
+    async def do(self, one: Due, recorded: Recorded, due_ns: int | None) -> None:
+        """Both runs, one after the other, and the comparison."""
+        run_id = request_id(one) or f"replay-{one.number}"
+        seen: dict[Side, Observation] = {}
+        for side in ORDER:
+            begun_ns = time.perf_counter_ns()
+            send = _sending(self.sends[side], recorded.request, run_id)
+            seen[side] = await self.shadow.run(side, send, run_id=run_id, key=recorded.key)
+            waited_ns = max(0, begun_ns - due_ns) if due_ns is not None and side is ORDER[0] else 0
+            observed = seen[side]
+            self.tally.add(side, recorded, observed.outcome, waited_ns=waited_ns, took_ns=observed.duration_ns)
+        now = dt.datetime.now(dt.UTC)
+        comparison = self.comparator.compare(recorded.route, seen[Side.LEGACY], seen[Side.CANDIDATE], now=now)
+        self.judged.add(recorded.route, run_id, comparison)
+
+    def verdicts(self) -> Mapping[str, Verdicts]:
+        """By route."""
+        return self.judged.verdicts()
+
+    def findings(self) -> Sequence[FindingReport]:
+        """The most frequent first."""
+        self.tally.left_out.update(self.judged.uncertain)
+        self.judged.uncertain.clear()
+        return self.judged.findings()
+
+    def digest(self) -> str:
+        """Names all verdicts."""
+        return self.judged.digest()
+
+
+def _sending(sends: Sends, request: Request, run_id: str) -> Callable[[], Awaitable[Sent]]:
+    return lambda: sends.request(request, request_id=run_id)
+
+
+@contextlib.asynccontextmanager
+async def open_shadow(settings: Settings) -> AsyncGenerator[Shadow]:
+    """The shadow database of the configuration, captured, for the block.
+
+    Raises:
+        OptionError: the capture is off.
+        SettingsError, CaptureError: a database cannot be used; the message says what to do.
+    """
+    if settings.capture.driver is Driver.OFF:
+        raise OptionError("--to both compares effects: capture.driver must not be off")
+    async with open_databases(settings) as databases:
+        index = KeyIndex(settings.compare.tables)
+        keys = {shape.name: shape.primary_key for shape in databases.catalog.tables.values() if shape.primary_key}
+        changes = ShadowSide(settings.runner.skew_ms * 1_000)
+        feed = Feed(
+            databases.captures[Role.MIRRORED],
+            key=Ledger(index, primary_keys=keys).keyed,
+            lookup=Parents(index, databases.catalog, (databases.shadow,)).learn,
+            sink=changes.deliver,
+        )
+        await feed.start()
+        async with asyncio.TaskGroup() as tasks:
+            pump = tasks.create_task(feed.pump(), name="pump")
+            try:
+                yield Shadow(
+                    changes=changes,
+                    fence=feed.fence,
+                    interruptions=lambda: feed.interruptions,
+                    write=Aligner(databases.shadow, databases.catalog).apply,
+                    primary_keys=keys,
+                    tagged=frozenset(settings.runner.tagged_sides),
+                )
+            finally:
+                pump.cancel()
