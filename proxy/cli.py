@@ -48,6 +48,7 @@ COMMANDS: Final = (
     Entry("history", "who changed the rollout, when, why, on what evidence", "proxy.rollout.history_command"),
     Entry("journal", "look into the journal: ls, cat, tail, stats, verify, prune, export, import", "proxy.journal.command"),
     Entry("replay", "play a capture to one side or both, and say what was found", "proxy.replay.command"),
+    Entry("snapshot", "keep states of the shadow database: create, restore, drop, ls", "proxy.replay.snapshot_command"),
     Entry(
         "capture",
         "what a database needs for its changes to be captured: check, install, remove",

@@ -1,0 +1,57 @@
+"""`shadow snapshot`: keep states of the shadow database, and go back to them."""
+
+import argparse
+import asyncio
+import datetime as dt
+import sys
+from pathlib import Path
+
+from comparator.capture.replication import environment
+from proxy.command import read_settings
+from proxy.replay import snapshot
+from proxy.replay.errors import SnapshotError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        ("create", "keep the shadow database as it is now"),
+        ("restore", "put a snapshot in the shadow database's place"),
+        ("drop", "delete a snapshot"),
+    ):
+        actions.add_parser(name, help=text).add_argument("name", help="of the snapshot")
+    actions.add_parser("ls", help="all snapshots: of which database, when, how large")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the action."""
+    databases = read_settings(args.config).databases
+    dsn = databases.shadow
+    if not dsn:
+        raise SnapshotError("databases.shadow is empty; only the shadow database is ever kept or replaced")
+    if databases.live and _place(databases.live) == _place(dsn):
+        raise SnapshotError("databases.live and databases.shadow are the same database: live would be replaced")
+    match args.action:
+        case "create":
+            asyncio.run(snapshot.create(dsn, args.name, now=dt.datetime.now(dt.UTC)))
+        case "restore":
+            asyncio.run(snapshot.restore(dsn, args.name))
+        case "drop":
+            asyncio.run(snapshot.drop(dsn, args.name))
+        case _:
+            sys.stdout.write(_table(asyncio.run(snapshot.list_all(dsn))))
+    return 0
+
+
+def _place(dsn: str) -> tuple[str, str, str]:
+    """Server and database, as far as the DSN says them."""
+    words = environment(dsn)
+    return words.get("PGHOST", "localhost"), words.get("PGPORT", "5432"), words.get("PGDATABASE", "")
+
+
+def _table(found: list[snapshot.Snapshot]) -> str:
+    lines = [f"{'name':<32} {'of':<24} {'made':<26} {'bytes':>14}"]
+    lines += [f"{one.name:<32} {one.of:<24} {one.made:<26} {one.bytes:>14}" for one in found]
+    return "\n".join(lines) + "\n"
