@@ -51,6 +51,7 @@ class Sender:
         hosts: Host header to send to each side, "" for that of the URL.
         timeout_s: until a request counts as failed (cause `timeout`).
         connections_max: to each side.
+        body_max_bytes: a longer reply is cut here, as the journal cuts the served side's.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class Sender:
         hosts: Mapping[Side, str] | None = None,
         timeout_s: float,
         connections_max: int,
+        body_max_bytes: int,
     ) -> None:
         self._urls = {side: url.rstrip("/") for side, url in urls.items() if url}
         self._hosts = hosts or {}
         self._timeout_s = timeout_s
         self._connections_max = connections_max
+        self._body_max_bytes = body_max_bytes
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -103,12 +106,22 @@ class Sender:
                 headers=headers,
                 allow_redirects=False,
             ) as answer:
-                body = await answer.read()
+                body, truncated = await _read(answer, self._body_max_bytes)
                 raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.raw_headers)
-                outcome: Reply | Failed = Reply(answer.status, raw, body)
+                outcome: Reply | Failed = Reply(answer.status, raw, body, truncated)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             outcome = _failed(error)
         return Sent(outcome, time.perf_counter_ns() - begun)
+
+
+async def _read(answer: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """The body, and whether it was cut at the limit."""
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            return bytes(body[:limit]), True
+    return bytes(body), False
 
 
 def _failed(error: Exception) -> Failed:

@@ -350,6 +350,7 @@ def shadow_sender(settings: Settings) -> Sender:
         hosts={side: b.host for side, b in instances.items() if b.host not in ("backend", "preserve")},
         timeout_s=settings.runner.timeout_s,
         connections_max=settings.runner.concurrency,
+        body_max_bytes=settings.journal.body_max_bytes,
     )
 
 
