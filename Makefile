@@ -24,7 +24,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	  VIRTUAL_ENV=$(VENV) uv pip sync -q --require-hashes requirements/dev.txt; \
 	else \
 	  { $(PYTHON) -m venv $(VENV) || { echo "The venv module is missing: apt-get install python3-venv" >&2; exit 1; }; } && \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt; \
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt; \
 	fi
 	@echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shadow-scorer.pth"
 	@printf '#!/bin/sh\nexec "%s/python" -m proxy "$$@"\n' "$(CURDIR)/$(BIN)" > $(BIN)/shadow && chmod +x $(BIN)/shadow

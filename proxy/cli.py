@@ -46,7 +46,9 @@ COMMANDS: Final = (
     Entry("rollback", "let the legacy serve everything, at once", "proxy.rollout.rollback_command"),
     Entry("resume", "end a pause or a rollback", "proxy.rollout.resume_command"),
     Entry("history", "who changed the rollout, when, why, on what evidence", "proxy.rollout.history_command"),
-    Entry("journal", "look into the journal: ls, cat, tail, stats, verify, prune, export, import", "proxy.journal.command"),
+    Entry(
+        "journal", "look into the journal: ls, cat, tail, stats, verify, prune, export, import", "proxy.journal.command"
+    ),
     Entry("replay", "play a capture to one side or both, and say what was found", "proxy.replay.command"),
     Entry("snapshot", "keep states of the shadow database: create, restore, drop, ls", "proxy.replay.snapshot_command"),
     Entry(

@@ -54,12 +54,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A running system."""
+    """A running system. `divergences` names the faults that are switched on in the mirrored legacy."""
 
     places: config.Places
     config_path: Path
     targets: tuple[Target, ...]
     children: Mapping[str, Child]
+    divergences: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -115,7 +116,8 @@ async def installed(server_dsn: str, options: Options, say: Callable[[str], None
             started = [await stack.enter_async_context(running(plan, logs)) for plan in group]
             children.update({child.plan.name: child for child in started})
             await _all_ready(started)
-        yield Installation(places, config_path, read_targets(options.folder / "targets.ndjson"), children)
+        names = tuple(one.partition(":")[0].strip() for one in options.divergences.split(",") if one.strip())
+        yield Installation(places, config_path, read_targets(options.folder / "targets.ndjson"), children, names)
 
 
 def with_database(dsn: str, name: str) -> str:
@@ -250,7 +252,7 @@ def _legacy(name: str, port: int, environment: Mapping[str, str]) -> Plan:
 
 def _runner(places: config.Places, config_path: Path) -> Plan:
     command = python("proxy", "runner", "--config", str(config_path))
-    hint = f"run `shadow capture check --dsn '{places.live_dsn}'`: the runner needs logical decoding on both databases"
+    hint = f"its log says why; `shadow capture check --config {config_path}` says what the databases lack"
     return Plan("runner", command, {}, f"http://127.0.0.1:{places.runner}/readyz", hint)
 
 

@@ -2,7 +2,10 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
 
 import aiohttp
 import asyncpg
@@ -13,6 +16,7 @@ from rich.table import Table
 
 from comparator import queries
 from comparator.difference import Kind
+from comparator.exchange import Side
 from comparator.record import DifferenceText
 from comparator.verdict import Verdict
 from proxy.accounting import Accounting, Reading, read
@@ -31,6 +35,15 @@ _COMPARISONS_MAX = 2_000
 _GROUPS_MAX = 6
 _DIFFERENCES_MAX = 5
 _ROW_KINDS = (Kind.MISSING_ROW, Kind.EXTRA_ROW)
+SIGNS: Final[Mapping[str, tuple[Kind, str]]] = {
+    "lost_stamp": (Kind.MISSING_ROW, "registry_stamp"),
+    "missing_event": (Kind.MISSING_ROW, "registry_event"),
+    "doubled_event": (Kind.EXTRA_ROW, "registry_event"),
+    "wrong_weight": (Kind.CHANGED, "registry_score"),
+    "threshold_off_by_one": (Kind.COLUMN, "registry_score"),
+    "error_500": (Kind.STATUS, ""),
+}
+"""What a fault of the mirrored legacy shows as: the kind of a difference and its table ("" for the reply)."""
 _QUANTILES = (0.5, 0.95, 0.99)
 
 
@@ -80,6 +93,7 @@ async def tell(console: Console, installation: Installation, seen: Seen) -> None
     console.print(accounting(reading.accounting))
     console.print(found(findings))
     if mismatches:
+        console.print(escape(explained(mismatches, installation.divergences)))
         console.print("what differs together, with one exchange of each: what the mirrored side has against the served")
     for panel in examples(mismatches):
         console.print(panel)
@@ -128,6 +142,23 @@ def found(findings: Sequence[queries.Finding]) -> Table | str:
     return table
 
 
+def explained(mismatches: Sequence[queries.ComparisonRow], divergences: Sequence[str]) -> str:
+    """How many mismatching exchanges show the sign of each fault that was switched on, and how many show none."""
+    signs = {name: SIGNS[name] for name in divergences if name in SIGNS}
+    shown = {name: sum(_shows(row, sign) for row in mismatches) for name, sign in signs.items()}
+    none = sum(not any(_shows(row, sign) for sign in signs.values()) for row in mismatches)
+    words = ", ".join(f"{count} show {name}" for name, count in shown.items())
+    return f"of {len(mismatches)} mismatching exchanges {words}; {none} show none of the faults that were switched on"
+
+
+def _shows(row: queries.ComparisonRow, sign: tuple[Kind, str]) -> bool:
+    kind, table = sign
+    return any(
+        one.kind == kind and (one.place.partition(".")[0] == table if table else not one.key)
+        for one in row.detail.differences
+    )
+
+
 def examples(mismatches: Sequence[queries.ComparisonRow]) -> list[Panel]:
     """One mismatching exchange for each set of tables and reply that differ together, the most frequent first."""
     groups: dict[frozenset[str], list[queries.ComparisonRow]] = {}
@@ -171,17 +202,24 @@ def _parts(differences: Sequence[DifferenceText]) -> list[tuple[str, list[Differ
 def speeds(latencies: Sequence[queries.Latency]) -> Table:
     """Latency of both sides, over the same exchanges."""
     table = Table(title="latency of the same exchanges, ms", title_justify="left")
+    table.caption = "mirrored requests wait their turn beside everything else on this machine: no speed comparison"
     for name in ("route", "role", *(f"p{share * 100:g}" for share in _QUANTILES), "over"):
         table.add_column(name, justify="left" if name in ("route", "role") else "right")
     for one in latencies:
-        for role, values in ((f"served by {one.served_by}", one.served_us), ("mirrored", one.mirrored_us)):
+        for role, values in ((f"served by {one.served_by}", one.served_us), (_mirrored_by(one), one.mirrored_us)):
             table.add_row(one.route, role, *(f"{value / 1e3:.1f}" for value in values), str(one.count))
     return table
 
 
+def _mirrored_by(one: queries.Latency) -> str:
+    return f"mirrored by {Side(one.served_by).other}"
+
+
 def look_next(installation: Installation, findings: Sequence[queries.Finding]) -> str:
     """Where to go from here."""
-    first = f"shadow findings show {findings[0].id} --config {installation.config_path}" if findings else ""
+    often = max(findings, key=lambda one: one.count, default=None)
+    shadow = Path(sys.executable).with_name("shadow")
+    first = f"{shadow} findings show {often.id} --config {installation.config_path}" if often else ""
     lines = [
         "where to look next:",
         f"  logs of every part      {installation.config_path.parent / 'logs'}",
@@ -189,7 +227,7 @@ def look_next(installation: Installation, findings: Sequence[queries.Finding]) -
         "  keep it up and look on  make demo ARGS=--stay",
     ]
     if first:
-        lines.append(f"  the first finding       {first}   (while it is up)")
+        lines.append(f"  the most frequent       {first}   (while it is up: --stay)")
     return escape("\n".join(lines))
 
 
