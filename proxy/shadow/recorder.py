@@ -37,6 +37,7 @@ class Recorder:
         commit: stores how far the journal is done.
         buffer_max: outcomes that may wait for the store.
         retried: called each time the store did not answer.
+        survived: called with the place of each error that cost a verdict, or kept a position from being committed.
     """
 
     def __init__(
@@ -46,11 +47,14 @@ class Recorder:
         commit: Callable[[Position], None],
         buffer_max: int = 5_000,
         retried: Callable[[], None] = lambda: None,
+        survived: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._commit = commit
         self._buffer_max = buffer_max
         self._retried = retried
+        self._survived = survived
+        self._singly = 0
         self._progress: Progress[Position] = Progress()
         self._buffer: list[Kept] = []
         self._room = asyncio.Event()
@@ -93,8 +97,19 @@ class Recorder:
         self._closing = True
 
     async def _flush(self) -> None:
-        batch = self._buffer[:BATCH_MAX]
-        await self._write(batch)
+        batch = self._buffer[: 1 if self._singly else BATCH_MAX]
+        try:
+            await self._write(batch)
+        except StoreUnavailableError:
+            raise
+        except Exception:
+            # One outcome that cannot be written must not end the process, and again at each restart.
+            logger.exception("outcome_not_kept", extra={"outcomes": len(batch), "first": batch[0].entry.exchange.id})
+            if len(batch) > 1:
+                self._singly = len(batch)
+                return
+            self._survived("store")
+        self._singly = max(0, self._singly - 1)
         del self._buffer[: len(batch)]
         self._room.set()
         for kept in batch:
@@ -102,8 +117,16 @@ class Recorder:
             del self.oldest_ns[kept.entry.sequence]
         position = self._progress.take_committable()
         if position is not None:
+            self._commit_at(position)
+
+    def _commit_at(self, position: Position) -> None:
+        try:
             # A small file on a local disk: shorter than the hand-over to a thread.
             self._commit(position)
+        except OSError as error:
+            # A restart reads again what is done; a later position makes up for this one.
+            logger.warning("journal_position_not_committed", extra={"error": str(error)})
+            self._survived("commit")
 
     async def _write(self, batch: Sequence[Kept]) -> None:
         wait_s = FLUSH_S

@@ -145,6 +145,7 @@ async def serve(
             keeper.keep,
             commit=reader.commit,
             retried=lambda: metrics.retries.labels("store").inc(),
+            survived=lambda place: metrics.errors.labels(place).inc(),
         )
         runner = build(settings, reader, recorder, sender, databases, metrics, rules)
         metrics.watch(
