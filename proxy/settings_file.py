@@ -19,4 +19,7 @@ def read_settings(path: Path) -> Settings:
         raise SettingsError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from error
+    if not raw.strip():
+        # Read while somebody saves it, more likely than meant: every default would come into force.
+        raise SettingsError(f"{path}: the file is empty")
     return load(raw, os.environ)
