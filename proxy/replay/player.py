@@ -60,6 +60,9 @@ class Player:
         clock = asyncio.get_running_loop().time
         try:
             for burst, one in enumerate(schedule):
+                if burst == 0:
+                    # Only now: reading ahead to find the first record took its time.
+                    self.begun_s = clock()
                 wait_s = self.begun_s + one.offset_s - clock() if self.paced else 0.0
                 if wait_s > SLEEP_MIN_S or burst % BURST_MAX == 0:
                     await asyncio.sleep(max(0.0, wait_s))

@@ -131,10 +131,9 @@ class Session:
         player = Player(self._carry, self.concurrency, self.pace.open)
         self._player = player
         self._began = dt.datetime.now(dt.UTC)
-        begun = time.perf_counter()
         async with self._remembering(player):
             finished = await player.play(self._schedule(), stop)
-        duration_s = time.perf_counter() - begun
+        duration_s = asyncio.get_running_loop().time() - player.begun_s
         if finished and self.state:
             self.state.unlink(missing_ok=True)
         return self._report(duration_s, finished=finished)
