@@ -11,6 +11,7 @@ from comparator.exchange import Failed, FailureCause, Side
 from proxy import headers
 from proxy.backends import BackendConnection
 from proxy.buckets import BUCKETS
+from proxy.capturing import Served, Wanted, takes
 from proxy.copies import EMPTY, Copy
 from proxy.fields import OVERRIDE_HEADERS, SHADOW_MARK, Line
 from proxy.front import Front
@@ -18,7 +19,7 @@ from proxy.heads import UPGRADE, host_for, reply_framing, request_head, wants_we
 from proxy.http1 import Framing, ReplyHead, RequestHead
 from proxy.journal.model import Record
 from proxy.replies import failure_reply
-from proxy.routes import SAFE_METHODS, UNROUTED, KeySource, Skip, key_in_body, match, skip_of
+from proxy.routes import SAFE_METHODS, UNROUTED, KeySource, Skip, journaled, key_in_body, match, skip_of
 
 IDLE_MAX_SAFE_S = float("inf")
 IDLE_MAX_UNSAFE_S = 1.0
@@ -447,7 +448,25 @@ class Forwarding:
             front.metrics.overlapped += 1
         if self._skip is None and self._request_body.truncated:
             self._skip = Skip.TRUNCATED
+        if self._route is not None and self._route.capture is not None and journaled(self._skip):
+            self._capture(self._route.capture, status, ended_ns)
         front.record(self._skip, lambda: self._journal_record(ended_ns))
+
+    def _capture(self, wanted: Wanted, status: int, ended_ns: int) -> None:
+        """Let the route's rule decide whether this exchange is journaled."""
+        captured = self._front.captured
+        served = Served(
+            method=self._head.method,
+            status=status,
+            duration_ms=(ended_ns - self._started_ns) / 1e6,
+            reply_bytes=len(self._reply_body.body),
+            ended_ns=ended_ns,
+            taken=captured[self._route_name],
+        )
+        if takes(wanted, served):
+            captured[self._route_name] += 1
+        else:
+            self._skip = Skip.CAPTURE
 
     def _journal_record(self, ended_ns: int) -> Record:
         """The exchange as the journal takes it."""

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import os
 import random
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Protocol
@@ -78,6 +79,8 @@ class Front:
         self.callers: set[Connected] = set()
         self.draining = False
         self.on_idle: Callable[[], None] | None = None
+        self.captured: Counter[str] = Counter()
+        """Exchanges that a route's capture rule took, by route."""
         self.now = asyncio.get_running_loop().time
         self._group = group
         self._by_key: dict[str, list[InFlight]] = {}

@@ -9,6 +9,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from proxy.buckets import BUCKETS, bucket_of, threshold_of
+from proxy.capturing import Wanted, compile_rule
 from proxy.errors import SettingsError
 from proxy.settings import Mirror, RouteSettings, Writes
 
@@ -27,6 +28,7 @@ class Skip(StrEnum):
 
     UNROUTED = "unrouted"
     SAMPLE = "sample"
+    CAPTURE = "capture"
     SHADOW = "shadow"
     UPGRADE = "upgrade"
     ABORTED = "aborted"
@@ -54,6 +56,7 @@ class Route:
     mirror: Mirror
     writes: Writes
     sampled_buckets: int
+    capture: Wanted | None = None
 
 
 def compile_routes(settings: Sequence[RouteSettings]) -> tuple[Route, ...]:
@@ -140,6 +143,7 @@ def _compile(settings: RouteSettings, place: str) -> Route:
         mirror=settings.mirror,
         writes=settings.writes,
         sampled_buckets=BUCKETS if settings.sample >= 1 else threshold_of(settings.sample * 100),
+        capture=compile_rule(settings.capture, f"{place}.capture") if settings.capture else None,
     )
 
 

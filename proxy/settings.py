@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from comparator.capture.settings import CaptureSettings
 from comparator.exchange import Role, Side
 from comparator.settings import CompareSettings, StoreSettings
+from proxy.capturing import CaptureRule
 from proxy.errors import SettingsError
 from proxy.journal.settings import JournalSettings
 from proxy.replay.settings import ReplaySettings
@@ -134,6 +135,8 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     writes: Writes = Writes.MIRROR
     sample: Share = 1.0
     """Share of the keys (sticky) that is journaled."""
+    capture: CaptureRule | None = None
+    """Of these, journal only what this rule wants; empty: everything."""
 
 
 class Serve(Struct, frozen=True, forbid_unknown_fields=True):
