@@ -135,6 +135,8 @@ async def resync(live: Connection, shadow: Connection, aligner: Aligner, catalog
         raise ShadowDriftError(f"resync: {error}") from error
     except AWAY as error:
         raise ShadowUnreachableError(f"resync: {error!r}") from error
+    except asyncpg.PostgresError as error:
+        raise ShadowDriftError(f"resync: the tables are not alike: {error}") from error
     counts: dict[str, int] = {}
     for row in wanted:
         counts[row.table] = counts.get(row.table, 0) + 1

@@ -6,6 +6,7 @@ does not answer, work is repeated or skipped and counted; nothing is lost silent
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -35,6 +36,9 @@ HOUSEKEEPING_S = 0.25
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
 SNAPSHOT_KEPT_S = 60
+RESYNC_CALM_S = 60
+RESYNC_PAUSE_FIRST_S = 0.25
+RESYNC_PAUSE_MAX_S = 30.0
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 NOTHING_RESYNCED = Resynced({}, NOTHING_SEEN, NOTHING_SEEN)
 
@@ -122,6 +126,7 @@ class Runner:
     _running: int = 0
     _resync_reason: str = ""
     _resyncing: bool = False
+    _resync_pause_s: float = 0.0
     _seen: Snapshot = NOTHING_SEEN
     _interruptions: int = 0
     _lost_seen: int = 0
@@ -278,7 +283,8 @@ class Runner:
     async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             self._wake.clear()
-            while self._resync_reason and not self._running:
+            while self._resync_reason and not self._running and not self._stopping.is_set():
+                await self._space_resyncs()
                 await self._resync()
             if not self._resync_reason:
                 for number, item in self.ledger.take(self.settings.concurrency - self._running):
@@ -373,6 +379,15 @@ class Runner:
             logger.warning("shadow_drift", extra={"rows": aligned.drifted})
             self.metrics.drifted_rows.inc(aligned.drifted)
         return aligned
+
+    async def _space_resyncs(self) -> None:
+        """Each reads all of live's tables: one that follows another closely waits, longer each time."""
+        calm = now_us() - self.comparable_from_us > RESYNC_CALM_S * 1_000_000
+        self._resync_pause_s = 0.0 if calm else self._resync_pause_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._resync_pause_s):
+                await self._stopping.wait()
+        self._resync_pause_s = min(RESYNC_PAUSE_MAX_S, max(RESYNC_PAUSE_FIRST_S, 2 * self._resync_pause_s))
 
     async def _resync(self) -> None:
         reason, self._resync_reason, self._resyncing = self._resync_reason, "", True

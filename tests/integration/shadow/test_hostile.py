@@ -82,3 +82,20 @@ async def test_changes_that_a_blocked_shadow_piles_up_are_shed_and_made_good_by_
         assert total(samples, "shadow_resyncs_total", reason="overflow") >= 1
         assert await outcomes(made) == {}
         assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
+
+
+async def test_column_that_live_alone_has_does_not_make_the_runner_read_live_over_and_over(
+    postgres_dsn: str, tmp_path: Path
+) -> None:
+    capture, runner = options()
+    async with lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+        async with mirroring(made):
+            conn = await asyncpg.connect(made.live_dsn)
+            await conn.execute("ALTER TABLE score ADD COLUMN news text")
+            await conn.close()
+            clock = asyncio.get_running_loop().time
+            until_s = clock() + 4.0
+            while clock() < until_s:
+                await drive(made, session, count=1, side=Side.CANDIDATE)
+            samples = await until(runner.port, lambda s: total(s, "shadow_resyncs_total", reason="error") >= 1)
+        assert total(samples, "shadow_resyncs_total", reason="error") <= 6
