@@ -2,17 +2,19 @@
 confirmed by a second run of the mirrored side alone, and the shadow is made equal to live again.
 """
 
+import asyncio
 import datetime as dt
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from comparator.capture.attribute import Claim
 from comparator.capture.errors import CaptureError
 from comparator.changes import RowChange
-from comparator.exchange import Effects, EffectsOutcome, Exchange, Observation, Role, Side
+from comparator.exchange import Effects, EffectsOutcome, Exchange, Observation, Reply, Role, Side
 from comparator.verdict import Comparison, Lookups, Verdict, confirm
 from proxy.shadow.align import NOTHING_TO_ALIGN, Aligned
 from proxy.shadow.ledger import Run
@@ -21,6 +23,9 @@ from proxy.shadow.shadow_side import ShadowSide, now_us
 from proxy.shadow.targets import RowTarget, targets
 
 logger = logging.getLogger(__name__)
+
+COMPARED_IN_PLACE_MAX_BYTES = 65_536
+"""Replies beyond this are compared in a thread: the hand-over costs less than what the others would wait."""
 
 Align = Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
 
@@ -90,6 +95,10 @@ def served_observation(exchange: Exchange, claim: Claim) -> Observation:
     )
 
 
+def _body_bytes(observation: Observation) -> int:
+    return len(observation.outcome.body) if isinstance(observation.outcome, Reply) else 0
+
+
 def changes_of(effects: Effects) -> list[RowChange]:
     """All row changes, in commit order."""
     return [change for transaction in effects.transactions for change in transaction.changes]
@@ -128,7 +137,7 @@ class Mirror:
         began_us = now_us()
         mirrored = await self._attempt(run)
         compared_from = time.perf_counter()
-        comparison = self._compare(run, served, mirrored, began_us)
+        comparison = await self._compare(run, served, mirrored, began_us)
         compare_s = time.perf_counter() - compared_from
         if comparison is not None and comparison.verdict is Verdict.MISMATCH:
             comparison, mirrored = await self._confirm(run, align, served, mirrored, comparison)
@@ -144,7 +153,7 @@ class Mirror:
         await self._write(align, (), changes_of(first.effects))
         began_us = now_us()
         second = await self._attempt(run)
-        again = self._compare(run, served, second, began_us)
+        again = await self._compare(run, served, second, began_us)
         return (comparison if again is None else confirm(comparison, again)), second
 
     async def _attempt(self, run: Run) -> Observation:
@@ -173,14 +182,23 @@ class Mirror:
             return False
         return True
 
-    def _compare(self, run: Run, served: Observation, mirrored: Observation, began_us: int) -> Comparison | None:
+    async def _compare(self, run: Run, served: Observation, mirrored: Observation, began_us: int) -> Comparison | None:
         if mirrored.effects.outcome is EffectsOutcome.LOST:
             return None
         # Each side writes its own clock's now, and the mirrored one runs later by the lag.
         lookups = replace(self.lookups, delay=dt.timedelta(microseconds=began_us - run.exchange.started_ns // 1_000))
-        return self.judge.comparator.compare(
-            run.exchange.route, served, mirrored, now=dt.datetime.now(dt.UTC), lookups=lookups
+        compare = partial(
+            self.judge.comparator.compare,
+            run.exchange.route,
+            served,
+            mirrored,
+            now=dt.datetime.now(dt.UTC),
+            lookups=lookups,
         )
+        if max(_body_bytes(served), _body_bytes(mirrored)) <= COMPARED_IN_PLACE_MAX_BYTES:
+            return compare()
+        # A large body that differs takes seconds; everything else goes on meanwhile.
+        return await asyncio.to_thread(compare)
 
     async def _write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> Aligned:
         wanted = targets(live, shadow, self.primary_keys)

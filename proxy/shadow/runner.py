@@ -126,6 +126,7 @@ class Runner:
     _running: int = 0
     _resync_reason: str = ""
     _resyncing: bool = False
+    _contradicts_live: bool = False
     _resync_pause_s: float = 0.0
     _seen: Snapshot = NOTHING_SEEN
     _interruptions: int = 0
@@ -136,7 +137,7 @@ class Runner:
     @property
     def ready(self) -> bool:
         """Whether an exchange that begins now will be compared: both captures run, and no resync is due."""
-        return self._started and not self._resync_reason
+        return self._started and not self._resync_reason and not self._contradicts_live
 
     def stop(self) -> None:
         """Read no more, let what runs end, then return from `run`."""
@@ -270,6 +271,8 @@ class Runner:
             return "truncated_request"
         if not self.reaches(exchange.served_by.other):
             return "no_shadow_instance"
+        if self._contradicts_live:
+            return "needs_clone"
         if self.feeds and exchange.started_ns // 1_000 < self.comparable_from_us:
             return "not_captured"
         if self.feeds and not exchange.key and exchange.request.method not in SAFE_METHODS:
@@ -334,6 +337,8 @@ class Runner:
 
     def _not_comparable(self, run: Run) -> str:
         """Why the shadow is not in the state from which this exchange started, "" if it is."""
+        if self._contradicts_live:
+            return "needs_clone"
         started_us = run.exchange.started_ns // 1_000
         if self.feeds and started_us < self.comparable_from_us:
             return "not_captured"
@@ -399,6 +404,9 @@ class Runner:
         except ShadowDriftError as error:
             logger.error("shadow_needs_clone", extra={"error": str(error), "do": "shadow align clone"})
             resynced = NOTHING_RESYNCED
+            self._contradicts_live = True
+        else:
+            self._contradicts_live = False
         # What the resync saw is on the shadow; to apply it again would bring back what was overwritten in a gap.
         self._seen = resynced.live
         self.shadow.forget(resynced.shadow)
