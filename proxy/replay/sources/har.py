@@ -51,9 +51,12 @@ def _entries(data: bytes) -> list[Any]:
     try:
         if data[:1] == b"x":
             data = zlib.decompress(data)
-        return cast("list[Any]", json.loads(data.decode("utf-8-sig"))["log"]["entries"])
+        entries: Any = json.loads(data.decode("utf-8-sig"))["log"]["entries"]
     except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
         raise SourceError(f"not a HAR: {type(error).__name__}: {error}") from error
+    if not isinstance(entries, list):
+        raise SourceError("not a HAR: its entries are no list")
+    return cast("list[Any]", entries)
 
 
 def dump(records: Iterable[Recorded]) -> Iterator[bytes]:

@@ -276,3 +276,9 @@ def test_a_file_of_no_known_format_is_refused_by_name(tmp_path: Path) -> None:
 )
 def test_a_url_is_split_byte_for_byte(url: str, parts: tuple[str, str]) -> None:
     assert split_url(url) == parts
+
+
+@pytest.mark.parametrize("data", [b'{"log": {"entries": null}}', b'{"log": []}', b"[1]", b"{", b"x\x9cbroken"])
+def test_what_is_no_har_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(SourceError, match="not a HAR"):
+        list(har.parse(data))
