@@ -23,7 +23,7 @@ def parse(lines: Iterable[bytes]) -> Iterator[Item]:
             continue
         try:
             yield _recorded([a or b for a, b in _FIELD.findall(line.decode("utf-8", "replace"))])
-        except (ValueError, IndexError) as error:
+        except (ArithmeticError, ValueError, IndexError) as error:
             yield Malformed(f"line {number}", f"{type(error).__name__}: {error}")
 
 

@@ -30,7 +30,7 @@ def parse(lines: Iterable[bytes], *, host: str = "") -> Iterator[Item]:
         found = _LINE.match(line)
         try:
             yield _recorded(found, host) if found else Malformed(f"line {number}", "not the combined log format")
-        except ValueError as error:
+        except (ArithmeticError, ValueError) as error:
             yield Malformed(f"line {number}", str(error))
 
 

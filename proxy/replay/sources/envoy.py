@@ -27,7 +27,7 @@ def parse(text: str) -> Iterator[Item]:
                 yield _buffered(buffered, number)
             elif segment := _member(trace, "http_streamed_trace_segment"):
                 yield from _streamed(streams, segment, number)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
             yield Malformed(f"trace {number}", f"{type(error).__name__}: {error}")
     for stream in streams.values():
         yield stream.recorded()

@@ -30,6 +30,7 @@ MARK: Final = "🐵🙈🙉".encode()
 SEPARATOR: Final = b"\n" + MARK + b"\n"
 PENDING_MAX: Final = 1_000
 """Requests that wait for their reply; GoReplay tolerates 100 records out of order."""
+TIME_MAX_NS: Final = 2**63
 _ID: Final = re.compile(r"[0-9A-Za-z_-]+")
 _BREAK: Final = 7
 """Bytes before a cut inside the mark: after it, no line of the body is the mark any more."""
@@ -133,7 +134,10 @@ def _meta(record: bytes) -> tuple[str, str, int, int, bytes]:
         raise ValueError("the meta line has fewer than three fields")
     if words[0] not in ("1", "2", "3"):
         raise ValueError(f"type {words[0]!r} is unknown")
-    return words[0], words[1], int(words[2]), int(words[3]) if len(words) > 3 else 0, raw
+    time_ns = int(words[2])
+    if not 0 <= time_ns < TIME_MAX_NS:
+        raise ValueError("a time that no clock shows")
+    return words[0], words[1], time_ns, int(words[3]) if len(words) > 3 else 0, raw
 
 
 def _request(raw: bytes, exchange_id: str, time_ns: int) -> Recorded:

@@ -43,7 +43,7 @@ def parse(data: bytes) -> Iterator[Item]:
     for number, entry in enumerate(_entries(data), 1):
         try:
             yield _recorded(entry)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
             yield Malformed(f"entry {number}", f"{type(error).__name__}: {error}")
 
 

@@ -36,7 +36,7 @@ def parse(data: bytes) -> Iterator[Item]:
             continue
         try:
             yield _recorded(flow)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
             yield Malformed(f"flow {number}", f"{type(error).__name__}: {error}")
 
 

@@ -30,7 +30,7 @@ def parse(lines: Iterable[bytes]) -> Iterator[Item]:
             continue
         try:
             yield _recorded(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             yield Malformed(f"line {number}", f"{type(error).__name__}: {error}")
 
 

@@ -32,7 +32,7 @@ def parse_json(lines: Iterable[bytes]) -> Iterator[Item]:
             continue
         try:
             yield _target(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             yield Malformed(f"line {number}", f"{type(error).__name__}: {error}")
 
 

@@ -282,3 +282,13 @@ def test_a_url_is_split_byte_for_byte(url: str, parts: tuple[str, str]) -> None:
 def test_what_is_no_har_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(SourceError, match="not a HAR"):
         list(har.parse(data))
+
+
+def test_times_that_no_clock_shows_make_a_record_malformed() -> None:
+    found = [
+        *gor_of(b"1 a 9" + b"9" * 30 + b"\nGET / HTTP/1.1\r\n\r\n" + gor.SEPARATOR),
+        *mitmproxy.parse(encode(flow(response={"timestamp_end": float("inf")}))),
+        *alb.parse([ALB.replace(b"0.086", b"1e999")]),
+        *combined.parse([COMBINED.replace(b"0.250", b"9" * 400 + b".0")]),
+    ]
+    assert [type(one) for one in found] == [Malformed] * 4
