@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from comparator.capture.attribute import KeyIndex
+from comparator.capture.keys import KeyIndex
 from comparator.capture.settings import Driver
 from comparator.exchange import Effects, EffectsOutcome, Observation, Request, Role, Side
 from comparator.findings import Clusterer, Signature

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from comparator.calibrate import render_proposals
-from comparator.capture.attribute import KeyIndex
 from comparator.capture.errors import CaptureError
+from comparator.capture.keys import KeyIndex
 from comparator.exchange import Exchange, Reply, Role, Side
 from comparator.findings import Clusterer
 from comparator.verdict import Comparator

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from comparator.capture.attribute import Keyed, Reference
+from comparator.capture.attribute import Keyed
+from comparator.capture.keys import Reference
 from comparator.capture.model import Capture
 from comparator.changes import Transaction
 

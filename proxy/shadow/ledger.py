@@ -12,19 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from comparator.capture.attribute import (
-    Attributor,
-    Claim,
-    Key,
-    Keyed,
-    KeyIndex,
-    Keys,
-    Reference,
-    RowId,
-    Window,
-    is_background,
-    row_id,
-)
+from comparator.capture.attribute import Attributor, Claim, Keyed, Window
+from comparator.capture.keys import Key, KeyIndex, Keys, Reference, RowId, is_background, row_id
 from comparator.changes import RowChange, Transaction
 from comparator.exchange import EffectsOutcome, Exchange
 from comparator.tables import BackgroundRule

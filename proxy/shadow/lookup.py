@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from comparator.capture.attribute import NO_KEYS, KeyIndex, Reference
 from comparator.capture.catalog import Catalog, TableShape, quote
+from comparator.capture.keys import NO_KEYS, KeyIndex, Reference
 from proxy.errors import ShadowUnreachableError
 from proxy.shadow.align import AWAY
 

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from comparator.capture.attribute import Claim, RowId, Window
+from comparator.capture.attribute import Claim, Window
 from comparator.capture.errors import CaptureError
+from comparator.capture.keys import RowId
 from comparator.exchange import EffectsOutcome, Exchange, Failed, Role, Side
 from comparator.verdict import Verdict
 from proxy.errors import ShadowDriftError, ShadowUnreachableError

@@ -17,9 +17,9 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
-from comparator.capture.attribute import KeyIndex, Reference, RowId
 from comparator.capture.catalog import Catalog, published_tables, read_catalog
 from comparator.capture.drivers import open_capture
+from comparator.capture.keys import KeyIndex, Reference, RowId
 from comparator.capture.model import Capture
 from comparator.capture.settings import Driver, shadow_capture
 from comparator.errors import StoreUnavailableError

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import asyncpg
 from aiohttp import ClientSession
 
-from comparator.capture.attribute import Claim, KeyIndex, Window
+from comparator.capture.attribute import Claim, Window
 from comparator.capture.catalog import read_catalog
 from comparator.capture.drivers import open_capture
+from comparator.capture.keys import KeyIndex
 from comparator.exchange import EffectsOutcome, Exchange, Side
 from proxy.shadow.feed import Feed
 from proxy.shadow.ledger import Ledger

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comparator.capture.attribute import Attributor, Claim, Keyed, KeyIndex, Reference, Window, is_background
+from comparator.capture.attribute import Attributor, Claim, Keyed, Window
+from comparator.capture.keys import KeyIndex, Reference, is_background
 from comparator.changes import Message, Op, RowChange, Transaction
 from comparator.exchange import EffectsOutcome
 from comparator.tables import AttributionKey, BackgroundRule, Table
