@@ -314,7 +314,8 @@ async def test_a_large_reply_reaches_a_slow_reader_whole_with_bounded_memory(tmp
 
 
 async def test_a_large_body_waits_for_a_slow_backend(tmp_path: Path) -> None:
-    size = 15 * 1024 * 1024
+    # More than the sockets' own buffers on both hops can hold.
+    size = 64 * 1024 * 1024
     go_on = asyncio.Event()
     received = 0
 
@@ -326,7 +327,8 @@ async def test_a_large_body_waits_for_a_slow_backend(tmp_path: Path) -> None:
         writer.write(ok(b"done"))
         await reader.read()
 
-    async with lab(tmp_path, candidate=Backend(handler=slow)) as it:
+    limits = {"body_max_bytes": size}
+    async with lab(tmp_path, candidate=Backend(handler=slow), limits=limits) as it:
         caller = await it.caller()
         await caller.send(get("/", f"Content-Length: {size}", method="POST"))
         caller.writer.write(b"x" * size)
