@@ -18,11 +18,6 @@ class Progress(Generic[P]):
     _open: "OrderedDict[int, tuple[P, bool]]" = field(default_factory=OrderedDict[int, tuple[P, bool]])
     _committable: P | None = None
 
-    @property
-    def unfinished(self) -> int:
-        """Exchanges read and not ended."""
-        return sum(1 for _, ended in self._open.values() if not ended)
-
     def begin(self, sequence: int, position: P) -> None:
         """An exchange was read."""
         self._open[sequence] = (position, False)
