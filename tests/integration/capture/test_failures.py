@@ -25,10 +25,10 @@ DO $$
 BEGIN
     LOOP
         BEGIN
-            PERFORM pg_terminate_backend(active_pid, 1000) FROM pg_replication_slots WHERE slot_name = 'dropped' AND active;
+            PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'dropped' AND active;
             PERFORM pg_drop_replication_slot('dropped');
             EXIT;
-        EXCEPTION WHEN object_in_use THEN NULL;
+        EXCEPTION WHEN object_in_use THEN PERFORM pg_sleep(0.0002);
         END;
     END LOOP;
 END
