@@ -1,23 +1,16 @@
-"""Connections to one backend: a bounded pool, and the protocol that reads replies off them.
+"""One connection to a backend: the protocol that reads replies off it. proxy.pool keeps them.
 
 A connection carries one request at a time. It reads the reply's head and body and tells the forwarding that holds it; it never
 decides what the caller gets.
 """
 
 import asyncio
-import logging
-import ssl
-from collections import deque
 from enum import Enum, auto
 from typing import Protocol, cast
-from urllib.parse import urlsplit
 
 from comparator.exchange import FailureCause
 from proxy.errors import MalformedError
 from proxy.http1 import HEAD_END, ChunkDecoder, Framing, ReplyHead, parse_reply
-from proxy.settings import Backend
-
-logger = logging.getLogger(__name__)
 
 REPLY_HEAD_MAX_BYTES = 64 * 1024
 INTERIM_REPLIES_MAX = 8
@@ -58,6 +51,18 @@ class Holder(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """Where a connection comes from: it takes back what can be used again, and hears of what is gone."""
+
+    def put_back(self, connection: "BackendConnection") -> None:
+        """A connection is free."""
+        ...
+
+    def forget(self, connection: "BackendConnection") -> None:
+        """A connection is gone."""
+        ...
+
+
 class _State(Enum):
     IDLE = auto()
     HEAD = auto()
@@ -69,7 +74,7 @@ class _State(Enum):
 class BackendConnection(asyncio.Protocol):
     """One connection; `holder` is the request it carries, None while it waits in the pool."""
 
-    def __init__(self, pool: "Pool") -> None:
+    def __init__(self, pool: Keeper) -> None:
         self.holder: Holder | None = None
         self.reused = False
         self.idle_since = 0.0
@@ -269,116 +274,3 @@ class BackendConnection(asyncio.Protocol):
         if rest:
             self._reusable = False
         holder.reply_ended()
-
-
-class Pool:
-    """The connections to one backend instance.
-
-    Args:
-        settings: where it is and how many connections it gets.
-        group: runs the connecting; lives as long as the proxy.
-    """
-
-    def __init__(self, settings: Backend, group: asyncio.TaskGroup) -> None:
-        url = urlsplit(settings.url)
-        self.settings = settings
-        self.prefix = url.path.rstrip("/")
-        self.authority = url.netloc.rpartition("@")[2]
-        self._address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-        self._tls = ssl.create_default_context() if url.scheme == "https" else None
-        self._group = group
-        # (asking for the running loop each time costs a system call in CPython 3.11)
-        self._now = asyncio.get_running_loop().time
-        self._idle: list[BackendConnection] = []
-        self._all: set[BackendConnection] = set()
-        self._connecting = 0
-        self._waiting: deque[Holder] = deque()
-        self._closed = False
-
-    @property
-    def connections(self) -> int:
-        """Connections open or being opened."""
-        return len(self._all) + self._connecting
-
-    def acquire(self, holder: Holder, *, idle_max_s: float = float("inf")) -> None:
-        """Give `holder` a connection: at once where one is kept that was used within `idle_max_s`, else when there is one.
-
-        Where there can be none, the holder is told so.
-        """
-        oldest = self._now() - idle_max_s
-        while self._idle and self._idle[-1].idle_since >= oldest:
-            connection = self._idle.pop()
-            if connection.usable:
-                connection.hold(holder)
-                return
-        if self.connections < self.settings.connections_max:
-            self._connecting += 1
-            self._group.create_task(self._connect(holder), name="connect-backend")
-        elif len(self._waiting) < self.settings.connections_max:
-            self._waiting.append(holder)
-        else:
-            holder.backend_failed(FailureCause.OVERLOAD, "every connection to the backend is in use")
-
-    def give_up(self, holder: Holder) -> None:
-        """`holder` waits no more."""
-        if holder in self._waiting:
-            self._waiting.remove(holder)
-
-    def put_back(self, connection: BackendConnection) -> None:
-        """A connection is free: for the first who waits, else to be kept."""
-        if self._closed:
-            connection.abort()
-        elif self._waiting:
-            connection.hold(self._waiting.popleft())
-        else:
-            connection.idle_since = self._now()
-            self._idle.append(connection)
-
-    def forget(self, connection: BackendConnection) -> None:
-        """A connection is gone; those who wait may have a new one."""
-        self._all.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
-        if self._waiting and not self._closed:
-            self.acquire(self._waiting.popleft())
-
-    def sweep(self, now: float) -> None:
-        """Close connections that were kept unused for longer than `idle_s`; the newest are reused first."""
-        while self._idle and now - self._idle[0].idle_since > self.settings.idle_s:
-            self._idle.pop(0).abort()
-
-    def close(self) -> None:
-        """Keep nothing any more; connections in use end with their request. Idempotent."""
-        self._closed = True
-        while self._idle:
-            self._idle.pop().abort()
-
-    async def _connect(self, holder: Holder) -> None:
-        """Open a connection for `holder`. Outermost loop of its task."""
-        loop = asyncio.get_running_loop()
-        host, port = self._address
-        failure: tuple[FailureCause, str] | None = None
-        connection: BackendConnection | None = None
-        try:
-            async with asyncio.timeout(self.settings.connect_s):
-                _, connection = await loop.create_connection(lambda: BackendConnection(self), host, port, ssl=self._tls)
-        except TimeoutError:
-            failure = (FailureCause.TIMEOUT, "connecting took too long")
-        except (OSError, ssl.SSLError) as error:
-            failure = (FailureCause.REFUSED, type(error).__name__)
-        except Exception:  # (a task's outermost loop)
-            logger.exception("backend_connect_failed")
-            failure = (FailureCause.REFUSED, "unexpected")
-        finally:
-            self._connecting -= 1
-        if connection is None:
-            cause, detail = failure or (FailureCause.REFUSED, "unexpected")
-            holder.backend_failed(cause, detail)
-            holder.flush()
-            return
-        self._all.add(connection)
-        if connection.usable:
-            connection.hold(holder)
-        else:
-            holder.backend_failed(FailureCause.RESET, "closed as soon as it was opened")
-            holder.flush()

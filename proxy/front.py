@@ -10,12 +10,12 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
 from comparator.exchange import Role, Side
-from proxy.backends import Pool
 from proxy.buckets import bucket_of, salt_of
 from proxy.headers import Caller
 from proxy.journal.model import Record
 from proxy.journal.writing import Writer
 from proxy.metrics import ProxyMetrics
+from proxy.pool import Pool
 from proxy.rollout.plan import Plan, Plans, plans_of
 from proxy.rollout.state import States
 from proxy.routes import Route, Skip, compile_routes, journaled, sample_bucket

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from comparator.exchange import Exchange, Failed, FailureCause, HeaderList, Reply, Request, Side
-from proxy.backends import BackendConnection, Pool
+from proxy.backends import BackendConnection
 from proxy.http1 import ReplyHead
+from proxy.pool import Pool
 from proxy.replay.sources.recorded import ascii_target, header_of
 from proxy.settings import Backend
 from proxy.shadow.sender import NOT_SENT, SHADOW_BAGGAGE, SHADOW_MARK, Sent
