@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
@@ -163,6 +164,7 @@ class SupervisedCapture(ABC):
 
     async def _run(self) -> None:
         while True:
+            opened_s = time.monotonic()
             try:
                 await self._serve()
             except (*LOST, CaptureError) as error:
@@ -171,6 +173,9 @@ class SupervisedCapture(ABC):
                 logger.exception("capture_reader_failed", extra={"driver": self.name})
                 self._note_lost(error)
             await self._shut()
+            if time.monotonic() - opened_s < BACKOFF_FIRST_S:
+                # It can be opened and not read: without a pause that would be tried as fast as the server answers.
+                await asyncio.sleep(BACKOFF_FIRST_S)
             await self._reopen()
 
     def _note_lost(self, error: Exception) -> None:
