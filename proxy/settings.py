@@ -130,7 +130,8 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Template; `{name}` is one segment, `{name:path}` the rest."""
     methods: tuple[str, ...] = ("GET",)
     key: str = ""
-    """Ordering key and bucket: a parameter's name, `header:NAME` or `json:member.member` of the body; compared without case."""
+    """Ordering key and bucket: a parameter's name, `header:NAME`, `query:NAME`, `jwt:CLAIM` of the bearer token, or
+    `json:member.member` of the body; compared without case."""
     mirror: Mirror = Mirror.MIRROR
     writes: Writes = Writes.MIRROR
     sample: Share = 1.0

@@ -5,15 +5,24 @@ One installation for the module; the tests run in their order, each leaves the m
 
 import asyncio
 import dataclasses
+import datetime as dt
+import json
 import signal
+import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import asyncpg
+import jwt
 import pytest
 import pytest_asyncio
 
+from comparator import queries
+from comparator.queries import ComparisonRow
 from proxy.accounting import Accounting, read
 from proxy.demo.children import Child, running
 from proxy.demo.installation import Installation
@@ -26,6 +35,7 @@ CONCURRENCY = 16
 FEW = 60
 CATCH_UP_S = 200.0
 MIRROR = "legacy-shadow"
+SECRET = "the key of the older sign-in, long enough for HS256"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -45,7 +55,7 @@ class System:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def system(postgres_dsn: str) -> AsyncIterator[System]:
-    async with installation(postgres_dsn, addresses=300) as installed:
+    async with installation(postgres_dsn, addresses=300, environment={"SECRET_KEY": SECRET}) as installed:
         yield System(installed, installed.children[MIRROR])
 
 
@@ -53,6 +63,50 @@ async def accounting_now(system: System) -> Accounting:
     async with aiohttp.ClientSession() as session:
         reading = await read(session, system.installation.admin_url, system.installation.runner_url)
     return reading.accounting
+
+
+HELD = """
+SELECT address, json_agg(json_build_object('provider', provider, 'stamp', stamp) ORDER BY provider) AS stamps
+FROM ceramic_cache_ceramiccache WHERE deleted_at IS NULL AND type = 1
+GROUP BY address HAVING count(*) > 2 AND bool_and(stamp #>> '{proof,proofValue}' IS NOT NULL) ORDER BY address LIMIT 3
+"""
+
+
+async def held_stamps(installation: Installation) -> dict[str, list[dict[str, Any]]]:
+    """Some people and what they hold, each a `{provider, stamp}` as the app sends it."""
+    conn = await asyncpg.connect(installation.places.live_dsn)
+    try:
+        return {address: json.loads(stamps) for address, stamps in await conn.fetch(HELD)}
+    finally:
+        await conn.close()
+
+
+async def app_writes(session: aiohttp.ClientSession, address: str, stamps: list[dict[str, Any]]) -> None:
+    """One of each write of the app. The token alone says whose it is, except for the score."""
+    bulk, score = "/ceramic-cache/stamps/bulk", f"/ceramic-cache/score/{address}"
+    one, two, *_ = stamps
+    claims = {"did": f"did:pkh:eip155:1:{address}", "exp": int(time.time()) + 600, "token_type": "access"}
+    headers = {"Authorization": f"Bearer {jwt.encode({**claims, 'jti': uuid.uuid4().hex}, SECRET)}"}
+    requests = [
+        ("POST", bulk, [one, two], 201),
+        ("PATCH", bulk, [{"provider": one["provider"], "stamp": None}, two], 200),
+        ("DELETE", bulk, [{"provider": two["provider"]}], 200),
+        ("POST", score, {"alternate_scorer_id": 1}, 200),
+        ("POST", bulk, [two, one], 201),
+    ]
+    for method, path, body, status in requests:
+        async with session.request(method, path, json=body, headers=headers) as reply:
+            assert reply.status == status, await reply.text()
+
+
+async def compared_on(installation: Installation, *routes: str) -> list[ComparisonRow]:
+    conn = await asyncpg.connect(installation.places.store_dsn)
+    try:
+        since = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+        rows = await queries.comparisons(conn, since=since, limit=10 * LOAD)
+    finally:
+        await conn.close()
+    return [row for row in rows if row.route in routes]
 
 
 async def ask(system: System, count: int, *, concurrency: int = 4) -> Seen:
@@ -78,6 +132,20 @@ async def test_two_thousand_mixed_requests_have_no_mismatch(system: System) -> N
     assert not accounting.failed
     assert not accounting.dropped
     assert accounting.balance == 0
+
+
+async def test_stamps_that_people_add_and_remove_by_token_match(system: System) -> None:
+    held = await held_stamps(system.installation)
+    before = await accounting_now(system)
+    async with aiohttp.ClientSession(system.installation.url) as session:
+        for address, stamps in held.items():
+            await app_writes(session, address, stamps)
+    accounting = (await settled(system.installation)).accounting
+    assert grown(before, accounting, "compared") == {"match": 5 * len(held)}
+    assert not grown(before, accounting, "skipped")
+    rows = await compared_on(system.installation, "ceramic_stamps", "ceramic_score")
+    assert len(rows) == 5 * len(held)
+    assert all(row.effects_compared and row.rows_served == row.rows_mirrored > 0 for row in rows)
 
 
 async def test_counts_add_up_while_requests_are_in_flight(system: System) -> None:

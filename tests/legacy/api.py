@@ -1,25 +1,14 @@
 """GET /v2/stamps/{scorer_id}/score/{address}: authentication, look-ups, and the shape of every answer."""
 
-import re
-
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from ninja import NinjaAPI
 
-from tests.legacy import analytics, keys, scoring
+from tests.legacy import analytics, ceramic, keys, scoring
 from tests.legacy.models import SUBTYPES, Community
+from tests.legacy.refusing import ADDRESS, RefusedError
 
-ADDRESS = re.compile(r"(0x)?[0-9a-f]{40}\Z")
 BIGINT_MAX = 2**63 - 1
-
-
-class RefusedError(Exception):
-    """A request that is answered with a status and a sentence."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
 
 
 async def api_key(request):
@@ -31,6 +20,7 @@ async def api_key(request):
 
 
 api = NinjaAPI(docs_url=None, openapi_url=None, urls_namespace="legacy")
+api.add_router("/ceramic-cache", ceramic.router)
 
 
 @api.exception_handler(RefusedError)

@@ -154,8 +154,17 @@ class CeramicCache(models.Model):
     address = models.CharField(max_length=100, null=True)
     provider = models.CharField(max_length=256)
     stamp = models.JSONField()
+    created_at = models.DateTimeField(null=True)
     updated_at = models.DateTimeField()
+    type = models.IntegerField()
     deleted_at = models.DateTimeField(null=True)
+    compose_db_save_status = models.CharField(max_length=10)
+    compose_db_stream_id = models.CharField(max_length=100)
+    expiration_date = models.DateTimeField(null=True)
+    issuance_date = models.DateTimeField(null=True)
+    proof_value = models.CharField(max_length=256)
+    source_app = models.IntegerField(null=True)
+    source_scorer_id = models.BigIntegerField(null=True)
 
     class Meta:
         managed = False

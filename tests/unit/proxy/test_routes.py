@@ -1,7 +1,10 @@
 """Which route and key a request has, and whether it is mirrored."""
 
+from base64 import urlsafe_b64encode
+
 import pytest
 
+from proxy.errors import SettingsError
 from proxy.routes import Route, Skip, compile_routes, journaled, key_in_body, match, skip_of
 from proxy.settings import Mirror, RouteSettings, Writes
 
@@ -46,6 +49,46 @@ def test_a_header_can_be_the_key() -> None:
     assert (
         match(compile_routes([RouteSettings(name="t", path="/", key="header:X-Tenant")]), "GET", "/", named)[1] == "t1"
     )
+
+
+@pytest.mark.parametrize(
+    ("query", "key"),
+    [("address=0xAb", "0xab"), ("x=1&address=0xA&address=0x%42", "0xb"), ("Address=1", ""), ("", "")],
+)
+def test_a_query_parameter_can_be_the_key(query: str, key: str) -> None:
+    assert found(RouteSettings(name="q", path="/", key="query:address"), f"/?{query}") == ("q", key)
+
+
+def token(claims: bytes) -> str:
+    return "e30." + urlsafe_b64encode(claims).decode().rstrip("=") + ".c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "key"),
+    [
+        ("Bearer " + token(b'{"did":"did:pkh:eip155:1:0xAb"}'), "0xab"),
+        ("bearer " + token(b'{"did":"0xAb"}'), "0xab"),
+        ("Bearer " + token(b'{"did":7}'), ""),
+        ("Bearer " + token(b'{"sub":"0xAb"}'), ""),
+        ("Bearer " + token(b'["did"]'), ""),
+        ("Bearer " + token(b"[" * 100_000), ""),
+        ("Bearer " + token(b"\xff"), ""),
+        ("Bearer e30.!.x", ""),
+        ("Bearer e30.é.x", ""),
+        ("Bearer e30", ""),
+        ("Basic " + token(b'{"did":"0xAb"}'), ""),
+        ("", ""),
+    ],
+)
+def test_a_claim_of_the_bearer_token_can_be_the_key(authorization: str, key: str) -> None:
+    settings = RouteSettings(name="t", path="/", key="jwt:did")
+    assert found(settings, "/", authorization=authorization) == ("t", key)
+
+
+@pytest.mark.parametrize("key", ["jwt:", "cookie:sid", "address"])
+def test_a_key_without_sense_is_refused_by_its_place(key: str) -> None:
+    with pytest.raises(SettingsError, match=r"\$\.routes\[0\]\.key"):
+        compile_routes([RouteSettings(name="t", path="/", key=key)])
 
 
 @pytest.mark.parametrize(
