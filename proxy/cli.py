@@ -50,6 +50,9 @@ COMMANDS: Final = (
         "journal", "look into the journal: ls, cat, tail, stats, verify, prune, export, import", "proxy.journal.command"
     ),
     Entry("replay", "play a capture to one side or both, and say what was found", "proxy.replay.command"),
+    Entry(
+        "replay generate", "make traffic without a capture, and the people it is about", "proxy.replay.generate_command"
+    ),
     Entry("snapshot", "keep states of the shadow database: create, restore, drop, ls", "proxy.replay.snapshot_command"),
     Entry(
         "capture",
@@ -95,6 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and words[0] in SCORER_COMMANDS:
         own = list(SCORER_COMMANDS[words[0]][1]) + words[1:]
         os.execv(sys.executable, [sys.executable, "-m", "scorer", *own])
+    if " ".join(words[:2]) in {entry.name for entry in COMMANDS}:
+        words[:2] = [" ".join(words[:2])]
     args = build_parser(words[:1]).parse_args(words)
     entry = next(one for one in COMMANDS if one.name == args.command)
     try:

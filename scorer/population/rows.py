@@ -155,6 +155,15 @@ def rows(population: Iterable[Person]) -> Rows:
     return found
 
 
+def greatest_ids(found: Rows) -> dict[str, int]:
+    """The greatest id of each table that counts its ids."""
+    ids = {
+        table: [row[0] for row in records if COLUMNS[table][0] == "id" and isinstance(row[0], int)]
+        for table, records in found.items()
+    }
+    return {table: max(numbers) for table, numbers in ids.items() if numbers}
+
+
 def _add_accounts(found: dict[str, list[Row]]) -> None:
     for number in (1, 2):
         name = f"owner{number}"

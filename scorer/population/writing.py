@@ -3,7 +3,7 @@
 import asyncpg
 
 from scorer.errors import DatabaseNotEmptyError
-from scorer.population.rows import COLUMNS, Rows
+from scorer.population.rows import COLUMNS, Rows, greatest_ids
 
 _COPY_TIMEOUT_S = 300.0
 
@@ -24,12 +24,7 @@ async def write(conn: asyncpg.Connection, rows: Rows) -> int:
     async with conn.transaction():
         for table, records in rows.items():
             await conn.copy_records_to_table(table, records=records, columns=COLUMNS[table], timeout=_COPY_TIMEOUT_S)
-            await _continue_identity(conn, table, rows)
+        for table, greatest in greatest_ids(rows).items():
+            await conn.fetchval(_CONTINUE_IDENTITY, table, greatest)
     await conn.execute("ANALYZE")
     return sum(len(records) for records in rows.values())
-
-
-async def _continue_identity(conn: asyncpg.Connection, table: str, rows: Rows) -> None:
-    ids = [record[0] for record in rows[table] if COLUMNS[table][0] == "id" and isinstance(record[0], int)]
-    if ids:
-        await conn.fetchval(_CONTINUE_IDENTITY, table, max(ids))

@@ -24,7 +24,7 @@ _PLAIN: Final = {"n": "\n", "t": "\t", "r": "\r"}
 def parse(lines: Iterable[bytes], *, host: str = "") -> Iterator[Item]:
     """The requests, in the file's order; the log does not say which host they were for, `host` does."""
     for number, raw in enumerate(lines, 1):
-        line = raw.decode("utf-8", "replace").strip()
+        line = raw.decode("latin-1").strip()
         if not line:
             continue
         found = _LINE.match(line)

@@ -1,7 +1,9 @@
 """Envoy's tap output as JSON: buffered traces, and streamed segments that are put together by their trace id. Pure.
 
-Observed of Envoy: objects of an admin stream follow one another without a separator; bodies are cut at 1 KiB by default and say so;
-there are no times, so the file's order is the order.
+Observed of Envoy: objects of an admin stream follow one another without a separator; bodies are cut at 1 KiB by default and say so.
+Only buffered traces have times, and only with `record_headers_received_time`; files of `file_per_tap` are named at random, so
+without times their order is lost. Bodies as strings have lost what was no UTF-8: a body that is not as long as its Content-Length
+says counts as cut.
 """
 
 import json
@@ -10,13 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from comparator.exchange import HeaderList, Reply, Request
-from proxy.replay.sources.recorded import Item, Malformed, Recorded, from_base64, with_host
+from proxy.replay.sources.recorded import Item, Malformed, Recorded, from_base64, header_of, ns_of, wire_text, with_host
 
 _SPACE: Final = " \t\r\n,[]"
 
 
 def parse(text: str) -> Iterator[Item]:
-    """The traces, in the order in which they begin."""
+    """The traces, by their times where all have one, else in the order in which they begin in the file."""
+    found = list(_traces(text))
+    if all(isinstance(one, Recorded) and one.started_ns for one in found):
+        found.sort(key=lambda one: one.started_ns if isinstance(one, Recorded) else 0)
+    yield from found
+
+
+def _traces(text: str) -> Iterator[Item]:
     streams: dict[str, _Stream] = {}
     for number, trace in enumerate(_objects(text), 1):
         if isinstance(trace, Malformed):
@@ -66,9 +75,26 @@ def _buffered(trace: Mapping[str, Any], number: int) -> Recorded:
     asked, answered = _member(trace, "request"), _member(trace, "response")
     body, cut = _body(_member(asked, "body"))
     reply_body, reply_cut = _body(_member(answered, "body"))
-    headers = _headers(answered)
-    outcome = _reply(headers, reply_body, reply_cut) if answered else None
-    return Recorded(_request(_headers(asked), body, cut), outcome, id=f"tap-{number}")
+    headers_of_request, headers = _headers(asked), _headers(answered)
+    outcome = _reply(headers, reply_body, reply_cut or _shorter(headers, reply_body)) if answered else None
+    started_ns, answered_ns = _time(asked), _time(answered)
+    return Recorded(
+        _request(headers_of_request, body, cut or _shorter(headers_of_request, body)),
+        outcome,
+        id=header_of(headers_of_request, "x-request-id") or f"tap-{number}",
+        started_ns=started_ns,
+        duration_ns=max(0, answered_ns - started_ns) if started_ns and answered_ns else 0,
+    )
+
+
+def _time(message: Mapping[str, Any] | None) -> int:
+    moment = _member(message, "headers_received_time")
+    return ns_of(moment) if moment else 0
+
+
+def _shorter(headers: HeaderList, body: bytes) -> bool:
+    length = header_of(headers, "content-length")
+    return bool(body) and length.isdigit() and int(length) != len(body)
 
 
 def _body(body: Mapping[str, Any] | None) -> tuple[bytes, bool]:
@@ -79,7 +105,12 @@ def _body(body: Mapping[str, Any] | None) -> tuple[bytes, bool]:
 
 def _headers(message: Mapping[str, Any] | None) -> HeaderList:
     pairs: list[dict[str, str]] = _member(message, "headers") or []
-    return tuple((str(pair["key"]), str(pair.get("value", ""))) for pair in pairs)
+    return tuple((str(pair["key"]), _value(pair)) for pair in pairs)
+
+
+def _value(pair: Mapping[str, Any]) -> str:
+    raw = _member(pair, "raw_value")
+    return from_base64(raw).decode("latin-1") if raw else wire_text(str(pair.get("value", "")))
 
 
 def _request(headers: HeaderList, body: bytes, cut: bool) -> Request:

@@ -3,7 +3,8 @@
 What HAR has no place for is kept in members that begin with `_`, as the format allows: our ids, the exact nanoseconds, the encoding
 of a binary request body. Bodies of replies stand decoded, as other readers expect: a reply that was read back has no
 Content-Encoding any more. Observed in the wild and tolerated: a byte order mark, headers as `[name, value]`, pseudo headers of
-HTTP/2, entries without bodies, status 0 with `_error`.
+HTTP/2, entries without bodies, status 0 with `_error`. Observed of mitmproxy: a binary body without a charset stands as text of
+latin-1, which only its size tells, and compressed bodies of requests stand decoded too. WebSockets are passed by.
 """
 
 import json
@@ -19,6 +20,7 @@ from proxy.replay.sources.recorded import (
     Item,
     Malformed,
     Recorded,
+    document_text,
     from_base64,
     header_of,
     iso_of,
@@ -26,6 +28,7 @@ from proxy.replay.sources.recorded import (
     split_url,
     text_or_base64,
     url_of,
+    wire_text,
     with_host,
     without,
 )
@@ -41,6 +44,8 @@ def parse(data: bytes) -> Iterator[Item]:
         SourceError: it is no HAR.
     """
     for number, entry in enumerate(_entries(data), 1):
+        if isinstance(entry, dict) and "_webSocketMessages" in entry:
+            continue
         try:
             yield _recorded(entry)
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -74,6 +79,9 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
     authority, target = split_url(asked["url"])
     headers = _headers(asked)
     pseudo = header_of(headers, ":authority")
+    body, decoded_by_writer = _request_body(asked)
+    if decoded_by_writer:
+        headers = without(headers, "content-encoding", "content-length")
     plain = tuple((name, value) for name, value in headers if not name.startswith(":"))
     started_ns = int(entry["_started_ns"]) if "_started_ns" in entry else ns_of(entry["startedDateTime"])
     duration_ns = int(entry["_duration_ns"]) if "_duration_ns" in entry else round(max(0, entry.get("time") or 0) * 1e6)
@@ -83,7 +91,7 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
             asked["method"],
             str(entry.get("_target", target)),
             with_host(plain, pseudo or authority),
-            _request_body(asked.get("postData")),
+            body,
             bool(asked.get("_truncated")),
         ),
         outcome=_outcome(entry),
@@ -104,18 +112,30 @@ def _headers(message: Mapping[str, Any]) -> HeaderList:
 def _pair(pair: Any) -> tuple[str, str]:
     if isinstance(pair, dict):
         named = cast("dict[str, Any]", pair)
-        return str(named["name"]), str(named["value"])
-    return str(pair[0]), str(pair[1])
+        return wire_text(str(named["name"])), wire_text(str(named["value"]))
+    return wire_text(str(pair[0])), wire_text(str(pair[1]))
 
 
-def _request_body(data: Mapping[str, Any] | None) -> bytes:
+def _request_body(asked: Mapping[str, Any]) -> tuple[bytes, bool]:
+    """The body, and whether the writer took a content encoding from it."""
+    data: Mapping[str, Any] | None = asked.get("postData")
     if not data:
-        return b""
+        return b"", False
     text = data.get("text")
     if text is None:
         pairs = [(p["name"], p.get("value", "")) for p in data.get("params", [])]
-        return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs).encode()
-    return from_base64(text) if "base64" in (data.get("_encoding"), data.get("encoding")) else text.encode()
+        return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs).encode(), False
+    if "base64" in (data.get("_encoding"), data.get("encoding")):
+        return from_base64(text), False
+    encoded = bool(header_of(_headers(asked), "content-encoding")) and not data.get("_as_sent")
+    return _bytes(text, asked.get("bodySize")), encoded
+
+
+def _bytes(text: str, size: object) -> bytes:
+    """A body that stands as text; where only latin-1 makes it as long as the writer says, it was that."""
+    if size == len(text) and not text.isascii() and max(text) <= "\xff":
+        return text.encode("latin-1")
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _outcome(entry: Mapping[str, Any]) -> Reply | Failed | None:
@@ -129,7 +149,7 @@ def _outcome(entry: Mapping[str, Any]) -> Reply | Failed | None:
         return Failed(FailureCause(cause), detail) if known else Failed(FailureCause.RESET, error)
     content: dict[str, Any] = reply.get("content") or {}
     text = content.get("text") or ""
-    body = from_base64(text) if content.get("encoding") == "base64" else text.encode()
+    body = from_base64(text) if content.get("encoding") == "base64" else _bytes(text, content.get("size"))
     headers = tuple((name, value) for name, value in _headers(reply) if not name.startswith(":"))
     if content.get("_as_sent"):
         return Reply(int(reply["status"]), headers, body, bool(reply.get("_truncated")))
@@ -177,6 +197,8 @@ def _request_of(request: Request, url: str) -> dict[str, Any]:
         document["postData"] = {"mimeType": header_of(request.headers, "content-type"), "text": text}
         if encoded:
             document["postData"]["_encoding"] = "base64"
+        elif header_of(request.headers, "content-encoding"):
+            document["postData"]["_as_sent"] = True
     if request.body_truncated:
         document["_truncated"] = True
     return document
@@ -219,4 +241,4 @@ def _content(reply: Reply) -> dict[str, Any]:
 
 
 def _named(headers: HeaderList) -> list[dict[str, str]]:
-    return [{"name": name, "value": value} for name, value in headers]
+    return [{"name": document_text(name), "value": document_text(value)} for name, value in headers]

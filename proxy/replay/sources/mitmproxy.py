@@ -1,7 +1,9 @@
 """mitmproxy's flow files: tnetstrings one after another, each the state of a flow. Pure.
 
 Only the members that are needed are read and no version is demanded, so files of every version with these members do. Bodies are
-still content-encoded, as in an exchange. Flows that are not HTTP, and those of a replay, are passed by.
+still content-encoded, as in an exchange. Flows that are not HTTP, WebSockets, and those of a replay, are passed by.
+
+What a flow has no place for is written into its `metadata`, which mitmproxy keeps, so that what was exported is read back as it was.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,7 +34,7 @@ def parse(data: bytes) -> Iterator[Item]:
             yield Malformed(f"flow {number}", "not a flow's state")
             continue
         flow = cast("dict[str, Any]", value)
-        if _text(flow.get("type")) != "http" or flow.get("is_replay"):
+        if _text(flow.get("type")) != "http" or flow.get("is_replay") or flow.get("websocket"):
             continue
         try:
             yield _recorded(flow)

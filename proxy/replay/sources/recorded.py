@@ -122,6 +122,23 @@ def ascii_target(target: str) -> str:
     return quote(target, safe=_URL_SAFE, encoding="latin-1", errors="replace")
 
 
+def wire_text(text: str) -> str:
+    """Header text of a JSON document as an exchange has it: its bytes in UTF-8, one character a byte.
+
+    Raises:
+        ValueError: text that no bytes stand for.
+    """
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def document_text(text: str) -> str:
+    """The way back: header text for people and other programs. Bytes that are no UTF-8 become lone surrogates, as mitmproxy's do."""
+    try:
+        return text if text.isascii() else text.encode("latin-1").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text
+
+
 def text_or_base64(body: bytes) -> tuple[str, bool]:
     """The body as text, and whether that is base64."""
     try:

@@ -15,9 +15,11 @@ from proxy.replay.sources.recorded import (
     Malformed,
     Recorded,
     ascii_target,
+    document_text,
     from_base64,
     header_of,
     split_url,
+    wire_text,
     with_host,
     without,
 )
@@ -41,7 +43,7 @@ def parse_http(lines: Iterable[bytes], read: Callable[[str], bytes]) -> Iterator
     gathered: list[str] = []
     begun = 0
     for number, raw in enumerate([*lines, b""], 1):
-        line = raw.decode("utf-8", "replace").strip()
+        line = raw.decode("latin-1").strip()
         if line.startswith("#"):
             continue
         if line and not gathered:
@@ -58,7 +60,7 @@ def dump(recorded: Recorded) -> bytes:
     request = recorded.request
     headers: dict[str, list[str]] = {}
     for name, value in without(request.headers, "content-length", "transfer-encoding"):
-        headers.setdefault(name, []).append(value)
+        headers.setdefault(document_text(name), []).append(document_text(value))
     host = header_of(request.headers, "host") or "unknown.invalid"
     target: dict[str, Any] = {"method": request.method, "url": f"http://{host}{ascii_target(request.target)}"}
     if request.body:
@@ -73,7 +75,7 @@ def _target(document: dict[str, Any]) -> Recorded:
     if unknown:
         raise ValueError(f"no target has {', '.join(sorted(unknown))}")
     named: dict[str, list[str]] = document.get("header") or {}
-    headers = tuple((str(name), str(value)) for name, values in named.items() for value in values)
+    headers = tuple((wire_text(str(name)), wire_text(str(value))) for name, values in named.items() for value in values)
     return _recorded(document["method"], document["url"], headers, from_base64(document.get("body") or ""))
 
 

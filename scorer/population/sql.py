@@ -1,0 +1,45 @@
+"""A population's rows as one SQL script for psql. Pure."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+
+from scorer.population.rows import COLUMNS, Rows, greatest_ids
+
+_REFUSE = """DO $$ BEGIN
+  IF EXISTS (SELECT 1 FROM account_account) THEN
+    RAISE EXCEPTION 'the database has accounts already; a population wants an empty one';
+  END IF;
+END $$;
+"""
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def script(rows: Rows) -> Iterator[str]:
+    """The script, in pieces: run it in a migrated, empty database by `psql -v ON_ERROR_STOP=1 -f`."""
+    yield "BEGIN;\n" + _REFUSE
+    for table, records in rows.items():
+        if not records:
+            continue
+        yield f"COPY {table} ({', '.join(COLUMNS[table])}) FROM stdin;\n"
+        for record in records:
+            yield "\t".join(map(_text, record)) + "\n"
+        yield "\\.\n"
+    for table, greatest in greatest_ids(rows).items():
+        yield f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {greatest});\n"
+    yield "COMMIT;\nANALYZE;\n"
+
+
+def _text(value: object) -> str:
+    """A value in the text format of COPY."""
+    match value:
+        case None:
+            return "\\N"
+        case bool():
+            return "t" if value else "f"
+        case datetime():
+            return value.isoformat()
+        case dict() | list():
+            return json.dumps(value).translate(_ESCAPES)
+        case _:
+            return str(value).translate(_ESCAPES)
