@@ -59,6 +59,7 @@ class FailureCause(StrEnum):
     RESET = "reset"
     PROTOCOL = "protocol"
     OVERLOAD = "overload"
+    EJECTED = "ejected"
 
 
 @dataclass(frozen=True, slots=True)

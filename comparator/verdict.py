@@ -49,11 +49,13 @@ class Cause(StrEnum):
     SERVED_RESET = "served_reset"
     SERVED_PROTOCOL = "served_protocol"
     SERVED_OVERLOAD = "served_overload"
+    SERVED_EJECTED = "served_ejected"
     MIRRORED_REFUSED = "mirrored_refused"
     MIRRORED_TIMEOUT = "mirrored_timeout"
     MIRRORED_RESET = "mirrored_reset"
     MIRRORED_PROTOCOL = "mirrored_protocol"
     MIRRORED_OVERLOAD = "mirrored_overload"
+    MIRRORED_EJECTED = "mirrored_ejected"
 
 
 @dataclass(frozen=True, slots=True)

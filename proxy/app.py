@@ -20,8 +20,10 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from comparator.exchange import Side
 from proxy.admin import api
 from proxy.callers import CallerConnection
+from proxy.checks import watch_backend
 from proxy.errors import SettingsError
 from proxy.front import Front
 from proxy.journal.writing import Counts, Writer
@@ -91,6 +93,7 @@ class Proxy:
             "candidate_share": candidate_share(front.plan),
             "rollout": self.rollout.overview(),
             "draining": front.draining,
+            "backends": front.steering.status(),
             "served": metrics.served,
             "in_flight": len(front.forwardings),
             "overlapped": metrics.overlapped,
@@ -163,6 +166,9 @@ async def running(
                 journal.start()
             group.create_task(_sweep(front, stopped), name="sweep-deadlines")
             group.create_task(_watch(rollout.switch, stopped), name="watch-switch")
+            for side in Side:
+                watching = watch_backend(side, lambda: front.settings, front.steering, stopped)
+                group.create_task(watching, name=f"check-{side}")
             try:
                 async with rollout.running(), _admin(proxy, settings, worker):
                     await _listen(proxy, settings)
@@ -306,5 +312,6 @@ def _gauges(proxy: Proxy) -> Gauges:
         backend_connections=lambda: front.backend_connections,
         candidate_share=lambda: candidate_share(front.plan),
         rolled_back=lambda: proxy.switch.rolled_back,
+        fit=front.steering.fit,
         journal=lambda: proxy.journal.counts if proxy.journal else Counts(),
     )

@@ -30,6 +30,7 @@ STATUS_OF = {
     FailureCause.PROTOCOL: 502,
     FailureCause.TIMEOUT: 504,
     FailureCause.OVERLOAD: 503,
+    FailureCause.EJECTED: 503,
 }
 
 
@@ -90,6 +91,7 @@ class Forwarding:
         self._finished = False
         self._retried = False
         self._fell_back = False
+        self._steered = False
         self._chunked_out = False
         self._said_close = False
         self._out: list[bytes] = []
@@ -224,6 +226,8 @@ class Forwarding:
         self._reply = head
         self.deadline = self._total_deadline
         self._unsent.clear()
+        if 502 <= head.status <= 504:
+            self._front.metrics.gateway_errors[self._side] += 1
         if head.status == 101:
             self.tunnel = True
             self._skip = Skip.UPGRADE
@@ -320,7 +324,24 @@ class Forwarding:
         self._trace = headers.traceparent(named, front.new_id(), front.new_span())
         self._shadow_mark = named.get(SHADOW_MARK, "")
         front.begin(self, self._key)
+        if front.steering.ailing and not self._steer():
+            return
         front.pool(self._side).acquire(self, idle_max_s=self._idle_max_s)
+
+    def _steer(self) -> bool:
+        """Ask the other side where the chosen one is unfit and the other may answer; False: refused at once."""
+        front = self._front
+        safe = self.method in SAFE_METHODS and not self.upgrade
+        side = front.steering.side_for(self._side, front.now(), safe=safe)
+        if side is None:
+            self.backend_failed(FailureCause.EJECTED, "ejected")
+            self.flush()
+        elif side is not self._side:
+            self._steered = True
+            self._side = side
+            self._skip = self._skip or Skip.FALLBACK
+            front.metrics.fallbacks[side] += 1
+        return side is not None
 
     @property
     def _who(self) -> headers.Caller:
@@ -376,7 +397,8 @@ class Forwarding:
         self._fell_back = True
         self._side = self._side.other
         self._skip = self._skip or Skip.FALLBACK
-        front.metrics.fallbacks[self._side] += 1
+        # (back at the side it was steered away from: it may have been unfit in a check's eyes only)
+        front.metrics.fallbacks[self._side] += not self._steered
         self.deadline = self._total_deadline
         front.pool(self._side).acquire(self)
 
@@ -386,7 +408,7 @@ class Forwarding:
             return
         fields = headers.returned_text(head.lines, headers.connection_options(head.named, head.lines))
         own = "" if "x-request-id" in head.named else f"X-Request-Id: {self.id}\r\n"
-        if self._fell_back:
+        if self._fell_back is not self._steered:
             own += f"X-Shadow-Fallback: {self._side}\r\n"
         text = f"HTTP/1.1 {head.status} {head.reason}\r\n{fields}{own}{self._reply_framing(head)}"
         self._out.append(text.encode("latin-1"))
@@ -423,9 +445,7 @@ class Forwarding:
         front.end(self, self._key)
         keep_alive = self._keeps_alive
         if self._failed is not None and self._reply is None:
-            self._out.append(
-                failure_reply(STATUS_OF[self._failed.cause], self._failed.cause, self.id, keep_alive=keep_alive)
-            )
+            self._out.append(self._failure_reply(self._failed.cause, keep_alive=keep_alive))
         self.flush()
         if connection is not None:
             connection.release(complete=self._complete and self._reply is not None and not self.tunnel)
@@ -436,6 +456,12 @@ class Forwarding:
             caller.abort()
         else:
             caller.done(keep_alive=keep_alive and not self.tunnel)
+
+    def _failure_reply(self, cause: FailureCause, *, keep_alive: bool) -> bytes:
+        front = self._front
+        ejected = cause is FailureCause.EJECTED
+        retry_after_s = front.steering.retry_after_s(self._side, front.now()) if ejected else 0
+        return failure_reply(STATUS_OF[cause], cause, self.id, keep_alive=keep_alive, retry_after_s=retry_after_s)
 
     def _record(self, ended_ns: int) -> None:
         """Count what was served and journal it."""
@@ -450,6 +476,8 @@ class Forwarding:
             self._skip = Skip.TRUNCATED
         if self._route is not None and self._route.capture is not None and journaled(self._skip):
             self._capture(self._route.capture, status, ended_ns)
+        if self._skip is None and front.rates is not None and front.rates.over(self._route_name, front.now()):
+            self._skip = Skip.RATE_LIMITED
         front.record(self._skip, lambda: self._journal_record(ended_ns))
 
     def _capture(self, wanted: Wanted, status: int, ended_ns: int) -> None:

@@ -16,10 +16,12 @@ from proxy.journal.model import Record
 from proxy.journal.writing import Writer
 from proxy.metrics import ProxyMetrics
 from proxy.pool import Pool
+from proxy.rates import Rates
 from proxy.rollout.plan import Plan, Plans, plans_of
 from proxy.rollout.state import States
 from proxy.routes import Route, Skip, compile_routes, journaled, sample_bucket
 from proxy.settings import Limits, Settings
+from proxy.steering import Steering
 
 
 class InFlight(Protocol):
@@ -82,6 +84,7 @@ class Front:
         self.captured: Counter[str] = Counter()
         """Exchanges that a route's capture rule took, by route."""
         self.now = asyncio.get_running_loop().time
+        self.steering = Steering(metrics)
         self._group = group
         self._by_key: dict[str, list[InFlight]] = {}
         self._counter = 0
@@ -107,6 +110,10 @@ class Front:
             if kept is not None:
                 kept.close()
             self._pools[side] = Pool(backend, self._group)
+        self.steering.apply(settings)
+        limits = {route.name: route.mirror_per_s_max for route in settings.routes}
+        rates = Rates(settings.mirroring, limits, workers=settings.listen.workers, now=self.now())
+        self.rates: Rates | None = rates if rates.limiting else None
         self.set_rollout(self._states, self._rolled_back)
 
     def set_rollout(self, states: States, rolled_back: bool) -> None:
@@ -198,6 +205,7 @@ class Front:
             caller.expire(now)
         for pool in self._pools.values():
             pool.sweep(now)
+        self.steering.tally(now)
 
     def close(self) -> None:
         """Keep no connection to backends."""

@@ -6,7 +6,7 @@ The accounting: `shadow_served_total = shadow_journal_written_total + shadow_jou
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -25,6 +25,10 @@ REFUSED = "shadow_refused_total"
 BACKEND_FAILURES = "shadow_backend_failures_total"
 RETRIES = "shadow_backend_retries_total"
 FALLBACKS = "shadow_fallbacks_total"
+BACKEND_CHECKS = "shadow_backend_checks_total"
+BACKEND_EJECTIONS = "shadow_backend_ejections_total"
+BACKEND_HEALTHY = "shadow_backend_healthy"
+BACKEND_EJECTED = "shadow_backend_ejected"
 SKIPPED = "shadow_skipped_total"
 OVERLAPPED = "shadow_overlapped_total"
 JOURNAL_WRITTEN = "shadow_journal_written_total"
@@ -39,6 +43,11 @@ BACKEND_CONNECTIONS = "shadow_backend_connections"
 CANDIDATE_SHARE = "shadow_candidate_share_ratio"
 ROLLED_BACK = "shadow_rolled_back"
 WORKER_RESTARTS = "shadow_worker_restarts_total"
+
+NO_ANSWER = frozenset((499, 502, 503, 504))
+"""Statuses that do not show that the backend served a request: the caller was gone, or somebody's gateway had no reply."""
+UNASKED = frozenset((FailureCause.OVERLOAD, FailureCause.EJECTED))
+"""Failures of requests that the backend never saw."""
 
 
 @dataclass(slots=True)
@@ -65,6 +74,8 @@ class Gauges:
     backend_connections: Callable[[], dict[Side, int]]
     candidate_share: Callable[[], float]
     rolled_back: Callable[[], bool]
+    fit: Callable[[], Mapping[Side, tuple[bool, bool]]]
+    """Whether each side is healthy by checks, and whether it is ejected."""
     journal: Callable[[], Counts]
 
 
@@ -81,6 +92,10 @@ class ProxyMetrics(Collector):
         self.skipped: Counter[Skip] = Counter()
         self.backend_failures: Counter[tuple[Side, FailureCause]] = Counter()
         self.fallbacks: Counter[Side] = Counter()
+        self.gateway_errors: Counter[Side] = Counter()
+        """Replies 502, 503 and 504 that a served side gave itself."""
+        self.checks: Counter[tuple[Side, bool]] = Counter()
+        self.ejections: Counter[Side] = Counter()
         self.gauges: Gauges | None = None
 
     def observe(self, route: str, side: Side, status: int, duration_s: float) -> None:
@@ -90,6 +105,15 @@ class ProxyMetrics(Collector):
         if series is None:
             series = self.series[(route, side)] = Series()
         series.observe(status, duration_s)
+
+    def heard(self, side: Side) -> tuple[int, int]:
+        """How many requests a side answered, and how many it failed, since the process began."""
+        statuses = [series.statuses for (_, of), series in self.series.items() if of is side]
+        answered = sum(count for one in statuses for status, count in one.items() if status not in NO_ANSWER)
+        failures = [
+            count for (of, cause), count in self.backend_failures.items() if of is side and cause not in UNASKED
+        ]
+        return answered, sum(failures) + self.gateway_errors[side]
 
     def collect(self) -> Iterator[Metric]:
         """All families, for prometheus_client."""
@@ -137,6 +161,19 @@ class ProxyMetrics(Collector):
         for side in Side:
             fallbacks.add_metric((side.value,), self.fallbacks[side])
         yield fallbacks
+        yield from self._health()
+
+    def _health(self) -> Iterator[Metric]:
+        checks = CounterMetricFamily(BACKEND_CHECKS, "Health checks by their result.", labels=("side", "result"))
+        ejections = CounterMetricFamily(
+            BACKEND_EJECTIONS, "How often a backend that failed requests was spared for a while.", labels=("side",)
+        )
+        for side in Side:
+            checks.add_metric((side.value, "well"), self.checks[side, True])
+            checks.add_metric((side.value, "failed"), self.checks[side, False])
+            ejections.add_metric((side.value,), self.ejections[side])
+        yield checks
+        yield ejections
 
 
 def _journal(counts: Counts) -> Iterator[Metric]:
@@ -162,6 +199,15 @@ def _now(gauges: Gauges) -> Iterator[Metric]:
     for side, count in gauges.backend_connections().items():
         connections.add_metric((side.value,), count)
     yield connections
+    healthy = GaugeMetricFamily(BACKEND_HEALTHY, "0 while a side's health check fails.", labels=("side",))
+    ejected = GaugeMetricFamily(
+        BACKEND_EJECTED, "1 while a side is spared because it failed requests.", labels=("side",)
+    )
+    for side, (is_healthy, is_ejected) in gauges.fit().items():
+        healthy.add_metric((side.value,), int(is_healthy))
+        ejected.add_metric((side.value,), int(is_ejected))
+    yield healthy
+    yield ejected
     yield GaugeMetricFamily(CANDIDATE_SHARE, "Share of callers the candidate serves.", value=gauges.candidate_share())
     yield GaugeMetricFamily(
         ROLLED_BACK, "1 while the on-call switch holds the legacy.", value=int(gauges.rolled_back())

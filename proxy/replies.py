@@ -23,12 +23,16 @@ DETAILS = {
     FailureCause.PROTOCOL: "The service answered with something that is not HTTP/1.1.",
     FailureCause.TIMEOUT: "The service did not answer in time.",
     FailureCause.OVERLOAD: "The service is at its limit of connections.",
+    FailureCause.EJECTED: "The service failed too often and is spared for a moment.",
 }
 
 
-def failure_reply(status: int, cause: FailureCause, request_id: str, *, keep_alive: bool) -> bytes:
-    """The reply when the served side gave none."""
-    return _reply(status, f"backend_{cause}", DETAILS[cause], request_id, keep_alive=keep_alive)
+def failure_reply(
+    status: int, cause: FailureCause, request_id: str, *, keep_alive: bool, retry_after_s: int = 0
+) -> bytes:
+    """The reply when the served side gave none. `retry_after_s` 0: nobody knows when to ask again."""
+    own = f"Retry-After: {retry_after_s}\r\n" if retry_after_s else ""
+    return _reply(status, f"backend_{cause}", DETAILS[cause], request_id, keep_alive=keep_alive, own=own)
 
 
 def refusal(status: int, detail: str, request_id: str) -> bytes:
@@ -37,11 +41,11 @@ def refusal(status: int, detail: str, request_id: str) -> bytes:
     return _reply(status, code, f"{detail[:1].upper()}{detail[1:]}.", request_id, keep_alive=False)
 
 
-def _reply(status: int, code: str, detail: str, request_id: str, *, keep_alive: bool) -> bytes:
+def _reply(status: int, code: str, detail: str, request_id: str, *, keep_alive: bool, own: str = "") -> bytes:
     body = json.dumps({"detail": detail, "error": code, "request_id": request_id}).encode()
     close = "" if keep_alive else "Connection: close\r\n"
     head = (
         f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"Cache-Control: no-store\r\nX-Request-Id: {request_id}\r\n{close}\r\n"
+        f"Cache-Control: no-store\r\nX-Request-Id: {request_id}\r\n{own}{close}\r\n"
     )
     return head.encode("latin-1") + body

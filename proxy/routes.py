@@ -27,6 +27,7 @@ class Skip(StrEnum):
     WRITE = "write"
     TRUNCATED = "truncated"
     FALLBACK = "fallback"
+    RATE_LIMITED = "rate_limited"
 
     UNROUTED = "unrouted"
     SAMPLE = "sample"
@@ -35,6 +36,9 @@ class Skip(StrEnum):
     UPGRADE = "upgrade"
     ABORTED = "aborted"
     DISABLED = "disabled"
+
+
+JOURNALED = frozenset((Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RATE_LIMITED))
 
 
 class KeySource(StrEnum):
@@ -154,7 +158,7 @@ def skip_of(route: Route | None, method: str, named: dict[str, str], *, shadow: 
 
 def journaled(skip: Skip | None) -> bool:
     """Whether an exchange goes to the journal."""
-    return skip is None or skip in (Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK)
+    return skip is None or skip in JOURNALED
 
 
 def sample_bucket(key: str, salt: bytes) -> int:

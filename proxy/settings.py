@@ -20,7 +20,9 @@ from comparator.exchange import Role, Side
 from comparator.settings import CompareSettings, StoreSettings
 from proxy.capturing import CaptureRule
 from proxy.errors import SettingsError
+from proxy.health import Ejection, HealthCheck
 from proxy.journal.settings import JournalSettings
+from proxy.rates import Mirroring, PerSecond
 from proxy.replay.settings import ReplaySettings
 from proxy.rollout.settings import RolloutSettings, problem_of
 from proxy.shadow.settings import RunnerSettings
@@ -93,6 +95,10 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True):
     """How long an unused connection is kept; less than the backend keeps it (uvicorn and gunicorn: 5 s or less by default)."""
     retries: Annotated[int, Meta(ge=0, le=1)] = 1
     """One more try, only where nothing was sent or the method is safe and a kept connection was stale."""
+    health: HealthCheck = HealthCheck()
+    """How a live instance is asked whether it is well."""
+    ejection: Ejection = Ejection()
+    """When a live instance that fails requests is spared for a while."""
 
 
 class Instances(Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,6 +144,8 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Share of the keys (sticky) that is journaled."""
     capture: CaptureRule | None = None
     """Of these, journal only what this rule wants; empty: everything."""
+    mirror_per_s_max: PerSecond = 0.0
+    """Mirror at most so many a second, all workers together; 0 is no limit. The rest is skipped (`rate_limited`)."""
 
 
 class Serve(Struct, frozen=True, forbid_unknown_fields=True):
@@ -195,6 +203,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     serve: Serve = Serve()
     limits: Limits = Limits()
     journal: JournalSettings = JournalSettings()
+    mirroring: Mirroring = Mirroring()
     capture: CaptureSettings = CaptureSettings()
     compare: CompareSettings = CompareSettings()
     store: StoreSettings = StoreSettings()

@@ -1,0 +1,52 @@
+"""Asks the live backends whether they are well: one small request every few seconds, on connections of its own."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import aiohttp
+
+from comparator.exchange import Role, Side
+from proxy.settings import Backend, Settings
+from proxy.steering import Steering
+
+logger = logging.getLogger(__name__)
+
+ANSWER_MAX_BYTES = 64 * 1024
+
+
+async def watch_backend(
+    side: Side, settings_of: Callable[[], Settings], steering: Steering, stopped: asyncio.Event
+) -> None:
+    """Check one side until `stopped`. The settings are asked for each time: a reload may change them. Outermost loop of its task."""
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+        while not stopped.is_set():
+            backend = settings_of().backends.of(side, Role.SERVED)
+            if backend.health.path and backend.url:
+                well = await is_well(session, backend)
+                if settings_of().backends.of(side, Role.SERVED) == backend:
+                    steering.checked(side, well=well)
+            try:
+                async with asyncio.timeout(backend.health.interval_s):
+                    await stopped.wait()
+            except TimeoutError:
+                continue
+
+
+async def is_well(session: aiohttp.ClientSession, backend: Backend) -> bool:
+    """Whether the backend answers its health path with 2xx or 3xx in time."""
+    headers = {} if backend.host in ("backend", "preserve") else {"Host": backend.host}
+    url = backend.url.rstrip("/") + backend.health.path
+    try:
+        async with (
+            asyncio.timeout(backend.health.timeout_s),
+            session.get(url, headers=headers, allow_redirects=False) as reply,
+        ):
+            await reply.content.read(ANSWER_MAX_BYTES)
+            return 200 <= reply.status < 400
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+        return False
+    except Exception:  # (its task's outermost loop: a check that breaks must not take the proxy down)
+        logger.exception("backend_check_failed")
+        return False
