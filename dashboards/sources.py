@@ -112,6 +112,7 @@ def _proxy_families() -> Iterable[Family]:
         candidate_share=lambda: 0.0,
         rolled_back=lambda: False,
         journal=proxy.Counts,
+        fit=lambda: dict.fromkeys(proxy.Side, (True, False)),
     )
     return seen.collect()
 
@@ -132,6 +133,10 @@ REFUSED = _of_proxy(proxy.REFUSED)
 BACKEND_FAILURES = _of_proxy(proxy.BACKEND_FAILURES)
 BACKEND_RETRIES = _of_proxy(proxy.RETRIES)
 FALLBACKS = _of_proxy(proxy.FALLBACKS)
+BACKEND_CHECKS = _of_proxy(proxy.BACKEND_CHECKS)
+BACKEND_EJECTIONS = _of_proxy(proxy.BACKEND_EJECTIONS)
+BACKEND_HEALTHY = _of_proxy(proxy.BACKEND_HEALTHY)
+BACKEND_EJECTED = _of_proxy(proxy.BACKEND_EJECTED)
 NOT_JOURNALED = _of_proxy(proxy.SKIPPED)
 OVERLAPPED = _of_proxy(proxy.OVERLAPPED)
 JOURNAL_WRITTEN = _of_proxy(proxy.JOURNAL_WRITTEN)

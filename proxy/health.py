@@ -8,6 +8,7 @@ fails, it is ejected for twice as long, up to `max_s`. Source: the circuit break
 """
 
 from collections import deque
+from math import ceil
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -90,7 +91,7 @@ class Health:
 
     def retry_after_s(self, now: float) -> int:
         """Whole seconds until asking again makes sense; at least 1."""
-        return max(1, round((self._until or now) - now + 0.5))
+        return max(1, ceil((self._until or now) - now))
 
     def checked(self, *, well: bool) -> None:
         """A check has ended."""

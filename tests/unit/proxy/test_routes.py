@@ -138,5 +138,5 @@ def test_the_shadow_mark_comes_first() -> None:
 
 def test_only_what_could_be_mirrored_or_replayed_is_journaled() -> None:
     kept = {skip for skip in Skip if journaled(skip)}
-    assert kept == {Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK}
+    assert kept == {Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RATE_LIMITED}
     assert journaled(None)
