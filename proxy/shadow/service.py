@@ -35,17 +35,20 @@ from proxy.shadow.admin import admin_server
 from proxy.shadow.align import AWAY, NOTHING_TO_ALIGN, SESSION_OPTIONS, Aligned, Aligner, Connection
 from proxy.shadow.feed import Feed
 from proxy.shadow.guard import refuse_unsafe
+from proxy.shadow.intake import Intake
 from proxy.shadow.keeper import Keeper
 from proxy.shadow.ledger import Ledger
 from proxy.shadow.lookup import Parents
 from proxy.shadow.metrics import RunnerMetrics
 from proxy.shadow.mirror import ConfirmBudget, Mirror
+from proxy.shadow.outcomes import Outcomes
 from proxy.shadow.recorder import Recorder
 from proxy.shadow.reloading import watch_rules
 from proxy.shadow.resync import Resynced, repair, resync
 from proxy.shadow.runner import NOTHING_RESYNCED, Runner
 from proxy.shadow.sender import Sender
 from proxy.shadow.shadow_side import ShadowSide
+from proxy.shadow.standing import Standing
 from proxy.shadow.targets import RowTarget
 
 logger = logging.getLogger(__name__)
@@ -152,7 +155,7 @@ async def serve(
             in_flight=_in_flight(reader, metrics),
             lag_s=lambda: recorder.lag_s(time.time_ns()),
             waiting=lambda: runner.backlog,
-            resync=lambda: float(runner.resync_pending),
+            resync=lambda: float(runner.standing.resync_pending),
         )
         admin = settings.runner
         state = _state(settings, runner, recorder, metrics)
@@ -205,21 +208,21 @@ def build(
         tagged_sides=frozenset(options.tagged_sides),
         may_confirm=may_confirm,
     )
+    standing, outcomes = Standing(feeds, metrics), Outcomes(recorder, metrics)
     return Runner(
         settings=options,
-        journal=reader,
+        intake=Intake(options, reader, ledger, outcomes, standing, metrics, sender.reaches),
         ledger=ledger,
         mirror=mirror,
-        feeds=feeds,
         shadow=shadow,
-        results=recorder,
+        standing=standing,
+        outcomes=outcomes,
         metrics=metrics,
         primary_keys=primary_keys,
         write=aligner.apply if aligner else _no_rows,
         truncate=aligner.truncate if aligner else _no_tables,
         resync=_resync(databases, aligner) if databases and aligner else _no_resync,
         repair=_repair(databases, aligner) if databases and aligner else _no_repair,
-        reaches=sender.reaches,
     )
 
 
@@ -369,7 +372,7 @@ def _state(
 ) -> Callable[[], Mapping[str, object]]:
     def state() -> Mapping[str, object]:
         return {
-            "ready": runner.ready,
+            "ready": runner.standing.ready,
             "reader": settings.runner.name,
             "capture": settings.capture.driver.value,
             "waiting": runner.ledger.waiting,

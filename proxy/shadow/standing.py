@@ -1,0 +1,91 @@
+"""How far the shadow can be trusted now: from when on exchanges are comparable, and whether whole tables have to be compared."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from comparator.capture.errors import CaptureError
+from comparator.exchange import Role
+from proxy.errors import ShadowUnreachableError
+from proxy.shadow.feed import Feed
+from proxy.shadow.metrics import RunnerMetrics
+
+logger = logging.getLogger(__name__)
+
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 5.0
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Standing:
+    """What intake and runner both go by.
+
+    Attributes:
+        feeds: the captures of both databases by role; empty when the capture is off.
+        comparable_from_us: exchanges begun before this Unix time are not compared.
+        contradicts_live: a resync failed: only a new clone helps.
+        resync_reason: why whole tables have to be compared, "" when they need not.
+        resyncing: they are being compared.
+        started: both captures have begun.
+        wake: set when the dispatcher has something to look at.
+        stopping: set when nothing more is to be read.
+    """
+
+    feeds: Mapping[Role, Feed]
+    metrics: RunnerMetrics
+    comparable_from_us: int = 0
+    contradicts_live: bool = False
+    resync_reason: str = ""
+    resyncing: bool = False
+    started: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _interruptions: int = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether an exchange that begins now will be compared: both captures run, and no resync is due."""
+        return self.started and not self.resync_reason and not self.contradicts_live
+
+    @property
+    def resync_pending(self) -> bool:
+        """Whether the shadow is known to differ, or may."""
+        return self.resyncing or bool(self.resync_reason)
+
+    def ask_resync(self, reason: str) -> None:
+        """Compare whole tables as soon as nothing runs; exchanges begun before its end are not compared."""
+        self.resync_reason = self.resync_reason or reason
+        self.wake.set()
+
+    def forget_interruptions(self) -> None:
+        """Take the interruptions up to now for known."""
+        self._interruptions = self._count()
+
+    def notice_interruptions(self) -> None:
+        """Ask for a resync when a capture was cut since the last look."""
+        count = self._count()
+        if count != self._interruptions:
+            self._interruptions = count
+            logger.warning("shadow_capture_interrupted", extra={"interruptions": count})
+            self.ask_resync("interrupted")
+
+    def _count(self) -> int:
+        return sum(feed.interruptions for feed in self.feeds.values())
+
+    async def patiently(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a step with backoff until what it needs answers; `what` is a label of shadow_retries_total."""
+        wait_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                return await step()
+            except (ShadowUnreachableError, CaptureError) as error:
+                logger.warning("shadow_step_repeated", extra={"what": what, "error": str(error)})
+                self.metrics.retries.labels(what).inc()
+                if self.stopping.is_set():
+                    raise
+            await asyncio.sleep(wait_s)
+            wait_s = min(BACKOFF_MAX_S, wait_s * 2)

@@ -1,0 +1,114 @@
+"""One mirror through crashes: the runner killed (-9) and started again three times under traffic, then the shadow database restarted
+and the replication connection cut. The test suite runs it small, `bench/truth` large.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import asyncpg
+from aiohttp import ClientSession
+
+from comparator.capture.settings import CaptureSettings, Driver
+from comparator.exchange import Side
+from proxy.embedded import EmbeddedPostgres
+from proxy.shadow.settings import RunnerSettings
+from tests.support.mirror_lab import WRITTEN, Lab, checksums, lab
+from tests.support.mirroring import clean_up_job, drive, outcomes, quiet
+from tests.support.runner_process import RunnerProcess
+from tests.support.scraping import free_port, total, until
+
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication"
+KILLS = 3
+FAULT_SHARE = 0.05
+CATCH_UP_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Survived:
+    """What came of the run: ids with an injected divergence, ids found to differ, ids whose mirrored run failed, ids compared."""
+
+    injected: frozenset[str]
+    reported: frozenset[str]
+    failed: frozenset[str]
+    compared: frozenset[str]
+    equal: bool
+    resyncs: float
+
+    @property
+    def unreported(self) -> frozenset[str]:
+        """Injected, compared, and not found: must be empty."""
+        return (self.injected & self.compared) - self.reported
+
+    @property
+    def false(self) -> frozenset[str]:
+        """Reported, and never injected: must be empty."""
+        return self.reported - self.injected
+
+
+@asynccontextmanager
+async def laboratory(postgres_dsn: str, folder: Path) -> AsyncIterator[tuple[Lab, EmbeddedPostgres]]:
+    """A lab whose shadow database is on a server of its own."""
+    capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN)
+    runner = RunnerSettings(port=free_port(), hold_ms=1_500, confirm_per_s_max=1000)
+    # Not below pytest's folder: a second pytest closes that to the user PostgreSQL runs as.
+    with TemporaryDirectory(prefix="shadow-test-pg-") as place, EmbeddedPostgres(Path(place) / "data") as server:
+        async with lab(postgres_dsn, folder, capture=capture, runner=runner, shadow_server_dsn=server.dsn()) as made:
+            yield made, server
+
+
+async def survive(made: Lab, shadow_server: EmbeddedPostgres, process: RunnerProcess, *, part: int) -> Survived:
+    """Serve four times `part` requests with divergences and a background writer through all crashes; the runner is up in the end."""
+    injected: dict[str, str] = {}
+
+    async def traffic(session: ClientSession) -> None:
+        injected.update(await drive(made, session, count=part, side=Side.CANDIDATE, fault_share=FAULT_SHARE))
+
+    async with ClientSession() as session, asyncio.TaskGroup() as tasks:
+        stop = asyncio.Event()
+        tasks.create_task(clean_up_job(made.live_dsn, stop), name="clean-up")
+        for number in range(KILLS):
+            await process.start()
+            running = tasks.create_task(traffic(session), name=f"part-{number}")
+            await until(made.runner.port, lambda s: total(s, "shadow_compared_total") >= part / 4)
+            await process.kill()
+            await running
+        await process.start()
+        running = tasks.create_task(traffic(session), name="last-part")
+        await until(made.runner.port, lambda s: total(s, "shadow_compared_total") >= part / 8)
+        await execute(made.live_dsn, CUT)
+        await asyncio.to_thread(shadow_server.restart)
+        await running
+        stop.set()
+    samples = await until(made.runner.port, quiet, timeout_s=CATCH_UP_S)
+    found = await outcomes(made)
+    return Survived(
+        injected=frozenset(injected),
+        reported=frozenset(name for name, (verdict, _) in found.items() if verdict != "failed"),
+        failed=frozenset(name for name, (verdict, _) in found.items() if verdict == "failed"),
+        compared=frozenset(await compared(made)),
+        equal=await checksums(made.live_dsn) == await checksums(made.shadow_dsn),
+        resyncs=total(samples, "shadow_resyncs_total"),
+    )
+
+
+COMPARED = "SELECT exchange_id FROM shadow.comparison WHERE verdict IN ('match', 'known', 'mismatch')"
+
+
+async def compared(made: Lab) -> list[str]:
+    conn = await asyncpg.connect(made.store_dsn)
+    try:
+        return [record["exchange_id"] for record in await conn.fetch(COMPARED)]
+    finally:
+        await conn.close()
+
+
+async def execute(dsn: str, sql: str) -> object:
+    conn = await asyncpg.connect(dsn)
+    try:
+        return await conn.fetchval(sql)
+    finally:
+        await conn.close()
