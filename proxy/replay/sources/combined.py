@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from comparator.exchange import Reply, Request
-from proxy.replay.sources.recorded import Item, Malformed, Recorded, split_url, with_host
+from proxy.replay.sources.recorded import Item, Malformed, Recorded, header_of, split_url, with_host
 
 _QUOTED: Final = r'"((?:[^"\\]|\\.)*)"'
 _LINE: Final = re.compile(
@@ -18,6 +18,7 @@ _LINE: Final = re.compile(
 )
 _BODYLESS: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "DELETE")
 _ESCAPE: Final = re.compile(r"\\(x[0-9A-Fa-f]{2}|.)")
+_UNSAFE: Final = re.compile(r'["\\]|[^ -~]')
 _PLAIN: Final = {"n": "\n", "t": "\t", "r": "\r"}
 
 
@@ -62,3 +63,21 @@ def _plain(text: str) -> str:
         return chr(int(code[1:], 16)) if len(code) == 3 else _PLAIN.get(code, code)
 
     return _ESCAPE.sub(char, text)
+
+
+def dump(recorded: Recorded) -> bytes:
+    """A line as nginx writes it, $request_time last; hosts, bodies, other headers and what makes a second are lost.
+
+    A side that gave no reply is logged as 502, a request without any outcome as 499, nginx's word for a caller who left.
+    """
+    request, reply = recorded.request, recorded.outcome
+    when = dt.datetime.fromtimestamp(recorded.started_ns // 10**9, dt.UTC).strftime("%d/%b/%Y:%H:%M:%S %z")
+    status, size = (reply.status, len(reply.body)) if isinstance(reply, Reply) else (502 if reply else 499, 0)
+    referer, agent = (_escaped(header_of(request.headers, name)) or "-" for name in ("referer", "user-agent"))
+    line = f"{_escaped(request.method)} {_escaped(request.target)} HTTP/1.1"
+    took = f"{recorded.duration_ns / 1e9:.3f}"
+    return f'- - - [{when}] "{line}" {status} {size} "{referer}" "{agent}" {took}\n'.encode("latin-1", "replace")
+
+
+def _escaped(text: str) -> str:
+    return _UNSAFE.sub(lambda found: f"\\x{ord(found.group()) & 0xFF:02X}", text)

@@ -6,13 +6,25 @@ without times their order is lost. Bodies as strings have lost what was no UTF-8
 says counts as cut.
 """
 
+import base64
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from comparator.exchange import HeaderList, Reply, Request
-from proxy.replay.sources.recorded import Item, Malformed, Recorded, from_base64, header_of, ns_of, wire_text, with_host
+from proxy.replay.sources.recorded import (
+    Item,
+    Malformed,
+    Recorded,
+    document_text,
+    from_base64,
+    header_of,
+    iso_of,
+    ns_of,
+    wire_text,
+    with_host,
+)
 
 _SPACE: Final = " \t\r\n,[]"
 
@@ -20,7 +32,7 @@ _SPACE: Final = " \t\r\n,[]"
 def parse(text: str) -> Iterator[Item]:
     """The traces, by their times where all have one, else in the order in which they begin in the file."""
     found = list(_traces(text))
-    if all(isinstance(one, Recorded) and one.started_ns for one in found):
+    if all(one.started_ns for one in found if isinstance(one, Recorded)):
         found.sort(key=lambda one: one.started_ns if isinstance(one, Recorded) else 0)
     yield from found
 
@@ -165,3 +177,27 @@ def _streamed(streams: dict[str, _Stream], segment: Mapping[str, Any], number: i
         raw, cut = _body(chunk)
         stream.reply.append(raw)
         stream.reply_cut |= cut
+
+
+def dump(recorded: Recorded) -> bytes:
+    """A buffered trace; failures, ids and durations of requests without an answer are lost, times are kept to the microsecond."""
+    request, reply = recorded.request, recorded.outcome
+    host = header_of(request.headers, "host")
+    pseudo = ((":method", request.method), (":path", request.target), *(((":authority", host),) if host else ()))
+    ended_ns = recorded.started_ns + recorded.duration_ns
+    trace = {
+        "request": _message((*pseudo, *request.headers), request.body, request.body_truncated, recorded.started_ns)
+    }
+    if isinstance(reply, Reply):
+        headers = ((":status", str(reply.status)), *reply.headers)
+        trace["response"] = _message(headers, reply.body, reply.body_truncated, ended_ns)
+    return json.dumps({"http_buffered_trace": trace}).encode() + b"\n"
+
+
+def _message(headers: HeaderList, body: bytes, truncated: bool, at_ns: int) -> dict[str, Any]:
+    return {
+        "headers": [{"key": name, "value": document_text(value)} for name, value in headers],
+        "body": {"truncated": truncated, "as_bytes": base64.b64encode(body).decode()},
+        "trailers": [],
+        **({"headers_received_time": iso_of(at_ns)} if at_ns else {}),
+    }

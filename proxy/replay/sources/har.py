@@ -3,10 +3,11 @@
 What HAR has no place for is kept in members that begin with `_`, as the format allows: our ids, the exact nanoseconds, the encoding
 of a binary request body. Bodies of replies stand decoded, as other readers expect: a reply that was read back has no
 Content-Encoding any more. Observed in the wild and tolerated: a byte order mark, headers as `[name, value]`, pseudo headers of
-HTTP/2, entries without bodies, status 0 with `_error`. Observed of mitmproxy: a binary body without a charset stands as text of
-latin-1, which only its size tells, and compressed bodies of requests stand decoded too. WebSockets are passed by.
+HTTP/2, entries without bodies, status 0 with `_error`, status -1 with `_failureText`, bodies read in a charset that nothing names
+(browsers and mitmproxy), binary bodies of requests left out (browsers). WebSockets are passed by.
 """
 
+import contextlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +35,7 @@ from proxy.replay.sources.recorded import (
 )
 
 BODY_MAX_BYTES: Final = 256 * 1024**2
+_CHARSETS: Final = ("utf-8", "latin-1", "cp1252")
 _OWN: Final = ("route", "key", "stage", "skip")
 
 
@@ -44,7 +46,7 @@ def parse(data: bytes) -> Iterator[Item]:
         SourceError: it is no HAR.
     """
     for number, entry in enumerate(_entries(data), 1):
-        if isinstance(entry, dict) and "_webSocketMessages" in entry:
+        if _of_websocket(entry):
             continue
         try:
             yield _recorded(entry)
@@ -64,6 +66,10 @@ def _entries(data: bytes) -> list[Any]:
     return cast("list[Any]", entries)
 
 
+def _of_websocket(entry: Any) -> bool:
+    return isinstance(entry, dict) and "_webSocketMessages" in entry
+
+
 def dump(records: Iterable[Recorded]) -> Iterator[bytes]:
     """The whole file, in pieces."""
     yield b'{"log":{"version":"1.2","creator":{"name":"shadow","version":"1"},"entries":['
@@ -79,8 +85,8 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
     authority, target = split_url(asked["url"])
     headers = _headers(asked)
     pseudo = header_of(headers, ":authority")
-    body, decoded_by_writer = _request_body(asked)
-    if decoded_by_writer:
+    body, lacking, was_encoded = _request_body(asked, headers)
+    if was_encoded:
         headers = without(headers, "content-encoding", "content-length")
     plain = tuple((name, value) for name, value in headers if not name.startswith(":"))
     started_ns = int(entry["_started_ns"]) if "_started_ns" in entry else ns_of(entry["startedDateTime"])
@@ -92,9 +98,9 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
             str(entry.get("_target", target)),
             with_host(plain, pseudo or authority),
             body,
-            bool(asked.get("_truncated")),
+            bool(asked.get("_truncated")) or lacking,
         ),
-        outcome=_outcome(entry),
+        outcome=_outcome(entry, bodyless=asked["method"] == "HEAD"),
         id=str(entry.get("_id", "")),
         started_ns=started_ns,
         duration_ns=duration_ns,
@@ -116,47 +122,64 @@ def _pair(pair: Any) -> tuple[str, str]:
     return wire_text(str(pair[0])), wire_text(str(pair[1]))
 
 
-def _request_body(asked: Mapping[str, Any]) -> tuple[bytes, bool]:
-    """The body, and whether the writer took a content encoding from it."""
-    data: Mapping[str, Any] | None = asked.get("postData")
-    if not data:
-        return b"", False
-    text = data.get("text")
-    if text is None:
-        pairs = [(p["name"], p.get("value", "")) for p in data.get("params", [])]
-        return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs).encode(), False
+def _request_body(asked: Mapping[str, Any], headers: HeaderList) -> tuple[bytes, bool, bool]:
+    """The body, whether the capture lacks (some of) it, and whether the writer took a content encoding from it."""
+    data: Mapping[str, Any] = asked.get("postData") or {}
+    text, size = data.get("text"), asked.get("bodySize")
+    if text is None and data.get("params"):
+        pairs = [(p["name"], p.get("value", "")) for p in data["params"]]
+        text = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
+    if not text:
+        return b"", isinstance(size, int) and size > 0, False
     if "base64" in (data.get("_encoding"), data.get("encoding")):
-        return from_base64(text), False
-    encoded = bool(header_of(_headers(asked), "content-encoding")) and not data.get("_as_sent")
-    return _bytes(text, asked.get("bodySize")), encoded
+        return from_base64(text), False, False
+    if data.get("_as_sent"):
+        return text.encode(), False, False
+    body, whole = _bytes(text, headers, size)
+    return body, not whole, bool(header_of(headers, "content-encoding"))
 
 
-def _bytes(text: str, size: object) -> bytes:
-    """A body that stands as text; where only latin-1 makes it as long as the writer says, it was that."""
-    if size == len(text) and not text.isascii() and max(text) <= "\xff":
-        return text.encode("latin-1")
-    return text.encode("utf-8", "surrogateescape")
+def _bytes(text: str, headers: HeaderList, size: object) -> tuple[bytes, bool]:
+    """A body that stands as text, and whether it is as long as it should be.
+
+    Nothing says in which charset the writer read it, but the length does: Content-Length, or without it what the writer says.
+    """
+    length = header_of(headers, "content-length")
+    stated = bool(length) and length.isdigit() and not header_of(headers, "content-encoding")
+    for charset in _CHARSETS:
+        with contextlib.suppress(UnicodeEncodeError):
+            body = text.encode(charset, "surrogateescape")
+            if len(body) == (int(length) if stated else size):
+                return body, True
+    return text.encode("utf-8", "surrogateescape"), not stated
 
 
-def _outcome(entry: Mapping[str, Any]) -> Reply | Failed | None:
+def _outcome(entry: Mapping[str, Any], *, bodyless: bool) -> Reply | Failed | None:
     reply: dict[str, Any] | None = entry.get("response")
     if not reply or reply.get("_missing"):
         return None
-    if not reply.get("status"):
-        error = str(reply.get("_error") or entry.get("_error") or "status 0")
+    if (reply.get("status") or 0) <= 0:
+        error = str(reply.get("_error") or reply.get("_failureText") or entry.get("_error") or "status 0")
         cause, _, detail = error.partition(": ")
         known = cause in tuple(FailureCause)
         return Failed(FailureCause(cause), detail) if known else Failed(FailureCause.RESET, error)
     content: dict[str, Any] = reply.get("content") or {}
-    text = content.get("text") or ""
-    body = from_base64(text) if content.get("encoding") == "base64" else _bytes(text, content.get("size"))
+    text, status = content.get("text") or "", int(reply["status"])
     headers = tuple((name, value) for name, value in _headers(reply) if not name.startswith(":"))
-    if content.get("_as_sent"):
-        return Reply(int(reply["status"]), headers, body, bool(reply.get("_truncated")))
-    if header_of(headers, "content-encoding"):
+    if content.get("encoding") == "base64":
+        body, whole = from_base64(text), True
+    elif text and not content.get("_as_sent"):
+        body, whole = _bytes(text, headers, content.get("size"))
+    else:
+        body, whole = text.encode(), "text" in content or _without_body(status, headers, content) or bodyless
+    cut = bool(reply.get("_truncated")) or not whole
+    if not content.get("_as_sent") and header_of(headers, "content-encoding"):
         headers = without(headers, "content-encoding", "content-length", "transfer-encoding")
-    missing = bool(reply.get("_truncated")) or (content.get("text") is None and (content.get("size") or 0) > 0)
-    return Reply(int(reply["status"]), headers, body, missing)
+    return Reply(status, headers, body, cut)
+
+
+def _without_body(status: int, headers: HeaderList, content: Mapping[str, Any]) -> bool:
+    return content.get("size") == 0 or status in (204, 304) or header_of(headers, "content-length") == "0"
 
 
 def _entry(recorded: Recorded) -> dict[str, Any]:
@@ -195,10 +218,7 @@ def _request_of(request: Request, url: str) -> dict[str, Any]:
     if request.body:
         text, encoded = text_or_base64(request.body)
         document["postData"] = {"mimeType": header_of(request.headers, "content-type"), "text": text}
-        if encoded:
-            document["postData"]["_encoding"] = "base64"
-        elif header_of(request.headers, "content-encoding"):
-            document["postData"]["_as_sent"] = True
+        document["postData"] |= {"_encoding": "base64"} if encoded else {"_as_sent": True}
     if request.body_truncated:
         document["_truncated"] = True
     return document

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
-from proxy.replay.sources import gor, har, ndjson, vegeta
+from proxy.replay.sources import combined, envoy, gor, har, mitmproxy, ndjson, vegeta
 from proxy.replay.sources.recorded import Recorded
 
 
@@ -12,17 +12,26 @@ class Sink(StrEnum):
 
     GOR = "gor"
     HAR = "har"
+    MITMPROXY = "mitmproxy"
+    ENVOY = "envoy"
     VEGETA_JSON = "vegeta-json"
+    COMBINED = "combined"
     NDJSON = "ndjson"
 
 
 def dump(records: Iterable[Recorded], sink: Sink) -> Iterator[bytes]:
-    """The file's bytes, in pieces. What a format cannot hold is lost: gor failures, vegeta answers and times."""
+    """The file's bytes, in pieces. What a format cannot hold is lost, as each module's `dump` says."""
     match sink:
         case Sink.GOR:
             return map(gor.dump, records)
         case Sink.HAR:
             return har.dump(records)
+        case Sink.MITMPROXY:
+            return map(mitmproxy.dump, records)
+        case Sink.ENVOY:
+            return map(envoy.dump, records)
+        case Sink.COMBINED:
+            return map(combined.dump, records)
         case Sink.VEGETA_JSON:
             return map(vegeta.dump, records)
         case Sink.NDJSON:

@@ -1,6 +1,7 @@
 """What is exported is read back, as far as the format can hold it; and no input makes a parser fail but by its named error."""
 
 import io
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +66,48 @@ def test_our_own_lines_hold_everything(written: list[Recorded]) -> None:
 @given(st.lists(anything, max_size=4))
 def test_har_holds_everything_that_is_not_compressed(written: list[Recorded]) -> None:
     assert list(har.parse(b"".join(har.dump(written)))) == written
+
+
+wires = st.binary(max_size=9).map(lambda raw: raw.decode("latin-1"))
+
+
+@given(st.lists(anything, max_size=4), wires)
+def test_a_flow_holds_everything_that_has_a_place_on_the_wire(written: list[Recorded], value: str) -> None:
+    written = [
+        replace(one, request=replace(one.request, headers=(*one.request.headers, ("X-W", value)))) for one in written
+    ]
+    assert list(mitmproxy.parse(b"".join(map(mitmproxy.dump, written)))) == written
+
+
+@given(captures, wires)
+def test_header_values_that_are_not_ascii_stand_in_documents_as_text_and_come_back_as_they_were(
+    written: Recorded, value: str
+) -> None:
+    written = replace(written, request=replace(written.request, headers=(("Host", "api.example"), ("X-W", value))))
+    (from_har,) = har.parse(b"".join(har.dump([written])))
+    (from_vegeta,) = vegeta.parse_json(lines(vegeta.dump(written)))
+    (from_envoy,) = envoy.parse(envoy.dump(written).decode())
+    assert [one.request.headers for one in (from_har, from_vegeta, from_envoy) if isinstance(one, Recorded)] == [
+        written.request.headers
+    ] * 3
+
+
+@given(captures)
+def test_a_trace_holds_messages_and_times_to_the_microsecond(written: Recorded) -> None:
+    (read,) = envoy.parse(envoy.dump(written).decode())
+    assert isinstance(read, Recorded)
+    assert (read.request, read.outcome) == (written.request, written.outcome)
+    assert read.started_ns == written.started_ns // 1_000 * 1_000
+
+
+@given(captures)
+def test_a_log_line_holds_method_target_status_and_second(written: Recorded) -> None:
+    (read,) = combined.parse([combined.dump(written)], host="api.example")
+    assert isinstance(read, Recorded)
+    assert isinstance(written.outcome, Reply)
+    assert isinstance(read.outcome, Reply)
+    assert (read.request.method, read.request.target) == (written.request.method, written.request.target)
+    assert (read.outcome.status, read.started_ns) == (written.outcome.status, written.started_ns // 10**9 * 10**9)
 
 
 @given(st.lists(captures, max_size=4, unique_by=lambda one: one.id))

@@ -102,6 +102,15 @@ def test_har_with_status_0_is_a_side_that_gave_no_reply() -> None:
     assert isinstance(only(har.parse(json.dumps({"log": {"entries": [entry]}}).encode())).outcome, Failed)
 
 
+def test_a_reply_whose_body_the_browser_did_not_record_counts_as_cut() -> None:
+    entry = {
+        "startedDateTime": "2026-01-02T03:04:05Z",
+        "request": {"method": "GET", "url": "http://a/"},
+        "response": {"status": 200, "headers": [], "content": {"size": -1, "mimeType": "text/plain"}},
+    }
+    assert reply(only(har.parse(json.dumps({"log": {"entries": [entry]}}).encode()))).body_truncated
+
+
 def test_a_compressed_reply_stands_decoded_in_har() -> None:
     sent = Reply(200, (("Content-Encoding", "gzip"),), gzip.compress(b'{"a":1}'))
     asked = only(gor_of(b"1 a 5\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"))
