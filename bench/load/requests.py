@@ -1,0 +1,89 @@
+"""The traffic of the benchmarks: no two requests have the same address, key or values, so nothing can live on heads it has seen.
+
+Pure. What varies: address, API key, cookie, trace and request ids and the caller's network address with each request; which
+fields there are, their order, their case, the client's name among VARIANTS heads.
+"""
+
+import random
+from collections.abc import Sequence
+
+VARIANTS = 512
+TOKENS = 1 << 16
+STEP = 11
+"""Shares no factor with TOKENS - 16, so each place of a head meets every token before it meets one twice."""
+TOKEN = b"%b"
+"""A place in a head that each request fills anew, with 40 hexadecimal digits."""
+SHORT = b"%.16b"
+"""The same with 16 digits."""
+
+CLIENTS = (
+    b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1%d.0.0.0 Safari/537.36",
+    b"Mozilla/5.0 (iPhone; CPU iPhone OS 17_%d like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148",
+    b"axios/1.7.%d",
+    b"python-requests/2.%d.0",
+    b"Go-http-client/1.1 build %d",
+)
+LANGUAGES = (b"en-US,en;q=0.9", b"de-DE,de;q=0.8,en;q=0.5", b"pt-BR,pt;q=0.9", b"zh-CN")
+
+
+class Requests:
+    """An endless supply of GET requests for scores."""
+
+    def __init__(self, seed: int) -> None:
+        draw = random.Random(seed)
+        self._tokens = tuple(draw.randbytes(20).hex().encode() for _ in range(TOKENS))
+        heads = [head(draw) for _ in range(VARIANTS)]
+        self._variants = [(text, text.count(TOKEN) + text.count(SHORT)) for text in heads]
+        self._turn = 0
+
+    def next(self) -> bytes:
+        """The next request, complete."""
+        turn = self._turn
+        self._turn = turn + 1
+        text, places = self._variants[turn % VARIANTS]
+
+        start = turn * STEP % (TOKENS - 16)
+        return text % self._tokens[start : start + places]
+
+
+def head(draw: random.Random) -> bytes:
+    """One head with places for what differs from request to request."""
+    fields = _fields(draw)
+    if draw.random() < 0.2:
+        draw.shuffle(fields)
+    if draw.random() < 0.3:
+        fields = [(name.lower(), value) for name, value in fields]
+    lines = [b"GET /v2/stamps/335/score/0x%b HTTP/1.1", *(name + b": " + value for name, value in fields)]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _fields(draw: random.Random) -> list[tuple[bytes, bytes]]:
+    client = draw.choice(CLIENTS) % draw.randrange(10, 60)
+    fields = [
+        (b"Host", b"api.example"),
+        (b"User-Agent", client),
+        (b"Accept", draw.choice((b"application/json", b"*/*", b"application/json, text/plain, */*"))),
+        (b"Accept-Encoding", draw.choice((b"gzip, deflate, br", b"gzip", b"identity"))),
+        (b"X-API-Key", SHORT + b"." + SHORT),
+    ]
+    sometimes = (
+        (0.5, b"Accept-Language", draw.choice(LANGUAGES)),
+        (0.4, b"X-Forwarded-For", b"10.%d.%d.%d" % (draw.randrange(256), draw.randrange(256), draw.randrange(256))),
+        (0.3, b"Cookie", b"session=" + TOKEN + b"; theme=%d" % draw.randrange(5)),
+        (0.25, b"traceparent", b"00-0123456789abcdef" + SHORT + b"-" + SHORT + b"-01"),
+        (0.25, b"X-Request-Id", SHORT + b"0123456789abcdef"),
+        (0.2, b"If-None-Match", b'"' + SHORT + b'"'),
+        (0.2, b"X-Client-Version", b"%d.%d" % (draw.randrange(9), draw.randrange(99))),
+        (0.2, b"Referer", b"https://app.example/dashboard/%d" % draw.randrange(10_000)),
+    )
+    return fields + [(name, value) for share, name, value in sometimes if draw.random() < share]
+
+
+def due_times(count: int, *, rate: float, seed: int) -> Sequence[float]:
+    """When each request of a fixed rate is due, in seconds from the start.
+
+    Each comes at a random moment of its own slot: at exact intervals, a backend that takes a whole number of them would answer
+    each request in the moment another is sent.
+    """
+    draw = random.Random(seed)
+    return [(number + draw.random()) / rate for number in range(count)]
