@@ -5,7 +5,7 @@ Runs in mitmproxy's environment: it imports nothing of this repository.
 
 import os
 
-from mitmproxy import ctx
+from mitmproxy import ctx  # pyright: ignore[reportMissingImports] (not of our environment)
 
 MIRROR_PORT = int(os.environ["MIRROR_PORT"])
 

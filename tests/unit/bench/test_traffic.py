@@ -1,0 +1,57 @@
+"""The benchmarks' requests and replies: well-formed, and each unlike the others."""
+
+from itertools import pairwise
+
+from bench.load.replies import replies
+from bench.load.requests import Requests, due_times
+
+
+def taken(count: int) -> list[bytes]:
+    supply = Requests(7)
+    return [supply.next() for _ in range(count)]
+
+
+def test_no_address_comes_twice_in_ten_thousand_requests() -> None:
+    assert len({request.split()[1] for request in taken(10_000)}) == 10_000
+
+
+def test_hardly_a_key_comes_twice_in_ten_thousand_requests() -> None:
+    keys = [
+        line for request in taken(10_000) for line in request.lower().split(b"\r\n") if line.startswith(b"x-api-key")
+    ]
+    assert len(set(keys)) > 9_900
+
+
+def test_every_request_is_one_complete_head() -> None:
+    assert all(request.endswith(b"\r\n\r\n") and request.count(b"\r\n\r\n") == 1 for request in taken(2_000))
+
+
+def test_every_place_is_filled() -> None:
+    assert all(b"%" not in request for request in taken(2_000))
+
+
+def test_the_order_of_fields_differs_between_requests() -> None:
+    orders = {tuple(line.partition(b":")[0].lower() for line in r.split(b"\r\n")[1:-2]) for r in taken(2_000)}
+    assert len(orders) > 100
+
+
+def test_replies_say_how_long_they_are() -> None:
+    assert all(f"Content-Length: {len(body)}".encode() in head for head, body in parted())
+
+
+def test_replies_have_twenty_stamps_in_some_two_and_a_half_kilobytes() -> None:
+    assert all(body.count(b"expiration_date") == 20 and 2_300 < len(body) < 2_600 for _, body in parted())
+
+
+def test_no_reply_is_like_another() -> None:
+    assert len(set(replies(1))) == len(replies(1))
+
+
+def test_requests_are_due_in_order_each_in_its_own_slot() -> None:
+    due = due_times(300, rate=300, seed=1)
+    assert all(a < b for a, b in pairwise(due))
+    assert all(slot / 300 <= at < (slot + 1) / 300 for slot, at in enumerate(due))
+
+
+def parted() -> list[tuple[bytes, bytes]]:
+    return [(head, body) for head, _, body in (reply.partition(b"\r\n\r\n") for reply in replies(1))]
