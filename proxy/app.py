@@ -7,13 +7,13 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
@@ -24,10 +24,11 @@ from comparator.exchange import Side
 from proxy.admin import api
 from proxy.callers import CallerConnection
 from proxy.checks import watch_backend
-from proxy.errors import SettingsError
 from proxy.front import Front
+from proxy.handed import BACKLOG, Handed, Vitals
 from proxy.journal.writing import Counts, Writer
 from proxy.metrics import Gauges, ProxyMetrics
+from proxy.reloading import Certified, Reloading, Source, tls_context
 from proxy.rollout.plan import candidate_share
 from proxy.rollout.service import Rollout
 from proxy.rollout.state import States
@@ -37,23 +38,22 @@ from proxy.settings import Settings, Tls
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 0.1
-BACKLOG = 2048
-
-PARENT_S = 1.0
-
-Reload = Callable[[], Settings]
+LOOK_S = 1.0
+"""How often a process looks whether its configuration has changed and its supervisor is still there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Which of several processes this is (0 when alone), and how often it was started again."""
+    """Which of several processes this is (0 when alone), what became of those before it, and what its parent hands it."""
 
     number: int = 0
     restarts: int = 0
-    supervised: bool = True
+    lost: tuple[int, ...] = (0, 0)
+    """Requests in flight and copies that died with them."""
+    handed: Handed | None = None
 
 
-ALONE = Worker(supervised=False)
+ALONE = Worker()
 
 
 @dataclass(slots=True)
@@ -65,14 +65,17 @@ class Proxy:
         admin_port: the control port.
         front: shared state of the connections.
         rollout: who serves, and all that may change it.
+        reloading: puts new settings in force.
     """
 
     front: Front
     rollout: Rollout
     journal: Writer | None
+    reloading: Reloading
     port: int = 0
     admin_port: int = 0
     servers: list[asyncio.Server] = field(default_factory=list[asyncio.Server])
+    admin_site: web.BaseSite | None = None
 
     @property
     def switch(self) -> Switch:
@@ -94,6 +97,7 @@ class Proxy:
             "rollout": self.rollout.overview(),
             "draining": front.draining,
             "backends": front.steering.status(),
+            "config": self.reloading.status(),
             "served": metrics.served,
             "in_flight": len(front.forwardings),
             "overlapped": metrics.overlapped,
@@ -108,27 +112,66 @@ class Proxy:
 
 
 async def serve(
-    settings: Settings, *, environ: Mapping[str, str], reload: Reload | None = None, worker: Worker = ALONE
+    settings: Settings, *, environ: Mapping[str, str], source: Source | None = None, worker: Worker = ALONE
 ) -> None:
-    """Serve until SIGTERM or SIGINT, or until the supervisor is gone. SIGHUP reads settings again; SIGUSR2 rolls back."""
-    stop = asyncio.Event()
+    """Serve until SIGTERM or SIGINT, or until the supervisor is gone. SIGHUP reads settings again; SIGUSR2 rolls back.
+
+    SIGUSR1 is SIGTERM where another process has taken this one's place: the control port is given up before the drain.
+    """
     loop = asyncio.get_running_loop()
     parent = os.getppid()
+    asked = Asked()
     async with running(settings, environ=environ, worker=worker) as proxy:
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, asked.stop)
+        loop.add_signal_handler(signal.SIGUSR1, asked.hand_over)
         loop.add_signal_handler(signal.SIGUSR2, lambda: proxy.switch.rollback(actor="SIGUSR2", reason=""))
-        if reload is not None:
-            loop.add_signal_handler(signal.SIGHUP, _reload, proxy, reload)
+        loop.add_signal_handler(signal.SIGHUP, asked.reload)
         logger.info("proxy_started", extra={"port": proxy.port, "admin_port": proxy.admin_port})
-        while not stop.is_set():
-            try:
-                async with asyncio.timeout(PARENT_S):
-                    await stop.wait()
-            except TimeoutError:
-                if worker.supervised and os.getppid() != parent:
-                    stop.set()
+        if worker.handed:
+            worker.handed.say_ready()
+        while not asked.stopping:
+            await asked.wait(LOOK_S)
+            if worker.handed and os.getppid() != parent:
+                asked.stop()
+            elif source is not None and (source.changed or asked.reloading):
+                asked.reloading = False
+                await proxy.reloading.take_from(source)
+        if asked.handing_over and proxy.admin_site is not None:
+            await proxy.admin_site.stop()
         logger.info("proxy_stopping")
+
+
+class Asked:
+    """What signals have asked a process to do."""
+
+    def __init__(self) -> None:
+        self.stopping = self.handing_over = self.reloading = False
+        self._something = asyncio.Event()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until something is asked, at most so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._something.wait()
+        except TimeoutError:
+            return
+        self._something.clear()
+
+    def stop(self) -> None:
+        """Drain and end."""
+        self.stopping = True
+        self._something.set()
+
+    def hand_over(self) -> None:
+        """Drain and end: somebody else serves already."""
+        self.handing_over = True
+        self.stop()
+
+    def reload(self) -> None:
+        """Read the settings again, changed or not."""
+        self.reloading = True
+        self._something.set()
 
 
 @asynccontextmanager
@@ -159,19 +202,21 @@ async def running(
                 states=rollout.replica.states,
             )
             fronts.append(front)
-            proxy = Proxy(front, rollout, journal)
+            proxy = Proxy(front, rollout, journal, Reloading(front, settings))
             metrics.gauges = _gauges(proxy)
             metrics.restarts = worker.restarts
+            metrics.lost_requests, metrics.lost_copies = worker.lost
+            vitals = Vitals(worker.handed.vitals) if worker.handed else None
             if journal:
                 journal.start()
-            group.create_task(_sweep(front, stopped), name="sweep-deadlines")
+            group.create_task(_sweep(proxy, vitals, stopped), name="sweep-deadlines")
             group.create_task(_watch(rollout.switch, stopped), name="watch-switch")
             for side in Side:
                 watching = watch_backend(side, lambda: front.settings, front.steering, stopped)
                 group.create_task(watching, name=f"check-{side}")
             try:
                 async with rollout.running(), _admin(proxy, settings, worker):
-                    await _listen(proxy, settings)
+                    await _listen(proxy, settings, worker)
                     try:
                         yield proxy
                     finally:
@@ -184,22 +229,23 @@ async def running(
             await asyncio.to_thread(journal.close)
 
 
-async def _listen(proxy: Proxy, settings: Settings) -> None:
+async def _listen(proxy: Proxy, settings: Settings, worker: Worker) -> None:
     loop = asyncio.get_running_loop()
     listen, front = settings.listen, proxy.front
-    tls = _tls(listen.tls, "$.listen.tls")
-    if listen.unix:
-        server = await loop.create_unix_server(lambda: CallerConnection(front), listen.unix, backlog=BACKLOG, ssl=tls)
+    tls = _tls(proxy, listen.tls, "$.listen.tls")
+
+    def protocol() -> CallerConnection:
+        return CallerConnection(front)
+
+    if worker.handed:
+        handed = socket.socket(fileno=worker.handed.callers)
+        create = loop.create_unix_server if listen.unix else loop.create_server
+        server = await create(protocol, sock=handed, backlog=BACKLOG, ssl=tls)
+    elif listen.unix:
+        server = await loop.create_unix_server(protocol, listen.unix, backlog=BACKLOG, ssl=tls)
     else:
-        server = await loop.create_server(
-            lambda: CallerConnection(front),
-            listen.host,
-            listen.port,
-            backlog=BACKLOG,
-            reuse_port=listen.workers > 1 or None,
-            ssl=tls,
-        )
-        proxy.port = server.sockets[0].getsockname()[1]
+        server = await loop.create_server(protocol, listen.host, listen.port, backlog=BACKLOG, ssl=tls)
+    proxy.port = 0 if listen.unix else server.sockets[0].getsockname()[1]
     proxy.servers.append(server)
 
 
@@ -215,9 +261,13 @@ async def _admin(proxy: Proxy, settings: Settings, worker: Worker) -> AsyncGener
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        port = settings.admin.port + worker.number if settings.admin.port else 0
-        site = web.TCPSite(runner, settings.admin.host, port, ssl_context=_tls(settings.admin.tls, "$.admin.tls"))
+        tls = _tls(proxy, settings.admin.tls, "$.admin.tls")
+        if worker.handed:
+            site = web.SockSite(runner, socket.socket(fileno=worker.handed.admin), ssl_context=tls)
+        else:
+            site = web.TCPSite(runner, settings.admin.host, settings.admin.port, ssl_context=tls)
         await site.start()
+        proxy.admin_site = site
         proxy.admin_port = runner.addresses[0][1]
         yield
     finally:
@@ -225,21 +275,26 @@ async def _admin(proxy: Proxy, settings: Settings, worker: Worker) -> AsyncGener
 
 
 async def _drain(proxy: Proxy) -> None:
-    """Refuse, let end, cut."""
+    """Refuse, let end, cut.
+
+    An unused connection is left open for a while: its caller may just be sending a request, which is answered with
+    Connection: close. Closed at once, that request would be lost to a reset.
+    """
     front = proxy.front
     front.draining = True
     for server in proxy.servers:
         server.close()
     idle = asyncio.Event()
     front.on_idle = lambda: idle.set() if not front.callers and not front.forwardings else None
-    for caller in list(front.callers):
-        caller.drain()
     front.on_idle()
-    try:
-        async with asyncio.timeout(front.limits.drain_s):
-            await idle.wait()
-    except TimeoutError:
-        logger.warning("drain_cut", extra={"in_flight": len(front.forwardings), "callers": len(front.callers)})
+    limits = front.limits
+    unused_s = min(limits.drain_idle_s, limits.drain_s)
+    if not await _within(unused_s, idle):
+        for caller in list(front.callers):
+            caller.drain()
+        front.on_idle()
+        if not await _within(limits.drain_s - unused_s, idle):
+            logger.warning("drain_cut", extra={"in_flight": len(front.forwardings), "callers": len(front.callers)})
     now = front.now()
     for forwarding in list(front.forwardings):
         forwarding.expire(now)
@@ -249,22 +304,28 @@ async def _drain(proxy: Proxy) -> None:
     await asyncio.sleep(0)
 
 
-async def _sweep(front: Front, stopped: asyncio.Event) -> None:
-    while not stopped.is_set():
-        try:
-            async with asyncio.timeout(SWEEP_S):
-                await stopped.wait()
-        except TimeoutError:
-            front.sweep(front.now())
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Whether something happens in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _sweep(proxy: Proxy, vitals: Vitals | None, stopped: asyncio.Event) -> None:
+    """Look at deadlines and at the backends' health; leave the vital signs where the parent finds them."""
+    front, journal = proxy.front, proxy.journal
+    while not await _within(SWEEP_S, stopped):
+        front.sweep(front.now())
+        if vitals is not None:
+            vitals.write(len(front.forwardings), journal.counts.queued if journal else 0)
 
 
 async def _watch(switch: Switch, stopped: asyncio.Event) -> None:
-    while not stopped.is_set():
-        try:
-            async with asyncio.timeout(POLL_S):
-                await stopped.wait()
-        except TimeoutError:
-            switch.poll()
+    while not await _within(POLL_S, stopped):
+        switch.poll()
 
 
 def _serve_by(fronts: list[Front], states: States, rolled_back: bool) -> None:
@@ -276,31 +337,11 @@ def _serve_by(fronts: list[Front], states: States, rolled_back: bool) -> None:
             logger.warning("serving_changed", extra={"stage": front.plan.stage})
 
 
-def _reload(proxy: Proxy, reload: Reload) -> None:
-    """Take new settings; wrong ones change nothing. Listeners, the journal and the rollout keep theirs until a restart."""
-    try:
-        proxy.front.apply(_keeping_rollout(reload(), proxy.front.settings))
-    except (SettingsError, OSError) as error:
-        logger.error("reload_refused", extra={"error": str(error)})
-        return
-    logger.info("reloaded", extra={"stage": proxy.front.plan.stage})
-
-
-def _keeping_rollout(settings: Settings, now: Settings) -> Settings:
-    """New settings with the steps, and where they say who serves the salt, of now: only the rollout moves callers."""
-    salt = now.serve.salt if now.rollout.enabled else settings.serve.salt
-    serve = msgspec.structs.replace(settings.serve, salt=salt)
-    return msgspec.structs.replace(settings, rollout=now.rollout, serve=serve)
-
-
-def _tls(files: Tls | None, place: str) -> ssl.SSLContext | None:
+def _tls(proxy: Proxy, files: Tls | None, place: str) -> ssl.SSLContext | None:
     if files is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(files.certificate, files.key)
-    except OSError as error:
-        raise SettingsError(f"the certificate or its key cannot be used: {error} - at `{place}`") from error
+    context = tls_context(files, place)
+    proxy.reloading.certified.append(Certified(context, files, place))
     return context
 
 

@@ -11,10 +11,11 @@ import uvloop
 
 from proxy import app, logs
 from proxy.errors import ListenError
+from proxy.handed import Handed, open_sockets
 from proxy.routes import compile_routes
 from proxy.settings import Settings
-from proxy.settings_file import read_settings
-from proxy.workers import Supervisor
+from proxy.settings_file import SettingsFile, read_settings
+from proxy.workers import Slot, Supervisor
 
 # The journal's thread must not hold the interpreter for the default 5 ms while callers wait.
 SWITCH_INTERVAL_S = 0.0005
@@ -25,6 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
     parser.add_argument("--worker", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--restarts", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--lost", type=int, nargs=2, default=(0, 0), help=argparse.SUPPRESS)
+    parser.add_argument("--handed", default="", help=argparse.SUPPRESS)
     parser.add_argument(
         "--check", action="store_true", help="read the configuration, say what is wrong with it, and end"
     )
@@ -34,10 +37,8 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM; 0 after a clean drain."""
     path: Path = args.config
 
-    def read() -> Settings:
-        return read_settings(path)
-
-    settings = read()
+    source = SettingsFile(path)
+    settings = read_settings(path)
     compile_routes(settings.routes)
     if args.check:
         print(f"{path} is fine")  # noqa: T201 (a command's answer)
@@ -45,19 +46,24 @@ def run(args: argparse.Namespace) -> int:
     logs.configure()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        _serve(path, settings, args, read)
+        _serve(settings, args, source)
     except ExceptionGroup as group:
         raise _plain(group) from group
     return 0
 
 
-def _serve(path: Path, settings: Settings, args: argparse.Namespace, read: app.Reload) -> None:
+def _serve(settings: Settings, args: argparse.Namespace, source: SettingsFile) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if args.worker < 0 and settings.listen.workers > 1:
-            runner.run(_supervise(path, settings))
+            runner.run(_supervise(args.config, settings))
         else:
-            worker = app.Worker(args.worker, args.restarts) if args.worker >= 0 else app.ALONE
-            runner.run(app.serve(settings, environ=os.environ, reload=read, worker=worker))
+            runner.run(app.serve(settings, environ=os.environ, source=source, worker=_worker(args)))
+
+
+def _worker(args: argparse.Namespace) -> app.Worker:
+    if args.worker < 0:
+        return app.ALONE
+    return app.Worker(args.worker, args.restarts, tuple(args.lost), Handed.of(args.handed))
 
 
 def _plain(group: ExceptionGroup[Exception]) -> Exception:
@@ -69,8 +75,14 @@ def _plain(group: ExceptionGroup[Exception]) -> Exception:
 
 
 async def _supervise(path: Path, settings: Settings) -> None:
-    def command_of(worker: int, restarts: int) -> list[str]:
-        words = ["proxy", "--config", str(path), "--worker", str(worker), "--restarts", str(restarts)]
+    def command_of(slot: Slot, handed: Handed) -> list[str]:
+        own = ["--worker", str(slot.number), "--restarts", str(slot.restarts), "--lost", *map(str, slot.lost)]
+        words = ["proxy", "--config", str(path), *own, "--handed", handed.as_word()]
         return [sys.executable, "-m", "proxy", *words]
 
-    await Supervisor(command_of, settings.listen.workers, drain_s=settings.limits.drain_s).run()
+    try:
+        opened = open_sockets(settings.listen, settings.admin)
+    except OSError as error:
+        raise ListenError(f"cannot listen: {error}") from error
+    slots = [Slot(number, sockets) for number, sockets in enumerate(opened)]
+    await Supervisor(command_of, slots, drain_s=settings.limits.drain_s).run()

@@ -43,6 +43,11 @@ BACKEND_CONNECTIONS = "shadow_backend_connections"
 CANDIDATE_SHARE = "shadow_candidate_share_ratio"
 ROLLED_BACK = "shadow_rolled_back"
 WORKER_RESTARTS = "shadow_worker_restarts_total"
+WORKER_LOST_REQUESTS = "shadow_worker_lost_requests_total"
+WORKER_LOST_COPIES = "shadow_worker_lost_copies_total"
+CONFIG_RELOADS = "shadow_config_reloads_total"
+CONFIG_LOADED = "shadow_config_loaded_timestamp_seconds"
+CONFIG_NEEDS_RESTART = "shadow_config_needs_restart"
 
 NO_ANSWER = frozenset((499, 502, 503, 504))
 """Statuses that do not show that the backend served a request: the caller was gone, or somebody's gateway had no reply."""
@@ -87,6 +92,11 @@ class ProxyMetrics(Collector):
         self.overlapped = 0
         self.retries = 0
         self.restarts = 0
+        self.lost_requests = 0
+        self.lost_copies = 0
+        self.config_reloads: Counter[str] = Counter()
+        self.config_loaded_at = 0.0
+        self.config_needs_restart = 0
         self.series: dict[tuple[str, Side], Series] = {}
         self.refused: Counter[int] = Counter()
         self.skipped: Counter[Skip] = Counter()
@@ -143,7 +153,7 @@ class ProxyMetrics(Collector):
         yield CounterMetricFamily(
             RETRIES, "Requests sent again because a kept connection was stale.", value=self.retries
         )
-        yield CounterMetricFamily(WORKER_RESTARTS, "How often this worker was started again.", value=self.restarts)
+        yield from self._worker()
         refused = CounterMetricFamily(REFUSED, "Requests the proxy answered itself, by status.", labels=("status",))
         for status, count in sorted(self.refused.items()):
             refused.add_metric((str(status),), count)
@@ -162,6 +172,26 @@ class ProxyMetrics(Collector):
             fallbacks.add_metric((side.value,), self.fallbacks[side])
         yield fallbacks
         yield from self._health()
+
+    def _worker(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(WORKER_RESTARTS, "How often this worker was started again.", value=self.restarts)
+        lost = "as of a tenth of a second before"
+        yield CounterMetricFamily(
+            WORKER_LOST_REQUESTS, f"Requests in flight when a worker died, {lost}.", value=self.lost_requests
+        )
+        yield CounterMetricFamily(
+            WORKER_LOST_COPIES, f"Copies waiting for the disk when a worker died, {lost}.", value=self.lost_copies
+        )
+        reloads = CounterMetricFamily(CONFIG_RELOADS, "New settings by what became of them.", labels=("result",))
+        for result in ("taken", "refused"):
+            reloads.add_metric((result,), self.config_reloads[result])
+        yield reloads
+        yield GaugeMetricFamily(CONFIG_LOADED, "When the settings in force were loaded.", value=self.config_loaded_at)
+        yield GaugeMetricFamily(
+            CONFIG_NEEDS_RESTART,
+            "Settings that the file changed and that need a restart.",
+            value=self.config_needs_restart,
+        )
 
     def _health(self) -> Iterator[Metric]:
         checks = CounterMetricFamily(BACKEND_CHECKS, "Health checks by their result.", labels=("side", "result"))

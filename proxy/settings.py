@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from comparator.capture.settings import CaptureSettings
 from comparator.exchange import Role, Side
 from comparator.settings import CompareSettings, StoreSettings
-from proxy.capturing import CaptureRule
+from proxy.capturing import CaptureRule, Only
 from proxy.errors import SettingsError
 from proxy.health import Ejection, HealthCheck
 from proxy.journal.settings import JournalSettings
@@ -190,6 +190,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """503."""
     drain_s: Positive = 10.0
     """How long requests in flight may take after SIGTERM."""
+    drain_idle_s: Annotated[float, Meta(ge=0)] = 2.0
+    """How long after SIGTERM an unused connection may bring one more request, which is answered with Connection: close."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -272,9 +274,27 @@ def _check(settings: Settings) -> None:
     names = [route.name for route in settings.routes]
     if len(set(names)) != len(names):
         raise SettingsError("two routes have one name - at `$.routes`")
+    _check_captures(settings)
     problem = problem_of(settings.rollout, tuple(names))
     if problem:
         raise SettingsError(problem)
+
+
+def _check_captures(settings: Settings) -> None:
+    """Which exchanges differ is known only where they are mirrored."""
+    backends = settings.backends
+    mirrored = settings.journal.enabled and any(backends.of(side, Role.MIRRORED).url for side in Side)
+    for number, route in enumerate(settings.routes):
+        if route.capture is None or route.capture.only is Only.ALL:
+            continue
+        place = f"at `$.routes[{number}].capture.only`"
+        if route.mirror is Mirror.SKIP:
+            raise SettingsError(f"only mismatches are wanted of a route that is not mirrored (mirror: skip) - {place}")
+        if not mirrored:
+            raise SettingsError(
+                "only mismatches are wanted where nothing is mirrored: give backends a shadow url and enable the journal, "
+                f"or leave `only` out - {place}"
+            )
 
 
 def _check_url(url: str, side: Side, role: Role) -> None:

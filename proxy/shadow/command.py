@@ -10,11 +10,10 @@ import uvloop
 
 from comparator.capture.errors import CaptureError
 from comparator.errors import ComparatorError
-from proxy.command import read_settings
 from proxy.errors import ProxyError
 from proxy.logs import configure as configure_logs
 from proxy.settings import Settings
-from proxy.shadow.reloading import when_changed
+from proxy.settings_file import read_settings, when_changed
 from proxy.shadow.service import serve, stop_on_signals
 
 

@@ -4,44 +4,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from comparator.in_force import RulesInForce
 from comparator.metrics import ComparatorMetrics
-from proxy.command import read_settings
 from proxy.errors import SettingsError
 from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-
-
-def when_changed(path: Path) -> Callable[[], Settings | None]:
-    """A function that returns the settings when the file has changed since the last call, else None.
-
-    Raises (from the function):
-        SettingsError: the changed file is wrong; it is not tried again until it changes once more.
-    """
-    seen = _stamp(path)
-
-    def look() -> Settings | None:
-        nonlocal seen
-        now = _stamp(path)
-        if now == seen:
-            return None
-        seen = now
-        return read_settings(path)
-
-    return look
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_size)
 
 
 async def watch_rules(rules: RulesInForce, look: Callable[[], Settings | None], metrics: ComparatorMetrics) -> None:
