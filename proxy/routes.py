@@ -11,7 +11,7 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
 from proxy.buckets import BUCKETS, bucket_of, threshold_of
-from proxy.capturing import Wanted, compile_rule
+from proxy.capturing import CaptureRule, Only, Wanted, compile_rule
 from proxy.errors import SettingsError
 from proxy.settings import Mirror, RouteSettings, Writes
 
@@ -189,8 +189,14 @@ def _compile(settings: RouteSettings, place: str) -> Route:
         mirror=settings.mirror,
         writes=settings.writes,
         sampled_buckets=BUCKETS if settings.sample >= 1 else threshold_of(settings.sample * 100),
-        capture=compile_rule(settings.capture, f"{place}.capture") if settings.capture else None,
+        capture=_rule(settings.capture, f"{place}.capture"),
     )
+
+
+def _rule(settings: CaptureRule | None, place: str) -> Wanted | None:
+    """What decides before the journal; which exchanges differ is known only after it."""
+    wanted = compile_rule(settings, place) if settings else None
+    return wanted if wanted and wanted.rule.only is Only.ALL else None
 
 
 def _key_source(key: str, names: Sequence[str], place: str) -> tuple[KeySource, str]:

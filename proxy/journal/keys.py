@@ -38,13 +38,30 @@ def load_keys(directory: Path, environ: Mapping[str, str], *, create: bool = Fal
         raise JournalKeyError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def share_key(source: Path, directory: Path, environ: Mapping[str, str]) -> None:
+    """Give another journal's folder the key of the journal in `source`, so that what is copied there can be opened there.
+
+    Raises:
+        JournalKeyError: `directory` has another key already; what was written with it could be opened no more.
+    """
+    if environ.get(ENVIRONMENT, ""):
+        return
+    load_keys(source, environ)
+    secret = (source / FILE).read_bytes()
+    _create(directory / FILE, secret)
+    if (directory / FILE).read_bytes() != secret:
+        raise JournalKeyError(
+            f"{directory} has another key than {source}: move it away, or give journal.captures another folder"
+        )
+
+
 def _checked(secret: bytes, source: str) -> Keys:
     if len(secret) < SECRET_BYTES_MIN:
         raise JournalKeyError(f"{source} holds {len(secret)} bytes; {SECRET_BYTES_MIN} or more are needed")
     return keys_of(secret)
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, secret: bytes = b"") -> None:
     """Make the key file once, whole: two processes that start together end with the same key."""
     if path.exists():
         return
@@ -52,7 +69,7 @@ def _create(path: Path) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        os.write(descriptor, secrets.token_hex(KEY_BYTES).encode())
+        os.write(descriptor, secret or secrets.token_hex(KEY_BYTES).encode())
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

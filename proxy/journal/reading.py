@@ -59,11 +59,15 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One exchange read. `sequence` counts all exchanges ever appended up to this one, over all writers."""
+    """One exchange read. `sequence` counts all exchanges ever appended up to this one, over all writers.
+
+    `record` is the exchange as it stands on the disk, its secrets redacted.
+    """
 
     position: Position
     sequence: int
     exchange: Exchange
+    record: Record | None = None
 
 
 class Reader:
@@ -174,7 +178,7 @@ class Reader:
         self.lost += sequence - before - 1
         self._delivered[cursor.writer] = sequence
         exchange = exchange_of(unseal(record, self._keys) if self._keys else record)
-        return Entry(Position(tuple(self._delivered.items())), sum(self._delivered.values()), exchange)
+        return Entry(Position(tuple(self._delivered.items())), sum(self._delivered.values()), exchange, record)
 
 
 class _Cursor:

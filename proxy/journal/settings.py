@@ -46,6 +46,13 @@ class Retention(Struct, frozen=True, forbid_unknown_fields=True):
     disk_max_bytes: int = 16 * 1024**3
 
 
+class Captures(Struct, frozen=True, forbid_unknown_fields=True):
+    """The journal of exchanges that differed (`routes[].capture.only: mismatches`): a folder of its own, kept longer."""
+
+    directory: str = "var/captures"
+    retention: Retention = Retention(age_max_s=30 * 86_400.0, size_max_bytes=1024**3, disk_max_bytes=2 * 1024**3)
+
+
 class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where exchanges are written and what bounds them."""
 
@@ -64,3 +71,4 @@ class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     fsync_ms: float = 100.0
     retention: Retention = Retention()
     redaction: Redaction = Redaction()
+    captures: Captures = Captures()

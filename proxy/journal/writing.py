@@ -22,7 +22,7 @@ import zstandard
 from comparator.exchange import Exchange
 from proxy.errors import JournalFormatError, JournalKeyError
 from proxy.journal import retention
-from proxy.journal.keys import load_keys
+from proxy.journal.keys import load_keys, share_key
 from proxy.journal.model import Record, encode_frame, record_of, segment_header
 from proxy.journal.redact import NONCE_BYTES, Keys, redact, rules_of
 from proxy.journal.segments import all_committed, first_sequence_of, next_sequence, repair, segment_path, segments
@@ -79,15 +79,16 @@ class Writer:
 
     `start` begins the thread, which repairs what a crash left; `close` writes what is queued.
     `append` is for one thread (the event loop's). Counts are written by both threads and read by any: each field has one writer,
-    except `dropped`, whose causes have one each.
+    except `dropped`, whose causes have one each. With `key_of` the folder gets the key of the journal there.
     """
 
-    def __init__(self, settings: JournalSettings, *, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: JournalSettings, *, environ: Mapping[str, str], key_of: Path | None = None) -> None:
         self.counts = Counts()
         self._settings = settings
         self._directory = Path(settings.directory)
         self._folder = self._directory / "w0"
         self._environ = environ
+        self._key_of = key_of
         self._keys: Keys | None = None
         self._rules = rules_of(settings.redaction)
         self._queue: deque[tuple[Record, int]] = deque()
@@ -165,6 +166,8 @@ class Writer:
 
     def _open_folder(self) -> None:
         """Have keys and a folder of our own; both may have to be made again when somebody removed them."""
+        if self._key_of:
+            share_key(self._key_of, self._directory, self._environ)
         self._keys = load_keys(self._directory, self._environ, create=True)
         if self._lock_file is not None:
             os.close(self._lock_file)

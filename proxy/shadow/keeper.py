@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -18,6 +18,7 @@ from comparator.record import Compared
 from comparator.redaction import Redactor, digest_key
 from comparator.store import Store
 from comparator.verdict import Verdict
+from proxy.journal.reading import Entry
 from proxy.settings import Settings
 from proxy.shadow.recorder import Kept
 
@@ -34,14 +35,24 @@ class Keeper:
         settings: for redaction and the names of the routes.
         salt: keys the digests of redacted values and of ordering keys.
         registry: for the comparator's metrics.
+        differed: called with each exchange whose verdict is a mismatch, once that is kept and before the journal is committed.
     """
 
-    def __init__(self, store: Store | None, settings: Settings, salt: bytes, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        store: Store | None,
+        settings: Settings,
+        salt: bytes,
+        registry: CollectorRegistry,
+        *,
+        differed: Callable[[Entry], None] = lambda _: None,
+    ) -> None:
         self._store = store
         self._salt = salt
         self._redactor = Redactor(settings.compare.redact, salt, body_max_bytes=settings.compare.body_max_bytes)
         self._clusterer = Clusterer(settings.compare.dynamic)
         self.metrics = ComparatorMetrics(registry, [route.name for route in settings.routes], settings.compare.tables)
+        self._differed = differed
         self._evidence: dict[tuple[str, str], Evidence] = {}
 
     async def keep(self, batch: Sequence[Kept]) -> None:
@@ -56,6 +67,8 @@ class Keeper:
             await self._store.add(compared)
         for kept, one in zip(judged, compared, strict=True):
             self._note(one, kept.mirrored.compare_s if kept.mirrored else 0.0)
+            if one.comparison.verdict is Verdict.MISMATCH:
+                self._differed(kept.entry)
 
     async def keep_evidence(self) -> None:
         """Store each route's evidence from time to time; runs until cancelled."""

@@ -77,6 +77,17 @@ class RunnerMetrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self.captured = Counter(
+            "shadow_captured_total",
+            "Mismatching exchanges copied to the capture journal.",
+            ["route"],
+            registry=registry,
+        )
+        self.captures_lost = Gauge(
+            "shadow_captures_lost",
+            "Mismatching exchanges that could not be copied, since the start.",
+            registry=registry,
+        )
         self.retries = Counter(
             "shadow_retries_total", "Steps repeated because something did not answer.", ["what"], registry=registry
         )

@@ -33,6 +33,7 @@ from proxy.journal.reading import Reader
 from proxy.settings import Settings
 from proxy.shadow.admin import admin_server
 from proxy.shadow.align import AWAY, NOTHING_TO_ALIGN, SESSION_OPTIONS, Aligned, Aligner, Connection
+from proxy.shadow.captures import open_captures
 from proxy.shadow.feed import Feed
 from proxy.shadow.guard import refuse_unsafe
 from proxy.shadow.intake import Intake
@@ -143,7 +144,8 @@ async def serve(
             databases = await stack.enter_async_context(open_databases(settings))
         sender = await stack.enter_async_context(shadow_sender(settings))
         rules = RulesInForce(settings.compare)
-        keeper = Keeper(store, settings, keys.digest, metrics.registry)
+        captures = stack.enter_context(open_captures(settings, environ, metrics))
+        keeper = Keeper(store, settings, keys.digest, metrics.registry, differed=captures.take)
         recorder = Recorder(
             keeper.keep,
             commit=reader.commit,
