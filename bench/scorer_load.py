@@ -1,9 +1,12 @@
-"""A load generator for one HTTP server: keep-alive connections, one request after the other on each, every latency kept."""
+"""A fixed number of requests to one HTTP server, one after the other on each connection, every latency kept."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
+
+from bench.load.callers import Caller, connect
 
 REPLY_TIMEOUT_S = 60.0
 
@@ -49,25 +52,63 @@ def merged(turns: Sequence[Sample]) -> Sample:
 class Connection:
     """One keep-alive connection that asks and waits."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self) -> None:
+        self._caller: Caller | None = None
+        self._replied = asyncio.Event()
 
     @classmethod
     async def open(cls, port: int) -> "Connection":
         """Connect to 127.0.0.1."""
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+        made = cls()
+        (made._caller,) = await connect(made, port, 1)
+        return made
 
     async def ask(self, request: bytes) -> int:
         """Send one request, read the whole reply; its status."""
-        self._writer.write(request)
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        await self._reader.readexactly(_content_length(head))
-        return int(head[9:12])
+        assert self._caller
+        self._replied.clear()
+        self._caller.ask(request)
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
+            await self._replied.wait()
+        return self._caller.status
 
     def close(self) -> None:
         """Hang up."""
-        self._writer.close()
+        assert self._caller
+        self._caller.transport.close()
+
+    def ready(self, caller: Caller) -> None:  # noqa: ARG002 (the shape of a listener)
+        """A reply has come."""
+        self._replied.set()
+
+    def lost(self, caller: Caller) -> None:
+        """`ask` runs into its timeout."""
+
+
+class Slice:
+    """A number of requests, shared by some connections."""
+
+    def __init__(self, requests: Sequence[bytes], count: int) -> None:
+        self._requests = cycle(requests)
+        self._to_ask = count
+        self._to_come = count
+        self.sample = Sample()
+        self.done = asyncio.Event()
+
+    def ready(self, caller: Caller) -> None:
+        """Note the latency, ask the next."""
+        if caller.status:
+            self.sample.latencies_s.append(time.perf_counter() - caller.due_s)
+            self.sample.refused += caller.status != 200
+            self._to_come -= 1
+        if self._to_ask:
+            self._to_ask -= 1
+            caller.ask(next(self._requests), time.perf_counter())
+        elif not self._to_come:
+            self.done.set()
+
+    def lost(self, caller: Caller) -> None:
+        """The slice runs into its timeout."""
 
 
 def get(path: str, headers: dict[str, str]) -> bytes:
@@ -78,31 +119,14 @@ def get(path: str, headers: dict[str, str]) -> bytes:
 
 async def run_slice(port: int, requests: Sequence[bytes], *, concurrency: int, count: int) -> Sample:
     """Ask `count` times, `concurrency` at once, walking round the requests."""
-    sample = Sample()
-    connections = [await Connection.open(port) for _ in range(concurrency)]
-    numbers = iter(range(count))
+    turn = Slice(requests, count)
     started = time.perf_counter()
+    callers = await connect(turn, port, concurrency)
     try:
-        async with asyncio.timeout(REPLY_TIMEOUT_S), asyncio.TaskGroup() as group:
-            for index, connection in enumerate(connections):
-                group.create_task(_ask_on(connection, requests, numbers, sample), name=f"asker-{index}")
-        sample.busy_s = time.perf_counter() - started
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
+            await turn.done.wait()
+        turn.sample.busy_s = time.perf_counter() - started
     finally:
-        for connection in connections:
-            connection.close()
-    return sample
-
-
-async def _ask_on(connection: Connection, requests: Sequence[bytes], numbers: object, sample: Sample) -> None:
-    for number in numbers:  # type: ignore[attr-defined]
-        asked = time.perf_counter()
-        status = await connection.ask(requests[number % len(requests)])
-        sample.latencies_s.append(time.perf_counter() - asked)
-        sample.refused += status != 200
-
-
-def _content_length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return int(line.partition(b":")[2])
-    raise ValueError(f"a reply without length: {head!r}")
+        for caller in callers:
+            caller.transport.close()
+    return turn.sample

@@ -1,4 +1,7 @@
-"""The backends of a benchmark, in a process of their own: one that serves, one that gets the copies. They answer and count."""
+"""The backends of a benchmark, in a process of their own: one that serves, one that gets the copies. They answer and count.
+
+What they say depends on the address (0x...) that a request names.
+"""
 
 import asyncio
 import gc
@@ -9,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import cycle
 from multiprocessing.connection import Connection
 from typing import cast
 
@@ -25,10 +27,17 @@ HEAD_END = b"\r\n\r\n"
 class Counter:
     """What the connections of one port share."""
 
-    def __init__(self, delays: "Delays", seed: int) -> None:
+    def __init__(self, delays: "Delays") -> None:
         self.requests = 0
         self.delays = delays
-        self.replies = cycle(replies(seed))
+        self._replies = replies(seed=1)
+
+    def reply_to(self, head: bytes) -> bytes:
+        """The same for the same address, whichever backend is asked, so that who compares finds them equal."""
+        place = head.find(b"0x")
+        if place < 0:
+            return self._replies[0]
+        return self._replies[int(head[place + 2 : place + 5], 16) % len(self._replies)]
 
 
 class Delays:
@@ -69,9 +78,9 @@ class Answering(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer every complete head."""
         *heads, self._part = (self._part + data).split(HEAD_END)
-        for _ in heads:
+        for head in heads:
             self._counter.requests += 1
-            reply = next(self._counter.replies)
+            reply = self._counter.reply_to(head)
             if self._counter.delays.seconds:
                 self._counter.delays.hold(self._transport, reply)
             else:
@@ -141,7 +150,7 @@ def _main(pipe: Connection) -> None:
 async def _serve(pipe: Connection) -> None:
     loop = asyncio.get_running_loop()
     delays = Delays()
-    counters = [Counter(delays, seed) for seed in (1, 2)]
+    counters = [Counter(delays), Counter(delays)]
     ports: list[int] = []
     for counter in counters:
         server = await loop.create_server(lambda c=counter: Answering(c), "127.0.0.1", 0, backlog=4096)

@@ -17,7 +17,7 @@ from bench.proxy.templates import Place
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / "var" / "peers"
 OURS = "ours"
-DEFAULT = ("ours", "nginx", "envoy", "haproxy", "caddy", "aiohttp", "mitmproxy")
+DEFAULT = ("ours", "ours-runner", "nginx", "envoy", "haproxy", "caddy", "aiohttp", "mitmproxy")
 FROM_PIP = "make bench-peers"
 
 
@@ -72,7 +72,7 @@ def _known() -> dict[str, Peer]:
     peers = (
         Peer("ours", "ours, journal", _ours, mirrors=True),
         Peer("ours-plain", "ours, no journal", lambda place: _ours(place, journal=False)),
-        Peer("ours-runner", "ours, journal and runner", _ours_and_runner, mirrors=True),
+        Peer("ours-runner", "ours, journal + runner", _ours_and_runner, mirrors=True),
         _debian("nginx", "nginx, mirror", lambda place: _nginx(place, mirror=True), mirrors=True),
         _debian("nginx-plain", "nginx", lambda place: _nginx(place, mirror=False)),
         Peer("envoy", "Envoy, mirror", lambda p: _run_envoy(p, envoy, mirror=True), True, envoy, FROM_PIP),

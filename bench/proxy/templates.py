@@ -19,7 +19,7 @@ class Place:
 
 
 def ours(place: Place, *, journal: bool) -> str:
-    """config.yaml: both sides are the one backend."""
+    """config.yaml: both sides are the one backend. The runner may fall behind, as it would in a burst, and catches up."""
     live = f"url: 'http://127.0.0.1:{place.backend}'"
     shadow = f"url: 'http://127.0.0.1:{place.mirror}'"
     return f"""
@@ -35,7 +35,7 @@ journal:
   directory: {place.directory}/journal
   retention: {{size_max_bytes: 67108864, disk_max_bytes: 134217728}}
 capture: {{driver: "off"}}
-runner: {{port: 0}}
+runner: {{port: 0, queue_max: 100000}}
 """
 
 

@@ -16,7 +16,7 @@ from bench.proxy.figures import Sample, percentile
 from bench.proxy.peers import Peer
 from bench.proxy.processes import Running, Weight, undisturbed, weigh
 
-SETTLE_S = 10.0
+SETTLE_S = 30.0
 JOURNALED = ("shadow_served_total", "shadow_journal_written_total", "shadow_skipped_total", "shadow_journal_queued")
 
 
