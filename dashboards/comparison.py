@@ -156,6 +156,12 @@ def _shadow() -> Sequence[Panel]:
             Query(total(rate(at.RUNNER_ERRORS.of()), "place"), "error in {{place}}"),
             unit="ops",
         ),
+        timeseries(
+            "Exchanges kept because they differed",
+            Query(total(rate(at.CAPTURED.of()), "route"), "{{route}}"),
+            Query(total(at.CAPTURES_LOST.of()), "lost since the start"),
+            about="Of routes with capture: {only: mismatches}; they stand in journal.captures.",
+        ),
         timeseries("Runner: memory", Query(at.RUNNER_MEMORY.of(), "{{instance}}"), unit="bytes"),
         timeseries("Runner: CPU", Query(rate(at.RUNNER_CPU.of()), "{{instance}}"), unit="percentunit"),
     )

@@ -172,6 +172,8 @@ RESYNCS = declared(_RUNNER.resyncs, RUNNER_JOB)
 RESYNCED_ROWS = declared(_RUNNER.resynced_rows, RUNNER_JOB)
 CONFIRMATIONS = declared(_RUNNER.confirmations, RUNNER_JOB)
 MIRRORED_SECONDS = declared(_RUNNER.mirrored_seconds, RUNNER_JOB)
+CAPTURED = declared(_RUNNER.captured, RUNNER_JOB)
+CAPTURES_LOST = declared(_RUNNER.captures_lost, RUNNER_JOB)
 RUNNER_RETRIES = declared(_RUNNER.retries, RUNNER_JOB)
 RUNNER_ERRORS = declared(_RUNNER.errors, RUNNER_JOB)
 
