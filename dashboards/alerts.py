@@ -334,6 +334,31 @@ PROCESSES: Final = (
         "If it serves callers, roll back; then look at its log.",
     ),
     Alert(
+        "ShadowBackendEjected",
+        f"{at.BACKEND_EJECTED.of()} == 1",
+        "30s",
+        Severity.PAGE,
+        "{{ $labels.instance }} spares the {{ $labels.side }}: it fails callers' requests.",
+        "Is the {{ $labels.side }}'s live instance up? With serve.fall_back the other side answers safe requests; roll back if it"
+        " is the candidate.",
+    ),
+    Alert(
+        "ShadowBackendUnhealthy",
+        f"{at.BACKEND_HEALTHY.of()} == 0",
+        "2m",
+        Severity.WARNING,
+        "The health check of the {{ $labels.side }} fails at {{ $labels.instance }}.",
+        "Callers are served as long as requests succeed: is it the service, or the check's path?",
+    ),
+    Alert(
+        "ShadowConfigRefused",
+        happened(at.CONFIG_RELOADS.of(result="refused"), "15m"),
+        "0m",
+        Severity.WARNING,
+        "{{ $labels.instance }} refused its new configuration; the old one stays in force.",
+        "`shadow proxy --check` names the place.",
+    ),
+    Alert(
         "ShadowProxyRestarted",
         f"{increase(at.WORKER_RESTARTS.of(), '15m')} > 0",
         "0m",

@@ -73,6 +73,18 @@ def _backends() -> Sequence[Panel]:
             Query(total(rate(at.FALLBACKS.of()), "side"), "{{side}} answered instead"),
             unit="reqps",
         ),
+        timeseries(
+            "Fit",
+            Query(at.BACKEND_HEALTHY.of(), "{{side}} healthy, {{instance}}"),
+            Query(at.BACKEND_EJECTED.of(), "{{side}} ejected, {{instance}}"),
+            about="Healthy: by the check of its path. Ejected: spared because it failed requests.",
+        ),
+        timeseries(
+            "Checks failed, ejections",
+            Query(total(rate(at.BACKEND_CHECKS.of(result="failed")), "side"), "{{side}} check failed"),
+            Query(total(rate(at.BACKEND_EJECTIONS.of()), "side"), "{{side}} ejected"),
+            unit="reqps",
+        ),
     )
 
 
@@ -105,7 +117,21 @@ def _process() -> Sequence[Panel]:
     return (
         timeseries("Share of the candidate", Query(at.CANDIDATE_SHARE.of(), "{{instance}}"), unit="percentunit"),
         timeseries("Rolled back", Query(at.ROLLED_BACK.of(), "{{instance}}")),
-        timeseries("Workers started again", Query(at.WORKER_RESTARTS.of(), "{{instance}}")),
+        timeseries(
+            "Workers started again",
+            Query(at.WORKER_RESTARTS.of(), "{{instance}}"),
+            Query(at.WORKER_LOST_REQUESTS.of(), "{{instance}} requests lost"),
+            Query(at.WORKER_LOST_COPIES.of(), "{{instance}} copies lost"),
+            about="What was in flight, and waited for the disk, when a worker died.",
+        ),
+        timeseries(
+            "Settings",
+            Query(total(rate(at.CONFIG_RELOADS.of()), "result"), "reloads {{result}}"),
+            Query(at.CONFIG_NEEDS_RESTART.of(), "{{instance}} settings that need a restart"),
+        ),
+        timeseries(
+            "Age of the settings in force", Query(f"time() - {at.CONFIG_LOADED.of()}", "{{instance}}"), unit="s"
+        ),
         timeseries("Memory", Query(at.PROXY_MEMORY.of(), "{{instance}}"), unit="bytes"),
         timeseries("CPU", Query(rate(at.PROXY_CPU.of()), "{{instance}}"), unit="percentunit"),
         timeseries("Open files", Query(at.PROXY_FILES.of(), "{{instance}}")),

@@ -136,6 +136,22 @@ def _serving_lines(status: Status) -> list[str]:
     switch = msgspec.convert(status.proxy.get("switch") or {}, SwitchState)
     if switch.rolled_back:
         lines.append(f"ROLLED BACK at {switch.at} by {switch.actor}: {switch.reason}")
+    return lines + _trouble_lines(status.proxy)
+
+
+def _trouble_lines(proxy: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the backends and with the configuration; nothing when nothing is."""
+    lines: list[str] = []
+    for side, backend in cast("Mapping[str, Mapping[str, Any]]", proxy.get("backends") or {}).items():
+        if backend.get("ejected"):
+            lines.append(f"EJECTED   the {side} fails callers' requests and is spared")
+        elif backend.get("healthy") is False:
+            lines.append(f"unhealthy the {side}'s health check fails")
+    config = cast("Mapping[str, Any]", proxy.get("config") or {})
+    if config.get("error"):
+        lines.append(f"config    the new file was refused: {config['error']}")
+    if config.get("needs_restart"):
+        lines.append(f"config    only a restart changes {', '.join(config['needs_restart'])}")
     return lines
 
 

@@ -274,6 +274,21 @@ CASES = (
     Case("ShadowRunnerDown", fires=(of_proxy("up", "1x60"),), quiet=(of_runner("up", "1x60"),)),
     Case("ShadowCandidateDown", fires=(of_candidate("up", "1x25 0x35"),), quiet=(of_candidate("up", "1x60"),)),
     Case(
+        "ShadowBackendEjected",
+        fires=(of_proxy("shadow_backend_ejected", "0x20 1x40", side="candidate"),),
+        quiet=(of_proxy("shadow_backend_ejected", "0x60", side="candidate"),),
+    ),
+    Case(
+        "ShadowBackendUnhealthy",
+        fires=(of_proxy("shadow_backend_healthy", "0x60", side="legacy"),),
+        quiet=(of_proxy("shadow_backend_healthy", "1x60", side="legacy"),),
+    ),
+    Case(
+        "ShadowConfigRefused",
+        fires=(of_proxy("shadow_config_reloads_total", FIRST_LATE, result="refused"),),
+        quiet=(of_proxy("shadow_config_reloads_total", FIRST_LATE, result="taken"),),
+    ),
+    Case(
         "ShadowProxyRestarted",
         fires=(of_proxy("shadow_worker_restarts_total", "0x28 1x30"),),
         quiet=(of_proxy("shadow_worker_restarts_total", "1x60"),),
