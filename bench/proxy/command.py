@@ -7,6 +7,7 @@ ratios within a round. On a shared machine trust those by CPU. The last line is 
 import argparse
 import datetime as dt
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from bench.load.backend import Backends, started
 from bench.load.cores import APART, LOAD_CORE
 from bench.proxy import soak, tables
 from bench.proxy.figures import Sample
-from bench.proxy.peers import DEFAULT, OURS, Peer, UnknownPeerError, choose, names
+from bench.proxy.peers import DEFAULT, OURS, Peer, UnknownPeerError, choose, names, version
 from bench.proxy.processes import Running, free_ports, preferred
 from bench.proxy.templates import Place
 from bench.proxy.turns import Contender, Plan, turn
@@ -58,6 +59,8 @@ def main() -> None:
         peers = choose(chosen)
     except UnknownPeerError as error:
         sys.exit(str(error))
+    # Whoever stops us stops everybody we have started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.sched_setaffinity(0, LOAD_CORE)
     with preferred(options.nice), started() as backends, running(peers, backends) as found:
         if options.soak:
@@ -105,14 +108,15 @@ def compare(peers: Sequence[Peer], found: Field, backends: Backends, options: ar
         "begun": begun.isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
         "apart": APART,
+        "versions": {peer.name: version(peer).strip() for peer in peers},
         "load_before": round(load_before, 2),
         "load_after": round(os.getloadavg()[0], 2),
     }
     heading = (
         f"{begun:%Y-%m-%d %H:%M} UTC, load average {machine['load_before']} before and {machine['load_after']} after; "
-        f"{options.rounds} rounds of {options.seconds:g} s at {plan.connections} connections, then {plan.latency_s:g} s at "
+        f"{'' if APART else 'everything on ONE core; '}{options.rounds} rounds of {options.seconds:g} s at {plan.connections} connections, then {plan.latency_s:g} s at "
         f"{plan.rate:g} requests/s with a backend that takes {options.backend_ms:g} ms; medians"
     )
-    titles = {DIRECT: "direct"} | {peer.name: peer.title for peer in peers}
+    titles = {DIRECT: "direct"} | {peer.name: peer.title + version(peer) for peer in peers}
     tables.show(samples, titles, found.missing, heading)
     print(tables.line(samples, found.missing, machine))

@@ -4,11 +4,16 @@ Everybody runs on one core. Who can mirror does; `-plain` are the same without, 
 """
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+import aiohttp
 
 from bench.proxy import templates
 from bench.proxy.processes import Command
@@ -19,6 +24,8 @@ VENV = ROOT / "var" / "peers"
 OURS = "ours"
 DEFAULT = ("ours", "ours-runner", "nginx", "envoy", "haproxy", "caddy", "aiohttp", "mitmproxy")
 FROM_PIP = "make bench-peers"
+VERSIONS = {"nginx": "-v", "haproxy": "-v", "caddy": "version", "envoy": "--version", "mitmdump": "--version"}
+"""How to ask a program which it is."""
 
 
 class UnknownPeerError(ValueError):
@@ -54,6 +61,17 @@ def choose(names: Sequence[str]) -> list[Peer]:
 def names() -> list[str]:
     """All names."""
     return list(_known())
+
+
+@cache
+def version(peer: Peer) -> str:
+    """What the peer says it is, with a space before it; empty for ours, which is what is being written."""
+    program = Path(peer.program or "").name
+    if program not in VERSIONS or not peer.program:
+        return f" {aiohttp.__version__}" if peer.name.startswith("aiohttp") else ""
+    said = subprocess.run([peer.program, VERSIONS[program]], capture_output=True, text=True, timeout=30, check=False)
+    found = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
+    return f" {found[0]}" if found else ""
 
 
 def _peer(name: str) -> Peer:

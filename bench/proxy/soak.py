@@ -38,10 +38,13 @@ def _watch(contender: Contender, *, minutes: float, rate: float) -> dict[str, ob
         errors += loop.errors
         pages.append((min(number, minutes), weigh(contender.running.family()).rss_mb))
         print(f"{contender.name}: minute {pages[-1][0]:g}: {pages[-1][1]:.1f} MB, {errors} errors", flush=True)
-    after = [page for page in pages if page[0] >= min(SETTLED_MINUTES, minutes)]
+    growth = slope([page for page in pages if page[0] >= min(SETTLED_MINUTES, minutes)])
+    each = growth * 2**20 / (60 * rate)
+    print(f"{contender.name}: {growth:+.2f} MB a minute after minute {SETTLED_MINUTES}, {each:+.1f} bytes a request")
     return {
         "rss_mb": [round(mb, 2) for _, mb in pages],
-        "mb_per_minute": round(slope(after), 4),
+        "mb_per_minute": round(growth, 4),
+        "bytes_per_request": round(each, 2),
         "requests": int(rate * 60 * minutes),
         "errors": errors,
     }
