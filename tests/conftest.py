@@ -26,3 +26,14 @@ async def database(postgres_dsn: str) -> AsyncIterator[str]:
     """DSN of an empty database of this test's own."""
     async with postgres.temporary_database(postgres_dsn) as dsn:
         yield dsn
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """More rounds than fit in the time of a usual run."""
+    parser.addoption("--crash-rounds", type=int, default=4, help="how often journal processes are killed, a durability")
+
+
+@pytest.fixture
+def crash_rounds(pytestconfig: pytest.Config) -> int:
+    """Rounds of killing."""
+    return int(pytestconfig.getoption("--crash-rounds") or 0)

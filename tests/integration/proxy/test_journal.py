@@ -4,8 +4,6 @@ import asyncio
 import os
 import random
 import resource
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -81,29 +79,6 @@ def raw(directory: Path) -> bytes:
 
 
 # Crashes
-
-
-@pytest.mark.parametrize("durability", ["none", "batch"])
-def test_a_killed_writer_loses_nothing_it_had_written(tmp_path: Path, durability: str) -> None:
-    chance = random.Random(7)
-    read = 0
-    for _ in range(6):
-        command = [sys.executable, "-m", "tests.support.journal_writer", str(tmp_path), durability]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        lines = [int(process.stdout.readline()) for _ in range(chance.randrange(3, 60))]
-        process.kill()
-        lines += [int(line) for line in process.stdout.read().split(b"\n")[:-1] if line]
-        process.wait()
-        with reader_of(tmp_path) as reader:
-            entries = reader.take(100_000)
-            assert [entry.sequence for entry in entries] == list(range(read + 1, read + 1 + len(entries)))
-            assert len(entries) >= lines[-1]
-            assert reader.lost == 0
-            if entries:
-                reader.commit(entries[-1].position)
-                read = entries[-1].sequence
-    assert read > 100
 
 
 def test_a_torn_tail_is_cut_and_said(tmp_path: Path) -> None:
