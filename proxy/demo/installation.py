@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ class Options:
         addresses: people in the population.
         divergences: faults of the mirrored legacy, as its SHADOW_DIVERGENCES.
         known_differences: let the population have people whom both sides score differently on purpose.
+        profile: who the people are, a profile's name; "" for the demo's own.
         prefix: of the names of the databases.
         environment: more environment of all four backends.
         overrides: more configuration, over the demo's own.
@@ -47,6 +48,7 @@ class Options:
     seed: int = 1
     divergences: str = ""
     known_differences: bool = False
+    profile: str = ""
     prefix: str = "demo_"
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -87,6 +89,23 @@ class Installation:
             raise group.exceptions[0] from None
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Databases with everything in them, and the configuration for what is to run on them. `logs` is a folder."""
+
+    options: Options
+    places: config.Places
+    config_path: Path
+    settings: Settings
+    issuers: Sequence[str]
+    logs: Path
+
+    def backends(self, role: str = "") -> list[Plan]:
+        """How to start the backends; those wired to `live` or `shadow`, "" for all four."""
+        plans = _backends(self.places, self.options, list(self.issuers))
+        return [plan for plan in plans if plan.name.endswith(role)]
+
+
 @asynccontextmanager
 async def installed(server_dsn: str, options: Options, say: Callable[[str], None]) -> AsyncGenerator[Installation]:
     """Put everything up for the life of the block; taken down in the order proxy, runner, backends.
@@ -99,25 +118,43 @@ async def installed(server_dsn: str, options: Options, say: Callable[[str], None
     Raises:
         DemoError: a part did not come up; the message says which, why, and what to do.
     """
+    made = await prepared(server_dsn, options, say)
+    places, config_path = made.places, made.config_path
+    async with AsyncExitStack() as stack:
+        children: dict[str, Child] = {}
+        for group in (made.backends(), [_runner(places, config_path)], [_proxy(places, config_path)]):
+            children |= await stack.enter_async_context(up(group, made.logs, say))
+        names = tuple(one.partition(":")[0].strip() for one in options.divergences.split(",") if one.strip())
+        yield Installation(places, config_path, read_targets(options.folder / "targets.ndjson"), children, names)
+
+
+async def prepared(server_dsn: str, options: Options, say: Callable[[str], None]) -> Prepared:
+    """Make the databases, fill them, and write the configuration; nothing runs yet.
+
+    Raises:
+        DemoError: a database cannot be made or filled.
+    """
     _check_checkout()
     logs = _fresh_folder(options.folder)
     places = _places(server_dsn, options)
     config_path, settings = _configure(places, options)
     say("databases: live, with a synthetic population of really signed credentials, and its clone, shadow")
     issuers = await _databases(server_dsn, places, options, settings)
+    return Prepared(options, places, config_path, settings, issuers, logs)
+
+
+@asynccontextmanager
+async def up(plans: Sequence[Plan], logs: Path, say: Callable[[str], None]) -> AsyncGenerator[dict[str, Child]]:
+    """These children, ready, for the life of the block.
+
+    Raises:
+        DemoError: one did not come up.
+    """
+    say(", ".join(plan.name for plan in plans))
     async with AsyncExitStack() as stack:
-        children: dict[str, Child] = {}
-        for group in (
-            _backends(places, options, issuers),
-            [_runner(places, config_path)],
-            [_proxy(places, config_path)],
-        ):
-            say(", ".join(plan.name for plan in group))
-            started = [await stack.enter_async_context(running(plan, logs)) for plan in group]
-            children.update({child.plan.name: child for child in started})
-            await _all_ready(started)
-        names = tuple(one.partition(":")[0].strip() for one in options.divergences.split(",") if one.strip())
-        yield Installation(places, config_path, read_targets(options.folder / "targets.ndjson"), children, names)
+        started = [await stack.enter_async_context(running(plan, logs)) for plan in plans]
+        await _all_ready(started)
+        yield {child.plan.name: child for child in started}
 
 
 def with_database(dsn: str, name: str) -> str:
@@ -195,7 +232,10 @@ async def _databases(server_dsn: str, places: config.Places, options: Options, s
         words = ["scorer", "populate", "--addresses", str(options.addresses), "--seed", str(options.seed)]
         words += ["--targets", str(options.folder / "targets.ndjson")]
         words += ["--known-differences"] if options.known_differences else []
-        summary = await finish(python(*words), environment, what="filling the database (python -m scorer populate)")
+        words += ["--profile", options.profile] if options.profile else []
+        patience_s = 120.0 + 0.05 * options.addresses
+        what = "filling the database (python -m scorer populate)"
+        summary = await finish(python(*words), environment, what=what, timeout_s=patience_s)
         await clone(places.live_dsn, places.shadow_dsn, CloneOptions(method=Method.TEMPLATE, replace=True))
         for dsn in (places.live_dsn, places.shadow_dsn):
             await _publish(dsn, settings)

@@ -3,6 +3,9 @@
 For each record: the candidate does it, its changes are collected and undone; the legacy does it, its changes are collected and
 undone; then both are compared. So every record starts from the state the replay started from, whatever came before it, and
 two replays from one state find the same. Nothing else may write to the shadow database meanwhile: stop the runner first.
+
+One record after the other, and one side after the other. So whatever is committed while a side is at work is its work, also where
+neither a key nor a name says so (the row of an API key); and no side sees rows of another record that are about to be undone.
 """
 
 import asyncio
@@ -48,12 +51,11 @@ class Shadow:
     """The shadow database, captured.
 
     Attributes:
-        changes: attributes its transactions to the requests that are running.
+        changes: keeps its transactions until they are taken.
         fence: waits until everything committed is in.
         interruptions: how often transactions may have been lost.
         write: writes rows.
         primary_keys: of the captured tables.
-        tagged: sides that name the request in their transactions.
     """
 
     changes: ShadowSide
@@ -61,27 +63,29 @@ class Shadow:
     interruptions: Callable[[], int]
     write: Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
     primary_keys: Mapping[str, Sequence[str]]
-    tagged: frozenset[Side]
 
-    async def run(self, side: Side, send: Callable[[], Awaitable[Sent]], *, run_id: str, key: str) -> Observation:
+    async def run(self, side: Side, send: Callable[[], Awaitable[Sent]]) -> Observation:
         """Let a side do something, and undo what it did."""
-        keys = frozenset({("address", key.lower())} if key else ())
         interruptions = self.interruptions()
-        self.changes.open(run_id, keys, tagged=side in self.tagged)
-        try:
-            sent = await send()
-            await self.fence()
-        finally:
-            claim = self.changes.collect(run_id)
+        sent = await send()
+        await self.fence()
         lost = self.interruptions() != interruptions
-        effects = Effects(
-            EffectsOutcome.LOST if lost else claim.outcome, tuple(keyed.transaction for keyed in claim.transactions)
-        )
+        own = tuple(keyed.transaction for keyed in self.changes.rest())
+        effects = Effects(EffectsOutcome.LOST if lost else EffectsOutcome.ATTRIBUTED, own)
+        await self._undo(effects)
+        role = Role.SERVED if side is Side.LEGACY else Role.MIRRORED
+        return Observation(side, role, sent.outcome, sent.duration_ns, effects)
+
+    async def settle(self) -> int:
+        """Undo what was committed since the last run, which is nobody's; how many transactions that was."""
+        late = self.changes.rest()
+        await self._undo(Effects(EffectsOutcome.ATTRIBUTED, tuple(keyed.transaction for keyed in late)))
+        return len(late)
+
+    async def _undo(self, effects: Effects) -> None:
         wanted = targets((), changes_of(effects), self.primary_keys)
         if wanted:
             await self.write(wanted)
-        role = Role.SERVED if side is Side.LEGACY else Role.MIRRORED
-        return Observation(side, role, sent.outcome, sent.duration_ns, effects)
 
 
 @dataclass(slots=True)
@@ -119,6 +123,11 @@ class Judged:
                     legacy=words.served,
                     candidate=words.mirrored,
                 )
+
+    def late(self, count: int) -> None:
+        """Count transactions that were committed after the reply of whoever made them had come."""
+        if count:
+            self.uncertain["late_transactions"] += count
 
     def verdicts(self) -> Mapping[str, Verdicts]:
         """By route."""
@@ -159,9 +168,10 @@ class ToBoth:
         run_id = request_id(one) or f"replay-{one.number}"
         seen: dict[Side, Observation] = {}
         for side in ORDER:
+            self.judged.late(await self.shadow.settle())
             begun_ns = time.perf_counter_ns()
             send = _sending(self.sends[side], recorded.request, run_id)
-            seen[side] = await self.shadow.run(side, send, run_id=run_id, key=recorded.key)
+            seen[side] = await self.shadow.run(side, send)
             waited_ns = max(0, begun_ns - due_ns) if due_ns is not None and side is ORDER[0] else 0
             observed = seen[side]
             self.tally.add(side, recorded, observed.outcome, waited_ns=waited_ns, took_ns=observed.duration_ns)
@@ -218,7 +228,6 @@ async def open_shadow(settings: Settings) -> AsyncGenerator[Shadow]:
                     interruptions=lambda: feed.interruptions,
                     write=Aligner(databases.shadow, databases.catalog).apply,
                     primary_keys=keys,
-                    tagged=frozenset(settings.runner.tagged_sides),
                 )
             finally:
                 pump.cancel()

@@ -68,7 +68,10 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
     schedule.add_argument("--ramp", default="", help="grow to full speed over this time, e.g. 30s")
     schedule.add_argument("--loop", type=int, default=1, help="passes over the capture; 0: until interrupted")
     schedule.add_argument(
-        "--concurrency", type=int, default=0, help=f"at the same time (default: {CONCURRENCY}, to both 1); one a key"
+        "--concurrency",
+        type=int,
+        default=0,
+        help=f"at the same time (default: {CONCURRENCY}; to both always 1); one a key",
     )
     schedule.add_argument("--from", dest="begin", default="", metavar="TIME", help="ISO 8601, or +30s after the first")
     schedule.add_argument("--until", dest="end", default="", metavar="TIME", help="likewise; it is not included")
@@ -149,7 +152,8 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
     span = capture.survey()
     stop, tally = asyncio.Event(), Tally()
     stop_on_signals(stop)
-    # What runs at the same time could see the other's rows; one after another, two replays find the same.
+    if args.to == BOTH and args.concurrency > 1:
+        raise OptionError("--to both does one record after the other: what runs at the same time sees the other's rows")
     concurrency = args.concurrency or (1 if args.to == BOTH else CONCURRENCY)
     async with _opened(settings, args, tally, concurrency) as does:
         session = Session(

@@ -58,7 +58,7 @@ def _summary(report: Report, broken: Sequence[str]) -> str:
         f"{report.sent} requests; asked {report.asked_per_s:.1f}/s, answered {report.achieved_per_s:.1f}/s",
         f"at most {report.late_max_ms:.1f} ms late",
     ]
-    lines += [f"not sent: {count} {escape(cause)}" for cause, count in report.left_out.items() if count]
+    lines += [f"left out: {count} {escape(cause)}" for cause, count in report.left_out.items() if count]
     lines += [f"credentials: {count} {escape(name)}" for name, count in report.credentials.items() if count]
     shown = "".join(f"<br/>{line}" for line in lines).removeprefix("<br/>")
     return f"<p>{shown}</p>" + "".join(f'<p class="fail">{escape(reason)}</p>' for reason in broken)

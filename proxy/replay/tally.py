@@ -82,7 +82,7 @@ class Counted:
 
 @dataclass(slots=True)
 class Tally:
-    """Everything counted so far; `left_out` says why records were not sent."""
+    """Everything counted so far; `left_out` says why records were not sent, or not compared in full."""
 
     by_place: dict[tuple[str, str], Counted] = field(default_factory=dict[tuple[str, str], Counted])
     left_out: Counter[str] = field(default_factory=Counter[str])

@@ -9,6 +9,7 @@ from proxy.shadow.align import is_own
 from proxy.shadow.resync import Snapshot
 
 US_PER_S = 1_000_000
+_EVER_US = 2**63
 
 
 def now_us() -> int:
@@ -54,3 +55,7 @@ class ShadowSide:
         """Shadow transactions that no running request can have made: late writes, or somebody else's."""
         before_us = min(self._open.values(), default=now_us() - self.skew_us)
         return self._attributor.release(before_us=before_us)
+
+    def rest(self) -> Sequence[Keyed]:
+        """Everything that no request has claimed."""
+        return self._attributor.release(before_us=_EVER_US)

@@ -61,4 +61,4 @@ def test_a_database_with_accounts_is_refused_in_one_line(migrated: str) -> None:
 def test_a_missing_database_is_said_in_one_line() -> None:
     done = scorer("populate", dsn="")
     assert done.returncode == 2
-    assert done.stderr == "scorer: no database: give --database-url or DATABASE_URL\n"
+    assert done.stderr == "scorer: no database: give --database-url or DATABASE_URL, or a file by --sql\n"

@@ -1,0 +1,58 @@
+"""A generated capture played to both sides twice from one snapshot, each step by the command that a user would give."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from proxy.demo.children import finish, python
+from proxy.demo.installation import Prepared, up
+from proxy.replay.report import Report, differences, timeless
+
+TIMEOUT_S = 7_200.0
+SNAPSHOT = "before"
+
+
+@dataclass(frozen=True)
+class Twice:
+    """Both reports, and the first one's text."""
+
+    reports: tuple[Report, Report]
+    text: str
+
+    @property
+    def same(self) -> bool:
+        first, second = map(timeless, self.reports)
+        return first == second
+
+    @property
+    def differing(self) -> list[str]:
+        return differences(*self.reports)
+
+
+async def play_twice(made: Prepared, requests: int, say: Callable[[str], None]) -> Twice:
+    """Generate, snapshot, play, restore, play."""
+    folder, options = made.config_path.parent, made.options
+    config = ["--config", str(made.config_path)]
+    capture = str(folder / "capture.ndjson")
+
+    async def shadow(*words: str) -> str:
+        say(f"shadow {' '.join(words)}")
+        return (await finish(python("proxy", *words), {}, what=f"shadow {words[0]}", timeout_s=TIMEOUT_S)).decode()
+
+    numbers = ["--addresses", options.addresses, "--requests", requests, "--seed", options.seed]
+    await shadow("replay", "generate", "--profile", options.profile, *map(str, numbers), "--out", capture)
+    await shadow("snapshot", *config, "create", SNAPSHOT)
+    try:
+        texts: list[str] = []
+        paths = [folder / f"report-{turn}.json" for turn in (1, 2)]
+        for path in paths:
+            async with up(made.backends("shadow"), made.logs, say):
+                words = ["--to", "both", "--speed", "max"]
+                words += ["--json", str(path), "--html", str(path.with_suffix(".html"))]
+                texts.append(await shadow("replay", capture, *config, *words))
+            await shadow("snapshot", *config, "restore", SNAPSHOT)
+    finally:
+        await shadow("snapshot", *config, "drop", SNAPSHOT)
+    first, second = (msgspec.json.decode(path.read_bytes(), type=Report) for path in paths)
+    return Twice((first, second), texts[0])
