@@ -1,42 +1,67 @@
-"""Requests per second and core of `shadow replay` beside a plain aiohttp client, and how well an asked rate is met.
+"""Requests per second and core of `shadow replay` beside mitmproxy's client replay and a plain aiohttp client, and how well an
+asked rate is met.
 
-`make bench-replay` (ARGS: --requests 20000 --rates 500,1000,2000). The backend answers at once, on a core of its own. The last line
-is the result as JSON.
+`make bench-replay` (ARGS: --requests 20000 --rounds 3 --rates 500,1000,2000). The backend answers at once, on a core of its own; the
+systems take turns, and medians count. mitmproxy replays what `shadow journal export --to mitmproxy` writes, all flows at once; the
+CPU time of its start (a replay of one flow) is not counted. It comes from `make bench-peers` (var/peers); without it the
+benchmark says so. The last line is the result as JSON.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import re
+import statistics
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import aiohttp
 import uvloop
 
-from bench.load.backend import started
+from bench.load.backend import Backends, started
 from bench.load.cores import PROXY_CORE
+from bench.proxy.peers import VENV
 from comparator.exchange import Reply, Request
 from proxy.replay import command
 from proxy.replay.report import Report
-from proxy.replay.sources import ndjson
+from proxy.replay.sources import mitmproxy, ndjson
 from proxy.replay.sources.recorded import Recorded
 from proxy.settings import Settings
 
 CONCURRENCY = 64
+MITMDUMP = VENV / "bin" / "mitmdump"
+FLOWS = 2_000
+"""mitmproxy is given fewer requests: it is slower, and holds them all in memory."""
+AIM_PER_CPU_S = 3_000
+AIM_OF_MITMPROXY = 5.0
 
 
-def capture(count: int) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Requests a second, by the clock and by CPU time."""
+
+    per_s: float
+    per_cpu_s: float
+
+
+def recorded(count: int) -> Iterator[Recorded]:
     """Requests as the proxy sees them: an address each, an API key, a user agent."""
     headers = (("Host", "api.example"), ("X-API-Key", "k" * 32), ("User-Agent", "bench/1"), ("Accept", "*/*"))
     for number in range(count):
         address = f"0x{number % 1_000:040x}"
         request = Request("GET", f"/v2/stamps/335/score/{address}", headers, b"")
-        yield ndjson.dump(
-            Recorded(request, Reply(200, (), b"{}"), id=f"{number:032x}", started_ns=number, route="score", key=address)
-        )
+        reply = Reply(200, (), b"{}")
+        yield Recorded(request, reply, id=f"{number:032x}", started_ns=number, route="score", key=address)
+
+
+def capture(count: int) -> bytes:
+    """A file of so many requests."""
+    return b"".join(map(ndjson.dump, recorded(count)))
 
 
 def replayed(path: Path, url: str, *words: str) -> tuple[Report, float]:
@@ -74,33 +99,108 @@ def plain(path: Path, url: str) -> tuple[float, float]:
     return len(items) / (time.perf_counter() - begun), len(items) / (time.process_time() - cpu)
 
 
+def flows(path: Path, count: int, address: str) -> Path:
+    """A flow file for mitmproxy, which sends to whatever host a flow names."""
+    headers = (("Host", address), ("X-API-Key", "k" * 32), ("User-Agent", "bench/1"), ("Accept", "*/*"))
+    redirected = (replace(one, request=replace(one.request, headers=headers)) for one in recorded(count))
+    path.write_bytes(b"".join(map(mitmproxy.dump, redirected)))
+    return path
+
+
+def client_replay(path: Path, folder: Path) -> tuple[float, float]:
+    """Seconds and CPU seconds of `mitmdump -nC` until it ends by itself."""
+    options = ["-q", "-n", "--set", "client_replay_concurrency=-1", "--set", f"confdir={folder}"]
+    begun, before = time.perf_counter(), os.times()
+    subprocess.run([str(MITMDUMP), *options, "-C", str(path)], check=True, timeout=600)
+    after = os.times()
+    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - begun, cpu_s
+
+
+def of_mitmproxy(folder: Path, backends: Backends) -> Speed:
+    """What it does beyond its start; the backend says how many requests came."""
+    address = f"127.0.0.1:{backends.served_port}"
+    start_s, start_cpu_s = client_replay(flows(folder / "one.flow", 1, address), folder)
+    before, _ = backends.counts()
+    took_s, cpu_s = client_replay(flows(folder / "many.flow", FLOWS, address), folder)
+    count = backends.counts()[0] - before
+    return Speed(count / (took_s - start_s), count / (cpu_s - start_cpu_s))
+
+
+def of_ours(path: Path, url: str) -> Speed:
+    """As fast as it can."""
+    report, cpu_s = replayed(path, url, "--speed", "max")
+    return Speed(report.achieved_per_s, report.sent / cpu_s)
+
+
+def mitmproxy_version() -> str:
+    """Which one is installed, "" for none."""
+    if not MITMDUMP.exists():
+        return ""
+    said = subprocess.run([str(MITMDUMP), "--version"], capture_output=True, text=True, timeout=60, check=True)
+    found = re.search(r"\d+\.\d+\.\d+", said.stdout)
+    return found[0] if found else "unknown"
+
+
+def compared(path: Path, folder: Path, backends: Backends, *, rounds: int, version: str) -> dict[str, Speed]:
+    """The medians of each system, which take turns."""
+    url = f"http://127.0.0.1:{backends.served_port}"
+    systems: dict[str, Callable[[], Speed]] = {
+        "shadow replay": lambda: of_ours(path, url),
+        "plain aiohttp": lambda: Speed(*plain(path, url)),
+    }
+    if version:
+        systems[f"mitmproxy {version} -C"] = lambda: of_mitmproxy(folder, backends)
+    speeds: dict[str, list[Speed]] = {name: [] for name in systems}
+    for _ in range(rounds):
+        for name, measure in systems.items():
+            speeds[name].append(measure())
+    return {
+        name: Speed(statistics.median(one.per_s for one in all_), statistics.median(one.per_cpu_s for one in all_))
+        for name, all_ in speeds.items()
+    }
+
+
+def tell(speeds: dict[str, Speed], version: str) -> dict[str, object]:
+    """Print the table; return it for the last line."""
+    ours = speeds["shadow replay"]
+    print(f"{'':<22}{'requests/s':>12}{'a CPU second':>14}{'ours is':>10}")
+    for name, speed in speeds.items():
+        print(f"{name:<22}{speed.per_s:>12.0f}{speed.per_cpu_s:>14.0f}{ours.per_cpu_s / speed.per_cpu_s:>9.1f}x")
+    print(f"aim: {AIM_PER_CPU_S}/s on one core: {'met' if ours.per_cpu_s >= AIM_PER_CPU_S else 'missed'}")
+    found: dict[str, object] = {
+        name: {"per_s": round(one.per_s), "per_cpu_s": round(one.per_cpu_s)} for name, one in speeds.items()
+    }
+    if not version:
+        print("mitmproxy is not installed (make bench-peers): not compared")
+        return {**found, "mitmproxy": None}
+    ratio = ours.per_cpu_s / speeds[f"mitmproxy {version} -C"].per_cpu_s
+    aim = "met" if ratio >= AIM_OF_MITMPROXY else "missed"
+    print(f"aim: {AIM_OF_MITMPROXY:.0f} times mitmproxy's client replay: {aim}")
+    return {**found, "times_mitmproxy": round(ratio, 1)}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rates", default="500,1000,2000")
     args = parser.parse_args()
-    found: dict[str, object] = {"requests": args.requests}
-    with started() as backends:
+    found: dict[str, object] = {"bench": "replay", "requests": args.requests, "rounds": args.rounds}
+    with started() as backends, TemporaryDirectory() as name:
         url = f"http://127.0.0.1:{backends.served_port}"
         os.sched_setaffinity(0, PROXY_CORE)
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "capture.ndjson"
-            path.write_bytes(b"".join(capture(args.requests)))
-            report, cpu_s = replayed(path, url, "--speed", "max")
-            found |= {"max_per_s": round(report.achieved_per_s), "max_per_cpu_s": round(report.sent / cpu_s)}
-            print(f"shadow replay  {found['max_per_s']:>7} requests/s, {found['max_per_cpu_s']:>7} a CPU second")
-            per_s, per_cpu_s = plain(path, url)
-            found |= {"aiohttp_per_s": round(per_s), "aiohttp_per_cpu_s": round(per_cpu_s)}
-            print(
-                f"plain aiohttp  {found['aiohttp_per_s']:>7} requests/s, {found['aiohttp_per_cpu_s']:>7} a CPU second"
-            )
-            for rate in map(int, args.rates.split(",")):
-                path.write_bytes(b"".join(capture(rate * 2)))
-                report, _ = replayed(path, url, "--rate", str(rate))
-                late = report.sides["candidate"].latency.quantiles_ms["0.99"]
-                found[f"rate_{rate}"] = {"achieved_per_s": report.achieved_per_s, "p99_ms": late}
-                print(f"asked {rate:>6}/s: achieved {report.achieved_per_s:>9.1f}/s, p99 from due {late:.2f} ms")
+        path = Path(name) / "capture.ndjson"
+        path.write_bytes(capture(args.requests))
+        version = mitmproxy_version()
+        found |= tell(compared(path, Path(name), backends, rounds=args.rounds, version=version), version)
+        for rate in map(int, args.rates.split(",")):
+            path.write_bytes(capture(rate * 2))
+            report, _ = replayed(path, url, "--rate", str(rate))
+            late = report.sides["candidate"].latency.quantiles_ms["0.99"]
+            found[f"rate_{rate}"] = {"achieved_per_s": report.achieved_per_s, "p99_ms": late}
+            print(f"asked {rate:>6}/s: achieved {report.achieved_per_s:>9.1f}/s, p99 from due {late:.2f} ms")
     print(json.dumps(found))
 
 
