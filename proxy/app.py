@@ -321,6 +321,9 @@ async def _sweep(proxy: Proxy, vitals: Vitals | None, stopped: asyncio.Event) ->
         front.sweep(front.now())
         if vitals is not None:
             vitals.write(len(front.forwardings), journal.counts.queued if journal else 0)
+    if vitals is not None:
+        # (the drain is over, and the queue is written before the process ends)
+        vitals.write(0, 0)
 
 
 async def _watch(switch: Switch, stopped: asyncio.Event) -> None:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -74,15 +75,16 @@ def _plain(group: ExceptionGroup[Exception]) -> Exception:
     return ListenError(f"cannot listen: {first}") if isinstance(first, OSError) else first
 
 
-async def _supervise(path: Path, settings: Settings) -> None:
-    def command_of(slot: Slot, handed: Handed) -> list[str]:
-        own = ["--worker", str(slot.number), "--restarts", str(slot.restarts), "--lost", *map(str, slot.lost)]
-        words = ["proxy", "--config", str(path), *own, "--handed", handed.as_word()]
-        return [sys.executable, "-m", "proxy", *words]
+def worker_command(path: Path, slot: Slot, handed: Handed) -> list[str]:
+    """How a worker is started by its parent."""
+    own = ["--worker", str(slot.number), "--restarts", str(slot.restarts), "--lost", *map(str, slot.lost)]
+    return [sys.executable, "-m", "proxy", "proxy", "--config", str(path), *own, "--handed", handed.as_word()]
 
+
+async def _supervise(path: Path, settings: Settings) -> None:
     try:
         opened = open_sockets(settings.listen, settings.admin)
     except OSError as error:
         raise ListenError(f"cannot listen: {error}") from error
     slots = [Slot(number, sockets) for number, sockets in enumerate(opened)]
-    await Supervisor(command_of, slots, drain_s=settings.limits.drain_s).run()
+    await Supervisor(partial(worker_command, path), slots, drain_s=settings.limits.drain_s).run()

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 5.0
 STABLE_S = 10.0
-START_S = 30.0
+START_S = 60.0
 KILL_AFTER_S = 5.0
 
 
@@ -117,6 +117,7 @@ class Supervisor:
             else:
                 worker = await self._watch(slot, worker, group)
                 if not self._stopping.is_set():
+                    slot.restarts += 1
                     self._count_loss(slot, worker)
                 self._forget(worker)
             pause_s = PAUSE_MIN_S if loop.time() - began > STABLE_S else min(pause_s * 2, PAUSE_MAX_S)
@@ -189,13 +190,12 @@ class Supervisor:
     def _count_loss(self, slot: Slot, worker: Worker) -> None:
         requests, copies = worker.vitals.read()
         slot.lost = (slot.lost[0] + requests, slot.lost[1] + copies)
-        slot.restarts += 1
         lost = {"requests_lost": requests, "copies_lost": copies}
         logger.error("worker_died", extra={"worker": slot.number, "code": worker.process.returncode, **lost})
 
     async def _retire(self, slot: Slot, worker: Worker) -> None:
         await self._await_drain(worker)
-        if worker.process.returncode:
+        if worker.process.returncode and not self._stopping.is_set():
             self._count_loss(slot, worker)
         self._forget(worker)
 
