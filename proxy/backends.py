@@ -10,7 +10,8 @@ from typing import Protocol, cast
 
 from comparator.exchange import FailureCause
 from proxy.errors import MalformedError
-from proxy.http1 import HEAD_END, ChunkDecoder, Framing, ReplyHead, parse_reply
+from proxy.http1 import HEAD_END, ChunkDecoder, Framing, ReplyHead
+from proxy.memory import ReplyHeads
 
 REPLY_HEAD_MAX_BYTES = 64 * 1024
 INTERIM_REPLIES_MAX = 8
@@ -53,6 +54,9 @@ class Holder(Protocol):
 
 class Keeper(Protocol):
     """Where a connection comes from: it takes back what can be used again, and hears of what is gone."""
+
+    heads: ReplyHeads
+    """Reads the heads of this backend's replies."""
 
     def put_back(self, connection: "BackendConnection") -> None:
         """A connection is free."""
@@ -221,7 +225,7 @@ class BackendConnection(asyncio.Protocol):
             self._buffer = buffer
             return
         self._buffer = b""
-        head = parse_reply(buffer[: end + 4], method=holder.method)
+        head = self._pool.heads.parse(buffer[: end + 4], method=holder.method)
         rest = buffer[end + 4 :]
         if head.status < 200 and not (head.status == 101 and holder.upgrade):
             self._take_interim(holder, head, rest)

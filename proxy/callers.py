@@ -13,7 +13,7 @@ from proxy.errors import MalformedError
 from proxy.forward import Forwarding
 from proxy.front import Front
 from proxy.headers import Caller
-from proxy.http1 import HEAD_END, ChunkDecoder, Framing, RequestHead, parse_request
+from proxy.http1 import HEAD_END, ChunkDecoder, Framing, RequestHead
 from proxy.replies import refusal
 
 logger = logging.getLogger(__name__)
@@ -220,7 +220,7 @@ class CallerConnection(asyncio.Protocol):
             self._check_partial(buffer)
             return False
         try:
-            head = parse_request(buffer[: end + 4], fields_max=limits.headers_max)
+            head = self._front.heads.parse(buffer[: end + 4], fields_max=limits.headers_max)
         except MalformedError as error:
             self._refuse(error.status, str(error))
             return False

@@ -1,11 +1,8 @@
-"""Header fields as lines, validated once and remembered. Pure: what is remembered changes no result, only its cost.
-
-Most lines of most messages were seen before (Accept, User-Agent, Content-Type, Date within a second), so a line is parsed, judged and
-kept by its text. The memory is bounded, and lines that carry secrets or never repeat are not kept.
-"""
+"""Header fields: how a line is read, and which fields pass a hop. Pure."""
 
 import re
-from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Protocol, TypeVar
 
 from proxy.errors import MalformedError
 
@@ -44,59 +41,57 @@ REWRITTEN = frozenset(
 NOT_FORWARDED = HOP_BY_HOP | OVERRIDE_HEADERS | REWRITTEN
 NOT_RETURNED = HOP_BY_HOP | {"content-length"}
 
-REMEMBERED_MAX = 4096
-REMEMBERED_LINE_MAX = 256
-NOT_REMEMBERED = frozenset(
-    (
-        "authorization",
-        "cookie",
-        "set-cookie",
-        "x-api-key",
-        "x-shadow-token",
-        "proxy-authorization",
-        "x-request-id",
-        "traceparent",
-        "tracestate",
-        "idempotency-key",
-        "etag",
-        "if-none-match",
-    )
-)
-
 _LINE = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):([^\x00-\x08\x0a-\x1f\x7f]*+)")
 
+Item = TypeVar("Item")
+Pair = tuple[str, str]
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One header field. `pair` is name and value as they came, `name` the lower name, `text` the line to send on.
 
-    `forwarded` and `returned` say whether it passes this hop towards the backend and towards the caller.
+class Pick(Protocol):
+    """Picks those items out of a head's list that belong to fields which pass this hop."""
+
+    def __call__(self, items: list[Item], /) -> tuple[Item, ...]:
+        """The items at the chosen places, in order."""
+        ...
+
+
+def pair_of(line: str) -> Pair:
+    """Name and value of a header field's line, as they came, without the white space around the value.
+
+    Raises:
+        MalformedError: the line is no header field (400).
     """
-
-    pair: tuple[str, str]
-    name: str
-    text: str
-    forwarded: bool
-    returned: bool
-
-
-class Lines(dict[str, Line]):
-    """Lines by their text. A line that is no header field raises MalformedError (400)."""
-
-    def __missing__(self, text: str) -> Line:
-        match = _LINE.fullmatch(text)
-        if match is None:
-            raise MalformedError(400, "a header field is malformed")
-        name, value = match.group(1), match.group(2).strip(" \t")
-        lower = name.lower()
-        line = Line((name, value), lower, f"{name}: {value}\r\n", lower not in NOT_FORWARDED, lower not in NOT_RETURNED)
-        if lower not in NOT_REMEMBERED and len(text) <= REMEMBERED_LINE_MAX:
-            if len(self) >= REMEMBERED_MAX:
-                self.clear()
-            self[text] = line
-        return line
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise MalformedError(400, "a header field is malformed")
+    return match.group(1), match.group(2).strip(" \t")
 
 
 def valid(text: str) -> bool:
     """Whether this is a header field's line."""
     return _LINE.fullmatch(text) is not None
+
+
+def connection_options(names: list[str], pairs: list[Pair]) -> frozenset[str]:
+    """Lower names listed in all Connection fields; empty for the common values. `names` are the lower names of `pairs`."""
+    listed = [pair[1].lower() for name, pair in zip(names, pairs, strict=True) if name == "connection"]
+    if not listed or listed in (["keep-alive"], ["close"]):
+        return frozenset()
+    options = frozenset(option.strip() for value in listed for option in value.split(","))
+    return options - {"", "host", "content-length"}
+
+
+def passing(names: list[str], stopped: frozenset[str]) -> Pick:
+    """Picks the fields whose lower names are not stopped."""
+    return _pick([index for index, name in enumerate(names) if name not in stopped])
+
+
+def _pick(places: list[int]) -> Pick:
+    if len(places) >= 2:
+        many: Any = itemgetter(*places)
+        return many
+
+    def few(items: list[Item], /) -> tuple[Item, ...]:
+        return tuple([items[place] for place in places])
+
+    return few

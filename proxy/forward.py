@@ -13,7 +13,7 @@ from proxy.backends import BackendConnection
 from proxy.buckets import BUCKETS
 from proxy.capturing import Served, Wanted, takes
 from proxy.copies import EMPTY, Copy
-from proxy.fields import OVERRIDE_HEADERS, SHADOW_MARK, Line
+from proxy.fields import OVERRIDE_HEADERS, SHADOW_MARK
 from proxy.front import Front
 from proxy.heads import UPGRADE, host_for, reply_framing, request_head, wants_websocket
 from proxy.http1 import Framing, ReplyHead, RequestHead
@@ -77,7 +77,7 @@ class Forwarding:
         self._started_s = now
         self._total_deadline = now + front.limits.total_s
         self.deadline = self._total_deadline
-        self.id = headers.request_id(named, front.new_id())
+        self.id = headers.sane_request_id(named) or front.new_id()
         self.method = head.method
         self.upgrade = "upgrade" in named and wants_websocket(head)
         self.tunnel = False
@@ -105,7 +105,6 @@ class Forwarding:
         self._side = Side.LEGACY
         self._skip: Skip | None = None
         self._stage = ""
-        self._passed: list[Line] = []
         self._added = headers.NOTHING_ADDED
         self._trace = ""
         self._shadow_mark = ""
@@ -319,9 +318,8 @@ class Forwarding:
         self._side, self._stage = plan.side_of(front.bucket(sticky)), plan.stage
         if not OVERRIDE_HEADERS.isdisjoint(named) and front.may_override(who, named):
             self._side = headers.override(named) or self._side
-        self._passed = headers.forwarded_lines(head.lines, headers.connection_options(named, head.lines))
-        self._added = headers.added_block(head.lines, named, who, head.host)
-        self._trace = headers.traceparent(named, front.new_id(), front.new_span())
+        self._added = headers.added_block(head.pairs, named, who, head.host)
+        self._trace = headers.traceparent(named.get("traceparent"), front.new_id(), front.new_span())
         self._shadow_mark = named.get(SHADOW_MARK, "")
         front.begin(self, self._key)
         if front.steering.ailing and not self._steer():
@@ -356,7 +354,7 @@ class Forwarding:
             own += f"X-Shadow-Request: {self._shadow_mark}\r\n"
         if self.upgrade:
             own += UPGRADE
-        return request_head(head, self._passed, self._added, own, host=host, prefix=pool.prefix)
+        return request_head(head, self._added, own, host=host, prefix=pool.prefix)
 
     def _send(self, data: bytes) -> None:
         if self._connection is not None:
@@ -406,11 +404,11 @@ class Forwarding:
         """Begin the caller's reply: status, fields, this hop's framing."""
         if self._caller is None:
             return
-        fields = headers.returned_text(head.lines, headers.connection_options(head.named, head.lines))
         own = "" if "x-request-id" in head.named else f"X-Request-Id: {self.id}\r\n"
         if self._fell_back is not self._steered:
             own += f"X-Shadow-Fallback: {self._side}\r\n"
-        text = f"HTTP/1.1 {head.status} {head.reason}\r\n{fields}{own}{self._reply_framing(head)}"
+        lines = "\r\n".join((f"HTTP/1.1 {head.status} {head.reason}", *head.returned(head.lines)))
+        text = f"{lines}\r\n{own}{self._reply_framing(head)}"
         self._out.append(text.encode("latin-1"))
 
     def _reply_framing(self, head: ReplyHead) -> str:
@@ -505,7 +503,6 @@ class Forwarding:
         own = (("X-Request-Id", self.id), ("traceparent", self._trace))
         if self._shadow_mark:
             own = (*own, ("X-Shadow-Request", self._shadow_mark))
-        passed = [line.pair for line in self._passed]
         return Record(
             self.id,
             self._route_name,
@@ -516,11 +513,11 @@ class Forwarding:
             ended_ns,
             head.method,
             head.target,
-            (("Host", head.host), *passed, *self._added.fields, *own),
+            (("Host", head.host), *head.passed(head.pairs), *self._added.fields, *own),
             self._request_body.body,
             self._request_body.truncated,
             reply.status if reply else 0,
-            tuple([line.pair for line in reply.lines]) if reply else (),
+            tuple(reply.pairs) if reply else (),
             self._reply_body.body if reply else b"",
             self._reply_body.truncated if reply else False,
             failed.cause.value if failed else "",

@@ -14,6 +14,7 @@ from proxy.buckets import bucket_of, salt_of
 from proxy.headers import Caller
 from proxy.journal.model import Record
 from proxy.journal.writing import Writer
+from proxy.memory import RequestHeads
 from proxy.metrics import ProxyMetrics
 from proxy.pool import Pool
 from proxy.rates import Rates
@@ -77,6 +78,7 @@ class Front:
     ) -> None:
         self.journal = journal
         self.metrics = metrics
+        self.heads = RequestHeads()
         self.forwardings: set[InFlight] = set()
         self.callers: set[Connected] = set()
         self.draining = False

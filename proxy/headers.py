@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from comparator.exchange import HeaderList, Side
-from proxy.fields import Line
+from proxy.fields import Pair
 
 VIA = "1.1 shadow"
 HOSTS_REMEMBERED_MAX = 16
@@ -44,25 +44,14 @@ class Caller:
         return f'"[{self.address}]"' if ":" in self.address else self.address or "unknown"
 
 
-def connection_options(named: dict[str, str], lines: list[Line]) -> frozenset[str]:
-    """Lower names listed in all Connection fields; empty for the common values."""
-    if "connection" not in named:
-        return frozenset()
-    value = combined(lines, "connection").lower()
-    if value in ("keep-alive", "close"):
-        return frozenset()
-    return frozenset(option.strip() for option in value.split(",")) - {"", "host", "content-length"}
-
-
-def request_id(named: dict[str, str], made: str) -> str:
-    """The caller's X-Request-Id if it is sane (1-128 visible ASCII characters), else the one made here."""
+def sane_request_id(named: dict[str, str]) -> str | None:
+    """The caller's X-Request-Id if it is sane (1-128 visible ASCII characters)."""
     given = named.get("x-request-id")
-    return given if given is not None and _REQUEST_ID.fullmatch(given) else made
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else None
 
 
-def traceparent(named: dict[str, str], trace_id: str, span_id: str) -> str:
+def traceparent(given: str | None, trace_id: str, span_id: str) -> str:
     """W3C trace context: the caller's trace goes on in a span of our own; a trace is begun when there is none."""
-    given = named.get("traceparent")
     match = _TRACEPARENT.fullmatch(given) if given is not None else None
     valid = match is not None and match.group(2) != _NO_TRACE and match.group(3) != _NO_SPAN
     if match is None or not valid or (match.group(1) == "00" and match.group(5)):
@@ -70,17 +59,10 @@ def traceparent(named: dict[str, str], trace_id: str, span_id: str) -> str:
     return f"00-{match.group(2)}-{span_id}-{match.group(4)}"
 
 
-def forwarded_lines(lines: list[Line], options: frozenset[str]) -> list[Line]:
-    """The caller's fields that pass this hop as they are."""
-    if options:
-        return [line for line in lines if line.forwarded and line.name not in options]
-    return [line for line in lines if line.forwarded]
-
-
-def added_block(lines: list[Line], named: dict[str, str], caller: Caller, host: str) -> Block:
+def added_block(pairs: list[Pair], named: dict[str, str], caller: Caller, host: str) -> Block:
     """X-Forwarded-*, Forwarded and Via. What an untrusted caller says of others' hops is not believed."""
     if "via" in named or (caller.trusted and not _CONTINUED.isdisjoint(named)):
-        return _block(lines, named, caller, host)
+        return _block(pairs, named, caller, host)
     block = caller.added.get(host)
     if block is None:
         if len(caller.added) >= HOSTS_REMEMBERED_MAX:
@@ -89,29 +71,22 @@ def added_block(lines: list[Line], named: dict[str, str], caller: Caller, host: 
     return block
 
 
-def _block(lines: list[Line], named: dict[str, str], caller: Caller, host: str) -> Block:
-    before = {name: combined(lines, name) for name in _CONTINUED if name in named} if caller.trusted else {}
+def _block(pairs: list[Pair], named: dict[str, str], caller: Caller, host: str) -> Block:
+    before = {name: combined(pairs, name) for name in _CONTINUED if name in named} if caller.trusted else {}
     element = f"for={caller.forwarded_for};host={_quoted(host)};proto={caller.scheme}"
     fields = (
         ("X-Forwarded-For", _appended(before.get("x-forwarded-for"), caller.address)),
         ("X-Forwarded-Proto", before.get("x-forwarded-proto") or caller.scheme),
         ("X-Forwarded-Host", before.get("x-forwarded-host") or host),
         ("Forwarded", _appended(before.get("forwarded"), element)),
-        ("Via", _appended(combined(lines, "via") if "via" in named else None, VIA)),
+        ("Via", _appended(combined(pairs, "via") if "via" in named else None, VIA)),
     )
     return Block(fields, "".join([f"{name}: {value}\r\n" for name, value in fields]))
 
 
-def combined(lines: list[Line], lower: str) -> str:
+def combined(pairs: list[Pair], lower: str) -> str:
     """All values of a list-valued field as one (RFC 9110 section 5.3)."""
-    return ", ".join(line.pair[1] for line in lines if line.name == lower)
-
-
-def returned_text(lines: list[Line], options: frozenset[str]) -> str:
-    """The backend's fields that pass to the caller as they are, as lines."""
-    if options:
-        return "".join([line.text for line in lines if line.returned and line.name not in options])
-    return "".join([line.text for line in lines if line.returned])
+    return ", ".join(value for name, value in pairs if name.lower() == lower)
 
 
 def override(named: dict[str, str]) -> Side | None:

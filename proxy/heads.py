@@ -1,6 +1,5 @@
 """The heads this hop writes: the request's towards the backend, the reply's framing towards the caller. Pure."""
 
-from proxy.fields import Line
 from proxy.headers import Block
 from proxy.http1 import Framing, ReplyHead, RequestHead
 
@@ -21,7 +20,7 @@ def host_for(policy: str, *, asked: str, authority: str) -> str:
     return (asked or authority) if policy == "preserve" else policy
 
 
-def request_head(head: RequestHead, passed: list[Line], added: Block, own: str, *, host: str, prefix: str) -> bytes:
+def request_head(head: RequestHead, added: Block, own: str, *, host: str, prefix: str) -> bytes:
     """The request's head. `own` are this request's own lines: its id, its trace, an upgrade."""
     framing = ""
     if head.framing is Framing.LENGTH:
@@ -31,9 +30,8 @@ def request_head(head: RequestHead, passed: list[Line], added: Block, own: str, 
     elif "content-length" in head.named:
         framing = "Content-Length: 0\r\n"
     target = head.target if head.target == "*" else prefix + head.target
-    lines = "".join([line.text for line in passed])
-    text = f"{head.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}{added.text}{own}{framing}\r\n"
-    return text.encode("latin-1")
+    lines = "\r\n".join((f"{head.method} {target} HTTP/1.1\r\nHost: {host}", *head.passed(head.lines)))
+    return f"{lines}\r\n{added.text}{own}{framing}\r\n".encode("latin-1")
 
 
 def reply_framing(head: ReplyHead, *, method: str, chunked: bool) -> str:

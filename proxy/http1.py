@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.errors import MalformedError
-from proxy.fields import Line, Lines, valid
+from proxy.fields import NOT_FORWARDED, NOT_RETURNED, Pair, Pick, connection_options, pair_of, passing, valid
 
 HEAD_END = b"\r\n\r\n"
 CHUNK_LINE_MAX_BYTES = 1024
 TRAILERS_MAX_BYTES = 16 * 1024
 LENGTH_DIGITS_MAX = 18
 
-_LINES = Lines()
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # noqa: S105 (RFC 9110 section 5.6.2, no secret)
 _REQUEST_LINE = re.compile(rf"({_TOKEN}{{1,64}}) ([\x21-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
@@ -38,42 +37,40 @@ class Framing(StrEnum):
 
 @dataclass(slots=True)
 class RequestHead:
-    """A request's head. `lines` keeps order, case and duplicates; `named` has the first value by lower name.
+    """A request's head.
 
-    `host` is the authority the request is for: that of an absolute target, else of Host.
+    `lines` are the fields as they are sent on, without their ends, and `pairs` their names and values; both keep order, case and
+    duplicates. `named` has the first value by lower name. `passed` picks the fields that pass this hop. `host` is the authority the
+    request is for: that of an absolute target, else of Host. `keep_alive`: the caller means to send more on this connection.
     """
 
     method: str
     target: str
     minor: int
-    lines: list[Line]
+    host: str
+    lines: list[str]
+    pairs: list[Pair]
     named: dict[str, str]
+    passed: Pick
     framing: Framing
     length: int
-    host: str
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the caller means to send more on this connection."""
-        return persistent(self.minor, self.named.get("connection"))
+    keep_alive: bool
 
 
 @dataclass(slots=True)
 class ReplyHead:
-    """A reply's head. `named` has the first value by lower name."""
+    """A reply's head; its fields as in `RequestHead`. `keep_alive`: the backend's connection can be used again after the body."""
 
     status: int
     reason: str
     minor: int
-    lines: list[Line]
+    lines: list[str]
+    pairs: list[Pair]
     named: dict[str, str]
+    returned: Pick
     framing: Framing
     length: int
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the backend's connection can be used again after the body."""
-        return self.framing is not Framing.CLOSE and persistent(self.minor, self.named.get("connection"))
+    keep_alive: bool
 
 
 def persistent(minor: int, connection: str | None) -> bool:
@@ -98,19 +95,20 @@ def parse_request(head: bytes, *, fields_max: int) -> RequestHead:
     if line is None:
         raise _bad_request_line(text)
     method, target, minor = line.group(1), line.group(2), int(line.group(3))
-    lines = _parse_lines(text, line.end())
-    if fields_max and len(lines) > fields_max:
+    pairs, names, named = _fields(text, line.end())
+    if fields_max and len(pairs) > fields_max:
         raise MalformedError(431, f"more than {fields_max} header fields")
-    named = _named(lines)
-    host = _host(lines, named, minor)
+    host = _host(names, named, minor)
     if target[0] != "/":
         target, host = _unusual_target(method, target, host)
     if "#" in target:
         raise MalformedError(400, "the target has a fragment")
-    framing, length = _request_framing(lines, named, minor)
+    framing, length = _request_framing(names, named, minor)
     if "expect" in named and named["expect"].lower() != "100-continue":
         raise MalformedError(417, "this expectation cannot be met")
-    return RequestHead(method, target, minor, lines, named, framing, length, host)
+    passed = passing(names, NOT_FORWARDED | connection_options(names, pairs))
+    keep_alive = persistent(minor, named.get("connection"))
+    return RequestHead(method, target, minor, host, _lines(pairs), pairs, named, passed, framing, length, keep_alive)
 
 
 def parse_reply(head: bytes, *, method: str) -> ReplyHead:
@@ -124,10 +122,11 @@ def parse_reply(head: bytes, *, method: str) -> ReplyHead:
     if line is None:
         raise MalformedError(502, "no status line")
     minor, status, reason = int(line.group(1)), int(line.group(2)), line.group(3) or ""
-    lines = _parse_lines(text, line.end())
-    named = _named(lines)
-    framing, length = _reply_framing(lines, named, method=method, status=status)
-    return ReplyHead(status, reason, minor, lines, named, framing, length)
+    pairs, names, named = _fields(text, line.end())
+    framing, length = framing_of_reply(names, named, method=method, status=status)
+    returned = passing(names, NOT_RETURNED | connection_options(names, pairs))
+    keep_alive = framing is not Framing.CLOSE and persistent(minor, named.get("connection"))
+    return ReplyHead(status, reason, minor, _lines(pairs), pairs, named, returned, framing, length, keep_alive)
 
 
 class ChunkDecoder:
@@ -226,29 +225,32 @@ def _bad_request_line(text: str) -> MalformedError:
     return MalformedError(400, "not a request line")
 
 
-def _parse_lines(text: str, start: int) -> list[Line]:
-    """The fields of a head, from the end of its first line on."""
+def _fields(text: str, start: int) -> tuple[list[Pair], list[str], dict[str, str]]:
+    """The fields of a head from the end of its first line on: as pairs, their lower names, and the first value of each name."""
     end = len(text) - 4
-    return [_LINES[line] for line in text[start:end].split("\r\n")] if start < end else []
+    pairs = [pair_of(line) for line in text[start:end].split("\r\n")] if start < end else []
+    names = [name.lower() for name, _ in pairs]
+    named: dict[str, str] = {}
+    for name, (_, value) in zip(names, pairs, strict=True):
+        named.setdefault(name, value)
+    return pairs, names, named
 
 
-def _named(lines: list[Line]) -> dict[str, str]:
-    # Reversed, so that of repeated fields the first value stays.
-    return {line.name: line.pair[1] for line in reversed(lines)}
+def _lines(pairs: list[Pair]) -> list[str]:
+    return [f"{name}: {value}" for name, value in pairs]
 
 
-def _repeated(lines: list[Line], named: dict[str, str], lower: str) -> bool:
-    """Whether a field that is there is there more than once."""
-    return len(named) != len(lines) and sum(line.name == lower for line in lines) > 1
+def _repeated(names: list[str], lower: str) -> bool:
+    return names.count(lower) > 1
 
 
-def _host(lines: list[Line], named: dict[str, str], minor: int) -> str:
+def _host(names: list[str], named: dict[str, str], minor: int) -> str:
     host = named.get("host")
     if host is None:
         if minor == 1:
             raise MalformedError(400, "Host is missing")
         return ""
-    if _repeated(lines, named, "host"):
+    if _repeated(names, "host"):
         raise MalformedError(400, "Host is repeated")
     if _HOST.fullmatch(host) is None:
         raise MalformedError(400, "Host is malformed")
@@ -268,7 +270,7 @@ def _unusual_target(method: str, target: str, host: str) -> tuple[str, str]:
     return (rest if rest[0] == "/" else f"/{rest}"), authority
 
 
-def _request_framing(lines: list[Line], named: dict[str, str], minor: int) -> tuple[Framing, int]:
+def _request_framing(names: list[str], named: dict[str, str], minor: int) -> tuple[Framing, int]:
     coding = named.get("transfer-encoding")
     length = named.get("content-length")
     if coding is None and length is None:
@@ -278,13 +280,13 @@ def _request_framing(lines: list[Line], named: dict[str, str], minor: int) -> tu
             raise MalformedError(400, "both Content-Length and Transfer-Encoding")
         if minor == 0:
             raise MalformedError(400, "Transfer-Encoding in HTTP/1.0")
-        return _coded(lines, named, coding)
-    size = _checked_length(lines, named, 400)
+        return _coded(names, coding)
+    size = _checked_length(names, named, 400)
     return (Framing.LENGTH, size) if size else (Framing.NONE, 0)
 
 
-def _coded(lines: list[Line], named: dict[str, str], coding: str) -> tuple[Framing, int]:
-    if _repeated(lines, named, "transfer-encoding"):
+def _coded(names: list[str], coding: str) -> tuple[Framing, int]:
+    if _repeated(names, "transfer-encoding"):
         raise MalformedError(400, "Transfer-Encoding is repeated")
     if coding.lower() == "chunked":
         return Framing.CHUNKED, 0
@@ -293,26 +295,30 @@ def _coded(lines: list[Line], named: dict[str, str], coding: str) -> tuple[Frami
     raise MalformedError(400, "Transfer-Encoding does not end in one chunked")
 
 
-def _checked_length(lines: list[Line], named: dict[str, str], status: int) -> int:
+def _checked_length(names: list[str], named: dict[str, str], status: int) -> int:
     length = named["content-length"]
-    if _repeated(lines, named, "content-length"):
+    if _repeated(names, "content-length"):
         raise MalformedError(status, "Content-Length is repeated")
     if _LENGTH.fullmatch(length) is None:
         raise MalformedError(status, "Content-Length is not a number")
     return int(length)
 
 
-def _reply_framing(lines: list[Line], named: dict[str, str], *, method: str, status: int) -> tuple[Framing, int]:
-    """RFC 9112 section 6.3."""
+def framing_of_reply(names: list[str], named: dict[str, str], *, method: str, status: int) -> tuple[Framing, int]:
+    """How the end of a reply's body is known, and its length (RFC 9112 section 6.3).
+
+    Raises:
+        MalformedError: two readers could find two ends (502).
+    """
     if method == "HEAD" or status < 200 or status in (204, 304):
         return Framing.NONE, 0
     coding = named.get("transfer-encoding")
     length = named.get("content-length")
     if coding is not None:
-        if length is not None or coding.lower() != "chunked" or _repeated(lines, named, "transfer-encoding"):
+        if length is not None or coding.lower() != "chunked" or _repeated(names, "transfer-encoding"):
             raise MalformedError(502, "the reply's Transfer-Encoding is not one chunked alone")
         return Framing.CHUNKED, 0
     if length is None:
         return Framing.CLOSE, 0
-    size = _checked_length(lines, named, 502)
+    size = _checked_length(names, named, 502)
     return (Framing.LENGTH, size) if size else (Framing.NONE, 0)

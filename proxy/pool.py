@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from comparator.exchange import FailureCause
 from proxy.backends import BackendConnection, Holder
+from proxy.memory import ReplyHeads
 from proxy.settings import Backend
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ class Pool:
     def __init__(self, settings: Backend, group: asyncio.TaskGroup) -> None:
         url = urlsplit(settings.url)
         self.settings = settings
+        self.heads = ReplyHeads()
         self.prefix = url.path.rstrip("/")
         self.authority = url.netloc.rpartition("@")[2]
         self._address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))

@@ -93,7 +93,7 @@ class _Call:
         self.connection = None
         connection.release(complete=True)
         if not self.answer.done():
-            self.answer.set_result(Reply(head.status, tuple(line.pair for line in head.lines), b"".join(self._body)))
+            self.answer.set_result(Reply(head.status, tuple(head.pairs), b"".join(self._body)))
 
     def backend_failed(self, cause: FailureCause, detail: str) -> None:
         stale = self.connection is not None and self.connection.reused and not self.connection.answered
