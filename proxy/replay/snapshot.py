@@ -1,12 +1,14 @@
-"""Snapshots of the shadow database, as template databases on its own server: made, restored and listed.
+"""Snapshots of the shadow database: made, restored and listed. They are databases themselves.
 
-A copy takes as long as copying the files; nobody may be connected to the database that is copied. A restore makes the copy first
-and then takes the old database's place by renaming, so that a failure leaves the old one.
+On the shadow's own server they are made as copies of a template: that takes as long as copying the files, and nobody may be connected
+to the database that is copied. On another server, whose DSN the keyword `kept_at` names, they are made by pg_dump and psql. A
+restore makes the copy first and then takes the old database's place by renaming, so that a failure leaves the old one.
 """
 
 import datetime as dt
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 import msgspec
@@ -15,6 +17,7 @@ from comparator.capture.catalog import quote
 from comparator.capture.fitness import connect
 from comparator.capture.replication import environment
 from proxy.replay.errors import SnapshotError
+from proxy.replay.transfer import Place, transfer
 
 PREFIX = "shadow_snapshot_"
 MAINTENANCE = "postgres"
@@ -44,18 +47,28 @@ class Snapshot:
 COMMENT = "COMMENT ON DATABASE {} IS {}"
 
 
-async def create(dsn: str, name: str, *, now: dt.datetime) -> None:
+async def create(dsn: str, name: str, *, now: dt.datetime, kept_at: str = "", programs: Path | None = None) -> None:
     """Copy the database of `dsn` under a name.
+
+    Args:
+        dsn: of the shadow.
+        name: of the snapshot.
+        now: noted beside it.
+        kept_at: DSN of the server that keeps the snapshot; "" for the shadow's own.
+        programs: folder of pg_dump and psql, where two servers are involved.
 
     Raises:
         SnapshotError: it is there already, somebody is connected, or the server refused.
     """
     source, target = _database(dsn), _stored(name)
-    conn = await _connect(dsn)
+    conn = await _connect(kept_at or dsn)
     try:
         if await conn.fetchval(EXISTS, target, timeout=QUERY_TIMEOUT_S):
             raise SnapshotError(f"the snapshot {name} exists; drop it first")
-        await _copy(conn, source, target)
+        if await _one_server(conn, dsn):
+            await _copy(conn, source, target)
+        else:
+            await _carry(conn, environment(dsn), environment(kept_at), target, programs)
         note = msgspec.json.encode(Note(source, now.isoformat(timespec="seconds"))).decode()
         # (a comment takes no parameter; our own JSON has no quote in it but those doubled here)
         literal = "'" + note.replace("'", "''") + "'"
@@ -68,20 +81,22 @@ RENAME = "ALTER DATABASE {} RENAME TO {}"
 DROP = "DROP DATABASE IF EXISTS {} WITH (FORCE)"
 
 
-async def restore(dsn: str, name: str) -> None:
+async def restore(dsn: str, name: str, *, kept_at: str = "", programs: Path | None = None) -> None:
     """Put a snapshot in the place of the database of `dsn`; whoever is connected to that is cut off.
 
     Raises:
-        SnapshotError: there is no such snapshot, or the server refused; the database is as it was.
+        SnapshotError: there is no such snapshot, or a server refused; the database is as it was.
     """
     target, stored = _database(dsn), _stored(name)
     draft = f"{target[:50]}_restoring"
+    await _must_exist(kept_at or dsn, name)
     conn = await _connect(dsn)
     try:
-        if not await conn.fetchval(EXISTS, stored, timeout=QUERY_TIMEOUT_S):
-            raise SnapshotError(f"there is no snapshot {name}; see `shadow snapshot ls`")
         await conn.execute(DROP.format(quote(draft)), timeout=QUERY_TIMEOUT_S)
-        await _copy(conn, stored, draft)
+        if not kept_at or await _one_server(conn, kept_at):
+            await _copy(conn, stored, draft)
+        else:
+            await _carry(conn, {**environment(kept_at), "PGDATABASE": stored}, environment(dsn), draft, programs)
         try:
             await conn.execute(DROP.format(quote(target)), timeout=QUERY_TIMEOUT_S)
         except asyncpg.PostgresError as error:
@@ -133,6 +148,38 @@ def _snapshot(database: str, size: int, comment: str) -> Snapshot:
 
 EXISTS = "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)"
 COPY = "CREATE DATABASE {} TEMPLATE {}"
+
+
+async def _must_exist(dsn: str, name: str) -> None:
+    conn = await _connect(dsn)
+    try:
+        if not await conn.fetchval(EXISTS, _stored(name), timeout=QUERY_TIMEOUT_S):
+            raise SnapshotError(f"there is no snapshot {name}; see `shadow snapshot ls`")
+    finally:
+        await conn.close()
+
+
+SERVER = "SELECT system_identifier FROM pg_control_system()"
+
+
+async def _one_server(conn: asyncpg.Connection, dsn: str) -> bool:
+    """Whether a DSN leads to the server that is connected."""
+    other = await _connect(dsn)
+    try:
+        theirs = await other.fetchval(SERVER, timeout=QUERY_TIMEOUT_S)
+    finally:
+        await other.close()
+    return theirs == await conn.fetchval(SERVER, timeout=QUERY_TIMEOUT_S)
+
+
+async def _carry(conn: asyncpg.Connection, source: Place, server: Place, database: str, programs: Path | None) -> None:
+    """Make a database on the server of `conn`, which is `server`, and fill it from another one; all of it or nothing."""
+    await conn.execute(f"CREATE DATABASE {quote(database)} TEMPLATE template0", timeout=QUERY_TIMEOUT_S)
+    try:
+        await transfer(source, {**server, "PGDATABASE": database}, folder=programs, timeout_s=COPY_TIMEOUT_S)
+    except BaseException:
+        await conn.execute(DROP.format(quote(database)), timeout=QUERY_TIMEOUT_S)
+        raise
 
 
 async def _copy(conn: asyncpg.Connection, source: str, target: str) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import datetime as dt
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,15 @@ from proxy.replay.errors import SnapshotError
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    parser.add_argument(
+        "--server",
+        default=os.environ.get("SHADOW_SNAPSHOT_DSN", ""),
+        metavar="DSN",
+        help="the server that keeps the snapshots (default: SHADOW_SNAPSHOT_DSN, else the shadow's own)",
+    )
+    parser.add_argument(
+        "--programs", type=Path, metavar="DIR", help="pg_dump and psql, for a server other than the shadow's"
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in (
         ("create", "keep the shadow database as it is now"),
@@ -35,13 +45,14 @@ def run(args: argparse.Namespace) -> int:
         raise SnapshotError("databases.live and databases.shadow are the same database: live would be replaced")
     match args.action:
         case "create":
-            asyncio.run(snapshot.create(dsn, args.name, now=dt.datetime.now(dt.UTC)))
+            now = dt.datetime.now(dt.UTC)
+            asyncio.run(snapshot.create(dsn, args.name, now=now, kept_at=args.server, programs=args.programs))
         case "restore":
-            asyncio.run(snapshot.restore(dsn, args.name))
+            asyncio.run(snapshot.restore(dsn, args.name, kept_at=args.server, programs=args.programs))
         case "drop":
-            asyncio.run(snapshot.drop(dsn, args.name))
+            asyncio.run(snapshot.drop(args.server or dsn, args.name))
         case _:
-            sys.stdout.write(_table(asyncio.run(snapshot.list_all(dsn))))
+            sys.stdout.write(_table(asyncio.run(snapshot.list_all(args.server or dsn))))
     return 0
 
 
