@@ -44,22 +44,25 @@ def median(samples: Iterable[Sample], of: Callable[[Sample], float | None]) -> f
     return statistics.median(values) if values else None
 
 
-def ratio(ours: Sequence[Sample], peer: Sequence[Sample], of: Callable[[Sample], float | None]) -> float | None:
-    """Ours over the peer: the median of the ratios of the rounds.
-
-    Rounds in which either has no figure, or none above zero, say nothing. None: no round says anything.
-    """
+def round_ratios(ours: Sequence[Sample], peer: Sequence[Sample], of: Callable[[Sample], float | None]) -> list[float]:
+    """Ours over the peer in each round. Rounds in which either has no figure, or none above zero, say nothing."""
     pairs = [(of(mine), of(theirs)) for mine, theirs in zip(ours, peer, strict=True)]
-    ratios = [
+    return [
         mine / theirs for mine, theirs in pairs if mine is not None and theirs is not None and min(mine, theirs) > 0
     ]
-    return statistics.median(ratios) if ratios else None
 
 
-def ratios(ours: Sequence[Sample], peer: Sequence[Sample]) -> dict[str, float | None]:
+def ratio(ours: Sequence[Sample], peer: Sequence[Sample], of: Callable[[Sample], float | None]) -> float | None:
+    """Ours over the peer: the median of the ratios of the rounds. None: no round says anything."""
+    found = round_ratios(ours, peer, of)
+    return statistics.median(found) if found else None
+
+
+def ratios(ours: Sequence[Sample], peer: Sequence[Sample]) -> dict[str, object]:
     """Ours over the peer. `rps`: more is better; the others: less is better."""
     return {
         "rps": _rounded(ratio(ours, peer, lambda one: one.rps)),
+        "rps_rounds": [_rounded(one) for one in round_ratios(ours, peer, lambda one: one.rps)],
         "cpu": _rounded(ratio(ours, peer, lambda one: one.cpu_us)),
         "added_p50": _rounded(ratio(ours, peer, lambda one: one.added_p50_ms)),
         "added_p99": _rounded(ratio(ours, peer, lambda one: one.added_p99_ms)),

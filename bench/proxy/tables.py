@@ -1,19 +1,20 @@
 """Shows what was measured: a table for people, and the same as one line of JSON."""
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.proxy.figures import Sample, aims, median, own, ratio, ratios
+from bench.proxy.figures import Sample, aims, median, own, ratios, round_ratios
 
 COLUMNS = (
     "req/s", "CPU us", "core %", "load %", "p50 ms", "p99 ms", "+p50", "+p99", "RSS MB", "copies lost", "errors",
-    "ours: rps", "by CPU",
+    "ours: by rps", "by CPU (rounds)",
 )  # fmt: skip
 
-WIDTH_MIN = 190
+WIDTH_MIN = 200
 REASON_MAX = 60
 """Characters of why a system was not measured; the line of JSON has the rest."""
 
@@ -46,8 +47,6 @@ def _cells(rounds: Sequence[Sample], mine: Sequence[Sample]) -> list[str]:
 
     mirrored = rounds[0].copies is not None
     lost = sum(one.lost or 0 for one in rounds)
-    by_rps = ratio(mine, rounds, lambda one: one.rps) if mine else None
-    by_cpu = ratio(rounds, mine, lambda one: one.cpu_us) if mine else None
     return [
         middle("rps", 0),
         middle("cpu_us", 0),
@@ -57,9 +56,13 @@ def _cells(rounds: Sequence[Sample], mine: Sequence[Sample]) -> list[str]:
         middle("rss_mb", 0),
         f"{lost}/{sum(one.copies or 0 for one in rounds)}" if mirrored else "-",
         str(sum(one.errors for one in rounds)),
-        "-" if by_rps is None else f"{by_rps:.2f}x",
-        "-" if by_cpu is None else f"{by_cpu:.2f}x",
+        _times(round_ratios(mine, rounds, lambda one: one.rps) if mine else []),
+        _times(round_ratios(rounds, mine, lambda one: one.cpu_us) if mine else []),
     ]
+
+
+def _times(found: Sequence[float]) -> str:
+    return f"{statistics.median(found):.2f}x ({min(found):.2f}-{max(found):.2f})" if found else "-"
 
 
 def line(samples: Mapping[str, list[Sample]], missing: Mapping[str, str], machine: Mapping[str, object]) -> str:

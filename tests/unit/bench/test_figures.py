@@ -40,7 +40,8 @@ def test_no_usable_round_gives_no_ratio() -> None:
 
 def test_ratios_are_ours_over_the_peer() -> None:
     peer = replace(SAMPLE, rps=500.0, cpu_us=400.0, added_p50_ms=1.0, added_p99_ms=0.4)
-    assert ratios([SAMPLE], [peer]) == {"rps": 2.0, "cpu": 0.25, "added_p50": 0.5, "added_p99": 2.0}
+    found = ratios([SAMPLE], [peer])
+    assert found == {"rps": 2.0, "rps_rounds": [2.0], "cpu": 0.25, "added_p50": 0.5, "added_p99": 2.0}
 
 
 def test_median_passes_over_rounds_without_the_figure() -> None:
