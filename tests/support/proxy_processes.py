@@ -16,7 +16,7 @@ import aiohttp
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 def free_ports(count: int) -> list[int]:

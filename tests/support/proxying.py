@@ -17,7 +17,7 @@ from proxy.journal.keys import load_keys
 from proxy.journal.reading import Reader
 from proxy.settings import Settings, load
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 @dataclass

@@ -23,7 +23,7 @@ import aiohttp
 from aiohttp import web
 
 HOST = "api.example"
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 BINARY = bytes(range(256))
 SCORE = '{"address":"0xab","score":"21.50000","note":"café"}'.encode()
 LONG = b"0123456789abcdef" * 100

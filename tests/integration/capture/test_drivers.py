@@ -63,7 +63,7 @@ async def test_the_sql_driver_asks_for_snapshots_so_that_its_slot_keeps_little_l
         await conn.execute(BULK)
         await capture.fence()
         assert len(collector.changes) == 5000
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not 0 < capture.wal_retained_bytes < 1_000_000:
                 await capture.fence()
     await conn.close()
@@ -73,7 +73,7 @@ async def test_log_kept_beyond_the_bound_is_warned_of(published: str, caplog: py
     conn = await asyncpg.connect(published)
     async with captured.capturing(published, captured.settings(Driver.SQL, wal_warn_bytes=1)) as (capture, _):
         await conn.execute(BULK)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while capture.wal_retained_bytes <= 1:
                 await capture.fence()
     assert "capture_wal_retained" in {record.message for record in caplog.records}

@@ -86,7 +86,7 @@ async def until(dsn: str, query: str, expected: object) -> None:
     """Ask until the server gives this answer."""
     conn = await asyncpg.connect(dsn)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await conn.fetchval(query) != expected:
                 await asyncio.sleep(0.02)
     finally:

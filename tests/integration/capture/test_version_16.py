@@ -57,8 +57,8 @@ async def test_the_drivers_agree_and_a_clone_is_equal(cluster: EmbeddedPostgres)
         assert await conn.execute("UPDATE made SET id = 2") == "UPDATE 1"
         options = CloneOptions(method=Method.DUMP, replace=True, programs=cluster.bin_dir)
         await clone(dsn, shadow, options)
-        other = await connect(shadow, timeout_s=5)
-        one = await connect(dsn, timeout_s=5)
+        other = await connect(shadow, timeout_s=60)
+        one = await connect(dsn, timeout_s=60)
         reports = await verify(Pair(one, other), TABLES)
         assert [report.table for report in reports if not report.equal] == []
         await one.close()
@@ -72,11 +72,11 @@ async def test_a_shadow_on_another_server_and_version_is_equal(
     programs = EmbeddedPostgres(tmp_path / "unused").bin_dir
     async with postgres.temporary_database(cluster.dsn()) as dsn, postgres.temporary_database(postgres_dsn) as shadow:
         await captured.prepare(dsn)
-        one = await connect(dsn, timeout_s=5)
+        one = await connect(dsn, timeout_s=60)
         await one.execute("CREATE ROLE only_here; ALTER TABLE event OWNER TO only_here")
         await one.execute("INSERT INTO account (address, score) SELECT n, n FROM generate_series(1, 100) n")
         cloned = await clone(dsn, shadow, CloneOptions(replace=True, programs=programs))
-        other = await connect(shadow, timeout_s=5)
+        other = await connect(shadow, timeout_s=60)
         assert cloned.method is Method.DUMP
         assert all(report.equal for report in await verify(Pair(one, other), captured.TABLES))
         assert await other.fetchval("SELECT count(*) FROM account") == 100

@@ -233,7 +233,7 @@ async def start_process(path: Path, document: dict[str, object]) -> asyncio.subp
 async def started(process: asyncio.subprocess.Process, event: str) -> dict[str, object]:
     """The first log line of this event."""
     assert process.stderr is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             line = json.loads(await process.stderr.readline())
             if line["event"] == event:
@@ -274,7 +274,7 @@ async def test_a_process_reloads_rolls_back_and_stops_by_signals(tmp_path: Path)
         await started(process, "rollback")
         assert await served_by() == b"legacy"
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await process.wait() == 0
 
 
@@ -304,7 +304,7 @@ async def test_a_worker_that_dies_is_replaced_while_the_others_serve(tmp_path: P
                 writer.close()
         finally:
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 code = await process.wait()
         assert code == 0
 

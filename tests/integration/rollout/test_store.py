@@ -18,7 +18,7 @@ from proxy.rollout.state import GroupState
 from tests.support.postgres import with_database
 from tests.support.rollouts import START, control_in
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 ANN = Asked("ann", "because")
 
 

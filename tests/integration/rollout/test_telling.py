@@ -11,7 +11,7 @@ from proxy.rollout.settings import Outgoing
 from proxy.rollout.telling import Teller
 from tests.support.upstream import Upstream
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 

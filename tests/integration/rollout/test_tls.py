@@ -48,7 +48,9 @@ async def test_a_rollback_goes_over_tls_to_a_proxy_that_is_who_it_says(
     monkeypatch.setenv("SSL_CERT_FILE", tls["certificate"] if trusted else str(tmp_path / "none.pem"))
     config = tmp_path / "config.yaml"
     async with lab(tmp_path, admin={"tls": tls}) as made:
-        elsewhere = {name: str(tmp_path / f"elsewhere-{name}") for name in ("state_file", "sentinel_file")}
+        # Of another machine, so to say: a proxy looks at everything that lies beside its state file.
+        (tmp_path / "elsewhere").mkdir()
+        elsewhere = {name: str(tmp_path / "elsewhere" / name) for name in ("state_file", "sentinel_file")}
         admin = {"port": made.proxy.admin_port, "tls": tls}
         config.write_text(yaml.safe_dump({"admin": admin, "serve": elsewhere}))
         assert await asyncio.to_thread(main, ["rollback", "--config", str(config)]) == code

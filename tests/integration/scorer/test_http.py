@@ -117,7 +117,7 @@ async def test_headers_that_are_no_text_are_answered(client, name):
         + b"a \xff.\xfe\r\n\r\n"
     )
     writer.write(raw)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         status_line = await reader.readline()
     writer.close()
     assert status_line == b"HTTP/1.1 401 Unauthorized\r\n"
@@ -127,7 +127,7 @@ async def test_a_request_id_that_is_no_text_does_not_stop_a_scoring(client):
     reader, writer = await asyncio.open_connection(client.host, client.port)
     lines = f"GET /v2/stamps/1/score/{A} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-API-Key: {scoring.KEY}\r\nX-Request-Id: "
     writer.write(lines.encode() + b"\xff\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         status_line = await reader.readline()
     writer.close()
     assert status_line == b"HTTP/1.1 200 OK\r\n"

@@ -139,7 +139,7 @@ async def test_alignment_does_not_delete_parents_that_others_check(both: Both) -
     checking = await both.pool.acquire()
     await checking.execute("BEGIN; INSERT INTO child (id, parent_id, note) VALUES (500, 5, 'open')")
     before = {"id": "5", "name": "p5"}
-    await Aligner(both.pool, both.catalog, timeout_s=5).apply(
+    await Aligner(both.pool, both.catalog, timeout_s=60).apply(
         targets([RowChange("parent", Op.UPDATE, before, {**before, "name": "renamed"})], [], KEYS)
     )
     await checking.execute("ROLLBACK")

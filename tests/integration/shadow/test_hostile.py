@@ -80,7 +80,8 @@ async def test_changes_that_a_blocked_shadow_piles_up_are_shed_and_made_good_by_
                 await conn.close()
             samples = await until(runner.port, lambda s: settled(s, 100))
         assert total(samples, "shadow_resyncs_total", reason="overflow") >= 1
-        assert await outcomes(made) == {}
+        # Those that were running when the shadow was blocked may have failed; none may differ.
+        assert {verdict for verdict, _ in (await outcomes(made)).values()} <= {"failed"}
         assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
 
 

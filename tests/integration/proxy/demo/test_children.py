@@ -22,14 +22,14 @@ def plan(code: str, *words: str, ready_url: str = NOWHERE) -> Plan:
 
 async def test_child_is_ready_when_it_answers(tmp_path: Path, unused_tcp_port: int) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}/"
-    async with asyncio.timeout(20), running(plan(SERVER, str(unused_tcp_port), ready_url=url), tmp_path) as child:
+    async with asyncio.timeout(60), running(plan(SERVER, str(unused_tcp_port), ready_url=url), tmp_path) as child:
         await child.ready()
         assert child.process.returncode is None
     assert child.process.returncode == -signal.SIGTERM
 
 
 async def test_child_that_ends_before_it_is_ready_is_named_with_its_log(tmp_path: Path) -> None:
-    async with asyncio.timeout(20), running(plan("print('out of luck'); raise SystemExit(3)"), tmp_path) as child:
+    async with asyncio.timeout(60), running(plan("print('out of luck'); raise SystemExit(3)"), tmp_path) as child:
         with pytest.raises(
             DemoError, match=r"(?s)part ended with status 3 .*out of luck.*What to do: look at the part"
         ):
@@ -37,7 +37,7 @@ async def test_child_that_ends_before_it_is_ready_is_named_with_its_log(tmp_path
 
 
 async def test_child_that_ends_by_itself_is_noticed(tmp_path: Path) -> None:
-    async with asyncio.timeout(20), running(plan("raise SystemExit(4)"), tmp_path) as child:
+    async with asyncio.timeout(60), running(plan("raise SystemExit(4)"), tmp_path) as child:
         with pytest.raises(DemoError, match="part ended with status 4"):
             await child.ended_early()
 
@@ -45,14 +45,14 @@ async def test_child_that_ends_by_itself_is_noticed(tmp_path: Path) -> None:
 async def test_stopped_child_is_none_that_ended_by_itself(tmp_path: Path) -> None:
     async with running(plan("import signal; signal.pause()"), tmp_path) as child, asyncio.TaskGroup() as tasks:
         watching = tasks.create_task(child.ended_early())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await child.stop()
         assert not watching.done()
         watching.cancel()
 
 
 async def test_suspended_child_is_stopped_all_the_same(tmp_path: Path) -> None:
-    async with asyncio.timeout(20), running(plan("import signal; signal.pause()"), tmp_path) as child:
+    async with asyncio.timeout(60), running(plan("import signal; signal.pause()"), tmp_path) as child:
         child.process.send_signal(signal.SIGSTOP)
         await child.stop()
         assert child.process.returncode == -signal.SIGTERM

