@@ -10,6 +10,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from proxy.admin.pacing import BURST, PER_S, Turns, paced
 from proxy.rollout.switch import Switch
 
 REGISTRY = web.AppKey("registry", CollectorRegistry)
@@ -32,7 +33,7 @@ class View(Protocol):
 
 def build(*, registry: CollectorRegistry, switch: Switch, view: View) -> web.Application:
     """The admin application."""
-    app = web.Application(client_max_size=1024**2)
+    app = web.Application(client_max_size=1024**2, middlewares=[paced(Turns(PER_S, BURST))])
     app[REGISTRY] = registry
     app[SWITCH] = switch
     app[VIEW] = view
