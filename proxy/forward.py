@@ -7,31 +7,26 @@ request passes through `_finish` exactly once.
 import time
 from typing import Protocol
 
-from comparator.exchange import Failed, FailureCause, Side
+from comparator.exchange import Failed, FailureCause
 from proxy import headers
 from proxy.backends import BackendConnection
-from proxy.buckets import BUCKETS
-from proxy.capturing import Served, Wanted, takes
-from proxy.copies import EMPTY, Copy
-from proxy.fields import OVERRIDE_HEADERS, SHADOW_MARK
+from proxy.choosing import choose, steer
+from proxy.drafts import STATUS_OF, Draft
 from proxy.front import Front
-from proxy.heads import UPGRADE, host_for, reply_framing, request_head, wants_websocket
+from proxy.heads import reply_head, wants_websocket
 from proxy.http1 import Framing, ReplyHead, RequestHead
-from proxy.journal.model import Record
 from proxy.replies import failure_reply
-from proxy.routes import SAFE_METHODS, UNROUTED, KeySource, Skip, journaled, key_in_body, match, skip_of
+from proxy.resending import Lost, Resend, resend
+from proxy.routes import SAFE_METHODS, KeySource, Skip, key_in_body, match
+from proxy.served import keep
 
 IDLE_MAX_SAFE_S = float("inf")
 IDLE_MAX_UNSAFE_S = 1.0
 UNSENT_MAX_BYTES = 64 * 1024
-STATUS_OF = {
-    FailureCause.REFUSED: 502,
-    FailureCause.RESET: 502,
-    FailureCause.PROTOCOL: 502,
-    FailureCause.TIMEOUT: 504,
-    FailureCause.OVERLOAD: 503,
-    FailureCause.EJECTED: 503,
-}
+
+# (looking a member up in its enumeration costs more than most of what is done with it here)
+_NONE, _CHUNKED = Framing.NONE, Framing.CHUNKED
+_UNBOUNDED = (Framing.CHUNKED, Framing.CLOSE)
 
 
 class CallerSide(Protocol):
@@ -68,46 +63,25 @@ class Forwarding:
     """One request in flight. Made by the caller's connection, which then feeds it the request's body."""
 
     def __init__(self, front: Front, caller: CallerSide, head: RequestHead, *, now: float) -> None:
-        limit = front.settings.journal.body_max_bytes
         named = head.named
+        exchange_id = headers.sane_request_id(named) if "x-request-id" in named else None
         self._front = front
         self._caller: CallerSide | None = caller
         self._head = head
-        self._started_ns = time.time_ns()
-        self._started_s = now
-        self._total_deadline = now + front.limits.total_s
-        self.deadline = self._total_deadline
-        self.id = headers.sane_request_id(named) or front.new_id()
+        self.id = exchange_id or front.new_id()
         self.method = head.method
+        self._draft = Draft(head, self.id, started_ns=time.time_ns(), started_s=now, body_max=front.copy_max_bytes)
+        self.deadline = self._total_deadline = now + front.limits.total_s
         self.upgrade = "upgrade" in named and wants_websocket(head)
         self.tunnel = False
-        self.overlapped = False
         self._connection: BackendConnection | None = None
-        self._request_body = EMPTY if head.framing is Framing.NONE else Copy(limit)
-        self._reply_body = Copy(limit)
         self._reply: ReplyHead | None = None
-        self._failed: Failed | None = None
-        self._complete = head.framing is Framing.NONE
-        self._finished = False
-        self._retried = False
-        self._fell_back = False
-        self._steered = False
-        self._chunked_out = False
-        self._said_close = False
+        self._complete = head.framing is _NONE
+        self._finished = self._retried = self._fell_back = self._steered = False
+        self._chunked_out = self._said_close = self._collecting = self._streamed = False
         self._out: list[bytes] = []
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
-        self._collecting = False
-        self._streamed = False
-        self._key = ""
-        self._route = None
-        self._route_name = ""
-        self._side = Side.LEGACY
-        self._skip: Skip | None = None
-        self._stage = ""
-        self._added = headers.NOTHING_ADDED
-        self._trace = ""
-        self._shadow_mark = ""
 
     @property
     def request_complete(self) -> bool:
@@ -127,20 +101,19 @@ class Forwarding:
         self._caller = None
         connection, self._connection = self._connection, None
         self._front.forwardings.discard(self)
-        self._front.end(self, self._key)
+        self._front.end(self._draft)
         if connection is not None:
             connection.abort()
         else:
-            self._front.pool(self._side).give_up(self)
+            self._give_up()
 
     def start(self) -> None:
         """Find the route and the side, and get a connection."""
-        head, front = self._head, self._front
+        head, front, draft = self._head, self._front, self._draft
         front.forwardings.add(self)
-        route, self._key = match(front.routes, head.method, head.target, head.named)
-        self._route = route
-        self._route_name = UNROUTED if route is None else route.name
-        if route is not None and route.key_source is KeySource.BODY and not self._complete:
+        route, draft.key = match(front.routes, head.method, head.target, head.named)
+        draft.route = route
+        if not self._complete and route is not None and route.key_source is KeySource.BODY:
             # The side depends on the body: nothing is sent before the body is here, or is too long to be looked at.
             self._collecting = True
             return
@@ -150,15 +123,16 @@ class Forwarding:
 
     def request_data(self, data: bytes) -> None:
         """Some of the request's body, decoded."""
-        self._request_body.add(data)
-        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._head.framing is Framing.CHUNKED else data)
-        if self._collecting and self._request_body.truncated:
+        body = self._draft.request_body
+        body.add(data)
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._head.framing is _CHUNKED else data)
+        if self._collecting and body.truncated:
             self._choose_by_body()
 
     def request_ended(self) -> None:
         """The request is complete."""
         self._complete = True
-        if self._head.framing is Framing.CHUNKED:
+        if self._head.framing is _CHUNKED:
             self._send(b"0\r\n\r\n")
         if self._collecting:
             self._choose_by_body()
@@ -186,11 +160,12 @@ class Forwarding:
 
     def caller_gone(self) -> None:
         """The caller hung up. What the served side does for a whole request is still read to its end: it is served, and mirrored."""
+        draft = self._draft
         self._caller = None
         self._out.clear()
-        if not self._complete or self.tunnel or self._reply_body.truncated:
-            self._front.pool(self._side).give_up(self)
-            self._skip = self._skip if self.tunnel else Skip.ABORTED
+        if not self._complete or self.tunnel or draft.reply_body.truncated:
+            self._give_up()
+            draft.skip = draft.skip if self.tunnel else Skip.ABORTED
             self._finish()
         elif self._connection is not None:
             self._connection.resume()
@@ -209,7 +184,10 @@ class Forwarding:
             connection.unused()
             return
         self._connection = connection
-        data = self._encoded_head()
+        pool = self._front.pool(self._draft.side)
+        data = self._draft.encoded_head(
+            host=pool.settings.host, authority=pool.authority, prefix=pool.prefix, upgrade=self.upgrade
+        )
         if self._unsent:
             data += b"".join(self._unsent)
             if not self._replayable:
@@ -222,25 +200,28 @@ class Forwarding:
 
     def reply_started(self, head: ReplyHead) -> None:
         """Give the caller the head of the reply."""
-        self._reply = head
+        draft = self._draft
+        self._reply = draft.reply = head
         self.deadline = self._total_deadline
-        self._unsent.clear()
+        if self._unsent:
+            self._unsent.clear()
         if 502 <= head.status <= 504:
-            self._front.metrics.gateway_errors[self._side] += 1
+            self._front.metrics.gateway_errors[draft.side] += 1
         if head.status == 101:
             self.tunnel = True
-            self._skip = Skip.UPGRADE
+            draft.skip = Skip.UPGRADE
             self._touch_tunnel()
             if self._caller is not None:
                 self._caller.upgraded()
-        self._begin_reply(head)
+        if self._caller is not None:
+            self._begin_reply(head)
 
     def reply_data(self, data: bytes) -> None:
         """Give the caller some of the body."""
         if self.tunnel:
             self._touch_tunnel()
         else:
-            self._reply_body.add(data)
+            self._draft.reply_body.add(data)
         if self._caller is not None:
             self._out.append(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked_out else data)
 
@@ -268,12 +249,14 @@ class Forwarding:
         if connection is not None:
             connection.abort()
         else:
-            self._front.pool(self._side).give_up(self)
-        if self._reply is None and self._may_resend(cause, stale=stale):
-            self._resend(cause, stale=stale)
+            self._give_up()
+        where = self._where_to_resend(cause, stale=stale) if self._reply is None else None
+        if where is not None:
+            self._resend(where, cause)
             return
-        self._front.metrics.backend_failures[self._side, cause] += 1
-        self._failed = Failed(cause, detail)
+        draft = self._draft
+        self._front.metrics.backend_failures[draft.side, cause] += 1
+        draft.failed = Failed(cause, detail)
         self._finish()
 
     def backend_paused(self, paused: bool) -> None:
@@ -291,70 +274,34 @@ class Forwarding:
         """Whether everything sent is still here to be sent again."""
         return self._complete and not self._streamed and self._unsent_bytes <= UNSENT_MAX_BYTES
 
-    @property
-    def _idle_max_s(self) -> float:
-        """How long a kept connection may have been unused: it might just be being closed, and what is unsafe is sent only once."""
-        return IDLE_MAX_SAFE_S if self.method in SAFE_METHODS else IDLE_MAX_UNSAFE_S
-
     def _choose_by_body(self) -> None:
+        draft = self._draft
         self._collecting = False
-        assert self._route is not None
-        if self._complete and not self._request_body.truncated:
-            self._key = key_in_body(self._route, self._request_body.body)
+        assert draft.route is not None
+        if self._complete and not draft.request_body.truncated:
+            draft.key = key_in_body(draft.route, draft.request_body.body)
         self._choose()
 
     def _choose(self) -> None:
         """Decide side and mirroring, then ask for a connection."""
-        head, front, who = self._head, self._front, self._who
-        named = head.named
-        sticky = self._key or who.address
-        shadow = SHADOW_MARK in named
-        route = self._route
-        everything = route is None or route.sampled_buckets >= BUCKETS
-        self._skip = skip_of(
-            route, head.method, named, shadow=shadow, bucket=0 if everything else front.sample_bucket(sticky)
-        )
-        plan = front.plans.of(self._route_name)
-        self._side, self._stage = plan.side_of(front.bucket(sticky)), plan.stage
-        if not OVERRIDE_HEADERS.isdisjoint(named) and front.may_override(who, named):
-            self._side = headers.override(named) or self._side
-        self._added = headers.added_block(head.pairs, named, who, head.host)
-        self._trace = headers.traceparent(named.get("traceparent"), front.new_id(), front.new_span())
-        self._shadow_mark = named.get(SHADOW_MARK, "")
-        front.begin(self, self._key)
-        if front.steering.ailing and not self._steer():
-            return
-        front.pool(self._side).acquire(self, idle_max_s=self._idle_max_s)
-
-    def _steer(self) -> bool:
-        """Ask the other side where the chosen one is unfit and the other may answer; False: refused at once."""
-        front = self._front
-        safe = self.method in SAFE_METHODS and not self.upgrade
-        side = front.steering.side_for(self._side, front.now(), safe=safe)
-        if side is None:
-            self.backend_failed(FailureCause.EJECTED, "ejected")
-            self.flush()
-        elif side is not self._side:
-            self._steered = True
-            self._side = side
-            self._skip = self._skip or Skip.FALLBACK
-            front.metrics.fallbacks[side] += 1
-        return side is not None
-
-    @property
-    def _who(self) -> headers.Caller:
+        front, draft = self._front, self._draft
         assert self._caller is not None
-        return self._caller.who
+        choose(front, draft, self._caller.who)
+        front.begin(draft)
+        if front.steering.ailing:
+            chosen = draft.side
+            if not steer(front, draft, upgrade=self.upgrade):
+                self.backend_failed(FailureCause.EJECTED, "ejected")
+                self.flush()
+                return
+            self._steered = draft.side is not chosen
+        # A kept connection might just be being closed, and what is unsafe is sent only once.
+        idle_max_s = IDLE_MAX_SAFE_S if self.method in SAFE_METHODS else IDLE_MAX_UNSAFE_S
+        front.pool(draft.side).acquire(self, idle_max_s=idle_max_s)
 
-    def _encoded_head(self) -> bytes:
-        head, pool = self._head, self._front.pool(self._side)
-        host = host_for(pool.settings.host, asked=head.host, authority=pool.authority)
-        own = f"X-Request-Id: {self.id}\r\ntraceparent: {self._trace}\r\n"
-        if self._shadow_mark:
-            own += f"X-Shadow-Request: {self._shadow_mark}\r\n"
-        if self.upgrade:
-            own += UPGRADE
-        return request_head(head, self._added, own, host=host, prefix=pool.prefix)
+    def _give_up(self) -> None:
+        """Wait for a connection no more."""
+        self._front.pool(self._draft.side).give_up(self)
 
     def _send(self, data: bytes) -> None:
         if self._connection is not None:
@@ -373,84 +320,74 @@ class Forwarding:
     def _touch_tunnel(self) -> None:
         self.deadline = self._total_deadline = self._front.now() + self._front.limits.tunnel_idle_s
 
-    def _may_resend(self, cause: FailureCause, *, stale: bool) -> bool:
-        """Whether the request can be sent once more: on a new connection, or to the other side."""
-        if self._caller is None or self.upgrade or not self._complete or not self._replayable:
-            return False
-        safe = self.method in SAFE_METHODS
-        if stale and safe and not self._retried and self._front.pool(self._side).settings.retries:
-            return True
-        in_time = cause is not FailureCause.TIMEOUT or self._front.now() < self._total_deadline
-        return self._front.settings.serve.fall_back and safe and not self._fell_back and in_time
-
-    def _resend(self, cause: FailureCause, *, stale: bool) -> None:
+    def _where_to_resend(self, cause: FailureCause, *, stale: bool) -> Resend | None:
         front = self._front
-        if stale and not self._retried:
+        lost = Lost(
+            whole=self._caller is not None and not self.upgrade and self._replayable,
+            safe=self.method in SAFE_METHODS,
+            stale=stale,
+            in_time=cause is not FailureCause.TIMEOUT or front.now() < self._total_deadline,
+            retried=self._retried,
+            fell_back=self._fell_back,
+        )
+        retries = front.pool(self._draft.side).settings.retries > 0
+        return resend(lost, retries=retries, fall_back=front.settings.serve.fall_back)
+
+    def _resend(self, where: Resend, cause: FailureCause) -> None:
+        front, draft = self._front, self._draft
+        self.deadline = self._total_deadline
+        if where is Resend.SAME_SIDE:
             self._retried = True
             front.metrics.retries += 1
-            self.deadline = self._total_deadline
-            front.pool(self._side).acquire(self, idle_max_s=-1)
+            front.pool(draft.side).acquire(self, idle_max_s=-1)
             return
-        front.metrics.backend_failures[self._side, cause] += 1
+        front.metrics.backend_failures[draft.side, cause] += 1
         self._fell_back = True
-        self._side = self._side.other
-        self._skip = self._skip or Skip.FALLBACK
+        draft.side = draft.side.other
+        draft.skip = draft.skip or Skip.FALLBACK
         # (back at the side it was steered away from: it may have been unfit in a check's eyes only)
-        front.metrics.fallbacks[self._side] += not self._steered
-        self.deadline = self._total_deadline
-        front.pool(self._side).acquire(self)
+        front.metrics.fallbacks[draft.side] += not self._steered
+        front.pool(draft.side).acquire(self)
 
     def _begin_reply(self, head: ReplyHead) -> None:
         """Begin the caller's reply: status, fields, this hop's framing."""
-        if self._caller is None:
-            return
+        asked = self._head
         own = "" if "x-request-id" in head.named else f"X-Request-Id: {self.id}\r\n"
         if self._fell_back is not self._steered:
-            own += f"X-Shadow-Fallback: {self._side}\r\n"
-        lines = "\r\n".join((f"HTTP/1.1 {head.status} {head.reason}", *head.returned(head.lines)))
-        text = f"{lines}\r\n{own}{self._reply_framing(head)}"
-        self._out.append(text.encode("latin-1"))
-
-    def _reply_framing(self, head: ReplyHead) -> str:
-        """The caller's Content-Length or chunks, and what becomes of its connection."""
-        if head.status == 101:
-            return f"{UPGRADE}\r\n"
-        self._chunked_out = self._head.minor == 1 and head.framing in (Framing.CHUNKED, Framing.CLOSE)
-        lines = reply_framing(head, method=self.method, chunked=self._chunked_out)
-        self._said_close = not self._keeps_alive
-        if self._said_close:
-            lines += "Connection: close\r\n"
-        elif self._head.minor == 0:
-            lines += "Connection: keep-alive\r\n"
-        return lines + "\r\n"
+            own += f"X-Shadow-Fallback: {self._draft.side}\r\n"
+        self._chunked_out = asked.minor == 1 and not self.tunnel and head.framing in _UNBOUNDED
+        self._said_close = not self.tunnel and not self._keeps_alive
+        self._out.append(reply_head(head, asked, own, chunked=self._chunked_out, close=self._said_close))
 
     @property
     def _keeps_alive(self) -> bool:
         """Whether the caller's connection can carry another request after this one."""
-        bounded = self._reply is None or self._chunked_out or self._reply.framing in (Framing.NONE, Framing.LENGTH)
-        refused = self._said_close or self._front.draining
-        return self._head.keep_alive and self._complete and bounded and not refused
+        if not self._head.keep_alive or not self._complete or self._said_close or self._front.draining:
+            return False
+        reply = self._reply
+        return reply is None or self._chunked_out or reply.framing not in _UNBOUNDED
 
     def _finish(self) -> None:
         """The one end of a request: give back the connection, count, journal, tell the caller's connection."""
         if self._finished:
             return
         self._finished = True
-        front, connection, caller = self._front, self._connection, self._caller
-        ended_ns = time.time_ns()
+        front, draft, connection, caller = self._front, self._draft, self._connection, self._caller
+        ended_ns, ended_s = time.time_ns(), front.now()
         self._connection = None
         front.forwardings.discard(self)
-        front.end(self, self._key)
+        front.end(draft)
         keep_alive = self._keeps_alive
-        if self._failed is not None and self._reply is None:
-            self._out.append(self._failure_reply(self._failed.cause, keep_alive=keep_alive))
+        reply, failed = self._reply, draft.failed
+        if failed is not None and reply is None:
+            self._out.append(self._failure_reply(failed.cause, keep_alive=keep_alive))
         self.flush()
         if connection is not None:
-            connection.release(complete=self._complete and self._reply is not None and not self.tunnel)
-        self._record(ended_ns)
+            connection.release(complete=self._complete and reply is not None and not self.tunnel)
+        keep(front, draft, ended_ns=ended_ns, ended_s=ended_s)
         if caller is None:
             return
-        if self._failed is not None and self._reply is not None:
+        if failed is not None and reply is not None:
             caller.abort()
         else:
             caller.done(keep_alive=keep_alive and not self.tunnel)
@@ -458,70 +395,5 @@ class Forwarding:
     def _failure_reply(self, cause: FailureCause, *, keep_alive: bool) -> bytes:
         front = self._front
         ejected = cause is FailureCause.EJECTED
-        retry_after_s = front.steering.retry_after_s(self._side, front.now()) if ejected else 0
+        retry_after_s = front.steering.retry_after_s(self._draft.side, front.now()) if ejected else 0
         return failure_reply(STATUS_OF[cause], cause, self.id, keep_alive=keep_alive, retry_after_s=retry_after_s)
-
-    def _record(self, ended_ns: int) -> None:
-        """Count what was served and journal it."""
-        front = self._front
-        status = (
-            self._reply.status if self._reply is not None else STATUS_OF[self._failed.cause] if self._failed else 499
-        )
-        front.metrics.observe(self._route_name, self._side, status, front.now() - self._started_s)
-        if self.overlapped:
-            front.metrics.overlapped += 1
-        if self._skip is None and self._request_body.truncated:
-            self._skip = Skip.TRUNCATED
-        if self._route is not None and self._route.capture is not None and journaled(self._skip):
-            self._capture(self._route.capture, status, ended_ns)
-        if self._skip is None and front.rates is not None and front.rates.over(self._route_name, front.now()):
-            self._skip = Skip.RATE_LIMITED
-        front.record(self._skip, lambda: self._journal_record(ended_ns))
-
-    def _capture(self, wanted: Wanted, status: int, ended_ns: int) -> None:
-        """Let the route's rule decide whether this exchange is journaled."""
-        captured = self._front.captured
-        served = Served(
-            method=self._head.method,
-            status=status,
-            duration_ms=(ended_ns - self._started_ns) / 1e6,
-            reply_bytes=len(self._reply_body.body),
-            ended_ns=ended_ns,
-            taken=captured[self._route_name],
-        )
-        if takes(wanted, served):
-            captured[self._route_name] += 1
-        else:
-            self._skip = Skip.CAPTURE
-
-    def _journal_record(self, ended_ns: int) -> Record:
-        """The exchange as the journal takes it."""
-        head, failed = self._head, self._failed
-        reply = self._reply if failed is None else None
-        if failed is None and reply is None:
-            failed = Failed(FailureCause.RESET, "no reply")
-        own = (("X-Request-Id", self.id), ("traceparent", self._trace))
-        if self._shadow_mark:
-            own = (*own, ("X-Shadow-Request", self._shadow_mark))
-        return Record(
-            self.id,
-            self._route_name,
-            self._key,
-            self._side,
-            self._stage,
-            self._started_ns,
-            ended_ns,
-            head.method,
-            head.target,
-            (("Host", head.host), *head.passed(head.pairs), *self._added.fields, *own),
-            self._request_body.body,
-            self._request_body.truncated,
-            reply.status if reply else 0,
-            tuple(reply.pairs) if reply else (),
-            self._reply_body.body if reply else b"",
-            self._reply_body.truncated if reply else False,
-            failed.cause.value if failed else "",
-            failed.detail if failed else "",
-            self.overlapped,
-            self._skip.value if self._skip else "",
-        )

@@ -12,7 +12,6 @@ from typing import Protocol
 from comparator.exchange import Role, Side
 from proxy.buckets import bucket_of, salt_of
 from proxy.headers import Caller
-from proxy.journal.model import Record
 from proxy.journal.writing import Writer
 from proxy.memory import RequestHeads
 from proxy.metrics import ProxyMetrics
@@ -20,20 +19,29 @@ from proxy.pool import Pool
 from proxy.rates import Rates
 from proxy.rollout.plan import Plan, Plans, plans_of
 from proxy.rollout.state import States
-from proxy.routes import Route, Skip, compile_routes, journaled, sample_bucket
+from proxy.routes import Route, compile_routes, sample_bucket
 from proxy.settings import Limits, Settings
 from proxy.steering import Steering
 
+# (looking a member up in its enumeration, or hashing it, costs more than what is done with it here)
+_CANDIDATE = Side.CANDIDATE
+
 
 class InFlight(Protocol):
-    """A request being served, as those with the same key see it."""
+    """A request being served, as the sweep sees it."""
 
-    overlapped: bool
     deadline: float
 
     def expire(self, now: float) -> None:
         """Its time is up."""
         ...
+
+
+class Keyed(Protocol):
+    """A request being served, as those with the same key see it."""
+
+    key: str
+    overlapped: bool
 
 
 class Connected(Protocol):
@@ -88,9 +96,11 @@ class Front:
         self.now = asyncio.get_running_loop().time
         self.steering = Steering(metrics)
         self._group = group
-        self._by_key: dict[str, list[InFlight]] = {}
+        self._by_key: dict[str, list[Keyed]] = {}
         self._counter = 0
+        self._spans = 0
         self._process = os.urandom(8).hex()
+        self._span = f"{random.getrandbits(32) or 1:08x}"
         self._rolled_back = rolled_back
         self._states: States = states or {}
         self._pools: dict[Side, Pool] = {}
@@ -101,6 +111,7 @@ class Front:
         routes = compile_routes(settings.routes)
         self.settings = settings
         self.limits: Limits = settings.limits
+        self.copy_max_bytes = settings.journal.body_max_bytes
         self.routes: tuple[Route, ...] = routes
         self._salt = salt_of(settings.serve.salt)
         self._networks = [ip_network(network) for network in settings.listen.trusted_networks]
@@ -112,6 +123,7 @@ class Front:
             if kept is not None:
                 kept.close()
             self._pools[side] = Pool(backend, self._group)
+        self._candidate, self._legacy = self._pools[Side.CANDIDATE], self._pools[Side.LEGACY]
         self.steering.apply(settings)
         limits = {route.name: route.mirror_per_s_max for route in settings.routes}
         rates = Rates(settings.mirroring, limits, workers=settings.listen.workers, now=self.now())
@@ -130,7 +142,7 @@ class Front:
 
     def pool(self, side: Side) -> Pool:
         """The live instance of a side."""
-        return self._pools[side]
+        return self._candidate if side is _CANDIDATE else self._legacy
 
     def trusts(self, address: str) -> bool:
         """Whether a caller at this address may set forwarding and override headers; unix sockets are trusted."""
@@ -155,8 +167,9 @@ class Front:
         return f"{self._process}{self._counter:016x}"
 
     def new_span(self) -> str:
-        """A span id (W3C trace context): random, never zero."""
-        return f"{random.getrandbits(64) or 1:016x}"
+        """A span id (W3C trace context): unlike those of other processes, never zero."""
+        self._spans = (self._spans + 1) & 0xFFFFFFFF
+        return f"{self._span}{self._spans:08x}"
 
     def bucket(self, key: str) -> int:
         """The rollout's bucket of a key."""
@@ -166,38 +179,29 @@ class Front:
         """The sampling's bucket of a key."""
         return sample_bucket(key, self._salt)
 
-    def begin(self, forwarding: InFlight, key: str) -> None:
-        """A request with this key is in flight; mark it and the others with the key as overlapped."""
+    def begin(self, request: Keyed) -> None:
+        """A request is in flight; mark it and the others with its key as overlapped."""
+        key = request.key
         if not key:
             return
         others = self._by_key.get(key)
         if others is None:
-            self._by_key[key] = [forwarding]
+            self._by_key[key] = [request]
             return
-        forwarding.overlapped = True
+        request.overlapped = True
         for other in others:
             other.overlapped = True
-        others.append(forwarding)
+        others.append(request)
 
-    def end(self, forwarding: InFlight, key: str) -> None:
+    def end(self, request: Keyed) -> None:
         """It is no longer in flight."""
-        others = self._by_key.get(key)
-        if others is None or forwarding not in others:
+        others = self._by_key.get(request.key)
+        if others is None or request not in others:
             return
         if len(others) == 1:
-            del self._by_key[key]
+            del self._by_key[request.key]
         else:
-            others.remove(forwarding)
-
-    def record(self, skip: Skip | None, record: Callable[[], Record]) -> None:
-        """Journal what was served, or count why not."""
-        if not journaled(skip):
-            assert skip is not None
-            self.metrics.skipped[skip] += 1
-        elif self.journal is None:
-            self.metrics.skipped[Skip.DISABLED] += 1
-        else:
-            self.journal.append_record(record())
+            others.remove(request)
 
     def sweep(self, now: float) -> None:
         """Look at all deadlines; called a few times a second instead of a timer for each request."""

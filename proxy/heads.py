@@ -3,6 +3,7 @@
 from proxy.headers import Block
 from proxy.http1 import Framing, ReplyHead, RequestHead
 
+_NONE, _LENGTH, _CHUNKED = Framing.NONE, Framing.LENGTH, Framing.CHUNKED
 UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
@@ -23,9 +24,9 @@ def host_for(policy: str, *, asked: str, authority: str) -> str:
 def request_head(head: RequestHead, added: Block, own: str, *, host: str, prefix: str) -> bytes:
     """The request's head. `own` are this request's own lines: its id, its trace, an upgrade."""
     framing = ""
-    if head.framing is Framing.LENGTH:
+    if head.framing is _LENGTH:
         framing = f"Content-Length: {head.length}\r\n"
-    elif head.framing is Framing.CHUNKED:
+    elif head.framing is _CHUNKED:
         framing = "Transfer-Encoding: chunked\r\n"
     elif "content-length" in head.named:
         framing = "Content-Length: 0\r\n"
@@ -34,13 +35,22 @@ def request_head(head: RequestHead, added: Block, own: str, *, host: str, prefix
     return f"{lines}\r\n{added.text}{own}{framing}\r\n".encode("latin-1")
 
 
-def reply_framing(head: ReplyHead, *, method: str, chunked: bool) -> str:
-    """How the caller knows the body's end; "" is the connection's."""
-    if head.framing is Framing.LENGTH:
-        return f"Content-Length: {head.length}\r\n"
-    if head.framing is Framing.NONE:
-        return _bodiless_length(head, method)
-    return "Transfer-Encoding: chunked\r\n" if chunked else ""
+def reply_head(head: ReplyHead, asked: RequestHead, own: str, *, chunked: bool, close: bool) -> bytes:
+    """The reply's head for the caller who asked. `own` are this reply's own lines; after `close` the connection is closed."""
+    lines = "\r\n".join((f"HTTP/1.1 {head.status} {head.reason}", *head.returned(head.lines)))
+    if head.status == 101:
+        framing = UPGRADE
+    elif head.framing is _LENGTH:
+        framing = f"Content-Length: {head.length}\r\n"
+    elif head.framing is _NONE:
+        framing = _bodiless_length(head, asked.method)
+    else:
+        framing = "Transfer-Encoding: chunked\r\n" if chunked else ""
+    if close:
+        framing += "Connection: close\r\n"
+    elif asked.minor == 0 and head.status != 101:
+        framing += "Connection: keep-alive\r\n"
+    return f"{lines}\r\n{own}{framing}\r\n".encode("latin-1")
 
 
 def _bodiless_length(head: ReplyHead, method: str) -> str:

@@ -1,0 +1,123 @@
+"""An exchange in the making: what is known of a request while it is served, and the journal's record of it when it has ended. Pure."""
+
+from comparator.exchange import Failed, FailureCause, Side
+from proxy.copies import EMPTY, Copy
+from proxy.headers import NOTHING_ADDED
+from proxy.heads import UPGRADE, host_for, request_head
+from proxy.http1 import Framing, ReplyHead, RequestHead
+from proxy.journal.model import Record
+from proxy.routes import UNROUTED, Route, Skip
+
+STATUS_OF = {
+    FailureCause.REFUSED: 502,
+    FailureCause.RESET: 502,
+    FailureCause.PROTOCOL: 502,
+    FailureCause.TIMEOUT: 504,
+    FailureCause.OVERLOAD: 503,
+    FailureCause.EJECTED: 503,
+}
+CALLER_GONE = 499
+
+
+class Draft:
+    """One exchange in the making. `started_s` is the loop's time, `started_ns` Unix time.
+
+    `side`, `stage` and `skip` are what was chosen; `added`, `trace` and `shadow_mark` are what the proxy adds to the request.
+    `overlapped`: another request with the same key was in flight meanwhile.
+    """
+
+    __slots__ = (
+        "added",
+        "failed",
+        "head",
+        "id",
+        "key",
+        "overlapped",
+        "reply",
+        "reply_body",
+        "request_body",
+        "route",
+        "shadow_mark",
+        "side",
+        "skip",
+        "stage",
+        "started_ns",
+        "started_s",
+        "trace",
+    )
+
+    def __init__(
+        self, head: RequestHead, exchange_id: str, *, started_ns: int, started_s: float, body_max: int
+    ) -> None:
+        self.head = head
+        self.id = exchange_id
+        self.started_ns = started_ns
+        self.started_s = started_s
+        self.request_body = EMPTY if head.framing is Framing.NONE else Copy(body_max)
+        self.reply_body = Copy(body_max)
+        self.reply: ReplyHead | None = None
+        self.failed: Failed | None = None
+        self.overlapped = False
+        self.route: Route | None = None
+        self.key = ""
+        self.side = Side.LEGACY
+        self.stage = ""
+        self.skip: Skip | None = None
+        self.added = NOTHING_ADDED
+        self.trace = ""
+        self.shadow_mark = ""
+
+    @property
+    def route_name(self) -> str:
+        """The route's name, also where there is none."""
+        return UNROUTED if self.route is None else self.route.name
+
+    @property
+    def status(self) -> int:
+        """The status that the caller got, 499 when it did not wait."""
+        if self.reply is not None:
+            return self.reply.status
+        return STATUS_OF[self.failed.cause] if self.failed is not None else CALLER_GONE
+
+    def encoded_head(self, *, host: str, authority: str, prefix: str, upgrade: bool) -> bytes:
+        """The request's head for a backend; `host` is its policy for Host."""
+        own = f"X-Request-Id: {self.id}\r\ntraceparent: {self.trace}\r\n"
+        if self.shadow_mark:
+            own += f"X-Shadow-Request: {self.shadow_mark}\r\n"
+        if upgrade:
+            own += UPGRADE
+        head = self.head
+        sent_host = host_for(host, asked=head.host, authority=authority)
+        return request_head(head, self.added, own, host=sent_host, prefix=prefix)
+
+    def record(self, ended_ns: int) -> Record:
+        """The exchange as the journal takes it."""
+        head, failed = self.head, self.failed
+        reply = self.reply if failed is None else None
+        if failed is None and reply is None:
+            failed = Failed(FailureCause.RESET, "no reply")
+        own = (("X-Request-Id", self.id), ("traceparent", self.trace))
+        if self.shadow_mark:
+            own = (*own, ("X-Shadow-Request", self.shadow_mark))
+        return Record(
+            self.id,
+            self.route_name,
+            self.key,
+            self.side,
+            self.stage,
+            self.started_ns,
+            ended_ns,
+            head.method,
+            head.target,
+            (("Host", head.host), *head.passed(head.pairs), *self.added.fields, *own),
+            self.request_body.body,
+            self.request_body.truncated,
+            reply.status if reply else 0,
+            tuple(reply.pairs) if reply else (),
+            self.reply_body.body if reply else b"",
+            self.reply_body.truncated if reply else False,
+            failed.cause.value if failed else "",
+            failed.detail if failed else "",
+            self.overlapped,
+            self.skip.value if self.skip else "",
+        )

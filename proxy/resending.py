@@ -1,0 +1,40 @@
+"""Whether a request that got no reply is sent once more, and where to. Pure."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class Resend(Enum):
+    """Where a request is sent once more."""
+
+    SAME_SIDE = auto()
+    OTHER_SIDE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A request that got no reply, and of which the caller has seen nothing.
+
+    Attributes:
+        whole: everything of it is still here to be sent again, and somebody waits for it.
+        safe: its method may be repeated (RFC 9110 section 9.2.1).
+        stale: it was sent on a kept connection, which was closed before a byte of a reply.
+        in_time: its total time is not over.
+        retried, fell_back: what was done before.
+    """
+
+    whole: bool
+    safe: bool
+    stale: bool
+    in_time: bool
+    retried: bool
+    fell_back: bool
+
+
+def resend(lost: Lost, *, retries: bool, fall_back: bool) -> Resend | None:
+    """The same side once, where a stale connection was to blame; then the other side once, where settings allow it."""
+    if not lost.whole or not lost.safe:
+        return None
+    if lost.stale and not lost.retried and retries:
+        return Resend.SAME_SIDE
+    return Resend.OTHER_SIDE if fall_back and not lost.fell_back and lost.in_time else None
