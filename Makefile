@@ -63,7 +63,7 @@ bench-proxy: setup ## the proxy beside nginx, Envoy, HAProxy, Caddy, mitmproxy, 
 	@[ "$$(id -u)" != 0 ] || $(BIN)/python -m bench.proxy.installing
 	@$(BIN)/python -m bench.proxy $(ARGS)
 
-bench-%: setup ## one benchmark: scorer, compare, journal, effects, mirror, truth, rollout, replay, replay-both
+bench-%: setup ## one benchmark: scorer, faults, compare, journal, effects, mirror, truth, rollout, replay, replay-both
 	@$(BIN)/python -m bench.$(subst -,_,$*) $(ARGS)
 
 readme: setup ## write README's tables of commands, endpoints and metrics from the code

@@ -1,0 +1,120 @@
+"""A proxy with its journal and a runner, on the core of the measured, whose surroundings fail on order."""
+
+import re
+import sys
+import time
+import urllib.request
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_FSIZE
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from bench.proxy.processes import Command, Running, free_ports
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTLE_S = 10.0
+_SAMPLE = re.compile(r"^(shadow_\w+?)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+
+
+def config(directory: Path, ports: tuple[int, int, int], backend: int, mirror: int) -> str:
+    """config.yaml. A mirrored request may take half a second, so that what hangs is given up within a slice."""
+    callers, admin, runner = ports
+    live, shadow = (f"{{url: 'http://127.0.0.1:{port}'}}" for port in (backend, mirror))
+    return f"""
+listen: {{port: {callers}}}
+admin: {{port: {admin}}}
+backends:
+  candidate: {{live: {live}, shadow: {shadow}}}
+  legacy: {{live: {live}, shadow: {shadow}}}
+routes: [{{name: score, path: '/v2/stamps/{{id}}/score/{{address}}', key: address}}]
+serve: {{state_file: {directory}/switch, sentinel_file: {directory}/stop}}
+journal: {{directory: {directory}/journal, retention: {{size_max_bytes: 67108864, disk_max_bytes: 134217728}}}}
+capture: {{driver: "off"}}
+runner: {{port: {runner}, timeout_s: 0.5, queue_max: 1000}}
+"""
+
+
+class Installation:
+    """Use as a context manager.
+
+    Args:
+        directory: for its files.
+        backend: port of the served side.
+        mirror: port of the mirrored side.
+    """
+
+    def __init__(self, directory: Path, *, backend: int, mirror: int) -> None:
+        ports = free_ports(3)
+        self.port, self.admin_port, self._runner_port = ports
+        self._log = directory / "log"
+        self._path = directory / "config.yaml"
+        self._path.write_text(config(directory, (ports[0], ports[1], ports[2]), backend, mirror))
+        self._stack = ExitStack()
+        self._proxy = Running([self._command("proxy")], self._log)
+        self._runner: Running | None = None
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self._proxy)
+        self._proxy.wait_for(self.port)
+        self.start_runner()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill_runner()
+        self._stack.close()
+
+    def _command(self, name: str) -> Command:
+        words = [sys.executable, "-m", "proxy", name, "--config", str(self._path)]
+        return Command(words, {"SHADOW_LOG_LEVEL": "CRITICAL", "PYTHONPATH": str(ROOT)}, ROOT)
+
+    def start_runner(self) -> None:
+        """Start it, and wait until it answers."""
+        self._runner = Running([self._command("runner")], self._log)
+        self._runner.__enter__()
+        self._runner.wait_for(self._runner_port)
+
+    def kill_runner(self) -> None:
+        """End it as a crash would."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            for pid in runner.family():
+                psutil.Process(pid).kill()
+            runner.__exit__(None, None, None)
+
+    def fill_disk(self, *, full: bool) -> None:
+        """No file of the proxy may grow, or any may: to who writes, that is a full disk."""
+        [pid, *_] = self._proxy.family()
+        limit = 0 if full else RLIM_INFINITY
+        psutil.Process(pid).rlimit(RLIMIT_FSIZE, (limit, RLIM_INFINITY))
+
+    def settle(self) -> None:
+        """Wait until the runner has done what there was, or for `SETTLE_S`."""
+        deadline = time.monotonic() + SETTLE_S
+        while time.monotonic() < deadline:
+            if self._runner is None or self._sums(self._runner_port)["shadow_in_flight"] == 0:
+                return
+            time.sleep(0.1)
+
+    def account(self) -> tuple[int, int, int]:
+        """Exchanges served, copies dropped, and served exchanges that are in no count (0)."""
+        now = self._sums(self.admin_port)
+        dropped = now["shadow_journal_dropped_total"]
+        named = (
+            now["shadow_journal_written_total"] + now["shadow_journal_queued"] + dropped + now["shadow_skipped_total"]
+        )
+        return int(now["shadow_served_total"]), int(dropped), int(now["shadow_served_total"] - named)
+
+    def _sums(self, port: int) -> Counter[str]:
+        """The metrics of a process, summed over their labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+            text = reply.read().decode()
+        sums: Counter[str] = Counter()
+        for name, value in _SAMPLE.findall(text):
+            sums[name] += float(value)  # type: ignore[assignment]
+        return sums
