@@ -30,7 +30,7 @@ class Twice:
         return differences(*self.reports)
 
 
-async def play_twice(made: Prepared, requests: int, say: Callable[[str], None]) -> Twice:
+async def play_twice(made: Prepared, requests: int, say: Callable[[str], None], *, snapshot: str = SNAPSHOT) -> Twice:
     """Generate, snapshot, play, restore, play."""
     folder, options = made.config_path.parent, made.options
     config = ["--config", str(made.config_path)]
@@ -42,7 +42,7 @@ async def play_twice(made: Prepared, requests: int, say: Callable[[str], None]) 
 
     numbers = ["--addresses", options.addresses, "--requests", requests, "--seed", options.seed]
     await shadow("replay", "generate", "--profile", options.profile, *map(str, numbers), "--out", capture)
-    await shadow("snapshot", *config, "create", SNAPSHOT)
+    await shadow("snapshot", *config, "create", snapshot)
     try:
         texts: list[str] = []
         paths = [folder / f"report-{turn}.json" for turn in (1, 2)]
@@ -51,8 +51,8 @@ async def play_twice(made: Prepared, requests: int, say: Callable[[str], None]) 
                 words = ["--to", "both", "--speed", "max"]
                 words += ["--json", str(path), "--html", str(path.with_suffix(".html"))]
                 texts.append(await shadow("replay", capture, *config, *words))
-            await shadow("snapshot", *config, "restore", SNAPSHOT)
+            await shadow("snapshot", *config, "restore", snapshot)
     finally:
-        await shadow("snapshot", *config, "drop", SNAPSHOT)
+        await shadow("snapshot", *config, "drop", snapshot)
     first, second = (msgspec.json.decode(path.read_bytes(), type=Report) for path in paths)
     return Twice((first, second), texts[0])

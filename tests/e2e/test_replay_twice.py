@@ -1,0 +1,50 @@
+"""Generated traffic against the new scorer and the legacy stand-in, played twice from one snapshot: the same is found."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from proxy.demo.installation import Options, drop_databases, prepared
+from tests.support.replay_twice import Twice, play_twice
+
+ADDRESSES = 150
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def twice(postgres_dsn: str) -> AsyncIterator[Twice]:
+    folder = Path(tempfile.mkdtemp(prefix="shadow-e2e-"))
+    name = uuid.uuid4().hex[:8]
+    options = Options(folder, ADDRESSES, divergences="lost_stamp:0.1", profile="mixed", prefix=f"e2e_{name}_")
+    try:
+        made = await prepared(postgres_dsn, options, lambda _: None)
+        yield await play_twice(made, ADDRESSES, lambda _: None, snapshot=f"e2e-{name}")
+    finally:
+        await drop_databases(postgres_dsn, options.prefix)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_every_record_is_compared_and_the_fault_is_found(twice: Twice) -> None:
+    first, _ = twice.reports
+    assert (first.verdicts.compared, first.left_out, first.malformed) == (ADDRESSES, {}, 0)
+    assert 0 < first.verdicts.mismatch < ADDRESSES / 3
+    assert {finding.route for finding in first.findings} == {"v2_score"}
+
+
+async def test_each_side_answers_with_the_status_that_is_due(twice: Twice) -> None:
+    first, _ = twice.reports
+    assert {name: (side.sent, side.status_other) for name, side in first.sides.items()} == {
+        "candidate": (ADDRESSES, 0),
+        "legacy": (ADDRESSES, 0),
+    }
+
+
+async def test_both_replays_give_the_same_report_but_for_times(twice: Twice) -> None:
+    assert twice.differing == []
+    assert twice.same
