@@ -1,6 +1,7 @@
-"""Proof at scale, not speed: `make bench-truth` attributes 10,000 requests and aligns after 5,000, against a ledger of the truth.
+"""Proof at scale, not speed: `make bench-truth` attributes 10,000 requests and aligns after 5,000, against a ledger of the truth; then
+5,000 more while the runner is killed three times, the shadow restarted and the replication connection cut.
 
-Prints a table and, last, one JSON line. `--requests` and `--aligned` make it smaller.
+Prints a table and, last, one JSON line. `--requests`, `--aligned` and `--crash-requests` make it smaller; 0 leaves a part out.
 """
 
 import argparse
@@ -16,8 +17,10 @@ from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchange import Side
 from proxy.shadow.settings import RunnerSettings
 from tests.support import postgres
+from tests.support.crashing import laboratory, survive
 from tests.support.mirror_lab import WRITTEN, checksums, install_log, lab
 from tests.support.mirroring import clean_up_job, drive, mirroring, outcomes, settled
+from tests.support.runner_process import RunnerProcess
 from tests.support.scraping import free_port, total, until
 from tests.support.truth import Truth, attribute
 
@@ -66,11 +69,39 @@ async def alignment(dsn: str, count: int) -> dict[str, object]:
     }
 
 
-async def measure(dsn: str, requests: int, aligned: int) -> dict[str, object]:
+async def crashes(dsn: str, count: int) -> dict[str, object]:
+    """Mirror `count` requests through kills, a restart of the shadow and a cut; compare whole tables at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        async with laboratory(dsn, place) as (made, server):
+            process = RunnerProcess(made.settings(), place)
+            begun = time.perf_counter()
+            try:
+                found = await survive(made, server, process, part=count // 4)
+            finally:
+                await process.kill()
+            seconds = time.perf_counter() - begun
+    return {
+        "requests": count,
+        "compared": len(found.compared),
+        "injected": len(found.injected),
+        "injected_and_compared": len(found.injected & found.compared),
+        "reported": len(found.reported & found.injected),
+        "unreported": len(found.unreported),
+        "false_positives": len(found.false),
+        "mirrored_run_failed": len(found.failed),
+        "resyncs": found.resyncs,
+        "tables_equal": found.equal,
+        "seconds": round(seconds, 1),
+    }
+
+
+async def measure(dsn: str, requests: int, aligned: int, crash_requests: int) -> dict[str, object]:
     """All runs, one after the other."""
     result: dict[str, object] = {}
-    print(f"{'attribution':<24}{'requests':>10}{'rows':>10}{'wrong rows':>12}  outcomes")
-    for driver, share in SHARES.items():
+    if requests:
+        print(f"{'attribution':<24}{'requests':>10}{'rows':>10}{'wrong rows':>12}  outcomes")
+    for driver, share in SHARES.items() if requests else ():
         for side in Side:
             truth = await attribution(dsn, driver, side, int(requests * share))
             counts = ", ".join(f"{name} {count}" for name, count in truth.outcomes.most_common())
@@ -78,9 +109,12 @@ async def measure(dsn: str, requests: int, aligned: int) -> dict[str, object]:
                 f"{driver + ' ' + side:<24}{truth.requests:>10}{truth.rows:>10}{truth.wrong:>12}  {counts}", flush=True
             )
             result[f"{driver}_{side}_wrong_rows"] = truth.wrong
-    found = await alignment(dsn, aligned)
-    print("alignment  " + "  ".join(f"{name} {value}" for name, value in found.items()))
-    return {**result, "alignment": found}
+    for name, run, count in (("alignment", alignment, aligned), ("crashes", crashes, crash_requests)):
+        if count:
+            found = await run(dsn, count)
+            print(name + "".join(f"  {part} {value}" for part, value in found.items()), flush=True)
+            result[name] = found
+    return result
 
 
 def main() -> None:
@@ -88,9 +122,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--aligned", type=int, default=5_000)
+    parser.add_argument("--crash-requests", type=int, default=5_000)
     options = parser.parse_args()
     for dsn in postgres.session_cluster():
-        print(json.dumps(asyncio.run(measure(dsn, options.requests, options.aligned))))
+        found = asyncio.run(measure(dsn, options.requests, options.aligned, options.crash_requests))
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":

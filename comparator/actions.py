@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
 from typing import Final
 
+_from_iso: Final = dt.datetime.fromisoformat
+_TIME_MIN_CHARS: Final = 10
 _EXACT: Final = Context(prec=400)
 _NUMBER_TEXT: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,4})?\Z", re.ASCII)
 
@@ -40,12 +42,15 @@ def moment_of(value: object) -> dt.datetime | None:
 
     A time without offset is taken as UTC, so it can be compared with another one of its kind.
     """
-    if type(value) is not str or len(value) < 10:
+    if type(value) is not str or len(value) < _TIME_MIN_CHARS:
         return None
     try:
-        moment = dt.datetime.fromisoformat(value)
+        return _aware(_from_iso(value))
     except ValueError:
         return None
+
+
+def _aware(moment: dt.datetime) -> dt.datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
 
 
@@ -104,8 +109,15 @@ class TimeWithin:
 
     def allows(self, served: object, mirrored: object) -> bool:
         """Both are times and near enough."""
-        a, b = moment_of(served), moment_of(mirrored)
-        return a is not None and b is not None and (a == b or abs(a - b) <= self.within)
+        if type(served) is not str or type(mirrored) is not str or min(len(served), len(mirrored)) < _TIME_MIN_CHARS:
+            return False
+        try:
+            a, b = _from_iso(served), _from_iso(mirrored)
+        except ValueError:
+            return False
+        if a.tzinfo is None or b.tzinfo is None:
+            a, b = _aware(a), _aware(b)
+        return a == b or abs(a - b) <= self.within
 
     def allows_later(self, served: object, mirrored: object, delay: dt.timedelta) -> bool:
         """Both are times, and near enough when the mirrored one is taken back by `delay`; never without a tolerance."""
@@ -137,9 +149,12 @@ class KeyedBy:
 
 def allows(action: "Action", served: object, mirrored: object, delay: dt.timedelta) -> bool:
     """Whether an action lets two values count as the same, given how much later the mirrored side ran."""
-    if action.allows(served, mirrored):
-        return True
-    return bool(delay) and type(action) is TimeWithin and action.allows_later(served, mirrored, delay)
+    return action.allows(served, mirrored) or (bool(delay) and allows_later(action, served, mirrored, delay))
+
+
+def allows_later(action: "Action", served: object, mirrored: object, delay: dt.timedelta) -> bool:
+    """Whether an action lets two values count as the same only because the mirrored side ran later."""
+    return type(action) is TimeWithin and action.allows_later(served, mirrored, delay)
 
 
 Action = Ignore | NumberWithin | SameNumber | TimeWithin | Unordered | KeyedBy

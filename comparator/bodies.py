@@ -11,7 +11,6 @@ from email.message import Message
 from email.parser import BytesParser
 from enum import StrEnum
 from functools import lru_cache
-from hashlib import sha256
 from importlib import import_module
 from io import BytesIO
 from typing import Any, Final
@@ -19,6 +18,7 @@ from urllib.parse import parse_qsl
 
 import zstandard
 
+from comparator.difference import digest_of
 from comparator.exact import InvalidJsonError, parse
 from comparator.exchange import HeaderList, Reply
 
@@ -39,22 +39,6 @@ class Unreadable:
     """A body that cannot be decoded or parsed, and why."""
 
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """A body compared as a whole: its SHA-256 (hex) and length in bytes."""
-
-    sha256: str
-    bytes: int
-
-    def __str__(self) -> str:
-        return f"sha256:{self.sha256[:16]}… ({self.bytes} bytes)"
-
-
-def digest_of(body: bytes) -> Digest:
-    """Name a body by its content."""
-    return Digest(sha256(body).hexdigest(), len(body))
 
 
 def header(headers: HeaderList, name: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, StrEnum
+from hashlib import sha256
 from typing import Final, NamedTuple, cast
 
 from comparator.paths import Path, text_of
@@ -24,7 +25,9 @@ ABSENT: Final = Absent.ABSENT
 
 
 class Kind(StrEnum):
-    """What sort of difference it is. `missing` and `extra` say what the mirrored side lacks or has more."""
+    """What sort of difference it is. `missing` and `extra` say what the mirrored side lacks or has more; `too_large` that there are
+    more differences in a document than are kept.
+    """
 
     STATUS = "status"
     HEADER = "header"
@@ -33,6 +36,7 @@ class Kind(StrEnum):
     CHANGED = "changed"
     TYPE = "type"
     ORDER = "order"
+    TOO_LARGE = "too_large"
     DUPLICATE_KEY = "duplicate_key"
     BODY = "body"
     INVALID_BODY = "invalid_body"
@@ -134,6 +138,22 @@ class NonFinite:
     """NaN, Infinity or -Infinity, which Python writes into JSON although no JSON number may be one."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A body or document compared as a whole: its SHA-256 (hex) and length in bytes."""
+
+    sha256: str
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"sha256:{self.sha256[:16]}… ({self.bytes} bytes)"
+
+
+def digest_of(body: bytes) -> Digest:
+    """Name a body by its content."""
+    return Digest(sha256(body).hexdigest(), len(body))
 
 
 def text_of_value(value: object) -> str:

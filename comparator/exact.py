@@ -23,6 +23,7 @@ DEPTH_MAX: Final = 128
 """Levels of nesting that are read; whoever walks a document later may recurse."""
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_NO_MARKS: Final = bytes(set(range(256)) - set(b"[{:"))
 _UNSURE: Final = object()
 _fast: Final = msgspec.json.Decoder(float_hook=Decimal)
 _encoder: Final = msgspec.json.Encoder()
@@ -40,9 +41,11 @@ def parse(text: bytes) -> object:
             exponent no decimal holds.
     """
     # Looked at before it is read: readers recurse on the C stack, and a library may have raised Python's limit for it.
-    if text.count(b"[") + text.count(b"{") > DEPTH_MAX and _depth(text) > DEPTH_MAX:
+    marks = text.translate(None, _NO_MARKS)
+    colons = marks.count(b":")
+    if len(marks) - colons > DEPTH_MAX and _depth(text) > DEPTH_MAX:
         raise InvalidJsonError("nested too deeply")
-    value = _parse_fast(text)
+    value = _parse_fast(text, colons)
     return _parse_slowly(text) if value is _UNSURE else value
 
 
@@ -55,11 +58,14 @@ def _depth(text: bytes) -> int:
     return deepest
 
 
-def _parse_fast(text: bytes) -> object:
+def _parse_fast(text: bytes, colons: int) -> object:
     """What the fast decoder reads, _UNSURE when it reads nothing or may have dropped a member."""
     try:
         value: object = _fast.decode(text)
-        if text.count(b":") == _encoder.encode(value).count(b":") and b"\\u003" not in text:
+        written = _encoder.encode(value)
+        if written == text:
+            return value
+        if colons == written.count(b":") and (b"\\" not in text or b"\\u003" not in text):
             return value
     except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):
         return _UNSURE

@@ -157,12 +157,17 @@ def _looks_like_data(name: str) -> bool:
     return name.isdigit() or (len(name) >= 16 and digits >= 4) or name.startswith(("0x", "v0:", "did:"))
 
 
+_SHAPELESS: Final = frozenset(
+    {Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.ORDER, Kind.TOO_LARGE, Kind.UNDESCRIBED, Kind.TRUNCATED_TABLE}
+)
+
+
 def shape_of(difference: Difference) -> str:
     """What became of the legacy's value (`served` here) on the candidate: `text → null`, `200 → 500`, `number, notation`."""
     legacy, candidate = difference.served, difference.mirrored
     if difference.kind is Kind.STATUS:
         return f"{legacy} → {candidate}"
-    if difference.kind in {Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.ORDER, Kind.UNDESCRIBED, Kind.TRUNCATED_TABLE}:
+    if difference.kind in _SHAPELESS:
         return difference.kind
     if difference.kind is Kind.LATE:
         return f"{legacy} → {candidate}"

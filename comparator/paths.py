@@ -121,27 +121,18 @@ _State = tuple[int, int]
 """(index of the pattern, index of its next segment)."""
 
 _OTHER: Final = None
+_ANY_OTHER: Final = -1
+"""A step that occurs in no pattern: indexes are never negative."""
 
 
 class Node:
     """One state of the automaton: which patterns end here, and where each step leads.
 
     `accepts` are the indexes of the patterns that end here, `marks` what they carry. `dead` means that no pattern can match
-    at or below this place.
+    at or below this place. `branches`: see `branch`.
     """
 
-    __slots__ = (
-        "_automaton",
-        "_children",
-        "_names",
-        "_next",
-        "_other",
-        "_states",
-        "accepts",
-        "dead",
-        "marks",
-        "wheres",
-    )
+    __slots__ = ("_automaton", "_names", "_next", "_states", "accepts", "branches", "dead", "marks", "wheres")
 
     def __init__(self, automaton: "Automaton", states: frozenset[_State]) -> None:
         self._automaton = automaton
@@ -155,9 +146,7 @@ class Node:
             s.name if isinstance(s, Name) else s.index for s in segments if isinstance(s, Name | Index)
         )
         self._next: dict[tuple[Step | None, tuple[Where, ...]], Node] = {}
-        # The same for steps without predicates, which are nearly all: a walk asks at every member.
-        self._children: dict[Step, Node] = {}
-        self._other: Node | None = None
+        self.branches: tuple[dict[Step, Node], Node] | None = None
         self.marks: tuple[Any, ...] = tuple([automaton.marks[i] for i in self.accepts])
         self.dead = not segments and not self.accepts
 
@@ -174,14 +163,19 @@ class Node:
             self._next[symbol, held] = found
         return found
 
+    def branch(self) -> "tuple[dict[Step, Node], Node]":
+        """Where the steps lead that occur in patterns, and where every other one leads; kept in `branches` from then on.
+
+        For walks, which ask at every member; of use only without `wheres`, which nearly no node has.
+        """
+        self.branches = {name: self.step(name) for name in self._names}, self.step(_ANY_OTHER)
+        return self.branches
+
     def below(self, step: Step, *values: Any) -> "Node":
         """The state below `step`, where `values` are what both documents have there."""
         if not self.wheres:
-            if step in self._names:
-                return self._children.get(step) or self._children.setdefault(step, self.step(step))
-            if self._other is None:
-                self._other = self.step(step)
-            return self._other
+            children, other = self.branches or self.branch()
+            return children.get(step, other)
         held = tuple(w for w in self.wheres if any(_holds(w, value) for value in values))
         return self.step(step, held)
 

@@ -1,21 +1,34 @@
 """Takes out of bodies, headers and rows what an operator does not want kept, and leaves equal values equal.
 
 Pure. A value becomes `redacted:` and a keyed digest, so two redacted documents still compare like the originals, but numbers
-and times lose their order and distance.
+and times lose their order and distance. JSON Web Tokens are always taken out, wherever they stand.
 """
 
 import hashlib
 import hmac
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, cast
+from urllib.parse import unquote_plus
 
 from comparator.bodies import Unreadable, decoded
 from comparator.changes import Row, RowChange, Transaction
-from comparator.difference import NonFinite, Repeated, text_of_value
+from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, text_of_value
 from comparator.exact import InvalidJsonError, parse
 from comparator.exchange import HeaderList, Reply, Request
+from comparator.findings import Sighting
 from comparator.paths import Automaton, Node, parse_pattern
+from comparator.verdict import Comparison
 
 DIGEST_HEX: Final = 16
+TOKEN: Final = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}")
+"""A JSON Web Token. The detached signatures of credentials have an empty middle and are none."""
+
+
+def without_tokens(text: str, stand_in: Callable[[str], str]) -> str:
+    """The text with each JSON Web Token replaced by what stands for it; the very same text when there is none."""
+    return TOKEN.sub(lambda found: stand_in(found[0]), text) if "eyJ" in text and TOKEN.search(text) else text
 
 
 class Redactor:
@@ -24,11 +37,15 @@ class Redactor:
     Args:
         declared: names of headers (any case) and JSON paths; each entry is used as both.
         salt: keys the digests; the same salt gives the same digest for the same value.
+        query: names of query parameters (any case).
         body_max_bytes: bodies that decode to more are replaced as a whole.
     """
 
-    def __init__(self, declared: tuple[str, ...], salt: bytes, *, body_max_bytes: int = 4_194_304) -> None:
+    def __init__(
+        self, declared: tuple[str, ...], salt: bytes, *, query: tuple[str, ...] = (), body_max_bytes: int = 4_194_304
+    ) -> None:
         self._headers = frozenset(name.lower() for name in declared)
+        self._query = frozenset(name.lower() for name in query)
         self._root = Automaton(parse_pattern(path) for path in declared).root
         self._salt = salt
         self._max_bytes = body_max_bytes
@@ -40,14 +57,23 @@ class Redactor:
 
     def headers(self, headers: HeaderList) -> HeaderList:
         """Headers with the values of the named ones replaced."""
-        return tuple((n, self.value(v) if n.lower() in self._headers else v) for n, v in headers)
+        return tuple(
+            (n, self.value(v) if n.lower() in self._headers else without_tokens(v, self.value)) for n, v in headers
+        )
+
+    def target(self, target: str) -> str:
+        """The target with the values of the named query parameters replaced."""
+        path, question, query = target.partition("?")
+        parts = (part.partition("=") for part in query.split("&"))
+        kept = (f"{n}{e}{self.value(v) if v and unquote_plus(n).lower() in self._query else v}" for n, e, v in parts)
+        return without_tokens(f"{path}{question}{'&'.join(kept)}", self.value)
 
     def request(self, request: Request) -> Request:
-        """The request with headers and JSON body redacted."""
+        """The request with query, headers and JSON body redacted."""
         body = self._json_text(request.body)
         return Request(
             request.method,
-            request.target,
+            self.target(request.target),
             self.headers(request.headers),
             request.body if body is None else body,
             request.body_truncated,
@@ -57,11 +83,59 @@ class Redactor:
         """The reply with headers and JSON body redacted; a body that had to be changed loses its content coding."""
         headers = self.headers(reply.headers)
         plain = decoded(reply, self._max_bytes)
-        body = None if isinstance(plain, Unreadable) else self._json_text(plain)
+        # Nobody can say what an unreadable body holds, so nothing of it is kept.
+        body = self._digest_of(reply.body) if isinstance(plain, Unreadable) else self._json_text(plain)
         if body is None:
             return Reply(reply.status, headers, reply.body, reply.body_truncated)
         kept = tuple((n, v) for n, v in headers if n.lower() != "content-encoding")
         return Reply(reply.status, kept, body, reply.body_truncated)
+
+    def comparison(self, comparison: Comparison) -> Comparison:
+        """The comparison with the values of its differences redacted."""
+        return replace(
+            comparison,
+            differences=tuple(map(self.difference, comparison.differences)),
+            known=tuple(replace(one, difference=self.difference(one.difference)) for one in comparison.known),
+        )
+
+    def sighting(self, sighting: Sighting) -> Sighting:
+        """The sighting with its example redacted; what finding it is was told from the values before."""
+        return replace(sighting, example=self.difference(sighting.example))
+
+    def difference(self, difference: Difference) -> Difference:
+        """The difference with its values redacted, as in the documents they come from."""
+        served, mirrored = (self._differing(difference, one) for one in (difference.served, difference.mirrored))
+        if served is difference.served and mirrored is difference.mirrored:
+            return difference
+        return replace(difference, served=served, mirrored=mirrored)
+
+    def _differing(self, difference: Difference, value: object) -> object:
+        if value is ABSENT:
+            return value
+        if difference.kind is Kind.HEADER:
+            named = str(difference.path[0]).lower() in self._headers
+            return self.value(value) if named else self._without_tokens(value)
+        node = self._root
+        for step in (*filter(None, (difference.table, difference.column)), *difference.path):
+            node = node.step(step)
+        if difference.table and not difference.column and isinstance(value, dict):
+            row = cast("dict[str, Any]", value)
+            return {name: self._clean(item, node.step(name)) for name, item in row.items()}
+        return self._clean(value, node)
+
+    def _without_tokens(self, value: Any) -> Any:
+        """Strings below a place that nothing names."""
+        if isinstance(value, str):
+            return without_tokens(value, self.value)
+        if not TOKEN.search(str(value)):
+            return value
+        if isinstance(value, dict):
+            members = cast("dict[str, Any]", value)
+            return {name: self._without_tokens(item) for name, item in members.items()}
+        return [self._without_tokens(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+
+    def _digest_of(self, body: bytes) -> bytes | None:
+        return self.value(body.decode("latin-1")).encode() if body else None
 
     def transaction(self, transaction: Transaction) -> Transaction:
         """The transaction with values redacted in JSON columns, and columns named `table.column`."""
@@ -87,35 +161,40 @@ class Redactor:
         return {column: self._column(below.step(column), value) for column, value in row.items()}
 
     def _column(self, node: Node, value: str | None) -> str | None:
-        if value is None or node.dead:
+        if value is None:
             return value
         if node.accepts:
             return self.value(value)
-        if value[:1] not in {"{", "["}:
-            return value
+        if node.dead or value[:1] not in {"{", "["}:
+            return without_tokens(value, self.value)
         try:
             document = parse(value.encode("utf-8", "surrogatepass"))
         except InvalidJsonError:
-            return value
-        return value if self._clean(document, node) is document else text_of_value(self._clean(document, node))
+            return without_tokens(value, self.value)
+        clean = self._clean(document, node)
+        return value if clean is document else text_of_value(clean)
 
     def _json_text(self, body: bytes) -> bytes | None:
-        """The body rewritten, or None when there is nothing to redact in it (also when it is no JSON)."""
+        """The body rewritten, or None when there is nothing to redact in it; JSON that is broken or cut is replaced as a whole."""
         if self._root.dead or body.lstrip()[:1] not in {b"{", b"["}:
-            return None
+            text = body.decode("latin-1")
+            clean = without_tokens(text, self.value)
+            return None if clean is text else clean.encode("latin-1")
         try:
             document = parse(body)
         except InvalidJsonError:
-            return None
+            return self._digest_of(body)
         clean = self._clean(document, self._root)
         return None if clean is document else _written(clean)
 
     def _clean(self, value: Any, node: Node) -> Any:
         """The document with redacted values; the very same object when nothing was redacted."""
-        if node.dead or isinstance(value, Repeated | NonFinite):
-            return value
         if node.accepts:
             return self.value(value)
+        if isinstance(value, Repeated | NonFinite):
+            return value
+        if node.dead or isinstance(value, str):
+            return self._without_tokens(value)
         if isinstance(value, dict):
             members = cast("dict[str, Any]", value)
             clean = {name: self._clean(item, node.below(name, item)) for name, item in members.items()}

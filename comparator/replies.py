@@ -4,17 +4,20 @@ Pure. Bytes first; then the structural walk, which reads no more than it must.
 """
 
 from dataclasses import dataclass
+from itertools import compress
+from operator import ne
 from typing import Final
 
 from comparator.actions import When
-from comparator.bodies import BodyKind, Digest, Unreadable, decoded, digest_of, kind_of, media_type, structure_of
-from comparator.difference import ABSENT, Difference, Kind, Touch
+from comparator.bodies import BodyKind, Unreadable, decoded, kind_of, media_type, structure_of
+from comparator.difference import ABSENT, Difference, Digest, Kind, Touch, digest_of
 from comparator.exact import InvalidJsonError, parse
 from comparator.exchange import HeaderList, Reply
 from comparator.json_diff import Walk, walk
 from comparator.rules import RouteRules
 
 _NO_NAMES: Final[frozenset[str]] = frozenset()
+_UNWATCHED_MAX: Final = 1_000
 _DECIDE_BODY: Final = frozenset({"content-type", "content-encoding"})
 
 
@@ -29,6 +32,35 @@ class ReplyResult:
 EQUAL: Final = ReplyResult()
 
 
+def alike(served: Reply, mirrored: Reply, rules: RouteRules) -> bool:
+    """Whether two replies are surely equal: same status, same bytes, header lines that differ only where nothing looks.
+
+    Most pairs are, so this decides before anything else is made. False says nothing.
+    """
+    if served.status != mirrored.status or served.body != mirrored.body or _cut(served, mirrored):
+        return False
+    ours, theirs = served.headers, mirrored.headers
+    if len(ours) != len(theirs):
+        return False
+    unwatched = rules.unwatched
+    for one, other in compress(zip(ours, theirs, strict=True), map(ne, ours, theirs)):
+        if (one[0] not in unwatched and not _is_unwatched(one[0], rules)) or (
+            other[0] not in unwatched and not _is_unwatched(other[0], rules)
+        ):
+            return False
+    return True
+
+
+def _is_unwatched(name: str, rules: RouteRules) -> bool:
+    """Whether nothing looks at a header; the answer for its spelling is kept in the rules."""
+    lower = name.lower()
+    if lower in rules.headers or lower in _DECIDE_BODY:
+        return False
+    if len(rules.unwatched) < _UNWATCHED_MAX:
+        rules.unwatched.add(name)
+    return True
+
+
 def compare_replies(served: Reply, mirrored: Reply, rules: RouteRules, when: When, *, max_bytes: int) -> ReplyResult:
     """Compare two replies of one route."""
     changed = _changed_names(served.headers, mirrored.headers)
@@ -37,9 +69,10 @@ def compare_replies(served: Reply, mirrored: Reply, rules: RouteRules, when: Whe
         differences.append(Difference(Kind.STATUS, (), served.status, mirrored.status))
     if not changed.isdisjoint(rules.headers):
         differences += _headers(served.headers, mirrored.headers, rules.headers)
-    if served.body == mirrored.body and changed.isdisjoint(_DECIDE_BODY) and not _cut(served, mirrored):
+    alike_read = changed.isdisjoint(_DECIDE_BODY)
+    if alike_read and served.body == mirrored.body and not _cut(served, mirrored):
         return ReplyResult(tuple(differences)) if differences else EQUAL
-    body = compare_bodies(served, mirrored, rules, when, max_bytes=max_bytes)
+    body = compare_bodies(served, mirrored, rules, when, max_bytes=max_bytes, alike_read=alike_read)
     if not differences:
         return body
     return ReplyResult((*differences, *body.differences), body.touches)
@@ -82,14 +115,21 @@ def _by_name(headers: HeaderList, names: frozenset[str]) -> dict[str, str]:
     return found
 
 
-def compare_bodies(served: Reply, mirrored: Reply, rules: RouteRules, when: When, *, max_bytes: int) -> ReplyResult:
-    """Compare two bodies by kind; what cannot be read or was cut off is reported as such."""
+def compare_bodies(
+    served: Reply, mirrored: Reply, rules: RouteRules, when: When, *, max_bytes: int, alike_read: bool = False
+) -> ReplyResult:
+    """Compare two bodies by kind; what cannot be read or was cut off is reported as such.
+
+    `alike_read`: the headers that say how a body is read are known to be the same.
+    """
     if served.body_truncated or mirrored.body_truncated:
         return _truncated(served, mirrored)
     a, b = decoded(served, max_bytes), decoded(mirrored, max_bytes)
     if isinstance(a, Unreadable) or isinstance(b, Unreadable):
         return _unreadable(served, mirrored, a, b)
-    kinds = kind_of(served, a, rules.body_kind), kind_of(mirrored, b, rules.body_kind)
+    kind = kind_of(served, a, rules.body_kind)
+    # An empty body is of a kind of its own, whatever its header says.
+    kinds = kind, kind if alike_read and a and b else kind_of(mirrored, b, rules.body_kind)
     if a == b and kinds[0] is kinds[1]:
         return EQUAL
     if kinds[0] is not kinds[1]:
@@ -98,7 +138,7 @@ def compare_bodies(served: Reply, mirrored: Reply, rules: RouteRules, when: When
         return ReplyResult((Difference(Kind.BODY, (), digest_of(a), digest_of(b)),))
     if kinds[0] is BodyKind.JSON:
         return _json_texts(a, b, rules, when)
-    return _structures(structure_of(kinds[0], served, a), structure_of(kinds[1], mirrored, b), rules, when)
+    return _structures(kinds[0], (served, a), (mirrored, b), rules, when)
 
 
 def _json_texts(a: bytes, b: bytes, rules: RouteRules, when: When) -> ReplyResult:
@@ -109,7 +149,7 @@ def _json_texts(a: bytes, b: bytes, rules: RouteRules, when: When) -> ReplyResul
         # Said again from the whole bodies: which side is at fault, and why.
         faults = _fault_of(a), _fault_of(b)
         return ReplyResult((Difference(Kind.INVALID_BODY, (), *faults),))
-    return ReplyResult(tuple(finished.differences), tuple(finished.touches))
+    return ReplyResult(tuple(finished.bounded(a, b)), tuple(finished.touches))
 
 
 def _fault_of(text: bytes) -> str:
@@ -120,13 +160,16 @@ def _fault_of(text: bytes) -> str:
     return "JSON"
 
 
-def _structures(a: object, b: object, rules: RouteRules, when: When) -> ReplyResult:
+def _structures(
+    kind: BodyKind, served: tuple[Reply, bytes], mirrored: tuple[Reply, bytes], rules: RouteRules, when: When
+) -> ReplyResult:
+    a, b = structure_of(kind, *served), structure_of(kind, *mirrored)
     if isinstance(a, Unreadable) or isinstance(b, Unreadable):
         return ReplyResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
     if isinstance(a, Digest) or isinstance(b, Digest):
         return EQUAL if a == b else ReplyResult((Difference(Kind.BODY, (), a, b),))
     finished = walk(a, b, rules.body, when)
-    return ReplyResult(tuple(finished.differences), tuple(finished.touches))
+    return ReplyResult(tuple(finished.bounded(served[1], mirrored[1])), tuple(finished.touches))
 
 
 def _truncated(served: Reply, mirrored: Reply) -> ReplyResult:

@@ -143,7 +143,7 @@ class TablePlan:
                 rules = self._json.get(column, (NO_RULES, False))[0]
                 walk = Walk(rules, when, table=self.name, natural_key=natural_key, column=column)
                 walk.compare(*documents)
-                cell.differences += walk.differences
+                cell.differences += walk.bounded(a.encode(), b.encode())
                 cell.touches += walk.touches
                 return
         cell.differences.append(

@@ -5,7 +5,7 @@ Pure. Rules of a route are looked at before global ones; the first that allows a
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -51,11 +51,15 @@ NO_RULES: Final = RuleSet(())
 
 @dataclass(frozen=True, slots=True)
 class RouteRules:
-    """All that holds for the replies of one route: rules of the body, names of compared headers, forced body kind."""
+    """All that holds for the replies of one route: rules of the body, names of compared headers, forced body kind.
+
+    `unwatched` is a memo: spellings of header names that were found to be no business of these rules.
+    """
 
     body: RuleSet
     headers: frozenset[str]
     body_kind: str = ""
+    unwatched: set[str] = field(default_factory=set[str], compare=False, repr=False)
 
 
 def compile_rule(rule: Rule, where: str) -> tuple[Pattern, CompiledRule]:

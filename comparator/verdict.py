@@ -13,10 +13,10 @@ from typing import Final
 from comparator.actions import When
 from comparator.difference import Difference, Kind, Touch
 from comparator.effects import EffectsResult, SideEffects, compare_effects
-from comparator.exchange import EffectsOutcome, Failed, Observation, Reply, Side
+from comparator.exchange import Effects, EffectsOutcome, Failed, Observation, Side
 from comparator.known import CompiledKnown, compile_known, explained_by
 from comparator.net import KeyLookup, no_lookup
-from comparator.replies import EQUAL, ReplyResult, compare_replies
+from comparator.replies import EQUAL, ReplyResult, alike, compare_replies
 from comparator.row_diff import compile_tables
 from comparator.rules import compile_routes
 from comparator.settings import CompareSettings
@@ -153,18 +153,18 @@ class Comparator:
             return Comparison(Verdict.FAILED, Cause(f"served_{a.cause}"), served.side)
         if isinstance(b, Failed):
             return Comparison(Verdict.FAILED, Cause(f"mirrored_{b.cause}"), served.side)
+        rules = self._routes.get(route) or self._routes[""]
+        equal = alike(a, b, rules)
+        if equal and _nothing_written(served.effects, mirrored.effects):
+            return _PLAIN_MATCH[served.side]
         today = (now if now.tzinfo is dt.UTC else now.astimezone(dt.UTC)).date()
         when = When(today, lookups.delay)
-        reply = self._replies(route, a, b, when)
+        reply = EQUAL if equal else compare_replies(a, b, rules, when, max_bytes=self.settings.body_max_bytes)
         note = _why_not_compared(served, mirrored)
         effects = _NOTHING_WRITTEN if note else self._effects(served, mirrored, lookups, when)
         if reply is EQUAL and effects is _NOTHING_WRITTEN and not note:
             return _PLAIN_MATCH[served.side]
         return self._judge(route, served.side, reply, effects, note, today)
-
-    def _replies(self, route: str, a: Reply, b: Reply, when: When) -> ReplyResult:
-        rules = self._routes.get(route) or self._routes[""]
-        return compare_replies(a, b, rules, when, max_bytes=self.settings.body_max_bytes)
 
     def _effects(self, served: Observation, mirrored: Observation, lookups: Lookups, when: When) -> EffectsResult:
         left, right = served.effects.transactions, mirrored.effects.transactions
@@ -228,6 +228,13 @@ _CUT_ALIKE: Final = "the same up to the cut"
 
 _PLAIN_MATCH: Final = {side: Comparison(Verdict.MATCH, Cause.NONE, side, effects_compared=True) for side in Side}
 """The verdict of most pairs, made once."""
+
+
+def _nothing_written(served: Effects, mirrored: Effects) -> bool:
+    """Whether it is known that neither side committed anything."""
+    if served.transactions or mirrored.transactions:
+        return False
+    return served.outcome is mirrored.outcome is EffectsOutcome.ATTRIBUTED
 
 
 def _why_not_compared(served: Observation, mirrored: Observation) -> str:

@@ -24,6 +24,7 @@ from tests.support.scraping import free_port, total, until
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication"
 KILLS = 3
 FAULT_SHARE = 0.05
+PART_S = 300.0
 CATCH_UP_S = 900.0
 
 
@@ -70,15 +71,15 @@ async def survive(made: Lab, shadow_server: EmbeddedPostgres, process: RunnerPro
     async with ClientSession() as session, asyncio.TaskGroup() as tasks:
         stop = asyncio.Event()
         tasks.create_task(clean_up_job(made.live_dsn, stop), name="clean-up")
-        for number in range(KILLS):
-            await process.start()
-            running = tasks.create_task(traffic(session), name=f"part-{number}")
-            await until(made.runner.port, lambda s: total(s, "shadow_compared_total") >= part / 4)
-            await process.kill()
-            await running
         await process.start()
+        for number in range(KILLS):
+            running = tasks.create_task(traffic(session), name=f"part-{number}")
+            await until(made.runner.port, lambda s: total(s, "shadow_compared_total") >= part / 4, timeout_s=PART_S)
+            await process.kill()
+            await process.start()
+            await running
         running = tasks.create_task(traffic(session), name="last-part")
-        await until(made.runner.port, lambda s: total(s, "shadow_compared_total") >= part / 8)
+        await until(made.runner.port, lambda s: total(s, "shadow_compared_total") >= part / 8, timeout_s=PART_S)
         await execute(made.live_dsn, CUT)
         await asyncio.to_thread(shadow_server.restart)
         await running

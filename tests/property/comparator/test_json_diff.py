@@ -13,14 +13,15 @@ from comparator.actions import When
 from comparator.detail import deep_difference
 from comparator.difference import MIRRORED_KINDS, Difference, text_of_value
 from comparator.exact import parse
-from comparator.exchange import Reply
+from comparator.exchange import HeaderList, Reply
 from comparator.json_diff import Walk, fingerprint, same, walk
 from comparator.paths import parse_pattern, text_of
-from comparator.replies import compare_replies
+from comparator.replies import alike, compare_replies
 from comparator.rules import NO_RULES, RuleSet, compile_route, compile_rule
 from comparator.settings import CompareSettings, Rule
 
 TODAY = When(dt.date(2026, 3, 4))
+RULES = compile_route(CompareSettings(), "")
 
 scalars = (
     st.none()
@@ -170,3 +171,20 @@ def test_any_two_bodies_are_compared_without_an_error(a: bytes, b: bytes) -> Non
     left, right = (Reply(200, (("Content-Type", "application/json"),), body) for body in (a, b))
     found = compare_replies(left, right, rules, TODAY, max_bytes=1000)
     assert bool(found.differences) or a == b or same(parse(a), parse(b))
+
+
+header_lines = st.lists(
+    st.tuples(st.sampled_from(["Date", "Server", "server", "Content-Type", "Location", "Vary"]), st.sampled_from("ab")),
+    max_size=4,
+).map(tuple)
+
+
+@given(header_lines, header_lines, st.sampled_from([b"", b"{}"]), st.sampled_from([b"", b"{}"]), st.booleans())
+def test_replies_that_are_alike_at_the_first_look_do_not_differ(
+    ours: HeaderList, theirs: HeaderList, a: bytes, b: bytes, cut: bool
+) -> None:
+    left, right = Reply(200, ours, a), Reply(200, theirs, b, cut)
+    first = alike(left, right, RULES), alike(left, right, RULES)
+    found = compare_replies(left, right, RULES, TODAY, max_bytes=1000)
+    assert first[0] == first[1]
+    assert not (first[0] and found.differences)

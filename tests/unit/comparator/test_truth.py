@@ -9,10 +9,11 @@ import zlib
 import pytest
 import zstandard
 
-from comparator.difference import Kind
+from comparator.difference import Kind, digest_of
 from comparator.exchange import Effects, EffectsOutcome, Failed, FailureCause, Observation, Reply, Role, Side
+from comparator.json_diff import DIFFERENCES_MAX
 from comparator.record import detail_of
-from comparator.settings import CompareSettings, HeaderRules
+from comparator.settings import CompareSettings, HeaderRules, Rule
 from comparator.verdict import Cause, Comparator, Comparison, Verdict
 from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, reply, served
 from tests.support.corpus import (
@@ -206,6 +207,26 @@ def test_deep_nesting_is_compared_or_reported_and_can_be_written_down(depth: int
     assert detail_of(comparison).differences[0].kind in {"changed", "invalid_body"}
     shallow = compare_replies(nested("1"), reply({}))
     assert detail_of(shallow).differences
+
+
+def test_a_flood_of_differences_is_cut_and_named_by_both_bodies() -> None:
+    a, b = {str(n): n for n in range(3_000)}, {str(n): -1 - n for n in range(3_000)}
+    differences = compare_replies(reply(a), reply(b)).differences
+    assert len(differences) == DIFFERENCES_MAX + 1
+    assert differences[-1].kind is Kind.TOO_LARGE
+    assert (differences[-1].served, differences[-1].mirrored) == (digest_of(body_of(a)), digest_of(body_of(b)))
+
+
+def test_an_array_in_another_order_is_one_difference_however_long() -> None:
+    items = list(range(3_000))
+    assert found(compare_replies(reply(items), reply(items[::-1]))) == [("(order)", Kind.ORDER)]
+
+
+def test_large_elements_of_an_unordered_array_are_not_tried_one_against_every_other() -> None:
+    one, other = ([{"n": n, "v": [n * k] * 200} for n in range(1, 51)] for k in (1, 3))
+    comparator = Comparator(CompareSettings(rules=(Rule(path="$", unordered=True),)))
+    comparison = comparator.compare("r", served(reply(one)), mirrored(reply(other)), now=NOW)
+    assert {place.partition("]")[2].partition("[")[0] for place, _ in found(comparison)} == {".v", ""}
 
 
 def test_a_body_cut_off_alike_is_not_comparable() -> None:
