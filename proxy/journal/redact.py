@@ -2,12 +2,13 @@
 
 Each secret value is replaced in place by `digest:<32 hex>`, a keyed digest, so that the same secret is recognisable. In mode
 `seal` the originals are also kept, together, in one AES-256-GCM box bound to the exchange's id, which a reader with the key puts
-back. Secrets are: named header values of both messages, named query parameters, named members of JSON bodies, and the ordering
-key when it is one of these values.
+back. Secrets are: named header values of both messages, named query parameters, named members of JSON bodies, JSON Web Tokens
+wherever they stand, and the ordering key when it is one of these values.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec.structs import replace
 
 from comparator.exchange import HeaderList
+from comparator.redaction import TOKEN, without_tokens
 from proxy.errors import SealedError
 from proxy.journal.model import Record
 from proxy.journal.settings import Redaction, RedactionMode
@@ -61,6 +63,7 @@ class Rules:
     headers: frozenset[str]
     query: frozenset[str]
     json_paths: tuple[tuple[str, ...], ...]
+    tokens: bool = True
 
 
 def rules_of(settings: Redaction) -> Rules:
@@ -70,6 +73,7 @@ def rules_of(settings: Redaction) -> Rules:
         frozenset(name.lower() for name in settings.headers),
         frozenset(name.lower() for name in settings.query),
         tuple(tuple(path.removeprefix("$.").split(".")) for path in settings.json_paths),
+        settings.tokens,
     )
 
 
@@ -83,12 +87,15 @@ def redact(record: Record, rules: Rules, keys: Keys, *, nonce: bytes) -> Record:
     """The record without its secrets; the nonce must never have been used with this key before."""
     request_headers, secret_request = _redact_headers(record.request_headers, rules, keys)
     reply_headers, secret_reply = _redact_headers(record.reply_headers, rules, keys)
-    target, secret_parameters = _redact_query(record.target, rules, keys)
+    target, secret_parameters = _redact_target(record.target, rules, keys)
     request_body = _redact_body(record.request_body, rules, keys)
     reply_body = _redact_body(record.reply_body, rules, keys)
     secrets = {value for _, value in secret_request} | {value.lower() for _, value in secret_request}
     secrets |= secret_parameters | {value.lower() for value in secret_parameters}
-    key = digest(record.key, keys) if record.key and record.key in secrets else record.key
+    taken_out = record.key.encode("utf-8", "surrogatepass")
+    in_body = request_body is not record.request_body and taken_out in record.request_body.lower()
+    secret_key = record.key in secrets or (in_body and taken_out not in request_body.lower())
+    key = digest(record.key, keys) if record.key and secret_key else record.key
     originals = Originals(
         secret_request,
         secret_reply,
@@ -156,7 +163,11 @@ def _marks(originals: Originals, record: Record) -> tuple[str, ...]:
 
 
 def _redact_headers(headers: HeaderList, rules: Rules, keys: Keys) -> tuple[HeaderList, tuple[tuple[int, str], ...]]:
-    secret = tuple((index, value) for index, (name, value) in enumerate(headers) if name.lower() in rules.headers)
+    secret = tuple(
+        (index, value)
+        for index, (name, value) in enumerate(headers)
+        if name.lower() in rules.headers or (rules.tokens and "eyJ" in value and TOKEN.search(value))
+    )
     if not secret:
         return headers, ()
     changed = list(headers)
@@ -172,22 +183,32 @@ def _restore(headers: HeaderList, originals: Iterable[tuple[int, str]]) -> Heade
     return tuple(changed)
 
 
-def _redact_query(target: str, rules: Rules, keys: Keys) -> tuple[str, set[str]]:
+def _redact_target(target: str, rules: Rules, keys: Keys) -> tuple[str, set[str]]:
+    """The target without its secrets, and those that are a parameter's value."""
     path, question, query = target.partition("?")
-    if not question or not rules.query:
-        return target, set()
     secrets: set[str] = set()
     parts: list[str] = []
-    for part in query.split("&"):
+    for part in query.split("&") if rules.query else (query,):
         name, equals, value = part.partition("=")
         secret = bool(value) and unquote_plus(name).lower() in rules.query
         parts.append(f"{name}{equals}{digest(value, keys)}" if secret else part)
         if secret:
             secrets.add(value)
-    return (f"{path}?{'&'.join(parts)}", secrets) if secrets else (target, secrets)
+    clean = f"{path}?{'&'.join(parts)}" if question and secrets else target
+    return (without_tokens(clean, lambda token: digest(token, keys)) if rules.tokens else clean), secrets
 
 
 def _redact_body(body: bytes, rules: Rules, keys: Keys) -> bytes:
+    body = _redact_members(body, rules, keys)
+    if rules.tokens and b"eyJ" in body and _TOKEN.search(body):
+        return _TOKEN.sub(lambda found: digest(found[0], keys).encode(), body)
+    return body
+
+
+_TOKEN = re.compile(TOKEN.pattern.encode())
+
+
+def _redact_members(body: bytes, rules: Rules, keys: Keys) -> bytes:
     """The body with the members of `json_paths` replaced.
 
     A body that is not readable JSON (cut, or encoded) is replaced as a whole: nothing that might be a secret passes.

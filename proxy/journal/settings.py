@@ -31,6 +31,8 @@ class Redaction(Struct, frozen=True, forbid_unknown_fields=True):
     mode: RedactionMode = RedactionMode.SEAL
     headers: tuple[str, ...] = ("x-api-key", "authorization", "proxy-authorization", "cookie", "set-cookie")
     query: tuple[str, ...] = ("api_key", "apikey", "access_token", "token")
+    tokens: bool = True
+    """JSON Web Tokens wherever they stand: in other headers, in targets, in bodies that are not compressed."""
     json_paths: tuple[str, ...] = ()
     """Dotted paths of object members in JSON bodies, e.g. `user.password`; `*` is any member or item."""
 

@@ -24,7 +24,7 @@ from proxy.shadow.metrics import RunnerMetrics
 
 logger = logging.getLogger(__name__)
 
-NOT_AGAIN = Redaction(headers=(), query=(), json_paths=())
+NOT_AGAIN = Redaction(headers=(), query=(), json_paths=(), tokens=False)
 """What is copied was redacted before; to redact it again would make digests of digests."""
 
 

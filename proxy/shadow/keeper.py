@@ -49,7 +49,7 @@ class Keeper:
     ) -> None:
         self._store = store
         self._salt = salt
-        self._redactor = Redactor(settings.compare.redact, salt, body_max_bytes=settings.compare.body_max_bytes)
+        self._redactor = redactor_of(settings, salt)
         self._clusterer = Clusterer(settings.compare.dynamic)
         self.metrics = ComparatorMetrics(registry, [route.name for route in settings.routes], settings.compare.tables)
         self._differed = differed
@@ -103,13 +103,21 @@ class Keeper:
         assert mirrored.comparison is not None
         comparison = mirrored.comparison
         wrong = comparison.verdict is Verdict.MISMATCH
+        sightings = self._clusterer.sightings(exchange.route, comparison)
         return Compared(
             exchange=exchange,
             served=mirrored.served,
             mirrored=mirrored.mirrored,
-            comparison=comparison,
+            comparison=self._redactor.comparison(comparison),
             compared_at=dt.datetime.now(dt.UTC),
             key_digest=digest_key(exchange.key, self._salt) if exchange.key else None,
-            sightings=self._clusterer.sightings(exchange.route, comparison),
+            sightings=tuple(map(self._redactor.sighting, sightings)),
             case=case_of(exchange, mirrored.served, mirrored.mirrored, self._redactor) if wrong else None,
         )
+
+
+def redactor_of(settings: Settings, salt: bytes) -> Redactor:
+    """What is kept of a comparison lacks what `compare.redact` names, and what the journal takes for a secret."""
+    journal, compare = settings.journal.redaction, settings.compare
+    declared = (*compare.redact, *journal.headers, *journal.json_paths)
+    return Redactor(declared, salt, query=journal.query, body_max_bytes=compare.body_max_bytes)
