@@ -6,6 +6,7 @@ rest of the request is read and thrown away, so that the answer is not lost to a
 
 import asyncio
 import logging
+import re
 from enum import Enum, auto
 from typing import cast
 
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 PIPELINE_MAX_BYTES = 64 * 1024
 LINGER_S = 2.0
 LINGER_MAX_BYTES = 16 * 1024 * 1024
+EMPTY_LINES_MAX = 8
+EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -211,9 +214,7 @@ class CallerConnection(asyncio.Protocol):
         """Parse one head and begin to forward. False when more bytes are needed."""
         buffer = self._buffer
         if buffer.startswith(b"\r\n"):
-            # An empty line before a request is skipped (RFC 9112 section 2.2); `\r\n\r\n` would be taken for a head's end.
-            self._buffer = buffer[2:]
-            return True
+            return self._skip_empty_lines(buffer)
         limits = self._front.limits
         end = buffer.find(HEAD_END)
         if end < 0 or end + 4 > limits.header_max_bytes:
@@ -232,6 +233,16 @@ class CallerConnection(asyncio.Protocol):
             self._refuse(413, f"the body is larger than {limits.body_max_bytes} bytes")
             return False
         self._begin(head)
+        return True
+
+    def _skip_empty_lines(self, buffer: bytes) -> bool:
+        """A few empty lines before a request are skipped (RFC 9112 section 2.2); a flood of them is none."""
+        lines = EMPTY_LINES.match(buffer)
+        assert lines is not None
+        if lines.end() > 2 * EMPTY_LINES_MAX:
+            self._refuse(400, "more empty lines than a request may follow")
+            return False
+        self._buffer = buffer[lines.end() :]
         return True
 
     def _check_partial(self, buffer: bytes) -> None:

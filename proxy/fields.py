@@ -82,8 +82,11 @@ def connection_options(names: list[str], pairs: list[Pair]) -> frozenset[str]:
 
 
 def passing(names: list[str], stopped: frozenset[str]) -> Pick:
-    """Picks the fields whose lower names are not stopped."""
-    return _pick([index for index, name in enumerate(names) if name not in stopped])
+    """Picks the fields whose lower names are not stopped, neither as they are nor with hyphens for underscores.
+
+    What stands behind CGI's variables (WSGI, Django) cannot tell X_Forwarded_For from X-Forwarded-For.
+    """
+    return _pick([place for place, name in enumerate(names) if name.replace("_", "-") not in stopped])
 
 
 def _pick(places: list[int]) -> Pick:

@@ -18,7 +18,7 @@ TRAILERS_MAX_BYTES = 16 * 1024
 LENGTH_DIGITS_MAX = 18
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # noqa: S105 (RFC 9110 section 5.6.2, no secret)
-_REQUEST_LINE = re.compile(rf"({_TOKEN}{{1,64}}) ([\x21-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n")
+_REQUEST_LINE = re.compile(rf"(?!CONNECT )({_TOKEN}{{1,64}}) ([\x21-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
 _LENGTH = re.compile(rf"[0-9]{{1,{LENGTH_DIGITS_MAX}}}")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
@@ -219,6 +219,9 @@ class ChunkDecoder:
 
 def _bad_request_line(text: str) -> MalformedError:
     line = text.partition("\r\n")[0]
+    if line.startswith("CONNECT "):
+        # In whatever form: a backend's 2xx to it would make a tunnel of the connection.
+        return MalformedError(400, "this is no tunnel")
     version = re.fullmatch(r"\S+ \S+ HTTP/(\d)\.(\d)", line)
     if version and version.group(1) != "1":
         return MalformedError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
