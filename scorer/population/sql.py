@@ -1,10 +1,10 @@
 """A population's rows as one SQL script for psql. Pure."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from scorer.population.rows import COLUMNS, Rows, greatest_ids
+from scorer.population.rows import COLUMNS, Row, Rows, greatest_ids
 
 _REFUSE = """DO $$ BEGIN
   IF EXISTS (SELECT 1 FROM account_account) THEN
@@ -19,15 +19,20 @@ def script(rows: Rows) -> Iterator[str]:
     """The script, in pieces: run it in a migrated, empty database by `psql -v ON_ERROR_STOP=1 -f`."""
     yield "BEGIN;\n" + _REFUSE
     for table, records in rows.items():
-        if not records:
-            continue
-        yield f"COPY {table} ({', '.join(COLUMNS[table])}) FROM stdin;\n"
-        for record in records:
-            yield "\t".join(map(_text, record)) + "\n"
-        yield "\\.\n"
+        yield from copied(table, COLUMNS[table], records)
     for table, greatest in greatest_ids(rows).items():
         yield f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {greatest});\n"
     yield "COMMIT;\nANALYZE;\n"
+
+
+def copied(table: str, columns: Sequence[str], records: Sequence[Row]) -> Iterator[str]:
+    """The part about one table; nothing without records."""
+    if not records:
+        return
+    yield f"COPY {table} ({', '.join(columns)}) FROM stdin;\n"
+    for record in records:
+        yield "\t".join(map(_text, record)) + "\n"
+    yield "\\.\n"
 
 
 def _text(value: object) -> str:
