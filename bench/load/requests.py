@@ -5,16 +5,16 @@ fields there are, their order, their case, the client's name among VARIANTS head
 """
 
 import random
+import re
 from collections.abc import Sequence
 
 VARIANTS = 512
 TOKENS = 1 << 16
 STEP = 11
-"""Shares no factor with TOKENS - 16, so each place of a head meets every token before it meets one twice."""
-TOKEN = b"%b"
-"""A place in a head that each request fills anew, with 40 hexadecimal digits."""
-SHORT = b"%.16b"
-"""The same with 16 digits."""
+"""Odd, so each place of a head meets every token before it meets one twice."""
+PLACE = re.compile(rb"%\((\w+)\)")
+KINDS = (b"address", b"key", b"secret", b"session", b"trace", b"span", b"request", b"tag")
+"""What a place holds: 40 hexadecimal digits, or fewer, of a token that no other request has in a place of this kind."""
 
 CLIENTS = (
     b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1%d.0.0.0 Safari/537.36",
@@ -31,19 +31,24 @@ class Requests:
 
     def __init__(self, seed: int) -> None:
         draw = random.Random(seed)
-        self._tokens = tuple(draw.randbytes(20).hex().encode() for _ in range(TOKENS))
-        heads = [head(draw) for _ in range(VARIANTS)]
-        self._variants = [(text, text.count(TOKEN) + text.count(SHORT)) for text in heads]
+        tokens = tuple(draw.randbytes(20).hex().encode() for _ in range(TOKENS))
+        self._tokens = tokens + tokens
+        self._variants = [_variant(head(draw)) for _ in range(VARIANTS)]
         self._turn = 0
 
     def next(self) -> bytes:
         """The next request, complete."""
         turn = self._turn
         self._turn = turn + 1
-        text, places = self._variants[turn % VARIANTS]
+        text, offsets = self._variants[turn % VARIANTS]
+        start, tokens = turn * STEP % TOKENS, self._tokens
+        return text % tuple([tokens[start + offset] for offset in offsets])
 
-        start = turn * STEP % (TOKENS - 16)
-        return text % self._tokens[start : start + places]
+
+def _variant(text: bytes) -> tuple[bytes, tuple[int, ...]]:
+    """A head to be filled by position, and how far the token of each place lies from the request's first."""
+    spread = TOKENS // len(KINDS)
+    return PLACE.sub(b"%", text), tuple(KINDS.index(kind) * spread for kind in PLACE.findall(text))
 
 
 def head(draw: random.Random) -> bytes:
@@ -53,7 +58,7 @@ def head(draw: random.Random) -> bytes:
         draw.shuffle(fields)
     if draw.random() < 0.3:
         fields = [(name.lower(), value) for name, value in fields]
-    lines = [b"GET /v2/stamps/335/score/0x%b HTTP/1.1", *(name + b": " + value for name, value in fields)]
+    lines = [b"GET /v2/stamps/335/score/0x%(address)b HTTP/1.1", *(name + b": " + value for name, value in fields)]
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
@@ -64,15 +69,15 @@ def _fields(draw: random.Random) -> list[tuple[bytes, bytes]]:
         (b"User-Agent", client),
         (b"Accept", draw.choice((b"application/json", b"*/*", b"application/json, text/plain, */*"))),
         (b"Accept-Encoding", draw.choice((b"gzip, deflate, br", b"gzip", b"identity"))),
-        (b"X-API-Key", SHORT + b"." + SHORT),
+        (b"X-API-Key", b"%(key).16b.%(secret).16b"),
     ]
     sometimes = (
         (0.5, b"Accept-Language", draw.choice(LANGUAGES)),
         (0.4, b"X-Forwarded-For", b"10.%d.%d.%d" % (draw.randrange(256), draw.randrange(256), draw.randrange(256))),
-        (0.3, b"Cookie", b"session=" + TOKEN + b"; theme=%d" % draw.randrange(5)),
-        (0.25, b"traceparent", b"00-0123456789abcdef" + SHORT + b"-" + SHORT + b"-01"),
-        (0.25, b"X-Request-Id", SHORT + b"0123456789abcdef"),
-        (0.2, b"If-None-Match", b'"' + SHORT + b'"'),
+        (0.3, b"Cookie", b"session=%%(session)b; theme=%d" % draw.randrange(5)),
+        (0.25, b"traceparent", b"00-%(trace).32b-%(span).16b-01"),
+        (0.25, b"X-Request-Id", b"%(request).32b"),
+        (0.2, b"If-None-Match", b'"%(tag).16b"'),
         (0.2, b"X-Client-Version", b"%d.%d" % (draw.randrange(9), draw.randrange(99))),
         (0.2, b"Referer", b"https://app.example/dashboard/%d" % draw.randrange(10_000)),
     )

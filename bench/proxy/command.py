@@ -20,7 +20,7 @@ from bench.load.cores import APART, LOAD_CORE
 from bench.proxy import soak, tables
 from bench.proxy.figures import Sample
 from bench.proxy.peers import DEFAULT, OURS, Peer, UnknownPeerError, choose, names, version
-from bench.proxy.processes import Running, free_ports, preferred
+from bench.proxy.processes import Running, alone, free_ports, preferred
 from bench.proxy.templates import Place
 from bench.proxy.turns import Contender, Plan, turn
 
@@ -62,7 +62,7 @@ def main() -> None:
     # Whoever stops us stops everybody we have started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.sched_setaffinity(0, LOAD_CORE)
-    with preferred(options.nice), started() as backends, running(peers, backends) as found:
+    with alone(), preferred(options.nice), started() as backends, running(peers, backends) as found:
         if options.soak:
             soak.run(found.contenders[1:], found.missing, minutes=options.soak, rate=options.soak_rate)
         else:

@@ -1,8 +1,11 @@
 """Runs a process on the core of the measured, and says what its whole tree has used."""
 
+import fcntl
 import os
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -113,6 +116,18 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other run of this benchmark is under way on this machine: two would measure each other."""
+    with (Path(tempfile.gettempdir()) / "shadow-bench-proxy.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another run is under way; waiting for its end", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
