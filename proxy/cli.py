@@ -62,7 +62,7 @@ COMMANDS: Final = (
     Entry("align", "the shadow database as a whole: clone it from live, verify it", "comparator.capture.align_command"),
     Entry("calibrate", "propose rules from one side compared with itself", "proxy.shadow.calibrate_command"),
     Entry("findings", "clusters of like mismatches: list, show, ack, fix, export", "comparator.findings_command"),
-    Entry("rules", "what the comparison's rules did, or would do: explain, test", "comparator.rules_command"),
+    Entry("rules", "what the comparison's rules did, or would do: explain, test", "proxy.shadow.rules_command"),
     Entry("compare", "judge an exported case again, offline", "comparator.compare_command"),
 )
 SCORER_COMMANDS: Final = {
@@ -100,12 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.execv(sys.executable, [sys.executable, "-m", "scorer", *own])
     if " ".join(words[:2]) in {entry.name for entry in COMMANDS}:
         words[:2] = [" ".join(words[:2])]
-    args = build_parser(words[:1]).parse_args(words)
-    entry = next(one for one in COMMANDS if one.name == args.command)
     try:
+        args = build_parser(words[:1]).parse_args(words)
+        entry = next(one for one in COMMANDS if one.name == args.command)
         return load(entry).run(args)
     except ProxyError as error:
-        print(f"shadow {entry.name}: {error}", file=sys.stderr)  # noqa: T201 (a command's own voice)
+        print(f"shadow {words[0]}: {error}", file=sys.stderr)  # noqa: T201 (a command's own voice)
         return 2
     except KeyboardInterrupt:
         return 130

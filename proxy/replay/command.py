@@ -150,6 +150,8 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
         end=args.end,
     )
     span = capture.survey()
+    if span is not None and not span.count:
+        raise OptionError(f"{args.source}: no record is selected, so there is nothing to play")
     stop, tally = asyncio.Event(), Tally()
     stop_on_signals(stop)
     if args.to == BOTH and args.concurrency > 1:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Final
 
-from proxy.replay.report import FindingReport, Report, SideReport
+from proxy.replay.report import FindingReport, Report, SideReport, latencies, paces
 from proxy.replay.tally import QUANTILES
 
 WIDTH: Final = 640
@@ -55,8 +55,7 @@ def _summary(report: Report, broken: Sequence[str]) -> str:
     end = "" if report.finished else " (interrupted)"
     lines = [
         f"{report.began}, {report.duration_s:.1f} s{end}, pace {escape(report.pace)}, concurrency {report.concurrency}",
-        f"{report.sent} requests; asked {report.asked_per_s:.1f}/s, answered {report.achieved_per_s:.1f}/s",
-        f"at most {report.late_max_ms:.1f} ms late",
+        f"{report.sent} requests; {', '.join(paces(report))}",
     ]
     lines += [f"left out: {count} {escape(cause)}" for cause, count in report.left_out.items() if count]
     lines += [f"credentials: {count} {escape(name)}" for name, count in report.credentials.items() if count]
@@ -111,10 +110,9 @@ def _legend(number: int, name: str, color: str) -> str:
 def _latency_table(sides: Mapping[str, SideReport]) -> str:
     rows: list[Sequence[str]] = []
     for name, side in sides.items():
-        for words, one in (("from due", side.latency), ("from sent", side.service), ("recorded", side.recorded)):
-            if one.count:
-                values = [f"{one.quantiles_ms[share]:.2f}" for share in ("0.5", "0.9", "0.95", "0.99", "0.999", "1")]
-                rows.append((f"{name}, {words}", str(one.count), f"{one.mean_ms:.2f}", *values))
+        for words, one in latencies(side):
+            values = [f"{one.quantiles_ms[share]:.2f}" for share in ("0.5", "0.9", "0.95", "0.99", "0.999", "1")]
+            rows.append((f"{name}, {words}", str(one.count), f"{one.mean_ms:.2f}", *values))
     return _table(("ms", "n", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"), rows)
 
 

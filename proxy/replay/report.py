@@ -311,7 +311,7 @@ def as_text(report: Report, broken: Sequence[str] = ()) -> str:
     end = "" if report.finished else ", interrupted"
     lines = [
         f"{report.source} to {report.to} at {report.pace}: {report.sent} requests in {report.duration_s:.1f} s{end}",
-        f"  asked {report.asked_per_s:.1f}/s, answered {report.achieved_per_s:.1f}/s, at most {report.late_max_ms:.1f} ms late",
+        "  " + ", ".join(paces(report)),
     ]
     for words, counts in (("left out", report.left_out), ("credentials", report.credentials)):
         if any(counts.values()):
@@ -333,13 +333,27 @@ def as_text(report: Report, broken: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _latency_lines(name: str, side: SideReport) -> list[str]:
+def paces(report: Report) -> list[str]:
+    """How fast it was asked to be, was, and how late: at a pace of its own a replay has no due times to be late for."""
+    answered = f"answered {report.achieved_per_s:.1f}/s"
+    if not report.asked_per_s:
+        return ["as fast as it could", answered]
+    return [f"asked {report.asked_per_s:.1f}/s", answered, f"at most {report.late_max_ms:.1f} ms late"]
+
+
+def latencies(side: SideReport) -> list[tuple[str, LatencyReport]]:
+    """The side's distributions that say something of their own, with their names."""
     rows = [("from due", side.latency), ("from sent", side.service), ("recorded", side.recorded)]
+    if side.latency.quantiles_ms == side.service.quantiles_ms:
+        rows = rows[1:]
+    return [(words, row) for words, row in rows if row.count]
+
+
+def _latency_lines(name: str, side: SideReport) -> list[str]:
     return [
         f"  {name + ', ' + words:<32} {row.count:>8} "
         + " ".join(f"{row.quantiles_ms[share]:>9.2f}" for share in ("0.5", "0.9", "0.95", "0.99", "1"))
-        for words, row in rows
-        if row.count
+        for words, row in latencies(side)
     ]
 
 

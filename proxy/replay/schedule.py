@@ -226,6 +226,11 @@ class Watermark:
     low: int = 0
     _beyond: set[int] = field(default_factory=set[int])
 
+    @property
+    def beyond(self) -> tuple[int, ...]:
+        """What is done above `low`."""
+        return tuple(sorted(self._beyond))
+
     def done(self, number: int) -> None:
         """This one has been answered."""
         self._beyond.add(number)

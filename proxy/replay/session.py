@@ -113,6 +113,7 @@ class Session:
     _first_s: float = 0.0
     _player: Player | None = None
     _skip: int = 0
+    _beyond: frozenset[int] = frozenset()
     _began: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     @property
@@ -127,7 +128,8 @@ class Session:
         Raises:
             StateError: the state file is another replay's.
         """
-        self._skip = statefile.load(self.state, self.fingerprint) if self.state else 0
+        done = statefile.load(self.state, self.fingerprint) if self.state else statefile.State(1, self.fingerprint, 0)
+        self._skip, self._beyond = done.done, frozenset(done.beyond)
         player = Player(self._carry, self.concurrency, self.pace.open)
         self._player = player
         self._began = dt.datetime.now(dt.UTC)
@@ -151,10 +153,19 @@ class Session:
         """What is due, without what is done already; it begins at once."""
         rest = itertools.islice(due(self.capture.records, self.pace, loops=self.loops), self._skip, None)
         for number, one in enumerate(rest):
-            if number == 0:
+            if number + self._skip in self._beyond:
+                if self._player:
+                    self._player.mark.done(number)
+                continue
+            if self._last is None:
                 self._first_s = one.offset_s
             self._last = replace(one, number=number, offset_s=one.offset_s - self._first_s)
             yield self._last
+
+    def _state(self, player: Player) -> statefile.State:
+        beyond = {number + self._skip for number in player.mark.beyond} | self._beyond
+        low = self._skip + player.mark.low
+        return statefile.State(1, self.fingerprint, low, tuple(sorted(number for number in beyond if number >= low)))
 
     async def _carry(self, one: Due, due_s: float | None) -> None:
         if one.recorded.request.body_truncated:
@@ -181,7 +192,7 @@ class Session:
         async def remember(path: Path) -> None:
             while True:
                 await asyncio.sleep(STATE_S)
-                statefile.store(path, self.fingerprint, self._skip + player.mark.low)
+                statefile.store(path, self._state(player))
 
         async with asyncio.TaskGroup() as tasks:
             remembering = tasks.create_task(remember(state), name="remember")
@@ -189,7 +200,7 @@ class Session:
                 yield
             finally:
                 remembering.cancel()
-                statefile.store(state, self.fingerprint, self._skip + player.mark.low)
+                statefile.store(state, self._state(player))
 
     def _report(self, duration_s: float, *, finished: bool) -> Report:
         last = self._last

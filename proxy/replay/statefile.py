@@ -10,15 +10,19 @@ from proxy.replay.errors import StateError
 
 
 class State(Struct, frozen=True, forbid_unknown_fields=True):
-    """`done` records, counted over all passes, need not be sent again; `replay` says of which source and options."""
+    """`done` records, counted over all passes, need not be sent again; `replay` says of which source and options.
+
+    `beyond` are the numbers of later records that are done too: those that had not to wait for a slow one before them.
+    """
 
     v: int
     replay: str
     done: int
+    beyond: tuple[int, ...] = ()
 
 
-def load(path: Path, replay: str) -> int:
-    """How many records are done; 0 when there is no file.
+def load(path: Path, replay: str) -> State:
+    """What is done; nothing when there is no file.
 
     Raises:
         StateError: the file is another replay's, or none.
@@ -26,16 +30,16 @@ def load(path: Path, replay: str) -> int:
     try:
         state = msgspec.json.decode(path.read_bytes(), type=State)
     except FileNotFoundError:
-        return 0
+        return State(1, replay, 0)
     except (OSError, msgspec.MsgspecError) as error:
         raise StateError(f"{path}: {error}") from error
     if state.replay != replay:
         raise StateError(f"{path} belongs to another replay ({state.replay}); remove it to begin anew")
-    return state.done
+    return state
 
 
-def store(path: Path, replay: str, done: int) -> None:
+def store(path: Path, state: State) -> None:
     """Remember how far the replay is."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(msgspec.json.encode(State(1, replay, done)))
+    draft.write_bytes(msgspec.json.encode(state))
     draft.replace(path)

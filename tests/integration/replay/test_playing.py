@@ -146,6 +146,23 @@ async def test_interrupting_gives_the_report_so_far_and_the_state_goes_on_from_t
     assert not state.exists()
 
 
+async def test_what_an_interrupted_replay_did_out_of_order_is_not_sent_again(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.ndjson", [recorded(n) for n in range(6)])
+    state = tmp_path / "state.json"
+    async with backend() as server:
+        mine = f"{path} from - until - to candidate ({server.url})"
+        state.write_text(json.dumps({"v": 1, "replay": mine, "done": 1, "beyond": [2, 4]}))
+        report = await played(path, "--instance", server.url, "--speed", "max", "--concurrency", "1", "--state", state)
+    assert [one.path.partition("=")[2] for one in server.asked] == ["1", "3", "5"]
+    assert (report.finished, report.resumed_at, state.exists()) == (True, 1, False)
+
+
+async def test_a_selection_of_nothing_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.ndjson", [recorded(1)])
+    with pytest.raises(OptionError, match="no record is selected"):
+        await played(path, "--instance", "http://127.0.0.1:1", "--filter", "key=nobody")
+
+
 async def test_the_state_of_another_replay_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "c.ndjson", [recorded(1)])
     state = tmp_path / "state.json"

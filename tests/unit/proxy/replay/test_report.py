@@ -5,7 +5,17 @@ import pytest
 
 from comparator.exchange import Failed, FailureCause, Reply, Request
 from proxy.replay.errors import OptionError
-from proxy.replay.report import Facts, Report, Verdicts, as_json, as_text, figure_of, parse_rules, report_of
+from proxy.replay.report import (
+    Facts,
+    Report,
+    Verdicts,
+    as_json,
+    as_text,
+    differences,
+    figure_of,
+    parse_rules,
+    report_of,
+)
 from proxy.replay.sources.recorded import Recorded
 from proxy.replay.tally import Tally
 
@@ -82,3 +92,23 @@ def test_the_text_names_both_sides_the_rates_and_what_failed() -> None:
     assert "candidate, from due" in text
     assert "asked 10.0/s, answered 4.0/s" in text
     assert "FAILED: p95-ratio is 2 > 1" in text
+
+
+def test_at_its_own_pace_a_replay_was_asked_for_no_rate_and_is_not_late() -> None:
+    made = Tally()
+    made.add("candidate", Recorded(Request("GET", "/", (), b"")), OK, waited_ns=0, took_ns=MS)
+    text = as_text(report(made, asked_per_s=0.0))
+    assert "as fast as it could, answered 0.5/s\n" in text
+    assert "ms late" not in text
+    assert "from due" not in text
+
+
+def test_reports_of_the_same_findings_differ_in_times_only() -> None:
+    slow = report(tally(candidate_ms=70), began="2027-01-01T00:00:00+00:00", duration_s=9.0)
+    assert differences(report(), slow) == []
+    assert slow != report()
+
+
+def test_reports_of_other_findings_say_where_they_differ() -> None:
+    other = report(verdicts={"score": Verdicts(compared=1, mismatch=1)}, verdicts_digest="another", malformed=2)
+    assert differences(report(), other) == ["malformed", "routes", "verdicts", "verdicts_digest"]

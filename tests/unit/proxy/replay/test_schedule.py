@@ -96,9 +96,9 @@ def test_the_watermark_stops_at_the_first_gap() -> None:
     mark = Watermark()
     for number in (0, 1, 3):
         mark.done(number)
-    assert mark.low == 2
+    assert (mark.low, mark.beyond) == (2, (3,))
     mark.done(2)
-    assert mark.low == 4
+    assert (mark.low, mark.beyond) == (4, ())
 
 
 @pytest.mark.parametrize(
