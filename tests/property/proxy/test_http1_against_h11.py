@@ -4,7 +4,6 @@ Where this parser is the more lenient one stands in `justified`, with the reason
 hurt nobody but the caller that is refused.
 """
 
-import random
 import re
 
 import h11
@@ -12,66 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import MalformedError
-from proxy.http1 import HEAD_END, ChunkDecoder, Framing, parse_request
+from proxy.http1 import ChunkDecoder
 from proxy.memory import RequestHeads
-
-METHODS = ("GET", "POST", "OPTIONS", "CONNECT", "get", "G(T", "", "M-SEARCH")
-TARGETS = ("/", "/a?b=%zz", "*", "http://b/x", "http://b", "//b", "/a b", "/\x00", "/\x7f", "/\xe9", "a", "a:80", "")
-VERSIONS = ("HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1", "HTTP/1.1 ", "HTTP/11.1", "")
-NAMES = (
-    "Host", "host", "X", "x_y", "Content-Length", "content-length", "Transfer-Encoding", "Connection", "Expect", "", "X ", " X",
-    "X\t", "X\x00", "X\xe9", "Content-Length ", "Transfer-Encoding\x0b", "Upgrade", "(",
-)  # fmt: skip
-VALUES = (
-    "a", "", "3", "+3", "3, 3", "3,4", "03", "3 ", "\t3", "0x3", "3\x00", "-1", "3_0", "chunked", "Chunked", "chunked, chunked",
-    "identity", "gzip, chunked", "chunked,", "xchunked", "chunked;a", "\x0bchunked", "close", "keep-alive", "100-continue", "b\xe9",
-    "a\rb", "a\nb", "a\x7f", "a b", "u@a", "a/b", "[::1]", "9" * 19, "9" * 25,
-)  # fmt: skip
-ENDS = ("\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r", "\r\n ", "\r\r\n")
-BODIES = (
-    "", "abc", "3\r\nabc\r\n0\r\n\r\n", "3;x=y\r\nabc\r\n0\r\nX: 1\r\n\r\n", "3\nabc\n0\n\n", " 3\r\nabc\r\n0\r\n\r\n", "3 \r\nabc\r\n0\r\n\r\n",
-    "0x3\r\nabc\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n", "-3\r\nabc\r\n0\r\n\r\n", "3\r\nabc\r\n0\r\nbad\r\n\r\n", "f" * 20 + "\r\n", "03\r\nabc\r\n00\r\n\r\n",
-)  # fmt: skip
-NEXT = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
-
-LENGTHS = ("3", "3", "03", "3 ", "\t3", "+3", "3, 3", "0")
-CODINGS = ("chunked", "chunked", "Chunked", "chunked ", "identity", "gzip, chunked", "chunked, chunked")
-STREAMS = 400
-"""In each example: a stream costs some tens of microseconds, a decision of the search for examples more than that."""
-
-
-def streams(seed: int) -> list[bytes]:
-    """Requests, more or less, each with what may be its body and with another request behind it."""
-    draw = random.Random(seed)
-    return [(one(draw) + NEXT).encode("latin-1") for _ in range(STREAMS)]
-
-
-def one(draw: random.Random) -> str:
-    words = (METHODS, TARGETS, VERSIONS) if draw.random() < 0.5 else (METHODS[:3], TARGETS[:5], VERSIONS[:3])
-    method, target, version = map(draw.choice, words)
-    lines = [field(draw) + end(draw) for _ in range(draw.randrange(4))]
-    if draw.random() < 0.9:
-        lines.insert(draw.randint(0, len(lines)), "Host: a\r\n")
-    start = draw.choice(("", "", "", "", "", "\r\n", "\n", " "))
-    return f"{start}{method} {target} {version}{end(draw)}{''.join(lines)}{end(draw)}{draw.choice(BODIES)}"
-
-
-def field(draw: random.Random) -> str:
-    """One that frames the body every other time."""
-    chance = draw.random()
-    if chance < 0.25:
-        return f"{draw.choice(('Content-Length', 'content-length'))}: {draw.choice(LENGTHS)}"
-    if chance < 0.5:
-        return f"Transfer-Encoding: {draw.choice(CODINGS)}"
-    return draw.choice(NAMES) + draw.choice((": ", ":", " : ", "")) + draw.choice(VALUES)
-
-
-def end(draw: random.Random) -> str:
-    return "\r\n" if draw.random() < 0.95 else draw.choice(ENDS)
-
-
-Read = tuple[str, str, list[tuple[str, str]], bytes, bytes]
-"""Method, target, fields, body, and what follows."""
+from tests.support.http_streams import BODIES, NEXT, STREAMS, Read, by_us, streams
 
 
 def by_h11(stream: bytes) -> Read | None:
@@ -91,35 +33,6 @@ def by_h11(stream: bytes) -> Read | None:
         return None
     fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
     return request.method.decode(), request.target.decode("latin-1"), fields, body, connection.trailing_data[0]
-
-
-def by_us(stream: bytes, heads: RequestHeads | None = None) -> Read | None:
-    """What we read; None when we refuse, or wait for more."""
-    while stream.startswith(b"\r\n"):
-        stream = stream[2:]
-    end = stream.find(HEAD_END)
-    if end < 0:
-        return None
-    try:
-        first = stream[: end + 4]
-        head = heads.parse(first, fields_max=0) if heads else parse_request(first, fields_max=0)
-        body, rest = body_of(head.framing, head.length, stream[end + 4 :])
-    except (MalformedError, EOFError):
-        return None
-    return head.method, head.target, [(name.lower(), value) for name, value in head.pairs], body, rest
-
-
-def body_of(framing: Framing, length: int, data: bytes) -> tuple[bytes, bytes]:
-    """The body, and what follows; EOFError when it is not all there."""
-    if framing is not Framing.CHUNKED:
-        if len(data) < length:
-            raise EOFError
-        return data[:length], data[length:]
-    decoder = ChunkDecoder()
-    found = decoder.feed(data)
-    if not decoder.done:
-        raise EOFError
-    return found
 
 
 def justified(stream: bytes) -> bool:
