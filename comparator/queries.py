@@ -255,6 +255,29 @@ async def comparisons(
     return tuple([_comparison_row(dict(record)) for record in records])
 
 
+SELECT_COMPARISONS_OF = """
+SELECT
+    served_at, exchange_id, route, served_by, stage, verdict, cause, confirmed, effects_compared, effects_note,
+    served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored, difference_count, detail
+FROM shadow.comparison
+WHERE exchange_id = ANY($1) AND served_at >= $2
+"""
+
+
+async def comparisons_of(conn: Connection, exchange_ids: Sequence[str], *, since: dt.datetime) -> list[ComparisonRow]:
+    """The stored comparisons of these exchanges, served since then."""
+    records = await conn.fetch(SELECT_COMPARISONS_OF, list(exchange_ids), since)
+    return [_comparison_row(dict(record)) for record in records]
+
+
+SELECT_EXEMPLARS_OF = "SELECT DISTINCT ON (exchange_id) body FROM shadow.finding_exemplar WHERE exchange_id = ANY($1)"
+
+
+async def exemplars_of(conn: Connection, exchange_ids: Sequence[str]) -> list[Case]:
+    """The examples kept of these exchanges, one of each, redacted as they were kept."""
+    return [load(unpack(record["body"])) for record in await conn.fetch(SELECT_EXEMPLARS_OF, list(exchange_ids))]
+
+
 def _comparison_row(values: dict[str, Any]) -> ComparisonRow:
     detail = unpacked_detail(values.pop("detail"))
     return ComparisonRow(detail=detail, **values)

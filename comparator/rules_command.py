@@ -1,22 +1,41 @@
-"""`shadow rules explain|test`: which rule touched what, and what other rules would have hidden or revealed."""
+"""`shadow rules explain|test`: which rule touched what, and what other rules would have hidden or revealed.
+
+A journal holds one side's replies only: rules are tried on what the store holds of its exchanges. Reading a journal is not the
+comparator's business, so whoever offers the command says how.
+"""
 
 import argparse
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from comparator import queries
 from comparator.cases import Opened, open_case
-from comparator.command_options import configure_common, guarded, read_rules, read_sections, show, with_store
+from comparator.command_options import Sections, configure_common, guarded, read_rules, read_sections, show, with_store
 from comparator.compare_command import read_case
 from comparator.errors import CaseError
 from comparator.report import render_touches
 from comparator.rule_trial import Trial, render_trial, try_rules
 from comparator.settings import StoreSettings
 from comparator.store_schema import Connection
+from comparator.stored_trial import Stored, StoredTrial, render_stored_trial, try_on_stored
 from comparator.verdict import Comparator, touched_rules
 
 STORED = "stored"
+IDS_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Journaled:
+    """The exchanges of a journal by id, and when the first was served."""
+
+    ids: tuple[str, ...]
+    since: dt.datetime
+
+
+ReadJournal = Callable[[Path], Journaled | None]
+"""Reads a journal's directory; None when the path is none."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,16 +50,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--against",
         action="append",
         required=True,
-        help=f"a case file, a folder of them, or `{STORED}`: the examples of all findings (repeatable)",
+        help=f"a case file, a folder of them, a journal (what the store holds of its exchanges), or `{STORED}`: the examples of all "
+        "findings (repeatable; a journal stands alone)",
     )
     for chosen in (explain, trial):
         configure_common(chosen, store=True)
 
 
-@guarded
-def run(args: argparse.Namespace) -> int:
+def _no_journal(_: Path) -> None:
+    return None
+
+
+def run(args: argparse.Namespace, read_journal: ReadJournal = _no_journal) -> int:
     """Run one of the subcommands; `test` ends with 1 when the new rules reveal what the old ones hide."""
-    return _explain(args) if args.action == "explain" else _test(args)
+    return guarded(lambda given: _explain(given) if given.action == "explain" else _test(given, read_journal))(args)
 
 
 def _explain(args: argparse.Namespace) -> int:
@@ -68,8 +91,11 @@ async def _stored_touches(conn: Connection, exchange: str, days: int) -> Mapping
     return touches
 
 
-def _test(args: argparse.Namespace) -> int:
+def _test(args: argparse.Namespace, read_journal: ReadJournal) -> int:
     sections = read_sections(args)
+    journal = read_journal(Path(args.against[0])) if len(args.against) == 1 and args.against[0] != STORED else None
+    if journal is not None:
+        return _test_on_journal(args, sections, journal)
     opened = [one for source in args.against for one in _cases(source, sections.store)]
     if not opened:
         raise CaseError("nothing to test against")
@@ -78,6 +104,21 @@ def _test(args: argparse.Namespace) -> int:
     )
     show(args, trial, render_trial(trial))
     return 1 if trial.revealed else 0
+
+
+def _test_on_journal(args: argparse.Namespace, sections: Sections, journal: Journaled) -> int:
+    old, new = Comparator(sections.compare), Comparator(read_rules(args.file))
+
+    async def look_up(conn: Connection) -> StoredTrial:
+        parts = [journal.ids[n : n + IDS_AT_ONCE] for n in range(0, len(journal.ids), IDS_AT_ONCE)]
+        rows = [row for part in parts for row in await queries.comparisons_of(conn, part, since=journal.since)]
+        kept = [Stored(row.exchange_id, row.route, row.detail) for row in rows]
+        cases = [open_case(case) for part in parts for case in await queries.exemplars_of(conn, part)]
+        return try_on_stored(old, new, journal.ids, kept, cases, now=dt.datetime.now(dt.UTC))
+
+    found = with_store(sections.store, look_up)
+    show(args, found, render_stored_trial(found))
+    return 1 if found.trial.revealed else 0
 
 
 def _cases(source: str, store: StoreSettings) -> Sequence[Opened]:

@@ -18,7 +18,7 @@ from comparator.known import CompiledKnown, compile_known, explained_by
 from comparator.net import KeyLookup, no_lookup
 from comparator.replies import EQUAL, ReplyResult, alike, compare_replies
 from comparator.row_diff import compile_tables
-from comparator.rules import compile_routes
+from comparator.rules import RouteRules, compile_routes
 from comparator.settings import CompareSettings
 
 
@@ -153,7 +153,7 @@ class Comparator:
             return Comparison(Verdict.FAILED, Cause(f"served_{a.cause}"), served.side)
         if isinstance(b, Failed):
             return Comparison(Verdict.FAILED, Cause(f"mirrored_{b.cause}"), served.side)
-        rules = self._routes.get(route) or self._routes[""]
+        rules = self.rules_of(route)
         equal = alike(a, b, rules)
         if equal and _nothing_written(served.effects, mirrored.effects):
             return _PLAIN_MATCH[served.side]
@@ -165,6 +165,10 @@ class Comparator:
         if reply is EQUAL and effects is _NOTHING_WRITTEN and not note:
             return _PLAIN_MATCH[served.side]
         return self._judge(route, served.side, reply, effects, note, today)
+
+    def rules_of(self, route: str) -> RouteRules:
+        """The rules for the replies of a route; an undeclared one has the global rules."""
+        return self._routes.get(route) or self._routes[""]
 
     def _effects(self, served: Observation, mirrored: Observation, lookups: Lookups, when: When) -> EffectsResult:
         left, right = served.effects.transactions, mirrored.effects.transactions

@@ -11,7 +11,10 @@ import pytest
 from comparator import compare_command, findings_command, rules_command
 from comparator.settings import StoreSettings
 from comparator.store import Store
-from tests.support.comparisons import NOW, mismatch
+from proxy.journal.settings import JournalSettings
+from proxy.journal.writing import Writer
+from proxy.shadow import rules_command as journal_rules
+from tests.support.comparisons import NOW, exchange, mismatch
 
 RULES = "compare:\n  rules:\n    - {path: last_score_timestamp, time_within_ms: 60000}\n"
 HIDING = RULES + "    - {path: score, ignore: true, reason: trial}\n"
@@ -129,3 +132,20 @@ async def test_a_wrong_rules_file_names_the_path(stored: str, config: Path, caps
     options = ("--against", "stored", "--store-dsn", stored, "--config", str(config))
     assert await call(rules_command, "test", str(tmp_path / "wrong.yaml"), *options) == 3
     assert "compare.rules[0]: Object contains unknown field `ignor`" in capsys.readouterr().err
+
+
+async def test_trial_of_rules_on_a_journal_uses_what_is_stored_of_its_exchanges(
+    stored: str, config: Path, capsys, tmp_path: Path
+) -> None:
+    writer = Writer(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+    writer.start()
+    for name in ("a", "b", "c"):
+        writer.append(exchange(name))
+    writer.close()
+    (tmp_path / "hiding.yaml").write_text(HIDING)
+    words = ("test", str(tmp_path / "hiding.yaml"), "--against", str(tmp_path / "journal"))
+    assert await call(journal_rules, *words, "--store-dsn", stored, "--config", str(config)) == 0
+    printed = capsys.readouterr().out
+    assert "3 exchanges in the journal: 1 without a stored comparison" in printed
+    assert "2 compared again from kept examples" in printed
+    assert "would be hidden: 2" in printed
