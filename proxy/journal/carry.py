@@ -63,10 +63,17 @@ def export(directory: Path, args: argparse.Namespace) -> int:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
     else:
-        with Path(args.out).open("wb") as file:
-            file.writelines(pieces)
+        _written(Path(args.out), pieces)
     _tell(malformed)
     return 1 if malformed else 0
+
+
+def _written(path: Path, pieces: Iterator[bytes]) -> None:
+    try:
+        with path.open("wb") as file:
+            file.writelines(pieces)
+    except OSError as error:
+        raise JournalError(f"{path}: {error.strerror}") from error
 
 
 def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: argparse.Namespace) -> int:
@@ -76,6 +83,9 @@ def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: ar
         JournalError: something could not be written.
         SourceError: the capture cannot be read.
     """
+    into, source = Path(settings.directory).resolve(), Path(args.source).resolve()
+    if args.source != "-" and into in (source, *source.parents):
+        raise JournalError(f"{args.source} is the journal itself: its exchanges would stand there twice")
     compiled = compile_routes(routes)
     malformed: list[Malformed] = []
     count: Counter[str] = Counter()

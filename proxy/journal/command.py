@@ -19,7 +19,17 @@ from proxy.journal.keys import load_keys
 from proxy.journal.model import FrameHeader, Record, decode_payload, exchange_of
 from proxy.journal.reading import backlog
 from proxy.journal.redact import Keys, unseal
-from proxy.journal.segments import all_committed, frames, read_payload, segments, writers
+from proxy.journal.segments import (
+    LOCK,
+    all_committed,
+    fault_of,
+    frames,
+    locked,
+    read_payload,
+    refuse_other_folders,
+    segments,
+    writers,
+)
 from proxy.journal.settings import JournalSettings
 from proxy.replay.sources.ndjson import document_of_exchange
 from proxy.settings import RouteSettings, load
@@ -60,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
     """Do the action."""
     settings, routes = _settings(args)
     directory = Path(settings.directory)
-    if args.action != "import" and not directory.is_dir():
-        raise SettingsError(f"{directory}: there is no journal; it is made when `shadow proxy` starts")
+    if args.action != "import":
+        refuse_other_folders(directory)
     match args.action:
         case "ls":
             return _ls(directory)
@@ -108,6 +118,10 @@ def _paths(directory: Path) -> list[Path]:
 def _ls(directory: Path) -> int:
     _print(f"{'segment':<32} {'exchanges':>10} {'bytes':>12}  last exchange")
     for path in _paths(directory):
+        fault = fault_of(path)
+        if fault:
+            _print(f"{path.parent.name}/{path.name:<29} {'-':>10} {path.stat().st_size:>12}  {fault}")
+            continue
         headers = [header for _, header in frames(path)]
         count = sum(header.count for header in headers)
         last = _time(headers[-1].last_ended_ns) if headers else "-"
@@ -118,11 +132,12 @@ def _ls(directory: Path) -> int:
 def _cat(directory: Path, args: argparse.Namespace) -> int:
     keys = load_keys(directory, os.environ) if args.unseal else None
     shown = 0
-    for record in _records(directory):
+    damage: list[str] = []
+    for record in _records(directory, damage):
         shown += _show(record, args, keys)
         if args.limit and shown >= args.limit:
             break
-    return 0
+    return _tell(damage)
 
 
 async def _tail(directory: Path, args: argparse.Namespace) -> int:
@@ -147,11 +162,27 @@ def _end(path: Path) -> int:
     return max((offset + header.size for offset, header in frames(path)), default=0)
 
 
-def _records(directory: Path) -> Iterator[Record]:
+def _records(directory: Path, damage: list[str]) -> Iterator[Record]:
+    """What can be read; what cannot is noted."""
     for path in _paths(directory):
+        if fault := fault_of(path):
+            damage.append(f"{path}: {fault}")
+            continue
         for offset, header in frames(path):
             payload = read_payload(path, offset, header)
-            yield from decode_payload(payload) if payload is not None else ()
+            if payload is None:
+                damage.append(f"{path} at {offset}: the checksum does not hold")
+                continue
+            yield from decode_payload(payload)
+
+
+def _tell(damage: Sequence[str]) -> int:
+    """Say what was left out; the exit code."""
+    if damage:
+        sys.stderr.write(f"left out: {damage[0]}")
+        sys.stderr.write(f" and {len(damage) - 1} more; " if len(damage) > 1 else "; ")
+        sys.stderr.write("`shadow journal verify` names all damage\n")
+    return 1 if damage else 0
 
 
 def _show(record: Record, args: argparse.Namespace, keys: Keys | None) -> int:
@@ -165,7 +196,8 @@ def _show(record: Record, args: argparse.Namespace, keys: Keys | None) -> int:
 def _stats(directory: Path) -> int:
     by_kind: Counter[tuple[str, str, str]] = Counter()
     raw = 0
-    for record in _records(directory):
+    damage: list[str] = []
+    for record in _records(directory, damage):
         by_kind[record.route, record.served_by.value, record.cause or str(record.status)] += 1
         raw += len(record.request_body) + len(record.reply_body)
     stored = sum(path.stat().st_size for path in _paths(directory))
@@ -175,7 +207,7 @@ def _stats(directory: Path) -> int:
     for name, committed in all_committed(directory).items():
         left = backlog(directory, committed.sequences)
         _print(f"  reader {name}: {sum(committed.sequences.values())} done, {left} left, {committed.lost} lost")
-    return 0
+    return _tell(damage)
 
 
 def _verify(directory: Path) -> int:
@@ -184,13 +216,20 @@ def _verify(directory: Path) -> int:
     count = 0
     for writer in writers(directory):
         expected: int | None = None
-        for path in segments(directory / writer):
+        files = segments(directory / writer)
+        for path in files:
+            fault = fault_of(path)
+            if fault:
+                # Whatever it held, the sequence of the next one says how much is missing.
+                damage.append(f"{path}: {fault}")
+                continue
             end = 0
             for offset, header in frames(path):
                 damage += _faults(path, offset, header, expected=expected)
                 expected, end, count = header.next_sequence, offset + header.size, count + header.count
             torn = path.stat().st_size - end
-            if end and torn:
+            being_written = path == files[-1] and locked(directory / writer / LOCK)
+            if end and torn and not being_written:
                 damage.append(f"{path} at {end}: {torn} bytes after the last whole frame")
     for line in damage:
         _print(line)
@@ -216,7 +255,10 @@ def _prune(directory: Path, settings: JournalSettings, forget_reader: str) -> in
     if forget_reader:
         path = directory / "readers" / f"{Path(forget_reader).name}.json"
         if not path.exists():
-            raise SettingsError(f"there is no reader {forget_reader!r}")
+            known = ", ".join(all_committed(directory)) or "none"
+            raise SettingsError(f"there is no reader {forget_reader!r}; there are: {known}")
+        if locked(path.with_suffix(".lock")):
+            raise SettingsError(f"{forget_reader!r} reads the journal now; stop it first")
         path.unlink()
     pruned = retention.prune(directory, settings.retention, now_s=time.time())
     _print(f"{len(pruned.deleted)} segments deleted, {pruned.unread} exchanges of them unread")

@@ -1,5 +1,6 @@
 """Segment files on disk: their names, walking their frames, repairing a torn tail, the readers' committed offsets."""
 
+import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.errors import JournalFormatError
+from proxy.errors import JournalFormatError, SettingsError
 from proxy.journal.model import (
     FRAME_HEADER,
     FRAME_MAGIC,
@@ -20,6 +21,7 @@ from proxy.journal.model import (
 )
 
 READERS = "readers"
+LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,51 @@ def writers(directory: Path) -> list[str]:
     if not directory.is_dir():
         return []
     return sorted(child.name for child in directory.iterdir() if child.is_dir() and child.name != READERS)
+
+
+def refuse_other_folders(directory: Path) -> None:
+    """Say what is wrong with a folder that is no journal's: a mistyped name looks like an empty journal otherwise.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    if not directory.is_dir():
+        raise SettingsError(f"{directory}: there is no journal; it is made when `shadow proxy` starts")
+    if any((directory / name / LOCK).exists() or segments(directory / name) for name in writers(directory)):
+        return
+    if segments(directory):
+        raise SettingsError(f"{directory} is the folder of one writer; the journal is {directory.parent}")
+    if not (directory / READERS).is_dir() and any(directory.iterdir()):
+        raise SettingsError(f"{directory} is no journal's folder: it has files, and no segments")
+
+
+def fault_of(path: Path) -> str:
+    """Why a file is no segment that can be read here, "" when it is one. An empty one was just made."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(SEGMENT_HEADER.size)
+        if data:
+            parse_segment_header(data)
+    except JournalFormatError as error:
+        return str(error)
+    except OSError as error:
+        return str(error.strerror)
+    return ""
+
+
+def locked(path: Path) -> bool:
+    """Whether a live process holds this lock file."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def segment_path(folder: Path, first_sequence: int) -> Path:

@@ -25,7 +25,7 @@ from proxy.journal import retention
 from proxy.journal.keys import load_keys, share_key
 from proxy.journal.model import Record, encode_frame, record_of, segment_header
 from proxy.journal.redact import NONCE_BYTES, Keys, redact, rules_of
-from proxy.journal.segments import all_committed, first_sequence_of, next_sequence, repair, segment_path, segments
+from proxy.journal.segments import LOCK, all_committed, first_sequence_of, next_sequence, repair, segment_path, segments
 from proxy.journal.settings import Durability, JournalSettings
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 RETRY_S = 0.5
 RETENTION_S = 5.0
 CLOSE_S = 10.0
-LOCK = "lock"
 BATCH_MAX_BYTES = 4 * 1024 * 1024
 """A reader has a whole frame in memory: large bodies make frames of few exchanges."""
 RECORD_WEIGHT = 2000

@@ -69,7 +69,8 @@ def read(source: str, *, form: Format | None = None, keys: Keys | None = None, h
         with _opened(source) as file:
             yield from _parsed(file, form or guess(_name(path), file.peek(HEAD_BYTES)[:HEAD_BYTES]), path.parent, host)
     except (OSError, EOFError, zstandard.ZstdError, UnicodeDecodeError) as error:
-        raise SourceError(f"{source}: {error}") from error
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise SourceError(f"{source}: {said}") from error
 
 
 def guess(name: str, head: bytes) -> Format:

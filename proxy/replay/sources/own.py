@@ -7,7 +7,7 @@ from pathlib import Path
 from proxy.errors import JournalFormatError
 from proxy.journal.model import Record, decode_payload, exchange_of
 from proxy.journal.redact import Keys, unseal
-from proxy.journal.segments import frames, read_payload, segments, writers
+from proxy.journal.segments import fault_of, frames, read_payload, segments, writers
 from proxy.replay.sources.recorded import Item, Malformed, recorded_of
 
 
@@ -30,6 +30,10 @@ def read(directory: Path, keys: Keys | None) -> Iterator[Item]:
 def _records(folder: Path) -> Iterator[tuple[int, str, Record | Malformed]]:
     last_ns = 0
     for path in segments(folder):
+        if fault := fault_of(path):
+            place = f"{folder.name}/{path.name}"
+            yield last_ns, place, Malformed(place, fault)
+            continue
         for offset, header in frames(path):
             place = f"{folder.name}/{path.name} at {offset}"
             payload = read_payload(path, offset, header)
