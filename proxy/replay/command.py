@@ -28,6 +28,7 @@ from proxy.replay.credentials import credentials_of
 from proxy.replay.errors import OptionError, ReplayError
 from proxy.replay.page import as_html
 from proxy.replay.report import Report, as_json, as_text, parse_rules
+from proxy.replay.sameness import differences
 from proxy.replay.schedule import parse_condition, parse_pace
 from proxy.replay.screen import progress_bar
 from proxy.replay.session import Does, Session, ToOne
@@ -56,6 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--json", metavar="FILE", help="write the report as JSON; - for the standard output")
     output.add_argument(
         "--fail-on", default="", metavar="RULES", help="e.g. error-rate>0.01,p95-ratio>1.0: exit code 1"
+    )
+    output.add_argument(
+        "--same-as", type=Path, metavar="FILE", help="an earlier JSON report; exit code 1 when more than times differs"
     )
     output.add_argument("--html", metavar="FILE", help="write the report as one HTML file with pictures")
     output.add_argument("--no-progress", action="store_true", help="show no progress bar")
@@ -98,6 +102,7 @@ def _configure_requests(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Play; 0 when it was played and no rule of --fail-on is broken, 1 when one is, 130 when it was interrupted."""
     rules = parse_rules(args.fail_on)
+    earlier = _earlier(args.same_as) if args.same_as else None
     settings = read_settings(args.config) if args.config.exists() else Settings()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -106,10 +111,24 @@ def run(args: argparse.Namespace) -> int:
         first = _first(error)
         raise ReplayError(str(first)) if isinstance(first, CaptureError | ComparatorError) else first from error
     broken = [said for rule in rules if (said := rule.broken_by(report))]
+    if earlier and (differing := differences(earlier, report)):
+        broken.append(f"not the same as {args.same_as}: {', '.join(differing)}")
     _write(report, args, broken)
     if broken:
         return 1
     return 0 if report.finished else INTERRUPTED
+
+
+def _earlier(path: Path) -> Report:
+    """A report of before.
+
+    Raises:
+        OptionError: it is none.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise OptionError(f"--same-as {path}: {error}") from error
 
 
 def _first(error: BaseException) -> BaseException:

@@ -1,15 +1,18 @@
 """The report as one HTML file that needs nothing else: no script, no network; pictures are inline SVG. Pure."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import SequenceMatcher
 from html import escape
-from typing import Final
+from typing import Final, cast
 
-from proxy.replay.report import FindingReport, Report, SideReport, latencies, paces
+from proxy.replay.report import FindingReport, Report, SideReport, Verdicts, latencies, paces
 from proxy.replay.tally import QUANTILES
 
 WIDTH: Final = 640
 HEIGHT: Final = 260
 LEFT: Final = 64
+SIDES_LEFT: Final = 84
 BOTTOM: Final = 34
 BAR: Final = 26
 COLORS: Final = {"candidate": "#2563eb", "legacy": "#d97706", "recorded": "#6b7280"}
@@ -23,6 +26,7 @@ td,th{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #8884;font-v
 td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}svg text{fill:currentColor;font-size:12px}
 .fail{color:#dc2626;font-weight:600}.pair{display:grid;grid-template-columns:1fr 1fr;gap:.6rem}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#8882;padding:.5rem;border-radius:.3rem;margin:.2rem 0}
+mark{background:#f59e0b44;color:inherit}
 .axis{stroke:currentColor;stroke-opacity:.35}.grid{stroke:currentColor;stroke-opacity:.12}small{opacity:.75}
 """
 
@@ -33,7 +37,7 @@ def as_html(report: Report, broken: Sequence[str] = ()) -> str:
     parts = [
         f"<h1>{escape(title)}</h1>",
         _summary(report, broken),
-        "<h2>Latency from when a request was due</h2>",
+        f"<h2>Latency{' from when a request was due' if report.asked_per_s else ''}</h2>",
         _latency_chart(_curves(report)),
         _latency_table(report.sides),
         "<h2>Status</h2>",
@@ -59,6 +63,9 @@ def _summary(report: Report, broken: Sequence[str]) -> str:
     ]
     lines += [f"left out: {count} {escape(cause)}" for cause, count in report.left_out.items() if count]
     lines += [f"credentials: {count} {escape(name)}" for name, count in report.credentials.items() if count]
+    if report.verdicts.compared or report.verdicts.failed:
+        counts = [f"{getattr(report.verdicts, name)} {name}" for name in Verdicts.__struct_fields__]
+        lines.append(f"{', '.join(counts)}; digest of all verdicts {escape(report.verdicts_digest[:16])}")
     shown = "".join(f"<br/>{line}" for line in lines).removeprefix("<br/>")
     return f"<p>{shown}</p>" + "".join(f'<p class="fail">{escape(reason)}</p>' for reason in broken)
 
@@ -121,11 +128,11 @@ def _status_chart(sides: Mapping[str, SideReport]) -> str:
     parts: list[str] = []
     for number, (name, side) in enumerate(sides.items()):
         y = number * (BAR + 26)
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 18}" text-anchor="end">{escape(name[:9])}</text>')
-        x, counts = float(LEFT), [*side.statuses.items(), *((f"0 {c}", n) for c, n in side.failures.items())]
+        parts.append(f'<text x="{SIDES_LEFT - 6}" y="{y + 18}" text-anchor="end">{escape(name[:9])}</text>')
+        x, counts = float(SIDES_LEFT), [*side.statuses.items(), *((f"0 {c}", n) for c, n in side.failures.items())]
         words: list[str] = []
         for status, count in counts:
-            width = count / max(1, side.sent) * (WIDTH - LEFT)
+            width = count / max(1, side.sent) * (WIDTH - SIDES_LEFT)
             label = status.removeprefix("0 ")
             parts.append(
                 f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{BAR}" fill="{STATUS_COLORS.get(status[0], "#6b7280")}">'
@@ -133,7 +140,7 @@ def _status_chart(sides: Mapping[str, SideReport]) -> str:
             )
             words.append(f"{label}: {count}")
             x += width
-        parts.append(f'<text x="{LEFT}" y="{y + BAR + 15}">{escape(", ".join(words))}</text>')
+        parts.append(f'<text x="{SIDES_LEFT}" y="{y + BAR + 15}">{escape(", ".join(words))}</text>')
     return _svg(max(1, len(sides)) * (BAR + 26), parts, "statuses")
 
 
@@ -154,11 +161,45 @@ def _mismatch_chart(report: Report) -> str:
 
 def _finding(one: FindingReport) -> str:
     head = f"{one.count} x {one.severity}: {one.route} {one.place} ({one.kind}, {one.shape})"
+    legacy, candidate = _marked(_lines(one.legacy), _lines(one.candidate))
     return (
         f"<h3>{escape(head)}</h3><small>{escape(one.id)}, first in {escape(one.exchange)}</small>"
-        f'<div class="pair"><div>legacy<pre>{escape(one.legacy)}</pre></div>'
-        f"<div>candidate<pre>{escape(one.candidate)}</pre></div></div>"
+        f'<div class="pair"><div>legacy<pre>{legacy}</pre></div><div>candidate<pre>{candidate}</pre></div></div>'
     )
+
+
+def _lines(words: str) -> list[str]:
+    """A value as lines: JSON is laid out, JSON texts inside it too."""
+    try:
+        value = json.loads(words)
+    except ValueError:
+        return words.splitlines()
+    return json.dumps(_opened(value), indent=2, ensure_ascii=False).splitlines()
+
+
+def _opened(value: object) -> object:
+    """The value with those texts decoded that hold JSON objects."""
+    if isinstance(value, dict):
+        return {name: _opened(inner) for name, inner in cast("dict[str, object]", value).items()}
+    if isinstance(value, str) and value.startswith("{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _marked(one: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
+    """Both texts as markup; lines that differ are marked. Where one is nothing, that is said, and nothing marked."""
+    sides: tuple[list[str], list[str]] = ([], [])
+    for tag, a, b, c, d in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        for side, lines in ((sides[0], one[a:b]), (sides[1], other[c:d])):
+            side += [
+                escape(line) if tag == "equal" or not (one and other) else f"<mark>{escape(line)}</mark>"
+                for line in lines
+            ]
+    first, second = ("\n".join(side) or "<small>nothing</small>" for side in sides)
+    return first, second
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

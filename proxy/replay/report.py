@@ -5,7 +5,7 @@ The JSON form is version 1: members are only ever added. Times are milliseconds 
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -166,37 +166,6 @@ def report_of(tally: Tally, facts: Facts) -> Report:
 def as_json(report: Report) -> bytes:
     """The report's stable JSON form."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2)
-
-
-MEASURED: Final = ("began", "duration_s", "achieved_per_s", "late_max_ms")
-"""Members of a report that a clock fills in, beside the latencies of the sides."""
-
-
-def timeless(report: Report) -> Report:
-    """The report without what a clock measured: equal for two replays that did and found the same."""
-    plain: dict[str, Any] = {name: type(getattr(report, name))() for name in MEASURED}
-    return msgspec.structs.replace(
-        report,
-        **plain,
-        sides=_unmeasured(report.sides),
-        routes=tuple(msgspec.structs.replace(route, sides=_unmeasured(route.sides)) for route in report.routes),
-    )
-
-
-def differences(one: Report, other: Report) -> list[str]:
-    """The members in which two reports differ, but for times."""
-    first, second = timeless(one), timeless(other)
-    return [name for name in Report.__struct_fields__ if getattr(first, name) != getattr(second, name)]
-
-
-def _unmeasured(sides: Mapping[str, SideReport]) -> dict[str, SideReport]:
-    return {
-        name: msgspec.structs.replace(
-            side,
-            **{kind: LatencyReport(getattr(side, kind).count, 0.0, {}) for kind in ("latency", "service", "recorded")},
-        )
-        for name, side in sides.items()
-    }
 
 
 def _sum(counts: Iterable[Verdicts]) -> Verdicts:

@@ -255,3 +255,25 @@ def test_the_command_prints_its_report_and_ends_by_its_rules(
     assert said in capsys.readouterr().out
     assert "<polyline" in (tmp_path / "r.html").read_text()
     assert json.loads((tmp_path / "r.json").read_bytes())["sides"]["legacy"]["sent"] == 3
+
+
+def test_a_replay_is_held_against_an_earlier_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path / "c.ndjson", [recorded(n, path="/good") for n in range(4)])
+    earlier = tmp_path / "earlier.json"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        words = ["replay", path, "--to", "legacy", "--instance", f"http://127.0.0.1:{server.server_port}"]
+        words += ["--speed", "max", "--no-progress", "--config", tmp_path / "none"]
+        ended = [
+            main([*map(str, words), *more])
+            for more in (
+                ["--json", str(earlier)],
+                ["--same-as", str(earlier)],
+                ["--same-as", str(earlier), "--loop", "2"],
+            )
+        ]
+        server.shutdown()
+        serving.join()
+    assert ended == [0, 0, 1]
+    assert f"FAILED: not the same as {earlier}: sent, sides, routes" in capsys.readouterr().out

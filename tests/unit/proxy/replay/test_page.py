@@ -2,15 +2,19 @@
 
 from xml.etree import ElementTree as ET
 
+import msgspec
+
 from proxy.replay.page import as_html
 from proxy.replay.report import FindingReport, Report, Verdicts
 from tests.unit.proxy.replay.test_report import report
 
 FINDING = FindingReport("f1", "score", "value", "body.<score>", "text", "changed", 3, "id-1", "<script>1</script>", "2")
 
+COMPARED = {"score": Verdicts(compared=4, mismatch=1)}
+
 
 def page(found: Report | None = None, *broken: str) -> str:
-    return as_html(found or report(verdicts={"score": Verdicts(compared=4, mismatch=1)}, findings=(FINDING,)), broken)
+    return as_html(found or report(verdicts=COMPARED, findings=(FINDING,)), broken)
 
 
 def tree(text: str) -> ET.Element:
@@ -32,7 +36,7 @@ def test_each_side_has_a_line_of_its_quantiles() -> None:
 
 
 def test_values_of_findings_are_shown_side_by_side_and_cannot_be_markup() -> None:
-    assert [pre.text for pre in tree(page()).iter("pre")] == ["<script>1</script>", "2"]
+    assert ["".join(pre.itertext()) for pre in tree(page()).iter("pre")] == ["<script>1</script>", "2"]
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_runs() -> None:
@@ -45,3 +49,21 @@ def test_broken_rules_are_shown() -> None:
 
 def test_without_comparisons_there_is_nothing_of_mismatches() -> None:
     assert "Mismatch" not in page(report())
+
+
+def test_objects_are_laid_out_and_only_lines_that_differ_are_marked() -> None:
+    one, other = '{"a": 1, "data": "{\\"b\\": 2}"}', '{"a": 1, "data": "{\\"b\\": 3}"}'
+    found = msgspec.structs.replace(FINDING, legacy=one, candidate=other)
+    legacy, candidate = tree(page(report(verdicts=COMPARED, findings=(found,)))).iter("pre")
+    assert "".join(legacy.itertext()).splitlines() == ["{", '  "a": 1,', '  "data": {', '    "b": 2', "  }", "}"]
+    assert [mark.text for pre in (legacy, candidate) for mark in pre.iter("mark")] == ['    "b": 2', '    "b": 3']
+
+
+def test_what_one_side_has_not_is_said_to_be_nothing() -> None:
+    found = msgspec.structs.replace(FINDING, legacy="")
+    legacy, _ = tree(page(report(verdicts=COMPARED, findings=(found,)))).iter("pre")
+    assert "".join(legacy.itertext()) == "nothing"
+
+
+def test_the_counts_of_verdicts_are_shown() -> None:
+    assert "4 compared, 0 match, 0 known, 1 mismatch" in page()

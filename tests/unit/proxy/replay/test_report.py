@@ -7,15 +7,16 @@ from comparator.exchange import Failed, FailureCause, Reply, Request
 from proxy.replay.errors import OptionError
 from proxy.replay.report import (
     Facts,
+    FindingReport,
     Report,
     Verdicts,
     as_json,
     as_text,
-    differences,
     figure_of,
     parse_rules,
     report_of,
 )
+from proxy.replay.sameness import differences
 from proxy.replay.sources.recorded import Recorded
 from proxy.replay.tally import Tally
 
@@ -107,6 +108,15 @@ def test_reports_of_the_same_findings_differ_in_times_only() -> None:
     slow = report(tally(candidate_ms=70), began="2027-01-01T00:00:00+00:00", duration_s=9.0)
     assert differences(report(), slow) == []
     assert slow != report()
+
+
+def test_times_of_rows_in_examples_are_those_of_the_replay_only() -> None:
+    example = FindingReport("f", "score", "extra_row", "t", "s", "changed", 1, "id", "", "at 2026-01-01 00:00:01.5+00")
+    one = report(findings=(example,))
+    later = msgspec.structs.replace(example, candidate="at 2026-01-01 00:00:02.25+00")
+    other = msgspec.structs.replace(example, candidate="at 2099-01-01 00:00:02.25+00")
+    assert differences(one, report(findings=(later,))) == []
+    assert differences(one, report(findings=(other,))) == ["findings"]
 
 
 def test_reports_of_other_findings_say_where_they_differ() -> None:
