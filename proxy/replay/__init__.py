@@ -4,6 +4,7 @@
 
 `sources/` reads other programs' captures and writes them, `schedule` decides what is sent when (pure), `credentials` puts usable
 secrets where the capture has digests (pure), `player` sends, `tally` counts, `report` and `page` say what was found (pure),
-`both` compares the two sides from one state of the shadow database, `snapshot` makes that state repeatable, `command` is
-`shadow replay`.
+`both` compares the two sides from one state of the shadow database, `snapshot` makes that state repeatable (`transfer` carries it
+between servers), `sameness` says whether two replays found the same, `command` is `shadow replay`. `generate_command` makes a capture
+of requests that nobody has sent; `arrivals` gives them ids and times (pure).
 """
