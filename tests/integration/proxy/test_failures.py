@@ -1,14 +1,17 @@
 """What callers get when a backend, the caller itself, the journal or the process fails."""
 
 import asyncio
+import contextlib
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
 
 from comparator.exchange import Failed, FailureCause, Reply, Side
 from proxy.routes import Skip
+from tests.integration.proxy.test_journal import file_size_limit
 from tests.support.proxying import Backend, Lab, lab, ok, read_message
 
 GET = b"GET /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -246,6 +249,44 @@ async def test_callers_are_served_while_the_journals_directory_is_gone_and_after
         await it.serve_until_journaled(caller, GET)
         assert len(await it.journaled(1, name="other")) == 1
         assert accounted(it)
+
+
+async def test_callers_are_served_while_the_disk_is_full_and_it_is_counted(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        caller = await it.caller()
+        await caller.ask(GET)
+        await it.journaled(1)
+        with file_size_limit(0):
+            statuses = [(await caller.ask(POST)).status for _ in range(20)]
+            await it.until(lambda: it.proxy.status()["journal"]["dropped"].get("disk_full", 0) == 20)
+        assert statuses == [200] * 20
+        await it.serve_until_journaled(caller, GET)
+        assert accounted(it)
+
+
+async def test_a_backend_that_takes_no_connections_is_given_up_in_time(tmp_path: Path) -> None:
+    # A listener whose queue is full answers nobody, not even with a refusal.
+    with socket.socket() as listener, contextlib.ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        live = {"url": f"http://127.0.0.1:{address[1]}", "connect_s": 0.1}
+        async with lab(tmp_path, backends={"candidate": {"live": live}}) as it:
+            reply = await it.ask(GET)
+            assert (reply.status, json.loads(reply.body)["error"]) == (504, "backend_timeout")
+
+
+async def test_a_kept_backend_connection_is_closed_when_it_stays_unused(tmp_path: Path) -> None:
+    backend = Backend()
+    async with await asyncio.start_server(backend.converse, "127.0.0.1", 0) as server:
+        live = {"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "idle_s": 0.05}
+        async with lab(tmp_path, backends={"candidate": {"live": live}}) as it:
+            assert (await it.ask(GET)).status == 200
+            await it.until(lambda: it.proxy.front.backend_connections[Side.CANDIDATE] == 0)
 
 
 async def test_a_full_queue_drops_copies_and_not_callers(tmp_path: Path) -> None:

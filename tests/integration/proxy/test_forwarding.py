@@ -281,6 +281,25 @@ async def test_a_websocket_passes_both_ways_and_is_not_journaled(tmp_path: Path)
         await it.until(lambda: it.proxy.status()["skipped"] == {"upgrade": 1})
 
 
+async def test_a_websocket_that_is_silent_for_too_long_is_closed(tmp_path: Path) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        await reader.read()
+
+    async with lab(tmp_path, candidate=Backend(handler=silent), limits={"tunnel_idle_s": 0.2}) as it:
+        caller = await it.caller()
+        assert (await caller.ask(get("/", "Connection: Upgrade", "Upgrade: websocket"))).status == 101
+        assert await caller.rest() == b""
+
+
+async def test_a_backend_that_declines_an_upgrade_answers_as_usual(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        caller = await it.caller()
+        replies = [await caller.ask(get("/", "Connection: Upgrade", "Upgrade: websocket")) for _ in range(2)]
+        assert [reply.body for reply in replies] == [b"ok", b"ok"]
+
+
 async def test_another_upgrade_is_ignored(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         reply = await it.ask(get("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"))

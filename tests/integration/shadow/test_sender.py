@@ -1,10 +1,13 @@
 """proxy.shadow.sender over a real socket."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from comparator.exchange import Exchange, Reply, Request, Side
+from comparator.exchange import Exchange, Failed, FailureCause, Reply, Request, Side
 from proxy.shadow.sender import Sender
 
 LIMIT = 1_000
@@ -26,3 +29,88 @@ async def test_long_reply_is_cut_where_the_journal_cuts(length: int, kept: int, 
             replies = [(await sender.send(exchange, Side.LEGACY)).outcome for _ in range(2)]
     assert all(isinstance(reply, Reply) for reply in replies)
     assert [(len(r.body), r.body_truncated) for r in replies if isinstance(r, Reply)] == [(kept, truncated)] * 2
+
+
+Manner = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    del writer
+    await reader.read()
+
+
+async def drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b"x")
+        await asyncio.sleep(0.01)
+
+
+async def ends_half_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+    writer.write_eof()
+    await reader.read()
+
+
+async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.transport.abort()
+
+
+async def makes_noise(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"\x00\xff\x16\x03 no HTTP at all\r\n\r\n")
+    await reader.read()
+
+
+@pytest.mark.parametrize(
+    ("manner", "cause"),
+    [
+        (hangs, FailureCause.TIMEOUT),
+        (drips, FailureCause.TIMEOUT),
+        (ends_half_way, FailureCause.RESET),
+        (hangs_up, FailureCause.RESET),
+        (makes_noise, FailureCause.PROTOCOL),
+    ],
+)
+async def test_a_mirror_that_misbehaves_is_a_failure_with_its_cause_and_the_next_run_is_unharmed(
+    manner: Manner, cause: FailureCause
+) -> None:
+    manners = {"now": manner}
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await manners["now"](reader, writer)
+        finally:
+            writer.close()
+
+    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Reply(200, (), b""))
+    async with await asyncio.start_server(converse, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        # Long enough for a busy machine to answer in, where an answer comes.
+        patience_s = 0.3 if cause is FailureCause.TIMEOUT else 10.0
+        async with Sender({Side.LEGACY: url}, timeout_s=patience_s, connections_max=1, body_max_bytes=LIMIT) as sender:
+            first = (await sender.send(exchange, Side.LEGACY)).outcome
+        manners["now"] = answers
+        async with Sender({Side.LEGACY: url}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+            second = (await sender.send(exchange, Side.LEGACY)).outcome
+    assert isinstance(first, Failed)
+    assert first.cause is cause
+    assert isinstance(second, Reply)
+
+
+async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    await writer.drain()
+
+
+async def test_a_mirror_that_refuses_connections_is_a_failure() -> None:
+    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Reply(200, (), b""))
+    urls = {Side.LEGACY: "http://127.0.0.1:1"}
+    async with Sender(urls, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+        outcome = (await sender.send(exchange, Side.LEGACY)).outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.cause is FailureCause.REFUSED
