@@ -24,6 +24,7 @@ from comparator.capture.settings import Driver
 from comparator.exchange import Effects, EffectsOutcome, Observation, Request, Role, Side
 from comparator.findings import Clusterer, Signature
 from comparator.record import words_of
+from comparator.redaction import Redactor
 from comparator.verdict import Comparator, Comparison, Verdict
 from proxy.replay.errors import OptionError
 from proxy.replay.report import FindingReport, Verdicts
@@ -90,9 +91,10 @@ class Shadow:
 
 @dataclass(slots=True)
 class Judged:
-    """What the comparisons of a replay add up to."""
+    """What the comparisons of a replay add up to; `redactor` takes secrets out of the examples."""
 
     clusterer: Clusterer
+    redactor: Redactor
     by_route: dict[str, Counter[Verdict]] = field(default_factory=dict[str, Counter[Verdict]])
     found: dict[Signature, FindingReport] = field(default_factory=dict[Signature, FindingReport])
     uncertain: Counter[str] = field(default_factory=Counter[str])
@@ -110,7 +112,8 @@ class Judged:
             if earlier is not None:
                 self.found[sighting.signature] = msgspec.structs.replace(earlier, count=earlier.count + sighting.count)
             elif len(self.found) < FINDINGS_MAX:
-                words, signature = words_of(sighting.example), sighting.signature
+                words = words_of(self.redactor.difference(sighting.example))
+                signature = sighting.signature
                 self.found[signature] = FindingReport(
                     id=signature.id,
                     route=route,

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import secrets
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ from proxy.replay.tally import Tally
 from proxy.replay.target import Rewrite, Target, open_target
 from proxy.routes import compile_routes
 from proxy.settings import Backend, Settings
+from proxy.shadow.keeper import redactor_of
 from proxy.shadow.service import stop_on_signals
 
 INTERRUPTED = 130
@@ -176,7 +178,9 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
     if args.to == BOTH and args.concurrency > 1:
         raise OptionError("--to both does one record after the other: what runs at the same time sees the other's rows")
     concurrency = args.concurrency or (1 if args.to == BOTH else CONCURRENCY)
-    async with _opened(settings, args, tally, concurrency) as does:
+    # The journal's key keeps a secret's digest the same from replay to replay.
+    salt = capture.keys.digest if capture.keys else secrets.token_bytes()
+    async with _opened(settings, args, tally, concurrency, salt) as does:
         session = Session(
             capture=capture,
             does=does,
@@ -196,7 +200,9 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
 
 
 @contextlib.asynccontextmanager
-async def _opened(settings: Settings, args: argparse.Namespace, tally: Tally, concurrency: int) -> AsyncGenerator[Does]:
+async def _opened(
+    settings: Settings, args: argparse.Namespace, tally: Tally, concurrency: int, salt: bytes
+) -> AsyncGenerator[Does]:
     rewrite = Rewrite(args.host, args.base_path.rstrip("/"), args.strip_path, not args.unmarked)
     sides = [*Side] if args.to == BOTH else [Side(args.to)]
     if args.to == BOTH and args.instance != "shadow":
@@ -210,7 +216,7 @@ async def _opened(settings: Settings, args: argparse.Namespace, tally: Tally, co
             yield ToOne(args.to, targets[sides[0]], tally)
             return
         shadow = await stack.enter_async_context(open_shadow(settings))
-        judged = Judged(Clusterer(settings.compare.dynamic))
+        judged = Judged(Clusterer(settings.compare.dynamic), redactor_of(settings, salt))
         yield ToBoth(targets, shadow, Comparator(settings.compare), tally, judged)
 
 

@@ -5,6 +5,7 @@ import random
 from comparator.difference import Difference, Kind
 from comparator.exchange import Side
 from comparator.findings import Clusterer
+from comparator.redaction import Redactor
 from comparator.verdict import Cause, Comparison, Verdict
 from proxy.replay.both import Judged
 from proxy.replay.report import Verdicts
@@ -19,7 +20,7 @@ def mismatch(served: str, mirrored: str) -> Comparison:
 
 
 def judged(*comparisons: tuple[str, Comparison]) -> Judged:
-    made = Judged(Clusterer())
+    made = Judged(Clusterer(), Redactor(("password",), b"salt"))
     for run_id, comparison in comparisons:
         made.add("score", run_id, comparison)
     return made
@@ -34,6 +35,13 @@ def test_like_mismatches_are_one_finding_with_its_first_example() -> None:
     (found,) = judged(("a", mismatch("1", "2")), ("b", mismatch("3", "4"))).findings()
     assert (found.count, found.exchange, found.place) == (2, "a", "score")
     assert ("1" in found.legacy, "2" in found.candidate) == (True, True)
+
+
+def test_an_example_holds_no_secret() -> None:
+    secret = Difference(Kind.CHANGED, ("password",), "first", "second")
+    comparison = Comparison(Verdict.MISMATCH, Cause.REPLY, Side.LEGACY, differences=(secret,))
+    (found,) = judged(("a", comparison)).findings()
+    assert (found.legacy[:10], found.candidate[:10]) == ('"redacted:', '"redacted:')
 
 
 def test_the_digest_does_not_depend_on_the_order_nor_on_the_values() -> None:
