@@ -12,13 +12,15 @@ from proxy.replay.report import LatencyReport, Report, SideReport
 MEASURED: Final = ("began", "duration_s", "achieved_per_s", "late_max_ms")
 """Members of a report that a clock fills in, beside the latencies of the sides and the times in examples."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)?")
+_REDACTED: Final = re.compile(r"redacted:[0-9a-f]+")
 _SLACK: Final = dt.timedelta(minutes=1)
 
 
 def timeless(report: Report) -> Report:
     """The report without what a clock measured: equal for two replays that did and found the same.
 
-    In the examples of findings that are the times at which the rows were written: those within the replay.
+    In the examples of findings that are the times at which the rows were written: those within the replay. What is redacted in
+    them has the digest of a key that may be the replay's own, and is left out too.
     """
     plain: dict[str, Any] = {name: type(getattr(report, name))() for name in MEASURED}
     began = dt.datetime.fromisoformat(report.began)
@@ -27,10 +29,11 @@ def timeless(report: Report) -> Report:
     def unclocked(found: re.Match[str]) -> str:
         return "<then>" if _within(found.group(), began - _SLACK, until + _SLACK) else found.group()
 
+    def plainly(words: str) -> str:
+        return _REDACTED.sub("<redacted>", _TIME.sub(unclocked, words))
+
     findings = tuple(
-        msgspec.structs.replace(
-            one, legacy=_TIME.sub(unclocked, one.legacy), candidate=_TIME.sub(unclocked, one.candidate)
-        )
+        msgspec.structs.replace(one, legacy=plainly(one.legacy), candidate=plainly(one.candidate))
         for one in report.findings
     )
     return msgspec.structs.replace(
