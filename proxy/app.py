@@ -358,4 +358,5 @@ def _gauges(proxy: Proxy) -> Gauges:
         rolled_back=lambda: proxy.switch.rolled_back,
         fit=front.steering.fit,
         journal=lambda: proxy.journal.counts if proxy.journal else Counts(),
+        heads=lambda: front.heads_read,
     )

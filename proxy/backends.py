@@ -75,6 +75,11 @@ class _State(Enum):
     CLOSED = auto()
 
 
+# (looking a member up in its enumeration costs more than the comparison it is for)
+_IDLE, _HEAD, _BODY, _TUNNEL, _CLOSED = _State
+_NONE, _LENGTH = Framing.NONE, Framing.LENGTH
+
+
 class BackendConnection(asyncio.Protocol):
     """One connection; `holder` is the request it carries, None while it waits in the pool."""
 
@@ -84,19 +89,20 @@ class BackendConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self._pool = pool
         self._transport: asyncio.Transport | None = None
-        self._state = _State.IDLE
+        self._state = _IDLE
         self._buffer = b""
-        self._framing = Framing.NONE
+        self._framing = _NONE
         self._left = 0
         self._chunks: ChunkDecoder | None = None
         self._reusable = False
         self._interim = 0
         self._answered = False
+        self._paused = False
 
     @property
     def usable(self) -> bool:
         """Whether a request can be sent on it."""
-        return self._state is _State.IDLE and self._transport is not None and not self._transport.is_closing()
+        return self._state is _IDLE and self._transport is not None and not self._transport.is_closing()
 
     @property
     def answered(self) -> bool:
@@ -106,7 +112,7 @@ class BackendConnection(asyncio.Protocol):
     def hold(self, holder: Holder) -> None:
         """Give the connection to a request."""
         self.holder = holder
-        self._state = _State.HEAD
+        self._state = _HEAD
         self._buffer = b""
         self._interim = 0
         self._answered = False
@@ -120,11 +126,13 @@ class BackendConnection(asyncio.Protocol):
     def pause(self) -> None:
         """Read no more until `resume`: the caller is slower than the backend."""
         if self._transport is not None and not self._transport.is_closing():
+            self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._paused and self._transport is not None and not self._transport.is_closing():
+            self._paused = False
             self._transport.resume_reading()
 
     def end_tunnel(self) -> None:
@@ -135,7 +143,7 @@ class BackendConnection(asyncio.Protocol):
     def release(self, *, complete: bool) -> None:
         """The request is over. Back into the pool if both messages were complete, else closed."""
         self.holder = None
-        if complete and self._reusable and self._state is _State.IDLE:
+        if complete and self._reusable and self._state is _IDLE:
             self.reused = True
             self.resume()
             self._pool.put_back(self)
@@ -145,13 +153,13 @@ class BackendConnection(asyncio.Protocol):
     def unused(self) -> None:
         """The request wants it no more, and nothing was sent."""
         self.holder = None
-        self._state = _State.IDLE
+        self._state = _IDLE
         self._pool.put_back(self)
 
     def abort(self) -> None:
         """Close without telling anyone."""
         self.holder = None
-        self._state = _State.CLOSED
+        self._state = _CLOSED
         if self._transport is not None:
             self._transport.abort()
 
@@ -178,16 +186,16 @@ class BackendConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Called by the loop."""
-        if self._state is _State.BODY and self._framing is Framing.CLOSE and self.holder is not None:
+        if self._state is _BODY and self._framing is Framing.CLOSE and self.holder is not None:
             holder = self.holder
-            self._state = _State.CLOSED
+            self._state = _CLOSED
             holder.reply_ended()
             holder.flush()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
-        self._state = _State.CLOSED
+        self._state = _CLOSED
         self._transport = None
         self._pool.forget(self)
         holder, self.holder = self.holder, None
@@ -206,11 +214,11 @@ class BackendConnection(asyncio.Protocol):
             self.holder.backend_paused(False)
 
     def _take(self, holder: Holder, data: bytes) -> None:
-        if self._state is _State.HEAD:
+        if self._state is _HEAD:
             self._take_head(holder, data)
-        elif self._state is _State.BODY:
+        elif self._state is _BODY:
             self._take_body(holder, data)
-        elif self._state is _State.TUNNEL:
+        elif self._state is _TUNNEL:
             holder.reply_data(data)
         elif data:
             # Bytes after the reply's end, while the request is still being sent.
@@ -233,11 +241,11 @@ class BackendConnection(asyncio.Protocol):
         self._begin_body(head)
         holder.reply_started(head)
         if head.status == 101:
-            self._state = _State.TUNNEL
+            self._state = _TUNNEL
             if rest:
                 holder.reply_data(rest)
             return
-        if head.framing is Framing.NONE:
+        if head.framing is _NONE:
             self._end(holder, rest)
         elif rest:
             self._take_body(holder, rest)
@@ -251,7 +259,7 @@ class BackendConnection(asyncio.Protocol):
             self._take_head(holder, rest)
 
     def _begin_body(self, head: ReplyHead) -> None:
-        self._state = _State.BODY
+        self._state = _BODY
         self._framing = head.framing
         self._left = head.length
         self._reusable = head.keep_alive
@@ -264,7 +272,7 @@ class BackendConnection(asyncio.Protocol):
                 holder.reply_data(body)
             if self._chunks.done:
                 self._end(holder, rest)
-        elif self._framing is Framing.LENGTH:
+        elif self._framing is _LENGTH:
             body, rest = data[: self._left], data[self._left :]
             self._left -= len(body)
             holder.reply_data(body)
@@ -274,7 +282,7 @@ class BackendConnection(asyncio.Protocol):
             holder.reply_data(data)
 
     def _end(self, holder: Holder, rest: bytes) -> None:
-        self._state = _State.IDLE
+        self._state = _IDLE
         if rest:
             self._reusable = False
         holder.reply_ended()

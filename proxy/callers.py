@@ -35,6 +35,11 @@ class _State(Enum):
     CLOSED = auto()
 
 
+# (looking a member up in its enumeration costs more than the comparison it is for)
+_HEAD, _BODY, _REPLY, _LINGER, _CLOSED = _State
+_NONE, _CHUNKED = Framing.NONE, Framing.CHUNKED
+
+
 class CallerConnection(asyncio.Protocol):
     """One connection of a caller. `deadline` is when the sweep next has to look at it (loop time)."""
 
@@ -43,10 +48,10 @@ class CallerConnection(asyncio.Protocol):
         self.deadline = front.now() + front.limits.idle_s
         self._front = front
         self._transport: asyncio.Transport | None = None
-        self._state = _State.HEAD
+        self._state = _HEAD
         self._buffer = b""
         self._forwarding: Forwarding | None = None
-        self._framing = Framing.NONE
+        self._framing = _NONE
         self._left = 0
         self._taken = 0
         self._chunks: ChunkDecoder | None = None
@@ -73,28 +78,27 @@ class CallerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        match self._state:
-            case _State.HEAD:
-                if not self._buffer:
-                    self.deadline = self._front.now() + self._front.limits.header_s
-                self._buffer = self._buffer + data if self._buffer else data
-                self._process()
-            case _State.BODY:
-                self._take_body(data)
-                self._process()
-            case _State.REPLY:
-                self._wait_with(data)
-            case _State.LINGER:
-                self._taken += len(data)
-                if self._taken > LINGER_MAX_BYTES:
-                    self.abort()
-            case _State.CLOSED:
-                pass
+        state = self._state
+        if state is _HEAD:
+            begun = not self._buffer
+            self._buffer = data if begun else self._buffer + data
+            self._process()
+            if begun and self._buffer and self._state is _HEAD:
+                self.deadline = self._front.now() + self._front.limits.header_s
+        elif state is _REPLY:
+            self._wait_with(data)
+        elif state is _BODY:
+            self._take_body(data)
+            self._process()
+        elif state is _LINGER:
+            self._taken += len(data)
+            if self._taken > LINGER_MAX_BYTES:
+                self.abort()
 
     def eof_received(self) -> bool:
         """Called by the loop. A caller that only shut down its sending side still gets its reply."""
         self._half_closed = True
-        if self._state is _State.REPLY and self._forwarding is not None:
+        if self._state is _REPLY and self._forwarding is not None:
             if self._forwarding.tunnel:
                 self._forwarding.tunnel_ended()
             return True
@@ -103,7 +107,7 @@ class CallerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
         del exc
-        self._state = _State.CLOSED
+        self._state = _CLOSED
         self._transport = None
         front = self._front
         front.callers.discard(self)
@@ -152,13 +156,13 @@ class CallerConnection(asyncio.Protocol):
         """The reply is complete."""
         whole = self._forwarding is None or self._forwarding.request_complete
         self._forwarding = None
-        if self._transport is None or self._state is _State.CLOSED:
+        if self._transport is None or self._state is _CLOSED:
             return
         self._held = False
         if not keep_alive or self._half_closed:
             self._close(lingering=not whole)
             return
-        self._state = _State.HEAD
+        self._state = _HEAD
         limits = self._front.limits
         self.deadline = self._front.now() + (limits.header_s if self._buffer else limits.idle_s)
         if self._full:
@@ -170,7 +174,7 @@ class CallerConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once; the caller sees a reply that is cut, or none."""
         self._forwarding = None
-        self._state = _State.CLOSED
+        self._state = _CLOSED
         if self._transport is not None:
             self._transport.abort()
 
@@ -178,23 +182,23 @@ class CallerConnection(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """The deadline is over: an unused connection is closed, a slow request refused."""
-        if self._state is _State.BODY and self._held:
+        if self._state is _BODY and self._held:
             # It is the backend that keeps the caller from sending.
             self.deadline = now + self._front.limits.body_idle_s
             return
         self.deadline = float("inf")
-        if self._state is _State.HEAD and not self._buffer:
+        if self._state is _HEAD and not self._buffer:
             self._close(lingering=False)
-        elif self._state is _State.HEAD:
+        elif self._state is _HEAD:
             self._refuse(408, "the request's header took too long")
-        elif self._state is _State.BODY:
+        elif self._state is _BODY:
             self._refuse(408, "the request's body took too long")
-        elif self._state is _State.LINGER:
+        elif self._state is _LINGER:
             self.abort()
 
     def drain(self) -> None:
         """Close if nothing is being served; else the reply in progress is the last."""
-        if self._state is _State.HEAD and not self._buffer:
+        if self._state is _HEAD and not self._buffer:
             self._close(lingering=False)
 
     # Inside
@@ -205,7 +209,7 @@ class CallerConnection(asyncio.Protocol):
             return
         self._processing = True
         try:
-            while self._state is _State.HEAD and self._buffer and self._take_head():
+            while self._state is _HEAD and self._buffer and self._take_head():
                 pass
         finally:
             self._processing = False
@@ -263,20 +267,20 @@ class CallerConnection(asyncio.Protocol):
         self._forwarding = forwarding
         self._framing = head.framing
         self._taken = 0
-        if head.framing is Framing.NONE:
-            self._state = _State.REPLY
+        if head.framing is _NONE:
+            self._state = _REPLY
             self.deadline = float("inf")
             forwarding.start()
             return
-        self._state = _State.BODY
+        self._state = _BODY
         self._left = head.length
-        self._chunks = ChunkDecoder() if head.framing is Framing.CHUNKED else None
+        self._chunks = ChunkDecoder() if head.framing is _CHUNKED else None
         self.deadline = now + front.limits.body_idle_s
         if head.minor == 1 and "expect" in head.named and not self._buffer:
             self.write(CONTINUE)
         forwarding.start()
         # (the forwarding may have failed at once and asked for the connection's end)
-        if self._buffer and self._state is _State.BODY:
+        if self._buffer and self._state is _BODY:
             data, self._buffer = self._buffer, b""
             self._take_body(data)
 
@@ -300,7 +304,7 @@ class CallerConnection(asyncio.Protocol):
                 self._refuse(413, f"the body is larger than {self._front.limits.body_max_bytes} bytes")
                 return
         if complete:
-            self._state = _State.REPLY
+            self._state = _REPLY
             self.deadline = float("inf")
             self._buffer = rest
         if body:
@@ -338,10 +342,10 @@ class CallerConnection(asyncio.Protocol):
         if self._transport is None:
             return
         if not lingering or self._half_closed or not self._transport.can_write_eof():
-            self._state = _State.CLOSED
+            self._state = _CLOSED
             self._transport.close()
             return
-        self._state = _State.LINGER
+        self._state = _LINGER
         self._taken = 0
         self._held = self._full = False
         self._read_on_or_not()

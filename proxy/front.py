@@ -219,6 +219,15 @@ class Front:
             pool.close()
 
     @property
+    def heads_read(self) -> dict[str, tuple[int, int]]:
+        """Heads of requests and of replies: how many were recognised, and how many parsed."""
+        replies = [pool.heads for pool in self._pools.values()]
+        return {
+            "request": (self.heads.hits, self.heads.misses),
+            "reply": (sum(heads.hits for heads in replies), sum(heads.misses for heads in replies)),
+        }
+
+    @property
     def backend_connections(self) -> dict[Side, int]:
         """Open connections by side."""
         return {side: pool.connections for side, pool in self._pools.items()}

@@ -40,6 +40,7 @@ JOURNAL_TORN_BYTES = "shadow_journal_torn_bytes_total"
 IN_FLIGHT = "shadow_in_flight"
 CALLER_CONNECTIONS = "shadow_caller_connections"
 BACKEND_CONNECTIONS = "shadow_backend_connections"
+HEADS = "shadow_heads_total"
 CANDIDATE_SHARE = "shadow_candidate_share_ratio"
 ROLLED_BACK = "shadow_rolled_back"
 WORKER_RESTARTS = "shadow_worker_restarts_total"
@@ -82,6 +83,8 @@ class Gauges:
     fit: Callable[[], Mapping[Side, tuple[bool, bool]]]
     """Whether each side is healthy by checks, and whether it is ejected."""
     journal: Callable[[], Counts]
+    heads: Callable[[], Mapping[str, tuple[int, int]]] = lambda: {"request": (0, 0), "reply": (0, 0)}
+    """Heads of requests and of replies: how many were recognised, and how many parsed."""
 
 
 class ProxyMetrics(Collector):
@@ -132,6 +135,7 @@ class ProxyMetrics(Collector):
         if self.gauges:
             yield from _journal(self.gauges.journal())
             yield from _now(self.gauges)
+            yield _heads(self.gauges.heads())
 
     def _requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(REQUESTS, "Requests served.", labels=("route", "side", "status"))
@@ -220,6 +224,16 @@ def _journal(counts: Counts) -> Iterator[Metric]:
         value=counts.unread_deleted,
     )
     yield CounterMetricFamily(JOURNAL_TORN_BYTES, "Bytes cut from a torn tail at start.", value=counts.torn_bytes)
+
+
+def _heads(read: Mapping[str, tuple[int, int]]) -> Metric:
+    heads = CounterMetricFamily(
+        HEADS, "Heads of messages: recognised by their shape, or parsed, which costs more.", labels=("message", "how")
+    )
+    for message, (recognised, parsed) in read.items():
+        heads.add_metric((message, "recognised"), recognised)
+        heads.add_metric((message, "parsed"), parsed)
+    return heads
 
 
 def _now(gauges: Gauges) -> Iterator[Metric]:

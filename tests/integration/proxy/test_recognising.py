@@ -1,0 +1,61 @@
+"""Heads that were seen before are recognised, and pass like those that were not."""
+
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from tests.support.proxying import Backend, Message, lab, ok
+
+
+def get(number: int) -> bytes:
+    return (
+        f"GET /v2/stamps/3/score/0x{number} HTTP/1.1\r\nHost: a\r\nX-API-Key: key-{number}\r\nX-Version: {number}\r\n"
+        "Accept: */*\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n\r\n"
+    ).encode()
+
+
+def seen(message: Message) -> list[tuple[str, str]]:
+    """What the caller's fields became."""
+    return [pair for pair in message.fields if pair[0] in ("X-API-Key", "X-Version", "Accept", "X-Hop", "Connection")]
+
+
+async def test_requests_with_ever_other_values_are_recognised_and_pass_as_they_are(tmp_path: Path) -> None:
+    backend = Backend(
+        reply=lambda asked: ok(asked.line.encode(), f"ETag: {asked.line}", "Connection: X-Hop", "X-Hop: 1")
+    )
+    async with lab(tmp_path, candidate=backend) as it:
+        caller = await it.caller()
+        replies = [await caller.ask(get(number)) for number in range(40)]
+        recognised, parsed = it.proxy.front.heads_read["request"]
+        assert recognised + parsed == 40
+        assert recognised >= 20
+        assert [seen(message) for message in backend.seen] == [
+            [("X-API-Key", f"key-{number}"), ("X-Version", str(number)), ("Accept", "*/*")] for number in range(40)
+        ]
+        assert [reply.body for reply in replies] == [message.line.encode() for message in backend.seen]
+        assert [reply.get("etag") for reply in replies] == [message.line for message in backend.seen]
+        assert {reply.get("x-hop") for reply in replies} == {None}
+
+
+async def test_recognised_heads_are_journaled_with_their_own_values(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        caller = await it.caller()
+        for number in range(30):
+            await caller.ask(get(number))
+        journaled = await it.journaled(30)
+        versions = [dict(exchange.request.headers)["X-Version"] for exchange in journaled]
+        assert versions == [str(number) for number in range(30)]
+        assert dict(journaled[-1].request.headers)["X-API-Key"] == "key-29"
+
+
+async def test_what_is_recognised_is_counted(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        caller = await it.caller()
+        for _ in range(3):
+            await caller.ask(get(1))
+        registry = CollectorRegistry()
+        registry.register(it.proxy.front.metrics)
+        for message in ("request", "reply"):
+            labels = {"message": message, "how": "recognised"}
+            assert registry.get_sample_value("shadow_heads_total", labels) == 2
+            assert registry.get_sample_value("shadow_heads_total", {**labels, "how": "parsed"}) == 1
