@@ -49,7 +49,7 @@ async def play_twice(made: Prepared, requests: int, say: Callable[[str], None], 
         paths = [folder / f"report-{turn}.json" for turn in (1, 2)]
         for path in paths:
             async with up(made.backends("shadow"), made.logs, say):
-                words = ["--to", "both", "--speed", "max"]
+                words = ["--to", "both", "--speed", "max", "--timeout", "60"]
                 words += ["--json", str(path), "--html", str(path.with_suffix(".html"))]
                 texts.append(await shadow("replay", capture, *config, *words))
             await shadow("snapshot", *config, "restore", snapshot)
