@@ -19,28 +19,32 @@ async def watch_backend(
     side: Side, settings_of: Callable[[], Settings], steering: Steering, stopped: asyncio.Event
 ) -> None:
     """Check one side until `stopped`. The settings are asked for each time: a reload may change them. Outermost loop of its task."""
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
-        while not stopped.is_set():
-            backend = settings_of().backends.of(side, Role.SERVED)
-            if backend.health.path and backend.url:
-                well = await is_well(session, backend)
-                if settings_of().backends.of(side, Role.SERVED) == backend:
-                    steering.checked(side, well=well)
-            try:
-                async with asyncio.timeout(backend.health.interval_s):
-                    await stopped.wait()
-            except TimeoutError:
-                continue
+    while not stopped.is_set():
+        backend = settings_of().backends.of(side, Role.SERVED)
+        if backend.health.path and backend.url:
+            well = await is_well(backend)
+            if settings_of().backends.of(side, Role.SERVED) == backend:
+                steering.checked(side, well=well)
+        try:
+            async with asyncio.timeout(backend.health.interval_s):
+                await stopped.wait()
+        except TimeoutError:
+            continue
 
 
-async def is_well(session: aiohttp.ClientSession, backend: Backend) -> bool:
+async def is_well(backend: Backend) -> bool:
     """Whether the backend answers its health path with 2xx or 3xx in time."""
+    connector = (
+        aiohttp.UnixConnector(backend.socket, force_close=True)
+        if backend.socket
+        else aiohttp.TCPConnector(force_close=True)
+    )
     headers = {} if backend.host in ("backend", "preserve") else {"Host": backend.host}
     url = backend.url.rstrip("/") + backend.health.path
     try:
         async with (
             asyncio.timeout(backend.health.timeout_s),
+            aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
             session.get(url, headers=headers, allow_redirects=False) as reply,
         ):
             await reply.content.read(ANSWER_MAX_BYTES)

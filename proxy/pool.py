@@ -97,15 +97,25 @@ class Pool:
         while self._idle:
             self._idle.pop().abort()
 
-    async def _connect(self, holder: Holder) -> None:
-        """Open a connection for `holder`. Outermost loop of its task."""
+    async def _open(self) -> BackendConnection:
         loop = asyncio.get_running_loop()
         host, port = self._address
+        if not self.settings.socket:
+            _, made = await loop.create_connection(lambda: BackendConnection(self), host, port, ssl=self._tls)
+            return made
+        name = host if self._tls else None
+        _, made = await loop.create_unix_connection(
+            lambda: BackendConnection(self), self.settings.socket, ssl=self._tls, server_hostname=name
+        )
+        return made
+
+    async def _connect(self, holder: Holder) -> None:
+        """Open a connection for `holder`. Outermost loop of its task."""
         failure: tuple[FailureCause, str] | None = None
         connection: BackendConnection | None = None
         try:
             async with asyncio.timeout(self.settings.connect_s):
-                _, connection = await loop.create_connection(lambda: BackendConnection(self), host, port, ssl=self._tls)
+                connection = await self._open()
         except TimeoutError:
             failure = (FailureCause.TIMEOUT, "connecting took too long")
         except (OSError, ssl.SSLError) as error:

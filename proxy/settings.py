@@ -87,6 +87,8 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True):
     """One instance of one side."""
 
     url: str = ""
+    socket: str = ""
+    """Path of a unix socket to connect to instead of url's host and port (a live instance only); url still says the rest."""
     host: str = "backend"
     """Host header sent: `backend` (that of url), `preserve` (the caller's), or a literal name."""
     connect_s: Positive = 2.0

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from comparator.exchange import Side
 from proxy.app import running
 from proxy.cli import main
 from tests.support.proxying import Backend, lab, read_message, settings_for
@@ -92,6 +93,18 @@ async def test_callers_can_be_served_over_a_unix_socket(tmp_path: Path) -> None:
             writer.write(GET)
             assert (await read_message(reader)).body == b"ok"
             writer.close()
+
+
+async def test_a_backend_can_be_asked_and_checked_over_a_unix_socket(tmp_path: Path) -> None:
+    backend, path = Backend(), str(tmp_path / "backend.sock")
+    async with await asyncio.start_unix_server(backend.converse, path):
+        live = {"url": "http://service.example/base", "socket": path, "health": {"path": "/health", "interval_s": 0.02}}
+        async with lab(tmp_path, backends={"candidate": {"live": live}}) as it:
+            assert (await it.ask(GET)).body == b"ok"
+            await it.until(lambda: it.proxy.front.metrics.checks[Side.CANDIDATE, True] > 0)
+            asked = {(seen.line, seen.get("host")) for seen in backend.seen}
+            assert ("GET /base/ HTTP/1.1", "service.example") in asked
+            assert ("GET /base/health HTTP/1.1", "service.example") in asked
 
 
 def config(tmp_path: Path, port: int) -> Path:
