@@ -1,8 +1,9 @@
 """What a mirrored write request costs the runner: `make bench-mirror`.
 
 The runner is a process of its own over two real databases; each request changes about 30 rows on each side. First as fast as it
-can, which gives CPU per request and the saturation rate; then at half of that, which gives the lag from reply to verdict.
-Prints a table and, last, one JSON line.
+can, which gives CPU per request and the saturation rate; then at half of that, which gives the lag from reply to verdict. First of
+all what decoding, comparing and aligning alone cost (`mirror_parts`), which is what the 4 ms are about. Prints a table and, last,
+one JSON line.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import asyncpg
 import psutil
 from aiohttp import ClientSession
 
+from bench.mirror_parts import parts_ms
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchange import Side
 from proxy.shadow.settings import RunnerSettings
@@ -92,10 +94,13 @@ async def measure(dsn: str, count: int) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=600)
+    parser.add_argument("--requests", type=int, default=600, help="0: the parts only")
     options = parser.parse_args()
     for dsn in postgres.session_cluster():
-        found = asyncio.run(measure(dsn, options.requests))
+        parts = asyncio.run(parts_ms(dsn))
+        found = {**parts, "decode_compare_align_ms": round(sum(parts.values()), 2)}
+        if options.requests:
+            found |= asyncio.run(measure(dsn, options.requests))
         for name, value in found.items():
             print(f"{name:<28}{value:>12}")
         print(json.dumps(found))

@@ -10,7 +10,7 @@ import json
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,30 @@ from typing import Any
 import aiohttp
 import asyncpg
 import jwt
+import msgspec
 import pytest
 import pytest_asyncio
+import yaml
 
 from comparator import queries
+from comparator.calibrate import Proposal
+from comparator.exchange import Side
 from comparator.queries import ComparisonRow
+from comparator.settings import CompareSettings
 from proxy.accounting import Accounting, read
 from proxy.demo.children import Child, running
 from proxy.demo.installation import Installation
 from proxy.demo.summary import settled
 from proxy.demo.traffic import Seen, Traffic
+from proxy.settings_file import read_settings
+from proxy.shadow.calibrate_command import calibrate
 from tests.e2e.systems import installation
 
 LOAD = 2_000
 CONCURRENCY = 16
 FEW = 60
 CATCH_UP_S = 200.0
+CALIBRATED = 10
 MIRROR = "legacy-shadow"
 SECRET = "the key of the older sign-in, long enough for HS256"
 
@@ -234,3 +242,42 @@ def assert_unnoticed(system: System, seen: Seen) -> None:
     """
     assert not seen.unexpected
     assert seen.quantile_ms(0.5) <= 1.5 * system.before.quantile_ms(0.5) + 400
+
+
+async def test_rules_that_a_calibration_proposes_make_the_noisy_side_equal_to_itself(system: System) -> None:
+    runner = system.installation.children["runner"]
+    runner.stopping = True
+    runner.process.terminate()
+    await runner.process.wait()
+    await system.mirror.stop()
+    settings = read_settings(system.installation.config_path)
+    async with another_mirror(system, SHADOW_NOISE_S="5"):
+        noisy = await calibrate(settings, Side.LEGACY, requests=CALIBRATED, seen_min=2)
+        accepted = msgspec.structs.replace(settings, compare=with_rules(settings.compare, noisy.proposals))
+        clean = await calibrate(accepted, Side.LEGACY, requests=CALIBRATED, seen_min=2)
+    assert noisy.different >= 2
+    assert {one.place.rpartition(".")[2] for one in noisy.proposals} == {"expiration_timestamp", "expiration_date"}
+    assert {one.section.partition(".")[2].partition(".")[0] for one in noisy.proposals} == {"routes", "tables"}
+    assert {
+        ("compare.tables.registry_score.volatile", "expiration_date: {within_ms: 10000}"),
+        ("compare.tables.registry_event.json.data", "within_ms: {fields.expiration_date: 10000}"),
+    } <= {(one.section, one.rule) for one in noisy.proposals}
+    assert (clean.different, clean.failed, clean.proposals) == (0, 0, ())
+    assert clean.equal == CALIBRATED
+
+
+def with_rules(compare: CompareSettings, proposals: Sequence[Proposal]) -> CompareSettings:
+    """The section with every proposed rule copied to where it says, as a person does."""
+    document = {"compare": msgspec.to_builtins(compare)}
+    for proposal in proposals:
+        rule: Any = yaml.safe_load(proposal.rule)
+        for name in reversed(proposal.section.split(".")):
+            rule = {name: rule}
+        document = joined(document, rule)
+    return msgspec.convert(document["compare"], CompareSettings)
+
+
+def joined(into: Any, more: Any) -> Any:
+    if isinstance(into, dict):
+        return {**into, **{name: joined(into.get(name), value) for name, value in more.items()}}
+    return [*into, *more] if isinstance(more, list) and into else more

@@ -1,9 +1,10 @@
 """The scoring pipeline of one address in one community, statement by statement as the legacy runs it."""
 
 import asyncio
+import itertools
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import didkit
@@ -28,6 +29,7 @@ from tests.legacy.models import (
 )
 
 VERIFY_OPTIONS = json.dumps({"proofPurpose": "assertionMethod"})
+NOISE = itertools.cycle((0.0, settings.SHADOW_NOISE_S))
 DIVERGENCES = Divergences.parse(settings.SHADOW_DIVERGENCES)
 
 
@@ -161,7 +163,7 @@ def fill(row: Score, summed: Sum, threshold: Decimal, *, passing: bool) -> None:
     row.score = Decimal(1) if passing else Decimal(0)
     row.status, row.error = "DONE", None
     row.last_score_timestamp = timezone.now()
-    row.expiration_date = summed.expires
+    row.expiration_date = noisy(summed.expires)
     row.evidence = {
         "type": "ThresholdScoreCheck",
         "success": passing,
@@ -169,6 +171,11 @@ def fill(row: Score, summed: Sum, threshold: Decimal, *, passing: bool) -> None:
         "threshold": str(threshold),
     }
     row.stamp_scores, row.stamps = summed.weights, summed.stamps
+
+
+def noisy(expires: datetime | None) -> datetime | None:
+    """The time itself, and every second time SHADOW_NOISE_S later."""
+    return expires and expires + timedelta(seconds=next(NOISE))
 
 
 def store(row: Score, address: str, *, created: bool) -> None:
