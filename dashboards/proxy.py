@@ -54,6 +54,12 @@ def _forwarding() -> Sequence[Panel]:
         ),
         timeseries("Being served", Query(at.SERVING.of(), "{{instance}}")),
         timeseries("Connections of callers", Query(at.CALLER_CONNECTIONS.of(), "{{instance}}")),
+        timeseries(
+            "Heads read",
+            Query(total(rate(at.HEADS.of()), "message", "how"), "{{message}} {{how}}"),
+            unit="reqps",
+            about="Recognised by their shape, or parsed, which costs more: many are parsed while a caller sends ever new fields.",
+        ),
     )
 
 

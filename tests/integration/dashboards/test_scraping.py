@@ -43,6 +43,7 @@ class Processes:
             candidate_share=lambda: 0.5,
             rolled_back=lambda: False,
             journal=lambda: self.journal,
+            fit=lambda: dict.fromkeys(Side, (True, False)),
         )
         self.registries[at.PROXY_JOB].register(self.proxy)
         self.runner = RunnerMetrics(self.registries[at.RUNNER_JOB])
