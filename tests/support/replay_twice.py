@@ -48,11 +48,12 @@ async def play_twice(made: Prepared, requests: int, say: Callable[[str], None], 
         texts: list[str] = []
         paths = [folder / f"report-{turn}.json" for turn in (1, 2)]
         for path in paths:
+            if texts:
+                await shadow("snapshot", *config, "restore", snapshot)
             async with up(made.backends("shadow"), made.logs, say):
                 words = ["--to", "both", "--speed", "max", "--timeout", "60"]
                 words += ["--json", str(path), "--html", str(path.with_suffix(".html"))]
                 texts.append(await shadow("replay", capture, *config, *words))
-            await shadow("snapshot", *config, "restore", snapshot)
     finally:
         await shadow("snapshot", *config, "drop", snapshot)
     first, second = (msgspec.json.decode(path.read_bytes(), type=Report) for path in paths)
