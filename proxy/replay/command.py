@@ -158,26 +158,13 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
         ReplayError: it cannot begin; the message says why.
     """
     pace = parse_pace(speed=args.speed, rate=args.rate, ramp=args.ramp)
-    if args.loop < 0 or args.concurrency < 0 or (args.loop != 1 and args.source == "-"):
-        raise OptionError("--loop and --concurrency are not negative, and the standard input has one pass")
-    capture = Capture(
-        source=args.source,
-        form=Format(args.format) if args.format else None,
-        keys=_keys(args.source, environ) if args.sealed == "open" else None,
-        host=args.host if args.host != "preserve" else "",
-        routes=compile_routes(settings.routes),
-        conditions=[parse_condition(text) for text in args.filter],
-        begin=args.begin,
-        end=args.end,
-    )
+    concurrency = _concurrency(args)
+    capture = _capture(settings, args, environ)
     span = capture.survey()
     if span is not None and not span.count:
         raise OptionError(f"{args.source}: no record is selected, so there is nothing to play")
     stop, tally = asyncio.Event(), Tally()
     stop_on_signals(stop)
-    if args.to == BOTH and args.concurrency > 1:
-        raise OptionError("--to both does one record after the other: what runs at the same time sees the other's rows")
-    concurrency = args.concurrency or (1 if args.to == BOTH else CONCURRENCY)
     # The journal's key keeps a secret's digest the same from replay to replay.
     salt = capture.keys.digest if capture.keys else secrets.token_bytes()
     async with _opened(settings, args, tally, concurrency, salt) as does:
@@ -197,6 +184,34 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
         shown = not args.no_progress
         async with progress_bar(total, lambda: session.done, lambda: tally.failed, shown=shown):
             return await session.play(stop)
+
+
+def _concurrency(args: argparse.Namespace) -> int:
+    """How many records at the same time.
+
+    Raises:
+        OptionError: it cannot be, or the passes cannot.
+    """
+    if args.loop < 0 or args.concurrency < 0 or (args.loop != 1 and args.source == "-"):
+        raise OptionError("--loop and --concurrency are not negative, and the standard input has one pass")
+    if args.to != BOTH:
+        return args.concurrency or CONCURRENCY
+    if args.concurrency > 1:
+        raise OptionError("--to both does one record after the other: what runs at the same time sees the other's rows")
+    return 1
+
+
+def _capture(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> Capture:
+    return Capture(
+        source=args.source,
+        form=Format(args.format) if args.format else None,
+        keys=_keys(args.source, environ) if args.sealed == "open" else None,
+        host=args.host if args.host != "preserve" else "",
+        routes=compile_routes(settings.routes),
+        conditions=[parse_condition(text) for text in args.filter],
+        begin=args.begin,
+        end=args.end,
+    )
 
 
 @contextlib.asynccontextmanager

@@ -163,6 +163,12 @@ async def test_a_selection_of_nothing_is_refused(tmp_path: Path) -> None:
         await played(path, "--instance", "http://127.0.0.1:1", "--filter", "key=nobody")
 
 
+async def test_both_sides_do_one_record_after_the_other(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.ndjson", [recorded(1)])
+    with pytest.raises(OptionError, match="one record after the other"):
+        await replay(Settings(), arguments(path, "--to", "both", "--concurrency", 2), {})
+
+
 async def test_the_state_of_another_replay_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "c.ndjson", [recorded(1)])
     state = tmp_path / "state.json"
