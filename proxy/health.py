@@ -4,7 +4,7 @@ Two things are kept apart. A check asks a path every few seconds and may be wron
 requests met is never wrong. So a failed check alone only prefers the other side where that may answer; only failed requests eject.
 
 An ejection ends by a probe: after its time, one request in `base_s` is let through. If it is answered the backend is back; if it
-fails, it is ejected for twice as long, up to `max_s`. Source: the circuit breaker's half-open state, Envoy's outlier detection.
+fails, it is ejected for twice as long, up to `max_s`. A backend that nobody asks is let alone after another `max_s`. Source: the circuit breaker's half-open state, Envoy's outlier detection.
 """
 
 from collections import deque
@@ -121,7 +121,7 @@ class Health:
             if new_failed and (self._fails_in_a_row or self._fails_often(now)):
                 self._eject(now)
         elif now >= self._until:
-            self._judge_probe(now, answered=new_answered, failed=new_failed)
+            self._judge_probe(now, max(self._until, self._next_probe), answered=new_answered, failed=new_failed)
 
     @property
     def _fails_in_a_row(self) -> bool:
@@ -137,10 +137,11 @@ class Health:
         requests = failures + self._answered - answered
         return requests >= self._ejection.requests_min and failures >= self._ejection.share * requests
 
-    def _judge_probe(self, now: float, *, answered: int, failed: int) -> None:
+    def _judge_probe(self, now: float, since: float, *, answered: int, failed: int) -> None:
+        """Back by an answer, or because nobody has asked for so long that what was found out is of no use any more."""
         if failed:
             self._eject(now)
-        elif answered:
+        elif answered or now - since >= self._ejection.max_s:
             self._until = None
             self._restored_at = now
             self._forget()

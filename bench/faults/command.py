@@ -2,8 +2,8 @@
 
 Slices with and without a fault take turns at a fixed rate; a latency counts from when its request was due. For each fault: callers
 that got no 200, and the p99 of a slice with the fault over that of its neighbours without it, the median over all slices. The line
-`none` is healthy slices over their healthy neighbours: what the machine's own noise makes of the same figure. The last line is
-the result as JSON.
+`none` is healthy slices over their healthy neighbours: what the machine's own noise makes of the same figure. As root, what callers
+wait for runs before everything else on the machine, the runner and the mirrored side included. The last line is the result as JSON.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from bench.load.closed import saturate
 from bench.load.cores import LOAD_CORE
 from bench.load.opened import OpenLoop
 from bench.load.requests import Requests, due_times
-from bench.proxy.processes import preferred
+from bench.proxy.processes import preferred, undisturbed
 
 FLOODERS = 16
 FLOOD_REQUEST = b"GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n"
@@ -114,8 +114,9 @@ class Slice:
 class Measuring:
     """Slices of one installation."""
 
-    def __init__(self, place: Installation, *, rate: float, seconds: float) -> None:
+    def __init__(self, place: Installation, backends: Backends, *, rate: float, seconds: float) -> None:
         self._place = place
+        self._waited_for = [os.getpid(), backends.pid, *place.serving()]
         self._rate = rate
         self._count = max(100, int(rate * seconds))
         self._seconds = seconds
@@ -126,7 +127,8 @@ class Measuring:
         """Ask for a while."""
         self._turn += 1
         loop = OpenLoop(self._requests, due_times(self._count, rate=self._rate, seed=self._turn))
-        uvloop.run(self._run(loop, flood=flood))
+        with undisturbed(self._waited_for):
+            uvloop.run(self._run(loop, flood=flood))
         ordered = sorted(loop.latencies_s)
         p99_ms = ordered[int(len(ordered) * 0.99)] * 1e3 if ordered else float("inf")
         return Slice(p99_ms, self._count, loop.errors)
@@ -206,7 +208,7 @@ def run(
 ) -> tuple[list[Fault], tuple[int, int, int]]:
     """All faults, one after the other."""
     backends.take(options.backend_ms / 1e3)
-    measuring = Measuring(place, rate=options.rate, seconds=options.seconds)
+    measuring = Measuring(place, backends, rate=options.rate, seconds=options.seconds)
     measuring.slice()
     wanted = options.only.split(",") if options.only else None
     chosen = [fault for fault in faults(place, mirrored) if wanted is None or fault.name in wanted]

@@ -17,7 +17,6 @@ from bench.proxy.processes import Command, Running, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTLE_S = 10.0
-RUNNER_NICE = "30"
 _SAMPLE = re.compile(r"^(shadow_\w+?)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
@@ -74,11 +73,13 @@ class Installation:
         words = [sys.executable, "-m", "proxy", name, "--config", str(self._path)]
         return Command(words, {"SHADOW_LOG_LEVEL": "CRITICAL", "PYTHONPATH": str(ROOT)}, ROOT)
 
+    def serving(self) -> list[int]:
+        """The processes that callers wait for."""
+        return self._proxy.family()
+
     def start_runner(self) -> None:
         """Start it, and wait until it answers."""
-        command = self._command("runner")
-        # As it should be run beside a proxy on one core: what compares gives way to what serves.
-        self._runner = Running([Command(["nice", "-n", RUNNER_NICE, *command.words], command.environ, ROOT)], self._log)
+        self._runner = Running([self._command("runner")], self._log)
         self._runner.__enter__()
         self._runner.wait_for(self._runner_port)
 

@@ -295,8 +295,10 @@ async def test_a_worker_that_dies_is_replaced_while_the_others_serve(tmp_path: P
             await started(process, "proxy_started")
             [victim, _] = psutil.Process(process.pid).children()
             victim.kill()
-            await started(process, "worker_died")
-            await started(process, "proxy_started")
+            assert (await started(process, "worker_died"))["requests_lost"] == 0
+            admin_port = (await started(process, "proxy_started"))["admin_port"]
+            async with ClientSession() as client, client.get(f"http://127.0.0.1:{admin_port}/metrics") as page:
+                assert "shadow_worker_restarts_total 1.0" in await page.text()
             for _ in range(20):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(get())

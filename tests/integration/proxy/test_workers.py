@@ -1,6 +1,8 @@
 """Workers that are replaced, drained or killed: what callers notice, and what is counted."""
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,7 +73,7 @@ async def test_no_request_fails_while_a_worker_is_replaced(tmp_path: Path) -> No
             for number, caller in enumerate(callers):
                 group.create_task(caller.call(stop), name=f"caller-{number}")
             await until(lambda: min(caller.answered for caller in callers) > 5)
-            supervisor.roll()
+            os.kill(os.getpid(), signal.SIGUSR1)
             # Each connection ends with a reply that says so, and goes on at the new worker.
             await until(lambda: min(caller.closed for caller in callers) > 0)
             answered = [caller.answered for caller in callers]

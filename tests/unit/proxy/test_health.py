@@ -65,6 +65,21 @@ def test_an_answered_probe_restores() -> None:
     assert health.fit
 
 
+def test_a_backend_that_nobody_asks_any_more_is_not_ejected_for_ever() -> None:
+    health = failed_three_times()
+    health.tally(5.9, answered=0, failed=3)
+    before = health.ejected
+    health.tally(6.0, answered=0, failed=3)
+    assert (before, health.ejected) == (True, False)
+
+
+def test_a_probe_without_an_answer_yet_keeps_it_ejected() -> None:
+    health = failed_three_times()
+    assert health.may_probe(5.5)
+    health.tally(11.0, answered=0, failed=3)
+    assert health.ejected
+
+
 def test_a_reply_during_the_ejection_does_not_end_it() -> None:
     health = failed_three_times()
     health.tally(0.5, answered=1, failed=3)
