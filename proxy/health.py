@@ -4,7 +4,8 @@ Two things are kept apart. A check asks a path every few seconds and may be wron
 requests met is never wrong. So a failed check alone only prefers the other side where that may answer; only failed requests eject.
 
 An ejection ends by a probe: after its time, one request in `base_s` is let through. If it is answered the backend is back; if it
-fails, it is ejected for twice as long, up to `max_s`. A backend that nobody asks is let alone after another `max_s`. Source: the circuit breaker's half-open state, Envoy's outlier detection.
+fails, it is ejected for twice as long, up to `max_s`. A backend that nobody asks is let alone after another `max_s`. Source: the
+circuit breaker's half-open state, Envoy's outlier detection.
 """
 
 from collections import deque
