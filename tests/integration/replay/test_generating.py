@@ -57,9 +57,14 @@ def told_by(message: str) -> dict[str, str]:
     return dict(word.replace("'", "").split("=", 1) for word in line.removeprefix("the backends need ").split())
 
 
+async def migrated(dsn: str) -> None:
+    """Make the tables."""
+    assert await (await scorer("migrate", told={"DATABASE_URL": dsn})).wait() == 0
+
+
 async def filled(dsn: str, script: Path) -> None:
     """Make the tables and run the script."""
-    assert await (await scorer("migrate", told={"DATABASE_URL": dsn})).wait() == 0
+    await migrated(dsn)
     done = await asyncio.to_thread(
         subprocess.run,
         [program("psql", None), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", str(script)],
@@ -89,6 +94,21 @@ async def test_each_request_that_hands_stamps_in_is_answered_with_the_status_tha
     handed_in = await conn.fetchval("SELECT count(*) FROM ceramic_cache_ceramiccache WHERE source_app = 2")
     await conn.close()
     assert handed_in > 0
+
+
+async def test_the_people_can_be_copied_into_a_database_of_the_configuration(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await migrated(database)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"databases: {{live: '{database}'}}")
+    words = ["--addresses", 5, "--load", "live", "--config", config, "--out", tmp_path / "x"]
+    assert await asyncio.to_thread(generate, *words) == 0
+    conn = await asyncpg.connect(database)
+    holders = await conn.fetchval("SELECT count(DISTINCT address) FROM ceramic_cache_ceramiccache")
+    await conn.close()
+    assert 0 < holders <= 5
+    assert "5 requests in " in capsys.readouterr().err
 
 
 def test_equal_seeds_make_equal_files_with_times(tmp_path: Path) -> None:
