@@ -26,6 +26,9 @@ NAME_MAX = 64
 VALUES_MAX = 16
 """A field with more different values than this counts by its name only."""
 
+CREDIT_MAX = 1024
+LEARNED_ONE_IN = 8
+
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 DECIDING = frozenset(("host", "connection", "transfer-encoding", "expect"))
 """Fields whose values decide how a head is read: they never count by name only."""
@@ -183,6 +186,28 @@ class Fields:
         return field
 
 
+class Zeal:
+    """Whether a head that was parsed is learned: each, while others are recognised; else one in LEARNED_ONE_IN.
+
+    Learning costs more than parsing, and a caller who sends ever new heads would make everybody pay for it.
+    """
+
+    __slots__ = ("_credit", "_hits")
+
+    def __init__(self) -> None:
+        self._credit = CREDIT_MAX
+        self._hits = 0
+
+    def learns(self, *, hits: int, misses: int) -> bool:
+        """Say so of the last miss, given how many hits and misses there were in all."""
+        self._credit = min(CREDIT_MAX, self._credit + hits - self._hits)
+        self._hits = hits
+        if self._credit <= 0:
+            return misses % LEARNED_ONE_IN == 0
+        self._credit -= 1
+        return True
+
+
 class RequestHeads:
     """Reads the heads of requests. `hits` are the heads that were recognised, `misses` those that were parsed."""
 
@@ -190,6 +215,7 @@ class RequestHeads:
         self.hits = 0
         self.misses = 0
         self._fields = Fields()
+        self._zeal = Zeal()
         self._shapes: Generations[tuple[object, ...], RequestHead] = Generations(SHAPES_MAX)
 
     def parse(self, head: bytes, *, fields_max: int) -> RequestHead:
@@ -204,7 +230,7 @@ class RequestHeads:
             return found
         self.misses += 1
         parsed = parse_request(head, fields_max=fields_max)
-        if parsed.minor == 1:
+        if parsed.minor == 1 and self._zeal.learns(hits=self.hits, misses=self.misses):
             self._learn(head, parsed)
         return parsed
 
@@ -253,6 +279,7 @@ class ReplyHeads:
         self.hits = 0
         self.misses = 0
         self._fields = Fields()
+        self._zeal = Zeal()
         self._shapes: Generations[tuple[object, ...], ReplyHead] = Generations(SHAPES_MAX)
 
     def parse(self, head: bytes, *, method: str) -> ReplyHead:
@@ -267,7 +294,8 @@ class ReplyHeads:
             return found
         self.misses += 1
         parsed = parse_reply(head, method=method)
-        if parsed.minor == 1 and parsed.status >= 200:
+        learnable = parsed.minor == 1 and parsed.status >= 200
+        if learnable and self._zeal.learns(hits=self.hits, misses=self.misses):
             self._learn(head, parsed)
         return parsed
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import MalformedError
-from proxy.memory import SHAPES_MAX, VALUES_MAX, Generations, ReplyHeads, RequestHeads
+from proxy.memory import CREDIT_MAX, LEARNED_ONE_IN, SHAPES_MAX, VALUES_MAX, Generations, ReplyHeads, RequestHeads, Zeal
 
 
 def request(*lines: str, first: str = "GET / HTTP/1.1") -> bytes:
@@ -150,6 +150,26 @@ def test_a_caller_who_sends_ever_new_heads_does_not_make_others_be_forgotten_for
         memory.parse(request(f"X-{number}: 1"), fields_max=0)
         memory.parse(request("Accept: *"), fields_max=0)
     assert memory.hits > SHAPES_MAX * 3 - 10
+
+
+def test_where_nothing_is_recognised_few_heads_are_learned() -> None:
+    zeal = Zeal()
+    learned = [zeal.learns(hits=0, misses=number) for number in range(CREDIT_MAX + 80)]
+    assert sum(learned) == CREDIT_MAX + 80 // LEARNED_ONE_IN
+
+
+def test_where_heads_are_recognised_the_others_are_learned() -> None:
+    zeal = Zeal()
+    assert all(zeal.learns(hits=number, misses=number) for number in range(CREDIT_MAX * 3))
+
+
+def test_a_flood_of_new_heads_does_not_keep_a_new_client_from_being_recognised() -> None:
+    memory = RequestHeads()
+    for number in range(CREDIT_MAX + 200):
+        memory.parse(request(f"X-{number}: 1"), fields_max=0)
+    for _ in range(LEARNED_ONE_IN + 1):
+        memory.parse(request("Accept: new"), fields_max=0)
+    assert memory.hits >= 1
 
 
 def test_what_is_used_survives_what_is_not() -> None:
