@@ -1,4 +1,8 @@
-"""One mirrored request: the caller's bytes again, to the other side's shadow instance, marked so that nobody mirrors it twice."""
+"""One mirrored request: the caller's bytes again, to the other side's shadow instance, marked so that nobody mirrors it twice.
+
+It is sent once. aiohttp's client sends a GET, PUT or DELETE again when the peer hangs up before the reply; a side that had begun
+would do the request twice, and its effects would not be those of one request.
+"""
 
 import asyncio
 import time
@@ -21,6 +25,24 @@ NOT_SENT = frozenset(
     }
 )  # fmt: skip
 """Fields that belong to the caller's own connection, and those set here."""
+
+IDLE_MAX_S = 2.0
+"""A connection that was idle for longer is not used again: servers close theirs after 5 s (uvicorn) or more, without asking."""
+
+
+class _HungUpError(aiohttp.ClientConnectionError):
+    """The peer closed the connection before its reply. Not one of the errors after which aiohttp sends again."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A client middleware that keeps aiohttp from sending again."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        # Nothing was sent, and it is not tried again.
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _HungUpError(f"{type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +94,10 @@ class Sender:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit_per_host=self._connections_max, ttl_dns_cache=60),
+            connector=aiohttp.TCPConnector(
+                limit_per_host=self._connections_max, ttl_dns_cache=60, keepalive_timeout=IDLE_MAX_S
+            ),
+            middlewares=(_once,),
             timeout=aiohttp.ClientTimeout(total=self._timeout_s),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -130,7 +155,7 @@ def _failed(error: Exception) -> Failed:
             cause = FailureCause.TIMEOUT
         case aiohttp.ClientConnectorError():
             cause = FailureCause.REFUSED
-        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
+        case aiohttp.ClientPayloadError() | _HungUpError() | OSError():
             cause = FailureCause.RESET
         case _:
             cause = FailureCause.PROTOCOL

@@ -114,3 +114,28 @@ async def test_a_mirror_that_refuses_connections_is_a_failure() -> None:
         outcome = (await sender.send(exchange, Side.LEGACY)).outcome
     assert isinstance(outcome, Failed)
     assert outcome.cause is FailureCause.REFUSED
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+async def test_a_request_arrives_once_when_the_peer_hangs_up_on_a_connection_used_before(method: str) -> None:
+    connections: list[int] = []
+
+    async def answers_once_then_hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(0)
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            connections[-1] += 1
+            if connections != [1]:
+                writer.transport.abort()
+                return
+            await reader.readexactly(2 if b"Content-Length: 2" in head else 0)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request(method, "/", (), b"{}"), Reply(200, (), b""))
+    async with await asyncio.start_server(answers_once_then_hangs_up, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Sender({Side.LEGACY: url}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+            first, second = [(await sender.send(exchange, Side.LEGACY)).outcome for _ in range(2)]
+    assert isinstance(first, Reply)
+    assert isinstance(second, Failed)
+    assert second.cause is FailureCause.RESET
+    assert connections == [2]
