@@ -103,6 +103,9 @@ def read_document(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
         raise RuleError(str(path), error.strerror or "cannot be read") from error
     except yaml.YAMLError as error:
         raise RuleError(str(path), f"not YAML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        # A date that does not exist, a number of too many digits, bytes that are no text, nesting without end.
+        raise RuleError(str(path), f"cannot be read: {error}") from error
     expanded = _expanded(raw if raw is not None else {}, environ)
     if not isinstance(expanded, dict):
         raise RuleError(str(path), "not a mapping")

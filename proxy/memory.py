@@ -151,9 +151,9 @@ class Fields:
             if field is None:
                 return None
             shape.append(field)
-        by_name = [field.name for field in shape if field.by_name]
-        # Which of two values is the first is the parser's to say.
-        return shape if len(set(by_name)) == len(by_name) else None
+        names = [field.name for field in shape]
+        # Which of two values is the first is the parser's to say, also where only one of the two counts by its name.
+        return shape if all(names.count(field.name) == 1 for field in shape if field.by_name) else None
 
     def _field(self, line: str, name: str, lower: str) -> Field | None:
         if lower in VARYING or _SECRET.search(lower) or self._varying.recall(lower):

@@ -224,9 +224,12 @@ def load(raw: str, environ: Mapping[str, str]) -> Settings:
     """
     try:
         document: Any = yaml.safe_load(raw)
-    except yaml.YAMLError as error:
+        filled = _interpolate({} if document is None else document, environ, "$")
+    except (yaml.YAMLError, ValueError) as error:
+        # (a ValueError is a date that does not exist, or a number of too many digits)
         raise SettingsError(f"not YAML: {error}") from error
-    filled = _interpolate({} if document is None else document, environ, "$")
+    except RecursionError as error:
+        raise SettingsError("not YAML: nested too deeply, or a part contains itself") from error
     try:
         # Not strict: what comes from the environment is text where a number or a truth value is meant.
         settings = msgspec.convert(filled, Settings, strict=False)

@@ -79,6 +79,9 @@ class Switch:
 
     def rollback(self, *, actor: str, reason: str, identity: str = "") -> SwitchState:
         """Serve from the legacy: now in memory, then on disk. A disk that fails is logged and tried again by `poll`."""
+        if self.state.rolled_back and self.stored:
+            # Another process may have resumed since the last look: then this is a new rollback, and not one that is there already.
+            self._adopt()
         already = self.state.rolled_back
         if already and self.stored:
             return self.state

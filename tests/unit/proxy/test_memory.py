@@ -6,7 +6,18 @@ from typing import Any
 import pytest
 
 from proxy.errors import MalformedError
-from proxy.memory import CREDIT_MAX, LEARNED_ONE_IN, SHAPES_MAX, VALUES_MAX, Generations, ReplyHeads, RequestHeads, Zeal
+from proxy.memory import (
+    CREDIT_MAX,
+    LEARNED_ONE_IN,
+    LINE_MAX,
+    NAMES_MAX,
+    SHAPES_MAX,
+    VALUES_MAX,
+    Generations,
+    ReplyHeads,
+    RequestHeads,
+    Zeal,
+)
 
 
 def request(*lines: str, first: str = "GET / HTTP/1.1") -> bytes:
@@ -116,6 +127,16 @@ def test_a_reply_is_recognised_by_its_status_and_fields() -> None:
     memory.parse(reply("Date: 2", "Content-Length: 6"), method="GET")
     memory.parse(reply("Date: 2", "Content-Length: 6", first="HTTP/1.1 404 Not Found"), method="GET")
     assert (memory.hits, memory.misses) == (1, 2)
+
+
+def test_of_two_fields_of_one_name_the_first_counts_though_only_the_second_counts_by_its_name() -> None:
+    memory = RequestHeads()
+    for number in range(NAMES_MAX // 32):
+        # (the line is used and stays; that it was counted among the values of its name is forgotten)
+        memory.parse(request("X-A: first"), fields_max=0)
+        memory.parse(request(*[f"X-{number}-{place}: 1" for place in range(32)]), fields_max=0)
+    memory.parse(request("X-A: first", "X-A: " + "long" * LINE_MAX), fields_max=0)
+    assert memory.parse(request("X-A: first", "X-A: second"), fields_max=0).named["x-a"] == "first"
 
 
 def reachable(root: object) -> str:

@@ -50,6 +50,9 @@ WRONG = {
     "listen: {port: 0, workers: 2}": "$.listen.port",
     "a: [": "not YAML",
     "- 1": "Expected `object`",
+    "serve: {salt: 2026-02-30}": "not YAML: day is out of range",
+    "serve: {percent: " + "9" * 5000 + "}": "not YAML: Exceeds the limit",
+    "routes: &all [*all]": "a part contains itself",
 }
 
 

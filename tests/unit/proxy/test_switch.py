@@ -83,6 +83,19 @@ def test_a_process_that_was_behind_does_not_undo_a_newer_rollback(tmp_path: Path
     assert behind.state.version == other.state.version
 
 
+def test_a_rollback_holds_at_a_process_that_has_not_heard_of_the_resume_before_it(tmp_path: Path) -> None:
+    one, behind = switch(tmp_path), switch(tmp_path)
+    one.rollback(actor="a", reason="first")
+    behind.poll()
+    one.resume(actor="a", reason="")
+    behind.rollback(actor="a", reason="second")
+    one.poll()
+    behind.poll()
+    assert (one.state.reason, behind.state.reason) == ("second", "second")
+    assert one.rolled_back
+    assert behind.rolled_back
+
+
 def test_the_sentinel_file_rolls_back(tmp_path: Path) -> None:
     made = switch(tmp_path)
     (tmp_path / "sentinel").touch()
