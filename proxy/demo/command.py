@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 
@@ -67,18 +68,25 @@ async def _demo(console: Console, options: Options, args: argparse.Namespace) ->
     async with _postgres(options.folder / "pg") as dsn, installed(dsn, options, say) as installation:
         console.print(f"ready: {len(installation.targets)} targets, {args.rate:g} requests/s for {args.seconds:g} s")
         console.print(f"switched on in the mirrored legacy: {options.divergences or 'no divergence'}")
-        await _watched(installation, console, args)
+        await watched(installation.watch(), _work(installation, console, args))
 
 
-async def _watched(installation: Installation, console: Console, args: argparse.Namespace) -> None:
-    """Do the demo's work; end at once when a child dies."""
+async def watched(watch: Coroutine[None, None, None], work: Coroutine[None, None, None]) -> None:
+    """Do the demo's work; end at once when `watch` says that a child died.
+
+    Raises:
+        DemoError: of the work or the watch, without the groups of the tasks it came through.
+    """
     try:
         async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(installation.watch(), name="watch-children")
-            await _work(installation, console, args)
+            watching = tasks.create_task(watch, name="watch-children")
+            await work
             watching.cancel()
     except* DemoError as group:
-        raise group.exceptions[0] from None
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
+        raise first from None
 
 
 async def _work(installation: Installation, console: Console, args: argparse.Namespace) -> None:
@@ -86,6 +94,7 @@ async def _work(installation: Installation, console: Console, args: argparse.Nam
     async with asyncio.TaskGroup() as tasks:
         showing = tasks.create_task(screen.show(console, installation, traffic.seen), name="screen")
         await traffic.at_rate(args.rate, seconds=args.seconds)
+        console.print("all is sent; what is mirrored still is waited for")
         await summary.settled(installation)
         showing.cancel()
     await summary.tell(console, installation, traffic.seen)

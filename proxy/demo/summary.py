@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -47,34 +48,52 @@ SIGNS: Final[Mapping[str, tuple[Kind, str]]] = {
 _QUANTILES = (0.5, 0.95, 0.99)
 
 
+@dataclass(slots=True)
+class Patience:
+    """How long nothing may come forward: a busy machine is slow and not stuck. Times are those of any one clock, in seconds."""
+
+    timeout_s: float
+    _fewest: int | None = None
+    _since: float | None = None
+
+    def ends(self, left: int | None, now: float) -> bool:
+        """Whether to give up, with so many left to do; None is not known."""
+        forward = left is not None and (self._fewest is None or left < self._fewest)
+        if forward:
+            self._fewest = left
+        if forward or self._since is None:
+            self._since = now
+        return now - self._since > self.timeout_s
+
+
 async def settled(installation: Installation, *, timeout_s: float = _SETTLE_S) -> Reading:
     """Wait until every served exchange has an outcome that is kept; the last reading.
 
     Raises:
-        DemoError: that takes too long.
+        DemoError: no exchange got an outcome for `timeout_s`.
     """
+    clock, patience = asyncio.get_running_loop().time, Patience(timeout_s)
     async with aiohttp.ClientSession() as session:
-        try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    reading = await _at_rest(session, installation)
-                    if reading is not None:
-                        return reading
-                    await asyncio.sleep(_POLL_S)
-        except TimeoutError as error:
-            raise DemoError(f"exchanges were in flight for over {timeout_s:g} s; see the log of the runner") from error
+        while True:
+            reading, left = await _look(session, installation)
+            if not left and reading is not None:
+                return reading
+            if patience.ends(left, clock()):
+                logs = installation.config_path.parent / "logs"
+                raise DemoError(f"for {timeout_s:g} s no exchange was compared; the log of the runner is in {logs}")
+            await asyncio.sleep(_POLL_S)
 
 
-async def _at_rest(session: aiohttp.ClientSession, installation: Installation) -> Reading | None:
-    """The reading when nothing is in flight and the store has all that was compared, else None."""
+async def _look(session: aiohttp.ClientSession, installation: Installation) -> tuple[Reading | None, int | None]:
+    """The reading, and how many exchanges have no outcome or one that the store does not have yet."""
     try:
         reading = await read(session, installation.admin_url, installation.runner_url)
         async with session.get(f"{installation.runner_url}/status", timeout=_TIMEOUT) as reply:
-            kept = not (await reply.json())["unkept"]
+            unkept = int((await reply.json())["unkept"])
     except (aiohttp.ClientError, TimeoutError):
         # A busy process may be late to answer; the next look is soon.
-        return None
-    return reading if kept and not reading.accounting.in_flight else None
+        return None, None
+    return reading, reading.accounting.in_flight + unkept
 
 
 async def tell(console: Console, installation: Installation, seen: Seen) -> None:
