@@ -34,6 +34,7 @@ from proxy.replay.sources.recorded import Recorded
 from proxy.replay.tally import Tally
 from proxy.settings import Settings
 from proxy.shadow.align import Aligned, Aligner
+from proxy.shadow.alone import runner_stopped
 from proxy.shadow.feed import Feed
 from proxy.shadow.ledger import Ledger
 from proxy.shadow.lookup import Parents
@@ -207,10 +208,18 @@ async def open_shadow(settings: Settings) -> AsyncGenerator[Shadow]:
 
     Raises:
         OptionError: the capture is off.
+        RunnerUpError: the runner is up.
         SettingsError, CaptureError: a database cannot be used; the message says what to do.
     """
     if settings.capture.driver is Driver.OFF:
         raise OptionError("--to both compares effects: capture.driver must not be off")
+    with runner_stopped(settings):
+        async with _captured(settings) as shadow:
+            yield shadow
+
+
+@contextlib.asynccontextmanager
+async def _captured(settings: Settings) -> AsyncGenerator[Shadow]:
     async with open_databases(settings) as databases:
         index = KeyIndex(settings.compare.tables)
         keys = {shape.name: shape.primary_key for shape in databases.catalog.tables.values() if shape.primary_key}

@@ -5,8 +5,8 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import Coroutine, Generator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
@@ -18,11 +18,12 @@ from comparator.exchange import Exchange, Reply, Role, Side
 from comparator.findings import Clusterer
 from comparator.verdict import Comparator
 from proxy.command import read_settings
-from proxy.errors import JournalBusyError, ProxyError, RunnerUpError
+from proxy.errors import ProxyError
 from proxy.journal.keys import load_keys
 from proxy.journal.reading import Reader
 from proxy.settings import Settings
 from proxy.shadow.align import Aligner
+from proxy.shadow.alone import runner_stopped
 from proxy.shadow.calibrate import Calibration, Calibrator, summed_up
 from proxy.shadow.feed import Feed
 from proxy.shadow.ledger import Ledger
@@ -77,7 +78,7 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
     """
     exchanges = await _journaled(settings, requests)
     async with AsyncExitStack() as stack:
-        stack.enter_context(_runner_stopped(settings))
+        stack.enter_context(runner_stopped(settings))
         databases = await stack.enter_async_context(open_databases(settings))
         sender = await stack.enter_async_context(shadow_sender(settings))
         index = KeyIndex(settings.compare.tables)
@@ -103,20 +104,6 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
             compared = [pair async for pair in calibrator.compare(exchanges)]
             pump.cancel()
     return summed_up(compared, Clusterer(settings.compare.dynamic), seen_min=seen_min)
-
-
-@contextmanager
-def _runner_stopped(settings: Settings) -> Generator[None]:
-    """Hold the runner's name in the journal: it takes back what others write into the shadow, and we what it writes.
-
-    Raises:
-        RunnerUpError: the runner is up.
-    """
-    try:
-        with Reader(Path(settings.journal.directory), settings.runner.name):
-            yield
-    except JournalBusyError as error:
-        raise RunnerUpError("the runner is up; stop it first: both would write into the shadow database") from error
 
 
 async def _journaled(settings: Settings, count: int) -> Sequence[Exchange]:

@@ -3,8 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchange import Side
+from proxy.errors import RunnerUpError
+from proxy.journal.reading import Reader
+from proxy.replay.both import open_shadow
 from proxy.replay.command import replay
 from proxy.replay.report import Report
 from proxy.settings import Settings
@@ -49,3 +54,13 @@ async def test_without_faults_nothing_differs_and_both_sides_are_timed(postgres_
         found = await played(capture(made, tmp_path, 8), made.settings())
     assert (found.verdicts.compared, found.verdicts.match, found.findings, found.left_out) == (8, 8, (), {})
     assert {name: side.service.count for name, side in found.sides.items()} == {"candidate": 8, "legacy": 8}
+
+
+async def test_a_runner_that_is_up_is_refused(postgres_dsn: str, tmp_path: Path) -> None:
+    async with lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
+        settings = made.settings()
+        folder = Path(settings.journal.directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        with Reader(folder, settings.runner.name), pytest.raises(RunnerUpError, match="stop it first"):
+            async with open_shadow(settings):
+                pass
