@@ -1,5 +1,6 @@
 """Proof at scale, not speed: `make bench-truth` attributes 10,000 requests and aligns after 5,000, against a ledger of the truth; then
-5,000 more while the runner is killed three times, the shadow restarted and the replication connection cut.
+5,000 more, with a temporary slot and with a persistent one, while the runner is killed three times, the shadow restarted and the
+replication connection cut.
 
 Prints a table and, last, one JSON line. `--requests`, `--aligned` and `--crash-requests` make it smaller; 0 leaves a part out.
 """
@@ -9,11 +10,13 @@ import asyncio
 import json
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from aiohttp import ClientSession
 
-from comparator.capture.settings import CaptureSettings, Driver
+from comparator.capture.settings import CaptureSettings, Driver, SlotKind
 from comparator.exchange import Side
 from proxy.shadow.settings import RunnerSettings
 from tests.support import postgres
@@ -69,11 +72,11 @@ async def alignment(dsn: str, count: int) -> dict[str, object]:
     }
 
 
-async def crashes(dsn: str, count: int) -> dict[str, object]:
+async def crashes(dsn: str, count: int, slot: SlotKind) -> dict[str, object]:
     """Mirror `count` requests through kills, a restart of the shadow and a cut; compare whole tables at the end."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        async with laboratory(dsn, place) as (made, server):
+        async with laboratory(dsn, place, slot=slot) as (made, server):
             process = RunnerProcess(made.settings(), place)
             begun = time.perf_counter()
             try:
@@ -82,8 +85,10 @@ async def crashes(dsn: str, count: int) -> dict[str, object]:
                 await process.kill()
             seconds = time.perf_counter() - begun
     return {
+        "slot": slot.value,
         "requests": count,
         "compared": len(found.compared),
+        "skipped": dict(found.skipped),
         "injected": len(found.injected),
         "injected_and_compared": len(found.injected & found.compared),
         "reported": len(found.reported & found.injected),
@@ -96,7 +101,9 @@ async def crashes(dsn: str, count: int) -> dict[str, object]:
     }
 
 
-async def measure(dsn: str, requests: int, aligned: int, crash_requests: int) -> dict[str, object]:
+async def measure(
+    dsn: str, requests: int, aligned: int, crash_requests: int, slots: Sequence[SlotKind]
+) -> dict[str, object]:
     """All runs, one after the other."""
     result: dict[str, object] = {}
     if requests:
@@ -109,9 +116,13 @@ async def measure(dsn: str, requests: int, aligned: int, crash_requests: int) ->
                 f"{driver + ' ' + side:<24}{truth.requests:>10}{truth.rows:>10}{truth.wrong:>12}  {counts}", flush=True
             )
             result[f"{driver}_{side}_wrong_rows"] = truth.wrong
-    for name, run, count in (("alignment", alignment, aligned), ("crashes", crashes, crash_requests)):
+    runs: list[tuple[str, Callable[[], Awaitable[dict[str, object]]], int]] = [
+        ("alignment", partial(alignment, dsn, aligned), aligned),
+        *((f"crashes_{slot}", partial(crashes, dsn, crash_requests, slot), crash_requests) for slot in slots),
+    ]
+    for name, run, count in runs:
         if count:
-            found = await run(dsn, count)
+            found = await run()
             print(name + "".join(f"  {part} {value}" for part, value in found.items()), flush=True)
             result[name] = found
     return result
@@ -123,9 +134,12 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--aligned", type=int, default=5_000)
     parser.add_argument("--crash-requests", type=int, default=5_000)
+    parser.add_argument("--crash-slots", nargs="+", type=SlotKind, default=list(SlotKind), help="temporary, persistent")
     options = parser.parse_args()
     for dsn in postgres.session_cluster():
-        found = asyncio.run(measure(dsn, options.requests, options.aligned, options.crash_requests))
+        found = asyncio.run(
+            measure(dsn, options.requests, options.aligned, options.crash_requests, options.crash_slots)
+        )
         print(json.dumps(found))
 
 

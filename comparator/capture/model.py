@@ -55,6 +55,11 @@ class Capture(Protocol):
         ...
 
     @property
+    def resumed(self) -> bool:
+        """Whether delivery began where an earlier reader had left it: what it had not confirmed comes first."""
+        ...
+
+    @property
     def wal_retained_bytes(self) -> int:
         """Log the server keeps for this capture's slot, when last looked at; 0 without a slot."""
         ...

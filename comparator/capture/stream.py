@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 SILENT_MAX = 3
 """Feedbacks in a row that ask for a reply and get none, after which the connection counts as lost."""
 
+ACTIVE_POLL_S = 0.05
+
 EMIT = "SELECT pg_logical_emit_message(true, $1, $2)"
 
 SLOT = """
@@ -90,7 +92,7 @@ class StreamCapture(SupervisedCapture):
 
     async def _take_persistent(self, wire: ReplicationConnection, conn: asyncpg.Connection) -> None:
         """Make the slot on the first start; never afterwards, for what it missed would be lost silently."""
-        slot = await conn.fetchrow(SLOT, self._slot, timeout=self._connect_s)
+        slot = await self._left(conn)
         if slot is None and self._opened_once:
             raise SlotLostError(f"the slot {self._slot} was dropped while it was in use")
         if slot is None:
@@ -101,8 +103,20 @@ class StreamCapture(SupervisedCapture):
             raise SlotLostError(
                 f"the server removed log of the slot {self._slot}; drop it, run `shadow align verify`, start again"
             )
+        elif not self._opened_once:
+            self._resumed = True
         if await conn.fetchval(KEEP_SIZE, timeout=self._connect_s) == -1:
             logger.warning("capture_slot_keeps_log_without_bound", extra={"slot": self._slot})
+
+    async def _left(self, conn: asyncpg.Connection) -> asyncpg.Record | None:
+        """The slot, if it is there, once its last reader has let go of it: the server notices a dead one a little later."""
+        waiting_s = 0.0
+        while True:
+            slot = await conn.fetchrow(SLOT, self._slot, timeout=self._connect_s)
+            if slot is None or not slot["active"] or waiting_s >= self._connect_s:
+                return slot
+            await asyncio.sleep(ACTIVE_POLL_S)
+            waiting_s += ACTIVE_POLL_S
 
     async def _make_slot(self, wire: ReplicationConnection, words: str) -> None:
         try:

@@ -47,6 +47,7 @@ class SupervisedCapture(ABC):
         self._task: asyncio.Task[None] | None = None
         self._failure: CaptureError | None = None
         self._interruptions = 0
+        self._resumed = False
         self._reconnects = 0
         self._retained = 0
         self._overflows = 0
@@ -89,6 +90,11 @@ class SupervisedCapture(ABC):
     def interruptions(self) -> int:
         """See `Capture.interruptions`."""
         return self._interruptions
+
+    @property
+    def resumed(self) -> bool:
+        """See `Capture.resumed`; only a persistent slot that was there already can be."""
+        return self._resumed
 
     @property
     def reconnects(self) -> int:

@@ -93,6 +93,8 @@ class Reader:
         committed = load_committed(self._path)
         self._committed = dict(committed.sequences)
         self._lost_before = committed.lost
+        self.live_us = committed.live_us
+        """The `live_us` of the last commit, see `Committed`."""
         self._cursors: dict[str, _Cursor] = {}
         self._tails = Tails(self._directory)
         self._looked_at = 0.0
@@ -121,10 +123,12 @@ class Reader:
             entries.append(self._entry(cursor))
         return entries
 
-    def commit(self, position: Position) -> None:
-        """Store that everything up to `position` is done; it will not be read again under this name."""
-        self._committed = dict(position.sequences)
-        store_committed(self._path, Committed(self._committed, self._lost_before + self.lost))
+    def commit(self, position: Position | None, live_us: int = 0) -> None:
+        """Store that everything up to `position` (None: as before) is done; it will not be read again under this name."""
+        if position is not None:
+            self._committed = dict(position.sequences)
+        self.live_us = live_us
+        store_committed(self._path, Committed(self._committed, self._lost_before + self.lost, live_us))
 
     @property
     def committed_sequence(self) -> int:

@@ -34,10 +34,14 @@ class Torn:
 
 
 class Committed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A reader's offset file: for each writer, the sequence of the last exchange done."""
+    """A reader's offset file: for each writer, the sequence of the last exchange done.
+
+    `live_us`: live's commits up to this Unix time are dealt with too, and those behind it will be delivered again; 0: not known.
+    """
 
     sequences: dict[str, int]
     lost: int = 0
+    live_us: int = 0
 
 
 def writers(directory: Path) -> list[str]:

@@ -29,6 +29,7 @@ class Feed:
         self._lookup = lookup
         self._sink = sink
         self._queue: asyncio.Queue[Transaction | asyncio.Future[None]] = asyncio.Queue()
+        self._at_hand = 0
 
     async def start(self) -> None:
         """Begin to take delivery."""
@@ -39,17 +40,22 @@ class Feed:
         """How often transactions may have been lost."""
         return self._capture.interruptions
 
+    @property
+    def resumed(self) -> bool:
+        """Whether delivery went on where an earlier reader had left it."""
+        return self._capture.resumed
+
     def confirm(self, lsn: int | None) -> None:
         """Everything up to `lsn` is dealt with; None: everything that was delivered."""
         if lsn is not None:
             self._capture.confirm(lsn)
-        elif self._queue.empty():
+        elif not self.backlog:
             self._capture.confirm(self._capture.position)
 
     @property
     def backlog(self) -> int:
         """Delivered transactions that wait for their keys."""
-        return self._queue.qsize()
+        return self._queue.qsize() + self._at_hand
 
     async def pump(self) -> None:
         """Run until cancelled."""
@@ -61,7 +67,9 @@ class Feed:
                 continue
             keyed, missing = self._key(entry)
             if missing:
+                self._at_hand = 1
                 await self._lookup(missing)
+                self._at_hand = 0
                 keyed, _ = self._key(entry)
             self._sink(keyed)
 

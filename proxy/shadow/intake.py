@@ -75,6 +75,7 @@ class Intake:
 
     Attributes:
         reaches: whether a side has a shadow instance.
+        known_us: exchanges that ended before this Unix time have been read; 0 before the first reading.
     """
 
     settings: RunnerSettings
@@ -84,6 +85,7 @@ class Intake:
     standing: Standing
     metrics: RunnerMetrics
     reaches: Callable[[Side], bool]
+    known_us: int = 0
     _unsure: list[tuple[int, Taken]] = field(default_factory=list[tuple[int, Taken]])
     _lost_seen: int = 0
 
@@ -91,9 +93,11 @@ class Intake:
         """Read until the standing says to stop."""
         feeds = self.standing.feeds
         while not self.standing.stopping.is_set():
+            asked_us = now_us()
             entries = await self.journal.read(self.settings.batch_max, READ_WAIT_S)
             self._count_lost()
             if not entries:
+                self.known_us = max(self.known_us, asked_us)
                 continue
             self.metrics.read.inc(len(entries))
             if feeds:
@@ -101,11 +105,12 @@ class Intake:
                 await self.standing.patiently("served_fence", feeds[Role.SERVED].fence)
                 self.standing.notice_interruptions()
             await self._take_in(entries)
+            self.known_us = max(self.known_us, entries[-1].exchange.ended_ns // 1_000)
             self.standing.wake.set()
 
     async def settle_unsure(self) -> None:
         """Settle those that waited until every exchange that ran at the same time was known."""
-        now = now_us()
+        now = min(now_us(), self.known_us)
         due = [taken for due_us, taken in self._unsure if due_us <= now]
         self._unsure = [waiting for waiting in self._unsure if waiting[0] > now]
         for taken in due:

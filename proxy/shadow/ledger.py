@@ -6,7 +6,7 @@ lanes when it is delivered and keeps it until it is known whose it is. An exchan
 the comparison.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +21,9 @@ from proxy.shadow.lanes import Lanes
 
 NS_PER_US = 1_000
 PLACES_REMEMBERED = 20_000
+
+Place = tuple[int, int]
+"""When a live transaction was committed (Unix microseconds), and the LSN of its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,9 @@ class Ledger:
         self._lanes = Lanes()
         self._items: dict[int, Item] = {}
         self._rows = 0
-        self._held: dict[int, int] = {}
+        self._held: dict[int, tuple[int, Keyed]] = {}
         self._numbers = count(1)
-        self._places: deque[tuple[int, int]] = deque(maxlen=PLACES_REMEMBERED)
+        self._places: deque[Place] = deque(maxlen=PLACES_REMEMBERED)
         self._closed: deque[tuple[int, str]] = deque()
         self._windows: dict[str, Window] = {}
         self._given_up_us = 0
@@ -114,6 +117,31 @@ class Ledger:
         """LSN up to which every live change is on the shadow; None when all that was delivered is."""
         waiting = [*self._held, *(item.lsn for item in self._items.values() if item.lsn)]
         return min(waiting) - 1 if waiting else None
+
+    @property
+    def last_place(self) -> Place | None:
+        """The last live transaction that was delivered."""
+        return self._places[-1] if self._places else None
+
+    def dealt_with_before(self, before_us: int) -> Place | None:
+        """The last live transaction committed before this time up to which every change is on the shadow."""
+        limit = self.dealt_with()
+        end = bisect_left(self._places, before_us, key=lambda place: place[0])
+        if limit is not None:
+            end = min(end, bisect_right(self._places, limit, key=lambda place: place[1]))
+        return self._places[end - 1] if end else None
+
+    def waiting_changes(self, wanted: Callable[[int], bool]) -> list[RowChange]:
+        """The changes that wait for the shadow, in commit order, of the transactions of which this is true of their xid."""
+        found = [(lsn, keyed.transaction.xid, keyed.transaction.changes) for lsn, (_, keyed) in self._held.items()]
+        for item in self._items.values():
+            if isinstance(item, Apply):
+                found.append((item.lsn, item.xid, item.changes))
+            elif isinstance(item, Run):
+                mine = (keyed.transaction for keyed in item.claim.transactions)
+                found += [(one.end_lsn, one.xid, one.changes) for one in mine]
+        ordered = sorted(found, key=lambda one: one[0])
+        return [change for _, xid, changes in ordered if wanted(xid) for change in changes]
 
     @property
     def unattributed(self) -> int:
@@ -142,7 +170,7 @@ class Ledger:
             self._apply_rows(keyed)
             return
         number = next(self._numbers)
-        self._held[transaction.end_lsn] = number
+        self._held[transaction.end_lsn] = (number, keyed)
         self._lanes.add(number, keys=keyed.keys | keyed.rows, position=(transaction.end_lsn, number), held=True)
 
     def knows(self, window_id: str) -> bool:
@@ -260,7 +288,8 @@ class Ledger:
             self._release(claim.transactions)
 
     def _unhold(self, keyed: Keyed) -> None:
-        self._lanes.remove(self._held.pop(keyed.transaction.end_lsn))
+        number, _ = self._held.pop(keyed.transaction.end_lsn)
+        self._lanes.remove(number)
 
     def _apply_rows(self, keyed: Keyed) -> None:
         """Add the rows of a transaction, split by their keys so that one that touches many keys does not couple their lanes."""

@@ -35,6 +35,7 @@ class Recorder:
     Args:
         store: keeps a batch; raises StoreUnavailableError when it must be given again. None keeps nothing.
         commit: stores how far the journal is done.
+        begun: is told each exchange that was read.
         buffer_max: outcomes that may wait for the store.
         retried: called each time the store did not answer.
         survived: called with the place of each error that cost a verdict, or kept a position from being committed.
@@ -45,12 +46,14 @@ class Recorder:
         store: Callable[[Sequence[Kept]], Awaitable[None]] | None,
         *,
         commit: Callable[[Position], None],
+        begun: Callable[[Entry], None] | None = None,
         buffer_max: int = 5_000,
         retried: Callable[[], None] = lambda: None,
         survived: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._commit = commit
+        self._begun = begun
         self._buffer_max = buffer_max
         self._retried = retried
         self._survived = survived
@@ -74,6 +77,8 @@ class Recorder:
 
     def begin(self, entry: Entry) -> None:
         """An exchange was read."""
+        if self._begun is not None:
+            self._begun(entry)
         self._progress.begin(entry.sequence, entry.position)
         self.oldest_ns[entry.sequence] = entry.exchange.ended_ns
 

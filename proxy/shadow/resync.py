@@ -1,20 +1,23 @@
 """Brings a drifted shadow back to live: all of it, or single rows.
 
 All of it (`resync`) when changes may have been missed: at the start with a temporary slot, after a cut capture, after a
-contradiction. Whole tables are compared by checksums of buckets, and only what differs is copied. Single rows (`repair`) when
-somebody wrote them on the shadow outside every mirrored request. Live is only read. Live changes that are captured meanwhile are
-applied afterwards in order, so the shadow converges.
+contradiction. Whole tables are compared by checksums of buckets, and only what differs is copied. Where live's changes are all known,
+those that still wait for the shadow are taken back in the same step (`rewind`), so that what waits can still be compared. Single rows
+(`repair`) when somebody wrote them on the shadow outside every mirrored request. Live is only read. Live changes that are captured
+meanwhile are applied afterwards in order, so the shadow converges.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
 from comparator.capture.catalog import Catalog, TableShape, quote
+from comparator.changes import RowChange
 from proxy.errors import ShadowDriftError, ShadowUnreachableError
 from proxy.shadow.align import AWAY, Aligner, Connection
+from proxy.shadow.rewind import rewound
 from proxy.shadow.targets import Identity, RowTarget
 
 logger = logging.getLogger(__name__)
@@ -62,15 +65,19 @@ def _before(xid: int, other: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Resynced:
-    """How many rows of the shadow were not live's, by table, and what both sides' transactions this deals with."""
+    """How many rows of the shadow were written, by table, and what both sides' transactions this deals with.
+
+    `rewound`: what waits for the shadow was taken back, and is still to be done.
+    """
 
     rows: Mapping[str, int]
     live: Snapshot
     shadow: Snapshot
+    rewound: bool = False
 
     @property
     def total(self) -> int:
-        """Rows mended in all tables."""
+        """Rows written in all tables."""
         return sum(self.rows.values())
 
 
@@ -109,14 +116,21 @@ def rows_sql(shape: TableShape) -> str:
     return f"SELECT {columns} FROM {shape.quoted} t JOIN unnest({arrays}) AS v({names}) ON {same}"  # noqa: S608
 
 
-async def resync(live: Connection, shadow: Connection, aligner: Aligner, catalog: Catalog) -> Resynced:
-    """Make every captured table of the shadow equal to live's.
+Waiting = Callable[[Snapshot], Awaitable[Sequence[RowChange]]]
+"""Gives the changes that a snapshot of live saw and that still wait for the shadow, in commit order, once all are known."""
+
+
+async def resync(
+    live: Connection, shadow: Connection, aligner: Aligner, catalog: Catalog, waiting: Waiting | None = None
+) -> Resynced:
+    """Make every captured table of the shadow equal to live's, or to what live's was before all that waits.
 
     Args:
         live: a connection to live; it is only read.
         shadow: a connection to the shadow, to compare; writing is the aligner's.
         aligner: writes.
         catalog: the tables; those without a primary key are left out.
+        waiting: what to take back, if that can be told from its old images; None takes nothing back.
 
     Raises:
         ShadowUnreachableError: one of the databases did not answer; try again.
@@ -130,6 +144,8 @@ async def resync(live: Connection, shadow: Connection, aligner: Aligner, catalog
             for shape in catalog.tables.values():
                 if shape.primary_key:
                     wanted += await _differing(live, shadow, shape)
+            before = rewound(wanted, await waiting(seen[0]), catalog.tables) if waiting else None
+            wanted = wanted if before is None else before
             await aligner.write(shadow, wanted)
     except asyncpg.IntegrityConstraintViolationError as error:
         raise ShadowDriftError(f"resync: {error}") from error
@@ -140,7 +156,7 @@ async def resync(live: Connection, shadow: Connection, aligner: Aligner, catalog
     counts: dict[str, int] = {}
     for row in wanted:
         counts[row.table] = counts.get(row.table, 0) + 1
-    return Resynced(counts, *seen)
+    return Resynced(counts, seen[0], seen[1], rewound=before is not None)
 
 
 SNAPSHOT = "SELECT pg_current_snapshot()::text"

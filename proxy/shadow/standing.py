@@ -29,6 +29,7 @@ class Standing:
         comparable_from_us: exchanges begun before this Unix time are not compared.
         contradicts_live: a resync failed: only a new clone helps.
         resync_reason: why whole tables have to be compared, "" when they need not.
+        missed: changes of live may be lost: what waits then cannot be compared any more.
         resyncing: they are being compared.
         started: both captures have begun.
         wake: set when the dispatcher has something to look at.
@@ -40,11 +41,12 @@ class Standing:
     comparable_from_us: int = 0
     contradicts_live: bool = False
     resync_reason: str = ""
+    missed: bool = False
     resyncing: bool = False
     started: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    _interruptions: int = 0
+    _interruptions: Mapping[Role, int] = field(default_factory=dict[Role, int])
 
     @property
     def ready(self) -> bool:
@@ -56,25 +58,27 @@ class Standing:
         """Whether the shadow is known to differ, or may."""
         return self.resyncing or bool(self.resync_reason)
 
-    def ask_resync(self, reason: str) -> None:
-        """Compare whole tables as soon as nothing runs; exchanges begun before its end are not compared."""
+    def ask_resync(self, reason: str, *, missed: bool = False) -> None:
+        """Compare whole tables as soon as nothing runs; with `missed`, exchanges begun before its end are not compared."""
         self.resync_reason = self.resync_reason or reason
+        self.missed = self.missed or missed
         self.wake.set()
 
     def forget_interruptions(self) -> None:
         """Take the interruptions up to now for known."""
-        self._interruptions = self._count()
+        self._interruptions = self._counts()
 
     def notice_interruptions(self) -> None:
         """Ask for a resync when a capture was cut since the last look."""
-        count = self._count()
-        if count != self._interruptions:
-            self._interruptions = count
-            logger.warning("shadow_capture_interrupted", extra={"interruptions": count})
-            self.ask_resync("interrupted")
+        counts, before = self._counts(), self._interruptions
+        if counts != before:
+            self._interruptions = counts
+            missed = counts[Role.SERVED] != before.get(Role.SERVED, 0)
+            logger.warning("shadow_capture_interrupted", extra={"interruptions": counts, "missed": missed})
+            self.ask_resync("interrupted", missed=missed)
 
-    def _count(self) -> int:
-        return sum(feed.interruptions for feed in self.feeds.values())
+    def _counts(self) -> dict[Role, int]:
+        return {role: feed.interruptions for role, feed in self.feeds.items()}
 
     async def patiently(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
         """Repeat a step with backoff until what it needs answers; `what` is a label of shadow_retries_total."""

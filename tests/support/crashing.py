@@ -1,8 +1,12 @@
 """One mirror through crashes: the runner killed (-9) and started again three times under traffic, then the shadow database restarted
 and the replication connection cut. The test suite runs it small, `bench/truth` large.
+
+With a temporary slot everything served while no runner was there is lost to the comparison; with a persistent one it is not.
 """
 
 import asyncio
+import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,16 +16,18 @@ from tempfile import TemporaryDirectory
 import asyncpg
 from aiohttp import ClientSession
 
-from comparator.capture.settings import CaptureSettings, Driver
+from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.exchange import Side
 from proxy.embedded import EmbeddedPostgres
 from proxy.shadow.settings import RunnerSettings
 from tests.support.mirror_lab import WRITTEN, Lab, checksums, lab
 from tests.support.mirroring import clean_up_job, drive, outcomes, quiet
 from tests.support.runner_process import RunnerProcess
-from tests.support.scraping import free_port, total, until
+from tests.support.scraping import Samples, free_port, scrape, total, until
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication"
+END_SLOT = "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = $1 AND active"
+DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1"
 KILLS = 3
 FAULT_SHARE = 0.05
 PART_S = 300.0
@@ -30,7 +36,10 @@ CATCH_UP_S = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Survived:
-    """What came of the run: ids with an injected divergence, ids found to differ, ids whose mirrored run failed, ids compared."""
+    """What came of the run: ids with an injected divergence, ids found to differ, ids whose mirrored run failed, ids compared.
+
+    `skipped` counts causes over all lives of the runner; what a killed one had not committed is read, and counted, again.
+    """
 
     injected: frozenset[str]
     reported: frozenset[str]
@@ -38,6 +47,7 @@ class Survived:
     compared: frozenset[str]
     equal: bool
     resyncs: float
+    skipped: Counter[str]
 
     @property
     def unreported(self) -> frozenset[str]:
@@ -51,19 +61,27 @@ class Survived:
 
 
 @asynccontextmanager
-async def laboratory(postgres_dsn: str, folder: Path) -> AsyncIterator[tuple[Lab, EmbeddedPostgres]]:
+async def laboratory(
+    postgres_dsn: str, folder: Path, *, slot: SlotKind = SlotKind.TEMPORARY
+) -> AsyncIterator[tuple[Lab, EmbeddedPostgres]]:
     """A lab whose shadow database is on a server of its own."""
-    capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN)
-    runner = RunnerSettings(port=free_port(), hold_ms=1_500, confirm_per_s_max=1000)
+    named = Slot(kind=slot, name=f"crash_{uuid.uuid4().hex[:12]}")
+    capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, slot=named, feedback_ms=500)
+    runner = RunnerSettings(port=free_port(), hold_ms=1_500, confirm_per_s_max=1000, queue_max=100_000)
     # Not below pytest's folder: a second pytest closes that to the user PostgreSQL runs as.
     with TemporaryDirectory(prefix="shadow-test-pg-") as place, EmbeddedPostgres(Path(place) / "data") as server:
         async with lab(postgres_dsn, folder, capture=capture, runner=runner, shadow_server_dsn=server.dsn()) as made:
-            yield made, server
+            try:
+                yield made, server
+            finally:
+                for sql in (END_SLOT, DROP_SLOT):
+                    await execute(made.live_dsn, sql, named.name)
 
 
 async def survive(made: Lab, shadow_server: EmbeddedPostgres, process: RunnerProcess, *, part: int) -> Survived:
     """Serve four times `part` requests with divergences and a background writer through all crashes; the runner is up in the end."""
     injected: dict[str, str] = {}
+    skipped: Counter[str] = Counter()
 
     async def traffic(session: ClientSession) -> None:
         injected.update(await drive(made, session, count=part, side=Side.CANDIDATE, fault_share=FAULT_SHARE))
@@ -75,6 +93,7 @@ async def survive(made: Lab, shadow_server: EmbeddedPostgres, process: RunnerPro
         for number in range(KILLS):
             running = tasks.create_task(traffic(session), name=f"part-{number}")
             await until(made.runner.port, lambda s: total(s, "shadow_compared_total") >= part / 4, timeout_s=PART_S)
+            skipped += skips(await scrape(made.runner.port))
             await process.kill()
             await process.start()
             await running
@@ -93,7 +112,17 @@ async def survive(made: Lab, shadow_server: EmbeddedPostgres, process: RunnerPro
         compared=frozenset(await compared(made)),
         equal=await checksums(made.live_dsn) == await checksums(made.shadow_dsn),
         resyncs=total(samples, "shadow_resyncs_total"),
+        skipped=skipped + skips(samples),
     )
+
+
+def skips(samples: Samples) -> Counter[str]:
+    """Skipped exchanges by cause."""
+    counts: Counter[str] = Counter()
+    for (name, labels), value in samples.items():
+        if name == "shadow_skipped_total":
+            counts[dict(labels)["cause"]] += int(value)
+    return counts
 
 
 COMPARED = "SELECT exchange_id FROM shadow.comparison WHERE verdict IN ('match', 'known', 'mismatch')"
@@ -107,9 +136,9 @@ async def compared(made: Lab) -> list[str]:
         await conn.close()
 
 
-async def execute(dsn: str, sql: str) -> object:
+async def execute(dsn: str, sql: str, *values: object) -> object:
     conn = await asyncpg.connect(dsn)
     try:
-        return await conn.fetchval(sql)
+        return await conn.fetchval(sql, *values)
     finally:
         await conn.close()
