@@ -21,6 +21,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from comparator.exchange import Side
+from proxy import signals
 from proxy.admin import api
 from proxy.callers import CallerConnection
 from proxy.checks import watch_backend
@@ -127,6 +128,7 @@ async def serve(
         loop.add_signal_handler(signal.SIGUSR1, asked.hand_over)
         loop.add_signal_handler(signal.SIGUSR2, lambda: proxy.switch.rollback(actor="SIGUSR2", reason=""))
         loop.add_signal_handler(signal.SIGHUP, asked.reload)
+        signals.release()
         logger.info("proxy_started", extra={"port": proxy.port, "admin_port": proxy.admin_port})
         if worker.handed:
             worker.handed.say_ready()

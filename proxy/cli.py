@@ -9,10 +9,12 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 from proxy.errors import ProxyError
+from proxy.signals import held
 
 
 class Command(Protocol):
@@ -101,9 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if " ".join(words[:2]) in {entry.name for entry in COMMANDS}:
         words[:2] = [" ".join(words[:2])]
     try:
-        args = build_parser(words[:1]).parse_args(words)
-        entry = next(one for one in COMMANDS if one.name == args.command)
-        return load(entry).run(args)
+        with held() if words[:1] == ["proxy"] else nullcontext():
+            args = build_parser(words[:1]).parse_args(words)
+            entry = next(one for one in COMMANDS if one.name == args.command)
+            return load(entry).run(args)
     except ProxyError as error:
         print(f"shadow {words[0]}: {error}", file=sys.stderr)  # noqa: T201 (a command's own voice)
         return 2

@@ -13,6 +13,7 @@ import uvloop
 from proxy import app, logs
 from proxy.errors import ListenError
 from proxy.handed import Handed, open_sockets
+from proxy.rollout.switch import Switch
 from proxy.routes import compile_routes
 from proxy.settings import Settings
 from proxy.settings_file import SettingsFile, read_settings
@@ -87,4 +88,11 @@ async def _supervise(path: Path, settings: Settings) -> None:
     except OSError as error:
         raise ListenError(f"cannot listen: {error}") from error
     slots = [Slot(number, sockets) for number, sockets in enumerate(opened)]
-    await Supervisor(partial(worker_command, path), slots, drain_s=settings.limits.drain_s).run()
+
+    def roll_back() -> None:
+        switch = Switch(Path(settings.serve.state_file), Path(settings.serve.sentinel_file))
+        switch.load()
+        switch.rollback(actor="SIGUSR2", reason="")
+
+    command = partial(worker_command, path)
+    await Supervisor(command, slots, drain_s=settings.limits.drain_s, roll_back=roll_back).run()

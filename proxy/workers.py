@@ -3,7 +3,8 @@
 The parent opens the sockets, one a worker with SO_REUSEPORT, and hands them down. So a connection that waits to be accepted is not
 lost with a worker: whoever takes the worker's place accepts it. A worker that dies is started again, after a pause that grows while it
 keeps dying; the others serve on, and what died with it is counted. SIGUSR1 restarts the workers one after the other: each replacement
-serves before the one it replaces drains. SIGTERM drains all, SIGHUP reloads, SIGUSR2 rolls back.
+serves before the one it replaces drains. SIGTERM drains all, SIGHUP reloads, SIGUSR2 rolls back: it is stored by the parent too, for a
+worker that is just starting.
 
 Each worker has its own admin port (the configured one plus its number) and its own part of the journal; the switch's state file is
 shared.
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import FileIO
 
+from proxy import signals
 from proxy.handed import Handed, Sockets, Vitals
 
 logger = logging.getLogger(__name__)
@@ -65,12 +67,21 @@ class Supervisor:
         command_of: how a worker is started.
         slots: their places; their sockets are closed at the end.
         drain_s: how long a worker may take to stop by itself.
+        roll_back: stores a rollback where every worker looks.
     """
 
-    def __init__(self, command_of: CommandOf, slots: list[Slot], *, drain_s: float) -> None:
+    def __init__(
+        self,
+        command_of: CommandOf,
+        slots: list[Slot],
+        *,
+        drain_s: float,
+        roll_back: Callable[[], object] = lambda: None,
+    ) -> None:
         self._command_of = command_of
         self._slots = slots
         self._drain_s = drain_s
+        self._store_rollback = roll_back
         self._stopping = asyncio.Event()
         self._workers: list[Worker] = []
         self._one_at_a_time = asyncio.Lock()
@@ -80,9 +91,10 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        for number in (signal.SIGHUP, signal.SIGUSR2):
-            loop.add_signal_handler(number, self._hand_down, number)
+        loop.add_signal_handler(signal.SIGHUP, self._hand_down, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGUSR2, self._roll_back)
         loop.add_signal_handler(signal.SIGUSR1, self.roll)
+        signals.release()
         async with asyncio.TaskGroup() as group:
             for slot in self._slots:
                 group.create_task(self._keep(slot, group), name=f"worker-{slot.number}")
@@ -99,6 +111,10 @@ class Supervisor:
         logger.info("restart_begins", extra={"workers": len(self._slots)})
         for slot in self._slots:
             slot.roll.set()
+
+    def _roll_back(self) -> None:
+        self._hand_down(signal.SIGUSR2)
+        self._store_rollback()
 
     def _hand_down(self, number: int) -> None:
         for worker in self._workers:

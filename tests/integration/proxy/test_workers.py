@@ -151,6 +151,22 @@ async def test_a_replacement_that_does_not_come_up_leaves_the_old_worker() -> No
     assert (place.restarts, len(begun)) == (0, 2)
 
 
+async def test_a_rollback_is_stored_for_a_worker_that_is_just_starting() -> None:
+    place, begun, stored = slot(), asyncio.Event(), asyncio.Event()
+
+    def command(_: Slot, handed: Handed) -> list[str]:
+        begun.set()
+        return [sys.executable, "-c", WAITING, handed.as_word()]
+
+    supervisor = Supervisor(command, [place], drain_s=5, roll_back=stored.set)
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        group.create_task(supervisor.run(), name="supervise")
+        await begun.wait()
+        os.kill(os.getpid(), signal.SIGUSR2)
+        await stored.wait()
+        supervisor.stop()
+
+
 def test_workers_share_one_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "proxy.sock"
     opened = open_sockets(Listen(unix=str(path), workers=2), Admin(port=0))
