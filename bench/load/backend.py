@@ -59,7 +59,8 @@ class Delays:
         now = time.monotonic()
         while self._held and self._held[0][0] <= now:
             _, transport, reply = self._held.popleft()
-            transport.write(reply)
+            if not transport.is_closing():  # (whoever asked may have gone meanwhile)
+                transport.write(reply)
         if self._held:
             self._alarm.set(self._held[0][0])
 
@@ -83,7 +84,7 @@ class Answering(asyncio.Protocol):
             reply = self._counter.reply_to(head)
             if self._counter.delays.seconds:
                 self._counter.delays.hold(self._transport, reply)
-            else:
+            elif not self._transport.is_closing():
                 self._transport.write(reply)
 
 
