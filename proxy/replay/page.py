@@ -103,10 +103,15 @@ def _y(value: float, top: float) -> float:
 def _y_axis(top: float, unit: str) -> str:
     lines = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{_y(part * top, top):.1f}" y2="{_y(part * top, top):.1f}"/>'
-        f'<text x="{LEFT - 6}" y="{_y(part * top, top) + 4:.1f}" text-anchor="end">{part * top:.3g} {unit}</text>'
+        f'<text x="{LEFT - 6}" y="{_y(part * top, top) + 4:.1f}" text-anchor="end">{_words(part * top)} {unit}</text>'
         for part in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     return "".join(lines) + f'<line class="axis" x1="{LEFT}" x2="{LEFT}" y1="20" y2="{HEIGHT - BOTTOM}"/>'
+
+
+def _words(value: float) -> str:
+    """Three digits, and all of those before the point: never an exponent."""
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
 
 
 def _legend(number: int, name: str, color: str) -> str:

@@ -342,6 +342,6 @@ def _verdict_lines(report: Report) -> list[str]:
         lines.append(
             f"  {finding.count:>6}x {finding.severity:<8} {finding.route} {finding.place}: {finding.kind}, {finding.shape}"
         )
-        lines.append(f"          legacy {finding.legacy[:100]}")
-        lines.append(f"          candidate {finding.candidate[:100]}")
+        lines.append(f"          legacy {finding.legacy[:100] or 'nothing'}")
+        lines.append(f"          candidate {finding.candidate[:100] or 'nothing'}")
     return lines

@@ -6,7 +6,7 @@ import msgspec
 
 from proxy.replay.page import as_html
 from proxy.replay.report import FindingReport, Report, Verdicts
-from tests.unit.proxy.replay.test_report import report
+from tests.unit.proxy.replay.test_report import report, tally
 
 FINDING = FindingReport("f1", "score", "value", "body.<score>", "text", "changed", 3, "id-1", "<script>1</script>", "2")
 
@@ -67,3 +67,9 @@ def test_what_one_side_has_not_is_said_to_be_nothing() -> None:
 
 def test_the_counts_of_verdicts_are_shown() -> None:
     assert "4 compared, 0 match, 0 known, 1 mismatch" in page()
+
+
+def test_long_latencies_are_written_out_beside_the_axis() -> None:
+    labels = [text.text or "" for text in tree(page(report(tally(candidate_ms=3_000, sides="candidate")))).iter("text")]
+    assert [label[0] for label in labels if label.endswith(" ms")] == ["0", "7", "1", "2", "3"]
+    assert not [label for label in labels if "e+" in label]

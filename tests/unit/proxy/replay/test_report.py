@@ -128,3 +128,9 @@ def test_digests_of_what_is_redacted_do_not_count() -> None:
 def test_reports_of_other_findings_say_where_they_differ() -> None:
     other = report(verdicts={"score": Verdicts(compared=1, mismatch=1)}, verdicts_digest="another", malformed=2)
     assert differences(report(), other) == ["malformed", "routes", "verdicts", "verdicts_digest"]
+
+
+def test_what_one_side_has_not_is_said_to_be_nothing() -> None:
+    example = FindingReport("f", "score", "extra", "t", "absent", "changed", 1, "id", "", "2")
+    lines = as_text(report(verdicts={"a": Verdicts(compared=1, mismatch=1)}, findings=(example,))).splitlines()
+    assert [line.strip() for line in lines[-2:]] == ["legacy nothing", "candidate 2"]
