@@ -15,7 +15,7 @@ import msgspec
 import yaml
 from msgspec import Meta, Struct
 
-from comparator.capture.settings import CaptureSettings
+from comparator.capture.settings import CaptureSettings, with_words
 from comparator.exchange import Role, Side
 from comparator.settings import CompareSettings, StoreSettings
 from proxy.capturing import CaptureRule, Only
@@ -232,11 +232,20 @@ def load(raw: str, environ: Mapping[str, str]) -> Settings:
         raise SettingsError("not YAML: nested too deeply, or a part contains itself") from error
     try:
         # Not strict: what comes from the environment is text where a number or a truth value is meant.
-        settings = msgspec.convert(filled, Settings, strict=False)
+        settings = msgspec.convert(_worded(filled), Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(str(error)) from error
     _check(settings)
     return settings
+
+
+def _worded(document: Any) -> Any:
+    """The document with `off` where it is the name of a choice: bare, YAML reads it as false."""
+    if not isinstance(document, dict):
+        return document
+    sections = cast("dict[Any, Any]", document)
+    choices = {"capture": "driver", "runner": "resync"}
+    return sections | {name: with_words(sections[name], choices[name]) for name in choices if name in sections}
 
 
 def _interpolate(node: Any, environ: Mapping[str, str], path: str) -> Any:

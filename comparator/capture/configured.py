@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from comparator.capture.settings import CaptureSettings
+from comparator.capture.settings import CaptureSettings, with_words
 from comparator.command_options import converted, read_document
 from comparator.errors import RuleError
 from comparator.settings import CompareSettings
@@ -46,7 +46,7 @@ def read_configured(path: Path, environ: Mapping[str, str] | None = None) -> Con
     """
     whole = read_document(path, os.environ if environ is None else environ)
     compare = converted(whole.get("compare") or {}, CompareSettings, "compare")
-    capture = converted(whole.get("capture") or {}, CaptureSettings, "capture")
+    capture = converted(with_words(whole.get("capture") or {}, "driver"), CaptureSettings, "capture")
     databases: dict[str, str | None] = whole.get("databases") or {}
     return Configured(
         path=path,

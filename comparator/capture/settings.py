@@ -4,7 +4,7 @@ Pure. One section serves both databases; the names of a persistent slot are made
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import Meta
@@ -85,3 +85,11 @@ def shadow_capture(settings: CaptureSettings) -> CaptureSettings:
     """How the shadow is captured: it is ours, so never by triggers, and nothing of it has to survive a restart."""
     driver = Driver.SQL if settings.driver is Driver.TRIGGERS else settings.driver
     return msgspec.structs.replace(settings, driver=driver, slot=Slot())
+
+
+def with_words(section: object, *names: str) -> object:
+    """A section as plain data, in which these members say `off` again where YAML took the bare word for a truth value."""
+    if not isinstance(section, dict):
+        return section
+    members = cast("dict[Any, Any]", section)
+    return {name: "off" if name in names and value is False else value for name, value in members.items()}

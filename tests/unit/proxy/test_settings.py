@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from comparator.capture.settings import Driver
 from comparator.exchange import Role, Side
 from proxy.errors import SettingsError
 from proxy.routes import compile_routes
@@ -21,6 +22,11 @@ def test_the_repositorys_own_configuration_is_fine() -> None:
 
 def test_an_empty_file_is_all_defaults() -> None:
     assert load("", {}).listen.port == 8080
+
+
+def test_a_bare_off_is_the_word_where_it_names_a_choice() -> None:
+    settings = load("capture: {driver: off}\nrunner: {resync: off, align: off}", {})
+    assert (settings.capture.driver, settings.runner.resync, settings.runner.align) == (Driver.OFF, "off", False)
 
 
 def test_variables_come_from_the_environment() -> None:

@@ -37,6 +37,12 @@ def test_the_tables_are_those_that_are_compared(config: Path) -> None:
     assert read_configured(config, {}).capture.tables == ("account", "event")
 
 
+def test_a_bare_off_is_the_driver_of_that_name(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("capture: {driver: off}")
+    assert read_configured(path, {}).capture.driver is Driver.OFF
+
+
 def test_a_dsn_may_come_from_the_environment(config: Path) -> None:
     assert read_configured(config, {"LIVE": "postgresql://elsewhere"}).live == "postgresql://elsewhere"
 
