@@ -17,7 +17,7 @@ def read_settings(path: Path) -> Settings:
     try:
         raw = path.read_text()
     except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
+        raise SettingsError(f"{path}: {error.strerror}; --config names the configuration") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from error
     if not raw.strip():

@@ -33,6 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         actions.add_parser(name, help=text).add_argument("name", help="of the snapshot")
     actions.add_parser("ls", help="all snapshots: of which database, when, how large")
+    for action in actions.choices.values():
+        # Also behind the action, where all other commands have them; what stands before it is kept.
+        action.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="default: config.yaml")
+        action.add_argument("--server", metavar="DSN", default=argparse.SUPPRESS, help="as before the action")
+        action.add_argument("--programs", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="likewise")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,0 +1,22 @@
+import argparse
+from pathlib import Path
+
+import pytest
+
+from proxy.replay import snapshot_command
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    snapshot_command.configure(parser)
+    return parser.parse_args(words)
+
+
+@pytest.mark.parametrize("words", [("--config", "own.yaml", "ls"), ("ls", "--config", "own.yaml")])
+def test_the_configuration_may_stand_before_and_behind_the_action(words: tuple[str, ...]) -> None:
+    assert arguments(*words).config == Path("own.yaml")
+
+
+def test_without_options_the_configuration_is_the_one_here() -> None:
+    asked = arguments("create", "before")
+    assert (asked.name, asked.config, asked.programs) == ("before", Path("config.yaml"), None)
