@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import ip_network
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,6 +32,9 @@ Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
+
+ROUTE_KIND: Final = "address"
+"""The kind of attribution key that the key of a route is."""
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -289,9 +292,20 @@ def _check(settings: Settings) -> None:
     if len(set(names)) != len(names):
         raise SettingsError("two routes have one name - at `$.routes`")
     _check_captures(settings)
+    _check_keys(settings)
     problem = problem_of(settings.rollout, tuple(names))
     if problem:
         raise SettingsError(problem)
+
+
+def _check_keys(settings: Settings) -> None:
+    """A route's key is of kind `address`, whatever its parameter is called. Without one, rows are tied to no request in silence."""
+    kinds = {key.kind for table in settings.compare.tables.values() for key in table.keys}
+    if kinds and ROUTE_KIND not in kinds:
+        raise SettingsError(
+            f"no key is of kind `{ROUTE_KIND}`, which is that of every route's key, so no row could be tied to a request; "
+            f"found: {', '.join(sorted(kinds))} - at `$.compare.tables`"
+        )
 
 
 def _check_captures(settings: Settings) -> None:

@@ -24,6 +24,13 @@ def test_an_empty_file_is_all_defaults() -> None:
     assert load("", {}).listen.port == 8080
 
 
+def test_rows_that_no_routes_key_could_be_found_in_are_refused() -> None:
+    tables = "compare: {tables: {users: {natural_key: [id], keys: [{kind: %s, column: id}]}}}"
+    with pytest.raises(SettingsError, match=r"no key is of kind `address`.* found: id - at `\$\.compare\.tables`"):
+        load(tables % "id", {})
+    assert load(tables % "address", {}).compare.tables["users"].keys[0].kind == "address"
+
+
 def test_a_bare_off_is_the_word_where_it_names_a_choice() -> None:
     settings = load("capture: {driver: off}\nrunner: {resync: off, align: off}", {})
     assert (settings.capture.driver, settings.runner.resync, settings.runner.align) == (Driver.OFF, "off", False)
