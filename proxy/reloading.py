@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
+from comparator.exchange import Role, Side
 from proxy.errors import SettingsError
 from proxy.front import Front
 from proxy.settings import Settings, Tls
@@ -78,6 +79,22 @@ def different(one: object, other: object, path: str = "$") -> Iterator[str]:
         yield path
 
 
+def check_kept(begun: Settings, new: Settings) -> None:
+    """That no live backend was lost. Pure.
+
+    A file that is read while somebody saves it may make sense as far as it goes: callers, or a rollback, would find nobody there.
+
+    Raises:
+        SettingsError: one was.
+    """
+    for side in Side:
+        if begun.backends.of(side, Role.SERVED).url and not new.backends.of(side, Role.SERVED).url:
+            place = f"$.backends.{side}.live.url"
+            raise SettingsError(
+                f"the {side} had a url when the proxy was started: restart it to do without - at `{place}`"
+            )
+
+
 class Reloading:
     """Puts new settings in force.
 
@@ -100,8 +117,9 @@ class Reloading:
         """Put settings in force, all or none.
 
         Raises:
-            SettingsError: they only show as wrong when used (a route's path, a certificate).
+            SettingsError: they only show as wrong when used (a route's path, a certificate), or lack a backend.
         """
+        check_kept(self._begun, settings)
         merged = with_bound(self._begun, settings)
         for one in self.certified:
             # Into a context of its own first: a key that does not fit would leave the one in use without any.

@@ -3,6 +3,7 @@
 Argo Rollouts (web metric) and Flagger (webhooks) get our verdict, so that teams keep their tool; Alertmanager may pause or roll back.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
@@ -29,6 +30,8 @@ from proxy.rollout.state import ALL
 
 TEXT_MAX: Final = 500
 BODY_MAX_BYTES: Final = 1024**2
+LIMIT: Final = re.compile("[0-9]{1,9}")
+"""How many entries of the log may be asked for; anything else asks for all."""
 STATUS: Final[Mapping[type[Exception], int]] = {
     RolloutRefusedError: 409,
     GatesClosedError: 409,
@@ -161,7 +164,7 @@ async def _history(request: web.Request) -> web.Response:
     await _asked(request, Need.VIEW)
     limit = request.query.get("limit", "")
     replica = request.app[CONTEXT].control.replica
-    links = await replica.history(limit=int(limit) if limit.isdecimal() and int(limit) else None)
+    links = await replica.history(limit=int(limit) or None if LIMIT.fullmatch(limit) else None)
     pending = [msgspec.to_builtins(entry) for entry in replica.pending.values()]
     return web.json_response({"links": [msgspec.to_builtins(link) for link in links], "pending": pending})
 
@@ -235,7 +238,7 @@ async def _flagger(request: web.Request) -> web.Response:
 def _flagger_group(body: bytes) -> str:
     try:
         document: Any = msgspec.json.decode(body or b"{}")
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise web.HTTPBadRequest(reason="not JSON") from error
     metadata: Any = cast("dict[str, Any]", document).get("metadata") if isinstance(document, dict) else None
     group: Any = cast("dict[str, Any]", metadata).get("group") if isinstance(metadata, dict) else None

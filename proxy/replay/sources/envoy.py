@@ -132,7 +132,7 @@ def _request(headers: HeaderList, body: bytes, cut: bool) -> Request:
 
 
 def _reply(headers: HeaderList, body: bytes, cut: bool) -> Reply:
-    status = next(value for name, value in headers if name == ":status")
+    status = next((value for name, value in headers if name == ":status"), "")
     return Reply(int(status), tuple((n, v) for n, v in headers if not n.startswith(":")), body, cut)
 
 

@@ -19,6 +19,9 @@ from proxy.replay.sources.recorded import Item
 HEAD_BYTES = 4096
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+LINE_MAX_BYTES = 128 * 1024**2
+WHOLE_MAX_BYTES = 512 * 1024**2
+"""Of what has no lines and is read as a whole. A megabyte may unpack to a gigabyte: what comes from elsewhere is not read without end."""
 
 
 class Format(StrEnum):
@@ -132,20 +135,39 @@ def _decompressed(raw: io.BufferedReader) -> io.BufferedReader:
 
 def _parsed(file: io.BufferedReader, form: Format, folder: Path, host: str) -> Iterator[Item]:
     def body(name: str) -> bytes:
+        path = folder / name
+        if path.exists() and not path.is_file():
+            raise ValueError(f"@{name}: no file")
         try:
-            return (folder / name).read_bytes()
+            with path.open("rb") as named:
+                return _bounded(named.read(LINE_MAX_BYTES + 1), LINE_MAX_BYTES)
         except OSError as error:
             raise ValueError(f"@{name}: {error.strerror}") from error
 
     parsers: dict[Format, Callable[[], Iterator[Item]]] = {
-        Format.GOR: lambda: gor.parse(file),
-        Format.HAR: lambda: har.parse(file.read()),
-        Format.MITMPROXY: lambda: mitmproxy.parse(file.read()),
-        Format.ENVOY: lambda: envoy.parse(file.read().decode()),
-        Format.VEGETA_JSON: lambda: vegeta.parse_json(file),
-        Format.VEGETA_HTTP: lambda: vegeta.parse_http(file, body),
-        Format.NDJSON: lambda: ndjson.parse(file),
-        Format.ALB: lambda: alb.parse(file),
-        Format.COMBINED: lambda: combined.parse(file, host=host),
+        Format.GOR: lambda: gor.parse(_lines(file)),
+        Format.HAR: lambda: har.parse(_whole(file)),
+        Format.MITMPROXY: lambda: mitmproxy.parse(_whole(file)),
+        Format.ENVOY: lambda: envoy.parse(_whole(file).decode()),
+        Format.VEGETA_JSON: lambda: vegeta.parse_json(_lines(file)),
+        Format.VEGETA_HTTP: lambda: vegeta.parse_http(_lines(file), body),
+        Format.NDJSON: lambda: ndjson.parse(_lines(file)),
+        Format.ALB: lambda: alb.parse(_lines(file)),
+        Format.COMBINED: lambda: combined.parse(_lines(file), host=host),
     }
     return parsers[form]()
+
+
+def _lines(file: io.BufferedReader) -> Iterator[bytes]:
+    while line := file.readline(LINE_MAX_BYTES + 1):
+        yield _bounded(line, LINE_MAX_BYTES)
+
+
+def _whole(file: io.BufferedReader) -> bytes:
+    return _bounded(file.read(WHOLE_MAX_BYTES + 1), WHOLE_MAX_BYTES)
+
+
+def _bounded(data: bytes, bytes_max: int) -> bytes:
+    if len(data) > bytes_max:
+        raise SourceError(f"more than {bytes_max // 1024**2} MiB in one piece, unpacked")
+    return data

@@ -32,6 +32,10 @@ class Admin:
         async with self._session.request(method, url, json=body, headers=headers) as reply:
             return reply.status, await reply.json(content_type=None)
 
+    async def send(self, path: str, body: bytes) -> int:
+        async with self._session.post(f"http://127.0.0.1:{self.lab.proxy.admin_port}{path}", data=body) as reply:
+            return reply.status
+
     async def text(self, path: str) -> str:
         async with self._session.get(f"http://127.0.0.1:{self.lab.proxy.admin_port}{path}") as reply:
             return await reply.text()
@@ -121,6 +125,13 @@ async def test_flagger_gets_the_codes_it_knows(
     async with admin(tmp_path, outcome) as port:
         found = [(await port.ask("POST", f"/flagger/{hook}", body))[0] for hook in ("confirm", "check", "rollback")]
     assert found == [confirm, check, rollback]
+
+
+async def test_a_body_without_end_and_a_number_without_end_are_no_errors_of_ours(tmp_path: Path) -> None:
+    async with admin(tmp_path) as port:
+        status = await port.send("/flagger/check", b"[" * 100_000)
+        history, _ = await port.ask("GET", f"/rollout/history?limit={'9' * 5000}")
+    assert (status, history) == (400, 200)
 
 
 async def test_other_tools_see_a_rollback_as_bad_whatever_the_evidence_says(tmp_path: Path) -> None:

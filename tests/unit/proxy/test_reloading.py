@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.reloading import different, with_bound
+from proxy.errors import SettingsError
+from proxy.reloading import check_kept, different, with_bound
 from proxy.settings import Settings, load
 from proxy.settings_file import SettingsFile, when_changed
 
@@ -51,6 +52,20 @@ def test_what_is_bound_at_the_start_stays_and_is_named(raw: str, path: str) -> N
     merged = with_bound(begun, new)
     assert list(different(merged, new)) == [path]
     assert merged == begun
+
+
+BOTH = "backends: {candidate: {live: {url: 'http://c'}}, legacy: {live: {url: 'http://l'}}}"
+
+
+@pytest.mark.parametrize("raw", ["{}", "backends: {candidate: {live: {url: 'http://c'}}}"])
+def test_a_file_that_was_cut_before_a_backend_is_refused(raw: str) -> None:
+    with pytest.raises(SettingsError, match=r"\$\.backends\.legacy\.live\.url|\$\.backends\.candidate\.live\.url"):
+        check_kept(settings(BOTH), settings(raw))
+
+
+def test_a_backend_may_move_and_one_that_was_not_there_may_be_missing() -> None:
+    one = "backends: {candidate: {live: {url: 'http://moved'}}}"
+    check_kept(settings(one.replace("moved", "c")), settings(one))
 
 
 def test_the_rollout_keeps_its_salt() -> None:

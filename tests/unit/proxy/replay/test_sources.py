@@ -10,7 +10,7 @@ import zstandard
 
 from comparator.exchange import Failed, Reply
 from proxy.replay.errors import SourceError
-from proxy.replay.sources import alb, combined, envoy, gor, har, mitmproxy, vegeta
+from proxy.replay.sources import alb, combined, envoy, files, gor, har, mitmproxy, vegeta
 from proxy.replay.sources.files import Format, guess, read
 from proxy.replay.sources.recorded import Malformed, Recorded, split_url
 from tests.property.proxy.test_replay_formats import encode
@@ -168,6 +168,11 @@ def test_envoys_buffered_traces_follow_one_another_without_separator() -> None:
     assert (first.request.body, first.request.body_truncated, reply(second).status) == (b"cut", True, 503)
 
 
+def test_an_envoy_trace_whose_answer_has_no_status_is_malformed() -> None:
+    trace = {"http_buffered_trace": {"request": {"headers": PSEUDO}, "response": {"headers": [{"key": "a"}]}}}
+    assert [type(one) for one in envoy.parse(json.dumps(trace))] == [Malformed]
+
+
 def test_envoys_segments_are_put_together_by_trace_id_even_when_it_comes_again() -> None:
     def segment(**members: object) -> str:
         return json.dumps({"http_streamed_trace_segment": {"trace_id": "7", **members}})
@@ -301,3 +306,24 @@ def test_times_that_no_clock_shows_make_a_record_malformed() -> None:
         *combined.parse([COMBINED.replace(b"0.250", b"9" * 400 + b".0")]),
     ]
     assert [type(one) for one in found] == [Malformed] * 4
+
+
+@pytest.mark.parametrize(
+    "form", [Format.HAR, Format.ENVOY, Format.MITMPROXY, Format.NDJSON, Format.GOR, Format.VEGETA_HTTP]
+)
+def test_what_unpacks_to_more_than_fits_is_refused(
+    form: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LINE_MAX_BYTES", 2 * 1024**2)
+    monkeypatch.setattr(files, "WHOLE_MAX_BYTES", 2 * 1024**2)
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(bytes(3 * 1024**2)))
+    with pytest.raises(SourceError, match="more than 2 MiB"):
+        list(read(str(path), form=form))
+
+
+def test_a_body_that_a_capture_names_must_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "targets"
+    path.write_text("GET http://a/x\n@/dev/zero\n\n")
+    [found] = read(str(path), form=Format.VEGETA_HTTP)
+    assert isinstance(found, Malformed)
