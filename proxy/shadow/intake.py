@@ -195,8 +195,9 @@ class Intake:
             return "no_shadow_instance"
         if self.standing.contradicts_live:
             return "needs_clone"
-        if feeds and exchange.started_ns // 1_000 < self.standing.comparable_from_us:
-            return "not_captured"
+        started_us = exchange.started_ns // 1_000
+        if feeds and started_us < self.standing.comparable_from_us:
+            return "repeated" if started_us < self.standing.resumed_from_us else "not_captured"
         if feeds and not exchange.key and exchange.request.method not in SAFE_METHODS:
             return "no_key"
         if is_redacted(exchange):

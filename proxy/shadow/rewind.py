@@ -7,7 +7,7 @@ state: each needs the one it started from. So the rows that waiting changes touc
 from collections.abc import Iterable, Mapping, Sequence
 
 from comparator.capture.catalog import TableShape
-from comparator.changes import Op, RowChange
+from comparator.changes import Op, Row, RowChange
 from proxy.shadow.targets import RowTarget, net
 
 
@@ -28,10 +28,16 @@ def rewound(
     keys = {shape.name: shape.primary_key for shape in shapes.values()}
     for row, one in net(mirrored, keys).items():
         differing = rows.pop(row, None)
-        current = differing.current if differing is not None else one.after
-        if current != one.before:
-            rows[row] = RowTarget(*row, current, one.before)
+        current = differing.current if differing is not None else _of_shadow(one.after, shapes[row[0]])
+        before = _of_shadow(one.before, shapes[row[0]])
+        if current != before:
+            rows[row] = RowTarget(*row, current, before)
     return list(rows.values())
+
+
+def _of_shadow(row: Row | None, shape: TableShape) -> Row | None:
+    """The columns that the shadow has: live may have some of its own."""
+    return {c: row[c] for c in shape.writable if c in row} if row is not None else None
 
 
 def _can_be_taken_back(change: RowChange, shape: TableShape) -> bool:

@@ -92,7 +92,11 @@ class Runner:
             await feed.start()
         self.standing.forget_interruptions()
         resumed = self._resumed()
+        self.standing.resumed_from_us = resumed
         self.standing.comparable_from_us = resumed or now_us()
+        if self.resuming is not None and not resumed:
+            # From now on the slot keeps all; where an earlier one had begun says nothing any more.
+            self.resuming.commit(None, self.standing.comparable_from_us)
         if self.settings.resync == "auto" and self.standing.feeds:
             self.standing.ask_resync("start", missed=not resumed)
         self.standing.started = True

@@ -27,6 +27,7 @@ class Standing:
     Attributes:
         feeds: the captures of both databases by role; empty when the capture is off.
         comparable_from_us: exchanges begun before this Unix time are not compared.
+        resumed_from_us: where a run that goes on begins to compare; what had begun before had its outcome. 0 for a new run.
         contradicts_live: a resync failed: only a new clone helps.
         resync_reason: why whole tables have to be compared, "" when they need not.
         missed: changes of live may be lost: what waits then cannot be compared any more.
@@ -39,6 +40,7 @@ class Standing:
     feeds: Mapping[Role, Feed]
     metrics: RunnerMetrics
     comparable_from_us: int = 0
+    resumed_from_us: int = 0
     contradicts_live: bool = False
     resync_reason: str = ""
     missed: bool = False

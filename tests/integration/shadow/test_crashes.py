@@ -8,18 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from comparator.capture.settings import SlotKind
 from proxy.embedded import EmbeddedPostgres
 from tests.support.crashing import execute, laboratory, survive
 from tests.support.mirror_lab import Lab
 from tests.support.runner_process import RunnerProcess
 
 SLOTS = "SELECT count(*) FROM pg_replication_slots"
-PART = 150
+PART = 75
+IN_FLIGHT = 16
 
 
 @pytest.fixture
-async def crashing(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[tuple[Lab, EmbeddedPostgres]]:
-    async with laboratory(postgres_dsn, tmp_path) as both:
+def slot() -> SlotKind:
+    """How live's changes are kept for a runner that is away."""
+    return SlotKind.TEMPORARY
+
+
+@pytest.fixture
+async def crashing(postgres_dsn: str, tmp_path: Path, slot: SlotKind) -> AsyncIterator[tuple[Lab, EmbeddedPostgres]]:
+    async with laboratory(postgres_dsn, tmp_path, slot=slot) as both:
         yield both
 
 
@@ -30,8 +38,11 @@ async def runner_process(crashing: tuple[Lab, EmbeddedPostgres], tmp_path: Path)
     await process.kill()
 
 
+@pytest.mark.parametrize(
+    ("slot", "lost_max"), [(SlotKind.TEMPORARY, 4 * PART), (SlotKind.PERSISTENT, 3 * IN_FLIGHT)], ids=list(SlotKind)
+)
 async def test_shadow_is_equal_after_the_runner_was_killed_and_everything_cut(
-    crashing: tuple[Lab, EmbeddedPostgres], runner_process: RunnerProcess
+    crashing: tuple[Lab, EmbeddedPostgres], runner_process: RunnerProcess, lost_max: int
 ) -> None:
     made, shadow_server = crashing
     survived = await survive(made, shadow_server, runner_process, part=PART)
@@ -40,6 +51,7 @@ async def test_shadow_is_equal_after_the_runner_was_killed_and_everything_cut(
     assert not survived.false
     assert not survived.unreported
     assert survived.resyncs >= 2
+    assert 4 * PART - len(survived.compared) <= lost_max
     assert await runner_process.stop() == 0
 
 
