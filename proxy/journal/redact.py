@@ -25,6 +25,7 @@ from proxy.errors import SealedError
 from proxy.journal.model import Record
 from proxy.journal.settings import Redaction, RedactionMode
 
+_ENCODER = msgspec.msgpack.Encoder()
 KEY_BYTES = 32
 NONCE_BYTES = 12
 DIGEST_PREFIX = "digest:"
@@ -45,16 +46,19 @@ class Originals(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The two keys derived from the journal's one: for digests and for boxes."""
+    """The two keys derived from the journal's one: for digests and for boxes. `keyed` is a hash that has taken in the first."""
 
     digest: bytes
+    keyed: hashlib.blake2b
     box: AESGCM
 
 
 def keys_of(secret: bytes) -> Keys:
     """Derive both keys; a secret of any length will do, 32 random bytes are right."""
     derive = hashlib.blake2b(secret, digest_size=32, person=b"journal-digest").digest
-    return Keys(derive(), AESGCM(hashlib.blake2b(secret, digest_size=KEY_BYTES, person=b"journal-seal").digest()))
+    digests = derive()
+    keyed = hashlib.blake2b(digest_size=16, key=digests)
+    return Keys(digests, keyed, AESGCM(hashlib.blake2b(secret, digest_size=KEY_BYTES, person=b"journal-seal").digest()))
 
 
 class Names(dict[str, bool]):
@@ -98,22 +102,21 @@ def rules_of(settings: Redaction) -> Rules:
 def digest(value: str | bytes, keys: Keys) -> str:
     """The keyed digest that stands for a secret."""
     raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-    return DIGEST_PREFIX + hashlib.blake2b(raw, digest_size=16, key=keys.digest).hexdigest()
+    hashed = keys.keyed.copy()
+    hashed.update(raw)
+    return DIGEST_PREFIX + hashed.hexdigest()
 
 
 def redact(record: Record, rules: Rules, keys: Keys, *, nonce: bytes) -> Record:
     """The record without its secrets; the nonce must never have been used with this key before."""
     request_headers, secret_request = _redact_headers(record.request_headers, rules, keys)
     reply_headers, secret_reply = _redact_headers(record.reply_headers, rules, keys)
-    target, secret_parameters = _redact_target(record.target, rules, keys)
+    target, parameters = _redact_target(record.target, rules, keys)
     request_body = _redact_body(record.request_body, rules, keys)
     reply_body = _redact_body(record.reply_body, rules, keys)
-    secrets = {value for _, value in secret_request} | {value.lower() for _, value in secret_request}
-    secrets |= secret_parameters | {value.lower() for value in secret_parameters}
-    taken_out = record.key.encode("utf-8", "surrogatepass")
-    in_body = request_body is not record.request_body and taken_out in record.request_body.lower()
-    secret_key = record.key in secrets or (in_body and taken_out not in request_body.lower())
-    key = digest(record.key, keys) if record.key and secret_key else record.key
+    key = record.key
+    if key and (_is_one_of(key, secret_request, parameters) or _is_taken_out(key, record.request_body, request_body)):
+        key = digest(key, keys)
     originals = Originals(
         secret_request,
         secret_reply,
@@ -127,7 +130,7 @@ def redact(record: Record, rules: Rules, keys: Keys, *, nonce: bytes) -> Record:
         return record
     sealed = b""
     if rules.mode is RedactionMode.SEAL:
-        sealed = nonce + keys.box.encrypt(nonce, msgspec.msgpack.encode(originals), record.id.encode())
+        sealed = nonce + keys.box.encrypt(nonce, _ENCODER.encode(originals), record.id.encode())
     return replace(
         record,
         request_headers=request_headers,
@@ -167,34 +170,52 @@ def unseal(record: Record, keys: Keys) -> Record:
     )
 
 
+def _is_one_of(key: str, headers: Iterable[tuple[int, str]], parameters: Iterable[str]) -> bool:
+    """Whether the ordering key is a secret value; a key may be the value in lower case."""
+    for _, value in headers:
+        if key in (value, value.lower()):
+            return True
+    return any(key in (value, value.lower()) for value in parameters)
+
+
+def _is_taken_out(key: str, before: bytes, after: bytes) -> bool:
+    """Whether the ordering key stood in a body, in whatever case, and was redacted there."""
+    if after is before:
+        return False
+    taken_out = key.encode("utf-8", "surrogatepass")
+    return taken_out in before.lower() and taken_out not in after.lower()
+
+
 def _marks(originals: Originals, record: Record) -> tuple[str, ...]:
     """Where something was redacted, e.g. `request.header.authorization`, `target`."""
-    marks = [f"request.header.{record.request_headers[index][0].lower()}" for index, _ in originals.request_headers]
-    marks += [f"reply.header.{record.reply_headers[index][0].lower()}" for index, _ in originals.reply_headers]
-    whole = {
-        "target": originals.target,
-        "key": originals.key,
-        "request.body": originals.request_body,
-        "reply.body": originals.reply_body,
-    }
-    return tuple(marks + [name for name, value in whole.items() if value is not None])
+    request, reply = record.request_headers, record.reply_headers
+    marks = ["request.header." + request[index][0].lower() for index, _ in originals.request_headers]
+    if originals.reply_headers:
+        marks += ["reply.header." + reply[index][0].lower() for index, _ in originals.reply_headers]
+    if originals.target is not None:
+        marks.append("target")
+    if originals.key is not None:
+        marks.append("key")
+    if originals.request_body is not None:
+        marks.append("request.body")
+    if originals.reply_body is not None:
+        marks.append("reply.body")
+    return tuple(marks)
 
 
 def _redact_headers(headers: HeaderList, rules: Rules, keys: Keys) -> tuple[HeaderList, tuple[tuple[int, str], ...]]:
     names, tokens = rules.headers, rules.tokens
-    secret = tuple(
-        [
-            (index, value)
-            for index, (name, value) in enumerate(headers)
-            if names[name] or (tokens and "eyJ" in value and TOKEN.search(value))
-        ]
-    )
+    secret: list[tuple[int, str]] = []
+    for index, (name, value) in enumerate(headers):
+        # (one character is found faster than three, and few values have it)
+        if names[name] or (tokens and "J" in value and "eyJ" in value and TOKEN.search(value)):
+            secret.append((index, value))
     if not secret:
         return headers, ()
     changed = list(headers)
     for index, value in secret:
         changed[index] = (changed[index][0], digest(value, keys))
-    return tuple(changed), secret
+    return tuple(changed), tuple(secret)
 
 
 def _restore(headers: HeaderList, originals: Iterable[tuple[int, str]]) -> HeaderList:
@@ -204,23 +225,30 @@ def _restore(headers: HeaderList, originals: Iterable[tuple[int, str]]) -> Heade
     return tuple(changed)
 
 
-def _redact_target(target: str, rules: Rules, keys: Keys) -> tuple[str, set[str]]:
+def _redact_target(target: str, rules: Rules, keys: Keys) -> tuple[str, Iterable[str]]:
     """The target without its secrets, and those that are a parameter's value."""
-    path, question, query = target.partition("?")
+    clean, secrets = _redact_query(target, rules, keys) if rules.query and "?" in target else (target, ())
+    return (without_tokens(clean, lambda token: digest(token, keys)) if rules.tokens else clean), secrets
+
+
+def _redact_query(target: str, rules: Rules, keys: Keys) -> tuple[str, set[str]]:
+    path, _, query = target.partition("?")
     secrets: set[str] = set()
     parts: list[str] = []
-    for part in query.split("&") if rules.query else (query,):
+    for part in query.split("&"):
         name, equals, value = part.partition("=")
         secret = bool(value) and unquote_plus(name).lower() in rules.query
         parts.append(f"{name}{equals}{digest(value, keys)}" if secret else part)
         if secret:
             secrets.add(value)
-    clean = f"{path}?{'&'.join(parts)}" if question and secrets else target
-    return (without_tokens(clean, lambda token: digest(token, keys)) if rules.tokens else clean), secrets
+    return (f"{path}?{'&'.join(parts)}" if secrets else target), secrets
 
 
 def _redact_body(body: bytes, rules: Rules, keys: Keys) -> bytes:
-    body = _redact_members(body, rules, keys)
+    if not body:
+        return body
+    if rules.json_paths:
+        body = _redact_members(body, rules, keys)
     # (one byte is found many times faster than three, and few bodies have it)
     if rules.tokens and b"J" in body and b"eyJ" in body and _TOKEN.search(body):
         return _TOKEN.sub(lambda found: digest(found[0], keys).encode(), body)
@@ -235,8 +263,6 @@ def _redact_members(body: bytes, rules: Rules, keys: Keys) -> bytes:
 
     A body that is not readable JSON (cut, or encoded) is replaced as a whole: nothing that might be a secret passes.
     """
-    if not body or not rules.json_paths:
-        return body
     try:
         document = json.loads(body)
     except ValueError:
