@@ -21,7 +21,7 @@ from comparator.capture.catalog import Catalog, published_tables, read_catalog
 from comparator.capture.drivers import open_capture
 from comparator.capture.keys import KeyIndex, Reference, RowId
 from comparator.capture.model import Capture
-from comparator.capture.settings import Driver, SlotKind, shadow_capture
+from comparator.capture.settings import Driver, shadow_capture
 from comparator.errors import StoreUnavailableError
 from comparator.exchange import Role, Side
 from comparator.in_force import RulesInForce
@@ -34,18 +34,18 @@ from proxy.settings import Settings
 from proxy.shadow.admin import admin_server
 from proxy.shadow.align import AWAY, NOTHING_TO_ALIGN, SESSION_OPTIONS, Aligned, Aligner, Connection
 from proxy.shadow.captures import open_captures
-from proxy.shadow.checkpoint import Checkpoints, Resuming
 from proxy.shadow.feed import Feed
 from proxy.shadow.guard import refuse_unsafe
 from proxy.shadow.intake import Intake
 from proxy.shadow.keeper import Keeper
-from proxy.shadow.ledger import Ledger, Place
+from proxy.shadow.ledger import Ledger
 from proxy.shadow.lookup import Parents
 from proxy.shadow.metrics import RunnerMetrics
 from proxy.shadow.mirror import ConfirmBudget, Mirror
 from proxy.shadow.outcomes import Outcomes
 from proxy.shadow.recorder import Recorder
 from proxy.shadow.reloading import watch_rules
+from proxy.shadow.resuming import checkpoints_of, resuming_of
 from proxy.shadow.resync import Resynced, Waiting, repair, resync
 from proxy.shadow.runner import NOTHING_RESYNCED, Runner
 from proxy.shadow.sender import Sender
@@ -147,7 +147,7 @@ async def serve(
         rules = RulesInForce(settings.compare)
         captures = stack.enter_context(open_captures(settings, environ, metrics))
         keeper = Keeper(store, settings, keys.digest, metrics.registry, differed=captures.take)
-        checkpoints = _checkpoints(settings)
+        checkpoints = checkpoints_of(settings)
         recorder = Recorder(
             keeper.keep,
             commit=reader.commit if checkpoints is None else checkpoints.done,
@@ -156,7 +156,7 @@ async def serve(
             survived=lambda place: metrics.errors.labels(place).inc(),
         )
         runner = build(settings, reader, recorder, sender, databases, metrics, rules)
-        runner.resuming = _resuming(checkpoints, reader, runner) if checkpoints is not None else None
+        runner.resuming = resuming_of(checkpoints, reader, runner) if checkpoints is not None else None
         metrics.watch(
             in_flight=_in_flight(reader, metrics),
             lag_s=lambda: recorder.lag_s(time.time_ns()),
@@ -176,27 +176,6 @@ def _reader(directory: Path, name: str, keys: Keys) -> Reader:
         return Reader(directory, name, keys=keys)
     except OSError as error:
         raise SettingsError(f"journal.directory: {error}") from error
-
-
-def _checkpoints(settings: Settings) -> Checkpoints | None:
-    """What a restart goes by, where the log of live is kept for it."""
-    capture, options = settings.capture, settings.runner
-    if capture.driver is not Driver.STREAM or capture.slot.kind is not SlotKind.PERSISTENT:
-        return None
-    return Checkpoints(options.skew_ms * 1_000, options.settle_ms * 1_000)
-
-
-def _resuming(checkpoints: Checkpoints, reader: Reader, runner: Runner) -> Resuming:
-    served, ledger = runner.standing.feeds[Role.SERVED], runner.ledger
-
-    def confirm(place: Place | None) -> None:
-        if place == ledger.last_place:
-            # Behind it there is nothing but fences and what others wrote: their log must go as well.
-            served.confirm(None)
-        elif place is not None:
-            served.confirm(place[1])
-
-    return Resuming(checkpoints, reader.live_us, ledger.dealt_with_before, reader.commit, confirm)
 
 
 def build(
