@@ -27,6 +27,7 @@ from proxy.replay.both import Judged, ToBoth, open_shadow
 from proxy.replay.capture import Capture
 from proxy.replay.credentials import credentials_of
 from proxy.replay.errors import OptionError, ReplayError
+from proxy.replay.outputs import check_outputs
 from proxy.replay.page import as_html
 from proxy.replay.report import Report, as_json, as_text, parse_rules
 from proxy.replay.sameness import differences
@@ -104,6 +105,7 @@ def _configure_requests(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Play; 0 when it was played and no rule of --fail-on is broken, 1 when one is, 130 when it was interrupted."""
     rules = parse_rules(args.fail_on)
+    check_outputs({"--json": args.json, "--html": args.html})
     earlier = _earlier(args.same_as) if args.same_as else None
     settings = read_settings(args.config) if args.config.exists() else Settings()
     try:

@@ -19,6 +19,7 @@ from proxy.command import read_settings
 from proxy.demo.children import finish, python
 from proxy.replay.arrivals import Made, arriving
 from proxy.replay.errors import OptionError
+from proxy.replay.outputs import check_outputs
 from proxy.replay.schedule import parse_moment
 from proxy.replay.sources.sinks import Sink, dump
 
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError("--addresses is above 0, and --requests not below it")
     if args.sql and args.load:
         raise OptionError("--sql and --load exclude each other")
+    check_outputs({"--out": args.out, "--sql": args.sql})
     with tempfile.TemporaryDirectory(prefix="shadow-generate-") as folder:
         path = Path(folder) / "targets.ndjson"
         summary = asyncio.run(_populated(args, path))
