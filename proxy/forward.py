@@ -325,7 +325,7 @@ class Forwarding:
         lost = Lost(
             whole=self._caller is not None and not self.upgrade and self._replayable,
             safe=self.method in SAFE_METHODS,
-            stale=stale,
+            stale=stale and cause is not FailureCause.TIMEOUT,
             in_time=cause is not FailureCause.TIMEOUT or front.now() < self._total_deadline,
             retried=self._retried,
             fell_back=self._fell_back,

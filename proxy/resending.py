@@ -18,7 +18,8 @@ class Lost:
     Attributes:
         whole: everything of it is still here to be sent again, and somebody waits for it.
         safe: its method may be repeated (RFC 9110 section 9.2.1).
-        stale: it was sent on a kept connection, which was closed before a byte of a reply.
+        stale: it was sent on a kept connection, which was closed before a byte of a reply. Not where its time was over: a backend
+            that hangs would have twice the load, and its caller twice the wait.
         in_time: its total time is not over.
         retried, fell_back: what was done before.
     """

@@ -107,6 +107,21 @@ async def test_a_stale_connection_is_retried_for_a_safe_request(tmp_path: Path) 
         assert it.proxy.front.metrics.retries == 3
 
 
+async def test_a_backend_that_hangs_is_not_asked_once_more(tmp_path: Path) -> None:
+    asked = 0
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        while (await read_message(reader)) and (asked := asked + 1) == 1:
+            writer.write(ok(b"once"))
+        await reader.read()
+
+    async with lab(tmp_path, candidate=Backend(handler=once), limits={"ttfb_s": 0.2}) as it:
+        caller = await it.caller()
+        assert [(await caller.ask(GET)).status for _ in range(2)] == [200, 504]
+        assert (asked, it.proxy.front.metrics.retries) == (2, 0)
+
+
 async def test_an_unsafe_request_is_never_sent_twice(tmp_path: Path) -> None:
     posts = 0
 
