@@ -24,6 +24,7 @@ from comparator.store import Store
 from comparator.store_schema import Connection
 
 EXIT_ERROR = 3
+CONFIG = Path("config.yaml")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _Result = TypeVar("_Result")
 
@@ -38,7 +39,7 @@ class Sections:
 
 def configure_common(parser: argparse.ArgumentParser, *, store: bool = False) -> None:
     """Add `--config`, `--rules`, `--json`, and `--store-dsn` where a store is read."""
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="configuration (default: config.yaml)")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="configuration (default: %(default)s)")
     parser.add_argument(
         "--rules", type=Path, help="file with a section `compare:` to use instead of the configuration's"
     )
@@ -54,7 +55,8 @@ def read_sections(args: argparse.Namespace, environ: Mapping[str, str] | None = 
         RuleError: a file is unreadable or a section is wrong, with the path of what is wrong.
     """
     env = os.environ if environ is None else environ
-    whole = read_document(args.config, env) if args.config.exists() else {}
+    # Who names a file means it; without the usual one, options and the environment may say enough.
+    whole = {} if args.config == CONFIG and not CONFIG.exists() else read_document(args.config, env)
     compare = read_document(args.rules, env).get("compare", {}) if args.rules else whole.get("compare", {})
     store = dict(whole.get("store", {}))
     store["dsn"] = (

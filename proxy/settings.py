@@ -230,7 +230,7 @@ def load(raw: str, environ: Mapping[str, str]) -> Settings:
         filled = _interpolate({} if document is None else document, environ, "$")
     except (yaml.YAMLError, ValueError) as error:
         # (a ValueError is a date that does not exist, or a number of too many digits)
-        raise SettingsError(f"not YAML: {error}") from error
+        raise SettingsError("not YAML: " + str(error).replace('in "<unicode string>", ', "at ")) from error
     except RecursionError as error:
         raise SettingsError("not YAML: nested too deeply, or a part contains itself") from error
     try:

@@ -23,7 +23,10 @@ def read_settings(path: Path) -> Settings:
     if not raw.strip():
         # Read while somebody saves it, more likely than meant: every default would come into force.
         raise SettingsError(f"{path}: the file is empty")
-    return load(raw, os.environ)
+    try:
+        return load(raw, os.environ)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
 
 
 class SettingsFile:

@@ -44,13 +44,14 @@ from proxy.shadow.service import stop_on_signals
 
 INTERRUPTED = 130
 CONCURRENCY = 64
+CONFIG = Path("config.yaml")
 BOTH = "both"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("source", help="a journal's folder, a capture file, or - for the standard input")
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="default: %(default)s")
     parser.add_argument("--format", choices=[one.value for one in Format], help="default: found out")
     parser.add_argument("--to", required=True, choices=[*(side.value for side in Side), BOTH])
     parser.add_argument("--instance", default="shadow", help="live, shadow or a URL (default: %(default)s)")
@@ -107,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     rules = parse_rules(args.fail_on)
     check_outputs({"--json": args.json, "--html": args.html})
     earlier = _earlier(args.same_as) if args.same_as else None
-    settings = read_settings(args.config) if args.config.exists() else Settings()
+    settings = Settings() if args.config == CONFIG and not CONFIG.exists() else read_settings(args.config)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(replay(settings, args, os.environ))

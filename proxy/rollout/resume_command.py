@@ -26,7 +26,11 @@ def run(args: argparse.Namespace) -> int:
         answer = asyncio.run(
             _offline(settings, Asked(change["actor"], change["reason"], change["group"], id=change["id"]))
         )
-    return report(answer, as_json=args.json)
+    code = report(answer, as_json=args.json)
+    if not code and not args.json and not settings.rollout.enabled:
+        serve = settings.serve
+        print(f"rollout.enabled is false: {serve.side} serves {serve.percent:g} % again, by section serve")  # noqa: T201 (a command's answer)
+    return code
 
 
 async def _offline(settings: Settings, asked: Asked) -> Answer:
