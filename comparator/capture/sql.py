@@ -110,12 +110,12 @@ class SqlCapture(SupervisedCapture):
             return
         self._watched_s = now_s
         self._retained = await conn.fetchval(RETAINED, self._slot, timeout=self._call_s) or 0
-        if self._retained > SNAPSHOT_FROM_BYTES and self._may_snapshot:
-            await self._snapshot(conn)
         above = self._retained > self._settings.wal_warn_bytes
         if above and not self._warned:
             logger.warning("capture_wal_retained", extra={"driver": self.name, "wal_retained_bytes": self._retained})
         self._warned = above
+        if self._retained > SNAPSHOT_FROM_BYTES and self._may_snapshot:
+            await self._snapshot(conn)
 
     async def _snapshot(self, conn: asyncpg.Connection) -> None:
         try:

@@ -237,8 +237,14 @@ class Answer(BaseHTTPRequestHandler):
     ("path", "code", "said"), [("/good", 0, "200 x3"), ("/bad", 1, "FAILED: error-rate is 1 > 0.1")]
 )
 def test_the_command_prints_its_report_and_ends_by_its_rules(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str, code: int, said: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    path: str,
+    code: int,
+    said: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     capture = written(tmp_path / "c.ndjson", [recorded(n, path=path) for n in range(3)])
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         serving = Thread(target=server.serve_forever)
@@ -251,8 +257,6 @@ def test_the_command_prints_its_report_and_ends_by_its_rules(
             str(tmp_path / "r.html"),
             "--fail-on",
             "error-rate>0.1",
-            "--config",
-            str(tmp_path / "none"),
         ]
         ended = main(words)
         server.shutdown()
@@ -263,14 +267,23 @@ def test_the_command_prints_its_report_and_ends_by_its_rules(
     assert json.loads((tmp_path / "r.json").read_bytes())["sides"]["legacy"]["sent"] == 3
 
 
-def test_a_replay_is_held_against_an_earlier_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_that_was_named_must_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = written(tmp_path / "c.ndjson", [recorded(0, path="/good")])
+    assert main(["replay", str(capture), "--to", "legacy", "--config", str(tmp_path / "none")]) == 2
+    assert "none: No such file" in capsys.readouterr().err
+
+
+def test_a_replay_is_held_against_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     path = written(tmp_path / "c.ndjson", [recorded(n, path="/good") for n in range(4)])
     earlier = tmp_path / "earlier.json"
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         serving = Thread(target=server.serve_forever)
         serving.start()
         words = ["replay", path, "--to", "legacy", "--instance", f"http://127.0.0.1:{server.server_port}"]
-        words += ["--speed", "max", "--no-progress", "--config", tmp_path / "none"]
+        words += ["--speed", "max", "--no-progress"]
         ended = [
             main([*map(str, words), *more])
             for more in (
