@@ -248,16 +248,11 @@ class RequestHeads:
         first = self._shapes.get(tuple(shape))
         if fresh is None or first is None:
             return None
-        pairs, named, framing, length = first.pairs.copy(), first.named.copy(), first.framing, 0
-        for place, name, pair in fresh:
-            pairs[place] = pair
-            named[name] = pair[1]
-        if framing is Framing.LENGTH:
-            length = length_of(named["content-length"])
-            if length <= 0:
-                return None
+        pairs, named, length = _with_values(first, fresh)
+        if length < 0:
+            return None
         return RequestHead(
-            words[0], target, 1, first.host, lines, pairs, named, first.passed, framing, length, first.keep_alive
+            words[0], target, 1, first.host, lines, pairs, named, first.passed, first.framing, length, first.keep_alive
         )
 
     def _learn(self, head: bytes, parsed: RequestHead) -> None:
@@ -307,16 +302,11 @@ class ReplyHeads:
         first = self._shapes.get(tuple(shape))
         if fresh is None or first is None:
             return None
-        pairs, named, framing, length = first.pairs.copy(), first.named.copy(), first.framing, 0
-        for place, name, pair in fresh:
-            pairs[place] = pair
-            named[name] = pair[1]
-        if framing is Framing.LENGTH:
-            length = length_of(named["content-length"])
-            if length <= 0:
-                return None
+        pairs, named, length = _with_values(first, fresh)
+        if length < 0:
+            return None
         return ReplyHead(
-            first.status, first.reason, 1, lines, pairs, named, first.returned, framing, length, first.keep_alive
+            first.status, first.reason, 1, lines, pairs, named, first.returned, first.framing, length, first.keep_alive
         )
 
     def _learn(self, head: bytes, parsed: ReplyHead) -> None:
@@ -350,6 +340,17 @@ def _framed_alike(parsed: ReplyHead) -> bool:
 
 def _lines_of(head: bytes) -> list[str]:
     return head.decode("latin-1").split("\r\n")[1:-2]
+
+
+def _with_values(first: RequestHead | ReplyHead, fresh: Fresh) -> tuple[list[Pair], dict[str, str], int]:
+    """What is remembered of a shape with the values of this head put in, and the length of its body; -1 when the parser has to look."""
+    pairs, named = first.pairs.copy(), first.named.copy()
+    for place, name, pair in fresh:
+        pairs[place] = pair
+        named[name] = pair[1]
+    if first.framing is not Framing.LENGTH:
+        return pairs, named, 0
+    return pairs, named, length_of(named["content-length"]) or -1
 
 
 def _without_values(shape: list[Field], pairs: list[Pair], named: dict[str, str]) -> tuple[list[Pair], dict[str, str]]:

@@ -1,7 +1,6 @@
 """A mirrored side, in a process of its own, that misbehaves on order."""
 
 import asyncio
-import multiprocessing
 import os
 import random
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import cast
 import uvloop
 
 from bench.load.backend import HEAD_END, Counter, Delays
+from bench.load.child import child
 from bench.load.cores import LOAD_CORE
 
 DRIP_S = 0.05
@@ -107,16 +107,8 @@ class Mirror:
 @contextmanager
 def started() -> Iterator[Mirror]:
     """Run it."""
-    spawning = multiprocessing.get_context("spawn")
-    ours, theirs = spawning.Pipe()
-    process = spawning.Process(target=_main, args=(theirs,), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield Mirror(ours.recv(), ours)
-    finally:
-        process.kill()
-        process.join(10)
+    with child(_main) as (_, pipe):
+        yield Mirror(pipe.recv(), pipe)
 
 
 def _main(pipe: Connection) -> None:

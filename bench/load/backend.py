@@ -5,7 +5,6 @@ What they say depends on the address (0x...) that a request names.
 
 import asyncio
 import gc
-import multiprocessing
 import os
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from typing import cast
 import uvloop
 
 from bench.load.alarm import Alarm
+from bench.load.child import child
 from bench.load.cores import LOAD_CORE
 from bench.load.replies import replies
 
@@ -128,18 +128,9 @@ class Backends:
 @contextmanager
 def started() -> Iterator[Backends]:
     """Run both backends."""
-    spawning = multiprocessing.get_context("spawn")
-    ours, theirs = spawning.Pipe()
-    process = spawning.Process(target=_main, args=(theirs,), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        served, mirrored = ours.recv()
-        assert process.pid
-        yield Backends(process.pid, served, mirrored, ours)
-    finally:
-        process.kill()
-        process.join(10)
+    with child(_main) as (pid, pipe):
+        served, mirrored = pipe.recv()
+        yield Backends(pid, served, mirrored, pipe)
 
 
 def _main(pipe: Connection) -> None:

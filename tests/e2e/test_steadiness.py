@@ -135,6 +135,7 @@ async def ask_in_step(system: System, count: int) -> Seen:
         await traffic.as_fast_as_possible(CHUNK)
         async with asyncio.timeout(CATCH_UP_S):
             while (await accounting_now(system)).in_flight > BEHIND_MAX:
+                # (the counts are another process's: asked for ten times a second)
                 await asyncio.sleep(0.1)
     return traffic.seen
 

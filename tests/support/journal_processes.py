@@ -23,6 +23,7 @@ from tests.support.exchanges import exchange
 
 READER = "killed"
 PAUSE_S = 0.0005
+"""Between two rounds of a process: the other one has to get on, and a kill has to find both at work and at rest."""
 
 
 def main() -> None:

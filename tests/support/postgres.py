@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,11 +23,21 @@ def session_cluster() -> Iterator[str]:
     if own:
         yield own
         return
-    folder = Path(tempfile.mkdtemp(prefix="shadow-test-pg-"))
-    server = EmbeddedPostgres(folder / "data")
-    server.start()
-    try:
+    with own_cluster() as server:
         yield server.dsn()
+
+
+@contextmanager
+def own_cluster(*, version: int = 18) -> Iterator[EmbeddedPostgres]:
+    """A running embedded server of one's own, which may be stopped and started.
+
+    Not below pytest's folder, which PostgreSQL's user may not enter.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="shadow-test-pg-"))
+    server = EmbeddedPostgres(folder / "data", version=version)
+    try:
+        server.start()
+        yield server
     finally:
         server.stop(mode="immediate")
         shutil.rmtree(folder, ignore_errors=True)

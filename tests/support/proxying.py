@@ -16,6 +16,7 @@ from proxy.app import Proxy, running
 from proxy.journal.keys import load_keys
 from proxy.journal.reading import Reader
 from proxy.settings import Settings, load
+from tests.support import waiting
 
 WAIT_S = 60.0
 
@@ -205,9 +206,7 @@ class Lab:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that happens on other tasks or threads."""
-        async with asyncio.timeout(WAIT_S):
-            while not condition():
-                await asyncio.sleep(0.002)
+        await waiting.until(condition)
 
 
 ROUTES = [

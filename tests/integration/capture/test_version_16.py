@@ -1,8 +1,6 @@
 """A run on PostgreSQL 16: preparation, the drivers, a clone."""
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,14 +21,8 @@ TABLES = (*captured.TABLES, "made")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmbeddedPostgres]:
-    folder = Path(tempfile.mkdtemp(prefix="shadow-test-pg-"))
-    server = EmbeddedPostgres(folder / "data", version=16)
-    server.start()
-    try:
+    with postgres.own_cluster(version=16) as server:
         yield server
-    finally:
-        server.stop(mode="immediate")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def test_the_drivers_agree_and_a_clone_is_equal(cluster: EmbeddedPostgres) -> None:

@@ -61,6 +61,7 @@ class Running:
             rest = self.lines.read()
         deadline = time.monotonic() + WAIT_S
         while alive(self.pid):
+            # Another process's child: there is nothing to wait on but asking.
             assert time.monotonic() < deadline
             time.sleep(0.001)
         return rest.split("\n")[:-1]

@@ -18,6 +18,7 @@ from proxy.settings_file import SettingsFile
 from tests.integration.proxy.test_listeners import certify
 from tests.integration.proxy.test_serving import admin, get, sides
 from tests.support.proxying import lab, read_message, settings_for
+from tests.support.waiting import until
 
 
 @dataclass
@@ -125,5 +126,4 @@ async def test_a_process_reads_its_file_again_when_it_changes(tmp_path: Path, ca
 
 
 async def logged(caplog: pytest.LogCaptureFixture, event: str) -> None:
-    while event not in caplog.messages:
-        await asyncio.sleep(0.01)
+    await until(lambda: event in caplog.messages)

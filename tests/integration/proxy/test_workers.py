@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from proxy.settings import Admin, Listen
 from proxy.workers import Slot, Supervisor
 from tests.integration.proxy.test_serving import get, sides
 from tests.support.proxying import Message, lab, read_message
+from tests.support.waiting import until
 
 POST = b"POST /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -36,6 +36,7 @@ class Persistent:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             try:
                 while not stop.is_set() and await self._ask(reader, writer):
+                    # (a caller thinks, so that its connection is also unused now and then)
                     await asyncio.sleep(0.002)
             except (OSError, EOFError, TimeoutError) as error:
                 self.failures.append(repr(error))
@@ -83,11 +84,6 @@ async def test_no_request_fails_while_a_worker_is_replaced(tmp_path: Path) -> No
             supervisor.stop()
         assert [caller.failures for caller in callers] == [[]] * 6
         assert place.restarts == 0
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 DYING = """

@@ -1,8 +1,6 @@
 """Snapshots kept on another server, of another version: carried there and back by pg_dump and psql."""
 
 import datetime as dt
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +8,10 @@ import asyncpg
 import pytest
 
 from comparator.capture.replication import environment
-from proxy.embedded import EmbeddedPostgres
 from proxy.replay import snapshot
 from proxy.replay.errors import SnapshotError
 from proxy.replay.transfer import transfer
+from tests.support import postgres
 
 NOW = dt.datetime(2026, 3, 4, 5, 6, 7, tzinfo=dt.UTC)
 SCHEMA = r"""
@@ -27,14 +25,8 @@ INSERT INTO thing SELECT n, E'tab\there, 100 % of ' || n FROM generate_series(1,
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[str]:
     """DSN of a server of an older version."""
-    folder = Path(tempfile.mkdtemp(prefix="shadow-test-pg-"))
-    server = EmbeddedPostgres(folder / "data", version=16)
-    server.start()
-    try:
+    with postgres.own_cluster(version=16) as server:
         yield server.dsn()
-    finally:
-        server.stop(mode="immediate")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def execute(dsn: str, sql: str) -> None:

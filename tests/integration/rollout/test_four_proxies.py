@@ -1,10 +1,8 @@
 """Four real proxy processes under load: the database stopped, one proxy frozen, one killed. A rollback reaches them all."""
 
 import asyncio
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
@@ -15,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from proxy.embedded import EmbeddedPostgres
+from tests.support import postgres
 from tests.support.proxy_processes import Node, make_nodes
 
 CALLERS = 3
@@ -24,15 +23,9 @@ REACH_S = 15.0
 
 @pytest.fixture
 def own_postgres() -> Iterator[EmbeddedPostgres]:
-    """A server of this test's own, to be stopped. Not below pytest's folder, which the server's user may not enter."""
-    folder = Path(tempfile.mkdtemp(prefix="shadow-test-pg-"))
-    server = EmbeddedPostgres(folder / "data")
-    try:
-        server.start()
+    """A server of this test's own, to be stopped."""
+    with postgres.own_cluster() as server:
         yield server
-    finally:
-        server.stop(mode="immediate")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """The rollout's state in a real database: several processes, an outage, an old writer, the log."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from proxy.rollout.machine import Phase
 from proxy.rollout.state import GroupState
 from tests.support.postgres import with_database
 from tests.support.rollouts import START, control_in
+from tests.support.waiting import until
 
 WAIT_S = 60.0
 ANN = Asked("ann", "because")
@@ -32,12 +33,6 @@ async def process(folder: Path, dsn: str, *, poll_s: float = 0.2) -> AsyncGenera
         await until(lambda: control.replica.connected)
         yield control
         task.cancel()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def phase(control: Control) -> Phase:
