@@ -15,6 +15,7 @@ from typing import Final, Protocol, cast
 
 from proxy.errors import ProxyError
 from proxy.signals import held
+from proxy.version import PACKAGE, version
 
 
 class Command(Protocol):
@@ -73,11 +74,21 @@ SCORER_COMMANDS: Final = {
 }
 
 
+class SayVersion(argparse.Action):
+    """Prints name and version and ends; they are read only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """As argparse calls it."""
+        print(f"{PACKAGE} {version()}")  # noqa: T201 (a command's answer)
+        parser.exit()
+
+
 def build_parser(names: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser; only the sub-commands in `names` are configured, so that the others need not be imported."""
     parser = argparse.ArgumentParser(
         prog="shadow", description="A shadow-traffic comparison proxy: serve, mirror, compare, roll out, roll back."
     )
+    parser.add_argument("--version", action=SayVersion, nargs=0, help="print name and version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for entry in COMMANDS:
         wanted = entry.name in names
@@ -96,7 +107,7 @@ def load(entry: Entry) -> Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command; an error that has a name ends in one line and exit code 2."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if words and words[0] in SCORER_COMMANDS:
         own = list(SCORER_COMMANDS[words[0]][1]) + words[1:]
         os.execv(sys.executable, [sys.executable, "-m", "scorer", *own])
