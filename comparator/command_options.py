@@ -1,7 +1,4 @@
-"""What the comparator's subcommands have in common: options, the configuration they read, and how they print.
-
-Exit codes: 0 as wanted, 1 a mismatch was found, 2 nothing could be compared, 3 an error of the operator or of the store.
-"""
+"""What the comparator's subcommands have in common: options, the configuration they read, and how they print."""
 
 import argparse
 import asyncio
@@ -18,12 +15,11 @@ import msgspec
 import yaml
 
 from comparator.capture.settings import CaptureSettings
-from comparator.errors import ComparatorError, RuleError
+from comparator.errors import RuleError
 from comparator.settings import CompareSettings, StoreSettings
 from comparator.store import Store
 from comparator.store_schema import Connection
 
-EXIT_ERROR = 3
 CONFIG = Path("config.yaml")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _Result = TypeVar("_Result")
@@ -146,16 +142,3 @@ def show(args: argparse.Namespace, value: object, text: str) -> None:
     """Print `value` as JSON if asked for, else `text`."""
     line = msgspec.json.format(msgspec.json.encode(value), indent=2).decode() if args.json else text
     sys.stdout.write(line + "\n")
-
-
-def guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """Make a subcommand end with a sentence and EXIT_ERROR instead of a traceback."""
-
-    def guarded_run(args: argparse.Namespace) -> int:
-        try:
-            return run(args)
-        except ComparatorError as error:
-            sys.stderr.write(f"shadow: {error}\n")
-            return EXIT_ERROR
-
-    return guarded_run

@@ -1,25 +1,16 @@
-"""`shadow compare <case>...`: compares exported cases again, offline; the exit code says the worst verdict."""
+"""`shadow compare <case>...`: compares exported cases again, offline; the exit code says whether all are equal."""
 
 import argparse
 import datetime as dt
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from comparator.cases import Opened, load, open_case
-from comparator.command_options import configure_common, guarded, read_sections, show
+from comparator.command_options import configure_common, read_sections, show
 from comparator.errors import CaseError
+from comparator.exit_codes import Exit
 from comparator.record import Detail, detail_of
 from comparator.report import explain, render_comparison
 from comparator.verdict import Comparator, Verdict
-
-EXIT_CODES: Final[Mapping[Verdict, int]] = {
-    Verdict.MATCH: 0,
-    Verdict.KNOWN: 0,
-    Verdict.TRANSIENT: 0,
-    Verdict.MISMATCH: 1,
-    Verdict.FAILED: 2,
-}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     configure_common(parser)
 
 
-@guarded
 def run(args: argparse.Namespace) -> int:
-    """Compare every case; return the exit code of the worst verdict (a mismatch is worse than a failure)."""
+    """Compare every case; NO when one of them mismatches or could not be compared."""
     comparator = Comparator(read_sections(args).compare)
     now = dt.datetime.now(dt.UTC)
     results: list[tuple[str, Verdict, Detail]] = []
@@ -47,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
     shown = [{"case": name, "verdict": verdict, "detail": detail} for name, verdict, detail in results]
     show(args, shown, "\n".join(texts))
     verdicts = {verdict for _, verdict, _ in results}
-    worst = Verdict.MISMATCH if Verdict.MISMATCH in verdicts else max(verdicts, key=EXIT_CODES.__getitem__)
-    return EXIT_CODES[worst]
+    return Exit.NO if verdicts & {Verdict.MISMATCH, Verdict.FAILED} else Exit.DONE
 
 
 def read_case(path: Path) -> Opened:

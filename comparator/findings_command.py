@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from comparator import cases, queries
-from comparator.command_options import configure_common, guarded, read_sections, show, with_store
+from comparator.command_options import configure_common, read_sections, show, with_store
 from comparator.errors import UnknownFindingError
+from comparator.exit_codes import Exit
 from comparator.findings import State
 from comparator.report import render_finding, render_findings
 from comparator.store_schema import Connection
@@ -45,7 +46,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         configure_common(chosen, store=True)
 
 
-@guarded
 def run(args: argparse.Namespace) -> int:
     """Run one of the subcommands."""
     settings = read_sections(args).store
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         case _:
             changed = with_store(settings, lambda conn: _decide(conn, args, _STATES[str(args.action)]))
             show(args, changed, render_finding(changed))
-    return 0
+    return Exit.DONE
 
 
 async def _whole(conn: Connection, identity: str) -> tuple[queries.Finding, tuple[cases.Case, ...]]:

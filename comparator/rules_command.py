@@ -12,9 +12,10 @@ from pathlib import Path
 
 from comparator import queries
 from comparator.cases import Opened, open_case
-from comparator.command_options import Sections, configure_common, guarded, read_rules, read_sections, show, with_store
+from comparator.command_options import Sections, configure_common, read_rules, read_sections, show, with_store
 from comparator.compare_command import read_case
 from comparator.errors import CaseError
+from comparator.exit_codes import Exit
 from comparator.report import render_touches
 from comparator.rule_trial import Trial, render_trial, try_rules
 from comparator.settings import StoreSettings
@@ -62,8 +63,8 @@ def _no_journal(_: Path) -> None:
 
 
 def run(args: argparse.Namespace, read_journal: ReadJournal = _no_journal) -> int:
-    """Run one of the subcommands; `test` ends with 1 when the new rules reveal what the old ones hide."""
-    return guarded(lambda given: _explain(given) if given.action == "explain" else _test(given, read_journal))(args)
+    """Run one of the subcommands; `test` ends with NO when the new rules reveal what the old ones hide."""
+    return _explain(args) if args.action == "explain" else _test(args, read_journal)
 
 
 def _explain(args: argparse.Namespace) -> int:
@@ -77,7 +78,7 @@ def _explain(args: argparse.Namespace) -> int:
     else:
         touches = with_store(sections.store, lambda conn: _stored_touches(conn, args.comparison, args.days))
     show(args, touches, render_touches(touches))
-    return 0
+    return Exit.DONE
 
 
 async def _stored_touches(conn: Connection, exchange: str, days: int) -> Mapping[str, Sequence[str]]:
@@ -103,7 +104,7 @@ def _test(args: argparse.Namespace, read_journal: ReadJournal) -> int:
         Comparator(sections.compare), Comparator(read_rules(args.file)), opened, now=dt.datetime.now(dt.UTC)
     )
     show(args, trial, render_trial(trial))
-    return 1 if trial.revealed else 0
+    return Exit.NO if trial.revealed else Exit.DONE
 
 
 def _test_on_journal(args: argparse.Namespace, sections: Sections, journal: Journaled) -> int:
@@ -118,7 +119,7 @@ def _test_on_journal(args: argparse.Namespace, sections: Sections, journal: Jour
 
     found = with_store(sections.store, look_up)
     show(args, found, render_stored_trial(found))
-    return 1 if found.trial.revealed else 0
+    return Exit.NO if found.trial.revealed else Exit.DONE
 
 
 def _cases(source: str, store: StoreSettings) -> Sequence[Opened]:

@@ -1,7 +1,8 @@
 """The `shadow` command: one table of sub-commands, each in the module of its own area and imported only when it is called.
 
-A sub-command's module offers `configure(parser)` and `run(args) -> exit code`. The scorer is another program (it is never
-imported here): its sub-commands are handed to `python -m scorer` as they are.
+A sub-command's module offers `configure(parser)` and `run(args) -> exit code` (`comparator.exit_codes`). What goes wrong it raises;
+here an error that has a name becomes a line and a code. The scorer is another program (it is never imported here): its sub-commands
+are handed to `python -m scorer` as they are.
 """
 
 import argparse
@@ -13,9 +14,36 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
-from proxy.errors import ProxyError
+from comparator.capture.errors import (
+    CaptureError,
+    CaptureLostError,
+    CloneError,
+    FenceTimeoutError,
+    LockTimeoutError,
+    SlotTimeoutError,
+)
+from comparator.errors import ComparatorError, StoreUnavailableError
+from comparator.exit_codes import Exit
+from proxy.errors import DemoError, EmbeddedPostgresError, NotStoredError, ProxyError, ShadowUnreachableError
+from proxy.replay.errors import ServerAwayError
 from proxy.signals import held
 from proxy.version import PACKAGE, version
+
+NAMED: Final = (ProxyError, ComparatorError, CaptureError)
+AWAY: Final = (
+    CaptureLostError,
+    CloneError,
+    DemoError,
+    EmbeddedPostgresError,
+    FenceTimeoutError,
+    LockTimeoutError,
+    NotStoredError,
+    ServerAwayError,
+    ShadowUnreachableError,
+    SlotTimeoutError,
+    StoreUnavailableError,
+)
+"""Errors of what a command needs; every other error with a name is of how it was used."""
 
 
 class Command(Protocol):
@@ -106,7 +134,7 @@ def load(entry: Entry) -> Command:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sub-command; an error that has a name ends in one line and exit code 2."""
+    """Run a sub-command; an error that has a name ends in one line and its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if words and words[0] in SCORER_COMMANDS:
         own = list(SCORER_COMMANDS[words[0]][1]) + words[1:]
@@ -118,12 +146,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args = build_parser(words[:1]).parse_args(words)
             entry = next(one for one in COMMANDS if one.name == args.command)
             return load(entry).run(args)
-    except ProxyError as error:
-        print(f"shadow {words[0]}: {error}", file=sys.stderr)  # noqa: T201 (a command's own voice)
-        return 2
+    except (*NAMED, ExceptionGroup) as error:
+        named = named_of(error)
+        if named is None:
+            raise
+        print(f"shadow {words[0]}: {named}", file=sys.stderr)  # noqa: T201 (a command's own voice)
+        return exit_of(named)
     except KeyboardInterrupt:
-        return 130
+        return Exit.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`| head`); nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def named_of(error: Exception) -> Exception | None:
+    """What went wrong: of a group of tasks the first error, None when one has no name, for that is a defect."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    group = cast("ExceptionGroup[Exception]", error)
+    if group.split(NAMED)[1] is not None:
+        return None
+    return named_of(group.exceptions[0])
+
+
+def exit_of(error: Exception) -> Exit:
+    """The exit code of an error that has a name."""
+    return Exit.AWAY if isinstance(error, AWAY) else Exit.WRONG

@@ -18,6 +18,7 @@ import msgspec
 
 from comparator import queries
 from comparator.errors import StoreError
+from comparator.exit_codes import Exit
 from comparator.report import Summary, rate_in_words, render_summary
 from comparator.store import Store
 from proxy.accounting import Accounting, Reading, read
@@ -29,7 +30,6 @@ from proxy.settings import Settings
 CONFIG = Path("config.yaml")
 FINDINGS_SHOWN = 5
 ASK_TIMEOUT_S = 5.0
-EXIT_DEGRADED = 1
 
 T = TypeVar("T")
 
@@ -53,13 +53,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the status; 0 when all parts answered and the accounting adds up, else 1."""
+    """Print the status; NO when the accounting does not add up, AWAY when a part did not answer."""
     settings = read_settings(args.config)
     status = asyncio.run(gather(settings, days=args.days))
     text = as_json(status) if args.json else render(status, config=args.config)
     sys.stdout.write(text + "\n")
-    balanced = status.reading is None or status.reading.accounting.balance == 0
-    return 0 if balanced and not status.unreachable else EXIT_DEGRADED
+    if status.reading is not None and status.reading.accounting.balance != 0:
+        return Exit.NO
+    return Exit.AWAY if status.unreachable else Exit.DONE
 
 
 async def gather(settings: Settings, *, days: int) -> Status:

@@ -1,4 +1,7 @@
-"""`python -m scorer serve|migrate|populate|sync-platforms`."""
+"""`python -m scorer serve|migrate|populate|sync-platforms`.
+
+Exit codes: 0 done, 2 wrong use or environment, 3 a database or service that it needs does not answer or refuses.
+"""
 
 import argparse
 import asyncio
@@ -6,10 +9,14 @@ import os
 import sys
 from collections.abc import Sequence
 
+import asyncpg
+
 from scorer import settings as settings_module
-from scorer.errors import ScorerError
+from scorer.errors import ScorerError, UpstreamFailedError
 from scorer.population import command
 from scorer.settings import Settings
+
+WRONG, AWAY = 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 0
     except ScorerError as error:
         sys.stderr.write(f"scorer: {error}\n")
-        return 2
+        return AWAY if isinstance(error, UpstreamFailedError) else WRONG
+    except (OSError, asyncpg.PostgresError) as error:
+        sys.stderr.write(f"scorer: {type(error).__name__}: {error}\n")
+        return AWAY
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,16 +68,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _migrate(settings: Settings) -> int:
-    import asyncpg  # noqa: PLC0415 (only this command needs it here)
-
-    from scorer.db import migrate  # noqa: PLC0415
+    from scorer.db import migrate  # noqa: PLC0415 (only this command needs it here)
 
     conn = await asyncpg.connect(settings.database_url, timeout=settings.limits.acquire_timeout_s)
     try:
-        for name in await migrate.migrate(conn):
-            sys.stdout.write(f"{name}\n")
+        applied = await migrate.migrate(conn)
     finally:
         await conn.close()
+    for name in applied:
+        sys.stdout.write(f"{name}\n")
+    if not applied:
+        sys.stderr.write("nothing to apply: the tables are as this version wants them\n")
     return 0
 
 

@@ -1,7 +1,7 @@
 """The commands `shadow align clone | verify`.
 
 The databases are those of config.yaml, unless both are named.
-Exit status: 0 done or equal, 1 the databases differ, 2 the command itself failed.
+`verify` ends with NO when they differ.
 """
 
 import argparse
@@ -13,14 +13,13 @@ from typing import TextIO
 from comparator.capture.catalog import user_tables
 from comparator.capture.clone import CloneOptions, Method, clone
 from comparator.capture.configured import read_configured
-from comparator.capture.errors import CaptureError
+from comparator.capture.errors import CaptureLostError
 from comparator.capture.fitness import connect
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.supervised import LOST
 from comparator.capture.verify import Pair, Recheck, TableReport, verify
-from comparator.errors import RuleError
+from comparator.exit_codes import Exit
 
-EQUAL, DIFFERENT, FAILED = 0, 1, 2
 CONNECT_TIMEOUT_S = 10.0
 
 
@@ -34,16 +33,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chosen subcommand; return its exit status."""
+    """Run the chosen subcommand; return its exit code.
+
+    Raises:
+        CaptureError: of a database; CaptureLostError: it does not answer, or refuses.
+        RuleError: of the configuration.
+    """
     work = {"clone": _clone, "verify": _verify}[arguments.align_command]
     try:
         return asyncio.run(work(arguments, sys.stdout))
-    except (CaptureError, RuleError) as error:
-        sys.stderr.write(f"shadow align: {error}\n")
-        return FAILED
     except LOST as error:
-        sys.stderr.write(f"shadow align: {type(error).__name__}: {error}\n")
-        return FAILED
+        raise CaptureLostError(f"{type(error).__name__}: {error}") from error
 
 
 def _configure_clone(parser: argparse.ArgumentParser) -> None:
@@ -105,13 +105,13 @@ async def _clone(arguments: argparse.Namespace, out: TextIO) -> int:
     )
     out.write(f"cloned by {cloned.method.value}; {cloned.sequences} sequences moved out of live's way{slot}\n")
     out.write("next: shadow capture check --database shadow --apply\n")
-    return EQUAL
+    return Exit.DONE
 
 
 async def verify_databases(
     live_dsn: str, shadow_dsn: str, *, tables: tuple[str, ...] = (), recheck: Recheck, out: TextIO
 ) -> int:
-    """Compare both databases whole and print a line for each table; return the exit status."""
+    """Compare both databases whole and print a line for each table; return the exit code."""
     live = await connect(live_dsn, timeout_s=CONNECT_TIMEOUT_S)
     try:
         shadow = await connect(shadow_dsn, timeout_s=CONNECT_TIMEOUT_S)
@@ -123,7 +123,7 @@ async def verify_databases(
     finally:
         await live.close()
     out.write(render(reports))
-    return EQUAL if all(report.equal for report in reports) else DIFFERENT
+    return Exit.DONE if all(report.equal for report in reports) else Exit.NO
 
 
 def render(reports: tuple[TableReport, ...]) -> str:

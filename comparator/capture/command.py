@@ -4,7 +4,7 @@
 `install` and `remove` put the triggers' change log, or the tag triggers, in place and take them away.
 Databases and tables are those of config.yaml: `check` looks at live and shadow, `install` and `remove` work on live. With `--dsn`
 it is that database, and without `--config` beside it no configuration is read: then all tables count.
-Exit status: 0 fit, 1 something is lacking, 2 the command itself failed.
+`check` ends with NO when something is lacking.
 """
 
 import argparse
@@ -20,15 +20,14 @@ import msgspec
 from comparator.capture import changelog, tags
 from comparator.capture.catalog import user_tables
 from comparator.capture.configured import read_configured
-from comparator.capture.errors import CaptureError
+from comparator.capture.errors import CaptureLostError
 from comparator.capture.fitness import connect
 from comparator.capture.preflight import Check, Level, judge, read_facts
 from comparator.capture.publication import prepare
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind, shadow_capture
 from comparator.capture.supervised import LOST
-from comparator.errors import RuleError
+from comparator.exit_codes import Exit
 
-FIT, LACKING, FAILED = 0, 1, 2
 DATABASE_HELP = {
     "check": "which one of the configuration; default: both",
     "install": "which one of the configuration; default: live",
@@ -109,20 +108,21 @@ def settings_of(arguments: argparse.Namespace, settings: CaptureSettings) -> Cap
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chosen subcommand; return its exit status."""
+    """Run the chosen subcommand; return its exit code.
+
+    Raises:
+        CaptureError: of the database; CaptureLostError: it does not answer, or refuses.
+        RuleError: of the configuration.
+    """
     try:
         return asyncio.run(_run(arguments))
-    except (CaptureError, RuleError) as error:
-        sys.stderr.write(f"shadow capture: {error}\n")
-        return FAILED
     except LOST as error:
-        sys.stderr.write(f"shadow capture: {type(error).__name__}: {error}\n")
-        return FAILED
+        raise CaptureLostError(f"{type(error).__name__}: {error}") from error
 
 
-async def _run(arguments: argparse.Namespace) -> int:
-    """Work on one database after the other; the worst exit status."""
-    worst = FIT
+async def _run(arguments: argparse.Namespace) -> Exit:
+    """Work on one database after the other; the worst exit code."""
+    worst = Exit.DONE
     for target in targets_of(arguments):
         if target.name:
             sys.stdout.write(f"{target.name} database:\n")
@@ -137,7 +137,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     return worst
 
 
-async def check(dsn: str, settings: CaptureSettings, *, apply: bool, out: TextIO) -> int:
+async def check(dsn: str, settings: CaptureSettings, *, apply: bool, out: TextIO) -> Exit:
     """Print every check; with `apply` run what may be run first. Without tables in the settings all tables are looked at."""
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
@@ -148,10 +148,10 @@ async def check(dsn: str, settings: CaptureSettings, *, apply: bool, out: TextIO
     finally:
         await conn.close()
     out.write(render(checks))
-    return LACKING if any(one.level is Level.FAILED for one in checks) else FIT
+    return Exit.NO if any(one.level is Level.FAILED for one in checks) else Exit.DONE
 
 
-async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out: TextIO) -> int:
+async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out: TextIO) -> Exit:
     """Install the change log, or with `tag` the tag triggers; print the statements that were run."""
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
@@ -160,17 +160,17 @@ async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out
         _tell(await chosen(conn, settings, settings.tables), out)
     finally:
         await conn.close()
-    return FIT
+    return Exit.DONE
 
 
-async def remove(dsn: str, settings: CaptureSettings, *, out: TextIO) -> int:
+async def remove(dsn: str, settings: CaptureSettings, *, out: TextIO) -> Exit:
     """Remove the change log; print the statements that were run."""
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
         _tell(await changelog.remove(conn, settings), out)
     finally:
         await conn.close()
-    return FIT
+    return Exit.DONE
 
 
 def render(checks: tuple[Check, ...]) -> str:

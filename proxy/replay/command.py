@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-from comparator.capture.errors import CaptureError
-from comparator.errors import ComparatorError
 from comparator.exchange import Role, Side
+from comparator.exit_codes import Exit
 from comparator.findings import Clusterer
 from comparator.verdict import Comparator
 from proxy.command import read_settings
@@ -26,7 +25,7 @@ from proxy.journal.redact import Keys
 from proxy.replay.both import Judged, ToBoth, open_shadow
 from proxy.replay.capture import Capture
 from proxy.replay.credentials import credentials_of
-from proxy.replay.errors import OptionError, ReplayError
+from proxy.replay.errors import OptionError
 from proxy.replay.outputs import check_outputs
 from proxy.replay.page import as_html
 from proxy.replay.report import Report, as_json, as_text, parse_rules
@@ -42,7 +41,6 @@ from proxy.settings import Backend, Settings
 from proxy.shadow.keeper import redactor_of
 from proxy.shadow.service import stop_on_signals
 
-INTERRUPTED = 130
 CONCURRENCY = 64
 CONFIG = Path("config.yaml")
 BOTH = "both"
@@ -104,7 +102,7 @@ def _configure_requests(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play; 0 when it was played and no rule of --fail-on is broken, 1 when one is, 130 when it was interrupted."""
+    """Play; NO when a rule of --fail-on is broken or it is not --same-as, INTERRUPTED when it was."""
     rules = parse_rules(args.fail_on)
     check_outputs({"--json": args.json, "--html": args.html})
     earlier = _earlier(args.same_as) if args.same_as else None
@@ -112,16 +110,15 @@ def run(args: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(replay(settings, args, os.environ))
-    except (BaseExceptionGroup, CaptureError, ComparatorError) as error:
-        first = _first(error)
-        raise ReplayError(str(first)) if isinstance(first, CaptureError | ComparatorError) else first from error
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
     broken = [said for rule in rules if (said := rule.broken_by(report))]
     if earlier and (differing := differences(earlier, report)):
         broken.append(f"not the same as {args.same_as}: {', '.join(differing)}")
     _write(report, args, broken)
     if broken:
-        return 1
-    return 0 if report.finished else INTERRUPTED
+        return Exit.NO
+    return Exit.DONE if report.finished else Exit.INTERRUPTED
 
 
 def _earlier(path: Path) -> Report:

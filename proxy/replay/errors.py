@@ -6,6 +6,7 @@ ReplayError
 ├── CredentialError    a rewritten credential has no value to be written with
 ├── StateError         the state file is of another capture, or cannot be read
 └── SnapshotError      a snapshot cannot be made, restored or found
+    └── ServerAwayError    the server that has it, or will, does not answer
 """
 
 from proxy.errors import ProxyError
@@ -33,3 +34,7 @@ class StateError(ReplayError):
 
 class SnapshotError(ReplayError):
     """The server refused, or the snapshot is not there."""
+
+
+class ServerAwayError(SnapshotError):
+    """The snapshots' server does not answer, or lets nobody in."""

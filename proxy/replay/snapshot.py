@@ -16,7 +16,7 @@ import msgspec
 from comparator.capture.catalog import quote
 from comparator.capture.fitness import connect
 from comparator.capture.replication import environment
-from proxy.replay.errors import SnapshotError
+from proxy.replay.errors import ServerAwayError, SnapshotError
 from proxy.replay.transfer import Place, transfer
 
 PREFIX = "shadow_snapshot_"
@@ -197,7 +197,7 @@ async def _connect(dsn: str) -> asyncpg.Connection:
     try:
         return await connect(dsn, timeout_s=CONNECT_TIMEOUT_S, database=MAINTENANCE)
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise SnapshotError(f"databases.shadow: {type(error).__name__}: {error}") from error
+        raise ServerAwayError(f"databases.shadow: {type(error).__name__}: {error}") from error
 
 
 def _database(dsn: str) -> str:

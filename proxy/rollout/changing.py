@@ -3,18 +3,21 @@
 import json
 import sys
 
+from comparator.exit_codes import Exit
 from proxy.rollout.asking import Answer
 
 
 def report(answer: Answer, *, as_json: bool) -> int:
-    """Print the answer; 0 when it was done, 1 when not."""
+    """Print the answer; NO when it was refused, AWAY when none came."""
     if as_json:
         print(json.dumps({"ok": answer.ok, "error": answer.error, **answer.document}))  # noqa: T201 (a command's answer)
     elif answer.ok:
         print(render(answer))  # noqa: T201 (a command's answer)
     else:
         print(f"refused: {answer.error}" if answer.status else f"no proxy answered: {answer.error}", file=sys.stderr)  # noqa: T201 (a command's answer)
-    return 0 if answer.ok else 1
+    if answer.ok:
+        return Exit.DONE
+    return Exit.NO if answer.status else Exit.AWAY
 
 
 def render(answer: Answer) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.errors import NotStoredError, StateFileError
+from comparator.exit_codes import Exit
+from proxy.errors import StateFileError
 from proxy.rollout import statefile
 from proxy.rollout.asking import ask_any
 from proxy.rollout.audit import GENESIS, Entry, Link, verify
@@ -33,20 +34,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the log, or check it; 1 when it is broken or cannot be read."""
+    """Print the log, or check it; NO when it is broken."""
     limit = 0 if args.verify else args.limit
-    try:
-        links, pending = _read_file(args.file) if args.file else _read(read_settings(args.config), limit)
-    except (NotStoredError, StateFileError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 (a command's answer)
-        return 1
+    links, pending = _read_file(args.file) if args.file else _read(read_settings(args.config), limit)
     if args.verify:
         return _verify(links, args.head)
     for link in links:
         print(msgspec.json.encode(link).decode() if args.json else render(link.entry))  # noqa: T201 (a command's answer)
     for entry in pending:
         print(f"not stored yet: {render(entry)}", file=sys.stderr)  # noqa: T201 (a command's answer)
-    return 0
+    return Exit.DONE
 
 
 def _verify(links: Sequence[Link], head: str) -> int:
@@ -56,9 +53,9 @@ def _verify(links: Sequence[Link], head: str) -> int:
         fault = f"no entry has the hash {head}: the end of the log was cut off, or it is another log"
     if fault:
         print(f"BROKEN: {fault}", file=sys.stderr)  # noqa: T201 (a command's answer)
-        return 1
+        return Exit.NO
     print(f"whole: {checked.entries} entries, head {checked.head}")  # noqa: T201 (a command's answer)
-    return 0
+    return Exit.DONE
 
 
 def _read(settings: Settings, limit: int) -> tuple[Sequence[Link], Sequence[Entry]]:

@@ -14,6 +14,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask a running proxy; 1 when it refused or none answered."""
+    """Ask a running proxy; NO when it refused, AWAY when none answered."""
     answer = ask_any(read_settings(args.config), "POST", "/promote", change_of(args))
     return report(answer, as_json=args.json)

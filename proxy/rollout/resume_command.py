@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Resume through a running proxy, else in this machine's files and the database; 1 when it was refused."""
+    """Resume through a running proxy, else in this machine's files and the database; NO when it was refused."""
     settings = read_settings(args.config)
     change = change_of(args)
     answer = ask_any(settings, "POST", "/resume", change)

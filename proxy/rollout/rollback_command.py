@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from comparator.exit_codes import Exit
 from proxy.errors import ProxyError
 from proxy.rollout.asking import Answer, AskingAll, add_arguments, all_targets, ask_any, change_of, token_of
 from proxy.settings import Settings
@@ -27,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Roll back; 0 only if no proxy is known to serve from the candidate."""
+    """Roll back; NO when a proxy may still serve from the candidate."""
     settings = read_settings(args.config)
     if args.dry_run:
         return _dry_run(settings, as_json=args.json)
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_document(answers, stored=stored, done=done)))  # noqa: T201 (a command's answer)
     else:
         print("\n".join(_words(settings, answers, stored=stored, done=done)))  # noqa: T201 (a command's answer)
-    return 0 if done else 1
+    return Exit.DONE if done else Exit.NO
 
 
 def _on_this_machine(settings: Settings, change: dict[str, Any]) -> bool:
@@ -108,4 +109,4 @@ def _dry_run(settings: Settings, *, as_json: bool) -> int:
         print(json.dumps(found))  # noqa: T201 (a command's answer)
     else:
         print(readiness.render(found))  # noqa: T201 (a command's answer)
-    return 0
+    return Exit.DONE

@@ -5,16 +5,16 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
 
 from comparator.calibrate import render_proposals
-from comparator.capture.errors import CaptureError
 from comparator.capture.keys import KeyIndex
 from comparator.exchange import Exchange, Reply, Role, Side
+from comparator.exit_codes import Exit
 from comparator.findings import Clusterer
 from comparator.verdict import Comparator
 from proxy.command import read_settings
@@ -47,27 +47,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the proposals; 0 when one side equals itself under the rules, 1 when it does not.
-
-    Raises:
-        ProxyError: it could not be done.
-    """
+    """Print the proposals; NO when one side does not equal itself under the rules."""
     settings = read_settings(args.config)
-    work = calibrate(settings, Side(args.side), requests=args.requests, seen_min=args.seen_min)
-    found = _finished(work)
+    found = asyncio.run(calibrate(settings, Side(args.side), requests=args.requests, seen_min=args.seen_min))
     sys.stdout.write((_as_json(found) if args.json else _as_text(found, args.side)) + "\n")
-    return 1 if found.different else 0
-
-
-def _finished(work: Coroutine[None, None, Calibration]) -> Calibration:
-    """What the work found. Its tasks end in a group of errors: the first of them says why."""
-    try:
-        return asyncio.run(work)
-    except* (CaptureError, ProxyError) as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise ProxyError(str(first)) from first
+    return Exit.NO if found.different else Exit.DONE
 
 
 async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: int) -> Calibration:

@@ -14,7 +14,7 @@ configure = rules_command.configure
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one of the subcommands; `test` ends with 1 when the new rules reveal what the old ones hide."""
+    """Run one of the subcommands; `test` ends with NO when the new rules reveal what the old ones hide."""
     return rules_command.run(args, read_journal)
 
 

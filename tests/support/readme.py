@@ -7,6 +7,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
+from comparator.exit_codes import MEANING
 from comparator.metrics import ComparatorMetrics
 from proxy.cli import COMMANDS, SCORER_COMMANDS
 from proxy.metrics import ProxyMetrics
@@ -21,6 +22,11 @@ def commands() -> str:
     rows = [f"| `shadow {one.name}` | {one.help} |" for one in COMMANDS]
     rows += [f"| `shadow {name}` | {text} |" for name, (text, _) in SCORER_COMMANDS.items()]
     return "\n".join(["| command | what it does |", "|---|---|", *rows])
+
+
+def exits() -> str:
+    rows = [f"| {code.value} | {meaning} |" for code, meaning in MEANING.items()]
+    return "\n".join(["| exit code | means |", "|---|---|", *rows])
 
 
 def endpoints() -> str:
@@ -54,7 +60,12 @@ def name_of(metric: Metric) -> str:
     return metric.name + ("_total" if metric.type == "counter" else "")
 
 
-SECTIONS: Mapping[str, Callable[[], str]] = {"commands": commands, "endpoints": endpoints, "metrics": metrics}
+SECTIONS: Mapping[str, Callable[[], str]] = {
+    "commands": commands,
+    "exits": exits,
+    "endpoints": endpoints,
+    "metrics": metrics,
+}
 
 
 def section_of(text: str, name: str) -> str:

@@ -15,6 +15,7 @@ from comparator.capture.errors import CloneError
 from comparator.capture.fitness import connect
 from comparator.capture.settings import Driver
 from comparator.capture.verify import Difference, Pair, Recheck, RowDifference, TableReport, differences, verify
+from comparator.exit_codes import Exit
 from proxy.embedded import EmbeddedPostgres
 from tests.support import captured, postgres
 
@@ -246,11 +247,11 @@ async def test_the_commands_clone_and_verify(live: str, shadow: str, capsys: pyt
     parser = argparse.ArgumentParser()
     align_command.configure(parser)
     cloned = parser.parse_args(["clone", "--live", live, "--shadow", shadow])
-    assert await asyncio.to_thread(align_command.run, cloned) == align_command.EQUAL
+    assert await asyncio.to_thread(align_command.run, cloned) == Exit.DONE
     asked = parser.parse_args(["verify", "--live", live, "--shadow", shadow, "--rechecks", "0"])
-    assert await asyncio.to_thread(align_command.run, asked) == align_command.EQUAL
+    assert await asyncio.to_thread(align_command.run, asked) == Exit.DONE
     await execute(shadow, "DELETE FROM account WHERE id = 2000")
-    assert await asyncio.to_thread(align_command.run, asked) == align_command.DIFFERENT
+    assert await asyncio.to_thread(align_command.run, asked) == Exit.NO
     said = capsys.readouterr().out
     assert "cloned by template" in said
     assert "missing 2000" in said

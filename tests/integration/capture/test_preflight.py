@@ -22,6 +22,8 @@ from comparator.capture.errors import (
 from comparator.capture.preflight import Check, Level, judge, read_facts
 from comparator.capture.publication import prepare, publish
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
+from comparator.exit_codes import Exit
+from proxy.cli import main
 from tests.support import captured
 
 PLAIN = CaptureSettings(tables=captured.TABLES)
@@ -220,7 +222,7 @@ def arguments(*words: str) -> argparse.Namespace:
 async def test_the_check_command_changes_nothing_by_itself(database: str, conn: asyncpg.Connection) -> None:
     out = io.StringIO()
     (target,) = command.targets_of(arguments("check", "--dsn", database))
-    assert await command.check(database, target.settings, apply=False, out=out) == command.LACKING
+    assert await command.check(database, target.settings, apply=False, out=out) == Exit.NO
     assert 'ALTER TABLE "public"."account" REPLICA IDENTITY FULL;' in out.getvalue()
     assert await conn.fetchval("SELECT count(*) FROM pg_publication") == 0
 
@@ -229,20 +231,20 @@ async def test_the_check_command_applies_when_told_to(
     database: str, conn: asyncpg.Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = await asyncio.to_thread(command.run, arguments("check", "--dsn", database, "--apply"))
-    assert told == command.FIT
+    assert told == Exit.DONE
     assert 'ran: ALTER TABLE "public"."account" REPLICA IDENTITY FULL;' in capsys.readouterr().out
 
 
 async def test_the_install_and_remove_commands_name_what_they_ran(
     database: str, conn: asyncpg.Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert await asyncio.to_thread(command.run, arguments("install", "--dsn", database)) == command.FIT
-    assert await asyncio.to_thread(command.run, arguments("remove", "--dsn", database)) == command.FIT
+    assert await asyncio.to_thread(command.run, arguments("install", "--dsn", database)) == Exit.DONE
+    assert await asyncio.to_thread(command.run, arguments("remove", "--dsn", database)) == Exit.DONE
     assert "ran: DROP TRIGGER IF EXISTS aa_shadow_tag" in capsys.readouterr().out
     assert await conn.fetchval("SELECT to_regnamespace('shadow_capture')") is None
 
 
 async def test_a_command_without_a_database_says_so(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     dsn = f"postgresql://postgres@/none?host={tmp_path}"
-    assert await asyncio.to_thread(command.run, arguments("check", "--dsn", dsn)) == command.FAILED
+    assert await asyncio.to_thread(main, ["capture", "check", "--dsn", dsn]) == 3
     assert "FileNotFoundError" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 from comparator import compare_command, findings_command, rules_command
 from comparator.settings import StoreSettings
 from comparator.store import Store
+from proxy.cli import main
 from proxy.journal.settings import JournalSettings
 from proxy.journal.writing import Writer
 from proxy.shadow import rules_command as journal_rules
@@ -74,7 +75,8 @@ async def test_show_names_the_examples(stored: str, config: Path, capsys) -> Non
 
 
 async def test_an_unknown_finding_ends_with_a_sentence(stored: str, config: Path, capsys) -> None:
-    assert await call(findings_command, "show", "nope", "--store-dsn", stored, "--config", str(config)) == 3
+    words = ["findings", "show", "nope", "--store-dsn", stored, "--config", str(config)]
+    assert await asyncio.to_thread(main, words) == 2
     assert "no finding 'nope'" in capsys.readouterr().err
 
 
@@ -101,7 +103,7 @@ async def test_a_case_matches_under_rules_that_hide_it(stored: str, config: Path
 
 async def test_a_damaged_case_ends_with_a_sentence(config: Path, capsys, tmp_path: Path) -> None:
     (tmp_path / "case.json").write_text("{}")
-    assert await call(compare_command, str(tmp_path / "case.json"), "--config", str(config)) == 3
+    assert await asyncio.to_thread(main, ["compare", str(tmp_path / "case.json"), "--config", str(config)]) == 2
     assert "not a case" in capsys.readouterr().err
 
 
@@ -129,8 +131,8 @@ async def test_trial_of_rules_fails_on_what_they_would_reveal(
 
 async def test_a_wrong_rules_file_names_the_path(stored: str, config: Path, capsys, tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text("compare: {rules: [{path: a, ignor: true}]}\n")
-    options = ("--against", "stored", "--store-dsn", stored, "--config", str(config))
-    assert await call(rules_command, "test", str(tmp_path / "wrong.yaml"), *options) == 3
+    options = ["--against", "stored", "--store-dsn", stored, "--config", str(config)]
+    assert await asyncio.to_thread(main, ["rules", "test", str(tmp_path / "wrong.yaml"), *options]) == 2
     assert "compare.rules[0]: Object contains unknown field `ignor`" in capsys.readouterr().err
 
 

@@ -178,7 +178,7 @@ async def test_a_pause_is_shown_as_json(tmp_path: Path, capsys: pytest.CaptureFi
 
 async def test_promoting_needs_a_running_proxy(nobody: Desk) -> None:
     ran = await nobody.shadow("promote")
-    assert ran.code == 1
+    assert ran.code == 3
     assert "no proxy answered" in ran.err
 
 

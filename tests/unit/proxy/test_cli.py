@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli import main
+from comparator.capture.errors import CaptureLostError
+from proxy.cli import main, named_of
+from proxy.errors import SettingsError
 
+NOWHERE = "postgresql://127.0.0.1:1/none"
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 
@@ -25,3 +28,67 @@ def test_version_is_that_of_pyproject(capsys: pytest.CaptureFixture[str]) -> Non
 def test_without_a_command_all_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended() == 0
     assert "show, ack, fix, export" in capsys.readouterr().out
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration beside which nothing runs."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text("admin: {port: 1}\nrunner: {port: 1}\n")
+    return path
+
+
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "findings list",
+        "rules explain x",
+        "compare none.json",
+        "align verify",
+        "snapshot ls",
+        "history --file none",
+        "journal ls",
+        "promote --config none.yaml",
+        "replay none --to legacy",
+    ],
+)
+def test_wrong_use_or_configuration_ends_with_two(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"shadow {words.split(maxsplit=1)[0]}: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"findings list --store-dsn {NOWHERE}",
+        f"rules explain x --store-dsn {NOWHERE}",
+        f"capture check --dsn {NOWHERE}",
+        f"align verify --live {NOWHERE} --shadow {NOWHERE}",
+        "promote",
+        "pause",
+        "status",
+    ],
+)
+def test_what_is_away_ends_with_three(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 3
+    captured = capsys.readouterr()
+    assert captured.out or captured.err
+
+
+def test_the_snapshots_server_away_ends_with_three(config: Path) -> None:
+    config.write_text(f"databases: {{shadow: '{NOWHERE}'}}\n")
+    assert main(["snapshot", "ls"]) == 3
+
+
+def test_a_group_of_named_errors_says_the_first() -> None:
+    first = SettingsError("first")
+    assert named_of(ExceptionGroup("", [ExceptionGroup("", [first]), CaptureLostError("second")])) is first
+
+
+def test_a_group_with_a_defect_among_named_errors_is_a_defect() -> None:
+    assert named_of(ExceptionGroup("", [SettingsError("first"), ValueError("second")])) is None

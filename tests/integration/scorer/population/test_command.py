@@ -62,3 +62,16 @@ def test_a_missing_database_is_said_in_one_line() -> None:
     done = scorer("populate", dsn="")
     assert done.returncode == 2
     assert done.stderr == "scorer: no database: give --database-url or DATABASE_URL, or a file by --sql\n"
+
+
+def test_a_database_that_is_away_is_said_in_one_line() -> None:
+    done = scorer("migrate", dsn="postgresql://127.0.0.1:1/none")
+    assert done.returncode == 3
+    assert done.stderr.startswith("scorer: ConnectionRefusedError: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_migrating_once_more_says_that_nothing_was_to_do(migrated: str) -> None:
+    again = scorer("migrate", dsn=migrated)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert again.stderr.startswith("nothing to apply")

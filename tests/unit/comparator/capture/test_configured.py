@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from comparator.capture import align_command, command
+from comparator.capture import command
 from comparator.capture.configured import read_configured
 from comparator.capture.settings import Driver
 from comparator.errors import RuleError
+from proxy.cli import main
 
 CONFIG = """
 databases: {live: "${LIVE:-postgresql://live}", shadow: postgresql://shadow}
@@ -76,8 +77,5 @@ def test_a_configuration_without_the_database_says_what_to_set(tmp_path: Path) -
 
 
 def test_align_without_a_configuration_ends_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    align_command.configure(parser)
-    asked = parser.parse_args(["verify", "--config", str(tmp_path / "none.yaml")])
-    assert align_command.run(asked) == align_command.FAILED
+    assert main(["align", "verify", "--config", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml: No such file or directory" in capsys.readouterr().err
