@@ -147,7 +147,7 @@ def _trouble_lines(proxy: Mapping[str, Any]) -> list[str]:
         if backend.get("ejected"):
             lines.append(f"EJECTED   the {side} fails callers' requests and is spared")
         elif backend.get("healthy") is False:
-            lines.append(f"unhealthy the {side}'s health check fails")
+            lines.append(f"unhealthy the {side}'s health check fails: GET {backend.get('checked')}")
     config = cast("Mapping[str, Any]", proxy.get("config") or {})
     if config.get("error"):
         lines.append(f"config    the new file was refused: {config['error']}")

@@ -63,7 +63,7 @@ class Steering:
         health.checked(well=well)
         if health.unhealthy is not before:
             event = "backend_unhealthy" if health.unhealthy else "backend_healthy"
-            logger.warning(event, extra={"side": side})
+            logger.warning(event, extra={"side": side, "path": self._backends[side].health.path})
         self._look()
 
     def side_for(self, side: Side, now: float, *, safe: bool) -> Side | None:
@@ -88,6 +88,7 @@ class Steering:
         return {
             side.value: {
                 "healthy": not health.unhealthy if self._backends[side].health.path else None,
+                "checked": self._backends[side].health.path,
                 "ejected": health.ejected,
                 "ejections": self._metrics.ejections[side],
             }

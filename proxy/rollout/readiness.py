@@ -15,6 +15,7 @@ import asyncpg
 
 from comparator.exchange import Role, Side
 from comparator.stats import rate_interval
+from proxy.checks import ANSWER_MAX_BYTES, connector_of, headers_of, says_well
 from proxy.rollout import store
 from proxy.rollout.scraping import Pages, scrape_all, total
 from proxy.settings import Settings
@@ -24,6 +25,11 @@ LOOK_BACK: Final = dt.timedelta(days=7)
 RECENT: Final = dt.timedelta(hours=1)
 HEALTH_PATH: Final = "/health/"
 LAG_MAX_S: Final = 60.0
+NO_SUCH_PATH: Final = (404, 405, 410)
+MISTYPED: Final = (
+    "; {url} is most likely a mistyped path: name the right one by backends.legacy.live.health.path or "
+    "rollout.sources.legacy_health"
+)
 
 SELECT_MIRRORED_LEGACY = """
 SELECT
@@ -83,21 +89,23 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
 
 
 async def _legacy_health(settings: Settings, found: dict[str, Any]) -> None:
-    backend = settings.backends.of(Side.LEGACY, Role.SERVED)
-    url = settings.rollout.sources.legacy_health or backend.url.rstrip("/") + HEALTH_PATH
+    own, backend = settings.rollout.sources.legacy_health, settings.backends.of(Side.LEGACY, Role.SERVED)
+    url = own or backend.url.rstrip("/") + (backend.health.path or HEALTH_PATH)
+    connector, headers = (None, {}) if own else (connector_of(backend), headers_of(backend))
     begun = time.monotonic()
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session,
-            session.get(url) as reply,
+            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session,
+            session.get(url, headers=headers, allow_redirects=False) as reply,
         ):
             status = reply.status
-            await reply.read()
+            await reply.content.read(ANSWER_MAX_BYTES)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         found["legacy_health"] = {"url": url, "healthy": False, "detail": f"{type(error).__name__}: {error}"}
         return
     took_ms = round((time.monotonic() - begun) * 1000, 1)
-    found["legacy_health"] = {"url": url, "healthy": status < 500, "detail": f"{status} in {took_ms} ms"}
+    detail = f"{status} in {took_ms} ms" + (MISTYPED.format(url=url) if status in NO_SUCH_PATH else "")
+    found["legacy_health"] = {"url": url, "healthy": says_well(status), "detail": detail}
 
 
 async def _stored(settings: Settings, at: dt.datetime, found: dict[str, Any]) -> None:

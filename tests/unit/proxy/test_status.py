@@ -11,10 +11,13 @@ def said(**proxy: Any) -> list[str]:
 
 
 def test_an_ejected_and_an_unhealthy_side_are_named() -> None:
-    backends = {"candidate": {"ejected": True, "healthy": False}, "legacy": {"ejected": False, "healthy": False}}
+    backends = {
+        "candidate": {"ejected": True, "healthy": False},
+        "legacy": {"ejected": False, "healthy": False, "checked": "/heatlh"},
+    }
     lines = said(backends=backends)
     assert "EJECTED   the candidate fails callers' requests and is spared" in lines
-    assert "unhealthy the legacy's health check fails" in lines
+    assert "unhealthy the legacy's health check fails: GET /heatlh" in lines
 
 
 def test_sides_that_are_well_or_not_checked_are_not_mentioned() -> None:
