@@ -122,6 +122,9 @@ async def verify_databases(
             await shadow.close()
     finally:
         await live.close()
+    if not reports:
+        out.write("nothing was compared: live holds no table. Is it the right database?\n")
+        return Exit.NO
     out.write(render(reports))
     return Exit.DONE if all(report.equal for report in reports) else Exit.NO
 

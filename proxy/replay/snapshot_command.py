@@ -52,13 +52,20 @@ def run(args: argparse.Namespace) -> int:
         case "create":
             now = dt.datetime.now(dt.UTC)
             asyncio.run(snapshot.create(dsn, args.name, now=now, kept_at=args.server, programs=args.programs))
+            _say(f"kept as {args.name}; to go back to it: shadow snapshot restore {args.name}")
         case "restore":
             asyncio.run(snapshot.restore(dsn, args.name, kept_at=args.server, programs=args.programs))
+            _say(f"the shadow database is as it was kept in {args.name}")
         case "drop":
             asyncio.run(snapshot.drop(args.server or dsn, args.name))
+            _say(f"{args.name} is deleted")
         case _:
-            sys.stdout.write(_table(asyncio.run(snapshot.list_all(args.server or dsn))))
+            _say(render(asyncio.run(snapshot.list_all(args.server or dsn))))
     return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
 
 
 def _place(dsn: str) -> tuple[str, str, str]:
@@ -67,7 +74,10 @@ def _place(dsn: str) -> tuple[str, str, str]:
     return words.get("PGHOST", "localhost"), words.get("PGPORT", "5432"), words.get("PGDATABASE", "")
 
 
-def _table(found: list[snapshot.Snapshot]) -> str:
+def render(found: list[snapshot.Snapshot]) -> str:
+    """A table of the snapshots."""
+    if not found:
+        return "nothing yet: shadow snapshot create NAME keeps the shadow database as it is"
     lines = [f"{'name':<32} {'of':<24} {'made':<26} {'bytes':>14}"]
     lines += [f"{one.name:<32} {one.of:<24} {one.made:<26} {one.bytes:>14}" for one in found]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)

@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
         return _verify(links, args.head)
     for link in links:
         print(msgspec.json.encode(link).decode() if args.json else render(link.entry))  # noqa: T201 (a command's answer)
+    if not links and not pending:
+        print("nothing yet: the rollout has not changed", file=sys.stderr)  # noqa: T201 (a command's answer)
     for entry in pending:
         print(f"not stored yet: {render(entry)}", file=sys.stderr)  # noqa: T201 (a command's answer)
     return Exit.DONE

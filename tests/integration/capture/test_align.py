@@ -16,6 +16,7 @@ from comparator.capture.fitness import connect
 from comparator.capture.settings import Driver
 from comparator.capture.verify import Difference, Pair, Recheck, RowDifference, TableReport, differences, verify
 from comparator.exit_codes import Exit
+from proxy.cli import main
 from proxy.embedded import EmbeddedPostgres
 from tests.support import captured, postgres
 
@@ -256,3 +257,10 @@ async def test_the_commands_clone_and_verify(live: str, shadow: str, capsys: pyt
     assert "cloned by template" in said
     assert "missing 2000" in said
     assert "6 of 7 tables are equal" in said
+
+
+async def test_verifying_a_database_without_tables_is_no_success(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await asyncio.to_thread(main, ["align", "verify", "--live", database, "--shadow", database]) == 1
+    assert "live holds no table" in capsys.readouterr().out

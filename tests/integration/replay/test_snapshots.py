@@ -101,3 +101,17 @@ def test_what_is_called_the_shadow_and_is_live_is_never_touched(
     config.write_text("databases: {live: postgresql://u@h/scores, shadow: postgresql://other@h:5432/scores}")
     assert main(["snapshot", "--config", str(config), "restore", "x"]) == 2
     assert "the same database" in capsys.readouterr().err
+
+
+def test_the_command_says_what_it_has_done(
+    database: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"databases: {{shadow: '{database}'}}\n")
+    codes = [main(["snapshot", action, name, "--config", str(config)]) for action in ("create", "restore", "drop")]
+    assert codes == [0, 0, 0]
+    assert capsys.readouterr().out.splitlines() == [
+        f"kept as {name}; to go back to it: shadow snapshot restore {name}",
+        f"the shadow database is as it was kept in {name}",
+        f"{name} is deleted",
+    ]

@@ -85,6 +85,16 @@ def test_the_snapshots_server_away_ends_with_three(config: Path) -> None:
     assert main(["snapshot", "ls"]) == 3
 
 
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_a_rollout_without_a_history_says_so_beside_its_empty_output(
+    option: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["history", *option]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "nothing yet: the rollout has not changed\n")
+
+
 def test_a_group_of_named_errors_says_the_first() -> None:
     first = SettingsError("first")
     assert named_of(ExceptionGroup("", [ExceptionGroup("", [first]), CaptureLostError("second")])) is first

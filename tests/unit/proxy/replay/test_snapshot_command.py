@@ -20,3 +20,7 @@ def test_the_configuration_may_stand_before_and_behind_the_action(words: tuple[s
 def test_without_options_the_configuration_is_the_one_here() -> None:
     asked = arguments("create", "before")
     assert (asked.name, asked.config, asked.programs) == ("before", Path("config.yaml"), None)
+
+
+def test_where_nothing_is_kept_the_list_says_how_to_keep_something() -> None:
+    assert snapshot_command.render([]).startswith("nothing yet: shadow snapshot create NAME")
