@@ -37,7 +37,9 @@ def configure_common(parser: argparse.ArgumentParser, *, store: bool = False) ->
     """Add `--config`, `--rules`, `--json`, and `--store-dsn` where a store is read."""
     parser.add_argument("--config", type=Path, default=CONFIG, help="configuration (default: %(default)s)")
     parser.add_argument(
-        "--rules", type=Path, help="file with a section `compare:` to use instead of the configuration's"
+        "--rules",
+        type=Path,
+        help="file with a section `compare:`: what it has replaces what the configuration has there",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     if store:
@@ -51,26 +53,57 @@ def read_sections(args: argparse.Namespace, environ: Mapping[str, str] | None = 
         RuleError: a file is unreadable or a section is wrong, with the path of what is wrong.
     """
     env = os.environ if environ is None else environ
-    # Who names a file means it; without the usual one, options and the environment may say enough.
-    whole = {} if args.config == CONFIG and not CONFIG.exists() else read_document(args.config, env)
-    compare = read_document(args.rules, env).get("compare", {}) if args.rules else whole.get("compare", {})
-    store = dict(whole.get("store", {}))
+    whole = _configuration(args, env)
+    store = dict(_mapping(whole, "store", args.config))
     store["dsn"] = (
         getattr(args, "store_dsn", "")
         or store.get("dsn")
-        or whole.get("databases", {}).get("store")
+        or _mapping(whole, "databases", args.config).get("store")
         or env.get("SHADOW_STORE_DSN", "")
     )
-    return Sections(converted(compare, CompareSettings, "compare"), converted(store, StoreSettings, "store"))
+    return Sections(
+        converted(_compare(args, env), CompareSettings, "compare"), converted(store, StoreSettings, "store")
+    )
 
 
-def read_rules(path: Path) -> CompareSettings:
-    """Read a file with a section `compare:`.
+def read_rules(path: Path, args: argparse.Namespace) -> CompareSettings:
+    """The section `compare:` as it would be with what a file has of it; say on the standard error what is whose.
 
     Raises:
         RuleError: with the path of what is wrong.
     """
-    return converted(read_document(path, os.environ).get("compare", {}), CompareSettings, "compare")
+    before, own = _compare(args, os.environ), _own_compare(path, os.environ)
+    replaced = ", ".join(f"compare.{name}" for name in own)
+    kept = ", ".join(f"compare.{name}" for name in before if name not in own)
+    sys.stderr.write(f"as in {path}, whole: {replaced or 'nothing'}\nas configured: {kept or 'nothing'}\n")
+    return converted({**before, **own}, CompareSettings, "compare")
+
+
+def _configuration(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:
+    # Who names a file means it; without the usual one, options and the environment may say enough.
+    return {} if args.config == CONFIG and not CONFIG.exists() else read_document(args.config, environ)
+
+
+def _compare(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The section `compare:` of the configuration, with what the file of `--rules` has instead."""
+    configured = _mapping(_configuration(args, environ), "compare", args.config)
+    return {**configured, **(_own_compare(args.rules, environ) if args.rules else {})}
+
+
+def _own_compare(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The section `compare:` of a file of rules, which is there for it."""
+    document = read_document(path, environ)
+    if "compare" not in document:
+        raise RuleError(str(path), "has no section `compare:`, so there are no rules in it")
+    return _mapping(document, "compare", path)
+
+
+def _mapping(document: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    """A section that may be absent or empty."""
+    section: object = document.get(name) or {}
+    if not isinstance(section, dict):
+        raise RuleError(f"{path}: {name}", "not a mapping")
+    return cast("dict[str, Any]", section)
 
 
 _Section = TypeVar("_Section", CompareSettings, StoreSettings, CaptureSettings)

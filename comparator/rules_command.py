@@ -46,7 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     explain.add_argument("comparison", help="an exchange's id in the store, or the file of an exported case")
     explain.add_argument("--days", type=int, default=14, help="how far back the store is searched")
     trial = actions.add_parser("test", help="what a rules file would hide or reveal, against the rules in force")
-    trial.add_argument("file", type=Path, help="file with a section `compare:`")
+    trial.add_argument(
+        "file",
+        type=Path,
+        help="file with a section `compare:`: what it has replaces what is in force there, the rest stays",
+    )
     trial.add_argument(
         "--against",
         action="append",
@@ -101,14 +105,14 @@ def _test(args: argparse.Namespace, read_journal: ReadJournal) -> int:
     if not opened:
         raise CaseError("nothing to test against")
     trial: Trial = try_rules(
-        Comparator(sections.compare), Comparator(read_rules(args.file)), opened, now=dt.datetime.now(dt.UTC)
+        Comparator(sections.compare), Comparator(read_rules(args.file, args)), opened, now=dt.datetime.now(dt.UTC)
     )
     show(args, trial, render_trial(trial))
     return Exit.NO if trial.revealed else Exit.DONE
 
 
 def _test_on_journal(args: argparse.Namespace, sections: Sections, journal: Journaled) -> int:
-    old, new = Comparator(sections.compare), Comparator(read_rules(args.file))
+    old, new = Comparator(sections.compare), Comparator(read_rules(args.file, args))
 
     async def look_up(conn: Connection) -> StoredTrial:
         parts = [journal.ids[n : n + IDS_AT_ONCE] for n in range(0, len(journal.ids), IDS_AT_ONCE)]

@@ -123,7 +123,7 @@ async def test_trial_of_rules_shows_what_they_would_hide(stored: str, config: Pa
 async def test_trial_of_rules_fails_on_what_they_would_reveal(
     stored: str, config: Path, capsys, tmp_path: Path
 ) -> None:
-    (tmp_path / "bare.yaml").write_text("compare: {}\n")
+    (tmp_path / "bare.yaml").write_text("compare: {rules: []}\n")
     options = ("--against", "stored", "--store-dsn", stored, "--config", str(config))
     assert await call(rules_command, "test", str(tmp_path / "bare.yaml"), *options) == 1
     assert "last_score_timestamp" in capsys.readouterr().out
