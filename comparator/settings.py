@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from comparator.tables import BackgroundRule, Struct, Table
+from comparator.tables import ROUTE_KIND, BackgroundRule, Struct, Table
 
 DYNAMIC_PLACES: Final = ("**.stamps.*", "**.stamp_scores.*")
 """Where the scorer's replies and rows have providers as member names."""
@@ -88,6 +88,8 @@ class CompareSettings(Struct, frozen=True):
     routes: dict[str, RouteCompare] = msgspec.field(default_factory=dict[str, RouteCompare])
     known_differences: tuple[KnownDifference, ...] = ()
     tables: dict[str, Table] = msgspec.field(default_factory=dict[str, Table])
+    route_kind: str = ROUTE_KIND
+    """The kind of key, in `tables.*.keys`, that the routes' keys are: a name of the operator's choice."""
     background: tuple[BackgroundRule, ...] = ()
     dynamic: tuple[str, ...] = DYNAMIC_PLACES
     """Places whose member name is data, not structure: findings write `*` there. Of effects: `table.column.path`."""

@@ -3,7 +3,12 @@
 Pure. These structs are the `tables:` section of config.yaml; unknown fields are refused with their path.
 """
 
+from typing import Final
+
 import msgspec
+
+ROUTE_KIND: Final = "address"
+"""What the kind of the routes' keys is called where nothing else is said."""
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -16,11 +21,11 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AttributionKey(Struct, frozen=True, kw_only=True):
     """One way a row of this table names the ordering key of the request that wrote it.
 
-    `kind` is the kind of key; keys match only within a kind. What a route names as its `key` is of kind "address", whatever it
-    is called there; others ("nullifier") only tie rows to one another. Exactly one source:
+    `kind` is the kind of key; keys match only within a kind. What a route names as its `key` is of the kind that
+    `compare.route_kind` says, "address" by default; others ("nullifier") only tie rows to one another. Exactly one source:
     `column` (its text; with `path` a dotted JSON path inside it, `*` for each array element), or
     `through` (a foreign-key column: the keys of the row it references), each filtered by `regex` (group 1) if given.
-    Values are lower-cased for kind "address".
+    Values of the routes' kind are lower-cased, as the routes' keys are.
     """
 
     kind: str

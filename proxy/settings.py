@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import ip_network
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,9 +32,6 @@ Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
-
-ROUTE_KIND: Final = "address"
-"""The kind of attribution key that the key of a route is."""
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -299,12 +296,13 @@ def _check(settings: Settings) -> None:
 
 
 def _check_keys(settings: Settings) -> None:
-    """A route's key is of kind `address`, whatever its parameter is called. Without one, rows are tied to no request in silence."""
+    """Without a key of the routes' kind, rows would be tied to no request in silence."""
     kinds = {key.kind for table in settings.compare.tables.values() for key in table.keys}
-    if kinds and ROUTE_KIND not in kinds:
+    wanted = settings.compare.route_kind
+    if kinds and wanted not in kinds:
         raise SettingsError(
-            f"no key is of kind `{ROUTE_KIND}`, which is that of every route's key, so no row could be tied to a request; "
-            f"found: {', '.join(sorted(kinds))} - at `$.compare.tables`"
+            f"no key is of kind `{wanted}`, which is that of every route's key (compare.route_kind), so no row could be tied to a "
+            f"request; found: {', '.join(sorted(kinds))} - at `$.compare.tables`"
         )
 
 

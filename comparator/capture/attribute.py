@@ -17,6 +17,7 @@ from typing import Any
 from comparator.capture.keys import NO_KEYS, Key, Keys, RowId
 from comparator.changes import Transaction
 from comparator.exchange import EffectsOutcome
+from comparator.tables import ROUTE_KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class Attributor:
         background_remembered_max: how many declared background transactions are kept to recognise interference.
     """
 
-    def __init__(self, *, primary_kind: str = "address", background_remembered_max: int = 2_000) -> None:
+    def __init__(self, *, primary_kind: str = ROUTE_KIND, background_remembered_max: int = 2_000) -> None:
         self._primary_kind = primary_kind
         self._pending = _Pending()
         self._windows: dict[str, Window] = {}

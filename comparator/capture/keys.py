@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from comparator.changes import Row, RowChange
-from comparator.tables import AttributionKey, BackgroundRule, Table
+from comparator.tables import ROUTE_KIND, AttributionKey, BackgroundRule, Table
 
 Key = tuple[str, str]
 Keys = frozenset[Key]
@@ -33,10 +33,14 @@ class KeyIndex:
 
     Args:
         tables: the described tables, by name.
+        route_kind: the kind of key that the routes' keys are.
         learned_max: how many parent rows are remembered; the least recently used are forgotten.
     """
 
-    def __init__(self, tables: Mapping[str, Table], *, learned_max: int = 100_000) -> None:
+    def __init__(
+        self, tables: Mapping[str, Table], *, route_kind: str = ROUTE_KIND, learned_max: int = 100_000
+    ) -> None:
+        self.route_kind = route_kind
         self._tables = tables
         self._learned: OrderedDict[Reference, Keys] = OrderedDict()
         self._natural: dict[Reference, tuple[str | None, ...]] = {}
@@ -48,6 +52,10 @@ class KeyIndex:
             if key.through and key.through in table.references
         }
         self._patterns = {key.regex: re.compile(key.regex) for t in tables.values() for key in t.keys if key.regex}
+
+    def of_route(self, key: str) -> Keys:
+        """The key that a route found in a request, "" for none."""
+        return frozenset({(self.route_kind, key.lower())} if key else ())
 
     def learn(self, reference: Reference, keys: Keys) -> None:
         """Remember the keys of a parent row."""
@@ -131,7 +139,7 @@ class KeyIndex:
                 if found is None:
                     continue
                 matched = found.group(1)
-            yield matched.lower() if key.kind == "address" else matched
+            yield matched.lower() if key.kind == self.route_kind else matched
 
 
 def _at_path(text: str, path: str) -> list[str]:

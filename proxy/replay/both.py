@@ -221,7 +221,7 @@ async def open_shadow(settings: Settings) -> AsyncGenerator[Shadow]:
 @contextlib.asynccontextmanager
 async def _captured(settings: Settings) -> AsyncGenerator[Shadow]:
     async with open_databases(settings) as databases:
-        index = KeyIndex(settings.compare.tables)
+        index = KeyIndex(settings.compare.tables, route_kind=settings.compare.route_kind)
         keys = {shape.name: shape.primary_key for shape in databases.catalog.tables.values() if shape.primary_key}
         changes = ShadowSide(settings.runner.skew_ms * 1_000)
         feed = Feed(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass
 
 from comparator.calibrate import Proposal, propose
+from comparator.capture.keys import Keys
 from comparator.exchange import Effects, Exchange, Observation, Role, Side
 from comparator.findings import Clusterer
 from comparator.verdict import Comparator, Comparison, Verdict
@@ -39,6 +40,7 @@ class Calibrator:
         shadow, fence, write: as the mirror's; the shadow database is the only one that is touched.
         primary_keys: of the captured tables.
         comparator: the rules whose gaps are looked for.
+        route_keys: the attribution key of an exchange.
     """
 
     sender: Sends
@@ -49,6 +51,7 @@ class Calibrator:
     write: Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
     primary_keys: Mapping[str, Sequence[str]]
     comparator: Comparator
+    route_keys: Callable[[Exchange], Keys]
 
     async def compare(self, exchanges: Iterable[Exchange]) -> AsyncIterator[tuple[str, Comparison]]:
         """Run each exchange twice and compare the runs."""
@@ -59,8 +62,7 @@ class Calibrator:
             yield exchange.route, self.comparator.compare(exchange.route, first, second, now=now)
 
     async def _run(self, exchange: Exchange, role: Role) -> Observation:
-        keys = frozenset({("address", exchange.key.lower())} if exchange.key else ())
-        self.shadow.open(exchange.id, keys, tagged=self.tagged)
+        self.shadow.open(exchange.id, self.route_keys(exchange), tagged=self.tagged)
         try:
             sent = await self.sender.send(exchange, self.side)
             await self.fence()

@@ -65,7 +65,7 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
         stack.enter_context(runner_stopped(settings))
         databases = await stack.enter_async_context(open_databases(settings))
         sender = await stack.enter_async_context(shadow_sender(settings))
-        index = KeyIndex(settings.compare.tables)
+        index = KeyIndex(settings.compare.tables, route_kind=settings.compare.route_kind)
         keys = {shape.name: shape.primary_key for shape in databases.catalog.tables.values() if shape.primary_key}
         ledger = Ledger(index, primary_keys=keys)
         shadow = ShadowSide(settings.runner.skew_ms * 1_000)
@@ -82,6 +82,7 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
             write=Aligner(databases.shadow, databases.catalog).apply,
             primary_keys=keys,
             comparator=Comparator(settings.compare),
+            route_keys=ledger.route_keys,
         )
         async with asyncio.TaskGroup() as tasks:
             pump = tasks.create_task(feed.pump(), name="pump")

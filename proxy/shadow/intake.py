@@ -175,7 +175,7 @@ class Intake:
         skew_us = self.settings.skew_ms * 1_000
         return Window(
             id=name,
-            keys={("address", exchange.key.lower())} if exchange.key else set(),
+            keys=set(self.ledger.route_keys(exchange)),
             opened_us=exchange.started_ns // 1_000 - skew_us,
             closed_us=exchange.ended_ns // 1_000 + skew_us + self.settings.settle_ms * 1_000,
             tagged=exchange.served_by in self.settings.tagged_sides,

@@ -92,7 +92,7 @@ class Ledger:
         self._primary_keys = primary_keys
         self._background = background
         self._overlap_memory_us = overlap_memory_us
-        self._attributor = Attributor()
+        self._attributor = Attributor(primary_kind=index.route_kind)
         self._lanes = Lanes()
         self._items: dict[int, Item] = {}
         self._rows = 0
@@ -102,6 +102,10 @@ class Ledger:
         self._closed: deque[tuple[int, str]] = deque()
         self._windows: dict[str, Window] = {}
         self._given_up_us = 0
+
+    def route_keys(self, exchange: Exchange) -> Keys:
+        """The attribution key of the exchange's route."""
+        return self._index.of_route(exchange.key)
 
     @property
     def waiting(self) -> int:

@@ -189,7 +189,7 @@ def build(
 ) -> Runner:
     """Wire the runner's parts."""
     options = settings.runner
-    index = KeyIndex(settings.compare.tables)
+    index = KeyIndex(settings.compare.tables, route_kind=settings.compare.route_kind)
     shapes = databases.catalog.tables.values() if databases else ()
     primary_keys = {shape.name: shape.primary_key for shape in shapes if shape.primary_key}
     ledger = Ledger(index, primary_keys=primary_keys, background=settings.compare.background)

@@ -200,6 +200,13 @@ def test_keys_are_found_inside_json_and_by_pattern() -> None:
     assert keys == {("address", "0xab"), ("nullifier", "v0:x"), ("nullifier", "v1:y"), ("address", "0xcd")}
 
 
+def test_rows_and_routes_agree_on_a_key_of_whatever_kind() -> None:
+    table = Table(natural_key=("id",), keys=(AttributionKey(kind="customer", column="owner"),))
+    index = KeyIndex({"thing": table}, route_kind="customer")
+    keys, _ = index.keys_of([insert("thing", id="1", owner="Ann")])
+    assert keys == index.of_route("aNN") == {("customer", "ann")}
+
+
 def test_learned_parents_are_bounded() -> None:
     index = KeyIndex(TABLES, learned_max=2)
     index.keys_of([insert("passport", id=str(i), address=f"0x{i}") for i in range(3)])

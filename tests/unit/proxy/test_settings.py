@@ -31,6 +31,12 @@ def test_rows_that_no_routes_key_could_be_found_in_are_refused() -> None:
     assert load(tables % "address", {}).compare.tables["users"].keys[0].kind == "address"
 
 
+def test_the_kind_of_the_routes_keys_has_any_name() -> None:
+    tables = "{users: {natural_key: [id], keys: [{kind: customer, column: id}]}}"
+    settings = load(f"compare: {{route_kind: customer, tables: {tables}}}", {})
+    assert settings.compare.route_kind == "customer"
+
+
 def test_a_bare_off_is_the_word_where_it_names_a_choice() -> None:
     settings = load("capture: {driver: off}\nrunner: {resync: off, align: off}", {})
     assert (settings.capture.driver, settings.runner.resync, settings.runner.align) == (Driver.OFF, "off", False)
