@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup tools demo test lint format golden readme dashboards lock clean bench-peers bench-proxy
+.PHONY: help setup tools demo test lint format golden readme dashboards lock clean corpus bench-peers bench-proxy
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -46,6 +46,10 @@ test: setup tools ## all tests
 
 golden: setup ## the golden scenarios of DIR (default tests/golden/scenarios) against the scorer
 	@$(BIN)/python -m tests.golden $(if $(DIR),$(DIR),tests/golden/scenarios)
+
+corpus: setup ## HTTP/1.1 through the proxy as the tests of gunicorn and llhttp have it, and where it differs
+	@$(BIN)/python -m pytest -q tests/integration/proxy/test_corpus.py $(ARGS)
+	@$(BIN)/python -m tests.support.corpus_differing
 
 lint: setup ## ruff, pyright, import-linter
 	@$(BIN)/ruff check .
