@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from proxy.journal.redact import Keys
 from proxy.replay.errors import OptionError, SourceError
@@ -43,6 +44,7 @@ class Capture:
         form: its format, None to find out.
         keys: open what a journal has sealed.
         host: of the requests, where the format does not say.
+        bodies: a folder whose files may be bodies, besides the capture's own.
         routes: give routes and keys.
         conditions: of `--filter`.
         begin, end: of `--from` and `--until`, "" for none.
@@ -52,6 +54,7 @@ class Capture:
     form: Format | None = None
     keys: Keys | None = None
     host: str = ""
+    bodies: Path | None = None
     routes: Sequence[Route] = ()
     conditions: Sequence[Condition] = ()
     begin: str = ""
@@ -92,7 +95,7 @@ class Capture:
         malformed: list[Malformed] = []
         count = 0
         try:
-            for item in read(self.source, form=self.form, keys=self.keys, host=self.host):
+            for item in read(self.source, form=self.form, keys=self.keys, host=self.host, bodies=self.bodies):
                 if isinstance(item, Malformed):
                     malformed.append(item)
                     continue

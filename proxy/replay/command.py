@@ -98,6 +98,12 @@ def _configure_requests(parser: argparse.ArgumentParser) -> None:
         "--unmarked", action="store_true", help="do not mark as shadow traffic: a proxy will journal it"
     )
     requests.add_argument("--timeout", type=float, default=10.0, help="seconds for an answer (default: %(default)s)")
+    requests.add_argument(
+        "--bodies",
+        type=Path,
+        metavar="DIR",
+        help="read bodies that vegeta's targets name from below here too (default: their folder)",
+    )
     requests.add_argument("--sealed", choices=["open", "leave"], default="open", help="what a journal has sealed")
 
 
@@ -207,6 +213,7 @@ def _capture(settings: Settings, args: argparse.Namespace, environ: Mapping[str,
         form=Format(args.format) if args.format else None,
         keys=_keys(args.source, environ) if args.sealed == "open" else None,
         host=args.host if args.host != "preserve" else "",
+        bodies=args.bodies,
         routes=compile_routes(settings.routes),
         conditions=[parse_condition(text) for text in args.filter],
         begin=args.begin,

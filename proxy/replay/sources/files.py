@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, cast
@@ -50,7 +51,14 @@ _SUFFIXES = {
 _ALB_TYPES = (b"http ", b"https ", b"h2 ", b"grpcs ", b"ws ", b"wss ")
 
 
-def read(source: str, *, form: Format | None = None, keys: Keys | None = None, host: str = "") -> Iterator[Item]:
+def read(
+    source: str,
+    *,
+    form: Format | None = None,
+    keys: Keys | None = None,
+    host: str = "",
+    bodies: Path | None = None,
+) -> Iterator[Item]:
     """The records of a capture; `-` is the standard input.
 
     Args:
@@ -58,6 +66,7 @@ def read(source: str, *, form: Format | None = None, keys: Keys | None = None, h
         form: its format; None finds out.
         keys: to open what a journal has sealed.
         host: of the requests, where the format does not say.
+        bodies: a folder from below which a capture may name files as bodies, besides its own.
 
     Raises:
         SourceError: it cannot be opened or read, or its format cannot be found out.
@@ -70,7 +79,8 @@ def read(source: str, *, form: Format | None = None, keys: Keys | None = None, h
         return
     try:
         with _opened(source) as file:
-            yield from _parsed(file, form or guess(_name(path), file.peek(HEAD_BYTES)[:HEAD_BYTES]), path.parent, host)
+            found = form or guess(_name(path), file.peek(HEAD_BYTES)[:HEAD_BYTES])
+            yield from _parsed(file, found, Bodies(path.parent, bodies), host)
     except (OSError, EOFError, zstandard.ZstdError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise SourceError(f"{source}: {said}") from error
@@ -133,24 +143,46 @@ def _decompressed(raw: io.BufferedReader) -> io.BufferedReader:
     return raw
 
 
-def _parsed(file: io.BufferedReader, form: Format, folder: Path, host: str) -> Iterator[Item]:
-    def body(name: str) -> bytes:
-        path = folder / name
-        if path.exists() and not path.is_file():
-            raise ValueError(f"@{name}: no file")
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """The files that a capture may name as bodies. A capture may come from anybody, and what it names is sent to the target.
+
+    Attributes:
+        folder: of the capture: names count from here, and files here or below it are read.
+        also: files below this folder are read too.
+    """
+
+    folder: Path
+    also: Path | None = None
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes.
+
+        Raises:
+            ValueError: it may not be read, or cannot.
+        """
         try:
+            path = (self.folder / name).resolve()
+            if not any(path.is_relative_to(one.resolve()) for one in (self.folder, self.also) if one is not None):
+                raise ValueError(
+                    f"@{name}: not in the capture's folder or below it; shadow replay --bodies names another"
+                )
+            if path.exists() and not path.is_file():
+                raise ValueError(f"@{name}: no file")
             with path.open("rb") as named:
                 return _bounded(named.read(LINE_MAX_BYTES + 1), LINE_MAX_BYTES)
         except OSError as error:
             raise ValueError(f"@{name}: {error.strerror}") from error
 
+
+def _parsed(file: io.BufferedReader, form: Format, bodies: Bodies, host: str) -> Iterator[Item]:
     parsers: dict[Format, Callable[[], Iterator[Item]]] = {
         Format.GOR: lambda: gor.parse(_lines(file)),
         Format.HAR: lambda: har.parse(_whole(file)),
         Format.MITMPROXY: lambda: mitmproxy.parse(_whole(file)),
         Format.ENVOY: lambda: envoy.parse(_whole(file).decode()),
         Format.VEGETA_JSON: lambda: vegeta.parse_json(_lines(file)),
-        Format.VEGETA_HTTP: lambda: vegeta.parse_http(_lines(file), body),
+        Format.VEGETA_HTTP: lambda: vegeta.parse_http(_lines(file), bodies.read),
         Format.NDJSON: lambda: ndjson.parse(_lines(file)),
         Format.ALB: lambda: alb.parse(_lines(file)),
         Format.COMBINED: lambda: combined.parse(_lines(file), host=host),

@@ -322,8 +322,38 @@ def test_what_unpacks_to_more_than_fits_is_refused(
         list(read(str(path), form=form))
 
 
-def test_a_body_that_a_capture_names_must_be_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "targets"
-    path.write_text("GET http://a/x\n@/dev/zero\n\n")
-    [found] = read(str(path), form=Format.VEGETA_HTTP)
+def named_body(tmp_path: Path, name: str, *, bodies: Path | None = None) -> Recorded | Malformed:
+    """What is read of a target that names a file, in a folder beside which lies a secret."""
+    (tmp_path / "secret").write_bytes(b"secret")
+    folder = tmp_path / "capture"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "body").write_bytes(b"own")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "targets").write_text(f"POST http://a/x\n@{name}\n\n")
+    (found,) = read(str(folder / "targets"), form=Format.VEGETA_HTTP, bodies=bodies)
+    return found
+
+
+def test_a_body_below_the_captures_folder_is_read(tmp_path: Path) -> None:
+    found = named_body(tmp_path, "below/body")
+    assert isinstance(found, Recorded)
+    assert found.request.body == b"own"
+
+
+@pytest.mark.parametrize("name", ["../secret", "link", "/etc/passwd", "below/../../secret", "~/../../secret"])
+def test_a_body_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    found = named_body(tmp_path, name)
     assert isinstance(found, Malformed)
+    assert found.reason == f"@{name}: not in the capture's folder or below it; shadow replay --bodies names another"
+
+
+def test_a_body_elsewhere_is_read_where_that_is_allowed(tmp_path: Path) -> None:
+    found = named_body(tmp_path, "../secret", bodies=tmp_path)
+    assert isinstance(found, Recorded)
+    assert found.request.body == b"secret"
+
+
+def test_a_body_that_a_capture_names_must_be_a_file(tmp_path: Path) -> None:
+    found = named_body(tmp_path, "/dev/zero", bodies=Path("/dev"))
+    assert isinstance(found, Malformed)
+    assert found.reason == "@/dev/zero: no file"
