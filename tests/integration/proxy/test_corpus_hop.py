@@ -1,0 +1,88 @@
+"""What RFC 9110 and 9112 ask of who passes messages on, beyond reading them: Date, Max-Forwards, Upgrade, Via, the close."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.proxying import Backend, Message, lab, ok
+
+DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
+
+
+async def arrived(tmp_path: Path, request: bytes) -> Message:
+    """A request as the backend sees it."""
+    async with lab(tmp_path) as it:
+        await it.ask(request)
+    return it.candidate.seen[0]
+
+
+async def test_a_reply_without_a_date_gets_one(tmp_path: Path) -> None:
+    # RFC 9110 section 6.6.1: whoever forwards it MUST append the time it was received.
+    async with lab(tmp_path) as it:
+        reply = await it.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert DATE.fullmatch(reply.get("date") or "")
+
+
+async def test_a_reply_keeps_the_date_it_has(tmp_path: Path) -> None:
+    date = "Sun, 06 Nov 1994 08:49:37 GMT"
+    async with lab(tmp_path, candidate=Backend(reply=lambda _: ok(b"", f"Date: {date}"))) as it:
+        reply = await it.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert reply.all("date") == [date]
+
+
+async def test_a_refusal_has_a_date(tmp_path: Path) -> None:
+    # RFC 9110 section 6.6.1: a MUST for 4xx of whoever has a clock.
+    async with lab(tmp_path) as it:
+        reply = await it.ask(b"GET / HTTP/1.1\r\n\r\n")
+    assert DATE.fullmatch(reply.get("date") or "")
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
+async def test_what_may_go_no_further_is_answered_here(tmp_path: Path, method: str) -> None:
+    # RFC 9110 section 7.6.2: at 0 it MUST NOT be forwarded.
+    async with lab(tmp_path) as it:
+        await it.ask(f"{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n".encode())
+    assert it.candidate.seen == []
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
+async def test_each_hop_counts_down_how_far_a_request_may_go(tmp_path: Path, method: str) -> None:
+    # RFC 9110 section 7.6.2: MUST be updated.
+    seen = await arrived(tmp_path, f"{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n".encode())
+    assert seen.all("max-forwards") == ["2"]
+
+
+async def test_how_far_a_request_may_go_means_nothing_for_other_methods(tmp_path: Path) -> None:
+    seen = await arrived(tmp_path, b"GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n")
+    assert seen.all("max-forwards") == ["0"]
+
+
+async def test_an_upgrade_of_http_1_0_is_ignored(tmp_path: Path) -> None:
+    # RFC 9110 section 7.8: MUST be ignored.
+    seen = await arrived(tmp_path, b"GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert (seen.get("connection"), seen.get("upgrade")) == (None, None)
+
+
+async def test_an_option_that_only_contains_upgrade_is_none(tmp_path: Path) -> None:
+    # RFC 9110 section 7.6.1: Connection is a list of tokens.
+    seen = await arrived(tmp_path, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: x-upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert (seen.get("connection"), seen.get("upgrade")) == (None, None)
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+async def test_via_names_the_version_a_request_came_in(tmp_path: Path, minor: int) -> None:
+    # RFC 9110 section 7.6.3: received-protocol.
+    seen = await arrived(tmp_path, f"GET / HTTP/1.{minor}\r\nHost: a\r\n\r\n".encode())
+    assert seen.all("via") == [f"1.{minor} shadow"]
+
+
+async def test_bytes_after_the_last_request_do_not_cost_its_reply(tmp_path: Path) -> None:
+    # RFC 9112 section 9.6: closing at once resets the connection of who is still sending.
+    async with lab(tmp_path) as it:
+        caller = await it.caller()
+        await caller.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert (await caller.rest()).startswith(b"HTTP/1.1 200 OK\r\n")
+        sending = caller.writer.get_extra_info("socket").fileno()
+        assert [os.write(sending, b"more") for _ in range(3)] == [4, 4, 4]
