@@ -108,7 +108,7 @@ def _configure_requests(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play; NO when a rule of --fail-on is broken or it is not --same-as, INTERRUPTED when it was."""
+    """Play; NO when a rule of --fail-on is broken or it is not --same-as, AWAY when a side never replied, INTERRUPTED when it was."""
     rules = parse_rules(args.fail_on)
     check_outputs({"--json": args.json, "--html": args.html})
     earlier = _earlier(args.same_as) if args.same_as else None
@@ -124,7 +124,13 @@ def run(args: argparse.Namespace) -> int:
     _write(report, args, broken)
     if broken:
         return Exit.NO
-    return Exit.DONE if report.finished else Exit.INTERRUPTED
+    if not report.finished:
+        return Exit.INTERRUPTED
+    for side in report.silent:
+        sys.stderr.write(
+            f"shadow replay: the {side} gave no reply to any request; is its {args.instance} instance up?\n"
+        )
+    return Exit.AWAY if report.silent else Exit.DONE
 
 
 def _earlier(path: Path) -> Report:

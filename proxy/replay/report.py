@@ -107,6 +107,11 @@ class Report(Struct, frozen=True):
     verdicts_digest: str = ""
     """Of all verdicts with their exchanges: equal for two replays that found the same."""
 
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Sides that were sent requests and gave no reply to any."""
+        return tuple(name for name, side in self.sides.items() if side.sent and not side.statuses)
+
 
 class Facts(Struct, frozen=True):
     """What a report needs beside the tally."""
