@@ -288,6 +288,11 @@ def _check(settings: Settings) -> None:
     names = [route.name for route in settings.routes]
     if len(set(names)) != len(names):
         raise SettingsError("two routes have one name - at `$.routes`")
+    strangers = sorted(settings.compare.routes.keys() - set(names))
+    if strangers:
+        raise SettingsError(
+            f"no route is called {', '.join(strangers)}, so its rules hold nowhere - at `$.compare.routes`"
+        )
     _check_captures(settings)
     _check_keys(settings)
     problem = problem_of(settings.rollout, tuple(names))

@@ -31,6 +31,13 @@ def test_rows_that_no_routes_key_could_be_found_in_are_refused() -> None:
     assert load(tables % "address", {}).compare.tables["users"].keys[0].kind == "address"
 
 
+def test_rules_of_a_route_that_does_not_exist_are_refused() -> None:
+    routes = "routes: [{name: score, methods: [GET], path: /score}]\n"
+    assert load(routes + "compare: {routes: {score: {rules: []}}}", {}).compare.routes
+    with pytest.raises(SettingsError, match=r"no route is called scores, .* at `\$\.compare\.routes`"):
+        load(routes + "compare: {routes: {scores: {rules: []}}}", {})
+
+
 def test_the_kind_of_the_routes_keys_has_any_name() -> None:
     tables = "{users: {natural_key: [id], keys: [{kind: customer, column: id}]}}"
     settings = load(f"compare: {{route_kind: customer, tables: {tables}}}", {})
