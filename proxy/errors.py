@@ -9,8 +9,6 @@ ProxyError
 │   ├── JournalBusyError     another process writes or reads under this name
 │   ├── JournalKeyError      no key to seal or open secrets with
 │   └── SealedError          the key does not open a sealed exchange
-├── AdminUnreachableError    no proxy answers on the admin port
-├── AdminRefusedError        the proxy refused what the admin port was asked
 ├── MalformedError           a message that is not HTTP/1.1, or that two readers could read in two ways
 ├── ListenError              a port or socket cannot be listened on
 ├── SwitchError              the on-call switch cannot do what was asked
@@ -122,14 +120,6 @@ class ShadowDriftError(ShadowError):
 
 class ShadowUnreachableError(ShadowError):
     """The shadow database did not answer; nothing was written."""
-
-
-class AdminUnreachableError(ProxyError):
-    """Nobody answers on the admin port."""
-
-
-class AdminRefusedError(ProxyError):
-    """The proxy refused; the message is its reason."""
 
 
 class MalformedError(ProxyError):
