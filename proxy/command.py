@@ -10,9 +10,11 @@ from typing import cast
 
 import uvloop
 
+from comparator.capture.settings import Driver
 from proxy import app, logs
 from proxy.errors import ListenError
 from proxy.handed import Handed, open_sockets
+from proxy.rollout.settings import steps_of
 from proxy.rollout.switch import Switch
 from proxy.routes import compile_routes
 from proxy.settings import Settings
@@ -43,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(path)
     compile_routes(settings.routes)
     if args.check:
-        print(f"{path} is fine")  # noqa: T201 (a command's answer)
+        _check_rules(settings)
+        print("\n".join([f"{path} is fine", *said_of(settings)]))  # noqa: T201 (a command's answer)
         return 0
     logs.configure()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -52,6 +55,31 @@ def run(args: argparse.Namespace) -> int:
     except ExceptionGroup as group:
         raise _plain(group) from group
     return 0
+
+
+def _check_rules(settings: Settings) -> None:
+    """Compile what only the runner needs.
+
+    Raises:
+        RuleError: a rule, table or known difference is wrong.
+    """
+    from comparator.verdict import Comparator  # noqa: PLC0415 (a proxy that serves has no use for it)
+
+    Comparator(settings.compare)
+
+
+def said_of(settings: Settings) -> list[str]:
+    """What whoever checks a configuration should know before it serves: who serves, and what is not set. Pure."""
+    serve, other = settings.serve, settings.serve.side.other
+    rest = f", the {other} the rest" if serve.percent < 100 else ""
+    named = {"live": settings.databases.live, "shadow": settings.databases.shadow}
+    used = (named if settings.capture.driver is not Driver.OFF else {}) | {"store": settings.databases.store}
+    empty = [f"databases.{name}" for name, dsn in used.items() if not dsn]
+    who = f"the {serve.side} serves {serve.percent:g} % of the callers{rest}"
+    if settings.rollout.enabled:
+        first = steps_of(settings.rollout, "")[0]
+        who = f"the rollout says who serves; at its first step the candidate serves {first.percent:g} %"
+    return [who] + ([f"empty, and the runner has a use for it: {', '.join(empty)}"] if empty else [])
 
 
 def _serve(settings: Settings, args: argparse.Namespace, source: SettingsFile) -> None:

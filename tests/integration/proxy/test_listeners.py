@@ -133,7 +133,7 @@ def test_a_journal_key_that_is_none_ends_in_one_line(
 
 def test_a_configuration_can_be_checked_without_serving(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["proxy", "--check", "--config", str(config(tmp_path, 0))]) == 0
-    assert capsys.readouterr().out.endswith("is fine\n")
+    assert capsys.readouterr().out.splitlines()[0].endswith("is fine")
     config(tmp_path, 0).write_text("listen: {prot: 1}")
     assert main(["proxy", "--check", "--config", str(tmp_path / "config.yaml")]) == 2
     assert "prot" in capsys.readouterr().err

@@ -95,6 +95,45 @@ def test_a_rollout_without_a_history_says_so_beside_its_empty_output(
     assert (captured.out, captured.err) == ("", "nothing yet: the rollout has not changed\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("serve: {}", "the candidate serves 100 % of the callers"),
+        ("serve: {side: legacy, percent: 95}", "the legacy serves 95 % of the callers, the candidate the rest"),
+        ("rollout: {enabled: true}", "the rollout says who serves; at its first step the candidate serves 0 %"),
+    ],
+)
+def test_checking_a_configuration_says_who_serves(
+    config: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(text)
+    assert main(["proxy", "--check"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == said
+
+
+def test_checking_a_configuration_names_the_databases_that_are_not_set(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text("databases: {live: 'postgresql:///live'}")
+    assert main(["proxy", "--check"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "empty, and the runner has a use for it: databases.shadow, databases.store"
+
+
+def test_checking_replies_only_asks_for_no_database_but_the_store(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text("capture: {driver: off}")
+    assert main(["proxy", "--check"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "empty, and the runner has a use for it: databases.store"
+
+
+def test_checking_a_configuration_compiles_its_rules(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text("compare: {rules: [{path: 'a[', ignore: true}]}")
+    assert main(["proxy", "--check"]) == 2
+    assert "compare.rules[0]" in capsys.readouterr().err
+
+
 def test_a_group_of_named_errors_says_the_first() -> None:
     first = SettingsError("first")
     assert named_of(ExceptionGroup("", [ExceptionGroup("", [first]), CaptureLostError("second")])) is first
