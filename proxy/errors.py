@@ -3,6 +3,7 @@
 ProxyError
 ├── EmbeddedPostgresError    the demo's or the tests' own PostgreSQL did not start
 ├── DemoError                a part of the demo did not come up or died
+│   └── ChildFailedError     a command that was to end well ended otherwise
 ├── SettingsError            config.yaml or the environment is wrong; the message names the path
 ├── JournalError
 │   ├── JournalFormatError   a segment is not what this version reads
@@ -36,6 +37,18 @@ class EmbeddedPostgresError(ProxyError):
 
 class DemoError(ProxyError):
     """A part of the demo did not come up or died; the message says which, why, and what to do."""
+
+
+class ChildFailedError(DemoError):
+    """A command that was to end well ended otherwise.
+
+    Attributes:
+        status: its exit code.
+    """
+
+    def __init__(self, reason: str, *, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class SettingsError(ProxyError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from proxy.errors import DemoError
+from proxy.errors import ChildFailedError, DemoError
 
 _POLL_S = 0.05
 _PROBE_TIMEOUT_S = 2.0
@@ -121,7 +121,7 @@ async def finish(
     """Run a command to its end; its standard output.
 
     Raises:
-        DemoError: it failed; with the end of what it said.
+        ChildFailedError: it failed; with the end of what it said.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -141,7 +141,7 @@ async def finish(
             await process.wait()
     if process.returncode:
         tail = "\n".join(errors.decode(errors="replace").splitlines()[-_TAIL_LINES:])
-        raise DemoError(f"{what} failed with status {process.returncode}:\n{tail}")
+        raise ChildFailedError(f"{what} failed with status {process.returncode}:\n{tail}", status=process.returncode)
     return output
 
 

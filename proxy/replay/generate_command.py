@@ -15,8 +15,10 @@ from pathlib import Path
 
 import msgspec
 
+from comparator.exit_codes import Exit
 from proxy.command import read_settings
 from proxy.demo.children import finish, python
+from proxy.errors import ChildFailedError
 from proxy.replay.arrivals import Made, arriving
 from proxy.replay.errors import OptionError
 from proxy.replay.outputs import check_outputs
@@ -88,15 +90,21 @@ async def _populated(args: argparse.Namespace, targets: Path) -> _Summary:
     """Let the scorer make the people and the requests.
 
     Raises:
-        OptionError: --load names a database that the configuration does not.
-        DemoError: the scorer could not; with what it said.
+        OptionError: --load names a database that the configuration does not, or the scorer refused an option.
+        ChildFailedError: the scorer could not; with what it said.
     """
     words = ["scorer", "populate", "--addresses", str(args.addresses), "--seed", str(args.seed)]
     words += ["--profile", args.profile, "--requests", str(args.requests), "--targets", str(targets)]
     words += ["--sql", args.sql] if args.sql else [] if args.load else ["--no-rows"]
     # (a DSN holds a password: by the environment, where other users do not see it)
     environment = {"DATABASE_URL": _dsn(args.config, args.load)} if args.load else {}
-    told = await finish(python(*words), environment, what="making the people and their requests", timeout_s=TIMEOUT_S)
+    what = "making the people and their requests"
+    try:
+        told = await finish(python(*words), environment, what=what, timeout_s=TIMEOUT_S)
+    except ChildFailedError as error:
+        if error.status != Exit.WRONG:
+            raise
+        raise OptionError(str(error)) from error
     return msgspec.json.decode(told, type=_Summary)
 
 

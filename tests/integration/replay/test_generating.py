@@ -125,6 +125,14 @@ def test_a_profile_that_is_not_there_is_said_in_one_line(tmp_path: Path, capsys:
     assert "neither one of clashes" in capsys.readouterr().err
 
 
+def test_a_database_that_is_away_is_not_taken_for_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("databases: {live: 'postgresql://127.0.0.1:1/none'}")
+    words = ("--addresses", 1, "--requests", 1, "--load", "live", "--config", config, "--out", tmp_path / "x")
+    assert generate(*words) == 3
+    assert "ConnectionRefusedError" in capsys.readouterr().err
+
+
 def test_nonsense_is_refused_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate("--rate", "often", "--out", tmp_path / "x") == 2
     assert "--rate often" in capsys.readouterr().err
