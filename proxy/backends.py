@@ -178,7 +178,10 @@ class BackendConnection(asyncio.Protocol):
             return
         self._answered = True
         try:
-            self._take(holder, data)
+            if self._state is _HEAD:
+                self._take_head(holder, data)
+            else:
+                self._take(holder, data)
         except MalformedError as error:
             self.abort()
             holder.backend_failed(FailureCause.PROTOCOL, str(error))
@@ -214,9 +217,7 @@ class BackendConnection(asyncio.Protocol):
             self.holder.backend_paused(False)
 
     def _take(self, holder: Holder, data: bytes) -> None:
-        if self._state is _HEAD:
-            self._take_head(holder, data)
-        elif self._state is _BODY:
+        if self._state is _BODY:
             self._take_body(holder, data)
         elif self._state is _TUNNEL:
             holder.reply_data(data)
@@ -226,29 +227,36 @@ class BackendConnection(asyncio.Protocol):
 
     def _take_head(self, holder: Holder, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
-        end = buffer.find(HEAD_END)
-        if end < 0:
+        end = buffer.find(HEAD_END) + 4
+        if end < 4:
             if len(buffer) > REPLY_HEAD_MAX_BYTES:
                 raise MalformedError(502, "the reply's head is too large")
             self._buffer = buffer
             return
         self._buffer = b""
-        head = self._pool.heads.parse(buffer[: end + 4], method=holder.method)
-        rest = buffer[end + 4 :]
+        head = self._pool.heads.parse(buffer[:end], method=holder.method)
+        rest = buffer[end:]
         if head.status < 200 and not (head.status == 101 and holder.upgrade):
             self._take_interim(holder, head, rest)
             return
-        self._begin_body(head)
+        self._state = _BODY
+        self._reusable = head.keep_alive
+        framing = self._framing = head.framing
         holder.reply_started(head)
-        if head.status == 101:
+        if framing is _LENGTH:
+            self._left = head.length
+            if rest:
+                self._take_counted(holder, rest)
+        elif head.status == 101:
             self._state = _TUNNEL
             if rest:
                 holder.reply_data(rest)
-            return
-        if head.framing is _NONE:
+        elif framing is _NONE:
             self._end(holder, rest)
-        elif rest:
-            self._take_body(holder, rest)
+        else:
+            self._chunks = ChunkDecoder() if framing is Framing.CHUNKED else None
+            if rest:
+                self._take_body(holder, rest)
 
     def _take_interim(self, holder: Holder, head: ReplyHead, rest: bytes) -> None:
         """1xx replies are the hop's own (the proxy answers Expect itself); a switch nobody asked for is an error."""
@@ -258,28 +266,29 @@ class BackendConnection(asyncio.Protocol):
         if rest:
             self._take_head(holder, rest)
 
-    def _begin_body(self, head: ReplyHead) -> None:
-        self._state = _BODY
-        self._framing = head.framing
-        self._left = head.length
-        self._reusable = head.keep_alive
-        self._chunks = ChunkDecoder() if head.framing is Framing.CHUNKED else None
-
     def _take_body(self, holder: Holder, data: bytes) -> None:
-        if self._chunks is not None:
+        if self._framing is _LENGTH:
+            self._take_counted(holder, data)
+        elif self._chunks is not None:
             body, rest = self._chunks.feed(data)
             if body:
                 holder.reply_data(body)
             if self._chunks.done:
                 self._end(holder, rest)
-        elif self._framing is _LENGTH:
-            body, rest = data[: self._left], data[self._left :]
-            self._left -= len(body)
-            holder.reply_data(body)
-            if not self._left:
-                self._end(holder, rest)
         else:
             holder.reply_data(data)
+
+    def _take_counted(self, holder: Holder, data: bytes) -> None:
+        left = self._left - len(data)
+        if left > 0:
+            self._left = left
+            holder.reply_data(data)
+            return
+        # (a slice of everything is no copy)
+        size = self._left
+        self._left = 0
+        holder.reply_data(data[:size])
+        self._end(holder, data[size:])
 
     def _end(self, holder: Holder, rest: bytes) -> None:
         self._state = _IDLE

@@ -38,6 +38,8 @@ class _State(Enum):
 # (looking a member up in its enumeration costs more than the comparison it is for)
 _HEAD, _BODY, _REPLY, _LINGER, _CLOSED = _State
 _NONE, _CHUNKED = Framing.NONE, Framing.CHUNKED
+_NEVER = float("inf")
+_CR = 0x0D
 
 
 class CallerConnection(asyncio.Protocol):
@@ -51,7 +53,6 @@ class CallerConnection(asyncio.Protocol):
         self._state = _HEAD
         self._buffer = b""
         self._forwarding: Forwarding | None = None
-        self._framing = _NONE
         self._left = 0
         self._taken = 0
         self._chunks: ChunkDecoder | None = None
@@ -81,6 +82,10 @@ class CallerConnection(asyncio.Protocol):
         state = self._state
         if state is _HEAD:
             begun = not self._buffer
+            if begun and data[-4:] == HEAD_END and data.find(HEAD_END) == len(data) - 4 and data[0] != _CR:
+                # A head and nothing else, as of most requests.
+                self._read(data, b"")
+                return
             self._buffer = data if begun else self._buffer + data
             self._process()
             if begun and self._buffer and self._state is _HEAD:
@@ -154,21 +159,24 @@ class CallerConnection(asyncio.Protocol):
 
     def done(self, *, keep_alive: bool) -> None:
         """The reply is complete."""
-        whole = self._forwarding is None or self._forwarding.request_complete
         self._forwarding = None
         if self._transport is None or self._state is _CLOSED:
             return
         self._held = False
         if not keep_alive or self._half_closed:
-            self._close(lingering=not whole)
+            # (lingering: what the caller may still send must not cost it the reply, RFC 9112 section 9.6)
+            self._close(lingering=True)
             return
         self._state = _HEAD
-        limits = self._front.limits
-        self.deadline = self._front.now() + (limits.header_s if self._buffer else limits.idle_s)
+        front = self._front
+        if not self._buffer:
+            self.deadline = front.now() + front.limits.idle_s
+            return
+        self.deadline = front.now() + front.limits.header_s
         if self._full:
             self._full = False
             self._read_on_or_not()
-        if self._buffer and not self._processing:
+        if not self._processing:
             self._process()
 
     def abort(self) -> None:
@@ -186,7 +194,7 @@ class CallerConnection(asyncio.Protocol):
             # It is the backend that keeps the caller from sending.
             self.deadline = now + self._front.limits.body_idle_s
             return
-        self.deadline = float("inf")
+        self.deadline = _NEVER
         if self._state is _HEAD and not self._buffer:
             self._close(lingering=False)
         elif self._state is _HEAD:
@@ -219,24 +227,39 @@ class CallerConnection(asyncio.Protocol):
         buffer = self._buffer
         if buffer.startswith(b"\r\n"):
             return self._skip_empty_lines(buffer)
-        limits = self._front.limits
         end = buffer.find(HEAD_END)
-        if end < 0 or end + 4 > limits.header_max_bytes:
+        if end < 0:
             self._check_partial(buffer)
             return False
+        return self._read(buffer[: end + 4], buffer[end + 4 :])
+
+    def _read(self, data: bytes, rest: bytes) -> bool:
+        """Read a whole head and begin to forward; `rest` came behind it. False when it was refused."""
+        front = self._front
+        limits = front.limits
+        if len(data) > limits.header_max_bytes:
+            self._check_partial(data)
+            return False
         try:
-            head = self._front.heads.parse(buffer[: end + 4], fields_max=limits.headers_max)
+            head = front.heads.parse(data, fields_max=limits.headers_max)
         except MalformedError as error:
             self._refuse(error.status, str(error))
             return False
-        self._buffer = buffer[end + 4 :]
+        self._buffer = rest
         if len(head.target) > limits.target_max_bytes:
             self._refuse(414, "the target is too long")
             return False
         if head.length > limits.body_max_bytes:
             self._refuse(413, f"the body is larger than {limits.body_max_bytes} bytes")
             return False
-        self._begin(head)
+        now = front.now()
+        forwarding = self._forwarding = Forwarding(front, self, head, now=now)
+        if head.framing is _NONE:
+            self._state = _REPLY
+            self.deadline = _NEVER
+            forwarding.start()
+        else:
+            self._begin_body(head, forwarding, now)
         return True
 
     def _skip_empty_lines(self, buffer: bytes) -> bool:
@@ -260,23 +283,13 @@ class CallerConnection(asyncio.Protocol):
         elif line_end >= 0 and buffer[line_end - 1 : line_end] != b"\r":
             self._refuse(400, "a line ends in a bare LF")
 
-    def _begin(self, head: RequestHead) -> None:
-        front = self._front
-        now = front.now()
-        forwarding = Forwarding(front, self, head, now=now)
-        self._forwarding = forwarding
-        self._framing = head.framing
+    def _begin_body(self, head: RequestHead, forwarding: Forwarding, now: float) -> None:
         self._taken = 0
-        if head.framing is _NONE:
-            self._state = _REPLY
-            self.deadline = float("inf")
-            forwarding.start()
-            return
         self._state = _BODY
         self._left = head.length
         self._chunks = ChunkDecoder() if head.framing is _CHUNKED else None
-        self.deadline = now + front.limits.body_idle_s
-        if head.minor == 1 and "expect" in head.named and not self._buffer:
+        self.deadline = now + self._front.limits.body_idle_s
+        if head.minor == 1 and "expect" in head.shape.has and not self._buffer:
             self.write(CONTINUE)
         forwarding.start()
         # (the forwarding may have failed at once and asked for the connection's end)
@@ -305,7 +318,7 @@ class CallerConnection(asyncio.Protocol):
                 return
         if complete:
             self._state = _REPLY
-            self.deadline = float("inf")
+            self.deadline = _NEVER
             self._buffer = rest
         if body:
             forwarding.request_data(body)

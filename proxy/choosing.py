@@ -10,29 +10,34 @@ from proxy.routes import SAFE_METHODS, Skip, skip_of
 
 def choose(front: Front, draft: Draft, who: headers.Caller) -> None:
     """Choose side and mirroring by the plan, the route's policy and what the caller may ask for."""
-    head = draft.head
-    named = head.named
+    head, route = draft.head, draft.route
+    shape = head.shape
     sticky = draft.key or who.address
-    route = draft.route
-    everything = route is None or route.sampled_buckets >= BUCKETS
-    draft.skip = skip_of(
-        route,
-        head.method,
-        named,
-        shadow=SHADOW_MARK in named,
-        bucket=0 if everything else front.sample_bucket(sticky),
-    )
+    sampled = route is not None and route.sampled_buckets < BUCKETS
+    shadow = shape.unusual and SHADOW_MARK in shape.has
+    bucket = front.sample_bucket(sticky) if sampled else 0
+    draft.skip = skip_of(route, head.method, head.value, shadow=shadow, bucket=bucket)
     plan = front.plans.of(draft.route_name)
     # (where one side serves everybody, the bucket decides nothing)
     draft.side = plan.side_of(front.bucket(sticky) if 0 < plan.threshold < BUCKETS else 0)
     draft.stage = plan.stage
-    if not OVERRIDE_HEADERS.isdisjoint(named) and front.may_override(who, named):
-        draft.side = headers.override(named) or draft.side
-    draft.added = headers.added_block(head.pairs, named, who, head.host)
-    # A trace that begins here is named like the request, whose name is unique too.
-    made = "x-request-id" not in named
-    draft.trace = headers.traceparent(named.get("traceparent"), draft.id if made else front.new_id(), front.new_span())
-    draft.shadow_mark = named.get(SHADOW_MARK, "")
+    if shape.unusual:
+        named = head.named
+        draft.shadow_mark = named.get(SHADOW_MARK, "")
+        if not OVERRIDE_HEADERS.isdisjoint(named) and front.may_override(who, named):
+            draft.side = headers.override(named) or draft.side
+    draft.added = headers.added_block(head, who)
+    draft.trace = _trace(front, draft)
+
+
+def _trace(front: Front, draft: Draft) -> str:
+    """The trace goes on, or begins here: then it is named like the request, whose name is unique too."""
+    has = draft.head.shape.has
+    span = front.new_span()
+    if "traceparent" not in has and "x-request-id" not in has:
+        return f"00-{draft.id}-{span}-01"
+    own = front.new_id() if "x-request-id" in has else draft.id
+    return headers.traceparent(draft.head.value("traceparent"), own, span)
 
 
 def steer(front: Front, draft: Draft, *, upgrade: bool) -> bool:

@@ -13,17 +13,22 @@ class Copy:
 
     def add(self, data: bytes) -> None:
         """Take what still fits."""
-        if len(data) > self._left:
+        self._left -= len(data)
+        if self._left < 0:
+            # (nothing more fits then, whatever comes)
             data = data[: self._left]
+            self._left = 0
             self.truncated = True
         if data:
-            self._left -= len(data)
             self._parts.append(data)
 
     @property
     def body(self) -> bytes:
         """What was taken."""
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        parts = self._parts
+        if len(parts) > 1:
+            self._parts = parts = [b"".join(parts)]
+        return parts[0] if parts else b""
 
 
 EMPTY = Copy(0)

@@ -3,7 +3,7 @@
 from comparator.exchange import Failed, FailureCause, Side
 from proxy.copies import EMPTY, Copy
 from proxy.headers import NOTHING_ADDED
-from proxy.heads import UPGRADE, host_for, request_head
+from proxy.heads import UPGRADE, Place, request_head
 from proxy.http1 import Framing, ReplyHead, RequestHead
 from proxy.journal.model import Record
 from proxy.routes import UNROUTED, Route, Skip
@@ -17,6 +17,7 @@ STATUS_OF = {
     FailureCause.EJECTED: 503,
 }
 CALLER_GONE = 499
+_NONE = Framing.NONE
 
 
 class Draft:
@@ -26,51 +27,27 @@ class Draft:
     `overlapped`: another request with the same key was in flight meanwhile.
     """
 
-    __slots__ = (
-        "added",
-        "failed",
-        "head",
-        "id",
-        "key",
-        "overlapped",
-        "reply",
-        "reply_body",
-        "request_body",
-        "route",
-        "shadow_mark",
-        "side",
-        "skip",
-        "stage",
-        "started_ns",
-        "started_s",
-        "trace",
-    )
+    reply: ReplyHead | None = None
+    failed: Failed | None = None
+    overlapped = False
+    route: Route | None = None
+    route_name = UNROUTED
+    key = ""
+    side = Side.LEGACY
+    stage = ""
+    skip: Skip | None = None
+    added = NOTHING_ADDED
+    trace = ""
+    shadow_mark = ""
+    ended_ns = 0
 
-    def __init__(
-        self, head: RequestHead, exchange_id: str, *, started_ns: int, started_s: float, body_max: int
-    ) -> None:
+    def __init__(self, head: RequestHead, exchange_id: str, started_ns: int, started_s: float, body_max: int) -> None:
         self.head = head
         self.id = exchange_id
         self.started_ns = started_ns
         self.started_s = started_s
-        self.request_body = EMPTY if head.framing is Framing.NONE else Copy(body_max)
+        self.request_body = EMPTY if head.framing is _NONE else Copy(body_max)
         self.reply_body = Copy(body_max)
-        self.reply: ReplyHead | None = None
-        self.failed: Failed | None = None
-        self.overlapped = False
-        self.route: Route | None = None
-        self.key = ""
-        self.side = Side.LEGACY
-        self.stage = ""
-        self.skip: Skip | None = None
-        self.added = NOTHING_ADDED
-        self.trace = ""
-        self.shadow_mark = ""
-
-    @property
-    def route_name(self) -> str:
-        """The route's name, also where there is none."""
-        return UNROUTED if self.route is None else self.route.name
 
     @property
     def status(self) -> int:
@@ -79,18 +56,16 @@ class Draft:
             return self.reply.status
         return STATUS_OF[self.failed.cause] if self.failed is not None else CALLER_GONE
 
-    def encoded_head(self, *, host: str, authority: str, prefix: str, upgrade: bool) -> bytes:
-        """The request's head for a backend; `host` is its policy for Host."""
+    def encoded_head(self, place: Place, *, upgrade: bool) -> bytes:
+        """The request's head for a backend."""
         own = f"X-Request-Id: {self.id}\r\ntraceparent: {self.trace}\r\n"
         if self.shadow_mark:
             own += f"X-Shadow-Request: {self.shadow_mark}\r\n"
         if upgrade:
             own += UPGRADE
-        head = self.head
-        sent_host = host_for(host, asked=head.host, authority=authority)
-        return request_head(head, self.added, own, host=sent_host, prefix=prefix)
+        return request_head(self.head, self.added, own, place)
 
-    def record(self, ended_ns: int) -> Record:
+    def record(self) -> Record:
         """The exchange as the journal takes it."""
         head, failed = self.head, self.failed
         reply = self.reply if failed is None else None
@@ -106,10 +81,10 @@ class Draft:
             self.side,
             self.stage,
             self.started_ns,
-            ended_ns,
+            self.ended_ns,
             head.method,
             head.target,
-            (("Host", head.host), *head.passed(head.pairs), *self.added.fields, *own),
+            (("Host", head.host), *head.shape.passed(head.values), *self.added.fields, *own),
             self.request_body.body,
             self.request_body.truncated,
             reply.status if reply else 0,

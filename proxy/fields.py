@@ -1,8 +1,6 @@
 """Header fields: how a line is read, and which fields pass a hop. Pure."""
 
 import re
-from operator import itemgetter
-from typing import Any, Protocol, TypeVar
 
 from proxy.errors import MalformedError
 
@@ -43,16 +41,7 @@ NOT_RETURNED = HOP_BY_HOP | {"content-length"}
 
 _LINE = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):([^\x00-\x08\x0a-\x1f\x7f]*+)")
 
-Item = TypeVar("Item")
 Pair = tuple[str, str]
-
-
-class Pick(Protocol):
-    """Picks those items out of a head's list that belong to fields which pass this hop."""
-
-    def __call__(self, items: list[Item], /) -> tuple[Item, ...]:
-        """The items at the chosen places, in order."""
-        ...
 
 
 def pair_of(line: str) -> Pair:
@@ -81,20 +70,9 @@ def connection_options(names: list[str], pairs: list[Pair]) -> frozenset[str]:
     return options - {"", "host", "content-length"}
 
 
-def passing(names: list[str], stopped: frozenset[str]) -> Pick:
-    """Picks the fields whose lower names are not stopped, neither as they are nor with hyphens for underscores.
+def passing(names: list[str], stopped: frozenset[str]) -> list[int]:
+    """The places of the fields whose lower names are not stopped, neither as they are nor with hyphens for underscores.
 
     What stands behind CGI's variables (WSGI, Django) cannot tell X_Forwarded_For from X-Forwarded-For.
     """
-    return _pick([place for place, name in enumerate(names) if name.replace("_", "-") not in stopped])
-
-
-def _pick(places: list[int]) -> Pick:
-    if len(places) >= 2:
-        many: Any = itemgetter(*places)
-        return many
-
-    def few(items: list[Item], /) -> tuple[Item, ...]:
-        return tuple([items[place] for place in places])
-
-    return few
+    return [place for place, name in enumerate(names) if name.replace("_", "-") not in stopped]

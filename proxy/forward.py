@@ -20,7 +20,6 @@ from proxy.resending import Lost, Resend, resend
 from proxy.routes import SAFE_METHODS, KeySource, Skip, key_in_body, match
 from proxy.served import keep
 
-IDLE_MAX_SAFE_S = float("inf")
 IDLE_MAX_UNSAFE_S = 1.0
 UNSENT_MAX_BYTES = 64 * 1024
 
@@ -62,26 +61,30 @@ class CallerSide(Protocol):
 class Forwarding:
     """One request in flight. Made by the caller's connection, which then feeds it the request's body."""
 
+    # (of most requests most of this stays as it is)
+    upgrade = tunnel = False
+    _caller: CallerSide | None
+    _connection: BackendConnection | None = None
+    _reply: ReplyHead | None = None
+    _finished = _retried = _fell_back = _steered = False
+    _chunked_out = _said_close = _collecting = _streamed = False
+    _unsent_bytes = 0
+
     def __init__(self, front: Front, caller: CallerSide, head: RequestHead, *, now: float) -> None:
-        named = head.named
-        exchange_id = headers.sane_request_id(named) if "x-request-id" in named else None
+        has = head.shape.has
+        exchange_id = headers.sane_request_id(head) if "x-request-id" in has else None
         self._front = front
-        self._caller: CallerSide | None = caller
+        self._caller = caller
         self._head = head
         self.id = exchange_id or front.new_id()
         self.method = head.method
-        self._draft = Draft(head, self.id, started_ns=time.time_ns(), started_s=now, body_max=front.copy_max_bytes)
+        self._draft = Draft(head, self.id, time.time_ns(), now, front.copy_max_bytes)
         self.deadline = self._total_deadline = now + front.limits.total_s
-        self.upgrade = "upgrade" in named and wants_websocket(head)
-        self.tunnel = False
-        self._connection: BackendConnection | None = None
-        self._reply: ReplyHead | None = None
+        if "upgrade" in has:
+            self.upgrade = wants_websocket(head)
         self._complete = head.framing is _NONE
-        self._finished = self._retried = self._fell_back = self._steered = False
-        self._chunked_out = self._said_close = self._collecting = self._streamed = False
         self._out: list[bytes] = []
         self._unsent: list[bytes] = []
-        self._unsent_bytes = 0
 
     @property
     def request_complete(self) -> bool:
@@ -111,8 +114,9 @@ class Forwarding:
         """Find the route and the side, and get a connection."""
         head, front, draft = self._head, self._front, self._draft
         front.forwardings.add(self)
-        route, draft.key = match(front.routes, head.method, head.target, head.named)
-        draft.route = route
+        route, draft.key = match(front.routes, head.method, head.target, head.value)
+        if route is not None:
+            draft.route, draft.route_name = route, route.name
         if not self._complete and route is not None and route.key_source is KeySource.BODY:
             # The side depends on the body: nothing is sent before the body is here, or is too long to be looked at.
             self._collecting = True
@@ -137,7 +141,7 @@ class Forwarding:
         if self._collecting:
             self._choose_by_body()
         if self._connection is not None and self._reply is None:
-            self._await_reply()
+            self.deadline = min(self._total_deadline, self._front.now() + self._front.limits.ttfb_s)
 
     def tunnel_data(self, data: bytes) -> None:
         """Bytes of the caller after an upgrade."""
@@ -184,10 +188,8 @@ class Forwarding:
             connection.unused()
             return
         self._connection = connection
-        pool = self._front.pool(self._draft.side)
-        data = self._draft.encoded_head(
-            host=pool.settings.host, authority=pool.authority, prefix=pool.prefix, upgrade=self.upgrade
-        )
+        front = self._front
+        data = self._draft.encoded_head(front.pool(self._draft.side).place, upgrade=self.upgrade)
         if self._unsent:
             data += b"".join(self._unsent)
             if not self._replayable:
@@ -196,7 +198,7 @@ class Forwarding:
                 self._caller.resume()
         connection.write(data)
         if self._complete:
-            self._await_reply()
+            self.deadline = min(self._total_deadline, front.now() + front.limits.ttfb_s)
 
     def reply_started(self, head: ReplyHead) -> None:
         """Give the caller the head of the reply."""
@@ -205,9 +207,10 @@ class Forwarding:
         self.deadline = self._total_deadline
         if self._unsent:
             self._unsent.clear()
-        if 502 <= head.status <= 504:
+        status = head.status
+        if 502 <= status <= 504:
             self._front.metrics.gateway_errors[draft.side] += 1
-        if head.status == 101:
+        if status == 101:
             self.tunnel = True
             draft.skip = Skip.UPGRADE
             self._touch_tunnel()
@@ -223,7 +226,7 @@ class Forwarding:
         else:
             self._draft.reply_body.add(data)
         if self._caller is not None:
-            self._out.append(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked_out else data)
+            self._out.append(data if not self._chunked_out else b"%x\r\n%b\r\n" % (len(data), data))
 
     def reply_ended(self) -> None:
         """The reply is complete."""
@@ -233,8 +236,9 @@ class Forwarding:
 
     def flush(self) -> None:
         """Write what was collected in one piece."""
-        if self._out and self._caller is not None:
-            out, self._out = self._out, []
+        out = self._out
+        if out and self._caller is not None:
+            self._out = []
             self._caller.write(out[0] if len(out) == 1 else b"".join(out))
 
     def backend_failed(self, cause: FailureCause, detail: str) -> None:
@@ -295,9 +299,12 @@ class Forwarding:
                 self.flush()
                 return
             self._steered = draft.side is not chosen
-        # A kept connection might just be being closed, and what is unsafe is sent only once.
-        idle_max_s = IDLE_MAX_SAFE_S if self.method in SAFE_METHODS else IDLE_MAX_UNSAFE_S
-        front.pool(draft.side).acquire(self, idle_max_s=idle_max_s)
+        pool = front.pool(draft.side)
+        if self.method in SAFE_METHODS:
+            pool.acquire(self)
+        else:
+            # A kept connection might just be being closed, and what is unsafe is sent only once.
+            pool.acquire(self, idle_max_s=IDLE_MAX_UNSAFE_S)
 
     def _give_up(self) -> None:
         """Wait for a connection no more."""
@@ -312,10 +319,6 @@ class Forwarding:
         self._unsent_bytes += len(data)
         if self._unsent_bytes > UNSENT_MAX_BYTES and not self._collecting and self._caller is not None:
             self._caller.pause()
-
-    def _await_reply(self) -> None:
-        ttfb = self._front.now() + self._front.limits.ttfb_s
-        self.deadline = min(self._total_deadline, ttfb)
 
     def _touch_tunnel(self) -> None:
         self.deadline = self._total_deadline = self._front.now() + self._front.limits.tunnel_idle_s
@@ -351,13 +354,14 @@ class Forwarding:
 
     def _begin_reply(self, head: ReplyHead) -> None:
         """Begin the caller's reply: status, fields, this hop's framing."""
-        asked = self._head
-        own = "" if "x-request-id" in head.named else f"X-Request-Id: {self.id}\r\n"
+        asked, close = self._head, False
+        own = "" if "x-request-id" in head.shape.has else f"X-Request-Id: {self.id}\r\n"
         if self._fell_back is not self._steered:
             own += f"X-Shadow-Fallback: {self._draft.side}\r\n"
-        self._chunked_out = asked.minor == 1 and not self.tunnel and head.framing in _UNBOUNDED
-        self._said_close = not self.tunnel and not self._keeps_alive
-        self._out.append(reply_head(head, asked, own, chunked=self._chunked_out, close=self._said_close))
+        if not self.tunnel:
+            self._chunked_out = asked.minor == 1 and head.framing in _UNBOUNDED
+            self._said_close = close = not self._keeps_alive
+        self._out.append(reply_head(head, asked, own, chunked=self._chunked_out, close=close))
 
     @property
     def _keeps_alive(self) -> bool:
@@ -373,24 +377,25 @@ class Forwarding:
             return
         self._finished = True
         front, draft, connection, caller = self._front, self._draft, self._connection, self._caller
-        ended_ns, ended_s = time.time_ns(), front.now()
+        ended_s = front.now()
+        draft.ended_ns = time.time_ns()
         self._connection = None
         front.forwardings.discard(self)
         front.end(draft)
-        keep_alive = self._keeps_alive
+        keep_alive = self._keeps_alive and not self.tunnel
         reply, failed = self._reply, draft.failed
         if failed is not None and reply is None:
             self._out.append(self._failure_reply(failed.cause, keep_alive=keep_alive))
         self.flush()
         if connection is not None:
             connection.release(complete=self._complete and reply is not None and not self.tunnel)
-        keep(front, draft, ended_ns=ended_ns, ended_s=ended_s)
+        keep(front, draft, ended_s=ended_s)
         if caller is None:
             return
         if failed is not None and reply is not None:
             caller.abort()
         else:
-            caller.done(keep_alive=keep_alive and not self.tunnel)
+            caller.done(keep_alive=keep_alive)
 
     def _failure_reply(self, cause: FailureCause, *, keep_alive: bool) -> bytes:
         front = self._front

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from comparator.exchange import HeaderList, Side
 from proxy.fields import Pair
+from proxy.http1 import RequestHead
 
 VIA = "1.1 shadow"
 HOSTS_REMEMBERED_MAX = 16
@@ -44,9 +45,9 @@ class Caller:
         return f'"[{self.address}]"' if ":" in self.address else self.address or "unknown"
 
 
-def sane_request_id(named: dict[str, str]) -> str | None:
+def sane_request_id(head: RequestHead) -> str | None:
     """The caller's X-Request-Id if it is sane (1-128 visible ASCII characters)."""
-    given = named.get("x-request-id")
+    given = head.value("x-request-id")
     return given if given is not None and _REQUEST_ID.fullmatch(given) else None
 
 
@@ -59,10 +60,11 @@ def traceparent(given: str | None, trace_id: str, span_id: str) -> str:
     return f"00-{match.group(2)}-{span_id}-{match.group(4)}"
 
 
-def added_block(pairs: list[Pair], named: dict[str, str], caller: Caller, host: str) -> Block:
+def added_block(head: RequestHead, caller: Caller) -> Block:
     """X-Forwarded-*, Forwarded and Via. What an untrusted caller says of others' hops is not believed."""
-    if "via" in named or (caller.trusted and not _CONTINUED.isdisjoint(named)):
-        return _block(pairs, named, caller, host)
+    has, host = head.shape.has, head.host
+    if "via" in has or (caller.trusted and not _CONTINUED.isdisjoint(has)):
+        return _block(head.pairs, head.named, caller, host)
     block = caller.added.get(host)
     if block is None:
         if len(caller.added) >= HOSTS_REMEMBERED_MAX:

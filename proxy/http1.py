@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.errors import MalformedError
-from proxy.fields import NOT_FORWARDED, NOT_RETURNED, Pair, Pick, connection_options, pair_of, passing, valid
+from proxy.fields import NOT_FORWARDED, NOT_RETURNED, Pair, connection_options, pair_of, passing, valid
+from proxy.shapes import Shape, Values
 
 HEAD_END = b"\r\n\r\n"
 CHUNK_LINE_MAX_BYTES = 1024
@@ -39,22 +40,33 @@ class Framing(StrEnum):
 class RequestHead:
     """A request's head.
 
-    `lines` are the fields as they are sent on, without their ends, and `pairs` their names and values; both keep order, case and
-    duplicates. `named` has the first value by lower name. `passed` picks the fields that pass this hop. `host` is the authority the
-    request is for: that of an absolute target, else of Host. `keep_alive`: the caller means to send more on this connection.
+    `host` is the authority the request is for: that of an absolute target, else of Host. `keep_alive`: the caller means to send more
+    on this connection. `shape` and `values` are the fields; asking for `named` and `pairs` makes them anew.
     """
 
     method: str
     target: str
     minor: int
     host: str
-    lines: list[str]
-    pairs: list[Pair]
-    named: dict[str, str]
-    passed: Pick
     framing: Framing
     length: int
     keep_alive: bool
+    shape: Shape
+    values: Values = ()
+
+    def value(self, name: str) -> str | None:
+        """The first value of a field by its lower name, None when there is none."""
+        return self.shape.value(name, self.values)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The first value of each field by its lower name."""
+        return self.shape.named(self.values)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Names and values of all fields, in order, case and duplicates kept."""
+        return self.shape.filled(self.values)
 
 
 @dataclass(slots=True)
@@ -64,13 +76,21 @@ class ReplyHead:
     status: int
     reason: str
     minor: int
-    lines: list[str]
-    pairs: list[Pair]
-    named: dict[str, str]
-    returned: Pick
     framing: Framing
     length: int
     keep_alive: bool
+    shape: Shape
+    values: Values = ()
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The first value of each field by its lower name."""
+        return self.shape.named(self.values)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Names and values of all fields, in order, case and duplicates kept."""
+        return self.shape.filled(self.values)
 
 
 def persistent(minor: int, connection: str | None) -> bool:
@@ -106,9 +126,9 @@ def parse_request(head: bytes, *, fields_max: int) -> RequestHead:
     framing, length = _request_framing(names, named, minor)
     if "expect" in named and named["expect"].lower() != "100-continue":
         raise MalformedError(417, "this expectation cannot be met")
-    passed = passing(names, NOT_FORWARDED | connection_options(names, pairs))
+    shape = Shape(pairs, names, named, passing(names, NOT_FORWARDED | connection_options(names, pairs)))
     keep_alive = persistent(minor, named.get("connection"))
-    return RequestHead(method, target, minor, host, _lines(pairs), pairs, named, passed, framing, length, keep_alive)
+    return RequestHead(method, target, minor, host, framing, length, keep_alive, shape)
 
 
 def parse_reply(head: bytes, *, method: str) -> ReplyHead:
@@ -124,9 +144,9 @@ def parse_reply(head: bytes, *, method: str) -> ReplyHead:
     minor, status, reason = int(line.group(1)), int(line.group(2)), line.group(3) or ""
     pairs, names, named = _fields(text, line.end())
     framing, length = framing_of_reply(names, named, method=method, status=status)
-    returned = passing(names, NOT_RETURNED | connection_options(names, pairs))
+    shape = Shape(pairs, names, named, passing(names, NOT_RETURNED | connection_options(names, pairs)))
     keep_alive = framing is not Framing.CLOSE and persistent(minor, named.get("connection"))
-    return ReplyHead(status, reason, minor, _lines(pairs), pairs, named, returned, framing, length, keep_alive)
+    return ReplyHead(status, reason, minor, framing, length, keep_alive, shape)
 
 
 class ChunkDecoder:
@@ -237,10 +257,6 @@ def _fields(text: str, start: int) -> tuple[list[Pair], list[str], dict[str, str
     for name, (_, value) in zip(names, pairs, strict=True):
         named.setdefault(name, value)
     return pairs, names, named
-
-
-def _lines(pairs: list[Pair]) -> list[str]:
-    return [f"{name}: {value}" for name, value in pairs]
 
 
 def _repeated(names: list[str], lower: str) -> bool:

@@ -9,27 +9,34 @@ caller who sends ever new heads pays for parsing each of them, and the others pa
 """
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Generic, TypeVar
 
 from proxy.errors import MalformedError
-from proxy.fields import Pair
 from proxy.http1 import LENGTH_DIGITS_MAX, Framing, ReplyHead, RequestHead, framing_of_reply, parse_reply, parse_request
+from proxy.shapes import Values
 
-LINES_MAX = 4096
-LINE_MAX = 256
+TEXT_MAX = 4096
+"""A head whose fields are longer than this, without the values that differ, is not remembered."""
+VALUE_MAX = 256
 SHAPES_MAX = 1024
-FIELDS_MAX = 64
-NAMES_MAX = 512
+NAMES_MAX = 128
 NAME_MAX = 64
 VALUES_MAX = 16
 """A field with more different values than this counts by its name only."""
 
+RENEWED_AT_ONCE_MAX = 8
+RENEWED_ONE_IN = 2048
+"""A new name is put into the pattern once in so many heads that were parsed; some are at once."""
 CREDIT_MAX = 1024
 LEARNED_ONE_IN = 8
 
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_USUAL_LINE = re.compile(
+    '(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!"$-~\xa1-\xac\xae-\xff]*) HTTP/1[.]1(?=\r\n)'
+).match
+"""A request line that need not be looked at by the parser."""
 DECIDING = frozenset(("host", "connection", "transfer-encoding", "expect"))
 """Fields whose values decide how a head is read: they never count by name only."""
 VARYING = frozenset(
@@ -60,6 +67,9 @@ VARYING = frozenset(
 """Fields that count by name only from the first head on; others are found out by their values."""
 _SECRET = re.compile("auth|cookie|credential|key|passw|secret|session|signature|token")
 
+_LENGTH = Framing.LENGTH
+
+Head = TypeVar("Head", RequestHead, ReplyHead)
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
@@ -95,95 +105,101 @@ class Generations(Generic[Key, Value]):
             self.get = self._young.get
         self._young[key] = value
 
+    def keys(self) -> Iterator[Key]:
+        """All that is known."""
+        return chain(self._old, self._young)
+
     def drop(self, key: Key) -> None:
         """Forget a value; one that is not there is fine."""
         self._young.pop(key, None)
         self._old.pop(key, None)
 
 
-class Field:
-    """A part of a shape: a whole line, or the name of a field whatever its value. The same part is always the same object."""
+class Memory(Generic[Head]):
+    """What was read of heads, by their shape; and which fields count by their name only.
 
-    __slots__ = ("by_name", "name")
-
-    def __init__(self, name: str, *, by_name: bool) -> None:
-        self.name = name
-        self.by_name = by_name
-
-
-Fresh = list[tuple[int, str, Pair]]
-"""The fields of one head that count by name only: place, lower name, name and value."""
-
-
-class Fields:
-    """Which lines of fields were seen, and which fields count by name only."""
+    The values of those are cut out of a head by one pattern of their names; what is left is what the head is recognised by. To put a
+    name into the pattern takes milliseconds: so the first few are put in at once, and later ones when enough heads have been read.
+    """
 
     def __init__(self) -> None:
-        self.lines: Generations[str, Field] = Generations(LINES_MAX)
-        self.names: Generations[str, Field] = Generations(NAMES_MAX)
-        """By the name as it is written."""
+        self._heads: Generations[tuple[str, ...], Head] = Generations(SHAPES_MAX)
+        """By the text of a head's fields without the values that differ, and what it says besides."""
+        self._spelled: Generations[str, bool] = Generations(NAMES_MAX)
+        """The names in the pattern, as they are written."""
         self._varying: Generations[str, bool] = Generations(NAMES_MAX)
         self._values: Generations[str, list[str]] = Generations(NAMES_MAX)
-        """The lines kept, by lower name."""
+        """By lower name."""
+        self._patience = RENEWED_AT_ONCE_MAX * RENEWED_ONE_IN
+        for name in sorted(VARYING):
+            for spelled in (name, name.title()):
+                self._spelled.keep(spelled, True)
+        self._renew()
 
-    def recognise(self, lines: list[str], shape: list[object]) -> Fresh | None:
-        """Add the parts of the shape of a head with these lines; None where one is not known, or has an unusual value."""
-        fresh: Fresh = []
-        known, names = self.lines.get, self.names.get
-        for place, line in enumerate(lines):
-            field = known(line)
-            if field is None:
-                name, _, value = line.partition(": ")
-                field = names(name)
-                if field is None or not value.isprintable() or value.strip() != value:
-                    return None
-                fresh.append((place, field.name, (name, value)))
-            shape.append(field)
-        return fresh
+    def recognise(self, fields: str, besides: str) -> tuple[Head | None, Values]:
+        """What was read of a head with these lines, each after a CRLF, and the values that belong in; None when it must be parsed."""
+        parts = self._cut(fields)
+        values = tuple(parts[2::3])
+        del parts[2::3]
+        parts.append(besides)
+        return self._heads.get(tuple(parts)), values
 
-    def learn(self, lines: list[str], pairs: list[Pair]) -> list[Field] | None:
-        """The parts of the shape of a head that was accepted; None when it has none that can be remembered."""
-        if len(lines) > FIELDS_MAX:
-            return None
-        shape: list[Field] = []
-        for line, (name, _) in zip(lines, pairs, strict=True):
-            field = self._field(line, name, name.lower())
-            if field is None:
-                return None
-            shape.append(field)
-        names = [field.name for field in shape]
+    def learn(self, fields: str, besides: str, parsed: Head) -> None:
+        """Remember what was read of a head that was accepted, if it can be remembered."""
+        self._patience = min(self._patience + 1, RENEWED_AT_ONCE_MAX * RENEWED_ONE_IN)
+        pairs, names = parsed.pairs, parsed.shape.names
+        if fields != "".join([f"\r\n{name}: {value}" for name, value in pairs]):
+            return
+        blanks = tuple([place for place, (_, value) in enumerate(pairs) if self._varies(names[place], value)])
         # Which of two values is the first is the parser's to say, also where only one of the two counts by its name.
-        return shape if all(names.count(field.name) == 1 for field in shape if field.by_name) else None
+        if any(names.count(names[place]) > 1 for place in blanks) or not self._spell(
+            [pairs[place][0] for place in blanks]
+        ):
+            return
+        parts = self._cut(fields)
+        if parts[2::3] != [pairs[place][1] for place in blanks]:
+            return
+        del parts[2::3]
+        key = *parts, besides
+        if sum(map(len, key)) <= TEXT_MAX and self._heads.recall(key) is None:
+            self._heads.keep(key, replace(parsed, length=0, shape=parsed.shape.remembered(blanks)))
 
-    def _field(self, line: str, name: str, lower: str) -> Field | None:
-        if lower in VARYING or _SECRET.search(lower) or self._varying.recall(lower):
-            return self._by_name(name, lower)
-        field = self.lines.recall(line)
-        if field is not None:
-            return field
-        if lower in DECIDING:
-            return self._whole(line, lower) if len(line) <= LINE_MAX else None
-        values = self._values.recall(lower) or []
-        if len(line) > LINE_MAX or len(values) >= VALUES_MAX:
-            self._varying.keep(lower, True)
-            self._values.drop(lower)
-            for value in values:
-                self.lines.drop(value)
-            return self._by_name(name, lower)
-        self._values.keep(lower, [*values, line])
-        return self._whole(line, lower)
+    def _varies(self, name: str, value: str) -> bool:
+        """Whether a field counts by its lower name only, now that it had this value."""
+        if name in VARYING or _SECRET.search(name) or self._varying.recall(name):
+            return True
+        if name in DECIDING:
+            return False
+        values = self._values.recall(name) or []
+        if value in values:
+            return False
+        if len(value) > VALUE_MAX or len(values) >= VALUES_MAX:
+            self._varying.keep(name, True)
+            self._values.drop(name)
+            return True
+        self._values.keep(name, [*values, value])
+        return False
 
-    def _whole(self, line: str, lower: str) -> Field:
-        field = Field(lower, by_name=False)
-        self.lines.keep(line, field)
-        return field
+    def _spell(self, names: list[str]) -> bool:
+        """Have these names in the pattern. False where they are not, for now."""
+        new = [name for name in names if not self._spelled.recall(name)]
+        if not new:
+            return True
+        if self._patience < RENEWED_ONE_IN or any(len(name) > NAME_MAX for name in new):
+            return False
+        self._patience -= RENEWED_ONE_IN
+        for name in new:
+            self._spelled.keep(name, True)
+        self._renew()
+        return True
 
-    def _by_name(self, name: str, lower: str) -> Field | None:
-        field = self.names.recall(name)
-        if field is None and len(name) <= NAME_MAX:
-            field = Field(lower, by_name=True)
-            self.names.keep(name, field)
-        return field
+    def _renew(self) -> None:
+        """Make the pattern anew. Heads that were cut by the one before are recognised no more."""
+        names = "|".join(map(re.escape, self._spelled.keys()))
+        # A value is taken to the last character that is printable and no space: what else there is in it stays in the text, which is
+        # not known then.
+        self._cut = re.compile(f"\r\n({names}): (?! )([ -~\xa1-\xff]*)(?<! )").split
+        self._heads = Generations(SHAPES_MAX)
 
 
 class Zeal:
@@ -214,9 +230,8 @@ class RequestHeads:
     def __init__(self) -> None:
         self.hits = 0
         self.misses = 0
-        self._fields = Fields()
+        self._memory: Memory[RequestHead] = Memory()
         self._zeal = Zeal()
-        self._shapes: Generations[tuple[object, ...], RequestHead] = Generations(SHAPES_MAX)
 
     def parse(self, head: bytes, *, fields_max: int) -> RequestHead:
         """What `parse_request` says of a head, given with its final empty line.
@@ -224,47 +239,29 @@ class RequestHeads:
         Raises:
             MalformedError: as `parse_request` does.
         """
-        found = self._recognised(head, fields_max)
-        if found is not None:
-            self.hits += 1
-            return found
+        text = head[:-4].decode("latin-1")
+        line = _USUAL_LINE(text)
+        if line is not None:
+            first, values = self._memory.recognise(text[line.end() :], "")
+            if first is not None and (not fields_max or len(first.shape.names) <= fields_max):
+                shape, framing, length = first.shape, first.framing, 0
+                if framing is _LENGTH:
+                    length = length_of(values[shape.places["content-length"]])
+                if length >= 0:
+                    self.hits += 1
+                    method, target = line.groups()
+                    host, keep_alive = first.host, first.keep_alive
+                    return RequestHead(method, target, 1, host, framing, length, keep_alive, shape, values)
         self.misses += 1
         parsed = parse_request(head, fields_max=fields_max)
         if parsed.minor == 1 and self._zeal.learns(hits=self.hits, misses=self.misses):
             self._learn(head, parsed)
         return parsed
 
-    def _recognised(self, head: bytes, fields_max: int) -> RequestHead | None:
-        lines = head.decode("latin-1").split("\r\n")
-        del lines[-2:]
-        words = lines.pop(0).split(" ")
-        if len(words) != 3 or words[0] not in METHODS or words[2] != "HTTP/1.1":
-            return None
-        target = words[1]
-        if target[:1] != "/" or "#" in target or not target.isprintable() or (fields_max and len(lines) > fields_max):
-            return None
-        shape: list[object] = []
-        fresh = self._fields.recognise(lines, shape)
-        first = self._shapes.get(tuple(shape))
-        if fresh is None or first is None:
-            return None
-        pairs, named, length = _with_values(first, fresh)
-        if length < 0:
-            return None
-        return RequestHead(
-            words[0], target, 1, first.host, lines, pairs, named, first.passed, first.framing, length, first.keep_alive
-        )
-
     def _learn(self, head: bytes, parsed: RequestHead) -> None:
-        lines = _lines_of(head)
-        target_is_usual = parsed.host == parsed.named.get("host")
-        shape = self._fields.learn(lines, parsed.pairs) if target_is_usual and lines == parsed.lines else None
-        if shape is None or ("content-length" in parsed.named and parsed.framing is not Framing.LENGTH):
-            return
-        key = tuple(shape)
-        if self._shapes.recall(key) is None:
-            pairs, named = _without_values(shape, parsed.pairs, parsed.named)
-            self._shapes.keep(key, replace(parsed, method="", target="", lines=[], pairs=pairs, named=named, length=0))
+        named = parsed.named
+        if parsed.host == named["host"] and ("content-length" not in named or parsed.framing is _LENGTH):
+            self._memory.learn(_split(head)[1], "", replace(parsed, method="", target=""))
 
 
 class ReplyHeads:
@@ -273,9 +270,8 @@ class ReplyHeads:
     def __init__(self) -> None:
         self.hits = 0
         self.misses = 0
-        self._fields = Fields()
+        self._memory: Memory[ReplyHead] = Memory()
         self._zeal = Zeal()
-        self._shapes: Generations[tuple[object, ...], ReplyHead] = Generations(SHAPES_MAX)
 
     def parse(self, head: bytes, *, method: str) -> ReplyHead:
         """What `parse_reply` says of a head, given with its final empty line.
@@ -283,10 +279,17 @@ class ReplyHeads:
         Raises:
             MalformedError: as `parse_reply` does.
         """
-        found = self._recognised(head) if method != "HEAD" else None
-        if found is not None:
-            self.hits += 1
-            return found
+        text = head[:-4].decode("latin-1")
+        end = text.find("\r\n")
+        if end > 0 and method != "HEAD":
+            first, values = self._memory.recognise(text[end:], text[:end])
+            if first is not None:
+                shape, framing, length = first.shape, first.framing, 0
+                if framing is _LENGTH:
+                    length = length_of(values[shape.places["content-length"]])
+                if length >= 0:
+                    self.hits += 1
+                    return ReplyHead(first.status, first.reason, 1, framing, length, first.keep_alive, shape, values)
         self.misses += 1
         parsed = parse_reply(head, method=method)
         learnable = parsed.minor == 1 and parsed.status >= 200
@@ -294,42 +297,21 @@ class ReplyHeads:
             self._learn(head, parsed)
         return parsed
 
-    def _recognised(self, head: bytes) -> ReplyHead | None:
-        lines = head.decode("latin-1").split("\r\n")
-        del lines[-2:]
-        shape: list[object] = [lines.pop(0)]
-        fresh = self._fields.recognise(lines, shape)
-        first = self._shapes.get(tuple(shape))
-        if fresh is None or first is None:
-            return None
-        pairs, named, length = _with_values(first, fresh)
-        if length < 0:
-            return None
-        return ReplyHead(
-            first.status, first.reason, 1, lines, pairs, named, first.returned, first.framing, length, first.keep_alive
-        )
-
     def _learn(self, head: bytes, parsed: ReplyHead) -> None:
-        lines = _lines_of(head)
-        status_line = head.decode("latin-1").partition("\r\n")[0]
-        shape = self._fields.learn(lines, parsed.pairs) if lines == parsed.lines else None
-        if shape is None or len(status_line) > LINE_MAX or not _framed_alike(parsed):
-            return
-        key = (status_line, *shape)
-        if self._shapes.recall(key) is None:
-            pairs, named = _without_values(shape, parsed.pairs, parsed.named)
-            self._shapes.keep(key, replace(parsed, lines=[], pairs=pairs, named=named, length=0))
+        if _framed_alike(parsed):
+            status_line, fields = _split(head)
+            self._memory.learn(fields, status_line, parsed)
 
 
 def length_of(stated: str) -> int:
-    """The length that a field states; -1 when the parser has to look at it."""
-    usual = stated.isascii() and stated.isdecimal() and len(stated) <= LENGTH_DIGITS_MAX
-    return int(stated) if usual else -1
+    """The length that a field states, if it is not 0; -1 when the parser has to look at it."""
+    # (in latin-1 the decimals are 0 to 9)
+    return (int(stated) or -1) if stated.isdecimal() and len(stated) <= LENGTH_DIGITS_MAX else -1
 
 
 def _framed_alike(parsed: ReplyHead) -> bool:
     """Whether every reply of this shape to a request other than HEAD is framed as this one."""
-    names = [name.lower() for name, _ in parsed.pairs]
+    names = list(parsed.shape.names)
     try:
         framing, _ = framing_of_reply(names, parsed.named, method="GET", status=parsed.status)
     except MalformedError:
@@ -338,23 +320,8 @@ def _framed_alike(parsed: ReplyHead) -> bool:
     return framing is parsed.framing and (bodiless or framing is not Framing.NONE)
 
 
-def _lines_of(head: bytes) -> list[str]:
-    return head.decode("latin-1").split("\r\n")[1:-2]
-
-
-def _with_values(first: RequestHead | ReplyHead, fresh: Fresh) -> tuple[list[Pair], dict[str, str], int]:
-    """What is remembered of a shape with the values of this head put in, and the length of its body; -1 when the parser has to look."""
-    pairs, named = first.pairs.copy(), first.named.copy()
-    for place, name, pair in fresh:
-        pairs[place] = pair
-        named[name] = pair[1]
-    if first.framing is not Framing.LENGTH:
-        return pairs, named, 0
-    return pairs, named, length_of(named["content-length"]) or -1
-
-
-def _without_values(shape: list[Field], pairs: list[Pair], named: dict[str, str]) -> tuple[list[Pair], dict[str, str]]:
-    """Pairs and values as they are remembered: without those that count by name only."""
-    blank = {field.name for field in shape if field.by_name}
-    kept = [("", "") if field.by_name else pair for field, pair in zip(shape, pairs, strict=True)]
-    return kept, {name: "" if name in blank else value for name, value in named.items()}
+def _split(head: bytes) -> tuple[str, str]:
+    """The first line of a head, and its fields: each after a CRLF."""
+    text = head[:-4].decode("latin-1")
+    end = text.find("\r\n")
+    return (text[:end], text[end:]) if end >= 0 else (text, "")

@@ -64,12 +64,6 @@ class Series:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
     statuses: Counter[int] = field(default_factory=Counter[int])
 
-    def observe(self, status: int, duration_s: float) -> None:
-        """Count one reply."""
-        self.sum_s += duration_s
-        self.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
-        self.statuses[status] += 1
-
 
 @dataclass(slots=True)
 class Gauges:
@@ -117,7 +111,9 @@ class ProxyMetrics(Collector):
         series = self.series.get((route, side))
         if series is None:
             series = self.series[(route, side)] = Series()
-        series.observe(status, duration_s)
+        series.sum_s += duration_s
+        series.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
+        series.statuses[status] += 1
 
     def heard(self, side: Side) -> tuple[int, int]:
         """How many requests a side answered, and how many it failed, since the process began."""

@@ -8,10 +8,13 @@ from urllib.parse import urlsplit
 
 from comparator.exchange import FailureCause
 from proxy.backends import BackendConnection, Holder
+from proxy.heads import place_of
 from proxy.memory import ReplyHeads
 from proxy.settings import Backend
 
 logger = logging.getLogger(__name__)
+
+_ANY_AGE = float("inf")
 
 
 class Pool:
@@ -26,8 +29,8 @@ class Pool:
         url = urlsplit(settings.url)
         self.settings = settings
         self.heads = ReplyHeads()
-        self.prefix = url.path.rstrip("/")
         self.authority = url.netloc.rpartition("@")[2]
+        self.place = place_of(settings.host, authority=self.authority, prefix=url.path.rstrip("/"))
         self._address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
         self._tls = ssl.create_default_context() if url.scheme == "https" else None
         self._group = group
@@ -44,14 +47,15 @@ class Pool:
         """Connections open or being opened."""
         return len(self._all) + self._connecting
 
-    def acquire(self, holder: Holder, *, idle_max_s: float = float("inf")) -> None:
+    def acquire(self, holder: Holder, *, idle_max_s: float = _ANY_AGE) -> None:
         """Give `holder` a connection: at once where one is kept that was used within `idle_max_s`, else when there is one.
 
         Where there can be none, the holder is told so.
         """
-        oldest = self._now() - idle_max_s
-        while self._idle and self._idle[-1].idle_since >= oldest:
-            connection = self._idle.pop()
+        idle = self._idle
+        oldest = 0.0 if idle_max_s == _ANY_AGE else self._now() - idle_max_s
+        while idle and idle[-1].idle_since >= oldest:
+            connection = idle.pop()
             if connection.usable:
                 connection.hold(holder)
                 return

@@ -4,7 +4,7 @@ import binascii
 import json
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
@@ -14,6 +14,9 @@ from proxy.buckets import BUCKETS, bucket_of, threshold_of
 from proxy.capturing import CaptureRule, Only, Wanted, compile_rule
 from proxy.errors import SettingsError
 from proxy.settings import Mirror, RouteSettings, Writes
+
+FieldValue = Callable[[str], str | None]
+"""The first value of a request's field by its lower name."""
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 UNROUTED = "unrouted"
@@ -76,7 +79,7 @@ def compile_routes(settings: Sequence[RouteSettings]) -> tuple[Route, ...]:
     return tuple(_compile(route, f"$.routes[{index}]") for index, route in enumerate(settings))
 
 
-def match(routes: Sequence[Route], method: str, target: str, named: dict[str, str]) -> tuple[Route | None, str]:
+def match(routes: Sequence[Route], method: str, target: str, value: FieldValue) -> tuple[Route | None, str]:
     """The route and the ordering key of a request; keys in the body come later, from `key_in_body`."""
     path = target.partition("?")[0]
     for route in routes:
@@ -84,20 +87,20 @@ def match(routes: Sequence[Route], method: str, target: str, named: dict[str, st
         if found is None or method not in route.methods:
             continue
         if route.key_source is KeySource.PARAMETER:
-            value = found.group(route.key_path)
-            return route, _folded(unquote(value) if "%" in value else value)
-        return route, _key_in_head(route, target, named)
+            key = found.group(route.key_path)
+            return route, _folded(unquote(key) if "%" in key else key)
+        return route, _key_in_head(route, target, value)
     return None, ""
 
 
-def _key_in_head(route: Route, target: str, named: dict[str, str]) -> str:
+def _key_in_head(route: Route, target: str, value: FieldValue) -> str:
     match route.key_source:
         case KeySource.HEADER:
-            return _folded(named.get(route.key_path, ""))
+            return _folded(value(route.key_path) or "")
         case KeySource.QUERY:
             return _folded(_in_query(target.partition("?")[2], route.key_path))
         case KeySource.TOKEN:
-            return _folded(claimed_address(named.get("authorization", ""), route.key_path))
+            return _folded(claimed_address(value("authorization") or "", route.key_path))
         case _:
             return ""
 
@@ -140,7 +143,7 @@ def key_in_body(route: Route, body: bytes) -> str:
     return _folded(str(node)) if isinstance(node, str | int) and not isinstance(node, bool) else ""
 
 
-def skip_of(route: Route | None, method: str, named: dict[str, str], *, shadow: bool, bucket: int) -> Skip | None:
+def skip_of(route: Route | None, method: str, value: FieldValue, *, shadow: bool, bucket: int) -> Skip | None:
     """Why policy keeps this request from being mirrored, None when it does not. `bucket` decides the sample, sticky by key."""
     if shadow:
         return Skip.SHADOW
@@ -152,7 +155,7 @@ def skip_of(route: Route | None, method: str, named: dict[str, str], *, shadow: 
         return Skip.POLICY
     if method in SAFE_METHODS or route.writes is Writes.MIRROR:
         return None
-    idempotent = route.writes is Writes.IDEMPOTENT and named.get("idempotency-key", "") != ""
+    idempotent = route.writes is Writes.IDEMPOTENT and bool(value("idempotency-key"))
     return None if idempotent else Skip.WRITE
 
 

@@ -6,44 +6,42 @@ from proxy.front import Front
 from proxy.routes import Skip, journaled
 
 
-def keep(front: Front, draft: Draft, *, ended_ns: int, ended_s: float) -> None:
+def keep(front: Front, draft: Draft, *, ended_s: float) -> None:
     """Count what was served and journal it, or count why not."""
     metrics = front.metrics
     metrics.observe(draft.route_name, draft.side, draft.status, ended_s - draft.started_s)
     if draft.overlapped:
         metrics.overlapped += 1
-    skip = _skip_of(front, draft, ended_ns=ended_ns, ended_s=ended_s)
-    draft.skip = skip
-    if not journaled(skip):
-        assert skip is not None
+    skip = draft.skip = _skip_of(front, draft, ended_s=ended_s)
+    if skip is not None and not journaled(skip):
         metrics.skipped[skip] += 1
     elif front.journal is None:
         metrics.skipped[Skip.DISABLED] += 1
     else:
-        front.journal.append_record(draft.record(ended_ns))
+        front.journal.append_served(draft)
 
 
-def _skip_of(front: Front, draft: Draft, *, ended_ns: int, ended_s: float) -> Skip | None:
+def _skip_of(front: Front, draft: Draft, *, ended_s: float) -> Skip | None:
     """Why it is not mirrored, now that it has ended."""
     skip, route = draft.skip, draft.route
     if skip is None and draft.request_body.truncated:
         skip = Skip.TRUNCATED
     if route is not None and route.capture is not None and journaled(skip):
-        skip = skip if _captured(front, draft, route.capture, ended_ns) else Skip.CAPTURE
+        skip = skip if _captured(front, draft, route.capture) else Skip.CAPTURE
     if skip is None and front.rates is not None and front.rates.over(draft.route_name, ended_s):
         skip = Skip.RATE_LIMITED
     return skip
 
 
-def _captured(front: Front, draft: Draft, wanted: Wanted, ended_ns: int) -> bool:
+def _captured(front: Front, draft: Draft, wanted: Wanted) -> bool:
     """Let the route's rule decide whether this exchange is journaled."""
     captured, name = front.captured, draft.route_name
     served = Served(
         method=draft.head.method,
         status=draft.status,
-        duration_ms=(ended_ns - draft.started_ns) / 1e6,
+        duration_ms=(draft.ended_ns - draft.started_ns) / 1e6,
         reply_bytes=len(draft.reply_body.body),
-        ended_ns=ended_ns,
+        ended_ns=draft.ended_ns,
         taken=captured[name],
     )
     taken = takes(wanted, served)

@@ -17,7 +17,8 @@ from comparator.exchange import Exchange, Reply, Side
 from proxy.errors import JournalError
 from proxy.journal.keys import load_keys
 from proxy.journal.settings import Durability, JournalSettings
-from proxy.journal.writing import RECORD_WEIGHT, Writer
+from proxy.journal.waiting import RECORD_WEIGHT
+from proxy.journal.writing import Writer
 from proxy.replay.capture import placed
 from proxy.replay.sources.files import Format, read
 from proxy.replay.sources.recorded import Item, Malformed, Recorded, exchange_of, header_of

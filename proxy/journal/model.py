@@ -14,6 +14,7 @@ later version reads every earlier one; what cannot be read that way gets the nex
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -161,10 +162,18 @@ def parse_segment_header(data: bytes) -> int:
     return int(created_ns)
 
 
-def encode_frame(records: list[Record], *, first_sequence: int, compressor: zstandard.ZstdCompressor) -> bytes:
+def encode_payload(records: Sequence[object], *, compressor: zstandard.ZstdCompressor) -> bytes:
+    """What a frame of these records holds.
+
+    Raises:
+        ValueError, TypeError: one of them cannot be encoded.
+    """
+    return compressor.compress(_ENCODER.encode(records))
+
+
+def encode_frame(payload: bytes, *, count: int, first_sequence: int, last_ended_ns: int) -> bytes:
     """One frame of one or more records."""
-    payload = compressor.compress(_ENCODER.encode(records))
-    unsigned = FRAME_UNSIGNED.pack(FRAME_MAGIC, len(payload), len(records), first_sequence, records[-1].ended_ns)
+    unsigned = FRAME_UNSIGNED.pack(FRAME_MAGIC, len(payload), count, first_sequence, last_ended_ns)
     checksum = zlib.crc32(payload, zlib.crc32(unsigned))
     return b"".join((unsigned, checksum.to_bytes(4, "little"), payload))
 

@@ -128,9 +128,6 @@ def redact(record: Record, rules: Rules, keys: Keys, *, nonce: bytes) -> Record:
     marks = _marks(originals, record)
     if not marks:
         return record
-    sealed = b""
-    if rules.mode is RedactionMode.SEAL:
-        sealed = nonce + keys.box.encrypt(nonce, _ENCODER.encode(originals), record.id.encode())
     return replace(
         record,
         request_headers=request_headers,
@@ -139,9 +136,16 @@ def redact(record: Record, rules: Rules, keys: Keys, *, nonce: bytes) -> Record:
         key=key,
         request_body=request_body,
         reply_body=reply_body,
-        sealed=sealed,
+        sealed=seal(originals, record.id, rules, keys, nonce=nonce),
         redacted=marks,
     )
+
+
+def seal(originals: Originals, exchange_id: str, rules: Rules, keys: Keys, *, nonce: bytes) -> bytes:
+    """The box with the originals, bound to the exchange; empty where the rules want none."""
+    if rules.mode is not RedactionMode.SEAL:
+        return b""
+    return nonce + keys.box.encrypt(nonce, _ENCODER.encode(originals), exchange_id.encode())
 
 
 def unseal(record: Record, keys: Keys) -> Record:

@@ -11,32 +11,29 @@ import logging
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-import zstandard
-
 from comparator.exchange import Exchange
+from proxy.drafts import Draft
 from proxy.errors import JournalFormatError, JournalKeyError
 from proxy.journal import retention
 from proxy.journal.keys import load_keys, share_key
-from proxy.journal.model import Record, encode_frame, record_of, segment_header
-from proxy.journal.redact import NONCE_BYTES, Keys, redact, rules_of
+from proxy.journal.model import Record, encode_frame, encode_payload, record_of, segment_header
+from proxy.journal.packing import Packer
+from proxy.journal.redact import NONCE_BYTES, redact, rules_of
 from proxy.journal.segments import LOCK, all_committed, first_sequence_of, next_sequence, repair, segment_path, segments
 from proxy.journal.settings import Durability, JournalSettings
+from proxy.journal.waiting import Bundle, Entry, Waiting, bundle_of, compressor_of
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 0.5
 RETENTION_S = 5.0
 CLOSE_S = 10.0
-BATCH_MAX_BYTES = 4 * 1024 * 1024
-"""A reader has a whole frame in memory: large bodies make frames of few exchanges."""
-RECORD_WEIGHT = 2000
-"""About how many bytes a record holds in memory beside its bodies."""
 WRITERS_MAX = 256
 
 
@@ -88,12 +85,10 @@ class Writer:
         self._folder = self._directory / "w0"
         self._environ = environ
         self._key_of = key_of
-        self._keys: Keys | None = None
+        self._packer: Packer | None = None
         self._rules = rules_of(settings.redaction)
-        self._queue: deque[tuple[Record, int]] = deque()
-        self._queue_bytes_in = 0
-        self._queue_bytes_out = 0
-        self._waiting = threading.Event()
+        self._waiting = Waiting(settings)
+        self._woken = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock_file: int | None = None
@@ -106,7 +101,7 @@ class Writer:
         self._broken_until = 0.0
         self._broken_cause = LossCause.DISK_ERROR
         self._sequence = 1
-        self._compressor = zstandard.ZstdCompressor(level=settings.compression_level, write_checksum=False)
+        self._compressor = compressor_of(settings)
 
     def start(self) -> None:
         """Take a name, repair its last segment, begin to write. A disk that fails here is tried again later.
@@ -126,26 +121,43 @@ class Writer:
         return self.append_record(record_of(exchange))
 
     def append_record(self, record: Record) -> bool:
-        """`append` for the serving path, which makes the record itself: that is cheaper than an exchange."""
+        """`append` for who has the record."""
+        bodies = len(record.request_body) + len(record.reply_body)
+        if not self._has_room(bodies):
+            return False
+        self._waiting.add(record, bodies)
+        self._woken.set()
+        return True
+
+    def append_served(self, draft: Draft) -> bool:
+        """`append` for what was just served."""
+        bodies = len(draft.request_body.body) + len(draft.reply_body.body)
+        if not self._has_room(bodies):
+            return False
+        if self._packer is None:
+            self._waiting.add(draft, bodies)
+        else:
+            self._waiting.add_served(draft, bodies, self._packer)
+        if not self._woken.is_set():
+            self._woken.set()
+        return True
+
+    def _has_room(self, bodies: int) -> bool:
+        """Count one more exchange, and why it is dropped if it is."""
         counts = self.counts
         counts.offered += 1
-        size = RECORD_WEIGHT + len(record.request_body) + len(record.reply_body)
-        if len(self._queue) >= self._settings.queue_max or self._queued_bytes + size > self._settings.queue_max_bytes:
+        if not self._waiting.takes(bodies):
             counts.dropped[LossCause.QUEUE_FULL] += 1
             return False
         if self._closing.is_set():
             counts.dropped[LossCause.CLOSED] += 1
             return False
-        self._queue_bytes_in += size
-        self._queue.append((record, size))
-        if not self._waiting.is_set():
-            self._waiting.set()
         return True
 
     def close(self) -> None:
         """Write what is queued, at most for CLOSE_S, and let the name go. Idempotent."""
         self._closing.set()
-        self._waiting.set()
+        self._woken.set()
         if self._thread:
             self._thread.join(CLOSE_S)
             self._thread = None
@@ -159,15 +171,11 @@ class Writer:
         """Whether the last write, if any, went well."""
         return self._broken_until == 0.0
 
-    @property
-    def _queued_bytes(self) -> int:
-        return self._queue_bytes_in - self._queue_bytes_out
-
     def _open_folder(self) -> None:
         """Have keys and a folder of our own; both may have to be made again when somebody removed them."""
         if self._key_of:
             share_key(self._key_of, self._directory, self._environ)
-        self._keys = load_keys(self._directory, self._environ, create=True)
+        self._packer = Packer(self._rules, load_keys(self._directory, self._environ, create=True))
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
@@ -208,68 +216,82 @@ class Writer:
     def _run(self) -> None:
         linger_s = self._settings.flush_ms / 1000
         while True:
-            self._waiting.wait(self._settings.fsync_ms / 1000 if self._sync_owed else RETENTION_S)
+            self._woken.wait(self._settings.fsync_ms / 1000 if self._sync_owed else RETENTION_S)
             if not self._closing.is_set():
                 self._closing.wait(linger_s)
-            self._waiting.clear()
+            self._woken.clear()
             try:
-                while self._queue:
+                while self._waiting:
                     self._write_batch()
                 self._tidy()
             except Exception:  # (a task's outermost loop: whatever it is, the journal goes on)
                 logger.exception("journal_writer_failed")
                 self._broken_until = time.monotonic() + RETRY_S
-            if self._closing.is_set() and not self._queue:
+            if self._closing.is_set() and not self._waiting:
                 return
 
     def _write_batch(self) -> None:
-        batch: list[Record] = []
-        batch_bytes = 0
-        while self._queue and len(batch) < self._settings.batch_max and batch_bytes < BATCH_MAX_BYTES:
-            record, size = self._queue.popleft()
-            self._queue_bytes_out += size
-            batch_bytes += size
-            batch.append(record)
+        taken = self._waiting.take()
+        count = taken.count if isinstance(taken, Bundle) else len(taken)
         if time.monotonic() < self._broken_until:
-            self._drop(self._broken_cause, len(batch))
+            self._drop(self._broken_cause, count)
             return
         try:
             self._ensure_segment()
         except (OSError, JournalKeyError) as error:
             self._break(error)
-            self._drop(self._broken_cause, len(batch))
+            self._drop(self._broken_cause, count)
             return
-        records = self._records(batch)
-        if not records:
+        bundle = taken if isinstance(taken, Bundle) else self._bundled(taken)
+        if bundle is None:
             return
+        frame = encode_frame(
+            bundle.payload, count=bundle.count, first_sequence=self._sequence, last_ended_ns=bundle.last_ended_ns
+        )
         try:
-            frame = encode_frame(records, first_sequence=self._sequence, compressor=self._compressor)
             self._write(frame)
         except OSError as error:
             self._break(error)
-            self._drop(self._broken_cause, len(records))
+            self._drop(self._broken_cause, bundle.count)
             return
-        self._sequence += len(records)
-        self.counts.written += len(records)
+        self._sequence += bundle.count
+        self.counts.written += bundle.count
         self.counts.written_bytes += len(frame)
         self.counts.frames += 1
         if self._broken_until:
             self._broken_until = 0.0
             logger.info("journal_recovered", extra={"path": str(self._path)})
 
-    def _records(self, batch: list[Record]) -> list[Record]:
-        keys = self._keys
-        assert keys is not None
-        records: list[Record] = []
-        nonces = os.urandom(NONCE_BYTES * len(batch))
-        for index, record in enumerate(batch):
-            nonce = nonces[index * NONCE_BYTES : (index + 1) * NONCE_BYTES]
-            try:
-                records.append(redact(record, self._rules, keys, nonce=nonce))
-            except (ValueError, TypeError, RecursionError):
-                logger.exception("journal_exchange_not_encoded", extra={"exchange": record.id})
-                self._drop(LossCause.ENCODING, 1)
-        return records
+    def _bundled(self, entries: list[Entry]) -> Bundle | None:
+        """Redact and encode; what cannot be is dropped alone. None when nothing is left."""
+        records = [record for entry in entries if (record := self._redacted(entry)) is not None]
+        try:
+            return bundle_of(records, compressor=self._compressor) if records else None
+        except (ValueError, TypeError):
+            records = [record for record in records if self._encodes(record)]
+            return bundle_of(records, compressor=self._compressor) if records else None
+
+    def _redacted(self, entry: Entry) -> Record | None:
+        packer = self._packer
+        assert packer is not None
+        try:
+            record = entry.record() if isinstance(entry, Draft) else entry
+            return redact(record, packer.rules, packer.keys, nonce=os.urandom(NONCE_BYTES))
+        except (ValueError, TypeError, RecursionError) as error:
+            self._not_encoded(entry.id, error)
+            return None
+
+    def _encodes(self, record: Record) -> bool:
+        try:
+            encode_payload([record], compressor=self._compressor)
+        except (ValueError, TypeError) as error:
+            self._not_encoded(record.id, error)
+            return False
+        return True
+
+    def _not_encoded(self, exchange_id: str, error: Exception) -> None:
+        logger.error("journal_exchange_not_encoded", extra={"exchange": exchange_id, "error": type(error).__name__})
+        self._drop(LossCause.ENCODING, 1)
 
     def _ensure_segment(self) -> None:
         """Have an open segment with room; a segment whose file was removed by hand is given up for a new one."""

@@ -27,7 +27,7 @@ def placed(recorded: Recorded, routes: Sequence[Route]) -> Recorded:
         return recorded
     request = recorded.request
     named = {name.lower(): value for name, value in reversed(request.headers)}
-    found, key = match(routes, request.method, request.target, named)
+    found, key = match(routes, request.method, request.target, named.get)
     if found is None:
         return recorded
     if found.key_source is KeySource.BODY:

@@ -149,7 +149,7 @@ async def open_target(backend: Backend, rewrite: Rewrite, *, timeout_s: float) -
     """Connections to an instance for the block. The path of its URL goes before that of every request."""
     async with asyncio.TaskGroup() as group:
         pool = Pool(backend, group)
-        placed = Rewrite(rewrite.host, rewrite.prefix or pool.prefix, rewrite.strip, rewrite.marked)
+        placed = Rewrite(rewrite.host, rewrite.prefix or pool.place.prefix, rewrite.strip, rewrite.marked)
         try:
             yield Target(pool, placed, timeout_s=timeout_s)
         finally:

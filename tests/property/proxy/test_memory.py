@@ -70,9 +70,12 @@ def read(parse: Any, head: bytes, **arguments: Any) -> object:
         parsed = parse(head, **arguments)
     except MalformedError as error:
         return error.status, str(error)
-    seen = {field.name: getattr(parsed, field.name) for field in fields(parsed)}
-    pick = seen.pop("passed" if "passed" in seen else "returned")
-    return {**seen, "picked": pick(parsed.pairs)}
+    shape, values = parsed.shape, parsed.values
+    seen = {field.name: getattr(parsed, field.name) for field in fields(parsed) if field.name not in ("shape", "values")}
+    passed = shape.passed(values)
+    assert shape.text(values) == "".join(f"{name}: {value}\r\n" for name, value in passed)
+    assert {name: shape.value(name, values) for name in shape.has} == parsed.named
+    return {**seen, "pairs": parsed.pairs, "named": parsed.named, "passed": passed, "unusual": shape.unusual}
 
 
 @settings(max_examples=100)

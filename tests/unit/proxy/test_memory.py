@@ -9,9 +9,9 @@ from proxy.errors import MalformedError
 from proxy.memory import (
     CREDIT_MAX,
     LEARNED_ONE_IN,
-    LINE_MAX,
     NAMES_MAX,
     SHAPES_MAX,
+    VALUE_MAX,
     VALUES_MAX,
     Generations,
     ReplyHeads,
@@ -135,7 +135,7 @@ def test_of_two_fields_of_one_name_the_first_counts_though_only_the_second_count
         # (the line is used and stays; that it was counted among the values of its name is forgotten)
         memory.parse(request("X-A: first"), fields_max=0)
         memory.parse(request(*[f"X-{number}-{place}: 1" for place in range(32)]), fields_max=0)
-    memory.parse(request("X-A: first", "X-A: " + "long" * LINE_MAX), fields_max=0)
+    memory.parse(request("X-A: first", "X-A: " + "long" * VALUE_MAX), fields_max=0)
     assert memory.parse(request("X-A: first", "X-A: second"), fields_max=0).named["x-a"] == "first"
 
 
@@ -161,7 +161,7 @@ def test_neither_secrets_nor_targets_are_kept() -> None:
     for _ in range(3):
         memory.parse(request(*secrets, first="GET /s3cret HTTP/1.1"), fields_max=0)
     kept = reachable(memory)
-    assert "Accept: *" in kept
+    assert "Accept" in kept
     assert "s3cret" not in kept
 
 

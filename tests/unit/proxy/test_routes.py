@@ -12,7 +12,7 @@ SCORE = RouteSettings(name="score", path="/v2/stamps/{id}/score/{address}", key=
 
 
 def found(settings: RouteSettings, target: str, *, method: str = "GET", **named: str) -> tuple[str, str]:
-    route, key = match(compile_routes([settings]), method, target, named)
+    route, key = match(compile_routes([settings]), method, target, named.get)
     return (route.name if route else "", key)
 
 
@@ -47,7 +47,8 @@ def test_characters_of_a_template_are_literal() -> None:
 def test_a_header_can_be_the_key() -> None:
     named = {"x-tenant": "T1"}
     assert (
-        match(compile_routes([RouteSettings(name="t", path="/", key="header:X-Tenant")]), "GET", "/", named)[1] == "t1"
+        match(compile_routes([RouteSettings(name="t", path="/", key="header:X-Tenant")]), "GET", "/", named.get)[1]
+        == "t1"
     )
 
 
@@ -129,11 +130,11 @@ def route(**changes: object) -> Route:
 def test_policy_says_what_is_mirrored(
     given: Route | None, method: str, named: dict[str, str], expected: Skip | None
 ) -> None:
-    assert skip_of(given, method, named, shadow=False, bucket=5000) == expected
+    assert skip_of(given, method, named.get, shadow=False, bucket=5000) == expected
 
 
 def test_the_shadow_mark_comes_first() -> None:
-    assert skip_of(None, "GET", {}, shadow=True, bucket=0) is Skip.SHADOW
+    assert skip_of(None, "GET", {}.get, shadow=True, bucket=0) is Skip.SHADOW
 
 
 def test_only_what_could_be_mirrored_or_replayed_is_journaled() -> None:
