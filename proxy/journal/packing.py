@@ -151,11 +151,12 @@ def plan_of_reply(packer: "Packer", shape: Shape) -> Plan:
 
 
 class Packer:
-    """Packs by rules and keys that stay as they are; for one thread."""
+    """Packs by rules and keys that stay as they are; for one thread. `random` gives so many bytes that were never given before."""
 
-    def __init__(self, rules: Rules, keys: Keys) -> None:
+    def __init__(self, rules: Rules, keys: Keys, *, random: Callable[[int], bytes] = os.urandom) -> None:
         self.rules = rules
         self.keys = keys
+        self._random = random
         self._usable = not any(rules.headers[name] for name in OWN)
         self._blocks: dict[str, str] = {}
         self._nonces: list[bytes] = []
@@ -215,7 +216,7 @@ class Packer:
     def _nonce(self) -> bytes:
         """One that was never used."""
         if not self._nonces:
-            random = os.urandom(NONCE_BYTES * NONCES)
+            random = self._random(NONCE_BYTES * NONCES)
             self._nonces = [random[start : start + NONCE_BYTES] for start in range(0, len(random), NONCE_BYTES)]
         return self._nonces.pop()
 
