@@ -13,9 +13,10 @@ from typing import cast
 from proxy.errors import MalformedError
 from proxy.forward import Forwarding
 from proxy.front import Front
-from proxy.headers import Caller
+from proxy.headers import Caller, sane_request_id
+from proxy.heads import counted_down
 from proxy.http1 import HEAD_END, ChunkDecoder, Framing, RequestHead
-from proxy.replies import refusal
+from proxy.replies import options_reply, refusal
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ class CallerConnection(asyncio.Protocol):
         if self._transport is None or self._state is _CLOSED:
             return
         self._held = False
-        if not keep_alive or self._half_closed:
+        if not keep_alive or (self._half_closed and not self._buffer):
             # (lingering: what the caller may still send must not cost it the reply, RFC 9112 section 9.6)
             self._close(lingering=True)
             return
@@ -221,6 +222,9 @@ class CallerConnection(asyncio.Protocol):
                 pass
         finally:
             self._processing = False
+        if self._half_closed and self._state is _HEAD:
+            # All that was pipelined before the end is answered; the rest of a request will not come.
+            self._close(lingering=False)
 
     def _take_head(self) -> bool:
         """Parse one head and begin to forward. False when more bytes are needed."""
@@ -252,6 +256,12 @@ class CallerConnection(asyncio.Protocol):
         if head.length > limits.body_max_bytes:
             self._refuse(413, f"the body is larger than {limits.body_max_bytes} bytes")
             return False
+        if "max-forwards" in head.shape.has:
+            onward = counted_down(head)
+            if onward is None:
+                self._answer_here(head)
+                return False
+            head = onward
         now = front.now()
         forwarding = self._forwarding = Forwarding(front, self, head, now=now)
         if head.framing is _NONE:
@@ -346,7 +356,18 @@ class CallerConnection(asyncio.Protocol):
         if begun:
             self.abort()
             return
-        self.write(refusal(status, detail, forwarding.id if forwarding is not None else front.new_id()))
+        name = forwarding.id if forwarding is not None else front.new_id()
+        self.write(refusal(status, detail, name, date=front.date))
+        self._close(lingering=True)
+
+    def _answer_here(self, head: RequestHead) -> None:
+        """The request may go no further."""
+        if head.method == "TRACE":
+            self._refuse(405, "nothing is traced here")
+            return
+        front = self._front
+        front.metrics.refused[200] += 1
+        self.write(options_reply(sane_request_id(head) or front.new_id(), date=front.date))
         self._close(lingering=True)
 
     def _close(self, *, lingering: bool) -> None:

@@ -108,7 +108,7 @@ class Forwarding:
         if connection is not None:
             connection.abort()
         else:
-            self._give_up()
+            self._front.pool(self._draft.side).give_up(self)
 
     def start(self) -> None:
         """Find the route and the side, and get a connection."""
@@ -168,7 +168,7 @@ class Forwarding:
         self._caller = None
         self._out.clear()
         if not self._complete or self.tunnel or draft.reply_body.truncated:
-            self._give_up()
+            self._front.pool(self._draft.side).give_up(self)
             draft.skip = draft.skip if self.tunnel else Skip.ABORTED
             self._finish()
         elif self._connection is not None:
@@ -253,7 +253,7 @@ class Forwarding:
         if connection is not None:
             connection.abort()
         else:
-            self._give_up()
+            self._front.pool(self._draft.side).give_up(self)
         where = self._where_to_resend(cause, stale=stale) if self._reply is None else None
         if where is not None:
             self._resend(where, cause)
@@ -306,10 +306,6 @@ class Forwarding:
             # A kept connection might just be being closed, and what is unsafe is sent only once.
             pool.acquire(self, idle_max_s=IDLE_MAX_UNSAFE_S)
 
-    def _give_up(self) -> None:
-        """Wait for a connection no more."""
-        self._front.pool(self._draft.side).give_up(self)
-
     def _send(self, data: bytes) -> None:
         if self._connection is not None:
             self._streamed = True
@@ -355,7 +351,10 @@ class Forwarding:
     def _begin_reply(self, head: ReplyHead) -> None:
         """Begin the caller's reply: status, fields, this hop's framing."""
         asked, close = self._head, False
-        own = "" if "x-request-id" in head.shape.has else f"X-Request-Id: {self.id}\r\n"
+        has = head.shape.has
+        own = "" if "x-request-id" in has else f"X-Request-Id: {self.id}\r\n"
+        if "date" not in has:
+            own += f"Date: {self._front.date}\r\n"
         if self._fell_back is not self._steered:
             own += f"X-Shadow-Fallback: {self._draft.side}\r\n"
         if not self.tunnel:
@@ -401,4 +400,5 @@ class Forwarding:
         front = self._front
         ejected = cause is FailureCause.EJECTED
         retry_after_s = front.steering.retry_after_s(self._draft.side, front.now()) if ejected else 0
-        return failure_reply(STATUS_OF[cause], cause, self.id, keep_alive=keep_alive, retry_after_s=retry_after_s)
+        status, date = STATUS_OF[cause], front.date
+        return failure_reply(status, cause, self.id, date=date, keep_alive=keep_alive, retry_after_s=retry_after_s)

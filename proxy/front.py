@@ -4,8 +4,10 @@ import asyncio
 import hmac
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
+from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
@@ -98,6 +100,7 @@ class Front:
         self._group = group
         self._by_key: dict[str, list[Keyed]] = {}
         self._counter = 0
+        self._date, self._date_of = "", 0
         self._spans = 0
         self._process = os.urandom(8).hex()
         self._span = f"{random.getrandbits(32) or 1:08x}"
@@ -160,6 +163,14 @@ class Front:
         if who.trusted or not expected:
             return who.trusted
         return hmac.compare_digest(named.get("x-shadow-token", "").encode(), expected.encode())
+
+    @property
+    def date(self) -> str:
+        """The time as Date states it."""
+        now = int(time.time())
+        if now != self._date_of:
+            self._date_of, self._date = now, formatdate(now, usegmt=True)
+        return self._date
 
     def new_id(self) -> str:
         """An id of 32 hexadecimal digits, unique among all processes: for X-Request-Id, and for a trace that begins here."""

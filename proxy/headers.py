@@ -7,7 +7,6 @@ from comparator.exchange import HeaderList, Side
 from proxy.fields import Pair
 from proxy.http1 import RequestHead
 
-VIA = "1.1 shadow"
 HOSTS_REMEMBERED_MAX = 16
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -63,8 +62,8 @@ def traceparent(given: str | None, trace_id: str, span_id: str) -> str:
 def added_block(head: RequestHead, caller: Caller) -> Block:
     """X-Forwarded-*, Forwarded and Via. What an untrusted caller says of others' hops is not believed."""
     has, host = head.shape.has, head.host
-    if "via" in has or (caller.trusted and not _CONTINUED.isdisjoint(has)):
-        return _block(head.pairs, head.named, caller, host)
+    if head.minor == 0 or "via" in has or (caller.trusted and not _CONTINUED.isdisjoint(has)):
+        return _block(head.pairs, head.named, caller, host, minor=head.minor)
     block = caller.added.get(host)
     if block is None:
         if len(caller.added) >= HOSTS_REMEMBERED_MAX:
@@ -73,7 +72,7 @@ def added_block(head: RequestHead, caller: Caller) -> Block:
     return block
 
 
-def _block(pairs: list[Pair], named: dict[str, str], caller: Caller, host: str) -> Block:
+def _block(pairs: list[Pair], named: dict[str, str], caller: Caller, host: str, *, minor: int = 1) -> Block:
     before = {name: combined(pairs, name) for name in _CONTINUED if name in named} if caller.trusted else {}
     element = f"for={caller.forwarded_for};host={_quoted(host)};proto={caller.scheme}"
     fields = (
@@ -81,7 +80,7 @@ def _block(pairs: list[Pair], named: dict[str, str], caller: Caller, host: str) 
         ("X-Forwarded-Proto", before.get("x-forwarded-proto") or caller.scheme),
         ("X-Forwarded-Host", before.get("x-forwarded-host") or host),
         ("Forwarded", _appended(before.get("forwarded"), element)),
-        ("Via", _appended(combined(pairs, "via") if "via" in named else None, VIA)),
+        ("Via", _appended(combined(pairs, "via") if "via" in named else None, f"1.{minor} shadow")),
     )
     return Block(fields, "".join([f"{name}: {value}\r\n" for name, value in fields]))
 

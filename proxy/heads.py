@@ -1,9 +1,10 @@
 """The heads this hop writes: the request's towards the backend, the reply's framing towards the caller. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from proxy.headers import Block
-from proxy.http1 import Framing, ReplyHead, RequestHead
+from proxy.headers import Block, combined
+from proxy.http1 import LENGTH, Framing, ReplyHead, RequestHead
+from proxy.shapes import Shape
 
 _NONE, _LENGTH, _CHUNKED = Framing.NONE, Framing.LENGTH, Framing.CHUNKED
 UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -11,10 +12,26 @@ UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
 def wants_websocket(head: RequestHead) -> bool:
     """An upgrade to WebSocket without a body; other protocols are not switched to (RFC 9110 section 7.8 lets us)."""
-    named = head.named
-    options = named.get("connection", "").lower()
-    protocol = named.get("upgrade", "").lower()
-    return protocol == "websocket" and "upgrade" in options and head.method == "GET" and head.framing is Framing.NONE
+    options = combined(head.pairs, "connection").lower().split(",")
+    asked = head.minor == 1 and "upgrade" in [option.strip() for option in options]
+    protocol = (head.value("upgrade") or "").lower()
+    return asked and protocol == "websocket" and head.method == "GET" and head.framing is Framing.NONE
+
+
+def counted_down(head: RequestHead) -> RequestHead | None:
+    """A request that says how far it may go, as it goes on; None when this hop is the last (RFC 9110 section 7.6.2).
+
+    Only OPTIONS and TRACE are meant. What is not a number says nothing.
+    """
+    stated = head.value("max-forwards") or ""
+    if head.method not in ("OPTIONS", "TRACE") or not LENGTH.fullmatch(stated):
+        return head
+    if int(stated) == 0:
+        return None
+    shape = head.shape
+    lines = zip(head.pairs, shape.names, strict=True)
+    pairs = [(pair[0], str(int(stated) - 1)) if name == "max-forwards" else pair for pair, name in lines]
+    return replace(head, shape=Shape(pairs, shape.names, head.named, shape.passing), values=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ LENGTH_DIGITS_MAX = 18
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # noqa: S105 (RFC 9110 section 5.6.2, no secret)
 _REQUEST_LINE = re.compile(rf"(?!CONNECT )({_TOKEN}{{1,64}}) ([\x21-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
-_LENGTH = re.compile(rf"[0-9]{{1,{LENGTH_DIGITS_MAX}}}")
+LENGTH = re.compile(rf"[0-9]{{1,{LENGTH_DIGITS_MAX}}}")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)([/?].*)?")
@@ -318,7 +318,7 @@ def _checked_length(names: list[str], named: dict[str, str], status: int) -> int
     length = named["content-length"]
     if _repeated(names, "content-length"):
         raise MalformedError(status, "Content-Length is repeated")
-    if _LENGTH.fullmatch(length) is None:
+    if LENGTH.fullmatch(length) is None:
         raise MalformedError(status, "Content-Length is not a number")
     return int(length)
 

@@ -6,6 +6,7 @@ from comparator.exchange import FailureCause
 
 REASONS = {
     400: "Bad Request",
+    405: "Method Not Allowed",
     408: "Request Timeout",
     413: "Content Too Large",
     414: "URI Too Long",
@@ -28,24 +29,32 @@ DETAILS = {
 
 
 def failure_reply(
-    status: int, cause: FailureCause, request_id: str, *, keep_alive: bool, retry_after_s: int = 0
+    status: int, cause: FailureCause, request_id: str, *, date: str, keep_alive: bool, retry_after_s: int = 0
 ) -> bytes:
     """The reply when the served side gave none. `retry_after_s` 0: nobody knows when to ask again."""
     own = f"Retry-After: {retry_after_s}\r\n" if retry_after_s else ""
-    return _reply(status, f"backend_{cause}", DETAILS[cause], request_id, keep_alive=keep_alive, own=own)
+    return _reply(status, f"backend_{cause}", DETAILS[cause], request_id, date=date, keep_alive=keep_alive, own=own)
 
 
-def refusal(status: int, detail: str, request_id: str) -> bytes:
+def refusal(status: int, detail: str, request_id: str, *, date: str) -> bytes:
     """The reply to a request that is not forwarded; the connection is closed after it."""
     code = REASONS[status].lower().replace(" ", "_")
-    return _reply(status, code, f"{detail[:1].upper()}{detail[1:]}.", request_id, keep_alive=False)
+    return _reply(status, code, f"{detail[:1].upper()}{detail[1:]}.", request_id, date=date, keep_alive=False)
 
 
-def _reply(status: int, code: str, detail: str, request_id: str, *, keep_alive: bool, own: str = "") -> bytes:
+def options_reply(request_id: str, *, date: str) -> bytes:
+    """The reply to OPTIONS that may go no further than here; the connection is closed after it."""
+    fields = f"Content-Length: 0\r\nDate: {date}\r\nX-Request-Id: {request_id}\r\nConnection: close\r\n"
+    return f"HTTP/1.1 200 OK\r\n{fields}\r\n".encode("latin-1")
+
+
+def _reply(
+    status: int, code: str, detail: str, request_id: str, *, date: str, keep_alive: bool, own: str = ""
+) -> bytes:
     body = json.dumps({"detail": detail, "error": code, "request_id": request_id}).encode()
     close = "" if keep_alive else "Connection: close\r\n"
     head = (
         f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"Cache-Control: no-store\r\nX-Request-Id: {request_id}\r\n{own}{close}\r\n"
+        f"Cache-Control: no-store\r\nDate: {date}\r\nX-Request-Id: {request_id}\r\n{own}{close}\r\n"
     )
     return head.encode("latin-1") + body

@@ -8,7 +8,7 @@ and waits for it. What is left over while little is served, and whatever is out 
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import zstandard
 
@@ -28,12 +28,16 @@ RECORD_WEIGHT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Exchanges that are ready to be written as one frame; `size` is what they weighed before."""
+    """Exchanges that are ready to be written as one frame.
+
+    `size` is what they weighed before; `packer` is who packed them, if one did: their secrets are sealed with its key.
+    """
 
     payload: bytes
     count: int
     last_ended_ns: int
-    size: int
+    size: int = 0
+    packer: Packer | None = None
 
 
 Entry = Record | Draft
@@ -131,20 +135,21 @@ class Waiting:
                 if packed is None:
                     return None
                 records.append(packed)
-            return bundle_of(records, compressor=self._compressor, size=sum([size for _, size in fresh]))
+            bundle = bundle_of(records, compressor=self._compressor)
         except (ValueError, TypeError):
             # The thread finds out which of them it is.
             return None
+        return replace(bundle, size=sum([size for _, size in fresh]), packer=packer)
 
 
-def bundle_of(records: Sequence[Packed | Record], *, compressor: zstandard.ZstdCompressor, size: int = 0) -> Bundle:
+def bundle_of(records: Sequence[Packed | Record], *, compressor: zstandard.ZstdCompressor) -> Bundle:
     """These records, encoded.
 
     Raises:
         ValueError, TypeError: one of them cannot be encoded.
     """
     payload = encode_payload(records, compressor=compressor)
-    return Bundle(payload, len(records), records[-1].ended_ns, size)
+    return Bundle(payload, len(records), records[-1].ended_ns)
 
 
 def compressor_of(settings: JournalSettings) -> zstandard.ZstdCompressor:

@@ -175,7 +175,9 @@ class Writer:
         """Have keys and a folder of our own; both may have to be made again when somebody removed them."""
         if self._key_of:
             share_key(self._key_of, self._directory, self._environ)
-        self._packer = Packer(self._rules, load_keys(self._directory, self._environ, create=True))
+        keys = load_keys(self._directory, self._environ, create=True)
+        if self._packer is None or self._packer.keys.digest != keys.digest:
+            self._packer = Packer(self._rules, keys)
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
@@ -244,6 +246,10 @@ class Writer:
             return
         bundle = taken if isinstance(taken, Bundle) else self._bundled(taken)
         if bundle is None:
+            return
+        if bundle.packer not in (None, self._packer):
+            # The folder was made anew, with another key: nobody could open these.
+            self._drop(LossCause.DISK_ERROR, count)
             return
         frame = encode_frame(
             bundle.payload, count=bundle.count, first_sequence=self._sequence, last_ended_ns=bundle.last_ended_ns

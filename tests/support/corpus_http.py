@@ -218,15 +218,6 @@ def lowered(pairs: Iterable[tuple[str, str | None]]) -> Fields:
     return tuple((name.lower(), (value or "").lower()) for name, value in pairs)
 
 
-def closing(case: Case) -> bool:
-    """Whether the last whole request of a case asks to be the last of its connection."""
-    whole = [message for message in case.messages if message.whole]
-    if not whole:
-        return False
-    options = [value for name, value in lowered(whole[-1].fields) if name == "connection"]
-    return "close" in options or (whole[-1].version == "1.0" and "keep-alive" not in options)
-
-
 def wanted_reply(case: Case) -> Reply | None:
     """The reply that the corpus finds; None when it is wrong or cut short."""
     finals = [message for message in case.messages if message.status >= 200 or message.status == 101]

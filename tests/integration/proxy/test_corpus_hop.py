@@ -86,3 +86,23 @@ async def test_bytes_after_the_last_request_do_not_cost_its_reply(tmp_path: Path
         assert (await caller.rest()).startswith(b"HTTP/1.1 200 OK\r\n")
         sending = caller.writer.get_extra_info("socket").fileno()
         assert [os.write(sending, b"more") for _ in range(3)] == [4, 4, 4]
+
+
+async def test_what_was_pipelined_before_the_caller_ended_its_side_is_answered(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        caller = await it.caller()
+        caller.writer.write(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HT")
+        caller.writer.write_eof()
+        replies = await caller.rest()
+        assert replies.count(b"HTTP/1.1 200 OK\r\n") == 2
+        assert [message.line for message in it.candidate.seen] == ["GET /1 HTTP/1.1", "GET /2 HTTP/1.1"]
+
+
+async def test_a_reply_to_options_that_goes_no_further_is_counted_and_the_last(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        caller = await it.caller()
+        await caller.send(b"OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nX-Request-Id: mine\r\n\r\n")
+        reply = await caller.rest()
+        assert reply.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"X-Request-Id: mine\r\n" in reply
+        assert it.proxy.front.metrics.refused[200] == 1
