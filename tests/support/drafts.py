@@ -1,0 +1,42 @@
+"""Exchanges as the proxy has them when they were just served."""
+
+from collections.abc import Iterable
+
+from proxy.drafts import Draft
+from proxy.headers import Caller, added_block
+from proxy.memory import ReplyHeads, RequestHeads
+
+CALLER = Caller("10.0.0.1", "http", trusted=False)
+
+
+class Serving:
+    """Makes drafts whose heads were all recognised, so that they can be packed."""
+
+    def __init__(self) -> None:
+        self._seen = RequestHeads()
+        self._answered = ReplyHeads()
+        self.draft("")
+
+    def draft(
+        self,
+        name: str,
+        *,
+        key: str = "0xab",
+        secret: str = "s3cret",
+        target: str = "/v2/stamps",
+        body: bytes = b"{}",
+    ) -> Draft:
+        """An exchange with this id, ordering key, API key, target and reply body."""
+        fields = f"Host: api.example\r\nX-API-Key: {secret}\r\nAccept: */*"
+        head = self._seen.parse(f"GET {target} HTTP/1.1\r\n{fields}\r\n\r\n".encode(), fields_max=0)
+        draft = Draft(head, name, 1_000, 0.0, len(body))
+        draft.reply = self._answered.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", method="GET")
+        draft.reply_body.add(body)
+        draft.route_name, draft.key, draft.ended_ns = "score", key, 2_000
+        draft.added = added_block(head, CALLER)
+        draft.trace = f"00-{'1' * 32}-{'2' * 16}-01"
+        return draft
+
+    def drafts(self, names: Iterable[object]) -> list[Draft]:
+        """Exchanges with these ids."""
+        return [self.draft(str(name)) for name in names]
