@@ -95,9 +95,7 @@ class Writer:
         self._file: int | None = None
         self._path: Path | None = None
         self._size = 0
-        self._opened_at = 0.0
-        self._synced_at = 0.0
-        self._retained_at = 0.0
+        self._opened_at = self._synced_at = self._retained_at = 0.0
         self._broken_until = 0.0
         self._broken_cause = LossCause.DISK_ERROR
         self._sequence = 1
