@@ -10,7 +10,6 @@ from proxy.journal.waiting import PACKED_AT_ONCE
 from proxy.journal.writing import LossCause
 from tests.support.proxying import lab
 
-
 HALF = "\\ud800"
 
 
