@@ -12,32 +12,36 @@ def choose(front: Front, draft: Draft, who: headers.Caller) -> None:
     """Choose side and mirroring by the plan, the route's policy and what the caller may ask for."""
     head, route = draft.head, draft.route
     shape = head.shape
-    sticky = draft.key or who.address
-    sampled = route is not None and route.sampled_buckets < BUCKETS
-    shadow = shape.unusual and SHADOW_MARK in shape.has
-    bucket = front.sample_bucket(sticky) if sampled else 0
-    draft.skip = skip_of(route, head.method, head.value, shadow=shadow, bucket=bucket)
     plan = front.plans.of(draft.route_name)
-    # (where one side serves everybody, the bucket decides nothing)
-    draft.side = plan.side_of(front.bucket(sticky) if 0 < plan.threshold < BUCKETS else 0)
     draft.stage = plan.stage
-    if shape.unusual:
-        named = head.named
-        draft.shadow_mark = named.get(SHADOW_MARK, "")
-        if not OVERRIDE_HEADERS.isdisjoint(named) and front.may_override(who, named):
-            draft.side = headers.override(named) or draft.side
+    draft.side = plan.everyone or plan.side_of(front.bucket(draft.key or who.address))
+    if not shape.unusual and route is not None and route.plain and head.method in SAFE_METHODS:
+        # (as most are: mirrored, and nothing that the caller says changes it)
+        draft.skip = None
+    else:
+        _by_policy(front, draft, who)
     draft.added = headers.added_block(head, who)
-    draft.trace = _trace(front, draft)
-
-
-def _trace(front: Front, draft: Draft) -> str:
-    """The trace goes on, or begins here: then it is named like the request, whose name is unique too."""
-    has = draft.head.shape.has
-    span = front.new_span()
+    # The trace goes on, or begins here: then it is named like the request, whose name is unique too.
+    has = shape.has
     if "traceparent" not in has and "x-request-id" not in has:
-        return f"00-{draft.id}-{span}-01"
-    own = front.new_id() if "x-request-id" in has else draft.id
-    return headers.traceparent(draft.head.value("traceparent"), own, span)
+        draft.trace = f"00-{draft.id}-{front.new_span()}-01"
+    else:
+        own = front.new_id() if "x-request-id" in has else draft.id
+        draft.trace = headers.traceparent(head.value("traceparent"), own, front.new_span())
+
+
+def _by_policy(front: Front, draft: Draft, who: headers.Caller) -> None:
+    """Whether it is mirrored by the route's policy, and the side that the caller asks for."""
+    head, route = draft.head, draft.route
+    has = head.shape.has
+    sampled = route is not None and route.sampled_buckets < BUCKETS
+    bucket = front.sample_bucket(draft.key or who.address) if sampled else 0
+    draft.skip = skip_of(route, head.method, head.value, shadow=SHADOW_MARK in has, bucket=bucket)
+    draft.shadow_mark = head.value(SHADOW_MARK) or ""
+    if not OVERRIDE_HEADERS.isdisjoint(has):
+        named = head.named
+        if front.may_override(who, named):
+            draft.side = headers.override(named) or draft.side
 
 
 def steer(front: Front, draft: Draft, *, upgrade: bool) -> bool:

@@ -5,7 +5,7 @@ import json
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
@@ -68,6 +68,13 @@ class Route:
     writes: Writes
     sampled_buckets: int
     capture: Wanted | None = None
+
+    plain: bool = field(init=False)
+    """Whether all that is safe is mirrored."""
+
+    def __post_init__(self) -> None:
+        plain = self.mirror is Mirror.MIRROR and self.sampled_buckets >= BUCKETS
+        object.__setattr__(self, "plain", plain)
 
 
 def compile_routes(settings: Sequence[RouteSettings]) -> tuple[Route, ...]:

@@ -7,17 +7,15 @@ and waits for it. What is left over while little is served, and whatever is out 
 
 import threading
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import zstandard
 
 from proxy.drafts import Draft
-from proxy.journal.model import Record, encode_payload
-from proxy.journal.packing import Packed, Packer
+from proxy.journal.bundles import Bundle, Entry, compressor_of, packed
+from proxy.journal.packing import Packer
 from proxy.journal.settings import JournalSettings
 
 PACKED_AT_ONCE = 32
+BUNDLES_MAX = 32
+"""That are written at once."""
 LARGE_BYTES = 32 * 1024
 """An exchange with more bytes than this is not packed by the loop: that would keep callers waiting."""
 BATCH_MAX_BYTES = 4 * 1024 * 1024
@@ -26,21 +24,6 @@ RECORD_WEIGHT = 2000
 """About how many bytes an exchange holds in memory beside its bodies."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """Exchanges that are ready to be written as one frame.
-
-    `size` is what they weighed before; `packer` is who packed them, if one did: their secrets are sealed with its key.
-    """
-
-    payload: bytes
-    count: int
-    last_ended_ns: int
-    size: int = 0
-    packer: Packer | None = None
-
-
-Entry = Record | Draft
 Waits = tuple[Entry, int] | Bundle
 
 
@@ -84,24 +67,31 @@ class Waiting:
             if len(fresh) < PACKED_AT_ONCE:
                 return
             self._fresh = []
-        bundle = self._bundle(fresh, packer)
+        size = sum([size for _, size in fresh])
+        bundle = packed([draft for draft, _ in fresh], packer, size=size, compressor=self._compressor)
         if bundle is None:
             self._queue.extend(fresh)
         else:
             self._queue.append(bundle)
 
-    def take(self) -> Bundle | list[Entry]:
-        """The oldest, as many as go into one frame; empty when nothing waits."""
+    def take(self) -> list[Bundle] | list[Entry]:
+        """The oldest: bundles that follow each other, or as many others as go into one frame; empty when nothing waits."""
         with self._swap:
             if not self._queue and self._fresh:
                 self._queue.extend(self._fresh)
                 self._fresh = []
-        if self._queue and isinstance(self._queue[0], Bundle):
-            bundle = self._queue.popleft()
-            assert isinstance(bundle, Bundle)
+        return self._take_bundles() or self._take_entries()
+
+    def _take_bundles(self) -> list[Bundle]:
+        bundles: list[Bundle] = []
+        while self._queue and len(bundles) < BUNDLES_MAX and isinstance(bundle := self._queue[0], Bundle):
+            self._queue.popleft()
+            bundles.append(bundle)
             self._taken += bundle.count
             self._taken_bytes += bundle.size
-            return bundle
+        return bundles
+
+    def _take_entries(self) -> list[Entry]:
         entries: list[Entry] = []
         size_of_all = 0
         while self._queue and len(entries) < self._settings.batch_max and size_of_all < BATCH_MAX_BYTES:
@@ -125,33 +115,3 @@ class Waiting:
             with self._swap:
                 self._queue.extend(self._fresh)
                 self._fresh = []
-
-    def _bundle(self, fresh: list[tuple[Draft, int]], packer: Packer) -> Bundle | None:
-        """None when one of them is out of the ordinary."""
-        records: list[Packed] = []
-        try:
-            for draft, _ in fresh:
-                packed = packer.pack(draft)
-                if packed is None:
-                    return None
-                records.append(packed)
-            bundle = bundle_of(records, compressor=self._compressor)
-        except (ValueError, TypeError):
-            # The thread finds out which of them it is.
-            return None
-        return replace(bundle, size=sum([size for _, size in fresh]), packer=packer)
-
-
-def bundle_of(records: Sequence[Packed | Record], *, compressor: zstandard.ZstdCompressor) -> Bundle:
-    """These records, encoded.
-
-    Raises:
-        ValueError, TypeError: one of them cannot be encoded.
-    """
-    payload = encode_payload(records, compressor=compressor)
-    return Bundle(payload, len(records), records[-1].ended_ns)
-
-
-def compressor_of(settings: JournalSettings) -> zstandard.ZstdCompressor:
-    """One for one thread."""
-    return zstandard.ZstdCompressor(level=settings.compression_level, write_checksum=False)

@@ -21,13 +21,14 @@ from comparator.exchange import Exchange
 from proxy.drafts import Draft
 from proxy.errors import JournalFormatError, JournalKeyError
 from proxy.journal import retention
+from proxy.journal.bundles import Bundle, Entry, compressor_of, encoded
 from proxy.journal.keys import load_keys, share_key
-from proxy.journal.model import Record, encode_frame, encode_payload, record_of, segment_header
+from proxy.journal.model import Record, encode_frame, record_of, segment_header
 from proxy.journal.packing import Packer
-from proxy.journal.redact import NONCE_BYTES, redact, rules_of
+from proxy.journal.redact import rules_of
 from proxy.journal.segments import LOCK, all_committed, first_sequence_of, next_sequence, repair, segment_path, segments
 from proxy.journal.settings import Durability, JournalSettings
-from proxy.journal.waiting import Bundle, Entry, Waiting, bundle_of, compressor_of
+from proxy.journal.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ class Writer:
 
     def _write_batch(self) -> None:
         taken = self._waiting.take()
-        count = taken.count if isinstance(taken, Bundle) else len(taken)
+        count = sum([one.count if isinstance(one, Bundle) else 1 for one in taken])
         if time.monotonic() < self._broken_until:
             self._drop(self._broken_cause, count)
             return
@@ -242,60 +243,42 @@ class Writer:
             self._break(error)
             self._drop(self._broken_cause, count)
             return
-        bundle = taken if isinstance(taken, Bundle) else self._bundled(taken)
-        if bundle is None:
+        bundles = self._bundles(taken)
+        frames: list[bytes] = []
+        following = self._sequence
+        for one in bundles:
+            ended_ns = one.last_ended_ns
+            frames.append(encode_frame(one.payload, count=one.count, first_sequence=following, last_ended_ns=ended_ns))
+            following += one.count
+        if not frames:
             return
-        if bundle.packer not in (None, self._packer):
-            # The folder was made anew, with another key: nobody could open these.
-            self._drop(LossCause.DISK_ERROR, count)
-            return
-        frame = encode_frame(
-            bundle.payload, count=bundle.count, first_sequence=self._sequence, last_ended_ns=bundle.last_ended_ns
-        )
         try:
-            self._write(frame)
+            # (at once: after each write the thread has to wait for the loop)
+            self._write(b"".join(frames))
         except OSError as error:
             self._break(error)
-            self._drop(self._broken_cause, bundle.count)
+            self._drop(self._broken_cause, following - self._sequence)
             return
-        self._sequence += bundle.count
-        self.counts.written += bundle.count
-        self.counts.written_bytes += len(frame)
-        self.counts.frames += 1
+        self.counts.written += following - self._sequence
+        self.counts.written_bytes += sum(map(len, frames))
+        self.counts.frames += len(frames)
+        self._sequence = following
         if self._broken_until:
             self._broken_until = 0.0
             logger.info("journal_recovered", extra={"path": str(self._path)})
 
-    def _bundled(self, entries: list[Entry]) -> Bundle | None:
-        """Redact and encode; what cannot be is dropped alone. None when nothing is left."""
-        records = [record for entry in entries if (record := self._redacted(entry)) is not None]
-        try:
-            return bundle_of(records, compressor=self._compressor) if records else None
-        except (ValueError, TypeError):
-            records = [record for record in records if self._encodes(record)]
-            return bundle_of(records, compressor=self._compressor) if records else None
-
-    def _redacted(self, entry: Entry) -> Record | None:
-        packer = self._packer
-        assert packer is not None
-        try:
-            record = entry.record() if isinstance(entry, Draft) else entry
-            return redact(record, packer.rules, packer.keys, nonce=os.urandom(NONCE_BYTES))
-        except (ValueError, TypeError, RecursionError) as error:
-            self._not_encoded(entry.id, error)
-            return None
-
-    def _encodes(self, record: Record) -> bool:
-        try:
-            encode_payload([record], compressor=self._compressor)
-        except (ValueError, TypeError) as error:
-            self._not_encoded(record.id, error)
-            return False
-        return True
-
-    def _not_encoded(self, exchange_id: str, error: Exception) -> None:
-        logger.error("journal_exchange_not_encoded", extra={"exchange": exchange_id, "error": type(error).__name__})
-        self._drop(LossCause.ENCODING, 1)
+    def _bundles(self, taken: list[Bundle] | list[Entry]) -> list[Bundle]:
+        """What was taken, as it is written."""
+        assert self._packer is not None
+        entries = [one for one in taken if not isinstance(one, Bundle)]
+        bundles = [one for one in taken if isinstance(one, Bundle)]
+        if entries:
+            bundle, failed = encoded(entries, self._packer, compressor=self._compressor)
+            self._drop(LossCause.ENCODING, failed)
+            bundles = [bundle] if bundle else []
+        # Where the folder was made anew, it has another key: nobody could open what was sealed with the one before.
+        self._drop(LossCause.DISK_ERROR, sum([one.count for one in bundles if one.packer is not self._packer]))
+        return [one for one in bundles if one.packer is self._packer]
 
     def _ensure_segment(self) -> None:
         """Have an open segment with room; a segment whose file was removed by hand is given up for a new one."""
@@ -383,7 +366,8 @@ class Writer:
         self.counts.unread_deleted += pruned.unread
 
     def _drop(self, cause: LossCause, count: int) -> None:
-        self.counts.dropped[cause] += count
+        if count:
+            self.counts.dropped[cause] += count
 
 
 def _locked(folder: Path) -> int | None:

@@ -19,6 +19,12 @@ class Plan:
     stage: str
     side: Side
     threshold: int
+    everyone: Side | None = field(init=False)
+    """The side that serves all buckets, if one does."""
+
+    def __post_init__(self) -> None:
+        everyone = self.side if self.threshold >= BUCKETS else self.side.other if self.threshold <= 0 else None
+        object.__setattr__(self, "everyone", everyone)
 
     def side_of(self, bucket: int) -> Side:
         """Who serves this bucket."""

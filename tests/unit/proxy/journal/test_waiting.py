@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from proxy.drafts import Draft
+from proxy.journal.bundles import Bundle, Entry
 from proxy.journal.model import decode_payload
 from proxy.journal.packing import Packer
 from proxy.journal.redact import keys_of, rules_of
@@ -17,8 +18,6 @@ from proxy.journal.waiting import (
     LARGE_BYTES,
     PACKED_AT_ONCE,
     RECORD_WEIGHT,
-    Bundle,
-    Entry,
     Waiting,
 )
 from tests.support.drafts import Serving
@@ -33,15 +32,22 @@ def add(waiting: Waiting, drafts: list[Draft]) -> None:
         waiting.add_served(draft, len(draft.reply_body.body), PACKER)
 
 
-def names_of(taken: Bundle | list[Entry]) -> list[str]:
-    return [entry.id for entry in (decode_payload(taken.payload) if isinstance(taken, Bundle) else taken)]
+def parts_of(taken: list[Bundle] | list[Entry]) -> list[list[str]]:
+    """The names of what was taken at once, frame by frame."""
+    bundled = [[record.id for record in decode_payload(one.payload)] for one in taken if isinstance(one, Bundle)]
+    others = [entry.id for entry in taken if not isinstance(entry, Bundle)]
+    return [*bundled, others] if others else bundled
+
+
+def names_of(taken: list[Bundle] | list[Entry]) -> list[str]:
+    return [name for part in parts_of(taken) for name in part]
 
 
 def drained(waiting: Waiting) -> list[list[str]]:
     """The names of all that waits, as it is taken."""
     taken: list[list[str]] = []
     while waiting:
-        taken.append(names_of(waiting.take()))
+        taken += parts_of(waiting.take())
     return taken
 
 
@@ -88,7 +94,7 @@ def test_one_that_cannot_be_packed_sends_those_beside_it_the_long_way_in_order(p
     waiting = Waiting(JournalSettings())
     add(waiting, with_one_of_its_own(place, count=PACKED_AT_ONCE * 2))
     taken = [waiting.take(), waiting.take()]
-    assert [isinstance(part, Bundle) for part in taken] == [False, True]
+    assert [isinstance(part[0], Bundle) for part in taken] == [False, True]
     assert [names_of(part) for part in taken] == numbers(PACKED_AT_ONCE, PACKED_AT_ONCE)
 
 
@@ -96,7 +102,7 @@ def test_one_that_cannot_be_encoded_sends_those_beside_it_the_long_way() -> None
     serving, waiting = Serving(), Waiting(JournalSettings())
     add(waiting, [serving.draft("0", key="\ud800"), *serving.drafts(range(1, PACKED_AT_ONCE))])
     taken = waiting.take()
-    assert not isinstance(taken, Bundle)
+    assert not any(isinstance(one, Bundle) for one in taken)
     assert names_of(taken) == numbers(PACKED_AT_ONCE)[0]
 
 
@@ -177,7 +183,7 @@ def of_each_kind(count: int) -> list[Draft]:
 def test_between_two_threads_nothing_is_lost_doubled_or_out_of_order() -> None:
     drafts = of_each_kind(20_000)
     waiting = Waiting(JournalSettings(queue_max=1, queue_max_bytes=2 + RECORD_WEIGHT))
-    taken: list[Bundle | list[Entry]] = []
+    taken: list[list[Bundle] | list[Entry]] = []
     added = threading.Event()
 
     def take() -> None:
@@ -193,5 +199,5 @@ def test_between_two_threads_nothing_is_lost_doubled_or_out_of_order() -> None:
         added.set()
         thread.join(WAIT_S)
     assert [name for part in taken for name in names_of(part)] == [draft.id for draft in drafts]
-    assert any(isinstance(part, Bundle) for part in taken)
+    assert any(isinstance(one, Bundle) for part in taken for one in part)
     assert waiting.takes(2)
