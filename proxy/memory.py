@@ -30,6 +30,8 @@ VALUES_MAX = 16
 RENEWED_AT_ONCE_MAX = 8
 RENEWED_ONE_IN = 2048
 """A new name is put into the pattern once in so many heads that were parsed; some are at once."""
+NEW_NAMES_MAX = 8
+"""A head with more new names than this is not remembered: it would put the names of others out of the pattern."""
 CREDIT_MAX = 1024
 LEARNED_ONE_IN = 8
 
@@ -185,7 +187,7 @@ class Memory(Generic[Head]):
         new = [name for name in names if not self._spelled.recall(name)]
         if not new:
             return True
-        if self._patience < RENEWED_ONE_IN or any(len(name) > NAME_MAX for name in new):
+        if self._patience < RENEWED_ONE_IN or len(new) > NEW_NAMES_MAX or any(len(name) > NAME_MAX for name in new):
             return False
         self._patience -= RENEWED_ONE_IN
         for name in new:

@@ -6,14 +6,19 @@ from typing import Any
 import pytest
 
 from proxy.errors import MalformedError
+from proxy.http1 import RequestHead, parse_request
 from proxy.memory import (
     CREDIT_MAX,
     LEARNED_ONE_IN,
     NAMES_MAX,
+    NEW_NAMES_MAX,
+    RENEWED_AT_ONCE_MAX,
+    RENEWED_ONE_IN,
     SHAPES_MAX,
     VALUE_MAX,
     VALUES_MAX,
     Generations,
+    Memory,
     ReplyHeads,
     RequestHeads,
     Zeal,
@@ -105,6 +110,35 @@ def test_what_a_first_line_decides_is_not_remembered(before: str) -> None:
         memory.parse(request(first=before), fields_max=0)
     after = memory.parse(request(), fields_max=0)
     assert (after.host, after.keep_alive, after.minor) == ("a", True, 1)
+
+
+@pytest.mark.parametrize("count", [1, NEW_NAMES_MAX, NEW_NAMES_MAX + 1, 100])
+def test_a_caller_with_ever_new_names_takes_the_place_of_no_name_that_is_used(count: int) -> None:
+    memory = RequestHeads()
+    memory.parse(request("X-API-Key: 1"), fields_max=0)
+    for number in range(RENEWED_AT_ONCE_MAX):
+        memory.parse(request(*[f"X-Token-{number}-{place}: 1" for place in range(count)]), fields_max=0)
+    for number in range(3):
+        memory.parse(request(f"X-API-Key: {number}"), fields_max=0)
+    assert memory.hits >= 2
+
+
+class Counting(Memory[RequestHead]):
+    """Counts how often its pattern is made."""
+
+    renewed = 0
+
+    def _renew(self) -> None:
+        self.renewed += 1
+        super()._renew()
+
+
+def test_the_pattern_is_made_anew_for_few_of_the_heads_with_new_names() -> None:
+    memory = Counting()
+    for number in range(RENEWED_ONE_IN * 2):
+        head = request(f"X-Token-{number}: 1")
+        memory.learn(f"\r\nHost: a\r\nX-Token-{number}: 1", "", parse_request(head, fields_max=0))
+    assert memory.renewed == 1 + RENEWED_AT_ONCE_MAX + 1
 
 
 def test_a_limit_of_fields_holds_for_a_head_that_is_known() -> None:
