@@ -31,7 +31,8 @@ class Waiting:
     """A bounded queue of exchanges. `add` and `add_served` are for one thread, `take` for another."""
 
     def __init__(self, settings: JournalSettings) -> None:
-        self._settings = settings
+        self._batch_max = settings.batch_max
+        self._max, self._bytes_max = settings.queue_max, settings.queue_max_bytes
         self._queue: deque[Waits] = deque()
         self._fresh: list[tuple[Draft, int]] = []
         """What was served last: newer than all that is in the queue."""
@@ -45,27 +46,31 @@ class Waiting:
 
     def takes(self, bodies: int) -> bool:
         """Whether there is room for an exchange with so many bytes of bodies."""
-        settings = self._settings
-        waiting, waiting_bytes = self._added - self._taken, self._added_bytes - self._taken_bytes
-        return waiting < settings.queue_max and waiting_bytes + bodies + RECORD_WEIGHT <= settings.queue_max_bytes
+        waiting_bytes = self._added_bytes - self._taken_bytes
+        return self._added - self._taken < self._max and waiting_bytes + bodies + RECORD_WEIGHT <= self._bytes_max
 
     def add(self, entry: Entry, bodies: int) -> None:
         """Add one that the thread is to make ready."""
-        self._count(bodies)
+        weight = bodies + RECORD_WEIGHT
+        self._added += 1
+        self._added_bytes += weight
         self._release()
-        self._queue.append((entry, bodies + RECORD_WEIGHT))
+        self._queue.append((entry, weight))
 
-    def add_served(self, draft: Draft, bodies: int, packer: Packer) -> None:
-        """Add what was just served."""
+    def add_served(self, draft: Draft, bodies: int, packer: Packer) -> bool:
+        """Add what was just served. True where the thread may not know that there is something to take."""
         if bodies > LARGE_BYTES:
             self.add(draft, bodies)
-            return
-        self._count(bodies)
+            return True
+        weight = bodies + RECORD_WEIGHT
+        self._added += 1
+        self._added_bytes += weight
         with self._swap:
             fresh = self._fresh
-            fresh.append((draft, bodies + RECORD_WEIGHT))
-            if len(fresh) < PACKED_AT_ONCE:
-                return
+            fresh.append((draft, weight))
+            count = len(fresh)
+            if count < PACKED_AT_ONCE:
+                return count == 1
             self._fresh = []
         size = sum([size for _, size in fresh])
         bundle = packed([draft for draft, _ in fresh], packer, size=size, compressor=self._compressor)
@@ -73,6 +78,7 @@ class Waiting:
             self._queue.extend(fresh)
         else:
             self._queue.append(bundle)
+        return True
 
     def take(self) -> list[Bundle] | list[Entry]:
         """The oldest: bundles that follow each other, or as many others as go into one frame; empty when nothing waits."""
@@ -94,7 +100,7 @@ class Waiting:
     def _take_entries(self) -> list[Entry]:
         entries: list[Entry] = []
         size_of_all = 0
-        while self._queue and len(entries) < self._settings.batch_max and size_of_all < BATCH_MAX_BYTES:
+        while self._queue and len(entries) < self._batch_max and size_of_all < BATCH_MAX_BYTES:
             first = self._queue[0]
             if isinstance(first, Bundle):
                 break
@@ -104,10 +110,6 @@ class Waiting:
         self._taken += len(entries)
         self._taken_bytes += size_of_all
         return entries
-
-    def _count(self, bodies: int) -> None:
-        self._added += 1
-        self._added_bytes += bodies + RECORD_WEIGHT
 
     def _release(self) -> None:
         """What is fresh is older than what is added now."""

@@ -91,6 +91,8 @@ class Writer:
         self._waiting = Waiting(settings)
         self._woken = threading.Event()
         self._closing = threading.Event()
+        self._closed = False
+        """The same, asked for each exchange."""
         self._thread: threading.Thread | None = None
         self._lock_file: int | None = None
         self._file: int | None = None
@@ -133,11 +135,11 @@ class Writer:
         bodies = len(draft.request_body.body) + len(draft.reply_body.body)
         if not self._has_room(bodies):
             return False
-        if self._packer is None:
+        packer = self._packer
+        if packer is None:
             self._waiting.add(draft, bodies)
-        else:
-            self._waiting.add_served(draft, bodies, self._packer)
-        if not self._woken.is_set():
+            self._woken.set()
+        elif self._waiting.add_served(draft, bodies, packer):
             self._woken.set()
         return True
 
@@ -148,13 +150,14 @@ class Writer:
         if not self._waiting.takes(bodies):
             counts.dropped[LossCause.QUEUE_FULL] += 1
             return False
-        if self._closing.is_set():
+        if self._closed:
             counts.dropped[LossCause.CLOSED] += 1
             return False
         return True
 
     def close(self) -> None:
         """Write what is queued, at most for CLOSE_S, and let the name go. Idempotent."""
+        self._closed = True
         self._closing.set()
         self._woken.set()
         if self._thread:
