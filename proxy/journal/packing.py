@@ -34,6 +34,8 @@ OWN = (
 
 BLOCKS_MAX = 1024
 TEMPLATES_MAX = 64
+TEMPLATES_MAX_BYTES = 16 * 1024
+"""Of one shape; there are up to 1,024 of requests, and callers choose the lengths of their values."""
 NONCES = 64
 """Asked of the system at once."""
 SHORT_MAX = 255
@@ -86,7 +88,7 @@ class Plan:
     number of fields. None of it means anything unless `usable`.
     """
 
-    __slots__ = ("_templates", "_texts", "count", "marks", "packer", "pick", "secrets", "usable")
+    __slots__ = ("_templates", "_templates_max", "_texts", "count", "marks", "packer", "pick", "secrets", "usable")
 
     def __init__(self, packer: "Packer", shape: Shape, places: Sequence[int], first: int, message: str) -> None:
         self.packer = packer
@@ -115,6 +117,8 @@ class Plan:
                 self.marks += (f"{message}.header.{name.lower()}",)
             numbers.append(number)
             self._texts.append("")
+        size = sum(map(len, self._texts)) + 8 * len(numbers)
+        self._templates_max = min(TEMPLATES_MAX, TEMPLATES_MAX_BYTES // (size + 1) + 1)
         self.pick: Callable[[Values], Any] | None = None
         if numbers:
             # (of one place a getter gives the value itself, of a slice a tuple)
@@ -127,7 +131,7 @@ class Plan:
         if template is None:
             if max(lengths, default=0) > SHORT_MAX:
                 return None
-            if len(self._templates) >= TEMPLATES_MAX:
+            if len(self._templates) >= self._templates_max:
                 self._templates.clear()
             template = self._templates[lengths] = self._template(lengths)
         return template % tuple(values)
