@@ -98,7 +98,7 @@ def read(parse: Any, head: bytes, **arguments: Any) -> object:
     return {**seen, "pairs": parsed.pairs, "named": parsed.named, "passed": passed, "unusual": shape.unusual}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(usual_and_changed(), REQUEST_LINES, st.sampled_from((0, 3)))
 def test_a_request_is_read_alike_whatever_was_read_before(
     lines: tuple[list[str], list[str]], first: str, fields_max: int
@@ -110,7 +110,7 @@ def test_a_request_is_read_alike_whatever_was_read_before(
         assert read(memory.parse, head, fields_max=fields_max) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(usual_and_changed(), STATUS_LINES, METHODS)
 def test_a_reply_is_read_alike_whatever_was_read_before(
     lines: tuple[list[str], list[str]], first: str, method: str
@@ -126,7 +126,7 @@ names = st.sampled_from(("X-V", "x-v", "X-V-Key", "X-V-Key2", "x-v-%s", "Cookie"
 values = st.integers(0, 40).map(str) | st.sampled_from(VALUES)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.tuples(names, values), max_size=4), min_size=20, max_size=60))
 def test_heads_are_read_alike_while_fields_turn_out_to_vary(heads: list[list[tuple[str, str]]]) -> None:
     requests, replies = RequestHeads(), ReplyHeads()

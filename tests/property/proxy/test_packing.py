@@ -125,7 +125,7 @@ def packer_of(redaction: Redaction) -> Packer:
     return Packer(rules_of(redaction), KEYS, random=bytes)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(drafts(), st.sampled_from(REDACTIONS))
 def test_what_is_packed_is_what_the_long_way_gives(served: list[Draft], redaction: Redaction) -> None:
     packer = packer_of(redaction)
@@ -135,7 +135,7 @@ def test_what_is_packed_is_what_the_long_way_gives(served: list[Draft], redactio
         assert packed is None or encoded(packed) == encoded(redacted(draft, packer))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(drafts(), st.sampled_from(REDACTIONS[:5]))
 def test_no_secret_is_in_what_is_packed(served: list[Draft], redaction: Redaction) -> None:
     packer = packer_of(redaction)
