@@ -92,7 +92,10 @@ def _start(peer: Peer, backends: Backends, directory: Path, stack: ExitStack) ->
     place = Place(port, admin_port, backends.served_port, backends.mirrored_port, directory)
     running = stack.enter_context(Running(peer.commands(place), directory / "log"))
     running.wait_for(port)
-    return Contender(peer.name, port, admin_port, peer, running)
+    records = peer.records(directory) if peer.records else None
+    if records:
+        running.wait_until(records.ready)
+    return Contender(peer.name, port, admin_port, peer, running, records)
 
 
 def compare(peers: Sequence[Peer], found: Field, backends: Backends, options: argparse.Namespace) -> None:

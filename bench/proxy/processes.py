@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,18 +82,32 @@ class Running:
         """Return when the port is open.
 
         Raises:
+            RuntimeError: as wait_until.
+        """
+        self.wait_until(lambda: listening(port))
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Return when they are ready.
+
+        Raises:
             RuntimeError: a process ended, or START_S passed; with the last line it said.
         """
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and all(one.poll() is None for one in self._processes):
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
+            if ready():
                 return
+            time.sleep(0.05)
         said = self._log.read_text(errors="replace").splitlines()[-1:]
         raise RuntimeError(f"did not start: {' '.join(said) or 'and did not say why'}")
+
+
+def listening(port: int) -> bool:
+    """Whether the port of 127.0.0.1 is open."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def weigh(family: Sequence[int]) -> Weight:

@@ -36,6 +36,7 @@ def _watch(contender: Contender, *, minutes: float, rate: float) -> dict[str, ob
         uvloop.run(side_by_side([(loop, contender.port)]))
         number += 1
         errors += loop.errors
+        contender.clear()
         pages.append((min(number, minutes), weigh(contender.running.family()).rss_mb))
         print(f"{contender.name}: minute {pages[-1][0]:g}: {pages[-1][1]:.1f} MB, {errors} errors", flush=True)
     growth = slope([page for page in pages if page[0] >= min(SETTLED_MINUTES, minutes)])

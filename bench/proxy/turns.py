@@ -4,6 +4,7 @@ import gc
 import os
 import time
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import uvloop
@@ -15,8 +16,12 @@ from bench.load.requests import Requests, due_times
 from bench.proxy.figures import Sample, percentile
 from bench.proxy.peers import Peer
 from bench.proxy.processes import Running, Weight, undisturbed, weigh
+from bench.proxy.records import Records
 
 SETTLE_S = 30.0
+PAUSE_S = 0.3
+"""Copies are lost when none came for so long; with records for RECORDS_PAUSE_S, as nginx keeps some back for a second."""
+RECORDS_PAUSE_S = 1.5
 JOURNALED = ("shadow_served_total", "shadow_journal_written_total", "shadow_skipped_total", "shadow_journal_queued")
 
 
@@ -40,6 +45,7 @@ class Contender:
     admin_port: int = 0
     peer: Peer | None = None
     running: Running | None = None
+    records: Records | None = None
 
     def family(self) -> list[int]:
         """Ids of its processes."""
@@ -48,6 +54,11 @@ class Contender:
     def weight(self) -> Weight:
         """What its processes use."""
         return weigh(self.family())
+
+    def clear(self) -> None:
+        """Drop what it recorded so far."""
+        if self.records:
+            self.records.clear()
 
 
 def turn(contender: Contender, backends: Backends, plan: Plan, number: int) -> Sample:
@@ -64,6 +75,7 @@ def turn(contender: Contender, backends: Backends, plan: Plan, number: int) -> S
         owed, lost = copies.lost(counted.asked)
         done = contender.weight()
         waits = _latencies(contender, backends, plan, number) if plan.latency_s else Waits()
+        contender.clear()
     finally:
         gc.enable()
     return Sample(
@@ -95,7 +107,10 @@ def _saturate(contender: Contender, plan: Plan, number: int) -> Counted:
 
 
 class Copies:
-    """Counts what became of the copies of one turn: ours by the journal's metrics, the others' by what the second backend got."""
+    """Counts what became of the copies of one turn: ours by the journal's metrics, the others' by what the second backend got.
+
+    A peer that journals too has lost a copy when it lacks in either place.
+    """
 
     def __init__(self, contender: Contender, backends: Backends) -> None:
         self._contender = contender
@@ -108,20 +123,25 @@ class Copies:
         if peer is None or not peer.mirrors:
             self._backends.settled(SETTLE_S)
             return None, None
+        pause_s = RECORDS_PAUSE_S if self._contender.records else PAUSE_S
         deadline = time.monotonic() + SETTLE_S
-        last = -1
-        while (came := self._arrived() - self._begun) < asked and came != last and time.monotonic() < deadline:
-            last = came
-            time.sleep(0.3)
-        return asked, asked - came
+        last = None
+        while (now := self._arrived()) != last and self._came(now) < asked and time.monotonic() < deadline:
+            last = now
+            time.sleep(pause_s)
+        return asked, asked - self._came(now)
 
-    def _arrived(self) -> int:
+    def _came(self, now: Sequence[int]) -> int:
+        return min(after - before for before, after in zip(self._begun, now, strict=True))
+
+    def _arrived(self) -> tuple[int, ...]:
         peer = self._contender.peer
         if peer and peer.journals:
             served, written, skipped, _ = journaled(self._contender.admin_port)
             assert served >= written
-            return written + skipped
-        return self._backends.counts()[1]
+            return (written + skipped,)
+        _, mirrored = self._backends.counts()
+        return (mirrored, self._contender.records.count()) if self._contender.records else (mirrored,)
 
 
 def journaled(admin_port: int) -> list[int]:

@@ -58,6 +58,17 @@ def test_an_aim_is_reached_by_requests_per_second() -> None:
     assert (found["rps_over_nginx"]["reached"], found["rps_over_envoy"]["reached"]) == (True, False)
 
 
+def test_peers_that_mirror_and_peers_that_journal_too_have_aims_beside_each_other() -> None:
+    rounds = {name: [SAMPLE] for name in ("ours", "nginx", "nginx-log", "envoy-tap", "aiohttp-journal")}
+    found = aims(rounds)
+    assert [(name, one["aim"]) for name, one in found.items() if name.startswith("rps_over_")] == [
+        ("rps_over_nginx", 1.3),
+        ("rps_over_nginx_log", 1.3),
+        ("rps_over_envoy_tap", 3.0),
+        ("rps_over_aiohttp_journal", 10.0),
+    ]
+
+
 def test_added_latency_has_an_aim_too() -> None:
     assert aims({"ours": [replace(SAMPLE, added_p99_ms=1.5)]})["added_p99_ms"]["reached"] is False
 
