@@ -55,6 +55,7 @@ class CallerConnection(asyncio.Protocol):
         self._buffer = b""
         self._forwarding: Forwarding | None = None
         self._left = 0
+        """Bytes of the body that are to come; while lingering, bytes of the reply that were unsent when last looked at."""
         self._taken = 0
         self._chunks: ChunkDecoder | None = None
         self._processing = False
@@ -203,7 +204,7 @@ class CallerConnection(asyncio.Protocol):
         elif self._state is _BODY:
             self._refuse(408, "the request's body took too long")
         elif self._state is _LINGER:
-            self.abort()
+            self._end_lingering(now)
 
     def drain(self) -> None:
         """Close if nothing is being served; else the reply in progress is the last."""
@@ -222,7 +223,7 @@ class CallerConnection(asyncio.Protocol):
                 pass
         finally:
             self._processing = False
-        if self._half_closed and self._state is _HEAD:
+        if self._half_closed and self._state in (_HEAD, _BODY):
             # All that was pipelined before the end is answered; the rest of a request will not come.
             self._close(lingering=False)
 
@@ -380,11 +381,20 @@ class CallerConnection(asyncio.Protocol):
             self._transport.close()
             return
         self._state = _LINGER
-        self._taken = 0
+        self._taken = self._left = 0
         self._held = self._full = False
         self._read_on_or_not()
         self.deadline = self._front.now() + LINGER_S
         self._transport.write_eof()
+
+    def _end_lingering(self, now: float) -> None:
+        """A caller that still takes its reply, however slowly, gets all of it."""
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        if unsent in (0, self._left):
+            self.abort()
+            return
+        self._left = unsent
+        self.deadline = now + self._front.limits.total_s
 
     def _read_on_or_not(self) -> None:
         if self._transport is None or self._transport.is_closing():

@@ -1,0 +1,74 @@
+"""How a caller's connection ends: nobody who still reads loses a reply, nobody who sends no more is waited for."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support.proxying import Backend, Lab, lab, ok, read_message
+
+GET = b"GET /v2/stamps/1/score/0xa HTTP/1.1\r\nHost: a\r\n"
+PART = b"POST /v2/stamps/1/score/0xa HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe"
+BODY = bytes(60_000)
+"""More than the system takes of it at once, and less than what keeps the backend from sending."""
+LONG_S = 10.0
+"""Longer than anybody lingers."""
+
+
+@asynccontextmanager
+async def slow_caller(it: Lab) -> AsyncGenerator[socket.socket, None]:
+    """A caller with its last request who has taken nothing yet of a reply which the proxy has all of."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(fileno=os.dup(it.proxy.servers[0].sockets[0].fileno())) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.setblocking(False)
+        await loop.sock_connect(caller, ("127.0.0.1", it.proxy.port))
+        await loop.sock_sendall(caller, GET + b"Connection: close\r\n\r\n")
+        await it.until(lambda: it.proxy.front.metrics.served == 1)
+        yield caller
+
+
+async def test_a_slow_caller_of_the_last_request_gets_all_of_its_reply(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    taken = b""
+    async with lab(tmp_path, candidate=Backend(reply=lambda _: ok(BODY))) as it, slow_caller(it) as caller:
+        it.proxy.front.sweep(loop.time() + LONG_S)
+        async with asyncio.timeout(60):
+            while data := await loop.sock_recv(caller, 65536):
+                taken += data
+    assert taken.endswith(BODY)
+
+
+async def test_a_caller_that_takes_nothing_more_is_cut(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with lab(tmp_path, candidate=Backend(reply=lambda _: ok(BODY))) as it, slow_caller(it):
+        it.proxy.front.sweep(loop.time() + LONG_S)
+        assert it.proxy.front.callers
+        it.proxy.front.sweep(loop.time() + LONG_S + 2 * it.settings.limits.total_s)
+        await it.until(lambda: not it.proxy.front.callers)
+
+
+async def test_what_is_pipelined_and_never_ends_is_not_waited_for(tmp_path: Path) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        asked.set()
+        await answer.wait()
+        writer.write(ok(b"first"))
+        await reader.read()
+
+    async with lab(tmp_path, candidate=Backend(handler=waits)) as it, asyncio.timeout(60):
+        caller = await it.caller()
+        await caller.send(GET + b"\r\n" + PART)
+        caller.writer.write_eof()
+        await asked.wait()
+        answer.set()
+        rest = await caller.rest()
+        await it.until(lambda: not it.proxy.front.forwardings)
+        assert rest.endswith(b"first")
+        assert it.proxy.status()["skipped"] == {"aborted": 1}
