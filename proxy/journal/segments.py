@@ -118,9 +118,9 @@ def segments(folder: Path) -> list[Path]:
 def frames(path: Path, *, offset: int = 0) -> Iterator[tuple[int, FrameHeader]]:
     """Headers of the frames from `offset` on, without reading payloads; damage is skipped up to the next intact frame."""
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
         position: int | None = max(offset, SEGMENT_HEADER.size)
-        while position is not None and position < size:
+        # (the size is asked each time: what was a part of a frame may have become whole while this one looked for the next)
+        while position is not None and position < (size := os.fstat(file.fileno()).st_size):
             file.seek(position)
             header = parse_frame_header(file.read(FRAME_HEADER.size))
             if header is None or position + header.size > size:

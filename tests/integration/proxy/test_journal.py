@@ -128,6 +128,18 @@ def test_a_frame_that_became_whole_a_moment_later_is_not_taken_for_damage(tmp_pa
     assert [next_frame(path, offset) for offset in offsets] == offsets
 
 
+def test_a_frame_that_becomes_whole_while_its_segment_is_walked_ends_the_walk(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    (path,) = segments(tmp_path / "w0")
+    whole = path.read_bytes()
+    offsets = [offset for offset, _ in frames(path)]
+    os.truncate(path, offsets[-1] + 60)
+    walk = frames(path)
+    assert [next(walk)[0] for _ in offsets[:-1]] == offsets[:-1]
+    path.write_bytes(whole)
+    assert [offset for offset, _ in walk] == offsets[-1:]
+
+
 def test_a_reader_beside_a_busy_writer_misses_nothing(tmp_path: Path) -> None:
     body = random.Random(1).randbytes(60_000)
     seen: list[int] = []
