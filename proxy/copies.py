@@ -4,12 +4,14 @@
 class Copy:
     """What was taken of a body so far; `truncated` once something did not fit."""
 
-    __slots__ = ("_left", "_parts", "truncated")
+    __slots__ = ("_left", "_parts", "size", "truncated")
 
     def __init__(self, max_bytes: int) -> None:
         self._parts: list[bytes] = []
         self._left = max_bytes
         self.truncated = False
+        self.size = 0
+        """Bytes taken."""
 
     def add(self, data: bytes) -> None:
         """Take what still fits."""
@@ -20,6 +22,7 @@ class Copy:
             self._left = 0
             self.truncated = True
         if data:
+            self.size += len(data)
             self._parts.append(data)
 
     @property

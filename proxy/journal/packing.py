@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from comparator.exchange import Side
-from comparator.redaction import TOKEN
 from proxy.drafts import Draft
 from proxy.headers import Block
+from proxy.http1 import ReplyHead, RequestHead
 from proxy.journal.redact import NONCE_BYTES, Keys, Originals, Rules, digest, seal
 from proxy.shapes import Shape, Values
 
@@ -32,6 +32,8 @@ OWN = (
 )
 """The fields this hop writes. Where one of them is called a secret, nothing is packed here."""
 
+ADDED = 5
+"""The last of them: what a block of `proxy.headers` has."""
 BLOCKS_MAX = 1024
 TEMPLATES_MAX = 64
 TEMPLATES_MAX_BYTES = 16 * 1024
@@ -82,34 +84,31 @@ Secrets = list[tuple[int, str]]
 
 
 class Plan:
-    """How the fields of one shape are packed: `texts` stand before, between and behind the values that `pick` takes.
+    """How the fields of one shape are packed. None of it means anything unless `usable`.
 
-    `secrets` are those of the values that are secrets: place among the picked, place of the field in the record. `count` is the
-    number of fields. None of it means anything unless `usable`.
+    `pick` takes the values that are put in; `secrets` are those of them that are secrets: place among the picked, place of the field
+    in the record; `marks` are their names. `first` is packed before the fields, as the first of the record's.
     """
 
-    __slots__ = ("_templates", "_templates_max", "_texts", "count", "marks", "packer", "pick", "secrets", "usable")
+    __slots__ = ("_templates", "_templates_max", "_texts", "marks", "packer", "pick", "secrets", "usable")
 
-    def __init__(self, packer: "Packer", shape: Shape, places: Sequence[int], first: int, message: str) -> None:
+    def __init__(self, packer: "Packer", shape: Shape, places: Sequence[int], message: str, *, first: str) -> None:
         self.packer = packer
-        self.count = len(places)
-        self.usable = shape.shared and self.count <= FIELDS_MAX
+        self.usable = shape.shared and len(places) <= FIELDS_MAX
         self.secrets: list[tuple[int, int]] = []
         self.marks: tuple[str, ...] = ()
         self._templates: dict[tuple[int, ...], str] = {}
-        self._texts = [""]
+        self._texts = [first]
         numbers: list[int] = []
         rules = packer.rules
-        for index, place in enumerate(places, first):
+        for index, place in enumerate(places, 1 if message == "request" else 0):
             name, value = shape.pairs[place]
             secret, number = rules.headers[name], shape.places.get(shape.names[place])
             self._texts[-1] += f"{_COUNTS[2]}{_LENGTHS[min(len(name), SHORT_MAX)]}{name}"
             if number is None:
                 # A secret that is the same in all heads, and what cannot be packed here, goes the long way.
-                unusual = (
-                    secret or not value.isascii() or len(value) > SHORT_MAX or (rules.tokens and TOKEN.search(value))
-                )
-                self.usable = self.usable and not unusual and len(name) <= SHORT_MAX
+                usual = not secret and packer.usual(value) and len(name) <= SHORT_MAX
+                self.usable = self.usable and usual
                 self._texts[-1] += f"{_LENGTHS[min(len(value), SHORT_MAX)]}{value}"
                 continue
             if secret:
@@ -119,10 +118,10 @@ class Plan:
             self._texts.append("")
         size = sum(map(len, self._texts)) + 8 * len(numbers)
         self._templates_max = min(TEMPLATES_MAX, TEMPLATES_MAX_BYTES // (size + 1) + 1)
-        self.pick: Callable[[Values], Any] | None = None
-        if numbers:
-            # (of one place a getter gives the value itself, of a slice a tuple)
-            self.pick = itemgetter(*numbers) if len(numbers) > 1 else itemgetter(slice(numbers[0], numbers[0] + 1))
+        # (of one place a getter gives the value itself, of a slice a tuple)
+        several = len(numbers) > 1
+        one = slice(numbers[0], numbers[0] + 1) if numbers else slice(0)
+        self.pick: Callable[[Values], Any] = itemgetter(*numbers) if several else itemgetter(one)
 
     def filled(self, values: Sequence[str]) -> str | None:
         """The fields with these values in their places; None where one of them is too long."""
@@ -144,16 +143,6 @@ class Plan:
         return "".join([*sized, texts[-1]])
 
 
-def plan_of_request(packer: "Packer", shape: Shape) -> Plan:
-    """The fields that pass: Host stands before them."""
-    return Plan(packer, shape, shape.passing, 1, "request")
-
-
-def plan_of_reply(packer: "Packer", shape: Shape) -> Plan:
-    """All fields."""
-    return Plan(packer, shape, range(len(shape.pairs)), 0, "reply")
-
-
 class Packer:
     """Packs by rules and keys that stay as they are; for one thread. `random` gives so many bytes that were never given before."""
 
@@ -168,30 +157,32 @@ class Packer:
     def pack(self, draft: Draft) -> Packed | None:
         """The packed record; None when it has to be made the long way."""
         head, reply = draft.head, draft.reply
-        if not self._usable or reply is None or draft.failed is not None or draft.shadow_mark or not self._clean(draft):
+        if reply is None or draft.failed is not None or draft.shadow_mark or not self._usable:
             return None
-        shape, answer = head.shape, reply.shape
-        plan, reply_plan = shape.packing, answer.packing
+        plan, reply_plan = head.shape.packing, reply.shape.packing
         if not isinstance(plan, Plan) or plan.packer is not self:
-            plan = shape.packing = plan_of_request(self, shape)
+            plan = head.shape.packing = self._plan_of_request(head)
         if not isinstance(reply_plan, Plan) or reply_plan.packer is not self:
-            reply_plan = answer.packing = plan_of_reply(self, answer)
+            reply_plan = reply.shape.packing = self._plan_of_reply(reply)
+        if not (plan.usable and reply_plan.usable):
+            return None
+        texts, reply_texts = plan.pick(head.values), reply_plan.pick(reply.values)
         secrets: Secrets = []
         reply_secrets: Secrets = []
-        fields = self._fields(plan, head.values, draft.key, secrets)
-        reply_fields = self._fields(reply_plan, reply.values, draft.key, reply_secrets)
-        added = self._added(draft.added)
-        if fields is None or reply_fields is None or added is None:
+        if plan.secrets:
+            texts = self._hidden(plan, texts, secrets)
+        if reply_plan.secrets:
+            reply_texts = self._hidden(reply_plan, reply_texts, reply_secrets)
+        name, target, trace = draft.id, head.target, draft.trace
+        request_body, reply_body = draft.request_body.body, draft.reply_body.body
+        if not self._clean(name, target, (*texts, *reply_texts), request_body, reply_body):
             return None
-        host, name, trace = head.host, draft.id, draft.trace
-        asked = (
-            f"{_COUNTS[3 + len(draft.added.fields) + plan.count]}{_HOST}{_LENGTHS[len(host)]}{host}{fields}{added}"
-            f"{_REQUEST_ID}{_LENGTHS[len(name)]}{name}{_TRACE}{_LENGTHS[len(trace)]}{trace}"
-        )
-        sealed = b""
-        if secrets or reply_secrets:
-            originals = Originals(tuple(secrets), tuple(reply_secrets), None, None, None, None)
-            sealed = seal(originals, name, self.rules, self.keys, nonce=self._nonce())
+        fields, reply_fields = plan.filled(texts), reply_plan.filled(reply_texts)
+        added = self._blocks.get(draft.added.text) or self._added(draft.added)
+        sealed = self._sealed(draft, secrets, reply_secrets) if secrets or reply_secrets else b""
+        if fields is None or reply_fields is None or added is None or sealed is None:
+            return None
+        own = f"{_REQUEST_ID}{_LENGTHS[len(name)]}{name}{_TRACE}{_LENGTHS[len(trace)]}{trace}"
         return Packed(
             name,
             draft.route_name,
@@ -201,13 +192,13 @@ class Packer:
             draft.started_ns,
             draft.ended_ns,
             head.method,
-            head.target,
-            msgspec.Raw(asked.encode("latin-1")),
-            draft.request_body.body,
+            target,
+            msgspec.Raw(f"{fields}{added}{own}".encode("latin-1")),
+            request_body,
             draft.request_body.truncated,
             reply.status,
-            msgspec.Raw((_COUNTS[reply_plan.count] + reply_fields).encode("latin-1")),
-            draft.reply_body.body,
+            msgspec.Raw(reply_fields.encode("latin-1")),
+            reply_body,
             draft.reply_body.truncated,
             "",
             "",
@@ -217,6 +208,14 @@ class Packer:
             plan.marks + reply_plan.marks,
         )
 
+    def _sealed(self, draft: Draft, secrets: Secrets, reply_secrets: Secrets) -> bytes | None:
+        """The box of what was hidden; None where the ordering key is one of them."""
+        key = draft.key
+        if any(key in (value, value.lower()) for _, value in secrets + reply_secrets):
+            return None
+        originals = Originals(tuple(secrets), tuple(reply_secrets), None, None, None, None)
+        return seal(originals, draft.id, self.rules, self.keys, nonce=self._nonce())
+
     def _nonce(self) -> bytes:
         """One that was never used."""
         if not self._nonces:
@@ -224,51 +223,48 @@ class Packer:
             self._nonces = [random[start : start + NONCE_BYTES] for start in range(0, len(random), NONCE_BYTES)]
         return self._nonces.pop()
 
-    def _clean(self, draft: Draft) -> bool:
-        """Whether nothing but header fields is, or may hold, a secret, and all of it is as long as usual."""
-        rules, target, request_body, reply_body = (
-            self.rules,
-            draft.head.target,
-            draft.request_body.body,
-            draft.reply_body.body,
-        )
-        if ("?" in target and rules.query) or (rules.json_paths and (request_body or reply_body)):
-            return False
-        own = f"{draft.id}{draft.head.host}"
-        if len(own) > SHORT_MAX:
-            return False
-        # (one byte is found many times faster than three, and few bodies have it)
-        if not rules.tokens or not (b"J" in reply_body or b"J" in request_body or "J" in target or "J" in own):
-            return True
-        return not (b"eyJ" in reply_body or b"eyJ" in request_body or "eyJ" in target or "eyJ" in own)
+    def usual(self, text: str) -> bool:
+        """Whether a text that is no secret by its name can be packed as it is."""
+        return text.isascii() and len(text) <= SHORT_MAX and not (self.rules.tokens and "eyJ" in text)
 
-    def _fields(self, plan: Plan, values: Values, key: str, secrets: Secrets) -> str | None:
-        """The fields of a head by the plan of its shape. Adds the secrets among them."""
-        if not plan.usable:
-            return None
-        if plan.pick is None:
-            return plan.filled(())
-        texts: Sequence[str] = plan.pick(values)
-        if plan.secrets:
-            texts = list(texts)
-            for place, index in plan.secrets:
-                value = texts[place]
-                if key in (value, value.lower()):
-                    return None
-                secrets.append((index, value))
-                texts[place] = digest(value, self.keys)
-        joined = "".join(texts)
-        if not joined.isascii() or (self.rules.tokens and "eyJ" in joined and any(map(TOKEN.search, texts))):
-            return None
-        return plan.filled(texts)
+    def _plan_of_request(self, head: RequestHead) -> Plan:
+        """The fields that pass. Host stands before them, and is the same in all heads of a shape."""
+        shape, host = head.shape, head.host
+        if len(shape.passing) > FIELDS_MAX or not self.usual(host):
+            return Plan(self, Shape((), (), {}, ()), (), "request", first="")
+        first = f"{_COUNTS[3 + ADDED + len(shape.passing)]}{_HOST}{_LENGTHS[len(host)]}{host}"
+        return Plan(self, shape, shape.passing, "request", first=first)
+
+    def _plan_of_reply(self, head: ReplyHead) -> Plan:
+        """All fields."""
+        count = len(head.shape.pairs)
+        first = _COUNTS[min(count, FIELDS_MAX)]
+        return Plan(self, head.shape, range(count), "reply", first=first)
+
+    def _hidden(self, plan: Plan, texts: Sequence[str], secrets: Secrets) -> list[str]:
+        """The values with digests for secrets, which are added to `secrets`."""
+        hidden = list(texts)
+        for place, index in plan.secrets:
+            secrets.append((index, hidden[place]))
+            hidden[place] = digest(hidden[place], self.keys)
+        return hidden
+
+    def _clean(self, name: str, target: str, texts: Sequence[str], request_body: bytes, reply_body: bytes) -> bool:
+        """Whether nothing beside what was hidden is, or may hold, a secret, and all text is ASCII."""
+        rules, joined = self.rules, "".join((*texts, name, target))
+        if not joined.isascii() or ("?" in target and rules.query):
+            return False
+        if rules.json_paths and (request_body or reply_body):
+            return False
+        if not rules.tokens:
+            return True
+        # (one byte is found many times faster than three, and few bodies have it)
+        in_bodies = (b"J" in reply_body and b"eyJ" in reply_body) or (request_body and b"eyJ" in request_body)
+        return not in_bodies and "eyJ" not in joined
 
     def _added(self, block: Block) -> str | None:
         """The fields that this hop adds to requests."""
-        packed = self._blocks.get(block.text)
-        if packed is not None:
-            return packed
-        usual = block.text.isascii() and not (self.rules.tokens and "eyJ" in block.text)
-        if not usual or any(len(value) > SHORT_MAX for _, value in block.fields):
+        if len(block.fields) != ADDED or not all(self.usual(value) for _, value in block.fields):
             return None
         if len(self._blocks) >= BLOCKS_MAX:
             self._blocks.clear()

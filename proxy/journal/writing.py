@@ -132,7 +132,7 @@ class Writer:
 
     def append_served(self, draft: Draft) -> bool:
         """`append` for what was just served."""
-        bodies = len(draft.request_body.body) + len(draft.reply_body.body)
+        bodies = draft.request_body.size + draft.reply_body.size
         if not self._has_room(bodies):
             return False
         packer = self._packer

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from proxy.drafts import Draft
+from proxy.headers import added_block
 from proxy.journal.packing import SHORT_MAX, TEMPLATES_MAX_BYTES, Packer
 from proxy.journal.redact import keys_of, rules_of
 from proxy.journal.settings import Redaction
 from proxy.memory import ReplyHeads, RequestHeads
+from tests.support.drafts import CALLER
 
 FIELDS = "Host: a\r\n" + "".join([f"X-{number}: {'v' * 240}\r\n" for number in range(15)])
 
@@ -25,6 +27,7 @@ def served(lengths: range) -> list[Draft]:
     for length in (1, *lengths):
         head = seen.parse(f"GET / HTTP/1.1\r\n{FIELDS}Referer: {'r' * length}\r\n\r\n".encode(), fields_max=0)
         draft = Draft(head, "id", 1, 0.0, 0)
+        draft.added = added_block(head, CALLER)
         draft.reply = answered.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", method="GET")
         drafts.append(draft)
     return drafts[1:]

@@ -175,7 +175,7 @@ def of_each_kind(count: int) -> list[Draft]:
     for number in range(count):
         kind = kinds[1 if number % 997 == 0 else 2 if number % 211 == 0 else 0]
         draft = Draft(kind.head, str(number), 1, 0.0, 0)
-        draft.reply, draft.reply_body = kind.reply, kind.reply_body
+        draft.reply, draft.reply_body, draft.added = kind.reply, kind.reply_body, kind.added
         drafts.append(draft)
     return drafts
 
