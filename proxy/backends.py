@@ -98,6 +98,8 @@ class BackendConnection(asyncio.Protocol):
         self._interim = 0
         self._answered = False
         self._paused = False
+        self._choked = False
+        """The backend has yet to take what was sent; behind that no other request may wait."""
 
     @property
     def usable(self) -> bool:
@@ -143,7 +145,7 @@ class BackendConnection(asyncio.Protocol):
     def release(self, *, complete: bool) -> None:
         """The request is over. Back into the pool if both messages were complete, else closed."""
         self.holder = None
-        if complete and self._reusable and self._state is _IDLE:
+        if complete and self._reusable and self._state is _IDLE and not self._choked:
             self.reused = True
             self.resume()
             self._pool.put_back(self)
@@ -208,11 +210,13 @@ class BackendConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Called by the loop."""
+        self._choked = True
         if self.holder is not None:
             self.holder.backend_paused(True)
 
     def resume_writing(self) -> None:
         """Called by the loop."""
+        self._choked = False
         if self.holder is not None:
             self.holder.backend_paused(False)
 

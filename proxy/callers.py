@@ -64,6 +64,8 @@ class CallerConnection(asyncio.Protocol):
         """Reading is paused for the backend's sake."""
         self._full = False
         """Reading is paused because enough is pipelined."""
+        self._choked = False
+        """The caller takes no more of its replies for now: no further request is begun."""
 
     # asyncio.Protocol
 
@@ -126,13 +128,20 @@ class CallerConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Called by the loop."""
+        self._choked = True
         if self._forwarding is not None:
             self._forwarding.caller_paused(True)
+        elif self._state is _HEAD:
+            self._read_on_or_not()
 
     def resume_writing(self) -> None:
         """Called by the loop."""
+        self._choked = False
         if self._forwarding is not None:
             self._forwarding.caller_paused(False)
+        elif self._state is _HEAD:
+            self._read_on_or_not()
+            self._go_on()
 
     # forward.CallerSide
 
@@ -140,6 +149,9 @@ class CallerConnection(asyncio.Protocol):
         """Send to the caller."""
         if self._transport is not None:
             self._transport.write(data)
+            if self._choked and self._forwarding is not None:
+                # (it may have begun, or got its connection, after the caller was told to be slow)
+                self._forwarding.caller_paused(True)
 
     def pause(self) -> None:
         """Read no more for now."""
@@ -164,22 +176,12 @@ class CallerConnection(asyncio.Protocol):
         self._forwarding = None
         if self._transport is None or self._state is _CLOSED:
             return
-        self._held = False
         if not keep_alive or (self._half_closed and not self._buffer):
             # (lingering: what the caller may still send must not cost it the reply, RFC 9112 section 9.6)
             self._close(lingering=True)
             return
         self._state = _HEAD
-        front = self._front
-        if not self._buffer:
-            self.deadline = front.now() + front.limits.idle_s
-            return
-        self.deadline = front.now() + front.limits.header_s
-        if self._full:
-            self._full = False
-            self._read_on_or_not()
-        if not self._processing:
-            self._process()
+        self._go_on()
 
     def abort(self) -> None:
         """Close at once; the caller sees a reply that is cut, or none."""
@@ -197,7 +199,7 @@ class CallerConnection(asyncio.Protocol):
             self.deadline = now + self._front.limits.body_idle_s
             return
         self.deadline = _NEVER
-        if self._state is _HEAD and not self._buffer:
+        if self._state is _HEAD and (self._choked or not self._buffer):
             self._close(lingering=False)
         elif self._state is _HEAD:
             self._refuse(408, "the request's header took too long")
@@ -213,17 +215,28 @@ class CallerConnection(asyncio.Protocol):
 
     # Inside
 
+    def _go_on(self) -> None:
+        """Begin with what is pipelined, or wait for the next request."""
+        front = self._front
+        waits = self._choked or not self._buffer
+        self.deadline = front.now() + (front.limits.idle_s if waits else front.limits.header_s)
+        if self._held or self._full or self._choked:
+            self._held = self._full = False
+            self._read_on_or_not()
+        if not waits and not self._processing:
+            self._process()
+
     def _process(self) -> None:
         """Take as many requests off the buffer as can be: the next begins when the reply before it is complete."""
         if self._processing:
             return
         self._processing = True
         try:
-            while self._state is _HEAD and self._buffer and self._take_head():
+            while self._state is _HEAD and self._buffer and not self._choked and self._take_head():
                 pass
         finally:
             self._processing = False
-        if self._half_closed and self._state in (_HEAD, _BODY):
+        if self._half_closed and self._state in (_HEAD, _BODY) and not self._choked:
             # All that was pipelined before the end is answered; the rest of a request will not come.
             self._close(lingering=False)
 
@@ -399,7 +412,7 @@ class CallerConnection(asyncio.Protocol):
     def _read_on_or_not(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._held or self._full:
+        if self._held or self._full or (self._choked and self._state is _HEAD):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()

@@ -13,6 +13,8 @@ GET = b"GET /v2/stamps/1/score/0xa HTTP/1.1\r\nHost: a\r\n"
 PART = b"POST /v2/stamps/1/score/0xa HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe"
 BODY = bytes(60_000)
 """More than the system takes of it at once, and less than what keeps the backend from sending."""
+PIPELINED = 1000
+ROOMY = {"body_max_bytes": 16 * 1024**2, "queue_max_bytes": 64 * 1024**2}
 LONG_S = 10.0
 """Longer than anybody lingers."""
 
@@ -72,3 +74,34 @@ async def test_what_is_pipelined_and_never_ends_is_not_waited_for(tmp_path: Path
         await it.until(lambda: not it.proxy.front.forwardings)
         assert rest.endswith(b"first")
         assert it.proxy.status()["skipped"] == {"aborted": 1}
+
+
+async def test_a_caller_that_takes_no_replies_gets_no_further_ones_made(tmp_path: Path) -> None:
+    async with lab(tmp_path, candidate=Backend(reply=lambda _: ok(BODY))) as it, asyncio.timeout(60):
+        caller = await it.caller()
+        reading: asyncio.ReadTransport = caller.writer.transport  # type: ignore[assignment]
+        reading.pause_reading()
+        await caller.send((GET + b"\r\n") * PIPELINED)
+        await it.until(lambda: len(it.candidate.seen) > 1 and not it.proxy.front.forwardings)
+        assert len(it.candidate.seen) < PIPELINED
+        reading.resume_reading()
+        for _ in range(PIPELINED):
+            assert (await caller.reply()).body == BODY
+
+
+async def test_a_reply_before_the_backend_has_taken_the_request_leaves_the_connection_in_use(tmp_path: Path) -> None:
+    over = asyncio.Event()
+    body = b'{"user": {"address": "0xa"}}'.ljust(8 * 1024**2)
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ok(b"hasty"))
+        await over.wait()
+
+    async with lab(tmp_path, candidate=Backend(handler=hasty), journal=ROOMY | {"directory": str(tmp_path)}) as it:
+        caller = await it.caller()
+        head = b"POST /by-body HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+        first = await caller.ask(head + body)
+        assert (first.body, first.get("connection")) == (b"hasty", None)
+        assert (await caller.ask(GET + b"\r\n")).body == b"hasty"
+        over.set()
