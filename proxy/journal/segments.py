@@ -1,6 +1,7 @@
 """Segment files on disk: their names, walking their frames, repairing a torn tail, the readers' committed offsets."""
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from proxy.journal.model import (
     parse_frame_header,
     parse_segment_header,
 )
+
+logger = logging.getLogger(__name__)
 
 READERS = "readers"
 LOCK = "lock"
@@ -248,3 +251,14 @@ def all_committed(directory: Path) -> Mapping[str, Committed]:
     if not folder.is_dir():
         return {}
     return {path.stem: load_committed(path) for path in sorted(folder.glob("*.json")) if not path.name.startswith(".")}
+
+
+def furthest(directory: Path, writer: str) -> int:
+    """The last sequence of a writer that any reader has done; offset files that cannot be read say nothing."""
+    done = 0
+    for path in (directory / READERS).glob("*.json"):
+        try:
+            done = max(done, load_committed(path).sequences.get(writer, 0))
+        except JournalFormatError as error:
+            logger.error("journal_offsets_unreadable", extra={"path": str(path), "error": str(error)})
+    return done

@@ -39,7 +39,9 @@ class Waiting:
         self._swap = threading.Lock()
         self._compressor = compressor_of(settings)
         # (each is counted by one thread only)
-        self._added = self._added_bytes = self._taken = self._taken_bytes = 0
+        self._added = self._added_bytes = self._taken_bytes = 0
+        self.taken = 0
+        """Exchanges that `take` has given so far."""
 
     def __bool__(self) -> bool:
         return bool(self._queue or self._fresh)
@@ -47,7 +49,7 @@ class Waiting:
     def takes(self, bodies: int) -> bool:
         """Whether there is room for an exchange with so many bytes of bodies."""
         waiting_bytes = self._added_bytes - self._taken_bytes
-        return self._added - self._taken < self._max and waiting_bytes + bodies + RECORD_WEIGHT <= self._bytes_max
+        return self._added - self.taken < self._max and waiting_bytes + bodies + RECORD_WEIGHT <= self._bytes_max
 
     def add(self, entry: Entry, bodies: int) -> None:
         """Add one that the thread is to make ready."""
@@ -93,7 +95,7 @@ class Waiting:
         while self._queue and len(bundles) < BUNDLES_MAX and isinstance(bundle := self._queue[0], Bundle):
             self._queue.popleft()
             bundles.append(bundle)
-            self._taken += bundle.count
+            self.taken += bundle.count
             self._taken_bytes += bundle.size
         return bundles
 
@@ -107,7 +109,7 @@ class Waiting:
             self._queue.popleft()
             entries.append(first[0])
             size_of_all += first[1]
-        self._taken += len(entries)
+        self.taken += len(entries)
         self._taken_bytes += size_of_all
         return entries
 

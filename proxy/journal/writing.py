@@ -26,7 +26,7 @@ from proxy.journal.keys import load_keys, share_key
 from proxy.journal.model import Record, encode_frame, record_of, segment_header
 from proxy.journal.packing import Packer
 from proxy.journal.redact import rules_of
-from proxy.journal.segments import LOCK, all_committed, first_sequence_of, next_sequence, repair, segment_path, segments
+from proxy.journal.segments import LOCK, first_sequence_of, furthest, next_sequence, repair, segment_path, segments
 from proxy.journal.settings import Durability, JournalSettings
 from proxy.journal.waiting import Waiting
 
@@ -46,6 +46,9 @@ class LossCause(StrEnum):
     DISK_ERROR = "disk_error"
     ENCODING = "encoding"
     CLOSED = "closed"
+
+
+BY_THREAD = (LossCause.DISK_FULL, LossCause.DISK_ERROR, LossCause.ENCODING)
 
 
 @dataclass(slots=True)
@@ -197,8 +200,7 @@ class Writer:
         files = segments(self._folder)
         if not files:
             # Readers that already went further would take a new beginning for something they have read.
-            done = [offsets.sequences.get(self._folder.name, 0) for offsets in all_committed(self._directory).values()]
-            self._sequence = max(self._sequence, max(done, default=0) + 1)
+            self._sequence = max(self._sequence, furthest(self._directory, self._folder.name) + 1)
             return
         try:
             torn = repair(files[-1])
@@ -230,6 +232,9 @@ class Writer:
                 self._tidy()
             except Exception:  # (a task's outermost loop: whatever it is, the journal goes on)
                 logger.exception("journal_writer_failed")
+                dropped = self.counts.dropped
+                settled = self.counts.written + sum([dropped[cause] for cause in BY_THREAD])
+                self._drop(LossCause.DISK_ERROR, self._waiting.taken - settled)
                 self._broken_until = time.monotonic() + RETRY_S
             if self._closing.is_set() and not self._waiting:
                 return
@@ -312,9 +317,9 @@ class Writer:
         view = memoryview(data)
         while view:
             view = view[os.write(self._file, view) :]
-        self._size += len(data)
         if self._settings.durability is Durability.BATCH:
             os.fdatasync(self._file)
+        self._size += len(data)
 
     def _break(self, error: OSError | JournalKeyError) -> None:
         """Cut the half-written frame, say so once, and leave the disk alone for a while."""

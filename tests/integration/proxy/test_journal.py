@@ -230,6 +230,27 @@ def test_append_never_waits_for_a_disk_that_hangs(tmp_path: Path) -> None:
     assert accepted.count(False) >= 800
 
 
+def test_a_damaged_offset_file_keeps_nobody_from_writing(tmp_path: Path) -> None:
+    readers = tmp_path / "readers"
+    readers.mkdir()
+    (readers / "damaged.json").write_text("{")
+    (readers / "whole.json").write_text('{"sequences":{"w0":41}}')
+    write(tmp_path, 2)
+    assert [path.name for path in segments(tmp_path / "w0")] == [f"{42:020d}.seg"]
+
+
+def test_what_nobody_foresaw_costs_a_batch_that_is_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "w0"
+    folder.mkdir()
+    # (no sequence is as large: the frame after it cannot be written)
+    (folder / f"{'9' * 30}.seg").touch()
+    with writing(tmp_path) as writer:
+        for number in range(3):
+            assert writer.append(exchange(str(number)))
+        wait_for(lambda: not writer.counts.queued)
+        assert writer.counts.losses()[LossCause.DISK_ERROR] == 3
+
+
 # Secrets
 
 SECRETS = ("key.SECRET-1", "Bearer SECRET-2", "SESSION-SECRET-3", "COOKIE-SECRET-4", "QUERY-SECRET-5", "BODY-SECRET-6")
