@@ -6,7 +6,6 @@ rest of the request is read and thrown away, so that the answer is not lost to a
 
 import asyncio
 import logging
-import re
 from enum import Enum, auto
 from typing import cast
 
@@ -15,7 +14,7 @@ from proxy.forward import Forwarding
 from proxy.front import Front
 from proxy.headers import Caller, sane_request_id
 from proxy.heads import counted_down
-from proxy.http1 import HEAD_END, ChunkDecoder, Framing, RequestHead
+from proxy.http1 import HEAD_END, ChunkDecoder, Framing, RequestHead, check_partial, without_empty_lines
 from proxy.replies import options_reply, refusal
 
 logger = logging.getLogger(__name__)
@@ -23,8 +22,6 @@ logger = logging.getLogger(__name__)
 PIPELINE_MAX_BYTES = 64 * 1024
 LINGER_S = 2.0
 LINGER_MAX_BYTES = 16 * 1024 * 1024
-EMPTY_LINES_MAX = 8
-EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -143,7 +140,7 @@ class CallerConnection(asyncio.Protocol):
             self._read_on_or_not()
             self._go_on()
 
-    # forward.CallerSide
+    # caller_side.CallerSide
 
     def write(self, data: bytes) -> None:
         """Send to the caller."""
@@ -243,11 +240,17 @@ class CallerConnection(asyncio.Protocol):
     def _take_head(self) -> bool:
         """Parse one head and begin to forward. False when more bytes are needed."""
         buffer = self._buffer
-        if buffer.startswith(b"\r\n"):
-            return self._skip_empty_lines(buffer)
-        end = buffer.find(HEAD_END)
-        if end < 0:
-            self._check_partial(buffer)
+        limits = self._front.limits
+        try:
+            if buffer.startswith(b"\r\n"):
+                self._buffer = without_empty_lines(buffer)
+                return True
+            end = buffer.find(HEAD_END)
+            if end < 0:
+                check_partial(buffer, target_max=limits.target_max_bytes, header_max=limits.header_max_bytes)
+                return False
+        except MalformedError as error:
+            self._refuse(error.status, str(error))
             return False
         return self._read(buffer[: end + 4], buffer[end + 4 :])
 
@@ -255,10 +258,9 @@ class CallerConnection(asyncio.Protocol):
         """Read a whole head and begin to forward; `rest` came behind it. False when it was refused."""
         front = self._front
         limits = front.limits
-        if len(data) > limits.header_max_bytes:
-            self._check_partial(data)
-            return False
         try:
+            if len(data) > limits.header_max_bytes:
+                check_partial(data, target_max=limits.target_max_bytes, header_max=limits.header_max_bytes)
             head = front.heads.parse(data, fields_max=limits.headers_max)
         except MalformedError as error:
             self._refuse(error.status, str(error))
@@ -285,27 +287,6 @@ class CallerConnection(asyncio.Protocol):
         else:
             self._begin_body(head, forwarding, now)
         return True
-
-    def _skip_empty_lines(self, buffer: bytes) -> bool:
-        """A few empty lines before a request are skipped (RFC 9112 section 2.2); a flood of them is none."""
-        lines = EMPTY_LINES.match(buffer)
-        assert lines is not None
-        if lines.end() > 2 * EMPTY_LINES_MAX:
-            self._refuse(400, "more empty lines than a request may follow")
-            return False
-        self._buffer = buffer[lines.end() :]
-        return True
-
-    def _check_partial(self, buffer: bytes) -> None:
-        """Refuse as soon as it is clear that no acceptable head will come."""
-        limits = self._front.limits
-        line_end = buffer.find(b"\n")
-        if line_end < 0 and len(buffer) > limits.target_max_bytes:
-            self._refuse(414, "the target is too long")
-        elif len(buffer) > limits.header_max_bytes:
-            self._refuse(431, f"the header is larger than {limits.header_max_bytes} bytes")
-        elif line_end >= 0 and buffer[line_end - 1 : line_end] != b"\r":
-            self._refuse(400, "a line ends in a bare LF")
 
     def _begin_body(self, head: RequestHead, forwarding: Forwarding, now: float) -> None:
         self._taken = 0

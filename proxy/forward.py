@@ -5,11 +5,11 @@ request passes through `_finish` exactly once.
 """
 
 import time
-from typing import Protocol
 
 from comparator.exchange import Failed, FailureCause
 from proxy import headers
 from proxy.backends import BackendConnection
+from proxy.caller_side import CallerSide
 from proxy.choosing import choose, steer
 from proxy.drafts import STATUS_OF, Draft
 from proxy.front import Front
@@ -26,36 +26,6 @@ UNSENT_MAX_BYTES = 64 * 1024
 # (looking a member up in its enumeration costs more than most of what is done with it here)
 _NONE, _CHUNKED = Framing.NONE, Framing.CHUNKED
 _UNBOUNDED = (Framing.CHUNKED, Framing.CLOSE)
-
-
-class CallerSide(Protocol):
-    """What a forwarding needs of the caller's connection."""
-
-    who: headers.Caller
-
-    def write(self, data: bytes) -> None:
-        """Send to the caller."""
-        ...
-
-    def pause(self) -> None:
-        """Read no more of the request for now."""
-        ...
-
-    def resume(self) -> None:
-        """Read on."""
-        ...
-
-    def done(self, *, keep_alive: bool) -> None:
-        """The reply is complete; the next request may come, or the connection is closed."""
-        ...
-
-    def upgraded(self) -> None:
-        """The connection is a tunnel from now on."""
-        ...
-
-    def abort(self) -> None:
-        """The reply cannot be completed: the caller must see that it is cut."""
-        ...
 
 
 class Forwarding:

@@ -22,6 +22,8 @@ _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # noqa: S105 (RFC 9110 section 5.6.2, n
 _REQUEST_LINE = re.compile(rf"(?!CONNECT )({_TOKEN}{{1,64}}) ([\x21-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
 LENGTH = re.compile(rf"[0-9]{{1,{LENGTH_DIGITS_MAX}}}")
+EMPTY_LINES_MAX = 8
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)([/?].*)?")
@@ -147,6 +149,34 @@ def parse_reply(head: bytes, *, method: str) -> ReplyHead:
     shape = Shape(pairs, names, named, passing(names, NOT_RETURNED | connection_options(names, pairs)))
     keep_alive = framing is not Framing.CLOSE and persistent(minor, named.get("connection"))
     return ReplyHead(status, reason, minor, framing, length, keep_alive, shape)
+
+
+def without_empty_lines(data: bytes) -> bytes:
+    """What follows the empty lines before a request: a few are skipped (RFC 9112 section 2.2).
+
+    Raises:
+        MalformedError: they are a flood (400).
+    """
+    lines = _EMPTY_LINES.match(data)
+    end = lines.end() if lines else 0
+    if end > 2 * EMPTY_LINES_MAX:
+        raise MalformedError(400, "more empty lines than a request may follow")
+    return data[end:]
+
+
+def check_partial(data: bytes, *, target_max: int, header_max: int) -> None:
+    """Whether an acceptable head can begin like this; the limits are in bytes.
+
+    Raises:
+        MalformedError: it is clear that none will come (400, 414, 431).
+    """
+    line_end = data.find(b"\n")
+    if line_end < 0 and len(data) > target_max:
+        raise MalformedError(414, "the target is too long")
+    if len(data) > header_max:
+        raise MalformedError(431, f"the header is larger than {header_max} bytes")
+    if line_end >= 0 and data[line_end - 1 : line_end] != b"\r":
+        raise MalformedError(400, "a line ends in a bare LF")
 
 
 class ChunkDecoder:
