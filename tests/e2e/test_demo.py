@@ -123,7 +123,7 @@ async def test_demo_names_the_part_that_died_and_ends(folder: Path) -> None:
         os.kill(runner_of(folder), signal.SIGKILL)
         status = await running.end()
         await running.nothing_left()
-    assert status == 2
+    assert status == 3
     assert "runner ended with status -9" in running.printed
     assert "What to do:" in running.printed
 
