@@ -38,23 +38,13 @@ class Framing(StrEnum):
     CLOSE = "close"
 
 
-@dataclass(slots=True)
-class RequestHead:
-    """A request's head.
+class WithFields:
+    """A head: its fields are a shape and the values that belong into it. `named` and `pairs` are made each time they are asked for."""
 
-    `host` is the authority the request is for: that of an absolute target, else of Host. `keep_alive`: the caller means to send more
-    on this connection. `shape` and `values` are the fields; asking for `named` and `pairs` makes them anew.
-    """
+    __slots__ = ()
 
-    method: str
-    target: str
-    minor: int
-    host: str
-    framing: Framing
-    length: int
-    keep_alive: bool
     shape: Shape
-    values: Values = ()
+    values: Values
 
     def value(self, name: str) -> str | None:
         """The first value of a field by its lower name, None when there is none."""
@@ -72,8 +62,27 @@ class RequestHead:
 
 
 @dataclass(slots=True)
-class ReplyHead:
-    """A reply's head; its fields as in `RequestHead`. `keep_alive`: the backend's connection can be used again after the body."""
+class RequestHead(WithFields):
+    """A request's head.
+
+    `host` is the authority the request is for: that of an absolute target, else of Host. `keep_alive`: the caller means to send more
+    on this connection.
+    """
+
+    method: str
+    target: str
+    minor: int
+    host: str
+    framing: Framing
+    length: int
+    keep_alive: bool
+    shape: Shape
+    values: Values = ()
+
+
+@dataclass(slots=True)
+class ReplyHead(WithFields):
+    """A reply's head. `keep_alive`: the backend's connection can be used again after the body."""
 
     status: int
     reason: str
@@ -83,16 +92,6 @@ class ReplyHead:
     keep_alive: bool
     shape: Shape
     values: Values = ()
-
-    @property
-    def named(self) -> dict[str, str]:
-        """The first value of each field by its lower name."""
-        return self.shape.named(self.values)
-
-    @property
-    def pairs(self) -> list[Pair]:
-        """Names and values of all fields, in order, case and duplicates kept."""
-        return self.shape.filled(self.values)
 
 
 def persistent(minor: int, connection: str | None) -> bool:
