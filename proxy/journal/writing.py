@@ -130,7 +130,8 @@ class Writer:
         if not self._has_room(bodies):
             return False
         self._waiting.add(record, bodies)
-        self._woken.set()
+        if not self._woken.is_set():
+            self._woken.set()
         return True
 
     def append_served(self, draft: Draft) -> bool:
