@@ -57,11 +57,6 @@ class Forwarding:
         self._unsent: list[bytes] = []
 
     @property
-    def request_complete(self) -> bool:
-        """Whether the caller has sent all of the request."""
-        return self._complete
-
-    @property
     def reply_begun(self) -> bool:
         """Whether the caller may have seen some of the reply."""
         return self._reply is not None

@@ -1,8 +1,8 @@
 """What waits to be written: the loop adds, the writer's thread takes, in the order of adding.
 
-What the loop serves under load is packed and compressed there, PACKED_AT_ONCE exchanges at a time: a batch small enough to be still
-in the processor's caches costs a fraction of what it costs later, and a thread that needs the interpreter is waited for by the loop
-and waits for it. What is left over while little is served, and whatever is out of the ordinary, is for the thread.
+What the loop serves under load is packed and compressed there, PACKED_AT_ONCE exchanges at a time: that holds little memory, and a
+thread that needs the interpreter for it would keep the loop waiting, and wait for the loop. What is left over while little is served,
+and whatever is out of the ordinary, is for the thread.
 """
 
 import threading
@@ -22,7 +22,6 @@ BATCH_MAX_BYTES = 4 * 1024 * 1024
 """A reader has a whole frame in memory: large bodies make frames of few exchanges."""
 RECORD_WEIGHT = 2000
 """About how many bytes an exchange holds in memory beside its bodies."""
-
 
 Waits = tuple[Entry, int] | Bundle
 

@@ -265,6 +265,7 @@ async def _send(caller: Caller, data: bytes, pieces: int) -> None:
     with suppress(ConnectionError):
         for at in range(0, len(data), pieces or len(data)):
             await caller.send(data[at : at + (pieces or len(data))])
+            # (so that the proxy reads this piece before the next is sent)
             await asyncio.sleep(0)
 
 
