@@ -48,7 +48,7 @@ golden: setup ## the golden scenarios of DIR (default tests/golden/scenarios) ag
 	@$(BIN)/python -m tests.golden $(if $(DIR),$(DIR),tests/golden/scenarios)
 
 corpus: setup ## HTTP/1.1 through the proxy as the tests of gunicorn and llhttp have it, and where it differs
-	@$(BIN)/python -m pytest -q tests/integration/proxy/test_corpus.py $(ARGS)
+	@$(BIN)/python -m pytest -q tests/integration/proxy/serving/test_corpus.py $(ARGS)
 	@$(BIN)/python -m tests.support.corpus_differing
 
 lint: setup ## ruff, pyright, import-linter

@@ -21,8 +21,8 @@ import msgspec
 from deepdiff import DeepDiff
 from deepdiff.operator import BaseOperator
 
-from comparator.exchange import Effects, EffectsOutcome, Observation, Reply, Role, Side
-from comparator.findings import Clusterer
+from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Reply, Role, Side
+from comparator.findings.clustering import Clusterer
 from comparator.settings import CompareSettings, Rule
 from comparator.verdict import Comparator, Verdict
 from tests.support.corpus import inserted, legacy_settings, score_reply, score_rows

@@ -21,11 +21,11 @@ from typing import Any
 
 import asyncpg
 
-from comparator.capture.drivers import open_capture
 from comparator.capture.pgoutput import Decoder
+from comparator.capture.registry import open_capture
 from comparator.capture.settings import CaptureSettings, Driver
-from comparator.changes import Op, RowChange, Transaction
-from proxy.embedded import EmbeddedPostgres
+from comparator.exchanges.row_changes import Op, RowChange, Transaction
+from proxy.demo.embedded_postgres import EmbeddedPostgres
 from tests.support import captured, pgoutput, postgres
 
 CONCURRENCY = 4

@@ -12,11 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from comparator.exchange import Exchange, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Reply, Request, Side
+from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
-from proxy.journal.reading import Reader
-from proxy.journal.settings import JournalSettings
-from proxy.journal.writing import Writer
+from proxy.journal.reader import Reader
+from proxy.journal.writer import Writer
 
 STAMPS = 22
 

@@ -20,8 +20,8 @@ from aiohttp import ClientSession
 
 from bench.mirror_parts import parts_ms
 from comparator.capture.settings import CaptureSettings, Driver
-from comparator.exchange import Side
-from proxy.shadow.settings import RunnerSettings
+from comparator.exchanges.model import Side
+from proxy.config.runner import RunnerSettings
 from tests.support import postgres
 from tests.support.mirror_lab import WRITTEN, Lab, lab
 from tests.support.mirroring import drive, settled

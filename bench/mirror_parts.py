@@ -14,12 +14,12 @@ import asyncpg
 from bench.compare import Pair, effect_pairs
 from comparator.capture.catalog import Catalog, read_catalog
 from comparator.capture.pgoutput import Decoder
-from comparator.changes import RowChange, Transaction
-from comparator.exchange import Observation
+from comparator.exchanges.model import Observation
+from comparator.exchanges.row_changes import RowChange, Transaction
 from comparator.verdict import Comparator
-from proxy.shadow.align import SESSION_OPTIONS, Aligner
-from proxy.shadow.mirror import changes_of
-from proxy.shadow.targets import targets
+from proxy.runner.mirror import changes_of
+from proxy.runner.row_targets import targets
+from proxy.runner.row_writer import SESSION_OPTIONS, Aligner
 from tests.support import pgoutput, postgres
 from tests.support.corpus import legacy_settings
 

@@ -26,12 +26,12 @@ import uvloop
 from bench.load.backend import Backends, started
 from bench.load.cores import PROXY_CORE
 from bench.proxy.peers import VENV
-from comparator.exchange import Reply, Request
-from proxy.replay import command
+from comparator.exchanges.model import Reply, Request
+from proxy.cli import replay as command
+from proxy.config.settings import Settings
+from proxy.recordings import mitmproxy, ndjson
+from proxy.recordings.model import Recorded
 from proxy.replay.report import Report
-from proxy.replay.sources import mitmproxy, ndjson
-from proxy.replay.sources.recorded import Recorded
-from proxy.settings import Settings
 
 CONCURRENCY = 64
 MITMDUMP = VENV / "bin" / "mitmdump"

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from proxy.demo.embedded_postgres import EmbeddedPostgres
 from proxy.demo.installation import Options, prepared
-from proxy.embedded import EmbeddedPostgres
 from tests.support.replay_twice import Twice, play_twice
 
 

@@ -8,8 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 
-from comparator.stats import rate_interval
-from proxy.rollout.machine import Phase
+from comparator.stats.confidence import rate_interval
+from proxy.rollout.state_machine import Phase
 from tests.support.rollout_simulation import BAD, GOOD, Candidate, Run, simulate
 
 

@@ -23,7 +23,7 @@ import asyncpg
 
 from bench.scorer_load import Connection, Sample, get, merged, run_slice
 from bench.scorer_wire import Counts, counting_relay
-from proxy.embedded import EmbeddedPostgres
+from proxy.demo.embedded_postgres import EmbeddedPostgres
 from scorer.db import migrate
 from scorer.population.people import FAR, Case, HeldStamp, Issuers, Person, address_of, nullifier_of
 from scorer.population.rows import KEY, PLAIN, rows

@@ -17,8 +17,8 @@ from pathlib import Path
 from aiohttp import ClientSession
 
 from comparator.capture.settings import CaptureSettings, Driver, SlotKind
-from comparator.exchange import Side
-from proxy.shadow.settings import RunnerSettings
+from comparator.exchanges.model import Side
+from proxy.config.runner import RunnerSettings
 from tests.support import postgres
 from tests.support.crashing import laboratory, survive
 from tests.support.mirror_lab import WRITTEN, checksums, install_log, lab

@@ -11,9 +11,8 @@ from typing import Final
 
 import msgspec
 
-from comparator.changes import Message, Op, Row, RowChange, Transaction
 from comparator.errors import CaseError
-from comparator.exchange import (
+from comparator.exchanges.model import (
     Effects,
     EffectsOutcome,
     Exchange,
@@ -26,6 +25,7 @@ from comparator.exchange import (
     Role,
     Side,
 )
+from comparator.exchanges.row_changes import Message, Op, Row, RowChange, Transaction
 from comparator.redaction import Redactor
 
 VERSION: Final = 1

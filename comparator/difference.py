@@ -12,7 +12,7 @@ from enum import Enum, StrEnum
 from hashlib import sha256
 from typing import Final, NamedTuple, cast
 
-from comparator.paths import Path, text_of
+from comparator.rules.json_paths import Path, text_of
 
 
 class Absent(Enum):

@@ -9,7 +9,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from comparator.findings import Sighting
+from comparator.findings.clustering import Sighting
 from comparator.verdict import Comparison
 
 OTHER_ROUTE: Final = "other"

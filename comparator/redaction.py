@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Any, Final, cast
 from urllib.parse import unquote_plus
 
-from comparator.bodies import Unreadable, decoded
-from comparator.changes import Row, RowChange, Transaction
 from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, text_of_value
-from comparator.exact import InvalidJsonError, parse
-from comparator.exchange import HeaderList, Reply, Request
-from comparator.findings import Sighting
-from comparator.paths import Automaton, Node, parse_pattern
+from comparator.exchanges.model import HeaderList, Reply, Request
+from comparator.exchanges.row_changes import Row, RowChange, Transaction
+from comparator.findings.clustering import Sighting
+from comparator.responses.bodies import Unreadable, decoded
+from comparator.responses.exact_json import InvalidJsonError, parse
+from comparator.rules.json_paths import Automaton, Node, parse_pattern
 from comparator.verdict import Comparison
 
 DIGEST_HEX: Final = 16

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from comparator.actions import When
 from comparator.difference import Difference, Kind, Touch
-from comparator.effects import EffectsResult, SideEffects, compare_effects
-from comparator.exchange import Effects, EffectsOutcome, Failed, Observation, Side
-from comparator.known import CompiledKnown, compile_known, explained_by
-from comparator.net import KeyLookup, no_lookup
-from comparator.replies import EQUAL, ReplyResult, alike, compare_replies
-from comparator.row_diff import compile_tables
-from comparator.rules import RouteRules, compile_routes
+from comparator.effects.compare import EffectsResult, SideEffects, compare_effects
+from comparator.effects.net_changes import KeyLookup, no_lookup
+from comparator.effects.row_diff import compile_tables
+from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Side
+from comparator.responses.compare import EQUAL, ReplyResult, alike, compare_replies
+from comparator.rules.actions import When
+from comparator.rules.compile import RouteRules, compile_routes
+from comparator.rules.known_differences import CompiledKnown, compile_known, explained_by
 from comparator.settings import CompareSettings
 
 

@@ -15,8 +15,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from comparator.metrics import ComparatorMetrics
 from dashboards.errors import UnknownLabelError, UnknownMetricError
-from proxy import metrics as proxy
-from proxy.shadow.metrics import RunnerMetrics
+from proxy.runner.metrics import RunnerMetrics
+from proxy.serving import metrics as proxy
 from scorer.metrics import Metrics as ScorerMetrics
 
 PROXY_JOB: Final = "shadow-proxy"

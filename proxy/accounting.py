@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy import metrics
+from proxy.serving import metrics
 
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
 

@@ -1,4 +1,4 @@
-"""Turns the committed changes of one database into `comparator.changes.Transaction`s, in commit order.
+"""Turns the committed changes of one database into `comparator.exchanges.row_changes.Transaction`s, in commit order.
 
 `model` holds the Protocol every driver implements and `drivers.open_capture` picks one by `settings`. The drivers `stream`
 (over `replication`, libpq), `sql` and `triggers` share `supervised` (one reader that reconnects) and `delivery` (each

@@ -7,9 +7,9 @@ come out too.
 import asyncio
 import uuid
 
+from comparator.capture.driver import Deliver
 from comparator.capture.errors import CaptureError, FenceTimeoutError
-from comparator.capture.model import Deliver
-from comparator.changes import Transaction
+from comparator.exchanges.row_changes import Transaction
 
 FENCE_PREFIX = "shadow.fence"
 """Prefix of the fence's message. Transactions that hold nothing else are never delivered, whoever's fence it is."""

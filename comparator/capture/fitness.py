@@ -3,7 +3,7 @@
 import asyncpg
 
 from comparator.capture.errors import PublicationError, ReplicaIdentityError, WalLevelError
-from comparator.capture.supervised import SESSION
+from comparator.capture.reconnecting import SESSION
 
 APPLICATION = "shadow-capture"
 VERSION_MIN = 14

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from comparator.capture.errors import DecodeError
-from comparator.changes import Message, Op, Row, RowChange, Transaction
+from comparator.exchanges.row_changes import Message, Op, Row, RowChange, Transaction
 
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """2000-01-01T00:00:00Z, from which PostgreSQL counts, in Unix microseconds."""

@@ -18,7 +18,6 @@ from comparator.capture.catalog import (
     quote,
     read_existing,
 )
-from comparator.capture.changelog import install_statements, logged_tables
 from comparator.capture.errors import CatalogError
 from comparator.capture.publication import (
     PublicationState,
@@ -30,6 +29,7 @@ from comparator.capture.publication import (
     read_publication,
 )
 from comparator.capture.settings import CaptureSettings, Driver, SlotKind
+from comparator.capture.trigger_log import install_statements, logged_tables
 
 VERSION_MIN = 14
 

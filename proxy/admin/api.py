@@ -1,6 +1,6 @@
 """The admin port: what the process says about itself. Loopback by default.
 
-What changes the rollout is mounted by proxy.rollout.endpoints, with its own access rules.
+What changes the rollout is mounted by proxy.rollout.http_api, with its own access rules.
 """
 
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from proxy.admin.pacing import BURST, PER_S, Turns, paced
+from proxy.admin.throttle import BURST, PER_S, Turns, paced
 from proxy.rollout.switch import Switch
 
 REGISTRY = web.AppKey("registry", CollectorRegistry)

@@ -17,12 +17,12 @@ import yaml
 
 from comparator.capture.clone import CloneOptions, Method, clone
 from comparator.capture.publication import prepare
+from proxy.config.settings import Settings, load
 from proxy.demo import config
 from proxy.demo.children import Child, Plan, finish, python, running
 from proxy.demo.traffic import Target, read_targets
 from proxy.errors import DemoError
 from proxy.journal.keys import load_keys
-from proxy.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parents[2]
 _CONNECT_TIMEOUT_S = 10.0

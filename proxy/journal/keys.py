@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from proxy.errors import JournalKeyError
-from proxy.journal.redact import KEY_BYTES, Keys, keys_of
+from proxy.journal.redaction import KEY_BYTES, Keys, keys_of
 
 ENVIRONMENT = "SHADOW_JOURNAL_KEY"
 FILE = "key"

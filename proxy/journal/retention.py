@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+from proxy.config.journal import Retention
 from proxy.journal.segments import all_committed, first_sequence_of, segments, writers
-from proxy.journal.settings import Retention
 
 
 @dataclass(frozen=True, slots=True)

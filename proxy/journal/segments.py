@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from proxy.errors import JournalFormatError, SettingsError
-from proxy.journal.model import (
+from proxy.journal.format import (
     FRAME_HEADER,
     FRAME_MAGIC,
     SEGMENT_HEADER,

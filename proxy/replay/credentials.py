@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from comparator.exchange import Request
-from proxy.replay.errors import CredentialError
-from proxy.replay.settings import ReplaySettings
-from proxy.replay.tokens import signed_again
+from comparator.exchanges.model import Request
+from proxy.config.replay import ReplaySettings
+from proxy.recordings.errors import CredentialError
+from proxy.replay.jwt_signing import signed_again
 
 DIGEST: Final = re.compile(r"digest:[0-9a-f]{32}")
 BEARER: Final = "bearer "

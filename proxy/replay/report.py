@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from proxy.replay.errors import OptionError
+from proxy.recordings.errors import OptionError
 from proxy.replay.tally import QUANTILES, Counted, Latency, Tally
 
 VERSION: Final = 1

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
-from comparator.exchange import Reply
-from proxy.replay.errors import OptionError
-from proxy.replay.sources.recorded import Recorded, ns_of
+from comparator.exchanges.model import Reply
+from proxy.recordings.errors import OptionError
+from proxy.recordings.model import Recorded, ns_of
 
 REORDER_MAX: Final = 10_000
 """Records that are held back to be put in the order of their starts: a journal is in the order of the ends."""

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from comparator.exchange import Request
-from proxy.replay import statefile
-from proxy.replay.capture import Capture, Span
+from comparator.exchanges.model import Request
+from proxy.recordings.model import Recorded
+from proxy.replay import resume_state as statefile
+from proxy.replay.capture_reader import Capture, Span
 from proxy.replay.credentials import Credentials
 from proxy.replay.player import Player
 from proxy.replay.report import Facts, FindingReport, Report, Verdicts, report_of
 from proxy.replay.schedule import Due, Pace, due
-from proxy.replay.sources.recorded import Recorded
 from proxy.replay.tally import Tally
-from proxy.shadow.sender import Sent
+from proxy.runner.mirror_client import Sent
 
 STATE_S = 1.0
 

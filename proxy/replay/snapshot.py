@@ -16,8 +16,8 @@ import msgspec
 from comparator.capture.catalog import quote
 from comparator.capture.fitness import connect
 from comparator.capture.replication import environment
-from proxy.replay.errors import ServerAwayError, SnapshotError
-from proxy.replay.transfer import Place, transfer
+from proxy.recordings.errors import ServerAwayError, SnapshotError
+from proxy.replay.snapshot_transfer import Place, transfer
 
 PREFIX = "shadow_snapshot_"
 MAINTENANCE = "postgres"

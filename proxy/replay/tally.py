@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram  # pyright: ignore[reportMissingTypeStubs]
 
-from comparator.exchange import Failed, Reply
-from proxy.replay.sources.recorded import Recorded
+from comparator.exchanges.model import Failed, Reply
+from proxy.recordings.model import Recorded
 
 HIGHEST_US: Final = 3_600_000_000
 DIGITS: Final = 3

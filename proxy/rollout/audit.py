@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.rollout.state import GroupState
+from proxy.rollout.group_state import GroupState
 
 GENESIS: Final = "0" * 64
 """What the first entry is chained to."""

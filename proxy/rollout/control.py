@@ -12,15 +12,15 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from comparator.stats import Outcome
+from comparator.stats.confidence import Outcome
+from proxy.config.rollout import steps_of
 from proxy.errors import GatesClosedError, RolloutRefusedError, SettingsError, SwitchError
 from proxy.rollout.audit import Entry
+from proxy.rollout.evidence import Measured
 from proxy.rollout.gates import Gate, outcome_of, reasons_of
-from proxy.rollout.machine import Event, Phase, Refused
-from proxy.rollout.measured import Measured
+from proxy.rollout.group_state import Cause, GroupState, all_latched, changed
 from proxy.rollout.replica import Replica
-from proxy.rollout.settings import steps_of
-from proxy.rollout.state import Cause, GroupState, all_latched, changed
+from proxy.rollout.state_machine import Event, Phase, Refused
 from proxy.rollout.switch import Switch, SwitchState
 
 logger = logging.getLogger(__name__)

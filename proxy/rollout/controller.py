@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from comparator.stats import Outcome
+from comparator.stats.confidence import Outcome
+from proxy.config.rollout import steps_of
 from proxy.errors import RolloutError
 from proxy.rollout.control import Asked, Assessment, Control
+from proxy.rollout.evidence import Measured, Suspect
 from proxy.rollout.gates import Streaks, culprit, grounds_for_rollback, judge, reasons_of, streaks_after
-from proxy.rollout.machine import Phase
-from proxy.rollout.measured import Measured, Suspect
-from proxy.rollout.settings import steps_of
-from proxy.rollout.state import GroupState
+from proxy.rollout.group_state import GroupState
+from proxy.rollout.state_machine import Phase
 
 logger = logging.getLogger(__name__)
 

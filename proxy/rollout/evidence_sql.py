@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from comparator.exchange import Role, Side
-from comparator.record import unpacked_detail
-from comparator.sketch import ACCURACY, Sketch
-from comparator.stats import Counts
-from proxy.rollout.measured import RouteMeasured, Suspect
+from comparator.exchanges.model import Role, Side
+from comparator.stats.confidence import Counts
+from comparator.stats.quantile_sketch import ACCURACY, Sketch
+from comparator.stored_comparison import unpacked_detail
+from proxy.rollout.evidence import RouteMeasured, Suspect
 from proxy.rollout.store import Connection
 
 ROW_MISMATCHES_MAX: Final = 500

@@ -4,7 +4,7 @@ A gate is good, bad, or has not enough evidence, and then says what is missing. 
 speaks against the candidate rolls back once it was found bad several times in a row (`streaks_after`, `grounds_for_rollback`); one
 that speaks against the measurement only keeps the step.
 
-Intervals are valid at all times at once (comparator.stats), so looking often does not make a false alarm likely. Errors are
+Intervals are valid at all times at once (comparator.stats.confidence), so looking often does not make a false alarm likely. Errors are
 compared pair by pair: only requests that one side alone failed tell anything. Durations are compared within one role, because a
 served and a mirrored request run under different conditions; across roles, which is all there is at 0 % and 100 %, only a gross
 difference closes the gate, and none rolls back.
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from comparator.exchange import Role, Side
-from comparator.sketch import ACCURACY, Sketch
-from comparator.stats import Interval, Outcome, difference_interval, excluded, judge_coverage, rate_interval
-from proxy.rollout.measured import Measured, RouteMeasured, Suspect
-from proxy.rollout.settings import AutoRollback, Gates, Step
+from comparator.exchanges.model import Role, Side
+from comparator.stats.confidence import Interval, Outcome, difference_interval, excluded, judge_coverage, rate_interval
+from comparator.stats.quantile_sketch import ACCURACY, Sketch
+from proxy.config.rollout import AutoRollback, Gates, Step
+from proxy.rollout.evidence import Measured, RouteMeasured, Suspect
 
 
 class GateName(StrEnum):
@@ -251,7 +251,7 @@ def quantile_band(sketch: Sketch, share: float, *, alpha: float) -> Interval:
     """Interval for a quantile, valid at all times at once, much tighter at the ends than a sub-Gaussian one.
 
     How many of n values are below the true quantile is a sum of Bernoulli(share) trials; the counts whose confidence sequence
-    (comparator.stats.rate_interval) holds `share` bound its rank. Widened by the sketch's inaccuracy.
+    (comparator.stats.confidence.rate_interval) holds `share` bound its rank. Widened by the sketch's inaccuracy.
     """
     count = sketch.count
     middle = math.floor(share * count)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from comparator.stats import Outcome
+from comparator.stats.confidence import Outcome
 from proxy.rollout.control import Assessment
-from proxy.rollout.machine import Phase
 from proxy.rollout.replica import Replica
+from proxy.rollout.state_machine import Phase
 
 PHASE = "shadow_rollout_phase"
 STEP = "shadow_rollout_step"

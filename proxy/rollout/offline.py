@@ -7,13 +7,13 @@ from pathlib import Path
 
 import asyncpg
 
+from proxy.config.settings import Settings
 from proxy.errors import NotStoredError
 from proxy.rollout import store
 from proxy.rollout.control import Control
 from proxy.rollout.replica import TIMEOUT_S, Replica
 from proxy.rollout.service import groups_of, with_files
 from proxy.rollout.switch import Switch
-from proxy.settings import Settings
 
 
 def offline_control(settings: Settings, *, dsn: str = "") -> Control:

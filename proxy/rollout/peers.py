@@ -11,9 +11,9 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from proxy.config.rollout import Peer
+from proxy.rollout.group_state import GroupState, States, news
 from proxy.rollout.replica import Replica
-from proxy.rollout.settings import Peer
-from proxy.rollout.state import GroupState, States, news
 
 logger = logging.getLogger(__name__)
 

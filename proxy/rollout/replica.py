@@ -1,7 +1,7 @@
 """One process's copy of the rollout's state: in memory, on disk, and kept equal to the database's while that answers.
 
 A change that must be stored first goes through `store_first`; a rollback goes through `take` and is stored when it can be. What
-comes from the disk, the database or a peer is merged (proxy.rollout.state), so the order in which they answer does not matter.
+comes from the disk, the database or a peer is merged (proxy.rollout.group_state), so the order in which they answer does not matter.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import asyncpg
 
+from proxy.config.rollout import RolloutSettings
 from proxy.errors import NotStoredError, StateFileError, SupersededError
 from proxy.rollout import statefile, store
 from proxy.rollout.audit import Entry, Link
-from proxy.rollout.settings import RolloutSettings
-from proxy.rollout.state import GroupState, States, initial, merged, news
+from proxy.rollout.group_state import GroupState, States, initial, merged, news
 
 logger = logging.getLogger(__name__)
 

@@ -12,24 +12,25 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from proxy.buckets import salt_of
+from proxy.config.rollout import RolloutSettings, steps_of
+from proxy.config.settings import Settings
 from proxy.errors import SettingsError
-from proxy.rollout import endpoints, readiness
-from proxy.rollout.access import Guard
+from proxy.rollout import http_api as endpoints
+from proxy.rollout import rollback_impact as readiness
 from proxy.rollout.audit import Entry
+from proxy.rollout.auth import Guard
+from proxy.rollout.buckets import salt_of
 from proxy.rollout.control import Control
 from proxy.rollout.controller import Controller
-from proxy.rollout.measured import Measured, Suspect
-from proxy.rollout.measuring import measure
-from proxy.rollout.messages import message_of, message_of_finding
+from proxy.rollout.evidence import Measured, Suspect
+from proxy.rollout.evidence_collector import measure
+from proxy.rollout.group_state import ALL, GroupState, States
 from proxy.rollout.metrics import RolloutMetrics
+from proxy.rollout.notifications import message_of, message_of_finding
+from proxy.rollout.notifier import Teller
 from proxy.rollout.peers import Peers
 from proxy.rollout.replica import Replica
-from proxy.rollout.settings import RolloutSettings, steps_of
-from proxy.rollout.state import ALL, GroupState, States
 from proxy.rollout.switch import Switch
-from proxy.rollout.telling import Teller
-from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from proxy.errors import StateFileError
 from proxy.rollout.audit import Entry, Link, linked
-from proxy.rollout.state import GroupState, States, merged
+from proxy.rollout.group_state import GroupState, States, merged
 
 Stamp: TypeAlias = tuple[int, int]
 

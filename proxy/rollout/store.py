@@ -1,6 +1,6 @@
 """Keeps states and the audit log in PostgreSQL, in the schema `shadow`.
 
-A state is only ever replaced by one of higher rank (proxy.rollout.state), which the statement itself checks, so a writer that was
+A state is only ever replaced by one of higher rank (proxy.rollout.group_state), which the statement itself checks, so a writer that was
 cut off for a week cannot undo anything. Every replaced state is announced on the channel CHANNEL.
 """
 
@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 
 from proxy.rollout.audit import Entry, Link, linked
-from proxy.rollout.state import GroupState
+from proxy.rollout.group_state import GroupState
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

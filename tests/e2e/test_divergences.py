@@ -12,8 +12,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from comparator import queries
-from comparator.queries import ComparisonRow
+from comparator.store import queries
+from comparator.store.queries import ComparisonRow
 from proxy.demo.installation import Installation
 from proxy.demo.summary import settled
 from proxy.demo.traffic import Target, Traffic

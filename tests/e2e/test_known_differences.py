@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from comparator import queries
+from comparator.store import queries
 from proxy.demo.summary import settled
 from proxy.demo.traffic import Traffic
 from tests.e2e.systems import installation

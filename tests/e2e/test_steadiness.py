@@ -23,18 +23,18 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from comparator import queries
-from comparator.calibrate import Proposal
-from comparator.exchange import Side
-from comparator.queries import ComparisonRow
+from comparator.exchanges.model import Side
+from comparator.findings.calibration import Proposal
 from comparator.settings import CompareSettings
+from comparator.store import queries
+from comparator.store.queries import ComparisonRow
 from proxy.accounting import Accounting, read
+from proxy.cli.calibrate import calibrate
+from proxy.config.loader import read_settings
 from proxy.demo.children import Child, running
 from proxy.demo.installation import Installation
 from proxy.demo.summary import settled
 from proxy.demo.traffic import Seen, Traffic
-from proxy.settings_file import read_settings
-from proxy.shadow.calibrate_command import calibrate
 from tests.e2e.systems import installation
 
 LOAD = 2_000

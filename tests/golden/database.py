@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from comparator.changes import Op, RowChange
+from comparator.exchanges.row_changes import Op, RowChange
 from tests.golden.scenario import Row, Scenario
 from tests.golden.textual import schema
 

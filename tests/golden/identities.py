@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from comparator.changes import Op, Row, RowChange
+from comparator.exchanges.row_changes import Op, Row, RowChange
 from tests.golden.textual import schema
 
 NATURAL_KEYS: Mapping[str, tuple[str, ...]] = {

@@ -14,10 +14,10 @@ from typing import Any
 
 import jwt
 
-from comparator.changes import Op, RowChange, Transaction
 from comparator.difference import Difference, Kind
-from comparator.exchange import Effects, EffectsOutcome, Failed, Observation, Reply, Role, Side
-from comparator.paths import text_of
+from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Reply, Role, Side
+from comparator.exchanges.row_changes import Op, RowChange, Transaction
+from comparator.rules.json_paths import text_of
 from comparator.settings import CompareSettings, HeaderRules, Rule
 from comparator.tables import JsonColumn, Table, Volatile
 from comparator.verdict import Comparator

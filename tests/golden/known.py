@@ -17,7 +17,7 @@ import msgspec
 import yaml
 
 from comparator.difference import Difference
-from comparator.paths import text_of
+from comparator.rules.json_paths import text_of
 from tests.golden.conditions import CONDITIONS, Concern
 from tests.golden.identities import NATURAL_KEYS
 from tests.golden.judge import Found

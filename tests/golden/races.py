@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from comparator.changes import Op, Row, RowChange
 from comparator.difference import Difference, Kind
-from comparator.exchange import Failed, Reply
+from comparator.exchanges.model import Failed, Reply
+from comparator.exchanges.row_changes import Op, Row, RowChange
 from tests.golden.replay import StepRun
 from tests.golden.scenario import Step
 

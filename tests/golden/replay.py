@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import redis.asyncio
 
-from comparator.changes import RowChange
-from comparator.exchange import Failed, Reply
+from comparator.exchanges.model import Failed, Reply
+from comparator.exchanges.row_changes import RowChange
 from scorer.db import migrate
 from tests.golden import database
 from tests.golden.scenario import Scenario, Step

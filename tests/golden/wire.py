@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import httptools
 
-from comparator.exchange import Failed, FailureCause, Reply
+from comparator.exchanges.model import Failed, FailureCause, Reply
 from tests.golden.scenario import Call
 
 REPLY_TIMEOUT_S = 30.0

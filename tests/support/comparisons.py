@@ -5,8 +5,7 @@ import json
 from collections.abc import Sequence
 
 from comparator.cases import case_of
-from comparator.changes import Op, RowChange, Transaction
-from comparator.exchange import (
+from comparator.exchanges.model import (
     Effects,
     EffectsOutcome,
     Exchange,
@@ -17,10 +16,11 @@ from comparator.exchange import (
     Role,
     Side,
 )
-from comparator.findings import Clusterer
-from comparator.record import Compared
+from comparator.exchanges.row_changes import Op, RowChange, Transaction
+from comparator.findings.clustering import Clusterer
 from comparator.redaction import Redactor
 from comparator.settings import CompareSettings, KnownDifference, Rule
+from comparator.stored_comparison import Compared
 from comparator.verdict import Comparator
 
 NOW = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)

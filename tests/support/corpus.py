@@ -8,18 +8,17 @@ import copy
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
-from comparator.changes import Op, RowChange, Transaction
 from comparator.difference import Kind
+from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.settings import CompareSettings
 from tests.support.comparisons import text_row
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 ADDRESS = "0x3eb2bf8ebba02fd2b95f4d03befb890f9f4d9fcc"
 PROVIDERS = ("Google", "Twitter", "Ens", "Github", "Linkedin", "Discord", "Binance", "Holonym")
 

@@ -17,9 +17,9 @@ import asyncpg
 from aiohttp import ClientSession
 
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
-from comparator.exchange import Side
-from proxy.embedded import EmbeddedPostgres
-from proxy.shadow.settings import RunnerSettings
+from comparator.exchanges.model import Side
+from proxy.config.runner import RunnerSettings
+from proxy.demo.embedded_postgres import EmbeddedPostgres
 from tests.support.mirror_lab import WRITTEN, Lab, checksums, lab
 from tests.support.mirroring import clean_up_job, drive, outcomes, quiet
 from tests.support.runner_process import RunnerProcess

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from proxy.drafts import Draft
-from proxy.headers import Caller, added_block
-from proxy.memory import ReplyHeads, RequestHeads
+from proxy.http1.forwarding_headers import Caller, added_block
+from proxy.http1.head_cache import ReplyHeads, RequestHeads
+from proxy.journal.served_exchange import Draft
 
 CALLER = Caller("10.0.0.1", "http", trusted=False)
 

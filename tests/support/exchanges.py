@@ -1,6 +1,6 @@
 """Exchanges with valid defaults."""
 
-from comparator.exchange import Exchange, Failed, HeaderList, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Failed, HeaderList, Reply, Request, Side
 
 HEADERS: HeaderList = (("Host", "api.example"), ("Accept", "*/*"))
 

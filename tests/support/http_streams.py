@@ -3,8 +3,8 @@
 import random
 
 from proxy.errors import MalformedError
-from proxy.http1 import HEAD_END, ChunkDecoder, Framing, parse_request
-from proxy.memory import RequestHeads
+from proxy.http1.head_cache import RequestHeads
+from proxy.http1.parser import HEAD_END, ChunkDecoder, Framing, parse_request
 
 METHODS = ("GET", "POST", "OPTIONS", "CONNECT", "get", "G(T", "", "M-SEARCH")
 TARGETS = ("/", "/a?b=%zz", "*", "http://b/x", "http://b", "//b", "/a b", "/\x00", "/\x7f", "/\xe9", "a", "a:80", "")

@@ -15,10 +15,10 @@ from typing import TextIO
 
 from msgspec.structs import replace
 
+from proxy.config.journal import Durability, JournalSettings
 from proxy.journal.keys import load_keys
-from proxy.journal.reading import Reader
-from proxy.journal.settings import Durability, JournalSettings
-from proxy.journal.writing import Writer
+from proxy.journal.reader import Reader
+from proxy.journal.writer import Writer
 from tests.support.exchanges import exchange
 
 READER = "killed"

@@ -21,16 +21,16 @@ import asyncpg
 import msgspec
 from aiohttp import ClientSession, web
 
-from comparator.capture import changelog
+from comparator.capture import trigger_log as changelog
 from comparator.capture.publication import prepare
 from comparator.capture.settings import CaptureSettings
-from comparator.exchange import Exchange, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Reply, Request, Side
 from comparator.settings import CompareSettings, Rule
 from comparator.tables import AttributionKey, BackgroundRule, JsonColumn, Table, Volatile
-from proxy.journal.settings import JournalSettings
-from proxy.journal.writing import Writer
-from proxy.settings import Backend, Backends, Databases, Instances, Settings
-from proxy.shadow.settings import RunnerSettings
+from proxy.config.journal import JournalSettings
+from proxy.config.runner import RunnerSettings
+from proxy.config.settings import Backend, Backends, Databases, Instances, Settings
+from proxy.journal.writer import Writer
 from tests.support import postgres
 
 SCHEMA = """

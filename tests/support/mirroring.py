@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 from aiohttp import ClientSession
 
-from comparator.exchange import Side
-from proxy.shadow.service import serve
+from comparator.exchanges.model import Side
+from proxy.runner.app import serve
 from tests.support.mirror_lab import FAULTS, Lab
 from tests.support.scraping import Samples, total, until
 

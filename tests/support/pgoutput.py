@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable, Sequence
 
 from comparator.capture.pgoutput import POSTGRES_EPOCH_US
-from comparator.changes import Op, Row, RowChange, Transaction
+from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 
 UNCHANGED = object()
 """Stands for an unchanged TOAST value in `row`."""

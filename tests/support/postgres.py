@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from proxy.embedded import EmbeddedPostgres
+from proxy.demo.embedded_postgres import EmbeddedPostgres
 
 
 def session_cluster() -> Iterator[str]:

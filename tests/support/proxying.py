@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from comparator.exchange import Exchange
-from proxy.app import Proxy, running
+from comparator.exchanges.model import Exchange
+from proxy.config.settings import Settings, load
 from proxy.journal.keys import load_keys
-from proxy.journal.reading import Reader
-from proxy.settings import Settings, load
+from proxy.journal.reader import Reader
+from proxy.serving.app import Proxy, running
 from tests.support import waiting
 
 WAIT_S = 60.0

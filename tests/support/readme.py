@@ -7,11 +7,11 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from comparator.exit_codes import MEANING
 from comparator.metrics import ComparatorMetrics
-from proxy.cli import COMMANDS, SCORER_COMMANDS
-from proxy.metrics import ProxyMetrics
-from proxy.shadow.metrics import RunnerMetrics
+from proxy.cli.exit_codes import MEANING
+from proxy.cli.main import COMMANDS, SCORER_COMMANDS
+from proxy.runner.metrics import RunnerMetrics
+from proxy.serving.metrics import ProxyMetrics
 from scorer.api.routes import ROUTES
 from scorer.metrics import Metrics as ScorerMetrics
 

@@ -8,7 +8,7 @@ import msgspec
 from proxy.demo.children import finish, python
 from proxy.demo.installation import Prepared, up
 from proxy.replay.report import Report
-from proxy.replay.sameness import differences, timeless
+from proxy.replay.report_diff import differences, timeless
 
 TIMEOUT_S = 7_200.0
 SNAPSHOT = "before"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-from comparator.exchange import Reply, Request
-from proxy.replay import command
-from proxy.replay.sources import ndjson
-from proxy.replay.sources.recorded import Recorded
+from comparator.exchanges.model import Reply, Request
+from proxy.cli import replay as command
+from proxy.recordings import ndjson
+from proxy.recordings.model import Recorded
 
 MS = 1_000_000
 

@@ -5,13 +5,13 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
-from comparator.exchange import Role, Side
-from comparator.sketch import Sketch
-from comparator.stats import Counts, Outcome
+from comparator.exchanges.model import Role, Side
+from comparator.stats.confidence import Counts, Outcome
+from comparator.stats.quantile_sketch import Sketch
+from proxy.config.rollout import DEFAULT_STEPS, AutoRollback, Gates, Step
+from proxy.rollout.evidence import Measured, RouteMeasured, Suspect, Totals
 from proxy.rollout.gates import Streaks, culprit, grounds_for_rollback, judge, outcome_of, streaks_after
-from proxy.rollout.machine import Event, Phase, Place, Refused, after
-from proxy.rollout.measured import Measured, RouteMeasured, Suspect, Totals
-from proxy.rollout.settings import DEFAULT_STEPS, AutoRollback, Gates, Step
+from proxy.rollout.state_machine import Event, Phase, Place, Refused, after
 
 ROUTES: Final = {"score": 0.9, "history": 0.08, "rare": 0.02}
 REQUESTS_PER_S: Final = 200

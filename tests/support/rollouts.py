@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from comparator.stats import Outcome
+from comparator.stats.confidence import Outcome
+from proxy.config.rollout import RolloutSettings
 from proxy.rollout.control import Assessment, Control
+from proxy.rollout.evidence import Measured
 from proxy.rollout.gates import Gate, GateName
-from proxy.rollout.measured import Measured
 from proxy.rollout.replica import Replica
-from proxy.rollout.settings import RolloutSettings
 from proxy.rollout.switch import Switch
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,10 +10,9 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from proxy.settings import Settings
+from proxy.config.settings import Settings
+from tests.support.paths import ROOT
 from tests.support.scraping import total, until
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass

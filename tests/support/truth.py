@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import asyncpg
 from aiohttp import ClientSession
 
-from comparator.capture.attribute import Claim, Window
+from comparator.capture.attribution import Claim, Window
+from comparator.capture.attribution_keys import KeyIndex
 from comparator.capture.catalog import read_catalog
-from comparator.capture.drivers import open_capture
-from comparator.capture.keys import KeyIndex
-from comparator.exchange import EffectsOutcome, Exchange, Side
-from proxy.shadow.feed import Feed
-from proxy.shadow.ledger import Ledger
-from proxy.shadow.lookup import Parents
+from comparator.capture.registry import open_capture
+from comparator.exchanges.model import EffectsOutcome, Exchange, Side
+from proxy.runner.ledger import Ledger
+from proxy.runner.parent_lookup import Parents
+from proxy.runner.transaction_feed import Feed
 from tests.support.mirror_lab import BACKGROUND, TABLES, WRITTEN, Lab
 
 

@@ -1,12 +1,11 @@
 """README's tables are complete: they are written from the code, and this test fails when one is not."""
 
-from pathlib import Path
-
 import pytest
 
+from tests.support.paths import ROOT
 from tests.support.readme import SECTIONS, section_of
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(SECTIONS))

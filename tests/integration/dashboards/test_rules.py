@@ -10,9 +10,10 @@ import yaml
 from dashboards.alerts import GROUPS
 from dashboards.files import generated
 from tests.integration.dashboards.alert_cases import CASES, OWN_YESTERDAY, Case, Series
+from tests.support.paths import ROOT
 from tests.support.promtool import program, promtool
 
-ROOT = Path(__file__).parents[3] / "dashboards"
+DASHBOARDS = ROOT / "dashboards"
 RULES = ("recording.rules.yml", "alerts.rules.yml")
 
 
@@ -32,7 +33,7 @@ def courses(directory: Path, cases: Sequence[Case], *, every: str) -> Path:
     fires = [evaluated(case, case.fires, minute=case.minute, firing=True) for case in cases]
     quiet = [evaluated(case, case.quiet, minute=case.minute, firing=False) for case in cases]
     file = {
-        "rule_files": [str(ROOT / "generated" / name) for name in RULES],
+        "rule_files": [str(DASHBOARDS / "generated" / name) for name in RULES],
         "evaluation_interval": every,
         "group_eval_order": ["shadow-recording", *GROUPS],
         "tests": [*fires, *quiet],
@@ -61,13 +62,13 @@ def test_every_alert_has_a_case() -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_prometheus_takes_the_rules(name: str) -> None:
-    done = promtool("check", "rules", ROOT / "generated" / name)
+    done = promtool("check", "rules", DASHBOARDS / "generated" / name)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_prometheus_takes_the_configuration() -> None:
-    done = promtool("check", "config", ROOT / "provisioning" / "prometheus" / "prometheus.yml")
+    done = promtool("check", "config", DASHBOARDS / "provisioning" / "prometheus" / "prometheus.yml")
 
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -13,15 +13,15 @@ import yaml
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from prometheus_client import CollectorRegistry
 
-from comparator.exchange import Side
+from comparator.exchanges.model import Side
 from comparator.metrics import ComparatorMetrics
 from dashboards import sources as at
 from dashboards.files import generated
 from dashboards.recording import RECORDED
-from proxy.journal.writing import Counts
-from proxy.metrics import Gauges, ProxyMetrics
-from proxy.shadow.admin import admin_server
-from proxy.shadow.metrics import RunnerMetrics
+from proxy.journal.writer import Counts
+from proxy.runner.admin import admin_server
+from proxy.runner.metrics import RunnerMetrics
+from proxy.serving.metrics import Gauges, ProxyMetrics
 from scorer.metrics import Metrics as ScorerMetrics
 from tests.support.promtool import program
 from tests.support.scraping import free_port

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from comparator.exchange import Failed
+from comparator.exchanges.model import Failed
 from tests.golden import database as golden_database
 from tests.golden import scenario as golden
 from tests.golden import wire

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from comparator.exchange import Reply
+from comparator.exchanges.model import Reply
 from scorer.population import rows as population_rows
 from scorer.population.people import Case, HeldStamp, Person
 from tests.golden.serving import serving

@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from comparator.exchange import Failed, Reply
-from proxy.embedded import EmbeddedPostgres
+from comparator.exchanges.model import Failed, Reply
+from proxy.demo.embedded_postgres import EmbeddedPostgres
 from scorer.db import migrate
 from tests.golden import database
 from tests.golden.races import broken_promises

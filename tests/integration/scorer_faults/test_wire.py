@@ -1,6 +1,6 @@
 """The client of these tests and of the golden runner reads whatever a server may answer."""
 
-from comparator.exchange import Reply
+from comparator.exchanges.model import Reply
 from tests.integration.scorer_faults.world import World, status
 
 

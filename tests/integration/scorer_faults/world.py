@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 from prometheus_client import CollectorRegistry
 
-from comparator.changes import RowChange
-from comparator.exchange import Failed, Reply
+from comparator.exchanges.model import Failed, Reply
+from comparator.exchanges.row_changes import RowChange
 from scorer.population import rows as population_rows
 from scorer.population.people import FAR, Case, HeldStamp, Issuers, Link, Person
 from scorer.population.writing import write

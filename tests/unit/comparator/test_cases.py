@@ -6,16 +6,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from comparator.cases import Case, case_of, dump, load, open_case
-from comparator.detail import render
+from comparator.deepdiff_rendering import render
 from comparator.difference import Difference, Kind
 from comparator.errors import CaseError
-from comparator.exchange import Failed, FailureCause, Observation, Reply, Role, Side
-from comparator.findings import Clusterer
+from comparator.exchanges.model import Failed, FailureCause, Observation, Reply, Role, Side
+from comparator.findings.clustering import Clusterer
 from comparator.metrics import OTHER_ROUTE, ComparatorMetrics
-from comparator.record import detail_of, packed_detail, unpack, unpacked_detail
 from comparator.redaction import Redactor, digest_key
-from comparator.report import Summary, explain, render_comparison, render_summary
-from comparator.stats import Counts
+from comparator.stats.confidence import Counts
+from comparator.store.report import Summary, explain, render_comparison, render_summary
+from comparator.stored_comparison import detail_of, packed_detail, unpack, unpacked_detail
 from comparator.verdict import Comparator, Verdict
 from tests.support.comparisons import (
     JSON_TYPE,

@@ -4,8 +4,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from comparator.difference import Difference, Kind
-from comparator.exchange import Side
-from comparator.findings import Clusterer
+from comparator.exchanges.model import Side
+from comparator.findings.clustering import Clusterer
 from comparator.metrics import OTHER_TABLE, ComparatorMetrics
 from comparator.verdict import Cause, Comparison, Verdict
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from comparator.difference import Difference, Kind
-from comparator.exchange import Reply, Request, Side
+from comparator.exchanges.model import Reply, Request, Side
 from comparator.redaction import Redactor, without_tokens
 from comparator.verdict import Cause, Comparison, Verdict
 

@@ -1,18 +1,17 @@
 """Alerts agree with the gates, with the webhook that obeys them, and with the scrape configuration."""
 
-from pathlib import Path
-
 import yaml
 
 from comparator.difference import Kind
 from dashboards import alerts
 from dashboards import sources as at
 from dashboards.files import ACTION_LABEL, alert_rules
-from proxy.rollout.alerts import AlertAction
+from proxy.config.rollout import Alerts, Gates
+from proxy.rollout.alertmanager import AlertAction
 from proxy.rollout.gates import EFFECT_KINDS
-from proxy.rollout.settings import Alerts, Gates
+from tests.support.paths import ROOT
 
-PROVISIONING = Path(__file__).parents[3] / "dashboards" / "provisioning"
+PROVISIONING = ROOT / "dashboards" / "provisioning"
 ALL = [alert for group in alerts.GROUPS.values() for alert in group]
 SCRAPED = yaml.safe_load((PROVISIONING / "prometheus" / "prometheus.yml").read_text())
 

@@ -4,21 +4,21 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
 
 from comparator.difference import Kind
-from comparator.exchange import Side
-from comparator.findings import Severity
+from comparator.exchanges.model import Side
+from comparator.exchanges.skip import Skip
+from comparator.findings.clustering import Severity
 from comparator.verdict import Verdict
 from dashboards import sources as at
 from dashboards.files import generated
 from dashboards.recording import RECORDED
-from proxy.routes import Skip
+from tests.support.paths import ROOT
 
-DIRECTORY = Path(__file__).parents[3] / "dashboards"
+DIRECTORY = ROOT / "dashboards"
 TEXTS = generated()
 DASHBOARDS = {name: json.loads(text) for name, text in TEXTS.items() if name.endswith(".json")}
 RULES = [

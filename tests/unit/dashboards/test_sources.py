@@ -11,8 +11,8 @@ from prometheus_client.process_collector import ProcessCollector
 from comparator.metrics import ComparatorMetrics
 from dashboards import sources as at
 from dashboards.errors import UnknownLabelError, UnknownMetricError
-from proxy import metrics as proxy
-from proxy.shadow.metrics import RunnerMetrics
+from proxy.runner.metrics import RunnerMetrics
+from proxy.serving import metrics as proxy
 from scorer.metrics import Metrics
 
 

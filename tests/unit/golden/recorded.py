@@ -7,7 +7,7 @@ from typing import Any
 
 import jwt
 
-from comparator.exchange import Reply
+from comparator.exchanges.model import Reply
 from tests.golden.judge import recorded_row_changes
 from tests.golden.replay import StepRun
 from tests.golden.scenario import Call, Scenario, Step

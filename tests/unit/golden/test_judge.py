@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from comparator.changes import Op, RowChange
-from comparator.exchange import Failed, FailureCause, Reply
+from comparator.exchanges.model import Failed, FailureCause, Reply
+from comparator.exchanges.row_changes import Op, RowChange
 from tests.golden.conftest import SCENARIOS
 from tests.golden.known import described
 from tests.golden.run import judge

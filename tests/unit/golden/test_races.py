@@ -2,8 +2,8 @@
 
 import json
 
-from comparator.changes import Op, RowChange
-from comparator.exchange import Failed, FailureCause, Reply
+from comparator.exchanges.model import Failed, FailureCause, Reply
+from comparator.exchanges.row_changes import Op, RowChange
 from tests.golden import races
 from tests.golden.conftest import SCENARIOS
 from tests.golden.scenario import load

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from comparator.capture.errors import DecodeError
 from comparator.capture.pgoutput import Decoder
-from comparator.capture.rowtext import parse
-from comparator.changes import Message, Op, RowChange, Transaction
+from comparator.capture.row_text import parse
+from comparator.exchanges.row_changes import Message, Op, RowChange, Transaction
 from tests.support import pgoutput
 
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=20)

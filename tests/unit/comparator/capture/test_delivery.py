@@ -6,7 +6,7 @@ import pytest
 
 from comparator.capture.delivery import FENCE_PREFIX, Delivery, Fences
 from comparator.capture.errors import CaptureLostError, FenceTimeoutError
-from comparator.changes import Message, Op, RowChange, Transaction
+from comparator.exchanges.row_changes import Message, Op, RowChange, Transaction
 
 CHANGE = RowChange("account", Op.INSERT, None, {"id": "1"})
 

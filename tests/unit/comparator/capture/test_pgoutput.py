@@ -4,7 +4,7 @@ import pytest
 
 from comparator.capture.errors import DecodeError
 from comparator.capture.pgoutput import Decoder
-from comparator.changes import Message, Op, RowChange, Transaction
+from comparator.exchanges.row_changes import Message, Op, RowChange, Transaction
 from tests.support import pgoutput
 
 COLUMNS = ("id", "address", "note")

@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from comparator.capture import command
 from comparator.capture.catalog import Catalog, Column, ForeignKey, ReplicaIdentity, TableShape
 from comparator.capture.preflight import Check, Facts, Level, judge
 from comparator.capture.publication import PublicationState
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
+from proxy.cli import capture as command
 
 PERSISTENT = Slot(kind=SlotKind.PERSISTENT, name="keeps")
 

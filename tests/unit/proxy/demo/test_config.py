@@ -3,9 +3,9 @@ from typing import Any
 
 import yaml
 
+from proxy.config.settings import load
 from proxy.demo.config import Places, document, merged
 from proxy.demo.installation import ROOT
-from proxy.settings import load
 
 PLACES = Places(
     Path("/x"),

@@ -3,8 +3,8 @@ import io
 
 from rich.console import Console, RenderableType
 
-from comparator.queries import ComparisonRow, Finding
-from comparator.record import Detail, DifferenceText
+from comparator.store.queries import ComparisonRow, Finding
+from comparator.stored_comparison import Detail, DifferenceText
 from proxy.accounting import Accounting
 from proxy.demo import summary
 

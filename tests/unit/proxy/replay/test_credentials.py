@@ -3,10 +3,10 @@
 import jwt
 import pytest
 
-from comparator.exchange import Request
+from comparator.exchanges.model import Request
+from proxy.config.replay import ReplaySettings
+from proxy.recordings.errors import CredentialError
 from proxy.replay.credentials import Credentials, credentials_of
-from proxy.replay.errors import CredentialError
-from proxy.replay.settings import ReplaySettings
 
 DIGEST = "digest:" + "0" * 32
 KEY = "a key of the tests that is long enough"

@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
-from comparator.exchange import Failed, FailureCause, Reply, Request
-from proxy.replay.errors import OptionError
+from comparator.exchanges.model import Failed, FailureCause, Reply, Request
+from proxy.recordings.errors import OptionError
+from proxy.recordings.model import Recorded
 from proxy.replay.report import (
     Facts,
     FindingReport,
@@ -16,8 +17,7 @@ from proxy.replay.report import (
     parse_rules,
     report_of,
 )
-from proxy.replay.sameness import differences
-from proxy.replay.sources.recorded import Recorded
+from proxy.replay.report_diff import differences
 from proxy.replay.tally import Tally
 
 MS = 1_000_000

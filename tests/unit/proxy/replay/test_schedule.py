@@ -2,8 +2,9 @@
 
 import pytest
 
-from comparator.exchange import Reply, Request, Side
-from proxy.replay.errors import OptionError
+from comparator.exchanges.model import Reply, Request, Side
+from proxy.recordings.errors import OptionError
+from proxy.recordings.model import Recorded
 from proxy.replay.schedule import (
     Due,
     Pace,
@@ -17,7 +18,6 @@ from proxy.replay.schedule import (
     parse_moment,
     parse_pace,
 )
-from proxy.replay.sources.recorded import Recorded
 
 S = 1_000_000_000
 

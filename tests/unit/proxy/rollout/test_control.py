@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from comparator.stats import Outcome
+from comparator.stats.confidence import Outcome
+from proxy.config.rollout import Group
 from proxy.errors import GatesClosedError, NotStoredError, RolloutRefusedError, SettingsError, SupersededError
 from proxy.rollout import statefile
 from proxy.rollout.audit import verify
 from proxy.rollout.control import Asked, Control
-from proxy.rollout.machine import Phase
-from proxy.rollout.settings import Group
+from proxy.rollout.state_machine import Phase
 from tests.support.rollouts import control_in, judged_by
 
 ANN = Asked("ann", "because")

@@ -6,15 +6,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from comparator.exchange import Role, Side
-from comparator.sketch import Sketch
-from comparator.stats import Counts
+from comparator.exchanges.model import Role, Side
+from comparator.stats.confidence import Counts
+from comparator.stats.quantile_sketch import Sketch
+from proxy.config.rollout import Group, Step
 from proxy.rollout.control import Asked, Control
 from proxy.rollout.controller import Controller
-from proxy.rollout.machine import Phase
-from proxy.rollout.measured import Measured, RouteMeasured, Suspect, Totals
-from proxy.rollout.settings import Group, Step
-from proxy.rollout.state import GroupState
+from proxy.rollout.evidence import Measured, RouteMeasured, Suspect, Totals
+from proxy.rollout.group_state import GroupState
+from proxy.rollout.state_machine import Phase
 from tests.support.rollouts import control_in
 
 ROW = Suspect("abc123", "score", "registry_score.score", "column", "number → number", 7)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from comparator.exchange import Role, Side
-from comparator.sketch import Sketch
-from comparator.stats import Counts, Outcome
+from comparator.exchanges.model import Role, Side
+from comparator.stats.confidence import Counts, Outcome
+from comparator.stats.quantile_sketch import Sketch
+from proxy.config.rollout import AutoRollback, Gates, Step
+from proxy.rollout.evidence import Measured, RouteMeasured, Suspect, Totals
 from proxy.rollout.gates import (
     Gate,
     GateName,
@@ -19,8 +21,6 @@ from proxy.rollout.gates import (
     reasons_of,
     streaks_after,
 )
-from proxy.rollout.measured import Measured, RouteMeasured, Suspect, Totals
-from proxy.rollout.settings import AutoRollback, Gates, Step
 
 AUTO = AutoRollback(consecutive=2, hits_min=3)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.rollout.machine import Phase
+from proxy.rollout.state_machine import Phase
 from tests.support.rollout_simulation import BAD, GOOD, Candidate, simulate
 
 SEEDS = 3

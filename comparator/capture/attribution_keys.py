@@ -1,0 +1,189 @@
+"""Whose request a row belongs to: the attribution keys that its columns, its JSON or its parent row carry.
+
+Pure. Keys are pairs of kind and value, e.g. `("address", "0x..")` or `("nullifier", "v0:..")`. Which parent row carries which key is
+learned from the stream itself; what it has not shown yet is named as missing, for the caller to look up.
+"""
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from comparator.exchanges.row_changes import Row, RowChange
+from comparator.tables import ROUTE_KIND, AttributionKey, BackgroundRule, Table
+
+Key = tuple[str, str]
+Keys = frozenset[Key]
+RowId = tuple[str, tuple[str | None, ...]]
+NO_KEYS: Keys = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A row of `table`, by the text of its single-column primary key, whose keys are not known yet."""
+
+    table: str
+    id: str
+
+
+class KeyIndex:
+    """Resolves the attribution keys of rows, learning from the stream which parent row carries which key.
+
+    Args:
+        tables: the described tables, by name.
+        route_kind: the kind of key that the routes' keys are.
+        learned_max: how many parent rows are remembered; the least recently used are forgotten.
+    """
+
+    def __init__(
+        self, tables: Mapping[str, Table], *, route_kind: str = ROUTE_KIND, learned_max: int = 100_000
+    ) -> None:
+        self.route_kind = route_kind
+        self._tables = tables
+        self._learned: OrderedDict[Reference, Keys] = OrderedDict()
+        self._natural: dict[Reference, tuple[str | None, ...]] = {}
+        self._learned_max = learned_max
+        self._parents = {
+            table.references[key.through]
+            for table in tables.values()
+            for key in table.keys
+            if key.through and key.through in table.references
+        }
+        self._patterns = {key.regex: re.compile(key.regex) for t in tables.values() for key in t.keys if key.regex}
+
+    def of_route(self, key: str) -> Keys:
+        """The key that a route found in a request, "" for none."""
+        return frozenset({(self.route_kind, key.lower())} if key else ())
+
+    def learn(self, reference: Reference, keys: Keys) -> None:
+        """Remember the keys of a parent row."""
+        self._learned[reference] = keys
+        self._learned.move_to_end(reference)
+        while len(self._learned) > self._learned_max:
+            self._natural.pop(self._learned.popitem(last=False)[0], None)
+
+    def learn_row(self, table: str, row: Row) -> Keys:
+        """Remember a row read from the database as the parent it is; return its keys."""
+        keys, _ = self._keys_of_row(table, row)
+        described = self._tables[table]
+        identity = row.get(described.primary_key[0])
+        if identity is not None:
+            reference = Reference(table, identity)
+            self.learn(reference, keys)
+            if not described.references and all(column in row for column in described.natural_key):
+                self._natural[reference] = tuple(row[column] for column in described.natural_key)
+        return keys
+
+    def natural_key(self, table: str, identity: str) -> tuple[str | None, ...] | None:
+        """Natural key of a learned parent row; None when the row, or its own parent, is not known."""
+        return self._natural.get(Reference(table, identity))
+
+    def columns_for(self, table: str) -> tuple[str, ...]:
+        """The columns that a look-up of a parent row needs: primary key, key columns, natural key."""
+        described = self._tables[table]
+        columns = (k.column for k in described.keys if k.column)
+        return tuple(dict.fromkeys([described.primary_key[0], *columns, *described.natural_key]))
+
+    def keys_of(self, changes: Iterable[RowChange]) -> tuple[Keys, tuple[Reference, ...]]:
+        """The keys that old and new images of these rows name, and the parent rows that are still unknown."""
+        keys: set[Key] = set()
+        missing: dict[Reference, None] = {}
+        for change in changes:
+            if change.table not in self._tables:
+                continue
+            for row in (change.before, change.after):
+                if row is not None:
+                    found, unknown = self._keys_of_row(change.table, row)
+                    keys |= found
+                    missing.update(dict.fromkeys(unknown))
+                    if change.table in self._parents:
+                        self.learn_row(change.table, row)
+        return frozenset(keys), tuple(missing)
+
+    def _keys_of_row(self, table: str, row: Row) -> tuple[Keys, list[Reference]]:
+        described = self._tables[table]
+        keys: set[Key] = set()
+        missing: list[Reference] = []
+        for key in described.keys:
+            if key.through:
+                self._through(described, key, row, keys, missing)
+            else:
+                keys.update((key.kind, value) for value in self._values(key, row))
+        return frozenset(keys), missing
+
+    def _through(
+        self, described: Table, key: AttributionKey, row: Row, keys: set[Key], missing: list[Reference]
+    ) -> None:
+        identity = row.get(key.through)
+        parent = described.references.get(key.through)
+        if identity is None or parent is None:
+            return
+        reference = Reference(parent, identity)
+        known = self._learned.get(reference)
+        if known is None:
+            missing.append(reference)
+            return
+        self._learned.move_to_end(reference)
+        keys.update(k for k in known if k[0] == key.kind)
+
+    def _values(self, key: AttributionKey, row: Row) -> Iterable[str]:
+        text = row.get(key.column)
+        if text is None:
+            return
+        for value in _at_path(text, key.path) if key.path else (text,):
+            matched = value
+            if key.regex:
+                found = self._patterns[key.regex].search(value)
+                if found is None:
+                    continue
+                matched = found.group(1)
+            yield matched.lower() if key.kind == self.route_kind else matched
+
+
+def _at_path(text: str, path: str) -> list[str]:
+    """The strings at a dotted path of a JSON text; `*` stands for every element. Nothing when the path leads nowhere."""
+    steps = path.split(".")
+    if not all(step == "*" or f'"{step}"' in text for step in steps):
+        return []
+    try:
+        nodes: list[object] = [json.loads(text)]
+    except ValueError:
+        return []
+    for step in steps:
+        nodes = [child for node in nodes for child in _children(node, step)]
+    return [node for node in nodes if isinstance(node, str)]
+
+
+def _children(node: object, step: str) -> list[object]:
+    if isinstance(node, list):
+        return list(cast("list[object]", node)) if step == "*" else []
+    if isinstance(node, dict):
+        members = cast("dict[str, object]", node)
+        return list(members.values()) if step == "*" else [members[step]] if step in members else []
+    return []
+
+
+def row_id(change: RowChange, primary_key: Sequence[str]) -> RowId:
+    """Which row a change is about: the table and the text of its primary key."""
+    row = change.after if change.after is not None else change.before
+    return change.table, tuple(row.get(column) for column in primary_key) if row is not None else ()
+
+
+def is_background(change: RowChange, rules: Iterable[BackgroundRule], application: str) -> bool:
+    """Whether a declared background writer explains this change."""
+    return any(_matches(rule, change, application) for rule in rules if rule.table == change.table)
+
+
+def _matches(rule: BackgroundRule, change: RowChange, application: str) -> bool:
+    if rule.ops and change.op.value not in rule.ops:
+        return False
+    if rule.application and rule.application != application:
+        return False
+    if not rule.columns:
+        return True
+    if change.before is None or change.after is None:
+        return False
+    changed = {c for c, value in change.after.items() if change.before.get(c) != value}
+    return changed <= set(rule.columns)

@@ -1,0 +1,216 @@
+"""What the drivers have in common: one reading task, made anew with growing pauses whenever its connection is lost."""
+
+import asyncio
+import logging
+import time
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+import asyncpg
+
+from comparator.capture.delivery import Delivery, Fences
+from comparator.capture.driver import Deliver
+from comparator.capture.errors import CaptureClosedError, CaptureError, CaptureLostError
+from comparator.capture.pgoutput import Decoder
+from comparator.capture.settings import CaptureSettings
+from comparator.exchanges.row_changes import Transaction
+
+logger = logging.getLogger(__name__)
+
+BACKOFF_FIRST_S = 0.1
+LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises when the server goes away; the drivers turn what their own library raises into CaptureLostError."""
+
+SESSION = {"timezone": "UTC", "datestyle": "ISO", "intervalstyle": "postgres", "extra_float_digits": "3"}
+"""Session settings that fix the text output of values, equal on both databases."""
+
+CLOSE_TIMEOUT_S = 5.0
+
+
+class SupervisedCapture(ABC):
+    """A capture (`comparator.capture.driver.Capture`) whose driver says how to open, read and close.
+
+    Args:
+        dsn: of the database to capture.
+        settings: section `capture:`.
+    """
+
+    name = "capture"
+
+    def __init__(self, dsn: str, settings: CaptureSettings) -> None:
+        self._dsn = dsn
+        self._settings = settings
+        self._fences = Fences()
+        self._delivery: Delivery | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._failure: CaptureError | None = None
+        self._interruptions = 0
+        self._resumed = False
+        self._reconnects = 0
+        self._retained = 0
+        self._overflows = 0
+        self._closed = False
+
+    async def start(self, deliver: Deliver, *, after: int = 0) -> None:
+        """See `Capture.start`; errors of the first connection are raised here, later ones are mended by reconnecting."""
+        if self._group is None or self._closed:
+            raise CaptureClosedError("enter the capture with `async with` before starting it")
+        self._delivery = Delivery(deliver, self._fences, after=after)
+        try:
+            await self._open()
+        except (*LOST, CaptureLostError) as error:
+            await self._shut()
+            raise CaptureLostError(f"cannot capture from the database: {error}") from error
+        except BaseException:
+            await self._shut()
+            raise
+        self._task = self._group.create_task(self._run(), name=f"capture-{self.name}")
+
+    async def fence(self) -> int:
+        """See `Capture.fence`."""
+        if self._task is None or self._closed:
+            raise CaptureClosedError("the capture is not running")
+        if self._failure is not None:
+            raise self._failure
+        if self._settings.settle_ms:
+            await asyncio.sleep(self._settings.settle_ms / 1000)
+        return await self._fences.wait(self._settings.fence_timeout_ms / 1000)
+
+    def confirm(self, lsn: int) -> None:  # noqa: B027 (only a driver with a persistent slot has something to confirm)
+        """See `Capture.confirm`."""
+
+    @property
+    def position(self) -> int:
+        """See `Capture.position`."""
+        return self._delivery.position if self._delivery else 0
+
+    @property
+    def interruptions(self) -> int:
+        """See `Capture.interruptions`."""
+        return self._interruptions
+
+    @property
+    def resumed(self) -> bool:
+        """See `Capture.resumed`; only a persistent slot that was there already can be."""
+        return self._resumed
+
+    @property
+    def reconnects(self) -> int:
+        """How often the connection was lost, with or without a loss of transactions."""
+        return self._reconnects
+
+    @property
+    def duplicates(self) -> int:
+        """Transactions the server delivered a second time and that were dropped."""
+        return self._delivery.duplicates if self._delivery else 0
+
+    @property
+    def wal_retained_bytes(self) -> int:
+        """See `Capture.wal_retained_bytes`."""
+        return self._retained
+
+    async def aclose(self) -> None:
+        """See `Capture.aclose`."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._fences.fail(CaptureClosedError("the capture was closed"))
+        await self._shut()
+
+    async def __aenter__(self) -> Self:
+        self._group = asyncio.TaskGroup()
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+        if self._group is not None:
+            # Nothing runs in the group any more; the caller's own error leaves as it is, not wrapped in a group.
+            await self._group.__aexit__(None, None, None)
+
+    @abstractmethod
+    async def _open(self) -> None:
+        """Connect and stand ready to read from where delivery is."""
+
+    @abstractmethod
+    async def _serve(self) -> None:
+        """Read and deliver until the connection is lost, which is raised."""
+
+    @abstractmethod
+    async def _shut(self) -> None:
+        """Close what `_open` opened, in whatever state it is; must not raise."""
+
+    @abstractmethod
+    def _loses(self) -> bool:
+        """Whether a lost connection loses transactions."""
+
+    def _started(self) -> Delivery:
+        if self._delivery is None:
+            raise CaptureClosedError("read before it was started")
+        return self._delivery
+
+    def _take_decoded(self, transaction: Transaction, decoder: Decoder) -> None:
+        """Deliver; a transaction that was too large to hold is lost, and says so."""
+        if decoder.overflows > self._overflows:
+            self._interruptions += decoder.overflows - self._overflows
+            self._overflows = decoder.overflows
+            logger.warning("capture_transaction_too_large", extra={"driver": self.name, "xid": transaction.xid})
+        self._started().take(transaction)
+
+    def _new_decoder(self) -> Decoder:
+        self._overflows = 0
+        return Decoder(changes_max=self._settings.transaction_changes_max)
+
+    async def _run(self) -> None:
+        while True:
+            opened_s = time.monotonic()
+            try:
+                await self._serve()
+            except (*LOST, CaptureError) as error:
+                self._note_lost(error)
+            except Exception as error:
+                logger.exception("capture_reader_failed", extra={"driver": self.name})
+                self._note_lost(error)
+            await self._shut()
+            if time.monotonic() - opened_s < BACKOFF_FIRST_S:
+                # It can be opened and not read: without a pause that would be tried as fast as the server answers.
+                await asyncio.sleep(BACKOFF_FIRST_S)
+            await self._reopen()
+
+    def _note_lost(self, error: Exception) -> None:
+        self._reconnects += 1
+        self._interruptions += self._loses()
+        self._fences.again()
+        logger.warning(
+            "capture_connection_lost",
+            extra={"driver": self.name, "error": type(error).__name__, "interruptions": self._interruptions},
+        )
+
+    async def _reopen(self) -> None:
+        pause_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                await self._open()
+            except (*LOST, CaptureLostError) as error:
+                logger.info("capture_reconnect_failed", extra={"driver": self.name, "error": type(error).__name__})
+            except CaptureError as error:
+                # The database is there and unfit: whoever waits is told why, and it is tried again all the same.
+                self._failure = error
+                self._fences.fail(error)
+                logger.error("capture_impossible", extra={"driver": self.name, "reason": str(error)})
+            except Exception:
+                logger.exception("capture_reconnect_failed", extra={"driver": self.name})
+            else:
+                self._failure = None
+                logger.info("capture_reconnected", extra={"driver": self.name})
+                return
+            await self._shut()
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, self._settings.backoff_max_ms / 1000)

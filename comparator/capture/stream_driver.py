@@ -1,0 +1,217 @@
+"""Driver `stream`: the replication protocol. The server pushes each transaction as it is committed; nothing is polled.
+
+A temporary slot goes away with the connection, so a dead runner leaves nothing on the server; a lost connection may lose
+transactions and is counted as an interruption. A persistent slot keeps the log until `confirm`: a lost connection, a
+restart of the runner or of the server lose nothing, and what is delivered anew is dropped by its commit position.
+"""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+
+import asyncpg
+import psycopg
+
+from comparator.capture.delivery import FENCE_PREFIX
+from comparator.capture.errors import CaptureClosedError, CaptureLostError, RightsError, SlotLostError, SlotTimeoutError
+from comparator.capture.fitness import APPLICATION, connect, refuse_unfit
+from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, SESSION, SupervisedCapture
+from comparator.capture.replication import Keepalive, ReplicationConnection
+from comparator.capture.settings import CaptureSettings, SlotKind
+
+logger = logging.getLogger(__name__)
+
+SILENT_MAX = 3
+"""Feedbacks in a row that ask for a reply and get none, after which the connection counts as lost."""
+
+ACTIVE_POLL_S = 0.05
+
+EMIT = "SELECT pg_logical_emit_message(true, $1, $2)"
+
+SLOT = """
+SELECT active, wal_status, plugin, database = current_database() AS here,
+       pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS retained
+FROM pg_replication_slots WHERE slot_name = $1
+"""
+
+KEEP_SIZE = "SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'"
+
+
+class StreamCapture(SupervisedCapture):
+    """See the module. Fences are written on a connection of their own."""
+
+    name = "stream"
+
+    def __init__(self, dsn: str, settings: CaptureSettings) -> None:
+        super().__init__(dsn, settings)
+        self._persistent = settings.slot.kind is SlotKind.PERSISTENT
+        self._slot = settings.slot.name if self._persistent else ""
+        self._connect_s = settings.connect_timeout_ms / 1000
+        self._fence_s = settings.fence_timeout_ms / 1000
+        self._wire: ReplicationConnection | None = None
+        self._conn: asyncpg.Connection | None = None
+        self._confirmed = 0
+        self._seen = 0
+        self._opened_once = False
+        self._decoder = self._new_decoder()
+        self._heard = False
+
+    def confirm(self, lsn: int) -> None:
+        """See `Capture.confirm`; reported to the server with the next feedback."""
+        self._confirmed = max(self._confirmed, lsn)
+
+    def _loses(self) -> bool:
+        return not self._persistent
+
+    async def _open(self) -> None:
+        self._conn = await self._connect_for_fences()
+        await refuse_unfit(self._conn, self._settings.publication, timeout_s=self._connect_s)
+        self._wire = wire = await ReplicationConnection.connect(
+            self._dsn, session=SESSION, application=APPLICATION, timeout_s=self._connect_s
+        )
+        try:
+            if self._persistent:
+                await self._take_persistent(wire, self._conn)
+            else:
+                self._slot = f"shadow_{uuid.uuid4().hex[:12]}"
+                await self._make_slot(wire, "CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT")
+            after = self.position if self._persistent else 0
+            await wire.stream(
+                self._slot, publication=self._settings.publication, after=after, timeout_s=self._connect_s
+            )
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise RightsError(
+                f"the role may not replicate: {error}", remedy=("ALTER ROLE CURRENT_USER REPLICATION;",)
+            ) from error
+        except psycopg.errors.ObjectNotInPrerequisiteState as error:
+            raise SlotLostError(f"the slot {self._slot} cannot be read: {error}") from error
+        except (psycopg.Error, TimeoutError) as error:
+            raise CaptureLostError(f"the slot {self._slot} cannot be read: {error}") from error
+        self._opened_once = True
+
+    async def _take_persistent(self, wire: ReplicationConnection, conn: asyncpg.Connection) -> None:
+        """Make the slot on the first start; never afterwards, for what it missed would be lost silently."""
+        slot = await self._left(conn)
+        if slot is None and self._opened_once:
+            raise SlotLostError(f"the slot {self._slot} was dropped while it was in use")
+        if slot is None:
+            await self._make_slot(wire, "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT")
+        elif slot["plugin"] != "pgoutput" or not slot["here"]:
+            raise SlotLostError(f"the slot {self._slot} belongs to another database or plugin")
+        elif slot["wal_status"] == "lost":
+            raise SlotLostError(
+                f"the server removed log of the slot {self._slot}; drop it, run `shadow align verify`, start again"
+            )
+        elif not self._opened_once:
+            self._resumed = True
+        if await conn.fetchval(KEEP_SIZE, timeout=self._connect_s) == -1:
+            logger.warning("capture_slot_keeps_log_without_bound", extra={"slot": self._slot})
+
+    async def _left(self, conn: asyncpg.Connection) -> asyncpg.Record | None:
+        """The slot, if it is there, once its last reader has let go of it: the server notices a dead one a little later."""
+        waiting_s = 0.0
+        while True:
+            slot = await conn.fetchrow(SLOT, self._slot, timeout=self._connect_s)
+            if slot is None or not slot["active"] or waiting_s >= self._connect_s:
+                return slot
+            await asyncio.sleep(ACTIVE_POLL_S)
+            waiting_s += ACTIVE_POLL_S
+
+    async def _make_slot(self, wire: ReplicationConnection, words: str) -> None:
+        try:
+            await wire.command(words, identifier=self._slot, timeout_s=self._connect_s)
+        except TimeoutError as error:
+            raise SlotTimeoutError("a running transaction did not end while the slot was being made") from error
+
+    async def _serve(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._receive(), name="capture-stream-receive")
+                tasks.create_task(self._emit(), name="capture-stream-fences")
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
+
+    async def _emit(self) -> None:
+        """Write one fence for all who wait, again and again; a lost connection of the fences alone is made anew.
+
+        A server that shuts down ends ordinary connections at once, refuses new ones, and then waits until every
+        walsender's reader has confirmed all. What is not dealt with is not confirmed, so live would wait for us: the
+        refusal ends the stream as well.
+        """
+        while True:
+            await self._fences.wanted.wait()
+            conn = self._conn
+            if conn is None or conn.is_closed():
+                self._conn = await self._connect_for_fences()
+                self._fences.again()
+                continue
+            token = self._fences.take()
+            try:
+                if token:
+                    await conn.execute(EMIT, FENCE_PREFIX, token, timeout=self._fence_s)
+            except TimeoutError:
+                logger.warning("capture_fence_not_written", extra={"driver": self.name})
+                self._fences.again()
+            except LOST:
+                if not conn.is_closed():
+                    raise
+                self._fences.again()
+
+    async def _connect_for_fences(self) -> asyncpg.Connection:
+        conn = await connect(self._dsn, timeout_s=self._connect_s)
+        # The end of this connection is looked at as soon as it comes, not when the next fence is wanted.
+        conn.add_termination_listener(lambda _: self._fences.wanted.set())
+        return conn
+
+    async def _receive(self) -> None:
+        """Report the position every `feedback_ms` until the stream ends; the frames come by themselves."""
+        wire = self._wire
+        if wire is None:
+            raise CaptureClosedError("read before it was opened")
+        self._decoder = self._new_decoder()
+        ended = wire.deliver(self._take)
+        silent = 0
+        while True:
+            self._heard = False
+            await asyncio.wait([ended], timeout=self._settings.feedback_ms / 1000)
+            if ended.done():
+                ended.result()
+            silent = 0 if self._heard else silent + 1
+            if silent > SILENT_MAX:
+                raise CaptureLostError("the server has gone silent")
+            self._report(wire, reply_wanted=not self._heard)
+
+    def _take(self, frame: bytes | Keepalive) -> None:
+        self._heard = True
+        if isinstance(frame, Keepalive):
+            self._seen = max(self._seen, frame.lsn)
+            if frame.reply_wanted and self._wire is not None:
+                self._report(self._wire, reply_wanted=False)
+            return
+        transaction = self._decoder.feed(frame)
+        if transaction is not None:
+            self._take_decoded(transaction, self._decoder)
+
+    def _report(self, wire: ReplicationConnection, *, reply_wanted: bool) -> None:
+        """Confirm what is dealt with; when nothing is open, everything the server has read, so that its log can go."""
+        position = self.position
+        confirmed = self._confirmed if self._persistent else position
+        if confirmed >= position:
+            confirmed = max(confirmed, self._seen)
+        self._retained = max(0, self._seen - confirmed)
+        wire.feedback(confirmed, max(position, self._seen), reply_wanted=reply_wanted)
+
+    async def _shut(self) -> None:
+        wire, self._wire = self._wire, None
+        conn, self._conn = self._conn, None
+        if wire is not None:
+            with contextlib.suppress(OSError, psycopg.Error, CaptureLostError):
+                if self._closed and self._task is not None:
+                    self._report(wire, reply_wanted=False)
+            with contextlib.suppress(OSError, psycopg.Error):
+                await wire.aclose()
+        if conn is not None:
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await conn.close(timeout=CLOSE_TIMEOUT_S)
+            conn.terminate()

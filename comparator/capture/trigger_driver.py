@@ -1,0 +1,231 @@
+"""Driver `triggers`: reads the change log that `shadow capture install` put into a database without logical decoding.
+
+Rows are taken by one DELETE at a time, so each transaction comes whole: it is visible whole or not at all. Transactions of
+one read are put in the order of their last logged row. That order agrees with the commit order wherever it matters: a
+transaction that saw or overwrote another's row wrote afterwards. The positions are the log positions at the last row,
+raised where needed so that they grow from one transaction to the next and past every fence; they compare with LSNs.
+
+Rows are delivered before the DELETE is committed: what a lost connection returns to the log is recognised by its xid.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from itertools import groupby
+
+import asyncpg
+
+from comparator.capture.catalog import Catalog, read_existing
+from comparator.capture.errors import CaptureClosedError, ChangeLogError, DecodeError
+from comparator.capture.fitness import connect
+from comparator.capture.pgoutput import table_name
+from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, SupervisedCapture
+from comparator.capture.row_text import parse
+from comparator.capture.settings import CaptureSettings
+from comparator.capture.trigger_log import logged_tables
+from comparator.exchanges.row_changes import REQUEST_MESSAGE_PREFIX, Message, Op, Row, RowChange, Transaction
+
+logger = logging.getLogger(__name__)
+
+LEASE_S = 60
+"""How long the triggers go on writing after the reader's last renewal; renewed at a quarter of it."""
+
+OPS = {"INSERT": Op.INSERT, "UPDATE": Op.UPDATE, "DELETE": Op.DELETE, "TRUNCATE": Op.TRUNCATE}
+
+INSTALLED = "SELECT to_regclass($1) IS NOT NULL"
+
+HOLD = "SELECT pg_advisory_lock(hashtext($1))"
+
+LEASE = """
+SELECT last_value >= extract(epoch FROM clock_timestamp()) AS held,
+       setval($1::regclass, (extract(epoch FROM clock_timestamp()) + $2)::bigint) AS until
+FROM {schema}.lease
+"""
+
+MARKED = "SELECT EXISTS (SELECT 1 FROM {schema}.marker WHERE reader = $1)"
+
+CLEAR = "DELETE FROM {schema}.log"
+
+MARK = """
+WITH gone AS (DELETE FROM {schema}.marker WHERE reader <> $1) INSERT INTO {schema}.marker (reader) VALUES ($1)
+"""
+
+INSERT_LSN = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
+
+TAKE = """
+DELETE FROM {schema}.log RETURNING seq, xid, pg_wal_lsn_diff(lsn, '0/0')::bigint AS lsn,
+    (extract(epoch FROM at) * 1000000)::bigint AS at_us, application, request, schema_name, relation, op, before, after
+"""
+
+
+class TriggersCapture(SupervisedCapture):
+    """See the module. A fence is one read: its snapshot holds everything committed before."""
+
+    name = "triggers"
+
+    def __init__(self, dsn: str, settings: CaptureSettings) -> None:
+        super().__init__(dsn, settings)
+        self._conn: asyncpg.Connection | None = None
+        self._call_s = max(settings.fence_timeout_ms, settings.connect_timeout_ms) / 1000
+        self._reader = uuid.uuid4().hex
+        self._marked = False
+        self._leased_s = 0.0
+        self._catalog = Catalog({})
+        self._uncertain: frozenset[int] = frozenset()
+
+    def _loses(self) -> bool:
+        # The log outlives the connection; whether it outlived the server is seen when it is opened again.
+        return False
+
+    async def _open(self) -> None:
+        self._conn = conn = await connect(self._dsn, timeout_s=self._settings.connect_timeout_ms / 1000)
+        schema = self._settings.log_schema
+        if not await conn.fetchval(INSTALLED, f"{schema}.log", timeout=self._call_s):
+            raise ChangeLogError(f"no change log in schema {schema}: run `shadow capture install`")
+        await self._hold(conn)
+        await self._read_catalog(conn)
+        unlogged = sorted(set(self._settings.tables) - set(self._catalog.tables))
+        if unlogged:
+            raise ChangeLogError(f"not logged: {', '.join(unlogged)}; run `shadow capture install`")
+        await self._renew(conn, at_once=True)
+        if not self._marked:
+            await conn.execute(self._sql(CLEAR), timeout=self._call_s)
+        elif not await conn.fetchval(self._sql(MARKED), self._reader, timeout=self._call_s):
+            self._interruptions += 1
+            logger.warning("capture_log_emptied", extra={"driver": self.name, "interruptions": self._interruptions})
+        else:
+            return
+        await conn.execute(self._sql(MARK), self._reader, timeout=self._call_s)
+        self._marked = True
+
+    async def _hold(self, conn: asyncpg.Connection) -> None:
+        """Be the one reader: rows are taken from the log, so a second reader would take half of them away."""
+        try:
+            await conn.execute(
+                HOLD, f"{self._settings.log_schema}.log", timeout=self._settings.connect_timeout_ms / 1000
+            )
+        except TimeoutError as error:
+            raise ChangeLogError("another reader holds the change log of this database") from error
+
+    async def _serve(self) -> None:
+        conn = self._conn
+        if conn is None:
+            raise CaptureClosedError("read before it was opened")
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.poll_ms / 1000):
+                    await self._fences.wanted.wait()
+            token = self._fences.take()
+            reached = await self._read(conn)
+            self._fences.passed(token, reached)
+            await self._renew(conn)
+
+    async def _renew(self, conn: asyncpg.Connection, *, at_once: bool = False) -> None:
+        """Keep the triggers writing; a lease that had run out means that they did not."""
+        now_s = time.monotonic()
+        if not at_once and now_s - self._leased_s < LEASE_S / 4:
+            return
+        lease = f"{self._settings.log_schema}.lease"
+        row = await conn.fetchrow(self._sql(LEASE), lease, LEASE_S, timeout=self._call_s)
+        self._leased_s = now_s
+        if self._marked and row is not None and not row["held"]:
+            self._interruptions += 1
+            logger.warning("capture_lease_lapsed", extra={"driver": self.name, "interruptions": self._interruptions})
+
+    async def _read(self, conn: asyncpg.Connection) -> int:
+        """Take and deliver what is in the log; return the position that it covers."""
+        delivery = self._started()
+        async with conn.transaction():
+            reached = await conn.fetchval(INSERT_LSN, timeout=self._call_s)
+            rows = await conn.fetch(self._sql(TAKE), timeout=self._call_s)
+            for transaction in await self._transactions(conn, rows):
+                if transaction.xid not in self._uncertain:
+                    delivery.take(transaction)
+            self._uncertain = frozenset(row["xid"] for row in rows)
+        self._uncertain = frozenset()
+        delivery.reach(reached)
+        return delivery.position
+
+    async def _transactions(self, conn: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> list[Transaction]:
+        try:
+            return transactions(rows, self._catalog, after=self.position)
+        except DecodeError:
+            # A table or a column came or went since the catalogue was read.
+            await self._read_catalog(conn)
+        readable = [row for row in rows if _readable(row, self._catalog)]
+        if len(readable) < len(rows):
+            self._interruptions += 1
+            logger.warning(
+                "capture_rows_unreadable",
+                extra={"driver": self.name, "rows": len(rows) - len(readable), "interruptions": self._interruptions},
+            )
+        return transactions(readable, self._catalog, after=self.position)
+
+    async def _read_catalog(self, conn: asyncpg.Connection) -> None:
+        self._catalog = await read_existing(conn, await logged_tables(conn))
+
+    def _sql(self, template: str) -> str:
+        return template.format(schema=f'"{self._settings.log_schema}"')
+
+    async def _shut(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is None:
+            return
+        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            if self._closed:
+                await conn.execute("SELECT setval($1::regclass, 0)", f"{self._settings.log_schema}.lease", timeout=1.0)
+            await conn.close(timeout=CLOSE_TIMEOUT_S)
+        conn.terminate()
+
+
+def transactions(rows: Sequence[asyncpg.Record], catalog: Catalog, *, after: int) -> list[Transaction]:
+    """The log's rows as whole transactions in commit order, with positions that grow from `after` on."""
+    by_seq = sorted(rows, key=lambda row: (row["xid"], row["seq"]))
+    groups = [list(group) for _, group in groupby(by_seq, key=lambda row: row["xid"])]
+    made: list[Transaction] = []
+    for group in sorted(groups, key=lambda group: group[-1]["seq"]):
+        last = group[-1]
+        after = max(after + 1, last["lsn"])
+        request = next((row["request"] for row in group if row["request"]), "")
+        made.append(
+            Transaction(
+                xid=last["xid"] & 0xFFFFFFFF,
+                commit_lsn=after,
+                end_lsn=after,
+                committed_us=last["at_us"],
+                changes=tuple(_change(row, catalog) for row in group),
+                messages=(Message(REQUEST_MESSAGE_PREFIX, request),) if request else (),
+                application=last["application"],
+            )
+        )
+    return made
+
+
+def _readable(row: asyncpg.Record, catalog: Catalog) -> bool:
+    """Whether the row can be told with today's catalogue: rows written before a DDL statement cannot."""
+    try:
+        _change(row, catalog)
+    except DecodeError:
+        return False
+    return True
+
+
+def _change(row: asyncpg.Record, catalog: Catalog) -> RowChange:
+    name = table_name(row["schema_name"], row["relation"])
+    shape = catalog.tables.get(name)
+    if shape is None:
+        raise DecodeError(f"a change of the unknown table {name}")
+    columns = shape.column_names
+    return RowChange(name, OPS[row["op"]], _image(row["before"], columns), _image(row["after"], columns))
+
+
+def _image(text: str | None, columns: tuple[str, ...]) -> Row | None:
+    if text is None:
+        return None
+    values = parse(text)
+    if len(values) != len(columns):
+        raise DecodeError(f"a row of {len(values)} columns where {len(columns)} were described")
+    return dict(zip(columns, values, strict=True))

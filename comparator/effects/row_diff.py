@@ -1,0 +1,228 @@
+"""What a row means, and in which columns two rows of one natural key differ.
+
+Pure. A row's columns fall into classes, decided once for each table: ignored, referenced (compared by natural key), volatile
+(compared within a tolerance), JSON (compared as a document when its text differs), plain. Plain values are equal as text,
+or as numbers that differ in trailing zeros only, or as the same instant.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from comparator.difference import ABSENT, Difference, Kind, NaturalKey, Touch
+from comparator.effects.net_changes import NaturalKeys
+from comparator.errors import RuleError
+from comparator.exchanges.row_changes import Row
+from comparator.responses.exact_json import InvalidJsonError, parse
+from comparator.responses.json_diff import Walk
+from comparator.rules.actions import Ignore, TimeWithin, When, allows, moment_of, number_of
+from comparator.rules.compile import NO_RULES, CompiledRule, RuleSet
+from comparator.rules.json_paths import Automaton, Pattern, parse_pattern
+from comparator.tables import JsonColumn, Table
+
+_DECIMAL_TEXT: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?\Z", re.ASCII)
+_NO_REFERENCES: Final[tuple[Automaton, tuple[str, ...]]] = (Automaton(()), ())
+_TIME_TEXT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One image of a row, ready to compare.
+
+    `raw` holds everything that is compared, as it is, by column: equal `raw` is equal meaning. `keys` resolves ids inside
+    JSON columns. The rest is about the change: committed after the reply; written by an update whose image before is unknown; an image before, not after.
+    """
+
+    raw: dict[str, object]
+    keys: NaturalKeys
+    late: bool = False
+    partial: bool = False
+    before: bool = False
+
+    def display(self) -> Mapping[str, object]:
+        """The row as it is shown."""
+        return self.raw
+
+
+@dataclass(slots=True)
+class Cell:
+    """What a comparison of two rows found."""
+
+    differences: list[Difference] = field(default_factory=list[Difference])
+    touches: list[Touch] = field(default_factory=list[Touch])
+
+
+def meaning_of(
+    plan: "TablePlan", row: Row, keys: NaturalKeys, *, late: bool = False, partial: bool = False, before: bool = False
+) -> Meaning:
+    """Drop what is not compared and put natural keys in the place of foreign ids."""
+    ignored, references = plan.ignored, plan.table.references
+    raw: dict[str, object] = {column: value for column, value in row.items() if column not in ignored}
+    for column, table in references.items():
+        if column in raw:
+            raw[column] = keys.referenced(table, row.get(column))
+    return Meaning(raw, keys, late, partial, before)
+
+
+class TablePlan:
+    """A described table, compiled.
+
+    Attributes:
+        ignored: columns that are not compared: declared ones, and surrogate ids (primary key outside the natural key).
+    """
+
+    __slots__ = ("_json", "_references", "_volatile", "ignored", "name", "table")
+
+    def __init__(self, name: str, table: Table) -> None:
+        self.name = name
+        self.table = table
+        where = f"compare.tables.{name}"
+        if not table.natural_key:
+            raise RuleError(f"{where}.natural_key", "names no column")
+        surrogate = set(table.primary_key) - set(table.natural_key)
+        always = {column for column, volatile in table.volatile.items() if volatile.ignore}
+        self.ignored = frozenset({*table.ignore_columns, *surrogate})
+        self._volatile: dict[str, CompiledRule] = {}
+        for column, volatile in table.volatile.items():
+            rule = f"{where}.volatile.{column}"
+            if column in always:
+                self._volatile[column] = CompiledRule(rule, Ignore())
+            elif volatile.within_ms is None or volatile.within_ms < 0:
+                raise RuleError(rule, "needs `ignore: true` or `within_ms` of at least 0")
+            else:
+                self._volatile[column] = CompiledRule(rule, TimeWithin(dt.timedelta(milliseconds=volatile.within_ms)))
+        self._json = {column: _json_rules(json, f"{where}.json.{column}") for column, json in table.json.items()}
+        self._references = {
+            column: _references(json, f"{where}.json.{column}.references")
+            for column, json in table.json.items()
+            if json.references
+        }
+
+    def differing(self, mine: Meaning, theirs: Meaning, when: When, *, natural_key: NaturalKey = ()) -> Cell:
+        """The columns in which two rows differ beyond what is declared; NULL against a value always differs."""
+        cell = Cell()
+        left, right = mine.raw, theirs.raw
+        if left == right:
+            return cell
+        for column in (*left, *(c for c in right if c not in left)):
+            a, b = left.get(column, ABSENT), right.get(column, ABSENT)
+            if a != b and a is not ABSENT and b is not ABSENT:
+                self._column(cell, column, a, b, when, natural_key)
+        if cell.differences and self._references:
+            cell.differences[:] = [d for d in cell.differences if not self._same_row(d, mine.keys, theirs.keys)]
+        return cell
+
+    def sort_key(self, meaning: Meaning) -> str:
+        """An order of rows in which equal ones stand together: by all columns but volatile and JSON ones."""
+        loose = self._volatile.keys() | self._json.keys()
+        return repr(sorted((column, str(value)) for column, value in meaning.raw.items() if column not in loose))
+
+    def _same_row(self, difference: Difference, mine: NaturalKeys, theirs: NaturalKeys) -> bool:
+        """Whether two ids inside a JSON column point to the same row by meaning."""
+        if type(difference.served) is not int or type(difference.mirrored) is not int:
+            return False
+        automaton, tables = self._references.get(difference.column, _NO_REFERENCES)
+        for index in automaton.rules_at(difference.path):
+            left = mine.referenced(tables[index], str(difference.served))
+            if type(left) is tuple and left == theirs.referenced(tables[index], str(difference.mirrored)):
+                return True
+        return False
+
+    def _column(self, cell: Cell, column: str, a: object, b: object, when: When, natural_key: NaturalKey) -> None:
+        rule = self._volatile.get(column)
+        if rule is not None and (a is None) == (b is None) and allows(rule.action, a, b, when.delay):
+            cell.touches.append(Touch(rule.id, table=self.name, column=column))
+            return
+        if type(a) is str and type(b) is str:
+            if rule is None and _same_text(a, b):
+                return
+            documents = self._documents(column, a, b)
+            if documents is not None:
+                rules = self._json.get(column, (NO_RULES, False))[0]
+                walk = Walk(rules, when, table=self.name, natural_key=natural_key, column=column)
+                walk.compare(*documents)
+                cell.differences += walk.bounded(a.encode(), b.encode())
+                cell.touches += walk.touches
+                return
+        cell.differences.append(
+            Difference(Kind.COLUMN, (), a, b, self.name, natural_key, column, rule.id if rule is not None else "")
+        )
+
+    def _documents(self, column: str, a: str, b: str) -> tuple[object, object] | None:
+        """Both values as JSON documents, when the column is declared to hold JSON or both look like it."""
+        declared = self._json.get(column)
+        if declared is None and not (a[:1] in "{[" and b[:1] in "{["):
+            return None
+        try:
+            documents: tuple[Any, Any] = parse(a.encode()), parse(b.encode())
+            if declared is not None and declared[1]:
+                documents = (_unwrapped(documents[0]), _unwrapped(documents[1]))
+        except (InvalidJsonError, UnicodeEncodeError):
+            return None
+        return documents
+
+
+def _unwrapped(value: Any) -> object:
+    return parse(value.encode()) if type(value) is str else value
+
+
+def _json_rules(column: JsonColumn, where: str) -> tuple[RuleSet, bool]:
+    def compiled() -> Iterable[tuple[Pattern, CompiledRule]]:
+        for index, path in enumerate(column.ignore):
+            yield _pattern(path, f"{where}.ignore[{index}]"), CompiledRule(f"{where}.ignore[{index}]", Ignore())
+        for path, within_ms in column.within_ms.items():
+            rule = f"{where}.within_ms.{path}"
+            if within_ms < 0:
+                raise RuleError(rule, "is negative")
+            yield _pattern(path, rule), CompiledRule(rule, TimeWithin(dt.timedelta(milliseconds=within_ms)))
+
+    return RuleSet(compiled()), column.decode_text
+
+
+def _references(column: JsonColumn, where: str) -> tuple[Automaton, tuple[str, ...]]:
+    patterns = [_pattern(path, f"{where}.{path}") for path in column.references]
+    return Automaton(patterns), tuple(column.references.values())
+
+
+def _pattern(path: str, where: str) -> Pattern:
+    try:
+        return parse_pattern(path)
+    except ValueError as error:
+        raise RuleError(where, str(error)) from error
+
+
+def _same_text(a: str, b: str) -> bool:
+    """Texts of one number but for trailing zeros, or of one instant.
+
+    The log does not say a column's type: only plain decimal notation counts as a number, never `1e3` or `007`.
+    """
+    if _DECIMAL_TEXT.match(a) and _DECIMAL_TEXT.match(b):
+        return number_of(a) == number_of(b)
+    if _TIME_TEXT.match(a) and _TIME_TEXT.match(b):
+        instant = moment_of(a)
+        return instant is not None and instant == moment_of(b)
+    return False
+
+
+def compile_tables(tables: Mapping[str, Table]) -> Mapping[str, TablePlan]:
+    """Make the descriptions of all tables ready.
+
+    Raises:
+        RuleError: with the configuration path of what is wrong.
+    """
+    plans = {name: TablePlan(name, table) for name, table in tables.items()}
+    for name, table in tables.items():
+        for column, referenced in table.references.items():
+            where = f"compare.tables.{name}.references.{column}"
+            if referenced not in tables:
+                raise RuleError(where, f"table {referenced!r} is not described")
+            if referenced == name and column in table.natural_key:
+                raise RuleError(where, "a natural key cannot contain itself")
+        for column, json in table.json.items():
+            for path, referenced in json.references.items():
+                if referenced not in tables:
+                    where = f"compare.tables.{name}.json.{column}.references.{path}"
+                    raise RuleError(where, f"table {referenced!r} is not described")
+    return plans

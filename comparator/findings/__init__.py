@@ -1,0 +1,1 @@
+"""Group like mismatches into findings, and propose rules from an A/A run. Pure."""

@@ -1,0 +1,183 @@
+"""Proposes rules from one side compared with itself: what differs there is noise, not a defect.
+
+Pure. A proposal carries its evidence (how often, between which values) and is accepted by a person, who writes it into the
+configuration: nothing is learned silently.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Context, Decimal
+from typing import Final
+
+from comparator.difference import Difference, Kind, text_of_value
+from comparator.findings.clustering import Clusterer
+from comparator.rules.actions import moment_of, number_of
+from comparator.stored_comparison import cut
+from comparator.verdict import Comparison
+
+EXAMPLES_MAX: Final = 3
+EXAMPLE_CHARS: Final = 80
+_EXACT: Final = Context(prec=400)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A rule that would have hidden the noise at one place.
+
+    `section` is where it belongs in the configuration, `rule` its YAML on one line; "" where no rule can help and the
+    difference needs a look. Seen in `seen` of `compared` comparisons of the route.
+    """
+
+    route: str
+    place: str
+    section: str
+    rule: str
+    seen: int
+    compared: int
+    examples: tuple[str, ...]
+    why: str
+
+
+@dataclass(slots=True)
+class _Noise:
+    """All differences at one place."""
+
+    route: str
+    sample: Difference
+    seen: int = 0
+    pairs: list[tuple[object, object]] = field(default_factory=list[tuple[object, object]])
+    kinds: set[Kind] = field(default_factory=set[Kind])
+
+
+PAIRS_MAX: Final = 10_000
+"""Value pairs looked at for one place."""
+
+
+def propose(
+    compared: Iterable[tuple[str, Comparison]], clusterer: Clusterer, *, seen_min: int = 2
+) -> tuple[Proposal, ...]:
+    """Proposals from comparisons of one side with itself, the most frequent noise first.
+
+    Args:
+        compared: route and comparison, of which all differences count as noise.
+        clusterer: templates the places (member names that are data become `*`).
+        seen_min: places that differed in fewer comparisons are left out: once is no pattern.
+    """
+    noise: dict[tuple[str, str], _Noise] = {}
+    totals: dict[str, int] = {}
+    for route, comparison in compared:
+        totals[route] = totals.get(route, 0) + 1
+        places: set[tuple[str, str]] = set()
+        for difference in comparison.differences:
+            key = (route, clusterer.template(difference))
+            found = noise.setdefault(key, _Noise(route, difference))
+            found.kinds.add(difference.kind)
+            if len(found.pairs) < PAIRS_MAX:
+                found.pairs.append((difference.served, difference.mirrored))
+            places.add(key)
+        for key in places:
+            noise[key].seen += 1
+    proposals = [_proposal(place, found, totals[found.route]) for (_, place), found in noise.items()]
+    return tuple(sorted((p for p in proposals if p.seen >= seen_min), key=lambda p: (-p.seen, p.route, p.place)))
+
+
+def _proposal(place: str, found: _Noise, compared: int) -> Proposal:
+    rule, why = _rule(found)
+    section, text = _written(place, found, rule)
+    return Proposal(
+        route=found.route,
+        place=place,
+        section=section,
+        rule=text,
+        seen=found.seen,
+        compared=compared,
+        examples=tuple(_example(pair) for pair in found.pairs[:EXAMPLES_MAX]),
+        why=why,
+    )
+
+
+def _example(pair: tuple[object, object]) -> str:
+    return " / ".join(cut(text_of_value(value), EXAMPLE_CHARS) or "nothing" for value in pair)
+
+
+def _rule(found: _Noise) -> tuple[dict[str, str], str]:
+    """The narrowest action that allows every pair that was seen, and why."""
+    if found.kinds == {Kind.ORDER}:
+        return {"unordered": "true"}, "the same elements in another order"
+    if not found.kinds <= {Kind.CHANGED, Kind.TYPE, Kind.COLUMN}:
+        return {}, f"{', '.join(sorted(found.kinds))}: no rule should hide this without a look"
+    return _for_times(found.pairs) or _for_numbers(found.pairs) or ({"ignore": "true"}, "values without a pattern")
+
+
+def _for_times(pairs: Sequence[tuple[object, object]]) -> tuple[dict[str, str], str] | None:
+    apart: list[dt.timedelta] = []
+    for a, b in ((moment_of(a), moment_of(b)) for a, b in pairs):
+        if a is None or b is None:
+            return None
+        apart.append(abs(a - b))
+    widest = max(apart)
+    if not widest:
+        return {"same": "time"}, "one instant in two notations"
+    # Twice what was seen: the sample has not seen the slowest case.
+    within_ms = -(-2 * widest // dt.timedelta(milliseconds=1))
+    return {"time_within_ms": str(within_ms)}, f"times up to {widest.total_seconds():.3f} s apart"
+
+
+def _for_numbers(pairs: Sequence[tuple[object, object]]) -> tuple[dict[str, str], str] | None:
+    apart: list[Decimal] = []
+    for a, b in ((number_of(a), number_of(b)) for a, b in pairs):
+        if a is None or b is None:
+            return None
+        apart.append(abs(_EXACT.subtract(a, b)))
+    widest = max(apart)
+    if not widest:
+        return {"same": "number"}, "one number in two notations"
+    rounded = widest.normalize(Context(prec=2, rounding=ROUND_CEILING))
+    return {"absolute": f'"{rounded:f}"'}, f"numbers up to {widest} apart"
+
+
+def _written(place: str, found: _Noise, rule: dict[str, str]) -> tuple[str, str]:
+    """Where a rule belongs, and its YAML."""
+    sample = found.sample
+    if not sample.table:
+        section = f"compare.routes.{found.route}.rules"
+        if not rule or sample.kind in {Kind.STATUS, Kind.HEADER}:
+            return section, ""
+        members = {"path": _quoted(place), **rule}
+        return section, "- {" + ", ".join(f"{name}: {value}" for name, value in members.items()) + "}"
+    if not sample.column or not rule:
+        return f"compare.tables.{sample.table}", ""
+    return _written_for_column(place, sample, rule)
+
+
+def _written_for_column(place: str, sample: Difference, rule: dict[str, str]) -> tuple[str, str]:
+    within_ms = rule.get("time_within_ms")
+    inside = place.removeprefix(f"{sample.table}.{sample.column}").removeprefix(".")
+    if not inside:
+        section = f"compare.tables.{sample.table}.volatile"
+        return section, f"{sample.column}: {{" + (f"within_ms: {within_ms}" if within_ms else "ignore: true") + "}"
+    section = f"compare.tables.{sample.table}.json.{sample.column}"
+    if within_ms:
+        return section, f"within_ms: {{{_quoted(inside)}: {within_ms}}}"
+    return section, f"ignore: [{_quoted(inside)}]"
+
+
+def _quoted(path: str) -> str:
+    return f"'{path}'" if any(character in path for character in '*[]{}"#: ,') else path
+
+
+def render_proposals(proposals: Sequence[Proposal]) -> str:
+    """The proposals for a person to read and copy."""
+    if not proposals:
+        return "no noise: nothing to propose"
+    lines: list[str] = []
+    for proposal in proposals:
+        lines.append(
+            f"{proposal.route}  {proposal.place}  in {proposal.seen} of {proposal.compared} "
+            f"({proposal.seen / proposal.compared:.1%}): {proposal.why}"
+        )
+        lines += [f"    e.g. {example}" for example in proposal.examples]
+        lines.append(f"    {proposal.section}: {proposal.rule}" if proposal.rule else "    no rule proposed")
+    lines.append("a rule hides what it matches: take one only where you know why the side differs from itself there")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Compare two HTTP responses: status, headers and body. Pure."""

@@ -1,0 +1,223 @@
+"""What a body is: undoes content codings, decides the kind, and reads the kinds that have a structure.
+
+Pure. Nothing here raises on what a side sent: a body that cannot be read is a value that says why.
+"""
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from email.parser import BytesParser
+from enum import StrEnum
+from functools import lru_cache
+from importlib import import_module
+from io import BytesIO
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import zstandard
+
+from comparator.difference import digest_of
+from comparator.exchanges.model import HeaderList, Reply
+from comparator.responses.exact_json import InvalidJsonError, parse
+
+
+class BodyKind(StrEnum):
+    """How a body is compared."""
+
+    EMPTY = "empty"
+    JSON = "json"
+    FORM = "form"
+    MULTIPART = "multipart"
+    TEXT = "text"
+    BINARY = "binary"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A body that cannot be decoded or parsed, and why."""
+
+    reason: str
+
+
+def header(headers: HeaderList, name: str) -> str:
+    """All values of a header, joined as RFC 9110 (section 5.3) allows; "" when absent. `name` is lower case."""
+    found = ""
+    for key, value in headers:
+        if len(key) == len(name) and key.lower() == name:
+            found = f"{found}, {value}" if found else value
+    return found
+
+
+def media_type(headers: HeaderList) -> tuple[str, Mapping[str, str]]:
+    """Type and parameters of Content-Type, lower-cased but for parameter values; ("", {}) when absent."""
+    return _parsed_media_type(header(headers, "content-type"))
+
+
+@lru_cache(maxsize=512)
+def _parsed_media_type(text: str) -> tuple[str, Mapping[str, str]]:
+    kind, _, rest = text.partition(";")
+    if not rest:
+        return kind.strip().lower(), {}
+    message = Message()
+    message["content-type"] = text
+    pairs = message.get_params(failobj=[])[1:]
+    return kind.strip().lower(), {name.lower(): value for name, value in pairs}
+
+
+def kind_of(reply: Reply, body: bytes, forced: str) -> BodyKind:
+    """How to compare a body: as the route says, else by Content-Type, else as JSON when it looks like it."""
+    if not body:
+        return BodyKind.EMPTY
+    if forced:
+        return BodyKind(forced)
+    kind, _ = media_type(reply.headers)
+    if kind == "application/json" or kind.endswith("+json"):
+        return BodyKind.JSON
+    if kind == "application/x-www-form-urlencoded":
+        return BodyKind.FORM
+    if kind.startswith("multipart/"):
+        return BodyKind.MULTIPART
+    if kind.startswith("text/") or kind in {"application/xml", "application/javascript"}:
+        return BodyKind.TEXT
+    if not kind and body.lstrip()[:1] in {b"{", b"["}:
+        return BodyKind.JSON
+    return BodyKind.BINARY
+
+
+def decoded(reply: Reply, max_bytes: int) -> bytes | Unreadable:
+    """The body without its content codings.
+
+    Unknown codings, damaged streams and bodies that would exceed `max_bytes` when decoded are `Unreadable`.
+    """
+    named = header(reply.headers, "content-encoding")
+    if not named:
+        return reply.body
+    codings = [c.strip().lower() for c in named.split(",") if c.strip()]
+    body = reply.body
+    for coding in reversed(codings):
+        if coding in {"identity", ""}:
+            continue
+        decode = _DECODERS.get(coding)
+        if decode is None:
+            return Unreadable(f"content coding {coding!r} is not known")
+        try:
+            body = decode(body, max_bytes)
+        except (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError) as error:
+            return Unreadable(f"{coding}: {error}")
+    return body
+
+
+def _bounded(stream: Any, max_bytes: int) -> bytes:
+    body: bytes = stream.read(max_bytes + 1)
+    if len(body) > max_bytes:
+        raise ValueError(f"more than {max_bytes} bytes when decoded")
+    return body
+
+
+def _gunzip(body: bytes, max_bytes: int) -> bytes:
+    return _bounded(gzip.GzipFile(fileobj=BytesIO(body)), max_bytes)
+
+
+def _inflate(body: bytes, max_bytes: int) -> bytes:
+    """Both deflate formats occur in the wild: with the zlib header (RFC 9110) and without."""
+    for window in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
+        stream = zlib.decompressobj(window)
+        try:
+            out = stream.decompress(body, max_bytes + 1)
+        except zlib.error:
+            continue
+        if len(out) > max_bytes:
+            raise ValueError(f"more than {max_bytes} bytes when decoded")
+        if not stream.eof:
+            raise ValueError("the stream ends early")
+        return out
+    raise ValueError("not a deflate stream")
+
+
+def _unzstd(body: bytes, max_bytes: int) -> bytes:
+    return _bounded(zstandard.ZstdDecompressor().stream_reader(BytesIO(body), read_across_frames=True), max_bytes)
+
+
+def _unbrotli(body: bytes, max_bytes: int) -> bytes:
+    """Brotli is decoded when a package for it is installed; it is none of ours."""
+    for name in ("brotli", "brotlicffi"):
+        try:
+            module: Any = import_module(name)
+        except ImportError:
+            continue
+        try:
+            out: bytes = module.decompress(body)
+        except module.error as error:
+            raise ValueError(str(error)) from error
+        if len(out) > max_bytes:
+            raise ValueError(f"more than {max_bytes} bytes when decoded")
+        return out
+    raise ValueError("no brotli package is installed")
+
+
+_DECODERS: Final = {
+    "gzip": _gunzip,
+    "x-gzip": _gunzip,
+    "deflate": _inflate,
+    "zstd": _unzstd,
+    "br": _unbrotli,
+}
+
+
+def structure_of(kind: BodyKind, reply: Reply, body: bytes) -> object:
+    """The document that stands for a body: JSON as it is, forms and multiparts as objects of lists, text as itself.
+
+    Form and multipart members keep the order of values of one name; the order of names does not matter.
+    """
+    match kind:
+        case BodyKind.JSON:
+            try:
+                return parse(body)
+            except InvalidJsonError as error:
+                return Unreadable(f"not JSON: {error}")
+        case BodyKind.FORM:
+            return _form(body)
+        case BodyKind.MULTIPART:
+            return _multipart(reply, body)
+        case BodyKind.TEXT:
+            return _text(reply, body)
+        case BodyKind.BINARY | BodyKind.EMPTY:
+            return digest_of(body)
+
+
+def _form(body: bytes) -> object:
+    members: dict[str, list[object]] = {}
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError as error:
+        return Unreadable(f"not a form: {error}")
+    for name, value in pairs:
+        members.setdefault(name, []).append(value)
+    return members
+
+
+def _multipart(reply: Reply, body: bytes) -> object:
+    head = b"Content-Type: " + header(reply.headers, "content-type").encode("latin-1", "replace") + b"\r\n\r\n"
+    message = BytesParser().parsebytes(head + body)
+    if not message.is_multipart() or message.defects:
+        return Unreadable("not a multipart body")
+    members: dict[str, list[object]] = {}
+    for part in message.walk():
+        if part.is_multipart():
+            continue
+        name = part.get_param("name", header="content-disposition") or part.get_filename() or ""
+        content: Any = part.get_payload(decode=True) or b""
+        members.setdefault(str(name), []).append(
+            {"type": part.get_content_type(), "filename": part.get_filename(), "content": str(digest_of(content))}
+        )
+    return members
+
+
+def _text(reply: Reply, body: bytes) -> object:
+    charset = media_type(reply.headers)[1].get("charset", "utf-8")
+    try:
+        return body.decode(charset)
+    except (UnicodeDecodeError, LookupError):
+        return digest_of(body)

@@ -1,0 +1,379 @@
+"""Finds what differs between two JSON documents, under rules.
+
+Pure. `Walk` goes through both documents side by side. Given texts, it goes down as long as objects are equal as bytes in most
+of their members, and reads only the others. Nothing here knows HTTP or tables.
+"""
+
+# Decoded JSON is of any type: pyright cannot know it and the code asks for it at every step.
+# pyright: reportUnknownVariableType=false
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, cast
+
+import msgspec
+
+from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, Touch, digest_of, text_of_value
+from comparator.responses.exact_json import parse
+from comparator.rules.actions import Ignore, KeyedBy, Unordered, When, allows_later
+from comparator.rules.compile import CompiledRule, RuleSet
+from comparator.rules.json_paths import Node, Step
+
+GREEDY_MATCH_MAX: Final = 2_500
+"""Beyond this many pairs of unmatched elements, an unordered array is paired in order instead of by likeness."""
+
+LIKENESS_MAX_CHARACTERS: Final = 1_000_000
+"""Beyond this size of all those pairs together likewise: each pair is walked once to be judged."""
+
+DIFFERENCES_MAX: Final = 1_000
+"""Of one walk; of what differs beyond, nothing is kept but that there is more (`Kind.TOO_LARGE`)."""
+
+TOUCHES_MAX: Final = 10_000
+"""Of one walk; rules work beyond, and are not noted."""
+
+RAW_DIFFERING_MAX: Final = 4
+"""An object of which more members differ as bytes, and more than half of all, is read as a whole."""
+
+_touch: Final = cast("Callable[[tuple[object, ...]], Touch]", partial(tuple.__new__, Touch))  # pyright: ignore[reportUnknownMemberType]
+"""Makes a `Touch` of a tuple of its five fields, in half the time."""
+
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Walk:
+    """One structural walk; `differences`, `touches` are the result, in document order. `left_out` counts differences that were not kept.
+
+    Args:
+        rules: what may differ.
+        when: the day by which a rule's term is judged, and how much later the mirrored side ran.
+        table: with `natural_key` and `column`, where the documents stand, when they are a JSON column's values.
+    """
+
+    __slots__ = ("_column", "_key", "_path", "_rules", "_table", "_when", "differences", "left_out", "touches")
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        when: When,
+        *,
+        table: str = "",
+        natural_key: tuple[object, ...] = (),
+        column: str = "",
+    ) -> None:
+        self._rules = rules
+        self._when = when
+        self._table, self._key, self._column = table, natural_key, column
+        self._path: list[Step] = []
+        self.differences: list[Difference] = []
+        self.touches: list[Touch] = []
+        self.left_out = 0
+
+    def bounded(self, served: bytes, mirrored: bytes) -> list[Difference]:
+        """What differs between the documents that these texts are; when not all was kept, the last one names both by digest and size."""
+        if not self.left_out:
+            return self.differences
+        whole = Difference(
+            Kind.TOO_LARGE, (), digest_of(served), digest_of(mirrored), self._table, self._key, self._column
+        )
+        return [*self.differences, whole]
+
+    def compare(self, served: object, mirrored: object) -> None:
+        """Walk both documents from their roots."""
+        self._values(served, mirrored, self._rules.root)
+
+    def compare_texts(self, served: bytes, mirrored: bytes) -> None:
+        """Walk the documents that two JSON texts are.
+
+        Raises:
+            InvalidJsonError: a part that is not equal as bytes is no JSON.
+        """
+        self._texts(served, mirrored, self._rules.root)
+
+    def _texts(self, a: bytes, b: bytes, node: Node) -> None:
+        differing = None
+        if not node.accepts and not node.wheres and _in_one_layout(a, b):
+            differing = _differing_members(a, b)
+        if differing is None:
+            self._values(parse(a), parse(b), node)
+            return
+        for name, served, mirrored in differing:
+            self._path.append(name)
+            self._texts(served, mirrored, node.below(name))
+            self._path.pop()
+
+    def _values(self, a: Any, b: Any, node: Node) -> None:
+        kind = type(a)
+        if kind is type(b):
+            if kind is dict:
+                if not node.accepts or not self._ignored(a, b, node):
+                    self._objects(a, b, node)
+                return
+            if kind is list:
+                if not node.accepts or not self._ignored(a, b, node):
+                    self._arrays(a, b, node)
+                return
+            if a == b:
+                return
+        self._differ(a, b, node)
+
+    def _ignored(self, a: Any, b: Any, node: Node) -> bool:
+        """Containers are left out as a whole by a rule that ignores them, and only noted when they do differ."""
+        ignoring = [rule for rule in node.marks if type(rule.action) is Ignore]
+        if not ignoring:
+            return False
+        holding = next((rule for rule in ignoring if rule.holds(self._when.today)), None)
+        if not same(a, b):
+            self._touch(holding or ignoring[0], expired=holding is None)
+        return holding is not None
+
+    def _objects(self, a: dict[str, Any], b: dict[str, Any], node: Node) -> None:
+        there = b.get
+        lacking = 0
+        for name, served in a.items():
+            mirrored = there(name, ABSENT)
+            kind = type(served)
+            if kind is type(mirrored):
+                if kind is not dict and kind is not list:
+                    if served != mirrored:
+                        self._scalars(name, served, mirrored, node)
+                    continue
+            elif mirrored is ABSENT:
+                lacking += 1
+            self._member(name, served, mirrored, node)
+        if len(b) != len(a) - lacking:
+            for name, mirrored in b.items():
+                if name not in a:
+                    self._member(name, ABSENT, mirrored, node)
+
+    def _scalars(self, name: str, served: Any, mirrored: Any, node: Node) -> None:
+        """Members of one scalar type that differ: as in `_differ` for the case that the first rule of the place allows it."""
+        # Not by `_below`: this is where a walk of two equal documents in two notations spends its time.
+        if node.wheres:
+            below = node.below(name, served, mirrored)
+        else:
+            children, other = node.branches or node.branch()
+            below = children.get(name, other)
+        if below.marks:
+            rule = below.marks[0]
+            if rule.expires is None and rule.action.allows(served, mirrored):
+                if len(self.touches) < TOUCHES_MAX:
+                    self.touches.append(_touch((rule.id, (*self._path, name), False, self._table, self._column)))
+                return
+        self._path.append(name)
+        self._differ(served, mirrored, below)
+        self._path.pop()
+
+    def _member(self, name: str, served: Any, mirrored: Any, node: Node) -> None:
+        self._path.append(name)
+        self._values(served, mirrored, _below(node, name, served, mirrored))
+        self._path.pop()
+
+    def _arrays(self, a: list[Any], b: list[Any], node: Node) -> None:
+        for rule in node.marks:
+            if not isinstance(rule.action, Unordered | KeyedBy):
+                continue
+            if not rule.holds(self._when.today):
+                if not same(a, b):
+                    self._touch(rule, expired=True)
+                continue
+            if not same(a, b):
+                self._touch(rule)
+                self._match(a, b, node, rule.action)
+            return
+        if len(a) == len(b):
+            self._same_length(a, b, node)
+        else:
+            self._other_length(a, b, node)
+
+    def _same_length(self, a: list[Any], b: list[Any], node: Node) -> None:
+        before, left_out = (len(self.differences), len(self.touches)), self.left_out
+        for index, (served, mirrored) in enumerate(zip(a, b, strict=True)):
+            self._element(index, served, mirrored, node)
+        if len(self.differences) - before[0] > 1 and Counter(map(fingerprint, a)) == Counter(map(fingerprint, b)):
+            del self.differences[before[0] :], self.touches[before[1] :]
+            self.left_out = left_out
+            self._add(Kind.ORDER, a, b)
+
+    def _other_length(self, a: list[Any], b: list[Any], node: Node) -> None:
+        """Equal elements at both ends belong together; what is left in between is paired in order."""
+        shorter = min(len(a), len(b))
+        head = 0
+        while head < shorter and same(a[head], b[head]):
+            head += 1
+        tail = 0
+        while tail < shorter - head and same(a[-1 - tail], b[-1 - tail]):
+            tail += 1
+        self._in_order(list(range(head, len(a) - tail)), list(range(head, len(b) - tail)), a, b, node)
+
+    def _in_order(self, left: Sequence[int], right: Sequence[int], a: list[Any], b: list[Any], node: Node) -> None:
+        for i, j in zip(left, right, strict=False):
+            self._element(i, a[i], b[j], node)
+        for i in left[len(right) :]:
+            self._element(i, a[i], ABSENT, node)
+        for j in right[len(left) :]:
+            self._element(j, ABSENT, b[j], node)
+
+    def _element(self, index: int, served: Any, mirrored: Any, node: Node) -> None:
+        self._path.append(index)
+        self._values(served, mirrored, node if node.dead else node.below(index, served, mirrored))
+        self._path.pop()
+
+    def _match(self, a: list[Any], b: list[Any], node: Node, action: Unordered | KeyedBy) -> None:
+        groups: defaultdict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+        members = action.members if isinstance(action, KeyedBy) else None
+        for i, item in enumerate(a):
+            groups[_key_of(item, members)][0].append(i)
+        for j, item in enumerate(b):
+            groups[_key_of(item, members)][1].append(j)
+        left: list[int] = []
+        right: list[int] = []
+        for mine, theirs in groups.values():
+            if members is None:
+                left += mine[len(theirs) :]
+                right += theirs[len(mine) :]
+            else:
+                self._in_order(mine, theirs, a, b, node)
+        self._match_by_likeness(left, right, a, b, node)
+
+    def _match_by_likeness(self, left: list[int], right: list[int], a: list[Any], b: list[Any], node: Node) -> None:
+        if left and right and self._may_try(left, right, a):
+            pairs = sorted((len(self._trial(a[i], b[j], i, node).differences), i, j) for i in left for j in right)
+            for _, i, j in pairs:
+                if i in left and j in right:
+                    left.remove(i)
+                    right.remove(j)
+                    self._element(i, a[i], b[j], node)
+        self._in_order(left, right, a, b, node)
+
+    def _may_try(self, left: list[int], right: list[int], a: list[Any]) -> bool:
+        """Whether every element may be walked against every other in a bounded time."""
+        if len(left) * len(right) > GREEDY_MATCH_MAX:
+            return False
+        return len(right) * sum(len(fingerprint(a[i])) for i in left) <= LIKENESS_MAX_CHARACTERS
+
+    def _trial(self, served: Any, mirrored: Any, index: int, node: Node) -> "Walk":
+        trial = Walk(self._rules, self._when)
+        trial._element(index, served, mirrored, node)
+        return trial
+
+    def _differ(self, a: Any, b: Any, node: Node) -> None:
+        """Two values differ: a rule of the place may allow it, else it is a difference."""
+        judged = ""
+        when = self._when
+        for rule in node.marks:
+            if rule.action.allows(a, b) or (when.delay and allows_later(rule.action, a, b, when.delay)):
+                if rule.expires is None or when.today <= rule.expires:
+                    self._touch(rule)
+                    return
+                self._touch(rule, expired=True)
+            judged = judged or rule.id
+        if type(a) is Repeated and type(b) is Repeated and same(list(a.values), list(b.values)):
+            return
+        self._add(_kind(a, b), a, b, judged)
+
+    def _add(self, kind: Kind, a: Any, b: Any, rule: str = "") -> None:
+        if len(self.differences) >= DIFFERENCES_MAX:
+            self.left_out += 1
+            return
+        self.differences.append(Difference(kind, tuple(self._path), a, b, self._table, self._key, self._column, rule))
+
+    def _touch(self, rule: CompiledRule, *, expired: bool = False) -> None:
+        if len(self.touches) >= TOUCHES_MAX:
+            return
+        self.touches.append(Touch(rule.id, tuple(self._path), expired, self._table, self._column))
+
+
+def _below(node: Node, name: str, served: Any, mirrored: Any) -> Node:
+    """As `Node.below`, without a call where no predicate is to be asked."""
+    if node.wheres:
+        return node.below(name, served, mirrored)
+    children, other = node.branches or node.branch()
+    return children.get(name, other)
+
+
+def _kind(a: Any, b: Any) -> Kind:
+    if b is ABSENT:
+        return Kind.MISSING
+    if a is ABSENT:
+        return Kind.EXTRA
+    if type(a) is Repeated or type(b) is Repeated:
+        return Kind.DUPLICATE_KEY
+    return Kind.CHANGED if type(a) is type(b) and type(a) is not NonFinite else Kind.TYPE
+
+
+def _key_of(item: Any, members: tuple[str, ...] | None) -> str:
+    if members is None:
+        return fingerprint(item)
+    if not isinstance(item, dict):
+        return f"value {fingerprint(item)}"
+    found = cast("dict[str, object]", item)
+    return f"member {fingerprint([found.get(name) for name in members])}"
+
+
+def same(a: Any, b: Any) -> bool:
+    """Exactly equal: no rules, and 1, 1.0, true are three different values. Decimals are equal by value (1.0, 1.00)."""
+    kind = type(a)
+    if kind is not type(b):
+        return False
+    if kind is dict:
+        return len(a) == len(b) and all(name in b and same(value, b[name]) for name, value in a.items())
+    if kind is list:
+        return len(a) == len(b) and all(map(same, a, b))
+    if kind is Repeated:
+        return len(a.values) == len(b.values) and all(map(same, a.values, b.values))
+    return a == b
+
+
+def fingerprint(value: Any) -> str:
+    """A text that two values share exactly when they are `same`."""
+    kind = type(value)
+    if kind is dict:
+        return "{" + ",".join(f"{text_of_value(n)}:{fingerprint(value[n])}" for n in sorted(value)) + "}"
+    if kind is list:
+        return "[" + ",".join(map(fingerprint, value)) + "]"
+    if kind is Repeated:
+        return "repeated" + fingerprint(list(value.values))
+    if kind is str or kind is int or kind is bool or value is None:
+        return text_of_value(value)
+    return f"decimal {hash(value)} {value.normalize() if value else 0}" if kind is not NonFinite else value.name
+
+
+def _in_one_layout(a: bytes, b: bytes) -> bool:
+    """Whether both texts are objects with the same white space behind the first member's name."""
+    if a[:1] != b"{" or b[:1] != b"{":
+        return False
+    first, second = a.find(b'":') + 2, b.find(b'":') + 2
+    return a[first : first + 1].isspace() == b[second : second + 1].isspace()
+
+
+def _differing_members(a: bytes, b: bytes) -> list[tuple[str, bytes, bytes]] | None:
+    """The members of two objects that are not equal as bytes; None when the objects have to be read as a whole.
+
+    That is when they have not the same names, when most members differ, or when a text is not exactly its members joined
+    again in one of the two usual layouts: then it may have repeated members or escaped names.
+    """
+    try:
+        left, right = _members.decode(a), _members.decode(b)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if left.keys() != right.keys():
+        return None
+    differing = [(name, bytes(raw), bytes(right[name])) for name, raw in left.items() if raw != right[name]]
+    if len(differing) > RAW_DIFFERING_MAX and len(differing) * 2 > len(left):
+        return None
+    return differing if _is_joined(a, left) and _is_joined(b, right) else None
+
+
+def _is_joined(text: bytes, members: dict[str, msgspec.Raw]) -> bool:
+    first = len(next(iter(members), "").encode()) + 3
+    colon, comma = ('": ', b", ") if text[first + 1 : first + 2] == b" " else ('":', b",")
+    joined = comma.join([f'"{name}{colon}'.encode() + bytes(raw) for name, raw in members.items()])
+    return b"{%b}" % joined == text
+
+
+def walk(served: object, mirrored: object, rules: RuleSet, when: When) -> Walk:
+    """Walk two documents and return the finished walk."""
+    finished = Walk(rules, when)
+    finished.compare(served, mirrored)
+    return finished

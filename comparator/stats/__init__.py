@@ -1,0 +1,1 @@
+"""Statistics of verdicts: confidence sequences and a quantile sketch. Pure."""

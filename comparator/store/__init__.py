@@ -1,0 +1,1 @@
+"""Keep verdicts in PostgreSQL: schema, writes, queries and the report built from them."""

@@ -1,0 +1,318 @@
+"""Reads the store: what `shadow status`, the screens and the gates ask for.
+
+Every function takes a connection and returns values of this module; a day is a UTC day.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comparator.cases import Case, load
+from comparator.errors import UnknownFindingError
+from comparator.findings.clustering import State
+from comparator.stats.confidence import Counts
+from comparator.store.schema import Connection
+from comparator.stored_comparison import Detail, unpack, unpacked_detail
+from comparator.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How many comparisons of one route had one verdict for one cause."""
+
+    route: str
+    served_by: str
+    verdict: str
+    cause: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTotal:
+    """How many comparisons a declared known difference explains."""
+
+    route: str
+    declaration: str
+    reason: str
+    ticket: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A cluster of like differences, as it stands. `keys` counts different ordering keys, of `route_keys` on the route."""
+
+    id: str
+    route: str
+    kind: str
+    place: str
+    shape: str
+    severity: str
+    state: str
+    state_by: str
+    state_reason: str
+    state_at: dt.datetime
+    first_seen: dt.datetime
+    last_seen: dt.datetime
+    count: int
+    example: str
+    keys: int
+    route_keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Quantiles of both roles' durations on one route, in microseconds, over `count` comparisons."""
+
+    route: str
+    served_by: str
+    count: int
+    quantiles: tuple[float, ...]
+    served_us: tuple[float, ...]
+    mirrored_us: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonRow:
+    """One stored comparison."""
+
+    served_at: dt.datetime
+    exchange_id: str
+    route: str
+    served_by: str
+    stage: str
+    verdict: str
+    cause: str
+    confirmed: bool | None
+    effects_compared: bool
+    effects_note: str
+    served_status: int | None
+    mirrored_status: int | None
+    served_us: int
+    mirrored_us: int
+    rows_served: int
+    rows_mirrored: int
+    difference_count: int
+    detail: Detail
+
+
+SELECT_TOTALS = """
+SELECT route, served_by, verdict, cause, sum(count)::bigint AS count
+FROM shadow.total WHERE day >= $1
+GROUP BY route, served_by, verdict, cause ORDER BY route, served_by, verdict, cause
+"""
+
+
+async def totals(conn: Connection, *, since: dt.date) -> tuple[Total, ...]:
+    """Accounting totals from that day on."""
+    return tuple([Total(*record.values()) for record in await conn.fetch(SELECT_TOTALS, since)])
+
+
+SELECT_KNOWN_TOTALS = """
+SELECT route, declaration, max(reason) AS reason, max(ticket) AS ticket, sum(count)::bigint AS count
+FROM shadow.known_total WHERE day >= $1
+GROUP BY route, declaration ORDER BY route, declaration
+"""
+
+
+async def known_totals(conn: Connection, *, since: dt.date) -> tuple[KnownTotal, ...]:
+    """How often each declared known difference was seen from that day on."""
+    return tuple([KnownTotal(*record.values()) for record in await conn.fetch(SELECT_KNOWN_TOTALS, since)])
+
+
+def counts_of(found: Sequence[Total], *, route: str = "") -> Counts:
+    """The numerator and denominator of a match rate: failed comparisons are in neither."""
+    by_verdict = dict.fromkeys(Verdict, 0)
+    for total in found:
+        if route in {"", total.route}:
+            by_verdict[Verdict(total.verdict)] += total.count
+    return Counts(
+        match=by_verdict[Verdict.MATCH],
+        known=by_verdict[Verdict.KNOWN],
+        mismatch=by_verdict[Verdict.MISMATCH],
+        transient=by_verdict[Verdict.TRANSIENT],
+        failed=by_verdict[Verdict.FAILED],
+    )
+
+
+SELECT_FINDINGS = """
+SELECT
+    finding.id, finding.route, finding.kind, finding.place, finding.shape, finding.severity, finding.state,
+    finding.state_by, finding.state_reason, finding.state_at, finding.first_seen, finding.last_seen, finding.count,
+    finding.example,
+    (SELECT count(*) FROM shadow.finding_key WHERE finding_key.finding_id = finding.id) AS keys,
+    (SELECT count(DISTINCT comparison.key_digest) FROM shadow.comparison
+     WHERE comparison.route = finding.route AND comparison.served_at >= finding.first_seen) AS route_keys
+FROM shadow.finding
+WHERE ($1 = '' OR finding.id = $1) AND ($2 = '' OR finding.route = $2) AND (cardinality($3::text[]) = 0 OR finding.state = ANY($3))
+ORDER BY
+    array_position(ARRAY['regressed', 'new', 'acknowledged', 'fixed'], finding.state),
+    array_position(ARRAY['broken', 'changed', 'additive'], finding.severity),
+    finding.count DESC, finding.id
+LIMIT $4
+"""
+
+
+async def findings(
+    conn: Connection, *, route: str = "", states: Sequence[State] = (), limit: int = 50
+) -> tuple[Finding, ...]:
+    """Findings, those that need someone first."""
+    records = await conn.fetch(SELECT_FINDINGS, "", route, [str(state) for state in states], limit)
+    return tuple([Finding(*record.values()) for record in records])
+
+
+async def finding(conn: Connection, identity: str) -> Finding:
+    """One finding.
+
+    Raises:
+        UnknownFindingError: none has this id.
+    """
+    record = await conn.fetchrow(SELECT_FINDINGS, identity, "", [], 1) if identity else None
+    if record is None:
+        raise UnknownFindingError(f"no finding {identity!r}; `shadow findings list` shows them")
+    return Finding(*record.values())
+
+
+SET_STATE = """
+UPDATE shadow.finding SET state = $2, state_by = $3, state_reason = $4, state_at = $5 WHERE id = $1
+"""
+
+
+async def set_state(conn: Connection, identity: str, state: State, *, by: str, reason: str, now: dt.datetime) -> None:
+    """Write down what someone decided about a finding.
+
+    Raises:
+        UnknownFindingError: none has this id.
+    """
+    if await conn.execute(SET_STATE, identity, str(state), by, reason, now) != "UPDATE 1":
+        raise UnknownFindingError(f"no finding {identity!r}; `shadow findings list` shows them")
+
+
+SELECT_EXEMPLARS = "SELECT body FROM shadow.finding_exemplar WHERE finding_id = $1 ORDER BY slot"
+
+
+async def exemplars(conn: Connection, identity: str) -> tuple[Case, ...]:
+    """The examples kept for a finding, redacted as they were kept."""
+    return tuple([load(unpack(record["body"])) for record in await conn.fetch(SELECT_EXEMPLARS, identity)])
+
+
+SELECT_LATENCY = """
+SELECT
+    route, served_by, count(*) AS count,
+    percentile_cont($2::float8[]) WITHIN GROUP (ORDER BY served_us) AS served_us,
+    percentile_cont($2::float8[]) WITHIN GROUP (ORDER BY mirrored_us) AS mirrored_us
+FROM shadow.comparison
+WHERE served_at >= $1 AND verdict <> 'failed'
+GROUP BY route, served_by ORDER BY route, served_by
+"""
+
+
+async def latency(
+    conn: Connection, *, since: dt.datetime, quantiles: Sequence[float] = (0.5, 0.9, 0.99)
+) -> tuple[Latency, ...]:
+    """Exact quantiles of both roles' durations from the stored comparisons of that time."""
+    records = await conn.fetch(SELECT_LATENCY, since, list(quantiles))
+    return tuple(
+        [
+            Latency(
+                record["route"],
+                record["served_by"],
+                record["count"],
+                tuple(quantiles),
+                tuple(record["served_us"]),
+                tuple(record["mirrored_us"]),
+            )
+            for record in records
+        ]
+    )
+
+
+SELECT_COMPARISONS = """
+SELECT
+    served_at, exchange_id, route, served_by, stage, verdict, cause, confirmed, effects_compared, effects_note,
+    served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored, difference_count, detail
+FROM shadow.comparison
+WHERE ($1 = '' OR exchange_id = $1) AND ($2 = '' OR route = $2)
+    AND (cardinality($3::text[]) = 0 OR verdict = ANY($3)) AND served_at >= $4
+ORDER BY served_at DESC
+LIMIT $5
+"""
+
+
+async def comparisons(
+    conn: Connection,
+    *,
+    since: dt.datetime,
+    exchange_id: str = "",
+    route: str = "",
+    verdicts: Sequence[Verdict] = (),
+    limit: int = 50,
+) -> tuple[ComparisonRow, ...]:
+    """Stored comparisons, newest first."""
+    names = [str(verdict) for verdict in verdicts]
+    records = await conn.fetch(SELECT_COMPARISONS, exchange_id, route, names, since, limit)
+    return tuple([_comparison_row(dict(record)) for record in records])
+
+
+SELECT_COMPARISONS_OF = """
+SELECT
+    served_at, exchange_id, route, served_by, stage, verdict, cause, confirmed, effects_compared, effects_note,
+    served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored, difference_count, detail
+FROM shadow.comparison
+WHERE exchange_id = ANY($1) AND served_at >= $2
+"""
+
+
+async def comparisons_of(conn: Connection, exchange_ids: Sequence[str], *, since: dt.datetime) -> list[ComparisonRow]:
+    """The stored comparisons of these exchanges, served since then."""
+    records = await conn.fetch(SELECT_COMPARISONS_OF, list(exchange_ids), since)
+    return [_comparison_row(dict(record)) for record in records]
+
+
+SELECT_EXEMPLARS_OF = "SELECT DISTINCT ON (exchange_id) body FROM shadow.finding_exemplar WHERE exchange_id = ANY($1)"
+
+
+async def exemplars_of(conn: Connection, exchange_ids: Sequence[str]) -> list[Case]:
+    """The examples kept of these exchanges, one of each, redacted as they were kept."""
+    return [load(unpack(record["body"])) for record in await conn.fetch(SELECT_EXEMPLARS_OF, list(exchange_ids))]
+
+
+def _comparison_row(values: dict[str, Any]) -> ComparisonRow:
+    detail = unpacked_detail(values.pop("detail"))
+    return ComparisonRow(detail=detail, **values)
+
+
+INSERT_EVIDENCE = """
+INSERT INTO shadow.evidence (route, served_by, taken_at, outcome, reason, summary) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (route, served_by, taken_at)
+DO UPDATE SET outcome = excluded.outcome, reason = excluded.reason, summary = excluded.summary
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRow:
+    """A stored evidence summary; `summary` is what the writer made of it (JSON)."""
+
+    route: str
+    served_by: str
+    taken_at: dt.datetime
+    outcome: str
+    reason: str
+    summary: bytes
+
+
+async def add_evidence(conn: Connection, row: EvidenceRow) -> None:
+    """Keep an evidence summary."""
+    await conn.execute(INSERT_EVIDENCE, row.route, row.served_by, row.taken_at, row.outcome, row.reason, row.summary)
+
+
+SELECT_EVIDENCE = """
+SELECT DISTINCT ON (route, served_by) route, served_by, taken_at, outcome, reason, summary
+FROM shadow.evidence ORDER BY route, served_by, taken_at DESC
+"""
+
+
+async def latest_evidence(conn: Connection) -> tuple[EvidenceRow, ...]:
+    """The newest evidence summary of each route and serving side."""
+    return tuple([EvidenceRow(*record.values()) for record in await conn.fetch(SELECT_EVIDENCE)])

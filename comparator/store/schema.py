@@ -1,0 +1,116 @@
+"""The store's schema: migrations, and partitions that come and go by the day."""
+
+import datetime as dt
+from importlib.resources import files
+from typing import Final, TypeAlias
+
+import asyncpg
+
+from comparator.settings import StoreSettings
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+_MIGRATION_LOCK: Final = 0x5AD0_0001
+DAYS_AHEAD: Final = 2
+"""Partitions are made for today and as many days after it, so that a missed `maintain` harms nothing."""
+
+CREATE_SCHEMA = """
+CREATE SCHEMA IF NOT EXISTS shadow;
+CREATE TABLE IF NOT EXISTS shadow.migration (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
+"""
+SELECT_APPLIED = "SELECT name FROM shadow.migration"
+INSERT_APPLIED = "INSERT INTO shadow.migration (name) VALUES ($1)"
+
+
+async def migrate(conn: Connection) -> tuple[str, ...]:
+    """Apply the migrations that are not applied yet, each once, also when several processes start together."""
+    folder = files("comparator.store") / "migrations"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    async with conn.transaction():
+        await conn.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        await conn.execute(CREATE_SCHEMA)
+        applied = {record["name"] for record in await conn.fetch(SELECT_APPLIED)}
+        pending = tuple(name for name in names if name not in applied)
+        for name in pending:
+            await conn.execute((folder / name).read_text())
+            await conn.execute(INSERT_APPLIED, name)
+    return pending
+
+
+SELECT_PARTITIONS = """
+SELECT child.relname AS name
+FROM pg_inherits
+JOIN pg_class AS child ON child.oid = pg_inherits.inhrelid
+WHERE pg_inherits.inhparent = 'shadow.comparison'::regclass AND child.relname ~ '^comparison_[0-9]{8}$'
+ORDER BY child.relname
+"""
+
+
+async def partitions(conn: Connection) -> tuple[str, ...]:
+    """Names of the day partitions, oldest first: comparison_YYYYMMDD."""
+    return tuple([record["name"] for record in await conn.fetch(SELECT_PARTITIONS)])
+
+
+def partition_of(day: dt.date) -> str:
+    """The name of a day's partition."""
+    return f"comparison_{day:%Y%m%d}"
+
+
+async def maintain_partitions(conn: Connection, settings: StoreSettings, now: dt.datetime) -> int:
+    """Make the partitions of the next days, drop those past retention, shrink those past their size.
+
+    Returns:
+        How many rows of matches were deleted from partitions with too many rows. What tells something is kept longest.
+    """
+    today = now.astimezone(dt.UTC).date()
+    async with conn.transaction():
+        await conn.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        existing = await partitions(conn)
+        for day in (today + dt.timedelta(days=ahead) for ahead in range(-1, DAYS_AHEAD + 1)):
+            if partition_of(day) not in existing:
+                await _make(conn, day)
+        oldest = partition_of(today - dt.timedelta(days=settings.retention_days))
+        for name in existing:
+            if name < oldest:
+                await conn.execute(f"DROP TABLE shadow.{name}")
+        await conn.execute(DELETE_OLD_REST, now - dt.timedelta(days=settings.retention_days))
+    kept = [name for name in await partitions(conn) if name >= oldest]
+    return sum([await shrink(conn, name, settings.partition_max_rows) for name in kept])
+
+
+DELETE_OLD_REST = "DELETE FROM shadow.comparison_rest WHERE served_at < $1"
+TAKE_REST = """
+WITH moved AS (
+    DELETE FROM shadow.comparison_rest WHERE served_at >= $1 AND served_at < $2 RETURNING *
+)
+INSERT INTO shadow.{name} SELECT * FROM moved
+"""
+
+
+async def _make(conn: Connection, day: dt.date) -> None:
+    """Make a day's partition; rows of that day that came before it move out of the rest."""
+    start = dt.datetime.combine(day, dt.time(), dt.UTC)
+    end = start + dt.timedelta(days=1)
+    name = partition_of(day)
+    await conn.execute(f"CREATE TABLE shadow.{name} (LIKE shadow.comparison INCLUDING ALL)")
+    await conn.execute(TAKE_REST.format(name=name), start, end)
+    await conn.execute(
+        f"ALTER TABLE shadow.comparison ATTACH PARTITION shadow.{name} "
+        f"FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
+    )
+
+
+SHRINK = """
+DELETE FROM shadow.{name} AS partition USING (
+    SELECT served_at, exchange_id FROM shadow.{name}
+    ORDER BY verdict = 'match' DESC, served_at
+    LIMIT greatest(0, (SELECT count(*) FROM shadow.{name}) - $1)
+) AS gone
+WHERE partition.served_at = gone.served_at AND partition.exchange_id = gone.exchange_id
+"""
+
+
+async def shrink(conn: Connection, name: str, rows_max: int) -> int:
+    """Delete from a partition what is over `rows_max`: matches first, then the oldest. Totals are not touched."""
+    status = await conn.execute(SHRINK.format(name=name), rows_max)
+    return int(status.rpartition(" ")[2])

@@ -1,0 +1,165 @@
+"""Keeps verdicts, findings and totals in PostgreSQL, in the schema `shadow`.
+
+One batch is one transaction, and giving the same batch twice changes nothing, so a caller that keeps its journal offset
+until `add` returns loses nothing and counts nothing twice, whatever fails in between.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self
+
+import asyncpg
+
+from comparator import cases
+from comparator.errors import StoreUnavailableError
+from comparator.findings.clustering import RandomSource, reservoir_slot
+from comparator.settings import StoreSettings
+from comparator.store.schema import Connection, maintain_partitions, migrate
+from comparator.store.writes import (
+    add_keys,
+    add_known_totals,
+    add_totals,
+    distinct,
+    insert_comparisons,
+    keep_exemplar,
+    seen_findings,
+    served_at,
+    upsert_finding,
+)
+from comparator.stored_comparison import Compared, pack
+
+FINDING_KEYS_MAX: Final = 10_000
+"""Keys are noted for the first so many sightings of a finding."""
+_UNAVAILABLE: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
+
+
+class Store:
+    """The store's writing half; use as an async context manager. `queries` reads.
+
+    Args:
+        settings: section `store:`, its `dsn` filled.
+        random: source for drawing examples; injected so that tests are repeatable.
+    """
+
+    def __init__(self, settings: StoreSettings, random: RandomSource) -> None:
+        self.settings = settings
+        self._random = random
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+        timeout = self.settings.timeout_s
+        with _translated():
+            async with asyncio.timeout(timeout * 2):
+                self._pool = await asyncpg.create_pool(
+                    self.settings.dsn, min_size=1, max_size=self.settings.pool_max, command_timeout=timeout
+                )
+        async with self.connection() as conn:
+            await migrate(conn)
+
+    async def aclose(self) -> None:
+        """Close all connections; idempotent."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                await pool.close()
+        except (TimeoutError, *_UNAVAILABLE):
+            pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection, None]:
+        """A connection for `queries`.
+
+        Raises:
+            StoreUnavailableError: the store is closed, or the database does not answer.
+        """
+        if self._pool is None:
+            raise StoreUnavailableError("the store is not open")
+        with _translated():
+            async with self._pool.acquire(timeout=self.settings.timeout_s) as conn:
+                yield conn
+
+    async def add(self, batch: Sequence[Compared]) -> int:
+        """Keep a batch in one transaction; return how many of it were not known yet.
+
+        Raises:
+            StoreUnavailableError: nothing was kept; give the whole batch again.
+        """
+        if not batch:
+            return 0
+        async with self.connection() as conn, conn.transaction():
+            fresh_ids = await insert_comparisons(conn, batch)
+            fresh = [c for c in distinct(batch) if (served_at(c), c.exchange.id) in fresh_ids]
+            await add_totals(conn, fresh)
+            await add_known_totals(conn, fresh)
+            await self._add_findings(conn, fresh)
+        return len(fresh)
+
+    async def _add_findings(self, conn: Connection, fresh: Sequence[Compared]) -> None:
+        # Always in the order of ids: two writers that see the same findings never wait for each other in a circle.
+        for identity, seen in sorted(seen_findings(fresh).items()):
+            count = await upsert_finding(conn, seen)
+            if count <= FINDING_KEYS_MAX:
+                await add_keys(conn, identity, [c.key_digest for _, c in seen if c.key_digest is not None])
+            slots: dict[int, Compared] = {}
+            for number, (_, compared) in enumerate(seen, count - len(seen) + 1):
+                slot = reservoir_slot(number, self.settings.exemplars_max, self._random)
+                if slot is not None and compared.case is not None:
+                    slots[slot] = compared
+            await self._keep_exemplars(conn, identity, slots)
+
+    async def _keep_exemplars(self, conn: Connection, identity: str, slots: Mapping[int, Compared]) -> None:
+        for slot, compared in slots.items():
+            body = pack(cases.dump(compared.case)) if compared.case is not None else b""
+            if body and len(body) <= self.settings.exemplar_max_bytes:
+                await keep_exemplar(conn, identity, slot=slot, compared=compared, body=body)
+
+    async def maintain(self, now: dt.datetime) -> int:
+        """Make partitions for today and tomorrow, drop old ones, shrink full ones; return how many rows were shrunk away.
+
+        Call it at start and every hour or so.
+        """
+        async with self.connection() as conn:
+            return await maintain_partitions(conn, self.settings, now)
+
+
+class _translated:  # noqa: N801 (reads as a clause: `with _translated():`)
+    """Foreign errors that mean "the database is away" become one of ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, _UNAVAILABLE):
+            raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error

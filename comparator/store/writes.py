@@ -1,0 +1,201 @@
+"""The statements that keep comparisons, totals and findings.
+
+Each function runs one statement, on the connection and in the transaction it is given.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from comparator.findings.clustering import Sighting, State
+from comparator.store.schema import Connection
+from comparator.stored_comparison import Compared, example_of, packed_detail, status_of
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def served_at(compared: Compared) -> dt.datetime:
+    """When the exchange began, to the microsecond: the key by which comparisons are partitioned."""
+    return _EPOCH + dt.timedelta(microseconds=compared.exchange.started_ns // 1000)
+
+
+def distinct(batch: Iterable[Compared]) -> Iterable[Compared]:
+    """The batch without repetitions of one exchange; the last wins."""
+    return {(c.exchange.started_ns, c.exchange.id): c for c in batch}.values()
+
+
+INSERT_COMPARISONS = """
+INSERT INTO shadow.comparison (
+    served_at, exchange_id, route, key_digest, served_by, stage, verdict, cause, confirmed, effects_compared,
+    effects_note, served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored,
+    difference_count, detail, compared_at
+)
+SELECT * FROM unnest(
+    $1::timestamptz[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::boolean[], $10::boolean[], $11::text[], $12::integer[], $13::integer[], $14::bigint[], $15::bigint[],
+    $16::integer[], $17::integer[], $18::integer[], $19::bytea[], $20::timestamptz[]
+)
+ON CONFLICT (served_at, exchange_id) DO NOTHING
+RETURNING served_at, exchange_id
+"""
+
+
+async def insert_comparisons(conn: Connection, batch: Sequence[Compared]) -> set[tuple[dt.datetime, str]]:
+    """Insert the rows of a batch; return the identities of those that were new."""
+    # In the order of the key, so that two writers of the same rows do not wait for each other in a circle.
+    rows = [_row(c) for c in sorted(distinct(batch), key=lambda c: (c.exchange.started_ns, c.exchange.id))]
+    records = await conn.fetch(INSERT_COMPARISONS, *(list(column) for column in zip(*rows, strict=True)))
+    return {(record["served_at"], record["exchange_id"]) for record in records}
+
+
+def _row(compared: Compared) -> tuple[object, ...]:
+    comparison, exchange = compared.comparison, compared.exchange
+    return (
+        served_at(compared),
+        exchange.id,
+        exchange.route,
+        compared.key_digest,
+        str(comparison.served_by),
+        exchange.stage,
+        str(comparison.verdict),
+        str(comparison.cause),
+        comparison.confirmed,
+        comparison.effects_compared,
+        comparison.effects_note,
+        status_of(compared.served),
+        status_of(compared.mirrored),
+        compared.served.duration_ns // 1000,
+        compared.mirrored.duration_ns // 1000,
+        *comparison.rows,
+        len(comparison.differences),
+        packed_detail(comparison),
+        compared.compared_at,
+    )
+
+
+ADD_TOTALS = """
+INSERT INTO shadow.total (day, route, served_by, verdict, cause, count)
+SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+ON CONFLICT (day, route, served_by, verdict, cause) DO UPDATE SET count = total.count + excluded.count
+"""
+
+
+async def add_totals(conn: Connection, fresh: Iterable[Compared]) -> None:
+    """Count new comparisons by day, route, serving side, verdict and cause."""
+    counts = Counter(
+        (
+            served_at(c).date(),
+            c.exchange.route,
+            str(c.comparison.served_by),
+            str(c.comparison.verdict),
+            str(c.comparison.cause),
+        )
+        for c in fresh
+    )
+    rows = [(*key, count) for key, count in sorted(counts.items())]
+    if rows:
+        await conn.execute(ADD_TOTALS, *(list(column) for column in zip(*rows, strict=True)))
+
+
+ADD_KNOWN_TOTALS = """
+INSERT INTO shadow.known_total (day, route, declaration, reason, ticket, count)
+SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+ON CONFLICT (day, route, declaration)
+DO UPDATE SET count = known_total.count + excluded.count, reason = excluded.reason, ticket = excluded.ticket
+"""
+
+
+async def add_known_totals(conn: Connection, fresh: Iterable[Compared]) -> None:
+    """Count the comparisons that each declared known difference explains."""
+    words = {
+        (served_at(c).date(), c.exchange.route, k.declaration): (k.reason, k.ticket)
+        for c in fresh
+        for k in c.comparison.known
+    }
+    counts = Counter(
+        (served_at(c).date(), c.exchange.route, declaration)
+        for c in fresh
+        for declaration in {k.declaration for k in c.comparison.known}
+    )
+    rows = [(*key, *words[key], count) for key, count in sorted(counts.items())]
+    if rows:
+        await conn.execute(ADD_KNOWN_TOTALS, *(list(column) for column in zip(*rows, strict=True)))
+
+
+Seen = Sequence[tuple[Sighting, Compared]]
+"""The comparisons of one batch that show one finding, each with what it shows; not empty."""
+
+
+def seen_findings(fresh: Iterable[Compared]) -> Mapping[str, Seen]:
+    """The findings of a batch by id, each with the comparisons that show it, oldest first."""
+    found: dict[str, list[tuple[Sighting, Compared]]] = {}
+    for compared in sorted(fresh, key=lambda c: c.exchange.started_ns):
+        for sighting in compared.sightings:
+            found.setdefault(sighting.signature.id, []).append((sighting, compared))
+    return found
+
+
+UPSERT_FINDING = """
+INSERT INTO shadow.finding (
+    id, route, kind, place, shape, severity, state, state_by, state_reason, state_at, first_seen, last_seen, count, example
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, '', '', $8, $9, $10, $11, $12)
+ON CONFLICT (id) DO UPDATE SET
+    count = finding.count + excluded.count,
+    first_seen = least(finding.first_seen, excluded.first_seen),
+    last_seen = greatest(finding.last_seen, excluded.last_seen),
+    state = CASE WHEN finding.state = $13 AND excluded.last_seen > finding.state_at THEN $14 ELSE finding.state END,
+    state_at = CASE
+        WHEN finding.state = $13 AND excluded.last_seen > finding.state_at THEN $8 ELSE finding.state_at
+    END
+RETURNING count
+"""
+
+
+async def upsert_finding(conn: Connection, seen: Seen) -> int:
+    """Count a finding once for each comparison; return its new count. A fixed one that is served again has regressed."""
+    sighting, oldest = seen[0]
+    newest = seen[-1][1]
+    signature = sighting.signature
+    count: int = await conn.fetchval(
+        UPSERT_FINDING,
+        signature.id,
+        signature.route,
+        str(signature.kind),
+        signature.place,
+        signature.shape,
+        str(signature.severity),
+        str(State.NEW),
+        newest.compared_at,
+        served_at(oldest),
+        served_at(newest),
+        len(seen),
+        example_of(sighting.example),
+        str(State.FIXED),
+        str(State.REGRESSED),
+    )
+    return count
+
+
+ADD_KEYS = """
+INSERT INTO shadow.finding_key (finding_id, key_digest) SELECT $1, unnest($2::bigint[])
+ON CONFLICT (finding_id, key_digest) DO NOTHING
+"""
+
+
+async def add_keys(conn: Connection, finding: str, key_digests: Iterable[int]) -> None:
+    """Note the ordering keys that are affected by a finding."""
+    await conn.execute(ADD_KEYS, finding, sorted(set(key_digests)))
+
+
+KEEP_EXEMPLAR = """
+INSERT INTO shadow.finding_exemplar (finding_id, slot, exchange_id, seen_at, body) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (finding_id, slot)
+DO UPDATE SET exchange_id = excluded.exchange_id, seen_at = excluded.seen_at, body = excluded.body
+"""
+
+
+async def keep_exemplar(conn: Connection, finding: str, *, slot: int, compared: Compared, body: bytes) -> None:
+    """Put an example into its place of the reservoir."""
+    await conn.execute(KEEP_EXEMPLAR, finding, slot, compared.exchange.id, served_at(compared), body)

@@ -1,0 +1,165 @@
+"""What the store is given about one compared exchange, and how its detail is kept.
+
+Pure. `Compared` is made by whoever ran the comparison; `Detail` is the wire form of what differed.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import zstandard
+
+from comparator.cases import Case
+from comparator.difference import Difference, Touch, text_of_value
+from comparator.errors import CaseError
+from comparator.exchanges.model import Exchange, Failed, Observation
+from comparator.findings.clustering import Sighting
+from comparator.verdict import Comparison, Verdict
+
+DIFFERENCES_MAX: Final = 200
+"""Differences kept in full for one comparison; their number is always kept."""
+VALUE_CHARS_MAX: Final = 2_000
+EXAMPLE_CHARS_MAX: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One exchange with its verdict, ready for the store.
+
+    `case` is given for mismatches that may become examples (already redacted). `key_digest` stands for the ordering key.
+    """
+
+    exchange: Exchange
+    served: Observation
+    mirrored: Observation
+    comparison: Comparison
+    compared_at: dt.datetime
+    key_digest: int | None = None
+    sightings: tuple[Sighting, ...] = ()
+    case: Case | None = None
+
+
+class DifferenceText(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A difference in words: both values as JSON text, "" where there is none."""
+
+    kind: str
+    place: str
+    served: str = ""
+    mirrored: str = ""
+    key: str = ""
+    rule: str = ""
+    reason: str = ""
+    ticket: str = ""
+
+
+class TouchText(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A rule that was touched."""
+
+    rule: str
+    place: str
+    expired: bool = False
+
+
+class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept of a comparison beside its columns. `omitted` counts differences beyond DIFFERENCES_MAX."""
+
+    differences: tuple[DifferenceText, ...] = ()
+    known: tuple[DifferenceText, ...] = ()
+    touches: tuple[TouchText, ...] = ()
+    undescribed: tuple[str, ...] = ()
+    omitted: int = 0
+    low_confidence: bool = False
+
+
+def words_of(difference: Difference, *, reason: str = "", ticket: str = "", rule: str = "") -> DifferenceText:
+    """Write a difference down, long values cut."""
+    return DifferenceText(
+        kind=difference.kind,
+        place=difference.place,
+        served=cut(text_of_value(difference.served), VALUE_CHARS_MAX),
+        mirrored=cut(text_of_value(difference.mirrored), VALUE_CHARS_MAX),
+        key=text_of_value(difference.natural_key) if difference.natural_key else "",
+        rule=rule or difference.rule,
+        reason=reason,
+        ticket=ticket,
+    )
+
+
+def cut(text: str, limit: int) -> str:
+    """At most `limit` characters, saying how much is missing."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit} more characters)"
+
+
+def detail_of(comparison: Comparison) -> Detail:
+    """What to keep of a comparison."""
+    return Detail(
+        differences=tuple(words_of(d) for d in comparison.differences[:DIFFERENCES_MAX]),
+        known=tuple(
+            words_of(k.difference, reason=k.reason, ticket=k.ticket, rule=k.declaration)
+            for k in comparison.known[:DIFFERENCES_MAX]
+        ),
+        touches=tuple(_touch_text(touch) for touch in comparison.touches[:DIFFERENCES_MAX]),
+        undescribed=comparison.undescribed,
+        omitted=max(0, len(comparison.differences) - DIFFERENCES_MAX),
+        low_confidence=comparison.low_confidence,
+    )
+
+
+def _touch_text(touch: Touch) -> TouchText:
+    return TouchText(touch.rule, touch.place, touch.expired)
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Detail)
+
+
+def packed_detail(comparison: Comparison) -> bytes | None:
+    """The detail as the store keeps it; None when a match touched no rule: there is nothing to tell."""
+    if comparison.verdict is Verdict.MATCH and not comparison.touches and not comparison.undescribed:
+        return None
+    return pack(_encoder.encode(detail_of(comparison)))
+
+
+def unpacked_detail(kept: bytes | None) -> Detail:
+    """Read a kept detail back.
+
+    Raises:
+        CaseError: it is damaged.
+    """
+    if kept is None:
+        return Detail()
+    try:
+        return _decoder.decode(unpack(kept))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CaseError(f"a stored detail is damaged: {error}") from error
+
+
+def pack(text: bytes) -> bytes:
+    """Compress a small document."""
+    return zstandard.compress(text, 3)
+
+
+def unpack(kept: bytes) -> bytes:
+    """Undo `pack`.
+
+    Raises:
+        CaseError: it is damaged.
+    """
+    try:
+        return zstandard.decompress(kept)
+    except zstandard.ZstdError as error:
+        raise CaseError(f"a stored document is damaged: {error}") from error
+
+
+def status_of(observation: Observation) -> int | None:
+    """The status a side answered with, None when it gave no reply."""
+    return None if isinstance(observation.outcome, Failed) else observation.outcome.status
+
+
+def example_of(difference: Difference) -> str:
+    """One line that shows a difference: both values, and the row it is in."""
+    row = f" of {text_of_value(difference.natural_key)}" if difference.natural_key else ""
+    served = cut(text_of_value(difference.served), EXAMPLE_CHARS_MAX) or "nothing"
+    mirrored = cut(text_of_value(difference.mirrored), EXAMPLE_CHARS_MAX) or "nothing"
+    return f"{difference.place}{row}: served {served}, mirrored {mirrored}"

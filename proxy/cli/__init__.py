@@ -1,0 +1,1 @@
+"""Every command of `shadow`, one module a command. `main` dispatches; nothing imports this package."""

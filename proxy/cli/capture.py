@@ -1,0 +1,205 @@
+"""The commands `shadow capture check | install | remove`.
+
+`check` prints what the database lacks and the SQL that would mend it, and changes nothing unless `--apply` is given.
+`install` and `remove` put the triggers' change log, or the tag triggers, in place and take them away.
+Databases and tables are those of config.yaml: `check` looks at live and shadow, `install` and `remove` work on live. With `--dsn`
+it is that database, and without `--config` beside it no configuration is read: then all tables count.
+`check` ends with NO when something is lacking.
+"""
+
+import argparse
+import asyncio
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import asyncpg
+import msgspec
+
+from comparator.capture import trigger_log as changelog
+from comparator.capture import trigger_tags as tags
+from comparator.capture.catalog import user_tables
+from comparator.capture.errors import CaptureLostError
+from comparator.capture.fitness import connect
+from comparator.capture.preflight import Check, Level, judge, read_facts
+from comparator.capture.publication import prepare
+from comparator.capture.reconnecting import LOST
+from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind, shadow_capture
+from proxy.cli.capture_config import read_configured
+from proxy.cli.exit_codes import Exit
+
+DATABASE_HELP = {
+    "check": "which one of the configuration; default: both",
+    "install": "which one of the configuration; default: live",
+    "remove": "which one of the configuration; default: live",
+}
+MARKS = {Level.OK: "ok     ", Level.WARNING: "warning", Level.FAILED: "FAILED "}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands and their arguments."""
+    commands = parser.add_subparsers(dest="capture_command", required=True)
+    for name, text in (
+        ("check", "say what the database lacks for capturing, as SQL"),
+        ("install", "install the change log of the triggers driver, or tag triggers"),
+        ("remove", "remove the change log and the tag triggers"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--config", type=Path, help="default: config.yaml, unless --dsn is given")
+        command.add_argument("--database", choices=("live", "shadow"), help=DATABASE_HELP[name])
+        command.add_argument("--dsn", default="", help="another database, as a libpq URI")
+        command.add_argument(
+            "--table", action="append", default=[], help="a captured table (repeat); default: as configured, else all"
+        )
+        command.add_argument("--lock-timeout-ms", type=int, help="give up on a busy table after this (default: 2000)")
+        if name == "install":
+            command.add_argument(
+                "--tag", action="store_true", help="install the tag triggers instead of the change log"
+            )
+        if name == "check":
+            command.add_argument(
+                "--driver", choices=[driver.value for driver in Driver], help="default: as configured, else stream"
+            )
+            command.add_argument("--publication", help="name of the publication; default: as configured, else shadow")
+            command.add_argument(
+                "--persistent-slot", help="name of a persistent slot; default: as configured, else none"
+            )
+            command.add_argument("--apply", action="store_true", help="run the statements about tables and publication")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A database to work on. `name` is `live`, `shadow`, or empty for one that was given as a DSN."""
+
+    name: str
+    dsn: str
+    settings: CaptureSettings
+
+
+def targets_of(arguments: argparse.Namespace) -> list[Target]:
+    """The databases that the arguments mean.
+
+    Raises:
+        RuleError: the configuration is unreadable, or names no such database.
+    """
+    path: Path | None = arguments.config
+    configured = None if arguments.dsn and path is None else read_configured(path or Path("config.yaml"))
+    settings = settings_of(arguments, configured.capture if configured else CaptureSettings())
+    if arguments.dsn or configured is None:
+        return [Target("", arguments.dsn, settings)]
+    names = ("live", "shadow") if arguments.capture_command == "check" else ("live",)
+    return [
+        Target(name, configured.dsn(name, option="--dsn"), settings if name == "live" else shadow_capture(settings))
+        for name in ((arguments.database,) if arguments.database else names)
+    ]
+
+
+def settings_of(arguments: argparse.Namespace, settings: CaptureSettings) -> CaptureSettings:
+    """The settings with what the arguments say instead."""
+    slot: str = getattr(arguments, "persistent_slot", None) or ""
+    own = {
+        "driver": Driver(arguments.driver) if getattr(arguments, "driver", None) else None,
+        "publication": getattr(arguments, "publication", None),
+        "slot": Slot(kind=SlotKind.PERSISTENT, name=slot) if slot else None,
+        "tables": tuple(arguments.table) or None,
+        "lock_timeout_ms": arguments.lock_timeout_ms,
+    }
+    return msgspec.structs.replace(settings, **{name: value for name, value in own.items() if value is not None})
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chosen subcommand; return its exit code.
+
+    Raises:
+        CaptureError: of the database; CaptureLostError: it does not answer, or refuses.
+        RuleError: of the configuration.
+    """
+    try:
+        return asyncio.run(_run(arguments))
+    except LOST as error:
+        raise CaptureLostError(f"{type(error).__name__}: {error}") from error
+
+
+async def _run(arguments: argparse.Namespace) -> Exit:
+    """Work on one database after the other; the worst exit code."""
+    worst = Exit.DONE
+    for target in targets_of(arguments):
+        if target.name:
+            sys.stdout.write(f"{target.name} database:\n")
+        match arguments.capture_command:
+            case "check":
+                status = await check(target.dsn, target.settings, apply=arguments.apply, out=sys.stdout)
+            case "install":
+                status = await install(target.dsn, target.settings, tag=arguments.tag, out=sys.stdout)
+            case _:
+                status = await remove(target.dsn, target.settings, out=sys.stdout)
+        worst = max(worst, status)
+    return worst
+
+
+async def check(dsn: str, settings: CaptureSettings, *, apply: bool, out: TextIO) -> Exit:
+    """Print every check; with `apply` run what may be run first. Without tables in the settings all tables are looked at."""
+    conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
+    try:
+        settings = await _with_tables(conn, settings)
+        if apply:
+            _tell(await _apply(conn, settings), out)
+        checks = judge(await read_facts(conn, settings), settings)
+    finally:
+        await conn.close()
+    out.write(render(checks))
+    return Exit.NO if any(one.level is Level.FAILED for one in checks) else Exit.DONE
+
+
+async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out: TextIO) -> Exit:
+    """Install the change log, or with `tag` the tag triggers; print the statements that were run."""
+    conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
+    try:
+        settings = await _with_tables(conn, settings)
+        chosen = tags.install if tag else changelog.install
+        _tell(await chosen(conn, settings, settings.tables), out)
+    finally:
+        await conn.close()
+    return Exit.DONE
+
+
+async def remove(dsn: str, settings: CaptureSettings, *, out: TextIO) -> Exit:
+    """Remove the change log; print the statements that were run."""
+    conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
+    try:
+        _tell(await changelog.remove(conn, settings), out)
+    finally:
+        await conn.close()
+    return Exit.DONE
+
+
+def render(checks: tuple[Check, ...]) -> str:
+    """The checks as lines, then the SQL that mends what is lacking."""
+    width = max(len(one.name) for one in checks)
+    lines = [f"{MARKS[one.level]}  {one.name.ljust(width)}  {one.text}" for one in checks]
+    remedies = list(dict.fromkeys(statement.strip() for one in checks for statement in one.remedy))
+    if remedies:
+        lines += ["", "-- To mend it, run (tables and publication: or `shadow capture check --apply`):", *remedies]
+    return "\n".join(lines) + "\n"
+
+
+async def _with_tables(conn: asyncpg.Connection, settings: CaptureSettings) -> CaptureSettings:
+    if settings.tables:
+        return settings
+    tables = await user_tables(conn, without_schemas=(settings.log_schema,))
+    return msgspec.structs.replace(settings, tables=tables)
+
+
+async def _apply(conn: asyncpg.Connection, settings: CaptureSettings) -> tuple[str, ...]:
+    match settings.driver:
+        case Driver.OFF:
+            return ()
+        case Driver.TRIGGERS:
+            return await changelog.install(conn, settings, settings.tables)
+        case Driver.STREAM | Driver.SQL:
+            return await prepare(conn, settings, settings.tables)
+
+
+def _tell(statements: tuple[str, ...], out: TextIO) -> None:
+    out.write("".join(f"ran: {' '.join(statement.split())}\n" for statement in statements))

@@ -1,0 +1,52 @@
+"""`shadow compare <case>...`: compares exported cases again, offline; the exit code says whether all are equal."""
+
+import argparse
+import datetime as dt
+from pathlib import Path
+
+from comparator.cases import Opened, load, open_case
+from comparator.errors import CaseError
+from comparator.store.report import explain, render_comparison
+from comparator.stored_comparison import Detail, detail_of
+from comparator.verdict import Comparator, Verdict
+from proxy.cli.exit_codes import Exit
+from proxy.cli.options import configure_common, read_sections, show
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("case", type=Path, nargs="+", help="files written by `shadow findings export`")
+    parser.add_argument("--explain", action="store_true", help="also which rule touched what")
+    parser.add_argument("--detail", action="store_true", help="also how objects and arrays differ inside")
+    configure_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare every case; NO when one of them mismatches or could not be compared."""
+    comparator = Comparator(read_sections(args).compare)
+    now = dt.datetime.now(dt.UTC)
+    results: list[tuple[str, Verdict, Detail]] = []
+    texts: list[str] = []
+    for path in args.case:
+        opened = read_case(path)
+        found = comparator.compare(opened.route, opened.served, opened.mirrored, now=now)
+        results.append((str(path), found.verdict, detail_of(found)))
+        texts.append(f"{path}: {render_comparison(found, in_detail=args.detail)}")
+        if args.explain:
+            texts.append(explain(found))
+    shown = [{"case": name, "verdict": verdict, "detail": detail} for name, verdict, detail in results]
+    show(args, shown, "\n".join(texts))
+    verdicts = {verdict for _, verdict, _ in results}
+    return Exit.NO if verdicts & {Verdict.MISMATCH, Verdict.FAILED} else Exit.DONE
+
+
+def read_case(path: Path) -> Opened:
+    """Read a case from a file.
+
+    Raises:
+        CaseError: it cannot be read.
+    """
+    try:
+        return open_case(load(path.read_bytes()))
+    except OSError as error:
+        raise CaseError(f"{path}: {error.strerror}") from error

@@ -1,0 +1,91 @@
+"""`shadow findings list|show|ack|fix|export`: what differs, and what people decided about it."""
+
+import argparse
+import datetime as dt
+import getpass
+import sys
+from pathlib import Path
+from typing import Final
+
+from comparator import cases
+from comparator.errors import UnknownFindingError
+from comparator.findings.clustering import State
+from comparator.store import queries
+from comparator.store.report import render_finding, render_findings
+from comparator.store.schema import Connection
+from proxy.cli.exit_codes import Exit
+from proxy.cli.options import configure_common, read_sections, show, with_store
+
+_STATES: Final = {"ack": State.ACKNOWLEDGED, "fix": State.FIXED}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="findings, those that need someone first")
+    listing.add_argument("--route", default="", help="only of this route")
+    listing.add_argument(
+        "--state",
+        action="append",
+        choices=[state.value for state in State],
+        default=[],
+        help="only in this state (repeatable)",
+    )
+    listing.add_argument("--limit", type=int, default=50, help="show so many (default: %(default)s)")
+    one = actions.add_parser("show", help="one finding with its examples")
+    ack = actions.add_parser("ack", help="acknowledge: known to someone, still counted")
+    fix = actions.add_parser("fix", help="mark as fixed; reopens as regressed when it is seen again")
+    export = actions.add_parser("export", help="write an example as a case that `shadow compare` runs again")
+    export.add_argument("--to", type=Path, help="file to write (default: standard output)")
+    export.add_argument("--example", type=int, default=0, help="which example, from 0")
+    for chosen in (one, ack, fix, export):
+        chosen.add_argument("id", help="the finding's id")
+    for chosen in (ack, fix):
+        chosen.add_argument("--reason", required=True, help="why; kept with the finding")
+        chosen.add_argument("--by", default="", help="who (default: the user running this)")
+    for chosen in (listing, one, ack, fix, export):
+        configure_common(chosen, store=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one of the subcommands."""
+    settings = read_sections(args).store
+    match args.action:
+        case "list":
+            states = [State(name) for name in args.state]
+            found = with_store(
+                settings, lambda conn: queries.findings(conn, route=args.route, states=states, limit=args.limit)
+            )
+            show(args, found, render_findings(found))
+        case "show":
+            finding, examples = with_store(settings, lambda conn: _whole(conn, args.id))
+            show(args, {"finding": finding, "examples": examples}, render_finding(finding, examples))
+        case "export":
+            _, examples = with_store(settings, lambda conn: _whole(conn, args.id))
+            _export(args, examples)
+        case _:
+            changed = with_store(settings, lambda conn: _decide(conn, args, _STATES[str(args.action)]))
+            show(args, changed, render_finding(changed))
+    return Exit.DONE
+
+
+async def _whole(conn: Connection, identity: str) -> tuple[queries.Finding, tuple[cases.Case, ...]]:
+    return await queries.finding(conn, identity), await queries.exemplars(conn, identity)
+
+
+async def _decide(conn: Connection, args: argparse.Namespace, state: State) -> queries.Finding:
+    by, now = args.by or getpass.getuser(), dt.datetime.now(dt.UTC)
+    await queries.set_state(conn, args.id, state, by=by, reason=args.reason, now=now)
+    return await queries.finding(conn, args.id)
+
+
+def _export(args: argparse.Namespace, examples: tuple[cases.Case, ...]) -> None:
+    number: int = args.example
+    if not 0 <= number < len(examples):
+        raise UnknownFindingError(f"finding {args.id!r} has {len(examples)} examples; there is no number {number}")
+    text = cases.dump(examples[number]) + b"\n"
+    if args.to is None:
+        sys.stdout.write(text.decode())
+    else:
+        args.to.write_bytes(text)
+        sys.stderr.write(f"written to {args.to}; judge it again: shadow compare {args.to}\n")

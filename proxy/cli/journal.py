@@ -1,0 +1,266 @@
+"""`shadow journal`: look into the journal from outside, while it is being written or not."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from proxy.cli import journal_transfer as carry
+from proxy.config.journal import JournalSettings
+from proxy.config.settings import RouteSettings, load
+from proxy.errors import JournalFormatError, SettingsError
+from proxy.journal import retention
+from proxy.journal.format import FrameHeader, Record, decode_payload, exchange_of
+from proxy.journal.keys import load_keys
+from proxy.journal.reader import backlog
+from proxy.journal.redaction import Keys, unseal
+from proxy.journal.segments import (
+    LOCK,
+    all_committed,
+    fault_of,
+    frames,
+    locked,
+    read_payload,
+    refuse_other_folders,
+    segments,
+    writers,
+)
+from proxy.recordings.ndjson import document_of_exchange
+
+TAIL_POLL_S = 0.2
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    parser.add_argument("--directory", type=Path, help="the journal's folder; default: that of the configuration")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("ls", help="segments: exchanges, bytes, times")
+    for name, text in (
+        ("cat", "every exchange as a line of JSON"),
+        ("tail", "follow: each new exchange as a line of JSON"),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("--unseal", action="store_true", help="show secrets in clear (needs the journal's key)")
+        action.add_argument("--route", default="", help="only this route")
+        action.add_argument("--key", default="", help="only this ordering key")
+        action.add_argument("--limit", type=int, default=0, help="stop after so many")
+    actions.add_parser("stats", help="counts by route, side, status; sizes; what each reader has left")
+    actions.add_parser("verify", help="check every checksum; exit code 1 when something is damaged or missing")
+    carry.configure_export(actions.add_parser("export", help="all exchanges in another program's format"))
+    carry.configure_import(actions.add_parser("import", help="append another program's capture"))
+    prune = actions.add_parser("prune", help="delete what retention allows, now")
+    prune.add_argument(
+        "--forget-reader", default="", help="first delete the offset of a reader that will not come back"
+    )
+    for action in actions.choices.values():
+        # Also behind the action, where all other commands have them; what stands before it is kept.
+        action.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="default: config.yaml")
+        action.add_argument("--directory", type=Path, default=argparse.SUPPRESS, help="default: as configured")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the action."""
+    settings, routes = _settings(args)
+    directory = Path(settings.directory)
+    if args.action != "import":
+        refuse_other_folders(directory)
+    match args.action:
+        case "ls":
+            return _ls(directory)
+        case "cat":
+            return _cat(directory, args)
+        case "tail":
+            return asyncio.run(_tail(directory, args))
+        case "stats":
+            return _stats(directory)
+        case "verify":
+            return _verify(directory)
+        case "export":
+            return carry.export(directory, args)
+        case "import":
+            return carry.import_(settings, routes, args)
+        case _:
+            return _prune(directory, settings, args.forget_reader)
+
+
+def _settings(args: argparse.Namespace) -> tuple[JournalSettings, Sequence[RouteSettings]]:
+    # Only an import has to know the routes; whoever looks into a folder needs no configuration.
+    if args.directory is not None and (args.action != "import" or not args.config.exists()):
+        return JournalSettings(directory=str(args.directory)), ()
+    try:
+        settings = load(args.config.read_text(), os.environ)
+        own = {"directory": str(args.directory)} if args.directory is not None else {}
+        return msgspec.structs.replace(settings.journal, **own), settings.routes
+    except OSError as error:
+        raise SettingsError(f"{args.config}: {error.strerror}; or give --directory") from error
+
+
+def _time(ns: int) -> str:
+    return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="milliseconds")
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _paths(directory: Path) -> list[Path]:
+    return [path for writer in writers(directory) for path in segments(directory / writer)]
+
+
+def _ls(directory: Path) -> int:
+    _print(f"{'segment':<32} {'exchanges':>10} {'bytes':>12}  last exchange")
+    for path in _paths(directory):
+        fault = fault_of(path)
+        if fault:
+            _print(f"{path.parent.name}/{path.name:<29} {'-':>10} {path.stat().st_size:>12}  {fault}")
+            continue
+        headers = [header for _, header in frames(path)]
+        count = sum(header.count for header in headers)
+        last = _time(headers[-1].last_ended_ns) if headers else "-"
+        _print(f"{path.parent.name}/{path.name:<29} {count:>10} {path.stat().st_size:>12}  {last}")
+    return 0
+
+
+def _cat(directory: Path, args: argparse.Namespace) -> int:
+    keys = load_keys(directory, os.environ) if args.unseal else None
+    shown = 0
+    damage: list[str] = []
+    for record in _records(directory, damage):
+        shown += _show(record, args, keys)
+        if args.limit and shown >= args.limit:
+            break
+    return _tell(damage)
+
+
+async def _tail(directory: Path, args: argparse.Namespace) -> int:
+    """Follow from the end, until interrupted or `--limit`."""
+    keys = load_keys(directory, os.environ) if args.unseal else None
+    offsets = {path: _end(path) for path in _paths(directory)}
+    shown = 0
+    while True:
+        for path in _paths(directory):
+            for offset, header in frames(path, offset=offsets.get(path, 0)):
+                payload = read_payload(path, offset, header)
+                offsets[path] = offset + header.size
+                for record in decode_payload(payload) if payload is not None else ():
+                    shown += _show(record, args, keys)
+                    if args.limit and shown >= args.limit:
+                        return 0
+        sys.stdout.flush()
+        await asyncio.sleep(TAIL_POLL_S)
+
+
+def _end(path: Path) -> int:
+    return max((offset + header.size for offset, header in frames(path)), default=0)
+
+
+def _records(directory: Path, damage: list[str]) -> Iterator[Record]:
+    """What can be read; what cannot is noted."""
+    for path in _paths(directory):
+        if fault := fault_of(path):
+            damage.append(f"{path}: {fault}")
+            continue
+        for offset, header in frames(path):
+            payload = read_payload(path, offset, header)
+            if payload is None:
+                damage.append(f"{path} at {offset}: the checksum does not hold")
+                continue
+            yield from decode_payload(payload)
+
+
+def _tell(damage: Sequence[str]) -> int:
+    """Say what was left out; the exit code."""
+    if damage:
+        sys.stderr.write(f"left out: {damage[0]}")
+        sys.stderr.write(f" and {len(damage) - 1} more; " if len(damage) > 1 else "; ")
+        sys.stderr.write("`shadow journal verify` names all damage\n")
+    return 1 if damage else 0
+
+
+def _show(record: Record, args: argparse.Namespace, keys: Keys | None) -> int:
+    if (args.route and record.route != args.route) or (args.key and record.key != args.key.lower()):
+        return 0
+    exchange = exchange_of(unseal(record, keys) if keys else record)
+    _print(json.dumps(document_of_exchange(exchange), ensure_ascii=False))
+    return 1
+
+
+def _stats(directory: Path) -> int:
+    by_kind: Counter[tuple[str, str, str]] = Counter()
+    raw = 0
+    damage: list[str] = []
+    for record in _records(directory, damage):
+        by_kind[record.route, record.served_by.value, record.cause or str(record.status)] += 1
+        raw += len(record.request_body) + len(record.reply_body)
+    stored = sum(path.stat().st_size for path in _paths(directory))
+    _print(f"{by_kind.total()} exchanges, {raw} bytes of bodies, {stored} bytes on disk")
+    for (route, side, status), count in sorted(by_kind.items()):
+        _print(f"  {route:<24} {side:<10} {status:<10} {count:>10}")
+    for name, committed in all_committed(directory).items():
+        left = backlog(directory, committed.sequences)
+        _print(f"  reader {name}: {sum(committed.sequences.values())} done, {left} left, {committed.lost} lost")
+    return _tell(damage)
+
+
+def _verify(directory: Path) -> int:
+    """Checksums of all frames, and that sequences follow one another."""
+    damage: list[str] = []
+    count = 0
+    for writer in writers(directory):
+        expected: int | None = None
+        files = segments(directory / writer)
+        for path in files:
+            fault = fault_of(path)
+            if fault:
+                # Whatever it held, the sequence of the next one says how much is missing.
+                damage.append(f"{path}: {fault}")
+                continue
+            end = 0
+            for offset, header in frames(path):
+                damage += _faults(path, offset, header, expected=expected)
+                expected, end, count = header.next_sequence, offset + header.size, count + header.count
+            torn = path.stat().st_size - end
+            being_written = path == files[-1] and locked(directory / writer / LOCK)
+            if end and torn and not being_written:
+                damage.append(f"{path} at {end}: {torn} bytes after the last whole frame")
+    for line in damage:
+        _print(line)
+    _print(f"{count} exchanges, {len(damage)} faults")
+    return 1 if damage else 0
+
+
+def _faults(path: Path, offset: int, header: FrameHeader, *, expected: int | None) -> list[str]:
+    found: list[str] = []
+    if expected is not None and header.first_sequence != expected:
+        found.append(f"{path} at {offset}: sequence {header.first_sequence} follows {expected - 1}")
+    payload = read_payload(path, offset, header)
+    if payload is None:
+        return [*found, f"{path} at {offset}: the checksum does not hold"]
+    try:
+        decode_payload(payload)
+    except JournalFormatError as error:
+        found.append(f"{path} at {offset}: {error}")
+    return found
+
+
+def _prune(directory: Path, settings: JournalSettings, forget_reader: str) -> int:
+    if forget_reader:
+        path = directory / "readers" / f"{Path(forget_reader).name}.json"
+        if not path.exists():
+            known = ", ".join(all_committed(directory)) or "none"
+            raise SettingsError(f"there is no reader {forget_reader!r}; there are: {known}")
+        if locked(path.with_suffix(".lock")):
+            raise SettingsError(f"{forget_reader!r} reads the journal now; stop it first")
+        path.unlink()
+    pruned = retention.prune(directory, settings.retention, now_s=time.time())
+    _print(f"{len(pruned.deleted)} segments deleted, {pruned.unread} exchanges of them unread")
+    return 0

@@ -1,0 +1,32 @@
+"""`shadow runner`: mirrors what the journal holds against the shadow database and compares."""
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+
+import uvloop
+
+from proxy.config.loader import read_settings, when_changed
+from proxy.config.settings import Settings
+from proxy.logging_json import configure as configure_logs
+from proxy.runner.app import serve, stop_on_signals
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Work until SIGTERM or SIGINT."""
+    settings = read_settings(args.config)
+    configure_logs()
+    uvloop.run(_serve(settings, args.config))
+    return 0
+
+
+async def _serve(settings: Settings, path: Path) -> None:
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    await serve(settings, os.environ, stop=stop, reload=when_changed(path))

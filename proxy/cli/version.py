@@ -1,0 +1,16 @@
+"""Which version this is. pyproject.toml says it: the checkout's where there is one, else what became the installed package."""
+
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+PACKAGE: Final = "shadow-scorer"
+PYPROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def version() -> str:
+    """The version, e.g. `0.1.0`."""
+    if PYPROJECT.exists():
+        return str(tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["version"])
+    return metadata.version(PACKAGE)

@@ -1,0 +1,203 @@
+"""Envoy's tap output as JSON: buffered traces, and streamed segments that are put together by their trace id. Pure.
+
+Observed of Envoy: objects of an admin stream follow one another without a separator; bodies are cut at 1 KiB by default and say so.
+Only buffered traces have times, and only with `record_headers_received_time`; files of `file_per_tap` are named at random, so
+without times their order is lost. Bodies as strings have lost what was no UTF-8: a body that is not as long as its Content-Length
+says counts as cut.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from comparator.exchanges.model import HeaderList, Reply, Request
+from proxy.recordings.model import (
+    Item,
+    Malformed,
+    Recorded,
+    document_text,
+    from_base64,
+    header_of,
+    iso_of,
+    ns_of,
+    wire_text,
+    with_host,
+)
+
+_SPACE: Final = " \t\r\n,[]"
+
+
+def parse(text: str) -> Iterator[Item]:
+    """The traces, by their times where all have one, else in the order in which they begin in the file."""
+    found = list(_traces(text))
+    if all(one.started_ns for one in found if isinstance(one, Recorded)):
+        found.sort(key=lambda one: one.started_ns if isinstance(one, Recorded) else 0)
+    yield from found
+
+
+def _traces(text: str) -> Iterator[Item]:
+    streams: dict[str, _Stream] = {}
+    for number, trace in enumerate(_objects(text), 1):
+        if isinstance(trace, Malformed):
+            yield trace
+            continue
+        try:
+            if buffered := _member(trace, "http_buffered_trace"):
+                yield _buffered(buffered, number)
+            elif segment := _member(trace, "http_streamed_trace_segment"):
+                yield from _streamed(streams, segment, number)
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
+            yield Malformed(f"trace {number}", f"{type(error).__name__}: {error}")
+    for stream in streams.values():
+        yield stream.recorded()
+
+
+def _objects(text: str) -> Iterator[dict[str, Any] | Malformed]:
+    decoder = json.JSONDecoder()
+    position = 0
+    while True:
+        while position < len(text) and text[position] in _SPACE:
+            position += 1
+        if position >= len(text):
+            return
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            # What follows a broken object begins, at best, on its own line.
+            following = text.find("\n{", position)
+            yield Malformed(f"character {position}", str(error))
+            if following < 0:
+                return
+            position = following + 1
+            continue
+        if isinstance(value, dict):
+            yield cast("dict[str, Any]", value)
+
+
+def _member(node: Mapping[str, Any] | None, name: str) -> Any:
+    """A member by its name, or by the name protobuf's other JSON style has for it."""
+    first, *rest = name.split("_")
+    camel = first + "".join(word.capitalize() for word in rest)
+    return (node or {}).get(name, (node or {}).get(camel))
+
+
+def _buffered(trace: Mapping[str, Any], number: int) -> Recorded:
+    asked, answered = _member(trace, "request"), _member(trace, "response")
+    body, cut = _body(_member(asked, "body"))
+    reply_body, reply_cut = _body(_member(answered, "body"))
+    headers_of_request, headers = _headers(asked), _headers(answered)
+    outcome = _reply(headers, reply_body, reply_cut or _shorter(headers, reply_body)) if answered else None
+    started_ns, answered_ns = _time(asked), _time(answered)
+    return Recorded(
+        _request(headers_of_request, body, cut or _shorter(headers_of_request, body)),
+        outcome,
+        id=header_of(headers_of_request, "x-request-id") or f"tap-{number}",
+        started_ns=started_ns,
+        duration_ns=max(0, answered_ns - started_ns) if started_ns and answered_ns else 0,
+    )
+
+
+def _time(message: Mapping[str, Any] | None) -> int:
+    moment = _member(message, "headers_received_time")
+    return ns_of(moment) if moment else 0
+
+
+def _shorter(headers: HeaderList, body: bytes) -> bool:
+    length = header_of(headers, "content-length")
+    return bool(body) and length.isdigit() and int(length) != len(body)
+
+
+def _body(body: Mapping[str, Any] | None) -> tuple[bytes, bool]:
+    text, encoded = _member(body, "as_string"), _member(body, "as_bytes")
+    raw = text.encode() if isinstance(text, str) else from_base64(encoded or "")
+    return raw, bool(_member(body, "truncated"))
+
+
+def _headers(message: Mapping[str, Any] | None) -> HeaderList:
+    pairs: list[dict[str, str]] = _member(message, "headers") or []
+    return tuple((str(pair["key"]), _value(pair)) for pair in pairs)
+
+
+def _value(pair: Mapping[str, Any]) -> str:
+    raw = _member(pair, "raw_value")
+    return from_base64(raw).decode("latin-1") if raw else wire_text(str(pair.get("value", "")))
+
+
+def _request(headers: HeaderList, body: bytes, cut: bool) -> Request:
+    pseudo = {name: value for name, value in headers if name.startswith(":")}
+    plain = tuple((name, value) for name, value in headers if not name.startswith(":"))
+    return Request(pseudo[":method"], pseudo[":path"], with_host(plain, pseudo.get(":authority", "")), body, cut)
+
+
+def _reply(headers: HeaderList, body: bytes, cut: bool) -> Reply:
+    status = next((value for name, value in headers if name == ":status"), "")
+    return Reply(int(status), tuple((n, v) for n, v in headers if not n.startswith(":")), body, cut)
+
+
+@dataclass(slots=True)
+class _Stream:
+    """The segments of one trace id so far."""
+
+    id: str
+    request_headers: HeaderList = ()
+    reply_headers: HeaderList = ()
+    request: list[bytes] = field(default_factory=list[bytes])
+    reply: list[bytes] = field(default_factory=list[bytes])
+    request_cut: bool = False
+    reply_cut: bool = False
+
+    def recorded(self) -> Recorded | Malformed:
+        """The exchange of these segments."""
+        try:
+            asked = _request(self.request_headers, b"".join(self.request), self.request_cut)
+            outcome = _reply(self.reply_headers, b"".join(self.reply), self.reply_cut) if self.reply_headers else None
+        except (ValueError, KeyError, StopIteration) as error:
+            return Malformed(f"trace id {self.id}", f"{type(error).__name__}: {error}")
+        return Recorded(asked, outcome, id=f"tap-{self.id}")
+
+
+def _streamed(streams: dict[str, _Stream], segment: Mapping[str, Any], number: int) -> Iterator[Item]:
+    """Add a segment. A trace id that begins again ends the stream before it."""
+    trace_id = str(_member(segment, "trace_id") or number)
+    asked = _member(segment, "request_headers")
+    if asked is not None and trace_id in streams:
+        yield streams.pop(trace_id).recorded()
+    stream = streams.setdefault(trace_id, _Stream(trace_id))
+    if asked is not None:
+        stream.request_headers = _headers(asked)
+    if (answered := _member(segment, "response_headers")) is not None:
+        stream.reply_headers = _headers(answered)
+    if (chunk := _member(segment, "request_body_chunk")) is not None:
+        raw, cut = _body(chunk)
+        stream.request.append(raw)
+        stream.request_cut |= cut
+    if (chunk := _member(segment, "response_body_chunk")) is not None:
+        raw, cut = _body(chunk)
+        stream.reply.append(raw)
+        stream.reply_cut |= cut
+
+
+def dump(recorded: Recorded) -> bytes:
+    """A buffered trace; failures, ids and durations of requests without an answer are lost, times are kept to the microsecond."""
+    request, reply = recorded.request, recorded.outcome
+    host = header_of(request.headers, "host")
+    pseudo = ((":method", request.method), (":path", request.target), *(((":authority", host),) if host else ()))
+    ended_ns = recorded.started_ns + recorded.duration_ns
+    trace = {
+        "request": _message((*pseudo, *request.headers), request.body, request.body_truncated, recorded.started_ns)
+    }
+    if isinstance(reply, Reply):
+        headers = ((":status", str(reply.status)), *reply.headers)
+        trace["response"] = _message(headers, reply.body, reply.body_truncated, ended_ns)
+    return json.dumps({"http_buffered_trace": trace}).encode() + b"\n"
+
+
+def _message(headers: HeaderList, body: bytes, truncated: bool, at_ns: int) -> dict[str, Any]:
+    return {
+        "headers": [{"key": name, "value": document_text(value)} for name, value in headers],
+        "body": {"truncated": truncated, "as_bytes": base64.b64encode(body).decode()},
+        "trailers": [],
+        **({"headers_received_time": iso_of(at_ns)} if at_ns else {}),
+    }

@@ -1,0 +1,201 @@
+r"""GoReplay's .gor files. Pure.
+
+Records of `META "\n" RAW_HTTP SEPARATOR`; META is `type id time_ns [duration_ns]`, type 1 a request, 2 its reply, 3 the reply of a
+replay (left out here). GoReplay itself drops a last record without its separator; it is kept here. Observed of its files: bodies
+may be chunked and compressed as on the wire, ids repeat when connections are kept, a reply may stand before its request.
+"""
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from comparator.exchanges.model import Failed, HeaderList, Reply, Request
+from proxy.errors import MalformedError
+from proxy.http1.parser import ChunkDecoder
+from proxy.recordings.model import (
+    Item,
+    Malformed,
+    Recorded,
+    ascii_target,
+    header_of,
+    split_url,
+    with_host,
+    without,
+)
+
+MARK: Final = "🐵🙈🙉".encode()
+SEPARATOR: Final = b"\n" + MARK + b"\n"
+PENDING_MAX: Final = 1_000
+"""Requests that wait for their reply; GoReplay tolerates 100 records out of order."""
+TIME_MAX_NS: Final = 2**63
+_ID: Final = re.compile(r"[0-9A-Za-z_-]+")
+_BREAK: Final = 7
+"""Bytes before a cut inside the mark: after it, no line of the body is the mark any more."""
+
+
+def parse(lines: Iterable[bytes]) -> Iterator[Item]:
+    """Requests in the file's order, each with its reply where the file has it."""
+    pairs = _Pairs()
+    for number, record in enumerate(_records(lines), 1):
+        yield from pairs.add(record, f"record {number}")
+    yield from pairs.rest()
+
+
+def dump(recorded: Recorded) -> bytes:
+    """A request, and its reply where there is one, as records with their separators."""
+    exchange_id = (
+        recorded.id if _ID.fullmatch(recorded.id) else hashlib.blake2b(recorded.id.encode(), digest_size=12).hexdigest()
+    )
+    request, reply = recorded.request, recorded.outcome
+    line = f"{request.method} {ascii_target(request.target)} HTTP/1.1"
+    meta = f"1 {exchange_id} {recorded.started_ns} 0\n".encode()
+    raw = [meta, _message(line, request.headers, request.body), SEPARATOR]
+    if isinstance(reply, Reply):
+        meta = f"2 {exchange_id} {recorded.started_ns + recorded.duration_ns} 0\n".encode()
+        raw += [meta, _message(f"HTTP/1.1 {reply.status} ", reply.headers, reply.body), SEPARATOR]
+    return b"".join(raw)
+
+
+def _records(lines: Iterable[bytes]) -> Iterator[bytes]:
+    gathered: list[bytes] = []
+    for line in lines:
+        if line.rstrip(b"\n") != MARK:
+            gathered.append(line)
+            continue
+        if gathered:
+            yield b"".join(gathered).removesuffix(b"\n")
+        gathered = []
+    last = b"".join(gathered)
+    if last.strip():
+        # Whether a last newline is the body's or begins a cut separator cannot be known; that of an empty body is the head's.
+        yield last if last.endswith(b"\r\n\r\n") else last.removesuffix(b"\n")
+
+
+@dataclass(slots=True)
+class _Pairs:
+    """Puts replies to their requests; lets a request go when its reply has come or too many wait."""
+
+    waiting: "OrderedDict[int, Recorded]" = field(default_factory=OrderedDict[int, Recorded])
+    open: dict[str, int] = field(default_factory=dict[str, int])
+    early: dict[str, tuple[Reply, int]] = field(default_factory=dict[str, tuple[Reply, int]])
+    number: int = 0
+
+    def add(self, record: bytes, place: str) -> Iterator[Item]:
+        """Take in one record; yield what is complete and in turn."""
+        try:
+            kind, exchange_id, time_ns, duration_ns, raw = _meta(record)
+            if kind == "1":
+                self._request(_request(raw, exchange_id, time_ns))
+            elif kind == "2":
+                self._reply(exchange_id, _reply(raw), time_ns + max(0, duration_ns))
+        except (ValueError, MalformedError) as error:
+            yield Malformed(place, str(error))
+        while self.waiting:
+            number, first = next(iter(self.waiting.items()))
+            if first.outcome is None and len(self.waiting) <= PENDING_MAX:
+                break
+            del self.waiting[number]
+            if self.open.get(first.id) == number:
+                del self.open[first.id]
+            yield first
+
+    def rest(self) -> Iterator[Item]:
+        """What still waits at the end."""
+        yield from self.waiting.values()
+
+    def _request(self, recorded: Recorded) -> None:
+        self.number += 1
+        self.waiting[self.number] = recorded
+        self.open[recorded.id] = self.number
+        if recorded.id in self.early:
+            reply, ended_ns = self.early.pop(recorded.id)
+            self._reply(recorded.id, reply, ended_ns)
+
+    def _reply(self, exchange_id: str, reply: Reply, ended_ns: int) -> None:
+        number = self.open.pop(exchange_id, None)
+        if number is None:
+            self.early[exchange_id] = (reply, ended_ns)
+            if len(self.early) > PENDING_MAX:
+                del self.early[next(iter(self.early))]
+            return
+        asked = self.waiting[number]
+        self.waiting[number] = Recorded(
+            asked.request, reply, asked.id, asked.started_ns, max(0, ended_ns - asked.started_ns)
+        )
+
+
+def _meta(record: bytes) -> tuple[str, str, int, int, bytes]:
+    line, _, raw = record.partition(b"\n")
+    words = line.decode("latin-1").strip().split(" ")
+    if len(words) < 3:
+        raise ValueError("the meta line has fewer than three fields")
+    if words[0] not in ("1", "2", "3"):
+        raise ValueError(f"type {words[0]!r} is unknown")
+    time_ns = int(words[2])
+    if not 0 <= time_ns < TIME_MAX_NS:
+        raise ValueError("a time that no clock shows")
+    return words[0], words[1], time_ns, int(words[3]) if len(words) > 3 else 0, raw
+
+
+def _request(raw: bytes, exchange_id: str, time_ns: int) -> Recorded:
+    line, headers, body = _parts(raw)
+    words = line.split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/"):
+        raise ValueError("no request line")
+    authority, target = split_url(words[1])
+    headers = with_host(headers, authority)
+    return Recorded(Request(words[0], target, headers, body), id=exchange_id, started_ns=time_ns)
+
+
+def _reply(raw: bytes) -> Reply:
+    line, headers, body = _parts(raw)
+    words = line.split(" ", 2)
+    if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdigit():
+        raise ValueError("no status line")
+    return Reply(int(words[1]), headers, body)
+
+
+def _parts(raw: bytes) -> tuple[str, HeaderList, bytes]:
+    """First line, headers, and the body without its chunks."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers: list[tuple[str, str]] = []
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ValueError(f"a header line of {len(line)} characters has no colon")
+        headers.append((name, value.strip(" \t")))
+    if header_of(tuple(headers), "transfer-encoding").lower() != "chunked":
+        return first, tuple(headers), body
+    decoder = ChunkDecoder()
+    plain, _ = decoder.feed(body)
+    return first, without(tuple(headers), "transfer-encoding"), plain
+
+
+def _message(line: str, headers: HeaderList, body: bytes) -> bytes:
+    """The message as on the wire. A body with the separator in it is chunked so that no line of it is the mark."""
+    if MARK in body:
+        body = _chunked(body)
+        headers = (*without(headers, "content-length", "transfer-encoding"), ("Transfer-Encoding", "chunked"))
+    else:
+        headers = without(headers, "transfer-encoding")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"{line}\r\n{lines}\r\n".encode("latin-1", "replace") + body
+
+
+def _chunked(body: bytes) -> bytes:
+    pieces: list[bytes] = []
+    position = 0
+    while (at := body.find(MARK, position)) >= 0:
+        pieces.append(body[position : at + _BREAK])
+        position = at + _BREAK
+    pieces.append(body[position:])
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces if piece) + b"0\r\n\r\n"
+
+
+def failed(recorded: Recorded) -> bool:
+    """Whether the format has no place for this record's outcome: a side that gave no reply."""
+    return isinstance(recorded.outcome, Failed)

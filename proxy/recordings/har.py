@@ -1,0 +1,264 @@
+"""HAR 1.2 (and mitmproxy's zlib-compressed .zhar). Pure.
+
+What HAR has no place for is kept in members that begin with `_`, as the format allows: our ids, the exact nanoseconds, the encoding
+of a binary request body. Bodies of replies stand decoded, as other readers expect: a reply that was read back has no
+Content-Encoding any more. Observed in the wild and tolerated: a byte order mark, headers as `[name, value]`, pseudo headers of
+HTTP/2, entries without bodies, status 0 with `_error`, status -1 with `_failureText`, bodies read in a charset that nothing names
+(browsers and mitmproxy), binary bodies of requests left out (browsers). WebSockets are passed by.
+"""
+
+import contextlib
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, cast
+from urllib.parse import quote_plus
+
+from comparator.exchanges.model import Failed, FailureCause, HeaderList, Reply, Request, Side
+from comparator.responses.bodies import Unreadable, decoded
+from proxy.recordings.errors import SourceError
+from proxy.recordings.model import (
+    Item,
+    Malformed,
+    Recorded,
+    document_text,
+    from_base64,
+    header_of,
+    iso_of,
+    ns_of,
+    split_url,
+    text_or_base64,
+    url_of,
+    wire_text,
+    with_host,
+    without,
+)
+
+BODY_MAX_BYTES: Final = 256 * 1024**2
+_CHARSETS: Final = ("utf-8", "latin-1", "cp1252")
+_OWN: Final = ("route", "key", "stage", "skip")
+
+
+def parse(data: bytes) -> Iterator[Item]:
+    """The entries, in the file's order.
+
+    Raises:
+        SourceError: it is no HAR.
+    """
+    for number, entry in enumerate(_entries(data), 1):
+        if _of_websocket(entry):
+            continue
+        try:
+            yield _recorded(entry)
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
+            yield Malformed(f"entry {number}", f"{type(error).__name__}: {error}")
+
+
+def _entries(data: bytes) -> list[Any]:
+    try:
+        if data[:1] == b"x":
+            data = zlib.decompress(data)
+        entries: Any = json.loads(data.decode("utf-8-sig"))["log"]["entries"]
+    except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
+        raise SourceError(f"not a HAR: {type(error).__name__}: {error}") from error
+    if not isinstance(entries, list):
+        raise SourceError("not a HAR: its entries are no list")
+    return cast("list[Any]", entries)
+
+
+def _of_websocket(entry: Any) -> bool:
+    return isinstance(entry, dict) and "_webSocketMessages" in entry
+
+
+def dump(records: Iterable[Recorded]) -> Iterator[bytes]:
+    """The whole file, in pieces."""
+    yield b'{"log":{"version":"1.2","creator":{"name":"shadow","version":"1"},"entries":['
+    separator = b"\n"
+    for recorded in records:
+        yield separator + json.dumps(_entry(recorded), ensure_ascii=True).encode()
+        separator = b",\n"
+    yield b"\n]}}\n"
+
+
+def _recorded(entry: Mapping[str, Any]) -> Recorded:
+    asked = entry["request"]
+    authority, target = split_url(asked["url"])
+    headers = _headers(asked)
+    pseudo = header_of(headers, ":authority")
+    body, lacking, was_encoded = _request_body(asked, headers)
+    if was_encoded:
+        headers = without(headers, "content-encoding", "content-length")
+    plain = tuple((name, value) for name, value in headers if not name.startswith(":"))
+    started_ns = int(entry["_started_ns"]) if "_started_ns" in entry else ns_of(entry["startedDateTime"])
+    duration_ns = int(entry["_duration_ns"]) if "_duration_ns" in entry else round(max(0, entry.get("time") or 0) * 1e6)
+    side = entry.get("_served_by")
+    return Recorded(
+        request=Request(
+            asked["method"],
+            str(entry.get("_target", target)),
+            with_host(plain, pseudo or authority),
+            body,
+            bool(asked.get("_truncated")) or lacking,
+        ),
+        outcome=_outcome(entry, bodyless=asked["method"] == "HEAD"),
+        id=str(entry.get("_id", "")),
+        started_ns=started_ns,
+        duration_ns=duration_ns,
+        served_by=Side(side) if side else None,
+        overlapped=bool(entry.get("_overlapped")),
+        **{name: str(entry.get(f"_{name}", "")) for name in _OWN},
+    )
+
+
+def _headers(message: Mapping[str, Any]) -> HeaderList:
+    pairs: list[Any] = message.get("headers") or []
+    return tuple(_pair(pair) for pair in pairs)
+
+
+def _pair(pair: Any) -> tuple[str, str]:
+    if isinstance(pair, dict):
+        named = cast("dict[str, Any]", pair)
+        return wire_text(str(named["name"])), wire_text(str(named["value"]))
+    return wire_text(str(pair[0])), wire_text(str(pair[1]))
+
+
+def _request_body(asked: Mapping[str, Any], headers: HeaderList) -> tuple[bytes, bool, bool]:
+    """The body, whether the capture lacks (some of) it, and whether the writer took a content encoding from it."""
+    data: Mapping[str, Any] = asked.get("postData") or {}
+    text, size = data.get("text"), asked.get("bodySize")
+    if text is None and data.get("params"):
+        pairs = [(p["name"], p.get("value", "")) for p in data["params"]]
+        text = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
+    if not text:
+        return b"", isinstance(size, int) and size > 0, False
+    if "base64" in (data.get("_encoding"), data.get("encoding")):
+        return from_base64(text), False, False
+    if data.get("_as_sent"):
+        return text.encode(), False, False
+    body, whole = _bytes(text, headers, size)
+    return body, not whole, bool(header_of(headers, "content-encoding"))
+
+
+def _bytes(text: str, headers: HeaderList, size: object) -> tuple[bytes, bool]:
+    """A body that stands as text, and whether it is as long as it should be.
+
+    Nothing says in which charset the writer read it, but the length does: Content-Length, or without it what the writer says.
+    """
+    length = header_of(headers, "content-length")
+    stated = bool(length) and length.isdigit() and not header_of(headers, "content-encoding")
+    for charset in _CHARSETS:
+        with contextlib.suppress(UnicodeEncodeError):
+            body = text.encode(charset, "surrogateescape")
+            if len(body) == (int(length) if stated else size):
+                return body, True
+    return text.encode("utf-8", "surrogateescape"), not stated
+
+
+def _outcome(entry: Mapping[str, Any], *, bodyless: bool) -> Reply | Failed | None:
+    reply: dict[str, Any] | None = entry.get("response")
+    if not reply or reply.get("_missing"):
+        return None
+    if (reply.get("status") or 0) <= 0:
+        error = str(reply.get("_error") or reply.get("_failureText") or entry.get("_error") or "status 0")
+        cause, _, detail = error.partition(": ")
+        known = cause in tuple(FailureCause)
+        return Failed(FailureCause(cause), detail) if known else Failed(FailureCause.RESET, error)
+    content: dict[str, Any] = reply.get("content") or {}
+    text, status = content.get("text") or "", int(reply["status"])
+    headers = tuple((name, value) for name, value in _headers(reply) if not name.startswith(":"))
+    if content.get("encoding") == "base64":
+        body, whole = from_base64(text), True
+    elif text and not content.get("_as_sent"):
+        body, whole = _bytes(text, headers, content.get("size"))
+    else:
+        body, whole = text.encode(), "text" in content or _without_body(status, headers, content) or bodyless
+    cut = bool(reply.get("_truncated")) or not whole
+    if not content.get("_as_sent") and header_of(headers, "content-encoding"):
+        headers = without(headers, "content-encoding", "content-length", "transfer-encoding")
+    return Reply(status, headers, body, cut)
+
+
+def _without_body(status: int, headers: HeaderList, content: Mapping[str, Any]) -> bool:
+    return content.get("size") == 0 or status in (204, 304) or header_of(headers, "content-length") == "0"
+
+
+def _entry(recorded: Recorded) -> dict[str, Any]:
+    own: dict[str, Any] = {"_" + name: getattr(recorded, name) for name in _OWN if getattr(recorded, name)}
+    if recorded.overlapped:
+        own["_overlapped"] = True
+    if recorded.served_by:
+        own["_served_by"] = recorded.served_by
+    duration_ms = round(recorded.duration_ns / 1e6, 3)
+    return {
+        "startedDateTime": iso_of(recorded.started_ns),
+        "time": duration_ms,
+        "request": _request_of(recorded.request, url_of(recorded)),
+        "response": _response_of(recorded.outcome),
+        "cache": {},
+        "timings": {"send": 0, "wait": duration_ms, "receive": 0},
+        "_id": recorded.id,
+        "_target": recorded.request.target,
+        "_started_ns": recorded.started_ns,
+        "_duration_ns": recorded.duration_ns,
+        **own,
+    }
+
+
+def _request_of(request: Request, url: str) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "method": request.method,
+        "url": url,
+        "httpVersion": "HTTP/1.1",
+        "cookies": [],
+        "headers": _named(request.headers),
+        "queryString": [],
+        "headersSize": -1,
+        "bodySize": len(request.body),
+    }
+    if request.body:
+        text, encoded = text_or_base64(request.body)
+        document["postData"] = {"mimeType": header_of(request.headers, "content-type"), "text": text}
+        document["postData"] |= {"_encoding": "base64"} if encoded else {"_as_sent": True}
+    if request.body_truncated:
+        document["_truncated"] = True
+    return document
+
+
+def _response_of(outcome: Reply | Failed | None) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "status": 0,
+        "statusText": "",
+        "httpVersion": "HTTP/1.1",
+        "cookies": [],
+        "headers": [],
+        "content": {"size": 0, "mimeType": "", "text": ""},
+        "redirectURL": "",
+        "headersSize": -1,
+        "bodySize": -1,
+    }
+    match outcome:
+        case None:
+            return {**document, "_missing": True}
+        case Failed():
+            return {**document, "_error": f"{outcome.cause}: {outcome.detail}"}
+        case Reply():
+            document |= {"status": outcome.status, "headers": _named(outcome.headers), "bodySize": len(outcome.body)}
+            document |= {"content": _content(outcome), "redirectURL": header_of(outcome.headers, "location")}
+            return {**document, "_truncated": True} if outcome.body_truncated else document
+
+
+def _content(reply: Reply) -> dict[str, Any]:
+    plain = decoded(reply, BODY_MAX_BYTES)
+    as_sent = isinstance(plain, Unreadable) or reply.body_truncated
+    text, encoded = text_or_base64(reply.body if isinstance(plain, Unreadable) or as_sent else plain)
+    size = len(reply.body) if isinstance(plain, Unreadable) else len(plain)
+    content: dict[str, Any] = {"size": size, "mimeType": header_of(reply.headers, "content-type"), "text": text}
+    if encoded:
+        content["encoding"] = "base64"
+    if as_sent or not header_of(reply.headers, "content-encoding"):
+        content["_as_sent"] = True
+    return content
+
+
+def _named(headers: HeaderList) -> list[dict[str, str]]:
+    return [{"name": document_text(name), "value": document_text(value)} for name, value in headers]

@@ -1,0 +1,260 @@
+"""mitmproxy's flow files: tnetstrings one after another, each the state of a flow. Pure.
+
+Only the members that are needed are read and no version is demanded, so files of every version with these members do. Bodies are
+still content-encoded, as in an exchange. Flows that are not HTTP, WebSockets, and those of a replay, are passed by.
+
+What a flow has no place for is written into its `metadata`, which mitmproxy keeps, so that what was exported is read back as it was.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, cast
+
+from comparator.exchanges.model import Failed, FailureCause, HeaderList, Reply, Request, Side
+from proxy.recordings.errors import SourceError
+from proxy.recordings.model import Item, Malformed, Recorded, header_of, with_host
+
+LENGTH_DIGITS_MAX: Final = 12
+FLOW_VERSION: Final = 21
+"""What mitmproxy 11 and 12 write; later ones read it too."""
+_DEPTH_MAX: Final = 64
+_OURS: Final = "shadow"
+
+
+def parse(data: bytes) -> Iterator[Item]:
+    """The HTTP flows, in the file's order.
+
+    Raises:
+        SourceError: not tnetstrings, or cut in the middle of a flow; the flows before have been yielded.
+    """
+    position = number = 0
+    while position < len(data):
+        number += 1
+        try:
+            value, position = tnetstring(data, position)
+        except ValueError as error:
+            raise SourceError(f"flow {number}, byte {position}: {error}") from error
+        if not isinstance(value, dict):
+            yield Malformed(f"flow {number}", "not a flow's state")
+            continue
+        flow = cast("dict[str, Any]", value)
+        if _text(flow.get("type")) != "http" or flow.get("is_replay") or flow.get("websocket"):
+            continue
+        try:
+            yield _recorded(flow)
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
+            yield Malformed(f"flow {number}", f"{type(error).__name__}: {error}")
+
+
+def tnetstring(data: bytes, position: int = 0, *, depth: int = 0) -> tuple[Any, int]:
+    """The value at `position`, and where the next one begins.
+
+    Raises:
+        ValueError: there is none.
+    """
+    colon = data.find(b":", position, position + LENGTH_DIGITS_MAX + 1)
+    digits = data[position:colon]
+    if colon < 0 or not digits.isdigit() or depth > _DEPTH_MAX:
+        raise ValueError("not a tnetstring")
+    begin, end = colon + 1, colon + 1 + int(digits)
+    if end >= len(data):
+        raise ValueError("the data ends inside a value")
+    return _value(data[begin:end], data[end : end + 1], depth), end + 1
+
+
+def _value(raw: bytes, kind: bytes, depth: int) -> Any:
+    if kind in _SCALARS:
+        return _SCALARS[kind](raw)
+    if kind not in b"]}":
+        raise ValueError(f"type {kind!r} is unknown")
+    items = _list(raw, depth)
+    if kind == b"]":
+        return items
+    if len(items) % 2:
+        raise ValueError("a member without a value")
+    return {_text(name): value for name, value in zip(items[::2], items[1::2], strict=True)}
+
+
+def _truth(raw: bytes) -> bool:
+    if raw not in (b"true", b"false"):
+        raise ValueError("a truth value that is none")
+    return raw == b"true"
+
+
+_SCALARS: Final[dict[bytes, Callable[[bytes], Any]]] = {
+    b",": bytes,
+    b";": bytes.decode,
+    b"#": int,
+    b"^": float,
+    b"!": _truth,
+    b"~": lambda _: None,
+}
+
+
+def _list(raw: bytes, depth: int) -> list[Any]:
+    items: list[Any] = []
+    position = 0
+    while position < len(raw):
+        item, position = tnetstring(raw, position, depth=depth + 1)
+        items.append(item)
+    return items
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value or "")
+
+
+def _recorded(flow: dict[str, Any]) -> Recorded:
+    asked, reply = flow["request"], flow.get("response")
+    ours = cast("dict[str, Any]", cast("dict[str, Any]", flow.get("metadata") or {}).get(_OURS) or {})
+    started = float(asked["timestamp_start"])
+    answered: Any = reply["timestamp_end"] if reply else None
+    ended = float(answered or asked.get("timestamp_end") or started)
+    headers = _headers(asked) if ours else with_host(_headers(asked), _authority(asked))
+    path, method = asked["path"].decode("latin-1"), asked["method"].decode("latin-1")
+    cut = asked["content"] is None or bool(ours.get("request_truncated"))
+    return Recorded(
+        request=Request(method, path, headers, asked["content"] or b"", cut),
+        outcome=_outcome(flow, reply, ours),
+        id=_text(ours.get("id", flow.get("id"))),
+        started_ns=int(ours.get("started_ns", round(started * 1e6) * 1_000)),
+        duration_ns=int(ours.get("duration_ns", max(0, round((ended - started) * 1e6) * 1_000))),
+        served_by=Side(ours["served_by"]) if ours.get("served_by") else None,
+        overlapped=bool(ours.get("overlapped")),
+        **{name: _text(ours.get(name)) for name in _NAMES},
+    )
+
+
+_NAMES: Final = ("route", "key", "stage", "skip")
+
+
+def _authority(asked: dict[str, Any]) -> str:
+    host, port = _text(asked.get("host")), int(asked.get("port") or 0)
+    standard = {"http": 80, "https": 443}.get(_text(asked.get("scheme")))
+    return _text(asked.get("authority")) or (host if port in (0, standard) else f"{host}:{port}")
+
+
+def _outcome(flow: dict[str, Any], reply: dict[str, Any] | None, ours: dict[str, Any]) -> Reply | Failed | None:
+    if reply:
+        cut = reply["content"] is None or bool(ours.get("reply_truncated"))
+        return Reply(int(reply["status_code"]), _headers(reply), reply["content"] or b"", cut)
+    if flow.get("error"):
+        detail = _text(flow["error"].get("msg"))
+        return Failed(FailureCause(ours["cause"]), detail) if ours else Failed(FailureCause.RESET, detail[:300])
+    return None
+
+
+def _headers(message: dict[str, Any]) -> HeaderList:
+    pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"])
+    return tuple((name, value) for name, value in pairs if not name.startswith(":"))
+
+
+def dump(recorded: Recorded) -> bytes:
+    """One flow, as mitmproxy 11 writes it; characters that no header may have are lost."""
+    return _tnetstring(_flow(recorded))
+
+
+def _flow(recorded: Recorded) -> dict[str, object]:
+    started = recorded.started_ns / 1e9
+    ended = (recorded.started_ns + recorded.duration_ns) / 1e9
+    host, _, port = (header_of(recorded.request.headers, "host") or "unknown.invalid").partition(":")
+    address = (host, int(port) if port.isascii() and port.isdigit() else 80)
+    failed = recorded.outcome if isinstance(recorded.outcome, Failed) else None
+    connection = _connection(started)
+    return {
+        "version": FLOW_VERSION,
+        "type": "http",
+        "id": recorded.id,
+        "request": _request_state(recorded.request, address, started),
+        "response": _reply_state(recorded.outcome, ended) if isinstance(recorded.outcome, Reply) else None,
+        "error": {"msg": failed.detail, "timestamp": ended} if failed else None,
+        "websocket": None,
+        "client_conn": {**connection, "mitmcert": None, "proxy_mode": "regular"},
+        "server_conn": {**connection, "address": address, "timestamp_tcp_setup": None, "via": None},
+        "intercepted": False,
+        "is_replay": None,
+        "marked": "",
+        "comment": "",
+        "backup": None,
+        "timestamp_created": started,
+        "metadata": {_OURS: _ours(recorded)},
+    }
+
+
+def _ours(recorded: Recorded) -> dict[str, object]:
+    """What a flow has no place for."""
+    outcome = recorded.outcome
+    return {
+        "id": recorded.id,
+        "started_ns": recorded.started_ns,
+        "duration_ns": recorded.duration_ns,
+        "served_by": recorded.served_by.value if recorded.served_by else "",
+        "overlapped": recorded.overlapped,
+        "request_truncated": recorded.request.body_truncated,
+        "reply_truncated": isinstance(outcome, Reply) and outcome.body_truncated,
+        "cause": outcome.cause.value if isinstance(outcome, Failed) else "",
+        **{name: getattr(recorded, name) for name in _NAMES},
+    }
+
+
+def _request_state(request: Request, address: tuple[str, int], started: float) -> dict[str, object]:
+    return _message(request.headers, request.body, started, started) | {
+        "method": request.method.encode("latin-1", "replace"),
+        "scheme": b"http",
+        "authority": b"",
+        "path": request.target.encode("latin-1", "replace"),
+        "host": address[0],
+        "port": address[1],
+    }
+
+
+def _reply_state(reply: Reply, ended: float) -> dict[str, object]:
+    return _message(reply.headers, reply.body, ended, ended) | {"status_code": reply.status, "reason": b""}
+
+
+def _message(headers: HeaderList, body: bytes, began: float, ended: float) -> dict[str, object]:
+    raw = [[name.encode("latin-1", "replace"), value.encode("latin-1", "replace")] for name, value in headers]
+    times = {"timestamp_start": began, "timestamp_end": ended}
+    return {"http_version": b"HTTP/1.1", "headers": raw, "content": body, "trailers": None, **times}
+
+
+def _connection(started: float) -> dict[str, object]:
+    """A connection of which nothing is known; mitmproxy wants every member there."""
+    unknown = ("alpn", "cipher", "error", "sni", "timestamp_end", "timestamp_tls_setup", "tls_version")
+    return {
+        **dict.fromkeys(unknown),
+        "id": "",
+        "peername": ("unknown.invalid", 0),
+        "sockname": ("unknown.invalid", 0),
+        "alpn_offers": [],
+        "certificate_list": [],
+        "cipher_list": [],
+        "timestamp_start": started,
+        "tls": False,
+        "transport_protocol": "tcp",
+    }
+
+
+def _tnetstring(value: object) -> bytes:
+    kind, raw = _encoded(value)
+    return b"%d:%b%b" % (len(raw), raw, kind)
+
+
+def _encoded(value: object) -> tuple[bytes, bytes]:
+    match value:
+        case None:
+            return b"~", b""
+        case bool():
+            return b"!", b"true" if value else b"false"
+        case int() | float():
+            return (b"#" if isinstance(value, int) else b"^"), repr(value).encode()
+        case bytes():
+            return b",", value
+        case str():
+            return b";", value.encode("utf-8", "replace")
+        case dict():
+            members = cast("dict[str, object]", value)
+            return b"}", b"".join(_tnetstring(name) + _tnetstring(one) for name, one in members.items())
+        case list() | tuple():
+            return b"]", b"".join(map(_tnetstring, cast("list[object]", value)))
+        case _:
+            raise TypeError(type(value))

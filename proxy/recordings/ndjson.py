@@ -1,0 +1,122 @@
+"""This program's own lines of JSON, version 1: one exchange a line, as `shadow journal cat` prints them. Pure.
+
+Bodies are `text` where they are UTF-8, else `base64`; header lists keep order and duplicates. Lines of earlier versions, which
+had times only as `started` and `duration_ms`, are read too.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Reply, Request, Side
+from proxy.recordings.model import (
+    Item,
+    Malformed,
+    Recorded,
+    from_base64,
+    iso_of,
+    ns_of,
+    recorded_of,
+    text_or_base64,
+)
+
+VERSION = 1
+
+
+def parse(lines: Iterable[bytes]) -> Iterator[Item]:
+    """The exchanges of the lines, in their order; empty lines are passed by."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield _recorded(json.loads(line))
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            yield Malformed(f"line {number}", f"{type(error).__name__}: {error}")
+
+
+def dump(recorded: Recorded) -> bytes:
+    """One line."""
+    return json.dumps(document_of(recorded), ensure_ascii=True).encode() + b"\n"
+
+
+def document_of(recorded: Recorded) -> dict[str, Any]:
+    """The object of one line."""
+    request = recorded.request
+    return {
+        "v": VERSION,
+        "id": recorded.id,
+        "route": recorded.route,
+        "key": recorded.key,
+        "served_by": recorded.served_by,
+        "stage": recorded.stage,
+        "started": iso_of(recorded.started_ns),
+        "started_ns": recorded.started_ns,
+        "duration_ms": round(recorded.duration_ns / 1e6, 3),
+        "duration_ns": recorded.duration_ns,
+        "overlapped": recorded.overlapped,
+        "skip": recorded.skip,
+        "request": {
+            "method": request.method,
+            "target": request.target,
+            "headers": request.headers,
+            **_body(request.body, request.body_truncated),
+        },
+        **_outcome(recorded.outcome),
+    }
+
+
+def document_of_exchange(exchange: Exchange) -> dict[str, Any]:
+    """The object of one exchange's line."""
+    return document_of(recorded_of(exchange))
+
+
+def _outcome(outcome: Reply | Failed | None) -> dict[str, Any]:
+    match outcome:
+        case Reply():
+            body = _body(outcome.body, outcome.body_truncated)
+            return {"reply": {"status": outcome.status, "headers": outcome.headers, **body}}
+        case Failed():
+            return {"failed": {"cause": outcome.cause, "detail": outcome.detail}}
+        case None:
+            return {}
+
+
+def _body(body: bytes, truncated: bool) -> dict[str, Any]:
+    text, encoded = text_or_base64(body)
+    return {"base64" if encoded else "text": text, **({"truncated": True} if truncated else {})}
+
+
+def _recorded(document: Mapping[str, Any]) -> Recorded:
+    if document.get("v", VERSION) != VERSION:
+        raise ValueError(f"version {document['v']} is unknown")
+    asked = document["request"]
+    outcome: Reply | Failed | None = None
+    if reply := document.get("reply"):
+        outcome = Reply(int(reply["status"]), _headers(reply), _bytes(reply), bool(reply.get("truncated")))
+    elif failed := document.get("failed"):
+        outcome = Failed(FailureCause(failed["cause"]), str(failed["detail"]))
+    side = document.get("served_by")
+    return Recorded(
+        request=Request(
+            str(asked["method"]), str(asked["target"]), _headers(asked), _bytes(asked), bool(asked.get("truncated"))
+        ),
+        outcome=outcome,
+        id=str(document.get("id", "")),
+        started_ns=int(document["started_ns"]) if "started_ns" in document else ns_of(document["started"]),
+        duration_ns=int(document.get("duration_ns", round(document.get("duration_ms", 0) * 1e6))),
+        route=str(document.get("route", "")),
+        key=str(document.get("key", "")),
+        served_by=Side(side) if side else None,
+        stage=str(document.get("stage", "")),
+        overlapped=bool(document.get("overlapped")),
+        skip=str(document.get("skip", "")),
+    )
+
+
+def _headers(message: Mapping[str, Any]) -> HeaderList:
+    pairs = cast("list[list[str]]", message.get("headers", []))
+    return tuple((str(name), str(value)) for name, value in pairs)
+
+
+def _bytes(message: Mapping[str, Any]) -> bytes:
+    return from_base64(message["base64"]) if "base64" in message else str(message.get("text", "")).encode()

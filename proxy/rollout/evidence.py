@@ -1,0 +1,125 @@
+"""What was measured since a step was entered: the input of the gates. Pure values, merged from wherever they come."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from comparator.exchanges.model import Role, Side
+from comparator.stats.confidence import Counts
+from comparator.stats.quantile_sketch import Sketch
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMeasured:
+    """One route: comparisons by verdict, and of the requests that both sides got, which side alone failed.
+
+    A failure is a status of 500 or more, or no reply at all.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    pairs: int = 0
+    candidate_only_errors: int = 0
+    legacy_only_errors: int = 0
+
+    def __add__(self, other: "RouteMeasured") -> "RouteMeasured":
+        return RouteMeasured(
+            self.counts + other.counts,
+            self.pairs + other.pairs,
+            self.candidate_only_errors + other.candidate_only_errors,
+            self.legacy_only_errors + other.legacy_only_errors,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A finding that was seen at this step: what an automatic rollback names."""
+
+    id: str
+    route: str
+    place: str
+    kind: str
+    shape: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"finding {self.id} ({self.route} {self.place}: {self.kind}, {self.shape}; {self.count} times)"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The accounting of all processes together: everything served ended in one of the others, or is in flight."""
+
+    served: int
+    accounted: int
+    in_flight: int
+
+    @property
+    def gap(self) -> int:
+        """Exchanges that are in no count; negative: counted twice."""
+        return self.served - self.accounted - self.in_flight
+
+
+NO_SKETCHES: Final[Mapping[tuple[Side, Role], Sketch]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The evidence of one group since its step was entered.
+
+    Attributes:
+        seconds: time at this step.
+        routes: by route of the group that is mirrored; one without comparisons is there with zeros.
+        effect_mismatches: comparisons whose committed rows differ; of them `points_mismatches` in the tables of human points.
+        effects_compared: comparisons in which rows were compared at all.
+        durations: sketches of durations in microseconds, by side and role.
+        rss_bytes: the largest resident memory of a candidate process; None: not measured.
+        ended: exchanges that got an outcome, without those left out by policy; `compared` of them were compared.
+            None: not measured.
+        totals: the accounting; None: not measured.
+        suspects: findings seen at this step, the most frequent first.
+        unread: sources that did not answer, and why.
+    """
+
+    seconds: float = 0.0
+    routes: Mapping[str, RouteMeasured] = field(default_factory=dict[str, RouteMeasured])
+    effect_mismatches: int = 0
+    points_mismatches: int = 0
+    effects_compared: int = 0
+    durations: Mapping[tuple[Side, Role], Sketch] = field(default_factory=lambda: NO_SKETCHES)
+    rss_bytes: int | None = None
+    ended: int | None = None
+    compared: int = 0
+    totals: Totals | None = None
+    suspects: tuple[Suspect, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    @property
+    def overall(self) -> RouteMeasured:
+        """All routes together."""
+        return sum(self.routes.values(), RouteMeasured())
+
+    def snapshot(self) -> dict[str, object]:
+        """The figures that are kept with a decision, as JSON values."""
+        overall = self.overall
+        return {
+            "seconds": round(self.seconds, 1),
+            "compared": overall.counts.compared,
+            "mismatches": overall.counts.mismatch,
+            "known": overall.counts.known,
+            "transient": overall.counts.transient,
+            "failed": overall.counts.failed,
+            "effects_compared": self.effects_compared,
+            "effect_mismatches": self.effect_mismatches,
+            "points_mismatches": self.points_mismatches,
+            "candidate_only_errors": overall.candidate_only_errors,
+            "legacy_only_errors": overall.legacy_only_errors,
+            "p95_us": {
+                f"{side}_{role}": round(sketch.quantile(0.95))
+                for (side, role), sketch in self.durations.items()
+                if sketch.count
+            },
+            "rss_bytes": self.rss_bytes,
+            "accounting_gap": self.totals.gap if self.totals else None,
+            "findings": [suspect.id for suspect in self.suspects[:10]],
+            "unread": list(self.unread),
+        }

@@ -1,0 +1,162 @@
+"""One mirrored request: the caller's bytes again, to the other side's shadow instance, marked so that nobody mirrors it twice.
+
+It is sent once. aiohttp's client sends a GET, PUT or DELETE again when the peer hangs up before the reply; a side that had begun
+would do the request twice, and its effects would not be those of one request.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Reply, Side
+
+SHADOW_MARK = ("X-Shadow-Request", "1")
+SHADOW_BAGGAGE = "shadow=1"
+NOT_SENT = frozenset(
+    {
+        "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade",
+        "proxy-authorization", "proxy-connection", "expect", "x-request-id", "x-shadow-request", "baggage",
+    }
+)  # fmt: skip
+"""Fields that belong to the caller's own connection, and those set here."""
+
+IDLE_MAX_S = 2.0
+"""A connection that was idle for longer is not used again: servers close theirs after 5 s (uvicorn) or more, without asking."""
+
+
+class _HungUpError(aiohttp.ClientConnectionError):
+    """The peer closed the connection before its reply. Not one of the errors after which aiohttp sends again."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A client middleware that keeps aiohttp from sending again."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        # Nothing was sent, and it is not tried again.
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _HungUpError(f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came back, and how long it took."""
+
+    outcome: Reply | Failed
+    duration_ns: int
+
+
+def mirrored_headers(exchange: Exchange) -> HeaderList:
+    """The caller's header list for the mirrored side: same order, the mark added, baggage kept."""
+    kept = [(name, value) for name, value in exchange.request.headers if name.lower() not in NOT_SENT]
+    baggage = [value for name, value in exchange.request.headers if name.lower() == "baggage"]
+    return (
+        *kept,
+        ("X-Request-Id", exchange.id),
+        SHADOW_MARK,
+        ("baggage", ",".join([*baggage, SHADOW_BAGGAGE])),
+    )
+
+
+class Sender:
+    """Sends exchanges to the shadow instances. Use as an async context manager.
+
+    Args:
+        urls: base URL of each side's shadow instance; a side without one cannot be mirrored.
+        hosts: Host header to send to each side, "" for that of the URL.
+        timeout_s: until a request counts as failed (cause `timeout`).
+        connections_max: to each side.
+        body_max_bytes: a longer reply is cut here, as the journal cuts the served side's.
+    """
+
+    def __init__(
+        self,
+        urls: Mapping[Side, str],
+        *,
+        hosts: Mapping[Side, str] | None = None,
+        timeout_s: float,
+        connections_max: int,
+        body_max_bytes: int,
+    ) -> None:
+        self._urls = {side: url.rstrip("/") for side, url in urls.items() if url}
+        self._hosts = hosts or {}
+        self._timeout_s = timeout_s
+        self._connections_max = connections_max
+        self._body_max_bytes = body_max_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit_per_host=self._connections_max, ttl_dns_cache=60, keepalive_timeout=IDLE_MAX_S
+            ),
+            middlewares=(_once,),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def reaches(self, side: Side) -> bool:
+        """Whether this side has a shadow instance."""
+        return side in self._urls
+
+    async def send(self, exchange: Exchange, side: Side) -> Sent:
+        """Let `side` do the request against the shadow; a failure is a value."""
+        assert self._session is not None
+        headers = [*mirrored_headers(exchange)]
+        if self._hosts.get(side):
+            headers.append(("Host", self._hosts[side]))
+        begun = time.perf_counter_ns()
+        try:
+            async with self._session.request(
+                exchange.request.method,
+                URL(self._urls[side] + exchange.request.target, encoded=True),
+                data=exchange.request.body or None,
+                headers=headers,
+                allow_redirects=False,
+            ) as answer:
+                body, truncated = await _read(answer, self._body_max_bytes)
+                raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.raw_headers)
+                outcome: Reply | Failed = Reply(answer.status, raw, body, truncated)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            outcome = _failed(error)
+        return Sent(outcome, time.perf_counter_ns() - begun)
+
+
+async def _read(answer: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """The body, and whether it was cut at the limit."""
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            return bytes(body[:limit]), True
+    return bytes(body), False
+
+
+def _failed(error: Exception) -> Failed:
+    match error:
+        case TimeoutError() | asyncio.TimeoutError():
+            cause = FailureCause.TIMEOUT
+        case aiohttp.ClientConnectorError():
+            cause = FailureCause.REFUSED
+        case aiohttp.ClientPayloadError() | _HungUpError() | OSError():
+            cause = FailureCause.RESET
+        case _:
+            cause = FailureCause.PROTOCOL
+    return Failed(cause, f"{type(error).__name__}: {error}"[:300])

@@ -1,0 +1,100 @@
+"""Keeps the exchanges that differed where they stay longer: `routes[].capture.only: mismatches`.
+
+The proxy does not know verdicts; so these routes are journaled in full, and the runner copies what differed, as it stands on the disk
+(secrets stay redacted and sealed), into a journal of its own, `journal.captures`. It is read like any journal: `shadow journal
+--directory`, `shadow replay`. A runner that is killed between the verdict and its commit copies an exchange again.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from comparator.exchanges.model import Exchange, Reply
+from proxy.config.capture_rule import Only
+from proxy.config.journal import JournalSettings, Redaction
+from proxy.config.settings import Settings
+from proxy.journal.reader import Entry
+from proxy.journal.writer import Writer
+from proxy.runner.metrics import RunnerMetrics
+from proxy.serving.capture_filter import Served, Wanted, compile_rule, takes
+from proxy.serving.forwarder import STATUS_OF
+
+logger = logging.getLogger(__name__)
+
+NOT_AGAIN = Redaction(headers=(), query=(), json_paths=(), tokens=False)
+"""What is copied was redacted before; to redact it again would make digests of digests."""
+
+
+class Captures:
+    """Copies the exchanges that routes' rules want.
+
+    Args:
+        wanted: the rule of each route that has one.
+        writer: started; None when no route has a rule.
+        metrics: counts what was copied.
+    """
+
+    def __init__(self, wanted: Mapping[str, Wanted], writer: Writer | None, metrics: RunnerMetrics) -> None:
+        self._wanted = wanted
+        self._writer = writer
+        self._metrics = metrics
+        self._taken: Counter[str] = Counter()
+
+    def take(self, entry: Entry) -> None:
+        """Copy an exchange that differed, if its route's rule wants it; never waits."""
+        exchange = entry.exchange
+        wanted = self._wanted.get(exchange.route)
+        if wanted is None or self._writer is None or not takes(wanted, served(exchange, self._taken[exchange.route])):
+            return
+        assert entry.record is not None, "what is copied was read from a journal"
+        if self._writer.append_record(entry.record):
+            self._taken[exchange.route] += 1
+            self._metrics.captured.labels(exchange.route).inc()
+
+
+def served(exchange: Exchange, taken: int) -> Served:
+    """What a rule asks of an exchange; a side that gave no reply counts as the status that the caller got."""
+    outcome = exchange.outcome
+    return Served(
+        method=exchange.request.method,
+        status=outcome.status if isinstance(outcome, Reply) else STATUS_OF[outcome.cause],
+        duration_ms=(exchange.ended_ns - exchange.started_ns) / 1e6,
+        reply_bytes=len(outcome.body) if isinstance(outcome, Reply) else 0,
+        ended_ns=exchange.ended_ns,
+        taken=taken,
+    )
+
+
+@contextmanager
+def open_captures(settings: Settings, environ: Mapping[str, str], metrics: RunnerMetrics) -> Generator[Captures]:
+    """The capture journal, where a route asks for one, until the block ends.
+
+    Raises:
+        JournalKeyError: it was written with another key.
+        SettingsError: a rule's `until` is no time.
+    """
+    rules = [(one.name, one.capture) for one in settings.routes if one.capture and one.capture.only is Only.MISMATCHES]
+    wanted = {name: compile_rule(rule, f"$.routes.{name}.capture") for name, rule in rules}
+    if not wanted:
+        yield Captures({}, None, metrics)
+        return
+    writer = Writer(journal_of(settings.journal), environ=environ, key_of=Path(settings.journal.directory))
+    writer.start()
+    metrics.captures_lost.set_function(lambda: float(writer.counts.dropped.total()))
+    logger.info("captures_opened", extra={"directory": settings.journal.captures.directory, "routes": sorted(wanted)})
+    try:
+        yield Captures(wanted, writer, metrics)
+    finally:
+        writer.close()
+
+
+def journal_of(journal: JournalSettings) -> JournalSettings:
+    """The settings of the capture journal: those of the journal, but for its folder, its retention and the redaction."""
+    captures = journal.captures
+    return msgspec.structs.replace(
+        journal, directory=captures.directory, retention=captures.retention, redaction=NOT_AGAIN
+    )

@@ -1,0 +1,49 @@
+"""What happens to an exchange that was served: it is counted, and journaled where policy wants it."""
+
+from comparator.exchanges.skip import Skip, journaled
+from proxy.journal.served_exchange import Draft
+from proxy.serving.capture_filter import Served, Wanted, takes
+from proxy.serving.state import Front
+
+
+def keep(front: Front, draft: Draft, *, ended_s: float) -> None:
+    """Count what was served and journal it, or count why not."""
+    metrics = front.metrics
+    metrics.observe(draft.route_name, draft.side, draft.status, ended_s - draft.started_s)
+    if draft.overlapped:
+        metrics.overlapped += 1
+    skip = draft.skip = _skip_of(front, draft, ended_s=ended_s)
+    if skip is not None and not journaled(skip):
+        metrics.skipped[skip] += 1
+    elif front.journal is None:
+        metrics.skipped[Skip.DISABLED] += 1
+    else:
+        front.journal.append_served(draft)
+
+
+def _skip_of(front: Front, draft: Draft, *, ended_s: float) -> Skip | None:
+    """Why it is not mirrored, now that it has ended."""
+    skip, route = draft.skip, draft.route
+    if skip is None and draft.request_body.truncated:
+        skip = Skip.TRUNCATED
+    if route is not None and route.capture is not None and journaled(skip):
+        skip = skip if _captured(front, draft, route.capture) else Skip.CAPTURE
+    if skip is None and front.rates is not None and front.rates.over(draft.route_name, ended_s):
+        skip = Skip.RATE_LIMITED
+    return skip
+
+
+def _captured(front: Front, draft: Draft, wanted: Wanted) -> bool:
+    """Let the route's rule decide whether this exchange is journaled."""
+    captured, name = front.captured, draft.route_name
+    served = Served(
+        method=draft.head.method,
+        status=draft.status,
+        duration_ms=(draft.ended_ns - draft.started_ns) / 1e6,
+        reply_bytes=len(draft.reply_body.body),
+        ended_ns=draft.ended_ns,
+        taken=captured[name],
+    )
+    taken = takes(wanted, served)
+    captured[name] += taken
+    return taken

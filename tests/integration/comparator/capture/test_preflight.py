@@ -1,0 +1,251 @@
+"""The preflight names what is lacking and the SQL that mends it; preparation never breaks a table's writes."""
+
+import argparse
+import asyncio
+import io
+from collections.abc import AsyncIterator
+
+import asyncpg
+import msgspec
+import pytest
+
+from comparator.capture import trigger_log as changelog
+from comparator.capture.catalog import ReplicaIdentity, read_catalog
+from comparator.capture.errors import (
+    CatalogError,
+    ChangeLogError,
+    LockTimeoutError,
+    PublicationError,
+    ReplicaIdentityError,
+    RightsError,
+)
+from comparator.capture.preflight import Check, Level, judge, read_facts
+from comparator.capture.publication import prepare, publish
+from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
+from proxy.cli import capture as command
+from proxy.cli.exit_codes import Exit
+from proxy.cli.main import main
+from tests.support import captured
+
+PLAIN = CaptureSettings(tables=captured.TABLES)
+KEYLESS = "CREATE TABLE keyless (a int, b int)"
+GENERATED = "CREATE TABLE made (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED)"
+PLAIN_ROLE = """
+DO $$ BEGIN CREATE ROLE plain_role LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+GRANT USAGE, CREATE ON SCHEMA public TO plain_role; GRANT SELECT ON ALL TABLES IN SCHEMA public TO plain_role
+"""
+
+
+@pytest.fixture
+async def conn(database: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database)
+    await connection.execute(captured.SCHEMA)
+    yield connection
+    await connection.close()
+
+
+async def checks(conn: asyncpg.Connection, settings: CaptureSettings) -> dict[str, Check]:
+    return {check.name: check for check in judge(await read_facts(conn, settings), settings)}
+
+
+async def failing(conn: asyncpg.Connection, settings: CaptureSettings) -> set[str]:
+    return {name for name, check in (await checks(conn, settings)).items() if check.level is Level.FAILED}
+
+
+async def test_preparing_makes_a_database_fit(conn: asyncpg.Connection) -> None:
+    assert await failing(conn, PLAIN) >= {"publication", "identity account"}
+    await prepare(conn, PLAIN, captured.TABLES)
+    assert await failing(conn, PLAIN) == set()
+
+
+async def test_preparing_again_runs_nothing(conn: asyncpg.Connection) -> None:
+    assert len(await prepare(conn, PLAIN, captured.TABLES)) == len(captured.TABLES) + 1
+    assert await prepare(conn, PLAIN, captured.TABLES) == ()
+
+
+async def test_preparing_fewer_tables_unpublishes_the_others(conn: asyncpg.Connection) -> None:
+    await prepare(conn, PLAIN, captured.TABLES)
+    assert await prepare(conn, PLAIN, ["event"]) == ('ALTER PUBLICATION "shadow" SET TABLE "public"."event";',)
+
+
+async def test_the_remedies_of_the_preflight_mend_what_it_found(conn: asyncpg.Connection) -> None:
+    await conn.execute(GENERATED)
+    settings = msgspec.structs.replace(PLAIN, tables=(*captured.TABLES, "made"))
+    for check in (await checks(conn, settings)).values():
+        for statement in check.remedy:
+            await conn.execute(statement)
+    assert await failing(conn, settings) == set()
+
+
+async def test_publishing_a_table_without_replica_identity_is_refused_with_its_remedy(conn: asyncpg.Connection) -> None:
+    await conn.execute(KEYLESS)
+    with pytest.raises(ReplicaIdentityError) as error:
+        await publish(conn, PLAIN, ["keyless"])
+    assert error.value.remedy == ('ALTER TABLE "public"."keyless" REPLICA IDENTITY FULL;',)
+    for statement in error.value.remedy:
+        await conn.execute(statement)
+    await publish(conn, PLAIN, ["keyless"])
+    await conn.execute("INSERT INTO keyless VALUES (1, 2)")
+    assert await conn.execute("UPDATE keyless SET b = 3") == "UPDATE 1"
+
+
+async def test_a_capture_refuses_a_publication_that_breaks_writes(database: str, conn: asyncpg.Connection) -> None:
+    await conn.execute(KEYLESS)
+    await conn.execute("CREATE PUBLICATION shadow FOR TABLE keyless")
+    with pytest.raises(ReplicaIdentityError, match="REPLICA IDENTITY FULL"):
+        async with captured.capturing(database, captured.settings(Driver.STREAM)):
+            pass
+
+
+async def test_a_capture_without_a_publication_is_refused(database: str, conn: asyncpg.Connection) -> None:
+    with pytest.raises(PublicationError, match="does not exist"):
+        async with captured.capturing(database, captured.settings(Driver.SQL)):
+            pass
+
+
+async def test_a_capture_without_a_change_log_is_refused(database: str, conn: asyncpg.Connection) -> None:
+    with pytest.raises(ChangeLogError, match="shadow capture install"):
+        async with captured.capturing(database, captured.settings(Driver.TRIGGERS)):
+            pass
+
+
+async def test_writes_go_on_when_a_table_with_a_generated_column_is_published(conn: asyncpg.Connection) -> None:
+    await conn.execute(GENERATED)
+    await prepare(conn, PLAIN, ["made"])
+    await conn.execute("INSERT INTO made (id) VALUES (1)")
+    assert await conn.execute("UPDATE made SET id = 2") == "UPDATE 1"
+
+
+async def test_writes_go_on_when_a_generated_column_joins_a_publication(conn: asyncpg.Connection) -> None:
+    await prepare(conn, PLAIN, ["account"])
+    await conn.execute(GENERATED)
+    await conn.execute("INSERT INTO made (id) VALUES (1)")
+    await prepare(conn, PLAIN, ["account", "made"])
+    assert await conn.execute("UPDATE made SET id = 2") == "UPDATE 1"
+
+
+async def test_a_table_whose_writes_already_fail_is_reported(conn: asyncpg.Connection) -> None:
+    await conn.execute(GENERATED)
+    await conn.execute("ALTER TABLE made REPLICA IDENTITY FULL")
+    await conn.execute("CREATE PUBLICATION shadow FOR TABLE made")
+    settings = msgspec.structs.replace(PLAIN, tables=("made",))
+    found = (await checks(conn, settings))["generated columns"]
+    assert found.text == "published, and their writes fail: made"
+    assert await prepare(conn, settings, ["made"]) == ()
+    assert await failing(conn, settings) == set()
+
+
+async def test_a_publication_for_all_tables_is_refused(conn: asyncpg.Connection) -> None:
+    await conn.execute("CREATE PUBLICATION shadow FOR ALL TABLES")
+    with pytest.raises(PublicationError, match="FOR ALL TABLES"):
+        await prepare(conn, PLAIN, captured.TABLES)
+    assert "publication" in await failing(conn, PLAIN)
+
+
+async def test_a_partitioned_table_is_refused(conn: asyncpg.Connection) -> None:
+    await conn.execute("CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id)")
+    with pytest.raises(PublicationError, match="parts"):
+        await prepare(conn, PLAIN, ["parts"])
+
+
+async def test_a_missing_table_is_named(conn: asyncpg.Connection) -> None:
+    with pytest.raises(CatalogError, match="nowhere"):
+        await prepare(conn, PLAIN, ["account", "nowhere"])
+
+
+async def test_a_busy_table_is_given_up_quickly(database: str, conn: asyncpg.Connection) -> None:
+    other = await asyncpg.connect(database)
+    async with other.transaction():
+        await other.execute("LOCK TABLE account IN ROW EXCLUSIVE MODE")
+        with pytest.raises(LockTimeoutError, match="account"):
+            await prepare(conn, msgspec.structs.replace(PLAIN, lock_timeout_ms=50), ["account"])
+    await other.close()
+
+
+async def test_a_role_that_does_not_own_the_tables_is_told_what_the_owner_must_run(conn: asyncpg.Connection) -> None:
+    await conn.execute(PLAIN_ROLE)
+    await conn.execute("SET ROLE plain_role")
+    with pytest.raises(RightsError) as error:
+        await prepare(conn, PLAIN, ["account"])
+    assert error.value.remedy == ('ALTER TABLE "public"."account" REPLICA IDENTITY FULL;',)
+    assert {"rights", "publication"} <= await failing(conn, PLAIN)
+
+
+async def test_a_persistent_slot_without_a_bound_on_the_log_is_refused(conn: asyncpg.Connection) -> None:
+    settings = msgspec.structs.replace(PLAIN, slot=Slot(kind=SlotKind.PERSISTENT))
+    assert "max_slot_wal_keep_size" in (await checks(conn, settings))["slot"].text
+
+
+async def test_a_feedback_slower_than_the_server_waits_is_refused(conn: asyncpg.Connection) -> None:
+    settings = msgspec.structs.replace(PLAIN, feedback_ms=40_000)
+    assert "wal_sender_timeout" in (await checks(conn, settings))["slots"].text
+
+
+async def test_the_catalogue_tells_keys_types_and_references(conn: asyncpg.Connection) -> None:
+    await conn.execute(GENERATED)
+    catalog = await read_catalog(conn, ["account", "stamp", "made"])
+    account, stamp, made = (catalog.tables[name] for name in ("account", "stamp", "made"))
+    assert account.primary_key == ("id",)
+    assert account.types == {"id": "bigint", "address": "text", "score": "numeric(18,9)"}
+    assert account.columns[0].identity == "default"
+    assert account.replica_identity is ReplicaIdentity.DEFAULT
+    (reference,) = stamp.foreign_keys
+    assert (reference.columns, reference.references, reference.referenced) == (("account_id",), "account", ("id",))
+    assert reference.deferrable
+    assert made.column_names == ("id", "twice")
+    assert made.writable == ("id",)
+
+
+async def test_the_change_log_is_installed_and_taken_away(conn: asyncpg.Connection) -> None:
+    settings = captured.settings(Driver.TRIGGERS)
+    assert "change log" in await failing(conn, settings)
+    await changelog.install(conn, settings, captured.TABLES)
+    await changelog.install(conn, settings, captured.TABLES)
+    assert await failing(conn, settings) == set()
+    assert await changelog.logged_tables(conn) == tuple(sorted(captured.TABLES))
+    await changelog.remove(conn, settings)
+    assert await changelog.logged_tables(conn) == ()
+    assert await conn.fetchval("SELECT to_regnamespace('shadow_capture')") is None
+
+
+async def test_nothing_is_logged_while_nobody_reads(conn: asyncpg.Connection) -> None:
+    await changelog.install(conn, captured.settings(Driver.TRIGGERS), captured.TABLES)
+    await conn.execute("INSERT INTO event (data) VALUES ('{}')")
+    assert await conn.fetchval("SELECT count(*) FROM shadow_capture.log") == 0
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    return parser.parse_args(words)
+
+
+async def test_the_check_command_changes_nothing_by_itself(database: str, conn: asyncpg.Connection) -> None:
+    out = io.StringIO()
+    (target,) = command.targets_of(arguments("check", "--dsn", database))
+    assert await command.check(database, target.settings, apply=False, out=out) == Exit.NO
+    assert 'ALTER TABLE "public"."account" REPLICA IDENTITY FULL;' in out.getvalue()
+    assert await conn.fetchval("SELECT count(*) FROM pg_publication") == 0
+
+
+async def test_the_check_command_applies_when_told_to(
+    database: str, conn: asyncpg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = await asyncio.to_thread(command.run, arguments("check", "--dsn", database, "--apply"))
+    assert told == Exit.DONE
+    assert 'ran: ALTER TABLE "public"."account" REPLICA IDENTITY FULL;' in capsys.readouterr().out
+
+
+async def test_the_install_and_remove_commands_name_what_they_ran(
+    database: str, conn: asyncpg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await asyncio.to_thread(command.run, arguments("install", "--dsn", database)) == Exit.DONE
+    assert await asyncio.to_thread(command.run, arguments("remove", "--dsn", database)) == Exit.DONE
+    assert "ran: DROP TRIGGER IF EXISTS aa_shadow_tag" in capsys.readouterr().out
+    assert await conn.fetchval("SELECT to_regnamespace('shadow_capture')") is None
+
+
+async def test_a_command_without_a_database_says_so(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    dsn = f"postgresql://postgres@/none?host={tmp_path}"
+    assert await asyncio.to_thread(main, ["capture", "check", "--dsn", dsn]) == 3
+    assert "FileNotFoundError" in capsys.readouterr().err

@@ -1,0 +1,240 @@
+"""The store on a real PostgreSQL."""
+
+import asyncio
+import datetime as dt
+import random
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from comparator.errors import StoreUnavailableError, UnknownFindingError
+from comparator.findings.clustering import State
+from comparator.settings import StoreSettings
+from comparator.store import queries
+from comparator.store.schema import migrate, partition_of, partitions
+from comparator.store.store import Store
+from comparator.stored_comparison import Compared
+from comparator.verdict import Verdict
+from tests.support.comparisons import NOW, compared, mismatch
+
+SINCE = NOW - dt.timedelta(days=1)
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    async with Store(StoreSettings(dsn=database, timeout_s=10), random.Random(7)) as opened:
+        await opened.maintain(NOW)
+        yield opened
+
+
+async def add_as_the_runner_does(store: Store, batch: list[Compared]) -> int:
+    """Give a batch again until it is taken."""
+    for _ in range(5):
+        try:
+            return await store.add(batch)
+        except StoreUnavailableError:
+            continue
+    raise AssertionError("never taken")
+
+
+async def test_totals_count_each_verdict_by_route_side_and_cause(store: Store) -> None:
+    await store.add([compared("a"), compared("b"), mismatch("c"), compared("d", route="other")])
+    async with store.connection() as conn:
+        found = await queries.totals(conn, since=SINCE.date())
+    assert [(t.route, t.verdict, t.cause, t.count) for t in found] == [
+        ("other", "match", "none", 1),
+        ("v2_score", "match", "none", 2),
+        ("v2_score", "mismatch", "reply", 1),
+    ]
+
+
+async def test_the_same_batch_given_twice_changes_nothing(store: Store) -> None:
+    batch = [compared("a"), mismatch("b"), mismatch("c")]
+    added = [await store.add(batch), await store.add(batch)]
+    async with store.connection() as conn:
+        found = await queries.totals(conn, since=SINCE.date())
+        (finding,) = await queries.findings(conn)
+    assert added == [3, 0]
+    assert sum(t.count for t in found) == 3
+    assert finding.count == 2
+
+
+async def test_one_exchange_twice_in_a_batch_is_counted_once(store: Store) -> None:
+    assert await store.add([compared("a"), compared("a")]) == 1
+
+
+async def test_a_finding_carries_its_count_example_and_share_of_keys(store: Store) -> None:
+    await store.add([compared("a", key=1), mismatch("b", key=2), mismatch("c", key=2), mismatch("d", key=3)])
+    async with store.connection() as conn:
+        (finding,) = await queries.findings(conn)
+    assert (finding.place, finding.kind, finding.severity, finding.state) == ("score", "changed", "changed", "new")
+    assert (finding.count, finding.keys, finding.route_keys) == (3, 2, 3)
+    assert finding.example == 'score: served "1.00000", mirrored "2.00000"'
+
+
+async def test_exemplars_are_bounded_and_open_again_as_cases(store: Store) -> None:
+    await store.add([mismatch(str(i)) for i in range(20)])
+    async with store.connection() as conn:
+        (finding,) = await queries.findings(conn)
+        kept = await queries.exemplars(conn, finding.id)
+    assert len(kept) == store.settings.exemplars_max
+    assert len({case.exchange for case in kept}) == store.settings.exemplars_max
+
+
+async def test_a_fixed_finding_that_is_served_again_has_regressed(store: Store) -> None:
+    await store.add([mismatch("a")])
+    async with store.connection() as conn:
+        (finding,) = await queries.findings(conn)
+        await queries.set_state(conn, finding.id, State.FIXED, by="ann", reason="v2", now=NOW)
+    await store.add([mismatch("b", at=NOW + dt.timedelta(minutes=1))])
+    async with store.connection() as conn:
+        assert (await queries.finding(conn, finding.id)).state == State.REGRESSED
+
+
+async def test_what_was_served_before_the_fix_does_not_reopen_a_finding(store: Store) -> None:
+    await store.add([mismatch("a", at=NOW - dt.timedelta(hours=1))])
+    async with store.connection() as conn:
+        (finding,) = await queries.findings(conn)
+        await queries.set_state(conn, finding.id, State.FIXED, by="ann", reason="v2", now=NOW)
+    await store.add([mismatch("b", at=NOW - dt.timedelta(minutes=1))])
+    async with store.connection() as conn:
+        assert (await queries.finding(conn, finding.id)).state == State.FIXED
+
+
+async def test_writers_of_the_same_batch_at_the_same_time_count_it_once(store: Store) -> None:
+    batch = [mismatch(str(i), key=i) for i in range(20)]
+    added = await asyncio.gather(*(add_as_the_runner_does(store, batch[::step]) for step in (1, -1, 1, -1)))
+    async with store.connection() as conn:
+        (finding,) = await queries.findings(conn)
+    assert (sum(added), finding.count, finding.keys) == (20, 20, 20)
+
+
+async def test_an_acknowledged_finding_stays_acknowledged(store: Store) -> None:
+    await store.add([mismatch("a")])
+    async with store.connection() as conn:
+        (finding,) = await queries.findings(conn)
+        await queries.set_state(conn, finding.id, State.ACKNOWLEDGED, by="ann", reason="expected", now=NOW)
+    await store.add([mismatch("b", at=NOW + dt.timedelta(minutes=1))])
+    async with store.connection() as conn:
+        found = await queries.finding(conn, finding.id)
+    assert (found.state, found.state_by, found.state_reason) == (State.ACKNOWLEDGED, "ann", "expected")
+
+
+async def test_an_unknown_finding_is_an_error(store: Store) -> None:
+    async with store.connection() as conn:
+        with pytest.raises(UnknownFindingError):
+            await queries.set_state(conn, "nope", State.FIXED, by="", reason="", now=NOW)
+
+
+async def test_known_differences_are_counted_by_declaration(store: Store) -> None:
+    await store.add([mismatch("a", known=True), mismatch("b", known=True)])
+    async with store.connection() as conn:
+        (known,) = await queries.known_totals(conn, since=SINCE.date())
+    assert (known.declaration, known.reason, known.ticket, known.count) == (
+        "compare.known_differences[0]",
+        "rounding",
+        "T-1",
+        2,
+    )
+
+
+async def test_a_stored_comparison_says_what_differed_and_which_rule_was_touched(store: Store) -> None:
+    await store.add([mismatch("a")])
+    async with store.connection() as conn:
+        (row,) = await queries.comparisons(conn, since=SINCE, exchange_id="a")
+    (difference,) = row.detail.differences
+    assert (difference.place, difference.served, difference.mirrored) == ("score", '"1.00000"', '"2.00000"')
+    assert [touch.rule for touch in row.detail.touches] == ["compare.rules[0]"]
+
+
+async def test_comparisons_can_be_asked_for_by_verdict(store: Store) -> None:
+    await store.add([compared("a"), mismatch("b")])
+    async with store.connection() as conn:
+        rows = await queries.comparisons(conn, since=SINCE, verdicts=[Verdict.MISMATCH])
+    assert [row.exchange_id for row in rows] == ["b"]
+
+
+async def test_latency_of_both_roles_comes_as_quantiles(store: Store) -> None:
+    await store.add([compared(str(i), served_us=1000 * i, mirrored_us=2000 * i) for i in range(1, 102)])
+    async with store.connection() as conn:
+        (latency,) = await queries.latency(conn, since=SINCE, quantiles=(0.5,))
+    assert (latency.count, latency.served_us, latency.mirrored_us) == (101, (51_000.0,), (102_000.0,))
+
+
+async def test_evidence_is_kept_and_the_newest_read(store: Store) -> None:
+    async with store.connection() as conn:
+        for hour, outcome in ((1, "not_enough_evidence"), (2, "good")):
+            at = NOW + dt.timedelta(hours=hour)
+            await queries.add_evidence(conn, queries.EvidenceRow("v2_score", "candidate", at, outcome, "why", b"{}"))
+        (row,) = await queries.latest_evidence(conn)
+    assert (row.outcome, row.reason, row.summary) == ("good", "why", b"{}")
+
+
+async def test_partitions_past_retention_are_dropped_and_totals_stay(store: Store) -> None:
+    await store.add([compared("a")])
+    await store.maintain(NOW + dt.timedelta(days=store.settings.retention_days + 2))
+    async with store.connection() as conn:
+        assert partition_of(NOW.date()) not in await partitions(conn)
+        assert await queries.comparisons(conn, since=SINCE) == ()
+        assert sum(t.count for t in await queries.totals(conn, since=SINCE.date())) == 1
+
+
+async def test_rows_that_came_before_their_partition_move_into_it(store: Store) -> None:
+    later = NOW + dt.timedelta(days=5)
+    await store.add([compared("early", at=later)])
+    await store.maintain(later)
+    async with store.connection() as conn:
+        name = partition_of(later.date())
+        assert await conn.fetchval(f"SELECT count(*) FROM shadow.{name}") == 1
+
+
+async def test_a_full_partition_loses_matches_first(database: str) -> None:
+    settings = StoreSettings(dsn=database, timeout_s=10, partition_max_rows=3)
+    async with Store(settings, random.Random(7)) as small:
+        await small.maintain(NOW)
+        await small.add([compared(f"m{i}") for i in range(4)] + [mismatch("x"), mismatch("y")])
+        assert await small.maintain(NOW) == 3
+        async with small.connection() as conn:
+            rows = await queries.comparisons(conn, since=SINCE)
+    assert sorted(row.verdict for row in rows) == ["match", "mismatch", "mismatch"]
+
+
+async def test_migrations_are_applied_once(store: Store) -> None:
+    async with store.connection() as conn:
+        assert await migrate(conn) == ()
+
+
+async def test_a_batch_whose_last_statement_fails_leaves_nothing_behind(store: Store) -> None:
+    async with store.connection() as conn:
+        await conn.execute("ALTER TABLE shadow.finding RENAME TO gone_for_now")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await store.add([mismatch("a")])
+    async with store.connection() as conn:
+        assert await queries.totals(conn, since=SINCE.date()) == ()
+        await conn.execute("ALTER TABLE shadow.gone_for_now RENAME TO finding")
+    assert await store.add([mismatch("a")]) == 1
+
+
+async def test_a_batch_is_taken_after_the_server_cut_all_connections(database: str, store: Store) -> None:
+    killer = await asyncpg.connect(database)
+    try:
+        await killer.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        )
+    finally:
+        await killer.close()
+    assert await add_as_the_runner_does(store, [compared("a")]) == 1
+
+
+async def test_a_database_that_does_not_answer_is_a_named_error(database: str) -> None:
+    away = Store(StoreSettings(dsn=database.replace("/t_", "/not_there_"), timeout_s=2), random.Random(7))
+    with pytest.raises(StoreUnavailableError):
+        await away.open()
+
+
+async def test_a_store_that_was_closed_is_a_named_error(store: Store) -> None:
+    await store.aclose()
+    with pytest.raises(StoreUnavailableError):
+        await store.add([compared("a")])

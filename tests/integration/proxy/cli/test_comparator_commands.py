@@ -1,0 +1,155 @@
+"""The comparator's subcommands, as `shadow` calls them."""
+
+import argparse
+import asyncio
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from comparator.settings import StoreSettings
+from comparator.store.store import Store
+from proxy.cli import compare as compare_command
+from proxy.cli import findings as findings_command
+from proxy.cli import rules as journal_rules
+from proxy.cli import rules_common as rules_command
+from proxy.cli.main import main
+from proxy.config.journal import JournalSettings
+from proxy.journal.writer import Writer
+from tests.support.comparisons import NOW, exchange, mismatch
+
+RULES = "compare:\n  rules:\n    - {path: last_score_timestamp, time_within_ms: 60000}\n"
+HIDING = RULES + "    - {path: score, ignore: true, reason: trial}\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(RULES)
+    return path
+
+
+@pytest.fixture
+async def stored(database: str) -> str:
+    async with Store(StoreSettings(dsn=database, timeout_s=10), random.Random(7)) as store:
+        await store.maintain(NOW)
+        await store.add([mismatch("a"), mismatch("b", key=2)])
+    return database
+
+
+async def call(command, *words: str) -> int:
+    """Run a subcommand in a thread: it has an event loop of its own."""
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    return await asyncio.to_thread(command.run, parser.parse_args(words))
+
+
+async def listed(stored: str, config: Path, capsys: pytest.CaptureFixture[str]) -> list[dict]:
+    capsys.readouterr()
+    await call(findings_command, "list", "--json", "--store-dsn", stored, "--config", str(config))
+    return json.loads(capsys.readouterr().out)
+
+
+async def exported(stored: str, config: Path, capsys: pytest.CaptureFixture[str], to: Path) -> None:
+    (finding,) = await listed(stored, config, capsys)
+    options = ("--store-dsn", stored, "--config", str(config), "--to", str(to))
+    assert await call(findings_command, "export", finding["id"], *options) == 0
+
+
+async def test_list_shows_findings_as_text(stored: str, config: Path, capsys) -> None:
+    assert await call(findings_command, "list", "--store-dsn", stored, "--config", str(config)) == 0
+    assert "score  changed: number → number" in capsys.readouterr().out.replace("numeric text", "number")
+
+
+async def test_ack_keeps_who_and_why(stored: str, config: Path, capsys) -> None:
+    (finding,) = await listed(stored, config, capsys)
+    options = ("--by", "ann", "--reason", "expected", "--store-dsn", stored, "--config", str(config))
+    await call(findings_command, "ack", finding["id"], *options)
+    (after,) = await listed(stored, config, capsys)
+    assert (after["state"], after["state_by"], after["state_reason"]) == ("acknowledged", "ann", "expected")
+
+
+async def test_show_names_the_examples(stored: str, config: Path, capsys) -> None:
+    (finding,) = await listed(stored, config, capsys)
+    await call(findings_command, "show", finding["id"], "--store-dsn", stored, "--config", str(config))
+    assert "example a: GET /v2/stamps/1/score/0xabc" in capsys.readouterr().out
+
+
+async def test_an_unknown_finding_ends_with_a_sentence(stored: str, config: Path, capsys) -> None:
+    words = ["findings", "show", "nope", "--store-dsn", stored, "--config", str(config)]
+    assert await asyncio.to_thread(main, words) == 2
+    assert "no finding 'nope'" in capsys.readouterr().err
+
+
+async def test_an_exported_case_compares_to_the_same_mismatch(
+    stored: str, config: Path, capsys, tmp_path: Path
+) -> None:
+    await exported(stored, config, capsys, tmp_path / "case.json")
+    assert await call(compare_command, str(tmp_path / "case.json"), "--config", str(config)) == 1
+    assert "score" in capsys.readouterr().out
+
+
+async def test_an_exported_case_carries_no_api_key(stored: str, config: Path, capsys, tmp_path: Path) -> None:
+    await exported(stored, config, capsys, tmp_path / "case.json")
+    assert "secret" not in (tmp_path / "case.json").read_text()
+
+
+async def test_a_case_matches_under_rules_that_hide_it(stored: str, config: Path, capsys, tmp_path: Path) -> None:
+    await exported(stored, config, capsys, tmp_path / "case.json")
+    (tmp_path / "hiding.yaml").write_text(HIDING)
+    options = ("--config", str(config), "--rules", str(tmp_path / "hiding.yaml"), "--explain")
+    assert await call(compare_command, str(tmp_path / "case.json"), *options) == 0
+    assert "compare.rules[1]" in capsys.readouterr().out
+
+
+async def test_a_damaged_case_ends_with_a_sentence(config: Path, capsys, tmp_path: Path) -> None:
+    (tmp_path / "case.json").write_text("{}")
+    assert await asyncio.to_thread(main, ["compare", str(tmp_path / "case.json"), "--config", str(config)]) == 2
+    assert "not a case" in capsys.readouterr().err
+
+
+async def test_explain_shows_the_rules_of_a_stored_comparison(stored: str, config: Path, capsys) -> None:
+    options = ("--days", "100000", "--store-dsn", stored, "--config", str(config))
+    assert await call(rules_command, "explain", "a", *options) == 0
+    assert "compare.rules[0]  (1 place)\n  last_score_timestamp" in capsys.readouterr().out
+
+
+async def test_trial_of_rules_shows_what_they_would_hide(stored: str, config: Path, capsys, tmp_path: Path) -> None:
+    (tmp_path / "hiding.yaml").write_text(HIDING)
+    options = ("--against", "stored", "--store-dsn", stored, "--config", str(config))
+    assert await call(rules_command, "test", str(tmp_path / "hiding.yaml"), *options) == 0
+    assert "would be hidden: 2" in capsys.readouterr().out
+
+
+async def test_trial_of_rules_fails_on_what_they_would_reveal(
+    stored: str, config: Path, capsys, tmp_path: Path
+) -> None:
+    (tmp_path / "bare.yaml").write_text("compare: {rules: []}\n")
+    options = ("--against", "stored", "--store-dsn", stored, "--config", str(config))
+    assert await call(rules_command, "test", str(tmp_path / "bare.yaml"), *options) == 1
+    assert "last_score_timestamp" in capsys.readouterr().out
+
+
+async def test_a_wrong_rules_file_names_the_path(stored: str, config: Path, capsys, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("compare: {rules: [{path: a, ignor: true}]}\n")
+    options = ["--against", "stored", "--store-dsn", stored, "--config", str(config)]
+    assert await asyncio.to_thread(main, ["rules", "test", str(tmp_path / "wrong.yaml"), *options]) == 2
+    assert "compare.rules[0]: Object contains unknown field `ignor`" in capsys.readouterr().err
+
+
+async def test_trial_of_rules_on_a_journal_uses_what_is_stored_of_its_exchanges(
+    stored: str, config: Path, capsys, tmp_path: Path
+) -> None:
+    writer = Writer(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+    writer.start()
+    for name in ("a", "b", "c"):
+        writer.append(exchange(name))
+    writer.close()
+    (tmp_path / "hiding.yaml").write_text(HIDING)
+    words = ("test", str(tmp_path / "hiding.yaml"), "--against", str(tmp_path / "journal"))
+    assert await call(journal_rules, *words, "--store-dsn", stored, "--config", str(config)) == 0
+    printed = capsys.readouterr().out
+    assert "3 exchanges in the journal: 1 without a stored comparison" in printed
+    assert "2 compared again from kept examples" in printed
+    assert "would be hidden: 2" in printed

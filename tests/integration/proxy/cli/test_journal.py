@@ -1,0 +1,146 @@
+"""`shadow journal` as somebody in a hurry meets it: wrong folders, damaged files, a journal that is being written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from proxy.cli.main import main
+from proxy.config.journal import JournalSettings
+from proxy.journal.keys import load_keys
+from proxy.journal.reader import Reader
+from proxy.journal.segments import segments
+from proxy.journal.writer import Writer
+from tests.support.exchanges import exchange
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Three segments of one exchange."""
+    for number in range(3):
+        writer = Writer(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+        writer.start()
+        assert writer.append(exchange(f"id-{number}"))
+        writer.close()
+    assert len(segments(tmp_path / "journal" / "w0")) == 3
+    return tmp_path / "journal"
+
+
+def run(directory: Path, *words: str) -> int:
+    return main(["journal", *words, "--directory", str(directory)])
+
+
+def flip(data: bytes) -> bytes:
+    return data[:-3] + bytes([data[-3] ^ 0xFF]) + data[-2:]
+
+
+def spoil(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))
+
+
+DAMAGE = [
+    (flip, "the checksum does not hold"),
+    (lambda _: b"not what was written", "not a journal segment"),
+    (lambda data: data[:7] + b"\x63" + data[8:], "format version 99 is unknown"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), DAMAGE)
+def test_verify_names_each_damage(journal: Path, capsys: pytest.CaptureFixture[str], change, said: str) -> None:
+    spoil(segments(journal / "w0")[1], change)
+    assert run(journal, "verify") == 1
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("action", ["cat", "stats"])
+@pytest.mark.parametrize(("change", "said"), DAMAGE)
+def test_what_is_left_out_is_said(
+    journal: Path, capsys: pytest.CaptureFixture[str], action: str, change, said: str
+) -> None:
+    spoil(segments(journal / "w0")[1], change)
+    assert run(journal, action) == 1
+    shown = capsys.readouterr()
+    assert f"left out: {segments(journal / 'w0')[1]}" in shown.err
+    assert said in shown.err
+    assert shown.out
+
+
+@pytest.mark.parametrize(("change", "said"), DAMAGE)
+def test_an_export_says_what_it_lacks(journal: Path, capsys: pytest.CaptureFixture[str], change, said: str) -> None:
+    spoil(segments(journal / "w0")[1], change)
+    assert run(journal, "export") == 1
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert len(shown.out.splitlines()) == 2
+
+
+def test_ls_marks_a_file_that_is_no_segment(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil(segments(journal / "w0")[1], lambda _: b"not what was written")
+    assert run(journal, "ls") == 0
+    assert "not a journal segment" in capsys.readouterr().out.splitlines()[2]
+
+
+def test_a_frame_that_is_being_written_is_no_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    writer = Writer(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+    writer.start()
+    writer.append(exchange())
+    writer.close()
+    [path] = segments(tmp_path / "journal" / "w0")
+    torn = path.read_bytes() + b"\xa5FRM"
+    path.write_bytes(torn)
+    assert run(tmp_path / "journal", "verify") == 1
+    writer.start()
+    # What is cut at the start of a writer comes back, as if its next frame were on its way.
+    path.write_bytes(torn)
+    try:
+        assert run(tmp_path / "journal", "verify") == 0
+    finally:
+        writer.close()
+    assert "4 bytes after the last whole frame" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("action", ["ls", "cat", "tail", "stats", "verify", "prune", "export"])
+def test_a_folder_of_something_else_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert run(tmp_path, action) == 2
+    assert "is no journal's folder" in capsys.readouterr().err
+
+
+def test_a_writers_folder_is_told_from_the_journal(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(journal / "w0", "ls") == 2
+    assert f"the journal is {journal}" in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_an_empty_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "verify") == 0
+    assert capsys.readouterr().out == "0 exchanges, 0 faults\n"
+
+
+@pytest.mark.parametrize("part", ["", "w0"])
+def test_a_journal_is_not_imported_into_itself(journal: Path, capsys: pytest.CaptureFixture[str], part: str) -> None:
+    assert run(journal, "import", str(journal / part)) == 2
+    assert "is the journal itself" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_said_in_a_line(
+    journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(journal, "export", "--out", str(tmp_path / "none" / "x")) == 2
+    assert capsys.readouterr().err.endswith("none/x: No such file or directory\n")
+
+
+def test_a_reader_that_is_up_is_not_forgotten(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Reader(journal, "mirror", keys=load_keys(journal, {})) as reader:
+        reader.commit(reader.take(1)[0].position)
+        assert run(journal, "prune", "--forget-reader", "mirror") == 2
+    assert "stop it first" in capsys.readouterr().err
+    assert run(journal, "prune", "--forget-reader", "mirror") == 0
+
+
+def test_a_reader_that_nobody_knows_is_refused_with_those_there_are(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Reader(journal, "mirror", keys=load_keys(journal, {})) as reader:
+        reader.commit(reader.take(1)[0].position)
+    assert run(journal, "prune", "--forget-reader", "miror") == 2
+    assert "there are: mirror" in capsys.readouterr().err

@@ -1,0 +1,94 @@
+"""`shadow journal export` and `import`, as commands."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from proxy.cli.main import main
+from proxy.config.journal import JournalSettings
+from proxy.journal.keys import load_keys
+from proxy.journal.writer import Writer
+from proxy.recordings.detect import Format, read
+from proxy.recordings.model import Recorded, recorded_of
+from tests.support.exchanges import exchange
+
+SECRET = (("Host", "api.example"), ("X-API-Key", "very-secret-key"))
+CONFIG = """
+routes:
+  - {name: score, path: "/v2/stamps/{scorer}/score/{address}", key: address}
+  - {name: batch, path: /batch, methods: [POST], key: "json:who"}
+"""
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    directory = tmp_path / "journal"
+    writer = Writer(JournalSettings(directory=str(directory)), environ={})
+    writer.start()
+    for number in range(5):
+        assert writer.append(exchange(f"id-{number}", headers=SECRET, ended_ns=2_000 + number))
+    writer.close()
+    return directory
+
+
+def run(*words: object) -> int:
+    return main(["journal", *map(str, words)])
+
+
+def exported(directory: Path, tmp_path: Path, sink: str, *words: str) -> Path:
+    path = tmp_path / f"out.{sink}"
+    assert run("--directory", directory, "export", "--to", sink, "--out", path, *words) == 0
+    return path
+
+
+@pytest.mark.parametrize("sink", ["ndjson", "har"])
+def test_export_and_import_give_the_same_exchanges(journal: Path, tmp_path: Path, sink: str) -> None:
+    path = exported(journal, tmp_path, sink, "--unseal")
+    again = tmp_path / "again"
+    assert run("--config", tmp_path / "none", "--directory", again, "import", path, "--mirror") == 0
+    found = list(read(str(again), keys=load_keys(again, {})))
+    assert found == [recorded_of(exchange(f"id-{n}", headers=SECRET, ended_ns=2_000 + n)) for n in range(5)]
+
+
+def test_an_export_holds_no_secret_unless_asked(journal: Path, tmp_path: Path) -> None:
+    assert b"very-secret-key" not in exported(journal, tmp_path, "gor").read_bytes()
+    assert b"very-secret-key" in exported(journal, tmp_path, "har", "--unseal").read_bytes()
+
+
+def test_an_imported_secret_is_sealed(journal: Path, tmp_path: Path) -> None:
+    path = exported(journal, tmp_path, "gor", "--unseal")
+    again = tmp_path / "again"
+    run("--config", tmp_path / "none", "--directory", again, "import", path)
+    assert not [one for one in again.rglob("*.seg") if b"very-secret-key" in one.read_bytes()]
+
+
+def test_a_capture_of_another_program_gets_route_and_key_and_is_not_mirrored(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG)
+    path = tmp_path / "targets.json"
+    targets = [
+        {"method": "GET", "url": "http://a/v2/stamps/1/score/0xAB"},
+        {"method": "POST", "url": "http://a/batch", "body": "eyJ3aG8iOiAiMHhDRCJ9"},
+    ]
+    path.write_text("\n".join(map(json.dumps, targets)))
+    again = tmp_path / "again"
+    assert run("--config", config, "--directory", again, "import", path) == 0
+    found = [one for one in read(str(again), form=Format.JOURNAL) if isinstance(one, Recorded)]
+    assert [(one.route, one.key, one.skip) for one in found] == [
+        ("score", "0xab", "imported"),
+        ("batch", "0xcd", "imported"),
+    ]
+    assert len({one.id for one in found}) == 2
+
+
+def test_malformed_records_are_told_and_end_in_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "targets.json"
+    path.write_text('{"method":"GET","url":"http://a/"}\n{"nonsense": 1}\n')
+    assert (
+        run("--config", tmp_path / "none", "--directory", tmp_path / "again", "import", path, "--format", "vegeta-json")
+        == 1
+    )
+    said = capsys.readouterr()
+    assert "1 exchanges imported (1 without reply), 1 malformed" in said.out
+    assert "line 2" in said.err

@@ -1,0 +1,234 @@
+"""`shadow rollback`, `resume`, `promote`, `pause`, `history` against running proxies, and with everything down."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from comparator.stats.confidence import Outcome
+from proxy.cli.main import main
+from proxy.rollout.control import Control
+from tests.support.proxying import Lab, lab, ok
+from tests.support.rollouts import judged_by
+
+GET = b"GET /v2/stamps/1/score/0xabc HTTP/1.1\r\nHost: x\r\n\r\n"
+DEAD = "http://127.0.0.1:1"
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return json.loads(self.out)
+
+
+@dataclass
+class Desk:
+    """Where the person on call sits: a config.yaml and the command."""
+
+    config: Path
+    capsys: pytest.CaptureFixture[str]
+
+    async def shadow(self, *words: str) -> Ran:
+        self.capsys.readouterr()
+        code = await asyncio.to_thread(main, [words[0], "--config", str(self.config), *words[1:]])
+        out, err = self.capsys.readouterr()
+        return Ran(code, out, err)
+
+
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], *, admin_port: int, **sections: Any) -> Desk:
+    document: dict[str, Any] = {
+        "admin": {"port": admin_port},
+        "serve": {"state_file": str(tmp_path / "switch.json"), "sentinel_file": str(tmp_path / "rollback")},
+        "backends": {"legacy": {"live": {"url": DEAD}}},
+        "rollout": {"enabled": True, "steps": [0, 10, 100]},
+    }
+    for name, values in sections.items():
+        document[name] = {**document.get(name, {}), **values}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(document))
+    return Desk(config, capsys)
+
+
+@pytest.fixture
+def nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    """A desk with nothing running at all."""
+    return desk(tmp_path, capsys, admin_port=free_port())
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return held.getsockname()[1]
+
+
+@dataclass
+class Running:
+    lab: Lab
+    desk: Desk
+
+    @property
+    def control(self) -> Control:
+        return self.lab.proxy.rollout.control
+
+    async def served_by(self) -> str:
+        return (await self.lab.ask(GET)).body.decode()
+
+
+@asynccontextmanager
+async def serving(tmp_path: Path, capsys: pytest.CaptureFixture[str], **sections: Any) -> AsyncGenerator[Running]:
+    rollout = {"enabled": True, "steps": [0, 10, 100], **sections.pop("rollout", {})}
+    async with lab(tmp_path, rollout=rollout, **sections) as made:
+        made.candidate.reply = lambda _: ok(b"candidate")
+        made.legacy.reply = lambda _: ok(b"legacy")
+        port = made.proxy.admin_port
+        yield Running(made, desk(tmp_path, capsys, admin_port=port, rollout=rollout, **sections))
+
+
+async def promoted(running: Running) -> None:
+    judged_by(running.control, Outcome.GOOD)
+    assert (await running.desk.shadow("promote")).code == 0
+    assert (await running.desk.shadow("promote", "--reason", "all is well")).code == 0
+    assert await running.served_by() == "candidate"
+
+
+async def test_a_rollback_with_everything_down_holds_when_a_proxy_starts(
+    nobody: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = await nobody.shadow("rollback", "--reason", "scores are wrong", "--actor", "ann")
+    assert ran.code == 0
+    assert "is not running" in ran.out
+    async with serving(tmp_path, capsys) as running:
+        assert running.control.switch.state.reason == "scores are wrong"
+        assert await running.served_by() == "legacy"
+
+
+async def test_a_rollback_takes_effect_in_a_running_proxy_before_the_command_returns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(tmp_path, capsys) as running:
+        await promoted(running)
+        ran = await running.desk.shadow("rollback", "--reason", "it burns", "--actor", "ann")
+        assert (ran.code, ran.out.splitlines()[-1]) == (0, "rolled back")
+        assert await running.served_by() == "legacy"
+
+
+async def test_a_rollback_says_which_proxy_it_did_not_reach(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as silent:
+        peer = {"host": "127.0.0.1", "port": silent.getsockname()[1]}
+        at = desk(tmp_path, capsys, admin_port=free_port(), rollout={"peers": [peer]})
+        ran = await at.shadow("rollback", "--json")
+    assert ran.code == 1
+    assert [one["running"] for one in ran.document["proxies"]] == [False, True]
+    assert ran.document["stored"]
+
+
+async def test_one_command_is_one_entry_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(tmp_path, capsys) as running:
+        await running.desk.shadow("rollback", "--reason", "it burns", "--actor", "ann")
+        ran = await running.desk.shadow("history")
+    assert len(ran.out.splitlines()) == 1
+    assert ran.out.rstrip().endswith("by ann  it burns")
+
+
+async def test_resuming_serves_by_the_first_step_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(tmp_path, capsys) as running:
+        await promoted(running)
+        await running.desk.shadow("rollback")
+        ran = await running.desk.shadow("resume", "--reason", "fixed")
+        assert (ran.code, ran.out.strip()) == (0, "all: shadowing, step 0")
+
+
+async def test_resuming_with_everything_down_holds_when_a_proxy_starts(nobody: Desk) -> None:
+    await nobody.shadow("rollback")
+    assert (await nobody.shadow("resume")).code == 0
+    ran = await nobody.shadow("resume")
+    assert ran.code == 1
+    assert "nothing to resume" in ran.err
+
+
+async def test_closed_gates_refuse_a_promotion_and_force_is_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(tmp_path, capsys) as running:
+        judged_by(running.control, Outcome.NOT_ENOUGH)
+        refused = await running.desk.shadow("promote")
+        assert refused.code == 1
+        assert "the gates of 'all' are closed" in refused.err
+        assert (await running.desk.shadow("promote", "--force", "--reason", "drill")).code == 0
+        assert "FORCED" in (await running.desk.shadow("history")).out
+
+
+async def test_a_pause_is_shown_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(tmp_path, capsys) as running:
+        ran = await running.desk.shadow("pause", "--json", "--reason", "lunch")
+    assert ran.document["ok"]
+    assert [group["phase"] for group in ran.document["groups"]] == ["paused"]
+
+
+async def test_promoting_needs_a_running_proxy(nobody: Desk) -> None:
+    ran = await nobody.shadow("promote")
+    assert ran.code == 3
+    assert "no proxy answered" in ran.err
+
+
+async def test_the_log_is_exported_and_checked_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(tmp_path, capsys) as running:
+        await running.desk.shadow("pause")
+        await running.desk.shadow("rollback")
+        verified = await running.desk.shadow("history", "--verify")
+        exported = await running.desk.shadow("history", "--json")
+        file = tmp_path / "export.ndjson"
+        file.write_text(exported.out)
+        head = verified.out.split()[-1]
+        assert verified.out.startswith("whole: 2 entries")
+        assert (await running.desk.shadow("history", "--verify", "--file", str(file), "--head", head)).code == 0
+        file.write_text(exported.out.splitlines()[0] + "\n")
+        cut = await running.desk.shadow("history", "--verify", "--file", str(file), "--head", head)
+        file.write_text(exported.out.replace("pause", "forge"))
+        forged = await running.desk.shadow("history", "--verify", "--file", str(file))
+    assert (cut.code, forged.code) == (1, 1)
+    assert "cut off" in cut.err
+    assert "not what was hashed" in forged.err
+
+
+async def test_a_dry_run_changes_nothing_and_says_what_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(tmp_path, capsys) as running:
+        await promoted(running)
+        ran = await running.desk.shadow("rollback", "--dry-run")
+        assert await running.served_by() == "candidate"
+    assert ran.code == 0
+    assert "legacy: healthy" in ran.out
+    assert "! not known: what was compared (databases.store is not set)" in ran.out
+
+
+async def test_a_dry_run_works_with_everything_down(nobody: Desk) -> None:
+    ran = await nobody.shadow("rollback", "--dry-run", "--json")
+    assert ran.code == 0
+    assert ran.document["legacy_health"]["healthy"] is False
+
+
+async def test_the_break_glass_token_rolls_back_and_promotes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = {"break_glass_token": "glass", "jwt_secret": "a secret of at least thirty-two bytes"}
+    async with serving(tmp_path, capsys, rollout={"access": access}) as running:
+        judged_by(running.control, Outcome.GOOD)
+        monkeypatch.setenv("SHADOW_TOKEN", "glass")
+        assert (await running.desk.shadow("promote")).code == 1
+        ran = await running.desk.shadow("rollback", "--actor", "ann")
+        assert ran.code == 0
+        history = await running.desk.shadow("history")
+    assert "by ann" in history.out

@@ -1,0 +1,139 @@
+"""kill -9 of writers and readers at random points: what is on the disk stays, what is committed is not read again.
+
+`--crash-rounds 100` kills that often for each kind of durability.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from proxy.journal.keys import load_keys
+from proxy.journal.reader import Reader
+from proxy.journal.segments import load_committed, offset_path
+from tests.support.journal_processes import READER
+
+WAIT_S = 30
+
+
+@dataclass
+class Forker:
+    """Starts processes of `tests.support.journal_processes`."""
+
+    process: "subprocess.Popen[bytes]"
+    folder: Path
+    count: int = 0
+
+    def start(self, role: str, directory: Path, word: str) -> "Running":
+        assert self.process.stdin is not None
+        self.count += 1
+        fifo = self.folder / f"{role}-{self.count}"
+        os.mkfifo(fifo)
+        self.process.stdin.write(f"{role} {fifo} {directory} {word}\n".encode())
+        self.process.stdin.flush()
+        lines = fifo.open()
+        return Running(int(lines.readline()), lines)
+
+
+@dataclass
+class Running:
+    pid: int
+    lines: TextIO
+
+    def say(self, count: int) -> list[str]:
+        """The next lines."""
+        return [self.lines.readline().strip() for _ in range(count)]
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def rest(self) -> list[str]:
+        """What was said until the end; a line that the kill cut is left out. The process is gone then, its locks too."""
+        with self.lines:
+            rest = self.lines.read()
+        deadline = time.monotonic() + WAIT_S
+        while alive(self.pid):
+            # Another process's child: there is nothing to wait on but asking.
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        return rest.split("\n")[:-1]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def forker(tmp_path: Path) -> Iterator[Forker]:
+    command = [sys.executable, "-m", "tests.support.journal_processes"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        yield Forker(process, tmp_path)
+        process.kill()
+
+
+@dataclass
+class Journal:
+    """What is known of the journal between rounds."""
+
+    directory: Path
+    read: int = 0
+
+    def check(self, acknowledged: int) -> None:
+        """Read what is new: everything that was acknowledged, each exchange once, nothing missing."""
+        with Reader(self.directory, "check", keys=load_keys(self.directory, {})) as reader:
+            entries = reader.take(1_000_000)
+            assert [entry.sequence for entry in entries] == list(range(self.read + 1, self.read + 1 + len(entries)))
+            assert len({entry.exchange.id for entry in entries}) == len(entries) >= acknowledged
+            assert reader.lost == 0
+            if entries:
+                reader.commit(entries[-1].position)
+            self.read += len(entries)
+
+    @property
+    def committed(self) -> int:
+        """How far the reader that is killed said it is."""
+        return sum(load_committed(offset_path(self.directory, READER)).sequences.values())
+
+
+def check_reader(said: list[str], committed_before: int, committed_after: int) -> None:
+    """What it read follows what was committed, without a gap and without anything twice; no commit is undone."""
+    read = [tuple(map(int, line.split()[1:])) for line in said if line.startswith("read ")]
+    done = [int(line.split()[1]) for line in said if line.startswith("done ")]
+    assert [first for first, _ in read] == [before + 1 for before in (committed_before, *(last for _, last in read))][
+        : len(read)
+    ]
+    assert committed_after in (*done[-1:], *(last for _, last in read[-1:]), *([committed_before] if not done else []))
+    assert committed_after >= max(done, default=committed_before)
+
+
+@pytest.mark.parametrize("durability", ["none", "interval", "batch"])
+def test_killed_writers_and_readers_lose_and_repeat_nothing(
+    tmp_path: Path, forker: Forker, crash_rounds: int, durability: str
+) -> None:
+    chance = random.Random(durability)
+    journal = Journal(tmp_path / "journal")
+    load_keys(journal.directory, {}, create=True)
+    for number in range(crash_rounds):
+        before = journal.committed
+        writer = forker.start("write", journal.directory, durability)
+        reader = forker.start("read", journal.directory, str(number))
+        written = writer.say(chance.randrange(1, 60))
+        said = reader.say(chance.randrange(1, 20))
+        for process in chance.sample([writer, reader], 2):
+            process.kill()
+        written += writer.rest()
+        check_reader(said + reader.rest(), before, journal.committed)
+        journal.check(int(written[-1]))
+    assert journal.read > 8 * crash_rounds

@@ -1,0 +1,491 @@
+"""The journal on a real disk: crashes, faults, secrets, rotation, retention, readers, commands."""
+
+import asyncio
+import os
+import random
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from comparator.exchanges.model import Exchange, Reply
+from proxy.cli.main import main
+from proxy.config.journal import JournalSettings, Redaction, Retention
+from proxy.errors import JournalBusyError, JournalFormatError, JournalKeyError, SealedError
+from proxy.journal import retention
+from proxy.journal.format import SEGMENT_HEADER, decode_payload, exchange_of
+from proxy.journal.keys import load_keys
+from proxy.journal.reader import Reader
+from proxy.journal.redaction import keys_of, unseal
+from proxy.journal.segments import frames, next_frame, read_payload, repair, segments
+from proxy.journal.writer import LossCause, Writer
+from tests.support.exchanges import HEADERS, exchange
+from tests.support.paths import ROOT
+
+WAIT_S = 10
+
+
+def settings_of(directory: Path, **changes: object) -> JournalSettings:
+    return msgspec.convert({"directory": str(directory), "flush_ms": 0.2, **changes}, JournalSettings)
+
+
+@contextmanager
+def writing(directory: Path, **changes: object) -> Iterator[Writer]:
+    writer = Writer(settings_of(directory, **changes), environ={})
+    writer.start()
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def write(directory: Path, count: int, *, first: int = 0, **changes: object) -> None:
+    with writing(directory, **changes) as writer:
+        for number in range(first, first + count):
+            assert writer.append(exchange(f"id-{number}"))
+            # One exchange a frame, so that rotation has something to rotate.
+            wait_for(lambda: not writer.counts.queued)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def reader_of(directory: Path, name: str = "test") -> Reader:
+    return Reader(directory, name, keys=load_keys(directory, {}))
+
+
+def ids(directory: Path, name: str = "test") -> list[str]:
+    with reader_of(directory, name) as reader:
+        return [entry.exchange.id for entry in reader.take(100_000)]
+
+
+def raw(directory: Path) -> bytes:
+    """Everything the journal holds on disk: the files, and what their frames decompress to."""
+    data = b""
+    for path in [path for path in directory.rglob("*") if path.is_file()]:
+        data += path.read_bytes()
+        if path.suffix == ".seg":
+            payloads = [read_payload(path, offset, header) for offset, header in frames(path)]
+            data += b"".join(msgspec.msgpack.encode(decode_payload(payload)) for payload in payloads if payload)
+    return data
+
+
+# Crashes
+
+
+def test_a_torn_tail_is_cut_and_said(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    [path] = segments(tmp_path / "w0")
+    last = list(frames(path))[-1]
+    os.truncate(path, path.stat().st_size - 7)
+    with writing(tmp_path) as writer:
+        assert writer.counts.torn_bytes == last[1].size - 7
+        writer.append(exchange("after"))
+    assert ids(tmp_path) == ["id-0", "id-1", "id-2", "id-3", "after"]
+
+
+def test_an_intact_segment_is_not_touched_by_recovery(tmp_path: Path) -> None:
+    write(tmp_path, 2)
+    [path] = segments(tmp_path / "w0")
+    assert repair(path) is None
+
+
+def test_every_truncation_leaves_a_readable_journal(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    [path] = segments(tmp_path / "w0")
+    whole = path.read_bytes()
+    ends = [offset + header.size for offset, header in frames(path)]
+    for size in range(0, len(whole), 5):
+        path.write_bytes(whole[:size])
+        repair(path)
+        assert ids(tmp_path, f"reader-{size}") == [f"id-{number}" for number, end in enumerate(ends) if end <= size]
+
+
+def test_rot_in_the_middle_loses_that_frame_only(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    [path] = segments(tmp_path / "w0")
+    offset, header = list(frames(path))[2]
+    data = bytearray(path.read_bytes())
+    data[offset + header.size - 3] ^= 0xFF
+    path.write_bytes(bytes(data))
+    with reader_of(tmp_path) as reader:
+        assert [entry.exchange.id for entry in reader.take(10)] == ["id-0", "id-1", "id-3", "id-4"]
+        assert reader.lost == 1
+
+
+def test_a_frame_that_became_whole_a_moment_later_is_not_taken_for_damage(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    (path,) = segments(tmp_path / "w0")
+    offsets = [offset for offset, _ in frames(path)]
+    assert [next_frame(path, offset) for offset in offsets] == offsets
+
+
+def test_a_frame_that_becomes_whole_while_its_segment_is_walked_ends_the_walk(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    (path,) = segments(tmp_path / "w0")
+    whole = path.read_bytes()
+    offsets = [offset for offset, _ in frames(path)]
+    os.truncate(path, offsets[-1] + 60)
+    walk = frames(path)
+    assert [next(walk)[0] for _ in offsets[:-1]] == offsets[:-1]
+    path.write_bytes(whole)
+    assert [offset for offset, _ in walk] == offsets[-1:]
+
+
+def test_a_reader_beside_a_busy_writer_misses_nothing(tmp_path: Path) -> None:
+    body = random.Random(1).randbytes(60_000)
+    seen: list[int] = []
+    with (
+        writing(tmp_path, batch_max=1) as writer,
+        Reader(tmp_path, "beside", keys=load_keys(tmp_path, {}, create=True)) as reader,
+    ):
+        for number in range(400):
+            assert writer.append(exchange(f"id-{number}", body=body))
+            seen += [entry.sequence for entry in reader.take(100)]
+        wait_for(lambda: not writer.counts.queued)
+        while entries := reader.take(100):
+            seen += [entry.sequence for entry in entries]
+        assert reader.lost == 0
+    assert seen == list(range(1, 401))
+
+
+def test_a_segment_of_a_later_version_is_neither_read_nor_overwritten(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    [path] = segments(tmp_path / "w0")
+    later = bytearray(path.read_bytes())
+    later[7] = 99
+    path.write_bytes(bytes(later))
+    write(tmp_path, 1, first=1)
+    assert path.read_bytes() == bytes(later)
+    with reader_of(tmp_path) as reader, pytest.raises(JournalFormatError, match="version 99"):
+        reader.take(1)
+
+
+# Faults of the disk
+
+
+@contextmanager
+def file_size_limit(max_bytes: int) -> Iterator[None]:
+    """Files of this process cannot grow above the limit: a full disk, as far as the writer can tell."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_counted_and_the_journal_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        writer.append(exchange("before"))
+        wait_for(lambda: writer.counts.written == 1)
+        with file_size_limit(segments(tmp_path / "w0")[0].stat().st_size + 10):
+            accepted = [writer.append(exchange(f"lost-{number}")) for number in range(50)]
+            wait_for(lambda: writer.counts.dropped[LossCause.DISK_FULL] == 50)
+        assert all(accepted)
+        assert not writer.healthy
+        wait_for(lambda: writer.append(exchange("after")) and writer.counts.written > 1)
+        assert writer.healthy
+    found = ids(tmp_path)
+    assert (found[0], set(found[1:])) == ("before", {"after"})
+
+
+def test_a_directory_that_cannot_be_made_drops_and_never_raises(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with writing(tmp_path / "file" / "journal") as writer:
+        assert writer.append(exchange())
+        wait_for(lambda: writer.counts.dropped[LossCause.DISK_ERROR] == 1)
+
+
+def test_a_removed_directory_is_made_again(tmp_path: Path) -> None:
+    directory = tmp_path / "journal"
+    with writing(directory) as writer:
+        writer.append(exchange("before"))
+        wait_for(lambda: writer.counts.written == 1)
+        for path in sorted(directory.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        directory.rmdir()
+        wait_for(lambda: writer.append(exchange("after")) and writer.counts.written > 1)
+    assert "after" in ids(directory)
+
+
+def test_append_never_waits_for_a_disk_that_hangs(tmp_path: Path) -> None:
+    with writing(tmp_path, queue_max=100) as writer:
+        writer.append(exchange())
+        wait_for(lambda: writer.counts.written == 1)
+        [path] = segments(tmp_path / "w0")
+        path.unlink()
+        os.mkfifo(path.with_name("00000000000000000002.seg"))
+        # Nobody reads the pipe yet: an append that waited for it would never come back.
+        accepted = [writer.append(exchange(str(number))) for number in range(1000)]
+        threading.Thread(target=path.with_name("00000000000000000002.seg").read_bytes, daemon=True).start()
+    assert accepted.count(False) >= 800
+
+
+def test_a_damaged_offset_file_keeps_nobody_from_writing(tmp_path: Path) -> None:
+    readers = tmp_path / "readers"
+    readers.mkdir()
+    (readers / "damaged.json").write_text("{")
+    (readers / "whole.json").write_text('{"sequences":{"w0":41}}')
+    write(tmp_path, 2)
+    assert [path.name for path in segments(tmp_path / "w0")] == [f"{42:020d}.seg"]
+
+
+def test_what_nobody_foresaw_costs_a_batch_that_is_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "w0"
+    folder.mkdir()
+    # (no sequence is as large: the frame after it cannot be written)
+    (folder / f"{'9' * 30}.seg").touch()
+    with writing(tmp_path) as writer:
+        for number in range(3):
+            assert writer.append(exchange(str(number)))
+        wait_for(lambda: not writer.counts.queued)
+        assert writer.counts.losses()[LossCause.DISK_ERROR] == 3
+
+
+# Secrets
+
+SECRETS = ("key.SECRET-1", "Bearer SECRET-2", "SESSION-SECRET-3", "COOKIE-SECRET-4", "QUERY-SECRET-5", "BODY-SECRET-6")
+
+
+def secretive() -> Exchange:
+    return exchange(
+        target=f"/p?x=1&api%5Fkey={SECRETS[4]}",
+        headers=(*HEADERS, ("x-api-KEY", SECRETS[0]), ("Authorization", SECRETS[1]), ("Cookie", SECRETS[2])),
+        body=f'{{"user":{{"password":"{SECRETS[5]}"}}}}'.encode(),
+        outcome=Reply(200, (("Set-Cookie", SECRETS[3]),), b"{}"),
+    )
+
+
+@pytest.mark.parametrize("mode", ["seal", "digest"])
+def test_no_secret_reaches_the_disk_in_clear(tmp_path: Path, mode: str) -> None:
+    with writing(tmp_path, redaction={"mode": mode, "json_paths": ["user.password"]}) as writer:
+        writer.append(secretive())
+    disk = raw(tmp_path)
+    assert b"api.example" in disk
+    assert [secret for secret in SECRETS if secret.encode() in disk or secret.split()[-1].encode() in disk] == []
+
+
+def test_a_key_made_of_a_secret_is_redacted(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        writer.append(exchange(key="key.secret-1", headers=(("X-API-Key", "key.SECRET-1"),)))
+    assert b"key.secret-1" not in raw(tmp_path)
+
+
+def test_sealed_secrets_open_with_the_key_and_only_with_it(tmp_path: Path) -> None:
+    with writing(tmp_path, redaction={"json_paths": ["user.password"]}) as writer:
+        writer.append(secretive())
+    with reader_of(tmp_path) as reader:
+        assert reader.take(1)[0].exchange == secretive()
+    with Reader(tmp_path, "other", keys=keys_of(b"another key that is not it")) as reader, pytest.raises(SealedError):
+        reader.take(1)
+    with Reader(tmp_path, "none") as reader:
+        assert "digest:" in reader.take(1)[0].exchange.request.target
+
+
+def test_the_same_secret_is_recognisable(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        for value in ("a", "a", "b"):
+            writer.append(exchange(headers=(("X-API-Key", value),)))
+    with Reader(tmp_path, "test") as reader:
+        digests = [entry.exchange.request.headers[0][1] for entry in reader.take(3)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_sealed_box_cannot_be_moved_to_another_exchange(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        writer.append(secretive())
+    [path] = segments(tmp_path / "w0")
+    [(offset, header)] = frames(path)
+    [record] = decode_payload(read_payload(path, offset, header) or b"")
+    with pytest.raises(SealedError):
+        unseal(msgspec.structs.replace(record, id="another"), load_keys(tmp_path, {}))
+    assert exchange_of(unseal(record, load_keys(tmp_path, {}))) == secretive()
+
+
+def test_the_key_file_is_private_and_kept(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    key = (tmp_path / "key").read_bytes()
+    write(tmp_path, 1)
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "key").read_bytes() == key
+
+
+def test_a_key_from_the_environment_wins_and_a_short_one_is_refused(tmp_path: Path) -> None:
+    environ = {"SHADOW_JOURNAL_KEY": "0123456789abcdef"}
+    writer = Writer(settings_of(tmp_path), environ=environ)
+    writer.start()
+    writer.append(secretive())
+    writer.close()
+    assert not (tmp_path / "key").exists()
+    with Reader(tmp_path, "test", keys=load_keys(tmp_path, environ)) as reader:
+        assert reader.take(1)[0].exchange == secretive()
+    with pytest.raises(JournalKeyError):
+        load_keys(tmp_path, {"SHADOW_JOURNAL_KEY": "short"})
+
+
+def test_default_redaction_names_the_usual_secrets() -> None:
+    assert {"x-api-key", "authorization", "cookie", "set-cookie"} <= set(Redaction().headers)
+
+
+# Readers
+
+
+def test_a_reader_goes_on_after_what_it_committed(tmp_path: Path) -> None:
+    write(tmp_path, 6, segment_max_bytes=300)
+    with reader_of(tmp_path) as reader:
+        entries = reader.take(4)
+        reader.commit(entries[2].position)
+    assert ids(tmp_path) == ["id-3", "id-4", "id-5"]
+    assert ids(tmp_path, "another") == [f"id-{number}" for number in range(6)]
+
+
+def test_what_is_in_flight_can_be_computed(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    with reader_of(tmp_path) as reader:
+        reader.commit(reader.take(2)[-1].position)
+        assert (reader.committed_sequence, reader.tail_sequence()) == (2, 5)
+
+
+def test_a_reader_waits_for_what_is_written_later(tmp_path: Path) -> None:
+    async def follow() -> list[str]:
+        with writing(tmp_path) as writer, reader_of(tmp_path) as reader:
+            assert await reader.read(10, 0.02) == []
+            writer.append(exchange("later"))
+            return [entry.exchange.id for entry in await reader.read(10, WAIT_S)]
+
+    assert asyncio.run(follow()) == ["later"]
+
+
+def test_two_processes_do_not_read_under_one_name(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    with reader_of(tmp_path), pytest.raises(JournalBusyError):
+        reader_of(tmp_path)
+
+
+def test_two_writers_are_merged_by_time(tmp_path: Path) -> None:
+    with writing(tmp_path) as one, writing(tmp_path) as two:
+        for number in range(0, 10, 2):
+            one.append(exchange(f"id-{number}", ended_ns=number))
+            two.append(exchange(f"id-{number + 1}", ended_ns=number + 1))
+    assert ids(tmp_path) == [f"id-{number}" for number in range(10)]
+    with reader_of(tmp_path) as reader:
+        entries = reader.take(10)
+        reader.commit(entries[6].position)
+        assert [entry.sequence for entry in entries] == list(range(1, 11))
+    assert ids(tmp_path) == ["id-7", "id-8", "id-9"]
+
+
+def test_deleted_unread_segments_show_as_lost(tmp_path: Path) -> None:
+    write(tmp_path, 6, segment_max_bytes=300)
+    with reader_of(tmp_path) as reader:
+        reader.commit(reader.take(1)[0].position)
+        first, second, *_ = segments(tmp_path / "w0")
+        second.unlink()
+        first.unlink()
+        rest = reader.take(10)
+        assert reader.lost > 0
+        assert rest[-1].sequence == 6
+
+
+def test_what_was_deleted_before_a_reader_began_is_not_its_loss(tmp_path: Path) -> None:
+    write(tmp_path, 4, segment_max_s=0.0)
+    segments(tmp_path / "w0")[0].unlink()
+    with reader_of(tmp_path) as reader:
+        assert [entry.sequence for entry in reader.take(10)] == [2, 3, 4]
+        assert (reader.lost, reader.tail_sequence() - reader.committed_sequence) == (0, 3)
+
+
+# Rotation and retention
+
+
+def test_large_bodies_make_frames_of_few_exchanges(tmp_path: Path) -> None:
+    with writing(tmp_path, flush_ms=50) as writer:
+        for number in range(12):
+            writer.append(exchange(f"id-{number}", body=bytes(1024 * 1024)))
+    [path] = segments(tmp_path / "w0")
+    assert max(header.count for _, header in frames(path)) <= 4
+    assert len(ids(tmp_path)) == 12
+
+
+def test_segments_rotate_by_size_and_by_age(tmp_path: Path) -> None:
+    write(tmp_path / "size", 4, segment_max_bytes=SEGMENT_HEADER.size + 1)
+    write(tmp_path / "age", 4, segment_max_s=0.0)
+    assert len(segments(tmp_path / "size" / "w0")) == 4
+    assert len(segments(tmp_path / "age" / "w0")) == 4
+
+
+def test_read_segments_go_when_old_and_unread_ones_stay(tmp_path: Path) -> None:
+    write(tmp_path, 4, segment_max_s=0.0)
+    with reader_of(tmp_path) as reader:
+        reader.commit(reader.take(2)[-1].position)
+    pruned = retention.prune(tmp_path, Retention(age_max_s=1), now_s=time.time() + 100)
+    assert (len(pruned.deleted), pruned.unread) == (2, 0)
+    assert ids(tmp_path) == ["id-2", "id-3"]
+
+
+def test_unread_segments_go_above_the_disk_limit_and_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, 4, segment_max_s=0.0)
+    with reader_of(tmp_path) as reader:
+        reader.commit(reader.take(1)[0].position)
+        pruned = retention.prune(tmp_path, Retention(size_max_bytes=1, disk_max_bytes=1), now_s=time.time())
+        assert (len(pruned.deleted), pruned.unread) == (3, 2)
+
+
+# The command
+
+
+def test_the_command_shows_checks_and_prunes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with writing(tmp_path, redaction={"json_paths": ["user.password"]}) as writer:
+        writer.append(secretive())
+    where = ["journal", "--directory", str(tmp_path)]
+    assert [main([*where, *action]) for action in (["ls"], ["stats"], ["verify"], ["prune"])] == [0, 0, 0, 0]
+    shown = capsys.readouterr().out
+    assert "1 exchanges, 0 faults" in shown
+    assert main([*where, "cat"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert msgspec.json.decode(line)["id"] == "id-1"
+    assert "SECRET" not in line
+    assert main([*where, "cat", "--unseal"]) == 0
+    assert "QUERY-SECRET-5" in capsys.readouterr().out
+
+
+def test_verify_names_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, 3)
+    [path] = segments(tmp_path / "w0")
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 0xFF
+    path.write_bytes(bytes(data))
+    assert main(["journal", "--directory", str(tmp_path), "verify"]) == 1
+    assert "the checksum does not hold" in capsys.readouterr().out
+
+
+def test_the_options_stand_before_or_behind_the_action(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, 1)
+    assert main(["journal", "verify", "--directory", str(tmp_path)]) == 0
+    assert main(["journal", "--directory", str(tmp_path), "verify"]) == 0
+    assert capsys.readouterr().out == "1 exchanges, 0 faults\n" * 2
+
+
+def test_a_folder_that_is_no_journal_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["journal", "ls", "--directory", str(tmp_path / "none")]) == 2
+    assert "there is no journal" in capsys.readouterr().err
+
+
+def test_calibrating_is_refused_while_the_runner_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "journal", 1)
+    config = tmp_path / "config.yaml"
+    text = (ROOT / "config.yaml").read_text()
+    config.write_text(text.replace("directory: var/journal", f"directory: {tmp_path / 'journal'}"))
+    with reader_of(tmp_path / "journal", "mirror"):
+        assert main(["calibrate", "--config", str(config)]) == 2
+    assert "the runner is up; stop it first" in capsys.readouterr().err

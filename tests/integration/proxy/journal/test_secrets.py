@@ -1,0 +1,178 @@
+"""No secret that a caller or a side sends is found, in clear, in anything this program keeps."""
+
+import gzip
+import json
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Reply, Request, Role, Side
+from comparator.settings import CompareSettings, StoreSettings
+from comparator.store.store import Store
+from comparator.stored_comparison import unpack
+from comparator.verdict import Comparator, Verdict
+from proxy.config.settings import Settings
+from proxy.journal.format import decode_payload
+from proxy.journal.keys import load_keys
+from proxy.journal.reader import Entry, Reader
+from proxy.journal.segments import frames, read_payload
+from proxy.journal.writer import Writer
+from proxy.recordings.detect import Format, read
+from proxy.recordings.export import Sink, dump
+from proxy.recordings.model import Recorded
+from proxy.runner.metrics import RunnerMetrics
+from proxy.runner.mirror import Mirrored
+from proxy.runner.mismatch_journal import open_captures
+from proxy.runner.result_buffer import Kept
+from proxy.runner.result_sink import Keeper
+from tests.support.comparisons import NOW
+
+
+def secret(place: str) -> str:
+    return f"SECRET-{place}"
+
+
+def token(place: str) -> str:
+    """A JSON Web Token as far as anybody can see."""
+    return f"eyJhbGciOiJIUzI1NiJ9.eyJkaWQiOiJ4In0.SECRET-{place}"
+
+
+def reply_of(side: str) -> Reply:
+    """As /ceramic-cache/authenticate answers, and more."""
+    body = {"access": token(f"{side}-access"), "user": {"password": secret(f"{side}-password")}, "score": side}
+    headers = (("Content-Type", "application/json"), ("Set-Cookie", secret(f"{side}-cookie")), ("X-Next", token(side)))
+    return Reply(200, headers, json.dumps(body).encode())
+
+
+ASKED = Request(
+    "POST",
+    f"/ceramic-cache/authenticate?api_key={secret('query')}&Token={secret('token')}&next={token('next')}&x=1",
+    (
+        ("Host", "api.example"),
+        ("X-API-Key", secret("api-key")),
+        ("Authorization", f"Bearer {token('bearer')}"),
+        ("Proxy-Authorization", f"Basic {secret('basic')}"),
+        ("Cookie", f"session={secret('session')}"),
+        ("X-Forwarded-Authorization", f"Bearer {token('forwarded')}"),
+    ),
+    json.dumps({"jwt": token("body"), "user": {"password": secret("password")}}).encode(),
+)
+
+
+def exchange(identity: str, request: Request, reply: Reply, *, key: str) -> Exchange:
+    return Exchange(identity, "ceramic", key, Side.LEGACY, "legacy", 10**18, 10**18 + 10**6, request, reply)
+
+
+PLAIN = exchange("plain", ASKED, reply_of("legacy"), key=secret("api-key").lower())
+BY_BODY = exchange("by-body", replace(ASKED, target="/by-body"), reply_of("legacy"), key=secret("password").lower())
+
+
+TORN = exchange(
+    "torn",
+    Request("POST", "/torn", ASKED.headers[:1], ASKED.body[:-5], body_truncated=True),
+    Reply(200, (("Content-Encoding", "gzip"),), gzip.compress(reply_of("packed").body)),
+    key="0xab",
+)
+SENT = (PLAIN, BY_BODY, TORN)
+
+
+def settings(tmp_path: Path, mode: str) -> Settings:
+    document: dict[str, Any] = {
+        "routes": [{"name": "ceramic", "path": "/{any:path}", "capture": {"only": "mismatches"}}],
+        "journal": {
+            "directory": str(tmp_path / "journal"),
+            "captures": {"directory": str(tmp_path / "captures")},
+            "redaction": {"mode": mode, "json_paths": ["user.password"]},
+        },
+    }
+    return msgspec.convert(document, Settings)
+
+
+def journaled(made: Settings) -> list[Entry]:
+    """The exchanges as the runner reads them: opened, where they were sealed."""
+    writer = Writer(made.journal, environ={})
+    writer.start()
+    assert all(map(writer.append, SENT))
+    writer.close()
+    directory = Path(made.journal.directory)
+    with Reader(directory, "mirror", keys=load_keys(directory, {})) as reader:
+        return reader.take(10)
+
+
+def on_disk(directory: Path) -> Iterator[bytes]:
+    """All files, and what the frames of segments hold."""
+    for path in (path for path in directory.rglob("*") if path.is_file()):
+        yield path.read_bytes()
+        for offset, header in frames(path) if path.suffix == ".seg" else ():
+            yield from map(msgspec.json.encode, decode_payload(read_payload(path, offset, header) or b""))
+
+
+def compared(entry: Entry) -> Kept:
+    """The runner's outcome: the candidate said something else, as secret."""
+    effects = Effects(EffectsOutcome.ATTRIBUTED, ())
+    served = Observation(Side.LEGACY, Role.SERVED, entry.exchange.outcome, 1_000, effects)
+    mirrored = Observation(Side.CANDIDATE, Role.MIRRORED, reply_of("candidate"), 1_000, effects)
+    found = Comparator(CompareSettings()).compare("ceramic", served, mirrored, now=NOW)
+    assert found.verdict is Verdict.MISMATCH
+    return Kept(entry, Mirrored(served, mirrored, found), "")
+
+
+async def tables(dsn: str) -> bytes:
+    """Everything the store holds, unpacked."""
+    conn = await asyncpg.connect(dsn)
+    try:
+        names = await conn.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'shadow'")
+        rows = [row for name in names for row in await conn.fetch(f"SELECT * FROM shadow.{name[0]}")]
+    finally:
+        await conn.close()
+    cells = [cell for row in rows for cell in row.values()]
+    return b"\n".join(unpack(cell) if isinstance(cell, bytes) else str(cell).encode() for cell in cells)
+
+
+def secrets_in(data: bytes) -> set[bytes]:
+    """The secrets in some bytes."""
+    return set(re.findall(rb"(?i)SECRET-[a-z-]+", data))
+
+
+def test_the_test_finds_secrets_where_they_are() -> None:
+    assert len(secrets_in(ASKED.body + ASKED.target.encode() + str(ASKED.headers).encode())) == 10
+
+
+@pytest.mark.parametrize("mode", ["seal", "digest"])
+async def test_no_secret_is_in_the_journal_the_captures_or_the_exports(tmp_path: Path, mode: str) -> None:
+    made = settings(tmp_path, mode)
+    entries = journaled(made)
+    with open_captures(made, {}, RunnerMetrics(CollectorRegistry())) as captures:
+        [captures.take(entry) for entry in entries]
+    kept = b"\n".join(on_disk(tmp_path))
+    assert kept.count(b"/ceramic-cache/authenticate") == 2
+    assert secrets_in(kept) == set()
+    items = [one for one in read(str(tmp_path / "captures"), form=Format.JOURNAL) if isinstance(one, Recorded)]
+    exports = {sink: b"".join(dump(items, sink)) for sink in Sink}
+    assert all(b"/ceramic-cache/authenticate" in data for data in exports.values())
+    assert {sink: found for sink, data in exports.items() if (found := secrets_in(data))} == {}
+
+
+async def test_what_was_sealed_is_what_was_sent(tmp_path: Path) -> None:
+    assert [entry.exchange for entry in journaled(settings(tmp_path, "seal"))] == list(SENT)
+
+
+async def test_no_secret_is_in_the_store_or_in_a_case(tmp_path: Path, database: str) -> None:
+    made = settings(tmp_path, "seal")
+    batch = [compared(entry) for entry in journaled(made)]
+    async with Store(StoreSettings(dsn=database, timeout_s=10), random.Random(1)) as store:
+        await store.maintain(NOW)
+        keeper = Keeper(store, made, b"salt", CollectorRegistry())
+        await keeper.keep(batch)
+    kept = await tables(database)
+    assert b"/ceramic-cache/authenticate" in kept
+    assert b'"score"' in kept
+    assert secrets_in(kept) == set()

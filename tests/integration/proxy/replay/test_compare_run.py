@@ -1,0 +1,66 @@
+"""One capture to both sides from one state of the shadow database: injected differences are found, and found again."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from comparator.capture.settings import CaptureSettings, Driver
+from comparator.exchanges.model import Side
+from proxy.cli.replay import replay
+from proxy.config.runner import RunnerSettings
+from proxy.config.settings import Settings
+from proxy.errors import RunnerUpError
+from proxy.journal.reader import Reader
+from proxy.replay.compare_run import open_shadow
+from proxy.replay.report import Report
+from tests.support.mirror_lab import FAULTS, WRITTEN, Lab, checksums, lab
+from tests.support.replaying import arguments, recorded, written
+
+PATIENCE_S = 60.0
+CAPTURE = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, poll_ms=20)
+
+
+async def played(path: Path, settings: Settings, *words: str) -> Report:
+    async with asyncio.timeout(PATIENCE_S):
+        return await replay(settings, arguments(path, "--to", "both", "--speed", "max", "--no-progress", *words), {})
+
+
+def capture(made: Lab, folder: Path, count: int) -> Path:
+    """Requests for a few addresses, some of them again and again; headers name no id, the record does."""
+    people = [made.addresses[n % 7] for n in range(count)]
+    records = [recorded(n, path=f"/score/{person}", key=person) for n, person in enumerate(people)]
+    return written(folder / "capture.ndjson", records)
+
+
+async def test_two_replays_from_one_state_give_identical_verdicts_and_leave_it_as_it_was(
+    postgres_dsn: str, tmp_path: Path
+) -> None:
+    async with lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
+        for number, fault in enumerate(FAULTS):
+            made.services[Side.CANDIDATE, "shadow"].faults[f"id-{number * 3}"] = fault
+        path = capture(made, tmp_path, 24)
+        before = await checksums(made.shadow_dsn)
+        first = await played(path, made.settings())
+        second = await played(path, made.settings())
+        assert await checksums(made.shadow_dsn) == before
+    assert (first.verdicts.mismatch, first.verdicts.match, first.verdicts.failed) == (len(FAULTS), 24 - len(FAULTS), 0)
+    assert first.verdicts_digest == second.verdicts_digest
+    assert [(one.id, one.count) for one in first.findings] == [(one.id, one.count) for one in second.findings]
+
+
+async def test_without_faults_nothing_differs_and_both_sides_are_timed(postgres_dsn: str, tmp_path: Path) -> None:
+    async with lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
+        found = await played(capture(made, tmp_path, 8), made.settings())
+    assert (found.verdicts.compared, found.verdicts.match, found.findings, found.left_out) == (8, 8, (), {})
+    assert {name: side.service.count for name, side in found.sides.items()} == {"candidate": 8, "legacy": 8}
+
+
+async def test_a_runner_that_is_up_is_refused(postgres_dsn: str, tmp_path: Path) -> None:
+    async with lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
+        settings = made.settings()
+        folder = Path(settings.journal.directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        with Reader(folder, settings.runner.name), pytest.raises(RunnerUpError, match="stop it first"):
+            async with open_shadow(settings):
+                pass

@@ -1,0 +1,117 @@
+"""Snapshots of a database by templates on a real server."""
+
+import datetime as dt
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from proxy.cli.main import main
+from proxy.recordings.errors import SnapshotError
+from proxy.replay import snapshot
+from proxy.replay.snapshot import PREFIX
+from tests.support.postgres import drop_database, with_database
+
+NOW = dt.datetime(2026, 3, 4, 5, 6, 7, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+async def name(database: str) -> AsyncIterator[str]:
+    """A snapshot's name that is nobody else's."""
+    made = f"t-{uuid.uuid4().hex[:8]}"
+    yield made
+    await drop_database(with_database(database, PREFIX + made))
+
+
+async def execute(dsn: str, sql: str) -> list[asyncpg.Record]:
+    conn = await asyncpg.connect(dsn)
+    try:
+        return await conn.fetch(sql)
+    finally:
+        await conn.close()
+
+
+async def test_restoring_brings_back_what_was_there(database: str, name: str) -> None:
+    await execute(database, "CREATE TABLE thing AS SELECT 1 AS id")
+    await snapshot.create(database, name, now=NOW)
+    await execute(database, "UPDATE thing SET id = 2")
+    await snapshot.restore(database, name)
+    assert [row["id"] for row in await execute(database, "SELECT id FROM thing")] == [1]
+
+
+async def test_a_snapshot_can_be_restored_again(database: str, name: str) -> None:
+    await execute(database, "CREATE TABLE thing AS SELECT 1 AS id")
+    await snapshot.create(database, name, now=NOW)
+    for _ in range(2):
+        await execute(database, "DROP TABLE thing")
+        await snapshot.restore(database, name)
+    assert len(await execute(database, "SELECT id FROM thing")) == 1
+
+
+async def test_snapshots_say_of_what_and_when(database: str, name: str) -> None:
+    await snapshot.create(database, name, now=NOW)
+    (found,) = [one for one in await snapshot.list_all(database) if one.name == name]
+    assert (found.of, found.made) == (urlsplit(database).path.lstrip("/"), "2026-03-04T05:06:07+00:00")
+    assert found.bytes > 1_000_000
+
+
+async def test_a_database_in_use_is_not_copied(database: str, name: str) -> None:
+    conn = await asyncpg.connect(database)
+    try:
+        with pytest.raises(SnapshotError, match="somebody is connected"):
+            await snapshot.create(database, name, now=NOW)
+    finally:
+        await conn.close()
+
+
+async def test_a_snapshot_is_not_made_over_another_and_can_be_dropped(database: str, name: str) -> None:
+    await snapshot.create(database, name, now=NOW)
+    with pytest.raises(SnapshotError, match="exists"):
+        await snapshot.create(database, name, now=NOW)
+    await snapshot.drop(database, name)
+    assert name not in [one.name for one in await snapshot.list_all(database)]
+
+
+async def test_restoring_what_is_not_there_leaves_the_database(database: str, name: str) -> None:
+    await execute(database, "CREATE TABLE thing AS SELECT 1 AS id")
+    with pytest.raises(SnapshotError, match="no snapshot"):
+        await snapshot.restore(database, name)
+    assert len(await execute(database, "SELECT id FROM thing")) == 1
+
+
+async def test_a_name_that_is_none_is_refused(database: str) -> None:
+    with pytest.raises(SnapshotError, match="a-z"):
+        await snapshot.create(database, 'x"; DROP', now=NOW)
+
+
+def test_the_command_needs_a_shadow_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("{}")
+    assert main(["snapshot", "--config", str(config), "ls"]) == 2
+    assert "databases.shadow is empty" in capsys.readouterr().err
+
+
+def test_what_is_called_the_shadow_and_is_live_is_never_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("databases: {live: postgresql://u@h/scores, shadow: postgresql://other@h:5432/scores}")
+    assert main(["snapshot", "--config", str(config), "restore", "x"]) == 2
+    assert "the same database" in capsys.readouterr().err
+
+
+def test_the_command_says_what_it_has_done(
+    database: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"databases: {{shadow: '{database}'}}\n")
+    codes = [main(["snapshot", action, name, "--config", str(config)]) for action in ("create", "restore", "drop")]
+    assert codes == [0, 0, 0]
+    assert capsys.readouterr().out.splitlines() == [
+        f"kept as {name}; to go back to it: shadow snapshot restore {name}",
+        f"the shadow database is as it was kept in {name}",
+        f"{name} is deleted",
+    ]

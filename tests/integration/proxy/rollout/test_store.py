@@ -1,0 +1,180 @@
+"""The rollout's state in a real database: several processes, an outage, an old writer, the log."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from proxy.errors import SupersededError
+from proxy.rollout import store
+from proxy.rollout.audit import verify
+from proxy.rollout.control import Asked, Control
+from proxy.rollout.group_state import GroupState
+from proxy.rollout.state_machine import Phase
+from tests.support.postgres import with_database
+from tests.support.rollouts import START, control_in
+from tests.support.waiting import until
+
+WAIT_S = 60.0
+ANN = Asked("ann", "because")
+
+
+@asynccontextmanager
+async def process(folder: Path, dsn: str, *, poll_s: float = 0.2) -> AsyncGenerator[Control]:
+    """A process with its own disk, connected."""
+    control = control_in(folder, dsn=dsn, poll_s=poll_s)
+    task: asyncio.Task[None]
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(control.replica.run(), name="replica")
+        await until(lambda: control.replica.connected)
+        yield control
+        task.cancel()
+
+
+def phase(control: Control) -> Phase:
+    return control.replica.states["all"].phase
+
+
+async def test_a_rollback_reaches_a_process_on_another_machine(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
+        here.rollback(ANN)
+        await until(lambda: there.switch.rolled_back)
+        await until(lambda: phase(here) is phase(there) is Phase.ROLLED_BACK)
+
+
+async def test_a_notification_is_not_waited_for_by_polling(database: str, tmp_path: Path) -> None:
+    """Both would look again after ten minutes only."""
+    async with (
+        process(tmp_path / "a", database, poll_s=600) as here,
+        process(tmp_path / "b", database, poll_s=600) as there,
+    ):
+        here.rollback(ANN)
+        await until(lambda: there.switch.rolled_back)
+
+
+async def test_polling_finds_what_was_not_notified(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
+        conn = await asyncpg.connect(database)
+        try:
+            await conn.execute("ALTER TABLE shadow.rollout_state DISABLE TRIGGER announce")
+        finally:
+            await conn.close()
+        here.rollback(ANN)
+        await until(lambda: there.switch.rolled_back)
+
+
+async def test_one_process_leads_and_another_takes_over(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "b", database) as there:
+        async with process(tmp_path / "a", database) as here:
+            assert [await here.replica.lead(), await there.replica.lead(), await here.replica.lead()] == [
+                True,
+                False,
+                True,
+            ]
+        async with asyncio.timeout(WAIT_S):
+            while not await there.replica.lead():
+                await asyncio.sleep(0.01)
+
+
+async def test_a_promotion_is_in_the_database_when_it_takes_effect(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "a", database) as here:
+        await here.promote(ANN)
+        conn = await asyncpg.connect(database)
+        try:
+            assert (await store.states(conn))["all"] == here.replica.states["all"]
+        finally:
+            await conn.close()
+
+
+async def test_of_two_promotions_at_once_only_one_takes_effect(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
+        results = await asyncio.gather(here.promote(ANN), there.promote(ANN), return_exceptions=True)
+        assert sorted(isinstance(result, SupersededError) for result in results) == [False, True]
+        await until(lambda: here.replica.states == there.replica.states)
+        assert here.replica.states["all"].step == 1
+
+
+async def test_an_old_writer_undoes_nothing(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "a", database) as here:
+        old = here.replica.states["all"]
+        here.rollback(ANN)
+        await until(lambda: phase(here) is Phase.ROLLED_BACK)
+        conn = await asyncpg.connect(database)
+        try:
+            ahead = GroupState(phase=Phase.PROMOTED, step=2, version=old.version + 9, at=START)
+            assert not await store.put(conn, ahead)
+            assert not await store.replace(conn, ahead, old)
+            assert (await store.states(conn))["all"].phase is Phase.ROLLED_BACK
+        finally:
+            await conn.close()
+
+
+async def test_a_rollback_made_while_the_database_was_away_is_stored_when_it_is_back(
+    database: str, tmp_path: Path
+) -> None:
+    admin = await asyncpg.connect(with_database(database, "postgres"))
+    name = urlsplit(database).path.lstrip("/")
+    try:
+        async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
+            await there.promote(ANN)
+            await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+            await until(lambda: not here.replica.connected)
+            here.rollback(Asked("ann", "it burns"))
+            assert here.switch.rolled_back
+            assert not there.switch.rolled_back
+            await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            await until(lambda: there.switch.rolled_back)
+            links = await there.replica.history()
+            assert [(link.entry.event, link.entry.reason) for link in links] == [
+                ("promote", "because"),
+                ("roll_back", "it burns"),
+            ]
+    finally:
+        await admin.close()
+
+
+async def test_a_resume_reaches_everybody(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
+        here.rollback(ANN)
+        await until(lambda: there.switch.rolled_back)
+        await until(lambda: phase(there) is Phase.ROLLED_BACK)
+        await there.resume(ANN)
+        await until(lambda: not here.switch.rolled_back)
+        assert phase(here) is Phase.SHADOWING
+
+
+async def test_a_process_that_starts_late_learns_that_it_is_rolled_back(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "a", database) as here:
+        here.rollback(ANN)
+        await until(lambda: phase(here) is Phase.ROLLED_BACK)
+    async with process(tmp_path / "late", database) as late:
+        assert late.switch.rolled_back
+
+
+async def test_the_log_cannot_be_changed(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "a", database) as here:
+        await here.promote(ANN)
+        conn = await asyncpg.connect(database)
+        try:
+            with pytest.raises(asyncpg.RaiseError, match="append-only"):
+                await conn.execute("UPDATE shadow.rollout_audit SET body = ''")
+            with pytest.raises(asyncpg.RaiseError, match="append-only"):
+                await conn.execute("DELETE FROM shadow.rollout_audit")
+        finally:
+            await conn.close()
+
+
+async def test_the_log_of_many_writers_is_one_whole_chain(database: str, tmp_path: Path) -> None:
+    async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
+        for number in range(10):
+            here.note("gate_failed", Asked("controller", str(number)))
+            there.note("gate_failed", Asked("controller", str(number)))
+        await until(lambda: not here.replica.pending and not there.replica.pending)
+        links = await here.replica.history()
+        assert len(links) == 20
+        assert verify(links).fault == ""

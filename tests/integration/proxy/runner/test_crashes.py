@@ -1,0 +1,68 @@
+"""The mirror through crashes: runner killed, shadow database restarted, replication cut. The shadow ends equal to live, every
+exchange is accounted for, and what was injected is reported once or skipped by name.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from comparator.capture.settings import SlotKind
+from proxy.demo.embedded_postgres import EmbeddedPostgres
+from tests.support.crashing import execute, laboratory, survive
+from tests.support.mirror_lab import Lab
+from tests.support.runner_process import RunnerProcess
+
+SLOTS = "SELECT count(*) FROM pg_replication_slots"
+PART = 75
+IN_FLIGHT = 16
+
+
+@pytest.fixture
+def slot() -> SlotKind:
+    """How live's changes are kept for a runner that is away."""
+    return SlotKind.TEMPORARY
+
+
+@pytest.fixture
+async def crashing(postgres_dsn: str, tmp_path: Path, slot: SlotKind) -> AsyncIterator[tuple[Lab, EmbeddedPostgres]]:
+    async with laboratory(postgres_dsn, tmp_path, slot=slot) as both:
+        yield both
+
+
+@pytest.fixture
+async def runner_process(crashing: tuple[Lab, EmbeddedPostgres], tmp_path: Path) -> AsyncIterator[RunnerProcess]:
+    process = RunnerProcess(crashing[0].settings(), tmp_path)
+    yield process
+    await process.kill()
+
+
+@pytest.mark.parametrize(
+    ("slot", "lost_max"), [(SlotKind.TEMPORARY, 4 * PART), (SlotKind.PERSISTENT, 3 * IN_FLIGHT)], ids=list(SlotKind)
+)
+async def test_shadow_is_equal_after_the_runner_was_killed_and_everything_cut(
+    crashing: tuple[Lab, EmbeddedPostgres], runner_process: RunnerProcess, lost_max: int
+) -> None:
+    made, shadow_server = crashing
+    survived = await survive(made, shadow_server, runner_process, part=PART)
+    assert survived.equal
+    assert survived.injected
+    assert not survived.false
+    assert not survived.unreported
+    assert survived.resyncs >= 2
+    assert 4 * PART - len(survived.compared) <= lost_max
+    assert await runner_process.stop() == 0
+
+
+async def test_nothing_is_left_on_the_server_of_a_killed_runner(
+    crashing: tuple[Lab, EmbeddedPostgres], runner_process: RunnerProcess
+) -> None:
+    made, _ = crashing
+    process = runner_process
+    await process.start()
+    assert await execute(made.live_dsn, SLOTS) == 1
+    await process.kill()
+    async with asyncio.timeout(30):
+        while await execute(made.live_dsn, SLOTS):
+            await asyncio.sleep(0.05)

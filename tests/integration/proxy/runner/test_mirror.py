@@ -1,0 +1,63 @@
+"""The whole mirror on real databases: every injected divergence is found once, nothing else is, and the shadow stays live's equal."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from comparator.capture.settings import CaptureSettings, Driver
+from comparator.exchanges.model import Side
+from proxy.config.runner import RunnerSettings
+from tests.support.mirror_lab import WRITTEN, checksums, lab
+from tests.support.mirroring import clean_up_job, drive, mirroring, outcomes, settled
+from tests.support.scraping import free_port, total, until
+
+
+def options(driver: Driver) -> tuple[CaptureSettings, RunnerSettings]:
+    capture = CaptureSettings(driver=driver, tables=WRITTEN, poll_ms=20)
+    return capture, RunnerSettings(port=free_port(), hold_ms=1_500, confirm_per_s_max=1000)
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL])
+async def test_every_injected_divergence_is_found_once_and_nothing_else(
+    postgres_dsn: str, tmp_path: Path, driver: Driver, side: Side
+) -> None:
+    capture, runner = options(driver)
+    count = 600
+    async with lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+        async with mirroring(made), asyncio.TaskGroup() as tasks:
+            stop = asyncio.Event()
+            tasks.create_task(clean_up_job(made.live_dsn, stop), name="clean-up")
+            ordered = await drive(made, session, count=count, side=side, fault_share=0.05)
+            stop.set()
+            samples = await until(runner.port, lambda s: settled(s, count))
+        found = await outcomes(made)
+        compared = total(samples, "shadow_compared_total")
+        assert set(found) <= set(ordered)
+        assert all(verdict == ("mismatch", True) for verdict in found.values())
+        # Not more: a machine that is slow enough skips most of them, and says so.
+        assert compared > count / 10
+        assert len(ordered) - len(found) <= total(samples, "shadow_skipped_total")
+        assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
+
+
+async def test_request_whose_second_run_agrees_is_transient(postgres_dsn: str, tmp_path: Path) -> None:
+    capture, runner = options(Driver.STREAM)
+    async with lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+        async with mirroring(made):
+            mirrored = made.services[Side.LEGACY, "shadow"]
+            faults = OnceOnly()
+            mirrored.faults = faults
+            request_id = await made.serve(session, Side.CANDIDATE, made.addresses[3], fault="lost_stamp")
+            await until(runner.port, lambda s: settled(s, 1))
+        assert (await outcomes(made))[request_id][0] == "transient"
+        assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
+
+
+class OnceOnly(dict[str, str]):
+    """Orders each fault for one run only."""
+
+    def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
+        return self.pop(key, default)

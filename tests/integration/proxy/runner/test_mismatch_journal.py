@@ -1,0 +1,44 @@
+"""The runner copies what differed to the capture journal, and no more of it than is wanted."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+from aiohttp import ClientSession
+
+from comparator.capture.settings import CaptureSettings, Driver
+from comparator.exchanges.model import Side
+from proxy.config.capture_rule import CaptureRule, Only
+from proxy.config.runner import RunnerSettings
+from proxy.config.settings import RouteSettings
+from proxy.journal.keys import load_keys
+from proxy.recordings.detect import Format, read
+from proxy.recordings.model import Recorded
+from proxy.runner.app import serve
+from tests.support.mirror_lab import lab
+from tests.support.mirroring import ended
+from tests.support.scraping import free_port, until
+
+
+async def test_so_many_mismatches_as_are_wanted_stand_in_the_capture_journal(postgres_dsn: str, tmp_path: Path) -> None:
+    runner = RunnerSettings(port=free_port(), concurrency=1)
+    async with lab(postgres_dsn, tmp_path, capture=CaptureSettings(driver=Driver.OFF), runner=runner) as made:
+        captures = msgspec.structs.replace(made.journal.captures, directory=str(tmp_path / "captures"))
+        route = RouteSettings("score", "/score/{address}", capture=CaptureRule(only=Only.MISMATCHES, until_count=2))
+        settings = msgspec.structs.replace(
+            made.settings(), routes=(route,), journal=msgspec.structs.replace(made.journal, captures=captures)
+        )
+        async with ClientSession() as session:
+            faults = ("wrong_reply", "", "wrong_reply", "wrong_reply")
+            asked = [
+                await made.serve(session, Side.CANDIDATE, address, fault=fault)
+                for address, fault in zip(made.addresses[:4], faults, strict=True)
+            ]
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(serve(settings, {}, stop=stop), name="runner-under-test")
+            await until(runner.port, lambda samples: ended(samples) == 4)
+            stop.set()
+    directory = tmp_path / "captures"
+    found = read(str(directory), form=Format.JOURNAL, keys=load_keys(directory, {}))
+    assert [one.id for one in found if isinstance(one, Recorded)] == [asked[0], asked[2]]

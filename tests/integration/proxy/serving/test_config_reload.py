@@ -1,0 +1,129 @@
+"""New settings while callers are served."""
+
+import asyncio
+import logging
+import os
+import signal
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from proxy.config.loader import SettingsFile
+from proxy.config.settings import Settings
+from proxy.errors import SettingsError
+from proxy.serving.app import serve
+from tests.integration.proxy.serving.test_listeners import certify
+from tests.integration.proxy.serving.test_serving import admin, get, sides
+from tests.support.proxying import lab, read_message, settings_for
+from tests.support.waiting import until
+
+
+@dataclass
+class Given:
+    """Settings that are there, or an error instead."""
+
+    settings: Settings | None
+    changed: bool = True
+
+    def read(self) -> Settings:
+        if self.settings is None:
+            raise SettingsError("nonsense - at `$.listen`")
+        return self.settings
+
+
+async def test_new_settings_take_effect_for_the_next_request(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        caller = await it.caller()
+        first = await caller.ask(get())
+        changed = settings_for(tmp_path, it.candidate.port, it.legacy.port, {"serve": {"side": "legacy"}})
+        await it.proxy.reloading.take_from(Given(changed))
+        assert [first.body, (await caller.ask(get())).body] == [b"candidate", b"legacy"]
+        assert it.proxy.status()["config"]["taken"] == 1
+
+
+async def test_settings_that_make_no_sense_change_nothing_and_are_counted(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        await it.proxy.reloading.take_from(Given(None))
+        assert (await it.ask(get())).body == b"candidate"
+        config = it.proxy.status()["config"]
+        assert (config["refused"], config["error"]) == (1, "nonsense - at `$.listen`")
+        _, text = await admin(it, "GET", "/metrics")
+        assert 'shadow_config_reloads_total{result="refused"} 1.0' in text
+
+
+async def test_settings_that_only_show_as_wrong_when_used_change_nothing(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        routes = [{"name": "x", "path": "no slash"}]
+        wrong = settings_for(
+            tmp_path, it.candidate.port, it.legacy.port, {"routes": routes, "serve": {"side": "legacy"}}
+        )
+        await it.proxy.reloading.take_from(Given(wrong))
+        assert (await it.ask(get())).body == b"candidate"
+        assert "$.routes[0].path" in it.proxy.status()["config"]["error"]
+
+
+async def test_what_needs_a_restart_is_named_and_the_rest_is_taken(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        changes = {"serve": {"side": "legacy"}, "admin": {"port": 0, "token": "new"}}
+        await it.proxy.reloading.take_from(Given(settings_for(tmp_path, it.candidate.port, it.legacy.port, changes)))
+        assert (await it.ask(get())).body == b"legacy"
+        assert it.proxy.status()["config"]["needs_restart"] == ["$.admin.token"]
+
+
+async def test_a_certificate_is_read_again(tmp_path: Path) -> None:
+    certificate, key = certify(tmp_path)
+    listen = {"port": 0, "tls": {"certificate": str(certificate), "key": str(key)}}
+    async with lab(tmp_path, listen=listen) as it:
+        certify(tmp_path)
+        # Only the new certificate is trusted here.
+        context = ssl.create_default_context(cafile=certificate)
+        await it.proxy.reloading.take_from(Given(it.settings))
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.proxy.port, ssl=context)
+        writer.write(get("/"))
+        assert (await read_message(reader)).status == 200
+        writer.close()
+
+
+async def test_a_key_that_does_not_fit_leaves_the_old_certificate_in_force(tmp_path: Path) -> None:
+    certificate, key = certify(tmp_path)
+    context = ssl.create_default_context(cafile=certificate)
+    listen = {"port": 0, "tls": {"certificate": str(certificate), "key": str(key)}}
+    async with lab(tmp_path, listen=listen) as it:
+        (tmp_path / "other").mkdir()
+        _, other = certify(tmp_path / "other")
+        other.replace(key)
+        await it.proxy.reloading.take_from(Given(it.settings))
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.proxy.port, ssl=context)
+        writer.write(get("/"))
+        assert (await read_message(reader)).status == 200
+        assert "$.listen.tls" in it.proxy.status()["config"]["error"]
+        writer.close()
+
+
+async def test_a_process_reads_its_file_again_when_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    document: dict[str, object] = {
+        "listen": {"port": 0},
+        "admin": {"port": 0},
+        "serve": {"state_file": str(tmp_path / "switch"), "sentinel_file": str(tmp_path / "stop")},
+        "journal": {"directory": str(tmp_path / "journal")},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    file = SettingsFile(path)
+    with caplog.at_level(logging.INFO, "proxy"):
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            group.create_task(serve(file.read(), environ={}, source=file), name="serve")
+            await logged(caplog, "proxy_started")
+            path.write_text(yaml.safe_dump({**document, "admin": {"port": 1}}))
+            await logged(caplog, "reloaded")
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert [vars(one)["settings"] for one in caplog.records if one.message == "reload_needs_restart"] == [
+        ["$.admin.port"]
+    ]
+
+
+async def logged(caplog: pytest.LogCaptureFixture, event: str) -> None:
+    await until(lambda: event in caplog.messages)

@@ -1,0 +1,51 @@
+"""A caller who makes an ordering key of half a character is served like everybody, and costs the journal that exchange only."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from proxy.journal.queue import PACKED_AT_ONCE
+from proxy.journal.writer import LossCause
+from proxy.serving import metrics
+from tests.support.proxying import lab
+
+HALF = "\\ud800"
+
+
+def body_of(address: str) -> bytes:
+    return b'{"user":{"address":"%b"}}' % address.encode()
+
+
+def asked(address: str) -> bytes:
+    body = body_of(address)
+    return b"POST /by-body HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.mark.parametrize("json_paths", [[], ["user.address"]], ids=["in-clear", "redacted"])
+async def test_half_a_character_as_key_costs_that_exchange_only(tmp_path: Path, json_paths: list[str]) -> None:
+    journal = {"directory": str(tmp_path / "journal"), "redaction": {"json_paths": json_paths}}
+    async with lab(tmp_path, journal=journal, serve={"percent": 50.0}) as it:
+        caller = await it.caller()
+        addresses = [f"0x{number}" for number in range(PACKED_AT_ONCE + 4)]
+        replies = [await caller.ask(asked(address)) for address in [*addresses[:9], HALF, *addresses[9:]]]
+        assert {reply.status for reply in replies} == {200}
+        journaled = await it.journaled(len(addresses))
+        assert [exchange.request.body for exchange in journaled] == [body_of(address) for address in addresses]
+        writer = it.proxy.journal
+        assert writer is not None
+        await it.until(lambda: not writer.counts.queued)
+        assert writer.counts.dropped == {LossCause.ENCODING: 1}
+
+
+async def test_half_a_character_as_key_is_forwarded_and_counted(tmp_path: Path) -> None:
+    async with lab(tmp_path) as it:
+        assert (await it.ask(asked(HALF))).status == 200
+        assert [message.body for message in it.candidate.seen] == [body_of(HALF)]
+        writer = it.proxy.journal
+        assert writer is not None
+        await it.until(lambda: not writer.counts.queued)
+        registry = CollectorRegistry()
+        registry.register(it.proxy.front.metrics)
+        assert registry.get_sample_value(metrics.SERVED) == 1
+        assert registry.get_sample_value(metrics.JOURNAL_DROPPED, {"cause": "encoding"}) == 1

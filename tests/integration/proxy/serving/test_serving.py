@@ -1,0 +1,321 @@
+"""Who serves whom: stages, overrides, policies, the on-call switch, draining, reloading."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from aiohttp import ClientSession
+
+from comparator.exchanges.skip import Skip
+from tests.support.proxying import Backend, Lab, lab, ok, read_message
+
+
+def get(path: str = "/v2/stamps/3/score/0xAb", *fields: str) -> bytes:
+    lines = "".join(f"{line}\r\n" for line in fields)
+    return f"GET {path} HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode()
+
+
+def sides() -> dict[str, Backend]:
+    return {
+        "candidate": Backend(reply=lambda _: ok(b"candidate")),
+        "legacy": Backend(reply=lambda _: ok(b"legacy")),
+    }
+
+
+async def admin(it: Lab, method: str, path: str, **options: object) -> tuple[int, str]:
+    async with (
+        ClientSession() as client,
+        client.request(method, f"http://127.0.0.1:{it.proxy.admin_port}{path}", **options) as reply,  # type: ignore[arg-type]
+    ):
+        return reply.status, await reply.text()
+
+
+async def test_the_candidate_serves_by_default(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        assert (await it.ask(get())).body == b"candidate"
+        assert (await it.journaled(1))[0].stage == "candidate_100"
+
+
+async def test_a_percentage_is_sticky_by_key_and_about_right(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides(), serve={"percent": 25}) as it:
+        caller = await it.caller()
+        first = [(await caller.ask(get(f"/v2/stamps/1/score/{key}"))).body for key in range(400)]
+        again = [(await caller.ask(get(f"/v2/stamps/2/score/{key}"))).body for key in range(400)]
+        assert first == again
+        assert 60 < first.count(b"candidate") < 140
+
+
+@pytest.mark.parametrize("field", ["X-Serve-With: legacy", "X-Use-Rust-Scorer: false"])
+async def test_an_override_from_a_trusted_network_is_honoured(tmp_path: Path, field: str) -> None:
+    async with lab(tmp_path, **sides(), listen={"trusted_networks": ["127.0.0.1/32"]}) as it:
+        assert (await it.ask(get("/x", field))).body == b"legacy"
+        assert it.legacy.seen[0].get(field.partition(":")[0]) is None
+
+
+@pytest.mark.parametrize("field", ["X-Serve-With: legacy", "X-Use-Rust-Scorer: false"])
+async def test_an_override_from_elsewhere_is_stripped(tmp_path: Path, field: str) -> None:
+    async with lab(tmp_path, **sides(), listen={"override_token": "right"}) as it:
+        assert (await it.ask(get("/x", field, "X-Shadow-Token: wrong"))).body == b"candidate"
+        seen = it.candidate.seen[0]
+        assert (seen.get(field.partition(":")[0]), seen.get("x-shadow-token")) == (None, None)
+
+
+async def test_an_override_with_the_token_is_honoured(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides(), listen={"override_token": "right"}) as it:
+        assert (await it.ask(get("/x", "X-Serve-With: legacy", "X-Shadow-Token: right"))).body == b"legacy"
+
+
+async def test_a_shadow_marked_request_is_served_and_never_journaled(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        assert (await it.ask(get("/v2/stamps/3/score/1", "X-Shadow-Request: 1"))).status == 200
+        assert it.candidate.seen[0].get("x-shadow-request") == "1"
+        assert it.proxy.front.metrics.skipped == {Skip.SHADOW: 1}
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "skip"),
+    [
+        (get("/nowhere"), Skip.UNROUTED),
+        (get("/sampled/1"), Skip.SAMPLE),
+        (b"DELETE /quiet/1 HTTP/1.1\r\nHost: a\r\n\r\n", Skip.UNROUTED),
+    ],
+)
+async def test_what_policy_keeps_out_of_the_journal_is_counted(
+    tmp_path: Path, request_bytes: bytes, skip: Skip
+) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        assert (await it.ask(request_bytes)).status == 200
+        assert it.proxy.front.metrics.skipped == {skip: 1}
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "skip"),
+    [
+        (get("/quiet/1"), "policy"),
+        (b"POST /write/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "write"),
+        (b"POST /write/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nIdempotency-Key: k\r\n\r\n", ""),
+    ],
+)
+async def test_what_is_journaled_but_not_mirrored_says_so(tmp_path: Path, request_bytes: bytes, skip: str) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        assert (await it.ask(request_bytes)).status == 200
+        assert (await it.journaled(1))[0].skip == skip
+
+
+async def test_a_key_in_the_body_orders_and_passes_the_body(tmp_path: Path) -> None:
+    body = json.dumps({"user": {"address": "0xAB"}}).encode()
+    request = f"POST /by-body HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    async with lab(tmp_path, **sides()) as it:
+        assert (await it.ask(request)).status == 200
+        assert it.candidate.seen[0].body == body
+        assert (await it.journaled(1))[0].key == "0xab"
+
+
+async def test_rollback_over_http_takes_effect_at_once_and_is_latched(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        status, text = await admin(it, "POST", "/rollback", json={"actor": "me", "reason": "bad"})
+        assert (status, json.loads(text)["stored"]) == (200, True)
+        assert (await it.ask(get())).body == b"legacy"
+        assert (await it.journaled(1))[0].stage == "rolled_back"
+    async with lab(tmp_path, **sides()) as again:
+        assert (await again.ask(get())).body == b"legacy"
+        assert again.proxy.switch.state.reason == "bad"
+
+
+async def test_resume_serves_by_the_stage_again(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        await admin(it, "POST", "/rollback")
+        assert (await admin(it, "POST", "/resume"))[0] == 200
+        assert (await it.ask(get())).body == b"candidate"
+
+
+async def test_rollback_needs_the_token_when_there_is_one(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides(), admin={"port": 0, "token": "right"}) as it:
+        wrong, _ = await admin(it, "POST", "/rollback", headers={"Authorization": "Bearer wrong"})
+        assert (wrong, it.proxy.switch.rolled_back) == (401, False)
+        right, _ = await admin(it, "POST", "/rollback", headers={"Authorization": "Bearer right"})
+        assert (right, it.proxy.switch.rolled_back) == (200, True)
+
+
+async def test_a_page_of_another_site_cannot_roll_back(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        status, _ = await admin(it, "POST", "/rollback", headers={"Sec-Fetch-Site": "cross-site"})
+        assert (status, it.proxy.switch.rolled_back) == (403, False)
+
+
+async def test_the_sentinel_file_rolls_back_and_keeps_from_resuming(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        sentinel = Path(it.settings.serve.sentinel_file)
+        sentinel.touch()
+        await it.until(lambda: it.proxy.switch.rolled_back)
+        assert (await it.ask(get())).body == b"legacy"
+        assert (await admin(it, "POST", "/resume"))[0] == 409
+        sentinel.unlink()
+        assert (await admin(it, "POST", "/resume"))[0] == 200
+
+
+async def test_another_process_learns_of_a_rollback_by_the_state_file(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as first, lab(tmp_path, **sides()) as second:
+        first.proxy.switch.rollback(actor="me", reason="")
+        await second.until(lambda: second.proxy.switch.rolled_back)
+        assert (await second.ask(get())).body == b"legacy"
+
+
+async def test_status_and_metrics_add_up(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        caller = await it.caller()
+        for path in ("/v2/stamps/3/score/1", "/nowhere", "/quiet/2"):
+            await caller.ask(get(path))
+        await it.journaled(2)
+        _, text = await admin(it, "GET", "/metrics")
+        lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("shadow_"))
+        assert lines["shadow_served_total"] == "3.0"
+        assert lines["shadow_journal_written_total"] == "2.0"
+        assert lines['shadow_skipped_total{cause="unrouted"}'] == "1.0"
+        assert lines['shadow_requests_total{route="score",side="candidate",status="200"}'] == "1.0"
+
+
+async def test_readiness_ends_when_draining(tmp_path: Path) -> None:
+    async with lab(tmp_path, **sides()) as it:
+        assert (await admin(it, "GET", "/readyz"))[0] == 200
+        it.proxy.front.draining = True
+        assert (await admin(it, "GET", "/readyz"))[0] == 503
+        assert (await admin(it, "GET", "/healthz"))[0] == 200
+
+
+async def test_a_request_in_flight_is_answered_while_draining(tmp_path: Path) -> None:
+    async def when_draining(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        await it.until(lambda: it.proxy.front.draining)
+        writer.write(ok(b"done"))
+        await reader.read()
+
+    async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=when_draining)) as it:
+        caller = await it.caller()
+        await caller.send(get())
+        await it.until(lambda: len(it.proxy.front.forwardings) == 1)
+        reading = group.create_task(caller.rest(), name="read-reply")
+        it.callers.clear()
+    reply = reading.result()
+    assert reply.endswith(b"done")
+    assert b"Connection: close\r\n" in reply
+
+
+async def test_a_request_that_outlasts_the_drain_is_cut(tmp_path: Path) -> None:
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del writer
+        await reader.read()
+
+    limits = {"drain_s": 0.1}
+    async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=never), limits=limits) as it:
+        caller = await it.caller()
+        await caller.send(get())
+        await it.until(lambda: len(it.proxy.front.forwardings) == 1)
+        reading = group.create_task(caller.rest(), name="read-reply")
+        it.callers.clear()
+    assert reading.result().startswith(b"HTTP/1.1 504 ")
+
+
+async def start_process(path: Path, document: dict[str, object]) -> asyncio.subprocess.Process:
+    """`shadow proxy` as a child."""
+    path.write_text(yaml.safe_dump(document))
+    command = (sys.executable, "-m", "proxy", "proxy", "--config", str(path))
+    return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+
+
+async def started(process: asyncio.subprocess.Process, event: str) -> dict[str, object]:
+    """The first log line of this event."""
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while True:
+            line = json.loads(await process.stderr.readline())
+            if line["event"] == event:
+                return line
+
+
+async def test_a_process_reloads_rolls_back_and_stops_by_signals(tmp_path: Path) -> None:
+    both = sides()
+    async with lab(tmp_path / "lab", **both):
+        document: dict[str, object] = {
+            "listen": {"port": 0},
+            "admin": {"port": 0},
+            "backends": {side: {"live": {"url": f"http://127.0.0.1:{backend.port}"}} for side, backend in both.items()},
+            "serve": {"state_file": str(tmp_path / "switch"), "sentinel_file": str(tmp_path / "stop")},
+            "journal": {"directory": str(tmp_path / "journal")},
+        }
+        path = tmp_path / "config.yaml"
+        process = await start_process(path, document)
+        port = (await started(process, "proxy_started"))["port"]
+
+        async def served_by() -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(str(port)))
+            writer.write(get())
+            reply = await read_message(reader)
+            writer.close()
+            return reply.body
+
+        assert await served_by() == b"candidate"
+        path.write_text(yaml.safe_dump({**document, "serve": {**document["serve"], "side": "legacy"}}))  # type: ignore[dict-item]
+        process.send_signal(signal.SIGHUP)
+        await started(process, "reloaded")
+        assert await served_by() == b"legacy"
+        path.write_text("listen: {prot: 1}")
+        process.send_signal(signal.SIGHUP)
+        refused = await started(process, "reload_refused")
+        assert "prot" in str(refused["error"])
+        process.send_signal(signal.SIGUSR2)
+        await started(process, "rollback")
+        assert await served_by() == b"legacy"
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(60):
+            assert await process.wait() == 0
+
+
+async def test_a_worker_that_dies_is_replaced_while_the_others_serve(tmp_path: Path) -> None:
+    both = sides()
+    async with lab(tmp_path / "lab", **both):
+        port, admin_port = free_ports()
+        document: dict[str, object] = {
+            "listen": {"port": port, "workers": 2},
+            "admin": {"port": admin_port},
+            "backends": {side: {"live": {"url": f"http://127.0.0.1:{backend.port}"}} for side, backend in both.items()},
+            "serve": {"state_file": str(tmp_path / "switch"), "sentinel_file": str(tmp_path / "stop")},
+            "journal": {"directory": str(tmp_path / "journal")},
+        }
+        process = await start_process(tmp_path / "config.yaml", document)
+        try:
+            await started(process, "proxy_started")
+            await started(process, "proxy_started")
+            [victim, _] = psutil.Process(process.pid).children()
+            victim.kill()
+            assert (await started(process, "worker_died"))["requests_lost"] == 0
+            admin_port = (await started(process, "proxy_started"))["admin_port"]
+            async with ClientSession() as client, client.get(f"http://127.0.0.1:{admin_port}/metrics") as page:
+                assert "shadow_worker_restarts_total 1.0" in await page.text()
+            for _ in range(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(get())
+                assert (await read_message(reader)).body == b"candidate"
+                writer.close()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(60):
+                code = await process.wait()
+        assert code == 0
+
+
+def free_ports() -> tuple[int, int]:
+    """A port to share, and the first of two ports in a row."""
+    for base in range(20_000, 30_000, 7):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for number in range(3):
+                stack.enter_context(socket.create_server(("127.0.0.1", base + number)))
+            return base, base + 1
+    raise AssertionError("no three free ports in a row")

@@ -1,0 +1,84 @@
+"""However a stream of requests is cut on its way to a caller's connection, the replies and what the backend saw are the same."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from proxy.serving.client_connection import CallerConnection
+from tests.support.http_streams import streams
+from tests.support.proxying import Lab, lab
+
+COUNT = 100
+
+
+class Recorded(asyncio.Transport):
+    """What a connection writes, and whether it is over for the caller."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("192.0.2.1", 1)})
+        self.written = b""
+        self.ended = asyncio.Event()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def write_eof(self) -> None:
+        self.ended.set()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.ended.set()
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        """Bytes come as the test feeds them."""
+
+    def resume_reading(self) -> None:
+        """Bytes come as the test feeds them."""
+
+
+def pieces(stream: bytes, draw: random.Random) -> list[bytes]:
+    cuts = sorted(draw.sample(range(1, len(stream)), min(draw.choice((1, 2, 5, len(stream))), len(stream) - 1)))
+    return [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+
+
+async def conversation(it: Lab, parts: list[bytes]) -> tuple[list[str], list[tuple[str, bytes]]]:
+    """The status lines a caller gets for these bytes and then no more, and first line and body of what the backend saw."""
+    it.candidate.seen.clear()
+    transport = Recorded()
+    connection = CallerConnection(it.proxy.front)
+    connection.connection_made(transport)
+    for part in parts:
+        if not transport.ended.is_set():
+            connection.data_received(part)
+    # What is complete is answered; what is not ends with the caller's side.
+    await it.until(lambda: transport.ended.is_set() or not it.proxy.front.forwardings or waits(connection))
+    connection.connection_lost(None)
+    await it.until(lambda: not it.proxy.front.forwardings)
+    lines = [line for line in transport.written.decode("latin-1").split("\r\n") if line.startswith("HTTP/1.1 ")]
+    return lines, [(seen.line, seen.body) for seen in it.candidate.seen]
+
+
+def waits(connection: CallerConnection) -> bool:
+    """Whether the connection waits for more of a request's body."""
+    return connection._state.name == "BODY"
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_cutting_a_stream_anywhere_changes_nothing(tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    async with lab(tmp_path) as it:
+        chosen = draw.sample(streams(seed), COUNT)
+        whole = [await conversation(it, [stream]) for stream in chosen]
+        cut = [await conversation(it, pieces(stream, draw)) for stream in chosen]
+        assert cut == whole
+        assert sum(len(lines) for lines, _ in whole) >= COUNT // 2
+        assert not it.proxy.front.callers

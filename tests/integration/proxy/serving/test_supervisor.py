@@ -1,0 +1,198 @@
+"""Workers that are replaced, drained or killed: what callers notice, and what is counted."""
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from proxy.cli.proxy import worker_command
+from proxy.config.settings import Admin, Listen
+from proxy.serving.supervisor import Slot, Supervisor
+from proxy.serving.worker_handoff import Handed, open_sockets
+from tests.integration.proxy.serving.test_serving import get, sides
+from tests.support.proxying import Message, lab, read_message
+from tests.support.waiting import until
+
+POST = b"POST /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
+
+
+@dataclass
+class Persistent:
+    """A caller that keeps its connection as long as it may and never sends anything twice: a failure is a failure."""
+
+    port: int
+    answered: int = 0
+    closed: int = 0
+    connected: bool = True
+    failures: list[str] = field(default_factory=list)
+
+    async def call(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            try:
+                while not stop.is_set() and await self._ask(reader, writer):
+                    # (a caller thinks, so that its connection is also unused now and then)
+                    await asyncio.sleep(0.002)
+            except (OSError, EOFError, TimeoutError) as error:
+                self.failures.append(repr(error))
+            finally:
+                writer.close()
+        self.connected = False
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether the connection stays."""
+        writer.write(POST if self.answered % 2 else get())
+        reply: Message = await read_message(reader)
+        assert reply.status == 200
+        self.answered += 1
+        if reply.get("connection") == "close":
+            self.closed += 1
+            return False
+        return True
+
+
+async def test_no_request_fails_while_a_worker_is_replaced(tmp_path: Path) -> None:
+    both = sides()
+    async with lab(tmp_path / "lab", **both):
+        document: dict[str, object] = {
+            "backends": {side: {"live": {"url": f"http://127.0.0.1:{one.port}"}} for side, one in both.items()},
+            "serve": {"state_file": str(tmp_path / "switch"), "sentinel_file": str(tmp_path / "stop")},
+            "journal": {"directory": str(tmp_path / "journal")},
+        }
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(document))
+        place, stop = slot(), asyncio.Event()
+        callers = [Persistent(place.sockets.callers.getsockname()[1]) for _ in range(6)]
+        supervisor = Supervisor(partial(worker_command, path), [place], drain_s=10)
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            group.create_task(supervisor.run(), name="supervise")
+            for number, caller in enumerate(callers):
+                group.create_task(caller.call(stop), name=f"caller-{number}")
+            await until(lambda: min(caller.answered for caller in callers) > 5)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            # Each connection ends with a reply that says so, and goes on at the new worker.
+            await until(lambda: min(caller.closed for caller in callers) > 0)
+            answered = [caller.answered for caller in callers]
+            await until(lambda: all(now.answered > then + 5 for now, then in zip(callers, answered, strict=True)))
+            stop.set()
+            await until(lambda: not any(caller.connected for caller in callers))
+            supervisor.stop()
+        assert [caller.failures for caller in callers] == [[]] * 6
+        assert place.restarts == 0
+
+
+DYING = """
+import os, signal, sys
+from proxy.cli.proxy import worker_command
+from proxy.serving.worker_handoff import Handed, Vitals
+handed = Handed.of(sys.argv[1])
+Vitals(handed.vitals).write(3, 5)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+WAITING = """
+import os, signal, sys
+from proxy.cli.proxy import worker_command
+from proxy.serving.worker_handoff import Handed
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+Handed.of(sys.argv[1]).say_ready()
+while True:
+    signal.pause()
+"""
+FAILING = "raise SystemExit(7)"
+
+
+def slot() -> Slot:
+    [sockets] = open_sockets(Listen(port=0), Admin(port=0))
+    return Slot(0, sockets)
+
+
+async def test_what_died_with_a_worker_is_counted_and_handed_to_the_next() -> None:
+    place, again = slot(), asyncio.Event()
+
+    def command(of: Slot, handed: Handed) -> list[str]:
+        if of.restarts:
+            again.set()
+        return [sys.executable, "-c", WAITING if of.restarts else DYING, handed.as_word()]
+
+    supervisor = Supervisor(command, [place], drain_s=5)
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        group.create_task(supervisor.run(), name="supervise")
+        await again.wait()
+        supervisor.stop()
+    assert (place.restarts, place.lost) == (1, (3, 5))
+
+
+async def test_a_replacement_that_does_not_come_up_leaves_the_old_worker() -> None:
+    place, tried = slot(), asyncio.Event()
+    begun: list[str] = []
+
+    def command(of: Slot, handed: Handed) -> list[str]:
+        begun.append(FAILING if begun else WAITING)
+        if len(begun) > 1:
+            tried.set()
+        return [sys.executable, "-c", begun[-1], handed.as_word()]
+
+    supervisor = Supervisor(command, [place], drain_s=5)
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        group.create_task(supervisor.run(), name="supervise")
+        await until(lambda: bool(begun))
+        supervisor.roll()
+        await tried.wait()
+        supervisor.stop()
+    assert (place.restarts, len(begun)) == (0, 2)
+
+
+async def test_a_rollback_is_stored_for_a_worker_that_is_just_starting() -> None:
+    place, begun, stored = slot(), asyncio.Event(), asyncio.Event()
+
+    def command(_: Slot, handed: Handed) -> list[str]:
+        begun.set()
+        return [sys.executable, "-c", WAITING, handed.as_word()]
+
+    supervisor = Supervisor(command, [place], drain_s=5, roll_back=stored.set)
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        group.create_task(supervisor.run(), name="supervise")
+        await begun.wait()
+        os.kill(os.getpid(), signal.SIGUSR2)
+        await stored.wait()
+        supervisor.stop()
+
+
+def test_workers_share_one_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "proxy.sock"
+    opened = open_sockets(Listen(unix=str(path), workers=2), Admin(port=0))
+    names = {one.callers.getsockname() for one in opened}
+    for one in opened:
+        one.close()
+    assert names == {str(path)}
+
+
+async def test_an_unused_connection_may_bring_one_more_request_while_draining(tmp_path: Path) -> None:
+    async with asyncio.TaskGroup() as group, lab(tmp_path, limits={"drain_s": 8, "drain_idle_s": 8}) as it:
+        caller = await it.caller()
+        await caller.ask(get())
+
+        async def late() -> bytes:
+            await it.until(lambda: it.proxy.front.draining)
+            await caller.send(get())
+            return await caller.rest()
+
+        reading = group.create_task(late(), name="late")
+        it.callers.clear()
+    reply = reading.result()
+    assert reply.startswith(b"HTTP/1.1 200 ")
+    assert b"Connection: close\r\n" in reply
+
+
+async def test_a_connection_that_stays_unused_is_closed_before_the_drain_is_over(tmp_path: Path) -> None:
+    async with asyncio.TaskGroup() as group, lab(tmp_path, limits={"drain_s": 600, "drain_idle_s": 0.05}) as it:
+        caller = await it.caller()
+        await caller.ask(get())
+        reading = group.create_task(caller.rest(), name="rest")
+        it.callers.clear()
+    assert reading.result() == b""

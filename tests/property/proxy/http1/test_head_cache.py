@@ -1,0 +1,147 @@
+"""What is remembered of heads changes nothing about how any head is read."""
+
+from dataclasses import fields
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.errors import MalformedError
+from proxy.http1.head_cache import Generations, ReplyHeads, RequestHeads
+from proxy.http1.parser import parse_reply, parse_request
+
+USUAL = [
+    "Accept: *",
+    "Connection: X-A",
+    "Content-Length: 5",
+    "Cookie: a=b",
+    "Date: x",
+    "Expect: 100-continue",
+    "Transfer-Encoding: chunked",
+    "X-A: 1",
+    "X-Request-Id: 1",
+    "X-Request: 1",
+    "x-request-id-2: 1%s",
+    "X-%s-Key: %",
+    "%: %(a)s",
+    "X_Forwarded_For: 1",
+    "x|y$: a: b",
+    "Via: caf\xe9",
+    f"{'K' * 61}Key: 1",
+    f"{'K' * 62}Key: 1",
+]
+COLONS = (": ", ":", ":  ", " : ", ":\t", ": \t")
+VALUES = (
+    "",
+    "0",
+    "17",
+    "+1",
+    "1_0",
+    "²",
+    "1, 1",
+    "chunked",
+    "gzip, chunked",
+    "identity",
+    "close",
+    "100-continue",
+    "host, x-request-id",
+    "%",
+    "%s%%",
+    "a: b",
+    "v" * 300,
+    "\xa0a",
+    "a\x85",
+    "a\x85X-A: 1",
+    "\x80\xad\xff",
+)
+STRANGE = ("a\tb", " a", "a ", "a\t", "a\x00", "a\r", "a\n b", "a\r\nX-A: 2", "\x0bchunked", "a:80", "a/b", "\x7f")
+TARGETS = ("/", "/?x", "/\xe9", "/\xad", "/%s", "/a#b", "http://b/", "*", "/a b", "/\x80", "/\x85", "b", "")
+STATUSES = ("200 OK", "200 ", "200", "204 No Content", "304 Not Modified", "100 Continue", "502 \xe9", " 200 OK", "")
+VERSIONS = st.sampled_from(("1.1", "1.1", "1.1", "1.0", "2.0"))
+REQUEST_LINES = st.builds(
+    "{} {} HTTP/{}".format, st.sampled_from(("GET", "POST", "OPTIONS", "BREW", "")), st.sampled_from(TARGETS), VERSIONS
+)
+STATUS_LINES = st.builds("HTTP/{} {}".format, VERSIONS, st.sampled_from(STATUSES))
+METHODS = st.sampled_from(("GET", "HEAD", "POST"))
+
+
+@st.composite
+def usual_and_changed(draw: st.DrawFn) -> tuple[list[str], list[str]]:
+    """The fields of a head as they come, and the same with one of them changed, doubled or taken away."""
+    lines = ["Host: a", *draw(st.lists(st.sampled_from(USUAL), max_size=4, unique=True))]
+    place = draw(st.integers(0, len(lines) - 1))
+    name = lines[place].partition(":")[0]
+    other = f"{draw(st.sampled_from((name, name, name.lower())))}{draw(st.sampled_from(COLONS))}"
+    other += draw(st.sampled_from((*VALUES, *STRANGE)))
+    also = f"{name.swapcase()}: {draw(st.sampled_from(VALUES))}"
+    instead = draw(st.sampled_from(([other], [other], [lines[place], other], [other, also], [])))
+    return lines, [*lines[:place], *instead, *lines[place + 1 :]]
+
+
+def head_of(first: str, lines: list[str]) -> bytes:
+    return "\r\n".join([first, *lines, "", ""]).encode("latin-1")
+
+
+def read(parse: Any, head: bytes, **arguments: Any) -> object:
+    """All that is read of a head, or how it is refused."""
+    try:
+        parsed = parse(head, **arguments)
+    except MalformedError as error:
+        return error.status, str(error)
+    shape, values = parsed.shape, parsed.values
+    seen = {
+        field.name: getattr(parsed, field.name) for field in fields(parsed) if field.name not in ("shape", "values")
+    }
+    passed = shape.passed(values)
+    assert shape.text(values) == "".join(f"{name}: {value}\r\n" for name, value in passed)
+    assert {name: shape.value(name, values) for name in shape.has} == parsed.named
+    return {**seen, "pairs": parsed.pairs, "named": parsed.named, "passed": passed, "unusual": shape.unusual}
+
+
+@settings(max_examples=100)
+@given(usual_and_changed(), REQUEST_LINES, st.sampled_from((0, 3)))
+def test_a_request_is_read_alike_whatever_was_read_before(
+    lines: tuple[list[str], list[str]], first: str, fields_max: int
+) -> None:
+    usual, changed = lines
+    memory = RequestHeads()
+    for head in [head_of("GET / HTTP/1.1", usual), head_of(first, usual), head_of(first, changed)] * 2:
+        expected = read(parse_request, head, fields_max=fields_max)
+        assert read(memory.parse, head, fields_max=fields_max) == expected
+
+
+@settings(max_examples=100)
+@given(usual_and_changed(), STATUS_LINES, METHODS)
+def test_a_reply_is_read_alike_whatever_was_read_before(
+    lines: tuple[list[str], list[str]], first: str, method: str
+) -> None:
+    usual, changed = lines
+    memory = ReplyHeads()
+    for head in [head_of("HTTP/1.1 200 OK", usual), head_of(first, usual), head_of(first, changed)] * 2:
+        for asked in ("GET", method):
+            assert read(memory.parse, head, method=asked) == read(parse_reply, head, method=asked)
+
+
+names = st.sampled_from(("X-V", "x-v", "X-V-Key", "X-V-Key2", "x-v-%s", "Cookie", "COOKIE", "Content-Length", "Accept"))
+values = st.integers(0, 40).map(str) | st.sampled_from(VALUES)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.lists(st.tuples(names, values), max_size=4), min_size=20, max_size=60))
+def test_heads_are_read_alike_while_fields_turn_out_to_vary(heads: list[list[tuple[str, str]]]) -> None:
+    requests, replies = RequestHeads(), ReplyHeads()
+    for fields_ in heads:
+        lines = [f"{name}: {value}" for name, value in fields_]
+        head, answer = head_of("GET / HTTP/1.1", ["Host: a", *lines]), head_of("HTTP/1.1 200 OK", lines)
+        assert read(requests.parse, head, fields_max=0) == read(parse_request, head, fields_max=0)
+        assert read(replies.parse, answer, method="GET") == read(parse_reply, answer, method="GET")
+
+
+@given(st.lists(st.integers(0, 30)), st.integers(2, 12))
+def test_a_memory_is_bounded_and_answers_only_what_it_was_told(keys: list[int], entries_max: int) -> None:
+    memory: Generations[int, int] = Generations(entries_max)
+    for key in keys:
+        assert memory.recall(key) in (None, key + 1)
+        memory.keep(key, key + 1)
+        assert memory.get(key) == memory.recall(key) == key + 1
+        assert len(memory) <= entries_max

@@ -1,0 +1,197 @@
+"""What is packed by the shape of its heads is, byte for byte, what redacting and encoding its record give."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comparator.exchanges.model import Side
+from comparator.exchanges.skip import Skip
+from proxy.config.journal import Redaction, RedactionMode
+from proxy.http1.forwarding_headers import Caller, added_block, sane_request_id
+from proxy.http1.head_cache import ReplyHeads, RequestHeads
+from proxy.http1.parser import Framing
+from proxy.journal.fast_encoder import Packed, Packer
+from proxy.journal.format import Record, decode_payload, encode_payload
+from proxy.journal.redaction import NONCE_BYTES, keys_of, redact, rules_of
+from proxy.journal.served_exchange import Draft
+
+KEYS = keys_of(b"k" * 32)
+COMPRESSOR = zstandard.ZstdCompressor(level=1)
+TOKEN = "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl"
+BODY_SECRET = b"passw0rd"
+HEADERS = Redaction().headers
+REDACTIONS = [
+    Redaction(),
+    Redaction(),
+    Redaction(mode=RedactionMode.DIGEST),
+    Redaction(tokens=False),
+    Redaction(json_paths=("user.password",)),
+    Redaction(headers=(*HEADERS, "x-%s", "etag"), query=()),
+    Redaction(headers=(*HEADERS, "Host")),
+    Redaction(headers=()),
+]
+
+SECRET_NAMES = ("X-API-Key", "x-api-key", "X-API-KEY", "authorization", "Cookie", "Proxy-Authorization", "Set-Cookie")
+SECRETS = ("s3cret", "S3cret 100%s", "s3cret" + "x" * 250)
+ODD_SECRETS = ("", "s3cret\xe9", f"Bearer {TOKEN}s3cret", f"s3cret {TOKEN}")
+VARYING = ("ETag", "Date", "x-my-token", "X-Request-Id", "Traceparent", "X-%s-Key", "Referer", "X-Forwarded-For")
+NAMES = (*VARYING, "Accept", "X-%s", "%", "Via", "Forwarded", "N" * 64, "n" * 255)
+ODD_NAMES = ("X-Shadow-Request", "N" * 256)
+VALUES = ("*/*", "%", "100%s %(x)s", "v" * 31, "v" * 32, "v" * 37, "v" * 255, "eyJ", "eyJa.eyJb.")
+ODD_VALUES = ("", "v" * 256, "v" * 300, "caf\xe9", "a\tb", TOKEN, f"x {TOKEN}")
+HOSTS, ODD_HOSTS = ("a", "api.example:8080"), ("h" * 255, TOKEN)
+TARGETS, ODD_TARGETS = (
+    ("/", "/v2/%41/100%s", "/" + "t" * 300),
+    ("/p?x=1", "/p?api_key=s3cret&x=1", "/\xe9", f"/{TOKEN}"),
+)
+STATUS_LINES = ("200 OK", "200 OK", "201 100%s", "204 No Content", "304 Not Modified", "502 \xe9")
+BODIES, ODD_BODIES = (b"", b"{}", b"J%s\xff"), (TOKEN.encode(), b'{"user":{"password":"passw0rd"}}', b'{"user":')
+Lines = list[tuple[str, str]]
+T = TypeVar("T")
+
+
+def mostly(usual: Sequence[T], odd: Sequence[T]) -> st.SearchStrategy[T]:
+    """One of the odd ones now and then."""
+    return st.integers(0, 19).flatmap(lambda number: st.sampled_from(usual if number < 19 else odd))
+
+
+def values_of(name: str) -> st.SearchStrategy[str]:
+    return mostly(SECRETS, ODD_SECRETS) if name in SECRET_NAMES else mostly(VALUES, ODD_VALUES)
+
+
+@st.composite
+def heads(draw: st.DrawFn, *, framings: Sequence[Lines]) -> list[Lines]:
+    """The fields of some heads that have their names in common, and most of the values that repeat."""
+    names = draw(st.lists(mostly((*SECRET_NAMES, *NAMES), ODD_NAMES), max_size=5))
+    lines: list[Lines] = [draw(st.sampled_from(framings))] * 4
+    for name in names:
+        varies = draw(mostly([name in (*SECRET_NAMES, *VARYING)], [True, False]))
+        values = [draw(values_of(name)) for _ in range(4)] if varies else [draw(values_of(name))] * 4
+        lines = [[*fields, (name, value)] for fields, value in zip(lines, values, strict=True)]
+    return lines
+
+
+framed: Sequence[Lines] = ([], [], [("Content-Length", "17")], [("Transfer-Encoding", "chunked")])
+request_heads = heads(framings=framed)
+reply_heads = heads(framings=(*framed, [("Content-Length", "0")], [("Connection", "Date"), ("Date", "x")]))
+
+
+def head_of(first: str, lines: Lines) -> bytes:
+    fields = "".join([f"{name}: {value}\r\n" for name, value in lines])
+    return f"{first}\r\n{fields}\r\n".encode("latin-1")
+
+
+@st.composite
+def drafts(draw: st.DrawFn) -> list[Draft]:
+    """Exchanges whose heads have shapes in common, in the order of serving."""
+    seen, answered = RequestHeads(), ReplyHeads()
+    who = Caller(draw(st.sampled_from(("10.0.0.1", "::1", ""))), "http", trusted=draw(st.booleans()))
+    host, status = draw(mostly(HOSTS, ODD_HOSTS)), draw(st.sampled_from(STATUS_LINES))
+    asked = draw(st.sampled_from(("GET", "GET", "HEAD", "POST")))
+    made: list[Draft] = []
+    for fields, answer in zip(draw(request_heads), draw(reply_heads), strict=True):
+        first = f"{asked} {draw(mostly(TARGETS, ODD_TARGETS))} HTTP/1.1"
+        head = seen.parse(head_of(first, [("Host", host), *fields]), fields_max=0)
+        draft = Draft(head, sane_request_id(head) or f"{len(made):032x}", 2**32 + 1, 0.0, 30)
+        if head.framing is not Framing.NONE:
+            draft.request_body.add(draw(mostly(BODIES, ODD_BODIES)))
+        draft.reply = answered.parse(head_of(f"HTTP/1.1 {status}", answer), method=asked)
+        draft.reply_body.add(draw(mostly(BODIES, ODD_BODIES)))
+        draft.key = draw(mostly(("", "0xab"), [(head.value("x-api-key") or "").lower()]))
+        draft.added = added_block(head, who)
+        draft.trace = f"00-{draft.id[:32]:0>32}-{1:016x}-01"
+        draft.shadow_mark = head.value("x-shadow-request") or ""
+        draft.ended_ns, draft.route_name, draft.stage = 2**40, "score", "candidate_100"
+        draft.side, draft.skip = draw(st.sampled_from(((Side.LEGACY, None), (Side.CANDIDATE, Skip.WRITE))))
+        draft.overlapped = draw(st.booleans())
+        made.append(draft)
+    return made
+
+
+def encoded(record: Record | Packed) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(encode_payload([record], compressor=COMPRESSOR))
+
+
+def redacted(draft: Draft, packer: Packer) -> Record:
+    return redact(draft.record(), packer.rules, KEYS, nonce=bytes(NONCE_BYTES))
+
+
+def packer_of(redaction: Redaction) -> Packer:
+    """(all its nonces are zeros)"""
+    return Packer(rules_of(redaction), KEYS, random=bytes)
+
+
+@settings(max_examples=100)
+@given(drafts(), st.sampled_from(REDACTIONS))
+def test_what_is_packed_is_what_the_long_way_gives(served: list[Draft], redaction: Redaction) -> None:
+    packer = packer_of(redaction)
+    # (twice, so that what was worked out for one is used for another)
+    for draft in [*served, *served]:
+        packed = packer.pack(draft)
+        assert packed is None or encoded(packed) == encoded(redacted(draft, packer))
+
+
+@settings(max_examples=50)
+@given(drafts(), st.sampled_from(REDACTIONS[:5]))
+def test_no_secret_is_in_what_is_packed(served: list[Draft], redaction: Redaction) -> None:
+    packer = packer_of(redaction)
+    packed = [encoded(one) for draft in served if (one := packer.pack(draft)) is not None]
+    secrets = [b"s3cret", *[TOKEN.encode()] * redaction.tokens, *[BODY_SECRET] * bool(redaction.json_paths)]
+    assert [(secret, data) for secret in secrets for data in packed if secret in data.lower() or secret in data] == []
+
+
+ORDINARY = [
+    [("X-API-Key", "s3cret-{}"), ("Accept", "*/*"), ("User-Agent", "100%")],
+    [("authorization", "Bearer s3cret-{}"), ("X-Request-Id", "id-{}"), ("Content-Length", "1{}")],
+    [("Cookie", "s={}" + "s" * 240), ("X-My-Token", "{}"), ("Transfer-Encoding", "chunked"), ("Accept", "v" * 255)],
+    [("Accept", "a"), ("Accept", "b"), ("Connection", "close"), ("Via", "1.1 x"), ("traceparent", "{}")],
+    [(f"X-{number}", "v") for number in range(100)],
+    [("Date", "{}")],
+]
+
+
+def served_with(lines: Lines, *, count: int) -> list[Draft]:
+    """Exchanges with such fields in both heads; `{}` is the number of the exchange."""
+    seen, answered = RequestHeads(), ReplyHeads()
+    made: list[Draft] = []
+    for number in range(count):
+        fields = [(name, value.replace("{}", str(number))) for name, value in lines]
+        head = seen.parse(head_of("GET /v2/stamps HTTP/1.1", [("Host", "a"), *fields]), fields_max=0)
+        draft = Draft(head, f"{number:032x}", 1, 0.0, 100)
+        draft.reply = answered.parse(head_of("HTTP/1.1 200 OK", fields), method="GET")
+        draft.reply_body.add(b'{"score":"1"}')
+        draft.added = added_block(head, Caller("10.0.0.1", "http", trusted=False))
+        made.append(draft)
+    return made
+
+
+@pytest.mark.parametrize("redaction", [REDACTIONS[0], REDACTIONS[2]], ids=["seal", "digest"])
+@pytest.mark.parametrize("lines", ORDINARY)
+def test_the_ordinary_is_packed_once_its_heads_are_recognised(lines: Lines, redaction: Redaction) -> None:
+    packer = packer_of(redaction)
+    served = served_with(lines, count=20)
+    packed = [packer.pack(draft) for draft in served]
+    assert [one is not None for one in packed] == [False] + [True] * 19
+    assert [encoded(one) for one in packed if one] == [encoded(redacted(draft, packer)) for draft in served[1:]]
+
+
+def test_a_packed_record_has_the_fields_of_a_record() -> None:
+    assert Packed.__struct_fields__ == Record.__struct_fields__
+
+
+def test_a_packed_record_is_read_as_the_record() -> None:
+    packer = packer_of(Redaction())
+    draft = served_with(ORDINARY[0], count=2)[-1]
+    packed = packer.pack(draft)
+    assert packed is not None
+    assert decode_payload(encode_payload([packed], compressor=COMPRESSOR)) == (redacted(draft, packer),)
+
+
+def test_no_nonce_is_used_twice() -> None:
+    packer = Packer(rules_of(Redaction()), KEYS)
+    packed = [packer.pack(draft) for draft in served_with(ORDINARY[0], count=200)[1:]]
+    assert len({one.sealed[:NONCE_BYTES] for one in packed if one}) == 199

@@ -1,0 +1,97 @@
+"""Journal then read is identity; retention deletes nothing unread below the disk limit."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comparator.exchanges.model import Exchange, Failed, FailureCause, Reply, Request, Side
+from proxy.config.journal import JournalSettings, Redaction, Retention
+from proxy.journal.format import Record, exchange_of, record_of
+from proxy.journal.keys import load_keys
+from proxy.journal.reader import Reader
+from proxy.journal.redaction import keys_of, redact, rules_of, unseal
+from proxy.journal.retention import Segment, plan
+from proxy.journal.writer import Writer
+
+text = st.text(st.characters(codec="utf-8"), max_size=30)
+names = st.sampled_from(["X-API-Key", "authorization", "Cookie", "Accept", "x"]) | text
+header_lists = st.lists(st.tuples(names, text), max_size=6).map(tuple)
+bodies = st.binary(max_size=200) | st.just(b'{"user":{"password":"p","name":"n"}}')
+targets = text | st.builds("/p?a=1&api_key={}".format, text)
+times = st.integers(0, 2**63 - 1)
+outcomes = st.builds(Reply, st.integers(100, 599), header_lists, bodies, st.booleans()) | st.builds(
+    Failed, st.sampled_from(FailureCause), text
+)
+exchanges = st.builds(
+    Exchange,
+    id=text,
+    route=text,
+    key=text,
+    served_by=st.sampled_from(Side),
+    stage=text,
+    started_ns=times,
+    ended_ns=times,
+    request=st.builds(Request, text, targets, header_lists, bodies, st.booleans()),
+    outcome=outcomes,
+    overlapped=st.booleans(),
+    skip=text,
+)
+RULES = rules_of(Redaction(json_paths=("user.password",)))
+KEYS = keys_of(b"0123456789abcdef")
+
+
+@given(exchanges)
+def test_a_record_holds_all_of_an_exchange(exchange: Exchange) -> None:
+    assert exchange_of(record_of(exchange)) == exchange
+
+
+@given(exchanges, st.binary(min_size=12, max_size=12))
+def test_unsealing_undoes_redacting(exchange: Exchange, nonce: bytes) -> None:
+    record = record_of(exchange)
+    assert unseal(redact(record, RULES, KEYS, nonce=nonce), KEYS) == record
+
+
+@given(exchanges, st.binary(min_size=12, max_size=12))
+def test_redacting_again_finds_the_same_places(exchange: Exchange, nonce: bytes) -> None:
+    once: Record = redact(record_of(exchange), RULES, KEYS, nonce=nonce)
+    assert redact(once, RULES, KEYS, nonce=nonce).redacted == once.redacted
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(exchanges, min_size=1, max_size=20), st.integers(1, 7))
+def test_what_is_written_is_read(written: list[Exchange], batch_max: int) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        journal = JournalSettings(directory=directory, batch_max=batch_max, segment_max_bytes=400, flush_ms=0.1)
+        writer = Writer(journal, environ={})
+        writer.start()
+        accepted = [writer.append(exchange) for exchange in written]
+        writer.close()
+        with Reader(directory, "test", keys=load_keys(Path(directory), {})) as reader:
+            entries = reader.take(100)
+    assert all(accepted)
+    assert [entry.exchange for entry in entries] == written
+    assert [entry.sequence for entry in entries] == list(range(1, len(written) + 1))
+
+
+segments = st.lists(
+    st.builds(
+        Segment,
+        st.integers(0, 10_000).map(lambda number: Path(f"{number}.seg")),
+        st.integers(0, 1000),
+        st.floats(0, 1000),
+        st.integers(0, 3),
+    ),
+    max_size=10,
+)
+
+
+@given(segments, st.integers(0, 5000), st.integers(0, 5000))
+def test_nothing_unread_is_deleted_below_the_disk_limit(closed: list[Segment], size_max: int, disk_max: int) -> None:
+    settings_ = Retention(age_max_s=100, size_max_bytes=size_max, disk_max_bytes=disk_max)
+    doomed = plan(closed, settings_, now_s=1000, open_bytes=0)
+    kept = sum(segment.size_bytes for segment in closed) - sum(segment.size_bytes for segment in doomed)
+    unread = [segment for segment in doomed if segment.unread]
+    assert not unread or kept + unread[-1].size_bytes > disk_max
+    assert kept <= disk_max or not any(segment.size_bytes for segment in closed if segment not in doomed)

@@ -1,0 +1,218 @@
+"""What is exported is read back, as far as the format can hold it; and no input makes a parser fail but by its named error."""
+
+import io
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comparator.exchanges.model import Failed, FailureCause, Reply, Request, Side
+from proxy.recordings import alb, combined, envoy, gor, har, mitmproxy, ndjson, vegeta
+from proxy.recordings.errors import SourceError
+from proxy.recordings.model import Malformed, Recorded, header_of
+
+wire = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12)
+names = st.from_regex(r"X-[A-Za-z0-9]{1,8}", fullmatch=True)
+hosts = st.just((("Host", "api.example"),))
+header_lists = st.builds(lambda a, b: a + tuple(b), hosts, st.lists(st.tuples(names, wire), max_size=4))
+paths = st.from_regex(r"/[a-z0-9/%._-]{0,20}(\?[a-z0-9=&]{0,10})?", fullmatch=True)
+bodies = st.binary(max_size=60) | st.builds(
+    lambda a, b: a + gor.SEPARATOR + b, st.binary(max_size=9), st.binary(max_size=9)
+)
+methods = st.sampled_from(["GET", "POST", "DELETE"])
+requests = st.builds(Request, methods, paths, header_lists, bodies)
+replies = st.builds(Reply, st.integers(100, 599), header_lists, bodies)
+times = st.integers(0, 2**60)
+captures = st.builds(
+    Recorded,
+    requests,
+    replies,
+    id=st.from_regex(r"[0-9a-f]{24}", fullmatch=True),
+    started_ns=times,
+    duration_ns=st.integers(0, 10**12),
+)
+anything = st.builds(
+    Recorded,
+    st.builds(Request, methods, paths, header_lists, bodies, st.booleans()),
+    replies | st.none() | st.builds(Failed, st.sampled_from(FailureCause), st.text(max_size=9)),
+    id=st.text(max_size=9),
+    started_ns=times,
+    duration_ns=st.integers(0, 10**12),
+    route=st.text(max_size=9),
+    key=st.text(max_size=9),
+    served_by=st.sampled_from(Side) | st.none(),
+    stage=st.text(max_size=9),
+    overlapped=st.booleans(),
+    skip=st.text(max_size=9),
+)
+
+
+def lines(data: bytes) -> io.BytesIO:
+    return io.BytesIO(data)
+
+
+def unframed(recorded: Recorded) -> tuple[object, ...]:
+    """A capture without the headers that only frame a body."""
+    reply = recorded.outcome
+    assert isinstance(reply, Reply)
+    return (recorded.id, recorded.started_ns, recorded.duration_ns, recorded.request, reply)
+
+
+@given(st.lists(anything, max_size=4))
+def test_our_own_lines_hold_everything(written: list[Recorded]) -> None:
+    assert list(ndjson.parse(lines(b"".join(map(ndjson.dump, written))))) == written
+
+
+@given(st.lists(anything, max_size=4))
+def test_har_holds_everything_that_is_not_compressed(written: list[Recorded]) -> None:
+    assert list(har.parse(b"".join(har.dump(written)))) == written
+
+
+wires = st.binary(max_size=9).map(lambda raw: raw.decode("latin-1"))
+
+
+@given(st.lists(anything, max_size=4), wires)
+def test_a_flow_holds_everything_that_has_a_place_on_the_wire(written: list[Recorded], value: str) -> None:
+    written = [
+        replace(one, request=replace(one.request, headers=(*one.request.headers, ("X-W", value)))) for one in written
+    ]
+    assert list(mitmproxy.parse(b"".join(map(mitmproxy.dump, written)))) == written
+
+
+@given(captures, wires)
+def test_header_values_that_are_not_ascii_stand_in_documents_as_text_and_come_back_as_they_were(
+    written: Recorded, value: str
+) -> None:
+    written = replace(written, request=replace(written.request, headers=(("Host", "api.example"), ("X-W", value))))
+    (from_har,) = har.parse(b"".join(har.dump([written])))
+    (from_vegeta,) = vegeta.parse_json(lines(vegeta.dump(written)))
+    (from_envoy,) = envoy.parse(envoy.dump(written).decode())
+    assert [one.request.headers for one in (from_har, from_vegeta, from_envoy) if isinstance(one, Recorded)] == [
+        written.request.headers
+    ] * 3
+
+
+@given(captures)
+def test_a_trace_holds_messages_and_times_to_the_microsecond(written: Recorded) -> None:
+    (read,) = envoy.parse(envoy.dump(written).decode())
+    assert isinstance(read, Recorded)
+    assert (read.request, read.outcome) == (written.request, written.outcome)
+    assert read.started_ns == written.started_ns // 1_000 * 1_000
+
+
+@given(captures)
+def test_a_log_line_holds_method_target_status_and_second(written: Recorded) -> None:
+    (read,) = combined.parse([combined.dump(written)], host="api.example")
+    assert isinstance(read, Recorded)
+    assert isinstance(written.outcome, Reply)
+    assert isinstance(read.outcome, Reply)
+    assert (read.request.method, read.request.target) == (written.request.method, written.request.target)
+    assert (read.outcome.status, read.started_ns) == (written.outcome.status, written.started_ns // 10**9 * 10**9)
+
+
+@given(st.lists(captures, max_size=4, unique_by=lambda one: one.id))
+def test_gor_holds_requests_replies_and_times_even_with_the_separator_in_a_body(written: list[Recorded]) -> None:
+    data = b"".join(map(gor.dump, written))
+    assert [unframed(one) for one in gor.parse(lines(data)) if isinstance(one, Recorded)] == [
+        unframed(one) for one in written
+    ]
+
+
+@given(st.lists(captures, min_size=1, max_size=3, unique_by=lambda one: one.id))
+def test_gor_without_its_last_separator_loses_nothing(written: list[Recorded]) -> None:
+    data = b"".join(map(gor.dump, written)).removesuffix(gor.SEPARATOR) + b"\n"
+    assert len(list(gor.parse(lines(data)))) == len(written)
+
+
+@given(captures)
+def test_a_vegeta_target_holds_the_request_but_for_the_order_of_equal_headers(written: Recorded) -> None:
+    (read,) = vegeta.parse_json(lines(vegeta.dump(written)))
+    assert isinstance(read, Recorded)
+    assert (read.request.method, read.request.target, read.request.body) == (
+        written.request.method,
+        written.request.target,
+        written.request.body,
+    )
+    assert sorted(read.request.headers) == sorted(written.request.headers)
+    assert header_of(read.request.headers, "host") == "api.example"
+
+
+@given(st.binary(max_size=80))
+def test_lines_of_anything_are_read_or_named_as_malformed(data: bytes) -> None:
+    found = [
+        *gor.parse(lines(data)),
+        *ndjson.parse(lines(data)),
+        *vegeta.parse_json(lines(data)),
+        *vegeta.parse_http(lines(data), lambda _: b""),
+        *alb.parse(lines(data)),
+        *combined.parse(lines(data)),
+        *envoy.parse(data.decode("latin-1")),
+    ]
+    assert all(isinstance(one, Recorded | Malformed) for one in found)
+
+
+json_values = st.recursive(
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["log", "entries", "request", "url", "headers", "method", "http_buffered_trace"]), inner
+        )
+    ),
+    max_leaves=9,
+)
+
+
+def whole_file(parse, data: bytes) -> str:
+    try:
+        return f"{len(list(parse(data)))} records"
+    except SourceError as error:
+        return str(error)
+
+
+@given(st.binary(max_size=80) | json_values.map(lambda value: ndjson.json.dumps(value).encode()))
+def test_a_whole_file_of_anything_is_read_or_refused_by_name(data: bytes) -> None:
+    assert whole_file(har.parse, data)
+    assert whole_file(mitmproxy.parse, data)
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.binary(max_size=9)
+    | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def encode(value: object) -> bytes:
+    """Write a tnetstring, as mitmproxy does."""
+    match value:
+        case None:
+            kind, raw = b"~", b""
+        case bool():
+            kind, raw = b"!", b"true" if value else b"false"
+        case int():
+            kind, raw = b"#", str(value).encode()
+        case float():
+            kind, raw = b"^", repr(value).encode()
+        case bytes():
+            kind, raw = b",", value
+        case str():
+            kind, raw = b";", value.encode()
+        case list():
+            kind, raw = b"]", b"".join(map(encode, value))
+        case dict():
+            kind, raw = b"}", b"".join(encode(k) + encode(v) for k, v in value.items())
+        case _:
+            raise TypeError(value)
+    return b"%d:%s%s" % (len(raw), raw, kind)
+
+
+@given(values)
+def test_a_tnetstring_is_read_as_it_was_written(value: object) -> None:
+    data = encode(value)
+    assert mitmproxy.tnetstring(data) == (value, len(data))

@@ -1,0 +1,81 @@
+"""Merging states is a join: order, repetition and the way do not matter, and a rollback is never lost."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.rollout.group_state import Cause, GroupState, changed, initial, merged, news
+from proxy.rollout.state_machine import Event, Phase, Refused
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+times = st.integers(0, 100).map(lambda s: START + timedelta(seconds=s))
+group_states = st.builds(
+    GroupState,
+    group=st.just("all"),
+    phase=st.sampled_from(Phase),
+    step=st.integers(0, 7),
+    epoch=st.integers(1, 3),
+    version=st.integers(0, 4),
+    at=times,
+)
+states = st.dictionaries(st.sampled_from(["a", "b", "c"]), group_states, max_size=3)
+
+
+def ranks(found: dict[str, GroupState]) -> dict[str, object]:
+    return {name: state.rank for name, state in found.items()}
+
+
+@given(states, states)
+def test_merging_does_not_depend_on_the_order(one: dict[str, GroupState], other: dict[str, GroupState]) -> None:
+    assert ranks(merged(one, other)) == ranks(merged(other, one))
+
+
+@given(states, states, states)
+def test_merging_does_not_depend_on_the_way(
+    a: dict[str, GroupState], b: dict[str, GroupState], c: dict[str, GroupState]
+) -> None:
+    assert ranks(merged(merged(a, b), c)) == ranks(merged(a, merged(b, c)))
+
+
+@given(states)
+def test_merging_with_itself_is_no_news(one: dict[str, GroupState]) -> None:
+    assert merged(one, one) == one
+    assert news(one, one) == {}
+
+
+@given(group_states, group_states)
+def test_a_rollback_wins_over_every_other_state_of_its_epoch(one: GroupState, other: GroupState) -> None:
+    ours = {"all": GroupState(phase=Phase.ROLLED_BACK, epoch=other.epoch, version=one.version, at=one.at)}
+    assert merged(ours, {"all": other})["all"].phase.latched
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(Event), st.booleans()), max_size=60))
+def test_proxies_that_exchange_states_agree_and_keep_every_rollback(
+    script: list[tuple[int, Event, bool]],
+) -> None:
+    """Four proxies change their own copy and hear of another's at times; a rollback stays unless someone resumed."""
+    copies = [initial(["all"]) for _ in range(4)]
+    resumed = 0
+    rolled_back = 0
+    for moment, (which, event, exchange) in enumerate(script):
+        before = copies[which]["all"]
+        cause = Cause(f"proxy {which}", "", START + timedelta(seconds=moment))
+        found = changed(before, event, cause, last_step=7)
+        if not isinstance(found, Refused):
+            rolled_back = max(rolled_back, found.epoch) if found.phase.latched else rolled_back
+            resumed = max(resumed, found.epoch)
+            copies[which] = {"all": found}
+        if exchange:
+            other = (which + 1) % 4
+            copies[other] = merged(copies[other], copies[which])
+    together = initial(["all"])
+    for copy in copies:
+        together = merged(together, copy)
+    assert together["all"].phase.latched == (rolled_back != 0 and rolled_back >= together["all"].epoch)
+
+
+@given(group_states, st.sampled_from(Event), times)
+def test_every_change_supersedes_what_it_changed(state: GroupState, event: Event, at: datetime) -> None:
+    found = changed(state, event, Cause("a", "b", at), last_step=7)
+    assert isinstance(found, Refused) or found.rank > state.rank

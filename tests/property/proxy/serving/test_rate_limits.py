@@ -1,0 +1,26 @@
+"""A limit holds over every stretch of time, whatever the requests' times."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.config.mirroring import Mirroring
+from proxy.serving.rate_limits import Rates
+
+GAPS = st.lists(st.floats(0, 5, allow_nan=False), min_size=1, max_size=60)
+
+
+@given(GAPS, st.floats(0.1, 20), st.floats(0.1, 5), st.data())
+def test_no_stretch_of_time_passes_more_than_its_rate_and_one_burst(
+    gaps: list[float], rate: float, burst_s: float, data: st.DataObject
+) -> None:
+    limited = Rates(Mirroring(per_s_max=rate, burst_s=burst_s), {}, workers=1, now=0.0)
+    now, passed = 0.0, []
+    for gap in gaps:
+        now += gap
+        if not limited.over("a", now):
+            passed.append(now)
+    first = data.draw(st.integers(0, max(len(passed) - 1, 0)))
+    stretch = passed[first:]
+    lasted = stretch[-1] - stretch[0] if stretch else 0.0
+    assert len(stretch) <= max(1.0, rate * burst_s) + rate * lasted + 1e-6
+    assert passed

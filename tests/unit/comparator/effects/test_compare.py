@@ -1,0 +1,256 @@
+"""Cases of effects that a corpus of inserts does not reach: updates, deletes, missing images, late and unknown rows."""
+
+from typing import Any
+
+import pytest
+
+from comparator.difference import ABSENT, Kind, NaturalKey
+from comparator.effects.compare import EffectsResult, SideEffects, compare_effects
+from comparator.effects.net_changes import KeyLookup, no_lookup
+from comparator.effects.row_diff import compile_tables
+from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
+from comparator.rules.actions import When
+from comparator.tables import JsonColumn, Table, Volatile
+from tests.support.comparisons import NOW, delete, insert, update
+
+PLANS = compile_tables(
+    {
+        "passport": Table(natural_key=("address",)),
+        "score": Table(
+            natural_key=("passport_id",),
+            references={"passport_id": "passport"},
+            volatile={"at": Volatile(within_ms=1000), "seen": Volatile(ignore=True)},
+            ignore_columns=("note",),
+        ),
+        "event": Table(
+            natural_key=("address",),
+            append_only=True,
+            json={"data": JsonColumn(ignore=("id",), within_ms={"at": 1000}, references={"score": "score"})},
+        ),
+        "analytics": Table(
+            natural_key=("path",), json={"response": JsonColumn(decode_text=True, within_ms={"at": 1000})}
+        ),
+        "counter": Table(natural_key=("name",), low_confidence=True),
+    }
+)
+SCORE: dict[str, Any] = {
+    "id": 1,
+    "passport_id": 7,
+    "value": "1.0",
+    "at": "2026-03-04 12:00:00+00",
+    "seen": None,
+    "note": "a",
+}
+
+
+def compare(
+    a: list[RowChange], b: list[RowChange], *, served: KeyLookup = no_lookup, mirrored: KeyLookup = no_lookup
+) -> EffectsResult:
+    left, right = (tuple(Transaction(i, i, i, i, (c,)) for i, c in enumerate(changes)) for changes in (a, b))
+    return compare_effects(SideEffects(left, served), SideEffects(right, mirrored), PLANS, When(NOW.date()))
+
+
+def kinds(result: EffectsResult) -> list[tuple[str, Kind]]:
+    return [(d.place, d.kind) for d in result.differences]
+
+
+def test_a_row_written_again_as_it_was_is_no_effect() -> None:
+    result = compare([update("score", SCORE)], [])
+    assert (result.differences, result.rows) == ((), (0, 0))
+
+
+def test_a_row_deleted_and_inserted_again_under_another_id_is_no_effect() -> None:
+    assert compare([delete("score", **SCORE), insert("score", **{**SCORE, "id": 2})], []).differences == ()
+
+
+def test_an_update_on_one_side_only_shows_the_column_and_the_old_value() -> None:
+    (difference,) = compare([update("score", SCORE, value="2.0")], []).differences
+    assert (difference.place, difference.served, difference.mirrored) == ("score.value", "2.0", "1.0")
+
+
+def test_a_delete_on_one_side_only_is_a_row_the_other_still_has() -> None:
+    (difference,) = compare([delete("score", **SCORE)], []).differences
+    assert (difference.kind, difference.served) == (Kind.EXTRA_ROW, ABSENT)
+
+
+def test_one_side_inserts_and_deletes_again_is_no_effect() -> None:
+    assert compare([insert("score", **SCORE), delete("score", **SCORE)], []).differences == ()
+
+
+def test_steps_on_the_way_do_not_matter_only_the_end() -> None:
+    detour = [update("score", SCORE, value="5.0"), update("score", {**SCORE, "value": "5.0"}, value="2.0")]
+    assert compare(detour, [update("score", SCORE, value="2.0")]).differences == ()
+
+
+def test_updates_without_an_old_image_are_compared_by_the_new_one() -> None:
+    bare = [RowChange("score", Op.UPDATE, None, update("score", SCORE, value=value).after) for value in ("2.0", "3.0")]
+    assert compare([bare[0]], [bare[0]]).differences == ()
+    assert kinds(compare([bare[0]], [bare[1]])) == [("score.value", Kind.COLUMN)]
+
+
+def test_an_old_image_on_one_side_only_is_no_difference() -> None:
+    full = update("score", SCORE, value="2.0")
+    assert compare([full], [RowChange("score", Op.UPDATE, None, full.after)]).differences == ()
+
+
+def test_a_value_the_log_left_out_is_that_of_the_image_before() -> None:
+    before: Row = {"id": "1", "address": "a", "big": "long"}
+    after: Row = {"id": "1", "address": "b"}
+    change = RowChange("passport", Op.UPDATE, before, after)
+    other = RowChange("passport", Op.UPDATE, before, {**after, "big": "long"})
+    assert compare([change], [other]).differences == ()
+
+
+def test_a_changed_primary_key_is_the_old_row_gone_and_a_new_one_there() -> None:
+    change = RowChange("passport", Op.UPDATE, {"id": "1", "address": "a"}, {"id": "2", "address": "a"})
+    assert compare([change], []).differences == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"at": "2026-03-04 12:00:01+00"}, []),
+        ({"at": "2026-03-04 12:00:01.001+00"}, [("score.at", Kind.COLUMN)]),
+        ({"at": None}, [("score.at", Kind.COLUMN)]),
+        ({"seen": "x", "value": "2"}, [("score.value", Kind.COLUMN), ("score.seen", Kind.COLUMN)]),
+        ({"note": "b"}, []),
+        ({"value": "1.000"}, []),
+        ({"value": "1.001"}, [("score.value", Kind.COLUMN)]),
+        ({"value": "1e0"}, [("score.value", Kind.COLUMN)]),
+        ({"value": "01.0"}, [("score.value", Kind.COLUMN)]),
+        ({"id": 99}, []),
+    ],
+)
+def test_columns_are_compared_by_their_class(changed: dict[str, Any], found: list) -> None:
+    assert kinds(compare([insert("score", **SCORE)], [insert("score", **{**SCORE, **changed})])) == found
+
+
+def test_an_ignored_volatile_column_may_hold_any_two_values() -> None:
+    a, b = (insert("score", **{**SCORE, "seen": value}) for value in ("x", "y"))
+    assert compare([a], [b]).differences == ()
+
+
+def passports(served_id: str, mirrored_id: str) -> tuple[KeyLookup, KeyLookup]:
+    def lookup(own: str) -> KeyLookup:
+        def find(table: str, key: str) -> NaturalKey | None:
+            return ("0xabc",) if (table, key) == ("passport", own) else None
+
+        return find
+
+    return lookup(served_id), lookup(mirrored_id)
+
+
+def test_foreign_ids_outside_the_set_are_looked_up_on_their_own_side() -> None:
+    a, b = insert("score", **SCORE), insert("score", **{**SCORE, "passport_id": 8})
+    served, mirrored = passports("7", "8")
+    assert compare([a], [b], served=served, mirrored=mirrored).differences == ()
+    assert len(compare([a], [b]).differences) == 2
+
+
+def test_foreign_ids_inside_the_set_need_no_lookup() -> None:
+    a = [insert("passport", id=7, address="x"), insert("score", **SCORE)]
+    b = [insert("score", **{**SCORE, "passport_id": 70}), insert("passport", id=70, address="x")]
+    assert compare(a, b).differences == ()
+
+
+def event(identity: int, **data: Any) -> RowChange:
+    return insert("event", id=identity, address="a", data=data)
+
+
+def test_append_only_rows_are_a_multiset() -> None:
+    a = [event(1, n=1), event(2, n=2), event(3, n=2)]
+    assert compare(a, [event(9, n=2), event(8, n=1), event(7, n=2)]).differences == ()
+    assert kinds(compare(a, [event(9, n=2), event(8, n=1), event(7, n=1)])) == [("event.data.n", Kind.CHANGED)]
+
+
+def test_append_only_rows_are_paired_with_the_likest() -> None:
+    a = [event(1, n=1, x=1, y=1), event(2, n=2, x=2, y=2)]
+    b = [event(3, n=2, x=2, y=9), event(4, n=1, x=1, y=1)]
+    (difference,) = compare(a, b).differences
+    assert (difference.place, difference.served, difference.mirrored) == ("event.data.y", 2, 9)
+
+
+def test_ids_and_times_inside_a_json_column_follow_its_rules() -> None:
+    a = [
+        insert("passport", id=7, address="x"),
+        insert("score", **SCORE),
+        event(1, id=5, score=1, at="2026-03-04T12:00:00Z"),
+    ]
+    b = [
+        insert("passport", id=8, address="x"),
+        insert("score", **{**SCORE, "id": 2, "passport_id": 8}),
+        event(2, id=6, score=2, at="2026-03-04T12:00:00.900+00:00"),
+    ]
+    result = compare(a, b)
+    assert result.differences == ()
+    assert {touch.rule for touch in result.touches} >= {"compare.tables.event.json.data.ignore[0]"}
+
+
+def test_an_id_inside_a_json_column_that_points_to_another_row_is_found() -> None:
+    a = [insert("passport", id=7, address="x"), insert("score", **SCORE), event(1, score=1)]
+    assert kinds(compare(a, [*a[:2], event(1, score=3)])) == [("event.data.score", Kind.CHANGED)]
+
+
+def test_json_text_inside_a_json_string_is_compared_inside() -> None:
+    def row(at: str, score: int) -> RowChange:
+        return RowChange(
+            "analytics",
+            Op.INSERT,
+            None,
+            {"id": "1", "path": "/", "response": f'"{{\\"at\\": \\"{at}\\", \\"score\\": {score}}}"'},
+        )
+
+    a, b, c = row("2026-03-04T12:00:00Z", 1), row("2026-03-04T12:00:00.5Z", 1), row("2026-03-04T12:00:00Z", 2)
+    assert compare([a], [b]).differences == ()
+    assert kinds(compare([a], [c])) == [("analytics.response.score", Kind.CHANGED)]
+
+
+def test_a_json_column_that_is_no_json_is_compared_as_text() -> None:
+    a, b = (RowChange("event", Op.INSERT, None, {"id": "1", "address": "a", "data": text}) for text in ("{", "{}"))
+    assert kinds(compare([a], [b])) == [("event.data", Kind.COLUMN)]
+
+
+def test_a_table_nobody_described_is_reported_and_not_ignored() -> None:
+    result = compare([insert("audit", id=1, what="x")], [insert("audit", id=2, what="y")])
+    assert (kinds(result), result.undescribed) == ([("audit", Kind.UNDESCRIBED)], ("audit",))
+
+
+def test_equal_rows_of_a_table_nobody_described_are_named_but_no_difference() -> None:
+    result = compare([insert("audit", id=1, what="x")], [insert("audit", id=2, what="x")])
+    assert (result.differences, result.undescribed) == ((), ("audit",))
+
+
+def test_a_truncate_on_one_side_is_found() -> None:
+    assert kinds(compare([RowChange("score", Op.TRUNCATE, None, None)], [])) == [("score", Kind.TRUNCATED_TABLE)]
+
+
+def test_a_write_after_the_reply_on_one_side_is_late() -> None:
+    def side(lsn: int) -> SideEffects:
+        return SideEffects((Transaction(1, lsn, lsn, 1, (insert("passport", id=1, address="a"),)),), replied_lsn=100)
+
+    late = compare_effects(side(50), side(150), PLANS, When(NOW.date()))
+    both = compare_effects(side(150), side(150), PLANS, When(NOW.date()))
+    assert (kinds(late), both.differences) == ([("passport", Kind.LATE)], ())
+
+
+def test_differences_in_count_dependent_tables_are_of_low_confidence() -> None:
+    result = compare([insert("counter", id=1, name="a", n=1)], [insert("counter", id=1, name="a", n=2)])
+    assert result.low_confidence == ("counter",)
+
+
+def test_a_lone_row_is_shown_with_its_natural_key() -> None:
+    (difference,) = compare([insert("passport", id=1, address="a")], []).differences
+    assert (difference.kind, difference.natural_key, difference.served) == (Kind.MISSING_ROW, ("a",), {"address": "a"})
+
+
+def test_more_rows_than_can_be_paired_by_likeness_are_still_compared() -> None:
+    a = [event(i, n=i) for i in range(60)]
+    b = [event(i, n=-i) for i in range(1, 61)]
+    assert len(compare(a, b).differences) == 60
+
+
+def test_a_great_many_equal_rows_in_another_order_are_equal() -> None:
+    a = [insert("counter", id=i, name="a", n=i) for i in range(500)]
+    b = [insert("counter", id=1_000 + i, name="a", n=i) for i in reversed(range(500))]
+    assert compare(a, b).differences == ()
+    assert len(compare(a, b[1:]).differences) > 0

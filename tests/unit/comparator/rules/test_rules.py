@@ -1,0 +1,324 @@
+"""What each rule allows, which one wins, when its term is over, and what a wrong one says."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from comparator.difference import Kind
+from comparator.errors import RuleError
+from comparator.exchanges.model import Side
+from comparator.rules.live import RulesInForce
+from comparator.settings import CompareSettings, HeaderRules, KnownDifference, RouteCompare, Rule
+from comparator.tables import JsonColumn, Table, Volatile
+from comparator.verdict import Comparator, Comparison, Lookups, Verdict, touched_rules
+from tests.support.comparisons import JSON_TYPE, NOW, mirrored, reply, served
+
+
+def compare(settings: CompareSettings, a: Any, b: Any, *, route: str = "r", now: dt.datetime = NOW) -> Comparison:
+    return Comparator(settings).compare(route, served(reply(a)), mirrored(reply(b)), now=now)
+
+
+def verdict(a: Any, b: Any, **rule: Any) -> Verdict:
+    return compare(CompareSettings(rules=(Rule(**rule),)), a, b).verdict
+
+
+@pytest.mark.parametrize(
+    ("rule", "a", "b", "allowed"),
+    [
+        ({"ignore": True}, {"x": 1}, {"x": [2]}, True),
+        ({"ignore": True}, {"x": 1}, {}, True),
+        ({"ignore": True}, {"x": {"y": 1}}, {"x": {"y": 2, "z": 3}}, True),
+        ({"absolute": "0.01"}, {"x": "1.00"}, {"x": "1.01"}, True),
+        ({"absolute": "0.01"}, {"x": "1.00"}, {"x": "1.0100000001"}, False),
+        ({"absolute": "0.01"}, {"x": 1}, {"x": True}, False),
+        ({"absolute": "0.01"}, {"x": 1}, {"x": "a"}, False),
+        ({"absolute": "0"}, {"x": 10**40}, {"x": 10**40 + 1}, False),
+        ({"absolute": "1"}, {"x": 10**40}, {"x": 10**40 + 1}, True),
+        ({"relative": "0.1"}, {"x": 100}, {"x": 110}, True),
+        ({"relative": "0.1"}, {"x": 100}, {"x": 112}, False),
+        ({"places": 2}, {"x": "1.001"}, {"x": "1.002"}, True),
+        ({"places": 2}, {"x": "1.001"}, {"x": "1.012"}, False),
+        ({"same": "number"}, {"x": 1}, {"x": "1.00000"}, True),
+        ({"same": "number"}, {"x": 1}, {"x": "1.00001"}, False),
+        ({"same": "number"}, {"x": True}, {"x": 1}, False),
+        ({"same": "time"}, {"x": "2026-03-04T12:00:00Z"}, {"x": "2026-03-04T14:00:00+02:00"}, True),
+        ({"same": "time"}, {"x": "2026-03-04T12:00:00Z"}, {"x": "2026-03-04T12:00:00.001Z"}, False),
+        ({"time_within_ms": 1000}, {"x": "2026-03-04T12:00:00Z"}, {"x": "2026-03-04T12:00:01+00:00"}, True),
+        ({"time_within_ms": 1000}, {"x": "2026-03-04T12:00:00Z"}, {"x": "2026-03-04T12:00:01.001Z"}, False),
+        ({"time_within_ms": 1000}, {"x": "2026-03-04T12:00:00Z"}, {"x": None}, False),
+        ({"unordered": True}, {"x": [1, 2, 2]}, {"x": [2, 1, 2]}, True),
+        ({"unordered": True}, {"x": [1, 2, 2]}, {"x": [2, 1, 1]}, False),
+        ({"key_by": ("k",)}, {"x": [{"k": 1, "v": 1}, {"k": 2}]}, {"x": [{"k": 2}, {"k": 1, "v": 1}]}, True),
+        ({"key_by": ("k",)}, {"x": [{"k": 1, "v": 1}]}, {"x": [{"k": 1, "v": 2}]}, False),
+    ],
+)
+def test_a_rule_allows_what_it_says_and_no_more(rule: dict, a: Any, b: Any, allowed: bool) -> None:
+    assert (verdict(a, b, path="x", **rule) is Verdict.MATCH) == allowed
+    assert (verdict(b, a, path="x", **rule) is Verdict.MATCH) == allowed
+
+
+@pytest.mark.parametrize(
+    ("path", "hit"),
+    [
+        ("$.a.b", True),
+        ("a.*", True),
+        ("*.b", True),
+        ("**.b", True),
+        ("**", True),
+        ('a["b"]', True),
+        ("a", True),
+        ("a.c", False),
+        ("b", False),
+        ("*", True),
+        ("a.b.c", False),
+        ("**.c", False),
+    ],
+)
+def test_a_path_names_its_place(path: str, hit: bool) -> None:
+    assert (verdict({"a": {"b": 1}}, {"a": {"b": 2}}, path=path, ignore=True) is Verdict.MATCH) == hit
+
+
+STAMPS = {"stamps": [{"provider": "x", "score": 1}, {"provider": "y", "score": 1}]}
+
+
+@pytest.mark.parametrize(("provider", "allowed"), [("x", True), ("y", False)])
+def test_a_predicate_chooses_elements_by_a_member(provider: str, allowed: bool) -> None:
+    changed = {"stamps": [{**s, "score": 2} if s["provider"] == provider else s for s in STAMPS["stamps"]]}
+    found = verdict(STAMPS, changed, path='stamps[?provider=="x"].score', ignore=True)
+    assert (found is Verdict.MATCH) == allowed
+
+
+def test_a_predicate_on_numbers_tells_1_from_true() -> None:
+    rule = Rule(path="[?n==1].v", ignore=True)
+    assert compare(CompareSettings(rules=(rule,)), [{"n": 1, "v": 1}], [{"n": 1, "v": 2}]).verdict is Verdict.MATCH
+    assert (
+        compare(CompareSettings(rules=(rule,)), [{"n": True, "v": 1}], [{"n": True, "v": 2}]).verdict
+        is Verdict.MISMATCH
+    )
+
+
+def test_unordered_elements_that_differ_are_paired_with_the_likest() -> None:
+    a = [{"id": 1, "v": 1, "w": 1}, {"id": 2, "v": 2, "w": 2}]
+    b = [{"id": 2, "v": 2, "w": 9}, {"id": 1, "v": 1, "w": 1}]
+    (difference,) = compare(CompareSettings(rules=(Rule(path="$", unordered=True),)), a, b).differences
+    assert (difference.place, difference.served, difference.mirrored) == ("[1].w", 2, 9)
+
+
+def test_rules_below_an_unordered_array_hold_for_its_elements() -> None:
+    rules = (Rule(path="$", unordered=True), Rule(path="*.t", ignore=True))
+    a, b = [{"id": 1, "t": 1}, {"id": 2, "t": 2}], [{"id": 2, "t": 9}, {"id": 1, "t": 8}]
+    assert compare(CompareSettings(rules=rules), a, b).verdict is Verdict.MATCH
+
+
+def test_an_inserted_element_is_one_difference() -> None:
+    (difference,) = compare(CompareSettings(), [1, 2, 3, 4], [1, 2, 9, 3, 4]).differences
+    assert (difference.kind, difference.path, difference.mirrored) == (Kind.EXTRA, (2,), 9)
+
+
+def test_the_routes_own_rule_comes_before_the_global_one() -> None:
+    settings = CompareSettings(
+        rules=(Rule(path="x", ignore=True),), routes={"r": RouteCompare(rules=(Rule(path="x", same="number"),))}
+    )
+    found = compare(settings, {"x": 1}, {"x": "1.0"})
+    assert touched_rules(found) == {"compare.routes.r.rules[0]": ("x",)}
+
+
+def test_rules_of_one_route_do_not_hold_for_another() -> None:
+    settings = CompareSettings(routes={"r": RouteCompare(rules=(Rule(path="x", ignore=True),))})
+    verdicts = [compare(settings, {"x": 1}, {"x": 2}, route=route).verdict for route in ("r", "other")]
+    assert verdicts == [Verdict.MATCH, Verdict.MISMATCH]
+
+
+def test_every_touched_place_is_reported_and_untouched_rules_are_not() -> None:
+    settings = CompareSettings(rules=(Rule(path="a.*", ignore=True), Rule(path="b", ignore=True)))
+    found = compare(settings, {"a": {"x": 1, "y": 1, "z": 1}, "b": 1}, {"a": {"x": 2, "y": 1, "z": 3}, "b": 1})
+    assert touched_rules(found) == {"compare.rules[0]": ("a.x", "a.z")}
+
+
+EXPIRING = CompareSettings(rules=(Rule(path="x", ignore=True, owner="ann", reason="r", expires=NOW.date()),))
+
+
+def test_a_suppression_holds_through_its_last_day() -> None:
+    assert compare(EXPIRING, {"x": 1}, {"x": 2}, now=NOW.replace(hour=23)).verdict is Verdict.MATCH
+
+
+@pytest.mark.parametrize(("a", "b"), [({"x": 1}, {"x": 2}), ({"x": {"y": 1}}, {"x": {"y": 2}}), ({"x": 1}, {})])
+def test_an_expired_suppression_stops_hiding_and_is_reported(a: Any, b: Any) -> None:
+    found = compare(EXPIRING, a, b, now=NOW + dt.timedelta(days=1))
+    assert found.verdict is Verdict.MISMATCH
+    assert [(touch.rule, touch.place) for touch in found.expired] == [("compare.rules[0]", "x")]
+
+
+def test_an_expired_rule_for_arrays_stops_hiding_too() -> None:
+    settings = CompareSettings(rules=(Rule(path="x", unordered=True, expires=dt.date(2020, 1, 1)),))
+    found = compare(settings, {"x": [1, 2]}, {"x": [2, 1]})
+    assert (found.verdict, len(found.expired)) == (Verdict.MISMATCH, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        (CompareSettings(rules=(Rule(path="a"),)), "compare.rules[0]"),
+        (CompareSettings(rules=(Rule(path="a", ignore=True, places=1),)), "compare.rules[0]"),
+        (CompareSettings(rules=(Rule(path="a[", ignore=True),)), "compare.rules[0].path"),
+        (CompareSettings(rules=(Rule(path="a", absolute="x"),)), "compare.rules[0].absolute"),
+        (CompareSettings(rules=(Rule(path="a", relative="-1"),)), "compare.rules[0].relative"),
+        (CompareSettings(rules=(Rule(path="a", places=-1),)), "compare.rules[0].places"),
+        (CompareSettings(rules=(Rule(path="a", time_within_ms=-1),)), "compare.rules[0].time_within_ms"),
+        (CompareSettings(rules=(Rule(path="a", same="text"),)), "compare.rules[0].same"),
+        (CompareSettings(routes={"r": RouteCompare(rules=(Rule(path="a"),))}), "compare.routes.r.rules[0]"),
+        (CompareSettings(routes={"r": RouteCompare(body="yaml")}), "compare.routes.r.body"),
+        (CompareSettings(known_differences=(KnownDifference(reason="r", ticket="t"),)), "compare.known_differences[0]"),
+        (
+            CompareSettings(known_differences=(KnownDifference(reason="r", ticket="t", table="no"),)),
+            "compare.known_differences[0].table",
+        ),
+        (
+            CompareSettings(known_differences=(KnownDifference(reason="", ticket="t", path="a"),)),
+            "compare.known_differences[0].reason",
+        ),
+        (
+            CompareSettings(known_differences=(KnownDifference(reason="r", ticket="t", path="a", kind="odd"),)),
+            "compare.known_differences[0].kind",
+        ),
+        (
+            CompareSettings(known_differences=(KnownDifference(reason="r", ticket="t", path="]"),)),
+            "compare.known_differences[0].path",
+        ),
+        (CompareSettings(tables={"t": Table(natural_key=())}), "compare.tables.t.natural_key"),
+        (
+            CompareSettings(tables={"t": Table(natural_key=("a",), volatile={"b": Volatile()})}),
+            "compare.tables.t.volatile.b",
+        ),
+        (
+            CompareSettings(tables={"t": Table(natural_key=("a",), json={"j": JsonColumn(ignore=("[",))})}),
+            "compare.tables.t.json.j.ignore[0]",
+        ),
+        (
+            CompareSettings(tables={"t": Table(natural_key=("a",), references={"a": "gone"})}),
+            "compare.tables.t.references.a",
+        ),
+        (
+            CompareSettings(
+                tables={"t": Table(natural_key=("a",), json={"j": JsonColumn(references={"x.id": "gone"})})}
+            ),
+            "compare.tables.t.json.j.references.x.id",
+        ),
+        (
+            CompareSettings(tables={"t": Table(natural_key=("a",), references={"a": "t"})}),
+            "compare.tables.t.references.a",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_path(settings: CompareSettings, path: str) -> None:
+    with pytest.raises(RuleError) as caught:
+        Comparator(settings)
+    assert caught.value.path == path
+
+
+def header_verdict(name: str, rules: HeaderRules) -> Verdict:
+    a, b = (reply({}, headers=(*JSON_TYPE, (name, value))) for value in ("1", "2"))
+    return Comparator(CompareSettings(headers=rules)).compare("r", served(a), mirrored(b), now=NOW).verdict
+
+
+def test_a_header_is_compared_when_it_is_declared() -> None:
+    assert header_verdict("X-Rate", HeaderRules(compare=("x-rate",))) is Verdict.MISMATCH
+
+
+def test_a_default_header_is_not_compared_when_it_is_ignored() -> None:
+    assert header_verdict("Retry-After", HeaderRules(ignore=("RETRY-AFTER",))) is Verdict.MATCH
+
+
+def test_header_names_have_no_case_and_parameters_no_order() -> None:
+    a = reply({}, headers=(("content-type", "application/json; charset=utf-8"),))
+    b = reply({}, headers=(("Content-Type", 'application/json;charset="utf-8"'),))
+    assert Comparator(CompareSettings()).compare("r", served(a), mirrored(b), now=NOW).verdict is Verdict.MATCH
+
+
+KNOWN = KnownDifference(path="x", reason="rounding", ticket="T-1")
+
+
+def test_a_known_difference_is_a_verdict_of_its_own() -> None:
+    found = compare(CompareSettings(known_differences=(KNOWN,)), {"x": 1}, {"x": 2})
+    assert (found.verdict, found.differences, found.known[0].ticket) == (Verdict.KNOWN, (), "T-1")
+
+
+def test_a_known_difference_does_not_excuse_another_one() -> None:
+    found = compare(CompareSettings(known_differences=(KNOWN,)), {"x": 1, "y": 1}, {"x": 2, "y": 2})
+    assert (found.verdict, [d.place for d in found.differences], len(found.known)) == (Verdict.MISMATCH, ["y"], 1)
+
+
+@pytest.mark.parametrize(
+    ("narrowing", "explained"),
+    [
+        ({"candidate": "1"}, True),
+        ({"candidate": "2"}, False),
+        ({"legacy": "2"}, True),
+        ({"legacy": "1"}, False),
+        ({"kind": "changed"}, True),
+        ({"kind": "missing"}, False),
+        ({"route": "r"}, True),
+        ({"route": "other"}, False),
+    ],
+)
+def test_a_known_difference_is_narrowed_by_sides_kind_and_route(narrowing: dict, explained: bool) -> None:
+    known = KnownDifference(path="x", reason="r", ticket="t", **narrowing)
+    found = compare(CompareSettings(known_differences=(known,)), {"x": 1}, {"x": 2})
+    assert (found.verdict is Verdict.KNOWN) == explained
+
+
+def test_a_known_difference_belongs_to_the_side_when_the_roles_change() -> None:
+    known = KnownDifference(path="x", reason="r", ticket="t", candidate="1", legacy="2")
+    comparator = Comparator(CompareSettings(known_differences=(known,)))
+    a, b = served(reply({"x": 2}), side=Side.LEGACY), mirrored(reply({"x": 1}), side=Side.CANDIDATE)
+    assert comparator.compare("r", a, b, now=NOW).verdict is Verdict.KNOWN
+
+
+def test_a_known_status_or_header_is_declared_as_such() -> None:
+    known = (
+        KnownDifference(status=True, reason="r", ticket="t", candidate="404", legacy="500"),
+        KnownDifference(header="Retry-After", reason="r", ticket="t"),
+    )
+    a, b = reply({}, status=404), reply({}, status=500, headers=(*JSON_TYPE, ("Retry-After", "1")))
+    found = Comparator(CompareSettings(known_differences=known)).compare("r", served(a), mirrored(b), now=NOW)
+    assert found.verdict is Verdict.KNOWN
+
+
+def test_an_expired_known_difference_is_a_mismatch_and_reported() -> None:
+    known = KnownDifference(path="x", reason="r", ticket="t", expires=dt.date(2020, 1, 1))
+    found = compare(CompareSettings(known_differences=(known,)), {"x": 1}, {"x": 2})
+    assert (found.verdict, [touch.rule for touch in found.expired]) == (
+        Verdict.MISMATCH,
+        ["compare.known_differences[0]"],
+    )
+
+
+def test_a_replay_a_day_later_may_write_times_of_a_day_later() -> None:
+    comparator = Comparator(
+        CompareSettings(rules=(Rule(path="at", time_within_ms=1000), Rule(path="end", same="time")))
+    )
+    times = [{"at": f"2026-03-0{day}T12:00:00Z", "end": "2099-01-01T00:00:00Z"} for day in (4, 5)]
+    late = [{**times[1], "at": "2026-03-05T12:00:02Z"}, {**times[1], "end": "2099-01-02T00:00:00Z"}]
+    lookups = Lookups(delay=dt.timedelta(days=1))
+    verdicts = [
+        comparator.compare("r", served(reply(times[0])), mirrored(reply(b)), now=NOW, lookups=lookups).verdict
+        for b in (times[1], *late)
+    ]
+    assert verdicts == [Verdict.MATCH, Verdict.MISMATCH, Verdict.MISMATCH]
+
+
+def test_new_rules_are_in_force_from_the_next_comparison_on() -> None:
+    rules = RulesInForce(CompareSettings())
+    assert rules.offer(CompareSettings(rules=(Rule(path="x", ignore=True),))) == ""
+    found = rules.comparator.compare("r", served(reply({"x": 1})), mirrored(reply({"x": 2})), now=NOW)
+    assert found.verdict is Verdict.MATCH
+
+
+def test_bad_new_rules_are_refused_and_the_old_ones_stay() -> None:
+    rules = RulesInForce(CompareSettings(rules=(Rule(path="x", ignore=True),)))
+    before = rules.comparator
+    assert rules.offer(CompareSettings(rules=(Rule(path="x"),))).startswith(
+        "compare.rules[0]: needs exactly one action"
+    )
+    assert rules.comparator is before

@@ -1,0 +1,295 @@
+"""Known differences are found and named, every one; changes of form alone are not found."""
+
+import copy
+import datetime as dt
+import gzip
+import json
+import zlib
+
+import pytest
+import zstandard
+
+from comparator.difference import Kind, digest_of
+from comparator.exchanges.model import Effects, EffectsOutcome, Failed, FailureCause, Observation, Reply, Role, Side
+from comparator.responses.json_diff import DIFFERENCES_MAX
+from comparator.settings import CompareSettings, HeaderRules, Rule
+from comparator.stored_comparison import detail_of
+from comparator.verdict import Cause, Comparator, Comparison, Verdict
+from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, reply, served
+from tests.support.corpus import (
+    EFFECT_FAULTS,
+    HARMLESS,
+    REPLY_FAULTS,
+    Fault,
+    Rows,
+    faulty,
+    inserted,
+    legacy_settings,
+    score_reply,
+    score_rows,
+)
+
+COMPARATOR = Comparator(legacy_settings())
+
+
+def compare_replies(a: Reply, b: Reply) -> Comparison:
+    return COMPARATOR.compare("v2_score", served(a), mirrored(b), now=NOW)
+
+
+def compare_rows(a: Rows, b: Rows) -> Comparison:
+    left = Effects(EffectsOutcome.ATTRIBUTED, inserted(a))
+    right = Effects(EffectsOutcome.ATTRIBUTED, inserted(b))
+    return COMPARATOR.compare("v2_score", served(reply({}), left), mirrored(reply({}), right), now=NOW)
+
+
+def found(comparison: Comparison) -> list[tuple[str, Kind]]:
+    return [(difference.place, difference.kind) for difference in comparison.differences]
+
+
+def named(fault: Fault) -> str:
+    return fault.name
+
+
+def test_the_corpus_has_at_least_forty_kinds() -> None:
+    assert len(REPLY_FAULTS) + len(EFFECT_FAULTS) >= 40
+
+
+@pytest.mark.parametrize("fault", REPLY_FAULTS, ids=named)
+def test_a_fault_of_the_reply_is_the_only_thing_found(fault: Fault) -> None:
+    truth = score_reply()
+    comparison = compare_replies(reply(truth), reply(faulty(truth, fault)))
+    assert comparison.verdict is Verdict.MISMATCH
+    assert found(comparison) == [(fault.place, fault.kind)]
+
+
+@pytest.mark.parametrize("fault", EFFECT_FAULTS, ids=named)
+def test_a_fault_of_the_effects_is_found_where_it_is(fault: Fault) -> None:
+    comparison = compare_rows(score_rows(), faulty(score_rows(), fault))
+    assert comparison.verdict is Verdict.MISMATCH
+    assert found(comparison)[0] == (fault.place, fault.kind)
+
+
+@pytest.mark.parametrize("fault", EFFECT_FAULTS, ids=named)
+def test_a_fault_is_found_although_all_ids_differ(fault: Fault) -> None:
+    comparison = compare_rows(score_rows(), faulty(score_rows(first_id=2**40), fault))
+    assert found(comparison)[0] == (fault.place, fault.kind)
+
+
+@pytest.mark.parametrize("form", HARMLESS)
+def test_a_change_of_form_is_not_found(form: str) -> None:
+    truth = score_reply()
+    comparison = compare_replies(reply(truth), Reply(200, JSON_TYPE, HARMLESS[form](truth)))
+    assert (comparison.verdict, comparison.differences) == (Verdict.MATCH, ())
+
+
+def test_other_ids_and_later_times_are_not_found() -> None:
+    later = json.loads(json.dumps(score_rows(first_id=2**40)).replace("12:00:00.685", "12:00:01.002"))
+    comparison = compare_rows(score_rows(), later)
+    assert (comparison.verdict, comparison.differences) == (Verdict.MATCH, ())
+
+
+def test_rows_in_any_order_and_transactions_are_the_same_effects() -> None:
+    backwards = {table: rows[::-1] for table, rows in reversed(score_rows().items())}
+    assert compare_rows(score_rows(), backwards).verdict is Verdict.MATCH
+
+
+def test_status_headers_and_body_are_each_reported() -> None:
+    b = reply({"detail": "no"}, status=500, headers=(("Content-Type", "application/json"), ("Retry-After", "1")))
+    kinds = {difference.kind for difference in compare_replies(reply({"detail": "yes"}), b).differences}
+    assert kinds == {Kind.STATUS, Kind.HEADER, Kind.CHANGED}
+
+
+@pytest.mark.parametrize("name", ["Date", "Server", "Content-Length", "Connection", "X-Request-Id", "Set-Cookie"])
+def test_headers_of_the_hop_are_not_compared(name: str) -> None:
+    a, b = (reply({}, headers=(*JSON_TYPE, (name, value))) for value in ("1", "2"))
+    assert compare_replies(a, b).verdict is Verdict.MATCH
+
+
+def test_an_html_page_instead_of_json_is_one_difference_of_body_and_one_of_type() -> None:
+    page = Reply(200, (("Content-Type", "text/html"),), b"<h1>Server Error (500)</h1>")
+    assert [d.kind for d in compare_replies(reply({}), page).differences] == [Kind.HEADER, Kind.BODY]
+
+
+@pytest.mark.parametrize(
+    ("coding", "encode"),
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", lambda body: zlib.compress(body)[2:-4]),
+        ("zstd", zstandard.compress),
+        ("gzip, zstd", lambda body: zstandard.compress(gzip.compress(body))),
+    ],
+    ids=["gzip", "deflate", "raw deflate", "zstd", "two codings"],
+)
+def test_a_compressed_body_is_compared_by_content(coding: str, encode) -> None:
+    truth = body_of(score_reply())
+    packed = Reply(200, (*JSON_TYPE, ("Content-Encoding", coding)), encode(truth))
+    assert compare_replies(Reply(200, JSON_TYPE, truth), packed).verdict is Verdict.MATCH
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd", "br", "unheard-of"])
+def test_a_damaged_or_unknown_coding_is_reported(coding: str) -> None:
+    damaged = Reply(200, (*JSON_TYPE, ("Content-Encoding", coding)), b"\x1f\x8b damaged")
+    (difference,) = compare_replies(reply({}), damaged).differences
+    assert difference.kind is Kind.INVALID_BODY
+
+
+def test_a_decompression_bomb_is_reported_and_not_unpacked() -> None:
+    bomb = Reply(200, (*JSON_TYPE, ("Content-Encoding", "gzip")), gzip.compress(b" " * 20_000_000))
+    (difference,) = compare_replies(reply({}), bomb).differences
+    assert "more than" in str(difference.mirrored)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"\xff\xfe\x00{",
+        b'{"a": "\xff"}',
+        b"",
+        b"null null",
+        b"[" * 100_000,
+        b'{"a": 1e99999999999999999999}',
+        b"NaN",
+    ],
+    ids=["cut", "bad utf-16", "bad utf-8", "empty", "two documents", "deep", "huge exponent", "nan"],
+)
+def test_an_odd_body_is_reported_and_never_crashes(body: bytes) -> None:
+    assert compare_replies(reply({"a": 1}), Reply(200, JSON_TYPE, body)).verdict is Verdict.MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "kind"),
+    [
+        (b'{"a": 1}', b'{"a": 1, "a": 1}', Kind.DUPLICATE_KEY),
+        (b'{"a": 1, "a": 2}', b'{"a": 2, "a": 1}', Kind.DUPLICATE_KEY),
+        (b'{"a": NaN}', b'{"a": null}', Kind.TYPE),
+        (b'{"a": NaN}', b'{"a": Infinity}', Kind.TYPE),
+        (b'{"a": 1}', b'{"a": 1.0}', Kind.TYPE),
+        (b'{"a": 1}', b'{"a": true}', Kind.TYPE),
+        (b'{"a": 12345678901234567890123}', b'{"a": 12345678901234567890124}', Kind.CHANGED),
+        (b'{"a": 9007199254740993}', b'{"a": 9007199254740992}', Kind.CHANGED),
+        (b'{"a": 0.1}', b'{"a": 0.1000000000000000055}', Kind.CHANGED),
+        (b'{"a": 1e400}', b'{"a": 2e400}', Kind.CHANGED),
+        (b'{"a": [1, 2, 3]}', b'{"a": [3, 2, 1]}', Kind.ORDER),
+        (b'{"a": [1, 1, 2]}', b'{"a": [1, 2, 2]}', Kind.CHANGED),
+        (b'{"a": "1.00000"}', b'{"a": "1"}', Kind.CHANGED),
+        (b'{"a": {}}', b'{"a": []}', Kind.TYPE),
+    ],
+)
+def test_what_json_libraries_blur_is_told_apart(a: bytes, b: bytes, kind: Kind) -> None:
+    (difference,) = compare_replies(Reply(200, JSON_TYPE, a), Reply(200, JSON_TYPE, b)).differences
+    assert difference.kind is kind
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (b'{"a": 1.0}', b'{"a": 1.00}'),
+        (b'{"a": 1e3}', b'{"a": 1000.0}'),
+        (b'{"a": NaN}', b'{ "a":NaN }'),
+        (b'{"a": 1, "a": 2}', b'{"a":1,"a":2}'),
+        (b'{"\xc3\xa9": "\xc3\xa9"}', b'{"\\u00e9": "\\u00E9"}'),
+        (b'["\\ud83d\\ude00"]', '["😀"]'.encode()),
+    ],
+)
+def test_one_document_in_two_notations_matches(a: bytes, b: bytes) -> None:
+    assert compare_replies(Reply(200, JSON_TYPE, a), Reply(200, JSON_TYPE, b)).verdict is Verdict.MATCH
+
+
+@pytest.mark.parametrize("depth", [100, 129, 900, 50_000])
+def test_deep_nesting_is_compared_or_reported_and_can_be_written_down(depth: int) -> None:
+    def nested(core: str) -> Reply:
+        return Reply(200, JSON_TYPE, f"{'[' * depth}{core}{']' * depth}".encode())
+
+    comparison = compare_replies(nested("1"), nested("2"))
+    assert comparison.verdict is Verdict.MISMATCH
+    assert detail_of(comparison).differences[0].kind in {"changed", "invalid_body"}
+    shallow = compare_replies(nested("1"), reply({}))
+    assert detail_of(shallow).differences
+
+
+def test_a_flood_of_differences_is_cut_and_named_by_both_bodies() -> None:
+    a, b = {str(n): n for n in range(3_000)}, {str(n): -1 - n for n in range(3_000)}
+    differences = compare_replies(reply(a), reply(b)).differences
+    assert len(differences) == DIFFERENCES_MAX + 1
+    assert differences[-1].kind is Kind.TOO_LARGE
+    assert (differences[-1].served, differences[-1].mirrored) == (digest_of(body_of(a)), digest_of(body_of(b)))
+
+
+def test_an_array_in_another_order_is_one_difference_however_long() -> None:
+    items = list(range(3_000))
+    assert found(compare_replies(reply(items), reply(items[::-1]))) == [("(order)", Kind.ORDER)]
+
+
+def test_large_elements_of_an_unordered_array_are_not_tried_one_against_every_other() -> None:
+    one, other = ([{"n": n, "v": [n * k] * 200} for n in range(1, 51)] for k in (1, 3))
+    comparator = Comparator(CompareSettings(rules=(Rule(path="$", unordered=True),)))
+    comparison = comparator.compare("r", served(reply(one)), mirrored(reply(other)), now=NOW)
+    assert {place.partition("]")[2].partition("[")[0] for place, _ in found(comparison)} == {".v", ""}
+
+
+def test_a_body_cut_off_alike_is_not_comparable() -> None:
+    cut = Reply(200, JSON_TYPE, b'{"a": 1', body_truncated=True)
+    comparison = compare_replies(cut, cut)
+    assert (comparison.verdict, comparison.cause) == (Verdict.FAILED, Cause.TRUNCATED)
+
+
+def test_a_body_that_differs_before_the_cut_is_a_mismatch() -> None:
+    a, b = (Reply(200, JSON_TYPE, body, body_truncated=True) for body in (b'{"a": 1', b'{"a": 2'))
+    assert compare_replies(a, b).verdict is Verdict.MISMATCH
+
+
+def test_forms_are_compared_by_name_and_order_of_values() -> None:
+    kind = (("Content-Type", "application/x-www-form-urlencoded"),)
+    a, b, c = (Reply(200, kind, body) for body in (b"x=1&y=a%20b&x=2", b"y=a+b&x=1&x=2", b"y=a+b&x=2&x=1"))
+    assert [compare_replies(a, other).verdict for other in (b, c)] == [Verdict.MATCH, Verdict.MISMATCH]
+
+
+def test_multipart_bodies_are_compared_by_part_whatever_the_boundary() -> None:
+    def multipart(boundary: str, value: str) -> Reply:
+        body = f'--{boundary}\r\nContent-Disposition: form-data; name="f"\r\n\r\n{value}\r\n--{boundary}--\r\n'
+        headers = (("Content-Type", f"multipart/form-data; boundary={boundary}"),)
+        return Reply(200, headers, body.encode())
+
+    same, other = multipart("two", "v"), multipart("two", "w")
+    comparator = Comparator(CompareSettings(headers=HeaderRules(ignore=("content-type",))))
+    first = served(multipart("one", "v"))
+    verdicts = [comparator.compare("r", first, mirrored(b), now=NOW).verdict for b in (same, other)]
+    assert verdicts == [Verdict.MATCH, Verdict.MISMATCH]
+
+
+def test_binary_bodies_are_compared_by_digest() -> None:
+    a, b = (Reply(200, (("Content-Type", "image/png"),), body) for body in (b"\x89PNG1", b"\x89PNG2"))
+    (difference,) = compare_replies(a, b).differences
+    assert (difference.kind, str(difference.served)[:7]) == (Kind.BODY, "sha256:")
+
+
+def test_text_is_compared_in_its_charset() -> None:
+    a = Reply(200, (("Content-Type", "text/plain; charset=latin-1"),), "é".encode("latin-1"))
+    b = Reply(200, (("Content-Type", "text/plain; charset=utf-8"),), "é".encode())
+    assert [d.kind for d in compare_replies(a, b).differences] == [Kind.HEADER]
+
+
+@pytest.mark.parametrize("cause", list(FailureCause))
+def test_a_side_without_a_reply_is_a_failure_by_its_cause(cause: FailureCause) -> None:
+    gone = Observation(Side.LEGACY, Role.MIRRORED, Failed(cause, "x"), 1)
+    comparison = COMPARATOR.compare("v2_score", served(reply({})), gone, now=NOW)
+    assert (comparison.verdict, comparison.cause) == (Verdict.FAILED, f"mirrored_{cause}")
+
+
+@pytest.mark.parametrize("outcome", [o for o in EffectsOutcome if o is not EffectsOutcome.ATTRIBUTED])
+def test_effects_that_are_not_attributed_are_not_compared_and_it_says_so(outcome: EffectsOutcome) -> None:
+    rows = Effects(EffectsOutcome.ATTRIBUTED, inserted(score_rows()))
+    unsure = Effects(outcome, inserted(faulty(score_rows(), EFFECT_FAULTS[0])))
+    comparison = COMPARATOR.compare("v2_score", served(reply({}), rows), mirrored(reply({}), unsure), now=NOW)
+    assert (comparison.verdict, comparison.effects_compared) == (Verdict.MATCH, False)
+    assert comparison.effects_note == f"mirrored: {outcome}"
+
+
+def test_the_truth_itself_is_left_alone_by_the_faults() -> None:
+    truth = score_reply()
+    before = copy.deepcopy(truth)
+    faulty(truth, REPLY_FAULTS[0])
+    assert truth == before
+    assert NOW.tzinfo is dt.UTC

@@ -1,0 +1,58 @@
+"""What is worked out for a shape is bounded, whatever the lengths of the values that callers send; long values are not packed."""
+
+import gc
+from typing import Any
+
+import pytest
+
+from proxy.config.journal import Redaction
+from proxy.http1.forwarding_headers import added_block
+from proxy.http1.head_cache import ReplyHeads, RequestHeads
+from proxy.journal.fast_encoder import SHORT_MAX, TEMPLATES_MAX_BYTES, Packer
+from proxy.journal.redaction import keys_of, rules_of
+from proxy.journal.served_exchange import Draft
+from tests.support.drafts import CALLER
+
+FIELDS = "Host: a\r\n" + "".join([f"X-{number}: {'v' * 240}\r\n" for number in range(15)])
+
+
+def packer() -> Packer:
+    return Packer(rules_of(Redaction()), keys_of(b"k" * 32))
+
+
+def served(lengths: range) -> list[Draft]:
+    """Exchanges with a value of each of these lengths; the first only so that the others are recognised."""
+    seen, answered = RequestHeads(), ReplyHeads()
+    drafts: list[Draft] = []
+    for length in (1, *lengths):
+        head = seen.parse(f"GET / HTTP/1.1\r\n{FIELDS}Referer: {'r' * length}\r\n\r\n".encode(), fields_max=0)
+        draft = Draft(head, "id", 1, 0.0, 0)
+        draft.added = added_block(head, CALLER)
+        draft.reply = answered.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", method="GET")
+        drafts.append(draft)
+    return drafts[1:]
+
+
+def characters(root: object) -> int:
+    """All text that a plan holds on to."""
+    found: dict[int, object] = {id(root): root}
+    waiting = [root]
+    while waiting:
+        fresh: list[Any] = [one for one in gc.get_referents(waiting.pop()) if id(one) not in found]
+        fresh = [one for one in fresh if isinstance(one, str | dict | list | tuple)]
+        found.update((id(one), one) for one in fresh)
+        waiting += fresh
+    return sum(len(one) for one in found.values() if isinstance(one, str))
+
+
+def test_what_is_worked_out_for_one_shape_is_bounded_in_bytes() -> None:
+    packs = packer()
+    drafts = served(range(1, 200))
+    assert all(packs.pack(draft) for draft in drafts)
+    assert TEMPLATES_MAX_BYTES / 2 < characters(drafts[-1].head.shape.packing) < TEMPLATES_MAX_BYTES * 2
+
+
+@pytest.mark.parametrize(("length", "packed"), [(SHORT_MAX, True), (SHORT_MAX + 1, False)])
+def test_a_value_is_packed_up_to_a_length(length: int, packed: bool) -> None:
+    [draft] = served(range(length, length + 1))
+    assert (packer().pack(draft) is not None) is packed

@@ -1,0 +1,203 @@
+"""What waits for the writer comes out whole and in order, however it was added."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from proxy.config.journal import JournalSettings, Redaction
+from proxy.journal.batch import Bundle, Entry
+from proxy.journal.fast_encoder import Packer
+from proxy.journal.format import decode_payload
+from proxy.journal.queue import (
+    BATCH_MAX_BYTES,
+    LARGE_BYTES,
+    PACKED_AT_ONCE,
+    RECORD_WEIGHT,
+    Waiting,
+)
+from proxy.journal.redaction import keys_of, rules_of
+from proxy.journal.served_exchange import Draft
+from tests.support.drafts import Serving
+
+PACKER = Packer(rules_of(Redaction()), keys_of(b"k" * 32))
+WAIT_S = 60
+"""Only so that a hang ends."""
+
+
+def add(waiting: Waiting, drafts: list[Draft]) -> None:
+    for draft in drafts:
+        waiting.add_served(draft, len(draft.reply_body.body), PACKER)
+
+
+def parts_of(taken: list[Bundle] | list[Entry]) -> list[list[str]]:
+    """The names of what was taken at once, frame by frame."""
+    bundled = [[record.id for record in decode_payload(one.payload)] for one in taken if isinstance(one, Bundle)]
+    others = [entry.id for entry in taken if not isinstance(entry, Bundle)]
+    return [*bundled, others] if others else bundled
+
+
+def names_of(taken: list[Bundle] | list[Entry]) -> list[str]:
+    return [name for part in parts_of(taken) for name in part]
+
+
+def drained(waiting: Waiting) -> list[list[str]]:
+    """The names of all that waits, as it is taken."""
+    taken: list[list[str]] = []
+    while waiting:
+        taken += parts_of(waiting.take())
+    return taken
+
+
+def numbers(*sizes: int) -> list[list[str]]:
+    """So many names a part, counted on."""
+    ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
+    return [[str(number) for number in range(end - size, end)] for size, end in zip(sizes, ends, strict=True)]
+
+
+def with_one_of_its_own(place: int, *, count: int) -> list[Draft]:
+    """Exchanges one of which cannot be packed: its target has a query."""
+    serving = Serving()
+    drafts = serving.drafts(range(count))
+    drafts[place] = serving.draft(str(place), target="/v2/stamps?x=1")
+    return drafts
+
+
+def test_what_was_served_is_taken_as_bundles_and_what_is_left_over() -> None:
+    waiting = Waiting(JournalSettings())
+    add(waiting, Serving().drafts(range(PACKED_AT_ONCE * 2 + 5)))
+    assert drained(waiting) == numbers(PACKED_AT_ONCE, PACKED_AT_ONCE, 5)
+    assert not waiting
+
+
+def test_what_is_added_otherwise_keeps_its_place() -> None:
+    serving, waiting = Serving(), Waiting(JournalSettings())
+    add(waiting, serving.drafts(range(PACKED_AT_ONCE + 3)))
+    waiting.add(serving.draft("record").record(), 2)
+    add(waiting, [serving.draft("large", body=b"x" * (LARGE_BYTES + 1)), *serving.drafts(["after"])])
+    expected = [str(number) for number in range(PACKED_AT_ONCE + 3)] + ["record", "large", "after"]
+    assert [name for part in drained(waiting) for name in part] == expected
+
+
+def test_what_is_taken_before_a_bundle_is_full_is_not_in_it() -> None:
+    serving, waiting = Serving(), Waiting(JournalSettings())
+    add(waiting, serving.drafts(range(5)))
+    first = names_of(waiting.take())
+    add(waiting, serving.drafts(range(5, 5 + PACKED_AT_ONCE)))
+    assert [first, *drained(waiting)] == numbers(5, PACKED_AT_ONCE)
+
+
+@pytest.mark.parametrize("place", [0, 13, PACKED_AT_ONCE - 1])
+def test_one_that_cannot_be_packed_sends_those_beside_it_the_long_way_in_order(place: int) -> None:
+    waiting = Waiting(JournalSettings())
+    add(waiting, with_one_of_its_own(place, count=PACKED_AT_ONCE * 2))
+    taken = [waiting.take(), waiting.take()]
+    assert [isinstance(part[0], Bundle) for part in taken] == [False, True]
+    assert [names_of(part) for part in taken] == numbers(PACKED_AT_ONCE, PACKED_AT_ONCE)
+
+
+def test_one_that_cannot_be_encoded_sends_those_beside_it_the_long_way() -> None:
+    serving, waiting = Serving(), Waiting(JournalSettings())
+    add(waiting, [serving.draft("0", key="\ud800"), *serving.drafts(range(1, PACKED_AT_ONCE))])
+    taken = waiting.take()
+    assert not any(isinstance(one, Bundle) for one in taken)
+    assert names_of(taken) == numbers(PACKED_AT_ONCE)[0]
+
+
+def test_what_goes_the_long_way_is_taken_in_batches() -> None:
+    waiting = Waiting(JournalSettings(batch_max=20))
+    add(waiting, with_one_of_its_own(0, count=PACKED_AT_ONCE))
+    assert drained(waiting) == numbers(20, PACKED_AT_ONCE - 20)
+
+
+def test_large_ones_are_taken_in_small_batches() -> None:
+    serving, waiting = Serving(), Waiting(JournalSettings())
+    add(waiting, [serving.draft(str(number), body=b"x" * (BATCH_MAX_BYTES // 2)) for number in range(4)])
+    assert drained(waiting) == numbers(2, 2)
+
+
+@pytest.mark.parametrize("count", [1, PACKED_AT_ONCE, PACKED_AT_ONCE + 1])
+def test_room_is_counted_by_exchanges_however_they_wait(count: int) -> None:
+    waiting = Waiting(JournalSettings(queue_max=count))
+    drafts = Serving().drafts(range(count))
+    add(waiting, drafts[:-1])
+    assert waiting.takes(2)
+    add(waiting, drafts[-1:])
+    assert not waiting.takes(2)
+    waiting.take()
+    assert waiting.takes(2)
+
+
+@pytest.mark.parametrize("count", [1, PACKED_AT_ONCE, PACKED_AT_ONCE + 1])
+def test_room_is_counted_by_bytes_however_they_wait(count: int) -> None:
+    weight = 2 + RECORD_WEIGHT
+    waiting = Waiting(JournalSettings(queue_max_bytes=count * weight))
+    add(waiting, Serving().drafts(range(count - 1)))
+    assert waiting.takes(2)
+    assert not waiting.takes(3)
+
+
+@pytest.mark.parametrize("place", [0, PACKED_AT_ONCE, PACKED_AT_ONCE * 2 + 1])
+def test_all_room_is_there_again_when_all_was_taken(place: int) -> None:
+    """(one exchange is all the room there is, and adding does not ask for room)"""
+    waiting = Waiting(JournalSettings(queue_max=1, queue_max_bytes=2 + RECORD_WEIGHT))
+    drafts = with_one_of_its_own(place, count=PACKED_AT_ONCE * 2 + 2)
+    add(waiting, drafts)
+    waiting.add(drafts[0].record(), LARGE_BYTES)
+    drained(waiting)
+    assert waiting.takes(2)
+    assert not waiting.takes(3)
+    add(waiting, drafts[1:2])
+    assert not waiting.takes(0)
+
+
+@contextmanager
+def threads_that_take_turns_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def of_each_kind(count: int) -> list[Draft]:
+    """Exchanges some of which are packed, some cannot be, and some are large."""
+    serving = Serving()
+    kinds = [
+        serving.draft(""),
+        serving.draft("", target="/v2/stamps?x=1"),
+        serving.draft("", body=b"x" * (LARGE_BYTES + 1)),
+    ]
+    drafts: list[Draft] = []
+    for number in range(count):
+        kind = kinds[1 if number % 997 == 0 else 2 if number % 211 == 0 else 0]
+        draft = Draft(kind.head, str(number), 1, 0.0, 0)
+        draft.reply, draft.reply_body, draft.added = kind.reply, kind.reply_body, kind.added
+        drafts.append(draft)
+    return drafts
+
+
+def test_between_two_threads_nothing_is_lost_doubled_or_out_of_order() -> None:
+    drafts = of_each_kind(20_000)
+    waiting = Waiting(JournalSettings(queue_max=1, queue_max_bytes=2 + RECORD_WEIGHT))
+    taken: list[list[Bundle] | list[Entry]] = []
+    added = threading.Event()
+
+    def take() -> None:
+        while not added.is_set() or waiting:
+            if part := waiting.take():
+                taken.append(part)
+
+    add(waiting, drafts[: PACKED_AT_ONCE * 2])
+    thread = threading.Thread(target=take)
+    with threads_that_take_turns_often():
+        thread.start()
+        add(waiting, drafts[PACKED_AT_ONCE * 2 :])
+        added.set()
+        thread.join(WAIT_S)
+    assert [name for part in taken for name in names_of(part)] == [draft.id for draft in drafts]
+    assert any(isinstance(one, Bundle) for part in taken for one in part)
+    assert waiting.takes(2)

@@ -1,0 +1,360 @@
+"""Captures as the other programs write them."""
+
+import base64
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from comparator.exchanges.model import Failed, Reply
+from proxy.recordings import alb, combined, envoy, gor, har, mitmproxy, vegeta
+from proxy.recordings import detect as files
+from proxy.recordings.detect import Format, guess, read
+from proxy.recordings.errors import SourceError
+from proxy.recordings.model import Malformed, Recorded, split_url
+from tests.property.proxy.recordings.test_formats import encode
+
+CHUNKED = b"4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\n"
+GOR = (
+    b"1 aa 1700000000000000000 0\nPOST /score?x=1 HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + CHUNKED
+    + gor.SEPARATOR
+    + b"1 bb 1700000000500000000\nGET /two HTTP/1.1\r\nHost: a.example\r\n\r\n"
+    + gor.SEPARATOR
+    + b"2 bb 1700000000600000000 -1\nHTTP/1.1 404 Not Found\r\nX: y\r\n\r\nno"
+    + gor.SEPARATOR
+    + b"2 aa 1700000000700000000 5\nHTTP/1.1 200 OK\r\n\r\nfine"
+    + gor.SEPARATOR
+    + b"3 aa 1700000000900000000 7\nHTTP/1.1 500 Oops\r\n\r\n"
+    + gor.SEPARATOR
+)
+
+
+def only(items) -> Recorded:
+    (item,) = items
+    assert isinstance(item, Recorded)
+    return item
+
+
+def reply(recorded: Recorded) -> Reply:
+    assert isinstance(recorded.outcome, Reply)
+    return recorded.outcome
+
+
+def gor_of(data: bytes) -> list[Recorded | Malformed]:
+    return list(gor.parse(data.splitlines(keepends=True)))
+
+
+def test_gor_pairs_replies_that_come_in_another_order_and_leaves_out_replays() -> None:
+    first, second = gor_of(GOR)
+    assert isinstance(first, Recorded)
+    assert isinstance(second, Recorded)
+    assert (first.id, first.request.target, first.request.body, reply(first).body) == (
+        "aa",
+        "/score?x=1",
+        b"Wikipedia",
+        b"fine",
+    )
+    assert (second.id, reply(second).status, second.duration_ns) == ("bb", 404, 100_000_000)
+
+
+def test_gor_without_chunks_names_no_transfer_encoding() -> None:
+    first = gor_of(GOR)[0]
+    assert isinstance(first, Recorded)
+    assert first.request.headers == (("Host", "a.example"),)
+
+
+def test_gor_with_a_broken_record_goes_on_after_it() -> None:
+    found = gor_of(b"1 aa\nGET / HTTP/1.1\r\n\r\n" + gor.SEPARATOR + GOR)
+    assert [type(one) for one in found] == [Malformed, Recorded, Recorded]
+
+
+def test_har_of_a_browser_is_read_with_its_oddities() -> None:
+    entry = {
+        "startedDateTime": "2026-01-02T03:04:05.678Z",
+        "time": 12.5,
+        "request": {
+            "method": "POST",
+            "url": "https://a.example/x?y=1#part",
+            "headers": [{"name": ":authority", "value": "b.example"}, {"name": "A", "value": "1"}],
+            "postData": {"mimeType": "application/x-www-form-urlencoded", "params": [{"name": "a b", "value": "c&d"}]},
+        },
+        "response": {
+            "status": 200,
+            "headers": [["Content-Encoding", "gzip"], ["B", "2"]],
+            "content": {"size": 2, "text": base64.b64encode(b"\xff\x00").decode(), "encoding": "base64"},
+        },
+    }
+    found = only(har.parse(b"\xef\xbb\xbf" + json.dumps({"log": {"entries": [entry]}}).encode()))
+    assert (found.request.target, found.request.headers) == ("/x?y=1", (("Host", "b.example"), ("A", "1")))
+    assert found.request.body == b"a+b=c%26d"
+    assert (reply(found).headers, reply(found).body) == ((("B", "2"),), b"\xff\x00")
+    assert (found.started_ns, found.duration_ns) == (1767323045678000000, 12_500_000)
+
+
+def test_har_with_status_0_is_a_side_that_gave_no_reply() -> None:
+    entry = {
+        "startedDateTime": "2026-01-02T03:04:05Z",
+        "request": {"method": "GET", "url": "http://a/"},
+        "response": {"status": 0, "_error": "net::ERR_FAILED"},
+    }
+    assert isinstance(only(har.parse(json.dumps({"log": {"entries": [entry]}}).encode())).outcome, Failed)
+
+
+def test_a_reply_whose_body_the_browser_did_not_record_counts_as_cut() -> None:
+    entry = {
+        "startedDateTime": "2026-01-02T03:04:05Z",
+        "request": {"method": "GET", "url": "http://a/"},
+        "response": {"status": 200, "headers": [], "content": {"size": -1, "mimeType": "text/plain"}},
+    }
+    assert reply(only(har.parse(json.dumps({"log": {"entries": [entry]}}).encode()))).body_truncated
+
+
+def test_a_compressed_reply_stands_decoded_in_har() -> None:
+    sent = Reply(200, (("Content-Encoding", "gzip"),), gzip.compress(b'{"a":1}'))
+    asked = only(gor_of(b"1 a 5\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"))
+    data = b"".join(har.dump([Recorded(asked.request, sent)]))
+    assert json.loads(data)["log"]["entries"][0]["response"]["content"]["text"] == '{"a":1}'
+    assert reply(only(har.parse(data))) == Reply(200, (), b'{"a":1}')
+
+
+def flow(**changes) -> dict[str, object]:
+    request = {
+        "method": b"PUT", "path": b"/p", "host": "a.example", "port": 8080, "scheme": b"http", "authority": b"",
+        "headers": [[b"A", b"1"]], "content": b"in", "timestamp_start": 1700000000.25, "timestamp_end": 1700000000.5,
+    }  # fmt: skip
+    answer = {"status_code": 201, "headers": [], "content": b"out", "timestamp_end": 1700000001.25}
+    return {"type": "http", "version": 21, "id": "f1", "request": request, "response": answer, "error": None, **changes}
+
+
+def test_a_flow_of_mitmproxy_is_an_exchange() -> None:
+    found = only(mitmproxy.parse(encode(flow())))
+    assert found.request.headers == (("Host", "a.example:8080"), ("A", "1"))
+    assert (found.request.method, found.request.body, reply(found).status) == ("PUT", b"in", 201)
+    assert (found.started_ns, found.duration_ns) == (1700000000250000000, 1_000_000_000)
+
+
+def test_flows_of_other_protocols_and_replays_are_passed_by() -> None:
+    data = (
+        encode(flow(type="tcp"))
+        + encode(flow(is_replay="request"))
+        + encode(flow(response=None, error={"msg": "gone"}))
+    )
+    assert isinstance(only(mitmproxy.parse(data)).outcome, Failed)
+
+
+def test_a_cut_flow_file_yields_what_is_whole_and_then_fails_by_name() -> None:
+    items = mitmproxy.parse(encode(flow()) + encode(flow())[:-9])
+    assert isinstance(next(items), Recorded)
+    with pytest.raises(SourceError, match="flow 2"):
+        next(items)
+
+
+PSEUDO = [{"key": ":method", "value": "GET"}, {"key": ":path", "value": "/e"}, {"key": ":authority", "value": "a"}]
+
+
+def test_envoys_buffered_traces_follow_one_another_without_separator() -> None:
+    body = {"as_bytes": base64.b64encode(b"cut").decode(), "truncated": True}
+    trace = {
+        "http_buffered_trace": {
+            "request": {"headers": PSEUDO, "body": body},
+            "response": {"headers": [{"key": ":status", "value": "503"}]},
+        }
+    }
+    first, second = envoy.parse(json.dumps(trace) + json.dumps(trace, indent=1))
+    assert isinstance(first, Recorded)
+    assert isinstance(second, Recorded)
+    assert (first.request.body, first.request.body_truncated, reply(second).status) == (b"cut", True, 503)
+
+
+def test_an_envoy_trace_whose_answer_has_no_status_is_malformed() -> None:
+    trace = {"http_buffered_trace": {"request": {"headers": PSEUDO}, "response": {"headers": [{"key": "a"}]}}}
+    assert [type(one) for one in envoy.parse(json.dumps(trace))] == [Malformed]
+
+
+def test_envoys_segments_are_put_together_by_trace_id_even_when_it_comes_again() -> None:
+    def segment(**members: object) -> str:
+        return json.dumps({"http_streamed_trace_segment": {"trace_id": "7", **members}})
+
+    text = "\n".join(
+        [
+            segment(request_headers={"headers": PSEUDO}),
+            segment(request_body_chunk={"as_string": "a"}),
+            segment(request_body_chunk={"as_string": "b"}),
+            segment(response_headers={"headers": [{"key": ":status", "value": "200"}]}),
+            segment(request_headers={"headers": PSEUDO}),
+        ]
+    )
+    first, second = envoy.parse(text)
+    assert isinstance(first, Recorded)
+    assert isinstance(second, Recorded)
+    assert (first.request.body, reply(first).status, second.outcome) == (b"ab", 200, None)
+
+
+def test_vegetas_http_targets_have_headers_bodies_and_comments() -> None:
+    text = b"# all\nGET http://a.example:1/x\nX-A: 1\n\n\nPOST http://b.example/y\n@body.json\n"
+    first, second = vegeta.parse_http(text.splitlines(), {"body.json": b"{}"}.__getitem__)
+    assert isinstance(first, Recorded)
+    assert isinstance(second, Recorded)
+    assert first.request.headers == (("Host", "a.example:1"), ("X-A", "1"))
+    assert (second.request.method, second.request.body) == ("POST", b"{}")
+
+
+def test_a_vegeta_target_with_another_member_is_malformed() -> None:
+    (found,) = vegeta.parse_json([b'{"method":"GET","url":"http://a/","timeout":1}'])
+    assert isinstance(found, Malformed)
+
+
+ALB = (
+    b"https 2026-07-02T22:23:00.186641Z app/lb/50dc6c495c0c9188 192.168.131.39:2817 10.0.0.1:80 0.086 0.048 0.037 200 200 0 57 "
+    b'"GET https://www.example.com:443/a?b=c HTTP/1.1" "curl/7.46.0" TLS_AES tls arn "Root=1-58337281-1d84" "www.example.com" '
+    b'"arn:cert" 1 2026-07-02T22:22:48.364000Z "forward" "-" "-"\n'
+)
+
+
+def test_a_line_of_a_load_balancers_log_is_a_request_without_body() -> None:
+    found = only(alb.parse([ALB]))
+    assert (found.request.target, found.request.headers[0]) == ("/a?b=c", ("Host", "www.example.com"))
+    assert (reply(found).status, found.duration_ns, found.id) == (200, 171_000_000, "1-58337281-1d84")
+    assert found.started_ns == 1783030968364000000
+
+
+def test_a_request_whose_body_a_log_does_not_have_is_marked_as_cut() -> None:
+    assert only(alb.parse([ALB.replace(b'"GET', b'"POST')])).request.body_truncated
+
+
+COMBINED = b'10.0.0.1 - bob [10/Oct/2026:13:55:36 +0200] "GET /a\\x20b HTTP/1.1" 404 12 "-" "curl \\"x\\"" 0.250\n'
+
+
+def test_a_line_of_a_combined_log_is_a_request_without_body() -> None:
+    line = COMBINED.replace(b"/a\\x20b", b"/a%20b")
+    found = only(combined.parse([line], host="api.example"))
+    assert found.request.headers == (("Host", "api.example"), ("User-Agent", 'curl "x"'))
+    assert (found.request.target, reply(found).status, found.duration_ns) == ("/a%20b", 404, 250_000_000)
+    assert found.started_ns == 1791633336000000000
+
+
+def test_a_line_of_a_common_log_will_do() -> None:
+    line = b'::1 - - [10/Oct/2026:13:55:36 +0000] "POST /x HTTP/1.0" 200 -'
+    assert only(combined.parse([line])).request.body_truncated
+
+
+def test_what_the_server_could_not_read_is_malformed() -> None:
+    (found,) = combined.parse([b'::1 - - [10/Oct/2026:13:55:36 +0000] "\\x16\\x03" 400 0 "-" "-"'])
+    assert isinstance(found, Malformed)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "form"),
+    [
+        ("a.gor", b"", Format.GOR),
+        ("a", GOR, Format.GOR),
+        ("a.zhar", b"x\x9c", Format.HAR),
+        ("a.json", b'{"log": {"version"', Format.HAR),
+        ("a.json", b'{"http_buffered_trace":{}}', Format.ENVOY),
+        ("a.json", b'{"method":"GET","url":"http://a"}\n', Format.VEGETA_JSON),
+        ("a.json", b'{"id":"1","request":{}}\n', Format.NDJSON),
+        ("targets", b"GET http://a/\n", Format.VEGETA_HTTP),
+        ("dump", encode(flow()), Format.MITMPROXY),
+        ("log", ALB, Format.ALB),
+        ("access.log", COMBINED, Format.COMBINED),
+    ],
+)
+def test_the_format_is_found_out(name: str, head: bytes, form: Format) -> None:
+    assert guess(name, head) is form
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.compress])
+def test_compressed_files_are_read_whatever_their_name(tmp_path: Path, compress) -> None:
+    path = tmp_path / "capture"
+    path.write_bytes(compress(GOR))
+    assert len(list(read(str(path)))) == 2
+
+
+def test_a_file_of_no_known_format_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    path.write_bytes(b"what is this")
+    with pytest.raises(SourceError, match="--format"):
+        list(read(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("http://u:p@a.example/x#f", ("a.example", "/x")),
+        ("http://a.example", ("a.example", "/")),
+        ("http://a?q=http://b/", ("a", "/?q=http://b/")),
+        ("/x?u=http://b/", ("", "/x?u=http://b/")),
+    ],
+)
+def test_a_url_is_split_byte_for_byte(url: str, parts: tuple[str, str]) -> None:
+    assert split_url(url) == parts
+
+
+@pytest.mark.parametrize("data", [b'{"log": {"entries": null}}', b'{"log": []}', b"[1]", b"{", b"x\x9cbroken"])
+def test_what_is_no_har_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(SourceError, match="not a HAR"):
+        list(har.parse(data))
+
+
+def test_times_that_no_clock_shows_make_a_record_malformed() -> None:
+    found = [
+        *gor_of(b"1 a 9" + b"9" * 30 + b"\nGET / HTTP/1.1\r\n\r\n" + gor.SEPARATOR),
+        *mitmproxy.parse(encode(flow(response={"timestamp_end": float("inf")}))),
+        *alb.parse([ALB.replace(b"0.086", b"1e999")]),
+        *combined.parse([COMBINED.replace(b"0.250", b"9" * 400 + b".0")]),
+    ]
+    assert [type(one) for one in found] == [Malformed] * 4
+
+
+@pytest.mark.parametrize(
+    "form", [Format.HAR, Format.ENVOY, Format.MITMPROXY, Format.NDJSON, Format.GOR, Format.VEGETA_HTTP]
+)
+def test_what_unpacks_to_more_than_fits_is_refused(
+    form: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LINE_MAX_BYTES", 2 * 1024**2)
+    monkeypatch.setattr(files, "WHOLE_MAX_BYTES", 2 * 1024**2)
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(bytes(3 * 1024**2)))
+    with pytest.raises(SourceError, match="more than 2 MiB"):
+        list(read(str(path), form=form))
+
+
+def named_body(tmp_path: Path, name: str, *, bodies: Path | None = None) -> Recorded | Malformed:
+    """What is read of a target that names a file, in a folder beside which lies a secret."""
+    (tmp_path / "secret").write_bytes(b"secret")
+    folder = tmp_path / "capture"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "body").write_bytes(b"own")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "targets").write_text(f"POST http://a/x\n@{name}\n\n")
+    (found,) = read(str(folder / "targets"), form=Format.VEGETA_HTTP, bodies=bodies)
+    return found
+
+
+def test_a_body_below_the_captures_folder_is_read(tmp_path: Path) -> None:
+    found = named_body(tmp_path, "below/body")
+    assert isinstance(found, Recorded)
+    assert found.request.body == b"own"
+
+
+@pytest.mark.parametrize("name", ["../secret", "link", "/etc/passwd", "below/../../secret", "~/../../secret"])
+def test_a_body_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    found = named_body(tmp_path, name)
+    assert isinstance(found, Malformed)
+    assert found.reason == f"@{name}: not in the capture's folder or below it; shadow replay --bodies names another"
+
+
+def test_a_body_elsewhere_is_read_where_that_is_allowed(tmp_path: Path) -> None:
+    found = named_body(tmp_path, "../secret", bodies=tmp_path)
+    assert isinstance(found, Recorded)
+    assert found.request.body == b"secret"
+
+
+def test_a_body_that_a_capture_names_must_be_a_file(tmp_path: Path) -> None:
+    found = named_body(tmp_path, "/dev/zero", bodies=Path("/dev"))
+    assert isinstance(found, Malformed)
+    assert found.reason == "@/dev/zero: no file"

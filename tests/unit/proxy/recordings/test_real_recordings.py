@@ -1,0 +1,182 @@
+"""Captures made by the real tools: tests/data/captures says how."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from comparator.exchanges.model import Failed, Reply
+from proxy.recordings.detect import read
+from proxy.recordings.export import Sink, dump
+from proxy.recordings.model import Malformed, Recorded, header_of
+from tests.support.paths import ROOT
+from tests.support.recording import BINARY, LONG, SCORE
+
+CAPTURES = ROOT / "tests" / "data" / "captures"
+FLOWS = ("mitmproxy-9.flow", "mitmproxy-11.flow", "mitmproxy-12.flow")
+HARS = ("mitmproxy-11.har", "mitmproxy-12.har")
+TAPS = ("envoy-strings.json", "envoy-streamed.json", "envoy-admin.json")
+
+JSON = b'{"address":"0xab","scorer_id":"1"}'
+FORM = b"address=0xab&a=b%20c"
+FIRST = "/v2/stamps/335/score/0xab?include=stamps&note=human%20points"
+ASKED = (
+    ("GET", FIRST, b""),
+    ("POST", "/registry/submit-passport", JSON),
+    ("GET", "/gzip", b""),
+    ("POST", "/echo", BINARY),
+    ("PUT", "/chunked", b"Wikipedia"),
+    ("GET", "/missing?q=", b""),
+    ("GET", "/broken", b""),
+    ("HEAD", "/score", b""),
+    ("POST", "/echo", LONG),
+    ("GET", '/caf%C3%A9/"quoted"/a%22b?x=1&x=2', b""),
+    ("POST", "/echo", FORM),
+)
+STATUSES = (200, 200, 200, 200, 204, 404, 0, 200, 200, 200, 200)
+AGENT = 'recorder/1 "quoted" \\ é'.encode().decode("latin-1")
+"""As the wire has it: UTF-8, one character a byte."""
+
+
+def items(name: str) -> list[Recorded]:
+    found = list(read(str(CAPTURES / name)))
+    assert not [one for one in found if isinstance(one, Malformed)]
+    return [one for one in found if isinstance(one, Recorded)]
+
+
+def asked(found: list[Recorded]) -> tuple[tuple[str, str, bytes], ...]:
+    return tuple((one.request.method, one.request.target, one.request.body) for one in found)
+
+
+def status(one: Recorded) -> int:
+    return one.outcome.status if isinstance(one.outcome, Reply) else 0
+
+
+def replied(one: Recorded) -> Reply:
+    assert isinstance(one.outcome, Reply)
+    return one.outcome
+
+
+def by_target(found: list[Recorded], target: str) -> Recorded:
+    return next(one for one in found if one.request.target == target)
+
+
+@pytest.mark.parametrize("name", [*FLOWS, *HARS])
+def test_what_mitmproxy_saw_is_what_was_sent(name: str) -> None:
+    found = items(name)
+    assert asked(found) == ASKED
+    assert tuple(map(status, found)) == STATUSES
+    assert [replied(found[number]).body for number in (0, 3, 8, 10)] == [SCORE, BINARY, LONG, FORM]
+    assert not [one for one in found if one.request.body_truncated]
+
+
+@pytest.mark.parametrize("name", [*FLOWS, *HARS])
+def test_mitmproxys_headers_are_those_of_the_wire(name: str) -> None:
+    first, *_, last = items(name)
+    assert first.request.headers[:5] == (
+        ("Host", "api.example"),
+        ("X-API-Key", "a-key-for-tests"),
+        ("X-Twice", "one"),
+        ("X-Twice", "two"),
+        ("User-Agent", AGENT),
+    )
+    # Over HTTP/2 the authority stands in for Host.
+    assert last.request.headers[0] == ("Host", "api.example")
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_flow_has_compressed_bodies_as_they_were_sent(name: str) -> None:
+    packed = replied(items(name)[2])
+    assert (gzip.decompress(packed.body), header_of(packed.headers, "content-encoding")) == (SCORE, "gzip")
+
+
+@pytest.mark.parametrize("name", HARS)
+def test_a_har_has_compressed_bodies_unpacked(name: str) -> None:
+    unpacked = replied(items(name)[2])
+    assert (unpacked.body, header_of(unpacked.headers, "content-encoding")) == (SCORE, "")
+
+
+@pytest.mark.parametrize("name", [*FLOWS, *HARS])
+def test_a_server_that_hung_up_is_a_side_that_gave_no_reply(name: str) -> None:
+    outcome = items(name)[6].outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.detail == "server closed connection"
+
+
+@pytest.mark.parametrize("name", [*FLOWS, *HARS, "envoy-strings.json", "envoy-admin.json", "chromium.har"])
+def test_times_rise_and_durations_are_those_of_a_local_backend(name: str) -> None:
+    found = items(name)
+    assert [one.started_ns for one in found] == sorted(one.started_ns for one in found)
+    assert all(0 < one.duration_ns < 10**9 for one in found)
+
+
+@pytest.mark.parametrize("name", TAPS)
+def test_what_envoy_tapped_is_what_was_sent(name: str) -> None:
+    found = items(name)
+    assert sorted(one.request.target for one in found) == sorted(target for _, target, _ in ASKED)
+    assert by_target(found, "/chunked").request.body == b"Wikipedia"
+    assert header_of(by_target(found, FIRST).request.headers, "user-agent") == AGENT
+    assert replied(by_target(found, FIRST)).body == SCORE
+    assert {one.request.headers[0] for one in found} == {("Host", "api.example")}
+
+
+def test_envoys_bytes_are_the_bytes_up_to_its_limit() -> None:
+    found = items("envoy-admin.json")
+    assert [one.request.body for one in found] == [body[:1024] for _, _, body in ASKED]
+    assert [one.request.body_truncated for one in found] == [len(body) > 1024 for _, _, body in ASKED]
+
+
+def test_a_body_that_envoy_wrote_as_a_string_and_so_lost_counts_as_cut() -> None:
+    found = items("envoy-strings.json")
+    assert [one.request.body_truncated for one in found] == [body in (BINARY, LONG) for _, _, body in ASKED]
+    assert replied(by_target(found, "/gzip")).body_truncated
+
+
+def test_what_a_browser_recorded_is_what_it_sent() -> None:
+    found = items("chromium.har")
+    bodies = {one.request.body for one in found if not one.request.body_truncated}
+    assert {JSON, b"a=b+c&d=%C3%A9", "café".encode()} < bodies
+    assert replied(found[1]).body == SCORE
+    assert [replied(one).body for one in found[-2:]] == [b"a=b+c&d=%C3%A9", "café".encode()]
+
+
+def test_a_binary_body_that_the_browser_left_out_counts_as_cut() -> None:
+    [lacking] = [one for one in items("chromium.har") if one.request.body_truncated]
+    assert (lacking.request.body, replied(lacking).body) == (b"", BINARY)
+
+
+def test_a_request_that_failed_in_the_browser_is_a_side_that_gave_no_reply() -> None:
+    outcome = by_target(items("chromium.har"), "/broken").outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.detail == "net::ERR_EMPTY_RESPONSE"
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("nginx.log", 0), ("nginx.log", 1), ("apache.log", 0), ("apache.log", 1), ("apache.log", 2)]
+)
+def test_a_servers_log_has_the_requests_but_not_their_bodies(name: str, part: int) -> None:
+    found = list(read(str(CAPTURES / name), host="api.example"))
+    *good, bad = found[part * len(ASKED) : (part + 1) * len(ASKED)]
+    assert isinstance(bad, Malformed)
+    requests = [one.request for one in good if isinstance(one, Recorded)]
+    assert [(one.method, one.target) for one in requests] == [(method, target) for method, target, _ in ASKED[:10]]
+    assert [one.body_truncated for one in requests] == [one.method in ("POST", "PUT") for one in requests]
+
+
+@pytest.mark.parametrize(("name", "timed_at"), [("nginx.log", 11), ("apache.log", 22)])
+def test_a_servers_log_has_agents_and_where_configured_durations(name: str, timed_at: int) -> None:
+    found = [one for one in read(str(CAPTURES / name)) if isinstance(one, Recorded | Malformed)]
+    first, timed = found[0], found[timed_at]
+    assert isinstance(first, Recorded)
+    assert isinstance(timed, Recorded)
+    assert header_of(first.request.headers, "user-agent") == AGENT
+    assert header_of(first.request.headers, "referer") == "https://app.example/?a=b"
+    assert (first.duration_ns, 0 < timed.duration_ns < 10**9) == (0, True)
+
+
+@pytest.mark.parametrize("name", [*FLOWS, *HARS, *TAPS, "chromium.har"])
+@pytest.mark.parametrize("sink", [Sink.NDJSON, Sink.MITMPROXY])
+def test_a_real_capture_survives_formats_that_hold_everything(tmp_path: Path, name: str, sink: Sink) -> None:
+    path = tmp_path / "again"
+    path.write_bytes(b"".join(dump(items(name), sink)))
+    assert list(read(str(path))) == items(name)

@@ -1,0 +1,46 @@
+"""Times and ids of requests that nobody has sent yet."""
+
+import itertools
+
+from comparator.exchanges.model import Reply
+from proxy.recordings.model import Recorded
+from proxy.replay.arrival_times import Made, arriving
+
+BEGIN_NS = 1_700_000_000_000_000_000
+
+
+def made(number: int) -> Made:
+    return Made("POST", f"/score/{number}", {"X-API-Key": "k"}, "add", status=201, body='{"ä": 1}', key="0xab")
+
+
+def arrived(count: int, *, seed: int = 1) -> list[Recorded]:
+    return list(arriving(map(made, range(count)), seed=seed, begin_ns=BEGIN_NS, rate_per_s=50, host="api.example"))
+
+
+def test_a_request_carries_what_it_was_made_with() -> None:
+    (one,) = arrived(1)
+    assert (one.request.method, one.request.target, one.key, one.started_ns) == ("POST", "/score/0", "0xab", BEGIN_NS)
+    assert one.request.body == '{"ä": 1}'.encode()
+    assert one.request.headers == (("Host", "api.example"), ("User-Agent", "generated/add"), ("X-API-Key", "k"))
+    assert one.outcome == Reply(201, (), b"")
+
+
+def test_the_first_arrives_at_the_beginning_and_nobody_before_another() -> None:
+    times = [one.started_ns for one in arrived(200)]
+    assert times[0] == BEGIN_NS
+    assert times == sorted(times)
+
+
+def test_as_many_arrive_in_a_second_as_asked_and_not_evenly() -> None:
+    times = [one.started_ns for one in arrived(2_000)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert 0.9 < 2_000 / ((times[-1] - times[0]) / 1e9) / 50 < 1.1
+    # (of a Poisson process a share of 1 / e of the gaps is longer than the mean)
+    assert 0.3 < sum(gap > 1e9 / 50 for gap in gaps) / len(gaps) < 0.44
+
+
+def test_ids_are_all_different_and_follow_from_the_seed() -> None:
+    ids = [one.id for one in arrived(100)]
+    assert len(set(ids)) == 100
+    assert ids == [one.id for one in arrived(100)]
+    assert set(ids).isdisjoint(one.id for one in arrived(100, seed=2))

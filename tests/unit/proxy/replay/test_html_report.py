@@ -1,0 +1,75 @@
+"""The HTML report stands alone, is well-formed, and shows what the report says."""
+
+from xml.etree import ElementTree as ET
+
+import msgspec
+
+from proxy.replay.html_report import as_html
+from proxy.replay.report import FindingReport, Report, Verdicts
+from tests.unit.proxy.replay.test_report import report, tally
+
+FINDING = FindingReport("f1", "score", "value", "body.<score>", "text", "changed", 3, "id-1", "<script>1</script>", "2")
+
+COMPARED = {"score": Verdicts(compared=4, mismatch=1)}
+
+
+def page(found: Report | None = None, *broken: str) -> str:
+    return as_html(found or report(verdicts=COMPARED, findings=(FINDING,)), broken)
+
+
+def tree(text: str) -> ET.Element:
+    """The body as XML: every element is closed and every text escaped."""
+    return ET.fromstring(text[text.index("<body>") : text.index("</html>")])
+
+
+def test_the_page_is_well_formed_and_has_its_three_pictures() -> None:
+    assert [svg.get("aria-label") for svg in tree(page()).iter("svg")] == [
+        "latency quantiles",
+        "statuses",
+        "mismatch rate by route",
+    ]
+
+
+def test_each_side_has_a_line_of_its_quantiles() -> None:
+    lines = [line.get("points", "").split() for line in tree(page()).iter("polyline")]
+    assert [len(points) for points in lines] == [7, 7, 7]
+
+
+def test_values_of_findings_are_shown_side_by_side_and_cannot_be_markup() -> None:
+    assert ["".join(pre.itertext()) for pre in tree(page()).iter("pre")] == ["<script>1</script>", "2"]
+
+
+def test_nothing_is_loaded_from_elsewhere_and_nothing_runs() -> None:
+    assert not [word for word in ("http://", "https://", "src=", "<script", "@import", "url(") if word in page()]
+
+
+def test_broken_rules_are_shown() -> None:
+    assert "p95-ratio is 2 &gt; 1" in page(None, "p95-ratio is 2 > 1")
+
+
+def test_without_comparisons_there_is_nothing_of_mismatches() -> None:
+    assert "Mismatch" not in page(report())
+
+
+def test_objects_are_laid_out_and_only_lines_that_differ_are_marked() -> None:
+    one, other = '{"a": 1, "data": "{\\"b\\": 2}"}', '{"a": 1, "data": "{\\"b\\": 3}"}'
+    found = msgspec.structs.replace(FINDING, legacy=one, candidate=other)
+    legacy, candidate = tree(page(report(verdicts=COMPARED, findings=(found,)))).iter("pre")
+    assert "".join(legacy.itertext()).splitlines() == ["{", '  "a": 1,', '  "data": {', '    "b": 2', "  }", "}"]
+    assert [mark.text for pre in (legacy, candidate) for mark in pre.iter("mark")] == ['    "b": 2', '    "b": 3']
+
+
+def test_what_one_side_has_not_is_said_to_be_nothing() -> None:
+    found = msgspec.structs.replace(FINDING, legacy="")
+    legacy, _ = tree(page(report(verdicts=COMPARED, findings=(found,)))).iter("pre")
+    assert "".join(legacy.itertext()) == "nothing"
+
+
+def test_the_counts_of_verdicts_are_shown() -> None:
+    assert "4 compared, 0 match, 0 known, 1 mismatch" in page()
+
+
+def test_long_latencies_are_written_out_beside_the_axis() -> None:
+    labels = [text.text or "" for text in tree(page(report(tally(candidate_ms=3_000, sides="candidate")))).iter("text")]
+    assert [label[0] for label in labels if label.endswith(" ms")] == ["0", "7", "1", "2", "3"]
+    assert not [label for label in labels if "e+" in label]

@@ -1,0 +1,147 @@
+"""proxy.runner.mismatch_journal: exchanges that differed are copied as they stand, as far as their route's rule wants them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from comparator.exchanges.model import Exchange, Failed, FailureCause, Reply
+from proxy.config.settings import Settings, load
+from proxy.errors import JournalKeyError, SettingsError
+from proxy.journal.keys import load_keys
+from proxy.journal.reader import Entry, Reader
+from proxy.journal.writer import Writer
+from proxy.runner.metrics import RunnerMetrics
+from proxy.runner.mismatch_journal import Captures, open_captures, served
+from proxy.serving.routing import compile_routes
+from tests.support.exchanges import HEADERS, exchange
+
+SECRET = "a-secret-api-key"
+KEYED = (*HEADERS, ("X-API-Key", SECRET))
+
+
+def settings(tmp_path: Path, **rule: object) -> Settings:
+    document: dict[str, Any] = {
+        "routes": [{"name": "score", "path": "/score", "capture": {"only": "mismatches", **rule}}],
+        "journal": {"directory": str(tmp_path / "journal"), "captures": {"directory": str(tmp_path / "captures")}},
+    }
+    return msgspec.convert(document, Settings)
+
+
+def journaled(settings: Settings, *exchanges: Exchange) -> list[Entry]:
+    """The exchanges as the runner reads them."""
+    journal = settings.journal
+    writer = Writer(journal, environ={})
+    writer.start()
+    assert all(writer.append(one) for one in exchanges)
+    writer.close()
+    with Reader(journal.directory, "mirror", keys=load_keys(Path(journal.directory), {})) as reader:
+        return reader.take(100)
+
+
+@contextmanager
+def capturing(settings: Settings) -> Iterator[tuple[Captures, RunnerMetrics]]:
+    metrics = RunnerMetrics(CollectorRegistry())
+    with open_captures(settings, {}, metrics) as captures:
+        yield captures, metrics
+
+
+def captured(settings: Settings) -> list[Exchange]:
+    directory = Path(settings.journal.captures.directory)
+    with Reader(directory, "test", keys=load_keys(directory, {})) as reader:
+        return [entry.exchange for entry in reader.take(100)]
+
+
+def test_what_differed_is_kept_with_its_secrets_sealed_by_the_journals_key(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    differed = exchange("differed", headers=KEYED)
+    entries = journaled(made, exchange("other"), differed)
+    with capturing(made) as (captures, metrics):
+        captures.take(entries[1])
+    assert captured(made) == [differed]
+    assert metrics.registry.get_sample_value("shadow_captured_total", {"route": "score"}) == 1
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+def test_a_digest_is_not_digested_again(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    digests = msgspec.convert({"redaction": {"mode": "digest"}}, type(made.journal)).redaction
+    made = msgspec.structs.replace(made, journal=msgspec.structs.replace(made.journal, redaction=digests))
+    [entry] = journaled(made, exchange(headers=KEYED))
+    with capturing(made) as (captures, _):
+        captures.take(entry)
+    assert captured(made) == [entry.exchange]
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        ({"until_count": 2}, ["a", "b"]),
+        ({"until": "1970-01-01T00:00:00.000003"}, ["a", "b"]),
+        ({"statuses": ["5xx"]}, ["c"]),
+        ({"methods": ["POST"]}, []),
+    ],
+)
+def test_the_rest_of_the_rule_holds_too(tmp_path: Path, rule: dict[str, object], kept: list[str]) -> None:
+    made = settings(tmp_path, **rule)
+    failed = exchange("c", outcome=Failed(FailureCause.TIMEOUT, "slow"), ended_ns=4_000)
+    entries = journaled(made, exchange("a"), exchange("b"), failed)
+    with capturing(made) as (captures, _):
+        [captures.take(entry) for entry in entries]
+    assert [one.id for one in captured(made)] == kept
+
+
+def test_other_routes_are_not_copied_and_without_a_rule_nothing_is_opened(tmp_path: Path) -> None:
+    made = msgspec.structs.replace(settings(tmp_path), routes=())
+    entries = journaled(made, exchange("a"))
+    with capturing(made) as (captures, _):
+        captures.take(entries[0])
+    assert not (tmp_path / "captures").exists()
+
+
+def test_a_side_that_gave_no_reply_counts_as_the_status_of_the_caller() -> None:
+    asked = served(exchange(outcome=Failed(FailureCause.REFUSED, "no")), 0)
+    assert (asked.status, asked.reply_bytes) == (502, 0)
+
+
+def test_captures_of_another_key_are_not_written_to(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    journaled(made, exchange("a"))
+    load_keys(tmp_path / "captures", {}, create=True)
+    with pytest.raises(JournalKeyError, match="another key"), capturing(made):
+        pass
+
+
+def test_the_proxy_journals_such_a_route_in_full(tmp_path: Path) -> None:
+    [route] = compile_routes(settings(tmp_path, statuses=["5xx"]).routes)
+    assert route.capture is None
+
+
+ROUTE = "routes: [{name: a, path: /a%s, capture: {only: mismatches}}]\n"
+SHADOW = "backends: {legacy: {shadow: {url: 'http://127.0.0.1:1'}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ROUTE % "", "nothing is mirrored"),
+        (ROUTE % "" + SHADOW + "journal: {enabled: false}", "nothing is mirrored"),
+        (ROUTE % ", mirror: skip" + SHADOW, "mirror: skip"),
+    ],
+)
+def test_mismatches_are_refused_where_nothing_is_mirrored(text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message + r".*\$\.routes\[0\]\.capture\.only"):
+        load(text, {})
+
+
+def test_mismatches_are_taken_where_a_side_is_mirrored() -> None:
+    assert load(ROUTE % "" + SHADOW, {}).routes[0].capture is not None
+
+
+def test_a_reply_is_asked_for_its_own_status_and_size() -> None:
+    asked = served(exchange(outcome=Reply(404, (), b"no")), 3)
+    assert (asked.status, asked.reply_bytes, asked.taken) == (404, 2, 3)

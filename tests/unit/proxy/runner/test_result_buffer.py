@@ -1,0 +1,50 @@
+"""proxy.runner.result_buffer: what cannot be kept does not stop what can."""
+
+from collections.abc import Sequence
+
+from comparator.exchanges.model import Exchange, Reply, Request, Side
+from proxy.journal.reader import Entry, Position
+from proxy.runner.result_buffer import Kept, Recorder
+
+
+def entry(number: int) -> Entry:
+    request, reply = Request("GET", "/", (), b""), Reply(200, (), b"")
+    exchange = Exchange(f"e{number}", "r", "", Side.CANDIDATE, "", number, number, request, reply)
+    return Entry(Position((("w0", number),)), number, exchange)
+
+
+async def record(recorder: Recorder, count: int) -> None:
+    for number in range(1, count + 1):
+        recorder.begin(entry(number))
+        await recorder.keep(entry(number), None, "test")
+    recorder.close()
+    await recorder.run()
+
+
+async def test_outcome_that_cannot_be_written_costs_itself_only() -> None:
+    kept: list[str] = []
+    committed: list[Position] = []
+    survived: list[str] = []
+
+    async def store(batch: Sequence[Kept]) -> None:
+        names = [one.entry.exchange.id for one in batch]
+        if "e2" in names:
+            raise ValueError("poison")
+        kept.extend(names)
+
+    recorder = Recorder(store, commit=committed.append, survived=survived.append)
+    await record(recorder, 4)
+    assert kept == ["e1", "e3", "e4"]
+    assert survived == ["store"]
+    assert committed[-1] == Position((("w0", 4),))
+    assert recorder.unfinished == 0
+
+
+async def test_position_that_cannot_be_committed_is_counted() -> None:
+    survived: list[str] = []
+
+    def full(_: Position) -> None:
+        raise OSError(28, "No space left on device")
+
+    await record(Recorder(None, commit=full, survived=survived.append), 2)
+    assert survived == ["commit"]

@@ -1,0 +1,144 @@
+"""Which route and key a request has, and whether it is mirrored."""
+
+from base64 import urlsafe_b64encode
+
+import pytest
+
+from comparator.exchanges.skip import Skip, journaled
+from proxy.config.settings import Mirror, RouteSettings, Writes
+from proxy.errors import SettingsError
+from proxy.serving.routing import Route, compile_routes, key_in_body, match, skip_of
+
+SCORE = RouteSettings(name="score", path="/v2/stamps/{id}/score/{address}", key="address")
+
+
+def found(settings: RouteSettings, target: str, *, method: str = "GET", **named: str) -> tuple[str, str]:
+    route, key = match(compile_routes([settings]), method, target, named.get)
+    return (route.name if route else "", key)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/v2/stamps/3/score/0xAb", ("score", "0xab")),
+        ("/v2/stamps/3/score/0xAb?x=/", ("score", "0xab")),
+        ("/v2/stamps/3/score/%30xab", ("score", "0xab")),
+        ("/v2/stamps/3/score/a/b", ("", "")),
+        ("/v2/stamps/3/score/", ("", "")),
+        ("/v2/stamps/3/score/a/", ("", "")),
+        ("//v2/stamps/3/score/a", ("", "")),
+    ],
+)
+def test_a_path_has_a_route_and_a_key(target: str, expected: tuple[str, str]) -> None:
+    assert found(SCORE, target) == expected
+
+
+def test_another_method_is_another_route() -> None:
+    assert found(SCORE, "/v2/stamps/3/score/a", method="POST") == ("", "")
+
+
+def test_a_rest_parameter_takes_slashes() -> None:
+    assert found(RouteSettings(name="all", path="/files/{rest:path}", key="rest"), "/files/a/b") == ("all", "a/b")
+
+
+def test_characters_of_a_template_are_literal() -> None:
+    assert found(RouteSettings(name="dot", path="/a.b"), "/axb") == ("", "")
+
+
+def test_a_header_can_be_the_key() -> None:
+    named = {"x-tenant": "T1"}
+    assert (
+        match(compile_routes([RouteSettings(name="t", path="/", key="header:X-Tenant")]), "GET", "/", named.get)[1]
+        == "t1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "key"),
+    [("address=0xAb", "0xab"), ("x=1&address=0xA&address=0x%42", "0xb"), ("Address=1", ""), ("", "")],
+)
+def test_a_query_parameter_can_be_the_key(query: str, key: str) -> None:
+    assert found(RouteSettings(name="q", path="/", key="query:address"), f"/?{query}") == ("q", key)
+
+
+def token(claims: bytes) -> str:
+    return "e30." + urlsafe_b64encode(claims).decode().rstrip("=") + ".c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "key"),
+    [
+        ("Bearer " + token(b'{"did":"did:pkh:eip155:1:0xAb"}'), "0xab"),
+        ("bearer " + token(b'{"did":"0xAb"}'), "0xab"),
+        ("Bearer " + token(b'{"did":7}'), ""),
+        ("Bearer " + token(b'{"sub":"0xAb"}'), ""),
+        ("Bearer " + token(b'["did"]'), ""),
+        ("Bearer " + token(b"[" * 100_000), ""),
+        ("Bearer " + token(b"\xff"), ""),
+        ("Bearer e30.!.x", ""),
+        ("Bearer e30.é.x", ""),
+        ("Bearer e30", ""),
+        ("Basic " + token(b'{"did":"0xAb"}'), ""),
+        ("", ""),
+    ],
+)
+def test_a_claim_of_the_bearer_token_can_be_the_key(authorization: str, key: str) -> None:
+    settings = RouteSettings(name="t", path="/", key="jwt:did")
+    assert found(settings, "/", authorization=authorization) == ("t", key)
+
+
+@pytest.mark.parametrize("key", ["jwt:", "cookie:sid", "address"])
+def test_a_key_without_sense_is_refused_by_its_place(key: str) -> None:
+    with pytest.raises(SettingsError, match=r"\$\.routes\[0\]\.key"):
+        compile_routes([RouteSettings(name="t", path="/", key=key)])
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (b'{"user":{"address":"0xAB"}}', "0xab"),
+        (b'{"user":{"address":7}}', "7"),
+        (b'{"user":{"address":true}}', ""),
+        (b'{"user":[]}', ""),
+        (b"[" * 100_000, ""),
+        (b"nonsense", ""),
+        (b"", ""),
+    ],
+)
+def test_a_member_of_the_body_can_be_the_key(body: bytes, key: str) -> None:
+    [route] = compile_routes([RouteSettings(name="b", path="/", key="json:user.address")])
+    assert key_in_body(route, body) == key
+
+
+def route(**changes: object) -> Route:
+    return compile_routes([RouteSettings(name="r", path="/", **changes)])[0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "method", "named", "expected"),
+    [
+        (route(), "GET", {}, None),
+        (route(), "POST", {}, None),
+        (route(mirror=Mirror.SKIP), "GET", {}, Skip.POLICY),
+        (route(writes=Writes.SKIP), "GET", {}, None),
+        (route(writes=Writes.SKIP), "POST", {}, Skip.WRITE),
+        (route(writes=Writes.IDEMPOTENT), "POST", {}, Skip.WRITE),
+        (route(writes=Writes.IDEMPOTENT), "POST", {"idempotency-key": "k"}, None),
+        (route(sample=0.5), "GET", {}, Skip.SAMPLE),
+        (None, "GET", {}, Skip.UNROUTED),
+    ],
+)
+def test_policy_says_what_is_mirrored(
+    given: Route | None, method: str, named: dict[str, str], expected: Skip | None
+) -> None:
+    assert skip_of(given, method, named.get, shadow=False, bucket=5000) == expected
+
+
+def test_the_shadow_mark_comes_first() -> None:
+    assert skip_of(None, "GET", {}.get, shadow=True, bucket=0) is Skip.SHADOW
+
+
+def test_only_what_could_be_mirrored_or_replayed_is_journaled() -> None:
+    kept = {skip for skip in Skip if journaled(skip)}
+    assert kept == {Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RATE_LIMITED}
+    assert journaled(None)
