@@ -11,11 +11,11 @@ from proxy.config.journal import JournalSettings
 from proxy.journal.fast_encoder import Packed, Packer
 from proxy.journal.format import Record, encode_payload
 from proxy.journal.redaction import NONCE_BYTES, redact
-from proxy.journal.served_exchange import Draft
+from proxy.journal.served_exchange import ServedExchange
 
 logger = logging.getLogger(__name__)
 
-Entry = Record | Draft
+Entry = Record | ServedExchange
 """An exchange as it waits."""
 
 
@@ -34,7 +34,7 @@ class Bundle:
 
 
 def packed(
-    drafts: Sequence[Draft], packer: Packer, *, size: int, compressor: zstandard.ZstdCompressor
+    drafts: Sequence[ServedExchange], packer: Packer, *, size: int, compressor: zstandard.ZstdCompressor
 ) -> Bundle | None:
     """What was served, packed; None when one of them is out of the ordinary."""
     records: list[Packed] = []
@@ -76,7 +76,7 @@ def compressor_of(settings: JournalSettings) -> zstandard.ZstdCompressor:
 
 def _redacted(entry: Entry, packer: Packer) -> Record | None:
     try:
-        record = entry.record() if isinstance(entry, Draft) else entry
+        record = entry.record() if isinstance(entry, ServedExchange) else entry
         return redact(record, packer.rules, packer.keys, nonce=os.urandom(NONCE_BYTES))
     except (ValueError, TypeError, RecursionError) as error:
         _tell(entry.id, error)

@@ -18,7 +18,7 @@ from proxy.http1.forwarding_headers import Block
 from proxy.http1.head_template import Shape, Values
 from proxy.http1.parser import ReplyHead, RequestHead
 from proxy.journal.redaction import NONCE_BYTES, Keys, Originals, Rules, digest, seal
-from proxy.journal.served_exchange import Draft
+from proxy.journal.served_exchange import ServedExchange
 
 OWN = (
     "Host",
@@ -154,7 +154,7 @@ class Packer:
         self._blocks: dict[str, str] = {}
         self._nonces: list[bytes] = []
 
-    def pack(self, draft: Draft) -> Packed | None:
+    def pack(self, draft: ServedExchange) -> Packed | None:
         """The packed record; None when it has to be made the long way."""
         head, reply = draft.head, draft.reply
         if reply is None or draft.failed is not None or draft.shadow_mark or not self._usable:
@@ -208,7 +208,7 @@ class Packer:
             plan.marks + reply_plan.marks,
         )
 
-    def _sealed(self, draft: Draft, secrets: Secrets, reply_secrets: Secrets) -> bytes | None:
+    def _sealed(self, draft: ServedExchange, secrets: Secrets, reply_secrets: Secrets) -> bytes | None:
         """The box of what was hidden; None where the ordering key is one of them."""
         key = draft.key
         if any(key in (value, value.lower()) for _, value in secrets + reply_secrets):

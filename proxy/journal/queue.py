@@ -11,7 +11,7 @@ from collections import deque
 from proxy.config.journal import JournalSettings
 from proxy.journal.batch import Bundle, Entry, compressor_of, packed
 from proxy.journal.fast_encoder import Packer
-from proxy.journal.served_exchange import Draft
+from proxy.journal.served_exchange import ServedExchange
 
 PACKED_AT_ONCE = 32
 BUNDLES_MAX = 32
@@ -33,7 +33,7 @@ class Waiting:
         self._batch_max = settings.batch_max
         self._max, self._bytes_max = settings.queue_max, settings.queue_max_bytes
         self._queue: deque[Waits] = deque()
-        self._fresh: list[tuple[Draft, int]] = []
+        self._fresh: list[tuple[ServedExchange, int]] = []
         """What was served last: newer than all that is in the queue."""
         self._swap = threading.Lock()
         self._compressor = compressor_of(settings)
@@ -58,7 +58,7 @@ class Waiting:
         self._release()
         self._queue.append((entry, weight))
 
-    def add_served(self, draft: Draft, bodies: int, packer: Packer) -> bool:
+    def add_served(self, draft: ServedExchange, bodies: int, packer: Packer) -> bool:
         """Add what was just served. True where the thread may not know that there is something to take."""
         if bodies > LARGE_BYTES:
             self.add(draft, bodies)

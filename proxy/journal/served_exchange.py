@@ -21,7 +21,7 @@ CALLER_GONE = 499
 _NONE = Framing.NONE
 
 
-class Draft:
+class ServedExchange:
     """One exchange in the making. `started_s` is the loop's time, `started_ns` Unix time.
 
     `side`, `stage` and `skip` are what was chosen; `added`, `trace` and `shadow_mark` are what the proxy adds to the request.

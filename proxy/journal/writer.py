@@ -28,7 +28,7 @@ from proxy.journal.keys import load_keys, share_key
 from proxy.journal.queue import Waiting
 from proxy.journal.redaction import rules_of
 from proxy.journal.segments import LOCK, first_sequence_of, furthest, next_sequence, repair, segment_path, segments
-from proxy.journal.served_exchange import Draft
+from proxy.journal.served_exchange import ServedExchange
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class Writer:
             self._woken.set()
         return True
 
-    def append_served(self, draft: Draft) -> bool:
+    def append_served(self, draft: ServedExchange) -> bool:
         """`append` for what was just served."""
         bodies = draft.request_body.size + draft.reply_body.size
         if not self._has_room(bodies):

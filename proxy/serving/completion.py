@@ -1,12 +1,12 @@
 """What happens to an exchange that was served: it is counted, and journaled where policy wants it."""
 
 from comparator.exchanges.skip import Skip, journaled
-from proxy.journal.served_exchange import Draft
+from proxy.journal.served_exchange import ServedExchange
 from proxy.serving.capture_filter import Served, Wanted, takes
 from proxy.serving.state import Front
 
 
-def keep(front: Front, draft: Draft, *, ended_s: float) -> None:
+def keep(front: Front, draft: ServedExchange, *, ended_s: float) -> None:
     """Count what was served and journal it, or count why not."""
     metrics = front.metrics
     metrics.observe(draft.route_name, draft.side, draft.status, ended_s - draft.started_s)
@@ -21,7 +21,7 @@ def keep(front: Front, draft: Draft, *, ended_s: float) -> None:
         front.journal.append_served(draft)
 
 
-def _skip_of(front: Front, draft: Draft, *, ended_s: float) -> Skip | None:
+def _skip_of(front: Front, draft: ServedExchange, *, ended_s: float) -> Skip | None:
     """Why it is not mirrored, now that it has ended."""
     skip, route = draft.skip, draft.route
     if skip is None and draft.request_body.truncated:
@@ -33,7 +33,7 @@ def _skip_of(front: Front, draft: Draft, *, ended_s: float) -> Skip | None:
     return skip
 
 
-def _captured(front: Front, draft: Draft, wanted: Wanted) -> bool:
+def _captured(front: Front, draft: ServedExchange, wanted: Wanted) -> bool:
     """Let the route's rule decide whether this exchange is journaled."""
     captured, name = front.captured, draft.route_name
     served = Served(

@@ -12,7 +12,7 @@ from proxy.http1 import forwarding_headers as headers
 from proxy.http1.error_responses import failure_reply
 from proxy.http1.parser import Framing, ReplyHead, RequestHead
 from proxy.http1.serializer import reply_head, wants_websocket
-from proxy.journal.served_exchange import STATUS_OF, Draft
+from proxy.journal.served_exchange import STATUS_OF, ServedExchange
 from proxy.serving.backend_connection import BackendConnection
 from proxy.serving.client_interface import CallerSide
 from proxy.serving.completion import keep
@@ -49,7 +49,7 @@ class Forwarding:
         self._head = head
         self.id = exchange_id or front.new_id()
         self.method = head.method
-        self._draft = Draft(head, self.id, time.time_ns(), now, front.copy_max_bytes)
+        self._draft = ServedExchange(head, self.id, time.time_ns(), now, front.copy_max_bytes)
         self.deadline = self._total_deadline = now + front.limits.total_s
         if "upgrade" in has:
             self.upgrade = wants_websocket(head)

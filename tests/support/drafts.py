@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from proxy.http1.forwarding_headers import Caller, added_block
 from proxy.http1.head_cache import ReplyHeads, RequestHeads
-from proxy.journal.served_exchange import Draft
+from proxy.journal.served_exchange import ServedExchange
 
 CALLER = Caller("10.0.0.1", "http", trusted=False)
 
@@ -25,11 +25,11 @@ class Serving:
         secret: str = "s3cret",
         target: str = "/v2/stamps",
         body: bytes = b"{}",
-    ) -> Draft:
+    ) -> ServedExchange:
         """An exchange with this id, ordering key, API key, target and reply body."""
         fields = f"Host: api.example\r\nX-API-Key: {secret}\r\nAccept: */*"
         head = self._seen.parse(f"GET {target} HTTP/1.1\r\n{fields}\r\n\r\n".encode(), fields_max=0)
-        draft = Draft(head, name, 1_000, 0.0, len(body))
+        draft = ServedExchange(head, name, 1_000, 0.0, len(body))
         draft.reply = self._answered.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", method="GET")
         draft.reply_body.add(body)
         draft.route_name, draft.key, draft.ended_ns = "score", key, 2_000
@@ -37,6 +37,6 @@ class Serving:
         draft.trace = f"00-{'1' * 32}-{'2' * 16}-01"
         return draft
 
-    def drafts(self, names: Iterable[object]) -> list[Draft]:
+    def drafts(self, names: Iterable[object]) -> list[ServedExchange]:
         """Exchanges with these ids."""
         return [self.draft(str(name)) for name in names]

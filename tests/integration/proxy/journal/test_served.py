@@ -11,7 +11,7 @@ from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
 from proxy.journal.queue import PACKED_AT_ONCE
 from proxy.journal.reader import Reader
-from proxy.journal.served_exchange import Draft
+from proxy.journal.served_exchange import ServedExchange
 from proxy.journal.writer import LossCause, Writer
 from tests.support.drafts import Serving
 
@@ -37,7 +37,7 @@ def read(directory: Path, environ: Mapping[str, str] | None = None) -> list[tupl
     return [(exchange.id, dict(exchange.request.headers)["X-API-Key"]) for exchange in exchanges]
 
 
-def append(writer: Writer, drafts: list[Draft]) -> None:
+def append(writer: Writer, drafts: list[ServedExchange]) -> None:
     assert all(writer.append_served(draft) for draft in drafts)
 
 

@@ -17,7 +17,7 @@ from proxy.http1.parser import Framing
 from proxy.journal.fast_encoder import Packed, Packer
 from proxy.journal.format import Record, decode_payload, encode_payload
 from proxy.journal.redaction import NONCE_BYTES, keys_of, redact, rules_of
-from proxy.journal.served_exchange import Draft
+from proxy.journal.served_exchange import ServedExchange
 
 KEYS = keys_of(b"k" * 32)
 COMPRESSOR = zstandard.ZstdCompressor(level=1)
@@ -86,17 +86,17 @@ def head_of(first: str, lines: Lines) -> bytes:
 
 
 @st.composite
-def drafts(draw: st.DrawFn) -> list[Draft]:
+def drafts(draw: st.DrawFn) -> list[ServedExchange]:
     """Exchanges whose heads have shapes in common, in the order of serving."""
     seen, answered = RequestHeads(), ReplyHeads()
     who = Caller(draw(st.sampled_from(("10.0.0.1", "::1", ""))), "http", trusted=draw(st.booleans()))
     host, status = draw(mostly(HOSTS, ODD_HOSTS)), draw(st.sampled_from(STATUS_LINES))
     asked = draw(st.sampled_from(("GET", "GET", "HEAD", "POST")))
-    made: list[Draft] = []
+    made: list[ServedExchange] = []
     for fields, answer in zip(draw(request_heads), draw(reply_heads), strict=True):
         first = f"{asked} {draw(mostly(TARGETS, ODD_TARGETS))} HTTP/1.1"
         head = seen.parse(head_of(first, [("Host", host), *fields]), fields_max=0)
-        draft = Draft(head, sane_request_id(head) or f"{len(made):032x}", 2**32 + 1, 0.0, 30)
+        draft = ServedExchange(head, sane_request_id(head) or f"{len(made):032x}", 2**32 + 1, 0.0, 30)
         if head.framing is not Framing.NONE:
             draft.request_body.add(draw(mostly(BODIES, ODD_BODIES)))
         draft.reply = answered.parse(head_of(f"HTTP/1.1 {status}", answer), method=asked)
@@ -116,7 +116,7 @@ def encoded(record: Record | Packed) -> bytes:
     return zstandard.ZstdDecompressor().decompress(encode_payload([record], compressor=COMPRESSOR))
 
 
-def redacted(draft: Draft, packer: Packer) -> Record:
+def redacted(draft: ServedExchange, packer: Packer) -> Record:
     return redact(draft.record(), packer.rules, KEYS, nonce=bytes(NONCE_BYTES))
 
 
@@ -127,7 +127,7 @@ def packer_of(redaction: Redaction) -> Packer:
 
 @settings(max_examples=100)
 @given(drafts(), st.sampled_from(REDACTIONS))
-def test_what_is_packed_is_what_the_long_way_gives(served: list[Draft], redaction: Redaction) -> None:
+def test_what_is_packed_is_what_the_long_way_gives(served: list[ServedExchange], redaction: Redaction) -> None:
     packer = packer_of(redaction)
     # (twice, so that what was worked out for one is used for another)
     for draft in [*served, *served]:
@@ -137,7 +137,7 @@ def test_what_is_packed_is_what_the_long_way_gives(served: list[Draft], redactio
 
 @settings(max_examples=50)
 @given(drafts(), st.sampled_from(REDACTIONS[:5]))
-def test_no_secret_is_in_what_is_packed(served: list[Draft], redaction: Redaction) -> None:
+def test_no_secret_is_in_what_is_packed(served: list[ServedExchange], redaction: Redaction) -> None:
     packer = packer_of(redaction)
     packed = [encoded(one) for draft in served if (one := packer.pack(draft)) is not None]
     secrets = [b"s3cret", *[TOKEN.encode()] * redaction.tokens, *[BODY_SECRET] * bool(redaction.json_paths)]
@@ -154,14 +154,14 @@ ORDINARY = [
 ]
 
 
-def served_with(lines: Lines, *, count: int) -> list[Draft]:
+def served_with(lines: Lines, *, count: int) -> list[ServedExchange]:
     """Exchanges with such fields in both heads; `{}` is the number of the exchange."""
     seen, answered = RequestHeads(), ReplyHeads()
-    made: list[Draft] = []
+    made: list[ServedExchange] = []
     for number in range(count):
         fields = [(name, value.replace("{}", str(number))) for name, value in lines]
         head = seen.parse(head_of("GET /v2/stamps HTTP/1.1", [("Host", "a"), *fields]), fields_max=0)
-        draft = Draft(head, f"{number:032x}", 1, 0.0, 100)
+        draft = ServedExchange(head, f"{number:032x}", 1, 0.0, 100)
         draft.reply = answered.parse(head_of("HTTP/1.1 200 OK", fields), method="GET")
         draft.reply_body.add(b'{"score":"1"}')
         draft.added = added_block(head, Caller("10.0.0.1", "http", trusted=False))

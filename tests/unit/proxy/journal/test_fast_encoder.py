@@ -10,7 +10,7 @@ from proxy.http1.forwarding_headers import added_block
 from proxy.http1.head_cache import ReplyHeads, RequestHeads
 from proxy.journal.fast_encoder import SHORT_MAX, TEMPLATES_MAX_BYTES, Packer
 from proxy.journal.redaction import keys_of, rules_of
-from proxy.journal.served_exchange import Draft
+from proxy.journal.served_exchange import ServedExchange
 from tests.support.drafts import CALLER
 
 FIELDS = "Host: a\r\n" + "".join([f"X-{number}: {'v' * 240}\r\n" for number in range(15)])
@@ -20,13 +20,13 @@ def packer() -> Packer:
     return Packer(rules_of(Redaction()), keys_of(b"k" * 32))
 
 
-def served(lengths: range) -> list[Draft]:
+def served(lengths: range) -> list[ServedExchange]:
     """Exchanges with a value of each of these lengths; the first only so that the others are recognised."""
     seen, answered = RequestHeads(), ReplyHeads()
-    drafts: list[Draft] = []
+    drafts: list[ServedExchange] = []
     for length in (1, *lengths):
         head = seen.parse(f"GET / HTTP/1.1\r\n{FIELDS}Referer: {'r' * length}\r\n\r\n".encode(), fields_max=0)
-        draft = Draft(head, "id", 1, 0.0, 0)
+        draft = ServedExchange(head, "id", 1, 0.0, 0)
         draft.added = added_block(head, CALLER)
         draft.reply = answered.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", method="GET")
         drafts.append(draft)

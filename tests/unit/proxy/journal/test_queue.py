@@ -19,7 +19,7 @@ from proxy.journal.queue import (
     Waiting,
 )
 from proxy.journal.redaction import keys_of, rules_of
-from proxy.journal.served_exchange import Draft
+from proxy.journal.served_exchange import ServedExchange
 from tests.support.drafts import Serving
 
 PACKER = Packer(rules_of(Redaction()), keys_of(b"k" * 32))
@@ -27,7 +27,7 @@ WAIT_S = 60
 """Only so that a hang ends."""
 
 
-def add(waiting: Waiting, drafts: list[Draft]) -> None:
+def add(waiting: Waiting, drafts: list[ServedExchange]) -> None:
     for draft in drafts:
         waiting.add_served(draft, len(draft.reply_body.body), PACKER)
 
@@ -57,7 +57,7 @@ def numbers(*sizes: int) -> list[list[str]]:
     return [[str(number) for number in range(end - size, end)] for size, end in zip(sizes, ends, strict=True)]
 
 
-def with_one_of_its_own(place: int, *, count: int) -> list[Draft]:
+def with_one_of_its_own(place: int, *, count: int) -> list[ServedExchange]:
     """Exchanges one of which cannot be packed: its target has a query."""
     serving = Serving()
     drafts = serving.drafts(range(count))
@@ -163,7 +163,7 @@ def threads_that_take_turns_often() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
-def of_each_kind(count: int) -> list[Draft]:
+def of_each_kind(count: int) -> list[ServedExchange]:
     """Exchanges some of which are packed, some cannot be, and some are large."""
     serving = Serving()
     kinds = [
@@ -171,10 +171,10 @@ def of_each_kind(count: int) -> list[Draft]:
         serving.draft("", target="/v2/stamps?x=1"),
         serving.draft("", body=b"x" * (LARGE_BYTES + 1)),
     ]
-    drafts: list[Draft] = []
+    drafts: list[ServedExchange] = []
     for number in range(count):
         kind = kinds[1 if number % 997 == 0 else 2 if number % 211 == 0 else 0]
-        draft = Draft(kind.head, str(number), 1, 0.0, 0)
+        draft = ServedExchange(kind.head, str(number), 1, 0.0, 0)
         draft.reply, draft.reply_body, draft.added = kind.reply, kind.reply_body, kind.added
         drafts.append(draft)
     return drafts
