@@ -1,7 +1,7 @@
-"""How fast replies and effects are compared, beside a plain DeepDiff implementation with equivalent options.
+"""How fast responses and effects are compared, beside a plain DeepDiff implementation with equivalent options.
 
 `python -m bench.compare [--rounds N]`: all contenders take turns in every round on the same pairs, medians of the rounds;
-the last line is JSON. One process, one core, CPU time (other processes' share of the machine is not counted). Replies have 20 stamps (about 2.4 KB) and the headers of a Django answer, of
+the last line is JSON. One process, one core, CPU time (other processes' share of the machine is not counted). Responses have 20 stamps (about 2.4 KB) and the headers of a Django answer, of
 which Date differs in every pair.
 """
 
@@ -21,11 +21,11 @@ import msgspec
 from deepdiff import DeepDiff
 from deepdiff.operator import BaseOperator
 
-from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Reply, Role, Side
+from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Response, Role, Side
 from comparator.findings.clustering import Clusterer
 from comparator.settings import CompareSettings, Rule
 from comparator.verdict import Comparator, Verdict
-from tests.support.corpus import inserted, legacy_settings, score_reply, score_rows
+from tests.support.corpus import inserted, legacy_settings, score_response, score_rows
 
 PAIRS = 50
 STAMPS = 20
@@ -56,9 +56,9 @@ def observation(role: Role, document: dict[str, Any], second: int, effects: Effe
     layout: Any = (",", ":") if compact else None
     body = json.dumps(document, separators=layout).encode()
     side = Side.CANDIDATE if role is Role.SERVED else Side.LEGACY
-    # Texts of their own for each reply, as two connections make them: texts that are one object are equal without a look.
+    # Texts of their own for each response, as two connections make them: texts that are one object are equal without a look.
     lines = tuple((bytes(name, "ascii").decode(), bytes(value, "ascii").decode()) for name, value in headers(second))
-    return Observation(side, role, Reply(200, lines, body), 1_000_000, effects)
+    return Observation(side, role, Response(200, lines, body), 1_000_000, effects)
 
 
 def pairs(
@@ -67,7 +67,7 @@ def pairs(
     none = Effects(EffectsOutcome.ATTRIBUTED)
     made = []
     for number in range(PAIRS):
-        truth = score_reply(STAMPS) | {"address": f"0x{number:040x}"}
+        truth = score_response(STAMPS) | {"address": f"0x{number:040x}"}
         stamps = cast("dict[str, dict[str, Any]]", truth["stamps"])
         for day, stamp in enumerate(stamps.values()):
             stamp["expiration_date"] = f"2026-{1 + number % 12:02}-{1 + day:02}T23:59:59+00:00"
@@ -128,8 +128,8 @@ OPERATORS = [TimesWithin(regex_paths=[TIMES])]
 def documents(pair: Pair) -> tuple[Any, Any]:
     """Both bodies, decimals kept."""
     a, b = pair.served.outcome, pair.mirrored.outcome
-    assert isinstance(a, Reply)
-    assert isinstance(b, Reply)
+    assert isinstance(a, Response)
+    assert isinstance(b, Response)
     return json.loads(a.body, parse_float=Decimal), json.loads(b.body, parse_float=Decimal)
 
 
@@ -169,7 +169,7 @@ def effect_pairs() -> list[Pair]:
                 for i in range(9)
             ]
         found = [Effects(EffectsOutcome.ATTRIBUTED, inserted(side)) for side in sides]
-        document = score_reply(STAMPS)
+        document = score_response(STAMPS)
         made.append(
             Pair(
                 observation(Role.SERVED, document, 1, found[0], compact=False),
@@ -228,7 +228,7 @@ def main() -> None:
         for key, (call, work) in contenders.items():
             samples[key].append(seconds_per_call(call, work, repeats=repeats[key]))
     medians = {key: statistics.median(found) for key, found in samples.items()}
-    report(medians, size=len(json.dumps(score_reply(STAMPS))), rounds=rounds)
+    report(medians, size=len(json.dumps(score_response(STAMPS))), rounds=rounds)
 
 
 def report(medians: dict[tuple[str, str], float], *, size: int, rounds: int) -> None:

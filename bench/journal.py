@@ -1,7 +1,7 @@
 """What journaling costs: on the serving loop for each request, in the writer's thread, and on disk.
 
 `make bench-journal` (ARGS: --count 20000). CPU times, so that a busy machine disturbs little; medians of the rounds. Exchanges are
-replies of about 2.4 KB with varying keys, ids and figures. The last line is the result as JSON.
+responses of about 2.4 KB with varying keys, ids and figures. The last line is the result as JSON.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from comparator.exchanges.model import Exchange, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Request, Response, Side
 from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
 from proxy.journal.reader import Reader
@@ -41,7 +41,7 @@ def make(number: int, chance: random.Random) -> Exchange:
         ("X-Request-Id", f"{chance.getrandbits(128):032x}"),
         ("traceparent", f"00-{chance.getrandbits(128):032x}-{chance.getrandbits(64):016x}-01"),
     )
-    reply_headers = (
+    response_headers = (
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),
         ("Date", "Thu, 01 Jan 1970"),
@@ -55,13 +55,13 @@ def make(number: int, chance: random.Random) -> Exchange:
         started_ns=time.time_ns(),
         ended_ns=time.time_ns(),
         request=Request("GET", f"/v2/stamps/335/score/{address}", headers, b""),
-        outcome=Reply(200, reply_headers, body),
+        outcome=Response(200, response_headers, body),
     )
 
 
 def measure(exchanges: list[Exchange]) -> dict[str, float]:
     """One round."""
-    raw_bytes = sum(len(one.outcome.body) for one in exchanges if isinstance(one.outcome, Reply))
+    raw_bytes = sum(len(one.outcome.body) for one in exchanges if isinstance(one.outcome, Response))
     with tempfile.TemporaryDirectory() as directory:
         writer = Writer(JournalSettings(directory=directory, queue_max=10**6, queue_max_bytes=2**34), environ={})
         writer.start()

@@ -1,7 +1,7 @@
 """What a mirrored write request costs the runner: `make bench-mirror`.
 
 The runner is a process of its own over two real databases; each request changes about 30 rows on each side. First as fast as it
-can, which gives CPU per request and the saturation rate; then at half of that, which gives the lag from reply to verdict. First of
+can, which gives CPU per request and the saturation rate; then at half of that, which gives the lag from response to verdict. First of
 all what decoding, comparing and aligning alone cost (`mirror_parts`), which is what the 4 ms are about. Prints a table and, last,
 one JSON line.
 """
@@ -48,7 +48,7 @@ async def saturated(made: Lab, process: RunnerProcess, session: ClientSession, c
 
 
 async def paced(made: Lab, session: ClientSession, *, rate: float, seconds: float, done: int) -> tuple[float, float]:
-    """Median and 95th percentile, in ms, from the served reply to the judged comparison at a fixed rate."""
+    """Median and 95th percentile, in ms, from the served response to the judged comparison at a fixed rate."""
     conn = await asyncpg.connect(made.store_dsn)
     begun_at = await conn.fetchval("SELECT now()")
     count = int(rate * seconds)

@@ -15,15 +15,15 @@ from aiohttp import ClientResponse, ClientSession, TCPConnector, web
 SKIPPED = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "content-length", "host"}
 
 
-def line(request: web.Request, body: bytes, reply: ClientResponse, answer: bytes) -> str:
+def line(request: web.Request, body: bytes, response: ClientResponse, answer: bytes) -> str:
     """One exchange for the journal."""
     exchange = {
         "method": request.method,
         "path": request.raw_path,
         "request_headers": list(request.headers.items()),
         "request_body": base64.b64encode(body).decode(),
-        "status": reply.status,
-        "response_headers": list(reply.headers.items()),
+        "status": response.status,
+        "response_headers": list(response.headers.items()),
         "response_body": base64.b64encode(answer).decode(),
     }
     return json.dumps(exchange) + "\n"
@@ -38,23 +38,23 @@ def main() -> None:
 
         async def copy(request: web.Request, body: bytes, headers: dict[str, str]) -> None:
             url = f"http://127.0.0.1:{mirror}{request.raw_path}"
-            async with app["session"].request(request.method, url, data=body, headers=headers) as reply:
-                await reply.read()
+            async with app["session"].request(request.method, url, data=body, headers=headers) as response:
+                await response.read()
 
         async def handle(request: web.Request) -> web.Response:
             body = await request.read()
             headers = {name: value for name, value in request.headers.items() if name.lower() not in SKIPPED}
             url = f"http://127.0.0.1:{backend}{request.raw_path}"
-            async with app["session"].request(request.method, url, data=body, headers=headers) as reply:
-                answer = await reply.read()
+            async with app["session"].request(request.method, url, data=body, headers=headers) as response:
+                answer = await response.read()
             if journal:
-                journal.write(line(request, body, reply, answer))
+                journal.write(line(request, body, response, answer))
             if mirror:
                 task = asyncio.ensure_future(copy(request, body, headers))
                 background.add(task)
                 task.add_done_callback(background.discard)
-            fields = {name: value for name, value in reply.headers.items() if name.lower() not in SKIPPED}
-            return web.Response(status=reply.status, headers=fields, body=answer)
+            fields = {name: value for name, value in response.headers.items() if name.lower() not in SKIPPED}
+            return web.Response(status=response.status, headers=fields, body=answer)
 
         async def session(app: web.Application):
             async with ClientSession(connector=TCPConnector(limit=0)) as made:

@@ -26,7 +26,7 @@ import uvloop
 from bench.load.backend import Backends, started
 from bench.load.cores import PROXY_CORE
 from bench.proxy.peers import VENV
-from comparator.exchanges.model import Reply, Request
+from comparator.exchanges.model import Request, Response
 from proxy.cli import replay as command
 from proxy.config.settings import Settings
 from proxy.recordings import mitmproxy, ndjson
@@ -55,8 +55,8 @@ def recorded(count: int) -> Iterator[Recorded]:
     for number in range(count):
         address = f"0x{number % 1_000:040x}"
         request = Request("GET", f"/v2/stamps/335/score/{address}", headers, b"")
-        reply = Reply(200, (), b"{}")
-        yield Recorded(request, reply, id=f"{number:032x}", started_ns=number, route="score", key=address)
+        response = Response(200, (), b"{}")
+        yield Recorded(request, response, id=f"{number:032x}", started_ns=number, route="score", key=address)
 
 
 def capture(count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Simulated rollouts: how often a good candidate is rolled back, and what bad ones do to callers before they are.
+"""Simulated rollouts: how often a good candidate is rolled back, and what bad ones do to clients before they are.
 
 `make bench-rollout ARGS=300` simulates that many rollouts of the good candidate, and a tenth of each bad one.
 """

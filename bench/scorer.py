@@ -213,7 +213,7 @@ async def spoken(dsn: str, folder: Path) -> dict[int, Counts]:
     return found
 
 
-async def first_reply_cpu_s(server: Server) -> float:
+async def first_response_cpu_s(server: Server) -> float:
     """CPU time of a process up to its first score."""
     connection = await Connection.open(server.port)
     await connection.ask(requests_for(STAMPS[-1])[0])
@@ -234,7 +234,7 @@ async def run(*, rounds: int) -> dict[str, Any]:
         (folder / "relay").mkdir()
         said = await spoken(dsn, folder / "relay")
         warm = await stack.enter_async_context(ours("ours", dsn))
-        first = await first_reply_cpu_s(warm)
+        first = await first_response_cpu_s(warm)
         cold = await stack.enter_async_context(ours("ours, cold", dsn, SCORER_PROOFS_CACHED_MAX="0"))
         other = await stack.enter_async_context(legacy(dsn))
         samples = await compare((other, warm, cold), server.data_dir, rounds=rounds)

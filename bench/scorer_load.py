@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 
-from bench.load.callers import Caller, connect
+from bench.load.clients import Client, connect
 
-REPLY_TIMEOUT_S = 60.0
+RESPONSE_TIMEOUT_S = 60.0
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Sample:
         return 1000 * (self.server_cpu_s + self.database_cpu_s) / len(self.latencies_s)
 
     def percentile_ms(self, percent: float) -> float:
-        """The latency below which `percent` of the replies came."""
+        """The latency below which `percent` of the responses came."""
         ordered = sorted(self.latencies_s)
         return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
@@ -53,35 +53,35 @@ class Connection:
     """One keep-alive connection that asks and waits."""
 
     def __init__(self) -> None:
-        self._caller: Caller | None = None
-        self._replied = asyncio.Event()
+        self._client: Client | None = None
+        self._responded = asyncio.Event()
 
     @classmethod
     async def open(cls, port: int) -> "Connection":
         """Connect to 127.0.0.1."""
         made = cls()
-        (made._caller,) = await connect(made, port, 1)
+        (made._client,) = await connect(made, port, 1)
         return made
 
     async def ask(self, request: bytes) -> int:
-        """Send one request, read the whole reply; its status."""
-        assert self._caller
-        self._replied.clear()
-        self._caller.ask(request)
-        async with asyncio.timeout(REPLY_TIMEOUT_S):
-            await self._replied.wait()
-        return self._caller.status
+        """Send one request, read the whole response; its status."""
+        assert self._client
+        self._responded.clear()
+        self._client.ask(request)
+        async with asyncio.timeout(RESPONSE_TIMEOUT_S):
+            await self._responded.wait()
+        return self._client.status
 
     def close(self) -> None:
         """Hang up."""
-        assert self._caller
-        self._caller.transport.close()
+        assert self._client
+        self._client.transport.close()
 
-    def ready(self, caller: Caller) -> None:  # noqa: ARG002 (the shape of a listener)
-        """A reply has come."""
-        self._replied.set()
+    def ready(self, client: Client) -> None:  # noqa: ARG002 (the shape of a listener)
+        """A response has come."""
+        self._responded.set()
 
-    def lost(self, caller: Caller) -> None:
+    def lost(self, client: Client) -> None:
         """`ask` runs into its timeout."""
 
 
@@ -95,19 +95,19 @@ class Slice:
         self.sample = Sample()
         self.done = asyncio.Event()
 
-    def ready(self, caller: Caller) -> None:
+    def ready(self, client: Client) -> None:
         """Note the latency, ask the next."""
-        if caller.status:
-            self.sample.latencies_s.append(time.perf_counter() - caller.due_s)
-            self.sample.refused += caller.status != 200
+        if client.status:
+            self.sample.latencies_s.append(time.perf_counter() - client.due_s)
+            self.sample.refused += client.status != 200
             self._to_come -= 1
         if self._to_ask:
             self._to_ask -= 1
-            caller.ask(next(self._requests), time.perf_counter())
+            client.ask(next(self._requests), time.perf_counter())
         elif not self._to_come:
             self.done.set()
 
-    def lost(self, caller: Caller) -> None:
+    def lost(self, client: Client) -> None:
         """The slice runs into its timeout."""
 
 
@@ -121,12 +121,12 @@ async def run_slice(port: int, requests: Sequence[bytes], *, concurrency: int, c
     """Ask `count` times, `concurrency` at once, walking round the requests."""
     turn = Slice(requests, count)
     started = time.perf_counter()
-    callers = await connect(turn, port, concurrency)
+    clients = await connect(turn, port, concurrency)
     try:
-        async with asyncio.timeout(REPLY_TIMEOUT_S):
+        async with asyncio.timeout(RESPONSE_TIMEOUT_S):
             await turn.done.wait()
         turn.sample.busy_s = time.perf_counter() - started
     finally:
-        for caller in callers:
-            caller.transport.close()
+        for client in clients:
+            client.transport.close()
     return turn.sample

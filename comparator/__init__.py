@@ -4,7 +4,7 @@ The values: `exchange`, `changes` (what happened), `tables`, `settings` (what th
 (what was found). All of the following is pure (no I/O, no clock):
 
 - `verdict.Comparator` is the entry: compiled once from the section `compare:`, it turns two observations into a `Comparison`.
-- Replies: `replies` (status, headers, body), `bodies` (codings and kinds), `exact` (JSON that loses nothing), `json_diff` (the
+- Responses: `responses` (status, headers, body), `bodies` (codings and kinds), `exact` (JSON that loses nothing), `json_diff` (the
   walk), under `rules`, which `paths` finds by place and `actions` apply. `known` are the declared known differences.
 - Effects: `net` (what changed in the end, by natural key), `row_diff` (what a row means), `effects` (both sides together).
 - What follows from many comparisons: `findings` (clusters), `stats`, `sketch`, `evidence` (how sure we are), `calibrate`

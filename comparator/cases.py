@@ -20,8 +20,8 @@ from comparator.exchanges.model import (
     FailureCause,
     HeaderList,
     Observation,
-    Reply,
     Request,
+    Response,
     Role,
     Side,
 )
@@ -40,7 +40,7 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CaseRequest(msgspec.Struct, frozen=True):
-    """What the caller sent."""
+    """What the client sent."""
 
     method: str
     target: str
@@ -48,7 +48,7 @@ class CaseRequest(msgspec.Struct, frozen=True):
     body: Body
 
 
-class CaseReply(msgspec.Struct, frozen=True):
+class CaseResponse(msgspec.Struct, frozen=True):
     """What a side answered."""
 
     status: int
@@ -85,13 +85,13 @@ class CaseTransaction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CaseSide(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one side did: `reply` or `failure`, and its effects."""
+    """What one side did: `response` or `failure`, and its effects."""
 
     side: Side
     duration_ns: int
     effects_outcome: EffectsOutcome
     transactions: tuple[CaseTransaction, ...] = ()
-    reply: CaseReply | None = None
+    response: CaseResponse | None = None
     failure: CaseFailure | None = None
 
 
@@ -154,10 +154,10 @@ def _body_of(body: bytes, *, cut: bool) -> Body:
 
 def _side_of(observation: Observation, redactor: Redactor) -> CaseSide:
     outcome = observation.outcome
-    reply, failure = None, None
-    if isinstance(outcome, Reply):
-        clean = redactor.reply(outcome)
-        reply = CaseReply(clean.status, clean.headers, _body_of(clean.body, cut=clean.body_truncated))
+    response, failure = None, None
+    if isinstance(outcome, Response):
+        clean = redactor.response(outcome)
+        response = CaseResponse(clean.status, clean.headers, _body_of(clean.body, cut=clean.body_truncated))
     else:
         failure = CaseFailure(outcome.cause, outcome.detail)
     return CaseSide(
@@ -165,7 +165,7 @@ def _side_of(observation: Observation, redactor: Redactor) -> CaseSide:
         observation.duration_ns,
         observation.effects.outcome,
         tuple(_transaction_of(redactor.transaction(t)) for t in observation.effects.transactions),
-        reply,
+        response,
         failure,
     )
 
@@ -229,7 +229,7 @@ def open_case(case: Case) -> Opened:
     """The values to compare again.
 
     Raises:
-        CaseError: a body is not base64, or a side has neither reply nor failure.
+        CaseError: a body is not base64, or a side has neither response nor failure.
     """
     served = _observation(case.served, Role.SERVED)
     exchange = Exchange(
@@ -262,14 +262,14 @@ def _bytes(body: Body) -> bytes:
 
 
 def _observation(side: CaseSide, role: Role) -> Observation:
-    if side.reply is not None:
-        outcome: Reply | Failed = Reply(
-            side.reply.status, side.reply.headers, _bytes(side.reply.body), side.reply.body.truncated
+    if side.response is not None:
+        outcome: Response | Failed = Response(
+            side.response.status, side.response.headers, _bytes(side.response.body), side.response.body.truncated
         )
     elif side.failure is not None:
         outcome = Failed(side.failure.cause, side.failure.detail)
     else:
-        raise CaseError(f"the {role} side has neither reply nor failure")
+        raise CaseError(f"the {role} side has neither response nor failure")
     transactions = tuple(map(_transaction, side.transactions))
     return Observation(side.side, role, outcome, side.duration_ns, Effects(side.effects_outcome, transactions))
 

@@ -62,7 +62,7 @@ NaturalKey = tuple[object, ...]
 
 
 def place_of(path: Path, table: str, column: str) -> str:
-    """A place of a reply's body, or of a table, a column, or inside a JSON column, in one line; "" for a whole body."""
+    """A place of a response's body, or of a table, a column, or inside a JSON column, in one line; "" for a whole body."""
     inside = text_of(path)
     if not table:
         return inside
@@ -74,7 +74,7 @@ def place_of(path: Path, table: str, column: str) -> str:
 class Difference:
     """One difference, outside of what rules allow.
 
-    Of the reply: `table` is "" and `path` a place in the body (or the header's name). Of the effects: `table`,
+    Of the response: `table` is "" and `path` a place in the body (or the header's name). Of the effects: `table`,
     `natural_key` (in the order of the table's description), `column`, and `path` inside a JSON column.
     `rule` names the rule whose tolerance was exceeded or whose term is over, if any.
     """

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from urllib.parse import unquote_plus
 
 from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, text_of_value
-from comparator.exchanges.model import HeaderList, Reply, Request
+from comparator.exchanges.model import HeaderList, Request, Response
 from comparator.exchanges.row_changes import Row, RowChange, Transaction
 from comparator.findings.clustering import Sighting
 from comparator.responses.bodies import Unreadable, decoded
@@ -79,16 +79,16 @@ class Redactor:
             request.body_truncated,
         )
 
-    def reply(self, reply: Reply) -> Reply:
-        """The reply with headers and JSON body redacted; a body that had to be changed loses its content coding."""
-        headers = self.headers(reply.headers)
-        plain = decoded(reply, self._max_bytes)
+    def response(self, response: Response) -> Response:
+        """The response with headers and JSON body redacted; a body that had to be changed loses its content coding."""
+        headers = self.headers(response.headers)
+        plain = decoded(response, self._max_bytes)
         # Nobody can say what an unreadable body holds, so nothing of it is kept.
-        body = self._digest_of(reply.body) if isinstance(plain, Unreadable) else self._json_text(plain)
+        body = self._digest_of(response.body) if isinstance(plain, Unreadable) else self._json_text(plain)
         if body is None:
-            return Reply(reply.status, headers, reply.body, reply.body_truncated)
+            return Response(response.status, headers, response.body, response.body_truncated)
         kept = tuple((n, v) for n, v in headers if n.lower() != "content-encoding")
-        return Reply(reply.status, kept, body, reply.body_truncated)
+        return Response(response.status, kept, body, response.body_truncated)
 
     def comparison(self, comparison: Comparison) -> Comparison:
         """The comparison with the values of its differences redacted."""

@@ -11,11 +11,11 @@ import msgspec
 from comparator.tables import ROUTE_KIND, BackgroundRule, Struct, Table
 
 DYNAMIC_PLACES: Final = ("**.stamps.*", "**.stamp_scores.*")
-"""Where the scorer's replies and rows have providers as member names."""
+"""Where the scorer's responses and rows have providers as member names."""
 
 
 class Rule(Struct, frozen=True):
-    """What may differ at one JSON path of a reply's body. Exactly one action.
+    """What may differ at one JSON path of a response's body. Exactly one action.
 
     `path`: dotted, `$` optional; `*` any key or element, `**` any depth, `[3]`, `["a.b"]`, `[?provider=="x"]`.
     Actions: `ignore`; `absolute` or `relative` (decimal text) or `places` (decimal places) for numbers and numeric text;
@@ -39,7 +39,7 @@ class Rule(Struct, frozen=True):
 
 
 class HeaderRules(Struct, frozen=True):
-    """Which reply headers are compared beside those always compared (`rules.COMPARED_HEADERS`).
+    """Which response headers are compared beside those always compared (`rules.COMPARED_HEADERS`).
 
     Names are case-insensitive. `ignore` takes names out again, also the default ones.
     """
@@ -51,7 +51,7 @@ class HeaderRules(Struct, frozen=True):
 class KnownDifference(Struct, frozen=True):
     """A difference the operator declared: its own verdict (`known`), never a mismatch.
 
-    Of the reply: `path` (as in `Rule`), or `status` / `header`. Of the effects: `table`, and optionally `column` and
+    Of the response: `path` (as in `Rule`), or `status` / `header`. Of the effects: `table`, and optionally `column` and
     `path` inside the column. `kind` (a `comparator.difference.Kind`), `route` and `candidate`/`legacy` (the exact JSON
     text of that side's value) narrow it.
     """

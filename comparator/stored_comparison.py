@@ -153,7 +153,7 @@ def unpack(kept: bytes) -> bytes:
 
 
 def status_of(observation: Observation) -> int | None:
-    """The status a side answered with, None when it gave no reply."""
+    """The status a side answered with, None when it gave no response."""
     return None if isinstance(observation.outcome, Failed) else observation.outcome.status
 
 

@@ -1,7 +1,7 @@
 """Judges two observations of one request: the one entry to the comparison.
 
 Pure: a compiled `Comparator` and the day are all it needs. A verdict is about this one pair; whether a mismatch reproduces
-(`confirm`) is decided by a second run, which the caller makes.
+(`confirm`) is decided by a second run, which the client makes.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ from comparator.effects.compare import EffectsResult, SideEffects, compare_effec
 from comparator.effects.net_changes import KeyLookup, no_lookup
 from comparator.effects.row_diff import compile_tables
 from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Side
-from comparator.responses.compare import EQUAL, ReplyResult, alike, compare_replies
+from comparator.responses.compare import EQUAL, ResponseResult, alike, compare_responses
 from comparator.rules.actions import When
 from comparator.rules.compile import RouteRules, compile_routes
 from comparator.rules.known_differences import CompiledKnown, compile_known, explained_by
@@ -40,9 +40,9 @@ class Cause(StrEnum):
     """Why a verdict is what it is: a closed set, fit for a metric's label."""
 
     NONE = "none"
-    REPLY = "reply"
+    RESPONSE = "response"
     EFFECTS = "effects"
-    REPLY_AND_EFFECTS = "reply_and_effects"
+    RESPONSE_AND_EFFECTS = "response_and_effects"
     TRUNCATED = "truncated"
     SERVED_REFUSED = "served_refused"
     SERVED_TIMEOUT = "served_timeout"
@@ -107,8 +107,8 @@ class Lookups:
 
     served: KeyLookup = no_lookup
     mirrored: KeyLookup = no_lookup
-    served_replied_lsn: int | None = None
-    mirrored_replied_lsn: int | None = None
+    served_responded_lsn: int | None = None
+    mirrored_responded_lsn: int | None = None
     delay: dt.timedelta = dt.timedelta(0)
 
 
@@ -146,7 +146,7 @@ class Comparator:
             served: what the serving side did, against the live database.
             mirrored: what the other side did, against the shadow database.
             now: aware time; decides which rules' terms are over.
-            lookups: natural keys of rows outside the effects, and log positions at the replies.
+            lookups: natural keys of rows outside the effects, and log positions at the responses.
         """
         a, b = served.outcome, mirrored.outcome
         if isinstance(a, Failed):
@@ -159,15 +159,15 @@ class Comparator:
             return _PLAIN_MATCH[served.side]
         today = (now if now.tzinfo is dt.UTC else now.astimezone(dt.UTC)).date()
         when = When(today, lookups.delay)
-        reply = EQUAL if equal else compare_replies(a, b, rules, when, max_bytes=self.settings.body_max_bytes)
+        response = EQUAL if equal else compare_responses(a, b, rules, when, max_bytes=self.settings.body_max_bytes)
         note = _why_not_compared(served, mirrored)
         effects = _NOTHING_WRITTEN if note else self._effects(served, mirrored, lookups, when)
-        if reply is EQUAL and effects is _NOTHING_WRITTEN and not note:
+        if response is EQUAL and effects is _NOTHING_WRITTEN and not note:
             return _PLAIN_MATCH[served.side]
-        return self._judge(route, served.side, reply, effects, note, today)
+        return self._judge(route, served.side, response, effects, note, today)
 
     def rules_of(self, route: str) -> RouteRules:
-        """The rules for the replies of a route; an undeclared one has the global rules."""
+        """The rules for the responses of a route; an undeclared one has the global rules."""
         return self._routes.get(route) or self._routes[""]
 
     def _effects(self, served: Observation, mirrored: Observation, lookups: Lookups, when: When) -> EffectsResult:
@@ -175,17 +175,17 @@ class Comparator:
         if not left and not right:
             return _NOTHING_WRITTEN
         return compare_effects(
-            SideEffects(left, lookups.served, lookups.served_replied_lsn),
-            SideEffects(right, lookups.mirrored, lookups.mirrored_replied_lsn),
+            SideEffects(left, lookups.served, lookups.served_responded_lsn),
+            SideEffects(right, lookups.mirrored, lookups.mirrored_responded_lsn),
             self._tables,
             when,
         )
 
     def _judge(
-        self, route: str, side: Side, reply: ReplyResult, effects: EffectsResult, note: str, today: dt.date
+        self, route: str, side: Side, response: ResponseResult, effects: EffectsResult, note: str, today: dt.date
     ) -> Comparison:
-        found = (*reply.differences, *effects.differences)
-        touches = (*reply.touches, *effects.touches)
+        found = (*response.differences, *effects.differences)
+        touches = (*response.touches, *effects.touches)
         known: tuple[Known, ...] = ()
         if found:
             found, known, more = self._explain(route, side, found, today)
@@ -257,10 +257,10 @@ def _verdict(found: Sequence[Difference], known: Sequence[Known]) -> tuple[Verdi
         return (Verdict.KNOWN if known else Verdict.MATCH), Cause.NONE
     if all(d.kind is Kind.TRUNCATED and _CUT_ALIKE in str(d.served) for d in found):
         return Verdict.FAILED, Cause.TRUNCATED
-    reply, effects = any(not d.table for d in found), any(d.table for d in found)
-    if reply and effects:
-        return Verdict.MISMATCH, Cause.REPLY_AND_EFFECTS
-    return Verdict.MISMATCH, Cause.REPLY if reply else Cause.EFFECTS
+    response, effects = any(not d.table for d in found), any(d.table for d in found)
+    if response and effects:
+        return Verdict.MISMATCH, Cause.RESPONSE_AND_EFFECTS
+    return Verdict.MISMATCH, Cause.RESPONSE if response else Cause.EFFECTS
 
 
 def confirm(first: Comparison, second: Comparison) -> Comparison:

@@ -59,7 +59,7 @@ class Alert:
 
 
 def _serving(expression: str) -> str:
-    """Only while callers are served by the candidate."""
+    """Only while clients are served by the candidate."""
     return f"({expression}) and on () ({largest(at.CANDIDATE_SHARE.of())} > 0)"
 
 
@@ -203,7 +203,7 @@ MEASUREMENT: Final = (
         "0m",
         Severity.PAGE,
         "{{ $labels.instance }} loses copies: {{ $labels.cause }}.",
-        "disk_full, disk_error: free the disk. queue_full: the disk is too slow. Callers are not affected.",
+        "disk_full, disk_error: free the disk. queue_full: the disk is too slow. Clients are not affected.",
         Action.PAUSE,
     ),
     Alert(
@@ -236,7 +236,7 @@ MEASUREMENT: Final = (
         f"({total(rate(at.SERVED.of(), '10m'))} > 0) unless on () ({total(rate(at.COMPARED.of(), '10m'))} > 0)",
         "10m",
         Severity.PAGE,
-        "Callers are served and nothing is compared.",
+        "Clients are served and nothing is compared.",
         "Look at the causes of skipped, failed and dropped on the overview.",
         Action.PAUSE,
     ),
@@ -313,8 +313,8 @@ PROCESSES: Final = (
         f"({at.up(at.PROXY_JOB).of()} == 0) or absent({at.up(at.PROXY_JOB).of()})",
         "1m",
         Severity.PAGE,
-        "A proxy does not answer: callers may not be served.",
-        "Is the process up? A load balancer may send callers to the legacy directly.",
+        "A proxy does not answer: clients may not be served.",
+        "Is the process up? A load balancer may send clients to the legacy directly.",
     ),
     Alert(
         "ShadowRunnerDown",
@@ -331,14 +331,14 @@ PROCESSES: Final = (
         "1m",
         Severity.PAGE,
         "The candidate's instance {{ $labels.instance }} does not answer.",
-        "If it serves callers, roll back; then look at its log.",
+        "If it serves clients, roll back; then look at its log.",
     ),
     Alert(
         "ShadowBackendEjected",
         f"{at.BACKEND_EJECTED.of()} == 1",
         "30s",
         Severity.PAGE,
-        "{{ $labels.instance }} spares the {{ $labels.side }}: it fails callers' requests.",
+        "{{ $labels.instance }} spares the {{ $labels.side }}: it fails clients' requests.",
         "Is the {{ $labels.side }}'s live instance up? With serve.fall_back the other side answers safe requests; roll back if it"
         " is the candidate.",
     ),
@@ -348,7 +348,7 @@ PROCESSES: Final = (
         "2m",
         Severity.WARNING,
         "The health check of the {{ $labels.side }} fails at {{ $labels.instance }}.",
-        "Callers are served as long as requests succeed: is it the service, or the check's path?",
+        "Clients are served as long as requests succeed: is it the service, or the check's path?",
     ),
     Alert(
         "ShadowConfigRefused",

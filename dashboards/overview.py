@@ -34,7 +34,7 @@ def _state() -> Sequence[Panel]:
             "Stage: share of the candidate",
             Query(f"max({at.CANDIDATE_SHARE.of()})"),
             unit="percentunit",
-            about="Share of callers that the candidate serves.",
+            about="Share of clients that the candidate serves.",
         ),
         stat(
             "Match rate, 1 h",
@@ -116,7 +116,7 @@ def _sides() -> Sequence[Panel]:
             about="Of what each side served.",
         ),
         timeseries(
-            "Replies by status",
+            "Responses by status",
             Query(total(rate(at.REQUESTS.of()), "side", "status"), "{{side}} {{status}}"),
             unit="reqps",
         ),

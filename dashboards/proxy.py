@@ -21,7 +21,7 @@ def build() -> Json:
         *_process(),
     )
     routes = variable("route", "Route", f"label_values({at.REQUESTS.of()}, route)")
-    about = "What callers get, what backends give, what the journal takes."
+    about = "What clients get, what backends give, what the journal takes."
     return dashboard("shadow-proxy", "Shadow: proxy", about, panels, [routes])
 
 
@@ -50,15 +50,15 @@ def _forwarding() -> Sequence[Panel]:
             "Refused by the proxy itself",
             Query(total(rate(at.REFUSED.of()), "status"), "{{status}}"),
             unit="reqps",
-            about="Limits (408, 413, 414, 431, 503), requests that are none (400), backends that gave no reply (502, 504).",
+            about="Limits (408, 413, 414, 431, 503), requests that are none (400), backends that gave no response (502, 504).",
         ),
         timeseries("Being served", Query(at.SERVING.of(), "{{instance}}")),
-        timeseries("Connections of callers", Query(at.CALLER_CONNECTIONS.of(), "{{instance}}")),
+        timeseries("Connections of clients", Query(at.CLIENT_CONNECTIONS.of(), "{{instance}}")),
         timeseries(
             "Heads read",
             Query(total(rate(at.HEADS.of()), "message", "how"), "{{message}} {{how}}"),
             unit="reqps",
-            about="Recognised by their shape, or parsed, which costs more: many are parsed while a caller sends ever new fields.",
+            about="Recognised by their shape, or parsed, which costs more: many are parsed while a client sends ever new fields.",
         ),
     )
 
@@ -66,7 +66,7 @@ def _forwarding() -> Sequence[Panel]:
 def _backends() -> Sequence[Panel]:
     return (
         timeseries(
-            "No reply",
+            "No response",
             Query(total(rate(at.BACKEND_FAILURES.of()), "side", "cause"), "{{side}} {{cause}}"),
             unit="reqps",
         ),

@@ -1,4 +1,4 @@
-"""The candidate from inside: replies, the stages of the scoring pipeline, proofs, caches, upstreams, and what the process uses."""
+"""The candidate from inside: responses, the stages of the scoring pipeline, proofs, caches, upstreams, and what the process uses."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,8 +14,8 @@ INSTANCE: Final = "=~$instance"
 def build() -> Json:
     """The whole dashboard."""
     panels = (
-        heading("Replies"),
-        *_replies(),
+        heading("Responses"),
+        *_responses(),
         heading("Scoring"),
         *_scoring(),
         heading("Proofs and caches"),
@@ -28,17 +28,17 @@ def build() -> Json:
     return dashboard("shadow-scorer", "Shadow: scorer", about, panels, [instances])
 
 
-def _replies() -> Sequence[Panel]:
+def _responses() -> Sequence[Panel]:
     seconds = at.SCORER_SECONDS.bucket(instance=INSTANCE)
     return (
         timeseries(
-            "Replies by status",
+            "Responses by status",
             Query(total(rate(at.SCORER_REQUESTS.of(instance=INSTANCE)), "status"), "{{status}}"),
             unit="reqps",
             stacked=True,
         ),
         timeseries(
-            "Replies by route",
+            "Responses by route",
             Query(total(rate(at.SCORER_REQUESTS.of(instance=INSTANCE)), "route"), "{{route}}"),
             unit="reqps",
         ),

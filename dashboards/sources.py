@@ -107,7 +107,7 @@ def _proxy_families() -> Iterable[Family]:
     seen.refused[400] += 1
     seen.gauges = proxy.Gauges(
         in_flight=lambda: 0,
-        caller_connections=lambda: 0,
+        client_connections=lambda: 0,
         backend_connections=lambda: dict.fromkeys(proxy.Side, 0),
         candidate_share=lambda: 0.0,
         rolled_back=lambda: False,
@@ -146,7 +146,7 @@ JOURNAL_QUEUED = _of_proxy(proxy.JOURNAL_QUEUED)
 JOURNAL_UNREAD_DELETED = _of_proxy(proxy.JOURNAL_UNREAD_DELETED)
 JOURNAL_TORN_BYTES = _of_proxy(proxy.JOURNAL_TORN_BYTES)
 SERVING = _of_proxy(proxy.IN_FLIGHT)
-CALLER_CONNECTIONS = _of_proxy(proxy.CALLER_CONNECTIONS)
+CLIENT_CONNECTIONS = _of_proxy(proxy.CLIENT_CONNECTIONS)
 BACKEND_CONNECTIONS = _of_proxy(proxy.BACKEND_CONNECTIONS)
 HEADS = _of_proxy(proxy.HEADS)
 CANDIDATE_SHARE = _of_proxy(proxy.CANDIDATE_SHARE)

@@ -57,9 +57,9 @@ async def read(session: aiohttp.ClientSession, proxy_admin: str, runner: str) ->
 
 async def scrape(session: aiohttp.ClientSession, url: str) -> Samples:
     """All samples of one process."""
-    async with session.get(url, timeout=_TIMEOUT) as reply:
-        reply.raise_for_status()
-        text = await reply.text()
+    async with session.get(url, timeout=_TIMEOUT) as response:
+        response.raise_for_status()
+        text = await response.text()
     return await asyncio.to_thread(parse, text)
 
 

@@ -139,7 +139,7 @@ class MalformedError(ProxyError):
     """A message that is refused.
 
     Attributes:
-        status: the code the caller gets.
+        status: the code the client gets.
     """
 
     def __init__(self, status: int, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The admin port: metrics, and the health checks without the public API around them. Never routed to callers."""
+"""The admin port: metrics, and the health checks without the public API around them. Never routed to clients."""
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest

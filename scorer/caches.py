@@ -1,7 +1,7 @@
 """Answers kept for a while: stamp metadata and weights, in the shared store when there is one, else in this process.
 
 Values are JSON values, so that every process and every release reads them; the legacy's entries in the same store are pickles under
-other names and are left alone. A store that does not answer is a miss: the caller works it out and carries on.
+other names and are left alone. A store that does not answer is a miss: the client works it out and carries on.
 """
 
 import json

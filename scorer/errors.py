@@ -1,10 +1,10 @@
-"""What can go wrong in the scorer, one class a cause. The text is what the caller reads in `detail`; statuses are in `api/replies`.
+"""What can go wrong in the scorer, one class a cause. The text is what the client reads in `detail`; statuses are in `api/responses`.
 
 ScorerError
 ├── SettingsError                  the environment is wrong; nothing was started (the operator's fault)
 ├── MigrationError                 a migration changed after it was applied (the operator's fault)
 ├── DatabaseNotEmptyError          a synthetic population wants an empty database (the operator's fault)
-├── RequestError                   the caller's fault
+├── RequestError                   the client's fault
 │   ├── ApiKeyRefusedError         no, unknown, wrong or (where that counts) revoked API key
 │   ├── InternalTokenRefusedError  the internal endpoints' token is missing or wrong
 │   ├── BearerTokenRefusedError    the JWT is missing or refused; the text says why
@@ -47,7 +47,7 @@ class DatabaseNotEmptyError(ScorerError):
 
 
 class RequestError(ScorerError):
-    """The caller's fault; the text is for the caller."""
+    """The client's fault; the text is for the client."""
 
     text = ""
 

@@ -29,7 +29,7 @@ class Counters(Protocol):
 
 
 class SharedCounters:
-    """Counts where the legacy counts, so that a caller has one allowance over both."""
+    """Counts where the legacy counts, so that a client has one allowance over both."""
 
     def __init__(self, store: SharedStore) -> None:
         self._store = store
@@ -40,7 +40,7 @@ class SharedCounters:
 
 
 class LocalCounters:
-    """Counts in this process; with several processes a caller has as many allowances."""
+    """Counts in this process; with several processes a client has as many allowances."""
 
     def __init__(self, *, counters_max: int = 100_000, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._counters_max = counters_max
@@ -85,7 +85,7 @@ class RateLimiter:
             raise UnanswerableError("unreadable rate limit") from error
         if rate is None:
             return
-        window = window_of(rate, where, caller=key.prefix, now=int(self._clock().timestamp()))
+        window = window_of(rate, where, client=key.prefix, now=int(self._clock().timestamp()))
         try:
             admitted = passes(rate, await self._counters.add(window))
         except StoreUnavailableError:

@@ -16,9 +16,9 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry, tracing: Tracing | None = None) -> None:
         self.registry = registry
         self._tracing = tracing or NoTracing()
-        self.requests = Counter("scorer_requests_total", "Replies sent.", ("route", "status"), registry=registry)
+        self.requests = Counter("scorer_requests_total", "Responses sent.", ("route", "status"), registry=registry)
         self.request_seconds = Histogram(
-            "scorer_request_seconds", "Time from request to reply.", ("route",), buckets=_SECONDS, registry=registry
+            "scorer_request_seconds", "Time from request to response.", ("route",), buckets=_SECONDS, registry=registry
         )
         self.requests_in_progress = Gauge(
             "scorer_requests_in_progress", "Requests admitted and not answered yet.", registry=registry

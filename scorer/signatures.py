@@ -70,8 +70,8 @@ class ContractSignatures:
     async def _eth_call(self, call: dict[str, str]) -> bytes:
         question = {"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [call, "latest"]}
         try:
-            async with self._session.post(self._rpc_url, json=question, timeout=self._timeout) as reply:
-                result = (await reply.json(content_type=None)).get("result", "")
+            async with self._session.post(self._rpc_url, json=question, timeout=self._timeout) as response:
+                result = (await response.json(content_type=None)).get("result", "")
             return bytes.fromhex(result.removeprefix("0x"))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError):
             self._metrics.upstream_failures.labels("wallet").inc()

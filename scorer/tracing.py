@@ -27,7 +27,7 @@ class Tracing(Protocol):
     """Where spans go."""
 
     def request(self, headers: Mapping[str, str]) -> AbstractContextManager[Span | None]:
-        """The span of one request, below the caller's when `traceparent` names one."""
+        """The span of one request, below the client's when `traceparent` names one."""
         ...
 
     def stage(self, name: str) -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""Writes the API-key analytics: off the reply's path, in the order of the calls, and never at a caller's cost.
+"""Writes the API-key analytics: off the response's path, in the order of the calls, and never at a client's cost.
 
 Calls wait in a bounded queue for one task that stores them. A full queue drops the newest, a database that refuses drops what it
 refused; both are counted. Stopping stores what still waits, for as long as the drain may take.

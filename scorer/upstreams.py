@@ -65,10 +65,10 @@ class Asker:
         async with self._measured():
             try:
                 asked = self._session.request(method, url, json=body, timeout=self._timeout, max_redirects=3)
-                async with asked as reply:
-                    if reply.status != 200:
-                        raise UpstreamFailedError(f"{self._upstream}: status {reply.status}", status=reply.status)
-                    return json.loads(await self._bounded(reply))
+                async with asked as response:
+                    if response.status != 200:
+                        raise UpstreamFailedError(f"{self._upstream}: status {response.status}", status=response.status)
+                    return json.loads(await self._bounded(response))
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 raise UpstreamFailedError(f"{self._upstream}: {type(error).__name__}") from error
 
@@ -84,9 +84,9 @@ class Asker:
         finally:
             self._metrics.upstream_seconds.labels(self._upstream).observe(time.perf_counter() - started)
 
-    async def _bounded(self, reply: aiohttp.ClientResponse) -> bytes:
+    async def _bounded(self, response: aiohttp.ClientResponse) -> bytes:
         chunks = bytearray()
-        async for chunk in reply.content.iter_any():
+        async for chunk in response.content.iter_any():
             chunks += chunk
             if len(chunks) > self._max_bytes:
                 raise UpstreamFailedError(f"{self._upstream}: too large")
@@ -103,7 +103,7 @@ class StampMetadata:
         self._one_at_a_time = asyncio.Lock()
 
     async def document(self) -> list[dict[str, Any]]:
-        """The platforms as JSON values, with the fields and the order that a reply has.
+        """The platforms as JSON values, with the fields and the order that a response has.
 
         Raises:
             UpstreamFailedError: they are not kept and cannot be fetched.

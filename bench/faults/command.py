@@ -1,8 +1,8 @@
-"""What callers notice of faults around the proxy.
+"""What clients notice of faults around the proxy.
 
-Slices with and without a fault take turns at a fixed rate; a latency counts from when its request was due. For each fault: callers
+Slices with and without a fault take turns at a fixed rate; a latency counts from when its request was due. For each fault: clients
 that got no 200, and the p99 of a slice with the fault over that of its neighbours without it, the median over all slices. The line
-`none` is healthy slices over their healthy neighbours: what the machine's own noise makes of the same figure. As root, what callers
+`none` is healthy slices over their healthy neighbours: what the machine's own noise makes of the same figure. As root, what clients
 wait for runs before everything else on the machine, the runner and the mirrored side included. The last line is the result as JSON.
 """
 
@@ -50,7 +50,7 @@ class Fault:
 
     @property
     def success(self) -> float:
-        """Share of callers who got their 200."""
+        """Share of clients who got their 200."""
         return 1 - self.failed / self.requests if self.requests else 0.0
 
 
@@ -135,7 +135,7 @@ class Measuring:
 
     async def _run(self, loop: OpenLoop, *, flood: bool) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(loop.run(self._place.port), name="callers")
+            group.create_task(loop.run(self._place.port), name="clients")
             if flood:
                 port = self._place.admin_port
                 group.create_task(

@@ -22,10 +22,10 @@ _SAMPLE = re.compile(r"^(shadow_\w+?)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 def config(directory: Path, ports: tuple[int, int, int], backend: int, mirror: int) -> str:
     """config.yaml. A mirrored request may take half a second, so that what hangs is given up within a slice."""
-    callers, admin, runner = ports
+    clients, admin, runner = ports
     live, shadow = (f"{{url: 'http://127.0.0.1:{port}'}}" for port in (backend, mirror))
     return f"""
-listen: {{port: {callers}}}
+listen: {{port: {clients}}}
 admin: {{port: {admin}}}
 backends:
   candidate: {{live: {live}, shadow: {shadow}}}
@@ -74,7 +74,7 @@ class Installation:
         return Command(words, {"SHADOW_LOG_LEVEL": "CRITICAL", "PYTHONPATH": str(ROOT)}, ROOT)
 
     def serving(self) -> list[int]:
-        """The processes that callers wait for."""
+        """The processes that clients wait for."""
         return self._proxy.family()
 
     def start_runner(self) -> None:
@@ -116,8 +116,8 @@ class Installation:
 
     def _sums(self, port: int) -> Counter[str]:
         """The metrics of a process, summed over their labels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
-            text = reply.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            text = response.read().decode()
         sums: Counter[str] = Counter()
         for name, value in _SAMPLE.findall(text):
             sums[name] += float(value)  # type: ignore[assignment]

@@ -69,26 +69,26 @@ class Answering(asyncio.Protocol):
         """Answer every complete head, in the manner of the day."""
         *heads, self._part = (self._part + data).split(HEAD_END)
         for head in heads:
-            self._answer(self._behaviour.counter.reply_to(head))
+            self._answer(self._behaviour.counter.response_to(head))
 
-    def _answer(self, reply: bytes) -> None:
+    def _answer(self, response: bytes) -> None:
         match self._behaviour.manner:
             case Manner.WELL:
-                self._transport.write(reply)
+                self._transport.write(response)
             case Manner.SLOW_LORIS:
-                self._write_slowly(reply)
+                self._write_slowly(response)
             case Manner.HALF_CLOSED:
-                self._transport.write(reply[: len(reply) // 2])
+                self._transport.write(response[: len(response) // 2])
                 self._transport.write_eof()
             case Manner.GARBAGE:
                 self._transport.write(self._behaviour.draw.randbytes(200))
             case Manner.HUNG | Manner.REFUSING:
                 pass
 
-    def _write_slowly(self, reply: bytes) -> None:
-        self._transport.write(reply[:1])
-        if reply[1:] and not self._transport.is_closing():
-            self._drip = asyncio.get_running_loop().call_later(DRIP_S, self._write_slowly, reply[1:])
+    def _write_slowly(self, response: bytes) -> None:
+        self._transport.write(response[:1])
+        if response[1:] and not self._transport.is_closing():
+            self._drip = asyncio.get_running_loop().call_later(DRIP_S, self._write_slowly, response[1:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import uvloop
 from bench.load.alarm import Alarm
 from bench.load.child import child
 from bench.load.cores import LOAD_CORE
-from bench.load.replies import replies
+from bench.load.responses import responses
 
 HEAD_END = b"\r\n\r\n"
 
@@ -30,14 +30,14 @@ class Counter:
     def __init__(self, delays: "Delays") -> None:
         self.requests = 0
         self.delays = delays
-        self._replies = replies(seed=1)
+        self._responses = responses(seed=1)
 
-    def reply_to(self, head: bytes) -> bytes:
+    def response_to(self, head: bytes) -> bytes:
         """The same for the same address, whichever backend is asked, so that who compares finds them equal."""
         place = head.find(b"0x")
         if place < 0:
-            return self._replies[0]
-        return self._replies[int(head[place + 2 : place + 5], 16) % len(self._replies)]
+            return self._responses[0]
+        return self._responses[int(head[place + 2 : place + 5], 16) % len(self._responses)]
 
 
 class Delays:
@@ -48,19 +48,19 @@ class Delays:
         self._held: deque[tuple[float, asyncio.Transport, bytes]] = deque()
         self._alarm = Alarm(asyncio.get_running_loop(), self._rang)
 
-    def hold(self, transport: asyncio.Transport, reply: bytes) -> None:
-        """Send a reply when its time has come."""
+    def hold(self, transport: asyncio.Transport, response: bytes) -> None:
+        """Send a response when its time has come."""
         due_s = time.monotonic() + self.seconds
-        self._held.append((due_s, transport, reply))
+        self._held.append((due_s, transport, response))
         if len(self._held) == 1:
             self._alarm.set(due_s)
 
     def _rang(self) -> None:
         now = time.monotonic()
         while self._held and self._held[0][0] <= now:
-            _, transport, reply = self._held.popleft()
+            _, transport, response = self._held.popleft()
             if not transport.is_closing():  # (whoever asked may have gone meanwhile)
-                transport.write(reply)
+                transport.write(response)
         if self._held:
             self._alarm.set(self._held[0][0])
 
@@ -81,11 +81,11 @@ class Answering(asyncio.Protocol):
         *heads, self._part = (self._part + data).split(HEAD_END)
         for head in heads:
             self._counter.requests += 1
-            reply = self._counter.reply_to(head)
+            response = self._counter.response_to(head)
             if self._counter.delays.seconds:
-                self._counter.delays.hold(self._transport, reply)
+                self._counter.delays.hold(self._transport, response)
             elif not self._transport.is_closing():
-                self._transport.write(reply)
+                self._transport.write(response)
 
 
 @dataclass(frozen=True, slots=True)

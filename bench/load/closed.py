@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.load.callers import Caller, connect
+from bench.load.clients import Client, connect
 
 
 class Supply(Protocol):
@@ -43,18 +43,18 @@ class ClosedLoop:
         self.errors = 0
         self.over = False
 
-    def ready(self, caller: Caller) -> None:
+    def ready(self, client: Client) -> None:
         """Ask, and ask again."""
-        if caller.status:
+        if client.status:
             self.answered += 1
-            if caller.status != 200:
+            if client.status != 200:
                 self.errors += 1
         if not self.over:
             self.asked += 1
-            caller.ask(self._next())
+            client.ask(self._next())
 
-    def lost(self, caller: Caller) -> None:  # noqa: ARG002 (the listener's shape)
-        """A server must not hang up on its callers."""
+    def lost(self, client: Client) -> None:  # noqa: ARG002 (the listener's shape)
+        """A server must not hang up on its clients."""
         self.errors += not self.over
 
 
@@ -63,7 +63,7 @@ async def saturate(
 ) -> Counted:
     """Load a port for `seconds`, after a quarter of that as warm-up. `cpu_s` reads the server's CPU time."""
     load = ClosedLoop(supply)
-    callers = await connect(load, port, connections)
+    clients = await connect(load, port, connections)
     await asyncio.sleep(seconds / 4)
     answered, cpu, begun = load.answered, cpu_s(), time.monotonic()
     await asyncio.sleep(seconds)
@@ -75,13 +75,13 @@ async def saturate(
         errors=load.errors,
     )
     load.over = True
-    await _last_replies(load)
-    for caller in callers:
-        caller.transport.close()
+    await _last_responses(load)
+    for client in clients:
+        client.transport.close()
     return counted
 
 
-async def _last_replies(load: ClosedLoop) -> None:
+async def _last_responses(load: ClosedLoop) -> None:
     # Hanging up on requests in flight would make the server's mirroring look lossy.
     deadline = time.monotonic() + 5
     while load.answered < load.asked and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""What a caller waits at a fixed rate: each request is sent when it is due, whether or not the ones before are answered.
+"""What a client waits at a fixed rate: each request is sent when it is due, whether or not the ones before are answered.
 
 A latency counts from when the request was due, so a server that stalls is charged for everybody who would have come meanwhile
 (no coordinated omission). Several servers can be asked in the same seconds, so that what the machine does hits all of them.
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from bench.load.alarm import Alarm
-from bench.load.callers import Caller, connect
+from bench.load.clients import Client, connect
 from bench.load.closed import Supply
 
 CONNECTIONS = 64
@@ -24,7 +24,7 @@ class OpenLoop:
         self._supply = supply
         self._due = due
         self._turn = 0
-        self._idle: deque[Caller] = deque()
+        self._idle: deque[Client] = deque()
         self._late: deque[float] = deque()
         self._started = 0.0
         self._alarm: Alarm | None = None
@@ -33,8 +33,8 @@ class OpenLoop:
         self.done = asyncio.Event()
 
     async def run(self, port: int) -> None:
-        """Keep to the schedule until the last reply, or until PATIENCE_S after the last request."""
-        callers = await connect(self, port, CONNECTIONS)
+        """Keep to the schedule until the last response, or until PATIENCE_S after the last request."""
+        clients = await connect(self, port, CONNECTIONS)
         self._alarm = Alarm(asyncio.get_running_loop(), self._rang)
         self._started = time.monotonic() + 0.05
         try:
@@ -46,23 +46,23 @@ class OpenLoop:
         finally:
             self.done.set()
             self._alarm.close()
-            for caller in callers:
-                caller.transport.close()
+            for client in clients:
+                client.transport.close()
 
-    def ready(self, caller: Caller) -> None:
+    def ready(self, client: Client) -> None:
         """Note the latency; take what is late, or rest."""
-        if caller.status:
-            self.latencies_s.append(time.monotonic() - caller.due_s)
-            self.errors += caller.status != 200
+        if client.status:
+            self.latencies_s.append(time.monotonic() - client.due_s)
+            self.errors += client.status != 200
             if len(self.latencies_s) == len(self._due):
                 self.done.set()
         if self._late:
-            caller.ask(self._supply.next(), self._late.popleft())
+            client.ask(self._supply.next(), self._late.popleft())
         else:
-            self._idle.append(caller)
+            self._idle.append(client)
 
-    def lost(self, caller: Caller) -> None:  # noqa: ARG002 (the listener's shape)
-        """A server must not hang up on its callers."""
+    def lost(self, client: Client) -> None:  # noqa: ARG002 (the listener's shape)
+        """A server must not hang up on its clients."""
         self.errors += not self.done.is_set()
 
     def _rang(self) -> None:

@@ -1,6 +1,6 @@
 """The traffic of the benchmarks: no two requests have the same address, key or values, so nothing can live on heads it has seen.
 
-Pure. What varies: address, API key, cookie, trace and request ids and the caller's network address with each request; which
+Pure. What varies: address, API key, cookie, trace and request ids and the client's network address with each request; which
 fields there are, their order, their case, the client's name among VARIANTS heads.
 """
 

@@ -11,7 +11,7 @@ MIRROR_PORT = int(os.environ["MIRROR_PORT"])
 
 
 def request(flow):
-    """Replay every request that came from a caller."""
+    """Replay every request that came from a client."""
     if flow.is_replay == "request":
         return
     copy = flow.copy()

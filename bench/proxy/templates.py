@@ -49,9 +49,9 @@ LOGGED = (
 
 
 def nginx(place: Place, *, mirror: bool, records: Path | None = None) -> str:
-    """nginx.conf. Told to keep connections for the copies too, it still opens one for each: it never reads their replies.
+    """nginx.conf. Told to keep connections for the copies too, it still opens one for each: it never reads their responses.
 
-    `records` is a log of requests, the nearest thing that nginx has to a journal: no bodies of replies, no headers unknown to us.
+    `records` is a log of requests, the nearest thing that nginx has to a journal: no bodies of responses, no headers unknown to us.
     """
     keep = "proxy_http_version 1.1; proxy_set_header Connection '';"
     copy = f"location = /copy {{ internal; proxy_pass http://copies$request_uri; {keep} }}" if mirror else ""

@@ -1,4 +1,4 @@
-"""Measures one system once: as much as it can do, what that costs, and what it adds to a caller's wait."""
+"""Measures one system once: as much as it can do, what that costs, and what it adds to a client's wait."""
 
 import gc
 import os
@@ -156,7 +156,7 @@ def journaled(admin_port: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """What callers waited at a fixed rate."""
+    """What clients waited at a fixed rate."""
 
     p50_ms: float | None = None
     p99_ms: float | None = None

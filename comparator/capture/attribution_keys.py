@@ -1,7 +1,7 @@
 """Whose request a row belongs to: the attribution keys that its columns, its JSON or its parent row carry.
 
 Pure. Keys are pairs of kind and value, e.g. `("address", "0x..")` or `("nullifier", "v0:..")`. Which parent row carries which key is
-learned from the stream itself; what it has not shown yet is named as missing, for the caller to look up.
+learned from the stream itself; what it has not shown yet is named as missing, for the client to look up.
 """
 
 import json

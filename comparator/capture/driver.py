@@ -14,7 +14,7 @@ class Capture(Protocol):
     """One database's committed transactions.
 
     Life: `async with` opens and closes, in one task. `start` begins delivery. `fence` returns the LSN up to which everything
-    committed before the call has been delivered (concurrent callers share one round trip). `position` is the LSN up to
+    committed before the call has been delivered (concurrent clients share one round trip). `position` is the LSN up to
     which everything has been delivered. `interruptions` counts the times delivery may have lost transactions (a temporary
     slot's connection was cut): windows open across a change of it are `lost`.
     Errors: comparator.capture.errors.CaptureError and its children, each saying what to run.

@@ -22,7 +22,7 @@ class CaptureError(Exception):
 
 
 class CaptureClosedError(CaptureError):
-    """The capture was used before `start` or after `aclose`: the caller's mistake."""
+    """The capture was used before `start` or after `aclose`: the client's mistake."""
 
 
 class CaptureLostError(CaptureError):

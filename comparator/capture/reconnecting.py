@@ -132,7 +132,7 @@ class SupervisedCapture(ABC):
     ) -> None:
         await self.aclose()
         if self._group is not None:
-            # Nothing runs in the group any more; the caller's own error leaves as it is, not wrapped in a group.
+            # Nothing runs in the group any more; the client's own error leaves as it is, not wrapped in a group.
             await self._group.__aexit__(None, None, None)
 
     @abstractmethod

@@ -32,7 +32,7 @@ class Keepalive:
     """The server says how far it has read: nothing of this publication is left before `lsn`."""
 
     lsn: int
-    reply_wanted: bool
+    response_wanted: bool
 
 
 ENVIRONMENT = {
@@ -182,7 +182,7 @@ class ReplicationConnection:
         loop.call_soon(self._on_readable)
         return self._ended
 
-    def feedback(self, confirmed: int, received: int, *, reply_wanted: bool = False) -> None:
+    def feedback(self, confirmed: int, received: int, *, response_wanted: bool = False) -> None:
         """Report that all up to LSN `confirmed` is dealt with and all up to `received` has come.
 
         Raises:
@@ -190,7 +190,7 @@ class ReplicationConnection:
         """
         now_us = int(time.time() * 1_000_000) - POSTGRES_EPOCH_US
         try:
-            self._pgconn.put_copy_data(_FEEDBACK(b"r", received, confirmed, confirmed, now_us, int(reply_wanted)))
+            self._pgconn.put_copy_data(_FEEDBACK(b"r", received, confirmed, confirmed, now_us, int(response_wanted)))
             self._pgconn.flush()
         except psycopg.OperationalError as error:
             raise CaptureLostError(f"the replication connection was lost: {error}") from error
@@ -257,7 +257,7 @@ def _frame(data: "bytes | memoryview") -> bytes | Keepalive:
             return bytes(data[WAL_HEADER_BYTES:])
         if kind == _ALIVE:
             lsn, _, wanted = _KEEPALIVE(data)
-            return Keepalive(lsn, reply_wanted=bool(wanted))
+            return Keepalive(lsn, response_wanted=bool(wanted))
     except struct.error as error:
         raise DecodeError(f"a broken frame of type {kind}: {error}") from error
     raise DecodeError(f"an unknown frame of type {kind}")

@@ -23,7 +23,7 @@ from comparator.capture.settings import CaptureSettings, SlotKind
 logger = logging.getLogger(__name__)
 
 SILENT_MAX = 3
-"""Feedbacks in a row that ask for a reply and get none, after which the connection counts as lost."""
+"""Feedbacks in a row that ask for a response and get none, after which the connection counts as lost."""
 
 ACTIVE_POLL_S = 0.05
 
@@ -180,27 +180,27 @@ class StreamCapture(SupervisedCapture):
             silent = 0 if self._heard else silent + 1
             if silent > SILENT_MAX:
                 raise CaptureLostError("the server has gone silent")
-            self._report(wire, reply_wanted=not self._heard)
+            self._report(wire, response_wanted=not self._heard)
 
     def _take(self, frame: bytes | Keepalive) -> None:
         self._heard = True
         if isinstance(frame, Keepalive):
             self._seen = max(self._seen, frame.lsn)
-            if frame.reply_wanted and self._wire is not None:
-                self._report(self._wire, reply_wanted=False)
+            if frame.response_wanted and self._wire is not None:
+                self._report(self._wire, response_wanted=False)
             return
         transaction = self._decoder.feed(frame)
         if transaction is not None:
             self._take_decoded(transaction, self._decoder)
 
-    def _report(self, wire: ReplicationConnection, *, reply_wanted: bool) -> None:
+    def _report(self, wire: ReplicationConnection, *, response_wanted: bool) -> None:
         """Confirm what is dealt with; when nothing is open, everything the server has read, so that its log can go."""
         position = self.position
         confirmed = self._confirmed if self._persistent else position
         if confirmed >= position:
             confirmed = max(confirmed, self._seen)
         self._retained = max(0, self._seen - confirmed)
-        wire.feedback(confirmed, max(position, self._seen), reply_wanted=reply_wanted)
+        wire.feedback(confirmed, max(position, self._seen), response_wanted=response_wanted)
 
     async def _shut(self) -> None:
         wire, self._wire = self._wire, None
@@ -208,7 +208,7 @@ class StreamCapture(SupervisedCapture):
         if wire is not None:
             with contextlib.suppress(OSError, psycopg.Error, CaptureLostError):
                 if self._closed and self._task is not None:
-                    self._report(wire, reply_wanted=False)
+                    self._report(wire, response_wanted=False)
             with contextlib.suppress(OSError, psycopg.Error):
                 await wire.aclose()
         if conn is not None:

@@ -32,13 +32,13 @@ PAIRS_MAX: Final = 2_500
 class SideEffects:
     """What one side committed, and what is needed to read it.
 
-    `lookup` knows natural keys of rows outside the set. `replied_lsn` is the log position at the time of the reply:
+    `lookup` knows natural keys of rows outside the set. `responded_lsn` is the log position at the time of the response:
     what commits beyond it is late; None when it was not taken.
     """
 
     transactions: Sequence[Transaction]
     lookup: KeyLookup = no_lookup
-    replied_lsn: int | None = None
+    responded_lsn: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ def compare_effects(
     """Compare what both sides committed for one request."""
     tables = {name: plan.table for name, plan in plans.items()}
     nets = (
-        net_by_primary_key(served.transactions, tables, replied_lsn=served.replied_lsn),
-        net_by_primary_key(mirrored.transactions, tables, replied_lsn=mirrored.replied_lsn),
+        net_by_primary_key(served.transactions, tables, responded_lsn=served.responded_lsn),
+        net_by_primary_key(mirrored.transactions, tables, responded_lsn=mirrored.responded_lsn),
     )
     groups: dict[tuple[str, NaturalKey], _Group] = {}
     keys = NaturalKeys(nets[0], tables, served.lookup), NaturalKeys(nets[1], tables, mirrored.lookup)
@@ -189,7 +189,7 @@ class _Found:
         self.touches += cells.touches
         self.differences += cells.differences
         if mine.late != theirs.late:
-            words = {True: "after the reply", False: "before the reply"}
+            words = {True: "after the response", False: "before the response"}
             self.differences.append(Difference(Kind.LATE, (), words[mine.late], words[theirs.late], plan.name, key))
 
     def _lonely(self, plan: TablePlan, key: NaturalKey, meaning: Meaning, kind: Kind) -> None:

@@ -34,7 +34,7 @@ PrimaryKey = tuple[str | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """What one row was and became; None where it did not exist. `late`: every change came after the reply."""
+    """What one row was and became; None where it did not exist. `late`: every change came after the response."""
 
     table: str
     before: Row | Unknown | None
@@ -50,16 +50,16 @@ class _Open:
 
 
 def net_by_primary_key(
-    transactions: Iterable[Transaction], tables: Mapping[str, Table], *, replied_lsn: int | None = None
+    transactions: Iterable[Transaction], tables: Mapping[str, Table], *, responded_lsn: int | None = None
 ) -> list[Net]:
     """First image before and last image after of every changed row, in order of first change; no-ops are dropped.
 
-    Transactions that commit beyond `replied_lsn` are late. Truncates are left out (`truncated_tables`). Rows of tables
+    Transactions that commit beyond `responded_lsn` are late. Truncates are left out (`truncated_tables`). Rows of tables
     that are not described are told apart by the column `id`, or by their whole image when they have none.
     """
     rows: dict[tuple[str, PrimaryKey], _Open] = {}
     for transaction in transactions:
-        late = replied_lsn is not None and transaction.commit_lsn > replied_lsn
+        late = responded_lsn is not None and transaction.commit_lsn > responded_lsn
         for change in transaction.changes:
             if change.op is not Op.TRUNCATE:
                 _apply(rows, change, _primary_key_columns(change, tables), late=late)

@@ -32,7 +32,7 @@ class Meaning:
     """One image of a row, ready to compare.
 
     `raw` holds everything that is compared, as it is, by column: equal `raw` is equal meaning. `keys` resolves ids inside
-    JSON columns. The rest is about the change: committed after the reply; written by an update whose image before is unknown; an image before, not after.
+    JSON columns. The rest is about the change: committed after the response; written by an update whose image before is unknown; an image before, not after.
     """
 
     raw: dict[str, object]

@@ -27,7 +27,7 @@ class Side(StrEnum):
 
 
 class Role(StrEnum):
-    """What a side was for one exchange: it served the caller, or it mirrored against the shadow database."""
+    """What a side was for one exchange: it served the client, or it mirrored against the shadow database."""
 
     SERVED = "served"
     MIRRORED = "mirrored"
@@ -35,7 +35,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the caller sent, as forwarded: `target` is path and query byte for byte (latin-1)."""
+    """What the client sent, as forwarded: `target` is path and query byte for byte (latin-1)."""
 
     method: str
     target: str
@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Response:
     """What a side answered."""
 
     status: int
@@ -55,7 +55,7 @@ class Reply:
 
 
 class FailureCause(StrEnum):
-    """Why a side gave no reply."""
+    """Why a side gave no response."""
 
     REFUSED = "refused"
     TIMEOUT = "timeout"
@@ -67,7 +67,7 @@ class FailureCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A side that gave no reply: a value, never an exception in the caller's path."""
+    """A side that gave no response: a value, never an exception in the client's path."""
 
     cause: FailureCause
     detail: str
@@ -78,7 +78,7 @@ class Exchange:
     """One request and what the served side answered.
 
     `id` is the X-Request-Id and unique. `key` is the ordering key of the route (the address by default), "" for none.
-    Times are Unix nanoseconds of the proxy's clock; `ended_ns` is when the reply was complete.
+    Times are Unix nanoseconds of the proxy's clock; `ended_ns` is when the response was complete.
     `overlapped`: another request with the same key was in flight at the proxy at some time between both.
     `skip` names the policy that keeps the exchange from being mirrored ("" = mirror it).
     """
@@ -91,7 +91,7 @@ class Exchange:
     started_ns: int
     ended_ns: int
     request: Request
-    outcome: Reply | Failed
+    outcome: Response | Failed
     overlapped: bool = False
     skip: str = ""
 
@@ -130,6 +130,6 @@ class Observation:
 
     side: Side
     role: Role
-    outcome: Reply | Failed
+    outcome: Response | Failed
     duration_ns: int
     effects: Effects = NO_EFFECTS

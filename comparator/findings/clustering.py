@@ -24,10 +24,10 @@ NAMES_MAX: Final = 40
 
 
 class Severity(StrEnum):
-    """How bad a finding is for callers of the candidate.
+    """How bad a finding is for clients of the candidate.
 
     `broken`: other status or type, a missing field or row, an unreadable body. `changed`: other values, rows too many.
-    `additive`: the candidate's reply has a field or header more.
+    `additive`: the candidate's response has a field or header more.
     """
 
     BROKEN = "broken"

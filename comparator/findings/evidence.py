@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from comparator.exchanges.model import Observation, Reply, Side
+from comparator.exchanges.model import Observation, Response, Side
 from comparator.stats.confidence import (
     Counts,
     Interval,
@@ -60,13 +60,13 @@ class Evidence:
         """Take in one comparison."""
         self.verdicts[comparison.verdict] += 1
         a, b = served.outcome, mirrored.outcome
-        if not isinstance(a, Reply) or not isinstance(b, Reply):
+        if not isinstance(a, Response) or not isinstance(b, Response):
             return
         candidate, legacy = (served, mirrored) if served.side is Side.CANDIDATE else (mirrored, served)
-        replies = (a, b) if served.side is Side.CANDIDATE else (b, a)
+        responses = (a, b) if served.side is Side.CANDIDATE else (b, a)
         self.answered += 1
-        self.candidate_errors += replies[0].status >= 500
-        self.legacy_errors += replies[1].status >= 500
+        self.candidate_errors += responses[0].status >= 500
+        self.legacy_errors += responses[1].status >= 500
         self.candidate_us.add(candidate.duration_ns / 1000)
         self.legacy_us.add(legacy.duration_ns / 1000)
         self.ratio.add(candidate.duration_ns / max(1, legacy.duration_ns))

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 import zstandard
 
 from comparator.difference import digest_of
-from comparator.exchanges.model import HeaderList, Reply
+from comparator.exchanges.model import HeaderList, Response
 from comparator.responses.exact_json import InvalidJsonError, parse
 
 
@@ -66,13 +66,13 @@ def _parsed_media_type(text: str) -> tuple[str, Mapping[str, str]]:
     return kind.strip().lower(), {name.lower(): value for name, value in pairs}
 
 
-def kind_of(reply: Reply, body: bytes, forced: str) -> BodyKind:
+def kind_of(response: Response, body: bytes, forced: str) -> BodyKind:
     """How to compare a body: as the route says, else by Content-Type, else as JSON when it looks like it."""
     if not body:
         return BodyKind.EMPTY
     if forced:
         return BodyKind(forced)
-    kind, _ = media_type(reply.headers)
+    kind, _ = media_type(response.headers)
     if kind == "application/json" or kind.endswith("+json"):
         return BodyKind.JSON
     if kind == "application/x-www-form-urlencoded":
@@ -86,16 +86,16 @@ def kind_of(reply: Reply, body: bytes, forced: str) -> BodyKind:
     return BodyKind.BINARY
 
 
-def decoded(reply: Reply, max_bytes: int) -> bytes | Unreadable:
+def decoded(response: Response, max_bytes: int) -> bytes | Unreadable:
     """The body without its content codings.
 
     Unknown codings, damaged streams and bodies that would exceed `max_bytes` when decoded are `Unreadable`.
     """
-    named = header(reply.headers, "content-encoding")
+    named = header(response.headers, "content-encoding")
     if not named:
-        return reply.body
+        return response.body
     codings = [c.strip().lower() for c in named.split(",") if c.strip()]
-    body = reply.body
+    body = response.body
     for coding in reversed(codings):
         if coding in {"identity", ""}:
             continue
@@ -166,7 +166,7 @@ _DECODERS: Final = {
 }
 
 
-def structure_of(kind: BodyKind, reply: Reply, body: bytes) -> object:
+def structure_of(kind: BodyKind, response: Response, body: bytes) -> object:
     """The document that stands for a body: JSON as it is, forms and multiparts as objects of lists, text as itself.
 
     Form and multipart members keep the order of values of one name; the order of names does not matter.
@@ -180,9 +180,9 @@ def structure_of(kind: BodyKind, reply: Reply, body: bytes) -> object:
         case BodyKind.FORM:
             return _form(body)
         case BodyKind.MULTIPART:
-            return _multipart(reply, body)
+            return _multipart(response, body)
         case BodyKind.TEXT:
-            return _text(reply, body)
+            return _text(response, body)
         case BodyKind.BINARY | BodyKind.EMPTY:
             return digest_of(body)
 
@@ -198,8 +198,8 @@ def _form(body: bytes) -> object:
     return members
 
 
-def _multipart(reply: Reply, body: bytes) -> object:
-    head = b"Content-Type: " + header(reply.headers, "content-type").encode("latin-1", "replace") + b"\r\n\r\n"
+def _multipart(response: Response, body: bytes) -> object:
+    head = b"Content-Type: " + header(response.headers, "content-type").encode("latin-1", "replace") + b"\r\n\r\n"
     message = BytesParser().parsebytes(head + body)
     if not message.is_multipart() or message.defects:
         return Unreadable("not a multipart body")
@@ -215,8 +215,8 @@ def _multipart(reply: Reply, body: bytes) -> object:
     return members
 
 
-def _text(reply: Reply, body: bytes) -> object:
-    charset = media_type(reply.headers)[1].get("charset", "utf-8")
+def _text(response: Response, body: bytes) -> object:
+    charset = media_type(response.headers)[1].get("charset", "utf-8")
     try:
         return body.decode(charset)
     except (UnicodeDecodeError, LookupError):

@@ -9,7 +9,7 @@ from operator import ne
 from typing import Final
 
 from comparator.difference import ABSENT, Difference, Digest, Kind, Touch, digest_of
-from comparator.exchanges.model import HeaderList, Reply
+from comparator.exchanges.model import HeaderList, Response
 from comparator.responses.bodies import BodyKind, Unreadable, decoded, kind_of, media_type, structure_of
 from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.responses.json_diff import Walk, walk
@@ -22,18 +22,18 @@ _DECIDE_BODY: Final = frozenset({"content-type", "content-encoding"})
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyResult:
-    """What differs between two replies, and the rules that were touched."""
+class ResponseResult:
+    """What differs between two responses, and the rules that were touched."""
 
     differences: tuple[Difference, ...] = ()
     touches: tuple[Touch, ...] = ()
 
 
-EQUAL: Final = ReplyResult()
+EQUAL: Final = ResponseResult()
 
 
-def alike(served: Reply, mirrored: Reply, rules: RouteRules) -> bool:
-    """Whether two replies are surely equal: same status, same bytes, header lines that differ only where nothing looks.
+def alike(served: Response, mirrored: Response, rules: RouteRules) -> bool:
+    """Whether two responses are surely equal: same status, same bytes, header lines that differ only where nothing looks.
 
     Most pairs are, so this decides before anything else is made. False says nothing.
     """
@@ -61,8 +61,10 @@ def _is_unwatched(name: str, rules: RouteRules) -> bool:
     return True
 
 
-def compare_replies(served: Reply, mirrored: Reply, rules: RouteRules, when: When, *, max_bytes: int) -> ReplyResult:
-    """Compare two replies of one route."""
+def compare_responses(
+    served: Response, mirrored: Response, rules: RouteRules, when: When, *, max_bytes: int
+) -> ResponseResult:
+    """Compare two responses of one route."""
     changed = _changed_names(served.headers, mirrored.headers)
     differences: list[Difference] = []
     if served.status != mirrored.status:
@@ -71,14 +73,14 @@ def compare_replies(served: Reply, mirrored: Reply, rules: RouteRules, when: Whe
         differences += _headers(served.headers, mirrored.headers, rules.headers)
     alike_read = changed.isdisjoint(_DECIDE_BODY)
     if alike_read and served.body == mirrored.body and not _cut(served, mirrored):
-        return ReplyResult(tuple(differences)) if differences else EQUAL
+        return ResponseResult(tuple(differences)) if differences else EQUAL
     body = compare_bodies(served, mirrored, rules, when, max_bytes=max_bytes, alike_read=alike_read)
     if not differences:
         return body
-    return ReplyResult((*differences, *body.differences), body.touches)
+    return ResponseResult((*differences, *body.differences), body.touches)
 
 
-def _cut(served: Reply, mirrored: Reply) -> bool:
+def _cut(served: Response, mirrored: Response) -> bool:
     return served.body_truncated or mirrored.body_truncated
 
 
@@ -116,8 +118,8 @@ def _by_name(headers: HeaderList, names: frozenset[str]) -> dict[str, str]:
 
 
 def compare_bodies(
-    served: Reply, mirrored: Reply, rules: RouteRules, when: When, *, max_bytes: int, alike_read: bool = False
-) -> ReplyResult:
+    served: Response, mirrored: Response, rules: RouteRules, when: When, *, max_bytes: int, alike_read: bool = False
+) -> ResponseResult:
     """Compare two bodies by kind; what cannot be read or was cut off is reported as such.
 
     `alike_read`: the headers that say how a body is read are known to be the same.
@@ -133,23 +135,23 @@ def compare_bodies(
     if a == b and kinds[0] is kinds[1]:
         return EQUAL
     if kinds[0] is not kinds[1]:
-        return ReplyResult((Difference(Kind.BODY, (), _named(kinds[0], a), _named(kinds[1], b)),))
+        return ResponseResult((Difference(Kind.BODY, (), _named(kinds[0], a), _named(kinds[1], b)),))
     if max(len(a), len(b)) > max_bytes:
-        return ReplyResult((Difference(Kind.BODY, (), digest_of(a), digest_of(b)),))
+        return ResponseResult((Difference(Kind.BODY, (), digest_of(a), digest_of(b)),))
     if kinds[0] is BodyKind.JSON:
         return _json_texts(a, b, rules, when)
     return _structures(kinds[0], (served, a), (mirrored, b), rules, when)
 
 
-def _json_texts(a: bytes, b: bytes, rules: RouteRules, when: When) -> ReplyResult:
+def _json_texts(a: bytes, b: bytes, rules: RouteRules, when: When) -> ResponseResult:
     finished = Walk(rules.body, when)
     try:
         finished.compare_texts(a, b)
     except (InvalidJsonError, RecursionError):
         # Said again from the whole bodies: which side is at fault, and why.
         faults = _fault_of(a), _fault_of(b)
-        return ReplyResult((Difference(Kind.INVALID_BODY, (), *faults),))
-    return ReplyResult(tuple(finished.bounded(a, b)), tuple(finished.touches))
+        return ResponseResult((Difference(Kind.INVALID_BODY, (), *faults),))
+    return ResponseResult(tuple(finished.bounded(a, b)), tuple(finished.touches))
 
 
 def _fault_of(text: bytes) -> str:
@@ -161,22 +163,22 @@ def _fault_of(text: bytes) -> str:
 
 
 def _structures(
-    kind: BodyKind, served: tuple[Reply, bytes], mirrored: tuple[Reply, bytes], rules: RouteRules, when: When
-) -> ReplyResult:
+    kind: BodyKind, served: tuple[Response, bytes], mirrored: tuple[Response, bytes], rules: RouteRules, when: When
+) -> ResponseResult:
     a, b = structure_of(kind, *served), structure_of(kind, *mirrored)
     if isinstance(a, Unreadable) or isinstance(b, Unreadable):
-        return ReplyResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
+        return ResponseResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
     if isinstance(a, Digest) or isinstance(b, Digest):
-        return EQUAL if a == b else ReplyResult((Difference(Kind.BODY, (), a, b),))
+        return EQUAL if a == b else ResponseResult((Difference(Kind.BODY, (), a, b),))
     finished = walk(a, b, rules.body, when)
-    return ReplyResult(tuple(finished.bounded(served[1], mirrored[1])), tuple(finished.touches))
+    return ResponseResult(tuple(finished.bounded(served[1], mirrored[1])), tuple(finished.touches))
 
 
-def _truncated(served: Reply, mirrored: Reply) -> ReplyResult:
+def _truncated(served: Response, mirrored: Response) -> ResponseResult:
     """A body that was cut off says only as much as its beginning: equal beginnings are still not known to be equal."""
     shorter = min(len(served.body), len(mirrored.body))
     note = "the same up to the cut" if served.body[:shorter] == mirrored.body[:shorter] else "different before the cut"
-    return ReplyResult(
+    return ResponseResult(
         (
             Difference(
                 Kind.TRUNCATED,
@@ -188,10 +190,10 @@ def _truncated(served: Reply, mirrored: Reply) -> ReplyResult:
     )
 
 
-def _unreadable(served: Reply, mirrored: Reply, a: bytes | Unreadable, b: bytes | Unreadable) -> ReplyResult:
+def _unreadable(served: Response, mirrored: Response, a: bytes | Unreadable, b: bytes | Unreadable) -> ResponseResult:
     if served.body == mirrored.body and a == b:
         return EQUAL
-    return ReplyResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
+    return ResponseResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
 
 
 def _reason(value: object) -> str:

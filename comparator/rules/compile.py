@@ -15,7 +15,7 @@ from comparator.rules.json_paths import Automaton, Node, Pattern, parse_pattern
 from comparator.settings import CompareSettings, HeaderRules, RouteCompare, Rule
 
 COMPARED_HEADERS: Final = frozenset({"content-type", "allow", "location", "www-authenticate", "retry-after"})
-"""Reply headers that are compared when nothing is declared: they carry the meaning of a status."""
+"""Response headers that are compared when nothing is declared: they carry the meaning of a status."""
 
 BODY_KINDS: Final = frozenset({"", "json", "form", "multipart", "text", "binary"})
 
@@ -51,7 +51,7 @@ NO_RULES: Final = RuleSet(())
 
 @dataclass(frozen=True, slots=True)
 class RouteRules:
-    """All that holds for the replies of one route: rules of the body, names of compared headers, forced body kind.
+    """All that holds for the responses of one route: rules of the body, names of compared headers, forced body kind.
 
     `unwatched` is a memo: spellings of header names that were found to be no business of these rules.
     """

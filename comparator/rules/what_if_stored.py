@@ -1,4 +1,4 @@
-"""What other rules would have said about stored comparisons: of most, the replies were not kept, only what differed and where.
+"""What other rules would have said about stored comparisons: of most, the responses were not kept, only what differed and where.
 
 Pure. A difference is judged again by its two values, a place that a rule decided about by whether the new rules have the same rule
 there. What cannot be said from that (values that were cut, changed rules of rows, headers) is counted as not judged, never guessed.
@@ -21,7 +21,7 @@ from comparator.stored_comparison import Detail, DifferenceText, TouchText
 from comparator.verdict import Comparator
 
 _CUT: Final = re.compile(r"… \(\d+ more characters\)\Z")
-_OF_THE_REPLY: Final = frozenset({Kind.MISSING, Kind.EXTRA, Kind.CHANGED, Kind.TYPE})
+_OF_THE_RESPONSE: Final = frozenset({Kind.MISSING, Kind.EXTRA, Kind.CHANGED, Kind.TYPE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class _Judge:
 
     def _difference(self, row: Stored, difference: DifferenceText) -> tuple[bool, bool]:
         """Whether the old and the new rules show it."""
-        if difference.key or difference.kind not in _OF_THE_REPLY:
+        if difference.key or difference.kind not in _OF_THE_RESPONSE:
             self.not_judged += bool(difference.key) and not self._same_tables
             return True, True
         path = _path_of(difference.place)

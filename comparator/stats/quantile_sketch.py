@@ -21,7 +21,7 @@ _LOG_GAMMA: Final = math.log(_GAMMA)
 
 @dataclass(slots=True)
 class Sketch:
-    """Counts of positive and negative values and of zero, by bucket. Values are in whatever unit the caller uses.
+    """Counts of positive and negative values and of zero, by bucket. Values are in whatever unit the client uses.
 
     Values nearer to zero than 1e-9 count as zero.
     """

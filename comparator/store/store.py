@@ -1,6 +1,6 @@
 """Keeps verdicts, findings and totals in PostgreSQL, in the schema `shadow`.
 
-One batch is one transaction, and giving the same batch twice changes nothing, so a caller that keeps its journal offset
+One batch is one transaction, and giving the same batch twice changes nothing, so a client that keeps its journal offset
 until `add` returns loses nothing and counts nothing twice, whatever fails in between.
 """
 

@@ -23,7 +23,7 @@ class View(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether new callers are welcome."""
+        """Whether new clients are welcome."""
         ...
 
     def status(self) -> dict[str, Any]:

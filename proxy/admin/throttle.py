@@ -1,6 +1,6 @@
 """Keeps a flooded admin port from taking the time of those who are served: requests wait for their turn.
 
-The control port is answered by the process that serves callers. What is asked there costs some tenths of a millisecond each, so it is
+The control port is answered by the process that serves clients. What is asked there costs some tenths of a millisecond each, so it is
 paced: a burst passes at once, then so many a second, and who would wait too long is turned away. A rollback never waits.
 """
 
@@ -19,7 +19,7 @@ COSTS = {"/rollback": 0, "/metrics": 5}
 
 
 class Turns:
-    """Gives out turns: `per_s` a second, `burst` at once after a quiet time. Pure but for what the caller does with the wait."""
+    """Gives out turns: `per_s` a second, `burst` at once after a quiet time. Pure but for what the client does with the wait."""
 
     def __init__(self, per_s: float, burst: int) -> None:
         self._each_s = 1 / per_s

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from comparator.capture.attribution_keys import KeyIndex
-from comparator.exchanges.model import Exchange, Reply, Role, Side
+from comparator.exchanges.model import Exchange, Response, Role, Side
 from comparator.findings.calibration import render_proposals
 from comparator.findings.clustering import Clusterer
 from comparator.verdict import Comparator
@@ -99,7 +99,7 @@ async def _journaled(settings: Settings, count: int) -> Sequence[Exchange]:
         while len(exchanges) < count and (entries := await reader.read(count, 0.5)):
             usable = (entry.exchange for entry in entries)
             exchanges += [
-                e for e in usable if not e.skip and isinstance(e.outcome, Reply) and not e.request.body_truncated
+                e for e in usable if not e.skip and isinstance(e.outcome, Response) and not e.request.body_truncated
             ]
     if not exchanges:
         raise ProxyError(f"the journal in {directory} holds no request to run; serve some first")

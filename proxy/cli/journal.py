@@ -200,7 +200,7 @@ def _stats(directory: Path) -> int:
     damage: list[str] = []
     for record in _records(directory, damage):
         by_kind[record.route, record.served_by.value, record.cause or str(record.status)] += 1
-        raw += len(record.request_body) + len(record.reply_body)
+        raw += len(record.request_body) + len(record.response_body)
     stored = sum(path.stat().st_size for path in _paths(directory))
     _print(f"{by_kind.total()} exchanges, {raw} bytes of bodies, {stored} bytes on disk")
     for (route, side, status), count in sorted(by_kind.items()):

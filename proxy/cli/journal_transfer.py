@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from comparator.exchanges.model import Exchange, Reply, Side
+from comparator.exchanges.model import Exchange, Response, Side
 from proxy.config.journal import Durability, JournalSettings
 from proxy.config.settings import RouteSettings
 from proxy.errors import JournalError
@@ -46,7 +46,7 @@ def configure_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="a capture: file, journal folder, or - for the standard input")
     parser.add_argument("--format", choices=[one.value for one in Format], help="default: found out")
     parser.add_argument(
-        "--served-by", choices=[one.value for one in Side], default=Side.LEGACY.value, help="whose replies these are"
+        "--served-by", choices=[one.value for one in Side], default=Side.LEGACY.value, help="whose responses these are"
     )
     parser.add_argument(
         "--mirror", action="store_true", help="let the runner mirror them; without it they are only kept"
@@ -99,7 +99,7 @@ def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: ar
         form = Format(args.format) if args.format else None
         for recorded in _wanted(read(args.source, form=form), "", "", malformed):
             exchange = _routed(recorded, compiled, served_by=Side(args.served_by), mirror=args.mirror)
-            count["without reply" if recorded.outcome is None else "with reply"] += 1
+            count["without response" if recorded.outcome is None else "with response"] += 1
             weight = _append(writer, exchange, weight)
     finally:
         writer.close()
@@ -131,8 +131,8 @@ def _append(writer: Writer, exchange: Exchange, weight: int) -> int:
     """Append; once much is queued, wait until it is written: an import is in no hurry. Return the weight queued."""
     if not writer.append(exchange):
         raise JournalError("the journal takes no more exchanges: " + json.dumps(writer.counts.losses()))
-    reply = exchange.outcome
-    weight += RECORD_WEIGHT + len(exchange.request.body) + (len(reply.body) if isinstance(reply, Reply) else 0)
+    response = exchange.outcome
+    weight += RECORD_WEIGHT + len(exchange.request.body) + (len(response.body) if isinstance(response, Response) else 0)
     if weight < QUEUED_MAX_BYTES:
         return weight
     while writer.counts.queued:

@@ -69,7 +69,7 @@ class Entry:
 
 COMMANDS: Final = (
     Entry("demo", "run everything on this machine for a minute and print what was found", "proxy.cli.demo"),
-    Entry("proxy", "serve callers, journal every exchange", "proxy.cli.proxy"),
+    Entry("proxy", "serve clients, journal every exchange", "proxy.cli.proxy"),
     Entry("runner", "mirror what the journal holds against the shadow database and compare", "proxy.cli.runner"),
     Entry("status", "stage, counts, match rate, accounting, top differences", "proxy.cli.status"),
     Entry("promote", "the next step of the rollout, if the gates are open", "proxy.cli.promote"),

@@ -1,4 +1,4 @@
-"""`shadow proxy`: serve callers from config.yaml."""
+"""`shadow proxy`: serve clients from config.yaml."""
 
 import argparse
 import asyncio
@@ -22,7 +22,7 @@ from proxy.serving.routing import compile_routes
 from proxy.serving.supervisor import Slot, Supervisor
 from proxy.serving.worker_handoff import Handed, open_sockets
 
-# The journal's thread must not hold the interpreter for the default 5 ms while callers wait.
+# The journal's thread must not hold the interpreter for the default 5 ms while clients wait.
 SWITCH_INTERVAL_S = 0.0005
 
 
@@ -76,7 +76,7 @@ def said_of(settings: Settings) -> list[str]:
     named = {"live": settings.databases.live, "shadow": settings.databases.shadow}
     used = (named if settings.capture.driver is not Driver.OFF else {}) | {"store": settings.databases.store}
     empty = [f"databases.{name}" for name, dsn in used.items() if not dsn]
-    who = f"the {serve.side} serves {serve.percent:g} % of the callers{rest}"
+    who = f"the {serve.side} serves {serve.percent:g} % of the clients{rest}"
     if settings.rollout.enabled:
         first = steps_of(settings.rollout, "")[0]
         who = f"the rollout says who serves; at its first step the candidate serves {first.percent:g} %"

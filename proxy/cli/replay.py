@@ -108,7 +108,7 @@ def _configure_requests(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play; NO when a rule of --fail-on is broken or it is not --same-as, AWAY when a side never replied, INTERRUPTED when it was."""
+    """Play; NO when a rule of --fail-on is broken or it is not --same-as, AWAY when a side never responded, INTERRUPTED when it was."""
     rules = parse_rules(args.fail_on)
     check_outputs({"--json": args.json, "--html": args.html})
     earlier = _earlier(args.same_as) if args.same_as else None
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         return Exit.INTERRUPTED
     for side in report.silent:
         sys.stderr.write(
-            f"shadow replay: the {side} gave no reply to any request; is its {args.instance} instance up?\n"
+            f"shadow replay: the {side} gave no response to any request; is its {args.instance} instance up?\n"
         )
     return Exit.AWAY if report.silent else Exit.DONE
 

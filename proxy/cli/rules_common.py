@@ -1,6 +1,6 @@
 """`shadow rules explain|test`: which rule touched what, and what other rules would have hidden or revealed.
 
-A journal holds one side's replies only: rules are tried on what the store holds of its exchanges. Reading a journal is not the
+A journal holds one side's responses only: rules are tried on what the store holds of its exchanges. Reading a journal is not the
 comparator's business, so whoever offers the command says how.
 """
 

@@ -146,7 +146,7 @@ def _trouble_lines(proxy: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for side, backend in cast("Mapping[str, Mapping[str, Any]]", proxy.get("backends") or {}).items():
         if backend.get("ejected"):
-            lines.append(f"EJECTED   the {side} fails callers' requests and is spared")
+            lines.append(f"EJECTED   the {side} fails clients' requests and is spared")
         elif backend.get("healthy") is False:
             lines.append(f"unhealthy the {side}'s health check fails: GET {backend.get('checked')}")
     config = cast("Mapping[str, Any]", proxy.get("config") or {})

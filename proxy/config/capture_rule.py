@@ -23,8 +23,8 @@ class CaptureRule(Struct, frozen=True, forbid_unknown_fields=True):
             that the rule wants are copied to `journal.captures`, where they stay longer.
         methods: one of these.
         statuses: one of these: `404`, or `5xx` for all of a hundred.
-        duration_ms_min: from the request's head to the end of its reply.
-        reply_bytes_min, reply_bytes_max: of the reply's body as sent, up to `journal.body_max_bytes`; 0 is no limit.
+        duration_ms_min: from the request's head to the end of its response.
+        response_bytes_min, response_bytes_max: of the response's body as sent, up to `journal.body_max_bytes`; 0 is no limit.
         until_count: this many in each worker process since it began (with `mismatches`: in the runner); 0 is no limit.
         until: an ISO 8601 time after which nothing is taken; "" is never.
     """
@@ -33,7 +33,7 @@ class CaptureRule(Struct, frozen=True, forbid_unknown_fields=True):
     methods: tuple[str, ...] = ()
     statuses: tuple[StatusPattern, ...] = ()
     duration_ms_min: Annotated[float, Meta(ge=0)] = 0.0
-    reply_bytes_min: Annotated[int, Meta(ge=0)] = 0
-    reply_bytes_max: Annotated[int, Meta(ge=0)] = 0
+    response_bytes_min: Annotated[int, Meta(ge=0)] = 0
+    response_bytes_max: Annotated[int, Meta(ge=0)] = 0
     until_count: Annotated[int, Meta(ge=0)] = 0
     until: str = ""

@@ -29,10 +29,10 @@ class HealthCheck(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ejection(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a backend that fails requests is spared for a while. A failure: no reply, or a 502, 503, 504 of its own.
+    """When a backend that fails requests is spared for a while. A failure: no response, or a 502, 503, 504 of its own.
 
     Attributes:
-        consecutive: this many failures without a reply between them; 0: never for this reason.
+        consecutive: this many failures without a response between them; 0: never for this reason.
         share: this share of all requests of the last `window_s`, if they were `requests_min`.
         base_s: how long it is spared at first; doubled each time that it was of no use.
         refuse: whether requests that the other side may not answer are refused at once (503 with Retry-After) while it lasts;

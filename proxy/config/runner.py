@@ -21,7 +21,7 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
         hold_ms: how long a live transaction that no exchange has claimed waits before it is background. An exchange that
             took longer than this is not compared (`skipped`, cause `slow`), because its changes may have been let go.
         skew_ms: how far the proxy's clock and the database's may differ.
-        settle_ms: how long after its reply a service may still write for the request.
+        settle_ms: how long after its response a service may still write for the request.
         tagged_sides: sides that name the request in their transactions (the new scorer does).
         align: keep the shadow equal to live; False only for a shadow that nobody compares row by row.
         confirm: run a mismatching request once more from the aligned state before it counts.

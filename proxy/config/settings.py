@@ -59,7 +59,7 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Listen(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where callers are served."""
+    """Where clients are served."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
@@ -68,9 +68,9 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
     workers: Count = 1
     tls: Tls | None = None
     trusted_networks: tuple[str, ...] = ()
-    """Callers from here may send X-Forwarded-*, Forwarded, X-Serve-With and X-Use-Rust-Scorer."""
+    """Clients from here may send X-Forwarded-*, Forwarded, X-Serve-With and X-Use-Rust-Scorer."""
     override_token: str = ""
-    """Callers who send it as X-Shadow-Token may choose the side too; empty: no token is accepted."""
+    """Clients who send it as X-Shadow-Token may choose the side too; empty: no token is accepted."""
 
 
 class Admin(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +90,7 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True):
     socket: str = ""
     """Path of a unix socket to connect to instead of url's host and port (a live instance only); url still says the rest."""
     host: str = "backend"
-    """Host header sent: `backend` (that of url), `preserve` (the caller's), or a literal name."""
+    """Host header sent: `backend` (that of url), `preserve` (the client's), or a literal name."""
     connect_s: Positive = 2.0
     connections_max: Count = 256
     idle_s: Positive = 4.0
@@ -151,13 +151,13 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Serve(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who answers callers until a person or the rollout says otherwise."""
+    """Who answers clients until a person or the rollout says otherwise."""
 
     side: Side = Side.CANDIDATE
     percent: Percent = 100.0
-    """Share of callers that `side` serves; the other side serves the rest."""
+    """Share of clients that `side` serves; the other side serves the rest."""
     salt: str = "shadow"
-    """Keys the hash of the buckets; fixed for the life of a migration, or callers change sides."""
+    """Keys the hash of the buckets; fixed for the life of a migration, or clients change sides."""
     state_file: str = "var/switch.json"
     sentinel_file: str = "var/rollback"
     """While this file exists, the legacy serves."""
@@ -166,7 +166,7 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a caller may use; the status code is the answer when it is exceeded."""
+    """What a client may use; the status code is the answer when it is exceeded."""
 
     header_max_bytes: Count = 32 * 1024
     """431."""
@@ -181,11 +181,11 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     body_idle_s: Positive = 30.0
     """408: without a byte of the body."""
     idle_s: Positive = 75.0
-    """An unused caller's connection is closed."""
+    """An unused client's connection is closed."""
     ttfb_s: Positive = 30.0
-    """504: from the request sent to the reply's header."""
+    """504: from the request sent to the response's header."""
     total_s: Positive = 120.0
-    """504: from the request's header to the end of the reply."""
+    """504: from the request's header to the end of the response."""
     tunnel_idle_s: Positive = 600.0
     """An upgraded connection without a byte is closed."""
     connections_max: Count = 4096

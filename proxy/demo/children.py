@@ -151,7 +151,7 @@ def _die_with_parent() -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urlopen(url, timeout=_PROBE_TIMEOUT_S) as reply:  # noqa: S310 (a loopback URL of our own making)
-            return reply.status == 200
+        with urlopen(url, timeout=_PROBE_TIMEOUT_S) as response:  # noqa: S310 (a loopback URL of our own making)
+            return response.status == 200
     except (URLError, OSError):
         return False

@@ -37,7 +37,7 @@ class EmbeddedPostgres:
     """One cluster in `data_dir`, made when absent. Use as a context manager, or `start` and `stop`.
 
     Args:
-        data_dir: the cluster's folder; kept after `stop` unless it is removed by the caller.
+        data_dir: the cluster's folder; kept after `stop` unless it is removed by the client.
         version: 18 or 16.
         durable: False turns fsync off (tests, demo); True leaves PostgreSQL's defaults.
         parameters: more postgresql.conf settings.

@@ -66,7 +66,7 @@ class Installation:
 
     @property
     def url(self) -> str:
-        """Where callers are served."""
+        """Where clients are served."""
         return f"http://127.0.0.1:{self.places.proxy}"
 
     @property

@@ -55,13 +55,13 @@ def line(reading: Reading) -> str:
 def table(reading: Reading, seen: Seen) -> Table:
     """The numbers as a table."""
     accounting = reading.accounting
-    grid = Table(title="callers are served by the candidate, the legacy mirrors", title_justify="left")
+    grid = Table(title="clients are served by the candidate, the legacy mirrors", title_justify="left")
     grid.add_column("count")
     grid.add_column("now", justify="right")
     grid.add_column("what it is", style="dim")
-    grid.add_row("served", str(accounting.served), f"by the proxy; {seen.sent} seen by callers")
+    grid.add_row("served", str(accounting.served), f"by the proxy; {seen.sent} seen by clients")
     grid.add_row("compared", str(sum(accounting.compared.values())), counts(accounting.compared))
-    grid.add_row("[green]match[/]", str(accounting.compared.get("match", 0)), "same reply, same committed rows")
+    grid.add_row("[green]match[/]", str(accounting.compared.get("match", 0)), "same response, same committed rows")
     grid.add_row("[red]mismatch[/]", str(accounting.compared.get("mismatch", 0)), "confirmed by a second run")
     grid.add_row("skipped", str(sum(accounting.skipped.values())), counts(accounting.skipped))
     grid.add_row("failed", str(sum(accounting.failed.values())), counts(accounting.failed))

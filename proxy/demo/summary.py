@@ -44,7 +44,7 @@ SIGNS: Final[Mapping[str, tuple[Kind, str]]] = {
     "threshold_off_by_one": (Kind.COLUMN, "registry_score"),
     "error_500": (Kind.STATUS, ""),
 }
-"""What a fault of the mirrored legacy shows as: the kind of a difference and its table ("" for the reply)."""
+"""What a fault of the mirrored legacy shows as: the kind of a difference and its table ("" for the response)."""
 _QUANTILES = (0.5, 0.95, 0.99)
 
 
@@ -88,8 +88,8 @@ async def _look(session: aiohttp.ClientSession, installation: Installation) -> t
     """The reading, and how many exchanges have no outcome or one that the store does not have yet."""
     try:
         reading = await read(session, installation.admin_url, installation.runner_url)
-        async with session.get(f"{installation.runner_url}/status", timeout=_TIMEOUT) as reply:
-            unkept = int((await reply.json())["unkept"])
+        async with session.get(f"{installation.runner_url}/status", timeout=_TIMEOUT) as response:
+            unkept = int((await response.json())["unkept"])
     except (aiohttp.ClientError, TimeoutError):
         # A busy process may be late to answer; the next look is soon.
         return None, None
@@ -108,7 +108,7 @@ async def tell(console: Console, installation: Installation, seen: Seen) -> None
     finally:
         await conn.close()
     console.rule("what was found")
-    console.print(callers(seen))
+    console.print(clients(seen))
     console.print(accounting(reading.accounting))
     console.print(found(findings))
     if mismatches:
@@ -120,11 +120,11 @@ async def tell(console: Console, installation: Installation, seen: Seen) -> None
     console.print(look_next(installation, findings), soft_wrap=True, highlight=False)
 
 
-def callers(seen: Seen) -> str:
-    """What callers saw."""
+def clients(seen: Seen) -> str:
+    """What clients saw."""
     statuses = ", ".join(f"{count} x {status}" for status, count in sorted(seen.statuses.items()))
     unexpected = counts(seen.unexpected) if seen.unexpected else "none"
-    return f"callers: {seen.sent} requests, {statuses}; with another status than meant: {unexpected}"
+    return f"clients: {seen.sent} requests, {statuses}; with another status than meant: {unexpected}"
 
 
 def accounting(numbers: Accounting) -> Table:
@@ -179,7 +179,7 @@ def _shows(row: queries.ComparisonRow, sign: tuple[Kind, str]) -> bool:
 
 
 def examples(mismatches: Sequence[queries.ComparisonRow]) -> list[Panel]:
-    """One mismatching exchange for each set of tables and reply that differ together, the most frequent first."""
+    """One mismatching exchange for each set of tables and response that differ together, the most frequent first."""
     groups: dict[frozenset[str], list[queries.ComparisonRow]] = {}
     for row in mismatches:
         groups.setdefault(frozenset(map(_area, row.detail.differences)), []).append(row)
@@ -190,7 +190,7 @@ def examples(mismatches: Sequence[queries.ComparisonRow]) -> list[Panel]:
 def _area(difference: DifferenceText) -> str:
     """What differs, coarsely: differences with one cause come with the same areas."""
     if not difference.key:
-        return "reply"
+        return "response"
     table = difference.place.partition(".")[0]
     return f"{difference.kind} {table}" if difference.kind in _ROW_KINDS else f"changed {table}"
 
@@ -213,9 +213,9 @@ def _example(row: queries.ComparisonRow, *, areas: frozenset[str], count: int) -
 
 
 def _parts(differences: Sequence[DifferenceText]) -> list[tuple[str, list[DifferenceText]]]:
-    """The differences of the reply, then those of the rows: rows that only one side has come first."""
+    """The differences of the response, then those of the rows: rows that only one side has come first."""
     rows = sorted((one for one in differences if one.key), key=lambda one: one.kind not in _ROW_KINDS)
-    return [("reply", [one for one in differences if not one.key]), ("rows", rows)]
+    return [("response", [one for one in differences if not one.key]), ("rows", rows)]
 
 
 def speeds(latencies: Sequence[queries.Latency]) -> Table:

@@ -1,4 +1,4 @@
-"""Asks for scores at a steady rate, whatever the replies take, and keeps what callers saw."""
+"""Asks for scores at a steady rate, whatever the responses take, and keeps what clients saw."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ class Target(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Seen:
-    """What callers saw: statuses, replies with another status than the target's, seconds from the intended start to the end."""
+    """What clients saw: statuses, responses with another status than the target's, seconds from the intended start to the end."""
 
     statuses: Counter[int] = field(default_factory=Counter[int])
     unexpected: Counter[str] = field(default_factory=Counter[str])
@@ -81,7 +81,7 @@ class Traffic:
             asyncio.TaskGroup() as tasks,
         ):
             for number in range(self._concurrency):
-                tasks.create_task(self._worker(session, due), name=f"caller-{number}")
+                tasks.create_task(self._worker(session, due), name=f"client-{number}")
 
     async def _worker(self, session: aiohttp.ClientSession, due: Iterator[float]) -> None:
         for at in due:
@@ -91,11 +91,11 @@ class Traffic:
 
     async def _ask(self, session: aiohttp.ClientSession, target: Target, *, since: float) -> None:
         try:
-            async with session.request(target.method, self._url + target.path, headers=target.headers) as reply:
-                await reply.read()
-                self.seen.statuses[reply.status] += 1
-                if reply.status != target.status:
-                    self.seen.unexpected[f"{target.case}: {reply.status} for {target.status}"] += 1
+            async with session.request(target.method, self._url + target.path, headers=target.headers) as response:
+                await response.read()
+                self.seen.statuses[response.status] += 1
+                if response.status != target.status:
+                    self.seen.unexpected[f"{target.case}: {response.status} for {target.status}"] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
             self.seen.unexpected[f"{target.case}: {type(error).__name__}"] += 1
         self.seen.durations_s.append(time.monotonic() - since)

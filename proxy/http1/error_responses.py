@@ -1,4 +1,4 @@
-"""The replies the proxy makes itself: JSON that says what happened and how to name the request when asking for help. Pure."""
+"""The responses the proxy makes itself: JSON that says what happened and how to name the request when asking for help. Pure."""
 
 import json
 
@@ -28,27 +28,27 @@ DETAILS = {
 }
 
 
-def failure_reply(
+def failure_response(
     status: int, cause: FailureCause, request_id: str, *, date: str, keep_alive: bool, retry_after_s: int = 0
 ) -> bytes:
-    """The reply when the served side gave none. `retry_after_s` 0: nobody knows when to ask again."""
+    """The response when the served side gave none. `retry_after_s` 0: nobody knows when to ask again."""
     own = f"Retry-After: {retry_after_s}\r\n" if retry_after_s else ""
-    return _reply(status, f"backend_{cause}", DETAILS[cause], request_id, date=date, keep_alive=keep_alive, own=own)
+    return _response(status, f"backend_{cause}", DETAILS[cause], request_id, date=date, keep_alive=keep_alive, own=own)
 
 
 def refusal(status: int, detail: str, request_id: str, *, date: str) -> bytes:
-    """The reply to a request that is not forwarded; the connection is closed after it."""
+    """The response to a request that is not forwarded; the connection is closed after it."""
     code = REASONS[status].lower().replace(" ", "_")
-    return _reply(status, code, f"{detail[:1].upper()}{detail[1:]}.", request_id, date=date, keep_alive=False)
+    return _response(status, code, f"{detail[:1].upper()}{detail[1:]}.", request_id, date=date, keep_alive=False)
 
 
-def options_reply(request_id: str, *, date: str) -> bytes:
-    """The reply to OPTIONS that may go no further than here; the connection is closed after it."""
+def options_response(request_id: str, *, date: str) -> bytes:
+    """The response to OPTIONS that may go no further than here; the connection is closed after it."""
     fields = f"Content-Length: 0\r\nDate: {date}\r\nX-Request-Id: {request_id}\r\nConnection: close\r\n"
     return f"HTTP/1.1 200 OK\r\n{fields}\r\n".encode("latin-1")
 
 
-def _reply(
+def _response(
     status: int, code: str, detail: str, request_id: str, *, date: str, keep_alive: bool, own: str = ""
 ) -> bytes:
     body = json.dumps({"detail": detail, "error": code, "request_id": request_id}).encode()

@@ -29,14 +29,14 @@ NOTHING_ADDED = Block((), "")
 
 
 @dataclass(slots=True)
-class Caller:
+class Client:
     """Who sent the request, as known from the connection. `trusted`: its address is in a trusted network."""
 
     address: str
     scheme: str
     trusted: bool
     added: dict[str, Block] = field(default_factory=dict[str, Block])
-    """What `added_block` made for the hosts that this caller asked for."""
+    """What `added_block` made for the hosts that this client asked for."""
 
     @property
     def forwarded_for(self) -> str:
@@ -45,13 +45,13 @@ class Caller:
 
 
 def sane_request_id(head: RequestHead) -> str | None:
-    """The caller's X-Request-Id if it is sane (1-128 visible ASCII characters)."""
+    """The client's X-Request-Id if it is sane (1-128 visible ASCII characters)."""
     given = head.value("x-request-id")
     return given if given is not None and _REQUEST_ID.fullmatch(given) else None
 
 
 def traceparent(given: str | None, trace_id: str, span_id: str) -> str:
-    """W3C trace context: the caller's trace goes on in a span of our own; a trace is begun when there is none."""
+    """W3C trace context: the client's trace goes on in a span of our own; a trace is begun when there is none."""
     match = _TRACEPARENT.fullmatch(given) if given is not None else None
     valid = match is not None and match.group(2) != _NO_TRACE and match.group(3) != _NO_SPAN
     if match is None or not valid or (match.group(1) == "00" and match.group(5)):
@@ -59,25 +59,25 @@ def traceparent(given: str | None, trace_id: str, span_id: str) -> str:
     return f"00-{match.group(2)}-{span_id}-{match.group(4)}"
 
 
-def added_block(head: RequestHead, caller: Caller) -> Block:
-    """X-Forwarded-*, Forwarded and Via. What an untrusted caller says of others' hops is not believed."""
+def added_block(head: RequestHead, client: Client) -> Block:
+    """X-Forwarded-*, Forwarded and Via. What an untrusted client says of others' hops is not believed."""
     has, host = head.shape.has, head.host
-    if head.minor == 0 or "via" in has or (caller.trusted and not _CONTINUED.isdisjoint(has)):
-        return _block(head.pairs, head.named, caller, host, minor=head.minor)
-    block = caller.added.get(host)
+    if head.minor == 0 or "via" in has or (client.trusted and not _CONTINUED.isdisjoint(has)):
+        return _block(head.pairs, head.named, client, host, minor=head.minor)
+    block = client.added.get(host)
     if block is None:
-        if len(caller.added) >= HOSTS_REMEMBERED_MAX:
-            caller.added.clear()
-        block = caller.added[host] = _block([], {}, caller, host)
+        if len(client.added) >= HOSTS_REMEMBERED_MAX:
+            client.added.clear()
+        block = client.added[host] = _block([], {}, client, host)
     return block
 
 
-def _block(pairs: list[Pair], named: dict[str, str], caller: Caller, host: str, *, minor: int = 1) -> Block:
-    before = {name: combined(pairs, name) for name in _CONTINUED if name in named} if caller.trusted else {}
-    element = f"for={caller.forwarded_for};host={_quoted(host)};proto={caller.scheme}"
+def _block(pairs: list[Pair], named: dict[str, str], client: Client, host: str, *, minor: int = 1) -> Block:
+    before = {name: combined(pairs, name) for name in _CONTINUED if name in named} if client.trusted else {}
+    element = f"for={client.forwarded_for};host={_quoted(host)};proto={client.scheme}"
     fields = (
-        ("X-Forwarded-For", _appended(before.get("x-forwarded-for"), caller.address)),
-        ("X-Forwarded-Proto", before.get("x-forwarded-proto") or caller.scheme),
+        ("X-Forwarded-For", _appended(before.get("x-forwarded-for"), client.address)),
+        ("X-Forwarded-Proto", before.get("x-forwarded-proto") or client.scheme),
         ("X-Forwarded-Host", before.get("x-forwarded-host") or host),
         ("Forwarded", _appended(before.get("forwarded"), element)),
         ("Via", _appended(combined(pairs, "via") if "via" in named else None, f"1.{minor} shadow")),

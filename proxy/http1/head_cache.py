@@ -5,7 +5,7 @@ whatever an operator's clients vary) or are secret only the name counts. All hea
 in the first of them, with the values of this one put in, is what it would find in this one. The request line is read each time.
 
 Only heads that the parser has accepted are remembered. Every memory is bounded, and forgets what was not used for longest; so a
-caller who sends ever new heads pays for parsing each of them, and the others parse theirs once more now and then.
+client who sends ever new heads pays for parsing each of them, and the others parse theirs once more now and then.
 """
 
 import re
@@ -19,11 +19,11 @@ from proxy.http1.head_template import Values
 from proxy.http1.parser import (
     LENGTH_DIGITS_MAX,
     Framing,
-    ReplyHead,
     RequestHead,
-    framing_of_reply,
-    parse_reply,
+    ResponseHead,
+    framing_of_response,
     parse_request,
+    parse_response,
 )
 
 TEXT_MAX = 4096
@@ -79,7 +79,7 @@ _SECRET = re.compile("auth|cookie|credential|key|passw|secret|session|signature|
 
 _LENGTH = Framing.LENGTH
 
-Head = TypeVar("Head", RequestHead, ReplyHead)
+Head = TypeVar("Head", RequestHead, ResponseHead)
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
@@ -215,7 +215,7 @@ class Memory(Generic[Head]):
 class Zeal:
     """Whether a head that was parsed is learned: each, while others are recognised; else one in LEARNED_ONE_IN.
 
-    Learning costs more than parsing, and a caller who sends ever new heads would make everybody pay for it.
+    Learning costs more than parsing, and a client who sends ever new heads would make everybody pay for it.
     """
 
     __slots__ = ("_credit", "_hits")
@@ -275,20 +275,20 @@ class RequestHeads:
             self._memory.learn(_split(head)[1], "", replace(parsed, method="", target=""))
 
 
-class ReplyHeads:
-    """Reads the heads of one backend's replies. `hits` and `misses` as in `RequestHeads`."""
+class ResponseHeads:
+    """Reads the heads of one backend's responses. `hits` and `misses` as in `RequestHeads`."""
 
     def __init__(self) -> None:
         self.hits = 0
         self.misses = 0
-        self._memory: Memory[ReplyHead] = Memory()
+        self._memory: Memory[ResponseHead] = Memory()
         self._zeal = Zeal()
 
-    def parse(self, head: bytes, *, method: str) -> ReplyHead:
-        """What `parse_reply` says of a head, given with its final empty line.
+    def parse(self, head: bytes, *, method: str) -> ResponseHead:
+        """What `parse_response` says of a head, given with its final empty line.
 
         Raises:
-            MalformedError: as `parse_reply` does.
+            MalformedError: as `parse_response` does.
         """
         text = head[:-4].decode("latin-1")
         end = text.find("\r\n")
@@ -300,15 +300,15 @@ class ReplyHeads:
                     length = length_of(values[shape.places["content-length"]])
                 if length >= 0:
                     self.hits += 1
-                    return ReplyHead(first.status, first.reason, 1, framing, length, first.keep_alive, shape, values)
+                    return ResponseHead(first.status, first.reason, 1, framing, length, first.keep_alive, shape, values)
         self.misses += 1
-        parsed = parse_reply(head, method=method)
+        parsed = parse_response(head, method=method)
         learnable = parsed.minor == 1 and parsed.status >= 200
         if learnable and self._zeal.learns(hits=self.hits, misses=self.misses):
             self._learn(head, parsed)
         return parsed
 
-    def _learn(self, head: bytes, parsed: ReplyHead) -> None:
+    def _learn(self, head: bytes, parsed: ResponseHead) -> None:
         if _framed_alike(parsed):
             status_line, fields = _split(head)
             self._memory.learn(fields, status_line, parsed)
@@ -320,11 +320,11 @@ def length_of(stated: str) -> int:
     return (int(stated) or -1) if stated.isdecimal() and len(stated) <= LENGTH_DIGITS_MAX else -1
 
 
-def _framed_alike(parsed: ReplyHead) -> bool:
-    """Whether every reply of this shape to a request other than HEAD is framed as this one."""
+def _framed_alike(parsed: ResponseHead) -> bool:
+    """Whether every response of this shape to a request other than HEAD is framed as this one."""
     names = list(parsed.shape.names)
     try:
-        framing, _ = framing_of_reply(names, parsed.named, method="GET", status=parsed.status)
+        framing, _ = framing_of_response(names, parsed.named, method="GET", status=parsed.status)
     except MalformedError:
         return False
     bodiless = parsed.status in (204, 304)

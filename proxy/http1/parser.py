@@ -65,7 +65,7 @@ class WithFields:
 class RequestHead(WithFields):
     """A request's head.
 
-    `host` is the authority the request is for: that of an absolute target, else of Host. `keep_alive`: the caller means to send more
+    `host` is the authority the request is for: that of an absolute target, else of Host. `keep_alive`: the client means to send more
     on this connection.
     """
 
@@ -81,8 +81,8 @@ class RequestHead(WithFields):
 
 
 @dataclass(slots=True)
-class ReplyHead(WithFields):
-    """A reply's head. `keep_alive`: the backend's connection can be used again after the body."""
+class ResponseHead(WithFields):
+    """A response's head. `keep_alive`: the backend's connection can be used again after the body."""
 
     status: int
     reason: str
@@ -109,7 +109,7 @@ def parse_request(head: bytes, *, fields_max: int) -> RequestHead:
     """Parse a request's head, given with its final empty line.
 
     Raises:
-        MalformedError: with the status code the caller gets: 400, 417, 431, 501 or 505.
+        MalformedError: with the status code the client gets: 400, 417, 431, 501 or 505.
     """
     text = head.decode("latin-1")
     line = _REQUEST_LINE.match(text)
@@ -132,11 +132,11 @@ def parse_request(head: bytes, *, fields_max: int) -> RequestHead:
     return RequestHead(method, target, minor, host, framing, length, keep_alive, shape)
 
 
-def parse_reply(head: bytes, *, method: str) -> ReplyHead:
-    """Parse a reply's head to a request with `method`, given with its final empty line.
+def parse_response(head: bytes, *, method: str) -> ResponseHead:
+    """Parse a response's head to a request with `method`, given with its final empty line.
 
     Raises:
-        MalformedError: the backend does not speak HTTP/1.1; the caller gets 502.
+        MalformedError: the backend does not speak HTTP/1.1; the client gets 502.
     """
     text = head.decode("latin-1")
     line = _STATUS_LINE.match(text)
@@ -144,10 +144,10 @@ def parse_reply(head: bytes, *, method: str) -> ReplyHead:
         raise MalformedError(502, "no status line")
     minor, status, reason = int(line.group(1)), int(line.group(2)), line.group(3) or ""
     pairs, names, named = _fields(text, line.end())
-    framing, length = framing_of_reply(names, named, method=method, status=status)
+    framing, length = framing_of_response(names, named, method=method, status=status)
     shape = Shape(pairs, names, named, passing(names, NOT_RETURNED | connection_options(names, pairs)))
     keep_alive = framing is not Framing.CLOSE and persistent(minor, named.get("connection"))
-    return ReplyHead(status, reason, minor, framing, length, keep_alive, shape)
+    return ResponseHead(status, reason, minor, framing, length, keep_alive, shape)
 
 
 def without_empty_lines(data: bytes) -> bytes:
@@ -198,7 +198,7 @@ class ChunkDecoder:
             The body bytes in it, and what follows the body's end (only once `done`).
 
         Raises:
-            MalformedError: not chunked coding (400; a backend's caller turns it into 502).
+            MalformedError: not chunked coding (400; a backend's client turns it into 502).
         """
         buffer = self._buffer + data if self._buffer else data
         body: list[bytes] = []
@@ -352,8 +352,8 @@ def _checked_length(names: list[str], named: dict[str, str], status: int) -> int
     return int(length)
 
 
-def framing_of_reply(names: list[str], named: dict[str, str], *, method: str, status: int) -> tuple[Framing, int]:
-    """How the end of a reply's body is known, and its length (RFC 9112 section 6.3).
+def framing_of_response(names: list[str], named: dict[str, str], *, method: str, status: int) -> tuple[Framing, int]:
+    """How the end of a response's body is known, and its length (RFC 9112 section 6.3).
 
     Raises:
         MalformedError: two readers could find two ends (502).
@@ -364,7 +364,7 @@ def framing_of_reply(names: list[str], named: dict[str, str], *, method: str, st
     length = named.get("content-length")
     if coding is not None:
         if length is not None or coding.lower() != "chunked" or _repeated(names, "transfer-encoding"):
-            raise MalformedError(502, "the reply's Transfer-Encoding is not one chunked alone")
+            raise MalformedError(502, "the response's Transfer-Encoding is not one chunked alone")
         return Framing.CHUNKED, 0
     if length is None:
         return Framing.CLOSE, 0

@@ -1,10 +1,10 @@
-"""The heads this hop writes: the request's towards the backend, the reply's framing towards the caller. Pure."""
+"""The heads this hop writes: the request's towards the backend, the response's framing towards the client. Pure."""
 
 from dataclasses import dataclass, replace
 
 from proxy.http1.forwarding_headers import Block, combined
 from proxy.http1.head_template import Shape
-from proxy.http1.parser import LENGTH, Framing, ReplyHead, RequestHead
+from proxy.http1.parser import LENGTH, Framing, RequestHead, ResponseHead
 
 _NONE, _LENGTH, _CHUNKED = Framing.NONE, Framing.LENGTH, Framing.CHUNKED
 UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -36,7 +36,7 @@ def counted_down(head: RequestHead) -> RequestHead | None:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a request goes. `host` is the Host that is sent there, "" the one that the caller asked for, or else `authority`."""
+    """Where a request goes. `host` is the Host that is sent there, "" the one that the client asked for, or else `authority`."""
 
     host: str
     authority: str
@@ -44,7 +44,7 @@ class Place:
 
 
 def place_of(policy: str, *, authority: str, prefix: str) -> Place:
-    """The policy for Host says: the backend's own, the one the caller asked for, or a literal name."""
+    """The policy for Host says: the backend's own, the one the client asked for, or a literal name."""
     fixed = {"backend": authority, "preserve": ""}
     return Place(fixed.get(policy, policy), authority, prefix)
 
@@ -66,8 +66,8 @@ def request_head(head: RequestHead, added: Block, own: str, place: Place) -> byt
     ).encode("latin-1")
 
 
-def reply_head(head: ReplyHead, asked: RequestHead, own: str, *, chunked: bool, close: bool) -> bytes:
-    """The reply's head for the caller who asked. `own` are this reply's own lines; after `close` the connection is closed."""
+def response_head(head: ResponseHead, asked: RequestHead, own: str, *, chunked: bool, close: bool) -> bytes:
+    """The response's head for the client who asked. `own` are this response's own lines; after `close` the connection is closed."""
     lines = head.shape.text(head.values)
     if head.framing is _LENGTH:
         framing = f"Content-Length: {head.length}\r\n"
@@ -84,7 +84,7 @@ def reply_head(head: ReplyHead, asked: RequestHead, own: str, *, chunked: bool, 
     return f"HTTP/1.1 {head.status} {head.reason}\r\n{lines}{own}{framing}\r\n".encode("latin-1")
 
 
-def _bodiless_length(head: ReplyHead, method: str) -> str:
+def _bodiless_length(head: ResponseHead, method: str) -> str:
     """HEAD and 304 may say the length a body would have; 1xx and 204 have none; an empty body is said to be empty."""
     if head.status == 204:
         return ""

@@ -1,4 +1,4 @@
-"""What was served, on disk: every exchange, appended without ever making a caller wait, read by name and offset.
+"""What was served, on disk: every exchange, appended without ever making a client wait, read by name and offset.
 
     proxy ──append──> Writer (bounded queue, one thread) ──frames──> <directory>/<writer>/<first sequence>.seg
                                                                            │

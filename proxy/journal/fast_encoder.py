@@ -16,7 +16,7 @@ import msgspec
 from comparator.exchanges.model import Side
 from proxy.http1.forwarding_headers import Block
 from proxy.http1.head_template import Shape, Values
-from proxy.http1.parser import ReplyHead, RequestHead
+from proxy.http1.parser import RequestHead, ResponseHead
 from proxy.journal.redaction import NONCE_BYTES, Keys, Originals, Rules, digest, seal
 from proxy.journal.served_exchange import ServedExchange
 
@@ -37,7 +37,7 @@ ADDED = 5
 BLOCKS_MAX = 1024
 TEMPLATES_MAX = 64
 TEMPLATES_MAX_BYTES = 16 * 1024
-"""Of one shape; there are up to 1,024 of requests, and callers choose the lengths of their values."""
+"""Of one shape; there are up to 1,024 of requests, and clients choose the lengths of their values."""
 NONCES = 64
 """Asked of the system at once."""
 SHORT_MAX = 255
@@ -61,9 +61,9 @@ class Packed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     request_body: bytes
     request_truncated: bool
     status: int
-    reply_headers: msgspec.Raw
-    reply_body: bytes
-    reply_truncated: bool
+    response_headers: msgspec.Raw
+    response_body: bytes
+    response_truncated: bool
     cause: str
     detail: str
     overlapped: bool
@@ -156,31 +156,31 @@ class Packer:
 
     def pack(self, draft: ServedExchange) -> Packed | None:
         """The packed record; None when it has to be made the long way."""
-        head, reply = draft.head, draft.reply
-        if reply is None or draft.failed is not None or draft.shadow_mark or not self._usable:
+        head, response = draft.head, draft.response
+        if response is None or draft.failed is not None or draft.shadow_mark or not self._usable:
             return None
-        plan, reply_plan = head.shape.packing, reply.shape.packing
+        plan, response_plan = head.shape.packing, response.shape.packing
         if not isinstance(plan, Plan) or plan.packer is not self:
             plan = head.shape.packing = self._plan_of_request(head)
-        if not isinstance(reply_plan, Plan) or reply_plan.packer is not self:
-            reply_plan = reply.shape.packing = self._plan_of_reply(reply)
-        if not (plan.usable and reply_plan.usable):
+        if not isinstance(response_plan, Plan) or response_plan.packer is not self:
+            response_plan = response.shape.packing = self._plan_of_response(response)
+        if not (plan.usable and response_plan.usable):
             return None
-        texts, reply_texts = plan.pick(head.values), reply_plan.pick(reply.values)
+        texts, response_texts = plan.pick(head.values), response_plan.pick(response.values)
         secrets: Secrets = []
-        reply_secrets: Secrets = []
+        response_secrets: Secrets = []
         if plan.secrets:
             texts = self._hidden(plan, texts, secrets)
-        if reply_plan.secrets:
-            reply_texts = self._hidden(reply_plan, reply_texts, reply_secrets)
+        if response_plan.secrets:
+            response_texts = self._hidden(response_plan, response_texts, response_secrets)
         name, target, trace = draft.id, head.target, draft.trace
-        request_body, reply_body = draft.request_body.body, draft.reply_body.body
-        if not self._clean(name, target, (*texts, *reply_texts), request_body, reply_body):
+        request_body, response_body = draft.request_body.body, draft.response_body.body
+        if not self._clean(name, target, (*texts, *response_texts), request_body, response_body):
             return None
-        fields, reply_fields = plan.filled(texts), reply_plan.filled(reply_texts)
+        fields, response_fields = plan.filled(texts), response_plan.filled(response_texts)
         added = self._blocks.get(draft.added.text) or self._added(draft.added)
-        sealed = self._sealed(draft, secrets, reply_secrets) if secrets or reply_secrets else b""
-        if fields is None or reply_fields is None or added is None or sealed is None:
+        sealed = self._sealed(draft, secrets, response_secrets) if secrets or response_secrets else b""
+        if fields is None or response_fields is None or added is None or sealed is None:
             return None
         own = f"{_REQUEST_ID}{_LENGTHS[len(name)]}{name}{_TRACE}{_LENGTHS[len(trace)]}{trace}"
         return Packed(
@@ -196,24 +196,24 @@ class Packer:
             msgspec.Raw(f"{fields}{added}{own}".encode("latin-1")),
             request_body,
             draft.request_body.truncated,
-            reply.status,
-            msgspec.Raw(reply_fields.encode("latin-1")),
-            reply_body,
-            draft.reply_body.truncated,
+            response.status,
+            msgspec.Raw(response_fields.encode("latin-1")),
+            response_body,
+            draft.response_body.truncated,
             "",
             "",
             draft.overlapped,
             draft.skip.value if draft.skip else "",
             sealed,
-            plan.marks + reply_plan.marks,
+            plan.marks + response_plan.marks,
         )
 
-    def _sealed(self, draft: ServedExchange, secrets: Secrets, reply_secrets: Secrets) -> bytes | None:
+    def _sealed(self, draft: ServedExchange, secrets: Secrets, response_secrets: Secrets) -> bytes | None:
         """The box of what was hidden; None where the ordering key is one of them."""
         key = draft.key
-        if any(key in (value, value.lower()) for _, value in secrets + reply_secrets):
+        if any(key in (value, value.lower()) for _, value in secrets + response_secrets):
             return None
-        originals = Originals(tuple(secrets), tuple(reply_secrets), None, None, None, None)
+        originals = Originals(tuple(secrets), tuple(response_secrets), None, None, None, None)
         return seal(originals, draft.id, self.rules, self.keys, nonce=self._nonce())
 
     def _nonce(self) -> bytes:
@@ -235,11 +235,11 @@ class Packer:
         first = f"{_COUNTS[3 + ADDED + len(shape.passing)]}{_HOST}{_LENGTHS[len(host)]}{host}"
         return Plan(self, shape, shape.passing, "request", first=first)
 
-    def _plan_of_reply(self, head: ReplyHead) -> Plan:
+    def _plan_of_response(self, head: ResponseHead) -> Plan:
         """All fields."""
         count = len(head.shape.pairs)
         first = _COUNTS[min(count, FIELDS_MAX)]
-        return Plan(self, head.shape, range(count), "reply", first=first)
+        return Plan(self, head.shape, range(count), "response", first=first)
 
     def _hidden(self, plan: Plan, texts: Sequence[str], secrets: Secrets) -> list[str]:
         """The values with digests for secrets, which are added to `secrets`."""
@@ -249,17 +249,17 @@ class Packer:
             hidden[place] = digest(hidden[place], self.keys)
         return hidden
 
-    def _clean(self, name: str, target: str, texts: Sequence[str], request_body: bytes, reply_body: bytes) -> bool:
+    def _clean(self, name: str, target: str, texts: Sequence[str], request_body: bytes, response_body: bytes) -> bool:
         """Whether nothing beside what was hidden is, or may hold, a secret, and all text is ASCII."""
         rules, joined = self.rules, "".join((*texts, name, target))
         if not joined.isascii() or ("?" in target and rules.query):
             return False
-        if rules.json_paths and (request_body or reply_body):
+        if rules.json_paths and (request_body or response_body):
             return False
         if not rules.tokens:
             return True
         # (one byte is found many times faster than three, and few bodies have it)
-        in_bodies = (b"J" in reply_body and b"eyJ" in reply_body) or (request_body and b"eyJ" in request_body)
+        in_bodies = (b"J" in response_body and b"eyJ" in response_body) or (request_body and b"eyJ" in request_body)
         return not in_bodies and "eyJ" not in joined
 
     def _added(self, block: Block) -> str | None:

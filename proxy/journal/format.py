@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import msgspec
 import zstandard
 
-from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
 from proxy.errors import JournalFormatError
 
 SEGMENT_MAGIC = b"SHADOWJ"
@@ -34,7 +34,7 @@ SEGMENT_SUFFIX = ".seg"
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One exchange as written. `status` 0 means that the served side gave no reply: `cause` and `detail` say why.
+    """One exchange as written. `status` 0 means that the served side gave no response: `cause` and `detail` say why.
 
     `sealed` is the box with the originals of what was redacted (see `redact`), empty when there is none.
     """
@@ -52,9 +52,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     request_body: bytes
     request_truncated: bool
     status: int
-    reply_headers: HeaderList
-    reply_body: bytes
-    reply_truncated: bool
+    response_headers: HeaderList
+    response_body: bytes
+    response_truncated: bool
     cause: str
     detail: str
     overlapped: bool
@@ -91,7 +91,7 @@ _DECODER = msgspec.msgpack.Decoder(tuple[Record, ...])
 def record_of(exchange: Exchange) -> Record:
     """The record of an exchange, nothing redacted."""
     request, outcome = exchange.request, exchange.outcome
-    reply = outcome if isinstance(outcome, Reply) else None
+    response = outcome if isinstance(outcome, Response) else None
     failed = outcome if isinstance(outcome, Failed) else None
     return Record(
         exchange.id,
@@ -106,10 +106,10 @@ def record_of(exchange: Exchange) -> Record:
         request.headers,
         request.body,
         request.body_truncated,
-        reply.status if reply else 0,
-        reply.headers if reply else (),
-        reply.body if reply else b"",
-        reply.body_truncated if reply else False,
+        response.status if response else 0,
+        response.headers if response else (),
+        response.body if response else b"",
+        response.body_truncated if response else False,
         failed.cause.value if failed else "",
         failed.detail if failed else "",
         exchange.overlapped,
@@ -119,11 +119,11 @@ def record_of(exchange: Exchange) -> Record:
 
 def exchange_of(record: Record) -> Exchange:
     """The exchange of a record (opened before, where it was sealed)."""
-    outcome: Reply | Failed
+    outcome: Response | Failed
     if record.cause:
         outcome = Failed(FailureCause(record.cause), record.detail)
     else:
-        outcome = Reply(record.status, record.reply_headers, record.reply_body, record.reply_truncated)
+        outcome = Response(record.status, record.response_headers, record.response_body, record.response_truncated)
     return Exchange(
         id=record.id,
         route=record.route,

@@ -17,7 +17,7 @@ PACKED_AT_ONCE = 32
 BUNDLES_MAX = 32
 """That are written at once."""
 LARGE_BYTES = 32 * 1024
-"""An exchange with more bytes than this is not packed by the loop: that would keep callers waiting."""
+"""An exchange with more bytes than this is not packed by the loop: that would keep clients waiting."""
 BATCH_MAX_BYTES = 4 * 1024 * 1024
 """A reader has a whole frame in memory: large bodies make frames of few exchanges."""
 RECORD_WEIGHT = 2000

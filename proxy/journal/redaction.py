@@ -37,11 +37,11 @@ class Originals(msgspec.Struct, frozen=True, array_like=True):
     """What the box holds; header values by index, None for what was not touched."""
 
     request_headers: tuple[tuple[int, str], ...]
-    reply_headers: tuple[tuple[int, str], ...]
+    response_headers: tuple[tuple[int, str], ...]
     target: str | None
     key: str | None
     request_body: bytes | None
-    reply_body: bytes | None
+    response_body: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +110,20 @@ def digest(value: str | bytes, keys: Keys) -> str:
 def redact(record: Record, rules: Rules, keys: Keys, *, nonce: bytes) -> Record:
     """The record without its secrets; the nonce must never have been used with this key before."""
     request_headers, secret_request = _redact_headers(record.request_headers, rules, keys)
-    reply_headers, secret_reply = _redact_headers(record.reply_headers, rules, keys)
+    response_headers, secret_response = _redact_headers(record.response_headers, rules, keys)
     target, parameters = _redact_target(record.target, rules, keys)
     request_body = _redact_body(record.request_body, rules, keys)
-    reply_body = _redact_body(record.reply_body, rules, keys)
+    response_body = _redact_body(record.response_body, rules, keys)
     key = record.key
     if key and (_is_one_of(key, secret_request, parameters) or _is_taken_out(key, record.request_body, request_body)):
         key = digest(key, keys)
     originals = Originals(
         secret_request,
-        secret_reply,
+        secret_response,
         record.target if target != record.target else None,
         record.key if key != record.key else None,
         record.request_body if request_body is not record.request_body else None,
-        record.reply_body if reply_body is not record.reply_body else None,
+        record.response_body if response_body is not record.response_body else None,
     )
     marks = _marks(originals, record)
     if not marks:
@@ -131,11 +131,11 @@ def redact(record: Record, rules: Rules, keys: Keys, *, nonce: bytes) -> Record:
     return replace(
         record,
         request_headers=request_headers,
-        reply_headers=reply_headers,
+        response_headers=response_headers,
         target=target,
         key=key,
         request_body=request_body,
-        reply_body=reply_body,
+        response_body=response_body,
         sealed=seal(originals, record.id, rules, keys, nonce=nonce),
         redacted=marks,
     )
@@ -164,11 +164,11 @@ def unseal(record: Record, keys: Keys) -> Record:
     return replace(
         record,
         request_headers=_restore(record.request_headers, originals.request_headers),
-        reply_headers=_restore(record.reply_headers, originals.reply_headers),
+        response_headers=_restore(record.response_headers, originals.response_headers),
         target=record.target if originals.target is None else originals.target,
         key=record.key if originals.key is None else originals.key,
         request_body=record.request_body if originals.request_body is None else originals.request_body,
-        reply_body=record.reply_body if originals.reply_body is None else originals.reply_body,
+        response_body=record.response_body if originals.response_body is None else originals.response_body,
         sealed=b"",
         redacted=(),
     )
@@ -192,18 +192,18 @@ def _is_taken_out(key: str, before: bytes, after: bytes) -> bool:
 
 def _marks(originals: Originals, record: Record) -> tuple[str, ...]:
     """Where something was redacted, e.g. `request.header.authorization`, `target`."""
-    request, reply = record.request_headers, record.reply_headers
+    request, response = record.request_headers, record.response_headers
     marks = ["request.header." + request[index][0].lower() for index, _ in originals.request_headers]
-    if originals.reply_headers:
-        marks += ["reply.header." + reply[index][0].lower() for index, _ in originals.reply_headers]
+    if originals.response_headers:
+        marks += ["response.header." + response[index][0].lower() for index, _ in originals.response_headers]
     if originals.target is not None:
         marks.append("target")
     if originals.key is not None:
         marks.append("key")
     if originals.request_body is not None:
         marks.append("request.body")
-    if originals.reply_body is not None:
-        marks.append("reply.body")
+    if originals.response_body is not None:
+        marks.append("response.body")
     return tuple(marks)
 
 

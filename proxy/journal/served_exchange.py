@@ -3,7 +3,7 @@
 from comparator.exchanges.model import Failed, FailureCause, Side
 from comparator.exchanges.skip import UNROUTED, Skip
 from proxy.http1.forwarding_headers import NOTHING_ADDED
-from proxy.http1.parser import Framing, ReplyHead, RequestHead
+from proxy.http1.parser import Framing, RequestHead, ResponseHead
 from proxy.http1.serializer import UPGRADE, Place, request_head
 from proxy.journal.body_capture import EMPTY, Copy
 from proxy.journal.format import Record
@@ -17,7 +17,7 @@ STATUS_OF = {
     FailureCause.OVERLOAD: 503,
     FailureCause.EJECTED: 503,
 }
-CALLER_GONE = 499
+CLIENT_GONE = 499
 _NONE = Framing.NONE
 
 
@@ -28,7 +28,7 @@ class ServedExchange:
     `overlapped`: another request with the same key was in flight meanwhile.
     """
 
-    reply: ReplyHead | None = None
+    response: ResponseHead | None = None
     failed: Failed | None = None
     overlapped = False
     route: Route | None = None
@@ -48,14 +48,14 @@ class ServedExchange:
         self.started_ns = started_ns
         self.started_s = started_s
         self.request_body = EMPTY if head.framing is _NONE else Copy(body_max)
-        self.reply_body = Copy(body_max)
+        self.response_body = Copy(body_max)
 
     @property
     def status(self) -> int:
-        """The status that the caller got, 499 when it did not wait."""
-        if self.reply is not None:
-            return self.reply.status
-        return STATUS_OF[self.failed.cause] if self.failed is not None else CALLER_GONE
+        """The status that the client got, 499 when it did not wait."""
+        if self.response is not None:
+            return self.response.status
+        return STATUS_OF[self.failed.cause] if self.failed is not None else CLIENT_GONE
 
     def encoded_head(self, place: Place, *, upgrade: bool) -> bytes:
         """The request's head for a backend."""
@@ -69,9 +69,9 @@ class ServedExchange:
     def record(self) -> Record:
         """The exchange as the journal takes it."""
         head, failed = self.head, self.failed
-        reply = self.reply if failed is None else None
-        if failed is None and reply is None:
-            failed = Failed(FailureCause.RESET, "no reply")
+        response = self.response if failed is None else None
+        if failed is None and response is None:
+            failed = Failed(FailureCause.RESET, "no response")
         own = (("X-Request-Id", self.id), ("traceparent", self.trace))
         if self.shadow_mark:
             own = (*own, ("X-Shadow-Request", self.shadow_mark))
@@ -88,10 +88,10 @@ class ServedExchange:
             (("Host", head.host), *head.shape.passed(head.values), *self.added.fields, *own),
             self.request_body.body,
             self.request_body.truncated,
-            reply.status if reply else 0,
-            tuple(reply.pairs) if reply else (),
-            self.reply_body.body if reply else b"",
-            self.reply_body.truncated if reply else False,
+            response.status if response else 0,
+            tuple(response.pairs) if response else (),
+            self.response_body.body if response else b"",
+            self.response_body.truncated if response else False,
             failed.cause.value if failed else "",
             failed.detail if failed else "",
             self.overlapped,

@@ -126,7 +126,7 @@ class Writer:
 
     def append_record(self, record: Record) -> bool:
         """`append` for who has the record."""
-        bodies = len(record.request_body) + len(record.reply_body)
+        bodies = len(record.request_body) + len(record.response_body)
         if not self._has_room(bodies):
             return False
         self._waiting.add(record, bodies)
@@ -136,7 +136,7 @@ class Writer:
 
     def append_served(self, draft: ServedExchange) -> bool:
         """`append` for what was just served."""
-        bodies = draft.request_body.size + draft.reply_body.size
+        bodies = draft.request_body.size + draft.response_body.size
         if not self._has_room(bodies):
             return False
         packer = self._packer

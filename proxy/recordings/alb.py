@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from comparator.exchanges.model import Failed, FailureCause, Reply, Request
+from comparator.exchanges.model import Failed, FailureCause, Request, Response
 from proxy.recordings.model import Item, Malformed, Recorded, ns_of, split_url
 
 _FIELD: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
@@ -42,7 +42,7 @@ def _recorded(fields: list[str]) -> Recorded:
     trace = fields[17] if len(fields) > 17 else ""
     return Recorded(
         request=Request(method, target, headers, b"", method not in _BODYLESS),
-        outcome=Reply(int(status), (), b"", body_truncated=True)
+        outcome=Response(int(status), (), b"", body_truncated=True)
         if status.isdigit()
         else Failed(FailureCause.RESET, "the load balancer logged no status"),
         id=trace.removeprefix("Root=") if trace != "-" else "",

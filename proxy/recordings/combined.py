@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from comparator.exchanges.model import Reply, Request
+from comparator.exchanges.model import Request, Response
 from proxy.recordings.model import Item, Malformed, Recorded, header_of, split_url, with_host
 
 _QUOTED: Final = r'"((?:[^"\\]|\\.)*)"'
@@ -50,7 +50,7 @@ def _recorded(found: re.Match[str], host: str) -> Recorded:
     authority, target = split_url(words[1])
     return Recorded(
         request=Request(words[0], target, with_host(headers, authority or host), b"", words[0] not in _BODYLESS),
-        outcome=Reply(int(status), (), b"", body_truncated=True),
+        outcome=Response(int(status), (), b"", body_truncated=True),
         # The log has whole seconds, of the moment the request was read (Apache) or answered (nginx).
         started_ns=int(when.timestamp()) * 1_000_000_000,
         duration_ns=duration_ns,
@@ -68,11 +68,13 @@ def _plain(text: str) -> str:
 def dump(recorded: Recorded) -> bytes:
     """A line as nginx writes it, $request_time last; hosts, bodies, other headers and what makes a second are lost.
 
-    A side that gave no reply is logged as 502, a request without any outcome as 499, nginx's word for a caller who left.
+    A side that gave no response is logged as 502, a request without any outcome as 499, nginx's word for a client who left.
     """
-    request, reply = recorded.request, recorded.outcome
+    request, response = recorded.request, recorded.outcome
     when = dt.datetime.fromtimestamp(recorded.started_ns // 10**9, dt.UTC).strftime("%d/%b/%Y:%H:%M:%S %z")
-    status, size = (reply.status, len(reply.body)) if isinstance(reply, Reply) else (502 if reply else 499, 0)
+    status, size = (
+        (response.status, len(response.body)) if isinstance(response, Response) else (502 if response else 499, 0)
+    )
     referer, agent = (_escaped(header_of(request.headers, name)) or "-" for name in ("referer", "user-agent"))
     line = f"{_escaped(request.method)} {_escaped(request.target)} HTTP/1.1"
     took = f"{recorded.duration_ns / 1e9:.3f}"

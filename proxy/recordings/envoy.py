@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from comparator.exchanges.model import HeaderList, Reply, Request
+from comparator.exchanges.model import HeaderList, Request, Response
 from proxy.recordings.model import (
     Item,
     Malformed,
@@ -86,9 +86,9 @@ def _member(node: Mapping[str, Any] | None, name: str) -> Any:
 def _buffered(trace: Mapping[str, Any], number: int) -> Recorded:
     asked, answered = _member(trace, "request"), _member(trace, "response")
     body, cut = _body(_member(asked, "body"))
-    reply_body, reply_cut = _body(_member(answered, "body"))
+    response_body, response_cut = _body(_member(answered, "body"))
     headers_of_request, headers = _headers(asked), _headers(answered)
-    outcome = _reply(headers, reply_body, reply_cut or _shorter(headers, reply_body)) if answered else None
+    outcome = _response(headers, response_body, response_cut or _shorter(headers, response_body)) if answered else None
     started_ns, answered_ns = _time(asked), _time(answered)
     return Recorded(
         _request(headers_of_request, body, cut or _shorter(headers_of_request, body)),
@@ -131,9 +131,9 @@ def _request(headers: HeaderList, body: bytes, cut: bool) -> Request:
     return Request(pseudo[":method"], pseudo[":path"], with_host(plain, pseudo.get(":authority", "")), body, cut)
 
 
-def _reply(headers: HeaderList, body: bytes, cut: bool) -> Reply:
+def _response(headers: HeaderList, body: bytes, cut: bool) -> Response:
     status = next((value for name, value in headers if name == ":status"), "")
-    return Reply(int(status), tuple((n, v) for n, v in headers if not n.startswith(":")), body, cut)
+    return Response(int(status), tuple((n, v) for n, v in headers if not n.startswith(":")), body, cut)
 
 
 @dataclass(slots=True)
@@ -142,17 +142,21 @@ class _Stream:
 
     id: str
     request_headers: HeaderList = ()
-    reply_headers: HeaderList = ()
+    response_headers: HeaderList = ()
     request: list[bytes] = field(default_factory=list[bytes])
-    reply: list[bytes] = field(default_factory=list[bytes])
+    response: list[bytes] = field(default_factory=list[bytes])
     request_cut: bool = False
-    reply_cut: bool = False
+    response_cut: bool = False
 
     def recorded(self) -> Recorded | Malformed:
         """The exchange of these segments."""
         try:
             asked = _request(self.request_headers, b"".join(self.request), self.request_cut)
-            outcome = _reply(self.reply_headers, b"".join(self.reply), self.reply_cut) if self.reply_headers else None
+            outcome = (
+                _response(self.response_headers, b"".join(self.response), self.response_cut)
+                if self.response_headers
+                else None
+            )
         except (ValueError, KeyError, StopIteration) as error:
             return Malformed(f"trace id {self.id}", f"{type(error).__name__}: {error}")
         return Recorded(asked, outcome, id=f"tap-{self.id}")
@@ -168,29 +172,29 @@ def _streamed(streams: dict[str, _Stream], segment: Mapping[str, Any], number: i
     if asked is not None:
         stream.request_headers = _headers(asked)
     if (answered := _member(segment, "response_headers")) is not None:
-        stream.reply_headers = _headers(answered)
+        stream.response_headers = _headers(answered)
     if (chunk := _member(segment, "request_body_chunk")) is not None:
         raw, cut = _body(chunk)
         stream.request.append(raw)
         stream.request_cut |= cut
     if (chunk := _member(segment, "response_body_chunk")) is not None:
         raw, cut = _body(chunk)
-        stream.reply.append(raw)
-        stream.reply_cut |= cut
+        stream.response.append(raw)
+        stream.response_cut |= cut
 
 
 def dump(recorded: Recorded) -> bytes:
     """A buffered trace; failures, ids and durations of requests without an answer are lost, times are kept to the microsecond."""
-    request, reply = recorded.request, recorded.outcome
+    request, response = recorded.request, recorded.outcome
     host = header_of(request.headers, "host")
     pseudo = ((":method", request.method), (":path", request.target), *(((":authority", host),) if host else ()))
     ended_ns = recorded.started_ns + recorded.duration_ns
     trace = {
         "request": _message((*pseudo, *request.headers), request.body, request.body_truncated, recorded.started_ns)
     }
-    if isinstance(reply, Reply):
-        headers = ((":status", str(reply.status)), *reply.headers)
-        trace["response"] = _message(headers, reply.body, reply.body_truncated, ended_ns)
+    if isinstance(response, Response):
+        headers = ((":status", str(response.status)), *response.headers)
+        trace["response"] = _message(headers, response.body, response.body_truncated, ended_ns)
     return json.dumps({"http_buffered_trace": trace}).encode() + b"\n"
 
 

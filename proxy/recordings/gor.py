@@ -1,8 +1,8 @@
 r"""GoReplay's .gor files. Pure.
 
-Records of `META "\n" RAW_HTTP SEPARATOR`; META is `type id time_ns [duration_ns]`, type 1 a request, 2 its reply, 3 the reply of a
+Records of `META "\n" RAW_HTTP SEPARATOR`; META is `type id time_ns [duration_ns]`, type 1 a request, 2 its response, 3 the response of a
 replay (left out here). GoReplay itself drops a last record without its separator; it is kept here. Observed of its files: bodies
-may be chunked and compressed as on the wire, ids repeat when connections are kept, a reply may stand before its request.
+may be chunked and compressed as on the wire, ids repeat when connections are kept, a response may stand before its request.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from comparator.exchanges.model import Failed, HeaderList, Reply, Request
+from comparator.exchanges.model import Failed, HeaderList, Request, Response
 from proxy.errors import MalformedError
 from proxy.http1.parser import ChunkDecoder
 from proxy.recordings.model import (
@@ -29,7 +29,7 @@ from proxy.recordings.model import (
 MARK: Final = "🐵🙈🙉".encode()
 SEPARATOR: Final = b"\n" + MARK + b"\n"
 PENDING_MAX: Final = 1_000
-"""Requests that wait for their reply; GoReplay tolerates 100 records out of order."""
+"""Requests that wait for their response; GoReplay tolerates 100 records out of order."""
 TIME_MAX_NS: Final = 2**63
 _ID: Final = re.compile(r"[0-9A-Za-z_-]+")
 _BREAK: Final = 7
@@ -37,7 +37,7 @@ _BREAK: Final = 7
 
 
 def parse(lines: Iterable[bytes]) -> Iterator[Item]:
-    """Requests in the file's order, each with its reply where the file has it."""
+    """Requests in the file's order, each with its response where the file has it."""
     pairs = _Pairs()
     for number, record in enumerate(_records(lines), 1):
         yield from pairs.add(record, f"record {number}")
@@ -45,17 +45,17 @@ def parse(lines: Iterable[bytes]) -> Iterator[Item]:
 
 
 def dump(recorded: Recorded) -> bytes:
-    """A request, and its reply where there is one, as records with their separators."""
+    """A request, and its response where there is one, as records with their separators."""
     exchange_id = (
         recorded.id if _ID.fullmatch(recorded.id) else hashlib.blake2b(recorded.id.encode(), digest_size=12).hexdigest()
     )
-    request, reply = recorded.request, recorded.outcome
+    request, response = recorded.request, recorded.outcome
     line = f"{request.method} {ascii_target(request.target)} HTTP/1.1"
     meta = f"1 {exchange_id} {recorded.started_ns} 0\n".encode()
     raw = [meta, _message(line, request.headers, request.body), SEPARATOR]
-    if isinstance(reply, Reply):
+    if isinstance(response, Response):
         meta = f"2 {exchange_id} {recorded.started_ns + recorded.duration_ns} 0\n".encode()
-        raw += [meta, _message(f"HTTP/1.1 {reply.status} ", reply.headers, reply.body), SEPARATOR]
+        raw += [meta, _message(f"HTTP/1.1 {response.status} ", response.headers, response.body), SEPARATOR]
     return b"".join(raw)
 
 
@@ -76,11 +76,11 @@ def _records(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 @dataclass(slots=True)
 class _Pairs:
-    """Puts replies to their requests; lets a request go when its reply has come or too many wait."""
+    """Puts responses to their requests; lets a request go when its response has come or too many wait."""
 
     waiting: "OrderedDict[int, Recorded]" = field(default_factory=OrderedDict[int, Recorded])
     open: dict[str, int] = field(default_factory=dict[str, int])
-    early: dict[str, tuple[Reply, int]] = field(default_factory=dict[str, tuple[Reply, int]])
+    early: dict[str, tuple[Response, int]] = field(default_factory=dict[str, tuple[Response, int]])
     number: int = 0
 
     def add(self, record: bytes, place: str) -> Iterator[Item]:
@@ -90,7 +90,7 @@ class _Pairs:
             if kind == "1":
                 self._request(_request(raw, exchange_id, time_ns))
             elif kind == "2":
-                self._reply(exchange_id, _reply(raw), time_ns + max(0, duration_ns))
+                self._response(exchange_id, _response(raw), time_ns + max(0, duration_ns))
         except (ValueError, MalformedError) as error:
             yield Malformed(place, str(error))
         while self.waiting:
@@ -111,19 +111,19 @@ class _Pairs:
         self.waiting[self.number] = recorded
         self.open[recorded.id] = self.number
         if recorded.id in self.early:
-            reply, ended_ns = self.early.pop(recorded.id)
-            self._reply(recorded.id, reply, ended_ns)
+            response, ended_ns = self.early.pop(recorded.id)
+            self._response(recorded.id, response, ended_ns)
 
-    def _reply(self, exchange_id: str, reply: Reply, ended_ns: int) -> None:
+    def _response(self, exchange_id: str, response: Response, ended_ns: int) -> None:
         number = self.open.pop(exchange_id, None)
         if number is None:
-            self.early[exchange_id] = (reply, ended_ns)
+            self.early[exchange_id] = (response, ended_ns)
             if len(self.early) > PENDING_MAX:
                 del self.early[next(iter(self.early))]
             return
         asked = self.waiting[number]
         self.waiting[number] = Recorded(
-            asked.request, reply, asked.id, asked.started_ns, max(0, ended_ns - asked.started_ns)
+            asked.request, response, asked.id, asked.started_ns, max(0, ended_ns - asked.started_ns)
         )
 
 
@@ -150,12 +150,12 @@ def _request(raw: bytes, exchange_id: str, time_ns: int) -> Recorded:
     return Recorded(Request(words[0], target, headers, body), id=exchange_id, started_ns=time_ns)
 
 
-def _reply(raw: bytes) -> Reply:
+def _response(raw: bytes) -> Response:
     line, headers, body = _parts(raw)
     words = line.split(" ", 2)
     if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdigit():
         raise ValueError("no status line")
-    return Reply(int(words[1]), headers, body)
+    return Response(int(words[1]), headers, body)
 
 
 def _parts(raw: bytes) -> tuple[str, HeaderList, bytes]:
@@ -197,5 +197,5 @@ def _chunked(body: bytes) -> bytes:
 
 
 def failed(recorded: Recorded) -> bool:
-    """Whether the format has no place for this record's outcome: a side that gave no reply."""
+    """Whether the format has no place for this record's outcome: a side that gave no response."""
     return isinstance(recorded.outcome, Failed)

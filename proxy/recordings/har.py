@@ -1,7 +1,7 @@
 """HAR 1.2 (and mitmproxy's zlib-compressed .zhar). Pure.
 
 What HAR has no place for is kept in members that begin with `_`, as the format allows: our ids, the exact nanoseconds, the encoding
-of a binary request body. Bodies of replies stand decoded, as other readers expect: a reply that was read back has no
+of a binary request body. Bodies of responses stand decoded, as other readers expect: a response that was read back has no
 Content-Encoding any more. Observed in the wild and tolerated: a byte order mark, headers as `[name, value]`, pseudo headers of
 HTTP/2, entries without bodies, status 0 with `_error`, status -1 with `_failureText`, bodies read in a charset that nothing names
 (browsers and mitmproxy), binary bodies of requests left out (browsers). WebSockets are passed by.
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 from urllib.parse import quote_plus
 
-from comparator.exchanges.model import Failed, FailureCause, HeaderList, Reply, Request, Side
+from comparator.exchanges.model import Failed, FailureCause, HeaderList, Request, Response, Side
 from comparator.responses.bodies import Unreadable, decoded
 from proxy.recordings.errors import SourceError
 from proxy.recordings.model import (
@@ -154,28 +154,28 @@ def _bytes(text: str, headers: HeaderList, size: object) -> tuple[bytes, bool]:
     return text.encode("utf-8", "surrogateescape"), not stated
 
 
-def _outcome(entry: Mapping[str, Any], *, bodyless: bool) -> Reply | Failed | None:
-    reply: dict[str, Any] | None = entry.get("response")
-    if not reply or reply.get("_missing"):
+def _outcome(entry: Mapping[str, Any], *, bodyless: bool) -> Response | Failed | None:
+    response: dict[str, Any] | None = entry.get("response")
+    if not response or response.get("_missing"):
         return None
-    if (reply.get("status") or 0) <= 0:
-        error = str(reply.get("_error") or reply.get("_failureText") or entry.get("_error") or "status 0")
+    if (response.get("status") or 0) <= 0:
+        error = str(response.get("_error") or response.get("_failureText") or entry.get("_error") or "status 0")
         cause, _, detail = error.partition(": ")
         known = cause in tuple(FailureCause)
         return Failed(FailureCause(cause), detail) if known else Failed(FailureCause.RESET, error)
-    content: dict[str, Any] = reply.get("content") or {}
-    text, status = content.get("text") or "", int(reply["status"])
-    headers = tuple((name, value) for name, value in _headers(reply) if not name.startswith(":"))
+    content: dict[str, Any] = response.get("content") or {}
+    text, status = content.get("text") or "", int(response["status"])
+    headers = tuple((name, value) for name, value in _headers(response) if not name.startswith(":"))
     if content.get("encoding") == "base64":
         body, whole = from_base64(text), True
     elif text and not content.get("_as_sent"):
         body, whole = _bytes(text, headers, content.get("size"))
     else:
         body, whole = text.encode(), "text" in content or _without_body(status, headers, content) or bodyless
-    cut = bool(reply.get("_truncated")) or not whole
+    cut = bool(response.get("_truncated")) or not whole
     if not content.get("_as_sent") and header_of(headers, "content-encoding"):
         headers = without(headers, "content-encoding", "content-length", "transfer-encoding")
-    return Reply(status, headers, body, cut)
+    return Response(status, headers, body, cut)
 
 
 def _without_body(status: int, headers: HeaderList, content: Mapping[str, Any]) -> bool:
@@ -224,7 +224,7 @@ def _request_of(request: Request, url: str) -> dict[str, Any]:
     return document
 
 
-def _response_of(outcome: Reply | Failed | None) -> dict[str, Any]:
+def _response_of(outcome: Response | Failed | None) -> dict[str, Any]:
     document: dict[str, Any] = {
         "status": 0,
         "statusText": "",
@@ -241,21 +241,21 @@ def _response_of(outcome: Reply | Failed | None) -> dict[str, Any]:
             return {**document, "_missing": True}
         case Failed():
             return {**document, "_error": f"{outcome.cause}: {outcome.detail}"}
-        case Reply():
+        case Response():
             document |= {"status": outcome.status, "headers": _named(outcome.headers), "bodySize": len(outcome.body)}
             document |= {"content": _content(outcome), "redirectURL": header_of(outcome.headers, "location")}
             return {**document, "_truncated": True} if outcome.body_truncated else document
 
 
-def _content(reply: Reply) -> dict[str, Any]:
-    plain = decoded(reply, BODY_MAX_BYTES)
-    as_sent = isinstance(plain, Unreadable) or reply.body_truncated
-    text, encoded = text_or_base64(reply.body if isinstance(plain, Unreadable) or as_sent else plain)
-    size = len(reply.body) if isinstance(plain, Unreadable) else len(plain)
-    content: dict[str, Any] = {"size": size, "mimeType": header_of(reply.headers, "content-type"), "text": text}
+def _content(response: Response) -> dict[str, Any]:
+    plain = decoded(response, BODY_MAX_BYTES)
+    as_sent = isinstance(plain, Unreadable) or response.body_truncated
+    text, encoded = text_or_base64(response.body if isinstance(plain, Unreadable) or as_sent else plain)
+    size = len(response.body) if isinstance(plain, Unreadable) else len(plain)
+    content: dict[str, Any] = {"size": size, "mimeType": header_of(response.headers, "content-type"), "text": text}
     if encoded:
         content["encoding"] = "base64"
-    if as_sent or not header_of(reply.headers, "content-encoding"):
+    if as_sent or not header_of(response.headers, "content-encoding"):
         content["_as_sent"] = True
     return content
 

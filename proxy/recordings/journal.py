@@ -12,7 +12,7 @@ from proxy.recordings.model import Item, Malformed, recorded_of
 
 
 def read(directory: Path, keys: Keys | None) -> Iterator[Item]:
-    """What the journal holds now, by the times of the replies.
+    """What the journal holds now, by the times of the responses.
 
     Args:
         directory: the journal's folder, or that of one of its writers.

@@ -9,7 +9,7 @@ What a flow has no place for is written into its `metadata`, which mitmproxy kee
 from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
-from comparator.exchanges.model import Failed, FailureCause, HeaderList, Reply, Request, Side
+from comparator.exchanges.model import Failed, FailureCause, HeaderList, Request, Response, Side
 from proxy.recordings.errors import SourceError
 from proxy.recordings.model import Item, Malformed, Recorded, header_of, with_host
 
@@ -104,17 +104,17 @@ def _text(value: object) -> str:
 
 
 def _recorded(flow: dict[str, Any]) -> Recorded:
-    asked, reply = flow["request"], flow.get("response")
+    asked, response = flow["request"], flow.get("response")
     ours = cast("dict[str, Any]", cast("dict[str, Any]", flow.get("metadata") or {}).get(_OURS) or {})
     started = float(asked["timestamp_start"])
-    answered: Any = reply["timestamp_end"] if reply else None
+    answered: Any = response["timestamp_end"] if response else None
     ended = float(answered or asked.get("timestamp_end") or started)
     headers = _headers(asked) if ours else with_host(_headers(asked), _authority(asked))
     path, method = asked["path"].decode("latin-1"), asked["method"].decode("latin-1")
     cut = asked["content"] is None or bool(ours.get("request_truncated"))
     return Recorded(
         request=Request(method, path, headers, asked["content"] or b"", cut),
-        outcome=_outcome(flow, reply, ours),
+        outcome=_outcome(flow, response, ours),
         id=_text(ours.get("id", flow.get("id"))),
         started_ns=int(ours.get("started_ns", round(started * 1e6) * 1_000)),
         duration_ns=int(ours.get("duration_ns", max(0, round((ended - started) * 1e6) * 1_000))),
@@ -133,10 +133,10 @@ def _authority(asked: dict[str, Any]) -> str:
     return _text(asked.get("authority")) or (host if port in (0, standard) else f"{host}:{port}")
 
 
-def _outcome(flow: dict[str, Any], reply: dict[str, Any] | None, ours: dict[str, Any]) -> Reply | Failed | None:
-    if reply:
-        cut = reply["content"] is None or bool(ours.get("reply_truncated"))
-        return Reply(int(reply["status_code"]), _headers(reply), reply["content"] or b"", cut)
+def _outcome(flow: dict[str, Any], response: dict[str, Any] | None, ours: dict[str, Any]) -> Response | Failed | None:
+    if response:
+        cut = response["content"] is None or bool(ours.get("response_truncated"))
+        return Response(int(response["status_code"]), _headers(response), response["content"] or b"", cut)
     if flow.get("error"):
         detail = _text(flow["error"].get("msg"))
         return Failed(FailureCause(ours["cause"]), detail) if ours else Failed(FailureCause.RESET, detail[:300])
@@ -165,7 +165,7 @@ def _flow(recorded: Recorded) -> dict[str, object]:
         "type": "http",
         "id": recorded.id,
         "request": _request_state(recorded.request, address, started),
-        "response": _reply_state(recorded.outcome, ended) if isinstance(recorded.outcome, Reply) else None,
+        "response": _response_state(recorded.outcome, ended) if isinstance(recorded.outcome, Response) else None,
         "error": {"msg": failed.detail, "timestamp": ended} if failed else None,
         "websocket": None,
         "client_conn": {**connection, "mitmcert": None, "proxy_mode": "regular"},
@@ -190,7 +190,7 @@ def _ours(recorded: Recorded) -> dict[str, object]:
         "served_by": recorded.served_by.value if recorded.served_by else "",
         "overlapped": recorded.overlapped,
         "request_truncated": recorded.request.body_truncated,
-        "reply_truncated": isinstance(outcome, Reply) and outcome.body_truncated,
+        "response_truncated": isinstance(outcome, Response) and outcome.body_truncated,
         "cause": outcome.cause.value if isinstance(outcome, Failed) else "",
         **{name: getattr(recorded, name) for name in _NAMES},
     }
@@ -207,8 +207,8 @@ def _request_state(request: Request, address: tuple[str, int], started: float) -
     }
 
 
-def _reply_state(reply: Reply, ended: float) -> dict[str, object]:
-    return _message(reply.headers, reply.body, ended, ended) | {"status_code": reply.status, "reason": b""}
+def _response_state(response: Response, ended: float) -> dict[str, object]:
+    return _message(response.headers, response.body, ended, ended) | {"status_code": response.status, "reason": b""}
 
 
 def _message(headers: HeaderList, body: bytes, began: float, ended: float) -> dict[str, object]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
 
-NOT_RECORDED: Final = "the capture holds no reply"
+NOT_RECORDED: Final = "the capture holds no response"
 _URL_SAFE: Final = "!#$%&'()*+,/:;=?@[]~-._"
 
 
@@ -23,7 +23,7 @@ class Recorded:
     """
 
     request: Request
-    outcome: Reply | Failed | None = None
+    outcome: Response | Failed | None = None
     id: str = ""
     started_ns: int = 0
     duration_ns: int = 0

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
 from proxy.recordings.model import (
     Item,
     Malformed,
@@ -70,11 +70,11 @@ def document_of_exchange(exchange: Exchange) -> dict[str, Any]:
     return document_of(recorded_of(exchange))
 
 
-def _outcome(outcome: Reply | Failed | None) -> dict[str, Any]:
+def _outcome(outcome: Response | Failed | None) -> dict[str, Any]:
     match outcome:
-        case Reply():
+        case Response():
             body = _body(outcome.body, outcome.body_truncated)
-            return {"reply": {"status": outcome.status, "headers": outcome.headers, **body}}
+            return {"response": {"status": outcome.status, "headers": outcome.headers, **body}}
         case Failed():
             return {"failed": {"cause": outcome.cause, "detail": outcome.detail}}
         case None:
@@ -90,9 +90,11 @@ def _recorded(document: Mapping[str, Any]) -> Recorded:
     if document.get("v", VERSION) != VERSION:
         raise ValueError(f"version {document['v']} is unknown")
     asked = document["request"]
-    outcome: Reply | Failed | None = None
-    if reply := document.get("reply"):
-        outcome = Reply(int(reply["status"]), _headers(reply), _bytes(reply), bool(reply.get("truncated")))
+    outcome: Response | Failed | None = None
+    if response := document.get("response"):
+        outcome = Response(
+            int(response["status"]), _headers(response), _bytes(response), bool(response.get("truncated"))
+        )
     elif failed := document.get("failed"):
         outcome = Failed(FailureCause(failed["cause"]), str(failed["detail"]))
     side = document.get("served_by")

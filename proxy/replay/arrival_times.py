@@ -1,6 +1,6 @@
 """Gives requests that nobody has sent yet what a capture has of them: ids, times, the answer that is due. Pure.
 
-Requests arrive independently of each other (a Poisson process), as those of many callers do. Everything follows from the seed.
+Requests arrive independently of each other (a Poisson process), as those of many clients do. Everything follows from the seed.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from comparator.exchanges.model import Reply, Request
+from comparator.exchanges.model import Request, Response
 from proxy.recordings.model import Recorded
 
 
@@ -41,7 +41,7 @@ def arriving(requests: Iterable[Made], *, seed: int, begin_ns: int, rate_per_s: 
         headers = (("Host", host), ("User-Agent", f"generated/{made.case}"), *made.headers.items())
         yield Recorded(
             Request(made.method, made.path, headers, made.body.encode()),
-            Reply(made.status, (), b""),
+            Response(made.status, (), b""),
             id=digest[:16].hex(),
             started_ns=at_ns,
             key=made.key,

@@ -1,4 +1,4 @@
-"""Lets both sides do each record from one state of the shadow database, and compares their replies and their effects.
+"""Lets both sides do each record from one state of the shadow database, and compares their responses and their effects.
 
 For each record: the candidate does it, its changes are collected and undone; the legacy does it, its changes are collected and
 undone; then both are compared. So every record starts from the state the replay started from, whatever came before it, and
@@ -129,7 +129,7 @@ class Judged:
                 )
 
     def late(self, count: int) -> None:
-        """Count transactions that were committed after the reply of whoever made them had come."""
+        """Count transactions that were committed after the response of whoever made them had come."""
         if count:
             self.uncertain["late_transactions"] += count
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
 from proxy.config.settings import Backend
-from proxy.http1.parser import ReplyHead
+from proxy.http1.parser import ResponseHead
 from proxy.recordings.model import ascii_target, header_of
 from proxy.runner.mirror_client import NOT_SENT, SHADOW_BAGGAGE, SHADOW_MARK, Sent
 from proxy.serving.backend_connection import BackendConnection
@@ -61,11 +61,11 @@ class _Call:
 
     def __init__(self, pool: Pool, data: bytes, method: str) -> None:
         self.method = method
-        self.answer: asyncio.Future[Reply | Failed] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Response | Failed] = asyncio.get_running_loop().create_future()
         self.connection: BackendConnection | None = None
         self._pool = pool
         self._data = data
-        self._head: ReplyHead | None = None
+        self._head: ResponseHead | None = None
         self._body: list[bytes] = []
         self._ended = False
         self._retries = 1 if method in SAFE else 0
@@ -77,13 +77,13 @@ class _Call:
         self.connection = connection
         connection.write(self._data)
 
-    def reply_started(self, head: ReplyHead) -> None:
+    def response_started(self, head: ResponseHead) -> None:
         self._head = head
 
-    def reply_data(self, data: bytes) -> None:
+    def response_data(self, data: bytes) -> None:
         self._body.append(data)
 
-    def reply_ended(self) -> None:
+    def response_ended(self) -> None:
         self._ended = True
 
     def flush(self) -> None:
@@ -93,7 +93,7 @@ class _Call:
         self.connection = None
         connection.release(complete=True)
         if not self.answer.done():
-            self.answer.set_result(Reply(head.status, tuple(head.pairs), b"".join(self._body)))
+            self.answer.set_result(Response(head.status, tuple(head.pairs), b"".join(self._body)))
 
     def backend_failed(self, cause: FailureCause, detail: str) -> None:
         stale = self.connection is not None and self.connection.reused and not self.connection.answered
@@ -134,7 +134,7 @@ class Target:
             async with asyncio.timeout(self._timeout_s):
                 outcome = await call.answer
         except TimeoutError:
-            outcome = Failed(FailureCause.TIMEOUT, f"no reply within {self._timeout_s:g} s")
+            outcome = Failed(FailureCause.TIMEOUT, f"no response within {self._timeout_s:g} s")
         finally:
             call.give_up()
         return Sent(outcome, time.perf_counter_ns() - begun)

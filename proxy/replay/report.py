@@ -28,7 +28,7 @@ class LatencyReport(Struct, frozen=True):
 class SideReport(Struct, frozen=True):
     """One side's counts. `latency` is from when a request was due, `service` from when it was sent.
 
-    `failures` by cause are requests without a reply; `status_other` counts replies whose status is not the recorded one.
+    `failures` by cause are requests without a response; `status_other` counts responses whose status is not the recorded one.
     """
 
     sent: int
@@ -109,7 +109,7 @@ class Report(Struct, frozen=True):
 
     @property
     def silent(self) -> tuple[str, ...]:
-        """Sides that were sent requests and gave no reply to any."""
+        """Sides that were sent requests and gave no response to any."""
         return tuple(name for name, side in self.sides.items() if side.sent and not side.statuses)
 
 
@@ -256,11 +256,11 @@ def figure_of(report: Report, figure: str) -> float | None:
         return max(values, default=None)
     if share in _SHARES:
         return _ratio(report, _SHARES[share])
-    replies = sum(side.status_same + side.status_other for side in report.sides.values())
+    responses = sum(side.status_same + side.status_other for side in report.sides.values())
     rates: dict[str, tuple[float, float]] = {
         "mismatch-rate": (report.verdicts.mismatch, report.verdicts.compared),
         "error-rate": (sum(side.failed for side in report.sides.values()), report.sent),
-        "status-rate": (sum(side.status_other for side in report.sides.values()), replies),
+        "status-rate": (sum(side.status_other for side in report.sides.values()), responses),
         "achieved-rate": (report.achieved_per_s, 1),
         "sent": (report.sent, 1),
         "malformed": (report.malformed, 1),

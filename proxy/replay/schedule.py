@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
-from comparator.exchanges.model import Reply
+from comparator.exchanges.model import Response
 from proxy.recordings.errors import OptionError
 from proxy.recordings.model import Recorded, ns_of
 
@@ -136,7 +136,7 @@ def parse_condition(text: str) -> Condition:
 
 
 def _status(recorded: Recorded) -> str:
-    return str(recorded.outcome.status) if isinstance(recorded.outcome, Reply) else "0"
+    return str(recorded.outcome.status) if isinstance(recorded.outcome, Response) else "0"
 
 
 _FIELDS: Final[dict[str, Callable[[Recorded], str]]] = {

@@ -1,6 +1,6 @@
 """Counts what a replay did: by side and route, latency in HDR histograms.
 
-The one module that imports the histogram's library. Two latencies are kept: from when a record was due (what a caller would have
+The one module that imports the histogram's library. Two latencies are kept: from when a record was due (what a client would have
 waited) and from when it was sent (what the side took).
 """
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram  # pyright: ignore[reportMissingTypeStubs]
 
-from comparator.exchanges.model import Failed, Reply
+from comparator.exchanges.model import Failed, Response
 from proxy.recordings.model import Recorded
 
 HIGHEST_US: Final = 3_600_000_000
@@ -66,7 +66,7 @@ class Counted:
 
     @property
     def failed(self) -> int:
-        """Requests without a reply, and replies that say the side is broken (5xx)."""
+        """Requests without a response, and responses that say the side is broken (5xx)."""
         return self.failures.total() + sum(count for status, count in self.statuses.items() if status >= 500)
 
     def merge(self, other: "Counted") -> None:
@@ -96,10 +96,10 @@ class Tally:
 
     @property
     def failed(self) -> int:
-        """Of them, those without a good reply."""
+        """Of them, those without a good response."""
         return sum(counted.failed for counted in self.by_place.values())
 
-    def add(self, side: str, recorded: Recorded, outcome: Reply | Failed, *, waited_ns: int, took_ns: int) -> None:
+    def add(self, side: str, recorded: Recorded, outcome: Response | Failed, *, waited_ns: int, took_ns: int) -> None:
         """Count one answer: `waited_ns` from when it was due to when it was sent, `took_ns` from then to its answer."""
         counted = self.by_place.get((side, recorded.route))
         if counted is None:
@@ -114,7 +114,7 @@ class Tally:
             counted.failures[outcome.cause.value] += 1
             return
         counted.statuses[outcome.status] += 1
-        if isinstance(recorded.outcome, Reply):
+        if isinstance(recorded.outcome, Response):
             same = recorded.outcome.status == outcome.status
             counted.status_same += same
             counted.status_other += not same

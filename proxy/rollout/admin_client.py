@@ -95,8 +95,8 @@ def ask(target: Target, method: str, path: str, *, body: Mapping[str, Any] | Non
     connection = _connection(target)
     try:
         connection.request(method, path, body=None if body is None else json.dumps(body).encode(), headers=headers)
-        reply = connection.getresponse()
-        text, status = reply.read().decode(errors="replace"), reply.status
+        response = connection.getresponse()
+        text, status = response.read().decode(errors="replace"), response.status
     except ConnectionRefusedError:
         return Answer(target, 0, {}, "nobody listens there", down=True)
     except (OSError, http.client.HTTPException) as error:

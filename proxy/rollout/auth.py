@@ -1,6 +1,6 @@
 """Who may look, change, or only roll back: bearer tokens on the admin port. The one module of the proxy that imports jwt.
 
-Four kinds of callers: a JWT with a role, the static admin token (an operator whose name is taken on trust), the break-glass token
+Four kinds of clients: a JWT with a role, the static admin token (an operator whose name is taken on trust), the break-glass token
 (rollback and nothing else, needs no service and no clock), and, where none of these is configured, whoever reaches the port.
 Wrong tokens are counted by address; beyond a number a minute they are refused without a look, but a right break-glass token is
 always taken: whoever guesses tokens must not be able to keep the person on call from rolling back.

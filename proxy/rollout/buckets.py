@@ -1,4 +1,4 @@
-"""Which of 10,000 buckets a caller is in, and what share of the buckets a percentage covers. Pure.
+"""Which of 10,000 buckets a client is in, and what share of the buckets a percentage covers. Pure.
 
 A keyed stable hash: the same key is in the same bucket in every process and release while the salt stays. Widening a percentage
 only adds buckets, so nobody who was served by a side before is moved back.

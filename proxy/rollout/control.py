@@ -111,7 +111,7 @@ class Control:
         """Take what this machine knows; the switch last, as it wins.
 
         Raises:
-            SettingsError: callers would change sides by the buckets' salt.
+            SettingsError: clients would change sides by the buckets' salt.
         """
         self.replica.load()
         self._note_epoch()
@@ -277,7 +277,7 @@ class Control:
         )
 
     def check_salt(self) -> None:
-        """Nothing, if no caller changes sides by the buckets' salt.
+        """Nothing, if no client changes sides by the buckets' salt.
 
         Raises:
             SettingsError: a group that is under way began with another salt.
@@ -285,7 +285,7 @@ class Control:
         for name, state in self.replica.own.items():
             if self._salt and state.salt not in ("", self._salt) and not state.phase.latched:
                 raise SettingsError(
-                    f"the rollout of {name!r} began with another salt, callers would change sides: put it back, or roll back "
+                    f"the rollout of {name!r} began with another salt, clients would change sides: put it back, or roll back "
                     "and begin anew - at `$.serve.salt`"
                 )
 

@@ -68,7 +68,7 @@ class Controller:
         measured = await self._measure(state, now)
         steps = steps_of(control.settings, group)
         step = steps[min(state.step, len(steps) - 1)]
-        # Quantiles and intervals are some milliseconds of arithmetic: not on the loop that serves callers.
+        # Quantiles and intervals are some milliseconds of arithmetic: not on the loop that serves clients.
         gates = await asyncio.to_thread(judge, measured, control.settings.gates, step, control.settings.auto_rollback)
         found = Assessment(group, state, now, measured, gates)
         self.latest[group] = found

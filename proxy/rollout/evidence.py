@@ -13,7 +13,7 @@ from comparator.stats.quantile_sketch import Sketch
 class RouteMeasured:
     """One route: comparisons by verdict, and of the requests that both sides got, which side alone failed.
 
-    A failure is a status of 500 or more, or no reply at all.
+    A failure is a status of 500 or more, or no response at all.
     """
 
     counts: Counts = field(default_factory=Counts)

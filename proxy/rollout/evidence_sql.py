@@ -88,7 +88,7 @@ async def durations(conn: Connection, *, since: dt.datetime, names: Sequence[str
 SELECT_EFFECTS = """
 SELECT
     count(*) FILTER (WHERE effects_compared) AS compared,
-    count(*) FILTER (WHERE verdict = 'mismatch' AND cause IN ('effects', 'reply_and_effects')) AS mismatches
+    count(*) FILTER (WHERE verdict = 'mismatch' AND cause IN ('effects', 'response_and_effects')) AS mismatches
 FROM shadow.comparison WHERE served_at >= $1 AND route = ANY($2)
 """
 
@@ -101,7 +101,7 @@ async def effects(conn: Connection, *, since: dt.datetime, names: Sequence[str])
 
 SELECT_ROW_MISMATCHES = """
 SELECT detail FROM shadow.comparison
-WHERE served_at >= $1 AND route = ANY($2) AND verdict = 'mismatch' AND cause IN ('effects', 'reply_and_effects')
+WHERE served_at >= $1 AND route = ANY($2) AND verdict = 'mismatch' AND cause IN ('effects', 'response_and_effects')
 ORDER BY served_at DESC LIMIT $3
 """
 

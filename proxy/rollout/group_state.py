@@ -21,7 +21,7 @@ ALL = "all"
 class GroupState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One group's rollout. `at` is the last change, `entered_at` when the step was entered (evidence counts from there).
 
-    `salt` is a digest of the buckets' salt when the rollout began: with another one callers would change sides.
+    `salt` is a digest of the buckets' salt when the rollout began: with another one clients would change sides.
     """
 
     group: str = ALL

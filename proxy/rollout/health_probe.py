@@ -21,10 +21,10 @@ async def is_well(backend: Backend) -> bool:
         async with (
             asyncio.timeout(backend.health.timeout_s),
             aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
-            session.get(url, headers=headers, allow_redirects=False) as reply,
+            session.get(url, headers=headers, allow_redirects=False) as response,
         ):
-            await reply.content.read(ANSWER_MAX_BYTES)
-            return says_well(reply.status)
+            await response.content.read(ANSWER_MAX_BYTES)
+            return says_well(response.status)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
         return False
     except Exception:  # (its task's outermost loop: a check that breaks must not take the proxy down)

@@ -94,7 +94,7 @@ def mount(app: web.Application, context: Context) -> None:
 
 @web.middleware
 async def _errors(request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
-    """Errors with a name become replies that say them."""
+    """Errors with a name become responses that say them."""
     try:
         return await handler(request)
     except AccessError as error:

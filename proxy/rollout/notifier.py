@@ -74,10 +74,10 @@ class Teller:
 async def _sent(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> bool:
     """Whether the target took it, or never will: a 4xx that is no 408 or 429 is not tried again."""
     try:
-        async with session.post(url, json=body) as reply:
-            if reply.status < 400 or (reply.status < 500 and reply.status not in (408, 429)):
-                if reply.status >= 400:
-                    logger.error("message_refused", extra={"status": reply.status})
+        async with session.post(url, json=body) as response:
+            if response.status < 400 or (response.status < 500 and response.status not in (408, 429)):
+                if response.status >= 400:
+                    logger.error("message_refused", extra={"status": response.status})
                 return True
             return False
     except (aiohttp.ClientError, TimeoutError, OSError):

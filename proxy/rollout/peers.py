@@ -83,17 +83,17 @@ class Peers:
                 continue
 
     async def _exchange(self, session: aiohttp.ClientSession, url: str) -> None:
-        async with session.get(url) as reply:
-            reply.raise_for_status()
-            found = msgspec.json.decode(await reply.read(), type=Exchanged)
+        async with session.get(url) as response:
+            response.raise_for_status()
+            found = msgspec.json.decode(await response.read(), type=Exchanged)
         theirs = {state.group: state for state in found.states}
         if news(self._replica.states, theirs):
             self._replica.take(theirs)
         unheard = rollbacks(news(theirs, self._replica.states))
         if unheard:
             body = msgspec.json.encode(Exchanged(tuple(unheard.values())))
-            async with session.post(url, data=body) as reply:
-                reply.raise_for_status()
+            async with session.post(url, data=body) as response:
+                response.raise_for_status()
 
 
 def rollbacks(states: States) -> dict[str, GroupState]:

@@ -38,7 +38,7 @@ SELECT
     count(*) FILTER (WHERE mirrored_status >= 500 OR mirrored_status IS NULL) AS errors,
     count(*) AS asked,
     coalesce(sum(rows_served), 0)::bigint AS rows_written,
-    count(*) FILTER (WHERE verdict = 'mismatch' AND cause IN ('effects', 'reply_and_effects')) AS written_otherwise
+    count(*) FILTER (WHERE verdict = 'mismatch' AND cause IN ('effects', 'response_and_effects')) AS written_otherwise
 FROM shadow.comparison WHERE served_by = 'candidate' AND served_at >= $1
 """
 SELECT_ROW_FINDINGS = """
@@ -96,10 +96,10 @@ async def _legacy_health(settings: Settings, found: dict[str, Any]) -> None:
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session,
-            session.get(url, headers=headers, allow_redirects=False) as reply,
+            session.get(url, headers=headers, allow_redirects=False) as response,
         ):
-            status = reply.status
-            await reply.content.read(ANSWER_MAX_BYTES)
+            status = response.status
+            await response.content.read(ANSWER_MAX_BYTES)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         found["legacy_health"] = {"url": url, "healthy": False, "detail": f"{type(error).__name__}: {error}"}
         return
@@ -180,7 +180,7 @@ def render(found: Mapping[str, Any]) -> str:
     lines.append(
         "nothing would be lost"
         if found["ready"]
-        else "roll back all the same if callers suffer: the legacy serves at once"
+        else "roll back all the same if clients suffer: the legacy serves at once"
     )
     return "\n".join(lines)
 

@@ -32,9 +32,9 @@ async def scrape_all(urls: Sequence[str], *, timeout_s: float) -> Pages:
 
 async def _scrape(session: aiohttp.ClientSession, url: str) -> Samples | str:
     try:
-        async with session.get(url) as reply:
-            reply.raise_for_status()
-            text = await reply.text()
+        async with session.get(url) as response:
+            response.raise_for_status()
+            text = await response.text()
         return await asyncio.to_thread(parse, text)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         return f"{url}: {type(error).__name__}"

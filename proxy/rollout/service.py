@@ -73,7 +73,7 @@ class Rollout:
         """Take what this machine knows about who serves.
 
         Raises:
-            SettingsError: callers would change sides by `serve.salt`.
+            SettingsError: clients would change sides by `serve.salt`.
         """
         self.control.start()
 
@@ -165,7 +165,7 @@ def _percent(rollout: RolloutSettings, state: GroupState) -> float:
 
 
 async def _kept_up(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Begin again what failed: whatever is wrong with the rollout, callers are served."""
+    """Begin again what failed: whatever is wrong with the rollout, clients are served."""
     while True:
         try:
             await work()

@@ -38,7 +38,7 @@ class SwitchState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Switch:
-    """Holds whether callers are kept on the legacy.
+    """Holds whether clients are kept on the legacy.
 
     Args:
         state_file: survives a restart.

@@ -56,7 +56,7 @@ def plan_of(serve: Serve, *, rolled_back: bool) -> Plan:
 def plans_of(serve: Serve, rollout: RolloutSettings, states: States, *, rolled_back: bool) -> Plans:
     """The plans of all groups. Steps say who serves where the rollout is enabled, else `serve` does.
 
-    Every group uses the same salt and the same order of buckets, so a wider step only adds callers, and a caller is served by one
+    Every group uses the same salt and the same order of buckets, so a wider step only adds clients, and a client is served by one
     side on all routes whose groups stand at the same step.
     """
     if rolled_back:

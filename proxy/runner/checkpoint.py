@@ -21,7 +21,7 @@ class Checkpoints:
 
     Attributes:
         skew_us: how far the proxy's clock and the database's may differ.
-        settle_us: how long after its reply a service may still write for the request.
+        settle_us: how long after its response a service may still write for the request.
     """
 
     skew_us: int

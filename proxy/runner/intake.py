@@ -117,7 +117,7 @@ class Intake:
             await self._settle(taken, sure=True)
 
     async def _settle_delay(self, entries: Sequence[Entry]) -> None:
-        """Let a service that writes after its reply finish, before the fence says that all is in."""
+        """Let a service that writes after its response finish, before the fence says that all is in."""
         if self.settings.settle_ms:
             newest_s = max(entry.exchange.ended_ns for entry in entries) / 1e9 + self.settings.settle_ms / 1e3
             await asyncio.sleep(max(0.0, newest_s - time.time()))
@@ -131,7 +131,7 @@ class Intake:
         """Make an exchange known, with everything that can be said against mirroring it."""
         exchange = entry.exchange
         again = exchange.id in self.outcomes or self.ledger.knows(exchange.id)
-        # The id is the caller's to choose: a second exchange of that id gets a window of its own, and is not mirrored.
+        # The id is the client's to choose: a second exchange of that id gets a window of its own, and is not mirrored.
         window = self._window(exchange, f"{exchange.id} {entry.sequence}" if again else exchange.id)
         cause = self._refusal(exchange) or ("duplicate_id" if again else "")
         if self.standing.feeds and not cause and self.ledger.gave_up(window):
@@ -150,7 +150,7 @@ class Intake:
             await self._take_in_without_effects(entry, window, cause)
             return
         if not exchange.key and not cause:
-            # Nothing ties rows to it on a side that does not name the request: its reply alone is compared.
+            # Nothing ties rows to it on a side that does not name the request: its response alone is compared.
             self.ledger.settle(exchange, window, admit=False)
             await self._take_in_without_effects(entry, window, cause)
             return

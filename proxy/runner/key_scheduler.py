@@ -29,7 +29,7 @@ class _Lane:
 
 
 class Lanes:
-    """The items that wait or run, by key. Item ids are chosen by the caller and unique while the item lives."""
+    """The items that wait or run, by key. Item ids are chosen by the client and unique while the item lives."""
 
     def __init__(self) -> None:
         self._slots: dict[int, _Slot] = {}

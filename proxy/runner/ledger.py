@@ -1,6 +1,6 @@
 """Which committed changes of live belong to which exchange, and what is to be done on the shadow, in which order.
 
-Pure: no I/O and no clock (times are Unix microseconds given by the caller). Every live transaction takes its place in the
+Pure: no I/O and no clock (times are Unix microseconds given by the client). Every live transaction takes its place in the
 lanes when it is delivered and keeps it until it is known whose it is. An exchange whose effects are surely its own becomes a
 `Run`; every other change becomes an `Apply`. So the shadow receives all of live's changes, in live's order, whatever happens to
 the comparison.
@@ -74,7 +74,7 @@ class Ledger:
     """The live side of the mirror.
 
     Args:
-        index: resolves keys of rows; its misses are the caller's to look up before `deliver`.
+        index: resolves keys of rows; its misses are the client's to look up before `deliver`.
         primary_keys: primary-key columns of the tables in the publication.
         background: rules that describe writers which are no requests.
         overlap_memory_us: how long a finished exchange is remembered to recognise one that overlapped it.
@@ -201,7 +201,7 @@ class Ledger:
 
         Call only when everything committed before `window.closed_us` has been delivered. The claim says which it was:
         a `Run` was made if `admit` and the outcome is `attributed`. None, and nothing is done, when a request that is not
-        known yet may be the owner and the caller is not `sure` that all that ran at the same time are known.
+        known yet may be the owner and the client is not `sure` that all that ran at the same time are known.
         """
         ordering_keys = tuple(window.keys)
         claim = self._attributor.claim(window.id, sure=sure)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from comparator.capture.attribution import Claim
 from comparator.capture.errors import CaptureError
-from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Reply, Role, Side
+from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Response, Role, Side
 from comparator.exchanges.row_changes import RowChange
 from comparator.verdict import Comparison, Lookups, Verdict, confirm
 from proxy.runner.ledger import Run
@@ -25,7 +25,7 @@ from proxy.runner.shadow_attribution import ShadowSide, now_us
 logger = logging.getLogger(__name__)
 
 COMPARED_IN_PLACE_MAX_BYTES = 65_536
-"""Replies beyond this are compared in a thread: the hand-over costs less than what the others would wait."""
+"""Responses beyond this are compared in a thread: the hand-over costs less than what the others would wait."""
 
 Align = Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
 
@@ -96,7 +96,7 @@ def served_observation(exchange: Exchange, claim: Claim) -> Observation:
 
 
 def _body_bytes(observation: Observation) -> int:
-    return len(observation.outcome.body) if isinstance(observation.outcome, Reply) else 0
+    return len(observation.outcome.body) if isinstance(observation.outcome, Response) else 0
 
 
 def changes_of(effects: Effects) -> list[RowChange]:
@@ -168,7 +168,7 @@ class Mirror:
             fenced = await self._fenced(run)
         finally:
             claim = self.shadow.collect(run.exchange.id)
-        # A shadow whose capture was cut may have been away for the mirrored side too: neither reply nor rows are evidence.
+        # A shadow whose capture was cut may have been away for the mirrored side too: neither response nor rows are evidence.
         lost = not fenced or self.interruptions() != interruptions
         outcome = EffectsOutcome.LOST if lost else claim.outcome
         effects = Effects(outcome, tuple(keyed.transaction for keyed in claim.transactions))

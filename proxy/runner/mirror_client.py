@@ -1,6 +1,6 @@
-"""One mirrored request: the caller's bytes again, to the other side's shadow instance, marked so that nobody mirrors it twice.
+"""One mirrored request: the client's bytes again, to the other side's shadow instance, marked so that nobody mirrors it twice.
 
-It is sent once. aiohttp's client sends a GET, PUT or DELETE again when the peer hangs up before the reply; a side that had begun
+It is sent once. aiohttp's client sends a GET, PUT or DELETE again when the peer hangs up before the response; a side that had begun
 would do the request twice, and its effects would not be those of one request.
 """
 
@@ -14,7 +14,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Reply, Side
+from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Response, Side
 
 SHADOW_MARK = ("X-Shadow-Request", "1")
 SHADOW_BAGGAGE = "shadow=1"
@@ -24,14 +24,14 @@ NOT_SENT = frozenset(
         "proxy-authorization", "proxy-connection", "expect", "x-request-id", "x-shadow-request", "baggage",
     }
 )  # fmt: skip
-"""Fields that belong to the caller's own connection, and those set here."""
+"""Fields that belong to the client's own connection, and those set here."""
 
 IDLE_MAX_S = 2.0
 """A connection that was idle for longer is not used again: servers close theirs after 5 s (uvicorn) or more, without asking."""
 
 
 class _HungUpError(aiohttp.ClientConnectionError):
-    """The peer closed the connection before its reply. Not one of the errors after which aiohttp sends again."""
+    """The peer closed the connection before its response. Not one of the errors after which aiohttp sends again."""
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -49,12 +49,12 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 class Sent:
     """What came back, and how long it took."""
 
-    outcome: Reply | Failed
+    outcome: Response | Failed
     duration_ns: int
 
 
 def mirrored_headers(exchange: Exchange) -> HeaderList:
-    """The caller's header list for the mirrored side: same order, the mark added, baggage kept."""
+    """The client's header list for the mirrored side: same order, the mark added, baggage kept."""
     kept = [(name, value) for name, value in exchange.request.headers if name.lower() not in NOT_SENT]
     baggage = [value for name, value in exchange.request.headers if name.lower() == "baggage"]
     return (
@@ -73,7 +73,7 @@ class Sender:
         hosts: Host header to send to each side, "" for that of the URL.
         timeout_s: until a request counts as failed (cause `timeout`).
         connections_max: to each side.
-        body_max_bytes: a longer reply is cut here, as the journal cuts the served side's.
+        body_max_bytes: a longer response is cut here, as the journal cuts the served side's.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Sender:
             ) as answer:
                 body, truncated = await _read(answer, self._body_max_bytes)
                 raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.raw_headers)
-                outcome: Reply | Failed = Reply(answer.status, raw, body, truncated)
+                outcome: Response | Failed = Response(answer.status, raw, body, truncated)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             outcome = _failed(error)
         return Sent(outcome, time.perf_counter_ns() - begun)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from comparator.exchanges.model import Exchange, Reply
+from comparator.exchanges.model import Exchange, Response
 from proxy.config.capture_rule import Only
 from proxy.config.journal import JournalSettings, Redaction
 from proxy.config.settings import Settings
@@ -57,13 +57,13 @@ class Captures:
 
 
 def served(exchange: Exchange, taken: int) -> Served:
-    """What a rule asks of an exchange; a side that gave no reply counts as the status that the caller got."""
+    """What a rule asks of an exchange; a side that gave no response counts as the status that the client got."""
     outcome = exchange.outcome
     return Served(
         method=exchange.request.method,
-        status=outcome.status if isinstance(outcome, Reply) else STATUS_OF[outcome.cause],
+        status=outcome.status if isinstance(outcome, Response) else STATUS_OF[outcome.cause],
         duration_ms=(exchange.ended_ns - exchange.started_ns) / 1e6,
-        reply_bytes=len(outcome.body) if isinstance(outcome, Reply) else 0,
+        response_bytes=len(outcome.body) if isinstance(outcome, Response) else 0,
         ended_ns=exchange.ended_ns,
         taken=taken,
     )

@@ -92,7 +92,7 @@ class Aligner:
             await conn.execute(f"TRUNCATE {', '.join(self._catalog.tables[t].quoted for t in tables)} CASCADE")
 
     async def write(self, conn: Connection, wanted: Sequence[RowTarget]) -> Aligned:
-        """Write the targets in the transaction that the caller has begun on `conn`; database errors pass through."""
+        """Write the targets in the transaction that the client has begun on `conn`; database errors pass through."""
         await conn.execute(BEGIN_ALIGNMENT)
         by_table = sorted(wanted, key=lambda row: self._rank.get(row.table, 0))
         deletes = [row for row in reversed(by_table) if row.target is None]

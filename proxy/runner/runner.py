@@ -184,7 +184,7 @@ class Runner:
         return "repaired" if any(self._repaired.get(row, 0) > started_us for row in rows) else ""
 
     def _note_unsettled(self, run: Run, mirrored: Mirrored) -> None:
-        """A side that gave no reply may still be at it: for as long again, nothing is compared on its keys.
+        """A side that gave no response may still be at it: for as long again, nothing is compared on its keys.
 
         What it commits late is nobody's, and taken back; in between another's effects and its own could not be told apart.
         """

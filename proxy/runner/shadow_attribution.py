@@ -40,7 +40,7 @@ class ShadowSide:
         self._attributor.open(Window(run_id, set(keys), opened_us, None, tagged))
 
     def collect(self, run_id: str) -> Claim:
-        """What the request committed; call when a fence after its reply has passed."""
+        """What the request committed; call when a fence after its response has passed."""
         claim = self._attributor.claim(run_id)
         assert claim is not None, "every mirrored request is announced before it is sent"
         self._attributor.close(run_id)

@@ -29,7 +29,7 @@ from proxy.rollout.service import Rollout
 from proxy.rollout.switch import POLL_S, Switch
 from proxy.rollout.traffic_split import candidate_share
 from proxy.serving import signal_mask as signals
-from proxy.serving.client_connection import CallerConnection
+from proxy.serving.client_connection import ClientConnection
 from proxy.serving.config_reload import Certified, Reloading, Source, tls_context
 from proxy.serving.health_checks import watch_backend
 from proxy.serving.metrics import Gauges, ProxyMetrics
@@ -62,7 +62,7 @@ class Proxy:
     """A proxy process that is up.
 
     Attributes:
-        port: where callers are served; 0 for a unix socket.
+        port: where clients are served; 0 for a unix socket.
         admin_port: the control port.
         front: shared state of the connections.
         rollout: who serves, and all that may change it.
@@ -85,7 +85,7 @@ class Proxy:
 
     @property
     def ready(self) -> bool:
-        """Whether new callers are welcome."""
+        """Whether new clients are welcome."""
         return not self.front.draining
 
     def status(self) -> dict[str, Any]:
@@ -236,11 +236,11 @@ async def _listen(proxy: Proxy, settings: Settings, worker: Worker) -> None:
     listen, front = settings.listen, proxy.front
     tls = _tls(proxy, listen.tls, "$.listen.tls")
 
-    def protocol() -> CallerConnection:
-        return CallerConnection(front)
+    def protocol() -> ClientConnection:
+        return ClientConnection(front)
 
     if worker.handed:
-        handed = socket.socket(fileno=worker.handed.callers)
+        handed = socket.socket(fileno=worker.handed.clients)
         create = loop.create_unix_server if listen.unix else loop.create_server
         server = await create(protocol, sock=handed, backlog=BACKLOG, ssl=tls)
     elif listen.unix:
@@ -279,7 +279,7 @@ async def _admin(proxy: Proxy, settings: Settings, worker: Worker) -> AsyncGener
 async def _drain(proxy: Proxy) -> None:
     """Refuse, let end, cut.
 
-    An unused connection is left open for a while: its caller may just be sending a request, which is answered with
+    An unused connection is left open for a while: its client may just be sending a request, which is answered with
     Connection: close. Closed at once, that request would be lost to a reset.
     """
     front = proxy.front
@@ -287,21 +287,21 @@ async def _drain(proxy: Proxy) -> None:
     for server in proxy.servers:
         server.close()
     idle = asyncio.Event()
-    front.on_idle = lambda: idle.set() if not front.callers and not front.forwardings else None
+    front.on_idle = lambda: idle.set() if not front.clients and not front.forwardings else None
     front.on_idle()
     limits = front.limits
     unused_s = min(limits.drain_idle_s, limits.drain_s)
     if not await _within(unused_s, idle):
-        for caller in list(front.callers):
-            caller.drain()
+        for client in list(front.clients):
+            client.drain()
         front.on_idle()
         if not await _within(limits.drain_s - unused_s, idle):
-            logger.warning("drain_cut", extra={"in_flight": len(front.forwardings), "callers": len(front.callers)})
+            logger.warning("drain_cut", extra={"in_flight": len(front.forwardings), "clients": len(front.clients)})
     now = front.now()
     for forwarding in list(front.forwardings):
         forwarding.expire(now)
-    for caller in list(front.callers):
-        caller.abort()
+    for client in list(front.clients):
+        client.abort()
     # One turn of the loop lets the transports say that they are closed.
     await asyncio.sleep(0)
 
@@ -354,7 +354,7 @@ def _gauges(proxy: Proxy) -> Gauges:
     front = proxy.front
     return Gauges(
         in_flight=lambda: len(front.forwardings),
-        caller_connections=lambda: len(front.callers),
+        client_connections=lambda: len(front.clients),
         backend_connections=lambda: front.backend_connections,
         candidate_share=lambda: candidate_share(front.plan),
         rolled_back=lambda: proxy.switch.rolled_back,

@@ -1,7 +1,7 @@
-"""One connection to a backend: the protocol that reads replies off it. proxy.serving.backend_pool keeps them.
+"""One connection to a backend: the protocol that reads responses off it. proxy.serving.backend_pool keeps them.
 
-A connection carries one request at a time. It reads the reply's head and body and tells the forwarding that holds it; it never
-decides what the caller gets.
+A connection carries one request at a time. It reads the response's head and body and tells the forwarding that holds it; it never
+decides what the client gets.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from typing import Protocol, cast
 
 from comparator.exchanges.model import FailureCause
 from proxy.errors import MalformedError
-from proxy.http1.head_cache import ReplyHeads
-from proxy.http1.parser import HEAD_END, ChunkDecoder, Framing, ReplyHead
+from proxy.http1.head_cache import ResponseHeads
+from proxy.http1.parser import HEAD_END, ChunkDecoder, Framing, ResponseHead
 
-REPLY_HEAD_MAX_BYTES = 64 * 1024
-INTERIM_REPLIES_MAX = 8
+RESPONSE_HEAD_MAX_BYTES = 64 * 1024
+INTERIM_RESPONSES_MAX = 8
 
 
 class Holder(Protocol):
@@ -27,16 +27,16 @@ class Holder(Protocol):
         """A connection is this holder's."""
         ...
 
-    def reply_started(self, head: ReplyHead) -> None:
-        """The final reply's head is here."""
+    def response_started(self, head: ResponseHead) -> None:
+        """The final response's head is here."""
         ...
 
-    def reply_data(self, data: bytes) -> None:
-        """Some of the reply's body, decoded."""
+    def response_data(self, data: bytes) -> None:
+        """Some of the response's body, decoded."""
         ...
 
-    def reply_ended(self) -> None:
-        """The reply is complete."""
+    def response_ended(self) -> None:
+        """The response is complete."""
         ...
 
     def flush(self) -> None:
@@ -44,7 +44,7 @@ class Holder(Protocol):
         ...
 
     def backend_failed(self, cause: FailureCause, detail: str) -> None:
-        """There is no reply, or no more of it."""
+        """There is no response, or no more of it."""
         ...
 
     def backend_paused(self, paused: bool) -> None:
@@ -55,8 +55,8 @@ class Holder(Protocol):
 class Keeper(Protocol):
     """Where a connection comes from: it takes back what can be used again, and hears of what is gone."""
 
-    heads: ReplyHeads
-    """Reads the heads of this backend's replies."""
+    heads: ResponseHeads
+    """Reads the heads of this backend's responses."""
 
     def put_back(self, connection: "BackendConnection") -> None:
         """A connection is free."""
@@ -126,7 +126,7 @@ class BackendConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def pause(self) -> None:
-        """Read no more until `resume`: the caller is slower than the backend."""
+        """Read no more until `resume`: the client is slower than the backend."""
         if self._transport is not None and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
@@ -138,7 +138,7 @@ class BackendConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def end_tunnel(self) -> None:
-        """The caller sends no more."""
+        """The client sends no more."""
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 
@@ -175,7 +175,7 @@ class BackendConnection(asyncio.Protocol):
         """Called by the loop."""
         holder = self.holder
         if holder is None:
-            # A backend that speaks unasked is out of step; what it says must not become the next request's reply.
+            # A backend that speaks unasked is out of step; what it says must not become the next request's response.
             self.abort()
             return
         self._answered = True
@@ -194,7 +194,7 @@ class BackendConnection(asyncio.Protocol):
         if self._state is _BODY and self._framing is Framing.CLOSE and self.holder is not None:
             holder = self.holder
             self._state = _CLOSED
-            holder.reply_ended()
+            holder.response_ended()
             holder.flush()
         return False
 
@@ -205,7 +205,7 @@ class BackendConnection(asyncio.Protocol):
         self._pool.forget(self)
         holder, self.holder = self.holder, None
         if holder is not None:
-            holder.backend_failed(FailureCause.RESET, type(exc).__name__ if exc else "closed before the reply's end")
+            holder.backend_failed(FailureCause.RESET, type(exc).__name__ if exc else "closed before the response's end")
             holder.flush()
 
     def pause_writing(self) -> None:
@@ -224,17 +224,17 @@ class BackendConnection(asyncio.Protocol):
         if self._state is _BODY:
             self._take_body(holder, data)
         elif self._state is _TUNNEL:
-            holder.reply_data(data)
+            holder.response_data(data)
         elif data:
-            # Bytes after the reply's end, while the request is still being sent.
+            # Bytes after the response's end, while the request is still being sent.
             self._reusable = False
 
     def _take_head(self, holder: Holder, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
         end = buffer.find(HEAD_END) + 4
         if end < 4:
-            if len(buffer) > REPLY_HEAD_MAX_BYTES:
-                raise MalformedError(502, "the reply's head is too large")
+            if len(buffer) > RESPONSE_HEAD_MAX_BYTES:
+                raise MalformedError(502, "the response's head is too large")
             self._buffer = buffer
             return
         self._buffer = b""
@@ -246,7 +246,7 @@ class BackendConnection(asyncio.Protocol):
         self._state = _BODY
         self._reusable = head.keep_alive
         framing = self._framing = head.framing
-        holder.reply_started(head)
+        holder.response_started(head)
         if framing is _LENGTH:
             self._left = head.length
             if rest:
@@ -254,7 +254,7 @@ class BackendConnection(asyncio.Protocol):
         elif head.status == 101:
             self._state = _TUNNEL
             if rest:
-                holder.reply_data(rest)
+                holder.response_data(rest)
         elif framing is _NONE:
             self._end(holder, rest)
         else:
@@ -262,11 +262,11 @@ class BackendConnection(asyncio.Protocol):
             if rest:
                 self._take_body(holder, rest)
 
-    def _take_interim(self, holder: Holder, head: ReplyHead, rest: bytes) -> None:
-        """1xx replies are the hop's own (the proxy answers Expect itself); a switch nobody asked for is an error."""
+    def _take_interim(self, holder: Holder, head: ResponseHead, rest: bytes) -> None:
+        """1xx responses are the hop's own (the proxy answers Expect itself); a switch nobody asked for is an error."""
         self._interim += 1
-        if head.status == 101 or self._interim > INTERIM_REPLIES_MAX:
-            raise MalformedError(502, "an interim reply that was not asked for")
+        if head.status == 101 or self._interim > INTERIM_RESPONSES_MAX:
+            raise MalformedError(502, "an interim response that was not asked for")
         if rest:
             self._take_head(holder, rest)
 
@@ -276,26 +276,26 @@ class BackendConnection(asyncio.Protocol):
         elif self._chunks is not None:
             body, rest = self._chunks.feed(data)
             if body:
-                holder.reply_data(body)
+                holder.response_data(body)
             if self._chunks.done:
                 self._end(holder, rest)
         else:
-            holder.reply_data(data)
+            holder.response_data(data)
 
     def _take_counted(self, holder: Holder, data: bytes) -> None:
         left = self._left - len(data)
         if left > 0:
             self._left = left
-            holder.reply_data(data)
+            holder.response_data(data)
             return
         # (a slice of everything is no copy)
         size = self._left
         self._left = 0
-        holder.reply_data(data[:size])
+        holder.response_data(data[:size])
         self._end(holder, data[size:])
 
     def _end(self, holder: Holder, rest: bytes) -> None:
         self._state = _IDLE
         if rest:
             self._reusable = False
-        holder.reply_ended()
+        holder.response_ended()

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from comparator.exchanges.model import FailureCause
 from proxy.config.settings import Backend
-from proxy.http1.head_cache import ReplyHeads
+from proxy.http1.head_cache import ResponseHeads
 from proxy.http1.serializer import place_of
 from proxy.serving.backend_connection import BackendConnection, Holder
 
@@ -28,7 +28,7 @@ class Pool:
     def __init__(self, settings: Backend, group: asyncio.TaskGroup) -> None:
         url = urlsplit(settings.url)
         self.settings = settings
-        self.heads = ReplyHeads()
+        self.heads = ResponseHeads()
         self.authority = url.netloc.rpartition("@")[2]
         self.place = place_of(settings.host, authority=self.authority, prefix=url.path.rstrip("/"))
         self._address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))

@@ -23,7 +23,7 @@ class Served:
     method: str
     status: int
     duration_ms: float
-    reply_bytes: int
+    response_bytes: int
     ended_ns: int
     taken: int
 
@@ -51,8 +51,8 @@ def takes(wanted: Wanted, served: Served) -> bool:
         (not rule.methods or served.method in rule.methods)
         and (not wanted.statuses or status in wanted.statuses or f"{status[0]}xx" in wanted.statuses)
         and served.duration_ms >= rule.duration_ms_min
-        and served.reply_bytes >= rule.reply_bytes_min
-        and (not rule.reply_bytes_max or served.reply_bytes <= rule.reply_bytes_max)
+        and served.response_bytes >= rule.response_bytes_min
+        and (not rule.response_bytes_max or served.response_bytes <= rule.response_bytes_max)
         and (not rule.until_count or served.taken < rule.until_count)
         and (wanted.until_ns is None or served.ended_ns < wanted.until_ns)
     )

@@ -1,4 +1,4 @@
-"""Connections of callers: requests are read off them, strictly and within limits, and handed to a forwarding, one at a time.
+"""Connections of clients: requests are read off them, strictly and within limits, and handed to a forwarding, one at a time.
 
 Pipelined requests wait in a bounded buffer. Whatever is refused is answered and the connection closed, with a moment in which the
 rest of the request is read and thrown away, so that the answer is not lost to a reset.
@@ -10,8 +10,8 @@ from enum import Enum, auto
 from typing import cast
 
 from proxy.errors import MalformedError
-from proxy.http1.error_responses import options_reply, refusal
-from proxy.http1.forwarding_headers import Caller, sane_request_id
+from proxy.http1.error_responses import options_response, refusal
+from proxy.http1.forwarding_headers import Client, sane_request_id
 from proxy.http1.parser import HEAD_END, ChunkDecoder, Framing, RequestHead, check_partial, without_empty_lines
 from proxy.http1.serializer import counted_down
 from proxy.serving.forwarder import Forwarding
@@ -28,23 +28,23 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class _State(Enum):
     HEAD = auto()
     BODY = auto()
-    REPLY = auto()
+    RESPONSE = auto()
     LINGER = auto()
     CLOSED = auto()
 
 
 # (looking a member up in its enumeration costs more than the comparison it is for)
-_HEAD, _BODY, _REPLY, _LINGER, _CLOSED = _State
+_HEAD, _BODY, _RESPONSE, _LINGER, _CLOSED = _State
 _NONE, _CHUNKED = Framing.NONE, Framing.CHUNKED
 _NEVER = float("inf")
 _CR = 0x0D
 
 
-class CallerConnection(asyncio.Protocol):
-    """One connection of a caller. `deadline` is when the sweep next has to look at it (loop time)."""
+class ClientConnection(asyncio.Protocol):
+    """One connection of a client. `deadline` is when the sweep next has to look at it (loop time)."""
 
     def __init__(self, front: Front) -> None:
-        self.who = Caller("", "http", False)
+        self.who = Client("", "http", False)
         self.deadline = front.now() + front.limits.idle_s
         self._front = front
         self._transport: asyncio.Transport | None = None
@@ -52,7 +52,7 @@ class CallerConnection(asyncio.Protocol):
         self._buffer = b""
         self._forwarding: Forwarding | None = None
         self._left = 0
-        """Bytes of the body that are to come; while lingering, bytes of the reply that were unsent when last looked at."""
+        """Bytes of the body that are to come; while lingering, bytes of the response that were unsent when last looked at."""
         self._taken = 0
         self._chunks: ChunkDecoder | None = None
         self._processing = False
@@ -62,7 +62,7 @@ class CallerConnection(asyncio.Protocol):
         self._full = False
         """Reading is paused because enough is pipelined."""
         self._choked = False
-        """The caller takes no more of its replies for now: no further request is begun."""
+        """The client takes no more of its responses for now: no further request is begun."""
 
     # asyncio.Protocol
 
@@ -73,9 +73,9 @@ class CallerConnection(asyncio.Protocol):
         peer: tuple[str, int] | str | None = transport.get_extra_info("peername")
         address = peer[0] if isinstance(peer, tuple) else ""
         scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        self.who = Caller(address, scheme, front.trusts(address))
-        front.callers.add(self)
-        if len(front.callers) > front.limits.connections_max:
+        self.who = Client(address, scheme, front.trusts(address))
+        front.clients.add(self)
+        if len(front.clients) > front.limits.connections_max:
             self._refuse(503, "the proxy is at its limit of connections")
 
     def data_received(self, data: bytes) -> None:
@@ -91,7 +91,7 @@ class CallerConnection(asyncio.Protocol):
             self._process()
             if begun and self._buffer and self._state is _HEAD:
                 self.deadline = self._front.now() + self._front.limits.header_s
-        elif state is _REPLY:
+        elif state is _RESPONSE:
             self._wait_with(data)
         elif state is _BODY:
             self._take_body(data)
@@ -102,9 +102,9 @@ class CallerConnection(asyncio.Protocol):
                 self.abort()
 
     def eof_received(self) -> bool:
-        """Called by the loop. A caller that only shut down its sending side still gets its reply."""
+        """Called by the loop. A client that only shut down its sending side still gets its response."""
         self._half_closed = True
-        if self._state is _REPLY and self._forwarding is not None:
+        if self._state is _RESPONSE and self._forwarding is not None:
             if self._forwarding.tunnel:
                 self._forwarding.tunnel_ended()
             return True
@@ -116,10 +116,10 @@ class CallerConnection(asyncio.Protocol):
         self._state = _CLOSED
         self._transport = None
         front = self._front
-        front.callers.discard(self)
+        front.clients.discard(self)
         forwarding, self._forwarding = self._forwarding, None
         if forwarding is not None:
-            forwarding.caller_gone()
+            forwarding.client_gone()
         if front.draining and front.on_idle is not None:
             front.on_idle()
 
@@ -127,7 +127,7 @@ class CallerConnection(asyncio.Protocol):
         """Called by the loop."""
         self._choked = True
         if self._forwarding is not None:
-            self._forwarding.caller_paused(True)
+            self._forwarding.client_paused(True)
         elif self._state is _HEAD:
             self._read_on_or_not()
 
@@ -135,20 +135,20 @@ class CallerConnection(asyncio.Protocol):
         """Called by the loop."""
         self._choked = False
         if self._forwarding is not None:
-            self._forwarding.caller_paused(False)
+            self._forwarding.client_paused(False)
         elif self._state is _HEAD:
             self._read_on_or_not()
             self._go_on()
 
-    # caller_side.CallerSide
+    # client_side.ClientSide
 
     def write(self, data: bytes) -> None:
-        """Send to the caller."""
+        """Send to the client."""
         if self._transport is not None:
             self._transport.write(data)
             if self._choked and self._forwarding is not None:
-                # (it may have begun, or got its connection, after the caller was told to be slow)
-                self._forwarding.caller_paused(True)
+                # (it may have begun, or got its connection, after the client was told to be slow)
+                self._forwarding.client_paused(True)
 
     def pause(self) -> None:
         """Read no more for now."""
@@ -169,19 +169,19 @@ class CallerConnection(asyncio.Protocol):
             self._forwarding.tunnel_data(data)
 
     def done(self, *, keep_alive: bool) -> None:
-        """The reply is complete."""
+        """The response is complete."""
         self._forwarding = None
         if self._transport is None or self._state is _CLOSED:
             return
         if not keep_alive or (self._half_closed and not self._buffer):
-            # (lingering: what the caller may still send must not cost it the reply, RFC 9112 section 9.6)
+            # (lingering: what the client may still send must not cost it the response, RFC 9112 section 9.6)
             self._close(lingering=True)
             return
         self._state = _HEAD
         self._go_on()
 
     def abort(self) -> None:
-        """Close at once; the caller sees a reply that is cut, or none."""
+        """Close at once; the client sees a response that is cut, or none."""
         self._forwarding = None
         self._state = _CLOSED
         if self._transport is not None:
@@ -192,7 +192,7 @@ class CallerConnection(asyncio.Protocol):
     def expire(self, now: float) -> None:
         """The deadline is over: an unused connection is closed, a slow request refused."""
         if self._state is _BODY and self._held:
-            # It is the backend that keeps the caller from sending.
+            # It is the backend that keeps the client from sending.
             self.deadline = now + self._front.limits.body_idle_s
             return
         self.deadline = _NEVER
@@ -206,7 +206,7 @@ class CallerConnection(asyncio.Protocol):
             self._end_lingering(now)
 
     def drain(self) -> None:
-        """Close if nothing is being served; else the reply in progress is the last."""
+        """Close if nothing is being served; else the response in progress is the last."""
         if self._state is _HEAD and not self._buffer:
             self._close(lingering=False)
 
@@ -224,7 +224,7 @@ class CallerConnection(asyncio.Protocol):
             self._process()
 
     def _process(self) -> None:
-        """Take as many requests off the buffer as can be: the next begins when the reply before it is complete."""
+        """Take as many requests off the buffer as can be: the next begins when the response before it is complete."""
         if self._processing:
             return
         self._processing = True
@@ -281,7 +281,7 @@ class CallerConnection(asyncio.Protocol):
         now = front.now()
         forwarding = self._forwarding = Forwarding(front, self, head, now=now)
         if head.framing is _NONE:
-            self._state = _REPLY
+            self._state = _RESPONSE
             self.deadline = _NEVER
             forwarding.start()
         else:
@@ -322,7 +322,7 @@ class CallerConnection(asyncio.Protocol):
                 self._refuse(413, f"the body is larger than {self._front.limits.body_max_bytes} bytes")
                 return
         if complete:
-            self._state = _REPLY
+            self._state = _RESPONSE
             self.deadline = _NEVER
             self._buffer = rest
         if body:
@@ -340,12 +340,12 @@ class CallerConnection(asyncio.Protocol):
             self._read_on_or_not()
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer, unless a reply has begun, and close."""
+        """Answer, unless a response has begun, and close."""
         front = self._front
         forwarding, self._forwarding = self._forwarding, None
         front.metrics.refused[status] += 1
-        logger.info("request_refused", extra={"status": status, "detail": detail, "caller": self.who.address})
-        begun = forwarding is not None and forwarding.reply_begun
+        logger.info("request_refused", extra={"status": status, "detail": detail, "client": self.who.address})
+        begun = forwarding is not None and forwarding.response_begun
         if forwarding is not None:
             forwarding.discard()
         if begun:
@@ -362,7 +362,7 @@ class CallerConnection(asyncio.Protocol):
             return
         front = self._front
         front.metrics.refused[200] += 1
-        self.write(options_reply(sane_request_id(head) or front.new_id(), date=front.date))
+        self.write(options_response(sane_request_id(head) or front.new_id(), date=front.date))
         self._close(lingering=True)
 
     def _close(self, *, lingering: bool) -> None:
@@ -382,7 +382,7 @@ class CallerConnection(asyncio.Protocol):
         self._transport.write_eof()
 
     def _end_lingering(self, now: float) -> None:
-        """A caller that still takes its reply, however slowly, gets all of it."""
+        """A client that still takes its response, however slowly, gets all of it."""
         unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
         if unsent in (0, self._left):
             self.abort()

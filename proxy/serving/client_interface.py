@@ -1,17 +1,17 @@
-"""What a forwarding needs of the connection of the caller it serves."""
+"""What a forwarding needs of the connection of the client it serves."""
 
 from typing import Protocol
 
-from proxy.http1.forwarding_headers import Caller
+from proxy.http1.forwarding_headers import Client
 
 
-class CallerSide(Protocol):
-    """What a forwarding needs of the caller's connection."""
+class ClientSide(Protocol):
+    """What a forwarding needs of the client's connection."""
 
-    who: Caller
+    who: Client
 
     def write(self, data: bytes) -> None:
-        """Send to the caller."""
+        """Send to the client."""
         ...
 
     def pause(self) -> None:
@@ -23,7 +23,7 @@ class CallerSide(Protocol):
         ...
 
     def done(self, *, keep_alive: bool) -> None:
-        """The reply is complete; the next request may come, or the connection is closed."""
+        """The response is complete; the next request may come, or the connection is closed."""
         ...
 
     def upgraded(self) -> None:
@@ -31,5 +31,5 @@ class CallerSide(Protocol):
         ...
 
     def abort(self) -> None:
-        """The reply cannot be completed: the caller must see that it is cut."""
+        """The response cannot be completed: the client must see that it is cut."""
         ...

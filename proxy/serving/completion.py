@@ -40,7 +40,7 @@ def _captured(front: Front, draft: ServedExchange, wanted: Wanted) -> bool:
         method=draft.head.method,
         status=draft.status,
         duration_ms=(draft.ended_ns - draft.started_ns) / 1e6,
-        reply_bytes=len(draft.reply_body.body),
+        response_bytes=len(draft.response_body.body),
         ended_ns=draft.ended_ns,
         taken=captured[name],
     )

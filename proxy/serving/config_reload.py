@@ -48,7 +48,7 @@ class Certified:
 def with_bound(begun: Settings, new: Settings) -> Settings:
     """New settings with everything that the process bound when it began. Pure.
 
-    While the rollout says who serves, the salt stays as well: another one would move callers to the other side.
+    While the rollout says who serves, the salt stays as well: another one would move clients to the other side.
     """
     replace = msgspec.structs.replace
     serve = begun.serve if begun.rollout.enabled else new.serve
@@ -82,7 +82,7 @@ def different(one: object, other: object, path: str = "$") -> Iterator[str]:
 def check_kept(begun: Settings, new: Settings) -> None:
     """That no live backend was lost. Pure.
 
-    A file that is read while somebody saves it may make sense as far as it goes: callers, or a rollback, would find nobody there.
+    A file that is read while somebody saves it may make sense as far as it goes: clients, or a rollback, would find nobody there.
 
     Raises:
         SettingsError: one was.
@@ -131,7 +131,7 @@ class Reloading:
         self._front.metrics.config_needs_restart = len(self._needs_restart)
 
     async def take_from(self, source: Source) -> None:
-        """Read and take; what is wrong is logged and counted. Reading is for a thread: callers do not wait for YAML."""
+        """Read and take; what is wrong is logged and counted. Reading is for a thread: clients do not wait for YAML."""
         metrics = self._front.metrics
         try:
             self.take(await asyncio.to_thread(source.read))

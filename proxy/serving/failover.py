@@ -76,7 +76,7 @@ class Steering:
         return None if health.ejected and self._backends[side].ejection.refuse else side
 
     def retry_after_s(self, side: Side, now: float) -> int:
-        """What a refused caller is told."""
+        """What a refused client is told."""
         return self._health[side].retry_after_s(now)
 
     def fit(self) -> Mapping[Side, tuple[bool, bool]]:

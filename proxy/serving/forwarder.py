@@ -1,4 +1,4 @@
-"""One request in flight: from the caller's head to the served side's last byte, and then into the journal.
+"""One request in flight: from the client's head to the served side's last byte, and then into the journal.
 
 Bytes pass as they come, in both directions, with back-pressure; copies for the journal are cut at `body_max_bytes`. Every end of a
 request passes through `_finish` exactly once.
@@ -9,12 +9,12 @@ import time
 from comparator.exchanges.model import Failed, FailureCause
 from comparator.exchanges.skip import SAFE_METHODS, Skip
 from proxy.http1 import forwarding_headers as headers
-from proxy.http1.error_responses import failure_reply
-from proxy.http1.parser import Framing, ReplyHead, RequestHead
-from proxy.http1.serializer import reply_head, wants_websocket
+from proxy.http1.error_responses import failure_response
+from proxy.http1.parser import Framing, RequestHead, ResponseHead
+from proxy.http1.serializer import response_head, wants_websocket
 from proxy.journal.served_exchange import STATUS_OF, ServedExchange
 from proxy.serving.backend_connection import BackendConnection
-from proxy.serving.client_interface import CallerSide
+from proxy.serving.client_interface import ClientSide
 from proxy.serving.completion import keep
 from proxy.serving.retry_policy import Lost, Resend, resend
 from proxy.serving.routing import KeySource, key_in_body, match
@@ -30,22 +30,22 @@ _UNBOUNDED = (Framing.CHUNKED, Framing.CLOSE)
 
 
 class Forwarding:
-    """One request in flight. Made by the caller's connection, which then feeds it the request's body."""
+    """One request in flight. Made by the client's connection, which then feeds it the request's body."""
 
     # (of most requests most of this stays as it is)
     upgrade = tunnel = False
-    _caller: CallerSide | None
+    _client: ClientSide | None
     _connection: BackendConnection | None = None
-    _reply: ReplyHead | None = None
+    _response: ResponseHead | None = None
     _finished = _retried = _fell_back = _steered = False
     _chunked_out = _said_close = _collecting = _streamed = False
     _unsent_bytes = 0
 
-    def __init__(self, front: Front, caller: CallerSide, head: RequestHead, *, now: float) -> None:
+    def __init__(self, front: Front, client: ClientSide, head: RequestHead, *, now: float) -> None:
         has = head.shape.has
         exchange_id = headers.sane_request_id(head) if "x-request-id" in has else None
         self._front = front
-        self._caller = caller
+        self._client = client
         self._head = head
         self.id = exchange_id or front.new_id()
         self.method = head.method
@@ -58,16 +58,16 @@ class Forwarding:
         self._unsent: list[bytes] = []
 
     @property
-    def reply_begun(self) -> bool:
-        """Whether the caller may have seen some of the reply."""
-        return self._reply is not None
+    def response_begun(self) -> bool:
+        """Whether the client may have seen some of the response."""
+        return self._response is not None
 
     def discard(self) -> None:
-        """The caller's connection answers itself and needs this no more: nothing is counted as served."""
+        """The client's connection answers itself and needs this no more: nothing is counted as served."""
         if self._finished:
             return
         self._finished = True
-        self._caller = None
+        self._client = None
         connection, self._connection = self._connection, None
         self._front.forwardings.discard(self)
         self._front.end(self._draft)
@@ -89,7 +89,7 @@ class Forwarding:
             return
         self._choose()
 
-    # The request's body, from the caller's connection.
+    # The request's body, from the client's connection.
 
     def request_data(self, data: bytes) -> None:
         """Some of the request's body, decoded."""
@@ -106,34 +106,34 @@ class Forwarding:
             self._send(b"0\r\n\r\n")
         if self._collecting:
             self._choose_by_body()
-        if self._connection is not None and self._reply is None:
+        if self._connection is not None and self._response is None:
             self.deadline = min(self._total_deadline, self._front.now() + self._front.limits.ttfb_s)
 
     def tunnel_data(self, data: bytes) -> None:
-        """Bytes of the caller after an upgrade."""
+        """Bytes of the client after an upgrade."""
         self._touch_tunnel()
         if self._connection is not None:
             self._connection.write(data)
 
     def tunnel_ended(self) -> None:
-        """The caller sends no more after an upgrade."""
+        """The client sends no more after an upgrade."""
         if self._connection is not None:
             self._connection.end_tunnel()
 
-    def caller_paused(self, paused: bool) -> None:
-        """The caller takes no more bytes for now, or takes them again."""
+    def client_paused(self, paused: bool) -> None:
+        """The client takes no more bytes for now, or takes them again."""
         if self._connection is not None:
             if paused:
                 self._connection.pause()
             else:
                 self._connection.resume()
 
-    def caller_gone(self) -> None:
-        """The caller hung up. What the served side does for a whole request is still read to its end: it is served, and mirrored."""
+    def client_gone(self) -> None:
+        """The client hung up. What the served side does for a whole request is still read to its end: it is served, and mirrored."""
         draft = self._draft
-        self._caller = None
+        self._client = None
         self._out.clear()
-        if not self._complete or self.tunnel or draft.reply_body.truncated:
+        if not self._complete or self.tunnel or draft.response_body.truncated:
             self._front.pool(self._draft.side).give_up(self)
             draft.skip = draft.skip if self.tunnel else Skip.ABORTED
             self._finish()
@@ -146,7 +146,7 @@ class Forwarding:
         self.backend_failed(FailureCause.TIMEOUT, "total_s is over" if over else "ttfb_s is over")
         self.flush()
 
-    # The reply, from the backend's connection (backends.Holder).
+    # The response, from the backend's connection (backends.Holder).
 
     def connected(self, connection: BackendConnection) -> None:
         """Send the head and what came of the body."""
@@ -160,16 +160,16 @@ class Forwarding:
             data += b"".join(self._unsent)
             if not self._replayable:
                 self._unsent.clear()
-            if self._caller is not None and not self._complete:
-                self._caller.resume()
+            if self._client is not None and not self._complete:
+                self._client.resume()
         connection.write(data)
         if self._complete:
             self.deadline = min(self._total_deadline, front.now() + front.limits.ttfb_s)
 
-    def reply_started(self, head: ReplyHead) -> None:
-        """Give the caller the head of the reply."""
+    def response_started(self, head: ResponseHead) -> None:
+        """Give the client the head of the response."""
         draft = self._draft
-        self._reply = draft.reply = head
+        self._response = draft.response = head
         self.deadline = self._total_deadline
         if self._unsent:
             self._unsent.clear()
@@ -180,22 +180,22 @@ class Forwarding:
             self.tunnel = True
             draft.skip = Skip.UPGRADE
             self._touch_tunnel()
-            if self._caller is not None:
-                self._caller.upgraded()
-        if self._caller is not None:
-            self._begin_reply(head)
+            if self._client is not None:
+                self._client.upgraded()
+        if self._client is not None:
+            self._begin_response(head)
 
-    def reply_data(self, data: bytes) -> None:
-        """Give the caller some of the body."""
+    def response_data(self, data: bytes) -> None:
+        """Give the client some of the body."""
         if self.tunnel:
             self._touch_tunnel()
         else:
-            self._draft.reply_body.add(data)
-        if self._caller is not None:
+            self._draft.response_body.add(data)
+        if self._client is not None:
             self._out.append(data if not self._chunked_out else b"%x\r\n%b\r\n" % (len(data), data))
 
-    def reply_ended(self) -> None:
-        """The reply is complete."""
+    def response_ended(self) -> None:
+        """The response is complete."""
         if self._chunked_out:
             self._out.append(b"0\r\n\r\n")
         self._finish()
@@ -203,12 +203,12 @@ class Forwarding:
     def flush(self) -> None:
         """Write what was collected in one piece."""
         out = self._out
-        if out and self._caller is not None:
+        if out and self._client is not None:
             self._out = []
-            self._caller.write(out[0] if len(out) == 1 else b"".join(out))
+            self._client.write(out[0] if len(out) == 1 else b"".join(out))
 
     def backend_failed(self, cause: FailureCause, detail: str) -> None:
-        """Try again where that is safe, else tell the caller."""
+        """Try again where that is safe, else tell the client."""
         if self._finished:
             return
         connection, self._connection = self._connection, None
@@ -220,7 +220,7 @@ class Forwarding:
             connection.abort()
         else:
             self._front.pool(self._draft.side).give_up(self)
-        where = self._where_to_resend(cause, stale=stale) if self._reply is None else None
+        where = self._where_to_resend(cause, stale=stale) if self._response is None else None
         if where is not None:
             self._resend(where, cause)
             return
@@ -230,12 +230,12 @@ class Forwarding:
         self._finish()
 
     def backend_paused(self, paused: bool) -> None:
-        """The backend is slower than the caller, or no longer."""
-        if self._caller is not None:
+        """The backend is slower than the client, or no longer."""
+        if self._client is not None:
             if paused:
-                self._caller.pause()
+                self._client.pause()
             else:
-                self._caller.resume()
+                self._client.resume()
 
     # Inside.
 
@@ -255,8 +255,8 @@ class Forwarding:
     def _choose(self) -> None:
         """Decide side and mirroring, then ask for a connection."""
         front, draft = self._front, self._draft
-        assert self._caller is not None
-        choose(front, draft, self._caller.who)
+        assert self._client is not None
+        choose(front, draft, self._client.who)
         front.begin(draft)
         if front.steering.ailing:
             chosen = draft.side
@@ -279,8 +279,8 @@ class Forwarding:
             return
         self._unsent.append(data)
         self._unsent_bytes += len(data)
-        if self._unsent_bytes > UNSENT_MAX_BYTES and not self._collecting and self._caller is not None:
-            self._caller.pause()
+        if self._unsent_bytes > UNSENT_MAX_BYTES and not self._collecting and self._client is not None:
+            self._client.pause()
 
     def _touch_tunnel(self) -> None:
         self.deadline = self._total_deadline = self._front.now() + self._front.limits.tunnel_idle_s
@@ -288,7 +288,7 @@ class Forwarding:
     def _where_to_resend(self, cause: FailureCause, *, stale: bool) -> Resend | None:
         front = self._front
         lost = Lost(
-            whole=self._caller is not None and not self.upgrade and self._replayable,
+            whole=self._client is not None and not self.upgrade and self._replayable,
             safe=self.method in SAFE_METHODS,
             stale=stale and cause is not FailureCause.TIMEOUT,
             in_time=cause is not FailureCause.TIMEOUT or front.now() < self._total_deadline,
@@ -314,8 +314,8 @@ class Forwarding:
         front.metrics.fallbacks[draft.side] += not self._steered
         front.pool(draft.side).acquire(self)
 
-    def _begin_reply(self, head: ReplyHead) -> None:
-        """Begin the caller's reply: status, fields, this hop's framing."""
+    def _begin_response(self, head: ResponseHead) -> None:
+        """Begin the client's response: status, fields, this hop's framing."""
         asked, close = self._head, False
         has = head.shape.has
         own = "" if "x-request-id" in has else f"X-Request-Id: {self.id}\r\n"
@@ -326,45 +326,45 @@ class Forwarding:
         if not self.tunnel:
             self._chunked_out = asked.minor == 1 and head.framing in _UNBOUNDED
             self._said_close = close = not self._keeps_alive
-        self._out.append(reply_head(head, asked, own, chunked=self._chunked_out, close=close))
+        self._out.append(response_head(head, asked, own, chunked=self._chunked_out, close=close))
 
     @property
     def _keeps_alive(self) -> bool:
-        """Whether the caller's connection can carry another request after this one."""
+        """Whether the client's connection can carry another request after this one."""
         if not self._head.keep_alive or not self._complete or self._said_close or self._front.draining:
             return False
-        reply = self._reply
-        return reply is None or self._chunked_out or reply.framing not in _UNBOUNDED
+        response = self._response
+        return response is None or self._chunked_out or response.framing not in _UNBOUNDED
 
     def _finish(self) -> None:
-        """The one end of a request: give back the connection, count, journal, tell the caller's connection."""
+        """The one end of a request: give back the connection, count, journal, tell the client's connection."""
         if self._finished:
             return
         self._finished = True
-        front, draft, connection, caller = self._front, self._draft, self._connection, self._caller
+        front, draft, connection, client = self._front, self._draft, self._connection, self._client
         ended_s = front.now()
         draft.ended_ns = time.time_ns()
         self._connection = None
         front.forwardings.discard(self)
         front.end(draft)
         keep_alive = self._keeps_alive and not self.tunnel
-        reply, failed = self._reply, draft.failed
-        if failed is not None and reply is None:
-            self._out.append(self._failure_reply(failed.cause, keep_alive=keep_alive))
+        response, failed = self._response, draft.failed
+        if failed is not None and response is None:
+            self._out.append(self._failure_response(failed.cause, keep_alive=keep_alive))
         self.flush()
         if connection is not None:
-            connection.release(complete=self._complete and reply is not None and not self.tunnel)
+            connection.release(complete=self._complete and response is not None and not self.tunnel)
         keep(front, draft, ended_s=ended_s)
-        if caller is None:
+        if client is None:
             return
-        if failed is not None and reply is not None:
-            caller.abort()
+        if failed is not None and response is not None:
+            client.abort()
         else:
-            caller.done(keep_alive=keep_alive)
+            client.done(keep_alive=keep_alive)
 
-    def _failure_reply(self, cause: FailureCause, *, keep_alive: bool) -> bytes:
+    def _failure_response(self, cause: FailureCause, *, keep_alive: bool) -> bytes:
         front = self._front
         ejected = cause is FailureCause.EJECTED
         retry_after_s = front.steering.retry_after_s(self._draft.side, front.now()) if ejected else 0
         status, date = STATUS_OF[cause], front.date
-        return failure_reply(status, cause, self.id, date=date, keep_alive=keep_alive, retry_after_s=retry_after_s)
+        return failure_response(status, cause, self.id, date=date, keep_alive=keep_alive, retry_after_s=retry_after_s)

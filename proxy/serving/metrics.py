@@ -38,7 +38,7 @@ JOURNAL_QUEUED = "shadow_journal_queued"
 JOURNAL_UNREAD_DELETED = "shadow_journal_unread_deleted_total"
 JOURNAL_TORN_BYTES = "shadow_journal_torn_bytes_total"
 IN_FLIGHT = "shadow_in_flight"
-CALLER_CONNECTIONS = "shadow_caller_connections"
+CLIENT_CONNECTIONS = "shadow_client_connections"
 BACKEND_CONNECTIONS = "shadow_backend_connections"
 HEADS = "shadow_heads_total"
 CANDIDATE_SHARE = "shadow_candidate_share_ratio"
@@ -51,7 +51,7 @@ CONFIG_LOADED = "shadow_config_loaded_timestamp_seconds"
 CONFIG_NEEDS_RESTART = "shadow_config_needs_restart"
 
 NO_ANSWER = frozenset((499, 502, 503, 504))
-"""Statuses that do not show that the backend served a request: the caller was gone, or somebody's gateway had no reply."""
+"""Statuses that do not show that the backend served a request: the client was gone, or somebody's gateway had no response."""
 UNASKED = frozenset((FailureCause.OVERLOAD, FailureCause.EJECTED))
 """Failures of requests that the backend never saw."""
 
@@ -70,15 +70,15 @@ class Gauges:
     """What is read when asked for."""
 
     in_flight: Callable[[], int]
-    caller_connections: Callable[[], int]
+    client_connections: Callable[[], int]
     backend_connections: Callable[[], dict[Side, int]]
     candidate_share: Callable[[], float]
     rolled_back: Callable[[], bool]
     fit: Callable[[], Mapping[Side, tuple[bool, bool]]]
     """Whether each side is healthy by checks, and whether it is ejected."""
     journal: Callable[[], Counts]
-    heads: Callable[[], Mapping[str, tuple[int, int]]] = lambda: {"request": (0, 0), "reply": (0, 0)}
-    """Heads of requests and of replies: how many were recognised, and how many parsed."""
+    heads: Callable[[], Mapping[str, tuple[int, int]]] = lambda: {"request": (0, 0), "response": (0, 0)}
+    """Heads of requests and of responses: how many were recognised, and how many parsed."""
 
 
 class ProxyMetrics(Collector):
@@ -100,7 +100,7 @@ class ProxyMetrics(Collector):
         self.backend_failures: Counter[tuple[Side, FailureCause]] = Counter()
         self.fallbacks: Counter[Side] = Counter()
         self.gateway_errors: Counter[Side] = Counter()
-        """Replies 502, 503 and 504 that a served side gave itself."""
+        """Responses 502, 503 and 504 that a served side gave itself."""
         self.checks: Counter[tuple[Side, bool]] = Counter()
         self.ejections: Counter[Side] = Counter()
         self.gauges: Gauges | None = None
@@ -136,7 +136,7 @@ class ProxyMetrics(Collector):
     def _requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(REQUESTS, "Requests served.", labels=("route", "side", "status"))
         duration = HistogramMetricFamily(
-            DURATION, "From a request's header to the end of its reply.", labels=("route", "side")
+            DURATION, "From a request's header to the end of its response.", labels=("route", "side")
         )
         for (route, side), series in list(self.series.items()):
             for status, count in sorted(series.statuses.items()):
@@ -162,7 +162,9 @@ class ProxyMetrics(Collector):
         for skip in Skip:
             skipped.add_metric((skip.value,), self.skipped[skip])
         yield skipped
-        failures = CounterMetricFamily(BACKEND_FAILURES, "Served sides that gave no reply.", labels=("side", "cause"))
+        failures = CounterMetricFamily(
+            BACKEND_FAILURES, "Served sides that gave no response.", labels=("side", "cause")
+        )
         for side in Side:
             for cause in FailureCause:
                 failures.add_metric((side.value, cause.value), self.backend_failures[side, cause])
@@ -234,7 +236,7 @@ def _heads(read: Mapping[str, tuple[int, int]]) -> Metric:
 
 def _now(gauges: Gauges) -> Iterator[Metric]:
     yield GaugeMetricFamily(IN_FLIGHT, "Requests being served.", value=gauges.in_flight())
-    yield GaugeMetricFamily(CALLER_CONNECTIONS, "Open connections of callers.", value=gauges.caller_connections())
+    yield GaugeMetricFamily(CLIENT_CONNECTIONS, "Open connections of clients.", value=gauges.client_connections())
     connections = GaugeMetricFamily(BACKEND_CONNECTIONS, "Open connections to backends.", labels=("side",))
     for side, count in gauges.backend_connections().items():
         connections.add_metric((side.value,), count)
@@ -248,7 +250,7 @@ def _now(gauges: Gauges) -> Iterator[Metric]:
         ejected.add_metric((side.value,), int(is_ejected))
     yield healthy
     yield ejected
-    yield GaugeMetricFamily(CANDIDATE_SHARE, "Share of callers the candidate serves.", value=gauges.candidate_share())
+    yield GaugeMetricFamily(CANDIDATE_SHARE, "Share of clients the candidate serves.", value=gauges.candidate_share())
     yield GaugeMetricFamily(
         ROLLED_BACK, "1 while the on-call switch holds the legacy.", value=int(gauges.rolled_back())
     )

@@ -1,6 +1,6 @@
 """Whether a backend is fit to be asked, from how it answered and from checks. Pure: counts and the time are arguments.
 
-Two things are kept apart. A check asks a path every few seconds and may be wrong (the path is broken, the service is not). What callers'
+Two things are kept apart. A check asks a path every few seconds and may be wrong (the path is broken, the service is not). What clients'
 requests met is never wrong. So a failed check alone only prefers the other side where that may answer; only failed requests eject.
 
 An ejection ends by a probe: after its time, one request in `base_s` is let through. If it is answered the backend is back; if it

@@ -1,4 +1,4 @@
-"""Whether a request that got no reply is sent once more, and where to. Pure."""
+"""Whether a request that got no response is sent once more, and where to. Pure."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -13,13 +13,13 @@ class Resend(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A request that got no reply, and of which the caller has seen nothing.
+    """A request that got no response, and of which the client has seen nothing.
 
     Attributes:
         whole: everything of it is still here to be sent again, and somebody waits for it.
         safe: its method may be repeated (RFC 9110 section 9.2.1).
-        stale: it was sent on a kept connection, which was closed before a byte of a reply. Not where its time was over: a backend
-            that hangs would have twice the load, and its caller twice the wait.
+        stale: it was sent on a kept connection, which was closed before a byte of a response. Not where its time was over: a backend
+            that hangs would have twice the load, and its client twice the wait.
         in_time: its total time is not over.
         retried, fell_back: what was done before.
     """

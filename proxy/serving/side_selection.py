@@ -9,15 +9,15 @@ from proxy.serving.routing import skip_of
 from proxy.serving.state import Front
 
 
-def choose(front: Front, draft: ServedExchange, who: headers.Caller) -> None:
-    """Choose side and mirroring by the plan, the route's policy and what the caller may ask for."""
+def choose(front: Front, draft: ServedExchange, who: headers.Client) -> None:
+    """Choose side and mirroring by the plan, the route's policy and what the client may ask for."""
     head, route = draft.head, draft.route
     shape = head.shape
     plan = front.plans.of(draft.route_name)
     draft.stage = plan.stage
     draft.side = plan.everyone or plan.side_of(front.bucket(draft.key or who.address))
     if not shape.unusual and route is not None and route.plain and head.method in SAFE_METHODS:
-        # (as most are: mirrored, and nothing that the caller says changes it)
+        # (as most are: mirrored, and nothing that the client says changes it)
         draft.skip = None
     else:
         _by_policy(front, draft, who)
@@ -31,8 +31,8 @@ def choose(front: Front, draft: ServedExchange, who: headers.Caller) -> None:
         draft.trace = headers.traceparent(head.value("traceparent"), own, front.new_span())
 
 
-def _by_policy(front: Front, draft: ServedExchange, who: headers.Caller) -> None:
-    """Whether it is mirrored by the route's policy, and the side that the caller asks for."""
+def _by_policy(front: Front, draft: ServedExchange, who: headers.Client) -> None:
+    """Whether it is mirrored by the route's policy, and the side that the client asks for."""
     head, route = draft.head, draft.route
     has = head.shape.has
     sampled = route is not None and route.sampled_buckets < BUCKETS

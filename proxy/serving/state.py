@@ -13,7 +13,7 @@ from typing import Protocol
 
 from comparator.exchanges.model import Role, Side
 from proxy.config.settings import Limits, Settings
-from proxy.http1.forwarding_headers import Caller
+from proxy.http1.forwarding_headers import Client
 from proxy.http1.head_cache import RequestHeads
 from proxy.journal.writer import Writer
 from proxy.rollout.buckets import bucket_of, salt_of
@@ -47,7 +47,7 @@ class Keyed(Protocol):
 
 
 class Connected(Protocol):
-    """A caller's connection, as the sweep and the drain see it."""
+    """A client's connection, as the sweep and the drain see it."""
 
     deadline: float
 
@@ -90,7 +90,7 @@ class Front:
         self.metrics = metrics
         self.heads = RequestHeads()
         self.forwardings: set[InFlight] = set()
-        self.callers: set[Connected] = set()
+        self.clients: set[Connected] = set()
         self.draining = False
         self.on_idle: Callable[[], None] | None = None
         self.captured: Counter[str] = Counter()
@@ -148,7 +148,7 @@ class Front:
         return self._candidate if side is _CANDIDATE else self._legacy
 
     def trusts(self, address: str) -> bool:
-        """Whether a caller at this address may set forwarding and override headers; unix sockets are trusted."""
+        """Whether a client at this address may set forwarding and override headers; unix sockets are trusted."""
         if not address:
             return True
         try:
@@ -157,8 +157,8 @@ class Front:
             return False
         return any(_holds(network, address=parsed) for network in self._networks)
 
-    def may_override(self, who: Caller, named: dict[str, str]) -> bool:
-        """Whether this caller may choose the side: from a trusted network, or with the token."""
+    def may_override(self, who: Client, named: dict[str, str]) -> bool:
+        """Whether this client may choose the side: from a trusted network, or with the token."""
         expected = self.settings.listen.override_token
         if who.trusted or not expected:
             return who.trusted
@@ -218,8 +218,8 @@ class Front:
         """Look at all deadlines; called a few times a second instead of a timer for each request."""
         for forwarding in [one for one in self.forwardings if one.deadline <= now]:
             forwarding.expire(now)
-        for caller in [one for one in self.callers if one.deadline <= now]:
-            caller.expire(now)
+        for client in [one for one in self.clients if one.deadline <= now]:
+            client.expire(now)
         for pool in self._pools.values():
             pool.sweep(now)
         self.steering.tally(now)
@@ -231,11 +231,11 @@ class Front:
 
     @property
     def heads_read(self) -> dict[str, tuple[int, int]]:
-        """Heads of requests and of replies: how many were recognised, and how many parsed."""
-        replies = [pool.heads for pool in self._pools.values()]
+        """Heads of requests and of responses: how many were recognised, and how many parsed."""
+        responses = [pool.heads for pool in self._pools.values()]
         return {
             "request": (self.heads.hits, self.heads.misses),
-            "reply": (sum(heads.hits for heads in replies), sum(heads.misses for heads in replies)),
+            "response": (sum(heads.hits for heads in responses), sum(heads.misses for heads in responses)),
         }
 
     @property

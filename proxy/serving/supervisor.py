@@ -1,4 +1,4 @@
-"""Several proxy processes on one port: the kernel spreads the callers, this parent keeps the processes alive.
+"""Several proxy processes on one port: the kernel spreads the clients, this parent keeps the processes alive.
 
 The parent opens the sockets, one a worker with SO_REUSEPORT, and hands them down. So a connection that waits to be accepted is not
 lost with a worker: whoever takes the worker's place accepts it. A worker that dies is started again, after a pause that grows while it
@@ -100,7 +100,7 @@ class Supervisor:
                 group.create_task(self._keep(slot, group), name=f"worker-{slot.number}")
 
     def stop(self) -> None:
-        """Let all workers drain, and refuse new callers."""
+        """Let all workers drain, and refuse new clients."""
         self._stopping.set()
         self._hand_down(signal.SIGTERM)
         for slot in self._slots:
@@ -190,7 +190,7 @@ class Supervisor:
         reading, writing = os.pipe()
         with os.fdopen(reading, "rb", buffering=0) as answer:
             with os.fdopen(writing, "wb", buffering=0):
-                handed = Handed(slot.sockets.callers.fileno(), slot.sockets.admin.fileno(), vitals.fd, writing)
+                handed = Handed(slot.sockets.clients.fileno(), slot.sockets.admin.fileno(), vitals.fd, writing)
                 process = await asyncio.create_subprocess_exec(*self._command_of(slot, handed), pass_fds=handed.fds)
             worker = Worker(process, vitals)
             self._workers.append(worker)

@@ -22,7 +22,7 @@ _SIGNS = struct.Struct("=QQ")
 class Handed:
     """File descriptors."""
 
-    callers: int
+    clients: int
     admin: int
     vitals: int
     ready: int
@@ -52,12 +52,12 @@ class Handed:
 class Sockets:
     """What one worker listens on."""
 
-    callers: socket.socket
+    clients: socket.socket
     admin: socket.socket
 
     def close(self) -> None:
         """Listen no more, as far as this process is concerned."""
-        self.callers.close()
+        self.clients.close()
         self.admin.close()
 
 
@@ -100,9 +100,9 @@ def open_sockets(listen: Listen, admin: Admin) -> list[Sockets]:
     shared = _unix(listen.unix) if listen.unix else None
     try:
         for number in range(listen.workers):
-            callers = shared.dup() if shared is not None else _tcp(listen.host, listen.port, shared=True)
+            clients = shared.dup() if shared is not None else _tcp(listen.host, listen.port, shared=True)
             port = admin.port + number if admin.port else 0
-            found.append(Sockets(callers, _tcp(admin.host, port, shared=False)))
+            found.append(Sockets(clients, _tcp(admin.host, port, shared=False)))
     except OSError:
         for sockets in found:
             sockets.close()

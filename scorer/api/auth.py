@@ -17,7 +17,7 @@ Strategy = Callable[[web.Request], Awaitable[None]]
 
 
 class Auth(StrEnum):
-    """How a route's caller proves who it is."""
+    """How a route's client proves who it is."""
 
     NONE = "none"
     KEY_ASYNC = "key-a"

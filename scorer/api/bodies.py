@@ -1,4 +1,4 @@
-"""The bodies of replies, as dicts in the key order of the API.
+"""The bodies of responses, as dicts in the key order of the API.
 
 Observed of the legacy: score and passing_score come from the unrounded values of the evidence, not from the score column; without
 evidence (an error, or a row that was never scored) the threshold shown is 20 whatever the scorer's is.

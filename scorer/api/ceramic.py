@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from scorer.api import bodies, replies, validation, wire
+from scorer.api import bodies, responses, validation, wire
 from scorer.api.context import REQUEST_ID, SCORER, SETTINGS, TOKEN_ADDRESS
 from scorer.domain.submission import all_different, submitted
 from scorer.errors import BadInputError, ScorerError, ServiceFailedError, StampsTooManyError, UnanswerableError
@@ -22,7 +22,7 @@ async def add_stamps(request: web.Request) -> web.Response:
     _check_count(request, payload)
     add = all_different(submitted(entry["provider"], entry.get("stamp")) for entry in payload)
     held = await _changed(request, Change([stamp.provider for stamp in add], add, adding.APP_PASSPORT))
-    return replies.json_reply(_with_score(request, held), status=201)
+    return responses.json_response(_with_score(request, held), status=201)
 
 
 async def replace_stamps(request: web.Request) -> web.Response:
@@ -34,7 +34,7 @@ async def replace_stamps(request: web.Request) -> web.Response:
         held = await _changed(request, Change([entry["provider"] for entry in payload], add, None, any_type=True))
     except ScorerError as error:
         raise ServiceFailedError("An internal server error has occurred.") from error
-    return replies.json_reply(_with_score(request, held))
+    return responses.json_response(_with_score(request, held))
 
 
 async def delete_stamps(request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ async def delete_stamps(request: web.Request) -> web.Response:
     _check_count(request, payload)
     providers = [entry["provider"] for entry in payload]
     held = await _changed(request, Change(providers, [], None, any_type=True, needs_removal=True))
-    return replies.json_reply(bodies.held_stamps(held.stamps))
+    return responses.json_response(bodies.held_stamps(held.stamps))
 
 
 async def stamps(request: web.Request) -> web.Response:
@@ -55,7 +55,7 @@ async def stamps(request: web.Request) -> web.Response:
         community_id=_default_community(request),
         request_id=request[REQUEST_ID],
     )
-    return replies.json_reply(bodies.held_stamps(held))
+    return responses.json_response(bodies.held_stamps(held))
 
 
 async def score(request: web.Request) -> web.Response:
@@ -67,7 +67,7 @@ async def score(request: web.Request) -> web.Response:
     shown = await reading.stored_or_scored(
         request.app[SCORER], address=address, community_id=community_id, request_id=request[REQUEST_ID]
     )
-    return replies.json_reply(bodies.v2_score(address, shown.score, shown.points))
+    return responses.json_response(bodies.v2_score(address, shown.score, shown.points))
 
 
 async def rescore(request: web.Request) -> web.Response:
@@ -80,7 +80,7 @@ async def rescore(request: web.Request) -> web.Response:
     held = await adding.score_and_list(
         request.app[SCORER], address=address, community_id=community_id, request_id=request[REQUEST_ID]
     )
-    return replies.json_reply(bodies.v2_score(address, held.score))
+    return responses.json_response(bodies.v2_score(address, held.score))
 
 
 async def _changed(request: web.Request, change: Change) -> Held:

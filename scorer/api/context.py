@@ -57,7 +57,7 @@ SERVICES = web.AppKey("services", Services)
 # The current time, aware and in UTC; tests put their own.
 CLOCK = web.AppKey[Clock]("clock")
 
-# The X-Request-Id the caller sent, "" without one.
+# The X-Request-Id the client sent, "" without one.
 REQUEST_ID = web.RequestKey("request_id", str)
 # Set by the auth kinds KEY_ASYNC and KEY_SYNC.
 API_KEY = web.RequestKey("api_key", ApiKey)

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from scorer.api import bodies, replies, validation, wire
+from scorer.api import bodies, responses, validation, wire
 from scorer.api.context import DATABASE, REQUEST_ID, SCORER, SETTINGS
 from scorer.db import communities
 from scorer.domain.address import is_lower_address
@@ -33,7 +33,7 @@ async def add_stamps(request: web.Request) -> web.Response:
         )
     except NotFoundError as error:
         raise UnanswerableError("the stamps are stored, but there is no such community") from error
-    return _held_reply(address, held)
+    return _held_response(address, held)
 
 
 async def score(request: web.Request) -> web.Response:
@@ -44,8 +44,8 @@ async def score(request: web.Request) -> web.Response:
     held = await adding.score_and_list(
         request.app[SCORER], address=address, community_id=community_id, request_id=request[REQUEST_ID]
     )
-    return _held_reply(address, held)
+    return _held_response(address, held)
 
 
-def _held_reply(address: str, held: adding.Held) -> web.Response:
-    return replies.json_reply({**bodies.held_stamps(held.stamps), "score": bodies.v2_score(address, held.score)})
+def _held_response(address: str, held: adding.Held) -> web.Response:
+    return responses.json_response({**bodies.held_stamps(held.stamps), "score": bodies.v2_score(address, held.score)})

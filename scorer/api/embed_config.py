@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from scorer.api import replies, validation
+from scorer.api import responses, validation
 from scorer.api.context import API_KEY, SERVICES
 
 
@@ -17,20 +17,20 @@ async def config(request: web.Request) -> web.Response:
         }
         for section in found.sections
     ]
-    return replies.json_reply({"weights": found.weights, "stamp_sections": sections})
+    return responses.json_response({"weights": found.weights, "stamp_sections": sections})
 
 
 async def weights(request: web.Request) -> web.Response:
     """GET /internal/embed/weights[?community_id=], older than `config`, which replaces it."""
     community = validation.optional_query_text(request, "community_id")
-    return replies.json_reply(await request.app[SERVICES].weights.read(community))
+    return responses.json_response(await request.app[SERVICES].weights.read(community))
 
 
 async def own_weights(request: web.Request) -> web.Response:
     """GET /ceramic-cache/weights: those of the default community."""
-    return replies.json_reply(await request.app[SERVICES].weights.read())
+    return responses.json_response(await request.app[SERVICES].weights.read())
 
 
 async def validate_api_key(request: web.Request) -> web.Response:
     """GET /internal/embed/validate-api-key: that the key passed is the answer."""
-    return replies.json_reply({"embed_rate_limit": request[API_KEY].embed_rate_limit})
+    return responses.json_response({"embed_rate_limit": request[API_KEY].embed_rate_limit})

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 from aiohttp import web
 
-from scorer.api import replies
+from scorer.api import responses
 from scorer.api.context import DATABASE, SERVICES
 from scorer.db.pool import LOST_CONNECTION, Database
 from scorer.errors import StoreUnavailableError
@@ -16,12 +16,12 @@ _CHECK_TIMEOUT_S = 2.0
 
 async def ok(_request: web.Request) -> web.Response:
     """The legacy's check: it looks at nothing."""
-    return replies.text_reply("Ok")
+    return responses.text_response("Ok")
 
 
 async def live(_request: web.Request) -> web.Response:
     """The process runs its event loop."""
-    return replies.json_reply({"status": "ok"})
+    return responses.json_response({"status": "ok"})
 
 
 async def ready(request: web.Request) -> web.Response:
@@ -30,7 +30,7 @@ async def ready(request: web.Request) -> web.Response:
     store = await _store_state(request.app[SERVICES].store)
     whole = database == "ok"
     body = {"status": "ok" if whole else "unavailable", "database": database, "store": store}
-    return replies.json_reply(body, status=200 if whole else 503)
+    return responses.json_response(body, status=200 if whole else 503)
 
 
 async def _store_state(store: SharedStore | None) -> str:

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from scorer.api import bodies, replies, validation
+from scorer.api import bodies, responses, validation
 from scorer.api.context import DATABASE, REQUEST_ID, SCORER
 from scorer.db import communities
 from scorer.domain.address import is_lower_address
@@ -20,4 +20,4 @@ async def score(request: web.Request) -> web.Response:
     outcome = await request.app[SCORER].score(community, address, request_id=request[REQUEST_ID])
     if outcome.error is not None:
         raise ServiceFailedError("Failed to calculate score.")
-    return replies.json_reply(bodies.v2_score(address, outcome))
+    return responses.json_response(bodies.v2_score(address, outcome))

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from scorer.api import replies, validation
+from scorer.api import responses, validation
 from scorer.api.context import DATABASE
 from scorer.db import contributions, lists
 from scorer.domain.checksums import is_address
@@ -20,17 +20,17 @@ async def contributor_statistics(request: web.Request) -> web.Response:
     protocol = await database.read(lambda conn: contributions.in_protocol_rounds(conn, lowered))
     found = combine(grants, protocol)
     figures = ("num_grants_contribute_to", "total_contribution_amount")
-    reply = replies.json_reply({figure: getattr(found, figure) for figure in figures})
-    # The one reply whose type names no charset. Observed of the legacy.
-    reply.headers["Content-Type"] = "application/json"
-    return reply
+    response = responses.json_response({figure: getattr(found, figure) for figure in figures})
+    # The one response whose type names no charset. Observed of the legacy.
+    response.headers["Content-Type"] = "application/json"
+    return response
 
 
 async def allow_list(request: web.Request) -> web.Response:
     """GET /internal/allow-list/{list}/{address}: no list and no address is an error."""
     name, address = request.match_info["list"], request.match_info["address"].lower()
     found = await request.app[DATABASE].read(lambda conn: lists.is_member(conn, name, address=address))
-    return replies.json_reply({"is_member": found})
+    return responses.json_response({"is_member": found})
 
 
 async def credential(request: web.Request) -> web.Response:
@@ -39,4 +39,4 @@ async def credential(request: web.Request) -> web.Response:
     found = await request.app[DATABASE].read(lambda conn: lists.ruleset(conn, provider_id))
     if found is None:
         raise NotFoundError
-    return replies.json_reply({"ruleset": found.definition})
+    return responses.json_response({"ruleset": found.definition})

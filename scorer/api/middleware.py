@@ -1,4 +1,4 @@
-"""Around every request: id, host check, CORS, admission, metrics, a log line, and errors turned into replies."""
+"""Around every request: id, host check, CORS, admission, metrics, a log line, and errors turned into responses."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from scorer import errors
-from scorer.api import replies
+from scorer.api import responses
 from scorer.api.auth import header
 from scorer.api.context import METRICS, REQUEST_ID, SETTINGS, TRACING
 from scorer.tracing import Span
@@ -26,13 +26,13 @@ async def outermost(request: web.Request, handler: Handler) -> web.StreamRespons
     started = time.perf_counter()
     request[REQUEST_ID] = header(request, "X-Request-Id")
     with request.app[TRACING].request(request.headers) as span:
-        reply = _refused_early(request) or await _admitted(request, handler)
+        response = _refused_early(request) or await _admitted(request, handler)
         if span is not None:
-            _describe(span, request, reply.status)
+            _describe(span, request, response.status)
     if "Origin" in request.headers:
-        reply.headers["Access-Control-Allow-Origin"] = "*"
-    _record(request, reply.status, time.perf_counter() - started)
-    return reply
+        response.headers["Access-Control-Allow-Origin"] = "*"
+    _record(request, response.status, time.perf_counter() - started)
+    return response
 
 
 def _describe(span: Span, request: web.Request, status: int) -> None:
@@ -45,12 +45,12 @@ def _describe(span: Span, request: web.Request, status: int) -> None:
 def _refused_early(request: web.Request) -> web.Response | None:
     allowed = request.app[SETTINGS].allowed_hosts
     if "*" not in allowed and not _host_allowed(request.host, allowed):
-        return replies.page_400()
+        return responses.page_400()
     if request.method == "OPTIONS" and {"Origin", "Access-Control-Request-Method"} <= request.headers.keys():
-        return replies.preflight()
+        return responses.preflight()
     # An encoded slash is a slash to the legacy's router, so no text segment can hold one.
     if "%2f" in request.rel_url.raw_path.lower():
-        return replies.page_404()
+        return responses.page_404()
     return None
 
 
@@ -77,15 +77,15 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     except errors.ScorerError as error:
         status = request.app[SETTINGS].limits.body_too_large_status
-        return replies.error_reply(error, body_too_large_status=status)
+        return responses.error_response(error, body_too_large_status=status)
     except web.HTTPNotFound:
-        return replies.page_404()
+        return responses.page_404()
     except web.HTTPMethodNotAllowed as error:
-        return replies.method_not_allowed(", ".join(sorted(error.allowed_methods)))
+        return responses.method_not_allowed(", ".join(sorted(error.allowed_methods)))
     except Exception:
-        # The request ends here, so this is its outermost loop: the caller gets the plain page, the log gets the reason.
+        # The request ends here, so this is its outermost loop: the client gets the plain page, the log gets the reason.
         logger.exception("request_failed", extra={"request_id": request[REQUEST_ID], "route": route_of(request)})
-        return replies.page_500()
+        return responses.page_500()
 
 
 def route_of(request: web.Request) -> str:

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from scorer.api import replies, validation
+from scorer.api import responses, validation
 from scorer.api.context import API_KEY, LIMITER, SERVICES
 from scorer.domain.analysis import ModelRefusal, parse_model
 from scorer.domain.checksums import is_address
@@ -21,10 +21,10 @@ async def score(request: web.Request) -> web.Response:
     if isinstance(model, ModelRefusal):
         raise BadInputError(model.detail)
     found = await request.app[SERVICES].models.score(model, address)
-    return replies.json_reply({"address": address, "details": {"models": {model: {"score": found}}}})
+    return responses.json_response({"address": address, "details": {"models": {model: {"score": found}}}})
 
 
 async def stamp_metadata(request: web.Request) -> web.Response:
     """Every platform with its stamps."""
     await request.app[LIMITER].count(request[API_KEY], group=RateGroup.REGISTRY)
-    return replies.json_reply(await metadata.all_platforms(request.app[SERVICES].metadata))
+    return responses.json_response(await metadata.all_platforms(request.app[SERVICES].metadata))

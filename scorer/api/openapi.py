@@ -1,7 +1,7 @@
 """GET /openapi.json: the API described from the route table, the body schemas and `operations`.
 
 Paths, parameters in paths and authentication are read from `routes.ROUTES`, request bodies from the schemas that read them, so neither
-can differ from what is served. `operations` adds what the code does not say: summaries, query parameters and the shape of replies.
+can differ from what is served. `operations` adds what the code does not say: summaries, query parameters and the shape of responses.
 """
 
 import json
@@ -15,7 +15,7 @@ from pydantic_core import core_schema
 
 from scorer.api.auth import Auth
 from scorer.api.operations import COMPONENTS, OPERATIONS, Operation
-from scorer.api.replies import FIXED_HEADERS
+from scorer.api.responses import FIXED_HEADERS
 
 _PARAMETER = re.compile(r"\{(\w+)(?::([^}]+))?\}")
 _DIGITS = "[0-9]+"
@@ -67,7 +67,7 @@ class DescribedRoute(Protocol):
 
     @property
     def auth(self) -> Auth:
-        """How a caller proves who it is."""
+        """How a client proves who it is."""
         ...
 
 
@@ -157,7 +157,7 @@ def _path_schema(name: str, pattern: str, operation: Operation) -> dict[str, Any
 def _responses(route: DescribedRoute, operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {str(operation.status): _success(operation)}
     if route.auth is not Auth.NONE:
-        responses["401"] = _json("The caller is not known.", _ERROR)
+        responses["401"] = _json("The client is not known.", _ERROR)
     if operation.body is not None or operation.query or operation.integers:
         responses["422"] = _json("Something is missing or of another type.", _INVALID)
     if operation.body is not None:
@@ -168,9 +168,9 @@ def _responses(route: DescribedRoute, operation: Operation) -> dict[str, Any]:
 
 
 def _success(operation: Operation) -> dict[str, Any]:
-    if operation.reply is None:
+    if operation.response is None:
         return {"description": "Done; the body is a plain text or empty."}
-    return _json("Done.", operation.reply)
+    return _json("Done.", operation.response)
 
 
 def _json(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:

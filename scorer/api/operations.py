@@ -19,7 +19,7 @@ class Operation:
 
     Args:
         tag: whom it is for.
-        reply: schema of the reply; None for a text or nothing.
+        response: schema of the response; None for a text or nothing.
         query: OpenAPI parameter objects.
         integers: names of path parameters that are read as whole numbers though the router takes any text.
         failures: what statuses other than those of authentication and validation mean.
@@ -27,7 +27,7 @@ class Operation:
 
     summary: str
     tag: str
-    reply: Schema | None = None
+    response: Schema | None = None
     status: int = 200
     query: Sequence[Schema] = ()
     body: BodySchema | None = None

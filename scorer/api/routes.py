@@ -32,7 +32,7 @@ class Route:
     Args:
         path: aiohttp pattern; `{name:[0-9]+}` where the legacy's router takes only digits.
         tracked: its calls are written to the API key analytics.
-        keeps_reply: the analytics keep its bodies too.
+        keeps_response: the analytics keep its bodies too.
         v2: it disappears when FF_V2_API is off.
     """
 
@@ -41,7 +41,7 @@ class Route:
     auth: Auth
     handler: Handler
     tracked: bool = False
-    keeps_reply: bool = False
+    keeps_response: bool = False
     v2: bool = False
 
 
@@ -58,7 +58,7 @@ ROUTES: tuple[Route, ...] = (
         Auth.KEY_ASYNC,
         stamps.score,
         tracked=True,
-        keeps_reply=True,
+        keeps_response=True,
         v2=True,
     ),
     Route(
@@ -118,7 +118,7 @@ def install(app: web.Application, *, v2_enabled: bool) -> None:
 
 def _guarded(route: Route) -> Handler:
     strategy = STRATEGIES[route.auth]
-    handler = tracked.noted(route.handler, keeps_reply=route.keeps_reply) if route.tracked else route.handler
+    handler = tracked.noted(route.handler, keeps_response=route.keeps_response) if route.tracked else route.handler
 
     async def answer(request: web.Request) -> web.StreamResponse:
         await strategy(request)

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from scorer.api import replies, validation
+from scorer.api import responses, validation
 from scorer.api.context import CLOCK, DATABASE, SETTINGS
 from scorer.api.wire_services import BAN_CHECKS, REVOCATION_CHECKS
 from scorer.db import bans as ban_rows
@@ -19,7 +19,7 @@ async def check_bans(request: web.Request) -> web.Response:
     payload = await validation.body(request, BAN_CHECKS)
     subjects = [BannedSubject(**entry["credentialSubject"]) for entry in payload]
     findings = await screening.check_bans(request.app[DATABASE], subjects, now=request.app[CLOCK]())
-    return replies.json_reply([_finding(found) for found in findings])
+    return responses.json_response([_finding(found) for found in findings])
 
 
 async def check_revocations(request: web.Request) -> web.Response:
@@ -28,7 +28,7 @@ async def check_revocations(request: web.Request) -> web.Response:
     if len(values) > request.app[SETTINGS].limits.stamps_max:
         raise StampsTooManyError
     revoked = await request.app[DATABASE].read(lambda conn: ban_rows.revoked(conn, values))
-    return replies.json_reply([{"proof_value": value, "is_revoked": value in revoked} for value in values])
+    return responses.json_response([{"proof_value": value, "is_revoked": value in revoked} for value in values])
 
 
 def _finding(found: BanFinding) -> dict[str, Any]:

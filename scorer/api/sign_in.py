@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from scorer.api import replies, validation
+from scorer.api import responses, validation
 from scorer.api.context import CLOCK, DATABASE, REQUEST_ID, SERVICES, SETTINGS, TOKEN_ADDRESS
 from scorer.api.wire_services import SAVE_STATES, SIGN_IN, SIGNED_TERMS
 from scorer.db import compose_db
@@ -18,7 +18,7 @@ async def nonce(request: web.Request) -> web.Response:
     """GET /account/nonce: good for five minutes."""
     nonces = request.app[SERVICES].nonces
     created = await nonces.create(lifetime=NONCE_LIFETIME, request_id=request[REQUEST_ID])
-    return replies.json_reply({"nonce": created})
+    return responses.json_response({"nonce": created})
 
 
 async def authenticate(request: web.Request) -> web.Response:
@@ -26,24 +26,24 @@ async def authenticate(request: web.Request) -> web.Response:
     payload = await validation.body(request, SIGN_IN)
     sign_in = request.app[SERVICES].sign_in
     token = await sign_in.token_for(payload["message"], payload["signature"], request_id=request[REQUEST_ID])
-    return replies.json_reply({"access": token, "intercom_user_hash": None})
+    return responses.json_response({"access": token, "intercom_user_hash": None})
 
 
 async def terms_accepted(request: web.Request) -> web.Response:
     """GET /ceramic-cache/tos/accepted/{kind}/{address}"""
     kind, address = request.match_info["kind"], request.match_info["address"]
-    return replies.json_reply({"accepted": await request.app[SERVICES].terms.accepted(kind, address)})
+    return responses.json_response({"accepted": await request.app[SERVICES].terms.accepted(kind, address)})
 
 
 async def terms_to_sign(request: web.Request) -> web.Response:
     """GET /ceramic-cache/tos/message-to-sign/{kind}/{address}: the address has no part in it."""
     terms = request.app[SERVICES].terms
     message = await terms.to_sign(request.match_info["kind"], request_id=request[REQUEST_ID])
-    return replies.json_reply({"text": message.text, "nonce": message.nonce})
+    return responses.json_response({"text": message.text, "nonce": message.nonce})
 
 
 async def sign_terms(request: web.Request) -> web.Response:
-    """POST /ceramic-cache/tos/signed-message/{kind}/{address}: kind and signer are those of the body; the reply is empty."""
+    """POST /ceramic-cache/tos/signed-message/{kind}/{address}: kind and signer are those of the body; the response is empty."""
     payload = await validation.body(request, SIGNED_TERMS)
     await request.app[SERVICES].terms.accept(
         payload["tos_type"],
@@ -51,9 +51,9 @@ async def sign_terms(request: web.Request) -> web.Response:
         signature=payload["signature"],
         request_id=request[REQUEST_ID],
     )
-    reply = replies.json_reply(None)
-    reply.body = b""
-    return reply
+    response = responses.json_response(None)
+    response.body = b""
+    return response
 
 
 async def report_saved(request: web.Request) -> web.Response:
@@ -67,7 +67,7 @@ async def report_saved(request: web.Request) -> web.Response:
         lambda conn: compose_db.update(conn, list(reported.values()), address=address, now=now),
         request_id=request[REQUEST_ID],
     )
-    return replies.json_reply({"updated": updated})
+    return responses.json_response({"updated": updated})
 
 
 def _status(entry: dict[str, str]) -> SaveStatus:

@@ -4,7 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
-from scorer.api import replies
+from scorer.api import responses
 from scorer.api.context import DATABASE, TOKEN_ADDRESS
 from scorer.db import stakes
 from scorer.db.stakes import Stake, StakeEvent
@@ -33,14 +33,14 @@ async def legacy_gtc(request: web.Request) -> web.Response:
         raise AddressInvalidError
     known = round_id <= _ROUND_MAX
     found = await request.app[DATABASE].read(lambda c: stakes.events(c, address, round_id=round_id)) if known else []
-    return replies.json_reply({"results": [_event(event) for event in found]})
+    return responses.json_response({"results": [_event(event) for event in found]})
 
 
 async def _of_address(request: web.Request, address: str) -> web.Response:
     if not is_address(address):
         raise AddressInvalidError
     found = await request.app[DATABASE].read(lambda conn: stakes.of_address(conn, address.lower()))
-    return replies.json_reply({"items": [_stake(stake) for stake in found]})
+    return responses.json_response({"items": [_stake(stake) for stake in found]})
 
 
 def _stake(stake: Stake) -> dict[str, Any]:

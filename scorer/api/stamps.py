@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from scorer.api import bodies, replies, validation
+from scorer.api import bodies, responses, validation
 from scorer.api.context import API_KEY, DATABASE, LIMITER, METRICS, REQUEST_ID, SCORER, SERVICES, SETTINGS
 from scorer.db import communities
 from scorer.db.communities import Community
@@ -40,7 +40,7 @@ async def score(request: web.Request) -> web.Response:
         shown = await reading.scored(scorer, community, address, with_points=with_points, request_id=request_id)
     except ScorerUnavailableError as error:
         raise ServiceFailedError("Unexpected error while submitting passport") from error
-    return replies.json_reply(bodies.v2_score(address, shown.score, shown.points))
+    return responses.json_response(bodies.v2_score(address, shown.score, shown.points))
 
 
 async def history(request: web.Request) -> web.Response:
@@ -63,7 +63,7 @@ async def history(request: web.Request) -> web.Response:
     )
     if data is None:
         raise NotFoundError(f"No Score Found for {address} at {created_at}", address=address)
-    return replies.json_reply(bodies.v2_score_of_event(address, data))
+    return responses.json_response(bodies.v2_score_of_event(address, data))
 
 
 async def listing(request: web.Request) -> web.Response:
@@ -81,7 +81,7 @@ async def listing(request: web.Request) -> web.Response:
     page = await reading.stamp_page(request.app[DATABASE], address, limit=limit, cursor=cursor)
     names = [item.provider for item in page.items] if with_metadata else []
     described = await metadata.of_providers(request.app[SERVICES].metadata, names)
-    return replies.json_reply(_page_body(request, page, address, limit, described))
+    return responses.json_response(_page_body(request, page, address, limit, described))
 
 
 def _page_body(

@@ -1,7 +1,7 @@
 """Notes the calls of tracked routes for the API-key analytics.
 
 Observed of the legacy: a call is noted once its key and its parameters were accepted, whatever it then came to; only the score endpoint's
-reply is kept; keys and cookies are blotted out.
+response is kept; keys and cookies are blotted out.
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from scorer.api import replies
+from scorer.api import responses
 from scorer.api.context import API_KEY, CLOCK, REQUEST_ID, SERVICES
 from scorer.db.analytics import TrackedCall
 from scorer.errors import ScorerError, ValidationError
@@ -19,27 +19,27 @@ _SECRET_HEADERS = frozenset({"X-Api-Key", "Authorization", "Cookie"})
 _BLOT = "***"
 
 
-def noted(handler: Handler, *, keeps_reply: bool) -> Handler:
-    """The handler, with its calls noted; `keeps_reply` stores the body too."""
+def noted(handler: Handler, *, keeps_response: bool) -> Handler:
+    """The handler, with its calls noted; `keeps_response` stores the body too."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.app[SERVICES].tracker is None:
             return await handler(request)
         try:
-            reply = await handler(request)
+            response = await handler(request)
         except ValidationError:
             raise
         except ScorerError as error:
-            _note(request, replies.status_of(error), error=str(error), response=None, keeps_reply=keeps_reply)
+            _note(request, responses.status_of(error), error=str(error), response=None, keeps_response=keeps_response)
             raise
-        response = _compact(reply) if keeps_reply else None
-        _note(request, reply.status, error=None, response=response, keeps_reply=keeps_reply)
-        return reply
+        kept = _compact(response) if keeps_response else None
+        _note(request, response.status, error=None, response=kept, keeps_response=keeps_response)
+        return response
 
     return answer
 
 
-def _note(request: web.Request, status: int, *, error: str | None, response: str | None, keeps_reply: bool) -> None:
+def _note(request: web.Request, status: int, *, error: str | None, response: str | None, keeps_response: bool) -> None:
     tracker = request.app[SERVICES].tracker
     if tracker is None:
         return
@@ -53,7 +53,7 @@ def _note(request: web.Request, status: int, *, error: str | None, response: str
             status_code=status,
             error=error,
             response=response,
-            response_skipped=not keeps_reply,
+            response_skipped=not keeps_response,
             request_id=request[REQUEST_ID],
         )
     )
@@ -63,9 +63,9 @@ def _shown(name: str, value: str) -> str:
     return _BLOT if name in _SECRET_HEADERS else value
 
 
-def _compact(reply: web.StreamResponse) -> str | None:
+def _compact(response: web.StreamResponse) -> str | None:
     """The body's JSON without spaces and with its letters as they are."""
-    body = reply.body if isinstance(reply, web.Response) else None
+    body = response.body if isinstance(response, web.Response) else None
     if not isinstance(body, bytes):
         return None
     return json.dumps(json.loads(body), separators=(",", ":"), ensure_ascii=False)

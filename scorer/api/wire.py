@@ -1,4 +1,4 @@
-"""The bodies callers send, as schemas for `validation.body`."""
+"""The bodies clients send, as schemas for `validation.body`."""
 
 from pydantic_core import core_schema
 

@@ -1,4 +1,4 @@
-"""The bodies callers send to the endpoints around scoring, as schemas for `validation.body`."""
+"""The bodies clients send to the endpoints around scoring, as schemas for `validation.body`."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ from scorer.api.validation import body_schema, object_schema, optional, required
 
 
 class SaveState(StrEnum):
-    """What a caller may report of a stamp in the other store."""
+    """What a client may report of a stamp in the other store."""
 
     PENDING = "pending"
     SAVED = "saved"

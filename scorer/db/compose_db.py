@@ -9,7 +9,7 @@ from scorer.db.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class SaveStatus:
-    """What the caller reports of one stamp; an empty `stream_id` leaves the stored one."""
+    """What the client reports of one stamp; an empty `stream_id` leaves the stored one."""
 
     id: int
     status: str

@@ -1,4 +1,4 @@
-"""Tables registry_humanpoints*, as far as replies show them."""
+"""Tables registry_humanpoints*, as far as responses show them."""
 
 import json
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ REQUEST_MESSAGE_PREFIX = "shadow.request"
 # A request id of these characters is a safe SQL literal and travels in one round trip with BEGIN.
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-# A NUL, half a surrogate, a text longer than its column: callers can send them, PostgreSQL cannot hold them.
+# A NUL, half a surrogate, a text longer than its column: clients can send them, PostgreSQL cannot hold them.
 _UNHOLDABLE = "a value that the database cannot hold"
 
 _CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)

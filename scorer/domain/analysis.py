@@ -1,4 +1,4 @@
-"""The model services: which names there are, what a caller may ask for, and what the aggregate model is told.
+"""The model services: which names there are, what a client may ask for, and what the aggregate model is told.
 
 Observed of the legacy: one model a request; spaces around a name and repetitions are forgiven; the aggregate model is fed
 with what the six single models (all but nft) say, absent values being null.
@@ -72,6 +72,6 @@ def _figures(answer: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def failure_text(failed: Sequence[tuple[str, int]]) -> str:
-    """The reply's text when models (name, HTTP status) did not answer; an exception counts as 500."""
+    """The response's text when models (name, HTTP status) did not answer; an exception counts as 500."""
     listed = ", ".join(f'{{"model": "{model}", "status": {status}}}' for model, status in failed)
     return f"Error retrieving Passport analysis: [{listed}]"

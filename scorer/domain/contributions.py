@@ -23,7 +23,7 @@ class Contributions:
 
 @dataclass(frozen=True, slots=True)
 class ContributorStatistics:
-    """The two figures of the reply, as the floats that it carries."""
+    """The two figures of the response, as the floats that it carries."""
 
     num_grants_contribute_to: float
     total_contribution_amount: float

@@ -1,4 +1,4 @@
-"""Human points as a reply shows them: what an address has earned, and what can be earned.
+"""Human points as a response shows them: what an address has earned, and what can be earned.
 
 Observed of the legacy: points of actions without an active configuration are worth nothing; HIM is left out of what an address
 has, but listed in what it can have; the multiplier is shown, never applied, and is 1 for an address without points.
@@ -22,7 +22,7 @@ class EarnedPoints:
 
 @dataclass(frozen=True, slots=True)
 class PointsData:
-    """One block of points in a reply."""
+    """One block of points in a response."""
 
     total_points: int
     is_eligible: bool

@@ -1,7 +1,7 @@
 """Fixed-window rate limits, counted in the same counters as the legacy's.
 
 Both systems serve one key at the same time, so the counter's name has to come out equal: the limit's text, the end of the window
-and the caller go into one hash. The window of a caller starts at an offset of its own, so that not all windows end at once.
+and the client go into one hash. The window of a client starts at an offset of its own, so that not all windows end at once.
 Observed of the legacy: limit n lets requests 1..n of a window pass; an empty or absent limit is no limit.
 """
 
@@ -60,12 +60,12 @@ def parse_rate(text: str | None) -> Rate | None:
     return Rate(int(limit), period)
 
 
-def window_of(rate: Rate, group: RateGroup, *, caller: str, now: int) -> Window:
-    """The counter of `caller` (the prefix of its API key) at `now` (Unix seconds)."""
-    ends = now - now % rate.period_s + zlib.crc32(caller.encode()) % rate.period_s
+def window_of(rate: Rate, group: RateGroup, *, client: str, now: int) -> Window:
+    """The counter of `client` (the prefix of its API key) at `now` (Unix seconds)."""
+    ends = now - now % rate.period_s + zlib.crc32(client.encode()) % rate.period_s
     if ends < now:
         ends += rate.period_s
-    name = f"{group}{rate.limit}/{rate.period_s}s{caller}{ends}"
+    name = f"{group}{rate.limit}/{rate.period_s}s{client}{ends}"
     return Window(_KEY_PREFIX + hashlib.sha256(name.encode()).hexdigest(), rate.period_s + _GRACE_S)
 
 

@@ -1,7 +1,7 @@
 """Sign-in with Ethereum (ERC-4361): the message that a wallet signed, rebuilt from its fields.
 
 Decides whether the fields make a message at all, and its exact text, since one byte of difference fails the signature. Fields
-come as JSON of the caller's making. The checks that come before (presence, domain, expiry) are here too, in the order in which
+come as JSON of the client's making. The checks that come before (presence, domain, expiry) are here too, in the order in which
 the sign-in endpoint makes them.
 """
 
@@ -131,7 +131,7 @@ def _chain(value: Any) -> int:
 
 def _uri(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("uri")  # noqa: TRY004 - a caller's bad value, not a programmer's mistake.
+        raise ValueError("uri")  # noqa: TRY004 - a client's bad value, not a programmer's mistake.
     parts = urlsplit(value.strip())
     if _SCHEME.fullmatch(parts.scheme) is None:
         raise ValueError("uri")
@@ -152,7 +152,7 @@ def _request_id(value: Any) -> str | None:
     if not value:
         return None
     if not isinstance(value, str):
-        raise ValueError("requestId")  # noqa: TRY004 - a caller's bad value, not a programmer's mistake.
+        raise ValueError("requestId")  # noqa: TRY004 - a client's bad value, not a programmer's mistake.
     return value
 
 

@@ -1,4 +1,4 @@
-"""The public description of stamps (stampMetadata.json), reshaped for replies.
+"""The public description of stamps (stampMetadata.json), reshaped for responses.
 
 Decides which fields are kept and how icons become absolute. Source of the shape: the legacy's metadata endpoint and its
 listing of stamps, as observed. Anything that is not of the documented shape is refused as a whole.

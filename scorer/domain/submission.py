@@ -1,4 +1,4 @@
-"""Credentials that callers hand in, taken apart for storing; their proofs are not looked at yet.
+"""Credentials that clients hand in, taken apart for storing; their proofs are not looked at yet.
 
 Observed of the legacy: a provider and `proof.proofValue` are needed (so a proof with `jws` alone cannot be stored), dates may be
 missing but not unreadable, and one provider may not come twice. What breaks these rules breaks the whole request.

@@ -1,7 +1,7 @@
 """Sign-in tokens without their cryptography: which claims must hold, what an issued token says, what a refusal reads like.
 
 Two kinds are taken, in this order: tokens of the sign-in endpoint (RS256, issuer `passport-scorer`) and those of the older
-sign-in (HS256, with expiry, id and type). Observed of the legacy: neither allows leeway, and the reply to a token that fits
+sign-in (HS256, with expiry, id and type). Observed of the legacy: neither allows leeway, and the response to a token that fits
 neither is the printed form of the errors of both, which existing clients may show.
 """
 
@@ -39,7 +39,7 @@ def older_claims_flaw(claims: Mapping[str, Any], *, now: datetime) -> str | None
 
 
 def refusal_text(newer_flaw: str | None, older_flaw: str = _INVALID) -> str:
-    """The reply's text for a token that is of neither kind; `newer_flaw` is None when RS256 tokens are not tried."""
+    """The response's text for a token that is of neither kind; `newer_flaw` is None when RS256 tokens are not tried."""
     tried = [("SIWE_RS256", newer_flaw)] if newer_flaw is not None else []
     messages = [
         f"{{'token_class': {_printed(kind)}, 'token_type': {_printed('access')}, 'message': {_printed(flaw)}}}"

@@ -51,7 +51,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Community:
-    """A community: `scorer_id` is what callers put into the path."""
+    """A community: `scorer_id` is what clients put into the path."""
 
     id: int
     weights: Mapping[str, object]

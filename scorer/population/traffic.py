@@ -29,7 +29,7 @@ _HELD_BY_NOBODY = "held by nobody"
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What the scorer's deployment checks callers with: SECRET_KEY signs tokens, CGRANTS_API_TOKEN is sent as it is."""
+    """What the scorer's deployment checks clients with: SECRET_KEY signs tokens, CGRANTS_API_TOKEN is sent as it is."""
 
     jwt: str
     internal: str

@@ -1,4 +1,4 @@
-"""Stamp metadata for replies, and taking its platforms into the database."""
+"""Stamp metadata for responses, and taking its platforms into the database."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from scorer.upstreams import StampMetadata
 
 
 async def all_platforms(metadata: StampMetadata) -> list[dict[str, Any]]:
-    """Every platform, in the shape of the reply.
+    """Every platform, in the shape of the response.
 
     Raises:
         ServiceFailedError: the metadata cannot be had.

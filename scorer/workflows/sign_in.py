@@ -41,7 +41,7 @@ class Nonces:
         return nonce
 
     async def consume(self, nonce: Any, *, request_id: str) -> bool:
-        """Use up a nonce as the caller sent it; False when it is no text, unknown, used or expired. Committed at once."""
+        """Use up a nonce as the client sent it; False when it is no text, unknown, used or expired. Committed at once."""
         if not isinstance(nonce, str) or not _storable(nonce):
             return False
         text = nonce

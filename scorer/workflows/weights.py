@@ -30,7 +30,7 @@ class ShownWeights:
         self._community_default = community_default
 
     async def read(self, community: str = "") -> Mapping[str, float]:
-        """The weights of the scorer of a community (its id as the caller wrote it; nothing means the default one).
+        """The weights of the scorer of a community (its id as the client wrote it; nothing means the default one).
 
         Weights of a customization are not among them. Observed of the legacy.
 
@@ -76,7 +76,7 @@ class ShownWeights:
 
 
 def community_id_of(text: str) -> int | None:
-    """The id that a caller's text names, None when it can name none."""
+    """The id that a client's text names, None when it can name none."""
     try:
         number = int(text)
     except ValueError:
@@ -85,7 +85,7 @@ def community_id_of(text: str) -> int | None:
 
 
 def as_floats(stored: Any) -> dict[str, float]:
-    """Stored weights as the numbers of a reply; numeric texts become numbers.
+    """Stored weights as the numbers of a response; numeric texts become numbers.
 
     Raises:
         UnanswerableError: a weight is not a number, or there is no object of weights.

@@ -25,7 +25,7 @@ SHARES = dict.fromkeys(Divergence, 0.08) | {Divergence.THRESHOLD_OFF_BY_ONE: 0.4
 EVERYTHING = ",".join(f"{divergence.value}:{share}" for divergence, share in SHARES.items())
 CHOSEN = Divergences.parse(EVERYTHING)
 ADDRESSES = 200
-# A mirrored reply later than this failed; on a busy machine a right one takes well under a second.
+# A mirrored response later than this failed; on a busy machine a right one takes well under a second.
 TIMEOUT_S = 4.0
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,14 +41,14 @@ class Outcome:
 
     @property
     def signs(self) -> set[str]:
-        """Where the comparison differs: `kind place` of rows, `place` of the reply."""
+        """Where the comparison differs: `kind place` of rows, `place` of the response."""
         differences = self.row.detail.differences
         return {f"{one.kind} {one.place.partition('.')[0]}" if one.key else one.place for one in differences}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def outcomes(postgres_dsn: str) -> AsyncIterator[list[Outcome]]:
-    late = {"SHADOW_SLOW_REPLY_S": str(1.5 * TIMEOUT_S)}
+    late = {"SHADOW_SLOW_RESPONSE_S": str(1.5 * TIMEOUT_S)}
     async with installation(
         postgres_dsn,
         addresses=ADDRESSES,
@@ -102,7 +102,7 @@ async def test_people_without_a_fault_match(outcomes: list[Outcome]) -> None:
     assert {one.row.verdict for one in sound} == {"match"}
 
 
-async def test_wrong_weight_is_a_changed_score_in_reply_and_row(outcomes: list[Outcome]) -> None:
+async def test_wrong_weight_is_a_changed_score_in_response_and_row(outcomes: list[Outcome]) -> None:
     found = only(outcomes, Divergence.WRONG_WEIGHT)
     assert found
     assert {one.row.verdict for one in found} == {"mismatch"}
@@ -150,7 +150,7 @@ async def test_error_500_is_another_status_and_missing_rows(outcomes: list[Outco
     assert all("missing_row registry_event" in one.signs for one in found)
 
 
-async def test_reply_that_is_too_late_is_a_failed_mirror_not_a_mismatch(outcomes: list[Outcome]) -> None:
-    found = only(outcomes, Divergence.SLOW_REPLY)
+async def test_response_that_is_too_late_is_a_failed_mirror_not_a_mismatch(outcomes: list[Outcome]) -> None:
+    found = only(outcomes, Divergence.SLOW_RESPONSE)
     assert found
     assert {(one.row.verdict, one.row.cause) for one in found} == {("failed", "mirrored_timeout")}

@@ -1,4 +1,4 @@
-"""Without faults nothing differs under load; with the mirrored legacy killed, hung or slow callers notice nothing.
+"""Without faults nothing differs under load; with the mirrored legacy killed, hung or slow clients notice nothing.
 
 One installation for the module; the tests run in their order, each leaves the mirrored legacy well.
 """
@@ -52,7 +52,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @dataclasses.dataclass(slots=True)
 class System:
-    """The installation, the mirrored legacy that runs now, and what callers saw before anything was broken."""
+    """The installation, the mirrored legacy that runs now, and what clients saw before anything was broken."""
 
     installation: Installation
     mirror: Child
@@ -108,8 +108,8 @@ async def app_writes(session: aiohttp.ClientSession, address: str, stamps: list[
         ("POST", bulk, [two, one], 201),
     ]
     for method, path, body, status in requests:
-        async with session.request(method, path, json=body, headers=headers) as reply:
-            assert reply.status == status, await reply.text()
+        async with session.request(method, path, json=body, headers=headers) as response:
+            assert response.status == status, await response.text()
 
 
 async def compared_on(installation: Installation, *routes: str) -> list[ComparisonRow]:
@@ -186,7 +186,7 @@ async def test_counts_add_up_while_requests_are_in_flight(system: System) -> Non
     assert accounting.balance == 0
 
 
-async def test_callers_notice_nothing_when_the_mirror_is_killed(system: System) -> None:
+async def test_clients_notice_nothing_when_the_mirror_is_killed(system: System) -> None:
     system.before = await ask(system, FEW)
     before = (await settled(system.installation)).accounting
     async with asyncio.TaskGroup() as tasks:
@@ -200,7 +200,7 @@ async def test_callers_notice_nothing_when_the_mirror_is_killed(system: System) 
     assert after.balance == 0
 
 
-async def test_callers_notice_nothing_when_the_mirror_hangs_and_it_is_used_again_afterwards(system: System) -> None:
+async def test_clients_notice_nothing_when_the_mirror_hangs_and_it_is_used_again_afterwards(system: System) -> None:
     async with another_mirror(system):
         await assert_all_match(system)
         before = (await settled(system.installation)).accounting
@@ -216,9 +216,9 @@ async def test_callers_notice_nothing_when_the_mirror_hangs_and_it_is_used_again
         await assert_all_match(system)
 
 
-async def test_callers_notice_nothing_when_the_mirror_is_slow(system: System) -> None:
+async def test_clients_notice_nothing_when_the_mirror_is_slow(system: System) -> None:
     before = (await settled(system.installation)).accounting
-    async with another_mirror(system, SHADOW_DIVERGENCES="slow_reply", SHADOW_SLOW_REPLY_S="1"):
+    async with another_mirror(system, SHADOW_DIVERGENCES="slow_response", SHADOW_SLOW_RESPONSE_S="1"):
         seen = await ask(system, FEW)
         after = (await settled(system.installation)).accounting
     assert_unnoticed(system, seen)
@@ -253,9 +253,9 @@ async def assert_all_match(system: System) -> None:
 
 
 def assert_unnoticed(system: System, seen: Seen) -> None:
-    """Callers got what they should and waited for no mirror, which takes a second or more here.
+    """Clients got what they should and waited for no mirror, which takes a second or more here.
 
-    How much a caller's latency changes is measured by `make bench-faults`; a busy machine has noise of its own.
+    How much a client's latency changes is measured by `make bench-faults`; a busy machine has noise of its own.
     """
     assert not seen.unexpected
     assert seen.quantile_ms(0.5) <= 1.5 * system.before.quantile_ms(0.5) + 400

@@ -1,4 +1,4 @@
-"""What a scenario is about, read from its settings, seed, requests and recorded replies: when a difference is declared.
+"""What a scenario is about, read from its settings, seed, requests and recorded responses: when a difference is declared.
 
 Pure. A condition is looked up by its name and gives a `Concern`: the steps in which the difference may show, and the names that
 may occur in its places (`{provider}`, `{nullifier}`). None means that the scenario is not concerned. A scenario nobody has seen

@@ -1,8 +1,8 @@
-"""Maps the surrogate ids this run assigned to those of the recording, so that rows and replies can be compared exactly.
+"""Maps the surrogate ids this run assigned to those of the recording, so that rows and responses can be compared exactly.
 
 Pure. Rows inserted on both sides are paired by what they mean (their columns without ids, times and references to rows of the
 same step); a pair gives one entry per table. Ids that exist on both sides before the step are the same by construction: both
-started from the same seed. A reply or a JSON column is rewritten only at the places declared here.
+started from the same seed. A response or a JSON column is rewritten only at the places declared here.
 """
 
 import json
@@ -75,7 +75,7 @@ class Identities:
         return changed
 
     def body(self, document: Any) -> Any:
-        """A reply with the ids of stamps as recorded."""
+        """A response with the ids of stamps as recorded."""
         if not isinstance(document, dict):
             return document
         stamps = document.get("stamps")

@@ -15,7 +15,7 @@ from typing import Any
 import jwt
 
 from comparator.difference import Difference, Kind
-from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Reply, Role, Side
+from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Response, Role, Side
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.rules.json_paths import text_of
 from comparator.settings import CompareSettings, HeaderRules, Rule
@@ -30,7 +30,7 @@ from tests.golden.textual import row_text, schema
 
 BODY_MAX_BYTES = 64_000_000
 UNRECORDED_HEADERS = frozenset({"date", "server", "content-length", "connection"})
-"""About the server and the connection; every other header of either reply is compared."""
+"""About the server and the connection; every other header of either response is compared."""
 _TIME_IN_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00")
 _LIST_IN_TEXT = re.compile(r"\[.*\]", re.DOTALL)
 
@@ -51,14 +51,14 @@ def judge_step(index: int, step: Step, run: StepRun, identities: Identities) -> 
     call, outcome = step.calls[0], run.outcomes[0]
     compared = Comparator(_settings(step, run.outcomes)).compare(
         "",
-        _observed(Side.LEGACY, Role.SERVED, _recorded_reply(step, call, run.offset), recorded_changes),
-        _observed(Side.CANDIDATE, Role.MIRRORED, _this_reply(step, outcome, identities), ours),
+        _observed(Side.LEGACY, Role.SERVED, _recorded_response(step, call, run.offset), recorded_changes),
+        _observed(Side.CANDIDATE, Role.MIRRORED, _this_response(step, outcome, identities), ours),
         now=datetime.now(UTC),
     )
     differences = list(compared.differences)
     if isinstance(outcome, Failed):
         differences.append(Difference(Kind.STATUS, (), call.response["status"], f"{outcome.cause}: {outcome.detail}"))
-    if isinstance(outcome, Reply):
+    if isinstance(outcome, Response):
         differences += _styles(step, outcome) + _token(step, outcome)
     differences += [
         Difference(Kind.EXTRA, ("(call to another service)",), mirrored=text) for text in run.unexpected_calls
@@ -134,7 +134,7 @@ def _description(name: str, volatile: dict[str, Volatile], inside: dict[str, dic
     )
 
 
-def _settings(step: Step, replies: Sequence[Reply | Failed]) -> CompareSettings:
+def _settings(step: Step, responses: Sequence[Response | Failed]) -> CompareSettings:
     rules = [Rule(path=_body_path(pointer), unordered=True) for pointer in step.unordered if _body_path(pointer)]
     for pointer, how in step.volatile.items():
         path = _body_path(pointer)
@@ -143,7 +143,7 @@ def _settings(step: Step, replies: Sequence[Reply | Failed]) -> CompareSettings:
         elif path and how == "differs":
             rules.append(Rule(path=path, ignore=True))
     names = {name.lower() for call in step.calls for name in call.response["headers"]}
-    names |= {name.lower() for reply in replies if isinstance(reply, Reply) for name, _ in reply.headers}
+    names |= {name.lower() for response in responses if isinstance(response, Response) for name, _ in response.headers}
     return CompareSettings(
         rules=tuple(rules),
         headers=HeaderRules(compare=tuple(sorted(names - UNRECORDED_HEADERS))),
@@ -159,13 +159,13 @@ def _body_path(pointer: str) -> str:
     return text_of([int(part) if part.isdigit() else part for part in parts[2:]])
 
 
-def _recorded_reply(step: Step, call: Call, offset: timedelta) -> Reply:
-    response = times.moved({"response": call.response}, _of_reply(step), offset)["response"]
+def _recorded_response(step: Step, call: Call, offset: timedelta) -> Response:
+    response = times.moved({"response": call.response}, _of_response(step), offset)["response"]
     body = _normalised(step, response["body"]) if "body" in response else response.get("body_text", "").encode()
-    return Reply(response["status"], tuple(response["headers"].items()), body)
+    return Response(response["status"], tuple(response["headers"].items()), body)
 
 
-def _this_reply(step: Step, outcome: Reply | Failed, identities: Identities) -> Reply | Failed:
+def _this_response(step: Step, outcome: Response | Failed, identities: Identities) -> Response | Failed:
     if isinstance(outcome, Failed):
         return outcome
     try:
@@ -173,17 +173,17 @@ def _this_reply(step: Step, outcome: Reply | Failed, identities: Identities) -> 
     except ValueError:
         return outcome
     body = identities.body(document)
-    return Reply(outcome.status, outcome.headers, _normalised(step, body))
+    return Response(outcome.status, outcome.headers, _normalised(step, body))
 
 
-def _of_reply(step: Step) -> dict[str, str]:
+def _of_response(step: Step) -> dict[str, str]:
     return {pointer: how for pointer, how in step.volatile.items() if pointer.startswith("/response/")}
 
 
 def _normalised(step: Step, document: Any) -> bytes:
     """The document as bytes; a list inside a text whose order the recording calls undefined is put in order."""
     holder = {"response": {"body": document}}
-    for pointer, how in _of_reply(step).items():
+    for pointer, how in _of_response(step).items():
         text = times.value_at(holder, pointer) if "order" in how else None
         if isinstance(text, str):
             times.replaced(holder, pointer, _LIST_IN_TEXT.sub(_in_order, text))
@@ -194,16 +194,16 @@ def _in_order(match: re.Match[str]) -> str:
     return json.dumps(sorted(json.loads(match[0]), key=json.dumps))
 
 
-def _observed(side: Side, role: Role, outcome: Reply | Failed, changes: list[RowChange]) -> Observation:
+def _observed(side: Side, role: Role, outcome: Response | Failed, changes: list[RowChange]) -> Observation:
     transaction = Transaction(xid=1, commit_lsn=1, end_lsn=1, committed_us=0, changes=tuple(changes))
     effects = Effects(EffectsOutcome.ATTRIBUTED, (transaction,) if changes else ())
     return Observation(side, role, outcome, 0, effects)
 
 
-def _styles(step: Step, outcome: Reply) -> list[Difference]:
-    """Moving times of the reply must also be written in the recorded style (milliseconds and Z, or isoformat)."""
+def _styles(step: Step, outcome: Response) -> list[Difference]:
+    """Moving times of the response must also be written in the recorded style (milliseconds and Z, or isoformat)."""
     found: list[Difference] = []
-    for pointer, how in _of_reply(step).items():
+    for pointer, how in _of_response(step).items():
         if how not in times.MOVING:
             continue
         recorded = times.value_at({"response": step.calls[0].response}, pointer)
@@ -213,14 +213,14 @@ def _styles(step: Step, outcome: Reply) -> list[Difference]:
     return found
 
 
-def _document(reply: Reply) -> Any:
+def _document(response: Response) -> Any:
     try:
-        return json.loads(reply.body)
+        return json.loads(response.body)
     except ValueError:
         return None
 
 
-def _token(step: Step, outcome: Reply) -> list[Difference]:
+def _token(step: Step, outcome: Response) -> list[Difference]:
     """An issued token must carry the recorded header and claims; times are now and as long as recorded, the id is any."""
     document = _document(outcome)
     if step.jwt is None or not isinstance(document, dict) or "access" not in document:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from comparator.difference import Difference, Kind
-from comparator.exchanges.model import Failed, Reply
+from comparator.exchanges.model import Failed, Response
 from comparator.exchanges.row_changes import Op, Row, RowChange
 from tests.golden.replay import StepRun
 from tests.golden.scenario import Step
@@ -24,9 +24,9 @@ def judge_race(step: Step, run: StepRun) -> list[Difference]:
     return [*broken_promises(run.outcomes, run.changes), *_unobserved(step, run)]
 
 
-def broken_promises(outcomes: Sequence[Reply | Failed], changes: Sequence[RowChange]) -> list[Difference]:
-    """One owner a nullifier, no stamp twice, no torn score, no reply lost and no 500."""
-    found = [_broken("reply", "below 500", _status(outcome)) for outcome in outcomes if not _answered(outcome)]
+def broken_promises(outcomes: Sequence[Response | Failed], changes: Sequence[RowChange]) -> list[Difference]:
+    """One owner a nullifier, no stamp twice, no torn score, no response lost and no 500."""
+    found = [_broken("response", "below 500", _status(outcome)) for outcome in outcomes if not _answered(outcome)]
     stamps = _written(changes, "registry_stamp")
     found += [_broken("one_stamp_a_provider", 1, repr(key)) for key in _repeated(_stamp_keys(stamps))]
     found += [_broken("one_owner_a_nullifier", 1, repr(key)) for key in _contested(stamps)]
@@ -35,8 +35,8 @@ def broken_promises(outcomes: Sequence[Reply | Failed], changes: Sequence[RowCha
     return found
 
 
-def summary(outcome: Reply | Failed) -> str:
-    """One reply in the words of the recording."""
+def summary(outcome: Response | Failed) -> str:
+    """One response in the words of the recording."""
     if isinstance(outcome, Failed):
         return f"failed {outcome.cause}"
     body = _body(outcome)
@@ -57,25 +57,25 @@ def row_counts(changes: Iterable[RowChange]) -> dict[str, dict[str, int]]:
 
 
 def _unobserved(step: Step, run: StepRun) -> list[Difference]:
-    replies = sorted(summary(outcome) for outcome in run.outcomes)
+    responses = sorted(summary(outcome) for outcome in run.outcomes)
     rows = {table: count for table, count in row_counts(run.changes).items() if table != _JUDGED_BY_PROMISE}
     for outcome in step.outcomes:
         observed = {table: count for table, count in outcome["rows"].items() if table != _JUDGED_BY_PROMISE}
-        if sorted(outcome["responses"]) == replies and observed == rows:
+        if sorted(outcome["responses"]) == responses and observed == rows:
             return []
-    return [Difference(Kind.CHANGED, ("outcome",), "one of those observed", json.dumps([replies, rows]))]
+    return [Difference(Kind.CHANGED, ("outcome",), "one of those observed", json.dumps([responses, rows]))]
 
 
 def _broken(promise: str, wanted: object, got: object) -> Difference:
     return Difference(Kind.CHANGED, ("promise", promise), wanted, got)
 
 
-def _answered(outcome: Reply | Failed) -> bool:
-    return isinstance(outcome, Reply) and outcome.status < 500
+def _answered(outcome: Response | Failed) -> bool:
+    return isinstance(outcome, Response) and outcome.status < 500
 
 
-def _status(outcome: Reply | Failed) -> str:
-    return str(outcome.status) if isinstance(outcome, Reply) else f"{outcome.cause}: {outcome.detail}"
+def _status(outcome: Response | Failed) -> str:
+    return str(outcome.status) if isinstance(outcome, Response) else f"{outcome.cause}: {outcome.detail}"
 
 
 def _written(changes: Iterable[RowChange], table: str) -> list[Row]:
@@ -114,19 +114,19 @@ def _torn(events: Iterable[Row]) -> list[tuple[str, str]]:
     return torn
 
 
-def _unlike(outcomes: Iterable[Reply | Failed]) -> list[str]:
+def _unlike(outcomes: Iterable[Response | Failed]) -> list[str]:
     """Addresses that were told different scores."""
     told: dict[str, set[str]] = defaultdict(set)
     for outcome in outcomes:
-        body = _body(outcome) if isinstance(outcome, Reply) else {}
+        body = _body(outcome) if isinstance(outcome, Response) else {}
         if "address" in body and "score" in body:
             told[body["address"]].add(summary(outcome))
     return sorted(f"{address}: {sorted(scores)}" for address, scores in told.items() if len(scores) > 1)
 
 
-def _body(reply: Reply) -> dict[str, Any]:
+def _body(response: Response) -> dict[str, Any]:
     try:
-        document = json.loads(reply.body)
+        document = json.loads(response.body)
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

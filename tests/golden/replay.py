@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import redis.asyncio
 
-from comparator.exchanges.model import Failed, Reply
+from comparator.exchanges.model import Failed, Response
 from comparator.exchanges.row_changes import RowChange
 from scorer.db import migrate
 from tests.golden import database
@@ -21,7 +21,7 @@ from tests.support.postgres import temporary_database
 from tests.support.redis import RedisServer
 
 LATE_TABLES = ("account_accountapikeyanalytics",)
-"""Written off the reply's path: their rows are waited for."""
+"""Written off the response's path: their rows are waited for."""
 LATE_S = 3.0
 
 
@@ -29,7 +29,7 @@ LATE_S = 3.0
 class StepRun:
     """What this run saw of one step. `offset` moves the recording's times to this run's."""
 
-    outcomes: tuple[Reply | Failed, ...]
+    outcomes: tuple[Response | Failed, ...]
     changes: tuple[RowChange, ...]
     offset: timedelta
     unexpected_calls: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ class _Walker:
             unexpected_calls=tuple(self._on.upstream.unexpected),
         )
 
-    async def _send(self, step: Step) -> tuple[Reply | Failed, ...]:
+    async def _send(self, step: Step) -> tuple[Response | Failed, ...]:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(send(self._port, call), name=f"call-{index}") for index, call in enumerate(step.calls)
@@ -103,7 +103,7 @@ class _Walker:
         return tuple(task.result() for task in tasks)
 
     async def _settled(self, step: Step, before: database.Snapshot) -> database.Snapshot:
-        """The rows after the step; rows written off the reply's path are waited for up to LATE_S."""
+        """The rows after the step; rows written off the response's path are waited for up to LATE_S."""
         deadline = asyncio.get_running_loop().time() + LATE_S
         while True:
             after = await database.snapshot(self._conn, self._tables)

@@ -14,7 +14,7 @@ RECORDED_AGENT = ("User-Agent", "python-httpx/0.28.1")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, as it crosses the wire, and the reply the legacy gave."""
+    """One request, as it crosses the wire, and the response the legacy gave."""
 
     method: str
     target: str

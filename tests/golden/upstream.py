@@ -46,12 +46,12 @@ class UpstreamStub:
         body = json.loads(raw) if raw else None
         for known in self._answers:
             if (known["method"], known["path"], known["body"]) == (request.method, request.path_qs, body):
-                return _replied(known["response"])
+                return _responded(known["response"])
         self.unexpected.append(f"{request.method} {request.path_qs} {raw.decode(errors='replace')}")
         return web.Response(status=599, text="this call was not recorded")
 
 
-def _replied(response: dict[str, Any]) -> web.Response:
+def _responded(response: dict[str, Any]) -> web.Response:
     if "body_text" in response:
         return web.Response(status=response["status"], text=response["body_text"])
     return web.json_response(response["body"], status=response["status"])

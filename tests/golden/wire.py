@@ -1,18 +1,18 @@
-"""Sends a request byte for byte as recorded, over a real socket, and reads the whole reply."""
+"""Sends a request byte for byte as recorded, over a real socket, and reads the whole response."""
 
 import asyncio
 from collections.abc import Sequence
 
 import httptools
 
-from comparator.exchanges.model import Failed, FailureCause, Reply
+from comparator.exchanges.model import Failed, FailureCause, Response
 from tests.golden.scenario import Call
 
-REPLY_TIMEOUT_S = 30.0
+RESPONSE_TIMEOUT_S = 30.0
 
 
 class _Collector:
-    """What httptools tells of one reply; a reply to HEAD has no body, whatever its headers say."""
+    """What httptools tells of one response; a response to HEAD has no body, whatever its headers say."""
 
     def __init__(self, *, bodiless: bool) -> None:
         self._bodiless = bodiless
@@ -39,23 +39,23 @@ def encoded(method: str, target: str, headers: Sequence[tuple[str, str]], body: 
     return "\r\n".join(lines).encode("utf-8", "surrogateescape") + body
 
 
-async def send(port: int, call: Call) -> Reply | Failed:
+async def send(port: int, call: Call) -> Response | Failed:
     """Send one call to 127.0.0.1:`port` on a connection of its own."""
     return await exchange(port, encoded(call.method, call.target, call.headers, call.body))
 
 
-async def exchange(port: int, request: bytes) -> Reply | Failed:
-    """Send raw bytes and read one reply; a missing or broken reply is a value."""
+async def exchange(port: int, request: bytes) -> Response | Failed:
+    """Send raw bytes and read one response; a missing or broken response is a value."""
     try:
-        async with asyncio.timeout(REPLY_TIMEOUT_S):
+        async with asyncio.timeout(RESPONSE_TIMEOUT_S):
             return await _exchange(port, request)
     except TimeoutError:
-        return Failed(FailureCause.TIMEOUT, f"no reply within {REPLY_TIMEOUT_S:g} s")
+        return Failed(FailureCause.TIMEOUT, f"no response within {RESPONSE_TIMEOUT_S:g} s")
     except (OSError, httptools.HttpParserError) as error:
         return Failed(FailureCause.RESET, repr(error))
 
 
-async def _exchange(port: int, request: bytes) -> Reply | Failed:
+async def _exchange(port: int, request: bytes) -> Response | Failed:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
@@ -67,7 +67,7 @@ async def _exchange(port: int, request: bytes) -> Reply | Failed:
                 break
             parser.feed_data(chunk)
         if not collector.headers:
-            return Failed(FailureCause.RESET, "the connection was closed without a reply")
-        return Reply(parser.get_status_code(), tuple(collector.headers), b"".join(collector.body))
+            return Failed(FailureCause.RESET, "the connection was closed without a response")
+        return Response(parser.get_status_code(), tuple(collector.headers), b"".join(collector.body))
     finally:
         writer.close()

@@ -17,7 +17,7 @@ class Divergence(Enum):
     MISSING_EVENT = "missing_event"  # the score event is not written
     DOUBLED_EVENT = "doubled_event"  # the score event is written twice
     THRESHOLD_OFF_BY_ONE = "threshold_off_by_one"  # a score equal to the threshold does not pass
-    SLOW_REPLY = "slow_reply"  # right, but SHADOW_SLOW_REPLY_S seconds late
+    SLOW_RESPONSE = "slow_response"  # right, but SHADOW_SLOW_RESPONSE_S seconds late
     ERROR_500 = "error_500"  # an unhandled exception before anything is written
 
 

@@ -44,9 +44,9 @@ class Sum:
 
 
 async def score(address: str, community: Community) -> dict:
-    """Score, store, and return the body of the reply."""
-    if DIVERGENCES.diverges(Divergence.SLOW_REPLY, address):
-        await asyncio.sleep(settings.SHADOW_SLOW_REPLY_S)
+    """Score, store, and return the body of the response."""
+    if DIVERGENCES.diverges(Divergence.SLOW_RESPONSE, address):
+        await asyncio.sleep(settings.SHADOW_SLOW_RESPONSE_S)
     if DIVERGENCES.diverges(Divergence.ERROR_500, address):
         raise RuntimeError("switched on by SHADOW_DIVERGENCES")
     row, created = await sync_to_async(load_score)(address, community)
@@ -58,7 +58,7 @@ async def score(address: str, community: Community) -> dict:
         await sync_to_async(store_error)(row, str(error))
     else:
         await sync_to_async(store)(row, address, created=created)
-    return reply(row, address)
+    return response(row, address)
 
 
 def load_score(address: str, community: Community) -> tuple[Score, bool]:
@@ -210,7 +210,7 @@ def store_error(row: Score, text: str) -> None:
     row.save()
 
 
-def reply(row: Score, address: str) -> dict:
+def response(row: Score, address: str) -> dict:
     """The body: keys always all present, in this order; a row without evidence shows constants."""
     evidence = row.evidence or {"rawScore": "0", "threshold": "20", "success": False}
     return {

@@ -61,6 +61,6 @@ DEMO_API_KEY_ALIASES = json.loads(os.environ.get("DEMO_API_KEY_ALIASES", "[]"))
 DEMO_API_SCORER_ID = os.environ.get("DEMO_API_SCORER_ID")
 
 SHADOW_DIVERGENCES = os.environ.get("SHADOW_DIVERGENCES", "")
-SHADOW_SLOW_REPLY_S = float(os.environ.get("SHADOW_SLOW_REPLY_S", "2"))
+SHADOW_SLOW_RESPONSE_S = float(os.environ.get("SHADOW_SLOW_RESPONSE_S", "2"))
 SHADOW_NOISE_S = float(os.environ.get("SHADOW_NOISE_S", "0"))
 """Every second score of a process expires so many seconds later: noise, so that this side differs from itself."""

@@ -11,8 +11,8 @@ from comparator.exchanges.model import (
     Exchange,
     HeaderList,
     Observation,
-    Reply,
     Request,
+    Response,
     Role,
     Side,
 )
@@ -33,11 +33,11 @@ def body_of(document: object) -> bytes:
     return json.dumps(document).encode()
 
 
-def reply(
+def response(
     document: object = None, *, status: int = 200, headers: HeaderList = JSON_TYPE, body: bytes | None = None
-) -> Reply:
-    """A reply with a JSON body, or with these bytes."""
-    return Reply(status, headers, body_of(document) if body is None else body)
+) -> Response:
+    """A response with a JSON body, or with these bytes."""
+    return Response(status, headers, body_of(document) if body is None else body)
 
 
 def effects(*changes: RowChange) -> Effects:
@@ -45,12 +45,16 @@ def effects(*changes: RowChange) -> Effects:
     return Effects(EffectsOutcome.ATTRIBUTED, (Transaction(1, 1, 1, 1, changes),) if changes else ())
 
 
-def served(outcome: Reply, found: Effects | None = None, *, side: Side = Side.CANDIDATE, us: int = 1000) -> Observation:
+def served(
+    outcome: Response, found: Effects | None = None, *, side: Side = Side.CANDIDATE, us: int = 1000
+) -> Observation:
     """What the serving side did."""
     return Observation(side, Role.SERVED, outcome, us * 1000, found or effects())
 
 
-def mirrored(outcome: Reply, found: Effects | None = None, *, side: Side = Side.LEGACY, us: int = 1000) -> Observation:
+def mirrored(
+    outcome: Response, found: Effects | None = None, *, side: Side = Side.LEGACY, us: int = 1000
+) -> Observation:
     """What the other side did."""
     return Observation(side, Role.MIRRORED, outcome, us * 1000, found or effects())
 
@@ -99,7 +103,7 @@ def exchange(identity: str = "x1", *, route: str = "v2_score", at: dt.datetime =
         started_ns=started_ns,
         ended_ns=started_ns + 1_000_000,
         request=Request("GET", "/v2/stamps/1/score/0xabc", (("X-API-Key", "secret"),), b""),
-        outcome=reply({}),
+        outcome=response({}),
     )
 
 
@@ -116,8 +120,8 @@ def _compared(
 ) -> Compared:
     declared = (KnownDifference(path="score", reason="rounding", ticket="T-1"),) if known else ()
     comparator = Comparator(CompareSettings(rules=(TIME_RULE,), known_differences=declared))
-    a = served(reply({"score": served_score, "last_score_timestamp": "2026-03-04T12:00:00+00:00"}), us=us[0])
-    b = mirrored(reply({"score": mirrored_score, "last_score_timestamp": "2026-03-04T12:00:01+00:00"}), us=us[1])
+    a = served(response({"score": served_score, "last_score_timestamp": "2026-03-04T12:00:00+00:00"}), us=us[0])
+    b = mirrored(response({"score": mirrored_score, "last_score_timestamp": "2026-03-04T12:00:01+00:00"}), us=us[1])
     found = comparator.compare(route, a, b, now=NOW)
     ours = exchange(identity, route=route, at=at)
     return Compared(

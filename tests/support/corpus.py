@@ -1,6 +1,6 @@
-"""A reply and an effect set as the scorer makes them, and the ways in which they are made to differ.
+"""A response and an effect set as the scorer makes them, and the ways in which they are made to differ.
 
-`REPLY_FAULTS` and `EFFECT_FAULTS` are known differences: each changes a copy of the truth in one way that a comparison must
+`RESPONSE_FAULTS` and `EFFECT_FAULTS` are known differences: each changes a copy of the truth in one way that a comparison must
 find and name. `HARMLESS` are changes of form that must not be found.
 """
 
@@ -28,8 +28,8 @@ def legacy_settings() -> CompareSettings:
     return msgspec.convert(yaml.safe_load((ROOT / "config.yaml").read_text())["compare"], CompareSettings)
 
 
-def score_reply(stamps: int = 6) -> dict[str, Any]:
-    """A score reply with that many stamps."""
+def score_response(stamps: int = 6) -> dict[str, Any]:
+    """A score response with that many stamps."""
     names = [PROVIDERS[i % len(PROVIDERS)] + ("" if i < len(PROVIDERS) else f"#{i}") for i in range(stamps)]
     return {
         "address": ADDRESS,
@@ -153,7 +153,7 @@ class Fault:
 
 
 def _with(path: str, value: Any) -> Callable[[Any], Any]:
-    """Set a member of the first table row or of the reply, by dotted path; numbers are indexes."""
+    """Set a member of the first table row or of the response, by dotted path; numbers are indexes."""
 
     def change(document: Any) -> Any:
         *parents, last = [int(step) if step.isdigit() else step for step in path.split("/")]
@@ -186,7 +186,7 @@ def _twice(table: str) -> Callable[[Any], Any]:
     return change
 
 
-REPLY_FAULTS = (
+RESPONSE_FAULTS = (
     Fault("one digit of the score", _with("score", "28.75001"), "score", Kind.CHANGED),
     Fault("score without trailing zeros", _with("score", "28.75"), "score", Kind.CHANGED),
     Fault("score as a number", _with("score", 28.75), "score", Kind.TYPE),

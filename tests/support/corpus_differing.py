@@ -6,7 +6,7 @@ the same bytes and cannot. A test holds that the proxy does exactly this, and th
 
 from collections import Counter
 
-from tests.support.corpus_http import NEVER, Outcome, Reply, Request, cases, wanted, wanted_reply
+from tests.support.corpus_http import NEVER, Outcome, Request, Response, cases, wanted, wanted_response
 
 REFUSED: dict[tuple[int, str], tuple[str, ...]] = {
     (400, "RFC 9112 section 5.2: a folded line is refused"): (
@@ -107,7 +107,7 @@ FORWARDED: dict[tuple[str, str], Outcome] = {
     ("valid/031compat", "RFC 9110 section 9.1: a method is case-sensitive"): Outcome(
         (Request("-blargh", "/foo", (), b""),), 0
     ),
-    ("invalid/019", "the caller's X-Forwarded-Proto is not believed, so it contradicts nothing"): Outcome(
+    ("invalid/019", "the client's X-Forwarded-Proto is not believed, so it contradicts nothing"): Outcome(
         (Request("GET", "/test", (("x-forwarded-ssl", "off"),), b""),), 0
     ),
     ("invalid/040", "names with an underscore are dropped where a backend could take them for others"): Outcome(
@@ -174,12 +174,12 @@ FORWARDED: dict[tuple[str, str], Outcome] = {
 }
 """Refused by the corpus or read otherwise; what comes of it here."""
 
-NO_REPLY: dict[str, tuple[str, ...]] = {
+NO_RESPONSE: dict[str, tuple[str, ...]] = {
     "RFC 9110 section 7.8: nothing was asked to be switched": (
         "response/connection: HTTP 101 response with Upgrade and Content-Length header",
         "response/connection: HTTP 101 response with Upgrade and Transfer-Encoding header",
     ),
-    "RFC 9112 sections 2.1, 2.2: a reply begins with its status line; empty lines are allowed before requests only": (
+    "RFC 9112 sections 2.1, 2.2: a response begins with its status line; empty lines are allowed before requests only": (
         "response/connection: HTTP 100 first, then 400",
         "response/sample: Response starting with CRLF",
     ),
@@ -204,15 +204,15 @@ NO_REPLY: dict[str, tuple[str, ...]] = {
         "response/transfer-encoding: Invalid OBS fold after chunked value",
     ),
 }
-"""Replies that llhttp reads, and the caller gets a 502 for."""
+"""Responses that llhttp reads, and the client gets a 502 for."""
 
-REPLIES: dict[tuple[str, str], Reply] = {
+RESPONSES: dict[tuple[str, str], Response] = {
     (
         "response/transfer-encoding: No extension after semicolon",
         "RFC 9112 section 7.1.1: extensions are ignored and taken off, so nobody behind the proxy reads them",
-    ): Reply((), 200, "OK", (("host", "localhost"),), b"aa"),
+    ): Response((), 200, "OK", (("host", "localhost"),), b"aa"),
 }
-"""Replies that llhttp refuses, and the caller gets."""
+"""Responses that llhttp refuses, and the client gets."""
 
 
 def requests_that_differ() -> dict[str, Outcome]:
@@ -221,10 +221,10 @@ def requests_that_differ() -> dict[str, Outcome]:
     return refused | {name: outcome for (name, _), outcome in FORWARDED.items()}
 
 
-def replies_that_differ() -> dict[str, Reply | None]:
-    """What comes of the cases about replies, by name."""
-    none: dict[str, Reply | None] = {name: None for names in NO_REPLY.values() for name in names}
-    return none | {name: reply for (name, _), reply in REPLIES.items()}
+def responses_that_differ() -> dict[str, Response | None]:
+    """What comes of the cases about responses, by name."""
+    none: dict[str, Response | None] = {name: None for names in NO_RESPONSE.values() for name in names}
+    return none | {name: response for (name, _), response in RESPONSES.items()}
 
 
 def main() -> None:
@@ -234,13 +234,15 @@ def main() -> None:
         refused = sum(wanted(case).refused != NEVER for case in found.values())
         differ = len(found.keys() & requests_that_differ().keys())
         print(f"{corpus}: {len(found)} cases of requests, {refused} to be refused; {differ} differ")
-    replies = cases("llhttp", "response")
-    read = sum(wanted_reply(case) is not None for case in replies.values())
-    print(f"llhttp: {len(replies)} cases of replies, {read} to reach the caller; {len(replies_that_differ())} differ")
+    responses = cases("llhttp", "response")
+    read = sum(wanted_response(case) is not None for case in responses.values())
+    print(
+        f"llhttp: {len(responses)} cases of responses, {read} to reach the client; {len(responses_that_differ())} differ"
+    )
     reasons = Counter({f"refused with {status}: {why}": len(names) for (status, why), names in REFUSED.items()})
     reasons.update(f"read: {why}" for _, why in FORWARDED)
-    reasons.update({f"no reply: {why}": len(names) for why, names in NO_REPLY.items()})
-    reasons.update(f"a reply: {why}" for _, why in REPLIES)
+    reasons.update({f"no response: {why}": len(names) for why, names in NO_RESPONSE.items()})
+    reasons.update(f"a response: {why}" for _, why in RESPONSES)
     for reason, count in reasons.most_common():
         print(f"{count:4}  {reason}")
 

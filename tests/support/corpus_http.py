@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tests.support.proxying import Caller, Lab, Message, read_message
+from tests.support.proxying import Client, Lab, Message, read_message
 
 DATA = Path(__file__).parents[1] / "data" / "corpus"
 HOST = b"Host: corpus.example\r\n"
@@ -50,8 +50,8 @@ OF_THE_PROXY = frozenset(
         "transfer-encoding",
     )
 )
-"""What a request says of this hop, whatever the caller's request said of the hop before."""
-OF_THE_REPLY = frozenset(("connection", "content-length", "transfer-encoding", "x-request-id", "via"))
+"""What a request says of this hop, whatever the client's request said of the hop before."""
+OF_THE_RESPONSE = frozenset(("connection", "content-length", "transfer-encoding", "x-request-id", "via"))
 
 WEBSOCKET = (("connection", "Upgrade"), ("upgrade", "websocket"))
 """The one protocol that a backend may switch to (RFC 9110 section 7.8)."""
@@ -140,8 +140,8 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What a reply says end to end. `interim` are the statuses before it."""
+class Response:
+    """What a response says end to end. `interim` are the statuses before it."""
 
     interim: tuple[int, ...]
     status: int
@@ -151,7 +151,7 @@ class Reply:
 
 
 def cases(corpus: str, kind: str) -> dict[str, Case]:
-    """The cases of a corpus about requests or replies, by name."""
+    """The cases of a corpus about requests or responses, by name."""
     found = msgspec.json.decode((DATA / f"{corpus}.json").read_bytes(), type=list[Case])
     return {case.name: case for case in found if case.kind == kind}
 
@@ -218,8 +218,8 @@ def lowered(pairs: Iterable[tuple[str, str | None]]) -> Fields:
     return tuple((name.lower(), (value or "").lower()) for name, value in pairs)
 
 
-def wanted_reply(case: Case) -> Reply | None:
-    """The reply that the corpus finds; None when it is wrong or cut short."""
+def wanted_response(case: Case) -> Response | None:
+    """The response that the corpus finds; None when it is wrong or cut short."""
     finals = [message for message in case.messages if message.status >= 200 or message.status == 101]
     if not finals:
         return None
@@ -228,31 +228,31 @@ def wanted_reply(case: Case) -> Reply | None:
     if not final.whole and (case.error or not until_close):
         return None
     interim = tuple(message.status for message in case.messages if 101 < message.status < 200)
-    fields = passing(final.fields, OF_THE_REPLY)
-    return Reply(interim, final.status, final.reason, fields, final.body.encode("latin-1"))
+    fields = passing(final.fields, OF_THE_RESPONSE)
+    return Response(interim, final.status, final.reason, fields, final.body.encode("latin-1"))
 
 
 # What the proxy does
 
 
 async def put(it: Lab, data: bytes, methods: Sequence[str], *, pieces: int = 0) -> Outcome:
-    """Send a case, read as many replies as requests are wanted, hang up and see what else comes.
+    """Send a case, read as many responses as requests are wanted, hang up and see what else comes.
 
     `pieces`: the bytes are sent that many at a time.
     """
     it.candidate.seen.clear()
-    caller = await it.caller()
-    await _send(caller, data, pieces)
+    client = await it.client()
+    await _send(client, data, pieces)
     statuses: list[int] = []
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         for method in methods:
-            reply = await caller.reply(method=method)
-            statuses.append(reply.status)
+            response = await client.response(method=method)
+            statuses.append(response.status)
     with suppress(OSError, RuntimeError):
-        # (the caller's side is closed already when it wrote to a connection that was hung up on)
-        caller.writer.write_eof()
-    statuses += [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", await caller.rest())]
-    caller.close()
+        # (the client's side is closed already when it wrote to a connection that was hung up on)
+        client.writer.write_eof()
+    statuses += [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", await client.rest())]
+    client.close()
     assert it.legacy.seen == []
     forwarded = tuple(seen_by_backend(message) for message in it.candidate.seen)
     assert statuses[: len(forwarded)] == [200] * len(forwarded)
@@ -260,11 +260,11 @@ async def put(it: Lab, data: bytes, methods: Sequence[str], *, pieces: int = 0) 
     return Outcome(forwarded, statuses[-1] if len(statuses) > len(forwarded) else 0)
 
 
-async def _send(caller: Caller, data: bytes, pieces: int) -> None:
-    """A caller that was refused may be hung up on while it is still sending."""
+async def _send(client: Client, data: bytes, pieces: int) -> None:
+    """A client that was refused may be hung up on while it is still sending."""
     with suppress(ConnectionError):
         for at in range(0, len(data), pieces or len(data)):
-            await caller.send(data[at : at + (pieces or len(data))])
+            await client.send(data[at : at + (pieces or len(data))])
             # (so that the proxy reads this piece before the next is sent)
             await asyncio.sleep(0)
 
@@ -278,7 +278,7 @@ def seen_by_backend(message: Message) -> Request:
 
 
 class Scripted:
-    """A backend that answers /case with the bytes of a case and hangs up, and anything else with a good reply."""
+    """A backend that answers /case with the bytes of a case and hangs up, and anything else with a good response."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -291,13 +291,13 @@ class Scripted:
         await writer.drain()
 
 
-async def answered(caller: Caller, script: Scripted) -> Reply | None:
-    """What a caller gets for /case; None when it is told that there is no reply (502), or can see that it was cut."""
-    own = OF_THE_REPLY if re.search(rb"(?i)\ndate:", script.data) else OF_THE_REPLY | {"date"}
-    await caller.send(b"GET /case HTTP/1.1\r\nHost: corpus.example\r\n\r\n")
+async def answered(client: Client, script: Scripted) -> Response | None:
+    """What a client gets for /case; None when it is told that there is no response (502), or can see that it was cut."""
+    own = OF_THE_RESPONSE if re.search(rb"(?i)\ndate:", script.data) else OF_THE_RESPONSE | {"date"}
+    await client.send(b"GET /case HTTP/1.1\r\nHost: corpus.example\r\n\r\n")
     interim: list[int] = []
     try:
-        while (message := await caller.reply()).status < 200:
+        while (message := await client.response()).status < 200:
             interim.append(message.status)
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
@@ -305,14 +305,14 @@ async def answered(caller: Caller, script: Scripted) -> Reply | None:
         return None
     reason = message.line.split(" ", 2)[2]
     fields = tuple((name.lower(), value) for name, value in message.fields if name.lower() not in own)
-    return Reply(tuple(interim), message.status, reason, fields, message.body)
+    return Response(tuple(interim), message.status, reason, fields, message.body)
 
 
-async def poisoned(it: Lab, caller: Caller) -> bool:
-    """Whether the next request, on the same connection while it is open, gets anything but its own reply."""
+async def poisoned(it: Lab, client: Client) -> bool:
+    """Whether the next request, on the same connection while it is open, gets anything but its own response."""
     ask = b"GET /fresh HTTP/1.1\r\nHost: corpus.example\r\n\r\n"
     try:
-        reply = await caller.ask(ask)
+        response = await client.ask(ask)
     except (asyncio.IncompleteReadError, ConnectionError):
-        reply = await it.ask(ask)
-    return (reply.line, reply.body) != ("HTTP/1.1 200 OK", b"fresh")
+        response = await it.ask(ask)
+    return (response.line, response.body) != ("HTTP/1.1 200 OK", b"fresh")

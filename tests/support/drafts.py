@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from proxy.http1.forwarding_headers import Caller, added_block
-from proxy.http1.head_cache import ReplyHeads, RequestHeads
+from proxy.http1.forwarding_headers import Client, added_block
+from proxy.http1.head_cache import RequestHeads, ResponseHeads
 from proxy.journal.served_exchange import ServedExchange
 
-CALLER = Caller("10.0.0.1", "http", trusted=False)
+CLIENT = Client("10.0.0.1", "http", trusted=False)
 
 
 class Serving:
@@ -14,7 +14,7 @@ class Serving:
 
     def __init__(self) -> None:
         self._seen = RequestHeads()
-        self._answered = ReplyHeads()
+        self._answered = ResponseHeads()
         self.draft("")
 
     def draft(
@@ -26,14 +26,14 @@ class Serving:
         target: str = "/v2/stamps",
         body: bytes = b"{}",
     ) -> ServedExchange:
-        """An exchange with this id, ordering key, API key, target and reply body."""
+        """An exchange with this id, ordering key, API key, target and response body."""
         fields = f"Host: api.example\r\nX-API-Key: {secret}\r\nAccept: */*"
         head = self._seen.parse(f"GET {target} HTTP/1.1\r\n{fields}\r\n\r\n".encode(), fields_max=0)
         draft = ServedExchange(head, name, 1_000, 0.0, len(body))
-        draft.reply = self._answered.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", method="GET")
-        draft.reply_body.add(body)
+        draft.response = self._answered.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", method="GET")
+        draft.response_body.add(body)
         draft.route_name, draft.key, draft.ended_ns = "score", key, 2_000
-        draft.added = added_block(head, CALLER)
+        draft.added = added_block(head, CLIENT)
         draft.trace = f"00-{'1' * 32}-{'2' * 16}-01"
         return draft
 

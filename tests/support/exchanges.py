@@ -1,6 +1,6 @@
 """Exchanges with valid defaults."""
 
-from comparator.exchanges.model import Exchange, Failed, HeaderList, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Failed, HeaderList, Request, Response, Side
 
 HEADERS: HeaderList = (("Host", "api.example"), ("Accept", "*/*"))
 
@@ -12,7 +12,7 @@ def exchange(
     target: str = "/v2/stamps/3/score/0xab",
     headers: HeaderList = HEADERS,
     body: bytes = b"",
-    outcome: Reply | Failed | None = None,
+    outcome: Response | Failed | None = None,
     ended_ns: int = 2_000,
 ) -> Exchange:
     """One exchange."""
@@ -25,5 +25,5 @@ def exchange(
         started_ns=1_000,
         ended_ns=ended_ns,
         request=Request("GET", target, headers, body),
-        outcome=outcome or Reply(200, (("Content-Type", "application/json"),), b'{"score":"1"}'),
+        outcome=outcome or Response(200, (("Content-Type", "application/json"),), b'{"score":"1"}'),
     )

@@ -24,7 +24,7 @@ from aiohttp import ClientSession, web
 from comparator.capture import trigger_log as changelog
 from comparator.capture.publication import prepare
 from comparator.capture.settings import CaptureSettings
-from comparator.exchanges.model import Exchange, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Request, Response, Side
 from comparator.settings import CompareSettings, Rule
 from comparator.tables import AttributionKey, BackgroundRule, JsonColumn, Table, Volatile
 from proxy.config.journal import JournalSettings
@@ -77,7 +77,7 @@ TABLES = {
     ),
 }
 BACKGROUND = (BackgroundRule(table="passport", columns=("seen",), reason="the clean-up job"),)
-FAULTS = ("lost_stamp", "wrong_score", "missing_event", "doubled_event", "wrong_reply")
+FAULTS = ("lost_stamp", "wrong_score", "missing_event", "doubled_event", "wrong_response")
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Service:
             finally:
                 await conn.execute("SELECT pg_advisory_unlock_all()")
         self.ledger[request_id] = log
-        shown = total + 1 if fault == "wrong_reply" else total
+        shown = total + 1 if fault == "wrong_response" else total
         return web.json_response({"address": address, "score": f"{shown:.5f}", "at": time.time()})
 
     async def commit(self, conn, request_id: str, address: str, fault: str) -> tuple[int, list[tuple[str, str, int]]]:
@@ -202,7 +202,7 @@ class Lab:
             compare=CompareSettings(
                 tables=TABLES,
                 background=BACKGROUND,
-                rules=(Rule(path="at", ignore=True, reason="the time of the reply"),),
+                rules=(Rule(path="at", ignore=True, reason="the time of the response"),),
             ),
         )
 
@@ -249,7 +249,7 @@ class Lab:
             started_ns=started,
             ended_ns=time.time_ns(),
             request=Request("GET", target, headers, b""),
-            outcome=Reply(answer.status, (("Content-Type", "application/json; charset=utf-8"),), body),
+            outcome=Response(answer.status, (("Content-Type", "application/json; charset=utf-8"),), body),
             overlapped=mark[0],
         )
 

@@ -52,7 +52,7 @@ async def drive(
     ordered: dict[str, str] = {}
     todo = iter(range(count))
 
-    async def caller() -> None:
+    async def client() -> None:
         for _ in todo:
             fault = choose.choice(FAULTS) if choose.random() < fault_share else ""
             request_id = await made.serve(session, side, choose.choice(made.addresses), fault=fault)
@@ -61,7 +61,7 @@ async def drive(
 
     async with asyncio.TaskGroup() as tasks:
         for n in range(CONCURRENCY):
-            tasks.create_task(caller(), name=f"caller-{n}")
+            tasks.create_task(client(), name=f"client-{n}")
     return ordered
 
 

@@ -1,4 +1,4 @@
-"""Several real proxy processes, each with its own disk, that know each other; and callers who never stop."""
+"""Several real proxy processes, each with its own disk, that know each other; and clients who never stop."""
 
 import asyncio
 import itertools
@@ -31,7 +31,7 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Answered:
-    """One request of a caller: when it was sent and answered (monotonic), and by whom; "" for a failure."""
+    """One request of a client: when it was sent and answered (monotonic), and by whom; "" for a failure."""
 
     sent: float
     done: float
@@ -70,10 +70,10 @@ class Node:
 
     async def _ready(self, session: aiohttp.ClientSession) -> bool:
         try:
-            async with session.get(f"http://127.0.0.1:{self.admin}/readyz") as reply:
-                if reply.status != 200:
+            async with session.get(f"http://127.0.0.1:{self.admin}/readyz") as response:
+                if response.status != 200:
                     return False
-            # The admin port is up before the callers' one.
+            # The admin port is up before the clients' one.
             _, writer = await asyncio.open_connection("127.0.0.1", self.port)
             writer.close()
         except (aiohttp.ClientError, OSError):
@@ -92,7 +92,7 @@ class Node:
             await self.process.wait()
 
     async def call(self, stop: asyncio.Event) -> None:
-        """One caller with one connection: asks, notes who answered, asks again."""
+        """One client with one connection: asks, notes who answered, asks again."""
         timeout = aiohttp.ClientTimeout(total=WAIT_S)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=1)) as session:
             for count in itertools.count():
@@ -100,8 +100,8 @@ class Node:
                     return
                 sent = time.monotonic()
                 try:
-                    async with session.get(f"http://127.0.0.1:{self.port}/score/{count}") as reply:
-                        by = (await reply.text()) if reply.status == 200 else ""
+                    async with session.get(f"http://127.0.0.1:{self.port}/score/{count}") as response:
+                        by = (await response.text()) if response.status == 200 else ""
                 except (aiohttp.ClientError, TimeoutError):
                     by = ""
                 self.answered.append(Answered(sent, time.monotonic(), by))

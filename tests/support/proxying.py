@@ -1,4 +1,4 @@
-"""A proxy between byte-level callers and scripted backends, all on real sockets of 127.0.0.1."""
+"""A proxy between byte-level clients and scripted backends, all on real sockets of 127.0.0.1."""
 
 import asyncio
 import struct
@@ -39,7 +39,7 @@ class Message:
 
     @property
     def status(self) -> int:
-        """A reply's status code."""
+        """A response's status code."""
         return int(self.line.split(" ")[1])
 
 
@@ -51,18 +51,18 @@ def parse_head(data: bytes) -> Message:
 
 
 async def read_message(reader: asyncio.StreamReader, *, method: str = "") -> Message:
-    """Read one message; `method` is that of the request a reply is for."""
+    """Read one message; `method` is that of the request a response is for."""
     async with asyncio.timeout(WAIT_S):
         message = parse_head(await reader.readuntil(b"\r\n\r\n"))
-        is_reply = message.line.startswith("HTTP/")
-        if is_reply and (method == "HEAD" or message.status in (101, 204, 304) or message.status < 200):
+        is_response = message.line.startswith("HTTP/")
+        if is_response and (method == "HEAD" or message.status in (101, 204, 304) or message.status < 200):
             return message
         length = message.get("content-length")
         if (message.get("transfer-encoding") or "").lower() == "chunked":
             message.body = await _read_chunks(reader)
         elif length is not None:
             message.body = await reader.readexactly(int(length))
-        elif is_reply:
+        elif is_response:
             message.body = await reader.read()
         return message
 
@@ -82,9 +82,9 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @dataclass
 class Backend:
-    """A side's instance. `reply` makes the bytes answered to a request; `handler` replaces the whole conversation."""
+    """A side's instance. `response` makes the bytes answered to a request; `handler` replaces the whole conversation."""
 
-    reply: Callable[[Message], bytes] = lambda seen: ok(b"ok")
+    response: Callable[[Message], bytes] = lambda seen: ok(b"ok")
     handler: Handler | None = None
     seen: list[Message] = field(default_factory=list)
     connections: int = 0
@@ -102,7 +102,7 @@ class Backend:
                 message = await read_message(reader)
                 self.seen.append(message)
                 self.arrived.set()
-                writer.write(self.reply(message))
+                writer.write(self.response(message))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             pass
@@ -111,13 +111,13 @@ class Backend:
 
 
 def ok(body: bytes, *fields: str, status: str = "200 OK") -> bytes:
-    """A reply with a length."""
+    """A response with a length."""
     lines = "".join(f"{line}\r\n" for line in fields)
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode("latin-1") + body
 
 
 @dataclass
-class Caller:
+class Client:
     """One raw connection to the proxy."""
 
     reader: asyncio.StreamReader
@@ -129,14 +129,14 @@ class Caller:
         async with asyncio.timeout(WAIT_S):
             await self.writer.drain()
 
-    async def reply(self, *, method: str = "GET") -> Message:
-        """Read one reply."""
+    async def response(self, *, method: str = "GET") -> Message:
+        """Read one response."""
         return await read_message(self.reader, method=method)
 
     async def ask(self, data: bytes, *, method: str = "GET") -> Message:
-        """Send a request and read its reply."""
+        """Send a request and read its response."""
         await self.send(data)
-        return await self.reply(method=method)
+        return await self.response(method=method)
 
     async def rest(self) -> bytes:
         """All bytes until the proxy closes; a reset counts as its end."""
@@ -166,21 +166,21 @@ class Lab:
     candidate: Backend
     legacy: Backend
     settings: Settings
-    callers: list[Caller] = field(default_factory=list)
+    clients: list[Client] = field(default_factory=list)
 
-    async def caller(self) -> Caller:
+    async def client(self) -> Client:
         """A new connection to the proxy."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.proxy.port, limit=2**24)
-        made = Caller(reader, writer)
-        self.callers.append(made)
+        made = Client(reader, writer)
+        self.clients.append(made)
         return made
 
     async def ask(self, data: bytes, *, method: str = "GET") -> Message:
         """One request on a connection of its own."""
-        caller = await self.caller()
-        reply = await caller.ask(data, method=method)
-        caller.close()
-        return reply
+        client = await self.client()
+        response = await client.ask(data, method=method)
+        client.close()
+        return response
 
     async def journaled(self, count: int, *, name: str = "test") -> list[Exchange]:
         """The first `count` exchanges of the journal; fewer when they do not come in time."""
@@ -194,14 +194,14 @@ class Lab:
                     exchanges += [entry.exchange for entry in await reader.read(count - len(exchanges), 1.0)]
         return exchanges
 
-    async def serve_until_journaled(self, caller: Caller, request: bytes) -> None:
+    async def serve_until_journaled(self, client: Client, request: bytes) -> None:
         """Ask again and again, until one more exchange is on disk: a failed disk is left alone for a moment."""
         journal = self.proxy.journal
         assert journal is not None
         written = journal.counts.written
         async with asyncio.timeout(WAIT_S):
             while journal.counts.written == written:
-                assert (await caller.ask(request)).status == 200
+                assert (await client.ask(request)).status == 200
                 await asyncio.sleep(0.05)
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -255,8 +255,8 @@ async def lab(
             try:
                 yield made
             finally:
-                for caller in made.callers:
-                    caller.close()
+                for client in made.clients:
+                    client.close()
     finally:
         for server in servers:
             server.close()

@@ -62,7 +62,7 @@ SESSION = (
 
 
 async def answer(request: web.Request) -> web.StreamResponse:
-    """The backend: a few kinds of replies, one of them none."""
+    """The backend: a few kinds of responses, one of them none."""
     body = await request.read()
     match request.path:
         case "/gzip":
@@ -81,10 +81,10 @@ async def answer(request: web.Request) -> web.StreamResponse:
         case "/socket":
             return await echo(request)
         case _:
-            reply = web.Response(body=SCORE, content_type="application/json")
-            reply.headers.add("X-Again", "a")
-            reply.headers.add("X-Again", "b")
-            return reply
+            response = web.Response(body=SCORE, content_type="application/json")
+            response.headers.add("X-Again", "a")
+            response.headers.add("X-Again", "b")
+            return response
 
 
 async def echo(request: web.Request) -> web.StreamResponse:
@@ -145,9 +145,9 @@ async def ask(port: int, raw: bytes) -> bytes:
     async with asyncio.timeout(TIMEOUT_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(raw)
-        reply = await reader.read()
+        response = await reader.read()
         writer.close()
-        return reply
+        return response
 
 
 async def asked(port: int) -> None:
@@ -285,12 +285,12 @@ with sync_playwright() as play:
     browser.close()
 """
 IN_THE_BROWSER = """async () => {
-  const post = (type, body) => fetch('/echo', {method: 'POST', headers: type, body}).then(reply => reply.arrayBuffer());
+  const post = (type, body) => fetch('/echo', {method: 'POST', headers: type, body}).then(response => response.arrayBuffer());
   await fetch('/v2/stamps/335/score/0xab?include=stamps&note=human%20points', {headers: {'X-API-Key': 'a-key-for-tests'}});
   await post({'Content-Type': 'application/json'}, '{"address":"0xab","scorer_id":"1"}');
   await fetch('/gzip');
   await post({'Content-Type': 'application/octet-stream'}, Uint8Array.from(Array(256).keys()));
-  await fetch('/missing?q=').then(reply => reply.text());
+  await fetch('/missing?q=').then(response => response.text());
   await fetch('/broken').catch(() => 0);
   await post({}, new URLSearchParams([['a', 'b c'], ['d', '\u00e9']]));
   await post({'Content-Type': 'text/plain'}, 'caf\u00e9');

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from comparator.exchanges.model import Reply, Request
+from comparator.exchanges.model import Request, Response
 from proxy.cli import replay as command
 from proxy.recordings import ndjson
 from proxy.recordings.model import Recorded
@@ -90,7 +90,7 @@ def recorded(
     body = more.pop("body", b"")
     return Recorded(
         Request(method, f"{path}?n={number}", headers, body, more.pop("truncated", False)),
-        Reply(status, (), b"{}"),
+        Response(status, (), b"{}"),
         id=f"id-{number}",
         started_ns=(1_000 + (number if at_ms is None else at_ms)) * MS,
         duration_ns=5 * MS,

@@ -47,7 +47,7 @@ NOISE: Final = 0.0001
 
 @dataclass(slots=True)
 class Run:
-    """How a rollout ended. `exposed`: requests that callers got wrong or late from the candidate before the rollback."""
+    """How a rollout ended. `exposed`: requests that clients got wrong or late from the candidate before the rollback."""
 
     phase: Phase = Phase.SHADOWING
     reached: float = 0.0
@@ -114,7 +114,7 @@ def _observe(step: _Step, candidate: Candidate, percent: float, source: random.R
         counts = Counts(match=requests - differing, mismatch=differing)
         step.routes[route] += RouteMeasured(counts, requests, errors, legacy_errors)
         step.rows += rows
-        for name, count in (("reply", wrong), ("rows", rows), ("status", errors)):
+        for name, count in (("response", wrong), ("rows", rows), ("status", errors)):
             step.suspects[f"{name}/{route}"] = step.suspects.get(f"{name}/{route}", 0) + count
         late = candidate.slower - 1 if candidate.slower > 1 else 0.0
         harm = (candidate.wrong + candidate.wrong_rows + candidate.errors if hit else 0.0) + late
@@ -133,7 +133,7 @@ def _time(step: _Step, candidate: Candidate, percent: float, source: random.Rand
 
 def _measured(step: _Step) -> Measured:
     served = sum(one.pairs for one in step.routes.values())
-    kinds = {"reply": "changed", "rows": "column", "status": "status"}
+    kinds = {"response": "changed", "rows": "column", "status": "status"}
     suspects = [
         Suspect(name, name.partition("/")[2], "score", kinds[name.partition("/")[0]], "number → number", count)
         for name, count in step.suspects.items()

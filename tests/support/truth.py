@@ -76,7 +76,7 @@ async def _settle_all(made: Lab, side: Side, feed: Feed, ledger: Ledger, *, coun
     choose = random.Random(count)
     todo = iter(range(count))
 
-    async def caller(session: ClientSession) -> None:
+    async def client(session: ClientSession) -> None:
         for _ in todo:
             done.put_nowait(await made.exchange(session, side, choose.choice(made.addresses)))
 
@@ -91,7 +91,7 @@ async def _settle_all(made: Lab, side: Side, feed: Feed, ledger: Ledger, *, coun
     async with ClientSession() as session, asyncio.TaskGroup() as tasks:
         tasks.create_task(settle(), name="settle")
         for n in range(in_flight):
-            tasks.create_task(caller(session), name=f"caller-{n}")
+            tasks.create_task(client(session), name=f"client-{n}")
     return truth
 
 

@@ -62,7 +62,7 @@ def mirrored(side: str, *, slow: int = 0, all_: int = 300) -> tuple[Series, ...]
     return durations(of_runner("shadow_mirrored_duration_seconds", "", side=side, **ROUTE), slow=slow, all_=all_)
 
 
-def replies(side: str, *, good: int, bad: int, length: int = 60) -> tuple[Series, ...]:
+def responses(side: str, *, good: int, bad: int, length: int = 60) -> tuple[Series, ...]:
     return (
         of_proxy("shadow_requests_total", f"0+{good}x{length}", side=side, status="200", **ROUTE),
         of_proxy("shadow_requests_total", f"0+{bad}x{length}", side=side, status="500", **ROUTE),
@@ -101,7 +101,7 @@ NO_SHARE = of_proxy("shadow_candidate_share_ratio", "0x60")
 FIRST_LATE = "_x25 1x35"
 """A labelled counter begins with 1."""
 ROWS = of_runner("shadow_differences_total", "_x25 3x35", kind="missing_row", severity="broken", **ROUTE)
-REPLIES = of_runner("shadow_differences_total", "_x25 3x35", kind="status", severity="broken", **ROUTE)
+RESPONSES = of_runner("shadow_differences_total", "_x25 3x35", kind="status", severity="broken", **ROUTE)
 TOO_MUCH = of_candidate("process_resident_memory_bytes", "536870913x60")
 ALL_ALLOWED = of_candidate("process_resident_memory_bytes", "536870912x60")
 POINTS = of_runner("shadow_row_differences_total", FIRST_LATE, table="registry_humanpoints", kind="missing_row")
@@ -110,10 +110,10 @@ PASSPORTS = of_runner("shadow_row_differences_total", FIRST_LATE, table="registr
 OWN_YESTERDAY = Case(
     "ShadowCandidateErrors",
     fires=(
-        *replies("candidate", good=297, bad=0, length=1500),
+        *responses("candidate", good=297, bad=0, length=1500),
         of_proxy("shadow_requests_total", "0x1400 0+3x100", side="candidate", status="502", **ROUTE),
     ),
-    quiet=replies("candidate", good=297, bad=3, length=1500),
+    quiet=responses("candidate", good=297, bad=3, length=1500),
     minute=1500,
 )
 """While the legacy serves nobody, the candidate is held to its own errors of a day ago."""
@@ -121,13 +121,13 @@ OWN_YESTERDAY = Case(
 CASES = (
     Case(
         "ShadowCandidateErrors",
-        fires=(*replies("legacy", good=300, bad=0), *replies("candidate", good=297, bad=3)),
-        quiet=(*replies("legacy", good=297, bad=3), *replies("candidate", good=297, bad=3)),
+        fires=(*responses("legacy", good=300, bad=0), *responses("candidate", good=297, bad=3)),
+        quiet=(*responses("legacy", good=297, bad=3), *responses("candidate", good=297, bad=3)),
     ),
     Case(  # a few requests say nothing
         "ShadowCandidateErrors",
-        fires=replies("candidate", good=297, bad=3),
-        quiet=replies("candidate", good=9, bad=1),
+        fires=responses("candidate", good=297, bad=3),
+        quiet=responses("candidate", good=9, bad=1),
     ),
     Case(
         "ShadowCandidateSlower",
@@ -149,7 +149,7 @@ CASES = (
     Case("ShadowCandidateMemoryMirroring", fires=(TOO_MUCH, NO_SHARE), quiet=(TOO_MUCH, SHARE)),
     Case("ShadowCandidateMemoryMirroring", fires=(TOO_MUCH,), quiet=(ALL_ALLOWED, NO_SHARE)),
     Case("ShadowRowsDiffer", fires=(ROWS, SHARE), quiet=(ROWS, NO_SHARE)),
-    Case("ShadowRowsDiffer", fires=(ROWS, SHARE), quiet=(REPLIES, SHARE)),
+    Case("ShadowRowsDiffer", fires=(ROWS, SHARE), quiet=(RESPONSES, SHARE)),
     Case("ShadowPointsDiffer", fires=(POINTS, SHARE), quiet=(PASSPORTS, SHARE)),
     Case("ShadowPointsDiffer", fires=(POINTS, SHARE), quiet=(POINTS, NO_SHARE)),
     Case(

@@ -38,7 +38,7 @@ class Processes:
         self.proxy = ProxyMetrics()
         self.proxy.gauges = Gauges(
             in_flight=lambda: 1,
-            caller_connections=lambda: 1,
+            client_connections=lambda: 1,
             backend_connections=lambda: dict.fromkeys(Side, 1),
             candidate_share=lambda: 0.5,
             rolled_back=lambda: False,
@@ -69,10 +69,10 @@ class Prometheus:
 
     async def ask(self, expression: str) -> list[dict[str, object]]:
         """The series of an instant query."""
-        async with self.session.get(f"{self.url}/api/v1/query", params={"query": expression}) as reply:
-            if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:  # it is still starting
-                reply.raise_for_status()
-            answer = json.loads(await reply.text())
+        async with self.session.get(f"{self.url}/api/v1/query", params={"query": expression}) as response:
+            if response.status == HTTPStatus.SERVICE_UNAVAILABLE:  # it is still starting
+                response.raise_for_status()
+            answer = json.loads(await response.text())
         assert answer["status"] == "success", (expression, answer)
         return answer["data"]["result"] if answer["data"]["resultType"] == "vector" else []
 

@@ -1,4 +1,4 @@
-"""The stand-in gives the recorded replies and writes the recorded rows of every V2 score scenario, and of the app's writes."""
+"""The stand-in gives the recorded responses and writes the recorded rows of every V2 score scenario, and of the app's writes."""
 
 import json
 from collections.abc import AsyncIterator
@@ -129,10 +129,10 @@ async def test_stand_in_writes_the_recorded_analytics(stand_ins: StandIns) -> No
 async def observe(conn: asyncpg.Connection, port: int, step: golden.Step) -> Any:
     """What the stand-in answered and changed, with what varies masked."""
     before = await rows.read(conn, WRITTEN)
-    reply = await wire.send(port, step.calls[0])
-    assert not isinstance(reply, Failed), reply
+    response = await wire.send(port, step.calls[0])
+    assert not isinstance(response, Failed), response
     document = {
-        "response": {"status": reply.status, "headers": headers(dict(reply.headers)), **body(reply.body)},
+        "response": {"status": response.status, "headers": headers(dict(response.headers)), **body(response.body)},
         "db_changes": rows.changes(before, await rows.read(conn, WRITTEN)),
     }
     return rows.masked(document, pointers(step))

@@ -36,9 +36,9 @@ async def app(migrated, world, serve):
 
 
 async def call(app, method: str, path: str, body: object = None, **headers: str):
-    async with app.request(method, path, data=json.dumps(body), headers=headers) as reply:
-        text = await reply.text()
-        return reply.status, json.loads(text) if reply.content_type == "application/json" else text
+    async with app.request(method, path, data=json.dumps(body), headers=headers) as response:
+        text = await response.text()
+        return response.status, json.loads(text) if response.content_type == "application/json" else text
 
 
 async def embed(app, *credentials, scorer_id: object = 1):
@@ -179,8 +179,8 @@ async def test_a_body_over_the_cap_is_refused(migrated, serve):
         f"/internal/embed/stamps/{A}",
         data=io.BytesIO(b" " * (small.limits.body_max_bytes + 1)),
         headers={"Authorization": INTERNAL_TOKEN},
-    ) as reply:
-        assert (reply.status, reply.content_type) == (400, "text/html")
+    ) as response:
+        assert (response.status, response.content_type) == (400, "text/html")
 
 
 async def test_a_body_that_is_no_json_is_told_apart_from_an_empty_one(app):
@@ -188,6 +188,6 @@ async def test_a_body_that_is_no_json_is_told_apart_from_an_empty_one(app):
     for raw in (b"{", b"", b"\xff", b"[" * 100_000):
         async with app.post(
             f"/internal/embed/stamps/{A}", data=raw, headers={"Authorization": INTERNAL_TOKEN}
-        ) as reply:
-            statuses.append(reply.status)
+        ) as response:
+            statuses.append(response.status)
     assert statuses == [400, 422, 400, 400]

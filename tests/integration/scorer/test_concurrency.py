@@ -9,8 +9,8 @@ A = address(0xA)
 
 
 async def body_of(client, path: str):
-    async with client.get(path, headers=headers()) as reply:
-        return reply.status, await reply.json()
+    async with client.get(path, headers=headers()) as response:
+        return response.status, await response.json()
 
 
 async def at_once(client, paths: list[str]):

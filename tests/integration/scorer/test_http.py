@@ -20,46 +20,52 @@ A = address(0xA)
     "path", ["/nope", f"/v2/stamps/1/score/{A}/", f"/v2/stamps/1%2F2/score/{A}", "/internal/embed/score/-1/0x1"]
 )
 async def test_unknown_paths_are_a_page(client, path):
-    async with client.get(path) as reply:
-        assert (reply.status, reply.content_type) == (404, "text/html")
+    async with client.get(path) as response:
+        assert (response.status, response.content_type) == (404, "text/html")
 
 
 async def test_another_method_is_told_the_right_one(client):
-    async with client.post(f"/v2/stamps/1/score/{A}") as reply:
-        assert (reply.status, reply.headers["Allow"], await reply.text()) == (405, "GET", "Method not allowed")
+    async with client.post(f"/v2/stamps/1/score/{A}") as response:
+        assert (response.status, response.headers["Allow"], await response.text()) == (405, "GET", "Method not allowed")
 
 
 async def test_a_preflight_is_answered_before_everything(client):
-    async with client.options("/any", headers={"Origin": "http://x", "Access-Control-Request-Method": "GET"}) as reply:
-        assert (reply.status, reply.headers["Access-Control-Allow-Origin"], await reply.read()) == (200, "*", b"")
+    async with client.options(
+        "/any", headers={"Origin": "http://x", "Access-Control-Request-Method": "GET"}
+    ) as response:
+        assert (response.status, response.headers["Access-Control-Allow-Origin"], await response.read()) == (
+            200,
+            "*",
+            b"",
+        )
 
 
-async def test_an_origin_may_read_the_reply(client):
-    async with client.get("/health/", headers={"Origin": "http://x"}) as reply:
-        assert reply.headers["Access-Control-Allow-Origin"] == "*"
+async def test_an_origin_may_read_the_response(client):
+    async with client.get("/health/", headers={"Origin": "http://x"}) as response:
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
 
 
 async def test_a_foreign_host_is_refused(migrated, serve):
     client = await serve(scoring.settings(migrated, allowed_hosts=("testserver", ".example.test")))
     found = []
     for host in ("testserver", "a.example.test:80", "other"):
-        async with client.get("/health/", headers={"Host": host}) as reply:
-            found.append(reply.status)
+        async with client.get("/health/", headers={"Host": host}) as response:
+            found.append(response.status)
     assert found == [200, 200, 400]
 
 
 async def test_the_public_api_can_be_switched_off(migrated, serve):
     client = await serve(scoring.settings(migrated, v2_enabled=False))
-    async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as reply:
-        assert reply.status == 404
+    async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:
+        assert response.status == 404
 
 
 async def test_more_requests_than_are_admitted_wait_their_turn(migrated, world, serve):
     client = await serve(scoring.settings(migrated, limits=Limits(requests_in_progress_max=1, pool_max=1)))
 
     async def ask() -> int:
-        async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as reply:
-            return reply.status
+        async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:
+            return response.status
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask(), name=f"ask-{n}") for n in range(16)]
@@ -67,11 +73,11 @@ async def test_more_requests_than_are_admitted_wait_their_turn(migrated, world, 
 
 
 async def test_the_admin_port_shows_the_metrics_of_the_api(client, aiohttp_client):
-    async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as reply:
-        assert reply.status == 200
+    async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:
+        assert response.status == 200
     beside = await aiohttp_client(admin.build(client.app))
-    async with beside.get("/metrics") as reply:
-        text = await reply.text()
+    async with beside.get("/metrics") as response:
+        text = await response.text()
     route = 'route="/v2/stamps/{scorer_id}/score/{address}"'
     assert f'scorer_requests_total{{{route},status="200"}} 1.0' in text
     assert 'scorer_stage_seconds_count{stage="save"} 1.0' in text
@@ -81,8 +87,8 @@ async def test_the_admin_port_shows_the_metrics_of_the_api(client, aiohttp_clien
 async def test_a_scoring_event_is_written_beside_when_it_is_switched_on(migrated, world, serve):
     client = await serve(scoring.settings(migrated, scoring_events=True))
     await world.stamp(A, "Github", ["v0:1"])
-    async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as reply:
-        assert reply.status == 200
+    async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:
+        assert response.status == 200
     row = await world.conn.fetchrow(
         "SELECT score, raw_score, weights, stamps_snapshot->'valid'->0->>'provider' FROM scoring_events"
     )

@@ -21,8 +21,8 @@ def pbkdf2(key: str, iterations: int = 1000) -> str:
 
 
 async def status(client, path: str, **headers: str) -> int:
-    async with client.get(path, headers=headers) as reply:
-        return reply.status
+    async with client.get(path, headers=headers) as response:
+        return response.status
 
 
 @pytest.mark.parametrize(

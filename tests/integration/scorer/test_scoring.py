@@ -16,9 +16,9 @@ def path(owner: str, scorer_id: str = "1") -> str:
 
 
 async def score(client, owner: str, **more: str):
-    async with client.get(path(owner), headers=headers(**more)) as reply:
-        assert reply.status == 200
-        return await reply.json()
+    async with client.get(path(owner), headers=headers(**more)) as response:
+        assert response.status == 200
+        return await response.json()
 
 
 async def test_stamps_with_valid_proofs_are_summed(world, client):
@@ -114,8 +114,8 @@ async def test_one_nullifier_in_two_stamps_of_an_address_is_linked_once(world, c
 async def test_broken_weights_are_an_error_of_the_score(world, client, weights, text):
     await world.community(2, weights=weights)
     await world.stamp(A, "Github", ["v0:1"])
-    async with client.get(path(A, "2"), headers=headers()) as reply:
-        body = await reply.json()
+    async with client.get(path(A, "2"), headers=headers()) as response:
+        body = await response.json()
     assert (body["error"], body["threshold"], await world.count("registry_event")) == (text, "20.00000", 0)
 
 
@@ -135,8 +135,8 @@ async def test_points_come_with_the_score_when_they_are_asked_for(migrated, worl
     )
     await world.stamp(A, "Github", ["v0:1"])
     client = await serve(scoring.settings(migrated, human_points=scoring.POINTS_ON))
-    async with client.get(path(A, "2") + "?include_human_points=true", headers=headers()) as reply:
-        body = await reply.json()
+    async with client.get(path(A, "2") + "?include_human_points=true", headers=headers()) as response:
+        body = await response.json()
     assert (body["points_data"]["breakdown"], body["possible_points_data"]["breakdown"]) == ({"HKY": 100}, {"HKY": 100})
 
 

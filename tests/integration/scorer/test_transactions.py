@@ -98,9 +98,9 @@ async def test_a_connection_is_given_back_whatever_happens(migrated):
 async def test_an_address_that_loses_every_race_is_stored_as_failed(world, client):
     await world.stamp(A, "Github", ["v0:1"])
     await world.conn.execute(SKIP_INSERTS)
-    async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as reply:
-        body = await reply.json()
+    async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:
+        body = await response.json()
     await world.conn.execute("DROP TRIGGER contested ON registry_hashscorerlink; DROP FUNCTION skip()")
     row = await world.conn.fetchrow("SELECT status, error FROM registry_score")
-    assert (reply.status, body["error"]) == (200, "Failed to save HashScorerLinks")
+    assert (response.status, body["error"]) == (200, "Failed to save HashScorerLinks")
     assert (tuple(row), await world.count("registry_event")) == (("ERROR", "Failed to save HashScorerLinks"), 0)

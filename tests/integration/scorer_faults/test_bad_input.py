@@ -1,11 +1,11 @@
-"""Whatever is sent is answered: the caller's fault is a 4xx, the legacy's plain 500 page only where that is the rule."""
+"""Whatever is sent is answered: the client's fault is a 4xx, the legacy's plain 500 page only where that is the rule."""
 
 import json
 from datetime import UTC, datetime
 
 import pytest
 
-from comparator.exchanges.model import Reply
+from comparator.exchanges.model import Response
 from scorer.population import rows as population_rows
 from scorer.population.people import Case, HeldStamp, Person
 from tests.golden.serving import serving
@@ -45,23 +45,23 @@ def with_proof(one: dict, **proof: object) -> dict:
     ],
     ids=["broken", "empty", "no-utf8", "null", "number", "text", "open", "deep", "nan", "other"],
 )
-async def test_a_bad_body_is_the_callers_fault(world: World, target: str, body: bytes, expected: int):
+async def test_a_bad_body_is_the_clients_fault(world: World, target: str, body: bytes, expected: int):
     await world.settle([person(1)])
-    reply = await world.ask("POST", target, body=body, Authorization=TOKEN)
-    assert status(reply) in {expected, 400, 422}
+    response = await world.ask("POST", target, body=body, Authorization=TOKEN)
+    assert status(response) in {expected, 400, 422}
 
 
 async def test_a_body_over_the_cap_is_refused(quiet_world: World):
     settings = environment(quiet_world.dsn, SCORER_BODY_MAX_BYTES="1000")
     async with serving(settings) as port:
         quiet_world.port = port
-        reply = await quiet_world.ask("POST", POSTS[0], body=b"x" * 1001, Authorization=TOKEN)
-    assert status(reply) == 413
+        response = await quiet_world.ask("POST", POSTS[0], body=b"x" * 1001, Authorization=TOKEN)
+    assert status(response) == 413
 
 
 async def test_a_body_over_the_legacys_own_cap_is_its_page_400(world: World):
-    reply = await world.ask("POST", POSTS[0], body=b"x" * 2_621_441, Authorization=TOKEN)
-    assert status(reply) == 400
+    response = await world.ask("POST", POSTS[0], body=b"x" * 2_621_441, Authorization=TOKEN)
+    assert status(response) == 400
 
 
 async def test_a_body_that_ends_early_harms_nobody_else(world: World):
@@ -73,8 +73,8 @@ async def test_a_body_that_ends_early_harms_nobody_else(world: World):
 
 
 async def test_bytes_that_are_no_http_are_refused(world: World):
-    reply = await exchange(world.port, b"\x00\x01nonsense\r\n\r\n")
-    assert status(reply) == 400
+    response = await exchange(world.port, b"\x00\x01nonsense\r\n\r\n")
+    assert status(response) == 400
 
 
 @pytest.mark.parametrize(
@@ -103,15 +103,15 @@ async def test_an_odd_address_is_refused(world: World, text: str):
 @pytest.mark.parametrize("text", ["0X" + "0" * 39 + "1", "0" * 39 + "1", "0x" + "0" * 38 + "aB"])
 async def test_an_address_in_another_form_is_taken(world: World, text: str):
     await world.settle([person(1)])
-    reply = await world.score(text)
-    assert (status(reply), document(reply)["address"]) == (200, text.lower())
+    response = await world.score(text)
+    assert (status(response), document(response)["address"]) == (200, text.lower())
 
 
 @pytest.mark.parametrize("community", ["abc", "1e3", "9" * 40, "-5", "%00", "1.5"])
-async def test_an_odd_scorer_id_is_the_callers_fault(world: World, community: str):
+async def test_an_odd_scorer_id_is_the_clients_fault(world: World, community: str):
     await world.settle([person(1)])
-    reply = await world.ask("GET", f"/v2/stamps/{community}/score/{address(1)}", X_API_Key=population_rows.KEY.text)
-    assert status(reply) in {404, 422}
+    response = await world.ask("GET", f"/v2/stamps/{community}/score/{address(1)}", X_API_Key=population_rows.KEY.text)
+    assert status(response) in {404, 422}
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ async def test_a_proof_that_makes_didkit_fail_only_drops_its_stamp(world: World,
 async def test_a_subject_of_another_shape_only_drops_its_stamp(world: World, subject: object):
     broken = {**credential(1, "Ens"), "credentialSubject": subject}
     await world.settle([Person(address(1), Case.PASS, (HeldStamp("Ens", broken),))])
-    reply = await world.score(address(1))
-    assert (status(reply), document(reply)["stamps"]) == (200, {})
+    response = await world.score(address(1))
+    assert (status(response), document(response)["stamps"]) == (200, {})
 
 
 @pytest.mark.parametrize("nullifiers", [["v0:" + "x" * 200], [7], [None], [["v0:a"]], ["v0:\\u0000"]], ids=repr)
@@ -163,8 +163,8 @@ async def test_odd_nullifiers_are_answered_and_never_half_written(world: World, 
 )
 async def test_added_stamps_without_a_shape_get_the_plain_page_and_store_nothing(world: World, stamps: list):
     await world.settle([person(1)])
-    reply = await world.add(address(1), stamps)
-    assert status(reply) in {422, 500}
+    response = await world.add(address(1), stamps)
+    assert status(response) in {422, 500}
     assert await world.count("ceramic_cache_ceramiccache") == 0
 
 
@@ -187,8 +187,8 @@ async def test_a_revoked_key_is_refused_for_scores(world: World):
 
 async def test_a_revoked_key_still_lists_stamps_as_in_the_legacy(world: World):
     await world.settle([person(1)])
-    reply = await world.ask("GET", f"/v2/stamps/{address(1)}", X_API_Key=population_rows.REVOKED_KEY.text)
-    assert status(reply) == 200
+    response = await world.ask("GET", f"/v2/stamps/{address(1)}", X_API_Key=population_rows.REVOKED_KEY.text)
+    assert status(response) == 200
 
 
 async def test_an_expired_key_works_as_in_the_legacy(world: World):
@@ -205,16 +205,16 @@ async def test_a_key_that_is_none_is_refused(world: World, key: str):
 
 @pytest.mark.parametrize("token", ["", "Bearer", "Bearer x", "Bearer a.b.c", "Basic abc", "Bearer " + "a" * 4000])
 async def test_a_token_that_is_none_is_refused(world: World, token: str):
-    reply = await world.ask("POST", "/ceramic-cache/stamps/bulk", body=b"[]", Authorization=token)
-    assert status(reply) == 401
+    response = await world.ask("POST", "/ceramic-cache/stamps/bulk", body=b"[]", Authorization=token)
+    assert status(response) == 401
 
 
-async def test_every_reply_is_json_or_a_named_page(world: World):
-    reply = await world.ask("GET", "/nowhere")
-    assert isinstance(reply, Reply)
-    assert dict(reply.headers)["Content-Type"] == "text/html; charset=utf-8"
+async def test_every_response_is_json_or_a_named_page(world: World):
+    response = await world.ask("GET", "/nowhere")
+    assert isinstance(response, Response)
+    assert dict(response.headers)["Content-Type"] == "text/html; charset=utf-8"
 
 
 async def test_a_validation_error_says_where(world: World):
-    reply = await world.ask("POST", POSTS[0], body=json.dumps({"stamps": []}).encode(), Authorization=TOKEN)
-    assert document(reply)["detail"][0]["loc"] == ["body", "payload", "scorer_id"]
+    response = await world.ask("POST", POSTS[0], body=json.dumps({"stamps": []}).encode(), Authorization=TOKEN)
+    assert document(response)["detail"][0]["loc"] == ["body", "payload", "scorer_id"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from comparator.exchanges.model import Failed, Reply
+from comparator.exchanges.model import Failed, Response
 from proxy.demo.embedded_postgres import EmbeddedPostgres
 from scorer.db import migrate
 from tests.golden import database
@@ -104,7 +104,7 @@ async def test_connections_cut_while_idle_are_noticed_by_nobody(world: World):
     assert [document(outcome)["score"] for outcome in outcomes] == ["2.00000"] * 4
 
 
-async def scored_with_a_cut(world: World) -> Reply | Failed:
+async def scored_with_a_cut(world: World) -> Response | Failed:
     """Score a known address; its transaction is cut while it waits for the passport, which is free right after."""
     await world.settle([person(1, credential(1, "Github"))])
     await world.score(address(1))
@@ -168,14 +168,14 @@ async def test_while_the_database_is_away_requests_fail_cleanly(restartable: Wor
     await restartable.score(address(1))
     await asyncio.to_thread(own_cluster.stop)
     outcomes = await at_once(*(restartable.score(address(1)) for _ in range(4)))
-    assert all(isinstance(outcome, Reply) and outcome.status in {500, 503} for outcome in outcomes)
+    assert all(isinstance(outcome, Response) and outcome.status in {500, 503} for outcome in outcomes)
 
 
 async def test_readiness_tells_that_the_database_is_away(restartable: World, own_cluster: OwnCluster):
     await restartable.score(address(1))
     await asyncio.to_thread(own_cluster.stop)
-    reply = await restartable.ask("GET", "/health/ready")
-    assert (status(reply), document(reply)["database"]) == (503, "unavailable")
+    response = await restartable.ask("GET", "/health/ready")
+    assert (status(response), document(response)["database"]) == (503, "unavailable")
 
 
 async def test_liveness_does_not_depend_on_the_database(restartable: World, own_cluster: OwnCluster):
@@ -188,8 +188,8 @@ async def test_a_crash_and_recovery_is_survived(restartable: World, own_cluster:
     await asyncio.to_thread(own_cluster.stop)
     await restartable.score(address(1))
     await asyncio.to_thread(own_cluster.start)
-    reply = await restartable.score(address(1))
-    assert json.loads(reply.body)["score"] == "2.00000" if isinstance(reply, Reply) else reply
+    response = await restartable.score(address(1))
+    assert json.loads(response.body)["score"] == "2.00000" if isinstance(response, Response) else response
 
 
 async def test_the_scorer_starts_while_the_database_is_away(quiet_world: World, tmp_path: Path):

@@ -82,8 +82,8 @@ async def test_one_nullifier_in_two_stamps_that_is_owned_already_counts_for_both
 async def test_an_own_and_a_foreign_nullifier_in_one_stamp_is_a_clash(world: World):
     stamp = credential(1, "Ens", "v0:mine", "v0:taken")
     await world.settle([person(1, stamp, links=(Link("v0:mine", MINE, SOON), Link("v0:taken", OTHER, SOON)))])
-    reply = document(await world.score(MINE))
-    assert (reply["error"], reply["stamps"]["Ens"]["dedup"]) == (None, True)
+    response = document(await world.score(MINE))
+    assert (response["error"], response["stamps"]["Ens"]["dedup"]) == (None, True)
 
 
 async def test_an_own_link_of_a_clashing_stamp_stays_its_own(world: World):
@@ -109,31 +109,31 @@ async def test_links_of_one_community_do_not_matter_in_another(world: World):
 async def test_float_weights_are_summed_as_the_binary_numbers_they_are(world: World):
     await world.settle([person(1, credential(1, "Ens"), credential(1, "Github"), credential(1, "Google"))])
     await weigh(world, {"Ens": 1.531, "Github": 1.7, "Google": 0.3}, "3.531")
-    reply = document(await world.score(MINE))
-    assert (reply["score"], reply["threshold"], reply["passing_score"]) == ("3.53100", "3.53100", False)
+    response = document(await world.score(MINE))
+    assert (response["score"], response["threshold"], response["passing_score"]) == ("3.53100", "3.53100", False)
 
 
 async def test_text_weights_are_summed_as_they_are_written(world: World):
     await world.settle([person(1, credential(1, "Ens"), credential(1, "Github"), credential(1, "Google"))])
     await weigh(world, {"Ens": "1.531", "Github": "1.7", "Google": "0.3"}, "3.531")
-    reply = document(await world.score(MINE))
-    assert (reply["score"], reply["passing_score"]) == ("3.53100", True)
+    response = document(await world.score(MINE))
+    assert (response["score"], response["passing_score"]) == ("3.53100", True)
 
 
 async def test_a_tiny_float_weight_is_a_number_in_the_event(world: World):
     await world.settle([person(1, credential(1, "Ens"))])
     await weigh(world, {"Ens": 0.000001})
-    reply = document(await world.score(MINE))
-    assert (reply["stamps"]["Ens"]["score"], (await event(world, "SCU"))["fields"]["stamp_scores"]) == (
+    response = document(await world.score(MINE))
+    assert (response["stamps"]["Ens"]["score"], (await event(world, "SCU"))["fields"]["stamp_scores"]) == (
         "0.00000",
         {"Ens": 1e-06},
     )
 
 
-async def test_an_expiry_keeps_its_offset_in_the_reply(world: World):
+async def test_an_expiry_keeps_its_offset_in_the_response(world: World):
     await world.settle([person(1, credential(1, "Ens", expires="2099-06-01T12:00:00+02:00"))])
-    reply = document(await world.score(MINE))
-    assert (reply["expiration_timestamp"], reply["stamps"]["Ens"]["expiration_date"]) == (
+    response = document(await world.score(MINE))
+    assert (response["expiration_timestamp"], response["stamps"]["Ens"]["expiration_date"]) == (
         "2099-06-01T12:00:00+02:00",
         "2099-06-01T12:00:00+02:00",
     )
@@ -154,15 +154,19 @@ async def test_an_expiry_is_stored_in_utc(world: World):
 
 async def test_milliseconds_of_an_expiry_are_written_as_microseconds(world: World):
     await world.settle([person(1, credential(1, "Ens", expires="2099-06-01T12:00:00.123Z"))])
-    reply = document(await world.score(MINE))
-    assert reply["stamps"]["Ens"]["expiration_date"] == "2099-06-01T12:00:00.123000+00:00"
+    response = document(await world.score(MINE))
+    assert response["stamps"]["Ens"]["expiration_date"] == "2099-06-01T12:00:00.123000+00:00"
 
 
 async def test_a_deduplicated_stamp_shows_its_expiry_as_it_was_written(world: World):
     stamp = credential(1, "Ens", "v0:taken", expires="2099-06-01T12:00:00.500Z")
     await world.settle([person(1, stamp, links=(Link("v0:taken", OTHER, SOON),))])
-    reply = document(await world.score(MINE))
-    assert reply["stamps"]["Ens"] == {"score": "0.00000", "dedup": True, "expiration_date": "2099-06-01T12:00:00.500Z"}
+    response = document(await world.score(MINE))
+    assert response["stamps"]["Ens"] == {
+        "score": "0.00000",
+        "dedup": True,
+        "expiration_date": "2099-06-01T12:00:00.500Z",
+    }
 
 
 async def test_links_outlive_their_stamps(world: World):

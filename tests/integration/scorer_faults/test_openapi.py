@@ -123,9 +123,9 @@ def test_no_generated_request_finds_an_unhandled_error(
     @given(case=operation.as_strategy(), known=strategies.booleans())
     def ask(case: Case, known: bool) -> None:
         case.path_parameters = {**(case.path_parameters or {}), **(names_known_to(case) if known else {})}
-        reply = case.call(base_url=base_url, headers=headers)
-        assert reply.status_code <= 500
-        assert reply.headers["x-frame-options"] == ["DENY"]
+        response = case.call(base_url=base_url, headers=headers)
+        assert response.status_code <= 500
+        assert response.headers["x-frame-options"] == ["DENY"]
 
     with caplog.at_level(logging.ERROR):
         ask()

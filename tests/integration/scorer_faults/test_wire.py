@@ -1,13 +1,13 @@
 """The client of these tests and of the golden runner reads whatever a server may answer."""
 
-from comparator.exchanges.model import Reply
+from comparator.exchanges.model import Response
 from tests.integration.scorer_faults.world import World, status
 
 
-async def test_a_reply_to_head_has_no_body(world: World):
-    reply = await world.ask("HEAD", "/v2/stamps/metadata")
-    assert isinstance(reply, Reply)
-    assert (reply.status, reply.body) == (405, b"")
+async def test_a_response_to_head_has_no_body(world: World):
+    response = await world.ask("HEAD", "/v2/stamps/metadata")
+    assert isinstance(response, Response)
+    assert (response.status, response.body) == (405, b"")
 
 
 async def test_an_unknown_path_is_the_legacys_page(world: World):

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 from prometheus_client import CollectorRegistry
 
-from comparator.exchanges.model import Failed, Reply
+from comparator.exchanges.model import Failed, Response
 from comparator.exchanges.row_changes import RowChange
 from scorer.population import rows as population_rows
 from scorer.population.people import FAR, Case, HeldStamp, Issuers, Link, Person
@@ -50,22 +50,22 @@ class World:
         """Rows of a table."""
         return await self.conn.fetchval(f"SELECT count(*) FROM {table} WHERE {condition}")
 
-    async def ask(self, method: str, target: str, *, body: bytes | None = None, **headers: str) -> Reply | Failed:
-        """Send one request and wait for its reply."""
+    async def ask(self, method: str, target: str, *, body: bytes | None = None, **headers: str) -> Response | Failed:
+        """Send one request and wait for its response."""
         lines = [("Host", "localhost"), *((name.replace("_", "-"), value) for name, value in headers.items())]
         if body is not None:
             lines.append(("Content-Length", str(len(body))))
         return await exchange(self.port, encoded(method, target, lines, body or b""))
 
-    async def score(self, address: str, *, community: int = 1, key: str = KEY) -> Reply | Failed:
+    async def score(self, address: str, *, community: int = 1, key: str = KEY) -> Response | Failed:
         """Ask for a score."""
         return await self.ask("GET", f"/v2/stamps/{community}/score/{address}", X_API_Key=key)
 
-    async def score_all(self, addresses: Iterable[str], *, community: int = 1) -> list[Reply | Failed]:
+    async def score_all(self, addresses: Iterable[str], *, community: int = 1) -> list[Response | Failed]:
         """Ask for several scores at the same moment."""
         return await at_once(*(self.score(address, community=community) for address in addresses))
 
-    async def add(self, address: str, credentials: Sequence[Mapping[str, Any]]) -> Reply | Failed:
+    async def add(self, address: str, credentials: Sequence[Mapping[str, Any]]) -> Response | Failed:
         """Add stamps as the embed widget does."""
         body = json.dumps({"scorer_id": 1, "stamps": list(credentials)}).encode()
         return await self.ask("POST", f"/internal/embed/stamps/{address}", body=body, Authorization=TOKEN)
@@ -75,7 +75,7 @@ class World:
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
-async def at_once(*questions: Any) -> list[Reply | Failed]:
+async def at_once(*questions: Any) -> list[Response | Failed]:
     """Await all at the same moment; the answers in order."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(question, name=f"question-{i}") for i, question in enumerate(questions)]
@@ -111,12 +111,12 @@ def person(number: int, *credentials: dict[str, Any], links: tuple[Link, ...] = 
     return Person(address(number), Case.PASS, held, links)
 
 
-def status(outcome: Reply | Failed) -> int | str:
-    """The status of a reply, or why there is none."""
-    return outcome.status if isinstance(outcome, Reply) else str(outcome.cause)
+def status(outcome: Response | Failed) -> int | str:
+    """The status of a response, or why there is none."""
+    return outcome.status if isinstance(outcome, Response) else str(outcome.cause)
 
 
-def document(outcome: Reply | Failed) -> Any:
-    """The JSON of a reply."""
-    assert isinstance(outcome, Reply), outcome
+def document(outcome: Response | Failed) -> Any:
+    """The JSON of a response."""
+    assert isinstance(outcome, Response), outcome
     return json.loads(outcome.body)

@@ -1,12 +1,12 @@
-"""The benchmarks' requests and replies: well-formed, and each unlike the others."""
+"""The benchmarks' requests and responses: well-formed, and each unlike the others."""
 
 from functools import cache
 from itertools import pairwise
 
 import pytest
 
-from bench.load.replies import replies
 from bench.load.requests import Requests, due_times
+from bench.load.responses import responses
 
 
 @cache
@@ -48,16 +48,16 @@ def test_the_order_of_fields_differs_between_requests() -> None:
     assert len(orders) > 100
 
 
-def test_replies_say_how_long_they_are() -> None:
+def test_responses_say_how_long_they_are() -> None:
     assert all(f"Content-Length: {len(body)}".encode() in head for head, body in parted())
 
 
-def test_replies_have_twenty_stamps_in_some_two_and_a_half_kilobytes() -> None:
+def test_responses_have_twenty_stamps_in_some_two_and_a_half_kilobytes() -> None:
     assert all(body.count(b"expiration_date") == 20 and 2_300 < len(body) < 2_600 for _, body in parted())
 
 
-def test_no_reply_is_like_another() -> None:
-    assert len(set(replies(1))) == len(replies(1))
+def test_no_response_is_like_another() -> None:
+    assert len(set(responses(1))) == len(responses(1))
 
 
 def test_requests_are_due_in_order_each_in_its_own_slot() -> None:
@@ -68,4 +68,4 @@ def test_requests_are_due_in_order_each_in_its_own_slot() -> None:
 
 @cache
 def parted() -> list[tuple[bytes, bytes]]:
-    return [(head, body) for head, _, body in (reply.partition(b"\r\n\r\n") for reply in replies(1))]
+    return [(head, body) for head, _, body in (response.partition(b"\r\n\r\n") for response in responses(1))]

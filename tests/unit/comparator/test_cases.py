@@ -9,7 +9,7 @@ from comparator.cases import Case, case_of, dump, load, open_case
 from comparator.deepdiff_rendering import render
 from comparator.difference import Difference, Kind
 from comparator.errors import CaseError
-from comparator.exchanges.model import Failed, FailureCause, Observation, Reply, Role, Side
+from comparator.exchanges.model import Failed, FailureCause, Observation, Response, Role, Side
 from comparator.findings.clustering import Clusterer
 from comparator.metrics import OTHER_ROUTE, ComparatorMetrics
 from comparator.redaction import Redactor, digest_key
@@ -25,7 +25,7 @@ from tests.support.comparisons import (
     insert,
     mirrored,
     mismatch,
-    reply,
+    response,
     served,
     update,
 )
@@ -41,8 +41,8 @@ def example(*, body: bytes = b'{"address": "0xabc", "proof": {"proofValue": "sig
         update("registry_passport", BEFORE, requires_calculation=True),
         insert("registry_stamp", id=1, secret="s3", credential={"proofValue": "sig2", "x": 1}),
     )
-    a = served(reply(body=body, headers=(*JSON_TYPE, ("Authorization", "Bearer t"))), found)
-    return case_of(exchange(), a, mirrored(reply(body=body), found), REDACTOR)
+    a = served(response(body=body, headers=(*JSON_TYPE, ("Authorization", "Bearer t"))), found)
+    return case_of(exchange(), a, mirrored(response(body=body), found), REDACTOR)
 
 
 def test_a_case_survives_being_written_and_read() -> None:
@@ -67,19 +67,19 @@ def test_equal_values_stay_equal_and_others_stay_apart() -> None:
 
 
 def test_what_is_not_redacted_keeps_every_digit() -> None:
-    body = json.dumps(json.loads(dump(example()))["served"]["reply"]["body"]["text"])
+    body = json.dumps(json.loads(dump(example()))["served"]["response"]["body"]["text"])
     assert "1.10" in body
 
 
 def test_a_body_without_redacted_places_is_kept_byte_for_byte() -> None:
     case = example(body=b'{ "n" : 1.10 }')
-    assert case.served.reply is not None
-    assert case.served.reply.body.text == '{ "n" : 1.10 }'
+    assert case.served.response is not None
+    assert case.served.response.body.text == '{ "n" : 1.10 }'
 
 
 def test_a_body_that_is_no_text_is_kept_as_base64() -> None:
     opened = open_case(load(dump(example(body=b"\xff\x00"))))
-    assert isinstance(opened.served.outcome, Reply)
+    assert isinstance(opened.served.outcome, Response)
     assert opened.served.outcome.body == b"\xff\x00"
 
 
@@ -88,9 +88,9 @@ def test_a_case_carries_the_rows_both_sides_started_from() -> None:
     assert (row["id"], row["community_id"]) == ("1", "1")
 
 
-def test_a_side_without_a_reply_is_kept_with_its_cause() -> None:
+def test_a_side_without_a_response_is_kept_with_its_cause() -> None:
     gone = Observation(Side.LEGACY, Role.MIRRORED, Failed(FailureCause.TIMEOUT, "30 s"), 5)
-    opened = open_case(load(dump(case_of(exchange(), served(reply({})), gone, REDACTOR))))
+    opened = open_case(load(dump(case_of(exchange(), served(response({})), gone, REDACTOR))))
     assert opened.mirrored == gone
 
 
@@ -106,8 +106,8 @@ def test_what_is_no_case_is_refused(text: bytes) -> None:
 
 def test_a_case_without_an_outcome_is_refused() -> None:
     text = json.loads(dump(example()))
-    del text["served"]["reply"]
-    with pytest.raises(CaseError, match="neither reply nor failure"):
+    del text["served"]["response"]
+    with pytest.raises(CaseError, match="neither response nor failure"):
         open_case(load(json.dumps(text).encode()))
 
 
@@ -130,7 +130,7 @@ def test_a_damaged_detail_is_a_named_error() -> None:
 def test_a_rendered_comparison_names_place_values_rules_and_what_was_not_compared() -> None:
     text = render_comparison(mismatch("a").comparison)
     assert text.splitlines() == [
-        "mismatch (reply); served by candidate; rows written: served 0, mirrored 0",
+        "mismatch (response); served by candidate; rows written: served 0, mirrored 0",
         "  changed        score",
         '      served   "1.00000"',
         '      mirrored "2.00000"',

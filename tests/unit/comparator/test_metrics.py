@@ -24,10 +24,12 @@ def test_differing_rows_are_counted_by_described_table(table: str, label: str) -
     assert registry.get_sample_value("shadow_row_differences_total", {"table": label, "kind": "missing_row"}) == 1
 
 
-def test_a_differing_reply_is_no_differing_row() -> None:
+def test_a_differing_response_is_no_differing_row() -> None:
     registry = CollectorRegistry()
     metrics = ComparatorMetrics(registry, ["v2_score"])
-    comparison = Comparison(Verdict.MISMATCH, Cause.REPLY, Side.LEGACY, (Difference(Kind.CHANGED, ("score",), 1, 2),))
+    comparison = Comparison(
+        Verdict.MISMATCH, Cause.RESPONSE, Side.LEGACY, (Difference(Kind.CHANGED, ("score",), 1, 2),)
+    )
 
     metrics.observe("v2_score", comparison, sightings=Clusterer().sightings("v2_score", comparison))
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from comparator.difference import Difference, Kind
-from comparator.exchanges.model import Reply, Request, Side
+from comparator.exchanges.model import Request, Response, Side
 from comparator.redaction import Redactor, without_tokens
 from comparator.verdict import Cause, Comparison, Verdict
 
@@ -55,8 +55,8 @@ def test_secrets_of_a_body_are_replaced_and_a_broken_one_as_a_whole(body: bytes)
 
 
 def test_a_body_that_cannot_be_unpacked_is_not_kept() -> None:
-    reply = REDACTOR.reply(Reply(200, (("Content-Encoding", "gzip"),), b"not gzip, but secret"))
-    assert reply.body.startswith(b"redacted:")
+    response = REDACTOR.response(Response(200, (("Content-Encoding", "gzip"),), b"not gzip, but secret"))
+    assert response.body.startswith(b"redacted:")
 
 
 @pytest.mark.parametrize("body", [json.dumps({"jws": DETACHED}).encode(), b"<html>eyJ</html>", b""])
@@ -76,7 +76,7 @@ def test_a_body_without_secrets_stays_as_it_is(body: bytes) -> None:
     ],
 )
 def test_secrets_of_a_difference_are_replaced(difference: Difference) -> None:
-    comparison = Comparison(Verdict.MISMATCH, Cause.REPLY, Side.LEGACY, differences=(difference,))
+    comparison = Comparison(Verdict.MISMATCH, Cause.RESPONSE, Side.LEGACY, differences=(difference,))
     [clean] = REDACTOR.comparison(comparison).differences
     assert "redacted:" in f"{clean.served} {clean.mirrored}"
     assert "secret" not in f"{clean.served} {clean.mirrored}"

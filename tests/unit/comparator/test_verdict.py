@@ -10,36 +10,36 @@ import pytest
 import zstandard
 
 from comparator.difference import Kind, digest_of
-from comparator.exchanges.model import Effects, EffectsOutcome, Failed, FailureCause, Observation, Reply, Role, Side
+from comparator.exchanges.model import Effects, EffectsOutcome, Failed, FailureCause, Observation, Response, Role, Side
 from comparator.responses.json_diff import DIFFERENCES_MAX
 from comparator.settings import CompareSettings, HeaderRules, Rule
 from comparator.stored_comparison import detail_of
 from comparator.verdict import Cause, Comparator, Comparison, Verdict
-from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, reply, served
+from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, response, served
 from tests.support.corpus import (
     EFFECT_FAULTS,
     HARMLESS,
-    REPLY_FAULTS,
+    RESPONSE_FAULTS,
     Fault,
     Rows,
     faulty,
     inserted,
     legacy_settings,
-    score_reply,
+    score_response,
     score_rows,
 )
 
 COMPARATOR = Comparator(legacy_settings())
 
 
-def compare_replies(a: Reply, b: Reply) -> Comparison:
+def compare_responses(a: Response, b: Response) -> Comparison:
     return COMPARATOR.compare("v2_score", served(a), mirrored(b), now=NOW)
 
 
 def compare_rows(a: Rows, b: Rows) -> Comparison:
     left = Effects(EffectsOutcome.ATTRIBUTED, inserted(a))
     right = Effects(EffectsOutcome.ATTRIBUTED, inserted(b))
-    return COMPARATOR.compare("v2_score", served(reply({}), left), mirrored(reply({}), right), now=NOW)
+    return COMPARATOR.compare("v2_score", served(response({}), left), mirrored(response({}), right), now=NOW)
 
 
 def found(comparison: Comparison) -> list[tuple[str, Kind]]:
@@ -51,13 +51,13 @@ def named(fault: Fault) -> str:
 
 
 def test_the_corpus_has_at_least_forty_kinds() -> None:
-    assert len(REPLY_FAULTS) + len(EFFECT_FAULTS) >= 40
+    assert len(RESPONSE_FAULTS) + len(EFFECT_FAULTS) >= 40
 
 
-@pytest.mark.parametrize("fault", REPLY_FAULTS, ids=named)
-def test_a_fault_of_the_reply_is_the_only_thing_found(fault: Fault) -> None:
-    truth = score_reply()
-    comparison = compare_replies(reply(truth), reply(faulty(truth, fault)))
+@pytest.mark.parametrize("fault", RESPONSE_FAULTS, ids=named)
+def test_a_fault_of_the_response_is_the_only_thing_found(fault: Fault) -> None:
+    truth = score_response()
+    comparison = compare_responses(response(truth), response(faulty(truth, fault)))
     assert comparison.verdict is Verdict.MISMATCH
     assert found(comparison) == [(fault.place, fault.kind)]
 
@@ -77,8 +77,8 @@ def test_a_fault_is_found_although_all_ids_differ(fault: Fault) -> None:
 
 @pytest.mark.parametrize("form", HARMLESS)
 def test_a_change_of_form_is_not_found(form: str) -> None:
-    truth = score_reply()
-    comparison = compare_replies(reply(truth), Reply(200, JSON_TYPE, HARMLESS[form](truth)))
+    truth = score_response()
+    comparison = compare_responses(response(truth), Response(200, JSON_TYPE, HARMLESS[form](truth)))
     assert (comparison.verdict, comparison.differences) == (Verdict.MATCH, ())
 
 
@@ -94,20 +94,20 @@ def test_rows_in_any_order_and_transactions_are_the_same_effects() -> None:
 
 
 def test_status_headers_and_body_are_each_reported() -> None:
-    b = reply({"detail": "no"}, status=500, headers=(("Content-Type", "application/json"), ("Retry-After", "1")))
-    kinds = {difference.kind for difference in compare_replies(reply({"detail": "yes"}), b).differences}
+    b = response({"detail": "no"}, status=500, headers=(("Content-Type", "application/json"), ("Retry-After", "1")))
+    kinds = {difference.kind for difference in compare_responses(response({"detail": "yes"}), b).differences}
     assert kinds == {Kind.STATUS, Kind.HEADER, Kind.CHANGED}
 
 
 @pytest.mark.parametrize("name", ["Date", "Server", "Content-Length", "Connection", "X-Request-Id", "Set-Cookie"])
 def test_headers_of_the_hop_are_not_compared(name: str) -> None:
-    a, b = (reply({}, headers=(*JSON_TYPE, (name, value))) for value in ("1", "2"))
-    assert compare_replies(a, b).verdict is Verdict.MATCH
+    a, b = (response({}, headers=(*JSON_TYPE, (name, value))) for value in ("1", "2"))
+    assert compare_responses(a, b).verdict is Verdict.MATCH
 
 
 def test_an_html_page_instead_of_json_is_one_difference_of_body_and_one_of_type() -> None:
-    page = Reply(200, (("Content-Type", "text/html"),), b"<h1>Server Error (500)</h1>")
-    assert [d.kind for d in compare_replies(reply({}), page).differences] == [Kind.HEADER, Kind.BODY]
+    page = Response(200, (("Content-Type", "text/html"),), b"<h1>Server Error (500)</h1>")
+    assert [d.kind for d in compare_responses(response({}), page).differences] == [Kind.HEADER, Kind.BODY]
 
 
 @pytest.mark.parametrize(
@@ -122,21 +122,21 @@ def test_an_html_page_instead_of_json_is_one_difference_of_body_and_one_of_type(
     ids=["gzip", "deflate", "raw deflate", "zstd", "two codings"],
 )
 def test_a_compressed_body_is_compared_by_content(coding: str, encode) -> None:
-    truth = body_of(score_reply())
-    packed = Reply(200, (*JSON_TYPE, ("Content-Encoding", coding)), encode(truth))
-    assert compare_replies(Reply(200, JSON_TYPE, truth), packed).verdict is Verdict.MATCH
+    truth = body_of(score_response())
+    packed = Response(200, (*JSON_TYPE, ("Content-Encoding", coding)), encode(truth))
+    assert compare_responses(Response(200, JSON_TYPE, truth), packed).verdict is Verdict.MATCH
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd", "br", "unheard-of"])
 def test_a_damaged_or_unknown_coding_is_reported(coding: str) -> None:
-    damaged = Reply(200, (*JSON_TYPE, ("Content-Encoding", coding)), b"\x1f\x8b damaged")
-    (difference,) = compare_replies(reply({}), damaged).differences
+    damaged = Response(200, (*JSON_TYPE, ("Content-Encoding", coding)), b"\x1f\x8b damaged")
+    (difference,) = compare_responses(response({}), damaged).differences
     assert difference.kind is Kind.INVALID_BODY
 
 
 def test_a_decompression_bomb_is_reported_and_not_unpacked() -> None:
-    bomb = Reply(200, (*JSON_TYPE, ("Content-Encoding", "gzip")), gzip.compress(b" " * 20_000_000))
-    (difference,) = compare_replies(reply({}), bomb).differences
+    bomb = Response(200, (*JSON_TYPE, ("Content-Encoding", "gzip")), gzip.compress(b" " * 20_000_000))
+    (difference,) = compare_responses(response({}), bomb).differences
     assert "more than" in str(difference.mirrored)
 
 
@@ -155,7 +155,7 @@ def test_a_decompression_bomb_is_reported_and_not_unpacked() -> None:
     ids=["cut", "bad utf-16", "bad utf-8", "empty", "two documents", "deep", "huge exponent", "nan"],
 )
 def test_an_odd_body_is_reported_and_never_crashes(body: bytes) -> None:
-    assert compare_replies(reply({"a": 1}), Reply(200, JSON_TYPE, body)).verdict is Verdict.MISMATCH
+    assert compare_responses(response({"a": 1}), Response(200, JSON_TYPE, body)).verdict is Verdict.MISMATCH
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_an_odd_body_is_reported_and_never_crashes(body: bytes) -> None:
     ],
 )
 def test_what_json_libraries_blur_is_told_apart(a: bytes, b: bytes, kind: Kind) -> None:
-    (difference,) = compare_replies(Reply(200, JSON_TYPE, a), Reply(200, JSON_TYPE, b)).differences
+    (difference,) = compare_responses(Response(200, JSON_TYPE, a), Response(200, JSON_TYPE, b)).differences
     assert difference.kind is kind
 
 
@@ -194,24 +194,24 @@ def test_what_json_libraries_blur_is_told_apart(a: bytes, b: bytes, kind: Kind) 
     ],
 )
 def test_one_document_in_two_notations_matches(a: bytes, b: bytes) -> None:
-    assert compare_replies(Reply(200, JSON_TYPE, a), Reply(200, JSON_TYPE, b)).verdict is Verdict.MATCH
+    assert compare_responses(Response(200, JSON_TYPE, a), Response(200, JSON_TYPE, b)).verdict is Verdict.MATCH
 
 
 @pytest.mark.parametrize("depth", [100, 129, 900, 50_000])
 def test_deep_nesting_is_compared_or_reported_and_can_be_written_down(depth: int) -> None:
-    def nested(core: str) -> Reply:
-        return Reply(200, JSON_TYPE, f"{'[' * depth}{core}{']' * depth}".encode())
+    def nested(core: str) -> Response:
+        return Response(200, JSON_TYPE, f"{'[' * depth}{core}{']' * depth}".encode())
 
-    comparison = compare_replies(nested("1"), nested("2"))
+    comparison = compare_responses(nested("1"), nested("2"))
     assert comparison.verdict is Verdict.MISMATCH
     assert detail_of(comparison).differences[0].kind in {"changed", "invalid_body"}
-    shallow = compare_replies(nested("1"), reply({}))
+    shallow = compare_responses(nested("1"), response({}))
     assert detail_of(shallow).differences
 
 
 def test_a_flood_of_differences_is_cut_and_named_by_both_bodies() -> None:
     a, b = {str(n): n for n in range(3_000)}, {str(n): -1 - n for n in range(3_000)}
-    differences = compare_replies(reply(a), reply(b)).differences
+    differences = compare_responses(response(a), response(b)).differences
     assert len(differences) == DIFFERENCES_MAX + 1
     assert differences[-1].kind is Kind.TOO_LARGE
     assert (differences[-1].served, differences[-1].mirrored) == (digest_of(body_of(a)), digest_of(body_of(b)))
@@ -219,38 +219,38 @@ def test_a_flood_of_differences_is_cut_and_named_by_both_bodies() -> None:
 
 def test_an_array_in_another_order_is_one_difference_however_long() -> None:
     items = list(range(3_000))
-    assert found(compare_replies(reply(items), reply(items[::-1]))) == [("(order)", Kind.ORDER)]
+    assert found(compare_responses(response(items), response(items[::-1]))) == [("(order)", Kind.ORDER)]
 
 
 def test_large_elements_of_an_unordered_array_are_not_tried_one_against_every_other() -> None:
     one, other = ([{"n": n, "v": [n * k] * 200} for n in range(1, 51)] for k in (1, 3))
     comparator = Comparator(CompareSettings(rules=(Rule(path="$", unordered=True),)))
-    comparison = comparator.compare("r", served(reply(one)), mirrored(reply(other)), now=NOW)
+    comparison = comparator.compare("r", served(response(one)), mirrored(response(other)), now=NOW)
     assert {place.partition("]")[2].partition("[")[0] for place, _ in found(comparison)} == {".v", ""}
 
 
 def test_a_body_cut_off_alike_is_not_comparable() -> None:
-    cut = Reply(200, JSON_TYPE, b'{"a": 1', body_truncated=True)
-    comparison = compare_replies(cut, cut)
+    cut = Response(200, JSON_TYPE, b'{"a": 1', body_truncated=True)
+    comparison = compare_responses(cut, cut)
     assert (comparison.verdict, comparison.cause) == (Verdict.FAILED, Cause.TRUNCATED)
 
 
 def test_a_body_that_differs_before_the_cut_is_a_mismatch() -> None:
-    a, b = (Reply(200, JSON_TYPE, body, body_truncated=True) for body in (b'{"a": 1', b'{"a": 2'))
-    assert compare_replies(a, b).verdict is Verdict.MISMATCH
+    a, b = (Response(200, JSON_TYPE, body, body_truncated=True) for body in (b'{"a": 1', b'{"a": 2'))
+    assert compare_responses(a, b).verdict is Verdict.MISMATCH
 
 
 def test_forms_are_compared_by_name_and_order_of_values() -> None:
     kind = (("Content-Type", "application/x-www-form-urlencoded"),)
-    a, b, c = (Reply(200, kind, body) for body in (b"x=1&y=a%20b&x=2", b"y=a+b&x=1&x=2", b"y=a+b&x=2&x=1"))
-    assert [compare_replies(a, other).verdict for other in (b, c)] == [Verdict.MATCH, Verdict.MISMATCH]
+    a, b, c = (Response(200, kind, body) for body in (b"x=1&y=a%20b&x=2", b"y=a+b&x=1&x=2", b"y=a+b&x=2&x=1"))
+    assert [compare_responses(a, other).verdict for other in (b, c)] == [Verdict.MATCH, Verdict.MISMATCH]
 
 
 def test_multipart_bodies_are_compared_by_part_whatever_the_boundary() -> None:
-    def multipart(boundary: str, value: str) -> Reply:
+    def multipart(boundary: str, value: str) -> Response:
         body = f'--{boundary}\r\nContent-Disposition: form-data; name="f"\r\n\r\n{value}\r\n--{boundary}--\r\n'
         headers = (("Content-Type", f"multipart/form-data; boundary={boundary}"),)
-        return Reply(200, headers, body.encode())
+        return Response(200, headers, body.encode())
 
     same, other = multipart("two", "v"), multipart("two", "w")
     comparator = Comparator(CompareSettings(headers=HeaderRules(ignore=("content-type",))))
@@ -260,21 +260,21 @@ def test_multipart_bodies_are_compared_by_part_whatever_the_boundary() -> None:
 
 
 def test_binary_bodies_are_compared_by_digest() -> None:
-    a, b = (Reply(200, (("Content-Type", "image/png"),), body) for body in (b"\x89PNG1", b"\x89PNG2"))
-    (difference,) = compare_replies(a, b).differences
+    a, b = (Response(200, (("Content-Type", "image/png"),), body) for body in (b"\x89PNG1", b"\x89PNG2"))
+    (difference,) = compare_responses(a, b).differences
     assert (difference.kind, str(difference.served)[:7]) == (Kind.BODY, "sha256:")
 
 
 def test_text_is_compared_in_its_charset() -> None:
-    a = Reply(200, (("Content-Type", "text/plain; charset=latin-1"),), "é".encode("latin-1"))
-    b = Reply(200, (("Content-Type", "text/plain; charset=utf-8"),), "é".encode())
-    assert [d.kind for d in compare_replies(a, b).differences] == [Kind.HEADER]
+    a = Response(200, (("Content-Type", "text/plain; charset=latin-1"),), "é".encode("latin-1"))
+    b = Response(200, (("Content-Type", "text/plain; charset=utf-8"),), "é".encode())
+    assert [d.kind for d in compare_responses(a, b).differences] == [Kind.HEADER]
 
 
 @pytest.mark.parametrize("cause", list(FailureCause))
-def test_a_side_without_a_reply_is_a_failure_by_its_cause(cause: FailureCause) -> None:
+def test_a_side_without_a_response_is_a_failure_by_its_cause(cause: FailureCause) -> None:
     gone = Observation(Side.LEGACY, Role.MIRRORED, Failed(cause, "x"), 1)
-    comparison = COMPARATOR.compare("v2_score", served(reply({})), gone, now=NOW)
+    comparison = COMPARATOR.compare("v2_score", served(response({})), gone, now=NOW)
     assert (comparison.verdict, comparison.cause) == (Verdict.FAILED, f"mirrored_{cause}")
 
 
@@ -282,14 +282,14 @@ def test_a_side_without_a_reply_is_a_failure_by_its_cause(cause: FailureCause) -
 def test_effects_that_are_not_attributed_are_not_compared_and_it_says_so(outcome: EffectsOutcome) -> None:
     rows = Effects(EffectsOutcome.ATTRIBUTED, inserted(score_rows()))
     unsure = Effects(outcome, inserted(faulty(score_rows(), EFFECT_FAULTS[0])))
-    comparison = COMPARATOR.compare("v2_score", served(reply({}), rows), mirrored(reply({}), unsure), now=NOW)
+    comparison = COMPARATOR.compare("v2_score", served(response({}), rows), mirrored(response({}), unsure), now=NOW)
     assert (comparison.verdict, comparison.effects_compared) == (Verdict.MATCH, False)
     assert comparison.effects_note == f"mirrored: {outcome}"
 
 
 def test_the_truth_itself_is_left_alone_by_the_faults() -> None:
-    truth = score_reply()
+    truth = score_response()
     before = copy.deepcopy(truth)
-    faulty(truth, REPLY_FAULTS[0])
+    faulty(truth, RESPONSE_FAULTS[0])
     assert truth == before
     assert NOW.tzinfo is dt.UTC

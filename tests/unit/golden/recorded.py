@@ -7,7 +7,7 @@ from typing import Any
 
 import jwt
 
-from comparator.exchanges.model import Reply
+from comparator.exchanges.model import Response
 from tests.golden.judge import recorded_row_changes
 from tests.golden.replay import StepRun
 from tests.golden.scenario import Call, Scenario, Step
@@ -22,17 +22,17 @@ def as_run(scenario: Scenario) -> list[StepRun]:
 
 def _step_run(step: Step) -> StepRun:
     offset = datetime.now(UTC) - (step.started or datetime.now(UTC))
-    outcomes = tuple(_reply(step, call, offset) for call in step.calls)
+    outcomes = tuple(_response(step, call, offset) for call in step.calls)
     return StepRun(outcomes, tuple(recorded_row_changes(step, offset)), offset)
 
 
-def _reply(step: Step, call: Call, offset: Any) -> Reply:
+def _response(step: Step, call: Call, offset: Any) -> Response:
     pointers = {pointer: how for pointer, how in step.volatile.items() if pointer.startswith("/response/")}
     response = moved({"response": call.response}, pointers, offset)["response"]
     if step.jwt and "access" in response.get("body", {}):
         response["body"]["access"] = _token(step.jwt)
     body = response["body_text"] if "body_text" in response else json.dumps(response["body"])
-    return Reply(response["status"], tuple(response["headers"].items()), body.encode())
+    return Response(response["status"], tuple(response["headers"].items()), body.encode())
 
 
 def _token(recorded: dict[str, Any]) -> str:

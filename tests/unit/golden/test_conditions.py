@@ -17,11 +17,11 @@ def stamp(
 
 
 def step(
-    target: str = f"/score/{MINE}", *, body: object = None, status: int = 200, reply: object = None, changes=None
+    target: str = f"/score/{MINE}", *, body: object = None, status: int = 200, response: object = None, changes=None
 ) -> Step:
     sent = json.dumps(body).encode() if body is not None else b""
     return Step(
-        (Call("GET", target, (), sent, {"status": status, "headers": {}, "body": reply}),), db_changes=changes or {}
+        (Call("GET", target, (), sent, {"status": status, "headers": {}, "body": response}),), db_changes=changes or {}
     )
 
 
@@ -88,7 +88,7 @@ def test_a_token_names_its_address():
 
 
 def test_links_that_were_not_saved_concern_the_later_steps():
-    steps = [step(), step(reply={"error": "Failed to save HashScorerLinks"}), step()]
+    steps = [step(), step(response={"error": "Failed to save HashScorerLinks"}), step()]
     assert concern("links_not_saved", scenario(steps=steps)) == Concern(frozenset({1, 2}))
 
 

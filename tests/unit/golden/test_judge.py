@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comparator.exchanges.model import Failed, FailureCause, Reply
+from comparator.exchanges.model import Failed, FailureCause, Response
 from comparator.exchanges.row_changes import Op, RowChange
 from tests.golden.conftest import SCENARIOS
 from tests.golden.known import described
@@ -33,7 +33,7 @@ def found_when(scenario: Scenario, *, outcome=None, changes=None) -> list[str]:
 
 
 def body_with(**members):
-    return lambda reply: replace(reply, body=json.dumps({**json.loads(reply.body), **members}).encode())
+    return lambda response: replace(response, body=json.dumps({**json.loads(response.body), **members}).encode())
 
 
 def row_with(table: str, **columns):
@@ -61,24 +61,24 @@ def test_another_type_in_the_body_is_found():
 
 
 def test_another_status_is_found():
-    assert "status (status)" in found_when(scored(), outcome=lambda reply: replace(reply, status=201))
+    assert "status (status)" in found_when(scored(), outcome=lambda response: replace(response, status=201))
 
 
 def test_a_missing_header_is_found():
-    def without_vary(reply: Reply) -> Reply:
-        return replace(reply, headers=tuple((name, value) for name, value in reply.headers if name != "vary"))
+    def without_vary(response: Response) -> Response:
+        return replace(response, headers=tuple((name, value) for name, value in response.headers if name != "vary"))
 
     assert found_when(scored(), outcome=without_vary) == ["header vary"]
 
 
 def test_a_header_the_legacy_does_not_send_is_found():
-    def with_cookie(reply: Reply) -> Reply:
-        return replace(reply, headers=(*reply.headers, ("Set-Cookie", "a=b"), ("Date", "today")))
+    def with_cookie(response: Response) -> Response:
+        return replace(response, headers=(*response.headers, ("Set-Cookie", "a=b"), ("Date", "today")))
 
     assert found_when(scored(), outcome=with_cookie) == ["header set-cookie"]
 
 
-def test_no_reply_is_found():
+def test_no_response_is_found():
     assert found_when(scored(), outcome=lambda _: Failed(FailureCause.RESET, "gone"))[-1] == "status (status)"
 
 
@@ -89,9 +89,9 @@ def test_a_time_of_last_week_is_found():
 
 
 def test_a_time_in_another_style_is_found():
-    reply = as_run(scored())[0].outcomes[0]
-    assert isinstance(reply, Reply)
-    moment = json.loads(reply.body)["last_score_timestamp"].replace("+00:00", "Z")
+    response = as_run(scored())[0].outcomes[0]
+    assert isinstance(response, Response)
+    moment = json.loads(response.body)["last_score_timestamp"].replace("+00:00", "Z")
     assert found_when(scored(), outcome=body_with(last_score_timestamp=moment)) == ["changed last_score_timestamp"]
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from comparator.exchanges.model import Failed, FailureCause, Reply
+from comparator.exchanges.model import Failed, FailureCause, Response
 from comparator.exchanges.row_changes import Op, RowChange
 from tests.golden import races
 from tests.golden.conftest import SCENARIOS
@@ -21,9 +21,9 @@ def score_event(*, raw: str, scores: dict[str, float]) -> RowChange:
     return RowChange("registry_event", Op.INSERT, None, {"action": "SCU", "data": json.dumps(data)})
 
 
-def reply(*, address: str = "0x1", score: str = "2.00000", status: int = 200) -> Reply:
+def response(*, address: str = "0x1", score: str = "2.00000", status: int = 200) -> Response:
     body = {"address": address, "score": score, "error": None, "stamps": {}}
-    return Reply(status, (), json.dumps(body).encode())
+    return Response(status, (), json.dumps(body).encode())
 
 
 def promises(*differences) -> list[str]:
@@ -58,18 +58,18 @@ def test_a_sum_of_its_own_stamps_breaks_none():
     assert races.broken_promises([], [score_event(raw="1.5", scores={"Github": 1.0, "Ens": 0.5})]) == []
 
 
-def test_an_error_or_no_reply_breaks_a_promise():
-    found = races.broken_promises([reply(status=500), Failed(FailureCause.RESET, "gone")], [])
-    assert promises(*found) == ["promise.reply", "promise.reply"]
+def test_an_error_or_no_response_breaks_a_promise():
+    found = races.broken_promises([response(status=500), Failed(FailureCause.RESET, "gone")], [])
+    assert promises(*found) == ["promise.response", "promise.response"]
 
 
 def test_different_scores_of_one_address_break_a_promise():
-    found = races.broken_promises([reply(score="1.00000"), reply()], [])
+    found = races.broken_promises([response(score="1.00000"), response()], [])
     assert promises(*found) == ["promise.one_answer_an_address"]
 
 
 def test_an_outcome_nobody_observed_is_found():
     scenario = load(SCENARIOS / "concurrent_expired_link_takeover.json")
     run = as_run(scenario)[0]
-    nobody = type(run)((reply(address="0x1"), reply(address="0x2", score="0.00000")), run.changes, run.offset)
+    nobody = type(run)((response(address="0x1"), response(address="0x2", score="0.00000")), run.changes, run.offset)
     assert [difference.place for difference in races.judge_race(scenario.steps[0], nobody)] == ["outcome"]

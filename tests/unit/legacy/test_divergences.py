@@ -11,9 +11,9 @@ def test_nothing_is_switched_on_by_default() -> None:
 
 
 def test_name_without_share_is_for_everybody() -> None:
-    chosen = Divergences.parse("lost_stamp, slow_reply")
+    chosen = Divergences.parse("lost_stamp, slow_response")
     assert all(chosen.diverges(Divergence.LOST_STAMP, address) for address in ADDRESSES)
-    assert all(chosen.diverges(Divergence.SLOW_REPLY, address) for address in ADDRESSES)
+    assert all(chosen.diverges(Divergence.SLOW_RESPONSE, address) for address in ADDRESSES)
     assert not any(chosen.diverges(Divergence.WRONG_WEIGHT, address) for address in ADDRESSES)
 
 

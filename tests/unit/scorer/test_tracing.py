@@ -15,7 +15,7 @@ def test_without_an_endpoint_there_are_no_traces():
     assert isinstance(exporting(""), NoTracing)
 
 
-def test_a_stage_is_a_span_below_its_request_s_which_is_below_the_caller_s():
+def test_a_stage_is_a_span_below_its_request_s_which_is_below_the_client_s():
     exporter = InMemorySpanExporter()
     tracing = tracing_to(exporter)
     metrics = Metrics(CollectorRegistry(), tracing)

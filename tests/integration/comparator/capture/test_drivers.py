@@ -121,7 +121,7 @@ async def test_a_closed_capture_says_so(published: str, driver: Driver) -> None:
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_the_callers_own_error_leaves_unwrapped(published: str, driver: Driver) -> None:
+async def test_the_clients_own_error_leaves_unwrapped(published: str, driver: Driver) -> None:
     with pytest.raises(KeyError, match="mine"):
         async with captured.capturing(published, captured.settings(driver)):
             raise KeyError("mine")

@@ -45,7 +45,7 @@ async def test_totals_count_each_verdict_by_route_side_and_cause(store: Store) -
     assert [(t.route, t.verdict, t.cause, t.count) for t in found] == [
         ("other", "match", "none", 1),
         ("v2_score", "match", "none", 2),
-        ("v2_score", "mismatch", "reply", 1),
+        ("v2_score", "mismatch", "response", 1),
     ]
 
 

@@ -90,5 +90,5 @@ def test_malformed_records_are_told_and_end_in_code_1(tmp_path: Path, capsys: py
         == 1
     )
     said = capsys.readouterr()
-    assert "1 exchanges imported (1 without reply), 1 malformed" in said.out
+    assert "1 exchanges imported (1 without response), 1 malformed" in said.out
     assert "line 2" in said.err

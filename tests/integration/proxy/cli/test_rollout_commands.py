@@ -89,8 +89,8 @@ class Running:
 async def serving(tmp_path: Path, capsys: pytest.CaptureFixture[str], **sections: Any) -> AsyncGenerator[Running]:
     rollout = {"enabled": True, "steps": [0, 10, 100], **sections.pop("rollout", {})}
     async with lab(tmp_path, rollout=rollout, **sections) as made:
-        made.candidate.reply = lambda _: ok(b"candidate")
-        made.legacy.reply = lambda _: ok(b"legacy")
+        made.candidate.response = lambda _: ok(b"candidate")
+        made.legacy.response = lambda _: ok(b"legacy")
         port = made.proxy.admin_port
         yield Running(made, desk(tmp_path, capsys, admin_port=port, rollout=rollout, **sections))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from comparator.exchanges.model import Exchange, Reply
+from comparator.exchanges.model import Exchange, Response
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings, Redaction, Retention
 from proxy.errors import JournalBusyError, JournalFormatError, JournalKeyError, SealedError
@@ -262,7 +262,7 @@ def secretive() -> Exchange:
         target=f"/p?x=1&api%5Fkey={SECRETS[4]}",
         headers=(*HEADERS, ("x-api-KEY", SECRETS[0]), ("Authorization", SECRETS[1]), ("Cookie", SECRETS[2])),
         body=f'{{"user":{{"password":"{SECRETS[5]}"}}}}'.encode(),
-        outcome=Reply(200, (("Set-Cookie", SECRETS[3]),), b"{}"),
+        outcome=Response(200, (("Set-Cookie", SECRETS[3]),), b"{}"),
     )
 
 

@@ -1,4 +1,4 @@
-"""No secret that a caller or a side sends is found, in clear, in anything this program keeps."""
+"""No secret that a client or a side sends is found, in clear, in anything this program keeps."""
 
 import gzip
 import json
@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Reply, Request, Role, Side
+from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Request, Response, Role, Side
 from comparator.settings import CompareSettings, StoreSettings
 from comparator.store.store import Store
 from comparator.stored_comparison import unpack
@@ -45,11 +45,11 @@ def token(place: str) -> str:
     return f"eyJhbGciOiJIUzI1NiJ9.eyJkaWQiOiJ4In0.SECRET-{place}"
 
 
-def reply_of(side: str) -> Reply:
+def response_of(side: str) -> Response:
     """As /ceramic-cache/authenticate answers, and more."""
     body = {"access": token(f"{side}-access"), "user": {"password": secret(f"{side}-password")}, "score": side}
     headers = (("Content-Type", "application/json"), ("Set-Cookie", secret(f"{side}-cookie")), ("X-Next", token(side)))
-    return Reply(200, headers, json.dumps(body).encode())
+    return Response(200, headers, json.dumps(body).encode())
 
 
 ASKED = Request(
@@ -67,18 +67,18 @@ ASKED = Request(
 )
 
 
-def exchange(identity: str, request: Request, reply: Reply, *, key: str) -> Exchange:
-    return Exchange(identity, "ceramic", key, Side.LEGACY, "legacy", 10**18, 10**18 + 10**6, request, reply)
+def exchange(identity: str, request: Request, response: Response, *, key: str) -> Exchange:
+    return Exchange(identity, "ceramic", key, Side.LEGACY, "legacy", 10**18, 10**18 + 10**6, request, response)
 
 
-PLAIN = exchange("plain", ASKED, reply_of("legacy"), key=secret("api-key").lower())
-BY_BODY = exchange("by-body", replace(ASKED, target="/by-body"), reply_of("legacy"), key=secret("password").lower())
+PLAIN = exchange("plain", ASKED, response_of("legacy"), key=secret("api-key").lower())
+BY_BODY = exchange("by-body", replace(ASKED, target="/by-body"), response_of("legacy"), key=secret("password").lower())
 
 
 TORN = exchange(
     "torn",
     Request("POST", "/torn", ASKED.headers[:1], ASKED.body[:-5], body_truncated=True),
-    Reply(200, (("Content-Encoding", "gzip"),), gzip.compress(reply_of("packed").body)),
+    Response(200, (("Content-Encoding", "gzip"),), gzip.compress(response_of("packed").body)),
     key="0xab",
 )
 SENT = (PLAIN, BY_BODY, TORN)
@@ -119,7 +119,7 @@ def compared(entry: Entry) -> Kept:
     """The runner's outcome: the candidate said something else, as secret."""
     effects = Effects(EffectsOutcome.ATTRIBUTED, ())
     served = Observation(Side.LEGACY, Role.SERVED, entry.exchange.outcome, 1_000, effects)
-    mirrored = Observation(Side.CANDIDATE, Role.MIRRORED, reply_of("candidate"), 1_000, effects)
+    mirrored = Observation(Side.CANDIDATE, Role.MIRRORED, response_of("candidate"), 1_000, effects)
     found = Comparator(CompareSettings()).compare("ceramic", served, mirrored, now=NOW)
     assert found.verdict is Verdict.MISMATCH
     return Kept(entry, Mirrored(served, mirrored, found), "")

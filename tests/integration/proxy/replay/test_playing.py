@@ -273,14 +273,14 @@ def test_a_configuration_that_was_named_must_be_there(tmp_path: Path, capsys: py
     assert "none: No such file" in capsys.readouterr().err
 
 
-def test_a_target_that_never_replies_is_away(
+def test_a_target_that_never_responses_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     capture = written(tmp_path / "c.ndjson", [recorded(n, path="/good") for n in range(3)])
     words = ["replay", str(capture), "--to", "legacy", "--instance", "http://127.0.0.1:1", "--speed", "max"]
     assert main([*words, "--no-progress"]) == 3
-    assert "the legacy gave no reply to any request" in capsys.readouterr().err
+    assert "the legacy gave no response to any request" in capsys.readouterr().err
 
 
 def test_a_replay_is_held_against_an_earlier_one(

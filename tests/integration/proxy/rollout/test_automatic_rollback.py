@@ -1,4 +1,4 @@
-"""A whole system of real processes: the mirrored legacy finds rows that the candidate writes otherwise, and callers are moved back."""
+"""A whole system of real processes: the mirrored legacy finds rows that the candidate writes otherwise, and clients are moved back."""
 
 import asyncio
 import json
@@ -38,8 +38,8 @@ async def shadow(running: Installation, *words: str) -> tuple[int, str]:
 
 
 async def status(running: Installation) -> dict[str, object]:
-    async with aiohttp.ClientSession() as session, session.get(f"{running.admin_url}/status") as reply:
-        return await reply.json()
+    async with aiohttp.ClientSession() as session, session.get(f"{running.admin_url}/status") as response:
+        return await response.json()
 
 
 async def test_rows_that_differ_roll_back_and_the_log_names_the_finding(postgres_dsn: str) -> None:

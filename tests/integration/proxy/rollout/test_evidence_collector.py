@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from comparator.exchanges.model import Effects, Failed, FailureCause, Observation, Reply, Role, Side
+from comparator.exchanges.model import Effects, Failed, FailureCause, Observation, Response, Role, Side
 from comparator.exchanges.row_changes import RowChange
 from comparator.findings.clustering import Clusterer
 from comparator.settings import StoreSettings
@@ -22,7 +22,7 @@ from proxy.rollout import rollback_impact as readiness
 from proxy.rollout.evidence import Measured
 from proxy.rollout.evidence_collector import measure
 from proxy.rollout.group_state import GroupState
-from tests.support.comparisons import NOW, effects, exchange, insert, reply
+from tests.support.comparisons import NOW, effects, exchange, insert, response
 from tests.support.paths import ROOT
 
 CONFIG = load((ROOT / "config.yaml").read_text(), {})
@@ -53,8 +53,8 @@ def told(
     *,
     by: Side = Side.CANDIDATE,
     at: dt.datetime = NOW,
-    candidate: Reply | Failed | None = None,
-    legacy: Reply | Failed | None = None,
+    candidate: Response | Failed | None = None,
+    legacy: Response | Failed | None = None,
     candidate_rows: tuple[RowChange, ...] = (),
     legacy_rows: tuple[RowChange, ...] = (),
     us: tuple[int, int] = (1_000, 2_000),
@@ -71,9 +71,9 @@ def told(
 
 
 def _observed(
-    side: Side, role: dict[Side, Role], outcome: Reply | Failed | None, found: Effects, us: int
+    side: Side, role: dict[Side, Role], outcome: Response | Failed | None, found: Effects, us: int
 ) -> Observation:
-    return Observation(side, role[side], outcome or reply({"score": "1"}), us * 1000, found)
+    return Observation(side, role[side], outcome or response({"score": "1"}), us * 1000, found)
 
 
 async def measured(dsn: str, since: dt.datetime = NOW, *, comparisons_max: int = 1_000) -> Measured:
@@ -102,7 +102,7 @@ async def test_routes_without_comparisons_are_there_with_zeros(store: Store, dat
 
 
 async def test_errors_count_for_the_side_that_alone_had_them_whoever_served(store: Store, database: str) -> None:
-    broken, timeout = reply({}, status=500), Failed(FailureCause.TIMEOUT, "")
+    broken, timeout = response({}, status=500), Failed(FailureCause.TIMEOUT, "")
     await store.add(
         [
             told("a", candidate=broken),

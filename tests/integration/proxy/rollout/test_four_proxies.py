@@ -16,7 +16,7 @@ from proxy.demo.embedded_postgres import EmbeddedPostgres
 from tests.support import postgres
 from tests.support.proxy_processes import Node, make_nodes
 
-CALLERS = 3
+CLIENTS = 3
 REACH_S = 15.0
 """The aim is one second, and what it took is printed; a test that a busy machine fails would say nothing about it."""
 
@@ -48,7 +48,7 @@ async def backend(name: str) -> AsyncGenerator[int]:
 
 @asynccontextmanager
 async def under_load(tmp_path: Path, store: str) -> AsyncGenerator[list[Node]]:
-    """Four proxies that all serve from the candidate, each with callers."""
+    """Four proxies that all serve from the candidate, each with clients."""
     async with backend("candidate") as candidate, backend("legacy") as legacy:
         nodes = make_nodes(tmp_path, 4, store=store, candidate=candidate, legacy=legacy)
         stop = asyncio.Event()
@@ -57,8 +57,8 @@ async def under_load(tmp_path: Path, store: str) -> AsyncGenerator[list[Node]]:
             await post(nodes[0], "/promote", force=True, reason="the test begins")
             async with asyncio.TaskGroup() as group:
                 for node in nodes:
-                    for number in range(CALLERS):
-                        group.create_task(node.call(stop), name=f"caller-{node.number}-{number}")
+                    for number in range(CLIENTS):
+                        group.create_task(node.call(stop), name=f"client-{node.number}-{number}")
                 begun = time.monotonic()
                 await asyncio.gather(*(node.served_only_by("candidate", since=begun) for node in nodes))
                 yield nodes
@@ -71,8 +71,8 @@ async def under_load(tmp_path: Path, store: str) -> AsyncGenerator[list[Node]]:
 
 async def post(node: Node, path: str, **change: object) -> None:
     url = f"http://127.0.0.1:{node.admin}{path}"
-    async with aiohttp.ClientSession() as session, session.post(url, json=change) as reply:
-        assert reply.status == 200, await reply.text()
+    async with aiohttp.ClientSession() as session, session.post(url, json=change) as response:
+        assert response.status == 200, await response.text()
 
 
 def failures(nodes: list[Node]) -> int:
@@ -115,7 +115,7 @@ async def test_a_rollback_reaches_every_proxy_with_the_database_stopped_one_froz
 async def call_some(node: Node) -> None:
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(node.call(stop), name="caller")
+        group.create_task(node.call(stop), name="client")
         await node.served_only_by("legacy", since=time.monotonic())
         stop.set()
 

@@ -29,16 +29,16 @@ class Admin:
 
     async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         url = f"http://127.0.0.1:{self.lab.proxy.admin_port}{path}"
-        async with self._session.request(method, url, json=body, headers=headers) as reply:
-            return reply.status, await reply.json(content_type=None)
+        async with self._session.request(method, url, json=body, headers=headers) as response:
+            return response.status, await response.json(content_type=None)
 
     async def send(self, path: str, body: bytes) -> int:
-        async with self._session.post(f"http://127.0.0.1:{self.lab.proxy.admin_port}{path}", data=body) as reply:
-            return reply.status
+        async with self._session.post(f"http://127.0.0.1:{self.lab.proxy.admin_port}{path}", data=body) as response:
+            return response.status
 
     async def text(self, path: str) -> str:
-        async with self._session.get(f"http://127.0.0.1:{self.lab.proxy.admin_port}{path}") as reply:
-            return await reply.text()
+        async with self._session.get(f"http://127.0.0.1:{self.lab.proxy.admin_port}{path}") as response:
+            return await response.text()
 
     async def assessed(self) -> Assessment:
         assert self.control.assess

@@ -87,7 +87,7 @@ async def test_the_same_thing_is_said_once() -> None:
             assert len(await asked(upstream, "/slack", 2)) == 2
 
 
-async def test_a_target_that_hangs_holds_up_neither_the_caller_nor_the_other_target() -> None:
+async def test_a_target_that_hangs_holds_up_neither_the_client_nor_the_other_target() -> None:
     async with Upstream() as slow, Upstream() as upstream:
         upstream.answer("/slack", {})
         slow.hold()

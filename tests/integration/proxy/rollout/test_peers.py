@@ -63,8 +63,8 @@ async def test_a_proxy_that_starts_knows_of_the_rollback_before_it_serves(tmp_pa
 async def test_a_proxy_without_its_peers_serves_all_the_same(tmp_path: Path) -> None:
     one, nobody = free_ports(2)
     async with proxy(tmp_path / "a", one, nobody) as here:
-        reply = await here.ask(b"GET /v2/stamps/1/score/0xabc HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert reply.status == 200
+        response = await here.ask(b"GET /v2/stamps/1/score/0xabc HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert response.status == 200
 
 
 async def test_peers_that_could_not_let_each_other_in_are_refused_at_the_start(tmp_path: Path) -> None:

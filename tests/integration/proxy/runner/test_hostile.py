@@ -1,4 +1,4 @@
-"""What callers and a late journal can do to the runner: it goes on, counts by name, and reports nothing that is not so."""
+"""What clients and a late journal can do to the runner: it goes on, counts by name, and reports nothing that is not so."""
 
 import asyncio
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.mirror_lab import WRITTEN, checksums, fast, lab
 from tests.support.mirroring import drive, mirroring, outcomes, settled
 from tests.support.scraping import free_port, total, until
 
-SAME = "chosen-by-the-caller"
+SAME = "chosen-by-the-client"
 
 
 def options() -> tuple[CaptureSettings, RunnerSettings]:

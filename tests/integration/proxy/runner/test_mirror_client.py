@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from comparator.exchanges.model import Exchange, Failed, FailureCause, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Failed, FailureCause, Request, Response, Side
 from proxy.runner.mirror_client import Sender
 
 LIMIT = 1_000
@@ -16,19 +16,21 @@ LIMIT = 1_000
 @pytest.mark.parametrize(
     ("length", "kept", "truncated"), [(999, 999, False), (1_000, 1_000, False), (5_000_000, 1_000, True)]
 )
-async def test_long_reply_is_cut_where_the_journal_cuts(length: int, kept: int, truncated: bool) -> None:
+async def test_long_response_is_cut_where_the_journal_cuts(length: int, kept: int, truncated: bool) -> None:
     async def long(_: web.Request) -> web.Response:
         return web.Response(body=b"x" * length)
 
     app = web.Application()
     app.router.add_get("/long", long)
-    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/long", (), b""), Reply(200, (), b""))
+    exchange = Exchange(
+        "1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/long", (), b""), Response(200, (), b"")
+    )
     async with TestServer(app) as server:
         url = str(server.make_url(""))
         async with Sender({Side.LEGACY: url}, timeout_s=5.0, connections_max=1, body_max_bytes=LIMIT) as sender:
-            replies = [(await sender.send(exchange, Side.LEGACY)).outcome for _ in range(2)]
-    assert all(isinstance(reply, Reply) for reply in replies)
-    assert [(len(r.body), r.body_truncated) for r in replies if isinstance(r, Reply)] == [(kept, truncated)] * 2
+            responses = [(await sender.send(exchange, Side.LEGACY)).outcome for _ in range(2)]
+    assert all(isinstance(response, Response) for response in responses)
+    assert [(len(r.body), r.body_truncated) for r in responses if isinstance(r, Response)] == [(kept, truncated)] * 2
 
 
 Manner = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -44,7 +46,7 @@ async def drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
     while not writer.is_closing():
         writer.write(b"x")
-        # (the pace of a slow reply)
+        # (the pace of a slow response)
         await asyncio.sleep(0.01)
 
 
@@ -87,7 +89,7 @@ async def test_a_mirror_that_misbehaves_is_a_failure_with_its_cause_and_the_next
         finally:
             writer.close()
 
-    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Reply(200, (), b""))
+    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Response(200, (), b""))
     async with await asyncio.start_server(converse, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         # Long enough for a busy machine to answer in, where an answer comes.
@@ -99,7 +101,7 @@ async def test_a_mirror_that_misbehaves_is_a_failure_with_its_cause_and_the_next
             second = (await sender.send(exchange, Side.LEGACY)).outcome
     assert isinstance(first, Failed)
     assert first.cause is cause
-    assert isinstance(second, Reply)
+    assert isinstance(second, Response)
 
 
 async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -109,7 +111,7 @@ async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 async def test_a_mirror_that_refuses_connections_is_a_failure() -> None:
-    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Reply(200, (), b""))
+    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Response(200, (), b""))
     urls = {Side.LEGACY: "http://127.0.0.1:1"}
     async with Sender(urls, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
         outcome = (await sender.send(exchange, Side.LEGACY)).outcome
@@ -131,12 +133,12 @@ async def test_a_request_arrives_once_when_the_peer_hangs_up_on_a_connection_use
             await reader.readexactly(2 if b"Content-Length: 2" in head else 0)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
-    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request(method, "/", (), b"{}"), Reply(200, (), b""))
+    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request(method, "/", (), b"{}"), Response(200, (), b""))
     async with await asyncio.start_server(answers_once_then_hangs_up, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with Sender({Side.LEGACY: url}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
             first, second = [(await sender.send(exchange, Side.LEGACY)).outcome for _ in range(2)]
-    assert isinstance(first, Reply)
+    assert isinstance(first, Response)
     assert isinstance(second, Failed)
     assert second.cause is FailureCause.RESET
     assert connections == [2]

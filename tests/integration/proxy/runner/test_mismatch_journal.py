@@ -29,7 +29,7 @@ async def test_so_many_mismatches_as_are_wanted_stand_in_the_capture_journal(pos
             made.settings(), routes=(route,), journal=msgspec.structs.replace(made.journal, captures=captures)
         )
         async with ClientSession() as session:
-            faults = ("wrong_reply", "", "wrong_reply", "wrong_reply")
+            faults = ("wrong_response", "", "wrong_response", "wrong_response")
             asked = [
                 await made.serve(session, Side.CANDIDATE, address, fault=fault)
                 for address, fault in zip(made.addresses[:4], faults, strict=True)

@@ -1,4 +1,4 @@
-"""Backends that fail or seem to: who is asked then, what callers get, and what is shown."""
+"""Backends that fail or seem to: who is asked then, what clients get, and what is shown."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ async def vanish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def named(name: bytes) -> Backend:
-    return Backend(reply=lambda _: ok(name))
+    return Backend(response=lambda _: ok(name))
 
 
 def judged(it: Lab, side: str = "candidate") -> dict[str, Any]:
@@ -71,8 +71,10 @@ async def test_an_ejected_side_is_spared_where_the_other_may_answer(tmp_path: Pa
     ):
         await ejected(it)
         asked = place.candidate.connections
-        replies = [await it.ask(get()) for _ in range(5)]
-        assert [(reply.body, reply.get("x-shadow-fallback")) for reply in replies] == [(b"legacy", "legacy")] * 5
+        responses = [await it.ask(get()) for _ in range(5)]
+        assert [(response.body, response.get("x-shadow-fallback")) for response in responses] == [
+            (b"legacy", "legacy")
+        ] * 5
         assert place.candidate.connections == asked
         assert it.proxy.front.metrics.fallbacks[Side.LEGACY] == 5
 
@@ -108,15 +110,15 @@ async def test_an_ejected_side_refuses_at_once_where_that_is_configured(tmp_path
     ):
         await ejected(it)
         asked = place.candidate.connections
-        reply = await it.ask(POST)
-        assert (reply.status, json.loads(reply.body)["error"]) == (503, "backend_ejected")
-        assert NEVER_S - 60 < int(reply.get("retry-after") or 0) <= NEVER_S + 1
+        response = await it.ask(POST)
+        assert (response.status, json.loads(response.body)["error"]) == (503, "backend_ejected")
+        assert NEVER_S - 60 < int(response.get("retry-after") or 0) <= NEVER_S + 1
         assert place.candidate.connections == asked
         assert it.proxy.front.metrics.backend_failures[Side.CANDIDATE, FailureCause.EJECTED] >= 1
 
 
 async def test_a_probe_brings_a_side_back(tmp_path: Path) -> None:
-    candidate = Backend(handler=vanish, reply=lambda _: ok(b"candidate"))
+    candidate = Backend(handler=vanish, response=lambda _: ok(b"candidate"))
     ejection = {"consecutive": 2, "base_s": 0.05, "max_s": 0.1}
     async with (
         Place(candidate, named(b"legacy")) as place,
@@ -130,7 +132,7 @@ async def test_a_probe_brings_a_side_back(tmp_path: Path) -> None:
         assert (await it.ask(POST)).body == b"candidate"
 
 
-async def test_a_probe_that_fails_costs_its_caller_nothing(tmp_path: Path) -> None:
+async def test_a_probe_that_fails_costs_its_client_nothing(tmp_path: Path) -> None:
     ejection = {"consecutive": 2, "base_s": 0.05, "max_s": 0.05}
     async with (
         Place(Backend(handler=vanish), named(b"legacy")) as place,
@@ -154,12 +156,12 @@ async def test_with_both_sides_unfit_the_chosen_one_is_asked(tmp_path: Path) -> 
             while not (judged(it)["ejected"] and judged(it, "legacy")["ejected"]):
                 await it.ask(get())
             candidate.handler = None
-            reply = await it.ask(get())
-            assert (reply.body, reply.get("x-shadow-fallback")) == (b"ok", None)
+            response = await it.ask(get())
+            assert (response.body, response.get("x-shadow-fallback")) == (b"ok", None)
 
 
 async def test_gateway_errors_of_a_side_count_against_it(tmp_path: Path) -> None:
-    candidate = Backend(reply=lambda _: ok(b"", status="503 Service Unavailable"))
+    candidate = Backend(response=lambda _: ok(b"", status="503 Service Unavailable"))
     async with (
         Place(candidate, named(b"legacy")) as place,
         lab(tmp_path, backends=place.backends(ejection=EJECTION)) as it,
@@ -167,8 +169,8 @@ async def test_gateway_errors_of_a_side_count_against_it(tmp_path: Path) -> None
         await ejected(it)
 
 
-async def test_replies_of_500_do_not_eject(tmp_path: Path) -> None:
-    candidate = Backend(reply=lambda _: ok(b"", status="500 Internal Server Error"))
+async def test_responses_of_500_do_not_eject(tmp_path: Path) -> None:
+    candidate = Backend(response=lambda _: ok(b"", status="500 Internal Server Error"))
     async with (
         Place(candidate, named(b"legacy")) as place,
         lab(tmp_path, backends=place.backends(ejection=EJECTION)) as it,
@@ -191,7 +193,7 @@ CHECK = {"path": "/health", "interval_s": 0.02, "timeout_s": 5, "down": 2, "up":
 async def test_a_wrong_check_alone_fails_no_request(tmp_path: Path, request_bytes: bytes) -> None:
     ejection = {"refuse": True}
     async with (
-        Place(Backend(reply=ill), named(b"legacy")) as place,
+        Place(Backend(response=ill), named(b"legacy")) as place,
         lab(tmp_path, backends=place.backends(health=CHECK, ejection=ejection)) as it,
     ):
         await it.until(lambda: judged(it)["healthy"] is False)
@@ -200,7 +202,7 @@ async def test_a_wrong_check_alone_fails_no_request(tmp_path: Path, request_byte
 
 async def test_an_unhealthy_side_is_spared_where_the_other_may_answer(tmp_path: Path) -> None:
     async with (
-        Place(Backend(reply=ill), named(b"legacy")) as place,
+        Place(Backend(response=ill), named(b"legacy")) as place,
         lab(tmp_path, backends=place.backends(health=CHECK), serve={"fall_back": True}) as it,
     ):
         await it.until(lambda: judged(it)["healthy"] is False)
@@ -209,19 +211,19 @@ async def test_an_unhealthy_side_is_spared_where_the_other_may_answer(tmp_path: 
 
 async def test_a_request_steered_away_comes_back_when_the_other_side_fails(tmp_path: Path) -> None:
     async with (
-        Place(Backend(reply=ill), Backend(handler=vanish)) as place,
+        Place(Backend(response=ill), Backend(handler=vanish)) as place,
         lab(tmp_path, backends=place.backends(health=CHECK), serve={"fall_back": True}) as it,
     ):
         await it.until(lambda: judged(it)["healthy"] is False)
-        reply = await it.ask(get())
-        assert (reply.status, reply.body, reply.get("x-shadow-fallback")) == (200, b"candidate", None)
+        response = await it.ask(get())
+        assert (response.status, response.body, response.get("x-shadow-fallback")) == (200, b"candidate", None)
 
 
 async def test_good_checks_make_a_side_healthy_again(tmp_path: Path) -> None:
-    candidate = Backend(reply=ill)
+    candidate = Backend(response=ill)
     async with Place(candidate, named(b"legacy")) as place, lab(tmp_path, backends=place.backends(health=CHECK)) as it:
         await it.until(lambda: judged(it)["healthy"] is False)
-        candidate.reply = lambda _: ok(b"well")
+        candidate.response = lambda _: ok(b"well")
         await it.until(lambda: judged(it)["healthy"] is True)
         assert not it.proxy.front.steering.ailing
 
@@ -241,7 +243,7 @@ async def test_a_check_that_is_never_answered_fails_in_time(tmp_path: Path) -> N
 
 async def test_health_is_on_the_metrics_page(tmp_path: Path) -> None:
     async with (
-        Place(Backend(reply=ill), named(b"legacy")) as place,
+        Place(Backend(response=ill), named(b"legacy")) as place,
         lab(tmp_path, backends=place.backends(health=CHECK)) as it,
     ):
         await it.until(lambda: judged(it)["healthy"] is False)

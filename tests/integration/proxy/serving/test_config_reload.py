@@ -1,4 +1,4 @@
-"""New settings while callers are served."""
+"""New settings while clients are served."""
 
 import asyncio
 import logging
@@ -36,11 +36,11 @@ class Given:
 
 async def test_new_settings_take_effect_for_the_next_request(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
-        caller = await it.caller()
-        first = await caller.ask(get())
+        client = await it.client()
+        first = await client.ask(get())
         changed = settings_for(tmp_path, it.candidate.port, it.legacy.port, {"serve": {"side": "legacy"}})
         await it.proxy.reloading.take_from(Given(changed))
-        assert [first.body, (await caller.ask(get())).body] == [b"candidate", b"legacy"]
+        assert [first.body, (await client.ask(get())).body] == [b"candidate", b"legacy"]
         assert it.proxy.status()["config"]["taken"] == 1
 
 

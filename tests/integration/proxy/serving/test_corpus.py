@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.corpus_differing import replies_that_differ, requests_that_differ
+from tests.support.corpus_differing import requests_that_differ, responses_that_differ
 from tests.support.corpus_http import (
     NEVER,
     Case,
     Outcome,
-    Reply,
+    Response,
     Scripted,
     Wanted,
     amended,
@@ -22,7 +22,7 @@ from tests.support.corpus_http import (
     poisoned,
     put,
     wanted,
-    wanted_reply,
+    wanted_response,
 )
 from tests.support.proxying import Backend, lab, ok
 
@@ -30,13 +30,13 @@ LIMITED = ("LimitRequestLine", "LimitRequestHeaders")
 REQUESTS = {name: case for corpus in ("gunicorn", "llhttp") for name, case in cases(corpus, "request").items()}
 ABOUT_LIMITS = {name: case for name, case in REQUESTS.items() if case.error in LIMITED}
 PLAIN = {name: case for name, case in REQUESTS.items() if name not in ABOUT_LIMITS}
-REPLIES = cases("llhttp", "response")
-DIFFER, REPLIES_DIFFER = requests_that_differ(), replies_that_differ()
+RESPONSES = cases("llhttp", "response")
+DIFFER, RESPONSES_DIFFER = requests_that_differ(), responses_that_differ()
 
 
 def backend() -> Backend:
-    """One whose replies have no body, which HEAD could not have."""
-    return Backend(reply=lambda _: ok(b""))
+    """One whose responses have no body, which HEAD could not have."""
+    return Backend(response=lambda _: ok(b""))
 
 
 def expected(name: str, case: Case) -> Wanted:
@@ -97,30 +97,30 @@ async def test_a_limit_that_is_exceeded_has_its_status(tmp_path: Path, case: Cas
         assert wanted(case).met_by(await put(it, data, []))
 
 
-async def test_replies_reach_the_caller_or_are_a_502_as_llhttp_says(tmp_path: Path) -> None:
+async def test_responses_reach_the_client_or_are_a_502_as_llhttp_says(tmp_path: Path) -> None:
     script = Scripted()
-    differing: dict[str, tuple[Reply | None, Reply | None]] = {}
+    differing: dict[str, tuple[Response | None, Response | None]] = {}
     async with lab(tmp_path, candidate=Backend(handler=script.converse)) as it:
-        for name, case in REPLIES.items():
+        for name, case in RESPONSES.items():
             script.data = case.raw
-            caller = await it.caller()
-            want = REPLIES_DIFFER.get(name, wanted_reply(case))
-            found = await answered(caller, script)
-            if found != want or await poisoned(it, caller):
+            client = await it.client()
+            want = RESPONSES_DIFFER.get(name, wanted_response(case))
+            found = await answered(client, script)
+            if found != want or await poisoned(it, client):
                 differing[name] = (found, want)
-            caller.close()
+            client.close()
     assert differing == {}
 
 
 def test_what_is_listed_as_a_difference_is_one() -> None:
     same = [name for name, instead in DIFFER.items() if wanted(REQUESTS[name]).met_by(instead)]
-    same += [name for name, instead in REPLIES_DIFFER.items() if wanted_reply(REPLIES[name]) == instead]
+    same += [name for name, instead in RESPONSES_DIFFER.items() if wanted_response(RESPONSES[name]) == instead]
     assert same == []
 
 
 def test_the_corpora_are_all_there() -> None:
     accepted = [name for name, case in REQUESTS.items() if wanted(case).forwarded]
     refused = [name for name, case in REQUESTS.items() if wanted(case).refused != NEVER]
-    read = [name for name, case in REPLIES.items() if wanted_reply(case) is not None]
+    read = [name for name, case in RESPONSES.items() if wanted_response(case) is not None]
     assert (len(REQUESTS), len(accepted), len(refused)) == (295, 143, 135)
-    assert (len(REPLIES), len(read)) == (73, 47)
+    assert (len(RESPONSES), len(read)) == (73, 47)

@@ -18,25 +18,25 @@ async def arrived(tmp_path: Path, request: bytes) -> Message:
     return it.candidate.seen[0]
 
 
-async def test_a_reply_without_a_date_gets_one(tmp_path: Path) -> None:
+async def test_a_response_without_a_date_gets_one(tmp_path: Path) -> None:
     # RFC 9110 section 6.6.1: whoever forwards it MUST append the time it was received.
     async with lab(tmp_path) as it:
-        reply = await it.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert DATE.fullmatch(reply.get("date") or "")
+        response = await it.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert DATE.fullmatch(response.get("date") or "")
 
 
-async def test_a_reply_keeps_the_date_it_has(tmp_path: Path) -> None:
+async def test_a_response_keeps_the_date_it_has(tmp_path: Path) -> None:
     date = "Sun, 06 Nov 1994 08:49:37 GMT"
-    async with lab(tmp_path, candidate=Backend(reply=lambda _: ok(b"", f"Date: {date}"))) as it:
-        reply = await it.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert reply.all("date") == [date]
+    async with lab(tmp_path, candidate=Backend(response=lambda _: ok(b"", f"Date: {date}"))) as it:
+        response = await it.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert response.all("date") == [date]
 
 
 async def test_a_refusal_has_a_date(tmp_path: Path) -> None:
     # RFC 9110 section 6.6.1: a MUST for 4xx of whoever has a clock.
     async with lab(tmp_path) as it:
-        reply = await it.ask(b"GET / HTTP/1.1\r\n\r\n")
-    assert DATE.fullmatch(reply.get("date") or "")
+        response = await it.ask(b"GET / HTTP/1.1\r\n\r\n")
+    assert DATE.fullmatch(response.get("date") or "")
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
@@ -78,31 +78,31 @@ async def test_via_names_the_version_a_request_came_in(tmp_path: Path, minor: in
     assert seen.all("via") == [f"1.{minor} shadow"]
 
 
-async def test_bytes_after_the_last_request_do_not_cost_its_reply(tmp_path: Path) -> None:
+async def test_bytes_after_the_last_request_do_not_cost_its_response(tmp_path: Path) -> None:
     # RFC 9112 section 9.6: closing at once resets the connection of who is still sending.
     async with lab(tmp_path) as it:
-        caller = await it.caller()
-        await caller.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        assert (await caller.rest()).startswith(b"HTTP/1.1 200 OK\r\n")
-        sending = caller.writer.get_extra_info("socket").fileno()
+        client = await it.client()
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert (await client.rest()).startswith(b"HTTP/1.1 200 OK\r\n")
+        sending = client.writer.get_extra_info("socket").fileno()
         assert [os.write(sending, b"more") for _ in range(3)] == [4, 4, 4]
 
 
-async def test_what_was_pipelined_before_the_caller_ended_its_side_is_answered(tmp_path: Path) -> None:
+async def test_what_was_pipelined_before_the_client_ended_its_side_is_answered(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
-        caller.writer.write(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HT")
-        caller.writer.write_eof()
-        replies = await caller.rest()
-        assert replies.count(b"HTTP/1.1 200 OK\r\n") == 2
+        client = await it.client()
+        client.writer.write(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HT")
+        client.writer.write_eof()
+        responses = await client.rest()
+        assert responses.count(b"HTTP/1.1 200 OK\r\n") == 2
         assert [message.line for message in it.candidate.seen] == ["GET /1 HTTP/1.1", "GET /2 HTTP/1.1"]
 
 
-async def test_a_reply_to_options_that_goes_no_further_is_counted_and_the_last(tmp_path: Path) -> None:
+async def test_a_response_to_options_that_goes_no_further_is_counted_and_the_last(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
-        await caller.send(b"OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nX-Request-Id: mine\r\n\r\n")
-        reply = await caller.rest()
-        assert reply.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert b"X-Request-Id: mine\r\n" in reply
+        client = await it.client()
+        await client.send(b"OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nX-Request-Id: mine\r\n\r\n")
+        response = await client.rest()
+        assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"X-Request-Id: mine\r\n" in response
         assert it.proxy.front.metrics.refused[200] == 1

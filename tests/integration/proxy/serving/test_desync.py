@@ -1,4 +1,4 @@
-"""However requests and replies are framed and cut, each caller gets the reply to its own request, in order."""
+"""However requests and responses are framed and cut, each client gets the response to its own request, in order."""
 
 import asyncio
 import random
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxying import Backend, Caller, Message, lab
+from tests.support.proxying import Backend, Client, Message, lab
 
 REQUESTS = 40
 
@@ -36,30 +36,30 @@ def chunked(body: bytes, chance: random.Random) -> bytes:
     return data + b"0\r\n\r\n"
 
 
-def reply(seen: Message, chance: random.Random) -> bytes:
-    """A reply that repeats the target and the body, in any framing."""
+def response(seen: Message, chance: random.Random) -> bytes:
+    """A response that repeats the target and the body, in any framing."""
     body = seen.line.split(" ")[1].encode() + b"|" + seen.body
     if chance.random() < 0.5:
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(body, chance)
 
 
-async def send_in_pieces(caller: Caller, data: bytes, chance: random.Random) -> None:
+async def send_in_pieces(client: Client, data: bytes, chance: random.Random) -> None:
     while data:
         size = chance.choice((1, 2, 3, 17, 500, 5000))
-        await caller.send(data[:size])
+        await client.send(data[:size])
         data = data[size:]
         await asyncio.sleep(0)
 
 
-async def converse(caller: Caller, seed: int) -> list[bytes]:
-    """Pipeline all requests in odd pieces; the bodies of the replies in order."""
+async def converse(client: Client, seed: int) -> list[bytes]:
+    """Pipeline all requests in odd pieces; the bodies of the responses in order."""
     chance = random.Random(seed)
     data = b"".join(request(number, chance) for number in range(REQUESTS))
     async with asyncio.TaskGroup() as group:
-        group.create_task(send_in_pieces(caller, data, chance), name="send")
-        replies = [await caller.reply() for _ in range(REQUESTS)]
-    return [message.body for message in replies]
+        group.create_task(send_in_pieces(client, data, chance), name="send")
+        responses = [await client.response() for _ in range(REQUESTS)]
+    return [message.body for message in responses]
 
 
 def expected(seed: int) -> list[tuple[bytes, bytes]]:
@@ -73,14 +73,14 @@ def expected(seed: int) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_pipelined_requests_in_odd_pieces_get_their_own_replies(tmp_path: Path, seed: int) -> None:
+async def test_pipelined_requests_in_odd_pieces_get_their_own_responses(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    async with lab(tmp_path, candidate=Backend(reply=lambda seen: reply(seen, chance))) as it:
-        callers = [await it.caller() for _ in range(4)]
+    async with lab(tmp_path, candidate=Backend(response=lambda seen: response(seen, chance))) as it:
+        clients = [await it.client() for _ in range(4)]
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(converse(caller, seed * 10 + number), name=f"caller-{number}")
-                for number, caller in enumerate(callers)
+                group.create_task(converse(client, seed * 10 + number), name=f"client-{number}")
+                for number, client in enumerate(clients)
             ]
         for number, task in enumerate(tasks):
             found = [tuple(body.split(b"|", 1)) for body in task.result()]
@@ -90,20 +90,20 @@ async def test_pipelined_requests_in_odd_pieces_get_their_own_replies(tmp_path: 
                 mark for _, mark in wanted
             ]
         assert it.proxy.front.metrics.refused == {}
-        assert it.proxy.front.metrics.served == len(callers) * REQUESTS
+        assert it.proxy.front.metrics.served == len(clients) * REQUESTS
 
 
 async def test_garbage_never_brings_the_proxy_down_or_reaches_a_backend(tmp_path: Path) -> None:
     chance = random.Random(5)
     async with lab(tmp_path) as it:
         for _ in range(150):
-            caller = await it.caller()
+            client = await it.client()
             valid = bytearray(request(1, chance))
             for _ in range(chance.randrange(1, 6)):
                 valid[chance.randrange(min(len(valid), 60))] = chance.randrange(256)
-            await caller.send(bytes(valid))
-            caller.writer.write_eof()
-            received = await caller.rest()
+            await client.send(bytes(valid))
+            client.writer.write_eof()
+            received = await client.rest()
             assert received == b"" or received.startswith(b"HTTP/1.1 ")
         assert (await it.ask(b"GET /fine HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
         assert not it.proxy.front.forwardings

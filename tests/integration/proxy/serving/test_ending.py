@@ -1,4 +1,4 @@
-"""How a caller's connection ends: nobody who still reads loses a reply, nobody who sends no more is waited for."""
+"""How a client's connection ends: nobody who still reads loses a response, nobody who sends no more is waited for."""
 
 import asyncio
 import os
@@ -20,38 +20,38 @@ LONG_S = 10.0
 
 
 @asynccontextmanager
-async def slow_caller(it: Lab) -> AsyncGenerator[socket.socket, None]:
-    """A caller with its last request who has taken nothing yet of a reply which the proxy has all of."""
+async def slow_client(it: Lab) -> AsyncGenerator[socket.socket, None]:
+    """A client with its last request who has taken nothing yet of a response which the proxy has all of."""
     loop = asyncio.get_running_loop()
     with socket.socket(fileno=os.dup(it.proxy.servers[0].sockets[0].fileno())) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    with socket.socket() as caller:
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        caller.setblocking(False)
-        await loop.sock_connect(caller, ("127.0.0.1", it.proxy.port))
-        await loop.sock_sendall(caller, GET + b"Connection: close\r\n\r\n")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", it.proxy.port))
+        await loop.sock_sendall(client, GET + b"Connection: close\r\n\r\n")
         await it.until(lambda: it.proxy.front.metrics.served == 1)
-        yield caller
+        yield client
 
 
-async def test_a_slow_caller_of_the_last_request_gets_all_of_its_reply(tmp_path: Path) -> None:
+async def test_a_slow_client_of_the_last_request_gets_all_of_its_response(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
     taken = b""
-    async with lab(tmp_path, candidate=Backend(reply=lambda _: ok(BODY))) as it, slow_caller(it) as caller:
+    async with lab(tmp_path, candidate=Backend(response=lambda _: ok(BODY))) as it, slow_client(it) as client:
         it.proxy.front.sweep(loop.time() + LONG_S)
         async with asyncio.timeout(60):
-            while data := await loop.sock_recv(caller, 65536):
+            while data := await loop.sock_recv(client, 65536):
                 taken += data
     assert taken.endswith(BODY)
 
 
-async def test_a_caller_that_takes_nothing_more_is_cut(tmp_path: Path) -> None:
+async def test_a_client_that_takes_nothing_more_is_cut(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
-    async with lab(tmp_path, candidate=Backend(reply=lambda _: ok(BODY))) as it, slow_caller(it):
+    async with lab(tmp_path, candidate=Backend(response=lambda _: ok(BODY))) as it, slow_client(it):
         it.proxy.front.sweep(loop.time() + LONG_S)
-        assert it.proxy.front.callers
+        assert it.proxy.front.clients
         it.proxy.front.sweep(loop.time() + LONG_S + 2 * it.settings.limits.total_s)
-        await it.until(lambda: not it.proxy.front.callers)
+        await it.until(lambda: not it.proxy.front.clients)
 
 
 async def test_what_is_pipelined_and_never_ends_is_not_waited_for(tmp_path: Path) -> None:
@@ -65,31 +65,31 @@ async def test_what_is_pipelined_and_never_ends_is_not_waited_for(tmp_path: Path
         await reader.read()
 
     async with lab(tmp_path, candidate=Backend(handler=waits)) as it, asyncio.timeout(60):
-        caller = await it.caller()
-        await caller.send(GET + b"\r\n" + PART)
-        caller.writer.write_eof()
+        client = await it.client()
+        await client.send(GET + b"\r\n" + PART)
+        client.writer.write_eof()
         await asked.wait()
         answer.set()
-        rest = await caller.rest()
+        rest = await client.rest()
         await it.until(lambda: not it.proxy.front.forwardings)
         assert rest.endswith(b"first")
         assert it.proxy.status()["skipped"] == {"aborted": 1}
 
 
-async def test_a_caller_that_takes_no_replies_gets_no_further_ones_made(tmp_path: Path) -> None:
-    async with lab(tmp_path, candidate=Backend(reply=lambda _: ok(BODY))) as it, asyncio.timeout(60):
-        caller = await it.caller()
-        reading: asyncio.ReadTransport = caller.writer.transport  # type: ignore[assignment]
+async def test_a_client_that_takes_no_responses_gets_no_further_ones_made(tmp_path: Path) -> None:
+    async with lab(tmp_path, candidate=Backend(response=lambda _: ok(BODY))) as it, asyncio.timeout(60):
+        client = await it.client()
+        reading: asyncio.ReadTransport = client.writer.transport  # type: ignore[assignment]
         reading.pause_reading()
-        await caller.send((GET + b"\r\n") * PIPELINED)
+        await client.send((GET + b"\r\n") * PIPELINED)
         await it.until(lambda: len(it.candidate.seen) > 1 and not it.proxy.front.forwardings)
         assert len(it.candidate.seen) < PIPELINED
         reading.resume_reading()
         for _ in range(PIPELINED):
-            assert (await caller.reply()).body == BODY
+            assert (await client.response()).body == BODY
 
 
-async def test_a_reply_before_the_backend_has_taken_the_request_leaves_the_connection_in_use(tmp_path: Path) -> None:
+async def test_a_response_before_the_backend_has_taken_the_request_leaves_the_connection_in_use(tmp_path: Path) -> None:
     over = asyncio.Event()
     body = b'{"user": {"address": "0xa"}}'.ljust(8 * 1024**2)
 
@@ -99,9 +99,9 @@ async def test_a_reply_before_the_backend_has_taken_the_request_leaves_the_conne
         await over.wait()
 
     async with lab(tmp_path, candidate=Backend(handler=hasty), journal=ROOMY | {"directory": str(tmp_path)}) as it:
-        caller = await it.caller()
+        client = await it.client()
         head = b"POST /by-body HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
-        first = await caller.ask(head + body)
+        first = await client.ask(head + body)
         assert (first.body, first.get("connection")) == (b"hasty", None)
-        assert (await caller.ask(GET + b"\r\n")).body == b"hasty"
+        assert (await client.ask(GET + b"\r\n")).body == b"hasty"
         over.set()

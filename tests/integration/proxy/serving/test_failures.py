@@ -1,4 +1,4 @@
-"""What callers get when a backend, the caller itself, the journal or the process fails."""
+"""What clients get when a backend, the client itself, the journal or the process fails."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comparator.exchanges.model import Failed, FailureCause, Reply, Side
+from comparator.exchanges.model import Failed, FailureCause, Response, Side
 from comparator.exchanges.skip import Skip
 from tests.integration.proxy.journal.test_journal import file_size_limit
 from tests.support.proxying import Backend, Lab, lab, ok, read_message
@@ -50,11 +50,11 @@ async def test_a_failing_backend_is_a_clear_error_and_journaled(
     tmp_path: Path, handler: object, status: int, cause: FailureCause
 ) -> None:
     async with lab(tmp_path, candidate=Backend(handler=handler), limits={"ttfb_s": 0.2}) as it:  # type: ignore[arg-type]
-        reply = await it.ask(GET)
-        error = json.loads(reply.body)
-        assert reply.status == status
+        response = await it.ask(GET)
+        error = json.loads(response.body)
+        assert response.status == status
         assert error["error"] == f"backend_{cause}"
-        assert error["request_id"] == reply.get("x-request-id")
+        assert error["request_id"] == response.get("x-request-id")
         [exchange] = await it.journaled(1)
         assert isinstance(exchange.outcome, Failed)
         assert exchange.outcome.cause is cause
@@ -62,23 +62,23 @@ async def test_a_failing_backend_is_a_clear_error_and_journaled(
 
 async def test_a_refused_connection_is_a_502(tmp_path: Path) -> None:
     async with lab(tmp_path, backends={"candidate": {"live": {"url": "http://127.0.0.1:1"}}}) as it:
-        reply = await it.ask(GET)
-        assert reply.status == 502
-        assert json.loads(reply.body)["error"] == "backend_refused"
+        response = await it.ask(GET)
+        assert response.status == 502
+        assert json.loads(response.body)["error"] == "backend_refused"
         [exchange] = await it.journaled(1)
         assert exchange.outcome == Failed(FailureCause.REFUSED, "ConnectionRefusedError")
 
 
-async def test_a_reply_that_is_cut_is_cut_for_the_caller_too(tmp_path: Path) -> None:
+async def test_a_response_that_is_cut_is_cut_for_the_client_too(tmp_path: Path) -> None:
     async with lab(tmp_path, candidate=Backend(handler=half)) as it:
-        caller = await it.caller()
-        await caller.send(GET)
-        assert (await caller.rest()).count(b"HTTP/1.1") <= 1
+        client = await it.client()
+        await client.send(GET)
+        assert (await client.rest()).count(b"HTTP/1.1") <= 1
         [exchange] = await it.journaled(1)
         assert isinstance(exchange.outcome, Failed)
 
 
-async def test_a_total_limit_ends_a_reply_that_drips(tmp_path: Path) -> None:
+async def test_a_total_limit_ends_a_response_that_drips(tmp_path: Path) -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_message(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
@@ -88,9 +88,9 @@ async def test_a_total_limit_ends_a_reply_that_drips(tmp_path: Path) -> None:
             await asyncio.sleep(0.02)
 
     async with lab(tmp_path, candidate=Backend(handler=drip), limits={"total_s": 0.3}) as it:
-        caller = await it.caller()
-        await caller.send(GET)
-        assert (await caller.rest()).count(b"x") < 1000
+        client = await it.client()
+        await client.send(GET)
+        assert (await client.rest()).count(b"x") < 1000
         await it.until(lambda: not it.proxy.front.forwardings)
 
 
@@ -101,8 +101,8 @@ async def test_a_stale_connection_is_retried_for_a_safe_request(tmp_path: Path) 
         await read_message(reader)
 
     async with lab(tmp_path, candidate=Backend(handler=once)) as it:
-        caller = await it.caller()
-        bodies = [(await caller.ask(GET)).body for _ in range(4)]
+        client = await it.client()
+        bodies = [(await client.ask(GET)).body for _ in range(4)]
         assert bodies == [b"once"] * 4
         assert it.proxy.front.metrics.retries == 3
 
@@ -117,8 +117,8 @@ async def test_a_backend_that_hangs_is_not_asked_once_more(tmp_path: Path) -> No
         await reader.read()
 
     async with lab(tmp_path, candidate=Backend(handler=once), limits={"ttfb_s": 0.2}) as it:
-        caller = await it.caller()
-        assert [(await caller.ask(GET)).status for _ in range(2)] == [200, 504]
+        client = await it.client()
+        assert [(await client.ask(GET)).status for _ in range(2)] == [200, 504]
         assert (asked, it.proxy.front.metrics.retries) == (2, 0)
 
 
@@ -133,9 +133,9 @@ async def test_an_unsafe_request_is_never_sent_twice(tmp_path: Path) -> None:
         posts += 1
 
     async with lab(tmp_path, candidate=Backend(handler=once)) as it:
-        caller = await it.caller()
-        await caller.ask(GET)
-        assert (await caller.ask(POST)).status == 502
+        client = await it.client()
+        await client.ask(GET)
+        assert (await client.ask(POST)).status == 502
         assert posts == 1
 
 
@@ -146,26 +146,26 @@ async def test_a_body_that_was_streamed_is_not_sent_again_without_itself(tmp_pat
         await reader.readuntil(b"\r\n\r\n")
 
     async with lab(tmp_path, candidate=Backend(handler=once)) as it:
-        caller = await it.caller()
-        await caller.ask(GET)
-        await caller.send(GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 4\r\n\r\n"))
+        client = await it.client()
+        await client.ask(GET)
+        await client.send(GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 4\r\n\r\n"))
         await it.until(lambda: it.proxy.front.backend_connections[Side.CANDIDATE] == 0)
-        assert (await caller.ask(b"body")).status == 502
+        assert (await client.ask(b"body")).status == 502
         assert it.proxy.front.metrics.retries == 0
 
 
 async def test_the_other_side_answers_safe_requests_when_configured(tmp_path: Path) -> None:
-    legacy = Backend(reply=lambda _: ok(b"legacy"))
+    legacy = Backend(response=lambda _: ok(b"legacy"))
     async with lab(tmp_path, candidate=Backend(handler=vanish), legacy=legacy, serve={"fall_back": True}) as it:
-        reply = await it.ask(GET)
-        assert (reply.status, reply.body, reply.get("x-shadow-fallback")) == (200, b"legacy", "legacy")
+        response = await it.ask(GET)
+        assert (response.status, response.body, response.get("x-shadow-fallback")) == (200, b"legacy", "legacy")
         assert (await it.ask(POST)).status == 502
         [first, second] = await it.journaled(2)
         assert (first.served_by, first.skip) == (Side.LEGACY, Skip.FALLBACK)
         assert (second.served_by, second.skip) == (Side.CANDIDATE, "")
 
 
-async def test_a_caller_that_hangs_up_leaves_a_complete_exchange(tmp_path: Path) -> None:
+async def test_a_client_that_hangs_up_leaves_a_complete_exchange(tmp_path: Path) -> None:
     go_on = asyncio.Event()
     candidate = Backend()
 
@@ -177,23 +177,23 @@ async def test_a_caller_that_hangs_up_leaves_a_complete_exchange(tmp_path: Path)
 
     candidate.handler = later
     async with lab(tmp_path, candidate=candidate) as it:
-        caller = await it.caller()
-        await caller.send(GET)
+        client = await it.client()
+        await client.send(GET)
         await it.until(lambda: bool(candidate.seen))
-        caller.reset()
-        await it.until(lambda: not it.proxy.front.callers)
+        client.reset()
+        await it.until(lambda: not it.proxy.front.clients)
         go_on.set()
         [exchange] = await it.journaled(1)
-        assert isinstance(exchange.outcome, Reply)
+        assert isinstance(exchange.outcome, Response)
         assert exchange.outcome.body == b"done"
 
 
-async def test_a_caller_that_hangs_up_within_its_body_is_counted_as_aborted(tmp_path: Path) -> None:
+async def test_a_client_that_hangs_up_within_its_body_is_counted_as_aborted(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
-        await caller.send(POST[:-1])
+        client = await it.client()
+        await client.send(POST[:-1])
         await it.until(lambda: it.candidate.connections == 1)
-        caller.reset()
+        client.reset()
         await it.until(lambda: it.proxy.front.metrics.skipped == {Skip.ABORTED: 1})
         assert accounted(it)
 
@@ -212,20 +212,20 @@ async def test_overload_is_a_503_and_those_who_wait_are_served(tmp_path: Path) -
         url = f"http://127.0.0.1:{candidate.port}"
         pool = {"candidate": {"live": {"url": url, "connections_max": 1}}}
         async with lab(tmp_path / "2", backends=pool) as it:
-            callers = [await it.caller() for _ in range(3)]
-            for caller in callers:
-                await caller.send(GET)
-            assert (await callers[2].reply()).status == 503
+            clients = [await it.client() for _ in range(3)]
+            for client in clients:
+                await client.send(GET)
+            assert (await clients[2].response()).status == 503
             go_on.set()
-            assert [(await caller.reply()).body for caller in callers[:2]] == [b"done", b"done"]
+            assert [(await client.response()).body for client in clients[:2]] == [b"done", b"done"]
         assert first.proxy.ready
 
 
 async def test_requests_with_one_key_at_a_time_are_not_overlapped(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
-        await caller.ask(GET)
-        await caller.ask(GET)
+        client = await it.client()
+        await client.ask(GET)
+        await client.ask(GET)
         assert [exchange.overlapped for exchange in await it.journaled(2)] == [False, False]
 
 
@@ -239,43 +239,43 @@ async def test_both_requests_of_an_overlap_are_marked(tmp_path: Path) -> None:
             writer.write(ok(b"done"))
 
     async with lab(tmp_path, candidate=Backend(handler=later)) as it:
-        callers = [await it.caller() for _ in range(3)]
+        clients = [await it.client() for _ in range(3)]
         paths = ("/v2/stamps/3/score/0xAB", "/v2/stamps/4/score/0xab", "/v2/stamps/3/score/other")
-        for caller, path in zip(callers, paths, strict=True):
-            await caller.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        for client, path in zip(clients, paths, strict=True):
+            await client.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         await it.until(lambda: len(it.proxy.front.forwardings) == 3)
         go_on.set()
         marks = {exchange.request.target: exchange.overlapped for exchange in await it.journaled(3)}
         assert marks == dict(zip(paths, (True, True, False), strict=True))
 
 
-async def test_callers_are_served_while_the_journals_directory_is_gone_and_after(tmp_path: Path) -> None:
+async def test_clients_are_served_while_the_journals_directory_is_gone_and_after(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
-        await caller.ask(GET)
+        client = await it.client()
+        await client.ask(GET)
         await it.journaled(1)
         directory = Path(it.settings.journal.directory)
         shutil.rmtree(directory)
         directory.write_text("a file where the folder was")
-        statuses = [(await caller.ask(GET)).status for _ in range(20)]
+        statuses = [(await client.ask(GET)).status for _ in range(20)]
         await it.until(lambda: it.proxy.journal is not None and it.proxy.journal.counts.dropped.total() == 20)
         directory.unlink()
         assert statuses == [200] * 20
-        await it.serve_until_journaled(caller, GET)
+        await it.serve_until_journaled(client, GET)
         assert len(await it.journaled(1, name="other")) == 1
         assert accounted(it)
 
 
-async def test_callers_are_served_while_the_disk_is_full_and_it_is_counted(tmp_path: Path) -> None:
+async def test_clients_are_served_while_the_disk_is_full_and_it_is_counted(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
-        await caller.ask(GET)
+        client = await it.client()
+        await client.ask(GET)
         await it.journaled(1)
         with file_size_limit(0):
-            statuses = [(await caller.ask(POST)).status for _ in range(20)]
+            statuses = [(await client.ask(POST)).status for _ in range(20)]
             await it.until(lambda: it.proxy.status()["journal"]["dropped"].get("disk_full", 0) == 20)
         assert statuses == [200] * 20
-        await it.serve_until_journaled(caller, GET)
+        await it.serve_until_journaled(client, GET)
         assert accounted(it)
 
 
@@ -291,8 +291,8 @@ async def test_a_backend_that_takes_no_connections_is_given_up_in_time(tmp_path:
             waiting.connect_ex(address)
         live = {"url": f"http://127.0.0.1:{address[1]}", "connect_s": 0.1}
         async with lab(tmp_path, backends={"candidate": {"live": live}}) as it:
-            reply = await it.ask(GET)
-            assert (reply.status, json.loads(reply.body)["error"]) == (504, "backend_timeout")
+            response = await it.ask(GET)
+            assert (response.status, json.loads(response.body)["error"]) == (504, "backend_timeout")
 
 
 async def test_a_kept_backend_connection_is_closed_when_it_stays_unused(tmp_path: Path) -> None:
@@ -304,10 +304,10 @@ async def test_a_kept_backend_connection_is_closed_when_it_stays_unused(tmp_path
             await it.until(lambda: it.proxy.front.backend_connections[Side.CANDIDATE] == 0)
 
 
-async def test_a_full_queue_drops_copies_and_not_callers(tmp_path: Path) -> None:
+async def test_a_full_queue_drops_copies_and_not_clients(tmp_path: Path) -> None:
     async with lab(tmp_path, journal={"directory": str(tmp_path / "j"), "queue_max": 1, "flush_ms": 200}) as it:
-        caller = await it.caller()
-        statuses = [(await caller.ask(GET)).status for _ in range(20)]
+        client = await it.client()
+        statuses = [(await client.ask(GET)).status for _ in range(20)]
         assert statuses == [200] * 20
         assert it.proxy.status()["journal"]["dropped"]["queue_full"] >= 10
         assert accounted(it)
@@ -316,11 +316,11 @@ async def test_a_full_queue_drops_copies_and_not_callers(tmp_path: Path) -> None
 async def test_a_body_above_the_limit_is_served_whole_and_journaled_cut(tmp_path: Path) -> None:
     body = b"x" * 5000
     journal = {"directory": str(tmp_path / "j"), "body_max_bytes": 1000}
-    async with lab(tmp_path, candidate=Backend(reply=lambda _: ok(body)), journal=journal) as it:
+    async with lab(tmp_path, candidate=Backend(response=lambda _: ok(body)), journal=journal) as it:
         assert (await it.ask(GET)).body == body
         request = b"POST /v2/stamps/3/score/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n" + body
         assert (await it.ask(request)).body == body
         [first, second] = await it.journaled(2)
-        assert isinstance(first.outcome, Reply)
+        assert isinstance(first.outcome, Response)
         assert (first.outcome.body, first.outcome.body_truncated, first.skip) == (b"x" * 1000, True, "")
         assert (second.request.body_truncated, second.skip) == (True, Skip.TRUNCATED)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comparator.exchanges.model import Reply
+from comparator.exchanges.model import Response
 from tests.support.proxying import Backend, lab, ok, read_message
 
 GET = b"GET /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: api.example\r\n\r\n"
@@ -44,16 +44,18 @@ async def test_hop_by_hop_fields_are_stripped_with_those_that_connection_names(t
         assert "x-end" in names
 
 
-async def test_hop_by_hop_fields_of_the_reply_are_stripped(tmp_path: Path) -> None:
-    backend = Backend(reply=lambda _: ok(b"ok", "Connection: X-Hop", "X-Hop: 1", "Keep-Alive: timeout=1", "X-End: 1"))
+async def test_hop_by_hop_fields_of_the_response_are_stripped(tmp_path: Path) -> None:
+    backend = Backend(
+        response=lambda _: ok(b"ok", "Connection: X-Hop", "X-Hop: 1", "Keep-Alive: timeout=1", "X-End: 1")
+    )
     async with lab(tmp_path, candidate=backend) as it:
-        reply = await it.ask(GET)
-        assert reply.get("x-hop") is None
-        assert reply.get("keep-alive") is None
-        assert reply.get("x-end") == "1"
+        response = await it.ask(GET)
+        assert response.get("x-hop") is None
+        assert response.get("keep-alive") is None
+        assert response.get("x-end") == "1"
 
 
-async def test_forwarding_fields_name_the_caller(tmp_path: Path) -> None:
+async def test_forwarding_fields_name_the_client(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         await it.ask(get())
         seen = it.candidate.seen[0]
@@ -64,7 +66,7 @@ async def test_forwarding_fields_name_the_caller(tmp_path: Path) -> None:
         assert seen.get("via") == "1.1 shadow"
 
 
-async def test_an_untrusted_callers_forwarding_fields_are_replaced(tmp_path: Path) -> None:
+async def test_an_untrusted_clients_forwarding_fields_are_replaced(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         await it.ask(get("/", "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https", "Forwarded: for=9.9.9.9"))
         seen = it.candidate.seen[0]
@@ -73,7 +75,7 @@ async def test_an_untrusted_callers_forwarding_fields_are_replaced(tmp_path: Pat
         assert "9.9.9.9" not in str(seen.fields)
 
 
-async def test_a_trusted_callers_forwarding_fields_are_continued(tmp_path: Path) -> None:
+async def test_a_trusted_clients_forwarding_fields_are_continued(tmp_path: Path) -> None:
     async with lab(tmp_path, listen={"trusted_networks": ["127.0.0.0/8"]}) as it:
         await it.ask(get("/", "X-Forwarded-For: 9.9.9.9", "X-Forwarded-For: 8.8.8.8", "X-Forwarded-Proto: https"))
         seen = it.candidate.seen[0]
@@ -83,9 +85,9 @@ async def test_a_trusted_callers_forwarding_fields_are_continued(tmp_path: Path)
 
 async def test_a_sane_request_id_is_kept_and_returned(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        reply = await it.ask(get("/", "X-Request-Id: abc-1"))
+        response = await it.ask(get("/", "X-Request-Id: abc-1"))
         assert it.candidate.seen[0].all("x-request-id") == ["abc-1"]
-        assert reply.get("x-request-id") == "abc-1"
+        assert response.get("x-request-id") == "abc-1"
 
 
 @pytest.mark.parametrize("given", ["", "with space", "x" * 129, "umlaut-\xe4"])
@@ -139,123 +141,123 @@ async def test_an_absolute_target_becomes_origin_form(tmp_path: Path) -> None:
 async def test_a_body_with_a_length_passes(tmp_path: Path) -> None:
     body = bytes(range(256)) * 1000
     async with lab(tmp_path) as it:
-        reply = await it.ask(get("/", f"Content-Length: {len(body)}", method="POST", body=body))
-        assert reply.status == 200
+        response = await it.ask(get("/", f"Content-Length: {len(body)}", method="POST", body=body))
+        assert response.status == 200
         assert it.candidate.seen[0].body == body
 
 
 async def test_a_chunked_body_passes_without_its_trailers(tmp_path: Path) -> None:
     body = b"5;ext=1\r\nhello\r\n1\r\n!\r\n0\r\nX-Trailer: 1\r\n\r\n"
     async with lab(tmp_path) as it:
-        reply = await it.ask(get("/", "Transfer-Encoding: chunked", method="POST", body=body))
-        assert reply.status == 200
+        response = await it.ask(get("/", "Transfer-Encoding: chunked", method="POST", body=body))
+        assert response.status == 200
         assert it.candidate.seen[0].body == b"hello!"
 
 
 async def test_a_body_that_arrives_byte_by_byte_passes(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
+        client = await it.client()
         data = get("/", "Transfer-Encoding: chunked", method="POST", body=b"3\r\nabc\r\n0\r\n\r\n")
         for index in range(len(data)):
-            await caller.send(data[index : index + 1])
-        assert (await caller.reply()).status == 200
+            await client.send(data[index : index + 1])
+        assert (await client.response()).status == 200
         assert it.candidate.seen[0].body == b"abc"
 
 
 async def test_expect_continue_is_answered_by_the_proxy(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
-        interim = await caller.ask(get("/", "Expect: 100-continue", "Content-Length: 2", method="POST"))
+        client = await it.client()
+        interim = await client.ask(get("/", "Expect: 100-continue", "Content-Length: 2", method="POST"))
         assert interim.line == "HTTP/1.1 100 Continue"
-        assert (await caller.ask(b"hi")).status == 200
+        assert (await client.ask(b"hi")).status == 200
         assert it.candidate.seen[0].get("expect") is None
         assert it.candidate.seen[0].body == b"hi"
 
 
 async def test_head_has_the_length_and_no_body(tmp_path: Path) -> None:
-    backend = Backend(reply=lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    backend = Backend(response=lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
     async with lab(tmp_path, candidate=backend) as it:
-        caller = await it.caller()
-        reply = await caller.ask(get(method="HEAD"), method="HEAD")
-        assert reply.get("content-length") == "5"
-        assert (await caller.ask(get(method="HEAD"), method="HEAD")).status == 200
+        client = await it.client()
+        response = await client.ask(get(method="HEAD"), method="HEAD")
+        assert response.get("content-length") == "5"
+        assert (await client.ask(get(method="HEAD"), method="HEAD")).status == 200
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 async def test_bodiless_statuses_leave_the_connection_in_step(tmp_path: Path, status: str) -> None:
-    backend = Backend(reply=lambda _: f"HTTP/1.1 {status}\r\nETag: x\r\n\r\n".encode())
+    backend = Backend(response=lambda _: f"HTTP/1.1 {status}\r\nETag: x\r\n\r\n".encode())
     async with lab(tmp_path, candidate=backend) as it:
-        caller = await it.caller()
-        first, second = await caller.ask(GET), await caller.ask(GET)
+        client = await it.client()
+        first, second = await client.ask(GET), await client.ask(GET)
         assert first.line == second.line == f"HTTP/1.1 {status}"
         assert backend.connections == 1
 
 
-async def test_a_chunked_reply_passes(tmp_path: Path) -> None:
-    reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n"
-    async with lab(tmp_path, candidate=Backend(reply=lambda _: reply)) as it:
-        caller = await it.caller()
-        assert (await caller.ask(GET)).body == b"hello"
-        assert (await caller.ask(GET)).body == b"hello"
+async def test_a_chunked_response_passes(tmp_path: Path) -> None:
+    response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n"
+    async with lab(tmp_path, candidate=Backend(response=lambda _: response)) as it:
+        client = await it.client()
+        assert (await client.ask(GET)).body == b"hello"
+        assert (await client.ask(GET)).body == b"hello"
 
 
-async def test_a_reply_that_ends_with_its_connection_becomes_chunked(tmp_path: Path) -> None:
+async def test_a_response_that_ends_with_its_connection_becomes_chunked(tmp_path: Path) -> None:
     async def until_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_message(reader)
         writer.write(b"HTTP/1.1 200 OK\r\n\r\nall of it")
 
     async with lab(tmp_path, candidate=Backend(handler=until_close)) as it:
-        caller = await it.caller()
-        first = await caller.ask(GET)
+        client = await it.client()
+        first = await client.ask(GET)
         assert (first.get("transfer-encoding"), first.body) == ("chunked", b"all of it")
-        assert (await caller.ask(GET)).body == b"all of it"
+        assert (await client.ask(GET)).body == b"all of it"
 
 
-async def test_an_http_1_0_caller_gets_no_chunks_and_its_connection_closed(tmp_path: Path) -> None:
-    reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
-    async with lab(tmp_path, candidate=Backend(reply=lambda _: reply)) as it:
-        caller = await it.caller()
-        await caller.send(b"GET / HTTP/1.0\r\n\r\n")
-        received = await caller.rest()
+async def test_an_http_1_0_client_gets_no_chunks_and_its_connection_closed(tmp_path: Path) -> None:
+    response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    async with lab(tmp_path, candidate=Backend(response=lambda _: response)) as it:
+        client = await it.client()
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        received = await client.rest()
         assert b"chunked" not in received
         assert received.endswith(b"\r\n\r\nhello")
 
 
-async def test_interim_replies_of_the_backend_are_not_passed(tmp_path: Path) -> None:
-    reply = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + ok(b"final")
-    async with lab(tmp_path, candidate=Backend(reply=lambda _: reply)) as it:
+async def test_interim_responses_of_the_backend_are_not_passed(tmp_path: Path) -> None:
+    response = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + ok(b"final")
+    async with lab(tmp_path, candidate=Backend(response=lambda _: response)) as it:
         assert (await it.ask(GET)).body == b"final"
 
 
 async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
-    async with lab(tmp_path, candidate=Backend(reply=lambda seen: ok(seen.line.encode()))) as it:
-        caller = await it.caller()
-        await caller.send(b"".join(get(f"/{number}") for number in range(50)))
-        bodies = [(await caller.reply()).body for _ in range(50)]
+    async with lab(tmp_path, candidate=Backend(response=lambda seen: ok(seen.line.encode()))) as it:
+        client = await it.client()
+        await client.send(b"".join(get(f"/{number}") for number in range(50)))
+        bodies = [(await client.response()).body for _ in range(50)]
         assert bodies == [f"GET /{number} HTTP/1.1".encode() for number in range(50)]
 
 
 async def test_connection_close_is_honoured(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
-        await caller.send(get("/", "Connection: close"))
-        received = await caller.rest()
+        client = await it.client()
+        await client.send(get("/", "Connection: close"))
+        received = await client.rest()
         assert b"Connection: close\r\n" in received
 
 
-async def test_a_caller_that_shuts_its_sending_side_still_gets_the_reply(tmp_path: Path) -> None:
+async def test_a_client_that_shuts_its_sending_side_still_gets_the_response(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
-        await caller.send(GET)
-        caller.writer.write_eof()
-        assert (await caller.rest()).endswith(b"\r\n\r\nok")
+        client = await it.client()
+        await client.send(GET)
+        client.writer.write_eof()
+        assert (await client.rest()).endswith(b"\r\n\r\nok")
 
 
 async def test_backend_connections_are_reused(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
+        client = await it.client()
         for _ in range(5):
-            await caller.ask(GET)
+            await client.ask(GET)
         assert it.candidate.connections == 1
 
 
@@ -271,13 +273,13 @@ async def test_a_websocket_passes_both_ways_and_is_not_journaled(tmp_path: Path)
         writer.write(b"bye")
 
     async with lab(tmp_path, candidate=Backend(handler=echo)) as it:
-        caller = await it.caller()
-        reply = await caller.ask(get("/v2/stamps/3/score/1", "Connection: Upgrade", "Upgrade: websocket"))
-        assert (reply.status, reply.get("upgrade"), reply.get("sec-x")) == (101, "websocket", "1")
-        await caller.send(b"abc")
-        assert await caller.reader.readexactly(5) == b"hiABC"
-        caller.writer.write_eof()
-        assert await caller.rest() == b"bye"
+        client = await it.client()
+        response = await client.ask(get("/v2/stamps/3/score/1", "Connection: Upgrade", "Upgrade: websocket"))
+        assert (response.status, response.get("upgrade"), response.get("sec-x")) == (101, "websocket", "1")
+        await client.send(b"abc")
+        assert await client.reader.readexactly(5) == b"hiABC"
+        client.writer.write_eof()
+        assert await client.rest() == b"bye"
         await it.until(lambda: it.proxy.status()["skipped"] == {"upgrade": 1})
 
 
@@ -288,27 +290,27 @@ async def test_a_websocket_that_is_silent_for_too_long_is_closed(tmp_path: Path)
         await reader.read()
 
     async with lab(tmp_path, candidate=Backend(handler=silent), limits={"tunnel_idle_s": 0.2}) as it:
-        caller = await it.caller()
-        assert (await caller.ask(get("/", "Connection: Upgrade", "Upgrade: websocket"))).status == 101
-        assert await caller.rest() == b""
+        client = await it.client()
+        assert (await client.ask(get("/", "Connection: Upgrade", "Upgrade: websocket"))).status == 101
+        assert await client.rest() == b""
 
 
 async def test_a_backend_that_declines_an_upgrade_answers_as_usual(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
-        replies = [await caller.ask(get("/", "Connection: Upgrade", "Upgrade: websocket")) for _ in range(2)]
-        assert [reply.body for reply in replies] == [b"ok", b"ok"]
+        client = await it.client()
+        responses = [await client.ask(get("/", "Connection: Upgrade", "Upgrade: websocket")) for _ in range(2)]
+        assert [response.body for response in responses] == [b"ok", b"ok"]
 
 
 async def test_another_upgrade_is_ignored(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        reply = await it.ask(get("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"))
-        assert reply.status == 200
+        response = await it.ask(get("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"))
+        assert response.status == 200
         assert it.candidate.seen[0].get("upgrade") is None
         assert it.candidate.seen[0].get("http2-settings") is None
 
 
-async def test_a_large_reply_reaches_a_slow_reader_whole_with_bounded_memory(tmp_path: Path) -> None:
+async def test_a_large_response_reaches_a_slow_reader_whole_with_bounded_memory(tmp_path: Path) -> None:
     size = 32 * 1024 * 1024
     sent = 0
 
@@ -323,13 +325,13 @@ async def test_a_large_reply_reaches_a_slow_reader_whole_with_bounded_memory(tmp
         await reader.read()
 
     async with lab(tmp_path, candidate=Backend(handler=flood)) as it:
-        caller = await it.caller()
-        caller.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await caller.send(GET)
+        client = await it.client()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await client.send(GET)
         stalled = await _stalled(lambda: sent)
         assert stalled < size
-        caller.writer.transport.resume_reading()  # type: ignore[attr-defined]
-        assert len((await caller.reply()).body) == size
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await client.response()).body) == size
 
 
 async def test_a_large_body_waits_for_a_slow_backend(tmp_path: Path) -> None:
@@ -348,13 +350,13 @@ async def test_a_large_body_waits_for_a_slow_backend(tmp_path: Path) -> None:
 
     limits = {"body_max_bytes": size}
     async with lab(tmp_path, candidate=Backend(handler=slow), limits=limits) as it:
-        caller = await it.caller()
-        await caller.send(get("/", f"Content-Length: {size}", method="POST"))
-        caller.writer.write(b"x" * size)
-        left = await _stalled(caller.writer.transport.get_write_buffer_size)
+        client = await it.client()
+        await client.send(get("/", f"Content-Length: {size}", method="POST"))
+        client.writer.write(b"x" * size)
+        left = await _stalled(client.writer.transport.get_write_buffer_size)
         assert left > 0
         go_on.set()
-        assert (await caller.reply()).body == b"done"
+        assert (await client.response()).body == b"done"
         assert received == size
 
 
@@ -368,22 +370,22 @@ async def _stalled(progress: object) -> int:
     return last
 
 
-async def test_a_reply_before_the_request_is_complete_passes_and_closes(tmp_path: Path) -> None:
+async def test_a_response_before_the_request_is_complete_passes_and_closes(tmp_path: Path) -> None:
     async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(ok(b"no", status="403 Forbidden"))
         await reader.read()
 
     async with lab(tmp_path, candidate=Backend(handler=early)) as it:
-        caller = await it.caller()
-        await caller.send(get("/", "Content-Length: 1000000", method="POST", body=b"x" * 1000))
-        received = await caller.rest()
+        client = await it.client()
+        await client.send(get("/", "Content-Length: 1000000", method="POST", body=b"x" * 1000))
+        received = await client.rest()
         assert received.startswith(b"HTTP/1.1 403 Forbidden\r\n")
         assert b"Connection: close\r\n" in received
 
 
 async def test_the_served_messages_are_journaled_as_they_were(tmp_path: Path) -> None:
-    backend = Backend(reply=lambda _: ok(b"\x00\xff", "X-A: 1", "X-A: 2", "Set-Cookie: c"))
+    backend = Backend(response=lambda _: ok(b"\x00\xff", "X-A: 1", "X-A: 2", "Set-Cookie: c"))
     async with lab(tmp_path, candidate=backend) as it:
         await it.ask(get("/v2/stamps/3/score/0xAb?x=%2f", "X-API-Key: secret", "X-Request-Id: id-1"))
         [exchange] = await it.journaled(1)
@@ -391,4 +393,4 @@ async def test_the_served_messages_are_journaled_as_they_were(tmp_path: Path) ->
         assert exchange.request.target == "/v2/stamps/3/score/0xAb?x=%2f"
         assert ("X-API-Key", "secret") in exchange.request.headers
         fields = (("Content-Length", "2"), ("X-A", "1"), ("X-A", "2"), ("Set-Cookie", "c"))
-        assert exchange.outcome == Reply(200, fields, b"\x00\xff")
+        assert exchange.outcome == Response(200, fields, b"\x00\xff")

@@ -15,33 +15,33 @@ def get(number: int) -> bytes:
 
 
 def seen(message: Message) -> list[tuple[str, str]]:
-    """What the caller's fields became."""
+    """What the client's fields became."""
     return [pair for pair in message.fields if pair[0] in ("X-API-Key", "X-Version", "Accept", "X-Hop", "Connection")]
 
 
 async def test_requests_with_ever_other_values_are_recognised_and_pass_as_they_are(tmp_path: Path) -> None:
     backend = Backend(
-        reply=lambda asked: ok(asked.line.encode(), f"ETag: {asked.line}", "Connection: X-Hop", "X-Hop: 1")
+        response=lambda asked: ok(asked.line.encode(), f"ETag: {asked.line}", "Connection: X-Hop", "X-Hop: 1")
     )
     async with lab(tmp_path, candidate=backend) as it:
-        caller = await it.caller()
-        replies = [await caller.ask(get(number)) for number in range(40)]
+        client = await it.client()
+        responses = [await client.ask(get(number)) for number in range(40)]
         recognised, parsed = it.proxy.front.heads_read["request"]
         assert recognised + parsed == 40
         assert recognised >= 20
         assert [seen(message) for message in backend.seen] == [
             [("X-API-Key", f"key-{number}"), ("X-Version", str(number)), ("Accept", "*/*")] for number in range(40)
         ]
-        assert [reply.body for reply in replies] == [message.line.encode() for message in backend.seen]
-        assert [reply.get("etag") for reply in replies] == [message.line for message in backend.seen]
-        assert {reply.get("x-hop") for reply in replies} == {None}
+        assert [response.body for response in responses] == [message.line.encode() for message in backend.seen]
+        assert [response.get("etag") for response in responses] == [message.line for message in backend.seen]
+        assert {response.get("x-hop") for response in responses} == {None}
 
 
 async def test_recognised_heads_are_journaled_with_their_own_values(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
+        client = await it.client()
         for number in range(30):
-            await caller.ask(get(number))
+            await client.ask(get(number))
         journaled = await it.journaled(30)
         versions = [dict(exchange.request.headers)["X-Version"] for exchange in journaled]
         assert versions == [str(number) for number in range(30)]
@@ -50,12 +50,12 @@ async def test_recognised_heads_are_journaled_with_their_own_values(tmp_path: Pa
 
 async def test_what_is_recognised_is_counted(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
+        client = await it.client()
         for _ in range(3):
-            await caller.ask(get(1))
+            await client.ask(get(1))
         registry = CollectorRegistry()
         registry.register(it.proxy.front.metrics)
-        for message in ("request", "reply"):
+        for message in ("request", "response"):
             labels = {"message": message, "how": "recognised"}
             assert registry.get_sample_value("shadow_heads_total", labels) == 2
             assert registry.get_sample_value("shadow_heads_total", {**labels, "how": "parsed"}) == 1

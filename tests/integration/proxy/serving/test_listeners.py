@@ -45,7 +45,7 @@ def certify(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
-async def test_callers_can_be_served_over_tls(tmp_path: Path) -> None:
+async def test_clients_can_be_served_over_tls(tmp_path: Path) -> None:
     certificate, key = certify(tmp_path)
     listen = {"port": 0, "tls": {"certificate": str(certificate), "key": str(key)}}
     async with lab(tmp_path, listen=listen) as it:
@@ -66,8 +66,8 @@ async def test_backends_can_be_asked_over_tls(tmp_path: Path, monkeypatch: pytes
     async with await asyncio.start_server(backend.converse, "127.0.0.1", 0, ssl=context) as server:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with lab(tmp_path, backends={"candidate": {"live": {"url": url}}}) as it:
-            caller = await it.caller()
-            bodies = [(await caller.ask(GET)).body for _ in range(3)]
+            client = await it.client()
+            bodies = [(await client.ask(GET)).body for _ in range(3)]
             assert (bodies, backend.connections) == ([b"ok"] * 3, 1)
 
 
@@ -83,7 +83,7 @@ async def test_a_backend_with_an_unknown_certificate_is_not_trusted(tmp_path: Pa
             assert backend.seen == []
 
 
-async def test_callers_can_be_served_over_a_unix_socket(tmp_path: Path) -> None:
+async def test_clients_can_be_served_over_a_unix_socket(tmp_path: Path) -> None:
     backend = Backend()
     path = str(tmp_path / "proxy.sock")
     async with await asyncio.start_server(backend.converse, "127.0.0.1", 0) as server:

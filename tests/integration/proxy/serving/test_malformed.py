@@ -137,11 +137,11 @@ MALFORMED = {
 
 
 async def answered(it: Lab, data: bytes) -> tuple[bytes, int]:
-    """The first line of what a caller gets for these bytes and a good request after them, and how many replies those were."""
-    caller = await it.caller()
-    await caller.send(data + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
-    received = await caller.rest()
-    caller.close()
+    """The first line of what a client gets for these bytes and a good request after them, and how many responses those were."""
+    client = await it.client()
+    await client.send(data + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
+    received = await client.rest()
+    client.close()
     return received.partition(b"\r\n")[0], received.count(b"HTTP/1.1 ")
 
 
@@ -194,8 +194,8 @@ LIMITED = {
 async def test_a_limit_has_its_status(tmp_path: Path, data: bytes, status: int) -> None:
     limits = {"header_max_bytes": 2048, "headers_max": 16, "target_max_bytes": 512, "body_max_bytes": 1000}
     async with lab(tmp_path, limits=limits) as it:
-        reply = await it.ask(data)
-        assert reply.status == status
+        response = await it.ask(data)
+        assert response.status == status
         assert it.proxy.front.metrics.refused == {status: 1}
 
 
@@ -211,16 +211,16 @@ async def test_a_slow_request_times_out(tmp_path: Path, data: bytes) -> None:
 
 async def test_an_unused_connection_is_closed_without_a_word(tmp_path: Path) -> None:
     async with lab(tmp_path, limits={"idle_s": 0.2}) as it:
-        caller = await it.caller()
-        assert await caller.rest() == b""
+        client = await it.client()
+        assert await client.rest() == b""
 
 
 async def test_connections_above_the_limit_are_refused(tmp_path: Path) -> None:
     async with lab(tmp_path, limits={"connections_max": 1}) as it:
-        first = await it.caller()
+        first = await it.client()
         await first.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        second = await it.caller()
-        assert (await second.reply()).status == 503
+        second = await it.client()
+        assert (await second.response()).status == 503
         assert (await first.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
 
 
@@ -282,16 +282,16 @@ async def test_a_field_that_a_backend_could_take_for_one_of_ours_is_stripped(tmp
 
 async def test_requests_before_a_malformed_one_are_answered(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        caller = await it.caller()
+        client = await it.client()
         good = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n"
-        await caller.send(good + b"GET /bad HTTP/1.1\r\n\r\n" + good)
-        received = await caller.rest()
+        await client.send(good + b"GET /bad HTTP/1.1\r\n\r\n" + good)
+        received = await client.rest()
         assert received.count(b"HTTP/1.1 200 ") == 1
         assert received.count(b"HTTP/1.1 400 ") == 1
         assert [seen.line for seen in it.candidate.seen] == ["GET /good HTTP/1.1"]
 
 
-REPLIES = {
+RESPONSES = {
     "garbage": b"garbage\r\n\r\n",
     "length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
@@ -309,23 +309,23 @@ REPLIES = {
     "a space before the colon": b"HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n",
     "a NUL in a value": b"HTTP/1.1 200 OK\r\nX: \x00\r\nContent-Length: 0\r\n\r\n",
     "a bare CR in a value": b"HTTP/1.1 200 OK\r\nX: 1\rY: 2\r\nContent-Length: 0\r\n\r\n",
-    "a tenth interim reply": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10,
+    "a tenth interim response": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10,
 }
 
 
-@pytest.mark.parametrize("data", REPLIES.values(), ids=REPLIES.keys())
-async def test_a_malformed_reply_is_a_502_and_does_not_reach_the_next_request(tmp_path: Path, data: bytes) -> None:
-    replies = iter([data, ok(b"fine")])
-    async with lab(tmp_path, candidate=Backend(reply=lambda _: next(replies))) as it:
-        caller = await it.caller()
-        assert (await caller.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).status == 502
-        assert (await caller.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).body == b"fine"
+@pytest.mark.parametrize("data", RESPONSES.values(), ids=RESPONSES.keys())
+async def test_a_malformed_response_is_a_502_and_does_not_reach_the_next_request(tmp_path: Path, data: bytes) -> None:
+    responses = iter([data, ok(b"fine")])
+    async with lab(tmp_path, candidate=Backend(response=lambda _: next(responses))) as it:
+        client = await it.client()
+        assert (await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).status == 502
+        assert (await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).body == b"fine"
         assert it.candidate.connections == 2
 
 
-async def test_bytes_after_a_reply_are_never_taken_for_the_next_one(tmp_path: Path) -> None:
-    replies = iter([ok(b"one") + ok(b"poison"), ok(b"two")])
-    async with lab(tmp_path, candidate=Backend(reply=lambda _: next(replies))) as it:
-        caller = await it.caller()
-        assert (await caller.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).body == b"one"
-        assert (await caller.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).body == b"two"
+async def test_bytes_after_a_response_are_never_taken_for_the_next_one(tmp_path: Path) -> None:
+    responses = iter([ok(b"one") + ok(b"poison"), ok(b"two")])
+    async with lab(tmp_path, candidate=Backend(response=lambda _: next(responses))) as it:
+        client = await it.client()
+        assert (await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).body == b"one"
+        assert (await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).body == b"two"

@@ -1,4 +1,4 @@
-"""A caller who makes an ordering key of half a character is served like everybody, and costs the journal that exchange only."""
+"""A client who makes an ordering key of half a character is served like everybody, and costs the journal that exchange only."""
 
 from pathlib import Path
 
@@ -26,10 +26,10 @@ def asked(address: str) -> bytes:
 async def test_half_a_character_as_key_costs_that_exchange_only(tmp_path: Path, json_paths: list[str]) -> None:
     journal = {"directory": str(tmp_path / "journal"), "redaction": {"json_paths": json_paths}}
     async with lab(tmp_path, journal=journal, serve={"percent": 50.0}) as it:
-        caller = await it.caller()
+        client = await it.client()
         addresses = [f"0x{number}" for number in range(PACKED_AT_ONCE + 4)]
-        replies = [await caller.ask(asked(address)) for address in [*addresses[:9], HALF, *addresses[9:]]]
-        assert {reply.status for reply in replies} == {200}
+        responses = [await client.ask(asked(address)) for address in [*addresses[:9], HALF, *addresses[9:]]]
+        assert {response.status for response in responses} == {200}
         journaled = await it.journaled(len(addresses))
         assert [exchange.request.body for exchange in journaled] == [body_of(address) for address in addresses]
         writer = it.proxy.journal

@@ -24,17 +24,17 @@ def get(path: str = "/v2/stamps/3/score/0xAb", *fields: str) -> bytes:
 
 def sides() -> dict[str, Backend]:
     return {
-        "candidate": Backend(reply=lambda _: ok(b"candidate")),
-        "legacy": Backend(reply=lambda _: ok(b"legacy")),
+        "candidate": Backend(response=lambda _: ok(b"candidate")),
+        "legacy": Backend(response=lambda _: ok(b"legacy")),
     }
 
 
 async def admin(it: Lab, method: str, path: str, **options: object) -> tuple[int, str]:
     async with (
-        ClientSession() as client,
-        client.request(method, f"http://127.0.0.1:{it.proxy.admin_port}{path}", **options) as reply,  # type: ignore[arg-type]
+        ClientSession() as session,
+        session.request(method, f"http://127.0.0.1:{it.proxy.admin_port}{path}", **options) as response,  # type: ignore[arg-type]
     ):
-        return reply.status, await reply.text()
+        return response.status, await response.text()
 
 
 async def test_the_candidate_serves_by_default(tmp_path: Path) -> None:
@@ -45,9 +45,9 @@ async def test_the_candidate_serves_by_default(tmp_path: Path) -> None:
 
 async def test_a_percentage_is_sticky_by_key_and_about_right(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides(), serve={"percent": 25}) as it:
-        caller = await it.caller()
-        first = [(await caller.ask(get(f"/v2/stamps/1/score/{key}"))).body for key in range(400)]
-        again = [(await caller.ask(get(f"/v2/stamps/2/score/{key}"))).body for key in range(400)]
+        client = await it.client()
+        first = [(await client.ask(get(f"/v2/stamps/1/score/{key}"))).body for key in range(400)]
+        again = [(await client.ask(get(f"/v2/stamps/2/score/{key}"))).body for key in range(400)]
         assert first == again
         assert 60 < first.count(b"candidate") < 140
 
@@ -170,9 +170,9 @@ async def test_another_process_learns_of_a_rollback_by_the_state_file(tmp_path: 
 
 async def test_status_and_metrics_add_up(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
-        caller = await it.caller()
+        client = await it.client()
         for path in ("/v2/stamps/3/score/1", "/nowhere", "/quiet/2"):
-            await caller.ask(get(path))
+            await client.ask(get(path))
         await it.journaled(2)
         _, text = await admin(it, "GET", "/metrics")
         lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("shadow_"))
@@ -198,14 +198,14 @@ async def test_a_request_in_flight_is_answered_while_draining(tmp_path: Path) ->
         await reader.read()
 
     async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=when_draining)) as it:
-        caller = await it.caller()
-        await caller.send(get())
+        client = await it.client()
+        await client.send(get())
         await it.until(lambda: len(it.proxy.front.forwardings) == 1)
-        reading = group.create_task(caller.rest(), name="read-reply")
-        it.callers.clear()
-    reply = reading.result()
-    assert reply.endswith(b"done")
-    assert b"Connection: close\r\n" in reply
+        reading = group.create_task(client.rest(), name="read-response")
+        it.clients.clear()
+    response = reading.result()
+    assert response.endswith(b"done")
+    assert b"Connection: close\r\n" in response
 
 
 async def test_a_request_that_outlasts_the_drain_is_cut(tmp_path: Path) -> None:
@@ -215,11 +215,11 @@ async def test_a_request_that_outlasts_the_drain_is_cut(tmp_path: Path) -> None:
 
     limits = {"drain_s": 0.1}
     async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=never), limits=limits) as it:
-        caller = await it.caller()
-        await caller.send(get())
+        client = await it.client()
+        await client.send(get())
         await it.until(lambda: len(it.proxy.front.forwardings) == 1)
-        reading = group.create_task(caller.rest(), name="read-reply")
-        it.callers.clear()
+        reading = group.create_task(client.rest(), name="read-response")
+        it.clients.clear()
     assert reading.result().startswith(b"HTTP/1.1 504 ")
 
 
@@ -257,9 +257,9 @@ async def test_a_process_reloads_rolls_back_and_stops_by_signals(tmp_path: Path)
         async def served_by() -> bytes:
             reader, writer = await asyncio.open_connection("127.0.0.1", int(str(port)))
             writer.write(get())
-            reply = await read_message(reader)
+            response = await read_message(reader)
             writer.close()
-            return reply.body
+            return response.body
 
         assert await served_by() == b"candidate"
         path.write_text(yaml.safe_dump({**document, "serve": {**document["serve"], "side": "legacy"}}))  # type: ignore[dict-item]
@@ -297,7 +297,7 @@ async def test_a_worker_that_dies_is_replaced_while_the_others_serve(tmp_path: P
             victim.kill()
             assert (await started(process, "worker_died"))["requests_lost"] == 0
             admin_port = (await started(process, "proxy_started"))["admin_port"]
-            async with ClientSession() as client, client.get(f"http://127.0.0.1:{admin_port}/metrics") as page:
+            async with ClientSession() as session, session.get(f"http://127.0.0.1:{admin_port}/metrics") as page:
                 assert "shadow_worker_restarts_total 1.0" in await page.text()
             for _ in range(20):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)

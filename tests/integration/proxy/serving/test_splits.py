@@ -1,4 +1,4 @@
-"""However a stream of requests is cut on its way to a caller's connection, the replies and what the backend saw are the same."""
+"""However a stream of requests is cut on its way to a client's connection, the responses and what the backend saw are the same."""
 
 import asyncio
 import random
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.serving.client_connection import CallerConnection
+from proxy.serving.client_connection import ClientConnection
 from tests.support.http_streams import streams
 from tests.support.proxying import Lab, lab
 
@@ -14,7 +14,7 @@ COUNT = 100
 
 
 class Recorded(asyncio.Transport):
-    """What a connection writes, and whether it is over for the caller."""
+    """What a connection writes, and whether it is over for the client."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.1", 1)})
@@ -51,15 +51,15 @@ def pieces(stream: bytes, draw: random.Random) -> list[bytes]:
 
 
 async def conversation(it: Lab, parts: list[bytes]) -> tuple[list[str], list[tuple[str, bytes]]]:
-    """The status lines a caller gets for these bytes and then no more, and first line and body of what the backend saw."""
+    """The status lines a client gets for these bytes and then no more, and first line and body of what the backend saw."""
     it.candidate.seen.clear()
     transport = Recorded()
-    connection = CallerConnection(it.proxy.front)
+    connection = ClientConnection(it.proxy.front)
     connection.connection_made(transport)
     for part in parts:
         if not transport.ended.is_set():
             connection.data_received(part)
-    # What is complete is answered; what is not ends with the caller's side.
+    # What is complete is answered; what is not ends with the client's side.
     await it.until(lambda: transport.ended.is_set() or not it.proxy.front.forwardings or waits(connection))
     connection.connection_lost(None)
     await it.until(lambda: not it.proxy.front.forwardings)
@@ -67,7 +67,7 @@ async def conversation(it: Lab, parts: list[bytes]) -> tuple[list[str], list[tup
     return lines, [(seen.line, seen.body) for seen in it.candidate.seen]
 
 
-def waits(connection: CallerConnection) -> bool:
+def waits(connection: ClientConnection) -> bool:
     """Whether the connection waits for more of a request's body."""
     return connection._state.name == "BODY"
 
@@ -81,4 +81,4 @@ async def test_cutting_a_stream_anywhere_changes_nothing(tmp_path: Path, seed: i
         cut = [await conversation(it, pieces(stream, draw)) for stream in chosen]
         assert cut == whole
         assert sum(len(lines) for lines, _ in whole) >= COUNT // 2
-        assert not it.proxy.front.callers
+        assert not it.proxy.front.clients

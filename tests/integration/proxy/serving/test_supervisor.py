@@ -1,4 +1,4 @@
-"""Workers that are replaced, drained or killed: what callers notice, and what is counted."""
+"""Workers that are replaced, drained or killed: what clients notice, and what is counted."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ POST = b"POST /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r
 
 @dataclass
 class Persistent:
-    """A caller that keeps its connection as long as it may and never sends anything twice: a failure is a failure."""
+    """A client that keeps its connection as long as it may and never sends anything twice: a failure is a failure."""
 
     port: int
     answered: int = 0
@@ -36,7 +36,7 @@ class Persistent:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             try:
                 while not stop.is_set() and await self._ask(reader, writer):
-                    # (a caller thinks, so that its connection is also unused now and then)
+                    # (a client thinks, so that its connection is also unused now and then)
                     await asyncio.sleep(0.002)
             except (OSError, EOFError, TimeoutError) as error:
                 self.failures.append(repr(error))
@@ -47,10 +47,10 @@ class Persistent:
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection stays."""
         writer.write(POST if self.answered % 2 else get())
-        reply: Message = await read_message(reader)
-        assert reply.status == 200
+        response: Message = await read_message(reader)
+        assert response.status == 200
         self.answered += 1
-        if reply.get("connection") == "close":
+        if response.get("connection") == "close":
             self.closed += 1
             return False
         return True
@@ -67,22 +67,22 @@ async def test_no_request_fails_while_a_worker_is_replaced(tmp_path: Path) -> No
         path = tmp_path / "config.yaml"
         path.write_text(yaml.safe_dump(document))
         place, stop = slot(), asyncio.Event()
-        callers = [Persistent(place.sockets.callers.getsockname()[1]) for _ in range(6)]
+        clients = [Persistent(place.sockets.clients.getsockname()[1]) for _ in range(6)]
         supervisor = Supervisor(partial(worker_command, path), [place], drain_s=10)
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(supervisor.run(), name="supervise")
-            for number, caller in enumerate(callers):
-                group.create_task(caller.call(stop), name=f"caller-{number}")
-            await until(lambda: min(caller.answered for caller in callers) > 5)
+            for number, client in enumerate(clients):
+                group.create_task(client.call(stop), name=f"client-{number}")
+            await until(lambda: min(client.answered for client in clients) > 5)
             os.kill(os.getpid(), signal.SIGUSR1)
-            # Each connection ends with a reply that says so, and goes on at the new worker.
-            await until(lambda: min(caller.closed for caller in callers) > 0)
-            answered = [caller.answered for caller in callers]
-            await until(lambda: all(now.answered > then + 5 for now, then in zip(callers, answered, strict=True)))
+            # Each connection ends with a response that says so, and goes on at the new worker.
+            await until(lambda: min(client.closed for client in clients) > 0)
+            answered = [client.answered for client in clients]
+            await until(lambda: all(now.answered > then + 5 for now, then in zip(clients, answered, strict=True)))
             stop.set()
-            await until(lambda: not any(caller.connected for caller in callers))
+            await until(lambda: not any(client.connected for client in clients))
             supervisor.stop()
-        assert [caller.failures for caller in callers] == [[]] * 6
+        assert [client.failures for client in clients] == [[]] * 6
         assert place.restarts == 0
 
 
@@ -166,7 +166,7 @@ async def test_a_rollback_is_stored_for_a_worker_that_is_just_starting() -> None
 def test_workers_share_one_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "proxy.sock"
     opened = open_sockets(Listen(unix=str(path), workers=2), Admin(port=0))
-    names = {one.callers.getsockname() for one in opened}
+    names = {one.clients.getsockname() for one in opened}
     for one in opened:
         one.close()
     assert names == {str(path)}
@@ -174,25 +174,25 @@ def test_workers_share_one_unix_socket(tmp_path: Path) -> None:
 
 async def test_an_unused_connection_may_bring_one_more_request_while_draining(tmp_path: Path) -> None:
     async with asyncio.TaskGroup() as group, lab(tmp_path, limits={"drain_s": 8, "drain_idle_s": 8}) as it:
-        caller = await it.caller()
-        await caller.ask(get())
+        client = await it.client()
+        await client.ask(get())
 
         async def late() -> bytes:
             await it.until(lambda: it.proxy.front.draining)
-            await caller.send(get())
-            return await caller.rest()
+            await client.send(get())
+            return await client.rest()
 
         reading = group.create_task(late(), name="late")
-        it.callers.clear()
-    reply = reading.result()
-    assert reply.startswith(b"HTTP/1.1 200 ")
-    assert b"Connection: close\r\n" in reply
+        it.clients.clear()
+    response = reading.result()
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"Connection: close\r\n" in response
 
 
 async def test_a_connection_that_stays_unused_is_closed_before_the_drain_is_over(tmp_path: Path) -> None:
     async with asyncio.TaskGroup() as group, lab(tmp_path, limits={"drain_s": 600, "drain_idle_s": 0.05}) as it:
-        caller = await it.caller()
-        await caller.ask(get())
-        reading = group.create_task(caller.rest(), name="rest")
-        it.callers.clear()
+        client = await it.client()
+        await client.ask(get())
+        reading = group.create_task(client.rest(), name="rest")
+        it.clients.clear()
     assert reading.result() == b""

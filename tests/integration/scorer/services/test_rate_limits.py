@@ -20,8 +20,8 @@ async def limited(world):
 async def statuses(client, count: int) -> list[int]:
     found = []
     for _ in range(count):
-        async with client.get(LISTING, headers=scoring.headers()) as reply:
-            found.append(reply.status)
+        async with client.get(LISTING, headers=scoring.headers()) as response:
+            found.append(response.status)
     return found
 
 
@@ -41,7 +41,7 @@ async def test_two_processes_share_one_allowance(limited, serve, settings):
 
 
 async def test_what_the_legacy_counted_counts(limited, serve, settings, redis_client):
-    window = window_of(Rate(2, 900), RateGroup.REGISTRY, caller="testKey1", now=int(NOW.timestamp()))
+    window = window_of(Rate(2, 900), RateGroup.REGISTRY, client="testKey1", now=int(NOW.timestamp()))
     redis_client.set(window.key, 2, ex=window.ttl_s)
     assert await statuses(await serve(settings, clock=lambda: NOW), 1) == [429]
 

@@ -26,9 +26,11 @@ def own(owner: str) -> dict[str, str]:
 
 
 async def answer(client, path: str | URL, headers: dict[str, str], **more: Any) -> tuple[int, Any]:
-    async with client.request(more.pop("method", "GET"), path, headers=headers, **more) as reply:
-        text = await reply.text()
-        return reply.status, json.loads(text) if reply.content_type == "application/json" else reply.content_type
+    async with client.request(more.pop("method", "GET"), path, headers=headers, **more) as response:
+        text = await response.text()
+        return response.status, json.loads(
+            text
+        ) if response.content_type == "application/json" else response.content_type
 
 
 @pytest.fixture
@@ -101,11 +103,11 @@ async def test_reports_change_own_pending_stamps_once(app, world):
         {"id": 2**70, "compose_db_save_status": "saved"},
     ]
     path = "/ceramic-cache/stamps/bulk/meta/compose-db"
-    replies = [await answer(app, path, own(A), method="PATCH", json=report) for _ in range(2)]
+    responses = [await answer(app, path, own(A), method="PATCH", json=report) for _ in range(2)]
     rows = await world.conn.fetch(
         "SELECT compose_db_save_status, compose_db_stream_id FROM ceramic_cache_ceramiccache ORDER BY id"
     )
-    assert replies == [(200, {"updated": [first, second]}), (200, {"updated": []})]
+    assert responses == [(200, {"updated": [first, second]}), (200, {"updated": []})]
     assert [tuple(row) for row in rows] == [("saved", "s1"), ("failed", ""), ("pending", "")]
 
 

@@ -52,13 +52,13 @@ async def app(serve, world, migrated, token_keys):
 
 
 async def fresh_nonce(app) -> str:
-    async with app.get("/account/nonce") as reply:
-        return (await reply.json())["nonce"]
+    async with app.get("/account/nonce") as response:
+        return (await response.json())["nonce"]
 
 
 async def authenticate(app, body: Any) -> tuple[int, Any]:
-    async with app.post("/ceramic-cache/authenticate/v2", json=body) as reply:
-        return reply.status, await reply.json()
+    async with app.post("/ceramic-cache/authenticate/v2", json=body) as response:
+        return response.status, await response.json()
 
 
 async def token(app) -> dict[str, str]:
@@ -67,8 +67,8 @@ async def token(app) -> dict[str, str]:
 
 
 async def test_a_token_from_a_signed_message_opens_the_own_endpoints(app):
-    async with app.get("/ceramic-cache/stake/gtc", headers=await token(app)) as reply:
-        assert (reply.status, await reply.json()) == (200, {"items": []})
+    async with app.get("/ceramic-cache/stake/gtc", headers=await token(app)) as response:
+        assert (response.status, await response.json()) == (200, {"items": []})
 
 
 async def test_of_many_sign_ins_with_one_nonce_one_succeeds(app):
@@ -89,21 +89,21 @@ ODD_FIELDS = [
 async def test_odd_fields_are_refused(app):
     body = sign_in("unknownnonce1")
     bodies = [{**body, "message": {**body["message"], **changes}} for changes, _ in ODD_FIELDS]
-    replies = [await authenticate(app, one) for one in bodies]
-    assert replies == [(400, {"detail": detail}) for _, detail in ODD_FIELDS]
+    responses = [await authenticate(app, one) for one in bodies]
+    assert responses == [(400, {"detail": detail}) for _, detail in ODD_FIELDS]
 
 
 async def test_fields_that_make_no_message_fail_after_the_nonce(app):
     body = sign_in(await fresh_nonce(app))
     broken = {**body, "message": {**body["message"], "uri": "nothing"}}
-    replies = [await authenticate(app, broken), await authenticate(app, body)]
-    assert [reply["detail"] for _, reply in replies] == ["Authentication failed!", "Invalid nonce!"]
+    responses = [await authenticate(app, broken), await authenticate(app, body)]
+    assert [response["detail"] for _, response in responses] == ["Authentication failed!", "Invalid nonce!"]
 
 
 async def test_what_is_no_signature_is_refused(app):
     signatures = ["", "0x12", "no hex", "0x" + "11" * 65]
-    replies = [await authenticate(app, {**sign_in(await fresh_nonce(app)), "signature": one}) for one in signatures]
-    assert replies == [(400, {"detail": "Invalid signature!"})] * 4
+    responses = [await authenticate(app, {**sign_in(await fresh_nonce(app)), "signature": one}) for one in signatures]
+    assert responses == [(400, {"detail": "Invalid signature!"})] * 4
 
 
 async def test_without_a_private_key_nobody_signs_in(serve, world, migrated):
@@ -113,11 +113,11 @@ async def test_without_a_private_key_nobody_signs_in(serve, world, migrated):
 
 async def sign_terms(app, headers: dict[str, str]) -> tuple[int, str]:
     where = f"IST/{WALLET.address}"
-    async with app.get(f"/ceramic-cache/tos/message-to-sign/{where}", headers=headers) as reply:
-        terms = await reply.json()
+    async with app.get(f"/ceramic-cache/tos/message-to-sign/{where}", headers=headers) as response:
+        terms = await response.json()
     body = {"tos_type": "IST", "nonce": terms["nonce"], "signature": signed(terms["text"])}
-    async with app.post(f"/ceramic-cache/tos/signed-message/{where}", json=body, headers=headers) as reply:
-        return reply.status, await reply.text()
+    async with app.post(f"/ceramic-cache/tos/signed-message/{where}", json=body, headers=headers) as response:
+        return response.status, await response.text()
 
 
 async def test_terms_are_signed_once_and_stay_signed(app, world):
@@ -127,8 +127,8 @@ async def test_terms_are_signed_once_and_stay_signed(app, world):
     )
     headers = await token(app)
     accepted = [await sign_terms(app, headers), await sign_terms(app, headers)]
-    async with app.get(f"/ceramic-cache/tos/accepted/IST/{WALLET.address}", headers=headers) as reply:
-        accepted.append((reply.status, await reply.text()))
+    async with app.get(f"/ceramic-cache/tos/accepted/IST/{WALLET.address}", headers=headers) as response:
+        accepted.append((response.status, await response.text()))
     proofs = await world.conn.fetch("SELECT address FROM tos_tosacceptanceproof")
     assert accepted == [(200, ""), (200, ""), (200, '{"accepted": true}')]
     assert [row["address"] for row in proofs] == [WALLET.address.lower()]
@@ -137,14 +137,16 @@ async def test_terms_are_signed_once_and_stay_signed(app, world):
 async def test_terms_with_an_unknown_nonce_are_refused(app):
     body = {"tos_type": "IST", "nonce": "unknown", "signature": "0x"}
     path = f"/ceramic-cache/tos/signed-message/IST/{WALLET.address}"
-    async with app.post(path, json=body, headers=await token(app)) as reply:
-        found = (reply.status, await reply.json())
+    async with app.post(path, json=body, headers=await token(app)) as response:
+        found = (response.status, await response.json())
     assert found == (400, {"detail": "Failed to process the tos acceptance proof"})
 
 
 async def test_terms_that_do_not_exist_are_the_plain_error_page(app):
-    async with app.get(f"/ceramic-cache/tos/message-to-sign/IST/{WALLET.address}", headers=await token(app)) as reply:
-        assert (reply.status, reply.content_type) == (500, "text/html")
+    async with app.get(
+        f"/ceramic-cache/tos/message-to-sign/IST/{WALLET.address}", headers=await token(app)
+    ) as response:
+        assert (response.status, response.content_type) == (500, "text/html")
 
 
 def test_the_hash_is_the_one_that_wallets_sign():

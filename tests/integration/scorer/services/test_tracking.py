@@ -46,9 +46,9 @@ async def noted(client, world) -> list[asyncpg.Record]:
     return await world.conn.fetch(NOTED)
 
 
-async def test_a_score_is_noted_with_its_reply(tracked, world):
-    async with tracked.get(f"/v2/stamps/1/score/{A}", headers=scoring.headers()) as reply:
-        body = await reply.json()
+async def test_a_score_is_noted_with_its_response(tracked, world):
+    async with tracked.get(f"/v2/stamps/1/score/{A}", headers=scoring.headers()) as response:
+        body = await response.json()
     (row,) = await noted(tracked, world)
     assert json.loads(json.loads(row["response"])) == body
 

@@ -18,8 +18,8 @@ from comparator.rules.actions import When
 from comparator.settings import CompareSettings, Rule
 from comparator.tables import Table, Volatile
 from comparator.verdict import Comparator, Verdict
-from tests.support.comparisons import NOW, mirrored, reply, served
-from tests.support.corpus import score_reply
+from tests.support.comparisons import NOW, mirrored, response, served
+from tests.support.corpus import score_response
 
 TODAY = When(NOW.date())
 TABLES = {
@@ -164,9 +164,9 @@ def test_a_hundred_thousand_pairs_of_equal_meaning_have_no_finding() -> None:
         )
     )
     source = random.Random(20260304)
-    truth = score_reply(1) | {"items": [{"id": 1, "v": 1}, {"id": 2, "v": 2}], "tags": ["a", "b", "b"]}
-    a = served(reply(truth))
-    variants = [mirrored(reply(body=variant(truth, source))) for _ in range(2_000)]
+    truth = score_response(1) | {"items": [{"id": 1, "v": 1}, {"id": 2, "v": 2}], "tags": ["a", "b", "b"]}
+    a = served(response(truth))
+    variants = [mirrored(response(body=variant(truth, source))) for _ in range(2_000)]
     now = dt.datetime(2026, 3, 4, tzinfo=dt.UTC)
     verdicts = {
         comparator.compare("v2_score", a, b, now=now).verdict
@@ -200,8 +200,8 @@ def test_a_difference_among_the_variants_would_be_found() -> None:
     comparator = Comparator(CompareSettings())
     found = comparator.compare(
         "v2_score",
-        served(reply(score_reply(1))),
-        mirrored(reply(body=variant(score_reply(1) | {"items": [1, 2], "tags": "abc"}, random.Random(1)))),
+        served(response(score_response(1))),
+        mirrored(response(body=variant(score_response(1) | {"items": [1, 2], "tags": "abc"}, random.Random(1)))),
         now=NOW,
     )
     assert {d.kind for d in found.differences} >= {Kind.CHANGED, Kind.EXTRA}

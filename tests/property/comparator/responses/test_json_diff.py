@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from comparator.deepdiff_rendering import deep_difference
 from comparator.difference import MIRRORED_KINDS, Difference, text_of_value
-from comparator.exchanges.model import HeaderList, Reply
-from comparator.responses.compare import alike, compare_replies
+from comparator.exchanges.model import HeaderList, Response
+from comparator.responses.compare import alike, compare_responses
 from comparator.responses.exact_json import parse
 from comparator.responses.json_diff import Walk, fingerprint, same, walk
 from comparator.rules.actions import When
@@ -168,8 +168,8 @@ def test_reading_a_path_never_fails_but_with_a_value_error(path: str) -> None:
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_any_two_bodies_are_compared_without_an_error(a: bytes, b: bytes) -> None:
     rules = compile_route(CompareSettings(), "")
-    left, right = (Reply(200, (("Content-Type", "application/json"),), body) for body in (a, b))
-    found = compare_replies(left, right, rules, TODAY, max_bytes=1000)
+    left, right = (Response(200, (("Content-Type", "application/json"),), body) for body in (a, b))
+    found = compare_responses(left, right, rules, TODAY, max_bytes=1000)
     assert bool(found.differences) or a == b or same(parse(a), parse(b))
 
 
@@ -180,11 +180,11 @@ header_lines = st.lists(
 
 
 @given(header_lines, header_lines, st.sampled_from([b"", b"{}"]), st.sampled_from([b"", b"{}"]), st.booleans())
-def test_replies_that_are_alike_at_the_first_look_do_not_differ(
+def test_responses_that_are_alike_at_the_first_look_do_not_differ(
     ours: HeaderList, theirs: HeaderList, a: bytes, b: bytes, cut: bool
 ) -> None:
-    left, right = Reply(200, ours, a), Reply(200, theirs, b, cut)
+    left, right = Response(200, ours, a), Response(200, theirs, b, cut)
     first = alike(left, right, RULES), alike(left, right, RULES)
-    found = compare_replies(left, right, RULES, TODAY, max_bytes=1000)
+    found = compare_responses(left, right, RULES, TODAY, max_bytes=1000)
     assert first[0] == first[1]
     assert not (first[0] and found.differences)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import MalformedError
-from proxy.http1.head_cache import Generations, ReplyHeads, RequestHeads
-from proxy.http1.parser import parse_reply, parse_request
+from proxy.http1.head_cache import Generations, RequestHeads, ResponseHeads
+from proxy.http1.parser import parse_request, parse_response
 
 USUAL = [
     "Accept: *",
@@ -112,14 +112,14 @@ def test_a_request_is_read_alike_whatever_was_read_before(
 
 @settings(max_examples=100)
 @given(usual_and_changed(), STATUS_LINES, METHODS)
-def test_a_reply_is_read_alike_whatever_was_read_before(
+def test_a_response_is_read_alike_whatever_was_read_before(
     lines: tuple[list[str], list[str]], first: str, method: str
 ) -> None:
     usual, changed = lines
-    memory = ReplyHeads()
+    memory = ResponseHeads()
     for head in [head_of("HTTP/1.1 200 OK", usual), head_of(first, usual), head_of(first, changed)] * 2:
         for asked in ("GET", method):
-            assert read(memory.parse, head, method=asked) == read(parse_reply, head, method=asked)
+            assert read(memory.parse, head, method=asked) == read(parse_response, head, method=asked)
 
 
 names = st.sampled_from(("X-V", "x-v", "X-V-Key", "X-V-Key2", "x-v-%s", "Cookie", "COOKIE", "Content-Length", "Accept"))
@@ -129,12 +129,12 @@ values = st.integers(0, 40).map(str) | st.sampled_from(VALUES)
 @settings(max_examples=50)
 @given(st.lists(st.lists(st.tuples(names, values), max_size=4), min_size=20, max_size=60))
 def test_heads_are_read_alike_while_fields_turn_out_to_vary(heads: list[list[tuple[str, str]]]) -> None:
-    requests, replies = RequestHeads(), ReplyHeads()
+    requests, responses = RequestHeads(), ResponseHeads()
     for fields_ in heads:
         lines = [f"{name}: {value}" for name, value in fields_]
         head, answer = head_of("GET / HTTP/1.1", ["Host: a", *lines]), head_of("HTTP/1.1 200 OK", lines)
         assert read(requests.parse, head, fields_max=0) == read(parse_request, head, fields_max=0)
-        assert read(replies.parse, answer, method="GET") == read(parse_reply, answer, method="GET")
+        assert read(responses.parse, answer, method="GET") == read(parse_response, answer, method="GET")
 
 
 @given(st.lists(st.integers(0, 30)), st.integers(2, 12))

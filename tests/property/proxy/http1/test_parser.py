@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import MalformedError
-from proxy.http1.parser import ChunkDecoder, Framing, parse_reply, parse_request
+from proxy.http1.parser import ChunkDecoder, Framing, parse_request, parse_response
 
 TOKEN = st.text("!#$%&'*+-.^_`|~0123456789AZaz", min_size=1, max_size=12)
 VALUE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=20)
@@ -23,7 +23,7 @@ def test_a_well_formed_head_is_read_as_it_is(method: str, target: str, fields: l
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_head_or_refused(data: bytes) -> None:
-    for parse in (lambda head: parse_request(head, fields_max=5), lambda head: parse_reply(head, method="GET")):
+    for parse in (lambda head: parse_request(head, fields_max=5), lambda head: parse_response(head, method="GET")):
         try:
             parse(data + b"\r\n\r\n")
         except MalformedError as error:

@@ -1,7 +1,7 @@
 """An independent parser as a witness: what h11 refuses is refused here too, and what both accept they read alike, to the byte.
 
 Where this parser is the more lenient one stands in `justified`, with the reason; it is the stricter one in many places, which can
-hurt nobody but the caller that is refused.
+hurt nobody but the client that is refused.
 """
 
 import re

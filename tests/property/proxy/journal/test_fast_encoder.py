@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from comparator.exchanges.model import Side
 from comparator.exchanges.skip import Skip
 from proxy.config.journal import Redaction, RedactionMode
-from proxy.http1.forwarding_headers import Caller, added_block, sane_request_id
-from proxy.http1.head_cache import ReplyHeads, RequestHeads
+from proxy.http1.forwarding_headers import Client, added_block, sane_request_id
+from proxy.http1.head_cache import RequestHeads, ResponseHeads
 from proxy.http1.parser import Framing
 from proxy.journal.fast_encoder import Packed, Packer
 from proxy.journal.format import Record, decode_payload, encode_payload
@@ -77,7 +77,7 @@ def heads(draw: st.DrawFn, *, framings: Sequence[Lines]) -> list[Lines]:
 
 framed: Sequence[Lines] = ([], [], [("Content-Length", "17")], [("Transfer-Encoding", "chunked")])
 request_heads = heads(framings=framed)
-reply_heads = heads(framings=(*framed, [("Content-Length", "0")], [("Connection", "Date"), ("Date", "x")]))
+response_heads = heads(framings=(*framed, [("Content-Length", "0")], [("Connection", "Date"), ("Date", "x")]))
 
 
 def head_of(first: str, lines: Lines) -> bytes:
@@ -88,19 +88,19 @@ def head_of(first: str, lines: Lines) -> bytes:
 @st.composite
 def drafts(draw: st.DrawFn) -> list[ServedExchange]:
     """Exchanges whose heads have shapes in common, in the order of serving."""
-    seen, answered = RequestHeads(), ReplyHeads()
-    who = Caller(draw(st.sampled_from(("10.0.0.1", "::1", ""))), "http", trusted=draw(st.booleans()))
+    seen, answered = RequestHeads(), ResponseHeads()
+    who = Client(draw(st.sampled_from(("10.0.0.1", "::1", ""))), "http", trusted=draw(st.booleans()))
     host, status = draw(mostly(HOSTS, ODD_HOSTS)), draw(st.sampled_from(STATUS_LINES))
     asked = draw(st.sampled_from(("GET", "GET", "HEAD", "POST")))
     made: list[ServedExchange] = []
-    for fields, answer in zip(draw(request_heads), draw(reply_heads), strict=True):
+    for fields, answer in zip(draw(request_heads), draw(response_heads), strict=True):
         first = f"{asked} {draw(mostly(TARGETS, ODD_TARGETS))} HTTP/1.1"
         head = seen.parse(head_of(first, [("Host", host), *fields]), fields_max=0)
         draft = ServedExchange(head, sane_request_id(head) or f"{len(made):032x}", 2**32 + 1, 0.0, 30)
         if head.framing is not Framing.NONE:
             draft.request_body.add(draw(mostly(BODIES, ODD_BODIES)))
-        draft.reply = answered.parse(head_of(f"HTTP/1.1 {status}", answer), method=asked)
-        draft.reply_body.add(draw(mostly(BODIES, ODD_BODIES)))
+        draft.response = answered.parse(head_of(f"HTTP/1.1 {status}", answer), method=asked)
+        draft.response_body.add(draw(mostly(BODIES, ODD_BODIES)))
         draft.key = draw(mostly(("", "0xab"), [(head.value("x-api-key") or "").lower()]))
         draft.added = added_block(head, who)
         draft.trace = f"00-{draft.id[:32]:0>32}-{1:016x}-01"
@@ -156,15 +156,15 @@ ORDINARY = [
 
 def served_with(lines: Lines, *, count: int) -> list[ServedExchange]:
     """Exchanges with such fields in both heads; `{}` is the number of the exchange."""
-    seen, answered = RequestHeads(), ReplyHeads()
+    seen, answered = RequestHeads(), ResponseHeads()
     made: list[ServedExchange] = []
     for number in range(count):
         fields = [(name, value.replace("{}", str(number))) for name, value in lines]
         head = seen.parse(head_of("GET /v2/stamps HTTP/1.1", [("Host", "a"), *fields]), fields_max=0)
         draft = ServedExchange(head, f"{number:032x}", 1, 0.0, 100)
-        draft.reply = answered.parse(head_of("HTTP/1.1 200 OK", fields), method="GET")
-        draft.reply_body.add(b'{"score":"1"}')
-        draft.added = added_block(head, Caller("10.0.0.1", "http", trusted=False))
+        draft.response = answered.parse(head_of("HTTP/1.1 200 OK", fields), method="GET")
+        draft.response_body.add(b'{"score":"1"}')
+        draft.added = added_block(head, Client("10.0.0.1", "http", trusted=False))
         made.append(draft)
     return made
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comparator.exchanges.model import Exchange, Failed, FailureCause, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Failed, FailureCause, Request, Response, Side
 from proxy.config.journal import JournalSettings, Redaction, Retention
 from proxy.journal.format import Record, exchange_of, record_of
 from proxy.journal.keys import load_keys
@@ -21,7 +21,7 @@ header_lists = st.lists(st.tuples(names, text), max_size=6).map(tuple)
 bodies = st.binary(max_size=200) | st.just(b'{"user":{"password":"p","name":"n"}}')
 targets = text | st.builds("/p?a=1&api_key={}".format, text)
 times = st.integers(0, 2**63 - 1)
-outcomes = st.builds(Reply, st.integers(100, 599), header_lists, bodies, st.booleans()) | st.builds(
+outcomes = st.builds(Response, st.integers(100, 599), header_lists, bodies, st.booleans()) | st.builds(
     Failed, st.sampled_from(FailureCause), text
 )
 exchanges = st.builds(

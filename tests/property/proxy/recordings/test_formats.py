@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comparator.exchanges.model import Failed, FailureCause, Reply, Request, Side
+from comparator.exchanges.model import Failed, FailureCause, Request, Response, Side
 from proxy.recordings import alb, combined, envoy, gor, har, mitmproxy, ndjson, vegeta
 from proxy.recordings.errors import SourceError
 from proxy.recordings.model import Malformed, Recorded, header_of
@@ -21,12 +21,12 @@ bodies = st.binary(max_size=60) | st.builds(
 )
 methods = st.sampled_from(["GET", "POST", "DELETE"])
 requests = st.builds(Request, methods, paths, header_lists, bodies)
-replies = st.builds(Reply, st.integers(100, 599), header_lists, bodies)
+responses = st.builds(Response, st.integers(100, 599), header_lists, bodies)
 times = st.integers(0, 2**60)
 captures = st.builds(
     Recorded,
     requests,
-    replies,
+    responses,
     id=st.from_regex(r"[0-9a-f]{24}", fullmatch=True),
     started_ns=times,
     duration_ns=st.integers(0, 10**12),
@@ -34,7 +34,7 @@ captures = st.builds(
 anything = st.builds(
     Recorded,
     st.builds(Request, methods, paths, header_lists, bodies, st.booleans()),
-    replies | st.none() | st.builds(Failed, st.sampled_from(FailureCause), st.text(max_size=9)),
+    responses | st.none() | st.builds(Failed, st.sampled_from(FailureCause), st.text(max_size=9)),
     id=st.text(max_size=9),
     started_ns=times,
     duration_ns=st.integers(0, 10**12),
@@ -53,9 +53,9 @@ def lines(data: bytes) -> io.BytesIO:
 
 def unframed(recorded: Recorded) -> tuple[object, ...]:
     """A capture without the headers that only frame a body."""
-    reply = recorded.outcome
-    assert isinstance(reply, Reply)
-    return (recorded.id, recorded.started_ns, recorded.duration_ns, recorded.request, reply)
+    response = recorded.outcome
+    assert isinstance(response, Response)
+    return (recorded.id, recorded.started_ns, recorded.duration_ns, recorded.request, response)
 
 
 @given(st.lists(anything, max_size=4))
@@ -104,14 +104,14 @@ def test_a_trace_holds_messages_and_times_to_the_microsecond(written: Recorded) 
 def test_a_log_line_holds_method_target_status_and_second(written: Recorded) -> None:
     (read,) = combined.parse([combined.dump(written)], host="api.example")
     assert isinstance(read, Recorded)
-    assert isinstance(written.outcome, Reply)
-    assert isinstance(read.outcome, Reply)
+    assert isinstance(written.outcome, Response)
+    assert isinstance(read.outcome, Response)
     assert (read.request.method, read.request.target) == (written.request.method, written.request.target)
     assert (read.outcome.status, read.started_ns) == (written.outcome.status, written.started_ns // 10**9 * 10**9)
 
 
 @given(st.lists(captures, max_size=4, unique_by=lambda one: one.id))
-def test_gor_holds_requests_replies_and_times_even_with_the_separator_in_a_body(written: list[Recorded]) -> None:
+def test_gor_holds_requests_responses_and_times_even_with_the_separator_in_a_body(written: list[Recorded]) -> None:
     data = b"".join(map(gor.dump, written))
     assert [unframed(one) for one in gor.parse(lines(data)) if isinstance(one, Recorded)] == [
         unframed(one) for one in written

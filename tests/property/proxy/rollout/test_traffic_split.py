@@ -1,4 +1,4 @@
-"""Widening a step never moves a caller back."""
+"""Widening a step never moves a client back."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ steps = st.lists(st.floats(0, 100), min_size=2, max_size=9, unique=True).map(lam
 
 
 @given(steps, st.text(max_size=42), st.text(max_size=20))
-def test_a_caller_that_the_candidate_serves_stays_with_it(percents: tuple[float, ...], key: str, salt: str) -> None:
+def test_a_client_that_the_candidate_serves_stays_with_it(percents: tuple[float, ...], key: str, salt: str) -> None:
     rollout = RolloutSettings(enabled=True, steps=percents)
     bucket = bucket_of(key, salt_of(salt))
     sides = [

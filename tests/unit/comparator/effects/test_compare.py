@@ -224,9 +224,9 @@ def test_a_truncate_on_one_side_is_found() -> None:
     assert kinds(compare([RowChange("score", Op.TRUNCATE, None, None)], [])) == [("score", Kind.TRUNCATED_TABLE)]
 
 
-def test_a_write_after_the_reply_on_one_side_is_late() -> None:
+def test_a_write_after_the_response_on_one_side_is_late() -> None:
     def side(lsn: int) -> SideEffects:
-        return SideEffects((Transaction(1, lsn, lsn, 1, (insert("passport", id=1, address="a"),)),), replied_lsn=100)
+        return SideEffects((Transaction(1, lsn, lsn, 1, (insert("passport", id=1, address="a"),)),), responded_lsn=100)
 
     late = compare_effects(side(50), side(150), PLANS, When(NOW.date()))
     both = compare_effects(side(150), side(150), PLANS, When(NOW.date()))

@@ -11,13 +11,13 @@ from comparator.settings import CompareSettings
 from comparator.tables import Table
 from comparator.verdict import Comparator, Verdict
 from proxy.cli.options import converted
-from tests.support.comparisons import NOW, effects, insert, mirrored, reply, served
+from tests.support.comparisons import NOW, effects, insert, mirrored, response, served
 
 TABLES = {"event": Table(natural_key=("name",))}
 
 
 def pairs_of(*pairs: tuple[Any, Any]) -> list[tuple[Any, Any]]:
-    return [(reply(a), reply(b)) for a, b in pairs]
+    return [(response(a), response(b)) for a, b in pairs]
 
 
 def proposals(*pairs: tuple[Any, Any], seen_min: int = 2) -> tuple[Proposal, ...]:
@@ -87,7 +87,7 @@ def test_what_differed_once_is_no_pattern() -> None:
 def test_noise_in_rows_is_proposed_for_the_table(column: str, values: tuple, section: str, rule: str) -> None:
     comparator = Comparator(CompareSettings(tables=TABLES))
     sides = [effects(insert("event", id=1, name="n", **{column: value})) for value in values]
-    found = comparator.compare("r", served(reply({}), sides[0]), mirrored(reply({}), sides[1]), now=NOW)
+    found = comparator.compare("r", served(response({}), sides[0]), mirrored(response({}), sides[1]), now=NOW)
     (proposal,) = propose([("r", found), ("r", found)], Clusterer())
     assert (proposal.section, proposal.rule) == (section, rule)
 

@@ -11,15 +11,15 @@ from comparator.exchanges.model import Side
 from comparator.findings.clustering import Clusterer, Severity, reservoir_slot, shape_of
 from comparator.settings import CompareSettings
 from comparator.verdict import Comparator, Comparison, Verdict, confirm
-from tests.support.comparisons import NOW, mirrored, reply, served
-from tests.support.corpus import EFFECT_FAULTS, REPLY_FAULTS, faulty, score_reply
+from tests.support.comparisons import NOW, mirrored, response, served
+from tests.support.corpus import EFFECT_FAULTS, RESPONSE_FAULTS, faulty, score_response
 
 DYNAMIC = CompareSettings().dynamic
 
 
 def mismatch_of(a: Any, b: Any, *, by: Side = Side.CANDIDATE) -> Comparison:
     return Comparator(CompareSettings()).compare(
-        "r", served(reply(a), side=by), mirrored(reply(b), side=by.other), now=NOW
+        "r", served(response(a), side=by), mirrored(response(b), side=by.other), now=NOW
     )
 
 
@@ -32,7 +32,7 @@ def test_a_match_has_no_findings() -> None:
 
 
 def test_like_differences_of_many_stamps_are_one_finding() -> None:
-    a = score_reply(20)
+    a = score_response(20)
     b = {**a, "stamps": {name: {**stamp, "score": "0"} for name, stamp in a["stamps"].items()}}
     (sighting,) = Clusterer(DYNAMIC).sightings("r", mismatch_of(a, b))
     assert (sighting.signature.place, sighting.count) == ("stamps.*.score", 20)
@@ -112,8 +112,8 @@ def test_ids_are_stable_and_told_apart() -> None:
 
 
 def test_every_fault_of_the_corpus_has_a_finding_of_its_own_place() -> None:
-    truth = score_reply()
-    found = [places(truth, faulty(truth, fault)) for fault in REPLY_FAULTS]
+    truth = score_response()
+    found = [places(truth, faulty(truth, fault)) for fault in RESPONSE_FAULTS]
     assert all(len(one) == 1 for one in found)
     assert len(EFFECT_FAULTS) >= 20
 

@@ -12,11 +12,11 @@ from comparator.rules.live import RulesInForce
 from comparator.settings import CompareSettings, HeaderRules, KnownDifference, RouteCompare, Rule
 from comparator.tables import JsonColumn, Table, Volatile
 from comparator.verdict import Comparator, Comparison, Lookups, Verdict, touched_rules
-from tests.support.comparisons import JSON_TYPE, NOW, mirrored, reply, served
+from tests.support.comparisons import JSON_TYPE, NOW, mirrored, response, served
 
 
 def compare(settings: CompareSettings, a: Any, b: Any, *, route: str = "r", now: dt.datetime = NOW) -> Comparison:
-    return Comparator(settings).compare(route, served(reply(a)), mirrored(reply(b)), now=now)
+    return Comparator(settings).compare(route, served(response(a)), mirrored(response(b)), now=now)
 
 
 def verdict(a: Any, b: Any, **rule: Any) -> Verdict:
@@ -218,7 +218,7 @@ def test_what_is_wrong_is_named_by_its_path(settings: CompareSettings, path: str
 
 
 def header_verdict(name: str, rules: HeaderRules) -> Verdict:
-    a, b = (reply({}, headers=(*JSON_TYPE, (name, value))) for value in ("1", "2"))
+    a, b = (response({}, headers=(*JSON_TYPE, (name, value))) for value in ("1", "2"))
     return Comparator(CompareSettings(headers=rules)).compare("r", served(a), mirrored(b), now=NOW).verdict
 
 
@@ -231,8 +231,8 @@ def test_a_default_header_is_not_compared_when_it_is_ignored() -> None:
 
 
 def test_header_names_have_no_case_and_parameters_no_order() -> None:
-    a = reply({}, headers=(("content-type", "application/json; charset=utf-8"),))
-    b = reply({}, headers=(("Content-Type", 'application/json;charset="utf-8"'),))
+    a = response({}, headers=(("content-type", "application/json; charset=utf-8"),))
+    b = response({}, headers=(("Content-Type", 'application/json;charset="utf-8"'),))
     assert Comparator(CompareSettings()).compare("r", served(a), mirrored(b), now=NOW).verdict is Verdict.MATCH
 
 
@@ -271,7 +271,7 @@ def test_a_known_difference_is_narrowed_by_sides_kind_and_route(narrowing: dict,
 def test_a_known_difference_belongs_to_the_side_when_the_roles_change() -> None:
     known = KnownDifference(path="x", reason="r", ticket="t", candidate="1", legacy="2")
     comparator = Comparator(CompareSettings(known_differences=(known,)))
-    a, b = served(reply({"x": 2}), side=Side.LEGACY), mirrored(reply({"x": 1}), side=Side.CANDIDATE)
+    a, b = served(response({"x": 2}), side=Side.LEGACY), mirrored(response({"x": 1}), side=Side.CANDIDATE)
     assert comparator.compare("r", a, b, now=NOW).verdict is Verdict.KNOWN
 
 
@@ -280,7 +280,7 @@ def test_a_known_status_or_header_is_declared_as_such() -> None:
         KnownDifference(status=True, reason="r", ticket="t", candidate="404", legacy="500"),
         KnownDifference(header="Retry-After", reason="r", ticket="t"),
     )
-    a, b = reply({}, status=404), reply({}, status=500, headers=(*JSON_TYPE, ("Retry-After", "1")))
+    a, b = response({}, status=404), response({}, status=500, headers=(*JSON_TYPE, ("Retry-After", "1")))
     found = Comparator(CompareSettings(known_differences=known)).compare("r", served(a), mirrored(b), now=NOW)
     assert found.verdict is Verdict.KNOWN
 
@@ -302,7 +302,7 @@ def test_a_replay_a_day_later_may_write_times_of_a_day_later() -> None:
     late = [{**times[1], "at": "2026-03-05T12:00:02Z"}, {**times[1], "end": "2099-01-02T00:00:00Z"}]
     lookups = Lookups(delay=dt.timedelta(days=1))
     verdicts = [
-        comparator.compare("r", served(reply(times[0])), mirrored(reply(b)), now=NOW, lookups=lookups).verdict
+        comparator.compare("r", served(response(times[0])), mirrored(response(b)), now=NOW, lookups=lookups).verdict
         for b in (times[1], *late)
     ]
     assert verdicts == [Verdict.MATCH, Verdict.MISMATCH, Verdict.MISMATCH]
@@ -311,7 +311,7 @@ def test_a_replay_a_day_later_may_write_times_of_a_day_later() -> None:
 def test_new_rules_are_in_force_from_the_next_comparison_on() -> None:
     rules = RulesInForce(CompareSettings())
     assert rules.offer(CompareSettings(rules=(Rule(path="x", ignore=True),))) == ""
-    found = rules.comparator.compare("r", served(reply({"x": 1})), mirrored(reply({"x": 2})), now=NOW)
+    found = rules.comparator.compare("r", served(response({"x": 1})), mirrored(response({"x": 2})), now=NOW)
     assert found.verdict is Verdict.MATCH
 
 

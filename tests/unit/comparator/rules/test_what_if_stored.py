@@ -1,4 +1,4 @@
-"""comparator.rules.what_if_stored: rules tried on what the store holds, without the replies."""
+"""comparator.rules.what_if_stored: rules tried on what the store holds, without the responses."""
 
 import pytest
 

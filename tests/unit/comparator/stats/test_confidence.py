@@ -20,7 +20,7 @@ from comparator.stats.confidence import (
 )
 from comparator.stats.quantile_sketch import ACCURACY, Sketch, dump, load
 from comparator.verdict import Cause, Comparison, Verdict
-from tests.support.comparisons import mirrored, reply, served
+from tests.support.comparisons import mirrored, response, served
 
 RUNS = 200
 LOOKS = [10 * 1.3**i for i in range(24)]
@@ -245,7 +245,7 @@ def matched() -> Comparison:
 def evidence_of(count: int, *, candidate_status: int = 200, candidate_us: int = 1000) -> Evidence:
     evidence = Evidence()
     for _ in range(count):
-        a, b = served(reply({}, status=candidate_status), us=candidate_us), mirrored(reply({}), us=1000)
+        a, b = served(response({}, status=candidate_status), us=candidate_us), mirrored(response({}), us=1000)
         evidence.add(matched(), a, b)
     evidence.see("v2_score: pass")
     return evidence
@@ -272,13 +272,13 @@ def test_evidence_of_two_processes_merges() -> None:
 
 def test_durations_belong_to_the_side_whatever_its_role() -> None:
     evidence = Evidence()
-    a = served(reply({}), side=Side.LEGACY, us=1_000)
-    evidence.add(matched(), a, mirrored(reply({}), side=Side.CANDIDATE, us=4_000))
+    a = served(response({}), side=Side.LEGACY, us=1_000)
+    evidence.add(matched(), a, mirrored(response({}), side=Side.CANDIDATE, us=4_000))
     assert round(evidence.ratio.quantile(0.5), 1) == 4.0
 
 
-def test_a_side_without_a_reply_adds_to_no_latency() -> None:
+def test_a_side_without_a_response_adds_to_no_latency() -> None:
     evidence = Evidence()
     gone = Observation(Side.LEGACY, Role.MIRRORED, Failed(FailureCause.TIMEOUT, ""), 1)
-    evidence.add(Comparison(Verdict.FAILED, Cause.MIRRORED_TIMEOUT, Side.CANDIDATE), served(reply({})), gone)
+    evidence.add(Comparison(Verdict.FAILED, Cause.MIRRORED_TIMEOUT, Side.CANDIDATE), served(response({})), gone)
     assert (evidence.answered, evidence.counts.failed) == (0, 1)

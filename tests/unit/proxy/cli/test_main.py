@@ -99,8 +99,8 @@ def test_a_rollout_without_a_history_says_so_beside_its_empty_output(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("serve: {}", "the candidate serves 100 % of the callers"),
-        ("serve: {side: legacy, percent: 95}", "the legacy serves 95 % of the callers, the candidate the rest"),
+        ("serve: {}", "the candidate serves 100 % of the clients"),
+        ("serve: {side: legacy, percent: 95}", "the legacy serves 95 % of the clients, the candidate the rest"),
         ("rollout: {enabled: true}", "the rollout says who serves; at its first step the candidate serves 0 %"),
     ],
 )
@@ -121,7 +121,7 @@ def test_checking_a_configuration_names_the_databases_that_are_not_set(
     assert last == "empty, and the runner has a use for it: databases.shadow, databases.store"
 
 
-def test_checking_replies_only_asks_for_no_database_but_the_store(
+def test_checking_responses_only_asks_for_no_database_but_the_store(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config.write_text("capture: {driver: off}")

@@ -16,7 +16,7 @@ def test_an_ejected_and_an_unhealthy_side_are_named() -> None:
         "legacy": {"ejected": False, "healthy": False, "checked": "/heatlh"},
     }
     lines = said(backends=backends)
-    assert "EJECTED   the candidate fails callers' requests and is spared" in lines
+    assert "EJECTED   the candidate fails clients' requests and is spared" in lines
     assert "unhealthy the legacy's health check fails: GET /heatlh" in lines
 
 

@@ -49,12 +49,12 @@ def test_exchanges_that_differ_in_the_same_tables_are_one_group_the_largest_firs
     panels = [text_of(panel) for panel in summary.examples(rows)]
     assert len(panels) == 2
     assert "2 exchanges" in panels[0]
-    assert "missing_row registry_stamp, reply; for example b" in panels[0]
+    assert "missing_row registry_stamp, response; for example b" in panels[0]
     assert "1 exchanges" in panels[1]
     assert "missing_row registry_event; for example a" in panels[1]
 
 
-def test_example_shows_reply_and_rows_of_both_sides() -> None:
+def test_example_shows_response_and_rows_of_both_sides() -> None:
     (panel,) = summary.examples([row("b", LOST, SCORE)])
     text = text_of(panel)
     assert '"2.50000"' in text

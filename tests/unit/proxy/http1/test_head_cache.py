@@ -18,8 +18,8 @@ from proxy.http1.head_cache import (
     VALUES_MAX,
     Generations,
     Memory,
-    ReplyHeads,
     RequestHeads,
+    ResponseHeads,
     Zeal,
 )
 from proxy.http1.parser import RequestHead, parse_request
@@ -29,7 +29,7 @@ def request(*lines: str, first: str = "GET / HTTP/1.1") -> bytes:
     return "\r\n".join([first, "Host: a", *lines, "", ""]).encode("latin-1")
 
 
-def reply(*lines: str, first: str = "HTTP/1.1 200 OK") -> bytes:
+def response(*lines: str, first: str = "HTTP/1.1 200 OK") -> bytes:
     return "\r\n".join([first, *lines, "", ""]).encode("latin-1")
 
 
@@ -113,7 +113,7 @@ def test_what_a_first_line_decides_is_not_remembered(before: str) -> None:
 
 
 @pytest.mark.parametrize("count", [1, NEW_NAMES_MAX, NEW_NAMES_MAX + 1, 100])
-def test_a_caller_with_ever_new_names_takes_the_place_of_no_name_that_is_used(count: int) -> None:
+def test_a_client_with_ever_new_names_takes_the_place_of_no_name_that_is_used(count: int) -> None:
     memory = RequestHeads()
     memory.parse(request("X-API-Key: 1"), fields_max=0)
     for number in range(RENEWED_AT_ONCE_MAX):
@@ -148,18 +148,18 @@ def test_a_limit_of_fields_holds_for_a_head_that_is_known() -> None:
         memory.parse(request("A: 1", "B: 2"), fields_max=2)
 
 
-def test_a_reply_to_head_is_not_taken_for_one_with_a_body() -> None:
-    memory = ReplyHeads()
-    memory.parse(reply("Content-Length: 5"), method="HEAD")
-    assert memory.parse(reply("Content-Length: 5"), method="GET").length == 5
-    assert memory.parse(reply("Content-Length: 5"), method="HEAD").length == 0
+def test_a_response_to_head_is_not_taken_for_one_with_a_body() -> None:
+    memory = ResponseHeads()
+    memory.parse(response("Content-Length: 5"), method="HEAD")
+    assert memory.parse(response("Content-Length: 5"), method="GET").length == 5
+    assert memory.parse(response("Content-Length: 5"), method="HEAD").length == 0
 
 
-def test_a_reply_is_recognised_by_its_status_and_fields() -> None:
-    memory = ReplyHeads()
-    memory.parse(reply("Date: 1", "Content-Length: 5"), method="GET")
-    memory.parse(reply("Date: 2", "Content-Length: 6"), method="GET")
-    memory.parse(reply("Date: 2", "Content-Length: 6", first="HTTP/1.1 404 Not Found"), method="GET")
+def test_a_response_is_recognised_by_its_status_and_fields() -> None:
+    memory = ResponseHeads()
+    memory.parse(response("Date: 1", "Content-Length: 5"), method="GET")
+    memory.parse(response("Date: 2", "Content-Length: 6"), method="GET")
+    memory.parse(response("Date: 2", "Content-Length: 6", first="HTTP/1.1 404 Not Found"), method="GET")
     assert (memory.hits, memory.misses) == (1, 2)
 
 
@@ -199,7 +199,7 @@ def test_neither_secrets_nor_targets_are_kept() -> None:
     assert "s3cret" not in kept
 
 
-def test_a_caller_who_sends_ever_new_heads_does_not_make_others_be_forgotten_for_long() -> None:
+def test_a_client_who_sends_ever_new_heads_does_not_make_others_be_forgotten_for_long() -> None:
     memory = RequestHeads()
     for number in range(SHAPES_MAX * 3):
         memory.parse(request(f"X-{number}: 1"), fields_max=0)

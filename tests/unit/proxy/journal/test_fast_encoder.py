@@ -1,4 +1,4 @@
-"""What is worked out for a shape is bounded, whatever the lengths of the values that callers send; long values are not packed."""
+"""What is worked out for a shape is bounded, whatever the lengths of the values that clients send; long values are not packed."""
 
 import gc
 from typing import Any
@@ -7,11 +7,11 @@ import pytest
 
 from proxy.config.journal import Redaction
 from proxy.http1.forwarding_headers import added_block
-from proxy.http1.head_cache import ReplyHeads, RequestHeads
+from proxy.http1.head_cache import RequestHeads, ResponseHeads
 from proxy.journal.fast_encoder import SHORT_MAX, TEMPLATES_MAX_BYTES, Packer
 from proxy.journal.redaction import keys_of, rules_of
 from proxy.journal.served_exchange import ServedExchange
-from tests.support.drafts import CALLER
+from tests.support.drafts import CLIENT
 
 FIELDS = "Host: a\r\n" + "".join([f"X-{number}: {'v' * 240}\r\n" for number in range(15)])
 
@@ -22,13 +22,13 @@ def packer() -> Packer:
 
 def served(lengths: range) -> list[ServedExchange]:
     """Exchanges with a value of each of these lengths; the first only so that the others are recognised."""
-    seen, answered = RequestHeads(), ReplyHeads()
+    seen, answered = RequestHeads(), ResponseHeads()
     drafts: list[ServedExchange] = []
     for length in (1, *lengths):
         head = seen.parse(f"GET / HTTP/1.1\r\n{FIELDS}Referer: {'r' * length}\r\n\r\n".encode(), fields_max=0)
         draft = ServedExchange(head, "id", 1, 0.0, 0)
-        draft.added = added_block(head, CALLER)
-        draft.reply = answered.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", method="GET")
+        draft.added = added_block(head, CLIENT)
+        draft.response = answered.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", method="GET")
         drafts.append(draft)
     return drafts[1:]
 

@@ -29,7 +29,7 @@ WAIT_S = 60
 
 def add(waiting: Waiting, drafts: list[ServedExchange]) -> None:
     for draft in drafts:
-        waiting.add_served(draft, len(draft.reply_body.body), PACKER)
+        waiting.add_served(draft, len(draft.response_body.body), PACKER)
 
 
 def parts_of(taken: list[Bundle] | list[Entry]) -> list[list[str]]:
@@ -175,7 +175,7 @@ def of_each_kind(count: int) -> list[ServedExchange]:
     for number in range(count):
         kind = kinds[1 if number % 997 == 0 else 2 if number % 211 == 0 else 0]
         draft = ServedExchange(kind.head, str(number), 1, 0.0, 0)
-        draft.reply, draft.reply_body, draft.added = kind.reply, kind.reply_body, kind.added
+        draft.response, draft.response_body, draft.added = kind.response, kind.response_body, kind.added
         drafts.append(draft)
     return drafts
 

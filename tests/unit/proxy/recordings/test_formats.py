@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from comparator.exchanges.model import Failed, Reply
+from comparator.exchanges.model import Failed, Response
 from proxy.recordings import alb, combined, envoy, gor, har, mitmproxy, vegeta
 from proxy.recordings import detect as files
 from proxy.recordings.detect import Format, guess, read
@@ -38,8 +38,8 @@ def only(items) -> Recorded:
     return item
 
 
-def reply(recorded: Recorded) -> Reply:
-    assert isinstance(recorded.outcome, Reply)
+def response(recorded: Recorded) -> Response:
+    assert isinstance(recorded.outcome, Response)
     return recorded.outcome
 
 
@@ -47,17 +47,17 @@ def gor_of(data: bytes) -> list[Recorded | Malformed]:
     return list(gor.parse(data.splitlines(keepends=True)))
 
 
-def test_gor_pairs_replies_that_come_in_another_order_and_leaves_out_replays() -> None:
+def test_gor_pairs_responses_that_come_in_another_order_and_leaves_out_replays() -> None:
     first, second = gor_of(GOR)
     assert isinstance(first, Recorded)
     assert isinstance(second, Recorded)
-    assert (first.id, first.request.target, first.request.body, reply(first).body) == (
+    assert (first.id, first.request.target, first.request.body, response(first).body) == (
         "aa",
         "/score?x=1",
         b"Wikipedia",
         b"fine",
     )
-    assert (second.id, reply(second).status, second.duration_ns) == ("bb", 404, 100_000_000)
+    assert (second.id, response(second).status, second.duration_ns) == ("bb", 404, 100_000_000)
 
 
 def test_gor_without_chunks_names_no_transfer_encoding() -> None:
@@ -90,11 +90,11 @@ def test_har_of_a_browser_is_read_with_its_oddities() -> None:
     found = only(har.parse(b"\xef\xbb\xbf" + json.dumps({"log": {"entries": [entry]}}).encode()))
     assert (found.request.target, found.request.headers) == ("/x?y=1", (("Host", "b.example"), ("A", "1")))
     assert found.request.body == b"a+b=c%26d"
-    assert (reply(found).headers, reply(found).body) == ((("B", "2"),), b"\xff\x00")
+    assert (response(found).headers, response(found).body) == ((("B", "2"),), b"\xff\x00")
     assert (found.started_ns, found.duration_ns) == (1767323045678000000, 12_500_000)
 
 
-def test_har_with_status_0_is_a_side_that_gave_no_reply() -> None:
+def test_har_with_status_0_is_a_side_that_gave_no_response() -> None:
     entry = {
         "startedDateTime": "2026-01-02T03:04:05Z",
         "request": {"method": "GET", "url": "http://a/"},
@@ -103,21 +103,21 @@ def test_har_with_status_0_is_a_side_that_gave_no_reply() -> None:
     assert isinstance(only(har.parse(json.dumps({"log": {"entries": [entry]}}).encode())).outcome, Failed)
 
 
-def test_a_reply_whose_body_the_browser_did_not_record_counts_as_cut() -> None:
+def test_a_response_whose_body_the_browser_did_not_record_counts_as_cut() -> None:
     entry = {
         "startedDateTime": "2026-01-02T03:04:05Z",
         "request": {"method": "GET", "url": "http://a/"},
         "response": {"status": 200, "headers": [], "content": {"size": -1, "mimeType": "text/plain"}},
     }
-    assert reply(only(har.parse(json.dumps({"log": {"entries": [entry]}}).encode()))).body_truncated
+    assert response(only(har.parse(json.dumps({"log": {"entries": [entry]}}).encode()))).body_truncated
 
 
-def test_a_compressed_reply_stands_decoded_in_har() -> None:
-    sent = Reply(200, (("Content-Encoding", "gzip"),), gzip.compress(b'{"a":1}'))
+def test_a_compressed_response_stands_decoded_in_har() -> None:
+    sent = Response(200, (("Content-Encoding", "gzip"),), gzip.compress(b'{"a":1}'))
     asked = only(gor_of(b"1 a 5\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"))
     data = b"".join(har.dump([Recorded(asked.request, sent)]))
     assert json.loads(data)["log"]["entries"][0]["response"]["content"]["text"] == '{"a":1}'
-    assert reply(only(har.parse(data))) == Reply(200, (), b'{"a":1}')
+    assert response(only(har.parse(data))) == Response(200, (), b'{"a":1}')
 
 
 def flow(**changes) -> dict[str, object]:
@@ -132,7 +132,7 @@ def flow(**changes) -> dict[str, object]:
 def test_a_flow_of_mitmproxy_is_an_exchange() -> None:
     found = only(mitmproxy.parse(encode(flow())))
     assert found.request.headers == (("Host", "a.example:8080"), ("A", "1"))
-    assert (found.request.method, found.request.body, reply(found).status) == ("PUT", b"in", 201)
+    assert (found.request.method, found.request.body, response(found).status) == ("PUT", b"in", 201)
     assert (found.started_ns, found.duration_ns) == (1700000000250000000, 1_000_000_000)
 
 
@@ -166,7 +166,7 @@ def test_envoys_buffered_traces_follow_one_another_without_separator() -> None:
     first, second = envoy.parse(json.dumps(trace) + json.dumps(trace, indent=1))
     assert isinstance(first, Recorded)
     assert isinstance(second, Recorded)
-    assert (first.request.body, first.request.body_truncated, reply(second).status) == (b"cut", True, 503)
+    assert (first.request.body, first.request.body_truncated, response(second).status) == (b"cut", True, 503)
 
 
 def test_an_envoy_trace_whose_answer_has_no_status_is_malformed() -> None:
@@ -190,7 +190,7 @@ def test_envoys_segments_are_put_together_by_trace_id_even_when_it_comes_again()
     first, second = envoy.parse(text)
     assert isinstance(first, Recorded)
     assert isinstance(second, Recorded)
-    assert (first.request.body, reply(first).status, second.outcome) == (b"ab", 200, None)
+    assert (first.request.body, response(first).status, second.outcome) == (b"ab", 200, None)
 
 
 def test_vegetas_http_targets_have_headers_bodies_and_comments() -> None:
@@ -217,7 +217,7 @@ ALB = (
 def test_a_line_of_a_load_balancers_log_is_a_request_without_body() -> None:
     found = only(alb.parse([ALB]))
     assert (found.request.target, found.request.headers[0]) == ("/a?b=c", ("Host", "www.example.com"))
-    assert (reply(found).status, found.duration_ns, found.id) == (200, 171_000_000, "1-58337281-1d84")
+    assert (response(found).status, found.duration_ns, found.id) == (200, 171_000_000, "1-58337281-1d84")
     assert found.started_ns == 1783030968364000000
 
 
@@ -232,7 +232,7 @@ def test_a_line_of_a_combined_log_is_a_request_without_body() -> None:
     line = COMBINED.replace(b"/a\\x20b", b"/a%20b")
     found = only(combined.parse([line], host="api.example"))
     assert found.request.headers == (("Host", "api.example"), ("User-Agent", 'curl "x"'))
-    assert (found.request.target, reply(found).status, found.duration_ns) == ("/a%20b", 404, 250_000_000)
+    assert (found.request.target, response(found).status, found.duration_ns) == ("/a%20b", 404, 250_000_000)
     assert found.started_ns == 1791633336000000000
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from comparator.exchanges.model import Failed, Reply
+from comparator.exchanges.model import Failed, Response
 from proxy.recordings.detect import read
 from proxy.recordings.export import Sink, dump
 from proxy.recordings.model import Malformed, Recorded, header_of
@@ -49,11 +49,11 @@ def asked(found: list[Recorded]) -> tuple[tuple[str, str, bytes], ...]:
 
 
 def status(one: Recorded) -> int:
-    return one.outcome.status if isinstance(one.outcome, Reply) else 0
+    return one.outcome.status if isinstance(one.outcome, Response) else 0
 
 
-def replied(one: Recorded) -> Reply:
-    assert isinstance(one.outcome, Reply)
+def responded(one: Recorded) -> Response:
+    assert isinstance(one.outcome, Response)
     return one.outcome
 
 
@@ -66,7 +66,7 @@ def test_what_mitmproxy_saw_is_what_was_sent(name: str) -> None:
     found = items(name)
     assert asked(found) == ASKED
     assert tuple(map(status, found)) == STATUSES
-    assert [replied(found[number]).body for number in (0, 3, 8, 10)] == [SCORE, BINARY, LONG, FORM]
+    assert [responded(found[number]).body for number in (0, 3, 8, 10)] == [SCORE, BINARY, LONG, FORM]
     assert not [one for one in found if one.request.body_truncated]
 
 
@@ -86,18 +86,18 @@ def test_mitmproxys_headers_are_those_of_the_wire(name: str) -> None:
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_flow_has_compressed_bodies_as_they_were_sent(name: str) -> None:
-    packed = replied(items(name)[2])
+    packed = responded(items(name)[2])
     assert (gzip.decompress(packed.body), header_of(packed.headers, "content-encoding")) == (SCORE, "gzip")
 
 
 @pytest.mark.parametrize("name", HARS)
 def test_a_har_has_compressed_bodies_unpacked(name: str) -> None:
-    unpacked = replied(items(name)[2])
+    unpacked = responded(items(name)[2])
     assert (unpacked.body, header_of(unpacked.headers, "content-encoding")) == (SCORE, "")
 
 
 @pytest.mark.parametrize("name", [*FLOWS, *HARS])
-def test_a_server_that_hung_up_is_a_side_that_gave_no_reply(name: str) -> None:
+def test_a_server_that_hung_up_is_a_side_that_gave_no_response(name: str) -> None:
     outcome = items(name)[6].outcome
     assert isinstance(outcome, Failed)
     assert outcome.detail == "server closed connection"
@@ -116,7 +116,7 @@ def test_what_envoy_tapped_is_what_was_sent(name: str) -> None:
     assert sorted(one.request.target for one in found) == sorted(target for _, target, _ in ASKED)
     assert by_target(found, "/chunked").request.body == b"Wikipedia"
     assert header_of(by_target(found, FIRST).request.headers, "user-agent") == AGENT
-    assert replied(by_target(found, FIRST)).body == SCORE
+    assert responded(by_target(found, FIRST)).body == SCORE
     assert {one.request.headers[0] for one in found} == {("Host", "api.example")}
 
 
@@ -129,23 +129,23 @@ def test_envoys_bytes_are_the_bytes_up_to_its_limit() -> None:
 def test_a_body_that_envoy_wrote_as_a_string_and_so_lost_counts_as_cut() -> None:
     found = items("envoy-strings.json")
     assert [one.request.body_truncated for one in found] == [body in (BINARY, LONG) for _, _, body in ASKED]
-    assert replied(by_target(found, "/gzip")).body_truncated
+    assert responded(by_target(found, "/gzip")).body_truncated
 
 
 def test_what_a_browser_recorded_is_what_it_sent() -> None:
     found = items("chromium.har")
     bodies = {one.request.body for one in found if not one.request.body_truncated}
     assert {JSON, b"a=b+c&d=%C3%A9", "café".encode()} < bodies
-    assert replied(found[1]).body == SCORE
-    assert [replied(one).body for one in found[-2:]] == [b"a=b+c&d=%C3%A9", "café".encode()]
+    assert responded(found[1]).body == SCORE
+    assert [responded(one).body for one in found[-2:]] == [b"a=b+c&d=%C3%A9", "café".encode()]
 
 
 def test_a_binary_body_that_the_browser_left_out_counts_as_cut() -> None:
     [lacking] = [one for one in items("chromium.har") if one.request.body_truncated]
-    assert (lacking.request.body, replied(lacking).body) == (b"", BINARY)
+    assert (lacking.request.body, responded(lacking).body) == (b"", BINARY)
 
 
-def test_a_request_that_failed_in_the_browser_is_a_side_that_gave_no_reply() -> None:
+def test_a_request_that_failed_in_the_browser_is_a_side_that_gave_no_response() -> None:
     outcome = by_target(items("chromium.har"), "/broken").outcome
     assert isinstance(outcome, Failed)
     assert outcome.detail == "net::ERR_EMPTY_RESPONSE"

@@ -2,7 +2,7 @@
 
 import itertools
 
-from comparator.exchanges.model import Reply
+from comparator.exchanges.model import Response
 from proxy.recordings.model import Recorded
 from proxy.replay.arrival_times import Made, arriving
 
@@ -22,7 +22,7 @@ def test_a_request_carries_what_it_was_made_with() -> None:
     assert (one.request.method, one.request.target, one.key, one.started_ns) == ("POST", "/score/0", "0xab", BEGIN_NS)
     assert one.request.body == '{"ä": 1}'.encode()
     assert one.request.headers == (("Host", "api.example"), ("User-Agent", "generated/add"), ("X-API-Key", "k"))
-    assert one.outcome == Reply(201, (), b"")
+    assert one.outcome == Response(201, (), b"")
 
 
 def test_the_first_arrives_at_the_beginning_and_nobody_before_another() -> None:

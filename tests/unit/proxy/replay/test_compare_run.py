@@ -16,7 +16,7 @@ FAILED = Comparison(Verdict.FAILED, Cause.MIRRORED_TIMEOUT, Side.LEGACY)
 
 def mismatch(served: str, mirrored: str) -> Comparison:
     found = Difference(Kind.CHANGED, ("score",), served, mirrored)
-    return Comparison(Verdict.MISMATCH, Cause.REPLY, Side.LEGACY, differences=(found,), effects_compared=True)
+    return Comparison(Verdict.MISMATCH, Cause.RESPONSE, Side.LEGACY, differences=(found,), effects_compared=True)
 
 
 def judged(*comparisons: tuple[str, Comparison]) -> Judged:
@@ -39,7 +39,7 @@ def test_like_mismatches_are_one_finding_with_its_first_example() -> None:
 
 def test_an_example_holds_no_secret() -> None:
     secret = Difference(Kind.CHANGED, ("password",), "first", "second")
-    comparison = Comparison(Verdict.MISMATCH, Cause.REPLY, Side.LEGACY, differences=(secret,))
+    comparison = Comparison(Verdict.MISMATCH, Cause.RESPONSE, Side.LEGACY, differences=(secret,))
     (found,) = judged(("a", comparison)).findings()
     assert (found.legacy[:10], found.candidate[:10]) == ('"redacted:', '"redacted:')
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from comparator.exchanges.model import Failed, FailureCause, Reply, Request
+from comparator.exchanges.model import Failed, FailureCause, Request, Response
 from proxy.recordings.errors import OptionError
 from proxy.recordings.model import Recorded
 from proxy.replay.report import (
@@ -21,7 +21,7 @@ from proxy.replay.report_diff import differences
 from proxy.replay.tally import Tally
 
 MS = 1_000_000
-OK = Reply(200, (), b"")
+OK = Response(200, (), b"")
 FACTS = Facts("capture", "both", "2026-01-01T00:00:00+00:00", 2.0, True, "1x", 4, 10.0)
 
 
@@ -69,9 +69,9 @@ def test_a_rule_without_evidence_is_broken() -> None:
     assert broken("mismatch-rate>0.5", report()) == ["mismatch-rate cannot be told: there is nothing to tell it from"]
 
 
-def test_requests_without_reply_and_server_errors_are_errors() -> None:
+def test_requests_without_response_and_server_errors_are_errors() -> None:
     made = tally()
-    for outcome in (Failed(FailureCause.TIMEOUT, ""), Reply(503, (), b"")):
+    for outcome in (Failed(FailureCause.TIMEOUT, ""), Response(503, (), b"")):
         made.add("legacy", Recorded(Request("GET", "/", (), b"")), outcome, waited_ns=0, took_ns=MS)
     assert figure_of(report(made), "error-rate") == 0.2
 

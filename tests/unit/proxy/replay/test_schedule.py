@@ -2,7 +2,7 @@
 
 import pytest
 
-from comparator.exchanges.model import Reply, Request, Side
+from comparator.exchanges.model import Request, Response, Side
 from proxy.recordings.errors import OptionError
 from proxy.recordings.model import Recorded
 from proxy.replay.schedule import (
@@ -25,7 +25,7 @@ S = 1_000_000_000
 def at(seconds: float, *, key: str = "", method: str = "GET", status: int = 200) -> Recorded:
     return Recorded(
         Request(method, "/v2/x?y", (), b""),
-        Reply(status, (), b""),
+        Response(status, (), b""),
         started_ns=round(seconds * S),
         key=key,
         route="score",

@@ -169,16 +169,16 @@ def test_automatic_rollback_can_be_turned_off() -> None:
 
 
 def test_the_rollback_names_the_finding_of_its_kind_and_route() -> None:
-    reply = Suspect("aaa", "score", "score", "changed", "number → number", 50)
+    response = Suspect("aaa", "score", "score", "changed", "number → number", 50)
     row = Suspect("bbb", "score", "registry_score.score", "column", "number → number", 20)
     points = Suspect("ccc", "score", "registry_humanpoints", "missing_row", "missing_row", 4)
-    measured = good(suspects=(reply, row, points))
+    measured = good(suspects=(response, row, points))
     tables = Gates().points_tables
     named = [
         culprit(Gate(name, Outcome.BAD, "", route="score"), measured, tables)
         for name in (GateName.MISMATCHES, GateName.EFFECTS, GateName.POINTS, GateName.LATENCY)
     ]
-    assert named == [reply, row, points, None]
+    assert named == [response, row, points, None]
 
 
 def test_the_band_of_a_quantile_holds_the_true_one() -> None:

@@ -37,4 +37,4 @@ def test_a_candidate_that_becomes_bad_at_a_quarter_is_rolled_back_there(candidat
 def test_a_rollback_names_the_gate_and_the_finding() -> None:
     rows, rare = (simulate(candidate, 1) for candidate in BAD[3:])
     assert (rows.gate, rows.finding.partition("/")[0]) == ("effects", "rows")
-    assert (rare.gate, rare.finding) == ("mismatches", "reply/rare")
+    assert (rare.gate, rare.finding) == ("mismatches", "response/rare")

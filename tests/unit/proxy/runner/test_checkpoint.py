@@ -2,7 +2,7 @@
 
 import pytest
 
-from comparator.exchanges.model import Exchange, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Request, Response, Side
 from proxy.journal.reader import Entry, Position
 from proxy.runner.checkpoint import Checkpoints, Resuming
 from proxy.runner.ledger import Place
@@ -17,7 +17,7 @@ def at(sequence: int) -> Position:
 def entry(sequence: int, *, started_us: int, ended_us: int) -> Entry:
     asked = Request("GET", "/", (), b"")
     exchange = Exchange(
-        str(sequence), "r", "", Side.CANDIDATE, "", started_us * 1_000, ended_us * 1_000, asked, Reply(200, (), b"")
+        str(sequence), "r", "", Side.CANDIDATE, "", started_us * 1_000, ended_us * 1_000, asked, Response(200, (), b"")
     )
     return Entry(at(sequence), sequence, exchange)
 

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from comparator.capture.attribution_keys import KeyIndex
-from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
 from proxy.config.runner import RunnerSettings
 from proxy.journal.reader import Entry, Position
 from proxy.runner.intake import Intake, is_redacted
@@ -17,14 +17,14 @@ from proxy.runner.outcomes import Outcomes
 from proxy.runner.shadow_state import Standing
 
 DIGEST = "digest:" + 32 * "0"
-REPLY = Reply(200, (), b"")
+RESPONSE = Response(200, (), b"")
 
 
 def request(*, target: str = "/", headers: HeaderList = (), body: bytes = b"", body_truncated: bool = False) -> Request:
     return Request("GET", target, headers, body, body_truncated)
 
 
-def exchange(number: int, asked: Request, outcome: Reply | Failed = REPLY, *, ended_ns: int = 2) -> Exchange:
+def exchange(number: int, asked: Request, outcome: Response | Failed = RESPONSE, *, ended_ns: int = 2) -> Exchange:
     return Exchange(f"e{number}", "r", "", Side.CANDIDATE, "", 1, ended_ns, asked, outcome)
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from comparator.exchanges.model import Exchange, Failed, FailureCause, Reply
+from comparator.exchanges.model import Exchange, Failed, FailureCause, Response
 from proxy.config.settings import Settings, load
 from proxy.errors import JournalKeyError, SettingsError
 from proxy.journal.keys import load_keys
@@ -103,9 +103,9 @@ def test_other_routes_are_not_copied_and_without_a_rule_nothing_is_opened(tmp_pa
     assert not (tmp_path / "captures").exists()
 
 
-def test_a_side_that_gave_no_reply_counts_as_the_status_of_the_caller() -> None:
+def test_a_side_that_gave_no_response_counts_as_the_status_of_the_client() -> None:
     asked = served(exchange(outcome=Failed(FailureCause.REFUSED, "no")), 0)
-    assert (asked.status, asked.reply_bytes) == (502, 0)
+    assert (asked.status, asked.response_bytes) == (502, 0)
 
 
 def test_captures_of_another_key_are_not_written_to(tmp_path: Path) -> None:
@@ -142,6 +142,6 @@ def test_mismatches_are_taken_where_a_side_is_mirrored() -> None:
     assert load(ROUTE % "" + SHADOW, {}).routes[0].capture is not None
 
 
-def test_a_reply_is_asked_for_its_own_status_and_size() -> None:
-    asked = served(exchange(outcome=Reply(404, (), b"no")), 3)
-    assert (asked.status, asked.reply_bytes, asked.taken) == (404, 2, 3)
+def test_a_response_is_asked_for_its_own_status_and_size() -> None:
+    asked = served(exchange(outcome=Response(404, (), b"no")), 3)
+    assert (asked.status, asked.response_bytes, asked.taken) == (404, 2, 3)

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from comparator.exchanges.model import Exchange, Reply, Request, Side
+from comparator.exchanges.model import Exchange, Request, Response, Side
 from proxy.journal.reader import Entry, Position
 from proxy.runner.result_buffer import Kept, Recorder
 
 
 def entry(number: int) -> Entry:
-    request, reply = Request("GET", "/", (), b""), Reply(200, (), b"")
-    exchange = Exchange(f"e{number}", "r", "", Side.CANDIDATE, "", number, number, request, reply)
+    request, response = Request("GET", "/", (), b""), Response(200, (), b"")
+    exchange = Exchange(f"e{number}", "r", "", Side.CANDIDATE, "", number, number, request, response)
     return Entry(Position((("w0", number),)), number, exchange)
 
 

@@ -9,7 +9,7 @@ from proxy.config.settings import load
 from proxy.errors import SettingsError
 from proxy.serving.capture_filter import Served, compile_rule, takes
 
-GOOD = Served(method="GET", status=200, duration_ms=50, reply_bytes=100, ended_ns=1_000_000_000, taken=3)
+GOOD = Served(method="GET", status=200, duration_ms=50, response_bytes=100, ended_ns=1_000_000_000, taken=3)
 
 
 @pytest.mark.parametrize(
@@ -22,9 +22,9 @@ GOOD = Served(method="GET", status=200, duration_ms=50, reply_bytes=100, ended_n
         (CaptureRule(statuses=("404", "5xx")), False),
         (CaptureRule(duration_ms_min=50), True),
         (CaptureRule(duration_ms_min=51), False),
-        (CaptureRule(reply_bytes_min=101), False),
-        (CaptureRule(reply_bytes_max=100), True),
-        (CaptureRule(reply_bytes_max=99), False),
+        (CaptureRule(response_bytes_min=101), False),
+        (CaptureRule(response_bytes_max=100), True),
+        (CaptureRule(response_bytes_max=99), False),
         (CaptureRule(until_count=4), True),
         (CaptureRule(until_count=3), False),
         (CaptureRule(until="1970-01-01T00:00:01Z"), False),

@@ -24,7 +24,7 @@ def test_failures_in_a_row_eject() -> None:
     assert (health.fit, health.ejected, health.ejections) == (False, True, 1)
 
 
-def test_a_reply_between_failures_breaks_the_row() -> None:
+def test_a_response_between_failures_breaks_the_row() -> None:
     health = Health(HealthCheck(), AT_ONCE)
     for at, (answered, failed) in enumerate([(0, 2), (1, 4), (2, 6), (3, 8)]):
         health.tally(at / 10, answered=answered, failed=failed)
@@ -81,7 +81,7 @@ def test_a_probe_without_an_answer_yet_keeps_it_ejected() -> None:
     assert health.ejected
 
 
-def test_a_reply_during_the_ejection_does_not_end_it() -> None:
+def test_a_response_during_the_ejection_does_not_end_it() -> None:
     health = failed_three_times()
     health.tally(0.5, answered=1, failed=3)
     health.tally(1.1, answered=1, failed=3)

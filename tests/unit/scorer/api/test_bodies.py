@@ -1,4 +1,4 @@
-"""Scores as reply bodies."""
+"""Scores as response bodies."""
 
 from decimal import Decimal
 

@@ -32,16 +32,16 @@ def test_the_counter_is_named_as_the_legacy_names_it():
     ends = now - now % 900 + offset
     ends += 900 if ends < now else 0
     name = hashlib.sha256(f"registry4/900slimited1{ends}".encode()).hexdigest()
-    assert window_of(Rate(4, 900), RateGroup.REGISTRY, caller="limited1", now=now).key == f":1:rl:{name}"
+    assert window_of(Rate(4, 900), RateGroup.REGISTRY, client="limited1", now=now).key == f":1:rl:{name}"
 
 
 def test_a_counter_outlives_its_window_by_five_seconds():
-    assert window_of(Rate(4, 900), RateGroup.ANALYSIS, caller="k", now=0).ttl_s == 905
+    assert window_of(Rate(4, 900), RateGroup.ANALYSIS, client="k", now=0).ttl_s == 905
 
 
 def test_groups_do_not_share_a_counter():
-    one = window_of(Rate(4, 900), RateGroup.REGISTRY, caller="k", now=0)
-    other = window_of(Rate(4, 900), RateGroup.ANALYSIS, caller="k", now=0)
+    one = window_of(Rate(4, 900), RateGroup.REGISTRY, client="k", now=0)
+    other = window_of(Rate(4, 900), RateGroup.ANALYSIS, client="k", now=0)
     assert one.key != other.key
 
 

@@ -1,4 +1,4 @@
-"""What the backends say: scores with 20 stamps, 2.4 KB, and no reply like the one before it. Pure."""
+"""What the backends say: scores with 20 stamps, 2.4 KB, and no response like the one before it. Pure."""
 
 import random
 
@@ -6,13 +6,13 @@ VARIANTS = 512
 STAMPS = 20
 
 
-def replies(seed: int) -> list[bytes]:
-    """Whole replies, head and body, to be sent in turn."""
+def responses(seed: int) -> list[bytes]:
+    """Whole responses, head and body, to be sent in turn."""
     draw = random.Random(seed)
-    return [_reply(draw, number) for number in range(VARIANTS)]
+    return [_response(draw, number) for number in range(VARIANTS)]
 
 
-def _reply(draw: random.Random, number: int) -> bytes:
+def _response(draw: random.Random, number: int) -> bytes:
     body = _body(draw)
     return (
         b"HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:%02d:%02d GMT\r\nContent-Type: application/json\r\n"

@@ -1,4 +1,4 @@
-"""How the API answers: the JSON format, the headers on every reply, the error bodies and the HTML pages.
+"""How the API answers: the JSON format, the headers on every response, the error bodies and the HTML pages.
 
 Observed of the legacy: Python's default JSON separators with non-ASCII escaped, `application/json; charset=utf-8`, five fixed
 headers, `{"detail": ..}` for named errors and plain HTML pages for unknown paths and unhandled errors.
@@ -69,57 +69,57 @@ _PAGE = """
 """
 
 
-def json_reply(body: object, *, status: int = 200) -> web.Response:
-    """A JSON reply; the body is written with the keys in the order they have."""
-    return _reply(json.dumps(body), status, JSON_TYPE)
+def json_response(body: object, *, status: int = 200) -> web.Response:
+    """A JSON response; the body is written with the keys in the order they have."""
+    return _response(json.dumps(body), status, JSON_TYPE)
 
 
-def text_reply(text: str, *, status: int = 200) -> web.Response:
+def text_response(text: str, *, status: int = 200) -> web.Response:
     """A bare text under the HTML content type, as the legacy's health check and 405 answer."""
-    return _reply(text, status, HTML_TYPE)
+    return _response(text, status, HTML_TYPE)
 
 
 def page_400() -> web.Response:
     """The legacy's page for a body over its cap or a Host that is not allowed."""
-    return _reply(_PAGE.format(title="Bad Request (400)", heading="Bad Request (400)", text=""), 400, HTML_TYPE)
+    return _response(_PAGE.format(title="Bad Request (400)", heading="Bad Request (400)", text=""), 400, HTML_TYPE)
 
 
 def page_404() -> web.Response:
     """The legacy's page for a path that no route knows."""
     text = "The requested resource was not found on this server."
-    return _reply(_PAGE.format(title="Not Found", heading="Not Found", text=text), 404, HTML_TYPE)
+    return _response(_PAGE.format(title="Not Found", heading="Not Found", text=text), 404, HTML_TYPE)
 
 
 def page_500() -> web.Response:
     """The legacy's page for an error that it does not handle."""
-    return _reply(_PAGE.format(title="Server Error (500)", heading="Server Error (500)", text=""), 500, HTML_TYPE)
+    return _response(_PAGE.format(title="Server Error (500)", heading="Server Error (500)", text=""), 500, HTML_TYPE)
 
 
 def method_not_allowed(allowed: str) -> web.Response:
     """A known path, another method; `allowed` is the Allow header."""
-    reply = text_reply("Method not allowed", status=405)
-    reply.headers["Allow"] = allowed
-    return reply
+    response = text_response("Method not allowed", status=405)
+    response.headers["Allow"] = allowed
+    return response
 
 
 def preflight() -> web.Response:
     """The empty answer to a CORS preflight."""
-    reply = _reply("", 200, HTML_TYPE)
-    reply.headers.update(PREFLIGHT_HEADERS)
-    return reply
+    response = _response("", 200, HTML_TYPE)
+    response.headers.update(PREFLIGHT_HEADERS)
+    return response
 
 
-def error_reply(error: errors.ScorerError, *, body_too_large_status: int = 413) -> web.Response:
-    """The reply that names the cause, or the plain 500 page where the API has no better answer."""
+def error_response(error: errors.ScorerError, *, body_too_large_status: int = 413) -> web.Response:
+    """The response that names the cause, or the plain 500 page where the API has no better answer."""
     match error:
         case errors.ValidationError():
-            return json_reply({"detail": error.items}, status=status_of(error))
+            return json_response({"detail": error.items}, status=status_of(error))
         case errors.NotFoundError():
-            return json_reply({"detail": str(error), **error.extra}, status=status_of(error))
+            return json_response({"detail": str(error), **error.extra}, status=status_of(error))
         case errors.BodyTooLargeError() if body_too_large_status == 400:
             return page_400()
         case errors.RequestError() | errors.ServiceFailedError():
-            return json_reply({"detail": str(error)}, status=status_of(error))
+            return json_response({"detail": str(error)}, status=status_of(error))
         case _:
             return page_500()
 
@@ -129,7 +129,7 @@ def status_of(error: errors.ScorerError) -> int:
     return next(STATUS_OF_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_OF_ERROR)
 
 
-def _reply(text: str, status: int, content_type: str) -> web.Response:
+def _response(text: str, status: int, content_type: str) -> web.Response:
     headers: CIMultiDict[str] = CIMultiDict(FIXED_HEADERS)
     headers["Content-Type"] = content_type
     return web.Response(body=text.encode(), status=status, headers=headers)

@@ -1,4 +1,4 @@
-"""A keep-alive connection of HTTP/1.1 that asks, and knows when its reply is complete. No more than that."""
+"""A keep-alive connection of HTTP/1.1 that asks, and knows when its response is complete. No more than that."""
 
 import asyncio
 import re
@@ -13,16 +13,16 @@ CHUNKS_END = b"\r\n0\r\n\r\n"
 class Listener(Protocol):
     """Whoever drives connections."""
 
-    def ready(self, caller: "Caller") -> None:
-        """A connection is open, or its reply is complete; `caller.status` and `caller.due_s` are those of the reply."""
+    def ready(self, client: "Client") -> None:
+        """A connection is open, or its response is complete; `client.status` and `client.due_s` are those of the response."""
         ...
 
-    def lost(self, caller: "Caller") -> None:
+    def lost(self, client: "Client") -> None:
         """The other end closed a connection."""
         ...
 
 
-class Caller(asyncio.Protocol):
+class Client(asyncio.Protocol):
     """One connection, one request at a time."""
 
     __slots__ = ("_head", "_left", "_listener", "_tail", "_write", "due_s", "status", "transport")
@@ -47,7 +47,7 @@ class Caller(asyncio.Protocol):
         self._write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Count bytes until the reply is complete."""
+        """Count bytes until the response is complete."""
         if self._left > 0:
             self._left -= len(data)
         elif self._left == CHUNKED:
@@ -84,8 +84,8 @@ class Caller(asyncio.Protocol):
             self._left = 0
 
 
-async def connect(listener: Listener, port: int, count: int) -> list[Caller]:
+async def connect(listener: Listener, port: int, count: int) -> list[Client]:
     """Open `count` connections to 127.0.0.1."""
     loop = asyncio.get_running_loop()
-    made = [await loop.create_connection(lambda: Caller(listener), "127.0.0.1", port) for _ in range(count)]
-    return [caller for _, caller in made]
+    made = [await loop.create_connection(lambda: Client(listener), "127.0.0.1", port) for _ in range(count)]
+    return [client for _, client in made]
