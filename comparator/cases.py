@@ -25,7 +25,7 @@ from comparator.exchanges.model import (
     Role,
     Side,
 )
-from comparator.exchanges.row_changes import Message, Op, Row, RowChange, Transaction
+from comparator.exchanges.row_changes import LogicalMessage, Op, Row, RowChange, Transaction
 from comparator.redaction import Redactor
 
 VERSION: Final = 1
@@ -281,6 +281,6 @@ def _transaction(found: CaseTransaction) -> Transaction:
         found.end_lsn,
         found.committed_us,
         tuple(RowChange(c.table, c.op, c.before, c.after) for c in found.changes),
-        tuple(Message(prefix, content) for prefix, content in found.messages),
+        tuple(LogicalMessage(prefix, content) for prefix, content in found.messages),
         found.application,
     )

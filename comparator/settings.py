@@ -14,7 +14,7 @@ DYNAMIC_PLACES: Final = ("**.stamps.*", "**.stamp_scores.*")
 """Where the scorer's responses and rows have providers as member names."""
 
 
-class Rule(Struct, frozen=True):
+class RuleSettings(Struct, frozen=True):
     """What may differ at one JSON path of a response's body. Exactly one action.
 
     `path`: dotted, `$` optional; `*` any key or element, `**` any depth, `[3]`, `["a.b"]`, `[?provider=="x"]`.
@@ -74,7 +74,7 @@ class KnownDifference(Struct, frozen=True):
 class RouteCompare(Struct, frozen=True):
     """What holds for one route, in addition to the global rules (the route's own are looked at first)."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RuleSettings, ...] = ()
     headers: HeaderRules = HeaderRules()
     body: str = ""
     """Overrides the body kind that Content-Type names: json, form, multipart, text, binary."""
@@ -83,7 +83,7 @@ class RouteCompare(Struct, frozen=True):
 class CompareSettings(Struct, frozen=True):
     """The section `compare:`."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RuleSettings, ...] = ()
     headers: HeaderRules = HeaderRules()
     routes: dict[str, RouteCompare] = msgspec.field(default_factory=dict[str, RouteCompare])
     known_differences: tuple[KnownDifference, ...] = ()

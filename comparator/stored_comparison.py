@@ -24,7 +24,7 @@ EXAMPLE_CHARS_MAX: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedExchange:
     """One exchange with its verdict, ready for the store.
 
     `case` is given for mismatches that may become examples (already redacted). `key_digest` stands for the ordering key.
@@ -36,7 +36,7 @@ class Compared:
     comparison: Comparison
     compared_at: dt.datetime
     key_digest: int | None = None
-    sightings: tuple[Sighting, ...] = ()
+    occurrences: tuple[Sighting, ...] = ()
     case: Case | None = None
 
 
@@ -53,7 +53,7 @@ class DifferenceText(msgspec.Struct, frozen=True, omit_defaults=True):
     ticket: str = ""
 
 
-class TouchText(msgspec.Struct, frozen=True, omit_defaults=True):
+class RuleHitText(msgspec.Struct, frozen=True, omit_defaults=True):
     """A rule that was touched."""
 
     rule: str
@@ -61,12 +61,12 @@ class TouchText(msgspec.Struct, frozen=True, omit_defaults=True):
     expired: bool = False
 
 
-class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
+class ComparisonDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is kept of a comparison beside its columns. `omitted` counts differences beyond DIFFERENCES_MAX."""
 
     differences: tuple[DifferenceText, ...] = ()
     known: tuple[DifferenceText, ...] = ()
-    touches: tuple[TouchText, ...] = ()
+    rule_hits: tuple[RuleHitText, ...] = ()
     undescribed: tuple[str, ...] = ()
     omitted: int = 0
     low_confidence: bool = False
@@ -91,44 +91,44 @@ def cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit} more characters)"
 
 
-def detail_of(comparison: Comparison) -> Detail:
+def detail_of(comparison: Comparison) -> ComparisonDetail:
     """What to keep of a comparison."""
-    return Detail(
+    return ComparisonDetail(
         differences=tuple(words_of(d) for d in comparison.differences[:DIFFERENCES_MAX]),
         known=tuple(
             words_of(k.difference, reason=k.reason, ticket=k.ticket, rule=k.declaration)
             for k in comparison.known[:DIFFERENCES_MAX]
         ),
-        touches=tuple(_touch_text(touch) for touch in comparison.touches[:DIFFERENCES_MAX]),
+        rule_hits=tuple(_touch_text(touch) for touch in comparison.rule_hits[:DIFFERENCES_MAX]),
         undescribed=comparison.undescribed,
         omitted=max(0, len(comparison.differences) - DIFFERENCES_MAX),
         low_confidence=comparison.low_confidence,
     )
 
 
-def _touch_text(touch: Touch) -> TouchText:
-    return TouchText(touch.rule, touch.place, touch.expired)
+def _touch_text(touch: Touch) -> RuleHitText:
+    return RuleHitText(touch.rule, touch.place, touch.expired)
 
 
 _encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(Detail)
+_decoder: Final = msgspec.json.Decoder(ComparisonDetail)
 
 
 def packed_detail(comparison: Comparison) -> bytes | None:
     """The detail as the store keeps it; None when a match touched no rule: there is nothing to tell."""
-    if comparison.verdict is Verdict.MATCH and not comparison.touches and not comparison.undescribed:
+    if comparison.verdict is Verdict.MATCH and not comparison.rule_hits and not comparison.undescribed:
         return None
     return pack(_encoder.encode(detail_of(comparison)))
 
 
-def unpacked_detail(kept: bytes | None) -> Detail:
+def unpacked_detail(kept: bytes | None) -> ComparisonDetail:
     """Read a kept detail back.
 
     Raises:
         CaseError: it is damaged.
     """
     if kept is None:
-        return Detail()
+        return ComparisonDetail()
     try:
         return _decoder.decode(unpack(kept))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

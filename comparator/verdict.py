@@ -36,7 +36,7 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
-class Cause(StrEnum):
+class VerdictCause(StrEnum):
     """Why a verdict is what it is: a closed set, fit for a metric's label."""
 
     NONE = "none"
@@ -59,7 +59,7 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ExplainedDifference:
     """A difference that a declaration explains; `declaration` is its path in the configuration."""
 
     difference: Difference
@@ -80,11 +80,11 @@ class Comparison:
     """
 
     verdict: Verdict
-    cause: Cause
+    cause: VerdictCause
     served_by: Side
     differences: tuple[Difference, ...] = ()
-    known: tuple[Known, ...] = ()
-    touches: tuple[Touch, ...] = ()
+    known: tuple[ExplainedDifference, ...] = ()
+    rule_hits: tuple[Touch, ...] = ()
     effects_compared: bool = False
     effects_note: str = ""
     rows: tuple[int, int] = (0, 0)
@@ -95,7 +95,7 @@ class Comparison:
     @property
     def expired(self) -> tuple[Touch, ...]:
         """Rules that would have hidden something, had their term not been over."""
-        return tuple(touch for touch in self.touches if touch.expired)
+        return tuple(touch for touch in self.rule_hits if touch.expired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,9 @@ class Comparator:
         """
         a, b = served.outcome, mirrored.outcome
         if isinstance(a, Failed):
-            return Comparison(Verdict.FAILED, Cause(f"served_{a.cause}"), served.side)
+            return Comparison(Verdict.FAILED, VerdictCause(f"served_{a.cause}"), served.side)
         if isinstance(b, Failed):
-            return Comparison(Verdict.FAILED, Cause(f"mirrored_{b.cause}"), served.side)
+            return Comparison(Verdict.FAILED, VerdictCause(f"mirrored_{b.cause}"), served.side)
         rules = self.rules_of(route)
         equal = alike(a, b, rules)
         if equal and _nothing_written(served.effects, mirrored.effects):
@@ -185,8 +185,8 @@ class Comparator:
         self, route: str, side: Side, response: ResponseResult, effects: EffectsResult, note: str, today: dt.date
     ) -> Comparison:
         found = (*response.differences, *effects.differences)
-        touches = (*response.touches, *effects.touches)
-        known: tuple[Known, ...] = ()
+        touches = (*response.rule_hits, *effects.touches)
+        known: tuple[ExplainedDifference, ...] = ()
         if found:
             found, known, more = self._explain(route, side, found, today)
             touches += more
@@ -197,7 +197,7 @@ class Comparator:
             served_by=side,
             differences=found,
             known=known,
-            touches=touches,
+            rule_hits=touches,
             effects_compared=not note,
             effects_note=note,
             rows=effects.rows,
@@ -207,15 +207,15 @@ class Comparator:
 
     def _explain(
         self, route: str, side: Side, found: Sequence[Difference], today: dt.date
-    ) -> tuple[tuple[Difference, ...], tuple[Known, ...], tuple[Touch, ...]]:
+    ) -> tuple[tuple[Difference, ...], tuple[ExplainedDifference, ...], tuple[Touch, ...]]:
         left: list[Difference] = []
-        known: list[Known] = []
+        known: list[ExplainedDifference] = []
         expired: list[Touch] = []
         for difference in found:
             declared = explained_by(self._known, route, side, difference)
             holding = next((d for d in declared if d.holds(today)), None)
             if holding is not None:
-                known.append(Known(difference, holding.id, holding.reason, holding.ticket))
+                known.append(ExplainedDifference(difference, holding.id, holding.reason, holding.ticket))
                 continue
             expired += [
                 Touch(d.id, difference.path, expired=True, table=difference.table, column=difference.column)
@@ -230,7 +230,7 @@ _NOTHING_WRITTEN: Final = EffectsResult()
 _CUT_ALIKE: Final = "the same up to the cut"
 
 
-_PLAIN_MATCH: Final = {side: Comparison(Verdict.MATCH, Cause.NONE, side, effects_compared=True) for side in Side}
+_PLAIN_MATCH: Final = {side: Comparison(Verdict.MATCH, VerdictCause.NONE, side, effects_compared=True) for side in Side}
 """The verdict of most pairs, made once."""
 
 
@@ -252,15 +252,15 @@ def _why_not_compared(served: Observation, mirrored: Observation) -> str:
     return "; ".join(notes)
 
 
-def _verdict(found: Sequence[Difference], known: Sequence[Known]) -> tuple[Verdict, Cause]:
+def _verdict(found: Sequence[Difference], known: Sequence[ExplainedDifference]) -> tuple[Verdict, VerdictCause]:
     if not found:
-        return (Verdict.KNOWN if known else Verdict.MATCH), Cause.NONE
+        return (Verdict.KNOWN if known else Verdict.MATCH), VerdictCause.NONE
     if all(d.kind is Kind.TRUNCATED and _CUT_ALIKE in str(d.served) for d in found):
-        return Verdict.FAILED, Cause.TRUNCATED
+        return Verdict.FAILED, VerdictCause.TRUNCATED
     response, effects = any(not d.table for d in found), any(d.table for d in found)
     if response and effects:
-        return Verdict.MISMATCH, Cause.RESPONSE_AND_EFFECTS
-    return Verdict.MISMATCH, Cause.RESPONSE if response else Cause.EFFECTS
+        return Verdict.MISMATCH, VerdictCause.RESPONSE_AND_EFFECTS
+    return Verdict.MISMATCH, VerdictCause.RESPONSE if response else VerdictCause.EFFECTS
 
 
 def confirm(first: Comparison, second: Comparison) -> Comparison:
@@ -283,9 +283,9 @@ def _shape(difference: Difference) -> tuple[str, str, str]:
     return difference.kind, difference.place, str(difference.natural_key)
 
 
-def touched_rules(comparison: Comparison) -> Mapping[str, tuple[str, ...]]:
+def hit_rules(comparison: Comparison) -> Mapping[str, tuple[str, ...]]:
     """Which rule touched which places: the explanation of a comparison."""
     places: dict[str, list[str]] = {}
-    for touch in comparison.touches:
+    for touch in comparison.rule_hits:
         places.setdefault(touch.rule, []).append(touch.place + (" (expired)" if touch.expired else ""))
     return {rule: tuple(found) for rule, found in places.items()}

@@ -111,7 +111,7 @@ def _proxy_families() -> Iterable[Family]:
         backend_connections=lambda: dict.fromkeys(proxy.Side, 0),
         candidate_share=lambda: 0.0,
         rolled_back=lambda: False,
-        journal=proxy.Counts,
+        journal=proxy.WriterCounts,
         fit=lambda: dict.fromkeys(proxy.Side, (True, False)),
     )
     return seen.collect()

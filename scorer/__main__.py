@@ -14,7 +14,7 @@ import asyncpg
 from scorer import settings as settings_module
 from scorer.errors import ScorerError, UpstreamFailedError
 from scorer.population import command
-from scorer.settings import Settings
+from scorer.settings import ScorerSettings
 
 WRONG, AWAY = 2, 3
 
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _migrate(settings: Settings) -> int:
+async def _migrate(settings: ScorerSettings) -> int:
     from scorer.db import migrate  # noqa: PLC0415 (only this command needs it here)
 
     conn = await asyncpg.connect(settings.database_url, timeout=settings.limits.acquire_timeout_s)

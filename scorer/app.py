@@ -12,14 +12,14 @@ from scorer.api import context, middleware, routes
 from scorer.credentials import CredentialVerifier, DidkitVerifier
 from scorer.db import pool
 from scorer.metrics import Metrics
-from scorer.settings import Settings
+from scorer.settings import ScorerSettings
 from scorer.tracing import Tracing, exporting
 from scorer.workflows.keys import KeyChecker
 from scorer.workflows.scoring import Scorer
 
 
 def build(
-    settings: Settings,
+    settings: ScorerSettings,
     *,
     registry: CollectorRegistry | None = None,
     verifier: CredentialVerifier | None = None,

@@ -34,7 +34,7 @@ class ScorerError(Exception):
     """Root of this package's errors."""
 
 
-class SettingsError(ScorerError):
+class ScorerSettingsError(ScorerError):
     """The environment is wrong; the message names the variable."""
 
 

@@ -8,13 +8,13 @@ from prometheus_client import CollectorRegistry
 from scorer.caches import Cache, MemoryCache, SharedCache
 from scorer.db import pool
 from scorer.metrics import Metrics
-from scorer.settings import Settings
+from scorer.settings import ScorerSettings
 from scorer.shared_store import SharedStore
 from scorer.upstreams import METADATA_MAX_BYTES, METADATA_TIMEOUT_S, Asker, StampMetadata, Upstream
 from scorer.workflows.metadata import SyncReport, sync_platforms
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: ScorerSettings) -> int:
     """Do it once and print what changed; the exit status.
 
     Raises:

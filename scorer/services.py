@@ -16,7 +16,7 @@ from scorer.caches import Cache, MemoryCache, SharedCache
 from scorer.db.pool import Database
 from scorer.limiter import LocalCounters, NoLimits, RateLimiter, SharedCounters
 from scorer.metrics import Metrics
-from scorer.settings import Settings
+from scorer.settings import ScorerSettings
 from scorer.shared_store import SharedStore
 from scorer.signatures import ContractSignatures
 from scorer.tokens import Tokens
@@ -59,7 +59,7 @@ class Services:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, database: Database, metrics: Metrics, *, clock: Callable[[], datetime]
+    settings: ScorerSettings, database: Database, metrics: Metrics, *, clock: Callable[[], datetime]
 ) -> AsyncGenerator[Services, None]:
     """The services for the life of the block; stopping drains the analytics for at most `limits.drain_s`."""
     limits = settings.limits
@@ -78,7 +78,7 @@ async def opened(
 
 
 def _built(
-    settings: Settings,
+    settings: ScorerSettings,
     database: Database,
     metrics: Metrics,
     *,
@@ -117,7 +117,7 @@ def _built(
 
 
 def _limiter(
-    settings: Settings, metrics: Metrics, store: SharedStore | None, clock: Callable[[], datetime]
+    settings: ScorerSettings, metrics: Metrics, store: SharedStore | None, clock: Callable[[], datetime]
 ) -> RateLimiter | NoLimits:
     if not settings.rate_limits:
         return NoLimits()

@@ -12,15 +12,15 @@ import uvloop
 from aiohttp import web
 
 from scorer import admin, app, logs
-from scorer.errors import SettingsError
-from scorer.settings import Settings
+from scorer.errors import ScorerSettingsError
+from scorer.settings import ScorerSettings
 
 logger = logging.getLogger("scorer")
 
 _BACKLOG = 1024
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
+def serve(settings: ScorerSettings, host: str, port: int) -> None:
     """Serve until a signal; requests under way get `limits.drain_s` to end.
 
     Raises:
@@ -31,7 +31,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         runner.run(_served(settings, host, port))
 
 
-async def _served(settings: Settings, host: str, port: int) -> None:
+async def _served(settings: ScorerSettings, host: str, port: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,7 +61,7 @@ async def _listening(served: web.Application, host: str, port: int, *, drain_s: 
         try:
             await site.start()
         except OSError as error:
-            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            raise ScorerSettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
         yield runner.addresses[0]
     finally:
         await runner.cleanup()

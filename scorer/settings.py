@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from scorer.errors import SettingsError
+from scorer.errors import ScorerSettingsError
 
 MODEL_NAMES = ("ethereum_activity", "nft", "zksync", "polygon", "arbitrum", "optimism", "base", "aggregate")
 _MODEL_VARIABLES = {name: ("ETHEREUM" if name == "ethereum_activity" else name.upper()) for name in MODEL_NAMES}
@@ -36,7 +36,7 @@ class Demo:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RateLimitSettings:
     """Everything that is bounded, with its unit."""
 
     body_max_bytes: int = 2_621_440
@@ -53,7 +53,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ScorerSettings:
     """All settings of one scorer process. `community_default` is CERAMIC_CACHE_SCORER_ID as given, a community id."""
 
     database_url: str
@@ -80,10 +80,10 @@ class Settings:
     admin_port: int = -1
     log_level: str = "INFO"
     otlp_endpoint: str = ""
-    limits: Limits = field(default_factory=Limits)
+    limits: RateLimitSettings = field(default_factory=RateLimitSettings)
 
 
-def load(environ: Mapping[str, str]) -> Settings:
+def load(environ: Mapping[str, str]) -> ScorerSettings:
     """Settings from the environment.
 
     Raises:
@@ -91,8 +91,8 @@ def load(environ: Mapping[str, str]) -> Settings:
     """
     database_url = environ.get("DATABASE_URL") or environ.get("RDS_PROXY_URL", "")
     if not database_url:
-        raise SettingsError("DATABASE_URL is missing")
-    return Settings(
+        raise ScorerSettingsError("DATABASE_URL is missing")
+    return ScorerSettings(
         database_url=database_url,
         redis_url=environ.get("SCORER_REDIS_URL", environ.get("CELERY_BROKER_URL", "")),
         secret_key=environ.get("SECRET_KEY", ""),
@@ -139,10 +139,10 @@ def _demo(environ: Mapping[str, str]) -> Demo:
     )
 
 
-def _limits(environ: Mapping[str, str]) -> Limits:
-    defaults = Limits()
+def _limits(environ: Mapping[str, str]) -> RateLimitSettings:
+    defaults = RateLimitSettings()
     integer, decimal = _integer, _decimal
-    return Limits(
+    return RateLimitSettings(
         body_max_bytes=integer(environ, "SCORER_BODY_MAX_BYTES", defaults.body_max_bytes),
         body_too_large_status=413 if "SCORER_BODY_MAX_BYTES" in environ else defaults.body_too_large_status,
         requests_in_progress_max=integer(environ, "SCORER_REQUESTS_IN_PROGRESS_MAX", defaults.requests_in_progress_max),
@@ -174,14 +174,14 @@ def _integer(environ: Mapping[str, str], name: str, default: int) -> int:
     try:
         return int(environ.get(name) or default)
     except ValueError as error:
-        raise SettingsError(f"{name} is not a whole number") from error
+        raise ScorerSettingsError(f"{name} is not a whole number") from error
 
 
 def _decimal(environ: Mapping[str, str], name: str, default: float) -> float:
     try:
         return float(environ.get(name) or default)
     except ValueError as error:
-        raise SettingsError(f"{name} is not a number") from error
+        raise ScorerSettingsError(f"{name} is not a number") from error
 
 
 def _texts(environ: Mapping[str, str], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -191,9 +191,9 @@ def _texts(environ: Mapping[str, str], name: str, default: tuple[str, ...]) -> t
     try:
         value = json.loads(raw)
     except ValueError as error:
-        raise SettingsError(f"{name} is not a JSON array") from error
+        raise ScorerSettingsError(f"{name} is not a JSON array") from error
     if not isinstance(value, list):
-        raise SettingsError(f"{name} is not a JSON array")
+        raise ScorerSettingsError(f"{name} is not a JSON array")
     return tuple(str(item) for item in cast("list[object]", value))
 
 
@@ -205,4 +205,4 @@ def _pem(environ: Mapping[str, str], name: str) -> str:
     try:
         return base64.b64decode(raw, validate=True).decode()
     except ValueError as error:
-        raise SettingsError(f"{name} is neither a PEM nor the base64 of one") from error
+        raise ScorerSettingsError(f"{name} is neither a PEM nor the base64 of one") from error

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from scorer.errors import SettingsError, StoreUnavailableError
+from scorer.errors import ScorerSettingsError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -124,7 +124,7 @@ def _known_scheme(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES or not _has_readable_port(url):
         # The address itself may hold a password, so it is not shown.
-        raise SettingsError("the Redis URL is not of the form redis://host:port/number")
+        raise ScorerSettingsError("the Redis URL is not of the form redis://host:port/number")
     return f"{_SCHEMES[scheme]}://{rest}"
 
 

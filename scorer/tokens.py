@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from scorer.domain.token_claims import ISSUER, did_address, issued_claims, older_claims_flaw, refusal_text
-from scorer.errors import BearerTokenRefusedError, SettingsError, UnanswerableError
+from scorer.errors import BearerTokenRefusedError, ScorerSettingsError, UnanswerableError
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Tokens:
         try:
             return jwt.encode(claims, self._private_pem, algorithm="RS256")
         except (ValueError, TypeError, jwt.PyJWTError) as error:
-            raise SettingsError("SIWE_JWT_PRIVATE_KEY is no RSA private key") from error
+            raise ScorerSettingsError("SIWE_JWT_PRIVATE_KEY is no RSA private key") from error
 
     @cached_property
     def _public_key(self) -> Any:
@@ -79,7 +79,7 @@ class Tokens:
             return load_pem_public_key(self._public_pem.encode())
         except ValueError as error:
             logger.error("token_key_unusable", extra={"variable": "SIWE_JWT_PUBLIC_KEY"})
-            raise SettingsError("SIWE_JWT_PUBLIC_KEY is no public key") from error
+            raise ScorerSettingsError("SIWE_JWT_PUBLIC_KEY is no public key") from error
 
     def _newer_claims(self, token: str) -> Mapping[str, Any] | str:
         import jwt  # noqa: PLC0415

@@ -21,7 +21,7 @@ from comparator.tables import ROUTE_KIND
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
+class KeyedTransaction:
     """A transaction with what attribution needs to know of it. `declared_background`: every row matches a rule."""
 
     transaction: Transaction
@@ -31,7 +31,7 @@ class Keyed:
 
 
 @dataclass(slots=True)
-class Window:
+class RequestWindow:
     """One request on one side: its id, its keys, when it could have written (Unix microseconds of the server's clock).
 
     `tagged`: this side names the request in its transactions, so an untagged transaction is never its own.
@@ -55,7 +55,7 @@ class Window:
         """Whether a commit at this time may be of this request."""
         return self.opened_us <= committed_us and (self.closed_us is None or committed_us <= self.closed_us)
 
-    def overlaps(self, other: "Window") -> bool:
+    def overlaps(self, other: "RequestWindow") -> bool:
         """Whether both ran at the same time for a moment and share a key."""
         return _same_time(self, other) and not self.keys.isdisjoint(other.keys)
 
@@ -69,7 +69,7 @@ class Claim:
     """
 
     outcome: EffectsOutcome
-    transactions: tuple[Keyed, ...]
+    transactions: tuple[KeyedTransaction, ...]
     keys: Keys
 
 
@@ -77,19 +77,19 @@ class _Pending:
     """Transactions without an owner, found by key, by row, by the request they name, or by order."""
 
     def __init__(self) -> None:
-        self.by_lsn: dict[int, Keyed] = {}
-        self._by_key: dict[Key, dict[int, Keyed]] = {}
-        self._by_name: dict[str, dict[int, Keyed]] = {}
-        self._by_row: dict[RowId, dict[int, Keyed]] = {}
+        self.by_lsn: dict[int, KeyedTransaction] = {}
+        self._by_key: dict[Key, dict[int, KeyedTransaction]] = {}
+        self._by_name: dict[str, dict[int, KeyedTransaction]] = {}
+        self._by_row: dict[RowId, dict[int, KeyedTransaction]] = {}
 
-    def add(self, keyed: Keyed) -> None:
+    def add(self, keyed: KeyedTransaction) -> None:
         lsn = keyed.transaction.end_lsn
         self.by_lsn[lsn] = keyed
         for index, names in self._indexes(keyed):
             for name in names:
                 index.setdefault(name, {})[lsn] = keyed
 
-    def remove(self, keyed: Keyed) -> None:
+    def remove(self, keyed: KeyedTransaction) -> None:
         lsn = keyed.transaction.end_lsn
         del self.by_lsn[lsn]
         for index, names in self._indexes(keyed):
@@ -99,16 +99,18 @@ class _Pending:
                 if not holders:
                     del index[name]
 
-    def touching(self, keys: Iterable[Key], names: Iterable[str]) -> dict[int, Keyed]:
+    def touching(self, keys: Iterable[Key], names: Iterable[str]) -> dict[int, KeyedTransaction]:
         found = {lsn: keyed for name in names for lsn, keyed in self._by_name.get(name, {}).items()}
         for key in keys:
             found.update(self._by_key.get(key, {}))
         return found
 
-    def on_rows(self, rows: Iterable[RowId]) -> list[Keyed]:
+    def on_rows(self, rows: Iterable[RowId]) -> list[KeyedTransaction]:
         return [keyed for row in rows for keyed in self._by_row.get(row, {}).values()]
 
-    def _indexes(self, keyed: Keyed) -> tuple[tuple[dict[Any, dict[int, Keyed]], Iterable[Any]], ...]:
+    def _indexes(
+        self, keyed: KeyedTransaction
+    ) -> tuple[tuple[dict[Any, dict[int, KeyedTransaction]], Iterable[Any]], ...]:
         return (
             (self._by_key, keyed.keys),
             (self._by_row, keyed.rows),
@@ -130,24 +132,24 @@ class Attributor:
     def __init__(self, *, primary_kind: str = ROUTE_KIND, background_remembered_max: int = 2_000) -> None:
         self._primary_kind = primary_kind
         self._pending = _Pending()
-        self._windows: dict[str, Window] = {}
-        self._by_key: dict[Key, dict[str, Window]] = {}
-        self._by_name: dict[str, dict[str, Window]] = {}
-        self._background: deque[Keyed] = deque(maxlen=background_remembered_max)
+        self._windows: dict[str, RequestWindow] = {}
+        self._by_key: dict[Key, dict[str, RequestWindow]] = {}
+        self._by_name: dict[str, dict[str, RequestWindow]] = {}
+        self._background: deque[KeyedTransaction] = deque(maxlen=background_remembered_max)
 
     @property
     def pending(self) -> int:
         """How many transactions wait for an owner."""
         return len(self._pending.by_lsn)
 
-    def add(self, keyed: Keyed) -> None:
+    def add(self, keyed: KeyedTransaction) -> None:
         """Take in the next transaction of the stream; declared background is remembered, and owned by no request."""
         if keyed.declared_background:
             self._background.append(keyed)
         else:
             self._pending.add(keyed)
 
-    def open(self, window: Window) -> None:
+    def open(self, window: RequestWindow) -> None:
         """Make a window known; windows with a common key at a common time are marked overlapped unless both are tagged."""
         for other in self._neighbours(window.keys):
             if window.overlaps(other) and not (window.tagged and other.tagged):
@@ -187,7 +189,7 @@ class Attributor:
             _forget(self._by_key, window.keys, window_id)
             _forget(self._by_name, window.names, window_id)
 
-    def release(self, *, before_us: int, key: Key | None = None) -> list[Keyed]:
+    def release(self, *, before_us: int, key: Key | None = None) -> list[KeyedTransaction]:
         """Take out, as background, the transactions committed before this time that no known window may own.
 
         With `key` only those that touch it: a request that overlaps no other on its key proves that an earlier,
@@ -211,7 +213,7 @@ class Attributor:
         for keyed in [k for k in self._pending.by_lsn.values() if dealt_with(k.transaction)]:
             self._pending.remove(keyed)
 
-    def _fits(self, window: Window, keyed: Keyed, *, more: AbstractSet[Key] = NO_KEYS) -> bool:
+    def _fits(self, window: RequestWindow, keyed: KeyedTransaction, *, more: AbstractSet[Key] = NO_KEYS) -> bool:
         if keyed.transaction.request_id:
             return keyed.transaction.request_id == window.id
         if keyed.transaction.names:
@@ -222,24 +224,24 @@ class Attributor:
             return False
         return not window.keys.isdisjoint(keyed.keys) or not more.isdisjoint(keyed.keys)
 
-    def _others(self, window: Window, keyed: Keyed) -> list[Window]:
+    def _others(self, window: RequestWindow, keyed: KeyedTransaction) -> list[RequestWindow]:
         """Other windows that a transaction fits."""
         return [o for o in self._candidates(keyed) if o.id != window.id and self._fits(o, keyed)]
 
-    def _candidates(self, keyed: Keyed) -> list[Window]:
+    def _candidates(self, keyed: KeyedTransaction) -> list[RequestWindow]:
         named = [w for name in keyed.transaction.names for w in self._by_name.get(name, {}).values()]
         return list({w.id: w for w in (*self._neighbours(keyed.keys), *named)}.values())
 
-    def _neighbours(self, keys: Iterable[Key]) -> list[Window]:
+    def _neighbours(self, keys: Iterable[Key]) -> list[RequestWindow]:
         return list({id_: w for key in keys for id_, w in self._by_key.get(key, {}).items()}.values())
 
-    def _index(self, window: Window, keys: Iterable[Key]) -> None:
+    def _index(self, window: RequestWindow, keys: Iterable[Key]) -> None:
         for key in keys:
             self._by_key.setdefault(key, {})[window.id] = window
 
-    def _closure(self, window: Window) -> tuple[dict[int, Keyed], set[Key]]:
+    def _closure(self, window: RequestWindow) -> tuple[dict[int, KeyedTransaction], set[Key]]:
         """The pending transactions that fit the window, and the secondary keys that it gains from them."""
-        own: dict[int, Keyed] = {}
+        own: dict[int, KeyedTransaction] = {}
         gained: set[Key] = set()
         if window.tagged or not window.keys:
             found = self._pending.touching((), window.names)
@@ -254,15 +256,15 @@ class Attributor:
             gained |= fresh
         return own, gained
 
-    def _secondary(self, keyed: Keyed) -> Iterable[Key]:
+    def _secondary(self, keyed: KeyedTransaction) -> Iterable[Key]:
         return (key for key in keyed.keys if key[0] != self._primary_kind)
 
-    def _may_be_of_one_unknown(self, window: Window, keyed: Keyed) -> bool:
+    def _may_be_of_one_unknown(self, window: RequestWindow, keyed: KeyedTransaction) -> bool:
         primary = {key for key in keyed.keys if key[0] == self._primary_kind}
         named = keyed.transaction.request_id
         return not named and bool(primary) and primary.isdisjoint(window.keys) and not self._others(window, keyed)
 
-    def _gain(self, window: Window, gained: set[Key]) -> None:
+    def _gain(self, window: RequestWindow, gained: set[Key]) -> None:
         """Add secondary keys to a window; one that ran at the same time and shares them overlaps."""
         for other in self._neighbours(gained):
             if not (window.tagged and other.tagged) and other.id != window.id and _same_time(window, other):
@@ -270,7 +272,7 @@ class Attributor:
         window.keys |= gained
         self._index(window, gained)
 
-    def _outcome(self, window: Window, own: tuple[Keyed, ...], *, ambiguous: bool) -> EffectsOutcome:
+    def _outcome(self, window: RequestWindow, own: tuple[KeyedTransaction, ...], *, ambiguous: bool) -> EffectsOutcome:
         if window.overlapped:
             return EffectsOutcome.OVERLAPPED
         if ambiguous:
@@ -282,7 +284,7 @@ class Attributor:
         return EffectsOutcome.ATTRIBUTED
 
 
-def _forget(index: dict[Any, dict[str, Window]], names: Iterable[Any], window_id: str) -> None:
+def _forget(index: dict[Any, dict[str, RequestWindow]], names: Iterable[Any], window_id: str) -> None:
     for name in names:
         holders = index.get(name, {})
         holders.pop(window_id, None)
@@ -290,7 +292,7 @@ def _forget(index: dict[Any, dict[str, Window]], names: Iterable[Any], window_id
             index.pop(name, None)
 
 
-def _same_time(window: Window, other: Window) -> bool:
+def _same_time(window: RequestWindow, other: RequestWindow) -> bool:
     return (other.closed_us is None or window.opened_us <= other.closed_us) and (
         window.closed_us is None or other.opened_us <= window.closed_us
     )

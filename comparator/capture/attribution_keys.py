@@ -21,7 +21,7 @@ NO_KEYS: Keys = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class RowReference:
     """A row of `table`, by the text of its single-column primary key, whose keys are not known yet."""
 
     table: str
@@ -42,8 +42,8 @@ class KeyIndex:
     ) -> None:
         self.route_kind = route_kind
         self._tables = tables
-        self._learned: OrderedDict[Reference, Keys] = OrderedDict()
-        self._natural: dict[Reference, tuple[str | None, ...]] = {}
+        self._learned: OrderedDict[RowReference, Keys] = OrderedDict()
+        self._natural: dict[RowReference, tuple[str | None, ...]] = {}
         self._learned_max = learned_max
         self._parents = {
             table.references[key.through]
@@ -57,7 +57,7 @@ class KeyIndex:
         """The key that a route found in a request, "" for none."""
         return frozenset({(self.route_kind, key.lower())} if key else ())
 
-    def learn(self, reference: Reference, keys: Keys) -> None:
+    def learn(self, reference: RowReference, keys: Keys) -> None:
         """Remember the keys of a parent row."""
         self._learned[reference] = keys
         self._learned.move_to_end(reference)
@@ -70,7 +70,7 @@ class KeyIndex:
         described = self._tables[table]
         identity = row.get(described.primary_key[0])
         if identity is not None:
-            reference = Reference(table, identity)
+            reference = RowReference(table, identity)
             self.learn(reference, keys)
             if not described.references and all(column in row for column in described.natural_key):
                 self._natural[reference] = tuple(row[column] for column in described.natural_key)
@@ -78,7 +78,7 @@ class KeyIndex:
 
     def natural_key(self, table: str, identity: str) -> tuple[str | None, ...] | None:
         """Natural key of a learned parent row; None when the row, or its own parent, is not known."""
-        return self._natural.get(Reference(table, identity))
+        return self._natural.get(RowReference(table, identity))
 
     def columns_for(self, table: str) -> tuple[str, ...]:
         """The columns that a look-up of a parent row needs: primary key, key columns, natural key."""
@@ -86,10 +86,10 @@ class KeyIndex:
         columns = (k.column for k in described.keys if k.column)
         return tuple(dict.fromkeys([described.primary_key[0], *columns, *described.natural_key]))
 
-    def keys_of(self, changes: Iterable[RowChange]) -> tuple[Keys, tuple[Reference, ...]]:
+    def keys_of(self, changes: Iterable[RowChange]) -> tuple[Keys, tuple[RowReference, ...]]:
         """The keys that old and new images of these rows name, and the parent rows that are still unknown."""
         keys: set[Key] = set()
-        missing: dict[Reference, None] = {}
+        missing: dict[RowReference, None] = {}
         for change in changes:
             if change.table not in self._tables:
                 continue
@@ -102,10 +102,10 @@ class KeyIndex:
                         self.learn_row(change.table, row)
         return frozenset(keys), tuple(missing)
 
-    def _keys_of_row(self, table: str, row: Row) -> tuple[Keys, list[Reference]]:
+    def _keys_of_row(self, table: str, row: Row) -> tuple[Keys, list[RowReference]]:
         described = self._tables[table]
         keys: set[Key] = set()
-        missing: list[Reference] = []
+        missing: list[RowReference] = []
         for key in described.keys:
             if key.through:
                 self._through(described, key, row, keys, missing)
@@ -114,13 +114,13 @@ class KeyIndex:
         return frozenset(keys), missing
 
     def _through(
-        self, described: Table, key: AttributionKey, row: Row, keys: set[Key], missing: list[Reference]
+        self, described: Table, key: AttributionKey, row: Row, keys: set[Key], missing: list[RowReference]
     ) -> None:
         identity = row.get(key.through)
         parent = described.references.get(key.through)
         if identity is None or parent is None:
             return
-        reference = Reference(parent, identity)
+        reference = RowReference(parent, identity)
         known = self._learned.get(reference)
         if known is None:
             missing.append(reference)

@@ -88,7 +88,7 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _DatabaseLocation:
     """A database as its server knows it."""
 
     server: int
@@ -123,7 +123,7 @@ async def clone(live_dsn: str, shadow_dsn: str, options: CloneOptions) -> Cloned
     return Cloned(method, lsn, await _detach(shadow_dsn))
 
 
-def _method(live: _Place, *, same_server: bool, options: CloneOptions) -> Method:
+def _method(live: _DatabaseLocation, *, same_server: bool, options: CloneOptions) -> Method:
     """Which way to copy; a slot's snapshot can only be dumped."""
     if options.method is Method.TEMPLATE and (not same_server or options.slot):
         raise CloneError("a template copy needs one server for both and no slot")
@@ -155,7 +155,7 @@ SELECT (SELECT system_identifier FROM pg_control_system()) AS server, current_da
 """
 
 
-async def _place(dsn: str) -> _Place:
+async def _place(dsn: str) -> _DatabaseLocation:
     conn = await _connect(dsn)
     try:
         row = await conn.fetchrow(PLACE, timeout=STATEMENT_TIMEOUT_S)
@@ -163,7 +163,7 @@ async def _place(dsn: str) -> _Place:
         await conn.close()
     if row is None:
         raise CloneError("the server says nothing about itself")
-    return _Place(row["server"], row["name"], row["bytes"], row["connections"])
+    return _DatabaseLocation(row["server"], row["name"], row["bytes"], row["connections"])
 
 
 EXISTS = "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)"

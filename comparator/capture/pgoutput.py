@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from comparator.capture.errors import DecodeError
-from comparator.exchanges.row_changes import Message, Op, Row, RowChange, Transaction
+from comparator.exchanges.row_changes import LogicalMessage, Op, Row, RowChange, Transaction
 
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """2000-01-01T00:00:00Z, from which PostgreSQL counts, in Unix microseconds."""
@@ -59,7 +59,7 @@ class Decoder:
         self._relations: dict[int, Relation] = {}
         self._begun: tuple[int, int, int] | None = None
         self._changes: list[RowChange] = []
-        self._messages: list[Message] = []
+        self._messages: list[LogicalMessage] = []
         self._application = ""
         self._readers: dict[int, Callable[[bytes], int]] = {
             b"B"[0]: self._begin,
@@ -195,7 +195,7 @@ class Decoder:
             if prefix == APPLICATION_MESSAGE_PREFIX:
                 self._application = content
             else:
-                self._messages.append(Message(prefix, content))
+                self._messages.append(LogicalMessage(prefix, content))
         return at + size
 
     def _origin(self, data: bytes) -> int:

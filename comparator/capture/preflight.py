@@ -54,7 +54,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DatabaseFacts:
     """What the preflight read. `keep_size_mb` is max_slot_wal_keep_size, -1 for no bound; sizes and times in milliseconds."""
 
     version: int
@@ -92,14 +92,14 @@ SELECT current_setting('server_encoding') AS encoding, current_user::text AS rol
 LOG_BYTES = "SELECT coalesce(pg_total_relation_size(to_regclass($1)), 0)::bigint"
 
 
-async def read_facts(conn: asyncpg.Connection, settings: CaptureSettings) -> Facts:
+async def read_facts(conn: asyncpg.Connection, settings: CaptureSettings) -> DatabaseFacts:
     """Ask the database everything the preflight judges."""
     server = await conn.fetchrow(SERVER, settings.slot.name, timeout=CATALOG_TIMEOUT_S)
     if server is None:
         raise CatalogError("the server says nothing about itself")
     catalog = await read_existing(conn, settings.tables)
     log = f"{settings.log_schema}.log"
-    return Facts(
+    return DatabaseFacts(
         **dict(server),
         version=conn.get_server_version().major,
         catalog=catalog,
@@ -110,7 +110,7 @@ async def read_facts(conn: asyncpg.Connection, settings: CaptureSettings) -> Fac
     )
 
 
-def judge(facts: Facts, settings: CaptureSettings) -> tuple[Check, ...]:
+def judge(facts: DatabaseFacts, settings: CaptureSettings) -> tuple[Check, ...]:
     """Every check for the chosen driver, in the order in which the remedies should be run."""
     server = [_version(facts), _encoding(facts)]
     tables = [_exist(facts), *(check for table in facts.catalog.tables.values() for check in _keys(table))]
@@ -134,26 +134,26 @@ def judge(facts: Facts, settings: CaptureSettings) -> tuple[Check, ...]:
     )
 
 
-def _version(facts: Facts) -> Check:
+def _version(facts: DatabaseFacts) -> Check:
     if facts.version < VERSION_MIN:
         return Check("version", Level.FAILED, f"PostgreSQL {facts.version}; {VERSION_MIN} or later is needed")
     return Check("version", Level.OK, f"PostgreSQL {facts.version}")
 
 
-def _encoding(facts: Facts) -> Check:
+def _encoding(facts: DatabaseFacts) -> Check:
     if facts.encoding == "SQL_ASCII":
         return Check("encoding", Level.WARNING, "SQL_ASCII: a value that is not UTF-8 stops the capture")
     return Check("encoding", Level.OK, facts.encoding)
 
 
-def _wal_level(facts: Facts) -> Check:
+def _wal_level(facts: DatabaseFacts) -> Check:
     if facts.wal_level == "logical":
         return Check("wal_level", Level.OK, "logical")
     remedy = ("ALTER SYSTEM SET wal_level = 'logical';", "-- then restart the server")
     return Check("wal_level", Level.FAILED, f"{facts.wal_level}; logical is needed", remedy)
 
 
-def _rights(facts: Facts) -> Check:
+def _rights(facts: DatabaseFacts) -> Check:
     if facts.replicates:
         return Check("rights", Level.OK, f"{facts.role} may replicate")
     remedy = (
@@ -163,7 +163,7 @@ def _rights(facts: Facts) -> Check:
     return Check("rights", Level.FAILED, f"{facts.role} may not replicate", remedy)
 
 
-def _free(facts: Facts, settings: CaptureSettings) -> Check:
+def _free(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
     held = settings.slot.kind is SlotKind.PERSISTENT and facts.slot_status != ""
     if facts.slots_free < 1 and not held:
         remedy = ("ALTER SYSTEM SET max_replication_slots = 20;", "-- then restart the server")
@@ -177,7 +177,7 @@ def _free(facts: Facts, settings: CaptureSettings) -> Check:
     return Check("slots", Level.OK, f"{facts.slots_free} slots and {facts.senders_free} walsenders are free")
 
 
-def _persistent(facts: Facts, settings: CaptureSettings) -> list[Check]:
+def _persistent(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
     name = settings.slot.name
     checks: list[Check] = []
     if settings.driver is not Driver.STREAM:
@@ -193,7 +193,7 @@ def _persistent(facts: Facts, settings: CaptureSettings) -> list[Check]:
     return checks or [Check("slot", Level.OK, f"{name} keeps at most {facts.keep_size_mb} MB of log")]
 
 
-def _exist(facts: Facts) -> Check:
+def _exist(facts: DatabaseFacts) -> Check:
     if facts.missing:
         return Check("tables", Level.FAILED, f"no such table: {', '.join(facts.missing)}")
     if not facts.catalog.tables:
@@ -219,7 +219,7 @@ def _keys(table: TableShape) -> list[Check]:
     return checks
 
 
-def _identity(table: TableShape, facts: Facts) -> Check:
+def _identity(table: TableShape, facts: DatabaseFacts) -> Check:
     name = f"identity {table.name}"
     if table.replica_identity is ReplicaIdentity.FULL:
         return Check(name, Level.OK, "old images are complete")
@@ -234,7 +234,7 @@ def _identity(table: TableShape, facts: Facts) -> Check:
     return Check(name, Level.FAILED, text, statements, applicable=table.owned)
 
 
-def _publication(facts: Facts, settings: CaptureSettings) -> Check:
+def _publication(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
     state, name = facts.publication, settings.publication
     if state.all_tables:
         remedy = (f"DROP PUBLICATION {quote(name)};",)
@@ -252,7 +252,7 @@ def _publication(facts: Facts, settings: CaptureSettings) -> Check:
     return Check("publication", Level.FAILED, text, statements, applicable=not facts.missing)
 
 
-def _generated(facts: Facts, settings: CaptureSettings) -> list[Check]:
+def _generated(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
     """On PostgreSQL 18 a full identity and an unpublished generated column make UPDATE fail: the option comes first."""
     state = facts.publication
     tables = [table for table in facts.catalog.tables.values() if table.name in (state.tables or ())]
@@ -265,7 +265,7 @@ def _generated(facts: Facts, settings: CaptureSettings) -> list[Check]:
     return [Check("generated columns", Level.FAILED, text, remedy, applicable=True)]
 
 
-def _published_strangers(facts: Facts, settings: CaptureSettings) -> list[Check]:
+def _published_strangers(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
     strangers = sorted(set(facts.publication.tables or ()) - set(settings.tables))
     if not strangers:
         return []
@@ -273,14 +273,14 @@ def _published_strangers(facts: Facts, settings: CaptureSettings) -> list[Check]
     return [Check("publication", Level.WARNING, text)]
 
 
-def _locks(facts: Facts, settings: CaptureSettings) -> Check:
+def _locks(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
     server = f"{facts.lock_timeout_ms} ms" if facts.lock_timeout_ms else "none"
     return Check(
         "lock_timeout", Level.OK, f"{settings.lock_timeout_ms} ms for each statement of ours (the session's: {server})"
     )
 
 
-def _change_log(facts: Facts, settings: CaptureSettings) -> list[Check]:
+def _change_log(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
     absent = [name for name in facts.catalog.tables if name not in facts.logged]
     statements = install_statements(facts.catalog, settings.log_schema)
     strangers = sorted(set(facts.logged) - set(settings.tables))

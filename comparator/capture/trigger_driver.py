@@ -26,7 +26,7 @@ from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, SupervisedCapture
 from comparator.capture.row_text import parse
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.trigger_log import logged_tables
-from comparator.exchanges.row_changes import REQUEST_MESSAGE_PREFIX, Message, Op, Row, RowChange, Transaction
+from comparator.exchanges.row_changes import REQUEST_MESSAGE_PREFIX, LogicalMessage, Op, Row, RowChange, Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def transactions(rows: Sequence[asyncpg.Record], catalog: Catalog, *, after: int
                 end_lsn=after,
                 committed_us=last["at_us"],
                 changes=tuple(_change(row, catalog) for row in group),
-                messages=(Message(REQUEST_MESSAGE_PREFIX, request),) if request else (),
+                messages=(LogicalMessage(REQUEST_MESSAGE_PREFIX, request),) if request else (),
                 application=last["application"],
             )
         )

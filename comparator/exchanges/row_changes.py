@@ -34,7 +34,7 @@ class RowChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class LogicalMessage:
     """A logical-decoding message (`pg_logical_emit_message`) inside a transaction."""
 
     prefix: str
@@ -61,7 +61,7 @@ class Transaction:
     end_lsn: int
     committed_us: int
     changes: tuple[RowChange, ...]
-    messages: tuple[Message, ...] = ()
+    messages: tuple[LogicalMessage, ...] = ()
     application: str = ""
 
     @property

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 
 from comparator.exchanges.model import Observation, Response, Side
 from comparator.stats.confidence import (
-    Counts,
     Interval,
     Judgement,
-    Outcome,
+    JudgementOutcome,
+    VerdictCounts,
     judge_coverage,
     judge_error_rates,
     judge_match_rate,
     together,
 )
-from comparator.stats.quantile_sketch import ACCURACY, Sketch
+from comparator.stats.quantile_sketch import ACCURACY, QuantileSketch
 from comparator.verdict import Comparison, Verdict
 
 
@@ -52,9 +52,9 @@ class Evidence:
     answered: int = 0
     candidate_errors: int = 0
     legacy_errors: int = 0
-    candidate_us: Sketch = field(default_factory=Sketch)
-    legacy_us: Sketch = field(default_factory=Sketch)
-    ratio: Sketch = field(default_factory=Sketch)
+    candidate_us: QuantileSketch = field(default_factory=QuantileSketch)
+    legacy_us: QuantileSketch = field(default_factory=QuantileSketch)
+    ratio: QuantileSketch = field(default_factory=QuantileSketch)
 
     def add(self, comparison: Comparison, served: Observation, mirrored: Observation) -> None:
         """Take in one comparison."""
@@ -87,10 +87,10 @@ class Evidence:
         self.ratio.merge(other.ratio)
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> VerdictCounts:
         """Comparisons by verdict."""
         found = {verdict: self.verdicts[verdict] for verdict in Verdict}
-        return Counts(
+        return VerdictCounts(
             found[Verdict.MATCH],
             found[Verdict.KNOWN],
             found[Verdict.MISMATCH],
@@ -99,7 +99,7 @@ class Evidence:
         )
 
 
-def quantile_interval(sketch: Sketch, share: float, *, alpha: float = 0.05) -> Interval:
+def quantile_interval(sketch: QuantileSketch, share: float, *, alpha: float = 0.05) -> Interval:
     """Interval for a quantile, valid at all times at once.
 
     The number of values below the true quantile is a sum of Bernoulli(share) trials, whose mean stays within
@@ -127,7 +127,7 @@ def half_width(count: int, *, alpha: float) -> float:
     return math.sqrt(variance * math.log(variance / (rho * alpha**2))) / count
 
 
-def judge_latency(ratio: Sketch, *, share: float, allowed: float, alpha: float) -> Judgement:
+def judge_latency(ratio: QuantileSketch, *, share: float, allowed: float, alpha: float) -> Judgement:
     """Whether the candidate takes at most `allowed` (relative) longer than the legacy, at this quantile of paired ratios."""
     interval = quantile_interval(ratio, share, alpha=alpha)
     words = (
@@ -135,8 +135,8 @@ def judge_latency(ratio: Sketch, *, share: float, allowed: float, alpha: float) 
         f"({interval.low:.3f}-{interval.high:.3f}) over {ratio.count} pairs, allowed {1 + allowed:.3f}"
     )
     if interval.low > 1 + allowed:
-        return Judgement(Outcome.BAD, words)
-    return Judgement(Outcome.GOOD if interval.high <= 1 + allowed else Outcome.NOT_ENOUGH, words)
+        return Judgement(JudgementOutcome.BAD, words)
+    return Judgement(JudgementOutcome.GOOD if interval.high <= 1 + allowed else JudgementOutcome.NOT_ENOUGH, words)
 
 
 @dataclass(frozen=True, slots=True)

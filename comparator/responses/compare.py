@@ -26,7 +26,7 @@ class ResponseResult:
     """What differs between two responses, and the rules that were touched."""
 
     differences: tuple[Difference, ...] = ()
-    touches: tuple[Touch, ...] = ()
+    rule_hits: tuple[Touch, ...] = ()
 
 
 EQUAL: Final = ResponseResult()
@@ -77,7 +77,7 @@ def compare_responses(
     body = compare_bodies(served, mirrored, rules, when, max_bytes=max_bytes, alike_read=alike_read)
     if not differences:
         return body
-    return ResponseResult((*differences, *body.differences), body.touches)
+    return ResponseResult((*differences, *body.differences), body.rule_hits)
 
 
 def _cut(served: Response, mirrored: Response) -> bool:

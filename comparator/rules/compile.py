@@ -12,7 +12,7 @@ from typing import Final
 from comparator.errors import RuleError
 from comparator.rules.actions import Action, Ignore, KeyedBy, NumberWithin, SameNumber, TimeWithin, Unordered
 from comparator.rules.json_paths import Automaton, Node, Pattern, parse_pattern
-from comparator.settings import CompareSettings, HeaderRules, RouteCompare, Rule
+from comparator.settings import CompareSettings, HeaderRules, RouteCompare, RuleSettings
 
 COMPARED_HEADERS: Final = frozenset({"content-type", "allow", "location", "www-authenticate", "retry-after"})
 """Response headers that are compared when nothing is declared: they carry the meaning of a status."""
@@ -62,7 +62,7 @@ class RouteRules:
     unwatched: set[str] = field(default_factory=set[str], compare=False, repr=False)
 
 
-def compile_rule(rule: Rule, where: str) -> tuple[Pattern, CompiledRule]:
+def compile_rule(rule: RuleSettings, where: str) -> tuple[Pattern, CompiledRule]:
     """Make one rule ready.
 
     Raises:
@@ -78,7 +78,7 @@ def compile_rule(rule: Rule, where: str) -> tuple[Pattern, CompiledRule]:
     return pattern, CompiledRule(where, actions[0], rule.expires)
 
 
-def _actions(rule: Rule, where: str) -> Iterable[Action]:
+def _actions(rule: RuleSettings, where: str) -> Iterable[Action]:
     """Every action the rule declares; a flat list of fields, read one by one."""
     if rule.ignore:
         yield Ignore()

@@ -8,7 +8,7 @@ from comparator.settings import CompareSettings
 from comparator.verdict import Comparator
 
 
-class RulesInForce:
+class LiveRules:
     """Holds the compiled comparator; `comparator` is read for each comparison, so a change holds from the next one on.
 
     Raises:

@@ -13,7 +13,7 @@ from comparator.verdict import Comparator, Comparison
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class VerdictChange:
     """A difference that one rule set shows and the other does not."""
 
     exchange: str
@@ -23,20 +23,20 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class RuleTrial:
     """Comparisons under both rule sets: what the new one hides, what it reveals, and how many verdicts change."""
 
     compared: int
     verdicts_changed: int
-    hidden: tuple[Change, ...]
-    revealed: tuple[Change, ...]
+    hidden: tuple[VerdictChange, ...]
+    revealed: tuple[VerdictChange, ...]
 
 
-def try_rules(old: Comparator, new: Comparator, cases: Iterable[Opened], *, now: dt.datetime) -> Trial:
+def try_rules(old: Comparator, new: Comparator, cases: Iterable[Opened], *, now: dt.datetime) -> RuleTrial:
     """Compare every case under both rule sets."""
     compared = changed = 0
-    hidden: list[Change] = []
-    revealed: list[Change] = []
+    hidden: list[VerdictChange] = []
+    revealed: list[VerdictChange] = []
     for case in cases:
         before = old.compare(case.route, case.served, case.mirrored, now=now)
         after = new.compare(case.route, case.served, case.mirrored, now=now)
@@ -44,13 +44,13 @@ def try_rules(old: Comparator, new: Comparator, cases: Iterable[Opened], *, now:
         changed += before.verdict is not after.verdict
         hidden += _only_in(before, after, case)
         revealed += _only_in(after, before, case)
-    return Trial(compared, changed, tuple(hidden), tuple(revealed))
+    return RuleTrial(compared, changed, tuple(hidden), tuple(revealed))
 
 
-def _only_in(one: Comparison, other: Comparison, case: Opened) -> list[Change]:
+def _only_in(one: Comparison, other: Comparison, case: Opened) -> list[VerdictChange]:
     there = {_identity(difference) for difference in other.differences}
     return [
-        Change(case.exchange.id, case.route, difference.kind, difference.place)
+        VerdictChange(case.exchange.id, case.route, difference.kind, difference.place)
         for difference in one.differences
         if _identity(difference) not in there
     ]
@@ -60,7 +60,7 @@ def _identity(difference: Difference) -> tuple[str, str, str]:
     return difference.kind, difference.place, str(difference.natural_key)
 
 
-def render_trial(trial: Trial) -> str:
+def render_trial(trial: RuleTrial) -> str:
     """The result in words."""
     lines = [f"{trial.compared} compared under both rule sets, {trial.verdicts_changed} verdicts change"]
     for name, changes in (("would be hidden", trial.hidden), ("would be revealed", trial.revealed)):

@@ -16,8 +16,8 @@ from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.rules.actions import Ignore, KeyedBy, Unordered
 from comparator.rules.compile import CompiledRule, RouteRules
 from comparator.rules.json_paths import Index, Name, Step, parse_pattern
-from comparator.rules.what_if import Change, Trial, render_trial, try_rules
-from comparator.stored_comparison import Detail, DifferenceText, TouchText
+from comparator.rules.what_if import RuleTrial, VerdictChange, render_trial, try_rules
+from comparator.stored_comparison import ComparisonDetail, DifferenceText, RuleHitText
 from comparator.verdict import Comparator
 
 _CUT: Final = re.compile(r"… \(\d+ more characters\)\Z")
@@ -25,12 +25,12 @@ _OF_THE_RESPONSE: Final = frozenset({Kind.MISSING, Kind.EXTRA, Kind.CHANGED, Kin
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRow:
     """What the store holds of one comparison."""
 
     exchange_id: str
     route: str
-    detail: Detail
+    detail: ComparisonDetail
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,14 @@ class StoredTrial:
     in_full: int
     by_places: int
     not_judged: int
-    trial: Trial
+    trial: RuleTrial
 
 
 def try_on_stored(
     old: Comparator,
     new: Comparator,
     ids: Sequence[str],
-    rows: Iterable[Stored],
+    rows: Iterable[StoredRow],
     cases: Iterable[Opened],
     *,
     now: dt.datetime,
@@ -63,7 +63,7 @@ def try_on_stored(
     kept = {case.exchange.id: case for case in cases}
     found = {row.exchange_id: row for row in rows}
     rest = [row for row in found.values() if row.exchange_id not in kept]
-    plain = [row for row in rest if not (row.detail.differences or row.detail.known or row.detail.touches)]
+    plain = [row for row in rest if not (row.detail.differences or row.detail.known or row.detail.rule_hits)]
     judge = _Judge(old, new, now.astimezone(dt.UTC).date())
     judged = [row for row in rest if row not in plain]
     for row in judged:
@@ -76,7 +76,7 @@ def try_on_stored(
         in_full=len(kept),
         by_places=len(judged),
         not_judged=judge.not_judged,
-        trial=Trial(
+        trial=RuleTrial(
             full.compared + len(rest),
             full.verdicts_changed + judge.verdicts_changed,
             (*full.hidden, *judge.hidden),
@@ -91,22 +91,22 @@ class _Judge:
     def __init__(self, old: Comparator, new: Comparator, today: dt.date) -> None:
         self._old, self._new, self._today = old, new, today
         self._same_tables = old.settings.tables == new.settings.tables
-        self.hidden: list[Change] = []
-        self.revealed: list[Change] = []
+        self.hidden: list[VerdictChange] = []
+        self.revealed: list[VerdictChange] = []
         self.not_judged = 0
         self.verdicts_changed = 0
 
-    def row(self, row: Stored) -> None:
+    def row(self, row: StoredRow) -> None:
         before = after = 0
         for difference in row.detail.differences:
             shown = self._difference(row, difference)
             before += shown[0]
             after += shown[1]
-        for touch in row.detail.touches:
+        for touch in row.detail.rule_hits:
             after += self._touch(row, touch)
         self.verdicts_changed += (before > 0) != (after > 0)
 
-    def _difference(self, row: Stored, difference: DifferenceText) -> tuple[bool, bool]:
+    def _difference(self, row: StoredRow, difference: DifferenceText) -> tuple[bool, bool]:
         """Whether the old and the new rules show it."""
         if difference.key or difference.kind not in _OF_THE_RESPONSE:
             self.not_judged += bool(difference.key) and not self._same_tables
@@ -122,10 +122,10 @@ class _Judge:
         shown = not verdicts[0], not verdicts[1]
         if shown[0] != shown[1]:
             changes = self.hidden if shown[0] else self.revealed
-            changes.append(Change(row.exchange_id, row.route, difference.kind, difference.place))
+            changes.append(VerdictChange(row.exchange_id, row.route, difference.kind, difference.place))
         return shown
 
-    def _touch(self, row: Stored, touch: TouchText) -> bool:
+    def _touch(self, row: StoredRow, touch: RuleHitText) -> bool:
         """Whether what a rule has hidden would show."""
         if touch.expired:
             return False
@@ -140,7 +140,7 @@ class _Judge:
         if new:
             self.not_judged += 1
             return False
-        self.revealed.append(Change(row.exchange_id, row.route, "hidden", touch.place))
+        self.revealed.append(VerdictChange(row.exchange_id, row.route, "hidden", touch.place))
         return True
 
     def _allows(self, rules: RouteRules, path: Sequence[Step], a: object, b: object) -> bool | None:

@@ -81,7 +81,7 @@ def difference_interval(hits_a: int, trials_a: int, hits_b: int, trials_b: int, 
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class VerdictCounts:
     """Comparisons by verdict."""
 
     match: int = 0
@@ -100,8 +100,8 @@ class Counts:
         """The numerator: transient and known differences do not count against a rollout."""
         return self.compared - self.mismatch
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
+    def __add__(self, other: "VerdictCounts") -> "VerdictCounts":
+        return VerdictCounts(
             self.match + other.match,
             self.known + other.known,
             self.mismatch + other.mismatch,
@@ -110,7 +110,7 @@ class Counts:
         )
 
 
-class Outcome(StrEnum):
+class JudgementOutcome(StrEnum):
     """What the evidence says."""
 
     GOOD = "good"
@@ -122,11 +122,13 @@ class Outcome(StrEnum):
 class Judgement:
     """An outcome, with the reason in words."""
 
-    outcome: Outcome
+    outcome: JudgementOutcome
     reason: str
 
 
-def judge_match_rate(counts: Counts, *, wanted: float, alpha: float = 0.05, compared_min: int = 100) -> Judgement:
+def judge_match_rate(
+    counts: VerdictCounts, *, wanted: float, alpha: float = 0.05, compared_min: int = 100
+) -> Judgement:
     """Whether the true match rate is at least `wanted`: surely (good), surely not (bad), or not known yet."""
     interval = rate_interval(counts.good, counts.compared, alpha=alpha)
     words = (
@@ -135,12 +137,14 @@ def judge_match_rate(counts: Counts, *, wanted: float, alpha: float = 0.05, comp
         f"wanted at least {wanted:.4%}"
     )
     if interval.high < wanted:
-        return Judgement(Outcome.BAD, words)
+        return Judgement(JudgementOutcome.BAD, words)
     if counts.compared < compared_min:
-        return Judgement(Outcome.NOT_ENOUGH, f"only {counts.compared} of at least {compared_min} compared; {words}")
+        return Judgement(
+            JudgementOutcome.NOT_ENOUGH, f"only {counts.compared} of at least {compared_min} compared; {words}"
+        )
     if interval.low >= wanted:
-        return Judgement(Outcome.GOOD, words)
-    return Judgement(Outcome.NOT_ENOUGH, words)
+        return Judgement(JudgementOutcome.GOOD, words)
+    return Judgement(JudgementOutcome.NOT_ENOUGH, words)
 
 
 def judge_error_rates(
@@ -153,19 +157,21 @@ def judge_error_rates(
         f"{interval.low:+.4%} to {interval.high:+.4%}, allowed {allowed:+.4%}"
     )
     if interval.low > allowed:
-        return Judgement(Outcome.BAD, words)
+        return Judgement(JudgementOutcome.BAD, words)
     if interval.high <= allowed:
-        return Judgement(Outcome.GOOD, words)
-    return Judgement(Outcome.NOT_ENOUGH, words)
+        return Judgement(JudgementOutcome.GOOD, words)
+    return Judgement(JudgementOutcome.NOT_ENOUGH, words)
 
 
 def judge_coverage(seen: Mapping[str, int], wanted: Sequence[str], *, each_min: int = 1) -> Judgement:
     """Whether every declared branch (`route: pass`, `route: dedup` ...) was seen often enough. Never bad."""
     lacking = [name for name in wanted if seen.get(name, 0) < each_min]
     if not lacking:
-        return Judgement(Outcome.GOOD, f"all {len(wanted)} declared branches were seen at least {each_min} times")
+        return Judgement(
+            JudgementOutcome.GOOD, f"all {len(wanted)} declared branches were seen at least {each_min} times"
+        )
     return Judgement(
-        Outcome.NOT_ENOUGH,
+        JudgementOutcome.NOT_ENOUGH,
         f"{len(wanted) - len(lacking)} of {len(wanted)} declared branches were seen at least {each_min} times; "
         f"not: {', '.join(lacking[:10])}",
     )
@@ -173,10 +179,10 @@ def judge_coverage(seen: Mapping[str, int], wanted: Sequence[str], *, each_min: 
 
 def together(judgements: Sequence[Judgement]) -> Judgement:
     """One judgement of several: bad if any is bad, good if all are good; the reasons that decide come first."""
-    for outcome in (Outcome.BAD, Outcome.NOT_ENOUGH):
+    for outcome in (JudgementOutcome.BAD, JudgementOutcome.NOT_ENOUGH):
         deciding = [j.reason for j in judgements if j.outcome is outcome]
         if deciding:
             return Judgement(outcome, "; ".join(deciding))
     if not judgements:
-        return Judgement(Outcome.NOT_ENOUGH, "nothing was judged")
-    return Judgement(Outcome.GOOD, "; ".join(j.reason for j in judgements))
+        return Judgement(JudgementOutcome.NOT_ENOUGH, "nothing was judged")
+    return Judgement(JudgementOutcome.GOOD, "; ".join(j.reason for j in judgements))

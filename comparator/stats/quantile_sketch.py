@@ -20,7 +20,7 @@ _LOG_GAMMA: Final = math.log(_GAMMA)
 
 
 @dataclass(slots=True)
-class Sketch:
+class QuantileSketch:
     """Counts of positive and negative values and of zero, by bucket. Values are in whatever unit the client uses.
 
     Values nearer to zero than 1e-9 count as zero.
@@ -44,7 +44,7 @@ class Sketch:
         else:
             self.negative[_bucket(-value)] += 1
 
-    def merge(self, other: "Sketch") -> None:
+    def merge(self, other: "QuantileSketch") -> None:
         """Take over the counts of another sketch; the order of merges does not matter."""
         self.positive.update(other.positive)
         self.negative.update(other.negative)
@@ -91,12 +91,12 @@ class _Wire(msgspec.Struct, array_like=True, frozen=True):
 _decoder: Final = msgspec.msgpack.Decoder(_Wire)
 
 
-def dump(sketch: Sketch) -> bytes:
+def dump(sketch: QuantileSketch) -> bytes:
     """The sketch as bytes, for another process."""
     return msgspec.msgpack.encode(_Wire(dict(sketch.positive), dict(sketch.negative), sketch.zero))
 
 
-def load(text: bytes) -> Sketch:
+def load(text: bytes) -> QuantileSketch:
     """Read a dumped sketch.
 
     Raises:
@@ -106,4 +106,4 @@ def load(text: bytes) -> Sketch:
         wire = _decoder.decode(text)
     except msgspec.DecodeError as error:
         raise CaseError(f"not a sketch: {error}") from error
-    return Sketch(Counter(wire.positive), Counter(wire.negative), wire.zero)
+    return QuantileSketch(Counter(wire.positive), Counter(wire.negative), wire.zero)

@@ -11,9 +11,9 @@ from typing import Any
 from comparator.cases import Case, load
 from comparator.errors import UnknownFindingError
 from comparator.findings.clustering import State
-from comparator.stats.confidence import Counts
+from comparator.stats.confidence import VerdictCounts
 from comparator.store.schema import Connection
-from comparator.stored_comparison import Detail, unpack, unpacked_detail
+from comparator.stored_comparison import ComparisonDetail, unpack, unpacked_detail
 from comparator.verdict import Verdict
 
 
@@ -94,7 +94,7 @@ class ComparisonRow:
     rows_served: int
     rows_mirrored: int
     difference_count: int
-    detail: Detail
+    detail: ComparisonDetail
 
 
 SELECT_TOTALS = """
@@ -121,13 +121,13 @@ async def known_totals(conn: Connection, *, since: dt.date) -> tuple[KnownTotal,
     return tuple([KnownTotal(*record.values()) for record in await conn.fetch(SELECT_KNOWN_TOTALS, since)])
 
 
-def counts_of(found: Sequence[Total], *, route: str = "") -> Counts:
+def counts_of(found: Sequence[Total], *, route: str = "") -> VerdictCounts:
     """The numerator and denominator of a match rate: failed comparisons are in neither."""
     by_verdict = dict.fromkeys(Verdict, 0)
     for total in found:
         if route in {"", total.route}:
             by_verdict[Verdict(total.verdict)] += total.count
-    return Counts(
+    return VerdictCounts(
         match=by_verdict[Verdict.MATCH],
         known=by_verdict[Verdict.KNOWN],
         mismatch=by_verdict[Verdict.MISMATCH],

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from comparator.deepdiff_rendering import render
 from comparator.exchanges.model import Side
-from comparator.stats.confidence import Counts, Interval, rate_interval
+from comparator.stats.confidence import Interval, VerdictCounts, rate_interval
 from comparator.stored_comparison import cut, words_of
-from comparator.verdict import Comparison, touched_rules
+from comparator.verdict import Comparison, hit_rules
 
 if TYPE_CHECKING:
     from comparator.cases import Case
@@ -77,7 +77,7 @@ def render_stored(row: "ComparisonRow") -> str:
     return "\n".join(lines)
 
 
-def render_touches(touches: Mapping[str, Sequence[str]]) -> str:
+def render_rule_hits(touches: Mapping[str, Sequence[str]]) -> str:
     """Which rule touched which places."""
     if not touches:
         return "no rule was touched"
@@ -92,7 +92,7 @@ def render_touches(touches: Mapping[str, Sequence[str]]) -> str:
 
 def explain(comparison: Comparison) -> str:
     """Which rule touched which places of a comparison."""
-    return render_touches(touched_rules(comparison))
+    return render_rule_hits(hit_rules(comparison))
 
 
 def render_finding(finding: "Finding", cases: "Iterable[Case]" = ()) -> str:
@@ -136,7 +136,7 @@ def _what(finding: "Finding") -> str:
 class Summary:
     """What a status or a run's end shows."""
 
-    by_route: Mapping[str, Counts]
+    by_route: Mapping[str, VerdictCounts]
     findings: "Sequence[Finding]" = ()
     known: "Sequence[KnownTotal]" = ()
     latency: "Sequence[Latency]" = ()
@@ -162,7 +162,7 @@ def render_summary(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def rate_in_words(counts: Counts) -> str:
+def rate_in_words(counts: VerdictCounts) -> str:
     """The match rate with its denominator and its always-valid 95 % interval."""
     if counts.compared == 0:
         return "nothing compared"

@@ -29,7 +29,7 @@ from comparator.store.writes import (
     served_at,
     upsert_finding,
 )
-from comparator.stored_comparison import Compared, pack
+from comparator.stored_comparison import ComparedExchange, pack
 
 FINDING_KEYS_MAX: Final = 10_000
 """Keys are noted for the first so many sightings of a finding."""
@@ -108,7 +108,7 @@ class Store:
             async with self._pool.acquire(timeout=self.settings.timeout_s) as conn:
                 yield conn
 
-    async def add(self, batch: Sequence[Compared]) -> int:
+    async def add(self, batch: Sequence[ComparedExchange]) -> int:
         """Keep a batch in one transaction; return how many of it were not known yet.
 
         Raises:
@@ -124,20 +124,20 @@ class Store:
             await self._add_findings(conn, fresh)
         return len(fresh)
 
-    async def _add_findings(self, conn: Connection, fresh: Sequence[Compared]) -> None:
+    async def _add_findings(self, conn: Connection, fresh: Sequence[ComparedExchange]) -> None:
         # Always in the order of ids: two writers that see the same findings never wait for each other in a circle.
         for identity, seen in sorted(seen_findings(fresh).items()):
             count = await upsert_finding(conn, seen)
             if count <= FINDING_KEYS_MAX:
                 await add_keys(conn, identity, [c.key_digest for _, c in seen if c.key_digest is not None])
-            slots: dict[int, Compared] = {}
+            slots: dict[int, ComparedExchange] = {}
             for number, (_, compared) in enumerate(seen, count - len(seen) + 1):
                 slot = reservoir_slot(number, self.settings.exemplars_max, self._random)
                 if slot is not None and compared.case is not None:
                     slots[slot] = compared
             await self._keep_exemplars(conn, identity, slots)
 
-    async def _keep_exemplars(self, conn: Connection, identity: str, slots: Mapping[int, Compared]) -> None:
+    async def _keep_exemplars(self, conn: Connection, identity: str, slots: Mapping[int, ComparedExchange]) -> None:
         for slot, compared in slots.items():
             body = pack(cases.dump(compared.case)) if compared.case is not None else b""
             if body and len(body) <= self.settings.exemplar_max_bytes:

@@ -10,17 +10,17 @@ from typing import Final
 
 from comparator.findings.clustering import Sighting, State
 from comparator.store.schema import Connection
-from comparator.stored_comparison import Compared, example_of, packed_detail, status_of
+from comparator.stored_comparison import ComparedExchange, example_of, packed_detail, status_of
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def served_at(compared: Compared) -> dt.datetime:
+def served_at(compared: ComparedExchange) -> dt.datetime:
     """When the exchange began, to the microsecond: the key by which comparisons are partitioned."""
     return _EPOCH + dt.timedelta(microseconds=compared.exchange.started_ns // 1000)
 
 
-def distinct(batch: Iterable[Compared]) -> Iterable[Compared]:
+def distinct(batch: Iterable[ComparedExchange]) -> Iterable[ComparedExchange]:
     """The batch without repetitions of one exchange; the last wins."""
     return {(c.exchange.started_ns, c.exchange.id): c for c in batch}.values()
 
@@ -41,7 +41,7 @@ RETURNING served_at, exchange_id
 """
 
 
-async def insert_comparisons(conn: Connection, batch: Sequence[Compared]) -> set[tuple[dt.datetime, str]]:
+async def insert_comparisons(conn: Connection, batch: Sequence[ComparedExchange]) -> set[tuple[dt.datetime, str]]:
     """Insert the rows of a batch; return the identities of those that were new."""
     # In the order of the key, so that two writers of the same rows do not wait for each other in a circle.
     rows = [_row(c) for c in sorted(distinct(batch), key=lambda c: (c.exchange.started_ns, c.exchange.id))]
@@ -49,7 +49,7 @@ async def insert_comparisons(conn: Connection, batch: Sequence[Compared]) -> set
     return {(record["served_at"], record["exchange_id"]) for record in records}
 
 
-def _row(compared: Compared) -> tuple[object, ...]:
+def _row(compared: ComparedExchange) -> tuple[object, ...]:
     comparison, exchange = compared.comparison, compared.exchange
     return (
         served_at(compared),
@@ -81,7 +81,7 @@ ON CONFLICT (day, route, served_by, verdict, cause) DO UPDATE SET count = total.
 """
 
 
-async def add_totals(conn: Connection, fresh: Iterable[Compared]) -> None:
+async def add_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -> None:
     """Count new comparisons by day, route, serving side, verdict and cause."""
     counts = Counter(
         (
@@ -106,7 +106,7 @@ DO UPDATE SET count = known_total.count + excluded.count, reason = excluded.reas
 """
 
 
-async def add_known_totals(conn: Connection, fresh: Iterable[Compared]) -> None:
+async def add_known_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -> None:
     """Count the comparisons that each declared known difference explains."""
     words = {
         (served_at(c).date(), c.exchange.route, k.declaration): (k.reason, k.ticket)
@@ -123,15 +123,15 @@ async def add_known_totals(conn: Connection, fresh: Iterable[Compared]) -> None:
         await conn.execute(ADD_KNOWN_TOTALS, *(list(column) for column in zip(*rows, strict=True)))
 
 
-Seen = Sequence[tuple[Sighting, Compared]]
+Seen = Sequence[tuple[Sighting, ComparedExchange]]
 """The comparisons of one batch that show one finding, each with what it shows; not empty."""
 
 
-def seen_findings(fresh: Iterable[Compared]) -> Mapping[str, Seen]:
+def seen_findings(fresh: Iterable[ComparedExchange]) -> Mapping[str, Seen]:
     """The findings of a batch by id, each with the comparisons that show it, oldest first."""
-    found: dict[str, list[tuple[Sighting, Compared]]] = {}
+    found: dict[str, list[tuple[Sighting, ComparedExchange]]] = {}
     for compared in sorted(fresh, key=lambda c: c.exchange.started_ns):
-        for sighting in compared.sightings:
+        for sighting in compared.occurrences:
             found.setdefault(sighting.signature.id, []).append((sighting, compared))
     return found
 
@@ -196,6 +196,6 @@ DO UPDATE SET exchange_id = excluded.exchange_id, seen_at = excluded.seen_at, bo
 """
 
 
-async def keep_exemplar(conn: Connection, finding: str, *, slot: int, compared: Compared, body: bytes) -> None:
+async def keep_exemplar(conn: Connection, finding: str, *, slot: int, compared: ComparedExchange, body: bytes) -> None:
     """Put an example into its place of the reservoir."""
     await conn.execute(KEEP_EXEMPLAR, finding, slot, compared.exchange.id, served_at(compared), body)

@@ -10,15 +10,15 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from proxy.admin.throttle import BURST, PER_S, Turns, paced
+from proxy.admin.throttle import BURST, PER_S, RateLimiter, throttled
 from proxy.rollout.switch import Switch
 
 REGISTRY = web.AppKey("registry", CollectorRegistry)
 SWITCH = web.AppKey("switch", Switch)
-VIEW: web.AppKey["View"] = web.AppKey("view")
+VIEW: web.AppKey["StatusView"] = web.AppKey("view")
 
 
-class View(Protocol):
+class StatusView(Protocol):
     """What a proxy process says about itself."""
 
     @property
@@ -31,9 +31,9 @@ class View(Protocol):
         ...
 
 
-def build(*, registry: CollectorRegistry, switch: Switch, view: View) -> web.Application:
+def build(*, registry: CollectorRegistry, switch: Switch, view: StatusView) -> web.Application:
     """The admin application."""
-    app = web.Application(client_max_size=1024**2, middlewares=[paced(Turns(PER_S, BURST))])
+    app = web.Application(client_max_size=1024**2, middlewares=[throttled(RateLimiter(PER_S, BURST))])
     app[REGISTRY] = registry
     app[SWITCH] = switch
     app[VIEW] = view

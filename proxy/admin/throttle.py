@@ -18,7 +18,7 @@ COSTS = {"/rollback": 0, "/metrics": 5}
 """Turns that a request takes, where that is not one. The metrics page costs milliseconds."""
 
 
-class Turns:
+class RateLimiter:
     """Gives out turns: `per_s` a second, `burst` at once after a quiet time. Pure but for what the client does with the wait."""
 
     def __init__(self, per_s: float, burst: int) -> None:
@@ -34,7 +34,7 @@ class Turns:
         return max(0.0, due - now)
 
 
-def paced(turns: Turns, now: Callable[[], float] = time.monotonic) -> Middleware:
+def throttled(turns: RateLimiter, now: Callable[[], float] = time.monotonic) -> Middleware:
     """Let every request but a rollback wait for its turn; 503 after `WAIT_MAX_S` for those there is none for."""
 
     @web.middleware

@@ -124,9 +124,9 @@ async def verify_databases(
         await live.close()
     if not reports:
         out.write("nothing was compared: live holds no table. Is it the right database?\n")
-        return Exit.NO
+        return Exit.NEGATIVE
     out.write(render(reports))
-    return Exit.DONE if all(report.equal for report in reports) else Exit.NO
+    return Exit.DONE if all(report.equal for report in reports) else Exit.NEGATIVE
 
 
 def render(reports: tuple[TableReport, ...]) -> str:

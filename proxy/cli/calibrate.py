@@ -21,15 +21,15 @@ from proxy.cli.proxy import read_settings
 from proxy.config.settings import Settings
 from proxy.errors import ProxyError
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import Reader
+from proxy.journal.reader import SegmentReader
 from proxy.runner.app import open_databases, shadow_sender
 from proxy.runner.calibrate import Calibration, Calibrator, summed_up
 from proxy.runner.exclusive import runner_stopped
 from proxy.runner.ledger import Ledger
-from proxy.runner.parent_lookup import Parents
-from proxy.runner.row_writer import Aligner
-from proxy.runner.shadow_attribution import ShadowSide
-from proxy.runner.transaction_feed import Feed
+from proxy.runner.parent_lookup import ParentLookup
+from proxy.runner.row_writer import RowWriter
+from proxy.runner.shadow_attribution import ShadowAttribution
+from proxy.runner.transaction_feed import TransactionFeed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(args.config)
     found = asyncio.run(calibrate(settings, Side(args.side), requests=args.requests, seen_min=args.seen_min))
     sys.stdout.write((_as_json(found) if args.json else _as_text(found, args.side)) + "\n")
-    return Exit.NO if found.different else Exit.DONE
+    return Exit.NEGATIVE if found.different else Exit.DONE
 
 
 async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: int) -> Calibration:
@@ -68,10 +68,10 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
         index = KeyIndex(settings.compare.tables, route_kind=settings.compare.route_kind)
         keys = {shape.name: shape.primary_key for shape in databases.catalog.tables.values() if shape.primary_key}
         ledger = Ledger(index, primary_keys=keys)
-        shadow = ShadowSide(settings.runner.skew_ms * 1_000)
-        parents = Parents(index, databases.catalog, (databases.shadow,))
+        shadow = ShadowAttribution(settings.runner.clock_skew_ms * 1_000)
+        parents = ParentLookup(index, databases.catalog, (databases.shadow,))
         capture = databases.captures[Role.MIRRORED]
-        feed = Feed(capture, key=ledger.keyed, lookup=parents.learn, sink=shadow.deliver)
+        feed = TransactionFeed(capture, key=ledger.keyed, lookup=parents.learn, sink=shadow.deliver)
         await feed.start()
         calibrator = Calibrator(
             sender=sender,
@@ -79,7 +79,7 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
             tagged=side in settings.runner.tagged_sides,
             shadow=shadow,
             fence=feed.fence,
-            write=Aligner(databases.shadow, databases.catalog).apply,
+            write=RowWriter(databases.shadow, databases.catalog).apply,
             primary_keys=keys,
             comparator=Comparator(settings.compare),
             route_keys=ledger.route_keys,
@@ -95,7 +95,7 @@ async def _journaled(settings: Settings, count: int) -> Sequence[Exchange]:
     directory = Path(settings.journal.directory)
     keys = load_keys(directory, os.environ)
     exchanges: list[Exchange] = []
-    with Reader(directory, f"calibrate-{uuid.uuid4().hex[:8]}", keys=keys) as reader:
+    with SegmentReader(directory, f"calibrate-{uuid.uuid4().hex[:8]}", keys=keys) as reader:
         while len(exchanges) < count and (entries := await reader.read(count, 0.5)):
             usable = (entry.exchange for entry in entries)
             exchanges += [

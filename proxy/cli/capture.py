@@ -69,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class CheckedDatabase:
     """A database to work on. `name` is `live`, `shadow`, or empty for one that was given as a DSN."""
 
     name: str
@@ -77,7 +77,7 @@ class Target:
     settings: CaptureSettings
 
 
-def targets_of(arguments: argparse.Namespace) -> list[Target]:
+def targets_of(arguments: argparse.Namespace) -> list[CheckedDatabase]:
     """The databases that the arguments mean.
 
     Raises:
@@ -87,10 +87,12 @@ def targets_of(arguments: argparse.Namespace) -> list[Target]:
     configured = None if arguments.dsn and path is None else read_configured(path or Path("config.yaml"))
     settings = settings_of(arguments, configured.capture if configured else CaptureSettings())
     if arguments.dsn or configured is None:
-        return [Target("", arguments.dsn, settings)]
+        return [CheckedDatabase("", arguments.dsn, settings)]
     names = ("live", "shadow") if arguments.capture_command == "check" else ("live",)
     return [
-        Target(name, configured.dsn(name, option="--dsn"), settings if name == "live" else shadow_capture(settings))
+        CheckedDatabase(
+            name, configured.dsn(name, option="--dsn"), settings if name == "live" else shadow_capture(settings)
+        )
         for name in ((arguments.database,) if arguments.database else names)
     ]
 
@@ -149,7 +151,7 @@ async def check(dsn: str, settings: CaptureSettings, *, apply: bool, out: TextIO
     finally:
         await conn.close()
     out.write(render(checks))
-    return Exit.NO if any(one.level is Level.FAILED for one in checks) else Exit.DONE
+    return Exit.NEGATIVE if any(one.level is Level.FAILED for one in checks) else Exit.DONE
 
 
 async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out: TextIO) -> Exit:

@@ -7,7 +7,7 @@ from pathlib import Path
 from comparator.cases import Opened, load, open_case
 from comparator.errors import CaseError
 from comparator.store.report import explain, render_comparison
-from comparator.stored_comparison import Detail, detail_of
+from comparator.stored_comparison import ComparisonDetail, detail_of
 from comparator.verdict import Comparator, Verdict
 from proxy.cli.exit_codes import Exit
 from proxy.cli.options import configure_common, read_sections, show
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare every case; NO when one of them mismatches or could not be compared."""
     comparator = Comparator(read_sections(args).compare)
     now = dt.datetime.now(dt.UTC)
-    results: list[tuple[str, Verdict, Detail]] = []
+    results: list[tuple[str, Verdict, ComparisonDetail]] = []
     texts: list[str] = []
     for path in args.case:
         opened = read_case(path)
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     shown = [{"case": name, "verdict": verdict, "detail": detail} for name, verdict, detail in results]
     show(args, shown, "\n".join(texts))
     verdicts = {verdict for _, verdict, _ in results}
-    return Exit.NO if verdicts & {Verdict.MISMATCH, Verdict.FAILED} else Exit.DONE
+    return Exit.NEGATIVE if verdicts & {Verdict.MISMATCH, Verdict.FAILED} else Exit.DONE
 
 
 def read_case(path: Path) -> Opened:

@@ -17,7 +17,7 @@ from rich.console import Console
 from proxy.demo import screen, summary
 from proxy.demo.embedded_postgres import EmbeddedPostgres
 from proxy.demo.installation import Installation, Options, installed
-from proxy.demo.traffic import Traffic
+from proxy.demo.traffic import TrafficGenerator
 from proxy.errors import DemoError, EmbeddedPostgresError
 
 _DIVERGENCES = "lost_stamp:0.1,missing_event:0.1"
@@ -90,14 +90,14 @@ async def watched(watch: Coroutine[None, None, None], work: Coroutine[None, None
 
 
 async def _work(installation: Installation, console: Console, args: argparse.Namespace) -> None:
-    traffic = Traffic(installation.url, installation.targets, concurrency=_CONCURRENCY)
+    traffic = TrafficGenerator(installation.url, installation.targets, concurrency=_CONCURRENCY)
     async with asyncio.TaskGroup() as tasks:
         showing = tasks.create_task(screen.show(console, installation, traffic.seen), name="screen")
         await traffic.at_rate(args.rate, seconds=args.seconds)
         console.print("all is sent; what is mirrored still is waited for")
         await summary.settled(installation)
         showing.cancel()
-    await summary.tell(console, installation, traffic.seen)
+    await summary.print_summary(console, installation, traffic.seen)
     if args.stay:
         console.print(summary.addresses(installation), soft_wrap=True, highlight=False)
         await _until_interrupted()

@@ -16,8 +16,8 @@ from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
 from proxy.errors import StateFileError
 from proxy.rollout import statefile
-from proxy.rollout.admin_client import ask_any
-from proxy.rollout.audit import GENESIS, Entry, Link, verify
+from proxy.rollout.admin_client import first_answer
+from proxy.rollout.audit import GENESIS, AuditEntry, ChainLink, verify
 from proxy.rollout.offline import connected_control
 
 
@@ -48,42 +48,42 @@ def run(args: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def _verify(links: Sequence[Link], head: str) -> int:
+def _verify(links: Sequence[ChainLink], head: str) -> int:
     checked = verify(links)
     fault = checked.fault
     if not fault and head and head not in {GENESIS, *(link.hash for link in links)}:
         fault = f"no entry has the hash {head}: the end of the log was cut off, or it is another log"
     if fault:
         print(f"BROKEN: {fault}", file=sys.stderr)  # noqa: T201 (a command's answer)
-        return Exit.NO
+        return Exit.NEGATIVE
     print(f"whole: {checked.entries} entries, head {checked.head}")  # noqa: T201 (a command's answer)
     return Exit.DONE
 
 
-def _read(settings: Settings, limit: int) -> tuple[Sequence[Link], Sequence[Entry]]:
-    answer = ask_any(settings, "GET", f"/rollout/history?limit={limit}")
+def _read(settings: Settings, limit: int) -> tuple[Sequence[ChainLink], Sequence[AuditEntry]]:
+    answer = first_answer(settings, "GET", f"/rollout/history?limit={limit}")
     if not answer.ok:
         return asyncio.run(_offline(settings, limit))
     found = answer.document
     return (
-        msgspec.convert(found.get("links", ()), tuple[Link, ...]),
-        msgspec.convert(found.get("pending", ()), tuple[Entry, ...]),
+        msgspec.convert(found.get("links", ()), tuple[ChainLink, ...]),
+        msgspec.convert(found.get("pending", ()), tuple[AuditEntry, ...]),
     )
 
 
-async def _offline(settings: Settings, limit: int) -> tuple[Sequence[Link], Sequence[Entry]]:
+async def _offline(settings: Settings, limit: int) -> tuple[Sequence[ChainLink], Sequence[AuditEntry]]:
     async with connected_control(settings) as control:
         links = await control.replica.history(limit=limit or None)
         return links, tuple(control.replica.pending.values())
 
 
-def _read_file(path: Path) -> tuple[Sequence[Link], Sequence[Entry]]:
+def _read_file(path: Path) -> tuple[Sequence[ChainLink], Sequence[AuditEntry]]:
     if not path.exists():
         raise StateFileError(f"{path} does not exist")
     return statefile.read_links(path), ()
 
 
-def render(entry: Entry) -> str:
+def render(entry: AuditEntry) -> str:
     """One line an entry."""
     moved = ""
     if entry.before and entry.after:

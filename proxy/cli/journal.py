@@ -21,7 +21,7 @@ from proxy.journal import retention
 from proxy.journal.format import FrameHeader, Record, decode_payload, exchange_of
 from proxy.journal.keys import load_keys
 from proxy.journal.reader import backlog
-from proxy.journal.redaction import Keys, unseal
+from proxy.journal.redaction import RedactionKeys, unseal
 from proxy.journal.segments import (
     LOCK,
     all_committed,
@@ -186,7 +186,7 @@ def _tell(damage: Sequence[str]) -> int:
     return 1 if damage else 0
 
 
-def _show(record: Record, args: argparse.Namespace, keys: Keys | None) -> int:
+def _show(record: Record, args: argparse.Namespace, keys: RedactionKeys | None) -> int:
     if (args.route and record.route != args.route) or (args.key and record.key != args.key.lower()):
         return 0
     exchange = exchange_of(unseal(record, keys) if keys else record)

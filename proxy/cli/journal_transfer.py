@@ -19,10 +19,10 @@ from proxy.config.settings import RouteSettings
 from proxy.errors import JournalError
 from proxy.journal.keys import load_keys
 from proxy.journal.queue import RECORD_WEIGHT
-from proxy.journal.writer import Writer
+from proxy.journal.writer import SegmentWriter
 from proxy.recordings.detect import Format, read
-from proxy.recordings.export import Sink, dump
-from proxy.recordings.model import Item, Malformed, Recorded, exchange_of, header_of
+from proxy.recordings.export import ExportFormat, dump
+from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, exchange_of, header_of
 from proxy.replay.capture_reader import placed
 from proxy.serving.routing import Route, compile_routes
 
@@ -34,7 +34,9 @@ MALFORMED_SHOWN = 5
 
 def configure_export(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `export`."""
-    parser.add_argument("--to", dest="sink", choices=[one.value for one in Sink], default=Sink.NDJSON.value)
+    parser.add_argument(
+        "--to", dest="sink", choices=[one.value for one in ExportFormat], default=ExportFormat.NDJSON.value
+    )
     parser.add_argument("--out", default="-", help="file to write; default: the standard output")
     parser.add_argument("--unseal", action="store_true", help="write secrets in clear (needs the journal's key)")
     parser.add_argument("--route", default="", help="only this route")
@@ -56,9 +58,9 @@ def configure_import(parser: argparse.ArgumentParser) -> None:
 def export(directory: Path, args: argparse.Namespace) -> int:
     """Write the journal's exchanges in another format; say on stderr what was left out."""
     keys = load_keys(directory, os.environ) if args.unseal else None
-    malformed: list[Malformed] = []
+    malformed: list[MalformedRecord] = []
     wanted = _wanted(read(str(directory), form=Format.JOURNAL, keys=keys), args.route, args.key, malformed)
-    pieces = dump(wanted, Sink(args.sink))
+    pieces = dump(wanted, ExportFormat(args.sink))
     if args.out == "-":
         for piece in pieces:
             sys.stdout.buffer.write(piece)
@@ -88,12 +90,14 @@ def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: ar
     if args.source != "-" and into in (source, *source.parents):
         raise JournalError(f"{args.source} is the journal itself: its exchanges would stand there twice")
     compiled = compile_routes(routes)
-    malformed: list[Malformed] = []
+    malformed: list[MalformedRecord] = []
     count: Counter[str] = Counter()
     weight = 0
     # What was imported is on the disk when this returns, and nothing may be shed.
     room = {"queue_max": 1_000_000, "queue_max_bytes": 2 * 1024**3, "flush_ms": 1.0}
-    writer = Writer(msgspec.structs.replace(settings, durability=Durability.INTERVAL, **room), environ=os.environ)
+    writer = SegmentWriter(
+        msgspec.structs.replace(settings, durability=Durability.INTERVAL, **room), environ=os.environ
+    )
     writer.start()
     try:
         form = Format(args.format) if args.format else None
@@ -111,15 +115,17 @@ def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: ar
     return 1 if malformed else 0
 
 
-def _wanted(items: Iterator[Item], route: str, key: str, malformed: list[Malformed]) -> Iterator[Recorded]:
+def _wanted(
+    items: Iterator[Item], route: str, key: str, malformed: list[MalformedRecord]
+) -> Iterator[RecordedExchange]:
     for item in items:
-        if isinstance(item, Malformed):
+        if isinstance(item, MalformedRecord):
             malformed.append(item)
         elif (not route or item.route == route) and (not key or item.key == key.lower()):
             yield item
 
 
-def _routed(recorded: Recorded, routes: Sequence[Route], *, served_by: Side, mirror: bool) -> Exchange:
+def _routed(recorded: RecordedExchange, routes: Sequence[Route], *, served_by: Side, mirror: bool) -> Exchange:
     """The exchange as the proxy would have journaled it: with route and key, and an id that nothing else has."""
     exchange_id = header_of(recorded.request.headers, "x-request-id") or uuid.uuid4().hex
     exchange = exchange_of(placed(recorded, routes), served_by=served_by, exchange_id=exchange_id)
@@ -127,7 +133,7 @@ def _routed(recorded: Recorded, routes: Sequence[Route], *, served_by: Side, mir
     return replace(exchange, stage=exchange.stage or IMPORTED, skip=skip)
 
 
-def _append(writer: Writer, exchange: Exchange, weight: int) -> int:
+def _append(writer: SegmentWriter, exchange: Exchange, weight: int) -> int:
     """Append; once much is queued, wait until it is written: an import is in no hurry. Return the weight queued."""
     if not writer.append(exchange):
         raise JournalError("the journal takes no more exchanges: " + json.dumps(writer.counts.losses()))
@@ -140,7 +146,7 @@ def _append(writer: Writer, exchange: Exchange, weight: int) -> int:
     return 0
 
 
-def _tell(malformed: Sequence[Malformed]) -> None:
+def _tell(malformed: Sequence[MalformedRecord]) -> None:
     for one in malformed[:MALFORMED_SHOWN]:
         sys.stderr.write(f"{one.place}: {one.reason}\n")
     if len(malformed) > MALFORMED_SHOWN:

@@ -59,7 +59,7 @@ class Command(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandEntry:
     """One sub-command: its name, one line of help, and the module that does it."""
 
     name: str
@@ -68,29 +68,33 @@ class Entry:
 
 
 COMMANDS: Final = (
-    Entry("demo", "run everything on this machine for a minute and print what was found", "proxy.cli.demo"),
-    Entry("proxy", "serve clients, journal every exchange", "proxy.cli.proxy"),
-    Entry("runner", "mirror what the journal holds against the shadow database and compare", "proxy.cli.runner"),
-    Entry("status", "stage, counts, match rate, accounting, top differences", "proxy.cli.status"),
-    Entry("promote", "the next step of the rollout, if the gates are open", "proxy.cli.promote"),
-    Entry("pause", "stay at this step, whatever the gates say", "proxy.cli.pause"),
-    Entry("rollback", "let the legacy serve everything, at once", "proxy.cli.rollback"),
-    Entry("resume", "end a pause or a rollback", "proxy.cli.resume"),
-    Entry("history", "who changed the rollout, when, why, on what evidence", "proxy.cli.history"),
-    Entry("journal", "look into the journal: ls, cat, tail, stats, verify, prune, export, import", "proxy.cli.journal"),
-    Entry("replay", "play a capture to one side or both, and say what was found", "proxy.cli.replay"),
-    Entry("replay generate", "make traffic without a capture, and the people it is about", "proxy.cli.replay_generate"),
-    Entry("snapshot", "keep states of the shadow database: create, restore, drop, ls", "proxy.cli.snapshot"),
-    Entry(
+    CommandEntry("demo", "run everything on this machine for a minute and print what was found", "proxy.cli.demo"),
+    CommandEntry("proxy", "serve clients, journal every exchange", "proxy.cli.proxy"),
+    CommandEntry("runner", "mirror what the journal holds against the shadow database and compare", "proxy.cli.runner"),
+    CommandEntry("status", "stage, counts, match rate, accounting, top differences", "proxy.cli.status"),
+    CommandEntry("promote", "the next step of the rollout, if the gates are open", "proxy.cli.promote"),
+    CommandEntry("pause", "stay at this step, whatever the gates say", "proxy.cli.pause"),
+    CommandEntry("rollback", "let the legacy serve everything, at once", "proxy.cli.rollback"),
+    CommandEntry("resume", "end a pause or a rollback", "proxy.cli.resume"),
+    CommandEntry("history", "who changed the rollout, when, why, on what evidence", "proxy.cli.history"),
+    CommandEntry(
+        "journal", "look into the journal: ls, cat, tail, stats, verify, prune, export, import", "proxy.cli.journal"
+    ),
+    CommandEntry("replay", "play a capture to one side or both, and say what was found", "proxy.cli.replay"),
+    CommandEntry(
+        "replay generate", "make traffic without a capture, and the people it is about", "proxy.cli.replay_generate"
+    ),
+    CommandEntry("snapshot", "keep states of the shadow database: create, restore, drop, ls", "proxy.cli.snapshot"),
+    CommandEntry(
         "capture",
         "what a database needs for its changes to be captured: check, install, remove",
         "proxy.cli.capture",
     ),
-    Entry("align", "the shadow database as a whole: clone it from live, verify it", "proxy.cli.align"),
-    Entry("calibrate", "propose rules from one side compared with itself", "proxy.cli.calibrate"),
-    Entry("findings", "clusters of like mismatches: list, show, ack, fix, export", "proxy.cli.findings"),
-    Entry("rules", "what the comparison's rules did, or would do: explain, test", "proxy.cli.rules"),
-    Entry("compare", "judge an exported case again, offline", "proxy.cli.compare"),
+    CommandEntry("align", "the shadow database as a whole: clone it from live, verify it", "proxy.cli.align"),
+    CommandEntry("calibrate", "propose rules from one side compared with itself", "proxy.cli.calibrate"),
+    CommandEntry("findings", "clusters of like mismatches: list, show, ack, fix, export", "proxy.cli.findings"),
+    CommandEntry("rules", "what the comparison's rules did, or would do: explain, test", "proxy.cli.rules"),
+    CommandEntry("compare", "judge an exported case again, offline", "proxy.cli.compare"),
 )
 SCORER_COMMANDS: Final = {
     "scorer": ("the new scorer: serve, populate, sync-platforms (python -m scorer)", ()),
@@ -98,7 +102,7 @@ SCORER_COMMANDS: Final = {
 }
 
 
-class SayVersion(argparse.Action):
+class VersionAction(argparse.Action):
     """Prints name and version and ends; they are read only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
@@ -112,7 +116,7 @@ def build_parser(names: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="shadow", description="A shadow-traffic comparison proxy: serve, mirror, compare, roll out, roll back."
     )
-    parser.add_argument("--version", action=SayVersion, nargs=0, help="print name and version")
+    parser.add_argument("--version", action=VersionAction, nargs=0, help="print name and version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for entry in COMMANDS:
         wanted = entry.name in names
@@ -124,7 +128,7 @@ def build_parser(names: Sequence[str] = ()) -> argparse.ArgumentParser:
     return parser
 
 
-def load(entry: Entry) -> Command:
+def load(entry: CommandEntry) -> Command:
     """The module of a sub-command."""
     return cast("Command", importlib.import_module(entry.module))
 
@@ -168,4 +172,4 @@ def named_of(error: Exception) -> Exception | None:
 
 def exit_of(error: Exception) -> Exit:
     """The exit code of an error that has a name."""
-    return Exit.AWAY if isinstance(error, AWAY) else Exit.WRONG
+    return Exit.UNAVAILABLE if isinstance(error, AWAY) else Exit.USAGE

@@ -4,7 +4,7 @@ import argparse
 
 from proxy.cli.change_output import report
 from proxy.config.loader import read_settings
-from proxy.rollout.admin_client import add_arguments, ask_any, change_of
+from proxy.rollout.admin_client import add_arguments, change_of, first_answer
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -14,5 +14,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask a running proxy; NO when it refused, AWAY when none answered."""
-    answer = ask_any(read_settings(args.config), "POST", "/pause", change_of(args))
+    answer = first_answer(read_settings(args.config), "POST", "/pause", change_of(args))
     return report(answer, as_json=args.json)

@@ -19,8 +19,8 @@ from proxy.errors import ListenError
 from proxy.rollout.switch import Switch
 from proxy.serving import app
 from proxy.serving.routing import compile_routes
-from proxy.serving.supervisor import Slot, Supervisor
-from proxy.serving.worker_handoff import Handed, open_sockets
+from proxy.serving.supervisor import Supervisor, WorkerSlot
+from proxy.serving.worker_handoff import InheritedFds, open_sockets
 
 # The journal's thread must not hold the interpreter for the default 5 ms while clients wait.
 SWITCH_INTERVAL_S = 0.0005
@@ -91,10 +91,10 @@ def _serve(settings: Settings, args: argparse.Namespace, source: SettingsFile) -
             runner.run(app.serve(settings, environ=os.environ, source=source, worker=_worker(args)))
 
 
-def _worker(args: argparse.Namespace) -> app.Worker:
+def _worker(args: argparse.Namespace) -> app.WorkerIdentity:
     if args.worker < 0:
         return app.ALONE
-    return app.Worker(args.worker, args.restarts, tuple(args.lost), Handed.of(args.handed))
+    return app.WorkerIdentity(args.worker, args.restarts, tuple(args.lost), InheritedFds.of(args.handed))
 
 
 def _plain(group: ExceptionGroup[Exception]) -> Exception:
@@ -105,10 +105,10 @@ def _plain(group: ExceptionGroup[Exception]) -> Exception:
     return ListenError(f"cannot listen: {first}") if isinstance(first, OSError) else first
 
 
-def worker_command(path: Path, slot: Slot, handed: Handed) -> list[str]:
+def worker_command(path: Path, slot: WorkerSlot, handed: InheritedFds) -> list[str]:
     """How a worker is started by its parent."""
     own = ["--worker", str(slot.number), "--restarts", str(slot.restarts), "--lost", *map(str, slot.lost)]
-    return [sys.executable, "-m", "proxy", "proxy", "--config", str(path), *own, "--handed", handed.as_word()]
+    return [sys.executable, "-m", "proxy", "proxy", "--config", str(path), *own, "--handed", handed.to_argument()]
 
 
 async def _supervise(path: Path, settings: Settings) -> None:
@@ -116,7 +116,7 @@ async def _supervise(path: Path, settings: Settings) -> None:
         opened = open_sockets(settings.listen, settings.admin)
     except OSError as error:
         raise ListenError(f"cannot listen: {error}") from error
-    slots = [Slot(number, sockets) for number, sockets in enumerate(opened)]
+    slots = [WorkerSlot(number, sockets) for number, sockets in enumerate(opened)]
 
     def roll_back() -> None:
         switch = Switch(Path(settings.serve.state_file), Path(settings.serve.sentinel_file))

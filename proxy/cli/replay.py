@@ -21,21 +21,21 @@ from proxy.cli.exit_codes import Exit
 from proxy.cli.outputs import check_outputs
 from proxy.cli.progress_bar import progress_bar
 from proxy.cli.proxy import read_settings
-from proxy.config.settings import Backend, Settings
+from proxy.config.settings import BackendSettings, Settings
 from proxy.errors import JournalKeyError
 from proxy.journal.keys import load_keys
-from proxy.journal.redaction import Keys
+from proxy.journal.redaction import RedactionKeys
 from proxy.recordings.detect import Format
 from proxy.recordings.errors import OptionError
-from proxy.replay.capture_reader import Capture
-from proxy.replay.compare_run import Judged, ToBoth, open_shadow
+from proxy.replay.capture_reader import Recording
+from proxy.replay.compare_run import BothSides, ReplayVerdicts, open_shadow
 from proxy.replay.credentials import credentials_of
 from proxy.replay.html_report import as_html
-from proxy.replay.http_target import Rewrite, Target, open_target
-from proxy.replay.report import Report, as_json, as_text, parse_rules
+from proxy.replay.http_target import ReplayTarget, UrlRewrite, open_target
+from proxy.replay.report import ReplayReport, as_json, as_text, parse_rules
 from proxy.replay.report_diff import differences
 from proxy.replay.schedule import parse_condition, parse_pace
-from proxy.replay.session import Does, Session, ToOne
+from proxy.replay.session import OneSide, RecordHandler, Session
 from proxy.replay.tally import Tally
 from proxy.runner.app import stop_on_signals
 from proxy.runner.result_sink import redactor_of
@@ -123,24 +123,24 @@ def run(args: argparse.Namespace) -> int:
         broken.append(f"not the same as {args.same_as}: {', '.join(differing)}")
     _write(report, args, broken)
     if broken:
-        return Exit.NO
+        return Exit.NEGATIVE
     if not report.finished:
         return Exit.INTERRUPTED
     for side in report.silent:
         sys.stderr.write(
             f"shadow replay: the {side} gave no response to any request; is its {args.instance} instance up?\n"
         )
-    return Exit.AWAY if report.silent else Exit.DONE
+    return Exit.UNAVAILABLE if report.silent else Exit.DONE
 
 
-def _earlier(path: Path) -> Report:
+def _earlier(path: Path) -> ReplayReport:
     """A report of before.
 
     Raises:
         OptionError: it is none.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Report)
+        return msgspec.json.decode(path.read_bytes(), type=ReplayReport)
     except (OSError, msgspec.MsgspecError) as error:
         raise OptionError(f"--same-as {path}: {error}") from error
 
@@ -152,7 +152,7 @@ def _first(error: BaseException) -> BaseException:
     return _first(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
 
 
-def _write(report: Report, args: argparse.Namespace, broken: list[str]) -> None:
+def _write(report: ReplayReport, args: argparse.Namespace, broken: list[str]) -> None:
     if args.json == "-":
         sys.stdout.write(as_json(report).decode() + "\n")
     else:
@@ -163,7 +163,7 @@ def _write(report: Report, args: argparse.Namespace, broken: list[str]) -> None:
         Path(args.html).write_text(as_html(report, broken), encoding="utf-8")
 
 
-async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> Report:
+async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> ReplayReport:
     """Play as the arguments say, until the end or SIGINT.
 
     Raises:
@@ -213,8 +213,8 @@ def _concurrency(args: argparse.Namespace) -> int:
     return 1
 
 
-def _capture(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> Capture:
-    return Capture(
+def _capture(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> Recording:
+    return Recording(
         source=args.source,
         form=Format(args.format) if args.format else None,
         keys=_keys(args.source, environ) if args.sealed == "open" else None,
@@ -230,25 +230,25 @@ def _capture(settings: Settings, args: argparse.Namespace, environ: Mapping[str,
 @contextlib.asynccontextmanager
 async def _opened(
     settings: Settings, args: argparse.Namespace, tally: Tally, concurrency: int, salt: bytes
-) -> AsyncGenerator[Does]:
-    rewrite = Rewrite(args.host, args.base_path.rstrip("/"), args.strip_path, not args.unmarked)
+) -> AsyncGenerator[RecordHandler]:
+    rewrite = UrlRewrite(args.host, args.base_path.rstrip("/"), args.strip_path, not args.unmarked)
     sides = [*Side] if args.to == BOTH else [Side(args.to)]
     if args.to == BOTH and args.instance != "shadow":
         raise OptionError("--to both is only for the shadow instances: what it does is undone in the shadow database")
     async with contextlib.AsyncExitStack() as stack:
-        targets: dict[Side, Target] = {}
+        targets: dict[Side, ReplayTarget] = {}
         for side in sides:
             backend = msgspec.structs.replace(_backend(settings, side, args.instance), connections_max=concurrency)
             targets[side] = await stack.enter_async_context(open_target(backend, rewrite, timeout_s=args.timeout))
         if args.to != BOTH:
-            yield ToOne(args.to, targets[sides[0]], tally)
+            yield OneSide(args.to, targets[sides[0]], tally)
             return
         shadow = await stack.enter_async_context(open_shadow(settings))
-        judged = Judged(Clusterer(settings.compare.dynamic), redactor_of(settings, salt))
-        yield ToBoth(targets, shadow, Comparator(settings.compare), tally, judged)
+        judged = ReplayVerdicts(Clusterer(settings.compare.dynamic), redactor_of(settings, salt))
+        yield BothSides(targets, shadow, Comparator(settings.compare), tally, judged)
 
 
-def _backend(settings: Settings, side: Side, instance: str) -> Backend:
+def _backend(settings: Settings, side: Side, instance: str) -> BackendSettings:
     """The instance that is meant.
 
     Raises:
@@ -257,14 +257,14 @@ def _backend(settings: Settings, side: Side, instance: str) -> Backend:
     if instance not in ("live", "shadow"):
         if urlsplit(instance).scheme not in ("http", "https") or not urlsplit(instance).hostname:
             raise OptionError(f"--instance {instance}: live, shadow or an http(s) URL")
-        return Backend(url=instance)
+        return BackendSettings(url=instance)
     backend = settings.backends.of(side, Role.SERVED if instance == "live" else Role.MIRRORED)
     if not backend.url:
         raise OptionError(f"backends.{side}.{instance}.url is empty; set it, or name a URL by --instance")
     return backend
 
 
-def _keys(source: str, environ: Mapping[str, str]) -> Keys | None:
+def _keys(source: str, environ: Mapping[str, str]) -> RedactionKeys | None:
     """The key of a journal, where the source is one and the key is there."""
     folder = Path(source)
     if not folder.is_dir():

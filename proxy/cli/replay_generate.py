@@ -21,8 +21,8 @@ from proxy.cli.proxy import read_settings
 from proxy.demo.children import finish, python
 from proxy.errors import ChildFailedError
 from proxy.recordings.errors import OptionError
-from proxy.recordings.export import Sink, dump
-from proxy.replay.arrival_times import Made, arriving
+from proxy.recordings.export import ExportFormat, dump
+from proxy.replay.arrival_times import GeneratedRequest, arriving
 from proxy.replay.schedule import parse_moment
 
 BEGIN = "2026-01-01T00:00:00Z"
@@ -45,7 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="api.example", help="the Host header (default: %(default)s)")
     parser.add_argument(
-        "--format", default=Sink.NDJSON.value, choices=[one.value for one in Sink], help="default: ndjson"
+        "--format",
+        default=ExportFormat.NDJSON.value,
+        choices=[one.value for one in ExportFormat],
+        help="default: ndjson",
     )
     rows = parser.add_argument_group("the people, whom a database must hold for the traffic to mean something")
     rows.add_argument("--sql", metavar="FILE", help="write their rows as a script for psql")
@@ -75,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         path = Path(folder) / "targets.ndjson"
         summary = asyncio.run(_populated(args, path))
         made = arriving(_lines(path), seed=args.seed, begin_ns=begin_ns, rate_per_s=rate_per_s, host=args.host)
-        pieces = dump(made, Sink(args.format))
+        pieces = dump(made, ExportFormat(args.format))
         if args.out == "-":
             sys.stdout.buffer.writelines(pieces)
             sys.stdout.buffer.flush()
@@ -102,7 +105,7 @@ async def _populated(args: argparse.Namespace, targets: Path) -> _Summary:
     try:
         told = await finish(python(*words), environment, what=what, timeout_s=TIMEOUT_S)
     except ChildFailedError as error:
-        if error.status != Exit.WRONG:
+        if error.status != Exit.USAGE:
             raise
         raise OptionError(str(error)) from error
     return msgspec.json.decode(told, type=_Summary)
@@ -116,8 +119,8 @@ def _dsn(config: Path, place: str) -> str:
     return dsn
 
 
-def _lines(path: Path) -> Iterator[Made]:
-    decoder = msgspec.json.Decoder(Made)
+def _lines(path: Path) -> Iterator[GeneratedRequest]:
+    decoder = msgspec.json.Decoder(GeneratedRequest)
     with path.open("rb") as file:
         yield from map(decoder.decode, file)
 

@@ -18,7 +18,15 @@ from proxy.cli.exit_codes import Exit
 from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
 from proxy.errors import ProxyError
-from proxy.rollout.admin_client import Answer, AskingAll, add_arguments, all_targets, ask_any, change_of, token_of
+from proxy.rollout.admin_client import (
+    AdminResponse,
+    Broadcast,
+    add_arguments,
+    all_targets,
+    change_of,
+    first_answer,
+    token_of,
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(settings, as_json=args.json)
     change = change_of(args)
-    with AskingAll(
+    with Broadcast(
         all_targets(settings), "POST", "/rollback", body=change, token=token_of(settings, rollback=True)
     ) as asking:
         stored = _on_this_machine(settings, change)
@@ -45,15 +53,15 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_document(answers, stored=stored, done=done)))  # noqa: T201 (a command's answer)
     else:
         print("\n".join(_words(settings, answers, stored=stored, done=done)))  # noqa: T201 (a command's answer)
-    return Exit.DONE if done else Exit.NO
+    return Exit.DONE if done else Exit.NEGATIVE
 
 
 def _on_this_machine(settings: Settings, change: dict[str, Any]) -> bool:
     """Write switch and state; whether one of them is on the disk."""
-    from proxy.rollout.control import Asked
+    from proxy.rollout.control import ChangeRequest
     from proxy.rollout.offline import offline_control
 
-    asked = Asked(change["actor"], change["reason"], group=change["group"], id=change["id"])
+    asked = ChangeRequest(change["actor"], change["reason"], group=change["group"], id=change["id"])
     control = offline_control(settings, dsn=settings.databases.store)
     control.rollback(asked)
     return control.switch.stored if not asked.group else control.replica.states[asked.group].phase.latched
@@ -73,12 +81,12 @@ def _say_to_database(settings: Settings) -> None:
         print(error, file=sys.stderr)  # noqa: T201 (a command's answer)
 
 
-def _done(answers: Sequence[Answer], *, stored: bool) -> bool:
+def _done(answers: Sequence[AdminResponse], *, stored: bool) -> bool:
     took = [answer for answer in answers if answer.ok]
     return all(answer.ok or answer.down for answer in answers) and (bool(took) or stored)
 
 
-def _document(answers: Sequence[Answer], *, stored: bool, done: bool) -> dict[str, Any]:
+def _document(answers: Sequence[AdminResponse], *, stored: bool, done: bool) -> dict[str, Any]:
     proxies = [
         {"proxy": str(one.target), "rolled_back": one.ok, "running": not one.down, "error": one.error}
         for one in answers
@@ -86,7 +94,7 @@ def _document(answers: Sequence[Answer], *, stored: bool, done: bool) -> dict[st
     return {"rolled_back": done, "stored": stored, "proxies": proxies}
 
 
-def _words(settings: Settings, answers: Sequence[Answer], *, stored: bool, done: bool) -> list[str]:
+def _words(settings: Settings, answers: Sequence[AdminResponse], *, stored: bool, done: bool) -> list[str]:
     lines: list[str] = []
     for answer in answers:
         if answer.ok:
@@ -103,8 +111,8 @@ def _words(settings: Settings, answers: Sequence[Answer], *, stored: bool, done:
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
     from proxy.rollout import rollback_impact as readiness
 
-    answer = ask_any(settings, "GET", "/rollout/readiness")
-    found = answer.document if answer.ok else asyncio.run(readiness.measure(settings))
+    answer = first_answer(settings, "GET", "/rollout/readiness")
+    found = answer.document if answer.ok else asyncio.run(readiness.assess_impact(settings))
     if as_json:
         print(json.dumps(found))  # noqa: T201 (a command's answer)
     else:

@@ -5,10 +5,10 @@ import datetime as dt
 from pathlib import Path
 
 from proxy.cli import rules_common as rules_command
-from proxy.cli.rules_common import Journaled
+from proxy.cli.rules_common import JournalSource
 from proxy.journal.segments import segments, writers
 from proxy.recordings import journal as own
-from proxy.recordings.model import Malformed
+from proxy.recordings.model import MalformedRecord
 
 configure = rules_command.configure
 
@@ -18,10 +18,10 @@ def run(args: argparse.Namespace) -> int:
     return rules_command.run(args, read_journal)
 
 
-def read_journal(path: Path) -> Journaled | None:
+def read_journal(path: Path) -> JournalSource | None:
     """The exchanges of the journal in a directory; None when it holds none of a journal's files."""
     if not path.is_dir() or not (segments(path) or any(segments(path / name) for name in writers(path))):
         return None
-    found = {one.id: one.started_ns for one in own.read(path, None) if not isinstance(one, Malformed)}
+    found = {one.id: one.started_ns for one in own.read(path, None) if not isinstance(one, MalformedRecord)}
     first_ns = min(found.values(), default=0)
-    return Journaled(tuple(found), dt.datetime.fromtimestamp(first_ns // 1_000_000_000, dt.UTC))
+    return JournalSource(tuple(found), dt.datetime.fromtimestamp(first_ns // 1_000_000_000, dt.UTC))

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from comparator.cases import Opened, open_case
 from comparator.errors import CaseError
-from comparator.rules.what_if import Trial, render_trial, try_rules
-from comparator.rules.what_if_stored import Stored, StoredTrial, render_stored_trial, try_on_stored
+from comparator.rules.what_if import RuleTrial, render_trial, try_rules
+from comparator.rules.what_if_stored import StoredRow, StoredTrial, render_stored_trial, try_on_stored
 from comparator.settings import StoreSettings
 from comparator.store import queries
-from comparator.store.report import render_touches
+from comparator.store.report import render_rule_hits
 from comparator.store.schema import Connection
-from comparator.verdict import Comparator, touched_rules
+from comparator.verdict import Comparator, hit_rules
 from proxy.cli.compare import read_case
 from proxy.cli.exit_codes import Exit
 from proxy.cli.options import Sections, configure_common, read_rules, read_sections, show, with_store
@@ -28,14 +28,14 @@ IDS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Journaled:
+class JournalSource:
     """The exchanges of a journal by id, and when the first was served."""
 
     ids: tuple[str, ...]
     since: dt.datetime
 
 
-ReadJournal = Callable[[Path], Journaled | None]
+ReadJournal = Callable[[Path], JournalSource | None]
 """Reads a journal's directory; None when the path is none."""
 
 
@@ -78,10 +78,10 @@ def _explain(args: argparse.Namespace) -> int:
         opened = read_case(path)
         now = dt.datetime.now(dt.UTC)
         found = Comparator(sections.compare).compare(opened.route, opened.served, opened.mirrored, now=now)
-        touches = touched_rules(found)
+        touches = hit_rules(found)
     else:
         touches = with_store(sections.store, lambda conn: _stored_touches(conn, args.comparison, args.days))
-    show(args, touches, render_touches(touches))
+    show(args, touches, render_rule_hits(touches))
     return Exit.DONE
 
 
@@ -91,7 +91,7 @@ async def _stored_touches(conn: Connection, exchange: str, days: int) -> Mapping
     if not rows:
         raise CaseError(f"no comparison of exchange {exchange!r} in the last {days} days, and no such file")
     touches: dict[str, list[str]] = {}
-    for touch in rows[0].detail.touches:
+    for touch in rows[0].detail.rule_hits:
         touches.setdefault(touch.rule, []).append(touch.place + (" (expired)" if touch.expired else ""))
     return touches
 
@@ -104,26 +104,26 @@ def _test(args: argparse.Namespace, read_journal: ReadJournal) -> int:
     opened = [one for source in args.against for one in _cases(source, sections.store)]
     if not opened:
         raise CaseError("nothing to test against")
-    trial: Trial = try_rules(
+    trial: RuleTrial = try_rules(
         Comparator(sections.compare), Comparator(read_rules(args.file, args)), opened, now=dt.datetime.now(dt.UTC)
     )
     show(args, trial, render_trial(trial))
-    return Exit.NO if trial.revealed else Exit.DONE
+    return Exit.NEGATIVE if trial.revealed else Exit.DONE
 
 
-def _test_on_journal(args: argparse.Namespace, sections: Sections, journal: Journaled) -> int:
+def _test_on_journal(args: argparse.Namespace, sections: Sections, journal: JournalSource) -> int:
     old, new = Comparator(sections.compare), Comparator(read_rules(args.file, args))
 
     async def look_up(conn: Connection) -> StoredTrial:
         parts = [journal.ids[n : n + IDS_AT_ONCE] for n in range(0, len(journal.ids), IDS_AT_ONCE)]
         rows = [row for part in parts for row in await queries.comparisons_of(conn, part, since=journal.since)]
-        kept = [Stored(row.exchange_id, row.route, row.detail) for row in rows]
+        kept = [StoredRow(row.exchange_id, row.route, row.detail) for row in rows]
         cases = [open_case(case) for part in parts for case in await queries.exemplars_of(conn, part)]
         return try_on_stored(old, new, journal.ids, kept, cases, now=dt.datetime.now(dt.UTC))
 
     found = with_store(sections.store, look_up)
     show(args, found, render_stored_trial(found))
-    return Exit.NO if found.trial.revealed else Exit.DONE
+    return Exit.NEGATIVE if found.trial.revealed else Exit.DONE
 
 
 def _cases(source: str, store: StoreSettings) -> Sequence[Opened]:

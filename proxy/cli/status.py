@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     text = as_json(status) if args.json else render(status, config=args.config)
     sys.stdout.write(text + "\n")
     if status.reading is not None and status.reading.accounting.balance != 0:
-        return Exit.NO
-    return Exit.AWAY if status.unreachable else Exit.DONE
+        return Exit.NEGATIVE
+    return Exit.UNAVAILABLE if status.unreachable else Exit.DONE
 
 
 async def gather(settings: Settings, *, days: int) -> Status:
@@ -80,7 +80,7 @@ async def gather(settings: Settings, *, days: int) -> Status:
         proxy = await ask("proxy", lambda: _proxy(session, settings))
         reading = await ask("runner", lambda: _reading(session, settings))
     summary = await ask("store", lambda: _summary(settings, days=days))
-    ready = await ask("readiness", lambda: readiness.measure(settings))
+    ready = await ask("readiness", lambda: readiness.assess_impact(settings))
     return Status(proxy, reading, summary, unreachable, ready)
 
 
@@ -192,12 +192,12 @@ def as_json(status: Status) -> str:
 
 def _accounting_document(accounting: Accounting) -> dict[str, object]:
     return {
-        **msgspec.structs.asdict(msgspec.convert(accounting, Sums, from_attributes=True)),
+        **msgspec.structs.asdict(msgspec.convert(accounting, AccountingSums, from_attributes=True)),
         "balance": accounting.balance,
     }
 
 
-class Sums(msgspec.Struct, frozen=True):
+class AccountingSums(msgspec.Struct, frozen=True):
     """`Accounting` as it is printed."""
 
     served: int

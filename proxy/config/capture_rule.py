@@ -8,14 +8,14 @@ from msgspec import Meta, Struct
 StatusPattern = Annotated[str, Meta(pattern="^[1-5](xx|[0-9]{2})$")]
 
 
-class Only(StrEnum):
+class RecordOnly(StrEnum):
     """`all`: the rule decides what is journaled. `mismatches`: what is kept of the exchanges that were found to differ."""
 
     ALL = "all"
     MISMATCHES = "mismatches"
 
 
-class CaptureRule(Struct, frozen=True, forbid_unknown_fields=True):
+class RecordIf(Struct, frozen=True, forbid_unknown_fields=True):
     """What an exchange has to be to be journaled; what is left out does not matter. A route's `sample` holds besides.
 
     Attributes:
@@ -29,7 +29,7 @@ class CaptureRule(Struct, frozen=True, forbid_unknown_fields=True):
         until: an ISO 8601 time after which nothing is taken; "" is never.
     """
 
-    only: Only = Only.ALL
+    only: RecordOnly = RecordOnly.ALL
     methods: tuple[str, ...] = ()
     statuses: tuple[StatusPattern, ...] = ()
     duration_ms_min: Annotated[float, Meta(ge=0)] = 0.0

@@ -13,7 +13,7 @@ Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
 
-class HealthCheck(Struct, frozen=True, forbid_unknown_fields=True):
+class HealthCheckSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """How a backend is asked whether it is well: GET `path`; 2xx and 3xx are yes. "" asks nothing.
 
     Attributes:
@@ -28,7 +28,7 @@ class HealthCheck(Struct, frozen=True, forbid_unknown_fields=True):
     up: Count = 2
 
 
-class Ejection(Struct, frozen=True, forbid_unknown_fields=True):
+class OutlierDetection(Struct, frozen=True, forbid_unknown_fields=True):
     """When a backend that fails requests is spared for a while. A failure: no response, or a 502, 503, 504 of its own.
 
     Attributes:

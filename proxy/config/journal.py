@@ -25,7 +25,7 @@ class RedactionMode(StrEnum):
     DIGEST = "digest"
 
 
-class Redaction(Struct, frozen=True, forbid_unknown_fields=True):
+class RedactionSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Which values are secrets. Names of headers and query parameters are compared without case."""
 
     mode: RedactionMode = RedactionMode.SEAL
@@ -37,7 +37,7 @@ class Redaction(Struct, frozen=True, forbid_unknown_fields=True):
     """Dotted paths of object members in JSON bodies, e.g. `user.password`; `*` is any member or item."""
 
 
-class Retention(Struct, frozen=True, forbid_unknown_fields=True):
+class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Which closed segments are deleted: those that every reader has committed, once they are old or the journal is large.
 
     Unread segments are deleted only above `disk_max_bytes`; that is counted, and the affected reader sees the gap.
@@ -48,11 +48,13 @@ class Retention(Struct, frozen=True, forbid_unknown_fields=True):
     disk_max_bytes: int = 16 * 1024**3
 
 
-class Captures(Struct, frozen=True, forbid_unknown_fields=True):
+class MismatchJournal(Struct, frozen=True, forbid_unknown_fields=True):
     """The journal of exchanges that differed (`routes[].capture.only: mismatches`): a folder of its own, kept longer."""
 
     directory: str = "var/captures"
-    retention: Retention = Retention(age_max_s=30 * 86_400.0, size_max_bytes=1024**3, disk_max_bytes=2 * 1024**3)
+    retention: RetentionSettings = RetentionSettings(
+        age_max_s=30 * 86_400.0, size_max_bytes=1024**3, disk_max_bytes=2 * 1024**3
+    )
 
 
 class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +73,6 @@ class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     compression_level: int = 1
     durability: Durability = Durability.NONE
     fsync_ms: float = 100.0
-    retention: Retention = Retention()
-    redaction: Redaction = Redaction()
-    captures: Captures = Captures()
+    retention: RetentionSettings = RetentionSettings()
+    redaction: RedactionSettings = RedactionSettings()
+    captures: MismatchJournal = MismatchJournal()

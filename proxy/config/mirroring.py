@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 PerSecond = Annotated[float, Meta(ge=0)]
 
 
-class Mirroring(Struct, frozen=True, forbid_unknown_fields=True):
+class MirroringSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """What the mirrored side has to bear at most; beyond it exchanges are served, journaled and skipped (`rate_limited`).
 
     Attributes:

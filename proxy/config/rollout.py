@@ -17,7 +17,7 @@ Count = Annotated[int, Meta(ge=0)]
 DEFAULT_STEPS = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0)
 
 
-class Step(Struct, frozen=True, forbid_unknown_fields=True):
+class StepSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """One step; what is not said here holds as in `gates`."""
 
     percent: Percent
@@ -27,16 +27,16 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
     comparisons_min: Count | None = None
 
 
-class Group(Struct, frozen=True, forbid_unknown_fields=True):
+class GroupSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Routes that are rolled out together, apart from the others. Routes in no group belong to `all`."""
 
     name: Annotated[str, Meta(pattern="^[a-z0-9_-]{1,40}$")]
     routes: tuple[str, ...]
-    steps: tuple[Step | float, ...] = ()
+    steps: tuple[StepSettings | float, ...] = ()
     """Empty: those of `rollout.steps`."""
 
 
-class Gates(Struct, frozen=True, forbid_unknown_fields=True):
+class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """What a step must show before the next."""
 
     time_min_s: NotNegative = 1800.0
@@ -72,7 +72,7 @@ class Gates(Struct, frozen=True, forbid_unknown_fields=True):
     """The chance that any interval of a step is ever wrong, shared among the gates."""
 
 
-class AutoRollback(Struct, frozen=True, forbid_unknown_fields=True):
+class AutoRollbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """When bad evidence rolls back by itself."""
 
     enabled: bool = True
@@ -82,7 +82,7 @@ class AutoRollback(Struct, frozen=True, forbid_unknown_fields=True):
     """Comparisons with differing rows or points before they roll back; fewer close the gate only."""
 
 
-class Sources(Struct, frozen=True, forbid_unknown_fields=True):
+class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Metrics pages that the evidence is read from; own pages need not be named."""
 
     proxies: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ class Sources(Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: Positive = 3.0
 
 
-class Access(Struct, frozen=True, forbid_unknown_fields=True):
+class AccessSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Who may change the rollout. With nothing set, whoever reaches the admin port, which is loopback by default."""
 
     jwt_secret: str = ""
@@ -111,7 +111,7 @@ class Access(Struct, frozen=True, forbid_unknown_fields=True):
     """Wrong tokens a minute from one address before it is refused without a look; a right break-glass token still works."""
 
 
-class Outgoing(Struct, frozen=True, forbid_unknown_fields=True):
+class NotificationSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Who is told about rollbacks, failed gates and new findings."""
 
     slack_urls: tuple[str, ...] = ()
@@ -125,14 +125,14 @@ class Outgoing(Struct, frozen=True, forbid_unknown_fields=True):
     queue_max: Annotated[int, Meta(ge=1)] = 200
 
 
-class Alerts(Struct, frozen=True, forbid_unknown_fields=True):
+class AlertmanagerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """What a firing alert of Alertmanager does: the value of the label `label` is `pause` or `rollback`."""
 
     label: str = "shadow_action"
     group_label: str = "shadow_group"
 
 
-class Peer(Struct, frozen=True, forbid_unknown_fields=True):
+class PeerAddress(Struct, frozen=True, forbid_unknown_fields=True):
     """Another proxy's admin port."""
 
     host: str
@@ -144,13 +144,13 @@ class RolloutSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     enabled: bool = False
     """Whether the steps say who serves; else `serve` does, and only rollback and resume are possible."""
-    steps: tuple[Step | float, ...] = DEFAULT_STEPS
+    steps: tuple[StepSettings | float, ...] = DEFAULT_STEPS
     """Percentages served by the candidate, growing, from the first (usually 0) to the last (usually 100)."""
-    groups: tuple[Group, ...] = ()
+    groups: tuple[GroupSettings, ...] = ()
     auto_promote: bool = False
     """Whether a step with open gates is left without a person; `manual` of a step wins."""
-    gates: Gates = Gates()
-    auto_rollback: AutoRollback = AutoRollback()
+    gates: GateSettings = GateSettings()
+    auto_rollback: AutoRollbackSettings = AutoRollbackSettings()
     evaluate_s: Positive = 15.0
     poll_s: Positive = 1.0
     """How often the stored state is read where no notification came."""
@@ -158,18 +158,20 @@ class RolloutSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The last known state, shared by the processes of one machine. Empty: rollout.json beside `serve.state_file`."""
     audit_file: str = ""
     """The audit log where there is no `databases.store`. Empty: rollout-audit.ndjson beside `serve.state_file`."""
-    peers: tuple[Peer, ...] = ()
+    peers: tuple[PeerAddress, ...] = ()
     """All other proxies: a rollback is sent to each, and states are exchanged when the store is down."""
-    sources: Sources = Sources()
-    access: Access = Access()
-    outgoing: Outgoing = Outgoing()
-    alerts: Alerts = Alerts()
+    sources: SourceSettings = SourceSettings()
+    access: AccessSettings = AccessSettings()
+    outgoing: NotificationSettings = NotificationSettings()
+    alerts: AlertmanagerSettings = AlertmanagerSettings()
 
 
-def steps_of(settings: RolloutSettings, group: str) -> tuple[Step, ...]:
+def steps_of(settings: RolloutSettings, group: str) -> tuple[StepSettings, ...]:
     """The steps of a group; `all` has those of the section."""
     own = next((one.steps for one in settings.groups if one.name == group), ())
-    return tuple(step if isinstance(step, Step) else Step(float(step)) for step in own or settings.steps)
+    return tuple(
+        step if isinstance(step, StepSettings) else StepSettings(float(step)) for step in own or settings.steps
+    )
 
 
 def problem_of(settings: RolloutSettings, routes: tuple[str, ...]) -> str:

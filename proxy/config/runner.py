@@ -37,9 +37,9 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     batch_max: Annotated[int, Meta(ge=1)] = 256
     timeout_s: float = 10.0
     fence_timeout_s: float = 15.0
-    hold_ms: int = 3_000
-    skew_ms: int = 5
-    settle_ms: int = 0
+    claim_wait_ms: int = 3_000
+    clock_skew_ms: int = 5
+    post_response_wait_ms: int = 0
     tagged_sides: tuple[Side, ...] = (Side.CANDIDATE,)
     align: bool = True
     confirm: bool = True

@@ -18,10 +18,10 @@ from msgspec import Meta, Struct
 from comparator.capture.settings import CaptureSettings, with_words
 from comparator.exchanges.model import Role, Side
 from comparator.settings import CompareSettings, StoreSettings
-from proxy.config.capture_rule import CaptureRule, Only
-from proxy.config.health import Ejection, HealthCheck
+from proxy.config.capture_rule import RecordIf, RecordOnly
+from proxy.config.health import HealthCheckSettings, OutlierDetection
 from proxy.config.journal import JournalSettings
-from proxy.config.mirroring import Mirroring, PerSecond
+from proxy.config.mirroring import MirroringSettings, PerSecond
 from proxy.config.replay import ReplaySettings
 from proxy.config.rollout import RolloutSettings, problem_of
 from proxy.config.runner import RunnerSettings
@@ -36,14 +36,14 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
-class Mirror(StrEnum):
+class MirrorPolicy(StrEnum):
     """Whether the exchanges of a route are mirrored."""
 
     MIRROR = "mirror"
     SKIP = "skip"
 
 
-class Writes(StrEnum):
+class WritePolicy(StrEnum):
     """Whether requests with an unsafe method are mirrored: always, never, or only with an Idempotency-Key."""
 
     MIRROR = "mirror"
@@ -51,14 +51,14 @@ class Writes(StrEnum):
     IDEMPOTENT = "idempotent"
 
 
-class Tls(Struct, frozen=True, forbid_unknown_fields=True):
+class TlsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """PEM files of a listener."""
 
     certificate: str
     key: str
 
 
-class Listen(Struct, frozen=True, forbid_unknown_fields=True):
+class ListenSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where clients are served."""
 
     host: str = "127.0.0.1"
@@ -66,24 +66,24 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
     unix: str = ""
     """Path of a unix socket to listen on instead of host and port."""
     workers: Count = 1
-    tls: Tls | None = None
+    tls: TlsSettings | None = None
     trusted_networks: tuple[str, ...] = ()
     """Clients from here may send X-Forwarded-*, Forwarded, X-Serve-With and X-Use-Rust-Scorer."""
     override_token: str = ""
     """Clients who send it as X-Shadow-Token may choose the side too; empty: no token is accepted."""
 
 
-class Admin(Struct, frozen=True, forbid_unknown_fields=True):
+class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The control port: /metrics, /healthz, /readyz, /status, POST /rollback, POST /resume."""
 
     host: str = "127.0.0.1"
     port: Port = 9901
     token: str = ""
     """Bearer token of an operator; empty, and none in `rollout.access`: whoever reaches the port may change the rollout."""
-    tls: Tls | None = None
+    tls: TlsSettings | None = None
 
 
-class Backend(Struct, frozen=True, forbid_unknown_fields=True):
+class BackendSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """One instance of one side."""
 
     url: str = ""
@@ -97,32 +97,32 @@ class Backend(Struct, frozen=True, forbid_unknown_fields=True):
     """How long an unused connection is kept; less than the backend keeps it (uvicorn and gunicorn: 5 s or less by default)."""
     retries: Annotated[int, Meta(ge=0, le=1)] = 1
     """One more try, only where nothing was sent or the method is safe and a kept connection was stale."""
-    health: HealthCheck = HealthCheck()
+    health: HealthCheckSettings = HealthCheckSettings()
     """How a live instance is asked whether it is well."""
-    ejection: Ejection = Ejection()
+    ejection: OutlierDetection = OutlierDetection()
     """When a live instance that fails requests is spared for a while."""
 
 
-class Instances(Struct, frozen=True, forbid_unknown_fields=True):
+class SideInstances(Struct, frozen=True, forbid_unknown_fields=True):
     """One side's two instances: wired to the live and to the shadow database."""
 
-    live: Backend = Backend()
-    shadow: Backend = Backend()
+    live: BackendSettings = BackendSettings()
+    shadow: BackendSettings = BackendSettings()
 
 
-class Backends(Struct, frozen=True, forbid_unknown_fields=True):
+class BackendsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Both sides."""
 
-    candidate: Instances = Instances()
-    legacy: Instances = Instances()
+    candidate: SideInstances = SideInstances()
+    legacy: SideInstances = SideInstances()
 
-    def of(self, side: Side, role: Role) -> Backend:
+    def of(self, side: Side, role: Role) -> BackendSettings:
         """The instance that plays `role` for `side`: served ones are wired to live, mirrored ones to shadow."""
         instances = self.candidate if side is Side.CANDIDATE else self.legacy
         return instances.live if role is Role.SERVED else instances.shadow
 
 
-class Databases(Struct, frozen=True, forbid_unknown_fields=True):
+class DatabasesSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """DSNs: the database that users see, its clone that mirrored sides write, and where verdicts are kept."""
 
     live: str = ""
@@ -140,17 +140,17 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     key: str = ""
     """Ordering key and bucket: a parameter's name, `header:NAME`, `query:NAME`, `jwt:CLAIM` of the bearer token, or
     `json:member.member` of the body; compared without case."""
-    mirror: Mirror = Mirror.MIRROR
-    writes: Writes = Writes.MIRROR
+    mirror: MirrorPolicy = MirrorPolicy.MIRROR
+    writes: WritePolicy = WritePolicy.MIRROR
     sample: Share = 1.0
     """Share of the keys (sticky) that is journaled."""
-    capture: CaptureRule | None = None
+    capture: RecordIf | None = None
     """Of these, journal only what this rule wants; empty: everything."""
     mirror_per_s_max: PerSecond = 0.0
     """Mirror at most so many a second, all workers together; 0 is no limit. The rest is skipped (`rate_limited`)."""
 
 
-class Serve(Struct, frozen=True, forbid_unknown_fields=True):
+class ServeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Who answers clients until a person or the rollout says otherwise."""
 
     side: Side = Side.CANDIDATE
@@ -165,7 +165,7 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the other side answers safe requests that the served side failed (502, 504)."""
 
 
-class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """What a client may use; the status code is the answer when it is exceeded."""
 
     header_max_bytes: Count = 32 * 1024
@@ -199,15 +199,15 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All of config.yaml."""
 
-    listen: Listen = Listen()
-    admin: Admin = Admin()
-    backends: Backends = Backends()
-    databases: Databases = Databases()
+    listen: ListenSettings = ListenSettings()
+    admin: AdminSettings = AdminSettings()
+    backends: BackendsSettings = BackendsSettings()
+    databases: DatabasesSettings = DatabasesSettings()
     routes: tuple[RouteSettings, ...] = ()
-    serve: Serve = Serve()
-    limits: Limits = Limits()
+    serve: ServeSettings = ServeSettings()
+    limits: LimitSettings = LimitSettings()
     journal: JournalSettings = JournalSettings()
-    mirroring: Mirroring = Mirroring()
+    mirroring: MirroringSettings = MirroringSettings()
     capture: CaptureSettings = CaptureSettings()
     compare: CompareSettings = CompareSettings()
     store: StoreSettings = StoreSettings()
@@ -316,10 +316,10 @@ def _check_captures(settings: Settings) -> None:
     backends = settings.backends
     mirrored = settings.journal.enabled and any(backends.of(side, Role.MIRRORED).url for side in Side)
     for number, route in enumerate(settings.routes):
-        if route.capture is None or route.capture.only is Only.ALL:
+        if route.capture is None or route.capture.only is RecordOnly.ALL:
             continue
         place = f"at `$.routes[{number}].capture.only`"
-        if route.mirror is Mirror.SKIP:
+        if route.mirror is MirrorPolicy.SKIP:
             raise SettingsError(f"only mismatches are wanted of a route that is not mirrored (mirror: skip) - {place}")
         if not mirrored:
             raise SettingsError(

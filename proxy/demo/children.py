@@ -25,7 +25,7 @@ _LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ChildPlan:
     """How to start one child: `ready_url` answers 200 once it may be used, `hint` is what to do when it does not come up."""
 
     name: str
@@ -36,10 +36,10 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Child:
+class ChildProcess:
     """A started child."""
 
-    plan: Plan
+    plan: ChildPlan
     process: asyncio.subprocess.Process
     log: Path
     stopping: bool = False
@@ -89,7 +89,7 @@ class Child:
 
 
 @asynccontextmanager
-async def running(plan: Plan, logs: Path) -> AsyncGenerator[Child]:
+async def running(plan: ChildPlan, logs: Path) -> AsyncGenerator[ChildProcess]:
     """Start a child for the life of the block; its output goes to `logs`/<name>.log. It need not be ready yet."""
     log = logs / f"{plan.name}.log"
     with log.open("ab") as output:
@@ -103,7 +103,7 @@ async def running(plan: Plan, logs: Path) -> AsyncGenerator[Child]:
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
-    child = Child(plan, process, log)
+    child = ChildProcess(plan, process, log)
     try:
         yield child
     finally:

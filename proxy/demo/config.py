@@ -10,7 +10,7 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class DemoAddresses:
     """Where the parts of one installation are: ports on 127.0.0.1, DSNs, and the folder for files."""
 
     folder: Path
@@ -28,7 +28,7 @@ class Places:
     store_dsn: str
 
 
-def document(base: Mapping[str, Any], places: Places, overrides: Mapping[str, Any]) -> Document:
+def document(base: Mapping[str, Any], places: DemoAddresses, overrides: Mapping[str, Any]) -> Document:
     """The configuration document; members of `overrides` win, section by section."""
     return merged(merged(base, _own(places)), overrides)
 
@@ -45,7 +45,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Document:
     return result
 
 
-def _own(places: Places) -> Document:
+def _own(places: DemoAddresses) -> Document:
     return {
         "listen": {"host": "127.0.0.1", "port": places.proxy, "override_token": ""},
         "admin": {"host": "127.0.0.1", "port": places.proxy_admin, "token": ""},

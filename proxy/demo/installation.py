@@ -19,8 +19,8 @@ from comparator.capture.clone import CloneOptions, Method, clone
 from comparator.capture.publication import prepare
 from proxy.config.settings import Settings, load
 from proxy.demo import config
-from proxy.demo.children import Child, Plan, finish, python, running
-from proxy.demo.traffic import Target, read_targets
+from proxy.demo.children import ChildPlan, ChildProcess, finish, python, running
+from proxy.demo.traffic import DemoRequest, read_targets
 from proxy.errors import DemoError
 from proxy.journal.keys import load_keys
 
@@ -58,10 +58,10 @@ class Options:
 class Installation:
     """A running system. `divergences` names the faults that are switched on in the mirrored legacy."""
 
-    places: config.Places
+    places: config.DemoAddresses
     config_path: Path
-    targets: tuple[Target, ...]
-    children: Mapping[str, Child]
+    targets: tuple[DemoRequest, ...]
+    children: Mapping[str, ChildProcess]
     divergences: tuple[str, ...] = ()
 
     @property
@@ -94,13 +94,13 @@ class Prepared:
     """Databases with everything in them, and the configuration for what is to run on them. `logs` is a folder."""
 
     options: Options
-    places: config.Places
+    places: config.DemoAddresses
     config_path: Path
     settings: Settings
     issuers: Sequence[str]
     logs: Path
 
-    def backends(self, role: str = "") -> list[Plan]:
+    def backends(self, role: str = "") -> list[ChildPlan]:
         """How to start the backends; those wired to `live` or `shadow`, "" for all four."""
         plans = _backends(self.places, self.options, list(self.issuers))
         return [plan for plan in plans if plan.name.endswith(role)]
@@ -121,7 +121,7 @@ async def installed(server_dsn: str, options: Options, say: Callable[[str], None
     made = await prepared(server_dsn, options, say)
     places, config_path = made.places, made.config_path
     async with AsyncExitStack() as stack:
-        children: dict[str, Child] = {}
+        children: dict[str, ChildProcess] = {}
         for group in (made.backends(), [_runner(places, config_path)], [_proxy(places, config_path)]):
             children |= await stack.enter_async_context(up(group, made.logs, say))
         names = tuple(one.partition(":")[0].strip() for one in options.divergences.split(",") if one.strip())
@@ -144,7 +144,9 @@ async def prepared(server_dsn: str, options: Options, say: Callable[[str], None]
 
 
 @asynccontextmanager
-async def up(plans: Sequence[Plan], logs: Path, say: Callable[[str], None]) -> AsyncGenerator[dict[str, Child]]:
+async def up(
+    plans: Sequence[ChildPlan], logs: Path, say: Callable[[str], None]
+) -> AsyncGenerator[dict[str, ChildProcess]]:
     """These children, ready, for the life of the block.
 
     Raises:
@@ -190,8 +192,8 @@ def _fresh_folder(folder: Path) -> Path:
     return logs
 
 
-def _places(server_dsn: str, options: Options) -> config.Places:
-    return config.Places(
+def _places(server_dsn: str, options: Options) -> config.DemoAddresses:
+    return config.DemoAddresses(
         options.folder,
         *_free_ports(9),
         live_dsn=with_database(server_dsn, f"{options.prefix}live"),
@@ -209,7 +211,7 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _configure(places: config.Places, options: Options) -> tuple[Path, Settings]:
+def _configure(places: config.DemoAddresses, options: Options) -> tuple[Path, Settings]:
     base = cast("dict[str, Any]", yaml.safe_load((ROOT / "config.yaml").read_text()))
     text = yaml.safe_dump(config.document(base, places, options.overrides), sort_keys=False)
     path = options.folder / "config.yaml"
@@ -220,7 +222,7 @@ def _configure(places: config.Places, options: Options) -> tuple[Path, Settings]
     return path, settings
 
 
-async def _databases(server_dsn: str, places: config.Places, options: Options, settings: Settings) -> list[str]:
+async def _databases(server_dsn: str, places: config.DemoAddresses, options: Options, settings: Settings) -> list[str]:
     """Make live, fill it, clone it to shadow, publish both, make store; the DIDs of the issuers to trust."""
     await drop_databases(server_dsn, options.prefix)
     conn = await asyncpg.connect(server_dsn, timeout=_CONNECT_TIMEOUT_S)
@@ -252,7 +254,7 @@ async def _publish(dsn: str, settings: Settings) -> None:
         await conn.close()
 
 
-def _backends(places: config.Places, options: Options, issuers: list[str]) -> list[Plan]:
+def _backends(places: config.DemoAddresses, options: Options, issuers: list[str]) -> list[ChildPlan]:
     common = {
         "TRUSTED_IAM_ISSUERS": msgspec.json.encode(issuers).decode(),
         "HUMAN_POINTS_WRITE_ENABLED": "true",
@@ -271,38 +273,40 @@ def _backends(places: config.Places, options: Options, issuers: list[str]) -> li
     ]
 
 
-def _scorer_live(places: config.Places) -> dict[str, str]:
+def _scorer_live(places: config.DemoAddresses) -> dict[str, str]:
     return {"DATABASE_URL": places.live_dsn, "SCORER_ADMIN_PORT": str(places.candidate_live_admin)}
 
 
-def _scorer_shadow(places: config.Places) -> dict[str, str]:
+def _scorer_shadow(places: config.DemoAddresses) -> dict[str, str]:
     return {"DATABASE_URL": places.shadow_dsn, "SCORER_ADMIN_PORT": str(places.candidate_shadow_admin)}
 
 
-def _scorer(name: str, port: int, environment: Mapping[str, str]) -> Plan:
+def _scorer(name: str, port: int, environment: Mapping[str, str]) -> ChildPlan:
     command = python("scorer", "serve", "--host", "127.0.0.1", "--port", str(port))
-    return Plan(name, command, environment, f"http://127.0.0.1:{port}/health/", "run `python -m scorer serve` by hand")
+    return ChildPlan(
+        name, command, environment, f"http://127.0.0.1:{port}/health/", "run `python -m scorer serve` by hand"
+    )
 
 
-def _legacy(name: str, port: int, environment: Mapping[str, str]) -> Plan:
+def _legacy(name: str, port: int, environment: Mapping[str, str]) -> ChildPlan:
     command = python("tests.legacy", "--host", "127.0.0.1", "--port", str(port))
     hint = "the stand-in needs the development packages: run `make setup` again"
-    return Plan(name, command, environment, f"http://127.0.0.1:{port}/health/", hint)
+    return ChildPlan(name, command, environment, f"http://127.0.0.1:{port}/health/", hint)
 
 
-def _runner(places: config.Places, config_path: Path) -> Plan:
+def _runner(places: config.DemoAddresses, config_path: Path) -> ChildPlan:
     command = python("proxy", "runner", "--config", str(config_path))
     hint = f"its log says why; `shadow capture check --config {config_path}` says what the databases lack"
-    return Plan("runner", command, {}, f"http://127.0.0.1:{places.runner}/readyz", hint)
+    return ChildPlan("runner", command, {}, f"http://127.0.0.1:{places.runner}/readyz", hint)
 
 
-def _proxy(places: config.Places, config_path: Path) -> Plan:
+def _proxy(places: config.DemoAddresses, config_path: Path) -> ChildPlan:
     command = python("proxy", "proxy", "--config", str(config_path))
     hint = "the message names the setting at fault; another program may have taken a port: start the demo again"
-    return Plan("proxy", command, {}, f"http://127.0.0.1:{places.proxy_admin}/readyz", hint)
+    return ChildPlan("proxy", command, {}, f"http://127.0.0.1:{places.proxy_admin}/readyz", hint)
 
 
-async def _all_ready(children: list[Child]) -> None:
+async def _all_ready(children: list[ChildProcess]) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             for child in children:

@@ -10,13 +10,13 @@ from rich.table import Table
 
 from proxy.accounting import Reading, read
 from proxy.demo.installation import Installation
-from proxy.demo.traffic import Seen
+from proxy.demo.traffic import TrafficResult
 
 _REFRESH_S = 0.5
 _LINE_EVERY = 20
 
 
-async def show(console: Console, installation: Installation, seen: Seen) -> None:
+async def show(console: Console, installation: Installation, seen: TrafficResult) -> None:
     """Keep showing until cancelled."""
     async with aiohttp.ClientSession() as session:
         if not console.is_terminal:
@@ -52,7 +52,7 @@ def line(reading: Reading) -> str:
     )
 
 
-def table(reading: Reading, seen: Seen) -> Table:
+def table(reading: Reading, seen: TrafficResult) -> Table:
     """The numbers as a table."""
     accounting = reading.accounting
     grid = Table(title="clients are served by the candidate, the legacy mirrors", title_justify="left")

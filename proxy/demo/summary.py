@@ -23,7 +23,7 @@ from comparator.verdict import Verdict
 from proxy.accounting import Accounting, Reading, read
 from proxy.demo.installation import Installation
 from proxy.demo.screen import counts
-from proxy.demo.traffic import Seen
+from proxy.demo.traffic import TrafficResult
 from proxy.errors import DemoError
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -49,7 +49,7 @@ _QUANTILES = (0.5, 0.95, 0.99)
 
 
 @dataclass(slots=True)
-class Patience:
+class SettleTimeout:
     """How long nothing may come forward: a busy machine is slow and not stuck. Times are those of any one clock, in seconds."""
 
     timeout_s: float
@@ -72,7 +72,7 @@ async def settled(installation: Installation, *, timeout_s: float = _SETTLE_S) -
     Raises:
         DemoError: no exchange got an outcome for `timeout_s`.
     """
-    clock, patience = asyncio.get_running_loop().time, Patience(timeout_s)
+    clock, patience = asyncio.get_running_loop().time, SettleTimeout(timeout_s)
     async with aiohttp.ClientSession() as session:
         while True:
             reading, left = await _look(session, installation)
@@ -96,7 +96,7 @@ async def _look(session: aiohttp.ClientSession, installation: Installation) -> t
     return reading, reading.accounting.in_flight + unkept
 
 
-async def tell(console: Console, installation: Installation, seen: Seen) -> None:
+async def print_summary(console: Console, installation: Installation, seen: TrafficResult) -> None:
     """Print the summary."""
     reading = await settled(installation)
     since = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
@@ -120,7 +120,7 @@ async def tell(console: Console, installation: Installation, seen: Seen) -> None
     console.print(look_next(installation, findings), soft_wrap=True, highlight=False)
 
 
-def clients(seen: Seen) -> str:
+def clients(seen: TrafficResult) -> str:
     """What clients saw."""
     statuses = ", ".join(f"{count} x {status}" for status, count in sorted(seen.statuses.items()))
     unexpected = counts(seen.unexpected) if seen.unexpected else "none"

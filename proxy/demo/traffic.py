@@ -14,7 +14,7 @@ import msgspec
 _TIMEOUT_S = 30.0
 
 
-class Target(msgspec.Struct, frozen=True):
+class DemoRequest(msgspec.Struct, frozen=True):
     """One line of the population's target list."""
 
     method: str
@@ -25,7 +25,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Seen:
+class TrafficResult:
     """What clients saw: statuses, responses with another status than the target's, seconds from the intended start to the end."""
 
     statuses: Counter[int] = field(default_factory=Counter[int])
@@ -43,13 +43,13 @@ class Seen:
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1e3 if ordered else 0.0
 
 
-def read_targets(path: Path) -> tuple[Target, ...]:
+def read_targets(path: Path) -> tuple[DemoRequest, ...]:
     """The target list in a file, one JSON object a line."""
-    decoder = msgspec.json.Decoder(Target)
+    decoder = msgspec.json.Decoder(DemoRequest)
     return tuple(decoder.decode(line) for line in path.read_bytes().splitlines())
 
 
-class Traffic:
+class TrafficGenerator:
     """Sends targets round and round to one URL.
 
     Args:
@@ -58,11 +58,11 @@ class Traffic:
         concurrency: requests at the same time; beyond it a due request waits, and its wait counts as its duration.
     """
 
-    def __init__(self, url: str, targets: Sequence[Target], *, concurrency: int) -> None:
+    def __init__(self, url: str, targets: Sequence[DemoRequest], *, concurrency: int) -> None:
         self._url = url
         self._targets = itertools.cycle(targets)
         self._concurrency = concurrency
-        self.seen = Seen()
+        self.seen = TrafficResult()
 
     async def at_rate(self, per_s: float, *, seconds: float) -> None:
         """Open loop: one request every 1 / `per_s` seconds, for `seconds`."""
@@ -89,7 +89,7 @@ class Traffic:
             await asyncio.sleep(max(0.0, at - time.monotonic()) if at else 0.0)
             await self._ask(session, target, since=at or time.monotonic())
 
-    async def _ask(self, session: aiohttp.ClientSession, target: Target, *, since: float) -> None:
+    async def _ask(self, session: aiohttp.ClientSession, target: DemoRequest, *, since: float) -> None:
         try:
             async with session.request(target.method, self._url + target.path, headers=target.headers) as response:
                 await response.read()

@@ -18,24 +18,24 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class HeaderBlock:
     """Fields that are added together, and their lines."""
 
     fields: HeaderList
     text: str
 
 
-NOTHING_ADDED = Block((), "")
+NOTHING_ADDED = HeaderBlock((), "")
 
 
 @dataclass(slots=True)
-class Client:
+class ClientAddress:
     """Who sent the request, as known from the connection. `trusted`: its address is in a trusted network."""
 
     address: str
     scheme: str
     trusted: bool
-    added: dict[str, Block] = field(default_factory=dict[str, Block])
+    added: dict[str, HeaderBlock] = field(default_factory=dict[str, HeaderBlock])
     """What `added_block` made for the hosts that this client asked for."""
 
     @property
@@ -59,7 +59,7 @@ def traceparent(given: str | None, trace_id: str, span_id: str) -> str:
     return f"00-{match.group(2)}-{span_id}-{match.group(4)}"
 
 
-def added_block(head: RequestHead, client: Client) -> Block:
+def added_block(head: RequestHead, client: ClientAddress) -> HeaderBlock:
     """X-Forwarded-*, Forwarded and Via. What an untrusted client says of others' hops is not believed."""
     has, host = head.shape.has, head.host
     if head.minor == 0 or "via" in has or (client.trusted and not _CONTINUED.isdisjoint(has)):
@@ -72,7 +72,9 @@ def added_block(head: RequestHead, client: Client) -> Block:
     return block
 
 
-def _block(pairs: list[Pair], named: dict[str, str], client: Client, host: str, *, minor: int = 1) -> Block:
+def _block(
+    pairs: list[Pair], named: dict[str, str], client: ClientAddress, host: str, *, minor: int = 1
+) -> HeaderBlock:
     before = {name: combined(pairs, name) for name in _CONTINUED if name in named} if client.trusted else {}
     element = f"for={client.forwarded_for};host={_quoted(host)};proto={client.scheme}"
     fields = (
@@ -82,7 +84,7 @@ def _block(pairs: list[Pair], named: dict[str, str], client: Client, host: str, 
         ("Forwarded", _appended(before.get("forwarded"), element)),
         ("Via", _appended(combined(pairs, "via") if "via" in named else None, f"1.{minor} shadow")),
     )
-    return Block(fields, "".join([f"{name}: {value}\r\n" for name, value in fields]))
+    return HeaderBlock(fields, "".join([f"{name}: {value}\r\n" for name, value in fields]))
 
 
 def combined(pairs: list[Pair], lower: str) -> str:

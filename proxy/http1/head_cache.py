@@ -84,35 +84,35 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Generations(Generic[Key, Value]):
+class TwoGenerationLru(Generic[Key, Value]):
     """A mapping of at most `entries_max` that forgets what was not used for longest.
 
-    `get` is the younger half's: what it does not have, `recall` may still find in the older half, and takes over.
+    `get_young` reads the younger half only, with one dict look-up; `get` also reads the older half and moves the entry over.
     """
 
-    __slots__ = ("_half_max", "_old", "_young", "get")
+    __slots__ = ("_half_max", "_old", "_young", "get_young")
 
     def __init__(self, entries_max: int) -> None:
         self._half_max = entries_max // 2
         self._old: dict[Key, Value] = {}
         self._young: dict[Key, Value] = {}
-        self.get = self._young.get
+        self.get_young = self._young.get
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def recall(self, key: Key) -> Value | None:
+    def get(self, key: Key) -> Value | None:
         """The value, which counts as used now; None when it is not known."""
         value = self._young.get(key)
         if value is None and (value := self._old.pop(key, None)) is not None:
-            self.keep(key, value)
+            self.put(key, value)
         return value
 
-    def keep(self, key: Key, value: Value) -> None:
+    def put(self, key: Key, value: Value) -> None:
         """Remember a value."""
         if len(self._young) >= self._half_max:
             self._old, self._young = self._young, {}
-            self.get = self._young.get
+            self.get_young = self._young.get
         self._young[key] = value
 
     def keys(self) -> Iterator[Key]:
@@ -125,7 +125,7 @@ class Generations(Generic[Key, Value]):
         self._old.pop(key, None)
 
 
-class Memory(Generic[Head]):
+class HeadCache(Generic[Head]):
     """What was read of heads, by their shape; and which fields count by their name only.
 
     The values of those are cut out of a head by one pattern of their names; what is left is what the head is recognised by. To put a
@@ -133,28 +133,28 @@ class Memory(Generic[Head]):
     """
 
     def __init__(self) -> None:
-        self._heads: Generations[tuple[str, ...], Head] = Generations(SHAPES_MAX)
+        self._heads: TwoGenerationLru[tuple[str, ...], Head] = TwoGenerationLru(SHAPES_MAX)
         """By the text of a head's fields without the values that differ, and what it says besides."""
-        self._spelled: Generations[str, bool] = Generations(NAMES_MAX)
+        self._spelled: TwoGenerationLru[str, bool] = TwoGenerationLru(NAMES_MAX)
         """The names in the pattern, as they are written."""
-        self._varying: Generations[str, bool] = Generations(NAMES_MAX)
-        self._values: Generations[str, list[str]] = Generations(NAMES_MAX)
+        self._varying: TwoGenerationLru[str, bool] = TwoGenerationLru(NAMES_MAX)
+        self._values: TwoGenerationLru[str, list[str]] = TwoGenerationLru(NAMES_MAX)
         """By lower name."""
         self._patience = RENEWED_AT_ONCE_MAX * RENEWED_ONE_IN
         for name in sorted(VARYING):
             for spelled in (name, name.title()):
-                self._spelled.keep(spelled, True)
+                self._spelled.put(spelled, True)
         self._renew()
 
-    def recognise(self, fields: str, besides: str) -> tuple[Head | None, Values]:
+    def lookup(self, fields: str, besides: str) -> tuple[Head | None, Values]:
         """What was read of a head with these lines, each after a CRLF, and the values that belong in; None when it must be parsed."""
         parts = self._cut(fields)
         values = tuple(parts[2::3])
         del parts[2::3]
         parts.append(besides)
-        return self._heads.get(tuple(parts)), values
+        return self._heads.get_young(tuple(parts)), values
 
-    def learn(self, fields: str, besides: str, parsed: Head) -> None:
+    def insert(self, fields: str, besides: str, parsed: Head) -> None:
         """Remember what was read of a head that was accepted, if it can be remembered."""
         self._patience = min(self._patience + 1, RENEWED_AT_ONCE_MAX * RENEWED_ONE_IN)
         pairs, names = parsed.pairs, parsed.shape.names
@@ -171,35 +171,35 @@ class Memory(Generic[Head]):
             return
         del parts[2::3]
         key = *parts, besides
-        if sum(map(len, key)) <= TEXT_MAX and self._heads.recall(key) is None:
-            self._heads.keep(key, replace(parsed, length=0, shape=parsed.shape.remembered(blanks)))
+        if sum(map(len, key)) <= TEXT_MAX and self._heads.get(key) is None:
+            self._heads.put(key, replace(parsed, length=0, shape=parsed.shape.remembered(blanks)))
 
     def _varies(self, name: str, value: str) -> bool:
         """Whether a field counts by its lower name only, now that it had this value."""
-        if name in VARYING or _SECRET.search(name) or self._varying.recall(name):
+        if name in VARYING or _SECRET.search(name) or self._varying.get(name):
             return True
         if name in DECIDING:
             return False
-        values = self._values.recall(name) or []
+        values = self._values.get(name) or []
         if value in values:
             return False
         if len(value) > VALUE_MAX or len(values) >= VALUES_MAX:
-            self._varying.keep(name, True)
+            self._varying.put(name, True)
             self._values.drop(name)
             return True
-        self._values.keep(name, [*values, value])
+        self._values.put(name, [*values, value])
         return False
 
     def _spell(self, names: list[str]) -> bool:
         """Have these names in the pattern. False where they are not, for now."""
-        new = [name for name in names if not self._spelled.recall(name)]
+        new = [name for name in names if not self._spelled.get(name)]
         if not new:
             return True
         if self._patience < RENEWED_ONE_IN or len(new) > NEW_NAMES_MAX or any(len(name) > NAME_MAX for name in new):
             return False
         self._patience -= RENEWED_ONE_IN
         for name in new:
-            self._spelled.keep(name, True)
+            self._spelled.put(name, True)
         self._renew()
         return True
 
@@ -209,10 +209,10 @@ class Memory(Generic[Head]):
         # A value is taken to the last character that is printable and no space: what else there is in it stays in the text, which is
         # not known then.
         self._cut = re.compile(f"\r\n({names}): (?! )([ -~\xa1-\xff]*)(?<! )").split
-        self._heads = Generations(SHAPES_MAX)
+        self._heads = TwoGenerationLru(SHAPES_MAX)
 
 
-class Zeal:
+class LearningBudget:
     """Whether a head that was parsed is learned: each, while others are recognised; else one in LEARNED_ONE_IN.
 
     Learning costs more than parsing, and a client who sends ever new heads would make everybody pay for it.
@@ -224,7 +224,7 @@ class Zeal:
         self._credit = CREDIT_MAX
         self._hits = 0
 
-    def learns(self, *, hits: int, misses: int) -> bool:
+    def admits(self, *, hits: int, misses: int) -> bool:
         """Say so of the last miss, given how many hits and misses there were in all."""
         self._credit = min(CREDIT_MAX, self._credit + hits - self._hits)
         self._hits = hits
@@ -234,14 +234,14 @@ class Zeal:
         return True
 
 
-class RequestHeads:
+class CachedRequestParser:
     """Reads the heads of requests. `hits` are the heads that were recognised, `misses` those that were parsed."""
 
     def __init__(self) -> None:
         self.hits = 0
         self.misses = 0
-        self._memory: Memory[RequestHead] = Memory()
-        self._zeal = Zeal()
+        self._memory: HeadCache[RequestHead] = HeadCache()
+        self._zeal = LearningBudget()
 
     def parse(self, head: bytes, *, fields_max: int) -> RequestHead:
         """What `parse_request` says of a head, given with its final empty line.
@@ -253,7 +253,7 @@ class RequestHeads:
         line = _USUAL_LINE(text)
         # (to look for the names in thousands of lines would take milliseconds)
         if line is not None and (not fields_max or text.count("\r") <= fields_max):
-            first, values = self._memory.recognise(text[line.end() :], "")
+            first, values = self._memory.lookup(text[line.end() :], "")
             if first is not None:
                 shape, framing, length = first.shape, first.framing, 0
                 if framing is _LENGTH:
@@ -265,24 +265,24 @@ class RequestHeads:
                     return RequestHead(method, target, 1, host, framing, length, keep_alive, shape, values)
         self.misses += 1
         parsed = parse_request(head, fields_max=fields_max)
-        if parsed.minor == 1 and self._zeal.learns(hits=self.hits, misses=self.misses):
+        if parsed.minor == 1 and self._zeal.admits(hits=self.hits, misses=self.misses):
             self._learn(head, parsed)
         return parsed
 
     def _learn(self, head: bytes, parsed: RequestHead) -> None:
         named = parsed.named
         if parsed.host == named["host"] and ("content-length" not in named or parsed.framing is _LENGTH):
-            self._memory.learn(_split(head)[1], "", replace(parsed, method="", target=""))
+            self._memory.insert(_split(head)[1], "", replace(parsed, method="", target=""))
 
 
-class ResponseHeads:
+class CachedResponseParser:
     """Reads the heads of one backend's responses. `hits` and `misses` as in `RequestHeads`."""
 
     def __init__(self) -> None:
         self.hits = 0
         self.misses = 0
-        self._memory: Memory[ResponseHead] = Memory()
-        self._zeal = Zeal()
+        self._memory: HeadCache[ResponseHead] = HeadCache()
+        self._zeal = LearningBudget()
 
     def parse(self, head: bytes, *, method: str) -> ResponseHead:
         """What `parse_response` says of a head, given with its final empty line.
@@ -293,7 +293,7 @@ class ResponseHeads:
         text = head[:-4].decode("latin-1")
         end = text.find("\r\n")
         if end > 0 and method != "HEAD":
-            first, values = self._memory.recognise(text[end:], text[:end])
+            first, values = self._memory.lookup(text[end:], text[:end])
             if first is not None:
                 shape, framing, length = first.shape, first.framing, 0
                 if framing is _LENGTH:
@@ -304,14 +304,14 @@ class ResponseHeads:
         self.misses += 1
         parsed = parse_response(head, method=method)
         learnable = parsed.minor == 1 and parsed.status >= 200
-        if learnable and self._zeal.learns(hits=self.hits, misses=self.misses):
+        if learnable and self._zeal.admits(hits=self.hits, misses=self.misses):
             self._learn(head, parsed)
         return parsed
 
     def _learn(self, head: bytes, parsed: ResponseHead) -> None:
         if _framed_alike(parsed):
             status_line, fields = _split(head)
-            self._memory.learn(fields, status_line, parsed)
+            self._memory.insert(fields, status_line, parsed)
 
 
 def length_of(stated: str) -> int:

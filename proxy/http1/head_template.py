@@ -17,7 +17,7 @@ UNUSUAL = OVERRIDE_HEADERS | {SHADOW_MARK}
 """Fields of requests that say how the request is to be treated here."""
 
 
-class Shape:
+class HeadTemplate:
     """The fields of a head. Fields with blanks occur once; `shared` shapes are those that other heads may have too.
 
     Args:
@@ -57,12 +57,12 @@ class Shape:
         self._text: str | None = None
         self._pick: Callable[[Values], Any] | None = None
 
-    def remembered(self, blanks: Sequence[int]) -> "Shape":
+    def remembered(self, blanks: Sequence[int]) -> "HeadTemplate":
         """The shape of all heads that have these fields and differ in the values at `blanks` only, which are not in it."""
         blank = frozenset(blanks)
         pairs = [(name, "" if place in blank else value) for place, (name, value) in enumerate(self.pairs)]
         fixed = {**self._fixed, **{self.names[place]: "" for place in blanks}}
-        return Shape(pairs, self.names, fixed, self.passing, blanks, shared=True)
+        return HeadTemplate(pairs, self.names, fixed, self.passing, blanks, shared=True)
 
     def value(self, name: str, values: Values) -> str | None:
         """The first value of a field by its lower name, None when the head does not have it."""

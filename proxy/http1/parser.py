@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from proxy.errors import MalformedError
 from proxy.http1.fields import NOT_FORWARDED, NOT_RETURNED, Pair, connection_options, pair_of, passing, valid
-from proxy.http1.head_template import Shape, Values
+from proxy.http1.head_template import HeadTemplate, Values
 
 HEAD_END = b"\r\n\r\n"
 CHUNK_LINE_MAX_BYTES = 1024
@@ -38,12 +38,12 @@ class Framing(StrEnum):
     CLOSE = "close"
 
 
-class WithFields:
+class Head:
     """A head: its fields are a shape and the values that belong into it. `named` and `pairs` are made each time they are asked for."""
 
     __slots__ = ()
 
-    shape: Shape
+    shape: HeadTemplate
     values: Values
 
     def value(self, name: str) -> str | None:
@@ -62,7 +62,7 @@ class WithFields:
 
 
 @dataclass(slots=True)
-class RequestHead(WithFields):
+class RequestHead(Head):
     """A request's head.
 
     `host` is the authority the request is for: that of an absolute target, else of Host. `keep_alive`: the client means to send more
@@ -76,12 +76,12 @@ class RequestHead(WithFields):
     framing: Framing
     length: int
     keep_alive: bool
-    shape: Shape
+    shape: HeadTemplate
     values: Values = ()
 
 
 @dataclass(slots=True)
-class ResponseHead(WithFields):
+class ResponseHead(Head):
     """A response's head. `keep_alive`: the backend's connection can be used again after the body."""
 
     status: int
@@ -90,7 +90,7 @@ class ResponseHead(WithFields):
     framing: Framing
     length: int
     keep_alive: bool
-    shape: Shape
+    shape: HeadTemplate
     values: Values = ()
 
 
@@ -127,7 +127,7 @@ def parse_request(head: bytes, *, fields_max: int) -> RequestHead:
     framing, length = _request_framing(names, named, minor)
     if "expect" in named and named["expect"].lower() != "100-continue":
         raise MalformedError(417, "this expectation cannot be met")
-    shape = Shape(pairs, names, named, passing(names, NOT_FORWARDED | connection_options(names, pairs)))
+    shape = HeadTemplate(pairs, names, named, passing(names, NOT_FORWARDED | connection_options(names, pairs)))
     keep_alive = persistent(minor, named.get("connection"))
     return RequestHead(method, target, minor, host, framing, length, keep_alive, shape)
 
@@ -145,7 +145,7 @@ def parse_response(head: bytes, *, method: str) -> ResponseHead:
     minor, status, reason = int(line.group(1)), int(line.group(2)), line.group(3) or ""
     pairs, names, named = _fields(text, line.end())
     framing, length = framing_of_response(names, named, method=method, status=status)
-    shape = Shape(pairs, names, named, passing(names, NOT_RETURNED | connection_options(names, pairs)))
+    shape = HeadTemplate(pairs, names, named, passing(names, NOT_RETURNED | connection_options(names, pairs)))
     keep_alive = framing is not Framing.CLOSE and persistent(minor, named.get("connection"))
     return ResponseHead(status, reason, minor, framing, length, keep_alive, shape)
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from proxy.http1.forwarding_headers import Block, combined
-from proxy.http1.head_template import Shape
+from proxy.http1.forwarding_headers import HeaderBlock, combined
+from proxy.http1.head_template import HeadTemplate
 from proxy.http1.parser import LENGTH, Framing, RequestHead, ResponseHead
 
 _NONE, _LENGTH, _CHUNKED = Framing.NONE, Framing.LENGTH, Framing.CHUNKED
@@ -31,11 +31,11 @@ def counted_down(head: RequestHead) -> RequestHead | None:
     shape = head.shape
     lines = zip(head.pairs, shape.names, strict=True)
     pairs = [(pair[0], str(int(stated) - 1)) if name == "max-forwards" else pair for pair, name in lines]
-    return replace(head, shape=Shape(pairs, shape.names, head.named, shape.passing), values=())
+    return replace(head, shape=HeadTemplate(pairs, shape.names, head.named, shape.passing), values=())
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BackendAddress:
     """Where a request goes. `host` is the Host that is sent there, "" the one that the client asked for, or else `authority`."""
 
     host: str
@@ -43,13 +43,13 @@ class Place:
     prefix: str
 
 
-def place_of(policy: str, *, authority: str, prefix: str) -> Place:
+def backend_address_of(policy: str, *, authority: str, prefix: str) -> BackendAddress:
     """The policy for Host says: the backend's own, the one the client asked for, or a literal name."""
     fixed = {"backend": authority, "preserve": ""}
-    return Place(fixed.get(policy, policy), authority, prefix)
+    return BackendAddress(fixed.get(policy, policy), authority, prefix)
 
 
-def request_head(head: RequestHead, added: Block, own: str, place: Place) -> bytes:
+def request_head(head: RequestHead, added: HeaderBlock, own: str, place: BackendAddress) -> bytes:
     """The request's head. `own` are this request's own lines: its id, its trace, an upgrade."""
     shape, target = head.shape, head.target
     if head.framing is _LENGTH:

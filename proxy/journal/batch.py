@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import zstandard
 
 from proxy.config.journal import JournalSettings
-from proxy.journal.fast_encoder import Packed, Packer
+from proxy.journal.fast_encoder import FastEncoder, PackedRecord
 from proxy.journal.format import Record, encode_payload
 from proxy.journal.redaction import NONCE_BYTES, redact
 from proxy.journal.served_exchange import ServedExchange
@@ -20,7 +20,7 @@ Entry = Record | ServedExchange
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
+class EncodedBatch:
     """Exchanges that are ready to be written as one frame.
 
     `size` is what they weighed while they waited; their secrets are sealed with the key of `packer`.
@@ -30,14 +30,14 @@ class Bundle:
     count: int
     last_ended_ns: int
     size: int
-    packer: Packer
+    packer: FastEncoder
 
 
 def packed(
-    drafts: Sequence[ServedExchange], packer: Packer, *, size: int, compressor: zstandard.ZstdCompressor
-) -> Bundle | None:
+    drafts: Sequence[ServedExchange], packer: FastEncoder, *, size: int, compressor: zstandard.ZstdCompressor
+) -> EncodedBatch | None:
     """What was served, packed; None when one of them is out of the ordinary."""
-    records: list[Packed] = []
+    records: list[PackedRecord] = []
     try:
         for draft in drafts:
             record = packer.pack(draft)
@@ -48,12 +48,12 @@ def packed(
     except (ValueError, TypeError):
         # (the long way finds out which of them it is)
         return None
-    return Bundle(payload, len(records), records[-1].ended_ns, size, packer)
+    return EncodedBatch(payload, len(records), records[-1].ended_ns, size, packer)
 
 
 def encoded(
-    entries: Sequence[Entry], packer: Packer, *, compressor: zstandard.ZstdCompressor
-) -> tuple[Bundle | None, int]:
+    entries: Sequence[Entry], packer: FastEncoder, *, compressor: zstandard.ZstdCompressor
+) -> tuple[EncodedBatch | None, int]:
     """The long way. What cannot be encoded is left out alone.
 
     Returns:
@@ -66,7 +66,7 @@ def encoded(
         records = [record for record in records if _encodes(record, compressor)]
         payload = encode_payload(records, compressor=compressor)
     failed = len(entries) - len(records)
-    return (Bundle(payload, len(records), records[-1].ended_ns, 0, packer) if records else None), failed
+    return (EncodedBatch(payload, len(records), records[-1].ended_ns, 0, packer) if records else None), failed
 
 
 def compressor_of(settings: JournalSettings) -> zstandard.ZstdCompressor:
@@ -74,7 +74,7 @@ def compressor_of(settings: JournalSettings) -> zstandard.ZstdCompressor:
     return zstandard.ZstdCompressor(level=settings.compression_level, write_checksum=False)
 
 
-def _redacted(entry: Entry, packer: Packer) -> Record | None:
+def _redacted(entry: Entry, packer: FastEncoder) -> Record | None:
     try:
         record = entry.record() if isinstance(entry, ServedExchange) else entry
         return redact(record, packer.rules, packer.keys, nonce=os.urandom(NONCE_BYTES))

@@ -1,7 +1,7 @@
 """A body's copy for the journal, cut at a limit. Pure."""
 
 
-class Copy:
+class BodyCopy:
     """What was taken of a body so far; `truncated` once something did not fit."""
 
     __slots__ = ("_left", "_parts", "size", "truncated")
@@ -34,5 +34,5 @@ class Copy:
         return parts[0] if parts else b""
 
 
-EMPTY = Copy(0)
+EMPTY = BodyCopy(0)
 """The copy of no body."""

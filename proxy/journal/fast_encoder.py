@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from comparator.exchanges.model import Side
-from proxy.http1.forwarding_headers import Block
-from proxy.http1.head_template import Shape, Values
+from proxy.http1.forwarding_headers import HeaderBlock
+from proxy.http1.head_template import HeadTemplate, Values
 from proxy.http1.parser import RequestHead, ResponseHead
-from proxy.journal.redaction import NONCE_BYTES, Keys, Originals, Rules, digest, seal
+from proxy.journal.redaction import NONCE_BYTES, Originals, RedactionKeys, RedactionRules, digest, seal
 from proxy.journal.served_exchange import ServedExchange
 
 OWN = (
@@ -45,7 +45,7 @@ SHORT_MAX = 255
 FIELDS_MAX = 200
 
 
-class Packed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class PackedRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A `Record` whose header fields are packed already."""
 
     id: str
@@ -83,7 +83,7 @@ Secrets = list[tuple[int, str]]
 """Values by the place of their field in the record."""
 
 
-class Plan:
+class EncodingTemplate:
     """How the fields of one shape are packed. None of it means anything unless `usable`.
 
     `pick` takes the values that are put in; `secrets` are those of them that are secrets: place among the picked, place of the field
@@ -92,7 +92,9 @@ class Plan:
 
     __slots__ = ("_templates", "_templates_max", "_texts", "marks", "packer", "pick", "secrets", "usable")
 
-    def __init__(self, packer: "Packer", shape: Shape, places: Sequence[int], message: str, *, first: str) -> None:
+    def __init__(
+        self, packer: "FastEncoder", shape: HeadTemplate, places: Sequence[int], message: str, *, first: str
+    ) -> None:
         self.packer = packer
         self.usable = shape.shared and len(places) <= FIELDS_MAX
         self.secrets: list[tuple[int, int]] = []
@@ -143,10 +145,12 @@ class Plan:
         return "".join([*sized, texts[-1]])
 
 
-class Packer:
+class FastEncoder:
     """Packs by rules and keys that stay as they are; for one thread. `random` gives so many bytes that were never given before."""
 
-    def __init__(self, rules: Rules, keys: Keys, *, random: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(
+        self, rules: RedactionRules, keys: RedactionKeys, *, random: Callable[[int], bytes] = os.urandom
+    ) -> None:
         self.rules = rules
         self.keys = keys
         self._random = random
@@ -154,15 +158,15 @@ class Packer:
         self._blocks: dict[str, str] = {}
         self._nonces: list[bytes] = []
 
-    def pack(self, draft: ServedExchange) -> Packed | None:
+    def pack(self, draft: ServedExchange) -> PackedRecord | None:
         """The packed record; None when it has to be made the long way."""
         head, response = draft.head, draft.response
         if response is None or draft.failed is not None or draft.shadow_mark or not self._usable:
             return None
         plan, response_plan = head.shape.packing, response.shape.packing
-        if not isinstance(plan, Plan) or plan.packer is not self:
+        if not isinstance(plan, EncodingTemplate) or plan.packer is not self:
             plan = head.shape.packing = self._plan_of_request(head)
-        if not isinstance(response_plan, Plan) or response_plan.packer is not self:
+        if not isinstance(response_plan, EncodingTemplate) or response_plan.packer is not self:
             response_plan = response.shape.packing = self._plan_of_response(response)
         if not (plan.usable and response_plan.usable):
             return None
@@ -183,7 +187,7 @@ class Packer:
         if fields is None or response_fields is None or added is None or sealed is None:
             return None
         own = f"{_REQUEST_ID}{_LENGTHS[len(name)]}{name}{_TRACE}{_LENGTHS[len(trace)]}{trace}"
-        return Packed(
+        return PackedRecord(
             name,
             draft.route_name,
             draft.key,
@@ -227,21 +231,21 @@ class Packer:
         """Whether a text that is no secret by its name can be packed as it is."""
         return text.isascii() and len(text) <= SHORT_MAX and not (self.rules.tokens and "eyJ" in text)
 
-    def _plan_of_request(self, head: RequestHead) -> Plan:
+    def _plan_of_request(self, head: RequestHead) -> EncodingTemplate:
         """The fields that pass. Host stands before them, and is the same in all heads of a shape."""
         shape, host = head.shape, head.host
         if len(shape.passing) > FIELDS_MAX or not self.usual(host):
-            return Plan(self, Shape((), (), {}, ()), (), "request", first="")
+            return EncodingTemplate(self, HeadTemplate((), (), {}, ()), (), "request", first="")
         first = f"{_COUNTS[3 + ADDED + len(shape.passing)]}{_HOST}{_LENGTHS[len(host)]}{host}"
-        return Plan(self, shape, shape.passing, "request", first=first)
+        return EncodingTemplate(self, shape, shape.passing, "request", first=first)
 
-    def _plan_of_response(self, head: ResponseHead) -> Plan:
+    def _plan_of_response(self, head: ResponseHead) -> EncodingTemplate:
         """All fields."""
         count = len(head.shape.pairs)
         first = _COUNTS[min(count, FIELDS_MAX)]
-        return Plan(self, head.shape, range(count), "response", first=first)
+        return EncodingTemplate(self, head.shape, range(count), "response", first=first)
 
-    def _hidden(self, plan: Plan, texts: Sequence[str], secrets: Secrets) -> list[str]:
+    def _hidden(self, plan: EncodingTemplate, texts: Sequence[str], secrets: Secrets) -> list[str]:
         """The values with digests for secrets, which are added to `secrets`."""
         hidden = list(texts)
         for place, index in plan.secrets:
@@ -262,7 +266,7 @@ class Packer:
         in_bodies = (b"J" in response_body and b"eyJ" in response_body) or (request_body and b"eyJ" in request_body)
         return not in_bodies and "eyJ" not in joined
 
-    def _added(self, block: Block) -> str | None:
+    def _added(self, block: HeaderBlock) -> str | None:
         """The fields that this hop adds to requests."""
         if len(block.fields) != ADDED or not all(self.usual(value) for _, value in block.fields):
             return None

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from proxy.errors import JournalKeyError
-from proxy.journal.redaction import KEY_BYTES, Keys, keys_of
+from proxy.journal.redaction import KEY_BYTES, RedactionKeys, keys_of
 
 ENVIRONMENT = "SHADOW_JOURNAL_KEY"
 FILE = "key"
 SECRET_BYTES_MIN = 16
 
 
-def load_keys(directory: Path, environ: Mapping[str, str], *, create: bool = False) -> Keys:
+def load_keys(directory: Path, environ: Mapping[str, str], *, create: bool = False) -> RedactionKeys:
     """The keys of the journal in `directory`.
 
     Args:
@@ -55,7 +55,7 @@ def share_key(source: Path, directory: Path, environ: Mapping[str, str]) -> None
         )
 
 
-def _checked(secret: bytes, source: str) -> Keys:
+def _checked(secret: bytes, source: str) -> RedactionKeys:
     if len(secret) < SECRET_BYTES_MIN:
         raise JournalKeyError(f"{source} holds {len(secret)} bytes; {SECRET_BYTES_MIN} or more are needed")
     return keys_of(secret)

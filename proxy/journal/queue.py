@@ -9,8 +9,8 @@ import threading
 from collections import deque
 
 from proxy.config.journal import JournalSettings
-from proxy.journal.batch import Bundle, Entry, compressor_of, packed
-from proxy.journal.fast_encoder import Packer
+from proxy.journal.batch import EncodedBatch, Entry, compressor_of, packed
+from proxy.journal.fast_encoder import FastEncoder
 from proxy.journal.served_exchange import ServedExchange
 
 PACKED_AT_ONCE = 32
@@ -23,10 +23,10 @@ BATCH_MAX_BYTES = 4 * 1024 * 1024
 RECORD_WEIGHT = 2000
 """About how many bytes an exchange holds in memory beside its bodies."""
 
-Waits = tuple[Entry, int] | Bundle
+Waits = tuple[Entry, int] | EncodedBatch
 
 
-class Waiting:
+class WriteQueue:
     """A bounded queue of exchanges. `add` and `add_served` are for one thread, `take` for another."""
 
     def __init__(self, settings: JournalSettings) -> None:
@@ -45,7 +45,7 @@ class Waiting:
     def __bool__(self) -> bool:
         return bool(self._queue or self._fresh)
 
-    def takes(self, bodies: int) -> bool:
+    def has_room(self, bodies: int) -> bool:
         """Whether there is room for an exchange with so many bytes of bodies."""
         waiting_bytes = self._added_bytes - self._taken_bytes
         return self._added - self.taken < self._max and waiting_bytes + bodies + RECORD_WEIGHT <= self._bytes_max
@@ -58,7 +58,7 @@ class Waiting:
         self._release()
         self._queue.append((entry, weight))
 
-    def add_served(self, draft: ServedExchange, bodies: int, packer: Packer) -> bool:
+    def add_served(self, draft: ServedExchange, bodies: int, packer: FastEncoder) -> bool:
         """Add what was just served. True where the thread may not know that there is something to take."""
         if bodies > LARGE_BYTES:
             self.add(draft, bodies)
@@ -81,7 +81,7 @@ class Waiting:
             self._queue.append(bundle)
         return True
 
-    def take(self) -> list[Bundle] | list[Entry]:
+    def take(self) -> list[EncodedBatch] | list[Entry]:
         """The oldest: bundles that follow each other, or as many others as go into one frame; empty when nothing waits."""
         with self._swap:
             if not self._queue and self._fresh:
@@ -89,9 +89,9 @@ class Waiting:
                 self._fresh = []
         return self._take_bundles() or self._take_entries()
 
-    def _take_bundles(self) -> list[Bundle]:
-        bundles: list[Bundle] = []
-        while self._queue and len(bundles) < BUNDLES_MAX and isinstance(bundle := self._queue[0], Bundle):
+    def _take_bundles(self) -> list[EncodedBatch]:
+        bundles: list[EncodedBatch] = []
+        while self._queue and len(bundles) < BUNDLES_MAX and isinstance(bundle := self._queue[0], EncodedBatch):
             self._queue.popleft()
             bundles.append(bundle)
             self.taken += bundle.count
@@ -103,7 +103,7 @@ class Waiting:
         size_of_all = 0
         while self._queue and len(entries) < self._batch_max and size_of_all < BATCH_MAX_BYTES:
             first = self._queue[0]
-            if isinstance(first, Bundle):
+            if isinstance(first, EncodedBatch):
                 break
             self._queue.popleft()
             entries.append(first[0])

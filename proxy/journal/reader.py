@@ -28,9 +28,9 @@ from proxy.journal.format import (
     parse_frame_header,
     parse_segment_header,
 )
-from proxy.journal.redaction import Keys, unseal
+from proxy.journal.redaction import RedactionKeys, unseal
 from proxy.journal.segments import (
-    Committed,
+    CommittedOffset,
     Tails,
     first_sequence_of,
     frames,
@@ -58,7 +58,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One exchange read. `sequence` counts all exchanges ever appended up to this one, over all writers.
 
     `record` is the exchange as it stands on the disk, its secrets redacted.
@@ -70,7 +70,7 @@ class Entry:
     record: Record | None = None
 
 
-class Reader:
+class SegmentReader:
     """Reads a journal as `name`. Use as a context manager, or `close`; one process reads under a name at a time.
 
     Args:
@@ -83,7 +83,7 @@ class Reader:
         JournalFormatError: the offset file cannot be read.
     """
 
-    def __init__(self, directory: Path | str, name: str, *, keys: Keys | None = None) -> None:
+    def __init__(self, directory: Path | str, name: str, *, keys: RedactionKeys | None = None) -> None:
         self.lost = 0
         """Exchanges that were gone before they could be read: deleted unread, or damaged on disk."""
         self._directory = Path(directory)
@@ -100,7 +100,7 @@ class Reader:
         self._looked_at = 0.0
         self._delivered = dict(self._committed)
 
-    async def read(self, max_items: int, wait_s: float) -> list[Entry]:
+    async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
         """The next entries, oldest first; empty when nothing came within `wait_s`."""
         deadline = time.monotonic() + wait_s
         while True:
@@ -110,12 +110,12 @@ class Reader:
                 return entries
             await asyncio.sleep(min(POLL_S, left_s))
 
-    def take(self, max_items: int) -> list[Entry]:
+    def take(self, max_items: int) -> list[JournalEntry]:
         """What is there now, at most `max_items`, without waiting."""
         self._look_for_writers()
         cursors = list(self._cursors.values())
         horizon_ns = time.time_ns() - SETTLE_NS if len(cursors) > 1 else None
-        entries: list[Entry] = []
+        entries: list[JournalEntry] = []
         while len(entries) < max_items:
             cursor = min((one for one in cursors if one.fill()), key=lambda one: one.head.ended_ns, default=None)
             if cursor is None or (horizon_ns is not None and cursor.head.ended_ns > horizon_ns):
@@ -128,7 +128,7 @@ class Reader:
         if position is not None:
             self._committed = dict(position.sequences)
         self.live_us = live_us
-        store_committed(self._path, Committed(self._committed, self._lost_before + self.lost, live_us))
+        store_committed(self._path, CommittedOffset(self._committed, self._lost_before + self.lost, live_us))
 
     @property
     def committed_sequence(self) -> int:
@@ -176,13 +176,13 @@ class Reader:
             if writer not in self._cursors:
                 self._cursors[writer] = _Cursor(self._directory / writer, self._delivered.get(writer, 0))
 
-    def _entry(self, cursor: "_Cursor") -> Entry:
+    def _entry(self, cursor: "_Cursor") -> JournalEntry:
         sequence, record = cursor.pop()
         before = self._delivered.get(cursor.writer, 0)
         self.lost += sequence - before - 1
         self._delivered[cursor.writer] = sequence
         exchange = exchange_of(unseal(record, self._keys) if self._keys else record)
-        return Entry(Position(tuple(self._delivered.items())), sum(self._delivered.values()), exchange, record)
+        return JournalEntry(Position(tuple(self._delivered.items())), sum(self._delivered.values()), exchange, record)
 
 
 class _Cursor:

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from comparator.exchanges.model import HeaderList
 from comparator.redaction import TOKEN, without_tokens
-from proxy.config.journal import Redaction, RedactionMode
+from proxy.config.journal import RedactionMode, RedactionSettings
 from proxy.errors import SealedError
 from proxy.journal.format import Record
 
@@ -45,7 +45,7 @@ class Originals(msgspec.Struct, frozen=True, array_like=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class RedactionKeys:
     """The two keys derived from the journal's one: for digests and for boxes. `keyed` is a hash that has taken in the first."""
 
     digest: bytes
@@ -53,15 +53,17 @@ class Keys:
     box: AESGCM
 
 
-def keys_of(secret: bytes) -> Keys:
+def keys_of(secret: bytes) -> RedactionKeys:
     """Derive both keys; a secret of any length will do, 32 random bytes are right."""
     derive = hashlib.blake2b(secret, digest_size=32, person=b"journal-digest").digest
     digests = derive()
     keyed = hashlib.blake2b(digest_size=16, key=digests)
-    return Keys(digests, keyed, AESGCM(hashlib.blake2b(secret, digest_size=KEY_BYTES, person=b"journal-seal").digest()))
+    return RedactionKeys(
+        digests, keyed, AESGCM(hashlib.blake2b(secret, digest_size=KEY_BYTES, person=b"journal-seal").digest())
+    )
 
 
-class Names(dict[str, bool]):
+class NameMatcher(dict[str, bool]):
     """Whether the header of a name, as it is written, is a secret. Remembers what it was asked, up to NAMES_MAX names."""
 
     def __init__(self, secret: Iterable[str]) -> None:
@@ -78,28 +80,28 @@ class Names(dict[str, bool]):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RedactionRules:
     """`Redaction`, made ready for use by one thread."""
 
     mode: RedactionMode
-    headers: Names
+    headers: NameMatcher
     query: frozenset[str]
     json_paths: tuple[tuple[str, ...], ...]
     tokens: bool = True
 
 
-def rules_of(settings: Redaction) -> Rules:
+def rules_of(settings: RedactionSettings) -> RedactionRules:
     """Lower the names, split the paths."""
-    return Rules(
+    return RedactionRules(
         settings.mode,
-        Names(settings.headers),
+        NameMatcher(settings.headers),
         frozenset(name.lower() for name in settings.query),
         tuple(tuple(path.removeprefix("$.").split(".")) for path in settings.json_paths),
         settings.tokens,
     )
 
 
-def digest(value: str | bytes, keys: Keys) -> str:
+def digest(value: str | bytes, keys: RedactionKeys) -> str:
     """The keyed digest that stands for a secret."""
     raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
     hashed = keys.keyed.copy()
@@ -107,7 +109,7 @@ def digest(value: str | bytes, keys: Keys) -> str:
     return DIGEST_PREFIX + hashed.hexdigest()
 
 
-def redact(record: Record, rules: Rules, keys: Keys, *, nonce: bytes) -> Record:
+def redact(record: Record, rules: RedactionRules, keys: RedactionKeys, *, nonce: bytes) -> Record:
     """The record without its secrets; the nonce must never have been used with this key before."""
     request_headers, secret_request = _redact_headers(record.request_headers, rules, keys)
     response_headers, secret_response = _redact_headers(record.response_headers, rules, keys)
@@ -141,14 +143,14 @@ def redact(record: Record, rules: Rules, keys: Keys, *, nonce: bytes) -> Record:
     )
 
 
-def seal(originals: Originals, exchange_id: str, rules: Rules, keys: Keys, *, nonce: bytes) -> bytes:
+def seal(originals: Originals, exchange_id: str, rules: RedactionRules, keys: RedactionKeys, *, nonce: bytes) -> bytes:
     """The box with the originals, bound to the exchange; empty where the rules want none."""
     if rules.mode is not RedactionMode.SEAL:
         return b""
     return nonce + keys.box.encrypt(nonce, _ENCODER.encode(originals), exchange_id.encode())
 
 
-def unseal(record: Record, keys: Keys) -> Record:
+def unseal(record: Record, keys: RedactionKeys) -> Record:
     """The record as it was before `redact`; unchanged when nothing was sealed.
 
     Raises:
@@ -207,7 +209,9 @@ def _marks(originals: Originals, record: Record) -> tuple[str, ...]:
     return tuple(marks)
 
 
-def _redact_headers(headers: HeaderList, rules: Rules, keys: Keys) -> tuple[HeaderList, tuple[tuple[int, str], ...]]:
+def _redact_headers(
+    headers: HeaderList, rules: RedactionRules, keys: RedactionKeys
+) -> tuple[HeaderList, tuple[tuple[int, str], ...]]:
     names, tokens = rules.headers, rules.tokens
     secret: list[tuple[int, str]] = []
     for index, (name, value) in enumerate(headers):
@@ -229,13 +233,13 @@ def _restore(headers: HeaderList, originals: Iterable[tuple[int, str]]) -> Heade
     return tuple(changed)
 
 
-def _redact_target(target: str, rules: Rules, keys: Keys) -> tuple[str, Iterable[str]]:
+def _redact_target(target: str, rules: RedactionRules, keys: RedactionKeys) -> tuple[str, Iterable[str]]:
     """The target without its secrets, and those that are a parameter's value."""
     clean, secrets = _redact_query(target, rules, keys) if rules.query and "?" in target else (target, ())
     return (without_tokens(clean, lambda token: digest(token, keys)) if rules.tokens else clean), secrets
 
 
-def _redact_query(target: str, rules: Rules, keys: Keys) -> tuple[str, set[str]]:
+def _redact_query(target: str, rules: RedactionRules, keys: RedactionKeys) -> tuple[str, set[str]]:
     path, _, query = target.partition("?")
     secrets: set[str] = set()
     parts: list[str] = []
@@ -248,7 +252,7 @@ def _redact_query(target: str, rules: Rules, keys: Keys) -> tuple[str, set[str]]
     return (f"{path}?{'&'.join(parts)}" if secrets else target), secrets
 
 
-def _redact_body(body: bytes, rules: Rules, keys: Keys) -> bytes:
+def _redact_body(body: bytes, rules: RedactionRules, keys: RedactionKeys) -> bytes:
     if not body:
         return body
     if rules.json_paths:
@@ -262,7 +266,7 @@ def _redact_body(body: bytes, rules: Rules, keys: Keys) -> bytes:
 _TOKEN = re.compile(TOKEN.pattern.encode())
 
 
-def _redact_members(body: bytes, rules: Rules, keys: Keys) -> bytes:
+def _redact_members(body: bytes, rules: RedactionRules, keys: RedactionKeys) -> bytes:
     """The body with the members of `json_paths` replaced.
 
     A body that is not readable JSON (cut, or encoded) is replaced as a whole: nothing that might be a secret passes.
@@ -275,7 +279,7 @@ def _redact_members(body: bytes, rules: Rules, keys: Keys) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode() if any(found) else body
 
 
-def _replace_member(node: Any, path: tuple[str, ...], keys: Keys) -> bool:
+def _replace_member(node: Any, path: tuple[str, ...], keys: RedactionKeys) -> bool:
     if not path or not isinstance(node, dict | list):
         return False
     members = cast("dict[str, Any] | list[Any]", node)

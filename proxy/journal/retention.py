@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from proxy.config.journal import Retention
+from proxy.config.journal import RetentionSettings
 from proxy.journal.segments import all_committed, first_sequence_of, segments, writers
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class SegmentFile:
     """A closed segment as retention sees it. `unread`: exchanges that some reader has not committed."""
 
     path: Path
@@ -28,12 +28,14 @@ class Pruned:
     unread: int
 
 
-def plan(closed: Iterable[Segment], settings: Retention, *, now_s: float, open_bytes: int) -> list[Segment]:
+def plan(
+    closed: Iterable[SegmentFile], settings: RetentionSettings, *, now_s: float, open_bytes: int
+) -> list[SegmentFile]:
     """The segments to delete: read ones that are old or above the size, then unread ones above the disk limit, oldest first."""
     ordered = sorted(closed, key=lambda segment: segment.written_s)
     total = open_bytes + sum(segment.size_bytes for segment in ordered)
     read_max_bytes = min(settings.size_max_bytes, settings.disk_max_bytes)
-    doomed: list[Segment] = []
+    doomed: list[SegmentFile] = []
     for segment in ordered:
         old = now_s - segment.written_s > settings.age_max_s
         if not segment.unread and (old or total > read_max_bytes):
@@ -48,7 +50,7 @@ def plan(closed: Iterable[Segment], settings: Retention, *, now_s: float, open_b
     return doomed
 
 
-def prune(directory: Path, settings: Retention, *, now_s: float, open_segment: Path | None = None) -> Pruned:
+def prune(directory: Path, settings: RetentionSettings, *, now_s: float, open_segment: Path | None = None) -> Pruned:
     """Delete what `plan` says, of all writers; the newest segment of each writer and `open_segment` always stay."""
     closed, open_bytes = survey(directory, open_segment)
     doomed = plan(closed, settings, now_s=now_s, open_bytes=open_bytes)
@@ -57,10 +59,10 @@ def prune(directory: Path, settings: Retention, *, now_s: float, open_segment: P
     return Pruned(tuple(segment.path for segment in doomed), sum(segment.unread for segment in doomed))
 
 
-def survey(directory: Path, open_segment: Path | None = None) -> tuple[list[Segment], int]:
+def survey(directory: Path, open_segment: Path | None = None) -> tuple[list[SegmentFile], int]:
     """All closed segments, and the bytes of the others."""
     committed = all_committed(directory)
-    closed: list[Segment] = []
+    closed: list[SegmentFile] = []
     open_bytes = 0
     for writer in writers(directory):
         files = segments(directory / writer)
@@ -73,5 +75,5 @@ def survey(directory: Path, open_segment: Path | None = None) -> tuple[list[Segm
                 continue
             last = first_sequence_of(following) - 1
             unread = max(0, last - max(done, first_sequence_of(path) - 1))
-            closed.append(Segment(path, stat.st_size, stat.st_mtime, unread))
+            closed.append(SegmentFile(path, stat.st_size, stat.st_mtime, unread))
     return closed, open_bytes

@@ -28,7 +28,7 @@ LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Torn:
+class TornTail:
     """What recovery cut from a segment's end: the bytes after the last whole frame."""
 
     path: Path
@@ -36,7 +36,7 @@ class Torn:
     lost_bytes: int
 
 
-class Committed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CommittedOffset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A reader's offset file: for each writer, the sequence of the last exchange done.
 
     `live_us`: live's commits up to this Unix time are dealt with too, and those behind it will be delivered again; 0: not known.
@@ -166,7 +166,7 @@ def next_sequence(path: Path) -> int:
     return following
 
 
-def repair(path: Path) -> Torn | None:
+def repair(path: Path) -> TornTail | None:
     """Cut what follows the last intact frame of a segment; say what was cut, None when nothing was.
 
     Raises:
@@ -187,7 +187,7 @@ def repair(path: Path) -> Torn | None:
     if kept == size:
         return None
     os.truncate(path, kept)
-    return Torn(path, kept, size - kept)
+    return TornTail(path, kept, size - kept)
 
 
 class Tails:
@@ -223,21 +223,21 @@ def offset_path(directory: Path, reader: str) -> Path:
     return directory / READERS / f"{reader}.json"
 
 
-def load_committed(path: Path) -> Committed:
+def load_committed(path: Path) -> CommittedOffset:
     """A reader's committed offsets; a reader that is new has none.
 
     Raises:
         JournalFormatError: the file is not an offset file.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Committed)
+        return msgspec.json.decode(path.read_bytes(), type=CommittedOffset)
     except FileNotFoundError:
-        return Committed({})
+        return CommittedOffset({})
     except msgspec.MsgspecError as error:
         raise JournalFormatError(f"{path}: {error}") from error
 
 
-def store_committed(path: Path, committed: Committed) -> None:
+def store_committed(path: Path, committed: CommittedOffset) -> None:
     """Replace the offset file as a whole, so that a kill leaves the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -245,7 +245,7 @@ def store_committed(path: Path, committed: Committed) -> None:
     draft.replace(path)
 
 
-def all_committed(directory: Path) -> Mapping[str, Committed]:
+def all_committed(directory: Path) -> Mapping[str, CommittedOffset]:
     """Every reader's committed offsets by its name."""
     folder = directory / READERS
     if not folder.is_dir():

@@ -4,8 +4,8 @@ from comparator.exchanges.model import Failed, FailureCause, Side
 from comparator.exchanges.skip import UNROUTED, Skip
 from proxy.http1.forwarding_headers import NOTHING_ADDED
 from proxy.http1.parser import Framing, RequestHead, ResponseHead
-from proxy.http1.serializer import UPGRADE, Place, request_head
-from proxy.journal.body_capture import EMPTY, Copy
+from proxy.http1.serializer import UPGRADE, BackendAddress, request_head
+from proxy.journal.body_capture import EMPTY, BodyCopy
 from proxy.journal.format import Record
 from proxy.serving.routing import Route
 
@@ -47,8 +47,8 @@ class ServedExchange:
         self.id = exchange_id
         self.started_ns = started_ns
         self.started_s = started_s
-        self.request_body = EMPTY if head.framing is _NONE else Copy(body_max)
-        self.response_body = Copy(body_max)
+        self.request_body = EMPTY if head.framing is _NONE else BodyCopy(body_max)
+        self.response_body = BodyCopy(body_max)
 
     @property
     def status(self) -> int:
@@ -57,7 +57,7 @@ class ServedExchange:
             return self.response.status
         return STATUS_OF[self.failed.cause] if self.failed is not None else CLIENT_GONE
 
-    def encoded_head(self, place: Place, *, upgrade: bool) -> bytes:
+    def encoded_head(self, place: BackendAddress, *, upgrade: bool) -> bytes:
         """The request's head for a backend."""
         own = f"X-Request-Id: {self.id}\r\ntraceparent: {self.trace}\r\n"
         if self.shadow_mark:

@@ -21,11 +21,11 @@ from comparator.exchanges.model import Exchange
 from proxy.config.journal import Durability, JournalSettings
 from proxy.errors import JournalFormatError, JournalKeyError
 from proxy.journal import retention
-from proxy.journal.batch import Bundle, Entry, compressor_of, encoded
-from proxy.journal.fast_encoder import Packer
+from proxy.journal.batch import EncodedBatch, Entry, compressor_of, encoded
+from proxy.journal.fast_encoder import FastEncoder
 from proxy.journal.format import Record, encode_frame, record_of, segment_header
 from proxy.journal.keys import load_keys, share_key
-from proxy.journal.queue import Waiting
+from proxy.journal.queue import WriteQueue
 from proxy.journal.redaction import rules_of
 from proxy.journal.segments import LOCK, first_sequence_of, furthest, next_sequence, repair, segment_path, segments
 from proxy.journal.served_exchange import ServedExchange
@@ -52,7 +52,7 @@ BY_THREAD = (LossCause.DISK_FULL, LossCause.DISK_ERROR, LossCause.ENCODING)
 
 
 @dataclass(slots=True)
-class Counts:
+class WriterCounts:
     """What became of the exchanges given to a writer: `offered = written + sum(dropped) + queued`."""
 
     offered: int = 0
@@ -74,7 +74,7 @@ class Counts:
         return {cause: self.dropped[cause] for cause in LossCause}
 
 
-class Writer:
+class SegmentWriter:
     """Appends exchanges under `<directory>/<name>/`, where the name is the first of w0, w1, ... that no live process holds.
 
     `start` begins the thread, which repairs what a crash left; `close` writes what is queued.
@@ -83,15 +83,15 @@ class Writer:
     """
 
     def __init__(self, settings: JournalSettings, *, environ: Mapping[str, str], key_of: Path | None = None) -> None:
-        self.counts = Counts()
+        self.counts = WriterCounts()
         self._settings = settings
         self._directory = Path(settings.directory)
         self._folder = self._directory / "w0"
         self._environ = environ
         self._key_of = key_of
-        self._packer: Packer | None = None
+        self._packer: FastEncoder | None = None
         self._rules = rules_of(settings.redaction)
-        self._waiting = Waiting(settings)
+        self._waiting = WriteQueue(settings)
         self._woken = threading.Event()
         self._closing = threading.Event()
         self._closed = False
@@ -151,7 +151,7 @@ class Writer:
         """Count one more exchange, and why it is dropped if it is."""
         counts = self.counts
         counts.offered += 1
-        if not self._waiting.takes(bodies):
+        if not self._waiting.has_room(bodies):
             counts.dropped[LossCause.QUEUE_FULL] += 1
             return False
         if self._closed:
@@ -183,7 +183,7 @@ class Writer:
             share_key(self._key_of, self._directory, self._environ)
         keys = load_keys(self._directory, self._environ, create=True)
         if self._packer is None or self._packer.keys.digest != keys.digest:
-            self._packer = Packer(self._rules, keys)
+            self._packer = FastEncoder(self._rules, keys)
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
@@ -242,7 +242,7 @@ class Writer:
 
     def _write_batch(self) -> None:
         taken = self._waiting.take()
-        count = sum([one.count if isinstance(one, Bundle) else 1 for one in taken])
+        count = sum([one.count if isinstance(one, EncodedBatch) else 1 for one in taken])
         if time.monotonic() < self._broken_until:
             self._drop(self._broken_cause, count)
             return
@@ -276,11 +276,11 @@ class Writer:
             self._broken_until = 0.0
             logger.info("journal_recovered", extra={"path": str(self._path)})
 
-    def _bundles(self, taken: list[Bundle] | list[Entry]) -> list[Bundle]:
+    def _bundles(self, taken: list[EncodedBatch] | list[Entry]) -> list[EncodedBatch]:
         """What was taken, as it is written."""
         assert self._packer is not None
-        entries = [one for one in taken if not isinstance(one, Bundle)]
-        bundles = [one for one in taken if isinstance(one, Bundle)]
+        entries = [one for one in taken if not isinstance(one, EncodedBatch)]
+        bundles = [one for one in taken if isinstance(one, EncodedBatch)]
         if entries:
             bundle, failed = encoded(entries, self._packer, compressor=self._compressor)
             self._drop(LossCause.ENCODING, failed)

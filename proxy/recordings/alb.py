@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from comparator.exchanges.model import Failed, FailureCause, Request, Response
-from proxy.recordings.model import Item, Malformed, Recorded, ns_of, split_url
+from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, ns_of, split_url
 
 _FIELD: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _BODYLESS: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "DELETE")
@@ -24,10 +24,10 @@ def parse(lines: Iterable[bytes]) -> Iterator[Item]:
         try:
             yield _recorded([a or b for a, b in _FIELD.findall(line.decode("utf-8", "replace"))])
         except (ArithmeticError, ValueError, IndexError) as error:
-            yield Malformed(f"line {number}", f"{type(error).__name__}: {error}")
+            yield MalformedRecord(f"line {number}", f"{type(error).__name__}: {error}")
 
 
-def _recorded(fields: list[str]) -> Recorded:
+def _recorded(fields: list[str]) -> RecordedExchange:
     ended_ns = ns_of(fields[1])
     times = [float(text) for text in fields[5:8]]
     duration_ns = round(sum(max(0.0, seconds) for seconds in times) * 1e9)
@@ -40,7 +40,7 @@ def _recorded(fields: list[str]) -> Recorded:
     status = fields[8]
     created = fields[21] if len(fields) > 21 else ""
     trace = fields[17] if len(fields) > 17 else ""
-    return Recorded(
+    return RecordedExchange(
         request=Request(method, target, headers, b"", method not in _BODYLESS),
         outcome=Response(int(status), (), b"", body_truncated=True)
         if status.isdigit()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from comparator.exchanges.model import Request, Response
-from proxy.recordings.model import Item, Malformed, Recorded, header_of, split_url, with_host
+from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, header_of, split_url, with_host
 
 _QUOTED: Final = r'"((?:[^"\\]|\\.)*)"'
 _LINE: Final = re.compile(
@@ -30,12 +30,12 @@ def parse(lines: Iterable[bytes], *, host: str = "") -> Iterator[Item]:
             continue
         found = _LINE.match(line)
         try:
-            yield _recorded(found, host) if found else Malformed(f"line {number}", "not the combined log format")
+            yield _recorded(found, host) if found else MalformedRecord(f"line {number}", "not the combined log format")
         except (ArithmeticError, ValueError) as error:
-            yield Malformed(f"line {number}", str(error))
+            yield MalformedRecord(f"line {number}", str(error))
 
 
-def _recorded(found: re.Match[str], host: str) -> Recorded:
+def _recorded(found: re.Match[str], host: str) -> RecordedExchange:
     _, moment, line, status, _, referer, agent, took = found.groups()
     words = _plain(line).split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/"):
@@ -48,7 +48,7 @@ def _recorded(found: re.Match[str], host: str) -> Recorded:
         if value not in (None, "-")
     )
     authority, target = split_url(words[1])
-    return Recorded(
+    return RecordedExchange(
         request=Request(words[0], target, with_host(headers, authority or host), b"", words[0] not in _BODYLESS),
         outcome=Response(int(status), (), b"", body_truncated=True),
         # The log has whole seconds, of the moment the request was read (Apache) or answered (nginx).
@@ -65,7 +65,7 @@ def _plain(text: str) -> str:
     return _ESCAPE.sub(char, text)
 
 
-def dump(recorded: Recorded) -> bytes:
+def dump(recorded: RecordedExchange) -> bytes:
     """A line as nginx writes it, $request_time last; hosts, bodies, other headers and what makes a second are lost.
 
     A side that gave no response is logged as 502, a request without any outcome as 499, nginx's word for a client who left.

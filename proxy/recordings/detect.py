@@ -12,7 +12,7 @@ from typing import IO, cast
 
 import zstandard
 
-from proxy.journal.redaction import Keys
+from proxy.journal.redaction import RedactionKeys
 from proxy.recordings import alb, combined, envoy, gor, har, mitmproxy, ndjson, vegeta
 from proxy.recordings import journal as own
 from proxy.recordings.errors import SourceError
@@ -56,7 +56,7 @@ def read(
     source: str,
     *,
     form: Format | None = None,
-    keys: Keys | None = None,
+    keys: RedactionKeys | None = None,
     host: str = "",
     bodies: Path | None = None,
 ) -> Iterator[Item]:
@@ -81,7 +81,7 @@ def read(
     try:
         with _opened(source) as file:
             found = form or guess(_name(path), file.peek(HEAD_BYTES)[:HEAD_BYTES])
-            yield from _parsed(file, found, Bodies(path.parent, bodies), host)
+            yield from _parsed(file, found, BodyFiles(path.parent, bodies), host)
     except (OSError, EOFError, zstandard.ZstdError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise SourceError(f"{source}: {said}") from error
@@ -145,7 +145,7 @@ def _decompressed(raw: io.BufferedReader) -> io.BufferedReader:
 
 
 @dataclass(frozen=True, slots=True)
-class Bodies:
+class BodyFiles:
     """The files that a capture may name as bodies. A capture may come from anybody, and what it names is sent to the target.
 
     Attributes:
@@ -176,7 +176,7 @@ class Bodies:
             raise ValueError(f"@{name}: {error.strerror}") from error
 
 
-def _parsed(file: io.BufferedReader, form: Format, bodies: Bodies, host: str) -> Iterator[Item]:
+def _parsed(file: io.BufferedReader, form: Format, bodies: BodyFiles, host: str) -> Iterator[Item]:
     parsers: dict[Format, Callable[[], Iterator[Item]]] = {
         Format.GOR: lambda: gor.parse(_lines(file)),
         Format.HAR: lambda: har.parse(_whole(file)),

@@ -15,8 +15,8 @@ from typing import Any, Final, cast
 from comparator.exchanges.model import HeaderList, Request, Response
 from proxy.recordings.model import (
     Item,
-    Malformed,
-    Recorded,
+    MalformedRecord,
+    RecordedExchange,
     document_text,
     from_base64,
     header_of,
@@ -32,15 +32,15 @@ _SPACE: Final = " \t\r\n,[]"
 def parse(text: str) -> Iterator[Item]:
     """The traces, by their times where all have one, else in the order in which they begin in the file."""
     found = list(_traces(text))
-    if all(one.started_ns for one in found if isinstance(one, Recorded)):
-        found.sort(key=lambda one: one.started_ns if isinstance(one, Recorded) else 0)
+    if all(one.started_ns for one in found if isinstance(one, RecordedExchange)):
+        found.sort(key=lambda one: one.started_ns if isinstance(one, RecordedExchange) else 0)
     yield from found
 
 
 def _traces(text: str) -> Iterator[Item]:
     streams: dict[str, _Stream] = {}
     for number, trace in enumerate(_objects(text), 1):
-        if isinstance(trace, Malformed):
+        if isinstance(trace, MalformedRecord):
             yield trace
             continue
         try:
@@ -49,12 +49,12 @@ def _traces(text: str) -> Iterator[Item]:
             elif segment := _member(trace, "http_streamed_trace_segment"):
                 yield from _streamed(streams, segment, number)
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
-            yield Malformed(f"trace {number}", f"{type(error).__name__}: {error}")
+            yield MalformedRecord(f"trace {number}", f"{type(error).__name__}: {error}")
     for stream in streams.values():
         yield stream.recorded()
 
 
-def _objects(text: str) -> Iterator[dict[str, Any] | Malformed]:
+def _objects(text: str) -> Iterator[dict[str, Any] | MalformedRecord]:
     decoder = json.JSONDecoder()
     position = 0
     while True:
@@ -67,7 +67,7 @@ def _objects(text: str) -> Iterator[dict[str, Any] | Malformed]:
         except (ValueError, RecursionError) as error:
             # What follows a broken object begins, at best, on its own line.
             following = text.find("\n{", position)
-            yield Malformed(f"character {position}", str(error))
+            yield MalformedRecord(f"character {position}", str(error))
             if following < 0:
                 return
             position = following + 1
@@ -83,14 +83,14 @@ def _member(node: Mapping[str, Any] | None, name: str) -> Any:
     return (node or {}).get(name, (node or {}).get(camel))
 
 
-def _buffered(trace: Mapping[str, Any], number: int) -> Recorded:
+def _buffered(trace: Mapping[str, Any], number: int) -> RecordedExchange:
     asked, answered = _member(trace, "request"), _member(trace, "response")
     body, cut = _body(_member(asked, "body"))
     response_body, response_cut = _body(_member(answered, "body"))
     headers_of_request, headers = _headers(asked), _headers(answered)
     outcome = _response(headers, response_body, response_cut or _shorter(headers, response_body)) if answered else None
     started_ns, answered_ns = _time(asked), _time(answered)
-    return Recorded(
+    return RecordedExchange(
         _request(headers_of_request, body, cut or _shorter(headers_of_request, body)),
         outcome,
         id=header_of(headers_of_request, "x-request-id") or f"tap-{number}",
@@ -148,7 +148,7 @@ class _Stream:
     request_cut: bool = False
     response_cut: bool = False
 
-    def recorded(self) -> Recorded | Malformed:
+    def recorded(self) -> RecordedExchange | MalformedRecord:
         """The exchange of these segments."""
         try:
             asked = _request(self.request_headers, b"".join(self.request), self.request_cut)
@@ -158,8 +158,8 @@ class _Stream:
                 else None
             )
         except (ValueError, KeyError, StopIteration) as error:
-            return Malformed(f"trace id {self.id}", f"{type(error).__name__}: {error}")
-        return Recorded(asked, outcome, id=f"tap-{self.id}")
+            return MalformedRecord(f"trace id {self.id}", f"{type(error).__name__}: {error}")
+        return RecordedExchange(asked, outcome, id=f"tap-{self.id}")
 
 
 def _streamed(streams: dict[str, _Stream], segment: Mapping[str, Any], number: int) -> Iterator[Item]:
@@ -183,7 +183,7 @@ def _streamed(streams: dict[str, _Stream], segment: Mapping[str, Any], number: i
         stream.response_cut |= cut
 
 
-def dump(recorded: Recorded) -> bytes:
+def dump(recorded: RecordedExchange) -> bytes:
     """A buffered trace; failures, ids and durations of requests without an answer are lost, times are kept to the microsecond."""
     request, response = recorded.request, recorded.outcome
     host = header_of(request.headers, "host")

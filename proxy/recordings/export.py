@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 from proxy.recordings import combined, envoy, gor, har, mitmproxy, ndjson, vegeta
-from proxy.recordings.model import Recorded
+from proxy.recordings.model import RecordedExchange
 
 
-class Sink(StrEnum):
+class ExportFormat(StrEnum):
     """Formats that can be written."""
 
     GOR = "gor"
@@ -19,20 +19,20 @@ class Sink(StrEnum):
     NDJSON = "ndjson"
 
 
-def dump(records: Iterable[Recorded], sink: Sink) -> Iterator[bytes]:
+def dump(records: Iterable[RecordedExchange], sink: ExportFormat) -> Iterator[bytes]:
     """The file's bytes, in pieces. What a format cannot hold is lost, as each module's `dump` says."""
     match sink:
-        case Sink.GOR:
+        case ExportFormat.GOR:
             return map(gor.dump, records)
-        case Sink.HAR:
+        case ExportFormat.HAR:
             return har.dump(records)
-        case Sink.MITMPROXY:
+        case ExportFormat.MITMPROXY:
             return map(mitmproxy.dump, records)
-        case Sink.ENVOY:
+        case ExportFormat.ENVOY:
             return map(envoy.dump, records)
-        case Sink.COMBINED:
+        case ExportFormat.COMBINED:
             return map(combined.dump, records)
-        case Sink.VEGETA_JSON:
+        case ExportFormat.VEGETA_JSON:
             return map(vegeta.dump, records)
-        case Sink.NDJSON:
+        case ExportFormat.NDJSON:
             return map(ndjson.dump, records)

@@ -17,8 +17,8 @@ from proxy.errors import MalformedError
 from proxy.http1.parser import ChunkDecoder
 from proxy.recordings.model import (
     Item,
-    Malformed,
-    Recorded,
+    MalformedRecord,
+    RecordedExchange,
     ascii_target,
     header_of,
     split_url,
@@ -44,7 +44,7 @@ def parse(lines: Iterable[bytes]) -> Iterator[Item]:
     yield from pairs.rest()
 
 
-def dump(recorded: Recorded) -> bytes:
+def dump(recorded: RecordedExchange) -> bytes:
     """A request, and its response where there is one, as records with their separators."""
     exchange_id = (
         recorded.id if _ID.fullmatch(recorded.id) else hashlib.blake2b(recorded.id.encode(), digest_size=12).hexdigest()
@@ -78,7 +78,7 @@ def _records(lines: Iterable[bytes]) -> Iterator[bytes]:
 class _Pairs:
     """Puts responses to their requests; lets a request go when its response has come or too many wait."""
 
-    waiting: "OrderedDict[int, Recorded]" = field(default_factory=OrderedDict[int, Recorded])
+    waiting: "OrderedDict[int, RecordedExchange]" = field(default_factory=OrderedDict[int, RecordedExchange])
     open: dict[str, int] = field(default_factory=dict[str, int])
     early: dict[str, tuple[Response, int]] = field(default_factory=dict[str, tuple[Response, int]])
     number: int = 0
@@ -92,7 +92,7 @@ class _Pairs:
             elif kind == "2":
                 self._response(exchange_id, _response(raw), time_ns + max(0, duration_ns))
         except (ValueError, MalformedError) as error:
-            yield Malformed(place, str(error))
+            yield MalformedRecord(place, str(error))
         while self.waiting:
             number, first = next(iter(self.waiting.items()))
             if first.outcome is None and len(self.waiting) <= PENDING_MAX:
@@ -106,7 +106,7 @@ class _Pairs:
         """What still waits at the end."""
         yield from self.waiting.values()
 
-    def _request(self, recorded: Recorded) -> None:
+    def _request(self, recorded: RecordedExchange) -> None:
         self.number += 1
         self.waiting[self.number] = recorded
         self.open[recorded.id] = self.number
@@ -122,7 +122,7 @@ class _Pairs:
                 del self.early[next(iter(self.early))]
             return
         asked = self.waiting[number]
-        self.waiting[number] = Recorded(
+        self.waiting[number] = RecordedExchange(
             asked.request, response, asked.id, asked.started_ns, max(0, ended_ns - asked.started_ns)
         )
 
@@ -140,14 +140,14 @@ def _meta(record: bytes) -> tuple[str, str, int, int, bytes]:
     return words[0], words[1], time_ns, int(words[3]) if len(words) > 3 else 0, raw
 
 
-def _request(raw: bytes, exchange_id: str, time_ns: int) -> Recorded:
+def _request(raw: bytes, exchange_id: str, time_ns: int) -> RecordedExchange:
     line, headers, body = _parts(raw)
     words = line.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/"):
         raise ValueError("no request line")
     authority, target = split_url(words[1])
     headers = with_host(headers, authority)
-    return Recorded(Request(words[0], target, headers, body), id=exchange_id, started_ns=time_ns)
+    return RecordedExchange(Request(words[0], target, headers, body), id=exchange_id, started_ns=time_ns)
 
 
 def _response(raw: bytes) -> Response:
@@ -196,6 +196,6 @@ def _chunked(body: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces if piece) + b"0\r\n\r\n"
 
 
-def failed(recorded: Recorded) -> bool:
+def failed(recorded: RecordedExchange) -> bool:
     """Whether the format has no place for this record's outcome: a side that gave no response."""
     return isinstance(recorded.outcome, Failed)

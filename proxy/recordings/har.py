@@ -19,8 +19,8 @@ from comparator.responses.bodies import Unreadable, decoded
 from proxy.recordings.errors import SourceError
 from proxy.recordings.model import (
     Item,
-    Malformed,
-    Recorded,
+    MalformedRecord,
+    RecordedExchange,
     document_text,
     from_base64,
     header_of,
@@ -51,7 +51,7 @@ def parse(data: bytes) -> Iterator[Item]:
         try:
             yield _recorded(entry)
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
-            yield Malformed(f"entry {number}", f"{type(error).__name__}: {error}")
+            yield MalformedRecord(f"entry {number}", f"{type(error).__name__}: {error}")
 
 
 def _entries(data: bytes) -> list[Any]:
@@ -70,7 +70,7 @@ def _of_websocket(entry: Any) -> bool:
     return isinstance(entry, dict) and "_webSocketMessages" in entry
 
 
-def dump(records: Iterable[Recorded]) -> Iterator[bytes]:
+def dump(records: Iterable[RecordedExchange]) -> Iterator[bytes]:
     """The whole file, in pieces."""
     yield b'{"log":{"version":"1.2","creator":{"name":"shadow","version":"1"},"entries":['
     separator = b"\n"
@@ -80,7 +80,7 @@ def dump(records: Iterable[Recorded]) -> Iterator[bytes]:
     yield b"\n]}}\n"
 
 
-def _recorded(entry: Mapping[str, Any]) -> Recorded:
+def _recorded(entry: Mapping[str, Any]) -> RecordedExchange:
     asked = entry["request"]
     authority, target = split_url(asked["url"])
     headers = _headers(asked)
@@ -92,7 +92,7 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
     started_ns = int(entry["_started_ns"]) if "_started_ns" in entry else ns_of(entry["startedDateTime"])
     duration_ns = int(entry["_duration_ns"]) if "_duration_ns" in entry else round(max(0, entry.get("time") or 0) * 1e6)
     side = entry.get("_served_by")
-    return Recorded(
+    return RecordedExchange(
         request=Request(
             asked["method"],
             str(entry.get("_target", target)),
@@ -182,7 +182,7 @@ def _without_body(status: int, headers: HeaderList, content: Mapping[str, Any]) 
     return content.get("size") == 0 or status in (204, 304) or header_of(headers, "content-length") == "0"
 
 
-def _entry(recorded: Recorded) -> dict[str, Any]:
+def _entry(recorded: RecordedExchange) -> dict[str, Any]:
     own: dict[str, Any] = {"_" + name: getattr(recorded, name) for name in _OWN if getattr(recorded, name)}
     if recorded.overlapped:
         own["_overlapped"] = True

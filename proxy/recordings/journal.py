@@ -6,12 +6,12 @@ from pathlib import Path
 
 from proxy.errors import JournalFormatError
 from proxy.journal.format import Record, decode_payload, exchange_of
-from proxy.journal.redaction import Keys, unseal
+from proxy.journal.redaction import RedactionKeys, unseal
 from proxy.journal.segments import fault_of, frames, read_payload, segments, writers
-from proxy.recordings.model import Item, Malformed, recorded_of
+from proxy.recordings.model import Item, MalformedRecord, recorded_of
 
 
-def read(directory: Path, keys: Keys | None) -> Iterator[Item]:
+def read(directory: Path, keys: RedactionKeys | None) -> Iterator[Item]:
     """What the journal holds now, by the times of the responses.
 
     Args:
@@ -21,29 +21,29 @@ def read(directory: Path, keys: Keys | None) -> Iterator[Item]:
     folders = [directory / name for name in writers(directory)] if not segments(directory) else [directory]
     merged = heapq.merge(*(_records(folder) for folder in folders), key=lambda one: one[0])
     for _, _, found in merged:
-        if isinstance(found, Malformed):
+        if isinstance(found, MalformedRecord):
             yield found
         else:
             yield recorded_of(exchange_of(unseal(found, keys) if keys else found))
 
 
-def _records(folder: Path) -> Iterator[tuple[int, str, Record | Malformed]]:
+def _records(folder: Path) -> Iterator[tuple[int, str, Record | MalformedRecord]]:
     last_ns = 0
     for path in segments(folder):
         if fault := fault_of(path):
             place = f"{folder.name}/{path.name}"
-            yield last_ns, place, Malformed(place, fault)
+            yield last_ns, place, MalformedRecord(place, fault)
             continue
         for offset, header in frames(path):
             place = f"{folder.name}/{path.name} at {offset}"
             payload = read_payload(path, offset, header)
             if payload is None:
-                yield last_ns, place, Malformed(place, "the checksum does not hold")
+                yield last_ns, place, MalformedRecord(place, "the checksum does not hold")
                 continue
             try:
                 records = decode_payload(payload)
             except JournalFormatError as error:
-                yield last_ns, place, Malformed(place, str(error))
+                yield last_ns, place, MalformedRecord(place, str(error))
                 continue
             for record in records:
                 last_ns = max(last_ns, record.ended_ns)

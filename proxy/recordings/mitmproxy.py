@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from comparator.exchanges.model import Failed, FailureCause, HeaderList, Request, Response, Side
 from proxy.recordings.errors import SourceError
-from proxy.recordings.model import Item, Malformed, Recorded, header_of, with_host
+from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, header_of, with_host
 
 LENGTH_DIGITS_MAX: Final = 12
 FLOW_VERSION: Final = 21
@@ -34,7 +34,7 @@ def parse(data: bytes) -> Iterator[Item]:
         except ValueError as error:
             raise SourceError(f"flow {number}, byte {position}: {error}") from error
         if not isinstance(value, dict):
-            yield Malformed(f"flow {number}", "not a flow's state")
+            yield MalformedRecord(f"flow {number}", "not a flow's state")
             continue
         flow = cast("dict[str, Any]", value)
         if _text(flow.get("type")) != "http" or flow.get("is_replay") or flow.get("websocket"):
@@ -42,7 +42,7 @@ def parse(data: bytes) -> Iterator[Item]:
         try:
             yield _recorded(flow)
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
-            yield Malformed(f"flow {number}", f"{type(error).__name__}: {error}")
+            yield MalformedRecord(f"flow {number}", f"{type(error).__name__}: {error}")
 
 
 def tnetstring(data: bytes, position: int = 0, *, depth: int = 0) -> tuple[Any, int]:
@@ -103,7 +103,7 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value or "")
 
 
-def _recorded(flow: dict[str, Any]) -> Recorded:
+def _recorded(flow: dict[str, Any]) -> RecordedExchange:
     asked, response = flow["request"], flow.get("response")
     ours = cast("dict[str, Any]", cast("dict[str, Any]", flow.get("metadata") or {}).get(_OURS) or {})
     started = float(asked["timestamp_start"])
@@ -112,7 +112,7 @@ def _recorded(flow: dict[str, Any]) -> Recorded:
     headers = _headers(asked) if ours else with_host(_headers(asked), _authority(asked))
     path, method = asked["path"].decode("latin-1"), asked["method"].decode("latin-1")
     cut = asked["content"] is None or bool(ours.get("request_truncated"))
-    return Recorded(
+    return RecordedExchange(
         request=Request(method, path, headers, asked["content"] or b"", cut),
         outcome=_outcome(flow, response, ours),
         id=_text(ours.get("id", flow.get("id"))),
@@ -148,12 +148,12 @@ def _headers(message: dict[str, Any]) -> HeaderList:
     return tuple((name, value) for name, value in pairs if not name.startswith(":"))
 
 
-def dump(recorded: Recorded) -> bytes:
+def dump(recorded: RecordedExchange) -> bytes:
     """One flow, as mitmproxy 11 writes it; characters that no header may have are lost."""
     return _tnetstring(_flow(recorded))
 
 
-def _flow(recorded: Recorded) -> dict[str, object]:
+def _flow(recorded: RecordedExchange) -> dict[str, object]:
     started = recorded.started_ns / 1e9
     ended = (recorded.started_ns + recorded.duration_ns) / 1e9
     host, _, port = (header_of(recorded.request.headers, "host") or "unknown.invalid").partition(":")
@@ -180,7 +180,7 @@ def _flow(recorded: Recorded) -> dict[str, object]:
     }
 
 
-def _ours(recorded: Recorded) -> dict[str, object]:
+def _ours(recorded: RecordedExchange) -> dict[str, object]:
     """What a flow has no place for."""
     outcome = recorded.outcome
     return {

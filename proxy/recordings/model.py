@@ -14,7 +14,7 @@ _URL_SAFE: Final = "!#$%&'()*+,/:;=?@[]~-._"
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedExchange:
     """What a capture says about one request.
 
     `outcome` is None when the capture holds no answer. `started_ns` is Unix nanoseconds, 0 when the capture has no times;
@@ -36,19 +36,19 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Malformed:
+class MalformedRecord:
     """A record that cannot be read: where in the capture, and why."""
 
     place: str
     reason: str
 
 
-Item = Recorded | Malformed
+Item = RecordedExchange | MalformedRecord
 
 
-def recorded_of(exchange: Exchange) -> Recorded:
+def recorded_of(exchange: Exchange) -> RecordedExchange:
     """An exchange as a capture's record; nothing is lost."""
-    return Recorded(
+    return RecordedExchange(
         request=exchange.request,
         outcome=exchange.outcome,
         id=exchange.id,
@@ -63,7 +63,7 @@ def recorded_of(exchange: Exchange) -> Recorded:
     )
 
 
-def exchange_of(recorded: Recorded, *, served_by: Side, exchange_id: str) -> Exchange:
+def exchange_of(recorded: RecordedExchange, *, served_by: Side, exchange_id: str) -> Exchange:
     """The record as an exchange for the journal; where the capture is silent, the arguments speak."""
     return Exchange(
         id=recorded.id or exchange_id,
@@ -110,7 +110,7 @@ def split_url(url: str) -> tuple[str, str]:
     return authority.rpartition("@")[2], target
 
 
-def url_of(recorded: Recorded, *, scheme: str = "http") -> str:
+def url_of(recorded: RecordedExchange, *, scheme: str = "http") -> str:
     """The absolute URL of a request: its Host, or `unknown.invalid` when it has none."""
     host = header_of(recorded.request.headers, "host") or "unknown.invalid"
     target = recorded.request.target

@@ -11,8 +11,8 @@ from typing import Any, cast
 from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
 from proxy.recordings.model import (
     Item,
-    Malformed,
-    Recorded,
+    MalformedRecord,
+    RecordedExchange,
     from_base64,
     iso_of,
     ns_of,
@@ -31,15 +31,15 @@ def parse(lines: Iterable[bytes]) -> Iterator[Item]:
         try:
             yield _recorded(json.loads(line))
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            yield Malformed(f"line {number}", f"{type(error).__name__}: {error}")
+            yield MalformedRecord(f"line {number}", f"{type(error).__name__}: {error}")
 
 
-def dump(recorded: Recorded) -> bytes:
+def dump(recorded: RecordedExchange) -> bytes:
     """One line."""
     return json.dumps(document_of(recorded), ensure_ascii=True).encode() + b"\n"
 
 
-def document_of(recorded: Recorded) -> dict[str, Any]:
+def document_of(recorded: RecordedExchange) -> dict[str, Any]:
     """The object of one line."""
     request = recorded.request
     return {
@@ -86,7 +86,7 @@ def _body(body: bytes, truncated: bool) -> dict[str, Any]:
     return {"base64" if encoded else "text": text, **({"truncated": True} if truncated else {})}
 
 
-def _recorded(document: Mapping[str, Any]) -> Recorded:
+def _recorded(document: Mapping[str, Any]) -> RecordedExchange:
     if document.get("v", VERSION) != VERSION:
         raise ValueError(f"version {document['v']} is unknown")
     asked = document["request"]
@@ -98,7 +98,7 @@ def _recorded(document: Mapping[str, Any]) -> Recorded:
     elif failed := document.get("failed"):
         outcome = Failed(FailureCause(failed["cause"]), str(failed["detail"]))
     side = document.get("served_by")
-    return Recorded(
+    return RecordedExchange(
         request=Request(
             str(asked["method"]), str(asked["target"]), _headers(asked), _bytes(asked), bool(asked.get("truncated"))
         ),

@@ -12,8 +12,8 @@ from typing import Any, Final
 from comparator.exchanges.model import HeaderList, Request
 from proxy.recordings.model import (
     Item,
-    Malformed,
-    Recorded,
+    MalformedRecord,
+    RecordedExchange,
     ascii_target,
     document_text,
     from_base64,
@@ -35,7 +35,7 @@ def parse_json(lines: Iterable[bytes]) -> Iterator[Item]:
         try:
             yield _target(json.loads(line))
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            yield Malformed(f"line {number}", f"{type(error).__name__}: {error}")
+            yield MalformedRecord(f"line {number}", f"{type(error).__name__}: {error}")
 
 
 def parse_http(lines: Iterable[bytes], read: Callable[[str], bytes]) -> Iterator[Item]:
@@ -55,7 +55,7 @@ def parse_http(lines: Iterable[bytes], read: Callable[[str], bytes]) -> Iterator
             gathered = []
 
 
-def dump(recorded: Recorded) -> bytes:
+def dump(recorded: RecordedExchange) -> bytes:
     """A target of the JSON format; order and case of equal header names, time and answer are lost."""
     request = recorded.request
     headers: dict[str, list[str]] = {}
@@ -70,7 +70,7 @@ def dump(recorded: Recorded) -> bytes:
     return json.dumps(target).encode() + b"\n"
 
 
-def _target(document: dict[str, Any]) -> Recorded:
+def _target(document: dict[str, Any]) -> RecordedExchange:
     unknown = set(document) - _MEMBERS
     if unknown:
         raise ValueError(f"no target has {', '.join(sorted(unknown))}")
@@ -92,9 +92,9 @@ def _block(lines: list[str], number: int, read: Callable[[str], bytes]) -> Item:
             headers.append((name.strip(), value.strip()))
         return _recorded(method, url, tuple(headers), body)
     except ValueError as error:
-        return Malformed(f"line {number}", str(error))
+        return MalformedRecord(f"line {number}", str(error))
 
 
-def _recorded(method: str, url: str, headers: HeaderList, body: bytes) -> Recorded:
+def _recorded(method: str, url: str, headers: HeaderList, body: bytes) -> RecordedExchange:
     authority, target = split_url(url)
-    return Recorded(Request(method, target, with_host(headers, authority), body))
+    return RecordedExchange(Request(method, target, with_host(headers, authority), body))

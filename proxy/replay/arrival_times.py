@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from comparator.exchanges.model import Request, Response
-from proxy.recordings.model import Recorded
+from proxy.recordings.model import RecordedExchange
 
 
-class Made(Struct, frozen=True):
+class GeneratedRequest(Struct, frozen=True):
     """One line of `python -m scorer populate --targets`: a request, why it is there, and the status that is due."""
 
     method: str
@@ -25,7 +25,9 @@ class Made(Struct, frozen=True):
     key: str = ""
 
 
-def arriving(requests: Iterable[Made], *, seed: int, begin_ns: int, rate_per_s: float, host: str) -> Iterator[Recorded]:
+def arriving(
+    requests: Iterable[GeneratedRequest], *, seed: int, begin_ns: int, rate_per_s: float, host: str
+) -> Iterator[RecordedExchange]:
     """The requests as a capture, in their order.
 
     Args:
@@ -39,7 +41,7 @@ def arriving(requests: Iterable[Made], *, seed: int, begin_ns: int, rate_per_s: 
     for number, made in enumerate(requests):
         digest = hashlib.sha256(f"request {seed} {number}".encode()).digest()
         headers = (("Host", host), ("User-Agent", f"generated/{made.case}"), *made.headers.items())
-        yield Recorded(
+        yield RecordedExchange(
             Request(made.method, made.path, headers, made.body.encode()),
             Response(made.status, (), b""),
             id=digest[:16].hex(),

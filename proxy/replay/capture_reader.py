@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from proxy.journal.redaction import Keys
+from proxy.journal.redaction import RedactionKeys
 from proxy.recordings.detect import Format, read
 from proxy.recordings.errors import OptionError, SourceError
-from proxy.recordings.model import Malformed, Recorded
+from proxy.recordings.model import MalformedRecord, RecordedExchange
 from proxy.replay.schedule import Condition, Selection, in_order, parse_moment
 from proxy.serving.routing import KeySource, Route, key_in_body, match
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeSpan:
     """How many records are selected, and of all records the first start and the last (0 without times)."""
 
     count: int
@@ -21,7 +21,7 @@ class Span:
     last_ns: int
 
 
-def placed(recorded: Recorded, routes: Sequence[Route]) -> Recorded:
+def placed(recorded: RecordedExchange, routes: Sequence[Route]) -> RecordedExchange:
     """The record with the route and key that the configuration gives it, where the capture names none. Pure."""
     if recorded.route:
         return recorded
@@ -36,7 +36,7 @@ def placed(recorded: Recorded, routes: Sequence[Route]) -> Recorded:
 
 
 @dataclass(slots=True)
-class Capture:
+class Recording:
     """A source with what is wanted of it.
 
     Attributes:
@@ -52,17 +52,17 @@ class Capture:
 
     source: str
     form: Format | None = None
-    keys: Keys | None = None
+    keys: RedactionKeys | None = None
     host: str = ""
     bodies: Path | None = None
     routes: Sequence[Route] = ()
     conditions: Sequence[Condition] = ()
     begin: str = ""
     end: str = ""
-    malformed: list[Malformed] = field(default_factory=list[Malformed])
+    malformed: list[MalformedRecord] = field(default_factory=list[MalformedRecord])
     _selection: Selection | None = None
 
-    def survey(self) -> Span | None:
+    def survey(self) -> TimeSpan | None:
         """Read the source once to learn its span; None for the standard input, which can be read but once.
 
         Raises:
@@ -77,9 +77,9 @@ class Capture:
         times = [one.started_ns for one in self._read() if one.started_ns]
         first_ns, last_ns = (min(times), max(times)) if times else (0, 0)
         self._select(first_ns)
-        return Span(sum(1 for _ in self.records()), first_ns, last_ns)
+        return TimeSpan(sum(1 for _ in self.records()), first_ns, last_ns)
 
-    def records(self) -> Iterator[Recorded]:
+    def records(self) -> Iterator[RecordedExchange]:
         """The selected records, by their starts; call `survey` first."""
         assert self._selection is not None, "survey decides what is selected"
         takes = self._selection.takes
@@ -90,13 +90,13 @@ class Capture:
         end = parse_moment(self.end, first_ns) if self.end else None
         self._selection = Selection(begin, end, self.conditions)
 
-    def _read(self) -> Iterator[Recorded]:
+    def _read(self) -> Iterator[RecordedExchange]:
         """All records; what is malformed is noted. A source that breaks off after some records ends there."""
-        malformed: list[Malformed] = []
+        malformed: list[MalformedRecord] = []
         count = 0
         try:
             for item in read(self.source, form=self.form, keys=self.keys, host=self.host, bodies=self.bodies):
-                if isinstance(item, Malformed):
+                if isinstance(item, MalformedRecord):
                     malformed.append(item)
                     continue
                 count += 1
@@ -104,5 +104,5 @@ class Capture:
         except SourceError as error:
             if not count:
                 raise
-            malformed.append(Malformed(self.source, str(error)))
+            malformed.append(MalformedRecord(self.source, str(error)))
         self.malformed = malformed

@@ -28,28 +28,28 @@ from comparator.stored_comparison import words_of
 from comparator.verdict import Comparator, Comparison, Verdict
 from proxy.config.settings import Settings
 from proxy.recordings.errors import OptionError
-from proxy.recordings.model import Recorded
+from proxy.recordings.model import RecordedExchange
 from proxy.replay.report import FindingReport, Verdicts
-from proxy.replay.schedule import Due
-from proxy.replay.session import Sends, request_id
+from proxy.replay.schedule import ScheduledRequest
+from proxy.replay.session import TargetSender, request_id
 from proxy.replay.tally import Tally
 from proxy.runner.app import open_databases
 from proxy.runner.exclusive import runner_stopped
 from proxy.runner.ledger import Ledger
 from proxy.runner.mirror import changes_of
-from proxy.runner.mirror_client import Sent
-from proxy.runner.parent_lookup import Parents
+from proxy.runner.mirror_client import MirroredResponse
+from proxy.runner.parent_lookup import ParentLookup
 from proxy.runner.row_targets import RowTarget, targets
-from proxy.runner.row_writer import Aligned, Aligner
-from proxy.runner.shadow_attribution import ShadowSide
-from proxy.runner.transaction_feed import Feed
+from proxy.runner.row_writer import RowWriter, WrittenRows
+from proxy.runner.shadow_attribution import ShadowAttribution
+from proxy.runner.transaction_feed import TransactionFeed
 
 ORDER = (Side.CANDIDATE, Side.LEGACY)
 FINDINGS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Shadow:
+class ReplayShadow:
     """The shadow database, captured.
 
     Attributes:
@@ -60,13 +60,13 @@ class Shadow:
         primary_keys: of the captured tables.
     """
 
-    changes: ShadowSide
+    changes: ShadowAttribution
     fence: Callable[[], Awaitable[None]]
     interruptions: Callable[[], int]
-    write: Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
+    write: Callable[[Sequence[RowTarget]], Awaitable[WrittenRows]]
     primary_keys: Mapping[str, Sequence[str]]
 
-    async def run(self, side: Side, send: Callable[[], Awaitable[Sent]]) -> Observation:
+    async def run(self, side: Side, send: Callable[[], Awaitable[MirroredResponse]]) -> Observation:
         """Let a side do something, and undo what it did."""
         interruptions = self.interruptions()
         sent = await send()
@@ -91,7 +91,7 @@ class Shadow:
 
 
 @dataclass(slots=True)
-class Judged:
+class ReplayVerdicts:
     """What the comparisons of a replay add up to; `redactor` takes secrets out of the examples."""
 
     clusterer: Clusterer
@@ -158,16 +158,16 @@ def _verdicts(counts: Counter[Verdict]) -> Verdicts:
 
 
 @dataclass(slots=True)
-class ToBoth:
+class BothSides:
     """Does each record on both sides."""
 
-    sends: Mapping[Side, Sends]
-    shadow: Shadow
+    sends: Mapping[Side, TargetSender]
+    shadow: ReplayShadow
     comparator: Comparator
     tally: Tally
-    judged: Judged
+    judged: ReplayVerdicts
 
-    async def do(self, one: Due, recorded: Recorded, due_ns: int | None) -> None:
+    async def do(self, one: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
         """Both runs, one after the other, and the comparison."""
         run_id = request_id(one) or f"replay-{one.number}"
         seen: dict[Side, Observation] = {}
@@ -198,12 +198,12 @@ class ToBoth:
         return self.judged.digest()
 
 
-def _sending(sends: Sends, request: Request, run_id: str) -> Callable[[], Awaitable[Sent]]:
+def _sending(sends: TargetSender, request: Request, run_id: str) -> Callable[[], Awaitable[MirroredResponse]]:
     return lambda: sends.request(request, request_id=run_id)
 
 
 @contextlib.asynccontextmanager
-async def open_shadow(settings: Settings) -> AsyncGenerator[Shadow]:
+async def open_shadow(settings: Settings) -> AsyncGenerator[ReplayShadow]:
     """The shadow database of the configuration, captured, for the block.
 
     Raises:
@@ -219,26 +219,26 @@ async def open_shadow(settings: Settings) -> AsyncGenerator[Shadow]:
 
 
 @contextlib.asynccontextmanager
-async def _captured(settings: Settings) -> AsyncGenerator[Shadow]:
+async def _captured(settings: Settings) -> AsyncGenerator[ReplayShadow]:
     async with open_databases(settings) as databases:
         index = KeyIndex(settings.compare.tables, route_kind=settings.compare.route_kind)
         keys = {shape.name: shape.primary_key for shape in databases.catalog.tables.values() if shape.primary_key}
-        changes = ShadowSide(settings.runner.skew_ms * 1_000)
-        feed = Feed(
+        changes = ShadowAttribution(settings.runner.clock_skew_ms * 1_000)
+        feed = TransactionFeed(
             databases.captures[Role.MIRRORED],
             key=Ledger(index, primary_keys=keys).keyed,
-            lookup=Parents(index, databases.catalog, (databases.shadow,)).learn,
+            lookup=ParentLookup(index, databases.catalog, (databases.shadow,)).learn,
             sink=changes.deliver,
         )
         await feed.start()
         async with asyncio.TaskGroup() as tasks:
             pump = tasks.create_task(feed.pump(), name="pump")
             try:
-                yield Shadow(
+                yield ReplayShadow(
                     changes=changes,
                     fence=feed.fence,
                     interruptions=lambda: feed.interruptions,
-                    write=Aligner(databases.shadow, databases.catalog).apply,
+                    write=RowWriter(databases.shadow, databases.catalog).apply,
                     primary_keys=keys,
                 )
             finally:

@@ -16,7 +16,7 @@ BEARER: Final = "bearer "
 
 
 @dataclass(frozen=True, slots=True)
-class Rewritten:
+class RewrittenRequest:
     """A request ready to send; how many digests got their value, how many had none, how many tokens were signed."""
 
     request: Request
@@ -26,7 +26,7 @@ class Rewritten:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class ReplayCredentials:
     """What to put in place. `values` by digest; `key` "" leaves tokens as they are."""
 
     values: Mapping[str, str]
@@ -34,9 +34,9 @@ class Credentials:
     algorithm: str = "HS256"
     lifetime_s: int = 300
 
-    def rewrite(self, request: Request, *, now_s: int) -> Rewritten:
+    def rewrite(self, request: Request, *, now_s: int) -> RewrittenRequest:
         """The request with everything in place."""
-        plain = self._opened(request) if self._holds_digest(request) else Rewritten(request)
+        plain = self._opened(request) if self._holds_digest(request) else RewrittenRequest(request)
         if not self.key:
             return plain
         signed = 0
@@ -61,7 +61,7 @@ class Credentials:
     def _signed(self, token: str, now_s: int) -> str:
         return signed_again(token, key=self.key, algorithm=self.algorithm, now_s=now_s, lifetime_s=self.lifetime_s)
 
-    def _opened(self, request: Request) -> Rewritten:
+    def _opened(self, request: Request) -> RewrittenRequest:
         count = {True: 0, False: 0}
 
         def value_of(match: re.Match[str]) -> str:
@@ -77,10 +77,10 @@ class Credentials:
         # latin-1 gives each byte one character, so that what is no digest passes as it is.
         body = DIGEST.sub(json_text, request.body.decode("latin-1")).encode("latin-1")
         opened = replace(request, headers=headers, target=target, body=body)
-        return Rewritten(opened, opened=count[True], left=count[False])
+        return RewrittenRequest(opened, opened=count[True], left=count[False])
 
 
-def credentials_of(settings: ReplaySettings, environ: Mapping[str, str]) -> Credentials:
+def credentials_of(settings: ReplaySettings, environ: Mapping[str, str]) -> ReplayCredentials:
     """Look the variables up.
 
     Raises:
@@ -95,4 +95,4 @@ def credentials_of(settings: ReplaySettings, environ: Mapping[str, str]) -> Cred
         raise CredentialError(f"replay: the environment has no {', '.join(missing)}")
     values = {digest: environ[name] for digest, name in settings.credentials.items()}
     key = environ[settings.jwt_key] if settings.jwt_key else ""
-    return Credentials(values, key, settings.jwt_algorithm, settings.jwt_lifetime_s)
+    return ReplayCredentials(values, key, settings.jwt_algorithm, settings.jwt_lifetime_s)

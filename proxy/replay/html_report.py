@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from html import escape
 from typing import Final, cast
 
-from proxy.replay.report import FindingReport, Report, SideReport, Verdicts, latencies, paces
+from proxy.replay.report import FindingReport, ReplayReport, SideReport, Verdicts, latencies, paces
 from proxy.replay.tally import QUANTILES
 
 WIDTH: Final = 640
@@ -31,7 +31,7 @@ mark{background:#f59e0b44;color:inherit}
 """
 
 
-def as_html(report: Report, broken: Sequence[str] = ()) -> str:
+def as_html(report: ReplayReport, broken: Sequence[str] = ()) -> str:
     """The whole file."""
     title = f"Replay of {report.source} to {report.to}"
     parts = [
@@ -55,7 +55,7 @@ def as_html(report: Report, broken: Sequence[str] = ()) -> str:
     )
 
 
-def _summary(report: Report, broken: Sequence[str]) -> str:
+def _summary(report: ReplayReport, broken: Sequence[str]) -> str:
     end = "" if report.finished else " (interrupted)"
     lines = [
         f"{report.began}, {report.duration_s:.1f} s{end}, pace {escape(report.pace)}, concurrency {report.concurrency}",
@@ -70,7 +70,7 @@ def _summary(report: Report, broken: Sequence[str]) -> str:
     return f"<p>{shown}</p>" + "".join(f'<p class="fail">{escape(reason)}</p>' for reason in broken)
 
 
-def _curves(report: Report) -> dict[str, Mapping[str, float]]:
+def _curves(report: ReplayReport) -> dict[str, Mapping[str, float]]:
     curves: dict[str, Mapping[str, float]] = {}
     for name, side in report.sides.items():
         curves[name] = side.latency.quantiles_ms
@@ -149,7 +149,7 @@ def _status_chart(sides: Mapping[str, SideReport]) -> str:
     return _svg(max(1, len(sides)) * (BAR + 26), parts, "statuses")
 
 
-def _mismatch_chart(report: Report) -> str:
+def _mismatch_chart(report: ReplayReport) -> str:
     """A bar a route."""
     compared = [route for route in report.routes if route.verdicts.compared]
     top = max((route.verdicts.mismatch_rate for route in compared), default=0.0) or 1.0

@@ -7,19 +7,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
-from proxy.config.settings import Backend
+from proxy.config.settings import BackendSettings
 from proxy.http1.parser import ResponseHead
 from proxy.recordings.model import ascii_target, header_of
-from proxy.runner.mirror_client import NOT_SENT, SHADOW_BAGGAGE, SHADOW_MARK, Sent
+from proxy.runner.mirror_client import NOT_SENT, SHADOW_BAGGAGE, SHADOW_MARK, MirroredResponse
 from proxy.serving.backend_connection import BackendConnection
-from proxy.serving.backend_pool import Pool
+from proxy.serving.backend_pool import BackendPool
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 _CONTROLS = str.maketrans("\0\r\n", "   ")
 
 
 @dataclass(frozen=True, slots=True)
-class Rewrite:
+class UrlRewrite:
     """How a recorded request is changed for its new place.
 
     `prefix` goes before the path after `strip` was taken away from its beginning; `host` "" sends the target's own, and
@@ -32,7 +32,7 @@ class Rewrite:
     marked: bool = True
 
 
-def encoded(request: Request, rewrite: Rewrite, *, request_id: str, authority: str) -> bytes:
+def encoded(request: Request, rewrite: UrlRewrite, *, request_id: str, authority: str) -> bytes:
     """The request's bytes for the wire. Pure."""
     target = request.target
     if rewrite.strip and target.startswith(rewrite.strip):
@@ -45,7 +45,7 @@ def encoded(request: Request, rewrite: Rewrite, *, request_id: str, authority: s
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace") + request.body
 
 
-def _headers(request: Request, rewrite: Rewrite, request_id: str) -> HeaderList:
+def _headers(request: Request, rewrite: UrlRewrite, request_id: str) -> HeaderList:
     kept = tuple((name, value) for name, value in request.headers if name.lower() not in NOT_SENT)
     own = (("X-Request-Id", request_id),) if request_id else ()
     baggage = [value for name, value in request.headers if name.lower() == "baggage"]
@@ -59,7 +59,7 @@ class _Call:
 
     upgrade = False
 
-    def __init__(self, pool: Pool, data: bytes, method: str) -> None:
+    def __init__(self, pool: BackendPool, data: bytes, method: str) -> None:
         self.method = method
         self.answer: asyncio.Future[Response | Failed] = asyncio.get_running_loop().create_future()
         self.connection: BackendConnection | None = None
@@ -116,15 +116,15 @@ class _Call:
             self.connection = None
 
 
-class Target:
+class ReplayTarget:
     """One instance. Made by `open_target`."""
 
-    def __init__(self, pool: Pool, rewrite: Rewrite, *, timeout_s: float) -> None:
+    def __init__(self, pool: BackendPool, rewrite: UrlRewrite, *, timeout_s: float) -> None:
         self._pool = pool
         self._rewrite = rewrite
         self._timeout_s = timeout_s
 
-    async def request(self, request: Request, *, request_id: str) -> Sent:
+    async def request(self, request: Request, *, request_id: str) -> MirroredResponse:
         """Send it; wait at most for the timeout."""
         data = encoded(request, self._rewrite, request_id=request_id, authority=self._pool.authority)
         call = _Call(self._pool, data, request.method)
@@ -137,20 +137,22 @@ class Target:
             outcome = Failed(FailureCause.TIMEOUT, f"no response within {self._timeout_s:g} s")
         finally:
             call.give_up()
-        return Sent(outcome, time.perf_counter_ns() - begun)
+        return MirroredResponse(outcome, time.perf_counter_ns() - begun)
 
-    async def send(self, exchange: Exchange, side: Side) -> Sent:  # noqa: ARG002 (what the comparison's runs call)
+    async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:  # noqa: ARG002 (what the comparison's runs call)
         """Send an exchange's request."""
         return await self.request(exchange.request, request_id=exchange.id)
 
 
 @asynccontextmanager
-async def open_target(backend: Backend, rewrite: Rewrite, *, timeout_s: float) -> AsyncGenerator[Target]:
+async def open_target(
+    backend: BackendSettings, rewrite: UrlRewrite, *, timeout_s: float
+) -> AsyncGenerator[ReplayTarget]:
     """Connections to an instance for the block. The path of its URL goes before that of every request."""
     async with asyncio.TaskGroup() as group:
-        pool = Pool(backend, group)
-        placed = Rewrite(rewrite.host, rewrite.prefix or pool.place.prefix, rewrite.strip, rewrite.marked)
+        pool = BackendPool(backend, group)
+        placed = UrlRewrite(rewrite.host, rewrite.prefix or pool.place.prefix, rewrite.strip, rewrite.marked)
         try:
-            yield Target(pool, placed, timeout_s=timeout_s)
+            yield ReplayTarget(pool, placed, timeout_s=timeout_s)
         finally:
             pool.close()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
-from proxy.replay.schedule import Due, Turns, Watermark
+from proxy.replay.schedule import PerKeyQueue, ScheduledRequest, Watermark
 
 BACKLOG_MAX = 10_000
 """Records that are due and not answered. Beyond it the schedule waits, and latency counts the wait."""
@@ -12,7 +12,7 @@ SLEEP_MIN_S = 0.0005
 BURST_MAX = 32
 """Records fed before others get the event loop."""
 
-Carry = Callable[[Due, float | None], Awaitable[None]]
+Carry = Callable[[ScheduledRequest, float | None], Awaitable[None]]
 """Does one record; the second argument is when it was due, by the event loop's clock, None at a closed pace."""
 
 
@@ -31,15 +31,15 @@ class Player:
     paced: bool
     mark: Watermark = field(default_factory=Watermark)
     begun_s: float = 0.0
-    _turns: Turns = field(default_factory=Turns)
+    _turns: PerKeyQueue = field(default_factory=PerKeyQueue)
     _halted: bool = False
 
-    async def play(self, schedule: Iterator[Due], stop: asyncio.Event) -> bool:
+    async def play(self, schedule: Iterator[ScheduledRequest], stop: asyncio.Event) -> bool:
         """Play until the schedule ends or `stop` is set; whether it was played to its end.
 
         After `stop`, what is under way is finished and nothing else begins.
         """
-        ready: asyncio.Queue[Due | None] = asyncio.Queue()
+        ready: asyncio.Queue[ScheduledRequest | None] = asyncio.Queue()
         room = asyncio.Semaphore(BACKLOG_MAX if self.paced else max(2 * self.concurrency, 256))
         self.begun_s = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as outer:
@@ -56,7 +56,12 @@ class Player:
         self._halted = True
         feeding.cancel()
 
-    async def _feed(self, schedule: Iterator[Due], ready: asyncio.Queue[Due | None], room: asyncio.Semaphore) -> None:
+    async def _feed(
+        self,
+        schedule: Iterator[ScheduledRequest],
+        ready: asyncio.Queue[ScheduledRequest | None],
+        room: asyncio.Semaphore,
+    ) -> None:
         clock = asyncio.get_running_loop().time
         try:
             for burst, one in enumerate(schedule):
@@ -73,10 +78,10 @@ class Player:
             for _ in range(self.concurrency):
                 ready.put_nowait(None)
 
-    async def _work(self, ready: asyncio.Queue[Due | None], room: asyncio.Semaphore) -> None:
+    async def _work(self, ready: asyncio.Queue[ScheduledRequest | None], room: asyncio.Semaphore) -> None:
         """Take what is due until there is no more; after one of a key, go on with the next of that key."""
         while (one := await ready.get()) is not None:
-            following: Due | None = one
+            following: ScheduledRequest | None = one
             while following is not None and not self._halted:
                 one = following
                 await self.carry(one, self.begun_s + one.offset_s if self.paced else None)

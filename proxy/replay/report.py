@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from proxy.recordings.errors import OptionError
-from proxy.replay.tally import QUANTILES, Counted, Latency, Tally
+from proxy.replay.tally import QUANTILES, LatencyHistogram, SideCounts, Tally
 
 VERSION: Final = 1
 _RULE: Final = re.compile(r"\s*([a-z0-9-]+)\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?)\s*")
@@ -81,7 +81,7 @@ class RouteReport(Struct, frozen=True):
     verdicts: Verdicts = Verdicts()
 
 
-class Report(Struct, frozen=True):
+class ReplayReport(Struct, frozen=True):
     """Everything a replay found. `finished` is False when it was interrupted: the figures are those so far."""
 
     v: int
@@ -113,7 +113,7 @@ class Report(Struct, frozen=True):
         return tuple(name for name, side in self.sides.items() if side.sent and not side.statuses)
 
 
-class Facts(Struct, frozen=True):
+class ReplayFacts(Struct, frozen=True):
     """What a report needs beside the tally."""
 
     source: str
@@ -131,7 +131,7 @@ class Facts(Struct, frozen=True):
     verdicts_digest: str = ""
 
 
-def report_of(tally: Tally, facts: Facts) -> Report:
+def report_of(tally: Tally, facts: ReplayFacts) -> ReplayReport:
     """Put it together."""
     sides = tally.sides()
     routes = tuple(
@@ -143,7 +143,7 @@ def report_of(tally: Tally, facts: Facts) -> Report:
         for route in tally.routes()
     )
     answered = tally.sent - sum(tally.of(side).failures.total() for side in sides)
-    return Report(
+    return ReplayReport(
         v=VERSION,
         source=facts.source,
         to=facts.to,
@@ -168,7 +168,7 @@ def report_of(tally: Tally, facts: Facts) -> Report:
     )
 
 
-def as_json(report: Report) -> bytes:
+def as_json(report: ReplayReport) -> bytes:
     """The report's stable JSON form."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2)
 
@@ -178,13 +178,13 @@ def _sum(counts: Iterable[Verdicts]) -> Verdicts:
     return Verdicts(**{name: sum(getattr(one, name) for one in every) for name in Verdicts.__struct_fields__})
 
 
-def _latency(latency: Latency) -> LatencyReport:
+def _latency(latency: LatencyHistogram) -> LatencyReport:
     return LatencyReport(
         latency.count, latency.mean_ms, {f"{share:g}": latency.quantile_ms(share) for share in QUANTILES}
     )
 
 
-def _side(counted: Counted) -> SideReport:
+def _side(counted: SideCounts) -> SideReport:
     return SideReport(
         sent=counted.sent,
         statuses={str(status): count for status, count in sorted(counted.statuses.items())},
@@ -198,14 +198,14 @@ def _side(counted: Counted) -> SideReport:
     )
 
 
-class Rule(Struct, frozen=True):
+class FailRule(Struct, frozen=True):
     """A threshold: the replay fails when `figure` `sign` `limit` holds."""
 
     figure: str
     sign: str
     limit: float
 
-    def broken_by(self, report: Report) -> str:
+    def broken_by(self, report: ReplayReport) -> str:
         """What to say when the rule is broken, "" when it holds. A figure that there is no evidence for breaks it."""
         value = figure_of(report, self.figure)
         if value is None:
@@ -223,19 +223,19 @@ _SHARES: Final = {"p50": "0.5", "p75": "0.75", "p90": "0.9", "p95": "0.95", "p99
 FIGURES: Final = ("mismatch-rate", "error-rate", "status-rate", "achieved-rate", "sent", "malformed")
 
 
-def parse_rules(text: str) -> tuple[Rule, ...]:
+def parse_rules(text: str) -> tuple[FailRule, ...]:
     """The option `--fail-on`: `mismatch-rate>0.001,p95-ratio>1.0`.
 
     Raises:
         OptionError: a rule makes no sense.
     """
-    rules: list[Rule] = []
+    rules: list[FailRule] = []
     for part in filter(None, text.split(",")):
         found = _RULE.fullmatch(part)
         if found is None or not _known(found.group(1)):
             names = ", ".join((*FIGURES, "pNN-ms", "pNN-ratio"))
             raise OptionError(f"--fail-on {part.strip()!r}: write FIGURE>NUMBER, FIGURE one of {names}")
-        rules.append(Rule(found.group(1), found.group(2), float(found.group(3))))
+        rules.append(FailRule(found.group(1), found.group(2), float(found.group(3))))
     return tuple(rules)
 
 
@@ -244,7 +244,7 @@ def _known(figure: str) -> bool:
     return figure in FIGURES or (share in _SHARES and kind in ("ms", "ratio"))
 
 
-def figure_of(report: Report, figure: str) -> float | None:
+def figure_of(report: ReplayReport, figure: str) -> float | None:
     """A figure of the report by its name; None when there is nothing to tell it from.
 
     `pNN-ms` is the slowest side's; `pNN-ratio` the candidate's service time against the legacy's, or, with one side, against
@@ -269,7 +269,7 @@ def figure_of(report: Report, figure: str) -> float | None:
     return above / below if below else None
 
 
-def _ratio(report: Report, share: str) -> float | None:
+def _ratio(report: ReplayReport, share: str) -> float | None:
     if {"candidate", "legacy"} <= set(report.sides):
         above = report.sides["candidate"].service.quantiles_ms[share]
         below = report.sides["legacy"].service.quantiles_ms[share]
@@ -280,7 +280,7 @@ def _ratio(report: Report, share: str) -> float | None:
     return None
 
 
-def as_text(report: Report, broken: Sequence[str] = ()) -> str:
+def as_text(report: ReplayReport, broken: Sequence[str] = ()) -> str:
     """The report for a terminal."""
     end = "" if report.finished else ", interrupted"
     lines = [
@@ -307,7 +307,7 @@ def as_text(report: Report, broken: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def paces(report: Report) -> list[str]:
+def paces(report: ReplayReport) -> list[str]:
     """How fast it was asked to be, was, and how late: at a pace of its own a replay has no due times to be late for."""
     answered = f"answered {report.achieved_per_s:.1f}/s"
     if not report.asked_per_s:
@@ -338,7 +338,7 @@ def _statuses(side: SideReport) -> str:
     return ", ".join(parts) + other
 
 
-def _verdict_lines(report: Report) -> list[str]:
+def _verdict_lines(report: ReplayReport) -> list[str]:
     lines = [f"{'route':<24} {'compared':>9} {'match':>9} {'known':>7} {'mismatch':>9} {'failed':>7}"]
     rows = [(route.route or "-", route.verdicts) for route in report.routes]
     for name, one in [*rows, ("all", report.verdicts)]:

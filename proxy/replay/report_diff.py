@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.replay.report import LatencyReport, Report, SideReport
+from proxy.replay.report import LatencyReport, ReplayReport, SideReport
 
 MEASURED: Final = ("began", "duration_s", "achieved_per_s", "late_max_ms")
 """Members of a report that a clock fills in, beside the latencies of the sides and the times in examples."""
@@ -16,7 +16,7 @@ _REDACTED: Final = re.compile(r"redacted:[0-9a-f]+")
 _SLACK: Final = dt.timedelta(minutes=1)
 
 
-def timeless(report: Report) -> Report:
+def timeless(report: ReplayReport) -> ReplayReport:
     """The report without what a clock measured: equal for two replays that did and found the same.
 
     In the examples of findings that are the times at which the rows were written: those within the replay. What is redacted in
@@ -54,10 +54,10 @@ def _within(text: str, first: dt.datetime, last: dt.datetime) -> bool:
     return first <= (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)) <= last
 
 
-def differences(one: Report, other: Report) -> list[str]:
+def differences(one: ReplayReport, other: ReplayReport) -> list[str]:
     """The members in which two reports differ, but for times."""
     first, second = timeless(one), timeless(other)
-    return [name for name in Report.__struct_fields__ if getattr(first, name) != getattr(second, name)]
+    return [name for name in ReplayReport.__struct_fields__ if getattr(first, name) != getattr(second, name)]
 
 
 def _unmeasured(sides: Mapping[str, SideReport]) -> dict[str, SideReport]:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from proxy.recordings.errors import StateError
 
 
-class State(Struct, frozen=True, forbid_unknown_fields=True):
+class ResumeState(Struct, frozen=True, forbid_unknown_fields=True):
     """`done` records, counted over all passes, need not be sent again; `replay` says of which source and options.
 
     `beyond` are the numbers of later records that are done too: those that had not to wait for a slow one before them.
@@ -21,16 +21,16 @@ class State(Struct, frozen=True, forbid_unknown_fields=True):
     beyond: tuple[int, ...] = ()
 
 
-def load(path: Path, replay: str) -> State:
+def load(path: Path, replay: str) -> ResumeState:
     """What is done; nothing when there is no file.
 
     Raises:
         StateError: the file is another replay's, or none.
     """
     try:
-        state = msgspec.json.decode(path.read_bytes(), type=State)
+        state = msgspec.json.decode(path.read_bytes(), type=ResumeState)
     except FileNotFoundError:
-        return State(1, replay, 0)
+        return ResumeState(1, replay, 0)
     except (OSError, msgspec.MsgspecError) as error:
         raise StateError(f"{path}: {error}") from error
     if state.replay != replay:
@@ -38,7 +38,7 @@ def load(path: Path, replay: str) -> State:
     return state
 
 
-def store(path: Path, state: State) -> None:
+def store(path: Path, state: ResumeState) -> None:
     """Remember how far the replay is."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_bytes(msgspec.json.encode(state))

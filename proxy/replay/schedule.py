@@ -17,7 +17,7 @@ from typing import Final
 
 from comparator.exchanges.model import Response
 from proxy.recordings.errors import OptionError
-from proxy.recordings.model import Recorded, ns_of
+from proxy.recordings.model import RecordedExchange, ns_of
 
 REORDER_MAX: Final = 10_000
 """Records that are held back to be put in the order of their starts: a journal is in the order of the ends."""
@@ -44,13 +44,13 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class ScheduledRequest:
     """A record to send. `number` counts from 0 over all passes; `offset_s` is when, 0 at a closed pace."""
 
     number: int
     turn: int
     offset_s: float
-    recorded: Recorded
+    recorded: RecordedExchange
 
     @property
     def order_key(self) -> str:
@@ -58,7 +58,7 @@ class Due:
         return self.recorded.key
 
 
-Condition = Callable[[Recorded], bool]
+Condition = Callable[[RecordedExchange], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Selection:
     to_ns: int | None = None
     conditions: Sequence[Condition] = ()
 
-    def takes(self, recorded: Recorded) -> bool:
+    def takes(self, recorded: RecordedExchange) -> bool:
         """Whether this record is sent."""
         if self.from_ns is not None and recorded.started_ns < self.from_ns:
             return False
@@ -135,11 +135,11 @@ def parse_condition(text: str) -> Condition:
     return lambda recorded: any(fnmatchcase(value(recorded), one) for one in patterns) is wanted
 
 
-def _status(recorded: Recorded) -> str:
+def _status(recorded: RecordedExchange) -> str:
     return str(recorded.outcome.status) if isinstance(recorded.outcome, Response) else "0"
 
 
-_FIELDS: Final[dict[str, Callable[[Recorded], str]]] = {
+_FIELDS: Final[dict[str, Callable[[RecordedExchange], str]]] = {
     "route": lambda recorded: recorded.route,
     "key": lambda recorded: recorded.key,
     "method": lambda recorded: recorded.request.method,
@@ -149,9 +149,9 @@ _FIELDS: Final[dict[str, Callable[[Recorded], str]]] = {
 }
 
 
-def in_order(records: Iterable[Recorded], *, held_max: int = REORDER_MAX) -> Iterator[Recorded]:
+def in_order(records: Iterable[RecordedExchange], *, held_max: int = REORDER_MAX) -> Iterator[RecordedExchange]:
     """The records by their starts, as far as `held_max` of them held back can tell; those without times stay in order."""
-    held: list[tuple[int, int, Recorded]] = []
+    held: list[tuple[int, int, RecordedExchange]] = []
     last_ns = 0
     for number, recorded in enumerate(records):
         last_ns = recorded.started_ns or last_ns
@@ -162,7 +162,7 @@ def in_order(records: Iterable[Recorded], *, held_max: int = REORDER_MAX) -> Ite
         yield heapq.heappop(held)[2]
 
 
-def due(passes: Callable[[], Iterable[Recorded]], pace: Pace, *, loops: int = 1) -> Iterator[Due]:
+def due(passes: Callable[[], Iterable[RecordedExchange]], pace: Pace, *, loops: int = 1) -> Iterator[ScheduledRequest]:
     """When each record is sent.
 
     Args:
@@ -180,7 +180,7 @@ def due(passes: Callable[[], Iterable[Recorded]], pace: Pace, *, loops: int = 1)
                 at_s = count / pace.rate_per_s
             elif pace.speed is not None:
                 at_s = max(at_s, (recorded.started_ns - first_ns) / 1e9 / pace.speed)
-            yield Due(number, turn, warped(begin_s + at_s, pace.ramp_s), recorded)
+            yield ScheduledRequest(number, turn, warped(begin_s + at_s, pace.ramp_s), recorded)
             number, count = number + 1, count + 1
         if not count:
             return
@@ -194,12 +194,12 @@ def warped(at_s: float, ramp_s: float) -> float:
 
 
 @dataclass(slots=True)
-class Turns:
+class PerKeyQueue:
     """Whose turn it is: of the records with one key, one is under way and the others wait in their order."""
 
-    _waiting: dict[str, deque[Due]] = field(default_factory=dict[str, deque[Due]])
+    _waiting: dict[str, deque[ScheduledRequest]] = field(default_factory=dict[str, deque[ScheduledRequest]])
 
-    def take(self, one: Due) -> bool:
+    def take(self, one: ScheduledRequest) -> bool:
         """Whether this may start now; if not, `done` will give it out."""
         if not one.order_key:
             return True
@@ -210,7 +210,7 @@ class Turns:
         queue.append(one)
         return False
 
-    def done(self, one: Due) -> Due | None:
+    def done(self, one: ScheduledRequest) -> ScheduledRequest | None:
         """This one has been answered: who is next of its key."""
         queue = self._waiting.get(one.order_key)
         if queue:

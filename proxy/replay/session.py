@@ -11,31 +11,31 @@ from pathlib import Path
 from typing import Protocol
 
 from comparator.exchanges.model import Request
-from proxy.recordings.model import Recorded
+from proxy.recordings.model import RecordedExchange
 from proxy.replay import resume_state as statefile
-from proxy.replay.capture_reader import Capture, Span
-from proxy.replay.credentials import Credentials
+from proxy.replay.capture_reader import Recording, TimeSpan
+from proxy.replay.credentials import ReplayCredentials
 from proxy.replay.player import Player
-from proxy.replay.report import Facts, FindingReport, Report, Verdicts, report_of
-from proxy.replay.schedule import Due, Pace, due
+from proxy.replay.report import FindingReport, ReplayFacts, ReplayReport, Verdicts, report_of
+from proxy.replay.schedule import Pace, ScheduledRequest, due
 from proxy.replay.tally import Tally
-from proxy.runner.mirror_client import Sent
+from proxy.runner.mirror_client import MirroredResponse
 
 STATE_S = 1.0
 
 
-class Sends(Protocol):
+class TargetSender(Protocol):
     """Sends a request to an instance."""
 
-    async def request(self, request: Request, *, request_id: str) -> Sent:
+    async def request(self, request: Request, *, request_id: str) -> MirroredResponse:
         """A failure is a value."""
         ...
 
 
-class Does(Protocol):
+class RecordHandler(Protocol):
     """Does one record, whatever that means, and says what it found beside the counts."""
 
-    async def do(self, one: Due, recorded: Recorded, due_ns: int | None) -> None:
+    async def do(self, one: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
         """Send it and count it; `due_ns` is when it was due by `perf_counter_ns`, None for now."""
         ...
 
@@ -53,14 +53,14 @@ class Does(Protocol):
 
 
 @dataclass(slots=True)
-class ToOne:
+class OneSide:
     """Sends each record to one side."""
 
     side: str
-    target: Sends
+    target: TargetSender
     tally: Tally
 
-    async def do(self, one: Due, recorded: Recorded, due_ns: int | None) -> None:
+    async def do(self, one: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
         """Send and count."""
         begun_ns = time.perf_counter_ns()
         sent = await self.target.request(recorded.request, request_id=request_id(one))
@@ -80,7 +80,7 @@ class ToOne:
         return ""
 
 
-def request_id(one: Due) -> str:
+def request_id(one: ScheduledRequest) -> str:
     """The id the capture has, made unique for later passes; "" where it has none."""
     return f"{one.recorded.id}-{one.turn}" if one.turn and one.recorded.id else one.recorded.id
 
@@ -99,17 +99,17 @@ class Session:
         state: where to remember how far it is, None for nowhere.
     """
 
-    capture: Capture
-    does: Does
+    capture: Recording
+    does: RecordHandler
     tally: Tally
-    credentials: Credentials
+    credentials: ReplayCredentials
     pace: Pace
     loops: int
     concurrency: int
     to: str
     pace_words: str
     state: Path | None = None
-    _last: Due | None = None
+    _last: ScheduledRequest | None = None
     _first_s: float = 0.0
     _player: Player | None = None
     _skip: int = 0
@@ -122,13 +122,17 @@ class Session:
         capture = self.capture
         return f"{capture.source} from {capture.begin or '-'} until {capture.end or '-'} to {self.to}"
 
-    async def play(self, stop: asyncio.Event) -> Report:
+    async def play(self, stop: asyncio.Event) -> ReplayReport:
         """Play it, until its end or until `stop`.
 
         Raises:
             StateError: the state file is another replay's.
         """
-        done = statefile.load(self.state, self.fingerprint) if self.state else statefile.State(1, self.fingerprint, 0)
+        done = (
+            statefile.load(self.state, self.fingerprint)
+            if self.state
+            else statefile.ResumeState(1, self.fingerprint, 0)
+        )
         self._skip, self._beyond = done.done, frozenset(done.beyond)
         player = Player(self._carry, self.concurrency, self.pace.open)
         self._player = player
@@ -140,7 +144,7 @@ class Session:
             self.state.unlink(missing_ok=True)
         return self._report(duration_s, finished=finished)
 
-    def total(self, span: Span | None) -> int | None:
+    def total(self, span: TimeSpan | None) -> int | None:
         """How many records there are to send; None when that cannot be known."""
         return span.count * self.loops if span and self.loops else None
 
@@ -149,7 +153,7 @@ class Session:
         """Records done, those of an earlier run included."""
         return self._skip + (self._player.mark.low if self._player else 0)
 
-    def _schedule(self) -> Iterator[Due]:
+    def _schedule(self) -> Iterator[ScheduledRequest]:
         """What is due, without what is done already; it begins at once."""
         rest = itertools.islice(due(self.capture.records, self.pace, loops=self.loops), self._skip, None)
         for number, one in enumerate(rest):
@@ -162,12 +166,14 @@ class Session:
             self._last = replace(one, number=number, offset_s=one.offset_s - self._first_s)
             yield self._last
 
-    def _state(self, player: Player) -> statefile.State:
+    def _state(self, player: Player) -> statefile.ResumeState:
         beyond = {number + self._skip for number in player.mark.beyond} | self._beyond
         low = self._skip + player.mark.low
-        return statefile.State(1, self.fingerprint, low, tuple(sorted(number for number in beyond if number >= low)))
+        return statefile.ResumeState(
+            1, self.fingerprint, low, tuple(sorted(number for number in beyond if number >= low))
+        )
 
-    async def _carry(self, one: Due, due_s: float | None) -> None:
+    async def _carry(self, one: ScheduledRequest, due_s: float | None) -> None:
         if one.recorded.request.body_truncated:
             self.tally.left_out["cut_body"] += 1
             return
@@ -202,10 +208,10 @@ class Session:
                 remembering.cancel()
                 statefile.store(state, self._state(player))
 
-    def _report(self, duration_s: float, *, finished: bool) -> Report:
+    def _report(self, duration_s: float, *, finished: bool) -> ReplayReport:
         last = self._last
         asked = (last.number + 1) / last.offset_s if last and last.offset_s and self.pace.open else 0.0
-        facts = Facts(
+        facts = ReplayFacts(
             source=self.capture.source,
             to=self.to,
             began=self._began.isoformat(timespec="seconds"),

@@ -27,7 +27,7 @@ COPY_TIMEOUT_S = 3_600.0
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 
 
-class Note(msgspec.Struct, frozen=True):
+class SnapshotComment(msgspec.Struct, frozen=True):
     """What is remembered of a snapshot, as the comment of its database."""
 
     of: str
@@ -69,7 +69,7 @@ async def create(dsn: str, name: str, *, now: dt.datetime, kept_at: str = "", pr
             await _copy(conn, source, target)
         else:
             await _carry(conn, environment(dsn), environment(kept_at), target, programs)
-        note = msgspec.json.encode(Note(source, now.isoformat(timespec="seconds"))).decode()
+        note = msgspec.json.encode(SnapshotComment(source, now.isoformat(timespec="seconds"))).decode()
         # (a comment takes no parameter; our own JSON has no quote in it but those doubled here)
         literal = "'" + note.replace("'", "''") + "'"
         await conn.execute(COMMENT.format(quote(target), literal), timeout=QUERY_TIMEOUT_S)
@@ -140,9 +140,9 @@ async def list_all(dsn: str) -> list[Snapshot]:
 
 def _snapshot(database: str, size: int, comment: str) -> Snapshot:
     try:
-        note = msgspec.json.decode(comment, type=Note)
+        note = msgspec.json.decode(comment, type=SnapshotComment)
     except msgspec.MsgspecError:
-        note = Note("?", "?")
+        note = SnapshotComment("?", "?")
     return Snapshot(database.removeprefix(PREFIX), note.of, note.made, size)
 
 

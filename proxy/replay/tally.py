@@ -11,7 +11,7 @@ from typing import Any, Final
 from hdrh.histogram import HdrHistogram  # pyright: ignore[reportMissingTypeStubs]
 
 from comparator.exchanges.model import Failed, Response
-from proxy.recordings.model import Recorded
+from proxy.recordings.model import RecordedExchange
 
 HIGHEST_US: Final = 3_600_000_000
 DIGITS: Final = 3
@@ -23,7 +23,7 @@ def _histogram() -> Any:
 
 
 @dataclass(slots=True)
-class Latency:
+class LatencyHistogram:
     """A distribution of microseconds, to three digits. `histogram` is the library's, which has no types."""
 
     histogram: Any = field(default_factory=_histogram)
@@ -42,7 +42,7 @@ class Latency:
         """Add one; times below 1 µs and above an hour count as these."""
         self.histogram.record_value(min(max(1, ns // 1_000), HIGHEST_US))
 
-    def merge(self, other: "Latency") -> None:
+    def merge(self, other: "LatencyHistogram") -> None:
         """Add all of another."""
         self.histogram.add(other.histogram)
 
@@ -52,15 +52,15 @@ class Latency:
 
 
 @dataclass(slots=True)
-class Counted:
+class SideCounts:
     """What one side did with the records of one route."""
 
     sent: int = 0
     statuses: Counter[int] = field(default_factory=Counter[int])
     failures: Counter[str] = field(default_factory=Counter[str])
-    latency: Latency = field(default_factory=Latency)
-    service: Latency = field(default_factory=Latency)
-    recorded: Latency = field(default_factory=Latency)
+    latency: LatencyHistogram = field(default_factory=LatencyHistogram)
+    service: LatencyHistogram = field(default_factory=LatencyHistogram)
+    recorded: LatencyHistogram = field(default_factory=LatencyHistogram)
     status_same: int = 0
     status_other: int = 0
 
@@ -69,7 +69,7 @@ class Counted:
         """Requests without a response, and responses that say the side is broken (5xx)."""
         return self.failures.total() + sum(count for status, count in self.statuses.items() if status >= 500)
 
-    def merge(self, other: "Counted") -> None:
+    def merge(self, other: "SideCounts") -> None:
         """Add all of another."""
         self.sent += other.sent
         self.statuses.update(other.statuses)
@@ -84,7 +84,7 @@ class Counted:
 class Tally:
     """Everything counted so far; `left_out` says why records were not sent, or not compared in full."""
 
-    by_place: dict[tuple[str, str], Counted] = field(default_factory=dict[tuple[str, str], Counted])
+    by_place: dict[tuple[str, str], SideCounts] = field(default_factory=dict[tuple[str, str], SideCounts])
     left_out: Counter[str] = field(default_factory=Counter[str])
     credentials: Counter[str] = field(default_factory=Counter[str])
     late_ns_max: int = 0
@@ -99,11 +99,13 @@ class Tally:
         """Of them, those without a good response."""
         return sum(counted.failed for counted in self.by_place.values())
 
-    def add(self, side: str, recorded: Recorded, outcome: Response | Failed, *, waited_ns: int, took_ns: int) -> None:
+    def add(
+        self, side: str, recorded: RecordedExchange, outcome: Response | Failed, *, waited_ns: int, took_ns: int
+    ) -> None:
         """Count one answer: `waited_ns` from when it was due to when it was sent, `took_ns` from then to its answer."""
         counted = self.by_place.get((side, recorded.route))
         if counted is None:
-            counted = self.by_place.setdefault((side, recorded.route), Counted())
+            counted = self.by_place.setdefault((side, recorded.route), SideCounts())
         counted.sent += 1
         counted.latency.add(waited_ns + took_ns)
         counted.service.add(took_ns)
@@ -127,9 +129,9 @@ class Tally:
         """The routes that anything was sent for."""
         return sorted({route for _, route in self.by_place})
 
-    def of(self, side: str, route: str | None = None) -> Counted:
+    def of(self, side: str, route: str | None = None) -> SideCounts:
         """One side's counts for one route, or for all."""
-        total = Counted()
+        total = SideCounts()
         for (its_side, its_route), counted in self.by_place.items():
             if its_side == side and route in (None, its_route):
                 total.merge(counted)

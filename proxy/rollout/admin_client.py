@@ -20,7 +20,7 @@ TOKEN_VARIABLE: Final = "SHADOW_TOKEN"  # noqa: S105 (the name of a variable)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class AdminEndpoint:
     """An admin port."""
 
     host: str
@@ -32,10 +32,10 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AdminResponse:
     """What a proxy said. `status` is 0 when it said nothing; `down`: nobody listens there."""
 
-    target: Target
+    target: AdminEndpoint
     status: int
     document: Mapping[str, Any]
     error: str = ""
@@ -68,18 +68,19 @@ def change_of(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def own_targets(settings: Settings) -> tuple[Target, ...]:
+def own_targets(settings: Settings) -> tuple[AdminEndpoint, ...]:
     """The processes of this installation."""
     admin = settings.admin
     return tuple(
-        Target(admin.host, admin.port + number, admin.tls is not None) for number in range(settings.listen.workers)
+        AdminEndpoint(admin.host, admin.port + number, admin.tls is not None)
+        for number in range(settings.listen.workers)
     )
 
 
-def all_targets(settings: Settings) -> tuple[Target, ...]:
+def all_targets(settings: Settings) -> tuple[AdminEndpoint, ...]:
     """The processes of this installation, and its peers."""
     tls = settings.admin.tls is not None
-    peers = (Target(peer.host, peer.port, tls) for peer in settings.rollout.peers)
+    peers = (AdminEndpoint(peer.host, peer.port, tls) for peer in settings.rollout.peers)
     return tuple(dict.fromkeys((*own_targets(settings), *peers)))
 
 
@@ -89,7 +90,9 @@ def token_of(settings: Settings, *, rollback: bool = False) -> str:
     return os.environ.get(TOKEN_VARIABLE, "") or settings.admin.token or glass
 
 
-def ask(target: Target, method: str, path: str, *, body: Mapping[str, Any] | None = None, token: str = "") -> Answer:
+def request(
+    target: AdminEndpoint, method: str, path: str, *, body: Mapping[str, Any] | None = None, token: str = ""
+) -> AdminResponse:
     """One request; whatever goes wrong is in the answer."""
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     connection = _connection(target)
@@ -98,9 +101,9 @@ def ask(target: Target, method: str, path: str, *, body: Mapping[str, Any] | Non
         response = connection.getresponse()
         text, status = response.read().decode(errors="replace"), response.status
     except ConnectionRefusedError:
-        return Answer(target, 0, {}, "nobody listens there", down=True)
+        return AdminResponse(target, 0, {}, "nobody listens there", down=True)
     except (OSError, http.client.HTTPException) as error:
-        return Answer(target, 0, {}, str(error) or type(error).__name__)
+        return AdminResponse(target, 0, {}, str(error) or type(error).__name__)
     finally:
         connection.close()
     try:
@@ -108,10 +111,10 @@ def ask(target: Target, method: str, path: str, *, body: Mapping[str, Any] | Non
     except ValueError:
         document = {"detail": text.strip()}
     found = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-    return Answer(target, status, found, "" if status < 400 else str(found.get("detail", status)))
+    return AdminResponse(target, status, found, "" if status < 400 else str(found.get("detail", status)))
 
 
-def _connection(target: Target) -> http.client.HTTPConnection:
+def _connection(target: AdminEndpoint) -> http.client.HTTPConnection:
     if not target.tls:
         return http.client.HTTPConnection(target.host, target.port, timeout=TIMEOUT_S)
     return http.client.HTTPSConnection(
@@ -119,15 +122,15 @@ def _connection(target: Target) -> http.client.HTTPConnection:
     )
 
 
-class AskingAll:
+class Broadcast:
     """The same request to several proxies at once; use as a context manager, `answers` waits for all."""
 
     def __init__(
-        self, targets: Sequence[Target], method: str, path: str, *, body: Mapping[str, Any], token: str
+        self, targets: Sequence[AdminEndpoint], method: str, path: str, *, body: Mapping[str, Any], token: str
     ) -> None:
         self._executor = ThreadPoolExecutor(max(1, len(targets)))
-        self._futures: list[Future[Answer]] = [
-            self._executor.submit(ask, target, method, path, body=body, token=token) for target in targets
+        self._futures: list[Future[AdminResponse]] = [
+            self._executor.submit(request, target, method, path, body=body, token=token) for target in targets
         ]
 
     def __enter__(self) -> Self:
@@ -136,16 +139,16 @@ class AskingAll:
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[AdminResponse]:
         """Every proxy's answer."""
         return [future.result() for future in self._futures]
 
 
-def ask_any(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+def first_answer(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> AdminResponse:
     """The answer of the first proxy that gives one, asked one after another; else the last failure."""
-    answer = Answer(Target("", 0), 0, {}, "no admin port is configured", down=True)
+    answer = AdminResponse(AdminEndpoint("", 0), 0, {}, "no admin port is configured", down=True)
     for target in all_targets(settings):
-        answer = ask(target, method, path, body=body, token=token_of(settings))
+        answer = request(target, method, path, body=body, token=token_of(settings))
         if answer.status:
             return answer
     return answer

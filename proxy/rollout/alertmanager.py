@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from proxy.config.rollout import Alerts
+from proxy.config.rollout import AlertmanagerSettings
 
 
 class AlertAction(StrEnum):
@@ -19,7 +19,7 @@ class AlertAction(StrEnum):
     ROLLBACK = "rollback"
 
 
-class Alert(msgspec.Struct, frozen=True):
+class FiringAlert(msgspec.Struct, frozen=True):
     """One alert of a notification."""
 
     status: str = ""
@@ -31,12 +31,12 @@ class Alert(msgspec.Struct, frozen=True):
 class Notification(msgspec.Struct, frozen=True):
     """The body of a webhook; only what is needed is read."""
 
-    alerts: tuple[Alert, ...]
+    alerts: tuple[FiringAlert, ...]
     version: str = "4"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AlertRequest:
     """The gravest action that the firing alerts ask for. `group` is "" for everything."""
 
     action: AlertAction
@@ -45,7 +45,9 @@ class Wanted:
     finding: str = ""
 
 
-def action_of(notification: Notification, settings: Alerts, groups: Collection[str]) -> Wanted | None:
+def action_of(
+    notification: Notification, settings: AlertmanagerSettings, groups: Collection[str]
+) -> AlertRequest | None:
     """What to do, None for nothing. A rollback wins over a pause; a group that does not exist means everything.
 
     Several alerts for different groups mean everything too: one notification is one change.
@@ -57,11 +59,11 @@ def action_of(notification: Notification, settings: Alerts, groups: Collection[s
             named = {alert.labels.get(settings.group_label, "") for alert in asking}
             group = named.pop() if len(named) == 1 else ""
             reason = "; ".join(_words(alert) for alert in asking)
-            return Wanted(action, group if group in groups else "", reason, asking[0].labels.get("finding", ""))
+            return AlertRequest(action, group if group in groups else "", reason, asking[0].labels.get("finding", ""))
     return None
 
 
-def _words(alert: Alert) -> str:
+def _words(alert: FiringAlert) -> str:
     name = alert.labels.get("alertname", "alert")
     summary = alert.annotations.get("summary", "")
     return f"{name}: {summary}" if summary else name

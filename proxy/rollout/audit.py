@@ -18,7 +18,7 @@ GENESIS: Final = "0" * 64
 """What the first entry is chained to."""
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AuditEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One decision, before it has its place in the chain.
 
     Attributes:
@@ -43,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evidence: dict[str, object] = {}
 
 
-class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ChainLink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An entry in its place. `body` is the entry's text, kept as it was hashed."""
 
     sequence: int
@@ -52,19 +52,19 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hash: str
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> AuditEntry:
         """The entry again."""
-        return msgspec.json.decode(self.body, type=Entry)
+        return msgspec.json.decode(self.body, type=AuditEntry)
 
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 
 
-def linked(entry: Entry, last: Link | None) -> Link:
+def linked(entry: AuditEntry, last: ChainLink | None) -> ChainLink:
     """Chain an entry to the last one."""
     sequence, previous = (last.sequence + 1, last.hash) if last else (1, GENESIS)
     body = _encoder.encode(entry).decode()
-    return Link(sequence, body, previous, hash_of(sequence, previous, body))
+    return ChainLink(sequence, body, previous, hash_of(sequence, previous, body))
 
 
 def hash_of(sequence: int, previous: str, body: str) -> str:
@@ -81,7 +81,7 @@ class Verified:
     fault: str = ""
 
 
-def verify(links: Iterable[Link]) -> Verified:
+def verify(links: Iterable[ChainLink]) -> Verified:
     """Check a whole log from its first entry on."""
     count, head = 0, GENESIS
     for link in links:
@@ -92,7 +92,7 @@ def verify(links: Iterable[Link]) -> Verified:
     return Verified(count, head)
 
 
-def _fault_of(link: Link, sequence: int, head: str) -> str:
+def _fault_of(link: ChainLink, sequence: int, head: str) -> str:
     if link.sequence != sequence:
         return f"it says it is number {link.sequence}: entries are missing or out of order"
     if link.previous != head:

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 import jwt
 
-from proxy.config.rollout import Access
+from proxy.config.rollout import AccessSettings
 from proxy.errors import AccessError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ ACTOR_MAX: Final = 200
 _PUBLIC_ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA")
 
 
-class Need(StrEnum):
+class Permission(StrEnum):
     """What a request wants to do."""
 
     VIEW = "view"
@@ -38,7 +38,7 @@ class Need(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Presented:
+class Credentials:
     """What a request shows of its sender: the token, the address, and the name it gives itself."""
 
     token: str
@@ -46,7 +46,7 @@ class Presented:
     claimed: str = ""
 
 
-class Guard:
+class Authorizer:
     """Decides on each request of one process.
 
     Args:
@@ -55,12 +55,12 @@ class Guard:
         now: a clock in seconds that never goes back.
     """
 
-    def __init__(self, access: Access, admin_token: str, *, now: Callable[[], float]) -> None:
+    def __init__(self, access: AccessSettings, admin_token: str, *, now: Callable[[], float]) -> None:
         self._access = access
         self._admin_token = admin_token
         self._now = now
         self._failures: dict[str, deque[float]] = {}
-        self._keys = _Keys(Path(access.jwks_file)) if access.jwks_file else None
+        self._keys = _JwksFile(Path(access.jwks_file)) if access.jwks_file else None
 
     @property
     def open(self) -> bool:
@@ -73,16 +73,16 @@ class Guard:
         """Whether reading needs a token."""
         return self._access.protect_reads and not self.open
 
-    def check(self, presented: Presented, need: Need) -> str:
+    def check(self, presented: Credentials, need: Permission) -> str:
         """The actor, if this may be done.
 
         Raises:
             AccessError: it may not; 401 without or with a wrong token, 403 with too small a role, 429 after too many wrong ones.
         """
         claimed = (presented.claimed or presented.address or "unknown")[:ACTOR_MAX]
-        if self.open or (need is Need.VIEW and not self.protects_reads):
+        if self.open or (need is Permission.VIEW and not self.protects_reads):
             return claimed
-        if need is Need.ROLL_BACK and _same(presented.token, self._access.break_glass_token):
+        if need is Permission.ROLL_BACK and _same(presented.token, self._access.break_glass_token):
             return f"{claimed} (break glass)"
         if self._exhausted(presented.address):
             raise AccessError(429, "too many wrong tokens from this address: wait a minute")
@@ -94,7 +94,7 @@ class Guard:
             self._failed(presented, need, error)
             raise
 
-    def _actor_of(self, token: str, need: Need) -> str:
+    def _actor_of(self, token: str, need: Permission) -> str:
         if not token:
             raise AccessError(401, "a bearer token is needed")
         claims = self._claims(token)
@@ -102,10 +102,10 @@ class Guard:
         roles = cast("list[object]", role) if isinstance(role, list) else [role]
         if not isinstance(actor, str) or not actor:
             raise AccessError(403, f"the token names nobody: it has no claim {self._access.actor_claim!r}")
-        if "operator" in roles or ("viewer" in roles and need is Need.VIEW):
+        if "operator" in roles or ("viewer" in roles and need is Permission.VIEW):
             return actor[:ACTOR_MAX]
         raise AccessError(
-            403, f"{actor} may not {need}: it needs the role {'viewer' if need is Need.VIEW else 'operator'}"
+            403, f"{actor} may not {need}: it needs the role {'viewer' if need is Permission.VIEW else 'operator'}"
         )
 
     def _claims(self, token: str) -> dict[str, Any]:
@@ -138,14 +138,14 @@ class Guard:
             times.popleft()
         return times is not None and len(times) >= self._access.failures_max
 
-    def _failed(self, presented: Presented, need: Need, error: AccessError) -> None:
+    def _failed(self, presented: Credentials, need: Permission, error: AccessError) -> None:
         if presented.address not in self._failures and len(self._failures) >= ADDRESSES_MAX:
             self._failures.pop(next(iter(self._failures)))
         self._failures.setdefault(presented.address, deque(maxlen=self._access.failures_max)).append(self._now())
         logger.warning("access_denied", extra={"address": presented.address, "need": need.value, "error": str(error)})
 
 
-class _Keys:
+class _JwksFile:
     """Public keys of a JWKS file; read again when the file changed."""
 
     def __init__(self, path: Path) -> None:

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from comparator.stats.confidence import Outcome
+from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import steps_of
 from proxy.errors import GatesClosedError, RolloutRefusedError, SettingsError, SwitchError
-from proxy.rollout.audit import Entry
-from proxy.rollout.evidence import Measured
+from proxy.rollout.audit import AuditEntry
+from proxy.rollout.evidence import Evidence
 from proxy.rollout.gates import Gate, outcome_of, reasons_of
-from proxy.rollout.group_state import Cause, GroupState, all_latched, changed
+from proxy.rollout.group_state import ChangeCause, GroupState, all_latched, changed
 from proxy.rollout.replica import Replica
 from proxy.rollout.state_machine import Event, Phase, Refused
 from proxy.rollout.switch import Switch, SwitchState
@@ -33,11 +33,11 @@ class Assessment:
     group: str
     state: GroupState
     at: datetime
-    measured: Measured
+    measured: Evidence
     gates: tuple[Gate, ...]
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> JudgementOutcome:
         """All gates together."""
         return outcome_of(self.gates)
 
@@ -53,7 +53,7 @@ class Assessment:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ChangeRequest:
     """One change that someone asks for. `id` makes a request that reaches several processes one entry of the log."""
 
     actor: str
@@ -88,7 +88,7 @@ class Control:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         salt: str = "",
         serve: Callable[[], None] = lambda: None,
-        announce: Callable[[Entry], None] = lambda _: None,
+        announce: Callable[[AuditEntry], None] = lambda _: None,
     ) -> None:
         self.switch = switch
         self.replica = replica
@@ -98,7 +98,7 @@ class Control:
         self._now = now
         self._salt = salt
         self._serve = serve
-        self._asked: Asked | None = None
+        self._asked: ChangeRequest | None = None
         switch.on_change(self._switched)
         replica.watch(changed=self._replicated, stored=self._stored, logged=announce)
 
@@ -118,7 +118,7 @@ class Control:
         self.switch.load()
         self.check_salt()
 
-    def rollback(self, asked: Asked) -> None:
+    def rollback(self, asked: ChangeRequest) -> None:
         """Serve from the legacy, now; then store it and tell the others. Never refused, and never waits for anything."""
         if not asked.group:
             # The switch alone decides who serves from here on; what follows is for the other processes and the log.
@@ -128,10 +128,10 @@ class Control:
         self._roll_back_groups(asked)
         self._serve()
 
-    def _roll_back_groups(self, asked: Asked) -> None:
-        cause = Cause(asked.actor, asked.reason, self._now())
+    def _roll_back_groups(self, asked: ChangeRequest) -> None:
+        cause = ChangeCause(asked.actor, asked.reason, self._now())
         states: dict[str, GroupState] = {}
-        entries: list[Entry] = []
+        entries: list[AuditEntry] = []
         for name in self._groups(asked.group):
             known = self.replica.states[name]
             if known.phase.latched:
@@ -143,7 +143,7 @@ class Control:
         if states:
             self.replica.take(states, entries)
 
-    async def promote(self, asked: Asked) -> tuple[GroupState, ...]:
+    async def promote(self, asked: ChangeRequest) -> tuple[GroupState, ...]:
         """One step ahead.
 
         Raises:
@@ -156,7 +156,7 @@ class Control:
         await self.replica.refresh()
         assessments: dict[str, Assessment] = {}
         for name in self._groups(asked.group):
-            self._after(name, Event.PROMOTE, Cause(asked.actor, asked.reason, self._now()))
+            self._after(name, Event.PROMOTE, ChangeCause(asked.actor, asked.reason, self._now()))
             assessments[name] = await self._assessed(name, force=asked.force)
         return await self._stored_first(Event.PROMOTE, asked, assessments)
 
@@ -164,12 +164,12 @@ class Control:
         if self.assess is None:
             raise RolloutRefusedError("no evidence can be read here: ask a running proxy")
         found = await self.assess(group)
-        if found.outcome is not Outcome.GOOD and not force:
+        if found.outcome is not JudgementOutcome.GOOD and not force:
             reasons = "\n".join(f"  {reason}" for reason in reasons_of(found.gates))
             raise GatesClosedError(f"the gates of {group!r} are closed (--force promotes all the same):\n{reasons}")
         return found
 
-    async def pause(self, asked: Asked) -> tuple[GroupState, ...]:
+    async def pause(self, asked: ChangeRequest) -> tuple[GroupState, ...]:
         """Stay at this step, whatever the gates say; automatic rollback goes on.
 
         Raises:
@@ -181,7 +181,7 @@ class Control:
         await self.replica.refresh()
         return await self._stored_first(Event.PAUSE, asked, {})
 
-    async def pause_if_possible(self, asked: Asked) -> None:
+    async def pause_if_possible(self, asked: ChangeRequest) -> None:
         """Pause every group that can be paused; those that cannot stay as they are.
 
         Raises:
@@ -194,7 +194,7 @@ class Control:
     def _pausable(self, group: str) -> bool:
         return self.replica.states[group].phase in (Phase.SHADOWING, Phase.STEPPING)
 
-    async def resume(self, asked: Asked) -> tuple[GroupState, ...]:
+    async def resume(self, asked: ChangeRequest) -> tuple[GroupState, ...]:
         """End a pause or a rollback.
 
         Raises:
@@ -227,15 +227,15 @@ class Control:
     async def _stored_first(
         self,
         event: Event,
-        asked: Asked,
+        asked: ChangeRequest,
         assessments: Mapping[str, Assessment],
         *,
         groups: Sequence[str] | None = None,
         epoch: int = 0,
     ) -> tuple[GroupState, ...]:
-        cause = Cause(asked.actor, asked.reason, self._now())
+        cause = ChangeCause(asked.actor, asked.reason, self._now())
         changes: list[tuple[GroupState, GroupState]] = []
-        entries: list[Entry] = []
+        entries: list[AuditEntry] = []
         for name in self._groups(asked.group) if groups is None else groups:
             known = self.replica.states[name]
             found = self._after(name, event, cause).with_salt(self._salt)
@@ -247,7 +247,7 @@ class Control:
         logger.warning("rollout_changed", extra={"change": event.value, "actor": asked.actor, "reason": asked.reason})
         return tuple(found for _, found in changes)
 
-    def _after(self, group: str, event: Event, cause: Cause) -> GroupState:
+    def _after(self, group: str, event: Event, cause: ChangeCause) -> GroupState:
         found = changed(self.replica.states[group], event, cause, last_step=self._last_step(group))
         if isinstance(found, Refused):
             raise RolloutRefusedError(f"{group}: {found.reason}")
@@ -256,20 +256,20 @@ class Control:
     def _entry(
         self,
         event: Event,
-        asked: Asked,
-        cause: Cause,
+        asked: ChangeRequest,
+        cause: ChangeCause,
         before: GroupState,
         after: GroupState,
         assessment: Assessment | None = None,
-    ) -> Entry:
-        return Entry(
+    ) -> AuditEntry:
+        return AuditEntry(
             id=f"{asked.id or uuid.uuid4()}/{before.group}",
             at=cause.at,
             group=before.group,
             event=event.value,
             actor=asked.actor,
             reason=asked.reason,
-            forced=asked.force and assessment is not None and assessment.outcome is not Outcome.GOOD,
+            forced=asked.force and assessment is not None and assessment.outcome is not JudgementOutcome.GOOD,
             before=before,
             after=after,
             finding=asked.finding,
@@ -296,14 +296,14 @@ class Control:
             SupersededError, NotStoredError: nothing was changed.
         """
         known = self.replica.states[group]
-        cause = Cause(actor, "the rollout begins", self._now())
+        cause = ChangeCause(actor, "the rollout begins", self._now())
         begun = msgspec.structs.replace(known, version=known.version + 1, entered_at=cause.at, at=cause.at, actor=actor)
-        entry = Entry(f"begin/{group}", cause.at, group, "begin", actor, cause.reason, before=known, after=begun)
+        entry = AuditEntry(f"begin/{group}", cause.at, group, "begin", actor, cause.reason, before=known, after=begun)
         await self.replica.store_first([(known, begun)], [entry])
 
-    def note(self, event: str, asked: Asked) -> None:
+    def note(self, event: str, asked: ChangeRequest) -> None:
         """Put something that changed nothing into the log: a gate that failed, somebody who was refused."""
-        entry = Entry(
+        entry = AuditEntry(
             id=asked.id or str(uuid.uuid4()),
             at=self._now(),
             group=asked.group,
@@ -331,7 +331,7 @@ class Control:
         if state.rolled_back:
             # Another process of this machine may have noted it already.
             self.replica.poll_file()
-            asked = self._asked or Asked(state.actor, state.reason)
+            asked = self._asked or ChangeRequest(state.actor, state.reason)
             self._roll_back_groups(replace(asked, id=asked.id or state.id))
 
     def _replicated(self) -> None:
@@ -359,7 +359,7 @@ class Control:
         settled: dict[str, GroupState] = {}
         for state in states:
             if state.phase is Phase.ROLLING_BACK and state.group in self.replica.groups:
-                cause = Cause(state.actor, state.reason, self._now())
+                cause = ChangeCause(state.actor, state.reason, self._now())
                 found = changed(state, Event.SETTLED, cause, last_step=self._last_step(state.group))
                 assert isinstance(found, GroupState), "what is rolling back can settle"
                 settled[state.group] = found

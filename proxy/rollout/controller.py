@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from comparator.stats.confidence import Outcome
+from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import steps_of
 from proxy.errors import RolloutError
-from proxy.rollout.control import Asked, Assessment, Control
-from proxy.rollout.evidence import Measured, Suspect
-from proxy.rollout.gates import Streaks, culprit, grounds_for_rollback, judge, reasons_of, streaks_after
+from proxy.rollout.control import Assessment, ChangeRequest, Control
+from proxy.rollout.evidence import Evidence, SuspectFinding
+from proxy.rollout.gates import Streaks, grounds_for_rollback, implicated_finding, judge, reasons_of, streaks_after
 from proxy.rollout.group_state import GroupState
 from proxy.rollout.state_machine import Phase
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 ACTOR: Final = "controller"
 
-Measure: TypeAlias = Callable[[GroupState, datetime], Awaitable[Measured]]
+Measure: TypeAlias = Callable[[GroupState, datetime], Awaitable[Evidence]]
 Lead: TypeAlias = Callable[[], Awaitable[bool]]
 
 
@@ -48,7 +48,7 @@ class Controller:
         measure: Measure,
         *,
         lead: Lead = always_leads,
-        found: Callable[[str, Suspect], None] = lambda _group, _suspect: None,
+        found: Callable[[str, SuspectFinding], None] = lambda _group, _suspect: None,
     ) -> None:
         self.latest: dict[str, Assessment] = {}
         """The last assessment of each group."""
@@ -94,7 +94,7 @@ class Controller:
         if self._control.replica.states[group] != found.state:
             # Somebody changed it while it was being judged: the evidence is another step's.
             return
-        self._tell_findings(found)
+        self._notify_findings(found)
         if not self._rolled_back(found):
             self._note_failures(found)
             await self._promote(found)
@@ -114,11 +114,11 @@ class Controller:
         ground = grounds_for_rollback(streaks, found.gates, settings.auto_rollback)
         if ground is None:
             return False
-        suspect = culprit(ground, found.measured, settings.gates.points_tables)
+        suspect = implicated_finding(ground, found.measured, settings.gates.points_tables)
         reason = f"{ground.name}: {ground.reason}" + (f"; {suspect}" if suspect else "")
         only = len(self._control.replica.groups) == 1
         self._control.rollback(
-            Asked(
+            ChangeRequest(
                 ACTOR,
                 reason,
                 group="" if only else found.group,
@@ -128,7 +128,7 @@ class Controller:
         )
         return True
 
-    def _tell_findings(self, found: Assessment) -> None:
+    def _notify_findings(self, found: Assessment) -> None:
         """Findings that were not there at the last look. The first look tells none: they may be old."""
         seen = {suspect.id for suspect in found.measured.suspects}
         known = self._findings.get(found.group)
@@ -140,24 +140,24 @@ class Controller:
 
     def _note_failures(self, found: Assessment) -> None:
         """A gate that has become bad is told once, until it is good again."""
-        bad = tuple(gate.name.value for gate in found.gates if gate.outcome is Outcome.BAD)
+        bad = tuple(gate.name.value for gate in found.gates if gate.outcome is JudgementOutcome.BAD)
         before = self._failing.get(found.group, ())
         self._failing[found.group] = bad
         if set(bad) - set(before):
-            reasons = "; ".join(reasons_of([gate for gate in found.gates if gate.outcome is Outcome.BAD]))
+            reasons = "; ".join(reasons_of([gate for gate in found.gates if gate.outcome is JudgementOutcome.BAD]))
             suspect = next(iter(found.measured.suspects), None)
             finding = suspect.id if suspect else ""
             self._control.note(
-                "gate_failed", Asked(ACTOR, reasons, found.group, finding=finding, evidence=found.snapshot())
+                "gate_failed", ChangeRequest(ACTOR, reasons, found.group, finding=finding, evidence=found.snapshot())
             )
 
     async def _promote(self, found: Assessment) -> None:
-        if found.outcome is not Outcome.GOOD or found.state.phase not in (Phase.SHADOWING, Phase.STEPPING):
+        if found.outcome is not JudgementOutcome.GOOD or found.state.phase not in (Phase.SHADOWING, Phase.STEPPING):
             return
         if not self.may_promote(found.state) or not self._control.settings.enabled:
             return
         try:
-            await self._control.promote(Asked(ACTOR, "all gates are open", group=found.group))
+            await self._control.promote(ChangeRequest(ACTOR, "all gates are open", group=found.group))
         except RolloutError as error:
             logger.warning("promotion_failed", extra={"group": found.group, "error": str(error)})
 

@@ -5,24 +5,24 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comparator.exchanges.model import Role, Side
-from comparator.stats.confidence import Counts
-from comparator.stats.quantile_sketch import Sketch
+from comparator.stats.confidence import VerdictCounts
+from comparator.stats.quantile_sketch import QuantileSketch
 
 
 @dataclass(frozen=True, slots=True)
-class RouteMeasured:
+class RouteEvidence:
     """One route: comparisons by verdict, and of the requests that both sides got, which side alone failed.
 
     A failure is a status of 500 or more, or no response at all.
     """
 
-    counts: Counts = field(default_factory=Counts)
+    counts: VerdictCounts = field(default_factory=VerdictCounts)
     pairs: int = 0
     candidate_only_errors: int = 0
     legacy_only_errors: int = 0
 
-    def __add__(self, other: "RouteMeasured") -> "RouteMeasured":
-        return RouteMeasured(
+    def __add__(self, other: "RouteEvidence") -> "RouteEvidence":
+        return RouteEvidence(
             self.counts + other.counts,
             self.pairs + other.pairs,
             self.candidate_only_errors + other.candidate_only_errors,
@@ -31,7 +31,7 @@ class RouteMeasured:
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class SuspectFinding:
     """A finding that was seen at this step: what an automatic rollback names."""
 
     id: str
@@ -46,7 +46,7 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class AccountingTotals:
     """The accounting of all processes together: everything served ended in one of the others, or is in flight."""
 
     served: int
@@ -59,11 +59,11 @@ class Totals:
         return self.served - self.accounted - self.in_flight
 
 
-NO_SKETCHES: Final[Mapping[tuple[Side, Role], Sketch]] = {}
+NO_SKETCHES: Final[Mapping[tuple[Side, Role], QuantileSketch]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Evidence:
     """The evidence of one group since its step was entered.
 
     Attributes:
@@ -81,22 +81,22 @@ class Measured:
     """
 
     seconds: float = 0.0
-    routes: Mapping[str, RouteMeasured] = field(default_factory=dict[str, RouteMeasured])
+    routes: Mapping[str, RouteEvidence] = field(default_factory=dict[str, RouteEvidence])
     effect_mismatches: int = 0
     points_mismatches: int = 0
     effects_compared: int = 0
-    durations: Mapping[tuple[Side, Role], Sketch] = field(default_factory=lambda: NO_SKETCHES)
+    durations: Mapping[tuple[Side, Role], QuantileSketch] = field(default_factory=lambda: NO_SKETCHES)
     rss_bytes: int | None = None
     ended: int | None = None
     compared: int = 0
-    totals: Totals | None = None
-    suspects: tuple[Suspect, ...] = ()
+    totals: AccountingTotals | None = None
+    suspects: tuple[SuspectFinding, ...] = ()
     unread: tuple[str, ...] = ()
 
     @property
-    def overall(self) -> RouteMeasured:
+    def overall(self) -> RouteEvidence:
         """All routes together."""
-        return sum(self.routes.values(), RouteMeasured())
+        return sum(self.routes.values(), RouteEvidence())
 
     def snapshot(self) -> dict[str, object]:
         """The figures that are kept with a decision, as JSON values."""

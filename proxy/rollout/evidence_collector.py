@@ -8,13 +8,13 @@ from typing import Final
 import asyncpg
 
 from comparator.errors import CaseError
-from proxy.config.settings import Mirror, Settings
+from proxy.config.settings import MirrorPolicy, Settings
 from proxy.rollout import evidence_sql, store
 from proxy.rollout.admin_client import all_targets
-from proxy.rollout.evidence import Measured, RouteMeasured, Totals
+from proxy.rollout.evidence import AccountingTotals, Evidence, RouteEvidence
 from proxy.rollout.group_state import ALL, GroupState
 from proxy.rollout.rollback_impact import runner_pages
-from proxy.rollout.scraper import Pages, Samples, scrape_all, total
+from proxy.rollout.scraper import Samples, ScrapedPages, scrape_all, total
 
 TIMEOUT_S: Final = 10.0
 POLICY: Final = ("policy", "write")
@@ -29,13 +29,13 @@ def routes_of(settings: Settings, group: str) -> tuple[str, ...]:
     return tuple(
         route.name
         for route in settings.routes
-        if route.mirror is Mirror.MIRROR
+        if route.mirror is MirrorPolicy.MIRROR
         and route.sample > 0
         and (route.name in own if own is not None else group == ALL and route.name not in elsewhere)
     )
 
 
-async def measure(settings: Settings, state: GroupState, *, now: dt.datetime) -> Measured:
+async def collect_evidence(settings: Settings, state: GroupState, *, now: dt.datetime) -> Evidence:
     """The evidence there is; what could not be read is named in `unread`."""
     since = state.entered_at or now
     names = routes_of(settings, state.group)
@@ -51,8 +51,8 @@ async def measure(settings: Settings, state: GroupState, *, now: dt.datetime) ->
     )
 
 
-async def _stored(settings: Settings, since: dt.datetime, names: tuple[str, ...]) -> Measured:
-    nothing = Measured(routes={name: RouteMeasured() for name in names})
+async def _stored(settings: Settings, since: dt.datetime, names: tuple[str, ...]) -> Evidence:
+    nothing = Evidence(routes={name: RouteEvidence() for name in names})
     if not settings.databases.store:
         return replace(nothing, unread=("databases.store is not set",))
     try:
@@ -66,12 +66,12 @@ async def _stored(settings: Settings, since: dt.datetime, names: tuple[str, ...]
         return replace(nothing, unread=(f"the store: {type(error).__name__}",))
 
 
-async def _read(conn: store.Connection, settings: Settings, since: dt.datetime, names: tuple[str, ...]) -> Measured:
+async def _read(conn: store.Connection, settings: Settings, since: dt.datetime, names: tuple[str, ...]) -> Evidence:
     gates = settings.rollout.gates
     tables = gates.points_tables
     since = await evidence_sql.begin_of(conn, since=since, names=names, comparisons_max=gates.comparisons_max)
     compared, mismatches = await evidence_sql.effects(conn, since=since, names=names)
-    return Measured(
+    return Evidence(
         routes=await evidence_sql.routes(conn, since=since, names=names),
         effect_mismatches=mismatches,
         points_mismatches=await evidence_sql.points_mismatches(conn, since=since, names=names, tables=tables)
@@ -83,7 +83,7 @@ async def _read(conn: store.Connection, settings: Settings, since: dt.datetime, 
     )
 
 
-async def _scraped(settings: Settings, names: tuple[str, ...]) -> Measured:
+async def _scraped(settings: Settings, names: tuple[str, ...]) -> Evidence:
     timeout_s = settings.rollout.sources.timeout_s
     proxies, runners, candidates = await asyncio.gather(
         scrape_all(proxy_pages(settings), timeout_s=timeout_s),
@@ -91,7 +91,7 @@ async def _scraped(settings: Settings, names: tuple[str, ...]) -> Measured:
         scrape_all(settings.rollout.sources.candidates, timeout_s=timeout_s),
     )
     ended, compared = coverage_of(runners, names)
-    return Measured(
+    return Evidence(
         rss_bytes=rss_of(candidates),
         ended=ended,
         compared=compared,
@@ -106,13 +106,13 @@ def proxy_pages(settings: Settings) -> tuple[str, ...]:
     return settings.rollout.sources.proxies or own
 
 
-def rss_of(candidates: Pages) -> int | None:
+def rss_of(candidates: ScrapedPages) -> int | None:
     """The largest resident memory of a candidate process; None when a page, or the figure on it, is missing."""
     sizes = [total(samples, "process_resident_memory_bytes") for samples in candidates.read]
     return int(max(sizes)) if sizes and all(sizes) and not candidates.unread else None
 
 
-def coverage_of(runners: Pages, names: tuple[str, ...]) -> tuple[int | None, int]:
+def coverage_of(runners: ScrapedPages, names: tuple[str, ...]) -> tuple[int | None, int]:
     """Exchanges of these routes that ended since the runners started, without those left out by policy; compared ones."""
     if runners.unread or not runners.read:
         return None, 0
@@ -126,7 +126,7 @@ def coverage_of(runners: Pages, names: tuple[str, ...]) -> tuple[int | None, int
     return int(ended), int(count("shadow_compared_total"))
 
 
-def totals_of(proxies: Pages, runners: Pages) -> Totals | None:
+def totals_of(proxies: ScrapedPages, runners: ScrapedPages) -> AccountingTotals | None:
     """The accounting of every process, each by its own law, so that a restart of one breaks none.
 
     A proxy: served = written + dropped + skipped + queued. A runner never ends more than it was given: its `in flight` is not
@@ -142,7 +142,7 @@ def totals_of(proxies: Pages, runners: Pages) -> Totals | None:
     accounted = count(
         proxies.read, "shadow_journal_written_total", "shadow_journal_dropped_total", "shadow_skipped_total"
     )
-    return Totals(
+    return AccountingTotals(
         served=count(proxies.read, "shadow_served_total"),
         accounted=accounted - twice,
         in_flight=count(proxies.read, "shadow_journal_queued"),

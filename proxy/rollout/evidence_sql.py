@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from comparator.exchanges.model import Role, Side
-from comparator.stats.confidence import Counts
-from comparator.stats.quantile_sketch import ACCURACY, Sketch
+from comparator.stats.confidence import VerdictCounts
+from comparator.stats.quantile_sketch import ACCURACY, QuantileSketch
 from comparator.stored_comparison import unpacked_detail
-from proxy.rollout.evidence import RouteMeasured, Suspect
+from proxy.rollout.evidence import RouteEvidence, SuspectFinding
 from proxy.rollout.store import Connection
 
 ROW_MISMATCHES_MAX: Final = 500
@@ -53,12 +53,12 @@ FROM told GROUP BY route
 """
 
 
-async def routes(conn: Connection, *, since: dt.datetime, names: Sequence[str]) -> dict[str, RouteMeasured]:
+async def routes(conn: Connection, *, since: dt.datetime, names: Sequence[str]) -> dict[str, RouteEvidence]:
     """Comparisons and lone failures by route; routes without any are there with zeros."""
-    found = {name: RouteMeasured() for name in names}
+    found = {name: RouteEvidence() for name in names}
     for record in await conn.fetch(SELECT_ROUTES, since, list(names)):
-        counts = Counts(*(record[name] for name in ("match", "known", "mismatch", "transient", "failed")))
-        found[record["route"]] = RouteMeasured(counts, record["pairs"], record["candidate_only"], record["legacy_only"])
+        counts = VerdictCounts(*(record[name] for name in ("match", "known", "mismatch", "transient", "failed")))
+        found[record["route"]] = RouteEvidence(counts, record["pairs"], record["candidate_only"], record["legacy_only"])
     return found
 
 
@@ -76,13 +76,15 @@ WHERE us > 0 GROUP BY side, role, bucket
 """
 
 
-async def durations(conn: Connection, *, since: dt.datetime, names: Sequence[str]) -> dict[tuple[Side, Role], Sketch]:
+async def durations(
+    conn: Connection, *, since: dt.datetime, names: Sequence[str]
+) -> dict[tuple[Side, Role], QuantileSketch]:
     """Durations in microseconds, by side and role."""
     counted: dict[tuple[Side, Role], Counter[int]] = {}
     for record in await conn.fetch(SELECT_DURATIONS, since, list(names), _GAMMA):
         key = (Side(record["side"]), Role(record["role"]))
         counted.setdefault(key, Counter())[record["bucket"]] += record["count"]
-    return {key: Sketch(positive=counter) for key, counter in counted.items()}
+    return {key: QuantileSketch(positive=counter) for key, counter in counted.items()}
 
 
 SELECT_EFFECTS = """
@@ -122,7 +124,7 @@ ORDER BY first_seen >= $1 DESC, count DESC, id LIMIT $3
 """
 
 
-async def suspects(conn: Connection, *, since: dt.datetime, names: Sequence[str]) -> tuple[Suspect, ...]:
+async def suspects(conn: Connection, *, since: dt.datetime, names: Sequence[str]) -> tuple[SuspectFinding, ...]:
     """Findings seen since then that nobody acknowledged: new ones first, then the most frequent."""
     records = await conn.fetch(SELECT_SUSPECTS, since, list(names), SUSPECTS_MAX)
-    return tuple([Suspect(*record.values()) for record in records])
+    return tuple([SuspectFinding(*record.values()) for record in records])

@@ -18,10 +18,17 @@ from enum import StrEnum
 from typing import Final
 
 from comparator.exchanges.model import Role, Side
-from comparator.stats.confidence import Interval, Outcome, difference_interval, excluded, judge_coverage, rate_interval
-from comparator.stats.quantile_sketch import ACCURACY, Sketch
-from proxy.config.rollout import AutoRollback, Gates, Step
-from proxy.rollout.evidence import Measured, RouteMeasured, Suspect
+from comparator.stats.confidence import (
+    Interval,
+    JudgementOutcome,
+    difference_interval,
+    excluded,
+    judge_coverage,
+    rate_interval,
+)
+from comparator.stats.quantile_sketch import ACCURACY, QuantileSketch
+from proxy.config.rollout import AutoRollbackSettings, GateSettings, StepSettings
+from proxy.rollout.evidence import Evidence, RouteEvidence, SuspectFinding
 
 
 class GateName(StrEnum):
@@ -44,13 +51,13 @@ class Gate:
     """One gate's answer. `rolls_back`: bad in a way that speaks against the candidate. `route`: the one it is about, if one."""
 
     name: GateName
-    outcome: Outcome
+    outcome: JudgementOutcome
     reason: str
     rolls_back: bool = False
     route: str = ""
 
 
-def judge(measured: Measured, gates: Gates, step: Step, auto: AutoRollback) -> tuple[Gate, ...]:
+def judge(measured: Evidence, gates: GateSettings, step: StepSettings, auto: AutoRollbackSettings) -> tuple[Gate, ...]:
     """All gates of a step, in the order of GateName."""
     # Intervals: mismatches and errors each overall and by route, and two quantiles.
     alpha = gates.alpha / (2 * (len(measured.routes) + 1) + 2)
@@ -69,19 +76,19 @@ def judge(measured: Measured, gates: Gates, step: Step, auto: AutoRollback) -> t
     return tuple(gate for gate in found if gate)
 
 
-def outcome_of(gates: Sequence[Gate]) -> Outcome:
+def outcome_of(gates: Sequence[Gate]) -> JudgementOutcome:
     """Bad if any gate is bad, good if all are good."""
     outcomes = {gate.outcome for gate in gates}
-    if Outcome.BAD in outcomes:
-        return Outcome.BAD
-    return Outcome.GOOD if outcomes == {Outcome.GOOD} else Outcome.NOT_ENOUGH
+    if JudgementOutcome.BAD in outcomes:
+        return JudgementOutcome.BAD
+    return JudgementOutcome.GOOD if outcomes == {JudgementOutcome.GOOD} else JudgementOutcome.NOT_ENOUGH
 
 
 def reasons_of(gates: Sequence[Gate]) -> tuple[str, ...]:
     """What keeps the step: the reasons of all gates that are not good, bad ones first."""
     return tuple(
         f"{gate.name}: {gate.reason}"
-        for wanted in (Outcome.BAD, Outcome.NOT_ENOUGH)
+        for wanted in (JudgementOutcome.BAD, JudgementOutcome.NOT_ENOUGH)
         for gate in gates
         if gate.outcome is wanted
     )
@@ -95,7 +102,7 @@ def streaks_after(streaks: Streaks, gates: Sequence[Gate]) -> Streaks:
     return {gate.name: streaks.get(gate.name, 0) + 1 for gate in gates if gate.rolls_back}
 
 
-def grounds_for_rollback(streaks: Streaks, gates: Sequence[Gate], auto: AutoRollback) -> Gate | None:
+def grounds_for_rollback(streaks: Streaks, gates: Sequence[Gate], auto: AutoRollbackSettings) -> Gate | None:
     """The gate that rolls back now, None when none does; of several the one that says most about the cause."""
     if not auto.enabled:
         return None
@@ -114,9 +121,9 @@ TELLING: Final = (
 """The gates that can roll back, the most specific first: differing rows are mismatches too."""
 
 
-def culprit(gate: Gate, measured: Measured, points_tables: Sequence[str]) -> Suspect | None:
+def implicated_finding(gate: Gate, measured: Evidence, points_tables: Sequence[str]) -> SuspectFinding | None:
     """The finding that a gate's failure is about: the most frequent one of its kind and route."""
-    fits: Mapping[GateName, Callable[[Suspect], bool]] = {
+    fits: Mapping[GateName, Callable[[SuspectFinding], bool]] = {
         GateName.MISMATCHES: lambda _: True,
         GateName.EFFECTS: lambda s: s.kind in EFFECT_KINDS,
         GateName.POINTS: lambda s: is_points(s, points_tables),
@@ -131,31 +138,35 @@ def culprit(gate: Gate, measured: Measured, points_tables: Sequence[str]) -> Sus
 EFFECT_KINDS: Final = frozenset({"missing_row", "extra_row", "column", "late", "undescribed", "truncated_table"})
 
 
-def is_points(suspect: Suspect, points_tables: Sequence[str]) -> bool:
+def is_points(suspect: SuspectFinding, points_tables: Sequence[str]) -> bool:
     """Whether a finding is about rows of human points."""
     return suspect.kind in EFFECT_KINDS and suspect.place.partition(".")[0] in points_tables
 
 
-def _time(measured: Measured, wanted_s: float) -> Gate:
+def _time(measured: Evidence, wanted_s: float) -> Gate:
     words = f"{measured.seconds:.0f} s at this step, wanted at least {wanted_s:.0f} s"
-    return Gate(GateName.TIME, Outcome.GOOD if measured.seconds >= wanted_s else Outcome.NOT_ENOUGH, words)
+    return Gate(
+        GateName.TIME, JudgementOutcome.GOOD if measured.seconds >= wanted_s else JudgementOutcome.NOT_ENOUGH, words
+    )
 
 
-def _comparisons(measured: Measured, wanted: int) -> Gate:
+def _comparisons(measured: Evidence, wanted: int) -> Gate:
     compared = measured.overall.counts.compared
     words = f"{compared} compared at this step, wanted at least {wanted}"
-    return Gate(GateName.COMPARISONS, Outcome.GOOD if compared >= wanted else Outcome.NOT_ENOUGH, words)
+    return Gate(
+        GateName.COMPARISONS, JudgementOutcome.GOOD if compared >= wanted else JudgementOutcome.NOT_ENOUGH, words
+    )
 
 
-def _by_route(measured: Measured, gate: Callable[[RouteMeasured, str], Gate]) -> Gate:
+def _by_route(measured: Evidence, gate: Callable[[RouteEvidence, str], Gate]) -> Gate:
     """The gate over all routes; a route that is surely bad by itself makes it bad, so that a rare route cannot hide."""
     alone = [gate(one, route) for route, one in measured.routes.items()] if len(measured.routes) > 1 else []
-    bad = next((found for found in alone if found.outcome is Outcome.BAD), None)
+    bad = next((found for found in alone if found.outcome is JudgementOutcome.BAD), None)
     only = next(iter(measured.routes), "") if len(measured.routes) == 1 else ""
     return bad or gate(measured.overall, only)
 
 
-def _mismatches(one: RouteMeasured, rate_max: float, alpha: float, route: str) -> Gate:
+def _mismatches(one: RouteEvidence, rate_max: float, alpha: float, route: str) -> Gate:
     counts = one.counts
     interval = rate_interval(counts.mismatch, counts.compared, alpha=alpha)
     words = (
@@ -165,7 +176,7 @@ def _mismatches(one: RouteMeasured, rate_max: float, alpha: float, route: str) -
     return _rate_gate(GateName.MISMATCHES, interval, rate_max, words, route)
 
 
-def _errors(one: RouteMeasured, increase_max: float, alpha: float, route: str) -> Gate:
+def _errors(one: RouteEvidence, increase_max: float, alpha: float, route: str) -> Gate:
     interval = difference_interval(one.legacy_only_errors, one.pairs, one.candidate_only_errors, one.pairs, alpha=alpha)
     words = (
         f"of {one.pairs} requests {_on(route)}{one.candidate_only_errors} failed on the candidate alone, "
@@ -177,15 +188,17 @@ def _errors(one: RouteMeasured, increase_max: float, alpha: float, route: str) -
 
 def _rate_gate(name: GateName, interval: Interval, limit: float, words: str, route: str) -> Gate:
     if interval.low > limit:
-        return Gate(name, Outcome.BAD, words, rolls_back=True, route=route)
-    return Gate(name, Outcome.GOOD if interval.high <= limit else Outcome.NOT_ENOUGH, words, route=route)
+        return Gate(name, JudgementOutcome.BAD, words, rolls_back=True, route=route)
+    return Gate(
+        name, JudgementOutcome.GOOD if interval.high <= limit else JudgementOutcome.NOT_ENOUGH, words, route=route
+    )
 
 
 def _on(route: str) -> str:
     return f"on {route} " if route else ""
 
 
-def _effects(measured: Measured, gates: Gates, auto: AutoRollback) -> Gate:
+def _effects(measured: Evidence, gates: GateSettings, auto: AutoRollbackSettings) -> Gate:
     words = (
         f"{measured.effect_mismatches} comparisons with differing rows, allowed {gates.effect_mismatches_max}; "
         f"rows were compared in {measured.effects_compared}"
@@ -193,21 +206,23 @@ def _effects(measured: Measured, gates: Gates, auto: AutoRollback) -> Gate:
     return _counted(GateName.EFFECTS, measured.effect_mismatches, gates.effect_mismatches_max, words, auto)
 
 
-def _points(measured: Measured, gates: Gates, auto: AutoRollback) -> Gate:
+def _points(measured: Evidence, gates: GateSettings, auto: AutoRollbackSettings) -> Gate:
     words = f"{measured.points_mismatches} comparisons with differing points, allowed {gates.points_mismatches_max}"
     return _counted(GateName.POINTS, measured.points_mismatches, gates.points_mismatches_max, words, auto)
 
 
-def _counted(name: GateName, found: int, allowed: int, words: str, auto: AutoRollback) -> Gate:
+def _counted(name: GateName, found: int, allowed: int, words: str, auto: AutoRollbackSettings) -> Gate:
     if found <= allowed:
-        return Gate(name, Outcome.GOOD, words)
-    return Gate(name, Outcome.BAD, words, rolls_back=found >= allowed + auto.hits_min)
+        return Gate(name, JudgementOutcome.GOOD, words)
+    return Gate(name, JudgementOutcome.BAD, words, rolls_back=found >= allowed + auto.hits_min)
 
 
-def _latency(measured: Measured, gates: Gates, alpha: float) -> Gate:
-    def sketches(candidate: Role, legacy: Role) -> tuple[Sketch, Sketch]:
+def _latency(measured: Evidence, gates: GateSettings, alpha: float) -> Gate:
+    def sketches(candidate: Role, legacy: Role) -> tuple[QuantileSketch, QuantileSketch]:
         found = measured.durations
-        return found.get((Side.CANDIDATE, candidate), Sketch()), found.get((Side.LEGACY, legacy), Sketch())
+        return found.get((Side.CANDIDATE, candidate), QuantileSketch()), found.get(
+            (Side.LEGACY, legacy), QuantileSketch()
+        )
 
     serving = sketches(Role.SERVED, Role.SERVED)
     mirroring = sketches(Role.MIRRORED, Role.MIRRORED)
@@ -218,18 +233,20 @@ def _latency(measured: Measured, gates: Gates, alpha: float) -> Gate:
     if _enough(crossed, gates.latency_pairs_min):
         return _latency_gate(crossed, gates, alpha, fair=False)
     words = f"{_fewest(crossed)} durations of both sides, wanted at least {gates.latency_pairs_min}"
-    return Gate(GateName.LATENCY, Outcome.NOT_ENOUGH, words)
+    return Gate(GateName.LATENCY, JudgementOutcome.NOT_ENOUGH, words)
 
 
-def _fewest(both: tuple[Sketch, Sketch]) -> int:
+def _fewest(both: tuple[QuantileSketch, QuantileSketch]) -> int:
     return min(both[0].count, both[1].count)
 
 
-def _enough(both: tuple[Sketch, Sketch], wanted: int) -> bool:
+def _enough(both: tuple[QuantileSketch, QuantileSketch], wanted: int) -> bool:
     return _fewest(both) >= max(1, wanted)
 
 
-def _latency_gate(both: tuple[Sketch, Sketch], gates: Gates, alpha: float, *, fair: bool) -> Gate:
+def _latency_gate(
+    both: tuple[QuantileSketch, QuantileSketch], gates: GateSettings, alpha: float, *, fair: bool
+) -> Gate:
     share = gates.latency_quantile
     candidate, legacy = (quantile_band(sketch, share, alpha=alpha) for sketch in both)
     low, high = candidate.low / legacy.high, candidate.high / legacy.low if legacy.low else math.inf
@@ -242,12 +259,12 @@ def _latency_gate(both: tuple[Sketch, Sketch], gates: Gates, alpha: float, *, fa
         limit, tolerance = gates.latency_across_roles_max, 0.0
         words += " (one side served, the other mirrored)"
     if low > limit:
-        return Gate(GateName.LATENCY, Outcome.BAD, words, rolls_back=fair)
+        return Gate(GateName.LATENCY, JudgementOutcome.BAD, words, rolls_back=fair)
     good = high <= limit + tolerance
-    return Gate(GateName.LATENCY, Outcome.GOOD if good else Outcome.NOT_ENOUGH, words)
+    return Gate(GateName.LATENCY, JudgementOutcome.GOOD if good else JudgementOutcome.NOT_ENOUGH, words)
 
 
-def quantile_band(sketch: Sketch, share: float, *, alpha: float) -> Interval:
+def quantile_band(sketch: QuantileSketch, share: float, *, alpha: float) -> Interval:
     """Interval for a quantile, valid at all times at once, much tighter at the ends than a sub-Gaussian one.
 
     How many of n values are below the true quantile is a sum of Bernoulli(share) trials; the counts whose confidence sequence
@@ -262,45 +279,47 @@ def quantile_band(sketch: Sketch, share: float, *, alpha: float) -> Interval:
     return Interval(low * (1 - ACCURACY), sketch.quantile(share), high * (1 + ACCURACY))
 
 
-def _memory(measured: Measured, allowed: int) -> Gate:
+def _memory(measured: Evidence, allowed: int) -> Gate:
     if measured.rss_bytes is None:
         words = "no memory of the candidate was read: name its metrics page in rollout.sources.candidates"
-        return Gate(GateName.MEMORY, Outcome.NOT_ENOUGH, words)
+        return Gate(GateName.MEMORY, JudgementOutcome.NOT_ENOUGH, words)
     words = f"{measured.rss_bytes / 1024**2:.0f} MiB resident, allowed {allowed / 1024**2:.0f} MiB"
     bad = measured.rss_bytes > allowed
-    return Gate(GateName.MEMORY, Outcome.BAD if bad else Outcome.GOOD, words, rolls_back=bad)
+    return Gate(GateName.MEMORY, JudgementOutcome.BAD if bad else JudgementOutcome.GOOD, words, rolls_back=bad)
 
 
-def _coverage(measured: Measured, gates: Gates) -> Gate:
+def _coverage(measured: Evidence, gates: GateSettings) -> Gate:
     seen = {route: one.counts.compared for route, one in measured.routes.items()}
     judged = judge_coverage(seen, tuple(seen), each_min=gates.route_comparisons_min)
     words = judged.reason.replace("declared branches", "routes")
-    if judged.outcome is not Outcome.GOOD:
+    if judged.outcome is not JudgementOutcome.GOOD:
         return Gate(GateName.COVERAGE, judged.outcome, words)
     if measured.ended is None:
         return Gate(
-            GateName.COVERAGE, Outcome.NOT_ENOUGH, "no runner told how much it compared (rollout.sources.runners)"
+            GateName.COVERAGE,
+            JudgementOutcome.NOT_ENOUGH,
+            "no runner told how much it compared (rollout.sources.runners)",
         )
     share = measured.compared / measured.ended if measured.ended else 0.0
     words += f"; {share:.1%} of {measured.ended} ended exchanges were compared, wanted {gates.compared_share_min:.0%}"
     enough = share >= gates.compared_share_min
-    return Gate(GateName.COVERAGE, Outcome.GOOD if enough else Outcome.NOT_ENOUGH, words)
+    return Gate(GateName.COVERAGE, JudgementOutcome.GOOD if enough else JudgementOutcome.NOT_ENOUGH, words)
 
 
-def _accounting(measured: Measured, slack: int) -> Gate:
+def _accounting(measured: Evidence, slack: int) -> Gate:
     totals = measured.totals
     if totals is None:
         return Gate(
             GateName.ACCOUNTING,
-            Outcome.NOT_ENOUGH,
+            JudgementOutcome.NOT_ENOUGH,
             _unread(measured, "the counts of proxies and runners were not read"),
         )
     words = (
         f"{totals.served} served = {totals.accounted} accounted for + {totals.in_flight} in flight"
         f"{f', but {totals.gap:+d}' if totals.gap else ''}; allowed gap {slack}"
     )
-    return Gate(GateName.ACCOUNTING, Outcome.GOOD if abs(totals.gap) <= slack else Outcome.BAD, words)
+    return Gate(GateName.ACCOUNTING, JudgementOutcome.GOOD if abs(totals.gap) <= slack else JudgementOutcome.BAD, words)
 
 
-def _unread(measured: Measured, words: str) -> str:
+def _unread(measured: Evidence, words: str) -> str:
     return f"{words} ({'; '.join(measured.unread)})" if measured.unread else words

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from proxy.rollout.state_machine import Event, Phase, Place, Refused, after
+from proxy.rollout.state_machine import Event, Phase, Position, Refused, after
 
 Rank: TypeAlias = tuple[int, bool, int, str]
 ALL = "all"
@@ -41,9 +41,9 @@ class GroupState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (self.epoch, self.phase.latched, self.version, self.at.isoformat() if self.at else "")
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Position:
         """The machine's view."""
-        return Place(self.phase, self.step)
+        return Position(self.phase, self.step)
 
     def with_salt(self, salt: str) -> "GroupState":
         """The same state, its salt noted if there is none yet."""
@@ -57,7 +57,7 @@ class GroupState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 States: TypeAlias = Mapping[str, GroupState]
 
 
-class Cause(msgspec.Struct, frozen=True):
+class ChangeCause(msgspec.Struct, frozen=True):
     """Who changes something, when and why."""
 
     actor: str
@@ -65,7 +65,7 @@ class Cause(msgspec.Struct, frozen=True):
     at: datetime
 
 
-def changed(state: GroupState, event: Event, cause: Cause, *, last_step: int) -> GroupState | Refused:
+def changed(state: GroupState, event: Event, cause: ChangeCause, *, last_step: int) -> GroupState | Refused:
     """The state after an event: a new version, and after a rollback was resumed a new epoch."""
     found = after(state.place, event, last_step=last_step)
     if isinstance(found, Refused):
@@ -93,7 +93,7 @@ def merged(one: States, other: States) -> dict[str, GroupState]:
     return {name: max((s for s in (one.get(name), other.get(name)) if s), key=lambda s: s.rank) for name in groups}
 
 
-def news(known: States, other: States) -> dict[str, GroupState]:
+def announcements(known: States, other: States) -> dict[str, GroupState]:
     """What of `other` supersedes what is known."""
     return {name: state for name, state in other.items() if name not in known or state.rank > known[name].rank}
 

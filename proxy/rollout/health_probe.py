@@ -5,7 +5,7 @@ import logging
 
 import aiohttp
 
-from proxy.config.settings import Backend
+from proxy.config.settings import BackendSettings
 
 logger = logging.getLogger(__name__)
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 ANSWER_MAX_BYTES = 64 * 1024
 
 
-async def is_well(backend: Backend) -> bool:
+async def is_well(backend: BackendSettings) -> bool:
     """Whether the backend answers its health path with 2xx or 3xx in time."""
     connector, headers = connector_of(backend), headers_of(backend)
     url = backend.url.rstrip("/") + backend.health.path
@@ -37,13 +37,13 @@ def says_well(status: int) -> bool:
     return 200 <= status < 400
 
 
-def connector_of(backend: Backend) -> aiohttp.BaseConnector:
+def connector_of(backend: BackendSettings) -> aiohttp.BaseConnector:
     """How the backend is reached, on connections that are not kept."""
     if backend.socket:
         return aiohttp.UnixConnector(backend.socket, force_close=True)
     return aiohttp.TCPConnector(force_close=True)
 
 
-def headers_of(backend: Backend) -> dict[str, str]:
+def headers_of(backend: BackendSettings) -> dict[str, str]:
     """The Host that the backend wants, where that is not its URL's."""
     return {} if backend.host in ("backend", "preserve") else {"Host": backend.host}

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 import msgspec
 from aiohttp import web
 
-from comparator.stats.confidence import Outcome
+from comparator.stats.confidence import JudgementOutcome
 from proxy.errors import (
     AccessError,
     GatesClosedError,
@@ -23,10 +23,10 @@ from proxy.errors import (
     SwitchError,
 )
 from proxy.rollout.alertmanager import AlertAction, Notification, action_of
-from proxy.rollout.auth import Guard, Need, Presented
-from proxy.rollout.control import Asked, Assessment, Control
+from proxy.rollout.auth import Authorizer, Credentials, Permission
+from proxy.rollout.control import Assessment, ChangeRequest, Control
 from proxy.rollout.group_state import ALL
-from proxy.rollout.peers import PATH, Exchanged, rollbacks
+from proxy.rollout.peers import PATH, PeerStates, rollbacks
 
 TEXT_MAX: Final = 500
 BODY_MAX_BYTES: Final = 1024**2
@@ -43,7 +43,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
 """What each error is to a client; an AccessError says so itself."""
 
 
-class Change(msgspec.Struct, frozen=True):
+class ChangeBody(msgspec.Struct, frozen=True):
     """Body of a POST: who changes what, and why. `id` makes one request sent to several proxies one entry of the log."""
 
     actor: str = ""
@@ -57,19 +57,19 @@ Readiness: TypeAlias = "Callable[[], Any]"
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class ApiContext:
     """What the handlers need. `overview` is what GET /rollout shows; `readiness` says what rolling back would lose."""
 
     control: Control
-    guard: Guard
+    guard: Authorizer
     overview: Callable[[], dict[str, Any]]
     readiness: Readiness
 
 
-CONTEXT: web.AppKey[Context] = web.AppKey("rollout", Context)
+CONTEXT: web.AppKey[ApiContext] = web.AppKey("rollout", ApiContext)
 
 
-def mount(app: web.Application, context: Context) -> None:
+def mount(app: web.Application, context: ApiContext) -> None:
     """Add the routes to the admin application."""
     app[CONTEXT] = context
     app.middlewares.append(_errors)
@@ -108,28 +108,28 @@ async def _errors(request: web.Request, handler: Callable[[web.Request], Any]) -
 
 
 async def _rollback(request: web.Request) -> web.Response:
-    asked, _ = await _asked(request, Need.ROLL_BACK)
+    asked, _ = await _asked(request, Permission.ROLL_BACK)
     control = request.app[CONTEXT].control
     control.rollback(asked)
     return _changed(control)
 
 
 async def _resume(request: web.Request) -> web.Response:
-    asked, _ = await _asked(request, Need.OPERATE)
+    asked, _ = await _asked(request, Permission.OPERATE)
     control = request.app[CONTEXT].control
     await control.resume(asked)
     return _changed(control)
 
 
 async def _promote(request: web.Request) -> web.Response:
-    asked, _ = await _asked(request, Need.OPERATE)
+    asked, _ = await _asked(request, Permission.OPERATE)
     control = request.app[CONTEXT].control
     await control.promote(asked)
     return _changed(control)
 
 
 async def _pause(request: web.Request) -> web.Response:
-    asked, _ = await _asked(request, Need.OPERATE)
+    asked, _ = await _asked(request, Permission.OPERATE)
     control = request.app[CONTEXT].control
     await control.pause(asked)
     return _changed(control)
@@ -145,23 +145,23 @@ def _changed(control: Control) -> web.Response:
 
 
 async def _overview(request: web.Request) -> web.Response:
-    await _asked(request, Need.VIEW)
+    await _asked(request, Permission.VIEW)
     return web.json_response(request.app[CONTEXT].overview())
 
 
 async def _gates(request: web.Request) -> web.Response:
-    await _asked(request, Need.VIEW)
+    await _asked(request, Permission.VIEW)
     found = await _assessment(request, request.query.get("group", ALL))
     return web.json_response({"group": found.group, "at": found.at.isoformat(), **found.snapshot()})
 
 
 async def _readiness(request: web.Request) -> web.Response:
-    await _asked(request, Need.VIEW)
+    await _asked(request, Permission.VIEW)
     return web.json_response(await request.app[CONTEXT].readiness())
 
 
 async def _history(request: web.Request) -> web.Response:
-    await _asked(request, Need.VIEW)
+    await _asked(request, Permission.VIEW)
     limit = request.query.get("limit", "")
     replica = request.app[CONTEXT].control.replica
     links = await replica.history(limit=int(limit) or None if LIMIT.fullmatch(limit) else None)
@@ -172,16 +172,16 @@ async def _history(request: web.Request) -> web.Response:
 async def _state(request: web.Request) -> web.Response:
     """What a peer asks. Where reading is protected, whoever may send a rollback may read whether there is one."""
     context = request.app[CONTEXT]
-    await _asked(request, Need.ROLL_BACK if context.guard.protects_reads else Need.VIEW)
+    await _asked(request, Permission.ROLL_BACK if context.guard.protects_reads else Permission.VIEW)
     states = context.control.replica.states
-    return web.Response(body=msgspec.json.encode(Exchanged(tuple(states.values()))), content_type="application/json")
+    return web.Response(body=msgspec.json.encode(PeerStates(tuple(states.values()))), content_type="application/json")
 
 
 async def _take(request: web.Request) -> web.Response:
     """A peer says that it is rolled back. Nothing else is taken from whoever may only roll back."""
-    _, body = await _asked(request, Need.ROLL_BACK)
+    _, body = await _asked(request, Permission.ROLL_BACK)
     try:
-        found = msgspec.json.decode(body, type=Exchanged)
+        found = msgspec.json.decode(body, type=PeerStates)
     except msgspec.MsgspecError as error:
         raise web.HTTPBadRequest(reason="not a state") from error
     request.app[CONTEXT].control.replica.take(rollbacks({state.group: state for state in found.states}))
@@ -194,7 +194,7 @@ async def _take(request: web.Request) -> web.Response:
 async def _alertmanager(request: web.Request) -> web.Response:
     """Alertmanager's webhook. Firing alerts with our label pause or roll back; everything else changes nothing."""
     context = request.app[CONTEXT]
-    _, body = await _asked(request, Need.ROLL_BACK)
+    _, body = await _asked(request, Permission.ROLL_BACK)
     try:
         notification = msgspec.json.decode(body, type=Notification)
     except msgspec.MsgspecError as error:
@@ -202,7 +202,7 @@ async def _alertmanager(request: web.Request) -> web.Response:
     action = action_of(notification, context.control.settings.alerts, context.control.replica.groups)
     if action is None:
         return web.json_response({"done": "nothing"})
-    asked = Asked("alertmanager", action.reason[:TEXT_MAX], group=action.group, finding=action.finding)
+    asked = ChangeRequest("alertmanager", action.reason[:TEXT_MAX], group=action.group, finding=action.finding)
     if action.action is AlertAction.ROLLBACK:
         context.control.rollback(asked)
     else:
@@ -212,10 +212,14 @@ async def _alertmanager(request: web.Request) -> web.Response:
 
 async def _argo(request: web.Request) -> web.Response:
     """The web metric of Argo Rollouts: successCondition `result.good`, failureCondition `result.bad`, else inconclusive."""
-    await _asked(request, Need.VIEW)
+    await _asked(request, Permission.VIEW)
     found = await _assessment(request, request.query.get("group", ALL))
     outcome = _outcome(request, found)
-    result = {"outcome": outcome.value, "good": outcome is Outcome.GOOD, "bad": outcome is Outcome.BAD}
+    result = {
+        "outcome": outcome.value,
+        "good": outcome is JudgementOutcome.GOOD,
+        "bad": outcome is JudgementOutcome.BAD,
+    }
     return web.json_response({"result": result, **found.snapshot()})
 
 
@@ -224,13 +228,13 @@ async def _flagger(request: web.Request) -> web.Response:
 
     `check` is for the type rollout, `confirm` for the types confirm-*, `rollback` for the type rollback.
     """
-    _, body = await _asked(request, Need.VIEW)
+    _, body = await _asked(request, Permission.VIEW)
     found = await _assessment(request, _flagger_group(body))
     outcome = _outcome(request, found)
     passes = {
-        "confirm": outcome is Outcome.GOOD,
-        "check": outcome is not Outcome.BAD,
-        "rollback": outcome is Outcome.BAD,
+        "confirm": outcome is JudgementOutcome.GOOD,
+        "check": outcome is not JudgementOutcome.BAD,
+        "rollback": outcome is JudgementOutcome.BAD,
     }[request.match_info["hook"]]
     return web.json_response({"outcome": outcome.value, **found.snapshot()}, status=200 if passes else 403)
 
@@ -245,10 +249,10 @@ def _flagger_group(body: bytes) -> str:
     return group if isinstance(group, str) else ALL
 
 
-def _outcome(request: web.Request, found: Assessment) -> Outcome:
+def _outcome(request: web.Request, found: Assessment) -> JudgementOutcome:
     """A rollout that is rolled back is bad, whatever the evidence since says."""
     state = request.app[CONTEXT].control.replica.states[found.group]
-    return Outcome.BAD if state.phase.latched else found.outcome
+    return JudgementOutcome.BAD if state.phase.latched else found.outcome
 
 
 async def _assessment(request: web.Request, group: str) -> Assessment:
@@ -260,7 +264,7 @@ async def _assessment(request: web.Request, group: str) -> Assessment:
     return await control.assess(group)
 
 
-async def _asked(request: web.Request, need: Need) -> tuple[Asked, bytes]:
+async def _asked(request: web.Request, need: Permission) -> tuple[ChangeRequest, bytes]:
     """Who asks for what, once it is sure that he may. A body that cannot be read never keeps anybody from rolling back.
 
     Raises:
@@ -273,9 +277,11 @@ async def _asked(request: web.Request, need: Need) -> tuple[Asked, bytes]:
     except web.HTTPRequestEntityTooLarge:
         body = b""
     try:
-        change = msgspec.json.decode(body or b"{}", type=Change)
+        change = msgspec.json.decode(body or b"{}", type=ChangeBody)
     except msgspec.MsgspecError:
-        change = Change()
+        change = ChangeBody()
     token = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-    actor = request.app[CONTEXT].guard.check(Presented(token, request.remote or "", change.actor), need)
-    return Asked(actor, change.reason[:TEXT_MAX], group=change.group, force=change.force, id=change.id[:TEXT_MAX]), body
+    actor = request.app[CONTEXT].guard.check(Credentials(token, request.remote or "", change.actor), need)
+    return ChangeRequest(
+        actor, change.reason[:TEXT_MAX], group=change.group, force=change.force, id=change.id[:TEXT_MAX]
+    ), body

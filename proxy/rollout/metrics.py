@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from comparator.stats.confidence import Outcome
+from comparator.stats.confidence import JudgementOutcome
 from proxy.rollout.control import Assessment
 from proxy.rollout.replica import Replica
 from proxy.rollout.state_machine import Phase
@@ -67,7 +67,7 @@ class RolloutMetrics(Collector):
         assessed = GaugeMetricFamily(ASSESSED, "When a group was last judged here.", labels=("group",))
         for name, found in self._latest().items():
             for one in found.gates:
-                for outcome in Outcome:
+                for outcome in JudgementOutcome:
                     gate.add_metric((name, one.name.value, outcome.value), int(one.outcome is outcome))
             assessed.add_metric((name,), found.at.timestamp())
         yield from (gate, assessed)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy.rollout.audit import Entry
-from proxy.rollout.evidence import Suspect
+from proxy.rollout.audit import AuditEntry
+from proxy.rollout.evidence import SuspectFinding
 
 TEXT_MAX: Final = 1_000
 SEVERITIES: Final[Mapping[str, str]] = {"roll_back": "critical", "gate_failed": "warning", "finding": "info"}
@@ -18,7 +18,7 @@ PAGED: Final = frozenset({"roll_back", "resume", "gate_failed"})
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Notice:
     """One thing to say. `key` is what makes two messages the same; `paged`: whether PagerDuty hears it too."""
 
     key: str
@@ -30,7 +30,7 @@ class Message:
     details: Mapping[str, Any] | None = None
 
 
-def message_of(entry: Entry) -> Message | None:
+def message_of(entry: AuditEntry) -> Notice | None:
     """What to say about an entry of the log; None for what concerns nobody."""
     if entry.event not in TOLD:
         return None
@@ -40,20 +40,20 @@ def message_of(entry: Entry) -> Message | None:
     if entry.after and entry.before:
         text += f" ({entry.before.phase} {entry.before.step} → {entry.after.phase} {entry.after.step})"
     text += f": {entry.reason}" if entry.reason else ""
-    return Message(entry.id, entry.event, group, text[:TEXT_MAX], entry.at.isoformat(), entry.event in PAGED, details)
+    return Notice(entry.id, entry.event, group, text[:TEXT_MAX], entry.at.isoformat(), entry.event in PAGED, details)
 
 
-def message_of_finding(group: str, suspect: Suspect, at: str) -> Message:
+def message_of_finding(group: str, suspect: SuspectFinding, at: str) -> Notice:
     """What to say about a finding that is new."""
-    return Message(f"finding/{suspect.id}", "finding", group, f"Rollout {group}: new {suspect}"[:TEXT_MAX], at)
+    return Notice(f"finding/{suspect.id}", "finding", group, f"Rollout {group}: new {suspect}"[:TEXT_MAX], at)
 
 
-def slack(message: Message) -> dict[str, Any]:
+def slack(message: Notice) -> dict[str, Any]:
     """The body for a Slack-compatible webhook."""
     return {"text": message.text}
 
 
-def pagerduty(message: Message, routing_key: str) -> dict[str, Any]:
+def pagerduty(message: Notice, routing_key: str) -> dict[str, Any]:
     """The body for PagerDuty."""
     dedup_key = f"shadow/{message.group}/{'gates' if message.event == 'gate_failed' else 'rollback'}"
     if message.event == "resume":

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import aiohttp
 
-from proxy.config.rollout import Outgoing
-from proxy.rollout.notifications import Message, pagerduty, slack
+from proxy.config.rollout import NotificationSettings
+from proxy.rollout.notifications import Notice, pagerduty, slack
 
 logger = logging.getLogger(__name__)
 
@@ -17,10 +17,10 @@ SAID_MAX: Final = 1_000
 BACKOFF_MAX_S: Final = 60.0
 
 
-class Teller:
+class Notifier:
     """The outgoing messages of one process. A target that is down keeps only itself waiting."""
 
-    def __init__(self, settings: Outgoing) -> None:
+    def __init__(self, settings: NotificationSettings) -> None:
         self._settings = settings
         self._said: OrderedDict[str, None] = OrderedDict()
         self._queues: dict[str, asyncio.Queue[dict[str, Any]]] = {
@@ -30,7 +30,7 @@ class Teller:
         self.dropped = 0
         """Messages that were given up: the queue was full, or every attempt failed."""
 
-    def tell(self, message: Message) -> None:
+    def notify(self, message: Notice) -> None:
         """Say something, unless it was said already. Returns at once."""
         if message.key in self._said:
             return

@@ -11,8 +11,8 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from proxy.config.rollout import Peer
-from proxy.rollout.group_state import GroupState, States, news
+from proxy.config.rollout import PeerAddress
+from proxy.rollout.group_state import GroupState, States, announcements
 from proxy.rollout.replica import Replica
 
 logger = logging.getLogger(__name__)
@@ -21,13 +21,13 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=2.0)
 PATH: Final = "/rollout/state"
 
 
-class Exchanged(msgspec.Struct, frozen=True):
+class PeerStates(msgspec.Struct, frozen=True):
     """What one proxy tells another."""
 
     states: tuple[GroupState, ...]
 
 
-class Peers:
+class PeerSync:
     """The other proxies of this one.
 
     Args:
@@ -37,7 +37,7 @@ class Peers:
         scheme: of the admin ports.
     """
 
-    def __init__(self, peers: tuple[Peer, ...], replica: Replica, *, token: str, scheme: str = "http") -> None:
+    def __init__(self, peers: tuple[PeerAddress, ...], replica: Replica, *, token: str, scheme: str = "http") -> None:
         self._urls = [f"{scheme}://{peer.host}:{peer.port}{PATH}" for peer in peers]
         self._replica = replica
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -85,13 +85,13 @@ class Peers:
     async def _exchange(self, session: aiohttp.ClientSession, url: str) -> None:
         async with session.get(url) as response:
             response.raise_for_status()
-            found = msgspec.json.decode(await response.read(), type=Exchanged)
+            found = msgspec.json.decode(await response.read(), type=PeerStates)
         theirs = {state.group: state for state in found.states}
-        if news(self._replica.states, theirs):
+        if announcements(self._replica.states, theirs):
             self._replica.take(theirs)
-        unheard = rollbacks(news(theirs, self._replica.states))
+        unheard = rollbacks(announcements(theirs, self._replica.states))
         if unheard:
-            body = msgspec.json.encode(Exchanged(tuple(unheard.values())))
+            body = msgspec.json.encode(PeerStates(tuple(unheard.values())))
             async with session.post(url, data=body) as response:
                 response.raise_for_status()
 

@@ -14,8 +14,8 @@ import asyncpg
 from proxy.config.rollout import RolloutSettings
 from proxy.errors import NotStoredError, StateFileError, SupersededError
 from proxy.rollout import statefile, store
-from proxy.rollout.audit import Entry, Link
-from proxy.rollout.group_state import GroupState, States, initial, merged, news
+from proxy.rollout.audit import AuditEntry, ChainLink
+from proxy.rollout.group_state import GroupState, States, announcements, initial, merged
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Replica:
         self.settings = settings
         self.groups = tuple(groups)
         self.states: States = initial(self.groups)
-        self.pending: dict[str, Entry] = {}
+        self.pending: dict[str, AuditEntry] = {}
         self.connected = False
         """Whether the database answered last."""
         self._dsn = dsn
@@ -46,9 +46,9 @@ class Replica:
         self._audit_path = Path(settings.audit_file)
         self._on_change: Callable[[], None] = lambda: None
         self._on_stored: Callable[[Sequence[GroupState]], None] = lambda _: None
-        self._on_logged: Callable[[Entry], None] = lambda _: None
+        self._on_logged: Callable[[AuditEntry], None] = lambda _: None
         self._told: set[str] = set()
-        self._lead: statefile.Lead | None = None
+        self._lead: statefile.Leadership | None = None
         self._wake = asyncio.Event()
         self._conn: store.Connection | None = None
         self._turn = asyncio.Lock()
@@ -64,14 +64,14 @@ class Replica:
         *,
         changed: Callable[[], None],
         stored: Callable[[Sequence[GroupState]], None],
-        logged: Callable[[Entry], None],
+        logged: Callable[[AuditEntry], None],
     ) -> None:
         """Have functions called: `changed` after states changed, by whomever; `stored` once states taken here are stored;
         `logged` for each entry of the log by the one process that wrote it, or while the database is away by all that made it.
         """
         self._on_change, self._on_stored, self._on_logged = changed, stored, logged
 
-    def _tell(self, entries: Iterable[Entry]) -> None:
+    def _tell(self, entries: Iterable[AuditEntry]) -> None:
         for entry in entries:
             if entry.id not in self._told:
                 self._told.add(entry.id)
@@ -92,7 +92,7 @@ class Replica:
             self.pending = {entry.id: entry for entry in saved.pending} | self.pending
             self._adopt(saved.by_group)
 
-    def take(self, states: States, entries: Sequence[Entry] = ()) -> None:
+    def take(self, states: States, entries: Sequence[AuditEntry] = ()) -> None:
         """Let states take effect now, and store them and their entries as soon as it is possible."""
         # A change is always kept; of what changed nothing, only so many wait for the database.
         room = len(self.pending) < PENDING_MAX
@@ -106,13 +106,13 @@ class Replica:
             self._on_stored(tuple(states.values()))
 
     def _adopt(self, states: States) -> bool:
-        fresh = news(self.states, states)
+        fresh = announcements(self.states, states)
         if fresh:
             self.states = merged(self.states, fresh)
             self._on_change()
         return bool(fresh)
 
-    def _save(self, add: Iterable[Entry] = (), stored: Iterable[str] = ()) -> bool:
+    def _save(self, add: Iterable[AuditEntry] = (), stored: Iterable[str] = ()) -> bool:
         """Write the last known state; a disk that fails is logged, as the state in memory and in the database holds."""
         try:
             if not self._dsn:
@@ -124,7 +124,9 @@ class Replica:
             return False
         return True
 
-    async def store_first(self, changes: Sequence[tuple[GroupState, GroupState]], entries: Sequence[Entry]) -> None:
+    async def store_first(
+        self, changes: Sequence[tuple[GroupState, GroupState]], entries: Sequence[AuditEntry]
+    ) -> None:
         """Store changes (known state, new state) with their entries, all or none; only then do they take effect.
 
         Raises:
@@ -148,7 +150,7 @@ class Replica:
             raise NotStoredError(str(error)) from error
 
     async def _store_in_database(
-        self, changes: Sequence[tuple[GroupState, GroupState]], entries: Sequence[Entry]
+        self, changes: Sequence[tuple[GroupState, GroupState]], entries: Sequence[AuditEntry]
     ) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_S), self._turn:
@@ -226,9 +228,9 @@ class Replica:
         async with self._turn, asyncio.timeout(TIMEOUT_S):
             stored = await store.states(conn)
             changed = self._adopt(stored)
-            ours, waiting = news(stored, self.states), tuple(self.pending.values())
+            ours, waiting = announcements(stored, self.states), tuple(self.pending.values())
             written = [state for state in ours.values() if state.version]
-            fresh: Sequence[Entry] = ()
+            fresh: Sequence[AuditEntry] = ()
             if written or waiting:
                 async with conn.transaction():
                     for state in written:
@@ -254,13 +256,13 @@ class Replica:
         Without a database, the one that holds the state file's neighbour locked.
         """
         if not self._dsn:
-            self._lead = self._lead or statefile.try_lead(self._file.path)
+            self._lead = self._lead or statefile.try_acquire_leadership(self._file.path)
             return self._lead is not None
         if self._conn is None:
             return False
         try:
             async with asyncio.timeout(TIMEOUT_S), self._turn:
-                return await store.lead(self._conn)
+                return await store.acquire_leadership(self._conn)
         except store.UNAVAILABLE:
             return False
 
@@ -277,7 +279,7 @@ class Replica:
         """Store through a connection that somebody else holds, where `run` does not."""
         self._conn = conn
 
-    async def history(self, *, limit: int | None = None) -> tuple[Link, ...]:
+    async def history(self, *, limit: int | None = None) -> tuple[ChainLink, ...]:
         """The audit log, oldest entry first.
 
         Raises:

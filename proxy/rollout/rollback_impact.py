@@ -18,7 +18,7 @@ from comparator.stats.confidence import rate_interval
 from proxy.config.settings import Settings
 from proxy.rollout import store
 from proxy.rollout.health_probe import ANSWER_MAX_BYTES, connector_of, headers_of, says_well
-from proxy.rollout.scraper import Pages, scrape_all, total
+from proxy.rollout.scraper import ScrapedPages, scrape_all, total
 
 TIMEOUT_S: Final = 3.0
 LOOK_BACK: Final = dt.timedelta(days=7)
@@ -52,7 +52,7 @@ FROM shadow.known_total WHERE day >= $1 GROUP BY declaration ORDER BY declaratio
 """
 
 
-async def measure(settings: Settings, *, now: dt.datetime | None = None) -> dict[str, Any]:
+async def assess_impact(settings: Settings, *, now: dt.datetime | None = None) -> dict[str, Any]:
     """All that is known, as a JSON document; what could not be read says why. Waits a few seconds at most."""
     at = now or dt.datetime.now(dt.UTC)
     found: dict[str, Any] = {"at": at.isoformat(), "unknown": []}
@@ -150,7 +150,7 @@ async def _read(conn: store.Connection, settings: Settings, at: dt.datetime, fou
 
 
 async def _lag(settings: Settings, found: dict[str, Any]) -> None:
-    pages: Pages = await scrape_all(runner_pages(settings), timeout_s=settings.rollout.sources.timeout_s)
+    pages: ScrapedPages = await scrape_all(runner_pages(settings), timeout_s=settings.rollout.sources.timeout_s)
     found["unknown"] += [f"how far behind the mirror is ({words})" for words in pages.unread]
     if pages.read:
         found["lag_s"] = max(total(samples, "shadow_lag_seconds") for samples in pages.read)

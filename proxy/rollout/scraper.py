@@ -13,18 +13,18 @@ Samples: TypeAlias = Mapping[str, Mapping[Labels, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Pages:
+class ScrapedPages:
     """What was read, and what could not be, with the reason."""
 
     read: tuple[Samples, ...]
     unread: tuple[str, ...]
 
 
-async def scrape_all(urls: Sequence[str], *, timeout_s: float) -> Pages:
+async def scrape_all(urls: Sequence[str], *, timeout_s: float) -> ScrapedPages:
     """All pages at the same time; one that does not answer is named."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s)) as session:
         found = await asyncio.gather(*(_scrape(session, url) for url in urls))
-    return Pages(
+    return ScrapedPages(
         tuple(page for page in found if not isinstance(page, str)),
         tuple(page for page in found if isinstance(page, str)),
     )

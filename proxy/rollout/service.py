@@ -17,18 +17,18 @@ from proxy.config.settings import Settings
 from proxy.errors import SettingsError
 from proxy.rollout import http_api as endpoints
 from proxy.rollout import rollback_impact as readiness
-from proxy.rollout.audit import Entry
-from proxy.rollout.auth import Guard
+from proxy.rollout.audit import AuditEntry
+from proxy.rollout.auth import Authorizer
 from proxy.rollout.buckets import salt_of
 from proxy.rollout.control import Control
 from proxy.rollout.controller import Controller
-from proxy.rollout.evidence import Measured, Suspect
-from proxy.rollout.evidence_collector import measure
+from proxy.rollout.evidence import Evidence, SuspectFinding
+from proxy.rollout.evidence_collector import collect_evidence
 from proxy.rollout.group_state import ALL, GroupState, States
 from proxy.rollout.metrics import RolloutMetrics
 from proxy.rollout.notifications import message_of, message_of_finding
-from proxy.rollout.notifier import Teller
-from proxy.rollout.peers import Peers
+from proxy.rollout.notifier import Notifier
+from proxy.rollout.peers import PeerSync
 from proxy.rollout.replica import Replica
 from proxy.rollout.switch import Switch
 
@@ -38,7 +38,7 @@ RESTART_S = 1.0
 CATCH_UP_S = 1.5
 
 
-class Rollout:
+class RolloutService:
     """State, control and neighbours of one proxy process.
 
     Args:
@@ -54,15 +54,15 @@ class Rollout:
         self.settings = settings
         self.switch = Switch(Path(settings.serve.state_file), Path(settings.serve.sentinel_file))
         self.replica = Replica(rollout, groups_of(rollout), settings.databases.store)
-        self.guard = Guard(rollout.access, settings.admin.token, now=time.monotonic)
+        self.guard = Authorizer(rollout.access, settings.admin.token, now=time.monotonic)
         token = settings.admin.token or rollout.access.break_glass_token
         if rollout.peers and not token and not self.guard.open:
             raise SettingsError(
                 "peers need admin.token or a break_glass_token to reach each other - at `$.rollout.peers`"
             )
         scheme = "https" if settings.admin.tls else "http"
-        self.peers = Peers(rollout.peers, self.replica, token=token, scheme=scheme)
-        self.teller = Teller(rollout.outgoing)
+        self.peers = PeerSync(rollout.peers, self.replica, token=token, scheme=scheme)
+        self.teller = Notifier(rollout.outgoing)
         self._serve = serve
         salt = salt_of(settings.serve.salt).hex()[:16]
         self.control = Control(self.switch, self.replica, salt=salt, serve=self._changed, announce=self._announce)
@@ -114,7 +114,7 @@ class Rollout:
 
     def mount(self, app: web.Application) -> None:
         """Add the rollout's routes to the admin application."""
-        endpoints.mount(app, endpoints.Context(self.control, self.guard, self.overview, self._readiness))
+        endpoints.mount(app, endpoints.ApiContext(self.control, self.guard, self.overview, self._readiness))
 
     def overview(self) -> dict[str, Any]:
         """What GET /rollout and /status show."""
@@ -143,19 +143,19 @@ class Rollout:
         self._serve(self.replica.states, self.switch.rolled_back)
         self.peers.wake()
 
-    def _announce(self, entry: Entry) -> None:
+    def _announce(self, entry: AuditEntry) -> None:
         message = message_of(entry)
         if message is not None:
-            self.teller.tell(message)
+            self.teller.notify(message)
 
-    def _found(self, group: str, suspect: Suspect) -> None:
-        self.teller.tell(message_of_finding(group, suspect, self.control.now.isoformat()))
+    def _found(self, group: str, suspect: SuspectFinding) -> None:
+        self.teller.notify(message_of_finding(group, suspect, self.control.now.isoformat()))
 
-    async def _measure(self, state: GroupState, now: datetime) -> Measured:
-        return await measure(self.settings, state, now=now)
+    async def _measure(self, state: GroupState, now: datetime) -> Evidence:
+        return await collect_evidence(self.settings, state, now=now)
 
     async def _readiness(self) -> dict[str, Any]:
-        return {"rolled_back": self.switch.rolled_back, **await readiness.measure(self.settings)}
+        return {"rolled_back": self.switch.rolled_back, **await readiness.assess_impact(self.settings)}
 
 
 def _percent(rollout: RolloutSettings, state: GroupState) -> float:

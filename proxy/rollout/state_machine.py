@@ -110,7 +110,7 @@ REFUSALS: Final[Mapping[tuple[Phase, Event], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """A phase and the index of the step, 0 is the first."""
 
     phase: Phase = Phase.SHADOWING
@@ -124,7 +124,7 @@ class Refused:
     reason: str
 
 
-def after(place: Place, event: Event, *, last_step: int) -> Place | Refused:
+def after(place: Position, event: Event, *, last_step: int) -> Position | Refused:
     """Where `event` leads. A promotion that arrives at `last_step` is the `complete` event, whichever was asked for."""
     if event is Event.PROMOTE and place.step + 1 >= last_step:
         event = Event.COMPLETE
@@ -138,4 +138,4 @@ def after(place: Place, event: Event, *, last_step: int) -> Place | Refused:
     # A step of a plan that has become shorter since is the last.
     step = min(step, last_step)
     at_first = transition.phase is Phase.STEPPING and step == 0
-    return Place(Phase.SHADOWING if at_first else transition.phase, step)
+    return Position(Phase.SHADOWING if at_first else transition.phase, step)

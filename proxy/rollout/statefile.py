@@ -13,17 +13,17 @@ from typing import TypeAlias
 import msgspec
 
 from proxy.errors import StateFileError
-from proxy.rollout.audit import Entry, Link, linked
+from proxy.rollout.audit import AuditEntry, ChainLink, linked
 from proxy.rollout.group_state import GroupState, States, merged
 
 Stamp: TypeAlias = tuple[int, int]
 
 
-class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SavedStates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the file holds. `pending` are entries of the audit log that are not in the database yet."""
 
     states: tuple[GroupState, ...] = ()
-    pending: tuple[Entry, ...] = ()
+    pending: tuple[AuditEntry, ...] = ()
 
     @property
     def by_group(self) -> dict[str, GroupState]:
@@ -38,7 +38,7 @@ class StateFile:
         self.path = path
         self._seen: Stamp | None = None
 
-    def read_if_changed(self) -> Saved | None:
+    def read_if_changed(self) -> SavedStates | None:
         """What the file holds, None when it is as it was, or not there.
 
         Raises:
@@ -54,7 +54,7 @@ class StateFile:
         self._seen = seen
         return read(self.path)
 
-    def save(self, states: States, *, add: Iterable[Entry] = (), stored: Iterable[str] = ()) -> Saved:
+    def save(self, states: States, *, add: Iterable[AuditEntry] = (), stored: Iterable[str] = ()) -> SavedStates:
         """Merge states and entries into the file, take out entries that were stored elsewhere; return what it holds now.
 
         Raises:
@@ -69,35 +69,35 @@ class StateFile:
         except OSError as error:
             raise StateFileError(f"{self.path}: {error.strerror}") from error
 
-    def _on_disk(self) -> Saved:
+    def _on_disk(self) -> SavedStates:
         try:
-            return read(self.path) if self.path.exists() else Saved()
+            return read(self.path) if self.path.exists() else SavedStates()
         except StateFileError:
             # What cannot be read holds nothing that could be kept.
-            return Saved()
+            return SavedStates()
 
 
-def merge(saved: Saved, states: States, *, add: Iterable[Entry], stored: Iterable[str]) -> Saved:
+def merge(saved: SavedStates, states: States, *, add: Iterable[AuditEntry], stored: Iterable[str]) -> SavedStates:
     """Pure: what the file is to hold."""
     entries = {entry.id: entry for entry in (*saved.pending, *add)}
     for identity in stored:
         entries.pop(identity, None)
-    return Saved(tuple(merged(saved.by_group, states).values()), tuple(entries.values()))
+    return SavedStates(tuple(merged(saved.by_group, states).values()), tuple(entries.values()))
 
 
-def read(path: Path) -> Saved:
+def read(path: Path) -> SavedStates:
     """The file's contents.
 
     Raises:
         StateFileError: it cannot be read.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Saved)
+        return msgspec.json.decode(path.read_bytes(), type=SavedStates)
     except (OSError, msgspec.MsgspecError) as error:
         raise StateFileError(f"{path}: {error}") from error
 
 
-def append(path: Path, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+def append(path: Path, entries: Sequence[AuditEntry]) -> tuple[AuditEntry, ...]:
     """Add entries to a log of one link a line, each once; those that were not there yet.
 
     Raises:
@@ -120,7 +120,7 @@ def append(path: Path, entries: Sequence[Entry]) -> tuple[Entry, ...]:
         raise StateFileError(f"{path}: {error.strerror}") from error
 
 
-def read_links(path: Path) -> tuple[Link, ...]:
+def read_links(path: Path) -> tuple[ChainLink, ...]:
     """All entries of a log; none when there is no file.
 
     Raises:
@@ -131,7 +131,7 @@ def read_links(path: Path) -> tuple[Link, ...]:
     except FileNotFoundError:
         return ()
     try:
-        return tuple([msgspec.json.decode(line, type=Link) for line in lines])
+        return tuple([msgspec.json.decode(line, type=ChainLink) for line in lines])
     except msgspec.MsgspecError as error:
         raise StateFileError(f"{path}: {error}") from error
 
@@ -146,7 +146,7 @@ def replace(path: Path, data: bytes) -> None:
     draft.replace(path)
 
 
-class Lead:
+class Leadership:
     """A lock that is held until the process ends or `close` is called."""
 
     def __init__(self, descriptor: int) -> None:
@@ -157,7 +157,7 @@ class Lead:
         os.close(self._descriptor)
 
 
-def try_lead(path: Path) -> Lead | None:
+def try_acquire_leadership(path: Path) -> Leadership | None:
     """The lead of an installation, None while another process has it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ def try_lead(path: Path) -> Lead | None:
     except OSError:
         os.close(descriptor)
         return None
-    return Lead(descriptor)
+    return Leadership(descriptor)
 
 
 @contextmanager

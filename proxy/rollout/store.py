@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import asyncpg
 import msgspec
 
-from proxy.rollout.audit import Entry, Link, linked
+from proxy.rollout.audit import AuditEntry, ChainLink, linked
 from proxy.rollout.group_state import GroupState
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -108,14 +108,14 @@ SELECT_KNOWN_IDS = "SELECT id FROM shadow.rollout_audit WHERE id = ANY($1)"
 INSERT_LINK = "INSERT INTO shadow.rollout_audit (sequence, id, body, previous, hash) VALUES ($1, $2, $3, $4, $5)"
 
 
-async def append(conn: Connection, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+async def append(conn: Connection, entries: Sequence[AuditEntry]) -> tuple[AuditEntry, ...]:
     """Add entries to the end of the log, each once; inside a transaction. Those that were not there yet."""
     if not entries:
         return ()
     await conn.execute(LOCK_CHAIN, _CHAIN_LOCK)
     known = {record["id"] for record in await conn.fetch(SELECT_KNOWN_IDS, [entry.id for entry in entries])}
     record = await conn.fetchrow(SELECT_LAST)
-    last = Link(*record.values()) if record else None
+    last = ChainLink(*record.values()) if record else None
     fresh = tuple({entry.id: entry for entry in entries if entry.id not in known}.values())
     for entry in fresh:
         last = linked(entry, last)
@@ -130,9 +130,9 @@ SELECT sequence, body, previous, hash FROM (
 """
 
 
-async def links(conn: Connection, *, limit: int | None = None) -> tuple[Link, ...]:
+async def links(conn: Connection, *, limit: int | None = None) -> tuple[ChainLink, ...]:
     """The last `limit` entries of the log, or all, oldest first."""
-    return tuple([Link(*record.values()) for record in await conn.fetch(SELECT_LINKS, limit)])
+    return tuple([ChainLink(*record.values()) for record in await conn.fetch(SELECT_LINKS, limit)])
 
 
 TAKE_LEAD = """
@@ -146,6 +146,6 @@ END
 """
 
 
-async def lead(conn: Connection) -> bool:
+async def acquire_leadership(conn: Connection) -> bool:
     """Whether this session is the one that acts by itself; it is until it ends."""
     return bool(await conn.fetchval(TAKE_LEAD, _LEAD_LOCK))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from comparator.exchanges.model import Side
 from proxy.config.rollout import RolloutSettings, steps_of
-from proxy.config.settings import Serve
+from proxy.config.settings import ServeSettings
 from proxy.rollout.buckets import BUCKETS, threshold_of
 from proxy.rollout.group_state import ALL, GroupState, States
 
@@ -13,7 +13,7 @@ ROLLED_BACK = "rolled_back"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Split:
     """Buckets below `threshold` are served by `side`, the others by the other side."""
 
     stage: str
@@ -31,56 +31,56 @@ class Plan:
         return self.side if bucket < self.threshold else self.side.other
 
 
-LEGACY_SERVES = Plan(ROLLED_BACK, Side.LEGACY, BUCKETS)
+LEGACY_SERVES = Split(ROLLED_BACK, Side.LEGACY, BUCKETS)
 
 
 @dataclass(frozen=True, slots=True)
-class Plans:
+class Splits:
     """The plan of every route: its group's, or `overall`."""
 
-    overall: Plan
-    by_route: Mapping[str, Plan] = field(default_factory=dict[str, Plan])
+    overall: Split
+    by_route: Mapping[str, Split] = field(default_factory=dict[str, Split])
 
-    def of(self, route: str) -> Plan:
+    def of(self, route: str) -> Split:
         """The plan in force for a route."""
         return self.by_route.get(route, self.overall)
 
 
-def plan_of(serve: Serve, *, rolled_back: bool) -> Plan:
+def split_of(serve: ServeSettings, *, rolled_back: bool) -> Split:
     """The plan in force: a rollback puts every bucket on the legacy, whatever the settings say."""
     if rolled_back:
         return LEGACY_SERVES
-    return Plan(f"{serve.side}_{serve.percent:g}", serve.side, threshold_of(serve.percent))
+    return Split(f"{serve.side}_{serve.percent:g}", serve.side, threshold_of(serve.percent))
 
 
-def plans_of(serve: Serve, rollout: RolloutSettings, states: States, *, rolled_back: bool) -> Plans:
+def splits_of(serve: ServeSettings, rollout: RolloutSettings, states: States, *, rolled_back: bool) -> Splits:
     """The plans of all groups. Steps say who serves where the rollout is enabled, else `serve` does.
 
     Every group uses the same salt and the same order of buckets, so a wider step only adds clients, and a client is served by one
     side on all routes whose groups stand at the same step.
     """
     if rolled_back:
-        return Plans(LEGACY_SERVES)
+        return Splits(LEGACY_SERVES)
     by_group = {
         name: _plan_of_group(serve, rollout, states.get(name, GroupState(group=name)))
         for name in (ALL, *(group.name for group in rollout.groups))
     }
     by_route = {route: by_group[group.name] for group in rollout.groups for route in group.routes}
-    return Plans(by_group[ALL], by_route)
+    return Splits(by_group[ALL], by_route)
 
 
-def _plan_of_group(serve: Serve, rollout: RolloutSettings, state: GroupState) -> Plan:
+def _plan_of_group(serve: ServeSettings, rollout: RolloutSettings, state: GroupState) -> Split:
     if state.phase.latched:
         return LEGACY_SERVES
     if not rollout.enabled:
-        return plan_of(serve, rolled_back=False)
+        return split_of(serve, rolled_back=False)
     steps = steps_of(rollout, state.group)
     percent = steps[min(state.step, len(steps) - 1)].percent
     prefix = "" if state.group == ALL else f"{state.group}_"
-    return Plan(f"{prefix}candidate_{percent:g}", Side.CANDIDATE, threshold_of(percent))
+    return Split(f"{prefix}candidate_{percent:g}", Side.CANDIDATE, threshold_of(percent))
 
 
-def candidate_share(plan: Plan) -> float:
+def candidate_share(plan: Split) -> float:
     """Share of the buckets that the candidate serves, 0 to 1."""
     share = plan.threshold / BUCKETS
     return share if plan.side is Side.CANDIDATE else 1 - share

@@ -17,41 +17,41 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
-from comparator.capture.attribution_keys import KeyIndex, Reference, RowId
+from comparator.capture.attribution_keys import KeyIndex, RowId, RowReference
 from comparator.capture.catalog import Catalog, published_tables, read_catalog
 from comparator.capture.driver import Capture
 from comparator.capture.registry import open_capture
 from comparator.capture.settings import Driver, shadow_capture
 from comparator.errors import StoreUnavailableError
 from comparator.exchanges.model import Role, Side
-from comparator.rules.live import RulesInForce
+from comparator.rules.live import LiveRules
 from comparator.store.store import Store
 from comparator.verdict import Lookups
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError, ShadowUnreachableError
-from proxy.journal.keys import Keys, load_keys
-from proxy.journal.reader import Reader
+from proxy.journal.keys import RedactionKeys, load_keys
+from proxy.journal.reader import SegmentReader
 from proxy.runner.admin import admin_server
 from proxy.runner.checkpoint_wiring import checkpoints_of, resuming_of
 from proxy.runner.intake import Intake
 from proxy.runner.ledger import Ledger
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.mirror import ConfirmBudget, Mirror
-from proxy.runner.mirror_client import Sender
+from proxy.runner.mirror_client import MirrorClient
 from proxy.runner.mismatch_journal import open_captures
 from proxy.runner.outcomes import Outcomes
-from proxy.runner.parent_lookup import Parents
-from proxy.runner.result_buffer import Recorder
-from proxy.runner.result_sink import Keeper
-from proxy.runner.resync import Resynced, Waiting, repair, resync
+from proxy.runner.parent_lookup import ParentLookup
+from proxy.runner.result_buffer import ResultBuffer
+from proxy.runner.result_sink import ResultSink
+from proxy.runner.resync import ResyncResult, Waiting, repair, resync
 from proxy.runner.row_targets import RowTarget
-from proxy.runner.row_writer import AWAY, NOTHING_TO_ALIGN, SESSION_OPTIONS, Aligned, Aligner, Connection
+from proxy.runner.row_writer import AWAY, NOTHING_TO_ALIGN, SESSION_OPTIONS, Connection, RowWriter, WrittenRows
 from proxy.runner.rules_reload import watch_rules
 from proxy.runner.runner import NOTHING_RESYNCED, Runner
 from proxy.runner.safety_check import refuse_unsafe
-from proxy.runner.shadow_attribution import ShadowSide
-from proxy.runner.shadow_state import Standing
-from proxy.runner.transaction_feed import Feed
+from proxy.runner.shadow_attribution import ShadowAttribution
+from proxy.runner.shadow_state import ShadowState
+from proxy.runner.transaction_feed import TransactionFeed
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ STOP_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Databases:
+class RunnerDatabases:
     """Both databases, opened for alignment and capture."""
 
     catalog: Catalog
@@ -71,7 +71,7 @@ class Databases:
 
 
 @asynccontextmanager
-async def open_databases(settings: Settings) -> AsyncGenerator[Databases, None]:
+async def open_databases(settings: Settings) -> AsyncGenerator[RunnerDatabases, None]:
     """Connect to live and shadow, and open their captures.
 
     Raises:
@@ -94,7 +94,7 @@ async def open_databases(settings: Settings) -> AsyncGenerator[Databases, None]:
         }
         for capture in captures.values():
             await stack.enter_async_context(capture)
-        yield Databases(catalog, live, shadow, captures)
+        yield RunnerDatabases(catalog, live, shadow, captures)
 
 
 @asynccontextmanager
@@ -144,11 +144,11 @@ async def serve(
         if settings.capture.driver is not Driver.OFF:
             databases = await stack.enter_async_context(open_databases(settings))
         sender = await stack.enter_async_context(shadow_sender(settings))
-        rules = RulesInForce(settings.compare)
+        rules = LiveRules(settings.compare)
         captures = stack.enter_context(open_captures(settings, environ, metrics))
-        keeper = Keeper(store, settings, keys.digest, metrics.registry, differed=captures.take)
+        keeper = ResultSink(store, settings, keys.digest, metrics.registry, differed=captures.take)
         checkpoints = checkpoints_of(settings)
-        recorder = Recorder(
+        recorder = ResultBuffer(
             keeper.keep,
             commit=reader.commit if checkpoints is None else checkpoints.done,
             begun=None if checkpoints is None else checkpoints.begin,
@@ -171,21 +171,21 @@ async def serve(
         await _work(runner, recorder, store, (keeper.keep_evidence(), watcher), stop)
 
 
-def _reader(directory: Path, name: str, keys: Keys) -> Reader:
+def _reader(directory: Path, name: str, keys: RedactionKeys) -> SegmentReader:
     try:
-        return Reader(directory, name, keys=keys)
+        return SegmentReader(directory, name, keys=keys)
     except OSError as error:
         raise SettingsError(f"journal.directory: {error}") from error
 
 
 def build(
     settings: Settings,
-    reader: Reader,
-    recorder: Recorder,
-    sender: Sender,
-    databases: Databases | None,
+    reader: SegmentReader,
+    recorder: ResultBuffer,
+    sender: MirrorClient,
+    databases: RunnerDatabases | None,
     metrics: RunnerMetrics,
-    rules: RulesInForce,
+    rules: LiveRules,
 ) -> Runner:
     """Wire the runner's parts."""
     options = settings.runner
@@ -193,10 +193,10 @@ def build(
     shapes = databases.catalog.tables.values() if databases else ()
     primary_keys = {shape.name: shape.primary_key for shape in shapes if shape.primary_key}
     ledger = Ledger(index, primary_keys=primary_keys, background=settings.compare.background)
-    shadow = ShadowSide(options.skew_ms * 1_000)
+    shadow = ShadowAttribution(options.clock_skew_ms * 1_000)
     feeds = _feeds(databases, index, ledger, shadow, metrics)
     budget = ConfirmBudget(options.confirm_per_s_max)
-    aligner = Aligner(databases.shadow, databases.catalog) if databases else None
+    aligner = RowWriter(databases.shadow, databases.catalog) if databases else None
 
     def may_confirm() -> bool:
         allowed = options.confirm and budget.take(time.monotonic())
@@ -214,7 +214,7 @@ def build(
         tagged_sides=frozenset(options.tagged_sides),
         may_confirm=may_confirm,
     )
-    standing, outcomes = Standing(feeds, metrics), Outcomes(recorder, metrics)
+    standing, outcomes = ShadowState(feeds, metrics), Outcomes(recorder, metrics)
     return Runner(
         settings=options,
         intake=Intake(options, reader, ledger, outcomes, standing, metrics, sender.reaches),
@@ -233,13 +233,17 @@ def build(
 
 
 def _feeds(
-    databases: Databases | None, index: KeyIndex, ledger: Ledger, shadow: ShadowSide, metrics: RunnerMetrics
-) -> dict[Role, Feed]:
+    databases: RunnerDatabases | None,
+    index: KeyIndex,
+    ledger: Ledger,
+    shadow: ShadowAttribution,
+    metrics: RunnerMetrics,
+) -> dict[Role, TransactionFeed]:
     if databases is None:
         return {}
-    parents = Parents(index, databases.catalog, (databases.shadow, databases.live))
+    parents = ParentLookup(index, databases.catalog, (databases.shadow, databases.live))
 
-    async def learn(references: Sequence[Reference]) -> None:
+    async def learn(references: Sequence[RowReference]) -> None:
         while True:
             try:
                 await parents.learn(references)
@@ -251,20 +255,24 @@ def _feeds(
                 return
 
     return {
-        Role.SERVED: Feed(databases.captures[Role.SERVED], key=ledger.keyed, lookup=learn, sink=ledger.deliver),
-        Role.MIRRORED: Feed(databases.captures[Role.MIRRORED], key=ledger.keyed, lookup=learn, sink=shadow.deliver),
+        Role.SERVED: TransactionFeed(
+            databases.captures[Role.SERVED], key=ledger.keyed, lookup=learn, sink=ledger.deliver
+        ),
+        Role.MIRRORED: TransactionFeed(
+            databases.captures[Role.MIRRORED], key=ledger.keyed, lookup=learn, sink=shadow.deliver
+        ),
     }
 
 
-def _resync(databases: Databases, aligner: Aligner) -> Callable[[Waiting | None], Awaitable[Resynced]]:
-    async def run(waiting: Waiting | None) -> Resynced:
+def _resync(databases: RunnerDatabases, aligner: RowWriter) -> Callable[[Waiting | None], Awaitable[ResyncResult]]:
+    async def run(waiting: Waiting | None) -> ResyncResult:
         async with _acquired(databases.live) as live, _acquired(databases.shadow) as shadow:
             return await resync(live, shadow, aligner, databases.catalog, waiting)
 
     return run
 
 
-def _repair(databases: Databases, aligner: Aligner) -> Callable[[Iterable[RowId]], Awaitable[int]]:
+def _repair(databases: RunnerDatabases, aligner: RowWriter) -> Callable[[Iterable[RowId]], Awaitable[int]]:
     async def run(rows: Iterable[RowId]) -> int:
         async with _acquired(databases.live) as live:
             return await repair(live, aligner, databases.catalog, rows)
@@ -289,7 +297,7 @@ async def _nothing() -> None:
     return None
 
 
-async def _no_rows(_: Sequence[RowTarget]) -> Aligned:
+async def _no_rows(_: Sequence[RowTarget]) -> WrittenRows:
     return NOTHING_TO_ALIGN
 
 
@@ -297,7 +305,7 @@ async def _no_tables(_: Sequence[str]) -> None:
     return None
 
 
-async def _no_resync(_: Waiting | None) -> Resynced:
+async def _no_resync(_: Waiting | None) -> ResyncResult:
     return NOTHING_RESYNCED
 
 
@@ -307,7 +315,7 @@ async def _no_repair(_: Iterable[RowId]) -> int:
 
 async def _work(
     runner: Runner,
-    recorder: Recorder,
+    recorder: ResultBuffer,
     store: Store | None,
     besides: Sequence[Coroutine[object, object, None]],
     stop: asyncio.Event,
@@ -352,10 +360,10 @@ async def _store(settings: Settings, environ: Mapping[str, str]) -> AsyncGenerat
         yield store
 
 
-def shadow_sender(settings: Settings) -> Sender:
+def shadow_sender(settings: Settings) -> MirrorClient:
     """A sender to both sides' shadow instances."""
     instances = {side: settings.backends.of(side, Role.MIRRORED) for side in Side}
-    return Sender(
+    return MirrorClient(
         {side: backend.url for side, backend in instances.items()},
         hosts={side: b.host for side, b in instances.items() if b.host not in ("backend", "preserve")},
         timeout_s=settings.runner.timeout_s,
@@ -364,7 +372,7 @@ def shadow_sender(settings: Settings) -> Sender:
     )
 
 
-def _in_flight(reader: Reader, metrics: RunnerMetrics) -> Callable[[], float]:
+def _in_flight(reader: SegmentReader, metrics: RunnerMetrics) -> Callable[[], float]:
     begun_at = reader.committed_sequence
 
     def count() -> float:
@@ -374,7 +382,7 @@ def _in_flight(reader: Reader, metrics: RunnerMetrics) -> Callable[[], float]:
 
 
 def _state(
-    settings: Settings, runner: Runner, recorder: Recorder, metrics: RunnerMetrics
+    settings: Settings, runner: Runner, recorder: ResultBuffer, metrics: RunnerMetrics
 ) -> Callable[[], Mapping[str, object]]:
     def state() -> Mapping[str, object]:
         return {

@@ -13,10 +13,10 @@ from comparator.exchanges.model import Effects, Exchange, Observation, Role, Sid
 from comparator.findings.calibration import Proposal, propose
 from comparator.findings.clustering import Clusterer
 from comparator.verdict import Comparator, Comparison, Verdict
-from proxy.runner.mirror import Sends, changes_of
+from proxy.runner.mirror import RequestSender, changes_of
 from proxy.runner.row_targets import RowTarget, targets
-from proxy.runner.row_writer import Aligned
-from proxy.runner.shadow_attribution import ShadowSide
+from proxy.runner.row_writer import WrittenRows
+from proxy.runner.shadow_attribution import ShadowAttribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class Calibrator:
         route_keys: the attribution key of an exchange.
     """
 
-    sender: Sends
+    sender: RequestSender
     side: Side
     tagged: bool
-    shadow: ShadowSide
+    shadow: ShadowAttribution
     fence: Callable[[], Awaitable[None]]
-    write: Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
+    write: Callable[[Sequence[RowTarget]], Awaitable[WrittenRows]]
     primary_keys: Mapping[str, Sequence[str]]
     comparator: Comparator
     route_keys: Callable[[Exchange], Keys]

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from proxy.journal.reader import Entry, Position
+from proxy.journal.reader import JournalEntry, Position
 from proxy.runner.ledger import Place
 
 NS_PER_US = 1_000
@@ -31,7 +31,7 @@ class Checkpoints:
     )
     _done: int = 0
 
-    def begin(self, entry: Entry) -> None:
+    def begin(self, entry: JournalEntry) -> None:
         """An exchange was read."""
         exchange = entry.exchange
         times = exchange.started_ns // NS_PER_US, exchange.ended_ns // NS_PER_US
@@ -59,7 +59,7 @@ class Checkpoints:
 
 
 @dataclass(slots=True)
-class Resuming:
+class CheckpointCommitter:
     """Lets go of both, the journal first: a kill in between only repeats.
 
     Attributes:

@@ -3,8 +3,8 @@
 from comparator.capture.settings import Driver, SlotKind
 from comparator.exchanges.model import Role
 from proxy.config.settings import Settings
-from proxy.journal.reader import Reader
-from proxy.runner.checkpoint import Checkpoints, Resuming
+from proxy.journal.reader import SegmentReader
+from proxy.runner.checkpoint import CheckpointCommitter, Checkpoints
 from proxy.runner.ledger import Place
 from proxy.runner.runner import Runner
 
@@ -14,10 +14,10 @@ def checkpoints_of(settings: Settings) -> Checkpoints | None:
     capture, options = settings.capture, settings.runner
     if capture.driver is not Driver.STREAM or capture.slot.kind is not SlotKind.PERSISTENT:
         return None
-    return Checkpoints(options.skew_ms * 1_000, options.settle_ms * 1_000)
+    return Checkpoints(options.clock_skew_ms * 1_000, options.post_response_wait_ms * 1_000)
 
 
-def resuming_of(checkpoints: Checkpoints, reader: Reader, runner: Runner) -> Resuming:
+def resuming_of(checkpoints: Checkpoints, reader: SegmentReader, runner: Runner) -> CheckpointCommitter:
     """Lets go of the journal of `reader` and of the log behind the runner's capture of live."""
     served, ledger = runner.standing.feeds[Role.SERVED], runner.ledger
 
@@ -28,4 +28,4 @@ def resuming_of(checkpoints: Checkpoints, reader: Reader, runner: Runner) -> Res
         elif place is not None:
             served.confirm(place[1])
 
-    return Resuming(checkpoints, reader.live_us, ledger.dealt_with_before, reader.commit, confirm)
+    return CheckpointCommitter(checkpoints, reader.live_us, ledger.dealt_with_before, reader.commit, confirm)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from proxy.config.settings import Settings
 from proxy.errors import JournalBusyError, RunnerUpError
-from proxy.journal.reader import Reader
+from proxy.journal.reader import SegmentReader
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def runner_stopped(settings: Settings) -> Generator[None]:
         yield
         return
     try:
-        reader = Reader(directory, settings.runner.name)
+        reader = SegmentReader(directory, settings.runner.name)
     except JournalBusyError as error:
         raise RunnerUpError("the runner is up; stop it first: both would write into the shadow database") from error
     with reader:

@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from comparator.capture.attribution import Claim, Window
+from comparator.capture.attribution import Claim, RequestWindow
 from comparator.exchanges.model import EffectsOutcome, Exchange, Failed, Role, Side
 from proxy.config.runner import RunnerSettings
-from proxy.journal.reader import Entry
+from proxy.journal.reader import JournalEntry
 from proxy.journal.redaction import DIGEST_PREFIX
 from proxy.runner.ledger import Ledger
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.outcomes import Outcomes
 from proxy.runner.shadow_attribution import now_us
-from proxy.runner.shadow_state import Standing
+from proxy.runner.shadow_state import ShadowState
 
 READ_WAIT_S = 0.25
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -28,7 +28,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 class Journal(Protocol):
     """What the runner needs of a journal reader."""
 
-    async def read(self, max_items: int, wait_s: float) -> list[Entry]:
+    async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
         """The next entries."""
         ...
 
@@ -43,11 +43,11 @@ class Journal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class AttributedExchange:
     """An exchange that was read, when it can have written, and why it is not mirrored ("" when it is)."""
 
-    entry: Entry
-    window: Window
+    entry: JournalEntry
+    window: RequestWindow
     cause: str
 
 
@@ -82,11 +82,11 @@ class Intake:
     journal: Journal
     ledger: Ledger
     outcomes: Outcomes
-    standing: Standing
+    standing: ShadowState
     metrics: RunnerMetrics
     reaches: Callable[[Side], bool]
     known_us: int = 0
-    _unsure: list[tuple[int, Taken]] = field(default_factory=list[tuple[int, Taken]])
+    _unsure: list[tuple[int, AttributedExchange]] = field(default_factory=list[tuple[int, AttributedExchange]])
     _lost_seen: int = 0
 
     async def run(self) -> None:
@@ -102,7 +102,7 @@ class Intake:
             self.metrics.read.inc(len(entries))
             if feeds:
                 await self._settle_delay(entries)
-                await self.standing.patiently("served_fence", feeds[Role.SERVED].fence)
+                await self.standing.retry("served_fence", feeds[Role.SERVED].fence)
                 self.standing.notice_interruptions()
             await self._take_in(entries)
             self.known_us = max(self.known_us, entries[-1].exchange.ended_ns // 1_000)
@@ -116,18 +116,20 @@ class Intake:
         for taken in due:
             await self._settle(taken, sure=True)
 
-    async def _settle_delay(self, entries: Sequence[Entry]) -> None:
+    async def _settle_delay(self, entries: Sequence[JournalEntry]) -> None:
         """Let a service that writes after its response finish, before the fence says that all is in."""
-        if self.settings.settle_ms:
-            newest_s = max(entry.exchange.ended_ns for entry in entries) / 1e9 + self.settings.settle_ms / 1e3
+        if self.settings.post_response_wait_ms:
+            newest_s = (
+                max(entry.exchange.ended_ns for entry in entries) / 1e9 + self.settings.post_response_wait_ms / 1e3
+            )
             await asyncio.sleep(max(0.0, newest_s - time.time()))
 
-    async def _take_in(self, entries: Sequence[Entry]) -> None:
+    async def _take_in(self, entries: Sequence[JournalEntry]) -> None:
         # All windows of a batch are opened before any is settled, so that overlaps are seen.
         for taken in [self._open(entry) for entry in entries]:
             await self._settle(taken)
 
-    def _open(self, entry: Entry) -> Taken:
+    def _open(self, entry: JournalEntry) -> AttributedExchange:
         """Make an exchange known, with everything that can be said against mirroring it."""
         exchange = entry.exchange
         again = exchange.id in self.outcomes or self.ledger.knows(exchange.id)
@@ -139,9 +141,9 @@ class Intake:
         self.outcomes.begin(entry, by_id=not again)
         if self.standing.feeds:
             self.ledger.open(exchange, window)
-        return Taken(entry, window, cause)
+        return AttributedExchange(entry, window, cause)
 
-    async def _settle(self, taken: Taken, *, sure: bool = False) -> None:
+    async def _settle(self, taken: AttributedExchange, *, sure: bool = False) -> None:
         entry, window, cause = taken.entry, taken.window, taken.cause
         exchange = entry.exchange
         if not cause and self.ledger.waiting > self.settings.queue_max:
@@ -156,7 +158,7 @@ class Intake:
             return
         claim = self.ledger.settle(exchange, window, admit=not cause, sure=sure)
         if claim is None:
-            self._unsure.append((exchange.ended_ns // 1_000 + self.settings.hold_ms * 1_000, taken))
+            self._unsure.append((exchange.ended_ns // 1_000 + self.settings.claim_wait_ms * 1_000, taken))
             return
         self.metrics.effects.labels(Role.SERVED.value, claim.outcome.value).inc()
         if not cause and claim.outcome is not EffectsOutcome.ATTRIBUTED:
@@ -164,20 +166,20 @@ class Intake:
         if cause:
             await self.outcomes.end(entry, None, cause)
 
-    async def _take_in_without_effects(self, entry: Entry, window: Window, cause: str) -> None:
+    async def _take_in_without_effects(self, entry: JournalEntry, window: RequestWindow, cause: str) -> None:
         if cause:
             await self.outcomes.end(entry, None, cause)
         else:
             claim = Claim(EffectsOutcome.OFF, (), frozenset(window.keys))
             self.ledger.add_unattributed_run(entry.exchange, claim)
 
-    def _window(self, exchange: Exchange, name: str) -> Window:
-        skew_us = self.settings.skew_ms * 1_000
-        return Window(
+    def _window(self, exchange: Exchange, name: str) -> RequestWindow:
+        skew_us = self.settings.clock_skew_ms * 1_000
+        return RequestWindow(
             id=name,
             keys=set(self.ledger.route_keys(exchange)),
             opened_us=exchange.started_ns // 1_000 - skew_us,
-            closed_us=exchange.ended_ns // 1_000 + skew_us + self.settings.settle_ms * 1_000,
+            closed_us=exchange.ended_ns // 1_000 + skew_us + self.settings.post_response_wait_ms * 1_000,
             tagged=exchange.served_by in self.settings.tagged_sides,
             trace_id=trace_id_of(exchange),
         )
@@ -202,7 +204,7 @@ class Intake:
             return "no_key"
         if is_redacted(exchange):
             return "redacted"
-        if exchange.ended_ns - exchange.started_ns > self.settings.hold_ms * 1_000_000:
+        if exchange.ended_ns - exchange.started_ns > self.settings.claim_wait_ms * 1_000_000:
             return "slow"
         return ""
 

@@ -14,7 +14,7 @@ Position = tuple[int, int]
 
 
 @dataclass(slots=True)
-class _Slot:
+class _ScheduledItem:
     id: int
     position: Position
     keys: frozenset[Hashable]
@@ -28,11 +28,11 @@ class _Lane:
     running: int | None = None
 
 
-class Lanes:
+class KeyScheduler:
     """The items that wait or run, by key. Item ids are chosen by the client and unique while the item lives."""
 
     def __init__(self) -> None:
-        self._slots: dict[int, _Slot] = {}
+        self._slots: dict[int, _ScheduledItem] = {}
         self._lanes: dict[Hashable, _Lane] = {}
         self._touched: dict[int, None] = {}
 
@@ -41,7 +41,7 @@ class Lanes:
 
     def add(self, item: int, *, keys: Iterable[Hashable], position: Position, held: bool = False) -> None:
         """Let an item take its place by position; without keys it depends on nobody."""
-        slot = _Slot(item, position, frozenset(keys), held)
+        slot = _ScheduledItem(item, position, frozenset(keys), held)
         self._slots[item] = slot
         for key in slot.keys:
             insort(self._lanes.setdefault(key, _Lane()).waiting, (position, item))
@@ -86,14 +86,14 @@ class Lanes:
                 started.append(item)
         return started
 
-    def _may_start(self, slot: _Slot) -> bool:
+    def _may_start(self, slot: _ScheduledItem) -> bool:
         return (
             not slot.held
             and not slot.running
             and all(self._lanes[key].running is None and self._lanes[key].waiting[0][1] == slot.id for key in slot.keys)
         )
 
-    def _start(self, slot: _Slot) -> None:
+    def _start(self, slot: _ScheduledItem) -> None:
         slot.running = True
         for key in slot.keys:
             lane = self._lanes[key]

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from comparator.capture.attribution import Attributor, Claim, Keyed, Window
-from comparator.capture.attribution_keys import Key, KeyIndex, Keys, Reference, RowId, is_background, row_id
+from comparator.capture.attribution import Attributor, Claim, KeyedTransaction, RequestWindow
+from comparator.capture.attribution_keys import Key, KeyIndex, Keys, RowId, RowReference, is_background, row_id
 from comparator.exchanges.model import EffectsOutcome, Exchange
 from comparator.exchanges.row_changes import RowChange, Transaction
 from comparator.tables import BackgroundRule
-from proxy.runner.key_scheduler import Lanes
+from proxy.runner.key_scheduler import KeyScheduler
 
 NS_PER_US = 1_000
 PLACES_REMEMBERED = 20_000
@@ -27,7 +27,7 @@ Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class MirrorRun:
     """An exchange to be mirrored: the other side does it against the shadow, from the state the served side started from."""
 
     number: int
@@ -41,7 +41,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Apply:
+class BackgroundApply:
     """Live changes to be applied to the shadow as they are; `lsn` ends the transaction `xid` that they are of."""
 
     changes: tuple[RowChange, ...]
@@ -50,23 +50,23 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
-class Repair:
+class RowRepair:
     """Rows that somebody wrote on the shadow outside every mirrored request; they become live's again."""
 
     rows: frozenset[RowId]
     lsn: int = 0
 
 
-Item = Run | Apply | Repair
+Item = MirrorRun | BackgroundApply | RowRepair
 
 
 def _rows_of(item: Item) -> int:
     match item:
-        case Run():
+        case MirrorRun():
             return sum(len(keyed.transaction.changes) for keyed in item.claim.transactions)
-        case Apply():
+        case BackgroundApply():
             return len(item.changes)
-        case Repair():
+        case RowRepair():
             return 0
 
 
@@ -93,14 +93,14 @@ class Ledger:
         self._background = background
         self._overlap_memory_us = overlap_memory_us
         self._attributor = Attributor(primary_kind=index.route_kind)
-        self._lanes = Lanes()
+        self._lanes = KeyScheduler()
         self._items: dict[int, Item] = {}
         self._rows = 0
-        self._held: dict[int, tuple[int, Keyed]] = {}
+        self._held: dict[int, tuple[int, KeyedTransaction]] = {}
         self._numbers = count(1)
         self._places: deque[Place] = deque(maxlen=PLACES_REMEMBERED)
         self._closed: deque[tuple[int, str]] = deque()
-        self._windows: dict[str, Window] = {}
+        self._windows: dict[str, RequestWindow] = {}
         self._given_up_us = 0
 
     def route_keys(self, exchange: Exchange) -> Keys:
@@ -139,9 +139,9 @@ class Ledger:
         """The changes that wait for the shadow, in commit order, of the transactions of which this is true of their xid."""
         found = [(lsn, keyed.transaction.xid, keyed.transaction.changes) for lsn, (_, keyed) in self._held.items()]
         for item in self._items.values():
-            if isinstance(item, Apply):
+            if isinstance(item, BackgroundApply):
                 found.append((item.lsn, item.xid, item.changes))
-            elif isinstance(item, Run):
+            elif isinstance(item, MirrorRun):
                 mine = (keyed.transaction for keyed in item.claim.transactions)
                 found += [(one.end_lsn, one.xid, one.changes) for one in mine]
         ordered = sorted(found, key=lambda one: one[0])
@@ -152,7 +152,7 @@ class Ledger:
         """Live transactions that no exchange has claimed yet."""
         return self._attributor.pending
 
-    def keyed(self, transaction: Transaction) -> tuple[Keyed, tuple[Reference, ...]]:
+    def keyed(self, transaction: Transaction) -> tuple[KeyedTransaction, tuple[RowReference, ...]]:
         """A transaction with its keys and rows, and the parent rows whose keys must be looked up first."""
         keys, missing = self._index.keys_of(transaction.changes)
         rows = frozenset(
@@ -163,9 +163,9 @@ class Ledger:
         declared = bool(transaction.changes) and all(
             is_background(change, self._background, transaction.application) for change in transaction.changes
         )
-        return Keyed(transaction, keys, rows, declared and not transaction.names), missing
+        return KeyedTransaction(transaction, keys, rows, declared and not transaction.names), missing
 
-    def deliver(self, keyed: Keyed) -> None:
+    def deliver(self, keyed: KeyedTransaction) -> None:
         """Take in the next live transaction, in commit order."""
         transaction = keyed.transaction
         self._places.append((transaction.committed_us, transaction.end_lsn))
@@ -181,11 +181,11 @@ class Ledger:
         """Whether a window of this id was opened and is still remembered; each id is opened once."""
         return window_id in self._windows
 
-    def gave_up(self, window: Window) -> bool:
+    def gave_up(self, window: RequestWindow) -> bool:
         """Whether changes committed in this window may have been let go as background before it was known."""
         return window.opened_us < self._given_up_us
 
-    def open(self, exchange: Exchange, window: Window) -> None:
+    def open(self, exchange: Exchange, window: RequestWindow) -> None:
         """Make an exchange known, before any of its batch is settled, so that overlaps are seen."""
         if exchange.overlapped and not window.tagged:
             window.overlapped = True
@@ -196,7 +196,7 @@ class Ledger:
         self._windows[window.id] = window
         self._attributor.open(window)
 
-    def settle(self, exchange: Exchange, window: Window, *, admit: bool, sure: bool = True) -> Claim | None:
+    def settle(self, exchange: Exchange, window: RequestWindow, *, admit: bool, sure: bool = True) -> Claim | None:
         """Claim the exchange's transactions: a `Run` when they are surely its own, and `admit` lets it; else `Apply`s.
 
         Call only when everything committed before `window.closed_us` has been delivered. The claim says which it was:
@@ -224,9 +224,9 @@ class Ledger:
         """Add a `Run` for a side without capture: its place is the end, its keys are the ordering key."""
         self._add_run(exchange, None, claim)
 
-    def repair(self, stray: Keyed) -> None:
+    def repair(self, stray: KeyedTransaction) -> None:
         """Add the repair of what a stray transaction of the shadow touched, before all that waits for its keys."""
-        self._add(lambda _: Repair(stray.rows), stray.keys | stray.rows, 0)
+        self._add(lambda _: RowRepair(stray.rows), stray.keys | stray.rows, 0)
 
     def release(self, *, before_us: int) -> int:
         """Give up waiting for an owner of what was committed before this time; return how many were background."""
@@ -253,15 +253,15 @@ class Ledger:
         shed = [(number, self._items[number]) for number in self._lanes.idle()]
         for number, _ in shed:
             self.done(number)
-        return [item.exchange for _, item in shed if isinstance(item, Run)]
+        return [item.exchange for _, item in shed if isinstance(item, MirrorRun)]
 
-    def _add_run(self, exchange: Exchange, window: Window | None, claim: Claim) -> None:
+    def _add_run(self, exchange: Exchange, window: RequestWindow | None, claim: Claim) -> None:
         for keyed in claim.transactions:
             self._unhold(keyed)
         lsn = claim.transactions[-1].transaction.end_lsn if claim.transactions else self._place(window)
         rows = frozenset[object]().union(*(keyed.rows for keyed in claim.transactions))
         keys = claim.keys.union(*(keyed.keys for keyed in claim.transactions))
-        self._add(lambda number: Run(number, exchange, claim), keys | rows, lsn)
+        self._add(lambda number: MirrorRun(number, exchange, claim), keys | rows, lsn)
 
     def _add(self, make: Callable[[int], Item], keys: Iterable[object], lsn: int) -> None:
         number = next(self._numbers)
@@ -269,7 +269,7 @@ class Ledger:
         self._rows += _rows_of(item)
         self._lanes.add(number, keys=keys, position=(lsn, number))
 
-    def _place(self, window: Window | None) -> int:
+    def _place(self, window: RequestWindow | None) -> int:
         """Where an exchange without effects stands: behind the last live commit before its end."""
         closed_us = window.closed_us if window is not None else None
         if not self._places:
@@ -279,23 +279,23 @@ class Ledger:
         found = bisect_right(self._places, closed_us, key=lambda place: place[0])
         return self._places[found - 1][1] if found else self._places[0][1]
 
-    def _release(self, released: Iterable[Keyed]) -> None:
+    def _release(self, released: Iterable[KeyedTransaction]) -> None:
         for keyed in released:
             self._unhold(keyed)
             self._apply_rows(keyed)
 
-    def _let_go_of_name(self, exchange: Exchange, window: Window) -> None:
+    def _let_go_of_name(self, exchange: Exchange, window: RequestWindow) -> None:
         """Apply the changes that name a second request of one id: nobody else may claim them."""
         first = self._windows.get(exchange.id, window)
         claim = self._attributor.claim(first.id) if first is not window and first.tagged else None
         if claim is not None:
             self._release(claim.transactions)
 
-    def _unhold(self, keyed: Keyed) -> None:
+    def _unhold(self, keyed: KeyedTransaction) -> None:
         number, _ = self._held.pop(keyed.transaction.end_lsn)
         self._lanes.remove(number)
 
-    def _apply_rows(self, keyed: Keyed) -> None:
+    def _apply_rows(self, keyed: KeyedTransaction) -> None:
         """Add the rows of a transaction, split by their keys so that one that touches many keys does not couple their lanes."""
         groups: dict[frozenset[Key], list[RowChange]] = {}
         for change in keyed.transaction.changes:
@@ -307,4 +307,4 @@ class Ledger:
     def _add_apply(self, keys: Keys, changes: tuple[RowChange, ...], transaction: Transaction) -> None:
         rows = frozenset(row_id(c, self._primary_keys[c.table]) for c in changes if c.table in self._primary_keys)
         xid, lsn = transaction.xid, transaction.end_lsn
-        self._add(lambda _: Apply(changes, xid, lsn), keys | rows, lsn)
+        self._add(lambda _: BackgroundApply(changes, xid, lsn), keys | rows, lsn)

@@ -16,21 +16,21 @@ from comparator.capture.errors import CaptureError
 from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Response, Role, Side
 from comparator.exchanges.row_changes import RowChange
 from comparator.verdict import Comparison, Lookups, Verdict, confirm
-from proxy.runner.ledger import Run
-from proxy.runner.mirror_client import Sent
+from proxy.runner.ledger import MirrorRun
+from proxy.runner.mirror_client import MirroredResponse
 from proxy.runner.row_targets import RowTarget, targets
-from proxy.runner.row_writer import NOTHING_TO_ALIGN, Aligned
-from proxy.runner.shadow_attribution import ShadowSide, now_us
+from proxy.runner.row_writer import NOTHING_TO_ALIGN, WrittenRows
+from proxy.runner.shadow_attribution import ShadowAttribution, now_us
 
 logger = logging.getLogger(__name__)
 
 COMPARED_IN_PLACE_MAX_BYTES = 65_536
 """Responses beyond this are compared in a thread: the hand-over costs less than what the others would wait."""
 
-Align = Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
+Align = Callable[[Sequence[RowTarget]], Awaitable[WrittenRows]]
 
 
-class Compares(Protocol):
+class ExchangeComparator(Protocol):
     """Compares what both sides did."""
 
     def compare(
@@ -44,28 +44,28 @@ class Judge(Protocol):
     """Holds the rules in force, which may change between two comparisons."""
 
     @property
-    def comparator(self) -> Compares:
+    def comparator(self) -> ExchangeComparator:
         """The rules in force."""
         ...
 
 
-class Sends(Protocol):
+class RequestSender(Protocol):
     """Lets a side do a request against the shadow."""
 
-    async def send(self, exchange: Exchange, side: Side) -> Sent:
+    async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:
         """A failure is a value."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Mirrored:
+class MirrorResult:
     """What came of a run. `comparison` is None when the shadow's effects were lost."""
 
     served: Observation
     mirrored: Observation
     comparison: Comparison | None
     compare_s: float = 0.0
-    aligned: Aligned = NOTHING_TO_ALIGN
+    aligned: WrittenRows = NOTHING_TO_ALIGN
 
 
 @dataclass(slots=True)
@@ -120,8 +120,8 @@ class Mirror:
         may_confirm: asked before each second run.
     """
 
-    sender: Sends
-    shadow: ShadowSide | None
+    sender: RequestSender
+    shadow: ShadowAttribution | None
     fence: Callable[[], Awaitable[None]]
     interruptions: Callable[[], int]
     primary_keys: Mapping[str, Sequence[str]]
@@ -130,7 +130,7 @@ class Mirror:
     tagged_sides: frozenset[Side]
     may_confirm: Callable[[], bool]
 
-    async def carry_out(self, run: Run, align: Align) -> Mirrored:
+    async def carry_out(self, run: MirrorRun, align: Align) -> MirrorResult:
         """Mirror, compare, confirm, align; `align` must not return before the rows are written."""
         served = served_observation(run.exchange, run.claim)
         live = changes_of(served.effects)
@@ -142,10 +142,10 @@ class Mirror:
         if comparison is not None and comparison.verdict is Verdict.MISMATCH:
             comparison, mirrored = await self._confirm(run, align, served, mirrored, comparison)
         aligned = await self._write(align, live, changes_of(mirrored.effects))
-        return Mirrored(served, mirrored, comparison, compare_s, aligned)
+        return MirrorResult(served, mirrored, comparison, compare_s, aligned)
 
     async def _confirm(
-        self, run: Run, align: Align, served: Observation, first: Observation, comparison: Comparison
+        self, run: MirrorRun, align: Align, served: Observation, first: Observation, comparison: Comparison
     ) -> tuple[Comparison, Observation]:
         """Run again from the state before; return the verdict and the observation whose effects are still to be undone."""
         if not self.may_confirm():
@@ -156,7 +156,7 @@ class Mirror:
         again = await self._compare(run, served, second, began_us)
         return (comparison if again is None else confirm(comparison, again)), second
 
-    async def _attempt(self, run: Run) -> Observation:
+    async def _attempt(self, run: MirrorRun) -> Observation:
         side = run.exchange.served_by.other
         if self.shadow is None:
             sent = await self.sender.send(run.exchange, side)
@@ -174,7 +174,7 @@ class Mirror:
         effects = Effects(outcome, tuple(keyed.transaction for keyed in claim.transactions))
         return Observation(side, Role.MIRRORED, sent.outcome, sent.duration_ns, effects)
 
-    async def _fenced(self, run: Run) -> bool:
+    async def _fenced(self, run: MirrorRun) -> bool:
         try:
             await self.fence()
         except CaptureError as error:
@@ -182,7 +182,9 @@ class Mirror:
             return False
         return True
 
-    async def _compare(self, run: Run, served: Observation, mirrored: Observation, began_us: int) -> Comparison | None:
+    async def _compare(
+        self, run: MirrorRun, served: Observation, mirrored: Observation, began_us: int
+    ) -> Comparison | None:
         if mirrored.effects.outcome is EffectsOutcome.LOST:
             return None
         # Each side writes its own clock's now, and the mirrored one runs later by the lag.
@@ -200,6 +202,6 @@ class Mirror:
         # A large body that differs takes seconds; everything else goes on meanwhile.
         return await asyncio.to_thread(compare)
 
-    async def _write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> Aligned:
+    async def _write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> WrittenRows:
         wanted = targets(live, shadow, self.primary_keys)
         return await align(wanted) if wanted else NOTHING_TO_ALIGN

@@ -46,7 +46,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class MirroredResponse:
     """What came back, and how long it took."""
 
     outcome: Response | Failed
@@ -65,7 +65,7 @@ def mirrored_headers(exchange: Exchange) -> HeaderList:
     )
 
 
-class Sender:
+class MirrorClient:
     """Sends exchanges to the shadow instances. Use as an async context manager.
 
     Args:
@@ -116,7 +116,7 @@ class Sender:
         """Whether this side has a shadow instance."""
         return side in self._urls
 
-    async def send(self, exchange: Exchange, side: Side) -> Sent:
+    async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:
         """Let `side` do the request against the shadow; a failure is a value."""
         assert self._session is not None
         headers = [*mirrored_headers(exchange)]
@@ -136,7 +136,7 @@ class Sender:
                 outcome: Response | Failed = Response(answer.status, raw, body, truncated)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             outcome = _failed(error)
-        return Sent(outcome, time.perf_counter_ns() - begun)
+        return MirroredResponse(outcome, time.perf_counter_ns() - begun)
 
 
 async def _read(answer: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:

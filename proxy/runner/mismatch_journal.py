@@ -14,22 +14,22 @@ from pathlib import Path
 import msgspec
 
 from comparator.exchanges.model import Exchange, Response
-from proxy.config.capture_rule import Only
-from proxy.config.journal import JournalSettings, Redaction
+from proxy.config.capture_rule import RecordOnly
+from proxy.config.journal import JournalSettings, RedactionSettings
 from proxy.config.settings import Settings
-from proxy.journal.reader import Entry
-from proxy.journal.writer import Writer
+from proxy.journal.reader import JournalEntry
+from proxy.journal.writer import SegmentWriter
 from proxy.runner.metrics import RunnerMetrics
-from proxy.serving.capture_filter import Served, Wanted, compile_rule, takes
+from proxy.serving.capture_filter import RecordCandidate, RecordFilter, compile_rule, selects
 from proxy.serving.forwarder import STATUS_OF
 
 logger = logging.getLogger(__name__)
 
-NOT_AGAIN = Redaction(headers=(), query=(), json_paths=(), tokens=False)
+NOT_AGAIN = RedactionSettings(headers=(), query=(), json_paths=(), tokens=False)
 """What is copied was redacted before; to redact it again would make digests of digests."""
 
 
-class Captures:
+class MismatchRecorder:
     """Copies the exchanges that routes' rules want.
 
     Args:
@@ -38,17 +38,19 @@ class Captures:
         metrics: counts what was copied.
     """
 
-    def __init__(self, wanted: Mapping[str, Wanted], writer: Writer | None, metrics: RunnerMetrics) -> None:
+    def __init__(
+        self, wanted: Mapping[str, RecordFilter], writer: SegmentWriter | None, metrics: RunnerMetrics
+    ) -> None:
         self._wanted = wanted
         self._writer = writer
         self._metrics = metrics
         self._taken: Counter[str] = Counter()
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: JournalEntry) -> None:
         """Copy an exchange that differed, if its route's rule wants it; never waits."""
         exchange = entry.exchange
         wanted = self._wanted.get(exchange.route)
-        if wanted is None or self._writer is None or not takes(wanted, served(exchange, self._taken[exchange.route])):
+        if wanted is None or self._writer is None or not selects(wanted, served(exchange, self._taken[exchange.route])):
             return
         assert entry.record is not None, "what is copied was read from a journal"
         if self._writer.append_record(entry.record):
@@ -56,10 +58,10 @@ class Captures:
             self._metrics.captured.labels(exchange.route).inc()
 
 
-def served(exchange: Exchange, taken: int) -> Served:
+def served(exchange: Exchange, taken: int) -> RecordCandidate:
     """What a rule asks of an exchange; a side that gave no response counts as the status that the client got."""
     outcome = exchange.outcome
-    return Served(
+    return RecordCandidate(
         method=exchange.request.method,
         status=outcome.status if isinstance(outcome, Response) else STATUS_OF[outcome.cause],
         duration_ms=(exchange.ended_ns - exchange.started_ns) / 1e6,
@@ -70,24 +72,28 @@ def served(exchange: Exchange, taken: int) -> Served:
 
 
 @contextmanager
-def open_captures(settings: Settings, environ: Mapping[str, str], metrics: RunnerMetrics) -> Generator[Captures]:
+def open_captures(
+    settings: Settings, environ: Mapping[str, str], metrics: RunnerMetrics
+) -> Generator[MismatchRecorder]:
     """The capture journal, where a route asks for one, until the block ends.
 
     Raises:
         JournalKeyError: it was written with another key.
         SettingsError: a rule's `until` is no time.
     """
-    rules = [(one.name, one.capture) for one in settings.routes if one.capture and one.capture.only is Only.MISMATCHES]
+    rules = [
+        (one.name, one.capture) for one in settings.routes if one.capture and one.capture.only is RecordOnly.MISMATCHES
+    ]
     wanted = {name: compile_rule(rule, f"$.routes.{name}.capture") for name, rule in rules}
     if not wanted:
-        yield Captures({}, None, metrics)
+        yield MismatchRecorder({}, None, metrics)
         return
-    writer = Writer(journal_of(settings.journal), environ=environ, key_of=Path(settings.journal.directory))
+    writer = SegmentWriter(journal_of(settings.journal), environ=environ, key_of=Path(settings.journal.directory))
     writer.start()
     metrics.captures_lost.set_function(lambda: float(writer.counts.dropped.total()))
     logger.info("captures_opened", extra={"directory": settings.journal.captures.directory, "routes": sorted(wanted)})
     try:
-        yield Captures(wanted, writer, metrics)
+        yield MismatchRecorder(wanted, writer, metrics)
     finally:
         writer.close()
 

@@ -12,7 +12,7 @@ P = TypeVar("P")
 
 
 @dataclass(slots=True)
-class Progress(Generic[P]):
+class OffsetTracker(Generic[P]):
     """Exchanges in the order they were read, by their sequence."""
 
     _open: "OrderedDict[int, tuple[P, bool]]" = field(default_factory=OrderedDict[int, tuple[P, bool]])

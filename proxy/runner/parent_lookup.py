@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from comparator.capture.attribution_keys import NO_KEYS, KeyIndex, Reference
+from comparator.capture.attribution_keys import NO_KEYS, KeyIndex, RowReference
 from comparator.capture.catalog import Catalog, TableShape, quote
 from proxy.errors import ShadowUnreachableError
 from proxy.runner.row_writer import AWAY
@@ -23,7 +23,7 @@ def parents_sql(shape: TableShape, columns: Sequence[str]) -> str:
     )
 
 
-class Parents:
+class ParentLookup:
     """Teaches a key index the rows it asks for.
 
     Args:
@@ -37,7 +37,7 @@ class Parents:
         self._catalog = catalog
         self._pools = pools
 
-    async def learn(self, references: Sequence[Reference]) -> None:
+    async def learn(self, references: Sequence[RowReference]) -> None:
         """Make the keys of these rows known; a row that exists nowhere, or in a table that is not captured, has none.
 
         Raises:
@@ -56,7 +56,7 @@ class Parents:
             if ids and silent is not None:
                 raise silent
             for identity in ids:
-                self._index.learn(Reference(table, identity), NO_KEYS)
+                self._index.learn(RowReference(table, identity), NO_KEYS)
 
     async def _ask(self, pool: asyncpg.Pool, table: str, ids: Sequence[str]) -> set[str]:
         shape = self._catalog.tables[table]

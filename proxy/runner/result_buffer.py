@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from comparator.errors import StoreUnavailableError
-from proxy.journal.reader import Entry, Position
-from proxy.runner.mirror import Mirrored
-from proxy.runner.offset_tracker import Progress
+from proxy.journal.reader import JournalEntry, Position
+from proxy.runner.mirror import MirrorResult
+from proxy.runner.offset_tracker import OffsetTracker
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +21,15 @@ BACKOFF_MAX_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Outcome:
     """One exchange with its outcome: a comparison, or the cause why there is none."""
 
-    entry: Entry
-    mirrored: Mirrored | None
+    entry: JournalEntry
+    mirrored: MirrorResult | None
     cause: str
 
 
-class Recorder:
+class ResultBuffer:
     """Buffers outcomes, writes them to the store, then commits the journal position.
 
     Args:
@@ -43,10 +43,10 @@ class Recorder:
 
     def __init__(
         self,
-        store: Callable[[Sequence[Kept]], Awaitable[None]] | None,
+        store: Callable[[Sequence[Outcome]], Awaitable[None]] | None,
         *,
         commit: Callable[[Position], None],
-        begun: Callable[[Entry], None] | None = None,
+        begun: Callable[[JournalEntry], None] | None = None,
         buffer_max: int = 5_000,
         retried: Callable[[], None] = lambda: None,
         survived: Callable[[str], None] = lambda _: None,
@@ -58,8 +58,8 @@ class Recorder:
         self._retried = retried
         self._survived = survived
         self._singly = 0
-        self._progress: Progress[Position] = Progress()
-        self._buffer: list[Kept] = []
+        self._progress: OffsetTracker[Position] = OffsetTracker()
+        self._buffer: list[Outcome] = []
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
@@ -75,17 +75,17 @@ class Recorder:
         oldest = next(iter(self.oldest_ns.values()), now_ns)
         return max(0.0, (now_ns - oldest) / 1e9)
 
-    def begin(self, entry: Entry) -> None:
+    def begin(self, entry: JournalEntry) -> None:
         """An exchange was read."""
         if self._begun is not None:
             self._begun(entry)
         self._progress.begin(entry.sequence, entry.position)
         self.oldest_ns[entry.sequence] = entry.exchange.ended_ns
 
-    async def keep(self, entry: Entry, mirrored: Mirrored | None, cause: str) -> None:
+    async def keep(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: str) -> None:
         """Take an outcome; waits while the buffer is full."""
         await self._room.wait()
-        self._buffer.append(Kept(entry, mirrored, cause))
+        self._buffer.append(Outcome(entry, mirrored, cause))
         if len(self._buffer) >= self._buffer_max:
             self._room.clear()
 
@@ -133,7 +133,7 @@ class Recorder:
             logger.warning("journal_position_not_committed", extra={"error": str(error)})
             self._survived("commit")
 
-    async def _write(self, batch: Sequence[Kept]) -> None:
+    async def _write(self, batch: Sequence[Outcome]) -> None:
         wait_s = FLUSH_S
         while self._store is not None:
             try:

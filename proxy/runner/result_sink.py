@@ -16,18 +16,18 @@ from comparator.metrics import ComparatorMetrics
 from comparator.redaction import Redactor, digest_key
 from comparator.store import queries
 from comparator.store.store import Store
-from comparator.stored_comparison import Compared
+from comparator.stored_comparison import ComparedExchange
 from comparator.verdict import Verdict
 from proxy.config.settings import Settings
-from proxy.journal.reader import Entry
-from proxy.runner.result_buffer import Kept
+from proxy.journal.reader import JournalEntry
+from proxy.runner.result_buffer import Outcome
 
 logger = logging.getLogger(__name__)
 
 EVIDENCE_S = 15.0
 
 
-class Keeper:
+class ResultSink:
     """Takes batches of outcomes.
 
     Args:
@@ -45,7 +45,7 @@ class Keeper:
         salt: bytes,
         registry: CollectorRegistry,
         *,
-        differed: Callable[[Entry], None] = lambda _: None,
+        differed: Callable[[JournalEntry], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._salt = salt
@@ -55,7 +55,7 @@ class Keeper:
         self._differed = differed
         self._evidence: dict[tuple[str, str], Evidence] = {}
 
-    async def keep(self, batch: Sequence[Kept]) -> None:
+    async def keep(self, batch: Sequence[Outcome]) -> None:
         """Keep the comparisons of a batch; what was not compared lives in the metrics only.
 
         Raises:
@@ -91,27 +91,27 @@ class Keeper:
                 row = queries.EvidenceRow(route, served_by, now, overall.outcome, overall.reason, summary)
                 await queries.add_evidence(conn, row)
 
-    def _note(self, one: Compared, seconds: float) -> None:
+    def _note(self, one: ComparedExchange, seconds: float) -> None:
         route = one.exchange.route
-        self.metrics.observe(route, one.comparison, sightings=one.sightings, seconds=seconds)
+        self.metrics.observe(route, one.comparison, sightings=one.occurrences, seconds=seconds)
         evidence = self._evidence.setdefault((route, one.exchange.served_by.value), Evidence())
         evidence.add(one.comparison, one.served, one.mirrored)
 
-    def _compared(self, kept: Kept) -> Compared:
+    def _compared(self, kept: Outcome) -> ComparedExchange:
         exchange, mirrored = kept.entry.exchange, kept.mirrored
         assert mirrored is not None
         assert mirrored.comparison is not None
         comparison = mirrored.comparison
         wrong = comparison.verdict is Verdict.MISMATCH
         sightings = self._clusterer.sightings(exchange.route, comparison)
-        return Compared(
+        return ComparedExchange(
             exchange=exchange,
             served=mirrored.served,
             mirrored=mirrored.mirrored,
             comparison=self._redactor.comparison(comparison),
             compared_at=dt.datetime.now(dt.UTC),
             key_digest=digest_key(exchange.key, self._salt) if exchange.key else None,
-            sightings=tuple(map(self._redactor.sighting, sightings)),
+            occurrences=tuple(map(self._redactor.sighting, sightings)),
             case=case_of(exchange, mirrored.served, mirrored.mirrored, self._redactor) if wrong else None,
         )
 

@@ -18,7 +18,7 @@ from comparator.exchanges.row_changes import RowChange
 from proxy.errors import ShadowDriftError, ShadowUnreachableError
 from proxy.runner.rewind import rewound
 from proxy.runner.row_targets import Identity, RowTarget
-from proxy.runner.row_writer import AWAY, Aligner, Connection
+from proxy.runner.row_writer import AWAY, Connection, RowWriter
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ LOCK_TIMEOUT_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class TransactionSnapshot:
     """Which transactions a reading of the database has seen (`pg_current_snapshot`), by 32-bit transaction id."""
 
     ended_below: int
@@ -36,7 +36,7 @@ class Snapshot:
     running: frozenset[int]
 
     @classmethod
-    def parse(cls, text: str) -> "Snapshot":
+    def parse(cls, text: str) -> "TransactionSnapshot":
         """From PostgreSQL's text, e.g. `10:20:10,14`."""
         low, high, running = text.split(":")
         return cls(_short(low), _short(high), frozenset(_short(xid) for xid in running.split(",") if xid))
@@ -50,7 +50,7 @@ class Snapshot:
         return _before(xid, self.begun_below) and xid not in self.running
 
 
-NOTHING_SEEN = Snapshot(0, 0, frozenset())
+NOTHING_SEEN = TransactionSnapshot(0, 0, frozenset())
 XIDS = 2**32
 
 
@@ -64,15 +64,15 @@ def _before(xid: int, other: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Resynced:
+class ResyncResult:
     """How many rows of the shadow were written, by table, and what both sides' transactions this deals with.
 
     `rewound`: what waits for the shadow was taken back, and is still to be done.
     """
 
     rows: Mapping[str, int]
-    live: Snapshot
-    shadow: Snapshot
+    live: TransactionSnapshot
+    shadow: TransactionSnapshot
     rewound: bool = False
 
     @property
@@ -116,13 +116,13 @@ def rows_sql(shape: TableShape) -> str:
     return f"SELECT {columns} FROM {shape.quoted} t JOIN unnest({arrays}) AS v({names}) ON {same}"  # noqa: S608
 
 
-Waiting = Callable[[Snapshot], Awaitable[Sequence[RowChange]]]
+Waiting = Callable[[TransactionSnapshot], Awaitable[Sequence[RowChange]]]
 """Gives the changes that a snapshot of live saw and that still wait for the shadow, in commit order, once all are known."""
 
 
 async def resync(
-    live: Connection, shadow: Connection, aligner: Aligner, catalog: Catalog, waiting: Waiting | None = None
-) -> Resynced:
+    live: Connection, shadow: Connection, aligner: RowWriter, catalog: Catalog, waiting: Waiting | None = None
+) -> ResyncResult:
     """Make every captured table of the shadow equal to live's, or to what live's was before all that waits.
 
     Args:
@@ -139,7 +139,7 @@ async def resync(
     try:
         async with live.transaction(isolation="repeatable_read", readonly=True), shadow.transaction():
             await _keep_others_out(shadow, catalog)
-            seen = [Snapshot.parse(await conn.fetchval(SNAPSHOT)) for conn in (live, shadow)]
+            seen = [TransactionSnapshot.parse(await conn.fetchval(SNAPSHOT)) for conn in (live, shadow)]
             wanted: list[RowTarget] = []
             for shape in catalog.tables.values():
                 if shape.primary_key:
@@ -156,7 +156,7 @@ async def resync(
     counts: dict[str, int] = {}
     for row in wanted:
         counts[row.table] = counts.get(row.table, 0) + 1
-    return Resynced(counts, seen[0], seen[1], rewound=before is not None)
+    return ResyncResult(counts, seen[0], seen[1], rewound=before is not None)
 
 
 SNAPSHOT = "SELECT pg_current_snapshot()::text"
@@ -177,7 +177,7 @@ async def _keep_others_out(shadow: Connection, catalog: Catalog) -> None:
         logger.warning("shadow_busy", extra={"do": "look for a mirrored service that hangs in a transaction"})
 
 
-async def repair(live: Connection, aligner: Aligner, catalog: Catalog, rows: Iterable[tuple[str, Identity]]) -> int:
+async def repair(live: Connection, aligner: RowWriter, catalog: Catalog, rows: Iterable[tuple[str, Identity]]) -> int:
     """Make single rows of the shadow equal to live's; return how many were given.
 
     Raises:

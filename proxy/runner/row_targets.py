@@ -14,7 +14,7 @@ Identity = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Net:
+class RowImages:
     """First old and last new image of one row over some transactions."""
 
     before: Row | None
@@ -31,9 +31,9 @@ class RowTarget:
     target: Row | None
 
 
-def net(changes: Iterable[RowChange], primary_keys: PrimaryKeys) -> dict[tuple[str, Identity], Net]:
+def net(changes: Iterable[RowChange], primary_keys: PrimaryKeys) -> dict[tuple[str, Identity], RowImages]:
     """Fold changes, in commit order, into one before and after image a row. Truncates are left out."""
-    folded: dict[tuple[str, Identity], Net] = {}
+    folded: dict[tuple[str, Identity], RowImages] = {}
     for change in changes:
         if change.op is Op.TRUNCATE or change.table not in primary_keys:
             continue
@@ -50,14 +50,14 @@ def net(changes: Iterable[RowChange], primary_keys: PrimaryKeys) -> dict[tuple[s
 
 
 def _fold(
-    folded: dict[tuple[str, Identity], Net], row: tuple[str, Identity], before: Row | None, after: Row | None
+    folded: dict[tuple[str, Identity], RowImages], row: tuple[str, Identity], before: Row | None, after: Row | None
 ) -> None:
     earlier = folded.get(row)
     if earlier is None:
-        folded[row] = Net(before, after)
+        folded[row] = RowImages(before, after)
         return
     merged = after if after is None or earlier.after is None else {**earlier.after, **after}
-    folded[row] = Net(earlier.before, merged)
+    folded[row] = RowImages(earlier.before, merged)
 
 
 def _identity(row: Row | None, columns: Sequence[str]) -> Identity:

@@ -43,17 +43,17 @@ def is_own(transaction: Transaction) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Aligned:
+class WrittenRows:
     """What an alignment did: rows written, and rows that were not as they had to be before (drift that it mended)."""
 
     rows: int
     drifted: int
 
 
-NOTHING_TO_ALIGN = Aligned(0, 0)
+NOTHING_TO_ALIGN = WrittenRows(0, 0)
 
 
-class Aligner:
+class RowWriter:
     """Brings rows of the shadow to their targets.
 
     Args:
@@ -68,7 +68,7 @@ class Aligner:
         self._timeout_s = timeout_s
         self._rank = {table: rank for rank, table in enumerate(statements.parents_first(catalog))}
 
-    async def apply(self, wanted: Sequence[RowTarget]) -> Aligned:
+    async def apply(self, wanted: Sequence[RowTarget]) -> WrittenRows:
         """Write the targets in one transaction.
 
         Raises:
@@ -91,7 +91,7 @@ class Aligner:
             await conn.execute(BEGIN_ALIGNMENT)
             await conn.execute(f"TRUNCATE {', '.join(self._catalog.tables[t].quoted for t in tables)} CASCADE")
 
-    async def write(self, conn: Connection, wanted: Sequence[RowTarget]) -> Aligned:
+    async def write(self, conn: Connection, wanted: Sequence[RowTarget]) -> WrittenRows:
         """Write the targets in the transaction that the client has begun on `conn`; database errors pass through."""
         await conn.execute(BEGIN_ALIGNMENT)
         by_table = sorted(wanted, key=lambda row: self._rank.get(row.table, 0))
@@ -105,7 +105,7 @@ class Aligner:
             drifted += await _update(conn, self._catalog.tables[table], columns, rows)
         for table, rows in _grouped(inserts, lambda row: row.table):
             drifted += await _upsert(conn, self._catalog.tables[table], rows)
-        return Aligned(len(wanted), drifted)
+        return WrittenRows(len(wanted), drifted)
 
 
 def _changed(row: RowTarget) -> tuple[str, ...]:

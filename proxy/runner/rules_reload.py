@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from comparator.metrics import ComparatorMetrics
-from comparator.rules.live import RulesInForce
+from comparator.rules.live import LiveRules
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 LOOK_S = 1.0
 
 
-async def watch_rules(rules: RulesInForce, look: Callable[[], Settings | None], metrics: ComparatorMetrics) -> None:
+async def watch_rules(rules: LiveRules, look: Callable[[], Settings | None], metrics: ComparatorMetrics) -> None:
     """Offer changed rules; runs until cancelled."""
     metrics.rules_loaded.set(time.time())
     while True:

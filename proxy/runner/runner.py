@@ -16,17 +16,17 @@ from comparator.exchanges.model import Exchange, Failed, FailureCause, Role
 from comparator.exchanges.row_changes import RowChange
 from proxy.config.runner import RunnerSettings
 from proxy.errors import ShadowDriftError
-from proxy.runner.checkpoint import Resuming
+from proxy.runner.checkpoint import CheckpointCommitter
 from proxy.runner.intake import Intake
-from proxy.runner.ledger import Apply, Item, Ledger, Repair, Run
+from proxy.runner.ledger import BackgroundApply, Item, Ledger, MirrorRun, RowRepair
 from proxy.runner.metrics import RunnerMetrics
-from proxy.runner.mirror import Mirror, Mirrored
+from proxy.runner.mirror import Mirror, MirrorResult
 from proxy.runner.outcomes import Outcomes
-from proxy.runner.resync import NOTHING_SEEN, Resynced, Snapshot, Waiting
+from proxy.runner.resync import NOTHING_SEEN, ResyncResult, TransactionSnapshot, Waiting
 from proxy.runner.row_targets import RowTarget, targets
-from proxy.runner.row_writer import Aligned
-from proxy.runner.shadow_attribution import ShadowSide, now_us
-from proxy.runner.shadow_state import Standing
+from proxy.runner.row_writer import WrittenRows
+from proxy.runner.shadow_attribution import ShadowAttribution, now_us
+from proxy.runner.shadow_state import ShadowState
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ RESYNC_CALM_S = 60
 RESYNC_PAUSE_FIRST_S = 0.25
 RESYNC_PAUSE_MAX_S = 30.0
 REWIND_PAUSE_MAX_S = 2.0
-NOTHING_RESYNCED = Resynced({}, NOTHING_SEEN, NOTHING_SEEN)
+NOTHING_RESYNCED = ResyncResult({}, NOTHING_SEEN, NOTHING_SEEN)
 
 
 @dataclass(slots=True)
@@ -58,23 +58,23 @@ class Runner:
     intake: Intake
     ledger: Ledger
     mirror: Mirror
-    shadow: ShadowSide
-    standing: Standing
+    shadow: ShadowAttribution
+    standing: ShadowState
     outcomes: Outcomes
     metrics: RunnerMetrics
     primary_keys: Mapping[str, Sequence[str]]
-    write: Callable[[Sequence[RowTarget]], Awaitable[Aligned]]
+    write: Callable[[Sequence[RowTarget]], Awaitable[WrittenRows]]
     truncate: Callable[[Sequence[str]], Awaitable[None]]
-    resync: Callable[[Waiting | None], Awaitable[Resynced]]
+    resync: Callable[[Waiting | None], Awaitable[ResyncResult]]
     repair: Callable[[Iterable[RowId]], Awaitable[int]]
-    resuming: Resuming | None = None
+    resuming: CheckpointCommitter | None = None
     _repaired: dict[RowId, int] = field(default_factory=dict[RowId, int])
     _unsettled: dict[Key, int] = field(default_factory=dict[Key, int])
     _shed: list[Exchange] = field(default_factory=list[Exchange])
     _running: int = 0
     _resync_pause_s: float = 0.0
     _resynced_us: int = 0
-    _seen: Snapshot = NOTHING_SEEN
+    _seen: TransactionSnapshot = NOTHING_SEEN
 
     def stop(self) -> None:
         """Read no more, let what runs end, then return from `run`."""
@@ -116,7 +116,7 @@ class Runner:
         if resuming is None or not resuming.begun_at or not self.standing.feeds[Role.SERVED].resumed:
             return 0
         # Without a resync nobody would take back what the run before left half done.
-        return resuming.begun_at + self.settings.skew_ms * 1_000 if self.settings.resync == "auto" else 0
+        return resuming.begun_at + self.settings.clock_skew_ms * 1_000 if self.settings.resync == "auto" else 0
 
     async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
         while True:
@@ -135,25 +135,25 @@ class Runner:
     async def _carry_out(self, number: int, item: Item) -> None:
         try:
             match item:
-                case Run():
+                case MirrorRun():
                     await self._run(item)
-                case Apply():
+                case BackgroundApply():
                     await self._apply(item)
-                case Repair():
+                case RowRepair():
                     await self._repair(item)
         except Exception:
             # The outermost frame of a task: the shadow may now differ from live, which a resync mends.
             logger.exception("shadow_item_failed", extra={"item": type(item).__name__})
             self.metrics.errors.labels("item").inc()
             self.standing.ask_resync("error", missed=self._contradicts_often())
-            if isinstance(item, Run) and item.exchange.id in self.outcomes:
+            if isinstance(item, MirrorRun) and item.exchange.id in self.outcomes:
                 await self.outcomes.end(self.outcomes[item.exchange.id], None, "internal")
         finally:
             self._running -= 1
             self.ledger.done(number)
             self.standing.wake.set()
 
-    async def _run(self, run: Run) -> None:
+    async def _run(self, run: MirrorRun) -> None:
         entry = self.outcomes[run.exchange.id]
         cause = self._not_comparable(run)
         if cause:
@@ -171,7 +171,7 @@ class Runner:
         if mirrored.comparison is None:
             self.standing.ask_resync("capture_lost")
 
-    def _not_comparable(self, run: Run) -> str:
+    def _not_comparable(self, run: MirrorRun) -> str:
         """Why the shadow is not in the state from which this exchange started, "" if it is."""
         if self.standing.contradicts_live:
             return "needs_clone"
@@ -183,7 +183,7 @@ class Runner:
         rows = (row for keyed in run.claim.transactions for row in keyed.rows)
         return "repaired" if any(self._repaired.get(row, 0) > started_us for row in rows) else ""
 
-    def _note_unsettled(self, run: Run, mirrored: Mirrored) -> None:
+    def _note_unsettled(self, run: MirrorRun, mirrored: MirrorResult) -> None:
         """A side that gave no response may still be at it: for as long again, nothing is compared on its keys.
 
         What it commits late is nobody's, and taken back; in between another's effects and its own could not be told apart.
@@ -193,40 +193,40 @@ class Runner:
             until_us = now_us() + int(self.settings.timeout_s * 1_000_000)
             self._unsettled.update(dict.fromkeys(run.claim.keys, until_us))
 
-    async def _apply_all(self, run: Run) -> None:
+    async def _apply_all(self, run: MirrorRun) -> None:
         for keyed in run.claim.transactions:
             transaction = keyed.transaction
-            await self._apply(Apply(transaction.changes, transaction.xid, transaction.end_lsn))
+            await self._apply(BackgroundApply(transaction.changes, transaction.xid, transaction.end_lsn))
 
-    async def _apply(self, item: Apply) -> None:
+    async def _apply(self, item: BackgroundApply) -> None:
         if self._seen.covers(item.xid):
             return
         truncated = [change.table for change in item.changes if change.op.value == "truncate"]
         if truncated and self.settings.align:
-            await self.standing.patiently("truncate", lambda: self.truncate(truncated))
+            await self.standing.retry("truncate", lambda: self.truncate(truncated))
         await self.align(targets(item.changes, (), self.primary_keys))
 
-    async def _repair(self, item: Repair) -> None:
+    async def _repair(self, item: RowRepair) -> None:
         """Copy rows from live, which may be ahead: exchanges that began before are not compared on their keys."""
         for row in item.rows:
             self._repaired[row] = now_us()
         try:
-            await self.standing.patiently("repair", lambda: self.repair(item.rows))
+            await self.standing.retry("repair", lambda: self.repair(item.rows))
         except ShadowDriftError as error:
             logger.warning("shadow_drift", extra={"error": str(error), "rows": len(item.rows)})
             self.standing.ask_resync("drift", missed=self._contradicts_often())
 
-    async def align(self, wanted: Sequence[RowTarget]) -> Aligned:
+    async def align(self, wanted: Sequence[RowTarget]) -> WrittenRows:
         """Write row targets; repeated until the shadow answers. A contradiction asks for a resync."""
         if not wanted or not self.settings.align:
-            return Aligned(0, 0)
+            return WrittenRows(0, 0)
         try:
-            aligned = await self.standing.patiently("align", lambda: self.write(wanted))
+            aligned = await self.standing.retry("align", lambda: self.write(wanted))
         except ShadowDriftError as error:
             logger.warning("shadow_drift", extra={"error": str(error), "rows": len(wanted)})
             self.metrics.drifted_rows.inc()
             self.standing.ask_resync("drift", missed=self._contradicts_often())
-            return Aligned(0, 1)
+            return WrittenRows(0, 1)
         self.metrics.aligned_rows.inc(aligned.rows)
         if aligned.drifted:
             logger.warning("shadow_drift", extra={"rows": aligned.drifted})
@@ -254,10 +254,10 @@ class Runner:
         self.standing.resync_reason, self.standing.missed, self.standing.resyncing = "", False, True
         # What is committed after a fence is captured; so what the tables are compared by misses nothing from then on.
         for role, feed in self.standing.feeds.items():
-            await self.standing.patiently(f"{role}_fence", feed.fence)
+            await self.standing.retry(f"{role}_fence", feed.fence)
         try:
             waiting = None if missed else self._waiting_for_shadow
-            resynced = await self.standing.patiently("resync", lambda: self.resync(waiting))
+            resynced = await self.standing.retry("resync", lambda: self.resync(waiting))
         except ShadowDriftError as error:
             logger.error("shadow_needs_clone", extra={"error": str(error), "do": "shadow align clone"})
             resynced = NOTHING_RESYNCED
@@ -276,7 +276,7 @@ class Runner:
         self.metrics.resyncs.labels(reason).inc()
         logger.info("shadow_resynced", extra={"reason": reason, "rows": resynced.total, "comparable": resynced.rewound})
 
-    async def _waiting_for_shadow(self, seen: Snapshot) -> Sequence[RowChange]:
+    async def _waiting_for_shadow(self, seen: TransactionSnapshot) -> Sequence[RowChange]:
         """The changes that a reading of live saw, and that are still to be done on the shadow. Call only while nothing runs."""
         await self.standing.feeds[Role.SERVED].fence()
         return self.ledger.waiting_changes(seen.covers)
@@ -286,7 +286,7 @@ class Runner:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             self._shed_load()
-            released = self.ledger.release(before_us=self._known_us() - self.settings.hold_ms * 1_000)
+            released = self.ledger.release(before_us=self._known_us() - self.settings.claim_wait_ms * 1_000)
             self.metrics.background.inc(released)
             self._notice_strays()
             self._forget_repairs()
@@ -309,7 +309,7 @@ class Runner:
             self.standing.feeds[Role.SERVED].confirm(self.ledger.dealt_with())
             return
         try:
-            self.resuming.checkpoint(self._known_us() - self.settings.hold_ms * 1_000)
+            self.resuming.checkpoint(self._known_us() - self.settings.claim_wait_ms * 1_000)
         except OSError as error:
             logger.warning("journal_position_not_committed", extra={"error": str(error)})
             self.metrics.errors.labels("commit").inc()
@@ -335,7 +335,7 @@ class Runner:
             self.ledger.repair(keyed)
 
     def _forget_repairs(self) -> None:
-        horizon = now_us() - 4 * self.settings.hold_ms * 1_000
+        horizon = now_us() - 4 * self.settings.claim_wait_ms * 1_000
         if self._repaired and min(self._repaired.values()) < horizon:
             self._repaired = {row: at for row, at in self._repaired.items() if at >= horizon}
         if self._unsettled and min(self._unsettled.values()) < now_us():

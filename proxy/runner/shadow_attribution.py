@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from comparator.capture.attribution import Attributor, Claim, Keyed, Window
-from proxy.runner.resync import Snapshot
+from comparator.capture.attribution import Attributor, Claim, KeyedTransaction, RequestWindow
+from proxy.runner.resync import TransactionSnapshot
 from proxy.runner.row_writer import is_own
 
 US_PER_S = 1_000_000
@@ -18,7 +18,7 @@ def now_us() -> int:
 
 
 @dataclass(slots=True)
-class ShadowSide:
+class ShadowAttribution:
     """Attributes shadow transactions to the mirrored requests that are running.
 
     `skew_us`: how far this clock and the database's may differ.
@@ -28,7 +28,7 @@ class ShadowSide:
     _attributor: Attributor = field(default_factory=Attributor)
     _open: dict[str, int] = field(default_factory=dict[str, int])
 
-    def deliver(self, keyed: Keyed) -> None:
+    def deliver(self, keyed: KeyedTransaction) -> None:
         """Take in the next shadow transaction; the aligner's own are dropped."""
         if not is_own(keyed.transaction):
             self._attributor.add(keyed)
@@ -37,7 +37,7 @@ class ShadowSide:
         """A mirrored request is about to be sent."""
         opened_us = now_us() - self.skew_us
         self._open[run_id] = opened_us
-        self._attributor.open(Window(run_id, set(keys), opened_us, None, tagged))
+        self._attributor.open(RequestWindow(run_id, set(keys), opened_us, None, tagged))
 
     def collect(self, run_id: str) -> Claim:
         """What the request committed; call when a fence after its response has passed."""
@@ -47,15 +47,15 @@ class ShadowSide:
         del self._open[run_id]
         return claim
 
-    def forget(self, seen: Snapshot) -> None:
+    def forget(self, seen: TransactionSnapshot) -> None:
         """A resync has dealt with every transaction that it saw."""
         self._attributor.discard(lambda transaction: seen.covers(transaction.xid))
 
-    def strays(self) -> Sequence[Keyed]:
+    def strays(self) -> Sequence[KeyedTransaction]:
         """Shadow transactions that no running request can have made: late writes, or somebody else's."""
         before_us = min(self._open.values(), default=now_us() - self.skew_us)
         return self._attributor.release(before_us=before_us)
 
-    def rest(self) -> Sequence[Keyed]:
+    def rest(self) -> Sequence[KeyedTransaction]:
         """Everything that no request has claimed."""
         return self._attributor.release(before_us=_EVER_US)

@@ -10,7 +10,7 @@ from comparator.capture.errors import CaptureError
 from comparator.exchanges.model import Role
 from proxy.errors import ShadowUnreachableError
 from proxy.runner.metrics import RunnerMetrics
-from proxy.runner.transaction_feed import Feed
+from proxy.runner.transaction_feed import TransactionFeed
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Standing:
+class ShadowState:
     """What intake and runner both go by.
 
     Attributes:
@@ -37,7 +37,7 @@ class Standing:
         stopping: set when nothing more is to be read.
     """
 
-    feeds: Mapping[Role, Feed]
+    feeds: Mapping[Role, TransactionFeed]
     metrics: RunnerMetrics
     comparable_from_us: int = 0
     resumed_from_us: int = 0
@@ -82,7 +82,7 @@ class Standing:
     def _counts(self) -> dict[Role, int]:
         return {role: feed.interruptions for role, feed in self.feeds.items()}
 
-    async def patiently(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
+    async def retry(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
         """Repeat a step with backoff until what it needs answers; `what` is a label of shadow_retries_total."""
         wait_s = BACKOFF_FIRST_S
         while True:

@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from comparator.capture.attribution import Keyed
-from comparator.capture.attribution_keys import Reference
+from comparator.capture.attribution import KeyedTransaction
+from comparator.capture.attribution_keys import RowReference
 from comparator.capture.driver import Capture
 from comparator.exchanges.row_changes import Transaction
 
-Key = Callable[[Transaction], tuple[Keyed, tuple[Reference, ...]]]
-Lookup = Callable[[Sequence[Reference]], Awaitable[None]]
-Sink = Callable[[Keyed], None]
+Key = Callable[[Transaction], tuple[KeyedTransaction, tuple[RowReference, ...]]]
+Lookup = Callable[[Sequence[RowReference]], Awaitable[None]]
+Sink = Callable[[KeyedTransaction], None]
 
 
-class Feed:
+class TransactionFeed:
     """Pumps transactions from a capture into a sink, one after the other.
 
     Args:

@@ -22,19 +22,19 @@ from prometheus_client.process_collector import ProcessCollector
 
 from comparator.exchanges.model import Side
 from proxy.admin import api
-from proxy.config.settings import Settings, Tls
-from proxy.journal.writer import Counts, Writer
+from proxy.config.settings import Settings, TlsSettings
+from proxy.journal.writer import SegmentWriter, WriterCounts
 from proxy.rollout.group_state import States
-from proxy.rollout.service import Rollout
+from proxy.rollout.service import RolloutService
 from proxy.rollout.switch import POLL_S, Switch
 from proxy.rollout.traffic_split import candidate_share
 from proxy.serving import signal_mask as signals
 from proxy.serving.client_connection import ClientConnection
-from proxy.serving.config_reload import Certified, Reloading, Source, tls_context
+from proxy.serving.config_reload import ConfigReloader, ConfigSource, LoadedCertificate, tls_context
 from proxy.serving.health_checks import watch_backend
 from proxy.serving.metrics import Gauges, ProxyMetrics
-from proxy.serving.state import Front
-from proxy.serving.worker_handoff import BACKLOG, Handed, Vitals
+from proxy.serving.state import ServingState
+from proxy.serving.worker_handoff import BACKLOG, InheritedFds, WorkerStats
 
 logger = logging.getLogger(__name__)
 
@@ -44,21 +44,21 @@ LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class WorkerIdentity:
     """Which of several processes this is (0 when alone), what became of those before it, and what its parent hands it."""
 
     number: int = 0
     restarts: int = 0
     lost: tuple[int, ...] = (0, 0)
     """Requests in flight and copies that died with them."""
-    handed: Handed | None = None
+    handed: InheritedFds | None = None
 
 
-ALONE = Worker()
+ALONE = WorkerIdentity()
 
 
 @dataclass(slots=True)
-class Proxy:
+class RunningProxy:
     """A proxy process that is up.
 
     Attributes:
@@ -69,10 +69,10 @@ class Proxy:
         reloading: puts new settings in force.
     """
 
-    front: Front
-    rollout: Rollout
-    journal: Writer | None
-    reloading: Reloading
+    front: ServingState
+    rollout: RolloutService
+    journal: SegmentWriter | None
+    reloading: ConfigReloader
     port: int = 0
     admin_port: int = 0
     servers: list[asyncio.Server] = field(default_factory=list[asyncio.Server])
@@ -91,7 +91,7 @@ class Proxy:
     def status(self) -> dict[str, Any]:
         """What /status shows."""
         front, metrics = self.front, self.front.metrics
-        counts = self.journal.counts if self.journal else Counts()
+        counts = self.journal.counts if self.journal else WriterCounts()
         return {
             "stage": front.plan.stage,
             "candidate_share": candidate_share(front.plan),
@@ -113,7 +113,11 @@ class Proxy:
 
 
 async def serve(
-    settings: Settings, *, environ: Mapping[str, str], source: Source | None = None, worker: Worker = ALONE
+    settings: Settings,
+    *,
+    environ: Mapping[str, str],
+    source: ConfigSource | None = None,
+    worker: WorkerIdentity = ALONE,
 ) -> None:
     """Serve until SIGTERM or SIGINT, or until the supervisor is gone. SIGHUP reads settings again; SIGUSR2 rolls back.
 
@@ -121,7 +125,7 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     parent = os.getppid()
-    asked = Asked()
+    asked = SignalFlags()
     async with running(settings, environ=environ, worker=worker) as proxy:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, asked.stop)
@@ -131,7 +135,7 @@ async def serve(
         signals.release()
         logger.info("proxy_started", extra={"port": proxy.port, "admin_port": proxy.admin_port})
         if worker.handed:
-            worker.handed.say_ready()
+            worker.handed.notify_ready()
         while not asked.stopping:
             await asked.wait(LOOK_S)
             if worker.handed and os.getppid() != parent:
@@ -144,7 +148,7 @@ async def serve(
         logger.info("proxy_stopping")
 
 
-class Asked:
+class SignalFlags:
     """What signals have asked a process to do."""
 
     def __init__(self) -> None:
@@ -178,8 +182,8 @@ class Asked:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, environ: Mapping[str, str], worker: Worker = ALONE
-) -> AsyncGenerator[Proxy, None]:
+    settings: Settings, *, environ: Mapping[str, str], worker: WorkerIdentity = ALONE
+) -> AsyncGenerator[RunningProxy, None]:
     """A proxy that serves inside the context.
 
     Raises:
@@ -188,14 +192,14 @@ async def running(
         OSError: a port is taken.
     """
     metrics = ProxyMetrics()
-    journal = Writer(settings.journal, environ=environ) if settings.journal.enabled else None
-    fronts: list[Front] = []
-    rollout = Rollout(settings, lambda states, rolled_back: _serve_by(fronts, states, rolled_back))
+    journal = SegmentWriter(settings.journal, environ=environ) if settings.journal.enabled else None
+    fronts: list[ServingState] = []
+    rollout = RolloutService(settings, lambda states, rolled_back: _serve_by(fronts, states, rolled_back))
     rollout.start()
     stopped = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
-            front = Front(
+            front = ServingState(
                 settings,
                 group,
                 journal=journal,
@@ -204,11 +208,11 @@ async def running(
                 states=rollout.replica.states,
             )
             fronts.append(front)
-            proxy = Proxy(front, rollout, journal, Reloading(front, settings))
+            proxy = RunningProxy(front, rollout, journal, ConfigReloader(front, settings))
             metrics.gauges = _gauges(proxy)
             metrics.restarts = worker.restarts
             metrics.lost_requests, metrics.lost_copies = worker.lost
-            vitals = Vitals(worker.handed.vitals) if worker.handed else None
+            vitals = WorkerStats(worker.handed.vitals) if worker.handed else None
             if journal:
                 journal.start()
             group.create_task(_sweep(proxy, vitals, stopped), name="sweep-deadlines")
@@ -231,7 +235,7 @@ async def running(
             await asyncio.to_thread(journal.close)
 
 
-async def _listen(proxy: Proxy, settings: Settings, worker: Worker) -> None:
+async def _listen(proxy: RunningProxy, settings: Settings, worker: WorkerIdentity) -> None:
     loop = asyncio.get_running_loop()
     listen, front = settings.listen, proxy.front
     tls = _tls(proxy, listen.tls, "$.listen.tls")
@@ -252,7 +256,7 @@ async def _listen(proxy: Proxy, settings: Settings, worker: Worker) -> None:
 
 
 @asynccontextmanager
-async def _admin(proxy: Proxy, settings: Settings, worker: Worker) -> AsyncGenerator[None, None]:
+async def _admin(proxy: RunningProxy, settings: Settings, worker: WorkerIdentity) -> AsyncGenerator[None, None]:
     registry = CollectorRegistry()
     registry.register(proxy.front.metrics)
     registry.register(proxy.rollout.metrics)
@@ -276,7 +280,7 @@ async def _admin(proxy: Proxy, settings: Settings, worker: Worker) -> AsyncGener
         await runner.cleanup()
 
 
-async def _drain(proxy: Proxy) -> None:
+async def _drain(proxy: RunningProxy) -> None:
     """Refuse, let end, cut.
 
     An unused connection is left open for a while: its client may just be sending a request, which is answered with
@@ -316,7 +320,7 @@ async def _within(seconds: float, event: asyncio.Event) -> bool:
     return True
 
 
-async def _sweep(proxy: Proxy, vitals: Vitals | None, stopped: asyncio.Event) -> None:
+async def _sweep(proxy: RunningProxy, vitals: WorkerStats | None, stopped: asyncio.Event) -> None:
     """Look at deadlines and at the backends' health; leave the vital signs where the parent finds them."""
     front, journal = proxy.front, proxy.journal
     while not await _within(SWEEP_S, stopped):
@@ -333,7 +337,7 @@ async def _watch(switch: Switch, stopped: asyncio.Event) -> None:
         switch.poll()
 
 
-def _serve_by(fronts: list[Front], states: States, rolled_back: bool) -> None:
+def _serve_by(fronts: list[ServingState], states: States, rolled_back: bool) -> None:
     """Who serves has changed, or may have."""
     for front in fronts:
         before = front.plans
@@ -342,15 +346,15 @@ def _serve_by(fronts: list[Front], states: States, rolled_back: bool) -> None:
             logger.warning("serving_changed", extra={"stage": front.plan.stage})
 
 
-def _tls(proxy: Proxy, files: Tls | None, place: str) -> ssl.SSLContext | None:
+def _tls(proxy: RunningProxy, files: TlsSettings | None, place: str) -> ssl.SSLContext | None:
     if files is None:
         return None
     context = tls_context(files, place)
-    proxy.reloading.certified.append(Certified(context, files, place))
+    proxy.reloading.certified.append(LoadedCertificate(context, files, place))
     return context
 
 
-def _gauges(proxy: Proxy) -> Gauges:
+def _gauges(proxy: RunningProxy) -> Gauges:
     front = proxy.front
     return Gauges(
         in_flight=lambda: len(front.forwardings),
@@ -358,7 +362,7 @@ def _gauges(proxy: Proxy) -> Gauges:
         backend_connections=lambda: front.backend_connections,
         candidate_share=lambda: candidate_share(front.plan),
         rolled_back=lambda: proxy.switch.rolled_back,
-        fit=front.steering.fit,
-        journal=lambda: proxy.journal.counts if proxy.journal else Counts(),
+        fit=front.steering.available,
+        journal=lambda: proxy.journal.counts if proxy.journal else WriterCounts(),
         heads=lambda: front.heads_read,
     )

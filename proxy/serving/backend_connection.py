@@ -10,14 +10,14 @@ from typing import Protocol, cast
 
 from comparator.exchanges.model import FailureCause
 from proxy.errors import MalformedError
-from proxy.http1.head_cache import ResponseHeads
+from proxy.http1.head_cache import CachedResponseParser
 from proxy.http1.parser import HEAD_END, ChunkDecoder, Framing, ResponseHead
 
 RESPONSE_HEAD_MAX_BYTES = 64 * 1024
 INTERIM_RESPONSES_MAX = 8
 
 
-class Holder(Protocol):
+class ExchangeHandler(Protocol):
     """Who is answered by a connection: one request in flight."""
 
     method: str
@@ -52,10 +52,10 @@ class Holder(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class ConnectionOwner(Protocol):
     """Where a connection comes from: it takes back what can be used again, and hears of what is gone."""
 
-    heads: ResponseHeads
+    heads: CachedResponseParser
     """Reads the heads of this backend's responses."""
 
     def put_back(self, connection: "BackendConnection") -> None:
@@ -67,7 +67,7 @@ class Keeper(Protocol):
         ...
 
 
-class _State(Enum):
+class _BackendState(Enum):
     IDLE = auto()
     HEAD = auto()
     BODY = auto()
@@ -76,15 +76,15 @@ class _State(Enum):
 
 
 # (looking a member up in its enumeration costs more than the comparison it is for)
-_IDLE, _HEAD, _BODY, _TUNNEL, _CLOSED = _State
+_IDLE, _HEAD, _BODY, _TUNNEL, _CLOSED = _BackendState
 _NONE, _LENGTH = Framing.NONE, Framing.LENGTH
 
 
 class BackendConnection(asyncio.Protocol):
     """One connection; `holder` is the request it carries, None while it waits in the pool."""
 
-    def __init__(self, pool: Keeper) -> None:
-        self.holder: Holder | None = None
+    def __init__(self, pool: ConnectionOwner) -> None:
+        self.holder: ExchangeHandler | None = None
         self.reused = False
         self.idle_since = 0.0
         self._pool = pool
@@ -111,7 +111,7 @@ class BackendConnection(asyncio.Protocol):
         """Whether the backend has sent a byte for the current request."""
         return self._answered
 
-    def hold(self, holder: Holder) -> None:
+    def hold(self, holder: ExchangeHandler) -> None:
         """Give the connection to a request."""
         self.holder = holder
         self._state = _HEAD
@@ -220,7 +220,7 @@ class BackendConnection(asyncio.Protocol):
         if self.holder is not None:
             self.holder.backend_paused(False)
 
-    def _take(self, holder: Holder, data: bytes) -> None:
+    def _take(self, holder: ExchangeHandler, data: bytes) -> None:
         if self._state is _BODY:
             self._take_body(holder, data)
         elif self._state is _TUNNEL:
@@ -229,7 +229,7 @@ class BackendConnection(asyncio.Protocol):
             # Bytes after the response's end, while the request is still being sent.
             self._reusable = False
 
-    def _take_head(self, holder: Holder, data: bytes) -> None:
+    def _take_head(self, holder: ExchangeHandler, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
         end = buffer.find(HEAD_END) + 4
         if end < 4:
@@ -262,7 +262,7 @@ class BackendConnection(asyncio.Protocol):
             if rest:
                 self._take_body(holder, rest)
 
-    def _take_interim(self, holder: Holder, head: ResponseHead, rest: bytes) -> None:
+    def _take_interim(self, holder: ExchangeHandler, head: ResponseHead, rest: bytes) -> None:
         """1xx responses are the hop's own (the proxy answers Expect itself); a switch nobody asked for is an error."""
         self._interim += 1
         if head.status == 101 or self._interim > INTERIM_RESPONSES_MAX:
@@ -270,7 +270,7 @@ class BackendConnection(asyncio.Protocol):
         if rest:
             self._take_head(holder, rest)
 
-    def _take_body(self, holder: Holder, data: bytes) -> None:
+    def _take_body(self, holder: ExchangeHandler, data: bytes) -> None:
         if self._framing is _LENGTH:
             self._take_counted(holder, data)
         elif self._chunks is not None:
@@ -282,7 +282,7 @@ class BackendConnection(asyncio.Protocol):
         else:
             holder.response_data(data)
 
-    def _take_counted(self, holder: Holder, data: bytes) -> None:
+    def _take_counted(self, holder: ExchangeHandler, data: bytes) -> None:
         left = self._left - len(data)
         if left > 0:
             self._left = left
@@ -294,7 +294,7 @@ class BackendConnection(asyncio.Protocol):
         holder.response_data(data[:size])
         self._end(holder, data[size:])
 
-    def _end(self, holder: Holder, rest: bytes) -> None:
+    def _end(self, holder: ExchangeHandler, rest: bytes) -> None:
         self._state = _IDLE
         if rest:
             self._reusable = False

@@ -7,17 +7,17 @@ from collections import deque
 from urllib.parse import urlsplit
 
 from comparator.exchanges.model import FailureCause
-from proxy.config.settings import Backend
-from proxy.http1.head_cache import ResponseHeads
-from proxy.http1.serializer import place_of
-from proxy.serving.backend_connection import BackendConnection, Holder
+from proxy.config.settings import BackendSettings
+from proxy.http1.head_cache import CachedResponseParser
+from proxy.http1.serializer import backend_address_of
+from proxy.serving.backend_connection import BackendConnection, ExchangeHandler
 
 logger = logging.getLogger(__name__)
 
 _ANY_AGE = float("inf")
 
 
-class Pool:
+class BackendPool:
     """The connections to one backend instance.
 
     Args:
@@ -25,12 +25,12 @@ class Pool:
         group: runs the connecting; lives as long as the proxy.
     """
 
-    def __init__(self, settings: Backend, group: asyncio.TaskGroup) -> None:
+    def __init__(self, settings: BackendSettings, group: asyncio.TaskGroup) -> None:
         url = urlsplit(settings.url)
         self.settings = settings
-        self.heads = ResponseHeads()
+        self.heads = CachedResponseParser()
         self.authority = url.netloc.rpartition("@")[2]
-        self.place = place_of(settings.host, authority=self.authority, prefix=url.path.rstrip("/"))
+        self.place = backend_address_of(settings.host, authority=self.authority, prefix=url.path.rstrip("/"))
         self._address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
         self._tls = ssl.create_default_context() if url.scheme == "https" else None
         self._group = group
@@ -39,7 +39,7 @@ class Pool:
         self._idle: list[BackendConnection] = []
         self._all: set[BackendConnection] = set()
         self._connecting = 0
-        self._waiting: deque[Holder] = deque()
+        self._waiting: deque[ExchangeHandler] = deque()
         self._closed = False
 
     @property
@@ -47,7 +47,7 @@ class Pool:
         """Connections open or being opened."""
         return len(self._all) + self._connecting
 
-    def acquire(self, holder: Holder, *, idle_max_s: float = _ANY_AGE) -> None:
+    def acquire(self, holder: ExchangeHandler, *, idle_max_s: float = _ANY_AGE) -> None:
         """Give `holder` a connection: at once where one is kept that was used within `idle_max_s`, else when there is one.
 
         Where there can be none, the holder is told so.
@@ -67,7 +67,7 @@ class Pool:
         else:
             holder.backend_failed(FailureCause.OVERLOAD, "every connection to the backend is in use")
 
-    def give_up(self, holder: Holder) -> None:
+    def give_up(self, holder: ExchangeHandler) -> None:
         """`holder` waits no more."""
         if holder in self._waiting:
             self._waiting.remove(holder)
@@ -113,7 +113,7 @@ class Pool:
         )
         return made
 
-    async def _connect(self, holder: Holder) -> None:
+    async def _connect(self, holder: ExchangeHandler) -> None:
         """Open a connection for `holder`. Outermost loop of its task."""
         failure: tuple[FailureCause, str] | None = None
         connection: BackendConnection | None = None

@@ -3,21 +3,21 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from proxy.config.capture_rule import CaptureRule
+from proxy.config.capture_rule import RecordIf
 from proxy.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RecordFilter:
     """A rule, made ready. `until_ns` is Unix nanoseconds, None for never."""
 
-    rule: CaptureRule
+    rule: RecordIf
     statuses: frozenset[str]
     until_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class RecordCandidate:
     """What is asked of an exchange. `taken` is how many were taken before by this rule."""
 
     method: str
@@ -28,7 +28,7 @@ class Served:
     taken: int
 
 
-def compile_rule(rule: CaptureRule, place: str) -> Wanted:
+def compile_rule(rule: RecordIf, place: str) -> RecordFilter:
     """Make a rule ready.
 
     Raises:
@@ -39,12 +39,12 @@ def compile_rule(rule: CaptureRule, place: str) -> Wanted:
     except ValueError as error:
         raise SettingsError(f"{rule.until!r} is no ISO 8601 time - at `{place}.until`") from error
     if until is None:
-        return Wanted(rule, frozenset(rule.statuses), None)
+        return RecordFilter(rule, frozenset(rule.statuses), None)
     aware = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return Wanted(rule, frozenset(rule.statuses), round(aware.timestamp() * 1e9))
+    return RecordFilter(rule, frozenset(rule.statuses), round(aware.timestamp() * 1e9))
 
 
-def takes(wanted: Wanted, served: Served) -> bool:
+def selects(wanted: RecordFilter, served: RecordCandidate) -> bool:
     """Whether this exchange is journaled."""
     rule, status = wanted.rule, str(served.status)
     return (

@@ -11,11 +11,11 @@ from typing import cast
 
 from proxy.errors import MalformedError
 from proxy.http1.error_responses import options_response, refusal
-from proxy.http1.forwarding_headers import Client, sane_request_id
+from proxy.http1.forwarding_headers import ClientAddress, sane_request_id
 from proxy.http1.parser import HEAD_END, ChunkDecoder, Framing, RequestHead, check_partial, without_empty_lines
 from proxy.http1.serializer import counted_down
 from proxy.serving.forwarder import Forwarding
-from proxy.serving.state import Front
+from proxy.serving.state import ServingState
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ LINGER_MAX_BYTES = 16 * 1024 * 1024
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class _State(Enum):
+class _ClientState(Enum):
     HEAD = auto()
     BODY = auto()
     RESPONSE = auto()
@@ -34,7 +34,7 @@ class _State(Enum):
 
 
 # (looking a member up in its enumeration costs more than the comparison it is for)
-_HEAD, _BODY, _RESPONSE, _LINGER, _CLOSED = _State
+_HEAD, _BODY, _RESPONSE, _LINGER, _CLOSED = _ClientState
 _NONE, _CHUNKED = Framing.NONE, Framing.CHUNKED
 _NEVER = float("inf")
 _CR = 0x0D
@@ -43,8 +43,8 @@ _CR = 0x0D
 class ClientConnection(asyncio.Protocol):
     """One connection of a client. `deadline` is when the sweep next has to look at it (loop time)."""
 
-    def __init__(self, front: Front) -> None:
-        self.who = Client("", "http", False)
+    def __init__(self, front: ServingState) -> None:
+        self.who = ClientAddress("", "http", False)
         self.deadline = front.now() + front.limits.idle_s
         self._front = front
         self._transport: asyncio.Transport | None = None
@@ -73,7 +73,7 @@ class ClientConnection(asyncio.Protocol):
         peer: tuple[str, int] | str | None = transport.get_extra_info("peername")
         address = peer[0] if isinstance(peer, tuple) else ""
         scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        self.who = Client(address, scheme, front.trusts(address))
+        self.who = ClientAddress(address, scheme, front.trusts(address))
         front.clients.add(self)
         if len(front.clients) > front.limits.connections_max:
             self._refuse(503, "the proxy is at its limit of connections")

@@ -2,13 +2,13 @@
 
 from typing import Protocol
 
-from proxy.http1.forwarding_headers import Client
+from proxy.http1.forwarding_headers import ClientAddress
 
 
-class ClientSide(Protocol):
+class ClientInterface(Protocol):
     """What a forwarding needs of the client's connection."""
 
-    who: Client
+    who: ClientAddress
 
     def write(self, data: bytes) -> None:
         """Send to the client."""

@@ -2,11 +2,11 @@
 
 from comparator.exchanges.skip import Skip, journaled
 from proxy.journal.served_exchange import ServedExchange
-from proxy.serving.capture_filter import Served, Wanted, takes
-from proxy.serving.state import Front
+from proxy.serving.capture_filter import RecordCandidate, RecordFilter, selects
+from proxy.serving.state import ServingState
 
 
-def keep(front: Front, draft: ServedExchange, *, ended_s: float) -> None:
+def complete(front: ServingState, draft: ServedExchange, *, ended_s: float) -> None:
     """Count what was served and journal it, or count why not."""
     metrics = front.metrics
     metrics.observe(draft.route_name, draft.side, draft.status, ended_s - draft.started_s)
@@ -21,7 +21,7 @@ def keep(front: Front, draft: ServedExchange, *, ended_s: float) -> None:
         front.journal.append_served(draft)
 
 
-def _skip_of(front: Front, draft: ServedExchange, *, ended_s: float) -> Skip | None:
+def _skip_of(front: ServingState, draft: ServedExchange, *, ended_s: float) -> Skip | None:
     """Why it is not mirrored, now that it has ended."""
     skip, route = draft.skip, draft.route
     if skip is None and draft.request_body.truncated:
@@ -33,10 +33,10 @@ def _skip_of(front: Front, draft: ServedExchange, *, ended_s: float) -> Skip | N
     return skip
 
 
-def _captured(front: Front, draft: ServedExchange, wanted: Wanted) -> bool:
+def _captured(front: ServingState, draft: ServedExchange, wanted: RecordFilter) -> bool:
     """Let the route's rule decide whether this exchange is journaled."""
     captured, name = front.captured, draft.route_name
-    served = Served(
+    served = RecordCandidate(
         method=draft.head.method,
         status=draft.status,
         duration_ms=(draft.ended_ns - draft.started_ns) / 1e6,
@@ -44,6 +44,6 @@ def _captured(front: Front, draft: ServedExchange, wanted: Wanted) -> bool:
         ended_ns=draft.ended_ns,
         taken=captured[name],
     )
-    taken = takes(wanted, served)
+    taken = selects(wanted, served)
     captured[name] += taken
     return taken

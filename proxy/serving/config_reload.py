@@ -16,14 +16,14 @@ import msgspec
 from msgspec import Struct
 
 from comparator.exchanges.model import Role, Side
-from proxy.config.settings import Settings, Tls
+from proxy.config.settings import Settings, TlsSettings
 from proxy.errors import SettingsError
-from proxy.serving.state import Front
+from proxy.serving.state import ServingState
 
 logger = logging.getLogger(__name__)
 
 
-class Source(Protocol):
+class ConfigSource(Protocol):
     """Where settings come from."""
 
     @property
@@ -37,11 +37,11 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Certified:
+class LoadedCertificate:
     """A listener's TLS context, and the files it was loaded from: read again with the settings, because certificates expire."""
 
     context: ssl.SSLContext
-    files: Tls
+    files: TlsSettings
     place: str
 
 
@@ -95,7 +95,7 @@ def check_kept(begun: Settings, new: Settings) -> None:
             )
 
 
-class Reloading:
+class ConfigReloader:
     """Puts new settings in force.
 
     Args:
@@ -104,8 +104,8 @@ class Reloading:
         now: Unix seconds.
     """
 
-    def __init__(self, front: Front, begun: Settings, now: Callable[[], float] = time.time) -> None:
-        self.certified: list[Certified] = []
+    def __init__(self, front: ServingState, begun: Settings, now: Callable[[], float] = time.time) -> None:
+        self.certified: list[LoadedCertificate] = []
         self._front = front
         self._begun = begun
         self._now = now
@@ -130,7 +130,7 @@ class Reloading:
         self._needs_restart = tuple(different(merged, settings))
         self._front.metrics.config_needs_restart = len(self._needs_restart)
 
-    async def take_from(self, source: Source) -> None:
+    async def take_from(self, source: ConfigSource) -> None:
         """Read and take; what is wrong is logged and counted. Reading is for a thread: clients do not wait for YAML."""
         metrics = self._front.metrics
         try:
@@ -159,7 +159,7 @@ class Reloading:
         }
 
 
-def tls_context(files: Tls, place: str) -> ssl.SSLContext:
+def tls_context(files: TlsSettings, place: str) -> ssl.SSLContext:
     """A listener's TLS.
 
     Raises:

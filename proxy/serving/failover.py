@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from comparator.exchanges.model import Role, Side
-from proxy.config.settings import Backend, Settings
+from proxy.config.settings import BackendSettings, Settings
 from proxy.serving.metrics import ProxyMetrics
-from proxy.serving.outlier_detection import Health
+from proxy.serving.outlier_detection import OutlierDetector
 
 logger = logging.getLogger(__name__)
 
 
-class Steering:
+class Failover:
     """Both sides' health. Lives on the event loop.
 
     Attributes:
@@ -27,8 +27,8 @@ class Steering:
     def __init__(self, metrics: ProxyMetrics) -> None:
         self.ailing = False
         self._metrics = metrics
-        self._backends: dict[Side, Backend] = {}
-        self._health: dict[Side, Health] = {}
+        self._backends: dict[Side, BackendSettings] = {}
+        self._health: dict[Side, OutlierDetector] = {}
         self._fall_back = False
 
     def apply(self, settings: Settings) -> None:
@@ -38,7 +38,7 @@ class Steering:
             backend = settings.backends.of(side, Role.SERVED)
             if self._backends.get(side) != backend:
                 self._backends[side] = backend
-                self._health[side] = Health(backend.health, backend.ejection)
+                self._health[side] = OutlierDetector(backend.health, backend.ejection)
                 self._health[side].begin(*self._metrics.heard(side))
         self._look()
 
@@ -69,9 +69,9 @@ class Steering:
     def side_for(self, side: Side, now: float, *, safe: bool) -> Side | None:
         """Who is asked where `side` was chosen; None: nobody, the request is refused at once."""
         health = self._health[side]
-        if health.fit or health.may_probe(now):
+        if health.available or health.may_probe(now):
             return side
-        if safe and self._fall_back and self._backends[side.other].url and self._health[side.other].fit:
+        if safe and self._fall_back and self._backends[side.other].url and self._health[side.other].available:
             return side.other
         return None if health.ejected and self._backends[side].ejection.refuse else side
 
@@ -79,7 +79,7 @@ class Steering:
         """What a refused client is told."""
         return self._health[side].retry_after_s(now)
 
-    def fit(self) -> Mapping[Side, tuple[bool, bool]]:
+    def available(self) -> Mapping[Side, tuple[bool, bool]]:
         """Whether each side is healthy by checks, and whether it is ejected."""
         return {side: (not health.unhealthy, health.ejected) for side, health in self._health.items()}
 
@@ -96,4 +96,4 @@ class Steering:
         }
 
     def _look(self) -> None:
-        self.ailing = not all(health.fit for health in self._health.values())
+        self.ailing = not all(health.available for health in self._health.values())

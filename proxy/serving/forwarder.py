@@ -14,12 +14,12 @@ from proxy.http1.parser import Framing, RequestHead, ResponseHead
 from proxy.http1.serializer import response_head, wants_websocket
 from proxy.journal.served_exchange import STATUS_OF, ServedExchange
 from proxy.serving.backend_connection import BackendConnection
-from proxy.serving.client_interface import ClientSide
-from proxy.serving.completion import keep
-from proxy.serving.retry_policy import Lost, Resend, resend
+from proxy.serving.client_interface import ClientInterface
+from proxy.serving.completion import complete
+from proxy.serving.retry_policy import LostResponse, RetryDecision, retry_decision
 from proxy.serving.routing import KeySource, key_in_body, match
-from proxy.serving.side_selection import choose, steer
-from proxy.serving.state import Front
+from proxy.serving.side_selection import choose, fail_over
+from proxy.serving.state import ServingState
 
 IDLE_MAX_UNSAFE_S = 1.0
 UNSENT_MAX_BYTES = 64 * 1024
@@ -34,14 +34,14 @@ class Forwarding:
 
     # (of most requests most of this stays as it is)
     upgrade = tunnel = False
-    _client: ClientSide | None
+    _client: ClientInterface | None
     _connection: BackendConnection | None = None
     _response: ResponseHead | None = None
     _finished = _retried = _fell_back = _steered = False
     _chunked_out = _said_close = _collecting = _streamed = False
     _unsent_bytes = 0
 
-    def __init__(self, front: Front, client: ClientSide, head: RequestHead, *, now: float) -> None:
+    def __init__(self, front: ServingState, client: ClientInterface, head: RequestHead, *, now: float) -> None:
         has = head.shape.has
         exchange_id = headers.sane_request_id(head) if "x-request-id" in has else None
         self._front = front
@@ -260,7 +260,7 @@ class Forwarding:
         front.begin(draft)
         if front.steering.ailing:
             chosen = draft.side
-            if not steer(front, draft, upgrade=self.upgrade):
+            if not fail_over(front, draft, upgrade=self.upgrade):
                 self.backend_failed(FailureCause.EJECTED, "ejected")
                 self.flush()
                 return
@@ -285,9 +285,9 @@ class Forwarding:
     def _touch_tunnel(self) -> None:
         self.deadline = self._total_deadline = self._front.now() + self._front.limits.tunnel_idle_s
 
-    def _where_to_resend(self, cause: FailureCause, *, stale: bool) -> Resend | None:
+    def _where_to_resend(self, cause: FailureCause, *, stale: bool) -> RetryDecision | None:
         front = self._front
-        lost = Lost(
+        lost = LostResponse(
             whole=self._client is not None and not self.upgrade and self._replayable,
             safe=self.method in SAFE_METHODS,
             stale=stale and cause is not FailureCause.TIMEOUT,
@@ -296,12 +296,12 @@ class Forwarding:
             fell_back=self._fell_back,
         )
         retries = front.pool(self._draft.side).settings.retries > 0
-        return resend(lost, retries=retries, fall_back=front.settings.serve.fall_back)
+        return retry_decision(lost, retries=retries, fall_back=front.settings.serve.fall_back)
 
-    def _resend(self, where: Resend, cause: FailureCause) -> None:
+    def _resend(self, where: RetryDecision, cause: FailureCause) -> None:
         front, draft = self._front, self._draft
         self.deadline = self._total_deadline
-        if where is Resend.SAME_SIDE:
+        if where is RetryDecision.SAME_SIDE:
             self._retried = True
             front.metrics.retries += 1
             front.pool(draft.side).acquire(self, idle_max_s=-1)
@@ -354,7 +354,7 @@ class Forwarding:
         self.flush()
         if connection is not None:
             connection.release(complete=self._complete and response is not None and not self.tunnel)
-        keep(front, draft, ended_s=ended_s)
+        complete(front, draft, ended_s=ended_s)
         if client is None:
             return
         if failed is not None and response is not None:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from comparator.exchanges.model import Role, Side
 from proxy.config.settings import Settings
 from proxy.rollout.health_probe import is_well
-from proxy.serving.failover import Steering
+from proxy.serving.failover import Failover
 
 
 async def watch_backend(
-    side: Side, settings_of: Callable[[], Settings], steering: Steering, stopped: asyncio.Event
+    side: Side, settings_of: Callable[[], Settings], steering: Failover, stopped: asyncio.Event
 ) -> None:
     """Check one side until `stopped`. The settings are asked for each time: a reload may change them. Outermost loop of its task."""
     while not stopped.is_set():

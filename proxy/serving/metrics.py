@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from comparator.exchanges.model import FailureCause, Side
 from comparator.exchanges.skip import Skip
-from proxy.journal.writer import Counts
+from proxy.journal.writer import WriterCounts
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
@@ -57,7 +57,7 @@ UNASKED = frozenset((FailureCause.OVERLOAD, FailureCause.EJECTED))
 
 
 @dataclass(slots=True)
-class Series:
+class RouteSeries:
     """Durations of one route and side, in seconds."""
 
     sum_s: float = 0.0
@@ -76,7 +76,7 @@ class Gauges:
     rolled_back: Callable[[], bool]
     fit: Callable[[], Mapping[Side, tuple[bool, bool]]]
     """Whether each side is healthy by checks, and whether it is ejected."""
-    journal: Callable[[], Counts]
+    journal: Callable[[], WriterCounts]
     heads: Callable[[], Mapping[str, tuple[int, int]]] = lambda: {"request": (0, 0), "response": (0, 0)}
     """Heads of requests and of responses: how many were recognised, and how many parsed."""
 
@@ -94,7 +94,7 @@ class ProxyMetrics(Collector):
         self.config_reloads: Counter[str] = Counter()
         self.config_loaded_at = 0.0
         self.config_needs_restart = 0
-        self.series: dict[tuple[str, Side], Series] = {}
+        self.series: dict[tuple[str, Side], RouteSeries] = {}
         self.refused: Counter[int] = Counter()
         self.skipped: Counter[Skip] = Counter()
         self.backend_failures: Counter[tuple[Side, FailureCause]] = Counter()
@@ -110,7 +110,7 @@ class ProxyMetrics(Collector):
         self.served += 1
         series = self.series.get((route, side))
         if series is None:
-            series = self.series[(route, side)] = Series()
+            series = self.series[(route, side)] = RouteSeries()
         series.sum_s += duration_s
         series.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
         series.statuses[status] += 1
@@ -208,7 +208,7 @@ class ProxyMetrics(Collector):
         yield ejections
 
 
-def _journal(counts: Counts) -> Iterator[Metric]:
+def _journal(counts: WriterCounts) -> Iterator[Metric]:
     yield CounterMetricFamily(JOURNAL_WRITTEN, "Exchanges on disk.", value=counts.written)
     yield CounterMetricFamily(JOURNAL_BYTES, "Bytes on disk.", value=counts.written_bytes)
     dropped = CounterMetricFamily(JOURNAL_DROPPED, "Exchanges served and lost to the journal.", labels=("cause",))

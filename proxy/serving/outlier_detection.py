@@ -11,13 +11,13 @@ circuit breaker's half-open state, Envoy's outlier detection.
 from collections import deque
 from math import ceil
 
-from proxy.config.health import Ejection, HealthCheck
+from proxy.config.health import HealthCheckSettings, OutlierDetection
 
 
-class Health:
+class OutlierDetector:
     """One backend's health. Times are seconds of any one clock."""
 
-    def __init__(self, check: HealthCheck, ejection: Ejection) -> None:
+    def __init__(self, check: HealthCheckSettings, ejection: OutlierDetection) -> None:
         self.unhealthy = False
         """By checks."""
         self.ejections = 0
@@ -41,7 +41,7 @@ class Health:
         self._answered, self._failed = answered, failed
 
     @property
-    def fit(self) -> bool:
+    def available(self) -> bool:
         """Whether there is no reason to ask another."""
         return self._until is None and not self.unhealthy
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proxy.config.mirroring import Mirroring
+from proxy.config.mirroring import MirroringSettings
 
 
 @dataclass(slots=True)
-class Bucket:
+class TokenBucket:
     """A token bucket that begins full. `rate` is tokens a second, `size` how many it holds."""
 
     rate: float
@@ -16,7 +16,7 @@ class Bucket:
     at: float
 
     @classmethod
-    def of(cls, rate: float, *, burst_s: float, now: float) -> "Bucket":
+    def of(cls, rate: float, *, burst_s: float, now: float) -> "TokenBucket":
         """A full bucket; it holds one token at least, or nothing could ever pass."""
         size = max(1.0, rate * burst_s)
         return cls(rate, size, size, now)
@@ -29,7 +29,7 @@ class Bucket:
         return self.tokens >= 1.0
 
 
-class Rates:
+class MirrorRateLimits:
     """The limits in force. `over` takes a token of the route's bucket and of the common one, or of neither.
 
     Args:
@@ -39,13 +39,13 @@ class Rates:
         now: seconds of the clock that `over` is asked with.
     """
 
-    def __init__(self, mirroring: Mirroring, routes: Mapping[str, float], *, workers: int, now: float) -> None:
+    def __init__(self, mirroring: MirroringSettings, routes: Mapping[str, float], *, workers: int, now: float) -> None:
         burst_s = mirroring.burst_s
         self._routes = {
-            name: Bucket.of(rate / workers, burst_s=burst_s, now=now) for name, rate in routes.items() if rate
+            name: TokenBucket.of(rate / workers, burst_s=burst_s, now=now) for name, rate in routes.items() if rate
         }
         rate = mirroring.per_s_max / workers
-        self._overall = Bucket.of(rate, burst_s=burst_s, now=now) if rate else None
+        self._overall = TokenBucket.of(rate, burst_s=burst_s, now=now) if rate else None
 
     @property
     def limiting(self) -> bool:

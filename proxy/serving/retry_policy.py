@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 
-class Resend(Enum):
+class RetryDecision(Enum):
     """Where a request is sent once more."""
 
     SAME_SIDE = auto()
@@ -12,7 +12,7 @@ class Resend(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostResponse:
     """A request that got no response, and of which the client has seen nothing.
 
     Attributes:
@@ -32,10 +32,10 @@ class Lost:
     fell_back: bool
 
 
-def resend(lost: Lost, *, retries: bool, fall_back: bool) -> Resend | None:
+def retry_decision(lost: LostResponse, *, retries: bool, fall_back: bool) -> RetryDecision | None:
     """The same side once, where a stale connection was to blame; then the other side once, where settings allow it."""
     if not lost.whole or not lost.safe:
         return None
     if lost.stale and not lost.retried and retries:
-        return Resend.SAME_SIDE
-    return Resend.OTHER_SIDE if fall_back and not lost.fell_back and lost.in_time else None
+        return RetryDecision.SAME_SIDE
+    return RetryDecision.OTHER_SIDE if fall_back and not lost.fell_back and lost.in_time else None

@@ -11,11 +11,11 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
 from comparator.exchanges.skip import SAFE_METHODS, Skip
-from proxy.config.capture_rule import CaptureRule, Only
-from proxy.config.settings import Mirror, RouteSettings, Writes
+from proxy.config.capture_rule import RecordIf, RecordOnly
+from proxy.config.settings import MirrorPolicy, RouteSettings, WritePolicy
 from proxy.errors import SettingsError
 from proxy.rollout.buckets import BUCKETS, bucket_of, threshold_of
-from proxy.serving.capture_filter import Wanted, compile_rule
+from proxy.serving.capture_filter import RecordFilter, compile_rule
 
 FieldValue = Callable[[str], str | None]
 """The first value of a request's field by its lower name."""
@@ -43,16 +43,16 @@ class Route:
     methods: frozenset[str]
     key_source: KeySource
     key_path: str
-    mirror: Mirror
-    writes: Writes
+    mirror: MirrorPolicy
+    writes: WritePolicy
     sampled_buckets: int
-    capture: Wanted | None = None
+    capture: RecordFilter | None = None
 
     plain: bool = field(init=False)
     """Whether all that is safe is mirrored."""
 
     def __post_init__(self) -> None:
-        plain = self.mirror is Mirror.MIRROR and self.sampled_buckets >= BUCKETS
+        plain = self.mirror is MirrorPolicy.MIRROR and self.sampled_buckets >= BUCKETS
         object.__setattr__(self, "plain", plain)
 
 
@@ -137,11 +137,11 @@ def skip_of(route: Route | None, method: str, value: FieldValue, *, shadow: bool
         return Skip.UNROUTED
     if bucket >= route.sampled_buckets:
         return Skip.SAMPLE
-    if route.mirror is Mirror.SKIP:
+    if route.mirror is MirrorPolicy.SKIP:
         return Skip.POLICY
-    if method in SAFE_METHODS or route.writes is Writes.MIRROR:
+    if method in SAFE_METHODS or route.writes is WritePolicy.MIRROR:
         return None
-    idempotent = route.writes is Writes.IDEMPOTENT and bool(value("idempotency-key"))
+    idempotent = route.writes is WritePolicy.IDEMPOTENT and bool(value("idempotency-key"))
     return None if idempotent else Skip.WRITE
 
 
@@ -177,10 +177,10 @@ def _compile(settings: RouteSettings, place: str) -> Route:
     )
 
 
-def _rule(settings: CaptureRule | None, place: str) -> Wanted | None:
+def _rule(settings: RecordIf | None, place: str) -> RecordFilter | None:
     """What decides before the journal; which exchanges differ is known only after it."""
     wanted = compile_rule(settings, place) if settings else None
-    return wanted if wanted and wanted.rule.only is Only.ALL else None
+    return wanted if wanted and wanted.rule.only is RecordOnly.ALL else None
 
 
 def _key_source(key: str, names: Sequence[str], place: str) -> tuple[KeySource, str]:

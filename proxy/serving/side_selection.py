@@ -6,10 +6,10 @@ from proxy.http1.fields import OVERRIDE_HEADERS, SHADOW_MARK
 from proxy.journal.served_exchange import ServedExchange
 from proxy.rollout.buckets import BUCKETS
 from proxy.serving.routing import skip_of
-from proxy.serving.state import Front
+from proxy.serving.state import ServingState
 
 
-def choose(front: Front, draft: ServedExchange, who: headers.Client) -> None:
+def choose(front: ServingState, draft: ServedExchange, who: headers.ClientAddress) -> None:
     """Choose side and mirroring by the plan, the route's policy and what the client may ask for."""
     head, route = draft.head, draft.route
     shape = head.shape
@@ -31,7 +31,7 @@ def choose(front: Front, draft: ServedExchange, who: headers.Client) -> None:
         draft.trace = headers.traceparent(head.value("traceparent"), own, front.new_span())
 
 
-def _by_policy(front: Front, draft: ServedExchange, who: headers.Client) -> None:
+def _by_policy(front: ServingState, draft: ServedExchange, who: headers.ClientAddress) -> None:
     """Whether it is mirrored by the route's policy, and the side that the client asks for."""
     head, route = draft.head, draft.route
     has = head.shape.has
@@ -45,7 +45,7 @@ def _by_policy(front: Front, draft: ServedExchange, who: headers.Client) -> None
             draft.side = headers.override(named) or draft.side
 
 
-def steer(front: Front, draft: ServedExchange, *, upgrade: bool) -> bool:
+def fail_over(front: ServingState, draft: ServedExchange, *, upgrade: bool) -> bool:
     """Ask the other side where the chosen one is unfit and the other may answer. False: nobody can be asked."""
     safe = draft.head.method in SAFE_METHODS and not upgrade
     side = front.steering.side_for(draft.side, front.now(), safe=safe)

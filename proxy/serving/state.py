@@ -12,17 +12,17 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
 from comparator.exchanges.model import Role, Side
-from proxy.config.settings import Limits, Settings
-from proxy.http1.forwarding_headers import Client
-from proxy.http1.head_cache import RequestHeads
-from proxy.journal.writer import Writer
+from proxy.config.settings import LimitSettings, Settings
+from proxy.http1.forwarding_headers import ClientAddress
+from proxy.http1.head_cache import CachedRequestParser
+from proxy.journal.writer import SegmentWriter
 from proxy.rollout.buckets import bucket_of, salt_of
 from proxy.rollout.group_state import States
-from proxy.rollout.traffic_split import Plan, Plans, plans_of
-from proxy.serving.backend_pool import Pool
-from proxy.serving.failover import Steering
+from proxy.rollout.traffic_split import Split, Splits, splits_of
+from proxy.serving.backend_pool import BackendPool
+from proxy.serving.failover import Failover
 from proxy.serving.metrics import ProxyMetrics
-from proxy.serving.rate_limits import Rates
+from proxy.serving.rate_limits import MirrorRateLimits
 from proxy.serving.routing import Route, compile_routes, sample_bucket
 
 # (looking a member up in its enumeration, or hashing it, costs more than what is done with it here)
@@ -39,14 +39,14 @@ class InFlight(Protocol):
         ...
 
 
-class Keyed(Protocol):
+class KeyedRequest(Protocol):
     """A request being served, as those with the same key see it."""
 
     key: str
     overlapped: bool
 
 
-class Connected(Protocol):
+class OpenConnection(Protocol):
     """A client's connection, as the sweep and the drain see it."""
 
     deadline: float
@@ -64,7 +64,7 @@ class Connected(Protocol):
         ...
 
 
-class Front:
+class ServingState:
     """One process's shared state. Lives on the event loop; nothing here waits.
 
     Args:
@@ -81,24 +81,24 @@ class Front:
         settings: Settings,
         group: asyncio.TaskGroup,
         *,
-        journal: Writer | None,
+        journal: SegmentWriter | None,
         metrics: ProxyMetrics,
         rolled_back: bool = False,
         states: States | None = None,
     ) -> None:
         self.journal = journal
         self.metrics = metrics
-        self.heads = RequestHeads()
+        self.heads = CachedRequestParser()
         self.forwardings: set[InFlight] = set()
-        self.clients: set[Connected] = set()
+        self.clients: set[OpenConnection] = set()
         self.draining = False
         self.on_idle: Callable[[], None] | None = None
         self.captured: Counter[str] = Counter()
         """Exchanges that a route's capture rule took, by route."""
         self.now = asyncio.get_running_loop().time
-        self.steering = Steering(metrics)
+        self.steering = Failover(metrics)
         self._group = group
-        self._by_key: dict[str, list[Keyed]] = {}
+        self._by_key: dict[str, list[KeyedRequest]] = {}
         self._counter = 0
         self._date, self._date_of = "", 0
         self._spans = 0
@@ -106,14 +106,14 @@ class Front:
         self._span = f"{random.getrandbits(32) or 1:08x}"
         self._rolled_back = rolled_back
         self._states: States = states or {}
-        self._pools: dict[Side, Pool] = {}
+        self._pools: dict[Side, BackendPool] = {}
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
         """Take settings, at start and on reload: requests in flight end as they began."""
         routes = compile_routes(settings.routes)
         self.settings = settings
-        self.limits: Limits = settings.limits
+        self.limits: LimitSettings = settings.limits
         self.copy_max_bytes = settings.journal.body_max_bytes
         self.routes: tuple[Route, ...] = routes
         self._salt = salt_of(settings.serve.salt)
@@ -125,25 +125,25 @@ class Front:
                 continue
             if kept is not None:
                 kept.close()
-            self._pools[side] = Pool(backend, self._group)
+            self._pools[side] = BackendPool(backend, self._group)
         self._candidate, self._legacy = self._pools[Side.CANDIDATE], self._pools[Side.LEGACY]
         self.steering.apply(settings)
         limits = {route.name: route.mirror_per_s_max for route in settings.routes}
-        rates = Rates(settings.mirroring, limits, workers=settings.listen.workers, now=self.now())
-        self.rates: Rates | None = rates if rates.limiting else None
+        rates = MirrorRateLimits(settings.mirroring, limits, workers=settings.listen.workers, now=self.now())
+        self.rates: MirrorRateLimits | None = rates if rates.limiting else None
         self.set_rollout(self._states, self._rolled_back)
 
     def set_rollout(self, states: States, rolled_back: bool) -> None:
         """Who serves, from the next request on: by each group's step, unless the on-call switch is on."""
         self._states, self._rolled_back = states, rolled_back
-        self.plans: Plans = plans_of(self.settings.serve, self.settings.rollout, states, rolled_back=rolled_back)
+        self.plans: Splits = splits_of(self.settings.serve, self.settings.rollout, states, rolled_back=rolled_back)
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> Split:
         """The plan of the routes that are in no group of their own."""
         return self.plans.overall
 
-    def pool(self, side: Side) -> Pool:
+    def pool(self, side: Side) -> BackendPool:
         """The live instance of a side."""
         return self._candidate if side is _CANDIDATE else self._legacy
 
@@ -157,7 +157,7 @@ class Front:
             return False
         return any(_holds(network, address=parsed) for network in self._networks)
 
-    def may_override(self, who: Client, named: dict[str, str]) -> bool:
+    def may_override(self, who: ClientAddress, named: dict[str, str]) -> bool:
         """Whether this client may choose the side: from a trusted network, or with the token."""
         expected = self.settings.listen.override_token
         if who.trusted or not expected:
@@ -190,7 +190,7 @@ class Front:
         """The sampling's bucket of a key."""
         return sample_bucket(key, self._salt)
 
-    def begin(self, request: Keyed) -> None:
+    def begin(self, request: KeyedRequest) -> None:
         """A request is in flight; mark it and the others with its key as overlapped."""
         key = request.key
         if not key:
@@ -204,7 +204,7 @@ class Front:
             other.overlapped = True
         others.append(request)
 
-    def end(self, request: Keyed) -> None:
+    def end(self, request: KeyedRequest) -> None:
         """It is no longer in flight."""
         others = self._by_key.get(request.key)
         if others is None or request not in others:

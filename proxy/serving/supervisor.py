@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from io import FileIO
 
 from proxy.serving import signal_mask as signals
-from proxy.serving.worker_handoff import Handed, Sockets, Vitals
+from proxy.serving.worker_handoff import InheritedFds, ListenSockets, WorkerStats
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ KILL_AFTER_S = 5.0
 
 
 @dataclass(slots=True)
-class Slot:
+class WorkerSlot:
     """One worker's place, whoever fills it.
 
     Attributes:
@@ -42,21 +42,21 @@ class Slot:
     """
 
     number: int
-    sockets: Sockets
+    sockets: ListenSockets
     restarts: int = 0
     lost: tuple[int, int] = (0, 0)
     roll: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class WorkerProcess:
     """A process, and the page it writes its vital signs on."""
 
     process: Process
-    vitals: Vitals
+    vitals: WorkerStats
 
 
-CommandOf = Callable[[Slot, Handed], list[str]]
+CommandOf = Callable[[WorkerSlot, InheritedFds], list[str]]
 """The command line of a worker from its place and from what it is handed."""
 
 
@@ -73,7 +73,7 @@ class Supervisor:
     def __init__(
         self,
         command_of: CommandOf,
-        slots: list[Slot],
+        slots: list[WorkerSlot],
         *,
         drain_s: float,
         roll_back: Callable[[], object] = lambda: None,
@@ -83,7 +83,7 @@ class Supervisor:
         self._drain_s = drain_s
         self._store_rollback = roll_back
         self._stopping = asyncio.Event()
-        self._workers: list[Worker] = []
+        self._workers: list[WorkerProcess] = []
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> None:
@@ -121,7 +121,7 @@ class Supervisor:
             if worker.process.returncode is None:
                 worker.process.send_signal(number)
 
-    async def _keep(self, slot: Slot, group: asyncio.TaskGroup) -> None:
+    async def _keep(self, slot: WorkerSlot, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
         pause_s = PAUSE_MIN_S
         while not self._stopping.is_set():
@@ -139,7 +139,7 @@ class Supervisor:
             pause_s = PAUSE_MIN_S if loop.time() - began > STABLE_S else min(pause_s * 2, PAUSE_MAX_S)
             await self._pause(pause_s)
 
-    async def _watch(self, slot: Slot, worker: Worker, group: asyncio.TaskGroup) -> Worker:
+    async def _watch(self, slot: WorkerSlot, worker: WorkerProcess, group: asyncio.TaskGroup) -> WorkerProcess:
         """Replace the slot's worker whenever that is asked for; the one that died, or drained because all stop."""
         while True:
             await self._next(slot, worker.process)
@@ -151,7 +151,7 @@ class Supervisor:
             async with self._one_at_a_time:
                 worker = await self._replace(slot, worker, group)
 
-    async def _next(self, slot: Slot, process: Process) -> None:
+    async def _next(self, slot: WorkerSlot, process: Process) -> None:
         """Wait for the worker's end, a restart that is asked for, or the stop of all."""
         async with asyncio.TaskGroup() as group:
             events = [
@@ -163,7 +163,7 @@ class Supervisor:
             for event in events:
                 event.cancel()
 
-    async def _replace(self, slot: Slot, old: Worker, group: asyncio.TaskGroup) -> Worker:
+    async def _replace(self, slot: WorkerSlot, old: WorkerProcess, group: asyncio.TaskGroup) -> WorkerProcess:
         """Let a new worker serve, then let the old one drain. Where the new one does not come up, the old one stays."""
         try:
             new, ready = await self._start(slot, wait=True)
@@ -184,38 +184,38 @@ class Supervisor:
         logger.info("worker_replaced", extra={"worker": slot.number, **pids})
         return new
 
-    async def _start(self, slot: Slot, *, wait: bool = False) -> tuple[Worker, bool]:
+    async def _start(self, slot: WorkerSlot, *, wait: bool = False) -> tuple[WorkerProcess, bool]:
         """Start a worker; whether it serves is only known when it is waited for."""
-        vitals = Vitals.new()
+        vitals = WorkerStats.new()
         reading, writing = os.pipe()
         with os.fdopen(reading, "rb", buffering=0) as answer:
             with os.fdopen(writing, "wb", buffering=0):
-                handed = Handed(slot.sockets.clients.fileno(), slot.sockets.admin.fileno(), vitals.fd, writing)
+                handed = InheritedFds(slot.sockets.clients.fileno(), slot.sockets.admin.fileno(), vitals.fd, writing)
                 process = await asyncio.create_subprocess_exec(*self._command_of(slot, handed), pass_fds=handed.fds)
-            worker = Worker(process, vitals)
+            worker = WorkerProcess(process, vitals)
             self._workers.append(worker)
             if self._stopping.is_set():
                 process.send_signal(signal.SIGTERM)
             # (a worker that is not waited for says so to nobody)
-            return worker, wait and await _said_ready(answer)
+            return worker, wait and await _wait_until_ready(answer)
 
-    def _forget(self, worker: Worker) -> None:
+    def _forget(self, worker: WorkerProcess) -> None:
         self._workers.remove(worker)
         worker.vitals.close()
 
-    def _count_loss(self, slot: Slot, worker: Worker) -> None:
+    def _count_loss(self, slot: WorkerSlot, worker: WorkerProcess) -> None:
         requests, copies = worker.vitals.read()
         slot.lost = (slot.lost[0] + requests, slot.lost[1] + copies)
         lost = {"requests_lost": requests, "copies_lost": copies}
         logger.error("worker_died", extra={"worker": slot.number, "code": worker.process.returncode, **lost})
 
-    async def _retire(self, slot: Slot, worker: Worker) -> None:
+    async def _retire(self, slot: WorkerSlot, worker: WorkerProcess) -> None:
         await self._await_drain(worker)
         if worker.process.returncode and not self._stopping.is_set():
             self._count_loss(slot, worker)
         self._forget(worker)
 
-    async def _await_drain(self, worker: Worker) -> None:
+    async def _await_drain(self, worker: WorkerProcess) -> None:
         process = worker.process
         try:
             async with asyncio.timeout(self._drain_s + KILL_AFTER_S):
@@ -233,7 +233,7 @@ class Supervisor:
             return
 
 
-async def _said_ready(answer: FileIO) -> bool:
+async def _wait_until_ready(answer: FileIO) -> bool:
     """Whether the worker says that it serves, before it ends and before `START_S` is over."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()

@@ -12,14 +12,14 @@ import tempfile
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from proxy.config.settings import Admin, Listen
+from proxy.config.settings import AdminSettings, ListenSettings
 
 BACKLOG = 2048
 _SIGNS = struct.Struct("=QQ")
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class InheritedFds:
     """File descriptors."""
 
     clients: int
@@ -32,16 +32,16 @@ class Handed:
         """All of them."""
         return astuple(self)
 
-    def as_word(self) -> str:
+    def to_argument(self) -> str:
         """For a command line."""
         return ",".join(map(str, self.fds))
 
     @classmethod
-    def of(cls, word: str) -> "Handed":
+    def of(cls, word: str) -> "InheritedFds":
         """From a command line."""
         return cls(*map(int, word.split(",")))
 
-    def say_ready(self) -> None:
+    def notify_ready(self) -> None:
         """The worker serves. Nobody may be waiting for that."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self.ready, b"1")
@@ -49,7 +49,7 @@ class Handed:
 
 
 @dataclass(frozen=True, slots=True)
-class Sockets:
+class ListenSockets:
     """What one worker listens on."""
 
     clients: socket.socket
@@ -61,7 +61,7 @@ class Sockets:
         self.admin.close()
 
 
-class Vitals:
+class WorkerStats:
     """Two counts that outlive a process: requests in flight, and copies that wait for the disk. One writes, one reads."""
 
     def __init__(self, fd: int) -> None:
@@ -69,7 +69,7 @@ class Vitals:
         self._page = mmap.mmap(fd, mmap.PAGESIZE)
 
     @classmethod
-    def new(cls) -> "Vitals":
+    def new(cls) -> "WorkerStats":
         """A page that has no name and goes with the last process that holds it."""
         with tempfile.TemporaryFile() as file:
             os.truncate(file.fileno(), mmap.PAGESIZE)
@@ -90,19 +90,19 @@ class Vitals:
         return in_flight, queued
 
 
-def open_sockets(listen: Listen, admin: Admin) -> list[Sockets]:
+def open_sockets(listen: ListenSettings, admin: AdminSettings) -> list[ListenSockets]:
     """Listen for each of several workers. All workers share one unix socket; of a port each has its own queue.
 
     Raises:
         OSError: a port is taken.
     """
-    found: list[Sockets] = []
+    found: list[ListenSockets] = []
     shared = _unix(listen.unix) if listen.unix else None
     try:
         for number in range(listen.workers):
             clients = shared.dup() if shared is not None else _tcp(listen.host, listen.port, shared=True)
             port = admin.port + number if admin.port else 0
-            found.append(Sockets(clients, _tcp(admin.host, port, shared=False)))
+            found.append(ListenSockets(clients, _tcp(admin.host, port, shared=False)))
     except OSError:
         for sockets in found:
             sockets.close()

@@ -13,7 +13,7 @@ from scorer.api.context import REQUEST_ID, SCORER, SETTINGS, TOKEN_ADDRESS
 from scorer.domain.submission import all_different, submitted
 from scorer.errors import BadInputError, ScorerError, ServiceFailedError, StampsTooManyError, UnanswerableError
 from scorer.workflows import adding, reading
-from scorer.workflows.adding import Change, Held
+from scorer.workflows.adding import Held, StampChange
 
 
 async def add_stamps(request: web.Request) -> web.Response:
@@ -21,7 +21,7 @@ async def add_stamps(request: web.Request) -> web.Response:
     payload = await validation.body(request, wire.CERAMIC_STAMPS)
     _check_count(request, payload)
     add = all_different(submitted(entry["provider"], entry.get("stamp")) for entry in payload)
-    held = await _changed(request, Change([stamp.provider for stamp in add], add, adding.APP_PASSPORT))
+    held = await _changed(request, StampChange([stamp.provider for stamp in add], add, adding.APP_PASSPORT))
     return responses.json_response(_with_score(request, held), status=201)
 
 
@@ -31,7 +31,7 @@ async def replace_stamps(request: web.Request) -> web.Response:
     try:
         _check_count(request, payload)
         add = all_different(submitted(entry["provider"], entry["stamp"]) for entry in payload if entry.get("stamp"))
-        held = await _changed(request, Change([entry["provider"] for entry in payload], add, None, any_type=True))
+        held = await _changed(request, StampChange([entry["provider"] for entry in payload], add, None, any_type=True))
     except ScorerError as error:
         raise ServiceFailedError("An internal server error has occurred.") from error
     return responses.json_response(_with_score(request, held))
@@ -42,7 +42,7 @@ async def delete_stamps(request: web.Request) -> web.Response:
     payload = await validation.body(request, wire.CERAMIC_DELETES)
     _check_count(request, payload)
     providers = [entry["provider"] for entry in payload]
-    held = await _changed(request, Change(providers, [], None, any_type=True, needs_removal=True))
+    held = await _changed(request, StampChange(providers, [], None, any_type=True, needs_removal=True))
     return responses.json_response(bodies.held_stamps(held.stamps))
 
 
@@ -83,7 +83,7 @@ async def rescore(request: web.Request) -> web.Response:
     return responses.json_response(bodies.v2_score(address, held.score))
 
 
-async def _changed(request: web.Request, change: Change) -> Held:
+async def _changed(request: web.Request, change: StampChange) -> Held:
     community_id = _default_community(request)
     if community_id is None:
         raise UnanswerableError("CERAMIC_CACHE_SCORER_ID is not set")

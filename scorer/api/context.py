@@ -11,7 +11,7 @@ from scorer.db.api_keys import ApiKey
 from scorer.db.pool import Database
 from scorer.metrics import Metrics
 from scorer.services import Services
-from scorer.settings import Settings
+from scorer.settings import ScorerSettings
 from scorer.tracing import Tracing
 from scorer.workflows.keys import KeyChecker
 from scorer.workflows.scoring import Scorer
@@ -44,7 +44,7 @@ class Limiter(Protocol):
         ...
 
 
-SETTINGS = web.AppKey("settings", Settings)
+SETTINGS = web.AppKey("settings", ScorerSettings)
 DATABASE = web.AppKey("database", Database)
 VERIFIER = web.AppKey[CredentialVerifier]("verifier")
 METRICS = web.AppKey("metrics", Metrics)

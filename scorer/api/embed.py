@@ -21,7 +21,7 @@ async def add_stamps(request: web.Request) -> web.Response:
     if len(payload["stamps"]) > stamps_max:
         raise StampsTooManyError
     add = all_different(submitted(provider_of(credential), credential) for credential in payload["stamps"])
-    change = adding.Change([stamp.provider for stamp in add], add, adding.APP_EMBED)
+    change = adding.StampChange([stamp.provider for stamp in add], add, adding.APP_EMBED)
     try:
         held = await adding.change_and_score(
             request.app[SCORER],

@@ -51,7 +51,7 @@ STATUS_OF_ERROR: Mapping[type[errors.ScorerError], int] = {
     errors.StoreUnavailableError: 500,
     errors.UnanswerableError: 500,
     errors.ScoringError: 500,
-    errors.SettingsError: 500,
+    errors.ScorerSettingsError: 500,
     errors.MigrationError: 500,
     errors.ScorerError: 500,
 }

@@ -26,7 +26,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class EndpointRoute:
     """One endpoint.
 
     Args:
@@ -45,14 +45,14 @@ class Route:
     v2: bool = False
 
 
-ROUTES: tuple[Route, ...] = (
-    Route("GET", "/health/", Auth.NONE, health.ok),
-    Route("GET", "/health", Auth.NONE, health.ok),
-    Route("GET", "/health/live", Auth.NONE, health.live),
-    Route("GET", "/health/ready", Auth.NONE, health.ready),
-    Route("GET", "/openapi.json", Auth.NONE, openapi.handler),
+ROUTES: tuple[EndpointRoute, ...] = (
+    EndpointRoute("GET", "/health/", Auth.NONE, health.ok),
+    EndpointRoute("GET", "/health", Auth.NONE, health.ok),
+    EndpointRoute("GET", "/health/live", Auth.NONE, health.live),
+    EndpointRoute("GET", "/health/ready", Auth.NONE, health.ready),
+    EndpointRoute("GET", "/openapi.json", Auth.NONE, openapi.handler),
     # Scores and stamps.
-    Route(
+    EndpointRoute(
         "GET",
         "/v2/stamps/{scorer_id:[^/]+}/score/{address:[^/]+}",
         Auth.KEY_ASYNC,
@@ -61,7 +61,7 @@ ROUTES: tuple[Route, ...] = (
         keeps_response=True,
         v2=True,
     ),
-    Route(
+    EndpointRoute(
         "GET",
         "/v2/stamps/{scorer_id:[^/]+}/score/{address:[^/]+}/history",
         Auth.KEY_SYNC,
@@ -69,43 +69,51 @@ ROUTES: tuple[Route, ...] = (
         tracked=True,
         v2=True,
     ),
-    Route("GET", "/internal/score/v2/{scorer_id:[0-9]+}/{address:[^/]+}", Auth.INTERNAL, internal.score),
-    Route("POST", "/internal/embed/stamps/{address:[^/]+}", Auth.INTERNAL, embed.add_stamps),
-    Route("GET", "/internal/embed/score/{scorer_id:[0-9]+}/{address:[^/]+}", Auth.NONE, embed.score),
-    Route("POST", "/ceramic-cache/stamps/bulk", Auth.TOKEN, ceramic.add_stamps),
-    Route("PATCH", "/ceramic-cache/stamps/bulk", Auth.TOKEN, ceramic.replace_stamps),
-    Route("DELETE", "/ceramic-cache/stamps/bulk", Auth.TOKEN, ceramic.delete_stamps),
-    Route("GET", "/ceramic-cache/stamp", Auth.NONE, ceramic.stamps),
-    Route("GET", "/ceramic-cache/score/{address:[^/]+}", Auth.TOKEN, ceramic.score),
-    Route("POST", "/ceramic-cache/score/{address:[^/]+}", Auth.TOKEN, ceramic.rescore),
+    EndpointRoute("GET", "/internal/score/v2/{scorer_id:[0-9]+}/{address:[^/]+}", Auth.INTERNAL, internal.score),
+    EndpointRoute("POST", "/internal/embed/stamps/{address:[^/]+}", Auth.INTERNAL, embed.add_stamps),
+    EndpointRoute("GET", "/internal/embed/score/{scorer_id:[0-9]+}/{address:[^/]+}", Auth.NONE, embed.score),
+    EndpointRoute("POST", "/ceramic-cache/stamps/bulk", Auth.TOKEN, ceramic.add_stamps),
+    EndpointRoute("PATCH", "/ceramic-cache/stamps/bulk", Auth.TOKEN, ceramic.replace_stamps),
+    EndpointRoute("DELETE", "/ceramic-cache/stamps/bulk", Auth.TOKEN, ceramic.delete_stamps),
+    EndpointRoute("GET", "/ceramic-cache/stamp", Auth.NONE, ceramic.stamps),
+    EndpointRoute("GET", "/ceramic-cache/score/{address:[^/]+}", Auth.TOKEN, ceramic.score),
+    EndpointRoute("POST", "/ceramic-cache/score/{address:[^/]+}", Auth.TOKEN, ceramic.rescore),
     # Answers of other services.
-    Route("GET", "/v2/stamps/metadata", Auth.KEY_SYNC, models.stamp_metadata, tracked=True, v2=True),
-    Route("GET", "/v2/models/score/{address:[^/]+}", Auth.KEY_ASYNC, models.score, v2=True),
+    EndpointRoute("GET", "/v2/stamps/metadata", Auth.KEY_SYNC, models.stamp_metadata, tracked=True, v2=True),
+    EndpointRoute("GET", "/v2/models/score/{address:[^/]+}", Auth.KEY_ASYNC, models.score, v2=True),
     # After the fixed paths below /v2/stamps/; the older path is where the links of its pages lead.
-    Route("GET", "/v2/stamps/{address:[^/]+}", Auth.KEY_SYNC, stamps.listing, tracked=True, v2=True),
-    Route("GET", "/registry/stamps/{address:[^/]+}", Auth.KEY_SYNC, stamps.listing, tracked=True),
+    EndpointRoute("GET", "/v2/stamps/{address:[^/]+}", Auth.KEY_SYNC, stamps.listing, tracked=True, v2=True),
+    EndpointRoute("GET", "/registry/stamps/{address:[^/]+}", Auth.KEY_SYNC, stamps.listing, tracked=True),
     # What issuers and other backends ask.
-    Route("POST", "/internal/check-bans", Auth.INTERNAL, screening.check_bans),
-    Route("POST", "/internal/check-revocations", Auth.INTERNAL, screening.check_revocations),
-    Route("GET", "/internal/stake/gtc/{address:[^/]+}", Auth.INTERNAL, stakes.gtc),
-    Route("GET", "/internal/stake/legacy-gtc/{address:[^/]+}/{round_id:[0-9]+}", Auth.INTERNAL, stakes.legacy_gtc),
-    Route("GET", "/registry/gtc-stake/{address:[^/]+}/{round_id:[0-9]+}", Auth.NONE, stakes.legacy_gtc),
-    Route("GET", "/internal/cgrants/contributor_statistics", Auth.INTERNAL, lists.contributor_statistics),
-    Route("GET", "/internal/allow-list/{list:[^/]+}/{address:[^/]+}", Auth.INTERNAL, lists.allow_list),
-    Route("GET", "/internal/customization/credential/{provider_id:[^/]+}", Auth.INTERNAL, lists.credential),
+    EndpointRoute("POST", "/internal/check-bans", Auth.INTERNAL, screening.check_bans),
+    EndpointRoute("POST", "/internal/check-revocations", Auth.INTERNAL, screening.check_revocations),
+    EndpointRoute("GET", "/internal/stake/gtc/{address:[^/]+}", Auth.INTERNAL, stakes.gtc),
+    EndpointRoute(
+        "GET", "/internal/stake/legacy-gtc/{address:[^/]+}/{round_id:[0-9]+}", Auth.INTERNAL, stakes.legacy_gtc
+    ),
+    EndpointRoute("GET", "/registry/gtc-stake/{address:[^/]+}/{round_id:[0-9]+}", Auth.NONE, stakes.legacy_gtc),
+    EndpointRoute("GET", "/internal/cgrants/contributor_statistics", Auth.INTERNAL, lists.contributor_statistics),
+    EndpointRoute("GET", "/internal/allow-list/{list:[^/]+}/{address:[^/]+}", Auth.INTERNAL, lists.allow_list),
+    EndpointRoute("GET", "/internal/customization/credential/{provider_id:[^/]+}", Auth.INTERNAL, lists.credential),
     # What the embed widget loads.
-    Route("GET", "/internal/embed/config", Auth.NONE, embed_config.config),
-    Route("GET", "/internal/embed/weights", Auth.NONE, embed_config.weights),
-    Route("GET", "/internal/embed/validate-api-key", Auth.KEY_SYNC, embed_config.validate_api_key),
+    EndpointRoute("GET", "/internal/embed/config", Auth.NONE, embed_config.config),
+    EndpointRoute("GET", "/internal/embed/weights", Auth.NONE, embed_config.weights),
+    EndpointRoute("GET", "/internal/embed/validate-api-key", Auth.KEY_SYNC, embed_config.validate_api_key),
     # What the Passport app asks around its stamps.
-    Route("GET", "/account/nonce", Auth.NONE, sign_in.nonce),
-    Route("POST", "/ceramic-cache/authenticate/v2", Auth.NONE, sign_in.authenticate),
-    Route("PATCH", "/ceramic-cache/stamps/bulk/meta/compose-db", Auth.TOKEN, sign_in.report_saved),
-    Route("GET", "/ceramic-cache/weights", Auth.NONE, embed_config.own_weights),
-    Route("GET", "/ceramic-cache/stake/gtc", Auth.TOKEN, stakes.own_gtc),
-    Route("GET", "/ceramic-cache/tos/accepted/{kind:[^/]+}/{address:[^/]+}", Auth.TOKEN, sign_in.terms_accepted),
-    Route("GET", "/ceramic-cache/tos/message-to-sign/{kind:[^/]+}/{address:[^/]+}", Auth.TOKEN, sign_in.terms_to_sign),
-    Route("POST", "/ceramic-cache/tos/signed-message/{kind:[^/]+}/{address:[^/]+}", Auth.TOKEN, sign_in.sign_terms),
+    EndpointRoute("GET", "/account/nonce", Auth.NONE, sign_in.nonce),
+    EndpointRoute("POST", "/ceramic-cache/authenticate/v2", Auth.NONE, sign_in.authenticate),
+    EndpointRoute("PATCH", "/ceramic-cache/stamps/bulk/meta/compose-db", Auth.TOKEN, sign_in.report_saved),
+    EndpointRoute("GET", "/ceramic-cache/weights", Auth.NONE, embed_config.own_weights),
+    EndpointRoute("GET", "/ceramic-cache/stake/gtc", Auth.TOKEN, stakes.own_gtc),
+    EndpointRoute(
+        "GET", "/ceramic-cache/tos/accepted/{kind:[^/]+}/{address:[^/]+}", Auth.TOKEN, sign_in.terms_accepted
+    ),
+    EndpointRoute(
+        "GET", "/ceramic-cache/tos/message-to-sign/{kind:[^/]+}/{address:[^/]+}", Auth.TOKEN, sign_in.terms_to_sign
+    ),
+    EndpointRoute(
+        "POST", "/ceramic-cache/tos/signed-message/{kind:[^/]+}/{address:[^/]+}", Auth.TOKEN, sign_in.sign_terms
+    ),
 )
 
 
@@ -116,7 +124,7 @@ def install(app: web.Application, *, v2_enabled: bool) -> None:
             app.router.add_route(route.method, route.path, _guarded(route))
 
 
-def _guarded(route: Route) -> Handler:
+def _guarded(route: EndpointRoute) -> Handler:
     strategy = STRATEGIES[route.auth]
     handler = tracked.noted(route.handler, keeps_response=route.keeps_response) if route.tracked else route.handler
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from scorer.db.pool import Connection
-from scorer.domain.awards import ACTION_OF_LIST, HUMAN_KEY, METAMASK_BONUS, METAMASK_LIST, Award, Standing
+from scorer.domain.awards import ACTION_OF_LIST, HUMAN_KEY, METAMASK_BONUS, METAMASK_LIST, Award, AwardConditions
 
 # The passport's lock is one community's; without this one, four communities passed at once would not see each other.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7203118444))"
@@ -22,13 +22,13 @@ SELECT (SELECT count(*) FROM registry_humanpointscommunityqualifiedusers WHERE a
 """
 
 
-async def qualify(conn: Connection, address: str, community_id: int) -> Standing:
+async def qualify(conn: Connection, address: str, community_id: int) -> AwardConditions:
     """Note that the address passed in this community; what it has already."""
     await conn.execute(LOCK, address)
     lists = [METAMASK_LIST, *ACTION_OF_LIST]
     row = await conn.fetchrow(QUALIFY, address, community_id, HUMAN_KEY, lists, METAMASK_BONUS)
     assert row is not None
-    return Standing(row[0], frozenset(row[1]), frozenset(row[2]), row[3])
+    return AwardConditions(row[0], frozenset(row[1]), frozenset(row[2]), row[3])
 
 
 WRITE = """

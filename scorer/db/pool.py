@@ -14,7 +14,7 @@ import asyncpg
 
 from scorer.errors import UnanswerableError
 from scorer.metrics import Metrics
-from scorer.settings import Limits
+from scorer.settings import RateLimitSettings
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -48,7 +48,7 @@ class RacedError(Exception):
 class Database:
     """A pool with the policy above. Open it with `opened`."""
 
-    def __init__(self, pool: Pool, limits: Limits, metrics: Metrics, *, emit_request_id: bool) -> None:
+    def __init__(self, pool: Pool, limits: RateLimitSettings, metrics: Metrics, *, emit_request_id: bool) -> None:
         self._pool = pool
         self._limits = limits
         self._metrics = metrics
@@ -169,7 +169,7 @@ class _Stage:
 
 @asynccontextmanager
 async def opened(
-    dsn: str, limits: Limits, metrics: Metrics, *, emit_request_id: bool
+    dsn: str, limits: RateLimitSettings, metrics: Metrics, *, emit_request_id: bool
 ) -> AsyncGenerator[Database, None]:
     """A database whose connections are made when they are needed, so that the process starts while the server is away."""
     pool = asyncpg.create_pool(

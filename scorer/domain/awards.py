@@ -36,7 +36,7 @@ _TOO_LONG = "value too long for type character varying(100)\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AwardConditions:
     """What an address has already, read when its score has just passed.
 
     `communities` counts the qualified communities, the present one included. `lists` are the bonus lists it is on.
@@ -57,7 +57,7 @@ class Award:
     tx_hash: str = ""
 
 
-def awards_due(kept: Iterable[Stamp], standing: Standing, *, metamask: bool) -> list[Award]:
+def awards_due(kept: Iterable[Stamp], standing: AwardConditions, *, metamask: bool) -> list[Award]:
     """The rows this address is due, in the order they are written.
 
     Raises:
@@ -69,7 +69,7 @@ def awards_due(kept: Iterable[Stamp], standing: Standing, *, metamask: bool) -> 
     return [*awards, *_bonuses(standing, metamask=metamask)]
 
 
-def _stamp_awards(kept: Iterable[Stamp], standing: Standing) -> Iterable[Award]:
+def _stamp_awards(kept: Iterable[Stamp], standing: AwardConditions) -> Iterable[Award]:
     given = set(standing.human_key_providers)
     for stamp in kept:
         last = _last_filled(stamp.nullifiers)
@@ -81,7 +81,7 @@ def _stamp_awards(kept: Iterable[Stamp], standing: Standing) -> Iterable[Award]:
             yield Award(action)
 
 
-def _bonuses(standing: Standing, *, metamask: bool) -> Iterable[Award]:
+def _bonuses(standing: AwardConditions, *, metamask: bool) -> Iterable[Award]:
     if standing.communities >= COMMUNITIES_FOR_BONUS:
         yield Award(SCORING_BONUS)
     if metamask and METAMASK_LIST in standing.lists and standing.metamask_bonuses < METAMASK_BONUS_MAX:

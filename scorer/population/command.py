@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scorer.errors import SettingsError
+from scorer.errors import ScorerSettingsError
 
 if TYPE_CHECKING:
     from scorer.population.people import Person
@@ -50,9 +50,9 @@ def run(options: argparse.Namespace) -> int:
         ScorerError: no database is named, it is not empty, or the profile cannot be used.
     """
     if options.addresses < 1 or options.requests < 0:
-        raise SettingsError("--addresses is above 0, and --requests not below it")
+        raise ScorerSettingsError("--addresses is above 0, and --requests not below it")
     if not (options.database_url or options.sql or options.no_rows):
-        raise SettingsError("no database: give --database-url or DATABASE_URL, or a file by --sql")
+        raise ScorerSettingsError("no database: give --database-url or DATABASE_URL, or a file by --sql")
     # Signing is loaded here: the other commands of the scorer never need it.
     from scorer.population import people, profile, rows  # noqa: PLC0415
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from scorer.errors import SettingsError
+from scorer.errors import ScorerSettingsError
 from scorer.population.people import Case
 
 FOLDER = Path(__file__).parent / "profiles"
@@ -74,11 +74,11 @@ def load(name: str) -> Profile:
     try:
         return parse(path.read_bytes())
     except OSError as error:
-        raise SettingsError(
+        raise ScorerSettingsError(
             f"profile {name}: neither one of {', '.join(names())} nor a file that can be read"
         ) from error
     except msgspec.MsgspecError as error:
-        raise SettingsError(f"profile {name}: {error}") from error
+        raise ScorerSettingsError(f"profile {name}: {error}") from error
 
 
 def names() -> list[str]:

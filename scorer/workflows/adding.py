@@ -33,7 +33,7 @@ APP_EMBED = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StampChange:
     """What to do to the stamps of an address before it is scored.
 
     Args:
@@ -60,7 +60,7 @@ class Held:
 
 
 async def change_and_score(
-    scorer: Scorer, change: Change, *, address: str, community_id: int, stamps_max: int, request_id: str
+    scorer: Scorer, change: StampChange, *, address: str, community_id: int, stamps_max: int, request_id: str
 ) -> Held:
     """Change the stamps of `address` and score it in a community.
 
@@ -117,7 +117,7 @@ async def _scored(
 
 
 async def _apply(
-    conn: Connection, change: Change, *, address: str, community_id: int, clock: Callable[[], datetime]
+    conn: Connection, change: StampChange, *, address: str, community_id: int, clock: Callable[[], datetime]
 ) -> None:
     # Changes of one address follow each other: each replaces what the one before has stored.
     await stamps.claim(conn, address)
@@ -127,7 +127,7 @@ async def _apply(
         await _refusing_bad_values(stamps.insert(conn, address, new, now=clock()))
 
 
-async def _remove(conn: Connection, change: Change, *, address: str, now: datetime) -> None:
+async def _remove(conn: Connection, change: StampChange, *, address: str, now: datetime) -> None:
     only_type = None if change.any_type else stamps.TYPE_V1
     removed = await stamps.soft_delete(conn, address, change.remove, now=now, only_type=only_type)
     if change.needs_removal and not removed:

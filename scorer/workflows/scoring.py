@@ -22,7 +22,7 @@ from scorer.domain.stamp import DropCause, Stamp, StoredStamp, examine_all
 from scorer.errors import LinksContestedError, ScorerUnavailableError, ScoringError
 from scorer.metrics import Metrics
 from scorer.settings import HumanPoints
-from scorer.workflows.turns import Turns
+from scorer.workflows.turns import KeyedLock
 
 T = TypeVar("T")
 _CONTESTED = "Failed to save HashScorerLinks"
@@ -39,7 +39,7 @@ class Scorer:
     trusted_issuers: frozenset[str]
     human_points: HumanPoints
     scoring_events: bool = False
-    turns: Turns = field(default_factory=Turns)
+    turns: KeyedLock = field(default_factory=KeyedLock)
 
     async def score(self, community: Community, address: str, *, request_id: str) -> Score:
         """Score an address (lower case, valid) and store the outcome; a failure is a stored score too.

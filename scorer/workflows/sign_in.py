@@ -12,7 +12,7 @@ from scorer.db import nonces
 from scorer.db.pool import Connection, Database
 from scorer.domain.checksums import with_checksum
 from scorer.domain.siwe import SignInMessage, domain_allowed, parse_message, still_valid
-from scorer.errors import BadInputError, SettingsError
+from scorer.errors import BadInputError, ScorerSettingsError
 from scorer.signatures import ContractSignatures, recover_signer
 from scorer.tokens import Tokens
 
@@ -83,7 +83,7 @@ class SignIn:
             raise BadInputError("Invalid signature!")
         try:
             return await asyncio.to_thread(self._tokens.issue, address, token_id=str(uuid.uuid4()))
-        except SettingsError as error:
+        except ScorerSettingsError as error:
             logger.error("token_not_issued", extra={"reason": str(error)})
             raise BadInputError("Authentication failed!") from error
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Hashable
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class KeyedLock:
     """One turn at a time for each key; a key is forgotten with its last user."""
 
     def __init__(self) -> None:

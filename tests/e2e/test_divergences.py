@@ -16,7 +16,7 @@ from comparator.store import queries
 from comparator.store.queries import ComparisonRow
 from proxy.demo.installation import Installation
 from proxy.demo.summary import settled
-from proxy.demo.traffic import Target, Traffic
+from proxy.demo.traffic import DemoRequest, TrafficGenerator
 from tests.e2e.systems import installation
 from tests.legacy.divergences import Divergence, Divergences
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 class Outcome:
     """What became of one person's request: the faults chosen for the person, and the stored comparison."""
 
-    target: Target
+    target: DemoRequest
     faults: frozenset[Divergence]
     row: ComparisonRow
 
@@ -57,7 +57,7 @@ async def outcomes(postgres_dsn: str) -> AsyncIterator[list[Outcome]]:
         runner={"timeout_s": TIMEOUT_S},
     ) as running:
         targets = [named(target, number) for number, target in enumerate(running.targets)]
-        traffic = Traffic(running.url, targets, concurrency=4)
+        traffic = TrafficGenerator(running.url, targets, concurrency=4)
         await traffic.as_fast_as_possible(len(targets))
         await settled(running)
         rows = await compared(running)
@@ -68,11 +68,11 @@ async def outcomes(postgres_dsn: str) -> AsyncIterator[list[Outcome]]:
     ]
 
 
-def named(target: Target, number: int) -> Target:
+def named(target: DemoRequest, number: int) -> DemoRequest:
     return msgspec.structs.replace(target, headers={**target.headers, "X-Request-Id": f"e2e-{number}"})
 
 
-def faults_of(target: Target) -> frozenset[Divergence]:
+def faults_of(target: DemoRequest) -> frozenset[Divergence]:
     address = target.path.rpartition("/")[2]
     return frozenset(divergence for divergence in Divergence if CHOSEN.diverges(divergence, address))
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from comparator.store import queries
 from proxy.demo.summary import settled
-from proxy.demo.traffic import Traffic
+from proxy.demo.traffic import TrafficGenerator
 from tests.e2e.systems import installation
 
 ADDRESSES = 44
@@ -39,7 +39,7 @@ async def found(postgres_dsn: str) -> AsyncIterator[Found]:
             msgspec.structs.replace(target, headers={**target.headers, "X-Request-Id": f"{number}.{target.case}"})
             for number, target in enumerate(running.targets)
         ]
-        await Traffic(running.url, targets, concurrency=4).as_fast_as_possible(len(targets))
+        await TrafficGenerator(running.url, targets, concurrency=4).as_fast_as_possible(len(targets))
         await settled(running)
         now = dt.datetime.now(dt.UTC)
         conn = await asyncpg.connect(running.places.store_dsn)

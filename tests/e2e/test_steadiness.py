@@ -31,10 +31,10 @@ from comparator.store.queries import ComparisonRow
 from proxy.accounting import Accounting, read
 from proxy.cli.calibrate import calibrate
 from proxy.config.loader import read_settings
-from proxy.demo.children import Child, running
+from proxy.demo.children import ChildProcess, running
 from proxy.demo.installation import Installation
 from proxy.demo.summary import settled
-from proxy.demo.traffic import Seen, Traffic
+from proxy.demo.traffic import TrafficGenerator, TrafficResult
 from tests.e2e.systems import installation
 
 LOAD = 2_000
@@ -55,8 +55,8 @@ class System:
     """The installation, the mirrored legacy that runs now, and what clients saw before anything was broken."""
 
     installation: Installation
-    mirror: Child
-    before: Seen = dataclasses.field(default_factory=Seen)
+    mirror: ChildProcess
+    before: TrafficResult = dataclasses.field(default_factory=TrafficResult)
 
     @property
     def logs(self) -> Path:
@@ -122,15 +122,15 @@ async def compared_on(installation: Installation, *routes: str) -> list[Comparis
     return [row for row in rows if row.route in routes]
 
 
-async def ask(system: System, count: int, *, concurrency: int = 4) -> Seen:
-    traffic = Traffic(system.installation.url, system.installation.targets, concurrency=concurrency)
+async def ask(system: System, count: int, *, concurrency: int = 4) -> TrafficResult:
+    traffic = TrafficGenerator(system.installation.url, system.installation.targets, concurrency=concurrency)
     await traffic.as_fast_as_possible(count)
     return traffic.seen
 
 
-async def ask_in_step(system: System, count: int) -> Seen:
+async def ask_in_step(system: System, count: int) -> TrafficResult:
     """Ask in chunks, each when the mirrored legacy, which is slower than the scorer that serves, has nearly caught up."""
-    traffic = Traffic(system.installation.url, system.installation.targets, concurrency=CONCURRENCY)
+    traffic = TrafficGenerator(system.installation.url, system.installation.targets, concurrency=CONCURRENCY)
     for _ in range(0, count, CHUNK):
         await traffic.as_fast_as_possible(CHUNK)
         async with asyncio.timeout(CATCH_UP_S):
@@ -252,7 +252,7 @@ async def assert_all_match(system: System) -> None:
     assert not grown(before, after, "failed")
 
 
-def assert_unnoticed(system: System, seen: Seen) -> None:
+def assert_unnoticed(system: System, seen: TrafficResult) -> None:
     """Clients got what they should and waited for no mirror, which takes a second or more here.
 
     How much a client's latency changes is measured by `make bench-faults`; a busy machine has noise of its own.

@@ -18,7 +18,7 @@ from comparator.difference import Difference, Kind
 from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Response, Role, Side
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.rules.json_paths import text_of
-from comparator.settings import CompareSettings, HeaderRules, Rule
+from comparator.settings import CompareSettings, HeaderRules, RuleSettings
 from comparator.tables import JsonColumn, Table, Volatile
 from comparator.verdict import Comparator
 from tests.golden import times
@@ -135,13 +135,15 @@ def _description(name: str, volatile: dict[str, Volatile], inside: dict[str, dic
 
 
 def _settings(step: Step, responses: Sequence[Response | Failed]) -> CompareSettings:
-    rules = [Rule(path=_body_path(pointer), unordered=True) for pointer in step.unordered if _body_path(pointer)]
+    rules = [
+        RuleSettings(path=_body_path(pointer), unordered=True) for pointer in step.unordered if _body_path(pointer)
+    ]
     for pointer, how in step.volatile.items():
         path = _body_path(pointer)
         if path and how in times.MOVING:
-            rules.append(Rule(path=path, time_within_ms=times.TOLERANCE_MS))
+            rules.append(RuleSettings(path=path, time_within_ms=times.TOLERANCE_MS))
         elif path and how == "differs":
-            rules.append(Rule(path=path, ignore=True))
+            rules.append(RuleSettings(path=path, ignore=True))
     names = {name.lower() for call in step.calls for name in call.response["headers"]}
     names |= {name.lower() for response in responses if isinstance(response, Response) for name, _ in response.headers}
     return CompareSettings(

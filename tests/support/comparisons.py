@@ -19,13 +19,13 @@ from comparator.exchanges.model import (
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.findings.clustering import Clusterer
 from comparator.redaction import Redactor
-from comparator.settings import CompareSettings, KnownDifference, Rule
-from comparator.stored_comparison import Compared
+from comparator.settings import CompareSettings, KnownDifference, RuleSettings
+from comparator.stored_comparison import ComparedExchange
 from comparator.verdict import Comparator
 
 NOW = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)
 JSON_TYPE: HeaderList = (("Content-Type", "application/json; charset=utf-8"),)
-TIME_RULE = Rule(path="last_score_timestamp", time_within_ms=60_000, reason="each side's own now")
+TIME_RULE = RuleSettings(path="last_score_timestamp", time_within_ms=60_000, reason="each side's own now")
 
 
 def body_of(document: object) -> bytes:
@@ -117,21 +117,21 @@ def _compared(
     us: Sequence[int],
     *,
     known: bool,
-) -> Compared:
+) -> ComparedExchange:
     declared = (KnownDifference(path="score", reason="rounding", ticket="T-1"),) if known else ()
     comparator = Comparator(CompareSettings(rules=(TIME_RULE,), known_differences=declared))
     a = served(response({"score": served_score, "last_score_timestamp": "2026-03-04T12:00:00+00:00"}), us=us[0])
     b = mirrored(response({"score": mirrored_score, "last_score_timestamp": "2026-03-04T12:00:01+00:00"}), us=us[1])
     found = comparator.compare(route, a, b, now=NOW)
     ours = exchange(identity, route=route, at=at)
-    return Compared(
+    return ComparedExchange(
         exchange=ours,
         served=a,
         mirrored=b,
         comparison=found,
         compared_at=at + dt.timedelta(seconds=1),
         key_digest=key,
-        sightings=Clusterer().sightings(route, found),
+        occurrences=Clusterer().sightings(route, found),
         case=case_of(ours, a, b, Redactor(("x-api-key",), b"salt")),
     )
 
@@ -144,13 +144,13 @@ def compared(
     key: int = 1,
     served_us: int = 1000,
     mirrored_us: int = 2000,
-) -> Compared:
+) -> ComparedExchange:
     """A comparison that matched, by a rule."""
     return _compared(identity, route, "1.00000", "1.00000", at, key, (served_us, mirrored_us), known=False)
 
 
 def mismatch(
     identity: str, *, route: str = "v2_score", at: dt.datetime = NOW, key: int = 1, known: bool = False
-) -> Compared:
+) -> ComparedExchange:
     """A comparison in which the score differed."""
     return _compared(identity, route, "1.00000", "2.00000", at, key, (1000, 2000), known=known)

@@ -67,7 +67,7 @@ async def laboratory(
     """A lab whose shadow database is on a server of its own."""
     named = Slot(kind=slot, name=f"crash_{uuid.uuid4().hex[:12]}")
     capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, slot=named, feedback_ms=500)
-    runner = RunnerSettings(port=free_port(), hold_ms=1_500, confirm_per_s_max=1000, queue_max=100_000)
+    runner = RunnerSettings(port=free_port(), claim_wait_ms=1_500, confirm_per_s_max=1000, queue_max=100_000)
     # Not below pytest's folder: a second pytest closes that to the user PostgreSQL runs as.
     with TemporaryDirectory(prefix="shadow-test-pg-") as place, EmbeddedPostgres(Path(place) / "data") as server:
         async with lab(postgres_dsn, folder, capture=capture, runner=runner, shadow_server_dsn=server.dsn()) as made:

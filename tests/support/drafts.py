@@ -2,19 +2,19 @@
 
 from collections.abc import Iterable
 
-from proxy.http1.forwarding_headers import Client, added_block
-from proxy.http1.head_cache import RequestHeads, ResponseHeads
+from proxy.http1.forwarding_headers import ClientAddress, added_block
+from proxy.http1.head_cache import CachedRequestParser, CachedResponseParser
 from proxy.journal.served_exchange import ServedExchange
 
-CLIENT = Client("10.0.0.1", "http", trusted=False)
+CLIENT = ClientAddress("10.0.0.1", "http", trusted=False)
 
 
 class Serving:
     """Makes drafts whose heads were all recognised, so that they can be packed."""
 
     def __init__(self) -> None:
-        self._seen = RequestHeads()
-        self._answered = ResponseHeads()
+        self._seen = CachedRequestParser()
+        self._answered = CachedResponseParser()
         self.draft("")
 
     def draft(

@@ -3,7 +3,7 @@
 import random
 
 from proxy.errors import MalformedError
-from proxy.http1.head_cache import RequestHeads
+from proxy.http1.head_cache import CachedRequestParser
 from proxy.http1.parser import HEAD_END, ChunkDecoder, Framing, parse_request
 
 METHODS = ("GET", "POST", "OPTIONS", "CONNECT", "get", "G(T", "", "M-SEARCH")
@@ -65,7 +65,7 @@ Read = tuple[str, str, list[tuple[str, str]], bytes, bytes]
 """Method, target, fields, body, and what follows."""
 
 
-def by_us(stream: bytes, heads: RequestHeads | None = None) -> Read | None:
+def by_us(stream: bytes, heads: CachedRequestParser | None = None) -> Read | None:
     """What we read; None when we refuse, or wait for more."""
     while stream.startswith(b"\r\n"):
         stream = stream[2:]

@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from proxy.config.journal import Durability, JournalSettings
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import Reader
-from proxy.journal.writer import Writer
+from proxy.journal.reader import SegmentReader
+from proxy.journal.writer import SegmentWriter
 from tests.support.exchanges import exchange
 
 READER = "killed"
@@ -41,7 +41,7 @@ def write(out: TextIO, directory: str, durability: str) -> None:
     settings = JournalSettings(
         directory=directory, flush_ms=0.5, fsync_ms=1.0, segment_max_bytes=20_000, batch_max=16, queue_max=1_000
     )
-    writer = Writer(replace(settings, durability=Durability(durability)), environ={})
+    writer = SegmentWriter(replace(settings, durability=Durability(durability)), environ={})
     writer.start()
     number = 0
     while True:
@@ -54,7 +54,7 @@ def write(out: TextIO, directory: str, durability: str) -> None:
 
 def read(out: TextIO, directory: str, seed: str) -> None:
     chance = random.Random(seed)
-    with Reader(directory, READER, keys=load_keys(Path(directory), {})) as reader:
+    with SegmentReader(directory, READER, keys=load_keys(Path(directory), {})) as reader:
         while True:
             entries = reader.take(chance.randrange(1, 40))
             if not entries:

@@ -25,12 +25,12 @@ from comparator.capture import trigger_log as changelog
 from comparator.capture.publication import prepare
 from comparator.capture.settings import CaptureSettings
 from comparator.exchanges.model import Exchange, Request, Response, Side
-from comparator.settings import CompareSettings, Rule
+from comparator.settings import CompareSettings, RuleSettings
 from comparator.tables import AttributionKey, BackgroundRule, JsonColumn, Table, Volatile
 from proxy.config.journal import JournalSettings
 from proxy.config.runner import RunnerSettings
-from proxy.config.settings import Backend, Backends, Databases, Instances, Settings
-from proxy.journal.writer import Writer
+from proxy.config.settings import BackendSettings, BackendsSettings, DatabasesSettings, Settings, SideInstances
+from proxy.journal.writer import SegmentWriter
 from tests.support import postgres
 
 SCHEMA = """
@@ -178,7 +178,7 @@ class Lab:
     folder: Path
     capture: CaptureSettings
     runner: RunnerSettings
-    writer: Writer | None = None
+    writer: SegmentWriter | None = None
     in_flight: dict[str, list[list[bool]]] = field(default_factory=dict)
     numbers: itertools.count = field(default_factory=itertools.count)
 
@@ -188,26 +188,27 @@ class Lab:
 
     def settings(self) -> Settings:
         backends = {
-            side: Instances(
-                live=Backend(url=self.services[side, "live"].url), shadow=Backend(url=self.services[side, "shadow"].url)
+            side: SideInstances(
+                live=BackendSettings(url=self.services[side, "live"].url),
+                shadow=BackendSettings(url=self.services[side, "shadow"].url),
             )
             for side in Side
         }
         return Settings(
-            backends=Backends(candidate=backends[Side.CANDIDATE], legacy=backends[Side.LEGACY]),
-            databases=Databases(live=self.live_dsn, shadow=self.shadow_dsn, store=self.store_dsn),
+            backends=BackendsSettings(candidate=backends[Side.CANDIDATE], legacy=backends[Side.LEGACY]),
+            databases=DatabasesSettings(live=self.live_dsn, shadow=self.shadow_dsn, store=self.store_dsn),
             journal=self.journal,
             capture=self.capture,
             runner=self.runner,
             compare=CompareSettings(
                 tables=TABLES,
                 background=BACKGROUND,
-                rules=(Rule(path="at", ignore=True, reason="the time of the response"),),
+                rules=(RuleSettings(path="at", ignore=True, reason="the time of the response"),),
             ),
         )
 
-    def open_journal(self) -> Writer:
-        self.writer = Writer(self.journal, environ={})
+    def open_journal(self) -> SegmentWriter:
+        self.writer = SegmentWriter(self.journal, environ={})
         self.writer.start()
         return self.writer
 

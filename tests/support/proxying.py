@@ -14,8 +14,8 @@ import yaml
 from comparator.exchanges.model import Exchange
 from proxy.config.settings import Settings, load
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import Reader
-from proxy.serving.app import Proxy, running
+from proxy.journal.reader import SegmentReader
+from proxy.serving.app import RunningProxy, running
 from tests.support import waiting
 
 WAIT_S = 60.0
@@ -162,7 +162,7 @@ class Client:
 class Lab:
     """The proxy and what surrounds it."""
 
-    proxy: Proxy
+    proxy: RunningProxy
     candidate: Backend
     legacy: Backend
     settings: Settings
@@ -189,7 +189,7 @@ class Lab:
         async with asyncio.timeout(WAIT_S):
             while not (directory / "key").exists():
                 await asyncio.sleep(0.005)
-            with Reader(directory, name, keys=load_keys(directory, {})) as reader:
+            with SegmentReader(directory, name, keys=load_keys(directory, {})) as reader:
                 while len(exchanges) < count:
                     exchanges += [entry.exchange for entry in await reader.read(count - len(exchanges), 1.0)]
         return exchanges

@@ -7,7 +7,7 @@ import msgspec
 
 from proxy.demo.children import finish, python
 from proxy.demo.installation import Prepared, up
-from proxy.replay.report import Report
+from proxy.replay.report import ReplayReport
 from proxy.replay.report_diff import differences, timeless
 
 TIMEOUT_S = 7_200.0
@@ -18,7 +18,7 @@ SNAPSHOT = "before"
 class Twice:
     """Both reports, and the first one's text."""
 
-    reports: tuple[Report, Report]
+    reports: tuple[ReplayReport, ReplayReport]
     text: str
 
     @property
@@ -56,5 +56,5 @@ async def play_twice(made: Prepared, requests: int, say: Callable[[str], None], 
                 texts.append(await shadow("replay", capture, *config, *words))
     finally:
         await shadow("snapshot", *config, "drop", snapshot)
-    first, second = (msgspec.json.decode(path.read_bytes(), type=Report) for path in paths)
+    first, second = (msgspec.json.decode(path.read_bytes(), type=ReplayReport) for path in paths)
     return Twice((first, second), texts[0])

@@ -12,7 +12,7 @@ from aiohttp import web
 from comparator.exchanges.model import Request, Response
 from proxy.cli import replay as command
 from proxy.recordings import ndjson
-from proxy.recordings.model import Recorded
+from proxy.recordings.model import RecordedExchange
 
 MS = 1_000_000
 
@@ -85,10 +85,10 @@ def recorded(
     at_ms: int | None = None,
     status: int = 200,
     **more,
-) -> Recorded:
+) -> RecordedExchange:
     headers = more.pop("headers", (("Host", "api.example"), ("Accept", "*/*")))
     body = more.pop("body", b"")
-    return Recorded(
+    return RecordedExchange(
         Request(method, f"{path}?n={number}", headers, body, more.pop("truncated", False)),
         Response(status, (), b"{}"),
         id=f"id-{number}",
@@ -100,7 +100,7 @@ def recorded(
     )
 
 
-def written(path: Path, records: Sequence[Recorded]) -> Path:
+def written(path: Path, records: Sequence[RecordedExchange]) -> Path:
     path.write_bytes(b"".join(map(ndjson.dump, records)))
     return path
 

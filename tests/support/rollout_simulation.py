@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comparator.exchanges.model import Role, Side
-from comparator.stats.confidence import Counts, Outcome
-from comparator.stats.quantile_sketch import Sketch
-from proxy.config.rollout import DEFAULT_STEPS, AutoRollback, Gates, Step
-from proxy.rollout.evidence import Measured, RouteMeasured, Suspect, Totals
-from proxy.rollout.gates import Streaks, culprit, grounds_for_rollback, judge, outcome_of, streaks_after
-from proxy.rollout.state_machine import Event, Phase, Place, Refused, after
+from comparator.stats.confidence import JudgementOutcome, VerdictCounts
+from comparator.stats.quantile_sketch import QuantileSketch
+from proxy.config.rollout import DEFAULT_STEPS, AutoRollbackSettings, GateSettings, StepSettings
+from proxy.rollout.evidence import AccountingTotals, Evidence, RouteEvidence, SuspectFinding
+from proxy.rollout.gates import Streaks, grounds_for_rollback, implicated_finding, judge, outcome_of, streaks_after
+from proxy.rollout.state_machine import Event, Phase, Position, Refused, after
 
 ROUTES: Final = {"score": 0.9, "history": 0.08, "rare": 0.02}
 REQUESTS_PER_S: Final = 200
@@ -62,18 +62,18 @@ class _Step:
     """The evidence of one step, as it grows."""
 
     seconds: float = 0.0
-    routes: dict[str, RouteMeasured] = field(default_factory=lambda: dict.fromkeys(ROUTES, RouteMeasured()))
+    routes: dict[str, RouteEvidence] = field(default_factory=lambda: dict.fromkeys(ROUTES, RouteEvidence()))
     rows: int = 0
-    sketches: dict[tuple[Side, Role], Sketch] = field(
-        default_factory=lambda: {(side, role): Sketch() for side in Side for role in Role}
+    sketches: dict[tuple[Side, Role], QuantileSketch] = field(
+        default_factory=lambda: {(side, role): QuantileSketch() for side in Side for role in Role}
     )
     suspects: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def simulate(candidate: Candidate, seed: int, *, gates: Gates | None = None, hours_max: float = 24.0) -> Run:
+def simulate(candidate: Candidate, seed: int, *, gates: GateSettings | None = None, hours_max: float = 24.0) -> Run:
     """One rollout with automatic promotion, until it is promoted, rolled back, or `hours_max` are over."""
-    source, gates, auto = random.Random(seed), gates or Gates(), AutoRollback()
-    place, step, streaks, run = Place(), _Step(), {}, Run()
+    source, gates, auto = random.Random(seed), gates or GateSettings(), AutoRollbackSettings()
+    place, step, streaks, run = Position(), _Step(), {}, Run()
     while run.seconds < hours_max * 3600 and place.phase in (Phase.SHADOWING, Phase.STEPPING):
         percent = DEFAULT_STEPS[place.step]
         _observe(step, candidate if percent >= candidate.since_percent else GOOD, percent, source, run)
@@ -84,15 +84,15 @@ def simulate(candidate: Candidate, seed: int, *, gates: Gates | None = None, hou
 
 
 def _decide(
-    place: Place, step: _Step, streaks: Streaks, gates: Gates, auto: AutoRollback, run: Run
-) -> tuple[Place, _Step, Streaks]:
+    place: Position, step: _Step, streaks: Streaks, gates: GateSettings, auto: AutoRollbackSettings, run: Run
+) -> tuple[Position, _Step, Streaks]:
     measured = _measured(step)
-    found = judge(measured, gates, Step(DEFAULT_STEPS[place.step]), auto)
+    found = judge(measured, gates, StepSettings(DEFAULT_STEPS[place.step]), auto)
     streaks = streaks_after(streaks, found)
     ground = grounds_for_rollback(streaks, found, auto)
-    event = Event.ROLL_BACK if ground else Event.PROMOTE if outcome_of(found) is Outcome.GOOD else None
+    event = Event.ROLL_BACK if ground else Event.PROMOTE if outcome_of(found) is JudgementOutcome.GOOD else None
     if ground:
-        suspect = culprit(ground, measured, gates.points_tables)
+        suspect = implicated_finding(ground, measured, gates.points_tables)
         run.gate, run.finding = ground.name, suspect.id if suspect else ""
     if event is None:
         return place, step, streaks
@@ -111,8 +111,8 @@ def _observe(step: _Step, candidate: Candidate, percent: float, source: random.R
         errors = poisson(requests * (NOISE + (candidate.errors if hit else 0.0)), source)
         legacy_errors = poisson(requests * NOISE, source)
         differing = min(requests, wrong + rows + errors)
-        counts = Counts(match=requests - differing, mismatch=differing)
-        step.routes[route] += RouteMeasured(counts, requests, errors, legacy_errors)
+        counts = VerdictCounts(match=requests - differing, mismatch=differing)
+        step.routes[route] += RouteEvidence(counts, requests, errors, legacy_errors)
         step.rows += rows
         for name, count in (("response", wrong), ("rows", rows), ("status", errors)):
             step.suspects[f"{name}/{route}"] = step.suspects.get(f"{name}/{route}", 0) + count
@@ -131,15 +131,15 @@ def _time(step: _Step, candidate: Candidate, percent: float, source: random.Rand
                 step.sketches[side, role].add(20_000 * factor * load * source.lognormvariate(0, 0.4))
 
 
-def _measured(step: _Step) -> Measured:
+def _measured(step: _Step) -> Evidence:
     served = sum(one.pairs for one in step.routes.values())
     kinds = {"response": "changed", "rows": "column", "status": "status"}
     suspects = [
-        Suspect(name, name.partition("/")[2], "score", kinds[name.partition("/")[0]], "number → number", count)
+        SuspectFinding(name, name.partition("/")[2], "score", kinds[name.partition("/")[0]], "number → number", count)
         for name, count in step.suspects.items()
         if count
     ]
-    return Measured(
+    return Evidence(
         seconds=step.seconds,
         routes=step.routes,
         effect_mismatches=step.rows,
@@ -148,7 +148,7 @@ def _measured(step: _Step) -> Measured:
         rss_bytes=200 * 1024**2,
         ended=served,
         compared=served,
-        totals=Totals(served, served, 0),
+        totals=AccountingTotals(served, served, 0),
         suspects=tuple(sorted(suspects, key=lambda one: -one.count)),
     )
 

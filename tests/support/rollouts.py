@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from comparator.stats.confidence import Outcome
+from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import RolloutSettings
 from proxy.rollout.control import Assessment, Control
-from proxy.rollout.evidence import Measured
+from proxy.rollout.evidence import Evidence
 from proxy.rollout.gates import Gate, GateName
 from proxy.rollout.replica import Replica
 from proxy.rollout.switch import Switch
@@ -39,7 +39,7 @@ def settings_in(folder: Path, **changes: Any) -> RolloutSettings:
 
 
 def control_in(
-    folder: Path, *, dsn: str = "", outcome: Outcome = Outcome.GOOD, salt: str = "", **changes: Any
+    folder: Path, *, dsn: str = "", outcome: JudgementOutcome = JudgementOutcome.GOOD, salt: str = "", **changes: Any
 ) -> Control:
     """A control on the files of `folder`, as a process that just started has it."""
     settings = settings_in(folder, **changes)
@@ -52,11 +52,11 @@ def control_in(
     return control
 
 
-def judged_by(control: Control, outcome: Outcome) -> None:
+def judged_by(control: Control, outcome: JudgementOutcome) -> None:
     """Have every group judged with this outcome."""
 
     async def assess(group: str) -> Assessment:
         gates = (Gate(GateName.MISMATCHES, outcome, f"it is {outcome}"),)
-        return Assessment(group, control.replica.states[group], control.now, Measured(), gates)
+        return Assessment(group, control.replica.states[group], control.now, Evidence(), gates)
 
     control.assess = assess

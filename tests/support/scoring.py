@@ -11,7 +11,7 @@ import asyncpg
 
 from scorer.domain.api_key import fast_hash
 from scorer.population.issuer import Issuer
-from scorer.settings import HumanPoints, Settings
+from scorer.settings import HumanPoints, ScorerSettings
 
 ISSUER = Issuer("scoring tests")
 KEY = "testKey1.secret-of-the-tests"
@@ -29,8 +29,8 @@ def headers(**more: str) -> dict[str, str]:
     return {"X-API-Key": KEY, **more}
 
 
-def settings(dsn: str, **changes: Any) -> Settings:
-    known = Settings(database_url=dsn, trusted_issuers=frozenset({ISSUER.did}), internal_token=INTERNAL_TOKEN)
+def settings(dsn: str, **changes: Any) -> ScorerSettings:
+    known = ScorerSettings(database_url=dsn, trusted_issuers=frozenset({ISSUER.did}), internal_token=INTERNAL_TOKEN)
     return replace(known, **changes)
 
 

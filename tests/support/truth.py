@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import asyncpg
 from aiohttp import ClientSession
 
-from comparator.capture.attribution import Claim, Window
+from comparator.capture.attribution import Claim, RequestWindow
 from comparator.capture.attribution_keys import KeyIndex
 from comparator.capture.catalog import read_catalog
 from comparator.capture.registry import open_capture
 from comparator.exchanges.model import EffectsOutcome, Exchange, Side
 from proxy.runner.ledger import Ledger
-from proxy.runner.parent_lookup import Parents
-from proxy.runner.transaction_feed import Feed
+from proxy.runner.parent_lookup import ParentLookup
+from proxy.runner.transaction_feed import TransactionFeed
 from tests.support.mirror_lab import BACKGROUND, TABLES, WRITTEN, Lab
 
 
@@ -28,7 +28,7 @@ class Truth:
     wrong: int = 0
     background: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    unsure: list[tuple[Exchange, Window]] = field(default_factory=list)
+    unsure: list[tuple[Exchange, RequestWindow]] = field(default_factory=list)
 
 
 async def background(dsn: str, stop: asyncio.Event, *, per_s: int) -> None:
@@ -53,9 +53,9 @@ async def attribute(made: Lab, side: Side, *, count: int, in_flight: int, backgr
             catalog = await read_catalog(conn, WRITTEN)
         index = KeyIndex(TABLES)
         ledger = Ledger(index, primary_keys=dict.fromkeys(WRITTEN, ("id",)), background=BACKGROUND)
-        parents = Parents(index, catalog, (pool,))
+        parents = ParentLookup(index, catalog, (pool,))
         async with open_capture(made.live_dsn, made.capture) as capture, asyncio.TaskGroup() as tasks:
-            feed = Feed(capture, key=ledger.keyed, lookup=parents.learn, sink=ledger.deliver)
+            feed = TransactionFeed(capture, key=ledger.keyed, lookup=parents.learn, sink=ledger.deliver)
             await feed.start()
             pump = tasks.create_task(feed.pump(), name="pump")
             stop = asyncio.Event()
@@ -70,7 +70,9 @@ async def attribute(made: Lab, side: Side, *, count: int, in_flight: int, backgr
     return truth
 
 
-async def _settle_all(made: Lab, side: Side, feed: Feed, ledger: Ledger, *, count: int, in_flight: int) -> Truth:
+async def _settle_all(
+    made: Lab, side: Side, feed: TransactionFeed, ledger: Ledger, *, count: int, in_flight: int
+) -> Truth:
     truth = Truth()
     done: asyncio.Queue[Exchange] = asyncio.Queue()
     choose = random.Random(count)
@@ -97,7 +99,7 @@ async def _settle_all(made: Lab, side: Side, feed: Feed, ledger: Ledger, *, coun
 
 def _judge(made: Lab, side: Side, ledger: Ledger, batch: list[Exchange], truth: Truth) -> None:
     windows = [
-        Window(
+        RequestWindow(
             e.id,
             {("address", e.key)},
             e.started_ns // 1000,

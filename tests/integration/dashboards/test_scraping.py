@@ -18,7 +18,7 @@ from comparator.metrics import ComparatorMetrics
 from dashboards import sources as at
 from dashboards.files import generated
 from dashboards.recording import RECORDED
-from proxy.journal.writer import Counts
+from proxy.journal.writer import WriterCounts
 from proxy.runner.admin import admin_server
 from proxy.runner.metrics import RunnerMetrics
 from proxy.serving.metrics import Gauges, ProxyMetrics
@@ -34,7 +34,7 @@ class Processes:
 
     def __init__(self) -> None:
         self.registries = {job: CollectorRegistry() for job in at.JOBS}
-        self.journal = Counts()
+        self.journal = WriterCounts()
         self.proxy = ProxyMetrics()
         self.proxy.gauges = Gauges(
             in_flight=lambda: 1,

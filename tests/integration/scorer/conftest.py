@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from scorer.app import build
 from scorer.db import migrate
-from scorer.settings import Settings
+from scorer.settings import ScorerSettings
 from tests.support import postgres, scoring
 
 TABLES = """
@@ -63,7 +63,7 @@ async def serve():
     """Start an app with given settings; stopped after the test."""
     clients: list[TestClient] = []
 
-    async def start(settings: Settings, **parts) -> TestClient:
+    async def start(settings: ScorerSettings, **parts) -> TestClient:
         client = TestClient(TestServer(build(settings, **parts)))
         await client.start_server()
         clients.append(client)

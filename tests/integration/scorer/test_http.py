@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from scorer import admin
-from scorer.settings import Limits
+from scorer.settings import RateLimitSettings
 from tests.support import scoring
 from tests.support.scoring import address, headers
 
@@ -61,7 +61,7 @@ async def test_the_public_api_can_be_switched_off(migrated, serve):
 
 
 async def test_more_requests_than_are_admitted_wait_their_turn(migrated, world, serve):
-    client = await serve(scoring.settings(migrated, limits=Limits(requests_in_progress_max=1, pool_max=1)))
+    client = await serve(scoring.settings(migrated, limits=RateLimitSettings(requests_in_progress_max=1, pool_max=1)))
 
     async def ask() -> int:
         async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from scorer.db import pool
 from scorer.db.pool import ATTEMPTS_MAX, RacedError
 from scorer.metrics import Metrics
-from scorer.settings import Limits
+from scorer.settings import RateLimitSettings
 from tests.support.scoring import address, headers
 
 A = address(0xA)
@@ -19,7 +19,7 @@ CREATE TRIGGER contested BEFORE INSERT ON registry_hashscorerlink FOR EACH ROW E
 
 @pytest.fixture
 async def database(migrated):
-    async with pool.opened(migrated, Limits(), Metrics(CollectorRegistry()), emit_request_id=True) as opened:
+    async with pool.opened(migrated, RateLimitSettings(), Metrics(CollectorRegistry()), emit_request_id=True) as opened:
         yield opened
 
 
@@ -86,7 +86,7 @@ async def test_any_other_error_is_not_tried_again(database, error):
 
 
 async def test_a_connection_is_given_back_whatever_happens(migrated):
-    limits = Limits(pool_max=1, acquire_timeout_s=5)
+    limits = RateLimitSettings(pool_max=1, acquire_timeout_s=5)
     async with pool.opened(migrated, limits, Metrics(CollectorRegistry()), emit_request_id=True) as database:
         for failure in (ValueError("x"), RacedError(), "SELECT pg_terminate_backend(pg_backend_pid())"):
             work = Work(*[failure] * 9)

@@ -13,7 +13,7 @@ from comparator.exchanges.model import Failed, FailureCause, Observation, Respon
 from comparator.findings.clustering import Clusterer
 from comparator.metrics import OTHER_ROUTE, ComparatorMetrics
 from comparator.redaction import Redactor, digest_key
-from comparator.stats.confidence import Counts
+from comparator.stats.confidence import VerdictCounts
 from comparator.store.report import Summary, explain, render_comparison, render_summary
 from comparator.stored_comparison import detail_of, packed_detail, unpack, unpacked_detail
 from comparator.verdict import Comparator, Verdict
@@ -142,7 +142,7 @@ def test_an_explanation_names_rule_and_place() -> None:
 
 
 def test_a_summary_shows_the_match_rate_with_its_denominator() -> None:
-    text = render_summary(Summary({"v2_score": Counts(match=98, mismatch=2)}))
+    text = render_summary(Summary({"v2_score": VerdictCounts(match=98, mismatch=2)}))
     assert "98/100 = 98.000%" in text
 
 

@@ -7,7 +7,7 @@ from comparator.difference import Difference, Kind
 from comparator.exchanges.model import Side
 from comparator.findings.clustering import Clusterer
 from comparator.metrics import OTHER_TABLE, ComparatorMetrics
-from comparator.verdict import Cause, Comparison, Verdict
+from comparator.verdict import Comparison, Verdict, VerdictCause
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ def test_differing_rows_are_counted_by_described_table(table: str, label: str) -
     registry = CollectorRegistry()
     metrics = ComparatorMetrics(registry, ["v2_score"], ["registry_humanpoints"])
     difference = Difference(Kind.MISSING_ROW, (), {"action": "SCB"}, None, table=table)
-    comparison = Comparison(Verdict.MISMATCH, Cause.EFFECTS, Side.LEGACY, (difference,))
+    comparison = Comparison(Verdict.MISMATCH, VerdictCause.EFFECTS, Side.LEGACY, (difference,))
 
     metrics.observe("v2_score", comparison, sightings=Clusterer().sightings("v2_score", comparison))
 
@@ -28,7 +28,7 @@ def test_a_differing_response_is_no_differing_row() -> None:
     registry = CollectorRegistry()
     metrics = ComparatorMetrics(registry, ["v2_score"])
     comparison = Comparison(
-        Verdict.MISMATCH, Cause.RESPONSE, Side.LEGACY, (Difference(Kind.CHANGED, ("score",), 1, 2),)
+        Verdict.MISMATCH, VerdictCause.RESPONSE, Side.LEGACY, (Difference(Kind.CHANGED, ("score",), 1, 2),)
     )
 
     metrics.observe("v2_score", comparison, sightings=Clusterer().sightings("v2_score", comparison))

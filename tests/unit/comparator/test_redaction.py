@@ -7,7 +7,7 @@ import pytest
 from comparator.difference import Difference, Kind
 from comparator.exchanges.model import Request, Response, Side
 from comparator.redaction import Redactor, without_tokens
-from comparator.verdict import Cause, Comparison, Verdict
+from comparator.verdict import Comparison, Verdict, VerdictCause
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJkaWQiOiJ4In0.c2lnbmF0dXJl"
 DETACHED = "eyJhbGciOiJFZERTQSIsImI2NCI6ZmFsc2V9..c2lnbmF0dXJl"
@@ -76,7 +76,7 @@ def test_a_body_without_secrets_stays_as_it_is(body: bytes) -> None:
     ],
 )
 def test_secrets_of_a_difference_are_replaced(difference: Difference) -> None:
-    comparison = Comparison(Verdict.MISMATCH, Cause.RESPONSE, Side.LEGACY, differences=(difference,))
+    comparison = Comparison(Verdict.MISMATCH, VerdictCause.RESPONSE, Side.LEGACY, differences=(difference,))
     [clean] = REDACTOR.comparison(comparison).differences
     assert "redacted:" in f"{clean.served} {clean.mirrored}"
     assert "secret" not in f"{clean.served} {clean.mirrored}"

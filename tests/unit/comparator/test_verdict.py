@@ -12,9 +12,9 @@ import zstandard
 from comparator.difference import Kind, digest_of
 from comparator.exchanges.model import Effects, EffectsOutcome, Failed, FailureCause, Observation, Response, Role, Side
 from comparator.responses.json_diff import DIFFERENCES_MAX
-from comparator.settings import CompareSettings, HeaderRules, Rule
+from comparator.settings import CompareSettings, HeaderRules, RuleSettings
 from comparator.stored_comparison import detail_of
-from comparator.verdict import Cause, Comparator, Comparison, Verdict
+from comparator.verdict import Comparator, Comparison, Verdict, VerdictCause
 from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, response, served
 from tests.support.corpus import (
     EFFECT_FAULTS,
@@ -224,7 +224,7 @@ def test_an_array_in_another_order_is_one_difference_however_long() -> None:
 
 def test_large_elements_of_an_unordered_array_are_not_tried_one_against_every_other() -> None:
     one, other = ([{"n": n, "v": [n * k] * 200} for n in range(1, 51)] for k in (1, 3))
-    comparator = Comparator(CompareSettings(rules=(Rule(path="$", unordered=True),)))
+    comparator = Comparator(CompareSettings(rules=(RuleSettings(path="$", unordered=True),)))
     comparison = comparator.compare("r", served(response(one)), mirrored(response(other)), now=NOW)
     assert {place.partition("]")[2].partition("[")[0] for place, _ in found(comparison)} == {".v", ""}
 
@@ -232,7 +232,7 @@ def test_large_elements_of_an_unordered_array_are_not_tried_one_against_every_ot
 def test_a_body_cut_off_alike_is_not_comparable() -> None:
     cut = Response(200, JSON_TYPE, b'{"a": 1', body_truncated=True)
     comparison = compare_responses(cut, cut)
-    assert (comparison.verdict, comparison.cause) == (Verdict.FAILED, Cause.TRUNCATED)
+    assert (comparison.verdict, comparison.cause) == (Verdict.FAILED, VerdictCause.TRUNCATED)
 
 
 def test_a_body_that_differs_before_the_cut_is_a_mismatch() -> None:

@@ -6,7 +6,7 @@ from comparator.difference import Kind
 from dashboards import alerts
 from dashboards import sources as at
 from dashboards.files import ACTION_LABEL, alert_rules
-from proxy.config.rollout import Alerts, Gates
+from proxy.config.rollout import AlertmanagerSettings, GateSettings
 from proxy.rollout.alertmanager import AlertAction
 from proxy.rollout.gates import EFFECT_KINDS
 from tests.support.paths import ROOT
@@ -27,7 +27,7 @@ def test_limits_are_those_of_the_gates() -> None:
         alerts.MISMATCH_RATE_MAX,
         alerts.COMPARED_SHARE_MIN,
     )
-    gates = Gates()
+    gates = GateSettings()
 
     assert limits == (
         gates.error_rate_increase_max,
@@ -42,7 +42,7 @@ def test_actions_are_those_that_the_webhook_obeys() -> None:
 
 
 def test_the_label_is_the_one_that_the_webhook_reads() -> None:
-    assert Alerts().label == ACTION_LABEL
+    assert AlertmanagerSettings().label == ACTION_LABEL
 
 
 def test_an_alert_without_an_action_carries_no_label_for_one() -> None:
@@ -80,4 +80,4 @@ def test_grafana_reads_the_prometheus_of_this_machine() -> None:
 
 
 def test_tables_of_points_are_those_of_the_gates() -> None:
-    assert tuple(alerts.POINTS_TABLES.split("|")) == Gates().points_tables
+    assert tuple(alerts.POINTS_TABLES.split("|")) == GateSettings().points_tables

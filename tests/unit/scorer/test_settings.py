@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from scorer.errors import SettingsError
+from scorer.errors import ScorerSettingsError
 from scorer.settings import load
 
 DSN = {"DATABASE_URL": "postgresql://x"}
@@ -18,7 +18,7 @@ def test_the_defaults_are_the_legacy_s():
 
 
 def test_the_database_is_needed():
-    with pytest.raises(SettingsError, match="DATABASE_URL"):
+    with pytest.raises(ScorerSettingsError, match="DATABASE_URL"):
         load({})
 
 
@@ -39,13 +39,13 @@ def test_issuers_are_a_json_array():
 
 @pytest.mark.parametrize("raw", ["did:a", '{"a": 1}', "[1"])
 def test_issuers_that_are_no_json_array_are_refused(raw):
-    with pytest.raises(SettingsError, match="TRUSTED_IAM_ISSUERS"):
+    with pytest.raises(ScorerSettingsError, match="TRUSTED_IAM_ISSUERS"):
         load({**DSN, "TRUSTED_IAM_ISSUERS": raw})
 
 
 @pytest.mark.parametrize("name", ["HUMAN_POINTS_START_TIMESTAMP", "SCORER_POOL_MAX", "SCORER_DRAIN_S"])
 def test_numbers_that_are_none_are_refused_by_name(name):
-    with pytest.raises(SettingsError, match=name):
+    with pytest.raises(ScorerSettingsError, match=name):
         load({**DSN, name: "many"})
 
 
@@ -57,7 +57,7 @@ def test_a_key_may_be_a_pem_or_its_base64():
 
 
 def test_a_key_that_is_neither_is_refused():
-    with pytest.raises(SettingsError, match="SIWE_JWT_PUBLIC_KEY"):
+    with pytest.raises(ScorerSettingsError, match="SIWE_JWT_PUBLIC_KEY"):
         load({**DSN, "SIWE_JWT_PUBLIC_KEY": "§"})
 
 

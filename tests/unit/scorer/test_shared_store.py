@@ -1,6 +1,6 @@
 import pytest
 
-from scorer.errors import SettingsError
+from scorer.errors import ScorerSettingsError
 from scorer.shared_store import SharedStore
 
 
@@ -15,12 +15,12 @@ from scorer.shared_store import SharedStore
     ],
 )
 def test_what_is_no_address_of_a_store_stops_the_start(url: str):
-    with pytest.raises(SettingsError):
+    with pytest.raises(ScorerSettingsError):
         SharedStore(url)
 
 
 def test_a_password_is_not_shown():
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(ScorerSettingsError) as caught:
         SharedStore("http://user:hunter2@localhost")
     assert "hunter2" not in str(caught.value)
 

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from scorer.errors import BearerTokenRefusedError, SettingsError, UnanswerableError
+from scorer.errors import BearerTokenRefusedError, ScorerSettingsError, UnanswerableError
 from scorer.tokens import Tokens
 
 SECRET = "a-secret-key-of-sufficient-length-for-tests"
@@ -115,11 +115,11 @@ def test_a_token_that_names_nobody_is_unanswerable(tokens: Tokens, private: str)
 @pytest.mark.parametrize("key", ["", "no key at all"])
 def test_without_a_private_key_nothing_is_issued(key: str):
     tokens = Tokens(public_key="", private_key=key, secret_key="", clock=now)
-    with pytest.raises(SettingsError, match="SIWE_JWT_PRIVATE_KEY"):
+    with pytest.raises(ScorerSettingsError, match="SIWE_JWT_PRIVATE_KEY"):
         tokens.issue("0xab", token_id="id")
 
 
 def test_a_public_key_that_is_none_is_a_settings_error():
     tokens = Tokens(public_key="no key", private_key="", secret_key="", clock=now)
-    with pytest.raises(SettingsError, match="SIWE_JWT_PUBLIC_KEY"):
+    with pytest.raises(ScorerSettingsError, match="SIWE_JWT_PUBLIC_KEY"):
         tokens.address_of("a.b.c")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from comparator.capture import trigger_log as changelog
 from comparator.capture import trigger_tags as tags
 from comparator.capture.settings import Driver
-from comparator.exchanges.row_changes import Message, Transaction
+from comparator.exchanges.row_changes import LogicalMessage, Transaction
 from tests.support import captured, postgres
 
 ADD = "INSERT INTO account (address, score) VALUES ($1, $2::text::numeric) ON CONFLICT (address) DO NOTHING"
@@ -181,7 +181,7 @@ async def test_a_tagged_transaction_names_its_writer_once(database: str) -> None
         await capture.fence()
         first, second = collector.transactions
         assert (first.application, first.request_id) == ("nightly cron", "r-1")
-        assert first.messages == (Message("shadow.request", "r-1"), Message("shadow.traceparent", trace))
+        assert first.messages == (LogicalMessage("shadow.request", "r-1"), LogicalMessage("shadow.traceparent", trace))
         assert (second.application, second.messages) == ("nightly cron", ())
     await changelog.remove(conn, captured.settings(Driver.STREAM))
     assert await conn.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == 0

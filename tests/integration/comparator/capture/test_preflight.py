@@ -223,7 +223,7 @@ def arguments(*words: str) -> argparse.Namespace:
 async def test_the_check_command_changes_nothing_by_itself(database: str, conn: asyncpg.Connection) -> None:
     out = io.StringIO()
     (target,) = command.targets_of(arguments("check", "--dsn", database))
-    assert await command.check(database, target.settings, apply=False, out=out) == Exit.NO
+    assert await command.check(database, target.settings, apply=False, out=out) == Exit.NEGATIVE
     assert 'ALTER TABLE "public"."account" REPLICA IDENTITY FULL;' in out.getvalue()
     assert await conn.fetchval("SELECT count(*) FROM pg_publication") == 0
 

@@ -14,7 +14,7 @@ from comparator.settings import StoreSettings
 from comparator.store import queries
 from comparator.store.schema import migrate, partition_of, partitions
 from comparator.store.store import Store
-from comparator.stored_comparison import Compared
+from comparator.stored_comparison import ComparedExchange
 from comparator.verdict import Verdict
 from tests.support.comparisons import NOW, compared, mismatch
 
@@ -28,7 +28,7 @@ async def store(database: str) -> AsyncIterator[Store]:
         yield opened
 
 
-async def add_as_the_runner_does(store: Store, batch: list[Compared]) -> int:
+async def add_as_the_runner_does(store: Store, batch: list[ComparedExchange]) -> int:
     """Give a batch again until it is taken."""
     for _ in range(5):
         try:
@@ -145,7 +145,7 @@ async def test_a_stored_comparison_says_what_differed_and_which_rule_was_touched
         (row,) = await queries.comparisons(conn, since=SINCE, exchange_id="a")
     (difference,) = row.detail.differences
     assert (difference.place, difference.served, difference.mirrored) == ("score", '"1.00000"', '"2.00000"')
-    assert [touch.rule for touch in row.detail.touches] == ["compare.rules[0]"]
+    assert [touch.rule for touch in row.detail.rule_hits] == ["compare.rules[0]"]
 
 
 async def test_comparisons_can_be_asked_for_by_verdict(store: Store) -> None:

@@ -16,7 +16,7 @@ from proxy.cli import rules as journal_rules
 from proxy.cli import rules_common as rules_command
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings
-from proxy.journal.writer import Writer
+from proxy.journal.writer import SegmentWriter
 from tests.support.comparisons import NOW, exchange, mismatch
 
 RULES = "compare:\n  rules:\n    - {path: last_score_timestamp, time_within_ms: 60000}\n"
@@ -141,7 +141,7 @@ async def test_a_wrong_rules_file_names_the_path(stored: str, config: Path, caps
 async def test_trial_of_rules_on_a_journal_uses_what_is_stored_of_its_exchanges(
     stored: str, config: Path, capsys, tmp_path: Path
 ) -> None:
-    writer = Writer(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+    writer = SegmentWriter(JournalSettings(directory=str(tmp_path / "journal")), environ={})
     writer.start()
     for name in ("a", "b", "c"):
         writer.append(exchange(name))

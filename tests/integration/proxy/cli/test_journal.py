@@ -8,9 +8,9 @@ import pytest
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import Reader
+from proxy.journal.reader import SegmentReader
 from proxy.journal.segments import segments
-from proxy.journal.writer import Writer
+from proxy.journal.writer import SegmentWriter
 from tests.support.exchanges import exchange
 
 
@@ -18,7 +18,7 @@ from tests.support.exchanges import exchange
 def journal(tmp_path: Path) -> Path:
     """Three segments of one exchange."""
     for number in range(3):
-        writer = Writer(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+        writer = SegmentWriter(JournalSettings(directory=str(tmp_path / "journal")), environ={})
         writer.start()
         assert writer.append(exchange(f"id-{number}"))
         writer.close()
@@ -81,7 +81,7 @@ def test_ls_marks_a_file_that_is_no_segment(journal: Path, capsys: pytest.Captur
 
 
 def test_a_frame_that_is_being_written_is_no_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    writer = Writer(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+    writer = SegmentWriter(JournalSettings(directory=str(tmp_path / "journal")), environ={})
     writer.start()
     writer.append(exchange())
     writer.close()
@@ -130,7 +130,7 @@ def test_a_file_that_cannot_be_written_is_said_in_a_line(
 
 
 def test_a_reader_that_is_up_is_not_forgotten(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with Reader(journal, "mirror", keys=load_keys(journal, {})) as reader:
+    with SegmentReader(journal, "mirror", keys=load_keys(journal, {})) as reader:
         reader.commit(reader.take(1)[0].position)
         assert run(journal, "prune", "--forget-reader", "mirror") == 2
     assert "stop it first" in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_a_reader_that_is_up_is_not_forgotten(journal: Path, capsys: pytest.Capt
 def test_a_reader_that_nobody_knows_is_refused_with_those_there_are(
     journal: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Reader(journal, "mirror", keys=load_keys(journal, {})) as reader:
+    with SegmentReader(journal, "mirror", keys=load_keys(journal, {})) as reader:
         reader.commit(reader.take(1)[0].position)
     assert run(journal, "prune", "--forget-reader", "miror") == 2
     assert "there are: mirror" in capsys.readouterr().err

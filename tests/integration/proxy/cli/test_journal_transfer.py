@@ -8,9 +8,9 @@ import pytest
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
-from proxy.journal.writer import Writer
+from proxy.journal.writer import SegmentWriter
 from proxy.recordings.detect import Format, read
-from proxy.recordings.model import Recorded, recorded_of
+from proxy.recordings.model import RecordedExchange, recorded_of
 from tests.support.exchanges import exchange
 
 SECRET = (("Host", "api.example"), ("X-API-Key", "very-secret-key"))
@@ -24,7 +24,7 @@ routes:
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
     directory = tmp_path / "journal"
-    writer = Writer(JournalSettings(directory=str(directory)), environ={})
+    writer = SegmentWriter(JournalSettings(directory=str(directory)), environ={})
     writer.start()
     for number in range(5):
         assert writer.append(exchange(f"id-{number}", headers=SECRET, ended_ns=2_000 + number))
@@ -74,7 +74,7 @@ def test_a_capture_of_another_program_gets_route_and_key_and_is_not_mirrored(tmp
     path.write_text("\n".join(map(json.dumps, targets)))
     again = tmp_path / "again"
     assert run("--config", config, "--directory", again, "import", path) == 0
-    found = [one for one in read(str(again), form=Format.JOURNAL) if isinstance(one, Recorded)]
+    found = [one for one in read(str(again), form=Format.JOURNAL) if isinstance(one, RecordedExchange)]
     assert [(one.route, one.key, one.skip) for one in found] == [
         ("score", "0xab", "imported"),
         ("batch", "0xcd", "imported"),

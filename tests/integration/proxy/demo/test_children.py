@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.demo.children import Plan, finish, running
+from proxy.demo.children import ChildPlan, finish, running
 from proxy.errors import DemoError
 
 NOWHERE = "http://127.0.0.1:1/"
@@ -16,8 +16,8 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), handler).serve_forever()
 """
 
 
-def plan(code: str, *words: str, ready_url: str = NOWHERE) -> Plan:
-    return Plan("part", (sys.executable, "-c", code, *words), {}, ready_url, "look at the part")
+def plan(code: str, *words: str, ready_url: str = NOWHERE) -> ChildPlan:
+    return ChildPlan("part", (sys.executable, "-c", code, *words), {}, ready_url, "look at the part")
 
 
 async def test_child_is_ready_when_it_answers(tmp_path: Path, unused_tcp_port: int) -> None:

@@ -17,7 +17,7 @@ from typing import TextIO
 import pytest
 
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import Reader
+from proxy.journal.reader import SegmentReader
 from proxy.journal.segments import load_committed, offset_path
 from tests.support.journal_processes import READER
 
@@ -92,7 +92,7 @@ class Journal:
 
     def check(self, acknowledged: int) -> None:
         """Read what is new: everything that was acknowledged, each exchange once, nothing missing."""
-        with Reader(self.directory, "check", keys=load_keys(self.directory, {})) as reader:
+        with SegmentReader(self.directory, "check", keys=load_keys(self.directory, {})) as reader:
             entries = reader.take(1_000_000)
             assert [entry.sequence for entry in entries] == list(range(self.read + 1, self.read + 1 + len(entries)))
             assert len({entry.exchange.id for entry in entries}) == len(entries) >= acknowledged

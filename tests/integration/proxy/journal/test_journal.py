@@ -15,15 +15,15 @@ import pytest
 
 from comparator.exchanges.model import Exchange, Response
 from proxy.cli.main import main
-from proxy.config.journal import JournalSettings, Redaction, Retention
+from proxy.config.journal import JournalSettings, RedactionSettings, RetentionSettings
 from proxy.errors import JournalBusyError, JournalFormatError, JournalKeyError, SealedError
 from proxy.journal import retention
 from proxy.journal.format import SEGMENT_HEADER, decode_payload, exchange_of
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import Reader
+from proxy.journal.reader import SegmentReader
 from proxy.journal.redaction import keys_of, unseal
 from proxy.journal.segments import frames, next_frame, read_payload, repair, segments
-from proxy.journal.writer import LossCause, Writer
+from proxy.journal.writer import LossCause, SegmentWriter
 from tests.support.exchanges import HEADERS, exchange
 from tests.support.paths import ROOT
 
@@ -35,8 +35,8 @@ def settings_of(directory: Path, **changes: object) -> JournalSettings:
 
 
 @contextmanager
-def writing(directory: Path, **changes: object) -> Iterator[Writer]:
-    writer = Writer(settings_of(directory, **changes), environ={})
+def writing(directory: Path, **changes: object) -> Iterator[SegmentWriter]:
+    writer = SegmentWriter(settings_of(directory, **changes), environ={})
     writer.start()
     try:
         yield writer
@@ -59,8 +59,8 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
-def reader_of(directory: Path, name: str = "test") -> Reader:
-    return Reader(directory, name, keys=load_keys(directory, {}))
+def reader_of(directory: Path, name: str = "test") -> SegmentReader:
+    return SegmentReader(directory, name, keys=load_keys(directory, {}))
 
 
 def ids(directory: Path, name: str = "test") -> list[str]:
@@ -146,7 +146,7 @@ def test_a_reader_beside_a_busy_writer_misses_nothing(tmp_path: Path) -> None:
     seen: list[int] = []
     with (
         writing(tmp_path, batch_max=1) as writer,
-        Reader(tmp_path, "beside", keys=load_keys(tmp_path, {}, create=True)) as reader,
+        SegmentReader(tmp_path, "beside", keys=load_keys(tmp_path, {}, create=True)) as reader,
     ):
         for number in range(400):
             assert writer.append(exchange(f"id-{number}", body=body))
@@ -286,9 +286,12 @@ def test_sealed_secrets_open_with_the_key_and_only_with_it(tmp_path: Path) -> No
         writer.append(secretive())
     with reader_of(tmp_path) as reader:
         assert reader.take(1)[0].exchange == secretive()
-    with Reader(tmp_path, "other", keys=keys_of(b"another key that is not it")) as reader, pytest.raises(SealedError):
+    with (
+        SegmentReader(tmp_path, "other", keys=keys_of(b"another key that is not it")) as reader,
+        pytest.raises(SealedError),
+    ):
         reader.take(1)
-    with Reader(tmp_path, "none") as reader:
+    with SegmentReader(tmp_path, "none") as reader:
         assert "digest:" in reader.take(1)[0].exchange.request.target
 
 
@@ -296,7 +299,7 @@ def test_the_same_secret_is_recognisable(tmp_path: Path) -> None:
     with writing(tmp_path) as writer:
         for value in ("a", "a", "b"):
             writer.append(exchange(headers=(("X-API-Key", value),)))
-    with Reader(tmp_path, "test") as reader:
+    with SegmentReader(tmp_path, "test") as reader:
         digests = [entry.exchange.request.headers[0][1] for entry in reader.take(3)]
     assert digests[0] == digests[1] != digests[2]
 
@@ -322,19 +325,19 @@ def test_the_key_file_is_private_and_kept(tmp_path: Path) -> None:
 
 def test_a_key_from_the_environment_wins_and_a_short_one_is_refused(tmp_path: Path) -> None:
     environ = {"SHADOW_JOURNAL_KEY": "0123456789abcdef"}
-    writer = Writer(settings_of(tmp_path), environ=environ)
+    writer = SegmentWriter(settings_of(tmp_path), environ=environ)
     writer.start()
     writer.append(secretive())
     writer.close()
     assert not (tmp_path / "key").exists()
-    with Reader(tmp_path, "test", keys=load_keys(tmp_path, environ)) as reader:
+    with SegmentReader(tmp_path, "test", keys=load_keys(tmp_path, environ)) as reader:
         assert reader.take(1)[0].exchange == secretive()
     with pytest.raises(JournalKeyError):
         load_keys(tmp_path, {"SHADOW_JOURNAL_KEY": "short"})
 
 
 def test_default_redaction_names_the_usual_secrets() -> None:
-    assert {"x-api-key", "authorization", "cookie", "set-cookie"} <= set(Redaction().headers)
+    assert {"x-api-key", "authorization", "cookie", "set-cookie"} <= set(RedactionSettings().headers)
 
 
 # Readers
@@ -428,7 +431,7 @@ def test_read_segments_go_when_old_and_unread_ones_stay(tmp_path: Path) -> None:
     write(tmp_path, 4, segment_max_s=0.0)
     with reader_of(tmp_path) as reader:
         reader.commit(reader.take(2)[-1].position)
-    pruned = retention.prune(tmp_path, Retention(age_max_s=1), now_s=time.time() + 100)
+    pruned = retention.prune(tmp_path, RetentionSettings(age_max_s=1), now_s=time.time() + 100)
     assert (len(pruned.deleted), pruned.unread) == (2, 0)
     assert ids(tmp_path) == ["id-2", "id-3"]
 
@@ -437,7 +440,7 @@ def test_unread_segments_go_above_the_disk_limit_and_are_counted(tmp_path: Path)
     write(tmp_path, 4, segment_max_s=0.0)
     with reader_of(tmp_path) as reader:
         reader.commit(reader.take(1)[0].position)
-        pruned = retention.prune(tmp_path, Retention(size_max_bytes=1, disk_max_bytes=1), now_s=time.time())
+        pruned = retention.prune(tmp_path, RetentionSettings(size_max_bytes=1, disk_max_bytes=1), now_s=time.time())
         assert (len(pruned.deleted), pruned.unread) == (3, 2)
 
 

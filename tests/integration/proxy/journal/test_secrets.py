@@ -22,17 +22,17 @@ from comparator.verdict import Comparator, Verdict
 from proxy.config.settings import Settings
 from proxy.journal.format import decode_payload
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import Entry, Reader
+from proxy.journal.reader import JournalEntry, SegmentReader
 from proxy.journal.segments import frames, read_payload
-from proxy.journal.writer import Writer
+from proxy.journal.writer import SegmentWriter
 from proxy.recordings.detect import Format, read
-from proxy.recordings.export import Sink, dump
-from proxy.recordings.model import Recorded
+from proxy.recordings.export import ExportFormat, dump
+from proxy.recordings.model import RecordedExchange
 from proxy.runner.metrics import RunnerMetrics
-from proxy.runner.mirror import Mirrored
+from proxy.runner.mirror import MirrorResult
 from proxy.runner.mismatch_journal import open_captures
-from proxy.runner.result_buffer import Kept
-from proxy.runner.result_sink import Keeper
+from proxy.runner.result_buffer import Outcome
+from proxy.runner.result_sink import ResultSink
 from tests.support.comparisons import NOW
 
 
@@ -96,14 +96,14 @@ def settings(tmp_path: Path, mode: str) -> Settings:
     return msgspec.convert(document, Settings)
 
 
-def journaled(made: Settings) -> list[Entry]:
+def journaled(made: Settings) -> list[JournalEntry]:
     """The exchanges as the runner reads them: opened, where they were sealed."""
-    writer = Writer(made.journal, environ={})
+    writer = SegmentWriter(made.journal, environ={})
     writer.start()
     assert all(map(writer.append, SENT))
     writer.close()
     directory = Path(made.journal.directory)
-    with Reader(directory, "mirror", keys=load_keys(directory, {})) as reader:
+    with SegmentReader(directory, "mirror", keys=load_keys(directory, {})) as reader:
         return reader.take(10)
 
 
@@ -115,14 +115,14 @@ def on_disk(directory: Path) -> Iterator[bytes]:
             yield from map(msgspec.json.encode, decode_payload(read_payload(path, offset, header) or b""))
 
 
-def compared(entry: Entry) -> Kept:
+def compared(entry: JournalEntry) -> Outcome:
     """The runner's outcome: the candidate said something else, as secret."""
     effects = Effects(EffectsOutcome.ATTRIBUTED, ())
     served = Observation(Side.LEGACY, Role.SERVED, entry.exchange.outcome, 1_000, effects)
     mirrored = Observation(Side.CANDIDATE, Role.MIRRORED, response_of("candidate"), 1_000, effects)
     found = Comparator(CompareSettings()).compare("ceramic", served, mirrored, now=NOW)
     assert found.verdict is Verdict.MISMATCH
-    return Kept(entry, Mirrored(served, mirrored, found), "")
+    return Outcome(entry, MirrorResult(served, mirrored, found), "")
 
 
 async def tables(dsn: str) -> bytes:
@@ -155,8 +155,8 @@ async def test_no_secret_is_in_the_journal_the_captures_or_the_exports(tmp_path:
     kept = b"\n".join(on_disk(tmp_path))
     assert kept.count(b"/ceramic-cache/authenticate") == 2
     assert secrets_in(kept) == set()
-    items = [one for one in read(str(tmp_path / "captures"), form=Format.JOURNAL) if isinstance(one, Recorded)]
-    exports = {sink: b"".join(dump(items, sink)) for sink in Sink}
+    items = [one for one in read(str(tmp_path / "captures"), form=Format.JOURNAL) if isinstance(one, RecordedExchange)]
+    exports = {sink: b"".join(dump(items, sink)) for sink in ExportFormat}
     assert all(b"/ceramic-cache/authenticate" in data for data in exports.values())
     assert {sink: found for sink, data in exports.items() if (found := secrets_in(data))} == {}
 
@@ -170,7 +170,7 @@ async def test_no_secret_is_in_the_store_or_in_a_case(tmp_path: Path, database: 
     batch = [compared(entry) for entry in journaled(made)]
     async with Store(StoreSettings(dsn=database, timeout_s=10), random.Random(1)) as store:
         await store.maintain(NOW)
-        keeper = Keeper(store, made, b"salt", CollectorRegistry())
+        keeper = ResultSink(store, made, b"salt", CollectorRegistry())
         await keeper.keep(batch)
     kept = await tables(database)
     assert b"/ceramic-cache/authenticate" in kept

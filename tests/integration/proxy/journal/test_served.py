@@ -10,9 +10,9 @@ import pytest
 from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
 from proxy.journal.queue import PACKED_AT_ONCE
-from proxy.journal.reader import Reader
+from proxy.journal.reader import SegmentReader
 from proxy.journal.served_exchange import ServedExchange
-from proxy.journal.writer import LossCause, Writer
+from proxy.journal.writer import LossCause, SegmentWriter
 from tests.support.drafts import Serving
 
 UNTIL_CLOSED_MS = 3_600_000.0
@@ -20,9 +20,9 @@ UNTIL_CLOSED_MS = 3_600_000.0
 
 
 @contextmanager
-def writing(directory: Path, environ: Mapping[str, str] | None = None) -> Iterator[Writer]:
+def writing(directory: Path, environ: Mapping[str, str] | None = None) -> Iterator[SegmentWriter]:
     """A writer that writes all that it was given when it is closed."""
-    writer = Writer(JournalSettings(directory=str(directory), flush_ms=UNTIL_CLOSED_MS), environ=environ or {})
+    writer = SegmentWriter(JournalSettings(directory=str(directory), flush_ms=UNTIL_CLOSED_MS), environ=environ or {})
     writer.start()
     try:
         yield writer
@@ -32,12 +32,12 @@ def writing(directory: Path, environ: Mapping[str, str] | None = None) -> Iterat
 
 def read(directory: Path, environ: Mapping[str, str] | None = None) -> list[tuple[str, str | None]]:
     """Ids and API keys."""
-    with Reader(directory, "test", keys=load_keys(directory, environ or {})) as reader:
+    with SegmentReader(directory, "test", keys=load_keys(directory, environ or {})) as reader:
         exchanges = [entry.exchange for entry in reader.take(10_000)]
     return [(exchange.id, dict(exchange.request.headers)["X-API-Key"]) for exchange in exchanges]
 
 
-def append(writer: Writer, drafts: list[ServedExchange]) -> None:
+def append(writer: SegmentWriter, drafts: list[ServedExchange]) -> None:
     assert all(writer.append_served(draft) for draft in drafts)
 
 

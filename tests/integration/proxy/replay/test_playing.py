@@ -16,7 +16,7 @@ from proxy.cli.replay import replay
 from proxy.config.journal import JournalSettings
 from proxy.config.replay import ReplaySettings
 from proxy.config.settings import Settings
-from proxy.journal.writer import Writer
+from proxy.journal.writer import SegmentWriter
 from proxy.recordings.errors import OptionError, StateError
 from tests.support.exchanges import exchange
 from tests.support.replaying import arguments, backend, recorded, written
@@ -201,7 +201,7 @@ async def test_digests_are_replaced_and_tokens_signed_again(tmp_path: Path) -> N
 
 
 async def test_what_a_journal_has_sealed_is_opened(tmp_path: Path) -> None:
-    writer = Writer(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+    writer = SegmentWriter(JournalSettings(directory=str(tmp_path / "journal")), environ={})
     writer.start()
     assert writer.append(exchange("sealed", headers=(("X-API-Key", "in clear"),)))
     writer.close()

@@ -15,14 +15,14 @@ from proxy.cli.replay import replay
 from proxy.config.runner import RunnerSettings
 from proxy.config.settings import Settings
 from proxy.replay import snapshot
-from proxy.replay.report import Report
+from proxy.replay.report import ReplayReport
 from tests.support.mirror_lab import FAULTS, WRITTEN, Lab, checksums, lab
 from tests.support.replaying import arguments, recorded, written
 
 PATIENCE_S = 60.0
 
 
-async def played(path: Path, settings: Settings) -> Report:
+async def played(path: Path, settings: Settings) -> ReplayReport:
     async with asyncio.timeout(PATIENCE_S):
         return await replay(settings, arguments(path, "--to", "both", "--speed", "max", "--no-progress"), {})
 

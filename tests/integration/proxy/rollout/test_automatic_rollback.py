@@ -7,7 +7,7 @@ import sys
 import aiohttp
 
 from proxy.demo.installation import ROOT, Installation
-from proxy.demo.traffic import Traffic
+from proxy.demo.traffic import TrafficGenerator
 from tests.e2e.systems import installation
 
 WAIT_S = 90.0
@@ -44,7 +44,7 @@ async def status(running: Installation) -> dict[str, object]:
 
 async def test_rows_that_differ_roll_back_and_the_log_names_the_finding(postgres_dsn: str) -> None:
     async with installation(postgres_dsn, addresses=40, divergences="missing_event:0.5", rollout=ROLLOUT) as running:
-        traffic = Traffic(running.url, running.targets, concurrency=4)
+        traffic = TrafficGenerator(running.url, running.targets, concurrency=4)
         code, said = await shadow(running, "promote", "--force", "--reason", "the test begins")
         assert code == 0, said
         async with asyncio.timeout(WAIT_S):

@@ -14,13 +14,13 @@ from comparator.exchanges.row_changes import RowChange
 from comparator.findings.clustering import Clusterer
 from comparator.settings import StoreSettings
 from comparator.store.store import Store
-from comparator.stored_comparison import Compared
+from comparator.stored_comparison import ComparedExchange
 from comparator.verdict import Comparator
-from proxy.config.rollout import RolloutSettings, Sources
-from proxy.config.settings import Databases, Settings, load
+from proxy.config.rollout import RolloutSettings, SourceSettings
+from proxy.config.settings import DatabasesSettings, Settings, load
 from proxy.rollout import rollback_impact as readiness
-from proxy.rollout.evidence import Measured
-from proxy.rollout.evidence_collector import measure
+from proxy.rollout.evidence import Evidence
+from proxy.rollout.evidence_collector import collect_evidence
 from proxy.rollout.group_state import GroupState
 from tests.support.comparisons import NOW, effects, exchange, insert, response
 from tests.support.paths import ROOT
@@ -39,9 +39,9 @@ async def store(database: str) -> AsyncIterator[Store]:
 
 
 def settings_for(dsn: str) -> Settings:
-    sources = Sources(proxies=(DEAD,), runners=(DEAD,), candidates=(DEAD,), legacy_health=DEAD, timeout_s=1.0)
+    sources = SourceSettings(proxies=(DEAD,), runners=(DEAD,), candidates=(DEAD,), legacy_health=DEAD, timeout_s=1.0)
     return Settings(
-        databases=Databases(store=dsn),
+        databases=DatabasesSettings(store=dsn),
         routes=CONFIG.routes,
         compare=CONFIG.compare,
         rollout=RolloutSettings(sources=sources),
@@ -58,7 +58,7 @@ def told(
     candidate_rows: tuple[RowChange, ...] = (),
     legacy_rows: tuple[RowChange, ...] = (),
     us: tuple[int, int] = (1_000, 2_000),
-) -> Compared:
+) -> ComparedExchange:
     """A comparison as the runner gives it: what candidate and legacy said and wrote; `us` of candidate and legacy."""
     role = {by: Role.SERVED, by.other: Role.MIRRORED}
     seen = {
@@ -67,7 +67,7 @@ def told(
     }
     found = Comparator(CONFIG.compare).compare("v2_score", seen[by], seen[by.other], now=at)
     ours = replace(exchange(identity, at=at), served_by=by)
-    return Compared(ours, seen[by], seen[by.other], found, at, 1, Clusterer().sightings("v2_score", found))
+    return ComparedExchange(ours, seen[by], seen[by.other], found, at, 1, Clusterer().sightings("v2_score", found))
 
 
 def _observed(
@@ -76,11 +76,11 @@ def _observed(
     return Observation(side, role[side], outcome or response({"score": "1"}), us * 1000, found)
 
 
-async def measured(dsn: str, since: dt.datetime = NOW, *, comparisons_max: int = 1_000) -> Measured:
+async def measured(dsn: str, since: dt.datetime = NOW, *, comparisons_max: int = 1_000) -> Evidence:
     settings = settings_for(dsn)
     gates = structs.replace(settings.rollout.gates, comparisons_max=comparisons_max)
     bounded = structs.replace(settings, rollout=structs.replace(settings.rollout, gates=gates))
-    return await measure(bounded, GroupState(entered_at=since), now=LATER)
+    return await collect_evidence(bounded, GroupState(entered_at=since), now=LATER)
 
 
 async def test_only_what_was_served_at_this_step_counts(store: Store, database: str) -> None:
@@ -161,7 +161,7 @@ async def test_a_store_that_is_away_is_named(tmp_path: Path) -> None:
 async def test_readiness_says_what_the_candidate_wrote_otherwise(store: Store, database: str) -> None:
     point = insert("registry_humanpoints", id=1, **POINT)
     await store.add([told("a", candidate_rows=(point,)), told("b", candidate_rows=(point,), legacy_rows=(point,))])
-    found = await readiness.measure(settings_for(database), now=LATER)
+    found = await readiness.assess_impact(settings_for(database), now=LATER)
     assert found["written_otherwise"] == 1
     assert found["rows_written_by_candidate"] == 2
     assert found["legacy_mirror"] == {"compared": 2, "matched": 1, "errors": 0, "asked": 2}

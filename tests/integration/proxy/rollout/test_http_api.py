@@ -10,8 +10,8 @@ import aiohttp
 import jwt
 import pytest
 
-from comparator.stats.confidence import Outcome
-from proxy.rollout.control import Asked, Assessment
+from comparator.stats.confidence import JudgementOutcome
+from proxy.rollout.control import Assessment, ChangeRequest
 from proxy.rollout.state_machine import Phase
 from tests.support.proxying import Lab, lab
 from tests.support.rollouts import judged_by
@@ -50,7 +50,9 @@ class Admin:
 
 
 @asynccontextmanager
-async def admin(tmp_path: Path, outcome: Outcome = Outcome.GOOD, **rollout: Any) -> AsyncGenerator[Admin]:
+async def admin(
+    tmp_path: Path, outcome: JudgementOutcome = JudgementOutcome.GOOD, **rollout: Any
+) -> AsyncGenerator[Admin]:
     values = {"enabled": True, "steps": [0, 10, 100], **rollout}
     async with lab(tmp_path, rollout=values) as made, aiohttp.ClientSession() as session:
         judged_by(made.proxy.rollout.control, outcome)
@@ -105,9 +107,15 @@ async def test_an_alert_may_name_a_group(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "good", "bad"),
-    [(Outcome.GOOD, True, False), (Outcome.NOT_ENOUGH, False, False), (Outcome.BAD, False, True)],
+    [
+        (JudgementOutcome.GOOD, True, False),
+        (JudgementOutcome.NOT_ENOUGH, False, False),
+        (JudgementOutcome.BAD, False, True),
+    ],
 )
-async def test_argo_rollouts_gets_three_outcomes(tmp_path: Path, outcome: Outcome, good: bool, bad: bool) -> None:
+async def test_argo_rollouts_gets_three_outcomes(
+    tmp_path: Path, outcome: JudgementOutcome, good: bool, bad: bool
+) -> None:
     async with admin(tmp_path, outcome) as port:
         status, document = await port.ask("GET", "/argo")
     assert status == 200
@@ -116,10 +124,14 @@ async def test_argo_rollouts_gets_three_outcomes(tmp_path: Path, outcome: Outcom
 
 @pytest.mark.parametrize(
     ("outcome", "confirm", "check", "rollback"),
-    [(Outcome.GOOD, 200, 200, 403), (Outcome.NOT_ENOUGH, 403, 200, 403), (Outcome.BAD, 403, 403, 200)],
+    [
+        (JudgementOutcome.GOOD, 200, 200, 403),
+        (JudgementOutcome.NOT_ENOUGH, 403, 200, 403),
+        (JudgementOutcome.BAD, 403, 403, 200),
+    ],
 )
 async def test_flagger_gets_the_codes_it_knows(
-    tmp_path: Path, outcome: Outcome, confirm: int, check: int, rollback: int
+    tmp_path: Path, outcome: JudgementOutcome, confirm: int, check: int, rollback: int
 ) -> None:
     body = {"name": "scorer", "namespace": "prod", "phase": "Progressing", "metadata": {"group": "all"}}
     async with admin(tmp_path, outcome) as port:
@@ -135,8 +147,8 @@ async def test_a_body_without_end_and_a_number_without_end_are_no_errors_of_ours
 
 
 async def test_other_tools_see_a_rollback_as_bad_whatever_the_evidence_says(tmp_path: Path) -> None:
-    async with admin(tmp_path, Outcome.GOOD) as port:
-        port.control.rollback(Asked("ann"))
+    async with admin(tmp_path, JudgementOutcome.GOOD) as port:
+        port.control.rollback(ChangeRequest("ann"))
         _, document = await port.ask("GET", "/argo")
         status, _ = await port.ask("POST", "/flagger/rollback", {})
     assert document["result"]["bad"]

@@ -5,31 +5,31 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from proxy.config.rollout import Outgoing
-from proxy.rollout.audit import Entry
-from proxy.rollout.notifications import Message, message_of
-from proxy.rollout.notifier import Teller
+from proxy.config.rollout import NotificationSettings
+from proxy.rollout.audit import AuditEntry
+from proxy.rollout.notifications import Notice, message_of
+from proxy.rollout.notifier import Notifier
 from tests.support.upstream import Upstream
 
 WAIT_S = 60.0
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def said(event: str, identity: str = "1") -> Message:
-    message = message_of(Entry(identity, AT, "all", event, "controller", "effects: 3 differ", finding="abc"))
+def said(event: str, identity: str = "1") -> Notice:
+    message = message_of(AuditEntry(identity, AT, "all", event, "controller", "effects: 3 differ", finding="abc"))
     assert message
     return message
 
 
 @asynccontextmanager
-async def telling(upstream: Upstream, **changes: float) -> AsyncGenerator[Teller]:
-    settings = Outgoing(
+async def telling(upstream: Upstream, **changes: float) -> AsyncGenerator[Notifier]:
+    settings = NotificationSettings(
         slack_urls=(f"{upstream.url}slack",),
         pagerduty_key="key",
         pagerduty_url=f"{upstream.url}pager",
         **({"backoff_s": 0.01} | changes),  # type: ignore[arg-type]
     )
-    teller = Teller(settings)
+    teller = Notifier(settings)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(teller.run(), name="teller")
         yield teller
@@ -48,8 +48,8 @@ async def test_a_rollback_reaches_both_and_resuming_resolves_it() -> None:
         upstream.answer("/slack", {})
         upstream.answer("/pager", {})
         async with telling(upstream) as teller:
-            teller.tell(said("roll_back"))
-            teller.tell(said("resume", "2"))
+            teller.notify(said("roll_back"))
+            teller.notify(said("resume", "2"))
             slack, pager = await asked(upstream, "/slack", 2), await asked(upstream, "/pager", 2)
     assert slack[0] == {"text": "Rollout all: roll back by controller: effects: 3 differ"}
     assert [one["event_action"] for one in pager] == ["trigger", "resolve"]
@@ -68,11 +68,11 @@ async def test_a_target_that_fails_is_tried_again() -> None:
     async with Upstream() as upstream:
         upstream.answer("/slack", {}, status=503)
         async with telling(upstream) as teller:
-            teller.tell(said("promote"))
+            teller.notify(said("promote"))
             await asked(upstream, "/slack", 3)
             upstream.answer("/slack", {})
             before = len(await asked(upstream, "/slack", 3))
-            teller.tell(said("pause", "2"))
+            teller.notify(said("pause", "2"))
             bodies = await asked(upstream, "/slack", before + 2)
             assert bodies[-1]["text"] == "Rollout all: pause by controller: effects: 3 differ"
     assert teller.dropped == 0
@@ -83,7 +83,7 @@ async def test_the_same_thing_is_said_once() -> None:
         upstream.answer("/slack", {})
         async with telling(upstream) as teller:
             for identity in ("1", "1", "2"):
-                teller.tell(said("promote", identity))
+                teller.notify(said("promote", identity))
             assert len(await asked(upstream, "/slack", 2)) == 2
 
 
@@ -91,13 +91,13 @@ async def test_a_target_that_hangs_holds_up_neither_the_client_nor_the_other_tar
     async with Upstream() as slow, Upstream() as upstream:
         upstream.answer("/slack", {})
         slow.hold()
-        teller = Teller(Outgoing(slack_urls=(f"{slow.url}slack", f"{upstream.url}slack"), queue_max=2))
+        teller = Notifier(NotificationSettings(slack_urls=(f"{slow.url}slack", f"{upstream.url}slack"), queue_max=2))
         async with asyncio.TaskGroup() as group:
             task = group.create_task(teller.run(), name="teller")
-            teller.tell(said("promote"))
+            teller.notify(said("promote"))
             await asked(upstream, "/slack", 1)
             for number in range(5):
-                teller.tell(said("promote", f"more {number}"))
+                teller.notify(said("promote", f"more {number}"))
                 await asked(upstream, "/slack", number + 2)
             task.cancel()
         assert teller.dropped > 0

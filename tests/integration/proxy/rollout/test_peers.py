@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from proxy.errors import SettingsError
-from proxy.rollout.control import Asked
+from proxy.rollout.control import ChangeRequest
 from proxy.rollout.state_machine import Phase
 from tests.support.proxy_processes import free_ports
 from tests.support.proxying import Lab, lab
 
 SECRET = "an HS256 secret of at least 32 bytes"
-ANN = Asked("ann", "it burns")
+ANN = ChangeRequest("ann", "it burns")
 
 
 @asynccontextmanager

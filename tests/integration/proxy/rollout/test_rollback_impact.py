@@ -4,23 +4,25 @@ from typing import Any
 
 import pytest
 
-from proxy.config.health import HealthCheck
-from proxy.config.rollout import RolloutSettings, Sources
-from proxy.config.settings import Backend, Backends, Instances, Settings
+from proxy.config.health import HealthCheckSettings
+from proxy.config.rollout import RolloutSettings, SourceSettings
+from proxy.config.settings import BackendSettings, BackendsSettings, Settings, SideInstances
 from proxy.rollout import rollback_impact as readiness
 from tests.support.upstream import Upstream
 
 
 def settings_for(url: str, *, path: str = "", legacy_health: str = "") -> Settings:
-    backend = Backend(url=url, health=HealthCheck(path=path))
-    sources = Sources(runners=("http://127.0.0.1:1",), legacy_health=legacy_health, timeout_s=1.0)
-    return Settings(backends=Backends(legacy=Instances(live=backend)), rollout=RolloutSettings(sources=sources))
+    backend = BackendSettings(url=url, health=HealthCheckSettings(path=path))
+    sources = SourceSettings(runners=("http://127.0.0.1:1",), legacy_health=legacy_health, timeout_s=1.0)
+    return Settings(
+        backends=BackendsSettings(legacy=SideInstances(live=backend)), rollout=RolloutSettings(sources=sources)
+    )
 
 
 async def asked(status: int) -> dict[str, Any]:
     async with Upstream() as legacy:
         legacy.answer("/health/", {}, status=status)
-        return await readiness.measure(settings_for(legacy.url))
+        return await readiness.assess_impact(settings_for(legacy.url))
 
 
 @pytest.mark.parametrize(("status", "well"), [(200, True), (204, True), (301, True), (401, False), (500, False)])
@@ -40,13 +42,13 @@ async def test_a_path_that_is_not_there_is_said_to_be_mistyped() -> None:
 async def test_the_backends_own_health_path_is_asked() -> None:
     async with Upstream() as legacy:
         legacy.answer("/up", {})
-        found = await readiness.measure(settings_for(legacy.url, path="/up"))
+        found = await readiness.assess_impact(settings_for(legacy.url, path="/up"))
     assert found["legacy_health"]["healthy"]
 
 
 async def test_a_url_of_its_own_wins() -> None:
     async with Upstream() as legacy:
         legacy.answer("/other", {})
-        found = await readiness.measure(settings_for(legacy.url, path="/up", legacy_health=f"{legacy.url}other"))
+        found = await readiness.assess_impact(settings_for(legacy.url, path="/up", legacy_health=f"{legacy.url}other"))
     assert [one.path for one in legacy.asked] == ["/other"]
     assert found["legacy_health"]["healthy"]

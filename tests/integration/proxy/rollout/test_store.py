@@ -12,7 +12,7 @@ import pytest
 from proxy.errors import SupersededError
 from proxy.rollout import store
 from proxy.rollout.audit import verify
-from proxy.rollout.control import Asked, Control
+from proxy.rollout.control import ChangeRequest, Control
 from proxy.rollout.group_state import GroupState
 from proxy.rollout.state_machine import Phase
 from tests.support.postgres import with_database
@@ -20,7 +20,7 @@ from tests.support.rollouts import START, control_in
 from tests.support.waiting import until
 
 WAIT_S = 60.0
-ANN = Asked("ann", "because")
+ANN = ChangeRequest("ann", "because")
 
 
 @asynccontextmanager
@@ -124,7 +124,7 @@ async def test_a_rollback_made_while_the_database_was_away_is_stored_when_it_is_
             await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
             await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
             await until(lambda: not here.replica.connected)
-            here.rollback(Asked("ann", "it burns"))
+            here.rollback(ChangeRequest("ann", "it burns"))
             assert here.switch.rolled_back
             assert not there.switch.rolled_back
             await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
@@ -172,8 +172,8 @@ async def test_the_log_cannot_be_changed(database: str, tmp_path: Path) -> None:
 async def test_the_log_of_many_writers_is_one_whole_chain(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
         for number in range(10):
-            here.note("gate_failed", Asked("controller", str(number)))
-            there.note("gate_failed", Asked("controller", str(number)))
+            here.note("gate_failed", ChangeRequest("controller", str(number)))
+            there.note("gate_failed", ChangeRequest("controller", str(number)))
         await until(lambda: not here.replica.pending and not there.replica.pending)
         links = await here.replica.history()
         assert len(links) == 20

@@ -19,7 +19,7 @@ SAME = "chosen-by-the-client"
 
 def options() -> tuple[CaptureSettings, RunnerSettings]:
     capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN)
-    return capture, RunnerSettings(port=free_port(), hold_ms=1_500, confirm_per_s_max=1000)
+    return capture, RunnerSettings(port=free_port(), claim_wait_ms=1_500, confirm_per_s_max=1000)
 
 
 @pytest.mark.parametrize("side", list(Side))

@@ -16,7 +16,7 @@ from tests.support.scraping import free_port, total, until
 
 def options(driver: Driver) -> tuple[CaptureSettings, RunnerSettings]:
     capture = CaptureSettings(driver=driver, tables=WRITTEN, poll_ms=20)
-    return capture, RunnerSettings(port=free_port(), hold_ms=1_500, confirm_per_s_max=1000)
+    return capture, RunnerSettings(port=free_port(), claim_wait_ms=1_500, confirm_per_s_max=1000)
 
 
 @pytest.mark.parametrize("side", list(Side))

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from comparator.exchanges.model import Exchange, Failed, FailureCause, Request, Response, Side
-from proxy.runner.mirror_client import Sender
+from proxy.runner.mirror_client import MirrorClient
 
 LIMIT = 1_000
 
@@ -27,7 +27,7 @@ async def test_long_response_is_cut_where_the_journal_cuts(length: int, kept: in
     )
     async with TestServer(app) as server:
         url = str(server.make_url(""))
-        async with Sender({Side.LEGACY: url}, timeout_s=5.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+        async with MirrorClient({Side.LEGACY: url}, timeout_s=5.0, connections_max=1, body_max_bytes=LIMIT) as sender:
             responses = [(await sender.send(exchange, Side.LEGACY)).outcome for _ in range(2)]
     assert all(isinstance(response, Response) for response in responses)
     assert [(len(r.body), r.body_truncated) for r in responses if isinstance(r, Response)] == [(kept, truncated)] * 2
@@ -94,10 +94,12 @@ async def test_a_mirror_that_misbehaves_is_a_failure_with_its_cause_and_the_next
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         # Long enough for a busy machine to answer in, where an answer comes.
         patience_s = 0.3 if cause is FailureCause.TIMEOUT else 10.0
-        async with Sender({Side.LEGACY: url}, timeout_s=patience_s, connections_max=1, body_max_bytes=LIMIT) as sender:
+        async with MirrorClient(
+            {Side.LEGACY: url}, timeout_s=patience_s, connections_max=1, body_max_bytes=LIMIT
+        ) as sender:
             first = (await sender.send(exchange, Side.LEGACY)).outcome
         manners["now"] = answers
-        async with Sender({Side.LEGACY: url}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+        async with MirrorClient({Side.LEGACY: url}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
             second = (await sender.send(exchange, Side.LEGACY)).outcome
     assert isinstance(first, Failed)
     assert first.cause is cause
@@ -113,7 +115,7 @@ async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 async def test_a_mirror_that_refuses_connections_is_a_failure() -> None:
     exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Response(200, (), b""))
     urls = {Side.LEGACY: "http://127.0.0.1:1"}
-    async with Sender(urls, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+    async with MirrorClient(urls, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
         outcome = (await sender.send(exchange, Side.LEGACY)).outcome
     assert isinstance(outcome, Failed)
     assert outcome.cause is FailureCause.REFUSED
@@ -136,7 +138,7 @@ async def test_a_request_arrives_once_when_the_peer_hangs_up_on_a_connection_use
     exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request(method, "/", (), b"{}"), Response(200, (), b""))
     async with await asyncio.start_server(answers_once_then_hangs_up, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with Sender({Side.LEGACY: url}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+        async with MirrorClient({Side.LEGACY: url}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
             first, second = [(await sender.send(exchange, Side.LEGACY)).outcome for _ in range(2)]
     assert isinstance(first, Response)
     assert isinstance(second, Failed)

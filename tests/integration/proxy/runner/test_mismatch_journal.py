@@ -8,12 +8,12 @@ from aiohttp import ClientSession
 
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
-from proxy.config.capture_rule import CaptureRule, Only
+from proxy.config.capture_rule import RecordIf, RecordOnly
 from proxy.config.runner import RunnerSettings
 from proxy.config.settings import RouteSettings
 from proxy.journal.keys import load_keys
 from proxy.recordings.detect import Format, read
-from proxy.recordings.model import Recorded
+from proxy.recordings.model import RecordedExchange
 from proxy.runner.app import serve
 from tests.support.mirror_lab import lab
 from tests.support.mirroring import ended
@@ -24,7 +24,7 @@ async def test_so_many_mismatches_as_are_wanted_stand_in_the_capture_journal(pos
     runner = RunnerSettings(port=free_port(), concurrency=1)
     async with lab(postgres_dsn, tmp_path, capture=CaptureSettings(driver=Driver.OFF), runner=runner) as made:
         captures = msgspec.structs.replace(made.journal.captures, directory=str(tmp_path / "captures"))
-        route = RouteSettings("score", "/score/{address}", capture=CaptureRule(only=Only.MISMATCHES, until_count=2))
+        route = RouteSettings("score", "/score/{address}", capture=RecordIf(only=RecordOnly.MISMATCHES, until_count=2))
         settings = msgspec.structs.replace(
             made.settings(), routes=(route,), journal=msgspec.structs.replace(made.journal, captures=captures)
         )
@@ -41,4 +41,4 @@ async def test_so_many_mismatches_as_are_wanted_stand_in_the_capture_journal(pos
             stop.set()
     directory = tmp_path / "captures"
     found = read(str(directory), form=Format.JOURNAL, keys=load_keys(directory, {}))
-    assert [one.id for one in found if isinstance(one, Recorded)] == [asked[0], asked[2]]
+    assert [one.id for one in found if isinstance(one, RecordedExchange)] == [asked[0], asked[2]]

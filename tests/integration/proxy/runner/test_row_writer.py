@@ -13,7 +13,7 @@ from comparator.exchanges.row_changes import Op, RowChange
 from proxy.errors import ShadowDriftError, ShadowUnreachableError
 from proxy.runner.resync import resync
 from proxy.runner.row_targets import RowTarget, targets
-from proxy.runner.row_writer import SESSION_OPTIONS, Aligner
+from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter
 from tests.support import postgres
 
 SCHEMA = """
@@ -88,7 +88,7 @@ async def test_inserts_updates_and_deletes_of_a_family_are_written_in_one_transa
         "seen": "2026-01-01 00:00:00.5+00",
         "data": '{"a": 1.50}',
     }
-    aligned = await Aligner(both.pool, both.catalog).apply(
+    aligned = await RowWriter(both.pool, both.catalog).apply(
         [
             target("child", ("99",), None, {"id": "99", "parent_id": "99", "note": "of the new one"}),
             target("parent", ("99",), None, new),
@@ -105,7 +105,7 @@ async def test_update_of_a_missing_row_inserts_it_and_is_counted_as_drift(both: 
     await both.shadow.execute("DELETE FROM pair WHERE a = 3")
     await both.live.execute("UPDATE pair SET v = 'x' WHERE a = 3")
     row = {"a": "3", "b": "b3", "v": "x"}
-    aligned = await Aligner(both.pool, both.catalog).apply([target("pair", ("3", "b3"), {**row, "v": None}, row)])
+    aligned = await RowWriter(both.pool, both.catalog).apply([target("pair", ("3", "b3"), {**row, "v": None}, row)])
     assert aligned.drifted == 1
     assert await both.equal()
 
@@ -113,7 +113,7 @@ async def test_update_of_a_missing_row_inserts_it_and_is_counted_as_drift(both: 
 async def test_insert_of_a_row_that_is_there_overwrites_it_and_is_counted_as_drift(both: Both) -> None:
     await both.live.execute("UPDATE pair SET v = 'x' WHERE a = 3")
     row = {"a": "3", "b": "b3", "v": "x"}
-    aligned = await Aligner(both.pool, both.catalog).apply([target("pair", ("3", "b3"), None, row)])
+    aligned = await RowWriter(both.pool, both.catalog).apply([target("pair", ("3", "b3"), None, row)])
     assert aligned.drifted == 1
     assert await both.equal()
 
@@ -122,13 +122,13 @@ async def test_contradiction_is_a_drift_error_and_writes_nothing(both: Both) -> 
     await both.shadow.execute("INSERT INTO parent (id, name) VALUES (1000, 'taken')")
     before = await everything(both.shadow)
     with pytest.raises(ShadowDriftError, match="parent"):
-        await Aligner(both.pool, both.catalog).apply([target("parent", ("99",), None, {"id": "99", "name": "taken"})])
+        await RowWriter(both.pool, both.catalog).apply([target("parent", ("99",), None, {"id": "99", "name": "taken"})])
     assert await everything(both.shadow) == before
 
 
 async def test_shadow_that_does_not_answer_is_unreachable(both: Both) -> None:
     await both.shadow.execute("BEGIN; LOCK TABLE pair IN ACCESS EXCLUSIVE MODE")
-    aligner = Aligner(both.pool, both.catalog, timeout_s=0.2)
+    aligner = RowWriter(both.pool, both.catalog, timeout_s=0.2)
     with pytest.raises(ShadowUnreachableError):
         await aligner.apply([target("pair", ("3", "b3"), {"a": "3", "b": "b3"}, None)])
     await both.shadow.execute("ROLLBACK")
@@ -139,7 +139,7 @@ async def test_alignment_does_not_delete_parents_that_others_check(both: Both) -
     checking = await both.pool.acquire()
     await checking.execute("BEGIN; INSERT INTO child (id, parent_id, note) VALUES (500, 5, 'open')")
     before = {"id": "5", "name": "p5"}
-    await Aligner(both.pool, both.catalog, timeout_s=60).apply(
+    await RowWriter(both.pool, both.catalog, timeout_s=60).apply(
         targets([RowChange("parent", Op.UPDATE, before, {**before, "name": "renamed"})], [], KEYS)
     )
     await checking.execute("ROLLBACK")
@@ -154,11 +154,11 @@ async def test_resync_mends_whatever_differs_and_reads_live_only(both: Both) -> 
         INSERT INTO parent (id, name) VALUES (1000, 'stranger'); UPDATE child SET parent_id = 1000 WHERE id = 30""")
     await both.live.execute("INSERT INTO parent (id, name) VALUES (2000, 'stranger')")
     before = await everything(both.live)
-    mended = await resync(both.live, both.shadow, Aligner(both.pool, both.catalog), both.catalog)
+    mended = await resync(both.live, both.shadow, RowWriter(both.pool, both.catalog), both.catalog)
     assert mended.rows == {"parent": 4, "child": 3, "pair": 4}
     assert await both.equal()
     assert await everything(both.live) == before
 
 
 async def test_resync_of_equal_databases_writes_nothing(both: Both) -> None:
-    assert (await resync(both.live, both.shadow, Aligner(both.pool, both.catalog), both.catalog)).total == 0
+    assert (await resync(both.live, both.shadow, RowWriter(both.pool, both.catalog), both.catalog)).total == 0

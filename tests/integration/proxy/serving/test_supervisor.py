@@ -11,9 +11,9 @@ from pathlib import Path
 import yaml
 
 from proxy.cli.proxy import worker_command
-from proxy.config.settings import Admin, Listen
-from proxy.serving.supervisor import Slot, Supervisor
-from proxy.serving.worker_handoff import Handed, open_sockets
+from proxy.config.settings import AdminSettings, ListenSettings
+from proxy.serving.supervisor import Supervisor, WorkerSlot
+from proxy.serving.worker_handoff import InheritedFds, open_sockets
 from tests.integration.proxy.serving.test_serving import get, sides
 from tests.support.proxying import Message, lab, read_message
 from tests.support.waiting import until
@@ -106,18 +106,18 @@ while True:
 FAILING = "raise SystemExit(7)"
 
 
-def slot() -> Slot:
-    [sockets] = open_sockets(Listen(port=0), Admin(port=0))
-    return Slot(0, sockets)
+def slot() -> WorkerSlot:
+    [sockets] = open_sockets(ListenSettings(port=0), AdminSettings(port=0))
+    return WorkerSlot(0, sockets)
 
 
 async def test_what_died_with_a_worker_is_counted_and_handed_to_the_next() -> None:
     place, again = slot(), asyncio.Event()
 
-    def command(of: Slot, handed: Handed) -> list[str]:
+    def command(of: WorkerSlot, handed: InheritedFds) -> list[str]:
         if of.restarts:
             again.set()
-        return [sys.executable, "-c", WAITING if of.restarts else DYING, handed.as_word()]
+        return [sys.executable, "-c", WAITING if of.restarts else DYING, handed.to_argument()]
 
     supervisor = Supervisor(command, [place], drain_s=5)
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
@@ -131,11 +131,11 @@ async def test_a_replacement_that_does_not_come_up_leaves_the_old_worker() -> No
     place, tried = slot(), asyncio.Event()
     begun: list[str] = []
 
-    def command(of: Slot, handed: Handed) -> list[str]:
+    def command(of: WorkerSlot, handed: InheritedFds) -> list[str]:
         begun.append(FAILING if begun else WAITING)
         if len(begun) > 1:
             tried.set()
-        return [sys.executable, "-c", begun[-1], handed.as_word()]
+        return [sys.executable, "-c", begun[-1], handed.to_argument()]
 
     supervisor = Supervisor(command, [place], drain_s=5)
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
@@ -150,9 +150,9 @@ async def test_a_replacement_that_does_not_come_up_leaves_the_old_worker() -> No
 async def test_a_rollback_is_stored_for_a_worker_that_is_just_starting() -> None:
     place, begun, stored = slot(), asyncio.Event(), asyncio.Event()
 
-    def command(_: Slot, handed: Handed) -> list[str]:
+    def command(_: WorkerSlot, handed: InheritedFds) -> list[str]:
         begun.set()
-        return [sys.executable, "-c", WAITING, handed.as_word()]
+        return [sys.executable, "-c", WAITING, handed.to_argument()]
 
     supervisor = Supervisor(command, [place], drain_s=5, roll_back=stored.set)
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
@@ -165,7 +165,7 @@ async def test_a_rollback_is_stored_for_a_worker_that_is_just_starting() -> None
 
 def test_workers_share_one_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "proxy.sock"
-    opened = open_sockets(Listen(unix=str(path), workers=2), Admin(port=0))
+    opened = open_sockets(ListenSettings(unix=str(path), workers=2), AdminSettings(port=0))
     names = {one.clients.getsockname() for one in opened}
     for one in opened:
         one.close()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from scorer.domain.rate_limit import Rate, RateGroup, window_of
-from scorer.settings import Limits
+from scorer.settings import RateLimitSettings
 from tests.support import scoring
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -27,7 +27,7 @@ async def statuses(client, count: int) -> list[int]:
 
 @pytest.fixture
 def settings(migrated, redis_server):
-    patient = Limits(store_timeout_s=10)
+    patient = RateLimitSettings(store_timeout_s=10)
     return scoring.settings(migrated, rate_limits=True, redis_url=redis_server.url, limits=patient)
 
 

@@ -10,7 +10,7 @@ import pytest
 from scorer.api.context import SERVICES
 from scorer.db import pool
 from scorer.db.analytics import TrackedCall
-from scorer.settings import Limits
+from scorer.settings import RateLimitSettings
 from scorer.tracking import Tracker
 from tests.support import scoring
 
@@ -91,7 +91,7 @@ async def test_nothing_is_noted_while_it_is_off(client, world):
 
 @pytest.fixture
 async def database(migrated, metrics):
-    async with pool.opened(migrated, Limits(), metrics, emit_request_id=False) as opened:
+    async with pool.opened(migrated, RateLimitSettings(), metrics, emit_request_id=False) as opened:
         yield opened
 
 
@@ -137,7 +137,7 @@ async def log(world):
 
 
 async def test_a_call_with_a_request_id_is_stored_under_it(log, migrated, metrics):
-    async with pool.opened(migrated, Limits(), metrics, emit_request_id=True) as database:
+    async with pool.opened(migrated, RateLimitSettings(), metrics, emit_request_id=True) as database:
         await stopped_after(Tracker(database, metrics), call("/1", request_id="one"), call("/2", request_id="two"))
     found = await log()
     transactions = sorted({xid for xid, _, _ in found})
@@ -156,6 +156,6 @@ async def test_a_call_of_no_form_does_not_end_the_task(world, database, metrics)
 
 async def test_a_database_that_is_away_drops_and_counts(metrics):
     nowhere = "postgresql://nobody@127.0.0.1:9/none"
-    async with pool.opened(nowhere, Limits(acquire_timeout_s=1), metrics, emit_request_id=False) as database:
+    async with pool.opened(nowhere, RateLimitSettings(acquire_timeout_s=1), metrics, emit_request_id=False) as database:
         await stopped_after(Tracker(database, metrics), call("/1"))
     assert metrics.registry.get_sample_value("scorer_analytics_rows_total", {"result": "dropped_failed"}) == 1

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comparator.capture.attribution import Attributor, Claim, Keyed, Window
-from comparator.capture.attribution_keys import KeyIndex, Reference, is_background
+from comparator.capture.attribution import Attributor, Claim, KeyedTransaction, RequestWindow
+from comparator.capture.attribution_keys import KeyIndex, RowReference, is_background
 from comparator.exchanges.model import EffectsOutcome
-from comparator.exchanges.row_changes import Message, Op, RowChange, Transaction
+from comparator.exchanges.row_changes import LogicalMessage, Op, RowChange, Transaction
 from comparator.tables import AttributionKey, BackgroundRule, Table
 
 
 def transaction(lsn: int, at_us: int, *, tag: str = "", changes: tuple[RowChange, ...] = ()) -> Transaction:
-    messages = (Message("shadow.request", tag),) if tag else ()
+    messages = (LogicalMessage("shadow.request", tag),) if tag else ()
     return Transaction(lsn, lsn, lsn, at_us, changes, messages)
 
 
-def keyed(lsn: int, at_us: int, *keys: tuple[str, str], tag: str = "", row: int | None = None) -> Keyed:
+def keyed(lsn: int, at_us: int, *keys: tuple[str, str], tag: str = "", row: int | None = None) -> KeyedTransaction:
     rows = frozenset({("t", (str(lsn if row is None else row),))})
-    return Keyed(transaction(lsn, at_us, tag=tag), frozenset(keys), rows)
+    return KeyedTransaction(transaction(lsn, at_us, tag=tag), frozenset(keys), rows)
 
 
 def claimed(attributor: Attributor, window_id: str) -> Claim:
@@ -62,7 +62,7 @@ def test_attributed_requests_have_exactly_their_own_transactions(planned: list[P
         truth[id_].append(lsn)
         attributor.add(keyed(lsn, at, ("address", p.address), tag=id_ if tagged else ""))
     for p in planned:
-        attributor.open(Window(p.id, {("address", p.address)}, p.opened, p.closed, tagged))
+        attributor.open(RequestWindow(p.id, {("address", p.address)}, p.opened, p.closed, tagged))
     wrong = []
     for p in sorted(planned, key=lambda p: p.closed):
         claim = claimed(attributor, p.id)
@@ -77,7 +77,7 @@ def test_attributed_requests_have_exactly_their_own_transactions(planned: list[P
 def test_untagged_requests_that_share_key_and_time_are_never_attributed(planned: list[Planned]) -> None:
     attributor = Attributor()
     for p in planned:
-        attributor.open(Window(p.id, {("address", p.address)}, p.opened, p.closed))
+        attributor.open(RequestWindow(p.id, {("address", p.address)}, p.opened, p.closed))
     outcomes = {p.id: claimed(attributor, p.id).outcome for p in planned}
     clashing = {
         p.id
@@ -92,7 +92,7 @@ def test_back_filled_row_of_another_address_is_claimed_through_the_nullifier() -
     attributor = Attributor()
     attributor.add(keyed(1, 10, B, N))
     attributor.add(keyed(2, 11, A, N))
-    attributor.open(Window("r", {A}, 5, 20))
+    attributor.open(RequestWindow("r", {A}, 5, 20))
     claim = claimed(attributor, "r")
     assert [k.transaction.end_lsn for k in claim.transactions] == [1, 2]
     assert claim.outcome is EffectsOutcome.ATTRIBUTED
@@ -102,9 +102,9 @@ def test_row_of_another_address_is_left_alone_while_its_owner_may_still_be_unkno
     attributor = Attributor()
     attributor.add(keyed(1, 10, A, N))
     attributor.add(keyed(2, 11, B, N))
-    attributor.open(Window("a", {A}, 5, 20))
+    attributor.open(RequestWindow("a", {A}, 5, 20))
     assert attributor.claim("a", sure=False) is None
-    attributor.open(Window("b", {B}, 6, 25))
+    attributor.open(RequestWindow("b", {B}, 6, 25))
     assert claimed(attributor, "a").outcome is EffectsOutcome.AMBIGUOUS
     assert claimed(attributor, "b").outcome is EffectsOutcome.OVERLAPPED
 
@@ -113,7 +113,7 @@ def test_background_write_on_a_row_of_the_request_inside_its_window_interferes()
     attributor = Attributor()
     attributor.add(keyed(1, 10, A, tag="r", row=7))
     attributor.add(keyed(2, 11, A, row=7))
-    attributor.open(Window("r", {A}, 5, 20, tagged=True))
+    attributor.open(RequestWindow("r", {A}, 5, 20, tagged=True))
     claim = claimed(attributor, "r")
     assert claim.outcome is EffectsOutcome.INTERFERED
     assert [k.transaction.end_lsn for k in claim.transactions] == [1]
@@ -124,17 +124,17 @@ def test_background_write_elsewhere_does_not_interfere_with_a_tagged_request() -
     attributor = Attributor()
     attributor.add(keyed(1, 10, A, tag="r"))
     attributor.add(keyed(2, 11, A))
-    attributor.open(Window("r", {A}, 5, 20, tagged=True))
+    attributor.open(RequestWindow("r", {A}, 5, 20, tagged=True))
     assert claimed(attributor, "r").outcome is EffectsOutcome.ATTRIBUTED
 
 
 def test_transaction_of_a_trace_belongs_to_the_request_of_that_trace_inside_its_window() -> None:
     attributor = Attributor()
     for lsn, at_us in ((1, 10), (2, 90)):
-        traced = Transaction(lsn, lsn, lsn, at_us, (), (Message("shadow.traceparent", "00-abc-01-01"),))
-        attributor.add(Keyed(traced, frozenset({B}), frozenset()))
-    attributor.open(Window("r", {A}, 5, 20, trace_id="abc"))
-    attributor.open(Window("other", {B}, 5, 20))
+        traced = Transaction(lsn, lsn, lsn, at_us, (), (LogicalMessage("shadow.traceparent", "00-abc-01-01"),))
+        attributor.add(KeyedTransaction(traced, frozenset({B}), frozenset()))
+    attributor.open(RequestWindow("r", {A}, 5, 20, trace_id="abc"))
+    attributor.open(RequestWindow("other", {B}, 5, 20))
     assert [k.transaction.end_lsn for k in claimed(attributor, "other").transactions] == []
     claim = claimed(attributor, "r")
     assert [k.transaction.end_lsn for k in claim.transactions] == [1]
@@ -145,7 +145,7 @@ def test_release_keeps_what_a_known_window_may_own() -> None:
     attributor = Attributor()
     attributor.add(keyed(1, 10, A))
     attributor.add(keyed(2, 10, B))
-    attributor.open(Window("r", {A}, 5, 20))
+    attributor.open(RequestWindow("r", {A}, 5, 20))
     assert [k.transaction.end_lsn for k in attributor.release(before_us=100)] == [2]
     assert len(claimed(attributor, "r").transactions) == 1
 
@@ -183,7 +183,7 @@ def insert(table: str, **row: str | None) -> RowChange:
 
 def test_row_without_a_known_parent_names_what_is_missing() -> None:
     index = KeyIndex(TABLES)
-    assert index.keys_of([insert("stamp", id="1", passport_id="9")]) == (frozenset(), (Reference("passport", "9"),))
+    assert index.keys_of([insert("stamp", id="1", passport_id="9")]) == (frozenset(), (RowReference("passport", "9"),))
 
 
 def test_parent_seen_in_the_stream_gives_its_children_their_key() -> None:
@@ -210,7 +210,7 @@ def test_rows_and_routes_agree_on_a_key_of_whatever_kind() -> None:
 def test_learned_parents_are_bounded() -> None:
     index = KeyIndex(TABLES, learned_max=2)
     index.keys_of([insert("passport", id=str(i), address=f"0x{i}") for i in range(3)])
-    assert index.keys_of([insert("stamp", id="1", passport_id="0")])[1] == (Reference("passport", "0"),)
+    assert index.keys_of([insert("stamp", id="1", passport_id="0")])[1] == (RowReference("passport", "0"),)
 
 
 def test_background_rule_matches_updates_of_its_columns_only() -> None:

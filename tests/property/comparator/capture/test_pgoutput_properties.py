@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from comparator.capture.errors import DecodeError
 from comparator.capture.pgoutput import Decoder
 from comparator.capture.row_text import parse
-from comparator.exchanges.row_changes import Message, Op, RowChange, Transaction
+from comparator.exchanges.row_changes import LogicalMessage, Op, RowChange, Transaction
 from tests.support import pgoutput
 
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=20)
@@ -41,7 +41,7 @@ transactions = st.builds(
     end_lsn=lsns,
     committed_us=st.integers(0, 2**52),
     changes=st.lists(changes(), max_size=6).map(tuple),
-    messages=st.lists(st.builds(Message, texts, texts), max_size=2).map(tuple),
+    messages=st.lists(st.builds(LogicalMessage, texts, texts), max_size=2).map(tuple),
 )
 
 

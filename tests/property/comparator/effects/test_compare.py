@@ -15,7 +15,7 @@ from comparator.effects.net_changes import net_by_primary_key
 from comparator.effects.row_diff import compile_tables
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.rules.actions import When
-from comparator.settings import CompareSettings, Rule
+from comparator.settings import CompareSettings, RuleSettings
 from comparator.tables import Table, Volatile
 from comparator.verdict import Comparator, Verdict
 from tests.support.comparisons import NOW, mirrored, response, served
@@ -154,12 +154,12 @@ def test_a_hundred_thousand_pairs_of_equal_meaning_have_no_finding() -> None:
     comparator = Comparator(
         CompareSettings(
             rules=(
-                Rule(path="last_score_timestamp", time_within_ms=5_000),
-                Rule(path="expiration_timestamp", same="time"),
-                Rule(path="score", same="number"),
-                Rule(path="stamps.*.score", absolute="0.00001"),
-                Rule(path="items", key_by=("id",)),
-                Rule(path="tags", unordered=True),
+                RuleSettings(path="last_score_timestamp", time_within_ms=5_000),
+                RuleSettings(path="expiration_timestamp", same="time"),
+                RuleSettings(path="score", same="number"),
+                RuleSettings(path="stamps.*.score", absolute="0.00001"),
+                RuleSettings(path="items", key_by=("id",)),
+                RuleSettings(path="tags", unordered=True),
             )
         )
     )

@@ -18,7 +18,7 @@ from comparator.responses.json_diff import Walk, fingerprint, same, walk
 from comparator.rules.actions import When
 from comparator.rules.compile import NO_RULES, RuleSet, compile_route, compile_rule
 from comparator.rules.json_paths import parse_pattern, text_of
-from comparator.settings import CompareSettings, Rule
+from comparator.settings import CompareSettings, RuleSettings
 
 TODAY = When(dt.date(2026, 3, 4))
 RULES = compile_route(CompareSettings(), "")
@@ -113,14 +113,14 @@ def test_writing_and_reading_a_document_is_the_identity(document: Any) -> None:
 def test_an_unordered_array_is_a_multiset(items: list[Any], shuffler: random.Random) -> None:
     shuffled = items[:]
     shuffler.shuffle(shuffled)
-    rules = RuleSet([compile_rule(Rule(path="items", unordered=True), "r")])
+    rules = RuleSet([compile_rule(RuleSettings(path="items", unordered=True), "r")])
     assert differences({"items": items}, {"items": shuffled}, rules) == []
 
 
 @given(st.lists(scalars, min_size=1, max_size=6), st.data())
 def test_an_unordered_array_notices_one_element_more(items: list[Any], data: st.DataObject) -> None:
     more = [*items, data.draw(st.sampled_from(items))]
-    rules = RuleSet([compile_rule(Rule(path="items", unordered=True), "r")])
+    rules = RuleSet([compile_rule(RuleSettings(path="items", unordered=True), "r")])
     assert len(differences({"items": items}, {"items": more}, rules)) == 1
 
 
@@ -129,13 +129,13 @@ def test_a_keyed_array_is_matched_by_its_key(values: dict[str, Any], shuffler: r
     items = [{"k": key, "v": value} for key, value in values.items()]
     shuffled = items[:]
     shuffler.shuffle(shuffled)
-    rules = RuleSet([compile_rule(Rule(path="$", key_by=("k",)), "r")])
+    rules = RuleSet([compile_rule(RuleSettings(path="$", key_by=("k",)), "r")])
     assert differences(items, shuffled, rules) == []
 
 
 @given(documents, documents)
 def test_ignoring_everything_leaves_no_difference(a: Any, b: Any) -> None:
-    rules = RuleSet([compile_rule(Rule(path="**", ignore=True), "r")])
+    rules = RuleSet([compile_rule(RuleSettings(path="**", ignore=True), "r")])
     assert differences(a, b, rules) == []
 
 
@@ -144,7 +144,7 @@ def test_a_rule_hides_exactly_the_differences_at_its_place(a: Any, b: Any) -> No
     found = differences(a, b)
     hidden = {d.path for d in found[::2]}
     rules = RuleSet(
-        [compile_rule(Rule(path=text_of(path) or "$", ignore=True), "r") for path in sorted(hidden, key=str)]
+        [compile_rule(RuleSettings(path=text_of(path) or "$", ignore=True), "r") for path in sorted(hidden, key=str)]
     )
     left = differences(a, b, rules)
     assert [d for d in left if d.path in hidden] == []

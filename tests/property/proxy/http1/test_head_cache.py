@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import MalformedError
-from proxy.http1.head_cache import Generations, RequestHeads, ResponseHeads
+from proxy.http1.head_cache import CachedRequestParser, CachedResponseParser, TwoGenerationLru
 from proxy.http1.parser import parse_request, parse_response
 
 USUAL = [
@@ -104,7 +104,7 @@ def test_a_request_is_read_alike_whatever_was_read_before(
     lines: tuple[list[str], list[str]], first: str, fields_max: int
 ) -> None:
     usual, changed = lines
-    memory = RequestHeads()
+    memory = CachedRequestParser()
     for head in [head_of("GET / HTTP/1.1", usual), head_of(first, usual), head_of(first, changed)] * 2:
         expected = read(parse_request, head, fields_max=fields_max)
         assert read(memory.parse, head, fields_max=fields_max) == expected
@@ -116,7 +116,7 @@ def test_a_response_is_read_alike_whatever_was_read_before(
     lines: tuple[list[str], list[str]], first: str, method: str
 ) -> None:
     usual, changed = lines
-    memory = ResponseHeads()
+    memory = CachedResponseParser()
     for head in [head_of("HTTP/1.1 200 OK", usual), head_of(first, usual), head_of(first, changed)] * 2:
         for asked in ("GET", method):
             assert read(memory.parse, head, method=asked) == read(parse_response, head, method=asked)
@@ -129,7 +129,7 @@ values = st.integers(0, 40).map(str) | st.sampled_from(VALUES)
 @settings(max_examples=50)
 @given(st.lists(st.lists(st.tuples(names, values), max_size=4), min_size=20, max_size=60))
 def test_heads_are_read_alike_while_fields_turn_out_to_vary(heads: list[list[tuple[str, str]]]) -> None:
-    requests, responses = RequestHeads(), ResponseHeads()
+    requests, responses = CachedRequestParser(), CachedResponseParser()
     for fields_ in heads:
         lines = [f"{name}: {value}" for name, value in fields_]
         head, answer = head_of("GET / HTTP/1.1", ["Host: a", *lines]), head_of("HTTP/1.1 200 OK", lines)
@@ -139,9 +139,9 @@ def test_heads_are_read_alike_while_fields_turn_out_to_vary(heads: list[list[tup
 
 @given(st.lists(st.integers(0, 30)), st.integers(2, 12))
 def test_a_memory_is_bounded_and_answers_only_what_it_was_told(keys: list[int], entries_max: int) -> None:
-    memory: Generations[int, int] = Generations(entries_max)
+    memory: TwoGenerationLru[int, int] = TwoGenerationLru(entries_max)
     for key in keys:
-        assert memory.recall(key) in (None, key + 1)
-        memory.keep(key, key + 1)
-        assert memory.get(key) == memory.recall(key) == key + 1
+        assert memory.get(key) in (None, key + 1)
+        memory.put(key, key + 1)
+        assert memory.get_young(key) == memory.get(key) == key + 1
         assert len(memory) <= entries_max

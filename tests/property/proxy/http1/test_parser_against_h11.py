@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import MalformedError
-from proxy.http1.head_cache import RequestHeads
+from proxy.http1.head_cache import CachedRequestParser
 from proxy.http1.parser import ChunkDecoder
 from tests.support.http_streams import BODIES, NEXT, STREAMS, Read, by_us, streams
 
@@ -82,7 +82,7 @@ def test_the_streams_are_worth_comparing() -> None:
 @settings(max_examples=10)
 @given(st.integers(0, 2**32))
 def test_what_was_seen_before_changes_nothing(seed: int) -> None:
-    heads, seen = RequestHeads(), streams(seed)
+    heads, seen = CachedRequestParser(), streams(seed)
     assert [by_us(stream, heads) for stream in seen] == [by_us(stream) for stream in seen]
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from comparator.exchanges.model import Side
 from comparator.exchanges.skip import Skip
-from proxy.config.journal import Redaction, RedactionMode
-from proxy.http1.forwarding_headers import Client, added_block, sane_request_id
-from proxy.http1.head_cache import RequestHeads, ResponseHeads
+from proxy.config.journal import RedactionMode, RedactionSettings
+from proxy.http1.forwarding_headers import ClientAddress, added_block, sane_request_id
+from proxy.http1.head_cache import CachedRequestParser, CachedResponseParser
 from proxy.http1.parser import Framing
-from proxy.journal.fast_encoder import Packed, Packer
+from proxy.journal.fast_encoder import FastEncoder, PackedRecord
 from proxy.journal.format import Record, decode_payload, encode_payload
 from proxy.journal.redaction import NONCE_BYTES, keys_of, redact, rules_of
 from proxy.journal.served_exchange import ServedExchange
@@ -23,16 +23,16 @@ KEYS = keys_of(b"k" * 32)
 COMPRESSOR = zstandard.ZstdCompressor(level=1)
 TOKEN = "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl"
 BODY_SECRET = b"passw0rd"
-HEADERS = Redaction().headers
+HEADERS = RedactionSettings().headers
 REDACTIONS = [
-    Redaction(),
-    Redaction(),
-    Redaction(mode=RedactionMode.DIGEST),
-    Redaction(tokens=False),
-    Redaction(json_paths=("user.password",)),
-    Redaction(headers=(*HEADERS, "x-%s", "etag"), query=()),
-    Redaction(headers=(*HEADERS, "Host")),
-    Redaction(headers=()),
+    RedactionSettings(),
+    RedactionSettings(),
+    RedactionSettings(mode=RedactionMode.DIGEST),
+    RedactionSettings(tokens=False),
+    RedactionSettings(json_paths=("user.password",)),
+    RedactionSettings(headers=(*HEADERS, "x-%s", "etag"), query=()),
+    RedactionSettings(headers=(*HEADERS, "Host")),
+    RedactionSettings(headers=()),
 ]
 
 SECRET_NAMES = ("X-API-Key", "x-api-key", "X-API-KEY", "authorization", "Cookie", "Proxy-Authorization", "Set-Cookie")
@@ -88,8 +88,8 @@ def head_of(first: str, lines: Lines) -> bytes:
 @st.composite
 def drafts(draw: st.DrawFn) -> list[ServedExchange]:
     """Exchanges whose heads have shapes in common, in the order of serving."""
-    seen, answered = RequestHeads(), ResponseHeads()
-    who = Client(draw(st.sampled_from(("10.0.0.1", "::1", ""))), "http", trusted=draw(st.booleans()))
+    seen, answered = CachedRequestParser(), CachedResponseParser()
+    who = ClientAddress(draw(st.sampled_from(("10.0.0.1", "::1", ""))), "http", trusted=draw(st.booleans()))
     host, status = draw(mostly(HOSTS, ODD_HOSTS)), draw(st.sampled_from(STATUS_LINES))
     asked = draw(st.sampled_from(("GET", "GET", "HEAD", "POST")))
     made: list[ServedExchange] = []
@@ -112,22 +112,22 @@ def drafts(draw: st.DrawFn) -> list[ServedExchange]:
     return made
 
 
-def encoded(record: Record | Packed) -> bytes:
+def encoded(record: Record | PackedRecord) -> bytes:
     return zstandard.ZstdDecompressor().decompress(encode_payload([record], compressor=COMPRESSOR))
 
 
-def redacted(draft: ServedExchange, packer: Packer) -> Record:
+def redacted(draft: ServedExchange, packer: FastEncoder) -> Record:
     return redact(draft.record(), packer.rules, KEYS, nonce=bytes(NONCE_BYTES))
 
 
-def packer_of(redaction: Redaction) -> Packer:
+def packer_of(redaction: RedactionSettings) -> FastEncoder:
     """(all its nonces are zeros)"""
-    return Packer(rules_of(redaction), KEYS, random=bytes)
+    return FastEncoder(rules_of(redaction), KEYS, random=bytes)
 
 
 @settings(max_examples=100)
 @given(drafts(), st.sampled_from(REDACTIONS))
-def test_what_is_packed_is_what_the_long_way_gives(served: list[ServedExchange], redaction: Redaction) -> None:
+def test_what_is_packed_is_what_the_long_way_gives(served: list[ServedExchange], redaction: RedactionSettings) -> None:
     packer = packer_of(redaction)
     # (twice, so that what was worked out for one is used for another)
     for draft in [*served, *served]:
@@ -137,7 +137,7 @@ def test_what_is_packed_is_what_the_long_way_gives(served: list[ServedExchange],
 
 @settings(max_examples=50)
 @given(drafts(), st.sampled_from(REDACTIONS[:5]))
-def test_no_secret_is_in_what_is_packed(served: list[ServedExchange], redaction: Redaction) -> None:
+def test_no_secret_is_in_what_is_packed(served: list[ServedExchange], redaction: RedactionSettings) -> None:
     packer = packer_of(redaction)
     packed = [encoded(one) for draft in served if (one := packer.pack(draft)) is not None]
     secrets = [b"s3cret", *[TOKEN.encode()] * redaction.tokens, *[BODY_SECRET] * bool(redaction.json_paths)]
@@ -156,7 +156,7 @@ ORDINARY = [
 
 def served_with(lines: Lines, *, count: int) -> list[ServedExchange]:
     """Exchanges with such fields in both heads; `{}` is the number of the exchange."""
-    seen, answered = RequestHeads(), ResponseHeads()
+    seen, answered = CachedRequestParser(), CachedResponseParser()
     made: list[ServedExchange] = []
     for number in range(count):
         fields = [(name, value.replace("{}", str(number))) for name, value in lines]
@@ -164,14 +164,14 @@ def served_with(lines: Lines, *, count: int) -> list[ServedExchange]:
         draft = ServedExchange(head, f"{number:032x}", 1, 0.0, 100)
         draft.response = answered.parse(head_of("HTTP/1.1 200 OK", fields), method="GET")
         draft.response_body.add(b'{"score":"1"}')
-        draft.added = added_block(head, Client("10.0.0.1", "http", trusted=False))
+        draft.added = added_block(head, ClientAddress("10.0.0.1", "http", trusted=False))
         made.append(draft)
     return made
 
 
 @pytest.mark.parametrize("redaction", [REDACTIONS[0], REDACTIONS[2]], ids=["seal", "digest"])
 @pytest.mark.parametrize("lines", ORDINARY)
-def test_the_ordinary_is_packed_once_its_heads_are_recognised(lines: Lines, redaction: Redaction) -> None:
+def test_the_ordinary_is_packed_once_its_heads_are_recognised(lines: Lines, redaction: RedactionSettings) -> None:
     packer = packer_of(redaction)
     served = served_with(lines, count=20)
     packed = [packer.pack(draft) for draft in served]
@@ -180,11 +180,11 @@ def test_the_ordinary_is_packed_once_its_heads_are_recognised(lines: Lines, reda
 
 
 def test_a_packed_record_has_the_fields_of_a_record() -> None:
-    assert Packed.__struct_fields__ == Record.__struct_fields__
+    assert PackedRecord.__struct_fields__ == Record.__struct_fields__
 
 
 def test_a_packed_record_is_read_as_the_record() -> None:
-    packer = packer_of(Redaction())
+    packer = packer_of(RedactionSettings())
     draft = served_with(ORDINARY[0], count=2)[-1]
     packed = packer.pack(draft)
     assert packed is not None
@@ -192,6 +192,6 @@ def test_a_packed_record_is_read_as_the_record() -> None:
 
 
 def test_no_nonce_is_used_twice() -> None:
-    packer = Packer(rules_of(Redaction()), KEYS)
+    packer = FastEncoder(rules_of(RedactionSettings()), KEYS)
     packed = [packer.pack(draft) for draft in served_with(ORDINARY[0], count=200)[1:]]
     assert len({one.sealed[:NONCE_BYTES] for one in packed if one}) == 199

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comparator.exchanges.model import Exchange, Failed, FailureCause, Request, Response, Side
-from proxy.config.journal import JournalSettings, Redaction, Retention
+from proxy.config.journal import JournalSettings, RedactionSettings, RetentionSettings
 from proxy.journal.format import Record, exchange_of, record_of
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import Reader
+from proxy.journal.reader import SegmentReader
 from proxy.journal.redaction import keys_of, redact, rules_of, unseal
-from proxy.journal.retention import Segment, plan
-from proxy.journal.writer import Writer
+from proxy.journal.retention import SegmentFile, plan
+from proxy.journal.writer import SegmentWriter
 
 text = st.text(st.characters(codec="utf-8"), max_size=30)
 names = st.sampled_from(["X-API-Key", "authorization", "Cookie", "Accept", "x"]) | text
@@ -38,7 +38,7 @@ exchanges = st.builds(
     overlapped=st.booleans(),
     skip=text,
 )
-RULES = rules_of(Redaction(json_paths=("user.password",)))
+RULES = rules_of(RedactionSettings(json_paths=("user.password",)))
 KEYS = keys_of(b"0123456789abcdef")
 
 
@@ -64,11 +64,11 @@ def test_redacting_again_finds_the_same_places(exchange: Exchange, nonce: bytes)
 def test_what_is_written_is_read(written: list[Exchange], batch_max: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         journal = JournalSettings(directory=directory, batch_max=batch_max, segment_max_bytes=400, flush_ms=0.1)
-        writer = Writer(journal, environ={})
+        writer = SegmentWriter(journal, environ={})
         writer.start()
         accepted = [writer.append(exchange) for exchange in written]
         writer.close()
-        with Reader(directory, "test", keys=load_keys(Path(directory), {})) as reader:
+        with SegmentReader(directory, "test", keys=load_keys(Path(directory), {})) as reader:
             entries = reader.take(100)
     assert all(accepted)
     assert [entry.exchange for entry in entries] == written
@@ -77,7 +77,7 @@ def test_what_is_written_is_read(written: list[Exchange], batch_max: int) -> Non
 
 segments = st.lists(
     st.builds(
-        Segment,
+        SegmentFile,
         st.integers(0, 10_000).map(lambda number: Path(f"{number}.seg")),
         st.integers(0, 1000),
         st.floats(0, 1000),
@@ -88,8 +88,10 @@ segments = st.lists(
 
 
 @given(segments, st.integers(0, 5000), st.integers(0, 5000))
-def test_nothing_unread_is_deleted_below_the_disk_limit(closed: list[Segment], size_max: int, disk_max: int) -> None:
-    settings_ = Retention(age_max_s=100, size_max_bytes=size_max, disk_max_bytes=disk_max)
+def test_nothing_unread_is_deleted_below_the_disk_limit(
+    closed: list[SegmentFile], size_max: int, disk_max: int
+) -> None:
+    settings_ = RetentionSettings(age_max_s=100, size_max_bytes=size_max, disk_max_bytes=disk_max)
     doomed = plan(closed, settings_, now_s=1000, open_bytes=0)
     kept = sum(segment.size_bytes for segment in closed) - sum(segment.size_bytes for segment in doomed)
     unread = [segment for segment in doomed if segment.unread]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from comparator.exchanges.model import Failed, FailureCause, Request, Response, Side
 from proxy.recordings import alb, combined, envoy, gor, har, mitmproxy, ndjson, vegeta
 from proxy.recordings.errors import SourceError
-from proxy.recordings.model import Malformed, Recorded, header_of
+from proxy.recordings.model import MalformedRecord, RecordedExchange, header_of
 
 wire = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12)
 names = st.from_regex(r"X-[A-Za-z0-9]{1,8}", fullmatch=True)
@@ -24,7 +24,7 @@ requests = st.builds(Request, methods, paths, header_lists, bodies)
 responses = st.builds(Response, st.integers(100, 599), header_lists, bodies)
 times = st.integers(0, 2**60)
 captures = st.builds(
-    Recorded,
+    RecordedExchange,
     requests,
     responses,
     id=st.from_regex(r"[0-9a-f]{24}", fullmatch=True),
@@ -32,7 +32,7 @@ captures = st.builds(
     duration_ns=st.integers(0, 10**12),
 )
 anything = st.builds(
-    Recorded,
+    RecordedExchange,
     st.builds(Request, methods, paths, header_lists, bodies, st.booleans()),
     responses | st.none() | st.builds(Failed, st.sampled_from(FailureCause), st.text(max_size=9)),
     id=st.text(max_size=9),
@@ -51,7 +51,7 @@ def lines(data: bytes) -> io.BytesIO:
     return io.BytesIO(data)
 
 
-def unframed(recorded: Recorded) -> tuple[object, ...]:
+def unframed(recorded: RecordedExchange) -> tuple[object, ...]:
     """A capture without the headers that only frame a body."""
     response = recorded.outcome
     assert isinstance(response, Response)
@@ -59,12 +59,12 @@ def unframed(recorded: Recorded) -> tuple[object, ...]:
 
 
 @given(st.lists(anything, max_size=4))
-def test_our_own_lines_hold_everything(written: list[Recorded]) -> None:
+def test_our_own_lines_hold_everything(written: list[RecordedExchange]) -> None:
     assert list(ndjson.parse(lines(b"".join(map(ndjson.dump, written))))) == written
 
 
 @given(st.lists(anything, max_size=4))
-def test_har_holds_everything_that_is_not_compressed(written: list[Recorded]) -> None:
+def test_har_holds_everything_that_is_not_compressed(written: list[RecordedExchange]) -> None:
     assert list(har.parse(b"".join(har.dump(written)))) == written
 
 
@@ -72,7 +72,7 @@ wires = st.binary(max_size=9).map(lambda raw: raw.decode("latin-1"))
 
 
 @given(st.lists(anything, max_size=4), wires)
-def test_a_flow_holds_everything_that_has_a_place_on_the_wire(written: list[Recorded], value: str) -> None:
+def test_a_flow_holds_everything_that_has_a_place_on_the_wire(written: list[RecordedExchange], value: str) -> None:
     written = [
         replace(one, request=replace(one.request, headers=(*one.request.headers, ("X-W", value)))) for one in written
     ]
@@ -81,29 +81,29 @@ def test_a_flow_holds_everything_that_has_a_place_on_the_wire(written: list[Reco
 
 @given(captures, wires)
 def test_header_values_that_are_not_ascii_stand_in_documents_as_text_and_come_back_as_they_were(
-    written: Recorded, value: str
+    written: RecordedExchange, value: str
 ) -> None:
     written = replace(written, request=replace(written.request, headers=(("Host", "api.example"), ("X-W", value))))
     (from_har,) = har.parse(b"".join(har.dump([written])))
     (from_vegeta,) = vegeta.parse_json(lines(vegeta.dump(written)))
     (from_envoy,) = envoy.parse(envoy.dump(written).decode())
-    assert [one.request.headers for one in (from_har, from_vegeta, from_envoy) if isinstance(one, Recorded)] == [
-        written.request.headers
-    ] * 3
+    assert [
+        one.request.headers for one in (from_har, from_vegeta, from_envoy) if isinstance(one, RecordedExchange)
+    ] == [written.request.headers] * 3
 
 
 @given(captures)
-def test_a_trace_holds_messages_and_times_to_the_microsecond(written: Recorded) -> None:
+def test_a_trace_holds_messages_and_times_to_the_microsecond(written: RecordedExchange) -> None:
     (read,) = envoy.parse(envoy.dump(written).decode())
-    assert isinstance(read, Recorded)
+    assert isinstance(read, RecordedExchange)
     assert (read.request, read.outcome) == (written.request, written.outcome)
     assert read.started_ns == written.started_ns // 1_000 * 1_000
 
 
 @given(captures)
-def test_a_log_line_holds_method_target_status_and_second(written: Recorded) -> None:
+def test_a_log_line_holds_method_target_status_and_second(written: RecordedExchange) -> None:
     (read,) = combined.parse([combined.dump(written)], host="api.example")
-    assert isinstance(read, Recorded)
+    assert isinstance(read, RecordedExchange)
     assert isinstance(written.outcome, Response)
     assert isinstance(read.outcome, Response)
     assert (read.request.method, read.request.target) == (written.request.method, written.request.target)
@@ -111,23 +111,25 @@ def test_a_log_line_holds_method_target_status_and_second(written: Recorded) -> 
 
 
 @given(st.lists(captures, max_size=4, unique_by=lambda one: one.id))
-def test_gor_holds_requests_responses_and_times_even_with_the_separator_in_a_body(written: list[Recorded]) -> None:
+def test_gor_holds_requests_responses_and_times_even_with_the_separator_in_a_body(
+    written: list[RecordedExchange],
+) -> None:
     data = b"".join(map(gor.dump, written))
-    assert [unframed(one) for one in gor.parse(lines(data)) if isinstance(one, Recorded)] == [
+    assert [unframed(one) for one in gor.parse(lines(data)) if isinstance(one, RecordedExchange)] == [
         unframed(one) for one in written
     ]
 
 
 @given(st.lists(captures, min_size=1, max_size=3, unique_by=lambda one: one.id))
-def test_gor_without_its_last_separator_loses_nothing(written: list[Recorded]) -> None:
+def test_gor_without_its_last_separator_loses_nothing(written: list[RecordedExchange]) -> None:
     data = b"".join(map(gor.dump, written)).removesuffix(gor.SEPARATOR) + b"\n"
     assert len(list(gor.parse(lines(data)))) == len(written)
 
 
 @given(captures)
-def test_a_vegeta_target_holds_the_request_but_for_the_order_of_equal_headers(written: Recorded) -> None:
+def test_a_vegeta_target_holds_the_request_but_for_the_order_of_equal_headers(written: RecordedExchange) -> None:
     (read,) = vegeta.parse_json(lines(vegeta.dump(written)))
-    assert isinstance(read, Recorded)
+    assert isinstance(read, RecordedExchange)
     assert (read.request.method, read.request.target, read.request.body) == (
         written.request.method,
         written.request.target,
@@ -148,7 +150,7 @@ def test_lines_of_anything_are_read_or_named_as_malformed(data: bytes) -> None:
         *combined.parse(lines(data)),
         *envoy.parse(data.decode("latin-1")),
     ]
-    assert all(isinstance(one, Recorded | Malformed) for one in found)
+    assert all(isinstance(one, RecordedExchange | MalformedRecord) for one in found)
 
 
 json_values = st.recursive(

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comparator.exchanges.model import Request
-from proxy.recordings.model import Recorded
-from proxy.replay.schedule import Due, Pace, Turns, Watermark, due, in_order
+from proxy.recordings.model import RecordedExchange
+from proxy.replay.schedule import Pace, PerKeyQueue, ScheduledRequest, Watermark, due, in_order
 
 records = st.lists(
     st.builds(
-        Recorded,
+        RecordedExchange,
         st.just(Request("GET", "/", (), b"")),
         started_ns=st.integers(0, 10**12),
         key=st.sampled_from(["", "a", "b"]),
@@ -24,7 +24,7 @@ paces = st.builds(Pace, st.floats(0.1, 100), st.none(), st.floats(0, 100)) | st.
 
 
 @given(records, paces, st.integers(1, 3))
-def test_offsets_never_go_back(capture: list[Recorded], pace: Pace, loops: int) -> None:
+def test_offsets_never_go_back(capture: list[RecordedExchange], pace: Pace, loops: int) -> None:
     ordered = list(in_order(capture))
     offsets = [one.offset_s for one in due(lambda: ordered, pace, loops=loops)]
     assert offsets == sorted(offsets)
@@ -32,7 +32,7 @@ def test_offsets_never_go_back(capture: list[Recorded], pace: Pace, loops: int) 
 
 
 @given(records, st.integers(0, 5))
-def test_putting_in_order_loses_and_invents_nothing(capture: list[Recorded], held_max: int) -> None:
+def test_putting_in_order_loses_and_invents_nothing(capture: list[RecordedExchange], held_max: int) -> None:
     assert sorted(map(repr, in_order(capture, held_max=held_max))) == sorted(map(repr, capture))
 
 
@@ -40,12 +40,12 @@ def test_putting_in_order_loses_and_invents_nothing(capture: list[Recorded], hel
 def test_whatever_is_answered_first_each_key_keeps_its_order_and_watermark_counts_all(
     capture, chance, room: int
 ) -> None:
-    turns, mark = Turns(), Watermark()
+    turns, mark = PerKeyQueue(), Watermark()
     arriving = list(due(lambda: capture, Pace(None)))
-    under_way: list[Due] = []
+    under_way: list[ScheduledRequest] = []
     sent: dict[str, list[int]] = defaultdict(list)
 
-    def start(one: Due) -> None:
+    def start(one: ScheduledRequest) -> None:
         assert not one.order_key or one.order_key not in {other.order_key for other in under_way}
         sent[one.order_key].append(one.number)
         under_way.append(one)

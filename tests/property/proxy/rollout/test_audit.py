@@ -6,10 +6,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.rollout.audit import Entry, Link, linked, verify
+from proxy.rollout.audit import AuditEntry, ChainLink, linked, verify
 
 entries = st.builds(
-    Entry,
+    AuditEntry,
     id=st.uuids().map(str),
     at=st.just(datetime(2026, 1, 1, tzinfo=UTC)),
     group=st.just("all"),
@@ -21,15 +21,15 @@ entries = st.builds(
 logs = st.lists(entries, min_size=2, max_size=8)
 
 
-def chain(found: list[Entry]) -> list[Link]:
-    links: list[Link] = []
+def chain(found: list[AuditEntry]) -> list[ChainLink]:
+    links: list[ChainLink] = []
     for entry in found:
         links.append(linked(entry, links[-1] if links else None))
     return links
 
 
 @given(logs)
-def test_an_untouched_log_is_whole(found: list[Entry]) -> None:
+def test_an_untouched_log_is_whole(found: list[AuditEntry]) -> None:
     links = chain(found)
     checked = verify(links)
     assert (checked.entries, checked.head, checked.fault) == (len(found), links[-1].hash, "")
@@ -37,7 +37,7 @@ def test_an_untouched_log_is_whole(found: list[Entry]) -> None:
 
 
 @given(logs, st.data())
-def test_a_changed_entry_is_found(found: list[Entry], data: st.DataObject) -> None:
+def test_a_changed_entry_is_found(found: list[AuditEntry], data: st.DataObject) -> None:
     links = chain(found)
     which = data.draw(st.integers(0, len(links) - 1))
     links[which] = msgspec.structs.replace(links[which], body=links[which].body + " ")
@@ -45,7 +45,7 @@ def test_a_changed_entry_is_found(found: list[Entry], data: st.DataObject) -> No
 
 
 @given(logs, st.data())
-def test_a_removed_entry_is_found(found: list[Entry], data: st.DataObject) -> None:
+def test_a_removed_entry_is_found(found: list[AuditEntry], data: st.DataObject) -> None:
     links = chain(found)
     which = data.draw(st.integers(0, len(links) - 2))
     del links[which]
@@ -53,7 +53,7 @@ def test_a_removed_entry_is_found(found: list[Entry], data: st.DataObject) -> No
 
 
 @given(logs, entries)
-def test_an_entry_put_in_between_is_found(found: list[Entry], extra: Entry) -> None:
+def test_an_entry_put_in_between_is_found(found: list[AuditEntry], extra: AuditEntry) -> None:
     links = chain(found)
     links.insert(1, linked(extra, links[0]))
     assert verify(links).fault

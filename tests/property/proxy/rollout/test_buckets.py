@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comparator.exchanges.model import Side
-from proxy.config.settings import Serve
+from proxy.config.settings import ServeSettings
 from proxy.rollout.buckets import BUCKETS, bucket_of, salt_of, threshold_of
-from proxy.rollout.traffic_split import plan_of
+from proxy.rollout.traffic_split import split_of
 
 percents = st.floats(0, 100)
 
@@ -21,14 +21,14 @@ def test_a_key_has_one_bucket(key: str, salt: str) -> None:
 @given(st.integers(0, BUCKETS - 1), percents, percents)
 def test_widening_moves_nobody_back(bucket: int, one: float, other: float) -> None:
     narrow, wide = sorted((one, other))
-    before = plan_of(Serve(percent=narrow), rolled_back=False).side_of(bucket)
-    after = plan_of(Serve(percent=wide), rolled_back=False).side_of(bucket)
+    before = split_of(ServeSettings(percent=narrow), rolled_back=False).side_of(bucket)
+    after = split_of(ServeSettings(percent=wide), rolled_back=False).side_of(bucket)
     assert before is not Side.CANDIDATE or after is Side.CANDIDATE
 
 
 @given(st.integers(0, BUCKETS - 1), percents, st.sampled_from(Side))
 def test_a_rollback_puts_every_bucket_on_the_legacy(bucket: int, percent: float, side: Side) -> None:
-    assert plan_of(Serve(side=side, percent=percent), rolled_back=True).side_of(bucket) is Side.LEGACY
+    assert split_of(ServeSettings(side=side, percent=percent), rolled_back=True).side_of(bucket) is Side.LEGACY
 
 
 @given(percents)

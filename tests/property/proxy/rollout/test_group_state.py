@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.rollout.group_state import Cause, GroupState, changed, initial, merged, news
+from proxy.rollout.group_state import ChangeCause, GroupState, announcements, changed, initial, merged
 from proxy.rollout.state_machine import Event, Phase, Refused
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,7 +41,7 @@ def test_merging_does_not_depend_on_the_way(
 @given(states)
 def test_merging_with_itself_is_no_news(one: dict[str, GroupState]) -> None:
     assert merged(one, one) == one
-    assert news(one, one) == {}
+    assert announcements(one, one) == {}
 
 
 @given(group_states, group_states)
@@ -60,7 +60,7 @@ def test_proxies_that_exchange_states_agree_and_keep_every_rollback(
     rolled_back = 0
     for moment, (which, event, exchange) in enumerate(script):
         before = copies[which]["all"]
-        cause = Cause(f"proxy {which}", "", START + timedelta(seconds=moment))
+        cause = ChangeCause(f"proxy {which}", "", START + timedelta(seconds=moment))
         found = changed(before, event, cause, last_step=7)
         if not isinstance(found, Refused):
             rolled_back = max(rolled_back, found.epoch) if found.phase.latched else rolled_back
@@ -77,5 +77,5 @@ def test_proxies_that_exchange_states_agree_and_keep_every_rollback(
 
 @given(group_states, st.sampled_from(Event), times)
 def test_every_change_supersedes_what_it_changed(state: GroupState, event: Event, at: datetime) -> None:
-    found = changed(state, event, Cause("a", "b", at), last_step=7)
+    found = changed(state, event, ChangeCause("a", "b", at), last_step=7)
     assert isinstance(found, Refused) or found.rank > state.rank

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from comparator.exchanges.model import Side
 from proxy.config.rollout import RolloutSettings
-from proxy.config.settings import Serve
+from proxy.config.settings import ServeSettings
 from proxy.rollout.buckets import bucket_of, salt_of
 from proxy.rollout.group_state import GroupState
 from proxy.rollout.state_machine import Phase
-from proxy.rollout.traffic_split import plans_of
+from proxy.rollout.traffic_split import splits_of
 
 steps = st.lists(st.floats(0, 100), min_size=2, max_size=9, unique=True).map(lambda found: tuple(sorted(found)))
 
@@ -19,8 +19,8 @@ def test_a_client_that_the_candidate_serves_stays_with_it(percents: tuple[float,
     rollout = RolloutSettings(enabled=True, steps=percents)
     bucket = bucket_of(key, salt_of(salt))
     sides = [
-        plans_of(
-            Serve(), rollout, {"all": GroupState(phase=Phase.STEPPING, step=step)}, rolled_back=False
+        splits_of(
+            ServeSettings(), rollout, {"all": GroupState(phase=Phase.STEPPING, step=step)}, rolled_back=False
         ).overall.side_of(bucket)
         for step in range(len(percents))
     ]

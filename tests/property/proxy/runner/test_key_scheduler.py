@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from proxy.runner.key_scheduler import Lanes
+from proxy.runner.key_scheduler import KeyScheduler
 
 keys = st.frozensets(st.integers(0, 4), max_size=3)
 
@@ -14,7 +14,7 @@ class Scheduling(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lanes = Lanes()
+        self.lanes = KeyScheduler()
         self.known: dict[int, tuple[frozenset[int], tuple[int, int]]] = {}
         self.held: set[int] = set()
         self.running: set[int] = set()
@@ -75,7 +75,7 @@ TestScheduling = Scheduling.TestCase
 
 @given(st.lists(st.tuples(keys, st.integers(0, 20)), max_size=30))
 def test_everything_added_runs_in_the_end(items: list[tuple[frozenset[int], int]]) -> None:
-    lanes = Lanes()
+    lanes = KeyScheduler()
     for item, (own, lsn) in enumerate(items):
         lanes.add(item, keys=own, position=(lsn, item))
     order: list[int] = []
@@ -88,7 +88,7 @@ def test_everything_added_runs_in_the_end(items: list[tuple[frozenset[int], int]
 
 
 def test_held_item_blocks_those_behind_it_on_its_key_only() -> None:
-    lanes = Lanes()
+    lanes = KeyScheduler()
     lanes.add(1, keys={"a"}, position=(1, 1), held=True)
     lanes.add(2, keys={"a"}, position=(2, 2))
     lanes.add(3, keys={"b"}, position=(3, 3))
@@ -98,7 +98,7 @@ def test_held_item_blocks_those_behind_it_on_its_key_only() -> None:
 
 
 def test_late_item_with_an_early_position_waits_for_what_runs_only() -> None:
-    lanes = Lanes()
+    lanes = KeyScheduler()
     lanes.add(1, keys={"a"}, position=(5, 1))
     lanes.add(2, keys={"a"}, position=(6, 2))
     assert lanes.take(9) == [1]

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.mirroring import Mirroring
-from proxy.serving.rate_limits import Rates
+from proxy.config.mirroring import MirroringSettings
+from proxy.serving.rate_limits import MirrorRateLimits
 
 GAPS = st.lists(st.floats(0, 5, allow_nan=False), min_size=1, max_size=60)
 
@@ -13,7 +13,7 @@ GAPS = st.lists(st.floats(0, 5, allow_nan=False), min_size=1, max_size=60)
 def test_no_stretch_of_time_passes_more_than_its_rate_and_one_burst(
     gaps: list[float], rate: float, burst_s: float, data: st.DataObject
 ) -> None:
-    limited = Rates(Mirroring(per_s_max=rate, burst_s=burst_s), {}, workers=1, now=0.0)
+    limited = MirrorRateLimits(MirroringSettings(per_s_max=rate, burst_s=burst_s), {}, workers=1, now=0.0)
     now, passed = 0.0, []
     for gap in gaps:
         now += gap

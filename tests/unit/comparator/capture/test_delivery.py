@@ -6,12 +6,12 @@ import pytest
 
 from comparator.capture.delivery import FENCE_PREFIX, Delivery, Fences
 from comparator.capture.errors import CaptureLostError, FenceTimeoutError
-from comparator.exchanges.row_changes import Message, Op, RowChange, Transaction
+from comparator.exchanges.row_changes import LogicalMessage, Op, RowChange, Transaction
 
 CHANGE = RowChange("account", Op.INSERT, None, {"id": "1"})
 
 
-def transaction(end_lsn: int, *messages: Message, changes: tuple[RowChange, ...] = (CHANGE,)) -> Transaction:
+def transaction(end_lsn: int, *messages: LogicalMessage, changes: tuple[RowChange, ...] = (CHANGE,)) -> Transaction:
     return Transaction(
         xid=1, commit_lsn=end_lsn - 1, end_lsn=end_lsn, committed_us=0, changes=changes, messages=messages
     )
@@ -37,14 +37,14 @@ def test_what_the_consumer_has_dealt_with_is_dropped() -> None:
 def test_a_fence_of_anybody_is_not_delivered() -> None:
     told: list[Transaction] = []
     delivery = Delivery(told.append, Fences())
-    delivery.take(transaction(10, Message(FENCE_PREFIX, "another's"), changes=()))
+    delivery.take(transaction(10, LogicalMessage(FENCE_PREFIX, "another's"), changes=()))
     assert told == []
     assert delivery.position == 10
 
 
 def test_a_transaction_that_only_names_its_request_is_delivered() -> None:
     told: list[Transaction] = []
-    Delivery(told.append, Fences()).take(transaction(10, Message("shadow.request", "r-1"), changes=()))
+    Delivery(told.append, Fences()).take(transaction(10, LogicalMessage("shadow.request", "r-1"), changes=()))
     assert [one.request_id for one in told] == ["r-1"]
 
 
@@ -54,7 +54,7 @@ async def test_waiters_of_one_round_share_its_token() -> None:
     async with asyncio.TaskGroup() as group:
         waits = [group.create_task(fences.wait(5), name=f"waiter-{n}") for n in range(3)]
         await fences.wanted.wait()
-        delivery.take(transaction(10, Message(FENCE_PREFIX, fences.take()), changes=()))
+        delivery.take(transaction(10, LogicalMessage(FENCE_PREFIX, fences.take()), changes=()))
     assert [wait.result() for wait in waits] == [10, 10, 10]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from comparator.capture.errors import DecodeError
 from comparator.capture.pgoutput import Decoder
-from comparator.exchanges.row_changes import Message, Op, RowChange, Transaction
+from comparator.exchanges.row_changes import LogicalMessage, Op, RowChange, Transaction
 from tests.support import pgoutput
 
 COLUMNS = ("id", "address", "note")
@@ -75,7 +75,7 @@ def test_a_truncate_names_each_table() -> None:
 
 def test_a_message_inside_a_transaction_is_kept() -> None:
     told = decoded(pgoutput.message("shadow.request", "r-1"))
-    assert told.messages == (Message("shadow.request", "r-1"),)
+    assert told.messages == (LogicalMessage("shadow.request", "r-1"),)
     assert told.request_id == "r-1"
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from comparator.capture.catalog import Catalog, Column, ForeignKey, ReplicaIdentity, TableShape
-from comparator.capture.preflight import Check, Facts, Level, judge
+from comparator.capture.preflight import Check, DatabaseFacts, Level, judge
 from comparator.capture.publication import PublicationState
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from proxy.cli import capture as command
@@ -32,7 +32,7 @@ def table(name: str = "account", **other: Any) -> TableShape:
     return TableShape(**{**fit, **other})
 
 
-def facts(*tables: TableShape, **other: Any) -> Facts:
+def facts(*tables: TableShape, **other: Any) -> DatabaseFacts:
     """What a fit server says; its publication holds exactly the tables."""
     shapes = tables or (table(),)
     fit: dict[str, Any] = {
@@ -53,10 +53,10 @@ def facts(*tables: TableShape, **other: Any) -> Facts:
         "logged": tuple(shape.name for shape in shapes),
         "log_bytes": 0,
     }
-    return Facts(**{**fit, **other})
+    return DatabaseFacts(**{**fit, **other})
 
 
-def lacking(said: Facts, **settings: Any) -> dict[str, Check]:
+def lacking(said: DatabaseFacts, **settings: Any) -> dict[str, Check]:
     """The checks that failed, by name, for settings that name the same tables."""
     chosen = CaptureSettings(**{"tables": tuple(said.catalog.tables), **settings})
     return {check.name: check for check in judge(said, chosen) if check.level is Level.FAILED}

@@ -8,10 +8,10 @@ import pytest
 from comparator.difference import Kind
 from comparator.errors import RuleError
 from comparator.exchanges.model import Side
-from comparator.rules.live import RulesInForce
-from comparator.settings import CompareSettings, HeaderRules, KnownDifference, RouteCompare, Rule
+from comparator.rules.live import LiveRules
+from comparator.settings import CompareSettings, HeaderRules, KnownDifference, RouteCompare, RuleSettings
 from comparator.tables import JsonColumn, Table, Volatile
-from comparator.verdict import Comparator, Comparison, Lookups, Verdict, touched_rules
+from comparator.verdict import Comparator, Comparison, Lookups, Verdict, hit_rules
 from tests.support.comparisons import JSON_TYPE, NOW, mirrored, response, served
 
 
@@ -20,7 +20,7 @@ def compare(settings: CompareSettings, a: Any, b: Any, *, route: str = "r", now:
 
 
 def verdict(a: Any, b: Any, **rule: Any) -> Verdict:
-    return compare(CompareSettings(rules=(Rule(**rule),)), a, b).verdict
+    return compare(CompareSettings(rules=(RuleSettings(**rule),)), a, b).verdict
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_predicate_chooses_elements_by_a_member(provider: str, allowed: bool) 
 
 
 def test_a_predicate_on_numbers_tells_1_from_true() -> None:
-    rule = Rule(path="[?n==1].v", ignore=True)
+    rule = RuleSettings(path="[?n==1].v", ignore=True)
     assert compare(CompareSettings(rules=(rule,)), [{"n": 1, "v": 1}], [{"n": 1, "v": 2}]).verdict is Verdict.MATCH
     assert (
         compare(CompareSettings(rules=(rule,)), [{"n": True, "v": 1}], [{"n": True, "v": 2}]).verdict
@@ -101,12 +101,12 @@ def test_a_predicate_on_numbers_tells_1_from_true() -> None:
 def test_unordered_elements_that_differ_are_paired_with_the_likest() -> None:
     a = [{"id": 1, "v": 1, "w": 1}, {"id": 2, "v": 2, "w": 2}]
     b = [{"id": 2, "v": 2, "w": 9}, {"id": 1, "v": 1, "w": 1}]
-    (difference,) = compare(CompareSettings(rules=(Rule(path="$", unordered=True),)), a, b).differences
+    (difference,) = compare(CompareSettings(rules=(RuleSettings(path="$", unordered=True),)), a, b).differences
     assert (difference.place, difference.served, difference.mirrored) == ("[1].w", 2, 9)
 
 
 def test_rules_below_an_unordered_array_hold_for_its_elements() -> None:
-    rules = (Rule(path="$", unordered=True), Rule(path="*.t", ignore=True))
+    rules = (RuleSettings(path="$", unordered=True), RuleSettings(path="*.t", ignore=True))
     a, b = [{"id": 1, "t": 1}, {"id": 2, "t": 2}], [{"id": 2, "t": 9}, {"id": 1, "t": 8}]
     assert compare(CompareSettings(rules=rules), a, b).verdict is Verdict.MATCH
 
@@ -118,25 +118,26 @@ def test_an_inserted_element_is_one_difference() -> None:
 
 def test_the_routes_own_rule_comes_before_the_global_one() -> None:
     settings = CompareSettings(
-        rules=(Rule(path="x", ignore=True),), routes={"r": RouteCompare(rules=(Rule(path="x", same="number"),))}
+        rules=(RuleSettings(path="x", ignore=True),),
+        routes={"r": RouteCompare(rules=(RuleSettings(path="x", same="number"),))},
     )
     found = compare(settings, {"x": 1}, {"x": "1.0"})
-    assert touched_rules(found) == {"compare.routes.r.rules[0]": ("x",)}
+    assert hit_rules(found) == {"compare.routes.r.rules[0]": ("x",)}
 
 
 def test_rules_of_one_route_do_not_hold_for_another() -> None:
-    settings = CompareSettings(routes={"r": RouteCompare(rules=(Rule(path="x", ignore=True),))})
+    settings = CompareSettings(routes={"r": RouteCompare(rules=(RuleSettings(path="x", ignore=True),))})
     verdicts = [compare(settings, {"x": 1}, {"x": 2}, route=route).verdict for route in ("r", "other")]
     assert verdicts == [Verdict.MATCH, Verdict.MISMATCH]
 
 
 def test_every_touched_place_is_reported_and_untouched_rules_are_not() -> None:
-    settings = CompareSettings(rules=(Rule(path="a.*", ignore=True), Rule(path="b", ignore=True)))
+    settings = CompareSettings(rules=(RuleSettings(path="a.*", ignore=True), RuleSettings(path="b", ignore=True)))
     found = compare(settings, {"a": {"x": 1, "y": 1, "z": 1}, "b": 1}, {"a": {"x": 2, "y": 1, "z": 3}, "b": 1})
-    assert touched_rules(found) == {"compare.rules[0]": ("a.x", "a.z")}
+    assert hit_rules(found) == {"compare.rules[0]": ("a.x", "a.z")}
 
 
-EXPIRING = CompareSettings(rules=(Rule(path="x", ignore=True, owner="ann", reason="r", expires=NOW.date()),))
+EXPIRING = CompareSettings(rules=(RuleSettings(path="x", ignore=True, owner="ann", reason="r", expires=NOW.date()),))
 
 
 def test_a_suppression_holds_through_its_last_day() -> None:
@@ -151,7 +152,7 @@ def test_an_expired_suppression_stops_hiding_and_is_reported(a: Any, b: Any) -> 
 
 
 def test_an_expired_rule_for_arrays_stops_hiding_too() -> None:
-    settings = CompareSettings(rules=(Rule(path="x", unordered=True, expires=dt.date(2020, 1, 1)),))
+    settings = CompareSettings(rules=(RuleSettings(path="x", unordered=True, expires=dt.date(2020, 1, 1)),))
     found = compare(settings, {"x": [1, 2]}, {"x": [2, 1]})
     assert (found.verdict, len(found.expired)) == (Verdict.MISMATCH, 1)
 
@@ -159,15 +160,15 @@ def test_an_expired_rule_for_arrays_stops_hiding_too() -> None:
 @pytest.mark.parametrize(
     ("settings", "path"),
     [
-        (CompareSettings(rules=(Rule(path="a"),)), "compare.rules[0]"),
-        (CompareSettings(rules=(Rule(path="a", ignore=True, places=1),)), "compare.rules[0]"),
-        (CompareSettings(rules=(Rule(path="a[", ignore=True),)), "compare.rules[0].path"),
-        (CompareSettings(rules=(Rule(path="a", absolute="x"),)), "compare.rules[0].absolute"),
-        (CompareSettings(rules=(Rule(path="a", relative="-1"),)), "compare.rules[0].relative"),
-        (CompareSettings(rules=(Rule(path="a", places=-1),)), "compare.rules[0].places"),
-        (CompareSettings(rules=(Rule(path="a", time_within_ms=-1),)), "compare.rules[0].time_within_ms"),
-        (CompareSettings(rules=(Rule(path="a", same="text"),)), "compare.rules[0].same"),
-        (CompareSettings(routes={"r": RouteCompare(rules=(Rule(path="a"),))}), "compare.routes.r.rules[0]"),
+        (CompareSettings(rules=(RuleSettings(path="a"),)), "compare.rules[0]"),
+        (CompareSettings(rules=(RuleSettings(path="a", ignore=True, places=1),)), "compare.rules[0]"),
+        (CompareSettings(rules=(RuleSettings(path="a[", ignore=True),)), "compare.rules[0].path"),
+        (CompareSettings(rules=(RuleSettings(path="a", absolute="x"),)), "compare.rules[0].absolute"),
+        (CompareSettings(rules=(RuleSettings(path="a", relative="-1"),)), "compare.rules[0].relative"),
+        (CompareSettings(rules=(RuleSettings(path="a", places=-1),)), "compare.rules[0].places"),
+        (CompareSettings(rules=(RuleSettings(path="a", time_within_ms=-1),)), "compare.rules[0].time_within_ms"),
+        (CompareSettings(rules=(RuleSettings(path="a", same="text"),)), "compare.rules[0].same"),
+        (CompareSettings(routes={"r": RouteCompare(rules=(RuleSettings(path="a"),))}), "compare.routes.r.rules[0]"),
         (CompareSettings(routes={"r": RouteCompare(body="yaml")}), "compare.routes.r.body"),
         (CompareSettings(known_differences=(KnownDifference(reason="r", ticket="t"),)), "compare.known_differences[0]"),
         (
@@ -296,7 +297,7 @@ def test_an_expired_known_difference_is_a_mismatch_and_reported() -> None:
 
 def test_a_replay_a_day_later_may_write_times_of_a_day_later() -> None:
     comparator = Comparator(
-        CompareSettings(rules=(Rule(path="at", time_within_ms=1000), Rule(path="end", same="time")))
+        CompareSettings(rules=(RuleSettings(path="at", time_within_ms=1000), RuleSettings(path="end", same="time")))
     )
     times = [{"at": f"2026-03-0{day}T12:00:00Z", "end": "2099-01-01T00:00:00Z"} for day in (4, 5)]
     late = [{**times[1], "at": "2026-03-05T12:00:02Z"}, {**times[1], "end": "2099-01-02T00:00:00Z"}]
@@ -309,16 +310,16 @@ def test_a_replay_a_day_later_may_write_times_of_a_day_later() -> None:
 
 
 def test_new_rules_are_in_force_from_the_next_comparison_on() -> None:
-    rules = RulesInForce(CompareSettings())
-    assert rules.offer(CompareSettings(rules=(Rule(path="x", ignore=True),))) == ""
+    rules = LiveRules(CompareSettings())
+    assert rules.offer(CompareSettings(rules=(RuleSettings(path="x", ignore=True),))) == ""
     found = rules.comparator.compare("r", served(response({"x": 1})), mirrored(response({"x": 2})), now=NOW)
     assert found.verdict is Verdict.MATCH
 
 
 def test_bad_new_rules_are_refused_and_the_old_ones_stay() -> None:
-    rules = RulesInForce(CompareSettings(rules=(Rule(path="x", ignore=True),)))
+    rules = LiveRules(CompareSettings(rules=(RuleSettings(path="x", ignore=True),)))
     before = rules.comparator
-    assert rules.offer(CompareSettings(rules=(Rule(path="x"),))).startswith(
+    assert rules.offer(CompareSettings(rules=(RuleSettings(path="x"),))).startswith(
         "compare.rules[0]: needs exactly one action"
     )
     assert rules.comparator is before

@@ -8,9 +8,9 @@ import pytest
 from comparator.exchanges.model import Failed, FailureCause, Observation, Role, Side
 from comparator.findings.evidence import Evidence, Wanted, half_width, judge, judge_latency, quantile_interval
 from comparator.stats.confidence import (
-    Counts,
     Judgement,
-    Outcome,
+    JudgementOutcome,
+    VerdictCounts,
     difference_interval,
     judge_coverage,
     judge_error_rates,
@@ -18,8 +18,8 @@ from comparator.stats.confidence import (
     rate_interval,
     together,
 )
-from comparator.stats.quantile_sketch import ACCURACY, Sketch, dump, load
-from comparator.verdict import Cause, Comparison, Verdict
+from comparator.stats.quantile_sketch import ACCURACY, QuantileSketch, dump, load
+from comparator.verdict import Comparison, Verdict, VerdictCause
 from tests.support.comparisons import mirrored, response, served
 
 RUNS = 200
@@ -64,15 +64,15 @@ def test_an_interval_for_one_look_would_miss_far_more_often() -> None:
     assert sum(ever_outside_normal(source) for _ in range(RUNS)) / RUNS > 0.15
 
 
-def judged_runs(rate: float, wanted: float, *, compared_max: int, seed: int = 3) -> list[Outcome]:
+def judged_runs(rate: float, wanted: float, *, compared_max: int, seed: int = 3) -> list[JudgementOutcome]:
     """The outcome of each run, watched every 250 comparisons until it is decided."""
     source = random.Random(seed)
     outcomes = []
     for _ in range(RUNS):
-        counts, outcome = Counts(), Outcome.NOT_ENOUGH
-        while counts.compared < compared_max and outcome is Outcome.NOT_ENOUGH:
+        counts, outcome = VerdictCounts(), JudgementOutcome.NOT_ENOUGH
+        while counts.compared < compared_max and outcome is JudgementOutcome.NOT_ENOUGH:
             matched = sum(source.random() < rate for _ in range(250))
-            counts += Counts(match=matched, mismatch=250 - matched)
+            counts += VerdictCounts(match=matched, mismatch=250 - matched)
             outcome = judge_match_rate(counts, wanted=wanted).outcome
         outcomes.append(outcome)
     return outcomes
@@ -80,22 +80,22 @@ def judged_runs(rate: float, wanted: float, *, compared_max: int, seed: int = 3)
 
 def test_a_candidate_just_good_enough_is_called_bad_in_at_most_five_of_a_hundred_runs() -> None:
     outcomes = judged_runs(0.99, 0.99, compared_max=5_000)
-    assert outcomes.count(Outcome.BAD) / RUNS <= 0.05
+    assert outcomes.count(JudgementOutcome.BAD) / RUNS <= 0.05
 
 
 def test_a_candidate_just_not_good_enough_is_called_good_in_at_most_five_of_a_hundred_runs() -> None:
     outcomes = judged_runs(0.9899, 0.99, compared_max=5_000)
-    assert outcomes.count(Outcome.GOOD) / RUNS <= 0.05
+    assert outcomes.count(JudgementOutcome.GOOD) / RUNS <= 0.05
 
 
 def test_a_candidate_with_twice_the_allowed_mismatches_is_found_within_ten_thousand() -> None:
     outcomes = judged_runs(0.98, 0.99, compared_max=10_000)
-    assert outcomes.count(Outcome.BAD) / RUNS >= 0.99
+    assert outcomes.count(JudgementOutcome.BAD) / RUNS >= 0.99
 
 
 def test_a_clearly_good_candidate_is_called_good_within_twenty_thousand() -> None:
     outcomes = judged_runs(0.9999, 0.999, compared_max=20_000)
-    assert outcomes.count(Outcome.GOOD) / RUNS >= 0.95
+    assert outcomes.count(JudgementOutcome.GOOD) / RUNS >= 0.95
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(0, 0), (0, 10), (10, 10), (3, 10), (99_999, 100_000)])
@@ -119,21 +119,24 @@ def test_intervals_shrink_with_more_data() -> None:
 
 
 def test_too_few_comparisons_are_never_good_however_well_they_match() -> None:
-    judgement = judge_match_rate(Counts(match=99), wanted=0.5, compared_min=100)
-    assert (judgement.outcome, judgement.reason[:31]) == (Outcome.NOT_ENOUGH, "only 99 of at least 100 compare")
+    judgement = judge_match_rate(VerdictCounts(match=99), wanted=0.5, compared_min=100)
+    assert (judgement.outcome, judgement.reason[:31]) == (
+        JudgementOutcome.NOT_ENOUGH,
+        "only 99 of at least 100 compare",
+    )
 
 
 def test_a_flood_of_mismatches_is_bad_before_the_minimum_is_reached() -> None:
-    assert judge_match_rate(Counts(mismatch=20), wanted=0.99, compared_min=100).outcome is Outcome.BAD
+    assert judge_match_rate(VerdictCounts(mismatch=20), wanted=0.99, compared_min=100).outcome is JudgementOutcome.BAD
 
 
 def test_the_reason_carries_the_denominator() -> None:
-    judgement = judge_match_rate(Counts(match=950, known=20, transient=20, mismatch=10, failed=7), wanted=0.9)
+    judgement = judge_match_rate(VerdictCounts(match=950, known=20, transient=20, mismatch=10, failed=7), wanted=0.9)
     assert "990 of 1000 compared matched" in judgement.reason
 
 
 def test_failed_comparisons_are_in_no_denominator() -> None:
-    assert Counts(match=1, failed=5).compared == 1
+    assert VerdictCounts(match=1, failed=5).compared == 1
 
 
 def test_a_difference_of_error_rates_has_three_outcomes() -> None:
@@ -141,7 +144,7 @@ def test_a_difference_of_error_rates_has_three_outcomes() -> None:
         judge_error_rates(legacy_errors=a, candidate_errors=b, compared=n, allowed=0.01).outcome
         for a, b, n in ((0, 0, 10_000), (0, 1_000, 10_000), (0, 1, 20))
     ]
-    assert outcomes == [Outcome.GOOD, Outcome.BAD, Outcome.NOT_ENOUGH]
+    assert outcomes == [JudgementOutcome.GOOD, JudgementOutcome.BAD, JudgementOutcome.NOT_ENOUGH]
 
 
 def test_the_difference_interval_holds_the_true_difference_in_nearly_all_runs() -> None:
@@ -157,23 +160,27 @@ def test_the_difference_interval_holds_the_true_difference_in_nearly_all_runs() 
 
 def test_coverage_names_what_was_not_seen() -> None:
     judgement = judge_coverage({"pass": 5, "dedup": 1}, ["pass", "dedup", "error"], each_min=2)
-    assert (judgement.outcome, judgement.reason.rpartition("not: ")[2]) == (Outcome.NOT_ENOUGH, "dedup, error")
+    assert (judgement.outcome, judgement.reason.rpartition("not: ")[2]) == (JudgementOutcome.NOT_ENOUGH, "dedup, error")
 
 
 def test_one_bad_criterion_decides() -> None:
-    several = [Judgement(Outcome.GOOD, "a"), Judgement(Outcome.BAD, "b"), Judgement(Outcome.NOT_ENOUGH, "c")]
-    assert together(several) == Judgement(Outcome.BAD, "b")
+    several = [
+        Judgement(JudgementOutcome.GOOD, "a"),
+        Judgement(JudgementOutcome.BAD, "b"),
+        Judgement(JudgementOutcome.NOT_ENOUGH, "c"),
+    ]
+    assert together(several) == Judgement(JudgementOutcome.BAD, "b")
 
 
 def test_nothing_judged_is_not_good() -> None:
-    assert together([]).outcome is Outcome.NOT_ENOUGH
+    assert together([]).outcome is JudgementOutcome.NOT_ENOUGH
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.99, 1.0])
 def test_a_sketch_is_within_its_accuracy(share: float) -> None:
     source = random.Random(11)
     values = sorted(source.lognormvariate(8, 2) for _ in range(5_000))
-    sketch = Sketch()
+    sketch = QuantileSketch()
     for value in values:
         sketch.add(value)
     exact = values[round(share * 4_999)]
@@ -181,7 +188,7 @@ def test_a_sketch_is_within_its_accuracy(share: float) -> None:
 
 
 def test_a_sketch_orders_negative_values_zero_and_positive_ones() -> None:
-    sketch = Sketch()
+    sketch = QuantileSketch()
     for value in (5.0, -3.0, 0.0, 2.0, -10.0):
         sketch.add(value)
     found = [sketch.at_rank(rank) for rank in range(5)]
@@ -190,7 +197,7 @@ def test_a_sketch_orders_negative_values_zero_and_positive_ones() -> None:
 
 def test_merged_sketches_are_the_sketch_of_all_values() -> None:
     source = random.Random(2)
-    parts, whole = [Sketch(), Sketch()], Sketch()
+    parts, whole = [QuantileSketch(), QuantileSketch()], QuantileSketch()
     for i in range(1_000):
         value = source.expovariate(0.01)
         parts[i % 2].add(value)
@@ -200,7 +207,7 @@ def test_merged_sketches_are_the_sketch_of_all_values() -> None:
 
 
 def test_an_empty_sketch_has_no_quantile() -> None:
-    assert math.isnan(Sketch().quantile(0.5))
+    assert math.isnan(QuantileSketch().quantile(0.5))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
@@ -209,7 +216,7 @@ def test_the_quantile_interval_holds_the_true_quantile_at_all_looks(share: float
     source, held = random.Random(21), 0
     true = -math.log(1 - share)
     for _ in range(100):
-        sketch, inside = Sketch(), True
+        sketch, inside = QuantileSketch(), True
         for look in LOOKS[:18]:
             while sketch.count < look:
                 sketch.add(source.expovariate(1))
@@ -223,8 +230,8 @@ def test_the_half_width_shrinks_like_the_root_of_the_count() -> None:
     assert half_width(40_000, alpha=0.05) < half_width(10_000, alpha=0.05) / 1.8
 
 
-def latency_of(factor: float, count: int) -> Outcome:
-    source, ratio = random.Random(4), Sketch()
+def latency_of(factor: float, count: int) -> JudgementOutcome:
+    source, ratio = random.Random(4), QuantileSketch()
     for _ in range(count):
         ratio.add(factor * source.lognormvariate(0, 0.3))
     return judge_latency(ratio, share=0.5, allowed=0.25, alpha=0.05).outcome
@@ -232,14 +239,14 @@ def latency_of(factor: float, count: int) -> Outcome:
 
 def test_latency_has_three_outcomes() -> None:
     assert [latency_of(1.0, 3_000), latency_of(1.6, 3_000), latency_of(1.0, 30)] == [
-        Outcome.GOOD,
-        Outcome.BAD,
-        Outcome.NOT_ENOUGH,
+        JudgementOutcome.GOOD,
+        JudgementOutcome.BAD,
+        JudgementOutcome.NOT_ENOUGH,
     ]
 
 
 def matched() -> Comparison:
-    return Comparison(Verdict.MATCH, Cause.NONE, Side.CANDIDATE)
+    return Comparison(Verdict.MATCH, VerdictCause.NONE, Side.CANDIDATE)
 
 
 def evidence_of(count: int, *, candidate_status: int = 200, candidate_us: int = 1000) -> Evidence:
@@ -256,12 +263,12 @@ WANTED = Wanted(match_rate=0.99, compared_min=100, error_increase=0.01, branches
 
 def test_good_evidence_is_good_in_every_criterion() -> None:
     judged = judge(evidence_of(3_000), WANTED)
-    assert judged.overall.outcome is Outcome.GOOD
+    assert judged.overall.outcome is JudgementOutcome.GOOD
 
 
 @pytest.mark.parametrize("worse", [{"candidate_status": 500}, {"candidate_us": 5_000}])
 def test_a_candidate_that_fails_more_or_is_slower_is_bad(worse: dict[str, int]) -> None:
-    assert judge(evidence_of(3_000, **worse), WANTED).overall.outcome is Outcome.BAD
+    assert judge(evidence_of(3_000, **worse), WANTED).overall.outcome is JudgementOutcome.BAD
 
 
 def test_evidence_of_two_processes_merges() -> None:
@@ -280,5 +287,5 @@ def test_durations_belong_to_the_side_whatever_its_role() -> None:
 def test_a_side_without_a_response_adds_to_no_latency() -> None:
     evidence = Evidence()
     gone = Observation(Side.LEGACY, Role.MIRRORED, Failed(FailureCause.TIMEOUT, ""), 1)
-    evidence.add(Comparison(Verdict.FAILED, Cause.MIRRORED_TIMEOUT, Side.CANDIDATE), served(response({})), gone)
+    evidence.add(Comparison(Verdict.FAILED, VerdictCause.MIRRORED_TIMEOUT, Side.CANDIDATE), served(response({})), gone)
     assert (evidence.answered, evidence.counts.failed) == (0, 1)

@@ -4,10 +4,10 @@ from typing import Any
 import yaml
 
 from proxy.config.settings import load
-from proxy.demo.config import Places, document, merged
+from proxy.demo.config import DemoAddresses, document, merged
 from proxy.demo.installation import ROOT
 
-PLACES = Places(
+PLACES = DemoAddresses(
     Path("/x"),
     proxy=1001,
     proxy_admin=1002,

@@ -4,7 +4,7 @@ import io
 from rich.console import Console, RenderableType
 
 from comparator.store.queries import ComparisonRow, Finding
-from comparator.stored_comparison import Detail, DifferenceText
+from comparator.stored_comparison import ComparisonDetail, DifferenceText
 from proxy.accounting import Accounting
 from proxy.demo import summary
 
@@ -40,7 +40,7 @@ def row(identity: str, *differences: DifferenceText) -> ComparisonRow:
         rows_served=3,
         rows_mirrored=3,
         difference_count=len(differences),
-        detail=Detail(differences=differences),
+        detail=ComparisonDetail(differences=differences),
     )
 
 
@@ -82,16 +82,16 @@ def test_findings_show_place_count_and_both_values() -> None:
 
 
 def test_patience_does_not_end_while_something_comes_forward() -> None:
-    patience = summary.Patience(60)
+    patience = summary.SettleTimeout(60)
     looks = [(400, 0.0), (300, 50.0), (None, 70.0), (299, 109.0), (298, 168.0)]
     assert not any(patience.ends(left, now) for left, now in looks)
 
 
 def test_patience_ends_when_nothing_came_forward_for_its_time() -> None:
-    patience = summary.Patience(60)
+    patience = summary.SettleTimeout(60)
     assert [patience.ends(left, now) for left, now in [(5, 0.0), (7, 59.0), (5, 61.0)]] == [False, False, True]
 
 
 def test_patience_ends_when_nobody_ever_answered() -> None:
-    patience = summary.Patience(60)
+    patience = summary.SettleTimeout(60)
     assert [patience.ends(None, now) for now in (100.0, 160.0, 160.5)] == [False, False, True]

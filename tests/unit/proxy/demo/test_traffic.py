@@ -6,9 +6,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from proxy.demo.traffic import Seen, Target, Traffic, read_targets
+from proxy.demo.traffic import DemoRequest, TrafficGenerator, TrafficResult, read_targets
 
-TARGETS = (Target("GET", "/ok", {"X-API-Key": "k"}, "pass"), Target("GET", "/bad", {}, "bad_address", 400))
+TARGETS = (DemoRequest("GET", "/ok", {"X-API-Key": "k"}, "pass"), DemoRequest("GET", "/bad", {}, "bad_address", 400))
 
 
 @pytest.fixture
@@ -25,39 +25,41 @@ async def server() -> AsyncIterator[TestServer]:
 
 
 async def test_targets_are_walked_round_and_round(server: TestServer) -> None:
-    traffic = Traffic(str(server.make_url("")).rstrip("/"), TARGETS, concurrency=1)
+    traffic = TrafficGenerator(str(server.make_url("")).rstrip("/"), TARGETS, concurrency=1)
     await traffic.as_fast_as_possible(5)
     assert traffic.seen.statuses == {200: 3, 400: 2}
     assert not traffic.seen.unexpected
 
 
 async def test_another_status_than_the_targets_is_unexpected(server: TestServer) -> None:
-    traffic = Traffic(str(server.make_url("")).rstrip("/"), [Target("GET", "/gone", {}, "pass")], concurrency=2)
+    traffic = TrafficGenerator(
+        str(server.make_url("")).rstrip("/"), [DemoRequest("GET", "/gone", {}, "pass")], concurrency=2
+    )
     await traffic.as_fast_as_possible(2)
     assert traffic.seen.unexpected == {"pass: 404 for 200": 2}
 
 
 async def test_a_refused_connection_is_unexpected_and_ends_nothing(unused_tcp_port: int) -> None:
-    traffic = Traffic(f"http://127.0.0.1:{unused_tcp_port}", TARGETS[:1], concurrency=1)
+    traffic = TrafficGenerator(f"http://127.0.0.1:{unused_tcp_port}", TARGETS[:1], concurrency=1)
     await traffic.as_fast_as_possible(1)
     assert traffic.seen.unexpected == {"pass: ClientConnectorError": 1}
 
 
 async def test_rate_and_seconds_say_how_many_requests_are_sent(server: TestServer) -> None:
-    traffic = Traffic(str(server.make_url("")).rstrip("/"), TARGETS[:1], concurrency=2)
+    traffic = TrafficGenerator(str(server.make_url("")).rstrip("/"), TARGETS[:1], concurrency=2)
     async with asyncio.timeout(60):
         await traffic.at_rate(50, seconds=0.2)
     assert traffic.seen.sent == 10
 
 
 def test_quantile_of_durations_is_in_milliseconds() -> None:
-    seen = Seen(durations_s=[0.001, 0.002, 0.003, 0.1])
+    seen = TrafficResult(durations_s=[0.001, 0.002, 0.003, 0.1])
     assert seen.quantile_ms(0.5) == pytest.approx(3.0)
     assert seen.quantile_ms(0.99) == pytest.approx(100.0)
-    assert Seen().quantile_ms(0.5) == 0.0
+    assert TrafficResult().quantile_ms(0.5) == 0.0
 
 
 def test_targets_are_read_from_lines(tmp_path: Path) -> None:
     path = tmp_path / "targets.ndjson"
     path.write_text('{"method":"GET","path":"/a","headers":{},"case":"pass"}\n')
-    assert read_targets(path) == (Target("GET", "/a", {}, "pass"),)
+    assert read_targets(path) == (DemoRequest("GET", "/a", {}, "pass"),)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from proxy.config.journal import Redaction
+from proxy.config.journal import RedactionSettings
 from proxy.http1.forwarding_headers import added_block
-from proxy.http1.head_cache import RequestHeads, ResponseHeads
-from proxy.journal.fast_encoder import SHORT_MAX, TEMPLATES_MAX_BYTES, Packer
+from proxy.http1.head_cache import CachedRequestParser, CachedResponseParser
+from proxy.journal.fast_encoder import SHORT_MAX, TEMPLATES_MAX_BYTES, FastEncoder
 from proxy.journal.redaction import keys_of, rules_of
 from proxy.journal.served_exchange import ServedExchange
 from tests.support.drafts import CLIENT
@@ -16,13 +16,13 @@ from tests.support.drafts import CLIENT
 FIELDS = "Host: a\r\n" + "".join([f"X-{number}: {'v' * 240}\r\n" for number in range(15)])
 
 
-def packer() -> Packer:
-    return Packer(rules_of(Redaction()), keys_of(b"k" * 32))
+def packer() -> FastEncoder:
+    return FastEncoder(rules_of(RedactionSettings()), keys_of(b"k" * 32))
 
 
 def served(lengths: range) -> list[ServedExchange]:
     """Exchanges with a value of each of these lengths; the first only so that the others are recognised."""
-    seen, answered = RequestHeads(), ResponseHeads()
+    seen, answered = CachedRequestParser(), CachedResponseParser()
     drafts: list[ServedExchange] = []
     for length in (1, *lengths):
         head = seen.parse(f"GET / HTTP/1.1\r\n{FIELDS}Referer: {'r' * length}\r\n\r\n".encode(), fields_max=0)

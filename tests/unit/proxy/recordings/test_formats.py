@@ -13,7 +13,7 @@ from proxy.recordings import alb, combined, envoy, gor, har, mitmproxy, vegeta
 from proxy.recordings import detect as files
 from proxy.recordings.detect import Format, guess, read
 from proxy.recordings.errors import SourceError
-from proxy.recordings.model import Malformed, Recorded, split_url
+from proxy.recordings.model import MalformedRecord, RecordedExchange, split_url
 from tests.property.proxy.recordings.test_formats import encode
 
 CHUNKED = b"4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\n"
@@ -32,25 +32,25 @@ GOR = (
 )
 
 
-def only(items) -> Recorded:
+def only(items) -> RecordedExchange:
     (item,) = items
-    assert isinstance(item, Recorded)
+    assert isinstance(item, RecordedExchange)
     return item
 
 
-def response(recorded: Recorded) -> Response:
+def response(recorded: RecordedExchange) -> Response:
     assert isinstance(recorded.outcome, Response)
     return recorded.outcome
 
 
-def gor_of(data: bytes) -> list[Recorded | Malformed]:
+def gor_of(data: bytes) -> list[RecordedExchange | MalformedRecord]:
     return list(gor.parse(data.splitlines(keepends=True)))
 
 
 def test_gor_pairs_responses_that_come_in_another_order_and_leaves_out_replays() -> None:
     first, second = gor_of(GOR)
-    assert isinstance(first, Recorded)
-    assert isinstance(second, Recorded)
+    assert isinstance(first, RecordedExchange)
+    assert isinstance(second, RecordedExchange)
     assert (first.id, first.request.target, first.request.body, response(first).body) == (
         "aa",
         "/score?x=1",
@@ -62,13 +62,13 @@ def test_gor_pairs_responses_that_come_in_another_order_and_leaves_out_replays()
 
 def test_gor_without_chunks_names_no_transfer_encoding() -> None:
     first = gor_of(GOR)[0]
-    assert isinstance(first, Recorded)
+    assert isinstance(first, RecordedExchange)
     assert first.request.headers == (("Host", "a.example"),)
 
 
 def test_gor_with_a_broken_record_goes_on_after_it() -> None:
     found = gor_of(b"1 aa\nGET / HTTP/1.1\r\n\r\n" + gor.SEPARATOR + GOR)
-    assert [type(one) for one in found] == [Malformed, Recorded, Recorded]
+    assert [type(one) for one in found] == [MalformedRecord, RecordedExchange, RecordedExchange]
 
 
 def test_har_of_a_browser_is_read_with_its_oddities() -> None:
@@ -115,7 +115,7 @@ def test_a_response_whose_body_the_browser_did_not_record_counts_as_cut() -> Non
 def test_a_compressed_response_stands_decoded_in_har() -> None:
     sent = Response(200, (("Content-Encoding", "gzip"),), gzip.compress(b'{"a":1}'))
     asked = only(gor_of(b"1 a 5\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"))
-    data = b"".join(har.dump([Recorded(asked.request, sent)]))
+    data = b"".join(har.dump([RecordedExchange(asked.request, sent)]))
     assert json.loads(data)["log"]["entries"][0]["response"]["content"]["text"] == '{"a":1}'
     assert response(only(har.parse(data))) == Response(200, (), b'{"a":1}')
 
@@ -147,7 +147,7 @@ def test_flows_of_other_protocols_and_replays_are_passed_by() -> None:
 
 def test_a_cut_flow_file_yields_what_is_whole_and_then_fails_by_name() -> None:
     items = mitmproxy.parse(encode(flow()) + encode(flow())[:-9])
-    assert isinstance(next(items), Recorded)
+    assert isinstance(next(items), RecordedExchange)
     with pytest.raises(SourceError, match="flow 2"):
         next(items)
 
@@ -164,14 +164,14 @@ def test_envoys_buffered_traces_follow_one_another_without_separator() -> None:
         }
     }
     first, second = envoy.parse(json.dumps(trace) + json.dumps(trace, indent=1))
-    assert isinstance(first, Recorded)
-    assert isinstance(second, Recorded)
+    assert isinstance(first, RecordedExchange)
+    assert isinstance(second, RecordedExchange)
     assert (first.request.body, first.request.body_truncated, response(second).status) == (b"cut", True, 503)
 
 
 def test_an_envoy_trace_whose_answer_has_no_status_is_malformed() -> None:
     trace = {"http_buffered_trace": {"request": {"headers": PSEUDO}, "response": {"headers": [{"key": "a"}]}}}
-    assert [type(one) for one in envoy.parse(json.dumps(trace))] == [Malformed]
+    assert [type(one) for one in envoy.parse(json.dumps(trace))] == [MalformedRecord]
 
 
 def test_envoys_segments_are_put_together_by_trace_id_even_when_it_comes_again() -> None:
@@ -188,23 +188,23 @@ def test_envoys_segments_are_put_together_by_trace_id_even_when_it_comes_again()
         ]
     )
     first, second = envoy.parse(text)
-    assert isinstance(first, Recorded)
-    assert isinstance(second, Recorded)
+    assert isinstance(first, RecordedExchange)
+    assert isinstance(second, RecordedExchange)
     assert (first.request.body, response(first).status, second.outcome) == (b"ab", 200, None)
 
 
 def test_vegetas_http_targets_have_headers_bodies_and_comments() -> None:
     text = b"# all\nGET http://a.example:1/x\nX-A: 1\n\n\nPOST http://b.example/y\n@body.json\n"
     first, second = vegeta.parse_http(text.splitlines(), {"body.json": b"{}"}.__getitem__)
-    assert isinstance(first, Recorded)
-    assert isinstance(second, Recorded)
+    assert isinstance(first, RecordedExchange)
+    assert isinstance(second, RecordedExchange)
     assert first.request.headers == (("Host", "a.example:1"), ("X-A", "1"))
     assert (second.request.method, second.request.body) == ("POST", b"{}")
 
 
 def test_a_vegeta_target_with_another_member_is_malformed() -> None:
     (found,) = vegeta.parse_json([b'{"method":"GET","url":"http://a/","timeout":1}'])
-    assert isinstance(found, Malformed)
+    assert isinstance(found, MalformedRecord)
 
 
 ALB = (
@@ -243,7 +243,7 @@ def test_a_line_of_a_common_log_will_do() -> None:
 
 def test_what_the_server_could_not_read_is_malformed() -> None:
     (found,) = combined.parse([b'::1 - - [10/Oct/2026:13:55:36 +0000] "\\x16\\x03" 400 0 "-" "-"'])
-    assert isinstance(found, Malformed)
+    assert isinstance(found, MalformedRecord)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_times_that_no_clock_shows_make_a_record_malformed() -> None:
         *alb.parse([ALB.replace(b"0.086", b"1e999")]),
         *combined.parse([COMBINED.replace(b"0.250", b"9" * 400 + b".0")]),
     ]
-    assert [type(one) for one in found] == [Malformed] * 4
+    assert [type(one) for one in found] == [MalformedRecord] * 4
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_what_unpacks_to_more_than_fits_is_refused(
         list(read(str(path), form=form))
 
 
-def named_body(tmp_path: Path, name: str, *, bodies: Path | None = None) -> Recorded | Malformed:
+def named_body(tmp_path: Path, name: str, *, bodies: Path | None = None) -> RecordedExchange | MalformedRecord:
     """What is read of a target that names a file, in a folder beside which lies a secret."""
     (tmp_path / "secret").write_bytes(b"secret")
     folder = tmp_path / "capture"
@@ -337,24 +337,24 @@ def named_body(tmp_path: Path, name: str, *, bodies: Path | None = None) -> Reco
 
 def test_a_body_below_the_captures_folder_is_read(tmp_path: Path) -> None:
     found = named_body(tmp_path, "below/body")
-    assert isinstance(found, Recorded)
+    assert isinstance(found, RecordedExchange)
     assert found.request.body == b"own"
 
 
 @pytest.mark.parametrize("name", ["../secret", "link", "/etc/passwd", "below/../../secret", "~/../../secret"])
 def test_a_body_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     found = named_body(tmp_path, name)
-    assert isinstance(found, Malformed)
+    assert isinstance(found, MalformedRecord)
     assert found.reason == f"@{name}: not in the capture's folder or below it; shadow replay --bodies names another"
 
 
 def test_a_body_elsewhere_is_read_where_that_is_allowed(tmp_path: Path) -> None:
     found = named_body(tmp_path, "../secret", bodies=tmp_path)
-    assert isinstance(found, Recorded)
+    assert isinstance(found, RecordedExchange)
     assert found.request.body == b"secret"
 
 
 def test_a_body_that_a_capture_names_must_be_a_file(tmp_path: Path) -> None:
     found = named_body(tmp_path, "/dev/zero", bodies=Path("/dev"))
-    assert isinstance(found, Malformed)
+    assert isinstance(found, MalformedRecord)
     assert found.reason == "@/dev/zero: no file"

@@ -7,8 +7,8 @@ import pytest
 
 from comparator.exchanges.model import Failed, Response
 from proxy.recordings.detect import read
-from proxy.recordings.export import Sink, dump
-from proxy.recordings.model import Malformed, Recorded, header_of
+from proxy.recordings.export import ExportFormat, dump
+from proxy.recordings.model import MalformedRecord, RecordedExchange, header_of
 from tests.support.paths import ROOT
 from tests.support.recording import BINARY, LONG, SCORE
 
@@ -38,26 +38,26 @@ AGENT = 'recorder/1 "quoted" \\ é'.encode().decode("latin-1")
 """As the wire has it: UTF-8, one character a byte."""
 
 
-def items(name: str) -> list[Recorded]:
+def items(name: str) -> list[RecordedExchange]:
     found = list(read(str(CAPTURES / name)))
-    assert not [one for one in found if isinstance(one, Malformed)]
-    return [one for one in found if isinstance(one, Recorded)]
+    assert not [one for one in found if isinstance(one, MalformedRecord)]
+    return [one for one in found if isinstance(one, RecordedExchange)]
 
 
-def asked(found: list[Recorded]) -> tuple[tuple[str, str, bytes], ...]:
+def asked(found: list[RecordedExchange]) -> tuple[tuple[str, str, bytes], ...]:
     return tuple((one.request.method, one.request.target, one.request.body) for one in found)
 
 
-def status(one: Recorded) -> int:
+def status(one: RecordedExchange) -> int:
     return one.outcome.status if isinstance(one.outcome, Response) else 0
 
 
-def responded(one: Recorded) -> Response:
+def responded(one: RecordedExchange) -> Response:
     assert isinstance(one.outcome, Response)
     return one.outcome
 
 
-def by_target(found: list[Recorded], target: str) -> Recorded:
+def by_target(found: list[RecordedExchange], target: str) -> RecordedExchange:
     return next(one for one in found if one.request.target == target)
 
 
@@ -157,26 +157,26 @@ def test_a_request_that_failed_in_the_browser_is_a_side_that_gave_no_response() 
 def test_a_servers_log_has_the_requests_but_not_their_bodies(name: str, part: int) -> None:
     found = list(read(str(CAPTURES / name), host="api.example"))
     *good, bad = found[part * len(ASKED) : (part + 1) * len(ASKED)]
-    assert isinstance(bad, Malformed)
-    requests = [one.request for one in good if isinstance(one, Recorded)]
+    assert isinstance(bad, MalformedRecord)
+    requests = [one.request for one in good if isinstance(one, RecordedExchange)]
     assert [(one.method, one.target) for one in requests] == [(method, target) for method, target, _ in ASKED[:10]]
     assert [one.body_truncated for one in requests] == [one.method in ("POST", "PUT") for one in requests]
 
 
 @pytest.mark.parametrize(("name", "timed_at"), [("nginx.log", 11), ("apache.log", 22)])
 def test_a_servers_log_has_agents_and_where_configured_durations(name: str, timed_at: int) -> None:
-    found = [one for one in read(str(CAPTURES / name)) if isinstance(one, Recorded | Malformed)]
+    found = [one for one in read(str(CAPTURES / name)) if isinstance(one, RecordedExchange | MalformedRecord)]
     first, timed = found[0], found[timed_at]
-    assert isinstance(first, Recorded)
-    assert isinstance(timed, Recorded)
+    assert isinstance(first, RecordedExchange)
+    assert isinstance(timed, RecordedExchange)
     assert header_of(first.request.headers, "user-agent") == AGENT
     assert header_of(first.request.headers, "referer") == "https://app.example/?a=b"
     assert (first.duration_ns, 0 < timed.duration_ns < 10**9) == (0, True)
 
 
 @pytest.mark.parametrize("name", [*FLOWS, *HARS, *TAPS, "chromium.har"])
-@pytest.mark.parametrize("sink", [Sink.NDJSON, Sink.MITMPROXY])
-def test_a_real_capture_survives_formats_that_hold_everything(tmp_path: Path, name: str, sink: Sink) -> None:
+@pytest.mark.parametrize("sink", [ExportFormat.NDJSON, ExportFormat.MITMPROXY])
+def test_a_real_capture_survives_formats_that_hold_everything(tmp_path: Path, name: str, sink: ExportFormat) -> None:
     path = tmp_path / "again"
     path.write_bytes(b"".join(dump(items(name), sink)))
     assert list(read(str(path))) == items(name)

@@ -3,17 +3,19 @@
 import itertools
 
 from comparator.exchanges.model import Response
-from proxy.recordings.model import Recorded
-from proxy.replay.arrival_times import Made, arriving
+from proxy.recordings.model import RecordedExchange
+from proxy.replay.arrival_times import GeneratedRequest, arriving
 
 BEGIN_NS = 1_700_000_000_000_000_000
 
 
-def made(number: int) -> Made:
-    return Made("POST", f"/score/{number}", {"X-API-Key": "k"}, "add", status=201, body='{"ä": 1}', key="0xab")
+def made(number: int) -> GeneratedRequest:
+    return GeneratedRequest(
+        "POST", f"/score/{number}", {"X-API-Key": "k"}, "add", status=201, body='{"ä": 1}', key="0xab"
+    )
 
 
-def arrived(count: int, *, seed: int = 1) -> list[Recorded]:
+def arrived(count: int, *, seed: int = 1) -> list[RecordedExchange]:
     return list(arriving(map(made, range(count)), seed=seed, begin_ns=BEGIN_NS, rate_per_s=50, host="api.example"))
 
 

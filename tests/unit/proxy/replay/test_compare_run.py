@@ -6,21 +6,21 @@ from comparator.difference import Difference, Kind
 from comparator.exchanges.model import Side
 from comparator.findings.clustering import Clusterer
 from comparator.redaction import Redactor
-from comparator.verdict import Cause, Comparison, Verdict
-from proxy.replay.compare_run import Judged
+from comparator.verdict import Comparison, Verdict, VerdictCause
+from proxy.replay.compare_run import ReplayVerdicts
 from proxy.replay.report import Verdicts
 
-MATCH = Comparison(Verdict.MATCH, Cause.NONE, Side.LEGACY, effects_compared=True)
-FAILED = Comparison(Verdict.FAILED, Cause.MIRRORED_TIMEOUT, Side.LEGACY)
+MATCH = Comparison(Verdict.MATCH, VerdictCause.NONE, Side.LEGACY, effects_compared=True)
+FAILED = Comparison(Verdict.FAILED, VerdictCause.MIRRORED_TIMEOUT, Side.LEGACY)
 
 
 def mismatch(served: str, mirrored: str) -> Comparison:
     found = Difference(Kind.CHANGED, ("score",), served, mirrored)
-    return Comparison(Verdict.MISMATCH, Cause.RESPONSE, Side.LEGACY, differences=(found,), effects_compared=True)
+    return Comparison(Verdict.MISMATCH, VerdictCause.RESPONSE, Side.LEGACY, differences=(found,), effects_compared=True)
 
 
-def judged(*comparisons: tuple[str, Comparison]) -> Judged:
-    made = Judged(Clusterer(), Redactor(("password",), b"salt"))
+def judged(*comparisons: tuple[str, Comparison]) -> ReplayVerdicts:
+    made = ReplayVerdicts(Clusterer(), Redactor(("password",), b"salt"))
     for run_id, comparison in comparisons:
         made.add("score", run_id, comparison)
     return made
@@ -39,7 +39,7 @@ def test_like_mismatches_are_one_finding_with_its_first_example() -> None:
 
 def test_an_example_holds_no_secret() -> None:
     secret = Difference(Kind.CHANGED, ("password",), "first", "second")
-    comparison = Comparison(Verdict.MISMATCH, Cause.RESPONSE, Side.LEGACY, differences=(secret,))
+    comparison = Comparison(Verdict.MISMATCH, VerdictCause.RESPONSE, Side.LEGACY, differences=(secret,))
     (found,) = judged(("a", comparison)).findings()
     assert (found.legacy[:10], found.candidate[:10]) == ('"redacted:', '"redacted:')
 

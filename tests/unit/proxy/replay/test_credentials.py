@@ -6,7 +6,7 @@ import pytest
 from comparator.exchanges.model import Request
 from proxy.config.replay import ReplaySettings
 from proxy.recordings.errors import CredentialError
-from proxy.replay.credentials import Credentials, credentials_of
+from proxy.replay.credentials import ReplayCredentials, credentials_of
 
 DIGEST = "digest:" + "0" * 32
 KEY = "a key of the tests that is long enough"
@@ -17,25 +17,25 @@ def asked(**headers: str) -> Request:
 
 
 def test_digests_are_replaced_in_target_and_body_without_touching_other_bytes() -> None:
-    found = Credentials({DIGEST: "v"}).rewrite(asked(), now_s=0)
+    found = ReplayCredentials({DIGEST: "v"}).rewrite(asked(), now_s=0)
     assert (found.request.target, found.request.body, found.opened) == ("/x?token=v", b"\xffv", 2)
 
 
 def test_without_a_value_a_digest_stays_and_is_counted() -> None:
-    found = Credentials({}).rewrite(asked(), now_s=0)
+    found = ReplayCredentials({}).rewrite(asked(), now_s=0)
     assert (found.request, found.left) == (asked(), 2)
 
 
 def test_without_a_key_tokens_stay_as_they_are() -> None:
     token = jwt.encode({"exp": 5}, KEY, algorithm="HS256")
     request = Request("GET", "/", (("Authorization", f"Bearer {token}"),), b"")
-    assert Credentials({}).rewrite(request, now_s=9).request == request
+    assert ReplayCredentials({}).rewrite(request, now_s=9).request == request
 
 
 def test_a_token_without_a_lifetime_gets_the_configured_one_and_keeps_its_key_id() -> None:
     token = jwt.encode({"sub": "s"}, KEY, algorithm="HS256", headers={"kid": "k1"})
     request = Request("GET", "/", (("authorization", f"bearer {token}"),), b"")
-    found = Credentials({}, KEY, lifetime_s=60).rewrite(request, now_s=4_000_000_000)
+    found = ReplayCredentials({}, KEY, lifetime_s=60).rewrite(request, now_s=4_000_000_000)
     fresh = found.request.headers[0][1].partition(" ")[2]
     assert jwt.decode(fresh, KEY, algorithms=["HS256"]) == {"sub": "s", "exp": 4_000_000_060}
     assert jwt.get_unverified_header(fresh)["kid"] == "k1"
@@ -43,7 +43,7 @@ def test_a_token_without_a_lifetime_gets_the_configured_one_and_keeps_its_key_id
 
 def test_what_is_no_token_stays_as_it_is() -> None:
     request = Request("GET", "/", (("Authorization", "Bearer opaque"),), b"")
-    assert Credentials({}, KEY).rewrite(request, now_s=0).request == request
+    assert ReplayCredentials({}, KEY).rewrite(request, now_s=0).request == request
 
 
 @pytest.mark.parametrize(

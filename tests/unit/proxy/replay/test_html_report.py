@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from proxy.replay.html_report import as_html
-from proxy.replay.report import FindingReport, Report, Verdicts
+from proxy.replay.report import FindingReport, ReplayReport, Verdicts
 from tests.unit.proxy.replay.test_report import report, tally
 
 FINDING = FindingReport("f1", "score", "value", "body.<score>", "text", "changed", 3, "id-1", "<script>1</script>", "2")
@@ -13,7 +13,7 @@ FINDING = FindingReport("f1", "score", "value", "body.<score>", "text", "changed
 COMPARED = {"score": Verdicts(compared=4, mismatch=1)}
 
 
-def page(found: Report | None = None, *broken: str) -> str:
+def page(found: ReplayReport | None = None, *broken: str) -> str:
     return as_html(found or report(verdicts=COMPARED, findings=(FINDING,)), broken)
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from comparator.exchanges.model import Failed, FailureCause, Request, Response
 from proxy.recordings.errors import OptionError
-from proxy.recordings.model import Recorded
+from proxy.recordings.model import RecordedExchange
 from proxy.replay.report import (
-    Facts,
     FindingReport,
-    Report,
+    ReplayFacts,
+    ReplayReport,
     Verdicts,
     as_json,
     as_text,
@@ -22,7 +22,7 @@ from proxy.replay.tally import Tally
 
 MS = 1_000_000
 OK = Response(200, (), b"")
-FACTS = Facts("capture", "both", "2026-01-01T00:00:00+00:00", 2.0, True, "1x", 4, 10.0)
+FACTS = ReplayFacts("capture", "both", "2026-01-01T00:00:00+00:00", 2.0, True, "1x", 4, 10.0)
 
 
 def tally(
@@ -32,16 +32,16 @@ def tally(
     times = {"candidate": candidate_ms, "legacy": legacy_ms}
     for side in sides.split():
         for _ in range(4):
-            one = Recorded(Request("GET", "/", (), b""), OK, duration_ns=recorded_ms * MS, route="score")
+            one = RecordedExchange(Request("GET", "/", (), b""), OK, duration_ns=recorded_ms * MS, route="score")
             made.add(side, one, OK, waited_ns=MS, took_ns=times[side] * MS)
     return made
 
 
-def report(made: Tally | None = None, **facts: object) -> Report:
+def report(made: Tally | None = None, **facts: object) -> ReplayReport:
     return report_of(made or tally(), msgspec.structs.replace(FACTS, **facts))
 
 
-def broken(rules: str, found: Report) -> list[str]:
+def broken(rules: str, found: ReplayReport) -> list[str]:
     return [said for rule in parse_rules(rules) if (said := rule.broken_by(found))]
 
 
@@ -72,7 +72,7 @@ def test_a_rule_without_evidence_is_broken() -> None:
 def test_requests_without_response_and_server_errors_are_errors() -> None:
     made = tally()
     for outcome in (Failed(FailureCause.TIMEOUT, ""), Response(503, (), b"")):
-        made.add("legacy", Recorded(Request("GET", "/", (), b"")), outcome, waited_ns=0, took_ns=MS)
+        made.add("legacy", RecordedExchange(Request("GET", "/", (), b"")), outcome, waited_ns=0, took_ns=MS)
     assert figure_of(report(made), "error-rate") == 0.2
 
 
@@ -84,7 +84,7 @@ def test_rules_without_sense_are_refused(rules: str) -> None:
 
 def test_the_json_form_reads_back_as_the_same_report() -> None:
     found = report(verdicts={"score": Verdicts(compared=3, match=3)})
-    assert msgspec.json.decode(as_json(found), type=Report) == found
+    assert msgspec.json.decode(as_json(found), type=ReplayReport) == found
 
 
 def test_the_text_names_both_sides_the_rates_and_what_failed() -> None:
@@ -97,7 +97,7 @@ def test_the_text_names_both_sides_the_rates_and_what_failed() -> None:
 
 def test_at_its_own_pace_a_replay_was_asked_for_no_rate_and_is_not_late() -> None:
     made = Tally()
-    made.add("candidate", Recorded(Request("GET", "/", (), b"")), OK, waited_ns=0, took_ns=MS)
+    made.add("candidate", RecordedExchange(Request("GET", "/", (), b"")), OK, waited_ns=0, took_ns=MS)
     text = as_text(report(made, asked_per_s=0.0))
     assert "as fast as it could, answered 0.5/s\n" in text
     assert "ms late" not in text

@@ -4,12 +4,12 @@ import pytest
 
 from comparator.exchanges.model import Request, Response, Side
 from proxy.recordings.errors import OptionError
-from proxy.recordings.model import Recorded
+from proxy.recordings.model import RecordedExchange
 from proxy.replay.schedule import (
-    Due,
     Pace,
+    PerKeyQueue,
+    ScheduledRequest,
     Selection,
-    Turns,
     Watermark,
     due,
     in_order,
@@ -22,8 +22,8 @@ from proxy.replay.schedule import (
 S = 1_000_000_000
 
 
-def at(seconds: float, *, key: str = "", method: str = "GET", status: int = 200) -> Recorded:
-    return Recorded(
+def at(seconds: float, *, key: str = "", method: str = "GET", status: int = 200) -> RecordedExchange:
+    return RecordedExchange(
         Request(method, "/v2/x?y", (), b""),
         Response(status, (), b""),
         started_ns=round(seconds * S),
@@ -32,7 +32,7 @@ def at(seconds: float, *, key: str = "", method: str = "GET", status: int = 200)
     )
 
 
-def offsets(records: list[Recorded], pace: Pace, *, loops: int = 1) -> list[float]:
+def offsets(records: list[RecordedExchange], pace: Pace, *, loops: int = 1) -> list[float]:
     return [one.offset_s for one in due(lambda: records, pace, loops=loops)]
 
 
@@ -80,16 +80,16 @@ def test_records_without_times_stay_where_they_are() -> None:
 
 
 def test_of_one_key_one_is_under_way_and_the_others_wait_in_order() -> None:
-    turns = Turns()
-    first, second, third = (Due(n, 0, 0, at(n, key="a")) for n in range(3))
+    turns = PerKeyQueue()
+    first, second, third = (ScheduledRequest(n, 0, 0, at(n, key="a")) for n in range(3))
     assert [turns.take(one) for one in (first, second, third)] == [True, False, False]
     assert [turns.done(first), turns.done(second), turns.done(third)] == [second, third, None]
     assert turns.take(first)
 
 
 def test_other_keys_and_no_key_do_not_wait() -> None:
-    turns = Turns()
-    assert all(turns.take(Due(n, 0, 0, at(n, key=key))) for n, key in enumerate(["a", "b", "", ""]))
+    turns = PerKeyQueue()
+    assert all(turns.take(ScheduledRequest(n, 0, 0, at(n, key=key))) for n, key in enumerate(["a", "b", "", ""]))
 
 
 def test_the_watermark_stops_at_the_first_gap() -> None:
@@ -118,7 +118,7 @@ def test_conditions_choose_records(condition: str, taken: bool) -> None:
 
 
 def test_the_side_that_served_can_be_chosen() -> None:
-    assert parse_condition("side=legacy")(Recorded(Request("GET", "/", (), b""), served_by=Side.LEGACY))
+    assert parse_condition("side=legacy")(RecordedExchange(Request("GET", "/", (), b""), served_by=Side.LEGACY))
 
 
 def test_a_time_span_takes_its_beginning_and_not_its_end() -> None:

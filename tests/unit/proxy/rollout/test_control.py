@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from comparator.stats.confidence import Outcome
-from proxy.config.rollout import Group
+from comparator.stats.confidence import JudgementOutcome
+from proxy.config.rollout import GroupSettings
 from proxy.errors import GatesClosedError, NotStoredError, RolloutRefusedError, SettingsError, SupersededError
 from proxy.rollout import statefile
 from proxy.rollout.audit import verify
-from proxy.rollout.control import Asked, Control
+from proxy.rollout.control import ChangeRequest, Control
 from proxy.rollout.state_machine import Phase
 from tests.support.rollouts import control_in, judged_by
 
-ANN = Asked("ann", "because")
+ANN = ChangeRequest("ann", "because")
 
 
 def phases(control: Control) -> set[Phase]:
@@ -27,15 +27,15 @@ async def test_open_gates_let_a_promotion_through(tmp_path: Path) -> None:
 
 
 async def test_closed_gates_refuse_a_promotion_and_say_why(tmp_path: Path) -> None:
-    control = control_in(tmp_path, outcome=Outcome.NOT_ENOUGH)
+    control = control_in(tmp_path, outcome=JudgementOutcome.NOT_ENOUGH)
     with pytest.raises(GatesClosedError, match="mismatches: it is not_enough_evidence"):
         await control.promote(ANN)
     assert phases(control) == {Phase.SHADOWING}
 
 
 async def test_a_forced_promotion_is_recorded_as_such(tmp_path: Path) -> None:
-    control = control_in(tmp_path, outcome=Outcome.BAD)
-    await control.promote(Asked("ann", "I know better", force=True))
+    control = control_in(tmp_path, outcome=JudgementOutcome.BAD)
+    await control.promote(ChangeRequest("ann", "I know better", force=True))
     (link,) = await control.replica.history()
     assert link.entry.forced
     assert link.entry.evidence["outcome"] == "bad"
@@ -43,7 +43,7 @@ async def test_a_forced_promotion_is_recorded_as_such(tmp_path: Path) -> None:
 
 async def test_force_through_open_gates_is_no_forced_promotion(tmp_path: Path) -> None:
     control = control_in(tmp_path)
-    await control.promote(Asked("ann", "", force=True))
+    await control.promote(ChangeRequest("ann", "", force=True))
     (link,) = await control.replica.history()
     assert not link.entry.forced
 
@@ -88,7 +88,7 @@ async def test_a_rollback_survives_a_restart(tmp_path: Path) -> None:
 
 async def test_a_rollback_that_waits_to_be_stored_survives_a_restart(tmp_path: Path) -> None:
     dsn = "postgresql://nobody@127.0.0.1:1/none"
-    control_in(tmp_path, dsn=dsn).rollback(Asked("ann", "it burns"))
+    control_in(tmp_path, dsn=dsn).rollback(ChangeRequest("ann", "it burns"))
     (entry,) = control_in(tmp_path, dsn=dsn).replica.pending.values()
     assert (entry.actor, entry.reason) == ("ann", "it burns")
 
@@ -174,23 +174,23 @@ async def test_a_decision_on_an_outdated_state_is_refused(tmp_path: Path) -> Non
 
 
 async def test_one_group_rolls_back_alone(tmp_path: Path) -> None:
-    control = control_in(tmp_path, groups=(Group("reads", ("score",)),))
-    control.rollback(Asked("ann", "", group="reads"))
+    control = control_in(tmp_path, groups=(GroupSettings("reads", ("score",)),))
+    control.rollback(ChangeRequest("ann", "", group="reads"))
     assert not control.switch.rolled_back
     assert control.replica.states["reads"].phase is Phase.ROLLED_BACK
     assert control.replica.states["all"].phase is Phase.SHADOWING
 
 
 async def test_a_group_is_not_resumed_alone_after_everything_was_rolled_back(tmp_path: Path) -> None:
-    control = control_in(tmp_path, groups=(Group("reads", ("score",)),))
+    control = control_in(tmp_path, groups=(GroupSettings("reads", ("score",)),))
     control.rollback(ANN)
     with pytest.raises(RolloutRefusedError, match="resume without a group"):
-        await control.resume(Asked("ann", "", group="reads"))
+        await control.resume(ChangeRequest("ann", "", group="reads"))
 
 
 async def test_an_unknown_group_is_named_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(RolloutRefusedError, match="no group 'x': all"):
-        await control_in(tmp_path).promote(Asked("ann", "", group="x"))
+        await control_in(tmp_path).promote(ChangeRequest("ann", "", group="x"))
 
 
 async def test_without_a_rollout_only_rollback_and_resume_are_possible(tmp_path: Path) -> None:
@@ -206,8 +206,8 @@ async def test_every_change_is_one_entry_of_a_whole_chain(tmp_path: Path) -> Non
     control = control_in(tmp_path)
     await control.promote(ANN)
     await control.pause(ANN)
-    control.rollback(Asked("bob", "mismatches", finding="abc123", id="one"))
-    control.rollback(Asked("bob", "mismatches", finding="abc123", id="two"))
+    control.rollback(ChangeRequest("bob", "mismatches", finding="abc123", id="one"))
+    control.rollback(ChangeRequest("bob", "mismatches", finding="abc123", id="two"))
     await control.resume(ANN)
     links = await control.replica.history()
     assert [link.entry.event for link in links] == ["promote", "pause", "roll_back", "resume"]
@@ -218,7 +218,7 @@ async def test_every_change_is_one_entry_of_a_whole_chain(tmp_path: Path) -> Non
 async def test_gates_are_asked_anew_for_each_promotion(tmp_path: Path) -> None:
     control = control_in(tmp_path)
     await control.promote(ANN)
-    judged_by(control, Outcome.BAD)
+    judged_by(control, JudgementOutcome.BAD)
     with pytest.raises(GatesClosedError):
         await control.promote(ANN)
 
@@ -231,9 +231,9 @@ async def test_a_damaged_state_file_begins_with_the_legacy(tmp_path: Path) -> No
 
 def test_a_saved_file_keeps_entries_of_other_processes(tmp_path: Path) -> None:
     ours = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
-    ours.note("gate_failed", Asked("controller", id="a"))
+    ours.note("gate_failed", ChangeRequest("controller", id="a"))
     theirs = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
-    theirs.note("gate_failed", Asked("controller", id="b"))
+    theirs.note("gate_failed", ChangeRequest("controller", id="b"))
     assert [entry.id for entry in statefile.read(tmp_path / "rollout.json").pending] == ["a", "b"]
 
 

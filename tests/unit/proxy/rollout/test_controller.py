@@ -7,54 +7,54 @@ from pathlib import Path
 from typing import Any
 
 from comparator.exchanges.model import Role, Side
-from comparator.stats.confidence import Counts
-from comparator.stats.quantile_sketch import Sketch
-from proxy.config.rollout import Group, Step
-from proxy.rollout.control import Asked, Control
+from comparator.stats.confidence import VerdictCounts
+from comparator.stats.quantile_sketch import QuantileSketch
+from proxy.config.rollout import GroupSettings, StepSettings
+from proxy.rollout.control import ChangeRequest, Control
 from proxy.rollout.controller import Controller
-from proxy.rollout.evidence import Measured, RouteMeasured, Suspect, Totals
+from proxy.rollout.evidence import AccountingTotals, Evidence, RouteEvidence, SuspectFinding
 from proxy.rollout.group_state import GroupState
 from proxy.rollout.state_machine import Phase
 from tests.support.rollouts import control_in
 
-ROW = Suspect("abc123", "score", "registry_score.score", "column", "number → number", 7)
+ROW = SuspectFinding("abc123", "score", "registry_score.score", "column", "number → number", 7)
 
 
-def sketch(value: float) -> Sketch:
-    made = Sketch()
+def sketch(value: float) -> QuantileSketch:
+    made = QuantileSketch()
     for _ in range(3_000):
         made.add(value)
     return made
 
 
-GOOD = Measured(
+GOOD = Evidence(
     seconds=9_999,
-    routes={"score": RouteMeasured(Counts(match=90_000), 90_000)},
+    routes={"score": RouteEvidence(VerdictCounts(match=90_000), 90_000)},
     effects_compared=90_000,
     durations={(Side.CANDIDATE, Role.SERVED): sketch(5_000), (Side.LEGACY, Role.SERVED): sketch(9_000)},
     rss_bytes=1,
     ended=90_000,
     compared=90_000,
-    totals=Totals(1, 1, 0),
+    totals=AccountingTotals(1, 1, 0),
 )
 BAD = replace(GOOD, effect_mismatches=7, suspects=(ROW,))
 
 
-class Evidence:
+class EvidenceSource:
     """What is measured next."""
 
-    def __init__(self, measured: Measured = GOOD) -> None:
+    def __init__(self, measured: Evidence = GOOD) -> None:
         self.measured = measured
         self.asked = 0
         self.before_answer = lambda: None
 
-    async def __call__(self, state: GroupState, now: datetime) -> Measured:
+    async def __call__(self, state: GroupState, now: datetime) -> Evidence:
         self.asked += 1
         self.before_answer()
         return self.measured
 
 
-async def controlled(tmp_path: Path, evidence: Evidence, **settings: Any) -> tuple[Control, Controller]:
+async def controlled(tmp_path: Path, evidence: EvidenceSource, **settings: Any) -> tuple[Control, Controller]:
     control = control_in(tmp_path, **settings)
     controller = Controller(control, evidence)
     for group in control.replica.groups:
@@ -67,14 +67,14 @@ def phase(control: Control) -> Phase:
 
 
 async def test_the_first_look_only_notes_when_the_rollout_began(tmp_path: Path) -> None:
-    evidence = Evidence()
+    evidence = EvidenceSource()
     control, _ = await controlled(tmp_path, evidence, auto_promote=True)
     assert control.replica.states["all"].entered_at is not None
     assert (evidence.asked, phase(control)) == (0, Phase.SHADOWING)
 
 
 async def test_bad_evidence_rolls_back_at_the_second_look_and_names_the_finding(tmp_path: Path) -> None:
-    control, controller = await controlled(tmp_path, Evidence(BAD))
+    control, controller = await controlled(tmp_path, EvidenceSource(BAD))
     await controller.evaluate("all")
     assert phase(control) is Phase.SHADOWING
     await controller.evaluate("all")
@@ -90,14 +90,16 @@ async def test_bad_evidence_rolls_back_at_the_second_look_and_names_the_finding(
 
 async def test_it_rolls_back_while_paused_and_while_waiting_at_a_manual_gate(tmp_path: Path) -> None:
     for name in ("paused", "manual"):
-        steps = (Step(0.0), Step(10.0, manual=True), Step(100.0))
-        control, controller = await controlled(tmp_path / name, evidence := Evidence(), steps=steps, auto_promote=True)
+        steps = (StepSettings(0.0), StepSettings(10.0, manual=True), StepSettings(100.0))
+        control, controller = await controlled(
+            tmp_path / name, evidence := EvidenceSource(), steps=steps, auto_promote=True
+        )
         await controller.evaluate("all")
         assert control.replica.states["all"].step == 1
         await controller.evaluate("all")
         assert control.replica.states["all"].step == 1
         if name == "paused":
-            await control.pause(Asked("ann"))
+            await control.pause(ChangeRequest("ann"))
         evidence.measured = BAD
         await controller.evaluate("all")
         await controller.evaluate("all")
@@ -105,17 +107,17 @@ async def test_it_rolls_back_while_paused_and_while_waiting_at_a_manual_gate(tmp
 
 
 async def test_bad_evidence_of_two_steps_is_not_added_up(tmp_path: Path) -> None:
-    control, controller = await controlled(tmp_path, evidence := Evidence(BAD))
+    control, controller = await controlled(tmp_path, evidence := EvidenceSource(BAD))
     await controller.evaluate("all")
     evidence.measured = GOOD
-    await control.promote(Asked("ann"))
+    await control.promote(ChangeRequest("ann"))
     evidence.measured = BAD
     await controller.evaluate("all")
     assert not control.switch.rolled_back
 
 
 async def test_good_evidence_promotes_to_the_end_where_it_may(tmp_path: Path) -> None:
-    control, controller = await controlled(tmp_path, Evidence(), auto_promote=True)
+    control, controller = await controlled(tmp_path, EvidenceSource(), auto_promote=True)
     await controller.evaluate("all")
     await controller.evaluate("all")
     await controller.evaluate("all")
@@ -123,21 +125,21 @@ async def test_good_evidence_promotes_to_the_end_where_it_may(tmp_path: Path) ->
 
 
 async def test_without_automatic_promotion_good_evidence_waits_for_a_person(tmp_path: Path) -> None:
-    control, controller = await controlled(tmp_path, Evidence())
+    control, controller = await controlled(tmp_path, EvidenceSource())
     await controller.evaluate("all")
     assert phase(control) is Phase.SHADOWING
 
 
 async def test_a_single_step_may_be_left_by_itself(tmp_path: Path) -> None:
-    steps = (Step(0.0, manual=False), Step(10.0), Step(100.0))
-    control, controller = await controlled(tmp_path, Evidence(), steps=steps)
+    steps = (StepSettings(0.0, manual=False), StepSettings(10.0), StepSettings(100.0))
+    control, controller = await controlled(tmp_path, EvidenceSource(), steps=steps)
     await controller.evaluate("all")
     await controller.evaluate("all")
     assert control.replica.states["all"].step == 1
 
 
 async def test_a_bad_group_leaves_the_others_where_they_are(tmp_path: Path) -> None:
-    control, controller = await controlled(tmp_path, Evidence(BAD), groups=(Group("reads", ("score",)),))
+    control, controller = await controlled(tmp_path, EvidenceSource(BAD), groups=(GroupSettings("reads", ("score",)),))
     await controller.evaluate("reads")
     await controller.evaluate("reads")
     assert control.replica.states["reads"].phase is Phase.ROLLED_BACK
@@ -145,7 +147,7 @@ async def test_a_bad_group_leaves_the_others_where_they_are(tmp_path: Path) -> N
 
 
 async def test_evidence_of_a_step_that_was_left_meanwhile_decides_nothing(tmp_path: Path) -> None:
-    control, controller = await controlled(tmp_path, evidence := Evidence(BAD))
+    control, controller = await controlled(tmp_path, evidence := EvidenceSource(BAD))
     await controller.evaluate("all")
     evidence.before_answer = lambda: control.replica.take(
         {"all": GroupState(phase=Phase.STEPPING, step=1, version=9, entered_at=control.now, at=control.now)}
@@ -156,7 +158,7 @@ async def test_evidence_of_a_step_that_was_left_meanwhile_decides_nothing(tmp_pa
 
 async def test_a_gate_that_failed_is_noted_once(tmp_path: Path) -> None:
     few = replace(GOOD, effect_mismatches=1)
-    control, controller = await controlled(tmp_path, Evidence(few))
+    control, controller = await controlled(tmp_path, EvidenceSource(few))
     await controller.evaluate("all")
     await controller.evaluate("all")
     events = [link.entry.event for link in await control.replica.history()]
@@ -166,7 +168,7 @@ async def test_a_gate_that_failed_is_noted_once(tmp_path: Path) -> None:
 async def test_new_findings_are_told_and_old_ones_are_not(tmp_path: Path) -> None:
     told: list[str] = []
     control = control_in(tmp_path)
-    evidence = Evidence(replace(GOOD, suspects=(ROW,)))
+    evidence = EvidenceSource(replace(GOOD, suspects=(ROW,)))
     controller = Controller(control, evidence, found=lambda _, suspect: told.append(suspect.id))
     for _ in range(3):
         await controller.evaluate("all")
@@ -184,7 +186,7 @@ async def test_only_the_process_that_leads_acts(tmp_path: Path) -> None:
         return False
 
     control = control_in(tmp_path, evaluate_s=0.001)
-    evidence = Evidence(BAD)
+    evidence = EvidenceSource(BAD)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(Controller(control, evidence, lead=follow).run(), name="controller")
         async with asyncio.timeout(60):

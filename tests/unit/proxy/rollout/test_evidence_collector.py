@@ -1,9 +1,9 @@
 """What is read from metrics pages."""
 
-from proxy.config.rollout import Group, RolloutSettings
-from proxy.config.settings import Mirror, RouteSettings, Settings
+from proxy.config.rollout import GroupSettings, RolloutSettings
+from proxy.config.settings import MirrorPolicy, RouteSettings, Settings
 from proxy.rollout.evidence_collector import coverage_of, routes_of, rss_of, totals_of
-from proxy.rollout.scraper import Pages, parse
+from proxy.rollout.scraper import ScrapedPages, parse
 
 PROXY = """
 shadow_served_total 100.0
@@ -23,8 +23,8 @@ shadow_in_flight 3.0
 """
 
 
-def pages(*texts: str, unread: tuple[str, ...] = ()) -> Pages:
-    return Pages(tuple(parse(text) for text in texts), unread)
+def pages(*texts: str, unread: tuple[str, ...] = ()) -> ScrapedPages:
+    return ScrapedPages(tuple(parse(text) for text in texts), unread)
 
 
 def test_the_accounting_adds_up_over_all_proxies() -> None:
@@ -65,10 +65,10 @@ def test_routes_belong_to_their_group_or_to_all_and_count_only_where_mirrored() 
         routes=(
             RouteSettings("score", "/score"),
             RouteSettings("history", "/history"),
-            RouteSettings("quiet", "/quiet", mirror=Mirror.SKIP),
+            RouteSettings("quiet", "/quiet", mirror=MirrorPolicy.SKIP),
             RouteSettings("unsampled", "/unsampled", sample=0.0),
         ),
-        rollout=RolloutSettings(groups=(Group("reads", ("history", "quiet")),)),
+        rollout=RolloutSettings(groups=(GroupSettings("reads", ("history", "quiet")),)),
     )
     assert routes_of(settings, "all") == ("score",)
     assert routes_of(settings, "reads") == ("history",)

@@ -3,8 +3,8 @@
 import pytest
 
 from comparator.exchanges.model import Exchange, Request, Response, Side
-from proxy.journal.reader import Entry, Position
-from proxy.runner.checkpoint import Checkpoints, Resuming
+from proxy.journal.reader import JournalEntry, Position
+from proxy.runner.checkpoint import CheckpointCommitter, Checkpoints
 from proxy.runner.ledger import Place
 
 NOW_US = 1_000_000
@@ -14,12 +14,12 @@ def at(sequence: int) -> Position:
     return Position((("w", sequence),))
 
 
-def entry(sequence: int, *, started_us: int, ended_us: int) -> Entry:
+def entry(sequence: int, *, started_us: int, ended_us: int) -> JournalEntry:
     asked = Request("GET", "/", (), b"")
     exchange = Exchange(
         str(sequence), "r", "", Side.CANDIDATE, "", started_us * 1_000, ended_us * 1_000, asked, Response(200, (), b"")
     )
-    return Entry(at(sequence), sequence, exchange)
+    return JournalEntry(at(sequence), sequence, exchange)
 
 
 def checkpoints(*, done: int) -> Checkpoints:
@@ -51,7 +51,7 @@ def test_journal_is_let_go_before_the_log_and_once_a_place() -> None:
     def commit(position: Position | None, live_us: int) -> None:
         steps.append((position, live_us))
 
-    resuming = Resuming(checkpoints(done=3), 0, lambda _: (9_000, 7), commit, steps.append)
+    resuming = CheckpointCommitter(checkpoints(done=3), 0, lambda _: (9_000, 7), commit, steps.append)
     resuming.checkpoint(NOW_US)
     resuming.checkpoint(NOW_US)
     assert steps == [(at(3), 9_000), (9_000, 7), (9_000, 7)]
@@ -63,7 +63,7 @@ def test_log_is_kept_when_the_journal_cannot_be_committed() -> None:
     def full(position: Position | None, live_us: int) -> None:
         raise OSError(f"no space for {position} at {live_us}")
 
-    resuming = Resuming(checkpoints(done=3), 0, lambda _: (9_000, 7), full, confirmed.append)
+    resuming = CheckpointCommitter(checkpoints(done=3), 0, lambda _: (9_000, 7), full, confirmed.append)
     with pytest.raises(OSError, match="no space"):
         resuming.checkpoint(NOW_US)
     assert not confirmed

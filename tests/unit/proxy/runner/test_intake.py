@@ -8,13 +8,13 @@ from prometheus_client import CollectorRegistry
 from comparator.capture.attribution_keys import KeyIndex
 from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
 from proxy.config.runner import RunnerSettings
-from proxy.journal.reader import Entry, Position
+from proxy.journal.reader import JournalEntry, Position
 from proxy.runner.intake import Intake, is_redacted
-from proxy.runner.ledger import Ledger, Run
+from proxy.runner.ledger import Ledger, MirrorRun
 from proxy.runner.metrics import RunnerMetrics
-from proxy.runner.mirror import Mirrored
+from proxy.runner.mirror import MirrorResult
 from proxy.runner.outcomes import Outcomes
-from proxy.runner.shadow_state import Standing
+from proxy.runner.shadow_state import ShadowState
 
 DIGEST = "digest:" + 32 * "0"
 RESPONSE = Response(200, (), b"")
@@ -31,12 +31,12 @@ def exchange(number: int, asked: Request, outcome: Response | Failed = RESPONSE,
 class Journal:
     """Gives its exchanges at once, then asks to stop."""
 
-    def __init__(self, exchanges: Sequence[Exchange], standing: Standing) -> None:
+    def __init__(self, exchanges: Sequence[Exchange], standing: ShadowState) -> None:
         self._exchanges, self._standing = exchanges, standing
 
-    async def read(self, max_items: int, wait_s: float) -> list[Entry]:
+    async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
         self._standing.stopping.set()
-        return [Entry(Position((("w0", n),)), n, one) for n, one in enumerate(self._exchanges, 1)]
+        return [JournalEntry(Position((("w0", n),)), n, one) for n, one in enumerate(self._exchanges, 1)]
 
     def tail_sequence(self) -> int:
         return len(self._exchanges)
@@ -53,10 +53,10 @@ class Kept:
         self.begun: list[str] = []
         self.causes: dict[str, str] = {}
 
-    def begin(self, entry: Entry) -> None:
+    def begin(self, entry: JournalEntry) -> None:
         self.begun.append(entry.exchange.id)
 
-    async def keep(self, entry: Entry, mirrored: Mirrored | None, cause: str) -> None:
+    async def keep(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: str) -> None:
         assert mirrored is None
         self.causes[entry.exchange.id] = cause
 
@@ -64,12 +64,12 @@ class Kept:
 async def taken_in(*exchanges: Exchange, reaches: bool = True) -> tuple[Kept, list[str]]:
     """What was refused, and the exchanges that became runs."""
     metrics, kept = RunnerMetrics(CollectorRegistry()), Kept()
-    standing = Standing({}, metrics)
+    standing = ShadowState({}, metrics)
     ledger = Ledger(KeyIndex({}), primary_keys={})
     outcomes = Outcomes(kept, metrics)
     journal = Journal(exchanges, standing)
     await Intake(RunnerSettings(), journal, ledger, outcomes, standing, metrics, lambda _: reaches).run()
-    return kept, [item.exchange.id for _, item in ledger.take(100) if isinstance(item, Run)]
+    return kept, [item.exchange.id for _, item in ledger.take(100) if isinstance(item, MirrorRun)]
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from comparator.exchanges.model import Exchange, Failed, FailureCause, Response
 from proxy.config.settings import Settings, load
 from proxy.errors import JournalKeyError, SettingsError
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import Entry, Reader
-from proxy.journal.writer import Writer
+from proxy.journal.reader import JournalEntry, SegmentReader
+from proxy.journal.writer import SegmentWriter
 from proxy.runner.metrics import RunnerMetrics
-from proxy.runner.mismatch_journal import Captures, open_captures, served
+from proxy.runner.mismatch_journal import MismatchRecorder, open_captures, served
 from proxy.serving.routing import compile_routes
 from tests.support.exchanges import HEADERS, exchange
 
@@ -32,19 +32,19 @@ def settings(tmp_path: Path, **rule: object) -> Settings:
     return msgspec.convert(document, Settings)
 
 
-def journaled(settings: Settings, *exchanges: Exchange) -> list[Entry]:
+def journaled(settings: Settings, *exchanges: Exchange) -> list[JournalEntry]:
     """The exchanges as the runner reads them."""
     journal = settings.journal
-    writer = Writer(journal, environ={})
+    writer = SegmentWriter(journal, environ={})
     writer.start()
     assert all(writer.append(one) for one in exchanges)
     writer.close()
-    with Reader(journal.directory, "mirror", keys=load_keys(Path(journal.directory), {})) as reader:
+    with SegmentReader(journal.directory, "mirror", keys=load_keys(Path(journal.directory), {})) as reader:
         return reader.take(100)
 
 
 @contextmanager
-def capturing(settings: Settings) -> Iterator[tuple[Captures, RunnerMetrics]]:
+def capturing(settings: Settings) -> Iterator[tuple[MismatchRecorder, RunnerMetrics]]:
     metrics = RunnerMetrics(CollectorRegistry())
     with open_captures(settings, {}, metrics) as captures:
         yield captures, metrics
@@ -52,7 +52,7 @@ def capturing(settings: Settings) -> Iterator[tuple[Captures, RunnerMetrics]]:
 
 def captured(settings: Settings) -> list[Exchange]:
     directory = Path(settings.journal.captures.directory)
-    with Reader(directory, "test", keys=load_keys(directory, {})) as reader:
+    with SegmentReader(directory, "test", keys=load_keys(directory, {})) as reader:
         return [entry.exchange for entry in reader.take(100)]
 
 

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 
 from comparator.exchanges.model import Exchange, Request, Response, Side
-from proxy.journal.reader import Entry, Position
-from proxy.runner.result_buffer import Kept, Recorder
+from proxy.journal.reader import JournalEntry, Position
+from proxy.runner.result_buffer import Outcome, ResultBuffer
 
 
-def entry(number: int) -> Entry:
+def entry(number: int) -> JournalEntry:
     request, response = Request("GET", "/", (), b""), Response(200, (), b"")
     exchange = Exchange(f"e{number}", "r", "", Side.CANDIDATE, "", number, number, request, response)
-    return Entry(Position((("w0", number),)), number, exchange)
+    return JournalEntry(Position((("w0", number),)), number, exchange)
 
 
-async def record(recorder: Recorder, count: int) -> None:
+async def record(recorder: ResultBuffer, count: int) -> None:
     for number in range(1, count + 1):
         recorder.begin(entry(number))
         await recorder.keep(entry(number), None, "test")
@@ -26,13 +26,13 @@ async def test_outcome_that_cannot_be_written_costs_itself_only() -> None:
     committed: list[Position] = []
     survived: list[str] = []
 
-    async def store(batch: Sequence[Kept]) -> None:
+    async def store(batch: Sequence[Outcome]) -> None:
         names = [one.entry.exchange.id for one in batch]
         if "e2" in names:
             raise ValueError("poison")
         kept.extend(names)
 
-    recorder = Recorder(store, commit=committed.append, survived=survived.append)
+    recorder = ResultBuffer(store, commit=committed.append, survived=survived.append)
     await record(recorder, 4)
     assert kept == ["e1", "e3", "e4"]
     assert survived == ["store"]
@@ -46,5 +46,5 @@ async def test_position_that_cannot_be_committed_is_counted() -> None:
     def full(_: Position) -> None:
         raise OSError(28, "No space left on device")
 
-    await record(Recorder(None, commit=full, survived=survived.append), 2)
+    await record(ResultBuffer(None, commit=full, survived=survived.append), 2)
     assert survived == ["commit"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.runner.resync import NOTHING_SEEN, Snapshot
+from proxy.runner.resync import NOTHING_SEEN, TransactionSnapshot
 
 
 @pytest.mark.parametrize("xid", [3, 2**31 - 1, 2**31 + 1, 3_000_000_000, 2**32 - 1])
@@ -11,10 +11,10 @@ def test_no_snapshot_covers_no_transaction(xid: int) -> None:
 
 
 def test_ended_transaction_is_covered_and_running_one_is_not() -> None:
-    seen = Snapshot.parse("100:110:104")
+    seen = TransactionSnapshot.parse("100:110:104")
     assert [xid for xid in (99, 103, 104, 109, 110) if seen.covers(xid)] == [99, 103, 109]
 
 
 def test_transaction_ids_beyond_the_first_round_are_told_apart() -> None:
-    seen = Snapshot.parse(f"{2**32 + 10}:{2**32 + 12}:{2**32 + 10}")
+    seen = TransactionSnapshot.parse(f"{2**32 + 10}:{2**32 + 12}:{2**32 + 10}")
     assert [xid for xid in (2**32 - 1, 10, 11, 12) if seen.covers(xid)] == [2**32 - 1, 11]

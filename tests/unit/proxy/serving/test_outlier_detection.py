@@ -2,56 +2,56 @@
 
 import pytest
 
-from proxy.config.health import Ejection, HealthCheck
-from proxy.serving.outlier_detection import Health
+from proxy.config.health import HealthCheckSettings, OutlierDetection
+from proxy.serving.outlier_detection import OutlierDetector
 
-AT_ONCE = Ejection(consecutive=3, base_s=1, max_s=5)
-BY_SHARE = Ejection(consecutive=0, share=0.5, requests_min=10, window_s=10)
+AT_ONCE = OutlierDetection(consecutive=3, base_s=1, max_s=5)
+BY_SHARE = OutlierDetection(consecutive=0, share=0.5, requests_min=10, window_s=10)
 
 
-def failed_three_times(ejection: Ejection = AT_ONCE) -> Health:
+def failed_three_times(ejection: OutlierDetection = AT_ONCE) -> OutlierDetector:
     """Ejected at 0.0."""
-    health = Health(HealthCheck(), ejection)
+    health = OutlierDetector(HealthCheckSettings(), ejection)
     health.tally(0.0, answered=0, failed=3)
     return health
 
 
 def test_failures_in_a_row_eject() -> None:
-    health = Health(HealthCheck(), AT_ONCE)
+    health = OutlierDetector(HealthCheckSettings(), AT_ONCE)
     health.tally(0.0, answered=0, failed=2)
-    assert health.fit
+    assert health.available
     health.tally(0.1, answered=0, failed=3)
-    assert (health.fit, health.ejected, health.ejections) == (False, True, 1)
+    assert (health.available, health.ejected, health.ejections) == (False, True, 1)
 
 
 def test_a_response_between_failures_breaks_the_row() -> None:
-    health = Health(HealthCheck(), AT_ONCE)
+    health = OutlierDetector(HealthCheckSettings(), AT_ONCE)
     for at, (answered, failed) in enumerate([(0, 2), (1, 4), (2, 6), (3, 8)]):
         health.tally(at / 10, answered=answered, failed=failed)
-    assert health.fit
+    assert health.available
 
 
 def test_a_share_of_failures_ejects_once_there_are_enough_requests() -> None:
-    health = Health(HealthCheck(), BY_SHARE)
+    health = OutlierDetector(HealthCheckSettings(), BY_SHARE)
     health.tally(0.0, answered=4, failed=4)
-    assert health.fit
+    assert health.available
     health.tally(0.1, answered=5, failed=5)
     assert health.ejected
 
 
 def test_failures_before_the_window_do_not_count() -> None:
-    health = Health(HealthCheck(), BY_SHARE)
+    health = OutlierDetector(HealthCheckSettings(), BY_SHARE)
     health.tally(0.0, answered=9, failed=0)
     health.tally(1.0, answered=9, failed=8)
     health.tally(12.0, answered=9, failed=9)
-    assert health.fit
+    assert health.available
 
 
 def test_counts_from_before_the_first_look_are_no_failures() -> None:
-    health = Health(HealthCheck(), AT_ONCE)
+    health = OutlierDetector(HealthCheckSettings(), AT_ONCE)
     health.begin(10, 100)
     health.tally(0.0, answered=10, failed=100)
-    assert health.fit
+    assert health.available
 
 
 def test_no_request_probes_before_the_time_and_one_does_after_it() -> None:
@@ -63,7 +63,7 @@ def test_an_answered_probe_restores() -> None:
     health = failed_three_times()
     assert health.may_probe(1.0)
     health.tally(1.1, answered=1, failed=3)
-    assert health.fit
+    assert health.available
 
 
 def test_a_backend_that_nobody_asks_any_more_is_not_ejected_for_ever() -> None:
@@ -124,14 +124,14 @@ def test_the_time_goes_on_growing_when_it_is_ejected_again_soon() -> None:
     ],
 )
 def test_checks_change_the_verdict_only_when_enough_agree(checks: list[bool], unhealthy: bool) -> None:
-    health = Health(HealthCheck(path="/health", down=3, up=2), Ejection())
+    health = OutlierDetector(HealthCheckSettings(path="/health", down=3, up=2), OutlierDetection())
     for well in checks:
         health.checked(well=well)
-    assert (health.unhealthy, health.fit, health.ejected) == (unhealthy, not unhealthy, False)
+    assert (health.unhealthy, health.available, health.ejected) == (unhealthy, not unhealthy, False)
 
 
 def test_enough_good_checks_make_it_healthy_again() -> None:
-    health = Health(HealthCheck(path="/health", down=1, up=2), Ejection())
+    health = OutlierDetector(HealthCheckSettings(path="/health", down=1, up=2), OutlierDetection())
     for well in (False, True, True):
         health.checked(well=well)
-    assert health.fit
+    assert health.available

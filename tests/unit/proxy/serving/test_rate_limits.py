@@ -1,14 +1,16 @@
 """How much is mirrored at most."""
 
-from proxy.config.mirroring import Mirroring
-from proxy.serving.rate_limits import Rates
+from proxy.config.mirroring import MirroringSettings
+from proxy.serving.rate_limits import MirrorRateLimits
 
 
-def rates(routes: dict[str, float], *, workers: int = 1, per_s_max: float = 0.0, burst_s: float = 1.0) -> Rates:
-    return Rates(Mirroring(per_s_max=per_s_max, burst_s=burst_s), routes, workers=workers, now=0.0)
+def rates(
+    routes: dict[str, float], *, workers: int = 1, per_s_max: float = 0.0, burst_s: float = 1.0
+) -> MirrorRateLimits:
+    return MirrorRateLimits(MirroringSettings(per_s_max=per_s_max, burst_s=burst_s), routes, workers=workers, now=0.0)
 
 
-def taken(of: Rates, route: str, times: list[float]) -> int:
+def taken(of: MirrorRateLimits, route: str, times: list[float]) -> int:
     return [of.over(route, at) for at in times].count(False)
 
 

@@ -5,7 +5,7 @@ from base64 import urlsafe_b64encode
 import pytest
 
 from comparator.exchanges.skip import Skip, journaled
-from proxy.config.settings import Mirror, RouteSettings, Writes
+from proxy.config.settings import MirrorPolicy, RouteSettings, WritePolicy
 from proxy.errors import SettingsError
 from proxy.serving.routing import Route, compile_routes, key_in_body, match, skip_of
 
@@ -119,11 +119,11 @@ def route(**changes: object) -> Route:
     [
         (route(), "GET", {}, None),
         (route(), "POST", {}, None),
-        (route(mirror=Mirror.SKIP), "GET", {}, Skip.POLICY),
-        (route(writes=Writes.SKIP), "GET", {}, None),
-        (route(writes=Writes.SKIP), "POST", {}, Skip.WRITE),
-        (route(writes=Writes.IDEMPOTENT), "POST", {}, Skip.WRITE),
-        (route(writes=Writes.IDEMPOTENT), "POST", {"idempotency-key": "k"}, None),
+        (route(mirror=MirrorPolicy.SKIP), "GET", {}, Skip.POLICY),
+        (route(writes=WritePolicy.SKIP), "GET", {}, None),
+        (route(writes=WritePolicy.SKIP), "POST", {}, Skip.WRITE),
+        (route(writes=WritePolicy.IDEMPOTENT), "POST", {}, Skip.WRITE),
+        (route(writes=WritePolicy.IDEMPOTENT), "POST", {"idempotency-key": "k"}, None),
         (route(sample=0.5), "GET", {}, Skip.SAMPLE),
         (None, "GET", {}, Skip.UNROUTED),
     ],

@@ -2,11 +2,11 @@
 
 import pytest
 
-from scorer.domain.awards import Award, Standing, awards_due
+from scorer.domain.awards import Award, AwardConditions, awards_due
 from scorer.errors import ScoringError
 from tests.support.stamps import stamp
 
-NEW = Standing(1, frozenset(), frozenset(), 0)
+NEW = AwardConditions(1, frozenset(), frozenset(), 0)
 
 
 def due(kept, standing=NEW, *, metamask=True):
@@ -18,7 +18,7 @@ def test_a_human_key_has_the_last_filled_nullifier():
 
 
 def test_a_human_key_is_given_once_a_provider():
-    standing = Standing(1, frozenset({"Github"}), frozenset(), 0)
+    standing = AwardConditions(1, frozenset({"Github"}), frozenset(), 0)
     assert due([stamp("Github")], standing) == []
 
 
@@ -34,18 +34,18 @@ def test_other_actions_go_by_the_row_s_provider():
 
 @pytest.mark.parametrize(("communities", "awards"), [(3, []), (4, [Award("SCB")])])
 def test_the_fourth_community_gives_a_bonus(communities, awards):
-    assert due([], Standing(communities, frozenset(), frozenset(), 0)) == awards
+    assert due([], AwardConditions(communities, frozenset(), frozenset(), 0)) == awards
 
 
 @pytest.mark.parametrize(
     ("given", "metamask", "awards"), [(4999, True, [Award("MM2")]), (5000, True, []), (0, False, [])]
 )
 def test_the_metamask_bonus_ends_with_the_five_thousandth(given, metamask, awards):
-    assert due([], Standing(1, frozenset(), frozenset({"MetaMaskOG2"}), given), metamask=metamask) == awards
+    assert due([], AwardConditions(1, frozenset(), frozenset({"MetaMaskOG2"}), given), metamask=metamask) == awards
 
 
 def test_lists_give_their_bonuses_without_limit():
-    standing = Standing(1, frozenset(), frozenset({"TheChosenOnes", "SeasonedPassportOGs"}), 9999)
+    standing = AwardConditions(1, frozenset(), frozenset({"TheChosenOnes", "SeasonedPassportOGs"}), 9999)
     assert due([], standing) == [Award("SOG"), Award("TCO")]
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from scorer.errors import SettingsError
+from scorer.errors import ScorerSettingsError
 from scorer.population import profile, rows, sql
 from scorer.population.people import Case, Person, address_of, dealt, people
 from scorer.population.profile import Kind, Profile
@@ -131,12 +131,12 @@ def test_a_profile_of_ones_own_is_a_file(tmp_path) -> None:
 def test_a_profile_that_makes_no_sense_is_refused_by_place(tmp_path, text: str, said: str) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(text)
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(ScorerSettingsError, match=said):
         profile.load(str(path))
 
 
 def test_a_profile_that_is_not_there_names_those_that_are() -> None:
-    with pytest.raises(SettingsError, match="clashes, errors, mixed, plain, writes"):
+    with pytest.raises(ScorerSettingsError, match="clashes, errors, mixed, plain, writes"):
         profile.load("nowhere")
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 
-from scorer.workflows.turns import Turns
+from scorer.workflows.turns import KeyedLock
 
 
 async def test_users_of_one_key_follow_each_other_in_order():
-    turns, seen = Turns(), []
+    turns, seen = KeyedLock(), []
 
     async def use(number: int) -> None:
         async with turns.turn("a"):
@@ -21,20 +21,20 @@ async def test_users_of_one_key_follow_each_other_in_order():
 
 
 async def test_users_of_different_keys_do_not_wait():
-    turns = Turns()
+    turns = KeyedLock()
     async with asyncio.timeout(60), turns.turn("a"), turns.turn("b"):
         assert len(turns) == 2
 
 
 async def test_a_key_is_forgotten_with_its_last_user():
-    turns = Turns()
+    turns = KeyedLock()
     async with turns.turn("a"):
         pass
     assert len(turns) == 0
 
 
 async def test_a_user_that_gives_up_waiting_leaves_the_turn_to_the_others():
-    turns, entered = Turns(), asyncio.Event()
+    turns, entered = KeyedLock(), asyncio.Event()
 
     async def wait() -> None:
         async with turns.turn("a"):
