@@ -23,7 +23,7 @@ from deepdiff.operator import BaseOperator
 
 from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Response, Role, Side
 from comparator.findings.clustering import Clusterer
-from comparator.settings import CompareSettings, Rule
+from comparator.settings import CompareSettings, RuleSettings
 from comparator.verdict import Comparator, Verdict
 from tests.support.corpus import inserted, legacy_settings, score_response, score_rows
 
@@ -101,9 +101,9 @@ def differing(document: dict[str, Any], number: int) -> dict[str, Any]:
 
 SETTINGS = CompareSettings(
     rules=(
-        Rule(path="last_score_timestamp", time_within_ms=60_000),
-        Rule(path="expiration_timestamp", same="time"),
-        Rule(path="stamps.*.expiration_date", same="time"),
+        RuleSettings(path="last_score_timestamp", time_within_ms=60_000),
+        RuleSettings(path="expiration_timestamp", same="time"),
+        RuleSettings(path="stamps.*.expiration_date", same="time"),
     )
 )
 TIMES = r"root\['(last_score|expiration)_timestamp'\]|root\['stamps'\]\['[^']+'\]\['expiration_date'\]"

@@ -15,8 +15,8 @@ from pathlib import Path
 from comparator.exchanges.model import Exchange, Request, Response, Side
 from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import Reader
-from proxy.journal.writer import Writer
+from proxy.journal.reader import SegmentReader
+from proxy.journal.writer import SegmentWriter
 
 STAMPS = 22
 
@@ -63,7 +63,7 @@ def measure(exchanges: list[Exchange]) -> dict[str, float]:
     """One round."""
     raw_bytes = sum(len(one.outcome.body) for one in exchanges if isinstance(one.outcome, Response))
     with tempfile.TemporaryDirectory() as directory:
-        writer = Writer(JournalSettings(directory=directory, queue_max=10**6, queue_max_bytes=2**34), environ={})
+        writer = SegmentWriter(JournalSettings(directory=directory, queue_max=10**6, queue_max_bytes=2**34), environ={})
         writer.start()
         process_began, began = time.process_time(), time.perf_counter()
         loop_began = time.thread_time()
@@ -74,7 +74,7 @@ def measure(exchanges: list[Exchange]) -> dict[str, float]:
         wall_s, cpu_s = time.perf_counter() - began, time.process_time() - process_began
         counts = writer.counts
         assert counts.written == len(exchanges)
-        with Reader(directory, "bench", keys=load_keys(Path(directory), {})) as reader:
+        with SegmentReader(directory, "bench", keys=load_keys(Path(directory), {})) as reader:
             read_began = time.process_time()
             read = len(reader.take(len(exchanges)))
             read_s = time.process_time() - read_began

@@ -19,7 +19,7 @@ from comparator.exchanges.row_changes import RowChange, Transaction
 from comparator.verdict import Comparator
 from proxy.runner.mirror import changes_of
 from proxy.runner.row_targets import targets
-from proxy.runner.row_writer import SESSION_OPTIONS, Aligner
+from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter
 from tests.support import pgoutput, postgres
 from tests.support.corpus import legacy_settings
 
@@ -35,7 +35,7 @@ async def parts_ms(server_dsn: str, *, rounds: int = 5) -> dict[str, float]:
         pool = await asyncpg.create_pool(dsn, min_size=1, max_size=1, server_settings=SESSION_OPTIONS)
         catalog = await _tables(pool, pairs[0])
         keys = {name: shape.primary_key for name, shape in catalog.tables.items() if shape.primary_key}
-        aligner, comparator = Aligner(pool, catalog), Comparator(legacy_settings())
+        aligner, comparator = RowWriter(pool, catalog), Comparator(legacy_settings())
         for _ in range(rounds):
             samples["decode"].append(_decode_ms(pairs))
             samples["compare"].append(_compare_ms(comparator, pairs))
@@ -71,7 +71,7 @@ def _compare_ms(comparator: Comparator, pairs: Sequence[Pair]) -> float:
     return (time.process_time() - begun) * 1e3 / len(pairs)
 
 
-async def _align_ms(aligner: Aligner, keys: dict[str, Any], pairs: Sequence[Pair]) -> float:
+async def _align_ms(aligner: RowWriter, keys: dict[str, Any], pairs: Sequence[Pair]) -> float:
     """Each request: the shadow holds what the mirrored side inserted, and gets what live has instead."""
     used = 0.0
     for pair in pairs:

@@ -30,8 +30,8 @@ from comparator.exchanges.model import Request, Response
 from proxy.cli import replay as command
 from proxy.config.settings import Settings
 from proxy.recordings import mitmproxy, ndjson
-from proxy.recordings.model import Recorded
-from proxy.replay.report import Report
+from proxy.recordings.model import RecordedExchange
+from proxy.replay.report import ReplayReport
 
 CONCURRENCY = 64
 MITMDUMP = VENV / "bin" / "mitmdump"
@@ -49,22 +49,22 @@ class Speed:
     per_cpu_s: float
 
 
-def recorded(count: int) -> Iterator[Recorded]:
+def recorded(count: int) -> Iterator[RecordedExchange]:
     """Requests as the proxy sees them: an address each, an API key, a user agent."""
     headers = (("Host", "api.example"), ("X-API-Key", "k" * 32), ("User-Agent", "bench/1"), ("Accept", "*/*"))
     for number in range(count):
         address = f"0x{number % 1_000:040x}"
         request = Request("GET", f"/v2/stamps/335/score/{address}", headers, b"")
         response = Response(200, (), b"{}")
-        yield Recorded(request, response, id=f"{number:032x}", started_ns=number, route="score", key=address)
+        yield RecordedExchange(request, response, id=f"{number:032x}", started_ns=number, route="score", key=address)
 
 
-def capture(count: int) -> bytes:
+def recording(count: int) -> bytes:
     """A file of so many requests."""
     return b"".join(map(ndjson.dump, recorded(count)))
 
 
-def replayed(path: Path, url: str, *words: str) -> tuple[Report, float]:
+def replayed(path: Path, url: str, *words: str) -> tuple[ReplayReport, float]:
     """The report, and the CPU seconds it took."""
     parser = argparse.ArgumentParser()
     command.configure(parser)
@@ -78,7 +78,7 @@ def replayed(path: Path, url: str, *words: str) -> tuple[Report, float]:
 
 def plain(path: Path, url: str) -> tuple[float, float]:
     """Requests a second of wall time, and of CPU, of an aiohttp client with the same requests and concurrency."""
-    items = [one for one in ndjson.parse(path.read_bytes().splitlines()) if isinstance(one, Recorded)]
+    items = [one for one in ndjson.parse(path.read_bytes().splitlines()) if isinstance(one, RecordedExchange)]
 
     async def run() -> None:
         connector = aiohttp.TCPConnector(limit=CONCURRENCY)
@@ -191,12 +191,12 @@ def main() -> None:
     with started() as backends, TemporaryDirectory() as name:
         url = f"http://127.0.0.1:{backends.served_port}"
         os.sched_setaffinity(0, PROXY_CORE)
-        path = Path(name) / "capture.ndjson"
-        path.write_bytes(capture(args.requests))
+        path = Path(name) / "recording.ndjson"
+        path.write_bytes(recording(args.requests))
         version = mitmproxy_version()
         found |= tell(compared(path, Path(name), backends, rounds=args.rounds, version=version), version)
         for rate in map(int, args.rates.split(",")):
-            path.write_bytes(capture(rate * 2))
+            path.write_bytes(recording(rate * 2))
             report, _ = replayed(path, url, "--rate", str(rate))
             late = report.sides["candidate"].latency.quantiles_ms["0.99"]
             found[f"rate_{rate}"] = {"achieved_per_s": report.achieved_per_s, "p99_ms": late}

@@ -1,4 +1,4 @@
-"""One generated capture to both sides, twice from one snapshot: what it takes, and whether both replays say the same.
+"""One generated recording to both sides, twice from one snapshot: what it takes, and whether both replays say the same.
 
 `make bench-replay-both` (ARGS: --addresses 10000 --requests 0 --profile mixed --seed 1 --keep FOLDER). Everything
 is put up as `make demo` does, but nothing serves: a PostgreSQL from the wheel, the new scorer and the legacy stand-in on a shadow

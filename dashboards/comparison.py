@@ -160,7 +160,7 @@ def _shadow() -> Sequence[Panel]:
             "Exchanges kept because they differed",
             Query(total(rate(at.CAPTURED.of()), "route"), "{{route}}"),
             Query(total(at.CAPTURES_LOST.of()), "lost since the start"),
-            about="Of routes with capture: {only: mismatches}; they stand in journal.captures.",
+            about="Of routes with record_if: {only: mismatches}; they stand in journal.mismatches.",
         ),
         timeseries("Runner: memory", Query(at.RUNNER_MEMORY.of(), "{{instance}}"), unit="bytes"),
         timeseries("Runner: CPU", Query(rate(at.RUNNER_CPU.of()), "{{instance}}"), unit="percentunit"),

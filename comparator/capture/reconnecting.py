@@ -74,8 +74,8 @@ class SupervisedCapture(ABC):
             raise CaptureClosedError("the capture is not running")
         if self._failure is not None:
             raise self._failure
-        if self._settings.settle_ms:
-            await asyncio.sleep(self._settings.settle_ms / 1000)
+        if self._settings.post_response_wait_ms:
+            await asyncio.sleep(self._settings.post_response_wait_ms / 1000)
         return await self._fences.wait(self._settings.fence_timeout_ms / 1000)
 
     def confirm(self, lsn: int) -> None:  # noqa: B027 (only a driver with a persistent slot has something to confirm)

@@ -51,7 +51,7 @@ class CaptureSettings(Struct, frozen=True):
         slot: temporary or persistent.
         tables: names of the captured tables ("name" in schema public, else "schema.name").
         poll_ms: how often the sql and triggers drivers look by themselves; a fence looks at once.
-        settle_ms: waited before a fence, for a service that writes after it has answered.
+        post_response_wait_ms: waited before a fence, for a service that writes after it has answered.
         fence_timeout_ms: after this a fence gives up.
         connect_timeout_ms: for each connection and for making a slot.
         lock_timeout_ms: for each statement of preparation that locks a table.
@@ -69,7 +69,7 @@ class CaptureSettings(Struct, frozen=True):
     slot: Slot = Slot()
     tables: tuple[str, ...] = ()
     poll_ms: Milliseconds = 100
-    settle_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0
+    post_response_wait_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0
     fence_timeout_ms: Milliseconds = 5_000
     connect_timeout_ms: Milliseconds = 10_000
     lock_timeout_ms: Milliseconds = 2_000

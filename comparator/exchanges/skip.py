@@ -19,7 +19,7 @@ class Skip(StrEnum):
 
     UNROUTED = "unrouted"
     SAMPLE = "sample"
-    CAPTURE = "capture"
+    RECORD_IF = "record_if"
     SHADOW = "shadow"
     UPGRADE = "upgrade"
     ABORTED = "aborted"

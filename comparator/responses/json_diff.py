@@ -124,7 +124,7 @@ class Walk:
             return False
         holding = next((rule for rule in ignoring if rule.holds(self._when.today)), None)
         if not same(a, b):
-            self._touch(holding or ignoring[0], expired=holding is None)
+            self._hit_rule(holding or ignoring[0], expired=holding is None)
         return holding is not None
 
     def _objects(self, a: dict[str, Any], b: dict[str, Any], node: Node) -> None:
@@ -175,10 +175,10 @@ class Walk:
                 continue
             if not rule.holds(self._when.today):
                 if not same(a, b):
-                    self._touch(rule, expired=True)
+                    self._hit_rule(rule, expired=True)
                 continue
             if not same(a, b):
-                self._touch(rule)
+                self._hit_rule(rule)
                 self._match(a, b, node, rule.action)
             return
         if len(a) == len(b):
@@ -264,9 +264,9 @@ class Walk:
         for rule in node.marks:
             if rule.action.allows(a, b) or (when.delay and allows_later(rule.action, a, b, when.delay)):
                 if rule.expires is None or when.today <= rule.expires:
-                    self._touch(rule)
+                    self._hit_rule(rule)
                     return
-                self._touch(rule, expired=True)
+                self._hit_rule(rule, expired=True)
             judged = judged or rule.id
         if type(a) is Repeated and type(b) is Repeated and same(list(a.values), list(b.values)):
             return
@@ -278,7 +278,7 @@ class Walk:
             return
         self.differences.append(Difference(kind, tuple(self._path), a, b, self._table, self._key, self._column, rule))
 
-    def _touch(self, rule: CompiledRule, *, expired: bool = False) -> None:
+    def _hit_rule(self, rule: CompiledRule, *, expired: bool = False) -> None:
         if len(self.touches) >= TOUCHES_MAX:
             return
         self.touches.append(Touch(rule.id, tuple(self._path), expired, self._table, self._column))

@@ -1,4 +1,4 @@
-"""`shadow journal export` and `import`: exchanges out to other programs' formats, and captures of other programs in."""
+"""`shadow journal export` and `import`: exchanges out to other programs' formats, and recordings of other programs in."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ from proxy.journal.writer import SegmentWriter
 from proxy.recordings.detect import Format, read
 from proxy.recordings.export import ExportFormat, dump
 from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, exchange_of, header_of
-from proxy.replay.capture_reader import placed
+from proxy.replay.recording_reader import placed
 from proxy.serving.routing import Route, compile_routes
 
 IMPORTED = "imported"
@@ -45,7 +45,7 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
 
 def configure_import(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `import`."""
-    parser.add_argument("source", help="a capture: file, journal folder, or - for the standard input")
+    parser.add_argument("source", help="a recording: file, journal folder, or - for the standard input")
     parser.add_argument("--format", choices=[one.value for one in Format], help="default: found out")
     parser.add_argument(
         "--served-by", choices=[one.value for one in Side], default=Side.LEGACY.value, help="whose responses these are"
@@ -80,11 +80,11 @@ def _written(path: Path, pieces: Iterator[bytes]) -> None:
 
 
 def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: argparse.Namespace) -> int:
-    """Append a capture's exchanges, redacted like all others; print what became of them.
+    """Append a recording's exchanges, redacted like all others; print what became of them.
 
     Raises:
         JournalError: something could not be written.
-        SourceError: the capture cannot be read.
+        SourceError: the recording cannot be read.
     """
     into, source = Path(settings.directory).resolve(), Path(args.source).resolve()
     if args.source != "-" and into in (source, *source.parents):

@@ -80,9 +80,9 @@ COMMANDS: Final = (
     CommandEntry(
         "journal", "look into the journal: ls, cat, tail, stats, verify, prune, export, import", "proxy.cli.journal"
     ),
-    CommandEntry("replay", "play a capture to one side or both, and say what was found", "proxy.cli.replay"),
+    CommandEntry("replay", "play a recording to one side or both, and say what was found", "proxy.cli.replay"),
     CommandEntry(
-        "replay generate", "make traffic without a capture, and the people it is about", "proxy.cli.replay_generate"
+        "replay generate", "make traffic without a recording, and the people it is about", "proxy.cli.replay_generate"
     ),
     CommandEntry("snapshot", "keep states of the shadow database: create, restore, drop, ls", "proxy.cli.snapshot"),
     CommandEntry(

@@ -1,4 +1,4 @@
-"""`shadow replay`: play a capture to one side or to both, and say what was found."""
+"""`shadow replay`: play a recording to one side or to both, and say what was found."""
 
 import argparse
 import asyncio
@@ -27,11 +27,11 @@ from proxy.journal.keys import load_keys
 from proxy.journal.redaction import RedactionKeys
 from proxy.recordings.detect import Format
 from proxy.recordings.errors import OptionError
-from proxy.replay.capture_reader import Recording
 from proxy.replay.compare_run import BothSides, ReplayVerdicts, open_shadow
 from proxy.replay.credentials import credentials_of
 from proxy.replay.html_report import as_html
 from proxy.replay.http_target import ReplayTarget, UrlRewrite, open_target
+from proxy.replay.recording_reader import Recording
 from proxy.replay.report import ReplayReport, as_json, as_text, parse_rules
 from proxy.replay.report_diff import differences
 from proxy.replay.schedule import parse_condition, parse_pace
@@ -48,7 +48,7 @@ BOTH = "both"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("source", help="a journal's folder, a capture file, or - for the standard input")
+    parser.add_argument("source", help="a journal's folder, a recording file, or - for the standard input")
     parser.add_argument("--config", type=Path, default=CONFIG, help="default: %(default)s")
     parser.add_argument("--format", choices=[one.value for one in Format], help="default: found out")
     parser.add_argument("--to", required=True, choices=[*(side.value for side in Side), BOTH])
@@ -69,10 +69,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _configure_schedule(parser: argparse.ArgumentParser) -> None:
     schedule = parser.add_argument_group("schedule")
-    schedule.add_argument("--speed", default="", help="a multiple of the capture's own, or max (default: 1x)")
+    schedule.add_argument("--speed", default="", help="a multiple of the recording's own, or max (default: 1x)")
     schedule.add_argument("--rate", default="", help="requests a second, evenly spaced, e.g. 200/s")
     schedule.add_argument("--ramp", default="", help="grow to full speed over this time, e.g. 30s")
-    schedule.add_argument("--loop", type=int, default=1, help="passes over the capture; 0: until interrupted")
+    schedule.add_argument("--loop", type=int, default=1, help="passes over the recording; 0: until interrupted")
     schedule.add_argument(
         "--concurrency",
         type=int,
@@ -171,17 +171,17 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
     """
     pace = parse_pace(speed=args.speed, rate=args.rate, ramp=args.ramp)
     concurrency = _concurrency(args)
-    capture = _capture(settings, args, environ)
-    span = capture.survey()
+    recording = _recording(settings, args, environ)
+    span = recording.survey()
     if span is not None and not span.count:
         raise OptionError(f"{args.source}: no record is selected, so there is nothing to play")
     stop, tally = asyncio.Event(), Tally()
     stop_on_signals(stop)
     # The journal's key keeps a secret's digest the same from replay to replay.
-    salt = capture.keys.digest if capture.keys else secrets.token_bytes()
+    salt = recording.keys.digest if recording.keys else secrets.token_bytes()
     async with _opened(settings, args, tally, concurrency, salt) as does:
         session = Session(
-            capture=capture,
+            recording=recording,
             does=does,
             tally=tally,
             credentials=credentials_of(settings.replay, environ),
@@ -213,7 +213,7 @@ def _concurrency(args: argparse.Namespace) -> int:
     return 1
 
 
-def _capture(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> Recording:
+def _recording(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> Recording:
     return Recording(
         source=args.source,
         form=Format(args.format) if args.format else None,

@@ -1,7 +1,7 @@
-"""`shadow replay generate`: traffic without a capture, and the people it is about.
+"""`shadow replay generate`: traffic without a recording, and the people it is about.
 
 The scorer makes the people, their really signed credentials and the requests (`python -m scorer populate`: it is another program);
-here they become a capture that `shadow replay` and `shadow journal import` read.
+here they become a recording that `shadow replay` and `shadow journal import` read.
 """
 
 import argparse
@@ -32,7 +32,7 @@ PLACES = ("live", "shadow")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--out", required=True, metavar="FILE", help="the capture; - for the standard output")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the recording; - for the standard output")
     parser.add_argument(
         "--profile", default="mixed", help="clashes, errors, mixed, plain, writes, or a YAML file of yours"
     )

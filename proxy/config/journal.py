@@ -49,9 +49,9 @@ class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MismatchJournal(Struct, frozen=True, forbid_unknown_fields=True):
-    """The journal of exchanges that differed (`routes[].capture.only: mismatches`): a folder of its own, kept longer."""
+    """The journal of exchanges that differed (`routes[].record_if.only: mismatches`): a folder of its own, kept longer."""
 
-    directory: str = "var/captures"
+    directory: str = "var/mismatches"
     retention: RetentionSettings = RetentionSettings(
         age_max_s=30 * 86_400.0, size_max_bytes=1024**3, disk_max_bytes=2 * 1024**3
     )
@@ -75,4 +75,4 @@ class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     fsync_ms: float = 100.0
     retention: RetentionSettings = RetentionSettings()
     redaction: RedactionSettings = RedactionSettings()
-    captures: MismatchJournal = MismatchJournal()
+    mismatches: MismatchJournal = MismatchJournal()

@@ -18,10 +18,10 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
         rows_max: changed rows of live that may wait for the shadow; beyond it they are forgotten and the shadow is resynced.
         timeout_s: until a mirrored request counts as failed.
         fence_timeout_s: until a database that delivers no changes counts as interrupted.
-        hold_ms: how long a live transaction that no exchange has claimed waits before it is background. An exchange that
+        claim_wait_ms: how long a live transaction that no exchange has claimed waits before it is background. An exchange that
             took longer than this is not compared (`skipped`, cause `slow`), because its changes may have been let go.
-        skew_ms: how far the proxy's clock and the database's may differ.
-        settle_ms: how long after its response a service may still write for the request.
+        clock_skew_ms: how far the proxy's clock and the database's may differ.
+        post_response_wait_ms: how long after its response a service may still write for the request.
         tagged_sides: sides that name the request in their transactions (the new scorer does).
         align: keep the shadow equal to live; False only for a shadow that nobody compares row by row.
         confirm: run a mismatching request once more from the aligned state before it counts.

@@ -18,10 +18,10 @@ from msgspec import Meta, Struct
 from comparator.capture.settings import CaptureSettings, with_words
 from comparator.exchanges.model import Role, Side
 from comparator.settings import CompareSettings, StoreSettings
-from proxy.config.capture_rule import RecordIf, RecordOnly
 from proxy.config.health import HealthCheckSettings, OutlierDetection
 from proxy.config.journal import JournalSettings
 from proxy.config.mirroring import MirroringSettings, PerSecond
+from proxy.config.record_if import RecordIf, RecordOnly
 from proxy.config.replay import ReplaySettings
 from proxy.config.rollout import RolloutSettings, problem_of
 from proxy.config.runner import RunnerSettings
@@ -97,9 +97,9 @@ class BackendSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """How long an unused connection is kept; less than the backend keeps it (uvicorn and gunicorn: 5 s or less by default)."""
     retries: Annotated[int, Meta(ge=0, le=1)] = 1
     """One more try, only where nothing was sent or the method is safe and a kept connection was stale."""
-    health: HealthCheckSettings = HealthCheckSettings()
+    health_check: HealthCheckSettings = HealthCheckSettings()
     """How a live instance is asked whether it is well."""
-    ejection: OutlierDetection = OutlierDetection()
+    outlier_detection: OutlierDetection = OutlierDetection()
     """When a live instance that fails requests is spared for a while."""
 
 
@@ -144,7 +144,7 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     writes: WritePolicy = WritePolicy.MIRROR
     sample: Share = 1.0
     """Share of the keys (sticky) that is journaled."""
-    capture: RecordIf | None = None
+    record_if: RecordIf | None = None
     """Of these, journal only what this rule wants; empty: everything."""
     mirror_per_s_max: PerSecond = 0.0
     """Mirror at most so many a second, all workers together; 0 is no limit. The rest is skipped (`rate_limited`)."""
@@ -293,7 +293,7 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"no route is called {', '.join(strangers)}, so its rules hold nowhere - at `$.compare.routes`"
         )
-    _check_captures(settings)
+    _check_record_if(settings)
     _check_keys(settings)
     problem = problem_of(settings.rollout, tuple(names))
     if problem:
@@ -311,19 +311,21 @@ def _check_keys(settings: Settings) -> None:
         )
 
 
-def _check_captures(settings: Settings) -> None:
+def _check_record_if(settings: Settings) -> None:
     """Which exchanges differ is known only where they are mirrored."""
     backends = settings.backends
     mirrored = settings.journal.enabled and any(backends.of(side, Role.MIRRORED).url for side in Side)
     for number, route in enumerate(settings.routes):
-        if route.capture is None or route.capture.only is RecordOnly.ALL:
+        if route.record_if is None or route.record_if.only is RecordOnly.ALL:
             continue
-        place = f"at `$.routes[{number}].capture.only`"
+        place = f"at `$.routes[{number}].record_if.only`"
         if route.mirror is MirrorPolicy.SKIP:
-            raise SettingsError(f"only mismatches are wanted of a route that is not mirrored (mirror: skip) - {place}")
+            raise SettingsError(
+                f"`record_if.only: mismatches` was asked of a route that is not mirrored (mirror: skip) - {place}"
+            )
         if not mirrored:
             raise SettingsError(
-                "only mismatches are wanted where nothing is mirrored: give backends a shadow url and enable the journal, "
+                "`record_if.only: mismatches` was asked where nothing is mirrored: give backends a shadow url and enable the journal, "
                 f"or leave `only` out - {place}"
             )
 

@@ -51,7 +51,7 @@ def share_key(source: Path, directory: Path, environ: Mapping[str, str]) -> None
     _create(directory / FILE, secret)
     if (directory / FILE).read_bytes() != secret:
         raise JournalKeyError(
-            f"{directory} has another key than {source}: move it away, or give journal.captures another folder"
+            f"{directory} has another key than {source}: move it away, or give journal.mismatches another folder"
         )
 
 

@@ -1,4 +1,4 @@
-"""Finds out what a capture is, opens it, and hands its bytes to the parser of its format."""
+"""Finds out what a recording is, opens it, and hands its bytes to the parser of its format."""
 
 import gzip
 import io
@@ -27,7 +27,7 @@ WHOLE_MAX_BYTES = 512 * 1024**2
 
 
 class Format(StrEnum):
-    """Formats of captures."""
+    """Formats of recordings."""
 
     JOURNAL = "journal"
     GOR = "gor"
@@ -60,14 +60,14 @@ def read(
     host: str = "",
     bodies: Path | None = None,
 ) -> Iterator[Item]:
-    """The records of a capture; `-` is the standard input.
+    """The records of a recording; `-` is the standard input.
 
     Args:
         source: a file, plain or compressed by gzip or zstd, or a journal's folder.
         form: its format; None finds out.
         keys: to open what a journal has sealed.
         host: of the requests, where the format does not say.
-        bodies: a folder from below which a capture may name files as bodies, besides its own.
+        bodies: a folder from below which a recording may name files as bodies, besides its own.
 
     Raises:
         SourceError: it cannot be opened or read, or its format cannot be found out.
@@ -146,10 +146,10 @@ def _decompressed(raw: io.BufferedReader) -> io.BufferedReader:
 
 @dataclass(frozen=True, slots=True)
 class BodyFiles:
-    """The files that a capture may name as bodies. A capture may come from anybody, and what it names is sent to the target.
+    """The files that a recording may name as bodies. A recording may come from anybody, and what it names is sent to the target.
 
     Attributes:
-        folder: of the capture: names count from here, and files here or below it are read.
+        folder: of the recording: names count from here, and files here or below it are read.
         also: files below this folder are read too.
     """
 
@@ -166,7 +166,7 @@ class BodyFiles:
             path = (self.folder / name).resolve()
             if not any(path.is_relative_to(one.resolve()) for one in (self.folder, self.also) if one is not None):
                 raise ValueError(
-                    f"@{name}: not in the capture's folder or below it; shadow replay --bodies names another"
+                    f"@{name}: not in the recording's folder or below it; shadow replay --bodies names another"
                 )
             if path.exists() and not path.is_file():
                 raise ValueError(f"@{name}: no file")

@@ -1,10 +1,10 @@
 """What can go wrong while captured traffic is read and played.
 
 ReplayError
-├── SourceError        a capture cannot be read at all; the message names the place
+├── SourceError        a recording cannot be read at all; the message names the place
 ├── OptionError        an option of the command makes no sense
 ├── CredentialError    a rewritten credential has no value to be written with
-├── StateError         the state file is of another capture, or cannot be read
+├── StateError         the state file is of another recording, or cannot be read
 └── SnapshotError      a snapshot cannot be made, restored or found
     └── ServerAwayError    the server that has it, or will, does not answer
 """
@@ -17,7 +17,7 @@ class ReplayError(ProxyError):
 
 
 class SourceError(ReplayError):
-    """The capture is not what its format says; one bad record is a `Malformed` value instead."""
+    """The recording is not what its format says; one bad record is a `Malformed` value instead."""
 
 
 class OptionError(ReplayError):

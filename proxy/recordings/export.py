@@ -1,4 +1,4 @@
-"""Writes captures in other programs' formats. Pure: bytes out, in pieces."""
+"""Writes recordings in other programs' formats. Pure: bytes out, in pieces."""
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum

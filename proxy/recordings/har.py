@@ -123,7 +123,7 @@ def _pair(pair: Any) -> tuple[str, str]:
 
 
 def _request_body(asked: Mapping[str, Any], headers: HeaderList) -> tuple[bytes, bool, bool]:
-    """The body, whether the capture lacks (some of) it, and whether the writer took a content encoding from it."""
+    """The body, whether the recording lacks (some of) it, and whether the writer took a content encoding from it."""
     data: Mapping[str, Any] = asked.get("postData") or {}
     text, size = data.get("text"), asked.get("bodySize")
     if text is None and data.get("params"):

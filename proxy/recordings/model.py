@@ -1,4 +1,4 @@
-"""One request of a capture, with as much of its answer as the capture holds. Pure."""
+"""One request of a recording, with as much of its answer as the recording holds. Pure."""
 
 import base64
 import binascii
@@ -9,15 +9,15 @@ from urllib.parse import quote
 
 from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
 
-NOT_RECORDED: Final = "the capture holds no response"
+NOT_RECORDED: Final = "the recording holds no response"
 _URL_SAFE: Final = "!#$%&'()*+,/:;=?@[]~-._"
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedExchange:
-    """What a capture says about one request.
+    """What a recording says about one request.
 
-    `outcome` is None when the capture holds no answer. `started_ns` is Unix nanoseconds, 0 when the capture has no times;
+    `outcome` is None when the recording holds no answer. `started_ns` is Unix nanoseconds, 0 when the recording has no times;
     `duration_ns` 0 when unknown. `served_by` None: whoever answered was neither of our sides. The other fields are an
     exchange's.
     """
@@ -37,7 +37,7 @@ class RecordedExchange:
 
 @dataclass(frozen=True, slots=True)
 class MalformedRecord:
-    """A record that cannot be read: where in the capture, and why."""
+    """A record that cannot be read: where in the recording, and why."""
 
     place: str
     reason: str
@@ -47,7 +47,7 @@ Item = RecordedExchange | MalformedRecord
 
 
 def recorded_of(exchange: Exchange) -> RecordedExchange:
-    """An exchange as a capture's record; nothing is lost."""
+    """An exchange as a recording's record; nothing is lost."""
     return RecordedExchange(
         request=exchange.request,
         outcome=exchange.outcome,
@@ -64,7 +64,7 @@ def recorded_of(exchange: Exchange) -> RecordedExchange:
 
 
 def exchange_of(recorded: RecordedExchange, *, served_by: Side, exchange_id: str) -> Exchange:
-    """The record as an exchange for the journal; where the capture is silent, the arguments speak."""
+    """The record as an exchange for the journal; where the recording is silent, the arguments speak."""
     return Exchange(
         id=recorded.id or exchange_id,
         route=recorded.route,

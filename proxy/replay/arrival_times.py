@@ -1,4 +1,4 @@
-"""Gives requests that nobody has sent yet what a capture has of them: ids, times, the answer that is due. Pure.
+"""Gives requests that nobody has sent yet what a recording has of them: ids, times, the answer that is due. Pure.
 
 Requests arrive independently of each other (a Poisson process), as those of many clients do. Everything follows from the seed.
 """
@@ -28,7 +28,7 @@ class GeneratedRequest(Struct, frozen=True):
 def arriving(
     requests: Iterable[GeneratedRequest], *, seed: int, begin_ns: int, rate_per_s: float, host: str
 ) -> Iterator[RecordedExchange]:
-    """The requests as a capture, in their order.
+    """The requests as a recording, in their order.
 
     Args:
         requests: what is asked.

@@ -1,4 +1,4 @@
-"""Puts usable credentials where a capture has digests, and fresh tokens where it has old ones. Pure: the time is an argument."""
+"""Puts usable credentials where a recording has digests, and fresh tokens where it has old ones. Pure: the time is an argument."""
 
 import json
 import re

@@ -15,7 +15,7 @@ def signed_again(token: str, *, key: str, algorithm: str, now_s: int, lifetime_s
     """
     try:
         header = jwt.get_unverified_header(token)
-        # Its own signature says nothing here: the capture is ours, and what is made of it is signed anew.
+        # Its own signature says nothing here: the recording is ours, and what is made of it is signed anew.
         claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
     except jwt.PyJWTError:
         return token

@@ -1,4 +1,4 @@
-"""Decides which records of a capture are sent, when, and in which order. Pure: times are offsets from the replay's start.
+"""Decides which records of a recording are sent, when, and in which order. Pure: times are offsets from the replay's start.
 
 The schedule is open: a record is due at a time that does not depend on how fast the ones before were answered, and latency counts
 from there, so that a side that stalls cannot hide the requests it kept waiting (coordinated omission). Only `max` is closed: there
@@ -28,7 +28,7 @@ _CONDITION: Final = re.compile(r"([a-z]+)(!?=)(.*)")
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast. `speed` is a multiple of the capture's own, `rate_per_s` even spacing; both None: as fast as answers come.
+    """How fast. `speed` is a multiple of the recording's own, `rate_per_s` even spacing; both None: as fast as answers come.
 
     Over the first `ramp_s` seconds the speed grows evenly from nothing.
     """
@@ -109,7 +109,7 @@ def parse_duration_s(text: str) -> float:
 
 
 def parse_moment(text: str, first_ns: int) -> int:
-    """An ISO 8601 time, or `+30s` after the capture's first record, as Unix nanoseconds.
+    """An ISO 8601 time, or `+30s` after the recording's first record, as Unix nanoseconds.
 
     Raises:
         OptionError: it is neither.

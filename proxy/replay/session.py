@@ -1,4 +1,4 @@
-"""One replay: plays a capture to a target, counts, remembers how far it is, and makes the report."""
+"""One replay: plays a recording to a target, counts, remembers how far it is, and makes the report."""
 
 import asyncio
 import contextlib
@@ -13,9 +13,9 @@ from typing import Protocol
 from comparator.exchanges.model import Request
 from proxy.recordings.model import RecordedExchange
 from proxy.replay import resume_state as statefile
-from proxy.replay.capture_reader import Recording, TimeSpan
 from proxy.replay.credentials import ReplayCredentials
 from proxy.replay.player import Player
+from proxy.replay.recording_reader import Recording, TimeSpan
 from proxy.replay.report import FindingReport, ReplayFacts, ReplayReport, Verdicts, report_of
 from proxy.replay.schedule import Pace, ScheduledRequest, due
 from proxy.replay.tally import Tally
@@ -81,7 +81,7 @@ class OneSide:
 
 
 def request_id(one: ScheduledRequest) -> str:
-    """The id the capture has, made unique for later passes; "" where it has none."""
+    """The id the recording has, made unique for later passes; "" where it has none."""
     return f"{one.recorded.id}-{one.turn}" if one.turn and one.recorded.id else one.recorded.id
 
 
@@ -90,7 +90,7 @@ class Session:
     """A replay about to be played.
 
     Attributes:
-        capture: what is played; it has been surveyed.
+        recording: what is played; it has been surveyed.
         does: does each record.
         tally: where `does` counts.
         credentials: put in place before sending.
@@ -99,7 +99,7 @@ class Session:
         state: where to remember how far it is, None for nowhere.
     """
 
-    capture: Recording
+    recording: Recording
     does: RecordHandler
     tally: Tally
     credentials: ReplayCredentials
@@ -119,8 +119,8 @@ class Session:
     @property
     def fingerprint(self) -> str:
         """What a state file has to agree with."""
-        capture = self.capture
-        return f"{capture.source} from {capture.begin or '-'} until {capture.end or '-'} to {self.to}"
+        recording = self.recording
+        return f"{recording.source} from {recording.begin or '-'} until {recording.end or '-'} to {self.to}"
 
     async def play(self, stop: asyncio.Event) -> ReplayReport:
         """Play it, until its end or until `stop`.
@@ -155,7 +155,7 @@ class Session:
 
     def _schedule(self) -> Iterator[ScheduledRequest]:
         """What is due, without what is done already; it begins at once."""
-        rest = itertools.islice(due(self.capture.records, self.pace, loops=self.loops), self._skip, None)
+        rest = itertools.islice(due(self.recording.records, self.pace, loops=self.loops), self._skip, None)
         for number, one in enumerate(rest):
             if number + self._skip in self._beyond:
                 if self._player:
@@ -212,7 +212,7 @@ class Session:
         last = self._last
         asked = (last.number + 1) / last.offset_s if last and last.offset_s and self.pace.open else 0.0
         facts = ReplayFacts(
-            source=self.capture.source,
+            source=self.recording.source,
             to=self.to,
             began=self._began.isoformat(timespec="seconds"),
             duration_s=duration_s,
@@ -221,7 +221,7 @@ class Session:
             concurrency=self.concurrency,
             asked_per_s=self.pace.rate_per_s or asked,
             resumed_at=self._skip,
-            malformed=len(self.capture.malformed),
+            malformed=len(self.recording.malformed),
             verdicts=self.does.verdicts(),
             findings=tuple(self.does.findings()),
             verdicts_digest=self.does.digest(),

@@ -107,10 +107,10 @@ def grounds_for_rollback(streaks: Streaks, gates: Sequence[Gate], auto: AutoRoll
     if not auto.enabled:
         return None
     grounds = [gate for gate in gates if gate.rolls_back and streaks.get(gate.name, 0) >= auto.consecutive]
-    return min(grounds, key=lambda gate: TELLING.index(gate.name), default=None)
+    return min(grounds, key=lambda gate: MOST_SPECIFIC_FIRST.index(gate.name), default=None)
 
 
-TELLING: Final = (
+MOST_SPECIFIC_FIRST: Final = (
     GateName.POINTS,
     GateName.EFFECTS,
     GateName.ERRORS,

@@ -16,10 +16,10 @@ ANSWER_MAX_BYTES = 64 * 1024
 async def is_well(backend: BackendSettings) -> bool:
     """Whether the backend answers its health path with 2xx or 3xx in time."""
     connector, headers = connector_of(backend), headers_of(backend)
-    url = backend.url.rstrip("/") + backend.health.path
+    url = backend.url.rstrip("/") + backend.health_check.path
     try:
         async with (
-            asyncio.timeout(backend.health.timeout_s),
+            asyncio.timeout(backend.health_check.timeout_s),
             aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
             session.get(url, headers=headers, allow_redirects=False) as response,
         ):

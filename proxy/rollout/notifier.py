@@ -22,7 +22,7 @@ class Notifier:
 
     def __init__(self, settings: NotificationSettings) -> None:
         self._settings = settings
-        self._said: OrderedDict[str, None] = OrderedDict()
+        self._sent_keys: OrderedDict[str, None] = OrderedDict()
         self._queues: dict[str, asyncio.Queue[dict[str, Any]]] = {
             url: asyncio.Queue(settings.queue_max) for url in settings.slack_urls
         }
@@ -32,11 +32,11 @@ class Notifier:
 
     def notify(self, message: Notice) -> None:
         """Say something, unless it was said already. Returns at once."""
-        if message.key in self._said:
+        if message.key in self._sent_keys:
             return
-        self._said[message.key] = None
-        if len(self._said) > SAID_MAX:
-            self._said.popitem(last=False)
+        self._sent_keys[message.key] = None
+        if len(self._sent_keys) > SAID_MAX:
+            self._sent_keys.popitem(last=False)
         for queue in self._queues.values():
             self._put(queue, slack(message))
         if message.paged and self._settings.pagerduty_key:

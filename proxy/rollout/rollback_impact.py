@@ -90,7 +90,7 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
 
 async def _legacy_health(settings: Settings, found: dict[str, Any]) -> None:
     own, backend = settings.rollout.sources.legacy_health, settings.backends.of(Side.LEGACY, Role.SERVED)
-    url = own or backend.url.rstrip("/") + (backend.health.path or HEALTH_PATH)
+    url = own or backend.url.rstrip("/") + (backend.health_check.path or HEALTH_PATH)
     connector, headers = (None, {}) if own else (connector_of(backend), headers_of(backend))
     begun = time.monotonic()
     try:

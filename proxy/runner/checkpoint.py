@@ -20,12 +20,12 @@ class Checkpoints:
     """The exchanges that are read and not let go, in the order of the journal.
 
     Attributes:
-        skew_us: how far the proxy's clock and the database's may differ.
-        settle_us: how long after its response a service may still write for the request.
+        clock_skew_us: how far the proxy's clock and the database's may differ.
+        post_response_wait_us: how long after its response a service may still write for the request.
     """
 
-    skew_us: int
-    settle_us: int = 0
+    clock_skew_us: int
+    post_response_wait_us: int = 0
     _kept: "OrderedDict[int, tuple[Position, int, int]]" = field(
         default_factory=OrderedDict[int, tuple[Position, int, int]]
     )
@@ -44,11 +44,11 @@ class Checkpoints:
     def horizon_us(self, known_us: int) -> int:
         """Live commits before this time are of exchanges that have their outcome, when all that began before `known_us` are read."""
         begun = (started for sequence, (_, started, _) in self._kept.items() if sequence > self._done)
-        return min(known_us, *begun, known_us) - self.skew_us
+        return min(known_us, *begun, known_us) - self.clock_skew_us
 
     def let_go(self, place: Place) -> Position | None:
         """The last position before which no exchange can own a commit behind `place`; None when that is no further."""
-        slack_us = 2 * self.skew_us + self.settle_us
+        slack_us = 2 * self.clock_skew_us + self.post_response_wait_us
         position = None
         for sequence, (reached, _, ended_us) in list(self._kept.items()):
             if sequence > self._done or ended_us + slack_us >= place[0]:

@@ -1,7 +1,7 @@
 """Reads the journal, and says of each exchange whether it is mirrored, or why not.
 
 Nothing is mirrored before all that the exchange committed has been delivered, and its rows are known to be its own: what cannot be
-told yet waits up to `hold_ms` for what ran at the same time.
+told yet waits up to `claim_wait_ms` for what ran at the same time.
 """
 
 import asyncio
@@ -174,12 +174,12 @@ class Intake:
             self.ledger.add_unattributed_run(entry.exchange, claim)
 
     def _window(self, exchange: Exchange, name: str) -> RequestWindow:
-        skew_us = self.settings.clock_skew_ms * 1_000
+        clock_skew_us = self.settings.clock_skew_ms * 1_000
         return RequestWindow(
             id=name,
             keys=set(self.ledger.route_keys(exchange)),
-            opened_us=exchange.started_ns // 1_000 - skew_us,
-            closed_us=exchange.ended_ns // 1_000 + skew_us + self.settings.post_response_wait_ms * 1_000,
+            opened_us=exchange.started_ns // 1_000 - clock_skew_us,
+            closed_us=exchange.ended_ns // 1_000 + clock_skew_us + self.settings.post_response_wait_ms * 1_000,
             tagged=exchange.served_by in self.settings.tagged_sides,
             trace_id=trace_id_of(exchange),
         )

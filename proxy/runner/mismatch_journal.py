@@ -1,7 +1,7 @@
-"""Keeps the exchanges that differed where they stay longer: `routes[].capture.only: mismatches`.
+"""Keeps the exchanges that differed where they stay longer: `routes[].record_if.only: mismatches`.
 
 The proxy does not know verdicts; so these routes are journaled in full, and the runner copies what differed, as it stands on the disk
-(secrets stay redacted and sealed), into a journal of its own, `journal.captures`. It is read like any journal: `shadow journal
+(secrets stay redacted and sealed), into a journal of its own, `journal.mismatches`. It is read like any journal: `shadow journal
 --directory`, `shadow replay`. A runner that is killed between the verdict and its commit copies an exchange again.
 """
 
@@ -14,14 +14,14 @@ from pathlib import Path
 import msgspec
 
 from comparator.exchanges.model import Exchange, Response
-from proxy.config.capture_rule import RecordOnly
 from proxy.config.journal import JournalSettings, RedactionSettings
+from proxy.config.record_if import RecordOnly
 from proxy.config.settings import Settings
 from proxy.journal.reader import JournalEntry
 from proxy.journal.writer import SegmentWriter
 from proxy.runner.metrics import RunnerMetrics
-from proxy.serving.capture_filter import RecordCandidate, RecordFilter, compile_rule, selects
 from proxy.serving.forwarder import STATUS_OF
+from proxy.serving.record_filter import RecordCandidate, RecordFilter, compile_rule, selects
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,9 @@ def open_captures(
         SettingsError: a rule's `until` is no time.
     """
     rules = [
-        (one.name, one.capture) for one in settings.routes if one.capture and one.capture.only is RecordOnly.MISMATCHES
+        (one.name, one.record_if)
+        for one in settings.routes
+        if one.record_if and one.record_if.only is RecordOnly.MISMATCHES
     ]
     wanted = {name: compile_rule(rule, f"$.routes.{name}.capture") for name, rule in rules}
     if not wanted:
@@ -91,7 +93,7 @@ def open_captures(
     writer = SegmentWriter(journal_of(settings.journal), environ=environ, key_of=Path(settings.journal.directory))
     writer.start()
     metrics.captures_lost.set_function(lambda: float(writer.counts.dropped.total()))
-    logger.info("captures_opened", extra={"directory": settings.journal.captures.directory, "routes": sorted(wanted)})
+    logger.info("captures_opened", extra={"directory": settings.journal.mismatches.directory, "routes": sorted(wanted)})
     try:
         yield MismatchRecorder(wanted, writer, metrics)
     finally:
@@ -100,7 +102,7 @@ def open_captures(
 
 def journal_of(journal: JournalSettings) -> JournalSettings:
     """The settings of the capture journal: those of the journal, but for its folder, its retention and the redaction."""
-    captures = journal.captures
+    captures = journal.mismatches
     return msgspec.structs.replace(
         journal, directory=captures.directory, retention=captures.retention, redaction=NOT_AGAIN
     )

@@ -21,10 +21,10 @@ def now_us() -> int:
 class ShadowAttribution:
     """Attributes shadow transactions to the mirrored requests that are running.
 
-    `skew_us`: how far this clock and the database's may differ.
+    `clock_skew_us`: how far this clock and the database's may differ.
     """
 
-    skew_us: int
+    clock_skew_us: int
     _attributor: Attributor = field(default_factory=Attributor)
     _open: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -35,7 +35,7 @@ class ShadowAttribution:
 
     def open(self, run_id: str, keys: frozenset[tuple[str, str]], *, tagged: bool) -> None:
         """A mirrored request is about to be sent."""
-        opened_us = now_us() - self.skew_us
+        opened_us = now_us() - self.clock_skew_us
         self._open[run_id] = opened_us
         self._attributor.open(RequestWindow(run_id, set(keys), opened_us, None, tagged))
 
@@ -53,7 +53,7 @@ class ShadowAttribution:
 
     def strays(self) -> Sequence[KeyedTransaction]:
         """Shadow transactions that no running request can have made: late writes, or somebody else's."""
-        before_us = min(self._open.values(), default=now_us() - self.skew_us)
+        before_us = min(self._open.values(), default=now_us() - self.clock_skew_us)
         return self._attributor.release(before_us=before_us)
 
     def rest(self) -> Sequence[KeyedTransaction]:

@@ -2,7 +2,7 @@
 
 from comparator.exchanges.skip import Skip, journaled
 from proxy.journal.served_exchange import ServedExchange
-from proxy.serving.capture_filter import RecordCandidate, RecordFilter, selects
+from proxy.serving.record_filter import RecordCandidate, RecordFilter, selects
 from proxy.serving.state import ServingState
 
 
@@ -26,8 +26,8 @@ def _skip_of(front: ServingState, draft: ServedExchange, *, ended_s: float) -> S
     skip, route = draft.skip, draft.route
     if skip is None and draft.request_body.truncated:
         skip = Skip.TRUNCATED
-    if route is not None and route.capture is not None and journaled(skip):
-        skip = skip if _captured(front, draft, route.capture) else Skip.CAPTURE
+    if route is not None and route.record_if is not None and journaled(skip):
+        skip = skip if _captured(front, draft, route.record_if) else Skip.RECORD_IF
     if skip is None and front.rates is not None and front.rates.over(draft.route_name, ended_s):
         skip = Skip.RATE_LIMITED
     return skip

@@ -2,7 +2,7 @@
 
 The side that the rollout chose is asked unless it is unfit, the request is safe, `serve.fall_back` allows the other side, and the
 other side is fit. Where the other side may not answer, an unhealthy or ejected side is asked all the same: it is all there is. Only
-`ejection.refuse` refuses such requests, and only on the evidence of failed requests.
+`outlier_detection.refuse` refuses such requests, and only on the evidence of failed requests.
 """
 
 import logging
@@ -38,7 +38,7 @@ class Failover:
             backend = settings.backends.of(side, Role.SERVED)
             if self._backends.get(side) != backend:
                 self._backends[side] = backend
-                self._health[side] = OutlierDetector(backend.health, backend.ejection)
+                self._health[side] = OutlierDetector(backend.health_check, backend.outlier_detection)
                 self._health[side].begin(*self._metrics.heard(side))
         self._look()
 
@@ -63,7 +63,7 @@ class Failover:
         health.checked(well=well)
         if health.unhealthy is not before:
             event = "backend_unhealthy" if health.unhealthy else "backend_healthy"
-            logger.warning(event, extra={"side": side, "path": self._backends[side].health.path})
+            logger.warning(event, extra={"side": side, "path": self._backends[side].health_check.path})
         self._look()
 
     def side_for(self, side: Side, now: float, *, safe: bool) -> Side | None:
@@ -73,7 +73,7 @@ class Failover:
             return side
         if safe and self._fall_back and self._backends[side.other].url and self._health[side.other].available:
             return side.other
-        return None if health.ejected and self._backends[side].ejection.refuse else side
+        return None if health.ejected and self._backends[side].outlier_detection.refuse else side
 
     def retry_after_s(self, side: Side, now: float) -> int:
         """What a refused client is told."""
@@ -87,8 +87,8 @@ class Failover:
         """What /status shows."""
         return {
             side.value: {
-                "healthy": not health.unhealthy if self._backends[side].health.path else None,
-                "checked": self._backends[side].health.path,
+                "healthy": not health.unhealthy if self._backends[side].health_check.path else None,
+                "checked": self._backends[side].health_check.path,
                 "ejected": health.ejected,
                 "ejections": self._metrics.ejections[side],
             }

@@ -15,12 +15,12 @@ async def watch_backend(
     """Check one side until `stopped`. The settings are asked for each time: a reload may change them. Outermost loop of its task."""
     while not stopped.is_set():
         backend = settings_of().backends.of(side, Role.SERVED)
-        if backend.health.path and backend.url:
+        if backend.health_check.path and backend.url:
             well = await is_well(backend)
             if settings_of().backends.of(side, Role.SERVED) == backend:
                 steering.checked(side, well=well)
         try:
-            async with asyncio.timeout(backend.health.interval_s):
+            async with asyncio.timeout(backend.health_check.interval_s):
                 await stopped.wait()
         except TimeoutError:
             continue

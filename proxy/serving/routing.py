@@ -11,11 +11,11 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
 from comparator.exchanges.skip import SAFE_METHODS, Skip
-from proxy.config.capture_rule import RecordIf, RecordOnly
+from proxy.config.record_if import RecordIf, RecordOnly
 from proxy.config.settings import MirrorPolicy, RouteSettings, WritePolicy
 from proxy.errors import SettingsError
 from proxy.rollout.buckets import BUCKETS, bucket_of, threshold_of
-from proxy.serving.capture_filter import RecordFilter, compile_rule
+from proxy.serving.record_filter import RecordFilter, compile_rule
 
 FieldValue = Callable[[str], str | None]
 """The first value of a request's field by its lower name."""
@@ -46,7 +46,7 @@ class Route:
     mirror: MirrorPolicy
     writes: WritePolicy
     sampled_buckets: int
-    capture: RecordFilter | None = None
+    record_if: RecordFilter | None = None
 
     plain: bool = field(init=False)
     """Whether all that is safe is mirrored."""
@@ -173,7 +173,7 @@ def _compile(settings: RouteSettings, place: str) -> Route:
         mirror=settings.mirror,
         writes=settings.writes,
         sampled_buckets=BUCKETS if settings.sample >= 1 else threshold_of(settings.sample * 100),
-        capture=_rule(settings.capture, f"{place}.capture"),
+        record_if=_rule(settings.record_if, f"{place}.record_if"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Records tests/data/captures again: the real tools watch one small session between raw clients and a backend.
+"""Records tests/data/recordings again: the real tools watch one small session between raw clients and a backend.
 
     python -m tests.support.recording mitmproxy /path/to/mitmdump OUT.flow OUT.har
     python -m tests.support.recording envoy /path/to/envoy OUT_STRINGS.json OUT_STREAMED.json OUT_ADMIN.json
@@ -6,7 +6,7 @@
     python -m tests.support.recording nginx /path/to/nginx OUT.log
     python -m tests.support.recording apache /path/to/apache2 OUT.log MODULES_DIRECTORY
 
-The tests need none of these tools: they read what was recorded. tests/data/captures/README.md says which versions made it.
+The tests need none of these tools: they read what was recorded. tests/data/recordings/README.md says which versions made it.
 """
 
 import asyncio

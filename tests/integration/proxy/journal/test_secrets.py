@@ -86,10 +86,10 @@ SENT = (PLAIN, BY_BODY, TORN)
 
 def settings(tmp_path: Path, mode: str) -> Settings:
     document: dict[str, Any] = {
-        "routes": [{"name": "ceramic", "path": "/{any:path}", "capture": {"only": "mismatches"}}],
+        "routes": [{"name": "ceramic", "path": "/{any:path}", "record_if": {"only": "mismatches"}}],
         "journal": {
             "directory": str(tmp_path / "journal"),
-            "captures": {"directory": str(tmp_path / "captures")},
+            "mismatches": {"directory": str(tmp_path / "mismatches")},
             "redaction": {"mode": mode, "json_paths": ["user.password"]},
         },
     }
@@ -155,7 +155,9 @@ async def test_no_secret_is_in_the_journal_the_captures_or_the_exports(tmp_path:
     kept = b"\n".join(on_disk(tmp_path))
     assert kept.count(b"/ceramic-cache/authenticate") == 2
     assert secrets_in(kept) == set()
-    items = [one for one in read(str(tmp_path / "captures"), form=Format.JOURNAL) if isinstance(one, RecordedExchange)]
+    items = [
+        one for one in read(str(tmp_path / "mismatches"), form=Format.JOURNAL) if isinstance(one, RecordedExchange)
+    ]
     exports = {sink: b"".join(dump(items, sink)) for sink in ExportFormat}
     assert all(b"/ceramic-cache/authenticate" in data for data in exports.values())
     assert {sink: found for sink, data in exports.items() if (found := secrets_in(data))} == {}

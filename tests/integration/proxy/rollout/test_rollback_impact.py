@@ -12,7 +12,7 @@ from tests.support.upstream import Upstream
 
 
 def settings_for(url: str, *, path: str = "", legacy_health: str = "") -> Settings:
-    backend = BackendSettings(url=url, health=HealthCheckSettings(path=path))
+    backend = BackendSettings(url=url, health_check=HealthCheckSettings(path=path))
     sources = SourceSettings(runners=("http://127.0.0.1:1",), legacy_health=legacy_health, timeout_s=1.0)
     return Settings(
         backends=BackendsSettings(legacy=SideInstances(live=backend)), rollout=RolloutSettings(sources=sources)

@@ -8,7 +8,7 @@ from aiohttp import ClientSession
 
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
-from proxy.config.capture_rule import RecordIf, RecordOnly
+from proxy.config.record_if import RecordIf, RecordOnly
 from proxy.config.runner import RunnerSettings
 from proxy.config.settings import RouteSettings
 from proxy.journal.keys import load_keys
@@ -23,10 +23,12 @@ from tests.support.scraping import free_port, until
 async def test_so_many_mismatches_as_are_wanted_stand_in_the_capture_journal(postgres_dsn: str, tmp_path: Path) -> None:
     runner = RunnerSettings(port=free_port(), concurrency=1)
     async with lab(postgres_dsn, tmp_path, capture=CaptureSettings(driver=Driver.OFF), runner=runner) as made:
-        captures = msgspec.structs.replace(made.journal.captures, directory=str(tmp_path / "captures"))
-        route = RouteSettings("score", "/score/{address}", capture=RecordIf(only=RecordOnly.MISMATCHES, until_count=2))
+        mismatches = msgspec.structs.replace(made.journal.mismatches, directory=str(tmp_path / "mismatches"))
+        route = RouteSettings(
+            "score", "/score/{address}", record_if=RecordIf(only=RecordOnly.MISMATCHES, until_count=2)
+        )
         settings = msgspec.structs.replace(
-            made.settings(), routes=(route,), journal=msgspec.structs.replace(made.journal, captures=captures)
+            made.settings(), routes=(route,), journal=msgspec.structs.replace(made.journal, mismatches=mismatches)
         )
         async with ClientSession() as session:
             faults = ("wrong_response", "", "wrong_response", "wrong_response")
@@ -39,6 +41,6 @@ async def test_so_many_mismatches_as_are_wanted_stand_in_the_capture_journal(pos
             tasks.create_task(serve(settings, {}, stop=stop), name="runner-under-test")
             await until(runner.port, lambda samples: ended(samples) == 4)
             stop.set()
-    directory = tmp_path / "captures"
+    directory = tmp_path / "mismatches"
     found = read(str(directory), form=Format.JOURNAL, keys=load_keys(directory, {}))
     assert [one.id for one in found if isinstance(one, RecordedExchange)] == [asked[0], asked[2]]

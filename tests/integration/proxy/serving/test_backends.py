@@ -67,7 +67,7 @@ class Place:
 async def test_an_ejected_side_is_spared_where_the_other_may_answer(tmp_path: Path) -> None:
     async with (
         Place(Backend(handler=vanish), named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(ejection=EJECTION), serve={"fall_back": True}) as it,
+        lab(tmp_path, backends=place.backends(outlier_detection=EJECTION), serve={"fall_back": True}) as it,
     ):
         await ejected(it)
         asked = place.candidate.connections
@@ -82,7 +82,7 @@ async def test_an_ejected_side_is_spared_where_the_other_may_answer(tmp_path: Pa
 async def test_what_was_steered_to_the_other_side_is_journaled_so(tmp_path: Path) -> None:
     async with (
         Place(Backend(handler=vanish), named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(ejection=EJECTION), serve={"fall_back": True}) as it,
+        lab(tmp_path, backends=place.backends(outlier_detection=EJECTION), serve={"fall_back": True}) as it,
     ):
         await ejected(it)
         posts = it.proxy.front.metrics.served
@@ -95,7 +95,7 @@ async def test_an_ejected_side_is_still_asked_where_nothing_else_may_answer(tmp_
     candidate = Backend(handler=vanish)
     async with (
         Place(candidate, named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(ejection=EJECTION)) as it,
+        lab(tmp_path, backends=place.backends(outlier_detection=EJECTION)) as it,
     ):
         await ejected(it)
         candidate.handler = None
@@ -106,7 +106,7 @@ async def test_an_ejected_side_is_still_asked_where_nothing_else_may_answer(tmp_
 async def test_an_ejected_side_refuses_at_once_where_that_is_configured(tmp_path: Path) -> None:
     async with (
         Place(Backend(handler=vanish), named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(ejection={**EJECTION, "refuse": True})) as it,
+        lab(tmp_path, backends=place.backends(outlier_detection={**EJECTION, "refuse": True})) as it,
     ):
         await ejected(it)
         asked = place.candidate.connections
@@ -122,7 +122,7 @@ async def test_a_probe_brings_a_side_back(tmp_path: Path) -> None:
     ejection = {"consecutive": 2, "base_s": 0.05, "max_s": 0.1}
     async with (
         Place(candidate, named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(ejection=ejection), serve={"fall_back": True}) as it,
+        lab(tmp_path, backends=place.backends(outlier_detection=ejection), serve={"fall_back": True}) as it,
     ):
         await ejected(it)
         candidate.handler = None
@@ -136,7 +136,7 @@ async def test_a_probe_that_fails_costs_its_client_nothing(tmp_path: Path) -> No
     ejection = {"consecutive": 2, "base_s": 0.05, "max_s": 0.05}
     async with (
         Place(Backend(handler=vanish), named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(ejection=ejection), serve={"fall_back": True}) as it,
+        lab(tmp_path, backends=place.backends(outlier_detection=ejection), serve={"fall_back": True}) as it,
     ):
         await ejected(it)
         before = judged(it)["ejections"]
@@ -149,7 +149,7 @@ async def test_with_both_sides_unfit_the_chosen_one_is_asked(tmp_path: Path) -> 
     candidate, legacy = Backend(handler=vanish), Backend(handler=vanish)
     async with Place(candidate, legacy):
         backends = {
-            side: live(port, ejection=EJECTION)
+            side: live(port, outlier_detection=EJECTION)
             for side, port in (("candidate", candidate.port), ("legacy", legacy.port))
         }
         async with lab(tmp_path, backends=backends, serve={"fall_back": True}) as it:
@@ -164,7 +164,7 @@ async def test_gateway_errors_of_a_side_count_against_it(tmp_path: Path) -> None
     candidate = Backend(response=lambda _: ok(b"", status="503 Service Unavailable"))
     async with (
         Place(candidate, named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(ejection=EJECTION)) as it,
+        lab(tmp_path, backends=place.backends(outlier_detection=EJECTION)) as it,
     ):
         await ejected(it)
 
@@ -173,7 +173,7 @@ async def test_responses_of_500_do_not_eject(tmp_path: Path) -> None:
     candidate = Backend(response=lambda _: ok(b"", status="500 Internal Server Error"))
     async with (
         Place(candidate, named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(ejection=EJECTION)) as it,
+        lab(tmp_path, backends=place.backends(outlier_detection=EJECTION)) as it,
     ):
         for _ in range(5):
             await it.ask(POST)
@@ -194,7 +194,7 @@ async def test_a_wrong_check_alone_fails_no_request(tmp_path: Path, request_byte
     ejection = {"refuse": True}
     async with (
         Place(Backend(response=ill), named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(health=CHECK, ejection=ejection)) as it,
+        lab(tmp_path, backends=place.backends(health_check=CHECK, outlier_detection=ejection)) as it,
     ):
         await it.until(lambda: judged(it)["healthy"] is False)
         assert (await it.ask(request_bytes)).body == b"candidate"
@@ -203,7 +203,7 @@ async def test_a_wrong_check_alone_fails_no_request(tmp_path: Path, request_byte
 async def test_an_unhealthy_side_is_spared_where_the_other_may_answer(tmp_path: Path) -> None:
     async with (
         Place(Backend(response=ill), named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(health=CHECK), serve={"fall_back": True}) as it,
+        lab(tmp_path, backends=place.backends(health_check=CHECK), serve={"fall_back": True}) as it,
     ):
         await it.until(lambda: judged(it)["healthy"] is False)
         assert [(await it.ask(request)).body for request in (get(), POST)] == [b"legacy", b"candidate"]
@@ -212,7 +212,7 @@ async def test_an_unhealthy_side_is_spared_where_the_other_may_answer(tmp_path: 
 async def test_a_request_steered_away_comes_back_when_the_other_side_fails(tmp_path: Path) -> None:
     async with (
         Place(Backend(response=ill), Backend(handler=vanish)) as place,
-        lab(tmp_path, backends=place.backends(health=CHECK), serve={"fall_back": True}) as it,
+        lab(tmp_path, backends=place.backends(health_check=CHECK), serve={"fall_back": True}) as it,
     ):
         await it.until(lambda: judged(it)["healthy"] is False)
         response = await it.ask(get())
@@ -221,7 +221,10 @@ async def test_a_request_steered_away_comes_back_when_the_other_side_fails(tmp_p
 
 async def test_good_checks_make_a_side_healthy_again(tmp_path: Path) -> None:
     candidate = Backend(response=ill)
-    async with Place(candidate, named(b"legacy")) as place, lab(tmp_path, backends=place.backends(health=CHECK)) as it:
+    async with (
+        Place(candidate, named(b"legacy")) as place,
+        lab(tmp_path, backends=place.backends(health_check=CHECK)) as it,
+    ):
         await it.until(lambda: judged(it)["healthy"] is False)
         candidate.response = lambda _: ok(b"well")
         await it.until(lambda: judged(it)["healthy"] is True)
@@ -236,7 +239,7 @@ async def test_a_check_that_is_never_answered_fails_in_time(tmp_path: Path) -> N
     check = {**CHECK, "timeout_s": 0.05}
     async with (
         Place(Backend(handler=hang), named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(health=check)) as it,
+        lab(tmp_path, backends=place.backends(health_check=check)) as it,
     ):
         await it.until(lambda: judged(it)["healthy"] is False)
 
@@ -244,7 +247,7 @@ async def test_a_check_that_is_never_answered_fails_in_time(tmp_path: Path) -> N
 async def test_health_is_on_the_metrics_page(tmp_path: Path) -> None:
     async with (
         Place(Backend(response=ill), named(b"legacy")) as place,
-        lab(tmp_path, backends=place.backends(health=CHECK)) as it,
+        lab(tmp_path, backends=place.backends(health_check=CHECK)) as it,
     ):
         await it.until(lambda: judged(it)["healthy"] is False)
         _, text = await admin(it, "GET", "/metrics")

@@ -98,7 +98,11 @@ async def test_clients_can_be_served_over_a_unix_socket(tmp_path: Path) -> None:
 async def test_a_backend_can_be_asked_and_checked_over_a_unix_socket(tmp_path: Path) -> None:
     backend, path = Backend(), str(tmp_path / "backend.sock")
     async with await asyncio.start_unix_server(backend.converse, path):
-        live = {"url": "http://service.example/base", "socket": path, "health": {"path": "/health", "interval_s": 0.02}}
+        live = {
+            "url": "http://service.example/base",
+            "socket": path,
+            "health_check": {"path": "/health", "interval_s": 0.02},
+        }
         async with lab(tmp_path, backends={"candidate": {"live": live}}) as it:
             assert (await it.ask(GET)).body == b"ok"
             await it.until(lambda: it.proxy.front.metrics.checks[Side.CANDIDATE, True] > 0)

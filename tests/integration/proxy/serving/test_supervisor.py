@@ -89,17 +89,17 @@ async def test_no_request_fails_while_a_worker_is_replaced(tmp_path: Path) -> No
 DYING = """
 import os, signal, sys
 from proxy.cli.proxy import worker_command
-from proxy.serving.worker_handoff import Handed, Vitals
-handed = Handed.of(sys.argv[1])
-Vitals(handed.vitals).write(3, 5)
+from proxy.serving.worker_handoff import InheritedFds, WorkerStats
+handed = InheritedFds.of(sys.argv[1])
+WorkerStats(handed.vitals).write(3, 5)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 WAITING = """
 import os, signal, sys
 from proxy.cli.proxy import worker_command
-from proxy.serving.worker_handoff import Handed
+from proxy.serving.worker_handoff import InheritedFds
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-Handed.of(sys.argv[1]).say_ready()
+InheritedFds.of(sys.argv[1]).notify_ready()
 while True:
     signal.pause()
 """

@@ -345,7 +345,7 @@ def test_a_body_below_the_captures_folder_is_read(tmp_path: Path) -> None:
 def test_a_body_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     found = named_body(tmp_path, name)
     assert isinstance(found, MalformedRecord)
-    assert found.reason == f"@{name}: not in the capture's folder or below it; shadow replay --bodies names another"
+    assert found.reason == f"@{name}: not in the recording's folder or below it; shadow replay --bodies names another"
 
 
 def test_a_body_elsewhere_is_read_where_that_is_allowed(tmp_path: Path) -> None:

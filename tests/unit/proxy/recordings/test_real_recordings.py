@@ -1,4 +1,4 @@
-"""Captures made by the real tools: tests/data/captures says how."""
+"""Captures made by the real tools: tests/data/recordings says how."""
 
 import gzip
 from pathlib import Path
@@ -12,7 +12,7 @@ from proxy.recordings.model import MalformedRecord, RecordedExchange, header_of
 from tests.support.paths import ROOT
 from tests.support.recording import BINARY, LONG, SCORE
 
-CAPTURES = ROOT / "tests" / "data" / "captures"
+CAPTURES = ROOT / "tests" / "data" / "recordings"
 FLOWS = ("mitmproxy-9.flow", "mitmproxy-11.flow", "mitmproxy-12.flow")
 HARS = ("mitmproxy-11.har", "mitmproxy-12.har")
 TAPS = ("envoy-strings.json", "envoy-streamed.json", "envoy-admin.json")

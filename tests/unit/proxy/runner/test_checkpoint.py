@@ -24,7 +24,7 @@ def entry(sequence: int, *, started_us: int, ended_us: int) -> JournalEntry:
 
 def checkpoints(*, done: int) -> Checkpoints:
     """Three exchanges, one after the other, of which the first `done` have their outcome."""
-    made = Checkpoints(skew_us=5)
+    made = Checkpoints(clock_skew_us=5)
     for sequence in (1, 2, 3):
         made.begin(entry(sequence, started_us=sequence * 1_000, ended_us=sequence * 1_000 + 500))
     made.done(at(done))

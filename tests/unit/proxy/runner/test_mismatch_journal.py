@@ -26,8 +26,8 @@ KEYED = (*HEADERS, ("X-API-Key", SECRET))
 
 def settings(tmp_path: Path, **rule: object) -> Settings:
     document: dict[str, Any] = {
-        "routes": [{"name": "score", "path": "/score", "capture": {"only": "mismatches", **rule}}],
-        "journal": {"directory": str(tmp_path / "journal"), "captures": {"directory": str(tmp_path / "captures")}},
+        "routes": [{"name": "score", "path": "/score", "record_if": {"only": "mismatches", **rule}}],
+        "journal": {"directory": str(tmp_path / "journal"), "mismatches": {"directory": str(tmp_path / "mismatches")}},
     }
     return msgspec.convert(document, Settings)
 
@@ -51,7 +51,7 @@ def capturing(settings: Settings) -> Iterator[tuple[MismatchRecorder, RunnerMetr
 
 
 def captured(settings: Settings) -> list[Exchange]:
-    directory = Path(settings.journal.captures.directory)
+    directory = Path(settings.journal.mismatches.directory)
     with SegmentReader(directory, "test", keys=load_keys(directory, {})) as reader:
         return [entry.exchange for entry in reader.take(100)]
 
@@ -100,7 +100,7 @@ def test_other_routes_are_not_copied_and_without_a_rule_nothing_is_opened(tmp_pa
     entries = journaled(made, exchange("a"))
     with capturing(made) as (captures, _):
         captures.take(entries[0])
-    assert not (tmp_path / "captures").exists()
+    assert not (tmp_path / "mismatches").exists()
 
 
 def test_a_side_that_gave_no_response_counts_as_the_status_of_the_client() -> None:
@@ -111,17 +111,17 @@ def test_a_side_that_gave_no_response_counts_as_the_status_of_the_client() -> No
 def test_captures_of_another_key_are_not_written_to(tmp_path: Path) -> None:
     made = settings(tmp_path)
     journaled(made, exchange("a"))
-    load_keys(tmp_path / "captures", {}, create=True)
+    load_keys(tmp_path / "mismatches", {}, create=True)
     with pytest.raises(JournalKeyError, match="another key"), capturing(made):
         pass
 
 
 def test_the_proxy_journals_such_a_route_in_full(tmp_path: Path) -> None:
     [route] = compile_routes(settings(tmp_path, statuses=["5xx"]).routes)
-    assert route.capture is None
+    assert route.record_if is None
 
 
-ROUTE = "routes: [{name: a, path: /a%s, capture: {only: mismatches}}]\n"
+ROUTE = "routes: [{name: a, path: /a%s, record_if: {only: mismatches}}]\n"
 SHADOW = "backends: {legacy: {shadow: {url: 'http://127.0.0.1:1'}}}\n"
 
 
@@ -134,12 +134,12 @@ SHADOW = "backends: {legacy: {shadow: {url: 'http://127.0.0.1:1'}}}\n"
     ],
 )
 def test_mismatches_are_refused_where_nothing_is_mirrored(text: str, message: str) -> None:
-    with pytest.raises(SettingsError, match=message + r".*\$\.routes\[0\]\.capture\.only"):
+    with pytest.raises(SettingsError, match=message + r".*\$\.routes\[0\]\.record_if\.only"):
         load(text, {})
 
 
 def test_mismatches_are_taken_where_a_side_is_mirrored() -> None:
-    assert load(ROUTE % "" + SHADOW, {}).routes[0].capture is not None
+    assert load(ROUTE % "" + SHADOW, {}).routes[0].record_if is not None
 
 
 def test_a_response_is_asked_for_its_own_status_and_size() -> None:

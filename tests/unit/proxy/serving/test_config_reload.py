@@ -23,7 +23,7 @@ BEGUN = settings("listen: {port: 1, trusted_networks: [10.0.0.0/8]}\nserve: {sal
         "limits: {total_s: 1}",
         "routes: [{name: a, path: /a}]",
         "serve: {side: candidate, percent: 5, fall_back: true}",
-        "backends: {legacy: {live: {url: 'http://x', ejection: {refuse: true}}}}",
+        "backends: {legacy: {live: {url: 'http://x', outlier_detection: {refuse: true}}}}",
         "mirroring: {per_s_max: 5}",
         "listen: {trusted_networks: [], override_token: t}",
         "journal: {body_max_bytes: 5}",

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.capture_rule import RecordIf
+from proxy.config.record_if import RecordIf
 from proxy.config.settings import load
 from proxy.errors import SettingsError
-from proxy.serving.capture_filter import RecordCandidate, compile_rule, selects
+from proxy.serving.record_filter import RecordCandidate, compile_rule, selects
 
 GOOD = RecordCandidate(method="GET", status=200, duration_ms=50, response_bytes=100, ended_ns=1_000_000_000, taken=3)
 
@@ -48,4 +48,4 @@ def test_a_time_that_is_none_is_refused_with_its_place() -> None:
 
 def test_a_status_that_is_none_is_refused_with_its_place() -> None:
     with pytest.raises(SettingsError, match="capture"):
-        load("routes: [{name: a, path: /a, capture: {statuses: [ok]}}]", {})
+        load("routes: [{name: a, path: /a, record_if: {statuses: [ok]}}]", {})

@@ -1,4 +1,4 @@
-"""A capture made ready to be played: its selected records, in order, with route and key, as often as asked."""
+"""A recording made ready to be played: its selected records, in order, with route and key, as often as asked."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ class TimeSpan:
 
 
 def placed(recorded: RecordedExchange, routes: Sequence[Route]) -> RecordedExchange:
-    """The record with the route and key that the configuration gives it, where the capture names none. Pure."""
+    """The record with the route and key that the configuration gives it, where the recording names none. Pure."""
     if recorded.route:
         return recorded
     request = recorded.request
@@ -44,7 +44,7 @@ class Recording:
         form: its format, None to find out.
         keys: open what a journal has sealed.
         host: of the requests, where the format does not say.
-        bodies: a folder whose files may be bodies, besides the capture's own.
+        bodies: a folder whose files may be bodies, besides the recording's own.
         routes: give routes and keys.
         conditions: of `--filter`.
         begin, end: of `--from` and `--until`, "" for none.

@@ -20,7 +20,7 @@ class RecordIf(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         only: with `mismatches` the route is journaled as without a rule, and of the exchanges that the runner finds to differ those
-            that the rule wants are copied to `journal.captures`, where they stay longer.
+            that the rule wants are copied to `journal.mismatches`, where they stay longer.
         methods: one of these.
         statuses: one of these: `404`, or `5xx` for all of a hundred.
         duration_ms_min: from the request's head to the end of its response.

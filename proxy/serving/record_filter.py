@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from proxy.config.capture_rule import RecordIf
+from proxy.config.record_if import RecordIf
 from proxy.errors import SettingsError
 
 
