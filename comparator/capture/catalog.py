@@ -12,10 +12,9 @@ import asyncpg
 
 from comparator.capture.errors import CatalogError
 from comparator.capture.pgoutput import table_name
+from comparator.postgres import Connection
 
 CATALOG_TIMEOUT_S = 30.0
-
-Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 
 class ReplicaIdentity(StrEnum):

@@ -2,6 +2,7 @@
 
 import asyncpg
 
+from comparator import postgres
 from comparator.capture.errors import PublicationError, ReplicaIdentityError, WalLevelError
 from comparator.capture.reconnecting import SESSION
 
@@ -28,10 +29,10 @@ async def connect(dsn: str, *, timeout_s: float, database: str | None = None) ->
 
     `database` takes the place of the one that the DSN names.
     """
-    return await asyncpg.connect(
+    return await postgres.connect(
         dsn,
         database=database,
-        timeout=timeout_s,
+        timeout_s=timeout_s,
         server_settings={**SESSION, **UNHURRIED, "application_name": APPLICATION, "synchronous_commit": "local"},
         statement_cache_size=20,
     )

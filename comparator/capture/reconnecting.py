@@ -5,7 +5,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import asyncpg
 
@@ -15,12 +15,13 @@ from comparator.capture.errors import CaptureClosedError, CaptureError, CaptureL
 from comparator.capture.pgoutput import Decoder
 from comparator.capture.settings import CaptureSettings
 from comparator.exchanges.row_changes import Transaction
+from comparator.postgres import UNAVAILABLE
 
 logger = logging.getLogger(__name__)
 
 BACKOFF_FIRST_S = 0.1
-LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What asyncpg raises when the server goes away; the drivers turn what their own library raises into CaptureLostError."""
+LOST: Final = (asyncpg.PostgresError, *UNAVAILABLE)
+"""Errors after which a capture reconnects: every error of the database. Drivers raise CaptureLostError for other libraries' errors."""
 
 SESSION = {"timezone": "UTC", "datestyle": "ISO", "intervalstyle": "postgres", "extra_float_digits": "3"}
 """Session settings that fix the text output of values, equal on both databases."""

@@ -18,6 +18,7 @@ from comparator.capture.errors import CaptureClosedError, SlotTimeoutError
 from comparator.capture.fitness import connect, refuse_unfit
 from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, SupervisedCapture
 from comparator.capture.settings import CaptureSettings
+from comparator.postgres import disconnect
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +128,4 @@ class SqlCapture(SupervisedCapture):
     async def _shut(self) -> None:
         conn, self._conn = self._conn, None
         if conn is not None:
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await conn.close(timeout=CLOSE_TIMEOUT_S)
-            conn.terminate()
+            await disconnect(conn, timeout_s=CLOSE_TIMEOUT_S)

@@ -19,6 +19,7 @@ from comparator.capture.fitness import APPLICATION, connect, refuse_unfit
 from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, SESSION, SupervisedCapture
 from comparator.capture.replication import Keepalive, ReplicationConnection
 from comparator.capture.settings import CaptureSettings, SlotKind
+from comparator.postgres import disconnect
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +213,4 @@ class StreamCapture(SupervisedCapture):
             with contextlib.suppress(OSError, psycopg.Error):
                 await wire.aclose()
         if conn is not None:
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await conn.close(timeout=CLOSE_TIMEOUT_S)
-            conn.terminate()
+            await disconnect(conn, timeout_s=CLOSE_TIMEOUT_S)

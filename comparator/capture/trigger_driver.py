@@ -22,11 +22,12 @@ from comparator.capture.catalog import Catalog, read_existing
 from comparator.capture.errors import CaptureClosedError, ChangeLogError, DecodeError
 from comparator.capture.fitness import connect
 from comparator.capture.pgoutput import table_name
-from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, SupervisedCapture
+from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, SupervisedCapture
 from comparator.capture.row_text import parse
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.trigger_log import logged_tables
 from comparator.exchanges.row_changes import REQUEST_MESSAGE_PREFIX, LogicalMessage, Op, Row, RowChange, Transaction
+from comparator.postgres import disconnect
 
 logger = logging.getLogger(__name__)
 
@@ -174,11 +175,10 @@ class TriggersCapture(SupervisedCapture):
         conn, self._conn = self._conn, None
         if conn is None:
             return
-        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            if self._closed:
+        if self._closed:
+            with contextlib.suppress(*LOST):
                 await conn.execute("SELECT setval($1::regclass, 0)", f"{self._settings.log_schema}.lease", timeout=1.0)
-            await conn.close(timeout=CLOSE_TIMEOUT_S)
-        conn.terminate()
+        await disconnect(conn, timeout_s=CLOSE_TIMEOUT_S)
 
 
 def transactions(rows: Sequence[asyncpg.Record], catalog: Catalog, *, after: int) -> list[Transaction]:

@@ -11,8 +11,8 @@ from typing import Any
 from comparator.cases import Case, load
 from comparator.errors import UnknownFindingError
 from comparator.findings.clustering import State
+from comparator.postgres import Connection
 from comparator.stats.confidence import VerdictCounts
-from comparator.store.schema import Connection
 from comparator.stored_comparison import ComparisonDetail, unpack, unpacked_detail
 from comparator.verdict import Verdict
 

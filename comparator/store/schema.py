@@ -2,39 +2,19 @@
 
 import datetime as dt
 from importlib.resources import files
-from typing import Final, TypeAlias
+from typing import Final
 
-import asyncpg
-
+from comparator import postgres
+from comparator.postgres import SCHEMA_LOCK, Connection
 from comparator.settings import StoreSettings
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-
-_MIGRATION_LOCK: Final = 0x5AD0_0001
 DAYS_AHEAD: Final = 2
 """Partitions are made for today and as many days after it, so that a missed `maintain` harms nothing."""
 
-CREATE_SCHEMA = """
-CREATE SCHEMA IF NOT EXISTS shadow;
-CREATE TABLE IF NOT EXISTS shadow.migration (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
-"""
-SELECT_APPLIED = "SELECT name FROM shadow.migration"
-INSERT_APPLIED = "INSERT INTO shadow.migration (name) VALUES ($1)"
-
 
 async def migrate(conn: Connection) -> tuple[str, ...]:
-    """Apply the migrations that are not applied yet, each once, also when several processes start together."""
-    folder = files("comparator.store") / "migrations"
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    async with conn.transaction():
-        await conn.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        await conn.execute(CREATE_SCHEMA)
-        applied = {record["name"] for record in await conn.fetch(SELECT_APPLIED)}
-        pending = tuple(name for name in names if name not in applied)
-        for name in pending:
-            await conn.execute((folder / name).read_text())
-            await conn.execute(INSERT_APPLIED, name)
-    return pending
+    """Bring the store's tables up to date; return the names of the migrations that were applied now."""
+    return await postgres.migrate(conn, "comparator", files("comparator.store") / "migrations")
 
 
 SELECT_PARTITIONS = """
@@ -64,7 +44,7 @@ async def maintain_partitions(conn: Connection, settings: StoreSettings, now: dt
     """
     today = now.astimezone(dt.UTC).date()
     async with conn.transaction():
-        await conn.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        await conn.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK)
         existing = await partitions(conn)
         for day in (today + dt.timedelta(days=ahead) for ahead in range(-1, DAYS_AHEAD + 1)):
             if partition_of(day) not in existing:

@@ -13,11 +13,12 @@ from typing import Final, Self
 
 import asyncpg
 
-from comparator import cases
+from comparator import cases, postgres
 from comparator.errors import StoreUnavailableError
 from comparator.findings.clustering import RandomSource, reservoir_slot
+from comparator.postgres import UNAVAILABLE, Connection
 from comparator.settings import StoreSettings
-from comparator.store.schema import Connection, maintain_partitions, migrate
+from comparator.store.schema import maintain_partitions, migrate
 from comparator.store.writes import (
     add_keys,
     add_known_totals,
@@ -33,18 +34,6 @@ from comparator.stored_comparison import ComparedExchange, pack
 
 FINDING_KEYS_MAX: Final = 10_000
 """Keys are noted for the first so many sightings of a finding."""
-_UNAVAILABLE: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-)
 
 
 class Store:
@@ -78,8 +67,8 @@ class Store:
         timeout = self.settings.timeout_s
         with _translated():
             async with asyncio.timeout(timeout * 2):
-                self._pool = await asyncpg.create_pool(
-                    self.settings.dsn, min_size=1, max_size=self.settings.pool_max, command_timeout=timeout
+                self._pool = await postgres.open_pool(
+                    self.settings.dsn, size=self.settings.pool_max, timeout_s=timeout, command_timeout_s=timeout
                 )
         async with self.connection() as conn:
             await migrate(conn)
@@ -87,13 +76,8 @@ class Store:
     async def aclose(self) -> None:
         """Close all connections; idempotent."""
         pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        try:
-            async with asyncio.timeout(self.settings.timeout_s):
-                await pool.close()
-        except (TimeoutError, *_UNAVAILABLE):
-            pool.terminate()
+        if pool is not None:
+            await postgres.close_pool(pool, timeout_s=self.settings.timeout_s)
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection, None]:
@@ -161,5 +145,5 @@ class _translated:  # noqa: N801 (reads as a clause: `with _translated():`)
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, _UNAVAILABLE):
+        if isinstance(error, UNAVAILABLE):
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from comparator.findings.clustering import Sighting, State
-from comparator.store.schema import Connection
+from comparator.postgres import Connection
 from comparator.stored_comparison import ComparedExchange, example_of, packed_detail, status_of
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

@@ -10,9 +10,9 @@ from typing import Final
 from comparator import cases
 from comparator.errors import UnknownFindingError
 from comparator.findings.clustering import State
+from comparator.postgres import Connection
 from comparator.store import queries
 from comparator.store.report import render_finding, render_findings
-from comparator.store.schema import Connection
 from proxy.cli.exit_codes import Exit
 from proxy.cli.options import configure_common, read_sections, show, with_store
 

@@ -16,8 +16,8 @@ import yaml
 
 from comparator.capture.settings import CaptureSettings
 from comparator.errors import RuleError
+from comparator.postgres import Connection
 from comparator.settings import CompareSettings, StoreSettings
-from comparator.store.schema import Connection
 from comparator.store.store import Store
 
 CONFIG = Path("config.yaml")

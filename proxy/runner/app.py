@@ -17,6 +17,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
+from comparator import postgres
 from comparator.capture.attribution_keys import KeyIndex, RowId, RowReference
 from comparator.capture.catalog import Catalog, published_tables, read_catalog
 from comparator.capture.driver import Capture
@@ -24,6 +25,7 @@ from comparator.capture.registry import open_capture
 from comparator.capture.settings import Driver, shadow_capture
 from comparator.errors import StoreUnavailableError
 from comparator.exchanges.model import Role, Side
+from comparator.postgres import UNAVAILABLE, Connection
 from comparator.rules.live import LiveRules
 from comparator.store.store import Store
 from comparator.verdict import Lookups
@@ -45,7 +47,7 @@ from proxy.runner.result_buffer import ResultBuffer
 from proxy.runner.result_sink import ResultSink
 from proxy.runner.resync import ResyncResult, Waiting, repair, resync
 from proxy.runner.row_targets import RowTarget
-from proxy.runner.row_writer import AWAY, NOTHING_TO_ALIGN, SESSION_OPTIONS, Connection, RowWriter, WrittenRows
+from proxy.runner.row_writer import NOTHING_TO_ALIGN, SESSION_OPTIONS, RowWriter, WrittenRows
 from proxy.runner.rules_reload import watch_rules
 from proxy.runner.runner import NOTHING_RESYNCED, Runner
 from proxy.runner.safety_check import refuse_unsafe
@@ -100,19 +102,13 @@ async def open_databases(settings: Settings) -> AsyncGenerator[RunnerDatabases, 
 @asynccontextmanager
 async def _pool(name: str, dsn: str, *, size: int) -> AsyncGenerator[asyncpg.Pool, None]:
     try:
-        pool = await asyncpg.create_pool(
-            dsn, min_size=1, max_size=size, timeout=CONNECT_TIMEOUT_S, server_settings=SESSION_OPTIONS
-        )
-    except (asyncpg.PostgresError, *AWAY) as error:
+        pool = await postgres.open_pool(dsn, size=size, timeout_s=CONNECT_TIMEOUT_S, server_settings=SESSION_OPTIONS)
+    except (asyncpg.PostgresError, *UNAVAILABLE) as error:
         raise SettingsError(f"databases.{name}: {type(error).__name__}: {error}") from error
     try:
         yield pool
     finally:
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await pool.close()
-        except TimeoutError:
-            pool.terminate()
+        await postgres.close_pool(pool, timeout_s=CONNECT_TIMEOUT_S)
 
 
 async def serve(
@@ -285,7 +281,7 @@ async def _acquired(pool: asyncpg.Pool) -> AsyncGenerator[Connection, None]:
     try:
         async with pool.acquire(timeout=CONNECT_TIMEOUT_S) as conn:
             yield conn
-    except AWAY as error:
+    except UNAVAILABLE as error:
         raise ShadowUnreachableError(f"database: {error!r}") from error
 
 

@@ -7,8 +7,8 @@ import asyncpg
 
 from comparator.capture.attribution_keys import NO_KEYS, KeyIndex, RowReference
 from comparator.capture.catalog import Catalog, TableShape, quote
+from comparator.postgres import UNAVAILABLE
 from proxy.errors import ShadowUnreachableError
-from proxy.runner.row_writer import AWAY
 
 LOOKUP_TIMEOUT_S = 5.0
 
@@ -63,7 +63,7 @@ class ParentLookup:
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
                 records = await pool.fetch(parents_sql(shape, self._index.columns_for(table)), ids)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             raise ShadowUnreachableError(f"looking up {len(ids)} rows of {table}: {error!r}") from error
         for record in records:
             self._index.learn_row(table, dict(record))

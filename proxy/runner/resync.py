@@ -15,10 +15,11 @@ import asyncpg
 
 from comparator.capture.catalog import Catalog, TableShape, quote
 from comparator.exchanges.row_changes import RowChange
+from comparator.postgres import UNAVAILABLE, Connection
 from proxy.errors import ShadowDriftError, ShadowUnreachableError
 from proxy.runner.rewind import rewound
 from proxy.runner.row_targets import Identity, RowTarget
-from proxy.runner.row_writer import AWAY, Connection, RowWriter
+from proxy.runner.row_writer import RowWriter
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ async def resync(
             await aligner.write(shadow, wanted)
     except asyncpg.IntegrityConstraintViolationError as error:
         raise ShadowDriftError(f"resync: {error}") from error
-    except AWAY as error:
+    except UNAVAILABLE as error:
         raise ShadowUnreachableError(f"resync: {error!r}") from error
     except asyncpg.PostgresError as error:
         raise ShadowDriftError(f"resync: the tables are not alike: {error}") from error
@@ -194,7 +195,7 @@ async def repair(live: Connection, aligner: RowWriter, catalog: Catalog, rows: I
             there = {row.identity for row in found}
             wanted += [RowTarget(table, identity, {}, None) for identity in identities if identity not in there]
             wanted += found
-    except AWAY as error:
+    except UNAVAILABLE as error:
         raise ShadowUnreachableError(f"repair: {error!r}") from error
     await aligner.apply(wanted)
     return len(wanted)

@@ -14,6 +14,7 @@ import asyncpg
 
 from comparator.capture.catalog import Catalog, TableShape
 from comparator.exchanges.row_changes import Transaction
+from comparator.postgres import UNAVAILABLE, Connection
 from proxy.errors import ShadowDriftError, ShadowUnreachableError
 from proxy.runner import row_sql as statements
 from proxy.runner.row_targets import RowTarget
@@ -22,19 +23,7 @@ ALIGN_MESSAGE_PREFIX = "shadow.align"
 BEGIN_ALIGNMENT = f"SET CONSTRAINTS ALL DEFERRED; SELECT pg_logical_emit_message(true, '{ALIGN_MESSAGE_PREFIX}', '')"
 SESSION_OPTIONS = {"timezone": "UTC", "datestyle": "ISO", "extra_float_digits": "3", "application_name": "shadow-align"}
 
-AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-)
-"""What says that a database is away, restarting, full or busy: the same step may succeed later."""
-
 G = TypeVar("G", bound=Hashable)
-Connection = asyncpg.pool.PoolConnectionProxy | asyncpg.Connection
 
 
 def is_own(transaction: Transaction) -> bool:
@@ -82,7 +71,7 @@ class RowWriter:
                 return await self.write(conn, wanted)
         except asyncpg.IntegrityConstraintViolationError as error:
             raise ShadowDriftError(f"{type(error).__name__} on {error.table_name or 'the shadow'}: {error}") from error
-        except AWAY as error:
+        except UNAVAILABLE as error:
             raise ShadowUnreachableError(f"alignment of {len(wanted)} rows: {error!r}") from error
 
     async def truncate(self, tables: Sequence[str]) -> None:
