@@ -107,7 +107,7 @@ class StateFileError(RolloutError):
     """A file of the rollout cannot be read or written."""
 
 
-class AccessError(RolloutError):
+class AccessDeniedError(RolloutError):
     """Whoever asked may not do this.
 
     Attributes:

@@ -19,7 +19,7 @@ class AlertAction(StrEnum):
     ROLLBACK = "rollback"
 
 
-class FiringAlert(msgspec.Struct, frozen=True):
+class AlertmanagerAlert(msgspec.Struct, frozen=True):
     """One alert of a notification."""
 
     status: str = ""
@@ -28,10 +28,10 @@ class FiringAlert(msgspec.Struct, frozen=True):
     fingerprint: str = ""
 
 
-class Notification(msgspec.Struct, frozen=True):
+class AlertmanagerNotification(msgspec.Struct, frozen=True):
     """The body of a webhook; only what is needed is read."""
 
-    alerts: tuple[FiringAlert, ...]
+    alerts: tuple[AlertmanagerAlert, ...]
     version: str = "4"
 
 
@@ -45,8 +45,8 @@ class AlertRequest:
     finding: str = ""
 
 
-def action_of(
-    notification: Notification, settings: AlertmanagerSettings, groups: Collection[str]
+def requested_action(
+    notification: AlertmanagerNotification, settings: AlertmanagerSettings, groups: Collection[str]
 ) -> AlertRequest | None:
     """What to do, None for nothing. A rollback wins over a pause; a group that does not exist means everything.
 
@@ -63,7 +63,7 @@ def action_of(
     return None
 
 
-def _words(alert: FiringAlert) -> str:
+def _words(alert: AlertmanagerAlert) -> str:
     name = alert.labels.get("alertname", "alert")
     summary = alert.annotations.get("summary", "")
     return f"{name}: {summary}" if summary else name

@@ -60,20 +60,20 @@ class ChainLink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 
 
-def linked(entry: AuditEntry, last: ChainLink | None) -> ChainLink:
+def chain_entry(entry: AuditEntry, last: ChainLink | None) -> ChainLink:
     """Chain an entry to the last one."""
     sequence, previous = (last.sequence + 1, last.hash) if last else (1, GENESIS)
     body = _encoder.encode(entry).decode()
-    return ChainLink(sequence, body, previous, hash_of(sequence, previous, body))
+    return ChainLink(sequence, body, previous, link_hash(sequence, previous, body))
 
 
-def hash_of(sequence: int, previous: str, body: str) -> str:
+def link_hash(sequence: int, previous: str, body: str) -> str:
     """SHA-256 over the place, the hash before, and the text."""
     return hashlib.sha256(f"{sequence}\n{previous}\n{body}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class ChainVerification:
     """What a check of the chain found; `fault` is "" when all is well."""
 
     entries: int
@@ -81,15 +81,15 @@ class Verified:
     fault: str = ""
 
 
-def verify(links: Iterable[ChainLink]) -> Verified:
+def verify(links: Iterable[ChainLink]) -> ChainVerification:
     """Check a whole log from its first entry on."""
     count, head = 0, GENESIS
     for link in links:
         fault = _fault_of(link, count + 1, head)
         if fault:
-            return Verified(count, head, f"entry {count + 1}: {fault}")
+            return ChainVerification(count, head, f"entry {count + 1}: {fault}")
         count, head = count + 1, link.hash
-    return Verified(count, head)
+    return ChainVerification(count, head)
 
 
 def _fault_of(link: ChainLink, sequence: int, head: str) -> str:
@@ -97,6 +97,6 @@ def _fault_of(link: ChainLink, sequence: int, head: str) -> str:
         return f"it says it is number {link.sequence}: entries are missing or out of order"
     if link.previous != head:
         return "it is not chained to the entry before"
-    if link.hash != hash_of(link.sequence, link.previous, link.body):
+    if link.hash != link_hash(link.sequence, link.previous, link.body):
         return "its text is not what was hashed"
     return ""

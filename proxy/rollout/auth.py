@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import jwt
 
 from proxy.config.rollout import AccessSettings
-from proxy.errors import AccessError
+from proxy.errors import AccessDeniedError
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Authorizer:
         self._keys = _JwksFile(Path(access.jwks_file)) if access.jwks_file else None
 
     @property
-    def open(self) -> bool:
+    def unrestricted(self) -> bool:
         """Whether no credential is configured at all."""
         access = self._access
         return not (self._admin_token or access.jwt_secret or access.jwks_file or access.break_glass_token)
@@ -71,40 +71,40 @@ class Authorizer:
     @property
     def protects_reads(self) -> bool:
         """Whether reading needs a token."""
-        return self._access.protect_reads and not self.open
+        return self._access.protect_reads and not self.unrestricted
 
-    def check(self, presented: Credentials, need: Permission) -> str:
+    def authorize(self, presented: Credentials, need: Permission) -> str:
         """The actor, if this may be done.
 
         Raises:
             AccessError: it may not; 401 without or with a wrong token, 403 with too small a role, 429 after too many wrong ones.
         """
         claimed = (presented.claimed or presented.address or "unknown")[:ACTOR_MAX]
-        if self.open or (need is Permission.VIEW and not self.protects_reads):
+        if self.unrestricted or (need is Permission.VIEW and not self.protects_reads):
             return claimed
         if need is Permission.ROLL_BACK and _same(presented.token, self._access.break_glass_token):
             return f"{claimed} (break glass)"
         if self._exhausted(presented.address):
-            raise AccessError(429, "too many wrong tokens from this address: wait a minute")
+            raise AccessDeniedError(429, "too many wrong tokens from this address: wait a minute")
         if _same(presented.token, self._admin_token):
             return claimed
         try:
             return self._actor_of(presented.token, need)
-        except AccessError as error:
+        except AccessDeniedError as error:
             self._failed(presented, need, error)
             raise
 
     def _actor_of(self, token: str, need: Permission) -> str:
         if not token:
-            raise AccessError(401, "a bearer token is needed")
+            raise AccessDeniedError(401, "a bearer token is needed")
         claims = self._claims(token)
         role, actor = claims.get(self._access.role_claim), claims.get(self._access.actor_claim)
         roles = cast("list[object]", role) if isinstance(role, list) else [role]
         if not isinstance(actor, str) or not actor:
-            raise AccessError(403, f"the token names nobody: it has no claim {self._access.actor_claim!r}")
+            raise AccessDeniedError(403, f"the token names nobody: it has no claim {self._access.actor_claim!r}")
         if "operator" in roles or ("viewer" in roles and need is Permission.VIEW):
             return actor[:ACTOR_MAX]
-        raise AccessError(
+        raise AccessDeniedError(
             403, f"{actor} may not {need}: it needs the role {'viewer' if need is Permission.VIEW else 'operator'}"
         )
 
@@ -116,8 +116,8 @@ class Authorizer:
             if algorithm in _PUBLIC_ALGORITHMS and self._keys:
                 return self._decoded(token, self._keys.of(token), (algorithm,))
         except (jwt.PyJWTError, OSError, ValueError) as error:
-            raise AccessError(401, f"the token is not accepted: {error}") from error
-        raise AccessError(401, "the token is not accepted")
+            raise AccessDeniedError(401, f"the token is not accepted: {error}") from error
+        raise AccessDeniedError(401, "the token is not accepted")
 
     def _decoded(self, token: str, key: Any, algorithms: tuple[str, ...]) -> dict[str, Any]:
         # The algorithm was chosen by which kind of key is configured, never by the token alone.
@@ -138,7 +138,7 @@ class Authorizer:
             times.popleft()
         return times is not None and len(times) >= self._access.failures_max
 
-    def _failed(self, presented: Credentials, need: Permission, error: AccessError) -> None:
+    def _failed(self, presented: Credentials, need: Permission, error: AccessDeniedError) -> None:
         if presented.address not in self._failures and len(self._failures) >= ADDRESSES_MAX:
             self._failures.pop(next(iter(self._failures)))
         self._failures.setdefault(presented.address, deque(maxlen=self._access.failures_max)).append(self._now())

@@ -17,10 +17,10 @@ from proxy.config.rollout import steps_of
 from proxy.errors import GatesClosedError, RolloutRefusedError, SettingsError, SwitchError
 from proxy.rollout.audit import AuditEntry
 from proxy.rollout.evidence import Evidence
-from proxy.rollout.gates import Gate, outcome_of, reasons_of
-from proxy.rollout.group_state import ChangeCause, GroupState, all_latched, changed
+from proxy.rollout.gates import GateResult, outcome_of, reasons_of
+from proxy.rollout.group_state import ChangeCause, GroupState, all_latched, apply_event
 from proxy.rollout.replica import Replica
-from proxy.rollout.state_machine import Event, Phase, Refused
+from proxy.rollout.state_machine import Event, Phase, Refusal
 from proxy.rollout.switch import Switch, SwitchState
 
 logger = logging.getLogger(__name__)
@@ -33,8 +33,8 @@ class Assessment:
     group: str
     state: GroupState
     at: datetime
-    measured: Evidence
-    gates: tuple[Gate, ...]
+    evidence: Evidence
+    gates: tuple[GateResult, ...]
 
     @property
     def outcome(self) -> JudgementOutcome:
@@ -48,7 +48,7 @@ class Assessment:
             "gates": [
                 {"gate": gate.name.value, "outcome": gate.outcome.value, "reason": gate.reason} for gate in self.gates
             ],
-            "measured": self.measured.snapshot(),
+            "measured": self.evidence.snapshot(),
         }
 
 
@@ -136,12 +136,12 @@ class Control:
             known = self.replica.states[name]
             if known.phase.latched:
                 continue
-            found = changed(known, Event.ROLL_BACK, cause, last_step=self._last_step(name))
+            found = apply_event(known, Event.ROLL_BACK, cause, last_step=self._last_step(name))
             assert isinstance(found, GroupState), "a rollback is legal from every phase"
             states[name] = found
             entries.append(self._entry(Event.ROLL_BACK, asked, cause, known, found))
         if states:
-            self.replica.take(states, entries)
+            self.replica.apply(states, entries)
 
     async def promote(self, asked: ChangeRequest) -> tuple[GroupState, ...]:
         """One step ahead.
@@ -248,8 +248,8 @@ class Control:
         return tuple(found for _, found in changes)
 
     def _after(self, group: str, event: Event, cause: ChangeCause) -> GroupState:
-        found = changed(self.replica.states[group], event, cause, last_step=self._last_step(group))
-        if isinstance(found, Refused):
+        found = apply_event(self.replica.states[group], event, cause, last_step=self._last_step(group))
+        if isinstance(found, Refusal):
             raise RolloutRefusedError(f"{group}: {found.reason}")
         return found
 
@@ -282,7 +282,7 @@ class Control:
         Raises:
             SettingsError: a group that is under way began with another salt.
         """
-        for name, state in self.replica.own.items():
+        for name, state in self.replica.configured.items():
             if self._salt and state.salt not in ("", self._salt) and not state.phase.latched:
                 raise SettingsError(
                     f"the rollout of {name!r} began with another salt, clients would change sides: put it back, or roll back "
@@ -313,7 +313,7 @@ class Control:
             finding=asked.finding,
             evidence=dict(asked.evidence),
         )
-        self.replica.take({}, [entry])
+        self.replica.apply({}, [entry])
 
     def _groups(self, group: str) -> Sequence[str]:
         if group and group not in self.replica.groups:
@@ -337,7 +337,7 @@ class Control:
     def _replicated(self) -> None:
         """The states changed: here, by another process of this machine, by the database or by a peer."""
         self._note_epoch()
-        own = self.replica.own
+        own = self.replica.configured
         if all_latched(own) and not self.switch.rolled_back:
             latest = max(own.values(), key=lambda state: state.rank)
             self.switch.rollback(actor=latest.actor, reason=latest.reason)
@@ -360,11 +360,11 @@ class Control:
         for state in states:
             if state.phase is Phase.ROLLING_BACK and state.group in self.replica.groups:
                 cause = ChangeCause(state.actor, state.reason, self._now())
-                found = changed(state, Event.SETTLED, cause, last_step=self._last_step(state.group))
+                found = apply_event(state, Event.SETTLED, cause, last_step=self._last_step(state.group))
                 assert isinstance(found, GroupState), "what is rolling back can settle"
                 settled[state.group] = found
         if settled:
-            self.replica.take(settled)
+            self.replica.apply(settled)
 
     def _note_epoch(self) -> None:
-        self.switch.epoch = max(state.epoch for state in self.replica.own.values())
+        self.switch.epoch = max(state.epoch for state in self.replica.configured.values())

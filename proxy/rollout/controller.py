@@ -114,7 +114,7 @@ class Controller:
         ground = grounds_for_rollback(streaks, found.gates, settings.auto_rollback)
         if ground is None:
             return False
-        suspect = implicated_finding(ground, found.measured, settings.gates.points_tables)
+        suspect = implicated_finding(ground, found.evidence, settings.gates.points_tables)
         reason = f"{ground.name}: {ground.reason}" + (f"; {suspect}" if suspect else "")
         only = len(self._control.replica.groups) == 1
         self._control.rollback(
@@ -130,11 +130,11 @@ class Controller:
 
     def _notify_findings(self, found: Assessment) -> None:
         """Findings that were not there at the last look. The first look tells none: they may be old."""
-        seen = {suspect.id for suspect in found.measured.suspects}
+        seen = {suspect.id for suspect in found.evidence.suspects}
         known = self._findings.get(found.group)
         self._findings[found.group] = seen | (known or set())
         if known is not None:
-            for suspect in found.measured.suspects:
+            for suspect in found.evidence.suspects:
                 if suspect.id not in known:
                     self._found(found.group, suspect)
 
@@ -145,7 +145,7 @@ class Controller:
         self._failing[found.group] = bad
         if set(bad) - set(before):
             reasons = "; ".join(reasons_of([gate for gate in found.gates if gate.outcome is JudgementOutcome.BAD]))
-            suspect = next(iter(found.measured.suspects), None)
+            suspect = next(iter(found.evidence.suspects), None)
             finding = suspect.id if suspect else ""
             self._control.note(
                 "gate_failed", ChangeRequest(ACTOR, reasons, found.group, finding=finding, evidence=found.snapshot())

@@ -87,11 +87,11 @@ class Evidence:
     effects_compared: int = 0
     durations: Mapping[tuple[Side, Role], QuantileSketch] = field(default_factory=lambda: NO_SKETCHES)
     rss_bytes: int | None = None
-    ended: int | None = None
+    completed: int | None = None
     compared: int = 0
-    totals: AccountingTotals | None = None
+    accounting: AccountingTotals | None = None
     suspects: tuple[SuspectFinding, ...] = ()
-    unread: tuple[str, ...] = ()
+    unavailable: tuple[str, ...] = ()
 
     @property
     def overall(self) -> RouteEvidence:
@@ -119,7 +119,7 @@ class Evidence:
                 if sketch.count
             },
             "rss_bytes": self.rss_bytes,
-            "accounting_gap": self.totals.gap if self.totals else None,
+            "accounting_gap": self.accounting.gap if self.accounting else None,
             "findings": [suspect.id for suspect in self.suspects[:10]],
-            "unread": list(self.unread),
+            "unread": list(self.unavailable),
         }

@@ -44,10 +44,10 @@ async def collect_evidence(settings: Settings, state: GroupState, *, now: dt.dat
         stored,
         seconds=(now - since).total_seconds(),
         rss_bytes=scraped.rss_bytes,
-        ended=scraped.ended,
+        ended=scraped.completed,
         compared=scraped.compared,
-        totals=scraped.totals,
-        unread=(*stored.unread, *scraped.unread),
+        totals=scraped.accounting,
+        unread=(*stored.unavailable, *scraped.unavailable),
     )
 
 
@@ -93,10 +93,10 @@ async def _scraped(settings: Settings, names: tuple[str, ...]) -> Evidence:
     ended, compared = coverage_of(runners, names)
     return Evidence(
         rss_bytes=rss_of(candidates),
-        ended=ended,
+        completed=ended,
         compared=compared,
-        totals=totals_of(proxies, runners),
-        unread=(*proxies.unread, *runners.unread, *candidates.unread),
+        accounting=totals_of(proxies, runners),
+        unavailable=(*proxies.unread, *runners.unread, *candidates.unread),
     )
 
 

@@ -47,7 +47,7 @@ class GateName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class GateResult:
     """One gate's answer. `rolls_back`: bad in a way that speaks against the candidate. `route`: the one it is about, if one."""
 
     name: GateName
@@ -57,7 +57,7 @@ class Gate:
     route: str = ""
 
 
-def judge(measured: Evidence, gates: GateSettings, step: StepSettings, auto: AutoRollbackSettings) -> tuple[Gate, ...]:
+def judge(measured: Evidence, gates: GateSettings, step: StepSettings, auto: AutoRollbackSettings) -> tuple[GateResult, ...]:
     """All gates of a step, in the order of GateName."""
     # Intervals: mismatches and errors each overall and by route, and two quantiles.
     alpha = gates.alpha / (2 * (len(measured.routes) + 1) + 2)
@@ -76,7 +76,7 @@ def judge(measured: Evidence, gates: GateSettings, step: StepSettings, auto: Aut
     return tuple(gate for gate in found if gate)
 
 
-def outcome_of(gates: Sequence[Gate]) -> JudgementOutcome:
+def outcome_of(gates: Sequence[GateResult]) -> JudgementOutcome:
     """Bad if any gate is bad, good if all are good."""
     outcomes = {gate.outcome for gate in gates}
     if JudgementOutcome.BAD in outcomes:
@@ -84,7 +84,7 @@ def outcome_of(gates: Sequence[Gate]) -> JudgementOutcome:
     return JudgementOutcome.GOOD if outcomes == {JudgementOutcome.GOOD} else JudgementOutcome.NOT_ENOUGH
 
 
-def reasons_of(gates: Sequence[Gate]) -> tuple[str, ...]:
+def reasons_of(gates: Sequence[GateResult]) -> tuple[str, ...]:
     """What keeps the step: the reasons of all gates that are not good, bad ones first."""
     return tuple(
         f"{gate.name}: {gate.reason}"
@@ -97,12 +97,12 @@ def reasons_of(gates: Sequence[Gate]) -> tuple[str, ...]:
 Streaks = Mapping[GateName, int]
 
 
-def streaks_after(streaks: Streaks, gates: Sequence[Gate]) -> Streaks:
+def streaks_after(streaks: Streaks, gates: Sequence[GateResult]) -> Streaks:
     """For how many evaluations in a row each gate has spoken against the candidate."""
     return {gate.name: streaks.get(gate.name, 0) + 1 for gate in gates if gate.rolls_back}
 
 
-def grounds_for_rollback(streaks: Streaks, gates: Sequence[Gate], auto: AutoRollbackSettings) -> Gate | None:
+def grounds_for_rollback(streaks: Streaks, gates: Sequence[GateResult], auto: AutoRollbackSettings) -> GateResult | None:
     """The gate that rolls back now, None when none does; of several the one that says most about the cause."""
     if not auto.enabled:
         return None
@@ -121,7 +121,7 @@ MOST_SPECIFIC_FIRST: Final = (
 """The gates that can roll back, the most specific first: differing rows are mismatches too."""
 
 
-def implicated_finding(gate: Gate, measured: Evidence, points_tables: Sequence[str]) -> SuspectFinding | None:
+def implicated_finding(gate: GateResult, measured: Evidence, points_tables: Sequence[str]) -> SuspectFinding | None:
     """The finding that a gate's failure is about: the most frequent one of its kind and route."""
     fits: Mapping[GateName, Callable[[SuspectFinding], bool]] = {
         GateName.MISMATCHES: lambda _: True,
@@ -143,22 +143,22 @@ def is_points(suspect: SuspectFinding, points_tables: Sequence[str]) -> bool:
     return suspect.kind in EFFECT_KINDS and suspect.place.partition(".")[0] in points_tables
 
 
-def _time(measured: Evidence, wanted_s: float) -> Gate:
+def _time(measured: Evidence, wanted_s: float) -> GateResult:
     words = f"{measured.seconds:.0f} s at this step, wanted at least {wanted_s:.0f} s"
-    return Gate(
+    return GateResult(
         GateName.TIME, JudgementOutcome.GOOD if measured.seconds >= wanted_s else JudgementOutcome.NOT_ENOUGH, words
     )
 
 
-def _comparisons(measured: Evidence, wanted: int) -> Gate:
+def _comparisons(measured: Evidence, wanted: int) -> GateResult:
     compared = measured.overall.counts.compared
     words = f"{compared} compared at this step, wanted at least {wanted}"
-    return Gate(
+    return GateResult(
         GateName.COMPARISONS, JudgementOutcome.GOOD if compared >= wanted else JudgementOutcome.NOT_ENOUGH, words
     )
 
 
-def _by_route(measured: Evidence, gate: Callable[[RouteEvidence, str], Gate]) -> Gate:
+def _by_route(measured: Evidence, gate: Callable[[RouteEvidence, str], GateResult]) -> GateResult:
     """The gate over all routes; a route that is surely bad by itself makes it bad, so that a rare route cannot hide."""
     alone = [gate(one, route) for route, one in measured.routes.items()] if len(measured.routes) > 1 else []
     bad = next((found for found in alone if found.outcome is JudgementOutcome.BAD), None)
@@ -166,7 +166,7 @@ def _by_route(measured: Evidence, gate: Callable[[RouteEvidence, str], Gate]) ->
     return bad or gate(measured.overall, only)
 
 
-def _mismatches(one: RouteEvidence, rate_max: float, alpha: float, route: str) -> Gate:
+def _mismatches(one: RouteEvidence, rate_max: float, alpha: float, route: str) -> GateResult:
     counts = one.counts
     interval = rate_interval(counts.mismatch, counts.compared, alpha=alpha)
     words = (
@@ -176,7 +176,7 @@ def _mismatches(one: RouteEvidence, rate_max: float, alpha: float, route: str) -
     return _rate_gate(GateName.MISMATCHES, interval, rate_max, words, route)
 
 
-def _errors(one: RouteEvidence, increase_max: float, alpha: float, route: str) -> Gate:
+def _errors(one: RouteEvidence, increase_max: float, alpha: float, route: str) -> GateResult:
     interval = difference_interval(one.legacy_only_errors, one.pairs, one.candidate_only_errors, one.pairs, alpha=alpha)
     words = (
         f"of {one.pairs} requests {_on(route)}{one.candidate_only_errors} failed on the candidate alone, "
@@ -186,10 +186,10 @@ def _errors(one: RouteEvidence, increase_max: float, alpha: float, route: str) -
     return _rate_gate(GateName.ERRORS, interval, increase_max, words, route)
 
 
-def _rate_gate(name: GateName, interval: Interval, limit: float, words: str, route: str) -> Gate:
+def _rate_gate(name: GateName, interval: Interval, limit: float, words: str, route: str) -> GateResult:
     if interval.low > limit:
-        return Gate(name, JudgementOutcome.BAD, words, rolls_back=True, route=route)
-    return Gate(
+        return GateResult(name, JudgementOutcome.BAD, words, rolls_back=True, route=route)
+    return GateResult(
         name, JudgementOutcome.GOOD if interval.high <= limit else JudgementOutcome.NOT_ENOUGH, words, route=route
     )
 
@@ -198,7 +198,7 @@ def _on(route: str) -> str:
     return f"on {route} " if route else ""
 
 
-def _effects(measured: Evidence, gates: GateSettings, auto: AutoRollbackSettings) -> Gate:
+def _effects(measured: Evidence, gates: GateSettings, auto: AutoRollbackSettings) -> GateResult:
     words = (
         f"{measured.effect_mismatches} comparisons with differing rows, allowed {gates.effect_mismatches_max}; "
         f"rows were compared in {measured.effects_compared}"
@@ -206,18 +206,18 @@ def _effects(measured: Evidence, gates: GateSettings, auto: AutoRollbackSettings
     return _counted(GateName.EFFECTS, measured.effect_mismatches, gates.effect_mismatches_max, words, auto)
 
 
-def _points(measured: Evidence, gates: GateSettings, auto: AutoRollbackSettings) -> Gate:
+def _points(measured: Evidence, gates: GateSettings, auto: AutoRollbackSettings) -> GateResult:
     words = f"{measured.points_mismatches} comparisons with differing points, allowed {gates.points_mismatches_max}"
     return _counted(GateName.POINTS, measured.points_mismatches, gates.points_mismatches_max, words, auto)
 
 
-def _counted(name: GateName, found: int, allowed: int, words: str, auto: AutoRollbackSettings) -> Gate:
+def _counted(name: GateName, found: int, allowed: int, words: str, auto: AutoRollbackSettings) -> GateResult:
     if found <= allowed:
-        return Gate(name, JudgementOutcome.GOOD, words)
-    return Gate(name, JudgementOutcome.BAD, words, rolls_back=found >= allowed + auto.hits_min)
+        return GateResult(name, JudgementOutcome.GOOD, words)
+    return GateResult(name, JudgementOutcome.BAD, words, rolls_back=found >= allowed + auto.hits_min)
 
 
-def _latency(measured: Evidence, gates: GateSettings, alpha: float) -> Gate:
+def _latency(measured: Evidence, gates: GateSettings, alpha: float) -> GateResult:
     def sketches(candidate: Role, legacy: Role) -> tuple[QuantileSketch, QuantileSketch]:
         found = measured.durations
         return found.get((Side.CANDIDATE, candidate), QuantileSketch()), found.get(
@@ -233,7 +233,7 @@ def _latency(measured: Evidence, gates: GateSettings, alpha: float) -> Gate:
     if _enough(crossed, gates.latency_pairs_min):
         return _latency_gate(crossed, gates, alpha, fair=False)
     words = f"{_fewest(crossed)} durations of both sides, wanted at least {gates.latency_pairs_min}"
-    return Gate(GateName.LATENCY, JudgementOutcome.NOT_ENOUGH, words)
+    return GateResult(GateName.LATENCY, JudgementOutcome.NOT_ENOUGH, words)
 
 
 def _fewest(both: tuple[QuantileSketch, QuantileSketch]) -> int:
@@ -246,7 +246,7 @@ def _enough(both: tuple[QuantileSketch, QuantileSketch], wanted: int) -> bool:
 
 def _latency_gate(
     both: tuple[QuantileSketch, QuantileSketch], gates: GateSettings, alpha: float, *, fair: bool
-) -> Gate:
+) -> GateResult:
     share = gates.latency_quantile
     candidate, legacy = (quantile_band(sketch, share, alpha=alpha) for sketch in both)
     low, high = candidate.low / legacy.high, candidate.high / legacy.low if legacy.low else math.inf
@@ -259,9 +259,9 @@ def _latency_gate(
         limit, tolerance = gates.latency_across_roles_max, 0.0
         words += " (one side served, the other mirrored)"
     if low > limit:
-        return Gate(GateName.LATENCY, JudgementOutcome.BAD, words, rolls_back=fair)
+        return GateResult(GateName.LATENCY, JudgementOutcome.BAD, words, rolls_back=fair)
     good = high <= limit + tolerance
-    return Gate(GateName.LATENCY, JudgementOutcome.GOOD if good else JudgementOutcome.NOT_ENOUGH, words)
+    return GateResult(GateName.LATENCY, JudgementOutcome.GOOD if good else JudgementOutcome.NOT_ENOUGH, words)
 
 
 def quantile_band(sketch: QuantileSketch, share: float, *, alpha: float) -> Interval:
@@ -279,37 +279,37 @@ def quantile_band(sketch: QuantileSketch, share: float, *, alpha: float) -> Inte
     return Interval(low * (1 - ACCURACY), sketch.quantile(share), high * (1 + ACCURACY))
 
 
-def _memory(measured: Evidence, allowed: int) -> Gate:
+def _memory(measured: Evidence, allowed: int) -> GateResult:
     if measured.rss_bytes is None:
         words = "no memory of the candidate was read: name its metrics page in rollout.sources.candidates"
-        return Gate(GateName.MEMORY, JudgementOutcome.NOT_ENOUGH, words)
+        return GateResult(GateName.MEMORY, JudgementOutcome.NOT_ENOUGH, words)
     words = f"{measured.rss_bytes / 1024**2:.0f} MiB resident, allowed {allowed / 1024**2:.0f} MiB"
     bad = measured.rss_bytes > allowed
-    return Gate(GateName.MEMORY, JudgementOutcome.BAD if bad else JudgementOutcome.GOOD, words, rolls_back=bad)
+    return GateResult(GateName.MEMORY, JudgementOutcome.BAD if bad else JudgementOutcome.GOOD, words, rolls_back=bad)
 
 
-def _coverage(measured: Evidence, gates: GateSettings) -> Gate:
+def _coverage(measured: Evidence, gates: GateSettings) -> GateResult:
     seen = {route: one.counts.compared for route, one in measured.routes.items()}
     judged = judge_coverage(seen, tuple(seen), each_min=gates.route_comparisons_min)
     words = judged.reason.replace("declared branches", "routes")
     if judged.outcome is not JudgementOutcome.GOOD:
-        return Gate(GateName.COVERAGE, judged.outcome, words)
-    if measured.ended is None:
-        return Gate(
+        return GateResult(GateName.COVERAGE, judged.outcome, words)
+    if measured.completed is None:
+        return GateResult(
             GateName.COVERAGE,
             JudgementOutcome.NOT_ENOUGH,
             "no runner told how much it compared (rollout.sources.runners)",
         )
-    share = measured.compared / measured.ended if measured.ended else 0.0
-    words += f"; {share:.1%} of {measured.ended} ended exchanges were compared, wanted {gates.compared_share_min:.0%}"
+    share = measured.compared / measured.completed if measured.completed else 0.0
+    words += f"; {share:.1%} of {measured.completed} ended exchanges were compared, wanted {gates.compared_share_min:.0%}"
     enough = share >= gates.compared_share_min
-    return Gate(GateName.COVERAGE, JudgementOutcome.GOOD if enough else JudgementOutcome.NOT_ENOUGH, words)
+    return GateResult(GateName.COVERAGE, JudgementOutcome.GOOD if enough else JudgementOutcome.NOT_ENOUGH, words)
 
 
-def _accounting(measured: Evidence, slack: int) -> Gate:
-    totals = measured.totals
+def _accounting(measured: Evidence, slack: int) -> GateResult:
+    totals = measured.accounting
     if totals is None:
-        return Gate(
+        return GateResult(
             GateName.ACCOUNTING,
             JudgementOutcome.NOT_ENOUGH,
             _unread(measured, "the counts of proxies and runners were not read"),
@@ -318,8 +318,8 @@ def _accounting(measured: Evidence, slack: int) -> Gate:
         f"{totals.served} served = {totals.accounted} accounted for + {totals.in_flight} in flight"
         f"{f', but {totals.gap:+d}' if totals.gap else ''}; allowed gap {slack}"
     )
-    return Gate(GateName.ACCOUNTING, JudgementOutcome.GOOD if abs(totals.gap) <= slack else JudgementOutcome.BAD, words)
+    return GateResult(GateName.ACCOUNTING, JudgementOutcome.GOOD if abs(totals.gap) <= slack else JudgementOutcome.BAD, words)
 
 
 def _unread(measured: Evidence, words: str) -> str:
-    return f"{words} ({'; '.join(measured.unread)})" if measured.unread else words
+    return f"{words} ({'; '.join(measured.unavailable)})" if measured.unavailable else words

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from proxy.rollout.state_machine import Event, Phase, Position, Refused, after
+from proxy.rollout.state_machine import Event, Phase, RolloutPosition, Refusal, next_position
 
 Rank: TypeAlias = tuple[int, bool, int, str]
 ALL = "all"
@@ -41,9 +41,9 @@ class GroupState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (self.epoch, self.phase.latched, self.version, self.at.isoformat() if self.at else "")
 
     @property
-    def place(self) -> Position:
+    def position(self) -> RolloutPosition:
         """The machine's view."""
-        return Position(self.phase, self.step)
+        return RolloutPosition(self.phase, self.step)
 
     def with_salt(self, salt: str) -> "GroupState":
         """The same state, its salt noted if there is none yet."""
@@ -65,10 +65,10 @@ class ChangeCause(msgspec.Struct, frozen=True):
     at: datetime
 
 
-def changed(state: GroupState, event: Event, cause: ChangeCause, *, last_step: int) -> GroupState | Refused:
+def apply_event(state: GroupState, event: Event, cause: ChangeCause, *, last_step: int) -> GroupState | Refusal:
     """The state after an event: a new version, and after a rollback was resumed a new epoch."""
-    found = after(state.place, event, last_step=last_step)
-    if isinstance(found, Refused):
+    found = next_position(state.position, event, last_step=last_step)
+    if isinstance(found, Refusal):
         return found
     resumed = state.phase.latched and not found.phase.latched
     stays = found.step == state.step and not resumed
@@ -87,18 +87,18 @@ def changed(state: GroupState, event: Event, cause: ChangeCause, *, last_step: i
     )
 
 
-def merged(one: States, other: States) -> dict[str, GroupState]:
+def merge_states(one: States, other: States) -> dict[str, GroupState]:
     """Of each group the state of higher rank."""
     groups = {**one, **other}
     return {name: max((s for s in (one.get(name), other.get(name)) if s), key=lambda s: s.rank) for name in groups}
 
 
-def announcements(known: States, other: States) -> dict[str, GroupState]:
+def newer_states(known: States, other: States) -> dict[str, GroupState]:
     """What of `other` supersedes what is known."""
     return {name: state for name, state in other.items() if name not in known or state.rank > known[name].rank}
 
 
-def initial(groups: Iterable[str]) -> dict[str, GroupState]:
+def initial_states(groups: Iterable[str]) -> dict[str, GroupState]:
     """Every group at its beginning; anything that was ever stored supersedes it."""
     return {name: GroupState(group=name) for name in groups}
 

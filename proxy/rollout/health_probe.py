@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 ANSWER_MAX_BYTES = 64 * 1024
 
 
-async def is_well(backend: BackendSettings) -> bool:
+async def is_healthy(backend: BackendSettings) -> bool:
     """Whether the backend answers its health path with 2xx or 3xx in time."""
     connector, headers = connector_of(backend), headers_of(backend)
     url = backend.url.rstrip("/") + backend.health_check.path
@@ -24,7 +24,7 @@ async def is_well(backend: BackendSettings) -> bool:
             session.get(url, headers=headers, allow_redirects=False) as response,
         ):
             await response.content.read(ANSWER_MAX_BYTES)
-            return says_well(response.status)
+            return is_healthy_status(response.status)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
         return False
     except Exception:  # (its task's outermost loop: a check that breaks must not take the proxy down)
@@ -32,7 +32,7 @@ async def is_well(backend: BackendSettings) -> bool:
         return False
 
 
-def says_well(status: int) -> bool:
+def is_healthy_status(status: int) -> bool:
     """What a health path's status means. 404 is no health: it says nothing of the service, and mostly that the path is mistyped."""
     return 200 <= status < 400
 

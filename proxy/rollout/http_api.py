@@ -13,7 +13,7 @@ from aiohttp import web
 
 from comparator.stats.confidence import JudgementOutcome
 from proxy.errors import (
-    AccessError,
+    AccessDeniedError,
     GatesClosedError,
     NotStoredError,
     RolloutError,
@@ -22,7 +22,7 @@ from proxy.errors import (
     SupersededError,
     SwitchError,
 )
-from proxy.rollout.alertmanager import AlertAction, Notification, action_of
+from proxy.rollout.alertmanager import AlertAction, AlertmanagerNotification, requested_action
 from proxy.rollout.auth import Authorizer, Credentials, Permission
 from proxy.rollout.control import Assessment, ChangeRequest, Control
 from proxy.rollout.group_state import ALL
@@ -97,7 +97,7 @@ async def _errors(request: web.Request, handler: Callable[[web.Request], Any]) -
     """Errors with a name become responses that say them."""
     try:
         return await handler(request)
-    except AccessError as error:
+    except AccessDeniedError as error:
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
         return web.json_response({"detail": str(error)}, status=error.status, headers=headers)
     except (RolloutError, SwitchError) as error:
@@ -136,7 +136,7 @@ async def _pause(request: web.Request) -> web.Response:
 
 
 def _changed(control: Control) -> web.Response:
-    states = [msgspec.to_builtins(state) for state in control.replica.own.values()]
+    states = [msgspec.to_builtins(state) for state in control.replica.configured.values()]
     switch = msgspec.to_builtins(control.switch.state)
     return web.json_response({**switch, "stored": control.switch.stored, "groups": states})
 
@@ -184,7 +184,7 @@ async def _take(request: web.Request) -> web.Response:
         found = msgspec.json.decode(body, type=PeerStates)
     except msgspec.MsgspecError as error:
         raise web.HTTPBadRequest(reason="not a state") from error
-    request.app[CONTEXT].control.replica.take(rollbacks({state.group: state for state in found.states}))
+    request.app[CONTEXT].control.replica.apply(rollbacks({state.group: state for state in found.states}))
     return web.json_response({})
 
 
@@ -196,10 +196,10 @@ async def _alertmanager(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     _, body = await _asked(request, Permission.ROLL_BACK)
     try:
-        notification = msgspec.json.decode(body, type=Notification)
+        notification = msgspec.json.decode(body, type=AlertmanagerNotification)
     except msgspec.MsgspecError as error:
         raise web.HTTPBadRequest(reason="not a notification of Alertmanager, version 4") from error
-    action = action_of(notification, context.control.settings.alerts, context.control.replica.groups)
+    action = requested_action(notification, context.control.settings.alerts, context.control.replica.groups)
     if action is None:
         return web.json_response({"done": "nothing"})
     asked = ChangeRequest("alertmanager", action.reason[:TEXT_MAX], group=action.group, finding=action.finding)
@@ -271,7 +271,7 @@ async def _asked(request: web.Request, need: Permission) -> tuple[ChangeRequest,
         AccessError: he may not, or a browser page of another origin sent it.
     """
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        raise AccessError(403, "a page of another origin may not")
+        raise AccessDeniedError(403, "a page of another origin may not")
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:
@@ -281,7 +281,7 @@ async def _asked(request: web.Request, need: Permission) -> tuple[ChangeRequest,
     except msgspec.MsgspecError:
         change = ChangeBody()
     token = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-    actor = request.app[CONTEXT].guard.check(Credentials(token, request.remote or "", change.actor), need)
+    actor = request.app[CONTEXT].guard.authorize(Credentials(token, request.remote or "", change.actor), need)
     return ChangeRequest(
         actor, change.reason[:TEXT_MAX], group=change.group, force=change.force, id=change.id[:TEXT_MAX]
     ), body

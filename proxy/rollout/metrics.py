@@ -52,7 +52,7 @@ class RolloutMetrics(Collector):
         epoch = GaugeMetricFamily(
             EPOCH, "Epoch of a group's state; grows with each resumed rollback.", labels=("group",)
         )
-        for name, state in self._replica.own.items():
+        for name, state in self._replica.configured.items():
             for one in Phase:
                 phase.add_metric((name, one.value), int(state.phase is one))
             step.add_metric((name,), state.step)

@@ -12,9 +12,9 @@ from proxy.rollout.evidence import SuspectFinding
 
 TEXT_MAX: Final = 1_000
 SEVERITIES: Final[Mapping[str, str]] = {"roll_back": "critical", "gate_failed": "warning", "finding": "info"}
-TOLD: Final = frozenset({"roll_back", "resume", "gate_failed", "promote", "complete", "begin", "pause"})
+NOTIFIED_EVENTS: Final = frozenset({"roll_back", "resume", "gate_failed", "promote", "complete", "begin", "pause"})
 """Events of the log that people are told."""
-PAGED: Final = frozenset({"roll_back", "resume", "gate_failed"})
+PAGED_EVENTS: Final = frozenset({"roll_back", "resume", "gate_failed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class Notice:
     details: Mapping[str, Any] | None = None
 
 
-def message_of(entry: AuditEntry) -> Notice | None:
+def notice_of(entry: AuditEntry) -> Notice | None:
     """What to say about an entry of the log; None for what concerns nobody."""
-    if entry.event not in TOLD:
+    if entry.event not in NOTIFIED_EVENTS:
         return None
     group = entry.group or "all"
     details = {"actor": entry.actor, "reason": entry.reason, "finding": entry.finding, "forced": entry.forced}
@@ -40,10 +40,10 @@ def message_of(entry: AuditEntry) -> Notice | None:
     if entry.after and entry.before:
         text += f" ({entry.before.phase} {entry.before.step} → {entry.after.phase} {entry.after.step})"
     text += f": {entry.reason}" if entry.reason else ""
-    return Notice(entry.id, entry.event, group, text[:TEXT_MAX], entry.at.isoformat(), entry.event in PAGED, details)
+    return Notice(entry.id, entry.event, group, text[:TEXT_MAX], entry.at.isoformat(), entry.event in PAGED_EVENTS, details)
 
 
-def message_of_finding(group: str, suspect: SuspectFinding, at: str) -> Notice:
+def notice_of_finding(group: str, suspect: SuspectFinding, at: str) -> Notice:
     """What to say about a finding that is new."""
     return Notice(f"finding/{suspect.id}", "finding", group, f"Rollout {group}: new {suspect}"[:TEXT_MAX], at)
 

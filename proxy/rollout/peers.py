@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from proxy.config.rollout import PeerAddress
-from proxy.rollout.group_state import GroupState, States, announcements
+from proxy.rollout.group_state import GroupState, States, newer_states
 from proxy.rollout.replica import Replica
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class PeerSync:
             for url, wake in zip(self._urls, self._wakes, strict=True):
                 group.create_task(self._follow(session, url, wake), name=f"peer-{url}")
 
-    async def ask_all(self) -> None:
+    async def exchange_once(self) -> None:
         """Exchange once with every peer; those that do not answer are left out."""
         async with aiohttp.ClientSession(timeout=TIMEOUT, headers=self._headers) as session:
             found = await asyncio.gather(*(self._exchange(session, url) for url in self._urls), return_exceptions=True)
@@ -87,9 +87,9 @@ class PeerSync:
             response.raise_for_status()
             found = msgspec.json.decode(await response.read(), type=PeerStates)
         theirs = {state.group: state for state in found.states}
-        if announcements(self._replica.states, theirs):
-            self._replica.take(theirs)
-        unheard = rollbacks(announcements(theirs, self._replica.states))
+        if newer_states(self._replica.states, theirs):
+            self._replica.apply(theirs)
+        unheard = rollbacks(newer_states(theirs, self._replica.states))
         if unheard:
             body = msgspec.json.encode(PeerStates(tuple(unheard.values())))
             async with session.post(url, data=body) as response:

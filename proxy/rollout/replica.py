@@ -15,7 +15,7 @@ from proxy.config.rollout import RolloutSettings
 from proxy.errors import NotStoredError, StateFileError, SupersededError
 from proxy.rollout import statefile, store
 from proxy.rollout.audit import AuditEntry, ChainLink
-from proxy.rollout.group_state import GroupState, States, announcements, initial, merged
+from proxy.rollout.group_state import GroupState, States, newer_states, initial_states, merge_states
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Replica:
     def __init__(self, settings: RolloutSettings, groups: Iterable[str], dsn: str = "") -> None:
         self.settings = settings
         self.groups = tuple(groups)
-        self.states: States = initial(self.groups)
+        self.states: States = initial_states(self.groups)
         self.pending: dict[str, AuditEntry] = {}
         self.connected = False
         """Whether the database answered last."""
@@ -55,7 +55,7 @@ class Replica:
         self._tried = asyncio.Event()
 
     @property
-    def own(self) -> dict[str, GroupState]:
+    def configured(self) -> dict[str, GroupState]:
         """The states of the groups that settings name."""
         return {name: self.states[name] for name in self.groups}
 
@@ -92,7 +92,7 @@ class Replica:
             self.pending = {entry.id: entry for entry in saved.pending} | self.pending
             self._adopt(saved.by_group)
 
-    def take(self, states: States, entries: Sequence[AuditEntry] = ()) -> None:
+    def apply(self, states: States, entries: Sequence[AuditEntry] = ()) -> None:
         """Let states take effect now, and store them and their entries as soon as it is possible."""
         # A change is always kept; of what changed nothing, only so many wait for the database.
         room = len(self.pending) < PENDING_MAX
@@ -106,9 +106,9 @@ class Replica:
             self._on_stored(tuple(states.values()))
 
     def _adopt(self, states: States) -> bool:
-        fresh = announcements(self.states, states)
+        fresh = newer_states(self.states, states)
         if fresh:
-            self.states = merged(self.states, fresh)
+            self.states = merge_states(self.states, fresh)
             self._on_change()
         return bool(fresh)
 
@@ -116,7 +116,7 @@ class Replica:
         """Write the last known state; a disk that fails is logged, as the state in memory and in the database holds."""
         try:
             if not self._dsn:
-                self._tell(statefile.append(self._audit_path, tuple(self.pending.values())))
+                self._tell(statefile.append_entries(self._audit_path, tuple(self.pending.values())))
                 stored, self.pending = tuple(self.pending), {}
             self._file.save(self.states, add=add if self._dsn else (), stored=stored)
         except StateFileError as error:
@@ -137,7 +137,7 @@ class Replica:
             await self._store_in_database(changes, entries)
         else:
             self._store_in_file(changes)
-        self.take({new.group: new for _, new in changes}, () if self._dsn else entries)
+        self.apply({new.group: new for _, new in changes}, () if self._dsn else entries)
 
     def _store_in_file(self, changes: Sequence[tuple[GroupState, GroupState]]) -> None:
         """The file is the store: adopt what is there, then write; `take` writes the entries."""
@@ -159,9 +159,9 @@ class Replica:
                     raise NotStoredError("the database is away, and this has to be stored before it takes effect")
                 async with conn.transaction():
                     for known, new in changes:
-                        if not await store.replace(conn, new, known):
+                        if not await store.replace_state(conn, new, known):
                             raise SupersededError("somebody else changed the rollout meanwhile")
-                    fresh = await store.append(conn, entries)
+                    fresh = await store.append_entries(conn, entries)
         except store.UNAVAILABLE as error:
             self._wake.set()
             raise NotStoredError(f"the database is away: {type(error).__name__}") from error
@@ -174,7 +174,7 @@ class Replica:
             if self._dsn:
                 group.create_task(self._watch_database(), name="rollout-database")
 
-    async def synced(self) -> None:
+    async def wait_for_first_sync(self) -> None:
         """Wait until the database has answered, or not, for the first time."""
         if self._dsn:
             await self._tried.wait()
@@ -226,16 +226,16 @@ class Replica:
     async def sync(self, conn: store.Connection) -> None:
         """Take what is news in the database, and store what is news here, with the entries that wait."""
         async with self._turn, asyncio.timeout(TIMEOUT_S):
-            stored = await store.states(conn)
+            stored = await store.read_states(conn)
             changed = self._adopt(stored)
-            ours, waiting = announcements(stored, self.states), tuple(self.pending.values())
+            ours, waiting = newer_states(stored, self.states), tuple(self.pending.values())
             written = [state for state in ours.values() if state.version]
             fresh: Sequence[AuditEntry] = ()
             if written or waiting:
                 async with conn.transaction():
                     for state in written:
-                        await store.put(conn, state)
-                    fresh = await store.append(conn, waiting)
+                        await store.put_state(conn, state)
+                    fresh = await store.append_entries(conn, waiting)
         for entry in waiting:
             self.pending.pop(entry.id, None)
         self._tell(fresh)
@@ -250,7 +250,7 @@ class Replica:
             self._lead.close()
             self._lead = None
 
-    async def lead(self) -> bool:
+    async def is_leader(self) -> bool:
         """Whether this process is the one that acts by itself: the one whose session holds the database's lock.
 
         Without a database, the one that holds the state file's neighbour locked.
@@ -293,6 +293,6 @@ class Replica:
             async with asyncio.timeout(TIMEOUT_S), self._turn:
                 if self._conn is None:
                     raise NotStoredError("the database is away; what waits for it is in the state file")
-                return await store.links(self._conn, limit=limit)
+                return await store.read_links(self._conn, limit=limit)
         except store.UNAVAILABLE as error:
             raise NotStoredError(f"the database is away: {type(error).__name__}") from error

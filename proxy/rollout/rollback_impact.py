@@ -17,7 +17,7 @@ from comparator.exchanges.model import Role, Side
 from comparator.stats.confidence import rate_interval
 from proxy.config.settings import Settings
 from proxy.rollout import store
-from proxy.rollout.health_probe import ANSWER_MAX_BYTES, connector_of, headers_of, says_well
+from proxy.rollout.health_probe import ANSWER_MAX_BYTES, connector_of, headers_of, is_healthy_status
 from proxy.rollout.scraper import ScrapedPages, scrape_all, total
 
 TIMEOUT_S: Final = 3.0
@@ -105,7 +105,7 @@ async def _legacy_health(settings: Settings, found: dict[str, Any]) -> None:
         return
     took_ms = round((time.monotonic() - begun) * 1000, 1)
     detail = f"{status} in {took_ms} ms" + (MISTYPED.format(url=url) if status in NO_SUCH_PATH else "")
-    found["legacy_health"] = {"url": url, "healthy": says_well(status), "detail": detail}
+    found["legacy_health"] = {"url": url, "healthy": is_healthy_status(status), "detail": detail}
 
 
 async def _stored(settings: Settings, at: dt.datetime, found: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from proxy.rollout.evidence import Evidence, SuspectFinding
 from proxy.rollout.evidence_collector import collect_evidence
 from proxy.rollout.group_state import ALL, GroupState, States
 from proxy.rollout.metrics import RolloutMetrics
-from proxy.rollout.notifications import message_of, message_of_finding
+from proxy.rollout.notifications import notice_of, notice_of_finding
 from proxy.rollout.notifier import Notifier
 from proxy.rollout.peers import PeerSync
 from proxy.rollout.replica import Replica
@@ -54,20 +54,20 @@ class RolloutService:
         self.settings = settings
         self.switch = Switch(Path(settings.serve.state_file), Path(settings.serve.sentinel_file))
         self.replica = Replica(rollout, groups_of(rollout), settings.databases.store)
-        self.guard = Authorizer(rollout.access, settings.admin.token, now=time.monotonic)
+        self.authorizer = Authorizer(rollout.access, settings.admin.token, now=time.monotonic)
         token = settings.admin.token or rollout.access.break_glass_token
-        if rollout.peers and not token and not self.guard.open:
+        if rollout.peers and not token and not self.authorizer.unrestricted:
             raise SettingsError(
                 "peers need admin.token or a break_glass_token to reach each other - at `$.rollout.peers`"
             )
         scheme = "https" if settings.admin.tls else "http"
         self.peers = PeerSync(rollout.peers, self.replica, token=token, scheme=scheme)
-        self.teller = Notifier(rollout.outgoing)
+        self.notifier = Notifier(rollout.outgoing)
         self._serve = serve
         salt = salt_of(settings.serve.salt).hex()[:16]
         self.control = Control(self.switch, self.replica, salt=salt, serve=self._changed, announce=self._announce)
-        self.controller = Controller(self.control, self._measure, lead=self.replica.lead, found=self._found)
-        self.metrics = RolloutMetrics(self.replica, lambda: self.controller.latest, lambda: self.teller.dropped)
+        self.controller = Controller(self.control, self._measure, lead=self.replica.is_leader, found=self._found)
+        self.metrics = RolloutMetrics(self.replica, lambda: self.controller.latest, lambda: self.notifier.dropped)
 
     def start(self) -> None:
         """Take what this machine knows about who serves.
@@ -89,7 +89,7 @@ class RolloutService:
             yield "peers", self.peers.run
         if self.replica.settings.enabled:
             yield "controller", self.controller.run
-        yield "teller", self.teller.run
+        yield "teller", self.notifier.run
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -107,14 +107,14 @@ class RolloutService:
         """Learn of a rollback that this process missed before it serves anybody; what is down is not waited for long."""
         try:
             async with asyncio.timeout(CATCH_UP_S), asyncio.TaskGroup() as group:
-                group.create_task(self.replica.synced(), name="rollout-first-sync")
-                group.create_task(self.peers.ask_all(), name="rollout-first-exchange")
+                group.create_task(self.replica.wait_for_first_sync(), name="rollout-first-sync")
+                group.create_task(self.peers.exchange_once(), name="rollout-first-exchange")
         except TimeoutError:
             logger.warning("rollout_not_caught_up", extra={"connected": self.replica.connected})
 
     def mount(self, app: web.Application) -> None:
         """Add the rollout's routes to the admin application."""
-        endpoints.mount(app, endpoints.ApiContext(self.control, self.guard, self.overview, self._readiness))
+        endpoints.mount(app, endpoints.ApiContext(self.control, self.authorizer, self.overview, self._readiness))
 
     def overview(self) -> dict[str, Any]:
         """What GET /rollout and /status show."""
@@ -131,7 +131,7 @@ class RolloutService:
                     "percent": _percent(rollout, state),
                     "steps": [step.percent for step in steps_of(rollout, name)],
                 }
-                for name, state in self.replica.own.items()
+                for name, state in self.replica.configured.items()
             ],
         }
 
@@ -144,12 +144,12 @@ class RolloutService:
         self.peers.wake()
 
     def _announce(self, entry: AuditEntry) -> None:
-        message = message_of(entry)
+        message = notice_of(entry)
         if message is not None:
-            self.teller.notify(message)
+            self.notifier.notify(message)
 
     def _found(self, group: str, suspect: SuspectFinding) -> None:
-        self.teller.notify(message_of_finding(group, suspect, self.control.now.isoformat()))
+        self.notifier.notify(notice_of_finding(group, suspect, self.control.now.isoformat()))
 
     async def _measure(self, state: GroupState, now: datetime) -> Evidence:
         return await collect_evidence(self.settings, state, now=now)

@@ -46,7 +46,7 @@ class Event(StrEnum):
     SETTLED = "settled"
 
 
-class Move(StrEnum):
+class StepChange(StrEnum):
     """What becomes of the step."""
 
     KEEP = "keep"
@@ -59,16 +59,16 @@ class Transition:
     """The next phase, and what becomes of the step."""
 
     phase: Phase
-    move: Move = Move.KEEP
+    move: StepChange = StepChange.KEEP
 
 
 TRANSITIONS: Final[Mapping[tuple[Phase, Event], Transition]] = {
-    (Phase.SHADOWING, Event.PROMOTE): Transition(Phase.STEPPING, Move.NEXT),
-    (Phase.SHADOWING, Event.COMPLETE): Transition(Phase.PROMOTED, Move.NEXT),
+    (Phase.SHADOWING, Event.PROMOTE): Transition(Phase.STEPPING, StepChange.NEXT),
+    (Phase.SHADOWING, Event.COMPLETE): Transition(Phase.PROMOTED, StepChange.NEXT),
     (Phase.SHADOWING, Event.PAUSE): Transition(Phase.PAUSED),
     (Phase.SHADOWING, Event.ROLL_BACK): Transition(Phase.ROLLING_BACK),
-    (Phase.STEPPING, Event.PROMOTE): Transition(Phase.STEPPING, Move.NEXT),
-    (Phase.STEPPING, Event.COMPLETE): Transition(Phase.PROMOTED, Move.NEXT),
+    (Phase.STEPPING, Event.PROMOTE): Transition(Phase.STEPPING, StepChange.NEXT),
+    (Phase.STEPPING, Event.COMPLETE): Transition(Phase.PROMOTED, StepChange.NEXT),
     (Phase.STEPPING, Event.PAUSE): Transition(Phase.PAUSED),
     (Phase.STEPPING, Event.ROLL_BACK): Transition(Phase.ROLLING_BACK),
     (Phase.PAUSED, Event.RESUME): Transition(Phase.STEPPING),
@@ -76,10 +76,10 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Transition]] = {
     (Phase.PROMOTED, Event.ROLL_BACK): Transition(Phase.ROLLING_BACK),
     (Phase.ROLLING_BACK, Event.ROLL_BACK): Transition(Phase.ROLLING_BACK),
     (Phase.ROLLING_BACK, Event.SETTLED): Transition(Phase.ROLLED_BACK),
-    (Phase.ROLLING_BACK, Event.RESUME): Transition(Phase.SHADOWING, Move.FIRST),
+    (Phase.ROLLING_BACK, Event.RESUME): Transition(Phase.SHADOWING, StepChange.FIRST),
     (Phase.ROLLED_BACK, Event.ROLL_BACK): Transition(Phase.ROLLED_BACK),
     (Phase.ROLLED_BACK, Event.SETTLED): Transition(Phase.ROLLED_BACK),
-    (Phase.ROLLED_BACK, Event.RESUME): Transition(Phase.SHADOWING, Move.FIRST),
+    (Phase.ROLLED_BACK, Event.RESUME): Transition(Phase.SHADOWING, StepChange.FIRST),
 }
 
 _LATCHED: Final = "it is rolled back: resume first, when the cause is known and gone"
@@ -110,7 +110,7 @@ REFUSALS: Final[Mapping[tuple[Phase, Event], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class RolloutPosition:
     """A phase and the index of the step, 0 is the first."""
 
     phase: Phase = Phase.SHADOWING
@@ -118,24 +118,24 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refusal:
     """An event that is not possible now, and why."""
 
     reason: str
 
 
-def after(place: Position, event: Event, *, last_step: int) -> Position | Refused:
+def next_position(place: RolloutPosition, event: Event, *, last_step: int) -> RolloutPosition | Refusal:
     """Where `event` leads. A promotion that arrives at `last_step` is the `complete` event, whichever was asked for."""
     if event is Event.PROMOTE and place.step + 1 >= last_step:
         event = Event.COMPLETE
     refusal = REFUSALS.get((place.phase, event))
     if refusal is not None:
-        return Refused(refusal)
+        return Refusal(refusal)
     if event is Event.COMPLETE and place.step + 1 < last_step:
-        return Refused("steps are not skipped")
+        return Refusal("steps are not skipped")
     transition = TRANSITIONS[place.phase, event]
-    step = {Move.KEEP: place.step, Move.NEXT: place.step + 1, Move.FIRST: 0}[transition.move]
+    step = {StepChange.KEEP: place.step, StepChange.NEXT: place.step + 1, StepChange.FIRST: 0}[transition.move]
     # A step of a plan that has become shorter since is the last.
     step = min(step, last_step)
     at_first = transition.phase is Phase.STEPPING and step == 0
-    return Position(Phase.SHADOWING if at_first else transition.phase, step)
+    return RolloutPosition(Phase.SHADOWING if at_first else transition.phase, step)

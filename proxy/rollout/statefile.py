@@ -13,8 +13,8 @@ from typing import TypeAlias
 import msgspec
 
 from proxy.errors import StateFileError
-from proxy.rollout.audit import AuditEntry, ChainLink, linked
-from proxy.rollout.group_state import GroupState, States, merged
+from proxy.rollout.audit import AuditEntry, ChainLink, chain_entry
+from proxy.rollout.group_state import GroupState, States, merge_states
 
 Stamp: TypeAlias = tuple[int, int]
 
@@ -52,7 +52,7 @@ class StateFile:
         if seen == self._seen:
             return None
         self._seen = seen
-        return read(self.path)
+        return read_states(self.path)
 
     def save(self, states: States, *, add: Iterable[AuditEntry] = (), stored: Iterable[str] = ()) -> SavedStates:
         """Merge states and entries into the file, take out entries that were stored elsewhere; return what it holds now.
@@ -64,14 +64,14 @@ class StateFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with locked(self.path):
                 saved = merge(self._on_disk(), states, add=add, stored=stored)
-                replace(self.path, msgspec.json.encode(saved))
+                write_atomically(self.path, msgspec.json.encode(saved))
                 return saved
         except OSError as error:
             raise StateFileError(f"{self.path}: {error.strerror}") from error
 
     def _on_disk(self) -> SavedStates:
         try:
-            return read(self.path) if self.path.exists() else SavedStates()
+            return read_states(self.path) if self.path.exists() else SavedStates()
         except StateFileError:
             # What cannot be read holds nothing that could be kept.
             return SavedStates()
@@ -82,10 +82,10 @@ def merge(saved: SavedStates, states: States, *, add: Iterable[AuditEntry], stor
     entries = {entry.id: entry for entry in (*saved.pending, *add)}
     for identity in stored:
         entries.pop(identity, None)
-    return SavedStates(tuple(merged(saved.by_group, states).values()), tuple(entries.values()))
+    return SavedStates(tuple(merge_states(saved.by_group, states).values()), tuple(entries.values()))
 
 
-def read(path: Path) -> SavedStates:
+def read_states(path: Path) -> SavedStates:
     """The file's contents.
 
     Raises:
@@ -97,7 +97,7 @@ def read(path: Path) -> SavedStates:
         raise StateFileError(f"{path}: {error}") from error
 
 
-def append(path: Path, entries: Sequence[AuditEntry]) -> tuple[AuditEntry, ...]:
+def append_entries(path: Path, entries: Sequence[AuditEntry]) -> tuple[AuditEntry, ...]:
     """Add entries to a log of one link a line, each once; those that were not there yet.
 
     Raises:
@@ -111,7 +111,7 @@ def append(path: Path, entries: Sequence[AuditEntry]) -> tuple[AuditEntry, ...]:
             last = links[-1] if links else None
             fresh = tuple({entry.id: entry for entry in entries if entry.id not in known}.values())
             for entry in fresh:
-                last = linked(entry, last)
+                last = chain_entry(entry, last)
                 file.write(msgspec.json.encode(last) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -136,7 +136,7 @@ def read_links(path: Path) -> tuple[ChainLink, ...]:
         raise StateFileError(f"{path}: {error}") from error
 
 
-def replace(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Put a new file in the place of an old one, wholly or not at all, and onto the disk."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with draft.open("wb") as file:

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import asyncpg
 import msgspec
 
-from proxy.rollout.audit import AuditEntry, ChainLink, linked
+from proxy.rollout.audit import AuditEntry, ChainLink, chain_entry
 from proxy.rollout.group_state import GroupState
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -62,7 +62,7 @@ async def migrate(conn: Connection) -> None:
 SELECT_STATES = "SELECT group_name, state FROM shadow.rollout_state"
 
 
-async def states(conn: Connection) -> dict[str, GroupState]:
+async def read_states(conn: Connection) -> dict[str, GroupState]:
     """The stored state of every group."""
     records = await conn.fetch(SELECT_STATES)
     return {record["group_name"]: msgspec.json.decode(record["state"], type=GroupState) for record in records}
@@ -79,7 +79,7 @@ RETURNING group_name
 """
 
 
-async def put(conn: Connection, state: GroupState) -> bool:
+async def put_state(conn: Connection, state: GroupState) -> bool:
     """Store a state unless one of the same or a higher rank is stored; whether it was."""
     text = msgspec.json.encode(state).decode()
     return await conn.fetchval(PUT_STATE, state.group, *state.rank, text) is not None
@@ -96,7 +96,7 @@ RETURNING group_name
 """
 
 
-async def replace(conn: Connection, state: GroupState, known: GroupState) -> bool:
+async def replace_state(conn: Connection, state: GroupState, known: GroupState) -> bool:
     """Store a state that was decided on `known`; not if anything newer than `known` is stored. Whether it was."""
     text = msgspec.json.encode(state).decode()
     return await conn.fetchval(REPLACE_STATE, state.group, *state.rank, text, *known.rank) is not None
@@ -108,7 +108,7 @@ SELECT_KNOWN_IDS = "SELECT id FROM shadow.rollout_audit WHERE id = ANY($1)"
 INSERT_LINK = "INSERT INTO shadow.rollout_audit (sequence, id, body, previous, hash) VALUES ($1, $2, $3, $4, $5)"
 
 
-async def append(conn: Connection, entries: Sequence[AuditEntry]) -> tuple[AuditEntry, ...]:
+async def append_entries(conn: Connection, entries: Sequence[AuditEntry]) -> tuple[AuditEntry, ...]:
     """Add entries to the end of the log, each once; inside a transaction. Those that were not there yet."""
     if not entries:
         return ()
@@ -118,7 +118,7 @@ async def append(conn: Connection, entries: Sequence[AuditEntry]) -> tuple[Audit
     last = ChainLink(*record.values()) if record else None
     fresh = tuple({entry.id: entry for entry in entries if entry.id not in known}.values())
     for entry in fresh:
-        last = linked(entry, last)
+        last = chain_entry(entry, last)
         await conn.execute(INSERT_LINK, last.sequence, entry.id, last.body, last.previous, last.hash)
     return fresh
 
@@ -130,7 +130,7 @@ SELECT sequence, body, previous, hash FROM (
 """
 
 
-async def links(conn: Connection, *, limit: int | None = None) -> tuple[ChainLink, ...]:
+async def read_links(conn: Connection, *, limit: int | None = None) -> tuple[ChainLink, ...]:
     """The last `limit` entries of the log, or all, oldest first."""
     return tuple([ChainLink(*record.values()) for record in await conn.fetch(SELECT_LINKS, limit)])
 

@@ -166,7 +166,7 @@ class Switch:
                 version = 0
             if version >= state.version:
                 state = msgspec.structs.replace(state, version=version + 1)
-            statefile.replace(self._path, msgspec.json.encode(state))
+            statefile.write_atomically(self._path, msgspec.json.encode(state))
         self.state = state if state.rolled_back == self.state.rolled_back else self.state
         self.stored = True
         return state

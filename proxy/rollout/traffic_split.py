@@ -19,7 +19,7 @@ class Split:
     stage: str
     side: Side
     threshold: int
-    everyone: Side | None = field(init=False)
+    sole_side: Side | None = field(init=False)
     """The side that serves all buckets, if one does."""
 
     def __post_init__(self) -> None:

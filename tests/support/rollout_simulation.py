@@ -11,7 +11,7 @@ from comparator.stats.quantile_sketch import QuantileSketch
 from proxy.config.rollout import DEFAULT_STEPS, AutoRollbackSettings, GateSettings, StepSettings
 from proxy.rollout.evidence import AccountingTotals, Evidence, RouteEvidence, SuspectFinding
 from proxy.rollout.gates import Streaks, grounds_for_rollback, implicated_finding, judge, outcome_of, streaks_after
-from proxy.rollout.state_machine import Event, Phase, Position, Refused, after
+from proxy.rollout.state_machine import Event, Phase, RolloutPosition, Refusal, next_position
 
 ROUTES: Final = {"score": 0.9, "history": 0.08, "rare": 0.02}
 REQUESTS_PER_S: Final = 200
@@ -73,7 +73,7 @@ class _Step:
 def simulate(candidate: Candidate, seed: int, *, gates: GateSettings | None = None, hours_max: float = 24.0) -> Run:
     """One rollout with automatic promotion, until it is promoted, rolled back, or `hours_max` are over."""
     source, gates, auto = random.Random(seed), gates or GateSettings(), AutoRollbackSettings()
-    place, step, streaks, run = Position(), _Step(), {}, Run()
+    place, step, streaks, run = RolloutPosition(), _Step(), {}, Run()
     while run.seconds < hours_max * 3600 and place.phase in (Phase.SHADOWING, Phase.STEPPING):
         percent = DEFAULT_STEPS[place.step]
         _observe(step, candidate if percent >= candidate.since_percent else GOOD, percent, source, run)
@@ -84,8 +84,8 @@ def simulate(candidate: Candidate, seed: int, *, gates: GateSettings | None = No
 
 
 def _decide(
-    place: Position, step: _Step, streaks: Streaks, gates: GateSettings, auto: AutoRollbackSettings, run: Run
-) -> tuple[Position, _Step, Streaks]:
+    place: RolloutPosition, step: _Step, streaks: Streaks, gates: GateSettings, auto: AutoRollbackSettings, run: Run
+) -> tuple[RolloutPosition, _Step, Streaks]:
     measured = _measured(step)
     found = judge(measured, gates, StepSettings(DEFAULT_STEPS[place.step]), auto)
     streaks = streaks_after(streaks, found)
@@ -96,8 +96,8 @@ def _decide(
         run.gate, run.finding = ground.name, suspect.id if suspect else ""
     if event is None:
         return place, step, streaks
-    moved = after(place, event, last_step=len(DEFAULT_STEPS) - 1)
-    assert not isinstance(moved, Refused)
+    moved = next_position(place, event, last_step=len(DEFAULT_STEPS) - 1)
+    assert not isinstance(moved, Refusal)
     return moved, _Step(), {}
 
 
@@ -146,9 +146,9 @@ def _measured(step: _Step) -> Evidence:
         effects_compared=served,
         durations=step.sketches,
         rss_bytes=200 * 1024**2,
-        ended=served,
+        completed=served,
         compared=served,
-        totals=AccountingTotals(served, served, 0),
+        accounting=AccountingTotals(served, served, 0),
         suspects=tuple(sorted(suspects, key=lambda one: -one.count)),
     )
 

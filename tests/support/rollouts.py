@@ -8,7 +8,7 @@ from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import RolloutSettings
 from proxy.rollout.control import Assessment, Control
 from proxy.rollout.evidence import Evidence
-from proxy.rollout.gates import Gate, GateName
+from proxy.rollout.gates import GateResult, GateName
 from proxy.rollout.replica import Replica
 from proxy.rollout.switch import Switch
 
@@ -56,7 +56,7 @@ def judged_by(control: Control, outcome: JudgementOutcome) -> None:
     """Have every group judged with this outcome."""
 
     async def assess(group: str) -> Assessment:
-        gates = (Gate(GateName.MISMATCHES, outcome, f"it is {outcome}"),)
+        gates = (GateResult(GateName.MISMATCHES, outcome, f"it is {outcome}"),)
         return Assessment(group, control.replica.states[group], control.now, Evidence(), gates)
 
     control.assess = assess

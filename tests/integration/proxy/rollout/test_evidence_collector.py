@@ -148,13 +148,13 @@ async def test_durations_are_kept_apart_by_side_and_role(store: Store, database:
 
 async def test_pages_that_do_not_answer_are_named_and_leave_their_gates_open(database: str) -> None:
     found = await measured(database)
-    assert (found.rss_bytes, found.ended, found.totals) == (None, None, None)
-    assert len([words for words in found.unread if words.startswith(DEAD)]) == 3
+    assert (found.rss_bytes, found.completed, found.accounting) == (None, None, None)
+    assert len([words for words in found.unavailable if words.startswith(DEAD)]) == 3
 
 
 async def test_a_store_that_is_away_is_named(tmp_path: Path) -> None:
     found = await measured("postgresql://nobody@127.0.0.1:1/none")
-    assert found.unread[0].startswith("the store:")
+    assert found.unavailable[0].startswith("the store:")
     assert found.overall.counts.compared == 0
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from proxy.config.rollout import NotificationSettings
 from proxy.rollout.audit import AuditEntry
-from proxy.rollout.notifications import Notice, message_of
+from proxy.rollout.notifications import Notice, notice_of
 from proxy.rollout.notifier import Notifier
 from tests.support.upstream import Upstream
 
@@ -16,7 +16,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def said(event: str, identity: str = "1") -> Notice:
-    message = message_of(AuditEntry(identity, AT, "all", event, "controller", "effects: 3 differ", finding="abc"))
+    message = notice_of(AuditEntry(identity, AT, "all", event, "controller", "effects: 3 differ", finding="abc"))
     assert message
     return message
 

@@ -70,13 +70,13 @@ async def test_polling_finds_what_was_not_notified(database: str, tmp_path: Path
 async def test_one_process_leads_and_another_takes_over(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "b", database) as there:
         async with process(tmp_path / "a", database) as here:
-            assert [await here.replica.lead(), await there.replica.lead(), await here.replica.lead()] == [
+            assert [await here.replica.is_leader(), await there.replica.is_leader(), await here.replica.is_leader()] == [
                 True,
                 False,
                 True,
             ]
         async with asyncio.timeout(WAIT_S):
-            while not await there.replica.lead():
+            while not await there.replica.is_leader():
                 await asyncio.sleep(0.01)
 
 
@@ -85,7 +85,7 @@ async def test_a_promotion_is_in_the_database_when_it_takes_effect(database: str
         await here.promote(ANN)
         conn = await asyncpg.connect(database)
         try:
-            assert (await store.states(conn))["all"] == here.replica.states["all"]
+            assert (await store.read_states(conn))["all"] == here.replica.states["all"]
         finally:
             await conn.close()
 
@@ -106,9 +106,9 @@ async def test_an_old_writer_undoes_nothing(database: str, tmp_path: Path) -> No
         conn = await asyncpg.connect(database)
         try:
             ahead = GroupState(phase=Phase.PROMOTED, step=2, version=old.version + 9, at=START)
-            assert not await store.put(conn, ahead)
-            assert not await store.replace(conn, ahead, old)
-            assert (await store.states(conn))["all"].phase is Phase.ROLLED_BACK
+            assert not await store.put_state(conn, ahead)
+            assert not await store.replace_state(conn, ahead, old)
+            assert (await store.read_states(conn))["all"].phase is Phase.ROLLED_BACK
         finally:
             await conn.close()
 

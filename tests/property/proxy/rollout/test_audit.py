@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.rollout.audit import AuditEntry, ChainLink, linked, verify
+from proxy.rollout.audit import AuditEntry, ChainLink, chain_entry, verify
 
 entries = st.builds(
     AuditEntry,
@@ -24,7 +24,7 @@ logs = st.lists(entries, min_size=2, max_size=8)
 def chain(found: list[AuditEntry]) -> list[ChainLink]:
     links: list[ChainLink] = []
     for entry in found:
-        links.append(linked(entry, links[-1] if links else None))
+        links.append(chain_entry(entry, links[-1] if links else None))
     return links
 
 
@@ -55,5 +55,5 @@ def test_a_removed_entry_is_found(found: list[AuditEntry], data: st.DataObject) 
 @given(logs, entries)
 def test_an_entry_put_in_between_is_found(found: list[AuditEntry], extra: AuditEntry) -> None:
     links = chain(found)
-    links.insert(1, linked(extra, links[0]))
+    links.insert(1, chain_entry(extra, links[0]))
     assert verify(links).fault

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.rollout.group_state import ChangeCause, GroupState, announcements, changed, initial, merged
-from proxy.rollout.state_machine import Event, Phase, Refused
+from proxy.rollout.group_state import ChangeCause, GroupState, newer_states, apply_event, initial_states, merge_states
+from proxy.rollout.state_machine import Event, Phase, Refusal
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 times = st.integers(0, 100).map(lambda s: START + timedelta(seconds=s))
@@ -28,26 +28,26 @@ def ranks(found: dict[str, GroupState]) -> dict[str, object]:
 
 @given(states, states)
 def test_merging_does_not_depend_on_the_order(one: dict[str, GroupState], other: dict[str, GroupState]) -> None:
-    assert ranks(merged(one, other)) == ranks(merged(other, one))
+    assert ranks(merge_states(one, other)) == ranks(merge_states(other, one))
 
 
 @given(states, states, states)
 def test_merging_does_not_depend_on_the_way(
     a: dict[str, GroupState], b: dict[str, GroupState], c: dict[str, GroupState]
 ) -> None:
-    assert ranks(merged(merged(a, b), c)) == ranks(merged(a, merged(b, c)))
+    assert ranks(merge_states(merge_states(a, b), c)) == ranks(merge_states(a, merge_states(b, c)))
 
 
 @given(states)
 def test_merging_with_itself_is_no_news(one: dict[str, GroupState]) -> None:
-    assert merged(one, one) == one
-    assert announcements(one, one) == {}
+    assert merge_states(one, one) == one
+    assert newer_states(one, one) == {}
 
 
 @given(group_states, group_states)
 def test_a_rollback_wins_over_every_other_state_of_its_epoch(one: GroupState, other: GroupState) -> None:
     ours = {"all": GroupState(phase=Phase.ROLLED_BACK, epoch=other.epoch, version=one.version, at=one.at)}
-    assert merged(ours, {"all": other})["all"].phase.latched
+    assert merge_states(ours, {"all": other})["all"].phase.latched
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(Event), st.booleans()), max_size=60))
@@ -55,27 +55,27 @@ def test_proxies_that_exchange_states_agree_and_keep_every_rollback(
     script: list[tuple[int, Event, bool]],
 ) -> None:
     """Four proxies change their own copy and hear of another's at times; a rollback stays unless someone resumed."""
-    copies = [initial(["all"]) for _ in range(4)]
+    copies = [initial_states(["all"]) for _ in range(4)]
     resumed = 0
     rolled_back = 0
     for moment, (which, event, exchange) in enumerate(script):
         before = copies[which]["all"]
         cause = ChangeCause(f"proxy {which}", "", START + timedelta(seconds=moment))
-        found = changed(before, event, cause, last_step=7)
-        if not isinstance(found, Refused):
+        found = apply_event(before, event, cause, last_step=7)
+        if not isinstance(found, Refusal):
             rolled_back = max(rolled_back, found.epoch) if found.phase.latched else rolled_back
             resumed = max(resumed, found.epoch)
             copies[which] = {"all": found}
         if exchange:
             other = (which + 1) % 4
-            copies[other] = merged(copies[other], copies[which])
-    together = initial(["all"])
+            copies[other] = merge_states(copies[other], copies[which])
+    together = initial_states(["all"])
     for copy in copies:
-        together = merged(together, copy)
+        together = merge_states(together, copy)
     assert together["all"].phase.latched == (rolled_back != 0 and rolled_back >= together["all"].epoch)
 
 
 @given(group_states, st.sampled_from(Event), times)
 def test_every_change_supersedes_what_it_changed(state: GroupState, event: Event, at: datetime) -> None:
-    found = changed(state, event, ChangeCause("a", "b", at), last_step=7)
-    assert isinstance(found, Refused) or found.rank > state.rank
+    found = apply_event(state, event, ChangeCause("a", "b", at), last_step=7)
+    assert isinstance(found, Refusal) or found.rank > state.rank

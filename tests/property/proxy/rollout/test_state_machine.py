@@ -6,17 +6,17 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.rollout.state_machine import Event, Phase, Position, Refused, after
+from proxy.rollout.state_machine import Event, Phase, RolloutPosition, Refusal, next_position
 
 events = st.lists(st.sampled_from(Event), max_size=40)
 last_steps = st.integers(min_value=1, max_value=8)
 
 
-def walk(sequence: list[Event], last_step: int) -> list[Position]:
-    places = [Position()]
+def walk(sequence: list[Event], last_step: int) -> list[RolloutPosition]:
+    places = [RolloutPosition()]
     for event in sequence:
-        found = after(places[-1], event, last_step=last_step)
-        places.append(places[-1] if isinstance(found, Refused) else found)
+        found = next_position(places[-1], event, last_step=last_step)
+        places.append(places[-1] if isinstance(found, Refusal) else found)
     return places
 
 
@@ -48,10 +48,10 @@ def test_a_rollback_holds_until_a_resume(before: list[Event], last_step: int, la
 
 @given(events, last_steps)
 def test_only_a_resume_leaves_the_latch(sequence: list[Event], last_step: int) -> None:
-    def check(place: Position, event: Event) -> Position:
-        found = after(place, event, last_step=last_step)
-        result = place if isinstance(found, Refused) else found
+    def check(place: RolloutPosition, event: Event) -> RolloutPosition:
+        found = next_position(place, event, last_step=last_step)
+        result = place if isinstance(found, Refusal) else found
         assert not place.phase.latched or result.phase.latched or event is Event.RESUME
         return result
 
-    reduce(check, sequence, Position())
+    reduce(check, sequence, RolloutPosition())

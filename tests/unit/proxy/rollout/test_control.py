@@ -17,7 +17,7 @@ ANN = ChangeRequest("ann", "because")
 
 
 def phases(control: Control) -> set[Phase]:
-    return {state.phase for state in control.replica.own.values()}
+    return {state.phase for state in control.replica.configured.values()}
 
 
 async def test_open_gates_let_a_promotion_through(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ async def test_a_process_that_missed_a_rollback_and_its_end_is_not_rolled_back_b
     here.rollback(ANN)
     there.rollback(ANN)
     await there.resume(ANN)
-    here.replica.take(there.replica.states)
+    here.replica.apply(there.replica.states)
     assert not here.switch.rolled_back
     assert phases(here) == {Phase.SHADOWING}
 
@@ -160,7 +160,7 @@ async def test_a_rollback_made_while_cut_off_wins_over_promotions_made_meanwhile
     await there.promote(ANN)
     await there.promote(ANN)
     here.rollback(ANN)
-    there.replica.take(here.replica.states)
+    there.replica.apply(here.replica.states)
     assert there.switch.rolled_back
     assert phases(there) == {Phase.ROLLED_BACK}
 
@@ -234,7 +234,7 @@ def test_a_saved_file_keeps_entries_of_other_processes(tmp_path: Path) -> None:
     ours.note("gate_failed", ChangeRequest("controller", id="a"))
     theirs = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
     theirs.note("gate_failed", ChangeRequest("controller", id="b"))
-    assert [entry.id for entry in statefile.read(tmp_path / "rollout.json").pending] == ["a", "b"]
+    assert [entry.id for entry in statefile.read_states(tmp_path / "rollout.json").pending] == ["a", "b"]
 
 
 async def test_a_rollout_under_way_refuses_another_salt(tmp_path: Path) -> None:

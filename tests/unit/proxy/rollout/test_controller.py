@@ -33,9 +33,9 @@ GOOD = Evidence(
     effects_compared=90_000,
     durations={(Side.CANDIDATE, Role.SERVED): sketch(5_000), (Side.LEGACY, Role.SERVED): sketch(9_000)},
     rss_bytes=1,
-    ended=90_000,
+    completed=90_000,
     compared=90_000,
-    totals=AccountingTotals(1, 1, 0),
+    accounting=AccountingTotals(1, 1, 0),
 )
 BAD = replace(GOOD, effect_mismatches=7, suspects=(ROW,))
 
@@ -149,7 +149,7 @@ async def test_a_bad_group_leaves_the_others_where_they_are(tmp_path: Path) -> N
 async def test_evidence_of_a_step_that_was_left_meanwhile_decides_nothing(tmp_path: Path) -> None:
     control, controller = await controlled(tmp_path, evidence := EvidenceSource(BAD))
     await controller.evaluate("all")
-    evidence.before_answer = lambda: control.replica.take(
+    evidence.before_answer = lambda: control.replica.apply(
         {"all": GroupState(phase=Phase.STEPPING, step=1, version=9, entered_at=control.now, at=control.now)}
     )
     await controller.evaluate("all")

@@ -11,7 +11,7 @@ from comparator.stats.quantile_sketch import QuantileSketch
 from proxy.config.rollout import AutoRollbackSettings, GateSettings, StepSettings
 from proxy.rollout.evidence import AccountingTotals, Evidence, RouteEvidence, SuspectFinding
 from proxy.rollout.gates import (
-    Gate,
+    GateResult,
     GateName,
     grounds_for_rollback,
     implicated_finding,
@@ -50,7 +50,7 @@ def good(**changes: Any) -> Evidence:
     return Evidence(**(values | changes))
 
 
-def gate(name: GateName, measured: Evidence, **settings: Any) -> Gate:
+def gate(name: GateName, measured: Evidence, **settings: Any) -> GateResult:
     found = judge(measured, GateSettings(**settings), StepSettings(1.0), AUTO)
     return next(one for one in found if one.name is name)
 
@@ -187,7 +187,7 @@ def test_the_rollback_names_the_finding_of_its_kind_and_route() -> None:
     measured = good(suspects=(response, row, points))
     tables = GateSettings().points_tables
     named = [
-        implicated_finding(Gate(name, JudgementOutcome.BAD, "", route="score"), measured, tables)
+        implicated_finding(GateResult(name, JudgementOutcome.BAD, "", route="score"), measured, tables)
         for name in (GateName.MISMATCHES, GateName.EFFECTS, GateName.POINTS, GateName.LATENCY)
     ]
     assert named == [response, row, points, None]

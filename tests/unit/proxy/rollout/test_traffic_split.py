@@ -3,7 +3,7 @@
 from comparator.exchanges.model import Side
 from proxy.config.rollout import GroupSettings, RolloutSettings
 from proxy.config.settings import ServeSettings
-from proxy.rollout.group_state import GroupState, initial
+from proxy.rollout.group_state import GroupState, initial_states
 from proxy.rollout.state_machine import Phase
 from proxy.rollout.traffic_split import LEGACY_SERVES, candidate_share, splits_of
 
@@ -11,13 +11,13 @@ GROUPED = RolloutSettings(enabled=True, groups=(GroupSettings("reads", ("score",
 
 
 def test_an_enabled_rollout_begins_with_the_legacy() -> None:
-    plans = splits_of(ServeSettings(), RolloutSettings(enabled=True), initial(["all"]), rolled_back=False)
+    plans = splits_of(ServeSettings(), RolloutSettings(enabled=True), initial_states(["all"]), rolled_back=False)
     assert candidate_share(plans.overall) == 0.0
     assert plans.overall.side_of(0) is Side.LEGACY
 
 
 def test_without_a_rollout_the_serve_section_holds() -> None:
-    plans = splits_of(ServeSettings(percent=30.0), RolloutSettings(), initial(["all"]), rolled_back=False)
+    plans = splits_of(ServeSettings(percent=30.0), RolloutSettings(), initial_states(["all"]), rolled_back=False)
     assert candidate_share(plans.overall) == 0.3
 
 
