@@ -12,8 +12,9 @@ from typing import Any
 import asyncpg
 
 from bench.compare import Pair, effect_pairs
-from comparator.capture.catalog import Catalog, read_catalog
+from comparator.capture.catalog import read_catalog
 from comparator.capture.pgoutput import Decoder
+from comparator.capture.table_shape import Catalog
 from comparator.exchanges.model import Observation
 from comparator.exchanges.row_changes import RowChange, Transaction
 from comparator.verdict import Comparator

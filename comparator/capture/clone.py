@@ -23,12 +23,12 @@ from pathlib import Path
 import asyncpg
 
 from comparator.capture import trigger_log as changelog
-from comparator.capture.catalog import quote
 from comparator.capture.errors import CaptureError, CloneError
 from comparator.capture.fitness import APPLICATION, connect
 from comparator.capture.reconnecting import SESSION
 from comparator.capture.replication import ReplicationConnection, environment
 from comparator.capture.settings import CaptureSettings
+from comparator.capture.table_shape import quote
 
 logger = logging.getLogger(__name__)
 

@@ -9,15 +9,7 @@ from enum import StrEnum
 
 import asyncpg
 
-from comparator.capture.catalog import (
-    CATALOG_TIMEOUT_S,
-    Catalog,
-    ReplicaIdentity,
-    TableShape,
-    literal,
-    quote,
-    read_existing,
-)
+from comparator.capture.catalog import CATALOG_TIMEOUT_S, literal, read_existing
 from comparator.capture.errors import CatalogError
 from comparator.capture.publication import (
     PublicationState,
@@ -29,6 +21,7 @@ from comparator.capture.publication import (
     read_publication,
 )
 from comparator.capture.settings import CaptureSettings, Driver, SlotKind
+from comparator.capture.table_shape import Catalog, ReplicaIdentity, TableShape, quote
 from comparator.capture.trigger_log import install_statements, logged_tables
 
 VERSION_MIN = 14

@@ -10,17 +10,10 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from comparator.capture.catalog import (
-    CATALOG_TIMEOUT_S,
-    Catalog,
-    ReplicaIdentity,
-    TableShape,
-    published_tables,
-    quote,
-    read_catalog,
-)
+from comparator.capture.catalog import CATALOG_TIMEOUT_S, published_tables, read_catalog
 from comparator.capture.errors import LockTimeoutError, PublicationError, ReplicaIdentityError, RightsError
 from comparator.capture.settings import CaptureSettings
+from comparator.capture.table_shape import Catalog, ReplicaIdentity, TableShape, quote
 
 GENERATED_SINCE = 18
 

@@ -18,13 +18,14 @@ from itertools import groupby
 
 import asyncpg
 
-from comparator.capture.catalog import Catalog, read_existing
+from comparator.capture.catalog import read_existing
 from comparator.capture.errors import CaptureClosedError, ChangeLogError, DecodeError
 from comparator.capture.fitness import connect
 from comparator.capture.pgoutput import table_name
 from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, SupervisedCapture
 from comparator.capture.row_text import parse
 from comparator.capture.settings import CaptureSettings
+from comparator.capture.table_shape import Catalog
 from comparator.capture.trigger_log import logged_tables
 from comparator.exchanges.row_changes import REQUEST_MESSAGE_PREFIX, LogicalMessage, Op, Row, RowChange, Transaction
 from comparator.postgres import disconnect

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 import asyncpg
 
 from comparator.capture import trigger_tags as tags
-from comparator.capture.catalog import CATALOG_TIMEOUT_S, Catalog, TableShape, quote, read_catalog
+from comparator.capture.catalog import CATALOG_TIMEOUT_S, read_catalog
 from comparator.capture.pgoutput import table_name
 from comparator.capture.publication import run_statements
 from comparator.capture.settings import CaptureSettings
+from comparator.capture.table_shape import Catalog, TableShape, quote
 
 TRIGGER = "zz_shadow_capture"
 """After-triggers fire in the order of their names: this one sees what the others left."""

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 
 import asyncpg
 
-from comparator.capture.catalog import Catalog, TableShape, quote, read_catalog
+from comparator.capture.catalog import read_catalog
 from comparator.capture.pgoutput import APPLICATION_MESSAGE_PREFIX
 from comparator.capture.publication import run_statements
 from comparator.capture.settings import CaptureSettings
+from comparator.capture.table_shape import Catalog, TableShape, quote
 from comparator.exchanges.row_changes import REQUEST_MESSAGE_PREFIX, TRACE_MESSAGE_PREFIX
 
 TRIGGER = "aa_shadow_tag"

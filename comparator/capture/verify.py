@@ -13,7 +13,8 @@ from enum import StrEnum
 
 import asyncpg
 
-from comparator.capture.catalog import TableShape, quote, read_existing
+from comparator.capture.catalog import read_existing
+from comparator.capture.table_shape import TableShape, quote
 
 STATEMENT_TIMEOUT_S = 300.0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
-from comparator.capture.catalog import quote
+from comparator.capture.table_shape import quote
 from comparator.capture.fitness import connect
 from comparator.capture.replication import environment
 from proxy.recordings.errors import ServerAwayError, SnapshotError

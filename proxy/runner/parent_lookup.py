@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from comparator.capture.attribution_keys import NO_KEYS, KeyIndex, RowReference
-from comparator.capture.catalog import Catalog, TableShape, quote
+from comparator.capture.table_shape import Catalog, TableShape, quote
 from comparator.postgres import UNAVAILABLE
 from proxy.errors import ShadowUnreachableError
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from comparator.capture.catalog import Catalog, TableShape, quote
+from comparator.capture.table_shape import Catalog, TableShape, quote
 from comparator.exchanges.row_changes import RowChange
 from comparator.postgres import UNAVAILABLE, Connection
 from proxy.errors import ShadowDriftError, ShadowUnreachableError

@@ -6,7 +6,7 @@ state: each needs the one it started from. So the rows that waiting changes touc
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from comparator.capture.catalog import TableShape
+from comparator.capture.table_shape import TableShape
 from comparator.exchanges.row_changes import Op, Row, RowChange
 from proxy.runner.row_targets import RowTarget, net
 

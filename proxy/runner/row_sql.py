@@ -5,7 +5,7 @@ Pure. Identifiers are quoted, every value is a parameter: one text array a colum
 
 from collections.abc import Sequence
 
-from comparator.capture.catalog import Catalog, TableShape, quote
+from comparator.capture.table_shape import Catalog, TableShape, quote
 
 
 def parents_first(catalog: Catalog) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import asyncpg
 
-from comparator.capture.catalog import Catalog, TableShape
+from comparator.capture.table_shape import Catalog, TableShape
 from comparator.exchanges.row_changes import Transaction
 from comparator.postgres import UNAVAILABLE, Connection
 from proxy.errors import ShadowDriftError, ShadowUnreachableError

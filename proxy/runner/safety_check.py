@@ -8,7 +8,7 @@ import secrets
 
 import asyncpg
 
-from comparator.capture.catalog import Catalog
+from comparator.capture.table_shape import Catalog
 from proxy.errors import SettingsError
 
 TIMEOUT_S = 10.0

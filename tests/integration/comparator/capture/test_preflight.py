@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from comparator.capture import trigger_log as changelog
-from comparator.capture.catalog import ReplicaIdentity, read_catalog
+from comparator.capture.catalog import read_catalog
 from comparator.capture.errors import (
     CatalogError,
     ChangeLogError,
@@ -22,6 +22,7 @@ from comparator.capture.errors import (
 from comparator.capture.preflight import Check, Level, judge, read_facts
 from comparator.capture.publication import prepare, publish
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
+from comparator.capture.table_shape import ReplicaIdentity
 from proxy.cli import capture as command
 from proxy.cli.exit_codes import Exit
 from proxy.cli.main import main

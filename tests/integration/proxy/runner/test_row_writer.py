@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from comparator.capture.catalog import Catalog, read_catalog
+from comparator.capture.table_shape import Catalog
+from comparator.capture.catalog import read_catalog
 from comparator.exchanges.row_changes import Op, RowChange
 from proxy.errors import ShadowDriftError, ShadowUnreachableError
 from proxy.runner.resync import resync

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from comparator.capture.catalog import Catalog, Column, ForeignKey, ReplicaIdentity, TableShape
 from comparator.capture.preflight import Check, DatabaseFacts, Level, judge
 from comparator.capture.publication import PublicationState
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
+from comparator.capture.table_shape import Catalog, Column, ForeignKey, ReplicaIdentity, TableShape
 from proxy.cli import capture as command
 
 PERSISTENT = Slot(kind=SlotKind.PERSISTENT, name="keeps")

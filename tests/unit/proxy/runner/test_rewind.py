@@ -2,7 +2,7 @@
 
 import pytest
 
-from comparator.capture.catalog import Column, ReplicaIdentity, TableShape
+from comparator.capture.table_shape import Column, ReplicaIdentity, TableShape
 from comparator.exchanges.row_changes import Op, Row, RowChange
 from proxy.runner.rewind import rewound
 from proxy.runner.row_targets import RowTarget
