@@ -52,7 +52,7 @@ class KnownDifference(Struct, frozen=True):
     """A difference the operator declared: its own verdict (`known`), never a mismatch.
 
     Of the response: `path` (as in `Rule`), or `status` / `header`. Of the effects: `table`, and optionally `column` and
-    `path` inside the column. `kind` (a `comparator.difference.Kind`), `route` and `candidate`/`legacy` (the exact JSON
+    `path` inside the column. `kind` (a `comparator.exchanges.difference.Kind`), `route` and `candidate`/`legacy` (the exact JSON
     text of that side's value) narrow it.
     """
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from comparator.difference import Difference, Kind, Touch
 from comparator.effects.compare import EffectsResult, SideEffects, compare_effects
 from comparator.effects.net_changes import KeyLookup, no_lookup
 from comparator.effects.row_diff import compile_tables
+from comparator.exchanges.difference import Difference, Kind, Touch
 from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Side
 from comparator.responses.compare import EQUAL, ResponseResult, alike, compare_responses
 from comparator.rules.actions import When

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from comparator.difference import ABSENT, Difference, Kind, NaturalKey, Touch
 from comparator.effects.net_changes import (
     UNKNOWN,
     KeyLookup,
@@ -21,6 +20,8 @@ from comparator.effects.net_changes import (
     truncated_tables,
 )
 from comparator.effects.row_diff import Meaning, TablePlan, meaning_of
+from comparator.exchanges.difference import Difference, Kind, NaturalKey, Touch
+from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.row_changes import Row, Transaction
 from comparator.rules.actions import When
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from comparator.difference import NaturalKey
+from comparator.exchanges.difference import NaturalKey
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 from comparator.tables import Table
 

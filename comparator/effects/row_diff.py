@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from comparator.difference import ABSENT, Difference, Kind, NaturalKey, Touch
 from comparator.effects.net_changes import NaturalKeys
 from comparator.errors import RuleError
+from comparator.exchanges.difference import Difference, Kind, NaturalKey, Touch
+from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.row_changes import Row
 from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.responses.json_diff import Walk

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import Final
 
-from comparator.difference import Difference, Kind, text_of_value
+from comparator.exchanges.difference import Difference, Kind
+from comparator.exchanges.json_values import cut, text_of_value
 from comparator.findings.clustering import Clusterer
 from comparator.rules.actions import moment_of, number_of
-from comparator.stored_comparison import cut
 from comparator.verdict import Comparison
 
 EXAMPLES_MAX: Final = 3

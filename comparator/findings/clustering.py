@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, text_of_value
+from comparator.exchanges.difference import Difference, Kind
+from comparator.exchanges.json_place import Step, text_of
+from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, text_of_value
 from comparator.exchanges.model import Side
 from comparator.rules.actions import moment_of, number_of
-from comparator.rules.json_paths import Automaton, Step, parse_pattern, text_of
+from comparator.rules.json_paths import Automaton, parse_pattern
 from comparator.settings import DYNAMIC_PLACES
 from comparator.verdict import Comparison, Verdict
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 
 import zstandard
 
-from comparator.difference import digest_of
+from comparator.exchanges.json_values import digest_of
 from comparator.exchanges.model import HeaderList, Response
 from comparator.responses.exact_json import InvalidJsonError, parse
 

@@ -8,7 +8,8 @@ from itertools import compress
 from operator import ne
 from typing import Final
 
-from comparator.difference import ABSENT, Difference, Digest, Kind, Touch, digest_of
+from comparator.exchanges.difference import Difference, Kind, Touch
+from comparator.exchanges.json_values import ABSENT, Digest, digest_of
 from comparator.exchanges.model import HeaderList, Response
 from comparator.responses.bodies import BodyKind, Unreadable, decoded, kind_of, media_type, structure_of
 from comparator.responses.exact_json import InvalidJsonError, parse

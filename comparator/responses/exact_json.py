@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from comparator.difference import NonFinite, Repeated
+from comparator.exchanges.json_values import NonFinite, Repeated
 
 
 class InvalidJsonError(ValueError):

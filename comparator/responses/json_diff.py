@@ -14,11 +14,13 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, Touch, digest_of, text_of_value
+from comparator.exchanges.difference import Difference, Kind, Touch
+from comparator.exchanges.json_place import Step
+from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, digest_of, text_of_value
 from comparator.responses.exact_json import parse
 from comparator.rules.actions import Ignore, KeyedBy, Unordered, When, allows_later
 from comparator.rules.compile import CompiledRule, RuleSet
-from comparator.rules.json_paths import Node, Step
+from comparator.rules.json_paths import Node
 
 GREEDY_MATCH_MAX: Final = 2_500
 """Beyond this many pairs of unmatched elements, an unordered array is paired in order instead of by likeness."""

@@ -7,8 +7,9 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from comparator.difference import Difference, Kind, text_of_value
 from comparator.errors import RuleError
+from comparator.exchanges.difference import Difference, Kind
+from comparator.exchanges.json_values import text_of_value
 from comparator.exchanges.model import Side
 from comparator.rules.json_paths import Automaton, parse_pattern
 from comparator.settings import CompareSettings, KnownDifference

@@ -5,97 +5,16 @@ Every function takes a connection and returns values of this module; a day is a 
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from comparator.cases import Case, load
 from comparator.errors import UnknownFindingError
+from comparator.findings.cases import Case, load
 from comparator.findings.clustering import State
 from comparator.postgres import Connection
 from comparator.stats.confidence import VerdictCounts
-from comparator.stored_comparison import ComparisonDetail, unpack, unpacked_detail
+from comparator.store.comparison_detail import unpack, unpacked_detail
+from comparator.store.rows import ComparisonRow, EvidenceRow, Finding, KnownTotal, Latency, Total
 from comparator.verdict import Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """How many comparisons of one route had one verdict for one cause."""
-
-    route: str
-    served_by: str
-    verdict: str
-    cause: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class KnownTotal:
-    """How many comparisons a declared known difference explains."""
-
-    route: str
-    declaration: str
-    reason: str
-    ticket: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A cluster of like differences, as it stands. `keys` counts different ordering keys, of `route_keys` on the route."""
-
-    id: str
-    route: str
-    kind: str
-    place: str
-    shape: str
-    severity: str
-    state: str
-    state_by: str
-    state_reason: str
-    state_at: dt.datetime
-    first_seen: dt.datetime
-    last_seen: dt.datetime
-    count: int
-    example: str
-    keys: int
-    route_keys: int
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Quantiles of both roles' durations on one route, in microseconds, over `count` comparisons."""
-
-    route: str
-    served_by: str
-    count: int
-    quantiles: tuple[float, ...]
-    served_us: tuple[float, ...]
-    mirrored_us: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonRow:
-    """One stored comparison."""
-
-    served_at: dt.datetime
-    exchange_id: str
-    route: str
-    served_by: str
-    stage: str
-    verdict: str
-    cause: str
-    confirmed: bool | None
-    effects_compared: bool
-    effects_note: str
-    served_status: int | None
-    mirrored_status: int | None
-    served_us: int
-    mirrored_us: int
-    rows_served: int
-    rows_mirrored: int
-    difference_count: int
-    detail: ComparisonDetail
-
 
 SELECT_TOTALS = """
 SELECT route, served_by, verdict, cause, sum(count)::bigint AS count
@@ -288,18 +207,6 @@ INSERT INTO shadow.evidence (route, served_by, taken_at, outcome, reason, summar
 ON CONFLICT (route, served_by, taken_at)
 DO UPDATE SET outcome = excluded.outcome, reason = excluded.reason, summary = excluded.summary
 """
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceRow:
-    """A stored evidence summary; `summary` is what the writer made of it (JSON)."""
-
-    route: str
-    served_by: str
-    taken_at: dt.datetime
-    outcome: str
-    reason: str
-    summary: bytes
 
 
 async def add_evidence(conn: Connection, row: EvidenceRow) -> None:

@@ -5,18 +5,15 @@ Pure. Whoever prints decides about colours.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from comparator.deepdiff_rendering import render
+from comparator.exchanges.json_values import cut
 from comparator.exchanges.model import Side
+from comparator.findings.cases import Case
 from comparator.stats.confidence import Interval, VerdictCounts, rate_interval
-from comparator.stored_comparison import cut, words_of
+from comparator.store.comparison_detail import DifferenceText, words_of
+from comparator.store.deepdiff_rendering import render
+from comparator.store.rows import ComparisonRow, Finding, KnownTotal, Latency
 from comparator.verdict import Comparison, hit_rules
-
-if TYPE_CHECKING:
-    from comparator.cases import Case
-    from comparator.store.queries import ComparisonRow, Finding, KnownTotal, Latency
-    from comparator.stored_comparison import DifferenceText
 
 LINE_CHARS = 160
 
@@ -53,13 +50,13 @@ def _headline(comparison: Comparison) -> str:
     return f"{comparison.verdict}{cause}{words}; served by {comparison.served_by}{rows}"
 
 
-def _difference_line(words: "DifferenceText") -> str:
+def _difference_line(words: DifferenceText) -> str:
     row = f" of {words.key}" if words.key else ""
     served, mirrored = (cut(value, LINE_CHARS) or "nothing" for value in (words.served, words.mirrored))
     return f"  {words.kind:<14} {words.place}{row}\n      served   {served}\n      mirrored {mirrored}"
 
 
-def render_stored(row: "ComparisonRow") -> str:
+def render_stored(row: ComparisonRow) -> str:
     """A stored comparison."""
     lines = [
         f"{row.exchange_id}  {row.route}  {row.served_at:%Y-%m-%d %H:%M:%S}  {row.verdict} ({row.cause})",
@@ -95,7 +92,7 @@ def explain(comparison: Comparison) -> str:
     return render_rule_hits(hit_rules(comparison))
 
 
-def render_finding(finding: "Finding", cases: "Iterable[Case]" = ()) -> str:
+def render_finding(finding: Finding, cases: Iterable[Case] = ()) -> str:
     """One finding in full."""
     share = f"{finding.keys} of {finding.route_keys} keys" if finding.route_keys else f"{finding.keys} keys"
     lines = [
@@ -115,7 +112,7 @@ def render_finding(finding: "Finding", cases: "Iterable[Case]" = ()) -> str:
     return "\n".join(lines)
 
 
-def render_findings(findings: "Sequence[Finding]") -> str:
+def render_findings(findings: Sequence[Finding]) -> str:
     """A list of findings below a heading, one line each and an example."""
     if not findings:
         return "no findings"
@@ -127,7 +124,7 @@ def render_findings(findings: "Sequence[Finding]") -> str:
     )
 
 
-def _what(finding: "Finding") -> str:
+def _what(finding: Finding) -> str:
     """The kind and the shape, which says nothing more for some kinds."""
     return finding.kind if finding.shape == finding.kind else f"{finding.kind}: {finding.shape}"
 
@@ -137,9 +134,9 @@ class Summary:
     """What a status or a run's end shows."""
 
     by_route: Mapping[str, VerdictCounts]
-    findings: "Sequence[Finding]" = ()
-    known: "Sequence[KnownTotal]" = ()
-    latency: "Sequence[Latency]" = ()
+    findings: Sequence[Finding] = ()
+    known: Sequence[KnownTotal] = ()
+    latency: Sequence[Latency] = ()
 
 
 def render_summary(summary: Summary) -> str:

@@ -13,11 +13,13 @@ from typing import Final, Self
 
 import asyncpg
 
-from comparator import cases, postgres
+from comparator import postgres
 from comparator.errors import StoreUnavailableError
+from comparator.findings import cases
 from comparator.findings.clustering import RandomSource, reservoir_slot
 from comparator.postgres import UNAVAILABLE, Connection
 from comparator.settings import StoreSettings
+from comparator.store.comparison_detail import ComparedExchange, pack
 from comparator.store.schema import maintain_partitions, migrate
 from comparator.store.writes import (
     add_keys,
@@ -30,7 +32,6 @@ from comparator.store.writes import (
     served_at,
     upsert_finding,
 )
-from comparator.stored_comparison import ComparedExchange, pack
 
 FINDING_KEYS_MAX: Final = 10_000
 """Keys are noted for the first so many sightings of a finding."""

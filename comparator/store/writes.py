@@ -10,7 +10,7 @@ from typing import Final
 
 from comparator.findings.clustering import Sighting, State
 from comparator.postgres import Connection
-from comparator.stored_comparison import ComparedExchange, example_of, packed_detail, status_of
+from comparator.store.comparison_detail import ComparedExchange, example_of, packed_detail, status_of
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 

@@ -4,10 +4,10 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
-from comparator.cases import Opened, load, open_case
 from comparator.errors import CaseError
+from comparator.findings.cases import Opened, load, open_case
+from comparator.store.comparison_detail import ComparisonDetail, detail_of
 from comparator.store.report import explain, render_comparison
-from comparator.stored_comparison import ComparisonDetail, detail_of
 from comparator.verdict import Comparator, Verdict
 from proxy.cli.exit_codes import Exit
 from proxy.cli.options import configure_common, read_sections, show

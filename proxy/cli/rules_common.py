@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comparator.cases import Opened, open_case
 from comparator.errors import CaseError
+from comparator.findings.cases import Opened, open_case
+from comparator.findings.rule_trial import RuleTrial, render_trial, try_rules
 from comparator.postgres import Connection
-from comparator.rules.what_if import RuleTrial, render_trial, try_rules
-from comparator.rules.what_if_stored import StoredRow, StoredTrial, render_stored_trial, try_on_stored
 from comparator.settings import StoreSettings
 from comparator.store import queries
 from comparator.store.report import render_rule_hits
+from comparator.store.stored_rule_trial import StoredRow, StoredTrial, render_stored_trial, try_on_stored
 from comparator.verdict import Comparator, hit_rules
 from proxy.cli.compare import read_case
 from proxy.cli.exit_codes import Exit

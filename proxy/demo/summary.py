@@ -15,10 +15,10 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from comparator.difference import Kind
+from comparator.exchanges.difference import Kind
 from comparator.exchanges.model import Side
 from comparator.store import queries
-from comparator.stored_comparison import DifferenceText
+from comparator.store.comparison_detail import DifferenceText
 from comparator.verdict import Verdict
 from proxy.accounting import Accounting, Reading, read
 from proxy.demo.installation import Installation

@@ -23,8 +23,8 @@ from comparator.capture.attribution_keys import KeyIndex
 from comparator.capture.settings import Driver
 from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Request, Role, Side
 from comparator.findings.clustering import Clusterer, Signature
-from comparator.redaction import Redactor
-from comparator.stored_comparison import words_of
+from comparator.findings.redaction import Redactor
+from comparator.store.comparison_detail import words_of
 from comparator.verdict import Comparator, Comparison, Verdict
 from proxy.config.settings import Settings
 from proxy.recordings.errors import OptionError

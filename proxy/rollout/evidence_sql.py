@@ -8,7 +8,7 @@ from typing import Final
 from comparator.exchanges.model import Role, Side
 from comparator.stats.confidence import VerdictCounts
 from comparator.stats.quantile_sketch import ACCURACY, QuantileSketch
-from comparator.stored_comparison import unpacked_detail
+from comparator.store.comparison_detail import unpacked_detail
 from proxy.rollout.evidence import RouteEvidence, SuspectFinding
 from proxy.rollout.store import Connection
 

@@ -5,8 +5,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from comparator.live_rules import LiveRules
 from comparator.metrics import ComparatorMetrics
-from comparator.rules.live import LiveRules
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError
 

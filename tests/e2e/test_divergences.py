@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from comparator.store import queries
-from comparator.store.queries import ComparisonRow
+from comparator.store.rows import ComparisonRow
 from proxy.demo.installation import Installation
 from proxy.demo.summary import settled
 from proxy.demo.traffic import DemoRequest, TrafficGenerator

@@ -27,7 +27,7 @@ from comparator.exchanges.model import Side
 from comparator.findings.calibration import Proposal
 from comparator.settings import CompareSettings
 from comparator.store import queries
-from comparator.store.queries import ComparisonRow
+from comparator.store.rows import ComparisonRow
 from proxy.accounting import Accounting, read
 from proxy.cli.calibrate import calibrate
 from proxy.config.loader import read_settings

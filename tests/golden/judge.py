@@ -14,10 +14,10 @@ from typing import Any
 
 import jwt
 
-from comparator.difference import Difference, Kind
+from comparator.exchanges.difference import Difference, Kind
+from comparator.exchanges.json_place import text_of
 from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Response, Role, Side
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
-from comparator.rules.json_paths import text_of
 from comparator.settings import CompareSettings, HeaderRules, RuleSettings
 from comparator.tables import JsonColumn, Table, Volatile
 from comparator.verdict import Comparator

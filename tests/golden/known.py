@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from comparator.difference import Difference
-from comparator.rules.json_paths import text_of
+from comparator.exchanges.difference import Difference
+from comparator.exchanges.json_place import text_of
 from tests.golden.conditions import CONDITIONS, Concern
 from tests.golden.identities import NATURAL_KEYS
 from tests.golden.judge import Found

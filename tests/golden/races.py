@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from comparator.difference import Difference, Kind
+from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Failed, Response
 from comparator.exchanges.row_changes import Op, Row, RowChange
 from tests.golden.replay import StepRun

@@ -6,7 +6,7 @@ Pure.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from comparator.difference import ABSENT, text_of_value
+from comparator.exchanges.json_values import ABSENT, text_of_value
 from tests.golden.judge import Found
 from tests.golden.known import described
 from tests.golden.run import Report, Result

@@ -4,7 +4,6 @@ import datetime as dt
 import json
 from collections.abc import Sequence
 
-from comparator.cases import case_of
 from comparator.exchanges.model import (
     Effects,
     EffectsOutcome,
@@ -17,10 +16,11 @@ from comparator.exchanges.model import (
     Side,
 )
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
+from comparator.findings.cases import case_of
 from comparator.findings.clustering import Clusterer
-from comparator.redaction import Redactor
+from comparator.findings.redaction import Redactor
 from comparator.settings import CompareSettings, KnownDifference, RuleSettings
-from comparator.stored_comparison import ComparedExchange
+from comparator.store.comparison_detail import ComparedExchange
 from comparator.verdict import Comparator
 
 NOW = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)

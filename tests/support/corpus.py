@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from comparator.difference import Kind
+from comparator.exchanges.difference import Kind
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.settings import CompareSettings
 from tests.support.comparisons import text_row

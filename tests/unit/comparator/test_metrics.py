@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from comparator.difference import Difference, Kind
+from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Side
 from comparator.findings.clustering import Clusterer
 from comparator.metrics import OTHER_TABLE, ComparatorMetrics

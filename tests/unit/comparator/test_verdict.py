@@ -9,11 +9,12 @@ import zlib
 import pytest
 import zstandard
 
-from comparator.difference import Kind, digest_of
+from comparator.exchanges.difference import Kind
+from comparator.exchanges.json_values import digest_of
 from comparator.exchanges.model import Effects, EffectsOutcome, Failed, FailureCause, Observation, Response, Role, Side
 from comparator.responses.json_diff import DIFFERENCES_MAX
 from comparator.settings import CompareSettings, HeaderRules, RuleSettings
-from comparator.stored_comparison import detail_of
+from comparator.store.comparison_detail import detail_of
 from comparator.verdict import Comparator, Comparison, Verdict, VerdictCause
 from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, response, served
 from tests.support.corpus import (

@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from comparator.difference import Difference, Kind
+from comparator.exchanges.difference import Difference, Kind
 from tests.golden.judge import Found
 from tests.golden.known import Entry, KnownDifferences, Place, load
 from tests.golden.scenario import Call, Scenario, Step

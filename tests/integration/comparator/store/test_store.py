@@ -12,9 +12,9 @@ from comparator.errors import StoreUnavailableError, UnknownFindingError
 from comparator.findings.clustering import State
 from comparator.settings import StoreSettings
 from comparator.store import queries
+from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.schema import migrate, partition_of, partitions
 from comparator.store.store import Store
-from comparator.stored_comparison import ComparedExchange
 from comparator.verdict import Verdict
 from tests.support.comparisons import NOW, compared, mismatch
 

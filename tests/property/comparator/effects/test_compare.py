@@ -9,10 +9,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comparator.difference import Kind, text_of_value
 from comparator.effects.compare import SideEffects, compare_effects
 from comparator.effects.net_changes import net_by_primary_key
 from comparator.effects.row_diff import compile_tables
+from comparator.exchanges.difference import Kind
+from comparator.exchanges.json_values import text_of_value
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.rules.actions import When
 from comparator.settings import CompareSettings, RuleSettings

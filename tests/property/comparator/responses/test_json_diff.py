@@ -9,16 +9,18 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comparator.deepdiff_rendering import deep_difference
-from comparator.difference import MIRRORED_KINDS, Difference, text_of_value
+from comparator.exchanges.difference import MIRRORED_KINDS, Difference
+from comparator.exchanges.json_place import text_of
+from comparator.exchanges.json_values import text_of_value
 from comparator.exchanges.model import HeaderList, Response
 from comparator.responses.compare import alike, compare_responses
 from comparator.responses.exact_json import parse
 from comparator.responses.json_diff import Walk, fingerprint, same, walk
 from comparator.rules.actions import When
 from comparator.rules.compile import NO_RULES, RuleSet, compile_route, compile_rule
-from comparator.rules.json_paths import parse_pattern, text_of
+from comparator.rules.json_paths import parse_pattern
 from comparator.settings import CompareSettings, RuleSettings
+from comparator.store.deepdiff_rendering import deep_difference
 
 TODAY = When(dt.date(2026, 3, 4))
 RULES = compile_route(CompareSettings(), "")

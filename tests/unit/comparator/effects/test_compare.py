@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from comparator.difference import ABSENT, Kind, NaturalKey
 from comparator.effects.compare import EffectsResult, SideEffects, compare_effects
 from comparator.effects.net_changes import KeyLookup, no_lookup
 from comparator.effects.row_diff import compile_tables
+from comparator.exchanges.difference import Kind, NaturalKey
+from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 from comparator.rules.actions import When
 from comparator.tables import JsonColumn, Table, Volatile

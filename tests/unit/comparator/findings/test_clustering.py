@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from comparator.difference import ABSENT, Difference, Kind, NonFinite
+from comparator.exchanges.difference import Difference, Kind
+from comparator.exchanges.json_values import ABSENT, NonFinite
 from comparator.exchanges.model import Side
 from comparator.findings.clustering import Clusterer, Severity, reservoir_slot, shape_of
 from comparator.settings import CompareSettings

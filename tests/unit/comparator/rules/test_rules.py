@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from comparator.difference import Kind
 from comparator.errors import RuleError
+from comparator.exchanges.difference import Kind
 from comparator.exchanges.model import Side
-from comparator.rules.live import LiveRules
+from comparator.live_rules import LiveRules
 from comparator.settings import CompareSettings, HeaderRules, KnownDifference, RouteCompare, RuleSettings
 from comparator.tables import JsonColumn, Table, Volatile
 from comparator.verdict import Comparator, Comparison, Lookups, Verdict, hit_rules

@@ -3,8 +3,8 @@ import io
 
 from rich.console import Console, RenderableType
 
-from comparator.store.queries import ComparisonRow, Finding
-from comparator.stored_comparison import ComparisonDetail, DifferenceText
+from comparator.store.comparison_detail import ComparisonDetail, DifferenceText
+from comparator.store.rows import ComparisonRow, Finding
 from proxy.accounting import Accounting
 from proxy.demo import summary
 

@@ -2,10 +2,10 @@
 
 import random
 
-from comparator.difference import Difference, Kind
+from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Side
 from comparator.findings.clustering import Clusterer
-from comparator.redaction import Redactor
+from comparator.findings.redaction import Redactor
 from comparator.verdict import Comparison, Verdict, VerdictCause
 from proxy.replay.compare_run import ReplayVerdicts
 from proxy.replay.report import Verdicts

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from deepdiff import DeepDiff
 
-from comparator.difference import ABSENT, Difference, NonFinite, Repeated, text_of_value
+from comparator.exchanges.difference import Difference
+from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, text_of_value
 
 RENDER_CHARS_MAX: Final = 200_000
 

@@ -26,7 +26,7 @@ from comparator.exchanges.model import (
     Side,
 )
 from comparator.exchanges.row_changes import LogicalMessage, Op, Row, RowChange, Transaction
-from comparator.redaction import Redactor
+from comparator.findings.redaction import Redactor
 
 VERSION: Final = 1
 

@@ -1,12 +1,13 @@
-"""comparator.redaction: values that nobody wants kept, wherever a comparison has them."""
+"""comparator.findings.redaction: values that nobody wants kept, wherever a comparison has them."""
 
 import json
 
 import pytest
 
-from comparator.difference import Difference, Kind
+from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Request, Response, Side
-from comparator.redaction import Redactor, without_tokens
+from comparator.exchanges.redacted_text import without_tokens
+from comparator.findings.redaction import Redactor
 from comparator.verdict import Comparison, Verdict, VerdictCause
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJkaWQiOiJ4In0.c2lnbmF0dXJl"

@@ -10,14 +10,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from comparator.cases import Opened
-from comparator.difference import ABSENT, Kind
+from comparator.exchanges.difference import Kind
+from comparator.exchanges.json_place import Step
+from comparator.exchanges.json_values import ABSENT
+from comparator.findings.cases import Opened
+from comparator.findings.rule_trial import RuleTrial, VerdictChange, render_trial, try_rules
 from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.rules.actions import Ignore, KeyedBy, Unordered
 from comparator.rules.compile import CompiledRule, RouteRules
-from comparator.rules.json_paths import Index, Name, Step, parse_pattern
-from comparator.rules.what_if import RuleTrial, VerdictChange, render_trial, try_rules
-from comparator.stored_comparison import ComparisonDetail, DifferenceText, RuleHitText
+from comparator.rules.json_paths import Index, Name, parse_pattern
+from comparator.store.comparison_detail import ComparisonDetail, DifferenceText, RuleHitText
 from comparator.verdict import Comparator
 
 _CUT: Final = re.compile(r"… \(\d+ more characters\)\Z")

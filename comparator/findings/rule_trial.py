@@ -7,8 +7,8 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from comparator.cases import Opened
-from comparator.difference import Difference
+from comparator.exchanges.difference import Difference
+from comparator.findings.cases import Opened
 from comparator.verdict import Comparator, Comparison
 
 

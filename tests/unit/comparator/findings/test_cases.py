@@ -5,17 +5,17 @@ import json
 import pytest
 from prometheus_client import CollectorRegistry
 
-from comparator.cases import Case, case_of, dump, load, open_case
-from comparator.deepdiff_rendering import render
-from comparator.difference import Difference, Kind
 from comparator.errors import CaseError
+from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Failed, FailureCause, Observation, Response, Role, Side
+from comparator.findings.cases import Case, case_of, dump, load, open_case
 from comparator.findings.clustering import Clusterer
+from comparator.findings.redaction import Redactor, digest_key
 from comparator.metrics import OTHER_ROUTE, ComparatorMetrics
-from comparator.redaction import Redactor, digest_key
 from comparator.stats.confidence import VerdictCounts
+from comparator.store.comparison_detail import detail_of, packed_detail, unpack, unpacked_detail
+from comparator.store.deepdiff_rendering import render
 from comparator.store.report import Summary, explain, render_comparison, render_summary
-from comparator.stored_comparison import detail_of, packed_detail, unpack, unpacked_detail
 from comparator.verdict import Comparator, Verdict
 from tests.support.comparisons import (
     JSON_TYPE,

@@ -1,10 +1,10 @@
-"""comparator.rules.what_if_stored: rules tried on what the store holds, without the responses."""
+"""comparator.store.stored_rule_trial: rules tried on what the store holds, without the responses."""
 
 import pytest
 
-from comparator.rules.what_if_stored import StoredRow, StoredTrial, render_stored_trial, try_on_stored
 from comparator.settings import CompareSettings, HeaderRules, RuleSettings
-from comparator.stored_comparison import ComparisonDetail, DifferenceText, RuleHitText
+from comparator.store.comparison_detail import ComparisonDetail, DifferenceText, RuleHitText
+from comparator.store.stored_rule_trial import StoredRow, StoredTrial, render_stored_trial, try_on_stored
 from comparator.tables import Table
 from comparator.verdict import Comparator
 from tests.support.comparisons import NOW

@@ -10,10 +10,11 @@ from typing import Final
 import msgspec
 import zstandard
 
-from comparator.cases import Case
-from comparator.difference import Difference, Touch, text_of_value
 from comparator.errors import CaseError
+from comparator.exchanges.difference import Difference, Touch
+from comparator.exchanges.json_values import cut, text_of_value
 from comparator.exchanges.model import Exchange, Failed, Observation
+from comparator.findings.cases import Case
 from comparator.findings.clustering import Sighting
 from comparator.verdict import Comparison, Verdict
 
@@ -84,11 +85,6 @@ def words_of(difference: Difference, *, reason: str = "", ticket: str = "", rule
         reason=reason,
         ticket=ticket,
     )
-
-
-def cut(text: str, limit: int) -> str:
-    """At most `limit` characters, saying how much is missing."""
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit} more characters)"
 
 
 def detail_of(comparison: Comparison) -> ComparisonDetail:

@@ -6,14 +6,14 @@ and times lose their order and distance. JSON Web Tokens are always taken out, w
 
 import hashlib
 import hmac
-import re
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, cast
 from urllib.parse import unquote_plus
 
-from comparator.difference import ABSENT, Difference, Kind, NonFinite, Repeated, text_of_value
+from comparator.exchanges.difference import Difference, Kind
+from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, text_of_value
 from comparator.exchanges.model import HeaderList, Request, Response
+from comparator.exchanges.redacted_text import REDACTED, TOKEN, without_tokens
 from comparator.exchanges.row_changes import Row, RowChange, Transaction
 from comparator.findings.clustering import Sighting
 from comparator.responses.bodies import Unreadable, decoded
@@ -22,13 +22,6 @@ from comparator.rules.json_paths import Automaton, Node, parse_pattern
 from comparator.verdict import Comparison
 
 DIGEST_HEX: Final = 16
-TOKEN: Final = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}")
-"""A JSON Web Token. The detached signatures of credentials have an empty middle and are none."""
-
-
-def without_tokens(text: str, stand_in: Callable[[str], str]) -> str:
-    """The text with each JSON Web Token replaced by what stands for it; the very same text when there is none."""
-    return TOKEN.sub(lambda found: stand_in(found[0]), text) if "eyJ" in text and TOKEN.search(text) else text
 
 
 class Redactor:
@@ -53,7 +46,7 @@ class Redactor:
     def value(self, value: object) -> str:
         """The digest that stands for a value."""
         text = text_of_value(value).encode("utf-8", "surrogatepass")
-        return f"redacted:{hmac.new(self._salt, text, hashlib.sha256).hexdigest()[:DIGEST_HEX]}"
+        return f"{REDACTED}{hmac.new(self._salt, text, hashlib.sha256).hexdigest()[:DIGEST_HEX]}"
 
     def headers(self, headers: HeaderList) -> HeaderList:
         """Headers with the values of the named ones replaced."""
