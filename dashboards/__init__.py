@@ -1,7 +1,19 @@
 """Grafana dashboards and Prometheus rules as code, built from the metric names that the packages declare.
 
-`sources` takes every metric from the module that declares it and knows its labels; `promql` has the words, `panels` the builders.
-`overview`, `comparison`, `scorer` and `proxy` are one dashboard each; `recording` and `alerts` are Prometheus' rules. `files` puts
-them together, `python -m dashboards` writes them to `generated/`. `provisioning/` holds what Grafana, Prometheus and Alertmanager
-are started with beside one installation. A renamed metric renames its panels; a removed one, and a wrong label, is an error here.
+    metric_catalog    every metric of proxy, runner, comparator and scorer, with its labels and its scrape job
+    promql            functions that build PromQL expressions
+    panels            functions that build Grafana panels and dashboards
+
+    overview          four dashboards, one a module: which side serves and whether both agree,
+    comparison        the results of comparisons and the state of the shadow database,
+    proxy, scorer     and the internals of these two programs
+
+    recording_rules   series that Prometheus precomputes for dashboards and alerts
+    alert_rules       alerts, each with its impact on clients, the first step and the RUNBOOK section
+
+    generated_files   all of these rendered as JSON and YAML; `make dashboards` writes them to generated/
+
+`provisioning/` holds the configuration of Grafana, Prometheus and Alertmanager for one installation. To add a metric, declare it in
+the `metrics` module of its package, list it in `metric_catalog`, and show it on a dashboard: tests fail for a metric that is not
+listed or not shown. A renamed metric is renamed everywhere, a removed metric or an unknown label is an error at import.
 """

@@ -1,72 +1,82 @@
-"""What comparisons find: verdicts by route, effects and how sure they are, confirmations, findings, and the shadow's health."""
+"""The comparison dashboard: verdicts by route, attribution of row changes, findings, and the state of the shadow database."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from dashboards import recording as rec
-from dashboards import sources as at
-from dashboards.panels import Json, Panel, Query, dashboard, heading, stat, table, timeseries, variable
-from dashboards.promql import increase, largest, quantile, rate, total
+from dashboards import metric_catalog as metrics
+from dashboards import recording_rules as recorded
+from dashboards.panels import Json, Panel, Query, dashboard, section, stat, table, timeseries, variable
+from dashboards.promql import increase, max_by, quantile, rate, sum_by
 
 RANGE: Final = "$__range"
 ROUTE: Final = "=~$route"
 
 
 def build() -> Json:
-    """The whole dashboard."""
+    """Build the dashboard."""
     panels = (
-        heading("Verdicts and what has none"),
+        section("Verdicts, and exchanges without one"),
         *_verdicts(),
-        heading("Effects"),
+        section("Row changes"),
         *_effects(),
-        heading("Findings and rules"),
+        section("Findings and rules"),
         *_findings(),
-        heading("The shadow database"),
+        section("Shadow database and runner"),
         *_shadow(),
     )
-    routes = variable("route", "Route", f"label_values({at.COMPARED.of()}, route)")
-    about = "What comparisons find, and what keeps exchanges from being compared."
-    return dashboard("shadow-comparison", "Shadow: comparison", about, panels, [routes])
+    routes = variable("route", "Route", f"label_values({metrics.COMPARED.select()}, route)")
+    description = "The results of comparisons, and the reasons why exchanges are not compared."
+    return dashboard("shadow-comparison", "Shadow: comparison", description, panels, [routes])
 
 
 def _verdicts() -> Sequence[Panel]:
     return (
         timeseries(
             "Verdicts",
-            Query(total(rate(at.COMPARED.of(route=ROUTE)), "route", "verdict"), "{{route}} {{verdict}}"),
+            Query(sum_by(rate(metrics.COMPARED.select(route=ROUTE)), "route", "verdict"), "{{route}} {{verdict}}"),
             unit="reqps",
             width=12,
         ),
         table(
-            "Verdicts by route, whole range",
-            Query(total(increase(at.COMPARED.of(route=ROUTE), RANGE), "route", "verdict")),
+            "Verdicts by route, selected time range",
+            Query(sum_by(increase(metrics.COMPARED.select(route=ROUTE), RANGE), "route", "verdict")),
         ),
         timeseries(
             "Match rate, 1 h",
-            Query(rec.MATCH_RATE_BY_ROUTE.of(), "{{route}}"),
+            Query(recorded.MATCH_RATE_BY_ROUTE.select(), "{{route}}"),
             unit="percentunit",
-            about="Of compared.",
+            description="1 - mismatches / compared.",
         ),
         timeseries(
-            "Compared, 1 h", Query(rec.COMPARED_BY_ROUTE.of(), "{{route}}"), about="The match rate's denominator."
+            "Compared, 1 h",
+            Query(recorded.COMPARED_BY_ROUTE.select(), "{{route}}"),
+            description="The denominator of the match rate.",
         ),
         timeseries(
             "Skipped",
-            Query(total(rate(at.SKIPPED.of(route=ROUTE)), "route", "cause"), "{{route}} {{cause}}"),
+            Query(sum_by(rate(metrics.RUNNER_SKIPPED.select(route=ROUTE)), "route", "cause"), "{{route}} {{cause}}"),
             unit="reqps",
+            description='RUNBOOK.md explains each cause: "Exchanges are skipped: why, and what to do".',
         ),
         timeseries(
             "Failed",
-            Query(total(rate(at.FAILED.of(route=ROUTE)), "route", "cause"), "{{route}} {{cause}}"),
+            Query(sum_by(rate(metrics.FAILED.select(route=ROUTE)), "route", "cause"), "{{route}} {{cause}}"),
             unit="reqps",
+            description="The mirrored side gave no response.",
         ),
-        timeseries("Lost from the journal", Query(total(rate(at.DROPPED.of()), "cause"), "{{cause}}"), unit="reqps"),
         timeseries(
-            "Second runs of mismatches",
-            Query(total(rate(at.CONFIRMATIONS.of()), "result"), "{{result}}"),
-            Query(total(rate(at.COMPARED.of(verdict="transient"))), "transient"),
+            "Lost from the journal",
+            Query(sum_by(rate(metrics.DROPPED.select()), "cause"), "{{cause}}"),
             unit="reqps",
-            about="What does not come again is transient; `left_out` ones were over runner.confirm_per_s_max.",
+            description="Exchanges that were deleted or damaged before the runner read them.",
+        ),
+        timeseries(
+            "Confirmation of mismatches",
+            Query(sum_by(rate(metrics.CONFIRMATIONS.select()), "result"), "{{result}}"),
+            Query(sum_by(rate(metrics.COMPARED.select(verdict="transient"))), "transient"),
+            unit="reqps",
+            description="Each mismatch is mirrored a second time; one that does not recur is `transient`. Mismatches beyond"
+            " runner.confirm_per_s_max are stored unconfirmed.",
         ),
     )
 
@@ -74,60 +84,67 @@ def _verdicts() -> Sequence[Panel]:
 def _effects() -> Sequence[Panel]:
     return (
         timeseries(
-            "Attribution of effects",
-            Query(total(rate(at.EFFECTS.of()), "role", "outcome"), "{{role}} {{outcome}}"),
+            "Attribution of row changes",
+            Query(sum_by(rate(metrics.EFFECTS.select()), "role", "outcome"), "{{role}} {{outcome}}"),
             unit="reqps",
             width=12,
-            about="Only `attributed` effects are compared; the other outcomes are skipped and counted.",
+            description="Only row changes that are `attributed` to one request are compared; the other outcomes are skipped and"
+            " counted.",
         ),
         timeseries(
-            "Transactions that belong to no exchange",
-            Query(total(rate(at.BACKGROUND.of())), "live: background"),
-            Query(total(rate(at.STRAYS.of())), "shadow: strays, taken back"),
+            "Transactions of no exchange",
+            Query(sum_by(rate(metrics.BACKGROUND.select())), "live: background"),
+            Query(sum_by(rate(metrics.STRAYS.select())), "shadow: stray, undone"),
             unit="ops",
             width=12,
+            description="Background transactions of live are applied to the shadow; stray transactions on the shadow are undone.",
         ),
     )
 
 
 def _findings() -> Sequence[Panel]:
-    differences = at.DIFFERENCES.of(route=ROUTE)
+    differences = metrics.DIFFERENCES.select(route=ROUTE)
     return (
         table(
-            "Differences by route, kind and severity, whole range",
-            Query(total(increase(differences, RANGE), "route", "kind", "severity")),
-            about="The candidate against the legacy. Places and examples are in the store: `shadow findings`.",
+            "Differences by route, kind and severity, selected time range",
+            Query(sum_by(increase(differences, RANGE), "route", "kind", "severity")),
+            description="The candidate compared with the legacy. `shadow findings` shows the paths and examples.",
         ),
         timeseries(
             "Differences",
-            Query(total(rate(differences), "severity", "kind"), "{{severity}} {{kind}}"),
+            Query(sum_by(rate(differences), "severity", "kind"), "{{severity}} {{kind}}"),
             unit="ops",
             width=12,
         ),
         table(
-            "Differing rows by table and kind, whole range",
-            Query(total(increase(at.ROW_DIFFERENCES.of(), RANGE), "table", "kind")),
-            about="Human points are the tables registry_humanpoints and registry_humanpointscommunityqualifiedusers.",
+            "Differing rows by table and kind, selected time range",
+            Query(sum_by(increase(metrics.ROW_DIFFERENCES.select(), RANGE), "table", "kind")),
+            description="registry_humanpoints and registry_humanpointscommunityqualifiedusers hold the human points.",
         ),
         timeseries(
-            "Explained and unexplainable",
-            Query(total(rate(at.KNOWN_DIFFERENCES.of(route=ROUTE)), "route"), "{{route}} known"),
-            Query(total(rate(at.EXPIRED_RULES.of(route=ROUTE)), "route"), "{{route}} rule expired"),
-            Query(total(rate(at.UNDESCRIBED_TABLES.of(route=ROUTE)), "route"), "{{route}} table not described"),
+            "Known differences, expired rules, undescribed tables",
+            Query(sum_by(rate(metrics.KNOWN_DIFFERENCES.select(route=ROUTE)), "route"), "{{route}} known"),
+            Query(sum_by(rate(metrics.EXPIRED_RULES.select(route=ROUTE)), "route"), "{{route}} rule expired"),
+            Query(
+                sum_by(rate(metrics.UNDESCRIBED_TABLES.select(route=ROUTE)), "route"), "{{route}} table not described"
+            ),
             unit="ops",
         ),
         timeseries(
-            "Time of one comparison",
-            Query(quantile(0.5, total(rate(at.COMPARE_SECONDS.bucket()), "le")), "p50"),
-            Query(quantile(0.99, total(rate(at.COMPARE_SECONDS.bucket()), "le")), "p99"),
+            "Duration of one comparison",
+            Query(quantile(0.5, sum_by(rate(metrics.COMPARE_SECONDS.bucket()), "le")), "p50"),
+            Query(quantile(0.99, sum_by(rate(metrics.COMPARE_SECONDS.bucket()), "le")), "p99"),
             unit="s",
         ),
         stat(
-            "Rules in force since",
-            Query(f"{largest(at.RULES_LOADED.of())} * 1000"),
+            "Comparison rules loaded",
+            Query(f"{max_by(metrics.RULES_LOADED.select())} * 1000"),
             unit="dateTimeFromNow",
         ),
-        stat("Rule reloads, whole range", Query(total(increase(at.RULES_RELOADS.of(), RANGE), "result"), "{{result}}")),
+        stat(
+            "Rule reloads, selected time range",
+            Query(sum_by(increase(metrics.RULES_RELOADS.select(), RANGE), "result"), "{{result}}"),
+        ),
     )
 
 
@@ -135,33 +152,37 @@ def _shadow() -> Sequence[Panel]:
     return (
         stat(
             "Resync",
-            Query(largest(at.RESYNC_PENDING.of())),
-            words={0: "none pending", 1: "pending"},
-            steps=((None, "green"), (1, "red")),
-            about="While one is pending nothing is compared.",
+            Query(max_by(metrics.RESYNC_PENDING.select())),
+            value_names={0: "none pending", 1: "pending"},
+            thresholds=((None, "green"), (1, "red")),
+            description="Nothing is compared while a resync is pending.",
         ),
-        stat("Waiting for the shadow", Query(total(at.WAITING.of()))),
-        timeseries("Resyncs", Query(total(rate(at.RESYNCS.of()), "reason"), "{{reason}}"), unit="ops"),
+        stat(
+            "Waiting for the shadow database",
+            Query(sum_by(metrics.WAITING.select())),
+            description="Mirrored requests and live row changes in the runner's queue.",
+        ),
+        timeseries("Resyncs", Query(sum_by(rate(metrics.RESYNCS.select()), "reason"), "{{reason}}"), unit="ops"),
         timeseries(
-            "Rows written to keep it equal",
-            Query(total(rate(at.ALIGNED_ROWS.of())), "aligned"),
-            Query(total(rate(at.RESYNCED_ROWS.of())), "mended by a resync"),
-            Query(total(rate(at.DRIFTED_ROWS.of())), "drifted"),
+            "Rows written to align the shadow database",
+            Query(sum_by(rate(metrics.ALIGNED_ROWS.select())), "aligned after a request"),
+            Query(sum_by(rate(metrics.RESYNCED_ROWS.select())), "corrected by a resync"),
+            Query(sum_by(rate(metrics.DRIFTED_ROWS.select())), "drifted"),
             unit="ops",
-            about="Drifted rows were not as they had to be: somebody else writes the shadow.",
+            description="Drifted rows differed from their expected state: something other than the runner writes to the shadow.",
         ),
         timeseries(
-            "Runner: steps repeated, errors",
-            Query(total(rate(at.RUNNER_RETRIES.of()), "what"), "{{what}} repeated"),
-            Query(total(rate(at.RUNNER_ERRORS.of()), "place"), "error in {{place}}"),
+            "Runner: retries and errors",
+            Query(sum_by(rate(metrics.RUNNER_RETRIES.select()), "what"), "retried: {{what}}"),
+            Query(sum_by(rate(metrics.RUNNER_ERRORS.select()), "place"), "error: {{place}}"),
             unit="ops",
         ),
         timeseries(
-            "Exchanges kept because they differed",
-            Query(total(rate(at.CAPTURED.of()), "route"), "{{route}}"),
-            Query(total(at.CAPTURES_LOST.of()), "lost since the start"),
-            about="Of routes with record_if: {only: mismatches}; they stand in journal.mismatches.",
+            "Mismatch journal",
+            Query(sum_by(rate(metrics.CAPTURED.select()), "route"), "{{route}}"),
+            Query(sum_by(metrics.CAPTURES_LOST.select()), "lost since the start"),
+            description="Exchanges copied to journal.mismatches, on routes with record_if: {only: mismatches}.",
         ),
-        timeseries("Runner: memory", Query(at.RUNNER_MEMORY.of(), "{{instance}}"), unit="bytes"),
-        timeseries("Runner: CPU", Query(rate(at.RUNNER_CPU.of()), "{{instance}}"), unit="percentunit"),
+        timeseries("Runner: memory", Query(metrics.RUNNER_MEMORY.select(), "{{instance}}"), unit="bytes"),
+        timeseries("Runner: CPU", Query(rate(metrics.RUNNER_CPU.select()), "{{instance}}"), unit="percentunit"),
     )

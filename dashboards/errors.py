@@ -1,17 +1,17 @@
-"""What can be wrong with a dashboard or a rule; all are our own mistakes, found when the files are written.
+"""Mistakes in a dashboard or a rule. All are ours and are raised when the module that makes one is imported.
 
 DashboardError
-├── UnknownMetricError   a metric that no process has
+├── UnknownMetricError   a metric that no process exports
 └── UnknownLabelError    a label that the metric does not have
 """
 
 
 class DashboardError(Exception):
-    """A dashboard or rule that would show nothing."""
+    """A dashboard or rule whose query would return nothing."""
 
 
 class UnknownMetricError(DashboardError):
-    """No process has a metric of this name."""
+    """No process exports a metric of this name."""
 
 
 class UnknownLabelError(DashboardError):

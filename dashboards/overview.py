@@ -1,149 +1,168 @@
-"""The overview: who serves, whether both sides agree and on how many comparisons that rests, whether every exchange is counted."""
+"""The overview dashboard: the serving side, the agreement of both sides and its denominator, and the accounting of exchanges."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from dashboards import recording as rec
-from dashboards import sources as at
-from dashboards.panels import Json, Panel, Query, dashboard, heading, stat, timeseries
-from dashboards.promql import largest, quantile, rate, shares, total
+from dashboards import metric_catalog as metrics
+from dashboards import recording_rules as recorded
+from dashboards.panels import Json, Panel, Query, dashboard, section, stat, timeseries
+from dashboards.promql import max_by, quantile, rate, shares, sum_by
 
-GOOD_RATE: Final = ((None, "red"), (0.99, "orange"), (0.999, "green"))
+MATCH_RATE_THRESHOLDS: Final = ((None, "red"), (0.99, "orange"), (0.999, "green"))
 ZERO_IS_GOOD: Final = ((None, "green"), (1, "red"))
-LAG_S: Final = ((None, "green"), (10, "orange"), (60, "red"))
-SHARES: Final = (0.5, 0.95, 0.99)
+LAG_THRESHOLDS_S: Final = ((None, "green"), (10, "orange"), (60, "red"))
+QUANTILES: Final = (0.5, 0.95, 0.99)
 
 
 def build() -> Json:
-    """The whole dashboard."""
-    panels = (*_state(), heading("Accounting"), *_accounting(), heading("Both sides"), *_sides())
-    about = "Who serves, do both sides agree, is every exchange counted."
-    return dashboard("shadow-overview", "Shadow: overview", about, panels)
+    """Build the dashboard."""
+    panels = (*_state(), section("Accounting"), *_accounting(), section("Candidate and legacy"), *_sides())
+    description = "Which side serves, whether both sides agree, and whether every exchange is accounted for."
+    return dashboard("shadow-overview", "Shadow: overview", description, panels)
 
 
 def _state() -> Sequence[Panel]:
     return (
         stat(
-            "Served by",
-            Query(largest(at.ROLLED_BACK.of())),
-            words={0: "as planned", 1: "legacy (rolled back)"},
-            steps=ZERO_IS_GOOD,
-            about="The on-call switch.",
+            "Rollback",
+            Query(max_by(metrics.ROLLED_BACK.select())),
+            value_names={0: "not rolled back", 1: "rolled back: legacy serves"},
+            thresholds=ZERO_IS_GOOD,
+            description="Rolled back if at least one proxy is; then its clients are all served by the legacy.",
         ),
         stat(
-            "Stage: share of the candidate",
-            Query(f"max({at.CANDIDATE_SHARE.of()})"),
+            "Share of the candidate",
+            Query(f"max({metrics.CANDIDATE_SHARE.select()})"),
             unit="percentunit",
-            about="Share of clients that the candidate serves.",
+            description="Share of clients that the candidate serves at the current step.",
         ),
         stat(
             "Match rate, 1 h",
-            Query(rec.MATCH_RATE.of()),
+            Query(recorded.MATCH_RATE.select()),
             unit="percentunit",
-            steps=GOOD_RATE,
-            about="1 - mismatches / compared. Known differences and transient ones do not count against it; failed are not compared.",
+            thresholds=MATCH_RATE_THRESHOLDS,
+            description="1 - mismatches / compared. Known and transient differences count as matches; failed exchanges are not"
+            " compared.",
         ),
         stat(
-            "of comparisons, 1 h",
-            Query(rec.COMPARED.of()),
-            about="The denominator of the match rate.",
+            "Compared, 1 h",
+            Query(recorded.COMPARED.select()),
+            description="Exchanges compared in the last hour: the denominator of the match rate.",
         ),
         stat(
             "Share compared, 1 h",
-            Query(rec.COMPARED_SHARE.of()),
+            Query(recorded.COMPARED_RATIO.select()),
             unit="percentunit",
-            steps=((None, "orange"), (0.8, "green")),
-            about="Of what the runner read, without what policy leaves out.",
+            thresholds=((None, "orange"), (0.8, "green")),
+            description="Compared / read by the runner. Exchanges that a policy excludes from mirroring are not counted.",
         ),
-        stat("Lag", Query(largest(at.LAG.of())), unit="s", steps=LAG_S, about="Age of the oldest without an outcome."),
+        stat(
+            "Lag",
+            Query(max_by(metrics.LAG.select())),
+            unit="s",
+            thresholds=LAG_THRESHOLDS_S,
+            description="Age of the oldest exchange without an outcome.",
+        ),
     )
 
 
 def _accounting() -> Sequence[Panel]:
-    parts = (
-        ("compared: {{verdict}}", at.COMPARED, "verdict"),
-        ("skipped: {{cause}}", at.SKIPPED, "cause"),
-        ("skipped by the proxy: {{cause}}", at.NOT_JOURNALED, "cause"),
-        ("dropped: {{cause}}", at.DROPPED, "cause"),
-        ("dropped by the journal: {{cause}}", at.JOURNAL_DROPPED, "cause"),
-        ("failed: {{cause}}", at.FAILED, "cause"),
+    outcomes = (
+        ("compared: {{verdict}}", metrics.COMPARED, "verdict"),
+        ("skipped by the runner: {{cause}}", metrics.RUNNER_SKIPPED, "cause"),
+        ("skipped by the proxy: {{cause}}", metrics.PROXY_SKIPPED, "cause"),
+        ("dropped by the runner: {{cause}}", metrics.DROPPED, "cause"),
+        ("dropped by the journal: {{cause}}", metrics.JOURNAL_DROPPED, "cause"),
+        ("failed: {{cause}}", metrics.FAILED, "cause"),
     )
     return (
         timeseries(
-            "served = compared + skipped + dropped + failed + in flight",
-            *(Query(total(rate(metric.of()), label), legend) for legend, metric, label in parts),
-            Query(total(rate(at.SERVED.of())), "served"),
+            "Served = compared + skipped + dropped + failed + in flight",
+            *(Query(sum_by(rate(metric.select()), label), legend) for legend, metric, label in outcomes),
+            Query(sum_by(rate(metrics.SERVED.select())), "served"),
             unit="reqps",
             width=16,
-            about="Exchanges a second by how they ended; `served` less the others is what comes to be in flight.",
+            description="Exchanges per second by outcome. `served` minus all outcomes is the growth of the exchanges in flight.",
         ),
         stat(
-            "In no count",
-            Query(f"sum(abs({rec.PROXY_GAP.of()}))"),
-            steps=ZERO_IS_GOOD,
-            about="Served, and neither written, queued, dropped nor skipped. Must be 0.",
+            "Not accounted for",
+            Query(f"sum(abs({recorded.PROXY_GAP.select()}))"),
+            thresholds=ZERO_IS_GOOD,
+            description="Served - (written + queued + dropped + skipped), over all proxies. Must be 0.",
         ),
         stat(
-            "Exchanges compared twice",
-            Query(f"-sum(clamp_max({at.IN_FLIGHT.of()}, 0))"),
-            steps=ZERO_IS_GOOD,
-            about="Outcomes beyond the exchanges of the journal. Must be 0.",
+            "Outcomes without exchange",
+            Query(f"-sum(clamp_max({metrics.RUNNER_IN_FLIGHT.select()}, 0))"),
+            thresholds=ZERO_IS_GOOD,
+            description="Outcomes in excess of the exchanges in the journal: some were counted twice. Must be 0.",
         ),
         timeseries(
             "In flight",
-            Query(total(at.IN_FLIGHT.of()), "in the journal, without an outcome"),
-            Query(total(at.JOURNAL_QUEUED.of()), "waiting for the disk"),
-            Query(total(at.SERVING.of()), "being served"),
+            Query(sum_by(metrics.PROXY_IN_FLIGHT.select()), "being served"),
+            Query(sum_by(metrics.JOURNAL_QUEUED.select()), "queued for the journal"),
+            Query(sum_by(metrics.RUNNER_IN_FLIGHT.select()), "in the journal, without an outcome"),
         ),
-        timeseries("Lag by runner", Query(largest(at.LAG.of(), "instance"), "{{instance}}"), unit="s"),
+        timeseries("Lag by runner", Query(max_by(metrics.LAG.select(), "instance"), "{{instance}}"), unit="s"),
         timeseries(
-            "Handed over",
-            Query(rec.HANDED_OVER_GAP.of(), "written, less what the runner knows"),
-            about="Level while nothing restarts; its height says nothing, as both count from their own start.",
+            "Journal written - runner read",
+            Query(recorded.JOURNAL_RUNNER_GAP.select(), "exchanges"),
+            description="Constant while no process restarts. The level has no meaning, because each process counts from its own"
+            " start.",
         ),
     )
 
 
 def _sides() -> Sequence[Panel]:
-    served = at.SERVED_SECONDS.bucket()
-    mirrored = at.MIRRORED_SECONDS.bucket()
+    served = metrics.SERVED_SECONDS.bucket()
+    mirrored = metrics.MIRRORED_SECONDS.bucket()
     return (
-        timeseries("Served", Query(total(rate(at.REQUESTS.of()), "side"), "{{side}}"), unit="reqps", stacked=True),
         timeseries(
-            "Errors (5xx), share",
-            Query(rec.ERROR_RATIO.of(), "{{side}}, served"),
+            "Requests served",
+            Query(sum_by(rate(metrics.REQUESTS.select()), "side"), "{{side}}"),
+            unit="reqps",
+            stacked=True,
+        ),
+        timeseries(
+            "Share of 5xx responses",
+            Query(recorded.ERROR_RATIO.select(), "{{side}}, served"),
             unit="percentunit",
-            about="Of what each side served.",
+            description="5xx / all responses that the side served.",
         ),
         timeseries(
             "Responses by status",
-            Query(total(rate(at.REQUESTS.of()), "side", "status"), "{{side}} {{status}}"),
+            Query(sum_by(rate(metrics.REQUESTS.select()), "side", "status"), "{{side}} {{status}}"),
             unit="reqps",
         ),
         timeseries(
             "Latency, served",
-            *(Query(quantile(s, total(rate(served), "side", "le")), f"{{{{side}}}} p{s * 100:g}") for s in SHARES),
+            *(Query(quantile(q, sum_by(rate(served), "side", "le")), f"{{{{side}}}} p{q * 100:g}") for q in QUANTILES),
             unit="s",
             width=12,
         ),
         timeseries(
             "Latency, mirrored",
-            *(Query(quantile(s, total(rate(mirrored), "side", "le")), f"{{{{side}}}} p{s * 100:g}") for s in SHARES),
+            *(
+                Query(quantile(q, sum_by(rate(mirrored), "side", "le")), f"{{{{side}}}} p{q * 100:g}")
+                for q in QUANTILES
+            ),
             unit="s",
             width=12,
-            about="A served and a mirrored request run under different conditions: compare sides within one role.",
+            description="Served and mirrored requests run under different conditions: compare the sides within one role.",
         ),
         timeseries(
-            "Mirrored runs that failed, share",
-            Query(shares(total(rate(at.FAILED.of()), "cause"), total(rate(at.READ.of()))), "{{cause}}"),
+            "Failed mirrored requests, share",
+            Query(
+                shares(sum_by(rate(metrics.FAILED.select()), "cause"), sum_by(rate(metrics.READ.select()))), "{{cause}}"
+            ),
             unit="percentunit",
             width=12,
+            description="Of the exchanges that the runner read.",
         ),
         timeseries(
             "Match rate by route, 1 h",
-            Query(rec.MATCH_RATE_BY_ROUTE.of(), "{{route}}"),
+            Query(recorded.MATCH_RATE_BY_ROUTE.select(), "{{route}}"),
             unit="percentunit",
             width=12,
-            about="The denominators are on the comparison dashboard.",
+            description="The comparison dashboard shows the denominators.",
         ),
     )

@@ -1,6 +1,6 @@
-"""Builders of Grafana panels and dashboards. Pure: queries in, JSON values out, laid out from left to right.
+"""Functions that build Grafana panels and dashboards. Pure: queries in, JSON values out, laid out from left to right.
 
-Format: Grafana's dashboard JSON model, schema version 39. Nothing names a data source: each dashboard has a variable for it.
+Format: Grafana's dashboard JSON model, schema version 39. No panel names a data source: each dashboard has a variable for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ DATASOURCE: Final[Mapping[str, str]] = {"type": "prometheus", "uid": "${datasour
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One PromQL expression and how its series are named."""
+    """One PromQL expression; `legend` is the template of its series' names: `{{side}} p95`."""
 
     expression: str
     legend: str = ""
@@ -24,7 +24,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A panel without its place. `width` in columns of 24, `height` in rows of about 30 pixels."""
+    """A panel without its position. `width` in 24ths of the dashboard, `height` in grid rows of about 30 pixels."""
 
     body: Json
     width: int
@@ -32,16 +32,16 @@ class Panel:
 
 
 def timeseries(
-    title: str, *queries: Query, unit: str = "short", about: str = "", width: int = 8, stacked: bool = False
+    title: str, *queries: Query, unit: str = "short", description: str = "", width: int = 8, stacked: bool = False
 ) -> Panel:
-    """Curves over time."""
+    """Build a graph over time."""
     custom: Json = {
         "drawStyle": "line",
         "fillOpacity": 30 if stacked else 5,
         "showPoints": "never",
         "stacking": {"mode": "normal" if stacked else "none"},
     }
-    body = _body("timeseries", title, about, queries)
+    body = _body("timeseries", title, description, queries)
     body["fieldConfig"] = {"defaults": {"unit": unit, "min": 0, "custom": custom}, "overrides": []}
     body["options"] = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
@@ -54,19 +54,34 @@ def stat(
     title: str,
     *queries: Query,
     unit: str = "short",
-    about: str = "",
+    description: str = "",
     width: int = 4,
-    steps: Sequence[tuple[float | None, str]] = ((None, "text"),),
-    words: Mapping[int, str] | None = None,
+    thresholds: Sequence[tuple[float | None, str]] = ((None, "text"),),
+    value_names: Mapping[int, str] | None = None,
 ) -> Panel:
-    """The present value, large. `steps` colour it from a value on (None: from the lowest); `words` stand for values."""
-    body = _body("stat", title, about, queries)
-    mappings = [{"type": "value", "options": {str(value): {"text": text} for value, text in (words or {}).items()}}]
+    """Build a panel that shows the present value in large type.
+
+    Args:
+        title: the heading of the panel.
+        queries: one value for each series.
+        unit: Grafana's unit id, such as `percentunit`.
+        description: the text behind the panel's info icon.
+        width: in 24ths of the dashboard.
+        thresholds: pairs of lowest value and colour; None stands for minus infinity.
+        value_names: the text that is shown in place of a value.
+    """
+    body = _body("stat", title, description, queries)
+    mappings = [
+        {"type": "value", "options": {str(value): {"text": text} for value, text in (value_names or {}).items()}}
+    ]
     body["fieldConfig"] = {
         "defaults": {
             "unit": unit,
-            "mappings": mappings if words else [],
-            "thresholds": {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]},
+            "mappings": mappings if value_names else [],
+            "thresholds": {
+                "mode": "absolute",
+                "steps": [{"value": value, "color": color} for value, color in thresholds],
+            },
         },
         "overrides": [],
     }
@@ -80,10 +95,10 @@ def stat(
 
 
 def table(
-    title: str, query: Query, *, unit: str = "short", about: str = "", width: int = 12, hidden: Sequence[str] = ()
+    title: str, query: Query, *, unit: str = "short", description: str = "", width: int = 12, hidden: Sequence[str] = ()
 ) -> Panel:
-    """One row for each series, its labels as columns, the largest value first."""
-    body = _body("table", title, about, (query,))
+    """Build a table with one row for each series and one column for each label, the largest value first."""
+    body = _body("table", title, description, (query,))
     body["targets"] = [target | {"instant": True, "range": False, "format": "table"} for target in body["targets"]]
     excluded = dict.fromkeys(("Time", *hidden), True)
     body["transformations"] = [{"id": "organize", "options": {"excludeByName": excluded, "renameByName": {}}}]
@@ -92,13 +107,13 @@ def table(
     return Panel(body, width, 8)
 
 
-def heading(title: str) -> Panel:
-    """A line across the dashboard."""
+def section(title: str) -> Panel:
+    """Build the title line of a section."""
     return Panel({"type": "row", "title": title, "collapsed": False, "panels": []}, COLUMNS, 1)
 
 
 def variable(name: str, label: str, query: str) -> Json:
-    """A choice among the values of a label: one, several or all."""
+    """Build a selector for one, several or all values of a label; queries use it as `$name`."""
     return {
         "type": "query",
         "name": name,
@@ -115,8 +130,8 @@ def variable(name: str, label: str, query: str) -> Json:
     }
 
 
-def dashboard(uid: str, title: str, about: str, panels: Sequence[Panel], variables: Sequence[Json] = ()) -> Json:
-    """A whole dashboard; ids are the panels' places, so that a change of one panel changes one place of the file."""
+def dashboard(uid: str, title: str, description: str, panels: Sequence[Panel], variables: Sequence[Json] = ()) -> Json:
+    """Build a dashboard. Panels are numbered in their order, so that a change of one panel changes one place of the file."""
     source: Json = {
         "type": "datasource",
         "name": "datasource",
@@ -128,7 +143,7 @@ def dashboard(uid: str, title: str, about: str, panels: Sequence[Panel], variabl
     return {
         "uid": uid,
         "title": title,
-        "description": about,
+        "description": description,
         "tags": ["shadow"],
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,
@@ -142,11 +157,11 @@ def dashboard(uid: str, title: str, about: str, panels: Sequence[Panel], variabl
         "links": [
             {"type": "dashboards", "title": "Shadow", "tags": ["shadow"], "asDropdown": True, "includeVars": False}
         ],
-        "panels": _placed(panels),
+        "panels": _with_positions(panels),
     }
 
 
-def _body(kind: str, title: str, about: str, queries: Sequence[Query]) -> Json:
+def _body(kind: str, title: str, description: str, queries: Sequence[Query]) -> Json:
     targets = [
         {
             "refId": chr(ord("A") + index),
@@ -157,17 +172,23 @@ def _body(kind: str, title: str, about: str, queries: Sequence[Query]) -> Json:
         }
         for index, query in enumerate(queries)
     ]
-    return {"type": kind, "title": title, "description": about, "datasource": dict(DATASOURCE), "targets": targets}
+    return {
+        "type": kind,
+        "title": title,
+        "description": description,
+        "datasource": dict(DATASOURCE),
+        "targets": targets,
+    }
 
 
-def _placed(panels: Sequence[Panel]) -> list[Json]:
-    """Fill lines of 24 columns; a panel that does not fit begins the next line."""
-    placed: list[Json] = []
+def _with_positions(panels: Sequence[Panel]) -> list[Json]:
+    """Fill lines of 24 columns from left to right; a panel that does not fit starts the next line."""
+    positioned: list[Json] = []
     left = top = tallest = 0
     for number, panel in enumerate(panels, start=1):
         if left + panel.width > COLUMNS:
             left, top, tallest = 0, top + tallest, 0
-        place = {"x": left, "y": top, "w": panel.width, "h": panel.height}
-        placed.append({"id": number, **panel.body, "gridPos": place})
+        position = {"x": left, "y": top, "w": panel.width, "h": panel.height}
+        positioned.append({"id": number, **panel.body, "gridPos": position})
         left, tallest = left + panel.width, max(tallest, panel.height)
-    return placed
+    return positioned

@@ -1,58 +1,66 @@
-"""Words of PromQL. Pure: text in, text out; `dashboards.sources` makes the selectors and knows which labels exist."""
+"""Functions that build PromQL expressions. Pure: text in, text out.
+
+Selectors come from `dashboards.metric_catalog`, which knows the labels of each metric.
+"""
 
 from typing import Final
 
 PANEL_WINDOW: Final = "$__rate_interval"
-"""Grafana puts at least four scrape intervals here, so that a rate never falls into a gap."""
+"""Grafana's variable for at least four scrape intervals, so that no rate is computed from a single sample."""
 
 
 def rate(selector: str, window: str = PANEL_WINDOW) -> str:
-    """Additions a second of a counter."""
+    """Return the per-second rate of a counter."""
     return f"rate({selector}[{window}])"
 
 
 def increase(selector: str, window: str) -> str:
-    """Additions to a counter within a window."""
+    """Return the increase of a counter within a window."""
     return f"increase({selector}[{window}])"
 
 
-def total(expression: str, *by: str) -> str:
-    """The sum, by labels or of everything."""
-    return _aggregate("sum", expression, by)
+def sum_by(expression: str, *labels: str) -> str:
+    """Return the sum for each combination of labels; without labels, one sum of all series."""
+    return _aggregate("sum", expression, labels)
 
 
-def largest(expression: str, *by: str) -> str:
-    """The maximum, by labels or of everything."""
-    return _aggregate("max", expression, by)
+def max_by(expression: str, *labels: str) -> str:
+    """Return the maximum for each combination of labels; without labels, one maximum of all series."""
+    return _aggregate("max", expression, labels)
 
 
 def ratio(part: str, whole: str) -> str:
-    """A share from 0 to 1; nothing, instead of a division by zero, where the whole is 0."""
+    """Return a share from 0 to 1, and no series, rather than NaN, where the whole is 0."""
     return f"{part} / ({whole} > 0)"
 
 
 def shares(parts: str, whole: str) -> str:
-    """The share of each part, whatever its labels, in one whole."""
+    """Return the share of each part in one whole that has no labels."""
     return f"{parts} / on () group_left () ({whole} > 0)"
 
 
 def or_zero(part: str, whole: str) -> str:
-    """The part, 0 where only the whole is known: a series of errors does not exist before the first error."""
+    """Return the part, or 0 where only the whole exists: a series of errors does not exist before the first error."""
     return f"({part} or 0 * {whole})"
 
 
 def quantile(share: float, buckets: str) -> str:
-    """A quantile of rates of a histogram's buckets, which must still have `le`; nothing where nothing was observed."""
+    """Return a quantile of a histogram, and no series, rather than NaN, where nothing was observed.
+
+    Args:
+        share: 0.95 for the 95th percentile.
+        buckets: rates of the buckets, with the label `le` kept.
+    """
     return f"histogram_quantile({share:g}, {buckets}) >= 0"
 
 
-def happened(selector: str, window: str) -> str:
-    """Counters that grew within the window, the very first addition included.
+def increased(selector: str, window: str) -> str:
+    """Return the counters that grew within the window, including those that did not exist before it.
 
-    `increase` alone does not see a series that begins with 1, which is how each labelled counter begins.
+    `increase` needs two samples: it does not see a labelled counter whose first sample is already 1, as after the first mismatch.
     """
     return f"(increase({selector}[{window}]) > 0 or ({selector} > 0 unless {selector} offset {window}))"
 
 
-def _aggregate(function: str, expression: str, by: tuple[str, ...]) -> str:
-    return f"{function} by ({', '.join(by)}) ({expression})" if by else f"{function}({expression})"
+def _aggregate(function: str, expression: str, labels: tuple[str, ...]) -> str:
+    return f"{function} by ({', '.join(labels)}) ({expression})" if labels else f"{function}({expression})"

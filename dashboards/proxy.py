@@ -1,64 +1,69 @@
-"""The proxy from inside: forwarding, limits, the journal, the backends, and what the process uses."""
+"""The proxy dashboard: forwarding, backends, the journal's write side, rollout state, and resources of the process."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from dashboards import recording as rec
-from dashboards import sources as at
-from dashboards.panels import Json, Panel, Query, dashboard, heading, timeseries, variable
-from dashboards.promql import quantile, rate, ratio, total
+from dashboards import metric_catalog as metrics
+from dashboards import recording_rules as recorded
+from dashboards.panels import Json, Panel, Query, dashboard, section, timeseries, variable
+from dashboards.promql import quantile, rate, ratio, sum_by
+
+ROUTE: Final = "=~$route"
 
 
 def build() -> Json:
-    """The whole dashboard."""
+    """Build the dashboard."""
     panels = (
-        heading("Forwarding"),
+        section("Forwarding"),
         *_forwarding(),
-        heading("Backends"),
+        section("Backends"),
         *_backends(),
-        heading("Journal"),
+        section("Journal"),
         *_journal(),
-        heading("Rollout and process"),
+        section("Rollout, configuration and process"),
         *_process(),
     )
-    routes = variable("route", "Route", f"label_values({at.REQUESTS.of()}, route)")
-    about = "What clients get, what backends give, what the journal takes."
-    return dashboard("shadow-proxy", "Shadow: proxy", about, panels, [routes])
+    routes = variable("route", "Route", f"label_values({metrics.REQUESTS.select()}, route)")
+    description = "Responses to clients, state of the backends, and exchanges written to the journal."
+    return dashboard("shadow-proxy", "Shadow: proxy", description, panels, [routes])
 
 
 def _forwarding() -> Sequence[Panel]:
-    requests = at.REQUESTS.of(route="=~$route")
-    seconds = at.SERVED_SECONDS.bucket(route="=~$route")
+    requests = metrics.REQUESTS.select(route=ROUTE)
+    seconds = metrics.SERVED_SECONDS.bucket(route=ROUTE)
     return (
-        timeseries("Requests", Query(total(rate(requests), "route", "side"), "{{route}} {{side}}"), unit="reqps"),
+        timeseries("Requests", Query(sum_by(rate(requests), "route", "side"), "{{route}} {{side}}"), unit="reqps"),
         timeseries(
             "Latency, p95",
-            Query(quantile(0.95, total(rate(seconds), "route", "side", "le")), "{{route}} {{side}}"),
+            Query(quantile(0.95, sum_by(rate(seconds), "route", "side", "le")), "{{route}} {{side}}"),
             unit="s",
         ),
         timeseries(
-            "Errors (5xx), share",
+            "Share of 5xx responses",
             Query(
                 ratio(
-                    total(rate(at.REQUESTS.of(route="=~$route", status="=~5..")), "route", "side"),
-                    total(rate(requests), "route", "side"),
+                    sum_by(rate(metrics.REQUESTS.select(route=ROUTE, status="=~5..")), "route", "side"),
+                    sum_by(rate(requests), "route", "side"),
                 ),
                 "{{route}} {{side}}",
             ),
             unit="percentunit",
         ),
         timeseries(
-            "Refused by the proxy itself",
-            Query(total(rate(at.REFUSED.of()), "status"), "{{status}}"),
+            "Responses of the proxy itself",
+            Query(sum_by(rate(metrics.REFUSED.select()), "status"), "{{status}}"),
             unit="reqps",
-            about="Limits (408, 413, 414, 431, 503), requests that are none (400), backends that gave no response (502, 504).",
+            description="400: not a valid request. 408, 413, 414, 431, 503: a limit was exceeded. 502, 504: the backend gave no"
+            " response.",
         ),
-        timeseries("Being served", Query(at.SERVING.of(), "{{instance}}")),
-        timeseries("Connections of clients", Query(at.CLIENT_CONNECTIONS.of(), "{{instance}}")),
+        timeseries("Requests in flight", Query(metrics.PROXY_IN_FLIGHT.select(), "{{instance}}")),
+        timeseries("Client connections", Query(metrics.CLIENT_CONNECTIONS.select(), "{{instance}}")),
         timeseries(
-            "Heads read",
-            Query(total(rate(at.HEADS.of()), "message", "how"), "{{message}} {{how}}"),
+            "Message heads, cached or parsed",
+            Query(sum_by(rate(metrics.HEADS.select()), "message", "how"), "{{message}} {{how}}"),
             unit="reqps",
-            about="Recognised by their shape, or parsed, which costs more: many are parsed while a client sends ever new fields.",
+            description="Heads found in the head cache are not parsed, which saves CPU. Many are parsed while clients send header"
+            " fields that were not seen before.",
         ),
     )
 
@@ -66,29 +71,30 @@ def _forwarding() -> Sequence[Panel]:
 def _backends() -> Sequence[Panel]:
     return (
         timeseries(
-            "No response",
-            Query(total(rate(at.BACKEND_FAILURES.of()), "side", "cause"), "{{side}} {{cause}}"),
+            "Requests without a response",
+            Query(sum_by(rate(metrics.BACKEND_FAILURES.select()), "side", "cause"), "{{side}} {{cause}}"),
             unit="reqps",
         ),
         timeseries(
-            "Connections to backends", Query(total(at.BACKEND_CONNECTIONS.of(), "side"), "{{side}}"), about="Open ones."
+            "Connections to backends",
+            Query(sum_by(metrics.BACKEND_CONNECTIONS.select(), "side"), "{{side}}"),
         ),
         timeseries(
-            "Sent again, answered by the other side",
-            Query(total(rate(at.BACKEND_RETRIES.of())), "sent again on a new connection"),
-            Query(total(rate(at.FALLBACKS.of()), "side"), "{{side}} answered instead"),
+            "Retries and fallbacks",
+            Query(sum_by(rate(metrics.BACKEND_RETRIES.select())), "retried on a new connection"),
+            Query(sum_by(rate(metrics.FALLBACKS.select()), "side"), "answered by {{side}} instead"),
             unit="reqps",
         ),
         timeseries(
-            "Fit",
-            Query(at.BACKEND_HEALTHY.of(), "{{side}} healthy, {{instance}}"),
-            Query(at.BACKEND_EJECTED.of(), "{{side}} ejected, {{instance}}"),
-            about="Healthy: by the check of its path. Ejected: spared because it failed requests.",
+            "Healthy and ejected backends",
+            Query(metrics.BACKEND_HEALTHY.select(), "{{side}} healthy, {{instance}}"),
+            Query(metrics.BACKEND_EJECTED.select(), "{{side}} ejected, {{instance}}"),
+            description="Healthy: the health check succeeds. Ejected: clients' requests failed, so that the other side is preferred.",
         ),
         timeseries(
-            "Checks failed, ejections",
-            Query(total(rate(at.BACKEND_CHECKS.of(result="failed")), "side"), "{{side}} check failed"),
-            Query(total(rate(at.BACKEND_EJECTIONS.of()), "side"), "{{side}} ejected"),
+            "Failed health checks and ejections",
+            Query(sum_by(rate(metrics.BACKEND_CHECKS.select(result="failed")), "side"), "{{side}} check failed"),
+            Query(sum_by(rate(metrics.BACKEND_EJECTIONS.select()), "side"), "{{side}} ejected"),
             unit="reqps",
         ),
     )
@@ -96,49 +102,64 @@ def _backends() -> Sequence[Panel]:
 
 def _journal() -> Sequence[Panel]:
     return (
-        timeseries("Written", Query(total(rate(at.JOURNAL_WRITTEN.of())), "exchanges"), unit="reqps"),
-        timeseries("Written, bytes", Query(total(rate(at.JOURNAL_BYTES.of())), "bytes"), unit="Bps"),
-        timeseries("Queued", Query(at.JOURNAL_QUEUED.of(), "{{instance}}"), about="Waiting for the disk."),
         timeseries(
-            "Lost",
-            Query(total(rate(at.JOURNAL_DROPPED.of()), "cause"), "{{cause}}"),
-            Query(total(rate(at.JOURNAL_UNREAD_DELETED.of())), "deleted unread"),
-            unit="reqps",
+            "Exchanges written", Query(sum_by(rate(metrics.JOURNAL_WRITTEN.select())), "exchanges"), unit="reqps"
         ),
-        timeseries("Cut from torn tails", Query(at.JOURNAL_TORN_BYTES.of(), "{{instance}}"), unit="bytes"),
+        timeseries("Bytes written", Query(sum_by(rate(metrics.JOURNAL_BYTES.select())), "bytes"), unit="Bps"),
         timeseries(
-            "Not journaled by policy; overlapped",
-            Query(total(rate(at.NOT_JOURNALED.of()), "cause"), "{{cause}}"),
-            Query(total(rate(at.OVERLAPPED.of())), "overlapped"),
-            unit="reqps",
-            about="Overlapped exchanges are journaled; another with the same key was in flight.",
+            "Exchanges queued",
+            Query(metrics.JOURNAL_QUEUED.select(), "{{instance}}"),
+            description="Served and not yet written to disk.",
         ),
         timeseries(
-            "In no count", Query(rec.PROXY_GAP.of(), "{{instance}}"), about="Must be 0: served less all its counts."
+            "Exchanges lost",
+            Query(sum_by(rate(metrics.JOURNAL_DROPPED.select()), "cause"), "{{cause}}"),
+            Query(sum_by(rate(metrics.JOURNAL_UNREAD_DELETED.select())), "deleted unread"),
+            unit="reqps",
+        ),
+        timeseries(
+            "Bytes truncated at start",
+            Query(metrics.JOURNAL_TORN_BYTES.select(), "{{instance}}"),
+            unit="bytes",
+            description="Incomplete frames at the end of a segment, left by a crash.",
+        ),
+        timeseries(
+            "Not journaled, and overlapped",
+            Query(sum_by(rate(metrics.PROXY_SKIPPED.select()), "cause"), "not journaled: {{cause}}"),
+            Query(sum_by(rate(metrics.OVERLAPPED.select())), "overlapped"),
+            unit="reqps",
+            description="Overlapped exchanges are journaled; another exchange with the same ordering key was in flight.",
+        ),
+        timeseries(
+            "Not accounted for",
+            Query(recorded.PROXY_GAP.select(), "{{instance}}"),
+            description="Served - (written + queued + dropped + skipped). Must be 0.",
         ),
     )
 
 
 def _process() -> Sequence[Panel]:
     return (
-        timeseries("Share of the candidate", Query(at.CANDIDATE_SHARE.of(), "{{instance}}"), unit="percentunit"),
-        timeseries("Rolled back", Query(at.ROLLED_BACK.of(), "{{instance}}")),
         timeseries(
-            "Workers started again",
-            Query(at.WORKER_RESTARTS.of(), "{{instance}}"),
-            Query(at.WORKER_LOST_REQUESTS.of(), "{{instance}} requests lost"),
-            Query(at.WORKER_LOST_COPIES.of(), "{{instance}} copies lost"),
-            about="What was in flight, and waited for the disk, when a worker died.",
+            "Share of the candidate", Query(metrics.CANDIDATE_SHARE.select(), "{{instance}}"), unit="percentunit"
+        ),
+        timeseries("Rolled back", Query(metrics.ROLLED_BACK.select(), "{{instance}}")),
+        timeseries(
+            "Worker crashes",
+            Query(metrics.WORKER_RESTARTS.select(), "{{instance}} restarts"),
+            Query(metrics.WORKER_LOST_REQUESTS.select(), "{{instance}} requests lost"),
+            Query(metrics.WORKER_LOST_COPIES.select(), "{{instance}} exchanges lost"),
+            description="Requests that were in flight, and exchanges that were not yet on disk, when a worker crashed.",
         ),
         timeseries(
-            "Settings",
-            Query(total(rate(at.CONFIG_RELOADS.of()), "result"), "reloads {{result}}"),
-            Query(at.CONFIG_NEEDS_RESTART.of(), "{{instance}} settings that need a restart"),
+            "Configuration reloads",
+            Query(sum_by(rate(metrics.CONFIG_RELOADS.select()), "result"), "{{result}}"),
+            Query(metrics.CONFIG_NEEDS_RESTART.select(), "{{instance}} settings that need a restart"),
         ),
         timeseries(
-            "Age of the settings in force", Query(f"time() - {at.CONFIG_LOADED.of()}", "{{instance}}"), unit="s"
+            "Age of the configuration", Query(f"time() - {metrics.CONFIG_LOADED.select()}", "{{instance}}"), unit="s"
         ),
-        timeseries("Memory", Query(at.PROXY_MEMORY.of(), "{{instance}}"), unit="bytes"),
-        timeseries("CPU", Query(rate(at.PROXY_CPU.of()), "{{instance}}"), unit="percentunit"),
-        timeseries("Open files", Query(at.PROXY_FILES.of(), "{{instance}}")),
+        timeseries("Memory", Query(metrics.PROXY_MEMORY.select(), "{{instance}}"), unit="bytes"),
+        timeseries("CPU", Query(rate(metrics.PROXY_CPU.select()), "{{instance}}"), unit="percentunit"),
+        timeseries("Open files", Query(metrics.PROXY_FILES.select(), "{{instance}}")),
     )

@@ -1,87 +1,91 @@
-"""The candidate from inside: responses, the stages of the scoring pipeline, proofs, caches, upstreams, and what the process uses."""
+"""The scorer dashboard: responses, stages of the scoring pipeline, proofs, caches, upstream services, and process resources."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from dashboards import sources as at
-from dashboards.alerts import MEMORY_MAX_BYTES
-from dashboards.panels import Json, Panel, Query, dashboard, heading, stat, timeseries, variable
-from dashboards.promql import quantile, rate, ratio, total
+from dashboards import metric_catalog as metrics
+from dashboards.alert_rules import MEMORY_MAX_BYTES
+from dashboards.panels import Json, Panel, Query, dashboard, section, stat, timeseries, variable
+from dashboards.promql import quantile, rate, ratio, sum_by
 
 INSTANCE: Final = "=~$instance"
 
 
 def build() -> Json:
-    """The whole dashboard."""
+    """Build the dashboard."""
     panels = (
-        heading("Responses"),
+        section("Responses"),
         *_responses(),
-        heading("Scoring"),
+        section("Scoring"),
         *_scoring(),
-        heading("Proofs and caches"),
+        section("Proofs and caches"),
         *_caches(),
-        heading("Database and process"),
+        section("Database and process"),
         *_process(),
     )
-    instances = variable("instance", "Instance", f"label_values({at.SCORER_IN_PROGRESS.of()}, instance)")
-    about = "The new scorer's own metrics; the instance wired to live serves, the one wired to the shadow mirrors."
-    return dashboard("shadow-scorer", "Shadow: scorer", about, panels, [instances])
+    instances = variable("instance", "Instance", f"label_values({metrics.SCORER_IN_PROGRESS.select()}, instance)")
+    description = (
+        "The new scorer's own metrics. The instance wired to live serves; the one wired to the shadow mirrors."
+    )
+    return dashboard("shadow-scorer", "Shadow: scorer", description, panels, [instances])
 
 
 def _responses() -> Sequence[Panel]:
-    seconds = at.SCORER_SECONDS.bucket(instance=INSTANCE)
+    seconds = metrics.SCORER_SECONDS.bucket(instance=INSTANCE)
     return (
         timeseries(
             "Responses by status",
-            Query(total(rate(at.SCORER_REQUESTS.of(instance=INSTANCE)), "status"), "{{status}}"),
+            Query(sum_by(rate(metrics.SCORER_REQUESTS.select(instance=INSTANCE)), "status"), "{{status}}"),
             unit="reqps",
             stacked=True,
         ),
         timeseries(
             "Responses by route",
-            Query(total(rate(at.SCORER_REQUESTS.of(instance=INSTANCE)), "route"), "{{route}}"),
+            Query(sum_by(rate(metrics.SCORER_REQUESTS.select(instance=INSTANCE)), "route"), "{{route}}"),
             unit="reqps",
         ),
         timeseries(
             "Latency by route, p95",
-            Query(quantile(0.95, total(rate(seconds), "route", "le")), "{{route}}"),
+            Query(quantile(0.95, sum_by(rate(seconds), "route", "le")), "{{route}}"),
             unit="s",
         ),
         timeseries(
             "Latency",
-            *(Query(quantile(s, total(rate(seconds), "le")), f"p{s * 100:g}") for s in (0.5, 0.95, 0.99)),
+            *(Query(quantile(q, sum_by(rate(seconds), "le")), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)),
             unit="s",
         ),
         timeseries(
             "API keys",
-            Query(total(rate(at.API_KEYS.of(instance=INSTANCE)), "result"), "{{result}}"),
+            Query(sum_by(rate(metrics.API_KEYS.select(instance=INSTANCE)), "result"), "{{result}}"),
             unit="ops",
-            about="`migrated`: the first use of a key that only had the old, slow hash.",
+            description="`migrated`: a key whose slow Django hash was replaced by the fast hash at its first use.",
         ),
         timeseries(
             "Rate limits",
-            Query(total(rate(at.RATE_LIMITS.of(instance=INSTANCE)), "group", "result"), "{{group}} {{result}}"),
+            Query(
+                sum_by(rate(metrics.RATE_LIMITS.select(instance=INSTANCE)), "group", "result"), "{{group}} {{result}}"
+            ),
             unit="ops",
         ),
     )
 
 
 def _scoring() -> Sequence[Panel]:
-    stages = rate(at.STAGE_SECONDS.bucket(instance=INSTANCE))
+    stages = rate(metrics.STAGE_SECONDS.bucket(instance=INSTANCE))
     return (
         timeseries(
             "Pipeline stages, p95",
-            Query(quantile(0.95, total(stages, "stage", "le")), "{{stage}}"),
+            Query(quantile(0.95, sum_by(stages, "stage", "le")), "{{stage}}"),
             unit="s",
             width=12,
-            about="auth, config, lock, stamps, verify, links, points, save, commit.",
+            description="In order: auth, config, lock, stamps, verify, links, points, save, commit.",
         ),
         timeseries(
             "Pipeline stages, mean, stacked",
             Query(
                 ratio(
-                    total(rate(at.STAGE_SECONDS.sum(instance=INSTANCE)), "stage"),
-                    total(rate(at.STAGE_SECONDS.count(instance=INSTANCE)), "stage"),
+                    sum_by(rate(metrics.STAGE_SECONDS.sum(instance=INSTANCE)), "stage"),
+                    sum_by(rate(metrics.STAGE_SECONDS.count(instance=INSTANCE)), "stage"),
                 ),
                 "{{stage}}",
             ),
@@ -90,58 +94,67 @@ def _scoring() -> Sequence[Panel]:
             stacked=True,
         ),
         timeseries(
-            "Scorings", Query(total(rate(at.SCORINGS.of(instance=INSTANCE)), "outcome"), "{{outcome}}"), unit="ops"
-        ),
-        timeseries(
-            "Stamps that did not count",
-            Query(total(rate(at.STAMPS_DROPPED.of(instance=INSTANCE)), "cause"), "{{cause}}"),
+            "Scorings",
+            Query(sum_by(rate(metrics.SCORINGS.select(instance=INSTANCE)), "outcome"), "{{outcome}}"),
             unit="ops",
         ),
         timeseries(
-            "Transactions tried again",
-            Query(total(rate(at.ATTEMPTS_REPEATED.of(instance=INSTANCE)), "cause"), "{{cause}}"),
+            "Stamps left out of scores",
+            Query(sum_by(rate(metrics.STAMPS_DROPPED.select(instance=INSTANCE)), "cause"), "{{cause}}"),
             unit="ops",
-            about="links: two requests claimed the same nullifier; one of them began again.",
+        ),
+        timeseries(
+            "Transactions retried",
+            Query(sum_by(rate(metrics.ATTEMPTS_REPEATED.select(instance=INSTANCE)), "cause"), "{{cause}}"),
+            unit="ops",
+            description="`links`: two requests claimed the same nullifier, and one of them was retried.",
         ),
     )
 
 
 def _caches() -> Sequence[Panel]:
-    checked = at.PROOFS_CHECKED.of(instance=INSTANCE)
+    checked = metrics.PROOFS_CHECKED.select(instance=INSTANCE)
     return (
         timeseries(
-            "Proof cache, share of hits",
+            "Proof cache hit rate",
             Query(
-                ratio(total(rate(at.PROOFS_CHECKED.of(instance=INSTANCE, result="hit"))), total(rate(checked))), "hits"
+                ratio(
+                    sum_by(rate(metrics.PROOFS_CHECKED.select(instance=INSTANCE, result="hit"))), sum_by(rate(checked))
+                ),
+                "hits",
             ),
             unit="percentunit",
         ),
-        timeseries("Proofs in memory", Query(at.PROOFS_CACHED.of(instance=INSTANCE), "{{instance}}")),
+        timeseries("Cached proofs", Query(metrics.PROOFS_CACHED.select(instance=INSTANCE), "{{instance}}")),
         timeseries(
-            "Proofs: look-ups and time of one verification",
-            Query(total(rate(checked), "result"), "{{result}} a second"),
+            "Proof look-ups and duration of a verification",
+            Query(sum_by(rate(checked), "result"), "{{result}} per second"),
             Query(
-                quantile(0.95, total(rate(at.VERIFICATION_SECONDS.bucket(instance=INSTANCE)), "le")),
-                "p95 of a verification, s",
+                quantile(0.95, sum_by(rate(metrics.VERIFICATION_SECONDS.bucket(instance=INSTANCE)), "le")),
+                "p95 of a verification, in seconds",
             ),
         ),
         timeseries(
             "Caches",
-            Query(total(rate(at.CACHE_READS.of(instance=INSTANCE)), "cache", "result"), "{{cache}} {{result}}"),
-            Query(total(rate(at.CACHE_WRITES_FAILED.of(instance=INSTANCE)), "cache"), "{{cache}} not written"),
+            Query(
+                sum_by(rate(metrics.CACHE_READS.select(instance=INSTANCE)), "cache", "result"), "{{cache}} {{result}}"
+            ),
+            Query(
+                sum_by(rate(metrics.CACHE_WRITES_FAILED.select(instance=INSTANCE)), "cache"), "{{cache}} write failed"
+            ),
             unit="ops",
         ),
         timeseries(
-            "Upstreams, p95",
+            "Upstream latency, p95",
             Query(
-                quantile(0.95, total(rate(at.UPSTREAM_SECONDS.bucket(instance=INSTANCE)), "upstream", "le")),
+                quantile(0.95, sum_by(rate(metrics.UPSTREAM_SECONDS.bucket(instance=INSTANCE)), "upstream", "le")),
                 "{{upstream}}",
             ),
             unit="s",
         ),
         timeseries(
-            "Upstreams, failures",
-            Query(total(rate(at.UPSTREAM_FAILURES.of(instance=INSTANCE)), "upstream"), "{{upstream}}"),
+            "Upstream failures",
+            Query(sum_by(rate(metrics.UPSTREAM_FAILURES.select(instance=INSTANCE)), "upstream"), "{{upstream}}"),
             unit="ops",
         ),
     )
@@ -150,37 +163,42 @@ def _caches() -> Sequence[Panel]:
 def _process() -> Sequence[Panel]:
     return (
         timeseries(
-            "Requests in progress",
-            Query(at.SCORER_IN_PROGRESS.of(instance=INSTANCE), "{{instance}}"),
-            about="Admitted and not answered; each may hold one connection of the pool.",
+            "Requests in flight",
+            Query(metrics.SCORER_IN_PROGRESS.select(instance=INSTANCE), "{{instance}}"),
+            description="Requests without a response yet; each may hold one connection of the pool.",
         ),
         timeseries(
             "Waiting for a lock or a connection, p95",
             Query(
                 quantile(
                     0.95,
-                    total(rate(at.STAGE_SECONDS.bucket(instance=INSTANCE, stage="=~lock|auth|config")), "stage", "le"),
+                    sum_by(
+                        rate(metrics.STAGE_SECONDS.bucket(instance=INSTANCE, stage="=~lock|auth|config")), "stage", "le"
+                    ),
                 ),
                 "{{stage}}",
             ),
             Query(
-                total(rate(at.ATTEMPTS_REPEATED.of(instance=INSTANCE, cause="connection"))), "connections lost a second"
+                sum_by(rate(metrics.ATTEMPTS_REPEATED.select(instance=INSTANCE, cause="connection"))),
+                "connections lost per second",
             ),
             unit="s",
-            about="The stages that begin with a connection of the pool or with the row lock.",
+            description="The stages that start by taking a connection from the pool, or the row lock.",
         ),
         timeseries(
             "Analytics rows",
-            Query(total(rate(at.ANALYTICS_ROWS.of(instance=INSTANCE)), "result"), "{{result}}"),
+            Query(sum_by(rate(metrics.ANALYTICS_ROWS.select(instance=INSTANCE)), "result"), "{{result}}"),
             unit="ops",
         ),
         timeseries(
             "Memory",
-            Query(at.CANDIDATE_MEMORY.of(instance=INSTANCE), "{{instance}}"),
-            Query(f"vector({MEMORY_MAX_BYTES})", "allowed"),
+            Query(metrics.CANDIDATE_MEMORY.select(instance=INSTANCE), "{{instance}}"),
+            Query(f"vector({MEMORY_MAX_BYTES})", "limit of the rollback trigger"),
             unit="bytes",
         ),
-        timeseries("CPU", Query(rate(at.CANDIDATE_CPU.of(instance=INSTANCE)), "{{instance}}"), unit="percentunit"),
-        timeseries("Open files", Query(at.CANDIDATE_FILES.of(instance=INSTANCE), "{{instance}}")),
-        stat("Instances up", Query(f"sum({at.up(at.CANDIDATE_JOB).of()})")),
+        timeseries(
+            "CPU", Query(rate(metrics.CANDIDATE_CPU.select(instance=INSTANCE)), "{{instance}}"), unit="percentunit"
+        ),
+        timeseries("Open files", Query(metrics.CANDIDATE_FILES.select(instance=INSTANCE), "{{instance}}")),
+        stat("Instances up", Query(f"sum({metrics.up(metrics.CANDIDATE_JOB).select()})")),
     )

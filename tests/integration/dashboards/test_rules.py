@@ -1,4 +1,4 @@
-"""The generated rules as Prometheus itself reads and evaluates them."""
+"""Prometheus accepts the generated rules, and each alert fires on its cause."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dashboards.alerts import GROUPS
-from dashboards.files import generated
-from tests.integration.dashboards.alert_cases import CASES, OWN_YESTERDAY, Case, Series
+from dashboards.alert_rules import GROUPS
+from dashboards.generated_files import render_files
+from tests.integration.dashboards.alert_cases import BASELINE_OF_YESTERDAY, CASES, AlertCase, Series
 from tests.support.paths import ROOT
 from tests.support.promtool import program, promtool
 
@@ -17,43 +17,43 @@ DASHBOARDS = ROOT / "dashboards"
 RULES = ("recording.rules.yml", "alerts.rules.yml")
 
 
-def evaluated(case: Case, series: Sequence[Series], *, minute: int, firing: bool) -> Mapping[str, object]:
-    """One course of the metrics, and whether the alert fires at a minute of it, as promtool reads it."""
-    question = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"}}) > bool 0 or vector(0)'
-    expected = {"expr": question, "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": int(firing)}]}
+def expectation(case: AlertCase, series: Sequence[Series], *, minute: int, firing: bool) -> Mapping[str, object]:
+    """Return one test of a promtool test file: input series, and the expected state of the alert at one minute."""
+    query = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"}}) > bool 0 or vector(0)'
+    expected = {"expr": query, "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": int(firing)}]}
     return {
         "interval": "1m",
-        "input_series": [{"series": one.text, "values": one.values} for one in series],
+        "input_series": [{"series": item.text, "values": item.values} for item in series],
         "promql_expr_test": [expected],
     }
 
 
-def courses(directory: Path, cases: Sequence[Case], *, every: str) -> Path:
-    """A test file of promtool for these cases; the rules are evaluated so often."""
-    fires = [evaluated(case, case.fires, minute=case.minute, firing=True) for case in cases]
-    quiet = [evaluated(case, case.quiet, minute=case.minute, firing=False) for case in cases]
+def write_test_file(directory: Path, cases: Sequence[AlertCase], *, interval: str) -> Path:
+    """Write a promtool test file for the cases; the rules are evaluated once per interval."""
+    fires = [expectation(case, case.fires, minute=case.minute, firing=True) for case in cases]
+    quiet = [expectation(case, case.quiet, minute=case.minute, firing=False) for case in cases]
     file = {
         "rule_files": [str(DASHBOARDS / "generated" / name) for name in RULES],
-        "evaluation_interval": every,
+        "evaluation_interval": interval,
         "group_eval_order": ["shadow-recording", *GROUPS],
         "tests": [*fires, *quiet],
     }
-    path = directory / "courses.yml"
+    path = directory / "alert_cases.yml"
     path.write_text(yaml.safe_dump(file))
     return path
 
 
-def test_each_alert_fires_on_its_cause_and_on_nothing_like_it(tmp_path: Path) -> None:
-    """All in one run of promtool, whose message names the alert and the minute."""
-    done = promtool("test", "rules", courses(tmp_path, CASES, every="1m"))
+def test_each_alert_fires_on_its_cause_only(tmp_path: Path) -> None:
+    """Run all cases in one promtool process; its output names the alert and the minute that failed."""
+    result = promtool("test", "rules", write_test_file(tmp_path, CASES, interval="1m"))
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_without_the_legacy_the_candidate_is_held_to_its_own_yesterday(tmp_path: Path) -> None:
-    done = promtool("test", "rules", courses(tmp_path, [OWN_YESTERDAY], every="30m"))
+def test_without_legacy_traffic_the_baseline_is_the_candidate_of_yesterday(tmp_path: Path) -> None:
+    result = promtool("test", "rules", write_test_file(tmp_path, [BASELINE_OF_YESTERDAY], interval="30m"))
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_every_alert_has_a_case() -> None:
@@ -61,36 +61,36 @@ def test_every_alert_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_prometheus_takes_the_rules(name: str) -> None:
-    done = promtool("check", "rules", DASHBOARDS / "generated" / name)
+def test_prometheus_accepts_the_rules(name: str) -> None:
+    result = promtool("check", "rules", DASHBOARDS / "generated" / name)
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_prometheus_takes_the_configuration() -> None:
-    done = promtool("check", "config", DASHBOARDS / "provisioning" / "prometheus" / "prometheus.yml")
+def test_prometheus_accepts_the_configuration() -> None:
+    result = promtool("check", "config", DASHBOARDS / "provisioning" / "prometheus" / "prometheus.yml")
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def panel_expressions() -> Iterator[str]:
-    for name, text in generated().items():
+    for name, text in render_files().items():
         if name.endswith(".json"):
             for panel in json.loads(text)["panels"]:
                 yield from (target["expr"] for target in panel.get("targets", ()))
 
 
-def test_prometheus_takes_the_expression_of_every_panel(tmp_path: Path) -> None:
-    filled = (one.replace("$__rate_interval", "1m").replace("$__range", "1h") for one in panel_expressions())
+def test_prometheus_accepts_the_expression_of_every_panel(tmp_path: Path) -> None:
+    filled = (text.replace("$__rate_interval", "1m").replace("$__range", "1h") for text in panel_expressions())
     rules = [{"record": f"panel_{number}", "expr": expression} for number, expression in enumerate(filled)]
     path = tmp_path / "panels.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
 
-    done = promtool("check", "rules", path)
+    result = promtool("check", "rules", path)
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_missing_program_is_a_failure_that_says_what_to_install() -> None:
+def test_missing_program_fails_with_the_package_to_install() -> None:
     with pytest.raises(AssertionError, match="apt-get install prometheus"):
-        program("promtool-that-nobody-has")
+        program("promtool-not-installed")

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes real pages, evaluates the generated rules, and answers what the panels ask."""
+"""A real Prometheus scrapes the metrics pages, evaluates the generated rules and runs the queries of the panels."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import reduce
 from http import HTTPStatus
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from prometheus_client import CollectorRegistry
 
 from comparator.exchanges.model import Side
 from comparator.metrics import ComparatorMetrics
-from dashboards import sources as at
-from dashboards.files import generated
-from dashboards.recording import RECORDED
-from proxy.journal.writer import WriterCounts
+from dashboards import metric_catalog as metrics
+from dashboards.generated_files import render_files
+from dashboards.recording_rules import RECORDING_RULES
+from proxy.journal.driver import WriterCounts
 from proxy.runner.admin import admin_server
 from proxy.runner.metrics import RunnerMetrics
 from proxy.serving.metrics import Gauges, ProxyMetrics
@@ -29,11 +30,11 @@ from tests.support.scraping import free_port
 READY_S = 60.0
 
 
-class Processes:
-    """The metrics of a proxy, a runner and a scorer, which count the same traffic."""
+class MetricPages:
+    """The metrics of a proxy, a runner and a scorer that count the same traffic."""
 
     def __init__(self) -> None:
-        self.registries = {job: CollectorRegistry() for job in at.JOBS}
+        self.registries = {job: CollectorRegistry() for job in metrics.JOBS}
         self.journal = WriterCounts()
         self.proxy = ProxyMetrics()
         self.proxy.gauges = Gauges(
@@ -45,10 +46,10 @@ class Processes:
             journal=lambda: self.journal,
             fit=lambda: dict.fromkeys(Side, (True, False)),
         )
-        self.registries[at.PROXY_JOB].register(self.proxy)
-        self.runner = RunnerMetrics(self.registries[at.RUNNER_JOB])
-        ComparatorMetrics(self.registries[at.RUNNER_JOB], ["v2_score"])
-        self.scorer = ScorerMetrics(self.registries[at.CANDIDATE_JOB])
+        self.registries[metrics.PROXY_JOB].register(self.proxy)
+        self.runner = RunnerMetrics(self.registries[metrics.RUNNER_JOB])
+        ComparatorMetrics(self.registries[metrics.RUNNER_JOB], ["v2_score"])
+        self.scorer = ScorerMetrics(self.registries[metrics.CANDIDATE_JOB])
 
     def serve_one_each(self) -> None:
         for side in Side:
@@ -62,42 +63,42 @@ class Processes:
 
 @dataclass(frozen=True, slots=True)
 class Prometheus:
-    """A running one."""
+    """A running Prometheus server."""
 
     session: ClientSession
     url: str
 
-    async def ask(self, expression: str) -> list[dict[str, object]]:
-        """The series of an instant query."""
+    async def query(self, expression: str) -> list[dict[str, object]]:
+        """Return the series of an instant query."""
         async with self.session.get(f"{self.url}/api/v1/query", params={"query": expression}) as response:
-            if response.status == HTTPStatus.SERVICE_UNAVAILABLE:  # it is still starting
+            if response.status == HTTPStatus.SERVICE_UNAVAILABLE:  # still starting
                 response.raise_for_status()
             answer = json.loads(await response.text())
         assert answer["status"] == "success", (expression, answer)
         return answer["data"]["result"] if answer["data"]["resultType"] == "vector" else []
 
     async def until(self, expression: str, act: Callable[[], None]) -> list[dict[str, object]]:
-        """Act and ask, again and again, until there is an answer."""
+        """Call `act` and query in turn until the query returns a series."""
         async with asyncio.timeout(READY_S):
             while True:
                 act()
                 try:
-                    if found := await self.ask(expression):
-                        return found
+                    if series := await self.query(expression):
+                        return series
                 except ClientError:
                     pass
                 await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
-async def scraping(processes: Processes, directory: Path) -> AsyncGenerator[Prometheus, None]:
-    """Prometheus with the generated rules, scraping and evaluating every second."""
+async def scraping(pages: MetricPages, directory: Path) -> AsyncGenerator[Prometheus, None]:
+    """Run Prometheus with the generated rules; it scrapes and evaluates every second."""
     async with AsyncExitStack() as stack:
         targets = {
             job: await stack.enter_async_context(admin_server("127.0.0.1", 0, registry, dict))
-            for job, registry in processes.registries.items()
+            for job, registry in pages.registries.items()
         }
-        for name, text in generated().items():
+        for name, text in render_files().items():
             if name.endswith(".yml"):
                 (directory / name).write_text(text.replace("interval: 15s", "interval: 1s"))
         jobs = [
@@ -128,24 +129,24 @@ async def scraping(processes: Processes, directory: Path) -> AsyncGenerator[Prom
                 await process.wait()
 
 
-def panel_questions() -> list[str]:
-    texts = [text for name, text in generated().items() if name.endswith(".json")]
-    found = [t["expr"] for text in texts for panel in json.loads(text)["panels"] for t in panel.get("targets", ())]
-    filled = [one.replace("$__rate_interval", "30s").replace("$__range", "5m") for one in found]
-    return [one.replace("$route", ".*").replace("$instance", ".*") for one in filled]
+def panel_queries() -> list[str]:
+    texts = [text for name, text in render_files().items() if name.endswith(".json")]
+    queries = [t["expr"] for text in texts for panel in json.loads(text)["panels"] for t in panel.get("targets", ())]
+    variables = {"$__rate_interval": "30s", "$__range": "5m", "$route": ".*", "$instance": ".*"}
+    return [reduce(lambda query, item: query.replace(*item), variables.items(), query) for query in queries]
 
 
 async def test_rules_and_panels_work_in_a_real_prometheus(tmp_path: Path) -> None:
-    processes = Processes()
-    async with scraping(processes, tmp_path) as prometheus:
-        for one in RECORDED:
-            assert await prometheus.until(one.name, processes.serve_one_each), one.name
-        gap = await prometheus.ask("sum(instance:shadow_accounting:gap)")
-        match = await prometheus.ask("shadow:match:ratio1h")
-        answered = [await prometheus.ask(question) for question in panel_questions()]
-        firing = await prometheus.ask('ALERTS{alertstate="firing"}')
+    pages = MetricPages()
+    async with scraping(pages, tmp_path) as prometheus:
+        for rule in RECORDING_RULES:
+            assert await prometheus.until(rule.name, pages.serve_one_each), rule.name
+        gap = await prometheus.query("sum(instance:shadow_accounting:gap)")
+        match = await prometheus.query("shadow:match:ratio1h")
+        results = [await prometheus.query(query) for query in panel_queries()]
+        firing = await prometheus.query('ALERTS{alertstate="firing"}')
 
-    assert [one["value"][1] for one in gap] == ["0"]  # pyright: ignore[reportIndexIssue]
-    assert [one["value"][1] for one in match] == ["1"]  # pyright: ignore[reportIndexIssue]
-    assert len([one for one in answered if one]) > len(answered) / 2
-    assert [one["metric"] for one in firing] == []
+    assert [series["value"][1] for series in gap] == ["0"]  # pyright: ignore[reportIndexIssue]
+    assert [series["value"][1] for series in match] == ["1"]  # pyright: ignore[reportIndexIssue]
+    assert len([series for series in results if series]) > len(results) / 2
+    assert [alert["metric"] for alert in firing] == []

@@ -1,4 +1,4 @@
-"""The committed files are what the code makes, and every metric, label and value in them exists."""
+"""The committed files are up to date, and every metric, label and label value in them exists."""
 
 import json
 import re
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from comparator.difference import Kind
+from comparator.exchanges.difference import Kind
 from comparator.exchanges.model import Side
 from comparator.exchanges.skip import Skip
 from comparator.findings.clustering import Severity
 from comparator.verdict import Verdict
-from dashboards import sources as at
-from dashboards.files import generated
-from dashboards.recording import RECORDED
+from dashboards import metric_catalog as metrics
+from dashboards.generated_files import render_files
+from dashboards.recording_rules import RECORDING_RULES
 from tests.support.paths import ROOT
 
 DIRECTORY = ROOT / "dashboards"
-TEXTS = generated()
+TEXTS = render_files()
 DASHBOARDS = {name: json.loads(text) for name, text in TEXTS.items() if name.endswith(".json")}
 RULES = [
     rule
@@ -32,33 +32,35 @@ PANELS = [panel for built in DASHBOARDS.values() for panel in built["panels"]]
 
 SELECTOR = re.compile(r"([a-z_]+(?::[a-z0-9_:]+)?)\{([^}]*)\}")
 MATCHER = re.compile(r'([a-z_]+)(=~|!~|!=|=)"([^"]*)"')
-RECORDED_NAME = re.compile(r"\b[a-z]+:[a-z0-9_]+:[a-z0-9_]+\b")
-RAW_NAME = re.compile(r"(?<![:\w])((?:shadow|scorer|process)_[a-z0-9_]+)(?![:\w])(\{)?")
+RECORDED_SERIES = re.compile(r"\b[a-z]+:[a-z0-9_]+:[a-z0-9_]+\b")
+RAW_METRIC = re.compile(r"(?<![:\w])((?:shadow|scorer|process)_[a-z0-9_]+)(?![:\w])(\{)?")
 GROUPING = re.compile(r"\b(?:by|on) \(([^)]*)\)")
-ENDINGS = ("", "_bucket", "_count", "_sum")
+SUFFIXES = ("", "_bucket", "_count", "_sum")
 
 CLOSED = {"side": Side, "verdict": Verdict, "kind": Kind, "severity": Severity}
-"""Labels whose values are an enumeration of the packages, whichever metric carries them."""
+"""Labels whose values are an enumeration, on every metric that has them."""
 
 
 def expressions() -> Iterator[str]:
     yield from (target["expr"] for panel in PANELS for target in panel.get("targets", ()))
     yield from (rule["expr"] for rule in RULES)
     yield from (
-        re.sub(r"^label_values\((.*), \w+\)$", r"\1", one["definition"])
+        re.sub(r"^label_values\((.*), \w+\)$", r"\1", variable["definition"])
         for built in DASHBOARDS.values()
-        for one in built["templating"]["list"]
-        if one["type"] == "query"
+        for variable in built["templating"]["list"]
+        if variable["type"] == "query"
     )
 
 
 EXPRESSIONS = tuple(expressions())
-SHOWN = {
-    (one.job, one.name + ending): one.labels | at.TARGET_LABELS | ({"le"} if ending == "_bucket" else set())
-    for one in at.DECLARED | {at.up(job) for job in at.JOBS}
-    for ending in ENDINGS
+EXPORTED = {
+    (metric.job, metric.name + suffix): metric.labels
+    | metrics.TARGET_LABELS
+    | ({"le"} if suffix == "_bucket" else set())
+    for metric in metrics.ALL_METRICS | {metrics.up(job) for job in metrics.JOBS}
+    for suffix in SUFFIXES
 }
-MADE = {one.name: one.labels for one in RECORDED}
+RECORDED_LABELS = {rule.name: rule.labels for rule in RECORDING_RULES}
 
 
 def selectors() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
@@ -67,70 +69,72 @@ def selectors() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
             yield name, MATCHER.findall(inside)
 
 
-def test_committed_files_are_what_the_code_makes() -> None:
+def test_committed_files_are_up_to_date() -> None:
     committed = {path.name: path.read_text(encoding="utf-8") for path in (DIRECTORY / "generated").iterdir()}
 
     assert committed == TEXTS, "run `make dashboards`"
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
-def test_ids_of_panels_are_unique(name: str) -> None:
+def test_panel_ids_are_unique(name: str) -> None:
     ids = Counter(panel["id"] for panel in DASHBOARDS[name]["panels"])
 
     assert set(ids.values()) == {1}
 
 
-def test_dashboards_have_uids_of_their_own() -> None:
+def test_dashboard_uids_are_unique() -> None:
     assert len({built["uid"] for built in DASHBOARDS.values()}) == len(DASHBOARDS) == 4
 
 
-def test_every_panel_asks_something() -> None:
+def test_every_panel_has_a_query() -> None:
     assert not [p["title"] for p in PANELS if p["type"] != "row" and not [t for t in p["targets"] if t["expr"].strip()]]
 
 
-def test_every_panel_has_a_title_of_its_own_on_its_dashboard() -> None:
+def test_panel_titles_are_unique_within_a_dashboard() -> None:
     titles = Counter((name, panel["title"]) for name, built in DASHBOARDS.items() for panel in built["panels"])
 
     assert set(titles.values()) == {1}
 
 
-def test_every_raw_metric_is_selected_by_its_job() -> None:
-    raw = [(name, brace) for expression in EXPRESSIONS for name, brace in RAW_NAME.findall(expression)]
+def test_every_metric_is_selected_by_its_job() -> None:
+    raw = [(name, brace) for expression in EXPRESSIONS for name, brace in RAW_METRIC.findall(expression)]
 
     assert raw
     assert not [name for name, brace in raw if not brace]
 
 
-def test_every_selector_names_a_metric_and_labels_that_its_job_shows() -> None:
+def test_every_selector_names_metric_and_labels_that_its_job_exports() -> None:
     unknown = [
         (name, label)
         for name, matchers in selectors()
         if ":" not in name
         for job in [value for label, _, value in matchers if label == "job"]
         for label, _, _ in matchers
-        if label not in SHOWN.get((job, name), ())
+        if label not in EXPORTED.get((job, name), ())
     ]
 
     assert unknown == []
 
 
-def test_every_recorded_series_that_is_read_is_made() -> None:
-    assert {name for expression in EXPRESSIONS for name in RECORDED_NAME.findall(expression)} <= MADE.keys()
+def test_every_recorded_series_that_is_read_has_a_rule() -> None:
+    assert {
+        name for expression in EXPRESSIONS for name in RECORDED_SERIES.findall(expression)
+    } <= RECORDED_LABELS.keys()
 
 
-def test_every_recorded_series_is_read_with_labels_it_has() -> None:
+def test_every_recorded_series_is_read_by_its_own_labels() -> None:
     unknown = [
         (name, label)
         for name, matchers in selectors()
         if ":" in name
         for label, _, _ in matchers
-        if label not in MADE[name]
+        if label not in RECORDED_LABELS[name]
     ]
 
     assert unknown == []
 
 
-def test_every_grouping_is_by_labels_of_what_is_grouped() -> None:
+def test_every_grouping_is_by_labels_of_its_series() -> None:
     unknown = [
         (label, expression)
         for expression in EXPRESSIONS
@@ -143,17 +147,17 @@ def test_every_grouping_is_by_labels_of_what_is_grouped() -> None:
 
 
 def labels_within(expression: str) -> set[str]:
-    """Labels of all series that an expression names."""
+    """Return the labels of all series that an expression names."""
     raw = [
-        SHOWN[job, name]
+        EXPORTED[job, name]
         for name, inside in SELECTOR.findall(expression)
         for job in re.findall(r'job="([^"]*)"', inside)
     ]
-    made = [MADE[name] for name in RECORDED_NAME.findall(expression)]
-    return {label for labels in (*raw, *made) for label in labels}
+    recorded = [RECORDED_LABELS[name] for name in RECORDED_SERIES.findall(expression)]
+    return {label for labels in (*raw, *recorded) for label in labels}
 
 
-def test_every_legend_is_of_labels_that_the_query_has() -> None:
+def test_every_legend_uses_labels_of_its_query() -> None:
     unknown = [
         (panel["title"], label)
         for panel in PANELS
@@ -178,26 +182,28 @@ def test_every_value_of_a_closed_label_exists() -> None:
     assert unknown == []
 
 
-def test_what_policy_leaves_out_is_named_as_the_proxy_names_it() -> None:
+def test_policy_causes_are_skip_causes() -> None:
     assert {"policy", "write"} <= set(Skip)
 
 
-def test_every_metric_is_on_a_dashboard_or_in_a_rule() -> None:
+def test_every_metric_is_shown_or_used_in_a_rule() -> None:
     text = "\n".join(EXPRESSIONS)
-    unseen = {
-        one.name for one in at.DECLARED if not re.search(rf'{one.name}(_bucket|_count|_sum)?\{{job="{one.job}"', text)
+    unused = {
+        metric.name
+        for metric in metrics.ALL_METRICS
+        if not re.search(rf'{metric.name}(_bucket|_count|_sum)?\{{job="{metric.job}"', text)
     }
 
-    assert unseen == set()
+    assert unused == set()
 
 
-def test_every_recorded_series_stands_after_those_it_reads() -> None:
-    names = [one.name for one in RECORDED]
-    late = [
-        (one.name, read)
-        for place, one in enumerate(RECORDED)
-        for read in RECORDED_NAME.findall(one.expression)
-        if names.index(read) >= place
+def test_every_recording_rule_stands_after_the_rules_it_reads() -> None:
+    names = [rule.name for rule in RECORDING_RULES]
+    misplaced = [
+        (rule.name, read)
+        for position, rule in enumerate(RECORDING_RULES)
+        for read in RECORDED_SERIES.findall(rule.expression)
+        if names.index(read) >= position
     ]
 
-    assert late == []
+    assert misplaced == []
