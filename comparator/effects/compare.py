@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comparator.effects.net_changes import (
-    UNKNOWN,
     KeyLookup,
     NaturalKeys,
     Net,
-    Unknown,
     net_by_primary_key,
     no_lookup,
     truncated_tables,
 )
 from comparator.effects.row_diff import Meaning, TablePlan, meaning_of
+from comparator.effects.row_fold import UNKNOWN, Unknown
 from comparator.exchanges.difference import Difference, Kind, NaturalKey, Touch
 from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.row_changes import Row, Transaction

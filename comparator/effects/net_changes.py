@@ -6,9 +6,8 @@ foreign ids to natural keys, group by natural key, cancel a row that was deleted
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import Final
 
+from comparator.effects.row_fold import NetRow, RowKey, Unknown, fold
 from comparator.exchanges.difference import NaturalKey
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 from comparator.tables import Table
@@ -22,16 +21,6 @@ def no_lookup(_table: str, _key: str) -> NaturalKey | None:
     return None
 
 
-class Unknown(Enum):
-    """The image before, when the log did not carry it (no full replica identity)."""
-
-    UNKNOWN = "unknown"
-
-
-UNKNOWN: Final = Unknown.UNKNOWN
-PrimaryKey = tuple[str | None, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Net:
     """What one row was and became; None where it did not exist. `late`: every change came after the response."""
@@ -42,13 +31,6 @@ class Net:
     late: bool = False
 
 
-@dataclass(slots=True)
-class _Open:
-    before: Row | Unknown | None
-    after: Row | None
-    late: bool
-
-
 def net_by_primary_key(
     transactions: Iterable[Transaction], tables: Mapping[str, Table], *, responded_lsn: int | None = None
 ) -> list[Net]:
@@ -57,12 +39,12 @@ def net_by_primary_key(
     Transactions that commit beyond `responded_lsn` are late. Truncates are left out (`truncated_tables`). Rows of tables
     that are not described are told apart by the column `id`, or by their whole image when they have none.
     """
-    rows: dict[tuple[str, PrimaryKey], _Open] = {}
+    rows: dict[RowKey, NetRow] = {}
     for transaction in transactions:
         late = responded_lsn is not None and transaction.commit_lsn > responded_lsn
         for change in transaction.changes:
             if change.op is not Op.TRUNCATE:
-                _apply(rows, change, _primary_key_columns(change, tables), late=late)
+                fold(rows, change, _primary_key_columns(change, tables), late=late)
     return [Net(table, row.before, row.after, row.late) for (table, _), row in rows.items() if row.before != row.after]
 
 
@@ -72,44 +54,6 @@ def _primary_key_columns(change: RowChange, tables: Mapping[str, Table]) -> Sequ
         return described.primary_key
     image = change.after or change.before or {}
     return ("id",) if "id" in image else tuple(image)
-
-
-def _apply(rows: dict[tuple[str, PrimaryKey], _Open], change: RowChange, columns: Sequence[str], *, late: bool) -> None:
-    before, after = change.before, change.after
-    old = (change.table, tuple([before.get(c) for c in columns])) if before else None
-    new = (change.table, tuple([after.get(c) for c in columns])) if after else None
-    if old is not None and new is not None and old != new:
-        _put(rows, old, before, None, late=late)
-        _put(rows, new, None, after, late=late)
-        return
-    key = new or old
-    if key is None:
-        return
-    image = before if before is not None or change.op is Op.INSERT else UNKNOWN
-    _put(rows, key, image, after, late=late)
-
-
-def _put(
-    rows: dict[tuple[str, PrimaryKey], _Open],
-    key: tuple[str, PrimaryKey],
-    before: Row | Unknown | None,
-    after: Row | None,
-    *,
-    late: bool,
-) -> None:
-    known = rows.get(key)
-    if known is None:
-        rows[key] = _Open(before, _filled(after, before), late)
-        return
-    known.after = _filled(after, known.after)
-    known.late = known.late and late
-
-
-def _filled(after: Row | None, earlier: Row | Unknown | None) -> Row | None:
-    """An image after an update lacks unchanged out-of-line values: they are those of the image before."""
-    if after is None or not isinstance(earlier, Mapping) or after.keys() >= earlier.keys():
-        return after
-    return {**earlier, **after}
 
 
 def truncated_tables(transactions: Iterable[Transaction]) -> frozenset[str]:
