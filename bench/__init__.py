@@ -1,0 +1,13 @@
+"""Benchmarks: `make bench-NAME` runs one, `make help` lists them. Most print a table and, as the last line, the result as JSON.
+
+proxy             the proxy beside other proxies; `load` generates the traffic
+faults            effect on clients of faults behind the proxy
+journal           appending to the journal
+mirror            mirroring a write request; `mirror_parts` measures decoding, comparing and aligning alone
+compare, effects  comparing, and change data capture
+replay            shadow replay; `replay_both` replays to both sides and checks that the results are equal
+rollout           simulated rollouts
+scorer            the scorer beside the legacy stand-in; `scorer_load` sends the requests, `scorer_wire` counts its SQL messages
+truth             correctness at scale rather than speed
+plain_proxy       a minimal aiohttp proxy to compare with
+"""

@@ -1,39 +1,41 @@
-"""Fixtures every test may ask for."""
+"""Fixtures and options for all tests."""
 
 import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-# eth-account raises the recursion limit when it is loaded. A test run shares one process with code that never loads it, and
-# that relies on RecursionError coming before the stack is full.
-LIMIT = sys.getrecursionlimit()
+# eth-account raises the recursion limit at import. The processes that never import it rely on RecursionError being raised before the
+# stack overflows, and their tests share this process: so import it here and restore the limit.
+RECURSION_LIMIT = sys.getrecursionlimit()
 import eth_account  # noqa: E402, F401
 
-sys.setrecursionlimit(LIMIT)
+sys.setrecursionlimit(RECURSION_LIMIT)
 
 from tests.support import postgres  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def postgres_dsn() -> Iterator[str]:
-    """DSN of a running cluster with logical decoding (superuser)."""
+    """Provide the superuser DSN of a running cluster with logical decoding."""
     yield from postgres.session_cluster()
 
 
 @pytest.fixture
 async def database(postgres_dsn: str) -> AsyncIterator[str]:
-    """DSN of an empty database of this test's own."""
+    """Provide the DSN of an empty database that only this test uses."""
     async with postgres.temporary_database(postgres_dsn) as dsn:
         yield dsn
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """More rounds than fit in the time of a usual run."""
-    parser.addoption("--crash-rounds", type=int, default=4, help="how often journal processes are killed, a durability")
+    """Add an option for more rounds than a usual run has time for."""
+    parser.addoption(
+        "--crash-rounds", type=int, default=4, help="kills of the journal's writer process, per durability setting"
+    )
 
 
 @pytest.fixture
 def crash_rounds(pytestconfig: pytest.Config) -> int:
-    """Rounds of killing."""
+    """Return how many times each crash test kills its process."""
     return int(pytestconfig.getoption("--crash-rounds") or 0)

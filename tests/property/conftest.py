@@ -1,6 +1,6 @@
-"""How properties are tested: without a deadline, because how busy the machine is says nothing about the code."""
+"""Hypothesis settings: no deadline, because the duration of an example depends on the load of the machine."""
 
 from hypothesis import settings
 
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")

@@ -1,4 +1,4 @@
-"""Runs promtool, which Debian's package `prometheus` brings."""
+"""Run promtool, which is in Debian's package `prometheus`."""
 
 import shutil
 import subprocess
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def program(name: str) -> str:
-    """Where a program of the package is; fails, and says what to install, when it is missing."""
-    found = shutil.which(name)
-    assert found, f"{name} is not on PATH: apt-get install prometheus"
-    return found
+    """Return the path of a program of the package; fail with the command to install it if it is missing."""
+    path = shutil.which(name)
+    assert path, f"{name} is not on PATH: apt-get install prometheus"
+    return path
 
 
-def promtool(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run it to its end."""
-    command = [program("promtool"), *map(str, words)]
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run promtool and wait until it exits."""
+    command = [program("promtool"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)

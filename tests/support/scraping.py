@@ -1,4 +1,4 @@
-"""Reads a process's own metrics over HTTP, as Prometheus does."""
+"""Read the metrics of a process over HTTP, as Prometheus does."""
 
 import asyncio
 import socket
@@ -11,16 +11,16 @@ Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port that no process listens on at present."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 async def scrape(port: int) -> Samples:
-    """All samples of the process that has this admin port."""
-    async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
-        text = await answer.text()
+    """Return all samples of the process with this admin port."""
+    async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
+        text = await response.text()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -29,13 +29,13 @@ async def scrape(port: int) -> Samples:
 
 
 def total(samples: Samples, name: str, **labels: str) -> float:
-    """Sum of the samples of this name that carry these labels."""
-    wanted = set(labels.items())
-    return sum(value for (found, have), value in samples.items() if found == name and wanted <= have)
+    """Return the sum of the samples with this name and these labels; other labels do not matter."""
+    required = set(labels.items())
+    return sum(value for (sample, carried), value in samples.items() if sample == name and required <= carried)
 
 
 async def until(port: int, reached: Callable[[Samples], bool], *, timeout_s: float = 180.0) -> Samples:
-    """Scrape until the samples are as wanted; fails with the last ones."""
+    """Scrape until `reached` is true of the samples; fail with the last samples after `timeout_s`."""
     samples: Samples = {}
     try:
         async with asyncio.timeout(timeout_s):
@@ -48,9 +48,9 @@ async def until(port: int, reached: Callable[[Samples], bool], *, timeout_s: flo
                     pass
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        shown = sorted(
-            f"{n} {sorted(ls)} {v}"
-            for (n, ls), v in samples.items()
-            if v and "_bucket" not in n and "_created" not in n
+        last = sorted(
+            f"{name} {sorted(labels)} {value}"
+            for (name, labels), value in samples.items()
+            if value and "_bucket" not in name and "_created" not in name
         )
-        raise AssertionError("not reached: " + "\n".join(shown)) from None
+        raise AssertionError("not reached: " + "\n".join(last)) from None

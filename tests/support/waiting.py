@@ -1,15 +1,15 @@
-"""Waiting for what another task, thread or process does and nothing tells of."""
+"""Wait for an effect of another task, thread or process that gives no notification of it."""
 
 import asyncio
 from collections.abc import Callable
 
 WAIT_S = 60.0
-"""Only so that a hang ends."""
-LOOK_S = 0.005
+"""Long enough for any machine; only a hang takes longer."""
+POLL_INTERVAL_S = 0.005
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Look until it is so; TimeoutError after WAIT_S."""
+    """Poll until the condition is true; raise TimeoutError after WAIT_S."""
     async with asyncio.timeout(WAIT_S):
         while not condition():
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
