@@ -1,4 +1,4 @@
-"""The responses the proxy makes itself: JSON that says what happened and how to name the request when asking for help. Pure."""
+"""The responses that the proxy makes itself: JSON with a neutral message, an error code and the request id. Pure."""
 
 import json
 
@@ -18,32 +18,50 @@ REASONS = {
     504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
 }
-DETAILS = {
+FAILURE_STATUS = {
+    FailureCause.REFUSED: 502,
+    FailureCause.RESET: 502,
+    FailureCause.PROTOCOL: 502,
+    FailureCause.TIMEOUT: 504,
+    FailureCause.OVERLOAD: 503,
+    FailureCause.EJECTED: 503,
+}
+"""The status that a client gets when the served side gave no response."""
+FAILURE_DETAILS = {
     FailureCause.REFUSED: "The service cannot be reached.",
-    FailureCause.RESET: "The service closed the connection before it answered.",
-    FailureCause.PROTOCOL: "The service answered with something that is not HTTP/1.1.",
-    FailureCause.TIMEOUT: "The service did not answer in time.",
-    FailureCause.OVERLOAD: "The service is at its limit of connections.",
-    FailureCause.EJECTED: "The service failed too often and is spared for a moment.",
+    FailureCause.RESET: "The service closed the connection before it responded.",
+    FailureCause.PROTOCOL: "The service sent an invalid response.",
+    FailureCause.TIMEOUT: "The service did not respond in time.",
+    FailureCause.OVERLOAD: "The service is at its connection limit.",
+    FailureCause.EJECTED: "The service is temporarily unavailable.",
 }
 
 
 def failure_response(
-    status: int, cause: FailureCause, request_id: str, *, date: str, keep_alive: bool, retry_after_s: int = 0
+    cause: FailureCause, request_id: str, *, date: str, keep_alive: bool, retry_after_s: int = 0
 ) -> bytes:
-    """The response when the served side gave none. `retry_after_s` 0: nobody knows when to ask again."""
+    """Return the response for a request that the served side gave none to.
+
+    Args:
+        cause: why there is none.
+        request_id: of the request.
+        date: the value of Date.
+        keep_alive: whether the client's connection stays open.
+        retry_after_s: the value of Retry-After; 0 leaves the field out.
+    """
     own = f"Retry-After: {retry_after_s}\r\n" if retry_after_s else ""
-    return _response(status, f"backend_{cause}", DETAILS[cause], request_id, date=date, keep_alive=keep_alive, own=own)
+    status, detail = FAILURE_STATUS[cause], FAILURE_DETAILS[cause]
+    return _response(status, f"backend_{cause}", detail, request_id, date=date, keep_alive=keep_alive, own=own)
 
 
 def refusal(status: int, detail: str, request_id: str, *, date: str) -> bytes:
-    """The response to a request that is not forwarded; the connection is closed after it."""
+    """Return the response to a request that is not forwarded. The connection is closed after it."""
     code = REASONS[status].lower().replace(" ", "_")
     return _response(status, code, f"{detail[:1].upper()}{detail[1:]}.", request_id, date=date, keep_alive=False)
 
 
 def options_response(request_id: str, *, date: str) -> bytes:
-    """The response to OPTIONS that may go no further than here; the connection is closed after it."""
+    """Return the response to OPTIONS with Max-Forwards: 0. The connection is closed after it."""
     fields = f"Content-Length: 0\r\nDate: {date}\r\nX-Request-Id: {request_id}\r\nConnection: close\r\n"
     return f"HTTP/1.1 200 OK\r\n{fields}\r\n".encode("latin-1")
 

@@ -1,103 +1,127 @@
-"""Which header fields pass a hop, which are added, and what they say. Pure."""
+"""The fields that the proxy adds to a request or reads for itself: request ids, trace context, X-Forwarded-*, overrides. Pure."""
 
 import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from comparator.exchanges.model import HeaderList, Side
-from proxy.http1.fields import Pair
+from proxy.http1.fields import Field, combined_value
 from proxy.http1.parser import RequestHead
 
-HOSTS_REMEMBERED_MAX = 16
+CACHED_HOSTS_MAX = 16
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _CONTINUED = frozenset(("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"))
-_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
-# What may stand unquoted in Forwarded is a token; a port or an IPv6 address is not one (RFC 7239 section 4).
+_ZERO_TRACE_ID, _ZERO_SPAN_ID = "0" * 32, "0" * 16
+# Forwarded may have a token without quotes; a host with a port and an IPv6 address are not tokens (RFC 7239 section 4).
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderBlock:
-    """Fields that are added together, and their lines."""
+    """Fields that are added together, and their lines as one text."""
 
     fields: HeaderList
     text: str
 
 
-NOTHING_ADDED = HeaderBlock((), "")
+EMPTY_BLOCK = HeaderBlock((), "")
 
 
 @dataclass(slots=True)
 class ClientAddress:
-    """Who sent the request, as known from the connection. `trusted`: its address is in a trusted network."""
+    """The client at the other end of a connection.
+
+    Attributes:
+        address: IP address, "" on a unix socket.
+        trusted: whether the address is in a trusted network.
+        blocks: the results of `forwarding_block` by the host that was requested.
+    """
 
     address: str
     scheme: str
     trusted: bool
-    added: dict[str, HeaderBlock] = field(default_factory=dict[str, HeaderBlock])
-    """What `added_block` made for the hosts that this client asked for."""
+    blocks: dict[str, HeaderBlock] = field(default_factory=dict[str, HeaderBlock])
 
     @property
     def forwarded_for(self) -> str:
-        """The address as Forwarded writes it."""
+        """The address as Forwarded spells it."""
         return f'"[{self.address}]"' if ":" in self.address else self.address or "unknown"
 
 
-def sane_request_id(head: RequestHead) -> str | None:
-    """The client's X-Request-Id if it is sane (1-128 visible ASCII characters)."""
-    given = head.value("x-request-id")
-    return given if given is not None and _REQUEST_ID.fullmatch(given) else None
+class TraceContext(NamedTuple):
+    """The parts of a traceparent that a span of our own continues."""
+
+    trace_id: str
+    flags: str
 
 
-def traceparent(given: str | None, trace_id: str, span_id: str) -> str:
-    """W3C trace context: the client's trace goes on in a span of our own; a trace is begun when there is none."""
-    match = _TRACEPARENT.fullmatch(given) if given is not None else None
-    valid = match is not None and match.group(2) != _NO_TRACE and match.group(3) != _NO_SPAN
-    if match is None or not valid or (match.group(1) == "00" and match.group(5)):
+def valid_request_id(head: RequestHead) -> str | None:
+    """Return the client's X-Request-Id if it is 1 to 128 visible ASCII characters, else None."""
+    value = head.value("x-request-id")
+    return value if value is not None and _REQUEST_ID.fullmatch(value) else None
+
+
+def parse_traceparent(text: str) -> TraceContext | None:
+    """Parse a traceparent; None when it is malformed (W3C Trace Context, sections 3.2 and 4.3)."""
+    match = _TRACEPARENT.fullmatch(text)
+    if match is None or match.group(2) == _ZERO_TRACE_ID or match.group(3) == _ZERO_SPAN_ID:
+        return None
+    if match.group(1) == "00" and match.group(5):
+        return None
+    return TraceContext(match.group(2), match.group(4))
+
+
+def traceparent(received: str | None, trace_id: str, span_id: str) -> str:
+    """Return the traceparent to send: it continues the client's trace, or starts one.
+
+    Args:
+        received: the client's traceparent, None if there is none.
+        trace_id: of the trace that starts if the client's is missing or malformed.
+        span_id: of the proxy's own span.
+    """
+    context = parse_traceparent(received) if received is not None else None
+    if context is None:
         return f"00-{trace_id}-{span_id}-01"
-    return f"00-{match.group(2)}-{span_id}-{match.group(4)}"
+    return f"00-{context.trace_id}-{span_id}-{context.flags}"
 
 
-def added_block(head: RequestHead, client: ClientAddress) -> HeaderBlock:
-    """X-Forwarded-*, Forwarded and Via. What an untrusted client says of others' hops is not believed."""
-    has, host = head.shape.has, head.host
-    if head.minor == 0 or "via" in has or (client.trusted and not _CONTINUED.isdisjoint(has)):
-        return _block(head.pairs, head.named, client, host, minor=head.minor)
-    block = client.added.get(host)
+def forwarding_block(head: RequestHead, client: ClientAddress) -> HeaderBlock:
+    """Return X-Forwarded-*, Forwarded and Via for a request. Those of an untrusted client are replaced, not continued."""
+    present, host = head.template.present, head.host
+    if head.minor == 0 or "via" in present or (client.trusted and not _CONTINUED.isdisjoint(present)):
+        return _build_block(head.fields, present, client, host, minor=head.minor)
+    block = client.blocks.get(host)
     if block is None:
-        if len(client.added) >= HOSTS_REMEMBERED_MAX:
-            client.added.clear()
-        block = client.added[host] = _block([], {}, client, host)
+        if len(client.blocks) >= CACHED_HOSTS_MAX:
+            client.blocks.clear()
+        block = client.blocks[host] = _build_block((), (), client, host)
     return block
 
 
-def _block(
-    pairs: list[Pair], named: dict[str, str], client: ClientAddress, host: str, *, minor: int = 1
+def _build_block(
+    fields: Sequence[Field], present: Collection[str], client: ClientAddress, host: str, *, minor: int = 1
 ) -> HeaderBlock:
-    before = {name: combined(pairs, name) for name in _CONTINUED if name in named} if client.trusted else {}
+    before = {name: combined_value(fields, name) for name in _CONTINUED if name in present} if client.trusted else {}
     element = f"for={client.forwarded_for};host={_quoted(host)};proto={client.scheme}"
-    fields = (
+    added = (
         ("X-Forwarded-For", _appended(before.get("x-forwarded-for"), client.address)),
         ("X-Forwarded-Proto", before.get("x-forwarded-proto") or client.scheme),
         ("X-Forwarded-Host", before.get("x-forwarded-host") or host),
         ("Forwarded", _appended(before.get("forwarded"), element)),
-        ("Via", _appended(combined(pairs, "via") if "via" in named else None, f"1.{minor} shadow")),
+        ("Via", _appended(combined_value(fields, "via") if "via" in present else None, f"1.{minor} shadow")),
     )
-    return HeaderBlock(fields, "".join([f"{name}: {value}\r\n" for name, value in fields]))
+    return HeaderBlock(added, "".join([f"{name}: {value}\r\n" for name, value in added]))
 
 
-def combined(pairs: list[Pair], lower: str) -> str:
-    """All values of a list-valued field as one (RFC 9110 section 5.3)."""
-    return ", ".join(value for name, value in pairs if name.lower() == lower)
-
-
-def override(named: dict[str, str]) -> Side | None:
-    """The side that X-Serve-With or X-Use-Rust-Scorer asks for; None when they say nothing."""
-    side = named.get("x-serve-with", "").strip().lower()
+def requested_side(first_values: Mapping[str, str]) -> Side | None:
+    """Return the side that X-Serve-With or X-Use-Rust-Scorer requests; None when neither has a known value."""
+    side = first_values.get("x-serve-with", "").strip().lower()
     if side in (Side.CANDIDATE, Side.LEGACY):
         return Side(side)
-    match named.get("x-use-rust-scorer", "").strip().lower():
+    match first_values.get("x-use-rust-scorer", "").strip().lower():
         case "true":
             return Side.CANDIDATE
         case "false":

@@ -1,11 +1,19 @@
-"""What was seen of heads before, so that most heads need not be parsed again. What is remembered changes no result, only its cost.
+r"""A cache of parsed heads, so that most heads need not be parsed. It changes the cost of a result, never the result.
 
-A head is recognised by its **shape**: the texts of its fields, except that of fields whose values do not repeat (ids, lengths, dates,
-whatever an operator's clients vary) or are secret only the name counts. All heads of one shape are read alike: what the parser found
-in the first of them, with the values of this one put in, is what it would find in this one. The request line is read each time.
+The names of fields whose values rarely repeat (ids, lengths, dates, secrets) are in one regular expression. It cuts their values out
+of a head; the text that is left is the key:
 
-Only heads that the parser has accepted are remembered. Every memory is bounded, and forgets what was not used for longest; so a
-client who sends ever new heads pays for parsing each of them, and the others parse theirs once more now and then.
+    \r\nHost: api.example\r\nCookie: a=b\r\nAccept: */*             the fields of a head, each after a CRLF
+    \r\nHost: api.example   Cookie   a=b   \r\nAccept: */*          split by the pattern: text, name, value, text
+    ("\r\nHost: api.example", "Cookie", "\r\nAccept: */*", "")      the key: all but the values, and the status line ("" of a request)
+    ("a=b",)                                                        the values
+
+On a hit, the entry's HeadTemplate with these values in its slots is what the parser would have found. The request line is read each
+time, by a pattern of its own. Only heads that the parser accepted are inserted, so a malformed head never hits.
+
+Every container is bounded and drops its least recently used entries. A client that sends a new head each time pays for parsing it,
+and for little more: LearningBudget admits few of its heads while nothing hits, and HeadCache compiles the pattern again at most once
+in INSERTS_PER_REBUILD inserts.
 """
 
 import re
@@ -21,35 +29,36 @@ from proxy.http1.parser import (
     Framing,
     RequestHead,
     ResponseHead,
-    framing_of_response,
     parse_request,
     parse_response,
+    response_framing,
 )
+from proxy.token_bucket import TokenBucket
 
-TEXT_MAX = 4096
-"""A head whose fields are longer than this, without the values that differ, is not remembered."""
-VALUE_MAX = 256
-SHAPES_MAX = 1024
+KEY_MAX_CHARS = 4096
+"""A head with a longer key is not inserted."""
+VALUE_MAX_CHARS = 256
+TEMPLATES_MAX = 1024
 NAMES_MAX = 128
-NAME_MAX = 64
+NAME_MAX_CHARS = 64
 VALUES_MAX = 16
-"""A field with more different values than this counts by its name only."""
+"""A field with more different values than this gets a slot."""
 
-RENEWED_AT_ONCE_MAX = 8
-RENEWED_ONE_IN = 2048
-"""A new name is put into the pattern once in so many heads that were parsed; some are at once."""
+REBUILDS_AT_ONCE_MAX = 8
+INSERTS_PER_REBUILD = 2048
+"""To add a name to the pattern takes milliseconds. So the first few are added at once, later ones once in so many inserts."""
 NEW_NAMES_MAX = 8
-"""A head with more new names than this is not remembered: it would put the names of others out of the pattern."""
+"""A head with more new names than this is not inserted: it would displace names that other heads use."""
 CREDIT_MAX = 1024
-LEARNED_ONE_IN = 8
+ADMITTED_ONE_IN = 8
 
 _USUAL_LINE = re.compile(
     '(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!"$-~\xa1-\xac\xae-\xff]*) HTTP/1[.]1(?=\r\n)'
 ).match
-"""A request line that need not be looked at by the parser."""
-DECIDING = frozenset(("host", "connection", "transfer-encoding", "expect"))
-"""Fields whose values decide how a head is read: they never count by name only."""
-VARYING = frozenset(
+"""Match a request line that the parser need not look at."""
+DECISIVE_FIELDS = frozenset(("host", "connection", "transfer-encoding", "expect"))
+"""Fields whose values decide how the rest of the head is understood: they never get a slot."""
+VARIABLE_FIELDS = frozenset(
     (
         "age",
         "authorization",
@@ -74,218 +83,230 @@ VARYING = frozenset(
         "x-request-id",
     )
 )
-"""Fields that count by name only from the first head on; others are found out by their values."""
-_SECRET = re.compile("auth|cookie|credential|key|passw|secret|session|signature|token")
+"""Fields that get a slot from the first head on; other fields get one after VALUES_MAX different values."""
+_SECRET_NAME = re.compile("auth|cookie|credential|key|passw|secret|session|signature|token")
+"""Fields called like this get a slot too, so that no secret stays in memory as part of a key."""
 
 _LENGTH = Framing.LENGTH
 
-Head = TypeVar("Head", RequestHead, ResponseHead)
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
+HeadT = TypeVar("HeadT", RequestHead, ResponseHead)
+KeyT = TypeVar("KeyT", bound=Hashable)
+ValueT = TypeVar("ValueT")
 
 
-class TwoGenerationLru(Generic[Key, Value]):
-    """A mapping of at most `entries_max` that forgets what was not used for longest.
+class TwoGenerationLru(Generic[KeyT, ValueT]):
+    """A mapping of at most `entries_max` that drops entries which were not used for long.
 
-    `get_young` reads the younger half only, with one dict look-up; `get` also reads the older half and moves the entry over.
+    It holds two dicts. Entries go into the young one; when that is half of `entries_max`, the old dict is dropped and the young one
+    becomes the old one. So an entry is dropped after entries_max / 2 other entries at the earliest. `get_young` looks in the young dict
+    only, which is one dict look-up; `get` looks in both and moves an entry of the old one over.
     """
 
     __slots__ = ("_half_max", "_old", "_young", "get_young")
 
     def __init__(self, entries_max: int) -> None:
         self._half_max = entries_max // 2
-        self._old: dict[Key, Value] = {}
-        self._young: dict[Key, Value] = {}
+        self._old: dict[KeyT, ValueT] = {}
+        self._young: dict[KeyT, ValueT] = {}
         self.get_young = self._young.get
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def get(self, key: Key) -> Value | None:
-        """The value, which counts as used now; None when it is not known."""
+    def get(self, key: KeyT) -> ValueT | None:
+        """Return the value and mark it as used; None when it is absent."""
         value = self._young.get(key)
         if value is None and (value := self._old.pop(key, None)) is not None:
             self.put(key, value)
         return value
 
-    def put(self, key: Key, value: Value) -> None:
-        """Remember a value."""
+    def put(self, key: KeyT, value: ValueT) -> None:
+        """Add or replace a value."""
         if len(self._young) >= self._half_max:
             self._old, self._young = self._young, {}
             self.get_young = self._young.get
         self._young[key] = value
 
-    def keys(self) -> Iterator[Key]:
-        """All that is known."""
+    def keys(self) -> Iterator[KeyT]:
+        """Yield all keys, those of the older entries first."""
         return chain(self._old, self._young)
 
-    def drop(self, key: Key) -> None:
-        """Forget a value; one that is not there is fine."""
+    def discard(self, key: KeyT) -> None:
+        """Remove a value if it is there."""
         self._young.pop(key, None)
         self._old.pop(key, None)
 
 
-class HeadCache(Generic[Head]):
-    """What was read of heads, by their shape; and which fields count by their name only.
-
-    The values of those are cut out of a head by one pattern of their names; what is left is what the head is recognised by. To put a
-    name into the pattern takes milliseconds: so the first few are put in at once, and later ones when enough heads have been read.
-    """
+class HeadCache(Generic[HeadT]):
+    """Heads by the key that is left when the values of their slots are cut out."""
 
     def __init__(self) -> None:
-        self._heads: TwoGenerationLru[tuple[str, ...], Head] = TwoGenerationLru(SHAPES_MAX)
-        """By the text of a head's fields without the values that differ, and what it says besides."""
-        self._spelled: TwoGenerationLru[str, bool] = TwoGenerationLru(NAMES_MAX)
-        """The names in the pattern, as they are written."""
-        self._varying: TwoGenerationLru[str, bool] = TwoGenerationLru(NAMES_MAX)
-        self._values: TwoGenerationLru[str, list[str]] = TwoGenerationLru(NAMES_MAX)
-        """By lower name."""
-        self._patience = RENEWED_AT_ONCE_MAX * RENEWED_ONE_IN
-        for name in sorted(VARYING):
-            for spelled in (name, name.title()):
-                self._spelled.put(spelled, True)
-        self._renew()
+        self._heads: TwoGenerationLru[tuple[str, ...], HeadT] = TwoGenerationLru(TEMPLATES_MAX)
+        self._pattern_names: TwoGenerationLru[str, bool] = TwoGenerationLru(NAMES_MAX)
+        """The names in the pattern, in the case they are sent in."""
+        self._slot_names: TwoGenerationLru[str, bool] = TwoGenerationLru(NAMES_MAX)
+        """The lower-case names of fields that were seen with too many values."""
+        self._seen_values: TwoGenerationLru[str, list[str]] = TwoGenerationLru(NAMES_MAX)
+        """The values of other fields so far, by lower-case name."""
+        self._inserts = 0
+        # (a bucket of rebuilds whose clock is the number of inserts)
+        self._rebuild_credit = TokenBucket.full(1 / INSERTS_PER_REBUILD, REBUILDS_AT_ONCE_MAX)
+        for name in sorted(VARIABLE_FIELDS):
+            for spelling in (name, name.title()):
+                self._pattern_names.put(spelling, True)
+        self._rebuild_pattern()
 
-    def lookup(self, fields: str, besides: str) -> tuple[Head | None, Values]:
-        """What was read of a head with these lines, each after a CRLF, and the values that belong in; None when it must be parsed."""
-        parts = self._cut(fields)
+    def lookup(self, fields: str, status_line: str) -> tuple[HeadT | None, Values]:
+        """Look a head up.
+
+        Args:
+            fields: the lines of its fields, each after a CRLF.
+            status_line: of a response; "" of a request.
+
+        Returns:
+            The entry, None on a miss; and the values of this head for the slots of the entry's template.
+        """
+        parts = self._split(fields)
         values = tuple(parts[2::3])
         del parts[2::3]
-        parts.append(besides)
+        parts.append(status_line)
         return self._heads.get_young(tuple(parts)), values
 
-    def insert(self, fields: str, besides: str, parsed: Head) -> None:
-        """Remember what was read of a head that was accepted, if it can be remembered."""
-        self._patience = min(self._patience + 1, RENEWED_AT_ONCE_MAX * RENEWED_ONE_IN)
-        pairs, names = parsed.pairs, parsed.shape.names
-        if fields != "".join([f"\r\n{name}: {value}" for name, value in pairs]):
+    def insert(self, fields: str, status_line: str, parsed: HeadT) -> None:
+        """Insert what the parser found in a head, unless the head cannot be cached.
+
+        Args:
+            fields: as of `lookup`.
+            status_line: as of `lookup`.
+            parsed: the result of the parser, without what the lines outside of the key say.
+        """
+        self._inserts += 1
+        head_fields, names = parsed.fields, parsed.template.names
+        if fields != "".join([f"\r\n{name}: {value}" for name, value in head_fields]):
             return
-        blanks = tuple([place for place, (_, value) in enumerate(pairs) if self._varies(names[place], value)])
-        # Which of two values is the first is the parser's to say, also where only one of the two counts by its name.
-        if any(names.count(names[place]) > 1 for place in blanks) or not self._spell(
-            [pairs[place][0] for place in blanks]
+        slots = tuple([index for index, (_, value) in enumerate(head_fields) if self._has_slot(names[index], value)])
+        # Of a repeated field the parser decides which value counts as the first one, so it gets no slot.
+        if any(names.count(names[index]) > 1 for index in slots) or not self._admit_names(
+            [head_fields[index][0] for index in slots]
         ):
             return
-        parts = self._cut(fields)
-        if parts[2::3] != [pairs[place][1] for place in blanks]:
+        parts = self._split(fields)
+        if parts[2::3] != [head_fields[index][1] for index in slots]:
             return
         del parts[2::3]
-        key = *parts, besides
-        if sum(map(len, key)) <= TEXT_MAX and self._heads.get(key) is None:
-            self._heads.put(key, replace(parsed, length=0, shape=parsed.shape.remembered(blanks)))
+        key = *parts, status_line
+        if sum(map(len, key)) <= KEY_MAX_CHARS and self._heads.get(key) is None:
+            self._heads.put(key, replace(parsed, length=0, template=parsed.template.with_slots(slots)))
 
-    def _varies(self, name: str, value: str) -> bool:
-        """Whether a field counts by its lower name only, now that it had this value."""
-        if name in VARYING or _SECRET.search(name) or self._varying.get(name):
+    def _has_slot(self, name: str, value: str) -> bool:
+        """Return whether a field, by its lower-case name, gets a slot, now that it was seen with this value."""
+        if name in VARIABLE_FIELDS or _SECRET_NAME.search(name) or self._slot_names.get(name):
             return True
-        if name in DECIDING:
+        if name in DECISIVE_FIELDS:
             return False
-        values = self._values.get(name) or []
+        values = self._seen_values.get(name) or []
         if value in values:
             return False
-        if len(value) > VALUE_MAX or len(values) >= VALUES_MAX:
-            self._varying.put(name, True)
-            self._values.drop(name)
+        if len(value) > VALUE_MAX_CHARS or len(values) >= VALUES_MAX:
+            self._slot_names.put(name, True)
+            self._seen_values.discard(name)
             return True
-        self._values.put(name, [*values, value])
+        self._seen_values.put(name, [*values, value])
         return False
 
-    def _spell(self, names: list[str]) -> bool:
-        """Have these names in the pattern. False where they are not, for now."""
-        new = [name for name in names if not self._spelled.get(name)]
+    def _admit_names(self, names: list[str]) -> bool:
+        """Put these names into the pattern. Return False if one of them is not in it and cannot be added now."""
+        new = [name for name in names if not self._pattern_names.get(name)]
+        credit = self._rebuild_credit.refill(self._inserts)
         if not new:
             return True
-        if self._patience < RENEWED_ONE_IN or len(new) > NEW_NAMES_MAX or any(len(name) > NAME_MAX for name in new):
+        if credit < 1.0 or len(new) > NEW_NAMES_MAX or any(len(name) > NAME_MAX_CHARS for name in new):
             return False
-        self._patience -= RENEWED_ONE_IN
+        self._rebuild_credit.spend()
         for name in new:
-            self._spelled.put(name, True)
-        self._renew()
+            self._pattern_names.put(name, True)
+        self._rebuild_pattern()
         return True
 
-    def _renew(self) -> None:
-        """Make the pattern anew. Heads that were cut by the one before are recognised no more."""
-        names = "|".join(map(re.escape, self._spelled.keys()))
-        # A value is taken to the last character that is printable and no space: what else there is in it stays in the text, which is
-        # not known then.
-        self._cut = re.compile(f"\r\n({names}): (?! )([ -~\xa1-\xff]*)(?<! )").split
-        self._heads = TwoGenerationLru(SHAPES_MAX)
+    def _rebuild_pattern(self) -> None:
+        """Compile the pattern from its names. Keys made by the pattern before would no longer match, so the cache is emptied."""
+        names = "|".join(map(re.escape, self._pattern_names.keys()))
+        # A value ends at its last character that is printable and not a space. Anything else stays in the text, so the key is unknown and
+        # the head goes to the parser: of "\r\nCookie: a\tb" only "a" is cut out, and "\tb" is left.
+        self._split = re.compile(f"\r\n({names}): (?! )([ -~\xa1-\xff]*)(?<! )").split
+        self._heads = TwoGenerationLru(TEMPLATES_MAX)
 
 
 class LearningBudget:
-    """Whether a head that was parsed is learned: each, while others are recognised; else one in LEARNED_ONE_IN.
+    """Admission control for the head cache: insert every miss while the hit rate is good, otherwise one miss in ADMITTED_ONE_IN.
 
-    Learning costs more than parsing, and a client who sends ever new heads would make everybody pay for it.
+    An insert costs more than parsing, and a client that sends a new head each time would make all clients pay for it.
     """
 
-    __slots__ = ("_credit", "_hits")
+    __slots__ = ("_credit",)
 
     def __init__(self) -> None:
-        self._credit = CREDIT_MAX
-        self._hits = 0
+        # (a bucket of inserts whose clock is the number of hits: each hit pays for one insert)
+        self._credit = TokenBucket.full(1.0, CREDIT_MAX)
 
     def admits(self, *, hits: int, misses: int) -> bool:
-        """Say so of the last miss, given how many hits and misses there were in all."""
-        self._credit = min(CREDIT_MAX, self._credit + hits - self._hits)
-        self._hits = hits
-        if self._credit <= 0:
-            return misses % LEARNED_ONE_IN == 0
-        self._credit -= 1
-        return True
+        """Return whether the last miss is inserted, given how many hits and misses there were in all."""
+        return self._credit.take(hits) or misses % ADMITTED_ONE_IN == 0
 
 
 class CachedRequestParser:
-    """Reads the heads of requests. `hits` are the heads that were recognised, `misses` those that were parsed."""
+    """Parse the heads of requests, by the cache where it knows them. `hits` and `misses` count its look-ups."""
 
     def __init__(self) -> None:
         self.hits = 0
         self.misses = 0
-        self._memory: HeadCache[RequestHead] = HeadCache()
-        self._zeal = LearningBudget()
+        self._cache: HeadCache[RequestHead] = HeadCache()
+        self._budget = LearningBudget()
 
     def parse(self, head: bytes, *, fields_max: int) -> RequestHead:
-        """What `parse_request` says of a head, given with its final empty line.
+        """Return what `parse_request` returns.
 
         Raises:
             MalformedError: as `parse_request` does.
         """
         text = head[:-4].decode("latin-1")
         line = _USUAL_LINE(text)
-        # (to look for the names in thousands of lines would take milliseconds)
+        # (to search thousands of lines for the names would take milliseconds)
         if line is not None and (not fields_max or text.count("\r") <= fields_max):
-            first, values = self._memory.lookup(text[line.end() :], "")
-            if first is not None:
-                shape, framing, length = first.shape, first.framing, 0
+            entry, values = self._cache.lookup(text[line.end() :], "")
+            if entry is not None:
+                template, framing, length = entry.template, entry.framing, 0
                 if framing is _LENGTH:
-                    length = length_of(values[shape.places["content-length"]])
+                    length = cached_length(values[template.slot_indexes["content-length"]])
                 if length >= 0:
                     self.hits += 1
                     method, target = line.groups()
-                    host, keep_alive = first.host, first.keep_alive
-                    return RequestHead(method, target, 1, host, framing, length, keep_alive, shape, values)
+                    host, keep_alive = entry.host, entry.keep_alive
+                    return RequestHead(method, target, 1, host, framing, length, keep_alive, template, values)
         self.misses += 1
         parsed = parse_request(head, fields_max=fields_max)
-        if parsed.minor == 1 and self._zeal.admits(hits=self.hits, misses=self.misses):
-            self._learn(head, parsed)
+        if parsed.minor == 1 and self._budget.admits(hits=self.hits, misses=self.misses):
+            self._insert(head, parsed)
         return parsed
 
-    def _learn(self, head: bytes, parsed: RequestHead) -> None:
-        named = parsed.named
-        if parsed.host == named["host"] and ("content-length" not in named or parsed.framing is _LENGTH):
-            self._memory.insert(_split(head)[1], "", replace(parsed, method="", target=""))
+    def _insert(self, head: bytes, parsed: RequestHead) -> None:
+        values = parsed.first_values
+        # An absolute target decides the host, and an empty body is framed like none: neither follows from the key alone.
+        if parsed.host == values["host"] and ("content-length" not in values or parsed.framing is _LENGTH):
+            self._cache.insert(_split_head(head)[1], "", replace(parsed, method="", target=""))
 
 
 class CachedResponseParser:
-    """Reads the heads of one backend's responses. `hits` and `misses` as in `RequestHeads`."""
+    """Parse the heads of one backend's responses, by the cache where it knows them. `hits` and `misses` count its look-ups."""
 
     def __init__(self) -> None:
         self.hits = 0
         self.misses = 0
-        self._memory: HeadCache[ResponseHead] = HeadCache()
-        self._zeal = LearningBudget()
+        self._cache: HeadCache[ResponseHead] = HeadCache()
+        self._budget = LearningBudget()
 
     def parse(self, head: bytes, *, method: str) -> ResponseHead:
-        """What `parse_response` says of a head, given with its final empty line.
+        """Return what `parse_response` returns.
 
         Raises:
             MalformedError: as `parse_response` does.
@@ -293,46 +314,48 @@ class CachedResponseParser:
         text = head[:-4].decode("latin-1")
         end = text.find("\r\n")
         if end > 0 and method != "HEAD":
-            first, values = self._memory.lookup(text[end:], text[:end])
-            if first is not None:
-                shape, framing, length = first.shape, first.framing, 0
+            entry, values = self._cache.lookup(text[end:], text[:end])
+            if entry is not None:
+                template, framing, length = entry.template, entry.framing, 0
                 if framing is _LENGTH:
-                    length = length_of(values[shape.places["content-length"]])
+                    length = cached_length(values[template.slot_indexes["content-length"]])
                 if length >= 0:
                     self.hits += 1
-                    return ResponseHead(first.status, first.reason, 1, framing, length, first.keep_alive, shape, values)
+                    return ResponseHead(
+                        entry.status, entry.reason, 1, framing, length, entry.keep_alive, template, values
+                    )
         self.misses += 1
         parsed = parse_response(head, method=method)
-        learnable = parsed.minor == 1 and parsed.status >= 200
-        if learnable and self._zeal.admits(hits=self.hits, misses=self.misses):
-            self._learn(head, parsed)
+        cacheable = parsed.minor == 1 and parsed.status >= 200
+        if cacheable and self._budget.admits(hits=self.hits, misses=self.misses):
+            self._insert(head, parsed)
         return parsed
 
-    def _learn(self, head: bytes, parsed: ResponseHead) -> None:
-        if _framed_alike(parsed):
-            status_line, fields = _split(head)
-            self._memory.insert(fields, status_line, parsed)
+    def _insert(self, head: bytes, parsed: ResponseHead) -> None:
+        if _framing_follows_from_template(parsed):
+            status_line, fields = _split_head(head)
+            self._cache.insert(fields, status_line, parsed)
 
 
-def length_of(stated: str) -> int:
-    """The length that a field states, if it is not 0; -1 when the parser has to look at it."""
+def cached_length(stated: str) -> int:
+    """Return the length that a Content-Length states, if it is not 0; -1 when the parser has to look at it."""
     # (in latin-1 the decimals are 0 to 9)
     return (int(stated) or -1) if stated.isdecimal() and len(stated) <= LENGTH_DIGITS_MAX else -1
 
 
-def _framed_alike(parsed: ResponseHead) -> bool:
-    """Whether every response of this shape to a request other than HEAD is framed as this one."""
-    names = list(parsed.shape.names)
+def _framing_follows_from_template(parsed: ResponseHead) -> bool:
+    """Return whether every response with this template, to a request other than HEAD, is framed as this one."""
+    names = list(parsed.template.names)
     try:
-        framing, _ = framing_of_response(names, parsed.named, method="GET", status=parsed.status)
+        framing, _ = response_framing(names, parsed.first_values, method="GET", status=parsed.status)
     except MalformedError:
         return False
     bodiless = parsed.status in (204, 304)
     return framing is parsed.framing and (bodiless or framing is not Framing.NONE)
 
 
-def _split(head: bytes) -> tuple[str, str]:
-    """The first line of a head, and its fields: each after a CRLF."""
+def _split_head(head: bytes) -> tuple[str, str]:
+    r"""Split a head into its first line and its fields: `a\r\nb: c\r\nd: e\r\n\r\n` into `a` and `\r\nb: c\r\nd: e`."""
     text = head[:-4].decode("latin-1")
     end = text.find("\r\n")
     return (text[:end], text[end:]) if end >= 0 else (text, "")

@@ -1,119 +1,135 @@
-"""What heads have in common: the fields of a head without the values that differ from head to head. Pure.
+r"""Head templates: the fields of a head with slots for the values that differ from head to head. Pure.
 
-A head is a shape and the values that belong into its blanks. What can be said of the shape alone (which fields pass this hop, what
-they are as text) is worked out once for all heads that have it. A head that was just parsed has a shape of its own, without blanks.
+A head is a template and the values of its slots:
+
+    Host: api.example               fields   (("Host", "api.example"), ("Cookie", ""), ("Accept", "*/*"), ("TE", "trailers"))
+    Cookie: a=b                     slots    (1,)          the value of field 1 differs, so the template has "" there
+    Accept: */*                     values   ("a=b",)      of this head; the next one has its own
+    TE: trailers                    forwarded  (1, 2)      Host is rewritten and TE is hop-by-hop
+
+Everything that depends on the template alone is computed once for all heads that share it: the indexes of the forwarded fields, and
+their lines as one format string, here "Cookie: %s\r\nAccept: */*\r\n". To forward a head is then one `%`. A head that was just
+parsed has a template of its own, without slots.
 """
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from proxy.http1.fields import OVERRIDE_HEADERS, SHADOW_MARK, Pair
+from proxy.http1.fields import OVERRIDE_HEADERS, SHADOW_MARK, Field
 
 Values = tuple[str, ...]
-"""What belongs into the blanks of a shape, in order."""
+"""The values of a template's slots, in order."""
 
-UNUSUAL = OVERRIDE_HEADERS | {SHADOW_MARK}
-"""Fields of requests that say how the request is to be treated here."""
+CONTROL_FIELDS = OVERRIDE_HEADERS | {SHADOW_MARK}
+"""Request fields that tell the proxy how to treat the request."""
 
 
 class HeadTemplate:
-    """The fields of a head. Fields with blanks occur once; `shared` shapes are those that other heads may have too.
+    """The fields of a head, with slots. A field with a slot occurs once.
 
     Args:
-        pairs: names and values, in order, case and duplicates kept; a blank is "".
-        names: the lower names of `pairs`.
-        fixed: the first value of each lower name; a blank is "".
-        passing: the places of the fields that pass this hop.
-        blanks: the places of the values that differ, ascending.
+        fields: names and values in order, case and duplicates kept; the value of a slot is "".
+        names: the lower-case names of `fields`.
+        constants: the first value of each lower-case name; "" for a slot.
+        forwarded: the indexes of the fields that are forwarded.
+        slots: the indexes of the fields whose values differ, ascending.
+        shared: whether other heads may have this template too.
+
+    Attributes:
+        present: the lower-case names, as a set.
+        slot_indexes: the number of the slot of each lower-case name that has one.
+        has_control_fields: whether one of CONTROL_FIELDS is present.
+        journal_encoding: where the journal keeps how it encodes heads of this template.
     """
 
     __slots__ = (
-        "_fixed", "_pick", "_text", "blanks", "has", "names", "packing", "pairs", "passing", "places", "shared", "unusual",
+        "_constants", "_format", "_select", "fields", "forwarded", "has_control_fields", "journal_encoding", "names", "present",
+        "shared", "slot_indexes", "slots",
     )  # fmt: skip
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
+        fields: Sequence[Field],
         names: Sequence[str],
-        fixed: dict[str, str],
-        passing: Sequence[int],
-        blanks: Sequence[int] = (),
+        constants: dict[str, str],
+        forwarded: Sequence[int],
+        slots: Sequence[int] = (),
         *,
         shared: bool = False,
     ) -> None:
-        self.pairs = pairs
+        self.fields = fields
         self.names = names
-        self.passing = passing
-        self.blanks = blanks
+        self.forwarded = forwarded
+        self.slots = slots
         self.shared = shared
-        self.has = fixed.keys()
-        self.places = {names[place]: number for number, place in enumerate(blanks)}
-        """Which of the values is that of a name."""
-        self.unusual = not UNUSUAL.isdisjoint(fixed)
-        self.packing: object = None
-        """How the journal writes heads of this shape: the journal's to make and to use."""
-        self._fixed = fixed
-        self._text: str | None = None
-        self._pick: Callable[[Values], Any] | None = None
+        self.present = constants.keys()
+        self.slot_indexes = {names[index]: number for number, index in enumerate(slots)}
+        self.has_control_fields = not CONTROL_FIELDS.isdisjoint(constants)
+        self.journal_encoding: object = None
+        self._constants = constants
+        self._format: str | None = None
+        self._select: Callable[[Values], Any] | None = None
 
-    def remembered(self, blanks: Sequence[int]) -> "HeadTemplate":
-        """The shape of all heads that have these fields and differ in the values at `blanks` only, which are not in it."""
-        blank = frozenset(blanks)
-        pairs = [(name, "" if place in blank else value) for place, (name, value) in enumerate(self.pairs)]
-        fixed = {**self._fixed, **{self.names[place]: "" for place in blanks}}
-        return HeadTemplate(pairs, self.names, fixed, self.passing, blanks, shared=True)
+    def with_slots(self, slots: Sequence[int]) -> "HeadTemplate":
+        """Return the template of all heads that differ from this one in the values at these indexes only. It holds none of them."""
+        empty = frozenset(slots)
+        fields = [(name, "" if index in empty else value) for index, (name, value) in enumerate(self.fields)]
+        constants = {**self._constants, **{self.names[index]: "" for index in slots}}
+        return HeadTemplate(fields, self.names, constants, self.forwarded, slots, shared=True)
 
     def value(self, name: str, values: Values) -> str | None:
-        """The first value of a field by its lower name, None when the head does not have it."""
-        number = self.places.get(name)
-        return self._fixed.get(name) if number is None else values[number]
+        """Return the first value of a field by its lower-case name, None when it is absent."""
+        number = self.slot_indexes.get(name)
+        return self._constants.get(name) if number is None else values[number]
 
-    def named(self, values: Values) -> dict[str, str]:
-        """The first value of each field by its lower name."""
-        named = self._fixed.copy()
-        named.update(zip(self.places, values, strict=True))
-        return named
+    def first_values(self, values: Values) -> dict[str, str]:
+        """Return the first value of each field by its lower-case name."""
+        result = self._constants.copy()
+        result.update(zip(self.slot_indexes, values, strict=True))
+        return result
 
-    def filled(self, values: Values) -> list[Pair]:
-        """Names and values of all fields, in order."""
-        pairs = list(self.pairs)
-        for place, value in zip(self.blanks, values, strict=True):
-            pairs[place] = pairs[place][0], value
-        return pairs
+    def filled_fields(self, values: Values) -> list[Field]:
+        """Return names and values of all fields, in order."""
+        fields = list(self.fields)
+        for index, value in zip(self.slots, values, strict=True):
+            fields[index] = fields[index][0], value
+        return fields
 
-    def passed(self, values: Values) -> list[Pair]:
-        """Names and values of the fields that pass this hop."""
-        pairs = self.filled(values)
-        return [pairs[place] for place in self.passing]
+    def forwarded_fields(self, values: Values) -> list[Field]:
+        """Return names and values of the fields that are forwarded, in order."""
+        fields = self.filled_fields(values)
+        return [fields[index] for index in self.forwarded]
 
-    def text(self, values: Values) -> str:
-        """The lines of the fields that pass this hop, each with its end."""
-        text = self._text
+    def forwarded_text(self, values: Values) -> str:
+        """Return the lines of the fields that are forwarded, each with its CRLF."""
+        text = self._format
         if text is None:
-            text = self._write()
-        pick = self._pick
-        return text if pick is None else text % pick(values)
+            text = self._compile()
+        select = self._select
+        return text if select is None else text % select(values)
 
-    def _write(self) -> str:
+    def _compile(self) -> str:
+        """Make the format string of the forwarded lines and the function that selects the values that go into it."""
         lines: list[str] = []
         numbers: list[int] = []
-        for place in self.passing:
-            name, value = self.pairs[place]
+        for index in self.forwarded:
+            name, value = self.fields[index]
             line = f"{name}: {value}"
-            if place in self.blanks:
-                numbers.append(self.places[self.names[place]])
+            if index in self.slots:
+                numbers.append(self.slot_indexes[self.names[index]])
                 line = f"{name}: ".replace("%", "%%") + "%s"
-            elif self.blanks:
+            elif self.slots:
                 line = line.replace("%", "%%")
             lines.append(f"{line}\r\n")
         text = "".join(lines)
-        # (in a shape with blanks, none of which passes, the text is no template either)
         if numbers:
-            self._pick = _all_of if len(numbers) == len(self.blanks) else itemgetter(*numbers)
-        elif self.blanks:
+            # Slots of fields that are not forwarded have no %s: with slots (Content-Length, Cookie) only value 1 is selected.
+            self._select = _all_of if len(numbers) == len(self.slots) else itemgetter(*numbers)
+        elif self.slots:
+            # No slot is forwarded, so the text is used as it is, without `%`.
             text = text.replace("%%", "%")
-        self._text = text
+        self._format = text
         return text
 
 

@@ -9,18 +9,17 @@ import logging
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 
 from comparator.exchanges.model import Exchange, Response
 from proxy.config.journal import JournalSettings, RedactionSettings
-from proxy.config.record_if import RecordOnly
+from proxy.config.routes import RecordOnly
 from proxy.config.settings import Settings
-from proxy.journal.reader import JournalEntry
-from proxy.journal.writer import SegmentWriter
+from proxy.http1.error_responses import FAILURE_STATUS
+from proxy.journal.driver import JournalEntry, JournalWriter
+from proxy.journal.registry import open_writer
 from proxy.runner.metrics import RunnerMetrics
-from proxy.serving.forwarder import STATUS_OF
 from proxy.serving.record_filter import RecordCandidate, RecordFilter, compile_rule, selects
 
 logger = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ class MismatchRecorder:
     """
 
     def __init__(
-        self, wanted: Mapping[str, RecordFilter], writer: SegmentWriter | None, metrics: RunnerMetrics
+        self, wanted: Mapping[str, RecordFilter], writer: JournalWriter | None, metrics: RunnerMetrics
     ) -> None:
         self._wanted = wanted
         self._writer = writer
@@ -63,7 +62,7 @@ def served(exchange: Exchange, taken: int) -> RecordCandidate:
     outcome = exchange.outcome
     return RecordCandidate(
         method=exchange.request.method,
-        status=outcome.status if isinstance(outcome, Response) else STATUS_OF[outcome.cause],
+        status=outcome.status if isinstance(outcome, Response) else FAILURE_STATUS[outcome.cause],
         duration_ms=(exchange.ended_ns - exchange.started_ns) / 1e6,
         response_bytes=len(outcome.body) if isinstance(outcome, Response) else 0,
         ended_ns=exchange.ended_ns,
@@ -86,11 +85,11 @@ def open_captures(
         for one in settings.routes
         if one.record_if and one.record_if.only is RecordOnly.MISMATCHES
     ]
-    wanted = {name: compile_rule(rule, f"$.routes.{name}.capture") for name, rule in rules}
+    wanted = {name: compile_rule(rule, f"routes ({name}).record_if") for name, rule in rules}
     if not wanted:
         yield MismatchRecorder({}, None, metrics)
         return
-    writer = SegmentWriter(journal_of(settings.journal), environ=environ, key_of=Path(settings.journal.directory))
+    writer = open_writer(journal_of(settings.journal), environ, key_of=settings.journal)
     writer.start()
     metrics.captures_lost.set_function(lambda: float(writer.counts.dropped.total()))
     logger.info("captures_opened", extra={"directory": settings.journal.mismatches.directory, "routes": sorted(wanted)})

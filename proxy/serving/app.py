@@ -22,8 +22,10 @@ from prometheus_client.process_collector import ProcessCollector
 
 from comparator.exchanges.model import Side
 from proxy.admin import api
-from proxy.config.settings import Settings, TlsSettings
-from proxy.journal.writer import SegmentWriter, WriterCounts
+from proxy.config.listen import TlsSettings
+from proxy.config.settings import Settings
+from proxy.journal.driver import JournalWriter, WriterCounts
+from proxy.journal.registry import open_writer
 from proxy.rollout.group_state import States
 from proxy.rollout.service import RolloutService
 from proxy.rollout.switch import POLL_S, Switch
@@ -71,7 +73,7 @@ class RunningProxy:
 
     front: ServingState
     rollout: RolloutService
-    journal: SegmentWriter | None
+    journal: JournalWriter | None
     reloading: ConfigReloader
     port: int = 0
     admin_port: int = 0
@@ -192,7 +194,7 @@ async def running(
         OSError: a port is taken.
     """
     metrics = ProxyMetrics()
-    journal = SegmentWriter(settings.journal, environ=environ) if settings.journal.enabled else None
+    journal = open_writer(settings.journal, environ) if settings.journal.enabled else None
     fronts: list[ServingState] = []
     rollout = RolloutService(settings, lambda states, rolled_back: _serve_by(fronts, states, rolled_back))
     rollout.start()
@@ -238,7 +240,7 @@ async def running(
 async def _listen(proxy: RunningProxy, settings: Settings, worker: WorkerIdentity) -> None:
     loop = asyncio.get_running_loop()
     listen, front = settings.listen, proxy.front
-    tls = _tls(proxy, listen.tls, "$.listen.tls")
+    tls = _tls(proxy, listen.tls, "listen.tls")
 
     def protocol() -> ClientConnection:
         return ClientConnection(front)
@@ -267,7 +269,7 @@ async def _admin(proxy: RunningProxy, settings: Settings, worker: WorkerIdentity
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        tls = _tls(proxy, settings.admin.tls, "$.admin.tls")
+        tls = _tls(proxy, settings.admin.tls, "admin.tls")
         if worker.handed:
             site = web.SockSite(runner, socket.socket(fileno=worker.handed.admin), ssl_context=tls)
         else:

@@ -277,7 +277,7 @@ class BackendConnection(asyncio.Protocol):
             body, rest = self._chunks.feed(data)
             if body:
                 holder.response_data(body)
-            if self._chunks.done:
+            if self._chunks.complete:
                 self._end(holder, rest)
         else:
             holder.response_data(data)

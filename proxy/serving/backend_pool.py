@@ -7,7 +7,7 @@ from collections import deque
 from urllib.parse import urlsplit
 
 from comparator.exchanges.model import FailureCause
-from proxy.config.settings import BackendSettings
+from proxy.config.backends import BackendSettings
 from proxy.http1.head_cache import CachedResponseParser
 from proxy.http1.serializer import backend_address_of
 from proxy.serving.backend_connection import BackendConnection, ExchangeHandler

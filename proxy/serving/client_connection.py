@@ -11,9 +11,9 @@ from typing import cast
 
 from proxy.errors import MalformedError
 from proxy.http1.error_responses import options_response, refusal
-from proxy.http1.forwarding_headers import ClientAddress, sane_request_id
-from proxy.http1.parser import HEAD_END, ChunkDecoder, Framing, RequestHead, check_partial, without_empty_lines
-from proxy.http1.serializer import counted_down
+from proxy.http1.forwarding_headers import ClientAddress, valid_request_id
+from proxy.http1.parser import HEAD_END, ChunkDecoder, Framing, RequestHead, check_partial, skip_empty_lines
+from proxy.http1.serializer import decrement_max_forwards
 from proxy.serving.forwarder import Forwarding
 from proxy.serving.state import ServingState
 
@@ -243,7 +243,7 @@ class ClientConnection(asyncio.Protocol):
         limits = self._front.limits
         try:
             if buffer.startswith(b"\r\n"):
-                self._buffer = without_empty_lines(buffer)
+                self._buffer = skip_empty_lines(buffer)
                 return True
             end = buffer.find(HEAD_END)
             if end < 0:
@@ -272,8 +272,8 @@ class ClientConnection(asyncio.Protocol):
         if head.length > limits.body_max_bytes:
             self._refuse(413, f"the body is larger than {limits.body_max_bytes} bytes")
             return False
-        if "max-forwards" in head.shape.has:
-            onward = counted_down(head)
+        if "max-forwards" in head.template.present:
+            onward = decrement_max_forwards(head)
             if onward is None:
                 self._answer_here(head)
                 return False
@@ -294,7 +294,7 @@ class ClientConnection(asyncio.Protocol):
         self._left = head.length
         self._chunks = ChunkDecoder() if head.framing is _CHUNKED else None
         self.deadline = now + self._front.limits.body_idle_s
-        if head.minor == 1 and "expect" in head.shape.has and not self._buffer:
+        if head.minor == 1 and "expect" in head.template.present and not self._buffer:
             self.write(CONTINUE)
         forwarding.start()
         # (the forwarding may have failed at once and asked for the connection's end)
@@ -316,7 +316,7 @@ class ClientConnection(asyncio.Protocol):
             except MalformedError as error:
                 self._refuse(error.status, str(error))
                 return
-            complete = self._chunks.done
+            complete = self._chunks.complete
             self._taken += len(body)
             if self._taken > self._front.limits.body_max_bytes:
                 self._refuse(413, f"the body is larger than {self._front.limits.body_max_bytes} bytes")
@@ -362,7 +362,7 @@ class ClientConnection(asyncio.Protocol):
             return
         front = self._front
         front.metrics.refused[200] += 1
-        self.write(options_response(sane_request_id(head) or front.new_id(), date=front.date))
+        self.write(options_response(valid_request_id(head) or front.new_id(), date=front.date))
         self._close(lingering=True)
 
     def _close(self, *, lingering: bool) -> None:

@@ -3,16 +3,17 @@
 from comparator.exchanges.skip import Skip, journaled
 from proxy.journal.served_exchange import ServedExchange
 from proxy.serving.record_filter import RecordCandidate, RecordFilter, selects
+from proxy.serving.routing import Route
 from proxy.serving.state import ServingState
 
 
-def complete(front: ServingState, draft: ServedExchange, *, ended_s: float) -> None:
+def complete(front: ServingState, draft: ServedExchange, route: Route | None, *, ended_s: float) -> None:
     """Count what was served and journal it, or count why not."""
     metrics = front.metrics
     metrics.observe(draft.route_name, draft.side, draft.status, ended_s - draft.started_s)
     if draft.overlapped:
         metrics.overlapped += 1
-    skip = draft.skip = _skip_of(front, draft, ended_s=ended_s)
+    skip = draft.skip = _skip_of(front, draft, route, ended_s=ended_s)
     if skip is not None and not journaled(skip):
         metrics.skipped[skip] += 1
     elif front.journal is None:
@@ -21,9 +22,9 @@ def complete(front: ServingState, draft: ServedExchange, *, ended_s: float) -> N
         front.journal.append_served(draft)
 
 
-def _skip_of(front: ServingState, draft: ServedExchange, *, ended_s: float) -> Skip | None:
+def _skip_of(front: ServingState, draft: ServedExchange, route: Route | None, *, ended_s: float) -> Skip | None:
     """Why it is not mirrored, now that it has ended."""
-    skip, route = draft.skip, draft.route
+    skip = draft.skip
     if skip is None and draft.request_body.truncated:
         skip = Skip.TRUNCATED
     if route is not None and route.record_if is not None and journaled(skip):

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from comparator.exchanges.model import Role, Side
-from proxy.config.settings import Settings, TlsSettings
+from proxy.config.listen import TlsSettings
+from proxy.config.settings import Settings
 from proxy.errors import SettingsError
 from proxy.serving.state import ServingState
 
@@ -70,11 +71,11 @@ def with_bound(begun: Settings, new: Settings) -> Settings:
     )
 
 
-def different(one: object, other: object, path: str = "$") -> Iterator[str]:
+def different(one: object, other: object, path: str = "") -> Iterator[str]:
     """The paths at which two settings differ. Pure."""
     if isinstance(one, Struct) and type(one) is type(other):
         for name in one.__struct_fields__:
-            yield from different(getattr(one, name), getattr(other, name), f"{path}.{name}")
+            yield from different(getattr(one, name), getattr(other, name), f"{path}.{name}" if path else name)
     elif one != other:
         yield path
 
@@ -89,9 +90,8 @@ def check_kept(begun: Settings, new: Settings) -> None:
     """
     for side in Side:
         if begun.backends.of(side, Role.SERVED).url and not new.backends.of(side, Role.SERVED).url:
-            place = f"$.backends.{side}.live.url"
             raise SettingsError(
-                f"the {side} had a url when the proxy was started: restart it to do without - at `{place}`"
+                f"backends.{side}.live.url: it had a url when the proxy was started; restart the proxy to do without"
             )
 
 
@@ -169,5 +169,5 @@ def tls_context(files: TlsSettings, place: str) -> ssl.SSLContext:
     try:
         context.load_cert_chain(files.certificate, files.key)
     except OSError as error:
-        raise SettingsError(f"the certificate or its key cannot be used: {error} - at `{place}`") from error
+        raise SettingsError(f"{place}: the certificate or its key cannot be used: {error}") from error
     return context

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from comparator.exchanges.model import Role, Side
-from proxy.config.settings import BackendSettings, Settings
+from proxy.config.backends import BackendSettings
+from proxy.config.settings import Settings
 from proxy.serving.metrics import ProxyMetrics
 from proxy.serving.outlier_detection import OutlierDetector
 

@@ -12,12 +12,12 @@ from proxy.http1 import forwarding_headers as headers
 from proxy.http1.error_responses import failure_response
 from proxy.http1.parser import Framing, RequestHead, ResponseHead
 from proxy.http1.serializer import response_head, wants_websocket
-from proxy.journal.served_exchange import STATUS_OF, ServedExchange
+from proxy.journal.served_exchange import ServedExchange
 from proxy.serving.backend_connection import BackendConnection
 from proxy.serving.client_interface import ClientInterface
 from proxy.serving.completion import complete
 from proxy.serving.retry_policy import LostResponse, RetryDecision, retry_decision
-from proxy.serving.routing import KeySource, key_in_body, match
+from proxy.serving.routing import KeySource, Route, key_in_body, match
 from proxy.serving.side_selection import choose, fail_over
 from proxy.serving.state import ServingState
 
@@ -37,13 +37,14 @@ class Forwarding:
     _client: ClientInterface | None
     _connection: BackendConnection | None = None
     _response: ResponseHead | None = None
+    _route: Route | None = None
     _finished = _retried = _fell_back = _steered = False
     _chunked_out = _said_close = _collecting = _streamed = False
     _unsent_bytes = 0
 
     def __init__(self, front: ServingState, client: ClientInterface, head: RequestHead, *, now: float) -> None:
-        has = head.shape.has
-        exchange_id = headers.sane_request_id(head) if "x-request-id" in has else None
+        has = head.template.present
+        exchange_id = headers.valid_request_id(head) if "x-request-id" in has else None
         self._front = front
         self._client = client
         self._head = head
@@ -82,7 +83,7 @@ class Forwarding:
         front.forwardings.add(self)
         route, draft.key = match(front.routes, head.method, head.target, head.value)
         if route is not None:
-            draft.route, draft.route_name = route, route.name
+            self._route, draft.route_name = route, route.name
         if not self._complete and route is not None and route.key_source is KeySource.BODY:
             # The side depends on the body: nothing is sent before the body is here, or is too long to be looked at.
             self._collecting = True
@@ -247,16 +248,17 @@ class Forwarding:
     def _choose_by_body(self) -> None:
         draft = self._draft
         self._collecting = False
-        assert draft.route is not None
+        route = self._route
+        assert route is not None
         if self._complete and not draft.request_body.truncated:
-            draft.key = key_in_body(draft.route, draft.request_body.body)
+            draft.key = key_in_body(route, draft.request_body.body)
         self._choose()
 
     def _choose(self) -> None:
         """Decide side and mirroring, then ask for a connection."""
         front, draft = self._front, self._draft
         assert self._client is not None
-        choose(front, draft, self._client.who)
+        choose(front, draft, self._route, self._client.who)
         front.begin(draft)
         if front.steering.ailing:
             chosen = draft.side
@@ -317,7 +319,7 @@ class Forwarding:
     def _begin_response(self, head: ResponseHead) -> None:
         """Begin the client's response: status, fields, this hop's framing."""
         asked, close = self._head, False
-        has = head.shape.has
+        has = head.template.present
         own = "" if "x-request-id" in has else f"X-Request-Id: {self.id}\r\n"
         if "date" not in has:
             own += f"Date: {self._front.date}\r\n"
@@ -354,7 +356,7 @@ class Forwarding:
         self.flush()
         if connection is not None:
             connection.release(complete=self._complete and response is not None and not self.tunnel)
-        complete(front, draft, ended_s=ended_s)
+        complete(front, draft, self._route, ended_s=ended_s)
         if client is None:
             return
         if failed is not None and response is not None:
@@ -366,5 +368,4 @@ class Forwarding:
         front = self._front
         ejected = cause is FailureCause.EJECTED
         retry_after_s = front.steering.retry_after_s(self._draft.side, front.now()) if ejected else 0
-        status, date = STATUS_OF[cause], front.date
-        return failure_response(status, cause, self.id, date=date, keep_alive=keep_alive, retry_after_s=retry_after_s)
+        return failure_response(cause, self.id, date=front.date, keep_alive=keep_alive, retry_after_s=retry_after_s)

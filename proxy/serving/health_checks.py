@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from comparator.exchanges.model import Role, Side
 from proxy.config.settings import Settings
-from proxy.rollout.health_probe import is_well
+from proxy.rollout.health_probe import is_healthy
 from proxy.serving.failover import Failover
 
 
@@ -16,7 +16,7 @@ async def watch_backend(
     while not stopped.is_set():
         backend = settings_of().backends.of(side, Role.SERVED)
         if backend.health_check.path and backend.url:
-            well = await is_well(backend)
+            well = await is_healthy(backend)
             if settings_of().backends.of(side, Role.SERVED) == backend:
                 steering.checked(side, well=well)
         try:

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from comparator.exchanges.model import FailureCause, Side
 from comparator.exchanges.skip import Skip
-from proxy.journal.writer import WriterCounts
+from proxy.journal.driver import WriterCounts
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 

@@ -3,15 +3,15 @@
 Two things are kept apart. A check asks a path every few seconds and may be wrong (the path is broken, the service is not). What clients'
 requests met is never wrong. So a failed check alone only prefers the other side where that may answer; only failed requests eject.
 
-An ejection ends by a probe: after its time, one request in `base_s` is let through. If it is answered the backend is back; if it
-fails, it is ejected for twice as long, up to `max_s`. A backend that nobody asks is let alone after another `max_s`. Source: the
+An ejection ends by a probe: after its time, one request in `ejection_base_s` is let through. If it is answered the backend is back; if it
+fails, it is ejected for twice as long, up to `ejection_max_s`. A backend that nobody asks is let alone after another `ejection_max_s`. Source: the
 circuit breaker's half-open state, Envoy's outlier detection.
 """
 
 from collections import deque
 from math import ceil
 
-from proxy.config.health import HealthCheckSettings, OutlierDetection
+from proxy.config.backends import HealthCheckSettings, OutlierDetection
 
 
 class OutlierDetector:
@@ -60,15 +60,15 @@ class OutlierDetector:
             self._agreeing = 0
             return
         self._agreeing += 1
-        if self._agreeing >= (self._check.up if well else self._check.down):
+        if self._agreeing >= (self._check.healthy_after if well else self._check.unhealthy_after):
             self.unhealthy = not well
             self._agreeing = 0
 
     def may_probe(self, now: float) -> bool:
-        """Whether this request may find out if an ejected backend answers again. True once in `base_s`."""
+        """Whether this request may find out if an ejected backend answers again. True once in `ejection_base_s`."""
         if self._until is None or now < max(self._until, self._next_probe):
             return False
-        self._next_probe = now + self._ejection.base_s
+        self._next_probe = now + self._ejection.ejection_base_s
         return True
 
     def tally(self, now: float, *, answered: int, failed: int) -> None:
@@ -86,7 +86,7 @@ class OutlierDetector:
 
     @property
     def _fails_in_a_row(self) -> bool:
-        return 0 < self._ejection.consecutive <= self._run
+        return 0 < self._ejection.consecutive_failures <= self._run
 
     def _fails_often(self, now: float) -> bool:
         while self._past and now - self._past[0][0] > self._ejection.window_s:
@@ -96,22 +96,22 @@ class OutlierDetector:
         _, answered, failed = self._past[0]
         failures = self._failed - failed
         requests = failures + self._answered - answered
-        return requests >= self._ejection.requests_min and failures >= self._ejection.share * requests
+        return requests >= self._ejection.requests_min and failures >= self._ejection.failure_share * requests
 
     def _judge_probe(self, now: float, since: float, *, answered: int, failed: int) -> None:
         """Back by an answer, or because nobody has asked for so long that what was found out is of no use any more."""
         if failed:
             self._eject(now)
-        elif answered or now - since >= self._ejection.max_s:
+        elif answered or now - since >= self._ejection.ejection_max_s:
             self._until = None
             self._restored_at = now
             self._forget()
 
     def _eject(self, now: float) -> None:
-        if self._until is None and now - self._restored_at > self._ejection.max_s:
+        if self._until is None and now - self._restored_at > self._ejection.ejection_max_s:
             self._times = 0
         # (the exponent is bounded: a float of any size would do, an overflow would not)
-        lasting = min(self._ejection.base_s * 2.0 ** min(self._times, 60), self._ejection.max_s)
+        lasting = min(self._ejection.ejection_base_s * 2.0 ** min(self._times, 60), self._ejection.ejection_max_s)
         self._times += 1
         self.ejections += 1
         self._until = now + lasting

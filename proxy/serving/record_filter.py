@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from proxy.config.record_if import RecordIf
+from proxy.config.routes import RecordIf
 from proxy.errors import SettingsError
 
 
@@ -37,7 +37,7 @@ def compile_rule(rule: RecordIf, place: str) -> RecordFilter:
     try:
         until = datetime.fromisoformat(rule.until) if rule.until else None
     except ValueError as error:
-        raise SettingsError(f"{rule.until!r} is no ISO 8601 time - at `{place}.until`") from error
+        raise SettingsError(f"{place}.until: `{rule.until}` is not an ISO 8601 time") from error
     if until is None:
         return RecordFilter(rule, frozenset(rule.statuses), None)
     aware = until if until.tzinfo else until.replace(tzinfo=UTC)

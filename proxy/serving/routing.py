@@ -11,8 +11,7 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
 from comparator.exchanges.skip import SAFE_METHODS, Skip
-from proxy.config.record_if import RecordIf, RecordOnly
-from proxy.config.settings import MirrorPolicy, RouteSettings, WritePolicy
+from proxy.config.routes import MirrorPolicy, RecordIf, RecordOnly, RouteSettings, WritePolicy
 from proxy.errors import SettingsError
 from proxy.rollout.buckets import BUCKETS, bucket_of, threshold_of
 from proxy.serving.record_filter import RecordFilter, compile_rule
@@ -62,7 +61,7 @@ def compile_routes(settings: Sequence[RouteSettings]) -> tuple[Route, ...]:
     Raises:
         SettingsError: a path or key that makes no sense.
     """
-    return tuple(_compile(route, f"$.routes[{index}]") for index, route in enumerate(settings))
+    return tuple(_compile(route, f"routes[{index}] ({route.name})") for index, route in enumerate(settings))
 
 
 def match(routes: Sequence[Route], method: str, target: str, value: FieldValue) -> tuple[Route | None, str]:
@@ -161,7 +160,7 @@ def _compile(settings: RouteSettings, place: str) -> Route:
         position = parameter.end()
     tail = settings.path[position:]
     if not settings.path.startswith("/") or "{" in tail or "}" in tail or len(set(names)) != len(names):
-        raise SettingsError(f"{settings.path!r} is not a path template - at `{place}.path`")
+        raise SettingsError(f"{place}.path: `{settings.path}` is not a path template")
     parts.append(re.escape(tail))
     source, path = _key_source(settings.key, names, place)
     return Route(
@@ -189,7 +188,7 @@ def _key_source(key: str, names: Sequence[str], place: str) -> tuple[KeySource, 
         return KeySource.NONE, ""
     if not colon:
         if key not in names:
-            raise SettingsError(f"the path has no parameter {key!r} - at `{place}.key`")
+            raise SettingsError(f"{place}.key: the path has no parameter `{key}`")
         return KeySource.PARAMETER, key
     if kind == "header" and rest:
         return KeySource.HEADER, rest.lower()
@@ -200,7 +199,7 @@ def _key_source(key: str, names: Sequence[str], place: str) -> tuple[KeySource, 
     if kind == "jwt" and rest:
         return KeySource.TOKEN, rest
     raise SettingsError(
-        f"{key!r} is none of parameter, header:NAME, query:NAME, jwt:CLAIM, json:PATH - at `{place}.key`"
+        f"{place}.key: `{key}` is none of PARAMETER, header:NAME, query:NAME, jwt:CLAIM and json:PATH"
     )
 
 

@@ -12,10 +12,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
 from comparator.exchanges.model import Role, Side
-from proxy.config.settings import LimitSettings, Settings
+from proxy.config.limits import LimitSettings
+from proxy.config.settings import Settings
 from proxy.http1.forwarding_headers import ClientAddress
 from proxy.http1.head_cache import CachedRequestParser
-from proxy.journal.writer import SegmentWriter
+from proxy.journal.driver import JournalWriter
 from proxy.rollout.buckets import bucket_of, salt_of
 from proxy.rollout.group_state import States
 from proxy.rollout.traffic_split import Split, Splits, splits_of
@@ -81,7 +82,7 @@ class ServingState:
         settings: Settings,
         group: asyncio.TaskGroup,
         *,
-        journal: SegmentWriter | None,
+        journal: JournalWriter | None,
         metrics: ProxyMetrics,
         rolled_back: bool = False,
         states: States | None = None,

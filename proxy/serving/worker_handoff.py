@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from proxy.config.settings import AdminSettings, ListenSettings
+from proxy.config.listen import AdminSettings, ListenSettings
 
 BACKLOG = 2048
 _SIGNS = struct.Struct("=QQ")

@@ -1,4 +1,4 @@
-"""Byte streams that are HTTP requests, more or less: what a parser is compared with others on."""
+"""Byte streams that resemble HTTP requests, to compare parsers on."""
 
 import random
 
@@ -28,27 +28,27 @@ NEXT = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
 LENGTHS = ("3", "3", "03", "3 ", "\t3", "+3", "3, 3", "0")
 CODINGS = ("chunked", "chunked", "Chunked", "chunked ", "identity", "gzip, chunked", "chunked, chunked")
 STREAMS = 400
-"""In each example: a stream costs some tens of microseconds, a decision of the search for examples more than that."""
+"""In each example of hypothesis: a stream costs some tens of microseconds, drawing an example costs more."""
 
 
 def streams(seed: int) -> list[bytes]:
-    """Requests, more or less, each with what may be its body and with another request behind it."""
+    """Return streams that resemble requests, each with a possible body and another request behind it."""
     draw = random.Random(seed)
-    return [(one(draw) + NEXT).encode("latin-1") for _ in range(STREAMS)]
+    return [(stream(draw) + NEXT).encode("latin-1") for _ in range(STREAMS)]
 
 
-def one(draw: random.Random) -> str:
-    words = (METHODS, TARGETS, VERSIONS) if draw.random() < 0.5 else (METHODS[:3], TARGETS[:5], VERSIONS[:3])
-    method, target, version = map(draw.choice, words)
-    lines = [field(draw) + end(draw) for _ in range(draw.randrange(4))]
+def stream(draw: random.Random) -> str:
+    parts = (METHODS, TARGETS, VERSIONS) if draw.random() < 0.5 else (METHODS[:3], TARGETS[:5], VERSIONS[:3])
+    method, target, version = map(draw.choice, parts)
+    lines = [field_line(draw) + line_end(draw) for _ in range(draw.randrange(4))]
     if draw.random() < 0.9:
         lines.insert(draw.randint(0, len(lines)), "Host: a\r\n")
     start = draw.choice(("", "", "", "", "", "\r\n", "\n", " "))
-    return f"{start}{method} {target} {version}{end(draw)}{''.join(lines)}{end(draw)}{draw.choice(BODIES)}"
+    return f"{start}{method} {target} {version}{line_end(draw)}{''.join(lines)}{line_end(draw)}{draw.choice(BODIES)}"
 
 
-def field(draw: random.Random) -> str:
-    """One that frames the body every other time."""
+def field_line(draw: random.Random) -> str:
+    """Return a field line; every other one states how the body is framed."""
     chance = draw.random()
     if chance < 0.25:
         return f"{draw.choice(('Content-Length', 'content-length'))}: {draw.choice(LENGTHS)}"
@@ -57,7 +57,7 @@ def field(draw: random.Random) -> str:
     return draw.choice(NAMES) + draw.choice((": ", ":", " : ", "")) + draw.choice(VALUES)
 
 
-def end(draw: random.Random) -> str:
+def line_end(draw: random.Random) -> str:
     return "\r\n" if draw.random() < 0.95 else draw.choice(ENDS)
 
 
@@ -65,8 +65,8 @@ Read = tuple[str, str, list[tuple[str, str]], bytes, bytes]
 """Method, target, fields, body, and what follows."""
 
 
-def by_us(stream: bytes, heads: CachedRequestParser | None = None) -> Read | None:
-    """What we read; None when we refuse, or wait for more."""
+def read_by_proxy(stream: bytes, parser: CachedRequestParser | None = None) -> Read | None:
+    """Return what the proxy reads; None when it rejects the stream or needs more of it."""
     while stream.startswith(b"\r\n"):
         stream = stream[2:]
     end = stream.find(HEAD_END)
@@ -74,21 +74,21 @@ def by_us(stream: bytes, heads: CachedRequestParser | None = None) -> Read | Non
         return None
     try:
         first = stream[: end + 4]
-        head = heads.parse(first, fields_max=0) if heads else parse_request(first, fields_max=0)
+        head = parser.parse(first, fields_max=0) if parser else parse_request(first, fields_max=0)
         body, rest = body_of(head.framing, head.length, stream[end + 4 :])
     except (MalformedError, EOFError):
         return None
-    return head.method, head.target, [(name.lower(), value) for name, value in head.pairs], body, rest
+    return head.method, head.target, [(name.lower(), value) for name, value in head.fields], body, rest
 
 
 def body_of(framing: Framing, length: int, data: bytes) -> tuple[bytes, bytes]:
-    """The body, and what follows; EOFError when it is not all there."""
+    """Return the body and the bytes after it. Raises EOFError if it is incomplete."""
     if framing is not Framing.CHUNKED:
         if len(data) < length:
             raise EOFError
         return data[:length], data[length:]
     decoder = ChunkDecoder()
-    found = decoder.feed(data)
-    if not decoder.done:
+    result = decoder.feed(data)
+    if not decoder.complete:
         raise EOFError
-    return found
+    return result

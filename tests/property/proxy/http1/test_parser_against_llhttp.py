@@ -1,4 +1,4 @@
-"""The parser of Node as a second witness, which is lenient in other places than h11."""
+"""Compare the parser with llhttp, the parser of Node, which is lenient in other places than h11."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ import httptools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.http_streams import NEXT, STREAMS, by_us, streams
+from tests.support.http_streams import NEXT, STREAMS, read_by_proxy, streams
 
 UNKNOWN_TO_LLHTTP = re.compile(rb"(?:\r\n)*(?:get |[^\r\n]*[\x80-\xff])")
-"""Methods are any token here, and bytes beyond ASCII in a target pass as they came: the backend is who knows what they mean."""
+"""Here a method is any token, and bytes beyond ASCII in a target are passed on unchanged: the backend knows what they mean."""
 
 
 @dataclass
 class Reading:
-    """What llhttp finds: the first body once it is complete, how many requests there were, and why it stopped."""
+    """The result of llhttp: the bodies of the complete requests, and why it stopped."""
 
     body: bytes = b""
     bodies: list[bytes] = field(default_factory=list[bytes])
@@ -29,7 +29,7 @@ class Reading:
         self.body = b""
 
 
-def by_llhttp(stream: bytes) -> Reading:
+def read_by_llhttp(stream: bytes) -> Reading:
     reading = Reading()
     parser = httptools.HttpRequestParser(reading)
     try:
@@ -42,24 +42,24 @@ def by_llhttp(stream: bytes) -> Reading:
 
 
 def differs(stream: bytes) -> bool:
-    """Whether we accept what llhttp refuses, or find another end of the body."""
-    ours, theirs = by_us(stream), by_llhttp(stream)
+    """Return whether the parser accepts what llhttp rejects, or finds another end of the body."""
+    ours, theirs = read_by_proxy(stream), read_by_llhttp(stream)
     if ours is None:
         return False
     if not theirs.bodies:
         return UNKNOWN_TO_LLHTTP.match(stream) is None
     stopped = theirs.error == "upgrade" or "Connection: close" in theirs.error
-    # Where the rest is just the next request, llhttp has to find it there too.
+    # If the rest is exactly the next request, llhttp has to find it there too.
     return ours[3] != theirs.bodies[0] or (ours[4] == NEXT.encode() and len(theirs.bodies) != 2 and not stopped)
 
 
 @settings(max_examples=15)
 @given(st.integers(0, 2**32))
-def test_what_llhttp_refuses_is_refused_and_what_both_accept_ends_at_the_same_byte(seed: int) -> None:
+def test_parser_is_at_least_as_strict_as_llhttp_and_agrees_on_the_end(seed: int) -> None:
     assert [stream for stream in streams(seed) if differs(stream)] == []
 
 
-def test_the_streams_are_worth_comparing() -> None:
-    accepted = [ours for stream in streams(1) if (ours := by_us(stream)) and by_llhttp(stream).bodies]
+def test_llhttp_accepts_enough_streams() -> None:
+    accepted = [ours for stream in streams(1) if (ours := read_by_proxy(stream)) and read_by_llhttp(stream).bodies]
     assert len(accepted) > STREAMS // 20
     assert any(ours[3] for ours in accepted)
