@@ -1,56 +1,47 @@
-"""What `shadow capture` and `shadow align` take from config.yaml: both databases, and how their changes are captured.
+"""What `shadow capture` and `shadow align` read of config.yaml: both databases, and how their changes are captured.
 
 The tables are those of `capture.tables`, or else all that `compare.tables` describes: what is not compared need not be captured.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from comparator.capture.settings import CaptureSettings, with_words
-from comparator.errors import RuleError
-from comparator.settings import CompareSettings
-from proxy.cli.options import converted, read_document
+from comparator.capture.settings import CaptureSettings
+from proxy.config.databases import DatabasesSettings
+from proxy.config.loader import read_settings
+from proxy.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
-class Configured:
-    """The databases, as libpq URIs ("" where the configuration names none), and the section `capture:`."""
+class CaptureConfig:
+    """The databases of a configuration, and its section `capture:` with the tables filled in."""
 
     path: Path
-    live: str
-    shadow: str
+    databases: DatabasesSettings
     capture: CaptureSettings
 
     def dsn(self, database: str, *, option: str) -> str:
-        """The DSN of `live` or `shadow`; `option` is what could be given instead.
+        """Return the DSN of `live` or `shadow`; `option` is what could be given instead.
 
         Raises:
-            RuleError: the configuration names none.
+            SettingsError: the configuration names none.
         """
-        found: str = getattr(self, database)
-        if not found:
-            hint = f"empty; set it in {self.path} (or SHADOW_{database.upper()}_DSN), or give {option}"
-            raise RuleError(f"databases.{database}", hint)
-        return found
+        dsn: str = getattr(self.databases, database)
+        if not dsn:
+            remedy = f"set it in {self.path} (or SHADOW_{database.upper()}_DSN), or give {option}"
+            raise SettingsError(f"databases.{database}: empty; {remedy}")
+        return dsn
 
 
-def read_configured(path: Path, environ: Mapping[str, str] | None = None) -> Configured:
-    """Read the sections `databases`, `capture` and `compare`.
+def read_capture_config(path: Path, environ: Mapping[str, str] | None = None) -> CaptureConfig:
+    """Read the configuration; `environ` is by default that of the process.
 
     Raises:
-        RuleError: the file is unreadable or a section is wrong, with the path of what is wrong.
+        SettingsError: the file cannot be read, or it is wrong.
     """
-    whole = read_document(path, os.environ if environ is None else environ)
-    compare = converted(whole.get("compare") or {}, CompareSettings, "compare")
-    capture = converted(with_words(whole.get("capture") or {}, "driver"), CaptureSettings, "capture")
-    databases: dict[str, str | None] = whole.get("databases") or {}
-    return Configured(
-        path=path,
-        live=databases.get("live") or "",
-        shadow=databases.get("shadow") or "",
-        capture=msgspec.structs.replace(capture, tables=capture.tables or tuple(compare.tables)),
-    )
+    settings = read_settings(path, environ)
+    tables = settings.capture.tables or tuple(settings.compare.tables)
+    return CaptureConfig(path, settings.databases, msgspec.structs.replace(settings.capture, tables=tables))

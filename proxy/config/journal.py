@@ -1,16 +1,21 @@
-"""The `journal` section of config.yaml."""
+"""The section `journal:` of config.yaml: where exchanges are recorded, and within which bounds. Pure."""
 
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from proxy.config.constraints import NonNegative, Positive, PositiveCount
+
+Bytes = PositiveCount
 
 
 class Durability(StrEnum):
     """What a crash can lose.
 
-    `none`: a killed process loses what is queued (at most `flush_ms` of traffic); a power cut also loses the page cache.
-    `interval`: a power cut loses at most `fsync_ms` of traffic. `batch`: each batch is on the disk before the next is begun, so
-    a power cut loses at most the queue.
+    `none`: a killed process loses what is queued (at most `flush_ms` of traffic), a power cut also the page cache. `interval`: a
+    power cut loses at most `fsync_ms` of traffic. `batch`: each batch is on disk before the next one starts, so that a power cut
+    loses at most the queue.
     """
 
     NONE = "none"
@@ -19,22 +24,27 @@ class Durability(StrEnum):
 
 
 class RedactionMode(StrEnum):
-    """`seal`: a digest in place and the value sealed beside it, so that the mirror can open it. `digest`: the digest only."""
+    """How a secret is stored: a digest and the sealed value beside it, or the digest only."""
 
     SEAL = "seal"
     DIGEST = "digest"
 
 
 class RedactionSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which values are secrets. Names of headers and query parameters are compared without case."""
+    """Which values are secrets, and how they are stored."""
 
     mode: RedactionMode = RedactionMode.SEAL
+    """`seal`: a keyed digest in place and the value encrypted beside it (key: `SHADOW_JOURNAL_KEY`, else a 0600 file in the
+    journal). `digest`: the value is gone, and exchanges that had one cannot be mirrored."""
     headers: tuple[str, ...] = ("x-api-key", "authorization", "proxy-authorization", "cookie", "set-cookie")
+    """Header fields whose values are secrets; case-insensitive."""
     query: tuple[str, ...] = ("api_key", "apikey", "access_token", "token")
+    """Query parameters whose values are secrets; case-insensitive."""
     tokens: bool = True
-    """JSON Web Tokens wherever they stand: in other headers, in targets, in bodies that are not compressed."""
+    """Treat JSON Web Tokens as secrets in other headers, in targets, and in bodies that are not compressed."""
     json_paths: tuple[str, ...] = ()
-    """Dotted paths of object members in JSON bodies, e.g. `user.password`; `*` is any member or item."""
+    """Members of JSON bodies that are secrets, e.g. `user.password`; `*` is any member or item. With any of them, bodies that are
+    compressed or not JSON are replaced as a whole."""
 
 
 class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,36 +53,52 @@ class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):
     Unread segments are deleted only above `disk_max_bytes`; that is counted, and the affected reader sees the gap.
     """
 
-    age_max_s: float = 86_400.0
-    size_max_bytes: int = 4 * 1024**3
-    disk_max_bytes: int = 16 * 1024**3
+    age_max_s: NonNegative = 86_400.0
+    """Age at which a segment that every reader has committed is deleted."""
+    size_max_bytes: Bytes = 4 * 1024**3
+    """Size of the journal above which the oldest segments that every reader has committed are deleted."""
+    disk_max_bytes: Bytes = 16 * 1024**3
+    """Size of the journal above which the oldest segments are deleted, read or not."""
 
 
 class MismatchJournal(Struct, frozen=True, forbid_unknown_fields=True):
-    """The journal of exchanges that differed (`routes[].record_if.only: mismatches`): a folder of its own, kept longer."""
+    """The journal of exchanges that differed, for routes with `record_if: {only: mismatches}`."""
 
     directory: str = "var/mismatches"
+    """Folder of the journal."""
     retention: RetentionSettings = RetentionSettings(
         age_max_s=30 * 86_400.0, size_max_bytes=1024**3, disk_max_bytes=2 * 1024**3
     )
 
 
 class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where exchanges are written and what bounds them."""
+    """The journal: every exchange on disk, without making the client wait."""
 
     enabled: bool = True
+    """Record exchanges; without the journal nothing is mirrored."""
     directory: str = "var/journal"
-    body_max_bytes: int = 1024 * 1024
-    """A longer body is served in full and journaled up to here, marked as truncated."""
-    queue_max: int = 10_000
-    queue_max_bytes: int = 64 * 1024**2
-    batch_max: int = 256
-    flush_ms: float = 10.0
-    segment_max_bytes: int = 64 * 1024**2
-    segment_max_s: float = 3600.0
-    compression_level: int = 1
+    """Folder of the journal."""
+    body_max_bytes: Bytes = 1024 * 1024
+    """Bytes of a body that are recorded; a longer one is served in full and marked as truncated."""
+    queue_max: PositiveCount = 10_000
+    """Exchanges that may wait for the disk; copies beyond it are dropped and counted."""
+    queue_max_bytes: Bytes = 64 * 1024**2
+    """Bytes that may wait for the disk; copies beyond it are dropped and counted."""
+    batch_max: PositiveCount = 256
+    """Exchanges that are compressed and written together."""
+    flush_ms: NonNegative = 10.0
+    """Time the writer waits for a batch to fill."""
+    segment_max_bytes: Bytes = 64 * 1024**2
+    """Size at which a segment file is closed and the next one opened."""
+    segment_max_s: Positive = 3600.0
+    """Age at which a segment file is closed and the next one opened."""
+    compression_level: Annotated[int, Meta(ge=1, le=19)] = 1
+    """Level of zstandard; higher is smaller and slower."""
     durability: Durability = Durability.NONE
-    fsync_ms: float = 100.0
+    """What a crash can lose. `none`: a killed process `flush_ms` of traffic, a power cut also the page cache; `interval`: a power
+    cut `fsync_ms` of traffic; `batch`: a power cut only what is queued."""
+    fsync_ms: Positive = 100.0
+    """Longest time between two fsyncs with `durability: interval`."""
     retention: RetentionSettings = RetentionSettings()
     redaction: RedactionSettings = RedactionSettings()
     mismatches: MismatchJournal = MismatchJournal()

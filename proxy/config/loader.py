@@ -1,36 +1,82 @@
-"""Reads config.yaml and the process's environment: the one place of the commands that does."""
+"""The one loader of config.yaml: every command reads its settings here.
+
+`load` is pure: YAML text and environment in, settings out. `read_settings` reads a file and the environment of the process.
+The steps are `document` (YAML, variables), `conversion` (types) and `checks` (what types cannot express).
+"""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
-from proxy.config.settings import Settings, load
+from proxy.config.checks import check
+from proxy.config.conversion import convert
+from proxy.config.document import read_document
+from proxy.config.settings import Settings
 from proxy.errors import SettingsError
 
+T = TypeVar("T")
 
-def read_settings(path: Path) -> Settings:
-    """Settings from a file and the process's environment.
+
+def load(text: str, environ: Mapping[str, str], *, compare: Mapping[str, Any] | None = None) -> Settings:
+    """Return the settings that a YAML text holds.
+
+    Args:
+        text: the content of config.yaml.
+        environ: the variables that `${NAME}` and `${NAME:-default}` may name.
+        compare: members that replace those of the section `compare:`, each as a whole; from `read_rules`.
 
     Raises:
-        SettingsError: the file cannot be read, or what it says is wrong.
+        SettingsError: with the place of what is wrong, e.g. `routes[3] (v2_score).sample`.
     """
-    try:
-        raw = path.read_text()
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}; --config names the configuration") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from error
-    if not raw.strip():
-        # Read while somebody saves it, more likely than meant: every default would come into force.
-        raise SettingsError(f"{path}: the file is empty")
-    try:
-        return load(raw, os.environ)
-    except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from error
+    document = read_document(text, environ)
+    if compare:
+        document["compare"] = {**(document.get("compare") or {}), **compare}
+    settings = convert(document, Settings)
+    check(settings)
+    return settings
+
+
+def read_settings(
+    path: Path, environ: Mapping[str, str] | None = None, *, rules: Sequence[Path] = (), default: str | None = None
+) -> Settings:
+    """Return the settings of a file.
+
+    Args:
+        path: config.yaml.
+        environ: the variables that the file may name; by default those of the process.
+        rules: more files, whose members of `compare:` replace those before, each as a whole.
+        default: the text to read where there is no file at `path`; without it a file is required.
+
+    Raises:
+        SettingsError: a file cannot be read, or it is wrong; the message begins with its path.
+    """
+    variables = os.environ if environ is None else environ
+    text = default if default is not None and not path.exists() else _text(path)
+    settings = _named(path, lambda: load(text, variables))
+    compare: dict[str, Any] = {}
+    for file in rules:
+        compare |= read_rules(file, variables)
+        # (one file after the other, so that the error names the one that is wrong)
+        settings = _named(file, lambda: load(text, variables, compare=compare))
+    return settings
+
+
+def read_rules(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the members of the section `compare:` that a file of rules has, as plain data.
+
+    Raises:
+        SettingsError: the file cannot be read, or has no such section; the message begins with its path.
+    """
+    text = _text(path)
+    document = _named(path, lambda: read_document(text, environ))
+    if not isinstance(document.get("compare"), dict):
+        raise SettingsError(f"{path}: there is no section `compare:` with rules in it")
+    return document["compare"]
 
 
 class SettingsFile:
-    """A configuration file, and whether it is another one than when it was read last."""
+    """A configuration file that may change."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -38,21 +84,21 @@ class SettingsFile:
 
     @property
     def changed(self) -> bool:
-        """Whether it was written since `read`, or since this was made."""
+        """Whether the file was written since the last `read`, or since this object was made."""
         return _stamp(self._path) != self._seen
 
     def read(self) -> Settings:
-        """Read it. A file that is wrong is not `changed` before it is written again.
+        """Read the settings. A file that is wrong counts as read: it is not `changed` until it is written again.
 
         Raises:
-            SettingsError: the file cannot be read, or what it says is wrong.
+            SettingsError: the file cannot be read, or it is wrong.
         """
         self._seen = _stamp(self._path)
         return read_settings(self._path)
 
 
 def when_changed(path: Path) -> Callable[[], Settings | None]:
-    """A function that returns the settings when the file has changed since the last call, else None.
+    """Return a function that returns the settings when the file has changed since its last call, else None.
 
     Raises (from the function):
         SettingsError: the changed file is wrong; it is not tried again until it changes once more.
@@ -61,8 +107,29 @@ def when_changed(path: Path) -> Callable[[], Settings | None]:
     return lambda: file.read() if file.changed else None
 
 
+def _text(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}; name the configuration with --config") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from error
+    if not text.strip():
+        # An editor is saving it, more likely than not: every default would come into force.
+        raise SettingsError(f"{path}: the file is empty")
+    return text
+
+
+def _named(path: Path, read: Callable[[], T]) -> T:
+    """Return what `read` does, with the file's path in front of its errors."""
+    try:
+        return read()
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """What another content does not share: a file that is replaced has another inode even where its time and size agree."""
+    """Return what changes with the content: time, size, and the inode, which differs when a file is replaced."""
     try:
         status = path.stat()
     except OSError:

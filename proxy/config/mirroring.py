@@ -1,19 +1,14 @@
-"""Settings of the mirroring rate limit."""
+"""The section `mirroring:` of config.yaml. Pure."""
 
-from typing import Annotated
+from msgspec import Struct
 
-from msgspec import Meta, Struct
-
-PerSecond = Annotated[float, Meta(ge=0)]
+from proxy.config.constraints import NonNegative, Positive
 
 
 class MirroringSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the mirrored side has to bear at most; beyond it exchanges are served, journaled and skipped (`rate_limited`).
+    """Rate limit of mirroring. Exchanges beyond it are served, journaled and skipped (`rate_limited`)."""
 
-    Attributes:
-        per_s_max: of all routes together, shared evenly by the workers; 0 is no limit. A route has its own beside it.
-        burst_s: so many seconds' worth may come at once after a quiet time.
-    """
-
-    per_s_max: PerSecond = 0.0
-    burst_s: Annotated[float, Meta(gt=0)] = 1.0
+    per_s_max: NonNegative = 0.0
+    """Exchanges per second, all routes and workers together; 0 is no limit. A route has its own limit beside it."""
+    burst_s: Positive = 1.0
+    """Size of the token bucket, in seconds of the rate: what may come at once after an idle time."""

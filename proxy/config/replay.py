@@ -1,20 +1,18 @@
-"""The `replay:` section of config.yaml."""
+"""The section `replay:` of config.yaml. Pure."""
 
 from msgspec import Struct
 
+from proxy.config.constraints import PositiveCount
+
 
 class ReplaySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a replay puts where a capture's credentials cannot be used.
-
-    Attributes:
-        credentials: `digest:<32 hex>`, as it stands in the journal, to the name of the environment variable with the value.
-        jwt_key: name of the environment variable with the key that bearer tokens are signed again with; "" leaves tokens as
-            they are. A token's lifetime is kept and begins anew.
-        jwt_algorithm: of the new signature.
-        jwt_lifetime_s: of a token that does not say how long it lived.
-    """
+    """Credentials that a replay puts in place of those which a recording holds only as digests."""
 
     credentials: dict[str, str] = {}
+    """Digest in the recording (`redacted:<32 hex>`) to the name of the environment variable that holds the value."""
     jwt_key: str = ""
+    """Environment variable with the key that bearer tokens are signed with again; empty leaves tokens as they are."""
     jwt_algorithm: str = "HS256"
-    jwt_lifetime_s: int = 300
+    """Algorithm of the new signature."""
+    jwt_lifetime_s: PositiveCount = 300
+    """Lifetime of a new token where the recorded one does not say how long it was valid."""

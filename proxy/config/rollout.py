@@ -1,194 +1,206 @@
-"""The `rollout:` section of config.yaml: steps, what each must show, when to roll back, who may, and who is told.
+"""The section `rollout:` of config.yaml: steps, gates, automatic rollback, access and notifications. Pure."""
 
-Pure. Rates and shares are 0 to 1, percentages say so in their name, times carry their unit.
-"""
-
-from itertools import pairwise
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Percent = Annotated[float, Meta(ge=0, le=100)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=0)]
+from proxy.config.constraints import (
+    Count,
+    NonNegative,
+    Percent,
+    Positive,
+    PositiveCount,
+    Probability,
+    Share,
+)
 
 DEFAULT_STEPS = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0)
 
 
 class StepSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """One step; what is not said here holds as in `gates`."""
+    """One step; a plain number is a step with that `percent`. Fields that are not given are those of `gates`."""
 
     percent: Percent
+    """Share of clients that the candidate serves."""
     manual: bool | None = None
-    """Whether leaving this step needs a person even with open gates; None: unless `auto_promote`."""
-    time_min_s: NotNegative | None = None
+    """Leave this step only by `shadow promote`, even with open gates; without a value, unless `auto_promote`."""
+    time_min_s: NonNegative | None = None
+    """Overrides `gates.time_min_s`."""
     comparisons_min: Count | None = None
+    """Overrides `gates.comparisons_min`."""
 
 
 class GroupSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Routes that are rolled out together, apart from the others. Routes in no group belong to `all`."""
+    """Routes that are rolled out together, apart from the others. Routes in no group belong to the group `all`."""
 
     name: Annotated[str, Meta(pattern="^[a-z0-9_-]{1,40}$")]
+    """Name of the group; `all` is taken."""
     routes: tuple[str, ...]
+    """Names of its routes; a route is in one group at most."""
     steps: tuple[StepSettings | float, ...] = ()
-    """Empty: those of `rollout.steps`."""
+    """Steps of the group; empty: those of `rollout.steps`."""
 
 
 class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a step must show before the next."""
+    """What a step must show before the next one."""
 
-    time_min_s: NotNegative = 1800.0
+    time_min_s: NonNegative = 1800.0
+    """Time at the step."""
     comparisons_min: Count = 10_000
-    comparisons_max: Annotated[int, Meta(ge=1)] = 500_000
-    """Only the newest so many of a step are looked at, so that a long step costs no more to judge than a short one."""
+    """Comparisons at the step."""
+    comparisons_max: PositiveCount = 500_000
+    """Newest comparisons of the step that are judged, so that a long step costs no more than a short one."""
     mismatch_rate_max: Share = 0.001
-    """Compared with the upper bound of the always-valid interval of the rate of mismatches."""
+    """Share of mismatches; the upper bound of its confidence interval has to be below."""
     effect_mismatches_max: Count = 0
     """Comparisons whose committed rows differ."""
     points_mismatches_max: Count = 0
-    """Comparisons in which rows of `points_tables` differ."""
+    """Comparisons that differ in rows of `points_tables`."""
     points_tables: tuple[str, ...] = ("registry_humanpoints", "registry_humanpointscommunityqualifiedusers")
+    """Tables with a gate of their own."""
     error_rate_increase_max: Share = 0.001
-    """By how much more often the candidate may answer 5xx or nothing than the legacy, on the same requests."""
-    latency_quantile: Annotated[float, Meta(gt=0, lt=1)] = 0.95
+    """How much more often the candidate may answer 5xx or not at all than the legacy, on the same requests."""
+    latency_quantile: Probability = 0.95
+    """Quantile of the duration that is compared."""
     latency_ratio_max: Positive = 1.0
-    """The candidate's quantile over the legacy's. Surely above it is bad."""
-    latency_tolerance: NotNegative = 0.05
-    """Surely below `latency_ratio_max` plus this is good."""
+    """Candidate's quantile over the legacy's; a ratio whose confidence interval is above closes the gate."""
+    latency_tolerance: NonNegative = 0.05
+    """What the confidence interval of the ratio may exceed `latency_ratio_max` by and still open the gate."""
     latency_across_roles_max: Positive = 2.0
-    """The same where one side only served and the other only mirrored, at 0 % and at 100 %."""
+    """The ratio where one side only served and the other only mirrored: at 0 % and at 100 %."""
     latency_pairs_min: Count = 1_000
+    """Pairs of durations needed."""
     rss_max_bytes: Count = 512 * 1024**2
-    """Resident memory of any candidate process; 0 turns the gate off."""
+    """Resident memory of each candidate process (`sources.candidates`); 0 turns the gate off."""
     route_comparisons_min: Count = 20
-    """Comparisons that each route of the group must have; routes that are not mirrored do not count."""
+    """Comparisons of each route of the group that is mirrored."""
     compared_share_min: Share = 0.8
-    """Of what was read from the journal at this step, the share that was compared."""
+    """Share of the exchanges read from the journal at this step that was compared."""
     accounting_slack: Count = 100
-    """By how many exchanges the counts may fail to add up, as they are read one after another."""
-    alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.01
-    """The chance that any interval of a step is ever wrong, shared among the gates."""
+    """Exchanges by which the counts may fail to add up, as they are read one after another."""
+    alpha: Probability = 0.01
+    """Probability that any confidence interval of a step is ever wrong; shared among the gates."""
 
 
 class AutoRollbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """When bad evidence rolls back by itself."""
+    """When bad evidence rolls back by itself, also during a pause."""
 
     enabled: bool = True
-    consecutive: Annotated[int, Meta(ge=1)] = 2
-    """Evaluations in a row that must find the same gate bad."""
-    hits_min: Annotated[int, Meta(ge=1)] = 3
-    """Comparisons with differing rows or points before they roll back; fewer close the gate only."""
+    """Roll back automatically."""
+    consecutive_evaluations: PositiveCount = 2
+    """Evaluations in a row in which the same gate is bad."""
+    hits_min: PositiveCount = 3
+    """Comparisons with differing rows, or points, beyond what their gate allows; fewer only close the gate."""
 
 
 class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Metrics pages that the evidence is read from; own pages need not be named."""
+    """Metrics pages that evidence is read from."""
 
     proxies: tuple[str, ...] = ()
+    """URLs of the proxies' pages; empty: this proxy's own and its peers'."""
     runners: tuple[str, ...] = ()
+    """URLs of the runners' pages; empty: that of `runner.host` and `runner.port`."""
     candidates: tuple[str, ...] = ()
+    """URLs of the candidate's pages, e.g. `http://10.0.0.2:8001/metrics`; without one the memory gate stays closed."""
     legacy_health: str = ""
+    """URL that says whether the legacy is healthy: 2xx and 3xx. Empty: its live backend with its `health_check.path`, else
+    `/health/`."""
     timeout_s: Positive = 3.0
+    """Time for a page."""
 
 
 class AccessSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who may change the rollout. With nothing set, whoever reaches the admin port, which is loopback by default."""
+    """Who may change the rollout. Without any of it, and without `admin.token`, everyone who reaches the admin port may."""
 
     jwt_secret: str = ""
-    """HS256; at least 32 bytes."""
+    """Secret of HS256 tokens, at least 32 bytes."""
     jwks_file: str = ""
-    """Public keys of RS256, PS256, ES256 or EdDSA tokens; read again when it changes."""
+    """File with the public keys (JWKS) of RS256, PS256, ES256 or EdDSA tokens; read again when it changes."""
     issuer: str = ""
+    """Issuer (`iss`) that tokens must name; empty: any."""
     audience: str = ""
+    """Audience (`aud`) that tokens must name; empty: any."""
     role_claim: str = "role"
+    """Claim that holds the role: `viewer` or `operator`."""
     actor_claim: str = "sub"
+    """Claim that names the person in the audit log."""
     break_glass_token: str = ""
-    """Good for rollback and nothing else; needs no service to be up."""
+    """Token that allows a rollback and nothing else, without another service being up."""
     protect_reads: bool = False
-    """Whether reading needs a token with the role `viewer` too; /metrics, /healthz and /readyz never do."""
-    failures_max: Annotated[int, Meta(ge=1)] = 10
-    """Wrong tokens a minute from one address before it is refused without a look; a right break-glass token still works."""
+    """Require a token with the role `viewer` for reading too, except /metrics, /healthz and /readyz."""
+    failures_max: PositiveCount = 10
+    """Wrong tokens per minute from one address; beyond it tokens from there are refused unread, but for a right break-glass token."""
 
 
 class NotificationSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who is told about rollbacks, failed gates and new findings."""
+    """Notifications of rollbacks, failed gates and new findings."""
 
     slack_urls: tuple[str, ...] = ()
     """Webhooks that take Slack's `{"text": ...}`."""
     pagerduty_key: str = ""
-    """Routing key of an Events v2 integration."""
+    """Routing key of a PagerDuty Events v2 integration."""
     pagerduty_url: str = "https://events.pagerduty.com/v2/enqueue"
+    """URL of the Events v2 API."""
     timeout_s: Positive = 5.0
-    attempts_max: Annotated[int, Meta(ge=1)] = 8
+    """Time for one attempt."""
+    attempts_max: PositiveCount = 8
+    """Attempts per message; then it is dropped and logged."""
     backoff_s: Positive = 1.0
-    queue_max: Annotated[int, Meta(ge=1)] = 200
+    """Pause after the first failed attempt; doubled after each further one."""
+    queue_max: PositiveCount = 200
+    """Messages that may wait."""
 
 
 class AlertmanagerSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a firing alert of Alertmanager does: the value of the label `label` is `pause` or `rollback`."""
+    """What a firing alert of Alertmanager (POST /alertmanager) does."""
 
     label: str = "shadow_action"
+    """Label whose value is the action: `pause` or `rollback`."""
     group_label: str = "shadow_group"
+    """Label whose value is the group; an alert without it acts on all groups."""
 
 
 class PeerAddress(Struct, frozen=True, forbid_unknown_fields=True):
     """Another proxy's admin port."""
 
     host: str
+    """Its address."""
     port: Annotated[int, Meta(ge=1, le=65535)]
+    """Its admin port."""
 
 
 class RolloutSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The section `rollout:`."""
+    """How the candidate takes over, step by step."""
 
     enabled: bool = False
-    """Whether the steps say who serves; else `serve` does, and only rollback and resume are possible."""
+    """Let the steps say who serves; otherwise `serve` does, and only rollback and resume are possible."""
     steps: tuple[StepSettings | float, ...] = DEFAULT_STEPS
-    """Percentages served by the candidate, growing, from the first (usually 0) to the last (usually 100)."""
+    """Shares in percent that the candidate serves, growing, from the first (usually 0) to the last (usually 100)."""
     groups: tuple[GroupSettings, ...] = ()
+    """Routes that step apart from the others."""
     auto_promote: bool = False
-    """Whether a step with open gates is left without a person; `manual` of a step wins."""
+    """Leave a step without an operator once its gates are open; `manual` of a step wins."""
     gates: GateSettings = GateSettings()
     auto_rollback: AutoRollbackSettings = AutoRollbackSettings()
     evaluate_s: Positive = 15.0
+    """Time between two evaluations of the gates."""
     poll_s: Positive = 1.0
-    """How often the stored state is read where no notification came."""
+    """Time between two reads of the stored state where no notification came."""
     state_file: str = ""
-    """The last known state, shared by the processes of one machine. Empty: rollout.json beside `serve.state_file`."""
+    """File of the last known state, shared by the processes of a machine. Empty: rollout.json beside `serve.state_file`."""
     audit_file: str = ""
-    """The audit log where there is no `databases.store`. Empty: rollout-audit.ndjson beside `serve.state_file`."""
+    """File of the audit log where `databases.store` is empty. Empty: rollout-audit.ndjson beside `serve.state_file`."""
     peers: tuple[PeerAddress, ...] = ()
-    """All other proxies: a rollback is sent to each, and states are exchanged when the store is down."""
+    """Admin ports of all other proxies: a rollback is sent to each, and states are exchanged while the store is down."""
     sources: SourceSettings = SourceSettings()
     access: AccessSettings = AccessSettings()
-    outgoing: NotificationSettings = NotificationSettings()
-    alerts: AlertmanagerSettings = AlertmanagerSettings()
+    notifications: NotificationSettings = NotificationSettings()
+    alertmanager: AlertmanagerSettings = AlertmanagerSettings()
 
 
 def steps_of(settings: RolloutSettings, group: str) -> tuple[StepSettings, ...]:
-    """The steps of a group; `all` has those of the section."""
+    """Return the steps of a group; those of `all` are the section's."""
     own = next((one.steps for one in settings.groups if one.name == group), ())
     return tuple(
         step if isinstance(step, StepSettings) else StepSettings(float(step)) for step in own or settings.steps
     )
-
-
-def problem_of(settings: RolloutSettings, routes: tuple[str, ...]) -> str:
-    """What the types cannot say: the first thing that is wrong, with its path; "" when nothing is."""
-    for group in ("all", *(one.name for one in settings.groups)):
-        percents = [step.percent for step in steps_of(settings, group)]
-        if len(percents) < 2 or any(a >= b for a, b in pairwise(percents)):
-            return f"the steps of {group!r} must be at least two and grow - at `$.rollout.steps`"
-    names = [one.name for one in settings.groups]
-    if len(set(names)) != len(names) or "all" in names:
-        return "group names must differ, and `all` is taken - at `$.rollout.groups`"
-    grouped = [route for one in settings.groups for route in one.routes]
-    if len(set(grouped)) != len(grouped):
-        return "a route is in two groups - at `$.rollout.groups`"
-    unknown = sorted(set(grouped) - set(routes))
-    if unknown:
-        return f"there is no route {unknown[0]!r} - at `$.rollout.groups`"
-    if settings.access.jwt_secret and len(settings.access.jwt_secret.encode()) < 32:
-        return "an HS256 secret has at least 32 bytes - at `$.rollout.access.jwt_secret`"
-    return ""

@@ -1,49 +1,55 @@
-"""The `runner:` section of config.yaml: how much the shadow runner does at once, how long it waits, what it confirms."""
+"""The section `runner:` of config.yaml: concurrency, waits and confirmation of the shadow runner. Pure."""
 
-from typing import Annotated
+from enum import StrEnum
 
-from msgspec import Meta
+from msgspec import Struct
 
 from comparator.exchanges.model import Side
-from comparator.tables import Struct
+from proxy.config.constraints import Count, NonNegative, Port, Positive, PositiveCount
 
 
-class RunnerSettings(Struct, frozen=True, kw_only=True):
-    """Times are in the unit of the name's ending.
+class Resync(StrEnum):
+    """What a gap in the capture of row changes does: compare whole tables and copy what differs, or nothing."""
 
-    Attributes:
-        name: the journal reader's name; its committed offset is where a restart resumes.
-        concurrency: mirrored requests at the same time.
-        queue_max: exchanges that may wait; beyond it the mirrored run is skipped and counted, live's changes are applied.
-        rows_max: changed rows of live that may wait for the shadow; beyond it they are forgotten and the shadow is resynced.
-        timeout_s: until a mirrored request counts as failed.
-        fence_timeout_s: until a database that delivers no changes counts as interrupted.
-        claim_wait_ms: how long a live transaction that no exchange has claimed waits before it is background. An exchange that
-            took longer than this is not compared (`skipped`, cause `slow`), because its changes may have been let go.
-        clock_skew_ms: how far the proxy's clock and the database's may differ.
-        post_response_wait_ms: how long after its response a service may still write for the request.
-        tagged_sides: sides that name the request in their transactions (the new scorer does).
-        align: keep the shadow equal to live; False only for a shadow that nobody compares row by row.
-        confirm: run a mismatching request once more from the aligned state before it counts.
-        confirm_per_s_max: confirmations started a second; beyond it mismatches are stored as unconfirmed, and counted.
-        resync: bring the shadow back to live by whole-table comparison after a gap in the capture: auto or off.
-        host, port: the runner's admin port (metrics, health); 0 chooses a free port.
-    """
+    AUTO = "auto"
+    OFF = "off"
+
+
+class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The shadow runner."""
 
     name: str = "mirror"
-    concurrency: Annotated[int, Meta(ge=1)] = 16
-    queue_max: int = 2_000
-    rows_max: int = 100_000
-    batch_max: Annotated[int, Meta(ge=1)] = 256
-    timeout_s: float = 10.0
-    fence_timeout_s: float = 15.0
-    claim_wait_ms: int = 3_000
-    clock_skew_ms: int = 5
-    post_response_wait_ms: int = 0
+    """Name of the runner as a reader of the journal; its committed offset is where a restart resumes."""
+    concurrency: PositiveCount = 16
+    """Mirrored requests in flight at a time."""
+    queue_max: PositiveCount = 2_000
+    """Exchanges that may wait. Beyond it the mirrored run is skipped (`overload`); changes of live are still applied."""
+    rows_max: PositiveCount = 100_000
+    """Changed rows of live that may wait for the shadow. Beyond it they are dropped, and the shadow is resynced by whole tables."""
+    batch_max: PositiveCount = 256
+    """Exchanges read from the journal at a time."""
+    timeout_s: Positive = 10.0
+    """Time after which a mirrored request has failed."""
+    fence_timeout_s: Positive = 15.0
+    """Time without row changes from a database after which its capture counts as interrupted."""
+    claim_wait_ms: Count = 3_000
+    """Time a live transaction waits for the exchange that made it; then it is background. An exchange that took longer is not
+    compared (`slow`), because its changes may have been released already."""
+    clock_skew_ms: Count = 5
+    """How far the clocks of proxy and database may differ. Requests of one key that are closer than twice this are `overlapped`."""
+    post_response_wait_ms: Count = 0
+    """Time after its response in which a service may still write for a request."""
     tagged_sides: tuple[Side, ...] = (Side.CANDIDATE,)
+    """Sides that name the request in their transactions."""
     align: bool = True
+    """Make the shadow equal to live after each comparison; `false` only where nobody compares rows."""
     confirm: bool = True
-    confirm_per_s_max: float = 5.0
-    resync: str = "auto"
+    """Run a mismatching request once more from the aligned state before it counts."""
+    confirm_per_s_max: NonNegative = 5.0
+    """Confirmations started per second; mismatches beyond it are stored as unconfirmed, and counted."""
+    resync: Resync = Resync.AUTO
+    """After a gap in the capture: `auto` brings the shadow back to live by comparing whole tables, `off` does not."""
     host: str = "127.0.0.1"
-    port: int = 9902
+    """Address of the runner's admin port."""
+    port: Port = 9902
+    """Runner's admin port: /metrics, /healthz, /status."""

@@ -1,0 +1,78 @@
+"""The section `routes:` of config.yaml: requests that belong together, and what is recorded and mirrored of them. Pure."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from proxy.config.constraints import Count, NonNegative, Share
+
+StatusPattern = Annotated[str, Meta(pattern="^[1-5](xx|[0-9]{2})$")]
+
+
+class MirrorPolicy(StrEnum):
+    """Whether the exchanges of a route are mirrored."""
+
+    MIRROR = "mirror"
+    SKIP = "skip"
+
+
+class WritePolicy(StrEnum):
+    """Whether requests with an unsafe method are mirrored: always, never, or only with an Idempotency-Key."""
+
+    MIRROR = "mirror"
+    SKIP = "skip"
+    IDEMPOTENT = "idempotent"
+
+
+class RecordOnly(StrEnum):
+    """Where a record filter applies: to the journal, or to the mismatch journal only."""
+
+    ALL = "all"
+    MISMATCHES = "mismatches"
+
+
+class RecordIf(Struct, frozen=True, forbid_unknown_fields=True):
+    """Conditions on an exchange; all that are given have to hold. A route's `sample` applies as well."""
+
+    only: RecordOnly = RecordOnly.ALL
+    """`all` journals only exchanges that satisfy the conditions. `mismatches` journals all of the route, and copies those that
+    satisfy them and differ to `journal.mismatches`."""
+    methods: tuple[str, ...] = ()
+    """Methods, one of which the request has; empty: any."""
+    statuses: tuple[StatusPattern, ...] = ()
+    """Status codes, one of which the response has: `404`, or `5xx` for a class; empty: any."""
+    duration_ms_min: NonNegative = 0.0
+    """Shortest duration, from the request's header to the end of its response."""
+    response_bytes_min: Count = 0
+    """Smallest response body, as sent, up to `journal.body_max_bytes`."""
+    response_bytes_max: Count = 0
+    """Largest response body, as sent, up to `journal.body_max_bytes`; 0 is no limit."""
+    until_count: Count = 0
+    """Exchanges that each worker (with `mismatches`: the runner) takes since it started; 0 is no limit."""
+    until: str = ""
+    """ISO 8601 time after which nothing is taken, in quotes; empty is no limit."""
+
+
+class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Requests that belong together. The first route that matches a request has it."""
+
+    name: str
+    """Name in metrics, rules and reports; each route has its own."""
+    path: str
+    """Path template: `{name}` is one segment, `{name:path}` the rest of the path."""
+    methods: tuple[str, ...] = ("GET",)
+    """Methods of the route."""
+    key: str = ""
+    """Ordering key, by which requests are ordered, sampled and assigned to a side: a parameter of the path, `header:NAME`,
+    `query:NAME`, `jwt:CLAIM` of the bearer token, or `json:member.member` of the body. Compared case-insensitively."""
+    mirror: MirrorPolicy = MirrorPolicy.MIRROR
+    """Whether the route is mirrored."""
+    writes: WritePolicy = WritePolicy.MIRROR
+    """Whether its POST, PUT, PATCH and DELETE requests are mirrored; `idempotent`: only those with an Idempotency-Key."""
+    sample: Share = 1.0
+    """Share of the keys that is journaled; a key is either in or out."""
+    record_if: RecordIf | None = None
+    """Which exchanges of the sample are journaled; without it all are."""
+    mirror_per_s_max: NonNegative = 0.0
+    """Exchanges per second that are mirrored, all workers together; the rest is skipped (`rate_limited`). 0 is no limit."""
