@@ -50,7 +50,7 @@ golden: setup ## replay the golden scenarios in DIR against the scorer (default:
 
 corpus: setup ## send the HTTP/1.1 test corpora of gunicorn and llhttp through the proxy and list the differences
 	@$(BIN)/python -m pytest -q tests/integration/proxy/serving/test_corpus.py $(ARGS)
-	@$(BIN)/python -m tests.support.corpus_differing
+	@$(BIN)/python -m tests.support.http_corpus_differences
 
 lint: setup ## run ruff, pyright and import-linter
 	@$(BIN)/ruff check .

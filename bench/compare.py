@@ -25,7 +25,7 @@ from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Res
 from comparator.findings.clustering import Clusterer
 from comparator.settings import CompareSettings, RuleSettings
 from comparator.verdict import Comparator, Verdict
-from tests.support.corpus import inserted, legacy_settings, score_response, score_rows
+from tests.support.comparison_faults import inserted, legacy_settings, score_response, score_rows
 
 PAIRS = 50
 STAMPS = 20
@@ -200,7 +200,7 @@ def main() -> None:
         return comparator.compare("r", pair.served, pair.mirrored, now=now)
 
     def pipeline(pair: Pair) -> object:
-        return clusterer.sightings("r", comparator.compare("r", pair.served, pair.mirrored, now=now))
+        return clusterer.occurrences("r", comparator.compare("r", pair.served, pair.mirrored, now=now))
 
     def effects(pair: Pair) -> object:
         return effects_comparator.compare("v2_score", pair.served, pair.mirrored, now=now)

@@ -26,7 +26,7 @@ from comparator.capture.registry import open_capture
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from proxy.demo.embedded_postgres import EmbeddedPostgres
-from tests.support import captured, pgoutput, postgres
+from tests.support import captured_database, pgoutput, postgres
 
 CONCURRENCY = 4
 CHANGES = 23
@@ -143,7 +143,7 @@ async def watching(dsn: str, driver: Driver) -> AsyncIterator[Any]:
         yield None
         return
     async with open_capture(
-        dsn, CaptureSettings(driver=driver, tables=captured.TABLES, fence_timeout_ms=60_000)
+        dsn, CaptureSettings(driver=driver, tables=captured_database.TABLES, fence_timeout_ms=60_000)
     ) as capture:
         await capture.start(lambda _: None)
         await capture.fence()
@@ -212,9 +212,9 @@ async def run(server_dsn: str, data_dir: Path | None, *, rounds: int, transactio
     cases = {driver: Samples() for driver in (Driver.OFF, Driver.STREAM, Driver.SQL, Driver.TRIGGERS)}
     async with postgres.temporary_database(server_dsn) as plain, postgres.temporary_database(server_dsn) as logged:
         for dsn in (plain, logged):
-            await captured.prepare(dsn)
+            await captured_database.prepare(dsn)
             await written(dsn, 4 * 50)
-        await captured.install_log(logged)
+        await captured_database.install_log(logged)
         for _ in range(rounds):
             for driver, samples in cases.items():
                 dsn = logged if driver is Driver.TRIGGERS else plain

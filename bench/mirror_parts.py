@@ -22,7 +22,7 @@ from proxy.runner.mirror import changes_of
 from proxy.runner.row_targets import targets
 from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter
 from tests.support import pgoutput, postgres
-from tests.support.corpus import legacy_settings
+from tests.support.comparison_faults import legacy_settings
 
 REQUESTS = 50
 DAY = dt.datetime(2026, 3, 4, tzinfo=dt.UTC)

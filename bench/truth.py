@@ -20,12 +20,12 @@ from comparator.capture.settings import CaptureSettings, Driver, SlotKind
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
 from tests.support import postgres
-from tests.support.crashing import laboratory, survive
+from tests.support.runner_crashes import laboratory, survive
 from tests.support.mirror_lab import WRITTEN, checksums, install_log, lab
 from tests.support.mirroring import clean_up_job, drive, mirroring, outcomes, settled
 from tests.support.runner_process import RunnerProcess
 from tests.support.scraping import free_port, total, until
-from tests.support.truth import Truth, attribute
+from tests.support.attribution_truth import Truth, attribute
 
 SHARES = {Driver.STREAM: 1.0, Driver.SQL: 0.2, Driver.TRIGGERS: 0.2}
 

@@ -17,7 +17,7 @@ from comparator.settings import CompareSettings, HeaderRules, RuleSettings
 from comparator.store.comparison_detail import detail_of
 from comparator.verdict import Comparator, Comparison, Verdict, VerdictCause
 from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, response, served
-from tests.support.corpus import (
+from tests.support.comparison_faults import (
     EFFECT_FAULTS,
     HARMLESS,
     RESPONSE_FAULTS,

@@ -9,16 +9,24 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from comparator.capture.clone import SHADOW_START, CloneOptions, Method, Sequence, clone, shadow_start
+from comparator.capture.clone import SHADOW_START, CloneMethod, CloneOptions, ShadowSequence, clone, shadow_start
 from comparator.capture.errors import CloneError
 from comparator.capture.fitness import connect
 from comparator.capture.settings import Driver
-from comparator.capture.verify import Difference, Pair, Recheck, RowDifference, TableReport, differences, verify
+from comparator.capture.verify import (
+    DatabasePair,
+    Recheck,
+    RowDifference,
+    RowDifferenceKind,
+    TableReport,
+    differences,
+    verify,
+)
 from proxy.cli import align as align_command
 from proxy.cli.exit_codes import Exit
 from proxy.cli.main import main
 from proxy.demo.embedded_postgres import EmbeddedPostgres
-from tests.support import captured, postgres
+from tests.support import captured_database, postgres
 
 FILL = """
 INSERT INTO account (address, score) SELECT '0x' || n, n FROM generate_series(1, 2500) n;
@@ -30,12 +38,12 @@ CREATE SCHEMA other;
 CREATE TABLE other."Odd name" ("Key A" text, "key b" uuid, at timestamptz, PRIMARY KEY ("Key A", "key b"));
 INSERT INTO other."Odd name" SELECT n, md5(n::text)::uuid, '2026-01-01' FROM generate_series(1, 50) n
 """
-TABLES = (*captured.TABLES, "small", "keyless", "other.Odd name")
+TABLES = (*captured_database.TABLES, "small", "keyless", "other.Odd name")
 
 
 @pytest.fixture
 async def live(database: str) -> str:
-    await captured.prepare(database)
+    await captured_database.prepare(database)
     await execute(database, FILL)
     return database
 
@@ -66,7 +74,7 @@ async def compared(
 ) -> dict[str, TableReport]:
     one, other = await connect(live, timeout_s=60), await connect(shadow, timeout_s=5)
     try:
-        return {report.table: report for report in await verify(Pair(one, other), tables, chunk_rows=chunk_rows)}
+        return {report.table: report for report in await verify(DatabasePair(one, other), tables, chunk_rows=chunk_rows)}
     finally:
         await one.close()
         await other.close()
@@ -79,7 +87,7 @@ def unequal(reports: dict[str, TableReport]) -> dict[str, TableReport]:
 async def test_a_template_clone_is_equal(live: str, shadow: str) -> None:
     cloned = await clone(live, shadow, CloneOptions())
     reports = await compared(live, shadow)
-    assert cloned.method is Method.TEMPLATE
+    assert cloned.method is CloneMethod.TEMPLATE
     assert unequal(reports) == {}
     assert reports["account"].rows_live == reports["account"].rows_shadow == 2500
 
@@ -87,7 +95,7 @@ async def test_a_template_clone_is_equal(live: str, shadow: str) -> None:
 async def test_a_live_database_in_use_is_dumped(live: str, shadow: str, programs: Path) -> None:
     conn = await asyncpg.connect(live)
     cloned = await clone(live, shadow, CloneOptions(programs=programs))
-    assert cloned.method is Method.DUMP
+    assert cloned.method is CloneMethod.DUMP
     assert unequal(await compared(live, shadow)) == {}
     await conn.close()
 
@@ -95,13 +103,13 @@ async def test_a_live_database_in_use_is_dumped(live: str, shadow: str, programs
 async def test_a_template_of_a_database_in_use_is_refused(live: str, shadow: str) -> None:
     conn = await asyncpg.connect(live)
     with pytest.raises(CloneError, match="connected to live"):
-        await clone(live, shadow, CloneOptions(method=Method.TEMPLATE))
+        await clone(live, shadow, CloneOptions(method=CloneMethod.TEMPLATE))
     await conn.close()
 
 
-@pytest.mark.parametrize("method", [Method.TEMPLATE, Method.DUMP])
+@pytest.mark.parametrize("method", [CloneMethod.TEMPLATE, CloneMethod.DUMP])
 async def test_ids_born_in_the_shadow_never_meet_those_of_live(
-    live: str, shadow: str, programs: Path, method: Method
+    live: str, shadow: str, programs: Path, method: CloneMethod
 ) -> None:
     await execute(live, "INSERT INTO small (body) VALUES ('a'), ('b')")
     await clone(live, shadow, CloneOptions(method=method, programs=programs))
@@ -115,8 +123,8 @@ async def test_ids_born_in_the_shadow_never_meet_those_of_live(
 
 
 async def test_a_clone_carries_no_publication_and_no_change_log(live: str, shadow: str) -> None:
-    await captured.install_log(live)
-    await clone(live, shadow, CloneOptions(method=Method.TEMPLATE))
+    await captured_database.install_log(live)
+    await clone(live, shadow, CloneOptions(method=CloneMethod.TEMPLATE))
     conn = await asyncpg.connect(shadow)
     assert await conn.fetchval("SELECT count(*) FROM pg_publication") == 0
     assert await conn.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == 0
@@ -144,7 +152,7 @@ async def test_a_clone_at_a_slot_misses_nothing_and_sees_nothing_twice(live: str
     conn = await asyncpg.connect(shadow)
     copied = {row["data"] for row in await conn.fetch("SELECT data FROM event")}
     await conn.close()
-    async with captured.capturing(live, captured.settings(Driver.STREAM, persistent=slot)) as (capture, collector):
+    async with captured_database.capturing(live, captured_database.settings(Driver.STREAM, persistent=slot)) as (capture, collector):
         await capture.fence()
         streamed = {row["data"] for row in collector.rows("event")}
         assert all(transaction.end_lsn > cloned.lsn for transaction in collector.transactions)
@@ -189,12 +197,12 @@ async def test_each_row_that_differs_is_named_by_its_key(live: str, shadow: str)
     found = unequal(await compared(live, shadow))
     assert set(found) == {"account", "other.Odd name"}
     assert found["account"].first == (
-        RowDifference(("1500",), Difference.CHANGED),
-        RowDifference(("2500",), Difference.MISSING),
-        RowDifference(("7000",), Difference.EXTRA),
+        RowDifference(("1500",), RowDifferenceKind.CHANGED),
+        RowDifference(("2500",), RowDifferenceKind.MISSING),
+        RowDifference(("7000",), RowDifferenceKind.EXTRA),
     )
     (odd,) = found["other.Odd name"].first
-    assert odd == RowDifference(("7", "8f14e45f-ceea-167a-5a36-dedd4bea2543"), Difference.CHANGED)
+    assert odd == RowDifference(("7", "8f14e45f-ceea-167a-5a36-dedd4bea2543"), RowDifferenceKind.CHANGED)
 
 
 async def test_only_the_first_rows_are_named_and_all_are_counted(live: str, shadow: str) -> None:
@@ -223,7 +231,7 @@ async def test_a_row_that_was_only_late_is_not_reported(live: str, shadow: str) 
     mended = "UPDATE account SET score = 1 WHERE id = 1"
     async with asyncio.TaskGroup() as group:
         recheck = Recheck(times=3, pause_s=0.5)
-        checking = group.create_task(verify(Pair(one, other), ["account"], recheck=recheck), name="verify")
+        checking = group.create_task(verify(DatabasePair(one, other), ["account"], recheck=recheck), name="verify")
         group.create_task(execute(shadow, mended), name="mend")
     assert [report.equal for report in checking.result()] == [True]
     await one.close()
@@ -231,13 +239,13 @@ async def test_a_row_that_was_only_late_is_not_reported(live: str, shadow: str) 
 
 
 def test_a_sequence_near_its_end_is_moved_half_of_what_is_left() -> None:
-    assert shadow_start(Sequence("s", 2**31 - 1, 2_000_000_000)) == 2_073_741_823
-    assert shadow_start(Sequence("s", 2**63 - 1, 2**41)) > 2**41
+    assert shadow_start(ShadowSequence("s", 2**31 - 1, 2_000_000_000)) == 2_073_741_823
+    assert shadow_start(ShadowSequence("s", 2**63 - 1, 2**41)) > 2**41
 
 
 def test_differences_mirror_when_the_sides_are_swapped() -> None:
     live, shadow = {("1",): "a", ("2",): "b"}, {("2",): "c", ("3",): "d"}
-    swapped = {Difference.MISSING: Difference.EXTRA, Difference.EXTRA: Difference.MISSING}
+    swapped = {RowDifferenceKind.MISSING: RowDifferenceKind.EXTRA, RowDifferenceKind.EXTRA: RowDifferenceKind.MISSING}
     forth = {(one.key, one.kind) for one in differences(live, shadow)}
     back = {(one.key, swapped.get(one.kind, one.kind)) for one in differences(shadow, live)}
     assert forth == back

@@ -19,16 +19,16 @@ from comparator.capture.errors import (
     ReplicaIdentityError,
     RightsError,
 )
-from comparator.capture.preflight import Check, Level, judge, read_facts
+from comparator.capture.preflight import Check, CheckLevel, judge, read_facts
 from comparator.capture.publication import prepare, publish
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.capture.table_shape import ReplicaIdentity
 from proxy.cli import capture as command
 from proxy.cli.exit_codes import Exit
 from proxy.cli.main import main
-from tests.support import captured
+from tests.support import captured_database
 
-PLAIN = CaptureSettings(tables=captured.TABLES)
+PLAIN = CaptureSettings(tables=captured_database.TABLES)
 KEYLESS = "CREATE TABLE keyless (a int, b int)"
 GENERATED = "CREATE TABLE made (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED)"
 PLAIN_ROLE = """
@@ -40,7 +40,7 @@ GRANT USAGE, CREATE ON SCHEMA public TO plain_role; GRANT SELECT ON ALL TABLES I
 @pytest.fixture
 async def conn(database: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(database)
-    await connection.execute(captured.SCHEMA)
+    await connection.execute(captured_database.SCHEMA)
     yield connection
     await connection.close()
 
@@ -50,28 +50,28 @@ async def checks(conn: asyncpg.Connection, settings: CaptureSettings) -> dict[st
 
 
 async def failing(conn: asyncpg.Connection, settings: CaptureSettings) -> set[str]:
-    return {name for name, check in (await checks(conn, settings)).items() if check.level is Level.FAILED}
+    return {name for name, check in (await checks(conn, settings)).items() if check.level is CheckLevel.FAILED}
 
 
 async def test_preparing_makes_a_database_fit(conn: asyncpg.Connection) -> None:
     assert await failing(conn, PLAIN) >= {"publication", "identity account"}
-    await prepare(conn, PLAIN, captured.TABLES)
+    await prepare(conn, PLAIN, captured_database.TABLES)
     assert await failing(conn, PLAIN) == set()
 
 
 async def test_preparing_again_runs_nothing(conn: asyncpg.Connection) -> None:
-    assert len(await prepare(conn, PLAIN, captured.TABLES)) == len(captured.TABLES) + 1
-    assert await prepare(conn, PLAIN, captured.TABLES) == ()
+    assert len(await prepare(conn, PLAIN, captured_database.TABLES)) == len(captured_database.TABLES) + 1
+    assert await prepare(conn, PLAIN, captured_database.TABLES) == ()
 
 
 async def test_preparing_fewer_tables_unpublishes_the_others(conn: asyncpg.Connection) -> None:
-    await prepare(conn, PLAIN, captured.TABLES)
+    await prepare(conn, PLAIN, captured_database.TABLES)
     assert await prepare(conn, PLAIN, ["event"]) == ('ALTER PUBLICATION "shadow" SET TABLE "public"."event";',)
 
 
 async def test_the_remedies_of_the_preflight_mend_what_it_found(conn: asyncpg.Connection) -> None:
     await conn.execute(GENERATED)
-    settings = msgspec.structs.replace(PLAIN, tables=(*captured.TABLES, "made"))
+    settings = msgspec.structs.replace(PLAIN, tables=(*captured_database.TABLES, "made"))
     for check in (await checks(conn, settings)).values():
         for statement in check.remedy:
             await conn.execute(statement)
@@ -94,19 +94,19 @@ async def test_a_capture_refuses_a_publication_that_breaks_writes(database: str,
     await conn.execute(KEYLESS)
     await conn.execute("CREATE PUBLICATION shadow FOR TABLE keyless")
     with pytest.raises(ReplicaIdentityError, match="REPLICA IDENTITY FULL"):
-        async with captured.capturing(database, captured.settings(Driver.STREAM)):
+        async with captured_database.capturing(database, captured_database.settings(Driver.STREAM)):
             pass
 
 
 async def test_a_capture_without_a_publication_is_refused(database: str, conn: asyncpg.Connection) -> None:
     with pytest.raises(PublicationError, match="does not exist"):
-        async with captured.capturing(database, captured.settings(Driver.SQL)):
+        async with captured_database.capturing(database, captured_database.settings(Driver.SQL)):
             pass
 
 
 async def test_a_capture_without_a_change_log_is_refused(database: str, conn: asyncpg.Connection) -> None:
     with pytest.raises(ChangeLogError, match="shadow capture install"):
-        async with captured.capturing(database, captured.settings(Driver.TRIGGERS)):
+        async with captured_database.capturing(database, captured_database.settings(Driver.TRIGGERS)):
             pass
 
 
@@ -131,7 +131,7 @@ async def test_a_table_whose_writes_already_fail_is_reported(conn: asyncpg.Conne
     await conn.execute("CREATE PUBLICATION shadow FOR TABLE made")
     settings = msgspec.structs.replace(PLAIN, tables=("made",))
     found = (await checks(conn, settings))["generated columns"]
-    assert found.text == "published, and their writes fail: made"
+    assert found.message == "published, and their writes fail: made"
     assert await prepare(conn, settings, ["made"]) == ()
     assert await failing(conn, settings) == set()
 
@@ -139,7 +139,7 @@ async def test_a_table_whose_writes_already_fail_is_reported(conn: asyncpg.Conne
 async def test_a_publication_for_all_tables_is_refused(conn: asyncpg.Connection) -> None:
     await conn.execute("CREATE PUBLICATION shadow FOR ALL TABLES")
     with pytest.raises(PublicationError, match="FOR ALL TABLES"):
-        await prepare(conn, PLAIN, captured.TABLES)
+        await prepare(conn, PLAIN, captured_database.TABLES)
     assert "publication" in await failing(conn, PLAIN)
 
 
@@ -174,12 +174,12 @@ async def test_a_role_that_does_not_own_the_tables_is_told_what_the_owner_must_r
 
 async def test_a_persistent_slot_without_a_bound_on_the_log_is_refused(conn: asyncpg.Connection) -> None:
     settings = msgspec.structs.replace(PLAIN, slot=Slot(kind=SlotKind.PERSISTENT))
-    assert "max_slot_wal_keep_size" in (await checks(conn, settings))["slot"].text
+    assert "max_slot_wal_keep_size" in (await checks(conn, settings))["slot"].message
 
 
 async def test_a_feedback_slower_than_the_server_waits_is_refused(conn: asyncpg.Connection) -> None:
     settings = msgspec.structs.replace(PLAIN, feedback_ms=40_000)
-    assert "wal_sender_timeout" in (await checks(conn, settings))["slots"].text
+    assert "wal_sender_timeout" in (await checks(conn, settings))["slots"].message
 
 
 async def test_the_catalogue_tells_keys_types_and_references(conn: asyncpg.Connection) -> None:
@@ -198,19 +198,19 @@ async def test_the_catalogue_tells_keys_types_and_references(conn: asyncpg.Conne
 
 
 async def test_the_change_log_is_installed_and_taken_away(conn: asyncpg.Connection) -> None:
-    settings = captured.settings(Driver.TRIGGERS)
+    settings = captured_database.settings(Driver.TRIGGERS)
     assert "change log" in await failing(conn, settings)
-    await changelog.install(conn, settings, captured.TABLES)
-    await changelog.install(conn, settings, captured.TABLES)
+    await changelog.install(conn, settings, captured_database.TABLES)
+    await changelog.install(conn, settings, captured_database.TABLES)
     assert await failing(conn, settings) == set()
-    assert await changelog.logged_tables(conn) == tuple(sorted(captured.TABLES))
+    assert await changelog.logged_tables(conn) == tuple(sorted(captured_database.TABLES))
     await changelog.remove(conn, settings)
     assert await changelog.logged_tables(conn) == ()
     assert await conn.fetchval("SELECT to_regnamespace('shadow_capture')") is None
 
 
 async def test_nothing_is_logged_while_nobody_reads(conn: asyncpg.Connection) -> None:
-    await changelog.install(conn, captured.settings(Driver.TRIGGERS), captured.TABLES)
+    await changelog.install(conn, captured_database.settings(Driver.TRIGGERS), captured_database.TABLES)
     await conn.execute("INSERT INTO event (data) VALUES ('{}')")
     assert await conn.fetchval("SELECT count(*) FROM shadow_capture.log") == 0
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from comparator.capture.clone import CloneOptions, Method, clone
+from comparator.capture.clone import CloneMethod, CloneOptions, clone
 from comparator.capture.fitness import connect
 from comparator.capture.publication import prepare
 from comparator.capture.settings import CaptureSettings, Driver
-from comparator.capture.verify import Pair, verify
+from comparator.capture.verify import DatabasePair, verify
 from proxy.demo.embedded_postgres import EmbeddedPostgres
-from tests.support import captured, postgres
+from tests.support import captured_database, postgres
 
 GENERATED = "CREATE TABLE made (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED)"
-TABLES = (*captured.TABLES, "made")
+TABLES = (*captured_database.TABLES, "made")
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +28,14 @@ def cluster() -> Iterator[EmbeddedPostgres]:
 async def test_the_drivers_agree_and_a_clone_is_equal(cluster: EmbeddedPostgres) -> None:
     async with postgres.temporary_database(cluster.dsn()) as dsn, postgres.temporary_database(cluster.dsn()) as shadow:
         conn = await asyncpg.connect(dsn)
-        await conn.execute(captured.SCHEMA)
+        await conn.execute(captured_database.SCHEMA)
         await conn.execute(GENERATED)
         await prepare(conn, CaptureSettings(), TABLES)
-        await captured.install_log(dsn)
+        await captured_database.install_log(dsn)
         async with (
-            captured.capturing(dsn, captured.settings(Driver.STREAM)) as (stream, from_stream),
-            captured.capturing(dsn, captured.settings(Driver.SQL)) as (by_sql, from_sql),
-            captured.capturing(dsn, captured.settings(Driver.TRIGGERS)) as (triggers, from_triggers),
+            captured_database.capturing(dsn, captured_database.settings(Driver.STREAM)) as (stream, from_stream),
+            captured_database.capturing(dsn, captured_database.settings(Driver.SQL)) as (by_sql, from_sql),
+            captured_database.capturing(dsn, captured_database.settings(Driver.TRIGGERS)) as (triggers, from_triggers),
         ):
             await conn.execute("INSERT INTO account (address, score) VALUES ('0xa', 1), ('0xb', 2)")
             await conn.execute("INSERT INTO stamp (account_id, provider, note) VALUES (1, 'Ens', repeat('x', 9000))")
@@ -47,11 +47,11 @@ async def test_the_drivers_agree_and_a_clone_is_equal(cluster: EmbeddedPostgres)
             assert from_triggers.changes == from_stream.changes
         await conn.execute("INSERT INTO made (id) VALUES (1)")
         assert await conn.execute("UPDATE made SET id = 2") == "UPDATE 1"
-        options = CloneOptions(method=Method.DUMP, replace=True, programs=cluster.bin_dir)
+        options = CloneOptions(method=CloneMethod.DUMP, replace=True, programs=cluster.bin_dir)
         await clone(dsn, shadow, options)
         other = await connect(shadow, timeout_s=60)
         one = await connect(dsn, timeout_s=60)
-        reports = await verify(Pair(one, other), TABLES)
+        reports = await verify(DatabasePair(one, other), TABLES)
         assert [report.table for report in reports if not report.equal] == []
         await one.close()
         await other.close()
@@ -63,14 +63,14 @@ async def test_a_shadow_on_another_server_and_version_is_equal(
 ) -> None:
     programs = EmbeddedPostgres(tmp_path / "unused").bin_dir
     async with postgres.temporary_database(cluster.dsn()) as dsn, postgres.temporary_database(postgres_dsn) as shadow:
-        await captured.prepare(dsn)
+        await captured_database.prepare(dsn)
         one = await connect(dsn, timeout_s=60)
         await one.execute("CREATE ROLE only_here; ALTER TABLE event OWNER TO only_here")
         await one.execute("INSERT INTO account (address, score) SELECT n, n FROM generate_series(1, 100) n")
         cloned = await clone(dsn, shadow, CloneOptions(replace=True, programs=programs))
         other = await connect(shadow, timeout_s=60)
-        assert cloned.method is Method.DUMP
-        assert all(report.equal for report in await verify(Pair(one, other), captured.TABLES))
+        assert cloned.method is CloneMethod.DUMP
+        assert all(report.equal for report in await verify(DatabasePair(one, other), captured_database.TABLES))
         assert await other.fetchval("SELECT count(*) FROM account") == 100
         await one.execute("DROP OWNED BY only_here; DROP ROLE only_here")
         await one.close()

@@ -17,7 +17,7 @@ from proxy.cli.replay import replay
 from proxy.config.settings import Settings
 from proxy.replay.snapshot_transfer import program
 from tests.legacy.running import ROOT
-from tests.support.replaying import arguments
+from tests.support.replay_backend import arguments
 
 PATIENCE_S = 60.0
 

@@ -10,12 +10,12 @@ from comparator.exchanges.model import Side
 from proxy.cli.replay import replay
 from proxy.config.runner import RunnerSettings
 from proxy.config.settings import Settings
-from proxy.errors import RunnerUpError
-from proxy.journal.reader import SegmentReader
+from proxy.errors import RunnerRunningError
+from proxy.journal.segment_reader import SegmentReader
 from proxy.replay.compare_run import open_shadow
 from proxy.replay.report import ReplayReport
 from tests.support.mirror_lab import FAULTS, WRITTEN, Lab, checksums, lab
-from tests.support.replaying import arguments, recorded, written
+from tests.support.replay_backend import arguments, recorded, written
 
 PATIENCE_S = 60.0
 CAPTURE = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, poll_ms=20)
@@ -61,6 +61,6 @@ async def test_a_runner_that_is_up_is_refused(postgres_dsn: str, tmp_path: Path)
         settings = made.settings()
         folder = Path(settings.journal.directory)
         folder.mkdir(parents=True, exist_ok=True)
-        with SegmentReader(folder, settings.runner.name), pytest.raises(RunnerUpError, match="stop it first"):
+        with SegmentReader(folder, settings.runner.name), pytest.raises(RunnerRunningError, match="stop it first"):
             async with open_shadow(settings):
                 pass

@@ -16,10 +16,10 @@ from proxy.cli.replay import replay
 from proxy.config.journal import JournalSettings
 from proxy.config.replay import ReplaySettings
 from proxy.config.settings import Settings
-from proxy.journal.writer import SegmentWriter
+from proxy.journal.segment_writer import SegmentWriter
 from proxy.recordings.errors import OptionError, StateError
 from tests.support.exchanges import exchange
-from tests.support.replaying import arguments, backend, recorded, written
+from tests.support.replay_backend import arguments, backend, recorded, written
 
 PATIENCE_S = 20.0
 TOKEN_KEY = "a key of the tests that is long enough"
@@ -180,7 +180,7 @@ async def test_the_state_of_another_replay_is_refused(tmp_path: Path) -> None:
 
 
 async def test_digests_are_replaced_and_tokens_signed_again(tmp_path: Path) -> None:
-    known, unknown = "digest:" + "a" * 32, "digest:" + "b" * 32
+    known, unknown = "redacted:" + "a" * 32, "redacted:" + "b" * 32
     token = jwt.encode(
         {"sub": "x", "iat": 1_000, "exp": 1_600}, "the old key, long gone by now anyway", algorithm="HS256"
     )
@@ -210,7 +210,7 @@ async def test_what_a_journal_has_sealed_is_opened(tmp_path: Path) -> None:
         await played(tmp_path / "journal", "--instance", server.url, "--sealed", "leave")
     keys = [one.named("x-api-key") for one in server.asked]
     assert keys[0] == "in clear"
-    assert keys[1].startswith("digest:")
+    assert keys[1].startswith("redacted:")
 
 
 async def test_a_side_without_an_address_is_refused_by_name(tmp_path: Path) -> None:

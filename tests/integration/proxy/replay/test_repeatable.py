@@ -17,7 +17,7 @@ from proxy.config.settings import Settings
 from proxy.replay import snapshot
 from proxy.replay.report import ReplayReport
 from tests.support.mirror_lab import FAULTS, WRITTEN, Lab, checksums, lab
-from tests.support.replaying import arguments, recorded, written
+from tests.support.replay_backend import arguments, recorded, written
 
 PATIENCE_S = 60.0
 

@@ -10,7 +10,7 @@ import pytest
 
 from comparator.capture.settings import SlotKind
 from proxy.demo.embedded_postgres import EmbeddedPostgres
-from tests.support.crashing import execute, laboratory, survive
+from tests.support.runner_crashes import execute, laboratory, survive
 from tests.support.mirror_lab import Lab
 from tests.support.runner_process import RunnerProcess
 

@@ -8,7 +8,7 @@ from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
 from tests.support.mirror_lab import WRITTEN, install_log, lab
-from tests.support.truth import attribute
+from tests.support.attribution_truth import attribute
 
 COUNTS = {Driver.STREAM: 600, Driver.SQL: 400, Driver.TRIGGERS: 300}
 

@@ -1,14 +1,14 @@
 """What the tests of gunicorn and of llhttp say of HTTP/1.1, case by case through the proxy and over sockets.
 
-The cases and where they come from: tests/data/corpus. Where the proxy does otherwise: tests/support/corpus_differing.py.
+The cases and where they come from: tests/data/corpus. Where the proxy does otherwise: tests/support/http_corpus_differences.py.
 """
 
 from pathlib import Path
 
 import pytest
 
-from tests.support.corpus_differing import requests_that_differ, responses_that_differ
-from tests.support.corpus_http import (
+from tests.support.http_corpus_differences import requests_that_differ, responses_that_differ
+from tests.support.http_corpus import (
     NEVER,
     Case,
     Outcome,

@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comparator.effects.compare import SideEffects, compare_effects
-from comparator.effects.net_changes import net_by_primary_key
+from comparator.effects.net_changes import net_changes
 from comparator.effects.row_diff import compile_tables
 from comparator.exchanges.difference import Kind
-from comparator.exchanges.json_values import text_of_value
+from comparator.exchanges.json_values import value_text
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
-from comparator.rules.actions import When
+from comparator.rules.actions import ComparisonTime
 from comparator.settings import CompareSettings, RuleSettings
 from comparator.tables import Table, Volatile
 from comparator.verdict import Comparator, Verdict
 from tests.support.comparisons import NOW, mirrored, response, served
-from tests.support.corpus import score_response
+from tests.support.comparison_faults import score_response
 
-TODAY = When(NOW.date())
+TODAY = ComparisonTime(NOW.date())
 TABLES = {
     "parent": Table(natural_key=("name",)),
     "child": Table(natural_key=("parent_id", "label"), references={"parent_id": "parent"}),
@@ -128,7 +128,7 @@ def test_swapping_the_sides_mirrors_the_differences(a: Any, b: Any) -> None:
 
     def shape(found: Any) -> list[tuple[str, ...]]:
         return sorted(
-            (d.kind, d.place, str(d.natural_key), text_of_value(d.served), text_of_value(d.mirrored)) for d in found
+            (d.kind, d.place, str(d.natural_key), value_text(d.served), value_text(d.mirrored)) for d in found
         )
 
     assert shape(forth) == shape([d.swapped() for d in back])
@@ -136,11 +136,11 @@ def test_swapping_the_sides_mirrors_the_differences(a: Any, b: Any) -> None:
 
 @given(statements)
 def test_netting_twice_is_netting_once(program: Any) -> None:
-    nets = net_by_primary_key(transactions(execute(START, program)[0]), TABLES)
+    nets = net_changes(transactions(execute(START, program)[0]), TABLES)
     again = [RowChange(n.table, Op.UPDATE, as_row(n.before), n.after) for n in nets if n.before and n.after]
     again += [RowChange(n.table, Op.INSERT, None, n.after) for n in nets if n.before is None]
     again += [RowChange(n.table, Op.DELETE, as_row(n.before), None) for n in nets if n.after is None]
-    twice = net_by_primary_key(transactions(again), TABLES)
+    twice = net_changes(transactions(again), TABLES)
     assert sorted(map(str, twice)) == sorted(map(str, nets))
 
 

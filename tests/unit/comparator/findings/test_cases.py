@@ -29,7 +29,7 @@ from tests.support.comparisons import (
     served,
     update,
 )
-from tests.support.corpus import legacy_settings
+from tests.support.comparison_faults import legacy_settings
 
 REDACT = ("authorization", "x-api-key", "**.proofValue", "registry_stamp.secret", "address")
 REDACTOR = Redactor(REDACT, b"salt")
@@ -157,7 +157,7 @@ def test_metrics_count_what_was_found_by_route_kind_and_severity() -> None:
     metrics = ComparatorMetrics(registry, ["v2_score"])
     one = mismatch("a").comparison
     for route in ("v2_score", "/made/up"):
-        metrics.observe(route, one, sightings=Clusterer().sightings(route, one), seconds=0.001)
+        metrics.observe(route, one, occurrences=Clusterer().occurrences(route, one), seconds=0.001)
     metrics.observe("v2_score", mismatch("b", known=True).comparison)
 
     def value(name: str, **labels: str) -> float | None:

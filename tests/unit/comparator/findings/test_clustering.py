@@ -13,7 +13,7 @@ from comparator.findings.clustering import Clusterer, Severity, reservoir_slot, 
 from comparator.settings import CompareSettings
 from comparator.verdict import Comparator, Comparison, Verdict, confirm
 from tests.support.comparisons import NOW, mirrored, response, served
-from tests.support.corpus import EFFECT_FAULTS, RESPONSE_FAULTS, faulty, score_response
+from tests.support.comparison_faults import EFFECT_FAULTS, RESPONSE_FAULTS, faulty, score_response
 
 DYNAMIC = CompareSettings().dynamic
 
@@ -25,17 +25,17 @@ def mismatch_of(a: Any, b: Any, *, by: Side = Side.CANDIDATE) -> Comparison:
 
 
 def places(a: Any, b: Any) -> list[str]:
-    return [s.signature.place for s in Clusterer(DYNAMIC).sightings("r", mismatch_of(a, b))]
+    return [s.signature.place for s in Clusterer(DYNAMIC).occurrences("r", mismatch_of(a, b))]
 
 
 def test_a_match_has_no_findings() -> None:
-    assert Clusterer().sightings("r", mismatch_of({}, {})) == ()
+    assert Clusterer().occurrences("r", mismatch_of({}, {})) == ()
 
 
 def test_like_differences_of_many_stamps_are_one_finding() -> None:
     a = score_response(20)
     b = {**a, "stamps": {name: {**stamp, "score": "0"} for name, stamp in a["stamps"].items()}}
-    (sighting,) = Clusterer(DYNAMIC).sightings("r", mismatch_of(a, b))
+    (sighting,) = Clusterer(DYNAMIC).occurrences("r", mismatch_of(a, b))
     assert (sighting.signature.place, sighting.count) == ("stamps.*.score", 20)
 
 
@@ -64,8 +64,8 @@ def test_a_place_with_too_many_names_is_templated_by_the_guard() -> None:
 
 def test_a_finding_is_the_same_whichever_side_serves() -> None:
     lost = {"a": 1, "b": 2}, {"a": 1}
-    candidate_serves = Clusterer().sightings("r", mismatch_of(lost[1], lost[0], by=Side.CANDIDATE))
-    legacy_serves = Clusterer().sightings("r", mismatch_of(lost[0], lost[1], by=Side.LEGACY))
+    candidate_serves = Clusterer().occurrences("r", mismatch_of(lost[1], lost[0], by=Side.CANDIDATE))
+    legacy_serves = Clusterer().occurrences("r", mismatch_of(lost[0], lost[1], by=Side.LEGACY))
     assert [s.signature for s in candidate_serves] == [s.signature for s in legacy_serves]
     assert candidate_serves[0].signature.kind is Kind.MISSING
 

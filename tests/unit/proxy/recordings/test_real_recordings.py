@@ -10,7 +10,7 @@ from proxy.recordings.detect import read
 from proxy.recordings.export import ExportFormat, dump
 from proxy.recordings.model import MalformedRecord, RecordedExchange, header_of
 from tests.support.paths import ROOT
-from tests.support.recording import BINARY, LONG, SCORE
+from tests.support.record_recordings import BINARY, LONG, SCORE
 
 CAPTURES = ROOT / "tests" / "data" / "recordings"
 FLOWS = ("mitmproxy-9.flow", "mitmproxy-11.flow", "mitmproxy-12.flow")

@@ -6,7 +6,7 @@ the same bytes and cannot. A test holds that the proxy does exactly this, and th
 
 from collections import Counter
 
-from tests.support.corpus_http import NEVER, Outcome, Request, Response, cases, wanted, wanted_response
+from tests.support.http_corpus import NEVER, Outcome, Request, Response, cases, wanted, wanted_response
 
 REFUSED: dict[tuple[int, str], tuple[str, ...]] = {
     (400, "RFC 9112 section 5.2: a folded line is refused"): (

@@ -1,4 +1,4 @@
-"""Turns the tests of other HTTP parsers into data: `python -m tests.support.corpus_reading FOLDER`.
+"""Turns the tests of other HTTP parsers into data: `python -m tests.support.http_corpus_import FOLDER`.
 
 FOLDER holds the source distributions named in `SOURCES`, which tests/data/corpus/README.md says how to fetch. Their files are read,
 never run: gunicorn's expectations are Python literals (taken from the syntax tree), llhttp's are logs with offsets into the input.

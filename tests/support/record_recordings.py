@@ -1,10 +1,10 @@
 """Records tests/data/recordings again: the real tools watch one small session between raw clients and a backend.
 
-    python -m tests.support.recording mitmproxy /path/to/mitmdump OUT.flow OUT.har
-    python -m tests.support.recording envoy /path/to/envoy OUT_STRINGS.json OUT_STREAMED.json OUT_ADMIN.json
-    python -m tests.support.recording browser /path/to/python/with/playwright /path/to/chromium OUT.har
-    python -m tests.support.recording nginx /path/to/nginx OUT.log
-    python -m tests.support.recording apache /path/to/apache2 OUT.log MODULES_DIRECTORY
+    python -m tests.support.record_recordings mitmproxy /path/to/mitmdump OUT.flow OUT.har
+    python -m tests.support.record_recordings envoy /path/to/envoy OUT_STRINGS.json OUT_STREAMED.json OUT_ADMIN.json
+    python -m tests.support.record_recordings browser /path/to/python/with/playwright /path/to/chromium OUT.har
+    python -m tests.support.record_recordings nginx /path/to/nginx OUT.log
+    python -m tests.support.record_recordings apache /path/to/apache2 OUT.log MODULES_DIRECTORY
 
 The tests need none of these tools: they read what was recorded. tests/data/recordings/README.md says which versions made it.
 """
