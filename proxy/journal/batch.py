@@ -1,4 +1,4 @@
-"""Makes what one frame holds of exchanges: packed as they were served, or redacted and encoded the long way."""
+"""Encodes exchanges to the payload of one frame: fast, as they were served, or one by one with errors caught for each."""
 
 import logging
 import os
@@ -7,90 +7,95 @@ from dataclasses import dataclass
 
 import zstandard
 
-from proxy.config.journal import JournalSettings
-from proxy.journal.fast_encoder import FastEncoder, PackedRecord
+from proxy.journal.fast_encoder import FastEncoder, RawRecord
 from proxy.journal.format import Record, encode_payload
 from proxy.journal.redaction import NONCE_BYTES, redact
 from proxy.journal.served_exchange import ServedExchange
 
 logger = logging.getLogger(__name__)
 
-Entry = Record | ServedExchange
-"""An exchange as it waits."""
+QueueEntry = Record | ServedExchange
+"""An exchange before it is redacted and encoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch:
-    """Exchanges that are ready to be written as one frame.
+    """Exchanges ready to be written as one frame.
 
-    `size` is what they weighed while they waited; their secrets are sealed with the key of `packer`.
+    Attributes:
+        payload: of the frame.
+        count: number of exchanges.
+        last_ended_ns: when the last of them ended, Unix nanoseconds.
+        size: bytes that they counted for in the queue.
+        encoder: whose key sealed their secrets.
     """
 
     payload: bytes
     count: int
     last_ended_ns: int
     size: int
-    packer: FastEncoder
+    encoder: FastEncoder
 
 
-def packed(
-    drafts: Sequence[ServedExchange], packer: FastEncoder, *, size: int, compressor: zstandard.ZstdCompressor
+def encode_served(
+    exchanges: Sequence[ServedExchange], encoder: FastEncoder, *, size: int, compressor: zstandard.ZstdCompressor
 ) -> EncodedBatch | None:
-    """What was served, packed; None when one of them is out of the ordinary."""
-    records: list[PackedRecord] = []
+    """Encode exchanges that were just served; return None when one of them is out of the ordinary."""
+    records: list[RawRecord] = []
     try:
-        for draft in drafts:
-            record = packer.pack(draft)
+        for exchange in exchanges:
+            record = encoder.encode(exchange)
             if record is None:
                 return None
             records.append(record)
         payload = encode_payload(records, compressor=compressor)
     except (ValueError, TypeError):
-        # (the long way finds out which of them it is)
+        # encode_entries will find out which of them it is.
         return None
-    return EncodedBatch(payload, len(records), records[-1].ended_ns, size, packer)
+    return EncodedBatch(payload, len(records), records[-1].ended_ns, size, encoder)
 
 
-def encoded(
-    entries: Sequence[Entry], packer: FastEncoder, *, compressor: zstandard.ZstdCompressor
+def encode_entries(
+    entries: Sequence[QueueEntry], encoder: FastEncoder, *, compressor: zstandard.ZstdCompressor
 ) -> tuple[EncodedBatch | None, int]:
-    """The long way. What cannot be encoded is left out alone.
+    """Redact and encode exchanges, leaving out those that cannot be encoded.
 
     Returns:
-        None when nothing is left; and how many were left out.
+        The batch, None when nothing is left; and how many exchanges were left out.
     """
-    records = [record for entry in entries if (record := _redacted(entry, packer)) is not None]
+    records = [record for entry in entries if (record := _redacted(entry, encoder)) is not None]
     try:
         payload = encode_payload(records, compressor=compressor)
     except (ValueError, TypeError):
-        records = [record for record in records if _encodes(record, compressor)]
+        records = [record for record in records if _is_encodable(record, compressor)]
         payload = encode_payload(records, compressor=compressor)
     failed = len(entries) - len(records)
-    return (EncodedBatch(payload, len(records), records[-1].ended_ns, 0, packer) if records else None), failed
+    return (EncodedBatch(payload, len(records), records[-1].ended_ns, 0, encoder) if records else None), failed
 
 
-def compressor_of(settings: JournalSettings) -> zstandard.ZstdCompressor:
-    """One for one thread."""
-    return zstandard.ZstdCompressor(level=settings.compression_level, write_checksum=False)
+def frame_compressor(level: int) -> zstandard.ZstdCompressor:
+    """Make a compressor of payloads. A compressor is for one thread; frames have a checksum of their own."""
+    return zstandard.ZstdCompressor(level=level, write_checksum=False)
 
 
-def _redacted(entry: Entry, packer: FastEncoder) -> Record | None:
+def _redacted(entry: QueueEntry, encoder: FastEncoder) -> Record | None:
     try:
         record = entry.record() if isinstance(entry, ServedExchange) else entry
-        return redact(record, packer.rules, packer.keys, nonce=os.urandom(NONCE_BYTES))
+        return redact(record, encoder.rules, encoder.keys, nonce=os.urandom(NONCE_BYTES))
     except (ValueError, TypeError, RecursionError) as error:
-        _tell(entry.id, error)
+        _log(entry.id, error)
         return None
 
 
-def _encodes(record: Record, compressor: zstandard.ZstdCompressor) -> bool:
+def _is_encodable(record: Record, compressor: zstandard.ZstdCompressor) -> bool:
     try:
         encode_payload([record], compressor=compressor)
     except (ValueError, TypeError) as error:
-        _tell(record.id, error)
+        _log(record.id, error)
         return False
     return True
 
 
-def _tell(exchange_id: str, error: Exception) -> None:
-    logger.error("journal_exchange_not_encoded", extra={"exchange": exchange_id, "error": type(error).__name__})
+def _log(exchange_id: str, error: Exception) -> None:
+    # The error's text may hold a part of the exchange.
+    logger.error("journal_encoding_failed", extra={"exchange": exchange_id, "error": type(error).__name__})

@@ -1,15 +1,25 @@
-r"""The journal's file format, version 1. Pure: bytes in, exchanges out.
+r"""The file format of journal segments, version 1. Pure: bytes in, records out.
 
-A segment is a 16-byte header and then frames. A frame holds the exchanges of one write:
+A segment is a 16-byte header followed by frames. A frame holds the exchanges of one write:
 
     segment header   b"SHADOWJ" | u8 format version | u64 created, Unix ns
     frame header     b"\xa5FRM" | u32 payload bytes | u32 exchanges | u64 sequence of the first
                      | u64 time of the last, Unix ns | u32 checksum
     payload          zstd( msgpack array of Record )
 
-All integers are little-endian. The checksum is CRC-32 of the header before it and of the payload, so that a torn or rotten
-frame is never taken for a whole one. A record is a msgpack array: fields are only ever added at its end, with a default, so a
-later version reads every earlier one; what cannot be read that way gets the next format version and its own decoder here.
+Integers are little-endian. The checksum is the CRC-32 of the header before it and of the payload, so that a torn or corrupted frame is
+never taken for a whole one. The frame of one exchange, a GET of /v2 with the sequence 4712:
+
+    a5 46 52 4d                magic
+    60 00 00 00                96 bytes of payload
+    01 00 00 00                1 exchange
+    68 12 00 00 00 00 00 00    the first has the sequence 4712
+    80 84 48 36 fe 9c 97 17    the last ended at 1700000000.002
+    a0 06 fa 48                CRC-32
+    28 b5 2f fd 20 57 ...      zstd of 91 dc 00 16 a2 "a1" a5 "score" ...: an array of one Record, an array of 22 fields
+
+Fields are only ever added at the end of a record, with a default, so a later version reads every earlier file. A change that is not
+possible in this way gets the next format version, and its own decoder here.
 """
 
 import struct
@@ -34,9 +44,14 @@ SEGMENT_SUFFIX = ".seg"
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One exchange as written. `status` 0 means that the served side gave no response: `cause` and `detail` say why.
+    """One exchange as stored. The fields are those of `Exchange`, flat.
 
-    `sealed` is the box with the originals of what was redacted (see `redact`), empty when there is none.
+    Attributes:
+        status: of the response; 0 where the served side gave none, for the reason in `cause` and `detail`.
+        cause: a FailureCause; "" where there is a response.
+        skip: the policy that keeps the exchange from being mirrored; "" for none.
+        sealed: the encrypted originals of what was redacted (`proxy.journal.redaction`); empty for none.
+        redacted: the names of what was redacted, e.g. `request.header.authorization`.
     """
 
     id: str
@@ -65,7 +80,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class FrameHeader:
-    """What is known of a frame before its payload is read."""
+    """A frame without its payload: the fields of its header."""
 
     payload_bytes: int
     count: int
@@ -75,7 +90,7 @@ class FrameHeader:
 
     @property
     def size(self) -> int:
-        """Bytes of the whole frame."""
+        """Bytes of the whole frame, header included."""
         return FRAME_HEADER.size + self.payload_bytes
 
     @property
@@ -89,7 +104,7 @@ _DECODER = msgspec.msgpack.Decoder(tuple[Record, ...])
 
 
 def record_of(exchange: Exchange) -> Record:
-    """The record of an exchange, nothing redacted."""
+    """Return the record of an exchange, with nothing redacted."""
     request, outcome = exchange.request, exchange.outcome
     response = outcome if isinstance(outcome, Response) else None
     failed = outcome if isinstance(outcome, Failed) else None
@@ -118,7 +133,7 @@ def record_of(exchange: Exchange) -> Record:
 
 
 def exchange_of(record: Record) -> Exchange:
-    """The exchange of a record (opened before, where it was sealed)."""
+    """Return the exchange of a record; unseal it before to have the secrets in it."""
     outcome: Response | Failed
     if record.cause:
         outcome = Failed(FailureCause(record.cause), record.detail)
@@ -142,12 +157,12 @@ def exchange_of(record: Record) -> Exchange:
 
 
 def segment_header(created_ns: int) -> bytes:
-    """The first bytes of a segment."""
+    """Return the first bytes of a segment."""
     return SEGMENT_HEADER.pack(SEGMENT_MAGIC, FORMAT_VERSION, created_ns)
 
 
 def parse_segment_header(data: bytes) -> int:
-    """Check the first bytes of a segment; return when it was created, Unix ns.
+    """Check the first bytes of a segment and return when it was created, Unix nanoseconds.
 
     Raises:
         JournalFormatError: not a segment, or one of a later format version.
@@ -158,12 +173,12 @@ def parse_segment_header(data: bytes) -> int:
     if magic != SEGMENT_MAGIC:
         raise JournalFormatError("not a journal segment")
     if version != FORMAT_VERSION:
-        raise JournalFormatError(f"format version {version} is unknown; this program reads version {FORMAT_VERSION}")
+        raise JournalFormatError(f"unknown format version {version}; this program reads version {FORMAT_VERSION}")
     return int(created_ns)
 
 
 def encode_payload(records: Sequence[object], *, compressor: zstandard.ZstdCompressor) -> bytes:
-    """What a frame of these records holds.
+    """Return the payload of a frame of these records.
 
     Raises:
         ValueError, TypeError: one of them cannot be encoded.
@@ -172,14 +187,21 @@ def encode_payload(records: Sequence[object], *, compressor: zstandard.ZstdCompr
 
 
 def encode_frame(payload: bytes, *, count: int, first_sequence: int, last_ended_ns: int) -> bytes:
-    """One frame of one or more records."""
+    """Return a frame.
+
+    Args:
+        payload: as of `encode_payload`.
+        count: number of records in it.
+        first_sequence: of its first record.
+        last_ended_ns: `ended_ns` of its last record.
+    """
     unsigned = FRAME_UNSIGNED.pack(FRAME_MAGIC, len(payload), count, first_sequence, last_ended_ns)
     checksum = zlib.crc32(payload, zlib.crc32(unsigned))
     return b"".join((unsigned, checksum.to_bytes(4, "little"), payload))
 
 
 def parse_frame_header(data: bytes, offset: int = 0) -> FrameHeader | None:
-    """The frame header at `offset`, None when there is none (too short, or other bytes)."""
+    """Return the frame header at `offset`; None when the bytes there are too few or something else."""
     if len(data) - offset < FRAME_HEADER.size:
         return None
     magic, payload_bytes, count, first_sequence, last_ended_ns, checksum = FRAME_HEADER.unpack_from(data, offset)
@@ -189,7 +211,7 @@ def parse_frame_header(data: bytes, offset: int = 0) -> FrameHeader | None:
 
 
 def intact(header: FrameHeader, payload: bytes) -> bool:
-    """Whether the checksum says that header and payload are as they were written."""
+    """Return whether header and payload match the checksum."""
     unsigned = FRAME_UNSIGNED.pack(
         FRAME_MAGIC, header.payload_bytes, header.count, header.first_sequence, header.last_ended_ns
     )
@@ -197,12 +219,12 @@ def intact(header: FrameHeader, payload: bytes) -> bool:
 
 
 def decode_payload(payload: bytes) -> tuple[Record, ...]:
-    """The records of an intact payload.
+    """Return the records of an intact payload.
 
     Raises:
-        JournalFormatError: the payload is not what this version writes.
+        JournalFormatError: it is not a payload of this format version.
     """
     try:
         return _DECODER.decode(zstandard.ZstdDecompressor().decompress(payload))
     except (zstandard.ZstdError, msgspec.MsgspecError) as error:
-        raise JournalFormatError(f"the payload cannot be read: {error}") from error
+        raise JournalFormatError(f"cannot decode the payload: {error}") from error

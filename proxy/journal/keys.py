@@ -1,4 +1,4 @@
-"""Finds the journal's key: from the environment, else from a 0600 file beside the journal, made at the first start."""
+"""The redaction key of a journal: from the environment, else from a 0600 file in its folder, made at the first start."""
 
 import os
 import secrets
@@ -14,35 +14,37 @@ SECRET_BYTES_MIN = 16
 
 
 def load_keys(directory: Path, environ: Mapping[str, str], *, create: bool = False) -> RedactionKeys:
-    """The keys of the journal in `directory`.
+    """Return the keys of the journal in `directory`.
 
     Args:
         directory: the journal's folder.
-        environ: SHADOW_JOURNAL_KEY wins over the file.
-        create: make the file when neither is there (the proxy does; readers do not).
+        environ: SHADOW_JOURNAL_KEY takes precedence over the file.
+        create: make the file when there is neither (the proxy does; readers do not).
 
     Raises:
-        JournalKeyError: no key, or one too short to be one.
+        JournalKeyError: there is no key, or it is shorter than SECRET_BYTES_MIN.
     """
-    given = environ.get(ENVIRONMENT, "")
-    if given:
-        return _checked(given.encode(), ENVIRONMENT)
+    secret = environ.get(ENVIRONMENT, "")
+    if secret:
+        return _checked(secret.encode(), ENVIRONMENT)
     path = directory / FILE
     if create:
         _create(path)
     try:
         return _checked(path.read_bytes().strip(), str(path))
     except FileNotFoundError as error:
-        raise JournalKeyError(f"no journal key: set {ENVIRONMENT}, or point at the journal that has {path}") from error
+        raise JournalKeyError(
+            f"no journal key: set {ENVIRONMENT}, or name the folder of a journal that has {path}"
+        ) from error
     except OSError as error:
-        raise JournalKeyError(f"{path} cannot be read: {error.strerror}") from error
+        raise JournalKeyError(f"cannot read {path}: {error.strerror}") from error
 
 
 def share_key(source: Path, directory: Path, environ: Mapping[str, str]) -> None:
-    """Give another journal's folder the key of the journal in `source`, so that what is copied there can be opened there.
+    """Copy the key of the journal in `source` to another journal's folder, so that records can be copied as they are sealed.
 
     Raises:
-        JournalKeyError: `directory` has another key already; what was written with it could be opened no more.
+        JournalKeyError: `directory` has another key already, which its records need.
     """
     if environ.get(ENVIRONMENT, ""):
         return
@@ -51,23 +53,23 @@ def share_key(source: Path, directory: Path, environ: Mapping[str, str]) -> None
     _create(directory / FILE, secret)
     if (directory / FILE).read_bytes() != secret:
         raise JournalKeyError(
-            f"{directory} has another key than {source}: move it away, or give journal.mismatches another folder"
+            f"{directory} has another key than {source}: move that folder away, or set journal.mismatches.directory to another"
         )
 
 
 def _checked(secret: bytes, source: str) -> RedactionKeys:
     if len(secret) < SECRET_BYTES_MIN:
-        raise JournalKeyError(f"{source} holds {len(secret)} bytes; {SECRET_BYTES_MIN} or more are needed")
+        raise JournalKeyError(f"{source} is too short: {len(secret)} bytes, at least {SECRET_BYTES_MIN} are needed")
     return keys_of(secret)
 
 
 def _create(path: Path, secret: bytes = b"") -> None:
-    """Make the key file once, whole: two processes that start together end with the same key."""
+    """Make the key file, atomically: of two processes that start together, one makes it and both use it."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(descriptor, secret or secrets.token_hex(KEY_BYTES).encode())
         os.fsync(descriptor)
@@ -75,8 +77,8 @@ def _create(path: Path, secret: bytes = b"") -> None:
         os.close(descriptor)
     try:
         # A link, unlike a rename, never replaces the key that another process has just made.
-        os.link(draft, path)
+        os.link(temporary, path)
     except FileExistsError:
         pass
     finally:
-        draft.unlink()
+        temporary.unlink()

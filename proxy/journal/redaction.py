@@ -19,8 +19,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec.structs import replace
 
-from comparator.exchanges.model import HeaderList
-from comparator.redaction import TOKEN, without_tokens
+from comparator.exchanges.model import HeaderList, Request
+from comparator.exchanges.redacted_text import REDACTED, REDACTED_VALUE, TOKEN, without_tokens
 from proxy.config.journal import RedactionMode, RedactionSettings
 from proxy.errors import SealedError
 from proxy.journal.format import Record
@@ -28,7 +28,6 @@ from proxy.journal.format import Record
 _ENCODER = msgspec.msgpack.Encoder()
 KEY_BYTES = 32
 NONCE_BYTES = 12
-DIGEST_PREFIX = "digest:"
 NAMES_MAX = 1024
 NAME_MAX = 64
 
@@ -106,7 +105,7 @@ def digest(value: str | bytes, keys: RedactionKeys) -> str:
     raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
     hashed = keys.keyed.copy()
     hashed.update(raw)
-    return DIGEST_PREFIX + hashed.hexdigest()
+    return REDACTED + hashed.hexdigest()
 
 
 def redact(record: Record, rules: RedactionRules, keys: RedactionKeys, *, nonce: bytes) -> Record:
@@ -140,6 +139,16 @@ def redact(record: Record, rules: RedactionRules, keys: RedactionKeys, *, nonce:
         response_body=response_body,
         sealed=seal(originals, record.id, rules, keys, nonce=nonce),
         redacted=marks,
+    )
+
+
+def is_redacted(request: Request) -> bool:
+    """Return whether a secret of the request is gone: the journal holds its digest only, or its key is not here."""
+    marker = REDACTED.encode()
+    return (
+        any(REDACTED in value and REDACTED_VALUE.search(value) for _, value in request.headers)
+        or (REDACTED in request.target and REDACTED_VALUE.search(request.target) is not None)
+        or (marker in request.body and _REDACTED_VALUE.search(request.body) is not None)
     )
 
 
@@ -264,6 +273,7 @@ def _redact_body(body: bytes, rules: RedactionRules, keys: RedactionKeys) -> byt
 
 
 _TOKEN = re.compile(TOKEN.pattern.encode())
+_REDACTED_VALUE = re.compile(REDACTED_VALUE.pattern.encode())
 
 
 def _redact_members(body: bytes, rules: RedactionRules, keys: RedactionKeys) -> bytes:

@@ -1,4 +1,4 @@
-"""Which segments are deleted, and deleting them. `plan` is pure."""
+"""Retention: deletes old segments that every reader has committed, and, when the disk limit demands it, unread ones. `plan` is pure."""
 
 import sys
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from proxy.journal.segments import all_committed, first_sequence_of, segments, w
 
 @dataclass(frozen=True, slots=True)
 class SegmentFile:
-    """A closed segment as retention sees it. `unread`: exchanges that some reader has not committed."""
+    """A closed segment. `written_s` is its last write, Unix seconds; `unread` the number of exchanges that some reader has not committed."""
 
     path: Path
     size_bytes: int
@@ -22,7 +22,7 @@ class SegmentFile:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was deleted, and how many exchanges nobody had read yet went with it."""
+    """The segments that were deleted, and the number of unread exchanges in them."""
 
     deleted: tuple[Path, ...]
     unread: int
@@ -31,42 +31,52 @@ class Pruned:
 def plan(
     closed: Iterable[SegmentFile], settings: RetentionSettings, *, now_s: float, open_bytes: int
 ) -> list[SegmentFile]:
-    """The segments to delete: read ones that are old or above the size, then unread ones above the disk limit, oldest first."""
+    """Return the segments to delete, oldest first.
+
+    Read segments go when they are older than `age_max_s` or the journal is larger than `size_max_bytes`; then unread ones while it
+    is larger than `disk_max_bytes`.
+
+    Args:
+        closed: the candidates.
+        settings: the limits.
+        now_s: Unix seconds.
+        open_bytes: size of the segments that are not candidates.
+    """
     ordered = sorted(closed, key=lambda segment: segment.written_s)
     total = open_bytes + sum(segment.size_bytes for segment in ordered)
     read_max_bytes = min(settings.size_max_bytes, settings.disk_max_bytes)
-    doomed: list[SegmentFile] = []
+    deleted: list[SegmentFile] = []
     for segment in ordered:
         old = now_s - segment.written_s > settings.age_max_s
         if not segment.unread and (old or total > read_max_bytes):
-            doomed.append(segment)
+            deleted.append(segment)
             total -= segment.size_bytes
     for segment in ordered:
         if total <= settings.disk_max_bytes:
             break
         if segment.unread:
-            doomed.append(segment)
+            deleted.append(segment)
             total -= segment.size_bytes
-    return doomed
+    return deleted
 
 
 def prune(directory: Path, settings: RetentionSettings, *, now_s: float, open_segment: Path | None = None) -> Pruned:
-    """Delete what `plan` says, of all writers; the newest segment of each writer and `open_segment` always stay."""
+    """Delete segments of all writers as `plan` decides. The newest segment of each writer and `open_segment` always stay."""
     closed, open_bytes = survey(directory, open_segment)
-    doomed = plan(closed, settings, now_s=now_s, open_bytes=open_bytes)
-    for segment in doomed:
+    planned = plan(closed, settings, now_s=now_s, open_bytes=open_bytes)
+    for segment in planned:
         segment.path.unlink(missing_ok=True)
-    return Pruned(tuple(segment.path for segment in doomed), sum(segment.unread for segment in doomed))
+    return Pruned(tuple(segment.path for segment in planned), sum(segment.unread for segment in planned))
 
 
 def survey(directory: Path, open_segment: Path | None = None) -> tuple[list[SegmentFile], int]:
-    """All closed segments, and the bytes of the others."""
+    """Return all closed segments, and the bytes of the others."""
     committed = all_committed(directory)
     closed: list[SegmentFile] = []
     open_bytes = 0
     for writer in writers(directory):
         files = segments(directory / writer)
-        # Without any reader there is nobody to keep it for but people: then age and size alone decide.
+        # Without any reader everything counts as read: age and size alone decide.
         done = min((offsets.sequences.get(writer, 0) for offsets in committed.values()), default=sys.maxsize)
         for path, following in zip_longest(files, files[1:]):
             stat = path.stat()

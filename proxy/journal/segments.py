@@ -1,4 +1,16 @@
-"""Segment files on disk: their names, walking their frames, repairing a torn tail, the readers' committed offsets."""
+"""Segment files on disk: their names, iteration over frames, repair of a torn tail, the committed offsets of readers.
+
+    var/journal/
+        key                            the redaction key, mode 0600
+        w0/lock                        locked by the process that writes here
+        w0/00000000000000000001.seg    exchanges 1 to 4711 of this writer
+        w0/00000000000000004712.seg    the next ones; the newest segment is the open one
+        w1/...                         another writer
+        readers/mirror.json            {"sequences":{"w0":4650,"w1":310},"lost":0,"live_us":0}
+        readers/mirror.lock            locked by the process that reads under this name
+
+Each process of the proxy is a writer, and numbers its exchanges with a sequence of its own.
+"""
 
 import fcntl
 import logging
@@ -29,7 +41,7 @@ LOCK = "lock"
 
 @dataclass(frozen=True, slots=True)
 class TornTail:
-    """What recovery cut from a segment's end: the bytes after the last whole frame."""
+    """The bytes after the last whole frame of a segment, which recovery cut off."""
 
     path: Path
     kept_bytes: int
@@ -37,9 +49,12 @@ class TornTail:
 
 
 class CommittedOffset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A reader's offset file: for each writer, the sequence of the last exchange done.
+    """The offset file of a reader.
 
-    `live_us`: live's commits up to this Unix time are dealt with too, and those behind it will be delivered again; 0: not known.
+    Attributes:
+        sequences: of the last exchange that is done, by writer.
+        lost: exchanges that could not be read, so far.
+        live_us: Unix microseconds up to which the live database's commits are dealt with too; 0 for unknown.
     """
 
     sequences: dict[str, int]
@@ -48,30 +63,30 @@ class CommittedOffset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def writers(directory: Path) -> list[str]:
-    """Names of the writers that ever wrote here, sorted."""
+    """Return the names of the writers that ever wrote here, sorted."""
     if not directory.is_dir():
         return []
     return sorted(child.name for child in directory.iterdir() if child.is_dir() and child.name != READERS)
 
 
-def refuse_other_folders(directory: Path) -> None:
-    """Say what is wrong with a folder that is no journal's: a mistyped name looks like an empty journal otherwise.
+def require_journal(directory: Path) -> None:
+    """Refuse a folder that is not a journal's: a mistyped name would look like an empty journal.
 
     Raises:
-        SettingsError: it is none.
+        SettingsError: it is not; the message says why.
     """
     if not directory.is_dir():
-        raise SettingsError(f"{directory}: there is no journal; it is made when `shadow proxy` starts")
+        raise SettingsError(f"no journal at {directory}; `shadow proxy` makes it when it starts")
     if any((directory / name / LOCK).exists() or segments(directory / name) for name in writers(directory)):
         return
     if segments(directory):
         raise SettingsError(f"{directory} is the folder of one writer; the journal is {directory.parent}")
     if not (directory / READERS).is_dir() and any(directory.iterdir()):
-        raise SettingsError(f"{directory} is no journal's folder: it has files, and no segments")
+        raise SettingsError(f"{directory} is not the folder of a journal: it holds files but no segments")
 
 
-def fault_of(path: Path) -> str:
-    """Why a file is no segment that can be read here, "" when it is one. An empty one was just made."""
+def segment_fault(path: Path) -> str | None:
+    """Return why a file cannot be read as a segment; None when it can. An empty file is a segment that was just made."""
     try:
         with path.open("rb") as file:
             data = file.read(SEGMENT_HEADER.size)
@@ -81,11 +96,11 @@ def fault_of(path: Path) -> str:
         return str(error)
     except OSError as error:
         return str(error.strerror)
-    return ""
+    return None
 
 
-def locked(path: Path) -> bool:
-    """Whether a live process holds this lock file."""
+def is_locked(path: Path) -> bool:
+    """Return whether a live process holds this lock file."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -100,17 +115,17 @@ def locked(path: Path) -> bool:
 
 
 def segment_path(folder: Path, first_sequence: int) -> Path:
-    """The segment whose first exchange has this sequence."""
+    """Return the path of the segment whose first exchange has this sequence."""
     return folder / f"{first_sequence:020d}{SEGMENT_SUFFIX}"
 
 
 def first_sequence_of(path: Path) -> int:
-    """The sequence that a segment's name states."""
+    """Return the sequence in a segment's name."""
     return int(path.stem)
 
 
 def segments(folder: Path) -> list[Path]:
-    """A writer's segments, oldest first."""
+    """Return a writer's segments, oldest first."""
     try:
         paths = list(folder.iterdir())
     except FileNotFoundError:
@@ -119,10 +134,10 @@ def segments(folder: Path) -> list[Path]:
 
 
 def frames(path: Path, *, offset: int = 0) -> Iterator[tuple[int, FrameHeader]]:
-    """Headers of the frames from `offset` on, without reading payloads; damage is skipped up to the next intact frame."""
+    """Yield offset and header of each frame from `offset` on, without reading payloads; skip damage up to the next intact frame."""
     with path.open("rb") as file:
         position: int | None = max(offset, SEGMENT_HEADER.size)
-        # (the size is asked each time: what was a part of a frame may have become whole while this one looked for the next)
+        # The size is read again each time: a frame that was half written may have become whole during the search for the next one.
         while position is not None and position < (size := os.fstat(file.fileno()).st_size):
             file.seek(position)
             header = parse_frame_header(file.read(FRAME_HEADER.size))
@@ -134,7 +149,7 @@ def frames(path: Path, *, offset: int = 0) -> Iterator[tuple[int, FrameHeader]]:
 
 
 def read_payload(path: Path, offset: int, header: FrameHeader) -> bytes | None:
-    """The payload of the frame at `offset`, None when its checksum does not hold."""
+    """Return the payload of the frame at `offset`; None when it does not match its checksum."""
     with path.open("rb") as file:
         file.seek(offset + FRAME_HEADER.size)
         payload = file.read(header.payload_bytes)
@@ -142,9 +157,9 @@ def read_payload(path: Path, offset: int, header: FrameHeader) -> bytes | None:
 
 
 def next_frame(path: Path, offset: int) -> int | None:
-    """Where the next whole frame begins at `offset` or after damage there, None when none follows.
+    """Return the offset of the first whole frame at `offset` or after damage there; None when none follows.
 
-    It may begin at `offset` itself: what was a part of a frame a moment ago may have become whole since.
+    It may be `offset` itself: a frame that was half written a moment ago may be whole now.
     """
     with path.open("rb") as file:
         file.seek(offset)
@@ -159,18 +174,18 @@ def next_frame(path: Path, offset: int) -> int | None:
 
 
 def next_sequence(path: Path) -> int:
-    """The sequence after the last exchange of a segment."""
-    following = first_sequence_of(path)
+    """Return the sequence after the last exchange of a segment."""
+    sequence = first_sequence_of(path)
     for _, header in frames(path):
-        following = header.next_sequence
-    return following
+        sequence = header.next_sequence
+    return sequence
 
 
 def repair(path: Path) -> TornTail | None:
-    """Cut what follows the last intact frame of a segment; say what was cut, None when nothing was.
+    """Cut off what follows the last intact frame of a segment; return what was cut, None for nothing.
 
     Raises:
-        JournalFormatError: not a segment of this version; it is left alone.
+        JournalFormatError: it is not a segment of this format version; the file is unchanged.
     """
     size = path.stat().st_size
     kept = 0
@@ -191,43 +206,43 @@ def repair(path: Path) -> TornTail | None:
 
 
 class Tails:
-    """Follows the ends of all writers' journals: each look reads only the frame headers written since the one before."""
+    """The last sequences of all writers. Each `read` looks at the frame headers written since the one before only."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._seen: dict[str, tuple[Path, int, int]] = {}
 
-    def look(self) -> dict[str, int]:
-        """For each writer, the sequence of its last exchange on disk."""
-        return {writer: self._look_at(writer) for writer in writers(self._directory)}
+    def read(self) -> dict[str, int]:
+        """Return the sequence of the last exchange on disk, by writer."""
+        return {writer: self._read_writer(writer) for writer in writers(self._directory)}
 
-    def _look_at(self, writer: str) -> int:
+    def _read_writer(self, writer: str) -> int:
         files = segments(self._directory / writer)
         if not files:
             return 0
-        path, offset, following = self._seen.get(writer, (files[-1], 0, 0))
-        if path != files[-1] or not following:
-            path, offset, following = files[-1], 0, first_sequence_of(files[-1])
+        path, offset, sequence = self._seen.get(writer, (files[-1], 0, 0))
+        if path != files[-1] or not sequence:
+            path, offset, sequence = files[-1], 0, first_sequence_of(files[-1])
         try:
             for position, header in frames(path, offset=offset):
-                offset, following = position + header.size, header.next_sequence
+                offset, sequence = position + header.size, header.next_sequence
         except FileNotFoundError:
-            # Deleted between the listing and the look.
-            return following - 1
-        self._seen[writer] = (path, offset, following)
-        return following - 1
+            # Retention deleted it after the listing.
+            return sequence - 1
+        self._seen[writer] = (path, offset, sequence)
+        return sequence - 1
 
 
 def offset_path(directory: Path, reader: str) -> Path:
-    """Where a reader's committed offsets are kept."""
+    """Return the path of a reader's offset file."""
     return directory / READERS / f"{reader}.json"
 
 
 def load_committed(path: Path) -> CommittedOffset:
-    """A reader's committed offsets; a reader that is new has none.
+    """Return a reader's committed offsets; none for a new reader.
 
     Raises:
-        JournalFormatError: the file is not an offset file.
+        JournalFormatError: it is not an offset file.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=CommittedOffset)
@@ -238,27 +253,32 @@ def load_committed(path: Path) -> CommittedOffset:
 
 
 def store_committed(path: Path, committed: CommittedOffset) -> None:
-    """Replace the offset file as a whole, so that a kill leaves the old or the new one."""
+    """Replace the offset file atomically, so that a kill leaves the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(msgspec.json.encode(committed))
-    draft.replace(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(msgspec.json.encode(committed))
+    temporary.replace(path)
 
 
 def all_committed(directory: Path) -> Mapping[str, CommittedOffset]:
-    """Every reader's committed offsets by its name."""
+    """Return the committed offsets of every reader, by its name."""
     folder = directory / READERS
     if not folder.is_dir():
         return {}
     return {path.stem: load_committed(path) for path in sorted(folder.glob("*.json")) if not path.name.startswith(".")}
 
 
-def furthest(directory: Path, writer: str) -> int:
-    """The last sequence of a writer that any reader has done; offset files that cannot be read say nothing."""
-    done = 0
+def highest_committed(directory: Path, writer: str) -> int:
+    """Return the last sequence of a writer that any reader has committed, 0 for none. Unreadable offset files are ignored."""
+    highest = 0
     for path in (directory / READERS).glob("*.json"):
         try:
-            done = max(done, load_committed(path).sequences.get(writer, 0))
+            highest = max(highest, load_committed(path).sequences.get(writer, 0))
         except JournalFormatError as error:
-            logger.error("journal_offsets_unreadable", extra={"path": str(path), "error": str(error)})
-    return done
+            logger.error("journal_offsets_ignored", extra={"path": str(path), "error": str(error)})
+    return highest
+
+
+def backlog(directory: Path, committed: Mapping[str, int]) -> int:
+    """Return the number of exchanges on disk after these committed offsets."""
+    return sum(max(0, tail - committed.get(writer, 0)) for writer, tail in Tails(directory).read().items())

@@ -17,7 +17,7 @@ from typing import TextIO
 import pytest
 
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import SegmentReader
+from proxy.journal.segment_reader import SegmentReader
 from proxy.journal.segments import load_committed, offset_path
 from tests.support.journal_processes import READER
 

@@ -18,12 +18,13 @@ from proxy.cli.main import main
 from proxy.config.journal import JournalSettings, RedactionSettings, RetentionSettings
 from proxy.errors import JournalBusyError, JournalFormatError, JournalKeyError, SealedError
 from proxy.journal import retention
+from proxy.journal.driver import LossCause
 from proxy.journal.format import SEGMENT_HEADER, decode_payload, exchange_of
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import SegmentReader
 from proxy.journal.redaction import keys_of, unseal
+from proxy.journal.segment_reader import SegmentReader
+from proxy.journal.segment_writer import SegmentWriter
 from proxy.journal.segments import frames, next_frame, read_payload, repair, segments
-from proxy.journal.writer import LossCause, SegmentWriter
 from tests.support.exchanges import HEADERS, exchange
 from tests.support.paths import ROOT
 
@@ -292,7 +293,7 @@ def test_sealed_secrets_open_with_the_key_and_only_with_it(tmp_path: Path) -> No
     ):
         reader.take(1)
     with SegmentReader(tmp_path, "none") as reader:
-        assert "digest:" in reader.take(1)[0].exchange.request.target
+        assert "redacted:" in reader.take(1)[0].exchange.request.target
 
 
 def test_the_same_secret_is_recognisable(tmp_path: Path) -> None:

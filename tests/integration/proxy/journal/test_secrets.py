@@ -16,15 +16,16 @@ from prometheus_client import CollectorRegistry
 
 from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Request, Response, Role, Side
 from comparator.settings import CompareSettings, StoreSettings
+from comparator.store.comparison_detail import unpack
 from comparator.store.store import Store
-from comparator.stored_comparison import unpack
 from comparator.verdict import Comparator, Verdict
 from proxy.config.settings import Settings
+from proxy.journal.driver import JournalEntry
 from proxy.journal.format import decode_payload
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import JournalEntry, SegmentReader
+from proxy.journal.segment_reader import SegmentReader
+from proxy.journal.segment_writer import SegmentWriter
 from proxy.journal.segments import frames, read_payload
-from proxy.journal.writer import SegmentWriter
 from proxy.recordings.detect import Format, read
 from proxy.recordings.export import ExportFormat, dump
 from proxy.recordings.model import RecordedExchange

@@ -1,5 +1,6 @@
 """What is packed by the shape of its heads is, byte for byte, what redacting and encoding its record give."""
 
+import os
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 from comparator.exchanges.model import Side
 from comparator.exchanges.skip import Skip
 from proxy.config.journal import RedactionMode, RedactionSettings
-from proxy.http1.forwarding_headers import ClientAddress, added_block, sane_request_id
+from proxy.http1.forwarding_headers import ClientAddress, forwarding_block, valid_request_id
 from proxy.http1.head_cache import CachedRequestParser, CachedResponseParser
 from proxy.http1.parser import Framing
-from proxy.journal.fast_encoder import FastEncoder, PackedRecord
+from proxy.journal.fast_encoder import FastEncoder, RawRecord
 from proxy.journal.format import Record, decode_payload, encode_payload
 from proxy.journal.redaction import NONCE_BYTES, keys_of, redact, rules_of
 from proxy.journal.served_exchange import ServedExchange
@@ -96,13 +97,13 @@ def drafts(draw: st.DrawFn) -> list[ServedExchange]:
     for fields, answer in zip(draw(request_heads), draw(response_heads), strict=True):
         first = f"{asked} {draw(mostly(TARGETS, ODD_TARGETS))} HTTP/1.1"
         head = seen.parse(head_of(first, [("Host", host), *fields]), fields_max=0)
-        draft = ServedExchange(head, sane_request_id(head) or f"{len(made):032x}", 2**32 + 1, 0.0, 30)
+        draft = ServedExchange(head, valid_request_id(head) or f"{len(made):032x}", 2**32 + 1, 0.0, 30)
         if head.framing is not Framing.NONE:
             draft.request_body.add(draw(mostly(BODIES, ODD_BODIES)))
         draft.response = answered.parse(head_of(f"HTTP/1.1 {status}", answer), method=asked)
         draft.response_body.add(draw(mostly(BODIES, ODD_BODIES)))
         draft.key = draw(mostly(("", "0xab"), [(head.value("x-api-key") or "").lower()]))
-        draft.added = added_block(head, who)
+        draft.added = forwarding_block(head, who)
         draft.trace = f"00-{draft.id[:32]:0>32}-{1:016x}-01"
         draft.shadow_mark = head.value("x-shadow-request") or ""
         draft.ended_ns, draft.route_name, draft.stage = 2**40, "score", "candidate_100"
@@ -112,7 +113,7 @@ def drafts(draw: st.DrawFn) -> list[ServedExchange]:
     return made
 
 
-def encoded(record: Record | PackedRecord) -> bytes:
+def encoded(record: Record | RawRecord) -> bytes:
     return zstandard.ZstdDecompressor().decompress(encode_payload([record], compressor=COMPRESSOR))
 
 
@@ -122,7 +123,7 @@ def redacted(draft: ServedExchange, packer: FastEncoder) -> Record:
 
 def packer_of(redaction: RedactionSettings) -> FastEncoder:
     """(all its nonces are zeros)"""
-    return FastEncoder(rules_of(redaction), KEYS, random=bytes)
+    return FastEncoder(rules_of(redaction), KEYS, random_bytes=bytes)
 
 
 @settings(max_examples=100)
@@ -131,7 +132,7 @@ def test_what_is_packed_is_what_the_long_way_gives(served: list[ServedExchange],
     packer = packer_of(redaction)
     # (twice, so that what was worked out for one is used for another)
     for draft in [*served, *served]:
-        packed = packer.pack(draft)
+        packed = packer.encode(draft)
         assert packed is None or encoded(packed) == encoded(redacted(draft, packer))
 
 
@@ -139,7 +140,7 @@ def test_what_is_packed_is_what_the_long_way_gives(served: list[ServedExchange],
 @given(drafts(), st.sampled_from(REDACTIONS[:5]))
 def test_no_secret_is_in_what_is_packed(served: list[ServedExchange], redaction: RedactionSettings) -> None:
     packer = packer_of(redaction)
-    packed = [encoded(one) for draft in served if (one := packer.pack(draft)) is not None]
+    packed = [encoded(one) for draft in served if (one := packer.encode(draft)) is not None]
     secrets = [b"s3cret", *[TOKEN.encode()] * redaction.tokens, *[BODY_SECRET] * bool(redaction.json_paths)]
     assert [(secret, data) for secret in secrets for data in packed if secret in data.lower() or secret in data] == []
 
@@ -164,7 +165,7 @@ def served_with(lines: Lines, *, count: int) -> list[ServedExchange]:
         draft = ServedExchange(head, f"{number:032x}", 1, 0.0, 100)
         draft.response = answered.parse(head_of("HTTP/1.1 200 OK", fields), method="GET")
         draft.response_body.add(b'{"score":"1"}')
-        draft.added = added_block(head, ClientAddress("10.0.0.1", "http", trusted=False))
+        draft.added = forwarding_block(head, ClientAddress("10.0.0.1", "http", trusted=False))
         made.append(draft)
     return made
 
@@ -174,24 +175,24 @@ def served_with(lines: Lines, *, count: int) -> list[ServedExchange]:
 def test_the_ordinary_is_packed_once_its_heads_are_recognised(lines: Lines, redaction: RedactionSettings) -> None:
     packer = packer_of(redaction)
     served = served_with(lines, count=20)
-    packed = [packer.pack(draft) for draft in served]
+    packed = [packer.encode(draft) for draft in served]
     assert [one is not None for one in packed] == [False] + [True] * 19
     assert [encoded(one) for one in packed if one] == [encoded(redacted(draft, packer)) for draft in served[1:]]
 
 
 def test_a_packed_record_has_the_fields_of_a_record() -> None:
-    assert PackedRecord.__struct_fields__ == Record.__struct_fields__
+    assert RawRecord.__struct_fields__ == Record.__struct_fields__
 
 
 def test_a_packed_record_is_read_as_the_record() -> None:
     packer = packer_of(RedactionSettings())
     draft = served_with(ORDINARY[0], count=2)[-1]
-    packed = packer.pack(draft)
+    packed = packer.encode(draft)
     assert packed is not None
     assert decode_payload(encode_payload([packed], compressor=COMPRESSOR)) == (redacted(draft, packer),)
 
 
 def test_no_nonce_is_used_twice() -> None:
-    packer = FastEncoder(rules_of(RedactionSettings()), KEYS)
-    packed = [packer.pack(draft) for draft in served_with(ORDINARY[0], count=200)[1:]]
+    packer = FastEncoder(rules_of(RedactionSettings()), KEYS, random_bytes=os.urandom)
+    packed = [packer.encode(draft) for draft in served_with(ORDINARY[0], count=200)[1:]]
     assert len({one.sealed[:NONCE_BYTES] for one in packed if one}) == 199

@@ -10,10 +10,10 @@ from comparator.exchanges.model import Exchange, Failed, FailureCause, Request, 
 from proxy.config.journal import JournalSettings, RedactionSettings, RetentionSettings
 from proxy.journal.format import Record, exchange_of, record_of
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import SegmentReader
 from proxy.journal.redaction import keys_of, redact, rules_of, unseal
 from proxy.journal.retention import SegmentFile, plan
-from proxy.journal.writer import SegmentWriter
+from proxy.journal.segment_reader import SegmentReader
+from proxy.journal.segment_writer import SegmentWriter
 
 text = st.text(st.characters(codec="utf-8"), max_size=30)
 names = st.sampled_from(["X-API-Key", "authorization", "Cookie", "Accept", "x"]) | text

@@ -1,14 +1,15 @@
 """What is worked out for a shape is bounded, whatever the lengths of the values that clients send; long values are not packed."""
 
 import gc
+import os
 from typing import Any
 
 import pytest
 
 from proxy.config.journal import RedactionSettings
-from proxy.http1.forwarding_headers import added_block
+from proxy.http1.forwarding_headers import forwarding_block
 from proxy.http1.head_cache import CachedRequestParser, CachedResponseParser
-from proxy.journal.fast_encoder import SHORT_MAX, TEMPLATES_MAX_BYTES, FastEncoder
+from proxy.journal.fast_encoder import FORMATS_MAX_BYTES, TEXT_MAX_BYTES, FastEncoder
 from proxy.journal.redaction import keys_of, rules_of
 from proxy.journal.served_exchange import ServedExchange
 from tests.support.drafts import CLIENT
@@ -17,7 +18,7 @@ FIELDS = "Host: a\r\n" + "".join([f"X-{number}: {'v' * 240}\r\n" for number in r
 
 
 def packer() -> FastEncoder:
-    return FastEncoder(rules_of(RedactionSettings()), keys_of(b"k" * 32))
+    return FastEncoder(rules_of(RedactionSettings()), keys_of(b"k" * 32), random_bytes=os.urandom)
 
 
 def served(lengths: range) -> list[ServedExchange]:
@@ -27,7 +28,7 @@ def served(lengths: range) -> list[ServedExchange]:
     for length in (1, *lengths):
         head = seen.parse(f"GET / HTTP/1.1\r\n{FIELDS}Referer: {'r' * length}\r\n\r\n".encode(), fields_max=0)
         draft = ServedExchange(head, "id", 1, 0.0, 0)
-        draft.added = added_block(head, CLIENT)
+        draft.added = forwarding_block(head, CLIENT)
         draft.response = answered.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", method="GET")
         drafts.append(draft)
     return drafts[1:]
@@ -48,11 +49,11 @@ def characters(root: object) -> int:
 def test_what_is_worked_out_for_one_shape_is_bounded_in_bytes() -> None:
     packs = packer()
     drafts = served(range(1, 200))
-    assert all(packs.pack(draft) for draft in drafts)
-    assert TEMPLATES_MAX_BYTES / 2 < characters(drafts[-1].head.shape.packing) < TEMPLATES_MAX_BYTES * 2
+    assert all(packs.encode(draft) for draft in drafts)
+    assert FORMATS_MAX_BYTES / 2 < characters(drafts[-1].head.template.journal_encoding) < FORMATS_MAX_BYTES * 2
 
 
-@pytest.mark.parametrize(("length", "packed"), [(SHORT_MAX, True), (SHORT_MAX + 1, False)])
+@pytest.mark.parametrize(("length", "packed"), [(TEXT_MAX_BYTES, True), (TEXT_MAX_BYTES + 1, False)])
 def test_a_value_is_packed_up_to_a_length(length: int, packed: bool) -> None:
     [draft] = served(range(length, length + 1))
-    assert (packer().pack(draft) is not None) is packed
+    assert (packer().encode(draft) is not None) is packed

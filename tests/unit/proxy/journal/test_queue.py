@@ -1,5 +1,6 @@
 """What waits for the writer comes out whole and in order, however it was added."""
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -8,21 +9,21 @@ from contextlib import contextmanager
 import pytest
 
 from proxy.config.journal import JournalSettings, RedactionSettings
-from proxy.journal.batch import EncodedBatch, Entry
+from proxy.journal.batch import EncodedBatch, QueueEntry
 from proxy.journal.fast_encoder import FastEncoder
 from proxy.journal.format import decode_payload
 from proxy.journal.queue import (
-    BATCH_MAX_BYTES,
-    LARGE_BYTES,
-    PACKED_AT_ONCE,
-    RECORD_WEIGHT,
+    ENCODED_AT_ONCE,
+    FRAME_BODIES_MAX_BYTES,
+    LOOP_ENCODED_MAX_BYTES,
+    RECORD_OVERHEAD_BYTES,
     WriteQueue,
 )
 from proxy.journal.redaction import keys_of, rules_of
 from proxy.journal.served_exchange import ServedExchange
 from tests.support.drafts import Serving
 
-PACKER = FastEncoder(rules_of(RedactionSettings()), keys_of(b"k" * 32))
+PACKER = FastEncoder(rules_of(RedactionSettings()), keys_of(b"k" * 32), random_bytes=os.urandom)
 WAIT_S = 60
 """Only so that a hang ends."""
 
@@ -32,14 +33,14 @@ def add(waiting: WriteQueue, drafts: list[ServedExchange]) -> None:
         waiting.add_served(draft, len(draft.response_body.body), PACKER)
 
 
-def parts_of(taken: list[EncodedBatch] | list[Entry]) -> list[list[str]]:
+def parts_of(taken: list[EncodedBatch] | list[QueueEntry]) -> list[list[str]]:
     """The names of what was taken at once, frame by frame."""
     bundled = [[record.id for record in decode_payload(one.payload)] for one in taken if isinstance(one, EncodedBatch)]
     others = [entry.id for entry in taken if not isinstance(entry, EncodedBatch)]
     return [*bundled, others] if others else bundled
 
 
-def names_of(taken: list[EncodedBatch] | list[Entry]) -> list[str]:
+def names_of(taken: list[EncodedBatch] | list[QueueEntry]) -> list[str]:
     return [name for part in parts_of(taken) for name in part]
 
 
@@ -67,17 +68,17 @@ def with_one_of_its_own(place: int, *, count: int) -> list[ServedExchange]:
 
 def test_what_was_served_is_taken_as_bundles_and_what_is_left_over() -> None:
     waiting = WriteQueue(JournalSettings())
-    add(waiting, Serving().drafts(range(PACKED_AT_ONCE * 2 + 5)))
-    assert drained(waiting) == numbers(PACKED_AT_ONCE, PACKED_AT_ONCE, 5)
+    add(waiting, Serving().drafts(range(ENCODED_AT_ONCE * 2 + 5)))
+    assert drained(waiting) == numbers(ENCODED_AT_ONCE, ENCODED_AT_ONCE, 5)
     assert not waiting
 
 
 def test_what_is_added_otherwise_keeps_its_place() -> None:
     serving, waiting = Serving(), WriteQueue(JournalSettings())
-    add(waiting, serving.drafts(range(PACKED_AT_ONCE + 3)))
+    add(waiting, serving.drafts(range(ENCODED_AT_ONCE + 3)))
     waiting.add(serving.draft("record").record(), 2)
-    add(waiting, [serving.draft("large", body=b"x" * (LARGE_BYTES + 1)), *serving.drafts(["after"])])
-    expected = [str(number) for number in range(PACKED_AT_ONCE + 3)] + ["record", "large", "after"]
+    add(waiting, [serving.draft("large", body=b"x" * (LOOP_ENCODED_MAX_BYTES + 1)), *serving.drafts(["after"])])
+    expected = [str(number) for number in range(ENCODED_AT_ONCE + 3)] + ["record", "large", "after"]
     assert [name for part in drained(waiting) for name in part] == expected
 
 
@@ -85,40 +86,40 @@ def test_what_is_taken_before_a_bundle_is_full_is_not_in_it() -> None:
     serving, waiting = Serving(), WriteQueue(JournalSettings())
     add(waiting, serving.drafts(range(5)))
     first = names_of(waiting.take())
-    add(waiting, serving.drafts(range(5, 5 + PACKED_AT_ONCE)))
-    assert [first, *drained(waiting)] == numbers(5, PACKED_AT_ONCE)
+    add(waiting, serving.drafts(range(5, 5 + ENCODED_AT_ONCE)))
+    assert [first, *drained(waiting)] == numbers(5, ENCODED_AT_ONCE)
 
 
-@pytest.mark.parametrize("place", [0, 13, PACKED_AT_ONCE - 1])
+@pytest.mark.parametrize("place", [0, 13, ENCODED_AT_ONCE - 1])
 def test_one_that_cannot_be_packed_sends_those_beside_it_the_long_way_in_order(place: int) -> None:
     waiting = WriteQueue(JournalSettings())
-    add(waiting, with_one_of_its_own(place, count=PACKED_AT_ONCE * 2))
+    add(waiting, with_one_of_its_own(place, count=ENCODED_AT_ONCE * 2))
     taken = [waiting.take(), waiting.take()]
     assert [isinstance(part[0], EncodedBatch) for part in taken] == [False, True]
-    assert [names_of(part) for part in taken] == numbers(PACKED_AT_ONCE, PACKED_AT_ONCE)
+    assert [names_of(part) for part in taken] == numbers(ENCODED_AT_ONCE, ENCODED_AT_ONCE)
 
 
 def test_one_that_cannot_be_encoded_sends_those_beside_it_the_long_way() -> None:
     serving, waiting = Serving(), WriteQueue(JournalSettings())
-    add(waiting, [serving.draft("0", key="\ud800"), *serving.drafts(range(1, PACKED_AT_ONCE))])
+    add(waiting, [serving.draft("0", key="\ud800"), *serving.drafts(range(1, ENCODED_AT_ONCE))])
     taken = waiting.take()
     assert not any(isinstance(one, EncodedBatch) for one in taken)
-    assert names_of(taken) == numbers(PACKED_AT_ONCE)[0]
+    assert names_of(taken) == numbers(ENCODED_AT_ONCE)[0]
 
 
 def test_what_goes_the_long_way_is_taken_in_batches() -> None:
     waiting = WriteQueue(JournalSettings(batch_max=20))
-    add(waiting, with_one_of_its_own(0, count=PACKED_AT_ONCE))
-    assert drained(waiting) == numbers(20, PACKED_AT_ONCE - 20)
+    add(waiting, with_one_of_its_own(0, count=ENCODED_AT_ONCE))
+    assert drained(waiting) == numbers(20, ENCODED_AT_ONCE - 20)
 
 
 def test_large_ones_are_taken_in_small_batches() -> None:
     serving, waiting = Serving(), WriteQueue(JournalSettings())
-    add(waiting, [serving.draft(str(number), body=b"x" * (BATCH_MAX_BYTES // 2)) for number in range(4)])
+    add(waiting, [serving.draft(str(number), body=b"x" * (FRAME_BODIES_MAX_BYTES // 2)) for number in range(4)])
     assert drained(waiting) == numbers(2, 2)
 
 
-@pytest.mark.parametrize("count", [1, PACKED_AT_ONCE, PACKED_AT_ONCE + 1])
+@pytest.mark.parametrize("count", [1, ENCODED_AT_ONCE, ENCODED_AT_ONCE + 1])
 def test_room_is_counted_by_exchanges_however_they_wait(count: int) -> None:
     waiting = WriteQueue(JournalSettings(queue_max=count))
     drafts = Serving().drafts(range(count))
@@ -130,22 +131,22 @@ def test_room_is_counted_by_exchanges_however_they_wait(count: int) -> None:
     assert waiting.has_room(2)
 
 
-@pytest.mark.parametrize("count", [1, PACKED_AT_ONCE, PACKED_AT_ONCE + 1])
+@pytest.mark.parametrize("count", [1, ENCODED_AT_ONCE, ENCODED_AT_ONCE + 1])
 def test_room_is_counted_by_bytes_however_they_wait(count: int) -> None:
-    weight = 2 + RECORD_WEIGHT
+    weight = 2 + RECORD_OVERHEAD_BYTES
     waiting = WriteQueue(JournalSettings(queue_max_bytes=count * weight))
     add(waiting, Serving().drafts(range(count - 1)))
     assert waiting.has_room(2)
     assert not waiting.has_room(3)
 
 
-@pytest.mark.parametrize("place", [0, PACKED_AT_ONCE, PACKED_AT_ONCE * 2 + 1])
+@pytest.mark.parametrize("place", [0, ENCODED_AT_ONCE, ENCODED_AT_ONCE * 2 + 1])
 def test_all_room_is_there_again_when_all_was_taken(place: int) -> None:
     """(one exchange is all the room there is, and adding does not ask for room)"""
-    waiting = WriteQueue(JournalSettings(queue_max=1, queue_max_bytes=2 + RECORD_WEIGHT))
-    drafts = with_one_of_its_own(place, count=PACKED_AT_ONCE * 2 + 2)
+    waiting = WriteQueue(JournalSettings(queue_max=1, queue_max_bytes=2 + RECORD_OVERHEAD_BYTES))
+    drafts = with_one_of_its_own(place, count=ENCODED_AT_ONCE * 2 + 2)
     add(waiting, drafts)
-    waiting.add(drafts[0].record(), LARGE_BYTES)
+    waiting.add(drafts[0].record(), LOOP_ENCODED_MAX_BYTES)
     drained(waiting)
     assert waiting.has_room(2)
     assert not waiting.has_room(3)
@@ -169,7 +170,7 @@ def of_each_kind(count: int) -> list[ServedExchange]:
     kinds = [
         serving.draft(""),
         serving.draft("", target="/v2/stamps?x=1"),
-        serving.draft("", body=b"x" * (LARGE_BYTES + 1)),
+        serving.draft("", body=b"x" * (LOOP_ENCODED_MAX_BYTES + 1)),
     ]
     drafts: list[ServedExchange] = []
     for number in range(count):
@@ -182,8 +183,8 @@ def of_each_kind(count: int) -> list[ServedExchange]:
 
 def test_between_two_threads_nothing_is_lost_doubled_or_out_of_order() -> None:
     drafts = of_each_kind(20_000)
-    waiting = WriteQueue(JournalSettings(queue_max=1, queue_max_bytes=2 + RECORD_WEIGHT))
-    taken: list[list[EncodedBatch] | list[Entry]] = []
+    waiting = WriteQueue(JournalSettings(queue_max=1, queue_max_bytes=2 + RECORD_OVERHEAD_BYTES))
+    taken: list[list[EncodedBatch] | list[QueueEntry]] = []
     added = threading.Event()
 
     def take() -> None:
@@ -191,11 +192,11 @@ def test_between_two_threads_nothing_is_lost_doubled_or_out_of_order() -> None:
             if part := waiting.take():
                 taken.append(part)
 
-    add(waiting, drafts[: PACKED_AT_ONCE * 2])
+    add(waiting, drafts[: ENCODED_AT_ONCE * 2])
     thread = threading.Thread(target=take)
     with threads_that_take_turns_often():
         thread.start()
-        add(waiting, drafts[PACKED_AT_ONCE * 2 :])
+        add(waiting, drafts[ENCODED_AT_ONCE * 2 :])
         added.set()
         thread.join(WAIT_S)
     assert [name for part in taken for name in names_of(part)] == [draft.id for draft in drafts]

@@ -1,7 +1,7 @@
-"""The one who appends. `append` only puts the exchange on a bounded queue; a thread redacts, encodes, writes and rotates.
+"""Append exchanges to the journal: a bounded queue and one writer thread, which redacts, encodes, writes and rotates segments.
 
-Whatever happens to the disk, `append` returns at once and what could not be written is counted by its cause. After a failed
-write the segment is cut back to its last whole frame, and for a while everything is dropped without trying again.
+Whatever happens to the disk, `append` returns at once, and exchanges that could not be written are counted by cause. After a failed
+write the segment is truncated to its last whole frame, and for RETRY_S everything is dropped without touching the disk.
 """
 
 import contextlib
@@ -11,23 +11,29 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 from comparator.exchanges.model import Exchange
 from proxy.config.journal import Durability, JournalSettings
 from proxy.errors import JournalFormatError, JournalKeyError
 from proxy.journal import retention
-from proxy.journal.batch import EncodedBatch, Entry, compressor_of, encoded
+from proxy.journal.batch import EncodedBatch, QueueEntry, encode_entries, frame_compressor
+from proxy.journal.driver import LossCause, WriterCounts
 from proxy.journal.fast_encoder import FastEncoder
 from proxy.journal.format import Record, encode_frame, record_of, segment_header
 from proxy.journal.keys import load_keys, share_key
 from proxy.journal.queue import WriteQueue
 from proxy.journal.redaction import rules_of
-from proxy.journal.segments import LOCK, first_sequence_of, furthest, next_sequence, repair, segment_path, segments
+from proxy.journal.segments import (
+    LOCK,
+    first_sequence_of,
+    highest_committed,
+    next_sequence,
+    repair,
+    segment_path,
+    segments,
+)
 from proxy.journal.served_exchange import ServedExchange
 
 logger = logging.getLogger(__name__)
@@ -36,50 +42,20 @@ RETRY_S = 0.5
 RETENTION_S = 5.0
 CLOSE_S = 10.0
 WRITERS_MAX = 256
-
-
-class LossCause(StrEnum):
-    """Why an exchange was served but not journaled."""
-
-    QUEUE_FULL = "queue_full"
-    DISK_FULL = "disk_full"
-    DISK_ERROR = "disk_error"
-    ENCODING = "encoding"
-    CLOSED = "closed"
-
-
-BY_THREAD = (LossCause.DISK_FULL, LossCause.DISK_ERROR, LossCause.ENCODING)
-
-
-@dataclass(slots=True)
-class WriterCounts:
-    """What became of the exchanges given to a writer: `offered = written + sum(dropped) + queued`."""
-
-    offered: int = 0
-    written: int = 0
-    written_bytes: int = 0
-    frames: int = 0
-    segments_deleted: int = 0
-    unread_deleted: int = 0
-    torn_bytes: int = 0
-    dropped: Counter[LossCause] = field(default_factory=Counter[LossCause])
-
-    @property
-    def queued(self) -> int:
-        """Exchanges accepted and neither written nor dropped yet."""
-        return self.offered - self.written - self.dropped.total()
-
-    def losses(self) -> dict[LossCause, int]:
-        """Dropped exchanges by cause, every cause named."""
-        return {cause: self.dropped[cause] for cause in LossCause}
+COUNTED_BY_THREAD = (LossCause.DISK_FULL, LossCause.DISK_ERROR, LossCause.ENCODING)
 
 
 class SegmentWriter:
-    """Appends exchanges under `<directory>/<name>/`, where the name is the first of w0, w1, ... that no live process holds.
+    """Write segments to `<directory>/<name>/`, where the name is the first of w0, w1, ... that no live process holds.
 
-    `start` begins the thread, which repairs what a crash left; `close` writes what is queued.
-    `append` is for one thread (the event loop's). Counts are written by both threads and read by any: each field has one writer,
-    except `dropped`, whose causes have one each. With `key_of` the folder gets the key of the journal there.
+    `start` begins the thread, which repairs what a crash left behind; `close` writes what is queued. The `append` methods are for
+    one thread. `counts` is written by both threads and read by any: each field has one writing thread, except `dropped`, of which
+    each cause has one.
+
+    Args:
+        settings: the journal's.
+        environ: for SHADOW_JOURNAL_KEY.
+        key_of: the folder of a journal whose key this one shares.
     """
 
     def __init__(self, settings: JournalSettings, *, environ: Mapping[str, str], key_of: Path | None = None) -> None:
@@ -89,69 +65,69 @@ class SegmentWriter:
         self._folder = self._directory / "w0"
         self._environ = environ
         self._key_of = key_of
-        self._packer: FastEncoder | None = None
+        self._encoder: FastEncoder | None = None
         self._rules = rules_of(settings.redaction)
-        self._waiting = WriteQueue(settings)
-        self._woken = threading.Event()
+        self._queue = WriteQueue(settings)
+        self._wake = threading.Event()
         self._closing = threading.Event()
         self._closed = False
-        """The same, asked for each exchange."""
+        """The same as `_closing`, but free of a method call for each exchange."""
         self._thread: threading.Thread | None = None
         self._lock_file: int | None = None
         self._file: int | None = None
         self._path: Path | None = None
         self._size = 0
         self._opened_at = self._synced_at = self._retained_at = 0.0
-        self._broken_until = 0.0
-        self._broken_cause = LossCause.DISK_ERROR
+        self._failed_until = 0.0
+        self._failure = LossCause.DISK_ERROR
         self._sequence = 1
-        self._compressor = compressor_of(settings)
+        self._compressor = frame_compressor(settings.compression_level)
 
     def start(self) -> None:
-        """Take a name, repair its last segment, begin to write. A disk that fails here is tried again later.
+        """Take a name, repair its last segment, begin to write. A disk that fails now is retried later.
 
         Raises:
-            JournalKeyError: SHADOW_JOURNAL_KEY, or the key file, is no key.
+            JournalKeyError: SHADOW_JOURNAL_KEY or the key file is too short.
         """
         try:
             self._open_folder()
         except OSError as error:
-            self._break(error)
+            self._fail(error)
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
 
     def append(self, exchange: Exchange) -> bool:
-        """Queue an exchange; never waits. False when it was dropped (and counted)."""
+        """Queue an exchange that comes from elsewhere; return False when it was dropped."""
         return self.append_record(record_of(exchange))
 
     def append_record(self, record: Record) -> bool:
-        """`append` for who has the record."""
-        bodies = len(record.request_body) + len(record.response_body)
-        if not self._has_room(bodies):
+        """Queue an exchange in its stored form; return False when it was dropped."""
+        body_bytes = len(record.request_body) + len(record.response_body)
+        if not self._admit(body_bytes):
             return False
-        self._waiting.add(record, bodies)
-        if not self._woken.is_set():
-            self._woken.set()
+        self._queue.add(record, body_bytes)
+        if not self._wake.is_set():
+            self._wake.set()
         return True
 
-    def append_served(self, draft: ServedExchange) -> bool:
-        """`append` for what was just served."""
-        bodies = draft.request_body.size + draft.response_body.size
-        if not self._has_room(bodies):
+    def append_served(self, exchange: ServedExchange) -> bool:
+        """Queue an exchange that was just served; return False when it was dropped."""
+        body_bytes = exchange.request_body.size + exchange.response_body.size
+        if not self._admit(body_bytes):
             return False
-        packer = self._packer
-        if packer is None:
-            self._waiting.add(draft, bodies)
-            self._woken.set()
-        elif self._waiting.add_served(draft, bodies, packer):
-            self._woken.set()
+        encoder = self._encoder
+        if encoder is None:
+            self._queue.add(exchange, body_bytes)
+            self._wake.set()
+        elif self._queue.add_served(exchange, body_bytes, encoder):
+            self._wake.set()
         return True
 
-    def _has_room(self, bodies: int) -> bool:
-        """Count one more exchange, and why it is dropped if it is."""
+    def _admit(self, body_bytes: int) -> bool:
+        """Count one more exchange, and its loss when it is not admitted."""
         counts = self.counts
         counts.offered += 1
-        if not self._waiting.has_room(bodies):
+        if not self._queue.has_room(body_bytes):
             counts.dropped[LossCause.QUEUE_FULL] += 1
             return False
         if self._closed:
@@ -160,10 +136,10 @@ class SegmentWriter:
         return True
 
     def close(self) -> None:
-        """Write what is queued, at most for CLOSE_S, and let the name go. Idempotent."""
+        """Write what is queued, within CLOSE_S, and release the name. Idempotent."""
         self._closed = True
         self._closing.set()
-        self._woken.set()
+        self._wake.set()
         if self._thread:
             self._thread.join(CLOSE_S)
             self._thread = None
@@ -174,22 +150,22 @@ class SegmentWriter:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last write, if any, went well."""
-        return self._broken_until == 0.0
+        """Whether the last write, if any, succeeded."""
+        return self._failed_until == 0.0
 
     def _open_folder(self) -> None:
-        """Have keys and a folder of our own; both may have to be made again when somebody removed them."""
+        """Load the keys and take a folder. Both are made again when they were removed while the process runs."""
         if self._key_of:
             share_key(self._key_of, self._directory, self._environ)
         keys = load_keys(self._directory, self._environ, create=True)
-        if self._packer is None or self._packer.keys.digest != keys.digest:
-            self._packer = FastEncoder(self._rules, keys)
+        if self._encoder is None or self._encoder.keys.digest != keys.digest:
+            self._encoder = FastEncoder(self._rules, keys, random_bytes=os.urandom)
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
         for number in range(WRITERS_MAX):
             folder = self._directory / f"w{number}"
-            self._lock_file = _locked(folder)
+            self._lock_file = _lock(folder)
             if self._lock_file is not None:
                 self._folder = folder
                 self._recover()
@@ -197,23 +173,23 @@ class SegmentWriter:
         raise OSError(errno.EBUSY, f"{WRITERS_MAX} processes write to {self._directory}")
 
     def _recover(self) -> None:
-        """Continue after the last whole frame; the sequence never goes back, even when the last segment is unreadable."""
+        """Continue after the last whole frame. The sequence never goes back, even when the last segment is unreadable."""
         files = segments(self._folder)
         if not files:
-            # Readers that already went further would take a new beginning for something they have read.
-            self._sequence = max(self._sequence, furthest(self._directory, self._folder.name) + 1)
+            # A sequence that began at 1 again would repeat numbers that readers have committed, and they would skip its exchanges.
+            self._sequence = max(self._sequence, highest_committed(self._directory, self._folder.name) + 1)
             return
         try:
             torn = repair(files[-1])
         except JournalFormatError as error:
-            logger.error("journal_segment_unreadable", extra={"path": str(files[-1]), "error": str(error)})
-            # Another version's segment is not written over: its name is passed by.
+            logger.error("journal_segment_skipped", extra={"path": str(files[-1]), "error": str(error)})
+            # A segment of another version is not overwritten: the next one gets a later name.
             self._sequence = max(self._sequence, first_sequence_of(files[-1]) + 1)
             return
         if torn:
             self.counts.torn_bytes += torn.lost_bytes
             logger.warning(
-                "journal_torn_tail_cut",
+                "journal_tail_truncated",
                 extra={"path": str(torn.path), "kept_bytes": torn.kept_bytes, "lost_bytes": torn.lost_bytes},
             )
         self._sequence = max(self._sequence, next_sequence(files[-1]))
@@ -223,74 +199,75 @@ class SegmentWriter:
     def _run(self) -> None:
         linger_s = self._settings.flush_ms / 1000
         while True:
-            self._woken.wait(self._settings.fsync_ms / 1000 if self._sync_owed else RETENTION_S)
+            self._wake.wait(self._settings.fsync_ms / 1000 if self._sync_owed else RETENTION_S)
             if not self._closing.is_set():
                 self._closing.wait(linger_s)
-            self._woken.clear()
+            self._wake.clear()
             try:
-                while self._waiting:
+                while self._queue:
                     self._write_batch()
-                self._tidy()
-            except Exception:  # (a task's outermost loop: whatever it is, the journal goes on)
+                self._maintain()
+            except Exception:  # The thread's outermost loop: whatever fails, journaling goes on.
                 logger.exception("journal_writer_failed")
                 dropped = self.counts.dropped
-                settled = self.counts.written + sum([dropped[cause] for cause in BY_THREAD])
-                self._drop(LossCause.DISK_ERROR, self._waiting.taken - settled)
-                self._broken_until = time.monotonic() + RETRY_S
-            if self._closing.is_set() and not self._waiting:
+                accounted = self.counts.written + sum([dropped[cause] for cause in COUNTED_BY_THREAD])
+                self._drop(LossCause.DISK_ERROR, self._queue.taken - accounted)
+                self._failed_until = time.monotonic() + RETRY_S
+            if self._closing.is_set() and not self._queue:
                 return
 
     def _write_batch(self) -> None:
-        taken = self._waiting.take()
-        count = sum([one.count if isinstance(one, EncodedBatch) else 1 for one in taken])
-        if time.monotonic() < self._broken_until:
-            self._drop(self._broken_cause, count)
+        taken = self._queue.take()
+        count = sum([item.count if isinstance(item, EncodedBatch) else 1 for item in taken])
+        if time.monotonic() < self._failed_until:
+            self._drop(self._failure, count)
             return
         try:
             self._ensure_segment()
         except (OSError, JournalKeyError) as error:
-            self._break(error)
-            self._drop(self._broken_cause, count)
+            self._fail(error)
+            self._drop(self._failure, count)
             return
-        bundles = self._bundles(taken)
         frames: list[bytes] = []
-        following = self._sequence
-        for one in bundles:
-            ended_ns = one.last_ended_ns
-            frames.append(encode_frame(one.payload, count=one.count, first_sequence=following, last_ended_ns=ended_ns))
-            following += one.count
+        sequence = self._sequence
+        for batch in self._batches(taken):
+            ended_ns = batch.last_ended_ns
+            frames.append(
+                encode_frame(batch.payload, count=batch.count, first_sequence=sequence, last_ended_ns=ended_ns)
+            )
+            sequence += batch.count
         if not frames:
             return
         try:
-            # (at once: after each write the thread has to wait for the loop)
+            # One write for all: after each system call the thread waits until the event loop releases the interpreter.
             self._write(b"".join(frames))
         except OSError as error:
-            self._break(error)
-            self._drop(self._broken_cause, following - self._sequence)
+            self._fail(error)
+            self._drop(self._failure, sequence - self._sequence)
             return
-        self.counts.written += following - self._sequence
+        self.counts.written += sequence - self._sequence
         self.counts.written_bytes += sum(map(len, frames))
-        self.counts.frames += len(frames)
-        self._sequence = following
-        if self._broken_until:
-            self._broken_until = 0.0
+        self.counts.batches += len(frames)
+        self._sequence = sequence
+        if self._failed_until:
+            self._failed_until = 0.0
             logger.info("journal_recovered", extra={"path": str(self._path)})
 
-    def _bundles(self, taken: list[EncodedBatch] | list[Entry]) -> list[EncodedBatch]:
-        """What was taken, as it is written."""
-        assert self._packer is not None
-        entries = [one for one in taken if not isinstance(one, EncodedBatch)]
-        bundles = [one for one in taken if isinstance(one, EncodedBatch)]
+    def _batches(self, taken: list[EncodedBatch] | list[QueueEntry]) -> list[EncodedBatch]:
+        """Encode what is not encoded yet, and leave out batches whose key is gone."""
+        assert self._encoder is not None
+        entries = [item for item in taken if not isinstance(item, EncodedBatch)]
+        batches = [item for item in taken if isinstance(item, EncodedBatch)]
         if entries:
-            bundle, failed = encoded(entries, self._packer, compressor=self._compressor)
+            batch, failed = encode_entries(entries, self._encoder, compressor=self._compressor)
             self._drop(LossCause.ENCODING, failed)
-            bundles = [bundle] if bundle else []
-        # Where the folder was made anew, it has another key: nobody could open what was sealed with the one before.
-        self._drop(LossCause.DISK_ERROR, sum([one.count for one in bundles if one.packer is not self._packer]))
-        return [one for one in bundles if one.packer is self._packer]
+            batches = [batch] if batch else []
+        # A folder that was removed and made again has another key: what was sealed with the one before could not be opened.
+        self._drop(LossCause.DISK_ERROR, sum([batch.count for batch in batches if batch.encoder is not self._encoder]))
+        return [batch for batch in batches if batch.encoder is self._encoder]
 
     def _ensure_segment(self) -> None:
-        """Have an open segment with room; a segment whose file was removed by hand is given up for a new one."""
+        """Have an open segment with room. One whose file was removed by hand is abandoned for a new one."""
         if self._file is not None:
             too_old = time.monotonic() - self._opened_at > self._settings.segment_max_s
             removed = os.fstat(self._file).st_nlink == 0
@@ -309,10 +286,10 @@ class SegmentWriter:
         self._write(segment_header(time.time_ns()))
 
     def _write(self, data: bytes) -> None:
-        """Write all of it or nothing.
+        """Write all of it, and sync where `durability` is `batch`.
 
         Raises:
-            OSError: nothing of it is left in the segment, or the segment was given up.
+            OSError: a part of it may be in the file, beyond `_size`; `_fail` cuts it off.
         """
         assert self._file is not None
         view = memoryview(data)
@@ -322,13 +299,13 @@ class SegmentWriter:
             os.fdatasync(self._file)
         self._size += len(data)
 
-    def _break(self, error: OSError | JournalKeyError) -> None:
-        """Cut the half-written frame, say so once, and leave the disk alone for a while."""
+    def _fail(self, error: OSError | JournalKeyError) -> None:
+        """Cut off a half-written frame, log the first failure of a series, and leave the disk alone for RETRY_S."""
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        self._broken_cause = LossCause.DISK_FULL if full else LossCause.DISK_ERROR
-        if not self._broken_until:
+        self._failure = LossCause.DISK_FULL if full else LossCause.DISK_ERROR
+        if not self._failed_until:
             logger.error("journal_write_failed", extra={"path": str(self._path or self._folder), "error": str(error)})
-        self._broken_until = time.monotonic() + RETRY_S
+        self._failed_until = time.monotonic() + RETRY_S
         if self._file is None:
             return
         # Where even this fails, readers skip the torn frame; the next write begins a new segment.
@@ -352,15 +329,15 @@ class SegmentWriter:
     def _sync_owed(self) -> bool:
         return self._settings.durability is Durability.INTERVAL and self._file is not None
 
-    def _tidy(self) -> None:
-        """Flush to the disk and delete old segments, each in its own rhythm."""
+    def _maintain(self) -> None:
+        """Sync the segment and delete old ones, each at its own interval."""
         now = time.monotonic()
         if self._sync_owed and self._file is not None and now - self._synced_at >= self._settings.fsync_ms / 1000:
             self._synced_at = now
             try:
                 os.fdatasync(self._file)
             except OSError as error:
-                self._break(error)
+                self._fail(error)
         if now - self._retained_at < RETENTION_S:
             return
         self._retained_at = now
@@ -371,7 +348,6 @@ class SegmentWriter:
         except (OSError, JournalFormatError) as error:
             logger.error("journal_retention_failed", extra={"error": str(error)})
             return
-        self.counts.segments_deleted += len(pruned.deleted)
         self.counts.unread_deleted += pruned.unread
 
     def _drop(self, cause: LossCause, count: int) -> None:
@@ -379,8 +355,8 @@ class SegmentWriter:
             self.counts.dropped[cause] += count
 
 
-def _locked(folder: Path) -> int | None:
-    """The descriptor of a writer's lock, None when another process has it."""
+def _lock(folder: Path) -> int | None:
+    """Return the descriptor of the writer's lock on a folder, None when another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -1,7 +1,17 @@
-"""The one who follows: entries in the order they were served, from a named, committed offset.
+"""Read the journal as a named consumer with a committed offset, merging all writers by time.
 
-A reader sees the segments of all writers of a journal and merges them by time. Nothing is remembered in memory that matters: what
-was committed is in one small file, replaced as a whole, so a killed reader begins again right after its last commit.
+The only state that matters is the offset file, which is replaced atomically: a killed reader continues after its last commit.
+
+Each writer's segments are in the order in which its exchanges ended, so the merge takes the earliest head. Two writers, with the
+sequence and `ended_ns` of each exchange, and a clock that shows 300 ms:
+
+    w0   1: 100 ms   2: 180 ms   3: 290 ms
+    w1   1: 150 ms
+
+    take() returns w0/1, w1/1, w0/2, with the positions {w0: 1}, {w0: 1, w1: 1}, {w0: 2, w1: 1}
+
+w0/3 is held back until 390 ms (REORDER_NS): w1 may still be writing an exchange that ended before it. With one writer nothing is
+held back.
 """
 
 import asyncio
@@ -10,14 +20,13 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from comparator.exchanges.model import Exchange
 from proxy.errors import JournalBusyError, JournalFormatError
+from proxy.journal.driver import JournalEntry, JournalPosition
 from proxy.journal.format import (
     FRAME_HEADER,
     SEGMENT_HEADER,
@@ -45,38 +54,34 @@ from proxy.journal.segments import (
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.01
-WRITERS_S = 1.0
-SETTLE_NS = 100_000_000
-"""How long an exchange of one of several writers is held back, so that an earlier one of another writer can come first."""
+WRITERS_POLL_S = 1.0
+REORDER_NS = 100_000_000
+"""Delay of an exchange of one of several writers, so that an earlier one of another writer can come first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """How far a reader is: for each writer the sequence of the last exchange, in the reader's order."""
+class SegmentPosition:
+    """A place in a reader's order: the sequence of the last exchange of each writer."""
 
     sequences: tuple[tuple[str, int], ...]
 
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One exchange read. `sequence` counts all exchanges ever appended up to this one, over all writers.
-
-    `record` is the exchange as it stands on the disk, its secrets redacted.
-    """
-
-    position: Position
-    sequence: int
-    exchange: Exchange
-    record: Record | None = None
+    @property
+    def sequence(self) -> int:
+        """Number of exchanges up to this place, over all writers."""
+        return sum(sequence for _, sequence in self.sequences)
 
 
 class SegmentReader:
-    """Reads a journal as `name`. Use as a context manager, or `close`; one process reads under a name at a time.
+    """Read a journal under a name. Use as a context manager, or call `close`.
 
     Args:
         directory: the journal's folder.
-        name: whose committed offset to begin after; a new name begins with the oldest segment.
-        keys: to put back what was sealed; without them the digests stand in its place.
+        name: of the consumer; a new one begins with the oldest segment.
+        keys: restore what was sealed; without them the digests stay.
+
+    Attributes:
+        lost: exchanges that could not be read: deleted before, or damaged on disk.
+        live_us: the `live_us` of the last commit.
 
     Raises:
         JournalBusyError: another process reads under this name.
@@ -85,23 +90,21 @@ class SegmentReader:
 
     def __init__(self, directory: Path | str, name: str, *, keys: RedactionKeys | None = None) -> None:
         self.lost = 0
-        """Exchanges that were gone before they could be read: deleted unread, or damaged on disk."""
         self._directory = Path(directory)
         self._keys = keys
         self._path = offset_path(self._directory, name)
-        self._lock_file = _take_lock(self._path.with_suffix(".lock"))
+        self._lock_file = _lock(self._path.with_suffix(".lock"))
         committed = load_committed(self._path)
         self._committed = dict(committed.sequences)
         self._lost_before = committed.lost
         self.live_us = committed.live_us
-        """The `live_us` of the last commit, see `Committed`."""
         self._cursors: dict[str, _Cursor] = {}
         self._tails = Tails(self._directory)
-        self._looked_at = 0.0
+        self._listed_at = 0.0
         self._delivered = dict(self._committed)
 
     async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
-        """The next entries, oldest first; empty when nothing came within `wait_s`."""
+        """Return the next entries, oldest first; an empty list when none arrived within `wait_s`."""
         deadline = time.monotonic() + wait_s
         while True:
             entries = self.take(max_items)
@@ -111,42 +114,38 @@ class SegmentReader:
             await asyncio.sleep(min(POLL_S, left_s))
 
     def take(self, max_items: int) -> list[JournalEntry]:
-        """What is there now, at most `max_items`, without waiting."""
-        self._look_for_writers()
+        """Return what is on disk now, at most `max_items`, without waiting."""
+        self._list_writers()
         cursors = list(self._cursors.values())
-        horizon_ns = time.time_ns() - SETTLE_NS if len(cursors) > 1 else None
+        horizon_ns = time.time_ns() - REORDER_NS if len(cursors) > 1 else None
         entries: list[JournalEntry] = []
         while len(entries) < max_items:
-            cursor = min((one for one in cursors if one.fill()), key=lambda one: one.head.ended_ns, default=None)
+            filled = (cursor for cursor in cursors if cursor.fill())
+            cursor = min(filled, key=lambda cursor: cursor.head.ended_ns, default=None)
             if cursor is None or (horizon_ns is not None and cursor.head.ended_ns > horizon_ns):
                 break
             entries.append(self._entry(cursor))
         return entries
 
-    def commit(self, position: Position | None, live_us: int = 0) -> None:
-        """Store that everything up to `position` (None: as before) is done; it will not be read again under this name."""
+    def commit(self, position: JournalPosition | None, live_us: int = 0) -> None:
+        """Store that everything up to `position` is done (None: what was committed before)."""
         if position is not None:
+            assert isinstance(position, SegmentPosition), "the position is not of a SegmentReader"
             self._committed = dict(position.sequences)
         self.live_us = live_us
         store_committed(self._path, CommittedOffset(self._committed, self._lost_before + self.lost, live_us))
 
     @property
     def committed_sequence(self) -> int:
-        """How many of the exchanges ever appended are committed (or lost) for this reader."""
+        """Number of exchanges, of all ever appended, that are committed or lost for this reader."""
         return sum(self._committed.values())
 
     def tail_sequence(self) -> int:
-        """How many exchanges were ever appended: minus `committed_sequence`, what this reader still has to do."""
-        return sum(self._tails.look().values())
-
-    def seek_to_end(self) -> None:
-        """Go on after everything that is on disk now, uncommitted."""
-        self._delivered = self._tails.look()
-        self._cursors.clear()
-        self._looked_at = 0.0
+        """Return how many exchanges were ever appended."""
+        return sum(self._tails.read().values())
 
     def close(self) -> None:
-        """Let the name go. Idempotent."""
+        """Release the name. Idempotent."""
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
@@ -161,17 +160,17 @@ class SegmentReader:
     ) -> None:
         self.close()
 
-    def _look_for_writers(self) -> None:
+    def _list_writers(self) -> None:
         now = time.monotonic()
-        if self._cursors and now - self._looked_at < WRITERS_S:
+        if self._cursors and now - self._listed_at < WRITERS_POLL_S:
             return
-        self._looked_at = now
+        self._listed_at = now
         for writer in writers(self._directory):
             files = segments(self._directory / writer)
             if not files:
                 continue
             if writer not in self._delivered:
-                # What retention deleted before this reader had a name was never its to read.
+                # A new reader has not lost what retention deleted before.
                 self._committed[writer] = self._delivered[writer] = first_sequence_of(files[0]) - 1
             if writer not in self._cursors:
                 self._cursors[writer] = _Cursor(self._directory / writer, self._delivered.get(writer, 0))
@@ -182,11 +181,18 @@ class SegmentReader:
         self.lost += sequence - before - 1
         self._delivered[cursor.writer] = sequence
         exchange = exchange_of(unseal(record, self._keys) if self._keys else record)
-        return JournalEntry(Position(tuple(self._delivered.items())), sum(self._delivered.values()), exchange, record)
+        return JournalEntry(
+            SegmentPosition(tuple(self._delivered.items())), sum(self._delivered.values()), exchange, record
+        )
 
 
 class _Cursor:
-    """Where a reader is in one writer's segments. Holds the records of one frame at a time."""
+    """The place of a reader in one writer's segments. Holds the records of one frame at a time.
+
+    Args:
+        folder: of the writer.
+        done: sequence of the last exchange that was read.
+    """
 
     def __init__(self, folder: Path, done: int) -> None:
         self.writer = folder.name
@@ -199,15 +205,15 @@ class _Cursor:
 
     @property
     def head(self) -> Record:
-        """The next record; only after `fill` said that there is one."""
+        """The next record; call `fill` first."""
         return self._records[0][1]
 
     def pop(self) -> tuple[int, Record]:
-        """Take the next record with its sequence."""
+        """Remove and return the next record with its sequence."""
         return self._records.popleft()
 
     def fill(self) -> bool:
-        """Have a record at hand if there is one on disk."""
+        """Return whether there is a next record, reading a frame if none is held."""
         while not self._records:
             if self._file is None and not self._open_at(self._next):
                 return False
@@ -216,18 +222,18 @@ class _Cursor:
         return True
 
     def close(self) -> None:
-        """Let the open segment go."""
+        """Close the open segment."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def _open_at(self, sequence: int) -> bool:
-        """Open the segment that holds `sequence`, or the first after it."""
+        """Open the segment that holds `sequence`, or the first one when that was deleted."""
         files = segments(self._folder)
         if not files:
             return False
-        holding = [path for path in files if first_sequence_of(path) <= sequence]
-        return self._open(holding[-1] if holding else files[0])
+        begun_before = [path for path in files if first_sequence_of(path) <= sequence]
+        return self._open(begun_before[-1] if begun_before else files[0])
 
     def _open(self, path: Path) -> bool:
         try:
@@ -250,7 +256,7 @@ class _Cursor:
         return True
 
     def _read_frame(self) -> bool:
-        """Read the frame at the offset; False when there is no whole one yet."""
+        """Read the frame at the offset; return False when there is no whole one yet."""
         assert self._file is not None
         header = parse_frame_header(os.pread(self._file, FRAME_HEADER.size, self._offset))
         if header is None:
@@ -267,7 +273,7 @@ class _Cursor:
         return True
 
     def _advance(self) -> bool:
-        """Nothing whole at the offset: skip damage, go to the next segment, or wait (False) at the journal's end."""
+        """Skip damage at the offset or go to the next segment; return False at the end of the journal."""
         assert self._path is not None
         later = [path for path in segments(self._folder) if path > self._path]
         if not later and self._path.exists():
@@ -280,30 +286,25 @@ class _Cursor:
         return self._open(later[0])
 
     def _skip_damage(self) -> bool:
-        """Go to the next intact frame of this segment if one follows."""
+        """Go to the next intact frame of this segment; return False when none follows."""
         assert self._path is not None
         assert self._file is not None
         if os.fstat(self._file).st_size <= self._offset:
             return False
         try:
-            following = next_frame(self._path, self._offset)
+            offset = next_frame(self._path, self._offset)
         except FileNotFoundError:
             return False
-        if following is None:
+        if offset is None:
             return False
-        if following > self._offset:
-            skipped = following - self._offset
+        if offset > self._offset:
+            skipped = offset - self._offset
             logger.warning("journal_damage_skipped", extra={"path": str(self._path), "bytes": skipped})
-        self._offset = following
+        self._offset = offset
         return True
 
 
-def backlog(directory: Path, committed: Mapping[str, int]) -> int:
-    """Exchanges on disk after the committed offsets."""
-    return sum(max(0, tail - committed.get(writer, 0)) for writer, tail in Tails(directory).look().items())
-
-
-def _take_lock(path: Path) -> int:
+def _lock(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -311,6 +312,6 @@ def _take_lock(path: Path) -> int:
     except BlockingIOError as error:
         os.close(descriptor)
         raise JournalBusyError(
-            f"another process reads the journal as {path.stem} already: another runner is up, or runner.name is not its own"
+            f"another process reads the journal as {path.stem!r}: stop the other runner, or give this one a runner.name of its own"
         ) from error
     return descriptor

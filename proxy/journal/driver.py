@@ -1,0 +1,178 @@
+"""The interface of a journal: what its writer and its readers offer, whatever stores the exchanges.
+
+The serving path appends through a `JournalWriter`; the shadow runner and the commands follow through a `JournalReader`.
+`proxy.journal.registry` opens both from the settings, and is the only module that knows the drivers.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Protocol, Self
+
+from comparator.exchanges.model import Exchange
+from proxy.journal.format import Record
+from proxy.journal.served_exchange import ServedExchange
+
+
+class LossCause(StrEnum):
+    """Why an exchange was served but not journaled."""
+
+    QUEUE_FULL = "queue_full"
+    DISK_FULL = "disk_full"
+    DISK_ERROR = "disk_error"
+    ENCODING = "encoding"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True)
+class WriterCounts:
+    """Outcomes of the exchanges offered to a writer: `offered = written + sum(dropped) + queued`.
+
+    Attributes:
+        offered: exchanges given to the writer.
+        written: exchanges stored.
+        written_bytes: their size as stored: redacted, encoded and compressed.
+        batches: writes that these exchanges were grouped into.
+        unread_deleted: exchanges that retention deleted before every reader had committed them.
+        torn_bytes: bytes of a half-written batch that were discarded at start, after a crash.
+        dropped: exchanges that were not stored, by cause.
+    """
+
+    offered: int = 0
+    written: int = 0
+    written_bytes: int = 0
+    batches: int = 0
+    unread_deleted: int = 0
+    torn_bytes: int = 0
+    dropped: Counter[LossCause] = field(default_factory=Counter[LossCause])
+
+    @property
+    def queued(self) -> int:
+        """Exchanges accepted and neither written nor dropped yet."""
+        return self.offered - self.written - self.dropped.total()
+
+    def losses(self) -> dict[LossCause, int]:
+        """Return dropped exchanges by cause, with 0 for causes that did not occur."""
+        return {cause: self.dropped[cause] for cause in LossCause}
+
+
+class JournalWriter(Protocol):
+    """Append exchanges to a journal without ever making the serving path wait.
+
+    `start` comes first and `close` last. The three `append` methods are for one thread (the event loop's). Each returns False
+    when the exchange was dropped; the cause is counted in `counts`.
+    """
+
+    @property
+    def counts(self) -> WriterCounts:
+        """Counts so far; safe to read from any thread."""
+        ...
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last write, if any, succeeded."""
+        ...
+
+    def start(self) -> None:
+        """Begin to write. A store that fails now is retried later.
+
+        Raises:
+            JournalKeyError: the redaction key is missing or too short.
+        """
+        ...
+
+    def append_served(self, exchange: ServedExchange) -> bool:
+        """Queue an exchange that this proxy has just served."""
+        ...
+
+    def append(self, exchange: Exchange) -> bool:
+        """Queue an exchange that comes from elsewhere, such as an imported recording."""
+        ...
+
+    def append_record(self, record: Record) -> bool:
+        """Queue an exchange in its stored form, such as `JournalEntry.record` of another journal."""
+        ...
+
+    def close(self) -> None:
+        """Write what is queued, within a time limit, and release the journal. Idempotent."""
+        ...
+
+
+class JournalPosition(Protocol):
+    """A place in a reader's order. Only the reader that made it knows what it consists of."""
+
+    @property
+    def sequence(self) -> int:
+        """Number of exchanges appended up to this place, by all writers together."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One exchange read.
+
+    Attributes:
+        position: to commit once this exchange and all before it are done.
+        sequence: `position.sequence`.
+        exchange: with its secrets restored where the reader has the key.
+        record: the stored form, secrets redacted; None for an exchange that no journal has stored.
+    """
+
+    position: JournalPosition
+    sequence: int
+    exchange: Exchange
+    record: Record | None = None
+
+
+class JournalReader(Protocol):
+    """Read a journal as a named consumer with a committed position.
+
+    Exchanges of all writers are merged by the time at which they ended. One process at a time reads under a name; after a
+    crash it continues behind its last commit. Use as a context manager, or call `close`.
+    """
+
+    @property
+    def lost(self) -> int:
+        """Exchanges that could not be read: deleted before, or damaged in storage."""
+        ...
+
+    @property
+    def live_us(self) -> int:
+        """The `live_us` of the last commit, also of an earlier process; 0 for none."""
+        ...
+
+    @property
+    def committed_sequence(self) -> int:
+        """Number of exchanges, of all ever appended, that this consumer has committed or lost."""
+        ...
+
+    async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
+        """Return the next entries, oldest first; an empty list when none arrived within `wait_s`."""
+        ...
+
+    def commit(self, position: JournalPosition | None, live_us: int = 0) -> None:
+        """Store that everything up to `position` is done; it is not read again under this name.
+
+        Args:
+            position: of an entry of this reader; None keeps the committed one.
+            live_us: Unix microseconds up to which the live database's commits are dealt with too; 0 for unknown.
+
+        Raises:
+            OSError: the position could not be stored.
+        """
+        ...
+
+    def tail_sequence(self) -> int:
+        """Return how many exchanges were ever appended; less `committed_sequence`, this is the consumer's backlog."""
+        ...
+
+    def close(self) -> None:
+        """Release the name. Idempotent."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,63 @@
+"""Opens a journal from its settings: the one place that knows the drivers. There is one today: segment files on local disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from proxy.config.journal import JournalSettings
+from proxy.errors import SettingsError
+from proxy.journal.driver import JournalReader, JournalWriter
+from proxy.journal.keys import load_keys
+from proxy.journal.redaction import RedactionKeys
+from proxy.journal.segment_reader import SegmentReader
+from proxy.journal.segment_writer import SegmentWriter
+
+
+def open_writer(
+    settings: JournalSettings, environ: Mapping[str, str], *, key_of: JournalSettings | None = None
+) -> JournalWriter:
+    """Return a writer to the journal; call `start` next.
+
+    Args:
+        settings: the `journal` section of config.yaml.
+        environ: for SHADOW_JOURNAL_KEY.
+        key_of: a journal whose redaction key this one shares, so that its records can be copied as they are.
+    """
+    return SegmentWriter(settings, environ=environ, key_of=Path(key_of.directory) if key_of else None)
+
+
+def open_reader(settings: JournalSettings, name: str, *, keys: RedactionKeys | None = None) -> JournalReader:
+    """Return a reader that continues behind the last commit under `name`, or begins with the oldest exchange.
+
+    Args:
+        settings: the `journal` section of config.yaml.
+        name: of the consumer.
+        keys: restore the secrets; without them their redacted form stays.
+
+    Raises:
+        JournalBusyError: another process reads under this name.
+        JournalFormatError: the committed position cannot be read.
+        SettingsError: the journal's folder cannot be used.
+    """
+    try:
+        return SegmentReader(Path(settings.directory), name, keys=keys)
+    except OSError as error:
+        raise SettingsError(f"journal.directory: {error}") from error
+
+
+def journal_exists(settings: JournalSettings) -> bool:
+    """Return whether the journal was ever opened for writing on this machine."""
+    return Path(settings.directory).is_dir()
+
+
+def journal_keys(settings: JournalSettings, environ: Mapping[str, str], *, create: bool = False) -> RedactionKeys:
+    """Return the keys that seal and open the journal's secrets.
+
+    Args:
+        settings: the `journal` section of config.yaml.
+        environ: SHADOW_JOURNAL_KEY takes precedence over the stored key.
+        create: make a key when there is none (the proxy does; readers do not).
+
+    Raises:
+        JournalKeyError: there is no key, or it is too short.
+    """
+    return load_keys(Path(settings.directory), environ, create=create)
