@@ -25,7 +25,7 @@ from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Res
 from comparator.findings.clustering import Clusterer
 from comparator.settings import CompareSettings, RuleSettings
 from comparator.verdict import Comparator, Verdict
-from tests.support.comparison_faults import inserted, legacy_settings, score_response, score_rows
+from tests.support.comparison_faults import as_inserts, legacy_settings, score_response, score_rows
 
 PAIRS = 50
 STAMPS = 20
@@ -168,7 +168,7 @@ def effect_pairs() -> list[Pair]:
                 {**side["registry_hashscorerlink"][0], "id": 5_000 + i, "hash": f"v0:more{number}-{i}"}
                 for i in range(9)
             ]
-        found = [Effects(EffectsOutcome.ATTRIBUTED, inserted(side)) for side in sides]
+        found = [Effects(EffectsOutcome.ATTRIBUTED, as_inserts(side)) for side in sides]
         document = score_response(STAMPS)
         made.append(
             Pair(

@@ -212,9 +212,9 @@ async def run(server_dsn: str, data_dir: Path | None, *, rounds: int, transactio
     cases = {driver: Samples() for driver in (Driver.OFF, Driver.STREAM, Driver.SQL, Driver.TRIGGERS)}
     async with postgres.temporary_database(server_dsn) as plain, postgres.temporary_database(server_dsn) as logged:
         for dsn in (plain, logged):
-            await captured_database.prepare(dsn)
+            await captured_database.create_tables(dsn)
             await written(dsn, 4 * 50)
-        await captured_database.install_log(logged)
+        await captured_database.install_trigger_log(logged)
         for _ in range(rounds):
             for driver, samples in cases.items():
                 dsn = logged if driver is Driver.TRIGGERS else plain

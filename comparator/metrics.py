@@ -9,7 +9,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from comparator.findings.clustering import Sighting
+from comparator.findings.clustering import Occurrence
 from comparator.verdict import Comparison
 
 OTHER_ROUTE: Final = "other"
@@ -87,13 +87,18 @@ class ComparatorMetrics:
         return name if name in self._tables else OTHER_TABLE
 
     def observe(
-        self, route: str, comparison: Comparison, *, sightings: Iterable[Sighting] = (), seconds: float | None = None
+        self,
+        route: str,
+        comparison: Comparison,
+        *,
+        occurrences: Iterable[Occurrence] = (),
+        seconds: float | None = None,
     ) -> None:
         """Count what one comparison found; it took `seconds`, None when nobody measured."""
         label = self.route(route)
         if seconds is not None:
             self.compare_seconds.labels(label).observe(seconds)
-        for sighting in sightings:
+        for sighting in occurrences:
             signature = sighting.signature
             self.differences.labels(label, signature.kind, signature.severity).inc(sighting.count)
             if sighting.example.table:

@@ -13,10 +13,10 @@ from typing import Final
 from comparator.effects.compare import EffectsResult, SideEffects, compare_effects
 from comparator.effects.net_changes import KeyLookup, no_lookup
 from comparator.effects.row_diff import compile_tables
-from comparator.exchanges.difference import Difference, Kind, Touch
+from comparator.exchanges.difference import Difference, Kind, RuleHit
 from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Side
-from comparator.responses.compare import EQUAL, ResponseResult, alike, compare_responses
-from comparator.rules.actions import When
+from comparator.responses.compare import EQUAL, ResponseResult, compare_responses, surely_equal
+from comparator.rules.actions import ComparisonTime
 from comparator.rules.compile import RouteRules, compile_routes
 from comparator.rules.known_differences import CompiledKnown, compile_known, explained_by
 from comparator.settings import CompareSettings
@@ -84,7 +84,7 @@ class Comparison:
     served_by: Side
     differences: tuple[Difference, ...] = ()
     known: tuple[ExplainedDifference, ...] = ()
-    rule_hits: tuple[Touch, ...] = ()
+    rule_hits: tuple[RuleHit, ...] = ()
     effects_compared: bool = False
     effects_note: str = ""
     rows: tuple[int, int] = (0, 0)
@@ -93,7 +93,7 @@ class Comparison:
     confirmed: bool | None = None
 
     @property
-    def expired(self) -> tuple[Touch, ...]:
+    def expired(self) -> tuple[RuleHit, ...]:
         """Rules that would have hidden something, had their term not been over."""
         return tuple(touch for touch in self.rule_hits if touch.expired)
 
@@ -154,11 +154,11 @@ class Comparator:
         if isinstance(b, Failed):
             return Comparison(Verdict.FAILED, VerdictCause(f"mirrored_{b.cause}"), served.side)
         rules = self.rules_of(route)
-        equal = alike(a, b, rules)
+        equal = surely_equal(a, b, rules)
         if equal and _nothing_written(served.effects, mirrored.effects):
             return _PLAIN_MATCH[served.side]
         today = (now if now.tzinfo is dt.UTC else now.astimezone(dt.UTC)).date()
-        when = When(today, lookups.delay)
+        when = ComparisonTime(today, lookups.delay)
         response = EQUAL if equal else compare_responses(a, b, rules, when, max_bytes=self.settings.body_max_bytes)
         note = _why_not_compared(served, mirrored)
         effects = _NOTHING_WRITTEN if note else self._effects(served, mirrored, lookups, when)
@@ -170,7 +170,9 @@ class Comparator:
         """The rules for the responses of a route; an undeclared one has the global rules."""
         return self._routes.get(route) or self._routes[""]
 
-    def _effects(self, served: Observation, mirrored: Observation, lookups: Lookups, when: When) -> EffectsResult:
+    def _effects(
+        self, served: Observation, mirrored: Observation, lookups: Lookups, when: ComparisonTime
+    ) -> EffectsResult:
         left, right = served.effects.transactions, mirrored.effects.transactions
         if not left and not right:
             return _NOTHING_WRITTEN
@@ -185,7 +187,7 @@ class Comparator:
         self, route: str, side: Side, response: ResponseResult, effects: EffectsResult, note: str, today: dt.date
     ) -> Comparison:
         found = (*response.differences, *effects.differences)
-        touches = (*response.rule_hits, *effects.touches)
+        touches = (*response.rule_hits, *effects.rule_hits)
         known: tuple[ExplainedDifference, ...] = ()
         if found:
             found, known, more = self._explain(route, side, found, today)
@@ -207,10 +209,10 @@ class Comparator:
 
     def _explain(
         self, route: str, side: Side, found: Sequence[Difference], today: dt.date
-    ) -> tuple[tuple[Difference, ...], tuple[ExplainedDifference, ...], tuple[Touch, ...]]:
+    ) -> tuple[tuple[Difference, ...], tuple[ExplainedDifference, ...], tuple[RuleHit, ...]]:
         left: list[Difference] = []
         known: list[ExplainedDifference] = []
-        expired: list[Touch] = []
+        expired: list[RuleHit] = []
         for difference in found:
             declared = explained_by(self._known, route, side, difference)
             holding = next((d for d in declared if d.holds(today)), None)
@@ -218,7 +220,7 @@ class Comparator:
                 known.append(ExplainedDifference(difference, holding.id, holding.reason, holding.ticket))
                 continue
             expired += [
-                Touch(d.id, difference.path, expired=True, table=difference.table, column=difference.column)
+                RuleHit(d.id, difference.path, expired=True, table=difference.table, column=difference.column)
                 for d in declared
             ]
             left.append(difference)
@@ -283,7 +285,7 @@ def _shape(difference: Difference) -> tuple[str, str, str]:
     return difference.kind, difference.place, str(difference.natural_key)
 
 
-def hit_rules(comparison: Comparison) -> Mapping[str, tuple[str, ...]]:
+def places_by_rule(comparison: Comparison) -> Mapping[str, tuple[str, ...]]:
     """Which rule touched which places: the explanation of a comparison."""
     places: dict[str, list[str]] = {}
     for touch in comparison.rule_hits:

@@ -57,7 +57,7 @@ class RequestWindow:
 
     def overlaps(self, other: "RequestWindow") -> bool:
         """Whether both ran at the same time for a moment and share a key."""
-        return _same_time(self, other) and not self.keys.isdisjoint(other.keys)
+        return _ran_concurrently(self, other) and not self.keys.isdisjoint(other.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Claim:
     keys: Keys
 
 
-class _Pending:
+class _UnclaimedTransactions:
     """Transactions without an owner, found by key, by row, by the request they name, or by order."""
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class Attributor:
 
     def __init__(self, *, primary_kind: str = ROUTE_KIND, background_remembered_max: int = 2_000) -> None:
         self._primary_kind = primary_kind
-        self._pending = _Pending()
+        self._pending = _UnclaimedTransactions()
         self._windows: dict[str, RequestWindow] = {}
         self._by_key: dict[Key, dict[str, RequestWindow]] = {}
         self._by_name: dict[str, dict[str, RequestWindow]] = {}
@@ -169,10 +169,10 @@ class Attributor:
                 still running: then nothing is taken and None is returned; ask again when it is sure.
         """
         window = self._windows[window_id]
-        own, gained = self._closure(window)
-        if not sure and any(self._may_be_of_one_unknown(window, keyed) for keyed in own.values()):
+        own, gained = self._matching(window)
+        if not sure and any(self._may_belong_to_unannounced(window, keyed) for keyed in own.values()):
             return None
-        self._gain(window, gained)
+        self._add_keys(window, gained)
         taken = tuple(own[lsn] for lsn in sorted(own))
         rivals = [other for keyed in taken for other in self._others(window, keyed)]
         for other in rivals:
@@ -239,7 +239,7 @@ class Attributor:
         for key in keys:
             self._by_key.setdefault(key, {})[window.id] = window
 
-    def _closure(self, window: RequestWindow) -> tuple[dict[int, KeyedTransaction], set[Key]]:
+    def _matching(self, window: RequestWindow) -> tuple[dict[int, KeyedTransaction], set[Key]]:
         """The pending transactions that fit the window, and the secondary keys that it gains from them."""
         own: dict[int, KeyedTransaction] = {}
         gained: set[Key] = set()
@@ -259,15 +259,15 @@ class Attributor:
     def _secondary(self, keyed: KeyedTransaction) -> Iterable[Key]:
         return (key for key in keyed.keys if key[0] != self._primary_kind)
 
-    def _may_be_of_one_unknown(self, window: RequestWindow, keyed: KeyedTransaction) -> bool:
+    def _may_belong_to_unannounced(self, window: RequestWindow, keyed: KeyedTransaction) -> bool:
         primary = {key for key in keyed.keys if key[0] == self._primary_kind}
         named = keyed.transaction.request_id
         return not named and bool(primary) and primary.isdisjoint(window.keys) and not self._others(window, keyed)
 
-    def _gain(self, window: RequestWindow, gained: set[Key]) -> None:
+    def _add_keys(self, window: RequestWindow, gained: set[Key]) -> None:
         """Add secondary keys to a window; one that ran at the same time and shares them overlaps."""
         for other in self._neighbours(gained):
-            if not (window.tagged and other.tagged) and other.id != window.id and _same_time(window, other):
+            if not (window.tagged and other.tagged) and other.id != window.id and _ran_concurrently(window, other):
                 window.overlapped = other.overlapped = True
         window.keys |= gained
         self._index(window, gained)
@@ -292,7 +292,7 @@ def _forget(index: dict[Any, dict[str, RequestWindow]], names: Iterable[Any], wi
             index.pop(name, None)
 
 
-def _same_time(window: RequestWindow, other: RequestWindow) -> bool:
+def _ran_concurrently(window: RequestWindow, other: RequestWindow) -> bool:
     return (other.closed_us is None or window.opened_us <= other.closed_us) and (
         window.closed_us is None or other.opened_us <= window.closed_us
     )

@@ -38,7 +38,7 @@ SHADOW_START = 2**40
 """Where a bigint sequence of the shadow goes on: far above live's ids, and exact in JSON (below 2^53)."""
 
 
-class Method(StrEnum):
+class CloneMethod(StrEnum):
     """How the copy is made; `auto` takes the template where it disturbs nobody."""
 
     AUTO = "auto"
@@ -60,7 +60,7 @@ class CloneOptions:
         timeout_s: for the whole dump, and for the whole restore.
     """
 
-    method: Method = Method.AUTO
+    method: CloneMethod = CloneMethod.AUTO
     replace: bool = False
     programs: Path | None = None
     slot: str = ""
@@ -70,16 +70,16 @@ class CloneOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Cloned:
+class CloneResult:
     """What was done: `lsn` is where the slot starts (0 without one), `sequences` how many were moved."""
 
-    method: Method
+    method: CloneMethod
     lsn: int
     sequences: int
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class ShadowSequence:
     """A sequence of the shadow. `last` is None when it was never used; `maximum` also heeds the column it feeds."""
 
     name: str
@@ -97,13 +97,13 @@ class _DatabaseLocation:
     connections: int
 
 
-async def clone(live_dsn: str, shadow_dsn: str, options: CloneOptions) -> Cloned:
+async def clone(live_dsn: str, shadow_dsn: str, options: CloneOptions) -> CloneResult:
     """Create the database of `shadow_dsn` from that of `live_dsn`.
 
     Raises:
         CloneError: the shadow exists already, is live itself, or a program failed.
     """
-    live = await _place(live_dsn)
+    live = await _locate(live_dsn)
     target = environment(shadow_dsn).get("PGDATABASE", "")
     conn = await _connect(shadow_dsn, database=options.maintenance)
     try:
@@ -111,31 +111,31 @@ async def clone(live_dsn: str, shadow_dsn: str, options: CloneOptions) -> Cloned
         if same_server and target == live.name:
             raise CloneError("the shadow would be live itself")
         method = _method(live, same_server=same_server, options=options)
-        await _make_room(conn, target, replace=options.replace)
+        await _ensure_absent(conn, target, replace=options.replace)
         lsn = 0
-        if method is Method.TEMPLATE:
+        if method is CloneMethod.TEMPLATE:
             await _copy_template(conn, live.name, target)
         else:
             await _execute(conn, f"CREATE DATABASE {quote(target)} TEMPLATE template0")
             lsn = await _dump_and_restore(live_dsn, shadow_dsn, options, keep_owners=same_server)
     finally:
         await conn.close()
-    return Cloned(method, lsn, await _detach(shadow_dsn))
+    return CloneResult(method, lsn, await _prepare_copy(shadow_dsn))
 
 
-def _method(live: _DatabaseLocation, *, same_server: bool, options: CloneOptions) -> Method:
+def _method(live: _DatabaseLocation, *, same_server: bool, options: CloneOptions) -> CloneMethod:
     """Which way to copy; a slot's snapshot can only be dumped."""
-    if options.method is Method.TEMPLATE and (not same_server or options.slot):
+    if options.method is CloneMethod.TEMPLATE and (not same_server or options.slot):
         raise CloneError("a template copy needs one server for both and no slot")
-    if options.method is Method.TEMPLATE and live.connections:
+    if options.method is CloneMethod.TEMPLATE and live.connections:
         raise CloneError("somebody is connected to live: clone with --method dump")
-    if options.method is not Method.AUTO:
+    if options.method is not CloneMethod.AUTO:
         return options.method
     undisturbed = live.connections == 0 and live.bytes <= options.template_max_bytes
-    return Method.TEMPLATE if same_server and undisturbed and not options.slot else Method.DUMP
+    return CloneMethod.TEMPLATE if same_server and undisturbed and not options.slot else CloneMethod.DUMP
 
 
-def shadow_start(sequence: Sequence) -> int:
+def shadow_start(sequence: ShadowSequence) -> int:
     """Where the shadow's sequence goes on: 2^40, or three quarters of the way where its numbers end before.
 
     Live's own last number is always left well below.
@@ -147,7 +147,7 @@ def shadow_start(sequence: Sequence) -> int:
 
 SERVER = "SELECT system_identifier FROM pg_control_system()"
 
-PLACE = """
+LOCATION = """
 SELECT (SELECT system_identifier FROM pg_control_system()) AS server, current_database()::text AS name,
        pg_database_size(current_database()) AS bytes,
        (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -155,10 +155,10 @@ SELECT (SELECT system_identifier FROM pg_control_system()) AS server, current_da
 """
 
 
-async def _place(dsn: str) -> _DatabaseLocation:
+async def _locate(dsn: str) -> _DatabaseLocation:
     conn = await _connect(dsn)
     try:
-        row = await conn.fetchrow(PLACE, timeout=STATEMENT_TIMEOUT_S)
+        row = await conn.fetchrow(LOCATION, timeout=STATEMENT_TIMEOUT_S)
     finally:
         await conn.close()
     if row is None:
@@ -169,7 +169,7 @@ async def _place(dsn: str) -> _DatabaseLocation:
 EXISTS = "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)"
 
 
-async def _make_room(conn: asyncpg.Connection, database: str, *, replace: bool) -> None:
+async def _ensure_absent(conn: asyncpg.Connection, database: str, *, replace: bool) -> None:
     if not await conn.fetchval(EXISTS, database, timeout=STATEMENT_TIMEOUT_S):
         return
     if not replace:
@@ -193,10 +193,10 @@ async def _dump_and_restore(live_dsn: str, shadow_dsn: str, options: CloneOption
         async with _snapshot(live_dsn, options.slot) as (snapshot, lsn):
             words = ["--format=custom", "--compress=0", "--no-publications", "--no-subscriptions", f"--file={dump}"]
             words += [f"--snapshot={snapshot}"] if snapshot else []
-            await _program("pg_dump", words, dsn=live_dsn, options=options)
+            await _run_program("pg_dump", words, dsn=live_dsn, options=options)
         words = ["--exit-on-error", f"--dbname={environment(shadow_dsn).get('PGDATABASE', '')}"]
         words += [] if keep_owners else ["--no-owner", "--no-privileges"]
-        await _program("pg_restore", [*words, dump], dsn=shadow_dsn, options=options)
+        await _run_program("pg_restore", [*words, dump], dsn=shadow_dsn, options=options)
     return lsn
 
 
@@ -221,7 +221,7 @@ async def _snapshot(dsn: str, slot: str) -> AsyncGenerator[tuple[str, int]]:
         await wire.aclose()
 
 
-async def _program(name: str, words: list[str], *, dsn: str, options: CloneOptions) -> None:
+async def _run_program(name: str, words: list[str], *, dsn: str, options: CloneOptions) -> None:
     """Run a PostgreSQL program; the password goes by the environment, where other users cannot read it."""
     folder = str(options.programs) if options.programs else None
     path = shutil.which(name, path=folder)
@@ -269,7 +269,7 @@ GROUP BY s.seqrelid, s.seqmax ORDER BY 1
 """
 
 
-async def _detach(shadow_dsn: str) -> int:
+async def _prepare_copy(shadow_dsn: str) -> int:
     """Drop what replication left in the copy and move its sequences; return how many were moved."""
     conn = await _connect(shadow_dsn)
     try:
@@ -277,7 +277,7 @@ async def _detach(shadow_dsn: str) -> int:
         for row in await conn.fetch(PUBLICATIONS, timeout=STATEMENT_TIMEOUT_S):
             await _execute(conn, f"DROP PUBLICATION {quote(row['pubname'])}")
         rows = await conn.fetch(SEQUENCES, timeout=STATEMENT_TIMEOUT_S)
-        sequences = [Sequence(row["name"], row["maximum"], row["last"]) for row in rows]
+        sequences = [ShadowSequence(row["name"], row["maximum"], row["last"]) for row in rows]
         for sequence in sequences:
             await _execute(conn, f"ALTER SEQUENCE {sequence.name} RESTART WITH {shadow_start(sequence)}")
     finally:

@@ -40,7 +40,7 @@ class Fences:
         except TimeoutError as error:
             raise FenceTimeoutError(f"no fence came out of the log within {timeout_s:g} s") from error
 
-    def take(self) -> str:
+    def begin_round(self) -> str:
         """Begin a round of all who wait; return the token to emit, "" when nobody waits."""
         waiting = [future for future in self._waiting if not future.done()]
         self._waiting = []
@@ -52,13 +52,13 @@ class Fences:
         self._taken[token] = waiting
         return token
 
-    def passed(self, token: str, lsn: int) -> None:
+    def complete_round(self, token: str, lsn: int) -> None:
         """The round's token came out of the log."""
         for future in self._taken.pop(token, ()):
             if not future.done():
                 future.set_result(lsn)
 
-    def again(self) -> None:
+    def requeue(self) -> None:
         """The connection was lost: rounds under way may never come out, so their waiters wait for a new one."""
         for futures in self._taken.values():
             self._waiting.extend(futures)
@@ -68,7 +68,7 @@ class Fences:
 
     def fail(self, error: CaptureError) -> None:
         """End every wait with the error."""
-        self.again()
+        self.requeue()
         waiting, self._waiting = self._waiting, []
         self.wanted.clear()
         for future in waiting:
@@ -91,17 +91,17 @@ class Delivery:
             self.duplicates += 1
         else:
             self.position = transaction.end_lsn
-            if transaction.changes or _speaks(transaction):
+            if transaction.changes or _has_message(transaction):
                 self._deliver(transaction)
         for message in transaction.messages:
             if message.prefix == FENCE_PREFIX:
-                self._fences.passed(message.content, transaction.end_lsn)
+                self._fences.complete_round(message.content, transaction.end_lsn)
 
     def reach(self, lsn: int) -> None:
         """Everything committed up to `lsn` has been delivered, though no transaction ended there."""
         self.position = max(self.position, lsn)
 
 
-def _speaks(transaction: Transaction) -> bool:
+def _has_message(transaction: Transaction) -> bool:
     """Whether a transaction without changes still has something to say (a request id)."""
     return any(message.prefix != FENCE_PREFIX for message in transaction.messages)

@@ -61,7 +61,7 @@ class CloneError(CaptureError):
     """A program or statement failed while the shadow database was made from live."""
 
 
-class UnfitDatabaseError(CaptureError):
+class PrerequisiteError(CaptureError):
     """The database lacks something the driver needs.
 
     Attributes:
@@ -73,21 +73,21 @@ class UnfitDatabaseError(CaptureError):
         self.remedy = remedy
 
 
-class WalLevelError(UnfitDatabaseError):
+class WalLevelError(PrerequisiteError):
     """The server writes no logical information into its log, or is older than PostgreSQL 14."""
 
 
-class RightsError(UnfitDatabaseError):
+class RightsError(PrerequisiteError):
     """The role lacks a right."""
 
 
-class PublicationError(UnfitDatabaseError):
+class PublicationError(PrerequisiteError):
     """The publication does not exist or holds no table."""
 
 
-class ReplicaIdentityError(UnfitDatabaseError):
+class ReplicaIdentityError(PrerequisiteError):
     """A table has no replica identity fit for publishing, so that its UPDATE and DELETE statements would fail."""
 
 
-class ChangeLogError(UnfitDatabaseError):
+class ChangeLogError(PrerequisiteError):
     """The change log of the trigger driver is not installed."""

@@ -27,7 +27,7 @@ from comparator.capture.trigger_log import install_statements, logged_tables
 VERSION_MIN = 14
 
 
-class Level(StrEnum):
+class CheckLevel(StrEnum):
     """How much a check matters: `failed` stops capturing, `warning` costs something that the text names."""
 
     OK = "ok"
@@ -40,8 +40,8 @@ class Check:
     """One thing looked at. `remedy` is SQL in order; `applicable` when it may be run on the connection that looked."""
 
     name: str
-    level: Level
-    text: str
+    level: CheckLevel
+    message: str
     remedy: tuple[str, ...] = ()
     applicable: bool = False
 
@@ -106,14 +106,14 @@ async def read_facts(conn: asyncpg.Connection, settings: CaptureSettings) -> Dat
 def judge(facts: DatabaseFacts, settings: CaptureSettings) -> tuple[Check, ...]:
     """Every check for the chosen driver, in the order in which the remedies should be run."""
     server = [_version(facts), _encoding(facts)]
-    tables = [_exist(facts), *(check for table in facts.catalog.tables.values() for check in _keys(table))]
+    tables = [_tables_exist(facts), *(check for table in facts.catalog.tables.values() for check in _keys(table))]
     if settings.driver is Driver.OFF:
-        return (Check("driver", Level.WARNING, "the capture is off: effects are neither compared nor aligned"),)
+        return (Check("driver", CheckLevel.WARNING, "the capture is off: effects are neither compared nor aligned"),)
     if settings.driver is Driver.TRIGGERS:
         return (*server, *tables, *_change_log(facts, settings))
-    log = [_wal_level(facts), _rights(facts), _free(facts, settings)]
+    log = [_wal_level(facts), _rights(facts), _free_slots(facts, settings)]
     persistent = _persistent(facts, settings) if settings.slot.kind is SlotKind.PERSISTENT else []
-    published = [_publication(facts, settings), *_published_strangers(facts, settings)]
+    published = [_publication(facts, settings), *_published_unconfigured(facts, settings)]
     identities = [_identity(table, facts) for table in facts.catalog.tables.values()]
     return (
         *server,
@@ -129,69 +129,69 @@ def judge(facts: DatabaseFacts, settings: CaptureSettings) -> tuple[Check, ...]:
 
 def _version(facts: DatabaseFacts) -> Check:
     if facts.version < VERSION_MIN:
-        return Check("version", Level.FAILED, f"PostgreSQL {facts.version}; {VERSION_MIN} or later is needed")
-    return Check("version", Level.OK, f"PostgreSQL {facts.version}")
+        return Check("version", CheckLevel.FAILED, f"PostgreSQL {facts.version}; {VERSION_MIN} or later is needed")
+    return Check("version", CheckLevel.OK, f"PostgreSQL {facts.version}")
 
 
 def _encoding(facts: DatabaseFacts) -> Check:
     if facts.encoding == "SQL_ASCII":
-        return Check("encoding", Level.WARNING, "SQL_ASCII: a value that is not UTF-8 stops the capture")
-    return Check("encoding", Level.OK, facts.encoding)
+        return Check("encoding", CheckLevel.WARNING, "SQL_ASCII: a value that is not UTF-8 stops the capture")
+    return Check("encoding", CheckLevel.OK, facts.encoding)
 
 
 def _wal_level(facts: DatabaseFacts) -> Check:
     if facts.wal_level == "logical":
-        return Check("wal_level", Level.OK, "logical")
+        return Check("wal_level", CheckLevel.OK, "logical")
     remedy = ("ALTER SYSTEM SET wal_level = 'logical';", "-- then restart the server")
-    return Check("wal_level", Level.FAILED, f"{facts.wal_level}; logical is needed", remedy)
+    return Check("wal_level", CheckLevel.FAILED, f"{facts.wal_level}; logical is needed", remedy)
 
 
 def _rights(facts: DatabaseFacts) -> Check:
     if facts.replicates:
-        return Check("rights", Level.OK, f"{facts.role} may replicate")
+        return Check("rights", CheckLevel.OK, f"{facts.role} may replicate")
     remedy = (
         f"ALTER ROLE {quote(facts.role)} REPLICATION;",
         f"-- on Amazon RDS: GRANT rds_replication TO {quote(facts.role)};",
     )
-    return Check("rights", Level.FAILED, f"{facts.role} may not replicate", remedy)
+    return Check("rights", CheckLevel.FAILED, f"{facts.role} may not replicate", remedy)
 
 
-def _free(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
+def _free_slots(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
     held = settings.slot.kind is SlotKind.PERSISTENT and facts.slot_status != ""
     if facts.slots_free < 1 and not held:
         remedy = ("ALTER SYSTEM SET max_replication_slots = 20;", "-- then restart the server")
-        return Check("slots", Level.FAILED, "no replication slot is free", remedy)
+        return Check("slots", CheckLevel.FAILED, "no replication slot is free", remedy)
     if facts.senders_free < 1 and settings.driver is Driver.STREAM:
         remedy = ("ALTER SYSTEM SET max_wal_senders = 20;", "-- then restart the server")
-        return Check("slots", Level.FAILED, "no walsender is free", remedy)
+        return Check("slots", CheckLevel.FAILED, "no walsender is free", remedy)
     if 0 < facts.sender_timeout_ms < 2 * settings.feedback_ms:
         text = f"wal_sender_timeout is {facts.sender_timeout_ms} ms: set feedback_ms to less than half of it"
-        return Check("slots", Level.FAILED, text)
-    return Check("slots", Level.OK, f"{facts.slots_free} slots and {facts.senders_free} walsenders are free")
+        return Check("slots", CheckLevel.FAILED, text)
+    return Check("slots", CheckLevel.OK, f"{facts.slots_free} slots and {facts.senders_free} walsenders are free")
 
 
 def _persistent(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
     name = settings.slot.name
     checks: list[Check] = []
     if settings.driver is not Driver.STREAM:
-        checks.append(Check("slot", Level.FAILED, "only the stream driver reads a persistent slot"))
+        checks.append(Check("slot", CheckLevel.FAILED, "only the stream driver reads a persistent slot"))
     if facts.slot_status == "lost":
         remedy = (f"SELECT pg_drop_replication_slot({literal(name)});",)
         text = f"the server removed log of the slot {name}; verify or clone the shadow afterwards"
-        checks.append(Check("slot", Level.FAILED, text, remedy))
+        checks.append(Check("slot", CheckLevel.FAILED, text, remedy))
     if facts.keep_size_mb < 0:
         remedy = ("ALTER SYSTEM SET max_slot_wal_keep_size = '10GB';", "SELECT pg_reload_conf();")
         text = "max_slot_wal_keep_size has no bound: a reader that stays away fills the server's disk"
-        checks.append(Check("slot", Level.FAILED, text, remedy))
-    return checks or [Check("slot", Level.OK, f"{name} keeps at most {facts.keep_size_mb} MB of log")]
+        checks.append(Check("slot", CheckLevel.FAILED, text, remedy))
+    return checks or [Check("slot", CheckLevel.OK, f"{name} keeps at most {facts.keep_size_mb} MB of log")]
 
 
-def _exist(facts: DatabaseFacts) -> Check:
+def _tables_exist(facts: DatabaseFacts) -> Check:
     if facts.missing:
-        return Check("tables", Level.FAILED, f"no such table: {', '.join(facts.missing)}")
+        return Check("tables", CheckLevel.FAILED, f"no such table: {', '.join(facts.missing)}")
     if not facts.catalog.tables:
-        return Check("tables", Level.FAILED, "no tables are named to be captured")
-    return Check("tables", Level.OK, f"{len(facts.catalog.tables)} tables")
+        return Check("tables", CheckLevel.FAILED, "no tables are named to be captured")
+    return Check("tables", CheckLevel.OK, f"{len(facts.catalog.tables)} tables")
 
 
 def _keys(table: TableShape) -> list[Check]:
@@ -199,23 +199,23 @@ def _keys(table: TableShape) -> list[Check]:
     name = f"table {table.name}"
     if table.kind != "table" or not table.logged:
         checks.append(
-            Check(name, Level.FAILED, "not an ordinary, logged table (name a partitioned table's partitions)")
+            Check(name, CheckLevel.FAILED, "not an ordinary, logged table (name a partitioned table's partitions)")
         )
     if not table.primary_key:
-        checks.append(Check(name, Level.FAILED, "no primary key: its rows cannot be aligned"))
+        checks.append(Check(name, CheckLevel.FAILED, "no primary key: its rows cannot be aligned"))
     if not table.owned:
-        checks.append(Check(name, Level.WARNING, "the role does not own it: its owner must run the statements"))
+        checks.append(Check(name, CheckLevel.WARNING, "the role does not own it: its owner must run the statements"))
     fixed = [key.name for key in table.foreign_keys if not key.deferrable]
     if fixed:
         text = f"foreign keys that cannot be deferred ({', '.join(fixed)}): rows are applied parents first"
-        checks.append(Check(name, Level.WARNING, text))
+        checks.append(Check(name, CheckLevel.WARNING, text))
     return checks
 
 
 def _identity(table: TableShape, facts: DatabaseFacts) -> Check:
     name = f"identity {table.name}"
     if table.replica_identity is ReplicaIdentity.FULL:
-        return Check(name, Level.OK, "old images are complete")
+        return Check(name, CheckLevel.OK, "old images are complete")
     published = table.name in (facts.publication.tables or ())
     why = breaks_writes(table, version=facts.version, publishes_generated=True) if published else ""
     text = (
@@ -224,25 +224,25 @@ def _identity(table: TableShape, facts: DatabaseFacts) -> Check:
         else "old images are not complete: REPLICA IDENTITY FULL is needed"
     )
     statements = identity_statements(Catalog({table.name: table}))
-    return Check(name, Level.FAILED, text, statements, applicable=table.owned)
+    return Check(name, CheckLevel.FAILED, text, statements, applicable=table.owned)
 
 
 def _publication(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
     state, name = facts.publication, settings.publication
     if state.all_tables:
         remedy = (f"DROP PUBLICATION {quote(name)};",)
-        return Check("publication", Level.FAILED, f"{name} is FOR ALL TABLES, which may break writes", remedy)
+        return Check("publication", CheckLevel.FAILED, f"{name} is FOR ALL TABLES, which may break writes", remedy)
     if not facts.catalog.tables:
-        return Check("publication", Level.FAILED, "nothing to publish")
+        return Check("publication", CheckLevel.FAILED, "nothing to publish")
     statements = publication_statements(facts.catalog, state, name, version=facts.version)
     if not statements:
-        return Check("publication", Level.OK, f"{name} holds exactly the captured tables")
+        return Check("publication", CheckLevel.OK, f"{name} holds exactly the captured tables")
     text = (
         f"{name} does not exist"
         if state.tables is None
         else f"{name} does not publish exactly the captured tables whole"
     )
-    return Check("publication", Level.FAILED, text, statements, applicable=not facts.missing)
+    return Check("publication", CheckLevel.FAILED, text, statements, applicable=not facts.missing)
 
 
 def _generated(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
@@ -255,21 +255,23 @@ def _generated(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
     broken = [table.name for table in tables if breaks_writes(table, version=facts.version, publishes_generated=False)]
     text = f"published, and their writes fail: {', '.join(broken)}" if broken else "generated columns are not published"
     remedy = (generated_statement(settings.publication),)
-    return [Check("generated columns", Level.FAILED, text, remedy, applicable=True)]
+    return [Check("generated columns", CheckLevel.FAILED, text, remedy, applicable=True)]
 
 
-def _published_strangers(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
+def _published_unconfigured(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
     strangers = sorted(set(facts.publication.tables or ()) - set(settings.tables))
     if not strangers:
         return []
     text = f"published though not named in the settings, and dropped by the statement above: {', '.join(strangers)}"
-    return [Check("publication", Level.WARNING, text)]
+    return [Check("publication", CheckLevel.WARNING, text)]
 
 
 def _locks(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
     server = f"{facts.lock_timeout_ms} ms" if facts.lock_timeout_ms else "none"
     return Check(
-        "lock_timeout", Level.OK, f"{settings.lock_timeout_ms} ms for each statement of ours (the session's: {server})"
+        "lock_timeout",
+        CheckLevel.OK,
+        f"{settings.lock_timeout_ms} ms for each statement of ours (the session's: {server})",
     )
 
 
@@ -278,14 +280,20 @@ def _change_log(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
     statements = install_statements(facts.catalog, settings.log_schema)
     strangers = sorted(set(facts.logged) - set(settings.tables))
     checks = [
-        Check("change log", Level.FAILED, f"not logged: {', '.join(absent)}", statements, applicable=not facts.missing)
+        Check(
+            "change log",
+            CheckLevel.FAILED,
+            f"not logged: {', '.join(absent)}",
+            statements,
+            applicable=not facts.missing,
+        )
         if absent
         else Check(
-            "change log", Level.OK, f"{len(facts.logged)} tables are logged; the log holds {facts.log_bytes} bytes"
+            "change log", CheckLevel.OK, f"{len(facts.logged)} tables are logged; the log holds {facts.log_bytes} bytes"
         )
     ]
     if strangers:
         checks.append(
-            Check("change log", Level.WARNING, f"logged though not named in the settings: {', '.join(strangers)}")
+            Check("change log", CheckLevel.WARNING, f"logged though not named in the settings: {', '.join(strangers)}")
         )
     return checks

@@ -29,7 +29,7 @@ SESSION = {"timezone": "UTC", "datestyle": "ISO", "intervalstyle": "postgres", "
 CLOSE_TIMEOUT_S = 5.0
 
 
-class SupervisedCapture(ABC):
+class ReconnectingCapture(ABC):
     """A capture (`comparator.capture.driver.Capture`) whose driver says how to open, read and close.
 
     Args:
@@ -62,10 +62,10 @@ class SupervisedCapture(ABC):
         try:
             await self._open()
         except (*LOST, CaptureLostError) as error:
-            await self._shut()
+            await self._disconnect()
             raise CaptureLostError(f"cannot capture from the database: {error}") from error
         except BaseException:
-            await self._shut()
+            await self._disconnect()
             raise
         self._task = self._group.create_task(self._run(), name=f"capture-{self.name}")
 
@@ -121,7 +121,7 @@ class SupervisedCapture(ABC):
             self._task.cancel()
             await asyncio.wait([self._task])
         self._fences.fail(CaptureClosedError("the capture was closed"))
-        await self._shut()
+        await self._disconnect()
 
     async def __aenter__(self) -> Self:
         self._group = asyncio.TaskGroup()
@@ -141,29 +141,29 @@ class SupervisedCapture(ABC):
         """Connect and stand ready to read from where delivery is."""
 
     @abstractmethod
-    async def _serve(self) -> None:
+    async def _read_until_lost(self) -> None:
         """Read and deliver until the connection is lost, which is raised."""
 
     @abstractmethod
-    async def _shut(self) -> None:
+    async def _disconnect(self) -> None:
         """Close what `_open` opened, in whatever state it is; must not raise."""
 
     @abstractmethod
-    def _loses(self) -> bool:
+    def _loses_transactions(self) -> bool:
         """Whether a lost connection loses transactions."""
 
-    def _started(self) -> Delivery:
+    def _running_delivery(self) -> Delivery:
         if self._delivery is None:
             raise CaptureClosedError("read before it was started")
         return self._delivery
 
-    def _take_decoded(self, transaction: Transaction, decoder: Decoder) -> None:
+    def _deliver_decoded(self, transaction: Transaction, decoder: Decoder) -> None:
         """Deliver; a transaction that was too large to hold is lost, and says so."""
         if decoder.overflows > self._overflows:
             self._interruptions += decoder.overflows - self._overflows
             self._overflows = decoder.overflows
             logger.warning("capture_transaction_too_large", extra={"driver": self.name, "xid": transaction.xid})
-        self._started().take(transaction)
+        self._running_delivery().take(transaction)
 
     def _new_decoder(self) -> Decoder:
         self._overflows = 0
@@ -173,13 +173,13 @@ class SupervisedCapture(ABC):
         while True:
             opened_s = time.monotonic()
             try:
-                await self._serve()
+                await self._read_until_lost()
             except (*LOST, CaptureError) as error:
                 self._note_lost(error)
             except Exception as error:
                 logger.exception("capture_reader_failed", extra={"driver": self.name})
                 self._note_lost(error)
-            await self._shut()
+            await self._disconnect()
             if time.monotonic() - opened_s < BACKOFF_FIRST_S:
                 # It can be opened and not read: without a pause that would be tried as fast as the server answers.
                 await asyncio.sleep(BACKOFF_FIRST_S)
@@ -187,8 +187,8 @@ class SupervisedCapture(ABC):
 
     def _note_lost(self, error: Exception) -> None:
         self._reconnects += 1
-        self._interruptions += self._loses()
-        self._fences.again()
+        self._interruptions += self._loses_transactions()
+        self._fences.requeue()
         logger.warning(
             "capture_connection_lost",
             extra={"driver": self.name, "error": type(error).__name__, "interruptions": self._interruptions},
@@ -212,6 +212,6 @@ class SupervisedCapture(ABC):
                 self._failure = None
                 logger.info("capture_reconnected", extra={"driver": self.name})
                 return
-            await self._shut()
+            await self._disconnect()
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, self._settings.backoff_max_ms / 1000)

@@ -7,7 +7,7 @@ from comparator.capture.errors import CaptureClosedError
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.capture.sql_driver import SqlCapture
 from comparator.capture.stream_driver import StreamCapture
-from comparator.capture.trigger_driver import TriggersCapture
+from comparator.capture.trigger_driver import TriggerCapture
 
 
 def open_capture(dsn: str, settings: CaptureSettings) -> Capture:
@@ -22,7 +22,7 @@ def open_capture(dsn: str, settings: CaptureSettings) -> Capture:
         case Driver.SQL:
             return SqlCapture(dsn, settings)
         case Driver.TRIGGERS:
-            return TriggersCapture(dsn, settings)
+            return TriggerCapture(dsn, settings)
         case Driver.OFF:
             raise CaptureClosedError("the capture is off by setting")
         case _:

@@ -16,7 +16,7 @@ import asyncpg
 from comparator.capture.delivery import FENCE_PREFIX
 from comparator.capture.errors import CaptureClosedError, SlotTimeoutError
 from comparator.capture.fitness import connect, refuse_unfit
-from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, SupervisedCapture
+from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, ReconnectingCapture
 from comparator.capture.settings import CaptureSettings
 from comparator.postgres import disconnect
 
@@ -44,7 +44,7 @@ SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint FROM pg_replic
 SNAPSHOT = "SELECT pg_log_standby_snapshot()"
 
 
-class SqlCapture(SupervisedCapture):
+class SqlCapture(ReconnectingCapture):
     """See the module. One connection does everything, so a round of fences is one emit and one read."""
 
     name = "sql"
@@ -59,7 +59,7 @@ class SqlCapture(SupervisedCapture):
         self._may_snapshot = False
         self._warned = False
 
-    def _loses(self) -> bool:
+    def _loses_transactions(self) -> bool:
         return True
 
     async def _open(self) -> None:
@@ -74,13 +74,13 @@ class SqlCapture(SupervisedCapture):
         except TimeoutError as error:
             raise SlotTimeoutError("a running transaction did not end while the slot was being made") from error
 
-    async def _serve(self) -> None:
+    async def _read_until_lost(self) -> None:
         conn = self._connected()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_ms / 1000):
                     await self._fences.wanted.wait()
-            token = self._fences.take()
+            token = self._fences.begin_round()
             if token:
                 await conn.execute(EMIT, FENCE_PREFIX, token, timeout=self._call_s)
             await self._read(conn)
@@ -98,7 +98,7 @@ class SqlCapture(SupervisedCapture):
             for number, row in enumerate(rows, start=1):
                 transaction = self._decoder.feed(row["data"])
                 if transaction is not None:
-                    self._take_decoded(transaction, self._decoder)
+                    self._deliver_decoded(transaction, self._decoder)
                 if number % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
             if len(rows) < maximum:
@@ -125,7 +125,7 @@ class SqlCapture(SupervisedCapture):
             self._may_snapshot = False
             logger.info("capture_snapshot_denied", extra={"driver": self.name})
 
-    async def _shut(self) -> None:
+    async def _disconnect(self) -> None:
         conn, self._conn = self._conn, None
         if conn is not None:
             await disconnect(conn, timeout_s=CLOSE_TIMEOUT_S)

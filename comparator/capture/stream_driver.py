@@ -16,7 +16,7 @@ import psycopg
 from comparator.capture.delivery import FENCE_PREFIX
 from comparator.capture.errors import CaptureClosedError, CaptureLostError, RightsError, SlotLostError, SlotTimeoutError
 from comparator.capture.fitness import APPLICATION, connect, refuse_unfit
-from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, SESSION, SupervisedCapture
+from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, SESSION, ReconnectingCapture
 from comparator.capture.replication import Keepalive, ReplicationConnection
 from comparator.capture.settings import CaptureSettings, SlotKind
 from comparator.postgres import disconnect
@@ -39,7 +39,7 @@ FROM pg_replication_slots WHERE slot_name = $1
 KEEP_SIZE = "SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'"
 
 
-class StreamCapture(SupervisedCapture):
+class StreamCapture(ReconnectingCapture):
     """See the module. Fences are written on a connection of their own."""
 
     name = "stream"
@@ -53,16 +53,16 @@ class StreamCapture(SupervisedCapture):
         self._wire: ReplicationConnection | None = None
         self._conn: asyncpg.Connection | None = None
         self._confirmed = 0
-        self._seen = 0
+        self._server_lsn = 0
         self._opened_once = False
         self._decoder = self._new_decoder()
-        self._heard = False
+        self._frame_received = False
 
     def confirm(self, lsn: int) -> None:
         """See `Capture.confirm`; reported to the server with the next feedback."""
         self._confirmed = max(self._confirmed, lsn)
 
-    def _loses(self) -> bool:
+    def _loses_transactions(self) -> bool:
         return not self._persistent
 
     async def _open(self) -> None:
@@ -73,7 +73,7 @@ class StreamCapture(SupervisedCapture):
         )
         try:
             if self._persistent:
-                await self._take_persistent(wire, self._conn)
+                await self._use_persistent_slot(wire, self._conn)
             else:
                 self._slot = f"shadow_{uuid.uuid4().hex[:12]}"
                 await self._make_slot(wire, "CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT")
@@ -91,9 +91,9 @@ class StreamCapture(SupervisedCapture):
             raise CaptureLostError(f"the slot {self._slot} cannot be read: {error}") from error
         self._opened_once = True
 
-    async def _take_persistent(self, wire: ReplicationConnection, conn: asyncpg.Connection) -> None:
+    async def _use_persistent_slot(self, wire: ReplicationConnection, conn: asyncpg.Connection) -> None:
         """Make the slot on the first start; never afterwards, for what it missed would be lost silently."""
-        slot = await self._left(conn)
+        slot = await self._released_slot(conn)
         if slot is None and self._opened_once:
             raise SlotLostError(f"the slot {self._slot} was dropped while it was in use")
         if slot is None:
@@ -109,7 +109,7 @@ class StreamCapture(SupervisedCapture):
         if await conn.fetchval(KEEP_SIZE, timeout=self._connect_s) == -1:
             logger.warning("capture_slot_keeps_log_without_bound", extra={"slot": self._slot})
 
-    async def _left(self, conn: asyncpg.Connection) -> asyncpg.Record | None:
+    async def _released_slot(self, conn: asyncpg.Connection) -> asyncpg.Record | None:
         """The slot, if it is there, once its last reader has let go of it: the server notices a dead one a little later."""
         waiting_s = 0.0
         while True:
@@ -125,7 +125,7 @@ class StreamCapture(SupervisedCapture):
         except TimeoutError as error:
             raise SlotTimeoutError("a running transaction did not end while the slot was being made") from error
 
-    async def _serve(self) -> None:
+    async def _read_until_lost(self) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive(), name="capture-stream-receive")
@@ -145,19 +145,19 @@ class StreamCapture(SupervisedCapture):
             conn = self._conn
             if conn is None or conn.is_closed():
                 self._conn = await self._connect_for_fences()
-                self._fences.again()
+                self._fences.requeue()
                 continue
-            token = self._fences.take()
+            token = self._fences.begin_round()
             try:
                 if token:
                     await conn.execute(EMIT, FENCE_PREFIX, token, timeout=self._fence_s)
             except TimeoutError:
                 logger.warning("capture_fence_not_written", extra={"driver": self.name})
-                self._fences.again()
+                self._fences.requeue()
             except LOST:
                 if not conn.is_closed():
                     raise
-                self._fences.again()
+                self._fences.requeue()
 
     async def _connect_for_fences(self) -> asyncpg.Connection:
         conn = await connect(self._dsn, timeout_s=self._connect_s)
@@ -171,39 +171,39 @@ class StreamCapture(SupervisedCapture):
         if wire is None:
             raise CaptureClosedError("read before it was opened")
         self._decoder = self._new_decoder()
-        ended = wire.deliver(self._take)
+        ended = wire.deliver(self._receive_frame)
         silent = 0
         while True:
-            self._heard = False
+            self._frame_received = False
             await asyncio.wait([ended], timeout=self._settings.feedback_ms / 1000)
             if ended.done():
                 ended.result()
-            silent = 0 if self._heard else silent + 1
+            silent = 0 if self._frame_received else silent + 1
             if silent > SILENT_MAX:
                 raise CaptureLostError("the server has gone silent")
-            self._report(wire, response_wanted=not self._heard)
+            self._report(wire, response_wanted=not self._frame_received)
 
-    def _take(self, frame: bytes | Keepalive) -> None:
-        self._heard = True
+    def _receive_frame(self, frame: bytes | Keepalive) -> None:
+        self._frame_received = True
         if isinstance(frame, Keepalive):
-            self._seen = max(self._seen, frame.lsn)
+            self._server_lsn = max(self._server_lsn, frame.lsn)
             if frame.response_wanted and self._wire is not None:
                 self._report(self._wire, response_wanted=False)
             return
         transaction = self._decoder.feed(frame)
         if transaction is not None:
-            self._take_decoded(transaction, self._decoder)
+            self._deliver_decoded(transaction, self._decoder)
 
     def _report(self, wire: ReplicationConnection, *, response_wanted: bool) -> None:
         """Confirm what is dealt with; when nothing is open, everything the server has read, so that its log can go."""
         position = self.position
         confirmed = self._confirmed if self._persistent else position
         if confirmed >= position:
-            confirmed = max(confirmed, self._seen)
-        self._retained = max(0, self._seen - confirmed)
-        wire.feedback(confirmed, max(position, self._seen), response_wanted=response_wanted)
+            confirmed = max(confirmed, self._server_lsn)
+        self._retained = max(0, self._server_lsn - confirmed)
+        wire.feedback(confirmed, max(position, self._server_lsn), response_wanted=response_wanted)
 
-    async def _shut(self) -> None:
+    async def _disconnect(self) -> None:
         wire, self._wire = self._wire, None
         conn, self._conn = self._conn, None
         if wire is not None:

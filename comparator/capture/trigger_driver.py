@@ -22,7 +22,7 @@ from comparator.capture.catalog import read_existing
 from comparator.capture.errors import CaptureClosedError, ChangeLogError, DecodeError
 from comparator.capture.fitness import connect
 from comparator.capture.pgoutput import table_name
-from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, SupervisedCapture
+from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, ReconnectingCapture
 from comparator.capture.row_text import parse
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.table_shape import Catalog
@@ -63,7 +63,7 @@ DELETE FROM {schema}.log RETURNING seq, xid, pg_wal_lsn_diff(lsn, '0/0')::bigint
 """
 
 
-class TriggersCapture(SupervisedCapture):
+class TriggerCapture(ReconnectingCapture):
     """See the module. A fence is one read: its snapshot holds everything committed before."""
 
     name = "triggers"
@@ -78,7 +78,7 @@ class TriggersCapture(SupervisedCapture):
         self._catalog = Catalog({})
         self._uncertain: frozenset[int] = frozenset()
 
-    def _loses(self) -> bool:
+    def _loses_transactions(self) -> bool:
         # The log outlives the connection; whether it outlived the server is seen when it is opened again.
         return False
 
@@ -87,12 +87,12 @@ class TriggersCapture(SupervisedCapture):
         schema = self._settings.log_schema
         if not await conn.fetchval(INSTALLED, f"{schema}.log", timeout=self._call_s):
             raise ChangeLogError(f"no change log in schema {schema}: run `shadow capture install`")
-        await self._hold(conn)
+        await self._lock_log(conn)
         await self._read_catalog(conn)
         unlogged = sorted(set(self._settings.tables) - set(self._catalog.tables))
         if unlogged:
             raise ChangeLogError(f"not logged: {', '.join(unlogged)}; run `shadow capture install`")
-        await self._renew(conn, at_once=True)
+        await self._renew_lease(conn, at_once=True)
         if not self._marked:
             await conn.execute(self._sql(CLEAR), timeout=self._call_s)
         elif not await conn.fetchval(self._sql(MARKED), self._reader, timeout=self._call_s):
@@ -103,7 +103,7 @@ class TriggersCapture(SupervisedCapture):
         await conn.execute(self._sql(MARK), self._reader, timeout=self._call_s)
         self._marked = True
 
-    async def _hold(self, conn: asyncpg.Connection) -> None:
+    async def _lock_log(self, conn: asyncpg.Connection) -> None:
         """Be the one reader: rows are taken from the log, so a second reader would take half of them away."""
         try:
             await conn.execute(
@@ -112,7 +112,7 @@ class TriggersCapture(SupervisedCapture):
         except TimeoutError as error:
             raise ChangeLogError("another reader holds the change log of this database") from error
 
-    async def _serve(self) -> None:
+    async def _read_until_lost(self) -> None:
         conn = self._conn
         if conn is None:
             raise CaptureClosedError("read before it was opened")
@@ -120,12 +120,12 @@ class TriggersCapture(SupervisedCapture):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_ms / 1000):
                     await self._fences.wanted.wait()
-            token = self._fences.take()
+            token = self._fences.begin_round()
             reached = await self._read(conn)
-            self._fences.passed(token, reached)
-            await self._renew(conn)
+            self._fences.complete_round(token, reached)
+            await self._renew_lease(conn)
 
-    async def _renew(self, conn: asyncpg.Connection, *, at_once: bool = False) -> None:
+    async def _renew_lease(self, conn: asyncpg.Connection, *, at_once: bool = False) -> None:
         """Keep the triggers writing; a lease that had run out means that they did not."""
         now_s = time.monotonic()
         if not at_once and now_s - self._leased_s < LEASE_S / 4:
@@ -139,7 +139,7 @@ class TriggersCapture(SupervisedCapture):
 
     async def _read(self, conn: asyncpg.Connection) -> int:
         """Take and deliver what is in the log; return the position that it covers."""
-        delivery = self._started()
+        delivery = self._running_delivery()
         async with conn.transaction():
             reached = await conn.fetchval(INSERT_LSN, timeout=self._call_s)
             rows = await conn.fetch(self._sql(TAKE), timeout=self._call_s)
@@ -172,7 +172,7 @@ class TriggersCapture(SupervisedCapture):
     def _sql(self, template: str) -> str:
         return template.format(schema=f'"{self._settings.log_schema}"')
 
-    async def _shut(self) -> None:
+    async def _disconnect(self) -> None:
         conn, self._conn = self._conn, None
         if conn is None:
             return

@@ -21,7 +21,7 @@ STATEMENT_TIMEOUT_S = 300.0
 Key = tuple[str, ...]
 
 
-class Difference(StrEnum):
+class RowDifferenceKind(StrEnum):
     """How a row of the shadow differs from live's."""
 
     MISSING = "missing"
@@ -34,7 +34,7 @@ class RowDifference:
     """A row, by the text of its primary key."""
 
     key: Key
-    kind: Difference
+    kind: RowDifferenceKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Recheck:
 
 
 @dataclass(slots=True)
-class _Walk:
+class _TableCounts:
     rows_live: int = 0
     rows_shadow: int = 0
     differing: int = 0
@@ -74,7 +74,7 @@ class _Walk:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class DatabasePair:
     """Both databases, on connections made by `comparator.capture.fitness.connect`, which fixes the text of values."""
 
     live: asyncpg.Connection
@@ -82,7 +82,12 @@ class Pair:
 
 
 async def verify(
-    pair: Pair, tables: Iterable[str], *, chunk_rows: int = 20_000, first_max: int = 20, recheck: Recheck | None = None
+    pair: DatabasePair,
+    tables: Iterable[str],
+    *,
+    chunk_rows: int = 20_000,
+    first_max: int = 20,
+    recheck: Recheck | None = None,
 ) -> tuple[TableReport, ...]:
     """Compare the named tables; one report each, in order."""
     names = tuple(dict.fromkeys(tables))
@@ -93,7 +98,7 @@ async def verify(
         if problem:
             reports.append(TableReport(name, 0, 0, 0, problem=problem))
             continue
-        walker = _Walker(pair, in_live.tables[name], chunk_rows=chunk_rows, first_max=first_max)
+        walker = _TableWalk(pair, in_live.tables[name], chunk_rows=chunk_rows, first_max=first_max)
         reports.append(await walker.report(recheck or Recheck()))
     return tuple(reports)
 
@@ -101,11 +106,11 @@ async def verify(
 def differences(live: Mapping[Key, str], shadow: Mapping[Key, str]) -> list[RowDifference]:
     """What makes the shadow's rows, as checksums by key, differ from live's; in live's order, extra rows last."""
     found = [
-        RowDifference(key, Difference.CHANGED if key in shadow else Difference.MISSING)
+        RowDifference(key, RowDifferenceKind.CHANGED if key in shadow else RowDifferenceKind.MISSING)
         for key, checksum in live.items()
         if shadow.get(key) != checksum
     ]
-    return found + [RowDifference(key, Difference.EXTRA) for key in shadow if key not in live]
+    return found + [RowDifference(key, RowDifferenceKind.EXTRA) for key in shadow if key not in live]
 
 
 def _shape_problem(live: TableShape | None, shadow: TableShape | None) -> str:
@@ -127,10 +132,10 @@ FROM (SELECT md5({row}::text) AS h FROM {table} AS t {where}) AS hashed
 ROWS = "SELECT md5({row}::text), {key_text} FROM {table} AS t {where} ORDER BY {key}"
 
 
-class _Walker:
+class _TableWalk:
     """Walks one table of both databases. Bounds are texts of key values; the chunk is above `low` and up to `high`."""
 
-    def __init__(self, pair: Pair, shape: TableShape, *, chunk_rows: int, first_max: int) -> None:
+    def __init__(self, pair: DatabasePair, shape: TableShape, *, chunk_rows: int, first_max: int) -> None:
         self._pair = pair
         self._shape = shape
         self._chunk_rows = chunk_rows
@@ -145,7 +150,7 @@ class _Walker:
         self._row = f"ROW({columns})"
 
     async def report(self, recheck: Recheck) -> TableReport:
-        walk = _Walk()
+        walk = _TableCounts()
         if not self._shape.primary_key:
             equal = await self._same(walk, None, None)
             problem = "" if equal else "no primary key: rows differ somewhere"
@@ -154,7 +159,7 @@ class _Walker:
         while True:
             high = await self._bound(low)
             if not await self._same(walk, low, high):
-                self._add(walk, await self._lasting(low, high, recheck))
+                self._add(walk, await self._persistent_differences(low, high, recheck))
             if high is None:
                 break
             low = high
@@ -168,7 +173,7 @@ class _Walker:
         row = await self._pair.live.fetchrow(query, *values, timeout=STATEMENT_TIMEOUT_S)
         return tuple(row) if row else None
 
-    async def _same(self, walk: _Walk, low: Key | None, high: Key | None) -> bool:
+    async def _same(self, walk: _TableCounts, low: Key | None, high: Key | None) -> bool:
         """Whether the chunk's count and checksum are equal; counts its rows."""
         where, values = self._range(low, high)
         live, shadow = await self._both(self._sql(CHECKSUM, where), values)
@@ -176,7 +181,7 @@ class _Walker:
         walk.rows_shadow += shadow[0][0]
         return tuple(live[0]) == tuple(shadow[0])
 
-    async def _lasting(self, low: Key | None, high: Key | None, recheck: Recheck) -> list[RowDifference]:
+    async def _persistent_differences(self, low: Key | None, high: Key | None, recheck: Recheck) -> list[RowDifference]:
         """The chunk's rows that differ every time they are looked at."""
         found = await self._differing(low, high)
         for _ in range(recheck.times):
@@ -220,6 +225,6 @@ class _Walker:
                 values += bound
         return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
 
-    def _add(self, walk: _Walk, found: list[RowDifference]) -> None:
+    def _add(self, walk: _TableCounts, found: list[RowDifference]) -> None:
         walk.differing += len(found)
         walk.first += found[: self._first_max - len(walk.first)]

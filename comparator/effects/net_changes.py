@@ -22,7 +22,7 @@ def no_lookup(_table: str, _key: str) -> NaturalKey | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Net:
+class NetChange:
     """What one row was and became; None where it did not exist. `late`: every change came after the response."""
 
     table: str
@@ -31,9 +31,9 @@ class Net:
     late: bool = False
 
 
-def net_by_primary_key(
+def net_changes(
     transactions: Iterable[Transaction], tables: Mapping[str, Table], *, responded_lsn: int | None = None
-) -> list[Net]:
+) -> list[NetChange]:
     """First image before and last image after of every changed row, in order of first change; no-ops are dropped.
 
     Transactions that commit beyond `responded_lsn` are late. Truncates are left out (`truncated_tables`). Rows of tables
@@ -45,7 +45,9 @@ def net_by_primary_key(
         for change in transaction.changes:
             if change.op is not Op.TRUNCATE:
                 fold(rows, change, _primary_key_columns(change, tables), late=late)
-    return [Net(table, row.before, row.after, row.late) for (table, _), row in rows.items() if row.before != row.after]
+    return [
+        NetChange(table, row.before, row.after, row.late) for (table, _), row in rows.items() if row.before != row.after
+    ]
 
 
 def _primary_key_columns(change: RowChange, tables: Mapping[str, Table]) -> Sequence[str]:
@@ -66,7 +68,7 @@ class NaturalKeys:
 
     __slots__ = ("_known", "_lookup", "_rows", "_tables")
 
-    def __init__(self, nets: Iterable[Net], tables: Mapping[str, Table], lookup: KeyLookup) -> None:
+    def __init__(self, nets: Iterable[NetChange], tables: Mapping[str, Table], lookup: KeyLookup) -> None:
         self._tables = tables
         self._lookup = lookup
         self._known: dict[tuple[str, str], NaturalKey] = {}
@@ -82,7 +84,7 @@ class NaturalKeys:
             if net.table in referenced:
                 self._index(net)
 
-    def _index(self, net: Net) -> None:
+    def _index(self, net: NetChange) -> None:
         described = self._tables.get(net.table)
         row = net.after if net.after is not None else net.before
         if described is None or len(described.primary_key) != 1 or not isinstance(row, Mapping):

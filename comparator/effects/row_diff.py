@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from comparator.effects.net_changes import NaturalKeys
 from comparator.errors import RuleError
-from comparator.exchanges.difference import Difference, Kind, NaturalKey, Touch
+from comparator.exchanges.difference import Difference, Kind, NaturalKey, RuleHit
 from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.row_changes import Row
 from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.responses.json_diff import Walk
-from comparator.rules.actions import Ignore, TimeWithin, When, allows, moment_of, number_of
+from comparator.rules.actions import ComparisonTime, Ignore, TimeWithin, allows, moment_of, number_of
 from comparator.rules.compile import NO_RULES, CompiledRule, RuleSet
 from comparator.rules.json_paths import Automaton, Pattern, parse_pattern
 from comparator.tables import JsonColumn, Table
@@ -29,7 +29,7 @@ _TIME_TEXT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class ComparableRow:
     """One image of a row, ready to compare.
 
     `raw` holds everything that is compared, as it is, by column: equal `raw` is equal meaning. `keys` resolves ids inside
@@ -48,23 +48,23 @@ class Meaning:
 
 
 @dataclass(slots=True)
-class Cell:
+class RowDiff:
     """What a comparison of two rows found."""
 
     differences: list[Difference] = field(default_factory=list[Difference])
-    touches: list[Touch] = field(default_factory=list[Touch])
+    rule_hits: list[RuleHit] = field(default_factory=list[RuleHit])
 
 
-def meaning_of(
+def comparable_row(
     plan: "TablePlan", row: Row, keys: NaturalKeys, *, late: bool = False, partial: bool = False, before: bool = False
-) -> Meaning:
+) -> ComparableRow:
     """Drop what is not compared and put natural keys in the place of foreign ids."""
     ignored, references = plan.ignored, plan.table.references
     raw: dict[str, object] = {column: value for column, value in row.items() if column not in ignored}
     for column, table in references.items():
         if column in raw:
             raw[column] = keys.referenced(table, row.get(column))
-    return Meaning(raw, keys, late, partial, before)
+    return ComparableRow(raw, keys, late, partial, before)
 
 
 class TablePlan:
@@ -101,9 +101,11 @@ class TablePlan:
             if json.references
         }
 
-    def differing(self, mine: Meaning, theirs: Meaning, when: When, *, natural_key: NaturalKey = ()) -> Cell:
+    def diff(
+        self, mine: ComparableRow, theirs: ComparableRow, when: ComparisonTime, *, natural_key: NaturalKey = ()
+    ) -> RowDiff:
         """The columns in which two rows differ beyond what is declared; NULL against a value always differs."""
-        cell = Cell()
+        cell = RowDiff()
         left, right = mine.raw, theirs.raw
         if left == right:
             return cell
@@ -115,7 +117,7 @@ class TablePlan:
             cell.differences[:] = [d for d in cell.differences if not self._same_row(d, mine.keys, theirs.keys)]
         return cell
 
-    def sort_key(self, meaning: Meaning) -> str:
+    def sort_key(self, meaning: ComparableRow) -> str:
         """An order of rows in which equal ones stand together: by all columns but volatile and JSON ones."""
         loose = self._volatile.keys() | self._json.keys()
         return repr(sorted((column, str(value)) for column, value in meaning.raw.items() if column not in loose))
@@ -131,10 +133,12 @@ class TablePlan:
                 return True
         return False
 
-    def _column(self, cell: Cell, column: str, a: object, b: object, when: When, natural_key: NaturalKey) -> None:
+    def _column(
+        self, cell: RowDiff, column: str, a: object, b: object, when: ComparisonTime, natural_key: NaturalKey
+    ) -> None:
         rule = self._volatile.get(column)
         if rule is not None and (a is None) == (b is None) and allows(rule.action, a, b, when.delay):
-            cell.touches.append(Touch(rule.id, table=self.name, column=column))
+            cell.rule_hits.append(RuleHit(rule.id, table=self.name, column=column))
             return
         if type(a) is str and type(b) is str:
             if rule is None and _same_text(a, b):
@@ -144,8 +148,8 @@ class TablePlan:
                 rules = self._json.get(column, (NO_RULES, False))[0]
                 walk = Walk(rules, when, table=self.name, natural_key=natural_key, column=column)
                 walk.compare(*documents)
-                cell.differences += walk.bounded(a.encode(), b.encode())
-                cell.touches += walk.touches
+                cell.differences += walk.bounded_differences(a.encode(), b.encode())
+                cell.rule_hits += walk.rule_hits
                 return
         cell.differences.append(
             Difference(Kind.COLUMN, (), a, b, self.name, natural_key, column, rule.id if rule is not None else "")

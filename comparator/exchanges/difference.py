@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from comparator.exchanges.json_place import Path, text_of
+from comparator.exchanges.json_place import Path, path_text
 from comparator.exchanges.json_values import ABSENT
 
 
@@ -52,7 +52,7 @@ NaturalKey = tuple[object, ...]
 
 def place_of(path: Path, table: str, column: str) -> str:
     """A place of a response's body, or of a table, a column, or inside a JSON column, in one line; "" for a whole body."""
-    inside = text_of(path)
+    inside = path_text(path)
     if not table:
         return inside
     outside = f"{table}.{column}" if column else table
@@ -96,7 +96,7 @@ class Difference:
         )
 
 
-class Touch(NamedTuple):
+class RuleHit(NamedTuple):
     """A rule that decided about one place: it allowed what differs, or its term is over (`expired`) and it did not.
 
     `path`, `table` and `column` say where, as in a `Difference`. A tuple, because a walk makes one for every place a rule

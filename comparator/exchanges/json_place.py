@@ -14,7 +14,7 @@ Path = tuple[Step, ...]
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_@#-][A-Za-z0-9_@#:/-]*\Z")
 
 
-def text_of(path: Sequence[Step | None]) -> str:
+def path_text(path: Sequence[Step | None]) -> str:
     """Write a place so that `parse_pattern` reads it back: `stamps.Google.score`, `items[0]["a.b"]`; None is written `*`."""
     parts: list[str] = []
     for step in path:

@@ -48,7 +48,7 @@ def digest_of(body: bytes) -> Digest:
     return Digest(sha256(body).hexdigest(), len(body))
 
 
-def text_of_value(value: object) -> str:
+def value_text(value: object) -> str:
     """Write a value as JSON text, numbers digit by digit as they are; absent is "" and a repeated member lists its values.
 
     Text that is no JSON (`NaN`, repeated members) is for people, and never read back.
@@ -81,6 +81,6 @@ def _write(value: object) -> str:
             return json.dumps(str(value))
 
 
-def cut(text: str, limit: int) -> str:
+def shortened(text: str, limit: int) -> str:
     """At most `limit` characters, saying how much is missing."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit} more characters)"

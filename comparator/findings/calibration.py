@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, Context, Decimal
 from typing import Final
 
 from comparator.exchanges.difference import Difference, Kind
-from comparator.exchanges.json_values import cut, text_of_value
+from comparator.exchanges.json_values import shortened, value_text
 from comparator.findings.clustering import Clusterer
 from comparator.rules.actions import moment_of, number_of
 from comparator.verdict import Comparison
@@ -98,7 +98,7 @@ def _proposal(place: str, found: _Noise, compared: int) -> Proposal:
 
 
 def _example(pair: tuple[object, object]) -> str:
-    return " / ".join(cut(text_of_value(value), EXAMPLE_CHARS) or "nothing" for value in pair)
+    return " / ".join(shortened(value_text(value), EXAMPLE_CHARS) or "nothing" for value in pair)
 
 
 def _rule(found: _Noise) -> tuple[dict[str, str], str]:

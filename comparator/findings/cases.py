@@ -31,7 +31,7 @@ from comparator.findings.redaction import Redactor
 VERSION: Final = 1
 
 
-class Body(msgspec.Struct, frozen=True, omit_defaults=True):
+class CaseBody(msgspec.Struct, frozen=True, omit_defaults=True):
     """Bytes, written as text when they are UTF-8."""
 
     text: str | None = None
@@ -45,7 +45,7 @@ class CaseRequest(msgspec.Struct, frozen=True):
     method: str
     target: str
     headers: HeaderList
-    body: Body
+    body: CaseBody
 
 
 class CaseResponse(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ class CaseResponse(msgspec.Struct, frozen=True):
 
     status: int
     headers: HeaderList
-    body: Body
+    body: CaseBody
 
 
 class CaseFailure(msgspec.Struct, frozen=True):
@@ -114,7 +114,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedCase:
     """A case as values to compare."""
 
     route: str
@@ -145,11 +145,11 @@ def case_of(
     )
 
 
-def _body_of(body: bytes, *, cut: bool) -> Body:
+def _body_of(body: bytes, *, cut: bool) -> CaseBody:
     try:
-        return Body(text=body.decode(), truncated=cut)
+        return CaseBody(text=body.decode(), truncated=cut)
     except UnicodeDecodeError:
-        return Body(base64=base64.b64encode(body).decode(), truncated=cut)
+        return CaseBody(base64=base64.b64encode(body).decode(), truncated=cut)
 
 
 def _side_of(observation: Observation, redactor: Redactor) -> CaseSide:
@@ -225,7 +225,7 @@ def load(text: bytes) -> Case:
     return case
 
 
-def open_case(case: Case) -> Opened:
+def open_case(case: Case) -> OpenedCase:
     """The values to compare again.
 
     Raises:
@@ -249,10 +249,10 @@ def open_case(case: Case) -> Opened:
         ),
         outcome=served.outcome,
     )
-    return Opened(case.route, exchange, served, _observation(case.mirrored, Role.MIRRORED))
+    return OpenedCase(case.route, exchange, served, _observation(case.mirrored, Role.MIRRORED))
 
 
-def _bytes(body: Body) -> bytes:
+def _bytes(body: CaseBody) -> bytes:
     if body.base64 is None:
         return (body.text or "").encode()
     try:

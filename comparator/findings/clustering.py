@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from comparator.exchanges.difference import Difference, Kind
-from comparator.exchanges.json_place import Step, text_of
-from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, text_of_value
+from comparator.exchanges.json_place import Step, path_text
+from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, value_text
 from comparator.exchanges.model import Side
 from comparator.rules.actions import moment_of, number_of
 from comparator.rules.json_paths import Automaton, parse_pattern
@@ -37,7 +37,7 @@ class Severity(StrEnum):
     ADDITIVE = "additive"
 
 
-class State(StrEnum):
+class FindingState(StrEnum):
     """What people decided about a finding. A fixed one that is seen again is `regressed`."""
 
     NEW = "new"
@@ -84,7 +84,7 @@ class Signature:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Occurrence:
     """One finding seen in one comparison: how many differences, and the first of them."""
 
     signature: Signature
@@ -107,15 +107,15 @@ class Clusterer:
         self._names: dict[tuple[Step | None, ...], set[Step]] = {}
         self._names_max = names_max
 
-    def sightings(self, route: str, comparison: Comparison) -> tuple[Sighting, ...]:
+    def occurrences(self, route: str, comparison: Comparison) -> tuple[Occurrence, ...]:
         """The findings a comparison shows; none unless it is a mismatch."""
         if comparison.verdict is not Verdict.MISMATCH:
             return ()
-        found: dict[Signature, Sighting] = {}
+        found: dict[Signature, Occurrence] = {}
         for difference in comparison.differences:
             signature = self.signature(route, comparison.served_by, difference)
             known = found.get(signature)
-            found[signature] = Sighting(
+            found[signature] = Occurrence(
                 signature, known.count + 1 if known else 1, known.example if known else difference
             )
         return tuple(found.values())
@@ -131,14 +131,14 @@ class Clusterer:
         outside = [name for name in (difference.table, difference.column) if name]
         steps: list[Step | None] = [*outside]
         if difference.kind in {Kind.STATUS, Kind.HEADER}:
-            return text_of(difference.path) or difference.kind
+            return path_text(difference.path) or difference.kind
         node = self._dynamic.root
         for name in outside:
             node = node.step(name)
         for step in difference.path:
             node = node.step(step)
             steps.append(None if node.accepts or self._is_data(steps, step) else step)
-        return text_of(steps) or f"({difference.kind})"
+        return path_text(steps) or f"({difference.kind})"
 
     def _is_data(self, parent: Sequence[Step | None], step: Step) -> bool:
         if isinstance(step, int) or _looks_like_data(step):
@@ -194,7 +194,7 @@ def _class_of(value: object) -> str:
         case None:
             return "null"
         case bool():
-            return text_of_value(value)
+            return value_text(value)
         case dict():
             return "object"
         case list() | tuple():
@@ -230,6 +230,6 @@ def reservoir_slot(seen: int, size: int, random: RandomSource) -> int | None:
     return slot if slot < size else None
 
 
-def state_after_sighting(state: State) -> State:
+def state_after_sighting(state: FindingState) -> FindingState:
     """A fixed finding that is seen again has regressed; the other states stay."""
-    return State.REGRESSED if state is State.FIXED else state
+    return FindingState.REGRESSED if state is FindingState.FIXED else state

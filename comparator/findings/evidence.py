@@ -15,17 +15,17 @@ from comparator.stats.confidence import (
     Judgement,
     JudgementOutcome,
     VerdictCounts,
+    combine,
     judge_coverage,
     judge_error_rates,
     judge_match_rate,
-    together,
 )
 from comparator.stats.quantile_sketch import ACCURACY, QuantileSketch
 from comparator.verdict import Comparison, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EvidenceRequirements:
     """What must hold for good evidence.
 
     `match_rate` and `error_increase` are rates; `latency_increase` is the allowed relative increase of `latency_quantile`
@@ -44,7 +44,7 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class Evidence:
+class ComparisonEvidence:
     """Counts and sketches of one route. Durations are in microseconds; `ratio` holds candidate / legacy, pair by pair."""
 
     verdicts: Counter[str] = field(default_factory=Counter[str])
@@ -71,11 +71,11 @@ class Evidence:
         self.legacy_us.add(legacy.duration_ns / 1000)
         self.ratio.add(candidate.duration_ns / max(1, legacy.duration_ns))
 
-    def see(self, branch: str) -> None:
+    def add_branch(self, branch: str) -> None:
         """Note that a declared branch was exercised, e.g. `v2_score: dedup`."""
         self.branches[branch] += 1
 
-    def merge(self, other: "Evidence") -> None:
+    def merge(self, other: "ComparisonEvidence") -> None:
         """Take over what another process has seen."""
         self.verdicts.update(other.verdicts)
         self.branches.update(other.branches)
@@ -140,7 +140,7 @@ def judge_latency(ratio: QuantileSketch, *, share: float, allowed: float, alpha:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class EvidenceJudgement:
     """All judgements about one route, and the one that follows from them."""
 
     overall: Judgement
@@ -150,11 +150,11 @@ class Judged:
     coverage: Judgement
 
 
-def judge(evidence: Evidence, wanted: Wanted) -> Judged:
+def judge(evidence: ComparisonEvidence, wanted: EvidenceRequirements) -> EvidenceJudgement:
     """Decide on the evidence. Each criterion gets an even share of `alpha`, so all of them hold together."""
     alpha = wanted.alpha / 3
     match_rate = judge_match_rate(
-        evidence.counts, wanted=wanted.match_rate, alpha=alpha, compared_min=wanted.compared_min
+        evidence.counts, required=wanted.match_rate, alpha=alpha, compared_min=wanted.compared_min
     )
     error_rate = judge_error_rates(
         legacy_errors=evidence.legacy_errors,
@@ -166,4 +166,4 @@ def judge(evidence: Evidence, wanted: Wanted) -> Judged:
     latency = judge_latency(evidence.ratio, share=wanted.latency_quantile, allowed=wanted.latency_increase, alpha=alpha)
     coverage = judge_coverage(evidence.branches, wanted.branches, each_min=wanted.branch_min)
     judgements: Sequence[Judgement] = (match_rate, error_rate, latency, coverage)
-    return Judged(together(judgements), match_rate, error_rate, latency, coverage)
+    return EvidenceJudgement(combine(judgements), match_rate, error_rate, latency, coverage)

@@ -11,12 +11,12 @@ from typing import Any, Final, cast
 from urllib.parse import unquote_plus
 
 from comparator.exchanges.difference import Difference, Kind
-from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, text_of_value
+from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, value_text
 from comparator.exchanges.model import HeaderList, Request, Response
 from comparator.exchanges.redacted_text import REDACTED, TOKEN, without_tokens
 from comparator.exchanges.row_changes import Row, RowChange, Transaction
-from comparator.findings.clustering import Sighting
-from comparator.responses.bodies import Unreadable, decoded
+from comparator.findings.clustering import Occurrence
+from comparator.responses.bodies import UnreadableBody, decode
 from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.rules.json_paths import Automaton, Node, parse_pattern
 from comparator.verdict import Comparison
@@ -45,7 +45,7 @@ class Redactor:
 
     def value(self, value: object) -> str:
         """The digest that stands for a value."""
-        text = text_of_value(value).encode("utf-8", "surrogatepass")
+        text = value_text(value).encode("utf-8", "surrogatepass")
         return f"{REDACTED}{hmac.new(self._salt, text, hashlib.sha256).hexdigest()[:DIGEST_HEX]}"
 
     def headers(self, headers: HeaderList) -> HeaderList:
@@ -75,9 +75,9 @@ class Redactor:
     def response(self, response: Response) -> Response:
         """The response with headers and JSON body redacted; a body that had to be changed loses its content coding."""
         headers = self.headers(response.headers)
-        plain = decoded(response, self._max_bytes)
+        plain = decode(response, self._max_bytes)
         # Nobody can say what an unreadable body holds, so nothing of it is kept.
-        body = self._digest_of(response.body) if isinstance(plain, Unreadable) else self._json_text(plain)
+        body = self._digest_of(response.body) if isinstance(plain, UnreadableBody) else self._json_text(plain)
         if body is None:
             return Response(response.status, headers, response.body, response.body_truncated)
         kept = tuple((n, v) for n, v in headers if n.lower() != "content-encoding")
@@ -91,9 +91,9 @@ class Redactor:
             known=tuple(replace(one, difference=self.difference(one.difference)) for one in comparison.known),
         )
 
-    def sighting(self, sighting: Sighting) -> Sighting:
+    def occurrence(self, occurrence: Occurrence) -> Occurrence:
         """The sighting with its example redacted; what finding it is was told from the values before."""
-        return replace(sighting, example=self.difference(sighting.example))
+        return replace(occurrence, example=self.difference(occurrence.example))
 
     def difference(self, difference: Difference) -> Difference:
         """The difference with its values redacted, as in the documents they come from."""
@@ -165,7 +165,7 @@ class Redactor:
         except InvalidJsonError:
             return without_tokens(value, self.value)
         clean = self._clean(document, node)
-        return value if clean is document else text_of_value(clean)
+        return value if clean is document else value_text(clean)
 
     def _json_text(self, body: bytes) -> bytes | None:
         """The body rewritten, or None when there is nothing to redact in it; JSON that is broken or cut is replaced as a whole."""
@@ -200,7 +200,7 @@ class Redactor:
 
 
 def _written(value: object) -> bytes:
-    return text_of_value(value).encode("utf-8", "surrogatepass")
+    return value_text(value).encode("utf-8", "surrogatepass")
 
 
 def digest_key(key: str, salt: bytes) -> int:

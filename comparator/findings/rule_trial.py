@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from comparator.exchanges.difference import Difference
-from comparator.findings.cases import Opened
+from comparator.findings.cases import OpenedCase
 from comparator.verdict import Comparator, Comparison
 
 
@@ -32,7 +32,7 @@ class RuleTrial:
     revealed: tuple[VerdictChange, ...]
 
 
-def try_rules(old: Comparator, new: Comparator, cases: Iterable[Opened], *, now: dt.datetime) -> RuleTrial:
+def try_rules(old: Comparator, new: Comparator, cases: Iterable[OpenedCase], *, now: dt.datetime) -> RuleTrial:
     """Compare every case under both rule sets."""
     compared = changed = 0
     hidden: list[VerdictChange] = []
@@ -47,7 +47,7 @@ def try_rules(old: Comparator, new: Comparator, cases: Iterable[Opened], *, now:
     return RuleTrial(compared, changed, tuple(hidden), tuple(revealed))
 
 
-def _only_in(one: Comparison, other: Comparison, case: Opened) -> list[VerdictChange]:
+def _only_in(one: Comparison, other: Comparison, case: OpenedCase) -> list[VerdictChange]:
     there = {_identity(difference) for difference in other.differences}
     return [
         VerdictChange(case.exchange.id, case.route, difference.kind, difference.place)

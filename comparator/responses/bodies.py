@@ -35,7 +35,7 @@ class BodyKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableBody:
     """A body that cannot be decoded or parsed, and why."""
 
     reason: str
@@ -86,7 +86,7 @@ def kind_of(response: Response, body: bytes, forced: str) -> BodyKind:
     return BodyKind.BINARY
 
 
-def decoded(response: Response, max_bytes: int) -> bytes | Unreadable:
+def decode(response: Response, max_bytes: int) -> bytes | UnreadableBody:
     """The body without its content codings.
 
     Unknown codings, damaged streams and bodies that would exceed `max_bytes` when decoded are `Unreadable`.
@@ -101,11 +101,11 @@ def decoded(response: Response, max_bytes: int) -> bytes | Unreadable:
             continue
         decode = _DECODERS.get(coding)
         if decode is None:
-            return Unreadable(f"content coding {coding!r} is not known")
+            return UnreadableBody(f"content coding {coding!r} is not known")
         try:
             body = decode(body, max_bytes)
         except (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError) as error:
-            return Unreadable(f"{coding}: {error}")
+            return UnreadableBody(f"{coding}: {error}")
     return body
 
 
@@ -176,7 +176,7 @@ def structure_of(kind: BodyKind, response: Response, body: bytes) -> object:
             try:
                 return parse(body)
             except InvalidJsonError as error:
-                return Unreadable(f"not JSON: {error}")
+                return UnreadableBody(f"not JSON: {error}")
         case BodyKind.FORM:
             return _form(body)
         case BodyKind.MULTIPART:
@@ -192,7 +192,7 @@ def _form(body: bytes) -> object:
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict")
     except ValueError as error:
-        return Unreadable(f"not a form: {error}")
+        return UnreadableBody(f"not a form: {error}")
     for name, value in pairs:
         members.setdefault(name, []).append(value)
     return members
@@ -202,7 +202,7 @@ def _multipart(response: Response, body: bytes) -> object:
     head = b"Content-Type: " + header(response.headers, "content-type").encode("latin-1", "replace") + b"\r\n\r\n"
     message = BytesParser().parsebytes(head + body)
     if not message.is_multipart() or message.defects:
-        return Unreadable("not a multipart body")
+        return UnreadableBody("not a multipart body")
     members: dict[str, list[object]] = {}
     for part in message.walk():
         if part.is_multipart():

@@ -8,13 +8,13 @@ from itertools import compress
 from operator import ne
 from typing import Final
 
-from comparator.exchanges.difference import Difference, Kind, Touch
+from comparator.exchanges.difference import Difference, Kind, RuleHit
 from comparator.exchanges.json_values import ABSENT, Digest, digest_of
 from comparator.exchanges.model import HeaderList, Response
-from comparator.responses.bodies import BodyKind, Unreadable, decoded, kind_of, media_type, structure_of
+from comparator.responses.bodies import BodyKind, UnreadableBody, decode, kind_of, media_type, structure_of
 from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.responses.json_diff import Walk, walk
-from comparator.rules.actions import When
+from comparator.rules.actions import ComparisonTime
 from comparator.rules.compile import RouteRules
 
 _NO_NAMES: Final[frozenset[str]] = frozenset()
@@ -27,13 +27,13 @@ class ResponseResult:
     """What differs between two responses, and the rules that were touched."""
 
     differences: tuple[Difference, ...] = ()
-    rule_hits: tuple[Touch, ...] = ()
+    rule_hits: tuple[RuleHit, ...] = ()
 
 
 EQUAL: Final = ResponseResult()
 
 
-def alike(served: Response, mirrored: Response, rules: RouteRules) -> bool:
+def surely_equal(served: Response, mirrored: Response, rules: RouteRules) -> bool:
     """Whether two responses are surely equal: same status, same bytes, header lines that differ only where nothing looks.
 
     Most pairs are, so this decides before anything else is made. False says nothing.
@@ -63,7 +63,7 @@ def _is_unwatched(name: str, rules: RouteRules) -> bool:
 
 
 def compare_responses(
-    served: Response, mirrored: Response, rules: RouteRules, when: When, *, max_bytes: int
+    served: Response, mirrored: Response, rules: RouteRules, when: ComparisonTime, *, max_bytes: int
 ) -> ResponseResult:
     """Compare two responses of one route."""
     changed = _changed_names(served.headers, mirrored.headers)
@@ -119,7 +119,13 @@ def _by_name(headers: HeaderList, names: frozenset[str]) -> dict[str, str]:
 
 
 def compare_bodies(
-    served: Response, mirrored: Response, rules: RouteRules, when: When, *, max_bytes: int, alike_read: bool = False
+    served: Response,
+    mirrored: Response,
+    rules: RouteRules,
+    when: ComparisonTime,
+    *,
+    max_bytes: int,
+    alike_read: bool = False,
 ) -> ResponseResult:
     """Compare two bodies by kind; what cannot be read or was cut off is reported as such.
 
@@ -127,8 +133,8 @@ def compare_bodies(
     """
     if served.body_truncated or mirrored.body_truncated:
         return _truncated(served, mirrored)
-    a, b = decoded(served, max_bytes), decoded(mirrored, max_bytes)
-    if isinstance(a, Unreadable) or isinstance(b, Unreadable):
+    a, b = decode(served, max_bytes), decode(mirrored, max_bytes)
+    if isinstance(a, UnreadableBody) or isinstance(b, UnreadableBody):
         return _unreadable(served, mirrored, a, b)
     kind = kind_of(served, a, rules.body_kind)
     # An empty body is of a kind of its own, whatever its header says.
@@ -144,7 +150,7 @@ def compare_bodies(
     return _structures(kinds[0], (served, a), (mirrored, b), rules, when)
 
 
-def _json_texts(a: bytes, b: bytes, rules: RouteRules, when: When) -> ResponseResult:
+def _json_texts(a: bytes, b: bytes, rules: RouteRules, when: ComparisonTime) -> ResponseResult:
     finished = Walk(rules.body, when)
     try:
         finished.compare_texts(a, b)
@@ -152,7 +158,7 @@ def _json_texts(a: bytes, b: bytes, rules: RouteRules, when: When) -> ResponseRe
         # Said again from the whole bodies: which side is at fault, and why.
         faults = _fault_of(a), _fault_of(b)
         return ResponseResult((Difference(Kind.INVALID_BODY, (), *faults),))
-    return ResponseResult(tuple(finished.bounded(a, b)), tuple(finished.touches))
+    return ResponseResult(tuple(finished.bounded_differences(a, b)), tuple(finished.rule_hits))
 
 
 def _fault_of(text: bytes) -> str:
@@ -164,15 +170,19 @@ def _fault_of(text: bytes) -> str:
 
 
 def _structures(
-    kind: BodyKind, served: tuple[Response, bytes], mirrored: tuple[Response, bytes], rules: RouteRules, when: When
+    kind: BodyKind,
+    served: tuple[Response, bytes],
+    mirrored: tuple[Response, bytes],
+    rules: RouteRules,
+    when: ComparisonTime,
 ) -> ResponseResult:
     a, b = structure_of(kind, *served), structure_of(kind, *mirrored)
-    if isinstance(a, Unreadable) or isinstance(b, Unreadable):
+    if isinstance(a, UnreadableBody) or isinstance(b, UnreadableBody):
         return ResponseResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
     if isinstance(a, Digest) or isinstance(b, Digest):
         return EQUAL if a == b else ResponseResult((Difference(Kind.BODY, (), a, b),))
     finished = walk(a, b, rules.body, when)
-    return ResponseResult(tuple(finished.bounded(served[1], mirrored[1])), tuple(finished.touches))
+    return ResponseResult(tuple(finished.bounded_differences(served[1], mirrored[1])), tuple(finished.rule_hits))
 
 
 def _truncated(served: Response, mirrored: Response) -> ResponseResult:
@@ -191,14 +201,16 @@ def _truncated(served: Response, mirrored: Response) -> ResponseResult:
     )
 
 
-def _unreadable(served: Response, mirrored: Response, a: bytes | Unreadable, b: bytes | Unreadable) -> ResponseResult:
+def _unreadable(
+    served: Response, mirrored: Response, a: bytes | UnreadableBody, b: bytes | UnreadableBody
+) -> ResponseResult:
     if served.body == mirrored.body and a == b:
         return EQUAL
     return ResponseResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
 
 
 def _reason(value: object) -> str:
-    return value.reason if isinstance(value, Unreadable) else "readable"
+    return value.reason if isinstance(value, UnreadableBody) else "readable"
 
 
 def _named(kind: BodyKind, body: bytes) -> str:

@@ -14,11 +14,11 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from comparator.exchanges.difference import Difference, Kind, Touch
+from comparator.exchanges.difference import Difference, Kind, RuleHit
 from comparator.exchanges.json_place import Step
-from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, digest_of, text_of_value
+from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, digest_of, value_text
 from comparator.responses.exact_json import parse
-from comparator.rules.actions import Ignore, KeyedBy, Unordered, When, allows_later
+from comparator.rules.actions import ComparisonTime, Ignore, KeyedBy, Unordered, allows_later
 from comparator.rules.compile import CompiledRule, RuleSet
 from comparator.rules.json_paths import Node
 
@@ -31,14 +31,14 @@ LIKENESS_MAX_CHARACTERS: Final = 1_000_000
 DIFFERENCES_MAX: Final = 1_000
 """Of one walk; of what differs beyond, nothing is kept but that there is more (`Kind.TOO_LARGE`)."""
 
-TOUCHES_MAX: Final = 10_000
+RULE_HITS_MAX: Final = 10_000
 """Of one walk; rules work beyond, and are not noted."""
 
 RAW_DIFFERING_MAX: Final = 4
 """An object of which more members differ as bytes, and more than half of all, is read as a whole."""
 
-_touch: Final = cast("Callable[[tuple[object, ...]], Touch]", partial(tuple.__new__, Touch))  # pyright: ignore[reportUnknownMemberType]
-"""Makes a `Touch` of a tuple of its five fields, in half the time."""
+_rule_hit: Final = cast("Callable[[tuple[object, ...]], RuleHit]", partial(tuple.__new__, RuleHit))  # pyright: ignore[reportUnknownMemberType]
+"""Makes a `RuleHit` of a tuple of its five fields, in half the time."""
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -52,12 +52,12 @@ class Walk:
         table: with `natural_key` and `column`, where the documents stand, when they are a JSON column's values.
     """
 
-    __slots__ = ("_column", "_key", "_path", "_rules", "_table", "_when", "differences", "left_out", "touches")
+    __slots__ = ("_column", "_key", "_path", "_rules", "_table", "_when", "differences", "omitted", "rule_hits")
 
     def __init__(
         self,
         rules: RuleSet,
-        when: When,
+        when: ComparisonTime,
         *,
         table: str = "",
         natural_key: tuple[object, ...] = (),
@@ -68,12 +68,12 @@ class Walk:
         self._table, self._key, self._column = table, natural_key, column
         self._path: list[Step] = []
         self.differences: list[Difference] = []
-        self.touches: list[Touch] = []
-        self.left_out = 0
+        self.rule_hits: list[RuleHit] = []
+        self.omitted = 0
 
-    def bounded(self, served: bytes, mirrored: bytes) -> list[Difference]:
+    def bounded_differences(self, served: bytes, mirrored: bytes) -> list[Difference]:
         """What differs between the documents that these texts are; when not all was kept, the last one names both by digest and size."""
-        if not self.left_out:
+        if not self.omitted:
             return self.differences
         whole = Difference(
             Kind.TOO_LARGE, (), digest_of(served), digest_of(mirrored), self._table, self._key, self._column
@@ -94,7 +94,7 @@ class Walk:
 
     def _texts(self, a: bytes, b: bytes, node: Node) -> None:
         differing = None
-        if not node.accepts and not node.wheres and _in_one_layout(a, b):
+        if not node.accepts and not node.predicates and _in_one_layout(a, b):
             differing = _differing_members(a, b)
         if differing is None:
             self._values(parse(a), parse(b), node)
@@ -121,7 +121,7 @@ class Walk:
 
     def _ignored(self, a: Any, b: Any, node: Node) -> bool:
         """Containers are left out as a whole by a rule that ignores them, and only noted when they do differ."""
-        ignoring = [rule for rule in node.marks if type(rule.action) is Ignore]
+        ignoring = [rule for rule in node.payloads if type(rule.action) is Ignore]
         if not ignoring:
             return False
         holding = next((rule for rule in ignoring if rule.holds(self._when.today)), None)
@@ -151,16 +151,16 @@ class Walk:
     def _scalars(self, name: str, served: Any, mirrored: Any, node: Node) -> None:
         """Members of one scalar type that differ: as in `_differ` for the case that the first rule of the place allows it."""
         # Not by `_below`: this is where a walk of two equal documents in two notations spends its time.
-        if node.wheres:
+        if node.predicates:
             below = node.below(name, served, mirrored)
         else:
             children, other = node.branches or node.branch()
             below = children.get(name, other)
-        if below.marks:
-            rule = below.marks[0]
+        if below.payloads:
+            rule = below.payloads[0]
             if rule.expires is None and rule.action.allows(served, mirrored):
-                if len(self.touches) < TOUCHES_MAX:
-                    self.touches.append(_touch((rule.id, (*self._path, name), False, self._table, self._column)))
+                if len(self.rule_hits) < RULE_HITS_MAX:
+                    self.rule_hits.append(_rule_hit((rule.id, (*self._path, name), False, self._table, self._column)))
                 return
         self._path.append(name)
         self._differ(served, mirrored, below)
@@ -172,7 +172,7 @@ class Walk:
         self._path.pop()
 
     def _arrays(self, a: list[Any], b: list[Any], node: Node) -> None:
-        for rule in node.marks:
+        for rule in node.payloads:
             if not isinstance(rule.action, Unordered | KeyedBy):
                 continue
             if not rule.holds(self._when.today):
@@ -189,12 +189,12 @@ class Walk:
             self._other_length(a, b, node)
 
     def _same_length(self, a: list[Any], b: list[Any], node: Node) -> None:
-        before, left_out = (len(self.differences), len(self.touches)), self.left_out
+        before, left_out = (len(self.differences), len(self.rule_hits)), self.omitted
         for index, (served, mirrored) in enumerate(zip(a, b, strict=True)):
             self._element(index, served, mirrored, node)
         if len(self.differences) - before[0] > 1 and Counter(map(fingerprint, a)) == Counter(map(fingerprint, b)):
-            del self.differences[before[0] :], self.touches[before[1] :]
-            self.left_out = left_out
+            del self.differences[before[0] :], self.rule_hits[before[1] :]
+            self.omitted = left_out
             self._add(Kind.ORDER, a, b)
 
     def _other_length(self, a: list[Any], b: list[Any], node: Node) -> None:
@@ -263,7 +263,7 @@ class Walk:
         """Two values differ: a rule of the place may allow it, else it is a difference."""
         judged = ""
         when = self._when
-        for rule in node.marks:
+        for rule in node.payloads:
             if rule.action.allows(a, b) or (when.delay and allows_later(rule.action, a, b, when.delay)):
                 if rule.expires is None or when.today <= rule.expires:
                     self._hit_rule(rule)
@@ -276,19 +276,19 @@ class Walk:
 
     def _add(self, kind: Kind, a: Any, b: Any, rule: str = "") -> None:
         if len(self.differences) >= DIFFERENCES_MAX:
-            self.left_out += 1
+            self.omitted += 1
             return
         self.differences.append(Difference(kind, tuple(self._path), a, b, self._table, self._key, self._column, rule))
 
     def _hit_rule(self, rule: CompiledRule, *, expired: bool = False) -> None:
-        if len(self.touches) >= TOUCHES_MAX:
+        if len(self.rule_hits) >= RULE_HITS_MAX:
             return
-        self.touches.append(Touch(rule.id, tuple(self._path), expired, self._table, self._column))
+        self.rule_hits.append(RuleHit(rule.id, tuple(self._path), expired, self._table, self._column))
 
 
 def _below(node: Node, name: str, served: Any, mirrored: Any) -> Node:
     """As `Node.below`, without a call where no predicate is to be asked."""
-    if node.wheres:
+    if node.predicates:
         return node.below(name, served, mirrored)
     children, other = node.branches or node.branch()
     return children.get(name, other)
@@ -331,13 +331,13 @@ def fingerprint(value: Any) -> str:
     """A text that two values share exactly when they are `same`."""
     kind = type(value)
     if kind is dict:
-        return "{" + ",".join(f"{text_of_value(n)}:{fingerprint(value[n])}" for n in sorted(value)) + "}"
+        return "{" + ",".join(f"{value_text(n)}:{fingerprint(value[n])}" for n in sorted(value)) + "}"
     if kind is list:
         return "[" + ",".join(map(fingerprint, value)) + "]"
     if kind is Repeated:
         return "repeated" + fingerprint(list(value.values))
     if kind is str or kind is int or kind is bool or value is None:
-        return text_of_value(value)
+        return value_text(value)
     return f"decimal {hash(value)} {value.normalize() if value else 0}" if kind is not NonFinite else value.name
 
 
@@ -374,7 +374,7 @@ def _is_joined(text: bytes, members: dict[str, msgspec.Raw]) -> bool:
     return b"{%b}" % joined == text
 
 
-def walk(served: object, mirrored: object, rules: RuleSet, when: When) -> Walk:
+def walk(served: object, mirrored: object, rules: RuleSet, when: ComparisonTime) -> Walk:
     """Walk two documents and return the finished walk."""
     finished = Walk(rules, when)
     finished.compare(served, mirrored)

@@ -16,7 +16,7 @@ _NUMBER_TEXT: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,4})?\Z", re.A
 
 
 @dataclass(frozen=True, slots=True)
-class When:
+class ComparisonTime:
     """When a comparison is made: the UTC day, by which rules' terms are judged, and how much later the mirrored side ran.
 
     With a `delay` (a replay of yesterday's traffic), a time may also differ by it: each side wrote its own now.

@@ -41,14 +41,14 @@ class AnyDepth:
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class MemberEquals:
     """A member or element that is an object whose member `name` is `literal`."""
 
     name: str
     literal: object
 
 
-Segment = Name | Index | AnyOne | AnyDepth | Where
+Segment = Name | Index | AnyOne | AnyDepth | MemberEquals
 Pattern = tuple[Segment, ...]
 
 _TOKEN = re.compile(
@@ -89,7 +89,7 @@ def _segment(match: re.Match[str]) -> Segment:
     if match["any"]:
         return AnyOne()
     if match["where"] is not None:
-        return Where(match["where"], json.loads(match["literal"], parse_float=Decimal))
+        return MemberEquals(match["where"], json.loads(match["literal"], parse_float=Decimal))
     if match["index"] is not None:
         return Index(int(match["index"]))
     if match["quoted"] is not None:
@@ -112,35 +112,35 @@ class Node:
     at or below this place. `branches`: see `branch`.
     """
 
-    __slots__ = ("_automaton", "_names", "_next", "_states", "accepts", "branches", "dead", "marks", "wheres")
+    __slots__ = ("_automaton", "_names", "_next", "_states", "accepts", "branches", "dead", "payloads", "predicates")
 
     def __init__(self, automaton: "Automaton", states: frozenset[_State]) -> None:
         self._automaton = automaton
         self._states = states
         segments = [automaton.patterns[p][i] for p, i in states if i < len(automaton.patterns[p])]
         self.accepts: tuple[int, ...] = tuple(sorted(p for p, i in states if i == len(automaton.patterns[p])))
-        self.wheres: tuple[Where, ...] = tuple(
-            sorted({s for s in segments if isinstance(s, Where)}, key=lambda w: (w.name, repr(w.literal)))
+        self.predicates: tuple[MemberEquals, ...] = tuple(
+            sorted({s for s in segments if isinstance(s, MemberEquals)}, key=lambda w: (w.name, repr(w.literal)))
         )
         self._names: frozenset[Step] = frozenset(
             s.name if isinstance(s, Name) else s.index for s in segments if isinstance(s, Name | Index)
         )
-        self._next: dict[tuple[Step | None, tuple[Where, ...]], Node] = {}
+        self._next: dict[tuple[Step | None, tuple[MemberEquals, ...]], Node] = {}
         self.branches: tuple[dict[Step, Node], Node] | None = None
-        self.marks: tuple[Any, ...] = tuple([automaton.marks[i] for i in self.accepts])
+        self.payloads: tuple[Any, ...] = tuple([automaton.payloads[i] for i in self.accepts])
         self.dead = not segments and not self.accepts
 
-    def step(self, step: Step, held: tuple[Where, ...] = ()) -> "Node":
+    def step(self, step: Step, satisfied: tuple[MemberEquals, ...] = ()) -> "Node":
         """The state below `step`; `held` are those of `wheres` that the value there satisfies."""
         symbol: Step | None = step if step in self._names else _OTHER
-        found = self._next.get((symbol, held))
+        found = self._next.get((symbol, satisfied))
         if found is None:
             found = self._automaton.node(
                 state
                 for pattern, index in self._states
-                for state in self._automaton.advance(pattern, index, symbol, held)
+                for state in self._automaton.advance(pattern, index, symbol, satisfied)
             )
-            self._next[symbol, held] = found
+            self._next[symbol, satisfied] = found
         return found
 
     def branch(self) -> "tuple[dict[Step, Node], Node]":
@@ -153,14 +153,14 @@ class Node:
 
     def below(self, step: Step, *values: Any) -> "Node":
         """The state below `step`, where `values` are what both documents have there."""
-        if not self.wheres:
+        if not self.predicates:
             children, other = self.branches or self.branch()
             return children.get(step, other)
-        held = tuple(w for w in self.wheres if any(_holds(w, value) for value in values))
+        held = tuple(w for w in self.predicates if any(_holds(w, value) for value in values))
         return self.step(step, held)
 
 
-def _holds(where: Where, value: Any) -> bool:
+def _holds(where: MemberEquals, value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     found = cast("dict[str, object]", value).get(where.name, where)
@@ -175,9 +175,9 @@ class Automaton:
         marks: what a node that accepts a pattern carries for it (`Node.marks`); the pattern's index when not given.
     """
 
-    def __init__(self, patterns: Iterable[Pattern], marks: Sequence[Any] | None = None) -> None:
+    def __init__(self, patterns: Iterable[Pattern], payloads: Sequence[Any] | None = None) -> None:
         self.patterns = tuple(patterns)
-        self.marks: Sequence[Any] = range(len(self.patterns)) if marks is None else marks
+        self.payloads: Sequence[Any] = range(len(self.patterns)) if payloads is None else payloads
         self._nodes: dict[frozenset[_State], Node] = {}
         self.root = self.node((p, 0) for p in range(len(self.patterns)))
 
@@ -199,7 +199,9 @@ class Automaton:
                 closed.add((pattern, at))
         return frozenset(closed)
 
-    def advance(self, pattern: int, index: int, symbol: Step | None, held: tuple[Where, ...]) -> Iterable[_State]:
+    def advance(
+        self, pattern: int, index: int, symbol: Step | None, satisfied: tuple[MemberEquals, ...]
+    ) -> Iterable[_State]:
         """Where one state goes under one step."""
         segments = self.patterns[pattern]
         if index == len(segments):
@@ -214,8 +216,8 @@ class Automaton:
                 taken = type(symbol) is str and symbol == name
             case Index(wanted):
                 taken = type(symbol) is int and symbol == wanted
-            case Where():
-                taken = segment in held
+            case MemberEquals():
+                taken = segment in satisfied
         return ((pattern, index + 1),) if taken else ()
 
     def rules_at(self, path: Sequence[Step]) -> tuple[int, ...]:

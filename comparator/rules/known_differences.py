@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from comparator.errors import RuleError
 from comparator.exchanges.difference import Difference, Kind
-from comparator.exchanges.json_values import text_of_value
+from comparator.exchanges.json_values import value_text
 from comparator.exchanges.model import Side
 from comparator.rules.json_paths import Automaton, parse_pattern
 from comparator.settings import CompareSettings, KnownDifference
@@ -59,7 +59,7 @@ class CompiledKnown:
         served, mirrored = difference.served, difference.mirrored
         candidate, legacy = (served, mirrored) if served_by is Side.CANDIDATE else (mirrored, served)
         wanted = ((self.declared.candidate, candidate), (self.declared.legacy, legacy))
-        return all(text is None or text_of_value(value) == text for text, value in wanted)
+        return all(text is None or value_text(value) == text for text, value in wanted)
 
 
 def compile_known(settings: CompareSettings) -> tuple[CompiledKnown, ...]:

@@ -127,22 +127,22 @@ class Judgement:
 
 
 def judge_match_rate(
-    counts: VerdictCounts, *, wanted: float, alpha: float = 0.05, compared_min: int = 100
+    counts: VerdictCounts, *, required: float, alpha: float = 0.05, compared_min: int = 100
 ) -> Judgement:
     """Whether the true match rate is at least `wanted`: surely (good), surely not (bad), or not known yet."""
     interval = rate_interval(counts.good, counts.compared, alpha=alpha)
     words = (
         f"{counts.good} of {counts.compared} compared matched ({interval.estimate:.4%}), "
         f"the true rate lies in {interval.low:.4%}-{interval.high:.4%} (always-valid {1 - alpha:.0%} interval); "
-        f"wanted at least {wanted:.4%}"
+        f"wanted at least {required:.4%}"
     )
-    if interval.high < wanted:
+    if interval.high < required:
         return Judgement(JudgementOutcome.BAD, words)
     if counts.compared < compared_min:
         return Judgement(
             JudgementOutcome.NOT_ENOUGH, f"only {counts.compared} of at least {compared_min} compared; {words}"
         )
-    if interval.low >= wanted:
+    if interval.low >= required:
         return Judgement(JudgementOutcome.GOOD, words)
     return Judgement(JudgementOutcome.NOT_ENOUGH, words)
 
@@ -163,21 +163,21 @@ def judge_error_rates(
     return Judgement(JudgementOutcome.NOT_ENOUGH, words)
 
 
-def judge_coverage(seen: Mapping[str, int], wanted: Sequence[str], *, each_min: int = 1) -> Judgement:
+def judge_coverage(seen: Mapping[str, int], required: Sequence[str], *, each_min: int = 1) -> Judgement:
     """Whether every declared branch (`route: pass`, `route: dedup` ...) was seen often enough. Never bad."""
-    lacking = [name for name in wanted if seen.get(name, 0) < each_min]
+    lacking = [name for name in required if seen.get(name, 0) < each_min]
     if not lacking:
         return Judgement(
-            JudgementOutcome.GOOD, f"all {len(wanted)} declared branches were seen at least {each_min} times"
+            JudgementOutcome.GOOD, f"all {len(required)} declared branches were seen at least {each_min} times"
         )
     return Judgement(
         JudgementOutcome.NOT_ENOUGH,
-        f"{len(wanted) - len(lacking)} of {len(wanted)} declared branches were seen at least {each_min} times; "
+        f"{len(required) - len(lacking)} of {len(required)} declared branches were seen at least {each_min} times; "
         f"not: {', '.join(lacking[:10])}",
     )
 
 
-def together(judgements: Sequence[Judgement]) -> Judgement:
+def combine(judgements: Sequence[Judgement]) -> Judgement:
     """One judgement of several: bad if any is bad, good if all are good; the reasons that decide come first."""
     for outcome in (JudgementOutcome.BAD, JudgementOutcome.NOT_ENOUGH):
         deciding = [j.reason for j in judgements if j.outcome is outcome]

@@ -82,18 +82,18 @@ def _point(bucket: int) -> float:
     return 2 * math.exp(bucket * _LOG_GAMMA) / (_GAMMA + 1)
 
 
-class _Wire(msgspec.Struct, array_like=True, frozen=True):
+class _SketchWire(msgspec.Struct, array_like=True, frozen=True):
     positive: dict[int, int]
     negative: dict[int, int]
     zero: int
 
 
-_decoder: Final = msgspec.msgpack.Decoder(_Wire)
+_decoder: Final = msgspec.msgpack.Decoder(_SketchWire)
 
 
 def dump(sketch: QuantileSketch) -> bytes:
     """The sketch as bytes, for another process."""
-    return msgspec.msgpack.encode(_Wire(dict(sketch.positive), dict(sketch.negative), sketch.zero))
+    return msgspec.msgpack.encode(_SketchWire(dict(sketch.positive), dict(sketch.negative), sketch.zero))
 
 
 def load(text: bytes) -> QuantileSketch:

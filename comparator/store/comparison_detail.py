@@ -11,11 +11,11 @@ import msgspec
 import zstandard
 
 from comparator.errors import CaseError
-from comparator.exchanges.difference import Difference, Touch
-from comparator.exchanges.json_values import cut, text_of_value
+from comparator.exchanges.difference import Difference, RuleHit
+from comparator.exchanges.json_values import shortened, value_text
 from comparator.exchanges.model import Exchange, Failed, Observation
 from comparator.findings.cases import Case
-from comparator.findings.clustering import Sighting
+from comparator.findings.clustering import Occurrence
 from comparator.verdict import Comparison, Verdict
 
 DIFFERENCES_MAX: Final = 200
@@ -37,7 +37,7 @@ class ComparedExchange:
     comparison: Comparison
     compared_at: dt.datetime
     key_digest: int | None = None
-    occurrences: tuple[Sighting, ...] = ()
+    occurrences: tuple[Occurrence, ...] = ()
     case: Case | None = None
 
 
@@ -73,14 +73,14 @@ class ComparisonDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     low_confidence: bool = False
 
 
-def words_of(difference: Difference, *, reason: str = "", ticket: str = "", rule: str = "") -> DifferenceText:
+def difference_text(difference: Difference, *, reason: str = "", ticket: str = "", rule: str = "") -> DifferenceText:
     """Write a difference down, long values cut."""
     return DifferenceText(
         kind=difference.kind,
         place=difference.place,
-        served=cut(text_of_value(difference.served), VALUE_CHARS_MAX),
-        mirrored=cut(text_of_value(difference.mirrored), VALUE_CHARS_MAX),
-        key=text_of_value(difference.natural_key) if difference.natural_key else "",
+        served=shortened(value_text(difference.served), VALUE_CHARS_MAX),
+        mirrored=shortened(value_text(difference.mirrored), VALUE_CHARS_MAX),
+        key=value_text(difference.natural_key) if difference.natural_key else "",
         rule=rule or difference.rule,
         reason=reason,
         ticket=ticket,
@@ -90,9 +90,9 @@ def words_of(difference: Difference, *, reason: str = "", ticket: str = "", rule
 def detail_of(comparison: Comparison) -> ComparisonDetail:
     """What to keep of a comparison."""
     return ComparisonDetail(
-        differences=tuple(words_of(d) for d in comparison.differences[:DIFFERENCES_MAX]),
+        differences=tuple(difference_text(d) for d in comparison.differences[:DIFFERENCES_MAX]),
         known=tuple(
-            words_of(k.difference, reason=k.reason, ticket=k.ticket, rule=k.declaration)
+            difference_text(k.difference, reason=k.reason, ticket=k.ticket, rule=k.declaration)
             for k in comparison.known[:DIFFERENCES_MAX]
         ),
         rule_hits=tuple(_touch_text(touch) for touch in comparison.rule_hits[:DIFFERENCES_MAX]),
@@ -102,7 +102,7 @@ def detail_of(comparison: Comparison) -> ComparisonDetail:
     )
 
 
-def _touch_text(touch: Touch) -> RuleHitText:
+def _touch_text(touch: RuleHit) -> RuleHitText:
     return RuleHitText(touch.rule, touch.place, touch.expired)
 
 
@@ -155,7 +155,7 @@ def status_of(observation: Observation) -> int | None:
 
 def example_of(difference: Difference) -> str:
     """One line that shows a difference: both values, and the row it is in."""
-    row = f" of {text_of_value(difference.natural_key)}" if difference.natural_key else ""
-    served = cut(text_of_value(difference.served), EXAMPLE_CHARS_MAX) or "nothing"
-    mirrored = cut(text_of_value(difference.mirrored), EXAMPLE_CHARS_MAX) or "nothing"
+    row = f" of {value_text(difference.natural_key)}" if difference.natural_key else ""
+    served = shortened(value_text(difference.served), EXAMPLE_CHARS_MAX) or "nothing"
+    mirrored = shortened(value_text(difference.mirrored), EXAMPLE_CHARS_MAX) or "nothing"
     return f"{difference.place}{row}: served {served}, mirrored {mirrored}"

@@ -12,7 +12,7 @@ from typing import Any, Final
 from deepdiff import DeepDiff
 
 from comparator.exchanges.difference import Difference
-from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, text_of_value
+from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, value_text
 
 RENDER_CHARS_MAX: Final = 200_000
 
@@ -22,7 +22,7 @@ def render(difference: Difference) -> str:
     served, mirrored = difference.served, difference.mirrored
     if served is ABSENT or mirrored is ABSENT or not (_is_container(served) and _is_container(mirrored)):
         return ""
-    if len(text_of_value(served)) + len(text_of_value(mirrored)) > RENDER_CHARS_MAX:
+    if len(value_text(served)) + len(value_text(mirrored)) > RENDER_CHARS_MAX:
         return f"(values beyond {RENDER_CHARS_MAX} characters are not rendered)"
     return deep_difference(served, mirrored).pretty().replace("root", difference.place or "body")
 
@@ -47,7 +47,7 @@ def _plain(value: Any) -> Any:
         case list() | tuple():
             return [_plain(item) for item in value]
         case Repeated() | NonFinite():
-            return text_of_value(value)
+            return value_text(value)
         case Decimal():
             # deepdiff compares Decimals by value and prints them in full; a wrapper would lose both.
             return value

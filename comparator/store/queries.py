@@ -9,11 +9,11 @@ from typing import Any
 
 from comparator.errors import UnknownFindingError
 from comparator.findings.cases import Case, load
-from comparator.findings.clustering import State
+from comparator.findings.clustering import FindingState
 from comparator.postgres import Connection
 from comparator.stats.confidence import VerdictCounts
 from comparator.store.comparison_detail import unpack, unpacked_detail
-from comparator.store.rows import ComparisonRow, EvidenceRow, Finding, KnownTotal, Latency, Total
+from comparator.store.rows import ComparisonRow, EvidenceRow, Finding, KnownTotal, RouteLatency, VerdictTotal
 from comparator.verdict import Verdict
 
 SELECT_TOTALS = """
@@ -23,9 +23,9 @@ GROUP BY route, served_by, verdict, cause ORDER BY route, served_by, verdict, ca
 """
 
 
-async def totals(conn: Connection, *, since: dt.date) -> tuple[Total, ...]:
+async def totals(conn: Connection, *, since: dt.date) -> tuple[VerdictTotal, ...]:
     """Accounting totals from that day on."""
-    return tuple([Total(*record.values()) for record in await conn.fetch(SELECT_TOTALS, since)])
+    return tuple([VerdictTotal(*record.values()) for record in await conn.fetch(SELECT_TOTALS, since)])
 
 
 SELECT_KNOWN_TOTALS = """
@@ -40,7 +40,7 @@ async def known_totals(conn: Connection, *, since: dt.date) -> tuple[KnownTotal,
     return tuple([KnownTotal(*record.values()) for record in await conn.fetch(SELECT_KNOWN_TOTALS, since)])
 
 
-def counts_of(found: Sequence[Total], *, route: str = "") -> VerdictCounts:
+def counts_of(found: Sequence[VerdictTotal], *, route: str = "") -> VerdictCounts:
     """The numerator and denominator of a match rate: failed comparisons are in neither."""
     by_verdict = dict.fromkeys(Verdict, 0)
     for total in found:
@@ -74,7 +74,7 @@ LIMIT $4
 
 
 async def findings(
-    conn: Connection, *, route: str = "", states: Sequence[State] = (), limit: int = 50
+    conn: Connection, *, route: str = "", states: Sequence[FindingState] = (), limit: int = 50
 ) -> tuple[Finding, ...]:
     """Findings, those that need someone first."""
     records = await conn.fetch(SELECT_FINDINGS, "", route, [str(state) for state in states], limit)
@@ -98,7 +98,9 @@ UPDATE shadow.finding SET state = $2, state_by = $3, state_reason = $4, state_at
 """
 
 
-async def set_state(conn: Connection, identity: str, state: State, *, by: str, reason: str, now: dt.datetime) -> None:
+async def set_state(
+    conn: Connection, identity: str, state: FindingState, *, by: str, reason: str, now: dt.datetime
+) -> None:
     """Write down what someone decided about a finding.
 
     Raises:
@@ -129,12 +131,12 @@ GROUP BY route, served_by ORDER BY route, served_by
 
 async def latency(
     conn: Connection, *, since: dt.datetime, quantiles: Sequence[float] = (0.5, 0.9, 0.99)
-) -> tuple[Latency, ...]:
+) -> tuple[RouteLatency, ...]:
     """Exact quantiles of both roles' durations from the stored comparisons of that time."""
     records = await conn.fetch(SELECT_LATENCY, since, list(quantiles))
     return tuple(
         [
-            Latency(
+            RouteLatency(
                 record["route"],
                 record["served_by"],
                 record["count"],

@@ -6,14 +6,14 @@ Pure. Whoever prints decides about colours.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from comparator.exchanges.json_values import cut
+from comparator.exchanges.json_values import shortened
 from comparator.exchanges.model import Side
 from comparator.findings.cases import Case
 from comparator.stats.confidence import Interval, VerdictCounts, rate_interval
-from comparator.store.comparison_detail import DifferenceText, words_of
+from comparator.store.comparison_detail import DifferenceText, difference_text
 from comparator.store.deepdiff_rendering import render
-from comparator.store.rows import ComparisonRow, Finding, KnownTotal, Latency
-from comparator.verdict import Comparison, hit_rules
+from comparator.store.rows import ComparisonRow, Finding, KnownTotal, RouteLatency
+from comparator.verdict import Comparison, places_by_rule
 
 LINE_CHARS = 160
 
@@ -27,7 +27,7 @@ def render_comparison(comparison: Comparison, *, in_detail: bool = False) -> str
     """
     lines = [_headline(comparison)]
     for difference in comparison.differences:
-        lines.append(_difference_line(words_of(difference)))
+        lines.append(_difference_line(difference_text(difference)))
         inside = render(difference) if in_detail else ""
         lines += [f"      {line}" for line in inside.splitlines()]
     lines += [f"  known  {k.difference.place}: {k.reason} [{k.ticket}] ({k.declaration})" for k in comparison.known]
@@ -52,7 +52,7 @@ def _headline(comparison: Comparison) -> str:
 
 def _difference_line(words: DifferenceText) -> str:
     row = f" of {words.key}" if words.key else ""
-    served, mirrored = (cut(value, LINE_CHARS) or "nothing" for value in (words.served, words.mirrored))
+    served, mirrored = (shortened(value, LINE_CHARS) or "nothing" for value in (words.served, words.mirrored))
     return f"  {words.kind:<14} {words.place}{row}\n      served   {served}\n      mirrored {mirrored}"
 
 
@@ -89,7 +89,7 @@ def render_rule_hits(touches: Mapping[str, Sequence[str]]) -> str:
 
 def explain(comparison: Comparison) -> str:
     """Which rule touched which places of a comparison."""
-    return render_rule_hits(hit_rules(comparison))
+    return render_rule_hits(places_by_rule(comparison))
 
 
 def render_finding(finding: Finding, cases: Iterable[Case] = ()) -> str:
@@ -119,7 +119,7 @@ def render_findings(findings: Sequence[Finding]) -> str:
     heading = f"{'id':<12}  {'severity':<8} {'state':<12} {'seen':>8}  route  place  what (legacy → candidate)\n"
     return heading + "\n".join(
         f"{f.id}  {f.severity:<8} {f.state:<12} {f.count:>8}  {f.route}  {f.place}  {_what(f)}\n"
-        f"              {cut(f.example, LINE_CHARS)}"
+        f"              {shortened(f.example, LINE_CHARS)}"
         for f in findings
     )
 
@@ -136,7 +136,7 @@ class Summary:
     by_route: Mapping[str, VerdictCounts]
     findings: Sequence[Finding] = ()
     known: Sequence[KnownTotal] = ()
-    latency: Sequence[Latency] = ()
+    latency: Sequence[RouteLatency] = ()
 
 
 def render_summary(summary: Summary) -> str:
@@ -167,7 +167,7 @@ def rate_in_words(counts: VerdictCounts) -> str:
     return f"{counts.good}/{counts.compared} = {interval.estimate:.3%} ({interval.low:.3%}-{interval.high:.3%})"
 
 
-def _latency_lines(latency: "Latency") -> list[str]:
+def _latency_lines(latency: "RouteLatency") -> list[str]:
     names = [f"p{share * 100:g}" for share in latency.quantiles]
     served, mirrored = latency.served_by, Side(latency.served_by).other
     rows = ((f"served by {served}", latency.served_us), (f"mirrored by {mirrored}", latency.mirrored_us))

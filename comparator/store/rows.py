@@ -7,7 +7,7 @@ from comparator.store.comparison_detail import ComparisonDetail
 
 
 @dataclass(frozen=True, slots=True)
-class Total:
+class VerdictTotal:
     """How many comparisons of one route had one verdict for one cause."""
 
     route: str
@@ -51,7 +51,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class RouteLatency:
     """Quantiles of both roles' durations on one route, in microseconds, over `count` comparisons."""
 
     route: str

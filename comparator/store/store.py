@@ -26,9 +26,9 @@ from comparator.store.writes import (
     add_known_totals,
     add_totals,
     distinct,
+    findings_of,
     insert_comparisons,
     keep_exemplar,
-    seen_findings,
     served_at,
     upsert_finding,
 )
@@ -111,7 +111,7 @@ class Store:
 
     async def _add_findings(self, conn: Connection, fresh: Sequence[ComparedExchange]) -> None:
         # Always in the order of ids: two writers that see the same findings never wait for each other in a circle.
-        for identity, seen in sorted(seen_findings(fresh).items()):
+        for identity, seen in sorted(findings_of(fresh).items()):
             count = await upsert_finding(conn, seen)
             if count <= FINDING_KEYS_MAX:
                 await add_keys(conn, identity, [c.key_digest for _, c in seen if c.key_digest is not None])

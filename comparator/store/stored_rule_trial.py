@@ -13,7 +13,7 @@ from typing import Final
 from comparator.exchanges.difference import Kind
 from comparator.exchanges.json_place import Step
 from comparator.exchanges.json_values import ABSENT
-from comparator.findings.cases import Opened
+from comparator.findings.cases import OpenedCase
 from comparator.findings.rule_trial import RuleTrial, VerdictChange, render_trial, try_rules
 from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.rules.actions import Ignore, KeyedBy, Unordered
@@ -57,7 +57,7 @@ def try_on_stored(
     new: Comparator,
     ids: Sequence[str],
     rows: Iterable[StoredRow],
-    cases: Iterable[Opened],
+    cases: Iterable[OpenedCase],
     *,
     now: dt.datetime,
 ) -> StoredTrial:
@@ -159,9 +159,9 @@ def _holding(rules: RouteRules, path: Sequence[Step], today: dt.date) -> list[Co
     """The rules in force at a place, those that ignore a place above it included. Predicates in paths never hold here."""
     node, found = rules.body.root, list[CompiledRule]()
     for step in path:
-        found += [rule for rule in node.marks if type(rule.action) is Ignore]
+        found += [rule for rule in node.payloads if type(rule.action) is Ignore]
         node = node.step(step)
-    return [rule for rule in (*found, *node.marks) if rule.holds(today)]
+    return [rule for rule in (*found, *node.payloads) if rule.holds(today)]
 
 
 def _path_of(place: str) -> tuple[Step, ...]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from comparator.findings.clustering import Sighting, State
+from comparator.findings.clustering import FindingState, Occurrence
 from comparator.postgres import Connection
 from comparator.store.comparison_detail import ComparedExchange, example_of, packed_detail, status_of
 
@@ -123,13 +123,13 @@ async def add_known_totals(conn: Connection, fresh: Iterable[ComparedExchange]) 
         await conn.execute(ADD_KNOWN_TOTALS, *(list(column) for column in zip(*rows, strict=True)))
 
 
-Seen = Sequence[tuple[Sighting, ComparedExchange]]
+FindingOccurrences = Sequence[tuple[Occurrence, ComparedExchange]]
 """The comparisons of one batch that show one finding, each with what it shows; not empty."""
 
 
-def seen_findings(fresh: Iterable[ComparedExchange]) -> Mapping[str, Seen]:
+def findings_of(fresh: Iterable[ComparedExchange]) -> Mapping[str, FindingOccurrences]:
     """The findings of a batch by id, each with the comparisons that show it, oldest first."""
-    found: dict[str, list[tuple[Sighting, ComparedExchange]]] = {}
+    found: dict[str, list[tuple[Occurrence, ComparedExchange]]] = {}
     for compared in sorted(fresh, key=lambda c: c.exchange.started_ns):
         for sighting in compared.occurrences:
             found.setdefault(sighting.signature.id, []).append((sighting, compared))
@@ -153,7 +153,7 @@ RETURNING count
 """
 
 
-async def upsert_finding(conn: Connection, seen: Seen) -> int:
+async def upsert_finding(conn: Connection, seen: FindingOccurrences) -> int:
     """Count a finding once for each comparison; return its new count. A fixed one that is served again has regressed."""
     sighting, oldest = seen[0]
     newest = seen[-1][1]
@@ -166,14 +166,14 @@ async def upsert_finding(conn: Connection, seen: Seen) -> int:
         signature.place,
         signature.shape,
         str(signature.severity),
-        str(State.NEW),
+        str(FindingState.NEW),
         newest.compared_at,
         served_at(oldest),
         served_at(newest),
         len(seen),
         example_of(sighting.example),
-        str(State.FIXED),
-        str(State.REGRESSED),
+        str(FindingState.FIXED),
+        str(FindingState.REGRESSED),
     )
     return count
 

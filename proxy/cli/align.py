@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TextIO
 
 from comparator.capture.catalog import user_tables
-from comparator.capture.clone import CloneOptions, Method, clone
+from comparator.capture.clone import CloneOptions, CloneMethod, clone
 from comparator.capture.errors import CaptureLostError
 from comparator.capture.fitness import connect
 from comparator.capture.reconnecting import LOST
 from comparator.capture.settings import CaptureSettings
-from comparator.capture.verify import Pair, Recheck, TableReport, verify
-from proxy.cli.capture_config import read_configured
+from comparator.capture.verify import DatabasePair, Recheck, TableReport, verify
+from proxy.cli.capture_config import read_capture_config
 from proxy.cli.exit_codes import Exit
 
 CONNECT_TIMEOUT_S = 10.0
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         CaptureError: of a database; CaptureLostError: it does not answer, or refuses.
-        RuleError: of the configuration.
+        SettingsError: the configuration is wrong.
     """
     work = {"clone": _clone, "verify": _verify}[arguments.align_command]
     try:
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _configure_clone(parser: argparse.ArgumentParser) -> None:
     _databases(parser)
-    parser.add_argument("--method", choices=[method.value for method in Method], default=Method.AUTO.value)
+    parser.add_argument("--method", choices=[method.value for method in CloneMethod], default=CloneMethod.AUTO.value)
     parser.add_argument("--replace", action="store_true", help="drop the shadow database first if it exists")
     parser.add_argument("--programs", type=Path, default=None, help="folder of pg_dump and pg_restore (else PATH)")
     parser.add_argument("--slot", default="", help="make this persistent slot on live and clone the state at its start")
@@ -73,11 +73,11 @@ def _dsns(arguments: argparse.Namespace) -> tuple[str, str]:
     """Live and shadow. The configuration is read only for what the arguments do not name.
 
     Raises:
-        RuleError: the configuration is unreadable, or names no such database.
+        SettingsError: the configuration cannot be read, or names no such database.
     """
     if arguments.live and arguments.shadow:
         return arguments.live, arguments.shadow
-    configured = read_configured(arguments.config)
+    configured = read_capture_config(arguments.config)
     return (
         arguments.live or configured.dsn("live", option="--live"),
         arguments.shadow or configured.dsn("shadow", option="--shadow"),
@@ -93,7 +93,7 @@ async def _verify(arguments: argparse.Namespace, out: TextIO) -> int:
 
 async def _clone(arguments: argparse.Namespace, out: TextIO) -> int:
     options = CloneOptions(
-        method=Method(arguments.method),
+        method=CloneMethod(arguments.method),
         replace=arguments.replace,
         programs=arguments.programs,
         slot=arguments.slot,
@@ -117,7 +117,7 @@ async def verify_databases(
         shadow = await connect(shadow_dsn, timeout_s=CONNECT_TIMEOUT_S)
         try:
             wanted = tables or await user_tables(live, without_schemas=(CaptureSettings().log_schema,))
-            reports = await verify(Pair(live, shadow), wanted, recheck=recheck)
+            reports = await verify(DatabasePair(live, shadow), wanted, recheck=recheck)
         finally:
             await shadow.close()
     finally:

@@ -22,11 +22,11 @@ from comparator.capture import trigger_tags as tags
 from comparator.capture.catalog import user_tables
 from comparator.capture.errors import CaptureLostError
 from comparator.capture.fitness import connect
-from comparator.capture.preflight import Check, Level, judge, read_facts
+from comparator.capture.preflight import Check, CheckLevel, judge, read_facts
 from comparator.capture.publication import prepare
 from comparator.capture.reconnecting import LOST
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind, shadow_capture
-from proxy.cli.capture_config import read_configured
+from proxy.cli.capture_config import read_capture_config
 from proxy.cli.exit_codes import Exit
 
 DATABASE_HELP = {
@@ -34,7 +34,7 @@ DATABASE_HELP = {
     "install": "which one of the configuration; default: live",
     "remove": "which one of the configuration; default: live",
 }
-MARKS = {Level.OK: "ok     ", Level.WARNING: "warning", Level.FAILED: "FAILED "}
+MARKS = {CheckLevel.OK: "ok     ", CheckLevel.WARNING: "warning", CheckLevel.FAILED: "FAILED "}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -81,10 +81,10 @@ def targets_of(arguments: argparse.Namespace) -> list[CheckedDatabase]:
     """The databases that the arguments mean.
 
     Raises:
-        RuleError: the configuration is unreadable, or names no such database.
+        SettingsError: the configuration cannot be read, or names no such database.
     """
     path: Path | None = arguments.config
-    configured = None if arguments.dsn and path is None else read_configured(path or Path("config.yaml"))
+    configured = None if arguments.dsn and path is None else read_capture_config(path or Path("config.yaml"))
     settings = settings_of(arguments, configured.capture if configured else CaptureSettings())
     if arguments.dsn or configured is None:
         return [CheckedDatabase("", arguments.dsn, settings)]
@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         CaptureError: of the database; CaptureLostError: it does not answer, or refuses.
-        RuleError: of the configuration.
+        SettingsError: the configuration is wrong.
     """
     try:
         return asyncio.run(_run(arguments))
@@ -151,7 +151,7 @@ async def check(dsn: str, settings: CaptureSettings, *, apply: bool, out: TextIO
     finally:
         await conn.close()
     out.write(render(checks))
-    return Exit.NEGATIVE if any(one.level is Level.FAILED for one in checks) else Exit.DONE
+    return Exit.NEGATIVE if any(one.level is CheckLevel.FAILED for one in checks) else Exit.DONE
 
 
 async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out: TextIO) -> Exit:
@@ -179,7 +179,7 @@ async def remove(dsn: str, settings: CaptureSettings, *, out: TextIO) -> Exit:
 def render(checks: tuple[Check, ...]) -> str:
     """The checks as lines, then the SQL that mends what is lacking."""
     width = max(len(one.name) for one in checks)
-    lines = [f"{MARKS[one.level]}  {one.name.ljust(width)}  {one.text}" for one in checks]
+    lines = [f"{MARKS[one.level]}  {one.name.ljust(width)}  {one.message}" for one in checks]
     remedies = list(dict.fromkeys(statement.strip() for one in checks for statement in one.remedy))
     if remedies:
         lines += ["", "-- To mend it, run (tables and publication: or `shadow capture check --apply`):", *remedies]

@@ -5,12 +5,12 @@ import datetime as dt
 from pathlib import Path
 
 from comparator.errors import CaseError
-from comparator.findings.cases import Opened, load, open_case
+from comparator.findings.cases import OpenedCase, load, open_case
 from comparator.store.comparison_detail import ComparisonDetail, detail_of
 from comparator.store.report import explain, render_comparison
 from comparator.verdict import Comparator, Verdict
 from proxy.cli.exit_codes import Exit
-from proxy.cli.options import configure_common, read_sections, show
+from proxy.cli.options import add_common_options, print_result, read_configuration
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,12 +18,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("case", type=Path, nargs="+", help="files written by `shadow findings export`")
     parser.add_argument("--explain", action="store_true", help="also which rule touched what")
     parser.add_argument("--detail", action="store_true", help="also how objects and arrays differ inside")
-    configure_common(parser)
+    add_common_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare every case; NO when one of them mismatches or could not be compared."""
-    comparator = Comparator(read_sections(args).compare)
+    comparator = Comparator(read_configuration(args).compare)
     now = dt.datetime.now(dt.UTC)
     results: list[tuple[str, Verdict, ComparisonDetail]] = []
     texts: list[str] = []
@@ -35,12 +35,12 @@ def run(args: argparse.Namespace) -> int:
         if args.explain:
             texts.append(explain(found))
     shown = [{"case": name, "verdict": verdict, "detail": detail} for name, verdict, detail in results]
-    show(args, shown, "\n".join(texts))
+    print_result(args, shown, "\n".join(texts))
     verdicts = {verdict for _, verdict, _ in results}
     return Exit.NEGATIVE if verdicts & {Verdict.MISMATCH, Verdict.FAILED} else Exit.DONE
 
 
-def read_case(path: Path) -> Opened:
+def read_case(path: Path) -> OpenedCase:
     """Read a case from a file.
 
     Raises:

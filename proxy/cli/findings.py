@@ -7,16 +7,16 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from comparator import cases
 from comparator.errors import UnknownFindingError
-from comparator.findings.clustering import State
+from comparator.findings import cases
+from comparator.findings.clustering import FindingState
 from comparator.postgres import Connection
 from comparator.store import queries
 from comparator.store.report import render_finding, render_findings
 from proxy.cli.exit_codes import Exit
-from proxy.cli.options import configure_common, read_sections, show, with_store
+from proxy.cli.options import add_common_options, print_result, read_configuration, with_store
 
-_STATES: Final = {"ack": State.ACKNOWLEDGED, "fix": State.FIXED}
+_STATES: Final = {"ack": FindingState.ACKNOWLEDGED, "fix": FindingState.FIXED}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing.add_argument(
         "--state",
         action="append",
-        choices=[state.value for state in State],
+        choices=[state.value for state in FindingState],
         default=[],
         help="only in this state (repeatable)",
     )
@@ -44,28 +44,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         chosen.add_argument("--reason", required=True, help="why; kept with the finding")
         chosen.add_argument("--by", default="", help="who (default: the user running this)")
     for chosen in (listing, one, ack, fix, export):
-        configure_common(chosen, store=True)
+        add_common_options(chosen, store=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one of the subcommands."""
-    settings = read_sections(args).store
+    settings = read_configuration(args).store
     match args.action:
         case "list":
-            states = [State(name) for name in args.state]
+            states = [FindingState(name) for name in args.state]
             found = with_store(
                 settings, lambda conn: queries.findings(conn, route=args.route, states=states, limit=args.limit)
             )
-            show(args, found, render_findings(found))
+            print_result(args, found, render_findings(found))
         case "show":
             finding, examples = with_store(settings, lambda conn: _whole(conn, args.id))
-            show(args, {"finding": finding, "examples": examples}, render_finding(finding, examples))
+            print_result(args, {"finding": finding, "examples": examples}, render_finding(finding, examples))
         case "export":
             _, examples = with_store(settings, lambda conn: _whole(conn, args.id))
             _export(args, examples)
         case _:
             changed = with_store(settings, lambda conn: _decide(conn, args, _STATES[str(args.action)]))
-            show(args, changed, render_finding(changed))
+            print_result(args, changed, render_finding(changed))
     return Exit.DONE
 
 
@@ -73,7 +73,7 @@ async def _whole(conn: Connection, identity: str) -> tuple[queries.Finding, tupl
     return await queries.finding(conn, identity), await queries.exemplars(conn, identity)
 
 
-async def _decide(conn: Connection, args: argparse.Namespace, state: State) -> queries.Finding:
+async def _decide(conn: Connection, args: argparse.Namespace, state: FindingState) -> queries.Finding:
     by, now = args.by or getpass.getuser(), dt.datetime.now(dt.UTC)
     await queries.set_state(conn, args.id, state, by=by, reason=args.reason, now=now)
     return await queries.finding(conn, args.id)

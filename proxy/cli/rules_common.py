@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comparator.errors import CaseError
-from comparator.findings.cases import Opened, open_case
+from comparator.findings.cases import OpenedCase, open_case
 from comparator.findings.rule_trial import RuleTrial, render_trial, try_rules
 from comparator.postgres import Connection
 from comparator.settings import StoreSettings
 from comparator.store import queries
 from comparator.store.report import render_rule_hits
 from comparator.store.stored_rule_trial import StoredRow, StoredTrial, render_stored_trial, try_on_stored
-from comparator.verdict import Comparator, hit_rules
+from comparator.verdict import Comparator, places_by_rule
 from proxy.cli.compare import read_case
 from proxy.cli.exit_codes import Exit
-from proxy.cli.options import Sections, configure_common, read_rules, read_sections, show, with_store
+from proxy.cli.options import add_common_options, print_result, read_configuration, read_trial_rules, with_store
+from proxy.config.settings import Settings
 
 STORED = "stored"
 IDS_AT_ONCE = 1_000
@@ -59,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "findings (repeatable; a journal stands alone)",
     )
     for chosen in (explain, trial):
-        configure_common(chosen, store=True)
+        add_common_options(chosen, store=True)
 
 
 def _no_journal(_: Path) -> None:
@@ -72,16 +73,16 @@ def run(args: argparse.Namespace, read_journal: ReadJournal = _no_journal) -> in
 
 
 def _explain(args: argparse.Namespace) -> int:
-    sections = read_sections(args)
+    settings = read_configuration(args)
     path = Path(args.comparison)
     if path.exists():
         opened = read_case(path)
         now = dt.datetime.now(dt.UTC)
-        found = Comparator(sections.compare).compare(opened.route, opened.served, opened.mirrored, now=now)
-        touches = hit_rules(found)
+        found = Comparator(settings.compare).compare(opened.route, opened.served, opened.mirrored, now=now)
+        touches = places_by_rule(found)
     else:
-        touches = with_store(sections.store, lambda conn: _stored_touches(conn, args.comparison, args.days))
-    show(args, touches, render_rule_hits(touches))
+        touches = with_store(settings.store, lambda conn: _stored_touches(conn, args.comparison, args.days))
+    print_result(args, touches, render_rule_hits(touches))
     return Exit.DONE
 
 
@@ -97,22 +98,22 @@ async def _stored_touches(conn: Connection, exchange: str, days: int) -> Mapping
 
 
 def _test(args: argparse.Namespace, read_journal: ReadJournal) -> int:
-    sections = read_sections(args)
+    settings = read_configuration(args)
     journal = read_journal(Path(args.against[0])) if len(args.against) == 1 and args.against[0] != STORED else None
     if journal is not None:
-        return _test_on_journal(args, sections, journal)
-    opened = [one for source in args.against for one in _cases(source, sections.store)]
+        return _test_on_journal(args, settings, journal)
+    opened = [one for source in args.against for one in _cases(source, settings.store)]
     if not opened:
         raise CaseError("nothing to test against")
     trial: RuleTrial = try_rules(
-        Comparator(sections.compare), Comparator(read_rules(args.file, args)), opened, now=dt.datetime.now(dt.UTC)
+        Comparator(settings.compare), Comparator(read_trial_rules(args.file, args)), opened, now=dt.datetime.now(dt.UTC)
     )
-    show(args, trial, render_trial(trial))
+    print_result(args, trial, render_trial(trial))
     return Exit.NEGATIVE if trial.revealed else Exit.DONE
 
 
-def _test_on_journal(args: argparse.Namespace, sections: Sections, journal: JournalSource) -> int:
-    old, new = Comparator(sections.compare), Comparator(read_rules(args.file, args))
+def _test_on_journal(args: argparse.Namespace, settings: Settings, journal: JournalSource) -> int:
+    old, new = Comparator(settings.compare), Comparator(read_trial_rules(args.file, args))
 
     async def look_up(conn: Connection) -> StoredTrial:
         parts = [journal.ids[n : n + IDS_AT_ONCE] for n in range(0, len(journal.ids), IDS_AT_ONCE)]
@@ -121,18 +122,18 @@ def _test_on_journal(args: argparse.Namespace, sections: Sections, journal: Jour
         cases = [open_case(case) for part in parts for case in await queries.exemplars_of(conn, part)]
         return try_on_stored(old, new, journal.ids, kept, cases, now=dt.datetime.now(dt.UTC))
 
-    found = with_store(sections.store, look_up)
-    show(args, found, render_stored_trial(found))
+    found = with_store(settings.store, look_up)
+    print_result(args, found, render_stored_trial(found))
     return Exit.NEGATIVE if found.trial.revealed else Exit.DONE
 
 
-def _cases(source: str, store: StoreSettings) -> Sequence[Opened]:
+def _cases(source: str, store: StoreSettings) -> Sequence[OpenedCase]:
     if source == STORED:
         return with_store(store, _all_examples)
     path = Path(source)
     return [read_case(file) for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
 
 
-async def _all_examples(conn: Connection) -> Sequence[Opened]:
+async def _all_examples(conn: Connection) -> Sequence[OpenedCase]:
     found = await queries.findings(conn, limit=10_000)
     return [open_case(case) for finding in found for case in await queries.exemplars(conn, finding.id)]

@@ -15,7 +15,7 @@ from typing import Any
 import jwt
 
 from comparator.exchanges.difference import Difference, Kind
-from comparator.exchanges.json_place import text_of
+from comparator.exchanges.json_place import path_text
 from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Response, Role, Side
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.settings import CompareSettings, HeaderRules, RuleSettings
@@ -104,7 +104,7 @@ def table_descriptions(step: Step) -> dict[str, Table]:
         table, place = parts[1], parts[4:] if parts[2] != "updated" else parts[5:]
         column, path = place[0], place[1:]
         if path:
-            inside.setdefault(table, {}).setdefault(column, {})[text_of(path)] = times.TOLERANCE_MS
+            inside.setdefault(table, {}).setdefault(column, {})[path_text(path)] = times.TOLERANCE_MS
         elif schema()[table]["columns"][column] == "jsonb":
             inside.setdefault(table, {}).setdefault(column, {})["**.last_score_timestamp"] = times.TOLERANCE_MS
         elif how in times.MOVING:
@@ -158,7 +158,7 @@ def _body_path(pointer: str) -> str:
     parts = times.parts_of(pointer)
     if parts[:2] != ["response", "body"]:
         return ""
-    return text_of([int(part) if part.isdigit() else part for part in parts[2:]])
+    return path_text([int(part) if part.isdigit() else part for part in parts[2:]])
 
 
 def _recorded_response(step: Step, call: Call, offset: timedelta) -> Response:

@@ -17,7 +17,7 @@ import msgspec
 import yaml
 
 from comparator.exchanges.difference import Difference
-from comparator.exchanges.json_place import text_of
+from comparator.exchanges.json_place import path_text
 from tests.golden.conditions import CONDITIONS, Concern
 from tests.golden.identities import NATURAL_KEYS
 from tests.golden.judge import Found
@@ -143,7 +143,7 @@ def _patterns(at: str, concern: Concern) -> Iterator[str]:
         yield literal
     for name in names:
         for value in concern.names[name]:
-            step = text_of([value])
+            step = path_text([value])
             written = f".{step}" if not step.startswith("[") else step
             yield literal.replace(f".{{{name}}}", _escaped(written)).replace(f"{{{name}}}", _escaped(value))
 

@@ -6,7 +6,7 @@ Pure.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from comparator.exchanges.json_values import ABSENT, text_of_value
+from comparator.exchanges.json_values import ABSENT, value_text
 from tests.golden.judge import Found
 from tests.golden.known import described
 from tests.golden.run import Report, Result
@@ -50,5 +50,5 @@ def _words(found: Found, value_max_chars: int) -> str:
 
 
 def _value(value: object, max_chars: int) -> str:
-    text = "nothing" if value is ABSENT else text_of_value(value)
+    text = "nothing" if value is ABSENT else value_text(value)
     return text if len(text) <= max_chars else f"{text[:max_chars]}… ({len(text)} characters)"

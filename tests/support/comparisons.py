@@ -131,7 +131,7 @@ def _compared(
         comparison=found,
         compared_at=at + dt.timedelta(seconds=1),
         key_digest=key,
-        occurrences=Clusterer().sightings(route, found),
+        occurrences=Clusterer().occurrences(route, found),
         case=case_of(ours, a, b, Redactor(("x-api-key",), b"salt")),
     )
 

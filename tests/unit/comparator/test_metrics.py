@@ -19,7 +19,7 @@ def test_differing_rows_are_counted_by_described_table(table: str, label: str) -
     difference = Difference(Kind.MISSING_ROW, (), {"action": "SCB"}, None, table=table)
     comparison = Comparison(Verdict.MISMATCH, VerdictCause.EFFECTS, Side.LEGACY, (difference,))
 
-    metrics.observe("v2_score", comparison, sightings=Clusterer().sightings("v2_score", comparison))
+    metrics.observe("v2_score", comparison, occurrences=Clusterer().occurrences("v2_score", comparison))
 
     assert registry.get_sample_value("shadow_row_differences_total", {"table": label, "kind": "missing_row"}) == 1
 
@@ -31,6 +31,6 @@ def test_a_differing_response_is_no_differing_row() -> None:
         Verdict.MISMATCH, VerdictCause.RESPONSE, Side.LEGACY, (Difference(Kind.CHANGED, ("score",), 1, 2),)
     )
 
-    metrics.observe("v2_score", comparison, sightings=Clusterer().sightings("v2_score", comparison))
+    metrics.observe("v2_score", comparison, occurrences=Clusterer().occurrences("v2_score", comparison))
 
     assert "shadow_row_differences_total" not in {s.name for f in registry.collect() for s in f.samples}

@@ -19,12 +19,12 @@ from comparator.verdict import Comparator, Comparison, Verdict, VerdictCause
 from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, response, served
 from tests.support.comparison_faults import (
     EFFECT_FAULTS,
-    HARMLESS,
+    EQUIVALENT_FORMS,
     RESPONSE_FAULTS,
     Fault,
     Rows,
-    faulty,
-    inserted,
+    with_fault,
+    as_inserts,
     legacy_settings,
     score_response,
     score_rows,
@@ -38,8 +38,8 @@ def compare_responses(a: Response, b: Response) -> Comparison:
 
 
 def compare_rows(a: Rows, b: Rows) -> Comparison:
-    left = Effects(EffectsOutcome.ATTRIBUTED, inserted(a))
-    right = Effects(EffectsOutcome.ATTRIBUTED, inserted(b))
+    left = Effects(EffectsOutcome.ATTRIBUTED, as_inserts(a))
+    right = Effects(EffectsOutcome.ATTRIBUTED, as_inserts(b))
     return COMPARATOR.compare("v2_score", served(response({}), left), mirrored(response({}), right), now=NOW)
 
 
@@ -58,28 +58,28 @@ def test_the_corpus_has_at_least_forty_kinds() -> None:
 @pytest.mark.parametrize("fault", RESPONSE_FAULTS, ids=named)
 def test_a_fault_of_the_response_is_the_only_thing_found(fault: Fault) -> None:
     truth = score_response()
-    comparison = compare_responses(response(truth), response(faulty(truth, fault)))
+    comparison = compare_responses(response(truth), response(with_fault(truth, fault)))
     assert comparison.verdict is Verdict.MISMATCH
-    assert found(comparison) == [(fault.place, fault.kind)]
+    assert found(comparison) == [(fault.location, fault.kind)]
 
 
 @pytest.mark.parametrize("fault", EFFECT_FAULTS, ids=named)
 def test_a_fault_of_the_effects_is_found_where_it_is(fault: Fault) -> None:
-    comparison = compare_rows(score_rows(), faulty(score_rows(), fault))
+    comparison = compare_rows(score_rows(), with_fault(score_rows(), fault))
     assert comparison.verdict is Verdict.MISMATCH
-    assert found(comparison)[0] == (fault.place, fault.kind)
+    assert found(comparison)[0] == (fault.location, fault.kind)
 
 
 @pytest.mark.parametrize("fault", EFFECT_FAULTS, ids=named)
 def test_a_fault_is_found_although_all_ids_differ(fault: Fault) -> None:
-    comparison = compare_rows(score_rows(), faulty(score_rows(first_id=2**40), fault))
-    assert found(comparison)[0] == (fault.place, fault.kind)
+    comparison = compare_rows(score_rows(), with_fault(score_rows(first_id=2**40), fault))
+    assert found(comparison)[0] == (fault.location, fault.kind)
 
 
-@pytest.mark.parametrize("form", HARMLESS)
+@pytest.mark.parametrize("form", EQUIVALENT_FORMS)
 def test_a_change_of_form_is_not_found(form: str) -> None:
     truth = score_response()
-    comparison = compare_responses(response(truth), Response(200, JSON_TYPE, HARMLESS[form](truth)))
+    comparison = compare_responses(response(truth), Response(200, JSON_TYPE, EQUIVALENT_FORMS[form](truth)))
     assert (comparison.verdict, comparison.differences) == (Verdict.MATCH, ())
 
 
@@ -281,8 +281,8 @@ def test_a_side_without_a_response_is_a_failure_by_its_cause(cause: FailureCause
 
 @pytest.mark.parametrize("outcome", [o for o in EffectsOutcome if o is not EffectsOutcome.ATTRIBUTED])
 def test_effects_that_are_not_attributed_are_not_compared_and_it_says_so(outcome: EffectsOutcome) -> None:
-    rows = Effects(EffectsOutcome.ATTRIBUTED, inserted(score_rows()))
-    unsure = Effects(outcome, inserted(faulty(score_rows(), EFFECT_FAULTS[0])))
+    rows = Effects(EffectsOutcome.ATTRIBUTED, as_inserts(score_rows()))
+    unsure = Effects(outcome, as_inserts(with_fault(score_rows(), EFFECT_FAULTS[0])))
     comparison = COMPARATOR.compare("v2_score", served(response({}), rows), mirrored(response({}), unsure), now=NOW)
     assert (comparison.verdict, comparison.effects_compared) == (Verdict.MATCH, False)
     assert comparison.effects_note == f"mirrored: {outcome}"
@@ -291,6 +291,6 @@ def test_effects_that_are_not_attributed_are_not_compared_and_it_says_so(outcome
 def test_the_truth_itself_is_left_alone_by_the_faults() -> None:
     truth = score_response()
     before = copy.deepcopy(truth)
-    faulty(truth, RESPONSE_FAULTS[0])
+    with_fault(truth, RESPONSE_FAULTS[0])
     assert truth == before
     assert NOW.tzinfo is dt.UTC

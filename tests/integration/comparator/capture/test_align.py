@@ -43,7 +43,7 @@ TABLES = (*captured_database.TABLES, "small", "keyless", "other.Odd name")
 
 @pytest.fixture
 async def live(database: str) -> str:
-    await captured_database.prepare(database)
+    await captured_database.create_tables(database)
     await execute(database, FILL)
     return database
 
@@ -123,7 +123,7 @@ async def test_ids_born_in_the_shadow_never_meet_those_of_live(
 
 
 async def test_a_clone_carries_no_publication_and_no_change_log(live: str, shadow: str) -> None:
-    await captured_database.install_log(live)
+    await captured_database.install_trigger_log(live)
     await clone(live, shadow, CloneOptions(method=CloneMethod.TEMPLATE))
     conn = await asyncpg.connect(shadow)
     assert await conn.fetchval("SELECT count(*) FROM pg_publication") == 0
@@ -152,7 +152,7 @@ async def test_a_clone_at_a_slot_misses_nothing_and_sees_nothing_twice(live: str
     conn = await asyncpg.connect(shadow)
     copied = {row["data"] for row in await conn.fetch("SELECT data FROM event")}
     await conn.close()
-    async with captured_database.capturing(live, captured_database.settings(Driver.STREAM, persistent=slot)) as (capture, collector):
+    async with captured_database.started_capture(live, captured_database.settings(Driver.STREAM, persistent=slot)) as (capture, collector):
         await capture.fence()
         streamed = {row["data"] for row in collector.rows("event")}
         assert all(transaction.end_lsn > cloned.lsn for transaction in collector.transactions)

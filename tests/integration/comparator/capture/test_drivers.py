@@ -15,15 +15,15 @@ DRIVERS = [Driver.STREAM, Driver.SQL, Driver.TRIGGERS]
 
 @pytest.fixture
 async def published(database: str) -> str:
-    await captured_database.prepare(database)
-    await captured_database.install_log(database)
+    await captured_database.create_tables(database)
+    await captured_database.install_trigger_log(database)
     return database
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_a_fence_covers_what_was_committed_before_it(published: str, driver: Driver) -> None:
     conn = await asyncpg.connect(published)
-    async with captured_database.capturing(published, captured_database.settings(driver)) as (capture, collector):
+    async with captured_database.started_capture(published, captured_database.settings(driver)) as (capture, collector):
         await conn.execute("INSERT INTO account (id, address, score) VALUES (7, '0xa', 1.5)")
         lsn = await capture.fence()
         (change,) = collector.changes
@@ -44,7 +44,7 @@ async def test_fences_complete_under_many_committers(published: str, driver: Dri
             await capture.fence()
             assert f"{number}.{turn}" in {row["address"] for row in collector.rows("account")}
 
-    async with captured_database.capturing(published, captured_database.settings(driver)) as (capture, collector):
+    async with captured_database.started_capture(published, captured_database.settings(driver)) as (capture, collector):
         async with asyncio.TaskGroup() as group:
             for number in range(32):
                 group.create_task(commit_and_fence(number), name=f"committer-{number}")
@@ -59,7 +59,7 @@ BULK = "INSERT INTO event (data) SELECT jsonb_build_object('n', n, 'text', repea
 
 async def test_the_sql_driver_asks_for_snapshots_so_that_its_slot_keeps_little_log(published: str) -> None:
     conn = await asyncpg.connect(published)
-    async with captured_database.capturing(published, captured_database.settings(Driver.SQL)) as (capture, collector):
+    async with captured_database.started_capture(published, captured_database.settings(Driver.SQL)) as (capture, collector):
         await conn.execute(BULK)
         await capture.fence()
         assert len(collector.changes) == 5000
@@ -71,7 +71,7 @@ async def test_the_sql_driver_asks_for_snapshots_so_that_its_slot_keeps_little_l
 
 async def test_log_kept_beyond_the_bound_is_warned_of(published: str, caplog: pytest.LogCaptureFixture) -> None:
     conn = await asyncpg.connect(published)
-    async with captured_database.capturing(published, captured_database.settings(Driver.SQL, wal_warn_bytes=1)) as (capture, _):
+    async with captured_database.started_capture(published, captured_database.settings(Driver.SQL, wal_warn_bytes=1)) as (capture, _):
         await conn.execute(BULK)
         async with asyncio.timeout(60):
             while capture.wal_retained_bytes <= 1:
@@ -83,7 +83,7 @@ async def test_log_kept_beyond_the_bound_is_warned_of(published: str, caplog: py
 async def test_a_fence_that_cannot_pass_times_out_by_name(published: str) -> None:
     conn = await asyncpg.connect(published)
     chosen = captured_database.settings(Driver.TRIGGERS, fence_timeout_ms=200)
-    async with captured_database.capturing(published, chosen) as (capture, _), conn.transaction():
+    async with captured_database.started_capture(published, chosen) as (capture, _), conn.transaction():
         await conn.execute("LOCK TABLE shadow_capture.log IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(FenceTimeoutError):
             await capture.fence()
@@ -92,11 +92,11 @@ async def test_a_fence_that_cannot_pass_times_out_by_name(published: str) -> Non
 
 async def test_a_second_reader_of_the_change_log_is_refused_until_the_first_has_gone(published: str) -> None:
     chosen = captured_database.settings(Driver.TRIGGERS, connect_timeout_ms=500)
-    async with captured_database.capturing(published, chosen):
+    async with captured_database.started_capture(published, chosen):
         with pytest.raises(ChangeLogError, match="another reader"):
-            async with captured_database.capturing(published, chosen):
+            async with captured_database.started_capture(published, chosen):
                 pass
-    async with captured_database.capturing(published, captured_database.settings(Driver.TRIGGERS)) as (capture, _):
+    async with captured_database.started_capture(published, captured_database.settings(Driver.TRIGGERS)) as (capture, _):
         assert await capture.fence() > 0
 
 
@@ -106,14 +106,14 @@ async def test_a_slot_that_cannot_be_made_in_time_is_named(published: str, drive
     async with conn.transaction():
         await conn.execute("INSERT INTO account (address) VALUES ('held open')")
         with pytest.raises(SlotTimeoutError, match="did not end"):
-            async with captured_database.capturing(published, captured_database.settings(driver, connect_timeout_ms=1000)):
+            async with captured_database.started_capture(published, captured_database.settings(driver, connect_timeout_ms=1000)):
                 pass
     await conn.close()
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_a_closed_capture_says_so(published: str, driver: Driver) -> None:
-    async with captured_database.capturing(published, captured_database.settings(driver)) as (capture, _):
+    async with captured_database.started_capture(published, captured_database.settings(driver)) as (capture, _):
         await capture.aclose()
         await capture.aclose()
         with pytest.raises(CaptureClosedError):
@@ -123,13 +123,13 @@ async def test_a_closed_capture_says_so(published: str, driver: Driver) -> None:
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_the_clients_own_error_leaves_unwrapped(published: str, driver: Driver) -> None:
     with pytest.raises(KeyError, match="mine"):
-        async with captured_database.capturing(published, captured_database.settings(driver)):
+        async with captured_database.started_capture(published, captured_database.settings(driver)):
             raise KeyError("mine")
 
 
 async def test_a_transaction_that_ends_after_a_column_was_added_is_told_whole(published: str) -> None:
     conn = await asyncpg.connect(published)
-    async with captured_database.capturing(published, captured_database.settings(Driver.STREAM)) as (capture, collector):
+    async with captured_database.started_capture(published, captured_database.settings(Driver.STREAM)) as (capture, collector):
         await conn.execute("INSERT INTO event (id, at) VALUES (1, '2026-01-01')")
         await conn.execute("ALTER TABLE event ADD COLUMN more int DEFAULT 5")
         await conn.execute("INSERT INTO event (id, at) VALUES (2, '2026-01-01')")
@@ -141,7 +141,7 @@ async def test_a_transaction_that_ends_after_a_column_was_added_is_told_whole(pu
 async def test_rows_of_the_change_log_written_before_a_column_came_count_as_lost(published: str) -> None:
     conn = await asyncpg.connect(published)
     chosen = captured_database.settings(Driver.TRIGGERS, poll_ms=60_000)
-    async with captured_database.capturing(published, chosen) as (capture, collector):
+    async with captured_database.started_capture(published, chosen) as (capture, collector):
         await capture.fence()
         await conn.execute("INSERT INTO event (id, at) VALUES (1, '2026-01-01')")
         await conn.execute("ALTER TABLE event ADD COLUMN more int DEFAULT 5")
@@ -155,7 +155,7 @@ async def test_rows_of_the_change_log_written_before_a_column_came_count_as_lost
 @pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL])
 async def test_a_transaction_too_large_to_hold_counts_as_an_interruption(published: str, driver: Driver) -> None:
     conn = await asyncpg.connect(published)
-    async with captured_database.capturing(published, captured_database.settings(driver, transaction_changes_max=100)) as (
+    async with captured_database.started_capture(published, captured_database.settings(driver, transaction_changes_max=100)) as (
         capture,
         collector,
     ):

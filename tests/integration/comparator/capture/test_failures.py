@@ -55,8 +55,8 @@ asyncio.run(main())
 
 @pytest.fixture
 async def published(database: str) -> str:
-    await captured_database.prepare(database)
-    await captured_database.install_log(database)
+    await captured_database.create_tables(database)
+    await captured_database.install_trigger_log(database)
     return database
 
 
@@ -87,7 +87,7 @@ async def until(dsn: str, query: str, expected: object) -> None:
 
 @pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL])
 async def test_a_cut_connection_on_a_temporary_slot_counts_one_interruption(published: str, driver: Driver) -> None:
-    async with captured_database.capturing(published, captured_database.settings(driver)) as (capture, collector):
+    async with captured_database.started_capture(published, captured_database.settings(driver)) as (capture, collector):
         await execute(published, ADDRESSES, "before", 1)
         await capture.fence()
         await execute(published, CUT)
@@ -100,7 +100,7 @@ async def test_a_cut_connection_on_a_temporary_slot_counts_one_interruption(publ
 
 async def test_a_cut_connection_on_a_persistent_slot_loses_nothing(published: str) -> None:
     chosen = captured_database.settings(Driver.STREAM, persistent="keeps_all")
-    async with captured_database.capturing(published, chosen) as (capture, collector):
+    async with captured_database.started_capture(published, chosen) as (capture, collector):
         for turn in range(5):
             await execute(published, ADDRESSES, f"{turn}.", 1)
             await execute(published, CUT)
@@ -111,7 +111,7 @@ async def test_a_cut_connection_on_a_persistent_slot_loses_nothing(published: st
 
 
 async def test_the_fences_connection_is_made_anew_without_an_interruption(published: str) -> None:
-    async with captured_database.capturing(published, captured_database.settings(Driver.STREAM)) as (capture, collector):
+    async with captured_database.started_capture(published, captured_database.settings(Driver.STREAM)) as (capture, collector):
         for turn in range(3):
             await execute(published, ADDRESSES, f"{turn}.", 1)
             await execute(published, f"{CUT} AND backend_type = 'client backend'")
@@ -121,7 +121,7 @@ async def test_the_fences_connection_is_made_anew_without_an_interruption(publis
 
 
 async def test_a_cut_connection_loses_nothing_of_the_change_log(published: str) -> None:
-    async with captured_database.capturing(published, captured_database.settings(Driver.TRIGGERS)) as (capture, collector):
+    async with captured_database.started_capture(published, captured_database.settings(Driver.TRIGGERS)) as (capture, collector):
         for turn in range(5):
             await execute(published, ADDRESSES, f"{turn}.", 1)
             await execute(published, CUT)
@@ -147,7 +147,7 @@ async def test_each_change_comes_once_while_connections_are_cut_again_and_again(
             await pool.execute(ADDRESSES, name, 2)
             committed.extend([f"{name}1", f"{name}2"])
 
-    async with captured_database.capturing(published, chosen) as (capture, collector):
+    async with captured_database.started_capture(published, chosen) as (capture, collector):
         async with asyncio.TaskGroup() as group:
             for number in range(6):
                 group.create_task(commit(number), name=f"committer-{number}")
@@ -166,13 +166,13 @@ async def test_each_change_comes_once_while_connections_are_cut_again_and_again(
 
 async def test_a_restarted_reader_gets_what_it_has_not_confirmed(published: str) -> None:
     chosen = captured_database.settings(Driver.STREAM, persistent="restarted")
-    async with captured_database.capturing(published, chosen) as (capture, _):
+    async with captured_database.started_capture(published, chosen) as (capture, _):
         await execute(published, ADDRESSES, "confirmed", 1)
         capture.confirm(await capture.fence())
         await execute(published, ADDRESSES, "unconfirmed", 1)
         await capture.fence()
     await execute(published, ADDRESSES, "meanwhile", 1)
-    async with captured_database.capturing(published, chosen) as (capture, collector):
+    async with captured_database.started_capture(published, chosen) as (capture, collector):
         await capture.fence()
         assert [row["address"] for row in collector.rows("account")] == ["unconfirmed1", "meanwhile1"]
     await execute(published, "SELECT pg_drop_replication_slot('restarted')")
@@ -180,7 +180,7 @@ async def test_a_restarted_reader_gets_what_it_has_not_confirmed(published: str)
 
 async def test_a_reader_that_names_its_position_gets_only_what_is_new(published: str) -> None:
     chosen = captured_database.settings(Driver.STREAM, persistent="positioned")
-    async with captured_database.capturing(published, chosen) as (capture, _):
+    async with captured_database.started_capture(published, chosen) as (capture, _):
         await execute(published, ADDRESSES, "handled", 1)
         handled = await capture.fence()
     await execute(published, ADDRESSES, "new", 1)
@@ -194,7 +194,7 @@ async def test_a_reader_that_names_its_position_gets_only_what_is_new(published:
 
 @pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL])
 async def test_no_slot_is_left_when_the_capture_closes(published: str, driver: Driver) -> None:
-    async with captured_database.capturing(published, captured_database.settings(driver)) as (capture, _):
+    async with captured_database.started_capture(published, captured_database.settings(driver)) as (capture, _):
         await capture.fence()
         await until(published, SLOTS, 1)
     await until(published, SLOTS, 0)
@@ -217,9 +217,9 @@ async def test_no_slot_is_left_when_the_process_is_killed(published: str, driver
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 async def test_a_server_restart_delivers_all_once_from_a_persistent_slot(cluster: EmbeddedPostgres, mode: str) -> None:
     async with postgres.temporary_database(cluster.dsn()) as dsn:
-        await captured_database.prepare(dsn)
+        await captured_database.create_tables(dsn)
         name = f"survives_{mode}"
-        async with captured_database.capturing(dsn, captured_database.settings(Driver.STREAM, persistent=name)) as (capture, collector):
+        async with captured_database.started_capture(dsn, captured_database.settings(Driver.STREAM, persistent=name)) as (capture, collector):
             for turn in range(50):
                 await execute(dsn, ADDRESSES, f"a{turn}.", 1)
             capture.confirm(await capture.fence())
@@ -236,7 +236,7 @@ async def test_a_server_restart_delivers_all_once_from_a_persistent_slot(cluster
 async def test_a_slot_delivers_anew_after_a_crash_and_it_is_dropped(cluster: EmbeddedPostgres) -> None:
     chosen = captured_database.settings(Driver.STREAM, persistent="again")
     async with postgres.temporary_database(cluster.dsn()) as dsn:
-        await captured_database.prepare(dsn)
+        await captured_database.create_tables(dsn)
         collector = captured_database.Collector()
         async with captured_database.open_capture(dsn, chosen) as capture:
             await capture.start(collector)
@@ -253,9 +253,9 @@ async def test_a_slot_delivers_anew_after_a_crash_and_it_is_dropped(cluster: Emb
 
 async def test_a_crash_that_empties_the_change_log_counts_an_interruption(cluster: EmbeddedPostgres) -> None:
     async with postgres.temporary_database(cluster.dsn()) as dsn:
-        await captured_database.prepare(dsn)
-        await captured_database.install_log(dsn)
-        async with captured_database.capturing(dsn, captured_database.settings(Driver.TRIGGERS)) as (capture, collector):
+        await captured_database.create_tables(dsn)
+        await captured_database.install_trigger_log(dsn)
+        async with captured_database.started_capture(dsn, captured_database.settings(Driver.TRIGGERS)) as (capture, collector):
             await execute(dsn, ADDRESSES, "before", 1)
             await capture.fence()
             await asyncio.to_thread(cluster.restart, mode="immediate")
@@ -267,7 +267,7 @@ async def test_a_crash_that_empties_the_change_log_counts_an_interruption(cluste
 
 async def test_a_persistent_slot_dropped_by_another_is_named_and_never_made_anew(published: str) -> None:
     chosen = captured_database.settings(Driver.STREAM, persistent="dropped")
-    async with captured_database.capturing(published, chosen) as (capture, _):
+    async with captured_database.started_capture(published, chosen) as (capture, _):
         await capture.fence()
         await execute(published, CUT_AND_DROP)
         with pytest.raises(SlotLostError, match="dropped while it was in use"):

@@ -94,19 +94,19 @@ async def test_a_capture_refuses_a_publication_that_breaks_writes(database: str,
     await conn.execute(KEYLESS)
     await conn.execute("CREATE PUBLICATION shadow FOR TABLE keyless")
     with pytest.raises(ReplicaIdentityError, match="REPLICA IDENTITY FULL"):
-        async with captured_database.capturing(database, captured_database.settings(Driver.STREAM)):
+        async with captured_database.started_capture(database, captured_database.settings(Driver.STREAM)):
             pass
 
 
 async def test_a_capture_without_a_publication_is_refused(database: str, conn: asyncpg.Connection) -> None:
     with pytest.raises(PublicationError, match="does not exist"):
-        async with captured_database.capturing(database, captured_database.settings(Driver.SQL)):
+        async with captured_database.started_capture(database, captured_database.settings(Driver.SQL)):
             pass
 
 
 async def test_a_capture_without_a_change_log_is_refused(database: str, conn: asyncpg.Connection) -> None:
     with pytest.raises(ChangeLogError, match="shadow capture install"):
-        async with captured_database.capturing(database, captured_database.settings(Driver.TRIGGERS)):
+        async with captured_database.started_capture(database, captured_database.settings(Driver.TRIGGERS)):
             pass
 
 

@@ -31,11 +31,11 @@ async def test_the_drivers_agree_and_a_clone_is_equal(cluster: EmbeddedPostgres)
         await conn.execute(captured_database.SCHEMA)
         await conn.execute(GENERATED)
         await prepare(conn, CaptureSettings(), TABLES)
-        await captured_database.install_log(dsn)
+        await captured_database.install_trigger_log(dsn)
         async with (
-            captured_database.capturing(dsn, captured_database.settings(Driver.STREAM)) as (stream, from_stream),
-            captured_database.capturing(dsn, captured_database.settings(Driver.SQL)) as (by_sql, from_sql),
-            captured_database.capturing(dsn, captured_database.settings(Driver.TRIGGERS)) as (triggers, from_triggers),
+            captured_database.started_capture(dsn, captured_database.settings(Driver.STREAM)) as (stream, from_stream),
+            captured_database.started_capture(dsn, captured_database.settings(Driver.SQL)) as (by_sql, from_sql),
+            captured_database.started_capture(dsn, captured_database.settings(Driver.TRIGGERS)) as (triggers, from_triggers),
         ):
             await conn.execute("INSERT INTO account (address, score) VALUES ('0xa', 1), ('0xb', 2)")
             await conn.execute("INSERT INTO stamp (account_id, provider, note) VALUES (1, 'Ens', repeat('x', 9000))")
@@ -63,7 +63,7 @@ async def test_a_shadow_on_another_server_and_version_is_equal(
 ) -> None:
     programs = EmbeddedPostgres(tmp_path / "unused").bin_dir
     async with postgres.temporary_database(cluster.dsn()) as dsn, postgres.temporary_database(postgres_dsn) as shadow:
-        await captured_database.prepare(dsn)
+        await captured_database.create_tables(dsn)
         one = await connect(dsn, timeout_s=60)
         await one.execute("CREATE ROLE only_here; ALTER TABLE event OWNER TO only_here")
         await one.execute("INSERT INTO account (address, score) SELECT n, n FROM generate_series(1, 100) n")

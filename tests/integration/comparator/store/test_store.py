@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from comparator.errors import StoreUnavailableError, UnknownFindingError
-from comparator.findings.clustering import State
+from comparator.findings.clustering import FindingState
 from comparator.settings import StoreSettings
 from comparator.store import queries
 from comparator.store.comparison_detail import ComparedExchange
@@ -86,20 +86,20 @@ async def test_a_fixed_finding_that_is_served_again_has_regressed(store: Store) 
     await store.add([mismatch("a")])
     async with store.connection() as conn:
         (finding,) = await queries.findings(conn)
-        await queries.set_state(conn, finding.id, State.FIXED, by="ann", reason="v2", now=NOW)
+        await queries.set_state(conn, finding.id, FindingState.FIXED, by="ann", reason="v2", now=NOW)
     await store.add([mismatch("b", at=NOW + dt.timedelta(minutes=1))])
     async with store.connection() as conn:
-        assert (await queries.finding(conn, finding.id)).state == State.REGRESSED
+        assert (await queries.finding(conn, finding.id)).state == FindingState.REGRESSED
 
 
 async def test_what_was_served_before_the_fix_does_not_reopen_a_finding(store: Store) -> None:
     await store.add([mismatch("a", at=NOW - dt.timedelta(hours=1))])
     async with store.connection() as conn:
         (finding,) = await queries.findings(conn)
-        await queries.set_state(conn, finding.id, State.FIXED, by="ann", reason="v2", now=NOW)
+        await queries.set_state(conn, finding.id, FindingState.FIXED, by="ann", reason="v2", now=NOW)
     await store.add([mismatch("b", at=NOW - dt.timedelta(minutes=1))])
     async with store.connection() as conn:
-        assert (await queries.finding(conn, finding.id)).state == State.FIXED
+        assert (await queries.finding(conn, finding.id)).state == FindingState.FIXED
 
 
 async def test_writers_of_the_same_batch_at_the_same_time_count_it_once(store: Store) -> None:
@@ -114,17 +114,17 @@ async def test_an_acknowledged_finding_stays_acknowledged(store: Store) -> None:
     await store.add([mismatch("a")])
     async with store.connection() as conn:
         (finding,) = await queries.findings(conn)
-        await queries.set_state(conn, finding.id, State.ACKNOWLEDGED, by="ann", reason="expected", now=NOW)
+        await queries.set_state(conn, finding.id, FindingState.ACKNOWLEDGED, by="ann", reason="expected", now=NOW)
     await store.add([mismatch("b", at=NOW + dt.timedelta(minutes=1))])
     async with store.connection() as conn:
         found = await queries.finding(conn, finding.id)
-    assert (found.state, found.state_by, found.state_reason) == (State.ACKNOWLEDGED, "ann", "expected")
+    assert (found.state, found.state_by, found.state_reason) == (FindingState.ACKNOWLEDGED, "ann", "expected")
 
 
 async def test_an_unknown_finding_is_an_error(store: Store) -> None:
     async with store.connection() as conn:
         with pytest.raises(UnknownFindingError):
-            await queries.set_state(conn, "nope", State.FIXED, by="", reason="", now=NOW)
+            await queries.set_state(conn, "nope", FindingState.FIXED, by="", reason="", now=NOW)
 
 
 async def test_known_differences_are_counted_by_declaration(store: Store) -> None:

@@ -16,7 +16,7 @@ from proxy.cli import rules as journal_rules
 from proxy.cli import rules_common as rules_command
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings
-from proxy.journal.writer import SegmentWriter
+from proxy.journal.segment_writer import SegmentWriter
 from tests.support.comparisons import NOW, exchange, mismatch
 
 RULES = "compare:\n  rules:\n    - {path: last_score_timestamp, time_within_ms: 60000}\n"

@@ -10,19 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comparator.exchanges.difference import MIRRORED_KINDS, Difference
-from comparator.exchanges.json_place import text_of
-from comparator.exchanges.json_values import text_of_value
+from comparator.exchanges.json_place import path_text
+from comparator.exchanges.json_values import value_text
 from comparator.exchanges.model import HeaderList, Response
-from comparator.responses.compare import alike, compare_responses
+from comparator.responses.compare import surely_equal, compare_responses
 from comparator.responses.exact_json import parse
 from comparator.responses.json_diff import Walk, fingerprint, same, walk
-from comparator.rules.actions import When
+from comparator.rules.actions import ComparisonTime
 from comparator.rules.compile import NO_RULES, RuleSet, compile_route, compile_rule
 from comparator.rules.json_paths import parse_pattern
 from comparator.settings import CompareSettings, RuleSettings
 from comparator.store.deepdiff_rendering import deep_difference
 
-TODAY = When(dt.date(2026, 3, 4))
+TODAY = ComparisonTime(dt.date(2026, 3, 4))
 RULES = compile_route(CompareSettings(), "")
 
 scalars = (
@@ -42,7 +42,7 @@ documents = st.recursive(
 
 def text(value: Any, **layout: Any) -> bytes:
     """JSON with decimals digit by digit."""
-    return text_of_value(value).encode("utf-8", "surrogatepass") if not layout else json.dumps(value, **layout).encode()
+    return value_text(value).encode("utf-8", "surrogatepass") if not layout else json.dumps(value, **layout).encode()
 
 
 def differences(a: Any, b: Any, rules: RuleSet = NO_RULES) -> list[Difference]:
@@ -56,7 +56,7 @@ def by_texts(a: Any, b: Any) -> list[Difference]:
 
 
 def shape(found: list[Difference]) -> list[tuple[str, str, str, str]]:
-    return sorted((d.kind, d.place, text_of_value(d.served), text_of_value(d.mirrored)) for d in found)
+    return sorted((d.kind, d.place, value_text(d.served), value_text(d.mirrored)) for d in found)
 
 
 @given(documents)
@@ -146,7 +146,7 @@ def test_a_rule_hides_exactly_the_differences_at_its_place(a: Any, b: Any) -> No
     found = differences(a, b)
     hidden = {d.path for d in found[::2]}
     rules = RuleSet(
-        [compile_rule(RuleSettings(path=text_of(path) or "$", ignore=True), "r") for path in sorted(hidden, key=str)]
+        [compile_rule(RuleSettings(path=path_text(path) or "$", ignore=True), "r") for path in sorted(hidden, key=str)]
     )
     left = differences(a, b, rules)
     assert [d for d in left if d.path in hidden] == []
@@ -155,7 +155,7 @@ def test_a_rule_hides_exactly_the_differences_at_its_place(a: Any, b: Any) -> No
 
 @given(st.lists(names | st.integers(0, 9), max_size=5))
 def test_a_written_path_reads_back_to_the_same_place(path: list[str | int]) -> None:
-    steps = [getattr(s, "name", getattr(s, "index", None)) for s in parse_pattern(text_of(path))]
+    steps = [getattr(s, "name", getattr(s, "index", None)) for s in parse_pattern(path_text(path))]
     assert steps == path
 
 
@@ -186,7 +186,7 @@ def test_responses_that_are_alike_at_the_first_look_do_not_differ(
     ours: HeaderList, theirs: HeaderList, a: bytes, b: bytes, cut: bool
 ) -> None:
     left, right = Response(200, ours, a), Response(200, theirs, b, cut)
-    first = alike(left, right, RULES), alike(left, right, RULES)
+    first = surely_equal(left, right, RULES), surely_equal(left, right, RULES)
     found = compare_responses(left, right, RULES, TODAY, max_bytes=1000)
     assert first[0] == first[1]
     assert not (first[0] and found.differences)

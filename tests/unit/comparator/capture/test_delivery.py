@@ -54,7 +54,7 @@ async def test_waiters_of_one_round_share_its_token() -> None:
     async with asyncio.TaskGroup() as group:
         waits = [group.create_task(fences.wait(5), name=f"waiter-{n}") for n in range(3)]
         await fences.wanted.wait()
-        delivery.take(transaction(10, LogicalMessage(FENCE_PREFIX, fences.take()), changes=()))
+        delivery.take(transaction(10, LogicalMessage(FENCE_PREFIX, fences.begin_round()), changes=()))
     assert [wait.result() for wait in waits] == [10, 10, 10]
 
 
@@ -63,13 +63,13 @@ async def test_a_waiter_that_comes_after_the_round_began_waits_for_the_next() ->
     async with asyncio.TaskGroup() as group:
         first = group.create_task(fences.wait(5), name="first")
         await fences.wanted.wait()
-        early = fences.take()
+        early = fences.begin_round()
         second = group.create_task(fences.wait(5), name="second")
         await fences.wanted.wait()
-        fences.passed(early, 10)
+        fences.complete_round(early, 10)
         await first
         assert not second.done()
-        fences.passed(fences.take(), 20)
+        fences.complete_round(fences.begin_round(), 20)
     assert (first.result(), second.result()) == (10, 20)
 
 
@@ -78,10 +78,10 @@ async def test_a_round_whose_connection_was_lost_is_taken_again() -> None:
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(fences.wait(5), name="waiter")
         await fences.wanted.wait()
-        fences.take()
-        fences.again()
+        fences.begin_round()
+        fences.requeue()
         assert fences.wanted.is_set()
-        fences.passed(fences.take(), 30)
+        fences.complete_round(fences.begin_round(), 30)
     assert waiting.result() == 30
 
 
@@ -94,7 +94,7 @@ async def test_a_round_of_nobody_has_no_token() -> None:
     fences = Fences()
     with pytest.raises(FenceTimeoutError):
         await fences.wait(0.01)
-    assert fences.take() == ""
+    assert fences.begin_round() == ""
 
 
 async def test_a_failure_reaches_every_waiter() -> None:
@@ -108,6 +108,6 @@ async def test_a_failure_reaches_every_waiter() -> None:
     async with asyncio.TaskGroup() as group:
         waits = [group.create_task(wait(), name=f"waiter-{n}") for n in range(2)]
         await fences.wanted.wait()
-        fences.take()
+        fences.begin_round()
         fences.fail(CaptureLostError("gone"))
     assert [one.result() for one in waits] == ["gone", "gone"]

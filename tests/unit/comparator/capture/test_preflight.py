@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comparator.capture.preflight import Check, DatabaseFacts, Level, judge
+from comparator.capture.preflight import Check, DatabaseFacts, CheckLevel, judge
 from comparator.capture.publication import PublicationState
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.capture.table_shape import Catalog, Column, ForeignKey, ReplicaIdentity, TableShape
@@ -59,7 +59,7 @@ def facts(*tables: TableShape, **other: Any) -> DatabaseFacts:
 def lacking(said: DatabaseFacts, **settings: Any) -> dict[str, Check]:
     """The checks that failed, by name, for settings that name the same tables."""
     chosen = CaptureSettings(**{"tables": tuple(said.catalog.tables), **settings})
-    return {check.name: check for check in judge(said, chosen) if check.level is Level.FAILED}
+    return {check.name: check for check in judge(said, chosen) if check.level is CheckLevel.FAILED}
 
 
 @pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL, Driver.TRIGGERS])
@@ -99,12 +99,12 @@ def test_a_slot_whose_log_was_removed_must_be_dropped() -> None:
 
 
 def test_only_the_stream_driver_reads_a_persistent_slot() -> None:
-    assert "only the stream driver" in lacking(facts(), driver=Driver.SQL, slot=PERSISTENT)["slot"].text
+    assert "only the stream driver" in lacking(facts(), driver=Driver.SQL, slot=PERSISTENT)["slot"].message
 
 
 def test_an_encoding_that_is_none_is_warned_of() -> None:
     (found,) = [check for check in judge(facts(encoding="SQL_ASCII"), CaptureSettings()) if check.name == "encoding"]
-    assert found.level is Level.WARNING
+    assert found.level is CheckLevel.WARNING
 
 
 def test_a_table_without_a_primary_key_cannot_be_aligned() -> None:
@@ -120,19 +120,19 @@ def test_a_table_that_another_role_owns_is_not_altered_for_the_operator() -> Non
 def test_a_foreign_key_that_cannot_be_deferred_is_warned_of() -> None:
     key = ForeignKey("stamp_account", ("account_id",), "account", ("id",), deferrable=False)
     said = facts(table(foreign_keys=(key,)))
-    texts = [check.text for check in judge(said, CaptureSettings(tables=("account",))) if check.level is Level.WARNING]
+    texts = [check.message for check in judge(said, CaptureSettings(tables=("account",))) if check.level is CheckLevel.WARNING]
     assert texts == ["foreign keys that cannot be deferred (stamp_account): rows are applied parents first"]
 
 
 def test_a_published_table_whose_writes_fail_is_told_apart() -> None:
     found = lacking(facts(table(replica_identity=ReplicaIdentity.NOTHING)))["identity account"]
-    assert found.text == "published, and its writes fail: its replica identity is NOTHING"
+    assert found.message == "published, and its writes fail: its replica identity is NOTHING"
 
 
 def test_the_option_for_generated_columns_comes_before_the_identity() -> None:
     made = Column("twice", "integer", generated=True, identity="", not_null=False)
     said = facts(table(columns=(made,), replica_identity=ReplicaIdentity.DEFAULT))
-    names = [check.name for check in judge(said, CaptureSettings(tables=("account",))) if check.level is Level.FAILED]
+    names = [check.name for check in judge(said, CaptureSettings(tables=("account",))) if check.level is CheckLevel.FAILED]
     assert names.index("generated columns") < names.index("identity account")
 
 
@@ -151,17 +151,17 @@ def test_a_publication_that_publishes_too_little_is_altered() -> None:
 
 
 def test_tables_that_do_not_exist_are_named() -> None:
-    assert lacking(facts(missing=("nowhere",)))["tables"].text == "no such table: nowhere"
+    assert lacking(facts(missing=("nowhere",)))["tables"].message == "no such table: nowhere"
 
 
 def test_a_capture_that_is_off_says_what_is_given_up() -> None:
     (found,) = judge(facts(), CaptureSettings(driver=Driver.OFF))
-    assert found.level is Level.WARNING
+    assert found.level is CheckLevel.WARNING
 
 
 def test_each_statement_is_printed_once() -> None:
     remedy = ("ALTER ROLE x REPLICATION;",)
-    checks = (Check("one", Level.FAILED, "a", remedy), Check("two", Level.FAILED, "b", remedy))
+    checks = (Check("one", CheckLevel.FAILED, "a", remedy), Check("two", CheckLevel.FAILED, "b", remedy))
     assert command.render(checks).count("ALTER ROLE") == 1
 
 

@@ -10,7 +10,7 @@ from comparator.effects.row_diff import compile_tables
 from comparator.exchanges.difference import Kind, NaturalKey
 from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
-from comparator.rules.actions import When
+from comparator.rules.actions import ComparisonTime
 from comparator.tables import JsonColumn, Table, Volatile
 from tests.support.comparisons import NOW, delete, insert, update
 
@@ -48,7 +48,7 @@ def compare(
     a: list[RowChange], b: list[RowChange], *, served: KeyLookup = no_lookup, mirrored: KeyLookup = no_lookup
 ) -> EffectsResult:
     left, right = (tuple(Transaction(i, i, i, i, (c,)) for i, c in enumerate(changes)) for changes in (a, b))
-    return compare_effects(SideEffects(left, served), SideEffects(right, mirrored), PLANS, When(NOW.date()))
+    return compare_effects(SideEffects(left, served), SideEffects(right, mirrored), PLANS, ComparisonTime(NOW.date()))
 
 
 def kinds(result: EffectsResult) -> list[tuple[str, Kind]]:
@@ -184,7 +184,7 @@ def test_ids_and_times_inside_a_json_column_follow_its_rules() -> None:
     ]
     result = compare(a, b)
     assert result.differences == ()
-    assert {touch.rule for touch in result.touches} >= {"compare.tables.event.json.data.ignore[0]"}
+    assert {touch.rule for touch in result.rule_hits} >= {"compare.tables.event.json.data.ignore[0]"}
 
 
 def test_an_id_inside_a_json_column_that_points_to_another_row_is_found() -> None:
@@ -229,8 +229,8 @@ def test_a_write_after_the_response_on_one_side_is_late() -> None:
     def side(lsn: int) -> SideEffects:
         return SideEffects((Transaction(1, lsn, lsn, 1, (insert("passport", id=1, address="a"),)),), responded_lsn=100)
 
-    late = compare_effects(side(50), side(150), PLANS, When(NOW.date()))
-    both = compare_effects(side(150), side(150), PLANS, When(NOW.date()))
+    late = compare_effects(side(50), side(150), PLANS, ComparisonTime(NOW.date()))
+    both = compare_effects(side(150), side(150), PLANS, ComparisonTime(NOW.date()))
     assert (kinds(late), both.differences) == ([("passport", Kind.LATE)], ())
 
 

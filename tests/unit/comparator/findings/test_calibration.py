@@ -10,7 +10,7 @@ from comparator.findings.clustering import Clusterer
 from comparator.settings import CompareSettings
 from comparator.tables import Table
 from comparator.verdict import Comparator, Verdict
-from proxy.cli.options import converted
+from proxy.config.conversion import convert
 from tests.support.comparisons import NOW, effects, insert, mirrored, response, served
 
 TABLES = {"event": Table(natural_key=("name",))}
@@ -56,7 +56,7 @@ def test_an_accepted_proposal_hides_what_it_was_made_from(name: str) -> None:
     pairs, _ = NOISE[name]
     (proposal,) = proposals(*pairs)
     rules = yaml.safe_load(proposal.rule)
-    comparator = Comparator(converted({"rules": rules}, CompareSettings, "compare"))
+    comparator = Comparator(convert({"rules": rules}, CompareSettings))
     verdicts = {comparator.compare("r", served(a), mirrored(b), now=NOW).verdict for a, b in pairs_of(*pairs)}
     assert verdicts == {Verdict.MATCH}
 

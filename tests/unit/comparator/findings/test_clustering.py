@@ -13,7 +13,7 @@ from comparator.findings.clustering import Clusterer, Severity, reservoir_slot, 
 from comparator.settings import CompareSettings
 from comparator.verdict import Comparator, Comparison, Verdict, confirm
 from tests.support.comparisons import NOW, mirrored, response, served
-from tests.support.comparison_faults import EFFECT_FAULTS, RESPONSE_FAULTS, faulty, score_response
+from tests.support.comparison_faults import EFFECT_FAULTS, RESPONSE_FAULTS, with_fault, score_response
 
 DYNAMIC = CompareSettings().dynamic
 
@@ -114,7 +114,7 @@ def test_ids_are_stable_and_told_apart() -> None:
 
 def test_every_fault_of_the_corpus_has_a_finding_of_its_own_place() -> None:
     truth = score_response()
-    found = [places(truth, faulty(truth, fault)) for fault in RESPONSE_FAULTS]
+    found = [places(truth, with_fault(truth, fault)) for fault in RESPONSE_FAULTS]
     assert all(len(one) == 1 for one in found)
     assert len(EFFECT_FAULTS) >= 20
 

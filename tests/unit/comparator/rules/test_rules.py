@@ -11,7 +11,7 @@ from comparator.exchanges.model import Side
 from comparator.live_rules import LiveRules
 from comparator.settings import CompareSettings, HeaderRules, KnownDifference, RouteCompare, RuleSettings
 from comparator.tables import JsonColumn, Table, Volatile
-from comparator.verdict import Comparator, Comparison, Lookups, Verdict, hit_rules
+from comparator.verdict import Comparator, Comparison, Lookups, Verdict, places_by_rule
 from tests.support.comparisons import JSON_TYPE, NOW, mirrored, response, served
 
 
@@ -122,7 +122,7 @@ def test_the_routes_own_rule_comes_before_the_global_one() -> None:
         routes={"r": RouteCompare(rules=(RuleSettings(path="x", same="number"),))},
     )
     found = compare(settings, {"x": 1}, {"x": "1.0"})
-    assert hit_rules(found) == {"compare.routes.r.rules[0]": ("x",)}
+    assert places_by_rule(found) == {"compare.routes.r.rules[0]": ("x",)}
 
 
 def test_rules_of_one_route_do_not_hold_for_another() -> None:
@@ -134,7 +134,7 @@ def test_rules_of_one_route_do_not_hold_for_another() -> None:
 def test_every_touched_place_is_reported_and_untouched_rules_are_not() -> None:
     settings = CompareSettings(rules=(RuleSettings(path="a.*", ignore=True), RuleSettings(path="b", ignore=True)))
     found = compare(settings, {"a": {"x": 1, "y": 1, "z": 1}, "b": 1}, {"a": {"x": 2, "y": 1, "z": 3}, "b": 1})
-    assert hit_rules(found) == {"compare.rules[0]": ("a.x", "a.z")}
+    assert places_by_rule(found) == {"compare.rules[0]": ("a.x", "a.z")}
 
 
 EXPIRING = CompareSettings(rules=(RuleSettings(path="x", ignore=True, owner="ann", reason="r", expires=NOW.date()),))

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from comparator.exchanges.model import Failed, FailureCause, Observation, Role, Side
-from comparator.findings.evidence import Evidence, Wanted, half_width, judge, judge_latency, quantile_interval
+from comparator.findings.evidence import ComparisonEvidence, EvidenceRequirements, half_width, judge, judge_latency, quantile_interval
 from comparator.stats.confidence import (
     Judgement,
     JudgementOutcome,
@@ -16,7 +16,7 @@ from comparator.stats.confidence import (
     judge_error_rates,
     judge_match_rate,
     rate_interval,
-    together,
+    combine,
 )
 from comparator.stats.quantile_sketch import ACCURACY, QuantileSketch, dump, load
 from comparator.verdict import Comparison, Verdict, VerdictCause
@@ -73,7 +73,7 @@ def judged_runs(rate: float, wanted: float, *, compared_max: int, seed: int = 3)
         while counts.compared < compared_max and outcome is JudgementOutcome.NOT_ENOUGH:
             matched = sum(source.random() < rate for _ in range(250))
             counts += VerdictCounts(match=matched, mismatch=250 - matched)
-            outcome = judge_match_rate(counts, wanted=wanted).outcome
+            outcome = judge_match_rate(counts, required=wanted).outcome
         outcomes.append(outcome)
     return outcomes
 
@@ -119,7 +119,7 @@ def test_intervals_shrink_with_more_data() -> None:
 
 
 def test_too_few_comparisons_are_never_good_however_well_they_match() -> None:
-    judgement = judge_match_rate(VerdictCounts(match=99), wanted=0.5, compared_min=100)
+    judgement = judge_match_rate(VerdictCounts(match=99), required=0.5, compared_min=100)
     assert (judgement.outcome, judgement.reason[:31]) == (
         JudgementOutcome.NOT_ENOUGH,
         "only 99 of at least 100 compare",
@@ -127,11 +127,11 @@ def test_too_few_comparisons_are_never_good_however_well_they_match() -> None:
 
 
 def test_a_flood_of_mismatches_is_bad_before_the_minimum_is_reached() -> None:
-    assert judge_match_rate(VerdictCounts(mismatch=20), wanted=0.99, compared_min=100).outcome is JudgementOutcome.BAD
+    assert judge_match_rate(VerdictCounts(mismatch=20), required=0.99, compared_min=100).outcome is JudgementOutcome.BAD
 
 
 def test_the_reason_carries_the_denominator() -> None:
-    judgement = judge_match_rate(VerdictCounts(match=950, known=20, transient=20, mismatch=10, failed=7), wanted=0.9)
+    judgement = judge_match_rate(VerdictCounts(match=950, known=20, transient=20, mismatch=10, failed=7), required=0.9)
     assert "990 of 1000 compared matched" in judgement.reason
 
 
@@ -169,11 +169,11 @@ def test_one_bad_criterion_decides() -> None:
         Judgement(JudgementOutcome.BAD, "b"),
         Judgement(JudgementOutcome.NOT_ENOUGH, "c"),
     ]
-    assert together(several) == Judgement(JudgementOutcome.BAD, "b")
+    assert combine(several) == Judgement(JudgementOutcome.BAD, "b")
 
 
 def test_nothing_judged_is_not_good() -> None:
-    assert together([]).outcome is JudgementOutcome.NOT_ENOUGH
+    assert combine([]).outcome is JudgementOutcome.NOT_ENOUGH
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.99, 1.0])
@@ -249,16 +249,16 @@ def matched() -> Comparison:
     return Comparison(Verdict.MATCH, VerdictCause.NONE, Side.CANDIDATE)
 
 
-def evidence_of(count: int, *, candidate_status: int = 200, candidate_us: int = 1000) -> Evidence:
-    evidence = Evidence()
+def evidence_of(count: int, *, candidate_status: int = 200, candidate_us: int = 1000) -> ComparisonEvidence:
+    evidence = ComparisonEvidence()
     for _ in range(count):
         a, b = served(response({}, status=candidate_status), us=candidate_us), mirrored(response({}), us=1000)
         evidence.add(matched(), a, b)
-    evidence.see("v2_score: pass")
+    evidence.add_branch("v2_score: pass")
     return evidence
 
 
-WANTED = Wanted(match_rate=0.99, compared_min=100, error_increase=0.01, branches=("v2_score: pass",))
+WANTED = EvidenceRequirements(match_rate=0.99, compared_min=100, error_increase=0.01, branches=("v2_score: pass",))
 
 
 def test_good_evidence_is_good_in_every_criterion() -> None:
@@ -278,14 +278,14 @@ def test_evidence_of_two_processes_merges() -> None:
 
 
 def test_durations_belong_to_the_side_whatever_its_role() -> None:
-    evidence = Evidence()
+    evidence = ComparisonEvidence()
     a = served(response({}), side=Side.LEGACY, us=1_000)
     evidence.add(matched(), a, mirrored(response({}), side=Side.CANDIDATE, us=4_000))
     assert round(evidence.ratio.quantile(0.5), 1) == 4.0
 
 
 def test_a_side_without_a_response_adds_to_no_latency() -> None:
-    evidence = Evidence()
+    evidence = ComparisonEvidence()
     gone = Observation(Side.LEGACY, Role.MIRRORED, Failed(FailureCause.TIMEOUT, ""), 1)
     evidence.add(Comparison(Verdict.FAILED, VerdictCause.MIRRORED_TIMEOUT, Side.CANDIDATE), served(response({})), gone)
     assert (evidence.answered, evidence.counts.failed) == (0, 1)
