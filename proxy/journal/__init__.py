@@ -1,10 +1,17 @@
-"""What was served, on disk: every exchange, appended without ever making a client wait, read by name and offset.
+"""The journal: every served exchange on disk, appended without making a client wait, read by named consumers at their own pace.
 
-    proxy ──append──> Writer (bounded queue, one thread) ──frames──> <directory>/<writer>/<first sequence>.seg
-                                                                           │
-    shadow runner, replay, `shadow journal` <──Entry── Reader(name) <──────┘   offsets in <directory>/readers/<name>.json
+    serving --append--> JournalWriter: bounded queue, one thread --frames--> <directory>/<writer>/<first sequence>.seg
+                                                                                        |
+    shadow runner, calibrate <--JournalEntry-- JournalReader(name) <--------------------+   offsets in <directory>/readers/<name>.json
 
-`model` is the file format (pure), `redact` keeps secrets from reaching the disk in clear (pure), `writing` appends and rotates,
-`reading` follows with committed offsets, `keys` finds the sealing key, `retention` deletes, `carry`
-exports and imports, `command` is `shadow journal`.
+The seam: `driver` has the interface of writers and readers, `registry` opens them from the settings. Nothing outside of this folder
+imports a concrete reader or writer; `shadow journal` and `proxy.recordings.journal`, which look into the files, import `segments`.
+
+The driver of today, segment files: `segment_writer` with its `queue`, `batch` and `fast_encoder`; `segment_reader`; `segments`
+(files, frames, offsets), `format` (bytes, pure), `retention`. Of any driver: `served_exchange` (what is appended), `redaction`
+(secrets, pure) and `keys`.
+
+An exchange's way to the disk: `append_served` puts it on the queue; 32 of them are encoded by `fast_encoder` and compressed on the
+event loop, and the thread writes them as a frame. An exchange out of the ordinary (a token in a body, another text than ASCII) is
+redacted and encoded by the thread, with the same bytes as result.
 """

@@ -16,7 +16,7 @@ from proxy.journal.served_exchange import ServedExchange
 
 
 class LossCause(StrEnum):
-    """Why an exchange was served but not journaled."""
+    """Reasons for the loss of an exchange that was served but not journaled."""
 
     QUEUE_FULL = "queue_full"
     DISK_FULL = "disk_full"
@@ -71,7 +71,7 @@ class JournalWriter(Protocol):
 
     @property
     def healthy(self) -> bool:
-        """Whether the last write, if any, succeeded."""
+        """True when the last write, if any, succeeded."""
         ...
 
     def start(self) -> None:

@@ -1,9 +1,17 @@
-"""Keeps secrets out of the journal. Pure: the key and the nonce are arguments.
+"""Keeps secrets out of the journal. Pure: the keys and the nonce are arguments.
 
-Each secret value is replaced in place by `digest:<32 hex>`, a keyed digest, so that the same secret is recognisable. In mode
-`seal` the originals are also kept, together, in one AES-256-GCM box bound to the exchange's id, which a reader with the key puts
-back. Secrets are: named header values of both messages, named query parameters, named members of JSON bodies, JSON Web Tokens
-wherever they stand, and the ordering key when it is one of these values.
+Secrets are the values of named headers in both messages, of named query parameters and of named members in JSON bodies, JSON Web
+Tokens wherever they occur, and the ordering key where it equals one of these. Each is replaced in place by `redacted:` and a keyed
+digest, so equal secrets stay recognisable. With the key b"k" * 32, the request
+
+    GET /v2?api_key=t0p                 becomes   GET /v2?api_key=redacted:a97cc8fcfb7de5a9...
+    X-API-Key: s3cret                             X-API-Key: redacted:ef05818d7163ce45...
+
+In mode `digest` that is all: the values are gone, and a request that needs them cannot be sent again. In mode `seal` the record also
+has `sealed`, a nonce and one AES-256-GCM box with all originals, bound to the exchange's id, which `unseal` puts back:
+
+    sealed      12-byte nonce | AES-256-GCM( [[[0, "s3cret"]], [], "/v2?api_key=t0p", nil, nil, nil] ) with the id as associated data
+    redacted    ("request.header.x-api-key", "target")
 """
 
 import hashlib
@@ -33,7 +41,7 @@ NAME_MAX = 64
 
 
 class Originals(msgspec.Struct, frozen=True, array_like=True):
-    """What the box holds; header values by index, None for what was not touched."""
+    """The originals of what was redacted: header values with their index in the list; None for what was not changed."""
 
     request_headers: tuple[tuple[int, str], ...]
     response_headers: tuple[tuple[int, str], ...]
@@ -45,7 +53,13 @@ class Originals(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class RedactionKeys:
-    """The two keys derived from the journal's one: for digests and for boxes. `keyed` is a hash that has taken in the first."""
+    """The two keys derived from the journal's secret.
+
+    Attributes:
+        digest: of the digests.
+        keyed: a hash that was given this key already; copying it is faster than making one for each digest.
+        box: the cipher of what is sealed.
+    """
 
     digest: bytes
     keyed: hashlib.blake2b
@@ -53,7 +67,7 @@ class RedactionKeys:
 
 
 def keys_of(secret: bytes) -> RedactionKeys:
-    """Derive both keys; a secret of any length will do, 32 random bytes are right."""
+    """Derive both keys from a secret, which should be 32 random bytes."""
     derive = hashlib.blake2b(secret, digest_size=32, person=b"journal-digest").digest
     digests = derive()
     keyed = hashlib.blake2b(digest_size=16, key=digests)
@@ -63,7 +77,10 @@ def keys_of(secret: bytes) -> RedactionKeys:
 
 
 class NameMatcher(dict[str, bool]):
-    """Whether the header of a name, as it is written, is a secret. Remembers what it was asked, up to NAMES_MAX names."""
+    """Tells for the name of a header, in any case, whether its value is a secret. A dict, since a hit is then one bytecode.
+
+    Names are clients' to choose: at most NAMES_MAX are kept, none longer than NAME_MAX.
+    """
 
     def __init__(self, secret: Iterable[str]) -> None:
         super().__init__()
@@ -80,7 +97,7 @@ class NameMatcher(dict[str, bool]):
 
 @dataclass(frozen=True, slots=True)
 class RedactionRules:
-    """`Redaction`, made ready for use by one thread."""
+    """The redaction settings, compiled. For one thread."""
 
     mode: RedactionMode
     headers: NameMatcher
@@ -90,7 +107,7 @@ class RedactionRules:
 
 
 def rules_of(settings: RedactionSettings) -> RedactionRules:
-    """Lower the names, split the paths."""
+    """Compile the settings: lower-case the names, split the paths."""
     return RedactionRules(
         settings.mode,
         NameMatcher(settings.headers),
@@ -101,7 +118,7 @@ def rules_of(settings: RedactionSettings) -> RedactionRules:
 
 
 def digest(value: str | bytes, keys: RedactionKeys) -> str:
-    """The keyed digest that stands for a secret."""
+    """Return the marker and keyed digest that replace a secret."""
     raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
     hashed = keys.keyed.copy()
     hashed.update(raw)
@@ -109,14 +126,21 @@ def digest(value: str | bytes, keys: RedactionKeys) -> str:
 
 
 def redact(record: Record, rules: RedactionRules, keys: RedactionKeys, *, nonce: bytes) -> Record:
-    """The record without its secrets; the nonce must never have been used with this key before."""
+    """Return the record without its secrets; the same object when it has none.
+
+    Args:
+        record: with its secrets.
+        rules: name the secrets.
+        keys: of the journal.
+        nonce: NONCE_BYTES that were never used with these keys before.
+    """
     request_headers, secret_request = _redact_headers(record.request_headers, rules, keys)
     response_headers, secret_response = _redact_headers(record.response_headers, rules, keys)
     target, parameters = _redact_target(record.target, rules, keys)
     request_body = _redact_body(record.request_body, rules, keys)
     response_body = _redact_body(record.response_body, rules, keys)
     key = record.key
-    if key and (_is_one_of(key, secret_request, parameters) or _is_taken_out(key, record.request_body, request_body)):
+    if key and (_is_any(key, secret_request, parameters) or _was_removed(key, record.request_body, request_body)):
         key = digest(key, keys)
     originals = Originals(
         secret_request,
@@ -126,8 +150,8 @@ def redact(record: Record, rules: RedactionRules, keys: RedactionKeys, *, nonce:
         record.request_body if request_body is not record.request_body else None,
         record.response_body if response_body is not record.response_body else None,
     )
-    marks = _marks(originals, record)
-    if not marks:
+    paths = _redacted_paths(originals, record)
+    if not paths:
         return record
     return replace(
         record,
@@ -138,7 +162,7 @@ def redact(record: Record, rules: RedactionRules, keys: RedactionKeys, *, nonce:
         request_body=request_body,
         response_body=response_body,
         sealed=seal(originals, record.id, rules, keys, nonce=nonce),
-        redacted=marks,
+        redacted=paths,
     )
 
 
@@ -153,17 +177,17 @@ def is_redacted(request: Request) -> bool:
 
 
 def seal(originals: Originals, exchange_id: str, rules: RedactionRules, keys: RedactionKeys, *, nonce: bytes) -> bytes:
-    """The box with the originals, bound to the exchange; empty where the rules want none."""
+    """Return nonce and encrypted originals, bound to the exchange's id; empty in mode `digest`."""
     if rules.mode is not RedactionMode.SEAL:
         return b""
     return nonce + keys.box.encrypt(nonce, _ENCODER.encode(originals), exchange_id.encode())
 
 
 def unseal(record: Record, keys: RedactionKeys) -> Record:
-    """The record as it was before `redact`; unchanged when nothing was sealed.
+    """Return the record as it was before `redact`; unchanged when nothing was sealed.
 
     Raises:
-        SealedError: the key is another one, or the record was changed.
+        SealedError: it was sealed with another key, or changed since.
     """
     if not record.sealed:
         return record
@@ -171,7 +195,7 @@ def unseal(record: Record, keys: RedactionKeys) -> Record:
     try:
         originals = msgspec.msgpack.decode(keys.box.decrypt(nonce, box, record.id.encode()), type=Originals)
     except (InvalidTag, ValueError, msgspec.MsgspecError) as error:
-        raise SealedError(f"exchange {record.id}: the journal key does not open it") from error
+        raise SealedError(f"exchange {record.id}: the journal key does not unseal it") from error
     return replace(
         record,
         request_headers=_restore(record.request_headers, originals.request_headers),
@@ -185,37 +209,37 @@ def unseal(record: Record, keys: RedactionKeys) -> Record:
     )
 
 
-def _is_one_of(key: str, headers: Iterable[tuple[int, str]], parameters: Iterable[str]) -> bool:
-    """Whether the ordering key is a secret value; a key may be the value in lower case."""
+def _is_any(key: str, headers: Iterable[tuple[int, str]], parameters: Iterable[str]) -> bool:
+    """Return whether the ordering key is one of these values, or one of them in lower case."""
     for _, value in headers:
         if key in (value, value.lower()):
             return True
     return any(key in (value, value.lower()) for value in parameters)
 
 
-def _is_taken_out(key: str, before: bytes, after: bytes) -> bool:
-    """Whether the ordering key stood in a body, in whatever case, and was redacted there."""
+def _was_removed(key: str, before: bytes, after: bytes) -> bool:
+    """Return whether the ordering key occurred in a body, in any case, and no longer does after redaction."""
     if after is before:
         return False
-    taken_out = key.encode("utf-8", "surrogatepass")
-    return taken_out in before.lower() and taken_out not in after.lower()
+    raw = key.encode("utf-8", "surrogatepass")
+    return raw in before.lower() and raw not in after.lower()
 
 
-def _marks(originals: Originals, record: Record) -> tuple[str, ...]:
-    """Where something was redacted, e.g. `request.header.authorization`, `target`."""
+def _redacted_paths(originals: Originals, record: Record) -> tuple[str, ...]:
+    """Return the places that were redacted, e.g. `request.header.authorization`, `target`."""
     request, response = record.request_headers, record.response_headers
-    marks = ["request.header." + request[index][0].lower() for index, _ in originals.request_headers]
+    paths = ["request.header." + request[index][0].lower() for index, _ in originals.request_headers]
     if originals.response_headers:
-        marks += ["response.header." + response[index][0].lower() for index, _ in originals.response_headers]
+        paths += ["response.header." + response[index][0].lower() for index, _ in originals.response_headers]
     if originals.target is not None:
-        marks.append("target")
+        paths.append("target")
     if originals.key is not None:
-        marks.append("key")
+        paths.append("key")
     if originals.request_body is not None:
-        marks.append("request.body")
+        paths.append("request.body")
     if originals.response_body is not None:
-        marks.append("response.body")
-    return tuple(marks)
+        paths.append("response.body")
+    return tuple(paths)
 
 
 def _redact_headers(
@@ -224,7 +248,7 @@ def _redact_headers(
     names, tokens = rules.headers, rules.tokens
     secret: list[tuple[int, str]] = []
     for index, (name, value) in enumerate(headers):
-        # (one character is found faster than three, and few values have it)
+        # A search for one character is faster than for three, and few values have it.
         if names[name] or (tokens and "J" in value and "eyJ" in value and TOKEN.search(value)):
             secret.append((index, value))
     if not secret:
@@ -243,7 +267,7 @@ def _restore(headers: HeaderList, originals: Iterable[tuple[int, str]]) -> Heade
 
 
 def _redact_target(target: str, rules: RedactionRules, keys: RedactionKeys) -> tuple[str, Iterable[str]]:
-    """The target without its secrets, and those that are a parameter's value."""
+    """Return the target without its secrets, and those secrets that are values of parameters."""
     clean, secrets = _redact_query(target, rules, keys) if rules.query and "?" in target else (target, ())
     return (without_tokens(clean, lambda token: digest(token, keys)) if rules.tokens else clean), secrets
 
@@ -266,9 +290,9 @@ def _redact_body(body: bytes, rules: RedactionRules, keys: RedactionKeys) -> byt
         return body
     if rules.json_paths:
         body = _redact_members(body, rules, keys)
-    # (one byte is found many times faster than three, and few bodies have it)
+    # A search for one byte is many times faster than for three, and few bodies have it.
     if rules.tokens and b"J" in body and b"eyJ" in body and _TOKEN.search(body):
-        return _TOKEN.sub(lambda found: digest(found[0], keys).encode(), body)
+        return _TOKEN.sub(lambda match: digest(match[0], keys).encode(), body)
     return body
 
 
@@ -277,16 +301,16 @@ _REDACTED_VALUE = re.compile(REDACTED_VALUE.pattern.encode())
 
 
 def _redact_members(body: bytes, rules: RedactionRules, keys: RedactionKeys) -> bytes:
-    """The body with the members of `json_paths` replaced.
+    """Return the body with the members of `json_paths` replaced.
 
-    A body that is not readable JSON (cut, or encoded) is replaced as a whole: nothing that might be a secret passes.
+    A body that is not JSON (truncated, or compressed) is replaced as a whole, since it may hold one of them.
     """
     try:
         document = json.loads(body)
     except ValueError:
         return digest(body, keys).encode()
-    found = [_replace_member(document, path, keys) for path in rules.json_paths]
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode() if any(found) else body
+    replaced = [_replace_member(document, path, keys) for path in rules.json_paths]
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode() if any(replaced) else body
 
 
 def _replace_member(node: Any, path: tuple[str, ...], keys: RedactionKeys) -> bool:
@@ -294,13 +318,13 @@ def _replace_member(node: Any, path: tuple[str, ...], keys: RedactionKeys) -> bo
         return False
     members = cast("dict[str, Any] | list[Any]", node)
     pairs = list(members.items()) if isinstance(members, dict) else list(enumerate(members))
-    found = False
+    replaced = False
     for name, value in pairs:
         if path[0] not in ("*", str(name)):
             continue
         if len(path) == 1:
             members[name] = digest(json.dumps(value, sort_keys=True), keys)  # type: ignore[index]
-            found = True
+            replaced = True
         else:
-            found = _replace_member(value, path[1:], keys) or found
-    return found
+            replaced = _replace_member(value, path[1:], keys) or replaced
+    return replaced

@@ -150,7 +150,7 @@ class SegmentWriter:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last write, if any, succeeded."""
+        """True when the last write, if any, succeeded."""
         return self._failed_until == 0.0
 
     def _open_folder(self) -> None:
