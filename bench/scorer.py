@@ -25,7 +25,7 @@ from bench.scorer_load import Connection, Sample, get, merged, run_slice
 from bench.scorer_wire import Counts, counting_relay
 from proxy.demo.embedded_postgres import EmbeddedPostgres
 from scorer.db import migrate
-from scorer.population.people import FAR, Case, HeldStamp, Issuers, Person, address_of, nullifier_of
+from scorer.population.people import FAR, HeldStamp, Issuers, Person, PersonCase, address_of, nullifier_of
 from scorer.population.rows import KEY, PLAIN, rows
 from scorer.population.writing import write
 
@@ -69,7 +69,7 @@ def crowd_of(stamps: int) -> Iterator[Person]:
             HeldStamp(provider, trusted.issue(address, provider, [nullifier_of(f"{name}.{provider}")], expires=FAR))
             for provider in _providers(stamps)
         )
-        yield Person(address, Case.PASS, held)
+        yield Person(address, PersonCase.PASS, held)
 
 
 def _providers(count: int) -> list[str]:

@@ -1,5 +1,15 @@
 """The new Passport scorer: the legacy API over the legacy tables.
 
-Layers, outermost first, each importing only inwards: `app` (composition root), `api/` (HTTP), `workflows` (one transaction a
-request), `db/` (SQL), `domain/` (pure rules, standard library only). `credentials` is the only module that knows didkit.
+Layers, outermost first; each imports only those below it (import-linter checks it):
+    `serving`, `platform_sync`, `population`   the commands
+    `app`                                      the composition root
+    `api/`                                     HTTP: routes, validation, responses
+    `services`                                 what lives as long as the app
+    `workflows/`                               one function a request, one transaction each
+    `credentials`, `tokens`, `signatures`, `upstreams`, `limiter`, `tracking`   one foreign library or service each
+    `db/`                                      SQL
+    `domain/`                                  the rules: pure, standard library only
+
+`credentials` is the only module that imports didkit, `tokens` pyjwt, `signatures` eth-account, `shared_store` redis, `tracing`
+OpenTelemetry.
 """

@@ -1,6 +1,6 @@
 """`python -m scorer serve|migrate|populate|sync-platforms`.
 
-Exit codes: 0 done, 2 wrong use or environment, 3 a database or service that it needs does not answer or refuses.
+Exit codes: 0 done, 2 wrong usage or environment, 3 the database or a required service is unavailable or refuses.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from scorer.errors import ScorerError, UpstreamFailedError
 from scorer.population import command
 from scorer.settings import ScorerSettings
 
-WRONG, AWAY = 2, 3
+USAGE, UNAVAILABLE = 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status."""
+    """Run one command and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
         if options.command == "populate":
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 0
     except ScorerError as error:
         sys.stderr.write(f"scorer: {error}\n")
-        return AWAY if isinstance(error, UpstreamFailedError) else WRONG
+        return UNAVAILABLE if isinstance(error, UpstreamFailedError) else USAGE
     except (OSError, asyncpg.PostgresError) as error:
         sys.stderr.write(f"scorer: {type(error).__name__}: {error}\n")
-        return AWAY
+        return UNAVAILABLE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,18 +51,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser(
         "serve",
-        help="answer requests until SIGTERM or SIGINT",
-        epilog="Everything else comes from the environment, with the legacy's names: DATABASE_URL is needed, "
-        "SCORER_ADMIN_PORT opens the admin port (/metrics); scorer/settings.py lists them all.",
+        help="serve requests until SIGTERM or SIGINT",
+        epilog="All other settings come from the environment, under the legacy's names: DATABASE_URL is required, "
+        "SCORER_ADMIN_PORT opens the admin port (/metrics); scorer/settings.py lists all of them.",
     )
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument(
         "--port", type=int, default=8001, help="default: %(default)s; 0 picks a free port, printed as the first line"
     )
     commands.add_parser("migrate", help="create or adopt the tables")
-    commands.add_parser("sync-platforms", help="take the platforms of stampMetadata.json into the database")
+    commands.add_parser("sync-platforms", help="copy the platforms of stampMetadata.json into the database")
     command.configure(
-        commands.add_parser("populate", help="fill an empty database with synthetic, really signed people")
+        commands.add_parser(
+            "populate", help="fill a database with synthetic people who hold validly signed credentials"
+        )
     )
     return parser
 
@@ -78,7 +80,7 @@ async def _migrate(settings: ScorerSettings) -> int:
     for name in applied:
         sys.stdout.write(f"{name}\n")
     if not applied:
-        sys.stderr.write("nothing to apply: the tables are as this version wants them\n")
+        sys.stderr.write("nothing to apply: the schema is up to date\n")
     return 0
 
 
@@ -86,5 +88,5 @@ if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # didkit sometimes crashes while the interpreter exits, after all work is done; everything is closed by now.
+    # didkit sometimes crashes during interpreter shutdown; everything is closed by now, so skip that shutdown.
     os._exit(status)

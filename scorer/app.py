@@ -1,4 +1,4 @@
-"""The composition root: everything is built once, in order, inside context managers, and hung on the app under typed keys."""
+"""The composition root: builds everything once, in order, inside context managers, and stores it on the app under typed keys."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,14 +26,14 @@ def build(
     clock: context.Clock | None = None,
     tracing: Tracing | None = None,
 ) -> web.Application:
-    """The whole scorer as one aiohttp application; resources open at its start and close at its end.
+    """Build the scorer as one aiohttp application, whose resources open when it starts and close when it stops.
 
     Args:
         settings: see `scorer.settings.load`.
-        registry: where the metrics go; a new registry without it.
-        verifier: checks credentials' proofs; didkit without it.
-        clock: the current time, aware and in UTC; the system's without it.
-        tracing: where spans go; to `settings.otlp_endpoint` without it.
+        registry: receives the metrics; default: a new registry.
+        verifier: verifies the proofs of credentials; default: didkit.
+        clock: returns the current time, aware and in UTC; default: the system clock.
+        tracing: receives the spans; default: an exporter to `settings.otlp_endpoint`.
     """
     limits = settings.limits
     app = web.Application(middlewares=[middleware.outermost], client_max_size=limits.body_max_bytes)
@@ -47,7 +47,7 @@ def build(
         metrics, in_progress_max=limits.verifications_in_progress_max, cached_max=limits.proofs_cached_max
     )
     app[middleware.ADMISSION] = asyncio.Semaphore(limits.requests_in_progress_max)
-    # In order of opening; aiohttp closes them in the reverse order.
+    # In opening order; aiohttp closes them in reverse.
     app.cleanup_ctx.extend([_tracing, _database, _services])
     routes.install(app, v2_enabled=settings.v2_enabled)
     return app
@@ -55,7 +55,7 @@ def build(
 
 async def _tracing(app: web.Application) -> AsyncIterator[None]:
     yield
-    # The exporter sends what is left from its own thread and may wait for its collector.
+    # Closing flushes the remaining spans and may block on the collector.
     await asyncio.to_thread(app[context.TRACING].close)
 
 

@@ -1,7 +1,7 @@
-"""Answers kept for a while: stamp metadata and weights, in the shared store when there is one, else in this process.
+"""Cache stamp metadata and weights for a fixed time, in the shared store if one is configured, else in this process.
 
-Values are JSON values, so that every process and every release reads them; the legacy's entries in the same store are pickles under
-other names and are left alone. A store that does not answer is a miss: the client works it out and carries on.
+Values are JSON, so that every process and every release can read them. The legacy's entries in the same store are pickles under
+other names; they are neither read nor written. An unavailable store counts as a miss.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Protocol
 
-from scorer.errors import StoreUnavailableError
+from scorer.errors import SharedStoreUnavailableError
 from scorer.metrics import Metrics
 from scorer.shared_store import SharedStore
 
@@ -19,7 +19,7 @@ _PREFIX = "scorer:cache"
 
 
 class CacheName(StrEnum):
-    """The kinds of answers that are kept."""
+    """The kinds of cached values."""
 
     METADATA = "metadata"
     WEIGHTS = "weights"
@@ -29,19 +29,19 @@ TTL_S = {CacheName.METADATA: 3600, CacheName.WEIGHTS: 60}
 
 
 class Cache(Protocol):
-    """Where answers are kept; `key` tells the answers of one kind apart."""
+    """A cache of JSON values; `key` distinguishes the values of one kind."""
 
     async def get(self, name: CacheName, key: str) -> Any | None:
-        """The value that is kept, None when there is none. It is shared: do not change it."""
+        """Return the cached value, or None. The value is shared: do not modify it."""
         ...
 
     async def put(self, name: CacheName, key: str, value: Any) -> None:
-        """Keep a JSON value for the time of its kind."""
+        """Cache a JSON value for the TTL of its kind."""
         ...
 
 
 class MemoryCache:
-    """A bounded cache of this process; the entry that was used longest ago goes first."""
+    """A bounded in-process cache that evicts the least recently used entry."""
 
     def __init__(
         self, metrics: Metrics, *, entries_max: int = 1000, monotonic: Callable[[], float] = time.monotonic
@@ -53,14 +53,14 @@ class MemoryCache:
 
     async def get(self, name: CacheName, key: str) -> Any | None:
         """See `Cache`."""
-        kept = self._entries.get((name, key))
-        if kept is None or kept[0] <= self._monotonic():
+        entry = self._entries.get((name, key))
+        if entry is None or entry[0] <= self._monotonic():
             self._entries.pop((name, key), None)
             self._metrics.cache_reads.labels(name, "miss").inc()
             return None
         self._entries.move_to_end((name, key))
         self._metrics.cache_reads.labels(name, "hit").inc()
-        return kept[1]
+        return entry[1]
 
     async def put(self, name: CacheName, key: str, value: Any) -> None:
         """See `Cache`."""
@@ -70,33 +70,33 @@ class MemoryCache:
             self._entries.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         self._entries.clear()
 
 
 class SharedCache:
-    """A cache that all processes share."""
+    """A cache shared by all processes."""
 
     def __init__(self, store: SharedStore, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
 
     async def get(self, name: CacheName, key: str) -> Any | None:
-        """See `Cache`; a store that is away or holds something unreadable is a miss."""
+        """See `Cache`; an unavailable store or an unreadable entry is a miss."""
         try:
             text = await self._store.get(_key(name, key))
             value = None if text is None else json.loads(text)
-        except (StoreUnavailableError, ValueError):
+        except (SharedStoreUnavailableError, ValueError):
             self._metrics.cache_reads.labels(name, "unavailable").inc()
             return None
         self._metrics.cache_reads.labels(name, "miss" if value is None else "hit").inc()
         return value
 
     async def put(self, name: CacheName, key: str, value: Any) -> None:
-        """See `Cache`; a store that is away keeps nothing."""
+        """See `Cache`; with the store unavailable nothing is cached."""
         try:
             await self._store.put(_key(name, key), json.dumps(value), ttl_s=TTL_S[name])
-        except StoreUnavailableError:
+        except SharedStoreUnavailableError:
             self._metrics.cache_writes_failed.labels(name).inc()
 
 

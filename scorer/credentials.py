@@ -1,8 +1,8 @@
-"""Proof verification by didkit: the only module that knows it. A verdict about the same bytes is remembered.
+"""Verify the proofs of credentials with didkit (the only module that imports it), caching the result by the credential's bytes.
 
-didkit checks the proof alone; issuer, expiry and subject are checked by the scoring every time. It runs in its own threads, so the
-event loop only waits; how many run at once is bounded. It can panic on malformed proofs: such a credential is just not valid.
-A process that used didkit may crash while the interpreter exits, so it must end with os._exit (see `scorer.__main__`).
+didkit checks the proof alone; the scoring checks issuer, expiry and subject every time. It runs in its own threads, so the event
+loop does not block; the number of concurrent verifications is bounded. It panics on some malformed proofs, which count as invalid.
+A process that used didkit may crash during interpreter shutdown, so it must end with os._exit (see `scorer.__main__`).
 """
 
 import asyncio
@@ -20,21 +20,21 @@ _OPTIONS = '{"proofPurpose":"assertionMethod"}'
 
 
 class CredentialVerifier(Protocol):
-    """Says whether credentials' proofs hold."""
+    """Verifies the proofs of credentials."""
 
     async def verify_all(self, credentials: Sequence[str]) -> list[bool]:
-        """Whether the proof of each of these credentials (JSON texts) is valid, in their order."""
+        """Verify each credential (a JSON text); the results are in input order."""
         ...
 
 
 class DidkitVerifier:
-    """didkit behind a bounded cache of verdicts, keyed by the digest of the credential's text.
+    """didkit behind a bounded LRU cache of results, keyed by the digest of the credential's text.
 
     The texts come from jsonb columns, whose output is canonical: equal credentials are equal texts.
 
     Args:
-        in_progress_max: verifications that run at the same time.
-        cached_max: verdicts kept, the least recently used dropped first.
+        in_progress_max: concurrent verifications.
+        cached_max: cached results.
     """
 
     def __init__(self, metrics: Metrics, *, in_progress_max: int, cached_max: int) -> None:
@@ -44,7 +44,7 @@ class DidkitVerifier:
         self._slots = asyncio.Semaphore(in_progress_max)
 
     async def verify_all(self, credentials: Sequence[str]) -> list[bool]:
-        """Whether the proof of each of these credentials (JSON texts) is valid, in their order."""
+        """See `CredentialVerifier`."""
         digests = [hashlib.blake2b(credential.encode(), digest_size=32).digest() for credential in credentials]
         missing = {
             digest: credential
@@ -86,7 +86,7 @@ class DidkitVerifier:
 
 
 async def _proof_holds(credential: str) -> bool:
-    import didkit  # noqa: PLC0415 (loaded with the first credential: a process that never scores never pays for it)
+    import didkit  # noqa: PLC0415 (loaded with the first credential: commands that never score skip its start-up cost)
 
     try:
         result: Any = msgspec.json.decode(await didkit.verify_credential(credential, _OPTIONS))

@@ -1,9 +1,9 @@
-"""What can go wrong in the scorer, one class a cause. The text is what the client reads in `detail`; statuses are in `api/responses`.
+"""The scorer's errors, one class a cause. The text is the client's `detail`; the HTTP statuses are in `api/responses`.
 
 ScorerError
-├── SettingsError                  the environment is wrong; nothing was started (the operator's fault)
-├── MigrationError                 a migration changed after it was applied (the operator's fault)
-├── DatabaseNotEmptyError          a synthetic population wants an empty database (the operator's fault)
+├── ScorerSettingsError            the environment is wrong; nothing was started (the operator's fault)
+├── MigrationError                 a migration file changed after it was applied (the operator's fault)
+├── DatabaseNotEmptyError          a synthetic population was to be written into a used database (the operator's fault)
 ├── RequestError                   the client's fault
 │   ├── ApiKeyRefusedError         no, unknown, wrong or (where that counts) revoked API key
 │   ├── InternalTokenRefusedError  the internal endpoints' token is missing or wrong
@@ -11,19 +11,19 @@ ScorerError
 │   ├── PermissionRefusedError     the key may not use the history
 │   ├── RateLimitedError           the key's window is used up
 │   ├── AddressInvalidError        not an Ethereum address
-│   ├── BadInputError              input that is well-formed and makes no sense; the text says why
-│   ├── BodyUnreadableError        the body is no JSON
-│   ├── BodyTooLargeError          the body is over the cap
-│   ├── ValidationError            pydantic-worded list of what is wrong where
+│   ├── BadInputError              well-formed input that is refused; the text says why
+│   ├── BodyUnreadableError        the body is not JSON
+│   ├── BodyTooLargeError          the body exceeds the size limit
+│   ├── ValidationError            the list of invalid fields in pydantic's format
 │   ├── StampsTooManyError         more than 100 stamps or proof values
-│   └── NotFoundError              what the request names does not exist; the text says what
+│   └── NotFoundError              the named object does not exist; the text says which
 ├── ScorerUnavailableError         the community's scorer rows are broken
-├── ServiceFailedError             a step failed in a way the API names; the text is the API's
-├── UpstreamFailedError            a service we ask did not answer as it should (its operator's fault)
-├── StoreUnavailableError          the shared store did not answer; always handled, requests go on without it
-├── UnanswerableError              input the API answers with its plain 500 page
+├── ServiceFailedError             500 with a text that the API defines
+├── UpstreamFailedError            an upstream service failed (its operator's fault)
+├── SharedStoreUnavailableError    the shared store did not answer; always handled, requests go on without it
+├── UnanswerableError              input that gets the plain 500 page
 └── ScoringError                   the address cannot be scored; the text is stored in the score row
-    └── LinksContestedError        other addresses won the race for the nullifiers five times
+    └── LinksContestedError        other addresses won the race for the nullifiers in every attempt
 """
 
 from collections.abc import Sequence
@@ -39,11 +39,11 @@ class ScorerSettingsError(ScorerError):
 
 
 class MigrationError(ScorerError):
-    """An applied migration is not the file of that name any more."""
+    """The file of an applied migration has changed since."""
 
 
 class DatabaseNotEmptyError(ScorerError):
-    """A synthetic population was to be written beside existing accounts."""
+    """A synthetic population was to be written into a database that has accounts."""
 
 
 class RequestError(ScorerError):
@@ -92,23 +92,23 @@ class AddressInvalidError(RequestError):
 
 
 class BadInputError(RequestError):
-    """Well-formed input that makes no sense; the text says why."""
+    """Well-formed input that is refused; the text says why."""
 
 
 class BodyUnreadableError(RequestError):
-    """The body is no JSON."""
+    """The body is not JSON."""
 
     text = "Cannot parse request body"
 
 
 class BodyTooLargeError(RequestError):
-    """The body is over the cap."""
+    """The body exceeds the size limit."""
 
     text = "Request body is too large."
 
 
 class ValidationError(RequestError):
-    """What is wrong where, each item {"type", "loc", "msg"[, "ctx"]} in pydantic's words."""
+    """Invalid fields, each item {"type", "loc", "msg"[, "ctx"]} in pydantic's words."""
 
     def __init__(self, items: Sequence[dict[str, Any]]) -> None:
         super().__init__("validation failed")
@@ -122,7 +122,7 @@ class StampsTooManyError(RequestError):
 
 
 class NotFoundError(RequestError):
-    """What the request names does not exist; `extra` joins `detail` in the body."""
+    """The object that the request names does not exist; `extra` stands beside `detail` in the body."""
 
     text = "Not Found"
 
@@ -136,23 +136,23 @@ class ScorerUnavailableError(ScorerError):
 
 
 class ServiceFailedError(ScorerError):
-    """A step failed in a way the API names: 500 with this text in `detail`."""
+    """A step failed in a way that the API defines: 500 with this text in `detail`."""
 
 
 class UpstreamFailedError(ScorerError):
-    """A service we ask did not answer as it should; `status` is its HTTP status, 500 when there was none."""
+    """An upstream service failed; `status` is its HTTP status, or 500 if it sent no usable response."""
 
     def __init__(self, text: str, *, status: int = 500) -> None:
         super().__init__(text)
         self.status = status
 
 
-class StoreUnavailableError(ScorerError):
+class SharedStoreUnavailableError(ScorerError):
     """The shared store did not answer in time; always handled, requests go on without it."""
 
 
 class UnanswerableError(ScorerError):
-    """Input that the API answers with its plain 500 page; nothing of it was stored."""
+    """Input that gets the plain 500 page of the API; nothing of it was stored."""
 
 
 class ScoringError(ScorerError):

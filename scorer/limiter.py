@@ -1,7 +1,7 @@
-"""Counting requests against their limit: in the counters shared with the legacy, or in this process alone.
+"""Rate limits of API keys, counted in the counters that the legacy shares, or in this process alone.
 
-Both fail open: a counter that cannot be read lets the request pass, and is counted, because a scorer that answers nobody while its
-store restarts is worse than one that counts too little for a moment.
+Both fail open: with the counter unavailable the request passes and a metric counts it, because refusing all requests while the store
+restarts would be worse than counting too few for a moment.
 """
 
 import time
@@ -11,25 +11,25 @@ from typing import Protocol
 
 from scorer.db.api_keys import ApiKey
 from scorer.domain.rate_limit import RateGroup, Window, parse_rate, passes, window_of
-from scorer.errors import RateLimitedError, StoreUnavailableError, UnanswerableError
+from scorer.errors import RateLimitedError, SharedStoreUnavailableError, UnanswerableError
 from scorer.metrics import Metrics
 from scorer.shared_store import SharedStore
 
 
 class Counters(Protocol):
-    """Where the requests of a window are counted."""
+    """Counters of requests by window."""
 
     async def add(self, window: Window) -> int:
-        """Count one request; how many there are now.
+        """Count one request and return the window's count so far.
 
         Raises:
-            StoreUnavailableError: it cannot be counted.
+            SharedStoreUnavailableError: it cannot be counted.
         """
         ...
 
 
 class SharedCounters:
-    """Counts where the legacy counts, so that a client has one allowance over both."""
+    """Counters in the store that the legacy uses too, so that both share a client's allowance."""
 
     def __init__(self, store: SharedStore) -> None:
         self._store = store
@@ -40,7 +40,7 @@ class SharedCounters:
 
 
 class LocalCounters:
-    """Counts in this process; with several processes a client has as many allowances."""
+    """Counters of this process; with several processes a client has one allowance in each."""
 
     def __init__(self, *, counters_max: int = 100_000, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._counters_max = counters_max
@@ -48,9 +48,9 @@ class LocalCounters:
         self._counters: dict[str, tuple[int, float]] = {}
 
     async def add(self, window: Window) -> int:
-        """See `Counters`; with no room for another counter the request is not counted."""
+        """See `Counters`; at the maximum number of counters the request is not counted."""
         if window.key not in self._counters and not self._has_room():
-            raise StoreUnavailableError("no room for another counter")
+            raise SharedStoreUnavailableError("no room for another counter")
         count, ends = self._counters.get(window.key, (0, self._monotonic() + window.ttl_s))
         self._counters[window.key] = (count + 1, ends)
         return count + 1
@@ -59,12 +59,12 @@ class LocalCounters:
         if len(self._counters) < self._counters_max:
             return True
         now = self._monotonic()
-        self._counters = {key: kept for key, kept in self._counters.items() if kept[1] > now}
+        self._counters = {key: counter for key, counter in self._counters.items() if counter[1] > now}
         return len(self._counters) < self._counters_max
 
 
-class RateLimiter:
-    """Refuses the requests of a key beyond its rate."""
+class KeyRateLimiter:
+    """Refuses requests of a key beyond its rate."""
 
     def __init__(self, counters: Counters, metrics: Metrics, *, clock: Callable[[], datetime]) -> None:
         self._counters = counters
@@ -75,8 +75,8 @@ class RateLimiter:
         """Count one request of `key` in `group` (a `RateGroup`).
 
         Raises:
-            RateLimitedError: the window is used up.
-            UnanswerableError: the key's rate is unreadable.
+            RateLimitedError: the window's allowance is used up.
+            UnanswerableError: the key's rate cannot be parsed.
         """
         where = RateGroup(group)
         try:
@@ -88,7 +88,7 @@ class RateLimiter:
         window = window_of(rate, where, client=key.prefix, now=int(self._clock().timestamp()))
         try:
             admitted = passes(rate, await self._counters.add(window))
-        except StoreUnavailableError:
+        except SharedStoreUnavailableError:
             self._metrics.rate_limits.labels(where, "unavailable").inc()
             return
         self._metrics.rate_limits.labels(where, "passed" if admitted else "limited").inc()
@@ -97,7 +97,7 @@ class RateLimiter:
 
 
 class NoLimits:
-    """Stands in while limits are switched off."""
+    """Null object while rate limits are off."""
 
     async def count(self, key: ApiKey, *, group: str) -> None:
-        """Let every request pass."""
+        """Do nothing."""

@@ -1,34 +1,39 @@
-"""Log lines as JSON objects, one a line: time, level, logger, event and the data given in `extra`."""
+"""Write log records as JSON, one object a line, in the schema that the proxy uses too.
+
+    {"time": "2026-01-31T12:00:00.123Z", "level": "INFO", "event": "stop_requested", ...data, "exception": "Traceback .."}
+
+`event` is a constant noun_verb, the data comes from `extra`, `exception` is present only with a traceback.
+"""
 
 import json
 import logging
 import sys
-from datetime import UTC, datetime
+import time
 
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-class JsonFormatter(logging.Formatter):
-    """One record as one JSON object."""
+class JsonLineFormatter(logging.Formatter):
+    """Formats a record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; `extra` fields stand beside the fixed ones."""
+        """Return the line; values that JSON cannot represent become their `str`."""
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "time": f"{second}.{int(record.msecs):03d}Z",
             "level": record.levelname,
-            "logger": record.name,
             "event": record.getMessage(),
         }
-        line.update((key, value) for key, value in record.__dict__.items() if key not in _STANDARD)
+        line.update((name, value) for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES)
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+            line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
 def configure(level: str) -> None:
-    """Send every log line of the process to stderr."""
+    """Send every log record of the process to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonLineFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -21,11 +21,11 @@ class Metrics:
             "scorer_request_seconds", "Time from request to response.", ("route",), buckets=_SECONDS, registry=registry
         )
         self.requests_in_progress = Gauge(
-            "scorer_requests_in_progress", "Requests admitted and not answered yet.", registry=registry
+            "scorer_requests_in_progress", "Requests admitted and not yet answered.", registry=registry
         )
         self.stage_seconds = Histogram(
             "scorer_stage_seconds",
-            "Time of one stage of the scoring pipeline (auth, config, lock, stamps, verify, links, points, save, commit).",
+            "Duration of one stage of the scoring pipeline (auth, config, lock, stamps, verify, links, points, save, commit).",
             ("stage",),
             buckets=_SECONDS,
             registry=registry,
@@ -38,22 +38,22 @@ class Metrics:
         )
         self.attempts_repeated = Counter(
             "scorer_attempts_repeated_total",
-            "Transactions tried again (links, deadlock, serialization, connection).",
+            "Transactions retried, by cause (links, deadlock, serialization, connection).",
             ("cause",),
             registry=registry,
         )
         self.stamps_dropped = Counter(
             "scorer_stamps_dropped_total",
-            "Stamps that did not count (issuer, expired, subject, proof, panic, clash).",
+            "Stamps left out of a score, by cause (issuer, expired, subject, proof, clash).",
             ("cause",),
             registry=registry,
         )
         self.proofs_checked = Counter(
-            "scorer_proofs_checked_total", "Proof look-ups by result (hit, miss).", ("result",), registry=registry
+            "scorer_proofs_checked_total", "Proof cache look-ups by result (hit, miss).", ("result",), registry=registry
         )
-        self.proofs_cached = Gauge("scorer_proofs_cached", "Proof verdicts held in memory.", registry=registry)
+        self.proofs_cached = Gauge("scorer_proofs_cached", "Verification results held in memory.", registry=registry)
         self.verification_seconds = Histogram(
-            "scorer_verification_seconds", "Time of one proof verification.", buckets=_SECONDS, registry=registry
+            "scorer_verification_seconds", "Duration of one proof verification.", buckets=_SECONDS, registry=registry
         )
         self.api_keys = Counter(
             "scorer_api_keys_total",
@@ -63,7 +63,7 @@ class Metrics:
         )
         self.rate_limits = Counter(
             "scorer_rate_limits_total",
-            "Requests counted against a rate limit (passed, limited, unavailable: the counter was away, so it passed).",
+            "Requests by rate limit result (passed, limited, unavailable: not counted, so the request passed).",
             ("group", "result"),
             registry=registry,
         )
@@ -74,30 +74,30 @@ class Metrics:
             registry=registry,
         )
         self.cache_writes_failed = Counter(
-            "scorer_cache_writes_failed_total", "Values the shared store did not take.", ("cache",), registry=registry
+            "scorer_cache_writes_failed_total", "Failed writes to the shared cache.", ("cache",), registry=registry
         )
         self.upstream_seconds = Histogram(
             "scorer_upstream_seconds",
-            "Time of one question to a service (metadata, model, wallet).",
+            "Duration of one request to an upstream service (metadata, model).",
             ("upstream",),
             buckets=_SECONDS,
             registry=registry,
         )
         self.upstream_failures = Counter(
             "scorer_upstream_failures_total",
-            "Questions a service did not answer as it should.",
+            "Failed requests to an upstream service (metadata, model, wallet).",
             ("upstream",),
             registry=registry,
         )
         self.analytics_rows = Counter(
             "scorer_analytics_rows_total",
-            "Analytics rows by result (written, dropped_full: the queue was, dropped_failed: the database refused).",
+            "Analytics rows by result (written, dropped_full: queue full, dropped_failed: refused by the database).",
             ("result",),
             registry=registry,
         )
 
     def stage(self, name: str) -> AbstractContextManager[object]:
-        """Measure one stage of the scoring pipeline, and give it a span where traces are on."""
+        """Time one stage of the scoring pipeline, and trace it if tracing is on."""
         timer = self.stage_seconds.labels(name).time()
         return timer if isinstance(self._tracing, NoTracing) else _both(timer, self._tracing.stage(name))
 

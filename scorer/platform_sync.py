@@ -1,4 +1,4 @@
-"""`scorer sync-platforms`: takes the platforms of the public stamp metadata into the database, as the legacy's admin page does."""
+"""`scorer sync-platforms`: copy the platforms of the public stamp metadata into the database, as the legacy's admin page does."""
 
 import sys
 
@@ -10,26 +10,26 @@ from scorer.db import pool
 from scorer.metrics import Metrics
 from scorer.settings import ScorerSettings
 from scorer.shared_store import SharedStore
-from scorer.upstreams import METADATA_MAX_BYTES, METADATA_TIMEOUT_S, Asker, StampMetadata, Upstream
+from scorer.upstreams import METADATA_MAX_BYTES, METADATA_TIMEOUT_S, JsonClient, StampMetadata, Upstream
 from scorer.workflows.metadata import SyncReport, sync_platforms
 
 
 async def run(settings: ScorerSettings) -> int:
-    """Do it once and print what changed; the exit status.
+    """Synchronize once, print the changes and return the exit status.
 
     Raises:
         UpstreamFailedError: the metadata cannot be fetched; nothing was changed.
     """
     metrics = Metrics(CollectorRegistry())
     store = SharedStore(settings.redis_url, timeout_s=settings.limits.store_timeout_s) if settings.redis_url else None
-    # What is fetched goes into the shared cache, so that the running scorers show it from now on.
+    # The fetched metadata goes into the shared cache, so that running scorers serve it from now on.
     cache: Cache = SharedCache(store, metrics) if store else MemoryCache(metrics)
     try:
         async with (
             aiohttp.ClientSession() as session,
             pool.opened(settings.database_url, settings.limits, metrics, emit_request_id=False) as database,
         ):
-            asker = Asker(
+            asker = JsonClient(
                 session, metrics, Upstream.METADATA, timeout_s=METADATA_TIMEOUT_S, max_bytes=METADATA_MAX_BYTES
             )
             metadata = StampMetadata(asker, cache, public_url=settings.passport_public_url)

@@ -1,6 +1,6 @@
-"""Everything around scoring that lives as long as the app: sessions, shared store, caches, limiter, tokens, analytics.
+"""Services around scoring that live as long as the app: HTTP sessions, shared store, caches, limiter, tokens, analytics.
 
-Built from the settings in one place; the handlers find it whole under one key.
+Built from the settings in one place; handlers read them from the app under one key.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import aiohttp
 
 from scorer.caches import Cache, MemoryCache, SharedCache
 from scorer.db.pool import Database
-from scorer.limiter import LocalCounters, NoLimits, RateLimiter, SharedCounters
+from scorer.limiter import KeyRateLimiter, LocalCounters, NoLimits, SharedCounters
 from scorer.metrics import Metrics
 from scorer.settings import ScorerSettings
 from scorer.shared_store import SharedStore
@@ -26,14 +26,14 @@ from scorer.upstreams import (
     METADATA_TIMEOUT_S,
     MODEL_MAX_BYTES,
     MODEL_TIMEOUT_S,
-    Asker,
+    JsonClient,
     ModelServices,
     StampMetadata,
     Upstream,
 )
 from scorer.workflows.sign_in import Nonces, SignIn
 from scorer.workflows.terms import TermsOfService
-from scorer.workflows.weights import ShownWeights
+from scorer.workflows.weights import CachedWeights
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +42,15 @@ _RPC_URL = "https://eth-mainnet.g.alchemy.com/v2/{key}"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One of each. `store` is None without a Redis URL, `tracker` while analytics are off."""
+    """One instance of each service. `store` is None without a Redis URL, `tracker` while analytics are off."""
 
     store: SharedStore | None
     cache: Cache
-    limiter: RateLimiter | NoLimits
+    limiter: KeyRateLimiter | NoLimits
     tokens: Tokens
     metadata: StampMetadata
     models: ModelServices
-    weights: ShownWeights
+    weights: CachedWeights
     nonces: Nonces
     sign_in: SignIn
     terms: TermsOfService
@@ -61,12 +61,12 @@ class Services:
 async def opened(
     settings: ScorerSettings, database: Database, metrics: Metrics, *, clock: Callable[[], datetime]
 ) -> AsyncGenerator[Services, None]:
-    """The services for the life of the block; stopping drains the analytics for at most `limits.drain_s`."""
+    """Open the services for the duration of the block; closing drains the analytics for at most `limits.drain_s`."""
     limits = settings.limits
     store = SharedStore(settings.redis_url, timeout_s=limits.store_timeout_s) if settings.redis_url else None
     tracker = Tracker(database, metrics) if settings.analytics else None
     try:
-        # A session without limits of its own: each asker bounds its calls.
+        # The session has no limits of its own: each client of it bounds its calls.
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
             services = _built(settings, database, metrics, session=session, store=store, tracker=tracker, clock=clock)
@@ -96,10 +96,10 @@ def _built(
     )
     key = settings.alchemy_api_key
     contracts = ContractSignatures(session, _RPC_URL.format(key=key), metrics) if key else None
-    metadata_asker = Asker(
+    metadata_asker = JsonClient(
         session, metrics, Upstream.METADATA, timeout_s=METADATA_TIMEOUT_S, max_bytes=METADATA_MAX_BYTES
     )
-    model_asker = Asker(session, metrics, Upstream.MODEL, timeout_s=MODEL_TIMEOUT_S, max_bytes=MODEL_MAX_BYTES)
+    model_asker = JsonClient(session, metrics, Upstream.MODEL, timeout_s=MODEL_TIMEOUT_S, max_bytes=MODEL_MAX_BYTES)
     nonces = Nonces(database, clock=clock)
     return Services(
         store=store,
@@ -108,7 +108,7 @@ def _built(
         tokens=tokens,
         metadata=StampMetadata(metadata_asker, cache, public_url=settings.passport_public_url),
         models=ModelServices(model_asker, settings.model_endpoints),
-        weights=ShownWeights(database, cache, community_default=settings.community_default),
+        weights=CachedWeights(database, cache, community_default=settings.community_default),
         nonces=nonces,
         sign_in=SignIn(nonces, tokens, contracts, domains=settings.siwe_domains, clock=clock),
         terms=TermsOfService(database, nonces, clock=clock),
@@ -118,13 +118,15 @@ def _built(
 
 def _limiter(
     settings: ScorerSettings, metrics: Metrics, store: SharedStore | None, clock: Callable[[], datetime]
-) -> RateLimiter | NoLimits:
+) -> KeyRateLimiter | NoLimits:
     if not settings.rate_limits:
         return NoLimits()
     if store is not None:
-        return RateLimiter(SharedCounters(store), metrics, clock=clock)
-    logger.warning("rate_limits_counted_in_process", extra={"reason": "no Redis or Valkey URL is set"})
-    return RateLimiter(LocalCounters(), metrics, clock=clock)
+        return KeyRateLimiter(SharedCounters(store), metrics, clock=clock)
+    logger.warning(
+        "rate_limits_counted_in_process", extra={"reason": "neither SCORER_REDIS_URL nor CELERY_BROKER_URL is set"}
+    )
+    return KeyRateLimiter(LocalCounters(), metrics, clock=clock)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""One serving process: the API on its port, the admin port beside it, until SIGTERM or SIGINT."""
+"""One serving process: the API on its port and the admin port beside it, until SIGTERM or SIGINT."""
 
 import asyncio
 import gc
@@ -10,8 +10,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvloop
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.process_collector import ProcessCollector
 
-from scorer import admin, app, logs
+from scorer import app, logs
+from scorer.api import health
+from scorer.api.context import DATABASE, METRICS, SERVICES
 from scorer.errors import ScorerSettingsError
 from scorer.settings import ScorerSettings
 
@@ -21,17 +25,17 @@ _BACKLOG = 1024
 
 
 def serve(settings: ScorerSettings, host: str, port: int) -> None:
-    """Serve until a signal; requests under way get `limits.drain_s` to end.
+    """Serve until a signal; requests in progress get `limits.drain_s` to end.
 
     Raises:
-        SettingsError: a port is taken.
+        ScorerSettingsError: a port is taken.
     """
     logs.configure(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_served(settings, host, port))
+        runner.run(_serve(settings, host, port))
 
 
-async def _served(settings: ScorerSettings, host: str, port: int) -> None:
+async def _serve(settings: ScorerSettings, host: str, port: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,15 +45,33 @@ async def _served(settings: ScorerSettings, host: str, port: int) -> None:
     async with AsyncExitStack() as stack:
         address = await stack.enter_async_context(_listening(scorer, host, port, drain_s=drain_s))
         if settings.admin_port >= 0:
-            listening = _listening(admin.build(scorer), settings.admin_host, settings.admin_port, drain_s=drain_s)
+            listening = _listening(admin_app(scorer), settings.admin_host, settings.admin_port, drain_s=drain_s)
             admin_address = await stack.enter_async_context(listening)
-            logger.info("admin_listening", extra={"address": admin_address})
+            logger.info("admin_port_opened", extra={"address": admin_address})
         sys.stdout.write(f"listening on {address}\n")
         sys.stdout.flush()
-        # What exists now lives as long as the process; the collector need not look at it again.
+        # All objects so far live as long as the process; exclude them from garbage collection.
         gc.freeze()
         await stop.wait()
-        logger.info("stopping")
+        logger.info("stop_requested")
+
+
+def admin_app(scorer: web.Application) -> web.Application:
+    """Build the app of the admin port for a started scorer: metrics and health checks. Never expose it to clients."""
+    # A registry of its own: memory and CPU belong to the process, however many apps run in it.
+    process = CollectorRegistry()
+    ProcessCollector(registry=process)
+
+    async def metrics(_request: web.Request) -> web.Response:
+        body = generate_latest(scorer[METRICS].registry) + generate_latest(process)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    admin = web.Application()
+    admin[DATABASE], admin[SERVICES] = scorer[DATABASE], scorer[SERVICES]
+    admin.router.add_get("/metrics", metrics)
+    admin.router.add_get("/health/live", health.live)
+    admin.router.add_get("/health/ready", health.ready)
+    return admin
 
 
 @asynccontextmanager

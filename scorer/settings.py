@@ -1,6 +1,6 @@
-"""The scorer's settings: the legacy's environment variables with its defaults, and own ones that start with SCORER_.
+"""The scorer's settings: the legacy's environment variables with its defaults, and new ones that start with SCORER_.
 
-`load` is pure; only the composition root passes the real environment. Secrets come from the environment alone.
+`load` is pure; only `scorer.__main__` passes the real environment. Secrets come from the environment alone.
 """
 
 import base64
@@ -18,7 +18,7 @@ _TRUSTED_ISSUERS_DEFAULT: tuple[str, ...] = ()
 
 @dataclass(frozen=True, slots=True)
 class HumanPoints:
-    """Which human points are written and shown; the start is in Unix seconds."""
+    """Human points: written from the start (Unix seconds) on, and shown, as configured."""
 
     write: bool = False
     show: bool = False
@@ -28,7 +28,7 @@ class HumanPoints:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The demo key: header values in `aliases` stand for `api_key`, a negative scorer id for `scorer_id`."""
+    """The demo key: header values in `aliases` are replaced by `api_key`, negative scorer ids by `scorer_id`."""
 
     api_key: str | None = None
     aliases: frozenset[str] = frozenset()
@@ -37,7 +37,7 @@ class Demo:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitSettings:
-    """Everything that is bounded, with its unit."""
+    """Limits and timeouts, each with its unit in the name."""
 
     body_max_bytes: int = 2_621_440
     body_too_large_status: int = 400
@@ -54,7 +54,7 @@ class RateLimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScorerSettings:
-    """All settings of one scorer process. `community_default` is CERAMIC_CACHE_SCORER_ID as given, a community id."""
+    """All settings of one scorer process. `community_default` is CERAMIC_CACHE_SCORER_ID as given: the id of a community."""
 
     database_url: str
     redis_url: str = ""
@@ -84,14 +84,14 @@ class ScorerSettings:
 
 
 def load(environ: Mapping[str, str]) -> ScorerSettings:
-    """Settings from the environment.
+    """Read the settings from an environment.
 
     Raises:
-        SettingsError: a variable has a value that cannot be read, or DATABASE_URL is missing.
+        ScorerSettingsError: a variable cannot be parsed, or DATABASE_URL is missing.
     """
     database_url = environ.get("DATABASE_URL") or environ.get("RDS_PROXY_URL", "")
     if not database_url:
-        raise ScorerSettingsError("DATABASE_URL is missing")
+        raise ScorerSettingsError("DATABASE_URL is not set")
     return ScorerSettings(
         database_url=database_url,
         redis_url=environ.get("SCORER_REDIS_URL", environ.get("CELERY_BROKER_URL", "")),
@@ -134,7 +134,7 @@ def _demo(environ: Mapping[str, str]) -> Demo:
     return Demo(
         api_key=environ.get("DEMO_API_KEY") or None,
         aliases=frozenset(_texts(environ, "DEMO_API_KEY_ALIASES", ())),
-        # The legacy formats an unset variable as the text None, which then matches no community.
+        # The legacy formats an unset variable as the text "None", which matches no community.
         scorer_id=environ.get("DEMO_API_SCORER_ID") or "None",
     )
 
@@ -198,11 +198,11 @@ def _texts(environ: Mapping[str, str], name: str, default: tuple[str, ...]) -> t
 
 
 def _pem(environ: Mapping[str, str], name: str) -> str:
-    """A PEM, given as it is or in base64."""
+    """Read a PEM, given as text or in base64."""
     raw = environ.get(name, "")
     if not raw or raw.lstrip().startswith("-----"):
         return raw
     try:
         return base64.b64decode(raw, validate=True).decode()
     except ValueError as error:
-        raise ScorerSettingsError(f"{name} is neither a PEM nor the base64 of one") from error
+        raise ScorerSettingsError(f"{name} is neither a PEM nor base64 of a PEM") from error

@@ -1,7 +1,7 @@
-"""The Redis or Valkey that several processes share: rate-limit counters and cached texts. The only module that knows redis.
+"""The Redis or Valkey shared by all processes: rate-limit counters and cached texts. The only module that imports redis.
 
-Whoever asks gets an answer or `StoreUnavailableError` within the timeout, never a hang: after a failure the store is left alone for a
-while, so that a dead one costs one timeout, not one a request.
+A call returns or raises `SharedStoreUnavailableError` within the timeout. After a failure, calls fail at once for `retry_after_s`, so
+that an unavailable server costs one timeout and not one for each request.
 """
 
 import time
@@ -9,22 +9,27 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from scorer.errors import ScorerSettingsError, StoreUnavailableError
+from scorer.errors import ScorerSettingsError, SharedStoreUnavailableError
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _CONNECTIONS_MAX = 16
 _FREE_CONNECTION_TIMEOUT_S = 1.0
-# What may stand before "://", and what the library calls it.
+# The schemes accepted in a URL, and the library's name of each.
 _SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
 
 
 class SharedStore:
-    """One server by its URL (redis, rediss, valkey, valkeys or unix).
+    """A client of one server.
+
+    Args:
+        url: of scheme redis, rediss, valkey, valkeys or unix.
+        timeout_s: for connecting and for each command.
+        retry_after_s: pause after a failure in which calls fail at once.
 
     Raises:
-        SettingsError: the URL is none of these.
+        ScorerSettingsError: the URL is malformed.
     """
 
     def __init__(
@@ -32,81 +37,81 @@ class SharedStore:
         url: str,
         *,
         timeout_s: float = 0.5,
-        rest_s: float = 1.0,
+        retry_after_s: float = 1.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = _known_scheme(url)
         self._timeout_s = timeout_s
-        self._rest_s = rest_s
+        self._retry_after_s = retry_after_s
         self._monotonic = monotonic
-        self._resting_until = 0.0
+        self._retry_at = 0.0
         self._client: Redis | None = None
 
     async def get(self, key: str) -> str | None:
-        """The text under `key`, None when there is none.
+        """Return the text under `key`, or None.
 
         Raises:
-            StoreUnavailableError: the server did not answer.
+            SharedStoreUnavailableError: the server did not answer.
         """
-        return await self._ask(lambda client: client.get(key))
+        return await self._run(lambda client: client.get(key))
 
     async def put(self, key: str, text: str, *, ttl_s: int) -> None:
-        """Keep `text` for `ttl_s` seconds.
+        """Store `text` for `ttl_s` seconds.
 
         Raises:
-            StoreUnavailableError: the server did not answer.
+            SharedStoreUnavailableError: the server did not answer.
         """
-        await self._ask(lambda client: client.set(key, text, ex=ttl_s))
+        await self._run(lambda client: client.set(key, text, ex=ttl_s))
 
     async def count(self, key: str, *, ttl_s: int) -> int:
-        """Add one to a counter that lives `ttl_s` seconds from its first count; return what it is now.
+        """Increment a counter that expires `ttl_s` seconds after its first increment, and return its value.
 
         Raises:
-            StoreUnavailableError: the server did not answer.
+            SharedStoreUnavailableError: the server did not answer.
         """
 
         async def add(client: "Redis") -> int:
             async with client.pipeline(transaction=True) as pipeline:
-                # The life is set by the first count alone: the window must not slide.
+                # Only the first increment sets the expiry: the window must not slide.
                 pipeline.set(key, 0, nx=True, ex=ttl_s)
                 pipeline.incr(key)
                 return int((await pipeline.execute())[1])
 
-        return await self._ask(add)
+        return await self._run(add)
 
     async def ping(self) -> None:
-        """Ask whether the server is there.
+        """Ping the server.
 
         Raises:
-            StoreUnavailableError: it is not.
+            SharedStoreUnavailableError: it did not answer.
         """
-        await self._ask(lambda client: client.ping())  # pyright: ignore[reportUnknownMemberType] - as above.
+        await self._run(lambda client: client.ping())  # pyright: ignore[reportUnknownMemberType] - as above.
 
     async def close(self) -> None:
-        """Close the connections; closing twice is fine."""
+        """Close the connections; idempotent."""
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
 
-    async def _ask(self, question: "Callable[[Redis], Awaitable[Any]]") -> Any:
-        if self._monotonic() < self._resting_until:
-            raise StoreUnavailableError("resting")
-        from redis.exceptions import RedisError  # noqa: PLC0415 - loaded by whoever configures a store, not by each start.
+    async def _run(self, question: "Callable[[Redis], Awaitable[Any]]") -> Any:
+        if self._monotonic() < self._retry_at:
+            raise SharedStoreUnavailableError("failed a moment ago")
+        from redis.exceptions import RedisError  # noqa: PLC0415 - loaded only where a store is configured.
 
         try:
             return await question(self._connected())
         except (RedisError, OSError, TimeoutError) as error:
-            self._resting_until = self._monotonic() + self._rest_s
-            raise StoreUnavailableError(type(error).__name__) from error
+            self._retry_at = self._monotonic() + self._retry_after_s
+            raise SharedStoreUnavailableError(type(error).__name__) from error
 
     def _connected(self) -> "Redis":
         if self._client is None:
-            # Imported here because it costs a tenth of a second, which only a configured store is worth.
+            # Importing redis takes 100 ms, so it happens only where a store is configured.
             from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415
             from redis.asyncio.retry import Retry  # noqa: PLC0415
             from redis.backoff import NoBackoff  # noqa: PLC0415
 
-            # A pool that waits for a free connection: a burst of requests is no failure of the store.
+            # A pool that waits for a free connection: a burst of requests is not a failure of the store.
             pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - kwargs are untyped there.
                 self._url,
                 timeout=_FREE_CONNECTION_TIMEOUT_S,
@@ -123,8 +128,10 @@ class SharedStore:
 def _known_scheme(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES or not _has_readable_port(url):
-        # The address itself may hold a password, so it is not shown.
-        raise ScorerSettingsError("the Redis URL is not of the form redis://host:port/number")
+        # The URL may contain a password, so the message does not show it.
+        raise ScorerSettingsError(
+            "the Redis URL (SCORER_REDIS_URL or CELERY_BROKER_URL) is not of the form redis://host:port/number"
+        )
     return f"{_SCHEMES[scheme]}://{rest}"
 
 

@@ -1,8 +1,8 @@
-"""Who signed a sign-in message. The only module that knows eth-account, which is loaded by the first sign-in, not by the start.
+"""Verify the signatures of sign-in messages. The only module that imports eth-account, which the first sign-in loads.
 
-A wallet that is an ordinary key signs so that its address can be recovered (EIP-191). A wallet that is a contract is asked itself
-(ERC-1271), through an Ethereum node and only when one is configured; one that is not deployed yet sends its deployment along (ERC-6492),
-which the node plays through in the same call.
+The signer of an externally owned account is recovered from the signature (EIP-191). A contract wallet is called itself (ERC-1271),
+through an Ethereum node and only if one is configured; a wallet that is not deployed yet sends its deployment with the signature
+(ERC-6492), which the node simulates in the same call.
 """
 
 import sys
@@ -15,7 +15,7 @@ from scorer.metrics import Metrics
 
 _DEPLOYMENT_MAGIC = bytes.fromhex("6492" * 16)
 _IS_VALID_SIGNATURE = bytes.fromhex("1626ba7e")
-# Multicall3 is at one address on every chain; its aggregate3 runs calls in order and reports each one's success.
+# Multicall3 has the same address on every chain; its aggregate3 runs calls in order and reports the success of each.
 _MULTICALL = "0xcA11bde05977b3631167028862bE2a173976CA11"
 _AGGREGATE_CALLS = bytes.fromhex("82ad56cb")
 _TIMEOUT_S = 5.0
@@ -23,27 +23,27 @@ _SIGNATURE_MAX = 20_000
 
 
 def recover_signer(text: str, signature: str) -> str | None:
-    """The address, lower case, whose key signed `text` as a personal message; None when the signature is none at all."""
+    """Return the address (lower case) whose key signed `text` as a personal message, or None if the signature is malformed."""
     limit = sys.getrecursionlimit()
     from eth_account import Account  # noqa: PLC0415 - see the module's docstring.
     from eth_account.messages import encode_defunct  # noqa: PLC0415
 
-    # Loading it raises the limit so far that a deeply nested body could overflow the stack of the whole process.
+    # Loading eth-account raises the limit so far that a deeply nested request body could overflow the process's stack.
     sys.setrecursionlimit(limit)
     try:
         return str(Account.recover_message(encode_defunct(text=text), signature=signature)).lower()
-    except Exception:  # noqa: BLE001 - the library and the two below it raise classes of their own for bad bytes.
+    except Exception:  # noqa: BLE001 - eth-account and the two libraries below it raise unrelated classes for malformed signatures.
         return None
 
 
 def personal_message_hash(text: str) -> bytes:
-    """The 32 bytes that a personal message's signature is over (EIP-191, version E)."""
+    """Return the 32-byte digest that a personal message's signature covers (EIP-191, version E)."""
     body = text.encode()
     return keccak_256(b"\x19Ethereum Signed Message:\n" + str(len(body)).encode() + body)
 
 
 class ContractSignatures:
-    """Asks contract wallets through one Ethereum node (a JSON-RPC address)."""
+    """Calls contract wallets through one Ethereum node (the URL of a JSON-RPC endpoint)."""
 
     def __init__(
         self, session: aiohttp.ClientSession, rpc_url: str, metrics: Metrics, *, timeout_s: float = _TIMEOUT_S
@@ -54,7 +54,7 @@ class ContractSignatures:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
 
     async def accepts(self, address: str, text: str, signature: str) -> bool:
-        """Whether the contract at `address` takes `signature` for `text`; a node that does not answer says no."""
+        """Return True if the contract at `address` accepts `signature` for `text`; False also if the node does not answer."""
         try:
             raw = bytes.fromhex(signature.removeprefix("0x"))
         except ValueError:
@@ -79,7 +79,7 @@ class ContractSignatures:
 
 
 def _call(address: str, message_hash: bytes, signature: bytes) -> tuple[dict[str, str] | None, bool]:
-    """The eth_call that asks the wallet, and whether it deploys it first; None when the signature is malformed."""
+    """Build the eth_call to the wallet; the flag is True if it deploys the wallet first. None if the signature is malformed."""
     if not signature.endswith(_DEPLOYMENT_MAGIC):
         return {"to": address, "data": _hex(_question(message_hash, signature))}, False
     from eth_abi.abi import decode, encode  # noqa: PLC0415 - loaded with the first contract wallet.

@@ -1,7 +1,7 @@
 """OpenTelemetry traces, when OTEL_EXPORTER_OTLP_ENDPOINT is set: one span a request, one below it a stage.
 
-The only module that knows OpenTelemetry; nothing of it is loaded without an endpoint. Spans carry the route's template, the status
-and the request id; never addresses, keys or bodies.
+The only module that imports OpenTelemetry, and only if an endpoint is set. Spans carry the route's template, the status and the
+request id; never addresses, keys or bodies.
 """
 
 from collections.abc import Generator, Mapping
@@ -16,31 +16,31 @@ _SERVICE = "scorer"
 
 
 class Span(Protocol):
-    """What a request's span is told at its end."""
+    """The span of one request."""
 
     def set_attribute(self, key: str, value: str | int) -> None:
-        """One more fact about the request."""
+        """Add an attribute."""
         ...
 
 
 class Tracing(Protocol):
-    """Where spans go."""
+    """Creates and exports spans."""
 
     def request(self, headers: Mapping[str, str]) -> AbstractContextManager[Span | None]:
-        """The span of one request, below the client's when `traceparent` names one."""
+        """Open the span of one request, as a child of the client's span if `traceparent` names one."""
         ...
 
     def stage(self, name: str) -> AbstractContextManager[object]:
-        """The span of one stage of the present request."""
+        """Open the span of one stage of the current request."""
         ...
 
     def close(self) -> None:
-        """Send what is left."""
+        """Export the remaining spans."""
         ...
 
 
 class NoTracing:
-    """Traces switched off."""
+    """Null object while tracing is off."""
 
     def request(self, headers: Mapping[str, str]) -> AbstractContextManager[Span | None]:  # noqa: ARG002 (the Protocol's)
         """See `Tracing`."""
@@ -55,10 +55,10 @@ class NoTracing:
 
 
 class OtelTracing:
-    """Spans sent in batches from a thread of the exporter's own.
+    """Spans that the exporter sends in batches from its own thread.
 
     Args:
-        provider: where the spans go; see `exporting`.
+        provider: see `tracing_to`.
     """
 
     def __init__(self, provider: "TracerProvider") -> None:
@@ -87,7 +87,7 @@ class OtelTracing:
 
 
 def exporting(endpoint: str) -> Tracing:
-    """Traces to an OTLP collector over HTTP; none without an endpoint."""
+    """Export traces to an OTLP collector over HTTP; without an endpoint, to none."""
     if not endpoint:
         return NoTracing()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
@@ -96,7 +96,7 @@ def exporting(endpoint: str) -> Tracing:
 
 
 def tracing_to(exporter: "SpanExporter") -> OtelTracing:
-    """Traces to any exporter."""
+    """Export traces through any exporter."""
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 (see the module's docstring)
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415

@@ -1,10 +1,10 @@
-"""Writes the API-key analytics: off the response's path, in the order of the calls, and never at a client's cost.
+"""Write the API key analytics asynchronously, in the order of the calls, without delaying any response.
 
-Calls wait in a bounded queue for one task that stores them. A full queue drops the newest, a database that refuses drops what it
-refused; both are counted. Stopping stores what still waits, for as long as the drain may take.
+A bounded queue feeds one task that stores the calls. A full queue drops the newest call, and rows that the database refuses are
+dropped; a metric counts both. Stopping stores what is queued, within the drain time.
 
-A call with a request id is stored in a transaction of its own under that id, so that whoever reads the log can tell whose row it is;
-the others share one.
+A call with a request id is stored in a transaction of its own under that id, so that change data capture can attribute its row; the
+other calls share one transaction.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _BATCH_MAX = 200
 
 
 class Tracker:
-    """The queue and the task behind it; run `run` in a task of its own and end it with `stop`."""
+    """The queue and its consumer; start `run` as a task and end it with `stop`."""
 
     def __init__(self, database: Database, metrics: Metrics, *, queue_max: int = 10_000) -> None:
         self._database = database
@@ -32,7 +32,7 @@ class Tracker:
         self._queue: asyncio.Queue[TrackedCall | None] = asyncio.Queue(queue_max)
 
     def record(self, call: TrackedCall) -> None:
-        """Take a call; it is stored soon, or dropped when the queue is full."""
+        """Enqueue a call; it is dropped if the queue is full."""
         try:
             self._queue.put_nowait(call)
         except asyncio.QueueFull:
@@ -51,11 +51,11 @@ class Tracker:
                 self._queue.task_done()
 
     async def stop(self) -> None:
-        """Let `run` store what waits and end."""
+        """Let `run` store the queued calls and end."""
         await self._queue.put(None)
 
     async def flushed(self) -> None:
-        """Wait until everything taken so far is stored or dropped."""
+        """Wait until every call recorded so far is stored or dropped."""
         await self._queue.join()
 
     async def _store_all(self, calls: list[TrackedCall]) -> None:
@@ -71,15 +71,15 @@ class Tracker:
             if len(calls) == 1:
                 self._dropped(calls, "refused")
                 return
-            # One call that the table cannot hold must not cost the others.
+            # Store the calls one by one, so that only the refused one is lost.
             for call in calls:
                 await self._store([call])
         except (asyncpg.PostgresError, TimeoutError, RacedError, *LOST_CONNECTION) as error:
             self._dropped(calls, type(error).__name__)
         except Exception:
-            # The task's outermost loop: it lives as long as the process, whatever one call does to it.
+            # The task's outermost loop: it must survive any one call.
             logger.exception("analytics_failed")
-            self._dropped(calls, "unforeseen")
+            self._dropped(calls, "unexpected")
 
     async def _insert(self, calls: list[TrackedCall]) -> None:
         await self._database.transact(lambda conn: analytics.insert(conn, calls), request_id=calls[0].request_id)

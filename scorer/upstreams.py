@@ -1,7 +1,6 @@
-"""The services that the scorer asks over HTTP: the public stamp metadata and the model services.
+"""Clients of the HTTP services that the scorer calls: the public stamp metadata and the model services.
 
-Every question sits under a timeout, every answer under a size, and a failure of whatever kind becomes one error that names the service,
-never its address.
+Every request has a timeout and a response size limit. Any failure becomes one error that names the service, never its URL.
 """
 
 import asyncio
@@ -38,14 +37,14 @@ MODEL_CALLS_MAX = 64
 
 
 class Upstream(StrEnum):
-    """The services asked."""
+    """The upstream services."""
 
     METADATA = "metadata"
     MODEL = "model"
 
 
-class Asker:
-    """Asks one service and reads JSON answers of bounded size."""
+class JsonClient:
+    """Calls one service and reads JSON responses of bounded size."""
 
     def __init__(
         self, session: aiohttp.ClientSession, metrics: Metrics, upstream: Upstream, *, timeout_s: float, max_bytes: int
@@ -56,16 +55,16 @@ class Asker:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._max_bytes = max_bytes
 
-    async def ask(self, method: str, url: str, body: Any = None) -> Any:
-        """The decoded answer.
+    async def request(self, method: str, url: str, body: Any = None) -> Any:
+        """Send a request and return the decoded JSON response.
 
         Raises:
-            UpstreamFailedError: no answer in time, another status than 200, too large, or no JSON.
+            UpstreamFailedError: timeout, connection error, status other than 200, response too large or not JSON.
         """
         async with self._measured():
             try:
-                asked = self._session.request(method, url, json=body, timeout=self._timeout, max_redirects=3)
-                async with asked as response:
+                call = self._session.request(method, url, json=body, timeout=self._timeout, max_redirects=3)
+                async with call as response:
                     if response.status != 200:
                         raise UpstreamFailedError(f"{self._upstream}: status {response.status}", status=response.status)
                     return json.loads(await self._bounded(response))
@@ -94,38 +93,38 @@ class Asker:
 
 
 class StampMetadata:
-    """The public description of all stamps, asked for once an hour."""
+    """The public description of all stamps, cached for an hour."""
 
-    def __init__(self, asker: Asker, cache: Cache, *, public_url: str) -> None:
+    def __init__(self, asker: JsonClient, cache: Cache, *, public_url: str) -> None:
         self._asker = asker
         self._cache = cache
         self._public_url = public_url
         self._one_at_a_time = asyncio.Lock()
 
     async def document(self) -> list[dict[str, Any]]:
-        """The platforms as JSON values, with the fields and the order that a response has.
+        """Return the platforms as JSON values, in the response's shape.
 
         Raises:
-            UpstreamFailedError: they are not kept and cannot be fetched.
+            UpstreamFailedError: they are not cached and cannot be fetched.
         """
-        kept = await self._cache.get(CacheName.METADATA, self._public_url)
-        if kept is not None:
-            return kept
-        # Many requests may miss at once; the first fetches for all.
+        cached = await self._cache.get(CacheName.METADATA, self._public_url)
+        if cached is not None:
+            return cached
+        # Many requests may miss at once; the first one fetches for all.
         async with self._one_at_a_time:
-            kept = await self._cache.get(CacheName.METADATA, self._public_url)
-            return kept if kept is not None else await self._fetched()
+            cached = await self._cache.get(CacheName.METADATA, self._public_url)
+            return cached if cached is not None else await self._fetched()
 
     async def platforms(self) -> list[PlatformDescription]:
-        """The same as values.
+        """Return the platforms as domain values.
 
         Raises:
-            UpstreamFailedError: as above.
+            UpstreamFailedError: they are not cached and cannot be fetched.
         """
         return parse_platforms(await self.document(), public_url=self._public_url)
 
     async def fresh_platforms(self) -> list[PlatformDescription]:
-        """The same, fetched now and not taken from the cache.
+        """Fetch the platforms, bypassing the cache.
 
         Raises:
             UpstreamFailedError: they cannot be fetched.
@@ -134,54 +133,54 @@ class StampMetadata:
             return parse_platforms(await self._fetched(), public_url=self._public_url)
 
     async def _fetched(self) -> list[dict[str, Any]]:
-        answer = await self._asker.ask("GET", metadata_url(self._public_url))
+        answer = await self._asker.request("GET", metadata_url(self._public_url))
         try:
             document = plain(parse_platforms(answer, public_url=self._public_url))
         except ValueError as error:
-            raise UpstreamFailedError("metadata: not of the known shape") from error
+            raise UpstreamFailedError("metadata: unexpected structure") from error
         await self._cache.put(CacheName.METADATA, self._public_url, document)
         return document
 
 
 class ModelServices:
-    """The services that judge an address by its transactions."""
+    """The services that score an address by its transactions."""
 
-    def __init__(self, asker: Asker, endpoints: Mapping[str, str], *, calls_max: int = MODEL_CALLS_MAX) -> None:
+    def __init__(self, asker: JsonClient, endpoints: Mapping[str, str], *, calls_max: int = MODEL_CALLS_MAX) -> None:
         self._asker = asker
         self._endpoints = endpoints
         self._calls = asyncio.Semaphore(calls_max)
 
     async def score(self, model: str, address: str) -> float:
-        """What `model` says of `address` (any spelling).
+        """Return the score that `model` gives to `address` (any spelling).
 
         Raises:
-            ServiceFailedError: a model did not answer; the text lists which.
+            ServiceFailedError: a model service failed; the text lists the statuses.
         """
         question: dict[str, Any] = {"address": with_checksum(address)}
         if model == AGGREGATE:
             inputs = list(AGGREGATE_INPUTS)
-            question["data"] = aggregate_data(dict(zip(inputs, await self._ask_all(inputs, question), strict=True)))
-        answer = (await self._ask_all([model], question))[0]
+            question["data"] = aggregate_data(dict(zip(inputs, await self._call_all(inputs, question), strict=True)))
+        answer = (await self._call_all([model], question))[0]
         try:
             return human_probability(answer)
         except ValueError as error:
             raise ServiceFailedError(failure_text([(model, 500)])) from error
 
-    async def _ask_all(self, models: list[str], question: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    async def _call_all(self, models: list[str], question: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(self._ask(model, question), name=f"model-{model}") for model in models]
-        answers = [task.result() for task in asked]
+            tasks = [group.create_task(self._call(model, question), name=f"model-{model}") for model in models]
+        answers = [task.result() for task in tasks]
         failed = [(model, answer) for model, answer in zip(models, answers, strict=True) if isinstance(answer, int)]
         if failed:
             logger.warning("models_failed", extra={"models": dict(failed)})
             raise ServiceFailedError(failure_text(failed))
         return [answer for answer in answers if not isinstance(answer, int)]
 
-    async def _ask(self, model: str, question: Mapping[str, Any]) -> Mapping[str, Any] | int:
-        """The answer, or the HTTP status of the failure (500 when there was none)."""
+    async def _call(self, model: str, question: Mapping[str, Any]) -> Mapping[str, Any] | int:
+        """Return the response, or the HTTP status of the failure (500 without one)."""
         async with self._calls:
             try:
-                answer = await self._asker.ask("POST", self._endpoints[model], question)
+                answer = await self._asker.request("POST", self._endpoints[model], question)
             except UpstreamFailedError as error:
                 return error.status
         return cast("dict[str, Any]", answer) if isinstance(answer, dict) else 500

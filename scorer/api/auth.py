@@ -1,6 +1,6 @@
-"""Who may call: one strategy an auth kind, run before the handler and before any validation.
+"""Authenticate clients: one strategy for each auth kind, run before the handler and before any validation.
 
-Observed of the legacy: the two ways it reads API keys differ. KEY_ASYNC refuses revoked keys and replaces a demo alias only in
+Observed of the legacy: its two authenticators of API keys differ. KEY_ASYNC refuses revoked keys and replaces a demo alias only in
 X-API-Key; KEY_SYNC accepts revoked keys and replaces aliases in both headers.
 """
 
@@ -17,7 +17,7 @@ Strategy = Callable[[web.Request], Awaitable[None]]
 
 
 class Auth(StrEnum):
-    """How a route's client proves who it is."""
+    """The ways in which a route authenticates its client."""
 
     NONE = "none"
     KEY_ASYNC = "key-a"
@@ -27,21 +27,21 @@ class Auth(StrEnum):
 
 
 def header(request: web.Request, name: str) -> str:
-    """A header's text, "" without it; bytes that are no UTF-8 become replacement characters, which match nothing."""
+    """Return a header's text, or ""; bytes that are not UTF-8 become replacement characters, which match nothing."""
     return request.headers.get(name, "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-async def _nobody(_request: web.Request) -> None:
+async def _no_authentication(_request: web.Request) -> None:
     return
 
 
 async def _key_async(request: web.Request) -> None:
-    key = _replace_alias(request, header(request, "X-API-Key")) or _second_word(request)
+    key = _replace_alias(request, header(request, "X-API-Key")) or _authorization_credentials(request)
     await _check_key(request, key, refuse_revoked=True)
 
 
 async def _key_sync(request: web.Request) -> None:
-    key = _replace_alias(request, header(request, "X-API-Key") or _second_word(request))
+    key = _replace_alias(request, header(request, "X-API-Key") or _authorization_credentials(request))
     await _check_key(request, key, refuse_revoked=False)
 
 
@@ -59,7 +59,7 @@ async def _token(request: web.Request) -> None:
 
 
 STRATEGIES: Mapping[Auth, Strategy] = {
-    Auth.NONE: _nobody,
+    Auth.NONE: _no_authentication,
     Auth.KEY_ASYNC: _key_async,
     Auth.KEY_SYNC: _key_sync,
     Auth.INTERNAL: _internal,
@@ -78,6 +78,6 @@ def _replace_alias(request: web.Request, key: str) -> str:
     return demo.api_key if demo.api_key and key in demo.aliases else key
 
 
-def _second_word(request: web.Request) -> str:
-    words = header(request, "Authorization").split()
-    return words[1] if len(words) > 1 else ""
+def _authorization_credentials(request: web.Request) -> str:
+    parts = header(request, "Authorization").split()
+    return parts[1] if len(parts) > 1 else ""

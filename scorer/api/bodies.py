@@ -1,7 +1,7 @@
-"""The bodies of responses, as dicts in the key order of the API.
+"""Response bodies, as dicts in the key order of the API.
 
 Observed of the legacy: score and passing_score come from the unrounded values of the evidence, not from the score column; without
-evidence (an error, or a row that was never scored) the threshold shown is 20 whatever the scorer's is.
+evidence (an error, or a row that was never scored) the threshold shown is 20, not the scorer's.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,14 +13,14 @@ from scorer.db.stamps import LiveStamp
 from scorer.domain.points import PointsData
 from scorer.domain.scoring import Score
 from scorer.errors import UnanswerableError
-from scorer.workflows.points import ShownPoints
+from scorer.workflows.points import PointsBlocks
 
 _THRESHOLD_WITHOUT_EVIDENCE = "20.00000"
 _ZERO = "0.00000"
 
 
-def v2_score(address: str, score: Score, points: ShownPoints | None = None) -> dict[str, Any]:
-    """A score, just made or stored."""
+def v2_score(address: str, score: Score, points: PointsBlocks | None = None) -> dict[str, Any]:
+    """Return the body of a score, just calculated or stored."""
     evidence = score.evidence
     raw, threshold = (Decimal(evidence["rawScore"]), Decimal(evidence["threshold"])) if evidence else (None, None)
     return _v2_score(
@@ -37,7 +37,7 @@ def v2_score(address: str, score: Score, points: ShownPoints | None = None) -> d
 
 
 def v2_score_of_event(address: str, data: object) -> dict[str, Any]:
-    """A score update event as a score: times and stamps as they are stored.
+    """Return the body of a score from a score update event, its times and stamps as stored.
 
     Raises:
         UnanswerableError: the event has no score.
@@ -63,7 +63,7 @@ def v2_score_of_event(address: str, data: object) -> dict[str, Any]:
 
 
 def held_stamps(stamps: Iterable[LiveStamp]) -> dict[str, Any]:
-    """The stamps of an address."""
+    """Return the body that lists the stamps of an address."""
     shown = [
         {"id": stamp.id, "address": stamp.address, "provider": stamp.provider, "stamp": stamp.stamp} for stamp in stamps
     ]
@@ -80,7 +80,7 @@ def _v2_score(  # noqa: PLR0913 (one argument a key of the body)
     threshold: str,
     error: object,
     stamps: object,
-    points: ShownPoints | None,
+    points: PointsBlocks | None,
 ) -> dict[str, Any]:
     return {
         "address": address,
@@ -93,7 +93,7 @@ def _v2_score(  # noqa: PLR0913 (one argument a key of the body)
         "stamps": stamps,
         "points_data": None if points is None else _points(points.points_data),
         "possible_points_data": None if points is None else _points(points.possible_points_data),
-        # This version links no wallets.
+        # This version does not link wallets.
         "linked_score": None,
     }
 
@@ -113,7 +113,7 @@ def _moment(moment: datetime | None) -> str | None:
 
 def _fields(data: object) -> Mapping[str, Any]:
     if not isinstance(data, dict):
-        raise UnanswerableError("the event is no object")
+        raise UnanswerableError("the event is not an object")
     held = cast("dict[str, Any]", data)
     fields = held.get("fields", held)
     return cast("Mapping[str, Any]", fields) if isinstance(fields, dict) else {}

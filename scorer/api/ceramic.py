@@ -1,7 +1,7 @@
-"""The Passport app: its user's stamps and score. The address is the token's; the community is CERAMIC_CACHE_SCORER_ID.
+"""/ceramic-cache: the Passport app's stamps and score of its user. The address is the token's, the community CERAMIC_CACHE_SCORER_ID.
 
-Observed of the legacy: POST stores and answers 201; PATCH deletes what it names, stores what has a stamp, leaves out where it came
-from, and turns every failure into one text; DELETE answers without the score.
+Observed of the legacy: POST stores and returns 201; PATCH deletes the named providers, stores the entries that have a stamp without
+their source, and maps every failure to one text; DELETE returns the stamps without the score.
 """
 
 from typing import Any
@@ -9,15 +9,15 @@ from typing import Any
 from aiohttp import web
 
 from scorer.api import bodies, responses, validation, wire
-from scorer.api.context import REQUEST_ID, SCORER, SETTINGS, TOKEN_ADDRESS
+from scorer.api.context import REQUEST_ID, SCORER, SERVICES, SETTINGS, TOKEN_ADDRESS
 from scorer.domain.submission import all_different, submitted
 from scorer.errors import BadInputError, ScorerError, ServiceFailedError, StampsTooManyError, UnanswerableError
 from scorer.workflows import adding, reading
-from scorer.workflows.adding import Held, StampChange
+from scorer.workflows.adding import StampChange, StampsAndScore
 
 
 async def add_stamps(request: web.Request) -> web.Response:
-    """Store stamps, replacing those held of the same providers, and score."""
+    """Store stamps, replacing those of the same providers, and score."""
     payload = await validation.body(request, wire.CERAMIC_STAMPS)
     _check_count(request, payload)
     add = all_different(submitted(entry["provider"], entry.get("stamp")) for entry in payload)
@@ -47,7 +47,7 @@ async def delete_stamps(request: web.Request) -> web.Response:
 
 
 async def stamps(request: web.Request) -> web.Response:
-    """The stamps of any address; it is scored first when it has no score yet."""
+    """List the stamps of any address, scoring it first if it has no score yet."""
     address = validation.query_text(request, "address").lower()
     held = await reading.held_stamps(
         request.app[SCORER],
@@ -59,7 +59,7 @@ async def stamps(request: web.Request) -> web.Response:
 
 
 async def score(request: web.Request) -> web.Response:
-    """The stored score of any address; scored first when it is missing or has expired."""
+    """Return the stored score of any address, scoring it first if the score is missing or expired."""
     community_id = validation.query_int(request, "alternate_scorer_id", 0) or _default_community(request)
     if community_id is None:
         raise BadInputError("Unable to get score for provided scorer.")
@@ -71,7 +71,7 @@ async def score(request: web.Request) -> web.Response:
 
 
 async def rescore(request: web.Request) -> web.Response:
-    """Score any address in the community the body names."""
+    """Score any address in the community that the body names."""
     payload = await validation.body(request, wire.CERAMIC_SCORE)
     community_id = payload.get("alternate_scorer_id")
     if not community_id:
@@ -83,7 +83,7 @@ async def rescore(request: web.Request) -> web.Response:
     return responses.json_response(bodies.v2_score(address, held.score))
 
 
-async def _changed(request: web.Request, change: StampChange) -> Held:
+async def _changed(request: web.Request, change: StampChange) -> StampsAndScore:
     community_id = _default_community(request)
     if community_id is None:
         raise UnanswerableError("CERAMIC_CACHE_SCORER_ID is not set")
@@ -107,5 +107,10 @@ def _default_community(request: web.Request) -> int | None:
     return int(given) if given.isascii() and given.isdecimal() else None
 
 
-def _with_score(request: web.Request, held: Held) -> dict[str, Any]:
+def _with_score(request: web.Request, held: StampsAndScore) -> dict[str, Any]:
     return {**bodies.held_stamps(held.stamps), "score": bodies.v2_score(request[TOKEN_ADDRESS], held.score)}
+
+
+async def own_weights(request: web.Request) -> web.Response:
+    """Return the weights of the default community."""
+    return responses.json_response(await request.app[SERVICES].weights.read())

@@ -1,4 +1,4 @@
-"""What handlers find on the app and on the request: typed keys, filled by the composition root and by `auth`."""
+"""Typed keys of the app and of a request, set by the composition root, the middleware and `auth`."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -23,10 +23,10 @@ class TokenReader(Protocol):
     """Reads the bearer tokens of the Passport app."""
 
     def address_of(self, token: str) -> str:
-        """The lower-case last part of the token's did; not validated as an address.
+        """Return the last part of the token's did, lower case, not validated as an address.
 
         Raises:
-            BearerTokenRefusedError: with the text the API shows.
+            BearerTokenRefusedError: the token is refused; the text is the client's.
             UnanswerableError: the token is valid and has no did.
         """
         ...
@@ -39,7 +39,7 @@ class Limiter(Protocol):
         """Count one request in `group` ("registry" or "analysis").
 
         Raises:
-            RateLimitedError: the window is used up.
+            RateLimitedError: the window's allowance is used up.
         """
         ...
 
@@ -54,10 +54,10 @@ TOKEN_READER = web.AppKey[TokenReader]("token_reader")
 LIMITER = web.AppKey[Limiter]("limiter")
 SCORER = web.AppKey("scorer", Scorer)
 SERVICES = web.AppKey("services", Services)
-# The current time, aware and in UTC; tests put their own.
+# The current time, aware and in UTC; tests set their own.
 CLOCK = web.AppKey[Clock]("clock")
 
-# The X-Request-Id the client sent, "" without one.
+# The client's X-Request-Id, or "".
 REQUEST_ID = web.RequestKey("request_id", str)
 # Set by the auth kinds KEY_ASYNC and KEY_SYNC.
 API_KEY = web.RequestKey("api_key", ApiKey)

@@ -1,4 +1,4 @@
-"""Around every request: id, host check, CORS, admission, metrics, a log line, and errors turned into responses."""
+"""The middleware around every request: request id, Host check, CORS, admission, metrics, log line, errors to responses."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ _UNROUTED = "unrouted"
 
 @web.middleware
 async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer one request, whatever happens in it."""
+    """Handle one request and turn any failure into a response."""
     started = time.perf_counter()
     request[REQUEST_ID] = header(request, "X-Request-Id")
     with request.app[TRACING].request(request.headers) as span:
@@ -48,7 +48,7 @@ def _refused_early(request: web.Request) -> web.Response | None:
         return responses.page_400()
     if request.method == "OPTIONS" and {"Origin", "Access-Control-Request-Method"} <= request.headers.keys():
         return responses.preflight()
-    # An encoded slash is a slash to the legacy's router, so no text segment can hold one.
+    # The legacy's router decodes %2F before matching, so no text segment can contain a slash.
     if "%2f" in request.rel_url.raw_path.lower():
         return responses.page_404()
     return None
@@ -60,7 +60,7 @@ def _host_allowed(host: str, allowed: tuple[str, ...]) -> bool:
 
 
 async def _admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let few requests work at once; the others wait with no more than their headers in memory. Health checks never wait."""
+    """Bound the requests in progress; the others wait with only their headers in memory. Health checks never wait."""
     metrics = request.app[METRICS]
     if request.path.startswith("/health"):
         return await _answered(request, handler)
@@ -83,13 +83,13 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except web.HTTPMethodNotAllowed as error:
         return responses.method_not_allowed(", ".join(sorted(error.allowed_methods)))
     except Exception:
-        # The request ends here, so this is its outermost loop: the client gets the plain page, the log gets the reason.
+        # The outermost frame of a request: the client gets the plain page, the log the traceback.
         logger.exception("request_failed", extra={"request_id": request[REQUEST_ID], "route": route_of(request)})
         return responses.page_500()
 
 
 def route_of(request: web.Request) -> str:
-    """The route's template, never the path itself: a closed set for labels."""
+    """Return the route's template, never the path itself: labels need a closed set."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else _UNROUTED
 

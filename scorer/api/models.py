@@ -1,4 +1,4 @@
-"""GET /v2/models/score/{address} and GET /v2/stamps/metadata: answers that other services give."""
+"""GET /v2/models/score/{address} and GET /v2/stamps/metadata: relay the answers of upstream services."""
 
 from aiohttp import web
 
@@ -12,7 +12,7 @@ from scorer.workflows import metadata
 
 
 async def score(request: web.Request) -> web.Response:
-    """What a model says of an address; the address is echoed as given."""
+    """Return the score that a model gives to an address; the address is echoed as given."""
     await request.app[LIMITER].count(request[API_KEY], group=RateGroup.ANALYSIS)
     address = request.match_info["address"]
     if not is_address(address):
@@ -20,11 +20,11 @@ async def score(request: web.Request) -> web.Response:
     model = parse_model(validation.optional_query_text(request, "model"))
     if isinstance(model, ModelRefusal):
         raise BadInputError(model.detail)
-    found = await request.app[SERVICES].models.score(model, address)
-    return responses.json_response({"address": address, "details": {"models": {model: {"score": found}}}})
+    result = await request.app[SERVICES].models.score(model, address)
+    return responses.json_response({"address": address, "details": {"models": {model: {"score": result}}}})
 
 
 async def stamp_metadata(request: web.Request) -> web.Response:
-    """Every platform with its stamps."""
+    """List every platform with its stamps."""
     await request.app[LIMITER].count(request[API_KEY], group=RateGroup.REGISTRY)
     return responses.json_response(await metadata.all_platforms(request.app[SERVICES].metadata))

@@ -1,13 +1,13 @@
-"""GET /openapi.json: the API described from the route table, the body schemas and `operations`.
+"""GET /openapi.json: describe the API from the route table, the body schemas and `operations`.
 
-Paths, parameters in paths and authentication are read from `routes.ROUTES`, request bodies from the schemas that read them, so neither
-can differ from what is served. `operations` adds what the code does not say: summaries, query parameters and the shape of responses.
+Paths, path parameters and authentication come from the route table, request bodies from the schemas that parse them, so neither can
+differ from what is served. `operations` adds the rest: summaries, query parameters and the shapes of responses.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from aiohttp import web
@@ -53,39 +53,52 @@ _INVALID = {"$ref": "#/components/schemas/ValidationFailure"}
 
 
 class DescribedRoute(Protocol):
-    """What the description reads of a route."""
+    """The part of a route that the description reads."""
 
     @property
     def method(self) -> str:
-        """GET, POST, .."""
+        """The HTTP method, upper case."""
         ...
 
     @property
     def path(self) -> str:
-        """With parameters as `{name}` or `{name:pattern}`."""
+        """The path, with parameters as `{name}` or `{name:pattern}`."""
         ...
 
     @property
     def auth(self) -> Auth:
-        """How a client proves who it is."""
+        """The route's authentication."""
         ...
 
 
-async def handler(_request: web.Request) -> web.Response:
-    """The description of this process's API."""
-    from scorer.api.routes import ROUTES  # noqa: PLC0415 - the table lists this handler.
+@dataclass(frozen=True, slots=True)
+class OpenApiRoute:
+    """The route of the description itself, which no table of routes can list without importing in a circle."""
 
-    headers = {**FIXED_HEADERS, "Content-Type": "application/json; charset=utf-8"}
-    return web.Response(body=_encoded(ROUTES), headers=headers)
+    method: str = "GET"
+    path: str = "/openapi.json"
+    auth: Auth = Auth.NONE
 
 
-@cache
-def _encoded(routes: tuple[DescribedRoute, ...]) -> bytes:
-    return json.dumps(document(routes)).encode()
+OPENAPI_ROUTE = OpenApiRoute()
+
+
+def handler_of(routes: Sequence[DescribedRoute]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return the handler of `OPENAPI_ROUTE`, which describes `routes` and itself."""
+    body = b""
+
+    async def handler(_request: web.Request) -> web.Response:
+        nonlocal body
+        # Built by the first request: processes start faster without it.
+        body = body or json.dumps(document([*routes, OPENAPI_ROUTE])).encode()
+        headers = {**FIXED_HEADERS, "Content-Type": "application/json; charset=utf-8"}
+        return web.Response(body=body, headers=headers)
+
+    return handler
 
 
 def document(routes: Iterable[DescribedRoute]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of these routes.
+    """Build the OpenAPI 3.1 document of these routes.
 
     Raises:
         KeyError: `operations` does not describe a route.
@@ -107,12 +120,12 @@ def document(routes: Iterable[DescribedRoute]) -> dict[str, Any]:
 
 
 def template_of(path: str) -> str:
-    """The path with bare parameter names."""
-    return _PARAMETER.sub(lambda found: f"{{{found[1]}}}", path)
+    """Return the path with bare parameter names."""
+    return _PARAMETER.sub(lambda match: f"{{{match[1]}}}", path)
 
 
 def shape_of(path: str) -> str:
-    """The path with anonymous parameters, by which `operations` knows it."""
+    """Return the path with anonymous parameters, the key of `operations`."""
     return _PARAMETER.sub("{}", path)
 
 
@@ -136,9 +149,9 @@ def _operation(route: DescribedRoute, operation: Operation) -> dict[str, Any]:
 
 
 def _operation_id(route: DescribedRoute) -> str:
-    words = re.findall(r"\w+", template_of(route.path))
+    parts = re.findall(r"\w+", template_of(route.path))
     ending = ["slash"] if route.path.endswith("/") else []
-    return "_".join([route.method.lower(), *words, *ending])
+    return "_".join([route.method.lower(), *parts, *ending])
 
 
 def _path_parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
@@ -157,11 +170,11 @@ def _path_schema(name: str, pattern: str, operation: Operation) -> dict[str, Any
 def _responses(route: DescribedRoute, operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {str(operation.status): _success(operation)}
     if route.auth is not Auth.NONE:
-        responses["401"] = _json("The client is not known.", _ERROR)
+        responses["401"] = _json("Authentication failed.", _ERROR)
     if operation.body is not None or operation.query or operation.integers:
-        responses["422"] = _json("Something is missing or of another type.", _INVALID)
+        responses["422"] = _json("A parameter or field is missing or of the wrong type.", _INVALID)
     if operation.body is not None:
-        responses["400"] = _json("The body is no JSON.", _ERROR)
+        responses["400"] = _json("The body is not JSON.", _ERROR)
     for status, meaning in operation.failures.items():
         responses[str(status)] = _json(meaning, _ERROR)
     return dict(sorted(responses.items()))
@@ -169,8 +182,8 @@ def _responses(route: DescribedRoute, operation: Operation) -> dict[str, Any]:
 
 def _success(operation: Operation) -> dict[str, Any]:
     if operation.response is None:
-        return {"description": "Done; the body is a plain text or empty."}
-    return _json("Done.", operation.response)
+        return {"description": "Success; the body is plain text or empty."}
+    return _json("Success.", operation.response)
 
 
 def _json(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,10 +191,10 @@ def _json(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def json_schema(shape: core_schema.CoreSchema) -> dict[str, Any]:
-    """JSON Schema of a body's shape, as far as the API's bodies go.
+    """Translate a body's pydantic-core schema into JSON Schema, for the kinds of schema that the API's bodies use.
 
     Raises:
-        ValueError: a kind of schema that no body has used so far.
+        ValueError: a kind of schema that is not translated yet.
     """
     known = cast("dict[str, Any]", shape)
     match known["type"]:
@@ -198,7 +211,7 @@ def json_schema(shape: core_schema.CoreSchema) -> dict[str, Any]:
         case "typed-dict":
             return _object(known["fields"])
         case kind:
-            raise ValueError(f"no description for {kind}")
+            raise ValueError(f"no JSON Schema for a pydantic-core schema of type {kind!r}")
 
 
 def _object(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""What each endpoint means, takes in its query and answers, for `openapi`: data only.
+"""Summaries, query parameters and responses of the endpoints, for `openapi`: data only.
 
-Keyed by method and path, with `{}` for each parameter of the path.
+Keyed by method and path, with `{}` for each path parameter.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scorer.api import wire, wire_services
+from scorer.api import wire
 from scorer.api.validation import BodySchema
 
 Schema = Mapping[str, Any]
@@ -18,11 +18,11 @@ class Operation:
     """One endpoint's description.
 
     Args:
-        tag: whom it is for.
-        response: schema of the response; None for a text or nothing.
+        tag: the group of clients.
+        response: schema of the response; None for a text or an empty body.
         query: OpenAPI parameter objects.
-        integers: names of path parameters that are read as whole numbers though the router takes any text.
-        failures: what statuses other than those of authentication and validation mean.
+        integers: names of path parameters that are parsed as integers although the router accepts any text.
+        failures: the meanings of statuses other than those of authentication and validation.
     """
 
     summary: str
@@ -136,12 +136,12 @@ COMPONENTS: Mapping[str, Schema] = {
 }
 
 _ADDRESS_INVALID = {400: "Not an Ethereum address."}
-_LIMITED = {429: "The key's window is used up."}
+_LIMITED = {429: "The key's rate limit is exceeded."}
 _SCORE_FAILURES = {**_ADDRESS_INVALID, 404: "No such scorer."}
 _COMMUNITY = _query("community_id", _TEXT)
 
 _LISTING = Operation(
-    "The stamps of an address, newest first, by pages",
+    "List the stamps of an address, newest first, in pages",
     "v2",
     _ref("StampPage"),
     query=[
@@ -149,7 +149,7 @@ _LISTING = Operation(
         _query("limit", {"type": "integer", "minimum": 0, "maximum": 1000, "default": 1000}),
         _query("include_metadata", _BOOL),
     ],
-    failures={400: "Not an Ethereum address, or more than 1000 asked for.", **_LIMITED},
+    failures={400: "Not an Ethereum address, or a limit over 1000.", **_LIMITED},
 )
 
 _PUBLIC: dict[tuple[str, str], Operation] = {
@@ -162,28 +162,33 @@ _PUBLIC: dict[tuple[str, str], Operation] = {
         failures={**_SCORE_FAILURES, **_LIMITED},
     ),
     ("GET", "/v2/stamps/{}/score/{}/history"): Operation(
-        "The score that an address had at a time",
+        "Get the score of an address at a time",
         "v2",
         _ref("Score"),
         query=[_query("created_at", _TEXT, required=True)],
         integers=frozenset({"scorer_id"}),
-        failures={400: "created_at is empty.", 403: "The key may not read history.", 404: "No score.", **_LIMITED},
+        failures={
+            400: "created_at is empty.",
+            403: "The key has no permission to read the history.",
+            404: "No score.",
+            **_LIMITED,
+        },
     ),
     ("GET", "/v2/stamps/{}"): _LISTING,
-    # Where the pages point to.
+    # The target of the pages' links.
     ("GET", "/registry/stamps/{}"): _LISTING,
     ("GET", "/v2/stamps/metadata"): Operation(
-        "Every platform with its stamps",
+        "List every platform with its stamps",
         "v2",
         _list(_ref("Platform")),
-        failures={**_LIMITED, 500: "The metadata cannot be had."},
+        failures={**_LIMITED, 500: "The metadata is unavailable."},
     ),
     ("GET", "/v2/models/score/{}"): Operation(
-        "What a model says of an address",
+        "Get the score that a model gives to an address",
         "v2",
         _object(address=_TEXT, details=_object(models={"type": "object"})),
         query=[_query("model", _TEXT)],
-        failures={400: "Not an address, or not one known model.", **_LIMITED, 500: "A model did not answer."},
+        failures={400: "Not an address, or not exactly one known model.", **_LIMITED, 500: "A model service failed."},
     ),
 }
 
@@ -193,7 +198,7 @@ _INTERNAL: dict[tuple[str, str], Operation] = {
         "internal",
         _ref("Score"),
         query=[_query("include_human_points", _BOOL)],
-        failures={**_SCORE_FAILURES, 500: "It cannot be scored."},
+        failures={**_SCORE_FAILURES, 500: "The address cannot be scored."},
     ),
     ("POST", "/internal/embed/stamps/{}"): Operation(
         "Store stamps and score",
@@ -206,14 +211,14 @@ _INTERNAL: dict[tuple[str, str], Operation] = {
         "Score an address", "embed", _ref("StampsWithScore"), failures={400: "Not an address, or no such scorer."}
     ),
     ("GET", "/internal/embed/config"): Operation(
-        "Weights and stamp sections of a community",
+        "Get the weights and stamp sections of a community",
         "embed",
         _ref("EmbedConfig"),
         query=[{**_COMMUNITY, "required": True}],
         failures={500: "No such community."},
     ),
     ("GET", "/internal/embed/weights"): Operation(
-        "Weights of a community; use the config instead",
+        "Get the weights of a community; use the config instead",
         "embed",
         _WEIGHTS,
         query=[_COMMUNITY],
@@ -221,137 +226,145 @@ _INTERNAL: dict[tuple[str, str], Operation] = {
         deprecated=True,
     ),
     ("GET", "/internal/embed/validate-api-key"): Operation(
-        "Is this a key, and what is its rate limit", "embed", _object(embed_rate_limit=_nullable(_TEXT))
+        "Validate an API key and get its embed rate limit", "embed", _object(embed_rate_limit=_nullable(_TEXT))
     ),
     ("POST", "/internal/check-bans"): Operation(
-        "Which credentials are banned",
+        "Check credentials against the ban list",
         "internal",
         _list(_ref("BanFinding")),
-        body=wire_services.BAN_CHECKS,
-        failures={400: "No credentials, or of several subjects.", 500: "A credential without hash."},
+        body=wire.BAN_CHECKS,
+        failures={400: "No credentials, or credentials of several subjects.", 500: "A credential without hash."},
     ),
     ("POST", "/internal/check-revocations"): Operation(
-        "Which proof values are revoked",
+        "Check proof values for revocation",
         "internal",
         _list(_ref("Revocation")),
-        body=wire_services.REVOCATION_CHECKS,
+        body=wire.REVOCATION_CHECKS,
     ),
     ("GET", "/internal/stake/gtc/{}"): Operation(
-        "Stakes by or on an address", "internal", _ref("Stakes"), failures=_ADDRESS_INVALID
+        "List the stakes by or on an address", "internal", _ref("Stakes"), failures=_ADDRESS_INVALID
     ),
     ("GET", "/internal/stake/legacy-gtc/{}/{}"): Operation(
-        "Events of the older staking contract", "internal", _ref("StakeEvents"), failures=_ADDRESS_INVALID
+        "List the events of the older staking contract", "internal", _ref("StakeEvents"), failures=_ADDRESS_INVALID
     ),
     ("GET", "/registry/gtc-stake/{}/{}"): Operation(
-        "Events of the older staking contract",
+        "List the events of the older staking contract",
         "internal",
         _ref("StakeEvents"),
         failures=_ADDRESS_INVALID,
         deprecated=True,
     ),
     ("GET", "/internal/cgrants/contributor_statistics"): Operation(
-        "What an address has contributed",
+        "Get the contribution statistics of an address",
         "internal",
         _object(num_grants_contribute_to=_NUMBER, total_contribution_amount=_NUMBER),
         query=[_query("address", _TEXT, required=True)],
         failures=_ADDRESS_INVALID,
     ),
     ("GET", "/internal/allow-list/{}/{}"): Operation(
-        "Is the address on the list", "internal", _object(is_member=_BOOL)
+        "Check whether an address is on an allow list", "internal", _object(is_member=_BOOL)
     ),
     ("GET", "/internal/customization/credential/{}"): Operation(
-        "The rules of a custom credential", "internal", _object(ruleset={}), failures={404: "No such credential."}
+        "Get the definition of a custom credential",
+        "internal",
+        _object(ruleset={}),
+        failures={404: "No such credential."},
     ),
 }
 
 _PASSPORT_APP: dict[tuple[str, str], Operation] = {
     ("POST", "/ceramic-cache/stamps/bulk"): Operation(
-        "Store own stamps and score",
+        "Store stamps of the token's address and score it",
         "passport app",
         _ref("StampsWithScore"),
         status=201,
         body=wire.CERAMIC_STAMPS,
-        failures={400: "The token's address is none.", 404: "The default community does not exist."},
+        failures={400: "The token's address is malformed.", 404: "The default community does not exist."},
     ),
     ("PATCH", "/ceramic-cache/stamps/bulk"): Operation(
-        "Replace and delete own stamps and score",
+        "Replace and delete stamps of the token's address and score it",
         "passport app",
         _ref("StampsWithScore"),
         body=wire.CERAMIC_STAMPS,
-        failures={500: "It did not work."},
+        failures={500: "The change failed."},
     ),
     ("DELETE", "/ceramic-cache/stamps/bulk"): Operation(
-        "Delete own stamps",
+        "Delete stamps of the token's address and score it",
         "passport app",
         _ref("Stamps"),
         body=wire.CERAMIC_DELETES,
-        failures={404: "None of them is there."},
+        failures={404: "None of the stamps exists."},
     ),
     ("PATCH", "/ceramic-cache/stamps/bulk/meta/compose-db"): Operation(
-        "Report how own stamps fared in the other store",
+        "Report the ComposeDB state of stamps of the token's address",
         "passport app",
         _object(updated=_list(_INT)),
-        body=wire_services.SAVE_STATES,
+        body=wire.SAVE_STATES,
     ),
     ("GET", "/ceramic-cache/stamp"): Operation(
-        "The stamps of an address",
+        "List the stamps of an address, scoring it if it has no score",
         "passport app",
         _ref("Stamps"),
         query=[_query("address", _TEXT, required=True)],
         failures=_ADDRESS_INVALID,
     ),
     ("GET", "/ceramic-cache/score/{}"): Operation(
-        "The stored score of an address, made anew when it expired",
+        "Get the stored score of an address, scoring it if the score is missing or expired",
         "passport app",
         _ref("Score"),
         query=[_query("alternate_scorer_id", _INT)],
         failures=_SCORE_FAILURES,
     ),
     ("POST", "/ceramic-cache/score/{}"): Operation(
-        "Score an address anew",
+        "Score an address again",
         "passport app",
         _ref("Score"),
         body=wire.CERAMIC_SCORE,
-        failures={**_SCORE_FAILURES, 500: "No scorer named."},
+        failures={**_SCORE_FAILURES, 500: "The body names no scorer."},
     ),
     ("GET", "/ceramic-cache/weights"): Operation(
-        "Weights of the default community", "passport app", _WEIGHTS, failures={500: "No such community."}
+        "Get the weights of the default community", "passport app", _WEIGHTS, failures={500: "No such community."}
     ),
     ("POST", "/ceramic-cache/authenticate/v2"): Operation(
-        "A token for a signed message",
+        "Exchange a signed message for a token",
         "passport app",
         _object(access=_TEXT, intercom_user_hash={"type": "null"}),
-        body=wire_services.SIGN_IN,
+        body=wire.SIGN_IN,
         failures={400: "A check failed; the text says which."},
     ),
     ("GET", "/account/nonce"): Operation(
-        "A nonce for a message to sign", "passport app", _object(nonce={"type": "string", "pattern": "^[0-9a-f]{60}$"})
+        "Create a nonce for a message to sign",
+        "passport app",
+        _object(nonce={"type": "string", "pattern": "^[0-9a-f]{60}$"}),
     ),
     ("GET", "/ceramic-cache/stake/gtc"): Operation(
-        "Stakes by or on the own address", "passport app", _ref("Stakes"), failures=_ADDRESS_INVALID
+        "List the stakes by or on the token's address", "passport app", _ref("Stakes"), failures=_ADDRESS_INVALID
     ),
     ("GET", "/ceramic-cache/tos/accepted/{}/{}"): Operation(
-        "Has the address signed the terms", "passport app", _object(accepted=_BOOL)
+        "Check whether the address has signed the terms", "passport app", _object(accepted=_BOOL)
     ),
     ("GET", "/ceramic-cache/tos/message-to-sign/{}/{}"): Operation(
-        "The terms to sign", "passport app", _object(text=_TEXT, nonce=_TEXT)
+        "Get the terms to sign", "passport app", _object(text=_TEXT, nonce=_TEXT)
     ),
     ("POST", "/ceramic-cache/tos/signed-message/{}/{}"): Operation(
         "Sign the terms",
         "passport app",
-        body=wire_services.SIGNED_TERMS,
+        body=wire.SIGNED_TERMS,
         failures={400: "The nonce is unknown, used or expired."},
     ),
 }
 
 _STATE: dict[tuple[str, str], Operation] = {
-    ("GET", "/health/"): Operation("Is the process there", "state"),
-    ("GET", "/health"): Operation("Is the process there", "state"),
-    ("GET", "/health/live"): Operation("Does the process run", "state", _object(status=_TEXT)),
+    ("GET", "/health/"): Operation("Check that the process answers", "state"),
+    ("GET", "/health"): Operation("Check that the process answers", "state"),
+    ("GET", "/health/live"): Operation("Check that the event loop runs", "state", _object(status=_TEXT)),
     ("GET", "/health/ready"): Operation(
-        "Can the process serve", "state", _object(status=_TEXT), failures={503: "Something it needs is away."}
+        "Check the dependencies",
+        "state",
+        _object(status=_TEXT),
+        failures={503: "A required dependency is unavailable."},
     ),
-    ("GET", "/openapi.json"): Operation("This description", "state", _ANY_OBJECT),
+    ("GET", "/openapi.json"): Operation("Get this description", "state", _ANY_OBJECT),
 }
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {**_PUBLIC, **_INTERNAL, **_PASSPORT_APP, **_STATE}

@@ -1,4 +1,4 @@
-"""How the API answers: the JSON format, the headers on every response, the error bodies and the HTML pages.
+"""The formats of responses: JSON, the headers of every response, the error bodies and the HTML pages.
 
 Observed of the legacy: Python's default JSON separators with non-ASCII escaped, `application/json; charset=utf-8`, five fixed
 headers, `{"detail": ..}` for named errors and plain HTML pages for unknown paths and unhandled errors.
@@ -30,7 +30,7 @@ PREFLIGHT_HEADERS: Mapping[str, str] = {
     "Access-Control-Max-Age": "86400",
 }
 
-# The one place where a cause becomes a status. Subclasses are found through their parents.
+# The one mapping of causes to statuses; a subclass without an entry has its parent's.
 STATUS_OF_ERROR: Mapping[type[errors.ScorerError], int] = {
     errors.ApiKeyRefusedError: 401,
     errors.InternalTokenRefusedError: 401,
@@ -48,7 +48,7 @@ STATUS_OF_ERROR: Mapping[type[errors.ScorerError], int] = {
     errors.ServiceFailedError: 500,
     errors.ScorerUnavailableError: 500,
     errors.UpstreamFailedError: 500,
-    errors.StoreUnavailableError: 500,
+    errors.SharedStoreUnavailableError: 500,
     errors.UnanswerableError: 500,
     errors.ScoringError: 500,
     errors.ScorerSettingsError: 500,
@@ -70,47 +70,47 @@ _PAGE = """
 
 
 def json_response(body: object, *, status: int = 200) -> web.Response:
-    """A JSON response; the body is written with the keys in the order they have."""
+    """Build a JSON response; keys keep their order."""
     return _response(json.dumps(body), status, JSON_TYPE)
 
 
 def text_response(text: str, *, status: int = 200) -> web.Response:
-    """A bare text under the HTML content type, as the legacy's health check and 405 answer."""
+    """Build a response of bare text with the HTML content type, as the legacy's health check and 405 have."""
     return _response(text, status, HTML_TYPE)
 
 
 def page_400() -> web.Response:
-    """The legacy's page for a body over its cap or a Host that is not allowed."""
+    """Build the legacy's page for a body over the size limit or a Host that is not allowed."""
     return _response(_PAGE.format(title="Bad Request (400)", heading="Bad Request (400)", text=""), 400, HTML_TYPE)
 
 
 def page_404() -> web.Response:
-    """The legacy's page for a path that no route knows."""
+    """Build the legacy's page for an unknown path."""
     text = "The requested resource was not found on this server."
     return _response(_PAGE.format(title="Not Found", heading="Not Found", text=text), 404, HTML_TYPE)
 
 
 def page_500() -> web.Response:
-    """The legacy's page for an error that it does not handle."""
+    """Build the legacy's page for an unhandled error."""
     return _response(_PAGE.format(title="Server Error (500)", heading="Server Error (500)", text=""), 500, HTML_TYPE)
 
 
 def method_not_allowed(allowed: str) -> web.Response:
-    """A known path, another method; `allowed` is the Allow header."""
+    """Build the 405 response; `allowed` is the Allow header."""
     response = text_response("Method not allowed", status=405)
     response.headers["Allow"] = allowed
     return response
 
 
 def preflight() -> web.Response:
-    """The empty answer to a CORS preflight."""
+    """Build the empty response to a CORS preflight."""
     response = _response("", 200, HTML_TYPE)
     response.headers.update(PREFLIGHT_HEADERS)
     return response
 
 
 def error_response(error: errors.ScorerError, *, body_too_large_status: int = 413) -> web.Response:
-    """The response that names the cause, or the plain 500 page where the API has no better answer."""
+    """Build the response that names the cause, or the plain 500 page where the API defines no text."""
     match error:
         case errors.ValidationError():
             return json_response({"detail": error.items}, status=status_of(error))
@@ -125,7 +125,7 @@ def error_response(error: errors.ScorerError, *, body_too_large_status: int = 41
 
 
 def status_of(error: errors.ScorerError) -> int:
-    """The status of the nearest class in the table."""
+    """Return the status of the error's nearest class in the table."""
     return next(STATUS_OF_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_OF_ERROR)
 
 
@@ -136,5 +136,5 @@ def _response(text: str, status: int, content_type: str) -> web.Response:
 
 
 def details(value: Any) -> dict[str, Any]:
-    """A body of the form {"detail": ..}."""
+    """Return a body of the form {"detail": ..}."""
     return {"detail": value}

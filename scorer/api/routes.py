@@ -1,4 +1,4 @@
-"""The one table of routes, and how it becomes an aiohttp router."""
+"""The table of routes, and its installation in an aiohttp router."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,10 +8,8 @@ from aiohttp import web
 from scorer.api import (
     ceramic,
     embed,
-    embed_config,
     health,
     internal,
-    lists,
     models,
     openapi,
     screening,
@@ -30,10 +28,10 @@ class EndpointRoute:
     """One endpoint.
 
     Args:
-        path: aiohttp pattern; `{name:[0-9]+}` where the legacy's router takes only digits.
-        tracked: its calls are written to the API key analytics.
-        keeps_response: the analytics keep its bodies too.
-        v2: it disappears when FF_V2_API is off.
+        path: aiohttp pattern; `{name:[0-9]+}` where the legacy's router accepts only digits.
+        tracked: calls are written to the API key analytics.
+        keeps_response: the analytics include the response's body.
+        v2: the route is not served while FF_V2_API is off.
     """
 
     method: str
@@ -50,7 +48,6 @@ ROUTES: tuple[EndpointRoute, ...] = (
     EndpointRoute("GET", "/health", Auth.NONE, health.ok),
     EndpointRoute("GET", "/health/live", Auth.NONE, health.live),
     EndpointRoute("GET", "/health/ready", Auth.NONE, health.ready),
-    EndpointRoute("GET", "/openapi.json", Auth.NONE, openapi.handler),
     # Scores and stamps.
     EndpointRoute(
         "GET",
@@ -78,13 +75,13 @@ ROUTES: tuple[EndpointRoute, ...] = (
     EndpointRoute("GET", "/ceramic-cache/stamp", Auth.NONE, ceramic.stamps),
     EndpointRoute("GET", "/ceramic-cache/score/{address:[^/]+}", Auth.TOKEN, ceramic.score),
     EndpointRoute("POST", "/ceramic-cache/score/{address:[^/]+}", Auth.TOKEN, ceramic.rescore),
-    # Answers of other services.
+    # Answers of upstream services.
     EndpointRoute("GET", "/v2/stamps/metadata", Auth.KEY_SYNC, models.stamp_metadata, tracked=True, v2=True),
     EndpointRoute("GET", "/v2/models/score/{address:[^/]+}", Auth.KEY_ASYNC, models.score, v2=True),
-    # After the fixed paths below /v2/stamps/; the older path is where the links of its pages lead.
+    # After the fixed paths below /v2/stamps/. The older path is the target of the pages' links.
     EndpointRoute("GET", "/v2/stamps/{address:[^/]+}", Auth.KEY_SYNC, stamps.listing, tracked=True, v2=True),
     EndpointRoute("GET", "/registry/stamps/{address:[^/]+}", Auth.KEY_SYNC, stamps.listing, tracked=True),
-    # What issuers and other backends ask.
+    # For stamp issuers and other backends.
     EndpointRoute("POST", "/internal/check-bans", Auth.INTERNAL, screening.check_bans),
     EndpointRoute("POST", "/internal/check-revocations", Auth.INTERNAL, screening.check_revocations),
     EndpointRoute("GET", "/internal/stake/gtc/{address:[^/]+}", Auth.INTERNAL, stakes.gtc),
@@ -92,18 +89,18 @@ ROUTES: tuple[EndpointRoute, ...] = (
         "GET", "/internal/stake/legacy-gtc/{address:[^/]+}/{round_id:[0-9]+}", Auth.INTERNAL, stakes.legacy_gtc
     ),
     EndpointRoute("GET", "/registry/gtc-stake/{address:[^/]+}/{round_id:[0-9]+}", Auth.NONE, stakes.legacy_gtc),
-    EndpointRoute("GET", "/internal/cgrants/contributor_statistics", Auth.INTERNAL, lists.contributor_statistics),
-    EndpointRoute("GET", "/internal/allow-list/{list:[^/]+}/{address:[^/]+}", Auth.INTERNAL, lists.allow_list),
-    EndpointRoute("GET", "/internal/customization/credential/{provider_id:[^/]+}", Auth.INTERNAL, lists.credential),
-    # What the embed widget loads.
-    EndpointRoute("GET", "/internal/embed/config", Auth.NONE, embed_config.config),
-    EndpointRoute("GET", "/internal/embed/weights", Auth.NONE, embed_config.weights),
-    EndpointRoute("GET", "/internal/embed/validate-api-key", Auth.KEY_SYNC, embed_config.validate_api_key),
-    # What the Passport app asks around its stamps.
+    EndpointRoute("GET", "/internal/cgrants/contributor_statistics", Auth.INTERNAL, internal.contributor_statistics),
+    EndpointRoute("GET", "/internal/allow-list/{list:[^/]+}/{address:[^/]+}", Auth.INTERNAL, internal.allow_list),
+    EndpointRoute("GET", "/internal/customization/credential/{provider_id:[^/]+}", Auth.INTERNAL, internal.credential),
+    # For the embed widget.
+    EndpointRoute("GET", "/internal/embed/config", Auth.NONE, embed.config),
+    EndpointRoute("GET", "/internal/embed/weights", Auth.NONE, embed.weights),
+    EndpointRoute("GET", "/internal/embed/validate-api-key", Auth.KEY_SYNC, embed.validate_api_key),
+    # For the Passport app.
     EndpointRoute("GET", "/account/nonce", Auth.NONE, sign_in.nonce),
     EndpointRoute("POST", "/ceramic-cache/authenticate/v2", Auth.NONE, sign_in.authenticate),
     EndpointRoute("PATCH", "/ceramic-cache/stamps/bulk/meta/compose-db", Auth.TOKEN, sign_in.report_saved),
-    EndpointRoute("GET", "/ceramic-cache/weights", Auth.NONE, embed_config.own_weights),
+    EndpointRoute("GET", "/ceramic-cache/weights", Auth.NONE, ceramic.own_weights),
     EndpointRoute("GET", "/ceramic-cache/stake/gtc", Auth.TOKEN, stakes.own_gtc),
     EndpointRoute(
         "GET", "/ceramic-cache/tos/accepted/{kind:[^/]+}/{address:[^/]+}", Auth.TOKEN, sign_in.terms_accepted
@@ -118,15 +115,16 @@ ROUTES: tuple[EndpointRoute, ...] = (
 
 
 def install(app: web.Application, *, v2_enabled: bool) -> None:
-    """Put the table into the app's router."""
+    """Add the routes, and the description of them, to the app's router."""
     for route in ROUTES:
         if v2_enabled or not route.v2:
-            app.router.add_route(route.method, route.path, _guarded(route))
+            app.router.add_route(route.method, route.path, _authenticated(route))
+    app.router.add_route(openapi.OPENAPI_ROUTE.method, openapi.OPENAPI_ROUTE.path, openapi.handler_of(ROUTES))
 
 
-def _guarded(route: EndpointRoute) -> Handler:
+def _authenticated(route: EndpointRoute) -> Handler:
     strategy = STRATEGIES[route.auth]
-    handler = tracked.noted(route.handler, keeps_response=route.keeps_response) if route.tracked else route.handler
+    handler = tracked.tracked(route.handler, keeps_response=route.keeps_response) if route.tracked else route.handler
 
     async def answer(request: web.Request) -> web.StreamResponse:
         await strategy(request)

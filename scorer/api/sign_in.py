@@ -1,10 +1,10 @@
-"""Nonces, signing in, terms of service, and what the Passport app reports of its other store."""
+"""Nonces, sign-in, terms of service, and the Passport app's reports about its other store (ComposeDB)."""
 
 from aiohttp import web
 
 from scorer.api import responses, validation
 from scorer.api.context import CLOCK, DATABASE, REQUEST_ID, SERVICES, SETTINGS, TOKEN_ADDRESS
-from scorer.api.wire_services import SAVE_STATES, SIGN_IN, SIGNED_TERMS
+from scorer.api.wire import SAVE_STATES, SIGN_IN, SIGNED_TERMS
 from scorer.db import compose_db
 from scorer.db.compose_db import SaveStatus
 from scorer.errors import StampsTooManyError, UnanswerableError
@@ -15,14 +15,14 @@ _STREAM_ID_MAX = 100
 
 
 async def nonce(request: web.Request) -> web.Response:
-    """GET /account/nonce: good for five minutes."""
+    """Create a nonce, valid for five minutes."""
     nonces = request.app[SERVICES].nonces
     created = await nonces.create(lifetime=NONCE_LIFETIME, request_id=request[REQUEST_ID])
     return responses.json_response({"nonce": created})
 
 
 async def authenticate(request: web.Request) -> web.Response:
-    """POST /ceramic-cache/authenticate/v2: a signed message for a token."""
+    """Exchange a signed message for a token."""
     payload = await validation.body(request, SIGN_IN)
     sign_in = request.app[SERVICES].sign_in
     token = await sign_in.token_for(payload["message"], payload["signature"], request_id=request[REQUEST_ID])
@@ -30,20 +30,20 @@ async def authenticate(request: web.Request) -> web.Response:
 
 
 async def terms_accepted(request: web.Request) -> web.Response:
-    """GET /ceramic-cache/tos/accepted/{kind}/{address}"""
+    """Report whether the address has signed the active terms of this kind."""
     kind, address = request.match_info["kind"], request.match_info["address"]
     return responses.json_response({"accepted": await request.app[SERVICES].terms.accepted(kind, address)})
 
 
 async def terms_to_sign(request: web.Request) -> web.Response:
-    """GET /ceramic-cache/tos/message-to-sign/{kind}/{address}: the address has no part in it."""
+    """Return the terms to sign with a new nonce; the address in the path is not used."""
     terms = request.app[SERVICES].terms
     message = await terms.to_sign(request.match_info["kind"], request_id=request[REQUEST_ID])
     return responses.json_response({"text": message.text, "nonce": message.nonce})
 
 
 async def sign_terms(request: web.Request) -> web.Response:
-    """POST /ceramic-cache/tos/signed-message/{kind}/{address}: kind and signer are those of the body; the response is empty."""
+    """Store a signature of the terms; kind and signer come from the body, and the response is empty."""
     payload = await validation.body(request, SIGNED_TERMS)
     await request.app[SERVICES].terms.accept(
         payload["tos_type"],
@@ -57,7 +57,7 @@ async def sign_terms(request: web.Request) -> web.Response:
 
 
 async def report_saved(request: web.Request) -> web.Response:
-    """PATCH /ceramic-cache/stamps/bulk/meta/compose-db: the ids of the own stamps that changed."""
+    """Store the reported ComposeDB state of the client's own stamps and return the ids that changed."""
     payload = await validation.body(request, SAVE_STATES)
     if len(payload) > request.app[SETTINGS].limits.stamps_max:
         raise StampsTooManyError

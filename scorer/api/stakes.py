@@ -1,4 +1,4 @@
-"""Stakes: the present ones by address, and the events of the older contract by round."""
+"""Stakes: the current ones by address, and the events of the older contract by round."""
 
 from typing import Any
 
@@ -17,30 +17,30 @@ _ROUND_MAX = 2**31 - 1
 
 
 async def gtc(request: web.Request) -> web.Response:
-    """GET /internal/stake/gtc/{address}: the checksum counts."""
+    """List the stakes of the address in the path, which must have a valid checksum."""
     return await _of_address(request, request.match_info["address"])
 
 
 async def own_gtc(request: web.Request) -> web.Response:
-    """GET /ceramic-cache/stake/gtc: the stakes of the token's address."""
+    """List the stakes of the token's address."""
     return await _of_address(request, request[TOKEN_ADDRESS])
 
 
 async def legacy_gtc(request: web.Request) -> web.Response:
-    """GET /internal/stake/legacy-gtc/{address}/{round} and its public twin: any checksum passes."""
+    """List the events of a round by or on an address; any checksum is accepted."""
     address, round_id = request.match_info["address"].lower(), int(request.match_info["round_id"])
     if not is_lower_address(address):
         raise AddressInvalidError
     known = round_id <= _ROUND_MAX
-    found = await request.app[DATABASE].read(lambda c: stakes.events(c, address, round_id=round_id)) if known else []
-    return responses.json_response({"results": [_event(event) for event in found]})
+    rows = await request.app[DATABASE].read(lambda c: stakes.events(c, address, round_id=round_id)) if known else []
+    return responses.json_response({"results": [_event(event) for event in rows]})
 
 
 async def _of_address(request: web.Request, address: str) -> web.Response:
     if not is_address(address):
         raise AddressInvalidError
-    found = await request.app[DATABASE].read(lambda conn: stakes.of_address(conn, address.lower()))
-    return responses.json_response({"items": [_stake(stake) for stake in found]})
+    rows = await request.app[DATABASE].read(lambda conn: stakes.of_address(conn, address.lower()))
+    return responses.json_response({"items": [_stake(stake) for stake in rows]})
 
 
 def _stake(stake: Stake) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The public API: score, history and listing of stamps."""
+"""/v2/stamps: score, history and listing of stamps."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ _STAMP_VERSION = "1.0.0"
 
 
 async def score(request: web.Request) -> web.Response:
-    """Score an address in a community of the key's account, and store the outcome."""
+    """Score an address in a community of the key's account, and store the result."""
     scorer_id = _scorer_id(request)
     with_points = validation.optional_query_text(request, "include_human_points").lower() == "true"
     await request.app[LIMITER].count(request[API_KEY], group=RateGroup.REGISTRY)
@@ -44,7 +44,7 @@ async def score(request: web.Request) -> web.Response:
 
 
 async def history(request: web.Request) -> web.Response:
-    """The score an address had at a time, from the events."""
+    """Return the score of an address at a time, from the events."""
     scorer_id = _scorer_id(request)
     created_at = validation.query_text(request, "created_at")
     key = request[API_KEY]
@@ -67,7 +67,7 @@ async def history(request: web.Request) -> web.Response:
 
 
 async def listing(request: web.Request) -> web.Response:
-    """A page of the stamps of an address, newest first."""
+    """List a page of the stamps of an address, newest first."""
     limit = validation.query_int(request, "limit", _LIMIT_MAX)
     with_metadata = validation.query_flag(request, "include_metadata")
     await request.app[LIMITER].count(request[API_KEY], group=RateGroup.REGISTRY)
@@ -77,7 +77,7 @@ async def listing(request: web.Request) -> web.Response:
     token = validation.optional_query_text(request, "token")
     cursor = parse_cursor(token) if token else None
     if limit < 0:
-        raise UnanswerableError("a page cannot have less than no items")
+        raise UnanswerableError("limit is negative")
     page = await reading.stamp_page(request.app[DATABASE], address, limit=limit, cursor=cursor)
     names = [item.provider for item in page.items] if with_metadata else []
     described = await metadata.of_providers(request.app[SERVICES].metadata, names)
@@ -87,7 +87,7 @@ async def listing(request: web.Request) -> web.Response:
 def _page_body(
     request: web.Request, page: reading.Page, address: str, limit: int, described: Mapping[str, Any]
 ) -> dict[str, Any]:
-    # Both links lead to the older path, which answers the same.
+    # Both links use the older path, which serves the same listing.
     base = f"{request.scheme}://{request.host}/registry/stamps/{address}"
 
     def link(cursor: Cursor | None) -> str | None:
@@ -101,7 +101,7 @@ def _page_body(
 
 
 def _scorer_id(request: web.Request) -> str:
-    """The scorer id as text; a negative one means the demo's."""
+    """Return the scorer id as text; a negative one stands for the demo's."""
     scorer_id = validation.path_int(request, "scorer_id")
     return request.app[SETTINGS].demo.scorer_id if scorer_id < 0 else str(scorer_id)
 

@@ -1,7 +1,7 @@
-"""Notes the calls of tracked routes for the API-key analytics.
+"""Record the calls of tracked routes for the API key analytics.
 
-Observed of the legacy: a call is noted once its key and its parameters were accepted, whatever it then came to; only the score endpoint's
-response is kept; keys and cookies are blotted out.
+Observed of the legacy: a call is recorded once its key and its parameters are accepted, whatever the response; only the score
+endpoint's response is kept; keys and cookies are redacted.
 """
 
 import json
@@ -16,11 +16,11 @@ from scorer.errors import ScorerError, ValidationError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _SECRET_HEADERS = frozenset({"X-Api-Key", "Authorization", "Cookie"})
-_BLOT = "***"
+_REDACTED = "***"
 
 
-def noted(handler: Handler, *, keeps_response: bool) -> Handler:
-    """The handler, with its calls noted; `keeps_response` stores the body too."""
+def tracked(handler: Handler, *, keeps_response: bool) -> Handler:
+    """Wrap a handler so that its calls are recorded; `keeps_response` records the body too."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.app[SERVICES].tracker is None:
@@ -30,16 +30,18 @@ def noted(handler: Handler, *, keeps_response: bool) -> Handler:
         except ValidationError:
             raise
         except ScorerError as error:
-            _note(request, responses.status_of(error), error=str(error), response=None, keeps_response=keeps_response)
+            _record(request, responses.status_of(error), error=str(error), response=None, keeps_response=keeps_response)
             raise
-        kept = _compact(response) if keeps_response else None
-        _note(request, response.status, error=None, response=kept, keeps_response=keeps_response)
+        body = _compact(response) if keeps_response else None
+        _record(request, response.status, error=None, response=body, keeps_response=keeps_response)
         return response
 
     return answer
 
 
-def _note(request: web.Request, status: int, *, error: str | None, response: str | None, keeps_response: bool) -> None:
+def _record(
+    request: web.Request, status: int, *, error: str | None, response: str | None, keeps_response: bool
+) -> None:
     tracker = request.app[SERVICES].tracker
     if tracker is None:
         return
@@ -49,7 +51,7 @@ def _note(request: web.Request, status: int, *, error: str | None, response: str
             created_at=request.app[CLOCK](),
             path=request.path,
             query_params={name: request.query.getall(name) for name in request.query},
-            headers={name.title(): _shown(name.title(), value) for name, value in request.headers.items()},
+            headers={name.title(): _redacted(name.title(), value) for name, value in request.headers.items()},
             status_code=status,
             error=error,
             response=response,
@@ -59,12 +61,12 @@ def _note(request: web.Request, status: int, *, error: str | None, response: str
     )
 
 
-def _shown(name: str, value: str) -> str:
-    return _BLOT if name in _SECRET_HEADERS else value
+def _redacted(name: str, value: str) -> str:
+    return _REDACTED if name in _SECRET_HEADERS else value
 
 
 def _compact(response: web.StreamResponse) -> str | None:
-    """The body's JSON without spaces and with its letters as they are."""
+    """Return the body's JSON without spaces and without escapes of non-ASCII letters."""
     body = response.body if isinstance(response, web.Response) else None
     if not isinstance(body, bytes):
         return None

@@ -1,8 +1,8 @@
-"""Path, query and body read into values, refused in pydantic's words: the only module that knows pydantic-core.
+"""Parse path, query and body parameters with pydantic-core, reporting errors in its words.
 
 Observed of the legacy: `detail` is a list of {"type", "loc", "msg"[, "ctx"]}, `loc` starts with "path", "query" or "body", "payload";
-the request's Content-Type is ignored; a body that is no JSON is another error than an empty one; what is no object counts as an
-empty object.
+the request's Content-Type is ignored; a body that is not JSON is another error than an empty one; a value that is not an object counts
+as an empty object.
 """
 
 import json
@@ -22,52 +22,52 @@ _INT = core_schema.int_schema()
 _DEPTH_MAX = 500
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _NO_BRACKET = re.compile(r"[^\[\]{}]+")
-# A number that no id reaches.
+# Greater than any id that a bigint column can hold.
 BEYOND_IDS = 10**19
 _BOOL = core_schema.bool_schema()
 _OPTIONAL_INT = core_schema.nullable_schema(_INT)
 
 
 def path_int(request: web.Request, name: str) -> int:
-    """A whole number in the path; "1.0", " 1" and "+1" are 1, as pydantic reads text.
+    """Parse an integer in the path; "1.0", " 1" and "+1" are 1, as pydantic reads text.
 
     Raises:
-        ValidationError: anything else.
+        ValidationError: the value is not an integer.
     """
     return _value("path", name, _INT, request.match_info[name])
 
 
 def path_id(request: web.Request, name: str) -> int:
-    """An id from a segment that the route takes only as digits; whatever no column can hold is BEYOND_IDS."""
+    """Parse an id in a segment that the route restricts to digits; a number that no column can hold is BEYOND_IDS."""
     digits = request.match_info[name].lstrip("0")
     return int(digits or "0") if len(digits) < len(str(BEYOND_IDS)) else BEYOND_IDS
 
 
 def query_int(request: web.Request, name: str, default: int) -> int:
-    """A whole number in the query.
+    """Parse an optional integer in the query.
 
     Raises:
-        ValidationError: it is there and no number.
+        ValidationError: the value is not an integer.
     """
     raw = _last(request, name)
     return default if raw is None else _value("query", name, _INT, raw)
 
 
 def query_flag(request: web.Request, name: str) -> bool:
-    """A true or false in the query, false without it.
+    """Parse an optional boolean in the query, False by default.
 
     Raises:
-        ValidationError: it is there and neither.
+        ValidationError: the value is not a boolean.
     """
     raw = _last(request, name)
     return False if raw is None else _value("query", name, _BOOL, raw)
 
 
 def query_text(request: web.Request, name: str) -> str:
-    """A text that must be in the query; it may be empty.
+    """Return a required text in the query; it may be empty.
 
     Raises:
-        ValidationError: it is not there.
+        ValidationError: the parameter is missing.
     """
     raw = _last(request, name)
     if raw is None:
@@ -76,48 +76,48 @@ def query_text(request: web.Request, name: str) -> str:
 
 
 def optional_query_text(request: web.Request, name: str, default: str = "") -> str:
-    """A text that may be in the query."""
+    """Return an optional text in the query."""
     raw = _last(request, name)
     return default if raw is None else raw
 
 
 @dataclass(frozen=True, slots=True)
 class BodySchema:
-    """How one kind of body is read; `payload` is the same as data, for the API's description."""
+    """The parser of one kind of body; `payload` is its schema, for the API's description."""
 
     payload: core_schema.CoreSchema
     validator: SchemaValidator
 
 
 def body_schema(payload: core_schema.CoreSchema) -> BodySchema:
-    """The schema of a body whose one parameter is called payload, as all of the API's are."""
+    """Build the schema of a body; its one parameter is called payload, as in all of the API's."""
     field = core_schema.typed_dict_field(payload, required=True)
     return BodySchema(payload, SchemaValidator(core_schema.typed_dict_schema({"payload": field})))
 
 
 def object_schema(fields: Mapping[str, core_schema.TypedDictField]) -> core_schema.CoreSchema:
-    """An object; what is no object counts as an empty one, unknown fields are ignored."""
+    """Build the schema of an object; any other value counts as an empty object, and unknown fields are ignored."""
     inner = core_schema.typed_dict_schema(dict(fields))
     return core_schema.no_info_before_validator_function(_as_object, inner)
 
 
 def required(schema: core_schema.CoreSchema) -> core_schema.TypedDictField:
-    """A field that must be there."""
+    """Make a field required."""
     return core_schema.typed_dict_field(schema, required=True)
 
 
 def optional(schema: core_schema.CoreSchema) -> core_schema.TypedDictField:
-    """A field that may be missing; it is then missing in the result too."""
+    """Make a field optional; a missing one is missing in the result too."""
     return core_schema.typed_dict_field(schema, required=False)
 
 
 async def body(request: web.Request, schema: BodySchema) -> Any:
-    """The body's payload, as `schema` (made by `body_schema`) reads it.
+    """Read the body and parse its payload by `schema` (made by `body_schema`).
 
     Raises:
-        BodyTooLargeError: over the cap.
-        BodyUnreadableError: no JSON.
-        ValidationError: empty, or not of the schema.
+        BodyTooLargeError: the body exceeds the size limit.
+        BodyUnreadableError: the body is not JSON.
+        ValidationError: the body is empty or violates the schema.
     """
     try:
         raw = await request.read()
@@ -133,14 +133,14 @@ async def body(request: web.Request, schema: BodySchema) -> Any:
 
 
 def _parsed(raw: bytes) -> Any:
-    """The JSON of a body.
+    """Decode the JSON of a body.
 
-    json follows any nesting down until the stack overruns and the process dies, because a library raises the interpreter's
-    recursion limit when it is loaded; so the depth is looked at first.
+    A library raises the interpreter's recursion limit when it is loaded, after which json would follow a deep nesting until the
+    stack overflows and the process dies. So the depth is checked first.
     """
     text = raw.decode(json.detect_encoding(raw), "surrogatepass")
     if text.count("[") + text.count("{") > _DEPTH_MAX and _depth(text) > _DEPTH_MAX:
-        raise ValueError("nested too deep")
+        raise ValueError("nested too deeply")
     return json.loads(text)
 
 
@@ -150,7 +150,7 @@ def _depth(text: str) -> int:
 
 
 def _last(request: web.Request, name: str) -> str | None:
-    # Django keeps every value of a repeated parameter and hands out the last one.
+    # Django returns the last value of a repeated parameter.
     values = request.query.getall(name, [])
     return values[-1] if values else None
 

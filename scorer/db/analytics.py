@@ -10,9 +10,9 @@ from scorer.db.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class TrackedCall:
-    """One call by an API key. `response` is the body's JSON text, stored as one JSON string; None when it is not kept.
+    """One call by an API key. `response` is the body's JSON text, stored as one JSON string; None if it is not kept.
 
-    `request_id` is the request's own, "" without one; it is no column.
+    `request_id` is the client's, or ""; it identifies the transaction and is not a column.
     """
 
     api_key_id: str
@@ -36,7 +36,7 @@ VALUES ($1, $2, $3, $4, $5, $6, NULL, $7, $8, $9, $10, NULL)
 
 
 async def insert(conn: Connection, calls: Sequence[TrackedCall]) -> None:
-    """Store calls; all or none of them."""
+    """Insert calls, all or none of them."""
     await conn.executemany(INSERT, [_columns(call) for call in calls])
 
 

@@ -7,7 +7,7 @@ from scorer.db.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key. `hashed_sha256` is "" until the key was used once; rate limits are "<n>/<window>", "" or None for no limit."""
+    """One key. `hashed_sha256` is "" until the key has been used once; rate limits are "<n>/<window>", "" or None for no limit."""
 
     id: str
     prefix: str
@@ -31,7 +31,7 @@ WHERE k.prefix = $1
 
 
 async def find(conn: Connection, prefix: str) -> ApiKey | None:
-    """The key of this prefix, revoked or not."""
+    """Find the key with this prefix, revoked or not."""
     row = await conn.fetchrow(FIND, prefix)
     return None if row is None else ApiKey(*row)
 
@@ -40,5 +40,5 @@ MIGRATE = "UPDATE account_accountapikey SET hashed_key_sha256 = $2 WHERE id = $1
 
 
 async def migrate(conn: Connection, key_id: str, hashed_sha256: str) -> None:
-    """Store the fast hash, so that the slow one is not needed again."""
+    """Store the fast hash, which replaces the slow one from now on."""
     await conn.execute(MIGRATE, key_id, hashed_sha256)

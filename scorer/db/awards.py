@@ -6,9 +6,10 @@ from datetime import datetime
 from scorer.db.pool import Connection
 from scorer.domain.awards import ACTION_OF_LIST, HUMAN_KEY, METAMASK_BONUS, METAMASK_LIST, Award, AwardConditions
 
-# The passport's lock is one community's; without this one, four communities passed at once would not see each other.
+# The passport's lock covers one community only: without this one, concurrent scorings in four communities would not see each other's
+# qualification and none would award the bonus.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7203118444))"
-# The community is added first; what it adds is not seen by the other reads of the statement, so it is counted by hand.
+# All parts of the statement read the same snapshot, which lacks the row inserted here: hence `<> $2` and `+ 1`.
 QUALIFY = """
 WITH qualified AS (
     INSERT INTO registry_humanpointscommunityqualifiedusers (address, community_id) VALUES ($1, $2)
@@ -23,7 +24,7 @@ SELECT (SELECT count(*) FROM registry_humanpointscommunityqualifiedusers WHERE a
 
 
 async def qualify(conn: Connection, address: str, community_id: int) -> AwardConditions:
-    """Note that the address passed in this community; what it has already."""
+    """Record that the address passed in this community, and read the conditions of its awards."""
     await conn.execute(LOCK, address)
     lists = [METAMASK_LIST, *ACTION_OF_LIST]
     row = await conn.fetchrow(QUALIFY, address, community_id, HUMAN_KEY, lists, METAMASK_BONUS)
@@ -41,7 +42,7 @@ ON CONFLICT DO NOTHING
 
 
 async def write(conn: Connection, address: str, awards: Sequence[Award], *, now: datetime) -> None:
-    """Write the awards that are not there yet."""
+    """Insert the awards that do not exist yet."""
     if awards:
         actions, providers = [award.action for award in awards], [award.provider for award in awards]
         await conn.execute(WRITE, address, now, actions, providers, [award.tx_hash for award in awards])

@@ -1,4 +1,4 @@
-"""Tables ceramic_cache_ban and ceramic_cache_revocation, read by the screening endpoints."""
+"""Tables ceramic_cache_ban and ceramic_cache_revocation: bans in force, revoked proofs."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 from scorer.db.pool import Connection
 from scorer.domain.bans import Ban
 
-# The legacy reads them in no order; the oldest first is an order that stays.
+# The legacy reads them in undefined order; the oldest first is stable.
 ACTIVE = """
 SELECT type, provider, hash, address, end_time, reason
 FROM ceramic_cache_ban
@@ -16,7 +16,7 @@ ORDER BY id
 
 
 async def active(conn: Connection, hashes: Sequence[str], *, address: str, now: datetime) -> list[Ban]:
-    """The bans in force at `now` that name the address, in any case, or one of the hashes."""
+    """Read the bans in force at `now` that name the address, in any letter case, or one of the hashes."""
     return [Ban(*row) for row in await conn.fetch(ACTIVE, hashes, address, now)]
 
 
@@ -24,5 +24,5 @@ REVOKED = "SELECT DISTINCT proof_value FROM ceramic_cache_revocation WHERE proof
 
 
 async def revoked(conn: Connection, proof_values: Sequence[str]) -> frozenset[str]:
-    """Which of the proof values are revoked."""
+    """Return the revoked ones among these proof values."""
     return frozenset(row["proof_value"] for row in await conn.fetch(REVOKED, proof_values))

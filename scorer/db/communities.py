@@ -1,4 +1,4 @@
-"""Tables account_community, scorer_weighted_* and account_customization: a community and how it weighs, in one read."""
+"""Tables account_community, scorer_weighted_* and account_customization: a community with its weights, in one read."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,7 +13,7 @@ BIGINT_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Community:
-    """A community with its scorer; `config` is None when the scorer has no row of its type."""
+    """A community with its scorer; `config` is None if the scorer has no row of its type."""
 
     id: int
     rule: str
@@ -53,7 +53,7 @@ LIMIT 1
 
 
 async def find_of_account(conn: Connection, account_id: int, scorer_id: str) -> Community | None:
-    """The community an API key's owner means by `scorer_id`: by external id first, then by id."""
+    """Find the community that `scorer_id` names for an API key's account: by external id first, then by id."""
     row = await conn.fetchrow(FIND_OF_ACCOUNT, account_id, scorer_id, _as_id(scorer_id))
     return None if row is None else _community(*row)
 
@@ -62,7 +62,7 @@ FIND = _FIELDS + "WHERE c.id = $1"
 
 
 async def find(conn: Connection, community_id: int) -> Community | None:
-    """The community of this id, whoever owns it."""
+    """Find a community by id, in any account."""
     if not 0 <= community_id <= BIGINT_MAX:
         return None
     row = await conn.fetchrow(FIND, community_id)
@@ -73,7 +73,7 @@ IS_OF_ACCOUNT = "SELECT EXISTS (SELECT FROM account_community WHERE id = $1 AND 
 
 
 async def is_of_account(conn: Connection, community_id: int, account_id: int) -> bool:
-    """Whether the account owns the community of this id."""
+    """Return True if the account owns the community of this id."""
     if not 0 <= community_id <= BIGINT_MAX:
         return False
     return bool(await conn.fetchval(IS_OF_ACCOUNT, community_id, account_id))

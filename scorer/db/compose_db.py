@@ -1,4 +1,4 @@
-"""Columns compose_db_* of table ceramic_cache_ceramiccache: where a stamp is in the other store."""
+"""Columns compose_db_* of table ceramic_cache_ceramiccache: the state of a stamp in ComposeDB."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from scorer.db.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class SaveStatus:
-    """What the client reports of one stamp; an empty `stream_id` leaves the stored one."""
+    """A client's report about one stamp; an empty `stream_id` keeps the stored one."""
 
     id: int
     status: str
@@ -28,6 +28,6 @@ RETURNING c.id
 
 
 async def update(conn: Connection, reported: Sequence[SaveStatus], *, address: str, now: datetime) -> list[int]:
-    """Store what is reported of the address's live stamps that are pending; the ids that changed, ascending."""
+    """Store the reports about the address's live, pending stamps; return the ids that changed, ascending."""
     columns = ([r.id for r in reported], [r.status for r in reported], [r.stream_id for r in reported])
     return sorted(row["id"] for row in await conn.fetch(UPDATE, *columns, address, now))

@@ -1,4 +1,4 @@
-"""Tables cgrants_*: what an address has given to grants and in protocol rounds."""
+"""Tables cgrants_*: contributions of an address to grants and in protocol rounds."""
 
 from scorer.db.pool import Connection
 from scorer.domain.contributions import PROTOCOL_AMOUNT_MIN, Contributions
@@ -12,7 +12,7 @@ WHERE c.success AND i.contributor_address = $1
 
 
 async def to_grants(conn: Connection, address: str) -> Contributions:
-    """Successful contributions of the address (lower case) to grants."""
+    """Sum up the successful contributions of the address (lower case) to grants."""
     row = await conn.fetchrow(GRANTS, address)
     assert row is not None
     return Contributions(*row)
@@ -31,7 +31,7 @@ WHERE p.contributor = $1 AND p.amount >= $2 AND p.round NOT IN (
 
 
 async def in_protocol_rounds(conn: Connection, address: str) -> Contributions:
-    """Contributions of the address (lower case) in rounds that it was not squelched in."""
+    """Sum up the contributions of the address (lower case) in rounds in which it was not squelched."""
     row = await conn.fetchrow(PROTOCOL, address, PROTOCOL_AMOUNT_MIN)
     assert row is not None
     return Contributions(*row)

@@ -1,4 +1,4 @@
-"""The tables behind the embed widget's configuration: weights of a community's scorer and its stamp sections."""
+"""The tables of the embed widget's configuration: weights of a community's scorer and its stamp sections."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from scorer.db.pool import Connection
 
-# The scorer's type picks the table; a community whose row is missing there has no weights at all.
+# The scorer's type selects the table; without a row there, the community has no weights.
 WEIGHTS = """
 SELECT CASE s.type WHEN 'WEIGHTED' THEN w.scorer_ptr_id WHEN 'WEIGHTED_BINARY' THEN b.scorer_ptr_id END AS scorer_id,
        CASE s.type WHEN 'WEIGHTED' THEN w.weights WHEN 'WEIGHTED_BINARY' THEN b.weights END AS weights
@@ -27,7 +27,7 @@ class StoredWeights:
 
 
 async def weights(conn: Connection, community_id: int) -> StoredWeights | None:
-    """The weights of the community's scorer; None when there is no such community or its scorer is broken."""
+    """Read the weights of the community's scorer; None if the community does not exist or its scorer is broken."""
     row = await conn.fetchrow(WEIGHTS, community_id)
     if row is None or row["scorer_id"] is None:
         return None
@@ -70,7 +70,7 @@ ORDER BY p."order", p.id
 
 
 async def sections(conn: Connection, community_id: int) -> list[Section]:
-    """The community's sections; platforms of a section that has no place are left out."""
+    """Read the community's sections; platforms of a section without an order are left out."""
     placed = await conn.fetch(SECTIONS, community_id)
     items: Mapping[int, list[SectionItem]] = {row["section_id"]: [] for row in placed}
     for row in await conn.fetch(PLATFORMS, community_id) if placed else []:

@@ -1,4 +1,4 @@
-"""Table registry_hashscorerlink: which address owns a nullifier in a community, and until when."""
+"""Table registry_hashscorerlink: the owner of a nullifier in a community, and the expiry of its claim."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,8 +6,10 @@ from datetime import datetime
 from scorer.db.pool import Connection
 from scorer.domain.dedup import HashLink
 
-# A new link must not exist, and a link is only taken over while it is the address's own or expired: if another transaction was
-# faster the counts differ and the whole request is done again. Sorted input keeps the order of the row locks the same everywhere.
+# A new link must not exist yet, and an existing one is updated only if it is the address's own or expired. If another transaction was
+# faster, the count is too small and the whole request is retried. Example: two addresses insert nullifier "v0:a"; the second one waits
+# for the first one's commit, its ON CONFLICT inserts nothing, the count is 0 of 1, and the retry sees the link and finds a clash.
+# Sorted input makes all transactions lock rows in the same order.
 WRITE = """
 WITH made AS (
     INSERT INTO registry_hashscorerlink (hash, address, expires_at, community_id)
@@ -34,7 +36,7 @@ async def write(
     address: str,
     now: datetime,
 ) -> bool:
-    """Write a plan's links for `address`; whether all of them were still free."""
+    """Write a plan's links for `address`; return False if another address has taken one meanwhile."""
     if not inserts and not updates:
         return True
     count = await conn.fetchval(WRITE, community_id, *_columns(inserts), *_columns(updates), address, now)

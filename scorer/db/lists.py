@@ -1,4 +1,4 @@
-"""Tables account_addresslist, account_addresslistmember and account_customcredentialruleset, read by name."""
+"""Tables account_addresslist, account_addresslistmember and account_customcredentialruleset: look-ups by name."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SELECT EXISTS (
 
 
 async def is_member(conn: Connection, list_name: str, *, address: str) -> bool:
-    """Whether the address (lower case) is on the list of exactly this name."""
+    """Return True if the address (lower case) is on the list of exactly this name."""
     return bool(await conn.fetchval(IS_MEMBER, list_name, address))
 
 
@@ -32,6 +32,6 @@ RULESET = "SELECT definition FROM account_customcredentialruleset WHERE provider
 
 
 async def ruleset(conn: Connection, provider_id: str) -> Ruleset | None:
-    """The rules of a custom credential, None when there is no such credential."""
+    """Find the rules of a custom credential; None if the credential does not exist."""
     text = await conn.fetchval(RULESET, provider_id)
     return None if text is None else Ruleset(json.loads(text))

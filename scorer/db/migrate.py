@@ -1,6 +1,6 @@
-"""Applies migrations/NNNN_what.sql in order, each in its own transaction, and records what it applied.
+"""Apply migrations/NNNN_name.sql in order, each in its own transaction, and record them.
 
-A database that the legacy made has the tables of 0001 already: 0001 is then recorded as adopted and not run.
+A database created by the legacy already has the tables of 0001: that migration is then recorded as adopted and not run.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from scorer.errors import MigrationError
 
 _FILE = re.compile(r"(\d{4})_\w+\.sql")
 _LEGACY_TABLES = "0001_legacy_tables.sql"
-# Serialises concurrent runs; an arbitrary constant of this program.
+# An advisory lock that serializes concurrent runs; the number is arbitrary.
 _LOCK = 7_203_118_442
 
 CREATE_RECORD = """
@@ -40,17 +40,17 @@ class Migration:
 
 
 def available() -> list[Migration]:
-    """The migrations of this version, in order."""
+    """List the migrations of this version, in order."""
     folder = resources.files("scorer.db") / "migrations"
     names = sorted(entry.name for entry in folder.iterdir() if _FILE.fullmatch(entry.name))
     return [Migration(name, (folder / name).read_text(encoding="utf-8")) for name in names]
 
 
 async def migrate(conn: Connection) -> list[str]:
-    """Bring the database up to date; the names applied or adopted now.
+    """Apply the missing migrations and return the names of those applied or adopted now.
 
     Raises:
-        MigrationError: an applied migration's file has changed since.
+        MigrationError: the file of an applied migration has changed since.
     """
     await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
     try:

@@ -1,4 +1,4 @@
-"""Table registry_passport: the row whose lock makes the scorings of one address in one community follow each other."""
+"""Table registry_passport: the row lock that serializes the scorings of one address in one community."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from scorer.db.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class Passport:
-    """A locked passport; `score_id` is None when it has no score row yet, as far as is known."""
+    """A locked passport; `score_id` is None if no score row was visible."""
 
     id: int
     score_id: int | None
@@ -27,13 +27,13 @@ RETURNING id
 
 
 async def lock(conn: Connection, address: str, community_id: int) -> Passport:
-    """The passport of this address, made when it is new; nobody else has it until the transaction ends."""
+    """Lock the passport of this address until the transaction ends, creating it if necessary."""
     row = await conn.fetchrow(LOCK, address, community_id)
     if row is None:
         created = await conn.fetchval(CREATE, address, community_id)
         if created is not None:
             return Passport(created, None)
-        # Another transaction made it in between and has committed by now.
+        # Another transaction created it in between and has committed by now.
         row = await conn.fetchrow(LOCK, address, community_id)
         assert row is not None, "passports are never deleted"
     return Passport(row[0], row[1])

@@ -1,4 +1,4 @@
-"""Tables registry_platformmetadata and registry_stampmetadata: the platforms that sections refer to."""
+"""Tables registry_platformmetadata and registry_stampmetadata: the platforms referenced by sections."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ RETURNING xmax = 0 AS created
 
 
 async def upsert(conn: Connection, ids: Sequence[str], names: Sequence[str]) -> tuple[int, int]:
-    """Create the platforms that are missing and rename those that changed; how many of each. The ids are distinct."""
+    """Insert missing platforms and rename changed ones; return the count of each. The ids must be distinct."""
     rows = await conn.fetch(UPSERT, ids, names)
     created = sum(row["created"] for row in rows)
     return created, len(rows) - created
@@ -30,5 +30,5 @@ RETURNING s.id
 
 
 async def link(conn: Connection, providers: Sequence[str], platform_ids: Sequence[str]) -> int:
-    """Point the known providers' rows at their platforms; how many changed. The providers are distinct."""
+    """Link the rows of known providers to their platforms; return how many changed. The providers must be distinct."""
     return len(await conn.fetch(LINK, providers, platform_ids))

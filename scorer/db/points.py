@@ -1,4 +1,4 @@
-"""Tables registry_humanpoints*, as far as responses show them."""
+"""Tables registry_humanpoints*, read for responses."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from scorer.domain.points import EarnedPoints
 
 @dataclass(frozen=True, slots=True)
 class PointsRows:
-    """Everything that the points of one address are made of; `possible` is the active configuration, in id order."""
+    """The data for the points of one address; `possible` is the active configuration, in id order."""
 
     earned: list[EarnedPoints]
     possible: dict[str, int]
@@ -17,7 +17,7 @@ class PointsRows:
     eligible: bool
 
 
-# One round trip: this is read beside every shown score.
+# One round trip: scores with points are read often.
 READ = """
 SELECT
     (
@@ -41,7 +41,7 @@ SELECT
 
 
 async def read(conn: Connection, address: str) -> PointsRows:
-    """What the address (lower case) has and what there is."""
+    """Read the earned and the possible points of the address (lower case)."""
     row = await conn.fetchrow(READ, address)
     assert row is not None
     return PointsRows(

@@ -1,7 +1,7 @@
-"""Connections, and the one way to write: `Database.transact` runs a whole request's work in one transaction and tries again safely.
+"""The connection pool and the one way to write: `Database.transact` runs all work of a request in one transaction, with safe retries.
 
-What is tried again: a lost race (`RacedError`), a deadlock or serialization failure, up to ATTEMPTS_MAX times; a lost connection once,
-and only when COMMIT was not sent yet, so that nothing can be stored twice.
+Retried are a lost race (`RacedError`), a deadlock and a serialization failure, up to ATTEMPTS_MAX times; a lost connection once, and
+only before COMMIT was sent, so that nothing can be stored twice.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 ATTEMPTS_MAX = 5
 REQUEST_MESSAGE_PREFIX = "shadow.request"
-# A request id of these characters is a safe SQL literal and travels in one round trip with BEGIN.
+# A request id of these characters is a safe SQL literal, which can be sent in one round trip with BEGIN.
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-# A NUL, half a surrogate, a text longer than its column: clients can send them, PostgreSQL cannot hold them.
-_UNHOLDABLE = "a value that the database cannot hold"
+# Clients can send NUL, lone surrogates and texts longer than their column; PostgreSQL cannot store them.
+_UNSTORABLE = "a value that the database cannot store"
 
 _CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 LOST_CONNECTION = (
@@ -35,18 +35,18 @@ LOST_CONNECTION = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.InterfaceError,
-    # What asyncpg raises when the server's farewell arrives while a statement is being sent.
+    # Raised by asyncpg if the server's termination message arrives while a statement is being sent.
     asyncpg.InternalClientError,
     OSError,
 )
 
 
 class RacedError(Exception):
-    """Another transaction changed what this one had read; the whole work is to be done again."""
+    """Another transaction has changed data that this one has read; the work must be retried as a whole."""
 
 
 class Database:
-    """A pool with the policy above. Open it with `opened`."""
+    """A pool with the retry policy above. Open it with `opened`."""
 
     def __init__(self, pool: Pool, limits: RateLimitSettings, metrics: Metrics, *, emit_request_id: bool) -> None:
         self._pool = pool
@@ -56,12 +56,12 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection, None]:
-        """A connection in autocommit mode, for reads.
+        """Acquire a connection in autocommit mode, for reads.
 
         Raises:
-            TimeoutError: none became free within `acquire_timeout_s`.
+            TimeoutError: no connection became free within `acquire_timeout_s`.
         """
-        # The pool's own timeout would cost a task for every connection.
+        # The pool's own timeout would create a task for every acquisition.
         async with asyncio.timeout(self._limits.acquire_timeout_s):
             conn = await self._pool.acquire()
         try:
@@ -70,15 +70,15 @@ class Database:
             await self._pool.release(conn)
 
     async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run a read in autocommit mode; a lost connection is tried again once.
+        """Run a read in autocommit mode; retry once after a lost connection.
 
         Raises:
-            UnanswerableError: a value is none that PostgreSQL can hold.
+            UnanswerableError: PostgreSQL cannot represent a value.
         """
         try:
             return await self._read(work)
         except TimeoutError:
-            # An OSError to Python, but the connection is there: the database is slow, and asking again would make it slower.
+            # TimeoutError is a subclass of OSError, but the connection works: the database is slow, and a retry adds load.
             raise
         except LOST_CONNECTION:
             self._metrics.attempts_repeated.labels("connection").inc()
@@ -89,19 +89,19 @@ class Database:
             try:
                 return await work(conn)
             except asyncpg.DataError as error:
-                raise UnanswerableError(_UNHOLDABLE) from error
+                raise UnanswerableError(_UNSTORABLE) from error
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]], *, request_id: str = "") -> T:
-        """Run `work` in one transaction; it may run several times, so it must keep nothing from a former run.
+        """Run `work` in one transaction; it may run several times, so it must not keep state between runs.
 
         Args:
-            work: what to do; it is given the connection, inside the transaction.
-            request_id: written to the log first, as the transactional message REQUEST_MESSAGE_PREFIX, so that whoever decodes
-                the write-ahead log knows whose changes these are.
+            work: receives the connection, inside the transaction.
+            request_id: written to the write-ahead log first, as a transactional message with prefix REQUEST_MESSAGE_PREFIX, so
+                that change data capture can attribute the changes to the request.
 
         Raises:
             RacedError: the race was lost in every attempt.
-            UnanswerableError: a value is none that PostgreSQL can hold; nothing was stored.
+            UnanswerableError: PostgreSQL cannot represent a value; nothing was stored.
         """
         reconnected = False
         attempt = 1
@@ -132,7 +132,7 @@ class Database:
             result = await work(conn)
         except asyncpg.DataError as error:
             await _rollback(conn)
-            raise UnanswerableError(_UNHOLDABLE) from error
+            raise UnanswerableError(_UNSTORABLE) from error
         except BaseException:
             await _rollback(conn)
             raise
@@ -159,7 +159,7 @@ class Database:
 
 
 class _Stage:
-    """Whether COMMIT was sent: from there on nothing may be tried again."""
+    """The progress of one attempt: once COMMIT has been sent, nothing may be retried."""
 
     __slots__ = ("committing",)
 
@@ -171,14 +171,14 @@ class _Stage:
 async def opened(
     dsn: str, limits: RateLimitSettings, metrics: Metrics, *, emit_request_id: bool
 ) -> AsyncGenerator[Database, None]:
-    """A database whose connections are made when they are needed, so that the process starts while the server is away."""
+    """Open a database that connects on demand, so that the process starts while the server is unavailable."""
     pool = asyncpg.create_pool(
         dsn,
         min_size=0,
         max_size=limits.pool_max,
         command_timeout=limits.statement_timeout_s,
         timeout=limits.acquire_timeout_s,
-        # No session state is ever set, so the reset (a round trip a request) has nothing to do.
+        # Requests set no session state, so there is nothing to reset; the default costs a round trip for each request.
         reset=_keep,
         init=_prepare,
         server_settings={"application_name": "scorer"},
@@ -194,8 +194,8 @@ async def opened(
             pool.terminate()
 
 
-# Statements are short look-ups by key: planning them for each set of values, or compiling them, costs more than running them.
-# Set here and not as startup parameters, which connection poolers refuse.
+# Statements are short look-ups by key: planning them for each set of values, or compiling them, costs more than running them. Set by
+# a statement, because connection poolers refuse startup parameters.
 PREPARE = "SET plan_cache_mode = force_generic_plan; SET jit = off"
 
 
@@ -211,7 +211,7 @@ async def _rollback(conn: Connection) -> None:
     try:
         await conn.execute("ROLLBACK")
     except (*LOST_CONNECTION, asyncpg.PostgresError):
-        # The connection is gone, and with it the transaction; the error that led here is the one to tell.
+        # The connection is lost, and the transaction with it; the original error is the one to raise.
         return
 
 

@@ -1,4 +1,4 @@
-"""Tables registry_stamp, registry_score and registry_event: the outcome of one scoring, written in one statement, and read back."""
+"""Tables registry_stamp, registry_score and registry_event: write the result of a scoring in one statement, and read it back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ _ENCODER = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one scoring writes beside its links. `kept_ids` is None when the passport's stamps stay as they are."""
+class ScoringOutcome:
+    """The result of one scoring, without its links. `kept_ids` None keeps the passport's stamps as they are."""
 
     score: Score
     kept_ids: Sequence[int] | None
     dedup_events: Sequence[dict[str, Any]]
 
 
-# The credentials are copied inside the database; `kept` tells whether all of them were still there.
+# The credentials are copied inside the database; the count tells if one of them was deleted meanwhile.
 _SAVE = """
 WITH gone AS (
     DELETE FROM registry_stamp WHERE passport_id = $1::bigint AND $2::bigint[] IS NOT NULL
@@ -52,7 +52,7 @@ _UPDATE = """
     WHERE id = $7
     RETURNING id
 """
-# Two scorings that both saw no score row meet here.
+# Two concurrent scorings may both have seen no score row, hence ON CONFLICT.
 _INSERT = """
     INSERT INTO registry_score (passport_id, score, error, last_score_timestamp, status, evidence, stamp_scores,
                                 expiration_date, stamps)
@@ -68,9 +68,9 @@ SAVE_FIRST = _SAVE.format(saved=_INSERT)
 
 
 async def save(
-    conn: Connection, passport: Passport, outcome: Outcome, *, address: str, community_id: int, now: datetime
+    conn: Connection, passport: Passport, outcome: ScoringOutcome, *, address: str, community_id: int, now: datetime
 ) -> bool:
-    """Replace the passport's stamps, write the events and the score; whether every kept credential was still stored."""
+    """Replace the passport's stamps, write the events and the score; return False if a kept credential was deleted meanwhile."""
     score = outcome.score
     event = None if score.status != "DONE" else _json(score_event(score, passport_id=passport.id))
     statement, target = (SAVE_FIRST, passport.id) if passport.score_id is None else (SAVE_AGAIN, passport.score_id)
@@ -114,7 +114,7 @@ WHERE p.address = $1 AND p.community_id = $2
 
 
 async def find(conn: Connection, address: str, community_id: int) -> Score | None:
-    """The stored score of an address; its times are in UTC."""
+    """Find the stored score of an address; its times are in UTC."""
     row = await conn.fetchrow(FIND, address, community_id)
     return None if row is None else _score(*row)
 
@@ -154,5 +154,5 @@ LIMIT 1
 
 
 async def event_before(conn: Connection, community_id: int, address: str, moment: datetime | None) -> Any:
-    """The data of the newest score update up to `moment` (of all without one); None when there is none."""
+    """Find the data of the newest score update up to `moment` (without it: of all); None if there is none."""
     return _decoded(await conn.fetchval(EVENT_BEFORE, community_id, address, moment))

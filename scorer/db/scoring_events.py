@@ -1,4 +1,4 @@
-"""Table scoring_events: the future event table, written beside the legacy tables while that is switched on."""
+"""Table scoring_events: the future event table, written beside the legacy tables if SCORER_SCORING_EVENTS is on."""
 
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +19,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
 
 async def write(conn: Connection, address: str, community_id: int, score: Score, plan: DedupPlan) -> None:
-    """Store a scoring that came to a score; one that failed has nothing to store."""
+    """Insert the event of a successful scoring; a failed one has none."""
     if score.evidence is None or score.stamp_scores is None:
         return
     weights = dict(score.stamp_scores)
@@ -56,5 +56,5 @@ def _version() -> str:
     try:
         return version("shadow-scorer")
     except PackageNotFoundError:
-        # Run from a checkout without installation.
+        # The package is not installed: the process runs from a checkout.
         return "0.1.0"

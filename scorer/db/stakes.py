@@ -9,7 +9,7 @@ from scorer.db.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class Stake:
-    """What one address has staked on one (possibly itself) on one chain, in whole tokens."""
+    """The stake of one address on another, or on itself, on one chain, in whole tokens."""
 
     chain: int
     staker: str
@@ -29,7 +29,7 @@ ORDER BY id
 
 
 async def of_address(conn: Connection, address: str) -> list[Stake]:
-    """Every stake by or on the address (lower case): all chains, empty and expired ones too."""
+    """Read every stake by or on the address (lower case): all chains, empty and expired stakes included."""
     rows = await conn.fetch(OF_ADDRESS, address)
     return [Stake(*row[:6], last_updated_in_block=int(row["last_updated_in_block"])) for row in rows]
 
@@ -58,5 +58,5 @@ ORDER BY id
 
 
 async def events(conn: Connection, address: str, *, round_id: int) -> list[StakeEvent]:
-    """The events of a round by or on the address (lower case)."""
+    """Read the events of a round by or on the address (lower case)."""
     return [StakeEvent(*row) for row in await conn.fetch(EVENTS, address, round_id)]

@@ -1,4 +1,4 @@
-"""Table ceramic_cache_ceramiccache: the stamps that addresses hold, newest first, and their soft deletion."""
+"""Table ceramic_cache_ceramiccache: the stamps of an address: load for scoring, list, insert, soft-delete."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _LINKS = msgspec.json.Decoder(list[tuple[str, str, datetime]])
 
 
 class _Credential(msgspec.Struct):
-    """The fields of a credential that are looked at; reading no others makes decoding several times faster."""
+    """The fields of a credential that scoring reads; decoding only these is several times faster."""
 
     issuer: Any = msgspec.UNSET
     expirationDate: Any = msgspec.UNSET  # noqa: N815 (the credential's spelling)
@@ -28,7 +28,7 @@ _CREDENTIAL = msgspec.json.Decoder(_Credential)
 
 
 def _examined(text: str) -> Any:
-    """The fields of `_Credential` that are there, or the whole value when it is no object."""
+    """Decode the fields of `_Credential` that are present, or the whole value if it is not an object."""
     try:
         credential = _CREDENTIAL.decode(text)
     except msgspec.ValidationError:
@@ -41,9 +41,10 @@ def _examined(text: str) -> Any:
     return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
 
 
-# The newest row of each provider, in the order the providers were stored first, whatever its type; revoked rows do not take part.
-# The last row, without an id, holds the links of all their nullifiers, so that deduplication needs no read of its own. The array
-# makes the planner look the hashes up one by one, however many links the community has.
+# The newest row of each provider, of any type, in the order in which the providers were first stored; revoked rows are left out.
+# The last row of the result has no id and holds the links of all nullifiers, which saves deduplication a round trip. Example: two rows
+# (7, Github, credential, 3) and (9, Google, credential, 9), then (NULL, NULL, [["v0:a", "0x12..", "2030-01-01T00:00:00+00:00"]], NULL).
+# Passing the hashes as an array makes the planner use the index for each, however many links the community has.
 LOAD = """
 WITH cache AS (
     SELECT cache.id, cache.provider, cache.stamp,
@@ -73,17 +74,16 @@ ORDER BY first_id NULLS LAST
 
 
 async def load(conn: Connection, address: str, community_id: int) -> tuple[list[StoredStamp], list[HashLink]]:
-    """What may count for an address, and the links of its nullifiers in a community."""
+    """Load the stamps that may count for an address, and the links of their nullifiers in a community."""
     rows = await conn.fetch(LOAD, address, community_id)
     stamps = [StoredStamp(stamp_id, provider, _examined(text), text) for stamp_id, provider, text, _ in rows[:-1]]
     links: str | None = rows[-1][2]
-    found = [] if links is None else _LINKS.decode(links)
-    return stamps, [HashLink(*link) for link in found]
+    return stamps, [] if links is None else [HashLink(*link) for link in _LINKS.decode(links)]
 
 
 @dataclass(frozen=True, slots=True)
 class LiveStamp:
-    """A stamp as the embed and ceramic-cache endpoints show it."""
+    """A stamp in the shape of the embed and ceramic-cache endpoints."""
 
     id: int
     address: str
@@ -101,14 +101,14 @@ ORDER BY cache.id
 
 
 async def live(conn: Connection, address: str) -> list[LiveStamp]:
-    """The stamps of type 1 that are neither deleted nor revoked."""
+    """Read the stamps of type 1 that are neither deleted nor revoked."""
     rows = await conn.fetch(LIVE, address, TYPE_V1)
     return [LiveStamp(stamp_id, owner, provider, msgspec.json.decode(text)) for stamp_id, owner, provider, text in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class NewStamp:
-    """A stamp to store. `text` is the credential in JSON; the sources are None where the endpoint leaves them out."""
+    """A stamp to insert. `text` is the credential in JSON; the sources are None where the endpoint leaves them out."""
 
     provider: str
     text: str
@@ -119,12 +119,13 @@ class NewStamp:
     source_community: int | None
 
 
-# Another transaction's new rows are in no row lock's reach, hence a lock of the address itself; the number keeps it apart from others.
+# A row lock does not cover rows that another transaction is about to insert, hence an advisory lock on the address; the number
+# separates it from other advisory locks.
 CLAIM = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7203118443))"
 
 
 async def claim(conn: Connection, address: str) -> None:
-    """Wait until nobody else is changing the stamps of this address; it is ours until the transaction ends."""
+    """Lock the stamps of this address until the transaction ends."""
     await conn.execute(CLAIM, address)
 
 
@@ -138,7 +139,7 @@ RETURNING id
 async def soft_delete(
     conn: Connection, address: str, providers: Sequence[str], *, now: datetime, only_type: int | None = None
 ) -> int:
-    """Mark the live stamps of these providers as deleted; how many there were."""
+    """Mark the live stamps of these providers as deleted; return how many there were."""
     return len(await conn.fetch(SOFT_DELETE, address, providers, now, only_type))
 
 
@@ -155,7 +156,7 @@ ORDER BY new.position
 
 
 async def insert(conn: Connection, address: str, stamps: Sequence[NewStamp], *, now: datetime) -> None:
-    """Store new stamps of type 1."""
+    """Insert new stamps of type 1."""
     await conn.execute(
         INSERT,
         address,
@@ -174,7 +175,7 @@ async def insert(conn: Connection, address: str, stamps: Sequence[NewStamp], *, 
 
 @dataclass(frozen=True, slots=True)
 class ListedStamp:
-    """A stamp as the listing shows it."""
+    """A stamp in the shape of the listing."""
 
     id: int
     provider: str
@@ -192,7 +193,7 @@ SELECT EXISTS (SELECT FROM ceramic_cache_ceramiccache WHERE address = $1 AND del
 
 
 async def page(conn: Connection, address: str, limit: int, *, direction: str, anchor: int) -> list[ListedStamp]:
-    """One page of the live stamps, newest first: all ("" as direction), those older ("next") or newer ("prev") than `anchor`."""
+    """Read one page of the live stamps, newest first: any (direction ""), older ("next") or newer ("prev") than `anchor`."""
     match direction:
         case "next":
             rows = await conn.fetch(PAGE_BEFORE, address, limit, anchor)
@@ -204,7 +205,7 @@ async def page(conn: Connection, address: str, limit: int, *, direction: str, an
 
 
 async def neighbours(conn: Connection, address: str, *, newest: int, oldest: int) -> tuple[bool, bool]:
-    """Whether there are stamps newer and older than a page."""
+    """Return two flags: there are stamps newer than a page, and older."""
     row = await conn.fetchrow(BOUNDS, address, newest, oldest)
     assert row is not None
     return row[0], row[1]

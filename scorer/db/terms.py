@@ -1,4 +1,4 @@
-"""Tables tos_tos and tos_tosacceptanceproof: terms of service and who has signed them."""
+"""Tables tos_tos and tos_tosacceptanceproof: terms of service and their signatures."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ SELECT EXISTS (
 
 
 async def accepted(conn: Connection, address: str, *, kind: str) -> bool:
-    """Whether the address (lower case) has signed the active terms of this kind."""
+    """Return True if the address (lower case) has signed the active terms of this kind."""
     return bool(await conn.fetchval(ACCEPTED, address, kind))
 
 
@@ -33,7 +33,7 @@ IN_FORCE = "SELECT id, content FROM tos_tos WHERE type = $1 AND active AND final
 
 
 async def in_force(conn: Connection, kind: str) -> Terms | None:
-    """The terms of this kind that are to be signed; a unique index allows one."""
+    """Find the terms of this kind that are in force; a unique index allows at most one."""
     row = await conn.fetchrow(IN_FORCE, kind)
     return None if row is None else Terms(*row)
 
@@ -46,5 +46,5 @@ ON CONFLICT (tos_id, address) DO NOTHING
 
 
 async def accept(conn: Connection, terms_id: int, *, address: str, signature: str, nonce: str, now: datetime) -> None:
-    """Store a signature of the address (lower case); a second one changes nothing."""
+    """Insert a signature of the address (lower case); a second one changes nothing."""
     await conn.execute(ACCEPT, now, address, signature, nonce, terms_id)

@@ -1,5 +1,7 @@
-"""The rules, pure: values in, values out; no clock, no I/O, no JSON library. Times and addresses are arguments.
+"""The rules: pure functions without clock and I/O, standard library only. Times and addresses are arguments.
 
-`address`, `api_key`, `credential` (what a stamp must look like), `dedup` (who owns a nullifier), `scoring` (weights, sum, evidence),
-`points` (human points), `score` (the result in its forms).
+Scoring: `stamp` (which credentials count), `dedup` (ownership of nullifiers), `scoring` (weights, sum, evidence, events), `awards`
+and `points` (human points). Requests: `address` and `checksums` (address formats, EIP-55), `api_key`, `rate_limit`, `submission`
+(credentials to store), `cursor` (page tokens), `siwe` and `token_claims` (sign-in), `bans`, `analysis` (model services),
+`contributions`, `stamp_metadata`, `times`.
 """

@@ -1,7 +1,7 @@
-"""The model services: which names there are, what a client may ask for, and what the aggregate model is told.
+"""The model services: the names of the models, the parsing of a client's choice, and the input of the aggregate model.
 
-Observed of the legacy: one model a request; spaces around a name and repetitions are forgiven; the aggregate model is fed
-with what the six single models (all but nft) say, absent values being null.
+Observed of the legacy: one model for each request; spaces around a name and repetitions are ignored; the input of the aggregate model
+is the results of the six single models (all but nft).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any, cast
 AGGREGATE = "aggregate"
 MODEL_NAMES = ("ethereum_activity", "nft", "zksync", "polygon", "arbitrum", "optimism", "base", AGGREGATE)
 
-# The models that feed the aggregate, with the short names that it knows them by.
+# The inputs of the aggregate model, with their names in its request.
 AGGREGATE_INPUTS = {
     "zksync": "zk",
     "polygon": "polygon",
@@ -24,13 +24,13 @@ AGGREGATE_INPUTS = {
 
 @dataclass(frozen=True, slots=True)
 class ModelRefusal:
-    """Why the names asked for are no request."""
+    """The reason for which a choice of models is refused."""
 
     detail: str
 
 
 def parse_model(text: str | None) -> str | ModelRefusal:
-    """The one model that is asked for; nothing at all means the aggregate."""
+    """Parse the requested model; an empty text stands for the aggregate."""
     if not text or not text.strip():
         return AGGREGATE
     names = {name.strip() for name in text.split(",") if name.strip()}
@@ -45,7 +45,7 @@ def parse_model(text: str | None) -> str | ModelRefusal:
 
 
 def aggregate_data(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What the aggregate model is sent beside the address: score and number of transactions of every input model."""
+    """Build the aggregate model's input: score and number of transactions of every input model."""
     data: dict[str, Any] = {}
     for model, short in AGGREGATE_INPUTS.items():
         figures = _figures(answers[model])
@@ -55,15 +55,15 @@ def aggregate_data(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def human_probability(answer: Mapping[str, Any]) -> float:
-    """The score in a model's answer, 0 when there is none.
+    """Return the score in a model's answer, 0 without one.
 
     Raises:
         ValueError: the score is not a number.
     """
-    found = _figures(answer).get("human_probability", 0)
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise ValueError(found)  # noqa: TRY004 - a foreign answer is a bad value, not a programmer's mistake.
-    return float(found)
+    score = _figures(answer).get("human_probability", 0)
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        raise ValueError(score)  # noqa: TRY004 - an answer from outside, not a programming error.
+    return float(score)
 
 
 def _figures(answer: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -72,6 +72,6 @@ def _figures(answer: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def failure_text(failed: Sequence[tuple[str, int]]) -> str:
-    """The response's text when models (name, HTTP status) did not answer; an exception counts as 500."""
+    """Format the error text for failed models (name, HTTP status); an exception counts as 500."""
     listed = ", ".join(f'{{"model": "{model}", "status": {status}}}' for model, status in failed)
     return f"Error retrieving Passport analysis: [{listed}]"

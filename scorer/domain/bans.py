@@ -1,7 +1,7 @@
-"""Which of the submitted credentials are banned, and by what.
+"""Match submitted credentials against bans.
 
-Observed of the legacy: a ban counts while its end lies ahead or it has none; for each credential the first ban that matches
-decides, in the order the bans were read; addresses are compared without regard to case, hashes and providers exactly.
+Observed of the legacy: a ban is in force until its end, or forever without one; for each credential the first matching ban decides, in
+the order in which the bans were read; addresses are compared case-insensitively, hashes and providers exactly.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Ban:
-    """One row of the ban list; texts are empty, never null, where a kind does not use them."""
+    """One row of the ban list; texts that its kind does not use are empty, never null."""
 
     kind: str
     provider: str
@@ -23,7 +23,7 @@ class Ban:
 
 @dataclass(frozen=True, slots=True)
 class BannedSubject:
-    """What is asked about one credential: its hash, provider and subject id, each as submitted."""
+    """The hash, provider and subject id of one submitted credential."""
 
     hash: str | None
     provider: str | None
@@ -32,24 +32,24 @@ class BannedSubject:
 
 @dataclass(frozen=True, slots=True)
 class BanFinding:
-    """The answer for one credential; `ban` is None when nothing matched."""
+    """The result for one credential; `ban` is None if no ban matches."""
 
     hash: str
     ban: Ban | None
 
 
 def subject_address(subject_id: str) -> str:
-    """The address in a subject id: what follows its last colon, spelled as submitted."""
+    """Return the part of a subject id after its last colon, spelled as submitted."""
     return subject_id.rpartition(":")[2]
 
 
 def of_one_subject(subjects: Sequence[BannedSubject]) -> bool:
-    """Whether all credentials name one subject; the ids are compared letter by letter, so case matters."""
+    """Return True if all credentials have the same subject id, compared case-sensitively."""
     return len({subject.id for subject in subjects}) == 1
 
 
 def find_bans(subjects: Iterable[BannedSubject], bans: Sequence[Ban], *, address: str) -> list[BanFinding]:
-    """Answer for every credential in order; `bans` are the active ones that name the address or one of the hashes."""
+    """Match every credential, in order; `bans` are those in force that name the address or one of the hashes."""
     return [
         BanFinding(subject.hash or "", next((ban for ban in bans if _matches(ban, subject, address)), None))
         for subject in subjects

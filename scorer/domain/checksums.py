@@ -1,8 +1,7 @@
-"""Mixed-case checksums of Ethereum addresses (EIP-55) and the Keccak-256 they need.
+"""Mixed-case checksums of Ethereum addresses (EIP-55), and Keccak-256 for them.
 
-Decides two things: whether a text is an address that the strict endpoints take, and how an address is written for the model
-services and for sign-in messages. hashlib has SHA-3 but not the Keccak padding that Ethereum uses, so the permutation is here;
-it runs once for a mixed-case address (about a third of a millisecond), never on the scoring path.
+hashlib has SHA-3 but not the Keccak padding that Ethereum uses, so the permutation is here. It runs once for a mixed-case address
+(about 0.3 ms), never on the scoring path.
 """
 
 import re
@@ -63,7 +62,7 @@ def _permute(lanes: list[int]) -> list[int]:
 
 
 def keccak_256(data: bytes) -> bytes:
-    """The 32-byte Keccak-256 digest of `data` (the original padding, not that of SHA-3)."""
+    """Return the 32-byte Keccak-256 digest of `data` (original padding, not SHA-3's)."""
     padding = bytearray(_RATE_BYTES - len(data) % _RATE_BYTES)
     padding[0] |= 0x01
     padding[-1] |= 0x80
@@ -77,12 +76,12 @@ def keccak_256(data: bytes) -> bytes:
 
 
 def has_address_form(text: str) -> bool:
-    """Whether `text` is forty hex digits with or without 0x, whatever their case."""
+    """Return True if `text` is forty hex digits in any letter case, with or without 0x."""
     return _ADDRESS.fullmatch(text) is not None
 
 
 def with_checksum(address: str) -> str:
-    """The EIP-55 spelling of an address; any spelling goes in.
+    """Return the EIP-55 spelling of an address in any spelling.
 
     Raises:
         ValueError: `address` does not have the form of an address.
@@ -97,9 +96,9 @@ def with_checksum(address: str) -> str:
 
 
 def is_address(text: str) -> bool:
-    """Whether the strict endpoints take `text`: an address whose letters are of one case or follow the checksum.
+    """Return True if the strict endpoints accept `text`: an address whose letters are of one case or match the checksum.
 
-    A mixed-case address without 0x is refused even when its digits follow the checksum. Observed of the legacy.
+    A mixed-case address without 0x is refused even if its digits match the checksum. Observed of the legacy.
     """
     if not has_address_form(text):
         return False

@@ -1,7 +1,7 @@
-"""Contribution statistics of an address: grants and protocol rounds added up and rounded.
+"""Contribution statistics of an address: grants and protocol rounds, added and rounded.
 
-Observed of the legacy: the protocol sum is first rounded to 3 decimals, then the sum of both parts to 2, both half to even on
-decimals, so half a cent becomes nothing (0.005 -> 0.0) and a cent and a half becomes two (0.015 -> 0.02).
+Observed of the legacy: the protocol sum is first rounded to 3 decimals, then the sum of both parts to 2, both half-even on decimals:
+0.005 -> 0.0, 0.015 -> 0.02.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Contributions:
 
 @dataclass(frozen=True, slots=True)
 class ContributorStatistics:
-    """The two figures of the response, as the floats that it carries."""
+    """The two numbers of the response, which are floats there."""
 
     num_grants_contribute_to: float
     total_contribution_amount: float

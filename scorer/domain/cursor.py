@@ -1,7 +1,7 @@
-"""The token that leads from one page of stamps to the next.
+"""The token of a page of stamps.
 
-Observed of the legacy: urlsafe base64 without padding of the JSON {"d": "next" or "prev", "id": n}; padding is tolerated, another
-direction means the first page, and what cannot be read breaks the request.
+Observed of the legacy: URL-safe base64 without padding of the JSON {"d": "next" or "prev", "id": n}. Padding is tolerated, another
+direction means the first page, and a malformed token fails the request.
 """
 
 import base64
@@ -17,30 +17,30 @@ _BIGINT_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A direction, "next" (older) or "prev" (newer), and the id to go on from."""
+    """A direction, "next" (older) or "prev" (newer), and the id to continue from."""
 
     direction: str
     id: int
 
     def token(self) -> str:
-        """The text for a URL."""
+        """Encode the cursor for a URL."""
         raw = json.dumps({"d": self.direction, "id": self.id}).encode()
         return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def parse_cursor(token: str) -> Cursor:
-    """The cursor of a token.
+    """Decode a token.
 
     Raises:
-        UnanswerableError: it is none.
+        UnanswerableError: the token is malformed.
     """
     try:
         padded = token.rstrip("=") + "=" * (-len(token.rstrip("=")) % 4)
         held: Any = json.loads(base64.urlsafe_b64decode(padded.encode()))
     except (binascii.Error, ValueError) as error:
-        raise UnanswerableError("the token cannot be read") from error
+        raise UnanswerableError("the token cannot be decoded") from error
     if not isinstance(held, dict):
-        raise UnanswerableError("the token is no object")
+        raise UnanswerableError("the token is not an object")
     return _cursor(cast("dict[str, object]", held))
 
 

@@ -1,12 +1,12 @@
-"""Who owns a nullifier: the unexpired earlier claim wins (the API calls it LIFO).
+"""Ownership of nullifiers: the earlier unexpired claim wins (the API calls this LIFO).
 
 A nullifier is linked to one address in a community until the link expires. A stamp with a nullifier that is linked, unexpired, to
-another address clashes and does not count; its other nullifiers are then linked to that owner too (back-fill), so that the same
+another address clashes and does not count; its other nullifiers are then linked to that owner too (backfill), so that the same
 person cannot use them elsewhere.
 
-Observed of the legacy, and better here: it fails for good when a clashing stamp also has an own or an expired link, and when one
-nullifier stands in two stamps of an address. Here an own link is left alone, an expired one passes to the owner of the clash, and
-a nullifier that a kept stamp claims is written once, until the later of both dates.
+The legacy fails permanently if a clashing stamp also has an own or an expired link, and if one nullifier is in two stamps of an
+address. Here an own link stays unchanged, an expired one passes to the owner of the clash, and a nullifier claimed by several kept
+stamps is written once, with the latest expiry.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,14 +16,14 @@ from datetime import datetime
 from scorer.domain.stamp import Stamp
 from scorer.errors import ScoringError
 
-# The width of the column; the legacy stores the database's own words, with the line feed.
+# The width of the column; the legacy stores the database's error text, with the line feed.
 HASH_MAX_CHARACTERS = 100
 _TOO_LONG = "value too long for type character varying(100)\n"
 
 
 @dataclass(frozen=True, slots=True)
 class HashLink:
-    """A nullifier of one community, who owns it, and until when."""
+    """The owner of a nullifier in one community, and the expiry of the claim."""
 
     hash: str
     address: str
@@ -32,9 +32,9 @@ class HashLink:
 
 @dataclass(frozen=True, slots=True)
 class DedupPlan:
-    """What counts and what to write; both lists of links are in the order of their hashes, so that writers do not deadlock.
+    """The stamps that count, and the links to write, sorted by hash so that concurrent writers do not deadlock.
 
-    `clashing` has one stamp a credential provider (the last one), in the order they were met first.
+    `clashing` has one stamp for each credential provider (the last one), in order of first appearance.
     """
 
     kept: tuple[Stamp, ...]
@@ -44,7 +44,7 @@ class DedupPlan:
 
 
 def plan_dedup(stamps: Sequence[Stamp], links: Iterable[HashLink], *, address: str, now: datetime) -> DedupPlan:
-    """Decide about every stamp of one address against the links that exist.
+    """Decide about every stamp of one address, given the existing links.
 
     Raises:
         ScoringError: a nullifier to be linked is longer than the column.
@@ -53,10 +53,10 @@ def plan_dedup(stamps: Sequence[Stamp], links: Iterable[HashLink], *, address: s
     clashing_hashes = {link.hash for link in known.values() if link.address != address and link.expires_at > now}
     kept = tuple(stamp for stamp in stamps if clashing_hashes.isdisjoint(stamp.nullifiers))
     clashed = [stamp for stamp in stamps if not clashing_hashes.isdisjoint(stamp.nullifiers)]
-    wanted = _claims(kept, address)
+    claims = _claims(kept, address)
     for link in _backfill(clashed, known, clashing_hashes, address):
-        wanted.setdefault(link.hash, link)
-    ordered = sorted(wanted.values(), key=lambda link: link.hash)
+        claims.setdefault(link.hash, link)
+    ordered = sorted(claims.values(), key=lambda link: link.hash)
     inserts = tuple(link for link in ordered if link.hash not in known)
     if any(len(link.hash) > HASH_MAX_CHARACTERS for link in inserts):
         raise ScoringError(_TOO_LONG)

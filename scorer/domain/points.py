@@ -1,19 +1,19 @@
-"""Human points as a response shows them: what an address has earned, and what can be earned.
+"""Human points in a response: earned and possible points.
 
-Observed of the legacy: points of actions without an active configuration are worth nothing; HIM is left out of what an address
-has, but listed in what it can have; the multiplier is shown, never applied, and is 1 for an address without points.
+Observed of the legacy: actions without an active configuration are worth nothing; HIM is excluded from earned points but listed among
+the possible ones; the multiplier is reported, never applied, and is 1 for an address without points.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-# Shown as possible, never counted as earned.
+# Listed as possible, never counted as earned.
 _UNCOUNTED_ACTION = "HIM"
 
 
 @dataclass(frozen=True, slots=True)
 class EarnedPoints:
-    """The points of one action on one chain (0: on none), summed over its rows."""
+    """The points of one action on one chain (0: no chain), summed over its rows."""
 
     action: str
     chain_id: int
@@ -31,7 +31,7 @@ class PointsData:
 
 
 def points_data(earned: Iterable[EarnedPoints], *, multiplier: int | None, eligible: bool) -> PointsData:
-    """What the address has: by action over all chains, and again by action and chain where there is one."""
+    """Build the block of earned points: by action over all chains, and again by action and chain if there is one."""
     breakdown: dict[str, int] = {}
     total = 0
     for entry in earned:
@@ -45,5 +45,5 @@ def points_data(earned: Iterable[EarnedPoints], *, multiplier: int | None, eligi
 
 
 def possible_points(active: Mapping[str, int], *, multiplier: int) -> PointsData:
-    """What can be had: the points of every active action; the total is always 0."""
+    """Build the block of possible points: those of every active action; the total is always 0."""
     return PointsData(0, is_eligible=False, multiplier=multiplier, breakdown=dict(active))

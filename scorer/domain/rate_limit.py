@@ -1,8 +1,8 @@
-"""Fixed-window rate limits, counted in the same counters as the legacy's.
+"""Fixed-window rate limits, counted in the legacy's counters.
 
-Both systems serve one key at the same time, so the counter's name has to come out equal: the limit's text, the end of the window
-and the client go into one hash. The window of a client starts at an offset of its own, so that not all windows end at once.
-Observed of the legacy: limit n lets requests 1..n of a window pass; an empty or absent limit is no limit.
+Both systems serve a key at the same time, so they must compute the same counter name: a hash of the limit's text, the end of the
+window and the client. Each client's window has its own offset, so that not all windows end at once.
+Observed of the legacy: with limit n, requests 1..n of a window pass; an empty or absent limit means unlimited.
 """
 
 import hashlib
@@ -11,16 +11,16 @@ import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-# The legacy's cache writes its names with this prefix.
+# The prefix that Django's cache gives to its keys.
 _KEY_PREFIX = ":1:rl:"
-# A counter outlives its window by this much, so that clocks may differ.
+# A counter expires this long after its window, to tolerate clock skew.
 _GRACE_S = 5
 _RATE = re.compile(r"(\d+)/(\d*)([smhd])?")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class RateGroup(StrEnum):
-    """The endpoints that share one counter."""
+    """Groups of endpoints that share one counter."""
 
     REGISTRY = "registry"
     ANALYSIS = "analysis"
@@ -36,24 +36,24 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One counter: its name in the shared store and how long it lives there."""
+    """One counter: its name and TTL in the shared store."""
 
     key: str
     ttl_s: int
 
 
 def parse_rate(text: str | None) -> Rate | None:
-    """Read a limit such as `125/15m`; nothing at all means unlimited.
+    """Parse a limit such as `125/15m`; an empty or absent text means unlimited.
 
     Raises:
         ValueError: the text is not of the form n/[count]unit with unit s, m, h or d.
     """
     if not text:
         return None
-    found = _RATE.match(text)
-    if found is None:
+    match = _RATE.match(text)
+    if match is None:
         raise ValueError(text)
-    limit, multiple, unit = found.groups()
+    limit, multiple, unit = match.groups()
     period = _UNIT_S[(unit or "s").lower()] * (int(multiple) if multiple else 1)
     if period <= 0:
         raise ValueError(text)
@@ -61,7 +61,7 @@ def parse_rate(text: str | None) -> Rate | None:
 
 
 def window_of(rate: Rate, group: RateGroup, *, client: str, now: int) -> Window:
-    """The counter of `client` (the prefix of its API key) at `now` (Unix seconds)."""
+    """Compute the counter of `client` (the prefix of its API key) at `now` (Unix seconds)."""
     ends = now - now % rate.period_s + zlib.crc32(client.encode()) % rate.period_s
     if ends < now:
         ends += rate.period_s
@@ -70,5 +70,5 @@ def window_of(rate: Rate, group: RateGroup, *, client: str, now: int) -> Window:
 
 
 def passes(rate: Rate, count: int) -> bool:
-    """Whether the request that made the counter `count` may pass."""
+    """Return True if the request that raised the counter to `count` is within the rate."""
     return count <= rate.limit

@@ -1,20 +1,21 @@
-"""Weights, their sum, and the score row in the words of the legacy.
+"""Weights, their sum, and the score row in the legacy's format.
 
-Observed of the legacy: a JSON number weighs its exact binary expansion, a text its decimal value; the sum is taken in the default
-decimal context from 0 in the order of the stamps; a provider without a weight weighs 0 and still counts for the expiration.
+Observed of the legacy: a weight that is a JSON number counts with its exact binary expansion, a text with its decimal value; the sum
+is calculated in the default decimal context, from 0, in the order of the stamps; a provider without a weight weighs 0 and still
+counts for the expiration.
 """
 
 import decimal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from scorer.domain.stamp import Stamp
 from scorer.errors import ScoringError
 
-# The default context, made here so that no other code's change of the thread's context can reach a score.
+# Python's default context, as a constant, so that a change of the thread's context elsewhere cannot affect a score.
 CONTEXT = decimal.Context(prec=28, rounding=decimal.ROUND_HALF_EVEN)
 _ZERO_SCORE = "0.00000"
 RULE_LIFO = "LIFO"
@@ -22,7 +23,7 @@ RULE_LIFO = "LIFO"
 
 @dataclass(frozen=True, slots=True)
 class ScorerConfig:
-    """How a community weighs: `weights` is the JSON of the scorer row, `custom_weights` what a customization puts over it."""
+    """The weights and threshold of a community: `weights` is the scorer row's JSON, `custom_weights` override it."""
 
     weights: Any
     custom_weights: Mapping[str, str]
@@ -31,9 +32,9 @@ class ScorerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A score row. In the state ERROR everything but `status` and `error` is None.
+    """A score row. With status ERROR everything but `status` and `error` is None.
 
-    `expires_at` keeps the offset of the credential it came from; `score` is 1 or 0.
+    `expires_at` keeps the UTC offset of its credential; `score` is 1 or 0.
     """
 
     status: str
@@ -47,20 +48,20 @@ class Score:
 
     @property
     def passed(self) -> bool:
-        """Whether the sum reached the threshold."""
+        """True if the sum has reached the threshold."""
         return self.score == 1
 
 
 def failed(error: ScoringError) -> Score:
-    """The row of an address that cannot be scored."""
+    """Build the row of an address that cannot be scored."""
     return Score("ERROR", error=str(error))
 
 
 def weigh(kept: Sequence[Stamp], clashing: Iterable[Stamp], config: ScorerConfig, *, now: datetime) -> Score:
-    """The score of these stamps.
+    """Calculate the score of these stamps.
 
     Raises:
-        ScoringError: the weights are null or not numbers; the text is what the score row gets.
+        ScoringError: the weights are null or not numbers; the text is stored in the score row.
     """
     try:
         weights = {**config.weights, **config.custom_weights} if config.custom_weights else config.weights
@@ -70,7 +71,7 @@ def weigh(kept: Sequence[Stamp], clashing: Iterable[Stamp], config: ScorerConfig
     except (AttributeError, TypeError, ValueError, decimal.InvalidOperation) as error:
         raise ScoringError(str(error)) from error
     if not total.is_finite():
-        # JSON has no infinity, so no score row can hold this.
+        # JSON has no infinity, so a score row could not hold the sum.
         raise ScoringError("a weight is not finite")
     stamp_scores = {stamp.provider: float(weight) for stamp, weight in weighed}
     return Score(
@@ -109,14 +110,14 @@ def _stamps_shown(
     }
     for stamp in clashing:
         provider = stamp.credential_provider
-        # A counted stamp of the clash's provider keeps its score and is shown as deduplicated.
+        # A counted stamp of the clashing credential's provider keeps its score and is shown as deduplicated.
         score = shown[provider]["score"] if provider in shown else _ZERO_SCORE
         shown[provider] = {"score": score, "dedup": True, "expiration_date": stamp.expires_text}
     return shown
 
 
 def score_event(score: Score, *, passport_id: int) -> dict[str, Any]:
-    """The data of the score update event, but for its `pk`."""
+    """Build the data of the score update event, without its `pk`."""
     return {
         "model": "registry.score",
         "fields": {
@@ -134,7 +135,7 @@ def score_event(score: Score, *, passport_id: int) -> dict[str, Any]:
 
 
 def dedup_event(stamp: Stamp, *, community_id: int) -> dict[str, Any]:
-    """The data of the deduplication event of one clashing stamp."""
+    """Build the data of the deduplication event of one clashing stamp."""
     return {
         "nullifiers": list(stamp.nullifiers),
         "provider": stamp.credential_provider,
@@ -143,15 +144,10 @@ def dedup_event(stamp: Stamp, *, community_id: int) -> dict[str, Any]:
 
 
 def encoded_time(time: datetime | None) -> str | None:
-    """A time as Django's JSON encoder writes it: milliseconds cut to three digits, "Z" for UTC, other offsets kept."""
+    """Format a time as Django's JSON encoder does: truncated to milliseconds, "Z" for UTC, other offsets kept."""
     if time is None:
         return None
     text = time.isoformat()
     if time.microsecond:
         text = text[:23] + text[26:]
     return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
-
-
-def in_utc(time: datetime | None) -> datetime | None:
-    """The same moment as the database gives it back."""
-    return None if time is None else time.astimezone(UTC)

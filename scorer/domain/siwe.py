@@ -1,8 +1,7 @@
-"""Sign-in with Ethereum (ERC-4361): the message that a wallet signed, rebuilt from its fields.
+"""Sign-in with Ethereum (ERC-4361): rebuild the signed message from its JSON fields.
 
-Decides whether the fields make a message at all, and its exact text, since one byte of difference fails the signature. Fields
-come as JSON of the client's making. The checks that come before (presence, domain, expiry) are here too, in the order in which
-the sign-in endpoint makes them.
+The text must be exact, since one different byte fails the signature. The checks before that (domain, expiry) are here too, in the
+order in which the sign-in endpoint makes them.
 """
 
 import re
@@ -16,13 +15,13 @@ VERSION = "1"
 _NONCE = re.compile(r".{8,}", re.DOTALL)
 _DOMAIN = re.compile(r"[^/?#]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*", re.ASCII)
-# URIs of these schemes are nothing without a host.
+# URIs of these schemes need a host.
 _SCHEMES_WITH_HOST = frozenset({"http", "https", "ws", "wss", "ftp"})
 
 
 @dataclass(frozen=True, slots=True)
 class SignInMessage:
-    """The fields of one message; `address` carries its checksum."""
+    """The fields of one message; `address` has its checksum spelling."""
 
     domain: str
     address: str
@@ -37,7 +36,7 @@ class SignInMessage:
     resources: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """The text that the wallet showed and signed."""
+        """Format the text that the wallet has signed."""
         lines = [f"{self.domain} wants you to sign in with your Ethereum account:", self.address, ""]
         lines += [self.statement, ""] if self.statement is not None else [""]
         lines += [
@@ -59,12 +58,12 @@ class SignInMessage:
 
 
 def domain_allowed(domain: Any, allowed: Collection[str]) -> bool:
-    """Whether sign-ins for `domain` are taken; case does not matter, and an empty list refuses all."""
+    """Return True if sign-ins for `domain` are allowed, compared case-insensitively; an empty list refuses all."""
     return isinstance(domain, str) and domain.lower() in {name.lower() for name in allowed}
 
 
 def still_valid(fields: Mapping[str, Any], *, now: datetime) -> bool:
-    """Whether the message has not expired; one that names no expiry never does, one that is unreadable has."""
+    """Return True if the message has not expired; one without an expiry never does, a malformed expiry counts as expired."""
     if fields.get("expirationTime") is None:
         return True
     moment = _moment(fields["expirationTime"])
@@ -85,7 +84,7 @@ def parse_message(fields: Mapping[str, Any], *, address: str) -> SignInMessage:
     """Rebuild the message from its JSON fields; empty optional fields count as absent.
 
     Raises:
-        ValueError: a field is missing or not of the form that ERC-4361 asks for.
+        ValueError: a field is missing or violates ERC-4361.
     """
     if fields.get("version") != VERSION:
         raise ValueError("version")
@@ -120,7 +119,7 @@ def _time(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _chain(value: Any) -> int:
-    """The chain's number; texts and floats of a whole number are forgiven, and 0 stands for the main chain."""
+    """Parse the chain id; texts and floats of an integer are accepted, and 0 stands for the main chain."""
     if not isinstance(value, int | float | str) or (isinstance(value, float) and not value.is_integer()):
         raise ValueError("chainId")
     number = int(value)
@@ -131,7 +130,7 @@ def _chain(value: Any) -> int:
 
 def _uri(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("uri")  # noqa: TRY004 - a client's bad value, not a programmer's mistake.
+        raise ValueError("uri")  # noqa: TRY004 - a client's bad value, not a programming error.
     parts = urlsplit(value.strip())
     if _SCHEME.fullmatch(parts.scheme) is None:
         raise ValueError("uri")
@@ -152,7 +151,7 @@ def _request_id(value: Any) -> str | None:
     if not value:
         return None
     if not isinstance(value, str):
-        raise ValueError("requestId")  # noqa: TRY004 - a client's bad value, not a programmer's mistake.
+        raise ValueError("requestId")  # noqa: TRY004 - as above.
     return value
 
 

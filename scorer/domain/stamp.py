@@ -1,7 +1,7 @@
-"""What makes a stored credential count for an address, short of its proof.
+"""Decide which stored credentials count for an address, except for their proofs.
 
-Observed of the legacy: a stamp that fails a check is left out silently, but an expiration date that cannot be read makes the whole
-scoring fail with Python's own words, and it is read before the issuer is looked at. The migration plan differs from the legacy in
+Observed of the legacy: a stamp that fails a check is dropped silently, but a malformed expiration date fails the whole scoring with
+the text of Python's exception, and the date is parsed before the issuer is checked. The migration plan deviates from the legacy in
 one point: only the `nullifiers` list counts, a `hash` alone does not.
 """
 
@@ -16,7 +16,7 @@ from scorer.errors import ScoringError
 
 @dataclass(frozen=True, slots=True)
 class StoredStamp:
-    """One row of the ceramic cache: the newest of its provider. `text` is the credential as the database prints it."""
+    """The newest row of a provider in the ceramic cache. `text` is the credential as the database prints it."""
 
     id: int
     provider: str
@@ -26,10 +26,10 @@ class StoredStamp:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A stamp that counts if its proof holds.
+    """A stamp that counts if its proof is valid.
 
-    `provider` is the row's, which weights are looked up by; `credential_provider` the credential's, which clashes are told by.
-    `expires_at` keeps the credential's own offset, `expires_text` its own spelling.
+    `provider` is the row's, the key of the weights; `credential_provider` is the credential's, the key of clashes. `expires_at` keeps
+    the credential's UTC offset, `expires_text` its spelling.
     """
 
     id: int
@@ -42,7 +42,7 @@ class Stamp:
 
 
 class DropCause(StrEnum):
-    """Why a stamp does not count."""
+    """The causes for which a stamp does not count."""
 
     ISSUER = "issuer"
     EXPIRED = "expired"
@@ -52,10 +52,10 @@ class DropCause(StrEnum):
 
 
 def examine(row: StoredStamp, *, address: str, trusted_issuers: frozenset[str], now: datetime) -> Stamp | DropCause:
-    """The stamp, or why it does not count.
+    """Return the stamp, or the cause for which it does not count.
 
     Raises:
-        ScoringError: the expiration date is missing, no ISO date, or has no offset; the text is what the score row gets.
+        ScoringError: the expiration date is missing, malformed, or has no offset; the text is stored in the score row.
     """
     credential = row.credential
     try:
@@ -82,10 +82,10 @@ def examine(row: StoredStamp, *, address: str, trusted_issuers: frozenset[str], 
 def examine_all(
     rows: Sequence[StoredStamp], *, address: str, trusted_issuers: frozenset[str], now: datetime
 ) -> tuple[list[Stamp], list[DropCause]]:
-    """The stamps worth verifying, in the order of the rows, and why the others are left out.
+    """Return the stamps to verify, in the order of the rows, and the causes for which the others are dropped.
 
     Raises:
-        ScoringError: see `examine`; one broken row blocks the address, whoever issued it.
+        ScoringError: see `examine`; one broken row blocks the address, even if its issuer is not trusted.
     """
     kept: list[Stamp] = []
     dropped: list[DropCause] = []
@@ -99,7 +99,7 @@ def examine_all(
 
 
 def nullifiers_of(subject: Mapping[str, Any]) -> tuple[str, ...]:
-    """The texts of the `nullifiers` list, all of them whatever their version prefix."""
+    """Return the texts in the `nullifiers` list, of any version prefix."""
     listed = subject.get("nullifiers")
     if not isinstance(listed, list):
         return ()

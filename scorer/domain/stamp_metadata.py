@@ -1,7 +1,7 @@
 """The public description of stamps (stampMetadata.json), reshaped for responses.
 
-Decides which fields are kept and how icons become absolute. Source of the shape: the legacy's metadata endpoint and its
-listing of stamps, as observed. Anything that is not of the documented shape is refused as a whole.
+Keeps the fields of the response and makes icon URLs absolute, as observed of the legacy's metadata endpoint and listing of stamps. A
+document with an unexpected structure is refused as a whole.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ class StampGroup:
 
 @dataclass(frozen=True, slots=True)
 class PlatformDescription:
-    """One platform; `icon` is an absolute address."""
+    """One platform; `icon` is an absolute URL."""
 
     id: str
     icon: str
@@ -43,7 +43,7 @@ class PlatformDescription:
 
 @dataclass(frozen=True, slots=True)
 class ProviderDescription:
-    """A provider with the group and platform that it belongs to."""
+    """A provider with its group and platform."""
 
     stamp: StampDescription
     group: str
@@ -51,15 +51,15 @@ class ProviderDescription:
 
 
 def metadata_url(public_url: str) -> str:
-    """Where the file is: beside `public_url`, whose last segment counts only with a slash at its end."""
+    """Return the file's URL, relative to `public_url`, whose last path segment counts only with a trailing slash."""
     return urljoin(public_url, METADATA_FILE)
 
 
 def parse_platforms(document: Any, *, public_url: str) -> list[PlatformDescription]:
-    """Read the decoded file.
+    """Parse the decoded file.
 
     Raises:
-        ValueError: something is not of the documented shape.
+        ValueError: the document has an unexpected structure.
     """
     try:
         return [_platform(entry, public_url) for entry in document]
@@ -89,12 +89,12 @@ def _platform(entry: Any, public_url: str) -> PlatformDescription:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a text")
+        raise TypeError(f"{value!r} is not a string")
     return value
 
 
 def plain(platforms: Sequence[PlatformDescription]) -> list[dict[str, Any]]:
-    """The platforms as JSON values, in the key order of the API; `parse_platforms` reads them back."""
+    """Convert the platforms to JSON values, in the key order of the API; `parse_platforms` reads them back."""
     return [
         {
             "id": platform.id,
@@ -117,11 +117,11 @@ def plain(platforms: Sequence[PlatformDescription]) -> list[dict[str, Any]]:
     ]
 
 
-def plain_provider(found: ProviderDescription) -> dict[str, Any]:
-    """One provider as the listing of stamps shows it."""
-    platform = found.platform
+def plain_provider(provider: ProviderDescription) -> dict[str, Any]:
+    """Convert one provider to JSON values in the shape of the listing of stamps."""
+    platform = provider.platform
     return {
-        "group": found.group,
+        "group": provider.group,
         "platform": {
             "id": platform.id,
             "icon": platform.icon,
@@ -129,14 +129,14 @@ def plain_provider(found: ProviderDescription) -> dict[str, Any]:
             "description": platform.description,
             "connectMessage": platform.connect_message,
         },
-        "name": found.stamp.name,
-        "description": found.stamp.description,
-        "hash": found.stamp.hash,
+        "name": provider.stamp.name,
+        "description": provider.stamp.description,
+        "hash": provider.stamp.hash,
     }
 
 
 def providers(platforms: Sequence[PlatformDescription]) -> Iterator[ProviderDescription]:
-    """Every provider in file order."""
+    """Iterate over the providers in file order."""
     for platform in platforms:
         for group in platform.groups:
             for stamp in group.stamps:
@@ -144,5 +144,5 @@ def providers(platforms: Sequence[PlatformDescription]) -> Iterator[ProviderDesc
 
 
 def by_provider(platforms: Sequence[PlatformDescription]) -> dict[str, ProviderDescription]:
-    """Look-up by provider; of several entries of one name the last counts."""
-    return {found.stamp.name: found for found in providers(platforms)}
+    """Index the providers by name; of several entries with one name the last one counts."""
+    return {provider.stamp.name: provider for provider in providers(platforms)}

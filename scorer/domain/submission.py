@@ -1,7 +1,7 @@
-"""Credentials that clients hand in, taken apart for storing; their proofs are not looked at yet.
+"""Parse submitted credentials into the columns of a stored stamp; their proofs are not verified here.
 
-Observed of the legacy: a provider and `proof.proofValue` are needed (so a proof with `jws` alone cannot be stored), dates may be
-missing but not unreadable, and one provider may not come twice. What breaks these rules breaks the whole request.
+Observed of the legacy: a provider and `proof.proofValue` are required (so a proof with only `jws` cannot be stored), dates may be
+missing but not malformed, and a provider may not occur twice. A violation fails the whole request.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,16 +27,16 @@ class SubmittedStamp:
 
 
 def provider_of(credential: object) -> str:
-    """The provider a credential names in its subject.
+    """Return the provider in a credential's subject.
 
     Raises:
-        UnanswerableError: it names none.
+        UnanswerableError: there is none.
     """
     return _text(_member(_member(credential, "credentialSubject"), "provider"))
 
 
 def submitted(provider: str, credential: object) -> SubmittedStamp:
-    """A credential under the provider it was handed in for.
+    """Parse a credential submitted for a provider.
 
     Raises:
         UnanswerableError: it cannot be stored.
@@ -44,19 +44,21 @@ def submitted(provider: str, credential: object) -> SubmittedStamp:
     proof_value = _text(_member(_member(credential, "proof"), "proofValue"))
     if max(len(provider), len(proof_value)) > _TEXT_MAX_CHARACTERS:
         raise UnanswerableError("a text is longer than its column")
-    held = cast("Mapping[str, Any]", credential)
-    return SubmittedStamp(provider, held, proof_value, _moment(held, "issuanceDate"), _moment(held, "expirationDate"))
+    fields = cast("Mapping[str, Any]", credential)
+    return SubmittedStamp(
+        provider, fields, proof_value, _moment(fields, "issuanceDate"), _moment(fields, "expirationDate")
+    )
 
 
 def all_different(stamps: Iterable[SubmittedStamp]) -> list[SubmittedStamp]:
-    """The stamps, no provider twice.
+    """Return the stamps as a list, checking that no provider occurs twice.
 
     Raises:
-        UnanswerableError: a provider comes twice; an address holds one live stamp a provider.
+        UnanswerableError: a provider occurs twice; an address has at most one live stamp of a provider.
     """
     listed = list(stamps)
     if len({stamp.provider for stamp in listed}) != len(listed):
-        raise UnanswerableError("a provider comes twice")
+        raise UnanswerableError("a provider occurs twice")
     return listed
 
 
@@ -69,10 +71,10 @@ def _member(value: object, name: str) -> object:
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
-    # A text column takes a number's digits.
+    # A number is stored as its digits.
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    raise UnanswerableError("a text is missing")
+    raise UnanswerableError("a string is missing")
 
 
 def _moment(credential: Mapping[str, Any], name: str) -> datetime | None:
@@ -81,5 +83,5 @@ def _moment(credential: Mapping[str, Any], name: str) -> datetime | None:
         return None
     moment = parse_moment(raw) if isinstance(raw, str) else None
     if moment is None:
-        raise UnanswerableError(f"{name} is no date")
+        raise UnanswerableError(f"{name} is not a date")
     return moment

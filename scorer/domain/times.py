@@ -1,10 +1,10 @@
-"""Dates and times as texts of credentials and queries."""
+"""Dates and times in credentials and queries."""
 
 from datetime import UTC, datetime
 
 
 def parse_moment(text: str) -> datetime | None:
-    """An ISO 8601 date or date-time; without an offset it is UTC. None for anything else."""
+    """Parse an ISO 8601 date or date-time, in UTC without an offset; None for any other text."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

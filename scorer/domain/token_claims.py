@@ -1,8 +1,8 @@
-"""Sign-in tokens without their cryptography: which claims must hold, what an issued token says, what a refusal reads like.
+"""Sign-in tokens without their cryptography: the required claims, the claims of an issued token, the text of a refusal.
 
-Two kinds are taken, in this order: tokens of the sign-in endpoint (RS256, issuer `passport-scorer`) and those of the older
-sign-in (HS256, with expiry, id and type). Observed of the legacy: neither allows leeway, and the response to a token that fits
-neither is the printed form of the errors of both, which existing clients may show.
+Two kinds are accepted, in this order: tokens of the sign-in endpoint (RS256, issuer `passport-scorer`) and those of the older sign-in
+(HS256, with expiry, id and type). Observed of the legacy: neither allows leeway, and the text for a token of neither kind is Python's
+repr of both errors, which existing clients may show.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _INVALID = "Token is invalid or expired"
 
 
 def bearer_token(header: str | None) -> str | None:
-    """The token of an Authorization header of the scheme Bearer (in any case), else None."""
+    """Return the token of an Authorization header with the scheme Bearer (case-insensitive), else None."""
     if not header:
         return None
     scheme, separator, token = header.partition(" ")
@@ -24,7 +24,7 @@ def bearer_token(header: str | None) -> str | None:
 
 
 def older_claims_flaw(claims: Mapping[str, Any], *, now: datetime) -> str | None:
-    """What an HS256 token of good signature lacks, in the order of the legacy's checks; None: nothing."""
+    """Return the first flaw of an HS256 token with a valid signature, in the order of the legacy's checks; None without one."""
     if "exp" not in claims:
         return "Token has no 'exp' claim"
     if not isinstance(claims["exp"], int | float) or claims["exp"] <= now.timestamp():
@@ -39,7 +39,7 @@ def older_claims_flaw(claims: Mapping[str, Any], *, now: datetime) -> str | None
 
 
 def refusal_text(newer_flaw: str | None, older_flaw: str = _INVALID) -> str:
-    """The response's text for a token that is of neither kind; `newer_flaw` is None when RS256 tokens are not tried."""
+    """Format the error text for a token of neither kind; `newer_flaw` is None if RS256 tokens are not accepted."""
     tried = [("SIWE_RS256", newer_flaw)] if newer_flaw is not None else []
     messages = [
         f"{{'token_class': {_printed(kind)}, 'token_type': {_printed('access')}, 'message': {_printed(flaw)}}}"
@@ -54,13 +54,13 @@ def _printed(text: str) -> str:
 
 
 def did_address(claims: Mapping[str, Any]) -> str | None:
-    """The address that a token speaks for, lower case: the last part of its did; None without one."""
+    """Return the address in a token: the last part of its did, lower case; None without a did."""
     did = claims.get("did")
     return did.rpartition(":")[2].lower() if isinstance(did, str) else None
 
 
 def issued_claims(address: str, *, now: datetime, token_id: str) -> dict[str, Any]:
-    """The claims of a token for `address`, valid for a week; times are Unix seconds."""
+    """Build the claims of a token for `address`, valid for a week; times are Unix seconds."""
     issued_at = int(now.timestamp())
     return {
         "did": _DID_PREFIX + address.lower(),

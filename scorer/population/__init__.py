@@ -1,10 +1,9 @@
-"""A synthetic population: people with really signed credentials, and the requests that ask for their scores.
+"""A synthetic population: people who hold validly signed credentials, and requests for their scores.
 
-The demo, the tests and the benchmarks need a database full of people whom both implementations score alike, and targets to ask for.
-`issuer` signs credentials; `people` decides who holds which stamps and why that is interesting; `rows` turns people into table
-rows and `targets` into requests, all without I/O and equal for equal seeds; `traffic` makes any number of requests of any `profile`
-(`profiles/` holds those that come with the program); `writing` copies the rows into an empty database, `sql` makes a script of
-them; `command` is `python -m scorer populate`.
+The demo, the tests and the benchmarks need a database of people whom both implementations score alike, and requests to send.
+`issuer` signs credentials; `people` defines who holds which stamps; `rows` converts people to table rows and `targets` to requests,
+without I/O and deterministic for a seed; `traffic` generates any number of requests of a `profile` (`profiles/` contains the built-in
+ones); `writing` copies the rows into a database, `sql` formats them as a script; `command` is `python -m scorer populate`.
 
-Nobody in here is real: every key is derived from the seed, so nothing signed by these issuers may ever be trusted elsewhere.
+All keys are derived from the seed, so credentials signed by these issuers must not be trusted anywhere else.
 """

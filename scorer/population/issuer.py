@@ -1,8 +1,8 @@
-"""Signs stamp credentials (EthereumEip712Signature2021) with a key derived from a text.
+"""Sign stamp credentials (EthereumEip712Signature2021) with a key derived from a text.
 
 Pure and deterministic. The signature is a plain EIP-712 signature over the credential with its proof, without proofValue and
-eip712Domain, made by a secp256k1 key whose address the issuer's did:ethr names. eth-account would sign the same, several times slower,
-since it multiplies points in Python; here the nonce comes from an HMAC of key and digest and OpenSSL multiplies.
+eip712Domain, by the secp256k1 key whose address is in the issuer's did:ethr. eth-account would produce an equivalent signature several
+times slower, since it multiplies points in Python; here the nonce is an HMAC of key and digest, and OpenSSL multiplies.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ _DOCUMENT = {
 
 @dataclass(frozen=True)
 class Issuer:
-    """Who signs: `secret` is any text, the same text is the same key."""
+    """An issuer of credentials: `secret` is any text; equal texts give equal keys."""
 
     secret: str
 
@@ -66,21 +66,21 @@ class Issuer:
 
     @cached_property
     def did(self) -> str:
-        """The issuer's DID, as it stands in credentials and in TRUSTED_IAM_ISSUERS."""
+        """The issuer's DID, as in credentials and in TRUSTED_IAM_ISSUERS."""
         x, y = _point(self._key)
         return "did:ethr:0x" + keccak(x.to_bytes(32, "big") + y.to_bytes(32, "big"))[12:].hex()
 
     def issue(
         self, address: str, provider: str, nullifiers: Sequence[str], *, expires: str, old_form: bool = False
     ) -> Json:
-        """A signed credential that says: `address` holds `provider`.
+        """Sign a credential of `provider` for `address`.
 
         Args:
-            address: whom it is about, lower-case hex with 0x.
+            address: the subject, lower-case hex with 0x.
             provider: the stamp's name.
-            nullifiers: what may be used by one address at a time.
+            nullifiers: values that one address at a time may use.
             expires: an ISO 8601 text.
-            old_form: name the first nullifier as `hash` and leave the list out, as credentials of before did.
+            old_form: put the first nullifier into `hash` instead of the list, as in old credentials.
         """
         subject, types = (_hash_subject, _HASH_SUBJECT) if old_form else (_nullifiers_subject, _NULLIFIERS_SUBJECT)
         document: Json = {
@@ -109,7 +109,7 @@ class Issuer:
 
 
 def tampered(credential: Json) -> Json:
-    """The credential with its nullifiers changed after signing, so that the proof does not hold."""
+    """Change the nullifiers of a credential after signing, so that its proof is invalid."""
     subject = credential["credentialSubject"]
     changed = {**subject, "nullifiers": [f"{nullifier}tampered" for nullifier in subject["nullifiers"]]}
     return {**credential, "credentialSubject": changed}
@@ -140,7 +140,7 @@ def _point(scalar: int) -> tuple[int, int]:
 
 
 def _sign(key: int, digest: bytes) -> bytes:
-    """The 65 bytes r, s, v of an ECDSA signature with a low s (EIP-2)."""
+    """Sign a digest; return the 65 bytes r, s, v of an ECDSA signature with a low s (EIP-2)."""
     nonce = int.from_bytes(hmac.digest(key.to_bytes(32, "big"), digest, "sha256"), "big") % (_ORDER - 1) + 1
     x, y = _point(nonce)
     r = x % _ORDER

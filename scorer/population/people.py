@@ -1,9 +1,8 @@
-"""Who is in the population, which stamps each one holds, and what that case shows.
+"""The people of the population, the stamps each one holds, and the case that each one represents.
 
-Pure and deterministic: the same seed and size give the same people. Cases are dealt in a fixed ratio, so that a small population has
-all of them. Whatever two people share is settled beforehand by a link of an outsider: no outcome depends on who is scored first.
-The exception are people of the case `shared`, whom only a profile deals: they hold one nullifier in groups, and the first one scored
-has it.
+Pure and deterministic: equal seeds and sizes give equal people. Cases are dealt round robin in a fixed ratio, so that a small population
+contains all of them. Contested nullifiers are already linked to an outsider, so that no result depends on the order of scoring. The
+exception is the case `shared`, which only a profile deals: groups of three hold one nullifier, and the first one scored owns it.
 """
 
 import base64
@@ -22,8 +21,8 @@ FAR = "2099-12-31T23:59:59Z"
 _PAST = "2024-06-01T00:00:00Z"
 
 
-class Case(StrEnum):
-    """What is interesting about a person."""
+class PersonCase(StrEnum):
+    """The situation that a person represents."""
 
     PASS = "pass"  # noqa: S105 (no password: the score passes)
     EXACT = "exact"
@@ -49,46 +48,46 @@ _SHARED_BY = 3
 
 _DEAL = (
     *(
-        Case.PASS,
-        Case.EXACT,
-        Case.FAIL,
-        Case.POINTS,
-        Case.CLASH,
-        Case.PASS,
-        Case.CUSTOM,
-        Case.MANY,
-        Case.EXPIRED,
-        Case.PASS,
+        PersonCase.PASS,
+        PersonCase.EXACT,
+        PersonCase.FAIL,
+        PersonCase.POINTS,
+        PersonCase.CLASH,
+        PersonCase.PASS,
+        PersonCase.CUSTOM,
+        PersonCase.MANY,
+        PersonCase.EXPIRED,
+        PersonCase.PASS,
     ),
     *(
-        Case.REVOKED,
-        Case.EXACT,
-        Case.PARTIAL_CLASH,
-        Case.NONE,
-        Case.POINTS,
-        Case.UNTRUSTED,
-        Case.LAPSED_CLASH,
-        Case.FAIL,
+        PersonCase.REVOKED,
+        PersonCase.EXACT,
+        PersonCase.PARTIAL_CLASH,
+        PersonCase.NONE,
+        PersonCase.POINTS,
+        PersonCase.UNTRUSTED,
+        PersonCase.LAPSED_CLASH,
+        PersonCase.FAIL,
     ),
-    *(Case.TAMPERED, Case.PASS),
+    *(PersonCase.TAMPERED, PersonCase.PASS),
 )
-_KNOWN_DIFFERENCES = (Case.HASH_FORM, Case.SECOND_VERSION)
+_KNOWN_DIFFERENCES = (PersonCase.HASH_FORM, PersonCase.SECOND_VERSION)
 
-_PROVIDERS: dict[Case, tuple[str, ...]] = {
-    Case.PASS: ("Github", "Ens"),
-    Case.EXACT: ("Google", "Twitter"),
-    Case.FAIL: ("Google", "Discord"),
-    Case.NONE: (),
-    Case.CLASH: ("Google", "Github", "Twitter"),
-    Case.PARTIAL_CLASH: ("Linkedin", "Ens"),
-    Case.LAPSED_CLASH: ("Github", "Discord"),
-    Case.EXPIRED: ("Ens", "Google", "Github"),
-    Case.REVOKED: ("Twitter", "Github", "Ens"),
-    Case.UNTRUSTED: ("Google", "Discord", "Ens"),
-    Case.TAMPERED: ("Github", "Twitter", "Google"),
-    Case.CUSTOM: ("AllowList#Insiders", "Custom#Badge", "Google"),
-    Case.POINTS: ("BeginnerCommunityStaker", "Ens", "SelfStakingGold"),
-    Case.MANY: (
+_PROVIDERS: dict[PersonCase, tuple[str, ...]] = {
+    PersonCase.PASS: ("Github", "Ens"),
+    PersonCase.EXACT: ("Google", "Twitter"),
+    PersonCase.FAIL: ("Google", "Discord"),
+    PersonCase.NONE: (),
+    PersonCase.CLASH: ("Google", "Github", "Twitter"),
+    PersonCase.PARTIAL_CLASH: ("Linkedin", "Ens"),
+    PersonCase.LAPSED_CLASH: ("Github", "Discord"),
+    PersonCase.EXPIRED: ("Ens", "Google", "Github"),
+    PersonCase.REVOKED: ("Twitter", "Github", "Ens"),
+    PersonCase.UNTRUSTED: ("Google", "Discord", "Ens"),
+    PersonCase.TAMPERED: ("Github", "Twitter", "Google"),
+    PersonCase.CUSTOM: ("AllowList#Insiders", "Custom#Badge", "Google"),
+    PersonCase.POINTS: ("BeginnerCommunityStaker", "Ens", "SelfStakingGold"),
+    PersonCase.MANY: (
         "Google",
         "Github",
         "Twitter",
@@ -100,10 +99,10 @@ _PROVIDERS: dict[Case, tuple[str, ...]] = {
         "Steam",
         "Civic",
     ),
-    Case.HASH_FORM: ("Google", "Github"),
-    Case.SECOND_VERSION: ("Twitter", "Ens"),
-    Case.SHARED: ("Github", "Google", "Twitter"),
-    Case.BORROWED: ("Ens", "Google", "Github"),
+    PersonCase.HASH_FORM: ("Google", "Github"),
+    PersonCase.SECOND_VERSION: ("Twitter", "Ens"),
+    PersonCase.SHARED: ("Github", "Google", "Twitter"),
+    PersonCase.BORROWED: ("Ens", "Google", "Github"),
 }
 """The stamps of each case; for the cases about one bad stamp the first is the bad one."""
 
@@ -118,7 +117,7 @@ class HeldStamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ForeignLink:
     """A nullifier that an outsider holds until `expires_at`."""
 
     nullifier: str
@@ -128,38 +127,38 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One address with its stamps, and the links of others that stand against it."""
+    """One address with its stamps, and the links of others to its nullifiers."""
 
     address: str
-    case: Case
+    case: PersonCase
     stamps: tuple[HeldStamp, ...] = ()
-    links: tuple[Link, ...] = ()
+    links: tuple[ForeignLink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Issuers:
-    """Whom the population's services trust, and one they do not."""
+    """The issuer that the scorer trusts, and one that it does not."""
 
     trusted: Issuer
     untrusted: Issuer
 
     @classmethod
     def of(cls, seed: int) -> "Issuers":
-        """The issuers of a seed."""
+        """Derive the issuers from a seed."""
         return cls(Issuer(f"trusted issuer {seed}"), Issuer(f"untrusted issuer {seed}"))
 
 
 def people(
-    seed: int, size: int, *, known_differences: bool = False, deal: Sequence[Case] = (), signed: bool = True
+    seed: int, size: int, *, known_differences: bool = False, deal: Sequence[PersonCase] = (), signed: bool = True
 ) -> Iterator[Person]:
-    """`size` people, dealt round robin over the cases.
+    """Generate `size` people, dealt round robin over the cases.
 
     Args:
-        seed: same seed, same people.
-        size: how many.
-        known_differences: deal also the cases that the new scorer decides otherwise than the legacy, on purpose.
-        deal: the cases in the order they are dealt in; none for the usual ones.
-        signed: False leaves their stamps out, which is much faster where only addresses and cases are wanted.
+        seed: equal seeds give equal people.
+        size: the number of people.
+        known_differences: also deal the cases that the new scorer deliberately decides otherwise than the legacy.
+        deal: the cases in dealing order; default: the built-in ones.
+        signed: False leaves the stamps out, which is much faster if only addresses and cases are needed.
     """
     issuers = Issuers.of(seed)
     cases = (*(deal or _DEAL), *(_KNOWN_DIFFERENCES if known_differences else ()))
@@ -167,17 +166,17 @@ def people(
     for index in range(size):
         name, case = f"{seed}.{index}", cases[index % len(cases)]
         shared = f"{seed}.shared.{sharing // _SHARED_BY}"
-        sharing += case is Case.SHARED
+        sharing += case is PersonCase.SHARED
         yield _person(issuers, name, case, shared) if signed else Person(address_of(name), case)
 
 
-def dealt(shares: Mapping[Case, int]) -> tuple[Case, ...]:
-    """Each case as often as its share says, spread evenly: what `people` deals over and over."""
+def deal_of(shares: Mapping[PersonCase, int]) -> tuple[PersonCase, ...]:
+    """Return each case as often as its share says, spread evenly, for `people` to deal repeatedly."""
     return tuple(spread(shares))
 
 
 def spread(shares: Mapping[T, int]) -> Iterator[T]:
-    """Each name as often as its share says, never far from its proportion so far."""
+    """Yield each name as often as its share says, always close to its proportion so far."""
     total = sum(shares.values())
     credit = dict.fromkeys(shares, 0)
     for _ in range(total):
@@ -189,16 +188,16 @@ def spread(shares: Mapping[T, int]) -> Iterator[T]:
 
 
 def address_of(name: str) -> str:
-    """An address, lower case, that follows from a name."""
+    """Derive an address, lower case, from a name."""
     return "0x" + hashlib.sha256(f"address {name}".encode()).hexdigest()[:40]
 
 
 def nullifier_of(name: str, *, version: str = "v0") -> str:
-    """A nullifier that follows from a name."""
+    """Derive a nullifier from a name."""
     return f"{version}:{base64.b64encode(hashlib.sha256(f'nullifier {name}'.encode()).digest()).decode()}"
 
 
-def _person(issuers: Issuers, name: str, case: Case, shared: str) -> Person:
+def _person(issuers: Issuers, name: str, case: PersonCase, shared: str) -> Person:
     address = address_of(name)
     stamps = tuple(
         _stamp(issuers, address, f"{name}.{provider}", provider, case=case, shared="" if index else shared)
@@ -207,26 +206,26 @@ def _person(issuers: Issuers, name: str, case: Case, shared: str) -> Person:
     return Person(address, case, stamps, _links(name, case))
 
 
-def _stamp(issuers: Issuers, address: str, name: str, provider: str, *, case: Case, shared: str) -> HeldStamp:
-    """One stamp; the first one, which is what its case is about, is told by having `shared`."""
+def _stamp(issuers: Issuers, address: str, name: str, provider: str, *, case: PersonCase, shared: str) -> HeldStamp:
+    """Make one stamp; only the first stamp of a person, which represents the case, has a `shared` name."""
     first = bool(shared)
-    issuer = issuers.untrusted if first and case is Case.UNTRUSTED else issuers.trusted
-    expires = _PAST if first and case is Case.EXPIRED else FAR
-    owner = address_of(f"{name} lender") if first and case is Case.BORROWED else address
-    nullifiers = [nullifier_of(shared if first and case is Case.SHARED else name)]
-    if first and case is Case.PARTIAL_CLASH:
+    issuer = issuers.untrusted if first and case is PersonCase.UNTRUSTED else issuers.trusted
+    expires = _PAST if first and case is PersonCase.EXPIRED else FAR
+    owner = address_of(f"{name} lender") if first and case is PersonCase.BORROWED else address
+    nullifiers = [nullifier_of(shared if first and case is PersonCase.SHARED else name)]
+    if first and case is PersonCase.PARTIAL_CLASH:
         nullifiers.append(nullifier_of(f"{name}.second"))
-    if case is Case.SECOND_VERSION:
+    if case is PersonCase.SECOND_VERSION:
         nullifiers.append(nullifier_of(name, version="v1"))
-    credential = issuer.issue(owner, provider, nullifiers, expires=expires, old_form=case is Case.HASH_FORM)
-    if first and case is Case.TAMPERED:
+    credential = issuer.issue(owner, provider, nullifiers, expires=expires, old_form=case is PersonCase.HASH_FORM)
+    if first and case is PersonCase.TAMPERED:
         credential = tampered(credential)
-    return HeldStamp(provider, credential, revoked=first and case is Case.REVOKED)
+    return HeldStamp(provider, credential, revoked=first and case is PersonCase.REVOKED)
 
 
-def _links(name: str, case: Case) -> tuple[Link, ...]:
-    if case not in (Case.CLASH, Case.PARTIAL_CLASH, Case.LAPSED_CLASH):
+def _links(name: str, case: PersonCase) -> tuple[ForeignLink, ...]:
+    if case not in (PersonCase.CLASH, PersonCase.PARTIAL_CLASH, PersonCase.LAPSED_CLASH):
         return ()
-    nullifier = nullifier_of(f"{name}.{_PROVIDERS[case][0]}" + (".second" if case is Case.PARTIAL_CLASH else ""))
-    expires = datetime.fromisoformat(_PAST if case is Case.LAPSED_CLASH else FAR).astimezone(UTC)
-    return (Link(nullifier, address_of(f"{name} outsider"), expires),)
+    nullifier = nullifier_of(f"{name}.{_PROVIDERS[case][0]}" + (".second" if case is PersonCase.PARTIAL_CLASH else ""))
+    expires = datetime.fromisoformat(_PAST if case is PersonCase.LAPSED_CLASH else FAR).astimezone(UTC)
+    return (ForeignLink(nullifier, address_of(f"{name} outsider"), expires),)

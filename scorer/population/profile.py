@@ -1,7 +1,6 @@
-"""What a made-up day of traffic consists of, declared as data: who the people are, and what is asked for how often.
+"""The mix of people and requests of synthetic traffic, declared as data.
 
-A profile is a YAML file of the form of `Profile`. Those that come with the program lie in `profiles/`; pure but for `load`, which
-reads them.
+A profile is a YAML file with the fields of `Profile`; `profiles/` contains the built-in ones. Pure except for `load`, which reads them.
 """
 
 from enum import StrEnum
@@ -11,13 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from scorer.errors import ScorerSettingsError
-from scorer.population.people import Case
+from scorer.population.people import PersonCase
 
 FOLDER = Path(__file__).parent / "profiles"
 
 
-class Kind(StrEnum):
-    """Kinds of requests. Those that begin with `embed_` or `ceramic_` hand stamps in; what is wrong with them is in the name."""
+class RequestKind(StrEnum):
+    """The kinds of requests. Those that begin with `embed_` or `ceramic_` submit stamps; the name says what is wrong with them."""
 
     SCORE = "score"
     REPEAT = "repeat"
@@ -48,56 +47,54 @@ class Kind(StrEnum):
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
-    """One kind of day.
+    """One mix of people and requests.
 
     Attributes:
-        about: in a sentence.
+        about: a description in one sentence.
         people: how many people of each case, in proportion.
         requests: how many requests of each kind, in proportion.
-        regulars: the share of the people who are asked for again and again, and the share of the requests for a score that is
-            about them; the others are asked for in turn.
+        regulars: the share of the people who are requested frequently, and the share of the score requests that concern them; the
+            other requests go through the people in turn.
     """
 
     about: str
-    people: dict[Case, int]
-    requests: dict[Kind, int]
+    people: dict[PersonCase, int]
+    requests: dict[RequestKind, int]
     regulars: tuple[float, float] = (0.0, 0.0)
 
 
 def load(name: str) -> Profile:
-    """A profile by the name it has in `profiles/`, or by its file's path.
+    """Load a profile by its name in `profiles/`, or by the path of its file.
 
     Raises:
-        SettingsError: there is none, or it is not of the form; the message names the place.
+        ScorerSettingsError: the profile does not exist or is invalid; the message names the field.
     """
     path = FOLDER / f"{name}.yaml" if name in names() else Path(name)
     try:
         return parse(path.read_bytes())
     except OSError as error:
-        raise ScorerSettingsError(
-            f"profile {name}: neither one of {', '.join(names())} nor a file that can be read"
-        ) from error
+        raise ScorerSettingsError(f"profile {name}: neither one of {', '.join(names())} nor a readable file") from error
     except msgspec.MsgspecError as error:
         raise ScorerSettingsError(f"profile {name}: {error}") from error
 
 
 def names() -> list[str]:
-    """Of the profiles that come with the program."""
+    """List the names of the built-in profiles."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def parse(text: bytes) -> Profile:
-    """A profile's text.
+    """Parse a profile.
 
     Raises:
-        msgspec.MsgspecError: it is not of the form.
+        msgspec.MsgspecError: the profile is invalid.
     """
     profile = msgspec.yaml.decode(text, type=Profile)
     shares = [*profile.people.values(), *profile.requests.values()]
     if not profile.people or not profile.requests or min(shares) < 0:
-        raise msgspec.ValidationError("people and requests are not empty, and no share is below 0 - at `$`")
+        raise msgspec.ValidationError("people and requests must not be empty, and no share may be below 0 - at `$`")
     if not (sum(profile.people.values()) and sum(profile.requests.values())):
-        raise msgspec.ValidationError("some share of people and of requests is above 0 - at `$`")
+        raise msgspec.ValidationError("at least one share of people and one of requests must be above 0 - at `$`")
     if not all(0 <= share <= 1 for share in profile.regulars):
-        raise msgspec.ValidationError("shares are between 0 and 1 - at `$.regulars`")
+        raise msgspec.ValidationError("shares must be between 0 and 1 - at `$.regulars`")
     return profile

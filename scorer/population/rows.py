@@ -1,6 +1,6 @@
-"""The rows of a population: accounts, keys, communities with their weights, and what each person holds.
+"""The rows of a population: accounts, keys, communities with their weights, and the stamps and links of each person.
 
-Pure. A row is a tuple in the order of its table's COLUMNS; tables are listed parents first.
+Pure. A row is a tuple in the order of its table's COLUMNS; parent tables come first.
 """
 
 import base64
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from scorer.population.people import Case, Person, address_of
+from scorer.population.people import Person, PersonCase, address_of
 
 _THEN = datetime(2024, 1, 1, tzinfo=UTC)
 _PBKDF2_ITERATIONS = 20_000
@@ -36,8 +36,8 @@ Rows = Mapping[str, list[Row]]
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """An API key: its whole text, how the database knows it, and whether it was revoked."""
+class SyntheticKey:
+    """An API key: its text, the kind of hash stored for it, and its revocation."""
 
     text: str
     sha256: bool = True
@@ -45,13 +45,13 @@ class Key:
 
     @property
     def prefix(self) -> str:
-        """What the row is found by."""
+        """The part before the first dot, by which the row is found."""
         return self.text.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
-class Community:
-    """A community: `scorer_id` is what clients put into the path."""
+class SyntheticCommunity:
+    """A community; clients put its `scorer_id` into the path."""
 
     id: int
     weights: Mapping[str, object]
@@ -63,19 +63,21 @@ class Community:
 
     @property
     def scorer_id(self) -> str:
-        """The id in the path: the external one where there is one."""
+        """The id in the path: the external one if there is one."""
         return self.external_scorer_id or str(self.id)
 
 
-KEY = Key("popKey01.5up1l3mEnTaRy5eCrEtOfTh3Fir5t")
-OLD_KEY = Key("popKey02.5up1l3mEnTaRy5eCrEtOfTh3S3c0nd", sha256=False)
-REVOKED_KEY = Key("popKey03.5up1l3mEnTaRy5eCrEtOfTh3Th1rd", revoked=True)
+KEY = SyntheticKey("popKey01.5up1l3mEnTaRy5eCrEtOfTh3Fir5t")
+OLD_KEY = SyntheticKey("popKey02.5up1l3mEnTaRy5eCrEtOfTh3S3c0nd", sha256=False)
+REVOKED_KEY = SyntheticKey("popKey03.5up1l3mEnTaRy5eCrEtOfTh3Th1rd", revoked=True)
 
-PLAIN = Community(1, _WEIGHTS, Decimal("2.50000"))
-POINTS = Community(2, {name: float(weight) for name, weight in _WEIGHTS.items()}, Decimal("3.00000"), human_points=True)
-CUSTOMIZED = Community(3, _WEIGHTS, Decimal("5.00000"), binary=False)
-EXTERNAL = Community(4, _WEIGHTS, Decimal("2.50000"), external_scorer_id="700001")
-FOREIGN = Community(5, _WEIGHTS, Decimal("2.50000"), account_id=2)
+PLAIN = SyntheticCommunity(1, _WEIGHTS, Decimal("2.50000"))
+POINTS = SyntheticCommunity(
+    2, {name: float(weight) for name, weight in _WEIGHTS.items()}, Decimal("3.00000"), human_points=True
+)
+CUSTOMIZED = SyntheticCommunity(3, _WEIGHTS, Decimal("5.00000"), binary=False)
+EXTERNAL = SyntheticCommunity(4, _WEIGHTS, Decimal("2.50000"), external_scorer_id="700001")
+FOREIGN = SyntheticCommunity(5, _WEIGHTS, Decimal("2.50000"), account_id=2)
 COMMUNITIES = (PLAIN, POINTS, CUSTOMIZED, EXTERNAL, FOREIGN)
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -144,44 +146,44 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 
 def rows(population: Iterable[Person]) -> Rows:
-    """All rows of a population, by table."""
-    found: dict[str, list[Row]] = {table: [] for table in COLUMNS}
-    _add_accounts(found)
+    """Build all rows of a population, by table."""
+    tables: dict[str, list[Row]] = {table: [] for table in COLUMNS}
+    _add_accounts(tables)
     for community in COMMUNITIES:
-        _add_community(found, community)
-    _add_customization(found)
+        _add_community(tables, community)
+    _add_customization(tables)
     for person in population:
-        _add_person(found, person)
-    return found
+        _add_person(tables, person)
+    return tables
 
 
-def greatest_ids(found: Rows) -> dict[str, int]:
-    """The greatest id of each table that counts its ids."""
+def greatest_ids(tables: Rows) -> dict[str, int]:
+    """Return the greatest id of each table with an integer id."""
     ids = {
         table: [row[0] for row in records if COLUMNS[table][0] == "id" and isinstance(row[0], int)]
-        for table, records in found.items()
+        for table, records in tables.items()
     }
     return {table: max(numbers) for table, numbers in ids.items() if numbers}
 
 
-def _add_accounts(found: dict[str, list[Row]]) -> None:
+def _add_accounts(tables: dict[str, list[Row]]) -> None:
     for number in (1, 2):
         name = f"owner{number}"
-        found["auth_user"].append((number, "", None, False, name, "", "", f"{name}@example.org", False, True, _THEN))
-        found["account_account"].append((number, address_of(name), number))
-    found["account_accountapikey"] = [_key_row(key) for key in (KEY, OLD_KEY, REVOKED_KEY)]
-    found["account_addresslist"] = [
+        tables["auth_user"].append((number, "", None, False, name, "", "", f"{name}@example.org", False, True, _THEN))
+        tables["account_account"].append((number, address_of(name), number))
+    tables["account_accountapikey"] = [_key_row(key) for key in (KEY, OLD_KEY, REVOKED_KEY)]
+    tables["account_addresslist"] = [
         (_INSIDERS_LIST, "Insiders"),
         (_SEASONED_LIST, "SeasonedPassportOGs"),
         (_CHOSEN_LIST, "TheChosenOnes"),
     ]
     points = {"SCB": 500, "HKY": 100, "ISG": 500, "CSB": 100}
-    found["registry_humanpointsconfig"] = [
+    tables["registry_humanpointsconfig"] = [
         (index, action, worth, True) for index, (action, worth) in enumerate(points.items(), 1)
     ]
 
 
-def _key_row(key: Key) -> Row:
+def _key_row(key: SyntheticKey) -> Row:
     salt = f"salt{key.prefix}"
     derived = hashlib.pbkdf2_hmac("sha256", key.text.encode(), salt.encode(), _PBKDF2_ITERATIONS)
     hashed = f"pbkdf2_sha256${_PBKDF2_ITERATIONS}${salt}${base64.b64encode(derived).decode()}"
@@ -190,41 +192,41 @@ def _key_row(key: Key) -> Row:
     return (f"{key.prefix}.{hashed}", key.prefix, hashed, _THEN, key.prefix, key.revoked, None, 1, *limits, fast)
 
 
-def _add_community(found: dict[str, list[Row]], community: Community) -> None:
+def _add_community(tables: dict[str, list[Row]], community: SyntheticCommunity) -> None:
     scorer_id = community.id + 10
     kind = "WEIGHTED_BINARY" if community.binary else "WEIGHTED"
     subtype = "scorer_weighted_binaryweightedscorer" if community.binary else "scorer_weighted_weightedscorer"
-    found["scorer_weighted_scorer"].append((scorer_id, kind, False))
-    found[subtype].append((scorer_id, json.dumps(community.weights), community.threshold))
+    tables["scorer_weighted_scorer"].append((scorer_id, kind, False))
+    tables[subtype].append((scorer_id, json.dumps(community.weights), community.threshold))
     name = f"Community {community.id}"
     owned = (community.id, name, "Synthetic", community.account_id, scorer_id, _THEN, "LIFO", None, None)
-    found["account_community"].append((*owned, community.external_scorer_id, community.human_points))
+    tables["account_community"].append((*owned, community.external_scorer_id, community.human_points))
 
 
-def _add_customization(found: dict[str, list[Row]]) -> None:
+def _add_customization(tables: dict[str, list[Row]]) -> None:
     flags = (False, False, "SIMPLE_VERIFY", False, "Partner", 0, False)
-    found["account_customization"].append((1, "partner", CUSTOMIZED.id, *flags))
-    found["account_allowlist"].append((1, Decimal("3.2500"), _INSIDERS_LIST, 1))
-    found["account_customplatform"].append((1, "DEVEL", "Custom", "Custom stamps", False))
-    found["account_customcredentialruleset"].append(
+    tables["account_customization"].append((1, "partner", CUSTOMIZED.id, *flags))
+    tables["account_allowlist"].append((1, Decimal("3.2500"), _INSIDERS_LIST, 1))
+    tables["account_customplatform"].append((1, "DEVEL", "Custom", "Custom stamps", False))
+    tables["account_customcredentialruleset"].append(
         (1, "DEVEL", json.dumps({"name": "Badge"}), "Badge", "Custom#Badge")
     )
-    found["account_customcredential"].append((1, Decimal("1.1250"), "Badge", 1, 1, 1))
+    tables["account_customcredential"].append((1, Decimal("1.1250"), "Badge", 1, 1, 1))
 
 
-def _add_person(found: dict[str, list[Row]], person: Person) -> None:
+def _add_person(tables: dict[str, list[Row]], person: Person) -> None:
     for stamp in person.stamps:
-        cached = found["ceramic_cache_ceramiccache"]
+        cached = tables["ceramic_cache_ceramiccache"]
         proof = stamp.credential["proof"]["proofValue"]
         head = (len(cached) + 1, person.address, stamp.provider, json.dumps(stamp.credential), _THEN, _THEN, 1, None)
         cached.append((*head, "pending", "", None, None, proof, 1, None))
         if stamp.revoked:
-            revoked = found["ceramic_cache_revocation"]
+            revoked = tables["ceramic_cache_revocation"]
             revoked.append((len(revoked) + 1, proof, len(cached)))
-    members = found["account_addresslistmember"]
-    if person.case is Case.POINTS:
+    members = tables["account_addresslistmember"]
+    if person.case is PersonCase.POINTS:
         members.append((len(members) + 1, person.address, _SEASONED_LIST if len(members) % 2 else _CHOSEN_LIST))
-    links = found["registry_hashscorerlink"]
+    links = tables["registry_hashscorerlink"]
     for link in person.links:
         for community in COMMUNITIES:
             links.append((len(links) + 1, link.nullifier, link.address, link.expires_at, community.id))

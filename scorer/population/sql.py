@@ -1,4 +1,4 @@
-"""A population's rows as one SQL script for psql. Pure."""
+"""Format the rows of a population as one SQL script for psql. Pure."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from scorer.population.rows import COLUMNS, Row, Rows, greatest_ids
 
 _REFUSE = """DO $$ BEGIN
   IF EXISTS (SELECT 1 FROM account_account) THEN
-    RAISE EXCEPTION 'the database has accounts already; a population wants an empty one';
+    RAISE EXCEPTION 'the database has accounts already: populate needs one without accounts';
   END IF;
 END $$;
 """
@@ -16,7 +16,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def script(rows: Rows) -> Iterator[str]:
-    """The script, in pieces: run it in a migrated, empty database by `psql -v ON_ERROR_STOP=1 -f`."""
+    """Generate the script in pieces; run it in a migrated database with `psql -v ON_ERROR_STOP=1 -f`."""
     yield "BEGIN;\n" + _REFUSE
     for table, records in rows.items():
         yield from copied(table, COLUMNS[table], records)
@@ -26,7 +26,7 @@ def script(rows: Rows) -> Iterator[str]:
 
 
 def copied(table: str, columns: Sequence[str], records: Sequence[Row]) -> Iterator[str]:
-    """The part about one table; nothing without records."""
+    """Generate the COPY block of one table; nothing without records."""
     if not records:
         return
     yield f"COPY {table} ({', '.join(columns)}) FROM stdin;\n"
@@ -36,7 +36,7 @@ def copied(table: str, columns: Sequence[str], records: Sequence[Row]) -> Iterat
 
 
 def _text(value: object) -> str:
-    """A value in the text format of COPY."""
+    """Format a value in the text format of COPY."""
     match value:
         case None:
             return "\\N"

@@ -1,4 +1,4 @@
-"""Copies a population's rows into an empty database."""
+"""Copy the rows of a population into a database."""
 
 import asyncpg
 
@@ -14,13 +14,13 @@ SELECT setval(pg_get_serial_sequence($1, 'id'), $2)
 
 
 async def write(conn: asyncpg.Connection, rows: Rows) -> int:
-    """Copy all rows in one transaction, let identities go on after the greatest id; how many rows.
+    """Copy all rows in one transaction, advance the identities, and return the number of rows.
 
     Raises:
-        DatabaseNotEmptyError: there are accounts already; a population never mixes with anything else.
+        DatabaseNotEmptyError: there are accounts already; a population is never mixed with other data.
     """
     if await conn.fetchval(_ANY_ACCOUNT):
-        raise DatabaseNotEmptyError("the database has accounts already; a population wants an empty one")
+        raise DatabaseNotEmptyError("the database has accounts already: populate needs one without accounts")
     async with conn.transaction():
         for table, records in rows.items():
             await conn.copy_records_to_table(table, records=records, columns=COLUMNS[table], timeout=_COPY_TIMEOUT_S)

@@ -1,5 +1,6 @@
-"""One function a request: load, decide (domain), apply; each opens its own transaction with `Database.transact`.
+"""One function for each kind of request: load, decide (`domain`), apply; each opens its own transaction with `Database.transact`.
 
-`keys` (API key), `scoring` (score one address), `adding` (store, replace and delete stamps, then score), `reading` (stored scores,
-history, listing). A workflow takes what it needs as arguments and knows nothing of HTTP.
+`scoring` (score one address), `adding` (store, replace and delete stamps, then score), `reading` (stored scores, history, listing),
+`keys` (API keys), `sign_in` and `terms` (nonces, signatures), `screening` (bans), `weights`, `points` and `metadata` (data beside
+scores). A workflow takes its dependencies as arguments and does not depend on HTTP.
 """

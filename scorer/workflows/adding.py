@@ -1,8 +1,8 @@
-"""Store, replace and delete an address's stamps, then score it: one transaction for all of it.
+"""Store, replace and delete an address's stamps, then score it, all in one transaction.
 
-What the legacy loses when an insert fails, the stamps that were to be replaced, stays here: nothing is stored unless everything is.
-The one exception is deliberate: stamps are kept when only the scoring after them is impossible (an unknown community, a token whose
-address is none), because they are valid data of their own.
+If an insert fails, the legacy has already deleted the stamps to be replaced; here nothing is stored unless everything is. The one
+deliberate exception: stamps stay stored if only the scoring after them is impossible (an unknown community, a token whose address is
+malformed), because they are valid on their own.
 """
 
 import json
@@ -34,14 +34,14 @@ APP_EMBED = 2
 
 @dataclass(frozen=True, slots=True)
 class StampChange:
-    """What to do to the stamps of an address before it is scored.
+    """A change to the stamps of an address before it is scored.
 
     Args:
         remove: providers whose live stamps are soft-deleted first.
-        any_type: whether stamps of type 2 are deleted too.
+        any_type: stamps of type 2 are deleted too.
         add: stamps to store then.
-        source_app: which app handed them in; None leaves both sources out.
-        needs_removal: whether removing nothing is an error.
+        source_app: the app that submitted them; None stores neither source_app nor source_scorer_id.
+        needs_removal: deleting nothing is an error.
     """
 
     remove: Sequence[str]
@@ -52,8 +52,8 @@ class StampChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """The stamps an address holds now, and its score."""
+class StampsAndScore:
+    """The live stamps of an address, and its score."""
 
     stamps: list[LiveStamp]
     score: Score
@@ -61,40 +61,40 @@ class Held:
 
 async def change_and_score(
     scorer: Scorer, change: StampChange, *, address: str, community_id: int, stamps_max: int, request_id: str
-) -> Held:
+) -> StampsAndScore:
     """Change the stamps of `address` and score it in a community.
 
     Raises:
         StampsTooManyError: more than `stamps_max`.
-        NotFoundError: the community does not exist (the stamps are stored), or nothing was there to delete.
-        AddressInvalidError: the address is none (the stamps are stored).
+        NotFoundError: the community does not exist (the stamps are stored), or there was nothing to delete.
+        AddressInvalidError: the address is malformed (the stamps are stored).
         UnanswerableError: the database refuses a value.
     """
     if max(len(change.remove), len(change.add)) > stamps_max:
         raise StampsTooManyError
 
-    async def work(conn: Connection, contested: bool) -> Held | ScorerError:
+    async def work(conn: Connection, contested: bool) -> StampsAndScore | ScorerError:
         await _apply(conn, change, address=address, community_id=community_id, clock=scorer.clock)
         return await _scored(conn, scorer, address, community_id, contested=contested)
 
     return _unless_error(await scorer.transact(work, address=address, request_id=request_id))
 
 
-async def score_and_list(scorer: Scorer, *, address: str, community_id: int, request_id: str) -> Held:
+async def score_and_list(scorer: Scorer, *, address: str, community_id: int, request_id: str) -> StampsAndScore:
     """Score `address` and list its stamps.
 
     Raises:
         NotFoundError: the community does not exist.
-        AddressInvalidError: the address is none.
+        AddressInvalidError: the address is malformed.
     """
 
-    async def work(conn: Connection, contested: bool) -> Held | ScorerError:
+    async def work(conn: Connection, contested: bool) -> StampsAndScore | ScorerError:
         return await _scored(conn, scorer, address, community_id, contested=contested)
 
     return _unless_error(await scorer.transact(work, address=address, request_id=request_id))
 
 
-def _unless_error(held: Held | ScorerError) -> Held:
+def _unless_error(held: StampsAndScore | ScorerError) -> StampsAndScore:
     if isinstance(held, ScorerError):
         raise held
     return held
@@ -102,8 +102,8 @@ def _unless_error(held: Held | ScorerError) -> Held:
 
 async def _scored(
     conn: Connection, scorer: Scorer, address: str, community_id: int, *, contested: bool
-) -> Held | ScorerError:
-    """An error is given back, not raised, where what was stored before is to stay."""
+) -> StampsAndScore | ScorerError:
+    """Score and list; an error after which the stored stamps are to stay is returned, not raised, so that the transaction commits."""
     community = await communities.find(conn, community_id)
     if community is None:
         return NotFoundError()
@@ -113,13 +113,13 @@ async def _scored(
         score = await scorer.score_in(conn, community, address, contested=contested)
     except ScorerUnavailableError as error:
         return error
-    return Held(await stamps.live(conn, address), score)
+    return StampsAndScore(await stamps.live(conn, address), score)
 
 
 async def _apply(
     conn: Connection, change: StampChange, *, address: str, community_id: int, clock: Callable[[], datetime]
 ) -> None:
-    # Changes of one address follow each other: each replaces what the one before has stored.
+    # Serialize the changes of one address: each replaces the rows that the one before has stored.
     await stamps.claim(conn, address)
     await _refusing_bad_values(_remove(conn, change, address=address, now=clock()))
     new = [_new_stamp(stamp, change.source_app, community_id) for stamp in change.add]
@@ -138,7 +138,7 @@ async def _refusing_bad_values(statement: Awaitable[None]) -> None:
     try:
         await statement
     except asyncpg.UniqueViolationError as error:
-        # Another request stored a stamp of this provider meanwhile; done again, this one replaces it.
+        # Another request has stored a stamp of this provider meanwhile; the retry replaces it.
         raise RacedError from error
     except asyncpg.DataError as error:
         raise UnanswerableError("the database refuses a value") from error

@@ -1,4 +1,4 @@
-"""Who calls: one API key checked against its row."""
+"""Check an API key against its row."""
 
 import asyncio
 
@@ -10,12 +10,12 @@ from scorer.domain.api_key import SHA256
 from scorer.errors import ApiKeyRefusedError
 from scorer.metrics import Metrics
 
-# PBKDF2 keeps a core busy for a third of a second; the rest of the process must go on meanwhile.
+# One PBKDF2 takes a third of a second of CPU in a thread; more at once would starve the event loop.
 _SLOW_CHECKS_MAX = 2
 
 
 class KeyChecker:
-    """Checks API keys; the slow hash runs in threads, few at a time, and is replaced by the fast one on success."""
+    """Checks API keys; the slow hash runs in threads, at most two at once, and is replaced by the fast one on success."""
 
     def __init__(self, database: Database, metrics: Metrics) -> None:
         self._database = database
@@ -23,10 +23,10 @@ class KeyChecker:
         self._slow_checks = asyncio.Semaphore(_SLOW_CHECKS_MAX)
 
     async def check(self, key: str, *, refuse_revoked: bool) -> ApiKey:
-        """The row of this key.
+        """Return the row of this key.
 
         Raises:
-            ApiKeyRefusedError: unknown, wrong, or revoked where that counts.
+            ApiKeyRefusedError: the key is unknown, wrong, or revoked and `refuse_revoked` is set.
         """
         with self._metrics.stage("auth"):
             row = await self._database.read(lambda conn: api_keys.find(conn, key_text.prefix_of(key)))

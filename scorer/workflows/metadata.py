@@ -1,4 +1,4 @@
-"""Stamp metadata for responses, and taking its platforms into the database."""
+"""Stamp metadata for responses, and the synchronization of its platforms into the database."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from scorer.upstreams import StampMetadata
 
 
 async def all_platforms(metadata: StampMetadata) -> list[dict[str, Any]]:
-    """Every platform, in the shape of the response.
+    """Return every platform, in the response's shape.
 
     Raises:
-        ServiceFailedError: the metadata cannot be had.
+        ServiceFailedError: the metadata is unavailable.
     """
     try:
         return await metadata.document()
@@ -24,24 +24,24 @@ async def all_platforms(metadata: StampMetadata) -> list[dict[str, Any]]:
 
 
 async def of_providers(metadata: StampMetadata, names: Iterable[str]) -> Mapping[str, dict[str, Any] | None]:
-    """What the listing of stamps shows beside each provider; None for one that the metadata does not know.
+    """Return the metadata of each provider for the listing of stamps; None for an unknown provider.
 
     Raises:
-        ServiceFailedError: the metadata cannot be had; the text names the first provider.
+        ServiceFailedError: the metadata is unavailable; the text names the first provider.
     """
-    wanted = list(dict.fromkeys(names))
-    if not wanted:
+    distinct = list(dict.fromkeys(names))
+    if not distinct:
         return {}
     try:
         known = by_provider(await metadata.platforms())
     except UpstreamFailedError as error:
-        raise ServiceFailedError(f"Error fetching external stamp metadata for provider {wanted[0]}") from error
-    return {name: plain_provider(known[name]) if name in known else None for name in wanted}
+        raise ServiceFailedError(f"Error fetching external stamp metadata for provider {distinct[0]}") from error
+    return {name: plain_provider(known[name]) if name in known else None for name in distinct}
 
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a synchronisation changed."""
+    """The changes made by a synchronization."""
 
     platforms_created: int
     platforms_renamed: int
@@ -49,16 +49,16 @@ class SyncReport:
 
 
 async def sync_platforms(database: Database, metadata: StampMetadata) -> SyncReport:
-    """Bring the platform rows up to the public metadata, and point known stamps at their platforms; nothing is deleted.
+    """Update the platform rows from the public metadata and link known stamps to their platforms; nothing is deleted.
 
-    Doing it twice changes nothing more. Of platforms or providers listed twice the last counts.
+    Idempotent. Of platforms or providers listed twice, the last one counts.
 
     Raises:
         UpstreamFailedError: the metadata cannot be fetched.
     """
-    found = await metadata.fresh_platforms()
-    names = {platform.id: platform.name for platform in found}
-    links = {entry.stamp.name: entry.platform.id for entry in providers(found)}
+    fetched = await metadata.fresh_platforms()
+    names = {platform.id: platform.name for platform in fetched}
+    links = {entry.stamp.name: entry.platform.id for entry in providers(fetched)}
 
     async def work(conn: Connection) -> SyncReport:
         created, renamed = await platforms.upsert(conn, list(names), list(names.values()))

@@ -1,4 +1,4 @@
-"""Reads: a stored score (scored first when there is none or it has expired), the history, and the listing of stamps."""
+"""Read a stored score (scoring first if it is missing or expired), the history, and the listing of stamps."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,43 +12,43 @@ from scorer.domain.address import is_lower_address
 from scorer.domain.cursor import Cursor
 from scorer.domain.scoring import Score
 from scorer.errors import AddressInvalidError, NotFoundError
-from scorer.workflows.points import ShownPoints, shown_points
+from scorer.workflows.points import PointsBlocks, points_blocks
 from scorer.workflows.scoring import Scorer
 
 _MISCONFIGURED = "Community matching the configured scorer id does not exist! This is probably a misconfiguration!"
 
 
 @dataclass(frozen=True, slots=True)
-class ShownScore:
-    """A score and, where they are asked for and given, the points beside it."""
+class ScoreWithPoints:
+    """A score and, if requested and available, the points beside it."""
 
     score: Score
-    points: ShownPoints | None = None
+    points: PointsBlocks | None = None
 
 
 async def scored(
     scorer: Scorer, community: Community, address: str, *, with_points: bool, request_id: str
-) -> ShownScore:
-    """Score an address now; with its points when they are asked for, shown at all, and the community is in the program.
+) -> ScoreWithPoints:
+    """Score an address now; with points if requested, configured to be shown, and the community is in the program.
 
     Raises:
         ScorerUnavailableError: the community's scorer rows are broken.
     """
     with_points = with_points and scorer.human_points.show and community.human_points_program
 
-    async def work(conn: Connection, contested: bool) -> ShownScore:
+    async def work(conn: Connection, contested: bool) -> ScoreWithPoints:
         score = await scorer.score_in(conn, community, address, contested=contested)
-        return ShownScore(score, await shown_points(conn, address) if with_points else None)
+        return ScoreWithPoints(score, await points_blocks(conn, address) if with_points else None)
 
     return await scorer.transact(work, address=address, request_id=request_id)
 
 
-async def stored_or_scored(scorer: Scorer, *, address: str, community_id: int, request_id: str) -> ShownScore:
-    """The stored score; scored now when it is missing or has expired. One in the state ERROR is given as it is.
+async def stored_or_scored(scorer: Scorer, *, address: str, community_id: int, request_id: str) -> ScoreWithPoints:
+    """Return the stored score, scoring now if it is missing or expired. A score in the state ERROR is returned as it is.
 
     Raises:
         NotFoundError: the community does not exist.
-        AddressInvalidError: the address is none.
+        AddressInvalidError: the address is malformed.
     """
     database = scorer.database
     community = await database.read(lambda conn: communities.find(conn, community_id))
@@ -59,24 +59,24 @@ async def stored_or_scored(scorer: Scorer, *, address: str, community_id: int, r
     shown = await database.read(lambda conn: _stored(conn, scorer, community, address))
     if shown is not None:
         return shown
-    return ShownScore(await scorer.score(community, address, request_id=request_id))
+    return ScoreWithPoints(await scorer.score(community, address, request_id=request_id))
 
 
-async def _stored(conn: Connection, scorer: Scorer, community: Community, address: str) -> ShownScore | None:
+async def _stored(conn: Connection, scorer: Scorer, community: Community, address: str) -> ScoreWithPoints | None:
     score = await scores.find(conn, address, community.id)
     if score is None or (score.expires_at is not None and score.expires_at < scorer.clock()):
         return None
     if not (scorer.human_points.show and community.human_points_program):
-        return ShownScore(score)
-    return ShownScore(score, await shown_points(conn, address))
+        return ScoreWithPoints(score)
+    return ScoreWithPoints(score, await points_blocks(conn, address))
 
 
 async def held_stamps(scorer: Scorer, *, address: str, community_id: int | None, request_id: str) -> list[LiveStamp]:
-    """The stamps of an address; it is scored first when it has no score in the community yet.
+    """List the stamps of an address, scoring it first if it has no score in the community yet.
 
     Raises:
         NotFoundError: the community does not exist.
-        AddressInvalidError: there is no score, and the address is none.
+        AddressInvalidError: there is no score yet, and the address is malformed.
     """
     database = scorer.database
     if community_id is not None:
@@ -98,10 +98,10 @@ async def _score_first(scorer: Scorer, address: str, community_id: int, request_
 async def history_event(
     database: Database, *, community_id: int, account_id: int, address: str, moment: datetime | None
 ) -> Any:
-    """The data of the newest score update up to `moment` (of all without one); None when there is none.
+    """Return the data of the newest score update up to `moment` (without it: of all), or None.
 
     Raises:
-        NotFoundError: the account has no such community.
+        NotFoundError: the account does not own the community.
     """
 
     async def work(conn: Connection) -> Any:
@@ -114,7 +114,7 @@ async def history_event(
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of stamps, newest first, and the cursors to its neighbours where there are any."""
+    """One page of stamps, newest first, and the cursors to its neighbours if there are any."""
 
     items: list[ListedStamp]
     newer: Cursor | None
@@ -122,7 +122,7 @@ class Page:
 
 
 async def stamp_page(database: Database, address: str, *, limit: int, cursor: Cursor | None) -> Page:
-    """A page of the live stamps of an address, revoked ones included."""
+    """Read a page of the live stamps of an address, revoked ones included."""
 
     async def work(conn: Connection) -> Page:
         direction, anchor = (cursor.direction, cursor.id) if cursor else ("", 0)

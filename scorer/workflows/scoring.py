@@ -1,8 +1,8 @@
 """Score one address in one community: the whole pipeline in one transaction.
 
-Stages: lock the passport, load stamps and links, examine, verify proofs, plan the deduplication, write links, weigh, give points,
-save. The lock makes scorings of one address follow each other; links that another address took meanwhile make the whole
-transaction start again (`RacedError`), and after the last attempt the address is stored as failed.
+Stages: lock the passport, load stamps and links, examine, verify proofs, plan the deduplication, write links, weigh, award points,
+save. The lock serializes the scorings of one address. If another address has taken a link meanwhile, the whole transaction is retried
+(`RacedError`); after the last attempt the score is stored with status ERROR.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +22,7 @@ from scorer.domain.stamp import DropCause, Stamp, StoredStamp, examine_all
 from scorer.errors import LinksContestedError, ScorerUnavailableError, ScoringError
 from scorer.metrics import Metrics
 from scorer.settings import HumanPoints
-from scorer.workflows.turns import KeyedLock
+from scorer.workflows.keyed_lock import KeyedLock
 
 T = TypeVar("T")
 _CONTESTED = "Failed to save HashScorerLinks"
@@ -30,7 +30,7 @@ _CONTESTED = "Failed to save HashScorerLinks"
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """What a scoring needs, the same for every request."""
+    """The dependencies of a scoring, the same for every request."""
 
     database: Database
     verifier: CredentialVerifier
@@ -39,10 +39,10 @@ class Scorer:
     trusted_issuers: frozenset[str]
     human_points: HumanPoints
     scoring_events: bool = False
-    turns: KeyedLock = field(default_factory=KeyedLock)
+    address_locks: KeyedLock = field(default_factory=KeyedLock)
 
     async def score(self, community: Community, address: str, *, request_id: str) -> Score:
-        """Score an address (lower case, valid) and store the outcome; a failure is a stored score too.
+        """Score an address (lower case, valid) and store the result; a failure is stored as a score with status ERROR.
 
         Raises:
             ScorerUnavailableError: the community's scorer rows are broken; nothing was stored.
@@ -54,19 +54,19 @@ class Scorer:
         return await self.transact(work, address=address, request_id=request_id)
 
     async def transact(self, work: Callable[[Connection, bool], Awaitable[T]], *, address: str, request_id: str) -> T:
-        """Run work that scores `address`; its second argument is True in a last run, after all attempts lost a race for links."""
-        async with self.turns.turn(address):
+        """Run work that scores `address`; its second argument is True in the last run, after every attempt lost the race for links."""
+        async with self.address_locks.hold(address):
             try:
                 return await self.database.transact(lambda conn: work(conn, False), request_id=request_id)
             except RacedError:
                 return await self.database.transact(lambda conn: work(conn, True), request_id=request_id)
 
     async def score_in(self, conn: Connection, community: Community, address: str, *, contested: bool) -> Score:
-        """Score inside a transaction that is open already; see `score` and `transact`.
+        """Score inside an open transaction; see `score` and `transact`.
 
         Raises:
             ScorerUnavailableError: see `score`.
-            RacedError: another address took a nullifier meanwhile.
+            RacedError: another address has taken a nullifier meanwhile.
         """
         if community.config is None:
             raise ScorerUnavailableError("the scorer has no row of its type")
@@ -80,7 +80,7 @@ class Scorer:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One scoring under way."""
+    """One scoring in progress."""
 
     scorer: Scorer
     conn: Connection
@@ -110,7 +110,7 @@ class _Run:
         return score
 
     async def give_up(self, error: ScoringError) -> Score:
-        """Store that the address cannot be scored; its stamps and links stay as they were."""
+        """Store the failure; the passport's stamps and links stay as they are."""
         score = failed(error)
         await self._save(score, None)
         return score
@@ -139,23 +139,23 @@ class _Run:
         if not (points.write and started and self.community.human_points_program and score.passed):
             return
         with self.scorer.metrics.stage("points"):
-            standing = await awards.qualify(self.conn, self.address, self.community.id)
-            due = awards_due(plan.kept, standing, metamask=points.mta)
+            conditions = await awards.qualify(self.conn, self.address, self.community.id)
+            due = awards_due(plan.kept, conditions, metamask=points.mta)
             await awards.write(self.conn, self.address, due, now=self.now)
 
     async def _save(self, score: Score, plan: DedupPlan | None) -> None:
         kept_ids = None if plan is None else [stamp.id for stamp in plan.kept]
         events = [dedup_event(stamp, community_id=self.community.id) for stamp in _clashing(plan)]
         with self.scorer.metrics.stage("save"):
-            whole = await scores.save(
+            complete = await scores.save(
                 self.conn,
                 self.passport,
-                scores.Outcome(score, kept_ids, events),
+                scores.ScoringOutcome(score, kept_ids, events),
                 address=self.address,
                 community_id=self.community.id,
                 now=self.now,
             )
-        if not whole:
+        if not complete:
             raise RacedError
         if self.scorer.scoring_events and plan is not None:
             await scoring_events.write(self.conn, self.address, self.community.id, score, plan)

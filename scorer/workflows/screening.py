@@ -1,4 +1,4 @@
-"""Bans and revocations of submitted credentials."""
+"""Check submitted credentials against the ban list."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,11 +10,11 @@ from scorer.errors import BadInputError, ServiceFailedError, UnanswerableError
 
 
 async def check_bans(database: Database, subjects: Sequence[BannedSubject], *, now: datetime) -> list[BanFinding]:
-    """Which of the credentials, all of one subject, are banned at `now`.
+    """Find the bans in force at `now` of each credential; all credentials must have the same subject.
 
     Raises:
-        BadInputError: there are none, or they are not of one subject.
-        ServiceFailedError: one has no hash.
+        BadInputError: there are no credentials, or their subjects differ.
+        ServiceFailedError: a credential has no hash.
         UnanswerableError: the subject has no id.
     """
     if not subjects:
@@ -23,7 +23,7 @@ async def check_bans(database: Database, subjects: Sequence[BannedSubject], *, n
         raise BadInputError("All credentials must be issued to the same address")
     subject_id = subjects[0].id
     if subject_id is None:
-        raise UnanswerableError("a subject without id")
+        raise UnanswerableError("the subject has no id")
     hashes = [subject.hash for subject in subjects if subject.hash is not None]
     if len(hashes) < len(subjects):
         raise ServiceFailedError("Failed to check bans")

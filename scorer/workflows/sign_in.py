@@ -1,4 +1,4 @@
-"""Signing in with a wallet, and signing the terms of service: nonces, messages, signatures, tokens."""
+"""Sign-in with a wallet: nonces, messages, signatures, tokens."""
 
 import asyncio
 import logging
@@ -23,14 +23,14 @@ _NONCE_BYTES = 30
 
 
 class Nonces:
-    """Hands out nonces and takes each one back once."""
+    """Creates nonces and accepts each one once."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
 
     async def create(self, *, lifetime: timedelta | None, request_id: str) -> str:
-        """A fresh nonce of 60 hex digits, stored; without a lifetime it never expires."""
+        """Create and store a nonce of 60 hex digits; without a lifetime it never expires."""
         nonce, now = secrets.token_hex(_NONCE_BYTES), self._clock()
         expires_on = now + lifetime if lifetime else None
 
@@ -41,7 +41,7 @@ class Nonces:
         return nonce
 
     async def consume(self, nonce: Any, *, request_id: str) -> bool:
-        """Use up a nonce as the client sent it; False when it is no text, unknown, used or expired. Committed at once."""
+        """Consume a nonce as sent by the client, and commit; False if it is not a text, unknown, used or expired."""
         if not isinstance(nonce, str) or not _storable(nonce):
             return False
         text = nonce
@@ -50,7 +50,7 @@ class Nonces:
 
 
 class SignIn:
-    """Turns a signed message into a token."""
+    """Exchanges signed messages for tokens."""
 
     def __init__(
         self,
@@ -68,12 +68,12 @@ class SignIn:
         self._clock = clock
 
     async def token_for(self, fields: Mapping[str, Any], signature: str, *, request_id: str) -> str:
-        """A token for the address that signed the message of these fields.
+        """Return a token for the address that signed the message of these fields.
 
-        The nonce is used up by the first request that passes the checks before it, whatever becomes of the rest.
+        The nonce is consumed as soon as the checks before it pass, even if a later check fails.
 
         Raises:
-            BadInputError: a check failed; the text names it, in the order of the legacy's checks.
+            BadInputError: a check failed; the text names it. The order of the checks is the legacy's.
         """
         address = self._checked(fields)
         if not await self._nonces.consume(fields["nonce"], request_id=request_id):
@@ -96,7 +96,7 @@ class SignIn:
         return address
 
     async def _signed_by(self, message: SignInMessage, signature: str) -> bool:
-        # Recovering takes milliseconds of pure Python, and the first one loads the library.
+        # In a thread: recovering the signer takes milliseconds of pure Python, and the first call loads the library.
         signer = await asyncio.to_thread(recover_signer, message.text(), signature)
         if signer == message.address.lower():
             return True
@@ -104,7 +104,7 @@ class SignIn:
 
 
 def _storable(text: str) -> bool:
-    # PostgreSQL holds no NUL and nothing that UTF-8 cannot spell.
+    # PostgreSQL cannot store NUL or lone surrogates.
     return "\x00" not in text and text.isprintable()
 
 
@@ -118,7 +118,7 @@ def _checked_address(given: Any) -> str:
 def _rebuilt(fields: Mapping[str, Any], address: str) -> SignInMessage:
     try:
         message = parse_message(fields, address=address)
-        # A lone surrogate is a text in JSON and none in UTF-8.
+        # A lone surrogate is valid in JSON but not encodable in UTF-8.
         message.text().encode()
     except ValueError as error:
         raise BadInputError("Authentication failed!") from error

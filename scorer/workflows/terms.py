@@ -1,4 +1,4 @@
-"""The terms of service: has an address signed them, what is there to sign, and taking a signature."""
+"""Terms of service: look up signatures, return the text to sign, store a signature."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from scorer.workflows.sign_in import Nonces
 
 @dataclass(frozen=True, slots=True)
 class TermsToSign:
-    """The text that the wallet is to sign, and the nonce in it."""
+    """The text for the wallet to sign, and the nonce in it."""
 
     text: str
     nonce: str
 
 
 class TermsOfService:
-    """Keeps who signed which terms."""
+    """Reads and writes signatures of the terms."""
 
     def __init__(self, database: Database, used_nonces: Nonces, *, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -32,32 +32,32 @@ class TermsOfService:
         self._clock = clock
 
     async def accepted(self, kind: str, address: str) -> bool:
-        """Whether the address, in any case, has signed the active terms of this kind."""
+        """Return True if the address, in any letter case, has signed the active terms of this kind."""
         return await self._database.read(lambda conn: terms.accepted(conn, address.lower(), kind=kind))
 
     async def to_sign(self, kind: str, *, request_id: str) -> TermsToSign:
-        """The terms with a fresh nonce, which does not expire.
+        """Return the terms in force with a new nonce, which does not expire.
 
         Raises:
-            UnanswerableError: there are no such terms in force.
+            UnanswerableError: no terms of this kind are in force.
         """
         in_force = await self._in_force(kind)
         nonce = await self._nonces.create(lifetime=None, request_id=request_id)
         return TermsToSign(_message(in_force, nonce), nonce)
 
     async def accept(self, kind: str, *, nonce: str, signature: str, request_id: str) -> None:
-        """Store a signature of the terms; who signed is read from the signature alone.
+        """Store a signature of the terms; the signer is recovered from the signature alone.
 
         Raises:
             BadInputError: the nonce is unknown, used or expired.
-            UnanswerableError: there are no such terms, or the signature is none; the nonce is used up all the same.
+            UnanswerableError: no terms of this kind are in force, or the signature is malformed; the nonce is consumed anyway.
         """
         if not await self._nonces.consume(nonce, request_id=request_id):
             raise BadInputError("Failed to process the tos acceptance proof")
         in_force = await self._in_force(kind)
         signer = await asyncio.to_thread(recover_signer, _message(in_force, nonce), signature)
         if signer is None:
-            raise UnanswerableError("no signature")
+            raise UnanswerableError("the signature is malformed")
         now = self._clock()
 
         async def work(conn: Connection) -> None:
@@ -69,10 +69,10 @@ class TermsOfService:
             raise UnanswerableError("the proof cannot be stored") from error
 
     async def _in_force(self, kind: str) -> Terms:
-        found = await self._database.read(lambda conn: terms.in_force(conn, kind))
-        if found is None:
+        in_force = await self._database.read(lambda conn: terms.in_force(conn, kind))
+        if in_force is None:
             raise UnanswerableError("no terms in force")
-        return found
+        return in_force
 
 
 def _message(in_force: Terms, nonce: str) -> str:

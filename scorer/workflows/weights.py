@@ -1,4 +1,4 @@
-"""The weights that the embed widget and the Passport app show, and the widget's configuration."""
+"""Weights for the embed widget and the Passport app, and the widget's configuration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _BIGINT_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class EmbedConfig:
-    """What the widget of one community is made of."""
+    """The widget's configuration of one community."""
 
     weights: Mapping[str, float]
     sections: Sequence[Section]
 
 
-class ShownWeights:
-    """Weights by community, kept for a minute, so that a change shows up to a minute late."""
+class CachedWeights:
+    """Weights by community, cached for a minute, so that changes appear up to a minute late."""
 
     def __init__(self, database: Database, cache: Cache, *, community_default: str) -> None:
         self._database = database
@@ -30,53 +30,54 @@ class ShownWeights:
         self._community_default = community_default
 
     async def read(self, community: str = "") -> Mapping[str, float]:
-        """The weights of the scorer of a community (its id as the client wrote it; nothing means the default one).
+        """Return the weights of a community's scorer, without those of its customization (as observed of the legacy).
 
-        Weights of a customization are not among them. Observed of the legacy.
+        Args:
+            community: the id as the client wrote it; "" stands for the default community.
 
         Raises:
-            ServiceFailedError: there is no such community, or its scorer is broken.
+            ServiceFailedError: the community does not exist, or its scorer is broken.
             UnanswerableError: a weight is not a number.
         """
-        asked = community or self._community_default
-        kept = await self._cache.get(CacheName.WEIGHTS, asked)
-        if kept is not None:
-            return kept
-        weights = as_floats(await self._stored(asked))
-        await self._cache.put(CacheName.WEIGHTS, asked, weights)
+        community = community or self._community_default
+        cached = await self._cache.get(CacheName.WEIGHTS, community)
+        if cached is not None:
+            return cached
+        weights = as_floats(await self._stored(community))
+        await self._cache.put(CacheName.WEIGHTS, community, weights)
         return weights
 
     async def embed_config(self, community: str) -> EmbedConfig:
-        """Weights and stamp sections of a community.
+        """Return the weights and stamp sections of a community.
 
         Raises:
-            ServiceFailedError: as for `read`.
-            UnanswerableError: as for `read`, or no community was named.
+            ServiceFailedError: see `read`.
+            UnanswerableError: see `read`, or the id is empty.
         """
         weights = await self.read(community)
         community_id = community_id_of(community)
         if community_id is None:
-            raise UnanswerableError("no community named")
+            raise UnanswerableError("community_id is empty")
         return EmbedConfig(weights, await self._database.read(lambda conn: embed_config.sections(conn, community_id)))
 
-    async def _stored(self, asked: str) -> Any:
-        community_id = community_id_of(asked)
+    async def _stored(self, community: str) -> Any:
+        community_id = community_id_of(community)
         if community_id is None:
             raise self._unknown()
-        found = await self._database.read(lambda conn: embed_config.weights(conn, community_id))
-        if found is None:
+        stored = await self._database.read(lambda conn: embed_config.weights(conn, community_id))
+        if stored is None:
             raise self._unknown()
-        return found.value
+        return stored.value
 
     def _unknown(self) -> ServiceFailedError:
-        # The text names the default community whichever was asked for. Observed of the legacy.
+        # The text always names the default community, not the requested one. Observed of the legacy.
         return ServiceFailedError(
             f"Unable to retrieve configured scorer! settings.CERAMIC_CACHE_SCORER_ID={self._community_default}"
         )
 
 
 def community_id_of(text: str) -> int | None:
-    """The id that a client's text names, None when it can name none."""
+    """Parse the id of a community; None if the text is not an integer that the column can hold."""
     try:
         number = int(text)
     except ValueError:
@@ -85,14 +86,14 @@ def community_id_of(text: str) -> int | None:
 
 
 def as_floats(stored: Any) -> dict[str, float]:
-    """Stored weights as the numbers of a response; numeric texts become numbers.
+    """Convert stored weights to the numbers of a response; numeric texts become numbers.
 
     Raises:
-        UnanswerableError: a weight is not a number, or there is no object of weights.
+        UnanswerableError: a weight is not a number, or the stored value is not an object.
     """
     if not isinstance(stored, dict):
-        raise UnanswerableError("the weights are no object")
+        raise UnanswerableError("the weights are not an object")
     try:
         return {provider: float(weight) for provider, weight in cast("dict[str, Any]", stored).items()}
     except (TypeError, ValueError) as error:
-        raise UnanswerableError("a weight is no number") from error
+        raise UnanswerableError("a weight is not a number") from error

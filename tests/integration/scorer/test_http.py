@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from scorer import admin
+from scorer import serving
 from scorer.settings import RateLimitSettings
 from tests.support import scoring
 from tests.support.scoring import address, headers
@@ -75,7 +75,7 @@ async def test_more_requests_than_are_admitted_wait_their_turn(migrated, world, 
 async def test_the_admin_port_shows_the_metrics_of_the_api(client, aiohttp_client):
     async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:
         assert response.status == 200
-    beside = await aiohttp_client(admin.build(client.app))
+    beside = await aiohttp_client(serving.admin_app(client.app))
     async with beside.get("/metrics") as response:
         text = await response.text()
     route = 'route="/v2/stamps/{scorer_id}/score/{address}"'

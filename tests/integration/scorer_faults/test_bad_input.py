@@ -7,7 +7,7 @@ import pytest
 
 from comparator.exchanges.model import Response
 from scorer.population import rows as population_rows
-from scorer.population.people import Case, HeldStamp, Person
+from scorer.population.people import HeldStamp, Person, PersonCase
 from tests.golden.serving import serving
 from tests.golden.wire import exchange
 from tests.integration.scorer_faults.world import (
@@ -132,7 +132,9 @@ async def test_a_proof_that_makes_didkit_fail_only_drops_its_stamp(world: World,
     broken = with_proof(credential(1, "Ens"), **proof)
     held = (HeldStamp("Github", credential(1, "Github")), HeldStamp("Ens", broken))
     whole = Person(
-        address(1), Case.PASS, tuple(one for one in held if isinstance(one.credential["proof"]["proofValue"], str))
+        address(1),
+        PersonCase.PASS,
+        tuple(one for one in held if isinstance(one.credential["proof"]["proofValue"], str)),
     )
     await world.settle([whole])
     assert document(await world.score(address(1)))["stamps"].keys() == {"Github"}
@@ -143,7 +145,7 @@ async def test_a_proof_that_makes_didkit_fail_only_drops_its_stamp(world: World,
 )
 async def test_a_subject_of_another_shape_only_drops_its_stamp(world: World, subject: object):
     broken = {**credential(1, "Ens"), "credentialSubject": subject}
-    await world.settle([Person(address(1), Case.PASS, (HeldStamp("Ens", broken),))])
+    await world.settle([Person(address(1), PersonCase.PASS, (HeldStamp("Ens", broken),))])
     response = await world.score(address(1))
     assert (status(response), document(response)["stamps"]) == (200, {})
 
@@ -152,7 +154,7 @@ async def test_a_subject_of_another_shape_only_drops_its_stamp(world: World, sub
 async def test_odd_nullifiers_are_answered_and_never_half_written(world: World, nullifiers: list):
     one = credential(1, "Ens", *[n for n in nullifiers if isinstance(n, str)] or ["v0:own"])
     one["credentialSubject"]["nullifiers"] = nullifiers
-    await world.settle([Person(address(1), Case.PASS, (HeldStamp("Ens", one),))])
+    await world.settle([Person(address(1), PersonCase.PASS, (HeldStamp("Ens", one),))])
     assert status(await world.score(address(1))) == 200
 
 

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 
-from scorer.population.people import Link
+from scorer.population.people import ForeignLink
 from tests.integration.scorer_faults.world import World, address, at_once, credential, document, person, status
 
 MINE, OTHER = address(1), address(999)
@@ -34,14 +34,14 @@ async def weigh(world: World, weights: dict, threshold: str = "2.5") -> None:
 
 async def test_free_nullifiers_of_a_clashing_stamp_go_to_the_owner_until_its_link_ends(world: World):
     stamp = credential(1, "Ens", "v0:free", "v1:free", "v0:taken")
-    await world.settle([person(1, stamp, links=(Link("v0:taken", OTHER, SOON),))])
+    await world.settle([person(1, stamp, links=(ForeignLink("v0:taken", OTHER, SOON),))])
     assert document(await world.score(MINE))["stamps"]["Ens"]["dedup"] is True
     assert await links(world) == dict.fromkeys(("v0:free", "v1:free", "v0:taken"), (OTHER, SOON))
 
 
 async def test_the_first_clash_in_the_stamps_own_order_decides_whose_the_others_become(world: World):
     stamp = credential(1, "Ens", "v0:b", "v0:free", "v0:a")
-    foreign = (Link("v0:a", address(998), FAR), Link("v0:b", OTHER, SOON))
+    foreign = (ForeignLink("v0:a", address(998), FAR), ForeignLink("v0:b", OTHER, SOON))
     await world.settle([person(1, stamp, links=foreign)])
     await world.score(MINE)
     assert (await links(world))["v0:free"] == (OTHER, SOON)
@@ -49,13 +49,13 @@ async def test_the_first_clash_in_the_stamps_own_order_decides_whose_the_others_
 
 async def test_a_clash_names_all_nullifiers_and_the_provider_in_its_event(world: World):
     stamp = credential(1, "Ens", "v0:free", "v0:taken")
-    await world.settle([person(1, stamp, links=(Link("v0:taken", OTHER, SOON),))])
+    await world.settle([person(1, stamp, links=(ForeignLink("v0:taken", OTHER, SOON),))])
     await world.score(MINE)
     assert await event(world, "LDP") == {"nullifiers": ["v0:free", "v0:taken"], "provider": "Ens", "community_id": 1}
 
 
 async def test_a_clash_is_told_again_at_every_scoring(world: World):
-    await world.settle([person(1, credential(1, "Ens", "v0:taken"), links=(Link("v0:taken", OTHER, SOON),))])
+    await world.settle([person(1, credential(1, "Ens", "v0:taken"), links=(ForeignLink("v0:taken", OTHER, SOON),))])
     await world.score(MINE)
     await world.score(MINE)
     assert await world.count("registry_event", "action = 'LDP'") == 2
@@ -75,26 +75,32 @@ async def test_one_nullifier_in_two_stamps_of_a_passport_is_linked_once(world: W
 
 async def test_one_nullifier_in_two_stamps_that_is_owned_already_counts_for_both(world: World):
     stamps = (credential(1, "Ens", "v0:same"), credential(1, "Github", "v0:same"))
-    await world.settle([person(1, *stamps, links=(Link("v0:same", MINE, SOON),))])
+    await world.settle([person(1, *stamps, links=(ForeignLink("v0:same", MINE, SOON),))])
     assert document(await world.score(MINE))["score"] == "4.25000"
 
 
 async def test_an_own_and_a_foreign_nullifier_in_one_stamp_is_a_clash(world: World):
     stamp = credential(1, "Ens", "v0:mine", "v0:taken")
-    await world.settle([person(1, stamp, links=(Link("v0:mine", MINE, SOON), Link("v0:taken", OTHER, SOON)))])
+    await world.settle(
+        [person(1, stamp, links=(ForeignLink("v0:mine", MINE, SOON), ForeignLink("v0:taken", OTHER, SOON)))]
+    )
     response = document(await world.score(MINE))
     assert (response["error"], response["stamps"]["Ens"]["dedup"]) == (None, True)
 
 
 async def test_an_own_link_of_a_clashing_stamp_stays_its_own(world: World):
     stamp = credential(1, "Ens", "v0:mine", "v0:taken")
-    await world.settle([person(1, stamp, links=(Link("v0:mine", MINE, SOON), Link("v0:taken", OTHER, SOON)))])
+    await world.settle(
+        [person(1, stamp, links=(ForeignLink("v0:mine", MINE, SOON), ForeignLink("v0:taken", OTHER, SOON)))]
+    )
     await world.score(MINE)
     assert (await links(world))["v0:mine"] == (MINE, SOON)
 
 
 async def test_an_expired_claim_passes_to_the_newcomer(world: World):
-    await world.settle([person(1, credential(1, "Ens", "v0:lapsed"), links=(Link("v0:lapsed", OTHER, LONG_AGO),))])
+    await world.settle(
+        [person(1, credential(1, "Ens", "v0:lapsed"), links=(ForeignLink("v0:lapsed", OTHER, LONG_AGO),))]
+    )
     assert document(await world.score(MINE))["score"] == "2.25000"
     assert await links(world) == {"v0:lapsed": (MINE, FAR)}
 
@@ -160,7 +166,7 @@ async def test_milliseconds_of_an_expiry_are_written_as_microseconds(world: Worl
 
 async def test_a_deduplicated_stamp_shows_its_expiry_as_it_was_written(world: World):
     stamp = credential(1, "Ens", "v0:taken", expires="2099-06-01T12:00:00.500Z")
-    await world.settle([person(1, stamp, links=(Link("v0:taken", OTHER, SOON),))])
+    await world.settle([person(1, stamp, links=(ForeignLink("v0:taken", OTHER, SOON),))])
     response = document(await world.score(MINE))
     assert response["stamps"]["Ens"] == {
         "score": "0.00000",

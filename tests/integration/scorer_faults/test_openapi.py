@@ -18,7 +18,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 from schemathesis import Case
 
-from scorer.api.openapi import document
+from scorer.api.openapi import OPENAPI_ROUTE, document
 from scorer.api.routes import ROUTES
 from scorer.db import migrate
 from scorer.population import rows as population_rows
@@ -31,7 +31,7 @@ EXAMPLES = 16
 START_TIMEOUT_S = 60.0
 KNOWN = {"address": address(1), "scorer_id": "1", "round_id": "1"}
 NOWHERE = "http://127.0.0.1:9/"
-SCHEMA = schemathesis.openapi.from_dict(document(ROUTES))
+SCHEMA = schemathesis.openapi.from_dict(document((*ROUTES, OPENAPI_ROUTE)))
 OPERATIONS = {one.label: one for one in (result.ok() for result in SCHEMA.get_all_operations())}  # pyright: ignore[reportAttributeAccessIssue] (an error here would be one of the document)
 
 

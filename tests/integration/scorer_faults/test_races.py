@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scorer.population.people import Link
+from scorer.population.people import ForeignLink
 from tests.golden.races import broken_promises, summary
 from tests.integration.scorer_faults.world import World, address, at_once, credential, document, person, status
 
@@ -29,7 +29,7 @@ async def test_every_loser_of_a_claim_leaves_its_event(world: World):
 
 
 async def test_one_of_many_claimants_takes_over_an_expired_link(world: World):
-    lapsed = Link("v0:lapsed", address(999), datetime(2021, 1, 1, tzinfo=UTC))
+    lapsed = ForeignLink("v0:lapsed", address(999), datetime(2021, 1, 1, tzinfo=UTC))
     people = [person(n, credential(n, "Github", "v0:lapsed")) for n in range(1, MANY)]
     await world.settle([person(0, credential(0, "Github", "v0:lapsed"), links=(lapsed,)), *people])
     before = await world.photograph()

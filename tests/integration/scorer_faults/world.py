@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from comparator.exchanges.model import Failed, Response
 from comparator.exchanges.row_changes import RowChange
 from scorer.population import rows as population_rows
-from scorer.population.people import FAR, Case, HeldStamp, Issuers, Link, Person
+from scorer.population.people import FAR, ForeignLink, HeldStamp, Issuers, Person, PersonCase
 from scorer.population.writing import write
 from tests.golden import database
 from tests.golden.scenario import Scenario
@@ -105,10 +105,10 @@ def credential(number: int, provider: str, *nullifiers: str, expires: str = FAR)
     return ISSUER.issue(address(number), provider, own, expires=expires)
 
 
-def person(number: int, *credentials: dict[str, Any], links: tuple[Link, ...] = ()) -> Person:
+def person(number: int, *credentials: dict[str, Any], links: tuple[ForeignLink, ...] = ()) -> Person:
     """Somebody who holds these stamps."""
     held = tuple(HeldStamp(one["credentialSubject"]["provider"], one) for one in credentials)
-    return Person(address(number), Case.PASS, held, links)
+    return Person(address(number), PersonCase.PASS, held, links)
 
 
 def status(outcome: Response | Failed) -> int | str:

@@ -5,8 +5,8 @@ from prometheus_client import CollectorRegistry
 
 from scorer.db.api_keys import ApiKey
 from scorer.domain.rate_limit import Window
-from scorer.errors import RateLimitedError, StoreUnavailableError
-from scorer.limiter import LocalCounters, NoLimits, RateLimiter
+from scorer.errors import RateLimitedError, SharedStoreUnavailableError
+from scorer.limiter import KeyRateLimiter, LocalCounters, NoLimits
 from scorer.metrics import Metrics
 
 
@@ -14,8 +14,8 @@ def key(rate: str | None) -> ApiKey:
     return ApiKey("id", "prefix", 1, False, "", "", rate, "1/h", None, False)
 
 
-def limiter(counters: LocalCounters) -> RateLimiter:
-    return RateLimiter(counters, Metrics(CollectorRegistry()), clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+def limiter(counters: LocalCounters) -> KeyRateLimiter:
+    return KeyRateLimiter(counters, Metrics(CollectorRegistry()), clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
 
 async def test_analysis_has_a_limit_of_its_own():
@@ -44,7 +44,7 @@ async def test_without_room_a_request_passes():
 
 
 async def test_without_room_nothing_is_counted():
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(SharedStoreUnavailableError):
         await LocalCounters(counters_max=0).add(Window("k", 60))
 
 

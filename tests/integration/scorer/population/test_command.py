@@ -55,13 +55,13 @@ def test_a_database_with_accounts_is_refused_in_one_line(migrated: str) -> None:
     assert scorer("populate", "--addresses", "1", dsn=migrated).returncode == 0
     again = scorer("populate", "--addresses", "1", dsn=migrated)
     assert again.returncode == 2
-    assert again.stderr == "scorer: the database has accounts already; a population wants an empty one\n"
+    assert again.stderr == "scorer: the database has accounts already: populate needs one without accounts\n"
 
 
 def test_a_missing_database_is_said_in_one_line() -> None:
     done = scorer("populate", dsn="")
     assert done.returncode == 2
-    assert done.stderr == "scorer: no database: give --database-url or DATABASE_URL, or a file by --sql\n"
+    assert done.stderr == "scorer: no database: set --database-url or DATABASE_URL, or a file with --sql\n"
 
 
 def test_a_database_that_is_away_is_said_in_one_line() -> None:

@@ -10,7 +10,7 @@ import pytest
 from yarl import URL
 
 from scorer import platform_sync
-from scorer.workflows.points import shown_points
+from scorer.workflows.points import points_blocks
 from tests.support import scoring
 from tests.support.scoring import address
 
@@ -129,7 +129,7 @@ async def test_points_are_summed_by_action_and_chain(world):
          (A, "HIM", THEN, "5", 1), (A, "ISB", THEN, "6", 0), (B, "HKY", THEN, "7", 0)],
     )  # fmt: skip
     await world.conn.execute("INSERT INTO registry_humanpointsmultiplier (address, multiplier) VALUES ($1, 2)", A)
-    shown = await shown_points(world.conn, A)
+    shown = await points_blocks(world.conn, A)
     assert shown.points_data.breakdown == {"PMT_1": 600, "PMT": 900, "PMT_10": 300, "HKY": 100}
     assert (shown.points_data.total_points, shown.points_data.multiplier, shown.points_data.is_eligible) == (
         1000,
@@ -154,10 +154,14 @@ async def test_platforms_are_taken_over_and_stamps_linked(world, migrated, upstr
     await world.conn.execute(
         "INSERT INTO registry_stampmetadata (provider, is_beta) VALUES ('Google', false), ('Own', true)"
     )
-    upstream.answer("/stampMetadata.json", [platform("G", "Google", "Google"), platform("H", "Github", "unknown")])
+    upstream.set_response(
+        "/stampMetadata.json", [platform("G", "Google", "Google"), platform("H", "Github", "unknown")]
+    )
     settings = scoring.settings(migrated, passport_public_url=upstream.url)
     await platform_sync.run(settings)
-    upstream.answer("/stampMetadata.json", [platform("G", "Renamed", "Google"), platform("H", "Github", "unknown")])
+    upstream.set_response(
+        "/stampMetadata.json", [platform("G", "Renamed", "Google"), platform("H", "Github", "unknown")]
+    )
     await platform_sync.run(settings)
     await platform_sync.run(settings)
     assert capsys.readouterr().out.splitlines() == [
@@ -169,7 +173,7 @@ async def test_platforms_are_taken_over_and_stamps_linked(world, migrated, upstr
 
 
 async def test_of_a_platform_listed_twice_the_last_counts(world, migrated, upstream):
-    upstream.answer("/stampMetadata.json", [platform("G", "first", "Google"), platform("G", "last", "Google")])
+    upstream.set_response("/stampMetadata.json", [platform("G", "first", "Google"), platform("G", "last", "Google")])
     await platform_sync.run(scoring.settings(migrated, passport_public_url=upstream.url))
     assert await platforms(world) == [("G", "last")]
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from scorer.caches import CacheName, SharedCache
-from scorer.errors import StoreUnavailableError
+from scorer.errors import SharedStoreUnavailableError
 from scorer.shared_store import SharedStore
 
 
@@ -39,27 +39,27 @@ async def test_counts_at_once_are_all_different(store):
 
 async def test_a_store_that_is_away_says_so(store, redis_server):
     redis_server.stop()
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(SharedStoreUnavailableError):
         await store.count("k", ttl_s=60)
 
 
 async def test_a_store_that_was_away_is_left_alone_for_a_while(redis_server):
     now = [0.0]
-    store = SharedStore(redis_server.url, timeout_s=10, rest_s=1.0, monotonic=lambda: now[0])
+    store = SharedStore(redis_server.url, timeout_s=10, retry_after_s=1.0, monotonic=lambda: now[0])
     redis_server.stop()
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(SharedStoreUnavailableError):
         await store.ping()
     redis_server.start()
-    with pytest.raises(StoreUnavailableError, match="resting"):
+    with pytest.raises(SharedStoreUnavailableError, match="failed a moment ago"):
         await store.ping()
     await store.close()
 
 
 async def test_a_store_that_is_back_is_used_again(redis_server):
     now = [0.0]
-    store = SharedStore(redis_server.url, timeout_s=10, rest_s=1.0, monotonic=lambda: now[0])
+    store = SharedStore(redis_server.url, timeout_s=10, retry_after_s=1.0, monotonic=lambda: now[0])
     redis_server.stop()
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(SharedStoreUnavailableError):
         await store.ping()
     redis_server.start()
     now[0] = 1.5
@@ -76,7 +76,7 @@ async def test_a_store_that_hangs_costs_one_timeout():
     port = server.sockets[0].getsockname()[1]
     store = SharedStore(f"redis://127.0.0.1:{port}", timeout_s=0.05)
     async with asyncio.timeout(60):
-        with pytest.raises(StoreUnavailableError):
+        with pytest.raises(SharedStoreUnavailableError):
             await store.ping()
     await store.close()
     server.close()

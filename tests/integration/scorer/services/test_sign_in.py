@@ -168,13 +168,13 @@ async def contracts(upstream, metrics):
     ("result", "accepted"), [(YES, True), (NO, False), ("0x", False), ("0x1626ba7e", False), (7, False)]
 )
 async def test_a_contract_wallet_is_asked_itself(contracts, upstream, result, accepted: bool):
-    upstream.answer("/rpc", {"jsonrpc": "2.0", "id": 1, "result": result})
+    upstream.set_response("/rpc", {"jsonrpc": "2.0", "id": 1, "result": result})
     assert await contracts.accepts(CONTRACT, "text", "0x1234") is accepted
-    assert upstream.asked[0].body["params"][0]["to"] == CONTRACT
+    assert upstream.requests[0].body["params"][0]["to"] == CONTRACT
 
 
 async def test_a_node_that_answers_with_an_error_says_no(contracts, upstream):
-    upstream.answer("/rpc", {"jsonrpc": "2.0", "id": 1, "error": {"code": 3, "message": "execution reverted"}})
+    upstream.set_response("/rpc", {"jsonrpc": "2.0", "id": 1, "error": {"code": 3, "message": "execution reverted"}})
     assert not await contracts.accepts(CONTRACT, "text", "0x1234")
 
 
@@ -207,11 +207,11 @@ def multicall(*results: tuple[bool, str]) -> str:
     ],
 )
 async def test_a_wallet_that_is_not_deployed_is_deployed_in_the_question(contracts, upstream, result, accepted: bool):
-    upstream.answer("/rpc", {"jsonrpc": "2.0", "id": 1, "result": result})
+    upstream.set_response("/rpc", {"jsonrpc": "2.0", "id": 1, "result": result})
     assert await contracts.accepts(CONTRACT, "text", wrapped(b"inner")) is accepted
 
 
 @pytest.mark.parametrize("signature", ["no hex", "0x" + "6492" * 16, "0x" + "00" * 20_001])
 async def test_a_signature_of_no_form_is_not_even_asked_about(contracts, upstream, signature: str):
     assert not await contracts.accepts(CONTRACT, "text", signature)
-    assert upstream.asked == []
+    assert upstream.requests == []

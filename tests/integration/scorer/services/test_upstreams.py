@@ -8,7 +8,7 @@ import pytest
 from scorer.caches import MemoryCache
 from scorer.domain.analysis import AGGREGATE_INPUTS, MODEL_NAMES
 from scorer.errors import ServiceFailedError, UpstreamFailedError
-from scorer.upstreams import Asker, ModelServices, StampMetadata
+from scorer.upstreams import JsonClient, ModelServices, StampMetadata
 from scorer.upstreams import Upstream as Name
 from scorer.workflows import metadata
 from tests.support.scoring import address
@@ -26,12 +26,12 @@ PLATFORM = {
 @pytest.fixture
 async def asker(metrics):
     async with aiohttp.ClientSession() as session:
-        yield Asker(session, metrics, Name.METADATA, timeout_s=0.5, max_bytes=4096)
+        yield JsonClient(session, metrics, Name.METADATA, timeout_s=0.5, max_bytes=4096)
 
 
 @pytest.fixture
 def stamps(asker, metrics, upstream):
-    upstream.answer("/stampMetadata.json", [PLATFORM])
+    upstream.set_response("/stampMetadata.json", [PLATFORM])
     return StampMetadata(asker, MemoryCache(metrics), public_url=upstream.url)
 
 
@@ -39,35 +39,35 @@ async def test_requests_at_once_fetch_once(stamps, upstream):
     upstream.hold()
     async with asyncio.TaskGroup() as group:
         asked = [group.create_task(stamps.document(), name=f"d{n}") for n in range(20)]
-        await asyncio.wait_for(upstream.waiting.wait(), 5)
+        await asyncio.wait_for(upstream.request_received.wait(), 5)
         upstream.release()
-    assert (len(upstream.asked), asked[19].result()[0]["icon"]) == (1, f"{upstream.url}google.svg")
+    assert (len(upstream.requests), asked[19].result()[0]["icon"]) == (1, f"{upstream.url}google.svg")
 
 
 async def test_what_is_kept_is_not_fetched_again(stamps, upstream):
     await stamps.document()
     await stamps.document()
-    assert len(upstream.asked) == 1
+    assert len(upstream.requests) == 1
 
 
 async def test_a_fresh_look_fetches_and_renews(stamps, upstream):
     await stamps.document()
-    upstream.answer("/stampMetadata.json", [{**PLATFORM, "name": "Renamed"}])
+    upstream.set_response("/stampMetadata.json", [{**PLATFORM, "name": "Renamed"}])
     await stamps.fresh_platforms()
     assert (await stamps.document())[0]["name"] == "Renamed"
 
 
 async def test_a_failure_is_not_kept(stamps, upstream):
-    upstream.answer("/stampMetadata.json", [], status=503)
+    upstream.set_response("/stampMetadata.json", [], status=503)
     with pytest.raises(UpstreamFailedError):
         await stamps.document()
-    upstream.answer("/stampMetadata.json", [PLATFORM])
+    upstream.set_response("/stampMetadata.json", [PLATFORM])
     assert (await stamps.document())[0]["id"] == "Google"
 
 
 @pytest.mark.parametrize("raw", [b"{not json", b'{"a": 1}', b"[1]", b" " * 5000, b"\xff"])
 async def test_an_answer_that_makes_no_sense_is_a_failure(stamps, upstream, raw: bytes):
-    upstream.answer("/stampMetadata.json", raw=raw)
+    upstream.set_response("/stampMetadata.json", raw=raw)
     with pytest.raises(UpstreamFailedError):
         await stamps.document()
 
@@ -80,7 +80,7 @@ async def test_a_service_that_hangs_is_a_failure_in_time(stamps, upstream):
 
 
 async def test_the_listing_is_told_the_first_provider(stamps, upstream):
-    upstream.answer("/stampMetadata.json", status=500)
+    upstream.set_response("/stampMetadata.json", status=500)
     with pytest.raises(ServiceFailedError, match="for provider Google"):
         await metadata.of_providers(stamps, ["Google", "Other"])
 
@@ -92,39 +92,39 @@ async def test_a_provider_that_nobody_knows_has_no_metadata(stamps):
 
 async def test_nothing_is_fetched_for_no_stamps(stamps, upstream):
     assert await metadata.of_providers(stamps, []) == {}
-    assert upstream.asked == []
+    assert upstream.requests == []
 
 
 @pytest.fixture
 def models(asker, upstream):
     for name in MODEL_NAMES:
-        upstream.answer(f"/{name}", {"data": {"human_probability": 7, "n_transactions": 3}})
+        upstream.set_response(f"/{name}", {"data": {"human_probability": 7, "n_transactions": 3}})
     return ModelServices(asker, {name: f"{upstream.url}{name}" for name in MODEL_NAMES})
 
 
 async def test_a_model_is_asked_with_the_checksum(models, upstream):
     assert await models.score("nft", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed") == 7.0
-    assert upstream.asked[0].body == {"address": "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"}
+    assert upstream.requests[0].body == {"address": "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"}
 
 
 async def test_the_aggregate_is_asked_last_and_told_all(models, upstream):
     await models.score("aggregate", address(1))
-    last = upstream.asked[-1]
-    assert (last.path, len(upstream.asked), len(last.body["data"])) == ("/aggregate", 7, 12)
+    last = upstream.requests[-1]
+    assert (last.path, len(upstream.requests), len(last.body["data"])) == ("/aggregate", 7, 12)
 
 
 async def test_the_models_are_asked_at_once(models, upstream):
     upstream.hold()
     async with asyncio.TaskGroup() as group:
         group.create_task(models.score("aggregate", address(1)), name="score")
-        await upstream.asked_times(len(AGGREGATE_INPUTS))
+        await upstream.wait_for_requests(len(AGGREGATE_INPUTS))
         upstream.release()
-    assert len(upstream.asked) == len(AGGREGATE_INPUTS) + 1
+    assert len(upstream.requests) == len(AGGREGATE_INPUTS) + 1
 
 
 async def test_failed_models_are_listed_with_their_status(models, upstream):
-    upstream.answer("/base", {}, status=404)
-    upstream.answer("/zksync", raw=b"no json")
+    upstream.set_response("/base", {}, status=404)
+    upstream.set_response("/zksync", raw=b"no json")
     with pytest.raises(ServiceFailedError) as caught:
         await models.score("aggregate", address(1))
     assert str(caught.value).endswith('[{"model": "zksync", "status": 500}, {"model": "base", "status": 404}]')
@@ -132,11 +132,11 @@ async def test_failed_models_are_listed_with_their_status(models, upstream):
 
 @pytest.mark.parametrize("answer", [{"data": {"human_probability": "much"}}, [], None])
 async def test_an_answer_without_sense_is_a_failed_model(models, upstream, answer):
-    upstream.answer("/nft", answer)
+    upstream.set_response("/nft", answer)
     with pytest.raises(ServiceFailedError, match="nft"):
         await models.score("nft", address(1))
 
 
 async def test_a_model_without_a_figure_says_nothing(models, upstream):
-    upstream.answer("/nft", {"data": {}})
+    upstream.set_response("/nft", {"data": {}})
     assert await models.score("nft", address(1)) == 0.0

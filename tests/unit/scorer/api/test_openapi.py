@@ -6,11 +6,13 @@ import jsonschema_rs
 import pytest
 from pydantic_core import core_schema
 
-from scorer.api import wire_services
+from scorer.api import wire
 from scorer.api.auth import Auth
-from scorer.api.openapi import document, json_schema, shape_of, template_of
+from scorer.api.openapi import OPENAPI_ROUTE, document, json_schema, shape_of, template_of
 from scorer.api.operations import OPERATIONS
 from scorer.api.routes import ROUTES
+
+DESCRIBED = (*ROUTES, OPENAPI_ROUTE)
 
 
 @dataclass(frozen=True)
@@ -21,16 +23,16 @@ class AnyRoute:
 
 
 def operation(method: str, path: str) -> dict[str, Any]:
-    return document(ROUTES)["paths"][path][method]
+    return document(DESCRIBED)["paths"][path][method]
 
 
 def test_every_route_is_described():
-    described = {(method.upper(), path) for path, item in document(ROUTES)["paths"].items() for method in item}
-    assert described == {(route.method, template_of(route.path)) for route in ROUTES}
+    described = {(method.upper(), path) for path, item in document(DESCRIBED)["paths"].items() for method in item}
+    assert described == {(route.method, template_of(route.path)) for route in DESCRIBED}
 
 
 def test_every_description_has_its_route():
-    assert set(OPERATIONS) == {(route.method, shape_of(route.path)) for route in ROUTES}
+    assert set(OPERATIONS) == {(route.method, shape_of(route.path)) for route in DESCRIBED}
 
 
 def test_a_route_without_description_is_an_error():
@@ -39,14 +41,14 @@ def test_a_route_without_description_is_an_error():
 
 
 def test_operation_ids_are_distinct():
-    ids = [item["operationId"] for methods in document(ROUTES)["paths"].values() for item in methods.values()]
+    ids = [item["operationId"] for methods in document(DESCRIBED)["paths"].values() for item in methods.values()]
     assert len(ids) == len(set(ids))
 
 
 def test_every_reference_leads_somewhere():
-    text = json.dumps(document(ROUTES))
+    text = json.dumps(document(DESCRIBED))
     names = {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}
-    assert names <= set(document(ROUTES)["components"]["schemas"])
+    assert names <= set(document(DESCRIBED)["components"]["schemas"])
 
 
 def test_digits_in_a_path_are_a_whole_number():
@@ -76,13 +78,13 @@ def test_a_body_is_described_as_it_is_read():
     ],
 )
 def test_what_the_description_allows_is_read(body: list):
-    schema = json_schema(wire_services.BAN_CHECKS.payload)
+    schema = json_schema(wire.BAN_CHECKS.payload)
     assert jsonschema_rs.is_valid(schema, body)
-    assert wire_services.BAN_CHECKS.validator.validate_python({"payload": body}) == {"payload": body}
+    assert wire.BAN_CHECKS.validator.validate_python({"payload": body}) == {"payload": body}
 
 
 def test_a_missing_field_is_not_allowed():
-    assert not jsonschema_rs.is_valid(json_schema(wire_services.BAN_CHECKS.payload), [{"credentialSubject": {}}])
+    assert not jsonschema_rs.is_valid(json_schema(wire.BAN_CHECKS.payload), [{"credentialSubject": {}}])
 
 
 def test_an_unknown_kind_of_schema_is_an_error():

@@ -3,11 +3,11 @@ from collections import Counter
 from itertools import chain
 
 from scorer.population import rows
-from scorer.population.people import Case, Issuers, people
+from scorer.population.people import Issuers, PersonCase, people
 from scorer.population.targets import targets
 
-OF_PROFILES = {Case.SHARED, Case.BORROWED}
-ORDINARY = set(Case) - {Case.HASH_FORM, Case.SECOND_VERSION} - OF_PROFILES
+OF_PROFILES = {PersonCase.SHARED, PersonCase.BORROWED}
+ORDINARY = set(PersonCase) - {PersonCase.HASH_FORM, PersonCase.SECOND_VERSION} - OF_PROFILES
 
 
 def test_one_seed_makes_one_population() -> None:
@@ -20,7 +20,7 @@ def test_small_population_has_every_case() -> None:
 
 
 def test_known_differences_are_dealt_only_when_asked_for() -> None:
-    assert {person.case for person in people(1, 22, known_differences=True)} == set(Case) - OF_PROFILES
+    assert {person.case for person in people(1, 22, known_differences=True)} == set(PersonCase) - OF_PROFILES
 
 
 def test_all_nullifiers_are_of_the_first_version_unless_known_differences_are_asked_for() -> None:

@@ -10,22 +10,22 @@ import pytest
 
 from scorer.errors import ScorerSettingsError
 from scorer.population import profile, rows, sql
-from scorer.population.people import Case, Person, address_of, dealt, people
-from scorer.population.profile import Kind, Profile
+from scorer.population.people import Person, PersonCase, address_of, deal_of, people
+from scorer.population.profile import Profile, RequestKind
 from scorer.population.targets import Target, lines
 from scorer.population.traffic import Secrets, needs_credentials, traffic
 
 SECRETS = Secrets("signing secret", "internal token")
-EVERYTHING = Profile("all", {Case.PASS: 1, Case.MANY: 1}, dict.fromkeys(Kind, 1))
+EVERYTHING = Profile("all", {PersonCase.PASS: 1, PersonCase.MANY: 1}, dict.fromkeys(RequestKind, 1))
 
 
 def made(wanted: Profile, count: int, *, seed: int = 1, size: int = 12) -> list[Target]:
-    population = list(people(seed, size, deal=dealt(wanted.people)))
+    population = list(people(seed, size, deal=deal_of(wanted.people)))
     return list(traffic(population, wanted, seed=seed, count=count, secrets=SECRETS))
 
 
-def of_kind(kind: Kind) -> Target:
-    wanted = Profile("one", {Case.PASS: 1}, {kind: 1})
+def of_kind(kind: RequestKind) -> Target:
+    wanted = Profile("one", {PersonCase.PASS: 1}, {kind: 1})
     return made(wanted, 1)[0]
 
 
@@ -36,34 +36,36 @@ def test_one_seed_makes_the_same_bytes() -> None:
 
 
 def test_requests_are_in_proportion() -> None:
-    wanted = Profile("proportions", {Case.PASS: 1}, {Kind.SCORE: 6, Kind.BAD_ADDRESS: 3, Kind.NO_KEY: 1})
+    wanted = Profile(
+        "proportions", {PersonCase.PASS: 1}, {RequestKind.SCORE: 6, RequestKind.BAD_ADDRESS: 3, RequestKind.NO_KEY: 1}
+    )
     assert Counter(target.status for target in made(wanted, 100)) == {200: 60, 400: 30, 401: 10}
 
 
 def test_people_are_dealt_in_proportion_and_spread() -> None:
-    assert dealt({Case.PASS: 2, Case.FAIL: 1}) == (Case.PASS, Case.FAIL, Case.PASS)
+    assert deal_of({PersonCase.PASS: 2, PersonCase.FAIL: 1}) == (PersonCase.PASS, PersonCase.FAIL, PersonCase.PASS)
 
 
 def test_everybody_is_asked_for_in_turn() -> None:
-    wanted = Profile("turns", {Case.PASS: 1}, {Kind.SCORE: 1})
+    wanted = Profile("turns", {PersonCase.PASS: 1}, {RequestKind.SCORE: 1})
     assert set(Counter(target.key for target in made(wanted, 24)).values()) == {2}
 
 
 def test_regulars_are_asked_for_more_often() -> None:
-    wanted = Profile("regulars", {Case.PASS: 1}, {Kind.SCORE: 1}, regulars=(0.05, 0.5))
+    wanted = Profile("regulars", {PersonCase.PASS: 1}, {RequestKind.SCORE: 1}, regulars=(0.05, 0.5))
     often = Counter(target.key for target in made(wanted, 400, size=100)).most_common(5)
     assert {address for address, _ in often} == {address_of(f"1.{n}") for n in range(5)}
 
 
 def test_people_of_one_group_hold_one_nullifier() -> None:
-    group = list(people(1, 6, deal=(Case.SHARED,)))
+    group = list(people(1, 6, deal=(PersonCase.SHARED,)))
     first = [person.stamps[0].credential["credentialSubject"]["nullifiers"][0] for person in group]
     assert Counter(first) == {first[0]: 3, first[3]: 3}
     assert len({person.address for person in group}) == 6
 
 
 def test_a_borrowed_credential_is_about_another_address() -> None:
-    (person,) = people(1, 1, deal=(Case.BORROWED,))
+    (person,) = people(1, 1, deal=(PersonCase.BORROWED,))
     subjects = [stamp.credential["credentialSubject"]["id"].endswith(person.address) for stamp in person.stamps]
     assert subjects == [False, True, True]
 
@@ -74,19 +76,19 @@ def test_people_without_credentials_are_the_same_people() -> None:
 
 
 def test_a_repeat_is_the_request_before_once_more() -> None:
-    first, again = made(Profile("twice", {Case.PASS: 1}, {Kind.SCORE: 1, Kind.REPEAT: 1}), 2)
+    first, again = made(Profile("twice", {PersonCase.PASS: 1}, {RequestKind.SCORE: 1, RequestKind.REPEAT: 1}), 2)
     assert again == msgspec.structs.replace(first, case="repeat")
 
 
 def test_what_is_handed_in_is_what_the_person_holds() -> None:
-    (person,) = people(1, 1, deal=(Case.PASS,))
+    (person,) = people(1, 1, deal=(PersonCase.PASS,))
     held = [stamp.credential for stamp in person.stamps]
-    assert json.loads(of_kind(Kind.EMBED_ADD).body)["stamps"] == held
-    assert [entry["stamp"] for entry in json.loads(of_kind(Kind.CERAMIC_ADD).body)] == held
+    assert json.loads(of_kind(RequestKind.EMBED_ADD).body)["stamps"] == held
+    assert [entry["stamp"] for entry in json.loads(of_kind(RequestKind.CERAMIC_ADD).body)] == held
 
 
 def test_a_token_speaks_for_the_person_and_is_signed() -> None:
-    target = of_kind(Kind.CERAMIC_ADD)
+    target = of_kind(RequestKind.CERAMIC_ADD)
     signed, _, signature = target.headers["Authorization"].removeprefix("Bearer ").rpartition(".")
     assert base64.urlsafe_b64decode(signature + "=") == hmac.digest(b"signing secret", signed.encode(), "sha256")
     claims = json.loads(base64.urlsafe_b64decode(signed.split(".")[1] + "=="))
@@ -98,8 +100,8 @@ def test_only_profiles_that_hand_stamps_in_need_credentials() -> None:
     assert not needs_credentials(profile.load("mixed"))
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_every_kind_says_whom_it_is_about(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(RequestKind))
+def test_every_kind_says_whom_it_is_about(kind: RequestKind) -> None:
     target = of_kind(kind)
     assert target.key.startswith("0x")
     assert target.case
@@ -122,7 +124,7 @@ def test_a_profile_of_ones_own_is_a_file(tmp_path) -> None:
     [
         ("{about: x, people: {pass: 1}, requests: {dance: 1}}", "dance"),
         ("{about: x, people: {pass: 1}, requests: {score: -1}}", "below 0"),
-        ("{about: x, people: {}, requests: {score: 1}}", "not empty"),
+        ("{about: x, people: {}, requests: {score: 1}}", "not be empty"),
         ("{about: x, people: {pass: 0}, requests: {score: 1}}", "above 0"),
         ("{about: x, people: {pass: 1}, requests: {score: 1}, regulars: [2, 0]}", "regulars"),
         ("{about: x, people: {pass: 1}, requests: {score: 1}, more: 1}", "more"),

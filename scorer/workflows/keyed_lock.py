@@ -1,6 +1,6 @@
-"""Scorings of one address take turns in this process, so that a crowd of them holds one connection and not the whole pool.
+"""Serialize the scorings of one address within this process, so that many of them occupy one connection and not the whole pool.
 
-The database's row lock says the same across processes; this only spares connections that would wait for it.
+The row lock in the database serializes them across processes; this lock only saves the connections that would wait for it.
 """
 
 import asyncio
@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 
 
 class KeyedLock:
-    """One turn at a time for each key; a key is forgotten with its last user."""
+    """A fair mutex for each key; a key without users takes no memory."""
 
     def __init__(self) -> None:
         self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def turn(self, key: Hashable) -> AsyncGenerator[None, None]:
-        """Wait for the others with this key, in the order they came."""
+    async def hold(self, key: Hashable) -> AsyncGenerator[None, None]:
+        """Hold the key's mutex for the duration of the block; waiters get it in order of arrival."""
         lock, users = self._locks.get(key, (None, 0))
         lock = lock or asyncio.Lock()
         self._locks[key] = (lock, users + 1)

@@ -2,14 +2,14 @@
 
 import asyncio
 
-from scorer.workflows.turns import KeyedLock
+from scorer.workflows.keyed_lock import KeyedLock
 
 
 async def test_users_of_one_key_follow_each_other_in_order():
     turns, seen = KeyedLock(), []
 
     async def use(number: int) -> None:
-        async with turns.turn("a"):
+        async with turns.hold("a"):
             seen.append(("in", number))
             await asyncio.sleep(0)
             seen.append(("out", number))
@@ -22,13 +22,13 @@ async def test_users_of_one_key_follow_each_other_in_order():
 
 async def test_users_of_different_keys_do_not_wait():
     turns = KeyedLock()
-    async with asyncio.timeout(60), turns.turn("a"), turns.turn("b"):
+    async with asyncio.timeout(60), turns.hold("a"), turns.hold("b"):
         assert len(turns) == 2
 
 
 async def test_a_key_is_forgotten_with_its_last_user():
     turns = KeyedLock()
-    async with turns.turn("a"):
+    async with turns.hold("a"):
         pass
     assert len(turns) == 0
 
@@ -37,11 +37,11 @@ async def test_a_user_that_gives_up_waiting_leaves_the_turn_to_the_others():
     turns, entered = KeyedLock(), asyncio.Event()
 
     async def wait() -> None:
-        async with turns.turn("a"):
+        async with turns.hold("a"):
             entered.set()
 
     async with asyncio.TaskGroup() as group:
-        async with turns.turn("a"):
+        async with turns.hold("a"):
             impatient = group.create_task(wait(), name="impatient")
             patient = group.create_task(wait(), name="patient")
             await asyncio.sleep(0)
