@@ -23,8 +23,8 @@ from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
 from tests.support import postgres
-from tests.support.mirror_lab import WRITTEN, Lab, lab
-from tests.support.mirroring import drive, settled
+from tests.support.mirror_lab import WRITTEN, MirrorLab, mirror_lab
+from tests.support.mirroring import send_requests, settled
 from tests.support.runner_process import RunnerProcess
 from tests.support.scraping import free_port, total, until
 
@@ -35,19 +35,19 @@ FROM shadow.comparison WHERE compared_at > $1
 """
 
 
-async def saturated(made: Lab, process: RunnerProcess, session: ClientSession, count: int) -> tuple[float, float]:
+async def saturated(made: MirrorLab, process: RunnerProcess, session: ClientSession, count: int) -> tuple[float, float]:
     """CPU milliseconds of the runner a request, and requests per second."""
     assert process.process is not None
     runner = psutil.Process(process.process.pid)
     before, begun = runner.cpu_times(), time.perf_counter()
-    await drive(made, session, count=count, side=Side.CANDIDATE)
+    await send_requests(made, session, count=count, side=Side.CANDIDATE)
     await until(made.runner.port, lambda s: settled(s, 2 * count), timeout_s=600)
     seconds, after = time.perf_counter() - begun, runner.cpu_times()
     used = after.user + after.system - before.user - before.system
     return used * 1000 / count, count / seconds
 
 
-async def paced(made: Lab, session: ClientSession, *, rate: float, seconds: float, done: int) -> tuple[float, float]:
+async def paced(made: MirrorLab, session: ClientSession, *, rate: float, seconds: float, done: int) -> tuple[float, float]:
     """Median and 95th percentile, in ms, from the served response to the judged comparison at a fixed rate."""
     conn = await asyncpg.connect(made.store_dsn)
     begun_at = await conn.fetchval("SELECT now()")
@@ -72,11 +72,11 @@ async def measure(dsn: str, count: int) -> dict[str, float]:
     runner = RunnerSettings(port=free_port(), queue_max=100_000)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        async with lab(dsn, place, capture=capture, runner=runner, population=400, stamps=STAMPS) as made:
+        async with mirror_lab(dsn, place, capture=capture, runner=runner, population=400, stamps=STAMPS) as made:
             process = RunnerProcess(made.settings(), place)
             await process.start()
             async with ClientSession() as session:
-                await drive(made, session, count=count, side=Side.CANDIDATE)
+                await send_requests(made, session, count=count, side=Side.CANDIDATE)
                 samples = await until(runner.port, lambda s: settled(s, count), timeout_s=600)
                 cpu_ms, per_s = await saturated(made, process, session, count)
                 median, p95 = await paced(made, session, rate=per_s / 2, seconds=15, done=2 * count)

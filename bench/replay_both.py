@@ -18,7 +18,7 @@ from pathlib import Path
 
 from proxy.demo.embedded_postgres import EmbeddedPostgres
 from proxy.demo.installation import Options, prepared
-from tests.support.replay_twice import Twice, play_twice
+from tests.support.replay_twice import TwoReplays, replay_twice
 
 
 def main() -> int:
@@ -40,22 +40,22 @@ def main() -> int:
     finally:
         shutil.rmtree(folder if args.keep is None else folder / "pg", ignore_errors=True)
     sys.stdout.write(json.dumps(_figures(twice, args)) + "\n")
-    return 0 if twice.same else 1
+    return 0 if twice.equal else 1
 
 
-async def _both(dsn: str, folder: Path, args: argparse.Namespace) -> Twice:
+async def _both(dsn: str, folder: Path, args: argparse.Namespace) -> TwoReplays:
     options = Options(folder, args.addresses, args.seed, args.divergences, profile=args.profile, prefix="bench_replay_")
     begun = time.monotonic()
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - begun:8.1f} s  {text}", flush=True)
 
-    twice = await play_twice(await prepared(dsn, options, say), args.requests or args.addresses, say)
+    twice = await replay_twice(await prepared(dsn, options, say), args.requests or args.addresses, say)
     print(twice.text)
     return twice
 
 
-def _figures(twice: Twice, args: argparse.Namespace) -> dict[str, object]:
+def _figures(twice: TwoReplays, args: argparse.Namespace) -> dict[str, object]:
     first, second = twice.reports
     return {
         "addresses": args.addresses,
@@ -67,7 +67,7 @@ def _figures(twice: Twice, args: argparse.Namespace) -> dict[str, object]:
             json.dumps({name: getattr(first.verdicts, name) for name in ("compared", "match", "mismatch", "failed")})
         ),
         "verdicts_digests": [first.verdicts_digest, second.verdicts_digest],
-        "same": twice.same,
+        "same": twice.equal,
     }
 
 

@@ -10,13 +10,13 @@ from functools import partial
 
 from comparator.stats.confidence import rate_interval
 from proxy.rollout.state_machine import Phase
-from tests.support.rollout_simulation import BAD, GOOD, Candidate, Run, simulate
+from tests.support.rollout_simulation import BAD, GOOD, SimulatedCandidate, SimulatedRollout, simulate
 
 
-def summary(candidate: Candidate, runs: list[Run]) -> str:
+def summary(candidate: SimulatedCandidate, runs: list[SimulatedRollout]) -> str:
     rolled_back = [run for run in runs if run.phase is Phase.ROLLING_BACK]
     promoted = sum(run.phase is Phase.PROMOTED for run in runs)
-    exposed = sorted(run.exposed for run in rolled_back) or [0.0]
+    exposed = sorted(run.harmed_requests for run in rolled_back) or [0.0]
     gates = ",".join(sorted({run.gate for run in rolled_back}))
     return (
         f"{candidate.name:<48} {promoted:>4} promoted {len(rolled_back):>4} rolled back of {len(runs):>4}  "

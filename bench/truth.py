@@ -20,25 +20,25 @@ from comparator.capture.settings import CaptureSettings, Driver, SlotKind
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
 from tests.support import postgres
-from tests.support.runner_crashes import laboratory, survive
-from tests.support.mirror_lab import WRITTEN, checksums, install_log, lab
-from tests.support.mirroring import clean_up_job, drive, mirroring, outcomes, settled
+from tests.support.runner_crashes import crash_lab, run_through_crashes
+from tests.support.mirror_lab import WRITTEN, checksums, install_log, mirror_lab
+from tests.support.mirroring import clean_up_job, send_requests, mirroring, outcomes, settled
 from tests.support.runner_process import RunnerProcess
 from tests.support.scraping import free_port, total, until
-from tests.support.attribution_truth import Truth, attribute
+from tests.support.attribution_truth import AttributionResult, run_attribution
 
 SHARES = {Driver.STREAM: 1.0, Driver.SQL: 0.2, Driver.TRIGGERS: 0.2}
 
 
-async def attribution(dsn: str, driver: Driver, side: Side, count: int) -> Truth:
+async def attribution(dsn: str, driver: Driver, side: Side, count: int) -> AttributionResult:
     """One run of one driver with one style of service."""
     capture = CaptureSettings(driver=driver, tables=WRITTEN, poll_ms=20)
     with tempfile.TemporaryDirectory() as folder:
         options = {"population": 2_000, "think_s": 0.01}
-        async with lab(dsn, Path(folder), capture=capture, runner=RunnerSettings(), **options) as made:
+        async with mirror_lab(dsn, Path(folder), capture=capture, runner=RunnerSettings(), **options) as made:
             if driver is Driver.TRIGGERS:
                 await install_log(made.live_dsn, capture)
-            return await attribute(made, side, count=count, in_flight=32, background_per_s=100)
+            return await run_attribution(made, side, count=count, in_flight=32, background_per_s=100)
 
 
 async def alignment(dsn: str, count: int) -> dict[str, object]:
@@ -47,14 +47,14 @@ async def alignment(dsn: str, count: int) -> dict[str, object]:
     runner = RunnerSettings(port=free_port(), queue_max=100_000, confirm_per_s_max=1_000)
     with tempfile.TemporaryDirectory() as folder:
         async with (
-            lab(dsn, Path(folder), capture=capture, runner=runner, population=1_000) as made,
+            mirror_lab(dsn, Path(folder), capture=capture, runner=runner, population=1_000) as made,
             ClientSession() as session,
         ):
             async with mirroring(made), asyncio.TaskGroup() as tasks:
                 stop = asyncio.Event()
                 tasks.create_task(clean_up_job(made.live_dsn, stop), name="clean-up")
                 begun = time.perf_counter()
-                ordered = await drive(made, session, count=count, side=Side.CANDIDATE, fault_share=0.02)
+                ordered = await send_requests(made, session, count=count, side=Side.CANDIDATE, fault_share=0.02)
                 stop.set()
                 samples = await until(runner.port, lambda s: settled(s, count), timeout_s=900)
                 seconds = time.perf_counter() - begun
@@ -76,11 +76,11 @@ async def crashes(dsn: str, count: int, slot: SlotKind) -> dict[str, object]:
     """Mirror `count` requests through kills, a restart of the shadow and a cut; compare whole tables at the end."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        async with laboratory(dsn, place, slot=slot) as (made, server):
+        async with crash_lab(dsn, place, slot=slot) as (made, server):
             process = RunnerProcess(made.settings(), place)
             begun = time.perf_counter()
             try:
-                found = await survive(made, server, process, part=count // 4)
+                found = await run_through_crashes(made, server, process, part=count // 4)
             finally:
                 await process.kill()
             seconds = time.perf_counter() - begun
@@ -93,7 +93,7 @@ async def crashes(dsn: str, count: int, slot: SlotKind) -> dict[str, object]:
         "injected_and_compared": len(found.injected & found.compared),
         "reported": len(found.reported & found.injected),
         "unreported": len(found.unreported),
-        "false_positives": len(found.false),
+        "false_positives": len(found.false_reports),
         "mirrored_run_failed": len(found.failed),
         "resyncs": found.resyncs,
         "tables_equal": found.equal,

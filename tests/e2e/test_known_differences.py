@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class VerdictsByCase:
     """Verdicts by the case of the person, and how often each reason explained one."""
 
     verdicts: dict[str, set[str]]
@@ -31,7 +31,7 @@ class Found:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def found(postgres_dsn: str) -> AsyncIterator[Found]:
+async def found(postgres_dsn: str) -> AsyncIterator[VerdictsByCase]:
     async with installation(
         postgres_dsn, addresses=ADDRESSES, known_differences=True, compare={"known_differences": [DECLARED]}
     ) as running:
@@ -49,10 +49,10 @@ async def found(postgres_dsn: str) -> AsyncIterator[Found]:
     verdicts = defaultdict(set)
     for row in rows:
         verdicts[row.exchange_id.partition(".")[2]].add(row.verdict)
-    yield Found(dict(verdicts), {total.reason: total.count for total in known})
+    yield VerdictsByCase(dict(verdicts), {total.reason: total.count for total in known})
 
 
-async def test_all_others_match(found: Found) -> None:
+async def test_all_others_match(found: VerdictsByCase) -> None:
     others = {
         case: verdicts for case, verdicts in found.verdicts.items() if case not in ("hash_form", "second_version")
     }
@@ -60,10 +60,10 @@ async def test_all_others_match(found: Found) -> None:
     assert set().union(*others.values()) == {"match"}
 
 
-async def test_undeclared_difference_is_a_mismatch(found: Found) -> None:
+async def test_undeclared_difference_is_a_mismatch(found: VerdictsByCase) -> None:
     assert found.verdicts["hash_form"] == {"mismatch"}
 
 
-async def test_declared_difference_is_known_and_counted_by_its_reason(found: Found) -> None:
+async def test_declared_difference_is_known_and_counted_by_its_reason(found: VerdictsByCase) -> None:
     assert found.verdicts["second_version"] == {"known"}
     assert found.reasons[REASON] == 2

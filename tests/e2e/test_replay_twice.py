@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from proxy.demo.installation import Options, drop_databases, prepared
-from tests.support.replay_twice import Twice, play_twice
+from tests.support.replay_twice import TwoReplays, replay_twice
 
 ADDRESSES = 150
 REQUESTS = 110
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def twice(postgres_dsn: str) -> AsyncIterator[Twice]:
+async def twice(postgres_dsn: str) -> AsyncIterator[TwoReplays]:
     folder = Path(tempfile.mkdtemp(prefix="shadow-e2e-"))
     name = uuid.uuid4().hex[:8]
     options = Options(
@@ -27,20 +27,20 @@ async def twice(postgres_dsn: str) -> AsyncIterator[Twice]:
     )
     try:
         made = await prepared(postgres_dsn, options, lambda _: None)
-        yield await play_twice(made, REQUESTS, lambda _: None, snapshot=f"e2e-{name}")
+        yield await replay_twice(made, REQUESTS, lambda _: None, snapshot=f"e2e-{name}")
     finally:
         await drop_databases(postgres_dsn, options.prefix)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def test_every_record_is_compared_and_the_fault_is_found(twice: Twice) -> None:
+async def test_every_record_is_compared_and_the_fault_is_found(twice: TwoReplays) -> None:
     first, _ = twice.reports
     assert (first.verdicts.compared, first.left_out, first.malformed) == (REQUESTS, {}, 0)
     assert 0 < first.verdicts.mismatch < REQUESTS / 2
     assert {finding.route for finding in first.findings} == {"v2_score"}
 
 
-async def test_each_side_answers_with_the_status_that_is_due(twice: Twice) -> None:
+async def test_each_side_answers_with_the_status_that_is_due(twice: TwoReplays) -> None:
     first, _ = twice.reports
     assert {name: (side.sent, side.status_other) for name, side in first.sides.items()} == {
         "candidate": (REQUESTS, 0),
@@ -48,6 +48,6 @@ async def test_each_side_answers_with_the_status_that_is_due(twice: Twice) -> No
     }
 
 
-async def test_both_replays_give_the_same_report_but_for_times(twice: Twice) -> None:
-    assert twice.differing == []
-    assert twice.same
+async def test_both_replays_give_the_same_report_but_for_times(twice: TwoReplays) -> None:
+    assert twice.differences == []
+    assert twice.equal

@@ -1,4 +1,4 @@
-"""Attribution against the truth: what the services say they committed, beside what was attributed to each request."""
+"""Compare the rows attributed to each request with the rows that the services logged as committed."""
 
 import asyncio
 import random
@@ -16,23 +16,23 @@ from comparator.exchanges.model import EffectsOutcome, Exchange, Side
 from proxy.runner.ledger import Ledger
 from proxy.runner.parent_lookup import ParentLookup
 from proxy.runner.transaction_feed import TransactionFeed
-from tests.support.mirror_lab import BACKGROUND, TABLES, WRITTEN, Lab
+from tests.support.mirror_lab import BACKGROUND, TABLES, WRITTEN, MirrorLab
 
 
 @dataclass
-class Truth:
-    """Result of a run. `wrong` counts rows that were attributed to a request which did not write them, or were missing."""
+class AttributionResult:
+    """Result of a run. `wrong` counts rows attributed to a request that did not write them, and rows not attributed."""
 
     requests: int = 0
     rows: int = 0
     wrong: int = 0
     background: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    unsure: list[tuple[Exchange, RequestWindow]] = field(default_factory=list)
+    uncertain: list[tuple[Exchange, RequestWindow]] = field(default_factory=list)
 
 
-async def background(dsn: str, stop: asyncio.Event, *, per_s: int) -> None:
-    """A clean-up job that touches rows of anybody, and an importer of rows that no request touches."""
+async def background_writer(dsn: str, stop: asyncio.Event, *, per_s: int) -> None:
+    """Write to live like a clean-up job on rows of any address, and like an importer of rows that no request uses."""
     conn = await asyncpg.connect(dsn)
     choose = random.Random(7)
     try:
@@ -46,7 +46,9 @@ async def background(dsn: str, stop: asyncio.Event, *, per_s: int) -> None:
         await conn.close()
 
 
-async def attribute(made: Lab, side: Side, *, count: int, in_flight: int, background_per_s: int) -> Truth:
+async def run_attribution(
+    made: MirrorLab, side: Side, *, count: int, in_flight: int, background_per_s: int
+) -> AttributionResult:
     """Serve `count` requests, `in_flight` at a time, and attribute live's transactions to them."""
     async with asyncpg.create_pool(made.live_dsn, min_size=1, max_size=2) as pool:
         async with pool.acquire() as conn:
@@ -59,21 +61,23 @@ async def attribute(made: Lab, side: Side, *, count: int, in_flight: int, backgr
             await feed.start()
             pump = tasks.create_task(feed.pump(), name="pump")
             stop = asyncio.Event()
-            writer = tasks.create_task(background(made.live_dsn, stop, per_s=background_per_s), name="background")
-            truth = await _settle_all(made, side, feed, ledger, count=count, in_flight=in_flight)
+            writer = tasks.create_task(
+                background_writer(made.live_dsn, stop, per_s=background_per_s), name="background"
+            )
+            truth = await _claim_all(made, side, feed, ledger, count=count, in_flight=in_flight)
             stop.set()
             await writer
             await feed.fence()
-            settle_unsure(made, side, ledger, truth)
+            claim_uncertain(made, side, ledger, truth)
             truth.background = ledger.release(before_us=2**62)
             pump.cancel()
     return truth
 
 
-async def _settle_all(
-    made: Lab, side: Side, feed: TransactionFeed, ledger: Ledger, *, count: int, in_flight: int
-) -> Truth:
-    truth = Truth()
+async def _claim_all(
+    made: MirrorLab, side: Side, feed: TransactionFeed, ledger: Ledger, *, count: int, in_flight: int
+) -> AttributionResult:
+    truth = AttributionResult()
     done: asyncio.Queue[Exchange] = asyncio.Queue()
     choose = random.Random(count)
     todo = iter(range(count))
@@ -83,12 +87,12 @@ async def _settle_all(
             done.put_nowait(await made.exchange(session, side, choose.choice(made.addresses)))
 
     async def settle() -> None:
-        while truth.requests + len(truth.unsure) < count:
+        while truth.requests + len(truth.uncertain) < count:
             batch = [await done.get()]
             while not done.empty():
                 batch.append(done.get_nowait())
             await feed.fence()
-            _judge(made, side, ledger, batch, truth)
+            _claim_batch(made, side, ledger, batch, truth)
 
     async with ClientSession() as session, asyncio.TaskGroup() as tasks:
         tasks.create_task(settle(), name="settle")
@@ -97,7 +101,7 @@ async def _settle_all(
     return truth
 
 
-def _judge(made: Lab, side: Side, ledger: Ledger, batch: list[Exchange], truth: Truth) -> None:
+def _claim_batch(made: MirrorLab, side: Side, ledger: Ledger, batch: list[Exchange], truth: AttributionResult) -> None:
     windows = [
         RequestWindow(
             e.id,
@@ -113,20 +117,20 @@ def _judge(made: Lab, side: Side, ledger: Ledger, batch: list[Exchange], truth: 
     for exchange, window in zip(batch, windows, strict=True):
         claim = ledger.settle(exchange, window, admit=False, sure=False)
         if claim is None:
-            truth.unsure.append((exchange, window))
+            truth.uncertain.append((exchange, window))
         else:
             _count(made, side, exchange, claim, truth)
 
 
-def settle_unsure(made: Lab, side: Side, ledger: Ledger, truth: Truth) -> None:
-    """Every request is known now: those that waited for that are settled."""
-    for exchange, window in truth.unsure:
+def claim_uncertain(made: MirrorLab, side: Side, ledger: Ledger, truth: AttributionResult) -> None:
+    """Claim the transactions of requests that were ambiguous while other requests were still unknown."""
+    for exchange, window in truth.uncertain:
         claim = ledger.settle(exchange, window, admit=False)
         assert claim is not None
         _count(made, side, exchange, claim, truth)
 
 
-def _count(made: Lab, side: Side, exchange: Exchange, claim: Claim, truth: Truth) -> None:
+def _count(made: MirrorLab, side: Side, exchange: Exchange, claim: Claim, truth: AttributionResult) -> None:
     truth.requests += 1
     truth.outcomes[claim.outcome] += 1
     if claim.outcome is EffectsOutcome.ATTRIBUTED:

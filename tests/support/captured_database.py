@@ -1,6 +1,5 @@
-"""A database with captured tables, and a consumer that remembers what it was given."""
+"""A database whose tables are captured, and a consumer that collects the captured transactions."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -34,8 +33,8 @@ CREATE PUBLICATION shadow FOR TABLE account, stamp, event, kinds;
 """
 
 
-async def prepare(dsn: str) -> None:
-    """Create the tables and publish them."""
+async def create_tables(dsn: str) -> None:
+    """Create the tables and the publication."""
     conn = await asyncpg.connect(dsn)
     try:
         await conn.execute(SCHEMA)
@@ -45,50 +44,41 @@ async def prepare(dsn: str) -> None:
 
 
 class Collector:
-    """Remembers transactions in order; `arrived` waits for one."""
+    """A consumer that keeps the transactions in the order of their delivery."""
 
     def __init__(self) -> None:
         self.transactions: list[Transaction] = []
-        self._changed = asyncio.Event()
 
     def __call__(self, transaction: Transaction) -> None:
         self.transactions.append(transaction)
-        self._changed.set()
 
     @property
     def changes(self) -> list[RowChange]:
         return [change for transaction in self.transactions for change in transaction.changes]
 
     def rows(self, table: str) -> list[Row]:
-        """New images of the table, in order."""
+        """Return the new images of the table's rows, in order."""
         return [change.after for change in self.changes if change.table == table and change.after is not None]
-
-    async def holds(self, count: int, *, timeout_s: float = 20.0) -> None:
-        """Wait until at least `count` transactions have come."""
-        async with asyncio.timeout(timeout_s):
-            while len(self.transactions) < count:
-                self._changed.clear()
-                await self._changed.wait()
 
 
 def settings(driver: Driver, *, persistent: str = "", **more: object) -> CaptureSettings:
-    """Settings with short pauses."""
+    """Return capture settings with short intervals."""
     slot = Slot(kind=SlotKind.PERSISTENT, name=persistent) if persistent else Slot()
     defaults: dict[str, object] = {"tables": TABLES, "poll_ms": 20, "feedback_ms": 200, "backoff_max_ms": 200}
     return CaptureSettings(driver=driver, slot=slot, **{**defaults, **more})  # type: ignore[arg-type]
 
 
 @asynccontextmanager
-async def capturing(dsn: str, chosen: CaptureSettings) -> AsyncIterator[tuple[Capture, Collector]]:
-    """A started capture and what it collects."""
+async def started_capture(dsn: str, chosen: CaptureSettings) -> AsyncIterator[tuple[Capture, Collector]]:
+    """Start a capture; yield it with its collector."""
     collector = Collector()
     async with open_capture(dsn, chosen) as capture:
         await capture.start(collector)
         yield capture, collector
 
 
-async def install_log(dsn: str) -> None:
-    """Install the change log of the triggers driver."""
+async def install_trigger_log(dsn: str) -> None:
+    """Install the change log of the trigger driver."""
     conn = await asyncpg.connect(dsn)
     try:
         await changelog.install(conn, settings(Driver.TRIGGERS), TABLES)

@@ -1,7 +1,7 @@
-"""A response and an effect set as the scorer makes them, and the ways in which they are made to differ.
+"""Faults that a comparison must find in a score response or in its row changes, and forms that are equivalent.
 
-`RESPONSE_FAULTS` and `EFFECT_FAULTS` are known differences: each changes a copy of the truth in one way that a comparison must
-find and name. `HARMLESS` are changes of form that must not be found.
+Each of `RESPONSE_FAULTS` and `EFFECT_FAULTS` changes a copy of a correct response or of correct rows in one way; a comparison must
+report exactly that difference. `EQUIVALENT_FORMS` serialize the same document differently; a comparison must report nothing.
 """
 
 import copy
@@ -24,12 +24,12 @@ PROVIDERS = ("Google", "Twitter", "Ens", "Github", "Linkedin", "Discord", "Binan
 
 
 def legacy_settings() -> CompareSettings:
-    """The section `compare:` of this repository's config.yaml."""
+    """Return the section `compare:` of this repository's config.yaml."""
     return msgspec.convert(yaml.safe_load((ROOT / "config.yaml").read_text())["compare"], CompareSettings)
 
 
 def score_response(stamps: int = 6) -> dict[str, Any]:
-    """A score response with that many stamps."""
+    """Return a score response with so many stamps."""
     names = [PROVIDERS[i % len(PROVIDERS)] + ("" if i < len(PROVIDERS) else f"#{i}") for i in range(stamps)]
     return {
         "address": ADDRESS,
@@ -53,7 +53,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 def score_rows(stamps: int = 6, *, first_id: int = 1) -> Rows:
-    """The rows a first scoring inserts, with ids from `first_id` on."""
+    """Return the rows that a first scoring inserts, by table, with ids from `first_id` on."""
     names = PROVIDERS[:stamps]
     passport = first_id + 500
     evidence = {"type": "ThresholdScoreCheck", "success": True, "rawScore": "28.75", "threshold": "2.50000"}
@@ -136,49 +136,51 @@ def score_rows(stamps: int = 6, *, first_id: int = 1) -> Rows:
     }
 
 
-def inserted(rows: Rows) -> tuple[Transaction, ...]:
-    """The rows as one transaction of inserts."""
-    changes = tuple(RowChange(table, Op.INSERT, None, text_row(row)) for table, found in rows.items() for row in found)
+def as_inserts(rows: Rows) -> tuple[Transaction, ...]:
+    """Return one transaction that inserts the rows."""
+    changes = tuple(
+        RowChange(table, Op.INSERT, None, text_row(row)) for table, inserted in rows.items() for row in inserted
+    )
     return (Transaction(1, 10, 11, 1, changes),)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One known difference: what makes it, where it must be found, and as what kind (of the mirrored side)."""
+    """One fault of the mirrored side: the change that makes it, and the location and kind of the difference to report."""
 
     name: str
     change: Callable[[Any], Any]
-    place: str
+    location: str
     kind: Kind
 
 
-def _with(path: str, value: Any) -> Callable[[Any], Any]:
-    """Set a member of the first table row or of the response, by dotted path; numbers are indexes."""
+def _set_member(path: str, value: Any) -> Callable[[Any], Any]:
+    """Return a change that sets one member; `path` is `registry_score/0/status`, with numbers for list indexes."""
 
     def change(document: Any) -> Any:
         *parents, last = [int(step) if step.isdigit() else step for step in path.split("/")]
-        at = document
+        parent = document
         for step in parents:
-            at = at[step]
-        at[last] = value
+            parent = parent[step]
+        parent[last] = value
         return document
 
     return change
 
 
-def _without(path: str) -> Callable[[Any], Any]:
+def _remove_member(path: str) -> Callable[[Any], Any]:
     def change(document: Any) -> Any:
         *parents, last = [int(step) if step.isdigit() else step for step in path.split("/")]
-        at = document
+        parent = document
         for step in parents:
-            at = at[step]
-        del at[last]
+            parent = parent[step]
+        del parent[last]
         return document
 
     return change
 
 
-def _twice(table: str) -> Callable[[Any], Any]:
+def _duplicate_row(table: str) -> Callable[[Any], Any]:
     def change(rows: Any) -> Any:
         rows[table].append({**rows[table][0], "id": 999_999})
         return rows
@@ -187,144 +189,152 @@ def _twice(table: str) -> Callable[[Any], Any]:
 
 
 RESPONSE_FAULTS = (
-    Fault("one digit of the score", _with("score", "28.75001"), "score", Kind.CHANGED),
-    Fault("score without trailing zeros", _with("score", "28.75"), "score", Kind.CHANGED),
-    Fault("score as a number", _with("score", 28.75), "score", Kind.TYPE),
-    Fault("boolean flipped", _with("passing_score", False), "passing_score", Kind.CHANGED),
-    Fault("boolean as 1", _with("passing_score", 1), "passing_score", Kind.TYPE),
-    Fault("boolean as text", _with("passing_score", "true"), "passing_score", Kind.TYPE),
-    Fault("null became text", _with("error", ""), "error", Kind.TYPE),
-    Fault("null became zero", _with("linked_score", 0), "linked_score", Kind.TYPE),
-    Fault("null became false", _with("linked_score", False), "linked_score", Kind.TYPE),
-    Fault("null became an empty object", _with("points_data", {}), "points_data", Kind.TYPE),
-    Fault("time became null", _with("last_score_timestamp", None), "last_score_timestamp", Kind.TYPE),
+    Fault("one digit of the score", _set_member("score", "28.75001"), "score", Kind.CHANGED),
+    Fault("score without trailing zeros", _set_member("score", "28.75"), "score", Kind.CHANGED),
+    Fault("score as a number", _set_member("score", 28.75), "score", Kind.TYPE),
+    Fault("boolean flipped", _set_member("passing_score", False), "passing_score", Kind.CHANGED),
+    Fault("boolean as 1", _set_member("passing_score", 1), "passing_score", Kind.TYPE),
+    Fault("boolean as text", _set_member("passing_score", "true"), "passing_score", Kind.TYPE),
+    Fault("null became text", _set_member("error", ""), "error", Kind.TYPE),
+    Fault("null became zero", _set_member("linked_score", 0), "linked_score", Kind.TYPE),
+    Fault("null became false", _set_member("linked_score", False), "linked_score", Kind.TYPE),
+    Fault("null became an empty object", _set_member("points_data", {}), "points_data", Kind.TYPE),
+    Fault("time became null", _set_member("last_score_timestamp", None), "last_score_timestamp", Kind.TYPE),
     Fault(
         "time beyond tolerance",
-        _with("last_score_timestamp", "2026-03-05T12:00:00+00:00"),
+        _set_member("last_score_timestamp", "2026-03-05T12:00:00+00:00"),
         "last_score_timestamp",
         Kind.CHANGED,
     ),
     Fault(
         "time in another notation where undeclared",
-        _with("expiration_timestamp", "2099-12-31T23:59:59Z"),
+        _set_member("expiration_timestamp", "2099-12-31T23:59:59Z"),
         "expiration_timestamp",
         Kind.CHANGED,
     ),
-    Fault("other case of the address", _with("address", ADDRESS.upper()), "address", Kind.CHANGED),
-    Fault("invisible character", _with("address", ADDRESS + "\u200b"), "address", Kind.CHANGED),
-    Fault("member lost", _without("threshold"), "threshold", Kind.MISSING),
-    Fault("null member lost", _without("linked_score"), "linked_score", Kind.MISSING),
-    Fault("member added", _with("source", None), "source", Kind.EXTRA),
-    Fault("private-looking member added", _with("__meta", 1), "__meta", Kind.EXTRA),
-    Fault("stamp lost", _without("stamps/Ens"), "stamps.Ens", Kind.MISSING),
-    Fault("stamp added", _with("stamps/New", {}), "stamps.New", Kind.EXTRA),
-    Fault("stamp's score", _with("stamps/Ens/score", "9.00000"), "stamps.Ens.score", Kind.CHANGED),
-    Fault("stamp's dedup", _with("stamps/Twitter/dedup", True), "stamps.Twitter.dedup", Kind.CHANGED),
-    Fault("stamp's member lost", _without("stamps/Twitter/dedup"), "stamps.Twitter.dedup", Kind.MISSING),
-    Fault("object became a list", _with("stamps", []), "stamps", Kind.TYPE),
+    Fault("other case of the address", _set_member("address", ADDRESS.upper()), "address", Kind.CHANGED),
+    Fault("invisible character", _set_member("address", ADDRESS + "\u200b"), "address", Kind.CHANGED),
+    Fault("member lost", _remove_member("threshold"), "threshold", Kind.MISSING),
+    Fault("null member lost", _remove_member("linked_score"), "linked_score", Kind.MISSING),
+    Fault("member added", _set_member("source", None), "source", Kind.EXTRA),
+    Fault("private-looking member added", _set_member("__meta", 1), "__meta", Kind.EXTRA),
+    Fault("stamp lost", _remove_member("stamps/Ens"), "stamps.Ens", Kind.MISSING),
+    Fault("stamp added", _set_member("stamps/New", {}), "stamps.New", Kind.EXTRA),
+    Fault("stamp's score", _set_member("stamps/Ens/score", "9.00000"), "stamps.Ens.score", Kind.CHANGED),
+    Fault("stamp's dedup", _set_member("stamps/Twitter/dedup", True), "stamps.Twitter.dedup", Kind.CHANGED),
+    Fault("stamp's member lost", _remove_member("stamps/Twitter/dedup"), "stamps.Twitter.dedup", Kind.MISSING),
+    Fault("object became a list", _set_member("stamps", []), "stamps", Kind.TYPE),
 )
 
 EFFECT_FAULTS = (
-    Fault("stamp row lost", _without("registry_stamp/2"), "registry_stamp", Kind.MISSING_ROW),
-    Fault("stamp row doubled", _twice("registry_stamp"), "registry_stamp", Kind.EXTRA_ROW),
-    Fault("event lost", _without("registry_event/1"), "registry_event", Kind.MISSING_ROW),
-    Fault("event doubled", _twice("registry_event"), "registry_event", Kind.EXTRA_ROW),
-    Fault("link lost", _without("registry_hashscorerlink/0"), "registry_hashscorerlink", Kind.MISSING_ROW),
+    Fault("stamp row lost", _remove_member("registry_stamp/2"), "registry_stamp", Kind.MISSING_ROW),
+    Fault("stamp row doubled", _duplicate_row("registry_stamp"), "registry_stamp", Kind.EXTRA_ROW),
+    Fault("event lost", _remove_member("registry_event/1"), "registry_event", Kind.MISSING_ROW),
+    Fault("event doubled", _duplicate_row("registry_event"), "registry_event", Kind.EXTRA_ROW),
+    Fault("link lost", _remove_member("registry_hashscorerlink/0"), "registry_hashscorerlink", Kind.MISSING_ROW),
     Fault(
         "link to another address",
-        _with("registry_hashscorerlink/0/address", "0xother"),
+        _set_member("registry_hashscorerlink/0/address", "0xother"),
         "registry_hashscorerlink.address",
         Kind.COLUMN,
     ),
     Fault(
         "link's expiry",
-        _with("registry_hashscorerlink/0/expires_at", "2099-12-31 23:59:58+00"),
+        _set_member("registry_hashscorerlink/0/expires_at", "2099-12-31 23:59:58+00"),
         "registry_hashscorerlink.expires_at",
         Kind.COLUMN,
     ),
     Fault(
-        "score below the threshold", _with("registry_score/0/score", "0.000000000"), "registry_score.score", Kind.COLUMN
+        "score below the threshold",
+        _set_member("registry_score/0/score", "0.000000000"),
+        "registry_score.score",
+        Kind.COLUMN,
     ),
     Fault(
         "raw score",
-        _with("registry_score/0/evidence/rawScore", "28.76"),
+        _set_member("registry_score/0/evidence/rawScore", "28.76"),
         "registry_score.evidence.rawScore",
         Kind.CHANGED,
     ),
     Fault(
         "raw score's scale",
-        _with("registry_score/0/evidence/rawScore", "28.750"),
+        _set_member("registry_score/0/evidence/rawScore", "28.750"),
         "registry_score.evidence.rawScore",
         Kind.CHANGED,
     ),
-    Fault("evidence null", _with("registry_score/0/evidence", None), "registry_score.evidence", Kind.COLUMN),
-    Fault("weight", _with("registry_score/0/stamp_scores/Ens", 1.51), "registry_score.stamp_scores.Ens", Kind.CHANGED),
+    Fault("evidence null", _set_member("registry_score/0/evidence", None), "registry_score.evidence", Kind.COLUMN),
+    Fault(
+        "weight",
+        _set_member("registry_score/0/stamp_scores/Ens", 1.51),
+        "registry_score.stamp_scores.Ens",
+        Kind.CHANGED,
+    ),
     Fault(
         "weight as text",
-        _with("registry_score/0/stamp_scores/Ens", "1.5"),
+        _set_member("registry_score/0/stamp_scores/Ens", "1.5"),
         "registry_score.stamp_scores.Ens",
         Kind.TYPE,
     ),
-    Fault("status", _with("registry_score/0/status", "ERROR"), "registry_score.status", Kind.COLUMN),
-    Fault("error text instead of null", _with("registry_score/0/error", ""), "registry_score.error", Kind.COLUMN),
+    Fault("status", _set_member("registry_score/0/status", "ERROR"), "registry_score.status", Kind.COLUMN),
+    Fault("error text instead of null", _set_member("registry_score/0/error", ""), "registry_score.error", Kind.COLUMN),
     Fault(
         "timestamp null",
-        _with("registry_score/0/last_score_timestamp", None),
+        _set_member("registry_score/0/last_score_timestamp", None),
         "registry_score.last_score_timestamp",
         Kind.COLUMN,
     ),
     Fault(
         "timestamp an hour off",
-        _with("registry_score/0/last_score_timestamp", "2026-03-04 13:00:00+00"),
+        _set_member("registry_score/0/last_score_timestamp", "2026-03-04 13:00:00+00"),
         "registry_score.last_score_timestamp",
         Kind.COLUMN,
     ),
     Fault(
         "credential changed",
-        _with("registry_stamp/1/credential/issuer", "did:ethr:0x91"),
+        _set_member("registry_stamp/1/credential/issuer", "did:ethr:0x91"),
         "registry_stamp.credential.issuer",
         Kind.CHANGED,
     ),
     Fault(
         "nullifier changed inside a credential",
-        _with("registry_stamp/1/credential/credentialSubject/nullifiers/0", "v0:9"),
+        _set_member("registry_stamp/1/credential/credentialSubject/nullifiers/0", "v0:9"),
         "registry_stamp.credential.credentialSubject.nullifiers[0]",
         Kind.CHANGED,
     ),
     Fault(
         "event of another passport",
-        _with("registry_event/1/data/fields/passport", 77),
+        _set_member("registry_event/1/data/fields/passport", 77),
         "registry_event.data.fields.passport",
         Kind.CHANGED,
     ),
     Fault(
         "event data wrapped in a list",
-        lambda rows: _with("registry_event/1/data", [rows["registry_event"][1]["data"]])(rows),
+        lambda rows: _set_member("registry_event/1/data", [rows["registry_event"][1]["data"]])(rows),
         "registry_event.data",
         Kind.TYPE,
     ),
     Fault(
         "event's nullifiers",
-        _with("registry_event/0/data/nullifiers", ["v0:1", "v0:2"]),
+        _set_member("registry_event/0/data/nullifiers", ["v0:1", "v0:2"]),
         "registry_event.data.nullifiers[1]",
         Kind.EXTRA,
     ),
-    Fault("points lost", _without("registry_humanpoints/0"), "registry_humanpoints", Kind.MISSING_ROW),
+    Fault("points lost", _remove_member("registry_humanpoints/0"), "registry_humanpoints", Kind.MISSING_ROW),
     Fault(
         "passport flag",
-        _with("registry_passport/0/requires_calculation", True),
+        _set_member("registry_passport/0/requires_calculation", True),
         "registry_passport.requires_calculation",
         Kind.COLUMN,
     ),
     Fault(
         "row of another community",
-        _with("registry_hashscorerlink/0/community_id", 2),
+        _set_member("registry_hashscorerlink/0/community_id", 2),
         "registry_hashscorerlink",
         Kind.MISSING_ROW,
     ),
 )
 
-HARMLESS: Mapping[str, Callable[[dict[str, Any]], bytes]] = {
+EQUIVALENT_FORMS: Mapping[str, Callable[[dict[str, Any]], bytes]] = {
     "compact layout": lambda d: json.dumps(d, separators=(",", ":")).encode(),
     "indented layout": lambda d: json.dumps(d, indent=3).encode(),
     "other order of members": lambda d: json.dumps(dict(reversed(d.items()))).encode(),
@@ -336,6 +346,6 @@ HARMLESS: Mapping[str, Callable[[dict[str, Any]], bytes]] = {
 }
 
 
-def faulty(document: Any, fault: Fault) -> Any:
-    """A copy of the truth with one fault."""
+def with_fault(document: Any, fault: Fault) -> Any:
+    """Return a copy of the correct document with one fault."""
     return fault.change(copy.deepcopy(document))

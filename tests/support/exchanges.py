@@ -1,4 +1,4 @@
-"""Exchanges with valid defaults."""
+"""Builder of exchanges with valid defaults."""
 
 from comparator.exchanges.model import Exchange, Failed, HeaderList, Request, Response, Side
 
@@ -15,7 +15,7 @@ def exchange(
     outcome: Response | Failed | None = None,
     ended_ns: int = 2_000,
 ) -> Exchange:
-    """One exchange."""
+    """Return an exchange with these values."""
     return Exchange(
         id=id,
         route="score",

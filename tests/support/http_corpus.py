@@ -1,10 +1,10 @@
-"""The tests of other HTTP parsers as cases for the proxy: what each says must become of its bytes, and what did become of them.
+"""Test cases of other HTTP parsers for the proxy: the outcome that a case expects, and the outcome at the proxy.
 
-The cases are in tests/data/corpus. Two things that no request to the proxy may lack or have, most of them lack or have by the way:
-a request of HTTP/1.1 without Host, and a fragment in its target. `amended` puts that right, so that a case is judged by what it is
-about and not by that; the cases as they stand are judged too.
+The cases are in tests/data/corpus. Many have a flaw that is not their subject and that the proxy must reject: a request of HTTP/1.1
+without Host, or a fragment in the target. `repaired` removes these, so that a case is judged by its subject; the unchanged cases are
+judged as well.
 
-The rules of what passes are written down here once more, after RFC 9110 and 9112: nothing of the proxy's own is used for judging it.
+The forwarding rules are written here independently of the proxy, after RFC 9110 and RFC 9112.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ HOP_BY_HOP = frozenset(
         "proxy-authenticate",
     )
 )
-"""RFC 9110 sections 7.6.1, 11.7; what Connection lists is added to it."""
-OF_THE_PROXY = frozenset(
+"""RFC 9110 sections 7.6.1 and 11.7; the fields that Connection lists are added to them."""
+SET_BY_PROXY = frozenset(
     (
         "host",
         "via",
@@ -50,36 +50,36 @@ OF_THE_PROXY = frozenset(
         "transfer-encoding",
     )
 )
-"""What a request says of this hop, whatever the client's request said of the hop before."""
-OF_THE_RESPONSE = frozenset(("connection", "content-length", "transfer-encoding", "x-request-id", "via"))
+"""Request fields that the proxy sets itself, in place of those that the client sent."""
+SET_ON_RESPONSE = frozenset(("connection", "content-length", "transfer-encoding", "x-request-id", "via"))
 
 WEBSOCKET = (("connection", "Upgrade"), ("upgrade", "websocket"))
-"""The one protocol that a backend may switch to (RFC 9110 section 7.8)."""
+"""The only protocol that a backend may switch to (RFC 9110 section 7.8)."""
 
 FRAGMENT = re.compile(rb"#[^ ]*(?= HTTP/)")
 HOST_FIELD = re.compile(rb"(?i)\nhost[ \t]*:")
-NEVER = frozenset((0,))
+NO_REFUSAL = frozenset((0,))
 REFUSALS = {
     "InvalidHTTPVersion": frozenset((400, 505)),
     "9": frozenset((400, 505)),
     "LimitRequestLine": frozenset((414,)),
     "LimitRequestHeaders": frozenset((431,)),
 }
-"""The statuses for an error of gunicorn by its name, of llhttp by its number; 400 for all others."""
+"""Statuses that correspond to an error: gunicorn's by name, llhttp's by number; 400 for all others."""
 PAUSES = ("22 ", "23 ")
-"""llhttp's way to say that another protocol begins: no error."""
+"""llhttp's codes for a pause at an upgrade to another protocol, which is not an error."""
 UNFINISHED = ("NoMoreData", "ChunkMissingTerminator")
-"""What is just not all there is no reason for a word, but never a request."""
+"""gunicorn's errors for incomplete data: the proxy neither forwards it nor responds to it."""
 DATA_AFTER_CLOSE = "5 "
-"""llhttp's word for what follows a last request: it is left unread."""
+"""llhttp's code for data after the last request of a connection, which the proxy does not read."""
 CHUNKED, LENGTH = 0x8, 0x20
-"""llhttp's flags of a message."""
+"""llhttp's message flags."""
 
 Fields = tuple[tuple[str, str], ...]
 
 
-class Read(msgspec.Struct, frozen=True):
-    """A message as the corpus' own parser reads it; all text is latin-1. `whole`: it found the message's end."""
+class ParsedMessage(msgspec.Struct, frozen=True):
+    """A message as the corpus' own parser reads it; all text is latin-1. `whole`: the parser found the end of the message."""
 
     version: str
     fields: list[tuple[str, str | None]]
@@ -92,26 +92,26 @@ class Read(msgspec.Struct, frozen=True):
     flags: int = 0
 
 
-class Case(msgspec.Struct, frozen=True):
-    """One test. `error` is what the parser said at the end; `options` and `mode` are what it was told to be lenient with."""
+class CorpusCase(msgspec.Struct, frozen=True):
+    """One test case. `error` is the parser's final error; `options` and `mode` say where the parser was lenient."""
 
     name: str
     kind: str
     data: str
     error: str
-    messages: list[Read]
+    messages: list[ParsedMessage]
     options: dict[str, bool | int | str] = {}
     mode: str = ""
 
     @property
     def raw(self) -> bytes:
-        """What is sent."""
+        """The bytes to send."""
         return self.data.encode("latin-1")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a request says to whom it is for, end to end: fields in order, names in lower case."""
+    """The end-to-end parts of a request: fields in order, names in lower case."""
 
     method: str
     target: str
@@ -121,27 +121,27 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What reaches the backend, and the status of the refusal that follows; 0: the connection ends without one."""
+    """The requests that reach the backend, and the status of the refusal that follows; 0 for a close without a response."""
 
     forwarded: tuple[Request, ...]
     refused: int
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Like `Outcome`, with the statuses that a refusal may have."""
+class ExpectedOutcome:
+    """The requests that must reach the backend, and the statuses that the refusal may have."""
 
     forwarded: tuple[Request, ...]
     refused: frozenset[int]
 
-    def met_by(self, outcome: Outcome) -> bool:
-        """Whether that is what came of it."""
+    def allows(self, outcome: Outcome) -> bool:
+        """Return whether the outcome is the expected one."""
         return outcome.forwarded == self.forwarded and outcome.refused in self.refused
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a response says end to end. `interim` are the statuses before it."""
+    """The end-to-end parts of a response. `interim`: the statuses of the 1xx responses before it."""
 
     interim: tuple[int, ...]
     status: int
@@ -150,17 +150,17 @@ class Response:
     body: bytes
 
 
-def cases(corpus: str, kind: str) -> dict[str, Case]:
-    """The cases of a corpus about requests or responses, by name."""
-    found = msgspec.json.decode((DATA / f"{corpus}.json").read_bytes(), type=list[Case])
-    return {case.name: case for case in found if case.kind == kind}
+def cases(corpus: str, kind: str) -> dict[str, CorpusCase]:
+    """Return the cases of a corpus by name; `kind` is "request" or "response"."""
+    read = msgspec.json.decode((DATA / f"{corpus}.json").read_bytes(), type=list[CorpusCase])
+    return {case.name: case for case in read if case.kind == kind}
 
 
-# What the corpus wants
+# The outcome that the corpus expects
 
 
-def hosted(case: Case) -> bytes:
-    """The case with a Host in every request of HTTP/1.1 that has none, and without fragments."""
+def with_host(case: CorpusCase) -> bytes:
+    """Return the bytes of the case with Host added to each HTTP/1.1 request that has none, and without fragments."""
     data, at = case.raw, 0
     for message in case.messages or [None]:
         start = _start_of(data, at, message)
@@ -175,51 +175,53 @@ def hosted(case: Case) -> bytes:
     return data
 
 
-def amended(case: Case) -> bytes:
-    """`hosted`, and the header brought to its end where it has none, so that what is wrong in it is met."""
-    data = hosted(case)
-    unended = wanted(case).refused != NEVER and b"\r\n\r\n" not in data.lstrip(b"\r\n")
+def repaired(case: CorpusCase) -> bytes:
+    """Return `with_host` of the case with the end of the header added if it is missing, so that a fault in it is reached."""
+    data = with_host(case)
+    unended = expected_outcome(case).refused != NO_REFUSAL and b"\r\n\r\n" not in data.lstrip(b"\r\n")
     return data + b"\r\n\r\n" if unended else data
 
 
-def _start_of(data: bytes, at: int, message: Read | None) -> int:
-    """Where the next request begins: at its line, if it is known; empty lines before it are none of it."""
-    found = data.find(f"{message.method} {message.target} HTTP/".encode("latin-1"), at) if message else -1
-    return found if found >= 0 else at + len(data[at:]) - len(data[at:].lstrip(b"\r\n"))
+def _start_of(data: bytes, at: int, message: ParsedMessage | None) -> int:
+    """Return the offset of the next request: of its request line if it is known, else after the empty lines."""
+    offset = data.find(f"{message.method} {message.target} HTTP/".encode("latin-1"), at) if message else -1
+    return offset if offset >= 0 else at + len(data[at:]) - len(data[at:].lstrip(b"\r\n"))
 
 
-def wanted(case: Case) -> Wanted:
-    """What the corpus says of a case about requests."""
+def expected_outcome(case: CorpusCase) -> ExpectedOutcome:
+    """Return the outcome that the corpus expects of a case about requests."""
     forwarded = tuple(_request(message) for message in case.messages if message.whole)
     unfinished = not case.error or case.error.startswith((*PAUSES, *UNFINISHED, DATA_AFTER_CLOSE))
-    return Wanted(forwarded, NEVER if unfinished else REFUSALS.get(case.error.partition(" ")[0], frozenset((400,))))
+    return ExpectedOutcome(
+        forwarded, NO_REFUSAL if unfinished else REFUSALS.get(case.error.partition(" ")[0], frozenset((400,)))
+    )
 
 
-def _request(message: Read) -> Request:
+def _request(message: ParsedMessage) -> Request:
     target = message.target.partition("#")[0]
     if re.match("(?i)https?://", target):
         url = urlsplit(target)
         target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    fields = passing(message.fields, OF_THE_PROXY)
-    if message.method == "GET" and ("upgrade", "websocket") in lowered(message.fields):
+    fields = forwarded_fields(message.fields, SET_BY_PROXY)
+    if message.method == "GET" and ("upgrade", "websocket") in lower_case(message.fields):
         fields += WEBSOCKET
     return Request(message.method, target, fields, message.body.encode("latin-1"))
 
 
-def passing(pairs: Iterable[tuple[str, str | None]], own: frozenset[str]) -> Fields:
-    """The fields that pass a hop (RFC 9110 section 7.6.1), but for those the hop says itself."""
-    found = [(name.lower(), (value or "").strip(" \t")) for name, value in pairs]
-    listed = {option.strip().lower() for name, value in found if name == "connection" for option in value.split(",")}
-    return tuple((name, value) for name, value in found if name not in HOP_BY_HOP | own | listed)
+def forwarded_fields(pairs: Iterable[tuple[str, str | None]], own: frozenset[str]) -> Fields:
+    """Return the fields that a proxy forwards (RFC 9110 section 7.6.1), without those that it sets itself."""
+    fields = [(name.lower(), (value or "").strip(" \t")) for name, value in pairs]
+    listed = {option.strip().lower() for name, value in fields if name == "connection" for option in value.split(",")}
+    return tuple((name, value) for name, value in fields if name not in HOP_BY_HOP | own | listed)
 
 
-def lowered(pairs: Iterable[tuple[str, str | None]]) -> Fields:
-    """Names and values in lower case."""
+def lower_case(pairs: Iterable[tuple[str, str | None]]) -> Fields:
+    """Return names and values in lower case."""
     return tuple((name.lower(), (value or "").lower()) for name, value in pairs)
 
 
-def wanted_response(case: Case) -> Response | None:
-    """The response that the corpus finds; None when it is wrong or cut short."""
+def expected_response(case: CorpusCase) -> Response | None:
+    """Return the response that the corpus expects; None for an invalid or truncated one."""
     finals = [message for message in case.messages if message.status >= 200 or message.status == 101]
     if not finals:
         return None
@@ -228,17 +230,21 @@ def wanted_response(case: Case) -> Response | None:
     if not final.whole and (case.error or not until_close):
         return None
     interim = tuple(message.status for message in case.messages if 101 < message.status < 200)
-    fields = passing(final.fields, OF_THE_RESPONSE)
+    fields = forwarded_fields(final.fields, SET_ON_RESPONSE)
     return Response(interim, final.status, final.reason, fields, final.body.encode("latin-1"))
 
 
-# What the proxy does
+# The outcome at the proxy
 
 
-async def put(it: Lab, data: bytes, methods: Sequence[str], *, pieces: int = 0) -> Outcome:
-    """Send a case, read as many responses as requests are wanted, hang up and see what else comes.
+async def send_case(it: Lab, data: bytes, methods: Sequence[str], *, pieces: int = 0) -> Outcome:
+    """Send a case, read one response for each method, close the sending side and read the rest.
 
-    `pieces`: the bytes are sent that many at a time.
+    Args:
+        it: the proxy and its backends.
+        data: the bytes of the case.
+        methods: the methods of the requests that are expected to be forwarded.
+        pieces: send so many bytes at a time; 0 sends all at once.
     """
     it.candidate.seen.clear()
     client = await it.client()
@@ -249,7 +255,7 @@ async def put(it: Lab, data: bytes, methods: Sequence[str], *, pieces: int = 0) 
             response = await client.response(method=method)
             statuses.append(response.status)
     with suppress(OSError, RuntimeError):
-        # (the client's side is closed already when it wrote to a connection that was hung up on)
+        # The transport is closed already if the client wrote to a connection that the proxy had closed.
         client.writer.write_eof()
     statuses += [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", await client.rest())]
     client.close()
@@ -261,24 +267,24 @@ async def put(it: Lab, data: bytes, methods: Sequence[str], *, pieces: int = 0) 
 
 
 async def _send(client: Client, data: bytes, pieces: int) -> None:
-    """A client that was refused may be hung up on while it is still sending."""
+    """Send the bytes; the proxy may close the connection of a refused client before it has sent all."""
     with suppress(ConnectionError):
         for at in range(0, len(data), pieces or len(data)):
             await client.send(data[at : at + (pieces or len(data))])
-            # (so that the proxy reads this piece before the next is sent)
+            # Let the proxy read this piece before the next one is sent.
             await asyncio.sleep(0)
 
 
 def seen_by_backend(message: Message) -> Request:
-    """A request as it arrived, without what the proxy says of its own hop."""
+    """Return a request as it arrived at the backend, without the fields that the proxy sets."""
     method, target, version = message.line.split(" ", 2)
     assert version == "HTTP/1.1"
-    fields = tuple((name.lower(), value) for name, value in message.fields if name.lower() not in OF_THE_PROXY)
+    fields = tuple((name.lower(), value) for name, value in message.fields if name.lower() not in SET_BY_PROXY)
     return Request(method, target, fields, message.body)
 
 
-class Scripted:
-    """A backend that answers /case with the bytes of a case and hangs up, and anything else with a good response."""
+class CaseBackend:
+    """A backend that sends the bytes of a case for /case and then closes; for any other path it sends a valid response."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -291,9 +297,9 @@ class Scripted:
         await writer.drain()
 
 
-async def answered(client: Client, script: Scripted) -> Response | None:
-    """What a client gets for /case; None when it is told that there is no response (502), or can see that it was cut."""
-    own = OF_THE_RESPONSE if re.search(rb"(?i)\ndate:", script.data) else OF_THE_RESPONSE | {"date"}
+async def response_to_case(client: Client, script: CaseBackend) -> Response | None:
+    """Return the response of a client to /case; None for a 502 or a response that is recognizably truncated."""
+    own = SET_ON_RESPONSE if re.search(rb"(?i)\ndate:", script.data) else SET_ON_RESPONSE | {"date"}
     await client.send(b"GET /case HTTP/1.1\r\nHost: corpus.example\r\n\r\n")
     interim: list[int] = []
     try:
@@ -308,8 +314,8 @@ async def answered(client: Client, script: Scripted) -> Response | None:
     return Response(tuple(interim), message.status, reason, fields, message.body)
 
 
-async def poisoned(it: Lab, client: Client) -> bool:
-    """Whether the next request, on the same connection while it is open, gets anything but its own response."""
+async def is_connection_poisoned(it: Lab, client: Client) -> bool:
+    """Return whether the next request gets another response than its own; it is sent on the same connection if that is open."""
     ask = b"GET /fresh HTTP/1.1\r\nHost: corpus.example\r\n\r\n"
     try:
         response = await client.ask(ask)

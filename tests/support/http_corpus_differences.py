@@ -1,12 +1,12 @@
-"""Where the proxy does otherwise than the parser a case was written for, case by case, and why it may.
+"""The cases in which the proxy intentionally differs from the parser that a case was written for, each with its reason.
 
-gunicorn and llhttp are parts of origin servers and clients, and can be told to be lenient; the proxy stands between two readers of
-the same bytes and cannot. A test holds that the proxy does exactly this, and that no entry is here that is no difference.
+gunicorn and llhttp are parts of origin servers and clients, and some cases run them in a lenient mode. A proxy must not be lenient:
+the backend may read the same bytes differently. A test checks that the proxy behaves as listed and that every entry is a difference.
 """
 
 from collections import Counter
 
-from tests.support.http_corpus import NEVER, Outcome, Request, Response, cases, wanted, wanted_response
+from tests.support.http_corpus import NO_REFUSAL, Outcome, Request, Response, cases, expected_outcome, expected_response
 
 REFUSED: dict[tuple[int, str], tuple[str, ...]] = {
     (400, "RFC 9112 section 5.2: a folded line is refused"): (
@@ -47,19 +47,19 @@ REFUSED: dict[tuple[int, str], tuple[str, ...]] = {
         "request/transfer-encoding: POST with `chunked` before other transfer-coding (lenient)",
         "request/transfer-encoding: POST with `chunked` and duplicate transfer-encoding (lenient)",
     ),
-    (501, "RFC 9112 section 6.1: a coding that is not known here"): (
+    (501, "RFC 9112 section 6.1: an unknown transfer coding"): (
         "valid/025_line",
         "valid/rfc9112_smuggle_gzip_chunked_01",
         "valid/rfc9112_smuggle_te_identity_chunked_01",
         "request/transfer-encoding: POST with `chunked` as last transfer-encoding",
     ),
-    (400, "RFC 9112 sections 6.1, 11.2: no coding but one chunked is known here, and the field stands once"): (
+    (400, "RFC 9112 sections 6.1, 11.2: chunked is the only supported coding, and the field may occur once only"): (
         "valid/025",
         "valid/029",
         "valid/030",
         "request/transfer-encoding: POST with `chunked` as last transfer-encoding (multiple headers)",
     ),
-    (400, "RFC 9110 section 9.3.6: this is no tunnel"): (
+    (400, "RFC 9110 section 9.3.6: CONNECT is not supported"): (
         "valid/rfc9112_target_authority_connect_01",
         "valid/rfc9112_target_authority_ipv6_01",
         "request/method: CONNECT request",
@@ -84,14 +84,14 @@ REFUSED: dict[tuple[int, str], tuple[str, ...]] = {
     (505, "RFC 9110 section 15.6.6: another major version"): (
         "request/lenient-version: Invalid HTTP version (lenient)",
     ),
-    (400, "the PROXY protocol is not HTTP (RFC 9112 section 3); it is not spoken here"): (
+    (400, "the PROXY protocol is not HTTP (RFC 9112 section 3); it is not supported"): (
         "valid/pp_01",
         "valid/pp_02",
         "valid/pp_04",
         "valid/pp_05",
     ),
 }
-"""Accepted by the corpus, most only by a parser told to be lenient; refused here, with that status."""
+"""Accepted by the corpus, mostly in a lenient mode; refused by the proxy, with that status."""
 
 _WITHOUT_EXTENSION = Request("POST", "/chunked_w_unicorns_after_length", (), b"aa")
 
@@ -107,7 +107,7 @@ FORWARDED: dict[tuple[str, str], Outcome] = {
     ("valid/031compat", "RFC 9110 section 9.1: a method is case-sensitive"): Outcome(
         (Request("-blargh", "/foo", (), b""),), 0
     ),
-    ("invalid/019", "the client's X-Forwarded-Proto is not believed, so it contradicts nothing"): Outcome(
+    ("invalid/019", "the client's X-Forwarded-Proto is not trusted, so it is not checked"): Outcome(
         (Request("GET", "/test", (("x-forwarded-ssl", "off"),), b""),), 0
     ),
     ("invalid/040", "names with an underscore are dropped where a backend could take them for others"): Outcome(
@@ -121,7 +121,7 @@ FORWARDED: dict[tuple[str, str], Outcome] = {
     ),
     (
         "invalid/041",
-        "RFC 9110 section 5.3: a proxy keeps the order of repeated fields; what they mean is not its business",
+        "RFC 9110 section 5.3: a proxy keeps the order of repeated fields; it does not interpret them",
     ): Outcome(
         (
             Request(
@@ -148,34 +148,36 @@ FORWARDED: dict[tuple[str, str], Outcome] = {
     ): Outcome((Request("GET", "/", (), b""),), 0),
     (
         "invalid/rfc9112_target_non_ascii_01",
-        "bytes beyond ASCII in a target mean what the backend makes of them; they pass as they are",
+        "bytes beyond ASCII in a target are for the backend to interpret; they are forwarded unchanged",
     ): Outcome((Request("GET", "/api/\xe9esource/456", (), b""),), 0),
     (
         "invalid/rfc9112_target_non_ascii_02",
-        "bytes beyond ASCII in a target mean what the backend makes of them; they pass as they are",
+        "bytes beyond ASCII in a target are for the backend to interpret; they are forwarded unchanged",
     ): Outcome((Request("GET", "/\xc3\xa0%20k", (), b""),), 0),
     (
         "request/uri: Disallow UTF-8 in URI path in strict mode",
-        "bytes beyond ASCII in a target mean what the backend makes of them; they pass as they are",
+        "bytes beyond ASCII in a target are for the backend to interpret; they are forwarded unchanged",
     ): Outcome((Request("GET", "/\xce\xb4\xc2\xb6/\xce\xb4t/pope?q=1", (), b""),), 0),
     (
         "request/transfer-encoding: No extension after semicolon",
-        "RFC 9112 section 7.1.1: extensions are ignored and taken off, so nobody behind the proxy reads them",
+        "RFC 9112 section 7.1.1: extensions are ignored and removed, so the backend cannot misread them",
     ): Outcome((_WITHOUT_EXTENSION,), 0),
     (
         "request/transfer-encoding: Unbalanced chunk extensions quoting",
-        "RFC 9112 section 7.1.1: extensions are ignored and taken off; the case's last chunk has no end",
+        "RFC 9112 section 7.1.1: extensions are ignored and removed; the case's last chunk has no end",
     ): Outcome((), 0),
     (
         "request/lenient-headers: Second request header value (lenient)",
         "RFC 9110 section 5.5: a control character in a value is refused, the request before it is served",
     ): Outcome((Request("GET", "/url", (("header1", "Okay"),), b""),), 400),
-    ("valid/099", "RFC 9112 section 8: half of the body that Content-Length promises is no request"): Outcome((), 0),
+    ("valid/099", "RFC 9112 section 8: a request whose body is shorter than Content-Length is not forwarded"): Outcome(
+        (), 0
+    ),
 }
-"""Refused by the corpus or read otherwise; what comes of it here."""
+"""Refused by the corpus, or read differently; the outcome at the proxy."""
 
 NO_RESPONSE: dict[str, tuple[str, ...]] = {
-    "RFC 9110 section 7.8: nothing was asked to be switched": (
+    "RFC 9110 section 7.8: the request had no Upgrade": (
         "response/connection: HTTP 101 response with Upgrade and Content-Length header",
         "response/connection: HTTP 101 response with Upgrade and Transfer-Encoding header",
     ),
@@ -204,38 +206,38 @@ NO_RESPONSE: dict[str, tuple[str, ...]] = {
         "response/transfer-encoding: Invalid OBS fold after chunked value",
     ),
 }
-"""Responses that llhttp reads, and the client gets a 502 for."""
+"""Responses that llhttp accepts and for which the client gets a 502."""
 
 RESPONSES: dict[tuple[str, str], Response] = {
     (
         "response/transfer-encoding: No extension after semicolon",
-        "RFC 9112 section 7.1.1: extensions are ignored and taken off, so nobody behind the proxy reads them",
+        "RFC 9112 section 7.1.1: extensions are ignored and removed, so the backend cannot misread them",
     ): Response((), 200, "OK", (("host", "localhost"),), b"aa"),
 }
-"""Responses that llhttp refuses, and the client gets."""
+"""Responses that llhttp refuses and the proxy forwards."""
 
 
 def requests_that_differ() -> dict[str, Outcome]:
-    """What comes of the cases about requests, by name."""
+    """Return the outcome of each differing case about requests, by name."""
     refused = {name: Outcome((), status) for (status, _), names in REFUSED.items() for name in names}
     return refused | {name: outcome for (name, _), outcome in FORWARDED.items()}
 
 
 def responses_that_differ() -> dict[str, Response | None]:
-    """What comes of the cases about responses, by name."""
+    """Return the response of each differing case about responses, by name; None for a 502."""
     none: dict[str, Response | None] = {name: None for names in NO_RESPONSE.values() for name in names}
     return none | {name: response for (name, _), response in RESPONSES.items()}
 
 
 def main() -> None:
-    """Print how many cases there are, and what differs by its reason."""
+    """Print the number of cases, and the number of differing ones by reason."""
     for corpus in ("gunicorn", "llhttp"):
-        found = cases(corpus, "request")
-        refused = sum(wanted(case).refused != NEVER for case in found.values())
-        differ = len(found.keys() & requests_that_differ().keys())
-        print(f"{corpus}: {len(found)} cases of requests, {refused} to be refused; {differ} differ")
+        requests = cases(corpus, "request")
+        refused = sum(expected_outcome(case).refused != NO_REFUSAL for case in requests.values())
+        differ = len(requests.keys() & requests_that_differ().keys())
+        print(f"{corpus}: {len(requests)} cases of requests, {refused} to be refused; {differ} differ")
     responses = cases("llhttp", "response")
-    read = sum(wanted_response(case) is not None for case in responses.values())
+    read = sum(expected_response(case) is not None for case in responses.values())
     print(
         f"llhttp: {len(responses)} cases of responses, {read} to reach the client; {len(responses_that_differ())} differ"
     )

@@ -1,8 +1,8 @@
-"""Turns the tests of other HTTP parsers into data: `python -m tests.support.http_corpus_import FOLDER`.
+"""Convert the tests of other HTTP parsers into tests/data/corpus: `python -m tests.support.http_corpus_import FOLDER`.
 
-FOLDER holds the source distributions named in `SOURCES`, which tests/data/corpus/README.md says how to fetch. Their files are read,
-never run: gunicorn's expectations are Python literals (taken from the syntax tree), llhttp's are logs with offsets into the input.
-What is written is text: bytes are latin-1.
+FOLDER holds the source distributions named in `SOURCES`; tests/data/corpus/README.md says how to fetch them. Their files are read,
+never executed: gunicorn's expectations are Python literals in the syntax tree, llhttp's are logs with offsets into the input. The
+output is text, with bytes as latin-1.
 """
 
 import ast
@@ -26,8 +26,8 @@ Json = dict[str, Any]
 
 
 def main(folder: Path) -> None:
-    """Write the data and the licences."""
-    files = {name: text for source, digest in SOURCES.items() for name, text in unpacked(folder / source, digest)}
+    """Write the cases and the licences."""
+    files = {name: text for source, digest in SOURCES.items() for name, text in archive_files(folder / source, digest)}
     for name, path in LICENSES.items():
         (DATA / f"LICENSE.{name}").write_bytes(files[path])
     write("gunicorn", gunicorn_cases(files))
@@ -35,35 +35,35 @@ def main(folder: Path) -> None:
 
 
 def write(name: str, cases: list[Json]) -> None:
-    """One case a line, so that a change can be read."""
+    """Write one case per line, so that diffs are readable."""
     lines = ",\n".join(json.dumps(case) for case in cases)
     (DATA / f"{name}.json").write_text(f"[\n{lines}\n]\n")
 
 
-def unpacked(archive: Path, digest: str) -> Iterator[tuple[str, bytes]]:
-    """The files of a source distribution that was checked."""
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if found != digest:
-        raise SystemExit(f"{archive} is another file than the one this was made for: {found}")
+def archive_files(archive: Path, digest: str) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each file of a source distribution, after checking its digest."""
+    actual = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if actual != digest:
+        raise SystemExit(f"{archive} has the SHA-256 digest {actual}; expected {digest}")
     with tarfile.open(archive) as tar:
         for member in tar:
-            opened = tar.extractfile(member) if member.isfile() else None
-            if opened is not None:
-                yield member.name, opened.read()
+            file = tar.extractfile(member) if member.isfile() else None
+            if file is not None:
+                yield member.name, file.read()
 
 
 # gunicorn: tests/requests/{valid,invalid}/NAME.http with NAME.py
 
 
 def gunicorn_cases(files: dict[str, bytes]) -> list[Json]:
-    """In the order of their names."""
+    """Return the cases of gunicorn in the order of their names."""
     pattern = re.compile(r"gunicorn-[^/]+/tests/requests/((?:in)?valid/.+)\.http")
     found = {match.group(1): name for name in files if (match := pattern.fullmatch(name))}
     return [gunicorn_case(name, files[path], files[path[:-4] + "py"]) for name, path in sorted(found.items())]
 
 
 def gunicorn_case(name: str, http: bytes, python: bytes) -> Json:
-    """`options` is what gunicorn was told in its settings; `error` is the exception it raises."""
+    """Convert one case; `options` are gunicorn's settings, `error` is the name of the exception it raises."""
     names: dict[str, Any] = {}
     options: Json = {}
     for node in ast.parse(python).body:
@@ -78,11 +78,11 @@ def gunicorn_case(name: str, http: bytes, python: bytes) -> Json:
     case: Json = {"name": name, "kind": "request", "data": gunicorn_data(http).decode("latin-1"), "options": options}
     if isinstance(request, str):
         return case | {"error": request, "messages": []}
-    return case | {"error": "", "messages": [gunicorn_message(one) for one in listed(request)]}
+    return case | {"error": "", "messages": [gunicorn_message(message) for message in as_list(request)]}
 
 
 def literal(node: ast.expr, names: dict[str, Any]) -> Any:
-    """The value of a literal; of the few calls that stand among them; a name's value, or the name itself."""
+    """Evaluate an expectation: literals, the few calls that occur in them, and names, which may stay unresolved."""
     match node:
         case ast.Constant(value=value):
             return value
@@ -99,10 +99,10 @@ def literal(node: ast.expr, names: dict[str, Any]) -> Any:
         case ast.Call(func=ast.Attribute(value=value, attr="encode" | "decode" | "replace" as method), args=args):
             return getattr(literal(value, names), method)(*[literal(arg, names) for arg in args])
         case _:
-            raise ValueError(f"unexpected in an expectation: {ast.dump(node)}")
+            raise ValueError(f"unexpected expression: {ast.dump(node)}")
 
 
-def listed(request: Any) -> list[Json]:
+def as_list(request: Any) -> list[Json]:
     return request if isinstance(request, list) else [request]
 
 
@@ -119,7 +119,7 @@ def gunicorn_message(request: Json) -> Json:
 
 
 def gunicorn_data(http: bytes) -> bytes:
-    r"""Ends of lines are layout; what is sent is written \r\n, \n, \t, \0 and \xHH."""
+    r"""Decode a .http file: line ends are layout, and the bytes to send are escaped as \r\n, \n, \t, \0 and \xHH."""
     plain = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0"}
     return re.sub(
         rb"\\(?:x([0-9A-Fa-f]{2})|([rnt0]))",
@@ -131,7 +131,7 @@ def gunicorn_data(http: bytes) -> bytes:
 # llhttp: test/{request,response}/FILE.md, as aiohttp's source distribution has them
 
 LLHTTP_LEFT_OUT = ("pausing",)
-"""About the parser's programming interface; the messages in it are those of other files."""
+"""A file about the parser's API, whose messages also occur in other files."""
 PART = re.compile(
     r"^##+ (?P<title>.+)$|^<!-- *meta=(?P<meta>\{.+\}) *-->$|^```(?P<block>http|log)\n(?P<text>[\s\S]*?)```$",
     re.MULTILINE,
@@ -139,7 +139,7 @@ PART = re.compile(
 
 
 def llhttp_cases(files: dict[str, bytes]) -> list[Json]:
-    """In the order of the files' names, then as they stand in the file."""
+    """Return the cases of llhttp in the order of the file names, then of their position in the file."""
     pattern = re.compile(r".+/vendor/llhttp/test/((request|response)/(.+))\.md")
     found = sorted((match.group(1), match.group(2), name) for name in files if (match := pattern.fullmatch(name)))
     cases: list[Json] = []
@@ -150,7 +150,7 @@ def llhttp_cases(files: dict[str, bytes]) -> list[Json]:
 
 
 def llhttp_file(file: str, kind: str, markdown: str) -> list[Json]:
-    """The cases of one file; `mode` is what the parser was told to be lenient with."""
+    """Return the cases of one file; `mode` names the parser's lenient mode."""
     cases: list[Json] = []
     title, meta, data = "", {}, b""
     for part in PART.finditer(markdown):
@@ -162,19 +162,19 @@ def llhttp_file(file: str, kind: str, markdown: str) -> list[Json]:
             data = llhttp_data(part["text"])
         elif "skipBody" not in meta:
             mode = meta["type"].removeprefix(kind).lstrip("-")
-            case = {"name": unused(title, cases), "kind": kind, "data": data.decode("latin-1"), "mode": mode}
+            case = {"name": unique_title(title, cases), "kind": kind, "data": data.decode("latin-1"), "mode": mode}
             cases.append(case | llhttp_log(data, part["text"]))
     return cases
 
 
-def unused(title: str, cases: list[Json]) -> str:
-    """A title that stands twice is numbered."""
+def unique_title(title: str, cases: list[Json]) -> str:
+    """Return the title, with a number if another case has it already."""
     count = sum(re.fullmatch(re.escape(title) + r"(?: \(\d\))?", case["name"]) is not None for case in cases)
     return f"{title} ({count + 1})" if count else title
 
 
 def llhttp_data(text: str) -> bytes:
-    """A line's end is CRLF, unless it stands behind a backslash; escapes are those of JavaScript, in octal too."""
+    """Decode a block: a line ends in CRLF unless a backslash precedes it; escapes are JavaScript's, including octal ones."""
     joined = re.sub(r"\\\n", "", text.removesuffix("\n")).replace("\n", "\r\n")
     named = {"r": "\r", "n": "\n", "t": "\t", "f": "\f"}
     for escape, char in named.items():
@@ -192,18 +192,18 @@ SPANS = {"method": "method", "url": "target", "status": "reason", "version": "ve
 
 
 def llhttp_log(data: bytes, log: str) -> Json:
-    """The messages that were found, and the error that ended it."""
+    """Return the messages in the log and its final error."""
     messages: list[Json] = []
     error = ""
     for line in log.splitlines():
         if (span := SPAN.fullmatch(line)) is not None:
             start, length = int(span["off"]), int(span["len"])
-            taken(messages[-1], span["span"], data[start : start + length].decode("latin-1"))
+            add_span(messages[-1], span["span"], data[start : start + length].decode("latin-1"))
             continue
-        found = LINE.fullmatch(line)
-        if found is None:
-            raise ValueError(f"unexpected in a log: {line}")
-        if found["begin"] is not None:
+        entry = LINE.fullmatch(line)
+        if entry is None:
+            raise ValueError(f"unexpected log line: {line}")
+        if entry["begin"] is not None:
             messages.append(
                 {
                     "method": "",
@@ -216,18 +216,18 @@ def llhttp_log(data: bytes, log: str) -> Json:
                     "whole": False,
                 }
             )
-        elif found["flags"]:
-            messages[-1]["flags"] = int(found["flags"], 16)
+        elif entry["flags"]:
+            messages[-1]["flags"] = int(entry["flags"], 16)
             messages[-1]["status"] = int((re.search(r"status=(\d+)", line) or [0, 0])[1])
-        elif found["end"] is not None:
+        elif entry["end"] is not None:
             messages[-1]["whole"] = True
-        elif found["code"]:
-            error = f"{found['code']} {found['reason']}"
+        elif entry["code"]:
+            error = f"{entry['code']} {entry['reason']}"
     return {"error": error, "messages": messages}
 
 
-def taken(message: Json, span: str, text: str) -> None:
-    """A name or a value may come in several pieces: a name begins after a value, a value after its name. Trailers are left out."""
+def add_span(message: Json, span: str, text: str) -> None:
+    """Add a span to the message. A name or value may come in several spans: a name starts after a value. Trailers are ignored."""
     fields = message["fields"] if "flags" not in message else []
     if span == "header_field":
         if not fields or fields[-1][1] is not None:

@@ -1,4 +1,4 @@
-"""A laboratory for the mirror: two small services over real databases, faults on order, and a ledger of the truth.
+"""A lab for mirroring: two small services over real databases, injectable faults, and a log of what each request committed.
 
 The `tagged` service works in one transaction and names the request in it, like the new scorer; the `autocommit` service commits
 each statement on its own, in the legacy's order. Both compute the same rows, unless a request id is in `faults`.
@@ -27,10 +27,12 @@ from comparator.capture.settings import CaptureSettings
 from comparator.exchanges.model import Exchange, Request, Response, Side
 from comparator.settings import CompareSettings, RuleSettings
 from comparator.tables import AttributionKey, BackgroundRule, JsonColumn, Table, Volatile
+from proxy.config.backends import BackendSettings, BackendsSettings, SideInstances
+from proxy.config.databases import DatabasesSettings
 from proxy.config.journal import JournalSettings
 from proxy.config.runner import RunnerSettings
-from proxy.config.settings import BackendSettings, BackendsSettings, DatabasesSettings, Settings, SideInstances
-from proxy.journal.writer import SegmentWriter
+from proxy.config.settings import Settings
+from proxy.journal.segment_writer import SegmentWriter
 from tests.support import postgres
 
 SCHEMA = """
@@ -70,7 +72,6 @@ TABLES = {
     "link": Table(natural_key=("hash",), keys=(ADDRESS, AttributionKey(kind="nullifier", column="hash"))),
     "event": Table(
         natural_key=("address",),
-        append_only=True,
         volatile={"created_at": Volatile(within_ms=30_000)},
         json={"data": JsonColumn(ignore=("pk",))},
         keys=(ADDRESS, AttributionKey(kind="nullifier", column="data", path="nullifiers.*")),
@@ -82,7 +83,7 @@ FAULTS = ("lost_stamp", "wrong_score", "missing_event", "doubled_event", "wrong_
 
 @dataclass
 class Service:
-    """One instance of one side. `ledger` holds, for each request id, what it committed: (table, operation, primary key)."""
+    """One instance of one side. `ledger` holds the rows that each request id committed: (table, operation, primary key)."""
 
     dsn: str
     tagged: bool
@@ -98,7 +99,7 @@ class Service:
         fault = self.faults.get(request_id, "")
         assert self.pool is not None
         async with self.pool.acquire() as conn:
-            # One after the other on a shared nullifier: what a race of the service itself decides, no second run repeats.
+            # Serialize requests on a shared nullifier: the result of a race within the service would not be reproducible.
             await conn.execute(LOCK_NULLIFIERS, address)
             try:
                 total, log = await self.commit(conn, request_id, address, fault)
@@ -167,8 +168,8 @@ class Service:
 
 
 @dataclass
-class Lab:
-    """Everything a mirror run needs, running."""
+class MirrorLab:
+    """Running services and databases for one mirroring test, with its journal and settings."""
 
     live_dsn: str
     shadow_dsn: str
@@ -213,7 +214,7 @@ class Lab:
         return self.writer
 
     async def serve(self, session: ClientSession, side: Side, address: str, *, fault: str = "") -> str:
-        """Do what the proxy does with one request: serve it, journal it."""
+        """Serve one request and journal it, as the proxy does."""
         exchange = await self.exchange(session, side, address, fault=fault)
         assert self.writer is not None
         assert self.writer.append(exchange)
@@ -222,7 +223,7 @@ class Lab:
     async def exchange(
         self, session: ClientSession, side: Side, address: str, *, fault: str = "", request_id: str = ""
     ) -> Exchange:
-        """Let `side` serve one request; `fault` is ordered for the other side's run of it."""
+        """Let `side` serve one request; inject `fault` into the other side's run of it."""
         request_id = request_id or uuid.uuid4().hex
         if fault:
             self.services[side.other, "shadow"].faults[request_id] = fault
@@ -236,8 +237,8 @@ class Lab:
         try:
             async with session.get(
                 self.services[side, "live"].url + target, headers={"X-Request-Id": request_id}
-            ) as answer:
-                body = await answer.read()
+            ) as response:
+                body = await response.read()
         finally:
             open_here.remove(mark)
         headers = (("X-Request-Id", request_id),)
@@ -250,7 +251,7 @@ class Lab:
             started_ns=started,
             ended_ns=time.time_ns(),
             request=Request("GET", target, headers, b""),
-            outcome=Response(answer.status, (("Content-Type", "application/json; charset=utf-8"),), body),
+            outcome=Response(response.status, (("Content-Type", "application/json; charset=utf-8"),), body),
             overlapped=mark[0],
         )
 
@@ -271,7 +272,7 @@ async def seed(conn: asyncpg.Connection, population: Sequence[str], *, stamps: i
 
 
 @asynccontextmanager
-async def lab(
+async def mirror_lab(
     server_dsn: str,
     folder: Path,
     *,
@@ -282,8 +283,8 @@ async def lab(
     stamps: int = 4,
     shared_every: int = 10,
     think_s: float = 0.0,
-) -> AsyncGenerator[Lab, None]:
-    """Databases, services and journal folder; the runner is the test's to start."""
+) -> AsyncGenerator[MirrorLab, None]:
+    """Start databases and services; the test starts the runner."""
     people = addresses(population)
     async with AsyncExitStack() as stack:
         live = await stack.enter_async_context(postgres.temporary_database(server_dsn))
@@ -291,7 +292,7 @@ async def lab(
         await seed(conn, people, stamps=stamps, shared_every=shared_every)
         await conn.close()
         if shadow_server_dsn:
-            # Another server: the same statements give the same rows.
+            # On another server the same statements create the same rows.
             shadow = await stack.enter_async_context(postgres.temporary_database(shadow_server_dsn))
             conn = await asyncpg.connect(shadow)
             await seed(conn, people, stamps=stamps, shared_every=shared_every)
@@ -309,7 +310,7 @@ async def lab(
             for side in Side
             for role, dsn in (("live", live), ("shadow", shadow))
         }
-        made = Lab(live, shadow, store, services, people, folder, capture, runner)
+        made = MirrorLab(live, shadow, store, services, people, folder, capture, runner)
         made.open_journal()
         stack.callback(lambda: made.writer.close() if made.writer else None)
         yield made
@@ -336,7 +337,7 @@ async def install_log(dsn: str, capture: CaptureSettings) -> None:
 
 @asynccontextmanager
 async def running(service: Service) -> AsyncGenerator[Service, None]:
-    """Serve on a port of its own."""
+    """Serve on an ephemeral port."""
     app = web.Application()
     app.router.add_get("/score/{address}", service.handle)
     async with asyncpg.create_pool(service.dsn, min_size=2, max_size=32) as pool:
@@ -356,7 +357,7 @@ CHECKSUM = "SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY id), '')) FROM 
 
 
 async def checksums(dsn: str) -> dict[str, str]:
-    """Digest of each written table, ids included."""
+    """Return a digest of each written table, ids included."""
     conn = await asyncpg.connect(dsn, server_settings={"timezone": "UTC"})
     try:
         return {table: await conn.fetchval(CHECKSUM.format(table)) for table in WRITTEN}

@@ -1,4 +1,4 @@
-"""Runs the mirror in this process over a laboratory, drives traffic through it, and reads what came of it."""
+"""Run the shadow runner in this process over a lab, send requests, and read their verdicts."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 
 from comparator.exchanges.model import Side
 from proxy.runner.app import serve
-from tests.support.mirror_lab import FAULTS, Lab
+from tests.support.mirror_lab import FAULTS, MirrorLab
 from tests.support.scraping import Samples, total, until
 
 CONCURRENCY = 16
@@ -18,8 +18,8 @@ FINDINGS = "SELECT exchange_id, verdict, confirmed FROM shadow.comparison WHERE 
 
 
 @asynccontextmanager
-async def mirroring(made: Lab) -> AsyncGenerator[None, None]:
-    """Run the runner in this process until the block ends."""
+async def mirroring(made: MirrorLab) -> AsyncGenerator[None, None]:
+    """Run the runner in this process until the end of the block."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(made.settings(), {}, stop=stop), name="runner-under-test")
@@ -31,25 +31,25 @@ async def mirroring(made: Lab) -> AsyncGenerator[None, None]:
 
 
 def settled(samples: Samples, count: int) -> bool:
-    """Every exchange has its outcome, and every live change is on the shadow."""
-    return ended(samples) == count and quiet(samples)
+    """Return whether `count` exchanges have an outcome and every live change is on the shadow."""
+    return ended_count(samples) == count and is_idle(samples)
 
 
-def quiet(samples: Samples) -> bool:
-    """Nothing is left to do."""
+def is_idle(samples: Samples) -> bool:
+    """Return whether the runner has no work left."""
     return not any(total(samples, f"shadow_{name}") for name in ("in_flight", "waiting", "resync_pending"))
 
 
-def ended(samples: Samples) -> float:
+def ended_count(samples: Samples) -> float:
     return sum(total(samples, f"shadow_{name}_total") for name in ("compared", "skipped", "failed", "dropped"))
 
 
-async def drive(
-    made: Lab, session: ClientSession, *, count: int, side: Side, fault_share: float = 0.0
+async def send_requests(
+    made: MirrorLab, session: ClientSession, *, count: int, side: Side, fault_share: float = 0.0
 ) -> dict[str, str]:
-    """Serve `count` requests, CONCURRENCY at a time; return the faults that were ordered, by request id."""
+    """Serve `count` requests, CONCURRENCY at a time; return the injected faults by request id."""
     choose = random.Random(count)
-    ordered: dict[str, str] = {}
+    injected: dict[str, str] = {}
     todo = iter(range(count))
 
     async def client() -> None:
@@ -57,16 +57,16 @@ async def drive(
             fault = choose.choice(FAULTS) if choose.random() < fault_share else ""
             request_id = await made.serve(session, side, choose.choice(made.addresses), fault=fault)
             if fault:
-                ordered[request_id] = fault
+                injected[request_id] = fault
 
     async with asyncio.TaskGroup() as tasks:
         for n in range(CONCURRENCY):
             tasks.create_task(client(), name=f"client-{n}")
-    return ordered
+    return injected
 
 
 async def clean_up_job(dsn: str, stop: asyncio.Event) -> int:
-    """A background writer on live: touches rows that requests use too, and rows that nobody uses."""
+    """Write to live in the background: rows that requests use as well, and rows that no request uses."""
     conn = await asyncpg.connect(dsn)
     choose, done = random.Random(1), 0
     try:
@@ -80,7 +80,7 @@ async def clean_up_job(dsn: str, stop: asyncio.Event) -> int:
     return done
 
 
-async def outcomes(made: Lab) -> dict[str, tuple[str, bool | None]]:
+async def outcomes(made: MirrorLab) -> dict[str, tuple[str, bool | None]]:
     conn = await asyncpg.connect(made.store_dsn)
     try:
         return {r["exchange_id"]: (r["verdict"], r["confirmed"]) for r in await conn.fetch(FINDINGS)}

@@ -1,4 +1,4 @@
-"""Writes what the decoder reads: pgoutput of protocol 1, and rows as text."""
+"""Encoder of pgoutput messages (protocol 1) and of rows as text: the inverse of the decoder."""
 
 import struct
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from comparator.capture.pgoutput import POSTGRES_EPOCH_US
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 
 UNCHANGED = object()
-"""Stands for an unchanged TOAST value in `row`."""
+"""An unchanged TOAST value in `row`."""
 
 
 def cstring(text: str) -> bytes:
@@ -15,7 +15,7 @@ def cstring(text: str) -> bytes:
 
 
 def row(values: Iterable[object]) -> bytes:
-    """A tuple: text, None, or UNCHANGED."""
+    """Encode a tuple of text, None or UNCHANGED."""
     cells = list(values)
     encoded = [_cell(value) for value in cells]
     return struct.pack("!H", len(cells)) + b"".join(encoded)
@@ -39,7 +39,7 @@ def commit(*, lsn: int, end_lsn: int, committed_us: int) -> bytes:
 
 
 def relation(oid: int, table: str, columns: Sequence[str], *, keys: Iterable[str] = ()) -> bytes:
-    """A relation; `keys` are the columns of its replica identity."""
+    """Encode a relation; `keys` are the columns of its replica identity."""
     schema, dot, name = table.rpartition(".")
     described = b"".join(
         struct.pack("!B", column in set(keys)) + cstring(column) + struct.pack("!Ii", 25, -1) for column in columns
@@ -81,11 +81,11 @@ def type_of(oid: int, schema: str, name: str) -> bytes:
 
 
 def encode(transaction: Transaction, columns: dict[str, Sequence[str]]) -> list[bytes]:
-    """The messages of a transaction whose tables have full replica identity."""
+    """Encode a transaction whose tables have full replica identity."""
     oids = {table: number for number, table in enumerate(columns, start=1)}
     messages = [begin(final_lsn=transaction.commit_lsn, committed_us=transaction.committed_us, xid=transaction.xid)]
     messages += [relation(oids[table], table, names, keys=names) for table, names in columns.items()]
-    messages += [message(one.prefix, one.content) for one in transaction.messages]
+    messages += [message(logical.prefix, logical.content) for logical in transaction.messages]
     messages += [_encode_change(change, oids[change.table], columns[change.table]) for change in transaction.changes]
     end = commit(lsn=transaction.commit_lsn, end_lsn=transaction.end_lsn, committed_us=transaction.committed_us)
     return [*messages, end]
@@ -108,7 +108,7 @@ def _values(image: Row | None, columns: Sequence[str]) -> list[str | None]:
 
 
 def row_text(values: Iterable[str | None]) -> str:
-    """A row as PostgreSQL writes one into text."""
+    """Return a row in PostgreSQL's text format of composite values."""
     return "(" + ",".join(_field(value) for value in values) + ")"
 
 

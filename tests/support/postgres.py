@@ -1,6 +1,6 @@
-"""A real PostgreSQL for the tests: one cluster a session, one database a test, cloned from a template.
+"""A real PostgreSQL for the tests: one cluster per session, one database per test, cloned from a template.
 
-`SHADOW_TEST_DSN` names an own server (superuser, wal_level=logical) to use instead of the embedded one.
+`SHADOW_TEST_DSN` names a server (superuser, wal_level=logical) to use instead of the embedded one.
 """
 
 import os
@@ -19,9 +19,9 @@ from proxy.demo.embedded_postgres import EmbeddedPostgres
 
 def session_cluster() -> Iterator[str]:
     """Yield the DSN of a running cluster; the embedded one is removed afterwards."""
-    own = os.environ.get("SHADOW_TEST_DSN", "")
-    if own:
-        yield own
+    configured = os.environ.get("SHADOW_TEST_DSN", "")
+    if configured:
+        yield configured
         return
     with own_cluster() as server:
         yield server.dsn()
@@ -29,9 +29,9 @@ def session_cluster() -> Iterator[str]:
 
 @contextmanager
 def own_cluster(*, version: int = 18) -> Iterator[EmbeddedPostgres]:
-    """A running embedded server of one's own, which may be stopped and started.
+    """Run an embedded server that only the caller uses, so that it may be stopped and started.
 
-    Not below pytest's folder, which PostgreSQL's user may not enter.
+    Its data is not below pytest's folder, which the user that PostgreSQL runs as cannot enter.
     """
     folder = Path(tempfile.mkdtemp(prefix="shadow-test-pg-"))
     server = EmbeddedPostgres(folder / "data", version=version)
@@ -44,7 +44,7 @@ def own_cluster(*, version: int = 18) -> Iterator[EmbeddedPostgres]:
 
 
 def with_database(dsn: str, name: str) -> str:
-    """The same server, another database."""
+    """Return the DSN of another database on the same server."""
     parts = urlsplit(dsn)
     return urlunsplit(parts._replace(path=f"/{name}"))
 
@@ -61,7 +61,7 @@ async def create_database(dsn: str, *, template: str = "template0") -> str:
 
 
 async def drop_database(dsn: str) -> None:
-    """Drop the database that `dsn` names, connections and all."""
+    """Drop the database that `dsn` names and terminate its connections."""
     name = urlsplit(dsn).path.lstrip("/")
     conn = await asyncpg.connect(with_database(dsn, "postgres"))
     try:
@@ -72,7 +72,7 @@ async def drop_database(dsn: str) -> None:
 
 @asynccontextmanager
 async def temporary_database(dsn: str, *, template: str = "template0") -> AsyncIterator[str]:
-    """A fresh database for the life of the block."""
+    """Create a database and drop it at the end of the block."""
     fresh = await create_database(dsn, template=template)
     try:
         yield fresh

@@ -1,4 +1,4 @@
-"""Several real proxy processes, each with its own disk, that know each other; and clients who never stop."""
+"""Several real proxy processes that are peers, each with its own folder, and clients that send requests continuously."""
 
 import asyncio
 import itertools
@@ -21,25 +21,25 @@ WAIT_S = 120.0
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, all different."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
+    """Return different ports that no process listens on."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
     return ports
 
 
 @dataclass
-class Answered:
-    """One request of a client: when it was sent and answered (monotonic), and by whom; "" for a failure."""
+class TimedResponse:
+    """One request of a client: monotonic times of request and response, and the side that served it; "" for a failure."""
 
-    sent: float
-    done: float
-    by: str
+    sent_at: float
+    received_at: float
+    served_by: str
 
 
 @dataclass
-class Node:
+class ProxyNode:
     """One proxy process."""
 
     number: int
@@ -47,20 +47,20 @@ class Node:
     port: int
     admin: int
     process: Process | None = None
-    answered: list[Answered] = field(default_factory=list)
-    calling: bool = True
+    responses: list[TimedResponse] = field(default_factory=list)
+    is_sending: bool = True
 
     @property
     def config(self) -> Path:
         return self.folder / "config.yaml"
 
     async def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the process and wait until it serves requests."""
         log = (self.folder / "log").open("ab")
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        words = ["-m", "proxy", "proxy", "--config", str(self.config)]
+        arguments = ["-m", "proxy", "proxy", "--config", str(self.config)]
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, *words, cwd=self.folder, env=environment, stdout=log, stderr=log
+            sys.executable, *arguments, cwd=self.folder, env=environment, stdout=log, stderr=log
         )
         log.close()
         async with aiohttp.ClientSession() as session, asyncio.timeout(WAIT_S):
@@ -73,30 +73,30 @@ class Node:
             async with session.get(f"http://127.0.0.1:{self.admin}/readyz") as response:
                 if response.status != 200:
                     return False
-            # The admin port is up before the clients' one.
+            # The admin port is open before the port for clients.
             _, writer = await asyncio.open_connection("127.0.0.1", self.port)
             writer.close()
         except (aiohttp.ClientError, OSError):
             return False
         return True
 
-    def send(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         assert self.process
         self.process.send_signal(number)
 
-    async def end(self) -> None:
+    async def kill(self) -> None:
         if self.process and self.process.returncode is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
         if self.process:
             await self.process.wait()
 
-    async def call(self, stop: asyncio.Event) -> None:
-        """One client with one connection: asks, notes who answered, asks again."""
+    async def send_requests(self, stop: asyncio.Event) -> None:
+        """Send requests on one connection until stopped, and record which side served each."""
         timeout = aiohttp.ClientTimeout(total=WAIT_S)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=1)) as session:
             for count in itertools.count():
-                if stop.is_set() or not self.calling:
+                if stop.is_set() or not self.is_sending:
                     return
                 sent = time.monotonic()
                 try:
@@ -104,25 +104,25 @@ class Node:
                         by = (await response.text()) if response.status == 200 else ""
                 except (aiohttp.ClientError, TimeoutError):
                     by = ""
-                self.answered.append(Answered(sent, time.monotonic(), by))
+                self.responses.append(TimedResponse(sent, time.monotonic(), by))
                 await asyncio.sleep(0.002)
 
     async def served_only_by(self, side: str, *, since: float) -> float:
-        """Seconds from `since` to the first request sent from which on only `side` answered; waits for twenty such."""
+        """Return the seconds from `since` to the first request after which only `side` serves; wait for twenty such requests."""
         async with asyncio.timeout(WAIT_S):
             while True:
-                others = [one.sent for one in self.answered if one.by != side and one.sent >= since]
-                begun = max(others, default=since)
-                after = [one for one in self.answered if one.sent > begun and one.by == side]
+                others = [r.sent_at for r in self.responses if r.served_by != side and r.sent_at >= since]
+                last_other = max(others, default=since)
+                after = [r for r in self.responses if r.sent_at > last_other and r.served_by == side]
                 if len(after) >= 20:
-                    return after[0].sent - since
+                    return after[0].sent_at - since
                 await asyncio.sleep(0.005)
 
 
-def make_nodes(folder: Path, count: int, *, store: str, candidate: int, legacy: int, **rollout: Any) -> list[Node]:
-    """Nodes that are configured and not started."""
+def make_nodes(folder: Path, count: int, *, store: str, candidate: int, legacy: int, **rollout: Any) -> list[ProxyNode]:
+    """Configure nodes without starting them."""
     ports = free_ports(count * 2)
-    nodes = [Node(i, folder / f"node{i}", ports[2 * i], ports[2 * i + 1]) for i in range(count)]
+    nodes = [ProxyNode(i, folder / f"node{i}", ports[2 * i], ports[2 * i + 1]) for i in range(count)]
     for node in nodes:
         node.folder.mkdir()
         peers = [{"host": "127.0.0.1", "port": other.admin} for other in nodes if other is not node]

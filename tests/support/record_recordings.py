@@ -1,4 +1,4 @@
-"""Records tests/data/recordings again: the real tools watch one small session between raw clients and a backend.
+"""Record tests/data/recordings with the real tools: one short session between raw clients and a backend.
 
     python -m tests.support.record_recordings mitmproxy /path/to/mitmdump OUT.flow OUT.har
     python -m tests.support.record_recordings envoy /path/to/envoy OUT_STRINGS.json OUT_STREAMED.json OUT_ADMIN.json
@@ -6,7 +6,7 @@
     python -m tests.support.record_recordings nginx /path/to/nginx OUT.log
     python -m tests.support.record_recordings apache /path/to/apache2 OUT.log MODULES_DIRECTORY
 
-The tests need none of these tools: they read what was recorded. tests/data/recordings/README.md says which versions made it.
+The tests do not need these tools: they read the recordings. tests/data/recordings/README.md lists the versions that made them.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ TIMEOUT_S = 60
 BINARY = bytes(range(256))
 SCORE = '{"address":"0xab","score":"21.50000","note":"café"}'.encode()
 LONG = b"0123456789abcdef" * 100
-"""Longer than the 1 KiB at which Envoy cuts."""
+"""Longer than the 1 KiB at which Envoy truncates bodies."""
 
 
 def message(line: str, *headers: str, body: bytes = b"") -> bytes:
-    """A request as it goes over the wire."""
+    """Return the bytes of a request."""
     return "\r\n".join([line, f"Host: {HOST}", *headers, "Connection: close", "", ""]).encode("utf-8") + body
 
 
@@ -62,7 +62,7 @@ SESSION = (
 
 
 async def answer(request: web.Request) -> web.StreamResponse:
-    """The backend: a few kinds of responses, one of them none."""
+    """Respond by path: compressed, chunked, empty, an error, or with an aborted connection."""
     body = await request.read()
     match request.path:
         case "/gzip":
@@ -88,14 +88,14 @@ async def answer(request: web.Request) -> web.StreamResponse:
 
 
 async def echo(request: web.Request) -> web.StreamResponse:
-    """A websocket that says everything again."""
+    """Echo every message of a WebSocket."""
     ws = web.WebSocketResponse()
     await ws.prepare(request)
-    async for one in ws:
-        if one.type is aiohttp.WSMsgType.TEXT:
-            await ws.send_str(one.data)
-        elif one.type is aiohttp.WSMsgType.BINARY:
-            await ws.send_bytes(one.data)
+    async for received in ws:
+        if received.type is aiohttp.WSMsgType.TEXT:
+            await ws.send_str(received.data)
+        elif received.type is aiohttp.WSMsgType.BINARY:
+            await ws.send_bytes(received.data)
     return ws
 
 
@@ -118,8 +118,8 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def tool(port: int, *command: str, **environ: str) -> AsyncIterator[None]:
-    """The tool, from when it listens on `port` until it ended by itself on SIGINT."""
+async def running_tool(port: int, *command: str, **environ: str) -> AsyncIterator[None]:
+    """Run the tool: wait until it listens on `port`; at the end of the block send SIGINT and wait until it exits."""
     process = await asyncio.create_subprocess_exec(*command, env={"PATH": "/usr/bin:/bin", **environ})
     try:
         async with asyncio.timeout(TIMEOUT_S):
@@ -140,8 +140,8 @@ async def tool(port: int, *command: str, **environ: str) -> AsyncIterator[None]:
             await process.wait()
 
 
-async def ask(port: int, raw: bytes) -> bytes:
-    """Send bytes, read until the other end closes."""
+async def send_raw(port: int, raw: bytes) -> bytes:
+    """Send bytes and read until the peer closes."""
     async with asyncio.timeout(TIMEOUT_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(raw)
@@ -150,13 +150,13 @@ async def ask(port: int, raw: bytes) -> bytes:
         return response
 
 
-async def asked(port: int) -> None:
+async def send_session(port: int) -> None:
     for raw in SESSION:
-        print((await ask(port, raw)).split(b"\r\n")[0], "for", raw.split(b"\r\n")[0])
+        print((await send_raw(port, raw)).split(b"\r\n")[0], "for", raw.split(b"\r\n")[0])
 
 
-async def asked_by_http2(url: str) -> None:
-    """One request by curl, whatever certificate it is shown; over plain TCP curl does not ask first."""
+async def send_http2_request(url: str) -> None:
+    """Send one request with curl over HTTP/2, with prior knowledge on plain TCP; any certificate is accepted."""
     process = await asyncio.create_subprocess_exec(
         "curl", "-sS", "-k", "--http2" if url.startswith("https") else "--http2-prior-knowledge", "-o", "/dev/null",
         "-H", f"Host: {HOST}", "-H", "X-API-Key: a-key-for-tests", "-d", "address=0xab&a=b%20c", url + "/echo",
@@ -164,8 +164,8 @@ async def asked_by_http2(url: str) -> None:
     assert await process.wait() == 0
 
 
-async def asked_by_websocket(url: str) -> None:
-    """A message of each kind, and its echo."""
+async def send_websocket_messages(url: str) -> None:
+    """Send one text and one binary message and read their echoes."""
     async with aiohttp.ClientSession() as session, session.ws_connect(url, headers={"Host": HOST}) as ws:
         await ws.send_str("hello")
         await ws.receive_str()
@@ -187,10 +187,10 @@ async def mitmproxy(command: str, flows: str, har: str) -> None:
                 "connection_strategy=lazy",
             ]
             options += [] if har == "-" else ["--set", f"hardump={har}"]
-            async with tool(port, command, *options, HOME=folder):
-                await asked(port)
-                await asked_by_websocket(f"http://127.0.0.1:{port}/socket")
-                await asked_by_http2(f"https://127.0.0.1:{port}")
+            async with running_tool(port, command, *options, HOME=folder):
+                await send_session(port)
+                await send_websocket_messages(f"http://127.0.0.1:{port}/socket")
+                await send_http2_request(f"https://127.0.0.1:{port}")
 
 
 ENVOY = """
@@ -226,7 +226,7 @@ TO_FILES = (
     "sinks: [{{format: {form}, file_per_tap: {{path_prefix: {folder}/tap}}}}]}}}}}}"
 )
 TO_ADMIN = "{{admin_config: {{config_id: session}}}}"
-ASKED_OF_ADMIN = {
+ADMIN_TAP_REQUEST = {
     "config_id": "session",
     "tap_config": {
         "match_config": {"any_match": True},
@@ -237,7 +237,7 @@ ASKED_OF_ADMIN = {
 
 @asynccontextmanager
 async def envoy(command: str, config: str, **values: object) -> AsyncIterator[tuple[int, int, Path]]:
-    """Envoy with a tap: its port, its admin port, and the folder for its files."""
+    """Run Envoy with a tap filter; yield its port, its admin port and the folder for its files."""
     port, admin = free_port(), free_port()
     async with backend() as upstream:
         with tempfile.TemporaryDirectory() as folder:
@@ -245,23 +245,23 @@ async def envoy(command: str, config: str, **values: object) -> AsyncIterator[tu
             tap = config.format(folder=folder, **values)
             path.write_text(ENVOY.format(port=port, admin=admin, upstream=upstream, config=tap, **values))
             options = ["-c", str(path), "--base-id", str(port), "-l", "off", "--concurrency", "1"]
-            async with tool(port, command, *options):
+            async with running_tool(port, command, *options):
                 yield port, admin, Path(folder)
 
 
-async def tapped_to_files(command: str, out: str, **values: object) -> None:
+async def tap_to_files(command: str, out: str, **values: object) -> None:
     async with envoy(command, TO_FILES, **values) as (port, _, folder):
-        await asked(port)
-        await asked_by_http2(f"http://127.0.0.1:{port}")
+        await send_session(port)
+        await send_http2_request(f"http://127.0.0.1:{port}")
         files = sorted(folder.glob("tap*"))
         Path(out).write_bytes(b"".join(path.read_bytes() for path in files))
 
 
-async def tapped_to_admin(command: str, out: str) -> None:
+async def tap_to_admin(command: str, out: str) -> None:
     async with envoy(command, TO_ADMIN, timed="true") as (port, admin, _), aiohttp.ClientSession() as session:
-        stream = await session.post(f"http://127.0.0.1:{admin}/tap", json=ASKED_OF_ADMIN)
-        await asked(port)
-        await asked_by_http2(f"http://127.0.0.1:{port}")
+        stream = await session.post(f"http://127.0.0.1:{admin}/tap", json=ADMIN_TAP_REQUEST)
+        await send_session(port)
+        await send_http2_request(f"http://127.0.0.1:{port}")
         data = b""
         async with asyncio.timeout(TIMEOUT_S):
             while data.count(b"http_buffered_trace") <= len(SESSION) or not data.endswith(b"}\n"):
@@ -284,7 +284,7 @@ with sync_playwright() as play:
     context.close()
     browser.close()
 """
-IN_THE_BROWSER = """async () => {
+BROWSER_SESSION = """async () => {
   const post = (type, body) => fetch('/echo', {method: 'POST', headers: type, body}).then(response => response.arrayBuffer());
   await fetch('/v2/stamps/335/score/0xab?include=stamps&note=human%20points', {headers: {'X-API-Key': 'a-key-for-tests'}});
   await post({'Content-Type': 'application/json'}, '{"address":"0xab","scorer_id":"1"}');
@@ -304,8 +304,8 @@ IN_THE_BROWSER = """async () => {
 
 async def browser(python: str, chromium: str, out: str) -> None:
     async with backend() as port:
-        words = [python, "-c", BROWSER, chromium, str(port), out, IN_THE_BROWSER]
-        process = await asyncio.create_subprocess_exec(*words)
+        command = [python, "-c", BROWSER, chromium, str(port), out, BROWSER_SESSION]
+        process = await asyncio.create_subprocess_exec(*command)
         assert await process.wait() == 0
 
 
@@ -346,38 +346,40 @@ ProxyPass / http://127.0.0.1:{upstream}/
 """
 
 
-async def logged(template: str, names: tuple[str, ...], out: str, command: list[str], **values: str) -> None:
-    """The session and a handshake that is no HTTP, as a server's logs have it: one file after another."""
+async def record_access_log(template: str, names: tuple[str, ...], out: str, command: list[str], **values: str) -> None:
+    """Write the access logs of the session and of a TLS handshake on a plain port, one file after the other."""
     port = free_port()
     async with backend() as upstream:
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder) / "server.conf"
             config.write_text(template.format(port=port, upstream=upstream, folder=folder, host=HOST, **values))
             environ = {"LD_LIBRARY_PATH": values["libraries"]} if "libraries" in values else {}
-            async with tool(port, *(word.format(config=config, folder=folder) for word in command), **environ):
-                await asked(port)
-                await ask(port, b"\x16\x03\x01\x00\xee hello\r\n\r\n")
+            async with running_tool(
+                port, *(argument.format(config=config, folder=folder) for argument in command), **environ
+            ):
+                await send_session(port)
+                await send_raw(port, b"\x16\x03\x01\x00\xee hello\r\n\r\n")
             Path(out).write_bytes(b"".join((Path(folder) / name).read_bytes() for name in names))
 
 
-async def main(words: list[str]) -> None:
-    match words:
+async def main(arguments: list[str]) -> None:
+    match arguments:
         case ["mitmproxy", command, flows, har]:
             await mitmproxy(command, flows, har)
         case ["envoy", command, strings, streamed, admin]:
-            await tapped_to_files(command, strings, streaming="false", form="JSON_BODY_AS_STRING", timed="true")
-            await tapped_to_files(command, streamed, streaming="true", form="JSON_BODY_AS_BYTES", timed="false")
-            await tapped_to_admin(command, admin)
+            await tap_to_files(command, strings, streaming="false", form="JSON_BODY_AS_STRING", timed="true")
+            await tap_to_files(command, streamed, streaming="true", form="JSON_BODY_AS_BYTES", timed="false")
+            await tap_to_admin(command, admin)
         case ["browser", python, chromium, out]:
             await browser(python, chromium, out)
         case ["nginx", command, out]:
             started = [command, "-c", "{config}", "-p", "{folder}"]
-            await logged(NGINX, ("combined.log", "timed.log"), out, started)
+            await record_access_log(NGINX, ("combined.log", "timed.log"), out, started)
         case ["apache", command, out, modules]:
             started = [command, "-D", "FOREGROUND", "-f", "{config}"]
             names = ("combined.log", "common.log", "timed.log")
             libraries = str(Path(modules).parents[1] / "x86_64-linux-gnu")
-            await logged(APACHE, names, out, started, modules=modules, libraries=libraries)
+            await record_access_log(APACHE, names, out, started, modules=modules, libraries=libraries)
         case _:
             sys.exit(__doc__)
 

@@ -1,4 +1,4 @@
-"""A backend that remembers what it was asked, and captures to play to it."""
+"""A backend that keeps the requests it receives, and recordings to replay to it."""
 
 import argparse
 import asyncio
@@ -18,50 +18,50 @@ MS = 1_000_000
 
 
 @dataclass
-class Asked:
-    """One request as it arrived."""
+class ReceivedRequest:
+    """One request as the backend received it."""
 
     method: str
     path: str
     headers: list[tuple[str, str]]
     body: bytes
 
-    def named(self, name: str) -> str:
+    def header(self, name: str) -> str:
         return next((value for key, value in self.headers if key.lower() == name), "")
 
 
 @dataclass
-class Backend:
-    """Answers 200, or by path: `/status/NNN`, `/slow` (until let go)."""
+class ReplayBackend:
+    """Responds with 200, with NNN to `/status/NNN`, and to `/slow` once `released` is set."""
 
-    asked: list[Asked] = field(default_factory=list)
-    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    received: list[ReceivedRequest] = field(default_factory=list)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
-    at_once: int = 0
-    at_once_max: int = 0
+    in_flight: int = 0
+    in_flight_max: int = 0
     by_key: dict[str, int] = field(default_factory=dict)
     url: str = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         headers = [(name.decode(), value.decode("latin-1")) for name, value in request.raw_headers]
-        self.asked.append(Asked(request.method, request.path_qs, headers, await request.read()))
-        self.at_once += 1
-        self.at_once_max = max(self.at_once_max, self.at_once)
+        self.received.append(ReceivedRequest(request.method, request.path_qs, headers, await request.read()))
+        self.in_flight += 1
+        self.in_flight_max = max(self.in_flight_max, self.in_flight)
         try:
             if request.path.endswith("/slow"):
                 self.reached.set()
-                await self.let_go.wait()
+                await self.released.wait()
             if "/status/" in request.path:
                 return web.json_response({"ok": False}, status=int(request.path.rpartition("/")[2]))
             await asyncio.sleep(0)
             return web.json_response({"ok": True})
         finally:
-            self.at_once -= 1
+            self.in_flight -= 1
 
 
 @asynccontextmanager
-async def backend() -> AsyncIterator[Backend]:
-    made = Backend()
+async def replay_backend() -> AsyncIterator[ReplayBackend]:
+    made = ReplayBackend()
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", made.handle)
     runner = web.AppRunner(app, access_log=None)
@@ -72,11 +72,11 @@ async def backend() -> AsyncIterator[Backend]:
     try:
         yield made
     finally:
-        made.let_go.set()
+        made.released.set()
         await runner.cleanup()
 
 
-def recorded(
+def recorded_exchange(
     number: int,
     *,
     path: str = "/score",
@@ -100,13 +100,13 @@ def recorded(
     )
 
 
-def written(path: Path, records: Sequence[RecordedExchange]) -> Path:
+def write_recording(path: Path, records: Sequence[RecordedExchange]) -> Path:
     path.write_bytes(b"".join(map(ndjson.dump, records)))
     return path
 
 
-def arguments(*words: object) -> argparse.Namespace:
-    """What `shadow replay` would be called with."""
+def replay_arguments(*arguments: object) -> argparse.Namespace:
+    """Parse arguments of `shadow replay`."""
     parser = argparse.ArgumentParser()
     command.configure(parser)
-    return parser.parse_args([str(word) for word in words])
+    return parser.parse_args([str(argument) for argument in arguments])

@@ -1,4 +1,4 @@
-"""A generated capture played to both sides twice from one snapshot, each step by the command that a user would give."""
+"""Replay a generated recording to both sides twice from one snapshot, with the commands that a user would run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,24 +15,26 @@ SNAPSHOT = "before"
 
 
 @dataclass(frozen=True)
-class Twice:
-    """Both reports, and the first one's text."""
+class TwoReplays:
+    """Both reports, and the printed text of the first."""
 
     reports: tuple[ReplayReport, ReplayReport]
     text: str
 
     @property
-    def same(self) -> bool:
+    def equal(self) -> bool:
         first, second = map(timeless, self.reports)
         return first == second
 
     @property
-    def differing(self) -> list[str]:
+    def differences(self) -> list[str]:
         return differences(*self.reports)
 
 
-async def play_twice(made: Prepared, requests: int, say: Callable[[str], None], *, snapshot: str = SNAPSHOT) -> Twice:
-    """Generate, snapshot, play, restore, play."""
+async def replay_twice(
+    made: Prepared, requests: int, say: Callable[[str], None], *, snapshot: str = SNAPSHOT
+) -> TwoReplays:
+    """Generate a recording, create a snapshot, replay, restore, replay again."""
     folder, options = made.config_path.parent, made.options
     config = ["--config", str(made.config_path)]
     capture = str(folder / "capture.ndjson")
@@ -57,4 +59,4 @@ async def play_twice(made: Prepared, requests: int, say: Callable[[str], None], 
     finally:
         await shadow("snapshot", *config, "drop", snapshot)
     first, second = (msgspec.json.decode(path.read_bytes(), type=ReplayReport) for path in paths)
-    return Twice((first, second), texts[0])
+    return TwoReplays((first, second), texts[0])

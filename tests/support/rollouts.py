@@ -1,4 +1,4 @@
-"""Rollouts on disk or on a database, with a clock of the test's own."""
+"""Rollouts on files or on a database, with a clock that the test controls."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +8,7 @@ from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import RolloutSettings
 from proxy.rollout.control import Assessment, Control
 from proxy.rollout.evidence import Evidence
-from proxy.rollout.gates import GateResult, GateName
+from proxy.rollout.gates import GateName, GateResult
 from proxy.rollout.replica import Replica
 from proxy.rollout.switch import Switch
 
@@ -16,7 +16,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that advances by 1 ms per reading, and otherwise only when the test sets `at`."""
 
     def __init__(self) -> None:
         self.at = START
@@ -27,7 +27,7 @@ class Clock:
 
 
 def settings_in(folder: Path, **changes: Any) -> RolloutSettings:
-    """An enabled rollout with its files in `folder`."""
+    """Return settings of an enabled rollout with its files in `folder`."""
     values: dict[str, Any] = {
         "enabled": True,
         "steps": (0.0, 10.0, 100.0),
@@ -41,19 +41,19 @@ def settings_in(folder: Path, **changes: Any) -> RolloutSettings:
 def control_in(
     folder: Path, *, dsn: str = "", outcome: JudgementOutcome = JudgementOutcome.GOOD, salt: str = "", **changes: Any
 ) -> Control:
-    """A control on the files of `folder`, as a process that just started has it."""
+    """Return a started control on the files of `folder`, as in a process that has just started."""
     settings = settings_in(folder, **changes)
     folder.mkdir(parents=True, exist_ok=True)
     groups = ("all", *(group.name for group in settings.groups))
     switch = Switch(folder / "switch.json", folder / "rollback")
     control = Control(switch, Replica(settings, groups, dsn), now=Clock(), salt=salt)
-    judged_by(control, outcome)
+    force_outcome(control, outcome)
     control.start()
     return control
 
 
-def judged_by(control: Control, outcome: JudgementOutcome) -> None:
-    """Have every group judged with this outcome."""
+def force_outcome(control: Control, outcome: JudgementOutcome) -> None:
+    """Make the control judge every group with this outcome."""
 
     async def assess(group: str) -> Assessment:
         gates = (GateResult(GateName.MISMATCHES, outcome, f"it is {outcome}"),)

@@ -1,7 +1,7 @@
-"""One mirror through crashes: the runner killed (-9) and started again three times under traffic, then the shadow database restarted
-and the replication connection cut. The test suite runs it small, `bench/truth` large.
+"""Mirroring through crashes: the runner is killed with SIGKILL and restarted three times under traffic, then the shadow database is
+restarted and the replication connection is terminated. The test suite runs it with few requests, `bench/truth` with many.
 
-With a temporary slot everything served while no runner was there is lost to the comparison; with a persistent one it is not.
+With a temporary slot, exchanges served while the runner is down are not compared; with a persistent slot they are.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
 from proxy.demo.embedded_postgres import EmbeddedPostgres
-from tests.support.mirror_lab import WRITTEN, Lab, checksums, lab
-from tests.support.mirroring import clean_up_job, drive, outcomes, quiet
+from tests.support.mirror_lab import WRITTEN, MirrorLab, checksums, mirror_lab
+from tests.support.mirroring import clean_up_job, is_idle, outcomes, send_requests
 from tests.support.runner_process import RunnerProcess
 from tests.support.scraping import Samples, free_port, scrape, total, until
 
@@ -35,10 +35,17 @@ CATCH_UP_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Survived:
-    """What came of the run: ids with an injected divergence, ids found to differ, ids whose mirrored run failed, ids compared.
+class CrashRunResult:
+    """Exchange ids by outcome, and counts over all processes of the runner.
 
-    `skipped` counts causes over all lives of the runner; what a killed one had not committed is read, and counted, again.
+    Attributes:
+        injected: ids with an injected divergence.
+        reported: ids reported as different.
+        failed: ids whose mirrored request failed.
+        compared: ids that were compared.
+        equal: whether live and shadow hold equal rows at the end.
+        resyncs: resyncs of the last runner process.
+        skipped: skipped exchanges by cause; those that a killed process had not committed are read and counted again.
     """
 
     injected: frozenset[str]
@@ -51,26 +58,31 @@ class Survived:
 
     @property
     def unreported(self) -> frozenset[str]:
-        """Injected, compared, and not found: must be empty."""
+        """Ids that were injected and compared but not reported: must be empty."""
         return (self.injected & self.compared) - self.reported
 
     @property
-    def false(self) -> frozenset[str]:
-        """Reported, and never injected: must be empty."""
+    def false_reports(self) -> frozenset[str]:
+        """Ids that were reported but not injected: must be empty."""
         return self.reported - self.injected
 
 
 @asynccontextmanager
-async def laboratory(
+async def crash_lab(
     postgres_dsn: str, folder: Path, *, slot: SlotKind = SlotKind.TEMPORARY
-) -> AsyncIterator[tuple[Lab, EmbeddedPostgres]]:
-    """A lab whose shadow database is on a server of its own."""
+) -> AsyncIterator[tuple[MirrorLab, EmbeddedPostgres]]:
+    """Open a lab whose shadow database is on its own server."""
     named = Slot(kind=slot, name=f"crash_{uuid.uuid4().hex[:12]}")
     capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, slot=named, feedback_ms=500)
     runner = RunnerSettings(port=free_port(), claim_wait_ms=1_500, confirm_per_s_max=1000, queue_max=100_000)
-    # Not below pytest's folder: a second pytest closes that to the user PostgreSQL runs as.
-    with TemporaryDirectory(prefix="shadow-test-pg-") as place, EmbeddedPostgres(Path(place) / "data") as server:
-        async with lab(postgres_dsn, folder, capture=capture, runner=runner, shadow_server_dsn=server.dsn()) as made:
+    # Not below pytest's folder: a second pytest process revokes access to it from the user that PostgreSQL runs as.
+    with (
+        TemporaryDirectory(prefix="shadow-test-pg-") as directory,
+        EmbeddedPostgres(Path(directory) / "data") as server,
+    ):
+        async with mirror_lab(
+            postgres_dsn, folder, capture=capture, runner=runner, shadow_server_dsn=server.dsn()
+        ) as made:
             try:
                 yield made, server
             finally:
@@ -78,13 +90,18 @@ async def laboratory(
                     await execute(made.live_dsn, sql, named.name)
 
 
-async def survive(made: Lab, shadow_server: EmbeddedPostgres, process: RunnerProcess, *, part: int) -> Survived:
-    """Serve four times `part` requests with divergences and a background writer through all crashes; the runner is up in the end."""
+async def run_through_crashes(
+    made: MirrorLab, shadow_server: EmbeddedPostgres, process: RunnerProcess, *, part: int
+) -> CrashRunResult:
+    """Serve four batches of `part` requests, with divergences and a background writer, through all crashes.
+
+    The runner is running at the end.
+    """
     injected: dict[str, str] = {}
     skipped: Counter[str] = Counter()
 
     async def traffic(session: ClientSession) -> None:
-        injected.update(await drive(made, session, count=part, side=Side.CANDIDATE, fault_share=FAULT_SHARE))
+        injected.update(await send_requests(made, session, count=part, side=Side.CANDIDATE, fault_share=FAULT_SHARE))
 
     async with ClientSession() as session, asyncio.TaskGroup() as tasks:
         stop = asyncio.Event()
@@ -93,7 +110,7 @@ async def survive(made: Lab, shadow_server: EmbeddedPostgres, process: RunnerPro
         for number in range(KILLS):
             running = tasks.create_task(traffic(session), name=f"part-{number}")
             await until(made.runner.port, lambda s: total(s, "shadow_compared_total") >= part / 4, timeout_s=PART_S)
-            skipped += skips(await scrape(made.runner.port))
+            skipped += skipped_by_cause(await scrape(made.runner.port))
             await process.kill()
             await process.start()
             await running
@@ -103,21 +120,21 @@ async def survive(made: Lab, shadow_server: EmbeddedPostgres, process: RunnerPro
         await asyncio.to_thread(shadow_server.restart)
         await running
         stop.set()
-    samples = await until(made.runner.port, quiet, timeout_s=CATCH_UP_S)
-    found = await outcomes(made)
-    return Survived(
+    samples = await until(made.runner.port, is_idle, timeout_s=CATCH_UP_S)
+    verdicts = await outcomes(made)
+    return CrashRunResult(
         injected=frozenset(injected),
-        reported=frozenset(name for name, (verdict, _) in found.items() if verdict != "failed"),
-        failed=frozenset(name for name, (verdict, _) in found.items() if verdict == "failed"),
-        compared=frozenset(await compared(made)),
+        reported=frozenset(name for name, (verdict, _) in verdicts.items() if verdict != "failed"),
+        failed=frozenset(name for name, (verdict, _) in verdicts.items() if verdict == "failed"),
+        compared=frozenset(await compared_ids(made)),
         equal=await checksums(made.live_dsn) == await checksums(made.shadow_dsn),
         resyncs=total(samples, "shadow_resyncs_total"),
-        skipped=skipped + skips(samples),
+        skipped=skipped + skipped_by_cause(samples),
     )
 
 
-def skips(samples: Samples) -> Counter[str]:
-    """Skipped exchanges by cause."""
+def skipped_by_cause(samples: Samples) -> Counter[str]:
+    """Return the number of skipped exchanges by cause."""
     counts: Counter[str] = Counter()
     for (name, labels), value in samples.items():
         if name == "shadow_skipped_total":
@@ -128,7 +145,7 @@ def skips(samples: Samples) -> Counter[str]:
 COMPARED = "SELECT exchange_id FROM shadow.comparison WHERE verdict IN ('match', 'known', 'mismatch')"
 
 
-async def compared(made: Lab) -> list[str]:
+async def compared_ids(made: MirrorLab) -> list[str]:
     conn = await asyncpg.connect(made.store_dsn)
     try:
         return [record["exchange_id"] for record in await conn.fetch(COMPARED)]

@@ -1,4 +1,4 @@
-"""The shadow runner as a process of its own, so that it can be killed."""
+"""The shadow runner as a separate process, so that a test can kill it."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from tests.support.scraping import total, until
 
 @dataclass
 class RunnerProcess:
-    """Start, kill, start again; each start reads the same configuration."""
+    """A runner process that can be killed and restarted with the same configuration."""
 
     settings: Settings
     folder: Path
@@ -29,19 +29,19 @@ class RunnerProcess:
         self.config.write_text(yaml.safe_dump(msgspec.to_builtins(self.settings)))
 
     async def start(self) -> None:
-        """Start it and wait until it compares."""
+        """Start the runner and wait for its first resync, after which it compares."""
         log = (self.folder / "runner.log").open("ab")
-        words = [sys.executable, "-m", "proxy", "runner", "--config", str(self.config)]
-        self.process = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stderr=log, env={**os.environ})
+        command = [sys.executable, "-m", "proxy", "runner", "--config", str(self.config)]
+        self.process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stderr=log, env={**os.environ})
         log.close()
         await until(self.settings.runner.port, lambda s: total(s, "shadow_resyncs_total") >= 1)
 
     async def kill(self) -> None:
-        """As the kernel does when memory runs out."""
+        """Send SIGKILL, as the kernel's OOM killer does."""
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> int:
-        """As an operator does; returns the exit code."""
+        """Send SIGTERM, as an operator does; return the exit code."""
         return await self._end(signal.SIGTERM)
 
     async def _end(self, number: int) -> int:

@@ -1,4 +1,4 @@
-"""A world for scoring tests: one account, its key and community, an issuer that signs really, and stamps as they are stored."""
+"""A database for scoring tests: one account with an API key and a community, really signed credentials, and stored stamps."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ POINTS_ON = HumanPoints(write=True, show=True)
 
 @dataclass
 class World:
-    """Rows in a migrated database; `conn` is the test's own connection."""
+    """The rows of a migrated database; `conn` is a connection of the test."""
 
     conn: asyncpg.Connection
     credentials: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class World:
     async def stamp(
         self, owner: str, provider: str, nullifiers: Sequence[str], *, expires: str = FAR, **changes: Any
     ) -> int:
-        """Store a stamp; `changes` are put into the signed credential, which breaks its proof."""
+        """Insert a stamp; `changes` modify the signed credential, which invalidates its proof."""
         credential = {**ISSUER.issue(owner, provider, nullifiers, expires=expires), **changes}
         return await self.stored(owner, provider, credential)
 

@@ -1,4 +1,4 @@
-"""Builders of stamps and credentials for the pure rules: valid by default, changed by keyword."""
+"""Builders of stamps and credentials for the pure rules; everything has a valid default."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""A real HTTP server that stands in for the services the scorer asks; answers are set by path, questions are kept."""
+"""An HTTP server in place of the scorer's upstream services: responses are set by path, requests are kept."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ Answer = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One question; `body` is decoded JSON, None without a body."""
+class UpstreamRequest:
+    """One received request; `body` is decoded JSON, None without a body."""
 
     method: str
     path: str
@@ -21,37 +21,37 @@ class Asked:
 
 
 class Upstream:
-    """Answers 404 to paths that were not set. Nothing is answered while `hold` was called and `release` was not."""
+    """Responds with 404 to paths without a response, and to nothing between `hold` and `release`."""
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
-        self.waiting = asyncio.Event()
+        self.requests: list[UpstreamRequest] = []
+        self.request_received = asyncio.Event()
         self._answers: dict[str, tuple[int, bytes | Answer]] = {}
         self._open = asyncio.Event()
         self._open.set()
         self._runner: web.AppRunner | None = None
         self.url = ""
 
-    def answer(self, path: str, answer: Any = None, *, status: int = 200, raw: bytes | None = None) -> None:
-        """Answer `path` with a JSON value, with what a function makes of the question's body, or with raw bytes."""
+    def set_response(self, path: str, answer: Any = None, *, status: int = 200, raw: bytes | None = None) -> None:
+        """Set the response to `path`: a JSON value, a function of the request's body, or raw bytes."""
         body = raw if raw is not None else answer if callable(answer) else json.dumps(answer).encode()
         self._answers[path] = (status, body)
 
     def hold(self) -> None:
-        """Leave questions without an answer; `waiting` is set when one has come."""
-        self.waiting.clear()
+        """Hold responses back; `request_received` is set when a request has arrived."""
+        self.request_received.clear()
         self._open.clear()
 
     def release(self) -> None:
-        """Answer again."""
+        """Send the held and all further responses."""
         self._open.set()
 
-    async def asked_times(self, count: int) -> None:
-        """Wait until so many questions have come."""
+    async def wait_for_requests(self, count: int) -> None:
+        """Wait until so many requests have arrived."""
         async with asyncio.timeout(60):
-            while len(self.asked) < count:
-                self.waiting.clear()
-                await self.waiting.wait()
+            while len(self.requests) < count:
+                self.request_received.clear()
+                await self.request_received.wait()
 
     async def __aenter__(self) -> Self:
         app = web.Application()
@@ -70,8 +70,8 @@ class Upstream:
     async def _answered(self, request: web.Request) -> web.Response:
         raw = await request.read()
         body = json.loads(raw) if raw else None
-        self.asked.append(Asked(request.method, request.path, body))
-        self.waiting.set()
+        self.requests.append(UpstreamRequest(request.method, request.path, body))
+        self.request_received.set()
         await self._open.wait()
         status, answer = self._answers.get(request.path, (404, b"{}"))
         data = answer if isinstance(answer, bytes) else json.dumps(answer(body)).encode()

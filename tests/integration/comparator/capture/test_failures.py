@@ -44,7 +44,7 @@ from comparator.capture.settings import CaptureSettings, Driver
 from tests.support import captured_database
 
 async def main():
-    async with captured_database.capturing(sys.argv[1], captured_database.settings(Driver(sys.argv[2]))) as (capture, _):
+    async with captured_database.started_capture(sys.argv[1], captured_database.settings(Driver(sys.argv[2]))) as (capture, _):
         await capture.fence()
         print("capturing", flush=True)
         await asyncio.Event().wait()

@@ -17,7 +17,7 @@ from proxy.cli.replay import replay
 from proxy.config.settings import Settings
 from proxy.replay.snapshot_transfer import program
 from tests.legacy.running import ROOT
-from tests.support.replay_backend import arguments
+from tests.support.replay_backend import replay_arguments
 
 PATIENCE_S = 60.0
 
@@ -85,7 +85,7 @@ async def test_each_request_that_hands_stamps_in_is_answered_with_the_status_tha
     told = {**told_by(capsys.readouterr().err), "DATABASE_URL": database}
     await filled(database, script)
     async with serving(told) as url, asyncio.timeout(PATIENCE_S):
-        asked = arguments(capture, "--to", "candidate", "--instance", url, "--speed", "max", "--no-progress")
+        asked = replay_arguments(capture, "--to", "candidate", "--instance", url, "--speed", "max", "--no-progress")
         report = await replay(Settings(), asked, {})
     side = report.sides["candidate"]
     assert (side.sent, side.failures, side.status_same) == (110, {}, 110)

@@ -16,7 +16,7 @@ from comparator.stats.confidence import JudgementOutcome
 from proxy.cli.main import main
 from proxy.rollout.control import Control
 from tests.support.proxying import Lab, lab, ok
-from tests.support.rollouts import judged_by
+from tests.support.rollouts import force_outcome
 
 GET = b"GET /v2/stamps/1/score/0xabc HTTP/1.1\r\nHost: x\r\n\r\n"
 DEAD = "http://127.0.0.1:1"
@@ -96,7 +96,7 @@ async def serving(tmp_path: Path, capsys: pytest.CaptureFixture[str], **sections
 
 
 async def promoted(running: Running) -> None:
-    judged_by(running.control, JudgementOutcome.GOOD)
+    force_outcome(running.control, JudgementOutcome.GOOD)
     assert (await running.desk.shadow("promote")).code == 0
     assert (await running.desk.shadow("promote", "--reason", "all is well")).code == 0
     assert await running.served_by() == "candidate"
@@ -161,7 +161,7 @@ async def test_closed_gates_refuse_a_promotion_and_force_is_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with serving(tmp_path, capsys) as running:
-        judged_by(running.control, JudgementOutcome.NOT_ENOUGH)
+        force_outcome(running.control, JudgementOutcome.NOT_ENOUGH)
         refused = await running.desk.shadow("promote")
         assert refused.code == 1
         assert "the gates of 'all' are closed" in refused.err
@@ -225,7 +225,7 @@ async def test_the_break_glass_token_rolls_back_and_promotes_nothing(
 ) -> None:
     access = {"break_glass_token": "glass", "jwt_secret": "a secret of at least thirty-two bytes"}
     async with serving(tmp_path, capsys, rollout={"access": access}) as running:
-        judged_by(running.control, JudgementOutcome.GOOD)
+        force_outcome(running.control, JudgementOutcome.GOOD)
         monkeypatch.setenv("SHADOW_TOKEN", "glass")
         assert (await running.desk.shadow("promote")).code == 1
         ran = await running.desk.shadow("rollback", "--actor", "ann")

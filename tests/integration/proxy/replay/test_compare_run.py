@@ -14,8 +14,8 @@ from proxy.errors import RunnerRunningError
 from proxy.journal.segment_reader import SegmentReader
 from proxy.replay.compare_run import open_shadow
 from proxy.replay.report import ReplayReport
-from tests.support.mirror_lab import FAULTS, WRITTEN, Lab, checksums, lab
-from tests.support.replay_backend import arguments, recorded, written
+from tests.support.mirror_lab import FAULTS, WRITTEN, MirrorLab, checksums, mirror_lab
+from tests.support.replay_backend import recorded_exchange, replay_arguments, write_recording
 
 PATIENCE_S = 60.0
 CAPTURE = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, poll_ms=20)
@@ -23,20 +23,20 @@ CAPTURE = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, poll_ms=20)
 
 async def played(path: Path, settings: Settings, *words: str) -> ReplayReport:
     async with asyncio.timeout(PATIENCE_S):
-        return await replay(settings, arguments(path, "--to", "both", "--speed", "max", "--no-progress", *words), {})
+        return await replay(settings, replay_arguments(path, "--to", "both", "--speed", "max", "--no-progress", *words), {})
 
 
-def capture(made: Lab, folder: Path, count: int) -> Path:
+def capture(made: MirrorLab, folder: Path, count: int) -> Path:
     """Requests for a few addresses, some of them again and again; headers name no id, the record does."""
     people = [made.addresses[n % 7] for n in range(count)]
-    records = [recorded(n, path=f"/score/{person}", key=person) for n, person in enumerate(people)]
-    return written(folder / "capture.ndjson", records)
+    records = [recorded_exchange(n, path=f"/score/{person}", key=person) for n, person in enumerate(people)]
+    return write_recording(folder / "capture.ndjson", records)
 
 
 async def test_two_replays_from_one_state_give_identical_verdicts_and_leave_it_as_it_was(
     postgres_dsn: str, tmp_path: Path
 ) -> None:
-    async with lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
+    async with mirror_lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
         for number, fault in enumerate(FAULTS):
             made.services[Side.CANDIDATE, "shadow"].faults[f"id-{number * 3}"] = fault
         path = capture(made, tmp_path, 24)
@@ -50,14 +50,14 @@ async def test_two_replays_from_one_state_give_identical_verdicts_and_leave_it_a
 
 
 async def test_without_faults_nothing_differs_and_both_sides_are_timed(postgres_dsn: str, tmp_path: Path) -> None:
-    async with lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
+    async with mirror_lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
         found = await played(capture(made, tmp_path, 8), made.settings())
     assert (found.verdicts.compared, found.verdicts.match, found.findings, found.left_out) == (8, 8, (), {})
     assert {name: side.service.count for name, side in found.sides.items()} == {"candidate": 8, "legacy": 8}
 
 
 async def test_a_runner_that_is_up_is_refused(postgres_dsn: str, tmp_path: Path) -> None:
-    async with lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
+    async with mirror_lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
         settings = made.settings()
         folder = Path(settings.journal.directory)
         folder.mkdir(parents=True, exist_ok=True)

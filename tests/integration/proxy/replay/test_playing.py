@@ -17,9 +17,9 @@ from proxy.config.journal import JournalSettings
 from proxy.config.replay import ReplaySettings
 from proxy.config.settings import Settings
 from proxy.journal.segment_writer import SegmentWriter
-from proxy.recordings.errors import OptionError, StateError
+from proxy.replay.errors import OptionError, ResumeStateError
 from tests.support.exchanges import exchange
-from tests.support.replay_backend import arguments, backend, recorded, written
+from tests.support.replay_backend import recorded_exchange, replay_arguments, replay_backend, write_recording
 
 PATIENCE_S = 20.0
 TOKEN_KEY = "a key of the tests that is long enough"
@@ -27,60 +27,60 @@ TOKEN_KEY = "a key of the tests that is long enough"
 
 async def played(*words: object, settings: Settings = Settings(), environ: dict[str, str] | None = None):  # noqa: B008
     async with asyncio.timeout(PATIENCE_S):
-        return await replay(settings, arguments("--to", "candidate", "--no-progress", *words), environ or {})
+        return await replay(settings, replay_arguments("--to", "candidate", "--no-progress", *words), environ or {})
 
 
 async def test_every_record_is_sent_once_and_counted(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(n, key=f"k{n % 7}") for n in range(200)])
-    async with backend() as server:
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, key=f"k{n % 7}") for n in range(200)])
+    async with replay_backend() as server:
         report = await played(path, "--instance", server.url, "--speed", "max")
-    assert sorted(one.path for one in server.asked) == sorted(f"/score?n={n}" for n in range(200))
+    assert sorted(one.path for one in server.received) == sorted(f"/score?n={n}" for n in range(200))
     assert (report.sent, report.finished, report.sides["candidate"].statuses) == (200, True, {"200": 200})
     assert report.sides["candidate"].latency.count == 200
 
 
 async def test_each_key_keeps_its_order_while_others_run_beside(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(n, path=f"/k{n % 4}", key=f"k{n % 4}") for n in range(80)])
-    async with backend() as server:
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, path=f"/k{n % 4}", key=f"k{n % 4}") for n in range(80)])
+    async with replay_backend() as server:
         await played(path, "--instance", server.url, "--speed", "max", "--concurrency", "8")
-    numbers = [[int(a.path.partition("=")[2]) for a in server.asked if a.path.startswith(f"/k{k}?")] for k in range(4)]
+    numbers = [[int(a.path.partition("=")[2]) for a in server.received if a.path.startswith(f"/k{k}?")] for k in range(4)]
     assert numbers == [list(range(k, 80, 4)) for k in range(4)]
-    assert 1 < server.at_once_max <= 4
+    assert 1 < server.in_flight_max <= 4
 
 
 async def test_latency_counts_from_when_a_request_was_due(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(0, path="/slow", key="a"), recorded(1, key="a")])
-    async with backend() as server, asyncio.TaskGroup() as tasks:
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(0, path="/slow", key="a"), recorded_exchange(1, key="a")])
+    async with replay_backend() as server, asyncio.TaskGroup() as tasks:
         playing = tasks.create_task(played(path, "--instance", server.url, "--speed", "1x"), name="play")
         await server.reached.wait()
-        asyncio.get_running_loop().call_later(0.3, server.let_go.set)
+        asyncio.get_running_loop().call_later(0.3, server.released.set)
     side = playing.result().sides["candidate"]
     assert side.latency.quantiles_ms["0.5"] > 250
     assert side.service.quantiles_ms["0.5"] < 250
 
 
 async def test_requests_carry_the_mark_the_id_and_the_targets_host(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(7, method="POST", body=b'{"a":1}')])
-    async with backend() as server:
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(7, method="POST", body=b'{"a":1}')])
+    async with replay_backend() as server:
         await played(path, "--instance", f"{server.url}/base", "--strip-path", "/sc")
-    (asked,) = server.asked
+    (asked,) = server.received
     assert (asked.path, asked.body) == ("/base/ore?n=7", b'{"a":1}')
-    assert (asked.named("x-shadow-request"), asked.named("x-request-id")) == ("1", "id-7")
-    assert asked.named("host") == server.url.removeprefix("http://")
+    assert (asked.header("x-shadow-request"), asked.header("x-request-id")) == ("1", "id-7")
+    assert asked.header("host") == server.url.removeprefix("http://")
 
 
 async def test_host_can_be_preserved_and_the_mark_left_out(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(1)])
-    async with backend() as server:
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
+    async with replay_backend() as server:
         await played(path, "--instance", server.url, "--host", "preserve", "--unmarked")
-    assert (server.asked[0].named("host"), server.asked[0].named("x-shadow-request")) == ("api.example", "")
+    assert (server.received[0].header("host"), server.received[0].header("x-shadow-request")) == ("api.example", "")
 
 
 async def test_a_filter_and_a_time_span_choose_records(tmp_path: Path) -> None:
-    path = written(
-        tmp_path / "c.ndjson", [recorded(n, at_ms=n * 1000, method="GET" if n % 2 else "PUT") for n in range(10)]
+    path = write_recording(
+        tmp_path / "c.ndjson", [recorded_exchange(n, at_ms=n * 1000, method="GET" if n % 2 else "PUT") for n in range(10)]
     )
-    async with backend() as server:
+    async with replay_backend() as server:
         await played(
             path,
             "--instance",
@@ -94,89 +94,89 @@ async def test_a_filter_and_a_time_span_choose_records(tmp_path: Path) -> None:
             "--filter",
             "method=GET",
         )
-    assert sorted(one.path for one in server.asked) == ["/score?n=3", "/score?n=5"]
+    assert sorted(one.path for one in server.received) == ["/score?n=3", "/score?n=5"]
 
 
 async def test_passes_have_ids_of_their_own(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(1)])
-    async with backend() as server:
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
+    async with replay_backend() as server:
         await played(path, "--instance", server.url, "--speed", "max", "--loop", "3")
-    assert sorted(one.named("x-request-id") for one in server.asked) == ["id-1", "id-1-1", "id-1-2"]
+    assert sorted(one.header("x-request-id") for one in server.received) == ["id-1", "id-1-1", "id-1-2"]
 
 
 async def test_a_cut_request_is_not_sent_and_said_so(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(1, truncated=True), recorded(2)])
-    async with backend() as server:
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1, truncated=True), recorded_exchange(2)])
+    async with replay_backend() as server:
         report = await played(path, "--instance", server.url, "--speed", "max")
-    assert (len(server.asked), report.left_out) == (1, {"cut_body": 1})
+    assert (len(server.received), report.left_out) == (1, {"cut_body": 1})
 
 
 async def test_other_statuses_and_failures_are_counted(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(0), recorded(1, path="/status/500"), recorded(2, path="/slow")])
-    async with backend() as server:
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(0), recorded_exchange(1, path="/status/500"), recorded_exchange(2, path="/slow")])
+    async with replay_backend() as server:
         report = await played(path, "--instance", server.url, "--timeout", "0.2")
     side = report.sides["candidate"]
     assert (side.statuses, side.failures, side.status_other) == ({"200": 1, "500": 1}, {"timeout": 1}, 1)
 
 
 async def test_a_target_that_is_not_there_is_counted_as_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(n) for n in range(3)])
-    async with backend() as server:
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n) for n in range(3)])
+    async with replay_backend() as server:
         url = server.url
     report = await played(path, "--instance", url, "--speed", "max")
     assert report.sides["candidate"].failures == {"refused": 3}
 
 
 async def test_interrupting_gives_the_report_so_far_and_the_state_goes_on_from_there(tmp_path: Path) -> None:
-    path = written(
-        tmp_path / "c.ndjson", [recorded(n, key="k", path="/slow" if n == 3 else "/score") for n in range(8)]
+    path = write_recording(
+        tmp_path / "c.ndjson", [recorded_exchange(n, key="k", path="/slow" if n == 3 else "/score") for n in range(8)]
     )
     state = tmp_path / "state.json"
-    async with backend() as server:
+    async with replay_backend() as server:
         async with asyncio.TaskGroup() as tasks:
             words = (path, "--instance", server.url, "--speed", "max", "--state", state)
             playing = tasks.create_task(played(*words), name="play")
             await server.reached.wait()
             os.kill(os.getpid(), signal.SIGINT)
-            asyncio.get_running_loop().call_later(0.3, server.let_go.set)
+            asyncio.get_running_loop().call_later(0.3, server.released.set)
         first = playing.result()
         second = await played(*words)
     assert (first.finished, first.sent, second.finished, second.sent, second.resumed_at) == (False, 4, True, 4, 4)
-    assert [one.path.partition("=")[2] for one in server.asked] == [str(n) for n in range(8)]
+    assert [one.path.partition("=")[2] for one in server.received] == [str(n) for n in range(8)]
     assert not state.exists()
 
 
 async def test_what_an_interrupted_replay_did_out_of_order_is_not_sent_again(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(n) for n in range(6)])
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n) for n in range(6)])
     state = tmp_path / "state.json"
-    async with backend() as server:
+    async with replay_backend() as server:
         mine = f"{path} from - until - to candidate ({server.url})"
         state.write_text(json.dumps({"v": 1, "replay": mine, "done": 1, "beyond": [2, 4]}))
         report = await played(path, "--instance", server.url, "--speed", "max", "--concurrency", "1", "--state", state)
-    assert [one.path.partition("=")[2] for one in server.asked] == ["1", "3", "5"]
+    assert [one.path.partition("=")[2] for one in server.received] == ["1", "3", "5"]
     assert (report.finished, report.resumed_at, state.exists()) == (True, 1, False)
 
 
 async def test_a_selection_of_nothing_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(1)])
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
     with pytest.raises(OptionError, match="no record is selected"):
         await played(path, "--instance", "http://127.0.0.1:1", "--filter", "key=nobody")
 
 
 async def test_both_sides_do_one_record_after_the_other(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(1)])
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
     with pytest.raises(OptionError, match="one record after the other"):
-        await replay(Settings(), arguments(path, "--to", "both", "--concurrency", 2), {})
+        await replay(Settings(), replay_arguments(path, "--to", "both", "--concurrency", 2), {})
 
 
 async def test_the_state_of_another_replay_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(1)])
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
     state = tmp_path / "state.json"
     state.write_text('{"v":1,"replay":"something else","done":3}')
-    async with backend() as server:
+    async with replay_backend() as server:
         with pytest.raises(BaseExceptionGroup) as raised:
             await played(path, "--instance", server.url, "--state", state)
-    assert raised.group_contains(StateError)
+    assert raised.group_contains(ResumeStateError)
 
 
 async def test_digests_are_replaced_and_tokens_signed_again(tmp_path: Path) -> None:
@@ -185,17 +185,17 @@ async def test_digests_are_replaced_and_tokens_signed_again(tmp_path: Path) -> N
         {"sub": "x", "iat": 1_000, "exp": 1_600}, "the old key, long gone by now anyway", algorithm="HS256"
     )
     headers = (("X-API-Key", known), ("Cookie", unknown), ("Authorization", f"Bearer {token}"))
-    path = written(
-        tmp_path / "c.ndjson", [recorded(1, headers=headers, method="POST", body=f'{{"k":"{known}"}}'.encode())]
+    path = write_recording(
+        tmp_path / "c.ndjson", [recorded_exchange(1, headers=headers, method="POST", body=f'{{"k":"{known}"}}'.encode())]
     )
     settings = Settings(replay=ReplaySettings(credentials={known: "API_KEY"}, jwt_key="TOKEN_KEY"))
-    async with backend() as server:
+    async with replay_backend() as server:
         report = await played(
             path, "--instance", server.url, settings=settings, environ={"API_KEY": 'a "key"', "TOKEN_KEY": TOKEN_KEY}
         )
-    (asked,) = server.asked
-    claims = jwt.decode(asked.named("authorization").partition(" ")[2], TOKEN_KEY, algorithms=["HS256"])
-    assert (asked.named("x-api-key"), json.loads(asked.body)) == ('a "key"', {"k": 'a "key"'})
+    (asked,) = server.received
+    claims = jwt.decode(asked.header("authorization").partition(" ")[2], TOKEN_KEY, algorithms=["HS256"])
+    assert (asked.header("x-api-key"), json.loads(asked.body)) == ('a "key"', {"k": 'a "key"'})
     assert (claims["sub"], claims["exp"] - claims["iat"]) == ("x", 600)
     assert report.credentials == {"opened": 2, "left": 1, "signed": 1}
 
@@ -205,16 +205,16 @@ async def test_what_a_journal_has_sealed_is_opened(tmp_path: Path) -> None:
     writer.start()
     assert writer.append(exchange("sealed", headers=(("X-API-Key", "in clear"),)))
     writer.close()
-    async with backend() as server:
+    async with replay_backend() as server:
         await played(tmp_path / "journal", "--instance", server.url)
         await played(tmp_path / "journal", "--instance", server.url, "--sealed", "leave")
-    keys = [one.named("x-api-key") for one in server.asked]
+    keys = [one.header("x-api-key") for one in server.received]
     assert keys[0] == "in clear"
     assert keys[1].startswith("redacted:")
 
 
 async def test_a_side_without_an_address_is_refused_by_name(tmp_path: Path) -> None:
-    path = written(tmp_path / "c.ndjson", [recorded(1)])
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
     with pytest.raises(OptionError, match=r"backends\.candidate\.live"):
         await played(path, "--instance", "live")
 
@@ -245,7 +245,7 @@ def test_the_command_prints_its_report_and_ends_by_its_rules(
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    capture = written(tmp_path / "c.ndjson", [recorded(n, path=path) for n in range(3)])
+    capture = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, path=path) for n in range(3)])
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         serving = Thread(target=server.serve_forever)
         serving.start()
@@ -268,7 +268,7 @@ def test_the_command_prints_its_report_and_ends_by_its_rules(
 
 
 def test_a_configuration_that_was_named_must_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    capture = written(tmp_path / "c.ndjson", [recorded(0, path="/good")])
+    capture = write_recording(tmp_path / "c.ndjson", [recorded_exchange(0, path="/good")])
     assert main(["replay", str(capture), "--to", "legacy", "--config", str(tmp_path / "none")]) == 2
     assert "none: No such file" in capsys.readouterr().err
 
@@ -277,7 +277,7 @@ def test_a_target_that_never_responses_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    capture = written(tmp_path / "c.ndjson", [recorded(n, path="/good") for n in range(3)])
+    capture = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, path="/good") for n in range(3)])
     words = ["replay", str(capture), "--to", "legacy", "--instance", "http://127.0.0.1:1", "--speed", "max"]
     assert main([*words, "--no-progress"]) == 3
     assert "the legacy gave no response to any request" in capsys.readouterr().err
@@ -287,7 +287,7 @@ def test_a_replay_is_held_against_an_earlier_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    path = written(tmp_path / "c.ndjson", [recorded(n, path="/good") for n in range(4)])
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, path="/good") for n in range(4)])
     earlier = tmp_path / "earlier.json"
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         serving = Thread(target=server.serve_forever)

@@ -16,19 +16,19 @@ from proxy.config.runner import RunnerSettings
 from proxy.config.settings import Settings
 from proxy.replay import snapshot
 from proxy.replay.report import ReplayReport
-from tests.support.mirror_lab import FAULTS, WRITTEN, Lab, checksums, lab
-from tests.support.replay_backend import arguments, recorded, written
+from tests.support.mirror_lab import FAULTS, WRITTEN, MirrorLab, checksums, mirror_lab
+from tests.support.replay_backend import recorded_exchange, replay_arguments, write_recording
 
 PATIENCE_S = 60.0
 
 
 async def played(path: Path, settings: Settings) -> ReplayReport:
     async with asyncio.timeout(PATIENCE_S):
-        return await replay(settings, arguments(path, "--to", "both", "--speed", "max", "--no-progress"), {})
+        return await replay(settings, replay_arguments(path, "--to", "both", "--speed", "max", "--no-progress"), {})
 
 
 @asynccontextmanager
-async def disconnected(made: Lab) -> AsyncIterator[None]:
+async def disconnected(made: MirrorLab) -> AsyncIterator[None]:
     """Take the shadow's instances off their database for the block: one in use is not copied."""
     services = [service for (_, role), service in made.services.items() if role == "shadow"]
     for service in services:
@@ -39,7 +39,7 @@ async def disconnected(made: Lab) -> AsyncIterator[None]:
         service.pool = await asyncpg.create_pool(service.dsn, min_size=1, max_size=2)
 
 
-async def closed(made: Lab) -> None:
+async def closed(made: MirrorLab) -> None:
     """Close what `disconnected` opened."""
     for service in made.services.values():
         assert service.pool is not None
@@ -49,10 +49,10 @@ async def closed(made: Lab) -> None:
 async def test_two_replays_from_one_snapshot_are_identical(postgres_dsn: str, tmp_path: Path) -> None:
     name = f"t-{uuid.uuid4().hex[:8]}"
     capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, poll_ms=20)
-    async with lab(postgres_dsn, tmp_path, capture=capture, runner=RunnerSettings()) as made:
+    async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=RunnerSettings()) as made:
         made.services[Side.CANDIDATE, "shadow"].faults.update({f"id-{n}": fault for n, fault in enumerate(FAULTS)})
-        records = [recorded(n, path=f"/score/{made.addresses[n]}", key=made.addresses[n]) for n in range(9)]
-        path = written(tmp_path / "capture.ndjson", records)
+        records = [recorded_exchange(n, path=f"/score/{made.addresses[n]}", key=made.addresses[n]) for n in range(9)]
+        path = write_recording(tmp_path / "capture.ndjson", records)
         before = await checksums(made.shadow_dsn)
         async with disconnected(made):
             await snapshot.create(made.shadow_dsn, name, now=dt.datetime.now(dt.UTC))

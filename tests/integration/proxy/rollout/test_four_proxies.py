@@ -14,7 +14,7 @@ from aiohttp import web
 
 from proxy.demo.embedded_postgres import EmbeddedPostgres
 from tests.support import postgres
-from tests.support.proxy_processes import Node, make_nodes
+from tests.support.proxy_processes import ProxyNode, make_nodes
 
 CLIENTS = 3
 REACH_S = 15.0
@@ -47,7 +47,7 @@ async def backend(name: str) -> AsyncGenerator[int]:
 
 
 @asynccontextmanager
-async def under_load(tmp_path: Path, store: str) -> AsyncGenerator[list[Node]]:
+async def under_load(tmp_path: Path, store: str) -> AsyncGenerator[list[ProxyNode]]:
     """Four proxies that all serve from the candidate, each with clients."""
     async with backend("candidate") as candidate, backend("legacy") as legacy:
         nodes = make_nodes(tmp_path, 4, store=store, candidate=candidate, legacy=legacy)
@@ -58,7 +58,7 @@ async def under_load(tmp_path: Path, store: str) -> AsyncGenerator[list[Node]]:
             async with asyncio.TaskGroup() as group:
                 for node in nodes:
                     for number in range(CLIENTS):
-                        group.create_task(node.call(stop), name=f"client-{node.number}-{number}")
+                        group.create_task(node.send_requests(stop), name=f"client-{node.number}-{number}")
                 begun = time.monotonic()
                 await asyncio.gather(*(node.served_only_by("candidate", since=begun) for node in nodes))
                 yield nodes
@@ -66,17 +66,17 @@ async def under_load(tmp_path: Path, store: str) -> AsyncGenerator[list[Node]]:
         finally:
             stop.set()
             for node in nodes:
-                await node.end()
+                await node.kill()
 
 
-async def post(node: Node, path: str, **change: object) -> None:
+async def post(node: ProxyNode, path: str, **change: object) -> None:
     url = f"http://127.0.0.1:{node.admin}{path}"
     async with aiohttp.ClientSession() as session, session.post(url, json=change) as response:
         assert response.status == 200, await response.text()
 
 
-def failures(nodes: list[Node]) -> int:
-    return sum(not one.by for node in nodes for one in node.answered)
+def failures(nodes: list[ProxyNode]) -> int:
+    return sum(not one.served_by for node in nodes for one in node.responses)
 
 
 async def test_a_rollback_reaches_every_proxy_with_the_database_stopped_one_frozen_and_one_killed(
@@ -85,37 +85,37 @@ async def test_a_rollback_reaches_every_proxy_with_the_database_stopped_one_froz
     async with under_load(tmp_path, own_postgres.dsn()) as nodes:
         first, second, frozen, killed = nodes
         await asyncio.to_thread(own_postgres.stop, mode="immediate")
-        killed.calling = False
+        killed.is_sending = False
         await asyncio.sleep(0.1)
-        killed.send(signal.SIGKILL)
-        frozen.send(signal.SIGSTOP)
+        killed.send_signal(signal.SIGKILL)
+        frozen.send_signal(signal.SIGSTOP)
 
         asked = time.monotonic()
         await post(first, "/rollback", actor="ann", reason="scores are wrong")
         reached = await asyncio.gather(*(node.served_only_by("legacy", since=asked) for node in (first, second)))
 
         thawed = time.monotonic()
-        frozen.send(signal.SIGCONT)
+        frozen.send_signal(signal.SIGCONT)
         after_thaw = await frozen.served_only_by("legacy", since=thawed)
 
-        killed.answered.clear()
-        killed.calling = True
+        killed.responses.clear()
+        killed.is_sending = True
         await killed.start()
         async with asyncio.timeout(60):
             await call_some(killed)
 
     print(f"reached after {max(reached) * 1000:.0f} ms, frozen one {after_thaw * 1000:.0f} ms after it went on")
-    print(f"{sum(len(node.answered) for node in nodes)} requests, {failures(nodes)} failed")
+    print(f"{sum(len(node.responses) for node in nodes)} requests, {failures(nodes)} failed")
     assert max(reached) < REACH_S
     assert after_thaw < REACH_S
-    assert {one.by for one in killed.answered} == {"legacy"}
+    assert {one.served_by for one in killed.responses} == {"legacy"}
     assert failures(nodes) == 0
 
 
-async def call_some(node: Node) -> None:
+async def call_some(node: ProxyNode) -> None:
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(node.call(stop), name="client")
+        group.create_task(node.send_requests(stop), name="client")
         await node.served_only_by("legacy", since=time.monotonic())
         stop.set()
 

@@ -14,7 +14,7 @@ from comparator.stats.confidence import JudgementOutcome
 from proxy.rollout.control import Assessment, ChangeRequest
 from proxy.rollout.state_machine import Phase
 from tests.support.proxying import Lab, lab
-from tests.support.rollouts import judged_by
+from tests.support.rollouts import force_outcome
 
 SECRET = "an HS256 secret of at least 32 bytes"
 
@@ -55,7 +55,7 @@ async def admin(
 ) -> AsyncGenerator[Admin]:
     values = {"enabled": True, "steps": [0, 10, 100], **rollout}
     async with lab(tmp_path, rollout=values) as made, aiohttp.ClientSession() as session:
-        judged_by(made.proxy.rollout.control, outcome)
+        force_outcome(made.proxy.rollout.control, outcome)
         yield Admin(made, session)
 
 

@@ -38,15 +38,15 @@ async def telling(upstream: Upstream, **changes: float) -> AsyncGenerator[Notifi
 
 async def asked(upstream: Upstream, path: str, count: int) -> list[dict[str, object]]:
     async with asyncio.timeout(WAIT_S):
-        while len(found := [one.body for one in upstream.asked if one.path == path]) < count:
+        while len(found := [one.body for one in upstream.requests if one.path == path]) < count:
             await asyncio.sleep(0.005)
     return found
 
 
 async def test_a_rollback_reaches_both_and_resuming_resolves_it() -> None:
     async with Upstream() as upstream:
-        upstream.answer("/slack", {})
-        upstream.answer("/pager", {})
+        upstream.set_response("/slack", {})
+        upstream.set_response("/pager", {})
         async with telling(upstream) as teller:
             teller.notify(said("roll_back"))
             teller.notify(said("resume", "2"))
@@ -66,11 +66,11 @@ async def test_a_rollback_reaches_both_and_resuming_resolves_it() -> None:
 
 async def test_a_target_that_fails_is_tried_again() -> None:
     async with Upstream() as upstream:
-        upstream.answer("/slack", {}, status=503)
+        upstream.set_response("/slack", {}, status=503)
         async with telling(upstream) as teller:
             teller.notify(said("promote"))
             await asked(upstream, "/slack", 3)
-            upstream.answer("/slack", {})
+            upstream.set_response("/slack", {})
             before = len(await asked(upstream, "/slack", 3))
             teller.notify(said("pause", "2"))
             bodies = await asked(upstream, "/slack", before + 2)
@@ -80,7 +80,7 @@ async def test_a_target_that_fails_is_tried_again() -> None:
 
 async def test_the_same_thing_is_said_once() -> None:
     async with Upstream() as upstream:
-        upstream.answer("/slack", {})
+        upstream.set_response("/slack", {})
         async with telling(upstream) as teller:
             for identity in ("1", "1", "2"):
                 teller.notify(said("promote", identity))
@@ -89,7 +89,7 @@ async def test_the_same_thing_is_said_once() -> None:
 
 async def test_a_target_that_hangs_holds_up_neither_the_client_nor_the_other_target() -> None:
     async with Upstream() as slow, Upstream() as upstream:
-        upstream.answer("/slack", {})
+        upstream.set_response("/slack", {})
         slow.hold()
         teller = Notifier(NotificationSettings(slack_urls=(f"{slow.url}slack", f"{upstream.url}slack"), queue_max=2))
         async with asyncio.TaskGroup() as group:

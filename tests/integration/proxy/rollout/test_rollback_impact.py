@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from proxy.config.health import HealthCheckSettings
+from proxy.config.backends import BackendSettings, BackendsSettings, HealthCheckSettings, SideInstances
 from proxy.config.rollout import RolloutSettings, SourceSettings
-from proxy.config.settings import BackendSettings, BackendsSettings, Settings, SideInstances
+from proxy.config.settings import Settings
 from proxy.rollout import rollback_impact as readiness
 from tests.support.upstream import Upstream
 
@@ -21,7 +21,7 @@ def settings_for(url: str, *, path: str = "", legacy_health: str = "") -> Settin
 
 async def asked(status: int) -> dict[str, Any]:
     async with Upstream() as legacy:
-        legacy.answer("/health/", {}, status=status)
+        legacy.set_response("/health/", {}, status=status)
         return await readiness.assess_impact(settings_for(legacy.url))
 
 
@@ -41,14 +41,14 @@ async def test_a_path_that_is_not_there_is_said_to_be_mistyped() -> None:
 
 async def test_the_backends_own_health_path_is_asked() -> None:
     async with Upstream() as legacy:
-        legacy.answer("/up", {})
+        legacy.set_response("/up", {})
         found = await readiness.assess_impact(settings_for(legacy.url, path="/up"))
     assert found["legacy_health"]["healthy"]
 
 
 async def test_a_url_of_its_own_wins() -> None:
     async with Upstream() as legacy:
-        legacy.answer("/other", {})
+        legacy.set_response("/other", {})
         found = await readiness.assess_impact(settings_for(legacy.url, path="/up", legacy_health=f"{legacy.url}other"))
-    assert [one.path for one in legacy.asked] == ["/other"]
+    assert [one.path for one in legacy.requests] == ["/other"]
     assert found["legacy_health"]["healthy"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxy_processes import ROOT, Node, make_nodes
+from tests.support.proxy_processes import ROOT, ProxyNode, make_nodes
 
 COMMAND_S = 180.0
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -22,7 +22,7 @@ def commands() -> list[str]:
 
 
 @pytest.fixture
-def node(tmp_path: Path, database: str) -> Node:
+def node(tmp_path: Path, database: str) -> ProxyNode:
     """One proxy in a folder of its own, laid out as the runbook says."""
     (made,) = make_nodes(tmp_path, 1, store=database, candidate=1, legacy=1)
     config = made.config.read_text()
@@ -34,7 +34,7 @@ def node(tmp_path: Path, database: str) -> Node:
     return made
 
 
-async def run(node: Node, line: str) -> tuple[int, str]:
+async def run(node: ProxyNode, line: str) -> tuple[int, str]:
     assert node.process
     environment = {
         **os.environ,
@@ -58,12 +58,12 @@ async def run(node: Node, line: str) -> tuple[int, str]:
     return command.returncode, out.decode()
 
 
-async def test_every_command_of_the_runbook_does_what_it_says(node: Node) -> None:
+async def test_every_command_of_the_runbook_does_what_it_says(node: ProxyNode) -> None:
     try:
         await node.start()
         ran = [(line, *await run(node, line)) for line in commands()]
     finally:
-        await node.end()
+        await node.kill()
     wanted = [(line, int(found.group(1)) if (found := EXPECTED.search(line)) else 0) for line, _, _ in ran]
     assert [(line, code) for line, code, _ in ran] == wanted, "\n".join(
         f"$ {line}\n[{code}] {out}" for line, code, out in ran

@@ -10,8 +10,8 @@ import pytest
 
 from comparator.capture.settings import SlotKind
 from proxy.demo.embedded_postgres import EmbeddedPostgres
-from tests.support.runner_crashes import execute, laboratory, survive
-from tests.support.mirror_lab import Lab
+from tests.support.runner_crashes import execute, crash_lab, run_through_crashes
+from tests.support.mirror_lab import MirrorLab
 from tests.support.runner_process import RunnerProcess
 
 SLOTS = "SELECT count(*) FROM pg_replication_slots"
@@ -26,13 +26,13 @@ def slot() -> SlotKind:
 
 
 @pytest.fixture
-async def crashing(postgres_dsn: str, tmp_path: Path, slot: SlotKind) -> AsyncIterator[tuple[Lab, EmbeddedPostgres]]:
-    async with laboratory(postgres_dsn, tmp_path, slot=slot) as both:
+async def crashing(postgres_dsn: str, tmp_path: Path, slot: SlotKind) -> AsyncIterator[tuple[MirrorLab, EmbeddedPostgres]]:
+    async with crash_lab(postgres_dsn, tmp_path, slot=slot) as both:
         yield both
 
 
 @pytest.fixture
-async def runner_process(crashing: tuple[Lab, EmbeddedPostgres], tmp_path: Path) -> AsyncIterator[RunnerProcess]:
+async def runner_process(crashing: tuple[MirrorLab, EmbeddedPostgres], tmp_path: Path) -> AsyncIterator[RunnerProcess]:
     process = RunnerProcess(crashing[0].settings(), tmp_path)
     yield process
     await process.kill()
@@ -42,13 +42,13 @@ async def runner_process(crashing: tuple[Lab, EmbeddedPostgres], tmp_path: Path)
     ("slot", "lost_max"), [(SlotKind.TEMPORARY, 4 * PART), (SlotKind.PERSISTENT, 3 * IN_FLIGHT)], ids=list(SlotKind)
 )
 async def test_shadow_is_equal_after_the_runner_was_killed_and_everything_cut(
-    crashing: tuple[Lab, EmbeddedPostgres], runner_process: RunnerProcess, lost_max: int
+    crashing: tuple[MirrorLab, EmbeddedPostgres], runner_process: RunnerProcess, lost_max: int
 ) -> None:
     made, shadow_server = crashing
-    survived = await survive(made, shadow_server, runner_process, part=PART)
+    survived = await run_through_crashes(made, shadow_server, runner_process, part=PART)
     assert survived.equal
     assert survived.injected
-    assert not survived.false
+    assert not survived.false_reports
     assert not survived.unreported
     assert survived.resyncs >= 2
     assert 4 * PART - len(survived.compared) <= lost_max
@@ -56,7 +56,7 @@ async def test_shadow_is_equal_after_the_runner_was_killed_and_everything_cut(
 
 
 async def test_nothing_is_left_on_the_server_of_a_killed_runner(
-    crashing: tuple[Lab, EmbeddedPostgres], runner_process: RunnerProcess
+    crashing: tuple[MirrorLab, EmbeddedPostgres], runner_process: RunnerProcess
 ) -> None:
     made, _ = crashing
     process = runner_process

@@ -10,8 +10,8 @@ from aiohttp import ClientSession
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
-from tests.support.mirror_lab import WRITTEN, checksums, fast, lab
-from tests.support.mirroring import drive, mirroring, outcomes, settled
+from tests.support.mirror_lab import WRITTEN, checksums, fast, mirror_lab
+from tests.support.mirroring import send_requests, mirroring, outcomes, settled
 from tests.support.scraping import free_port, total, until
 
 SAME = "chosen-by-the-client"
@@ -27,7 +27,7 @@ async def test_requests_of_one_id_at_once_are_counted_and_the_rest_goes_on(
     postgres_dsn: str, tmp_path: Path, side: Side
 ) -> None:
     capture, runner = options()
-    async with lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+    async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
         async with mirroring(made):
             # People without a common nullifier: nothing but the id is the same.
             people = made.addresses[2:10]
@@ -51,7 +51,7 @@ async def test_exchange_read_after_its_changes_were_let_go_is_late_and_no_mismat
     postgres_dsn: str, tmp_path: Path, side: Side
 ) -> None:
     capture, runner = options()
-    async with lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+    async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
         async with mirroring(made):
             exchange = await made.exchange(session, side, made.addresses[3])
             await until(runner.port, lambda s: total(s, "shadow_background_transactions_total") >= 1)
@@ -68,13 +68,13 @@ async def test_changes_that_a_blocked_shadow_piles_up_are_shed_and_made_good_by_
 ) -> None:
     capture, runner = options()
     runner = fast(runner, rows_max=100, timeout_s=2.0, concurrency=4)
-    async with lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+    async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
         async with mirroring(made):
             conn = await asyncpg.connect(made.shadow_dsn)
             try:
                 async with conn.transaction():
                     await conn.execute("LOCK TABLE passport IN ACCESS EXCLUSIVE MODE")
-                    await drive(made, session, count=100, side=Side.CANDIDATE)
+                    await send_requests(made, session, count=100, side=Side.CANDIDATE)
                     await until(runner.port, lambda s: total(s, "shadow_skipped_total", cause="overload") >= 1)
             finally:
                 await conn.close()
@@ -89,7 +89,7 @@ async def test_column_that_live_alone_has_does_not_make_the_runner_read_live_ove
     postgres_dsn: str, tmp_path: Path
 ) -> None:
     capture, runner = options()
-    async with lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+    async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
         async with mirroring(made):
             conn = await asyncpg.connect(made.live_dsn)
             await conn.execute("ALTER TABLE score ADD COLUMN news text")
@@ -97,6 +97,6 @@ async def test_column_that_live_alone_has_does_not_make_the_runner_read_live_ove
             clock = asyncio.get_running_loop().time
             until_s = clock() + 4.0
             while clock() < until_s:
-                await drive(made, session, count=1, side=Side.CANDIDATE)
+                await send_requests(made, session, count=1, side=Side.CANDIDATE)
             samples = await until(runner.port, lambda s: total(s, "shadow_resyncs_total", reason="error") >= 1)
         assert total(samples, "shadow_resyncs_total", reason="error") <= 6

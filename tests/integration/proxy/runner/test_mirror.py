@@ -9,8 +9,8 @@ from aiohttp import ClientSession
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
-from tests.support.mirror_lab import WRITTEN, checksums, lab
-from tests.support.mirroring import clean_up_job, drive, mirroring, outcomes, settled
+from tests.support.mirror_lab import WRITTEN, checksums, mirror_lab
+from tests.support.mirroring import clean_up_job, send_requests, mirroring, outcomes, settled
 from tests.support.scraping import free_port, total, until
 
 
@@ -26,11 +26,11 @@ async def test_every_injected_divergence_is_found_once_and_nothing_else(
 ) -> None:
     capture, runner = options(driver)
     count = 600
-    async with lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+    async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
         async with mirroring(made), asyncio.TaskGroup() as tasks:
             stop = asyncio.Event()
             tasks.create_task(clean_up_job(made.live_dsn, stop), name="clean-up")
-            ordered = await drive(made, session, count=count, side=side, fault_share=0.05)
+            ordered = await send_requests(made, session, count=count, side=side, fault_share=0.05)
             stop.set()
             samples = await until(runner.port, lambda s: settled(s, count))
         found = await outcomes(made)
@@ -45,7 +45,7 @@ async def test_every_injected_divergence_is_found_once_and_nothing_else(
 
 async def test_request_whose_second_run_agrees_is_transient(postgres_dsn: str, tmp_path: Path) -> None:
     capture, runner = options(Driver.STREAM)
-    async with lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+    async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
         async with mirroring(made):
             mirrored = made.services[Side.LEGACY, "shadow"]
             faults = OnceOnly()

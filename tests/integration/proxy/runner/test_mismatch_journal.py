@@ -8,21 +8,20 @@ from aiohttp import ClientSession
 
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
-from proxy.config.record_if import RecordIf, RecordOnly
+from proxy.config.routes import RecordIf, RecordOnly, RouteSettings
 from proxy.config.runner import RunnerSettings
-from proxy.config.settings import RouteSettings
 from proxy.journal.keys import load_keys
 from proxy.recordings.detect import Format, read
 from proxy.recordings.model import RecordedExchange
 from proxy.runner.app import serve
-from tests.support.mirror_lab import lab
-from tests.support.mirroring import ended
+from tests.support.mirror_lab import mirror_lab
+from tests.support.mirroring import ended_count
 from tests.support.scraping import free_port, until
 
 
 async def test_so_many_mismatches_as_are_wanted_stand_in_the_capture_journal(postgres_dsn: str, tmp_path: Path) -> None:
     runner = RunnerSettings(port=free_port(), concurrency=1)
-    async with lab(postgres_dsn, tmp_path, capture=CaptureSettings(driver=Driver.OFF), runner=runner) as made:
+    async with mirror_lab(postgres_dsn, tmp_path, capture=CaptureSettings(driver=Driver.OFF), runner=runner) as made:
         mismatches = msgspec.structs.replace(made.journal.mismatches, directory=str(tmp_path / "mismatches"))
         route = RouteSettings(
             "score", "/score/{address}", record_if=RecordIf(only=RecordOnly.MISMATCHES, until_count=2)
@@ -39,7 +38,7 @@ async def test_so_many_mismatches_as_are_wanted_stand_in_the_capture_journal(pos
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(serve(settings, {}, stop=stop), name="runner-under-test")
-            await until(runner.port, lambda samples: ended(samples) == 4)
+            await until(runner.port, lambda samples: ended_count(samples) == 4)
             stop.set()
     directory = tmp_path / "mismatches"
     found = read(str(directory), form=Format.JOURNAL, keys=load_keys(directory, {}))

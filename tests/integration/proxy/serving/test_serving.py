@@ -76,7 +76,7 @@ async def test_a_shadow_marked_request_is_served_and_never_journaled(tmp_path: P
     async with lab(tmp_path, **sides()) as it:
         assert (await it.ask(get("/v2/stamps/3/score/1", "X-Shadow-Request: 1"))).status == 200
         assert it.candidate.seen[0].get("x-shadow-request") == "1"
-        assert it.proxy.front.metrics.skipped == {Skip.SHADOW: 1}
+        assert it.proxy.state.metrics.skipped == {Skip.SHADOW: 1}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ async def test_what_policy_keeps_out_of_the_journal_is_counted(
 ) -> None:
     async with lab(tmp_path, **sides()) as it:
         assert (await it.ask(request_bytes)).status == 200
-        assert it.proxy.front.metrics.skipped == {skip: 1}
+        assert it.proxy.state.metrics.skipped == {skip: 1}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ async def test_status_and_metrics_add_up(tmp_path: Path) -> None:
 async def test_readiness_ends_when_draining(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         assert (await admin(it, "GET", "/readyz"))[0] == 200
-        it.proxy.front.draining = True
+        it.proxy.state.draining = True
         assert (await admin(it, "GET", "/readyz"))[0] == 503
         assert (await admin(it, "GET", "/healthz"))[0] == 200
 
@@ -193,14 +193,14 @@ async def test_readiness_ends_when_draining(tmp_path: Path) -> None:
 async def test_a_request_in_flight_is_answered_while_draining(tmp_path: Path) -> None:
     async def when_draining(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_message(reader)
-        await it.until(lambda: it.proxy.front.draining)
+        await it.until(lambda: it.proxy.state.draining)
         writer.write(ok(b"done"))
         await reader.read()
 
     async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=when_draining)) as it:
         client = await it.client()
         await client.send(get())
-        await it.until(lambda: len(it.proxy.front.forwardings) == 1)
+        await it.until(lambda: len(it.proxy.state.forwardings) == 1)
         reading = group.create_task(client.rest(), name="read-response")
         it.clients.clear()
     response = reading.result()
@@ -217,7 +217,7 @@ async def test_a_request_that_outlasts_the_drain_is_cut(tmp_path: Path) -> None:
     async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=never), limits=limits) as it:
         client = await it.client()
         await client.send(get())
-        await it.until(lambda: len(it.proxy.front.forwardings) == 1)
+        await it.until(lambda: len(it.proxy.state.forwardings) == 1)
         reading = group.create_task(client.rest(), name="read-response")
         it.clients.clear()
     assert reading.result().startswith(b"HTTP/1.1 504 ")

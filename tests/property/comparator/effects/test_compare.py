@@ -26,7 +26,7 @@ TODAY = ComparisonTime(NOW.date())
 TABLES = {
     "parent": Table(natural_key=("name",)),
     "child": Table(natural_key=("parent_id", "label"), references={"parent_id": "parent"}),
-    "log": Table(natural_key=("label",), append_only=True, volatile={"at": Volatile(within_ms=1000)}),
+    "log": Table(natural_key=("label",), volatile={"at": Volatile(within_ms=1000)}),
 }
 PLANS = compile_tables(TABLES)
 

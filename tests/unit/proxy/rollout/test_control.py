@@ -11,7 +11,7 @@ from proxy.rollout import statefile
 from proxy.rollout.audit import verify
 from proxy.rollout.control import ChangeRequest, Control
 from proxy.rollout.state_machine import Phase
-from tests.support.rollouts import control_in, judged_by
+from tests.support.rollouts import control_in, force_outcome
 
 ANN = ChangeRequest("ann", "because")
 
@@ -218,7 +218,7 @@ async def test_every_change_is_one_entry_of_a_whole_chain(tmp_path: Path) -> Non
 async def test_gates_are_asked_anew_for_each_promotion(tmp_path: Path) -> None:
     control = control_in(tmp_path)
     await control.promote(ANN)
-    judged_by(control, JudgementOutcome.BAD)
+    force_outcome(control, JudgementOutcome.BAD)
     with pytest.raises(GatesClosedError):
         await control.promote(ANN)
 

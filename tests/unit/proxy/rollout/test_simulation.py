@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.rollout.state_machine import Phase
-from tests.support.rollout_simulation import BAD, GOOD, Candidate, simulate
+from tests.support.rollout_simulation import BAD, GOOD, SimulatedCandidate, simulate
 
 SEEDS = 3
 EXPOSED_MAX = {"slow (p95 +20 %)": 20_000.0}
@@ -19,19 +19,19 @@ def test_a_good_candidate_is_promoted_and_never_rolled_back() -> None:
 
 
 @pytest.mark.parametrize("candidate", BAD, ids=lambda one: one.name)
-def test_a_bad_candidate_is_rolled_back_before_it_serves_many(candidate: Candidate) -> None:
+def test_a_bad_candidate_is_rolled_back_before_it_serves_many(candidate: SimulatedCandidate) -> None:
     runs = [simulate(candidate, seed) for seed in range(SEEDS)]
     assert {run.phase for run in runs} == {Phase.ROLLING_BACK}
     assert max(run.reached for run in runs) <= 1.0
-    assert max(run.exposed for run in runs) < 1_000
+    assert max(run.harmed_requests for run in runs) < 1_000
 
 
 @pytest.mark.parametrize("candidate", BAD, ids=lambda one: one.name)
-def test_a_candidate_that_becomes_bad_at_a_quarter_is_rolled_back_there(candidate: Candidate) -> None:
+def test_a_candidate_that_becomes_bad_at_a_quarter_is_rolled_back_there(candidate: SimulatedCandidate) -> None:
     runs = [simulate(replace(candidate, since_percent=25.0), seed) for seed in range(SEEDS)]
     assert {run.phase for run in runs} == {Phase.ROLLING_BACK}
     assert {run.reached for run in runs} == {25.0}
-    assert max(run.exposed for run in runs) < EXPOSED_MAX.get(candidate.name, 100.0)
+    assert max(run.harmed_requests for run in runs) < EXPOSED_MAX.get(candidate.name, 100.0)
 
 
 def test_a_rollback_names_the_gate_and_the_finding() -> None:
