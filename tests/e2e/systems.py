@@ -1,4 +1,4 @@
-"""Installations of real processes for the end-to-end tests, each shared by a module."""
+"""Installations of real processes for the end-to-end tests; the tests of a module share one."""
 
 import shutil
 import tempfile
@@ -21,7 +21,7 @@ async def installation(
     known_differences: bool = False,
     **sections: Mapping[str, Any],
 ) -> AsyncIterator[Installation]:
-    """A whole system on databases of its own; everything is gone after the block. `sections` override configuration."""
+    """Run a whole system on its own databases and remove it at the end of the block; `sections` override the configuration."""
     folder = Path(tempfile.mkdtemp(prefix="shadow-e2e-"))
     options = Options(
         folder,

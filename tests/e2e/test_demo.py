@@ -1,4 +1,4 @@
-"""`shadow demo` comes to its end with a summary, and leaves nothing running however it ends."""
+"""`shadow demo` ends with a summary and leaves no process running, even when it is interrupted or killed."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ GONE_TIMEOUT_S = 30
 
 
 class Demo:
-    """A running demo, what it has printed, and the processes that belong to its folder."""
+    """A running demo, its output so far, and the processes that belong to its folder."""
 
     def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
         self.process = process
@@ -28,7 +28,7 @@ class Demo:
         self.printed = ""
 
     async def until(self, text: str) -> None:
-        """Read what it prints until a line has `text`."""
+        """Read the output until a line contains `text`."""
         assert self.process.stdout is not None
         async with asyncio.timeout(READY_TIMEOUT_S):
             while text not in self.printed:
@@ -37,24 +37,24 @@ class Demo:
                 self.printed += line.decode()
 
     async def end(self) -> int:
-        """Read the rest; the exit status."""
+        """Read the rest of the output and return the exit code."""
         assert self.process.stdout is not None
         async with asyncio.timeout(END_TIMEOUT_S):
             self.printed += (await self.process.stdout.read()).decode()
             return await self.process.wait()
 
-    async def nothing_left(self) -> None:
-        """Return when no process of it is left; a timeout is the failure."""
+    async def wait_until_gone(self) -> None:
+        """Wait until no process of the demo is left; TimeoutError if one stays."""
         async with asyncio.timeout(GONE_TIMEOUT_S):
             while processes_of(self.folder):
                 await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
-async def demo(folder: Path, *words: str) -> AsyncIterator[Demo]:
+async def demo(folder: Path, *arguments: str) -> AsyncIterator[Demo]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "proxy", "demo", "--folder", str(folder), "--addresses", "30", *words),
+        *("-m", "proxy", "demo", "--folder", str(folder), "--addresses", "30", *arguments),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -68,23 +68,23 @@ async def demo(folder: Path, *words: str) -> AsyncIterator[Demo]:
 
 
 def processes_of(folder: Path) -> list[int]:
-    """Processes with the folder in their command line or environment, zombies aside."""
-    wanted = str(folder).encode()
-    found = []
+    """Return the ids of the processes with the folder in their command line or environment, zombies excluded."""
+    name = str(folder).encode()
+    processes = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
             except OSError:
                 continue
-            if wanted in text:
-                found.append(int(entry.name))
-    return found
+            if name in text:
+                processes.append(int(entry.name))
+    return processes
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    # Not pytest's own folder: PostgreSQL runs as another user, whom that keeps out.
+    # Not below pytest's folder, which the user that PostgreSQL runs as cannot enter.
     path = Path(tempfile.mkdtemp(prefix="shadow-demo-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -93,7 +93,7 @@ def folder() -> Iterator[Path]:
 async def test_demo_ends_with_a_summary_and_nothing_left_running(folder: Path) -> None:
     async with demo(folder, "--seconds", "4", "--rate", "20", "--divergences", "missing_event:0.5") as running:
         status = await running.end()
-        await running.nothing_left()
+        await running.wait_until_gone()
     assert status == 0, running.printed
     assert "it adds up" in running.printed
     assert "missing_row registry_event" in running.printed
@@ -105,7 +105,7 @@ async def test_interrupted_demo_leaves_nothing_running(folder: Path) -> None:
         await running.until("ready:")
         running.process.send_signal(signal.SIGINT)
         status = await running.end()
-        await running.nothing_left()
+        await running.wait_until_gone()
     assert status == 130, running.printed
 
 
@@ -114,21 +114,21 @@ async def test_killed_demo_leaves_nothing_running(folder: Path) -> None:
         await running.until("ready:")
         running.process.kill()
         await running.end()
-        await running.nothing_left()
+        await running.wait_until_gone()
 
 
-async def test_demo_names_the_part_that_died_and_ends(folder: Path) -> None:
+async def test_demo_ends_and_names_the_process_that_crashed(folder: Path) -> None:
     async with demo(folder, "--seconds", "60") as running:
         await running.until("ready:")
         os.kill(runner_of(folder), signal.SIGKILL)
         status = await running.end()
-        await running.nothing_left()
+        await running.wait_until_gone()
     assert status == 3
     assert "runner ended with status -9" in running.printed
     assert "What to do:" in running.printed
 
 
 def runner_of(folder: Path) -> int:
-    """The process id of the demo's runner."""
+    """Return the process id of the demo's runner."""
     commands = {pid: (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0") for pid in processes_of(folder)}
-    return next(pid for pid, words in commands.items() if b"runner" in words)
+    return next(pid for pid, command in commands.items() if b"runner" in command)

@@ -1,6 +1,6 @@
-"""Each fault that is switched on in the mirrored legacy is found, named, and blamed on no other exchange.
+"""Each fault injected into the mirrored legacy is reported with its kind, and on the affected exchanges only.
 
-All faults are on at once, each for its own share of the people; a person is looked at by what was chosen for it.
+All faults are active at once, each for its own share of the addresses.
 """
 
 import datetime as dt
@@ -20,12 +20,12 @@ from proxy.demo.traffic import DemoRequest, TrafficGenerator
 from tests.e2e.systems import installation
 from tests.legacy.divergences import Divergence, Divergences
 
-# Few people score exactly the threshold, so that fault is chosen for more of them.
+# Few addresses score exactly the threshold, so this fault has a larger share.
 SHARES = dict.fromkeys(Divergence, 0.08) | {Divergence.THRESHOLD_OFF_BY_ONE: 0.4}
-EVERYTHING = ",".join(f"{divergence.value}:{share}" for divergence, share in SHARES.items())
-CHOSEN = Divergences.parse(EVERYTHING)
+ALL_FAULTS = ",".join(f"{divergence.value}:{share}" for divergence, share in SHARES.items())
+SELECTED = Divergences.parse(ALL_FAULTS)
 ADDRESSES = 200
-# A mirrored response later than this failed; on a busy machine a right one takes well under a second.
+# A mirrored response later than this has failed; even on a busy machine a correct one takes well under a second.
 TIMEOUT_S = 4.0
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,17 +33,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one person's request: the faults chosen for the person, and the stored comparison."""
+    """The outcome of one address's request: the faults selected for the address, and the stored comparison."""
 
     target: DemoRequest
     faults: frozenset[Divergence]
     row: ComparisonRow
 
     @property
-    def signs(self) -> set[str]:
-        """Where the comparison differs: `kind place` of rows, `place` of the response."""
-        differences = self.row.detail.differences
-        return {f"{one.kind} {one.place.partition('.')[0]}" if one.key else one.place for one in differences}
+    def differences(self) -> set[str]:
+        """The differences: `kind table` of rows, and the place in the response."""
+        return {f"{d.kind} {d.place.partition('.')[0]}" if d.key else d.place for d in self.row.detail.differences}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -52,7 +51,7 @@ async def outcomes(postgres_dsn: str) -> AsyncIterator[list[Outcome]]:
     async with installation(
         postgres_dsn,
         addresses=ADDRESSES,
-        divergences=EVERYTHING,
+        divergences=ALL_FAULTS,
         environment=late,
         runner={"timeout_s": TIMEOUT_S},
     ) as running:
@@ -74,7 +73,7 @@ def named(target: DemoRequest, number: int) -> DemoRequest:
 
 def faults_of(target: DemoRequest) -> frozenset[Divergence]:
     address = target.path.rpartition("/")[2]
-    return frozenset(divergence for divergence in Divergence if CHOSEN.diverges(divergence, address))
+    return frozenset(divergence for divergence in Divergence if SELECTED.diverges(divergence, address))
 
 
 async def compared(running: Installation) -> Mapping[str, ComparisonRow]:
@@ -87,70 +86,72 @@ async def compared(running: Installation) -> Mapping[str, ComparisonRow]:
     return {row.exchange_id: row for row in rows}
 
 
-def only(outcomes: list[Outcome], divergence: Divergence, *, case: str = "") -> list[Outcome]:
-    """The people for whom just this fault was chosen, and who hold stamps that count."""
+def with_only(outcomes: list[Outcome], divergence: Divergence, *, case: str = "") -> list[Outcome]:
+    """Return the outcomes of addresses with exactly this fault that hold valid stamps."""
     return [
-        one
-        for one in outcomes
-        if one.faults == {divergence} and one.target.case != "none" and case in ("", one.target.case)
+        outcome
+        for outcome in outcomes
+        if outcome.faults == {divergence} and outcome.target.case != "none" and case in ("", outcome.target.case)
     ]
 
 
-async def test_people_without_a_fault_match(outcomes: list[Outcome]) -> None:
-    sound = [one for one in outcomes if not one.faults]
-    assert len(sound) > ADDRESSES // 5
-    assert {one.row.verdict for one in sound} == {"match"}
+async def test_addresses_without_a_fault_match(outcomes: list[Outcome]) -> None:
+    unaffected = [outcome for outcome in outcomes if not outcome.faults]
+    assert len(unaffected) > ADDRESSES // 5
+    assert {outcome.row.verdict for outcome in unaffected} == {"match"}
 
 
 async def test_wrong_weight_is_a_changed_score_in_response_and_row(outcomes: list[Outcome]) -> None:
-    found = only(outcomes, Divergence.WRONG_WEIGHT)
-    assert found
-    assert {one.row.verdict for one in found} == {"mismatch"}
-    assert all({"score", "changed registry_score", "changed registry_event"} <= one.signs for one in found)
-    assert not any("registry_stamp" in sign for one in found for sign in one.signs)
+    affected = with_only(outcomes, Divergence.WRONG_WEIGHT)
+    assert affected
+    assert {outcome.row.verdict for outcome in affected} == {"mismatch"}
+    assert all(
+        {"score", "changed registry_score", "changed registry_event"} <= outcome.differences for outcome in affected
+    )
+    assert not any("registry_stamp" in text for outcome in affected for text in outcome.differences)
 
 
 async def test_lost_stamp_is_a_missing_row_of_registry_stamp(outcomes: list[Outcome]) -> None:
-    found = only(outcomes, Divergence.LOST_STAMP)
-    assert found
-    assert {one.row.verdict for one in found} == {"mismatch"}
-    assert all("missing_row registry_stamp" in one.signs for one in found)
-    assert all(any(sign.startswith("stamps.") for sign in one.signs) for one in found)
+    affected = with_only(outcomes, Divergence.LOST_STAMP)
+    assert affected
+    assert {outcome.row.verdict for outcome in affected} == {"mismatch"}
+    assert all("missing_row registry_stamp" in outcome.differences for outcome in affected)
+    assert all(any(text.startswith("stamps.") for text in outcome.differences) for outcome in affected)
 
 
 async def test_missing_event_is_a_missing_row_and_nothing_else(outcomes: list[Outcome]) -> None:
-    found = only(outcomes, Divergence.MISSING_EVENT)
-    assert found
-    assert {one.row.verdict for one in found} == {"mismatch"}
-    assert all(one.signs == {"missing_row registry_event"} for one in found)
+    affected = with_only(outcomes, Divergence.MISSING_EVENT)
+    assert affected
+    assert {outcome.row.verdict for outcome in affected} == {"mismatch"}
+    assert all(outcome.differences == {"missing_row registry_event"} for outcome in affected)
 
 
 async def test_doubled_event_is_an_extra_row_and_nothing_else(outcomes: list[Outcome]) -> None:
-    found = only(outcomes, Divergence.DOUBLED_EVENT)
-    assert found
-    assert {one.row.verdict for one in found} == {"mismatch"}
-    assert all(one.signs == {"extra_row registry_event"} for one in found)
+    affected = with_only(outcomes, Divergence.DOUBLED_EVENT)
+    assert affected
+    assert {outcome.row.verdict for outcome in affected} == {"mismatch"}
+    assert all(outcome.differences == {"extra_row registry_event"} for outcome in affected)
 
 
 async def test_threshold_off_by_one_shows_only_where_the_score_equals_the_threshold(outcomes: list[Outcome]) -> None:
-    found = only(outcomes, Divergence.THRESHOLD_OFF_BY_ONE)
-    assert found
-    equal = [one for one in found if one.row.verdict == "mismatch"]
+    affected = with_only(outcomes, Divergence.THRESHOLD_OFF_BY_ONE)
+    assert affected
+    equal = [outcome for outcome in affected if outcome.row.verdict == "mismatch"]
     assert equal
-    assert {one.target.case for one in equal} <= {"exact", "lapsed_clash", "tampered"}
-    assert all({"passing_score", "column registry_score"} <= one.signs for one in equal)
-    assert all("score" not in one.signs for one in equal)
+    assert {outcome.target.case for outcome in equal} <= {"exact", "lapsed_clash", "tampered"}
+    assert all({"passing_score", "column registry_score"} <= outcome.differences for outcome in equal)
+    assert all("score" not in outcome.differences for outcome in equal)
 
 
-async def test_error_500_is_another_status_and_missing_rows(outcomes: list[Outcome]) -> None:
-    found = only(outcomes, Divergence.ERROR_500)
-    assert found
-    assert {one.row.verdict for one in found} == {"mismatch"}
-    assert {(one.row.served_status, one.row.mirrored_status) for one in found} == {(200, 500)}
-    assert all("missing_row registry_event" in one.signs for one in found)
+async def test_error_500_is_a_different_status_and_missing_rows(outcomes: list[Outcome]) -> None:
+    affected = with_only(outcomes, Divergence.ERROR_500)
+    assert affected
+    assert {outcome.row.verdict for outcome in affected} == {"mismatch"}
+    assert {(outcome.row.served_status, outcome.row.mirrored_status) for outcome in affected} == {(200, 500)}
+    assert all("missing_row registry_event" in outcome.differences for outcome in affected)
 
 
-async def test_response_that_is_too_late_is_a_failed_mirror_not_a_mismatch(outcomes: list[Outcome]) -> None:
-    found = only(outcomes, Divergence.SLOW_RESPONSE)
-    assert found
-    assert {(one.row.verdict, one.row.cause) for one in found} == {("failed", "mirrored_timeout")}
+async def test_late_response_is_a_failed_mirrored_request_not_a_mismatch(outcomes: list[Outcome]) -> None:
+    affected = with_only(outcomes, Divergence.SLOW_RESPONSE)
+    assert affected
+    assert {(outcome.row.verdict, outcome.row.cause) for outcome in affected} == {("failed", "mirrored_timeout")}

@@ -1,4 +1,4 @@
-"""What the new scorer decides otherwise on purpose shows for those people only, and a declared one is listed by its reason."""
+"""Intended differences of the new scorer affect the concerned addresses only; a declared one is counted by its reason."""
 
 import datetime as dt
 from collections import defaultdict
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @dataclass(frozen=True, slots=True)
 class VerdictsByCase:
-    """Verdicts by the case of the person, and how often each reason explained one."""
+    """Verdicts by the case of the address, and the number of differences that each reason explains."""
 
     verdicts: dict[str, set[str]]
     reasons: dict[str, int]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def found(postgres_dsn: str) -> AsyncIterator[VerdictsByCase]:
+async def verdicts_by_case(postgres_dsn: str) -> AsyncIterator[VerdictsByCase]:
     async with installation(
         postgres_dsn, addresses=ADDRESSES, known_differences=True, compare={"known_differences": [DECLARED]}
     ) as running:
@@ -52,18 +52,20 @@ async def found(postgres_dsn: str) -> AsyncIterator[VerdictsByCase]:
     yield VerdictsByCase(dict(verdicts), {total.reason: total.count for total in known})
 
 
-async def test_all_others_match(found: VerdictsByCase) -> None:
+async def test_all_others_match(verdicts_by_case: VerdictsByCase) -> None:
     others = {
-        case: verdicts for case, verdicts in found.verdicts.items() if case not in ("hash_form", "second_version")
+        case: verdicts
+        for case, verdicts in verdicts_by_case.verdicts.items()
+        if case not in ("hash_form", "second_version")
     }
     assert len(others) > 14
     assert set().union(*others.values()) == {"match"}
 
 
-async def test_undeclared_difference_is_a_mismatch(found: VerdictsByCase) -> None:
-    assert found.verdicts["hash_form"] == {"mismatch"}
+async def test_undeclared_difference_is_a_mismatch(verdicts_by_case: VerdictsByCase) -> None:
+    assert verdicts_by_case.verdicts["hash_form"] == {"mismatch"}
 
 
-async def test_declared_difference_is_known_and_counted_by_its_reason(found: VerdictsByCase) -> None:
-    assert found.verdicts["second_version"] == {"known"}
-    assert found.reasons[REASON] == 2
+async def test_declared_difference_is_known_and_counted_by_its_reason(verdicts_by_case: VerdictsByCase) -> None:
+    assert verdicts_by_case.verdicts["second_version"] == {"known"}
+    assert verdicts_by_case.reasons[REASON] == 2

@@ -1,4 +1,4 @@
-"""Generated traffic against the new scorer and the legacy stand-in, played twice from one snapshot: the same is found."""
+"""Two replays of generated traffic to the new scorer and the legacy stand-in from one snapshot give equal reports."""
 
 import shutil
 import tempfile
@@ -33,14 +33,14 @@ async def twice(postgres_dsn: str) -> AsyncIterator[TwoReplays]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def test_every_record_is_compared_and_the_fault_is_found(twice: TwoReplays) -> None:
+async def test_every_record_is_compared_and_the_faults_are_found(twice: TwoReplays) -> None:
     first, _ = twice.reports
     assert (first.verdicts.compared, first.left_out, first.malformed) == (REQUESTS, {}, 0)
     assert 0 < first.verdicts.mismatch < REQUESTS / 2
     assert {finding.route for finding in first.findings} == {"v2_score"}
 
 
-async def test_each_side_answers_with_the_status_that_is_due(twice: TwoReplays) -> None:
+async def test_each_side_responds_with_the_expected_status(twice: TwoReplays) -> None:
     first, _ = twice.reports
     assert {name: (side.sent, side.status_other) for name, side in first.sides.items()} == {
         "candidate": (REQUESTS, 0),
@@ -48,6 +48,6 @@ async def test_each_side_answers_with_the_status_that_is_due(twice: TwoReplays) 
     }
 
 
-async def test_both_replays_give_the_same_report_but_for_times(twice: TwoReplays) -> None:
+async def test_both_replays_give_equal_reports_except_for_times(twice: TwoReplays) -> None:
     assert twice.differences == []
     assert twice.equal

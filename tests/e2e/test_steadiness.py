@@ -1,6 +1,6 @@
-"""Without faults nothing differs under load; with the mirrored legacy killed, hung or slow clients notice nothing.
+"""Without faults nothing differs under load; a mirrored legacy that is killed, hung or slow does not affect clients.
 
-One installation for the module; the tests run in their order, each leaves the mirrored legacy well.
+The module shares one installation: the tests run in order, and each leaves the mirrored legacy working.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from comparator.findings.calibration import Proposal
 from comparator.settings import CompareSettings
 from comparator.store import queries
 from comparator.store.rows import ComparisonRow
-from proxy.accounting import Accounting, read
+from proxy.rollout.accounting import Accounting, read
 from proxy.cli.calibrate import calibrate
 from proxy.config.loader import read_settings
 from proxy.demo.children import ChildProcess, running
@@ -52,7 +52,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @dataclasses.dataclass(slots=True)
 class System:
-    """The installation, the mirrored legacy that runs now, and what clients saw before anything was broken."""
+    """The installation, the current process of the mirrored legacy, and the traffic result before the first fault."""
 
     installation: Installation
     mirror: ChildProcess
@@ -65,7 +65,7 @@ class System:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def system(postgres_dsn: str) -> AsyncIterator[System]:
-    # The legacy is slower the more it is asked at once: on a busy machine 16 at a time could take it over the runner's timeout.
+    # The legacy slows down with concurrency: on a busy machine 16 requests at a time could exceed the runner's timeout.
     runner = {"concurrency": 8}
     secret = {"SECRET_KEY": SECRET}
     async with installation(postgres_dsn, addresses=300, environment=secret, runner=runner) as installed:
@@ -86,7 +86,7 @@ GROUP BY address HAVING count(*) > 2 AND bool_and(stamp #>> '{proof,proofValue}'
 
 
 async def held_stamps(installation: Installation) -> dict[str, list[dict[str, Any]]]:
-    """Some people and what they hold, each a `{provider, stamp}` as the app sends it."""
+    """Return the stamps of some addresses, each a `{provider, stamp}` as the app sends it."""
     conn = await asyncpg.connect(installation.places.live_dsn)
     try:
         return {address: json.loads(stamps) for address, stamps in await conn.fetch(HELD)}
@@ -95,7 +95,7 @@ async def held_stamps(installation: Installation) -> dict[str, list[dict[str, An
 
 
 async def app_writes(session: aiohttp.ClientSession, address: str, stamps: list[dict[str, Any]]) -> None:
-    """One of each write of the app. The token alone says whose it is, except for the score."""
+    """Send one of each write of the app. Except for the score, only the token names the address."""
     bulk, score = "/ceramic-cache/stamps/bulk", f"/ceramic-cache/score/{address}"
     one, two, *_ = stamps
     claims = {"did": f"did:pkh:eip155:1:{address}", "exp": int(time.time()) + 600, "token_type": "access"}
@@ -122,44 +122,44 @@ async def compared_on(installation: Installation, *routes: str) -> list[Comparis
     return [row for row in rows if row.route in routes]
 
 
-async def ask(system: System, count: int, *, concurrency: int = 4) -> TrafficResult:
+async def send(system: System, count: int, *, concurrency: int = 4) -> TrafficResult:
     traffic = TrafficGenerator(system.installation.url, system.installation.targets, concurrency=concurrency)
     await traffic.as_fast_as_possible(count)
     return traffic.seen
 
 
-async def ask_in_step(system: System, count: int) -> TrafficResult:
-    """Ask in chunks, each when the mirrored legacy, which is slower than the scorer that serves, has nearly caught up."""
+async def send_in_chunks(system: System, count: int) -> TrafficResult:
+    """Send requests in chunks; before each, wait until the mirrored legacy, which is slower, has nearly caught up."""
     traffic = TrafficGenerator(system.installation.url, system.installation.targets, concurrency=CONCURRENCY)
     for _ in range(0, count, CHUNK):
         await traffic.as_fast_as_possible(CHUNK)
         async with asyncio.timeout(CATCH_UP_S):
             while (await accounting_now(system)).in_flight > BEHIND_MAX:
-                # (the counts are another process's: asked for ten times a second)
+                # The counts belong to another process: poll them ten times a second.
                 await asyncio.sleep(0.1)
     return traffic.seen
 
 
 def grown(before: Accounting, after: Accounting, part: str) -> dict[str, int]:
-    """How much each count of a part of the accounting grew."""
+    """Return the growth of each count in one part of the accounting."""
     old, new = getattr(before, part), getattr(after, part)
     return {name: count - old.get(name, 0) for name, count in new.items() if count != old.get(name, 0)}
 
 
 async def test_two_thousand_mixed_requests_have_no_mismatch(system: System) -> None:
-    seen = await ask_in_step(system, LOAD)
+    seen = await send_in_chunks(system, LOAD)
     accounting = (await settled(system.installation, timeout_s=CATCH_UP_S)).accounting
     assert not seen.unexpected
     assert accounting.served == LOAD
     assert set(accounting.compared) == {"match"}
-    # A machine that stands still may cost a few: a request took too long, or the one before it on its keys.
+    # A stalled machine may cost a few: a request, or its predecessor on the same keys, timed out.
     assert sum(accounting.compared.values()) >= LOAD * 0.98
     assert set(accounting.failed) <= {"mirrored_timeout"}
     assert not accounting.dropped
     assert accounting.balance == 0
 
 
-async def test_stamps_that_people_add_and_remove_by_token_match(system: System) -> None:
+async def test_stamps_added_and_removed_by_token_match(system: System) -> None:
     held = await held_stamps(system.installation)
     before = await accounting_now(system)
     async with aiohttp.ClientSession(system.installation.url) as session:
@@ -175,67 +175,67 @@ async def test_stamps_that_people_add_and_remove_by_token_match(system: System) 
 
 async def test_counts_add_up_while_requests_are_in_flight(system: System) -> None:
     async with asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(ask(system, 200, concurrency=CONCURRENCY), name="traffic")
+        asking = tasks.create_task(send(system, 200, concurrency=CONCURRENCY), name="traffic")
         balances = []
         while not asking.done():
             balances.append((await accounting_now(system)).balance)
     accounting = (await settled(system.installation)).accounting
     assert balances
-    # What is being written to the disk at the moment of the reading is in no count yet.
+    # Exchanges that are being written to disk during the scrape are not counted yet.
     assert all(0 <= balance <= CONCURRENCY for balance in balances)
     assert accounting.balance == 0
 
 
-async def test_clients_notice_nothing_when_the_mirror_is_killed(system: System) -> None:
-    system.before = await ask(system, FEW)
+async def test_killed_mirror_does_not_affect_clients(system: System) -> None:
+    system.before = await send(system, FEW)
     before = (await settled(system.installation)).accounting
     async with asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(ask(system, FEW), name="traffic")
+        asking = tasks.create_task(send(system, FEW), name="traffic")
         system.mirror.stopping = True
         system.mirror.process.kill()
     after = (await settled(system.installation)).accounting
-    assert_unnoticed(system, asking.result())
+    assert_unaffected(system, asking.result())
     assert set(grown(before, after, "failed")) <= {"mirrored_refused", "mirrored_reset"}
     assert grown(before, after, "failed")
     assert after.balance == 0
 
 
-async def test_clients_notice_nothing_when_the_mirror_hangs_and_it_is_used_again_afterwards(system: System) -> None:
-    async with another_mirror(system):
+async def test_hung_mirror_does_not_affect_clients_and_is_used_again_afterwards(system: System) -> None:
+    async with new_mirror(system):
         await assert_all_match(system)
         before = (await settled(system.installation)).accounting
         system.mirror.process.send_signal(signal.SIGSTOP)
-        seen = await ask(system, FEW)
-        await some_failed(system, before)
+        seen = await send(system, FEW)
+        await wait_for_failure(system, before)
         system.mirror.process.send_signal(signal.SIGCONT)
         after = (await settled(system.installation)).accounting
-        assert_unnoticed(system, seen)
+        assert_unaffected(system, seen)
         assert set(grown(before, after, "failed")) == {"mirrored_timeout"}
         assert grown(before, after, "compared").get("mismatch", 0) == 0
         assert after.balance == 0
         await assert_all_match(system)
 
 
-async def test_clients_notice_nothing_when_the_mirror_is_slow(system: System) -> None:
+async def test_slow_mirror_does_not_affect_clients(system: System) -> None:
     before = (await settled(system.installation)).accounting
-    async with another_mirror(system, SHADOW_DIVERGENCES="slow_response", SHADOW_SLOW_RESPONSE_S="1"):
-        seen = await ask(system, FEW)
+    async with new_mirror(system, SHADOW_DIVERGENCES="slow_response", SHADOW_SLOW_RESPONSE_S="1"):
+        seen = await send(system, FEW)
         after = (await settled(system.installation)).accounting
-    assert_unnoticed(system, seen)
+    assert_unaffected(system, seen)
     assert set(grown(before, after, "compared")) == {"match"}
     assert after.balance == 0
 
 
-async def some_failed(system: System, before: Accounting) -> None:
-    """Wait for the first mirrored request that was given up."""
+async def wait_for_failure(system: System, before: Accounting) -> None:
+    """Wait for the first mirrored request that timed out."""
     async with asyncio.timeout(120):
         while not grown(before, await accounting_now(system), "failed"):
             await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
-async def another_mirror(system: System, **environment: str) -> AsyncIterator[None]:
-    """Start a mirrored legacy in the place of the one that was killed."""
+async def new_mirror(system: System, **environment: str) -> AsyncIterator[None]:
+    """Start a mirrored legacy in place of the killed one."""
     plan = system.mirror.plan
     changed = dataclasses.replace(plan, environment={**plan.environment, **environment})
     async with running(changed, system.logs) as child:
@@ -246,55 +246,61 @@ async def another_mirror(system: System, **environment: str) -> AsyncIterator[No
 
 async def assert_all_match(system: System) -> None:
     before = (await settled(system.installation)).accounting
-    await ask(system, FEW)
+    await send(system, FEW)
     after = (await settled(system.installation)).accounting
     assert set(grown(before, after, "compared")) == {"match"}
     assert not grown(before, after, "failed")
 
 
-def assert_unnoticed(system: System, seen: TrafficResult) -> None:
-    """Clients got what they should and waited for no mirror, which takes a second or more here.
+def assert_unaffected(system: System, seen: TrafficResult) -> None:
+    """Check that clients got the expected responses and did not wait for the mirror, which takes a second or more.
 
-    How much a client's latency changes is measured by `make bench-faults`; a busy machine has noise of its own.
+    `make bench-faults` measures the change of clients' latency; here the limit is loose, because a busy machine adds noise.
     """
     assert not seen.unexpected
     assert seen.quantile_ms(0.5) <= 1.5 * system.before.quantile_ms(0.5) + 400
 
 
-async def test_rules_that_a_calibration_proposes_make_the_noisy_side_equal_to_itself(system: System) -> None:
+async def test_proposed_rules_make_a_noisy_side_equal_to_itself(system: System) -> None:
     runner = system.installation.children["runner"]
     runner.stopping = True
     runner.process.terminate()
     await runner.process.wait()
     await system.mirror.stop()
     settings = read_settings(system.installation.config_path)
-    async with another_mirror(system, SHADOW_NOISE_S="5"):
+    async with new_mirror(system, SHADOW_NOISE_S="5"):
         noisy = await calibrate(settings, Side.LEGACY, requests=CALIBRATED, seen_min=1)
         accepted = msgspec.structs.replace(settings, compare=with_rules(settings.compare, noisy.proposals))
         clean = await calibrate(accepted, Side.LEGACY, requests=CALIBRATED, seen_min=1)
     assert noisy.different >= 2
-    assert {one.place.rpartition(".")[2] for one in noisy.proposals} == {"expiration_timestamp", "expiration_date"}
-    assert {one.section.partition(".")[2].partition(".")[0] for one in noisy.proposals} == {"routes", "tables"}
+    assert {proposal.place.rpartition(".")[2] for proposal in noisy.proposals} == {
+        "expiration_timestamp",
+        "expiration_date",
+    }
+    assert {proposal.section.partition(".")[2].partition(".")[0] for proposal in noisy.proposals} == {
+        "routes",
+        "tables",
+    }
     assert {
         ("compare.tables.registry_score.volatile", "expiration_date: {within_ms: 10000}"),
         ("compare.tables.registry_event.json.data", "within_ms: {fields.expiration_date: 10000}"),
-    } <= {(one.section, one.rule) for one in noisy.proposals}
+    } <= {(proposal.section, proposal.rule) for proposal in noisy.proposals}
     assert (clean.different, clean.failed, clean.proposals) == (0, 0, ())
     assert clean.equal == CALIBRATED
 
 
 def with_rules(compare: CompareSettings, proposals: Sequence[Proposal]) -> CompareSettings:
-    """The section with every proposed rule copied to where it says, as a person does."""
+    """Return the section with every proposed rule copied to its place, as an operator does."""
     document = {"compare": msgspec.to_builtins(compare)}
     for proposal in proposals:
         rule: Any = yaml.safe_load(proposal.rule)
         for name in reversed(proposal.section.split(".")):
             rule = {name: rule}
-        document = joined(document, rule)
+        document = merged(document, rule)
     return msgspec.convert(document["compare"], CompareSettings)
 
 
-def joined(into: Any, more: Any) -> Any:
+def merged(into: Any, more: Any) -> Any:
     if isinstance(into, dict):
-        return {**into, **{name: joined(into.get(name), value) for name, value in more.items()}}
+        return {**into, **{name: merged(into.get(name), value) for name, value in more.items()}}
     return [*into, *more] if isinstance(more, list) and into else more

@@ -1,4 +1,4 @@
-"""A client of the benchmarks knows when its response is complete, however it comes in pieces."""
+"""The benchmark client recognizes the end of a response at any fragmentation."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ class Silent(asyncio.Transport):
 
 
 class Noting:
-    """Notes the status at each call: 0 when the connection opens."""
+    """Records the status at each call; 0 when the connection opens."""
 
     def __init__(self) -> None:
         self.statuses: list[int] = []
@@ -43,7 +43,7 @@ def connected() -> tuple[Client, Noting, Silent]:
 
 @pytest.mark.parametrize("response", [LENGTH, CHUNKED, EMPTY], ids=["length", "chunked", "empty"])
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_response_is_complete_once_whatever_the_pieces(response: bytes, size: int) -> None:
+def test_response_is_complete_once_at_any_fragmentation(response: bytes, size: int) -> None:
     client, noting, _ = connected()
     for start in range(0, len(response), size):
         client.data_received(response[start : start + size])
@@ -63,13 +63,13 @@ def test_half_a_response_is_not_complete() -> None:
     assert noting.statuses == [0]
 
 
-def test_request_is_written_as_it_is() -> None:
+def test_request_is_written_unchanged() -> None:
     client, _, silent = connected()
     client.ask(b"GET / HTTP/1.1\r\n\r\n", 1.5)
     assert (silent.sent, client.due_s) == ([b"GET / HTTP/1.1\r\n\r\n"], 1.5)
 
 
-def test_listener_hears_of_a_lost_connection() -> None:
+def test_listener_is_notified_of_a_lost_connection() -> None:
     client, noting, _ = connected()
     client.connection_lost(None)
     assert noting.lost_count == 1

@@ -1,4 +1,4 @@
-"""What the proxy's benchmark makes of its samples."""
+"""Statistics of the proxy benchmark."""
 
 from dataclasses import replace
 
@@ -22,18 +22,18 @@ SAMPLE = Sample(
 )
 
 
-def test_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
+def test_ratio_is_the_median_of_the_ratios_of_each_round() -> None:
     ours = [replace(SAMPLE, rps=rps) for rps in (1000.0, 100.0, 3000.0)]
     peer = [replace(SAMPLE, rps=rps) for rps in (500.0, 50.0, 1000.0)]
     assert ratio(ours, peer, lambda one: one.rps) == 2.0
 
 
-def test_rounds_in_which_nothing_was_added_say_nothing_about_the_ratio() -> None:
+def test_rounds_without_added_latency_are_ignored_in_the_ratio() -> None:
     ours = [replace(SAMPLE, added_p99_ms=added) for added in (-0.1, 0.4)]
     assert ratio(ours, [SAMPLE, SAMPLE], lambda one: one.added_p99_ms) == 0.5
 
 
-def test_no_usable_round_gives_no_ratio() -> None:
+def test_without_usable_rounds_there_is_no_ratio() -> None:
     unmeasured = replace(SAMPLE, added_p50_ms=None)
     assert ratio([unmeasured], [SAMPLE], lambda one: one.added_p50_ms) is None
 
@@ -44,12 +44,12 @@ def test_ratios_are_ours_over_the_peer() -> None:
     assert found == {"rps": 2.0, "rps_rounds": [2.0], "cpu": 0.25, "added_p50": 0.5, "added_p99": 2.0}
 
 
-def test_median_passes_over_rounds_without_the_figure() -> None:
+def test_median_ignores_rounds_without_the_figure() -> None:
     rounds = [replace(SAMPLE, p99_ms=value) for value in (None, 3.0, 5.0)]
     assert median(rounds, lambda one: one.p99_ms) == 4.0
 
 
-def test_median_of_nothing_is_nothing() -> None:
+def test_median_of_no_rounds_is_none() -> None:
     assert median([replace(SAMPLE, p99_ms=None)], lambda one: one.p99_ms) is None
 
 
@@ -58,7 +58,7 @@ def test_an_aim_is_reached_by_requests_per_second() -> None:
     assert (found["rps_over_nginx"]["reached"], found["rps_over_envoy"]["reached"]) == (True, False)
 
 
-def test_peers_that_mirror_and_peers_that_journal_too_have_aims_beside_each_other() -> None:
+def test_mirroring_and_journaling_peers_have_separate_aims() -> None:
     rounds = {name: [SAMPLE] for name in ("ours", "nginx", "nginx-log", "envoy-tap", "aiohttp-journal")}
     found = aims(rounds)
     assert [(name, one["aim"]) for name, one in found.items() if name.startswith("rps_over_")] == [
@@ -69,27 +69,27 @@ def test_peers_that_mirror_and_peers_that_journal_too_have_aims_beside_each_othe
     ]
 
 
-def test_added_latency_has_an_aim_too() -> None:
+def test_added_latency_has_an_aim() -> None:
     assert aims({"ours": [replace(SAMPLE, added_p99_ms=1.5)]})["added_p99_ms"]["reached"] is False
 
 
-def test_aims_need_ours() -> None:
+def test_aims_need_our_own_figures() -> None:
     assert aims({"nginx": [SAMPLE]}) == {}
 
 
-def test_ours_is_this_checkout_before_any_other() -> None:
+def test_this_checkout_comes_before_other_checkouts() -> None:
     assert own({"direct": [], "ours@/elsewhere": [], "ours": []}) == "ours"
 
 
-def test_another_checkout_stands_in_for_ours() -> None:
+def test_other_checkout_replaces_a_missing_own_one() -> None:
     assert own({"direct": [], "nginx": [], "ours@/elsewhere": []}) == "ours@/elsewhere"
 
 
-def test_percentile_is_a_value_that_was_measured() -> None:
+def test_percentile_is_a_measured_value() -> None:
     assert [percentile(range(1, 101), share) for share in (0.5, 0.99, 1.0)] == [51, 100, 100]
 
 
-def test_slope_is_growth_for_each_unit() -> None:
+def test_slope_is_growth_per_unit() -> None:
     assert slope([(0.0, 10.0), (1.0, 12.0), (2.0, 14.0)]) == pytest.approx(2.0)
 
 

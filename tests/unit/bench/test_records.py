@@ -1,4 +1,4 @@
-"""How the benchmark counts what its peers keep of exchanges."""
+"""Counting the exchange records that peers write."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def test_records_are_counted_by_their_mark(tmp_path: Path) -> None:
     assert Records(tmp_path / "file", b'"trace"').count() == 2
 
 
-def test_a_mark_that_came_in_two_parts_counts_once(tmp_path: Path) -> None:
+def test_mark_split_over_two_reads_counts_once(tmp_path: Path) -> None:
     records = Records(tmp_path / "file", b'"trace"')
     append(tmp_path / "file", b'{"trace": 1}\n{"tra')
     first = records.count()
@@ -25,7 +25,7 @@ def test_a_mark_that_came_in_two_parts_counts_once(tmp_path: Path) -> None:
     assert (first, records.count(), records.count()) == (1, 2, 2)
 
 
-def test_cleared_records_stay_counted_while_new_ones_come(tmp_path: Path) -> None:
+def test_cleared_records_stay_counted(tmp_path: Path) -> None:
     records = Records(tmp_path / "file", b"\n")
     append(tmp_path / "file", b"a\nb\n")
     records.clear()
@@ -34,11 +34,11 @@ def test_cleared_records_stay_counted_while_new_ones_come(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("text", "ready"), [(b"", False), (b"200 OK", True)])
-def test_who_says_when_it_records_is_waited_for(tmp_path: Path, text: bytes, ready: bool) -> None:
+def test_peer_with_a_ready_message_is_waited_for(tmp_path: Path, text: bytes, ready: bool) -> None:
     append(tmp_path / "file", b"")
     append(tmp_path / "first", text)
     assert Records(tmp_path / "file", b"\n", tmp_path / "first").ready() is ready
 
 
-def test_a_file_that_is_not_there_is_not_ready(tmp_path: Path) -> None:
+def test_missing_file_is_not_ready(tmp_path: Path) -> None:
     assert not Records(tmp_path / "file", b"\n").ready()

@@ -1,4 +1,4 @@
-"""Plays a recording back as if this run had seen exactly what the legacy did."""
+"""Build the run of a scorer that behaves exactly as recorded."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from tests.golden.times import moved
 
 
 def as_run(scenario: Scenario) -> list[StepRun]:
-    """What a scorer that does exactly what was recorded would have given."""
+    """Return the step's run of a scorer that behaves exactly as recorded."""
     return [_step_run(step) for step in scenario.steps]
 
 

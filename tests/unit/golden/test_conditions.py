@@ -1,4 +1,4 @@
-"""Which scenarios are concerned by a declared difference, and where."""
+"""Conditions select the scenarios, steps and places that a declared difference may affect."""
 
 import base64
 import json
@@ -34,30 +34,30 @@ def concern(name: str, of: Scenario) -> Concern | None:
     return CONDITIONS[name](of)
 
 
-def test_nullifiers_of_other_versions_are_named():
+def test_nullifiers_of_other_versions_meet_the_condition():
     found = concern("other_nullifiers_are_linked", scenario(stamp(nullifiers=["v0:a", "v1:b", "v0.0.0:c"])))
     assert found == Concern(frozenset({0}), {"nullifier": frozenset({"v1:b"})})
 
 
-def test_nullifiers_in_a_request_count_too():
+def test_nullifiers_in_a_request_meet_the_condition():
     sent = {"stamps": [stamp(nullifiers=["v1:b"])["stamp"]]}
     found = concern("other_nullifiers_are_linked", scenario(steps=[step(body=sent)]))
     assert found is not None
     assert found.steps == {0}
 
 
-def test_with_the_flag_on_nobody_is_concerned():
+def test_flag_turns_the_condition_off():
     assert concern("other_nullifiers_are_linked", scenario(stamp(nullifiers=["v1:b"]), multi="on")) is None
 
 
-def test_a_foreign_link_to_another_version_is_a_clash():
+def test_link_of_another_address_to_another_version_is_a_clash():
     held = stamp(nullifiers=["v0:a", "v1:b"])
     found = concern("other_nullifiers_clash", scenario(held, links=[{"hash": "v1:b", "address": OTHER}]))
     assert found is not None
     assert found.names == {"provider": frozenset({"Google"}), "nullifier": frozenset({"v0:a", "v1:b"})}
 
 
-def test_an_own_link_to_another_version_is_none():
+def test_own_link_to_another_version_is_not_a_clash():
     held = stamp(nullifiers=["v1:b"])
     assert concern("other_nullifiers_clash", scenario(held, links=[{"hash": "v1:b", "address": MINE}])) is None
 
@@ -67,19 +67,19 @@ def test_two_holders_of_another_version_clash():
     assert concern("other_nullifiers_clash", scenario(*held)) is not None
 
 
-def test_the_old_field_is_named_with_its_provider():
+def test_old_field_selects_its_provider():
     found = concern("old_form_credentials", scenario(stamp(old="v0:h"), stamp(provider="Ens", nullifiers=["v0:a"])))
     assert found == Concern(frozenset({0}), {"provider": frozenset({"Google"}), "nullifier": frozenset({"v0:h"})})
 
 
-def test_steps_about_somebody_else_are_not_concerned():
+def test_steps_of_other_addresses_are_not_selected():
     steps = [step(f"/score/{OTHER}"), step(f"/score/{MINE.upper()}")]
     found = concern("old_form_credentials", scenario(stamp(old="v0:h"), steps=steps))
     assert found is not None
     assert found.steps == {1}
 
 
-def test_a_token_names_its_address():
+def test_token_selects_its_address():
     claims = base64.urlsafe_b64encode(json.dumps({"did": f"did:pkh:eip155:1:{MINE}"}).encode()).decode().rstrip("=")
     call = Call("GET", "/", (("Authorization", f"Bearer a.{claims}.b"),), b"", {"status": 200, "headers": {}})
     found = concern("old_form_credentials", scenario(stamp(old="v0:h"), steps=[Step((call,))]))
@@ -87,28 +87,28 @@ def test_a_token_names_its_address():
     assert found.steps == {0}
 
 
-def test_links_that_were_not_saved_concern_the_later_steps():
+def test_unsaved_links_select_the_later_steps():
     steps = [step(), step(response={"error": "Failed to save HashScorerLinks"}), step()]
     assert concern("links_not_saved", scenario(steps=steps)) == Concern(frozenset({1, 2}))
 
 
-def test_the_points_parameter_concerns_its_steps_alone():
+def test_points_parameter_selects_its_own_steps_only():
     steps = [step("/x?include_human_points=true"), step("/x?include_human_points=false")]
     assert concern("human_points_asked_for", scenario(steps=steps)) == Concern(frozenset({0}))
 
 
-def test_the_paths_of_the_first_version_that_are_served_are_told_from_it():
+def test_served_paths_of_the_first_version_are_not_selected():
     steps = [step("/registry/gtc-stake/0x1/1"), step("/registry/stamps/0x1")]
     assert concern("first_version_called", scenario(steps=steps)) is None
 
 
-def test_lost_stamps_are_named_by_their_providers():
+def test_lost_stamps_select_their_providers():
     pair = {"before": {}, "after": {"provider": "Google", "deleted_at": "2026-01-01T00:00:00+00:00"}}
     lost = step(status=500, changes={"ceramic_cache_ceramiccache": {"updated": [pair]}})
     found = concern("replaced_stamps_lost", scenario(steps=[step(), lost]))
     assert found == Concern(frozenset({1}), {"provider": frozenset({"Google"})})
 
 
-def test_an_ordinary_scenario_is_concerned_by_nothing():
+def test_ordinary_scenario_meets_no_condition():
     ordinary = scenario(stamp(nullifiers=["v0:a"]))
     assert [name for name in CONDITIONS if concern(name, ordinary)] == []

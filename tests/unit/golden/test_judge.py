@@ -1,4 +1,4 @@
-"""The runner finds nothing where nothing differs, and what was altered where something was."""
+"""The judge reports nothing for an exact replay, and exactly the alteration for an altered one."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ def scored() -> Scenario:
 
 
 def found_when(scenario: Scenario, *, outcome=None, changes=None) -> list[str]:
-    """What is found when the first step was answered with, or changed, something else."""
+    """Return the differences when the first step has another response or other row changes."""
     first, *rest = as_run(scenario)
     altered = replace(
         first,
@@ -47,72 +47,72 @@ def row_with(table: str, **columns):
 
 
 @pytest.mark.parametrize("path", ALONE, ids=[path.stem for path in ALONE])
-def test_a_recording_played_back_matches_itself(path: Path):
+def test_exact_replay_matches(path: Path):
     scenario = load(path)
     assert judge(scenario, as_run(scenario)) == []
 
 
-def test_another_value_in_the_body_is_found_at_its_place():
+def test_changed_body_value_is_reported_at_its_place():
     assert found_when(scored(), outcome=body_with(score="2.49999")) == ["changed score"]
 
 
-def test_another_type_in_the_body_is_found():
+def test_changed_body_type_is_reported():
     assert found_when(scored(), outcome=body_with(passing_score=1)) == ["type passing_score"]
 
 
-def test_another_status_is_found():
+def test_changed_status_is_reported():
     assert "status (status)" in found_when(scored(), outcome=lambda response: replace(response, status=201))
 
 
-def test_a_missing_header_is_found():
+def test_missing_header_is_reported():
     def without_vary(response: Response) -> Response:
         return replace(response, headers=tuple((name, value) for name, value in response.headers if name != "vary"))
 
     assert found_when(scored(), outcome=without_vary) == ["header vary"]
 
 
-def test_a_header_the_legacy_does_not_send_is_found():
+def test_extra_header_is_reported():
     def with_cookie(response: Response) -> Response:
         return replace(response, headers=(*response.headers, ("Set-Cookie", "a=b"), ("Date", "today")))
 
     assert found_when(scored(), outcome=with_cookie) == ["header set-cookie"]
 
 
-def test_no_response_is_found():
+def test_missing_response_is_reported():
     assert found_when(scored(), outcome=lambda _: Failed(FailureCause.RESET, "gone"))[-1] == "status (status)"
 
 
-def test_a_time_of_last_week_is_found():
+def test_wrong_time_is_reported():
     assert found_when(scored(), outcome=body_with(last_score_timestamp="2020-01-01T00:00:00.000001+00:00")) == [
         "changed last_score_timestamp"
     ]
 
 
-def test_a_time_in_another_style_is_found():
+def test_time_in_another_format_is_reported():
     response = as_run(scored())[0].outcomes[0]
     assert isinstance(response, Response)
     moment = json.loads(response.body)["last_score_timestamp"].replace("+00:00", "Z")
     assert found_when(scored(), outcome=body_with(last_score_timestamp=moment)) == ["changed last_score_timestamp"]
 
 
-def test_a_missing_row_is_found():
+def test_missing_row_is_reported():
     assert found_when(scored(), changes=lambda changes: [c for c in changes if c.table != "registry_event"]) == [
         "missing_row registry_event"
     ]
 
 
-def test_an_extra_row_is_found():
+def test_extra_row_is_reported():
     extra = RowChange(
         "registry_stamp", Op.INSERT, None, {"id": "9", "provider": "X", "credential": "{}", "passport_id": "1"}
     )
     assert found_when(scored(), changes=lambda changes: [*changes, extra]) == ["extra_row registry_stamp"]
 
 
-def test_another_column_is_found():
+def test_changed_column_is_reported():
     assert found_when(scored(), changes=row_with("registry_score", status="ERROR")) == ["column registry_score.status"]
 
 
-def test_another_surrogate_id_of_the_same_row_is_no_difference():
+def test_different_surrogate_id_is_not_a_difference():
     def renumbered(changes):
         def again(row):
             data = json.loads(row["data"]) if "data" in row else None
@@ -133,7 +133,7 @@ def test_another_surrogate_id_of_the_same_row_is_no_difference():
     assert found_when(scored(), changes=renumbered) == []
 
 
-def test_an_event_that_names_another_score_row_is_found():
+def test_event_with_another_score_row_is_reported():
     def elsewhere(changes):
         def altered(row):
             data = json.loads(row["data"])
@@ -145,7 +145,7 @@ def test_an_event_that_names_another_score_row_is_found():
     assert found_when(scored(), changes=elsewhere) == ["changed registry_event.data.pk"]
 
 
-def test_a_call_to_a_service_that_was_not_recorded_is_found():
+def test_unrecorded_upstream_call_is_reported():
     scenario = scored()
     first, *rest = as_run(scenario)
     runs = [replace(first, unexpected_calls=("GET /elsewhere",)), *rest]

@@ -1,4 +1,4 @@
-"""Declared differences: what they explain, and when they are stale."""
+"""Declared differences: the differences they explain, and the entries that are stale."""
 
 from dataclasses import replace
 
@@ -28,52 +28,52 @@ def declared(*places: Place, when: str = "") -> KnownDifferences:
     )
 
 
-def test_a_difference_at_a_declared_place_is_known():
+def test_difference_at_a_declared_place_is_known():
     known, left = declared(Place(at="column registry_score.status")).split(scenario("here"), [STATUS])
     assert ([one for one, _ in known], left) == ([STATUS], [])
 
 
-def test_the_same_difference_in_another_scenario_is_not():
+def test_same_difference_in_another_scenario_is_not_known():
     known, left = declared(Place(at="column registry_score.status")).split(scenario("there"), [STATUS])
     assert (known, left) == ([], [STATUS])
 
 
-def test_a_difference_at_another_step_is_not():
+def test_difference_at_another_step_is_not_known():
     _, left = declared(Place(at="column registry_score.status", step=0)).split(scenario("here"), [STATUS])
     assert left == [STATUS]
 
 
-def test_a_difference_at_another_place_is_not():
+def test_difference_at_another_place_is_not_known():
     _, left = declared(Place(at="column registry_score.error")).split(scenario("here"), [STATUS])
     assert left == [STATUS]
 
 
-def test_a_row_is_known_by_its_columns():
+def test_row_is_known_by_its_columns():
     known, _ = declared(Place(at="extra_row *", row={"hash": "v1*"})).split(scenario("here"), [LINK])
     assert [one for one, _ in known] == [LINK]
 
 
-def test_a_row_with_other_columns_is_not():
+def test_row_with_other_columns_is_not_known():
     _, left = declared(Place(at="extra_row *", row={"hash": "v0*"})).split(scenario("here"), [LINK])
     assert left == [LINK]
 
 
-def test_a_condition_concerns_scenarios_nobody_named():
+def test_condition_applies_to_scenarios_that_are_not_named():
     known, _ = declared(Place(at="extra_row *"), when="other_nullifiers_are_linked").split(scenario("unseen"), [LINK])
     assert [one for one, _ in known] == [LINK]
 
 
-def test_a_condition_that_does_not_hold_concerns_nothing():
+def test_unmet_condition_explains_nothing():
     known = declared(Place(at="extra_row *"), when="other_nullifiers_are_linked")
     assert known.split(scenario("unseen", multi="on"), [LINK])[1] == [LINK]
 
 
-def test_a_condition_names_what_a_row_may_hold():
+def test_condition_restricts_the_values_of_a_row():
     known = declared(Place(at="extra_row *", row={"hash": "{nullifier}"}), when="other_nullifiers_are_linked")
     assert known.split(scenario("unseen", nullifier="v1:y"), [LINK])[1] == [LINK]
 
 
-def test_a_condition_names_what_a_place_may_hold():
+def test_condition_restricts_the_names_in_a_place():
     place = Place(at="changed stamps.{provider}.score")
     found = [Found(0, Difference(Kind.CHANGED, ("stamps", name, "score"), "1", "0")) for name in ("A.b*", "Other")]
     known = KnownDifferences((Entry(name="one", reason="r", instead="i", places=(place,), scenarios=(), when=OLD),))
@@ -82,41 +82,41 @@ def test_a_condition_names_what_a_place_may_hold():
     assert known.split(old, found)[1] == [found[1]]
 
 
-def test_an_entry_that_explained_nothing_is_stale():
+def test_entry_that_explained_nothing_is_stale():
     known = declared(Place(at="column registry_score.status"))
     known.split(scenario("here"), [])
     assert known.stale() == ["one: nothing differs any more in here"]
 
 
-def test_a_place_that_explained_nothing_is_stale():
+def test_place_that_explained_nothing_is_stale():
     known = declared(Place(at="column registry_score.status"), Place(at="changed error"))
     known.split(scenario("here"), [STATUS])
     assert known.stale() == ["one: nothing differs any more at changed error"]
 
 
-def test_an_entry_with_a_condition_is_stale_when_its_own_scenario_no_longer_shows_it():
+def test_conditional_entry_is_stale_when_its_named_scenario_no_longer_differs():
     known = declared(Place(at="extra_row *"), when="other_nullifiers_are_linked")
     known.split(scenario("unseen"), [LINK])
     known.split(scenario("here"), [])
     assert known.stale() == ["one: nothing differs any more in here"]
 
 
-def test_a_scenario_that_only_the_condition_concerns_makes_nothing_stale():
+def test_scenario_selected_by_condition_only_makes_no_entry_stale():
     known = declared(Place(at="extra_row *"), when="other_nullifiers_are_linked")
     known.split(scenario("unseen"), [])
     assert known.stale() == []
 
 
-def test_an_entry_whose_scenarios_were_not_run_is_not_stale():
+def test_entry_whose_scenarios_did_not_run_is_not_stale():
     known = declared(Place(at="column registry_score.status"))
     known.split(scenario("there"), [STATUS])
     assert known.stale() == []
 
 
-def test_the_repository_declares_only_what_can_be_read():
+def test_declared_differences_of_the_repository_are_valid():
     assert all(one.reason and one.instead and one.places for one in load().entries)
 
 
-def test_an_entry_without_a_reason_is_refused():
+def test_entry_without_a_reason_is_refused():
     with pytest.raises(msgspec.ValidationError, match="reason"):
         msgspec.convert({"name": "x", "instead": "y", "places": []}, Entry)

@@ -1,4 +1,4 @@
-"""What races may end in."""
+"""Permitted outcomes of races."""
 
 import json
 
@@ -30,7 +30,7 @@ def promises(*differences) -> list[str]:
     return [difference.place for difference in differences]
 
 
-def test_a_recorded_outcome_without_a_broken_promise_is_accepted():
+def test_recorded_outcome_that_keeps_all_promises_is_accepted():
     scenario = load(SCENARIOS / "concurrent_one_nullifier_eight_addresses.json")
     assert races.judge_race(scenario.steps[0], as_run(scenario)[0]) == []
 
@@ -40,25 +40,25 @@ def test_two_owners_of_one_nullifier_break_a_promise():
     assert promises(*found) == ["promise.one_owner_a_nullifier"]
 
 
-def test_two_owners_of_two_nullifiers_break_none():
+def test_two_owners_of_two_nullifiers_break_no_promise():
     assert races.broken_promises([], [stamp("1", "v0:a"), stamp("2", "v0:b")]) == []
 
 
-def test_a_stamp_twice_breaks_a_promise():
+def test_duplicate_stamp_breaks_a_promise():
     found = races.broken_promises([], [stamp("1", "v0:a"), stamp("1", "v0:b")])
     assert promises(*found) == ["promise.one_stamp_a_provider"]
 
 
-def test_a_sum_of_other_stamps_breaks_a_promise():
+def test_sum_of_other_stamps_breaks_a_promise():
     found = races.broken_promises([], [score_event(raw="1.5", scores={"Github": 1.0})])
     assert promises(*found) == ["promise.whole_score"]
 
 
-def test_a_sum_of_its_own_stamps_breaks_none():
+def test_sum_of_its_own_stamps_breaks_no_promise():
     assert races.broken_promises([], [score_event(raw="1.5", scores={"Github": 1.0, "Ens": 0.5})]) == []
 
 
-def test_an_error_or_no_response_breaks_a_promise():
+def test_error_or_missing_response_breaks_a_promise():
     found = races.broken_promises([response(status=500), Failed(FailureCause.RESET, "gone")], [])
     assert promises(*found) == ["promise.response", "promise.response"]
 
@@ -68,7 +68,7 @@ def test_different_scores_of_one_address_break_a_promise():
     assert promises(*found) == ["promise.one_answer_an_address"]
 
 
-def test_an_outcome_nobody_observed_is_found():
+def test_unrecorded_outcome_is_reported():
     scenario = load(SCENARIOS / "concurrent_expired_link_takeover.json")
     run = as_run(scenario)[0]
     nobody = type(run)((response(address="0x1"), response(address="0x2", score="0.00000")), run.changes, run.offset)
