@@ -1,8 +1,10 @@
-"""Stands in front of the API: serves, journals, mirrors, replays, rolls out and rolls back.
+"""The proxy: serves clients from one side, records every exchange, mirrors it to the other side, replays, rolls out and back.
 
-`cli` is the `shadow` command, `app` the composition root of a proxy process, `workers` keeps several of them, `settings` is the shape
-of config.yaml. A request: `clients` reads it off its connection, `forward` sees it through, `backends` has the connections it goes out
-on, `front` is what all of them share. Pure: `http1` (the parser), `fields`, `headers`, `heads`, `copies`, `routes`, `buckets`,
-`responses`. Folders: `journal/` (what was served, on disk), `shadow/` (the runner that
-mirrors and compares), `rollout/` (stage and the on-call switch), `replay/`, `admin/` (control plane), `demo/`.
+A request passes through `serving/` (connections, routes, backends, failover) with the help of `http1/` (parser, templates of heads) and
+ends as an exchange in `journal/`. `runner/` reads the journal, sends each exchange to the other side and has the comparator compare.
+`rollout/` decides which side serves, `admin/` is the control port, `recordings/` and `replay/` read recordings and replay them,
+`config/` is config.yaml, `cli/` the `shadow` command, `demo/` everything on one machine.
+
+Layers, top to bottom; a package imports only those below it: cli; demo, replay; runner; serving; admin; recordings, rollout; journal;
+http1; config.
 """

@@ -1,4 +1,4 @@
-"""`python -m proxy` is the `shadow` command."""
+"""Run the `shadow` command as `python -m proxy`."""
 
 import sys
 

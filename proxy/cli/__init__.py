@@ -1,1 +1,1 @@
-"""Every command of `shadow`, one module a command. `main` dispatches; nothing imports this package."""
+"""The commands of `shadow`, one module each; `main` dispatches, and no other package imports this one."""

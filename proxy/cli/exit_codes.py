@@ -1,10 +1,11 @@
-"""How a command ends: one table for all of them, README's included."""
+"""Exit codes of all commands; docs/reference/exit-codes.md is generated from them."""
 
 from enum import IntEnum
+from typing import Final
 
 
 class Exit(IntEnum):
-    """The exit codes. A command that asks a question answers by DONE (yes, equal, well) or NO."""
+    """How a command ended. A command that answers a question ends with DONE for yes and NEGATIVE for no."""
 
     DONE = 0
     NEGATIVE = 1
@@ -13,10 +14,10 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-MEANING = {
-    Exit.DONE: "done, and nothing is wrong",
-    Exit.NEGATIVE: "the answer is no: something differs, is damaged or over a threshold, or the rollout refused a change",
-    Exit.USAGE: "wrong use or configuration: an option, a file, config.yaml, what a database lacks; nothing was done",
-    Exit.UNAVAILABLE: "what it needs is away or failed: a database, the store, a proxy, a part of the demo",
-    Exit.INTERRUPTED: "interrupted before its end",
+MEANING: Final = {
+    Exit.DONE: "success, or the answer is yes",
+    Exit.NEGATIVE: "the answer is no: a difference, damage, an exceeded threshold, or a refused change of the rollout",
+    Exit.USAGE: "wrong option, file or configuration, or a database that lacks a prerequisite; nothing was done",
+    Exit.UNAVAILABLE: "something that the command needs is unavailable or failed: a database, the store, a proxy, a process of the demo",
+    Exit.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM",
 }

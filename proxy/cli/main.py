@@ -1,8 +1,8 @@
-"""The `shadow` command: one table of sub-commands, each in the module of its own area and imported only when it is called.
+"""The `shadow` command: a table of subcommands, each in its own module, which is imported only when it is called.
 
-A sub-command's module offers `configure(parser)` and `run(args) -> exit code` (`proxy.cli.exit_codes`). What goes wrong it raises;
-here an error that has a name becomes a line and a code. The scorer is another program (it is never imported here): its sub-commands
-are handed to `python -m scorer` as they are.
+A subcommand's module has `configure(parser)` and `run(args) -> exit code` (`proxy.cli.exit_codes`). It raises what goes wrong; here
+an error of a known class becomes one line on the standard error and an exit code. The scorer is another program and is never
+imported: its subcommands are passed to `python -m scorer`.
 """
 
 import argparse
@@ -25,151 +25,197 @@ from comparator.capture.errors import (
 from comparator.errors import ComparatorError, StoreUnavailableError
 from proxy.cli.exit_codes import Exit
 from proxy.cli.version import PACKAGE, version
-from proxy.errors import DemoError, EmbeddedPostgresError, NotStoredError, ProxyError, ShadowUnreachableError
-from proxy.recordings.errors import ServerAwayError
-from proxy.serving.signal_mask import held
+from proxy.errors import DatabaseUnreachableError, DemoError, EmbeddedPostgresError, NotStoredError, ProxyError
+from proxy.exception_groups import first_error
+from proxy.replay.errors import SnapshotServerUnavailableError
+from proxy.serving.signal_mask import signals_blocked
 
-NAMED: Final = (ProxyError, ComparatorError, CaptureError)
-AWAY: Final = (
+KNOWN_ERRORS: Final = (ProxyError, ComparatorError, CaptureError)
+UNAVAILABLE_ERRORS: Final = (
     CaptureLostError,
     CloneError,
+    DatabaseUnreachableError,
     DemoError,
     EmbeddedPostgresError,
     FenceTimeoutError,
     LockTimeoutError,
     NotStoredError,
-    ServerAwayError,
-    ShadowUnreachableError,
+    SnapshotServerUnavailableError,
     SlotTimeoutError,
     StoreUnavailableError,
 )
-"""Errors of what a command needs; every other error with a name is of how it was used."""
+"""Errors of what a command needs (exit code UNAVAILABLE); every other known error is one of its use (USAGE)."""
 
 
 class Command(Protocol):
-    """What the module of a sub-command offers."""
+    """The functions that the module of a subcommand has."""
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the arguments."""
         ...
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do it; return the exit code."""
+        """Run the command; return its exit code."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CommandEntry:
-    """One sub-command: its name, one line of help, and the module that does it."""
+    """A subcommand.
+
+    Attributes:
+        name: one word, or two for the variant of a command.
+        help: one line of help.
+        module: module that implements it, or `module:ATTRIBUTE` where a module has several; "" for a command of the scorer.
+        arguments: for a command of the scorer, the arguments of `python -m scorer` that come first.
+    """
 
     name: str
     help: str
-    module: str
+    module: str = ""
+    arguments: tuple[str, ...] = ()
 
 
-COMMANDS: Final = (
-    CommandEntry("demo", "run everything on this machine for a minute and print what was found", "proxy.cli.demo"),
-    CommandEntry("proxy", "serve clients, journal every exchange", "proxy.cli.proxy"),
-    CommandEntry("runner", "mirror what the journal holds against the shadow database and compare", "proxy.cli.runner"),
-    CommandEntry("status", "stage, counts, match rate, accounting, top differences", "proxy.cli.status"),
-    CommandEntry("promote", "the next step of the rollout, if the gates are open", "proxy.cli.promote"),
-    CommandEntry("pause", "stay at this step, whatever the gates say", "proxy.cli.pause"),
-    CommandEntry("rollback", "let the legacy serve everything, at once", "proxy.cli.rollback"),
-    CommandEntry("resume", "end a pause or a rollback", "proxy.cli.resume"),
-    CommandEntry("history", "who changed the rollout, when, why, on what evidence", "proxy.cli.history"),
-    CommandEntry(
-        "journal", "look into the journal: ls, cat, tail, stats, verify, prune, export, import", "proxy.cli.journal"
+GROUPS: Final = {
+    "try it": (
+        CommandEntry(
+            "demo", "run the whole system on this machine for a minute and print its findings", "proxy.cli.demo"
+        ),
     ),
-    CommandEntry("replay", "play a recording to one side or both, and say what was found", "proxy.cli.replay"),
-    CommandEntry(
-        "replay generate", "make traffic without a recording, and the people it is about", "proxy.cli.replay_generate"
+    "serve and compare": (
+        CommandEntry("proxy", "serve clients and record every exchange", "proxy.cli.proxy"),
+        CommandEntry("runner", "mirror recorded exchanges to the other side and compare", "proxy.cli.runner"),
+        CommandEntry(
+            "status", "show the rollout, counts, match rate and most frequent differences", "proxy.cli.status"
+        ),
     ),
-    CommandEntry("snapshot", "keep states of the shadow database: create, restore, drop, ls", "proxy.cli.snapshot"),
-    CommandEntry(
-        "capture",
-        "what a database needs for its changes to be captured: check, install, remove",
-        "proxy.cli.capture",
+    "roll out and back": (
+        CommandEntry("promote", "go to the next step of the rollout, if the gates are open", "proxy.cli.rollout:PROMOTE"),
+        CommandEntry("pause", "stay at the present step; automatic rollback stays active", "proxy.cli.rollout:PAUSE"),
+        CommandEntry("rollback", "serve everything from the legacy, at once", "proxy.cli.rollout:ROLLBACK"),
+        CommandEntry("resume", "end a pause or a rollback", "proxy.cli.rollout:RESUME"),
+        CommandEntry("history", "print the audit log of the rollout, or verify it", "proxy.cli.history"),
     ),
-    CommandEntry("align", "the shadow database as a whole: clone it from live, verify it", "proxy.cli.align"),
-    CommandEntry("calibrate", "propose rules from one side compared with itself", "proxy.cli.calibrate"),
-    CommandEntry("findings", "clusters of like mismatches: list, show, ack, fix, export", "proxy.cli.findings"),
-    CommandEntry("rules", "what the comparison's rules did, or would do: explain, test", "proxy.cli.rules"),
-    CommandEntry("compare", "judge an exported case again, offline", "proxy.cli.compare"),
-)
-SCORER_COMMANDS: Final = {
-    "scorer": ("the new scorer: serve, populate, sync-platforms (python -m scorer)", ()),
-    "migrate": ("create or update the legacy tables in a database (python -m scorer migrate)", ("migrate",)),
+    "understand differences": (
+        CommandEntry(
+            "findings",
+            "list, show, acknowledge, close and export findings: clusters of like mismatches",
+            "proxy.cli.findings",
+        ),
+        CommandEntry("rules", "explain which rule applied where; try out changed rules", "proxy.cli.rules"),
+        CommandEntry("compare", "compare an exported case again, offline", "proxy.cli.compare"),
+        CommandEntry("calibrate", "propose rules from comparing one side with itself", "proxy.cli.calibrate"),
+    ),
+    "record and replay": (
+        CommandEntry("journal", "inspect, verify, prune, export and import the journal", "proxy.cli.journal"),
+        CommandEntry("replay", "replay a recording to one side or both, and report", "proxy.cli.replay"),
+        CommandEntry(
+            "replay generate",
+            "generate traffic without a recording, and the rows it needs",
+            "proxy.cli.replay_generate",
+        ),
+        CommandEntry(
+            "snapshot", "create, restore, delete and list snapshots of the shadow database", "proxy.cli.snapshot"
+        ),
+    ),
+    "prepare databases": (
+        CommandEntry("capture", "check or prepare a database for capturing its row changes", "proxy.cli.capture"),
+        CommandEntry("align", "create the shadow database from live, or verify that both are equal", "proxy.cli.align"),
+    ),
+    "run the Passport scorer": (
+        CommandEntry("scorer", "serve, populate, sync-platforms (python -m scorer)"),
+        CommandEntry(
+            "migrate", "create or update the scorer's tables (python -m scorer migrate)", arguments=("migrate",)
+        ),
+    ),
 }
+"""All subcommands, by what one wants to do."""
+
+COMMANDS: Final = tuple(entry for entries in GROUPS.values() for entry in entries)
 
 
 class VersionAction(argparse.Action):
-    """Prints name and version and ends; they are read only then."""
+    """Prints name and version and exits; the version is read only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        """As argparse calls it."""
-        print(f"{PACKAGE} {version()}")  # noqa: T201 (a command's answer)
+        """Print and exit, as argparse calls it."""
+        print(f"{PACKAGE} {version()}")  # noqa: T201 (the command's output)
         parser.exit()
 
 
 def build_parser(names: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The parser; only the sub-commands in `names` are configured, so that the others need not be imported."""
+    """Return the parser; only the subcommands in `names` are configured, so that the others need not be imported."""
     parser = argparse.ArgumentParser(
-        prog="shadow", description="A shadow-traffic comparison proxy: serve, mirror, compare, roll out, roll back."
+        prog="shadow",
+        description="A shadow-traffic comparison proxy: serve, mirror, compare, roll out, roll back.",
+        epilog=overview() + "\n\n`shadow COMMAND --help` describes a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="shadow [-h] [--version] COMMAND ...",
     )
     parser.add_argument("--version", action=VersionAction, nargs=0, help="print name and version")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
     for entry in COMMANDS:
-        wanted = entry.name in names
-        child = commands.add_parser(entry.name, help=entry.help, description=entry.help, add_help=wanted)
-        if wanted:
+        configured = entry.name in names and bool(entry.module)
+        child = commands.add_parser(entry.name, description=sentence(entry.help), add_help=configured)
+        if configured:
             load(entry).configure(child)
-    for name, (text, _) in SCORER_COMMANDS.items():
-        commands.add_parser(name, help=text, add_help=False)
     return parser
 
 
+def overview() -> str:
+    """Return the list of subcommands, grouped."""
+    width = max(len(entry.name) for entry in COMMANDS)
+    parts = [
+        "\n".join([f"{title}:", *(f"  {entry.name.ljust(width)}  {entry.help}" for entry in entries)])
+        for title, entries in GROUPS.items()
+    ]
+    return "\n\n".join(parts)
+
+
+def sentence(text: str) -> str:
+    """Return a line of help as a sentence."""
+    return text[0].upper() + text[1:] + "."
+
+
 def load(entry: CommandEntry) -> Command:
-    """The module of a sub-command."""
-    return cast("Command", importlib.import_module(entry.module))
+    """Import the module of a subcommand."""
+    name, _, attribute = entry.module.partition(":")
+    module = importlib.import_module(name)
+    return cast("Command", getattr(module, attribute) if attribute else module)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sub-command; an error that has a name ends in one line and its exit code."""
+    """Run a subcommand; an error of a known class ends in one line and its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if words and words[0] in SCORER_COMMANDS:
-        own = list(SCORER_COMMANDS[words[0]][1]) + words[1:]
-        os.execv(sys.executable, [sys.executable, "-m", "scorer", *own])
-    if " ".join(words[:2]) in {entry.name for entry in COMMANDS}:
+    entries = {entry.name: entry for entry in COMMANDS}
+    if " ".join(words[:2]) in entries:
         words[:2] = [" ".join(words[:2])]
+    entry = entries.get(words[0])
+    if entry is not None and not entry.module:
+        os.execv(sys.executable, [sys.executable, "-m", "scorer", *entry.arguments, *words[1:]])
     try:
-        with held() if words[:1] == ["proxy"] else nullcontext():
+        # (a signal that comes while the proxy still imports is delivered once it has a handler for it)
+        with signals_blocked() if words[0] == "proxy" else nullcontext():
             args = build_parser(words[:1]).parse_args(words)
-            entry = next(one for one in COMMANDS if one.name == args.command)
-            return load(entry).run(args)
-    except (*NAMED, ExceptionGroup) as error:
-        named = named_of(error)
-        if named is None:
+            return load(entries[args.command]).run(args)
+    except (*KNOWN_ERRORS, ExceptionGroup) as error:
+        known = known_error(error)
+        if known is None:
             raise
-        print(f"shadow {words[0]}: {named}", file=sys.stderr)  # noqa: T201 (a command's own voice)
-        return exit_of(named)
+        print(f"shadow {words[0]}: {known}", file=sys.stderr)  # noqa: T201 (the one place that prints errors)
+        return Exit.UNAVAILABLE if isinstance(known, UNAVAILABLE_ERRORS) else Exit.USAGE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away (`| head`); nothing is wrong.
+        # The reader of the output has ended (`| head`); nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return Exit.DONE
 
 
-def named_of(error: Exception) -> Exception | None:
-    """What went wrong: of a group of tasks the first error, None when one has no name, for that is a defect."""
-    if not isinstance(error, ExceptionGroup):
-        return error
-    group = cast("ExceptionGroup[Exception]", error)
-    if group.split(NAMED)[1] is not None:
-        return None
-    return named_of(group.exceptions[0])
-
-
-def exit_of(error: Exception) -> Exit:
-    """The exit code of an error that has a name."""
-    return Exit.UNAVAILABLE if isinstance(error, AWAY) else Exit.USAGE
+def known_error(error: Exception) -> BaseException | None:
+    """Return the error to print, of a group of tasks the first one; None when an unknown one is among them: a defect."""
+    if isinstance(error, ExceptionGroup):
+        group = cast("ExceptionGroup[Exception]", error)
+        if group.split(KNOWN_ERRORS)[1] is not None:
+            return None
+    return first_error(error)

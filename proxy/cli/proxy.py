@@ -1,4 +1,8 @@
-"""`shadow proxy`: serve clients from config.yaml."""
+"""`shadow proxy`: serve clients as config.yaml says.
+
+With several workers this process is their parent: it opens the sockets, starts each worker as `shadow proxy --worker N` with the
+sockets inherited, and replaces workers that end.
+"""
 
 import argparse
 import asyncio
@@ -6,16 +10,17 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import uvloop
 
 from comparator.capture.settings import Driver
 from proxy import logging_json as logs
+from proxy.cli.exit_codes import Exit
 from proxy.config.loader import SettingsFile, read_settings
 from proxy.config.rollout import steps_of
 from proxy.config.settings import Settings
 from proxy.errors import ListenError
+from proxy.exception_groups import first_error
 from proxy.rollout.switch import Switch
 from proxy.serving import app
 from proxy.serving.routing import compile_routes
@@ -28,59 +33,66 @@ SWITCH_INTERVAL_S = 0.0005
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="configuration (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
+    # (how the parent starts a worker)
     parser.add_argument("--worker", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--restarts", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--lost", type=int, nargs=2, default=(0, 0), help=argparse.SUPPRESS)
-    parser.add_argument("--handed", default="", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--check", action="store_true", help="read the configuration, say what is wrong with it, and end"
-    )
+    parser.add_argument("--inherited", default="", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM; 0 after a clean drain."""
-    path: Path = args.config
+    """Serve until SIGTERM; DONE after a clean drain.
 
+    Raises:
+        SettingsError: the configuration is wrong.
+        ListenError: a port cannot be listened on.
+    """
+    path: Path = args.config
     source = SettingsFile(path)
     settings = read_settings(path)
     compile_routes(settings.routes)
     if args.check:
         _check_rules(settings)
-        print("\n".join([f"{path} is fine", *said_of(settings)]))  # noqa: T201 (a command's answer)
-        return 0
+        sys.stdout.write("\n".join([f"{path} is valid", *summary_of(settings)]) + "\n")
+        return Exit.DONE
     logs.configure()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         _serve(settings, args, source)
     except ExceptionGroup as group:
-        raise _plain(group) from group
-    return 0
+        error = first_error(group)
+        if isinstance(error, OSError):
+            raise ListenError(f"cannot listen: {error}") from group
+        raise error from group
+    return Exit.DONE
 
 
 def _check_rules(settings: Settings) -> None:
-    """Compile what only the runner needs.
+    """Compile the rules, which only the runner needs.
 
     Raises:
         RuleError: a rule, table or known difference is wrong.
     """
-    from comparator.verdict import Comparator  # noqa: PLC0415 (a proxy that serves has no use for it)
+    from comparator.verdict import Comparator  # noqa: PLC0415 (a proxy that serves does not need it)
 
     Comparator(settings.compare)
 
 
-def said_of(settings: Settings) -> list[str]:
-    """What whoever checks a configuration should know before it serves: who serves, and what is not set. Pure."""
+def summary_of(settings: Settings) -> list[str]:
+    """Return which side would serve, and which databases are not set, as lines. Pure."""
     serve, other = settings.serve, settings.serve.side.other
-    rest = f", the {other} the rest" if serve.percent < 100 else ""
-    named = {"live": settings.databases.live, "shadow": settings.databases.shadow}
-    used = (named if settings.capture.driver is not Driver.OFF else {}) | {"store": settings.databases.store}
-    empty = [f"databases.{name}" for name, dsn in used.items() if not dsn]
-    who = f"the {serve.side} serves {serve.percent:g} % of the clients{rest}"
     if settings.rollout.enabled:
-        first = steps_of(settings.rollout, "")[0]
-        who = f"the rollout says who serves; at its first step the candidate serves {first.percent:g} %"
-    return [who] + ([f"empty, and the runner has a use for it: {', '.join(empty)}"] if empty else [])
+        first = steps_of(settings.rollout, "all")[0]
+        serving = f"the rollout decides who serves; at its first step the candidate serves {first.percent:g} %"
+    else:
+        rest = f", the {other} the rest" if serve.percent < 100 else ""
+        serving = f"the {serve.side} serves {serve.percent:g} % of the clients{rest}"
+    pair = {"live": settings.databases.live, "shadow": settings.databases.shadow}
+    needed = (pair if settings.capture.driver is not Driver.OFF else {}) | {"store": settings.databases.store}
+    unset = [f"databases.{name}" for name, dsn in needed.items() if not dsn]
+    return [serving, *([f"not set, but needed by the runner: {', '.join(unset)}"] if unset else [])]
 
 
 def _serve(settings: Settings, args: argparse.Namespace, source: SettingsFile) -> None:
@@ -94,21 +106,13 @@ def _serve(settings: Settings, args: argparse.Namespace, source: SettingsFile) -
 def _worker(args: argparse.Namespace) -> app.WorkerIdentity:
     if args.worker < 0:
         return app.ALONE
-    return app.WorkerIdentity(args.worker, args.restarts, tuple(args.lost), InheritedFds.of(args.handed))
+    return app.WorkerIdentity(args.worker, args.restarts, tuple(args.lost), InheritedFds.of(args.inherited))
 
 
-def _plain(group: ExceptionGroup[Exception]) -> Exception:
-    """The first error of nested groups, named: what starting ran into."""
-    first = group.exceptions[0]
-    if isinstance(first, ExceptionGroup):
-        return _plain(cast("ExceptionGroup[Exception]", first))
-    return ListenError(f"cannot listen: {first}") if isinstance(first, OSError) else first
-
-
-def worker_command(path: Path, slot: WorkerSlot, handed: InheritedFds) -> list[str]:
-    """How a worker is started by its parent."""
+def worker_command(path: Path, slot: WorkerSlot, inherited: InheritedFds) -> list[str]:
+    """Return the command line that starts a worker."""
     own = ["--worker", str(slot.number), "--restarts", str(slot.restarts), "--lost", *map(str, slot.lost)]
-    return [sys.executable, "-m", "proxy", "proxy", "--config", str(path), *own, "--handed", handed.to_argument()]
+    return [sys.executable, "-m", "proxy", "proxy", "--config", str(path), *own, "--inherited", inherited.to_argument()]
 
 
 async def _supervise(path: Path, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Which version this is. pyproject.toml says it: the checkout's where there is one, else what became the installed package."""
+"""The version of the program: that of pyproject.toml in a checkout, else that of the installed package."""
 
 import tomllib
 from importlib import metadata
@@ -10,7 +10,7 @@ PYPROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def version() -> str:
-    """The version, e.g. `0.1.0`."""
+    """Return the version, e.g. `0.1.0`."""
     if PYPROJECT.exists():
         return str(tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["version"])
     return metadata.version(PACKAGE)

@@ -6,6 +6,7 @@ The steps are `document` (YAML, variables), `conversion` (types) and `checks` (w
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,12 +54,12 @@ def read_settings(
     """
     variables = os.environ if environ is None else environ
     text = default if default is not None and not path.exists() else _text(path)
-    settings = _named(path, lambda: load(text, variables))
+    settings = _named(path, partial(load, text, variables))
     compare: dict[str, Any] = {}
     for file in rules:
-        compare |= read_rules(file, variables)
+        compare = {**compare, **read_rules(file, variables)}
         # (one file after the other, so that the error names the one that is wrong)
-        settings = _named(file, lambda: load(text, variables, compare=compare))
+        settings = _named(file, partial(load, text, variables, compare=compare))
     return settings
 
 
@@ -69,7 +70,7 @@ def read_rules(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
         SettingsError: the file cannot be read, or has no such section; the message begins with its path.
     """
     text = _text(path)
-    document = _named(path, lambda: read_document(text, environ))
+    document = _named(path, partial(read_document, text, environ))
     if not isinstance(document.get("compare"), dict):
         raise SettingsError(f"{path}: there is no section `compare:` with rules in it")
     return document["compare"]

@@ -1,4 +1,4 @@
-"""The `shadow` command as a whole."""
+"""proxy.cli.main: the `shadow` command as a whole."""
 
 import tomllib
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from comparator.capture.errors import CaptureLostError
-from proxy.cli.main import main, named_of
+from proxy.cli.main import COMMANDS, GROUPS, CommandEntry, known_error, main
 from proxy.errors import SettingsError
 from tests.support.paths import ROOT
 
@@ -26,9 +26,25 @@ def test_version_is_that_of_pyproject(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == f"{project['name']} {project['version']}\n"
 
 
-def test_without_a_command_all_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_command_all_commands_are_listed_by_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended() == 0
-    assert "show, ack, fix, export" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:-1] for line in lines if line.endswith(":")] == ["options", *GROUPS]
+    listed = [line.split("  ")[1] for line in lines if line.startswith("  ") and not line.startswith("  -")]
+    assert listed == [entry.name for entry in COMMANDS]
+
+
+@pytest.mark.parametrize("entry", [entry for entry in COMMANDS if entry.module], ids=lambda entry: entry.name)
+def test_command_describes_itself(entry: CommandEntry, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(*entry.name.split(), "--help") == 0
+    assert entry.help[1:] in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_help_is_one_short_line(entry: CommandEntry) -> None:
+    assert entry.help[0].islower()
+    assert not entry.help.endswith(".")
+    assert len(entry.help) < 80
 
 
 @pytest.fixture
@@ -57,9 +73,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_wrong_use_or_configuration_ends_with_two(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"shadow {words.split(maxsplit=1)[0]}: ")
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"shadow {words.split(maxsplit=1)[0]}: ")
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.usefixtures("config")
@@ -75,20 +91,20 @@ def test_wrong_use_or_configuration_ends_with_two(words: str, capsys: pytest.Cap
         "status",
     ],
 )
-def test_what_is_away_ends_with_three(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unavailable_service_ends_with_three(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 3
     captured = capsys.readouterr()
     assert captured.out or captured.err
 
 
-def test_the_snapshots_server_away_ends_with_three(config: Path) -> None:
+def test_unavailable_snapshot_server_ends_with_three(config: Path) -> None:
     config.write_text(f"databases: {{shadow: '{NOWHERE}'}}\n")
     assert main(["snapshot", "ls"]) == 3
 
 
 @pytest.mark.usefixtures("config")
 @pytest.mark.parametrize("option", [(), ("--json",)])
-def test_a_rollout_without_a_history_says_so_beside_its_empty_output(
+def test_empty_history_is_noted_on_the_standard_error(
     option: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["history", *option]) == 0
@@ -97,48 +113,42 @@ def test_a_rollout_without_a_history_says_so_beside_its_empty_output(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "line"),
     [
         ("serve: {}", "the candidate serves 100 % of the clients"),
         ("serve: {side: legacy, percent: 95}", "the legacy serves 95 % of the clients, the candidate the rest"),
-        ("rollout: {enabled: true}", "the rollout says who serves; at its first step the candidate serves 0 %"),
+        ("rollout: {enabled: true}", "the rollout decides who serves; at its first step the candidate serves 0 %"),
     ],
 )
-def test_checking_a_configuration_says_who_serves(
-    config: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_prints_who_serves(config: Path, text: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text(text)
     assert main(["proxy", "--check"]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == said
+    assert capsys.readouterr().out.splitlines()[1] == line
 
 
-def test_checking_a_configuration_names_the_databases_that_are_not_set(
-    config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_names_unset_databases(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text("databases: {live: 'postgresql:///live'}")
     assert main(["proxy", "--check"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "empty, and the runner has a use for it: databases.shadow, databases.store"
+    assert last == "not set, but needed by the runner: databases.shadow, databases.store"
 
 
-def test_checking_responses_only_asks_for_no_database_but_the_store(
-    config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_without_capture_needs_only_the_store(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text("capture: {driver: off}")
     assert main(["proxy", "--check"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "empty, and the runner has a use for it: databases.store"
+    assert capsys.readouterr().out.splitlines()[-1] == "not set, but needed by the runner: databases.store"
 
 
-def test_checking_a_configuration_compiles_its_rules(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_compiles_the_rules(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text("compare: {rules: [{path: 'a[', ignore: true}]}")
     assert main(["proxy", "--check"]) == 2
     assert "compare.rules[0]" in capsys.readouterr().err
 
 
-def test_a_group_of_named_errors_says_the_first() -> None:
+def test_group_of_known_errors_prints_the_first() -> None:
     first = SettingsError("first")
-    assert named_of(ExceptionGroup("", [ExceptionGroup("", [first]), CaptureLostError("second")])) is first
+    assert known_error(ExceptionGroup("", [ExceptionGroup("", [first]), CaptureLostError("second")])) is first
 
 
-def test_a_group_with_a_defect_among_named_errors_is_a_defect() -> None:
-    assert named_of(ExceptionGroup("", [SettingsError("first"), ValueError("second")])) is None
+def test_group_with_an_unknown_error_is_a_defect() -> None:
+    assert known_error(ExceptionGroup("", [SettingsError("first"), ValueError("second")])) is None

@@ -1,0 +1,53 @@
+"""docs/: the generated parts are what the code says, and nothing is missing in them."""
+
+import re
+
+import pytest
+
+from proxy.rollout import metrics as rollout_metrics
+from proxy.serving import metrics as serving_metrics
+from tests.support.docs import PARTS, part_of
+from tests.support.docs_configuration import sections
+from tests.support.docs_reference import METRIC_NAME, METRICS_MODULES, declared_names, metric_rows
+from tests.support.paths import ROOT
+
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")})
+LINK = re.compile(r"\[[^\]]*\]\(([^)#:]+)(?:#([^)]*))?\)")
+
+
+@pytest.mark.parametrize(("path", "name"), PARTS, ids="-".join)
+def test_generated_part_is_what_the_code_says(path: str, name: str) -> None:
+    assert part_of((ROOT / path).read_text(), name) == PARTS[path, name](), "run `make docs`"
+
+
+def test_every_setting_has_a_meaning() -> None:
+    fields = [field for section in sections() if not section.same_as for field in section.fields]
+    assert [field.path for field in fields if not field.meaning] == []
+
+
+def test_every_metrics_module_is_documented() -> None:
+    modules = {str(path.relative_to(ROOT)) for path in ROOT.glob("[a-z]*/**/metrics.py")} - {"tests"}
+    assert {path for path in modules if not path.startswith(("tests/", "bench/"))} == {
+        path for paths in METRICS_MODULES.values() for path in paths
+    }
+
+
+@pytest.mark.parametrize("program", METRICS_MODULES)
+def test_every_declared_metric_is_documented(program: str) -> None:
+    assert {row.name for row in metric_rows() if row.program == program} == declared_names(program)
+
+
+@pytest.mark.parametrize("module", [serving_metrics, rollout_metrics])
+def test_every_metric_constant_is_documented(module: object) -> None:
+    constants = {value for name, value in vars(module).items() if name.isupper() and isinstance(value, str)}
+    assert {value for value in constants if METRIC_NAME.fullmatch(value)} <= {row.name for row in metric_rows()}
+
+
+def test_every_metric_has_a_meaning() -> None:
+    assert [row.name for row in metric_rows() if not row.meaning.endswith(".")] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page) -> None:
+    targets = [(page.parent / target, anchor) for target, anchor in LINK.findall(page.read_text())]
+    assert [str(target) for target, _ in targets if not target.exists()] == []
