@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup tools demo test golden corpus lint format bench-peers bench-proxy readme dashboards lock clean
+.PHONY: help setup tools demo test golden corpus lint format bench-peers bench-proxy docs dashboards lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -82,8 +82,8 @@ bench-truth: ## correctness at scale: attribution and alignment of 10,000 reques
 bench-%: setup
 	@$(BIN)/python -m bench.$(subst -,_,$*) $(ARGS)
 
-readme: setup ## write the tables of commands, endpoints and metrics in README.md from the code
-	@$(BIN)/python -m tests.support.readme
+docs: setup ## write the generated parts of docs/ (configuration, commands, exit codes, endpoints, metrics) from the code
+	@$(BIN)/python -m tests.support.docs
 
 dashboards: setup ## write the Grafana dashboards and Prometheus rules in dashboards/generated from the code
 	@$(BIN)/python -m dashboards
