@@ -15,14 +15,15 @@ import msgspec
 
 from comparator.exchanges.model import Exchange, Response, Side
 from proxy.config.journal import Durability, JournalSettings
-from proxy.config.settings import RouteSettings
+from proxy.config.routes import RouteSettings
 from proxy.errors import JournalError
+from proxy.journal.driver import JournalWriter
 from proxy.journal.keys import load_keys
-from proxy.journal.queue import RECORD_WEIGHT
-from proxy.journal.writer import SegmentWriter
-from proxy.recordings.detect import Format, read
-from proxy.recordings.export import ExportFormat, dump
-from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, exchange_of, header_of
+from proxy.journal.queue import RECORD_OVERHEAD_BYTES
+from proxy.journal.registry import open_writer
+from proxy.recordings.formats import WRITERS
+from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, header_of, to_exchange
+from proxy.recordings.reader import JOURNAL, READABLE, read
 from proxy.replay.recording_reader import placed
 from proxy.serving.routing import Route, compile_routes
 
@@ -35,7 +36,7 @@ MALFORMED_SHOWN = 5
 def configure_export(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `export`."""
     parser.add_argument(
-        "--to", dest="sink", choices=[one.value for one in ExportFormat], default=ExportFormat.NDJSON.value
+        "--to", dest="sink", choices=list(WRITERS), default="ndjson"
     )
     parser.add_argument("--out", default="-", help="file to write; default: the standard output")
     parser.add_argument("--unseal", action="store_true", help="write secrets in clear (needs the journal's key)")
@@ -46,7 +47,7 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
 def configure_import(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `import`."""
     parser.add_argument("source", help="a recording: file, journal folder, or - for the standard input")
-    parser.add_argument("--format", choices=[one.value for one in Format], help="default: found out")
+    parser.add_argument("--format", choices=READABLE, help="default: found out")
     parser.add_argument(
         "--served-by", choices=[one.value for one in Side], default=Side.LEGACY.value, help="whose responses these are"
     )
@@ -59,8 +60,8 @@ def export(directory: Path, args: argparse.Namespace) -> int:
     """Write the journal's exchanges in another format; say on stderr what was left out."""
     keys = load_keys(directory, os.environ) if args.unseal else None
     malformed: list[MalformedRecord] = []
-    wanted = _wanted(read(str(directory), form=Format.JOURNAL, keys=keys), args.route, args.key, malformed)
-    pieces = dump(wanted, ExportFormat(args.sink))
+    wanted = _wanted(read(str(directory), format_name=JOURNAL, keys=keys), args.route, args.key, malformed)
+    pieces = WRITERS[args.sink](wanted)
     if args.out == "-":
         for piece in pieces:
             sys.stdout.buffer.write(piece)
@@ -95,13 +96,10 @@ def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: ar
     weight = 0
     # What was imported is on the disk when this returns, and nothing may be shed.
     room = {"queue_max": 1_000_000, "queue_max_bytes": 2 * 1024**3, "flush_ms": 1.0}
-    writer = SegmentWriter(
-        msgspec.structs.replace(settings, durability=Durability.INTERVAL, **room), environ=os.environ
-    )
+    writer = open_writer(msgspec.structs.replace(settings, durability=Durability.INTERVAL, **room), os.environ)
     writer.start()
     try:
-        form = Format(args.format) if args.format else None
-        for recorded in _wanted(read(args.source, form=form), "", "", malformed):
+        for recorded in _wanted(read(args.source, format_name=args.format), "", "", malformed):
             exchange = _routed(recorded, compiled, served_by=Side(args.served_by), mirror=args.mirror)
             count["without response" if recorded.outcome is None else "with response"] += 1
             weight = _append(writer, exchange, weight)
@@ -128,17 +126,17 @@ def _wanted(
 def _routed(recorded: RecordedExchange, routes: Sequence[Route], *, served_by: Side, mirror: bool) -> Exchange:
     """The exchange as the proxy would have journaled it: with route and key, and an id that nothing else has."""
     exchange_id = header_of(recorded.request.headers, "x-request-id") or uuid.uuid4().hex
-    exchange = exchange_of(placed(recorded, routes), served_by=served_by, exchange_id=exchange_id)
+    exchange = to_exchange(placed(recorded, routes), served_by=served_by, exchange_id=exchange_id)
     skip = exchange.skip if mirror else exchange.skip or IMPORTED
     return replace(exchange, stage=exchange.stage or IMPORTED, skip=skip)
 
 
-def _append(writer: SegmentWriter, exchange: Exchange, weight: int) -> int:
+def _append(writer: JournalWriter, exchange: Exchange, weight: int) -> int:
     """Append; once much is queued, wait until it is written: an import is in no hurry. Return the weight queued."""
     if not writer.append(exchange):
         raise JournalError("the journal takes no more exchanges: " + json.dumps(writer.counts.losses()))
     response = exchange.outcome
-    weight += RECORD_WEIGHT + len(exchange.request.body) + (len(response.body) if isinstance(response, Response) else 0)
+    weight += RECORD_OVERHEAD_BYTES + len(exchange.request.body) + (len(response.body) if isinstance(response, Response) else 0)
     if weight < QUEUED_MAX_BYTES:
         return weight
     while writer.counts.queued:
@@ -148,6 +146,6 @@ def _append(writer: SegmentWriter, exchange: Exchange, weight: int) -> int:
 
 def _tell(malformed: Sequence[MalformedRecord]) -> None:
     for one in malformed[:MALFORMED_SHOWN]:
-        sys.stderr.write(f"{one.place}: {one.reason}\n")
+        sys.stderr.write(f"{one.location}: {one.reason}\n")
     if len(malformed) > MALFORMED_SHOWN:
         sys.stderr.write(f"and {len(malformed) - MALFORMED_SHOWN} more\n")

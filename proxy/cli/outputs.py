@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from proxy.recordings.errors import OptionError
+from proxy.replay.errors import OptionError
 
 
 def check_outputs(names: Mapping[str, str | None]) -> None:

@@ -20,15 +20,17 @@ from comparator.verdict import Comparator
 from proxy.cli.exit_codes import Exit
 from proxy.cli.outputs import check_outputs
 from proxy.cli.progress_bar import progress_bar
-from proxy.cli.proxy import read_settings
-from proxy.config.settings import BackendSettings, Settings
+from proxy.cli.signals import stop_on_signals
+from proxy.config.backends import BackendSettings
+from proxy.config.loader import read_settings
+from proxy.config.settings import Settings
 from proxy.errors import JournalKeyError
 from proxy.journal.keys import load_keys
 from proxy.journal.redaction import RedactionKeys
-from proxy.recordings.detect import Format
-from proxy.recordings.errors import OptionError
+from proxy.recordings.reader import READABLE
 from proxy.replay.compare_run import BothSides, ReplayVerdicts, open_shadow
 from proxy.replay.credentials import credentials_of
+from proxy.replay.errors import OptionError
 from proxy.replay.html_report import as_html
 from proxy.replay.http_target import ReplayTarget, UrlRewrite, open_target
 from proxy.replay.recording_reader import Recording
@@ -37,7 +39,6 @@ from proxy.replay.report_diff import differences
 from proxy.replay.schedule import parse_condition, parse_pace
 from proxy.replay.session import OneSide, RecordHandler, Session
 from proxy.replay.tally import Tally
-from proxy.runner.app import stop_on_signals
 from proxy.runner.result_sink import redactor_of
 from proxy.serving.routing import compile_routes
 
@@ -50,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("source", help="a journal's folder, a recording file, or - for the standard input")
     parser.add_argument("--config", type=Path, default=CONFIG, help="default: %(default)s")
-    parser.add_argument("--format", choices=[one.value for one in Format], help="default: found out")
+    parser.add_argument("--format", choices=READABLE, help="default: found out")
     parser.add_argument("--to", required=True, choices=[*(side.value for side in Side), BOTH])
     parser.add_argument("--instance", default="shadow", help="live, shadow or a URL (default: %(default)s)")
     _configure_schedule(parser)
@@ -216,7 +217,7 @@ def _concurrency(args: argparse.Namespace) -> int:
 def _recording(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> Recording:
     return Recording(
         source=args.source,
-        form=Format(args.format) if args.format else None,
+        format_name=args.format,
         keys=_keys(args.source, environ) if args.sealed == "open" else None,
         host=args.host if args.host != "preserve" else "",
         bodies=args.bodies,
@@ -244,7 +245,7 @@ async def _opened(
             yield OneSide(args.to, targets[sides[0]], tally)
             return
         shadow = await stack.enter_async_context(open_shadow(settings))
-        judged = ReplayVerdicts(Clusterer(settings.compare.dynamic), redactor_of(settings, salt))
+        judged = ReplayVerdicts(Clusterer(settings.compare.dynamic), redactor_of(settings.compare, settings.journal.redaction, salt))
         yield BothSides(targets, shadow, Comparator(settings.compare), tally, judged)
 
 

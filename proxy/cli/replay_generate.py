@@ -17,12 +17,12 @@ import msgspec
 
 from proxy.cli.exit_codes import Exit
 from proxy.cli.outputs import check_outputs
-from proxy.cli.proxy import read_settings
+from proxy.config.loader import read_settings
 from proxy.demo.children import finish, python
 from proxy.errors import ChildFailedError
-from proxy.recordings.errors import OptionError
-from proxy.recordings.export import ExportFormat, dump
+from proxy.recordings.formats import WRITERS
 from proxy.replay.arrival_times import GeneratedRequest, arriving
+from proxy.replay.errors import OptionError
 from proxy.replay.schedule import parse_moment
 
 BEGIN = "2026-01-01T00:00:00Z"
@@ -46,8 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="api.example", help="the Host header (default: %(default)s)")
     parser.add_argument(
         "--format",
-        default=ExportFormat.NDJSON.value,
-        choices=[one.value for one in ExportFormat],
+        default="ndjson",
+        choices=list(WRITERS),
         help="default: ndjson",
     )
     rows = parser.add_argument_group("the people, whom a database must hold for the traffic to mean something")
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         path = Path(folder) / "targets.ndjson"
         summary = asyncio.run(_populated(args, path))
         made = arriving(_lines(path), seed=args.seed, begin_ns=begin_ns, rate_per_s=rate_per_s, host=args.host)
-        pieces = dump(made, ExportFormat(args.format))
+        pieces = WRITERS[args.format](made)
         if args.out == "-":
             sys.stdout.buffer.writelines(pieces)
             sys.stdout.buffer.flush()

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from comparator.capture.replication import environment
-from proxy.cli.proxy import read_settings
-from proxy.recordings.errors import SnapshotError
+from proxy.config.loader import read_settings
 from proxy.replay import snapshot
+from proxy.replay.errors import SnapshotError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
-"""AWS Application Load Balancer access logs: requests without headers and bodies, answers by status alone. Pure.
+"""AWS Application Load Balancer access logs: requests without headers and bodies, responses by status only. Pure.
 
-A request whose body was longer than none cannot be replayed and is marked as cut. `time` is when the answer was complete; the
+A request that may have had a body is marked as truncated and cannot be replayed. `time` is when the response was complete; the
 request's own time is `request_creation_time`, where the line has it.
 """
 
@@ -9,20 +9,26 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from comparator.exchanges.model import Failed, FailureCause, Request, Response
-from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, ns_of, split_url
+from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, first_line, ns_of, split_url
 
 _FIELD: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_TYPES: Final = (b"http ", b"https ", b"h2 ", b"grpcs ", b"ws ", b"wss ")
 _BODYLESS: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "DELETE")
 _ESCAPE: Final = re.compile(r"\\x([0-9A-Fa-f]{2})")
 
 
+def matches(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes is such a log: a line begins with the type of its request."""
+    return first_line(head).startswith(_TYPES)
+
+
 def parse(lines: Iterable[bytes]) -> Iterator[Item]:
-    """The requests, in the file's order (which is that of their answers)."""
+    """Yield the requests in the file's order, which is that of their responses."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            yield _recorded([a or b for a, b in _FIELD.findall(line.decode("utf-8", "replace"))])
+            yield _recorded([quoted or bare for quoted, bare in _FIELD.findall(line.decode("utf-8", "replace"))])
         except (ArithmeticError, ValueError, IndexError) as error:
             yield MalformedRecord(f"line {number}", f"{type(error).__name__}: {error}")
 
@@ -33,7 +39,7 @@ def _recorded(fields: list[str]) -> RecordedExchange:
     duration_ns = round(sum(max(0.0, seconds) for seconds in times) * 1e9)
     method, url, _ = _ESCAPE.sub(lambda m: chr(int(m.group(1), 16)), fields[12]).split(" ", 2)
     if method == "-":
-        raise ValueError("the load balancer could not read the request")
+        raise ValueError("the load balancer could not parse the request")
     authority, target = split_url(url)
     agent = fields[13] if len(fields) > 13 else "-"
     headers = (("Host", _host(authority)), *((("User-Agent", agent),) if agent != "-" else ()))
@@ -52,6 +58,6 @@ def _recorded(fields: list[str]) -> RecordedExchange:
 
 
 def _host(authority: str) -> str:
-    """The authority as a client sends it: the log always names the port."""
+    """Return the authority as a client sends it: the log always has the port."""
     host, _, port = authority.rpartition(":")
     return host if port in ("80", "443") and host else authority

@@ -1,9 +1,9 @@
-"""Envoy's tap output as JSON: buffered traces, and streamed segments that are put together by their trace id. Pure.
+"""Envoy's tap output as JSON: buffered traces, and streamed segments that are joined by their trace id. Pure.
 
-Observed of Envoy: objects of an admin stream follow one another without a separator; bodies are cut at 1 KiB by default and say so.
-Only buffered traces have times, and only with `record_headers_received_time`; files of `file_per_tap` are named at random, so
-without times their order is lost. Bodies as strings have lost what was no UTF-8: a body that is not as long as its Content-Length
-says counts as cut.
+Observed: objects of an admin stream follow one another without a separator; bodies are cut at 1 KiB by default, and marked so. Only
+buffered traces have times, and only with `record_headers_received_time`; files of `file_per_tap` have random names, so without times
+their order is lost. Bodies as strings have lost bytes that were not UTF-8: a body whose length is not its Content-Length counts as
+truncated.
 """
 
 import base64
@@ -18,6 +18,7 @@ from proxy.recordings.model import (
     MalformedRecord,
     RecordedExchange,
     document_text,
+    first_line,
     from_base64,
     header_of,
     iso_of,
@@ -29,12 +30,18 @@ from proxy.recordings.model import (
 _SPACE: Final = " \t\r\n,[]"
 
 
+def matches(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes has this format."""
+    is_json = first_line(head).startswith((b"{", b"["))
+    return is_json and (b"_trace" in head or b"BufferedTrace" in head or b"StreamedTrace" in head)
+
+
 def parse(text: str) -> Iterator[Item]:
-    """The traces, by their times where all have one, else in the order in which they begin in the file."""
-    found = list(_traces(text))
-    if all(one.started_ns for one in found if isinstance(one, RecordedExchange)):
-        found.sort(key=lambda one: one.started_ns if isinstance(one, RecordedExchange) else 0)
-    yield from found
+    """Yield the traces by their times where all have one, else in the order in which they begin in the file."""
+    items = list(_traces(text))
+    if all(item.started_ns for item in items if isinstance(item, RecordedExchange)):
+        items.sort(key=lambda item: item.started_ns if isinstance(item, RecordedExchange) else 0)
+    yield from items
 
 
 def _traces(text: str) -> Iterator[Item]:
@@ -65,46 +72,46 @@ def _objects(text: str) -> Iterator[dict[str, Any] | MalformedRecord]:
         try:
             value, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
-            # What follows a broken object begins, at best, on its own line.
-            following = text.find("\n{", position)
+            # Continue with the next object that begins a line.
+            next_line = text.find("\n{", position)
             yield MalformedRecord(f"character {position}", str(error))
-            if following < 0:
+            if next_line < 0:
                 return
-            position = following + 1
+            position = next_line + 1
             continue
         if isinstance(value, dict):
             yield cast("dict[str, Any]", value)
 
 
 def _member(node: Mapping[str, Any] | None, name: str) -> Any:
-    """A member by its name, or by the name protobuf's other JSON style has for it."""
+    """Return a member by its name or, as protobuf's JSON has both, by its name in camel case."""
     first, *rest = name.split("_")
     camel = first + "".join(word.capitalize() for word in rest)
     return (node or {}).get(name, (node or {}).get(camel))
 
 
 def _buffered(trace: Mapping[str, Any], number: int) -> RecordedExchange:
-    asked, answered = _member(trace, "request"), _member(trace, "response")
-    body, cut = _body(_member(asked, "body"))
-    response_body, response_cut = _body(_member(answered, "body"))
-    headers_of_request, headers = _headers(asked), _headers(answered)
-    outcome = _response(headers, response_body, response_cut or _shorter(headers, response_body)) if answered else None
-    started_ns, answered_ns = _time(asked), _time(answered)
+    request, response = _member(trace, "request"), _member(trace, "response")
+    body, truncated = _body(_member(request, "body"))
+    response_body, response_truncated = _body(_member(response, "body"))
+    request_headers, headers = _headers(request), _headers(response)
+    response_truncated = response_truncated or _has_other_length(headers, response_body)
+    started_ns, ended_ns = _time(request), _time(response)
     return RecordedExchange(
-        _request(headers_of_request, body, cut or _shorter(headers_of_request, body)),
-        outcome,
-        id=header_of(headers_of_request, "x-request-id") or f"tap-{number}",
+        _request(request_headers, body, truncated or _has_other_length(request_headers, body)),
+        _response(headers, response_body, response_truncated) if response else None,
+        id=header_of(request_headers, "x-request-id") or f"tap-{number}",
         started_ns=started_ns,
-        duration_ns=max(0, answered_ns - started_ns) if started_ns and answered_ns else 0,
+        duration_ns=max(0, ended_ns - started_ns) if started_ns and ended_ns else 0,
     )
 
 
 def _time(message: Mapping[str, Any] | None) -> int:
-    moment = _member(message, "headers_received_time")
-    return ns_of(moment) if moment else 0
+    time = _member(message, "headers_received_time")
+    return ns_of(time) if time else 0
 
 
-def _shorter(headers: HeaderList, body: bytes) -> bool:
+def _has_other_length(headers: HeaderList, body: bytes) -> bool:
     length = header_of(headers, "content-length")
     return bool(body) and length.isdigit() and int(length) != len(body)
 
@@ -125,15 +132,15 @@ def _value(pair: Mapping[str, Any]) -> str:
     return from_base64(raw).decode("latin-1") if raw else wire_text(str(pair.get("value", "")))
 
 
-def _request(headers: HeaderList, body: bytes, cut: bool) -> Request:
+def _request(headers: HeaderList, body: bytes, truncated: bool) -> Request:
     pseudo = {name: value for name, value in headers if name.startswith(":")}
     plain = tuple((name, value) for name, value in headers if not name.startswith(":"))
-    return Request(pseudo[":method"], pseudo[":path"], with_host(plain, pseudo.get(":authority", "")), body, cut)
+    return Request(pseudo[":method"], pseudo[":path"], with_host(plain, pseudo.get(":authority", "")), body, truncated)
 
 
-def _response(headers: HeaderList, body: bytes, cut: bool) -> Response:
+def _response(headers: HeaderList, body: bytes, truncated: bool) -> Response:
     status = next((value for name, value in headers if name == ":status"), "")
-    return Response(int(status), tuple((n, v) for n, v in headers if not n.startswith(":")), body, cut)
+    return Response(int(status), tuple((n, v) for n, v in headers if not n.startswith(":")), body, truncated)
 
 
 @dataclass(slots=True)
@@ -145,46 +152,46 @@ class _Stream:
     response_headers: HeaderList = ()
     request: list[bytes] = field(default_factory=list[bytes])
     response: list[bytes] = field(default_factory=list[bytes])
-    request_cut: bool = False
-    response_cut: bool = False
+    request_truncated: bool = False
+    response_truncated: bool = False
 
     def recorded(self) -> RecordedExchange | MalformedRecord:
-        """The exchange of these segments."""
+        """Return the exchange of these segments."""
         try:
-            asked = _request(self.request_headers, b"".join(self.request), self.request_cut)
+            request = _request(self.request_headers, b"".join(self.request), self.request_truncated)
             outcome = (
-                _response(self.response_headers, b"".join(self.response), self.response_cut)
+                _response(self.response_headers, b"".join(self.response), self.response_truncated)
                 if self.response_headers
                 else None
             )
         except (ValueError, KeyError, StopIteration) as error:
             return MalformedRecord(f"trace id {self.id}", f"{type(error).__name__}: {error}")
-        return RecordedExchange(asked, outcome, id=f"tap-{self.id}")
+        return RecordedExchange(request, outcome, id=f"tap-{self.id}")
 
 
 def _streamed(streams: dict[str, _Stream], segment: Mapping[str, Any], number: int) -> Iterator[Item]:
-    """Add a segment. A trace id that begins again ends the stream before it."""
+    """Add a segment. A trace id that begins again ends its stream before."""
     trace_id = str(_member(segment, "trace_id") or number)
-    asked = _member(segment, "request_headers")
-    if asked is not None and trace_id in streams:
+    request_headers = _member(segment, "request_headers")
+    if request_headers is not None and trace_id in streams:
         yield streams.pop(trace_id).recorded()
     stream = streams.setdefault(trace_id, _Stream(trace_id))
-    if asked is not None:
-        stream.request_headers = _headers(asked)
-    if (answered := _member(segment, "response_headers")) is not None:
-        stream.response_headers = _headers(answered)
+    if request_headers is not None:
+        stream.request_headers = _headers(request_headers)
+    if (response_headers := _member(segment, "response_headers")) is not None:
+        stream.response_headers = _headers(response_headers)
     if (chunk := _member(segment, "request_body_chunk")) is not None:
-        raw, cut = _body(chunk)
+        raw, truncated = _body(chunk)
         stream.request.append(raw)
-        stream.request_cut |= cut
+        stream.request_truncated |= truncated
     if (chunk := _member(segment, "response_body_chunk")) is not None:
-        raw, cut = _body(chunk)
+        raw, truncated = _body(chunk)
         stream.response.append(raw)
-        stream.response_cut |= cut
+        stream.response_truncated |= truncated
 
 
 def dump(recorded: RecordedExchange) -> bytes:
-    """A buffered trace; failures, ids and durations of requests without an answer are lost, times are kept to the microsecond."""
+    """Return a buffered trace. Failures, ids and durations of requests without a response are lost, and fractions of microseconds."""
     request, response = recorded.request, recorded.outcome
     host = header_of(request.headers, "host")
     pseudo = ((":method", request.method), (":path", request.target), *(((":authority", host),) if host else ()))

@@ -1,8 +1,8 @@
 r"""GoReplay's .gor files. Pure.
 
-Records of `META "\n" RAW_HTTP SEPARATOR`; META is `type id time_ns [duration_ns]`, type 1 a request, 2 its response, 3 the response of a
-replay (left out here). GoReplay itself drops a last record without its separator; it is kept here. Observed of its files: bodies
-may be chunked and compressed as on the wire, ids repeat when connections are kept, a response may stand before its request.
+Records are `META "\n" RAW_HTTP SEPARATOR`, where META is `type id time_ns [duration_ns]`; type 1 is a request, 2 its response, 3 the
+response of a replay (ignored here). GoReplay drops a last record without its separator; it is kept here. Observed in its files:
+bodies are chunked and compressed as on the wire, ids repeat on a kept-alive connection, a response may precede its request.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from comparator.exchanges.model import Failed, HeaderList, Request, Response
+from comparator.exchanges.model import HeaderList, Request, Response
 from proxy.errors import MalformedError
 from proxy.http1.parser import ChunkDecoder
 from proxy.recordings.model import (
@@ -20,6 +20,7 @@ from proxy.recordings.model import (
     MalformedRecord,
     RecordedExchange,
     ascii_target,
+    first_line,
     header_of,
     split_url,
     with_host,
@@ -29,15 +30,21 @@ from proxy.recordings.model import (
 MARK: Final = "🐵🙈🙉".encode()
 SEPARATOR: Final = b"\n" + MARK + b"\n"
 PENDING_MAX: Final = 1_000
-"""Requests that wait for their response; GoReplay tolerates 100 records out of order."""
+"""Limit of the requests that wait for their response; GoReplay itself tolerates 100 records out of order."""
 TIME_MAX_NS: Final = 2**63
 _ID: Final = re.compile(r"[0-9A-Za-z_-]+")
 _BREAK: Final = 7
-"""Bytes before a cut inside the mark: after it, no line of the body is the mark any more."""
+"""Where a chunk ends inside the mark (12 bytes, three emoji): no line of the chunked body is then the mark."""
+
+
+def matches(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes has this format."""
+    line = first_line(head)
+    return line[:2] in (b"1 ", b"2 ", b"3 ") and len(line.split(b" ")) in (3, 4)
 
 
 def parse(lines: Iterable[bytes]) -> Iterator[Item]:
-    """Requests in the file's order, each with its response where the file has it."""
+    """Yield the requests in the file's order, each with its response where the file has one."""
     pairs = _Pairs()
     for number, record in enumerate(_records(lines), 1):
         yield from pairs.add(record, f"record {number}")
@@ -45,7 +52,7 @@ def parse(lines: Iterable[bytes]) -> Iterator[Item]:
 
 
 def dump(recorded: RecordedExchange) -> bytes:
-    """A request, and its response where there is one, as records with their separators."""
+    """Return the records of a request and, where there is one, its response. A failure of the served side is lost."""
     exchange_id = (
         recorded.id if _ID.fullmatch(recorded.id) else hashlib.blake2b(recorded.id.encode(), digest_size=12).hexdigest()
     )
@@ -60,31 +67,31 @@ def dump(recorded: RecordedExchange) -> bytes:
 
 
 def _records(lines: Iterable[bytes]) -> Iterator[bytes]:
-    gathered: list[bytes] = []
+    record: list[bytes] = []
     for line in lines:
         if line.rstrip(b"\n") != MARK:
-            gathered.append(line)
+            record.append(line)
             continue
-        if gathered:
-            yield b"".join(gathered).removesuffix(b"\n")
-        gathered = []
-    last = b"".join(gathered)
+        if record:
+            yield b"".join(record).removesuffix(b"\n")
+        record = []
+    last = b"".join(record)
     if last.strip():
-        # Whether a last newline is the body's or begins a cut separator cannot be known; that of an empty body is the head's.
+        # A last newline may be the body's or the begin of a truncated separator; that of an empty body ends the head.
         yield last if last.endswith(b"\r\n\r\n") else last.removesuffix(b"\n")
 
 
 @dataclass(slots=True)
 class _Pairs:
-    """Puts responses to their requests; lets a request go when its response has come or too many wait."""
+    """Pairs requests with responses, and yields a request when its response has arrived or more than PENDING_MAX wait."""
 
     waiting: "OrderedDict[int, RecordedExchange]" = field(default_factory=OrderedDict[int, RecordedExchange])
     open: dict[str, int] = field(default_factory=dict[str, int])
     early: dict[str, tuple[Response, int]] = field(default_factory=dict[str, tuple[Response, int]])
     number: int = 0
 
-    def add(self, record: bytes, place: str) -> Iterator[Item]:
-        """Take in one record; yield what is complete and in turn."""
+    def add(self, record: bytes, location: str) -> Iterator[Item]:
+        """Add one record; yield the requests that are complete, in order."""
         try:
             kind, exchange_id, time_ns, duration_ns, raw = _meta(record)
             if kind == "1":
@@ -92,7 +99,7 @@ class _Pairs:
             elif kind == "2":
                 self._response(exchange_id, _response(raw), time_ns + max(0, duration_ns))
         except (ValueError, MalformedError) as error:
-            yield MalformedRecord(place, str(error))
+            yield MalformedRecord(location, str(error))
         while self.waiting:
             number, first = next(iter(self.waiting.items()))
             if first.outcome is None and len(self.waiting) <= PENDING_MAX:
@@ -103,7 +110,7 @@ class _Pairs:
             yield first
 
     def rest(self) -> Iterator[Item]:
-        """What still waits at the end."""
+        """Yield the requests that are still without response."""
         yield from self.waiting.values()
 
     def _request(self, recorded: RecordedExchange) -> None:
@@ -121,45 +128,45 @@ class _Pairs:
             if len(self.early) > PENDING_MAX:
                 del self.early[next(iter(self.early))]
             return
-        asked = self.waiting[number]
+        request = self.waiting[number]
         self.waiting[number] = RecordedExchange(
-            asked.request, response, asked.id, asked.started_ns, max(0, ended_ns - asked.started_ns)
+            request.request, response, request.id, request.started_ns, max(0, ended_ns - request.started_ns)
         )
 
 
 def _meta(record: bytes) -> tuple[str, str, int, int, bytes]:
     line, _, raw = record.partition(b"\n")
-    words = line.decode("latin-1").strip().split(" ")
-    if len(words) < 3:
+    fields = line.decode("latin-1").strip().split(" ")
+    if len(fields) < 3:
         raise ValueError("the meta line has fewer than three fields")
-    if words[0] not in ("1", "2", "3"):
-        raise ValueError(f"type {words[0]!r} is unknown")
-    time_ns = int(words[2])
+    if fields[0] not in ("1", "2", "3"):
+        raise ValueError(f"unknown record type {fields[0]!r}")
+    time_ns = int(fields[2])
     if not 0 <= time_ns < TIME_MAX_NS:
-        raise ValueError("a time that no clock shows")
-    return words[0], words[1], time_ns, int(words[3]) if len(words) > 3 else 0, raw
+        raise ValueError("timestamp out of range")
+    return fields[0], fields[1], time_ns, int(fields[3]) if len(fields) > 3 else 0, raw
 
 
 def _request(raw: bytes, exchange_id: str, time_ns: int) -> RecordedExchange:
     line, headers, body = _parts(raw)
-    words = line.split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/"):
-        raise ValueError("no request line")
-    authority, target = split_url(words[1])
+    parts = line.split(" ")
+    if len(parts) != 3 or not parts[2].startswith("HTTP/"):
+        raise ValueError("not a request line")
+    authority, target = split_url(parts[1])
     headers = with_host(headers, authority)
-    return RecordedExchange(Request(words[0], target, headers, body), id=exchange_id, started_ns=time_ns)
+    return RecordedExchange(Request(parts[0], target, headers, body), id=exchange_id, started_ns=time_ns)
 
 
 def _response(raw: bytes) -> Response:
     line, headers, body = _parts(raw)
-    words = line.split(" ", 2)
-    if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdigit():
-        raise ValueError("no status line")
-    return Response(int(words[1]), headers, body)
+    parts = line.split(" ", 2)
+    if len(parts) < 2 or not parts[0].startswith("HTTP/") or not parts[1].isdigit():
+        raise ValueError("not a status line")
+    return Response(int(parts[1]), headers, body)
 
 
 def _parts(raw: bytes) -> tuple[str, HeaderList, bytes]:
-    """First line, headers, and the body without its chunks."""
+    """Return first line, headers, and the body without its chunk framing."""
     head, _, body = raw.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers: list[tuple[str, str]] = []
@@ -176,7 +183,7 @@ def _parts(raw: bytes) -> tuple[str, HeaderList, bytes]:
 
 
 def _message(line: str, headers: HeaderList, body: bytes) -> bytes:
-    """The message as on the wire. A body with the separator in it is chunked so that no line of it is the mark."""
+    """Return the message as on the wire. A body that contains the mark is chunked, so that no line of it is the mark."""
     if MARK in body:
         body = _chunked(body)
         headers = (*without(headers, "content-length", "transfer-encoding"), ("Transfer-Encoding", "chunked"))
@@ -194,8 +201,3 @@ def _chunked(body: bytes) -> bytes:
         position = at + _BREAK
     pieces.append(body[position:])
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces if piece) + b"0\r\n\r\n"
-
-
-def failed(recorded: RecordedExchange) -> bool:
-    """Whether the format has no place for this record's outcome: a side that gave no response."""
-    return isinstance(recorded.outcome, Failed)

@@ -1,10 +1,10 @@
-"""HAR 1.2 (and mitmproxy's zlib-compressed .zhar). Pure.
+"""HAR 1.2, and mitmproxy's zlib-compressed .zhar. Pure.
 
-What HAR has no place for is kept in members that begin with `_`, as the format allows: our ids, the exact nanoseconds, the encoding
-of a binary request body. Bodies of responses stand decoded, as other readers expect: a response that was read back has no
-Content-Encoding any more. Observed in the wild and tolerated: a byte order mark, headers as `[name, value]`, pseudo headers of
-HTTP/2, entries without bodies, status 0 with `_error`, status -1 with `_failureText`, bodies read in a charset that nothing names
-(browsers and mitmproxy), binary bodies of requests left out (browsers). WebSockets are passed by.
+Values that HAR has no member for are kept in members that begin with `_`, as the format allows: our ids, the exact nanoseconds, the
+encoding of a binary request body. Bodies of responses are written decoded, as other readers expect, so a response that is read back
+has no Content-Encoding. Observed and tolerated: a byte order mark, headers as `[name, value]`, pseudo headers of HTTP/2, entries
+without bodies, status 0 with `_error`, status -1 with `_failureText`, bodies decoded by a charset that is not named (browsers and
+mitmproxy), binary request bodies left out (browsers). WebSockets are skipped.
 """
 
 import contextlib
@@ -15,13 +15,14 @@ from typing import Any, Final, cast
 from urllib.parse import quote_plus
 
 from comparator.exchanges.model import Failed, FailureCause, HeaderList, Request, Response, Side
-from comparator.responses.bodies import Unreadable, decoded
-from proxy.recordings.errors import SourceError
+from comparator.responses.bodies import UnreadableBody, decode
+from proxy.recordings.errors import RecordingError
 from proxy.recordings.model import (
     Item,
     MalformedRecord,
     RecordedExchange,
     document_text,
+    first_line,
     from_base64,
     header_of,
     iso_of,
@@ -39,14 +40,19 @@ _CHARSETS: Final = ("utf-8", "latin-1", "cp1252")
 _OWN: Final = ("route", "key", "stage", "skip")
 
 
+def matches(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes has this format."""
+    return first_line(head).startswith((b"{", b"[")) and b'"log"' in head[:200]
+
+
 def parse(data: bytes) -> Iterator[Item]:
-    """The entries, in the file's order.
+    """Yield the entries in the file's order.
 
     Raises:
-        SourceError: it is no HAR.
+        RecordingError: the file is not a HAR.
     """
     for number, entry in enumerate(_entries(data), 1):
-        if _of_websocket(entry):
+        if _is_websocket(entry):
             continue
         try:
             yield _recorded(entry)
@@ -60,18 +66,18 @@ def _entries(data: bytes) -> list[Any]:
             data = zlib.decompress(data)
         entries: Any = json.loads(data.decode("utf-8-sig"))["log"]["entries"]
     except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
-        raise SourceError(f"not a HAR: {type(error).__name__}: {error}") from error
+        raise RecordingError(f"not a HAR: {type(error).__name__}: {error}") from error
     if not isinstance(entries, list):
-        raise SourceError("not a HAR: its entries are no list")
+        raise RecordingError("not a HAR: `entries` is not a list")
     return cast("list[Any]", entries)
 
 
-def _of_websocket(entry: Any) -> bool:
+def _is_websocket(entry: Any) -> bool:
     return isinstance(entry, dict) and "_webSocketMessages" in entry
 
 
 def dump(records: Iterable[RecordedExchange]) -> Iterator[bytes]:
-    """The whole file, in pieces."""
+    """Yield the whole file, in pieces."""
     yield b'{"log":{"version":"1.2","creator":{"name":"shadow","version":"1"},"entries":['
     separator = b"\n"
     for recorded in records:
@@ -81,11 +87,11 @@ def dump(records: Iterable[RecordedExchange]) -> Iterator[bytes]:
 
 
 def _recorded(entry: Mapping[str, Any]) -> RecordedExchange:
-    asked = entry["request"]
-    authority, target = split_url(asked["url"])
-    headers = _headers(asked)
+    request = entry["request"]
+    authority, target = split_url(request["url"])
+    headers = _headers(request)
     pseudo = header_of(headers, ":authority")
-    body, lacking, was_encoded = _request_body(asked, headers)
+    body, incomplete, was_encoded = _request_body(request, headers)
     if was_encoded:
         headers = without(headers, "content-encoding", "content-length")
     plain = tuple((name, value) for name, value in headers if not name.startswith(":"))
@@ -94,13 +100,13 @@ def _recorded(entry: Mapping[str, Any]) -> RecordedExchange:
     side = entry.get("_served_by")
     return RecordedExchange(
         request=Request(
-            asked["method"],
+            request["method"],
             str(entry.get("_target", target)),
             with_host(plain, pseudo or authority),
             body,
-            bool(asked.get("_truncated")) or lacking,
+            bool(request.get("_truncated")) or incomplete,
         ),
-        outcome=_outcome(entry, bodyless=asked["method"] == "HEAD"),
+        outcome=_outcome(entry, bodyless=request["method"] == "HEAD"),
         id=str(entry.get("_id", "")),
         started_ns=started_ns,
         duration_ns=duration_ns,
@@ -122,10 +128,10 @@ def _pair(pair: Any) -> tuple[str, str]:
     return wire_text(str(pair[0])), wire_text(str(pair[1]))
 
 
-def _request_body(asked: Mapping[str, Any], headers: HeaderList) -> tuple[bytes, bool, bool]:
-    """The body, whether the recording lacks (some of) it, and whether the writer took a content encoding from it."""
-    data: Mapping[str, Any] = asked.get("postData") or {}
-    text, size = data.get("text"), asked.get("bodySize")
+def _request_body(request: Mapping[str, Any], headers: HeaderList) -> tuple[bytes, bool, bool]:
+    """Return the body, whether it is incomplete, and whether the writer has removed a content encoding from it."""
+    data: Mapping[str, Any] = request.get("postData") or {}
+    text, size = data.get("text"), request.get("bodySize")
     if text is None and data.get("params"):
         pairs = [(p["name"], p.get("value", "")) for p in data["params"]]
         text = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
@@ -135,14 +141,15 @@ def _request_body(asked: Mapping[str, Any], headers: HeaderList) -> tuple[bytes,
         return from_base64(text), False, False
     if data.get("_as_sent"):
         return text.encode(), False, False
-    body, whole = _bytes(text, headers, size)
-    return body, not whole, bool(header_of(headers, "content-encoding"))
+    body, complete = _bytes(text, headers, size)
+    return body, not complete, bool(header_of(headers, "content-encoding"))
 
 
 def _bytes(text: str, headers: HeaderList, size: object) -> tuple[bytes, bool]:
-    """A body that stands as text, and whether it is as long as it should be.
+    """Return the bytes of a body that is given as text, and whether their number is right.
 
-    Nothing says in which charset the writer read it, but the length does: Content-Length, or without it what the writer says.
+    The charset by which the writer decoded it is not recorded. It is the one that gives the right length: Content-Length, or
+    without it the size that the writer states. `é`, for example, with Content-Length 1 was latin-1, and with 2 UTF-8.
     """
     length = header_of(headers, "content-length")
     stated = bool(length) and length.isdigit() and not header_of(headers, "content-encoding")
@@ -167,18 +174,18 @@ def _outcome(entry: Mapping[str, Any], *, bodyless: bool) -> Response | Failed |
     text, status = content.get("text") or "", int(response["status"])
     headers = tuple((name, value) for name, value in _headers(response) if not name.startswith(":"))
     if content.get("encoding") == "base64":
-        body, whole = from_base64(text), True
+        body, complete = from_base64(text), True
     elif text and not content.get("_as_sent"):
-        body, whole = _bytes(text, headers, content.get("size"))
+        body, complete = _bytes(text, headers, content.get("size"))
     else:
-        body, whole = text.encode(), "text" in content or _without_body(status, headers, content) or bodyless
-    cut = bool(response.get("_truncated")) or not whole
+        body, complete = text.encode(), "text" in content or _has_no_body(status, headers, content) or bodyless
+    truncated = bool(response.get("_truncated")) or not complete
     if not content.get("_as_sent") and header_of(headers, "content-encoding"):
         headers = without(headers, "content-encoding", "content-length", "transfer-encoding")
-    return Response(status, headers, body, cut)
+    return Response(status, headers, body, truncated)
 
 
-def _without_body(status: int, headers: HeaderList, content: Mapping[str, Any]) -> bool:
+def _has_no_body(status: int, headers: HeaderList, content: Mapping[str, Any]) -> bool:
     return content.get("size") == 0 or status in (204, 304) or header_of(headers, "content-length") == "0"
 
 
@@ -248,10 +255,10 @@ def _response_of(outcome: Response | Failed | None) -> dict[str, Any]:
 
 
 def _content(response: Response) -> dict[str, Any]:
-    plain = decoded(response, BODY_MAX_BYTES)
-    as_sent = isinstance(plain, Unreadable) or response.body_truncated
-    text, encoded = text_or_base64(response.body if isinstance(plain, Unreadable) or as_sent else plain)
-    size = len(response.body) if isinstance(plain, Unreadable) else len(plain)
+    plain = decode(response, BODY_MAX_BYTES)
+    as_sent = isinstance(plain, UnreadableBody) or response.body_truncated
+    text, encoded = text_or_base64(response.body if isinstance(plain, UnreadableBody) or as_sent else plain)
+    size = len(response.body) if isinstance(plain, UnreadableBody) else len(plain)
     content: dict[str, Any] = {"size": size, "mimeType": header_of(response.headers, "content-type"), "text": text}
     if encoded:
         content["encoding"] = "base64"

@@ -1,30 +1,38 @@
-"""mitmproxy's flow files: tnetstrings one after another, each the state of a flow. Pure.
+"""mitmproxy's flow files: a sequence of tnetstrings, each the state of a flow. Pure.
 
-Only the members that are needed are read and no version is demanded, so files of every version with these members do. Bodies are
-still content-encoded, as in an exchange. Flows that are not HTTP, WebSockets, and those of a replay, are passed by.
+    4:true!                 a boolean: the number of bytes, a colon, the bytes, the type
+    14:4:type;4:http;}      the dict {"type": "http"}
 
-What a flow has no place for is written into its `metadata`, which mitmproxy keeps, so that what was exported is read back as it was.
+Only the members that are needed are read, and no version is required, so files of every version with these members can be read.
+Bodies are still content-encoded, as in an exchange. WebSockets, flows that are not HTTP and those of a replay are skipped.
+
+Values that a flow has no member for are written into its `metadata`, which mitmproxy keeps, so that an export is read back unchanged.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
 from comparator.exchanges.model import Failed, FailureCause, HeaderList, Request, Response, Side
-from proxy.recordings.errors import SourceError
+from proxy.recordings.errors import RecordingError
 from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, header_of, with_host
 
 LENGTH_DIGITS_MAX: Final = 12
 FLOW_VERSION: Final = 21
 """What mitmproxy 11 and 12 write; later ones read it too."""
 _DEPTH_MAX: Final = 64
-_OURS: Final = "shadow"
+_EXTRA: Final = "shadow"
+
+
+def matches(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes is a sequence of tnetstrings."""
+    return b":" in head[: LENGTH_DIGITS_MAX + 1] and head.split(b":", 1)[0].isdigit()
 
 
 def parse(data: bytes) -> Iterator[Item]:
-    """The HTTP flows, in the file's order.
+    """Yield the HTTP flows in the file's order.
 
     Raises:
-        SourceError: not tnetstrings, or cut in the middle of a flow; the flows before have been yielded.
+        RecordingError: the data are not tnetstrings, or end in the middle of a flow; the flows before have been yielded.
     """
     position = number = 0
     while position < len(data):
@@ -32,7 +40,7 @@ def parse(data: bytes) -> Iterator[Item]:
         try:
             value, position = tnetstring(data, position)
         except ValueError as error:
-            raise SourceError(f"flow {number}, byte {position}: {error}") from error
+            raise RecordingError(f"flow {number}, byte {position}: {error}") from error
         if not isinstance(value, dict):
             yield MalformedRecord(f"flow {number}", "not a flow's state")
             continue
@@ -46,10 +54,10 @@ def parse(data: bytes) -> Iterator[Item]:
 
 
 def tnetstring(data: bytes, position: int = 0, *, depth: int = 0) -> tuple[Any, int]:
-    """The value at `position`, and where the next one begins.
+    """Return the value at `position`, and the position after it.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no valid value.
     """
     colon = data.find(b":", position, position + LENGTH_DIGITS_MAX + 1)
     digits = data[position:colon]
@@ -57,7 +65,7 @@ def tnetstring(data: bytes, position: int = 0, *, depth: int = 0) -> tuple[Any, 
         raise ValueError("not a tnetstring")
     begin, end = colon + 1, colon + 1 + int(digits)
     if end >= len(data):
-        raise ValueError("the data ends inside a value")
+        raise ValueError("the data end inside a value")
     return _value(data[begin:end], data[end : end + 1], depth), end + 1
 
 
@@ -65,18 +73,18 @@ def _value(raw: bytes, kind: bytes, depth: int) -> Any:
     if kind in _SCALARS:
         return _SCALARS[kind](raw)
     if kind not in b"]}":
-        raise ValueError(f"type {kind!r} is unknown")
+        raise ValueError(f"unknown type {kind!r}")
     items = _list(raw, depth)
     if kind == b"]":
         return items
     if len(items) % 2:
-        raise ValueError("a member without a value")
+        raise ValueError("a dict with a key but no value")
     return {_text(name): value for name, value in zip(items[::2], items[1::2], strict=True)}
 
 
-def _truth(raw: bytes) -> bool:
+def _boolean(raw: bytes) -> bool:
     if raw not in (b"true", b"false"):
-        raise ValueError("a truth value that is none")
+        raise ValueError("not a boolean")
     return raw == b"true"
 
 
@@ -85,7 +93,7 @@ _SCALARS: Final[dict[bytes, Callable[[bytes], Any]]] = {
     b";": bytes.decode,
     b"#": int,
     b"^": float,
-    b"!": _truth,
+    b"!": _boolean,
     b"~": lambda _: None,
 }
 
@@ -104,42 +112,42 @@ def _text(value: object) -> str:
 
 
 def _recorded(flow: dict[str, Any]) -> RecordedExchange:
-    asked, response = flow["request"], flow.get("response")
-    ours = cast("dict[str, Any]", cast("dict[str, Any]", flow.get("metadata") or {}).get(_OURS) or {})
-    started = float(asked["timestamp_start"])
-    answered: Any = response["timestamp_end"] if response else None
-    ended = float(answered or asked.get("timestamp_end") or started)
-    headers = _headers(asked) if ours else with_host(_headers(asked), _authority(asked))
-    path, method = asked["path"].decode("latin-1"), asked["method"].decode("latin-1")
-    cut = asked["content"] is None or bool(ours.get("request_truncated"))
+    request, response = flow["request"], flow.get("response")
+    extra = cast("dict[str, Any]", cast("dict[str, Any]", flow.get("metadata") or {}).get(_EXTRA) or {})
+    started = float(request["timestamp_start"])
+    response_end: Any = response["timestamp_end"] if response else None
+    ended = float(response_end or request.get("timestamp_end") or started)
+    headers = _headers(request) if extra else with_host(_headers(request), _authority(request))
+    path, method = request["path"].decode("latin-1"), request["method"].decode("latin-1")
+    truncated = request["content"] is None or bool(extra.get("request_truncated"))
     return RecordedExchange(
-        request=Request(method, path, headers, asked["content"] or b"", cut),
-        outcome=_outcome(flow, response, ours),
-        id=_text(ours.get("id", flow.get("id"))),
-        started_ns=int(ours.get("started_ns", round(started * 1e6) * 1_000)),
-        duration_ns=int(ours.get("duration_ns", max(0, round((ended - started) * 1e6) * 1_000))),
-        served_by=Side(ours["served_by"]) if ours.get("served_by") else None,
-        overlapped=bool(ours.get("overlapped")),
-        **{name: _text(ours.get(name)) for name in _NAMES},
+        request=Request(method, path, headers, request["content"] or b"", truncated),
+        outcome=_outcome(flow, response, extra),
+        id=_text(extra.get("id", flow.get("id"))),
+        started_ns=int(extra.get("started_ns", round(started * 1e6) * 1_000)),
+        duration_ns=int(extra.get("duration_ns", max(0, round((ended - started) * 1e6) * 1_000))),
+        served_by=Side(extra["served_by"]) if extra.get("served_by") else None,
+        overlapped=bool(extra.get("overlapped")),
+        **{name: _text(extra.get(name)) for name in _NAMES},
     )
 
 
 _NAMES: Final = ("route", "key", "stage", "skip")
 
 
-def _authority(asked: dict[str, Any]) -> str:
-    host, port = _text(asked.get("host")), int(asked.get("port") or 0)
-    standard = {"http": 80, "https": 443}.get(_text(asked.get("scheme")))
-    return _text(asked.get("authority")) or (host if port in (0, standard) else f"{host}:{port}")
+def _authority(request: dict[str, Any]) -> str:
+    host, port = _text(request.get("host")), int(request.get("port") or 0)
+    standard = {"http": 80, "https": 443}.get(_text(request.get("scheme")))
+    return _text(request.get("authority")) or (host if port in (0, standard) else f"{host}:{port}")
 
 
-def _outcome(flow: dict[str, Any], response: dict[str, Any] | None, ours: dict[str, Any]) -> Response | Failed | None:
+def _outcome(flow: dict[str, Any], response: dict[str, Any] | None, extra: dict[str, Any]) -> Response | Failed | None:
     if response:
-        cut = response["content"] is None or bool(ours.get("response_truncated"))
-        return Response(int(response["status_code"]), _headers(response), response["content"] or b"", cut)
+        truncated = response["content"] is None or bool(extra.get("response_truncated"))
+        return Response(int(response["status_code"]), _headers(response), response["content"] or b"", truncated)
     if flow.get("error"):
         detail = _text(flow["error"].get("msg"))
-        return Failed(FailureCause(ours["cause"]), detail) if ours else Failed(FailureCause.RESET, detail[:300])
+        return Failed(FailureCause(extra["cause"]), detail) if extra else Failed(FailureCause.RESET, detail[:300])
     return None
 
 
@@ -149,7 +157,7 @@ def _headers(message: dict[str, Any]) -> HeaderList:
 
 
 def dump(recorded: RecordedExchange) -> bytes:
-    """One flow, as mitmproxy 11 writes it; characters that no header may have are lost."""
+    """Return a flow as mitmproxy 11 writes it. Characters that are not allowed in a header are lost."""
     return _tnetstring(_flow(recorded))
 
 
@@ -176,12 +184,12 @@ def _flow(recorded: RecordedExchange) -> dict[str, object]:
         "comment": "",
         "backup": None,
         "timestamp_created": started,
-        "metadata": {_OURS: _ours(recorded)},
+        "metadata": {_EXTRA: _extra(recorded)},
     }
 
 
-def _ours(recorded: RecordedExchange) -> dict[str, object]:
-    """What a flow has no place for."""
+def _extra(recorded: RecordedExchange) -> dict[str, object]:
+    """Return the values that a flow has no member for."""
     outcome = recorded.outcome
     return {
         "id": recorded.id,
@@ -211,14 +219,14 @@ def _response_state(response: Response, ended: float) -> dict[str, object]:
     return _message(response.headers, response.body, ended, ended) | {"status_code": response.status, "reason": b""}
 
 
-def _message(headers: HeaderList, body: bytes, began: float, ended: float) -> dict[str, object]:
+def _message(headers: HeaderList, body: bytes, started: float, ended: float) -> dict[str, object]:
     raw = [[name.encode("latin-1", "replace"), value.encode("latin-1", "replace")] for name, value in headers]
-    times = {"timestamp_start": began, "timestamp_end": ended}
+    times = {"timestamp_start": started, "timestamp_end": ended}
     return {"http_version": b"HTTP/1.1", "headers": raw, "content": body, "trailers": None, **times}
 
 
 def _connection(started: float) -> dict[str, object]:
-    """A connection of which nothing is known; mitmproxy wants every member there."""
+    """Return an unknown connection; mitmproxy requires every member."""
     unknown = ("alpn", "cipher", "error", "sni", "timestamp_end", "timestamp_tls_setup", "tls_version")
     return {
         **dict.fromkeys(unknown),
@@ -253,7 +261,7 @@ def _encoded(value: object) -> tuple[bytes, bytes]:
             return b";", value.encode("utf-8", "replace")
         case dict():
             members = cast("dict[str, object]", value)
-            return b"}", b"".join(_tnetstring(name) + _tnetstring(one) for name, one in members.items())
+            return b"}", b"".join(_tnetstring(name) + _tnetstring(item) for name, item in members.items())
         case list() | tuple():
             return b"]", b"".join(map(_tnetstring, cast("list[object]", value)))
         case _:

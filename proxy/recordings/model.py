@@ -1,4 +1,4 @@
-"""One request of a recording, with as much of its answer as the recording holds. Pure."""
+"""A recorded request, with as much of its response as the recording holds; and what several formats need to read and write it. Pure."""
 
 import base64
 import binascii
@@ -15,11 +15,13 @@ _URL_SAFE: Final = "!#$%&'()*+,/:;=?@[]~-._"
 
 @dataclass(frozen=True, slots=True)
 class RecordedExchange:
-    """What a recording says about one request.
+    """A request of a recording. The fields that are not listed are those of an exchange.
 
-    `outcome` is None when the recording holds no answer. `started_ns` is Unix nanoseconds, 0 when the recording has no times;
-    `duration_ns` 0 when unknown. `served_by` None: whoever answered was neither of our sides. The other fields are an
-    exchange's.
+    Attributes:
+        outcome: None where the recording holds no response.
+        started_ns: Unix nanoseconds; 0 where the recording has no times.
+        duration_ns: 0 for unknown.
+        served_by: None for a server that was neither of our sides.
     """
 
     request: Request
@@ -37,17 +39,17 @@ class RecordedExchange:
 
 @dataclass(frozen=True, slots=True)
 class MalformedRecord:
-    """A record that cannot be read: where in the recording, and why."""
+    """A record that cannot be parsed: its location in the recording, and the reason."""
 
-    place: str
+    location: str
     reason: str
 
 
 Item = RecordedExchange | MalformedRecord
 
 
-def recorded_of(exchange: Exchange) -> RecordedExchange:
-    """An exchange as a recording's record; nothing is lost."""
+def from_exchange(exchange: Exchange) -> RecordedExchange:
+    """Return the record of an exchange. Nothing is lost."""
     return RecordedExchange(
         request=exchange.request,
         outcome=exchange.outcome,
@@ -63,8 +65,8 @@ def recorded_of(exchange: Exchange) -> RecordedExchange:
     )
 
 
-def exchange_of(recorded: RecordedExchange, *, served_by: Side, exchange_id: str) -> Exchange:
-    """The record as an exchange for the journal; where the recording is silent, the arguments speak."""
+def to_exchange(recorded: RecordedExchange, *, served_by: Side, exchange_id: str) -> Exchange:
+    """Return the exchange of a record, with the arguments for what the recording does not hold."""
     return Exchange(
         id=recorded.id or exchange_id,
         route=recorded.route,
@@ -80,25 +82,30 @@ def exchange_of(recorded: RecordedExchange, *, served_by: Side, exchange_id: str
     )
 
 
+def first_line(head: bytes) -> bytes:
+    """Return the first line of a file that begins with these bytes, without byte order mark and leading white space."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0]
+
+
 def header_of(headers: HeaderList, name: str) -> str:
-    """The first value of a header, "" when absent; `name` is lower case."""
+    """Return the first value of a header, "" when it is absent; `name` is lower case."""
     return next((value for key, value in headers if key.lower() == name), "")
 
 
 def without(headers: HeaderList, *names: str) -> HeaderList:
-    """The headers but for these; names are lower case."""
+    """Return the headers except these; names are lower case."""
     return tuple((key, value) for key, value in headers if key.lower() not in names)
 
 
 def with_host(headers: HeaderList, authority: str) -> HeaderList:
-    """The headers with Host first, where they name none."""
+    """Return the headers with Host added in front where they have none."""
     if not authority or header_of(headers, "host"):
         return headers
     return (("Host", authority), *headers)
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """Authority and target of an absolute URL, byte for byte; ("", url) for a target. A fragment is dropped."""
+    """Return authority and target of an absolute URL, unchanged but for a fragment; ("", url) where it is a target already."""
     scheme, separator, rest = url.partition("://")
     if not separator or "/" in scheme or "?" in scheme:
         return "", url
@@ -111,28 +118,28 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 def url_of(recorded: RecordedExchange, *, scheme: str = "http") -> str:
-    """The absolute URL of a request: its Host, or `unknown.invalid` when it has none."""
+    """Return the absolute URL of a request, with the host `unknown.invalid` where it has none."""
     host = header_of(recorded.request.headers, "host") or "unknown.invalid"
     target = recorded.request.target
     return f"{scheme}://{host}{target if target.startswith('/') else '/' + target}"
 
 
 def ascii_target(target: str) -> str:
-    """The target with what may not stand in a URL percent-encoded as latin-1; what is encoded already stays."""
+    """Return the target with characters that a URL must not have percent-encoded, as latin-1; existing escapes are kept."""
     return quote(target, safe=_URL_SAFE, encoding="latin-1", errors="replace")
 
 
 def wire_text(text: str) -> str:
-    """Header text of a JSON document as an exchange has it: its bytes in UTF-8, one character a byte.
+    """Return header text of a JSON document as an exchange has it: its UTF-8 bytes, one character (latin-1) each.
 
     Raises:
-        ValueError: text that no bytes stand for.
+        ValueError: the text cannot be encoded.
     """
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def document_text(text: str) -> str:
-    """The way back: header text for people and other programs. Bytes that are no UTF-8 become lone surrogates, as mitmproxy's do."""
+    """Return header text for a JSON document, the inverse of `wire_text`. Bytes that are not UTF-8 become lone surrogates, as in mitmproxy."""
     try:
         return text if text.isascii() else text.encode("latin-1").decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -140,7 +147,7 @@ def document_text(text: str) -> str:
 
 
 def text_or_base64(body: bytes) -> tuple[str, bool]:
-    """The body as text, and whether that is base64."""
+    """Return the body as text, and whether that is base64."""
     try:
         return body.decode(), False
     except UnicodeDecodeError:
@@ -148,7 +155,7 @@ def text_or_base64(body: bytes) -> tuple[str, bool]:
 
 
 def from_base64(text: str | bytes) -> bytes:
-    """Decode strictly.
+    """Decode base64, strictly.
 
     Raises:
         ValueError: it is not base64.
@@ -162,17 +169,17 @@ def from_base64(text: str | bytes) -> bytes:
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def ns_of(moment: str) -> int:
-    """Unix nanoseconds of an ISO 8601 time, to the microsecond; a time without a zone is UTC.
+def ns_of(time: str) -> int:
+    """Return the Unix nanoseconds of an ISO 8601 time, to the microsecond; a time without a zone is UTC.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not ISO 8601.
     """
-    parsed = dt.datetime.fromisoformat(moment)
+    parsed = dt.datetime.fromisoformat(time)
     aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)
     return (aware - _EPOCH) // dt.timedelta(microseconds=1) * 1_000
 
 
 def iso_of(ns: int) -> str:
-    """The time in ISO 8601, to the microsecond, in UTC."""
+    """Return a time in ISO 8601, to the microsecond, in UTC."""
     return (_EPOCH + dt.timedelta(microseconds=ns // 1_000)).isoformat(timespec="microseconds")

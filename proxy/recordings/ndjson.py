@@ -1,7 +1,7 @@
-"""This program's own lines of JSON, version 1: one exchange a line, as `shadow journal cat` prints them. Pure.
+"""This program's own JSON lines, version 1: one exchange a line, as `shadow journal cat` prints them. Pure.
 
-Bodies are `text` where they are UTF-8, else `base64`; header lists keep order and duplicates. Lines of earlier versions, which
-had times only as `started` and `duration_ms`, are read too.
+Bodies are `text` where they are UTF-8, else `base64`; header lists keep order and duplicates. Earlier lines, with `started` and
+`duration_ms` as their only times, are read too.
 """
 
 import json
@@ -13,18 +13,24 @@ from proxy.recordings.model import (
     Item,
     MalformedRecord,
     RecordedExchange,
+    first_line,
     from_base64,
+    from_exchange,
     iso_of,
     ns_of,
-    recorded_of,
     text_or_base64,
 )
 
 VERSION = 1
 
 
+def matches(head: bytes) -> bool:
+    """Return whether a file begins with a JSON document."""
+    return first_line(head).startswith((b"{", b"["))
+
+
 def parse(lines: Iterable[bytes]) -> Iterator[Item]:
-    """The exchanges of the lines, in their order; empty lines are passed by."""
+    """Yield the exchanges of the lines in their order; skip empty lines."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -35,12 +41,12 @@ def parse(lines: Iterable[bytes]) -> Iterator[Item]:
 
 
 def dump(recorded: RecordedExchange) -> bytes:
-    """One line."""
+    """Return one line."""
     return json.dumps(document_of(recorded), ensure_ascii=True).encode() + b"\n"
 
 
 def document_of(recorded: RecordedExchange) -> dict[str, Any]:
-    """The object of one line."""
+    """Return the object of one line."""
     request = recorded.request
     return {
         "v": VERSION,
@@ -66,8 +72,8 @@ def document_of(recorded: RecordedExchange) -> dict[str, Any]:
 
 
 def document_of_exchange(exchange: Exchange) -> dict[str, Any]:
-    """The object of one exchange's line."""
-    return document_of(recorded_of(exchange))
+    """Return the object of an exchange's line."""
+    return document_of(from_exchange(exchange))
 
 
 def _outcome(outcome: Response | Failed | None) -> dict[str, Any]:
@@ -88,8 +94,8 @@ def _body(body: bytes, truncated: bool) -> dict[str, Any]:
 
 def _recorded(document: Mapping[str, Any]) -> RecordedExchange:
     if document.get("v", VERSION) != VERSION:
-        raise ValueError(f"version {document['v']} is unknown")
-    asked = document["request"]
+        raise ValueError(f"unknown version {document['v']}")
+    request = document["request"]
     outcome: Response | Failed | None = None
     if response := document.get("response"):
         outcome = Response(
@@ -100,7 +106,11 @@ def _recorded(document: Mapping[str, Any]) -> RecordedExchange:
     side = document.get("served_by")
     return RecordedExchange(
         request=Request(
-            str(asked["method"]), str(asked["target"]), _headers(asked), _bytes(asked), bool(asked.get("truncated"))
+            str(request["method"]),
+            str(request["target"]),
+            _headers(request),
+            _bytes(request),
+            bool(request.get("truncated")),
         ),
         outcome=outcome,
         id=str(document.get("id", "")),

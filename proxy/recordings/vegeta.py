@@ -1,7 +1,7 @@
-"""vegeta's targets, in both of its formats: requests without times and without answers. Pure.
+"""vegeta's targets, in both of its formats: requests without times and responses. Pure.
 
-JSON: one object a line, `method`, `url`, and perhaps `body` (base64) and `header` (name to list). http: `METHOD URL`, header
-lines, perhaps `@path` of a file with the body, an empty line; `#` begins a comment.
+JSON: one object a line with `method`, `url` and, optionally, `body` (base64) and `header` (name to list). http: `METHOD URL`, header
+lines, optionally `@path` of a file with the body, then an empty line; `#` begins a comment.
 """
 
 import base64
@@ -16,6 +16,7 @@ from proxy.recordings.model import (
     RecordedExchange,
     ascii_target,
     document_text,
+    first_line,
     from_base64,
     header_of,
     split_url,
@@ -27,8 +28,20 @@ from proxy.recordings.model import (
 _MEMBERS: Final = {"method", "url", "body", "header"}
 
 
+def matches_json(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes has the JSON format."""
+    line = first_line(head)
+    return line.startswith((b"{", b"[")) and b'"url"' in line
+
+
+def matches_http(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes has the http format."""
+    line = first_line(head)
+    return b"://" in line and line.split(b" ", 1)[0].isupper()
+
+
 def parse_json(lines: Iterable[bytes]) -> Iterator[Item]:
-    """The targets of the JSON format."""
+    """Yield the targets of the JSON format."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -39,24 +52,24 @@ def parse_json(lines: Iterable[bytes]) -> Iterator[Item]:
 
 
 def parse_http(lines: Iterable[bytes], read: Callable[[str], bytes]) -> Iterator[Item]:
-    """The targets of the http format; `read` gives the body that a line `@path` names (ValueError when it cannot)."""
-    gathered: list[str] = []
-    begun = 0
+    """Yield the targets of the http format; `read` returns the file of a line `@path`, or raises ValueError."""
+    block: list[str] = []
+    begin = 0
     for number, raw in enumerate([*lines, b""], 1):
         line = raw.decode("latin-1").strip()
         if line.startswith("#"):
             continue
-        if line and not gathered:
-            begun = number
+        if line and not block:
+            begin = number
         if line:
-            gathered.append(line)
-        elif gathered:
-            yield _block(gathered, begun, read)
-            gathered = []
+            block.append(line)
+        elif block:
+            yield _block(block, begin, read)
+            block = []
 
 
 def dump(recorded: RecordedExchange) -> bytes:
-    """A target of the JSON format; order and case of equal header names, time and answer are lost."""
+    """Return a target of the JSON format. Order and case of equal header names, times and responses are lost."""
     request = recorded.request
     headers: dict[str, list[str]] = {}
     for name, value in without(request.headers, "content-length", "transfer-encoding"):
@@ -73,7 +86,7 @@ def dump(recorded: RecordedExchange) -> bytes:
 def _target(document: dict[str, Any]) -> RecordedExchange:
     unknown = set(document) - _MEMBERS
     if unknown:
-        raise ValueError(f"no target has {', '.join(sorted(unknown))}")
+        raise ValueError(f"unknown members: {', '.join(sorted(unknown))}")
     named: dict[str, list[str]] = document.get("header") or {}
     headers = tuple((wire_text(str(name)), wire_text(str(value))) for name, values in named.items() for value in values)
     return _recorded(document["method"], document["url"], headers, from_base64(document.get("body") or ""))

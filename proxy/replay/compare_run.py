@@ -8,7 +8,6 @@ One record after the other, and one side after the other. So whatever is committ
 neither a key nor a name says so (the row of an API key); and no side sees rows of another record that are about to be undone.
 """
 
-import asyncio
 import contextlib
 import datetime as dt
 import hashlib
@@ -19,30 +18,25 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from comparator.capture.attribution_keys import KeyIndex
 from comparator.capture.settings import Driver
 from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Request, Role, Side
 from comparator.findings.clustering import Clusterer, Signature
 from comparator.findings.redaction import Redactor
-from comparator.store.comparison_detail import words_of
+from comparator.store.comparison_detail import difference_text
 from comparator.verdict import Comparator, Comparison, Verdict
 from proxy.config.settings import Settings
-from proxy.recordings.errors import OptionError
 from proxy.recordings.model import RecordedExchange
+from proxy.replay.errors import OptionError
 from proxy.replay.report import FindingReport, Verdicts
 from proxy.replay.schedule import ScheduledRequest
 from proxy.replay.session import TargetSender, request_id
 from proxy.replay.tally import Tally
-from proxy.runner.app import open_databases
-from proxy.runner.exclusive import runner_stopped
-from proxy.runner.ledger import Ledger
+from proxy.runner.databases import open_exclusive_shadow
 from proxy.runner.mirror import changes_of
 from proxy.runner.mirror_client import MirroredResponse
-from proxy.runner.parent_lookup import ParentLookup
 from proxy.runner.row_targets import RowTarget, targets
-from proxy.runner.row_writer import RowWriter, WrittenRows
+from proxy.runner.row_writer import WrittenRows
 from proxy.runner.shadow_attribution import ShadowAttribution
-from proxy.runner.transaction_feed import TransactionFeed
 
 ORDER = (Side.CANDIDATE, Side.LEGACY)
 FINDINGS_MAX = 200
@@ -72,7 +66,7 @@ class ReplayShadow:
         sent = await send()
         await self.fence()
         lost = self.interruptions() != interruptions
-        own = tuple(keyed.transaction for keyed in self.changes.rest())
+        own = tuple(keyed.transaction for keyed in self.changes.take_unclaimed())
         effects = Effects(EffectsOutcome.LOST if lost else EffectsOutcome.ATTRIBUTED, own)
         await self._undo(effects)
         role = Role.SERVED if side is Side.LEGACY else Role.MIRRORED
@@ -80,7 +74,7 @@ class ReplayShadow:
 
     async def settle(self) -> int:
         """Undo what was committed since the last run, which is nobody's; how many transactions that was."""
-        late = self.changes.rest()
+        late = self.changes.take_unclaimed()
         await self._undo(Effects(EffectsOutcome.ATTRIBUTED, tuple(keyed.transaction for keyed in late)))
         return len(late)
 
@@ -108,12 +102,12 @@ class ReplayVerdicts:
             self.uncertain["effects_not_compared"] += 1
         shapes = sorted(f"{d.kind} {d.place} {d.natural_key}" for d in comparison.differences)
         self.lines.append(f"{run_id} {comparison.verdict} {comparison.cause} {'; '.join(shapes)}")
-        for sighting in self.clusterer.sightings(route, comparison):
+        for sighting in self.clusterer.occurrences(route, comparison):
             earlier = self.found.get(sighting.signature)
             if earlier is not None:
                 self.found[sighting.signature] = msgspec.structs.replace(earlier, count=earlier.count + sighting.count)
             elif len(self.found) < FINDINGS_MAX:
-                words = words_of(self.redactor.difference(sighting.example))
+                words = difference_text(self.redactor.difference(sighting.example))
                 signature = sighting.signature
                 self.found[signature] = FindingReport(
                     id=signature.id,
@@ -208,38 +202,18 @@ async def open_shadow(settings: Settings) -> AsyncGenerator[ReplayShadow]:
 
     Raises:
         OptionError: the capture is off.
-        RunnerUpError: the runner is up.
+        RunnerRunningError: the runner is running.
         SettingsError, CaptureError: a database cannot be used; the message says what to do.
     """
     if settings.capture.driver is Driver.OFF:
         raise OptionError("--to both compares effects: capture.driver must not be off")
-    with runner_stopped(settings):
-        async with _captured(settings) as shadow:
-            yield shadow
-
-
-@contextlib.asynccontextmanager
-async def _captured(settings: Settings) -> AsyncGenerator[ReplayShadow]:
-    async with open_databases(settings) as databases:
-        index = KeyIndex(settings.compare.tables, route_kind=settings.compare.route_kind)
-        keys = {shape.name: shape.primary_key for shape in databases.catalog.tables.values() if shape.primary_key}
-        changes = ShadowAttribution(settings.runner.clock_skew_ms * 1_000)
-        feed = TransactionFeed(
-            databases.captures[Role.MIRRORED],
-            key=Ledger(index, primary_keys=keys).keyed,
-            lookup=ParentLookup(index, databases.catalog, (databases.shadow,)).learn,
-            sink=changes.deliver,
+    async with open_exclusive_shadow(
+        settings.databases, settings.capture, settings.compare, settings.journal, settings.runner
+    ) as shadow:
+        yield ReplayShadow(
+            changes=shadow.attribution,
+            fence=shadow.feed.fence,
+            interruptions=lambda: shadow.feed.interruptions,
+            write=shadow.writer.apply,
+            primary_keys=shadow.primary_keys,
         )
-        await feed.start()
-        async with asyncio.TaskGroup() as tasks:
-            pump = tasks.create_task(feed.pump(), name="pump")
-            try:
-                yield ReplayShadow(
-                    changes=changes,
-                    fence=feed.fence,
-                    interruptions=lambda: feed.interruptions,
-                    write=RowWriter(databases.shadow, databases.catalog).apply,
-                    primary_keys=keys,
-                )
-            finally:
-                pump.cancel()

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from comparator.exchanges.model import Request
+from comparator.exchanges.redacted_text import REDACTED_VALUE
 from proxy.config.replay import ReplaySettings
-from proxy.recordings.errors import CredentialError
+from proxy.journal.redaction import is_redacted
+from proxy.replay.errors import CredentialError
 from proxy.replay.jwt_signing import signed_again
 
-DIGEST: Final = re.compile(r"digest:[0-9a-f]{32}")
 BEARER: Final = "bearer "
 
 
@@ -36,7 +37,7 @@ class ReplayCredentials:
 
     def rewrite(self, request: Request, *, now_s: int) -> RewrittenRequest:
         """The request with everything in place."""
-        plain = self._opened(request) if self._holds_digest(request) else RewrittenRequest(request)
+        plain = self._opened(request) if is_redacted(request) else RewrittenRequest(request)
         if not self.key:
             return plain
         signed = 0
@@ -48,14 +49,6 @@ class ReplayCredentials:
                 headers[index] = (name, value[: len(BEARER)] + fresh)
         return (
             replace(plain, request=replace(plain.request, headers=tuple(headers)), signed=signed) if signed else plain
-        )
-
-    def _holds_digest(self, request: Request) -> bool:
-        mark = "digest:"
-        return (
-            mark in request.target
-            or mark.encode() in request.body
-            or any(mark in value for _, value in request.headers)
         )
 
     def _signed(self, token: str, now_s: int) -> str:
@@ -72,10 +65,10 @@ class ReplayCredentials:
         def json_text(match: re.Match[str]) -> str:
             return json.dumps(value_of(match))[1:-1]
 
-        headers = tuple((name, DIGEST.sub(value_of, value)) for name, value in request.headers)
-        target = DIGEST.sub(value_of, request.target)
+        headers = tuple((name, REDACTED_VALUE.sub(value_of, value)) for name, value in request.headers)
+        target = REDACTED_VALUE.sub(value_of, request.target)
         # latin-1 gives each byte one character, so that what is no digest passes as it is.
-        body = DIGEST.sub(json_text, request.body.decode("latin-1")).encode("latin-1")
+        body = REDACTED_VALUE.sub(json_text, request.body.decode("latin-1")).encode("latin-1")
         opened = replace(request, headers=headers, target=target, body=body)
         return RewrittenRequest(opened, opened=count[True], left=count[False])
 
@@ -87,8 +80,8 @@ def credentials_of(settings: ReplaySettings, environ: Mapping[str, str]) -> Repl
         CredentialError: one is not set, or a digest is none.
     """
     for digest in settings.credentials:
-        if not DIGEST.fullmatch(digest):
-            raise CredentialError(f"replay.credentials: {digest!r} is not digest:<32 hex>")
+        if not REDACTED_VALUE.fullmatch(digest):
+            raise CredentialError(f"replay.credentials: {digest!r} is not redacted:<32 hex digits>")
     names = [*settings.credentials.values(), *([settings.jwt_key] if settings.jwt_key else [])]
     missing = [name for name in names if not environ.get(name)]
     if missing:

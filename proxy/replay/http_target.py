@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
-from proxy.config.settings import BackendSettings
+from proxy.config.backends import BackendSettings
 from proxy.http1.parser import ResponseHead
 from proxy.recordings.model import ascii_target, header_of
 from proxy.runner.mirror_client import NOT_SENT, SHADOW_BAGGAGE, SHADOW_MARK, MirroredResponse
@@ -72,7 +72,7 @@ class _Call:
 
     def connected(self, connection: BackendConnection) -> None:
         if self.answer.done():
-            connection.unused()
+            connection.return_unused()
             return
         self.connection = connection
         connection.write(self._data)
@@ -93,10 +93,10 @@ class _Call:
         self.connection = None
         connection.release(complete=True)
         if not self.answer.done():
-            self.answer.set_result(Response(head.status, tuple(head.pairs), b"".join(self._body)))
+            self.answer.set_result(Response(head.status, tuple(head.fields), b"".join(self._body)))
 
     def backend_failed(self, cause: FailureCause, detail: str) -> None:
-        stale = self.connection is not None and self.connection.reused and not self.connection.answered
+        stale = self.connection is not None and self.connection.reused and not self.connection.response_begun
         self.connection = None
         if stale and self._retries:
             # The backend closed a kept connection as it was used: the request was never begun.
@@ -110,7 +110,7 @@ class _Call:
 
     def give_up(self) -> None:
         """Nobody waits any more."""
-        self._pool.give_up(self)
+        self._pool.cancel(self)
         if self.connection is not None:
             self.connection.release(complete=False)
             self.connection = None
@@ -151,7 +151,7 @@ async def open_target(
     """Connections to an instance for the block. The path of its URL goes before that of every request."""
     async with asyncio.TaskGroup() as group:
         pool = BackendPool(backend, group)
-        placed = UrlRewrite(rewrite.host, rewrite.prefix or pool.place.prefix, rewrite.strip, rewrite.marked)
+        placed = UrlRewrite(rewrite.host, rewrite.prefix or pool.address.prefix, rewrite.strip, rewrite.marked)
         try:
             yield ReplayTarget(pool, placed, timeout_s=timeout_s)
         finally:

@@ -4,7 +4,7 @@ from typing import Any
 
 import jwt
 
-from proxy.recordings.errors import CredentialError
+from proxy.replay.errors import CredentialError
 
 
 def signed_again(token: str, *, key: str, algorithm: str, now_s: int, lifetime_s: int) -> str:

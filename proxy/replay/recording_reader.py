@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from proxy.journal.redaction import RedactionKeys
-from proxy.recordings.detect import Format, read
-from proxy.recordings.errors import OptionError, SourceError
+from proxy.recordings.errors import RecordingError
 from proxy.recordings.model import MalformedRecord, RecordedExchange
+from proxy.recordings.reader import read
+from proxy.replay.errors import OptionError
 from proxy.replay.schedule import Condition, Selection, in_order, parse_moment
-from proxy.serving.routing import KeySource, Route, key_in_body, match
+from proxy.serving.routing import KeySource, Route, key_from_body, match_route
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,11 @@ def placed(recorded: RecordedExchange, routes: Sequence[Route]) -> RecordedExcha
         return recorded
     request = recorded.request
     named = {name.lower(): value for name, value in reversed(request.headers)}
-    found, key = match(routes, request.method, request.target, named.get)
+    found, key = match_route(routes, request.method, request.target, named.get)
     if found is None:
         return recorded
     if found.key_source is KeySource.BODY:
-        key = key_in_body(found, request.body)
+        key = key_from_body(found, request.body)
     return replace(recorded, route=found.name, key=recorded.key or key)
 
 
@@ -41,7 +42,7 @@ class Recording:
 
     Attributes:
         source: file, folder or `-`.
-        form: its format, None to find out.
+        format_name: its format; None to detect it.
         keys: open what a journal has sealed.
         host: of the requests, where the format does not say.
         bodies: a folder whose files may be bodies, besides the recording's own.
@@ -51,7 +52,7 @@ class Recording:
     """
 
     source: str
-    form: Format | None = None
+    format_name: str | None = None
     keys: RedactionKeys | None = None
     host: str = ""
     bodies: Path | None = None
@@ -95,13 +96,13 @@ class Recording:
         malformed: list[MalformedRecord] = []
         count = 0
         try:
-            for item in read(self.source, form=self.form, keys=self.keys, host=self.host, bodies=self.bodies):
+            for item in read(self.source, format_name=self.format_name, keys=self.keys, host=self.host, bodies=self.bodies):
                 if isinstance(item, MalformedRecord):
                     malformed.append(item)
                     continue
                 count += 1
                 yield placed(item, self.routes)
-        except SourceError as error:
+        except RecordingError as error:
             if not count:
                 raise
             malformed.append(MalformedRecord(self.source, str(error)))

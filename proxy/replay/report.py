@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from proxy.recordings.errors import OptionError
+from proxy.replay.errors import OptionError
 from proxy.replay.tally import QUANTILES, LatencyHistogram, SideCounts, Tally
 
 VERSION: Final = 1

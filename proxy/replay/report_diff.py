@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import msgspec
 
+from comparator.exchanges.redacted_text import REDACTED_VALUE
 from proxy.replay.report import LatencyReport, ReplayReport, SideReport
 
 MEASURED: Final = ("began", "duration_s", "achieved_per_s", "late_max_ms")
 """Members of a report that a clock fills in, beside the latencies of the sides and the times in examples."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)?")
-_REDACTED: Final = re.compile(r"redacted:[0-9a-f]+")
 _SLACK: Final = dt.timedelta(minutes=1)
 
 
@@ -30,7 +30,7 @@ def timeless(report: ReplayReport) -> ReplayReport:
         return "<then>" if _within(found.group(), began - _SLACK, until + _SLACK) else found.group()
 
     def plainly(words: str) -> str:
-        return _REDACTED.sub("<redacted>", _TIME.sub(unclocked, words))
+        return REDACTED_VALUE.sub("<redacted>", _TIME.sub(unclocked, words))
 
     findings = tuple(
         msgspec.structs.replace(one, legacy=plainly(one.legacy), candidate=plainly(one.candidate))

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from proxy.recordings.errors import StateError
+from proxy.replay.errors import ResumeStateError
 
 
 class ResumeState(Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,9 +32,9 @@ def load(path: Path, replay: str) -> ResumeState:
     except FileNotFoundError:
         return ResumeState(1, replay, 0)
     except (OSError, msgspec.MsgspecError) as error:
-        raise StateError(f"{path}: {error}") from error
+        raise ResumeStateError(f"{path}: {error}") from error
     if state.replay != replay:
-        raise StateError(f"{path} belongs to another replay ({state.replay}); remove it to begin anew")
+        raise ResumeStateError(f"{path} belongs to another replay ({state.replay}); remove it to begin anew")
     return state
 
 

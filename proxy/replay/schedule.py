@@ -16,8 +16,8 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from comparator.exchanges.model import Response
-from proxy.recordings.errors import OptionError
 from proxy.recordings.model import RecordedExchange, ns_of
+from proxy.replay.errors import OptionError
 
 REORDER_MAX: Final = 10_000
 """Records that are held back to be put in the order of their starts: a journal is in the order of the ends."""

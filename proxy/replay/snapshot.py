@@ -13,10 +13,10 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
-from comparator.capture.table_shape import quote
-from comparator.capture.fitness import connect
 from comparator.capture.replication import environment
-from proxy.recordings.errors import ServerAwayError, SnapshotError
+from comparator.capture.session import connect
+from comparator.capture.table_shape import quote
+from proxy.replay.errors import SnapshotError, SnapshotServerUnavailableError
 from proxy.replay.snapshot_transfer import Place, transfer
 
 PREFIX = "shadow_snapshot_"
@@ -197,7 +197,7 @@ async def _connect(dsn: str) -> asyncpg.Connection:
     try:
         return await connect(dsn, timeout_s=CONNECT_TIMEOUT_S, database=MAINTENANCE)
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise ServerAwayError(f"databases.shadow: {type(error).__name__}: {error}") from error
+        raise SnapshotServerUnavailableError(f"databases.shadow: {type(error).__name__}: {error}") from error
 
 
 def _database(dsn: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from proxy.recordings.errors import SnapshotError
+from proxy.replay.errors import SnapshotError
 
 PIECE_BYTES = 262_144
 HEAD_LINES_MAX = 64

@@ -8,9 +8,9 @@ import pytest
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
-from proxy.journal.writer import SegmentWriter
-from proxy.recordings.detect import Format, read
-from proxy.recordings.model import RecordedExchange, recorded_of
+from proxy.journal.segment_writer import SegmentWriter
+from proxy.recordings.model import RecordedExchange, from_exchange
+from proxy.recordings.reader import JOURNAL, read
 from tests.support.exchanges import exchange
 
 SECRET = (("Host", "api.example"), ("X-API-Key", "very-secret-key"))
@@ -48,7 +48,7 @@ def test_export_and_import_give_the_same_exchanges(journal: Path, tmp_path: Path
     again = tmp_path / "again"
     assert run("--config", tmp_path / "none", "--directory", again, "import", path, "--mirror") == 0
     found = list(read(str(again), keys=load_keys(again, {})))
-    assert found == [recorded_of(exchange(f"id-{n}", headers=SECRET, ended_ns=2_000 + n)) for n in range(5)]
+    assert found == [from_exchange(exchange(f"id-{n}", headers=SECRET, ended_ns=2_000 + n)) for n in range(5)]
 
 
 def test_an_export_holds_no_secret_unless_asked(journal: Path, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_capture_of_another_program_gets_route_and_key_and_is_not_mirrored(tmp
     path.write_text("\n".join(map(json.dumps, targets)))
     again = tmp_path / "again"
     assert run("--config", config, "--directory", again, "import", path) == 0
-    found = [one for one in read(str(again), form=Format.JOURNAL) if isinstance(one, RecordedExchange)]
+    found = [one for one in read(str(again), format_name=JOURNAL) if isinstance(one, RecordedExchange)]
     assert [(one.route, one.key, one.skip) for one in found] == [
         ("score", "0xab", "imported"),
         ("batch", "0xcd", "imported"),

@@ -26,9 +26,9 @@ from proxy.journal.keys import load_keys
 from proxy.journal.segment_reader import SegmentReader
 from proxy.journal.segment_writer import SegmentWriter
 from proxy.journal.segments import frames, read_payload
-from proxy.recordings.detect import Format, read
-from proxy.recordings.export import ExportFormat, dump
+from proxy.recordings.formats import WRITERS
 from proxy.recordings.model import RecordedExchange
+from proxy.recordings.reader import JOURNAL, read
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.mirror import MirrorResult
 from proxy.runner.mismatch_journal import open_captures
@@ -157,9 +157,9 @@ async def test_no_secret_is_in_the_journal_the_captures_or_the_exports(tmp_path:
     assert kept.count(b"/ceramic-cache/authenticate") == 2
     assert secrets_in(kept) == set()
     items = [
-        one for one in read(str(tmp_path / "mismatches"), form=Format.JOURNAL) if isinstance(one, RecordedExchange)
+        one for one in read(str(tmp_path / "mismatches"), format_name=JOURNAL) if isinstance(one, RecordedExchange)
     ]
-    exports = {sink: b"".join(dump(items, sink)) for sink in ExportFormat}
+    exports = {sink: b"".join(dump(items)) for sink, dump in WRITERS.items()}
     assert all(b"/ceramic-cache/authenticate" in data for data in exports.values())
     assert {sink: found for sink, data in exports.items() if (found := secrets_in(data))} == {}
 

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from comparator.capture.replication import environment
-from proxy.recordings.errors import SnapshotError
 from proxy.replay import snapshot
+from proxy.replay.errors import SnapshotError
 from proxy.replay.snapshot_transfer import transfer
 from tests.support import postgres
 

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from proxy.cli.main import main
-from proxy.recordings.errors import SnapshotError
 from proxy.replay import snapshot
+from proxy.replay.errors import SnapshotError
 from proxy.replay.snapshot import PREFIX
 from tests.support.postgres import drop_database, with_database
 

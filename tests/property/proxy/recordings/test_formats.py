@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from comparator.exchanges.model import Failed, FailureCause, Request, Response, Side
 from proxy.recordings import alb, combined, envoy, gor, har, mitmproxy, ndjson, vegeta
-from proxy.recordings.errors import SourceError
+from proxy.recordings.errors import RecordingError
 from proxy.recordings.model import MalformedRecord, RecordedExchange, header_of
 
 wire = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12)
@@ -168,7 +168,7 @@ json_values = st.recursive(
 def whole_file(parse, data: bytes) -> str:
     try:
         return f"{len(list(parse(data)))} records"
-    except SourceError as error:
+    except RecordingError as error:
         return str(error)
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.outputs import check_outputs
-from proxy.recordings.errors import OptionError
+from proxy.replay.errors import OptionError
 
 
 def test_a_file_in_a_folder_that_is_there_the_standard_output_and_no_file_are_fine(tmp_path: Path) -> None:

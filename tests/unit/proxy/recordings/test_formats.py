@@ -9,11 +9,11 @@ import pytest
 import zstandard
 
 from comparator.exchanges.model import Failed, Response
-from proxy.recordings import alb, combined, envoy, gor, har, mitmproxy, vegeta
-from proxy.recordings import detect as files
-from proxy.recordings.detect import Format, guess, read
-from proxy.recordings.errors import SourceError
+from proxy.recordings import alb, combined, envoy, gor, har, mitmproxy, recording_file, vegeta
+from proxy.recordings.errors import RecordingError
+from proxy.recordings.formats import WRITERS
 from proxy.recordings.model import MalformedRecord, RecordedExchange, split_url
+from proxy.recordings.reader import detect, read
 from tests.property.proxy.recordings.test_formats import encode
 
 CHUNKED = b"4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\n"
@@ -148,7 +148,7 @@ def test_flows_of_other_protocols_and_replays_are_passed_by() -> None:
 def test_a_cut_flow_file_yields_what_is_whole_and_then_fails_by_name() -> None:
     items = mitmproxy.parse(encode(flow()) + encode(flow())[:-9])
     assert isinstance(next(items), RecordedExchange)
-    with pytest.raises(SourceError, match="flow 2"):
+    with pytest.raises(RecordingError, match="flow 2"):
         next(items)
 
 
@@ -249,21 +249,27 @@ def test_what_the_server_could_not_read_is_malformed() -> None:
 @pytest.mark.parametrize(
     ("name", "head", "form"),
     [
-        ("a.gor", b"", Format.GOR),
-        ("a", GOR, Format.GOR),
-        ("a.zhar", b"x\x9c", Format.HAR),
-        ("a.json", b'{"log": {"version"', Format.HAR),
-        ("a.json", b'{"http_buffered_trace":{}}', Format.ENVOY),
-        ("a.json", b'{"method":"GET","url":"http://a"}\n', Format.VEGETA_JSON),
-        ("a.json", b'{"id":"1","request":{}}\n', Format.NDJSON),
-        ("targets", b"GET http://a/\n", Format.VEGETA_HTTP),
-        ("dump", encode(flow()), Format.MITMPROXY),
-        ("log", ALB, Format.ALB),
-        ("access.log", COMBINED, Format.COMBINED),
+        ("a.gor", b"", "gor"),
+        ("a", GOR, "gor"),
+        ("a.zhar", b"x\x9c", "har"),
+        ("a.json", b'{"log": {"version"', "har"),
+        ("a.json", b'{"http_buffered_trace":{}}', "envoy"),
+        ("a.json", b'{"method":"GET","url":"http://a"}\n', "vegeta-json"),
+        ("a.json", b'{"id":"1","request":{}}\n', "ndjson"),
+        ("targets", b"GET http://a/\n", "vegeta-http"),
+        ("dump", encode(flow()), "mitmproxy"),
+        ("log", ALB, "alb"),
+        ("access.log", COMBINED, "combined"),
     ],
 )
-def test_the_format_is_found_out(name: str, head: bytes, form: Format) -> None:
-    assert guess(name, head) is form
+def test_format_is_detected_by_suffix_or_first_bytes(name: str, head: bytes, form: str) -> None:
+    assert detect(name, head).name == form
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_written_file_is_detected_as_its_format(name: str) -> None:
+    recorded = only(combined.parse([COMBINED.replace(b"\\x20", b"%20")]))
+    assert detect("recording", b"".join(WRITERS[name]([recorded]))).name == name
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.compress])
@@ -276,7 +282,7 @@ def test_compressed_files_are_read_whatever_their_name(tmp_path: Path, compress)
 def test_a_file_of_no_known_format_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "capture"
     path.write_bytes(b"what is this")
-    with pytest.raises(SourceError, match="--format"):
+    with pytest.raises(RecordingError, match="--format"):
         list(read(str(path)))
 
 
@@ -295,7 +301,7 @@ def test_a_url_is_split_byte_for_byte(url: str, parts: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("data", [b'{"log": {"entries": null}}', b'{"log": []}', b"[1]", b"{", b"x\x9cbroken"])
 def test_what_is_no_har_is_refused_by_name(data: bytes) -> None:
-    with pytest.raises(SourceError, match="not a HAR"):
+    with pytest.raises(RecordingError, match="not a HAR"):
         list(har.parse(data))
 
 
@@ -309,18 +315,14 @@ def test_times_that_no_clock_shows_make_a_record_malformed() -> None:
     assert [type(one) for one in found] == [MalformedRecord] * 4
 
 
-@pytest.mark.parametrize(
-    "form", [Format.HAR, Format.ENVOY, Format.MITMPROXY, Format.NDJSON, Format.GOR, Format.VEGETA_HTTP]
-)
-def test_what_unpacks_to_more_than_fits_is_refused(
-    form: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "LINE_MAX_BYTES", 2 * 1024**2)
-    monkeypatch.setattr(files, "WHOLE_MAX_BYTES", 2 * 1024**2)
+@pytest.mark.parametrize("form", ["har", "envoy", "mitmproxy", "ndjson", "gor", "vegeta-http"])
+def test_what_unpacks_to_more_than_fits_is_refused(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording_file, "LINE_MAX_BYTES", 2 * 1024**2)
+    monkeypatch.setattr(recording_file, "WHOLE_MAX_BYTES", 2 * 1024**2)
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(bytes(3 * 1024**2)))
-    with pytest.raises(SourceError, match="more than 2 MiB"):
-        list(read(str(path), form=form))
+    with pytest.raises(RecordingError, match="larger than 2 MiB"):
+        list(read(str(path), format_name=form))
 
 
 def named_body(tmp_path: Path, name: str, *, bodies: Path | None = None) -> RecordedExchange | MalformedRecord:
@@ -331,7 +333,7 @@ def named_body(tmp_path: Path, name: str, *, bodies: Path | None = None) -> Reco
     (folder / "below" / "body").write_bytes(b"own")
     (folder / "link").symlink_to(tmp_path / "secret")
     (folder / "targets").write_text(f"POST http://a/x\n@{name}\n\n")
-    (found,) = read(str(folder / "targets"), form=Format.VEGETA_HTTP, bodies=bodies)
+    (found,) = read(str(folder / "targets"), format_name="vegeta-http", bodies=bodies)
     return found
 
 
@@ -345,7 +347,10 @@ def test_a_body_below_the_captures_folder_is_read(tmp_path: Path) -> None:
 def test_a_body_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     found = named_body(tmp_path, name)
     assert isinstance(found, MalformedRecord)
-    assert found.reason == f"@{name}: not in the recording's folder or below it; shadow replay --bodies names another"
+    assert (
+        found.reason
+        == f"@{name}: not in the recording's folder or below it; shadow replay --bodies allows another folder"
+    )
 
 
 def test_a_body_elsewhere_is_read_where_that_is_allowed(tmp_path: Path) -> None:
@@ -357,4 +362,4 @@ def test_a_body_elsewhere_is_read_where_that_is_allowed(tmp_path: Path) -> None:
 def test_a_body_that_a_capture_names_must_be_a_file(tmp_path: Path) -> None:
     found = named_body(tmp_path, "/dev/zero", bodies=Path("/dev"))
     assert isinstance(found, MalformedRecord)
-    assert found.reason == "@/dev/zero: no file"
+    assert found.reason == "@/dev/zero: not a file"

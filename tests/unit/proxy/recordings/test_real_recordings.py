@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from comparator.exchanges.model import Failed, Response
-from proxy.recordings.detect import read
-from proxy.recordings.export import ExportFormat, dump
+from proxy.recordings.formats import WRITERS
 from proxy.recordings.model import MalformedRecord, RecordedExchange, header_of
+from proxy.recordings.reader import read
 from tests.support.paths import ROOT
 from tests.support.record_recordings import BINARY, LONG, SCORE
 
@@ -175,8 +175,8 @@ def test_a_servers_log_has_agents_and_where_configured_durations(name: str, time
 
 
 @pytest.mark.parametrize("name", [*FLOWS, *HARS, *TAPS, "chromium.har"])
-@pytest.mark.parametrize("sink", [ExportFormat.NDJSON, ExportFormat.MITMPROXY])
-def test_a_real_capture_survives_formats_that_hold_everything(tmp_path: Path, name: str, sink: ExportFormat) -> None:
+@pytest.mark.parametrize("sink", ["ndjson", "mitmproxy"])
+def test_a_real_capture_survives_formats_that_hold_everything(tmp_path: Path, name: str, sink: str) -> None:
     path = tmp_path / "again"
-    path.write_bytes(b"".join(dump(items(name), sink)))
+    path.write_bytes(b"".join(WRITERS[sink](items(name))))
     assert list(read(str(path))) == items(name)

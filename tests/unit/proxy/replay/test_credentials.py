@@ -5,10 +5,10 @@ import pytest
 
 from comparator.exchanges.model import Request
 from proxy.config.replay import ReplaySettings
-from proxy.recordings.errors import CredentialError
 from proxy.replay.credentials import ReplayCredentials, credentials_of
+from proxy.replay.errors import CredentialError
 
-DIGEST = "digest:" + "0" * 32
+DIGEST = "redacted:" + "0" * 32
 KEY = "a key of the tests that is long enough"
 
 

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from comparator.exchanges.model import Failed, FailureCause, Request, Response
-from proxy.recordings.errors import OptionError
 from proxy.recordings.model import RecordedExchange
+from proxy.replay.errors import OptionError
 from proxy.replay.report import (
     FindingReport,
     ReplayFacts,

@@ -3,8 +3,8 @@
 import pytest
 
 from comparator.exchanges.model import Request, Response, Side
-from proxy.recordings.errors import OptionError
 from proxy.recordings.model import RecordedExchange
+from proxy.replay.errors import OptionError
 from proxy.replay.schedule import (
     Pace,
     PerKeyQueue,

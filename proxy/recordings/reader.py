@@ -1,0 +1,70 @@
+"""Opens a recording, detects its format and yields its records."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import zstandard
+
+from proxy.journal.redaction import RedactionKeys
+from proxy.recordings import journal
+from proxy.recordings.errors import RecordingError
+from proxy.recordings.formats import FORMATS, RecordingFormat
+from proxy.recordings.model import Item
+from proxy.recordings.recording_file import open_recording
+
+JOURNAL = "journal"
+"""The format of folders: this program's own journal."""
+READABLE = (JOURNAL, *FORMATS)
+COMPRESSED_SUFFIXES = (".gz", ".zst")
+
+
+def read(
+    source: str,
+    *,
+    format_name: str | None = None,
+    keys: RedactionKeys | None = None,
+    host: str = "",
+    bodies: Path | None = None,
+) -> Iterator[Item]:
+    """Yield the records of a recording.
+
+    Args:
+        source: a file, plain or compressed by gzip or zstd; a journal's folder; `-` for the standard input.
+        format_name: one of READABLE; None detects the format.
+        keys: unseal the secrets of a journal.
+        host: of the requests, where the format does not record it.
+        bodies: a folder whose files, and those below it, a recording may name as bodies, besides its own folder's.
+
+    Raises:
+        RecordingError: it cannot be opened or read, or its format cannot be detected.
+    """
+    path = Path(source)
+    if format_name == JOURNAL or (format_name is None and path.is_dir()):
+        if not path.is_dir():
+            raise RecordingError(f"{source} is not a journal: not a folder")
+        yield from journal.read(path, keys)
+        return
+    try:
+        with open_recording(source, host=host, bodies=bodies) as file:
+            name = path.stem if path.suffix.lower() in COMPRESSED_SUFFIXES else path.name
+            row = FORMATS[format_name] if format_name else detect(name, file.head())
+            yield from row.parse(file)
+    except (OSError, EOFError, zstandard.ZstdError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise RecordingError(f"{source}: {reason}") from error
+
+
+def detect(name: str, head: bytes) -> RecordingFormat:
+    """Return the format by a file's name (without the suffix of a compression), else by the bytes it begins with.
+
+    Raises:
+        RecordingError: no format matches.
+    """
+    suffix = Path(name).suffix.lower()
+    for row in FORMATS.values():
+        if suffix in row.suffixes:
+            return row
+    for row in FORMATS.values():
+        if row.matches(head):
+            return row
+    raise RecordingError(f"{name}: cannot detect the format; name it with --format")
