@@ -28,13 +28,13 @@ from comparator.findings.calibration import Proposal
 from comparator.settings import CompareSettings
 from comparator.store import queries
 from comparator.store.rows import ComparisonRow
-from proxy.rollout.accounting import Accounting, read
 from proxy.cli.calibrate import calibrate
 from proxy.config.loader import read_settings
 from proxy.demo.children import ChildProcess, running
 from proxy.demo.installation import Installation
 from proxy.demo.summary import settled
 from proxy.demo.traffic import TrafficGenerator, TrafficResult
+from proxy.rollout.accounting import Accounting, read
 from tests.e2e.systems import installation
 
 LOAD = 2_000

@@ -1,7 +1,14 @@
-"""Replays recorded scenarios of the legacy system against the scorer and compares with the project's comparator.
+"""Replay of recorded scenarios of the legacy against the scorer, compared by the project's own comparator.
 
-A scenario is seed rows, requests, the responses the legacy gave and the rows it changed. `scenario` reads one, `database` gives
-it a fresh database and photographs it, `upstream` stands in for the services the scorer calls, `serving` starts the scorer,
-`wire` speaks to it byte for byte, `replay` walks the steps, `identities`, `times` and `textual` bring the recording into the
-terms of this run, `judge` and `races` compare, `known` holds the declared differences, `report` prints.
+A scenario holds seed rows, requests, the legacy's responses and the rows that the legacy changed.
+
+    scenario                    read a scenario file
+    database                    seed a database for it, and take snapshots of all rows
+    upstream                    respond in place of the services that the scorer calls
+    serving, wire               start the scorer, and send requests byte for byte
+    replay                      run the steps
+    identities, times, textual  convert the recording's ids, times and values to those of this run
+    judge, races                compare one step
+    known, conditions           declared differences
+    run, report                 run a folder of scenarios, and print the results
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.golden DIR [--only TEXT] [--verbose]`: run a folder of scenarios; exit 0 only without mismatch."""
+"""Run a folder of scenarios: `python -m tests.golden DIR [--only TEXT] [--verbose]`; exit code 0 without mismatches."""
 
 import argparse
 import asyncio
@@ -20,7 +20,7 @@ SCENARIOS = Path(__file__).parent / "scenarios"
 
 
 def main(words: list[str]) -> int:
-    """Run and print; the exit status."""
+    """Run the scenarios, print the results, return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.golden", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=SCENARIOS, help="a folder of scenario files")
     parser.add_argument("--only", default="", help="run the scenarios whose name contains this text")
@@ -58,7 +58,7 @@ def _cluster() -> Iterator[str]:
 
 @contextmanager
 def _quiet_panics(verbose: bool) -> Iterator[None]:
-    """didkit prints a backtrace to the error stream for every panic it catches; some scenarios are about that."""
+    """Discard the backtraces that didkit prints to stderr for panics that it catches; some scenarios cause them."""
     if verbose:
         yield
         return

@@ -1,8 +1,7 @@
-"""What a scenario is about, read from its settings, seed, requests and recorded responses: when a difference is declared.
+"""Conditions of declared differences, evaluated on a scenario's settings, seed, requests and recorded responses.
 
-Pure. A condition is looked up by its name and gives a `Concern`: the steps in which the difference may show, and the names that
-may occur in its places (`{provider}`, `{nullifier}`). None means that the scenario is not concerned. A scenario nobody has seen
-yet falls under a condition for the same reason as the known ones.
+Pure. A condition returns a `Concern`: the steps in which the difference may occur, and the names that may stand in its places
+(`{provider}`, `{nullifier}`); None if the scenario does not meet it. So a declared difference also applies to new scenarios.
 """
 
 import base64
@@ -21,7 +20,7 @@ _STAMPS = "ceramic_cache_ceramiccache"
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """Where a difference may show: in these steps, at places that name these things."""
+    """The steps in which a difference may occur, and the names that its places may contain."""
 
     steps: frozenset[int]
     names: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
@@ -32,7 +31,7 @@ Condition = Callable[[Scenario], Concern | None]
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What matters of a credential here."""
+    """The parts of a credential that conditions depend on."""
 
     provider: str
     nullifiers: frozenset[str]
@@ -41,14 +40,14 @@ class Credential:
 
     @property
     def other_nullifiers(self) -> frozenset[str]:
-        """Those the legacy leaves out while FF_MULTI_NULLIFIER is off."""
+        """The nullifiers that the legacy ignores while FF_MULTI_NULLIFIER is off."""
         return frozenset(nullifier for nullifier in self.nullifiers if not nullifier.startswith("v0"))
 
 
 def credentials(scenario: Scenario) -> list[Credential]:
-    """Every credential that the seed or a request holds, with the provider of its row where it has one.
+    """Return every credential in the seed and the requests, with the provider of its row if it has one.
 
-    Its address is the one it is about; a row of another address holds it in vain.
+    Its address is that of its subject; a row of another address has no use of it.
     """
     found: list[Credential] = []
     for row in scenario.seed.get(_STAMPS, ()):
@@ -60,7 +59,7 @@ def credentials(scenario: Scenario) -> list[Credential]:
 
 
 def other_nullifiers_are_linked(scenario: Scenario) -> Concern | None:
-    """The recorded legacy took only nullifiers of version 0, and there are others."""
+    """Return the concern if there are nullifiers of other versions than 0, which the recorded legacy ignored."""
     if scenario.settings.get("FF_MULTI_NULLIFIER") == "on":
         return None
     held = [one for one in credentials(scenario) if one.other_nullifiers]
@@ -69,7 +68,7 @@ def other_nullifiers_are_linked(scenario: Scenario) -> Concern | None:
 
 
 def other_nullifiers_clash(scenario: Scenario) -> Concern | None:
-    """As above, and one of them belongs to somebody else: a link of the seed, or another address's credential."""
+    """Return the concern if another address holds a nullifier of another version: in a link of the seed or in a credential."""
     if scenario.settings.get("FF_MULTI_NULLIFIER") == "on":
         return None
     held = credentials(scenario)
@@ -87,7 +86,7 @@ def other_nullifiers_clash(scenario: Scenario) -> Concern | None:
 
 
 def old_form_credentials(scenario: Scenario) -> Concern | None:
-    """A credential carries the old field `hash` instead of a list of nullifiers, or beside it."""
+    """Return the concern if a credential has the old field `hash`, with or without a list of nullifiers."""
     old = [one for one in credentials(scenario) if one.hashes]
     if not old:
         return None
@@ -101,24 +100,24 @@ def old_form_credentials(scenario: Scenario) -> Concern | None:
 
 
 def links_not_saved(scenario: Scenario) -> Concern | None:
-    """The legacy gave up saving links, by its own fault: from there on its score is an error that never heals."""
+    """Return the concern if the legacy failed to save links; from that step on its score is a permanent error."""
     first = next((i for i, step in enumerate(scenario.steps) if LINKS_NOT_SAVED in _recorded_text(step)), None)
     return None if first is None else Concern(_steps_from(scenario, first))
 
 
 def human_points_asked_for(scenario: Scenario) -> Concern | None:
-    """A request carries `include_human_points=true`, which the recorded version does not know."""
+    """Return the concern if a request has `include_human_points=true`, which the recorded version does not support."""
     return _steps_where(scenario, lambda step: any(POINTS_PARAMETER in call.target for call in step.calls))
 
 
 def first_version_called(scenario: Scenario) -> Concern | None:
-    """A request goes to the first API version; its rows are missed in every later step too."""
+    """Return the concern if a request is to the first API version; its rows are missing in all later steps."""
     first = next((i for i, step in enumerate(scenario.steps) if any(map(_is_first_version, _paths(step)))), None)
     return None if first is None else Concern(_steps_from(scenario, first))
 
 
 def replaced_stamps_lost(scenario: Scenario) -> Concern | None:
-    """A change of stamps was answered with 500 after the old ones were deleted and before the new ones were stored."""
+    """Return the concern if replacing stamps failed with 500 after the deletion of the old and before the storing of the new."""
     first = next((i for i, step in enumerate(scenario.steps) if _lost_providers(step)), None)
     if first is None:
         return None
@@ -172,7 +171,7 @@ def _steps_from(scenario: Scenario, first: int) -> frozenset[int]:
 
 
 def _steps_about(scenario: Scenario, held: Iterable[Credential]) -> frozenset[int]:
-    """Steps that name an address of these credentials: in the path, the body or the token."""
+    """Return the steps that name an address of these credentials in the path, the body or the token."""
     addresses = {one.address for one in held}
     return frozenset(
         index
@@ -187,7 +186,7 @@ def _said(call: Call) -> str:
 
 
 def _claims(token: str) -> str:
-    """The claims of a JWT as text, "" for anything else."""
+    """Return the claims of a JWT as text, "" for anything else."""
     parts = token.split(".")
     if len(parts) != 3:
         return ""

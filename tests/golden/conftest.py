@@ -1,4 +1,4 @@
-"""`pytest tests/golden --golden-dir DIR`: one test a scenario."""
+"""Fixtures and options of the golden tests: `pytest tests/golden --golden-dir DIR`, one test per scenario."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,13 +16,13 @@ SCENARIOS = Path(__file__).parent / "scenarios"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The folder of scenarios, and a part of their names."""
+    """Add options for the folder of scenarios and for a part of their names."""
     parser.addoption("--golden-dir", type=Path, default=SCENARIOS, help="a folder of golden scenarios")
     parser.addoption("--golden-only", default="", help="only scenarios whose name contains this text")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One item a scenario file."""
+    """Generate one test per scenario file."""
     if "scenario_path" not in metafunc.fixturenames:
         return
     config = metafunc.config
@@ -33,19 +33,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """A real Redis for the session."""
+    """Run a real Redis for the session."""
     with running_redis() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def declared() -> KnownDifferences:
-    """The declared differences; collects over the session which of them applied."""
+    """Provide the declared differences; they record which of them applied in the session."""
     return known.load()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def golden_stage(postgres_dsn: str, redis_server: RedisServer) -> AsyncIterator[Stage]:
-    """The database and the services all scenarios of a run share."""
+    """Provide the database and the services that all scenarios share."""
     async with stage(postgres_dsn, redis_server) as on:
         yield on

@@ -1,4 +1,4 @@
-"""A fresh database for each scenario, and photographs of all its rows."""
+"""The database of a scenario: seed it, and take snapshots of all rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,19 @@ from tests.golden.textual import schema
 
 Image = dict[str, str | None]
 Snapshot = dict[str, dict[tuple[str | None, ...], Image]]
-"""Every row of every table by its primary key, as PostgreSQL prints it."""
+"""Every row of every table by primary key, in PostgreSQL's text format."""
 
 UNTOUCHED_TABLES = frozenset({"django_migrations", "django_content_type", "auth_permission"})
-"""Kept when a scenario is seeded: they describe the schema and no request reads them."""
+"""Tables that seeding does not empty: they describe the schema, and no request reads them."""
 
 
 async def seed(conn: asyncpg.Connection, scenario: Scenario) -> None:
-    """Empty the database, put in the scenario's rows, let every identity go on after the greatest id.
+    """Empty the database, insert the scenario's rows, and set every identity to continue after the largest id.
 
     One database serves a whole run: emptying it is ten times cheaper than cloning a template of 88 indexed tables.
 
     Raises:
-        LookupError: the scenario has rows for a table that the scorer's migrations do not make.
+        LookupError: the scenario has rows for a table that the scorer's migrations do not create.
     """
     tables = await recorded_tables(conn)
     absent = sorted(set(scenario.seed) - set(tables))
@@ -41,7 +41,7 @@ async def seed(conn: asyncpg.Connection, scenario: Scenario) -> None:
 
 
 async def patch(conn: asyncpg.Connection, change: Mapping[str, Any]) -> None:
-    """A direct change of rows: `set` where the columns of `where` are equal."""
+    """Update rows directly: `set` where the columns of `where` are equal."""
     table, types = change["table"], schema()[change["table"]]["columns"]
     wanted, given = list(change["set"].items()), list(change["where"].items())
     assignments = ", ".join(f'"{name}" = ${index}::text::{types[name]}' for index, (name, _) in enumerate(wanted, 1))
@@ -54,13 +54,13 @@ async def patch(conn: asyncpg.Connection, change: Mapping[str, Any]) -> None:
 
 
 async def recorded_tables(conn: asyncpg.Connection) -> list[str]:
-    """The legacy's tables that this database has and a recording can speak of."""
+    """Return the legacy's tables that this database has and that recordings contain."""
     existing = {row[0] for row in await conn.fetch("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")}
     return [table for table in schema() if table in existing and table not in UNTOUCHED_TABLES]
 
 
 async def snapshot(conn: asyncpg.Connection, tables: Sequence[str]) -> Snapshot:
-    """All rows of `tables` in one round trip, columns as PostgreSQL's text output."""
+    """Read all rows of `tables` in one round trip, in PostgreSQL's text format."""
     found: Snapshot = {}
     for table, values in await conn.fetch(_snapshot_sql(tables)):
         facts = schema()[table]
@@ -71,7 +71,7 @@ async def snapshot(conn: asyncpg.Connection, tables: Sequence[str]) -> Snapshot:
 
 
 def changes_between(before: Snapshot, after: Snapshot) -> list[RowChange]:
-    """The net difference of two photographs, table by table, in order of the primary keys."""
+    """Return the net difference of two snapshots by table, in order of the primary keys."""
     changes: list[RowChange] = []
     for table in sorted(before.keys() | after.keys()):
         old, new = before.get(table, {}), after.get(table, {})
@@ -116,7 +116,7 @@ def _filled_sql(tables: Sequence[str]) -> str:
 
 
 def _identities_sql(tables: Sequence[str]) -> str:
-    """Every identity goes on at its greatest value plus one, at 1 in an empty table."""
+    """Return SQL that sets every identity to its largest value plus one, to 1 in an empty table."""
     parts = [
         f"setval(pg_get_serial_sequence('{table}', '{column}'), coalesce(max({column}), 0) + 1, FALSE) FROM {table}"
         for table in tables

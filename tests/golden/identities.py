@@ -1,8 +1,8 @@
-"""Maps the surrogate ids this run assigned to those of the recording, so that rows and responses can be compared exactly.
+"""Map the surrogate ids of this run to those of the recording, so that rows and responses can be compared exactly.
 
-Pure. Rows inserted on both sides are paired by what they mean (their columns without ids, times and references to rows of the
-same step); a pair gives one entry per table. Ids that exist on both sides before the step are the same by construction: both
-started from the same seed. A response or a JSON column is rewritten only at the places declared here.
+Pure. Rows inserted on both sides are paired by their content (the columns without ids, times and references to rows of the same
+step); each pair adds one entry to the map of its table. Ids that exist before the step are equal, because both runs started from the
+same seed. A response or a JSON column is rewritten only at the places declared here.
 """
 
 import json
@@ -27,7 +27,7 @@ NATURAL_KEYS: Mapping[str, tuple[str, ...]] = {
     "account_accountapikeyanalytics": ("api_key_id", "path"),
     "tos_tosacceptanceproof": ("tos_id", "address"),
 }
-"""What pairs two inserted rows. Rows with an equal key pair in order of their ids."""
+"""The columns that pair two inserted rows. Rows with equal values are paired in order of their ids."""
 
 REFERENCES: Mapping[str, Mapping[str, str]] = {
     "registry_score": {"passport_id": "registry_passport"},
@@ -37,12 +37,12 @@ EVENT_PLACES: Mapping[tuple[str, ...], str] = {("pk",): "registry_score", ("fiel
 """Ids inside the data of a score event."""
 
 Ids = dict[str, dict[str, str]]
-"""By table: this run's id to the recorded one."""
+"""From the id of this run to the recorded id, by table."""
 
 
 @dataclass(slots=True)
 class Identities:
-    """What a scenario has learnt so far; grows with every step."""
+    """The id map of a scenario; it grows with every step."""
 
     known: Ids = field(default_factory=lambda: defaultdict(dict))
 
@@ -56,7 +56,7 @@ class Identities:
                     self._pair(table, mine, recorded_row)
 
     def change(self, change: RowChange) -> RowChange:
-        """A change of this run in terms of the recording's ids."""
+        """Return a row change of this run with the recorded ids."""
         return replace(
             change,
             before=self.row(change.table, change.before, own=True) if change.before else None,
@@ -64,7 +64,7 @@ class Identities:
         )
 
     def row(self, table: str, row: Row, *, own: bool = False) -> dict[str, str | None]:
-        """A row with its references (and its own id) as recorded."""
+        """Return a row with the recorded id and references."""
         changed = dict(row)
         for column, target in REFERENCES.get(table, {}).items():
             changed[column] = self._mapped(target, row[column])
@@ -75,7 +75,7 @@ class Identities:
         return changed
 
     def body(self, document: Any) -> Any:
-        """A response with the ids of stamps as recorded."""
+        """Return a response with the recorded ids of stamps."""
         if not isinstance(document, dict):
             return document
         stamps = document.get("stamps")

@@ -1,8 +1,8 @@
-"""Compares one step of a recording with this run's, by the project's comparator.
+"""Compare one step of a recording with the same step of this run, with the project's comparator.
 
-The recorded legacy stands as the served side, the scorer as the mirrored one, so `missing` is what the scorer lacks. Rules
-come from the recording itself: what it marks as volatile may differ within its meaning, arrays it marks as unordered compare
-as multisets; nothing else is allowed.
+The recorded legacy is the served side and the scorer the mirrored one, so `missing` means missing at the scorer. The rules come
+from the recording: values that it marks as volatile may differ in the marked way, arrays that it marks as unordered are compared as
+multisets, and everything else must be equal.
 """
 
 import json
@@ -30,7 +30,7 @@ from tests.golden.textual import row_text, schema
 
 BODY_MAX_BYTES = 64_000_000
 UNRECORDED_HEADERS = frozenset({"date", "server", "content-length", "connection"})
-"""About the server and the connection; every other header of either response is compared."""
+"""Headers about the server and the connection; all other headers of both responses are compared."""
 _TIME_IN_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00")
 _LIST_IN_TEXT = re.compile(r"\[.*\]", re.DOTALL)
 
@@ -44,7 +44,7 @@ class Found:
 
 
 def judge_step(index: int, step: Step, run: StepRun, identities: Identities) -> list[Found]:
-    """What differs in a step of one call."""
+    """Return the differences in a step with one call."""
     recorded_changes = recorded_row_changes(step, run.offset)
     identities.learn(recorded_changes, run.changes)
     ours = [identities.change(change) for change in run.changes]
@@ -67,7 +67,7 @@ def judge_step(index: int, step: Step, run: StepRun, identities: Identities) -> 
 
 
 def recorded_row_changes(step: Step, offset: timedelta) -> list[RowChange]:
-    """The recording's row changes as the comparator reads them, moving times put on this run's clock."""
+    """Return the recorded row changes as the comparator reads them, with volatile times moved to this run's clock."""
     pointers = {pointer: how for pointer, how in step.volatile.items() if pointer.startswith("/db_changes/")}
     tables = times.moved({"db_changes": step.db_changes}, pointers, offset)["db_changes"]
     return [change for table, kinds in tables.items() for change in _changes_of(table, kinds, offset)]
@@ -94,7 +94,7 @@ def _row(table: str, row: dict[str, Any], offset: timedelta) -> dict[str, str | 
 
 
 def table_descriptions(step: Step) -> dict[str, Table]:
-    """Every table by its natural key; the columns and JSON places that the recording calls volatile."""
+    """Describe every table: its natural key, and the columns and JSON paths that the recording marks as volatile."""
     volatile: dict[str, dict[str, Volatile]] = {}
     inside: dict[str, dict[str, dict[str, int]]] = {}
     for pointer, how in step.volatile.items():
@@ -183,7 +183,7 @@ def _of_response(step: Step) -> dict[str, str]:
 
 
 def _normalised(step: Step, document: Any) -> bytes:
-    """The document as bytes; a list inside a text whose order the recording calls undefined is put in order."""
+    """Encode the document; sort a list inside a text if the recording marks its order as undefined."""
     holder = {"response": {"body": document}}
     for pointer, how in _of_response(step).items():
         text = times.value_at(holder, pointer) if "order" in how else None
@@ -203,7 +203,7 @@ def _observed(side: Side, role: Role, outcome: Response | Failed, changes: list[
 
 
 def _styles(step: Step, outcome: Response) -> list[Difference]:
-    """Moving times of the response must also be written in the recorded style (milliseconds and Z, or isoformat)."""
+    """Compare the format of volatile times in the response with the recorded one (milliseconds and Z, or isoformat)."""
     found: list[Difference] = []
     for pointer, how in _of_response(step).items():
         if how not in times.MOVING:
@@ -223,7 +223,7 @@ def _document(response: Response) -> Any:
 
 
 def _token(step: Step, outcome: Response) -> list[Difference]:
-    """An issued token must carry the recorded header and claims; times are now and as long as recorded, the id is any."""
+    """Compare an issued token with the recorded one: equal header and claims, the same lifetime from now on, any id."""
     document = _document(outcome)
     if step.jwt is None or not isinstance(document, dict) or "access" not in document:
         return []

@@ -1,10 +1,9 @@
-"""The declared differences: where the scorer is told, or has reason, to do something else than the legacy did.
+"""The declared differences: behaviour of the scorer that intentionally differs from the recorded legacy.
 
-`known_differences.yaml` holds them. An entry names the scenarios that show the difference, and may have a condition: then it speaks
-of every scenario in which the condition holds, which also says in which steps, and which names may stand for `{provider}` and
-`{nullifier}`. A place is written `kind place` with `*` for anything, e.g. `column registry_score.status` or
-`changed stamps.{provider}.dedup`; `row` narrows it to rows whose columns have these values. An entry is stale, which fails the
-run, when a scenario that it names was run and it explained nothing there.
+`known_differences.yaml` holds them. An entry names the scenarios that have the difference. With a condition it applies to every
+scenario that meets the condition, which also selects the steps and the names for `{provider}` and `{nullifier}`. A place is written
+`kind place` with `*` for anything, such as `column registry_score.status` or `changed stamps.{provider}.dedup`; `row` restricts it to
+rows with these column values. An entry is stale, which fails the run, if a scenario that it names was run and it explained nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +26,7 @@ FILE = Path(__file__).parent / "known_differences.yaml"
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where and what. `at` is `kind place`; `step` counts from 0; `row` are values of the row's columns."""
+    """The place of a difference. `at` is `kind place`; `step` counts from 0; `row` holds values of the row's columns."""
 
     at: str
     step: int | None = None
@@ -35,9 +34,9 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One declared difference: for the scenarios named, or with `when` for every scenario in which that condition holds.
+    """One declared difference: for the named scenarios or, with `when`, for every scenario that meets that condition.
 
-    `reason` says which sentence of the migration plan, or which defect of the legacy; `instead` what the scorer does.
+    `reason` names the sentence of the migration plan or the defect of the legacy; `instead` says what the scorer does.
     """
 
     name: str
@@ -48,7 +47,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     when: str = ""
 
     def concern(self, scenario: Scenario) -> Concern | None:
-        """Where it may explain differences of this scenario; None when it does not speak of it."""
+        """Return the concern of this scenario; None if the entry does not apply to it."""
         if self.when:
             return CONDITIONS[self.when](scenario)
         return Concern(frozenset(range(len(scenario.steps)))) if scenario.name in self.scenarios else None
@@ -56,7 +55,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 @dataclass(slots=True)
 class KnownDifferences:
-    """All entries, which scenarios were run, and what each entry explained: (entry, scenario) and (entry, place)."""
+    """All entries, the scenarios that were run, and the explained pairs (entry, scenario) and (entry, place)."""
 
     entries: tuple[Entry, ...]
     _run: set[str] = field(default_factory=set[str])
@@ -64,7 +63,7 @@ class KnownDifferences:
     _used: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
 
     def split(self, scenario: Scenario, found: Iterable[Found]) -> tuple[list[tuple[Found, Entry]], list[Found]]:
-        """The differences that are declared, each with its entry, and the others."""
+        """Split differences into declared ones, each with its entry, and others."""
         concerned = [(entry, concern) for entry in self.entries if (concern := entry.concern(scenario))]
         self._run.add(scenario.name)
         known: list[tuple[Found, Entry]] = []
@@ -79,9 +78,9 @@ class KnownDifferences:
         return known, left
 
     def stale(self) -> list[str]:
-        """What no longer applies, in words: a scenario that no longer shows its entry, a place where nothing differs.
+        """Describe stale entries: a scenario without its declared difference, a place where nothing differs.
 
-        Places are judged where an entry has no condition and all its scenarios were run.
+        Places are checked for entries without a condition whose scenarios were all run.
         """
         words: list[str] = []
         for entry in self.entries:
@@ -123,7 +122,7 @@ def load(file: Path = FILE) -> KnownDifferences:
 
 
 def described(difference: Difference) -> str:
-    """A difference as places name it: its kind and where it is."""
+    """Return a difference in the notation of places: `kind place`."""
     return f"{difference.kind} {difference.place}"
 
 
@@ -136,7 +135,7 @@ def _is_at(place: Place, concern: Concern, difference: Difference) -> bool:
 
 
 def _patterns(at: str, concern: Concern) -> Iterator[str]:
-    """The place once for each name it may speak of, as a pattern."""
+    """Return one pattern for each name that the place may contain."""
     literal = at.replace("[", "[[]")
     names = [name for name in concern.names if f"{{{name}}}" in at]
     if not names:
@@ -159,7 +158,7 @@ def _escaped(text: str) -> str:
 
 
 def _columns(difference: Difference) -> Mapping[str, object]:
-    """The row's columns where the difference is a row, else those of its natural key."""
+    """Return the columns of the row if the difference is a whole row, else those of its natural key."""
     key = dict(zip(NATURAL_KEYS.get(difference.table, ()), difference.natural_key, strict=False))
     rows = (value for value in (difference.served, difference.mirrored) if isinstance(value, Mapping))
     whole = next(rows, {}) if not difference.column else {}

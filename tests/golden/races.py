@@ -1,7 +1,7 @@
-"""Judges a step of several calls at once: every promise of the scorer must hold, and the outcome must be one the legacy had.
+"""Judge a step of concurrent calls: the scorer must keep its promises, and the outcome must be one that the legacy had.
 
-Pure. The legacy duplicates stamps and tears scores when it races with itself, so the number of stamp rows is judged by the
-promises alone; everything else must equal one of the outcomes that were observed.
+Pure. Concurrent requests make the legacy duplicate stamps and store inconsistent scores, so the number of stamp rows is judged by
+the promises only; everything else must equal one of the recorded outcomes.
 """
 
 import json
@@ -20,12 +20,12 @@ _JUDGED_BY_PROMISE = "registry_stamp"
 
 
 def judge_race(step: Step, run: StepRun) -> list[Difference]:
-    """What breaks a promise, or is no outcome the legacy ever had."""
+    """Return broken promises, or the outcome if the legacy never had it."""
     return [*broken_promises(run.outcomes, run.changes), *_unobserved(step, run)]
 
 
 def broken_promises(outcomes: Sequence[Response | Failed], changes: Sequence[RowChange]) -> list[Difference]:
-    """One owner a nullifier, no stamp twice, no torn score, no response lost and no 500."""
+    """Check the promises: one owner per nullifier, no duplicate stamp, no inconsistent score, no lost response, no 500."""
     found = [_broken("response", "below 500", _status(outcome)) for outcome in outcomes if not _answered(outcome)]
     stamps = _written(changes, "registry_stamp")
     found += [_broken("one_stamp_a_provider", 1, repr(key)) for key in _repeated(_stamp_keys(stamps))]
@@ -36,7 +36,7 @@ def broken_promises(outcomes: Sequence[Response | Failed], changes: Sequence[Row
 
 
 def summary(outcome: Response | Failed) -> str:
-    """One response in the words of the recording."""
+    """Return one response in the format of the recording."""
     if isinstance(outcome, Failed):
         return f"failed {outcome.cause}"
     body = _body(outcome)
@@ -47,7 +47,7 @@ def summary(outcome: Response | Failed) -> str:
 
 
 def row_counts(changes: Iterable[RowChange]) -> dict[str, dict[str, int]]:
-    """How many rows of each table were inserted, updated, deleted in the end."""
+    """Return the net number of inserted, updated and deleted rows of each table."""
     words = {Op.INSERT: "inserted", Op.UPDATE: "updated", Op.DELETE: "deleted"}
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     for change in changes:
@@ -91,7 +91,7 @@ def _repeated(keys: Iterable[Any]) -> list[Any]:
 
 
 def _contested(stamps: Iterable[Row]) -> list[str]:
-    """Nullifiers that count for more than one passport."""
+    """Return the nullifiers that count for more than one passport."""
     owners: dict[str, set[str | None]] = defaultdict(set)
     for row in stamps:
         subject = json.loads(row["credential"] or "{}").get("credentialSubject", {})
@@ -101,7 +101,7 @@ def _contested(stamps: Iterable[Row]) -> list[str]:
 
 
 def _torn(events: Iterable[Row]) -> list[tuple[str, str]]:
-    """Score events whose sum is not that of their own stamps."""
+    """Return the score events whose sum is not that of their own stamps."""
     torn: list[tuple[str, str]] = []
     for row in events:
         data = json.loads(row["data"] or "{}")
@@ -115,7 +115,7 @@ def _torn(events: Iterable[Row]) -> list[tuple[str, str]]:
 
 
 def _unlike(outcomes: Iterable[Response | Failed]) -> list[str]:
-    """Addresses that were told different scores."""
+    """Return the addresses that got different scores."""
     told: dict[str, set[str]] = defaultdict(set)
     for outcome in outcomes:
         body = _body(outcome) if isinstance(outcome, Response) else {}

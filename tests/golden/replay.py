@@ -1,4 +1,4 @@
-"""Walks a scenario's steps against a running scorer and keeps what was answered and which rows changed."""
+"""Run the steps of a scenario against a running scorer; record the responses and the row changes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -21,13 +21,13 @@ from tests.support.postgres import temporary_database
 from tests.support.redis import RedisServer
 
 LATE_TABLES = ("account_accountapikeyanalytics",)
-"""Written off the response's path: their rows are waited for."""
+"""Tables that are written after the response: the replay waits for their rows."""
 LATE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class StepRun:
-    """What this run saw of one step. `offset` moves the recording's times to this run's."""
+    """The responses and row changes of one step. `offset` moves recorded times to this run's clock."""
 
     outcomes: tuple[Response | Failed, ...]
     changes: tuple[RowChange, ...]
@@ -37,7 +37,7 @@ class StepRun:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What all scenarios of a run share: a database made by the scorer's migrations, a Redis, the other services."""
+    """The shared parts of a run: a database migrated by the scorer, a Redis, and the upstream services."""
 
     dsn: str
     conn: asyncpg.Connection
@@ -47,7 +47,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage(cluster_dsn: str, redis_server: RedisServer) -> AsyncIterator[Stage]:
-    """A database of the run's own, made by the scorer's migrations, and the other services."""
+    """Create a database with the scorer's migrations and start the upstream services."""
     settings = {"timezone": "UTC", "datestyle": "ISO", "extra_float_digits": "3"}
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(temporary_database(cluster_dsn))
@@ -103,7 +103,7 @@ class _Walker:
         return tuple(task.result() for task in tasks)
 
     async def _settled(self, step: Step, before: database.Snapshot) -> database.Snapshot:
-        """The rows after the step; rows written off the response's path are waited for up to LATE_S."""
+        """Return the rows after the step; wait up to LATE_S for rows that are written after the response."""
         deadline = asyncio.get_running_loop().time() + LATE_S
         while True:
             after = await database.snapshot(self._conn, self._tables)

@@ -1,4 +1,4 @@
-"""Writes what a run found: one line a scenario, details on request, the totals last.
+"""The report of a run: one line per scenario, details on request, the totals last.
 
 Pure.
 """
@@ -15,7 +15,7 @@ VALUE_MAX_CHARS = 160
 
 
 def line(report: Report) -> str:
-    """One line: the result, the scenario, and the first thing that matters."""
+    """Return one line: the result, the scenario, and its first difference."""
     match report.result:
         case Result.MATCH:
             return f"match             {report.name}"
@@ -29,7 +29,7 @@ def line(report: Report) -> str:
 
 
 def details(report: Report) -> Iterator[str]:
-    """Every difference of a scenario, whole values."""
+    """Return every difference of a scenario with complete values."""
     for found in report.found:
         yield f"    {_words(found, 4000)}"
     for found, entry in report.known:
@@ -37,7 +37,7 @@ def details(report: Report) -> Iterator[str]:
 
 
 def totals(reports: Iterable[Report]) -> str:
-    """The last line."""
+    """Return the last line of the report."""
     counts = Counter(report.result for report in reports)
     return f"{counts[Result.MATCH]} match, {counts[Result.KNOWN]} known, {counts[Result.MISMATCH]} mismatch"
 

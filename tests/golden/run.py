@@ -1,4 +1,4 @@
-"""Runs scenarios one after the other and says of each: match, known difference, mismatch."""
+"""Run scenarios one after the other; the result of each is match, known difference or mismatch."""
 
 import traceback
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tests.golden.upstream import RECORDED_AUTHORITY
 
 
 class Result(StrEnum):
-    """What a scenario's run came to."""
+    """The result of a scenario."""
 
     MATCH = "match"
     KNOWN = "known difference"
@@ -24,7 +24,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One scenario: its result, the declared differences and the others. `broke` says why it could not be run."""
+    """One scenario: its result, the declared differences and the others. `broke` is the error that ended it."""
 
     name: str
     result: Result
@@ -34,7 +34,7 @@ class Report:
 
 
 async def run_scenario(path: Path, on: Stage, known: KnownDifferences) -> Report:
-    """Replay one scenario file and judge it. Nothing that a scorer does makes this raise."""
+    """Replay one scenario file and judge it; a failure of the scorer is a result, not an exception."""
     try:
         scenario = load(path, authority=(RECORDED_AUTHORITY, on.upstream.authority))
         found = judge(scenario, await replay(scenario, on))
@@ -46,7 +46,7 @@ async def run_scenario(path: Path, on: Stage, known: KnownDifferences) -> Report
 
 
 def judge(scenario: Scenario, runs: list[StepRun]) -> list[Found]:
-    """All differences of a scenario, in order of the steps."""
+    """Return all differences of a scenario in order of the steps."""
     identities = Identities()
     found: list[Found] = []
     for index, (step, run) in enumerate(zip(scenario.steps, runs, strict=True)):

@@ -1,4 +1,4 @@
-"""One recorded scenario: what the database held, what was sent, what the legacy answered and which rows it changed."""
+"""One recorded scenario: the seed rows, the requests, the legacy's responses and the rows that it changed."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ RECORDED_AGENT = ("User-Agent", "python-httpx/0.28.1")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, as it crosses the wire, and the response the legacy gave."""
+    """One request as sent, and the legacy's response."""
 
     method: str
     target: str
@@ -25,9 +25,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Calls sent at the same moment (mostly one), or a direct change of the database (`patches`).
+    """Calls that are sent at once (usually one), or a direct change of the database (`patches`).
 
-    `volatile` maps a JSON pointer inside the step to how it varies: "now", "earlier_now" or anything else for random.
+    `volatile` maps a JSON pointer inside the step to the way it varies: "now", "earlier_now" or anything else for random.
     """
 
     calls: tuple[Call, ...] = ()
@@ -42,13 +42,13 @@ class Step:
 
     @property
     def races(self) -> bool:
-        """Several calls at once: there is a set of outcomes, not one."""
+        """Several calls at once, so that several outcomes are permitted."""
         return len(self.calls) > 1
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A scenario whole. `settings` is an environment: lists are JSON text."""
+    """A complete scenario. `settings` is an environment: lists are JSON text."""
 
     name: str
     settings: dict[str, str]
@@ -57,17 +57,17 @@ class Scenario:
 
     @property
     def upstream(self) -> tuple[dict[str, Any], ...]:
-        """Every call the legacy made to other services, over all steps."""
+        """Every call of the legacy to upstream services, over all steps."""
         return tuple(call for step in self.steps for call in step.upstream)
 
 
 def paths_of(folder: Path, only: str = "") -> list[Path]:
-    """The scenario files of a folder, in order of their names, whose name contains `only`."""
+    """Return the scenario files of a folder whose name contains `only`, in order of their names."""
     return [path for path in sorted(folder.glob("*.json")) if only in path.stem]
 
 
 def load(path: Path, *, authority: tuple[str, str] | None = None) -> Scenario:
-    """Read one scenario; `authority` replaces the recorded host:port of the other services by this run's."""
+    """Read one scenario; `authority` replaces the recorded host:port of the upstream services."""
     text = path.read_text()
     raw = json.loads(text.replace(*authority) if authority else text)
     settings = {name: value if isinstance(value, str) else json.dumps(value) for name, value in raw["settings"].items()}
@@ -83,7 +83,7 @@ def load(path: Path, *, authority: tuple[str, str] | None = None) -> Scenario:
 
 
 def without_volatile(scenario: Scenario) -> Scenario:
-    """The scenario with every value taken for exact; for tests of the runner itself."""
+    """Return the scenario without volatile values, for tests of the golden runner."""
     return replace(scenario, steps=tuple(replace(step, volatile={}) for step in scenario.steps))
 
 

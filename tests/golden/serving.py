@@ -1,4 +1,4 @@
-"""Starts the scorer in this process on a port of its own, as its composition root builds it."""
+"""Start the scorer in this process on an ephemeral port, as its composition root builds it."""
 
 import base64
 from collections.abc import AsyncIterator, Mapping
@@ -18,7 +18,7 @@ ALLOWED_HOSTS = '["testserver", "localhost", "127.0.0.1"]'
 
 @asynccontextmanager
 async def serving(environ: Mapping[str, str], *, registry: CollectorRegistry | None = None) -> AsyncIterator[int]:
-    """The port of a scorer with these settings, for the life of the block; its metrics are in `registry`."""
+    """Run a scorer with these settings and yield its port; its metrics are in `registry`."""
     app = scorer_app.build(scorer_settings.load(environ), registry=registry)
     runner = web.AppRunner(app, access_log=None, auto_decompress=False)
     await runner.setup()
@@ -30,7 +30,7 @@ async def serving(environ: Mapping[str, str], *, registry: CollectorRegistry | N
 
 
 def environment(recorded: Mapping[str, str], *, database_url: str, redis_url: str) -> dict[str, str]:
-    """A recording's settings, completed with this run's services and a signing key (recordings hold only public keys)."""
+    """Complete recorded settings with this run's services and a signing key; recordings contain public keys only."""
     signing = {"SIWE_JWT_PRIVATE_KEY": signing_key()[0]} if recorded.get("SIWE_JWT_PUBLIC_KEY") else {}
     return {
         "ALLOWED_HOSTS": ALLOWED_HOSTS,
@@ -44,7 +44,7 @@ def environment(recorded: Mapping[str, str], *, database_url: str, redis_url: st
 
 @cache
 def signing_key() -> tuple[str, str]:
-    """An RSA key pair of this process as PEM: private (base64 of the PEM, as the legacy takes it) and public."""
+    """Return an RSA key pair of this process: the private PEM in base64, as the legacy reads it, and the public PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

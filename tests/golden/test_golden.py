@@ -1,4 +1,4 @@
-"""Every recorded scenario against the scorer, and every declared difference against the scenarios."""
+"""The scorer matches every recorded scenario, and every declared difference still occurs."""
 
 from pathlib import Path
 

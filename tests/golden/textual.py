@@ -1,4 +1,4 @@
-"""Turns recorded values into PostgreSQL's text output, the terms in which the comparator compares rows."""
+"""Convert recorded values to PostgreSQL's text format, in which the comparator compares rows."""
 
 import json
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ def schema() -> dict[str, dict[str, Any]]:
 
 
 def row_text(table: str, row: Mapping[str, Any]) -> dict[str, str | None]:
-    """A recorded row as PostgreSQL would print its columns."""
+    """Return a recorded row in PostgreSQL's text format."""
     types: Types = schema()[table]["columns"]
     return {column: value_text(types[column], value) for column, value in row.items()}
 
 
 def value_text(kind: str, value: Any) -> str | None:
-    """One value of a column of type `kind` (timezone UTC, datestyle ISO)."""
+    """Convert one value of a column of type `kind` (timezone UTC, datestyle ISO)."""
     if value is None:
         return None
     if kind == "jsonb":
@@ -36,7 +36,7 @@ def value_text(kind: str, value: Any) -> str | None:
 
 
 def time_text(when: datetime) -> str:
-    """A time as PostgreSQL prints it: microseconds without trailing zeros, offset +00."""
+    """Return a time in PostgreSQL's text format: microseconds without trailing zeros, offset +00."""
     when = when.astimezone(UTC)
     fraction = f".{when.microsecond:06d}".rstrip("0") if when.microsecond else ""
     return f"{when:%Y-%m-%d %H:%M:%S}{fraction}+00"

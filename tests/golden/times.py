@@ -1,7 +1,7 @@
-"""Moves the recording's times to this run's clock.
+"""Move recorded times to this run's clock.
 
-Pure. A recorded time that is "now" or "an earlier now" becomes the time of this run that lies as far after the start of the
-scenario as the recorded one did; what is left is the tolerance. Every other time is compared exactly.
+Pure. A recorded time that is marked "now" or "earlier_now" is moved so that it has the same distance from the start of the
+scenario in this run; the rest is the tolerance. All other times are compared exactly.
 """
 
 import re
@@ -12,13 +12,13 @@ from typing import Any
 
 MOVING = frozenset({"now", "earlier_now"})
 TOLERANCE_MS = 120_000
-"""Recorded steps lie up to a few seconds apart and ours run faster; a wrong hour, day or offset is far outside."""
+"""Recorded steps are up to a few seconds apart and ours run faster; a wrong hour, day or offset is far outside."""
 
 _MILLISECONDS_Z = re.compile(r"\.\d{3}Z\Z")
 
 
 def moved(document: Any, volatile: dict[str, str], offset: timedelta) -> Any:
-    """A copy of the recorded step with its moving times put on this run's clock."""
+    """Return a copy of the recorded step with its volatile times moved to this run's clock."""
     copy = deepcopy(document)
     for pointer, how in volatile.items():
         if how not in MOVING:
@@ -30,7 +30,7 @@ def moved(document: Any, volatile: dict[str, str], offset: timedelta) -> Any:
 
 
 def shifted(text: str, offset: timedelta) -> str:
-    """The time `text` plus `offset`, in the style of `text` (milliseconds and Z, or isoformat)."""
+    """Return the time `text` plus `offset` in the format of `text` (milliseconds and Z, or isoformat)."""
     when = datetime.fromisoformat(text) + offset
     if not _MILLISECONDS_Z.search(text):
         return when.isoformat()
@@ -39,20 +39,20 @@ def shifted(text: str, offset: timedelta) -> str:
 
 
 def value_at(document: Any, pointer: str) -> Any:
-    """What a JSON pointer names, None when there is nothing."""
+    """Return the value at a JSON pointer, None if it does not exist."""
     holder, last = _holder(document, pointer)
     return holder[last] if holder is not None else None
 
 
 def replaced(document: Any, pointer: str, value: Any) -> None:
-    """Put `value` at a JSON pointer of `document`, when the place exists."""
+    """Set the value at a JSON pointer of `document` if it exists."""
     holder, last = _holder(document, pointer)
     if holder is not None:
         holder[last] = value
 
 
 def parts_of(pointer: str) -> list[str]:
-    """The reference tokens of a JSON pointer (RFC 6901)."""
+    """Return the reference tokens of a JSON pointer (RFC 6901)."""
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
 
 

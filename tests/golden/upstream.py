@@ -1,4 +1,4 @@
-"""Stands in for the services the scorer calls (stamp metadata, models): answers what the recorded services answered."""
+"""The services that the scorer calls (stamp metadata, models), with the recorded responses."""
 
 import json
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ from typing import Any, Self
 from aiohttp import web
 
 RECORDED_AUTHORITY = "127.0.0.1:8090"
-"""Where the recorded services listened; scenarios are read with this replaced by the stub's own address."""
+"""The address of the recorded services, which is replaced by that of the stub when a scenario is read."""
 
 
 class UpstreamStub:
-    """One real HTTP server for a whole run; `answer_with` sets what it knows, `unexpected` holds what it did not."""
+    """One HTTP server for a whole run; `answer_with` sets its responses, `unexpected` lists unknown requests."""
 
     def __init__(self) -> None:
         self._answers: list[dict[str, Any]] = []
@@ -21,7 +21,7 @@ class UpstreamStub:
         self.unexpected: list[str] = []
 
     def answer_with(self, calls: Iterable[dict[str, Any]]) -> None:
-        """Forget the previous scenario; know these calls."""
+        """Replace the responses of the previous scenario by those of these calls."""
         self._answers = list(calls)
         self.unexpected = []
 

@@ -1,4 +1,4 @@
-"""Sends a request byte for byte as recorded, over a real socket, and reads the whole response."""
+"""Send a request byte for byte as recorded over a real socket, and read the whole response."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ RESPONSE_TIMEOUT_S = 30.0
 
 
 class _Collector:
-    """What httptools tells of one response; a response to HEAD has no body, whatever its headers say."""
+    """The httptools callbacks of one response; a response to HEAD has no body, despite its Content-Length."""
 
     def __init__(self, *, bodiless: bool) -> None:
         self._bodiless = bodiless
@@ -34,18 +34,18 @@ class _Collector:
 
 
 def encoded(method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
-    """The request as bytes: nothing is normalised, quoted or added."""
+    """Encode the request without normalizing, quoting or adding anything."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
     return "\r\n".join(lines).encode("utf-8", "surrogateescape") + body
 
 
 async def send(port: int, call: Call) -> Response | Failed:
-    """Send one call to 127.0.0.1:`port` on a connection of its own."""
+    """Send one call to 127.0.0.1:`port` on a new connection."""
     return await exchange(port, encoded(call.method, call.target, call.headers, call.body))
 
 
 async def exchange(port: int, request: bytes) -> Response | Failed:
-    """Send raw bytes and read one response; a missing or broken response is a value."""
+    """Send raw bytes and read one response; return a value for a missing or malformed response too."""
     try:
         async with asyncio.timeout(RESPONSE_TIMEOUT_S):
             return await _exchange(port, request)

@@ -1,7 +1,6 @@
-"""A stand-in for the legacy backend: Django and django-ninja over the legacy tables, for the V2 score endpoint and /health/.
+"""A stand-in for the legacy backend: Django and django-ninja over the legacy tables, for V2 scores, the app's writes and /health/.
 
-It exists so that tests and the demo have a second, independent implementation to compare the new scorer with: same tables,
-same statement order, every statement committed on its own. It shares no code with `scorer`.
-Its environment variables are the legacy's own (`settings.py`); named faults are switched on by SHADOW_DIVERGENCES
-(`divergences.py`).
+It gives tests and the demo a second, independent implementation to compare the new scorer with: same tables, same order of
+statements, every statement committed on its own. It shares no code with `scorer`. Its environment variables are the legacy's own
+(`settings.py`); SHADOW_DIVERGENCES injects named faults (`divergences.py`).
 """

@@ -1,7 +1,7 @@
 """Run the stand-in: `python -m tests.legacy --host 127.0.0.1 --port 0 [--workers n]`.
 
-Prints one line `ready http://host:port` when it accepts connections. A process that used didkit may crash while the
-interpreter exits, so each one ends by os._exit after a clean shutdown.
+It prints one line `ready http://host:port` when it accepts connections. A process that used didkit may crash while the interpreter
+exits, so each process ends with os._exit after a clean shutdown.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def fork(listener: socket.socket) -> int:
-    """Start one more process on the same socket; it dies with this one."""
+    """Fork a process on the same socket; it exits with this one."""
     pid = os.fork()
     if pid == 0:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

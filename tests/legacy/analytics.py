@@ -8,7 +8,7 @@ MASKED = {"X-Api-Key", "Authorization", "Cookie"}
 
 
 def record(request, key: ApiKey, *, status: int, body: dict | None, error: str | None) -> None:
-    """Write the row; the response is kept as JSON text inside a JSON string, null when the call failed."""
+    """Write the row; the response is stored as JSON text inside a JSON string, null if the call failed."""
     headers = {name: "***" if name in MASKED else value for name, value in request.headers.items()}
     Analytics.objects.create(
         api_key=key,

@@ -1,4 +1,4 @@
-"""GET /v2/stamps/{scorer_id}/score/{address}: authentication, look-ups, and the shape of every answer."""
+"""GET /v2/stamps/{scorer_id}/score/{address}: authentication, look-ups and responses."""
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -30,7 +30,7 @@ def refuse(request, error):
 
 @api.get("/v2/stamps/{scorer_id}/score/{address}", auth=api_key)
 async def score(request, scorer_id: int, address: str):
-    """Score the address now, store the outcome, answer it."""
+    """Score the address, store the outcome and return it."""
     if not settings.FF_API_ANALYTICS:
         return await scored(request.auth, scorer_id, address.lower())
     status, body, problem = 200, None, None
@@ -45,7 +45,7 @@ async def score(request, scorer_id: int, address: str):
 
 
 async def scored(key, scorer_id: int, address: str) -> dict:
-    """The body of a successful answer.
+    """Return the body of a successful response.
 
     Raises:
         RefusedError: 404 for a scorer of another account, 400 for a bad address, 500 for a scorer without weights row.
@@ -63,7 +63,7 @@ async def scored(key, scorer_id: int, address: str) -> dict:
 
 
 def community_of(key, scorer_id: str) -> Community | None:
-    """The account's community by its external id, else by its id."""
+    """Return the account's community by its external id, else by its id."""
     found = Community.objects.filter(external_scorer_id=scorer_id, account=key.account).first()
     if found or not scorer_id.isdecimal() or int(scorer_id) > BIGINT_MAX:
         return found
@@ -71,6 +71,6 @@ def community_of(key, scorer_id: str) -> Community | None:
 
 
 def scorer_is_whole(community: Community) -> bool:
-    """True when the row of the scorer's own type is there."""
+    """Return whether the row of the scorer's own type exists."""
     subtype = SUBTYPES.get(community.scorer.type)
     return subtype is not None and subtype.objects.filter(pk=community.scorer_id).first() is not None

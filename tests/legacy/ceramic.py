@@ -1,7 +1,7 @@
 """POST, PATCH and DELETE /ceramic-cache/stamps/bulk, GET and POST /ceramic-cache/score: the writes of the Passport app.
 
-Observed of the legacy: the address is what stands behind the last colon of the token's `did`, nobody looks at it before the stamps
-are stored; the soft delete and the insert are two transactions, so the first stays when the second fails.
+Observed of the legacy: the address is the text after the last colon of the token's `did` and is not checked before the stamps are
+stored; the soft delete and the insert are two transactions, so the first is kept when the second fails.
 """
 
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ class Token(HttpBearer):
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """The claims: RS256 of the sign-in endpoint first, HS256 of the older sign-in second; refused with 401."""
+    """Return the claims: RS256 of the sign-in endpoint first, HS256 of the older sign-in second; 401 otherwise."""
     tries = [(settings.SIWE_JWT_PUBLIC_KEY, "RS256", {"issuer": "passport-scorer"}, [])]
     tries.append((settings.SECRET_KEY, "HS256", {}, ["exp", "jti", "token_type"]))
     for key, algorithm, claims, required in tries:
@@ -46,27 +46,27 @@ def claims_of(token: str) -> dict[str, Any]:
 
 
 class Given(Schema):
-    """One stamp of a request; a body's other members are ignored."""
+    """One stamp of a request; other members of the body are ignored."""
 
     provider: str
     stamp: Any = None
 
 
 class Named(Schema):
-    """One provider whose stamp is to go."""
+    """One provider whose stamp is to be deleted."""
 
     provider: str
 
 
 class Alternate(Schema):
-    """Which community to score in."""
+    """The community to score in."""
 
     alternate_scorer_id: int | None = None
 
 
 @router.post("/stamps/bulk", auth=Token(), response={201: Any})
 async def add(request, payload: Body[list[Given]]):
-    """Store, replacing what is held of the same providers, and score."""
+    """Store stamps, replacing those of the same providers, and score."""
     refuse_too_many(payload)
     source = {"source_app": PASSPORT_APP, "source_scorer_id": int(settings.CERAMIC_CACHE_SCORER_ID)}
     await sync_to_async(soft_delete)(request.auth, [given.provider for given in payload], type=1)
@@ -76,7 +76,7 @@ async def add(request, payload: Body[list[Given]]):
 
 @router.patch("/stamps/bulk", auth=Token())
 async def replace(request, payload: Body[list[Given]]):
-    """Delete what is named, store what has a stamp, and score; every failure has one text."""
+    """Delete the named stamps, store those that have a stamp, and score; all failures have one text."""
     try:
         refuse_too_many(payload)
         await sync_to_async(soft_delete)(request.auth, [given.provider for given in payload])
@@ -88,7 +88,7 @@ async def replace(request, payload: Body[list[Given]]):
 
 @router.delete("/stamps/bulk", auth=Token())
 async def delete(request, payload: Body[list[Named]]):
-    """Delete what is named, and score; the score is not part of the answer."""
+    """Delete the named stamps and score; the response does not include the score."""
     refuse_too_many(payload)
     if not await sync_to_async(soft_delete)(request.auth, [named.provider for named in payload]):
         raise RefusedError(404, "Unable to find stamp to delete.")
@@ -110,7 +110,7 @@ def refuse_too_many(payload: list) -> None:
 
 
 def soft_delete(address: str, providers: list[str], **only: Any) -> int:
-    """Mark the live stamps of these providers; how many there were. One statement, committed on its own."""
+    """Mark the undeleted stamps of these providers as deleted, in one statement; return their number."""
     now = timezone.now()
     live = CeramicCache.objects.filter(address=address, provider__in=providers, deleted_at__isnull=True, **only)
     return live.update(deleted_at=now, updated_at=now)
@@ -143,7 +143,7 @@ def moment(text: str | None) -> datetime | None:
 
 
 async def scored_and_listed(address: str) -> dict:
-    """Score in the configured community, then list the live, unrevoked stamps."""
+    """Score in the configured community, then list the undeleted, unrevoked stamps."""
     score = await scored(address, int(settings.CERAMIC_CACHE_SCORER_ID))
     return {"success": True, "stamps": await sync_to_async(listed)(address), "score": score}
 

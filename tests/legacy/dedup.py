@@ -12,14 +12,14 @@ TRIES = 5
 
 
 class LinksNotSavedError(Exception):
-    """The links could not be saved in TRIES tries."""
+    """The links could not be saved in TRIES attempts."""
 
     def __init__(self) -> None:
         super().__init__("Failed to save HashScorerLinks")
 
 
 def nullifiers(credential: dict) -> list[str]:
-    """The nullifiers that count: the old `hash` alone, or the list; only v0 ones unless FF_MULTI_NULLIFIER is on."""
+    """Return the nullifiers that count: the old `hash`, or the list; only v0 ones unless FF_MULTI_NULLIFIER is on."""
     subject = credential["credentialSubject"]
     found = [subject["hash"]] if "hash" in subject else list(subject.get("nullifiers") or [])
     return found if settings.FF_MULTI_NULLIFIER else [one for one in found if one.startswith("v0")]
@@ -28,7 +28,7 @@ def nullifiers(credential: dict) -> list[str]:
 def deduplicate(
     stamps: list[tuple[str, dict]], address: str, community
 ) -> tuple[list[tuple[str, dict]], dict[str, dict]]:
-    """Keep the stamps nobody else holds; returns (kept, clashing credentials by their provider)."""
+    """Keep the stamps that no other address holds; return (kept, clashing credentials by provider)."""
     for _ in range(TRIES):
         attempt = _Attempt(address, community)
         for row_provider, credential in stamps:
@@ -40,7 +40,7 @@ def deduplicate(
 
 
 class _Attempt:
-    """One try: links as read at its start, the stamps sorted by them, the rows to write."""
+    """One attempt: the links read at its start, the stamps kept or clashing by them, the rows to write."""
 
     def __init__(self, address: str, community) -> None:
         self.address, self.community = address, community
@@ -52,7 +52,7 @@ class _Attempt:
         self._links: dict[str, HashScorerLink] | None = None
 
     def links_of(self, credentials: list[dict]) -> dict[str, HashScorerLink]:
-        """Existing links of all nullifiers in play, read once per try."""
+        """Return the existing links of all nullifiers, read once per attempt."""
         if self._links is None:
             hashes = [one for credential in credentials for one in nullifiers(credential)]
             rows = HashScorerLink.objects.filter(hash__in=hashes, community=self.community) if hashes else []
@@ -77,7 +77,7 @@ class _Attempt:
             self.updated.append(links[one])
 
     def saved(self) -> bool:
-        """Write in two statements and count what is ours afterwards; False asks for another try."""
+        """Write in two statements and count the own links afterwards; False requests another attempt."""
         try:
             if self.created:
                 HashScorerLink.objects.bulk_create(self.created)
@@ -99,7 +99,7 @@ class _Attempt:
 
 
 def _announce(clashing: dict[str, dict], address: str, community) -> None:
-    """One LDP event a clashing provider, all in one transaction."""
+    """Write one LDP event per clashing provider, all in one transaction."""
     if not clashing:
         return
     Event.objects.bulk_create(

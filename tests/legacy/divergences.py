@@ -1,4 +1,4 @@
-"""Named faults, switched on one by one, so that a comparison has real differences to find.
+"""Named faults that can be injected, so that a comparison has real differences to find.
 
 SHADOW_DIVERGENCES is a comma list of `name` or `name:share`; the share (0..1, default 1) selects addresses by a stable hash,
 so that one address always diverges or never does.
@@ -17,13 +17,13 @@ class Divergence(Enum):
     MISSING_EVENT = "missing_event"  # the score event is not written
     DOUBLED_EVENT = "doubled_event"  # the score event is written twice
     THRESHOLD_OFF_BY_ONE = "threshold_off_by_one"  # a score equal to the threshold does not pass
-    SLOW_RESPONSE = "slow_response"  # right, but SHADOW_SLOW_RESPONSE_S seconds late
+    SLOW_RESPONSE = "slow_response"  # correct, but SHADOW_SLOW_RESPONSE_S seconds late
     ERROR_500 = "error_500"  # an unhandled exception before anything is written
 
 
 @dataclass(frozen=True, slots=True)
 class Divergences:
-    """Which faults are on, and for which share of the addresses."""
+    """The active faults, and the share of addresses that each affects."""
 
     shares: tuple[tuple[Divergence, float], ...]
 
@@ -37,6 +37,6 @@ class Divergences:
 
 
 def selected(divergence: Divergence, address: str, share: float) -> bool:
-    """True for the same addresses at every call, and for a growing set of them as the share grows."""
+    """Return whether the address is selected: always the same ones, and more of them with a larger share."""
     digest = hashlib.sha256(f"{divergence.value}:{address}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % STEPS < share * STEPS

@@ -1,4 +1,4 @@
-"""API keys: which header counts, how a key is checked, and the move from PBKDF2 to SHA-256."""
+"""API keys: the header that counts, the check of a key, and the migration from PBKDF2 to SHA-256."""
 
 import hashlib
 
@@ -10,7 +10,7 @@ from tests.legacy.models import ApiKey
 
 
 def presented(headers) -> str:
-    """The key text: X-API-Key (demo aliases replaced), else the second word of Authorization, else empty."""
+    """Return the key text: X-API-Key (demo aliases replaced), else the second word of Authorization, else empty."""
     key = headers.get("X-API-Key", "")
     if key:
         return settings.DEMO_API_KEY if key in settings.DEMO_API_KEY_ALIASES else key
@@ -19,7 +19,7 @@ def presented(headers) -> str:
 
 
 def check(key: str) -> ApiKey | None:
-    """The unrevoked key row the text belongs to; a first success against PBKDF2 stores the SHA-256."""
+    """Return the unrevoked row of the key; a first success against PBKDF2 stores the SHA-256."""
     row = ApiKey.objects.filter(prefix=key.partition(".")[0], revoked=False).first() if key else None
     if row is None:
         return None
@@ -37,7 +37,7 @@ def check(key: str) -> ApiKey | None:
 
 @sync_to_async
 def authenticate(headers) -> ApiKey | None:
-    """The row of the presented key with its account and user loaded (one SELECT each), or None."""
+    """Return the row of the presented key with its account and user (one SELECT each), or None."""
     row = check(presented(headers))
     if row is not None:
         _ = row.account.user

@@ -1,4 +1,4 @@
-"""The cross-origin headers that every response of the legacy carries."""
+"""The CORS headers of every response of the legacy."""
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpResponse
@@ -8,7 +8,7 @@ HEADERS = "accept, authorization, content-type, user-agent, x-csrftoken, x-reque
 
 
 class CrossOrigin:
-    """Vary on every response, an answer to preflights, an open Access-Control-Allow-Origin for requests with an Origin."""
+    """Set Vary on every response, respond to preflights, allow any Origin."""
 
     async_capable = True
     sync_capable = False

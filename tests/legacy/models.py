@@ -1,4 +1,4 @@
-"""The legacy tables that scoring touches, as Django sees them; the schema itself is made elsewhere."""
+"""Django models of the legacy tables that scoring uses; the scorer's migrations create the schema."""
 
 # ruff: noqa: DJ001, DJ008 (the columns are what they are; nothing prints a row)
 

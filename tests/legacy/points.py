@@ -22,7 +22,7 @@ METAMASK_MAX = 5000
 
 
 def award(address: str, community, kept: list[tuple[str, dict]], *, passing: bool) -> None:
-    """Write the points of one scoring run; nothing when the program, the switch or the score says no."""
+    """Write the points of one scoring, if the community's program, the switch and the score allow it."""
     started = timezone.now().timestamp() >= settings.HUMAN_POINTS_START_TIMESTAMP
     if not (settings.HUMAN_POINTS_WRITE_ENABLED and community.human_points_program and passing and started):
         return

@@ -1,4 +1,4 @@
-"""What the endpoints refuse, and the form of an address."""
+"""Refusals of the endpoints, and the format of an address."""
 
 import re
 
@@ -6,7 +6,7 @@ ADDRESS = re.compile(r"(0x)?[0-9a-f]{40}\Z")
 
 
 class RefusedError(Exception):
-    """A request that is answered with a status and a sentence."""
+    """A request that is refused with a status and a message."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)

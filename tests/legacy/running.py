@@ -14,12 +14,12 @@ STOP_TIMEOUT_S = 10
 
 
 class NotReadyError(Exception):
-    """The stand-in did not say that it is ready; the message is its output."""
+    """The stand-in exited or timed out before it was ready; the message is its output."""
 
 
 @asynccontextmanager
 async def running(dsn: str, environment: Mapping[str, str], *, workers: int = 1) -> AsyncIterator[int]:
-    """Yield the port of a stand-in on the database `dsn`; it is stopped with the block."""
+    """Run a stand-in on the database `dsn` and yield its port; stop it at the end of the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "tests.legacy", "--port", "0", "--workers", str(workers)),

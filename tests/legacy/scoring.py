@@ -35,7 +35,7 @@ DIVERGENCES = Divergences.parse(settings.SHADOW_DIVERGENCES)
 
 @dataclass
 class Sum:
-    """What the counted stamps add up to."""
+    """The sum of the counted stamps."""
 
     total: Decimal = Decimal(0)
     expires: datetime | None = None
@@ -62,13 +62,13 @@ async def score(address: str, community: Community) -> dict:
 
 
 def load_score(address: str, community: Community) -> tuple[Score, bool]:
-    """Select or insert the passport, then its score; True when the score is new."""
+    """Select or insert the passport, then its score; True if the score is new."""
     passport, _ = Passport.objects.update_or_create(address=address, community=community)
     return Score.objects.select_related("passport").get_or_create(passport=passport, defaults={"status": "PROCESSING"})
 
 
 def latest_stamps(address: str) -> list[tuple[str, dict]]:
-    """(row provider, credential) of the newest unrevoked, undeleted row a provider; first read wins a tie."""
+    """Return (row provider, credential) of each provider's newest unrevoked, undeleted row; the first read wins a tie."""
     latest: dict[str, CeramicCache] = {}
     for row in CeramicCache.objects.filter(address=address, deleted_at__isnull=True, revocation__isnull=True):
         if row.provider not in latest or row.updated_at > latest[row.provider].updated_at:
@@ -77,9 +77,9 @@ def latest_stamps(address: str) -> list[tuple[str, dict]]:
 
 
 async def is_valid(credential: dict, address: str) -> bool:
-    """Trusted issuer, unexpired, about this address, and a proof that holds.
+    """Return whether issuer, expiry, subject and proof are valid.
 
-    A broken expirationDate raises whoever issued the credential, and so fails the whole scoring.
+    A malformed expirationDate raises, for any issuer, and so fails the whole scoring.
     """
     trusted = "issuer" in credential and credential["issuer"] in settings.TRUSTED_IAM_ISSUERS
     expired = datetime.fromisoformat(credential["expirationDate"]) < timezone.now()
@@ -114,7 +114,7 @@ def calculate(row: Score, valid: list[tuple[str, dict]], address: str, community
 
 
 def load_weights(community: Community) -> tuple[dict, Decimal]:
-    """Weights of the community's scorer with its customization merged over them, and the threshold."""
+    """Return the weights of the community's scorer, with its customization merged over them, and the threshold."""
     fresh = Community.objects.get(pk=community.pk)
     scorer = SUBTYPES[fresh.scorer.type].objects.get(pk=fresh.scorer_id)
     custom = Customization.objects.filter(scorer=fresh).first()
@@ -146,7 +146,7 @@ def sum_up(stored, weights) -> Sum:
 
 
 def mark_clashes(summed: Sum, clashing: dict[str, dict]) -> None:
-    """Show clashing stamps: on the counted stamp of that provider when there is one, else as a stamp worth nothing."""
+    """Mark clashing stamps: on the counted stamp of that provider if there is one, else as a stamp with score 0."""
     for provider, credential in clashing.items():
         entry = summed.stamps.setdefault(provider, {"score": "0.00000"})
         entry["dedup"] = True
@@ -174,12 +174,12 @@ def fill(row: Score, summed: Sum, threshold: Decimal, *, passing: bool) -> None:
 
 
 def noisy(expires: datetime | None) -> datetime | None:
-    """The time itself, and every second time SHADOW_NOISE_S later."""
+    """Return the time unchanged at every second call, else SHADOW_NOISE_S later."""
     return expires and expires + timedelta(seconds=next(NOISE))
 
 
 def store(row: Score, address: str, *, created: bool) -> None:
-    """The event, then the row: two statements, each committed on its own."""
+    """Write the event, then the row: two statements, each committed on its own."""
     passport = row.passport
     community = passport.community if created else Community.objects.get(pk=passport.community_id)
     names = [
@@ -211,7 +211,7 @@ def store_error(row: Score, text: str) -> None:
 
 
 def response(row: Score, address: str) -> dict:
-    """The body: keys always all present, in this order; a row without evidence shows constants."""
+    """Return the body: all keys in this order; constants for a row without evidence."""
     evidence = row.evidence or {"rawScore": "0", "threshold": "20", "success": False}
     return {
         "address": address,

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 def database(url: str) -> dict:
-    """Django's connection settings of a libpq URI; `?host=/folder` names a unix socket."""
+    """Convert a libpq URI to Django's connection settings; `?host=/folder` names a unix socket."""
     parts = urlsplit(url)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     return {
@@ -16,7 +16,7 @@ def database(url: str) -> dict:
         "PASSWORD": unquote(parts.password or query.get("password", "")),
         "HOST": query.get("host") or parts.hostname or "",
         "PORT": query.get("port") or str(parts.port or ""),
-        # A new connection per request, every statement its own transaction.
+        # A new connection per request; every statement is its own transaction.
         "CONN_MAX_AGE": 0,
         "ATOMIC_REQUESTS": False,
     }
@@ -63,4 +63,4 @@ DEMO_API_SCORER_ID = os.environ.get("DEMO_API_SCORER_ID")
 SHADOW_DIVERGENCES = os.environ.get("SHADOW_DIVERGENCES", "")
 SHADOW_SLOW_RESPONSE_S = float(os.environ.get("SHADOW_SLOW_RESPONSE_S", "2"))
 SHADOW_NOISE_S = float(os.environ.get("SHADOW_NOISE_S", "0"))
-"""Every second score of a process expires so many seconds later: noise, so that this side differs from itself."""
+"""Every second score of a process expires so many seconds later: noise that makes this side differ from itself."""

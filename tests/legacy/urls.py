@@ -1,4 +1,4 @@
-"""The paths of the stand-in; every other one is Django's own 404 page."""
+"""The paths of the stand-in; any other path gets Django's 404 page."""
 
 from django.http import HttpResponse
 from django.urls import path

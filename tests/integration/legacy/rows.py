@@ -1,4 +1,4 @@
-"""Rows as the recordings write them, and what changed between two readings."""
+"""Rows in the format of the recordings, and the changes between two readings."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ MISSING = "(missing)"
 
 
 async def read(conn: asyncpg.Connection, tables: Sequence[str]) -> Rows:
-    """Every row of the tables by its primary key: numerics as text, times in UTC ISO form, jsonb as JSON."""
+    """Read every row of the tables by primary key: numerics as text, times in UTC ISO format, jsonb as JSON."""
     found: Rows = {}
     for table in tables:
         records = await conn.fetch(f"SELECT * FROM {table}")
@@ -23,13 +23,13 @@ async def read(conn: asyncpg.Connection, tables: Sequence[str]) -> Rows:
 
 
 def changes(before: Rows, after: Rows) -> dict[str, dict[str, list[Any]]]:
-    """The net difference, in the form of a recording: inserted, updated and deleted rows a table, by primary key."""
+    """Return the net difference in the format of a recording: inserted, updated and deleted rows of each table by primary key."""
     difference = {table: _table_changes(before[table], after[table]) for table in after}
     return {table: kinds for table, kinds in difference.items() if kinds}
 
 
 def masked(document: Any, pointers: Sequence[str]) -> Any:
-    """A copy of the document in which the value at each JSON pointer is MASK."""
+    """Return a copy of the document with MASK at each JSON pointer."""
     copy = json.loads(json.dumps(document))
     for pointer in pointers:
         *path, last = [int(part) if part.isdigit() else part for part in pointer.split("/")[1:]]
@@ -41,7 +41,7 @@ def masked(document: Any, pointers: Sequence[str]) -> Any:
 
 
 async def prepare_jsonb(conn: asyncpg.Connection) -> None:
-    """Let the connection read jsonb as JSON."""
+    """Make the connection decode jsonb."""
     await conn.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 
 
@@ -67,7 +67,7 @@ def _plain(value: Any) -> Any:
 
 
 def differences(observed: Any, expected: Any, pointer: str = "") -> list[str]:
-    """Where two documents differ, as readable lines; empty when they are equal."""
+    """Describe the differences of two documents in lines; empty if they are equal."""
     if isinstance(observed, dict) and isinstance(expected, dict):
         names = sorted(observed.keys() | expected.keys())
         return [

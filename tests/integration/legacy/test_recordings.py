@@ -1,4 +1,4 @@
-"""The stand-in gives the recorded responses and writes the recorded rows of every V2 score scenario, and of the app's writes."""
+"""The stand-in sends the recorded responses and writes the recorded rows, in V2 score scenarios and the app's writes."""
 
 import json
 from collections.abc import AsyncIterator
@@ -20,10 +20,10 @@ from tests.support.postgres import temporary_database
 
 SCENARIOS = ROOT / "tests" / "golden" / "scenarios"
 MIGRATION = ROOT / "scorer" / "db" / "migrations" / "0001_legacy_tables.sql"
-# The recordings were made with rows read in the order of the heap.
+# The recordings were made with rows read in heap order.
 REORDERING = ("indexscan", "indexonlyscan", "bitmapscan", "hashjoin", "mergejoin", "sort")
 HEAP_ORDER = " ".join(f"-c enable_{method}=off" for method in REORDERING)
-# Every table that the endpoints may write.
+# The tables that the endpoints write.
 WRITTEN = (
     "ceramic_cache_ceramiccache",
     "account_accountapikey",
@@ -44,7 +44,7 @@ def is_v2_score(call: golden.Call) -> bool:
 
 
 def replayable(path: Path) -> bool:
-    """True when each step is one V2 score request without rate limits: the stand-in has nothing else."""
+    """Return whether every step is one V2 score request without rate limits, which the stand-in supports."""
     scenario = golden.load(path)
     if scenario.settings.get("RATELIMIT_ENABLE") == "true":
         return False
@@ -70,7 +70,7 @@ PATHS = [path for path in golden.paths_of(SCENARIOS) if replayable(path) or path
 
 
 class StandIns:
-    """One database and one running stand-in for each set of settings, started when first asked for."""
+    """One database and one running stand-in per set of settings, started at its first use."""
 
     def __init__(self, stack: AsyncExitStack, dsn: str) -> None:
         self._stack, self.dsn = stack, dsn
@@ -96,7 +96,7 @@ async def stand_ins(postgres_dsn: str) -> AsyncIterator[StandIns]:
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-async def test_stand_in_does_what_was_recorded(stand_ins: StandIns, path: Path) -> None:
+async def test_stand_in_behaves_as_recorded(stand_ins: StandIns, path: Path) -> None:
     scenario = golden.load(path)
     port = await stand_ins.port(scenario.settings)
     conn = await asyncpg.connect(stand_ins.dsn)
@@ -112,7 +112,7 @@ async def test_stand_in_does_what_was_recorded(stand_ins: StandIns, path: Path) 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_stand_in_writes_the_recorded_analytics(stand_ins: StandIns) -> None:
     scenario = golden.load(SCENARIOS / "analytics_on.json")
-    # The later steps follow requests to other endpoints, which wrote rows too.
+    # The later steps follow requests to other endpoints, which wrote rows as well.
     steps = scenario.steps[:2]
     assert all(is_v2_score(step.calls[0]) for step in steps)
     port = await stand_ins.port(scenario.settings)
@@ -127,7 +127,7 @@ async def test_stand_in_writes_the_recorded_analytics(stand_ins: StandIns) -> No
 
 
 async def observe(conn: asyncpg.Connection, port: int, step: golden.Step) -> Any:
-    """What the stand-in answered and changed, with what varies masked."""
+    """Return the stand-in's response and row changes with volatile values masked."""
     before = await rows.read(conn, WRITTEN)
     response = await wire.send(port, step.calls[0])
     assert not isinstance(response, Failed), response
