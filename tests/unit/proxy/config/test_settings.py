@@ -4,9 +4,11 @@ import pytest
 
 from comparator.capture.settings import Driver
 from comparator.exchanges.model import Role, Side
+from proxy.config.document import read_document
 from proxy.config.loader import load
 from proxy.config.routes import RouteSettings
 from proxy.config.runner import Resync
+from proxy.config.settings import Settings
 from proxy.errors import SettingsError
 from proxy.serving.routing import compile_routes
 from tests.support.paths import ROOT
@@ -17,6 +19,21 @@ def test_the_repositorys_own_configuration_is_valid() -> None:
     compile_routes(settings.routes)
     assert settings.serve.side is Side.CANDIDATE
     assert settings.backends.of(Side.LEGACY, Role.MIRRORED).url == "http://127.0.0.1:8004"
+
+
+OWN = ("backends", "routes", "compare")
+"""Sections of the repository's configuration that describe the Passport API."""
+
+
+@pytest.mark.parametrize("section", [name for name in Settings.__struct_fields__ if name not in OWN])
+def test_the_repositorys_own_configuration_shows_the_defaults(section: str) -> None:
+    settings = load((ROOT / "config.yaml").read_text(), {})
+    assert getattr(settings, section) == getattr(Settings(), section)
+
+
+@pytest.mark.parametrize("section", Settings.__struct_fields__)
+def test_the_repositorys_own_configuration_has_every_section(section: str) -> None:
+    assert section in read_document((ROOT / "config.yaml").read_text(), {})
 
 
 def test_empty_file_is_all_defaults() -> None:
