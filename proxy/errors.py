@@ -1,29 +1,36 @@
-"""What can go wrong in the proxy, its runner and its tools, each with the sentence that says what to do.
+"""Errors of the proxy, its runner and its commands. Each class is a cause; the message says what is wrong, where, and what to do.
 
 ProxyError
-├── EmbeddedPostgresError    the demo's or the tests' own PostgreSQL did not start
-├── DemoError                a part of the demo did not come up or died
-│   └── ChildFailedError     a command that was to end well ended otherwise
-├── SettingsError            config.yaml or the environment is wrong; the message names the path
+├── EmbeddedPostgresError          the demo's or the tests' own PostgreSQL did not start
+├── DemoError                      a part of the demo did not start, or ended early
+│   └── ChildFailedError           a command that was to succeed did not
+├── SettingsError                  config.yaml or the environment is wrong; the message begins with the path
 ├── JournalError
-│   ├── JournalFormatError   a segment is not what this version reads
-│   ├── JournalBusyError     another process writes or reads under this name
-│   ├── JournalKeyError      no key to seal or open secrets with
-│   └── SealedError          the key does not open a sealed exchange
-├── MalformedError           a message that is not HTTP/1.1, or that two readers could read in two ways
-├── ListenError              a port or socket cannot be listened on
-├── SwitchError              the on-call switch cannot do what was asked
+│   ├── JournalFormatError         a segment is not in a format that this version reads
+│   ├── JournalBusyError           another process writes or reads under this name
+│   ├── JournalKeyError            there is no key to seal or open secrets with
+│   └── SealedError                the key does not open a sealed exchange
+├── MalformedError                 a message that is not HTTP/1.1, or that two parsers could read in two ways
+├── ListenError                    a port or socket cannot be listened on
+├── SwitchError
+│   ├── SentinelFileError          the sentinel file forbids to resume
+│   └── SwitchNotStoredError       the state of the switch cannot be written
 ├── RolloutError
-│   ├── RolloutRefusedError  the rollout cannot do this now; the message says why
-│   ├── GatesClosedError     the evidence does not allow a promotion
-│   ├── SupersededError      somebody else changed the rollout meanwhile
-│   ├── NotStoredError       the store is away, and what was asked has to be stored before it takes effect
-│   ├── StateFileError       the state or the audit log on disk cannot be read or written
-│   └── AccessError          no token, a wrong one, or one whose role does not allow it
-└── ShadowError
-    ├── RunnerUpError            the runner is up, and both would write into the shadow
-    ├── ShadowDriftError         rows of the shadow contradict live; it has to be resynced
-    └── ShadowUnreachableError   the shadow database did not answer; try again
+│   ├── RolloutRefusedError        the present state of the rollout does not allow the change
+│   ├── GatesClosedError           the evidence does not allow a promotion
+│   ├── SupersededError            another change came first
+│   ├── NotStoredError             the change has to be stored before it takes effect, and the store is unavailable
+│   ├── StateFileError             the state or the audit log on disk cannot be read or written
+│   └── AccessDeniedError
+│       ├── UnauthenticatedError   no token, or one that is not valid
+│       ├── ForbiddenError         a valid token whose role does not allow it, or a page of another origin
+│       └── TooManyFailuresError   too many wrong tokens from one address
+├── RunnerError
+│   ├── RunnerRunningError         the runner is running, and both would write to the shadow database
+│   ├── ShadowDriftError           rows of the shadow database contradict live; it has to be resynced
+│   └── DatabaseUnreachableError   the live or the shadow database did not answer; try again
+├── RecordingError                 a traffic file cannot be read: proxy.recordings.errors
+└── ReplayError                    a replay cannot be done: proxy.replay.errors
 """
 
 
@@ -32,15 +39,15 @@ class ProxyError(Exception):
 
 
 class EmbeddedPostgresError(ProxyError):
-    """The embedded PostgreSQL could not be made, started or stopped."""
+    """The embedded PostgreSQL could not be created, started or stopped."""
 
 
 class DemoError(ProxyError):
-    """A part of the demo did not come up or died; the message says which, why, and what to do."""
+    """A part of the demo did not start, or ended early; the message says which part, why, and what to do."""
 
 
 class ChildFailedError(DemoError):
-    """A command that was to end well ended otherwise.
+    """A command that was to succeed did not.
 
     Attributes:
         status: its exit code.
@@ -60,7 +67,7 @@ class JournalError(ProxyError):
 
 
 class JournalFormatError(JournalError):
-    """Bytes on disk are not what this version of the journal reads."""
+    """Bytes on disk are not in a format that this version of the journal reads."""
 
 
 class JournalBusyError(JournalError):
@@ -80,7 +87,15 @@ class ListenError(ProxyError):
 
 
 class SwitchError(ProxyError):
-    """The on-call switch cannot do what was asked."""
+    """Root of the on-call switch's errors: a resume did not take effect."""
+
+
+class SentinelFileError(SwitchError):
+    """The sentinel file exists: while it does, the legacy serves all clients."""
+
+
+class SwitchNotStoredError(SwitchError):
+    """The end of a rollback could not be written; after a restart the rollback would be back."""
 
 
 class RolloutError(ProxyError):
@@ -88,19 +103,19 @@ class RolloutError(ProxyError):
 
 
 class RolloutRefusedError(RolloutError):
-    """The rollout cannot do this where it stands."""
+    """The present state of the rollout does not allow the change."""
 
 
 class GatesClosedError(RolloutError):
-    """The evidence does not allow a promotion; the message lists the gates."""
+    """The evidence does not allow a promotion; the message lists the gates that are not open."""
 
 
 class SupersededError(RolloutError):
-    """Somebody else changed the rollout meanwhile: look at it again."""
+    """Another change of the rollout came first; read the state again before deciding."""
 
 
 class NotStoredError(RolloutError):
-    """The change could not be stored, so it has not taken effect."""
+    """The change could not be stored, so it did not take effect."""
 
 
 class StateFileError(RolloutError):
@@ -108,38 +123,42 @@ class StateFileError(RolloutError):
 
 
 class AccessDeniedError(RolloutError):
-    """Whoever asked may not do this.
-
-    Attributes:
-        status: 401, 403 or 429.
-    """
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
+    """Root of refusals by credentials."""
 
 
-class ShadowError(ProxyError):
+class UnauthenticatedError(AccessDeniedError):
+    """The request has no token, or one that is not valid."""
+
+
+class ForbiddenError(AccessDeniedError):
+    """The sender is known, or a browser page of another origin, and may not do this."""
+
+
+class TooManyFailuresError(AccessDeniedError):
+    """Too many wrong tokens came from this address within a minute."""
+
+
+class RunnerError(ProxyError):
     """Root of the shadow runner's errors."""
 
 
-class RunnerUpError(ShadowError):
-    """The runner is up: it takes back what others write into the shadow database."""
+class RunnerRunningError(RunnerError):
+    """The runner is running: it would revert what another process writes to the shadow database."""
 
 
-class ShadowDriftError(ShadowError):
-    """The shadow holds rows that contradict live's, so an alignment could not be written."""
+class ShadowDriftError(RunnerError):
+    """Rows of the shadow database contradict live, so that an alignment could not be written."""
 
 
-class ShadowUnreachableError(ShadowError):
-    """The shadow database did not answer; nothing was written."""
+class DatabaseUnreachableError(RunnerError):
+    """The live or the shadow database did not answer; nothing was written."""
 
 
 class MalformedError(ProxyError):
     """A message that is refused.
 
     Attributes:
-        status: the code the client gets.
+        status: the code of the response to the client.
     """
 
     def __init__(self, status: int, reason: str) -> None:

@@ -1,10 +1,11 @@
-"""`shadow history`: who changed the rollout, when, why and on what evidence; and whether the log is whole.
+"""`shadow history`: print the audit log of the rollout (actor, time, reason, evidence), or verify its chain.
 
-`--json` prints one link of the chain a line: an export that `--verify --file` checks anywhere, without a database.
+`--json` prints one link of the chain a line: an export that `--verify --file` checks on any machine, without a database.
 """
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,80 +17,82 @@ from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
 from proxy.errors import StateFileError
 from proxy.rollout import statefile
-from proxy.rollout.admin_client import first_answer
+from proxy.rollout.admin_client import AdminClient
 from proxy.rollout.audit import GENESIS, AuditEntry, ChainLink, verify
-from proxy.rollout.offline import connected_control
+from proxy.rollout.control import open_control
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
-    parser.add_argument("--verify", action="store_true", help="check the whole chain; 1 when it is broken")
+    parser.add_argument("--verify", action="store_true", help="check the whole chain; exit code 1 when it is broken")
     parser.add_argument(
         "--head", default="", help="with --verify: a hash exported earlier, which must still be in the chain"
     )
-    parser.add_argument("--file", type=Path, help="an export instead of the running rollout's log")
-    parser.add_argument("--limit", type=int, default=0, help="the last entries only; default: all")
-    parser.add_argument("--json", action="store_true", help="one link of the chain a line")
+    parser.add_argument("--file", type=Path, help="read an export instead of the rollout's log")
+    parser.add_argument("--limit", type=int, default=0, help="print only the last entries; default: all")
+    parser.add_argument("--json", action="store_true", help="print one link of the chain a line")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the log, or check it; NO when it is broken."""
+    """Print the log, or verify it; NEGATIVE when it is broken."""
     limit = 0 if args.verify else args.limit
     links, pending = _read_file(args.file) if args.file else _read(read_settings(args.config), limit)
     if args.verify:
         return _verify(links, args.head)
     for link in links:
-        print(msgspec.json.encode(link).decode() if args.json else render(link.entry))  # noqa: T201 (a command's answer)
+        print(msgspec.json.encode(link).decode() if args.json else render(link.entry))  # noqa: T201 (the command's output)
     if not links and not pending:
-        print("nothing yet: the rollout has not changed", file=sys.stderr)  # noqa: T201 (a command's answer)
+        print("the log is empty: the rollout has not changed yet", file=sys.stderr)  # noqa: T201 (the command's output)
     for entry in pending:
-        print(f"not stored yet: {render(entry)}", file=sys.stderr)  # noqa: T201 (a command's answer)
+        print(f"not stored yet: {render(entry)}", file=sys.stderr)  # noqa: T201 (the command's output)
     return Exit.DONE
 
 
 def _verify(links: Sequence[ChainLink], head: str) -> int:
-    checked = verify(links)
-    fault = checked.fault
+    verification = verify(links)
+    fault = verification.fault
     if not fault and head and head not in {GENESIS, *(link.hash for link in links)}:
         fault = f"no entry has the hash {head}: the end of the log was cut off, or it is another log"
     if fault:
-        print(f"BROKEN: {fault}", file=sys.stderr)  # noqa: T201 (a command's answer)
+        print(f"BROKEN: {fault}", file=sys.stderr)  # noqa: T201 (the command's output)
         return Exit.NEGATIVE
-    print(f"whole: {checked.entries} entries, head {checked.head}")  # noqa: T201 (a command's answer)
+    print(f"intact: {verification.entries} entries, head {verification.head}")  # noqa: T201 (the command's output)
     return Exit.DONE
 
 
 def _read(settings: Settings, limit: int) -> tuple[Sequence[ChainLink], Sequence[AuditEntry]]:
-    answer = first_answer(settings, "GET", f"/rollout/history?limit={limit}")
-    if not answer.ok:
-        return asyncio.run(_offline(settings, limit))
-    found = answer.document
+    response = AdminClient.of(settings, os.environ).first_answer("GET", f"/rollout/history?limit={limit}")
+    if not response.ok:
+        return asyncio.run(_read_here(settings, limit))
     return (
-        msgspec.convert(found.get("links", ()), tuple[ChainLink, ...]),
-        msgspec.convert(found.get("pending", ()), tuple[AuditEntry, ...]),
+        msgspec.convert(response.document.get("links", ()), tuple[ChainLink, ...]),
+        msgspec.convert(response.document.get("pending", ()), tuple[AuditEntry, ...]),
     )
 
 
-async def _offline(settings: Settings, limit: int) -> tuple[Sequence[ChainLink], Sequence[AuditEntry]]:
-    async with connected_control(settings) as control:
+async def _read_here(settings: Settings, limit: int) -> tuple[Sequence[ChainLink], Sequence[AuditEntry]]:
+    """Read the log from the database or this machine's files, since no proxy is running."""
+    control = open_control(settings.serve, settings.rollout, settings.databases.store)
+    control.start()
+    async with control.replica.session():
         links = await control.replica.history(limit=limit or None)
         return links, tuple(control.replica.pending.values())
 
 
 def _read_file(path: Path) -> tuple[Sequence[ChainLink], Sequence[AuditEntry]]:
     if not path.exists():
-        raise StateFileError(f"{path} does not exist")
+        raise StateFileError(f"{path}: the file does not exist")
     return statefile.read_links(path), ()
 
 
 def render(entry: AuditEntry) -> str:
-    """One line an entry."""
-    moved = ""
+    """Return an entry as one line."""
+    move = ""
     if entry.before and entry.after:
-        moved = f" {entry.before.phase} {entry.before.step} → {entry.after.phase} {entry.after.step}"
-    words = [f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.group or "all", f"{entry.event}{moved}", f"by {entry.actor}"]
-    words += ["FORCED"] if entry.forced else []
-    words += [f"finding {entry.finding}"] if entry.finding else []
-    words += [entry.reason] if entry.reason else []
-    return "  ".join(words)
+        move = f" {entry.before.phase} {entry.before.step} → {entry.after.phase} {entry.after.step}"
+    parts = [f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.group or "all", f"{entry.event}{move}", f"by {entry.actor}"]
+    parts += ["FORCED"] if entry.forced else []
+    parts += [f"finding {entry.finding}"] if entry.finding else []
+    parts += [entry.reason] if entry.reason else []
+    return "  ".join(parts)

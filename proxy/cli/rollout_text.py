@@ -1,64 +1,76 @@
-"""Where each group's rollout stands, in words, from what GET /rollout and /status show. Pure."""
+"""The lines of `shadow status` about the rollout, from the document of GET /rollout, which is a part of /status. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from comparator.stats.confidence import JudgementOutcome
+from proxy.rollout.state_machine import Phase
 
-class _Gate(msgspec.Struct, frozen=True):
+
+class GateView(msgspec.Struct, frozen=True):
+    """The result of one gate."""
+
     gate: str
-    outcome: str
+    outcome: JudgementOutcome
     reason: str
 
 
-class _Judged(msgspec.Struct, frozen=True):
+class AssessmentView(msgspec.Struct, frozen=True):
+    """The results of all gates of a group."""
+
     at: str
-    outcome: str
-    gates: tuple[_Gate, ...]
+    outcome: JudgementOutcome
+    gates: tuple[GateView, ...]
 
 
-class _Group(msgspec.Struct, frozen=True):
+class GroupView(msgspec.Struct, frozen=True):
+    """The state of a group, and its last assessment."""
+
     group: str
-    phase: str
+    phase: Phase
     step: int
     percent: float
     steps: tuple[float, ...]
     actor: str = ""
     reason: str = ""
     at: str | None = None
-    gates: _Judged | None = None
+    gates: AssessmentView | None = None
 
 
-class _Overview(msgspec.Struct, frozen=True):
+class RolloutView(msgspec.Struct, frozen=True):
+    """The part of the document that is shown."""
+
     enabled: bool
-    groups: tuple[_Group, ...]
+    groups: tuple[GroupView, ...]
     pending: int = 0
 
 
 def render(document: Mapping[str, Any]) -> list[str]:
-    """One line a group, and what keeps it at its step; nothing where no rollout is enabled and nothing is rolled back."""
-    found = msgspec.convert(document, _Overview)
+    """Describe each group in a line, followed by what keeps it at its step.
+
+    Returns:
+        No lines where no rollout is enabled and nothing is rolled back.
+    """
+    rollout = msgspec.convert(document, RolloutView)
     lines: list[str] = []
-    for group in found.groups:
-        if found.enabled or group.phase in ("rolling_back", "rolled_back"):
+    for group in rollout.groups:
+        if rollout.enabled or group.phase.latched:
             lines += _group_lines(group)
-    if found.pending:
-        lines.append(f"  {found.pending} entries of the audit log wait for the database")
+    if rollout.pending:
+        lines.append(f"  {rollout.pending} entries of the audit log wait for the database")
     return lines
 
 
-def _group_lines(group: _Group) -> list[str]:
-    last = len(group.steps) - 1
-    words = f"rollout   {group.group}: {group.phase}, step {group.step} of {last} ({group.percent:g} % of {_list(group.steps)})"
-    lines = [words]
+def _group_lines(group: GroupView) -> list[str]:
+    steps, last = ", ".join(f"{step:g}" for step in group.steps), len(group.steps) - 1
+    lines = [f"rollout   {group.group}: {group.phase}, step {group.step} of {last} ({group.percent:g} % of {steps})"]
     if group.actor:
         lines.append(f"  last change by {group.actor} at {group.at}: {group.reason}".rstrip(": "))
     if group.gates is not None:
         lines.append(f"  gates {group.gates.outcome}, judged at {group.gates.at}")
-        lines += [f"    {gate.gate}: {gate.reason}" for gate in group.gates.gates if gate.outcome != "good"]
+        lines += [
+            f"    {gate.gate}: {gate.reason}" for gate in group.gates.gates if gate.outcome is not JudgementOutcome.GOOD
+        ]
     return lines
-
-
-def _list(steps: tuple[float, ...]) -> str:
-    return ", ".join(f"{step:g}" for step in steps)

@@ -1,6 +1,6 @@
-"""`shadow status`: who serves, whether the accounting adds up, the match rate with its denominator, the top differences.
+"""`shadow status`: the stage, the accounting, the match rate with its denominator, the most frequent differences.
 
-Each part is asked on its own, so that one that is down costs its lines only: the rest is what on-call needs then.
+Each part is requested on its own: one that is down costs its lines only, and the rest is what the operator on call needs then.
 """
 
 import argparse
@@ -9,52 +9,56 @@ import datetime as dt
 import random
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import aiohttp
 import msgspec
 
 from comparator.errors import StoreError
+from comparator.settings import StoreSettings
 from comparator.store import queries
 from comparator.store.report import Summary, rate_in_words, render_summary
 from comparator.store.store import Store
-from proxy.accounting import Accounting, Reading, read
-from proxy.cli import rollout_text as overview
+from proxy.cli import rollout_text
 from proxy.cli.exit_codes import Exit
-from proxy.cli.proxy import read_settings
+from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
-from proxy.rollout import rollback_impact as readiness
+from proxy.rollout import rollback_impact
+from proxy.rollout.accounting import Accounting, Reading, read
+from proxy.rollout.admin_client import endpoints_of
+from proxy.rollout.rollback_impact import RollbackImpact
+from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
 from proxy.rollout.switch import SwitchState
 
-CONFIG = Path("config.yaml")
-FINDINGS_SHOWN = 5
-ASK_TIMEOUT_S = 5.0
+CONFIG: Final = Path("config.yaml")
+FINDINGS_SHOWN: Final = 5
+PART_TIMEOUT_S: Final = 5.0
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What could be learned; a part that did not answer is None, and `unreachable` says why."""
+    """The status of all parts; a part that did not answer is None, and `unreachable` has the reason."""
 
     proxy: Mapping[str, object] | None
     reading: Reading | None
     summary: Summary | None
     unreachable: Mapping[str, str]
-    readiness: Mapping[str, Any] | None = None
+    rollback_impact: RollbackImpact | None = None
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--config", type=Path, default=CONFIG, help="default: %(default)s")
-    parser.add_argument("--days", type=int, default=1, help="how many days of verdicts to sum up (default: 1, today)")
+    parser.add_argument("--days", type=int, default=1, help="number of days of verdicts to sum up (default: 1, today)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the status; NO when the accounting does not add up, AWAY when a part did not answer."""
+    """Print the status; NEGATIVE when the accounting does not add up, UNAVAILABLE when a part did not answer."""
     settings = read_settings(args.config)
     status = asyncio.run(gather(settings, days=args.days))
     text = as_json(status) if args.json else render(status, config=args.config)
@@ -65,48 +69,41 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def gather(settings: Settings, *, days: int) -> Status:
-    """Ask the proxy, the runner and the store, each under a timeout."""
+    """Request the status of the proxy, the runner and the store, each under a timeout."""
     unreachable: dict[str, str] = {}
 
-    async def ask(part: str, question: Callable[[], Awaitable[T]]) -> T | None:
+    async def part(name: str, request: Callable[[], Awaitable[T]]) -> T | None:
         try:
-            async with asyncio.timeout(ASK_TIMEOUT_S):
-                return await question()
+            async with asyncio.timeout(PART_TIMEOUT_S):
+                return await request()
         except (OSError, TimeoutError, aiohttp.ClientError, StoreError, ValueError) as error:
-            unreachable[part] = str(error) or type(error).__name__
+            unreachable[name] = str(error) or type(error).__name__
             return None
 
+    proxy_url = endpoints_of(settings.admin, workers=1)[0].url
+    runner_url = f"http://{settings.runner.host}:{settings.runner.port}"
+    store = msgspec.structs.replace(settings.store, dsn=settings.store.dsn or settings.databases.store)
     async with aiohttp.ClientSession() as session:
-        proxy = await ask("proxy", lambda: _proxy(session, settings))
-        reading = await ask("runner", lambda: _reading(session, settings))
-    summary = await ask("store", lambda: _summary(settings, days=days))
-    ready = await ask("readiness", lambda: readiness.assess_impact(settings))
-    return Status(proxy, reading, summary, unreachable, ready)
+        proxy = await part("proxy", lambda: _proxy(session, proxy_url, settings.admin.token))
+        reading = await part("runner", lambda: read(session, proxy_url, runner_url))
+    summary = await part("store", lambda: _summary(store, days=days))
+    impact = await part("rollback impact", lambda: collect_impact(ImpactSources.of(settings)))
+    return Status(proxy, reading, summary, unreachable, impact)
 
 
-def _proxy_url(settings: Settings) -> str:
-    return f"http://{settings.admin.host}:{settings.admin.port}"
+async def _proxy(session: aiohttp.ClientSession, url: str, token: str) -> Mapping[str, object]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with session.get(f"{url}/status", headers=headers) as response:
+        response.raise_for_status()
+        return await response.json()
 
 
-async def _proxy(session: aiohttp.ClientSession, settings: Settings) -> Mapping[str, object]:
-    headers = {"Authorization": f"Bearer {settings.admin.token}"} if settings.admin.token else {}
-    async with session.get(f"{_proxy_url(settings)}/status", headers=headers) as answer:
-        answer.raise_for_status()
-        return await answer.json()
-
-
-async def _reading(session: aiohttp.ClientSession, settings: Settings) -> Reading:
-    return await read(session, _proxy_url(settings), f"http://{settings.runner.host}:{settings.runner.port}")
-
-
-async def _summary(settings: Settings, *, days: int) -> Summary | None:
-    dsn = settings.store.dsn or settings.databases.store
-    if not dsn:
+async def _summary(settings: StoreSettings, *, days: int) -> Summary | None:
+    if not settings.dsn:
         return None
     now = dt.datetime.now(dt.UTC)
     since = (now - dt.timedelta(days=days - 1)).date()
-    store = Store(msgspec.structs.replace(settings.store, dsn=dsn), random.SystemRandom())
-    async with store, store.connection() as conn:
+    async with Store(settings, random.SystemRandom()) as store, store.connection() as conn:
         totals = await queries.totals(conn, since=since)
         return Summary(
             by_route={route: queries.counts_of(totals, route=route) for route in {t.route for t in totals}},
@@ -117,16 +114,17 @@ async def _summary(settings: Settings, *, days: int) -> Summary | None:
 
 
 def render(status: Status, *, config: Path = CONFIG) -> str:
-    """The status as text, of an installation that `config` describes."""
+    """Return the status as text; `config` is named in the command for a closer look."""
     lines = [*_serving_lines(status), *(_accounting_lines(status.reading) if status.reading else [])]
     if status.summary is not None:
         lines += ["", render_summary(status.summary)]
         if status.summary.findings:
             option = "" if config == CONFIG else f" --config {config}"
             lines += ["", f"look closer: shadow findings show {status.summary.findings[0].id}{option}"]
-    if status.readiness is not None:
-        lines += ["", "if the legacy has to serve everybody:", *readiness.render(status.readiness).splitlines()]
-    lines += [f"{part} did not answer: {why}" for part, why in status.unreachable.items()]
+    if status.rollback_impact is not None:
+        lines += ["", "if the legacy has to serve all clients:"]
+        lines += rollback_impact.render(status.rollback_impact).splitlines()
+    lines += [f"{part} did not answer: {reason}" for part, reason in status.unreachable.items()]
     return "\n".join(lines)
 
 
@@ -134,7 +132,9 @@ def _serving_lines(status: Status) -> list[str]:
     if status.proxy is None:
         return ["serving   unknown: no proxy answered on its admin port"]
     lines = [f"stage     {status.proxy.get('stage')}"]
-    lines += overview.render(cast("Mapping[str, Any]", status.proxy.get("rollout") or {"enabled": False, "groups": ()}))
+    lines += rollout_text.render(
+        cast("Mapping[str, Any]", status.proxy.get("rollout") or {"enabled": False, "groups": ()})
+    )
     switch = msgspec.convert(status.proxy.get("switch") or {}, SwitchState)
     if switch.rolled_back:
         lines.append(f"ROLLED BACK at {switch.at} by {switch.actor}: {switch.reason}")
@@ -142,35 +142,41 @@ def _serving_lines(status: Status) -> list[str]:
 
 
 def _trouble_lines(proxy: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the backends and with the configuration; nothing when nothing is."""
+    """Describe what is wrong with the backends and with the configuration."""
     lines: list[str] = []
     for side, backend in cast("Mapping[str, Mapping[str, Any]]", proxy.get("backends") or {}).items():
         if backend.get("ejected"):
-            lines.append(f"EJECTED   the {side} fails clients' requests and is spared")
+            lines.append(f"EJECTED   the {side} fails clients' requests")
         elif backend.get("healthy") is False:
             lines.append(f"unhealthy the {side}'s health check fails: GET {backend.get('checked')}")
     config = cast("Mapping[str, Any]", proxy.get("config") or {})
     if config.get("error"):
         lines.append(f"config    the new file was refused: {config['error']}")
     if config.get("needs_restart"):
-        lines.append(f"config    only a restart changes {', '.join(config['needs_restart'])}")
+        lines.append(f"config    only a restart applies {', '.join(config['needs_restart'])}")
     return lines
 
 
 def _accounting_lines(reading: Reading) -> list[str]:
-    sums = reading.accounting
-    parts = [("compared", sums.compared), ("skipped", sums.skipped), ("dropped", sums.dropped), ("failed", sums.failed)]
-    lines = [f"served    {sums.served}  (lag {reading.lag_s:.1f} s)"]
-    for name, by_label in parts:
+    accounting = reading.accounting
+    parts = {
+        "compared": accounting.compared,
+        "skipped": accounting.skipped,
+        "dropped": accounting.dropped,
+        "failed": accounting.failed,
+    }
+    lines = [f"served    {accounting.served}  (lag {reading.lag_s:.1f} s)"]
+    for name, by_label in parts.items():
         causes = ", ".join(f"{label} {count}" for label, count in sorted(by_label.items()))
         lines.append(f"  {name:<9} {sum(by_label.values()):>8}  {causes}".rstrip())
-    lines.append(f"  in flight {sums.in_flight:>8}")
-    lines.append("  adds up" if sums.balance == 0 else f"  DOES NOT ADD UP: {sums.balance} unaccounted for")
+    lines.append(f"  in flight {accounting.in_flight:>8}")
+    balance = accounting.balance
+    lines.append("  adds up" if balance == 0 else f"  DOES NOT ADD UP: {balance} unaccounted for")
     return lines
 
 
 def as_json(status: Status) -> str:
-    """The status as one JSON document."""
+    """Return the status as one JSON document."""
     summary, accounting = status.summary, status.reading.accounting if status.reading else None
     document: dict[str, object] = {
         "proxy": status.proxy,
@@ -184,25 +190,11 @@ def as_json(status: Status) -> str:
         "findings": summary.findings if summary else None,
         "known": summary.known if summary else None,
         "latency": summary.latency if summary else None,
-        "readiness": status.readiness,
+        "rollback_impact": status.rollback_impact,
         "unreachable": status.unreachable,
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
 def _accounting_document(accounting: Accounting) -> dict[str, object]:
-    return {
-        **msgspec.structs.asdict(msgspec.convert(accounting, AccountingSums, from_attributes=True)),
-        "balance": accounting.balance,
-    }
-
-
-class AccountingSums(msgspec.Struct, frozen=True):
-    """`Accounting` as it is printed."""
-
-    served: int
-    compared: dict[str, int]
-    skipped: dict[str, int]
-    dropped: dict[str, int]
-    failed: dict[str, int]
-    in_flight: int
+    return {**asdict(accounting), "balance": accounting.balance}

@@ -1,18 +1,19 @@
-"""Asks running proxies on their admin ports, several at a time, for the commands."""
+"""Send requests to the admin ports of running proxies, to all at once or one after another, for the commands.
 
-import argparse
-import getpass
+This module imports the standard library and the settings only: a rollback is on its way before the rest of the program is loaded.
+"""
+
 import http.client
 import json
-import os
 import ssl
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Self, cast
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
 
+from proxy.config.listen import AdminSettings
+from proxy.config.rollout import PeerAddress
 from proxy.config.settings import Settings
 
 TIMEOUT_S: Final = 2.0
@@ -21,11 +22,16 @@ TOKEN_VARIABLE: Final = "SHADOW_TOKEN"  # noqa: S105 (the name of a variable)
 
 @dataclass(frozen=True, slots=True)
 class AdminEndpoint:
-    """An admin port."""
+    """The admin port of one proxy process."""
 
     host: str
     port: int
     tls: bool = False
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"http{'s' if self.tls else ''}://{self}"
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -33,122 +39,126 @@ class AdminEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class AdminResponse:
-    """What a proxy said. `status` is 0 when it said nothing; `down`: nobody listens there."""
+    """The response of a proxy, or the reason why there is none.
 
-    target: AdminEndpoint
-    status: int
-    document: Mapping[str, Any]
-    error: str = ""
+    Attributes:
+        endpoint: the admin port; None when no admin port is configured.
+        status: the status; None when no response came.
+        document: the JSON body.
+        error: the reason of a refusal or of a failure; None when the request succeeded.
+        down: no process listens on the port.
+    """
+
+    endpoint: AdminEndpoint | None
+    status: int | None = None
+    document: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    error: str | None = None
     down: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether it did what was asked."""
-        return 200 <= self.status < 300
-
-
-def add_arguments(parser: argparse.ArgumentParser, *, group: bool = True) -> None:
-    """The arguments that all changes have."""
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
-    parser.add_argument("--reason", default="", help="kept in the audit log")
-    parser.add_argument("--actor", default="", help="who does it; default: the login name; a JWT's own name wins")
-    parser.add_argument("--json", action="store_true", help="answer with one JSON document")
-    if group:
-        parser.add_argument("--group", default="", help="one route group instead of all")
-
-
-def change_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The body of a POST. Its id makes it one entry of the audit log, however many proxies get it."""
-    return {
-        "actor": args.actor or getpass.getuser(),
-        "reason": args.reason,
-        "group": getattr(args, "group", ""),
-        "force": getattr(args, "force", False),
-        "id": str(uuid.uuid4()),
-    }
-
-
-def own_targets(settings: Settings) -> tuple[AdminEndpoint, ...]:
-    """The processes of this installation."""
-    admin = settings.admin
-    return tuple(
-        AdminEndpoint(admin.host, admin.port + number, admin.tls is not None)
-        for number in range(settings.listen.workers)
-    )
-
-
-def all_targets(settings: Settings) -> tuple[AdminEndpoint, ...]:
-    """The processes of this installation, and its peers."""
-    tls = settings.admin.tls is not None
-    peers = (AdminEndpoint(peer.host, peer.port, tls) for peer in settings.rollout.peers)
-    return tuple(dict.fromkeys((*own_targets(settings), *peers)))
-
-
-def token_of(settings: Settings, *, rollback: bool = False) -> str:
-    """The bearer token: SHADOW_TOKEN, else the admin token, else for a rollback the break-glass token."""
-    glass = settings.rollout.access.break_glass_token if rollback else ""
-    return os.environ.get(TOKEN_VARIABLE, "") or settings.admin.token or glass
-
-
-def request(
-    target: AdminEndpoint, method: str, path: str, *, body: Mapping[str, Any] | None = None, token: str = ""
-) -> AdminResponse:
-    """One request; whatever goes wrong is in the answer."""
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    connection = _connection(target)
-    try:
-        connection.request(method, path, body=None if body is None else json.dumps(body).encode(), headers=headers)
-        response = connection.getresponse()
-        text, status = response.read().decode(errors="replace"), response.status
-    except ConnectionRefusedError:
-        return AdminResponse(target, 0, {}, "nobody listens there", down=True)
-    except (OSError, http.client.HTTPException) as error:
-        return AdminResponse(target, 0, {}, str(error) or type(error).__name__)
-    finally:
-        connection.close()
-    try:
-        document: Any = json.loads(text)
-    except ValueError:
-        document = {"detail": text.strip()}
-    found = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-    return AdminResponse(target, status, found, "" if status < 400 else str(found.get("detail", status)))
-
-
-def _connection(target: AdminEndpoint) -> http.client.HTTPConnection:
-    if not target.tls:
-        return http.client.HTTPConnection(target.host, target.port, timeout=TIMEOUT_S)
-    return http.client.HTTPSConnection(
-        target.host, target.port, timeout=TIMEOUT_S, context=ssl.create_default_context()
-    )
+        """True when the proxy did what was requested."""
+        return self.status is not None and 200 <= self.status < 300
 
 
 class Broadcast:
-    """The same request to several proxies at once; use as a context manager, `answers` waits for all."""
+    """Requests on their way to several proxies."""
 
-    def __init__(
-        self, targets: Sequence[AdminEndpoint], method: str, path: str, *, body: Mapping[str, Any], token: str
-    ) -> None:
-        self._executor = ThreadPoolExecutor(max(1, len(targets)))
-        self._futures: list[Future[AdminResponse]] = [
-            self._executor.submit(request, target, method, path, body=body, token=token) for target in targets
-        ]
+    def __init__(self, futures: Sequence[Future[AdminResponse]]) -> None:
+        self._futures = futures
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def answers(self) -> list[AdminResponse]:
-        """Every proxy's answer."""
+    def responses(self) -> list[AdminResponse]:
+        """Wait for the responses of all proxies, in the order of the endpoints."""
         return [future.result() for future in self._futures]
 
 
-def first_answer(settings: Settings, method: str, path: str, body: Mapping[str, Any] | None = None) -> AdminResponse:
-    """The answer of the first proxy that gives one, asked one after another; else the last failure."""
-    answer = AdminResponse(AdminEndpoint("", 0), 0, {}, "no admin port is configured", down=True)
-    for target in all_targets(settings):
-        answer = request(target, method, path, body=body, token=token_of(settings))
-        if answer.status:
-            return answer
-    return answer
+class AdminClient:
+    """The admin ports of an installation and of its peers.
+
+    Args:
+        endpoints: the admin ports.
+        token: the bearer token; "" sends none.
+    """
+
+    def __init__(self, endpoints: Sequence[AdminEndpoint], token: str) -> None:
+        self.endpoints = tuple(endpoints)
+        self._token = token
+
+    @classmethod
+    def of(cls, settings: Settings, environ: Mapping[str, str], *, break_glass: bool = False) -> "AdminClient":
+        """Create a client from config.yaml.
+
+        The token is SHADOW_TOKEN, else `admin.token`, else with `break_glass` the break-glass token, which allows a rollback only.
+        """
+        token = environ.get(TOKEN_VARIABLE, "") or settings.admin.token
+        if break_glass:
+            token = token or settings.rollout.access.break_glass_token
+        return cls(endpoints_of(settings.admin, settings.listen.workers, settings.rollout.peers), token)
+
+    @contextmanager
+    def broadcast(self, method: str, path: str, body: Mapping[str, Any]) -> Generator[Broadcast]:
+        """Send one request to all proxies at once; inside the block other work may be done until the responses are needed."""
+        executor = ThreadPoolExecutor(max(1, len(self.endpoints)))
+        try:
+            yield Broadcast([executor.submit(self._request, one, method, path, body) for one in self.endpoints])
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def first_answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> AdminResponse:
+        """Send the request to one proxy after another until one responds; return its response, else the last failure."""
+        response = AdminResponse(None, error="no admin port is configured", down=True)
+        for endpoint in self.endpoints:
+            response = self._request(endpoint, method, path, body)
+            if response.status is not None:
+                return response
+        return response
+
+    def _request(
+        self, endpoint: AdminEndpoint, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> AdminResponse:
+        headers = {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        connection = _connection(endpoint)
+        try:
+            connection.request(method, path, body=None if body is None else json.dumps(body).encode(), headers=headers)
+            response = connection.getresponse()
+            text, status = response.read().decode(errors="replace"), response.status
+        except ConnectionRefusedError:
+            return AdminResponse(endpoint, error="no process listens there", down=True)
+        except (OSError, http.client.HTTPException) as error:
+            return AdminResponse(endpoint, error=str(error) or type(error).__name__)
+        finally:
+            connection.close()
+        document = _document(text)
+        return AdminResponse(endpoint, status, document, None if status < 400 else str(document.get("detail", status)))
+
+
+def endpoints_of(admin: AdminSettings, workers: int, peers: Sequence[PeerAddress] = ()) -> tuple[AdminEndpoint, ...]:
+    """List the admin ports of the processes of this installation, then those of its peers.
+
+    Args:
+        admin: section `admin:`.
+        workers: `listen.workers`; the ports of the workers follow each other.
+        peers: `rollout.peers`.
+    """
+    tls = admin.tls is not None
+    own = (AdminEndpoint(admin.host, admin.port + number, tls) for number in range(workers))
+    others = (AdminEndpoint(peer.host, peer.port, tls) for peer in peers)
+    return tuple(dict.fromkeys((*own, *others)))
+
+
+def _connection(endpoint: AdminEndpoint) -> http.client.HTTPConnection:
+    if not endpoint.tls:
+        return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=TIMEOUT_S)
+    return http.client.HTTPSConnection(
+        endpoint.host, endpoint.port, timeout=TIMEOUT_S, context=ssl.create_default_context()
+    )
+
+
+def _document(text: str) -> dict[str, Any]:
+    try:
+        document: Any = json.loads(text)
+    except ValueError:
+        return {"detail": text.strip()}
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}

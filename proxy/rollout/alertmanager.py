@@ -1,4 +1,4 @@
-"""What a notification of Alertmanager asks for. Pure.
+"""Read the action that a notification of Alertmanager requests. Pure.
 
 Format: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config, version 4.
 """
@@ -13,7 +13,7 @@ from proxy.config.rollout import AlertmanagerSettings
 
 
 class AlertAction(StrEnum):
-    """What an alert may do, as its label says."""
+    """The values of the label that requests an action."""
 
     PAUSE = "pause"
     ROLLBACK = "rollback"
@@ -29,7 +29,7 @@ class AlertmanagerAlert(msgspec.Struct, frozen=True):
 
 
 class AlertmanagerNotification(msgspec.Struct, frozen=True):
-    """The body of a webhook; only what is needed is read."""
+    """The part of the webhook's body that is used."""
 
     alerts: tuple[AlertmanagerAlert, ...]
     version: str = "4"
@@ -37,33 +37,35 @@ class AlertmanagerNotification(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class AlertRequest:
-    """The gravest action that the firing alerts ask for. `group` is "" for everything."""
+    """The gravest action that the firing alerts request. `group` is "" for all groups."""
 
     action: AlertAction
     group: str
     reason: str
-    finding: str = ""
+    finding: str | None = None
 
 
 def requested_action(
     notification: AlertmanagerNotification, settings: AlertmanagerSettings, groups: Collection[str]
 ) -> AlertRequest | None:
-    """What to do, None for nothing. A rollback wins over a pause; a group that does not exist means everything.
+    """Return the action to take, None for nothing. A rollback wins over a pause.
 
-    Several alerts for different groups mean everything too: one notification is one change.
+    An unknown group means all groups, and so do alerts for different groups: one notification is one change.
     """
     firing = [alert for alert in notification.alerts if alert.status == "firing"]
     for action in (AlertAction.ROLLBACK, AlertAction.PAUSE):
-        asking = [alert for alert in firing if alert.labels.get(settings.label) == action]
-        if asking:
-            named = {alert.labels.get(settings.group_label, "") for alert in asking}
+        alerts = [alert for alert in firing if alert.labels.get(settings.label) == action]
+        if alerts:
+            named = {alert.labels.get(settings.group_label, "") for alert in alerts}
             group = named.pop() if len(named) == 1 else ""
-            reason = "; ".join(_words(alert) for alert in asking)
-            return AlertRequest(action, group if group in groups else "", reason, asking[0].labels.get("finding", ""))
+            reason = "; ".join(_describe(alert) for alert in alerts)
+            return AlertRequest(
+                action, group if group in groups else "", reason, alerts[0].labels.get("finding") or None
+            )
     return None
 
 
-def _words(alert: AlertmanagerAlert) -> str:
+def _describe(alert: AlertmanagerAlert) -> str:
     name = alert.labels.get("alertname", "alert")
     summary = alert.annotations.get("summary", "")
     return f"{name}: {summary}" if summary else name

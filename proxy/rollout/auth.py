@@ -1,9 +1,11 @@
-"""Who may look, change, or only roll back: bearer tokens on the admin port. The one module of the proxy that imports jwt.
+"""Authorize requests to the admin port by bearer token. The one module of the proxy that imports jwt.
 
-Four kinds of clients: a JWT with a role, the static admin token (an operator whose name is taken on trust), the break-glass token
-(rollback and nothing else, needs no service and no clock), and, where none of these is configured, whoever reaches the port.
-Wrong tokens are counted by address; beyond a number a minute they are refused without a look, but a right break-glass token is
-always taken: whoever guesses tokens must not be able to keep the person on call from rolling back.
+There are four kinds of senders: the holder of a JWT with a role; the holder of the static admin token, an operator whose name is
+taken on trust; the holder of the break-glass token, which allows a rollback and nothing else and needs neither a service nor a clock;
+and, where none of these is configured, everyone who can reach the port.
+
+Wrong tokens are counted by address. Beyond `failures_max` a minute, tokens from that address are refused unread, except a right
+break-glass token: an attacker who guesses tokens must not be able to keep the operator on call from rolling back.
 """
 
 import hmac
@@ -18,7 +20,7 @@ from typing import Any, Final, cast
 import jwt
 
 from proxy.config.rollout import AccessSettings
-from proxy.errors import AccessDeniedError
+from proxy.errors import AccessDeniedError, ForbiddenError, TooManyFailuresError, UnauthenticatedError
 
 logger = logging.getLogger(__name__)
 
@@ -30,29 +32,36 @@ _PUBLIC_ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA")
 
 
 class Permission(StrEnum):
-    """What a request wants to do."""
+    """The permission that a request needs."""
 
     VIEW = "view"
     OPERATE = "operate"
     ROLL_BACK = "roll_back"
 
 
+class AccessRole(StrEnum):
+    """The roles of a JWT: a viewer may view, an operator may do everything."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request shows of its sender: the token, the address, and the name it gives itself."""
+    """The credentials of a request: its bearer token, the sender's address, and the name that the sender claims."""
 
     token: str
     address: str
-    claimed: str = ""
+    claimed_name: str = ""
 
 
 class Authorizer:
-    """Decides on each request of one process.
+    """Authorizes the requests of one process.
 
     Args:
         access: section `rollout.access`.
         admin_token: `admin.token`.
-        now: a clock in seconds that never goes back.
+        now: a monotonic clock, in seconds.
     """
 
     def __init__(self, access: AccessSettings, admin_token: str, *, now: Callable[[], float]) -> None:
@@ -64,63 +73,65 @@ class Authorizer:
 
     @property
     def unrestricted(self) -> bool:
-        """Whether no credential is configured at all."""
+        """True when no credential is configured at all."""
         access = self._access
         return not (self._admin_token or access.jwt_secret or access.jwks_file or access.break_glass_token)
 
     @property
     def protects_reads(self) -> bool:
-        """Whether reading needs a token."""
+        """True when reading needs a token."""
         return self._access.protect_reads and not self.unrestricted
 
-    def authorize(self, presented: Credentials, need: Permission) -> str:
-        """The actor, if this may be done.
+    def authorize(self, credentials: Credentials, permission: Permission) -> str:
+        """Return the name of the actor, for the audit log.
 
         Raises:
-            AccessError: it may not; 401 without or with a wrong token, 403 with too small a role, 429 after too many wrong ones.
+            UnauthenticatedError: the token is missing, malformed, expired or signed with another key.
+            ForbiddenError: the role of the token does not include the permission.
+            TooManyFailuresError: too many wrong tokens came from this address.
         """
-        claimed = (presented.claimed or presented.address or "unknown")[:ACTOR_MAX]
-        if self.unrestricted or (need is Permission.VIEW and not self.protects_reads):
-            return claimed
-        if need is Permission.ROLL_BACK and _same(presented.token, self._access.break_glass_token):
-            return f"{claimed} (break glass)"
-        if self._exhausted(presented.address):
-            raise AccessDeniedError(429, "too many wrong tokens from this address: wait a minute")
-        if _same(presented.token, self._admin_token):
-            return claimed
+        claimed_name = (credentials.claimed_name or credentials.address or "unknown")[:ACTOR_MAX]
+        if self.unrestricted or (permission is Permission.VIEW and not self.protects_reads):
+            return claimed_name
+        if permission is Permission.ROLL_BACK and _equal(credentials.token, self._access.break_glass_token):
+            return f"{claimed_name} (break glass)"
+        if self._exhausted(credentials.address):
+            raise TooManyFailuresError("too many wrong tokens from this address: wait a minute")
+        if _equal(credentials.token, self._admin_token):
+            return claimed_name
         try:
-            return self._actor_of(presented.token, need)
+            return self._actor_of(credentials.token, permission)
         except AccessDeniedError as error:
-            self._failed(presented, need, error)
+            self._count_failure(credentials, permission, error)
             raise
 
-    def _actor_of(self, token: str, need: Permission) -> str:
+    def _actor_of(self, token: str, permission: Permission) -> str:
         if not token:
-            raise AccessDeniedError(401, "a bearer token is needed")
+            raise UnauthenticatedError("a bearer token is needed")
         claims = self._claims(token)
         role, actor = claims.get(self._access.role_claim), claims.get(self._access.actor_claim)
         roles = cast("list[object]", role) if isinstance(role, list) else [role]
         if not isinstance(actor, str) or not actor:
-            raise AccessDeniedError(403, f"the token names nobody: it has no claim {self._access.actor_claim!r}")
-        if "operator" in roles or ("viewer" in roles and need is Permission.VIEW):
+            raise ForbiddenError(f"the token names no actor: it has no claim {self._access.actor_claim!r}")
+        if AccessRole.OPERATOR in roles or (AccessRole.VIEWER in roles and permission is Permission.VIEW):
             return actor[:ACTOR_MAX]
-        raise AccessDeniedError(
-            403, f"{actor} may not {need}: it needs the role {'viewer' if need is Permission.VIEW else 'operator'}"
-        )
+        needed = AccessRole.VIEWER if permission is Permission.VIEW else AccessRole.OPERATOR
+        raise ForbiddenError(f"{actor} may not {permission}: it needs the role {needed}")
 
     def _claims(self, token: str) -> dict[str, Any]:
+        # The configured kind of key decides which algorithms are accepted, never the token alone: a token that says HS256 must not
+        # be verified with a public key as the shared secret.
         try:
             algorithm = jwt.get_unverified_header(token).get("alg", "")
             if algorithm == "HS256" and self._access.jwt_secret:
                 return self._decoded(token, self._access.jwt_secret, ("HS256",))
             if algorithm in _PUBLIC_ALGORITHMS and self._keys:
-                return self._decoded(token, self._keys.of(token), (algorithm,))
+                return self._decoded(token, self._keys.key_of(token), (algorithm,))
         except (jwt.PyJWTError, OSError, ValueError) as error:
-            raise AccessDeniedError(401, f"the token is not accepted: {error}") from error
-        raise AccessDeniedError(401, "the token is not accepted")
+            raise UnauthenticatedError(f"the token is not accepted: {error}") from error
+        raise UnauthenticatedError("the token is not accepted")
 
     def _decoded(self, token: str, key: Any, algorithms: tuple[str, ...]) -> dict[str, Any]:
-        # The algorithm was chosen by which kind of key is configured, never by the token alone.
         access = self._access
         return jwt.decode(
             token,
@@ -138,27 +149,33 @@ class Authorizer:
             times.popleft()
         return times is not None and len(times) >= self._access.failures_max
 
-    def _failed(self, presented: Credentials, need: Permission, error: AccessDeniedError) -> None:
-        if presented.address not in self._failures and len(self._failures) >= ADDRESSES_MAX:
+    def _count_failure(self, credentials: Credentials, permission: Permission, error: AccessDeniedError) -> None:
+        address = credentials.address
+        if address not in self._failures and len(self._failures) >= ADDRESSES_MAX:
             self._failures.pop(next(iter(self._failures)))
-        self._failures.setdefault(presented.address, deque(maxlen=self._access.failures_max)).append(self._now())
-        logger.warning("access_denied", extra={"address": presented.address, "need": need.value, "error": str(error)})
+        self._failures.setdefault(address, deque(maxlen=self._access.failures_max)).append(self._now())
+        logger.warning("access_denied", extra={"address": address, "permission": permission.value, "error": str(error)})
 
 
 class _JwksFile:
-    """Public keys of a JWKS file; read again when the file changed."""
+    """The public keys of a JWKS file; read again when the file has changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read_ns = -1
         self._keys: dict[str | None, Any] = {}
 
-    def of(self, token: str) -> Any:
-        """The key that the token says it was signed with."""
+    def key_of(self, token: str) -> Any:
+        """Return the key with the id in the token's header (`kid`).
+
+        Raises:
+            jwt.PyJWTError: there is no such key.
+            OSError: the file cannot be read.
+        """
         changed_ns = self._path.stat().st_mtime_ns
         if changed_ns != self._read_ns:
-            found = jwt.PyJWKSet.from_json(self._path.read_text())
-            self._keys = {key.key_id: key.key for key in found.keys}
+            key_set = jwt.PyJWKSet.from_json(self._path.read_text())
+            self._keys = {key.key_id: key.key for key in key_set.keys}
             self._read_ns = changed_ns
         identity = jwt.get_unverified_header(token).get("kid")
         if identity not in self._keys:
@@ -166,6 +183,6 @@ class _JwksFile:
         return self._keys[identity]
 
 
-def _same(given: str, expected: str) -> bool:
-    """Compared in constant time; an expected token that is empty equals nothing."""
+def _equal(given: str, expected: str) -> bool:
+    """Compare two tokens in constant time; an expected token that is empty equals nothing."""
     return bool(expected) and hmac.compare_digest(given.encode(), expected.encode())

@@ -1,7 +1,7 @@
-"""Judges every group on a timer, whatever it waits for, and acts: rolls back on bad evidence, promotes on good where it may.
+"""Judge every group on a timer and act: roll back on bad evidence, promote on good evidence where that is automatic.
 
-Every process can judge; only the one that holds the lead acts on the timer. Decisions are made by pure functions; this module reads,
-asks them, and tells the control.
+Every process can judge; only the leader acts on the timer. The decisions are pure functions (proxy.rollout.gates); this module collects
+the evidence, asks them, and changes the rollout through the control.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import steps_of
 from proxy.errors import RolloutError
+from proxy.rollout.audit import AuditEvent
 from proxy.rollout.control import Assessment, ChangeRequest, Control
 from proxy.rollout.evidence import Evidence, SuspectFinding
 from proxy.rollout.gates import Streaks, grounds_for_rollback, implicated_finding, judge, reasons_of, streaks_after
@@ -23,146 +24,154 @@ logger = logging.getLogger(__name__)
 
 ACTOR: Final = "controller"
 
-Measure: TypeAlias = Callable[[GroupState, datetime], Awaitable[Evidence]]
-Lead: TypeAlias = Callable[[], Awaitable[bool]]
+CollectEvidence: TypeAlias = Callable[[GroupState, datetime], Awaitable[Evidence]]
+IsLeader: TypeAlias = Callable[[], Awaitable[bool]]
 
 
-async def always_leads() -> bool:
-    """The lead of a process that is alone."""
+async def always_leader() -> bool:
+    """Lead, as the only process of an installation."""
     return True
 
 
 class Controller:
-    """Judges and acts.
+    """Judges groups and acts on the results.
 
     Args:
         control: changes the rollout.
-        measure: reads the evidence of a group since its step was entered.
-        lead: whether this process is the one to act.
-        found: told each finding that is new.
+        collect: reads the evidence of a group since its step was entered.
+        is_leader: returns True in the one process that acts.
+        on_new_finding: called with the group and each finding that is new.
     """
 
     def __init__(
         self,
         control: Control,
-        measure: Measure,
+        collect: CollectEvidence,
         *,
-        lead: Lead = always_leads,
-        found: Callable[[str, SuspectFinding], None] = lambda _group, _suspect: None,
+        is_leader: IsLeader = always_leader,
+        on_new_finding: Callable[[str, SuspectFinding], None] = lambda _group, _suspect: None,
     ) -> None:
         self.latest: dict[str, Assessment] = {}
         """The last assessment of each group."""
         self._control = control
-        self._measure = measure
-        self._lead = lead
-        self._found = found
-        self._findings: dict[str, set[str]] = {}
+        self._collect = collect
+        self._is_leader = is_leader
+        self._on_new_finding = on_new_finding
+        self._known_findings: dict[str, set[str]] = {}
         self._streaks: dict[str, tuple[tuple[int, int], Streaks]] = {}
-        self._failing: dict[str, tuple[str, ...]] = {}
+        """For each group the epoch and step that its streaks belong to, and the streaks."""
+        self._failing: dict[str, frozenset[str]] = {}
         control.assess = self.assess
 
     async def assess(self, group: str) -> Assessment:
         """Judge a group on the present evidence."""
         control = self._control
         state, now = control.replica.states[group], control.now
-        measured = await self._measure(state, now)
+        evidence = await self._collect(state, now)
         steps = steps_of(control.settings, group)
         step = steps[min(state.step, len(steps) - 1)]
         # Quantiles and intervals are some milliseconds of arithmetic: not on the loop that serves clients.
-        gates = await asyncio.to_thread(judge, measured, control.settings.gates, step, control.settings.auto_rollback)
-        found = Assessment(group, state, now, measured, gates)
-        self.latest[group] = found
-        return found
+        results = await asyncio.to_thread(judge, evidence, control.settings.gates, step, control.settings.auto_rollback)
+        assessment = Assessment(group, state, now, evidence, results)
+        self.latest[group] = assessment
+        return assessment
 
     async def run(self) -> None:
         """Judge and act every `evaluate_s`, until cancelled."""
         while True:
             await asyncio.sleep(self._control.settings.evaluate_s)
-            if await self._lead():
+            if await self._is_leader():
                 for group in self._control.replica.groups:
                     await self.evaluate(group)
 
     async def evaluate(self, group: str) -> None:
-        """Judge one group once, and do what follows."""
+        """Judge one group once, and act on the result."""
         state = self._control.replica.states[group]
         if state.phase.latched:
             return
         if state.entered_at is None:
             await self._begin(group)
             return
-        found = await self.assess(group)
-        if self._control.replica.states[group] != found.state:
-            # Somebody changed it while it was being judged: the evidence is another step's.
+        assessment = await self.assess(group)
+        if self._control.replica.states[group] != assessment.state:
+            # The state changed while it was judged: the evidence belongs to another step.
             return
-        self._notify_findings(found)
-        if not self._rolled_back(found):
-            self._note_failures(found)
-            await self._promote(found)
+        self._report_new_findings(assessment)
+        if not self._roll_back_if_bad(assessment):
+            self._log_failed_gates(assessment)
+            await self._promote_if_good(assessment)
 
     async def _begin(self, group: str) -> None:
         try:
             await self._control.begin(group, ACTOR)
         except RolloutError as error:
-            logger.warning("rollout_not_begun", extra={"group": group, "error": str(error)})
+            logger.warning("rollout_begin_failed", extra={"group": group, "error": str(error)})
 
-    def _rolled_back(self, found: Assessment) -> bool:
+    def _roll_back_if_bad(self, assessment: Assessment) -> bool:
         settings = self._control.settings
-        at = (found.state.epoch, found.state.step)
-        known_at, known = self._streaks.get(found.group, (at, {}))
-        streaks = streaks_after(known if known_at == at else {}, found.gates)
-        self._streaks[found.group] = (at, streaks)
-        ground = grounds_for_rollback(streaks, found.gates, settings.auto_rollback)
+        step = (assessment.state.epoch, assessment.state.step)
+        streaks_step, streaks = self._streaks.get(assessment.group, (step, {}))
+        streaks = streaks_after(streaks if streaks_step == step else {}, assessment.gates)
+        self._streaks[assessment.group] = (step, streaks)
+        ground = grounds_for_rollback(streaks, assessment.gates, settings.auto_rollback)
         if ground is None:
             return False
-        suspect = implicated_finding(ground, found.evidence, settings.gates.points_tables)
+        suspect = implicated_finding(ground, assessment.evidence, settings.gates.points_tables)
         reason = f"{ground.name}: {ground.reason}" + (f"; {suspect}" if suspect else "")
-        only = len(self._control.replica.groups) == 1
+        is_only_group = len(self._control.replica.groups) == 1
         self._control.rollback(
             ChangeRequest(
                 ACTOR,
                 reason,
-                group="" if only else found.group,
-                finding=suspect.id if suspect else "",
-                evidence=found.snapshot(),
+                group="" if is_only_group else assessment.group,
+                finding=suspect.id if suspect else None,
+                evidence=assessment.snapshot(),
             )
         )
         return True
 
-    def _notify_findings(self, found: Assessment) -> None:
-        """Findings that were not there at the last look. The first look tells none: they may be old."""
-        seen = {suspect.id for suspect in found.evidence.suspects}
-        known = self._findings.get(found.group)
-        self._findings[found.group] = seen | (known or set())
+    def _report_new_findings(self, assessment: Assessment) -> None:
+        """Report the findings that are new since the last evaluation. The first one reports none: they may be old."""
+        seen = {suspect.id for suspect in assessment.evidence.suspects}
+        known = self._known_findings.get(assessment.group)
+        self._known_findings[assessment.group] = seen | (known or set())
         if known is not None:
-            for suspect in found.evidence.suspects:
+            for suspect in assessment.evidence.suspects:
                 if suspect.id not in known:
-                    self._found(found.group, suspect)
+                    self._on_new_finding(assessment.group, suspect)
 
-    def _note_failures(self, found: Assessment) -> None:
-        """A gate that has become bad is told once, until it is good again."""
-        bad = tuple(gate.name.value for gate in found.gates if gate.outcome is JudgementOutcome.BAD)
-        before = self._failing.get(found.group, ())
-        self._failing[found.group] = bad
-        if set(bad) - set(before):
-            reasons = "; ".join(reasons_of([gate for gate in found.gates if gate.outcome is JudgementOutcome.BAD]))
-            suspect = next(iter(found.evidence.suspects), None)
-            finding = suspect.id if suspect else ""
+    def _log_failed_gates(self, assessment: Assessment) -> None:
+        """Log a gate that has become bad once, until it is good again."""
+        bad = [result for result in assessment.gates if result.outcome is JudgementOutcome.BAD]
+        names = frozenset(result.name.value for result in bad)
+        before = self._failing.get(assessment.group, frozenset())
+        self._failing[assessment.group] = names
+        if names - before:
+            suspect = next(iter(assessment.evidence.suspects), None)
             self._control.note(
-                "gate_failed", ChangeRequest(ACTOR, reasons, found.group, finding=finding, evidence=found.snapshot())
+                AuditEvent.GATE_FAILED,
+                ChangeRequest(
+                    ACTOR,
+                    "; ".join(reasons_of(bad)),
+                    assessment.group,
+                    finding=suspect.id if suspect else None,
+                    evidence=assessment.snapshot(),
+                ),
             )
 
-    async def _promote(self, found: Assessment) -> None:
-        if found.outcome is not JudgementOutcome.GOOD or found.state.phase not in (Phase.SHADOWING, Phase.STEPPING):
+    async def _promote_if_good(self, assessment: Assessment) -> None:
+        state = assessment.state
+        if assessment.outcome is not JudgementOutcome.GOOD or state.phase not in (Phase.SHADOWING, Phase.STEPPING):
             return
-        if not self.may_promote(found.state) or not self._control.settings.enabled:
+        if not self.promotes_automatically(state) or not self._control.settings.enabled:
             return
         try:
-            await self._control.promote(ChangeRequest(ACTOR, "all gates are open", group=found.group))
+            await self._control.promote(ChangeRequest(ACTOR, "all gates are open", group=assessment.group))
         except RolloutError as error:
-            logger.warning("promotion_failed", extra={"group": found.group, "error": str(error)})
+            logger.warning("promotion_failed", extra={"group": assessment.group, "error": str(error)})
 
-    def may_promote(self, state: GroupState) -> bool:
-        """Whether this step is left without a person."""
+    def promotes_automatically(self, state: GroupState) -> bool:
+        """Return True when the step of this state is left without an operator."""
         settings = self._control.settings
         steps = steps_of(settings, state.group)
         manual = steps[min(state.step, len(steps) - 1)].manual

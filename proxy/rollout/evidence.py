@@ -1,4 +1,4 @@
-"""What was measured since a step was entered: the input of the gates. Pure values, merged from wherever they come."""
+"""The evidence of a rollout step: counts, durations and findings since the step was entered, the input of the gates. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,9 +11,13 @@ from comparator.stats.quantile_sketch import QuantileSketch
 
 @dataclass(frozen=True, slots=True)
 class RouteEvidence:
-    """One route: comparisons by verdict, and of the requests that both sides got, which side alone failed.
+    """The evidence of one route.
 
-    A failure is a status of 500 or more, or no response at all.
+    Attributes:
+        counts: comparisons by verdict.
+        pairs: requests that both sides received.
+        candidate_only_errors: of the pairs, those that failed on the candidate alone: a status of 500 or more, or no response.
+        legacy_only_errors: of the pairs, those that failed on the legacy alone.
     """
 
     counts: VerdictCounts = field(default_factory=VerdictCounts)
@@ -32,7 +36,7 @@ class RouteEvidence:
 
 @dataclass(frozen=True, slots=True)
 class SuspectFinding:
-    """A finding that was seen at this step: what an automatic rollback names."""
+    """A finding that was seen at this step; an automatic rollback names the one that it is about."""
 
     id: str
     route: str
@@ -47,7 +51,7 @@ class SuspectFinding:
 
 @dataclass(frozen=True, slots=True)
 class AccountingTotals:
-    """The accounting of all processes together: everything served ended in one of the others, or is in flight."""
+    """The accounting of all processes: every served exchange is accounted for, or in flight."""
 
     served: int
     accounted: int
@@ -55,7 +59,7 @@ class AccountingTotals:
 
     @property
     def gap(self) -> int:
-        """Exchanges that are in no count; negative: counted twice."""
+        """Exchanges that are in no count; negative for exchanges counted twice."""
         return self.served - self.accounted - self.in_flight
 
 
@@ -68,16 +72,17 @@ class Evidence:
 
     Attributes:
         seconds: time at this step.
-        routes: by route of the group that is mirrored; one without comparisons is there with zeros.
-        effect_mismatches: comparisons whose committed rows differ; of them `points_mismatches` in the tables of human points.
+        routes: evidence by route, for each mirrored route of the group; a route without comparisons has zeros.
+        effect_mismatches: comparisons whose committed rows differ.
+        points_mismatches: of those, the ones that differ in the tables of `gates.points_tables`.
         effects_compared: comparisons in which rows were compared at all.
         durations: sketches of durations in microseconds, by side and role.
-        rss_bytes: the largest resident memory of a candidate process; None: not measured.
-        ended: exchanges that got an outcome, without those left out by policy; `compared` of them were compared.
-            None: not measured.
-        totals: the accounting; None: not measured.
-        suspects: findings seen at this step, the most frequent first.
-        unread: sources that did not answer, and why.
+        rss_bytes: the largest resident memory of a candidate process; None when it was not measured.
+        completed: exchanges that got an outcome, without those skipped by policy; None when it was not measured.
+        compared: of those, the ones that were compared.
+        accounting: the accounting of all processes; None when it was not measured.
+        suspects: findings seen at this step, new ones first, then the most frequent.
+        unavailable: the sources that did not answer, each with the reason.
     """
 
     seconds: float = 0.0
@@ -95,11 +100,11 @@ class Evidence:
 
     @property
     def overall(self) -> RouteEvidence:
-        """All routes together."""
+        """The evidence of all routes together."""
         return sum(self.routes.values(), RouteEvidence())
 
     def snapshot(self) -> dict[str, object]:
-        """The figures that are kept with a decision, as JSON values."""
+        """Return the figures that the audit log keeps with a decision, as JSON values."""
         overall = self.overall
         return {
             "seconds": round(self.seconds, 1),
@@ -121,5 +126,5 @@ class Evidence:
             "rss_bytes": self.rss_bytes,
             "accounting_gap": self.accounting.gap if self.accounting else None,
             "findings": [suspect.id for suspect in self.suspects[:10]],
-            "unread": list(self.unavailable),
+            "unavailable": list(self.unavailable),
         }

@@ -1,149 +1,121 @@
-"""Measures a group since its step was entered: the comparator's store, and the metrics pages of all processes."""
+"""Collect the evidence of a group since its step was entered: from the comparator's store, and the metrics pages of all processes."""
 
 import asyncio
 import datetime as dt
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import asyncpg
 
 from comparator.errors import CaseError
-from proxy.config.settings import MirrorPolicy, Settings
-from proxy.rollout import evidence_sql, store
-from proxy.rollout.admin_client import all_targets
-from proxy.rollout.evidence import AccountingTotals, Evidence, RouteEvidence
+from comparator.postgres import UNAVAILABLE, Connection, connect
+from proxy.config.rollout import RolloutSettings
+from proxy.config.routes import MirrorPolicy, RouteSettings
+from proxy.config.settings import Settings
+from proxy.rollout import evidence_sql
+from proxy.rollout.accounting import MetricsPages, coverage_of, rss_of, scrape_all, totals_of
+from proxy.rollout.evidence import Evidence, RouteEvidence
 from proxy.rollout.group_state import ALL, GroupState
-from proxy.rollout.rollback_impact import runner_pages
-from proxy.rollout.scraper import Samples, ScrapedPages, scrape_all, total
 
 TIMEOUT_S: Final = 10.0
-POLICY: Final = ("policy", "write")
-"""Causes for which the runner leaves out what it was told to leave out: no lack of coverage."""
-OUTCOMES: Final = ("shadow_compared_total", "shadow_skipped_total", "shadow_failed_total", "shadow_dropped_total")
 
 
-def routes_of(settings: Settings, group: str) -> tuple[str, ...]:
-    """The routes of a group that are mirrored."""
-    elsewhere = {route for one in settings.rollout.groups for route in one.routes if one.name != group}
-    own = next((one.routes for one in settings.rollout.groups if one.name == group), None)
+@dataclass(frozen=True, slots=True)
+class EvidenceSources:
+    """The places that evidence is read from.
+
+    Attributes:
+        store_dsn: the comparator's store; "" for none.
+        routes: section `routes:`.
+        rollout: section `rollout:`.
+        pages: the metrics pages of all processes.
+    """
+
+    store_dsn: str
+    routes: tuple[RouteSettings, ...]
+    rollout: RolloutSettings
+    pages: MetricsPages
+
+    @classmethod
+    def of(cls, settings: Settings) -> "EvidenceSources":
+        """Pick the sources from config.yaml."""
+        return cls(settings.databases.store, settings.routes, settings.rollout, MetricsPages.of(settings))
+
+
+def routes_of(routes: Sequence[RouteSettings], rollout: RolloutSettings, group: str) -> tuple[str, ...]:
+    """List the routes of a group that are mirrored."""
+    in_others = {route for other in rollout.groups for route in other.routes if other.name != group}
+    own = next((one.routes for one in rollout.groups if one.name == group), None)
     return tuple(
         route.name
-        for route in settings.routes
+        for route in routes
         if route.mirror is MirrorPolicy.MIRROR
         and route.sample > 0
-        and (route.name in own if own is not None else group == ALL and route.name not in elsewhere)
+        and (route.name in own if own is not None else group == ALL and route.name not in in_others)
     )
 
 
-async def collect_evidence(settings: Settings, state: GroupState, *, now: dt.datetime) -> Evidence:
-    """The evidence there is; what could not be read is named in `unread`."""
+async def collect_evidence(sources: EvidenceSources, state: GroupState, *, now: dt.datetime) -> Evidence:
+    """Read the evidence there is; `unavailable` names the sources that did not answer."""
     since = state.entered_at or now
-    names = routes_of(settings, state.group)
-    stored, scraped = await asyncio.gather(_stored(settings, since, names), _scraped(settings, names))
+    routes = routes_of(sources.routes, sources.rollout, state.group)
+    stored, scraped = await asyncio.gather(_read_store(sources, since, routes), _read_pages(sources.pages, routes))
     return replace(
         stored,
         seconds=(now - since).total_seconds(),
         rss_bytes=scraped.rss_bytes,
-        ended=scraped.completed,
+        completed=scraped.completed,
         compared=scraped.compared,
-        totals=scraped.accounting,
-        unread=(*stored.unavailable, *scraped.unavailable),
+        accounting=scraped.accounting,
+        unavailable=(*stored.unavailable, *scraped.unavailable),
     )
 
 
-async def _stored(settings: Settings, since: dt.datetime, names: tuple[str, ...]) -> Evidence:
-    nothing = Evidence(routes={name: RouteEvidence() for name in names})
-    if not settings.databases.store:
-        return replace(nothing, unread=("databases.store is not set",))
+async def _read_store(sources: EvidenceSources, since: dt.datetime, routes: Sequence[str]) -> Evidence:
+    empty = Evidence(routes={route: RouteEvidence() for route in routes})
+    if not sources.store_dsn:
+        return replace(empty, unavailable=("databases.store is not set",))
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            conn = await asyncpg.connect(settings.databases.store, command_timeout=TIMEOUT_S)
+            conn = await connect(sources.store_dsn, timeout_s=TIMEOUT_S, command_timeout_s=TIMEOUT_S)
             try:
-                return await _read(conn, settings, since, names)
+                return await _query(conn, sources.rollout, since, routes)
             finally:
                 conn.terminate()
-    except (*store.UNAVAILABLE, asyncpg.UndefinedTableError, CaseError) as error:
-        return replace(nothing, unread=(f"the store: {type(error).__name__}",))
+    except (*UNAVAILABLE, asyncpg.UndefinedTableError, CaseError) as error:
+        return replace(empty, unavailable=(f"the store: {type(error).__name__}",))
 
 
-async def _read(conn: store.Connection, settings: Settings, since: dt.datetime, names: tuple[str, ...]) -> Evidence:
-    gates = settings.rollout.gates
-    tables = gates.points_tables
-    since = await evidence_sql.begin_of(conn, since=since, names=names, comparisons_max=gates.comparisons_max)
-    compared, mismatches = await evidence_sql.effects(conn, since=since, names=names)
+async def _query(conn: Connection, rollout: RolloutSettings, since: dt.datetime, routes: Sequence[str]) -> Evidence:
+    gates = rollout.gates
+    since = await evidence_sql.begin_of(conn, since=since, names=routes, comparisons_max=gates.comparisons_max)
+    compared, mismatches = await evidence_sql.effects(conn, since=since, names=routes)
     return Evidence(
-        routes=await evidence_sql.routes(conn, since=since, names=names),
+        routes=await evidence_sql.routes(conn, since=since, names=routes),
         effect_mismatches=mismatches,
-        points_mismatches=await evidence_sql.points_mismatches(conn, since=since, names=names, tables=tables)
+        points_mismatches=await evidence_sql.points_mismatches(
+            conn, since=since, names=routes, tables=gates.points_tables
+        )
         if mismatches
         else 0,
         effects_compared=compared,
-        durations=await evidence_sql.durations(conn, since=since, names=names),
-        suspects=await evidence_sql.suspects(conn, since=since, names=names),
+        durations=await evidence_sql.durations(conn, since=since, names=routes),
+        suspects=await evidence_sql.suspects(conn, since=since, names=routes),
     )
 
 
-async def _scraped(settings: Settings, names: tuple[str, ...]) -> Evidence:
-    timeout_s = settings.rollout.sources.timeout_s
+async def _read_pages(pages: MetricsPages, routes: Sequence[str]) -> Evidence:
     proxies, runners, candidates = await asyncio.gather(
-        scrape_all(proxy_pages(settings), timeout_s=timeout_s),
-        scrape_all(runner_pages(settings), timeout_s=timeout_s),
-        scrape_all(settings.rollout.sources.candidates, timeout_s=timeout_s),
+        scrape_all(pages.proxies, timeout_s=pages.timeout_s),
+        scrape_all(pages.runners, timeout_s=pages.timeout_s),
+        scrape_all(pages.candidates, timeout_s=pages.timeout_s),
     )
-    ended, compared = coverage_of(runners, names)
+    completed, compared = coverage_of(runners, routes)
     return Evidence(
         rss_bytes=rss_of(candidates),
-        completed=ended,
+        completed=completed,
         compared=compared,
         accounting=totals_of(proxies, runners),
-        unavailable=(*proxies.unread, *runners.unread, *candidates.unread),
-    )
-
-
-def proxy_pages(settings: Settings) -> tuple[str, ...]:
-    """The metrics pages of the proxies: as configured, else those of this installation and of its peers."""
-    own = tuple(f"http{'s' if one.tls else ''}://{one}/metrics" for one in all_targets(settings))
-    return settings.rollout.sources.proxies or own
-
-
-def rss_of(candidates: ScrapedPages) -> int | None:
-    """The largest resident memory of a candidate process; None when a page, or the figure on it, is missing."""
-    sizes = [total(samples, "process_resident_memory_bytes") for samples in candidates.read]
-    return int(max(sizes)) if sizes and all(sizes) and not candidates.unread else None
-
-
-def coverage_of(runners: ScrapedPages, names: tuple[str, ...]) -> tuple[int | None, int]:
-    """Exchanges of these routes that ended since the runners started, without those left out by policy; compared ones."""
-    if runners.unread or not runners.read:
-        return None, 0
-
-    def count(metric: str, **labels: str) -> float:
-        return sum(total(samples, metric, route=name, **labels) for samples in runners.read for name in names)
-
-    ended = sum(count(metric) for metric in OUTCOMES) - sum(
-        count("shadow_skipped_total", cause=cause) for cause in POLICY
-    )
-    return int(ended), int(count("shadow_compared_total"))
-
-
-def totals_of(proxies: ScrapedPages, runners: ScrapedPages) -> AccountingTotals | None:
-    """The accounting of every process, each by its own law, so that a restart of one breaks none.
-
-    A proxy: served = written + dropped + skipped + queued. A runner never ends more than it was given: its `in flight` is not
-    below 0. None when a page is missing.
-    """
-    if proxies.unread or runners.unread or not proxies.read or not runners.read:
-        return None
-
-    def count(pages: tuple[Samples, ...], *metrics: str) -> int:
-        return int(sum(total(samples, metric) for samples in pages for metric in metrics))
-
-    twice = sum(min(0, int(total(samples, "shadow_in_flight"))) for samples in runners.read)
-    accounted = count(
-        proxies.read, "shadow_journal_written_total", "shadow_journal_dropped_total", "shadow_skipped_total"
-    )
-    return AccountingTotals(
-        served=count(proxies.read, "shadow_served_total"),
-        accounted=accounted - twice,
-        in_flight=count(proxies.read, "shadow_journal_queued"),
+        unavailable=(*proxies.unavailable, *runners.unavailable, *candidates.unavailable),
     )

@@ -1,26 +1,32 @@
-"""The rollout on the admin port: the same changes as the commands, what peers exchange, and what other tools ask.
+"""The rollout on the admin port: the changes that the commands make, the exchange between peers, and hooks for other tools.
 
-Argo Rollouts (web metric) and Flagger (webhooks) get our verdict, so that teams keep their tool; Alertmanager may pause or roll back.
+Argo Rollouts (web metric) and Flagger (webhooks) ask for the outcome of our gates, so that a team keeps its own tool; Alertmanager may
+pause or roll back.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, cast
+from enum import StrEnum
+from typing import Any, Final, cast
 
 import msgspec
 from aiohttp import web
 
 from comparator.stats.confidence import JudgementOutcome
 from proxy.errors import (
-    AccessDeniedError,
+    ForbiddenError,
     GatesClosedError,
     NotStoredError,
     RolloutError,
     RolloutRefusedError,
+    SentinelFileError,
     StateFileError,
     SupersededError,
     SwitchError,
+    SwitchNotStoredError,
+    TooManyFailuresError,
+    UnauthenticatedError,
 )
 from proxy.rollout.alertmanager import AlertAction, AlertmanagerNotification, requested_action
 from proxy.rollout.auth import Authorizer, Credentials, Permission
@@ -29,22 +35,25 @@ from proxy.rollout.group_state import ALL
 from proxy.rollout.peers import PATH, PeerStates, rollbacks
 
 TEXT_MAX: Final = 500
-BODY_MAX_BYTES: Final = 1024**2
 LIMIT: Final = re.compile("[0-9]{1,9}")
-"""How many entries of the log may be asked for; anything else asks for all."""
+"""A valid `limit` of GET /rollout/history; any other value returns all entries."""
 STATUS: Final[Mapping[type[Exception], int]] = {
+    UnauthenticatedError: 401,
+    ForbiddenError: 403,
+    TooManyFailuresError: 429,
     RolloutRefusedError: 409,
     GatesClosedError: 409,
     SupersededError: 409,
-    SwitchError: 409,
+    SentinelFileError: 409,
+    SwitchNotStoredError: 409,
     NotStoredError: 503,
     StateFileError: 503,
 }
-"""What each error is to a client; an AccessError says so itself."""
+"""The status of the response to each error."""
 
 
 class ChangeBody(msgspec.Struct, frozen=True):
-    """Body of a POST: who changes what, and why. `id` makes one request sent to several proxies one entry of the log."""
+    """Body of a POST that changes the rollout. One `id` sent to several proxies makes one entry of the audit log."""
 
     actor: str = ""
     reason: str = ""
@@ -53,26 +62,36 @@ class ChangeBody(msgspec.Struct, frozen=True):
     id: str = ""
 
 
-Readiness: TypeAlias = "Callable[[], Any]"
+class FlaggerHook(StrEnum):
+    """Flagger's webhooks by the question they ask: go on, is the check passed, roll back."""
+
+    CONFIRM = "confirm"
+    CHECK = "check"
+    ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """What the handlers need. `overview` is what GET /rollout shows; `readiness` says what rolling back would lose."""
+    """Everything that the handlers use.
+
+    Attributes:
+        overview: returns the document of GET /rollout.
+        rollback_impact: returns the document of GET /rollout/rollback-impact.
+    """
 
     control: Control
-    guard: Authorizer
+    authorizer: Authorizer
     overview: Callable[[], dict[str, Any]]
-    readiness: Readiness
+    rollback_impact: Callable[[], Awaitable[dict[str, Any]]]
 
 
 CONTEXT: web.AppKey[ApiContext] = web.AppKey("rollout", ApiContext)
 
 
 def mount(app: web.Application, context: ApiContext) -> None:
-    """Add the routes to the admin application."""
+    """Add the rollout's routes to the admin application."""
     app[CONTEXT] = context
-    app.middlewares.append(_errors)
+    app.middlewares.append(_errors_to_responses)
     app.add_routes(
         [
             web.post("/rollback", _rollback),
@@ -81,57 +100,57 @@ def mount(app: web.Application, context: ApiContext) -> None:
             web.post("/pause", _pause),
             web.get("/rollout", _overview),
             web.get("/rollout/gates", _gates),
-            web.get("/rollout/readiness", _readiness),
+            web.get("/rollout/rollback-impact", _rollback_impact),
             web.get("/rollout/history", _history),
-            web.get(PATH, _state),
-            web.post(PATH, _take),
+            web.get(PATH, _send_states),
+            web.post(PATH, _receive_states),
             web.post("/alertmanager", _alertmanager),
             web.get("/argo", _argo),
-            web.post("/flagger/{hook:confirm|check|rollback}", _flagger),
+            web.post(f"/flagger/{{hook:{'|'.join(FlaggerHook)}}}", _flagger),
         ]
     )
 
 
 @web.middleware
-async def _errors(request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
-    """Errors with a name become responses that say them."""
+async def _errors_to_responses(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
     try:
         return await handler(request)
-    except AccessDeniedError as error:
-        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
-        return web.json_response({"detail": str(error)}, status=error.status, headers=headers)
     except (RolloutError, SwitchError) as error:
-        return web.json_response({"detail": str(error)}, status=STATUS[type(error)])
+        status = STATUS[type(error)]
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        return web.json_response({"detail": str(error)}, status=status, headers=headers)
 
 
 # Changes.
 
 
 async def _rollback(request: web.Request) -> web.Response:
-    asked, _ = await _asked(request, Permission.ROLL_BACK)
+    change, _ = await _authorized_change(request, Permission.ROLL_BACK)
     control = request.app[CONTEXT].control
-    control.rollback(asked)
+    control.rollback(change)
     return _changed(control)
 
 
 async def _resume(request: web.Request) -> web.Response:
-    asked, _ = await _asked(request, Permission.OPERATE)
+    change, _ = await _authorized_change(request, Permission.OPERATE)
     control = request.app[CONTEXT].control
-    await control.resume(asked)
+    await control.resume(change)
     return _changed(control)
 
 
 async def _promote(request: web.Request) -> web.Response:
-    asked, _ = await _asked(request, Permission.OPERATE)
+    change, _ = await _authorized_change(request, Permission.OPERATE)
     control = request.app[CONTEXT].control
-    await control.promote(asked)
+    await control.promote(change)
     return _changed(control)
 
 
 async def _pause(request: web.Request) -> web.Response:
-    asked, _ = await _asked(request, Permission.OPERATE)
+    change, _ = await _authorized_change(request, Permission.OPERATE)
     control = request.app[CONTEXT].control
-    await control.pause(asked)
+    await control.pause(change)
     return _changed(control)
 
 
@@ -145,23 +164,23 @@ def _changed(control: Control) -> web.Response:
 
 
 async def _overview(request: web.Request) -> web.Response:
-    await _asked(request, Permission.VIEW)
+    await _authorized_change(request, Permission.VIEW)
     return web.json_response(request.app[CONTEXT].overview())
 
 
 async def _gates(request: web.Request) -> web.Response:
-    await _asked(request, Permission.VIEW)
-    found = await _assessment(request, request.query.get("group", ALL))
-    return web.json_response({"group": found.group, "at": found.at.isoformat(), **found.snapshot()})
+    await _authorized_change(request, Permission.VIEW)
+    assessment = await _assess(request, request.query.get("group", ALL))
+    return web.json_response({"group": assessment.group, "at": assessment.at.isoformat(), **assessment.snapshot()})
 
 
-async def _readiness(request: web.Request) -> web.Response:
-    await _asked(request, Permission.VIEW)
-    return web.json_response(await request.app[CONTEXT].readiness())
+async def _rollback_impact(request: web.Request) -> web.Response:
+    await _authorized_change(request, Permission.VIEW)
+    return web.json_response(await request.app[CONTEXT].rollback_impact())
 
 
 async def _history(request: web.Request) -> web.Response:
-    await _asked(request, Permission.VIEW)
+    await _authorized_change(request, Permission.VIEW)
     limit = request.query.get("limit", "")
     replica = request.app[CONTEXT].control.replica
     links = await replica.history(limit=int(limit) or None if LIMIT.fullmatch(limit) else None)
@@ -169,22 +188,29 @@ async def _history(request: web.Request) -> web.Response:
     return web.json_response({"links": [msgspec.to_builtins(link) for link in links], "pending": pending})
 
 
-async def _state(request: web.Request) -> web.Response:
-    """What a peer asks. Where reading is protected, whoever may send a rollback may read whether there is one."""
+# Peers.
+
+
+async def _send_states(request: web.Request) -> web.Response:
+    """Return this process's states to a peer.
+
+    Where reading is protected, the permission to roll back suffices to see whether there is a rollback: a peer may hold nothing but
+    the break-glass token.
+    """
     context = request.app[CONTEXT]
-    await _asked(request, Permission.ROLL_BACK if context.guard.protects_reads else Permission.VIEW)
+    await _authorized_change(request, Permission.ROLL_BACK if context.authorizer.protects_reads else Permission.VIEW)
     states = context.control.replica.states
     return web.Response(body=msgspec.json.encode(PeerStates(tuple(states.values()))), content_type="application/json")
 
 
-async def _take(request: web.Request) -> web.Response:
-    """A peer says that it is rolled back. Nothing else is taken from whoever may only roll back."""
-    _, body = await _asked(request, Permission.ROLL_BACK)
+async def _receive_states(request: web.Request) -> web.Response:
+    """Take a peer's rollbacks. Its other states are ignored: the permission is only to roll back."""
+    _, body = await _authorized_change(request, Permission.ROLL_BACK)
     try:
-        found = msgspec.json.decode(body, type=PeerStates)
+        received = msgspec.json.decode(body, type=PeerStates)
     except msgspec.MsgspecError as error:
-        raise web.HTTPBadRequest(reason="not a state") from error
-    request.app[CONTEXT].control.replica.apply(rollbacks({state.group: state for state in found.states}))
+        raise web.HTTPBadRequest(reason="the body is not a document of rollout states") from error
+    request.app[CONTEXT].control.replica.apply(rollbacks({state.group: state for state in received.states}))
     return web.json_response({})
 
 
@@ -192,70 +218,77 @@ async def _take(request: web.Request) -> web.Response:
 
 
 async def _alertmanager(request: web.Request) -> web.Response:
-    """Alertmanager's webhook. Firing alerts with our label pause or roll back; everything else changes nothing."""
+    """Handle Alertmanager's webhook: firing alerts with our label pause or roll back, all others change nothing."""
     context = request.app[CONTEXT]
-    _, body = await _asked(request, Permission.ROLL_BACK)
+    _, body = await _authorized_change(request, Permission.ROLL_BACK)
     try:
         notification = msgspec.json.decode(body, type=AlertmanagerNotification)
     except msgspec.MsgspecError as error:
-        raise web.HTTPBadRequest(reason="not a notification of Alertmanager, version 4") from error
-    action = requested_action(notification, context.control.settings.alerts, context.control.replica.groups)
-    if action is None:
+        raise web.HTTPBadRequest(reason="the body is not a notification of Alertmanager, version 4") from error
+    control = context.control
+    requested = requested_action(notification, control.settings.alertmanager, control.replica.groups)
+    if requested is None:
         return web.json_response({"done": "nothing"})
-    asked = ChangeRequest("alertmanager", action.reason[:TEXT_MAX], group=action.group, finding=action.finding)
-    if action.action is AlertAction.ROLLBACK:
-        context.control.rollback(asked)
+    change = ChangeRequest(
+        "alertmanager", requested.reason[:TEXT_MAX], group=requested.group, finding=requested.finding
+    )
+    if requested.action is AlertAction.ROLLBACK:
+        control.rollback(change)
     else:
-        await context.control.pause_if_possible(asked)
-    return web.json_response({"done": action.action.value})
+        await control.pause_if_possible(change)
+    return web.json_response({"done": requested.action.value})
 
 
 async def _argo(request: web.Request) -> web.Response:
-    """The web metric of Argo Rollouts: successCondition `result.good`, failureCondition `result.bad`, else inconclusive."""
-    await _asked(request, Permission.VIEW)
-    found = await _assessment(request, request.query.get("group", ALL))
-    outcome = _outcome(request, found)
+    """Return the web metric of Argo Rollouts.
+
+    Its successCondition is `result.good`, its failureCondition `result.bad`; with neither the measurement is inconclusive.
+    """
+    await _authorized_change(request, Permission.VIEW)
+    assessment = await _assess(request, request.query.get("group", ALL))
+    outcome = _outcome(request, assessment)
     result = {
         "outcome": outcome.value,
         "good": outcome is JudgementOutcome.GOOD,
         "bad": outcome is JudgementOutcome.BAD,
     }
-    return web.json_response({"result": result, **found.snapshot()})
+    return web.json_response({"result": result, **assessment.snapshot()})
 
 
 async def _flagger(request: web.Request) -> web.Response:
-    """Flagger's webhooks: 200 goes on, 403 holds (confirm), fails the check (check), or keeps from rolling back (rollback).
+    """Answer Flagger's webhooks: 200 for yes, 403 for no.
 
-    `check` is for the type rollout, `confirm` for the types confirm-*, `rollback` for the type rollback.
+    `confirm` is for the types confirm-* (403 waits), `check` for the type rollout (403 fails the check), and `rollback` for the type
+    rollback (403 does not roll back).
     """
-    _, body = await _asked(request, Permission.VIEW)
-    found = await _assessment(request, _flagger_group(body))
-    outcome = _outcome(request, found)
-    passes = {
-        "confirm": outcome is JudgementOutcome.GOOD,
-        "check": outcome is not JudgementOutcome.BAD,
-        "rollback": outcome is JudgementOutcome.BAD,
-    }[request.match_info["hook"]]
-    return web.json_response({"outcome": outcome.value, **found.snapshot()}, status=200 if passes else 403)
+    _, body = await _authorized_change(request, Permission.VIEW)
+    assessment = await _assess(request, _flagger_group(body))
+    outcome = _outcome(request, assessment)
+    yes = {
+        FlaggerHook.CONFIRM: outcome is JudgementOutcome.GOOD,
+        FlaggerHook.CHECK: outcome is not JudgementOutcome.BAD,
+        FlaggerHook.ROLLBACK: outcome is JudgementOutcome.BAD,
+    }[FlaggerHook(request.match_info["hook"])]
+    return web.json_response({"outcome": outcome.value, **assessment.snapshot()}, status=200 if yes else 403)
 
 
 def _flagger_group(body: bytes) -> str:
     try:
         document: Any = msgspec.json.decode(body or b"{}")
     except (msgspec.DecodeError, RecursionError) as error:
-        raise web.HTTPBadRequest(reason="not JSON") from error
+        raise web.HTTPBadRequest(reason="the body is not JSON") from error
     metadata: Any = cast("dict[str, Any]", document).get("metadata") if isinstance(document, dict) else None
     group: Any = cast("dict[str, Any]", metadata).get("group") if isinstance(metadata, dict) else None
     return group if isinstance(group, str) else ALL
 
 
-def _outcome(request: web.Request, found: Assessment) -> JudgementOutcome:
-    """A rollout that is rolled back is bad, whatever the evidence since says."""
-    state = request.app[CONTEXT].control.replica.states[found.group]
-    return JudgementOutcome.BAD if state.phase.latched else found.outcome
+def _outcome(request: web.Request, assessment: Assessment) -> JudgementOutcome:
+    """Return bad for a group that is rolled back, however the evidence has developed since; else the outcome of its gates."""
+    state = request.app[CONTEXT].control.replica.states[assessment.group]
+    return JudgementOutcome.BAD if state.phase.latched else assessment.outcome
 
 
-async def _assessment(request: web.Request, group: str) -> Assessment:
+async def _assess(request: web.Request, group: str) -> Assessment:
     control = request.app[CONTEXT].control
     if group not in control.replica.groups:
         raise RolloutRefusedError(f"there is no group {group!r}: {', '.join(control.replica.groups)}")
@@ -264,14 +297,16 @@ async def _assessment(request: web.Request, group: str) -> Assessment:
     return await control.assess(group)
 
 
-async def _asked(request: web.Request, need: Permission) -> tuple[ChangeRequest, bytes]:
-    """Who asks for what, once it is sure that he may. A body that cannot be read never keeps anybody from rolling back.
+async def _authorized_change(request: web.Request, permission: Permission) -> tuple[ChangeRequest, bytes]:
+    """Authorize the request and return the change that it asks for, with the body.
+
+    A body that cannot be read is a change without a reason, never a reason to refuse: it must not keep anyone from rolling back.
 
     Raises:
-        AccessError: he may not, or a browser page of another origin sent it.
+        AccessDeniedError: the sender may not do this, or a browser page of another origin sent the request.
     """
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        raise AccessDeniedError(403, "a page of another origin may not")
+        raise ForbiddenError("requests of pages of another origin are not allowed")
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:
@@ -281,7 +316,9 @@ async def _asked(request: web.Request, need: Permission) -> tuple[ChangeRequest,
     except msgspec.MsgspecError:
         change = ChangeBody()
     token = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-    actor = request.app[CONTEXT].guard.authorize(Credentials(token, request.remote or "", change.actor), need)
-    return ChangeRequest(
+    credentials = Credentials(token, request.remote or "", change.actor)
+    actor = request.app[CONTEXT].authorizer.authorize(credentials, permission)
+    change_request = ChangeRequest(
         actor, change.reason[:TEXT_MAX], group=change.group, force=change.force, id=change.id[:TEXT_MAX]
-    ), body
+    )
+    return change_request, body

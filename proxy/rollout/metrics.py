@@ -1,4 +1,4 @@
-"""The rollout's metrics of one proxy process, made when they are asked for. All labels are from closed sets."""
+"""The rollout's metrics of one proxy process, computed when they are scraped. All labels are from closed sets."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -18,16 +18,16 @@ GATE = "shadow_rollout_gate"
 STORED = "shadow_rollout_store_connected"
 PENDING = "shadow_rollout_audit_pending"
 ASSESSED = "shadow_rollout_assessed_timestamp_seconds"
-MESSAGES_DROPPED = "shadow_rollout_messages_dropped_total"
+NOTIFICATIONS_DROPPED = "shadow_rollout_notifications_dropped_total"
 
 
 class RolloutMetrics(Collector):
-    """What the rollout says about itself.
+    """Collects the rollout's metrics.
 
     Args:
         replica: the states.
-        latest: the last assessment of each group.
-        dropped: messages that were given up.
+        latest: returns the last assessment of each group.
+        dropped: returns the number of notifications that were dropped.
     """
 
     def __init__(
@@ -38,36 +38,44 @@ class RolloutMetrics(Collector):
         self._dropped = dropped
 
     def collect(self) -> Iterator[Metric]:
-        """All families, for prometheus_client."""
+        """Yield all families, for prometheus_client."""
         yield from self._states()
         yield from self._gates()
         yield GaugeMetricFamily(STORED, "1 while the rollout's database answers.", value=int(self._replica.connected))
-        yield GaugeMetricFamily(PENDING, "Audit entries not in the log yet.", value=len(self._replica.pending))
-        yield CounterMetricFamily(MESSAGES_DROPPED, "Messages that no target took.", value=self._dropped())
+        yield GaugeMetricFamily(
+            PENDING, "Entries of the audit log that wait to be stored.", value=len(self._replica.pending)
+        )
+        yield CounterMetricFamily(
+            NOTIFICATIONS_DROPPED,
+            "Notifications dropped because a queue was full or every attempt failed.",
+            value=self._dropped(),
+        )
 
     def _states(self) -> Iterator[Metric]:
-        phase = GaugeMetricFamily(PHASE, "1 for the phase a group is in.", labels=("group", "phase"))
-        step = GaugeMetricFamily(STEP, "Index of a group's step.", labels=("group",))
-        version = GaugeMetricFamily(VERSION, "Version of a group's state; equal in all processes.", labels=("group",))
-        epoch = GaugeMetricFamily(
+        phases = GaugeMetricFamily(PHASE, "1 for the phase of a group.", labels=("group", "phase"))
+        steps = GaugeMetricFamily(STEP, "Index of a group's step.", labels=("group",))
+        versions = GaugeMetricFamily(VERSION, "Version of a group's state; equal in all processes.", labels=("group",))
+        epochs = GaugeMetricFamily(
             EPOCH, "Epoch of a group's state; grows with each resumed rollback.", labels=("group",)
         )
         for name, state in self._replica.configured.items():
-            for one in Phase:
-                phase.add_metric((name, one.value), int(state.phase is one))
-            step.add_metric((name,), state.step)
-            version.add_metric((name,), state.version)
-            epoch.add_metric((name,), state.epoch)
-        yield from (phase, step, version, epoch)
+            for phase in Phase:
+                phases.add_metric((name, phase.value), int(state.phase is phase))
+            steps.add_metric((name,), state.step)
+            versions.add_metric((name,), state.version)
+            epochs.add_metric((name,), state.epoch)
+        yield from (phases, steps, versions, epochs)
 
     def _gates(self) -> Iterator[Metric]:
-        gate = GaugeMetricFamily(
+        gates = GaugeMetricFamily(
             GATE, "1 for the outcome of a gate when it was last judged.", labels=("group", "gate", "outcome")
         )
-        assessed = GaugeMetricFamily(ASSESSED, "When a group was last judged here.", labels=("group",))
-        for name, found in self._latest().items():
-            for one in found.gates:
+        times = GaugeMetricFamily(
+            ASSESSED, "Time at which this process last judged a group, in Unix seconds.", labels=("group",)
+        )
+        for name, assessment in self._latest().items():
+            for result in assessment.gates:
                 for outcome in JudgementOutcome:
-                    gate.add_metric((name, one.name.value, outcome.value), int(one.outcome is outcome))
-            assessed.add_metric((name,), found.at.timestamp())
-        yield from (gate, assessed)
+                    gates.add_metric((name, result.name.value, outcome.value), int(result.outcome is outcome))
+            times.add_metric((name,), assessment.at.timestamp())
+        yield from (gates, times)

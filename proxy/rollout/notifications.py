@@ -1,28 +1,49 @@
-"""What is said to Slack-compatible webhooks and to PagerDuty about the rollout. Pure.
+"""The texts of notifications about the rollout, for Slack-compatible webhooks and PagerDuty. Pure.
 
-PagerDuty: Events API v2. A rollback and its end have one dedup_key, so that resuming resolves the incident.
+PagerDuty: Events API v2. A rollback and its end have one dedup_key, so resuming resolves the incident.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
-from proxy.rollout.audit import AuditEntry
+from proxy.rollout.audit import AuditEntry, AuditEvent
 from proxy.rollout.evidence import SuspectFinding
 
 TEXT_MAX: Final = 1_000
-SEVERITIES: Final[Mapping[str, str]] = {"roll_back": "critical", "gate_failed": "warning", "finding": "info"}
-NOTIFIED_EVENTS: Final = frozenset({"roll_back", "resume", "gate_failed", "promote", "complete", "begin", "pause"})
-"""Events of the log that people are told."""
-PAGED_EVENTS: Final = frozenset({"roll_back", "resume", "gate_failed"})
+
+
+class Severity(StrEnum):
+    """PagerDuty's severities that are used."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+SEVERITIES: Final[Mapping[AuditEvent, Severity]] = {
+    AuditEvent.ROLL_BACK: Severity.CRITICAL,
+    AuditEvent.GATE_FAILED: Severity.WARNING,
+}
+"""The severity of each event; info for the others."""
+PAGED_EVENTS: Final = frozenset({AuditEvent.ROLL_BACK, AuditEvent.RESUME, AuditEvent.GATE_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing to say. `key` is what makes two messages the same; `paged`: whether PagerDuty hears it too."""
+    """One notification.
+
+    Attributes:
+        key: notices with one key are one notice.
+        event: the event of the audit log; None for a new finding.
+        at: the time, in ISO 8601.
+        paged: sent to PagerDuty, too.
+        details: further figures for PagerDuty.
+    """
 
     key: str
-    event: str
+    event: AuditEvent | None
     group: str
     text: str
     at: str
@@ -30,44 +51,45 @@ class Notice:
     details: Mapping[str, Any] | None = None
 
 
-def notice_of(entry: AuditEntry) -> Notice | None:
-    """What to say about an entry of the log; None for what concerns nobody."""
-    if entry.event not in NOTIFIED_EVENTS:
-        return None
+def notice_of(entry: AuditEntry) -> Notice:
+    """Describe an entry of the audit log."""
     group = entry.group or "all"
     details = {"actor": entry.actor, "reason": entry.reason, "finding": entry.finding, "forced": entry.forced}
     text = f"Rollout {group}: {entry.event.replace('_', ' ')} by {entry.actor}"
     if entry.after and entry.before:
         text += f" ({entry.before.phase} {entry.before.step} → {entry.after.phase} {entry.after.step})"
     text += f": {entry.reason}" if entry.reason else ""
-    return Notice(entry.id, entry.event, group, text[:TEXT_MAX], entry.at.isoformat(), entry.event in PAGED_EVENTS, details)
+    paged = entry.event in PAGED_EVENTS
+    return Notice(entry.id, entry.event, group, text[:TEXT_MAX], entry.at.isoformat(), paged, details)
 
 
 def notice_of_finding(group: str, suspect: SuspectFinding, at: str) -> Notice:
-    """What to say about a finding that is new."""
-    return Notice(f"finding/{suspect.id}", "finding", group, f"Rollout {group}: new {suspect}"[:TEXT_MAX], at)
+    """Describe a new finding."""
+    return Notice(f"finding/{suspect.id}", None, group, f"Rollout {group}: new {suspect}"[:TEXT_MAX], at)
 
 
-def slack(message: Notice) -> dict[str, Any]:
-    """The body for a Slack-compatible webhook."""
-    return {"text": message.text}
+def slack(notice: Notice) -> dict[str, Any]:
+    """Return the body for a Slack-compatible webhook."""
+    return {"text": notice.text}
 
 
-def pagerduty(message: Notice, routing_key: str) -> dict[str, Any]:
-    """The body for PagerDuty."""
-    dedup_key = f"shadow/{message.group}/{'gates' if message.event == 'gate_failed' else 'rollback'}"
-    if message.event == "resume":
+def pagerduty(notice: Notice, routing_key: str) -> dict[str, Any]:
+    """Return the body for PagerDuty."""
+    incident = "gates" if notice.event is AuditEvent.GATE_FAILED else "rollback"
+    dedup_key = f"shadow/{notice.group}/{incident}"
+    if notice.event is AuditEvent.RESUME:
         return {"routing_key": routing_key, "event_action": "resolve", "dedup_key": dedup_key}
+    severity = SEVERITIES.get(notice.event, Severity.INFO) if notice.event else Severity.INFO
     return {
         "routing_key": routing_key,
         "event_action": "trigger",
         "dedup_key": dedup_key,
         "payload": {
-            "summary": message.text,
+            "summary": notice.text,
             "source": "shadow",
-            "severity": SEVERITIES.get(message.event, "info"),
-            "timestamp": message.at,
-            "component": message.group,
-            "custom_details": dict(message.details or {}),
+            "severity": severity.value,
+            "timestamp": notice.at,
+            "component": notice.group,
+            "custom_details": dict(notice.details or {}),
         },
     }

@@ -1,7 +1,7 @@
-"""Exchanges states with the other proxies, so that a rollback reaches all of them with the database down.
+"""Exchange states with the other proxies, so that a rollback reaches all of them while the database is down.
 
-Each peer is asked now and then, and at once after a change here, what it knows; what is news there is taken here, and a rollback
-that it has not heard of is sent. One task a peer: one that hangs holds up nobody else.
+Each peer is requested every `poll_s`, and at once after a change here. Its newer states are merged here, and it is sent the rollbacks
+that it lacks. Each peer has a task of its own, so one that hangs delays no other.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ PATH: Final = "/rollout/state"
 
 
 class PeerStates(msgspec.Struct, frozen=True):
-    """What one proxy tells another."""
+    """The document that proxies exchange."""
 
     states: tuple[GroupState, ...]
 
 
 class PeerSync:
-    """The other proxies of this one.
+    """The other proxies of an installation.
 
     Args:
         peers: their admin ports.
         replica: this process's states.
-        token: sent along; a break-glass token suffices, as only rollbacks are sent.
-        scheme: of the admin ports.
+        token: the bearer token; a break-glass token suffices, as only rollbacks are sent.
+        scheme: of the admin ports, `http` or `https`.
     """
 
     def __init__(self, peers: tuple[PeerAddress, ...], replica: Replica, *, token: str, scheme: str = "http") -> None:
@@ -44,7 +44,7 @@ class PeerSync:
         self._wakes = [asyncio.Event() for _ in peers]
 
     def wake(self) -> None:
-        """Something changed here: exchange at once."""
+        """Exchange at once, because something changed here."""
         for event in self._wakes:
             event.set()
 
@@ -60,10 +60,12 @@ class PeerSync:
     async def exchange_once(self) -> None:
         """Exchange once with every peer; those that do not answer are left out."""
         async with aiohttp.ClientSession(timeout=TIMEOUT, headers=self._headers) as session:
-            found = await asyncio.gather(*(self._exchange(session, url) for url in self._urls), return_exceptions=True)
-        for url, error in zip(self._urls, found, strict=True):
+            results = await asyncio.gather(
+                *(self._exchange(session, url) for url in self._urls), return_exceptions=True
+            )
+        for url, error in zip(self._urls, results, strict=True):
             if isinstance(error, BaseException):
-                logger.info("peer_away", extra={"url": url, "error": f"{type(error).__name__}: {error}"})
+                logger.info("peer_unreachable", extra={"url": url, "error": f"{type(error).__name__}: {error}"})
 
     async def _follow(self, session: aiohttp.ClientSession, url: str, wake: asyncio.Event) -> None:
         reached = True
@@ -74,7 +76,7 @@ class PeerSync:
                 reached = True
             except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError) as error:
                 if reached:
-                    logger.warning("peer_away", extra={"url": url, "error": f"{type(error).__name__}: {error}"})
+                    logger.warning("peer_unreachable", extra={"url": url, "error": f"{type(error).__name__}: {error}"})
                 reached = False
             try:
                 async with asyncio.timeout(self._replica.settings.poll_s):
@@ -85,17 +87,17 @@ class PeerSync:
     async def _exchange(self, session: aiohttp.ClientSession, url: str) -> None:
         async with session.get(url) as response:
             response.raise_for_status()
-            found = msgspec.json.decode(await response.read(), type=PeerStates)
-        theirs = {state.group: state for state in found.states}
-        if newer_states(self._replica.states, theirs):
-            self._replica.apply(theirs)
-        unheard = rollbacks(newer_states(theirs, self._replica.states))
-        if unheard:
-            body = msgspec.json.encode(PeerStates(tuple(unheard.values())))
+            received = msgspec.json.decode(await response.read(), type=PeerStates)
+        peer_states = {state.group: state for state in received.states}
+        if newer_states(self._replica.states, peer_states):
+            self._replica.apply(peer_states)
+        missing = rollbacks(newer_states(peer_states, self._replica.states))
+        if missing:
+            body = msgspec.json.encode(PeerStates(tuple(missing.values())))
             async with session.post(url, data=body) as response:
                 response.raise_for_status()
 
 
 def rollbacks(states: States) -> dict[str, GroupState]:
-    """Those that say that the legacy serves: all that a proxy takes from whoever sends it."""
+    """Select the states that are rolled back: all that a proxy accepts from a sender without further permissions."""
     return {name: state for name, state in states.items() if state.phase.latched}

@@ -1,4 +1,4 @@
-"""The rollout in one proxy process: builds its parts once and runs them beside the serving."""
+"""The rollout in one proxy process: its parts, built once and run beside the serving."""
 
 import asyncio
 import logging
@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,22 +14,20 @@ from aiohttp import web
 from proxy.config.rollout import RolloutSettings, steps_of
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError
-from proxy.rollout import http_api as endpoints
-from proxy.rollout import rollback_impact as readiness
+from proxy.rollout import http_api
 from proxy.rollout.audit import AuditEntry
 from proxy.rollout.auth import Authorizer
 from proxy.rollout.buckets import salt_of
-from proxy.rollout.control import Control
+from proxy.rollout.control import open_control
 from proxy.rollout.controller import Controller
 from proxy.rollout.evidence import Evidence, SuspectFinding
-from proxy.rollout.evidence_collector import collect_evidence
-from proxy.rollout.group_state import ALL, GroupState, States
+from proxy.rollout.evidence_collector import EvidenceSources, collect_evidence
+from proxy.rollout.group_state import GroupState, States
 from proxy.rollout.metrics import RolloutMetrics
 from proxy.rollout.notifications import notice_of, notice_of_finding
 from proxy.rollout.notifier import Notifier
 from proxy.rollout.peers import PeerSync
-from proxy.rollout.replica import Replica
-from proxy.rollout.switch import Switch
+from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
 
 logger = logging.getLogger(__name__)
 
@@ -39,94 +36,108 @@ CATCH_UP_S = 1.5
 
 
 class RolloutService:
-    """State, control and neighbours of one proxy process.
+    """The control of the rollout in one proxy process, and everything that keeps it synchronized.
 
     Args:
-        settings: all of config.yaml.
-        serve: told who is to serve, whenever that may have changed: the states, and whether the switch is on.
+        settings: config.yaml; this is the rollout's composition root, and each part gets its own section.
+        serve: called after any change of which side serves, with the states and whether the switch is on.
 
     Raises:
-        SettingsError: peers that could not let each other in.
+        SettingsError: peers that have no token to reach each other with.
     """
 
     def __init__(self, settings: Settings, serve: Callable[[States, bool], None]) -> None:
-        rollout = with_files(settings)
-        self.settings = settings
-        self.switch = Switch(Path(settings.serve.state_file), Path(settings.serve.sentinel_file))
-        self.replica = Replica(rollout, groups_of(rollout), settings.databases.store)
+        rollout = settings.rollout
+        self._serve = serve
+        self._settings = rollout
+        self._has_store = bool(settings.databases.store)
+        self.control = open_control(
+            settings.serve,
+            rollout,
+            settings.databases.store,
+            salt=salt_of(settings.serve.salt).hex()[:16],
+            on_change=self._on_change,
+            announce=self._announce,
+        )
+        self.switch = self.control.switch
+        self.replica = self.control.replica
         self.authorizer = Authorizer(rollout.access, settings.admin.token, now=time.monotonic)
         token = settings.admin.token or rollout.access.break_glass_token
         if rollout.peers and not token and not self.authorizer.unrestricted:
             raise SettingsError(
-                "peers need admin.token or a break_glass_token to reach each other - at `$.rollout.peers`"
+                "rollout.peers: proxies need admin.token or rollout.access.break_glass_token to reach each other"
             )
         scheme = "https" if settings.admin.tls else "http"
         self.peers = PeerSync(rollout.peers, self.replica, token=token, scheme=scheme)
-        self.notifier = Notifier(rollout.outgoing)
-        self._serve = serve
-        salt = salt_of(settings.serve.salt).hex()[:16]
-        self.control = Control(self.switch, self.replica, salt=salt, serve=self._changed, announce=self._announce)
-        self.controller = Controller(self.control, self._measure, lead=self.replica.is_leader, found=self._found)
+        self.notifier = Notifier(rollout.notifications)
+        self._evidence_sources = EvidenceSources.of(settings)
+        self._impact_sources = ImpactSources.of(settings)
+        self.controller = Controller(
+            self.control,
+            self._collect_evidence,
+            is_leader=self.replica.is_leader,
+            on_new_finding=self._notify_of_finding,
+        )
         self.metrics = RolloutMetrics(self.replica, lambda: self.controller.latest, lambda: self.notifier.dropped)
 
     def start(self) -> None:
-        """Take what this machine knows about who serves.
+        """Load the states from this machine's files.
 
         Raises:
-            SettingsError: clients would change sides by `serve.salt`.
+            SettingsError: clients would change sides, because `serve.salt` has changed.
         """
         self.control.start()
 
     async def run(self) -> None:
-        """Keep states equal everywhere, until cancelled."""
+        """Keep the states synchronized, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for name, work in self._parts():
-                group.create_task(_kept_up(name, work), name=f"rollout-{name}")
+                group.create_task(_restart_on_failure(name, work), name=f"rollout-{name}")
 
     def _parts(self) -> Iterable[tuple[str, Callable[[], Awaitable[None]]]]:
         yield "replica", self.replica.run
-        if self.replica.settings.peers:
+        if self._settings.peers:
             yield "peers", self.peers.run
-        if self.replica.settings.enabled:
+        if self._settings.enabled:
             yield "controller", self.controller.run
-        yield "teller", self.notifier.run
+        yield "notifier", self.notifier.run
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Run for the life of the block, which begins when the others were asked what happened meanwhile."""
+        """Run for the duration of the block, which starts once the changes of other processes are known."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self.run(), name="rollout")
             try:
-                await self._caught_up()
+                await self._catch_up()
                 yield
             finally:
                 task.cancel()
                 self.replica.close()
 
-    async def _caught_up(self) -> None:
-        """Learn of a rollback that this process missed before it serves anybody; what is down is not waited for long."""
+    async def _catch_up(self) -> None:
+        """Learn of a rollback that this process missed before it serves a client; wait CATCH_UP_S at most."""
         try:
             async with asyncio.timeout(CATCH_UP_S), asyncio.TaskGroup() as group:
                 group.create_task(self.replica.wait_for_first_sync(), name="rollout-first-sync")
                 group.create_task(self.peers.exchange_once(), name="rollout-first-exchange")
         except TimeoutError:
-            logger.warning("rollout_not_caught_up", extra={"connected": self.replica.connected})
+            logger.warning("rollout_catch_up_timed_out", extra={"connected": self.replica.connected})
 
     def mount(self, app: web.Application) -> None:
         """Add the rollout's routes to the admin application."""
-        endpoints.mount(app, endpoints.ApiContext(self.control, self.authorizer, self.overview, self._readiness))
+        http_api.mount(app, http_api.ApiContext(self.control, self.authorizer, self.overview, self._rollback_impact))
 
     def overview(self) -> dict[str, Any]:
-        """What GET /rollout and /status show."""
-        rollout = self.replica.settings
+        """Return the document of GET /rollout, which is a part of /status, too."""
+        rollout = self._settings
         return {
             "enabled": rollout.enabled,
             "auto_promote": rollout.auto_promote,
-            "stored": bool(self.settings.databases.store) and self.replica.connected,
+            "stored": self._has_store and self.replica.connected,
             "pending": len(self.replica.pending),
             "groups": [
                 {
-                    "gates": self._latest(name),
+                    "gates": self._latest_gates(name),
                     **msgspec.to_builtins(state),
                     "percent": _percent(rollout, state),
                     "steps": [step.percent for step in steps_of(rollout, name)],
@@ -135,55 +146,39 @@ class RolloutService:
             ],
         }
 
-    def _latest(self, group: str) -> dict[str, Any] | None:
-        found = self.controller.latest.get(group)
-        return {"at": found.at.isoformat(), **found.snapshot()} if found else None
+    def _latest_gates(self, group: str) -> dict[str, Any] | None:
+        assessment = self.controller.latest.get(group)
+        return {"at": assessment.at.isoformat(), **assessment.snapshot()} if assessment else None
 
-    def _changed(self) -> None:
+    def _on_change(self) -> None:
         self._serve(self.replica.states, self.switch.rolled_back)
         self.peers.wake()
 
     def _announce(self, entry: AuditEntry) -> None:
-        message = notice_of(entry)
-        if message is not None:
-            self.notifier.notify(message)
+        self.notifier.notify(notice_of(entry))
 
-    def _found(self, group: str, suspect: SuspectFinding) -> None:
+    def _notify_of_finding(self, group: str, suspect: SuspectFinding) -> None:
         self.notifier.notify(notice_of_finding(group, suspect, self.control.now.isoformat()))
 
-    async def _measure(self, state: GroupState, now: datetime) -> Evidence:
-        return await collect_evidence(self.settings, state, now=now)
+    async def _collect_evidence(self, state: GroupState, now: datetime) -> Evidence:
+        return await collect_evidence(self._evidence_sources, state, now=now)
 
-    async def _readiness(self) -> dict[str, Any]:
-        return {"rolled_back": self.switch.rolled_back, **await readiness.assess_impact(self.settings)}
+    async def _rollback_impact(self) -> dict[str, Any]:
+        impact = await collect_impact(self._impact_sources)
+        return {"rolled_back": self.switch.rolled_back, **msgspec.to_builtins(impact)}
 
 
 def _percent(rollout: RolloutSettings, state: GroupState) -> float:
-    """What the candidate is to serve at this step; 0 while rolled back."""
+    """Return the percentage that the candidate serves at this step; 0 while rolled back."""
     steps = steps_of(rollout, state.group)
     return 0.0 if state.phase.latched else steps[min(state.step, len(steps) - 1)].percent
 
 
-async def _kept_up(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Begin again what failed: whatever is wrong with the rollout, clients are served."""
+async def _restart_on_failure(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run a part again whenever it fails: a defect in the rollout must not stop the serving."""
     while True:
         try:
             await work()
         except Exception:
             logger.exception("rollout_part_failed", extra={"part": name})
         await asyncio.sleep(RESTART_S)
-
-
-def groups_of(rollout: RolloutSettings) -> tuple[str, ...]:
-    """All groups, that of the remaining routes first."""
-    return (ALL, *(group.name for group in rollout.groups))
-
-
-def with_files(settings: Settings) -> RolloutSettings:
-    """The section with its files named: beside the switch's state file where it does not say."""
-    rollout, beside = settings.rollout, Path(settings.serve.state_file)
-    return msgspec.structs.replace(
-        rollout,
-        state_file=rollout.state_file or str(beside.with_name("rollout.json")),
-        audit_file=rollout.audit_file or str(beside.with_name("rollout-audit.ndjson")),
-    )

@@ -1,4 +1,4 @@
-"""What a rollout may do when: phases, events, and the one table that says what follows. Pure.
+"""The state machine of a rollout: phases, events, and one table of transitions. Pure.
 
 ```
 shadowing ──promote──> stepping ──promote──> ... ──complete──> promoted
@@ -8,9 +8,9 @@ shadowing ──promote──> stepping ──promote──> ... ──complete�
    paused ──────────────paused          every phase ──roll_back──> rolling_back ──settled──> rolled_back ──resume──> shadowing
 ```
 
-Shadowing is step 0 (the candidate serves nobody and is only mirrored to), stepping is any step between the first and the last.
-Every pair of a phase and an event is either in TRANSITIONS or in REFUSALS. Rolled back is latched: only a person's resume ends it,
-and then evidence begins anew at step 0.
+Shadowing is step 0: the candidate serves no client and gets mirrored requests only. Stepping is any step between the first and the
+last. Every pair of a phase and an event is either in TRANSITIONS or in REFUSALS. A rollback is latched: only an operator's resume
+ends it, and the rollout then starts again at step 0.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from typing import Final
 
 
 class Phase(StrEnum):
-    """Where a rollout stands."""
+    """The phases of a rollout."""
 
     SHADOWING = "shadowing"
     STEPPING = "stepping"
@@ -31,12 +31,12 @@ class Phase(StrEnum):
 
     @property
     def latched(self) -> bool:
-        """Whether the legacy serves everybody until a person resumes."""
+        """True while the legacy serves all clients until an operator resumes."""
         return self in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
 
 
 class Event(StrEnum):
-    """What can happen to a rollout. `complete` is the promotion to the last step; `settled`: the rollback is stored."""
+    """The events of a rollout. `complete` is the promotion to the last step; `settled`: the rollback is stored."""
 
     PROMOTE = "promote"
     COMPLETE = "complete"
@@ -47,7 +47,7 @@ class Event(StrEnum):
 
 
 class StepChange(StrEnum):
-    """What becomes of the step."""
+    """The effect of a transition on the step."""
 
     KEEP = "keep"
     NEXT = "next"
@@ -56,10 +56,10 @@ class StepChange(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """The next phase, and what becomes of the step."""
+    """The next phase, and the effect on the step."""
 
     phase: Phase
-    move: StepChange = StepChange.KEEP
+    step_change: StepChange = StepChange.KEEP
 
 
 TRANSITIONS: Final[Mapping[tuple[Phase, Event], Transition]] = {
@@ -82,24 +82,24 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Transition]] = {
     (Phase.ROLLED_BACK, Event.RESUME): Transition(Phase.SHADOWING, StepChange.FIRST),
 }
 
-_LATCHED: Final = "it is rolled back: resume first, when the cause is known and gone"
-_RUNNING: Final = "nothing to resume: it is neither paused nor rolled back"
-_NOT_ROLLING: Final = "no rollback is under way"
+_LATCHED: Final = "it is rolled back: resume first, when the cause is known and fixed"
+_NOT_LATCHED: Final = "nothing to resume: it is neither paused nor rolled back"
+_NO_ROLLBACK: Final = "no rollback is under way"
 
 REFUSALS: Final[Mapping[tuple[Phase, Event], str]] = {
-    (Phase.SHADOWING, Event.RESUME): _RUNNING,
-    (Phase.SHADOWING, Event.SETTLED): _NOT_ROLLING,
-    (Phase.STEPPING, Event.RESUME): _RUNNING,
-    (Phase.STEPPING, Event.SETTLED): _NOT_ROLLING,
+    (Phase.SHADOWING, Event.RESUME): _NOT_LATCHED,
+    (Phase.SHADOWING, Event.SETTLED): _NO_ROLLBACK,
+    (Phase.STEPPING, Event.RESUME): _NOT_LATCHED,
+    (Phase.STEPPING, Event.SETTLED): _NO_ROLLBACK,
     (Phase.PAUSED, Event.PROMOTE): "it is paused: resume first",
     (Phase.PAUSED, Event.COMPLETE): "it is paused: resume first",
-    (Phase.PAUSED, Event.PAUSE): "it is paused already",
-    (Phase.PAUSED, Event.SETTLED): _NOT_ROLLING,
-    (Phase.PROMOTED, Event.PROMOTE): "the candidate serves everybody: there is no step beyond",
-    (Phase.PROMOTED, Event.COMPLETE): "the candidate serves everybody: there is no step beyond",
-    (Phase.PROMOTED, Event.PAUSE): "the candidate serves everybody: nothing is left to pause",
-    (Phase.PROMOTED, Event.RESUME): _RUNNING,
-    (Phase.PROMOTED, Event.SETTLED): _NOT_ROLLING,
+    (Phase.PAUSED, Event.PAUSE): "it is already paused",
+    (Phase.PAUSED, Event.SETTLED): _NO_ROLLBACK,
+    (Phase.PROMOTED, Event.PROMOTE): "the candidate serves all clients: this is the last step",
+    (Phase.PROMOTED, Event.COMPLETE): "the candidate serves all clients: this is the last step",
+    (Phase.PROMOTED, Event.PAUSE): "the candidate serves all clients: nothing is left to pause",
+    (Phase.PROMOTED, Event.RESUME): _NOT_LATCHED,
+    (Phase.PROMOTED, Event.SETTLED): _NO_ROLLBACK,
     (Phase.ROLLING_BACK, Event.PROMOTE): _LATCHED,
     (Phase.ROLLING_BACK, Event.COMPLETE): _LATCHED,
     (Phase.ROLLING_BACK, Event.PAUSE): _LATCHED,
@@ -111,7 +111,7 @@ REFUSALS: Final[Mapping[tuple[Phase, Event], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class RolloutPosition:
-    """A phase and the index of the step, 0 is the first."""
+    """A phase and the index of the step; 0 is the first."""
 
     phase: Phase = Phase.SHADOWING
     step: int = 0
@@ -119,23 +119,25 @@ class RolloutPosition:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An event that is not possible now, and why."""
+    """The reason why an event is not possible now."""
 
     reason: str
 
 
-def next_position(place: RolloutPosition, event: Event, *, last_step: int) -> RolloutPosition | Refusal:
-    """Where `event` leads. A promotion that arrives at `last_step` is the `complete` event, whichever was asked for."""
-    if event is Event.PROMOTE and place.step + 1 >= last_step:
+def next_position(position: RolloutPosition, event: Event, *, last_step: int) -> RolloutPosition | Refusal:
+    """Return the position after an event. A promotion that arrives at `last_step` is the event `complete`."""
+    if event is Event.PROMOTE and position.step + 1 >= last_step:
         event = Event.COMPLETE
-    refusal = REFUSALS.get((place.phase, event))
+    refusal = REFUSALS.get((position.phase, event))
     if refusal is not None:
         return Refusal(refusal)
-    if event is Event.COMPLETE and place.step + 1 < last_step:
+    if event is Event.COMPLETE and position.step + 1 < last_step:
         return Refusal("steps are not skipped")
-    transition = TRANSITIONS[place.phase, event]
-    step = {StepChange.KEEP: place.step, StepChange.NEXT: place.step + 1, StepChange.FIRST: 0}[transition.move]
-    # A step of a plan that has become shorter since is the last.
+    transition = TRANSITIONS[position.phase, event]
+    step = {StepChange.KEEP: position.step, StepChange.NEXT: position.step + 1, StepChange.FIRST: 0}[
+        transition.step_change
+    ]
+    # The configured steps may have become fewer since: a step beyond the last one is the last.
     step = min(step, last_step)
     at_first = transition.phase is Phase.STEPPING and step == 0
     return RolloutPosition(Phase.SHADOWING if at_first else transition.phase, step)

@@ -1,6 +1,6 @@
-"""The last known state on this machine's disk, shared by its processes, and the audit log where there is no database.
+"""The last known states on this machine's disk, shared by its processes, and the audit log where there is no database.
 
-Every write reads what is there, merges and replaces the file under a lock, so no process undoes another's.
+Every write reads the file, merges and replaces it under a lock, so no process undoes another's change.
 """
 
 import fcntl
@@ -16,11 +16,12 @@ from proxy.errors import StateFileError
 from proxy.rollout.audit import AuditEntry, ChainLink, chain_entry
 from proxy.rollout.group_state import GroupState, States, merge_states
 
-Stamp: TypeAlias = tuple[int, int]
+FileVersion: TypeAlias = tuple[int, int]
+"""Modification time in nanoseconds and inode: both change with every replacement."""
 
 
 class SavedStates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the file holds. `pending` are entries of the audit log that are not in the database yet."""
+    """The contents of the state file. `pending` are entries of the audit log that are not in the database yet."""
 
     states: tuple[GroupState, ...] = ()
     pending: tuple[AuditEntry, ...] = ()
@@ -36,13 +37,13 @@ class StateFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen: Stamp | None = None
+        self._seen: FileVersion | None = None
 
     def read_if_changed(self) -> SavedStates | None:
-        """What the file holds, None when it is as it was, or not there.
+        """Read the file; None when it has not changed since the last call, or does not exist.
 
         Raises:
-            StateFileError: it cannot be read; the next call says so only if it changed again.
+            StateFileError: the file cannot be read; raised once for each change of the file.
         """
         try:
             stat = self.path.stat()
@@ -55,30 +56,38 @@ class StateFile:
         return read_states(self.path)
 
     def save(self, states: States, *, add: Iterable[AuditEntry] = (), stored: Iterable[str] = ()) -> SavedStates:
-        """Merge states and entries into the file, take out entries that were stored elsewhere; return what it holds now.
+        """Merge states and entries into the file, and remove entries that were stored elsewhere.
+
+        Args:
+            states: states to merge by rank.
+            add: entries of the audit log that wait to be stored.
+            stored: ids of entries that wait no longer.
+
+        Returns:
+            The new contents.
 
         Raises:
-            StateFileError: the disk does not take it.
+            StateFileError: the file cannot be written.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with locked(self.path):
-                saved = merge(self._on_disk(), states, add=add, stored=stored)
+                saved = merge(self._contents(), states, add=add, stored=stored)
                 write_atomically(self.path, msgspec.json.encode(saved))
                 return saved
         except OSError as error:
             raise StateFileError(f"{self.path}: {error.strerror}") from error
 
-    def _on_disk(self) -> SavedStates:
+    def _contents(self) -> SavedStates:
         try:
             return read_states(self.path) if self.path.exists() else SavedStates()
         except StateFileError:
-            # What cannot be read holds nothing that could be kept.
+            # A file that cannot be read has nothing that could be kept.
             return SavedStates()
 
 
 def merge(saved: SavedStates, states: States, *, add: Iterable[AuditEntry], stored: Iterable[str]) -> SavedStates:
-    """Pure: what the file is to hold."""
+    """Return the new contents of the file; the arguments are those of `StateFile.save`."""
     entries = {entry.id: entry for entry in (*saved.pending, *add)}
     for identity in stored:
         entries.pop(identity, None)
@@ -86,10 +95,10 @@ def merge(saved: SavedStates, states: States, *, add: Iterable[AuditEntry], stor
 
 
 def read_states(path: Path) -> SavedStates:
-    """The file's contents.
+    """Read the file.
 
     Raises:
-        StateFileError: it cannot be read.
+        StateFileError: the file cannot be read.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=SavedStates)
@@ -98,10 +107,13 @@ def read_states(path: Path) -> SavedStates:
 
 
 def append_entries(path: Path, entries: Sequence[AuditEntry]) -> tuple[AuditEntry, ...]:
-    """Add entries to a log of one link a line, each once; those that were not there yet.
+    """Append entries to an audit log with one link a line, each entry once.
+
+    Returns:
+        The entries that were not in the log yet.
 
     Raises:
-        StateFileError: the disk does not take it, or the log there is damaged.
+        StateFileError: the file cannot be written, or is damaged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,22 +121,22 @@ def append_entries(path: Path, entries: Sequence[AuditEntry]) -> tuple[AuditEntr
             links = read_links(path)
             known = {link.entry.id for link in links}
             last = links[-1] if links else None
-            fresh = tuple({entry.id: entry for entry in entries if entry.id not in known}.values())
-            for entry in fresh:
+            new = tuple({entry.id: entry for entry in entries if entry.id not in known}.values())
+            for entry in new:
                 last = chain_entry(entry, last)
                 file.write(msgspec.json.encode(last) + b"\n")
             file.flush()
             os.fsync(file.fileno())
-            return fresh
+            return new
     except OSError as error:
         raise StateFileError(f"{path}: {error.strerror}") from error
 
 
 def read_links(path: Path) -> tuple[ChainLink, ...]:
-    """All entries of a log; none when there is no file.
+    """Read all links of an audit log; none when the file does not exist.
 
     Raises:
-        StateFileError: a line is no link.
+        StateFileError: a line is not a link.
     """
     try:
         lines = path.read_bytes().splitlines()
@@ -137,13 +149,13 @@ def read_links(path: Path) -> tuple[ChainLink, ...]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put a new file in the place of an old one, wholly or not at all, and onto the disk."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
+    """Replace a file as a whole or not at all, and wait until the new one is on the disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(path)
+    temporary.replace(path)
 
 
 class Leadership:
@@ -153,12 +165,16 @@ class Leadership:
         self._descriptor = descriptor
 
     def close(self) -> None:
-        """Let somebody else lead."""
+        """Give up the lead, so that another process may take it."""
         os.close(self._descriptor)
 
 
 def try_acquire_leadership(path: Path) -> Leadership | None:
-    """The lead of an installation, None while another process has it."""
+    """Acquire the lead of an installation; None while another process holds it.
+
+    Args:
+        path: the state file; the lock is a file beside it.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path.with_name(f".{path.name}.lead"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -174,7 +190,7 @@ def try_acquire_leadership(path: Path) -> Leadership | None:
 
 @contextmanager
 def locked(path: Path) -> Generator[None, None, None]:
-    """Hold a file's lock, which is a file of its own beside it."""
+    """Hold the lock of a file, which is a file of its own beside it."""
     descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,69 +1,36 @@
-"""Keeps states and the audit log in PostgreSQL, in the schema `shadow`.
+"""Keep states and the audit log in PostgreSQL, in the schema `shadow`.
 
-A state is only ever replaced by one of higher rank (proxy.rollout.group_state), which the statement itself checks, so a writer that was
+A state is only ever replaced by one of higher rank (proxy.rollout.group_state). The statement itself checks it, so a writer that was
 cut off for a week cannot undo anything. Every replaced state is announced on the channel CHANNEL.
 """
 
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Final, TypeAlias
+from typing import Final
 
-import asyncpg
 import msgspec
 
+from comparator import postgres
+from comparator.postgres import Connection
 from proxy.rollout.audit import AuditEntry, ChainLink, chain_entry
 from proxy.rollout.group_state import GroupState
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-
 CHANNEL: Final = "shadow_rollout"
-UNAVAILABLE: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.ObjectNotInPrerequisiteStateError,
-    asyncpg.ReadOnlySQLTransactionError,
-)
-"""What a store that is away, or in no state to answer, raises."""
-# The lock under which all migrations of the schema `shadow` are made.
-_MIGRATION_LOCK: Final = 0x5AD0_0001
+# Advisory locks; comparator.postgres.SCHEMA_LOCK is their neighbour.
 _CHAIN_LOCK: Final = 0x5AD0_0002
-_LEAD_LOCK: Final = 0x5AD0_0003
-
-CREATE_SCHEMA = """
-CREATE SCHEMA IF NOT EXISTS shadow;
-CREATE TABLE IF NOT EXISTS shadow.rollout_migration (
-    name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now()
-);
-"""
-SELECT_APPLIED = "SELECT name FROM shadow.rollout_migration"
-INSERT_APPLIED = "INSERT INTO shadow.rollout_migration (name) VALUES ($1)"
+_LEADER_LOCK: Final = 0x5AD0_0003
 
 
 async def migrate(conn: Connection) -> None:
     """Bring the tables up to date, also when several processes start together."""
-    folder = files("proxy.rollout") / "migrations"
-    async with conn.transaction():
-        await conn.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        await conn.execute(CREATE_SCHEMA)
-        applied = {record["name"] for record in await conn.fetch(SELECT_APPLIED)}
-        for name in sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql")):
-            if name not in applied:
-                await conn.execute((folder / name).read_text())
-                await conn.execute(INSERT_APPLIED, name)
+    await postgres.migrate(conn, "rollout", files("proxy.rollout") / "migrations")
 
 
 SELECT_STATES = "SELECT group_name, state FROM shadow.rollout_state"
 
 
 async def read_states(conn: Connection) -> dict[str, GroupState]:
-    """The stored state of every group."""
+    """Return the stored state of every group."""
     records = await conn.fetch(SELECT_STATES)
     return {record["group_name"]: msgspec.json.decode(record["state"], type=GroupState) for record in records}
 
@@ -80,7 +47,11 @@ RETURNING group_name
 
 
 async def put_state(conn: Connection, state: GroupState) -> bool:
-    """Store a state unless one of the same or a higher rank is stored; whether it was."""
+    """Store a state unless one of the same or a higher rank is stored.
+
+    Returns:
+        True when it was stored.
+    """
     text = msgspec.json.encode(state).decode()
     return await conn.fetchval(PUT_STATE, state.group, *state.rank, text) is not None
 
@@ -97,7 +68,11 @@ RETURNING group_name
 
 
 async def replace_state(conn: Connection, state: GroupState, known: GroupState) -> bool:
-    """Store a state that was decided on `known`; not if anything newer than `known` is stored. Whether it was."""
+    """Store a state that was decided on `known`, unless something newer than `known` is stored.
+
+    Returns:
+        True when it was stored.
+    """
     text = msgspec.json.encode(state).decode()
     return await conn.fetchval(REPLACE_STATE, state.group, *state.rank, text, *known.rank) is not None
 
@@ -109,18 +84,22 @@ INSERT_LINK = "INSERT INTO shadow.rollout_audit (sequence, id, body, previous, h
 
 
 async def append_entries(conn: Connection, entries: Sequence[AuditEntry]) -> tuple[AuditEntry, ...]:
-    """Add entries to the end of the log, each once; inside a transaction. Those that were not there yet."""
+    """Append entries to the audit log, each once. The caller holds a transaction open.
+
+    Returns:
+        The entries that were not in the log yet.
+    """
     if not entries:
         return ()
     await conn.execute(LOCK_CHAIN, _CHAIN_LOCK)
     known = {record["id"] for record in await conn.fetch(SELECT_KNOWN_IDS, [entry.id for entry in entries])}
     record = await conn.fetchrow(SELECT_LAST)
     last = ChainLink(*record.values()) if record else None
-    fresh = tuple({entry.id: entry for entry in entries if entry.id not in known}.values())
-    for entry in fresh:
+    new = tuple({entry.id: entry for entry in entries if entry.id not in known}.values())
+    for entry in new:
         last = chain_entry(entry, last)
         await conn.execute(INSERT_LINK, last.sequence, entry.id, last.body, last.previous, last.hash)
-    return fresh
+    return new
 
 
 SELECT_LINKS = """
@@ -131,11 +110,12 @@ SELECT sequence, body, previous, hash FROM (
 
 
 async def read_links(conn: Connection, *, limit: int | None = None) -> tuple[ChainLink, ...]:
-    """The last `limit` entries of the log, or all, oldest first."""
+    """Return the last `limit` entries of the audit log, or all, oldest first."""
     return tuple([ChainLink(*record.values()) for record in await conn.fetch(SELECT_LINKS, limit)])
 
 
-TAKE_LEAD = """
+# A session that asks again for a lock that it holds would hold it twice, so the lock is looked up first.
+ACQUIRE_LEADERSHIP = """
 SELECT CASE
     WHEN EXISTS (
         SELECT 1 FROM pg_locks
@@ -147,5 +127,5 @@ END
 
 
 async def acquire_leadership(conn: Connection) -> bool:
-    """Whether this session is the one that acts by itself; it is until it ends."""
-    return bool(await conn.fetchval(TAKE_LEAD, _LEAD_LOCK))
+    """Return True when this session is the leader, which it is until it ends."""
+    return bool(await conn.fetchval(ACQUIRE_LEADERSHIP, _LEADER_LOCK))

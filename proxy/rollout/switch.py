@@ -1,8 +1,8 @@
-"""The on-call switch: back to the legacy at once, whatever else is down, and so until a person resumes.
+"""The on-call switch: serve from the legacy at once, whatever else is down, until an operator resumes.
 
-A rollback takes effect in memory first and is stored then; resuming is stored first and takes effect then. The state is one small
-file that several processes share: each looks at it (and at the sentinel file) a few times a second, and the higher version wins.
-A state file that cannot be read counts as a rollback: the legacy is the side that is known to be right.
+A rollback takes effect in memory first and is stored then; a resume is stored first and takes effect then. The state is one small file
+that the processes of a machine share: each polls it, and the sentinel file, a few times a second, and the higher version wins. A state
+file that cannot be read counts as a rollback, because the legacy is the side that is known to be right.
 """
 
 import logging
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.errors import SwitchError
+from proxy.errors import SentinelFileError, SwitchNotStoredError
 from proxy.rollout import statefile
 
 logger = logging.getLogger(__name__)
@@ -21,10 +21,13 @@ POLL_S = 0.2
 
 
 class SwitchState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the switch says and why. `version` grows by one with each change.
+    """The position of the switch, and the reason.
 
-    `epoch` is the rollout's when the switch was turned on: a rollout that was resumed since, by someone this proxy could not hear,
-    has a later one.
+    Attributes:
+        version: grows by one with each change.
+        epoch: the rollout's epoch when the switch was turned on. A rollout that was resumed since, by a process that this one could
+            not hear, has a later one.
+        id: of the request, so that all processes log it as one entry.
     """
 
     rolled_back: bool = False
@@ -34,16 +37,15 @@ class SwitchState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     actor: str = ""
     reason: str = ""
     id: str = ""
-    """Of the request, so that all processes note it as one."""
 
 
 class Switch:
-    """Holds whether clients are kept on the legacy.
+    """Keeps all clients on the legacy while it is turned on.
 
     Args:
         state_file: survives a restart.
-        sentinel_file: while it exists, the switch is on; removing it does not resume.
-        now: the clock of the stamps in the state.
+        sentinel_file: turns the switch on while it exists; removing it does not resume.
+        now: the clock.
     """
 
     def __init__(
@@ -55,39 +57,45 @@ class Switch:
     ) -> None:
         self.state = SwitchState()
         self.stored = True
-        """Whether the state in memory is the one on disk."""
+        """True when the state in memory is the one on disk."""
         self.epoch = 0
-        """The rollout's epoch, noted with each change."""
+        """The rollout's present epoch, noted with each change."""
         self._path = state_file
         self._sentinel = sentinel_file
-        self._changed: Callable[[SwitchState], None] = lambda _: None
+        self._on_change: Callable[[SwitchState], None] = lambda _: None
         self._now = now
-        self._seen: tuple[int, int] | None = None
+        self._seen: statefile.FileVersion | None = None
 
     @property
     def rolled_back(self) -> bool:
-        """Whether the legacy serves everybody."""
+        """True while the legacy serves all clients."""
         return self.state.rolled_back
 
     def on_change(self, changed: Callable[[SwitchState], None]) -> None:
-        """Have `changed` called after each change of `rolled_back`."""
-        self._changed = changed
+        """Register the function to call after each change of `rolled_back`."""
+        self._on_change = changed
 
     def load(self) -> None:
-        """Take the stored state, and the sentinel file's."""
+        """Load the state from the disk, and look for the sentinel file."""
         self.poll()
 
     def rollback(self, *, actor: str, reason: str, identity: str = "") -> SwitchState:
-        """Serve from the legacy: now in memory, then on disk. A disk that fails is logged and tried again by `poll`."""
+        """Serve from the legacy: now in memory, then on disk. A disk that fails is logged, and `poll` tries it again.
+
+        Args:
+            actor: the operator or the part of the program that rolls back.
+            reason: for the audit log.
+            identity: id of the request; "" generates one.
+        """
         if self.state.rolled_back and self.stored:
-            # Another process may have resumed since the last look: then this is a new rollback, and not one that is there already.
-            self._adopt()
+            # Another process may have resumed since the last poll: then this is a new rollback, not one that is already in effect.
+            self._read_file()
         already = self.state.rolled_back
         if already and self.stored:
             return self.state
         if not already:
-            self._take(self._changed_to(True, actor, reason, identity))
-            logger.warning("rollback", extra={"actor": actor, "reason": reason})
+            self._set(self._next_state(True, actor, reason, identity))
+            logger.warning("rollback_started", extra={"actor": actor, "reason": reason})
         try:
             self._store(self.state)
         except OSError as error:
@@ -99,36 +107,39 @@ class Switch:
         """End the rollback.
 
         Raises:
-            SwitchError: the sentinel file is still there, or the state cannot be stored (a restart would roll back again).
+            SentinelFileError: the sentinel file exists.
+            SwitchNotStoredError: the state cannot be written, so that a restart would roll back again.
         """
         self.check_resumable()
-        state = self._changed_to(False, actor, reason)
+        state = self._next_state(False, actor, reason)
         try:
             state = self._store(state)
         except OSError as error:
-            raise SwitchError(f"the state cannot be stored in {self._path}: {error.strerror}") from error
-        self._take(state)
-        logger.warning("resume", extra={"actor": actor, "reason": reason})
+            raise SwitchNotStoredError(f"the state cannot be stored in {self._path}: {error.strerror}") from error
+        self._set(state)
+        logger.warning("rollback_ended", extra={"actor": actor, "reason": reason})
         return state
 
     def check_resumable(self) -> None:
-        """Nothing if the rollback could end.
+        """Check that the rollback may end.
 
         Raises:
-            SwitchError: the sentinel file is still there.
+            SentinelFileError: the sentinel file exists.
         """
         if _exists(self._sentinel):
-            raise SwitchError(f"remove {self._sentinel} first: while it exists the legacy serves")
+            raise SentinelFileError(
+                f"remove {self._sentinel} first: while the file exists, the legacy serves all clients"
+            )
 
     def poll(self) -> None:
-        """Look at both files: another process or a person may have changed them."""
+        """Look at both files: another process or an operator may have changed them."""
         if not self.stored:
             self.rollback(actor=self.state.actor, reason=self.state.reason)
-        self._adopt()
+        self._read_file()
         if not self.state.rolled_back and _exists(self._sentinel):
             self.rollback(actor="sentinel file", reason=str(self._sentinel))
 
-    def _adopt(self) -> None:
+    def _read_file(self) -> None:
         try:
             stat = self._path.stat()
         except OSError:
@@ -138,26 +149,26 @@ class Switch:
             return
         self._seen = seen
         try:
-            found = _read(self._path)
+            state = _read(self._path)
         except (OSError, msgspec.MsgspecError) as error:
             logger.error("switch_state_unreadable", extra={"path": str(self._path), "error": str(error)})
-            found = self._changed_to(True, "proxy", "state file unreadable")
-        if found.version > self.state.version:
-            self._take(found)
+            state = self._next_state(True, "proxy", "state file unreadable")
+        if state.version > self.state.version:
+            self._set(state)
 
-    def _changed_to(self, rolled_back: bool, actor: str, reason: str, identity: str = "") -> SwitchState:
+    def _next_state(self, rolled_back: bool, actor: str, reason: str, identity: str = "") -> SwitchState:
         at = self._now().isoformat()
         return SwitchState(
             rolled_back, self.state.version + 1, self.epoch, at, actor, reason, identity or f"{actor} {at}"
         )
 
-    def _take(self, state: SwitchState) -> None:
+    def _set(self, state: SwitchState) -> None:
         before, self.state = self.state, state
         if before.rolled_back != state.rolled_back:
-            self._changed(state)
+            self._on_change(state)
 
     def _store(self, state: SwitchState) -> SwitchState:
-        """Write the state, above the version on disk."""
+        """Write the state with a version above the one on disk, and return it."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with statefile.locked(self._path):
             try:

@@ -42,7 +42,7 @@ BAD: Final = (
     SimulatedCandidate("wrong only on one route (2 % of 2 %)", wrong=0.02, only_route="rare"),
 )
 NOISE: Final = 0.0001
-"""Confirmed mismatches of a good candidate, and failures of either side alone."""
+"""Rate of confirmed mismatches of a good candidate, and of failures of either side alone."""
 
 
 @dataclass(slots=True)
@@ -75,35 +75,35 @@ def simulate(
 ) -> SimulatedRollout:
     """Simulate a rollout with automatic promotion until it is complete, rolled back, or `hours_max` have passed."""
     source, gates, auto = random.Random(seed), gates or GateSettings(), AutoRollbackSettings()
-    place, step, streaks, run = RolloutPosition(), _Step(), {}, SimulatedRollout()
-    while run.seconds < hours_max * 3600 and place.phase in (Phase.SHADOWING, Phase.STEPPING):
-        percent = DEFAULT_STEPS[place.step]
+    position, step, streaks, run = RolloutPosition(), _Step(), {}, SimulatedRollout()
+    while run.seconds < hours_max * 3600 and position.phase in (Phase.SHADOWING, Phase.STEPPING):
+        percent = DEFAULT_STEPS[position.step]
         _add_interval(step, candidate if percent >= candidate.since_percent else GOOD, percent, source, run)
         run.seconds, run.reached = run.seconds + EVALUATE_S, percent
-        place, step, streaks = _decide(place, step, streaks, gates, auto, run)
-    run.phase = place.phase
+        position, step, streaks = _decide(position, step, streaks, gates, auto, run)
+    run.phase = position.phase
     return run
 
 
 def _decide(
-    place: RolloutPosition,
+    position: RolloutPosition,
     step: _Step,
     streaks: Streaks,
     gates: GateSettings,
     auto: AutoRollbackSettings,
     run: SimulatedRollout,
 ) -> tuple[RolloutPosition, _Step, Streaks]:
-    measured = _evidence(step)
-    found = judge(measured, gates, StepSettings(DEFAULT_STEPS[place.step]), auto)
-    streaks = streaks_after(streaks, found)
-    ground = grounds_for_rollback(streaks, found, auto)
-    event = Event.ROLL_BACK if ground else Event.PROMOTE if outcome_of(found) is JudgementOutcome.GOOD else None
+    evidence = _evidence(step)
+    results = judge(evidence, gates, StepSettings(DEFAULT_STEPS[position.step]), auto)
+    streaks = streaks_after(streaks, results)
+    ground = grounds_for_rollback(streaks, results, auto)
+    event = Event.ROLL_BACK if ground else Event.PROMOTE if outcome_of(results) is JudgementOutcome.GOOD else None
     if ground:
-        suspect = implicated_finding(ground, measured, gates.points_tables)
+        suspect = implicated_finding(ground, evidence, gates.points_tables)
         run.gate, run.finding = ground.name, suspect.id if suspect else ""
     if event is None:
-        return place, step, streaks
-    moved = next_position(place, event, last_step=len(DEFAULT_STEPS) - 1)
+        return position, step, streaks
+    moved = next_position(position, event, last_step=len(DEFAULT_STEPS) - 1)
     assert not isinstance(moved, Refusal)
     return moved, _Step(), {}
 
@@ -141,7 +141,7 @@ def _draw_durations(step: _Step, candidate: SimulatedCandidate, percent: float, 
 
 
 def _evidence(step: _Step) -> Evidence:
-    served = sum(one.pairs for one in step.routes.values())
+    served = sum(evidence.pairs for evidence in step.routes.values())
     kinds = {"response": "changed", "rows": "column", "status": "status"}
     suspects = [
         SuspectFinding(name, name.partition("/")[2], "score", kinds[name.partition("/")[0]], "number → number", count)
@@ -158,7 +158,7 @@ def _evidence(step: _Step) -> Evidence:
         completed=served,
         compared=served,
         accounting=AccountingTotals(served, served, 0),
-        suspects=tuple(sorted(suspects, key=lambda one: -one.count)),
+        suspects=tuple(sorted(suspects, key=lambda suspect: -suspect.count)),
     )
 
 

@@ -1,17 +1,17 @@
-"""Read the metrics of a process over HTTP, as Prometheus does."""
+"""Scrape the metrics of a process of this machine, and wait for them to reach a value."""
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from aiohttp import ClientError, ClientSession
-from prometheus_client.parser import text_string_to_metric_families
 
-Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+from proxy.rollout import accounting
+from proxy.rollout.accounting import Samples
 
 
 def free_port() -> int:
-    """Return a port that no process listens on at present."""
+    """Return a port that no process listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -19,23 +19,16 @@ def free_port() -> int:
 
 async def scrape(port: int) -> Samples:
     """Return all samples of the process with this admin port."""
-    async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
-        text = await response.text()
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def total(samples: Samples, name: str, **labels: str) -> float:
-    """Return the sum of the samples with this name and these labels; other labels do not matter."""
-    required = set(labels.items())
-    return sum(value for (sample, carried), value in samples.items() if sample == name and required <= carried)
+    async with ClientSession() as session:
+        return await accounting.scrape(session, f"http://127.0.0.1:{port}/metrics")
 
 
 async def until(port: int, reached: Callable[[Samples], bool], *, timeout_s: float = 180.0) -> Samples:
-    """Scrape until `reached` is true of the samples; fail with the last samples after `timeout_s`."""
+    """Scrape until the samples satisfy a condition.
+
+    Raises:
+        AssertionError: they did not within `timeout_s`; the message has the last samples.
+    """
     samples: Samples = {}
     try:
         async with asyncio.timeout(timeout_s):
@@ -48,9 +41,11 @@ async def until(port: int, reached: Callable[[Samples], bool], *, timeout_s: flo
                     pass
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        last = sorted(
-            f"{name} {sorted(labels)} {value}"
-            for (name, labels), value in samples.items()
-            if value and "_bucket" not in name and "_created" not in name
+        lines = sorted(
+            f"{name} {labels} {value}"
+            for name, series in samples.items()
+            if not name.endswith(("_bucket", "_created"))
+            for labels, value in series.items()
+            if value
         )
-        raise AssertionError("not reached: " + "\n".join(last)) from None
+        raise AssertionError("not reached: " + "\n".join(lines)) from None

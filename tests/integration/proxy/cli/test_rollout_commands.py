@@ -102,7 +102,7 @@ async def promoted(running: Running) -> None:
     assert await running.served_by() == "candidate"
 
 
-async def test_a_rollback_with_everything_down_holds_when_a_proxy_starts(
+async def test_rollback_with_everything_down_holds_when_a_proxy_starts(
     nobody: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran = await nobody.shadow("rollback", "--reason", "scores are wrong", "--actor", "ann")
@@ -113,7 +113,7 @@ async def test_a_rollback_with_everything_down_holds_when_a_proxy_starts(
         assert await running.served_by() == "legacy"
 
 
-async def test_a_rollback_takes_effect_in_a_running_proxy_before_the_command_returns(
+async def test_rollback_takes_effect_in_a_running_proxy_before_the_command_returns(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with serving(tmp_path, capsys) as running:
@@ -123,7 +123,7 @@ async def test_a_rollback_takes_effect_in_a_running_proxy_before_the_command_ret
         assert await running.served_by() == "legacy"
 
 
-async def test_a_rollback_says_which_proxy_it_did_not_reach(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_rollback_names_the_proxy_it_did_not_reach(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=8) as silent:
         peer = {"host": "127.0.0.1", "port": silent.getsockname()[1]}
         at = desk(tmp_path, capsys, admin_port=free_port(), rollout={"peers": [peer]})
@@ -141,7 +141,7 @@ async def test_one_command_is_one_entry_of_the_log(tmp_path: Path, capsys: pytes
     assert ran.out.rstrip().endswith("by ann  it burns")
 
 
-async def test_resuming_serves_by_the_first_step_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_resume_starts_at_the_first_step_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(tmp_path, capsys) as running:
         await promoted(running)
         await running.desk.shadow("rollback")
@@ -149,7 +149,7 @@ async def test_resuming_serves_by_the_first_step_again(tmp_path: Path, capsys: p
         assert (ran.code, ran.out.strip()) == (0, "all: shadowing, step 0")
 
 
-async def test_resuming_with_everything_down_holds_when_a_proxy_starts(nobody: Desk) -> None:
+async def test_resume_with_everything_down_holds_when_a_proxy_starts(nobody: Desk) -> None:
     await nobody.shadow("rollback")
     assert (await nobody.shadow("resume")).code == 0
     ran = await nobody.shadow("resume")
@@ -169,20 +169,20 @@ async def test_closed_gates_refuse_a_promotion_and_force_is_recorded(
         assert "FORCED" in (await running.desk.shadow("history")).out
 
 
-async def test_a_pause_is_shown_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_pause_is_shown_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(tmp_path, capsys) as running:
         ran = await running.desk.shadow("pause", "--json", "--reason", "lunch")
     assert ran.document["ok"]
     assert [group["phase"] for group in ran.document["groups"]] == ["paused"]
 
 
-async def test_promoting_needs_a_running_proxy(nobody: Desk) -> None:
+async def test_promotion_needs_a_running_proxy(nobody: Desk) -> None:
     ran = await nobody.shadow("promote")
     assert ran.code == 3
     assert "no proxy answered" in ran.err
 
 
-async def test_the_log_is_exported_and_checked_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_exported_log_is_verified_without_a_proxy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(tmp_path, capsys) as running:
         await running.desk.shadow("pause")
         await running.desk.shadow("rollback")
@@ -191,7 +191,7 @@ async def test_the_log_is_exported_and_checked_elsewhere(tmp_path: Path, capsys:
         file = tmp_path / "export.ndjson"
         file.write_text(exported.out)
         head = verified.out.split()[-1]
-        assert verified.out.startswith("whole: 2 entries")
+        assert verified.out.startswith("intact: 2 entries")
         assert (await running.desk.shadow("history", "--verify", "--file", str(file), "--head", head)).code == 0
         file.write_text(exported.out.splitlines()[0] + "\n")
         cut = await running.desk.shadow("history", "--verify", "--file", str(file), "--head", head)
@@ -202,7 +202,7 @@ async def test_the_log_is_exported_and_checked_elsewhere(tmp_path: Path, capsys:
     assert "not what was hashed" in forged.err
 
 
-async def test_a_dry_run_changes_nothing_and_says_what_is_not_known(
+async def test_dry_run_changes_nothing_and_lists_what_is_not_known(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with serving(tmp_path, capsys) as running:
@@ -214,13 +214,13 @@ async def test_a_dry_run_changes_nothing_and_says_what_is_not_known(
     assert "! not known: what was compared (databases.store is not set)" in ran.out
 
 
-async def test_a_dry_run_works_with_everything_down(nobody: Desk) -> None:
+async def test_dry_run_works_with_everything_down(nobody: Desk) -> None:
     ran = await nobody.shadow("rollback", "--dry-run", "--json")
     assert ran.code == 0
     assert ran.document["legacy_health"]["healthy"] is False
 
 
-async def test_the_break_glass_token_rolls_back_and_promotes_nothing(
+async def test_break_glass_token_rolls_back_and_cannot_promote(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     access = {"break_glass_token": "glass", "jwt_secret": "a secret of at least thirty-two bytes"}

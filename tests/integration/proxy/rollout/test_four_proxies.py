@@ -79,7 +79,7 @@ def failures(nodes: list[ProxyNode]) -> int:
     return sum(not one.served_by for node in nodes for one in node.responses)
 
 
-async def test_a_rollback_reaches_every_proxy_with_the_database_stopped_one_frozen_and_one_killed(
+async def test_rollback_reaches_every_proxy_with_the_database_stopped_one_frozen_and_one_killed(
     own_postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     async with under_load(tmp_path, own_postgres.dsn()) as nodes:

@@ -77,14 +77,14 @@ def alert(action: str, *, status: str = "firing", **labels: str) -> dict[str, An
     }
 
 
-async def test_a_firing_alert_rolls_back(tmp_path: Path) -> None:
+async def test_firing_alert_rolls_back(tmp_path: Path) -> None:
     async with admin(tmp_path) as port:
         assert await port.ask("POST", "/alertmanager", alert("rollback")) == (200, {"done": "rollback"})
         assert port.lab.proxy.switch.state.reason == "CandidateErrors: too many 500s"
         assert port.phase is Phase.ROLLED_BACK
 
 
-async def test_a_firing_alert_pauses(tmp_path: Path) -> None:
+async def test_firing_alert_pauses(tmp_path: Path) -> None:
     async with admin(tmp_path) as port:
         await port.ask("POST", "/alertmanager", alert("pause"))
         assert port.phase is Phase.PAUSED
@@ -92,13 +92,13 @@ async def test_a_firing_alert_pauses(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", [alert("rollback", status="resolved"), alert("watch")])
-async def test_alerts_that_ask_for_nothing_change_nothing(tmp_path: Path, body: dict[str, Any]) -> None:
+async def test_alerts_without_an_action_change_nothing(tmp_path: Path, body: dict[str, Any]) -> None:
     async with admin(tmp_path) as port:
         assert await port.ask("POST", "/alertmanager", body) == (200, {"done": "nothing"})
         assert port.phase is Phase.SHADOWING
 
 
-async def test_an_alert_may_name_a_group(tmp_path: Path) -> None:
+async def test_alert_may_name_a_group(tmp_path: Path) -> None:
     async with admin(tmp_path, groups=[{"name": "reads", "routes": ["score"]}]) as port:
         await port.ask("POST", "/alertmanager", alert("rollback", shadow_group="reads"))
         assert port.control.replica.states["reads"].phase is Phase.ROLLED_BACK
@@ -130,7 +130,7 @@ async def test_argo_rollouts_gets_three_outcomes(
         (JudgementOutcome.BAD, 403, 403, 200),
     ],
 )
-async def test_flagger_gets_the_codes_it_knows(
+async def test_flagger_gets_the_status_for_each_hook(
     tmp_path: Path, outcome: JudgementOutcome, confirm: int, check: int, rollback: int
 ) -> None:
     body = {"name": "scorer", "namespace": "prod", "phase": "Progressing", "metadata": {"group": "all"}}
@@ -139,14 +139,14 @@ async def test_flagger_gets_the_codes_it_knows(
     assert found == [confirm, check, rollback]
 
 
-async def test_a_body_without_end_and_a_number_without_end_are_no_errors_of_ours(tmp_path: Path) -> None:
+async def test_deeply_nested_body_and_huge_limit_are_not_server_errors(tmp_path: Path) -> None:
     async with admin(tmp_path) as port:
         status = await port.send("/flagger/check", b"[" * 100_000)
         history, _ = await port.ask("GET", f"/rollout/history?limit={'9' * 5000}")
     assert (status, history) == (400, 200)
 
 
-async def test_other_tools_see_a_rollback_as_bad_whatever_the_evidence_says(tmp_path: Path) -> None:
+async def test_rollback_is_a_bad_outcome_for_other_tools(tmp_path: Path) -> None:
     async with admin(tmp_path, JudgementOutcome.GOOD) as port:
         port.control.rollback(ChangeRequest("ann"))
         _, document = await port.ask("GET", "/argo")
@@ -155,13 +155,13 @@ async def test_other_tools_see_a_rollback_as_bad_whatever_the_evidence_says(tmp_
     assert status == 200
 
 
-async def test_a_group_that_does_not_exist_is_named(tmp_path: Path) -> None:
+async def test_unknown_group_is_named(tmp_path: Path) -> None:
     async with admin(tmp_path) as port:
         status, document = await port.ask("GET", "/argo?group=x")
     assert (status, document["detail"]) == (409, "there is no group 'x': all")
 
 
-async def test_a_token_with_a_role_decides_over_http_too(tmp_path: Path) -> None:
+async def test_role_of_the_token_decides_over_http(tmp_path: Path) -> None:
     claims = {"sub": "ann", "role": "operator", "exp": time.time() + 60}
     token = jwt.encode(claims, SECRET)
     viewer = jwt.encode({**claims, "role": "viewer"}, SECRET)
@@ -174,14 +174,14 @@ async def test_a_token_with_a_role_decides_over_http_too(tmp_path: Path) -> None
     assert document["groups"][0]["actor"] == "ann"
 
 
-async def test_a_page_of_another_origin_changes_nothing(tmp_path: Path) -> None:
+async def test_page_of_another_origin_changes_nothing(tmp_path: Path) -> None:
     async with admin(tmp_path) as port:
         status, _ = await port.ask("POST", "/rollback", {}, **{"Sec-Fetch-Site": "cross-site"})
         assert status == 403
         assert port.phase is Phase.SHADOWING
 
 
-async def test_a_peer_can_only_send_rollbacks(tmp_path: Path) -> None:
+async def test_peer_can_only_send_rollbacks(tmp_path: Path) -> None:
     ahead = {"group": "all", "phase": "promoted", "step": 2, "epoch": 9, "version": 9}
     async with admin(tmp_path) as port:
         assert (await port.ask("POST", "/rollout/state", {"states": [ahead]}))[0] == 200
@@ -190,13 +190,13 @@ async def test_a_peer_can_only_send_rollbacks(tmp_path: Path) -> None:
         assert port.phase is Phase.ROLLED_BACK
 
 
-async def test_a_rollback_without_a_readable_body_is_not_refused(tmp_path: Path) -> None:
+async def test_rollback_with_an_unreadable_body_is_accepted(tmp_path: Path) -> None:
     async with admin(tmp_path) as port:
         assert (await port.ask("POST", "/rollback", ["nonsense"]))[0] == 200
         assert port.phase is Phase.ROLLED_BACK
 
 
-async def test_the_overview_shows_step_percent_and_gates(tmp_path: Path) -> None:
+async def test_overview_shows_step_percent_and_gates(tmp_path: Path) -> None:
     async with admin(tmp_path) as port:
         await port.ask("POST", "/promote", {"actor": "ann"})
         _, document = await port.ask("GET", "/rollout")
@@ -204,7 +204,7 @@ async def test_the_overview_shows_step_percent_and_gates(tmp_path: Path) -> None
     assert (group["phase"], group["percent"], group["steps"]) == ("stepping", 10.0, [0.0, 10.0, 100.0])
 
 
-async def test_the_metrics_show_phase_step_and_gates(tmp_path: Path) -> None:
+async def test_metrics_show_phase_step_and_gates(tmp_path: Path) -> None:
     async with admin(tmp_path) as port:
         await port.ask("POST", "/promote", {"actor": "ann"})
         port.lab.proxy.rollout.controller.latest["all"] = await port.assessed()

@@ -1,4 +1,4 @@
-"""Messages to webhooks: tried again, said once, in nobody's way."""
+"""Notifications to webhooks: retried, deduplicated, asynchronous."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from proxy.config.rollout import NotificationSettings
-from proxy.rollout.audit import AuditEntry
+from proxy.rollout.audit import AuditEntry, AuditEvent
 from proxy.rollout.notifications import Notice, notice_of
 from proxy.rollout.notifier import Notifier
 from tests.support.upstream import Upstream
@@ -15,42 +15,40 @@ WAIT_S = 60.0
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def said(event: str, identity: str = "1") -> Notice:
-    message = notice_of(AuditEntry(identity, AT, "all", event, "controller", "effects: 3 differ", finding="abc"))
-    assert message
-    return message
+def notice(event: AuditEvent, identity: str = "1") -> Notice:
+    return notice_of(AuditEntry(identity, AT, "all", event, "controller", "effects: 3 differ", finding="abc"))
 
 
 @asynccontextmanager
-async def telling(upstream: Upstream, **changes: float) -> AsyncGenerator[Notifier]:
+async def notifying(upstream: Upstream, **changes: float) -> AsyncGenerator[Notifier]:
     settings = NotificationSettings(
         slack_urls=(f"{upstream.url}slack",),
         pagerduty_key="key",
         pagerduty_url=f"{upstream.url}pager",
         **({"backoff_s": 0.01} | changes),  # type: ignore[arg-type]
     )
-    teller = Notifier(settings)
+    notifier = Notifier(settings)
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(teller.run(), name="teller")
-        yield teller
+        task = group.create_task(notifier.run(), name="notifier")
+        yield notifier
         task.cancel()
 
 
-async def asked(upstream: Upstream, path: str, count: int) -> list[dict[str, object]]:
+async def received(upstream: Upstream, path: str, count: int) -> list[dict[str, object]]:
     async with asyncio.timeout(WAIT_S):
         while len(found := [one.body for one in upstream.requests if one.path == path]) < count:
             await asyncio.sleep(0.005)
     return found
 
 
-async def test_a_rollback_reaches_both_and_resuming_resolves_it() -> None:
+async def test_rollback_notifies_both_targets_and_resume_resolves_it() -> None:
     async with Upstream() as upstream:
         upstream.set_response("/slack", {})
         upstream.set_response("/pager", {})
-        async with telling(upstream) as teller:
-            teller.notify(said("roll_back"))
-            teller.notify(said("resume", "2"))
-            slack, pager = await asked(upstream, "/slack", 2), await asked(upstream, "/pager", 2)
+        async with notifying(upstream) as notifier:
+            notifier.notify(notice(AuditEvent.ROLL_BACK))
+            notifier.notify(notice(AuditEvent.RESUME, "2"))
+            slack, pager = await received(upstream, "/slack", 2), await received(upstream, "/pager", 2)
     assert slack[0] == {"text": "Rollout all: roll back by controller: effects: 3 differ"}
     assert [one["event_action"] for one in pager] == ["trigger", "resolve"]
     assert len({one["dedup_key"] for one in pager}) == 1
@@ -64,40 +62,40 @@ async def test_a_rollback_reaches_both_and_resuming_resolves_it() -> None:
     }
 
 
-async def test_a_target_that_fails_is_tried_again() -> None:
+async def test_failing_target_is_retried() -> None:
     async with Upstream() as upstream:
         upstream.set_response("/slack", {}, status=503)
-        async with telling(upstream) as teller:
-            teller.notify(said("promote"))
-            await asked(upstream, "/slack", 3)
+        async with notifying(upstream) as notifier:
+            notifier.notify(notice(AuditEvent.PROMOTE))
+            await received(upstream, "/slack", 3)
             upstream.set_response("/slack", {})
-            before = len(await asked(upstream, "/slack", 3))
-            teller.notify(said("pause", "2"))
-            bodies = await asked(upstream, "/slack", before + 2)
+            before = len(await received(upstream, "/slack", 3))
+            notifier.notify(notice(AuditEvent.PAUSE, "2"))
+            bodies = await received(upstream, "/slack", before + 2)
             assert bodies[-1]["text"] == "Rollout all: pause by controller: effects: 3 differ"
-    assert teller.dropped == 0
+    assert notifier.dropped == 0
 
 
-async def test_the_same_thing_is_said_once() -> None:
+async def test_notices_with_one_key_are_sent_once() -> None:
     async with Upstream() as upstream:
         upstream.set_response("/slack", {})
-        async with telling(upstream) as teller:
+        async with notifying(upstream) as notifier:
             for identity in ("1", "1", "2"):
-                teller.notify(said("promote", identity))
-            assert len(await asked(upstream, "/slack", 2)) == 2
+                notifier.notify(notice(AuditEvent.PROMOTE, identity))
+            assert len(await received(upstream, "/slack", 2)) == 2
 
 
-async def test_a_target_that_hangs_holds_up_neither_the_client_nor_the_other_target() -> None:
+async def test_hanging_target_delays_neither_the_caller_nor_other_targets() -> None:
     async with Upstream() as slow, Upstream() as upstream:
         upstream.set_response("/slack", {})
         slow.hold()
-        teller = Notifier(NotificationSettings(slack_urls=(f"{slow.url}slack", f"{upstream.url}slack"), queue_max=2))
+        notifier = Notifier(NotificationSettings(slack_urls=(f"{slow.url}slack", f"{upstream.url}slack"), queue_max=2))
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(teller.run(), name="teller")
-            teller.notify(said("promote"))
-            await asked(upstream, "/slack", 1)
+            task = group.create_task(notifier.run(), name="notifier")
+            notifier.notify(notice(AuditEvent.PROMOTE))
+            await received(upstream, "/slack", 1)
             for number in range(5):
-                teller.notify(said("promote", f"more {number}"))
-                await asked(upstream, "/slack", number + 2)
+                notifier.notify(notice(AuditEvent.PROMOTE, f"more {number}"))
+                await received(upstream, "/slack", number + 2)
             task.cancel()
-        assert teller.dropped > 0
+        assert notifier.dropped > 0

@@ -1,54 +1,60 @@
-"""Whether the legacy is fit to take everybody, by what its health path answers."""
-
-from typing import Any
+"""The health of the legacy in the impact of a rollback, by the response of its health path."""
 
 import pytest
 
 from proxy.config.backends import BackendSettings, BackendsSettings, HealthCheckSettings, SideInstances
 from proxy.config.rollout import RolloutSettings, SourceSettings
 from proxy.config.settings import Settings
-from proxy.rollout import rollback_impact as readiness
+from proxy.rollout.rollback_impact import RollbackImpact, render
+from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
 from tests.support.upstream import Upstream
 
 
-def settings_for(url: str, *, path: str = "", legacy_health: str = "") -> Settings:
+def sources_for(url: str, *, path: str = "", legacy_health: str = "") -> ImpactSources:
     backend = BackendSettings(url=url, health_check=HealthCheckSettings(path=path))
     sources = SourceSettings(runners=("http://127.0.0.1:1",), legacy_health=legacy_health, timeout_s=1.0)
-    return Settings(
-        backends=BackendsSettings(legacy=SideInstances(live=backend)), rollout=RolloutSettings(sources=sources)
+    return ImpactSources.of(
+        Settings(
+            backends=BackendsSettings(legacy=SideInstances(live=backend)), rollout=RolloutSettings(sources=sources)
+        )
     )
 
 
-async def asked(status: int) -> dict[str, Any]:
+async def impact_of(status: int) -> RollbackImpact:
     async with Upstream() as legacy:
         legacy.set_response("/health/", {}, status=status)
-        return await readiness.assess_impact(settings_for(legacy.url))
+        return await collect_impact(sources_for(legacy.url))
 
 
-@pytest.mark.parametrize(("status", "well"), [(200, True), (204, True), (301, True), (401, False), (500, False)])
-async def test_two_and_three_hundreds_are_well(status: int, well: bool) -> None:
-    assert (await asked(status))["legacy_health"]["healthy"] is well
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (204, True), (301, True), (401, False), (500, False)])
+async def test_statuses_2xx_and_3xx_are_healthy(status: int, healthy: bool) -> None:
+    health = (await impact_of(status)).legacy_health
+    assert health
+    assert health.healthy is healthy
 
 
-async def test_a_path_that_is_not_there_is_said_to_be_mistyped() -> None:
-    found = await asked(404)
-    assert not found["ready"]
-    url = found["legacy_health"]["url"]
+async def test_missing_health_path_is_reported_as_mistyped() -> None:
+    impact = await impact_of(404)
+    assert not impact.ready
+    assert impact.legacy_health
+    url = impact.legacy_health.url
     assert url.endswith("/health/")
-    assert f"{url} is most likely a mistyped path" in found["warnings"][0]
-    assert "legacy: NOT HEALTHY (404" in readiness.render(found)
+    assert f"{url} is most likely a mistyped path" in impact.warnings[0]
+    assert "legacy: NOT HEALTHY (404" in render(impact)
 
 
-async def test_the_backends_own_health_path_is_asked() -> None:
+async def test_configured_health_path_is_requested() -> None:
     async with Upstream() as legacy:
         legacy.set_response("/up", {})
-        found = await readiness.assess_impact(settings_for(legacy.url, path="/up"))
-    assert found["legacy_health"]["healthy"]
+        impact = await collect_impact(sources_for(legacy.url, path="/up"))
+    assert impact.legacy_health
+    assert impact.legacy_health.healthy
 
 
-async def test_a_url_of_its_own_wins() -> None:
+async def test_configured_health_url_takes_precedence() -> None:
     async with Upstream() as legacy:
         legacy.set_response("/other", {})
-        found = await readiness.assess_impact(settings_for(legacy.url, path="/up", legacy_health=f"{legacy.url}other"))
-    assert [one.path for one in legacy.requests] == ["/other"]
-    assert found["legacy_health"]["healthy"]
+        impact = await collect_impact(sources_for(legacy.url, path="/up", legacy_health=f"{legacy.url}other"))
+    assert [request.path for request in legacy.requests] == ["/other"]
+    assert impact.legacy_health
+    assert impact.legacy_health.healthy

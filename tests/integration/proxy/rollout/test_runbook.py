@@ -1,4 +1,4 @@
-"""Every command of RUNBOOK.md, in its order, against a running proxy."""
+"""Run every command of RUNBOOK.md, in its order, against a running proxy."""
 
 import asyncio
 import os
@@ -16,14 +16,14 @@ EXPECTED = re.compile(r"# exit (\d+)")
 
 
 def commands() -> list[str]:
-    """The lines of all shell blocks."""
+    """Return the lines of all shell blocks."""
     blocks = BLOCK.findall((ROOT / "RUNBOOK.md").read_text())
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
 @pytest.fixture
 def node(tmp_path: Path, database: str) -> ProxyNode:
-    """One proxy in a folder of its own, laid out as the runbook says."""
+    """Return one proxy in a folder of its own, laid out as the runbook says."""
     (made,) = make_nodes(tmp_path, 1, store=database, candidate=1, legacy=1)
     config = made.config.read_text()
     made.config.write_text(config.replace(str(made.folder / "rollback"), "var/rollback"))
@@ -58,20 +58,20 @@ async def run(node: ProxyNode, line: str) -> tuple[int, str]:
     return command.returncode, out.decode()
 
 
-async def test_every_command_of_the_runbook_does_what_it_says(node: ProxyNode) -> None:
+async def test_every_command_of_the_runbook_succeeds_as_documented(node: ProxyNode) -> None:
     try:
         await node.start()
         ran = [(line, *await run(node, line)) for line in commands()]
     finally:
         await node.kill()
-    wanted = [(line, int(found.group(1)) if (found := EXPECTED.search(line)) else 0) for line, _, _ in ran]
-    assert [(line, code) for line, code, _ in ran] == wanted, "\n".join(
+    expected = [(line, int(found.group(1)) if (found := EXPECTED.search(line)) else 0) for line, _, _ in ran]
+    assert [(line, code) for line, code, _ in ran] == expected, "\n".join(
         f"$ {line}\n[{code}] {out}" for line, code, out in ran
     )
-    said = {line: out for line, _, out in ran}
-    assert next(out for line, out in said.items() if line.startswith("shadow rollback")).endswith("rolled back\n")
-    status = next(out for line, out in said.items() if line.startswith("shadow status"))
+    output = {line: out for line, _, out in ran}
+    assert next(out for line, out in output.items() if line.startswith("shadow rollback")).endswith("rolled back\n")
+    status = next(out for line, out in output.items() if line.startswith("shadow status"))
     assert "ROLLED BACK" in status
-    assert "if the legacy has to serve everybody:" in status
-    assert said["shadow history --verify"].startswith("whole:")
-    assert "the gates of 'all' are closed" in next(out for line, out in said.items() if "the gates are open" in line)
+    assert "if the legacy has to serve all clients:" in status
+    assert output["shadow history --verify"].startswith("intact:")
+    assert "the gates of 'all' are closed" in next(out for line, out in output.items() if "the gates are open" in line)

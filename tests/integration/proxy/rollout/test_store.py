@@ -1,4 +1,4 @@
-"""The rollout's state in a real database: several processes, an outage, an old writer, the log."""
+"""The rollout's states in a real database: several processes, an outage, an outdated writer, the audit log."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,7 +11,7 @@ import pytest
 
 from proxy.errors import SupersededError
 from proxy.rollout import store
-from proxy.rollout.audit import verify
+from proxy.rollout.audit import AuditEvent, verify
 from proxy.rollout.control import ChangeRequest, Control
 from proxy.rollout.group_state import GroupState
 from proxy.rollout.state_machine import Phase
@@ -25,7 +25,7 @@ ANN = ChangeRequest("ann", "because")
 
 @asynccontextmanager
 async def process(folder: Path, dsn: str, *, poll_s: float = 0.2) -> AsyncGenerator[Control]:
-    """A process with its own disk, connected."""
+    """A connected process with a disk of its own."""
     control = control_in(folder, dsn=dsn, poll_s=poll_s)
     task: asyncio.Task[None]
     async with asyncio.TaskGroup() as group:
@@ -39,15 +39,15 @@ def phase(control: Control) -> Phase:
     return control.replica.states["all"].phase
 
 
-async def test_a_rollback_reaches_a_process_on_another_machine(database: str, tmp_path: Path) -> None:
+async def test_rollback_reaches_a_process_on_another_machine(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
         here.rollback(ANN)
         await until(lambda: there.switch.rolled_back)
         await until(lambda: phase(here) is phase(there) is Phase.ROLLED_BACK)
 
 
-async def test_a_notification_is_not_waited_for_by_polling(database: str, tmp_path: Path) -> None:
-    """Both would look again after ten minutes only."""
+async def test_notification_arrives_before_the_next_poll(database: str, tmp_path: Path) -> None:
+    """Both would poll only after ten minutes."""
     async with (
         process(tmp_path / "a", database, poll_s=600) as here,
         process(tmp_path / "b", database, poll_s=600) as there,
@@ -56,7 +56,7 @@ async def test_a_notification_is_not_waited_for_by_polling(database: str, tmp_pa
         await until(lambda: there.switch.rolled_back)
 
 
-async def test_polling_finds_what_was_not_notified(database: str, tmp_path: Path) -> None:
+async def test_polling_finds_changes_without_notification(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
         conn = await asyncpg.connect(database)
         try:
@@ -67,10 +67,14 @@ async def test_polling_finds_what_was_not_notified(database: str, tmp_path: Path
         await until(lambda: there.switch.rolled_back)
 
 
-async def test_one_process_leads_and_another_takes_over(database: str, tmp_path: Path) -> None:
+async def test_another_process_takes_over_the_lead(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "b", database) as there:
         async with process(tmp_path / "a", database) as here:
-            assert [await here.replica.is_leader(), await there.replica.is_leader(), await here.replica.is_leader()] == [
+            assert [
+                await here.replica.is_leader(),
+                await there.replica.is_leader(),
+                await here.replica.is_leader(),
+            ] == [
                 True,
                 False,
                 True,
@@ -80,7 +84,7 @@ async def test_one_process_leads_and_another_takes_over(database: str, tmp_path:
                 await asyncio.sleep(0.01)
 
 
-async def test_a_promotion_is_in_the_database_when_it_takes_effect(database: str, tmp_path: Path) -> None:
+async def test_promotion_is_stored_when_it_takes_effect(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "a", database) as here:
         await here.promote(ANN)
         conn = await asyncpg.connect(database)
@@ -98,7 +102,7 @@ async def test_of_two_promotions_at_once_only_one_takes_effect(database: str, tm
         assert here.replica.states["all"].step == 1
 
 
-async def test_an_old_writer_undoes_nothing(database: str, tmp_path: Path) -> None:
+async def test_outdated_writer_undoes_nothing(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "a", database) as here:
         old = here.replica.states["all"]
         here.rollback(ANN)
@@ -113,9 +117,7 @@ async def test_an_old_writer_undoes_nothing(database: str, tmp_path: Path) -> No
             await conn.close()
 
 
-async def test_a_rollback_made_while_the_database_was_away_is_stored_when_it_is_back(
-    database: str, tmp_path: Path
-) -> None:
+async def test_rollback_during_an_outage_is_stored_after_it(database: str, tmp_path: Path) -> None:
     admin = await asyncpg.connect(with_database(database, "postgres"))
     name = urlsplit(database).path.lstrip("/")
     try:
@@ -138,7 +140,7 @@ async def test_a_rollback_made_while_the_database_was_away_is_stored_when_it_is_
         await admin.close()
 
 
-async def test_a_resume_reaches_everybody(database: str, tmp_path: Path) -> None:
+async def test_resume_reaches_every_process(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
         here.rollback(ANN)
         await until(lambda: there.switch.rolled_back)
@@ -148,7 +150,7 @@ async def test_a_resume_reaches_everybody(database: str, tmp_path: Path) -> None
         assert phase(here) is Phase.SHADOWING
 
 
-async def test_a_process_that_starts_late_learns_that_it_is_rolled_back(database: str, tmp_path: Path) -> None:
+async def test_late_process_learns_of_the_rollback(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "a", database) as here:
         here.rollback(ANN)
         await until(lambda: phase(here) is Phase.ROLLED_BACK)
@@ -156,7 +158,7 @@ async def test_a_process_that_starts_late_learns_that_it_is_rolled_back(database
         assert late.switch.rolled_back
 
 
-async def test_the_log_cannot_be_changed(database: str, tmp_path: Path) -> None:
+async def test_log_cannot_be_changed(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "a", database) as here:
         await here.promote(ANN)
         conn = await asyncpg.connect(database)
@@ -169,12 +171,12 @@ async def test_the_log_cannot_be_changed(database: str, tmp_path: Path) -> None:
             await conn.close()
 
 
-async def test_the_log_of_many_writers_is_one_whole_chain(database: str, tmp_path: Path) -> None:
+async def test_log_of_many_writers_is_one_intact_chain(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
         for number in range(10):
-            here.note("gate_failed", ChangeRequest("controller", str(number)))
-            there.note("gate_failed", ChangeRequest("controller", str(number)))
+            here.note(AuditEvent.GATE_FAILED, ChangeRequest("controller", str(number)))
+            there.note(AuditEvent.GATE_FAILED, ChangeRequest("controller", str(number)))
         await until(lambda: not here.replica.pending and not there.replica.pending)
         links = await here.replica.history()
         assert len(links) == 20
-        assert verify(links).fault == ""
+        assert verify(links).fault is None

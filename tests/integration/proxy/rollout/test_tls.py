@@ -41,7 +41,7 @@ def certificate(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("trusted", "code"), [(True, 0), (False, 1)])
-async def test_a_rollback_goes_over_tls_to_a_proxy_that_is_who_it_says(
+async def test_rollback_over_tls_verifies_the_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tls = certificate(tmp_path)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comparator.exchanges.model import Side
-from proxy.config.settings import ServeSettings
+from proxy.config.serve import ServeSettings
 from proxy.rollout.buckets import BUCKETS, bucket_of, salt_of, threshold_of
 from proxy.rollout.traffic_split import split_of
 
@@ -12,14 +12,14 @@ percents = st.floats(0, 100)
 
 
 @given(st.text(), st.text())
-def test_a_key_has_one_bucket(key: str, salt: str) -> None:
+def test_key_has_one_bucket(key: str, salt: str) -> None:
     bucket = bucket_of(key, salt_of(salt))
     assert 0 <= bucket < BUCKETS
     assert bucket == bucket_of(key, salt_of(salt))
 
 
 @given(st.integers(0, BUCKETS - 1), percents, percents)
-def test_widening_moves_nobody_back(bucket: int, one: float, other: float) -> None:
+def test_widening_moves_no_bucket_back(bucket: int, one: float, other: float) -> None:
     narrow, wide = sorted((one, other))
     before = split_of(ServeSettings(percent=narrow), rolled_back=False).side_of(bucket)
     after = split_of(ServeSettings(percent=wide), rolled_back=False).side_of(bucket)
@@ -27,12 +27,12 @@ def test_widening_moves_nobody_back(bucket: int, one: float, other: float) -> No
 
 
 @given(st.integers(0, BUCKETS - 1), percents, st.sampled_from(Side))
-def test_a_rollback_puts_every_bucket_on_the_legacy(bucket: int, percent: float, side: Side) -> None:
+def test_rollback_puts_every_bucket_on_the_legacy(bucket: int, percent: float, side: Side) -> None:
     assert split_of(ServeSettings(side=side, percent=percent), rolled_back=True).side_of(bucket) is Side.LEGACY
 
 
 @given(percents)
-def test_a_percentage_covers_its_share(percent: float) -> None:
+def test_percentage_covers_its_share(percent: float) -> None:
     # Half a bucket, and what a float of the share itself is off.
     assert abs(threshold_of(percent) - percent * BUCKETS / 100) <= 0.5 + 1e-9
 

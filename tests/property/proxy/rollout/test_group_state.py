@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.rollout.group_state import ChangeCause, GroupState, newer_states, apply_event, initial_states, merge_states
+from proxy.rollout.group_state import ChangeCause, GroupState, apply_event, initial_states, merge_states, newer_states
 from proxy.rollout.state_machine import Event, Phase, Refusal
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,20 +32,20 @@ def test_merging_does_not_depend_on_the_order(one: dict[str, GroupState], other:
 
 
 @given(states, states, states)
-def test_merging_does_not_depend_on_the_way(
+def test_merging_does_not_depend_on_the_grouping(
     a: dict[str, GroupState], b: dict[str, GroupState], c: dict[str, GroupState]
 ) -> None:
     assert ranks(merge_states(merge_states(a, b), c)) == ranks(merge_states(a, merge_states(b, c)))
 
 
 @given(states)
-def test_merging_with_itself_is_no_news(one: dict[str, GroupState]) -> None:
+def test_merging_with_itself_changes_nothing(one: dict[str, GroupState]) -> None:
     assert merge_states(one, one) == one
     assert newer_states(one, one) == {}
 
 
 @given(group_states, group_states)
-def test_a_rollback_wins_over_every_other_state_of_its_epoch(one: GroupState, other: GroupState) -> None:
+def test_rollback_wins_over_every_other_state_of_its_epoch(one: GroupState, other: GroupState) -> None:
     ours = {"all": GroupState(phase=Phase.ROLLED_BACK, epoch=other.epoch, version=one.version, at=one.at)}
     assert merge_states(ours, {"all": other})["all"].phase.latched
 

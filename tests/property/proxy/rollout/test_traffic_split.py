@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from comparator.exchanges.model import Side
 from proxy.config.rollout import RolloutSettings
-from proxy.config.settings import ServeSettings
+from proxy.config.serve import ServeSettings
 from proxy.rollout.buckets import bucket_of, salt_of
 from proxy.rollout.group_state import GroupState
 from proxy.rollout.state_machine import Phase
@@ -15,7 +15,7 @@ steps = st.lists(st.floats(0, 100), min_size=2, max_size=9, unique=True).map(lam
 
 
 @given(steps, st.text(max_size=42), st.text(max_size=20))
-def test_a_client_that_the_candidate_serves_stays_with_it(percents: tuple[float, ...], key: str, salt: str) -> None:
+def test_client_that_the_candidate_serves_stays_with_it(percents: tuple[float, ...], key: str, salt: str) -> None:
     rollout = RolloutSettings(enabled=True, steps=percents)
     bucket = bucket_of(key, salt_of(salt))
     sides = [

@@ -24,7 +24,7 @@ GROUP: dict[str, Any] = {
 }
 
 
-def test_a_step_says_who_left_the_last_one_and_what_is_missing() -> None:
+def test_group_shows_its_last_change_and_the_gates_that_are_not_good() -> None:
     assert render({"enabled": True, "groups": [GROUP], "pending": 2}) == [
         "rollout   all: stepping, step 1 of 2 (5 % of 0, 5, 100)",
         "  last change by ann at 2026-01-01T00:00:00Z: all is well",
@@ -34,10 +34,10 @@ def test_a_step_says_who_left_the_last_one_and_what_is_missing() -> None:
     ]
 
 
-def test_without_a_rollout_there_is_nothing_to_say() -> None:
+def test_disabled_rollout_has_no_lines() -> None:
     assert render({"enabled": False, "groups": [{**GROUP, "phase": "shadowing"}]}) == []
 
 
-def test_a_rollback_is_shown_without_a_rollout_too() -> None:
+def test_rollback_is_shown_for_a_disabled_rollout() -> None:
     (line, *_) = render({"enabled": False, "groups": [{**GROUP, "phase": "rolled_back"}]})
     assert line.startswith("rollout   all: rolled_back")

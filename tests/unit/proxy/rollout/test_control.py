@@ -1,4 +1,4 @@
-"""Changes by whomever: what is stored first, what takes effect first, and how processes of one machine follow each other."""
+"""Changes of the rollout: the order of storing and taking effect, and how the processes of a machine follow each other."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import GroupSettings
 from proxy.errors import GatesClosedError, NotStoredError, RolloutRefusedError, SettingsError, SupersededError
 from proxy.rollout import statefile
-from proxy.rollout.audit import verify
+from proxy.rollout.audit import AuditEvent, verify
 from proxy.rollout.control import ChangeRequest, Control
 from proxy.rollout.state_machine import Phase
 from tests.support.rollouts import control_in, force_outcome
@@ -20,7 +20,7 @@ def phases(control: Control) -> set[Phase]:
     return {state.phase for state in control.replica.configured.values()}
 
 
-async def test_open_gates_let_a_promotion_through(tmp_path: Path) -> None:
+async def test_open_gates_allow_a_promotion(tmp_path: Path) -> None:
     control = control_in(tmp_path)
     (state,) = await control.promote(ANN)
     assert (state.phase, state.step, state.actor) == (Phase.STEPPING, 1, "ann")
@@ -33,7 +33,7 @@ async def test_closed_gates_refuse_a_promotion_and_say_why(tmp_path: Path) -> No
     assert phases(control) == {Phase.SHADOWING}
 
 
-async def test_a_forced_promotion_is_recorded_as_such(tmp_path: Path) -> None:
+async def test_forced_promotion_is_recorded_as_such(tmp_path: Path) -> None:
     control = control_in(tmp_path, outcome=JudgementOutcome.BAD)
     await control.promote(ChangeRequest("ann", "I know better", force=True))
     (link,) = await control.replica.history()
@@ -41,21 +41,21 @@ async def test_a_forced_promotion_is_recorded_as_such(tmp_path: Path) -> None:
     assert link.entry.evidence["outcome"] == "bad"
 
 
-async def test_force_through_open_gates_is_no_forced_promotion(tmp_path: Path) -> None:
+async def test_force_through_open_gates_is_not_recorded_as_forced(tmp_path: Path) -> None:
     control = control_in(tmp_path)
     await control.promote(ChangeRequest("ann", "", force=True))
     (link,) = await control.replica.history()
     assert not link.entry.forced
 
 
-async def test_a_promotion_that_cannot_be_stored_does_not_take_effect(tmp_path: Path) -> None:
+async def test_unstored_promotion_does_not_take_effect(tmp_path: Path) -> None:
     control = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(NotStoredError):
         await control.promote(ANN)
     assert phases(control) == {Phase.SHADOWING}
 
 
-async def test_a_rollback_takes_effect_before_it_is_stored(tmp_path: Path) -> None:
+async def test_rollback_takes_effect_before_it_is_stored(tmp_path: Path) -> None:
     control = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
     control.rollback(ANN)
     assert control.switch.rolled_back
@@ -63,13 +63,13 @@ async def test_a_rollback_takes_effect_before_it_is_stored(tmp_path: Path) -> No
     assert [entry.event for entry in control.replica.pending.values()] == ["roll_back"]
 
 
-async def test_a_rollback_that_is_stored_is_settled(tmp_path: Path) -> None:
+async def test_stored_rollback_is_settled(tmp_path: Path) -> None:
     control = control_in(tmp_path)
     control.rollback(ANN)
     assert phases(control) == {Phase.ROLLED_BACK}
 
 
-def test_a_rollback_works_with_no_disk_to_write_to(tmp_path: Path) -> None:
+def test_rollback_works_without_a_writable_disk(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     control = control_in(tmp_path)
     control.replica._file.path = tmp_path / "file" / "state.json"
@@ -78,7 +78,7 @@ def test_a_rollback_works_with_no_disk_to_write_to(tmp_path: Path) -> None:
     assert control.switch.rolled_back
 
 
-async def test_a_rollback_survives_a_restart(tmp_path: Path) -> None:
+async def test_rollback_survives_a_restart(tmp_path: Path) -> None:
     control_in(tmp_path).rollback(ANN)
     again = control_in(tmp_path)
     assert again.switch.rolled_back
@@ -86,14 +86,14 @@ async def test_a_rollback_survives_a_restart(tmp_path: Path) -> None:
         await again.promote(ANN)
 
 
-async def test_a_rollback_that_waits_to_be_stored_survives_a_restart(tmp_path: Path) -> None:
+async def test_pending_rollback_survives_a_restart(tmp_path: Path) -> None:
     dsn = "postgresql://nobody@127.0.0.1:1/none"
     control_in(tmp_path, dsn=dsn).rollback(ChangeRequest("ann", "it burns"))
     (entry,) = control_in(tmp_path, dsn=dsn).replica.pending.values()
     assert (entry.actor, entry.reason) == ("ann", "it burns")
 
 
-async def test_resuming_begins_anew_at_the_first_step(tmp_path: Path) -> None:
+async def test_resume_returns_to_the_first_step(tmp_path: Path) -> None:
     control = control_in(tmp_path)
     await control.promote(ANN)
     control.rollback(ANN)
@@ -102,7 +102,7 @@ async def test_resuming_begins_anew_at_the_first_step(tmp_path: Path) -> None:
     assert not control.switch.rolled_back
 
 
-async def test_resuming_is_refused_while_the_sentinel_file_exists(tmp_path: Path) -> None:
+async def test_resume_is_refused_while_the_sentinel_file_exists(tmp_path: Path) -> None:
     control = control_in(tmp_path)
     (tmp_path / "rollback").touch()
     control.switch.poll()
@@ -112,7 +112,7 @@ async def test_resuming_is_refused_while_the_sentinel_file_exists(tmp_path: Path
     assert phases(control) == {Phase.ROLLED_BACK}
 
 
-async def test_a_pause_keeps_the_step(tmp_path: Path) -> None:
+async def test_pause_keeps_the_step(tmp_path: Path) -> None:
     control = control_in(tmp_path)
     await control.promote(ANN)
     await control.pause(ANN)
@@ -122,7 +122,7 @@ async def test_a_pause_keeps_the_step(tmp_path: Path) -> None:
     assert (state.phase, state.step) == (Phase.STEPPING, 1)
 
 
-async def test_another_process_of_the_machine_follows_a_rollback_and_its_end(tmp_path: Path) -> None:
+async def test_other_process_follows_a_rollback_and_its_end(tmp_path: Path) -> None:
     ours, theirs = control_in(tmp_path), control_in(tmp_path)
     ours.rollback(ANN)
     theirs.replica.poll_file()
@@ -133,7 +133,7 @@ async def test_another_process_of_the_machine_follows_a_rollback_and_its_end(tmp
     assert phases(theirs) == {Phase.SHADOWING}
 
 
-async def test_the_switch_file_alone_carries_a_rollback_to_another_process(tmp_path: Path) -> None:
+async def test_switch_file_alone_rolls_back_another_process(tmp_path: Path) -> None:
     ours, theirs = control_in(tmp_path), control_in(tmp_path)
     ours.rollback(ANN)
     (tmp_path / "rollout.json").unlink()
@@ -142,7 +142,7 @@ async def test_the_switch_file_alone_carries_a_rollback_to_another_process(tmp_p
     assert len(await ours.replica.history()) == 1
 
 
-async def test_a_process_that_missed_a_rollback_and_its_end_is_not_rolled_back_by_its_own_old_one(
+async def test_outdated_switch_follows_a_resume_it_missed(
     tmp_path: Path,
 ) -> None:
     """Rolled back while cut off, in an epoch that others have left since."""
@@ -155,7 +155,7 @@ async def test_a_process_that_missed_a_rollback_and_its_end_is_not_rolled_back_b
     assert phases(here) == {Phase.SHADOWING}
 
 
-async def test_a_rollback_made_while_cut_off_wins_over_promotions_made_meanwhile(tmp_path: Path) -> None:
+async def test_rollback_while_cut_off_wins_over_later_promotions(tmp_path: Path) -> None:
     here, there = control_in(tmp_path / "here"), control_in(tmp_path / "there")
     await there.promote(ANN)
     await there.promote(ANN)
@@ -165,7 +165,7 @@ async def test_a_rollback_made_while_cut_off_wins_over_promotions_made_meanwhile
     assert phases(there) == {Phase.ROLLED_BACK}
 
 
-async def test_a_decision_on_an_outdated_state_is_refused(tmp_path: Path) -> None:
+async def test_change_of_an_outdated_state_is_refused(tmp_path: Path) -> None:
     ours, theirs = control_in(tmp_path), control_in(tmp_path)
     known = theirs.replica.states["all"]
     await ours.promote(ANN)
@@ -181,19 +181,19 @@ async def test_one_group_rolls_back_alone(tmp_path: Path) -> None:
     assert control.replica.states["all"].phase is Phase.SHADOWING
 
 
-async def test_a_group_is_not_resumed_alone_after_everything_was_rolled_back(tmp_path: Path) -> None:
+async def test_group_cannot_resume_alone_after_a_full_rollback(tmp_path: Path) -> None:
     control = control_in(tmp_path, groups=(GroupSettings("reads", ("score",)),))
     control.rollback(ANN)
     with pytest.raises(RolloutRefusedError, match="resume without a group"):
         await control.resume(ChangeRequest("ann", "", group="reads"))
 
 
-async def test_an_unknown_group_is_named_with_those_there_are(tmp_path: Path) -> None:
+async def test_unknown_group_is_named_with_the_existing_ones(tmp_path: Path) -> None:
     with pytest.raises(RolloutRefusedError, match="no group 'x': all"):
         await control_in(tmp_path).promote(ChangeRequest("ann", "", group="x"))
 
 
-async def test_without_a_rollout_only_rollback_and_resume_are_possible(tmp_path: Path) -> None:
+async def test_disabled_rollout_allows_only_rollback_and_resume(tmp_path: Path) -> None:
     control = control_in(tmp_path, enabled=False)
     with pytest.raises(RolloutRefusedError, match=r"rollout\.enabled is false"):
         await control.promote(ANN)
@@ -202,7 +202,7 @@ async def test_without_a_rollout_only_rollback_and_resume_are_possible(tmp_path:
     assert not control.switch.rolled_back
 
 
-async def test_every_change_is_one_entry_of_a_whole_chain(tmp_path: Path) -> None:
+async def test_every_change_is_one_entry_of_an_intact_chain(tmp_path: Path) -> None:
     control = control_in(tmp_path)
     await control.promote(ANN)
     await control.pause(ANN)
@@ -212,10 +212,10 @@ async def test_every_change_is_one_entry_of_a_whole_chain(tmp_path: Path) -> Non
     links = await control.replica.history()
     assert [link.entry.event for link in links] == ["promote", "pause", "roll_back", "resume"]
     assert links[2].entry.finding == "abc123"
-    assert verify(links).fault == ""
+    assert verify(links).fault is None
 
 
-async def test_gates_are_asked_anew_for_each_promotion(tmp_path: Path) -> None:
+async def test_gates_are_judged_again_for_each_promotion(tmp_path: Path) -> None:
     control = control_in(tmp_path)
     await control.promote(ANN)
     force_outcome(control, JudgementOutcome.BAD)
@@ -223,28 +223,28 @@ async def test_gates_are_asked_anew_for_each_promotion(tmp_path: Path) -> None:
         await control.promote(ANN)
 
 
-async def test_a_damaged_state_file_begins_with_the_legacy(tmp_path: Path) -> None:
+async def test_damaged_state_file_starts_with_the_legacy(tmp_path: Path) -> None:
     (tmp_path / "rollout.json").write_text("{")
     control = control_in(tmp_path)
     assert phases(control) == {Phase.SHADOWING}
 
 
-def test_a_saved_file_keeps_entries_of_other_processes(tmp_path: Path) -> None:
+def test_saving_keeps_entries_of_other_processes(tmp_path: Path) -> None:
     ours = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
-    ours.note("gate_failed", ChangeRequest("controller", id="a"))
+    ours.note(AuditEvent.GATE_FAILED, ChangeRequest("controller", id="a"))
     theirs = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
-    theirs.note("gate_failed", ChangeRequest("controller", id="b"))
+    theirs.note(AuditEvent.GATE_FAILED, ChangeRequest("controller", id="b"))
     assert [entry.id for entry in statefile.read_states(tmp_path / "rollout.json").pending] == ["a", "b"]
 
 
-async def test_a_rollout_under_way_refuses_another_salt(tmp_path: Path) -> None:
+async def test_rollout_under_way_refuses_another_salt(tmp_path: Path) -> None:
     await control_in(tmp_path, salt="one").promote(ANN)
     with pytest.raises(SettingsError, match=r"serve\.salt"):
         control_in(tmp_path, salt="other")
     assert control_in(tmp_path, salt="one").replica.states["all"].step == 1
 
 
-async def test_a_rollout_that_begins_anew_may_have_another_salt(tmp_path: Path) -> None:
+async def test_resumed_rollout_may_have_another_salt(tmp_path: Path) -> None:
     control = control_in(tmp_path, salt="one")
     await control.promote(ANN)
     control.rollback(ANN)

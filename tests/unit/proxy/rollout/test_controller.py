@@ -41,17 +41,17 @@ BAD = replace(GOOD, effect_mismatches=7, suspects=(ROW,))
 
 
 class EvidenceSource:
-    """What is measured next."""
+    """Evidence that tests replace."""
 
-    def __init__(self, measured: Evidence = GOOD) -> None:
-        self.measured = measured
-        self.asked = 0
-        self.before_answer = lambda: None
+    def __init__(self, evidence: Evidence = GOOD) -> None:
+        self.evidence = evidence
+        self.reads = 0
+        self.before_return = lambda: None
 
     async def __call__(self, state: GroupState, now: datetime) -> Evidence:
-        self.asked += 1
-        self.before_answer()
-        return self.measured
+        self.reads += 1
+        self.before_return()
+        return self.evidence
 
 
 async def controlled(tmp_path: Path, evidence: EvidenceSource, **settings: Any) -> tuple[Control, Controller]:
@@ -66,14 +66,14 @@ def phase(control: Control) -> Phase:
     return control.replica.states["all"].phase
 
 
-async def test_the_first_look_only_notes_when_the_rollout_began(tmp_path: Path) -> None:
+async def test_first_evaluation_only_stores_the_start(tmp_path: Path) -> None:
     evidence = EvidenceSource()
     control, _ = await controlled(tmp_path, evidence, auto_promote=True)
     assert control.replica.states["all"].entered_at is not None
-    assert (evidence.asked, phase(control)) == (0, Phase.SHADOWING)
+    assert (evidence.reads, phase(control)) == (0, Phase.SHADOWING)
 
 
-async def test_bad_evidence_rolls_back_at_the_second_look_and_names_the_finding(tmp_path: Path) -> None:
+async def test_bad_evidence_rolls_back_at_the_second_evaluation_and_names_the_finding(tmp_path: Path) -> None:
     control, controller = await controlled(tmp_path, EvidenceSource(BAD))
     await controller.evaluate("all")
     assert phase(control) is Phase.SHADOWING
@@ -83,12 +83,12 @@ async def test_bad_evidence_rolls_back_at_the_second_look_and_names_the_finding(
     assert (entry.event, entry.actor, entry.finding) == ("roll_back", "controller", "abc123")
     assert entry.reason.startswith("effects: 7 comparisons with differing rows, allowed 0")
     assert "finding abc123 (score registry_score.score: column" in entry.reason
-    measured = entry.evidence["measured"]
-    assert isinstance(measured, dict)
-    assert measured["effect_mismatches"] == 7
+    figures = entry.evidence["figures"]
+    assert isinstance(figures, dict)
+    assert figures["effect_mismatches"] == 7
 
 
-async def test_it_rolls_back_while_paused_and_while_waiting_at_a_manual_gate(tmp_path: Path) -> None:
+async def test_bad_evidence_rolls_back_while_paused_or_at_a_manual_step(tmp_path: Path) -> None:
     for name in ("paused", "manual"):
         steps = (StepSettings(0.0), StepSettings(10.0, manual=True), StepSettings(100.0))
         control, controller = await controlled(
@@ -100,23 +100,23 @@ async def test_it_rolls_back_while_paused_and_while_waiting_at_a_manual_gate(tmp
         assert control.replica.states["all"].step == 1
         if name == "paused":
             await control.pause(ChangeRequest("ann"))
-        evidence.measured = BAD
+        evidence.evidence = BAD
         await controller.evaluate("all")
         await controller.evaluate("all")
         assert phase(control) is Phase.ROLLED_BACK
 
 
-async def test_bad_evidence_of_two_steps_is_not_added_up(tmp_path: Path) -> None:
+async def test_streaks_of_two_steps_are_not_added(tmp_path: Path) -> None:
     control, controller = await controlled(tmp_path, evidence := EvidenceSource(BAD))
     await controller.evaluate("all")
-    evidence.measured = GOOD
+    evidence.evidence = GOOD
     await control.promote(ChangeRequest("ann"))
-    evidence.measured = BAD
+    evidence.evidence = BAD
     await controller.evaluate("all")
     assert not control.switch.rolled_back
 
 
-async def test_good_evidence_promotes_to_the_end_where_it_may(tmp_path: Path) -> None:
+async def test_good_evidence_promotes_to_the_last_step(tmp_path: Path) -> None:
     control, controller = await controlled(tmp_path, EvidenceSource(), auto_promote=True)
     await controller.evaluate("all")
     await controller.evaluate("all")
@@ -124,13 +124,13 @@ async def test_good_evidence_promotes_to_the_end_where_it_may(tmp_path: Path) ->
     assert phase(control) is Phase.PROMOTED
 
 
-async def test_without_automatic_promotion_good_evidence_waits_for_a_person(tmp_path: Path) -> None:
+async def test_good_evidence_waits_for_an_operator_without_auto_promote(tmp_path: Path) -> None:
     control, controller = await controlled(tmp_path, EvidenceSource())
     await controller.evaluate("all")
     assert phase(control) is Phase.SHADOWING
 
 
-async def test_a_single_step_may_be_left_by_itself(tmp_path: Path) -> None:
+async def test_single_step_may_promote_automatically(tmp_path: Path) -> None:
     steps = (StepSettings(0.0, manual=False), StepSettings(10.0), StepSettings(100.0))
     control, controller = await controlled(tmp_path, EvidenceSource(), steps=steps)
     await controller.evaluate("all")
@@ -138,7 +138,7 @@ async def test_a_single_step_may_be_left_by_itself(tmp_path: Path) -> None:
     assert control.replica.states["all"].step == 1
 
 
-async def test_a_bad_group_leaves_the_others_where_they_are(tmp_path: Path) -> None:
+async def test_bad_group_rolls_back_alone(tmp_path: Path) -> None:
     control, controller = await controlled(tmp_path, EvidenceSource(BAD), groups=(GroupSettings("reads", ("score",)),))
     await controller.evaluate("reads")
     await controller.evaluate("reads")
@@ -146,17 +146,17 @@ async def test_a_bad_group_leaves_the_others_where_they_are(tmp_path: Path) -> N
     assert phase(control) is Phase.SHADOWING
 
 
-async def test_evidence_of_a_step_that_was_left_meanwhile_decides_nothing(tmp_path: Path) -> None:
+async def test_evidence_of_a_step_that_was_left_decides_nothing(tmp_path: Path) -> None:
     control, controller = await controlled(tmp_path, evidence := EvidenceSource(BAD))
     await controller.evaluate("all")
-    evidence.before_answer = lambda: control.replica.apply(
+    evidence.before_return = lambda: control.replica.apply(
         {"all": GroupState(phase=Phase.STEPPING, step=1, version=9, entered_at=control.now, at=control.now)}
     )
     await controller.evaluate("all")
     assert not control.switch.rolled_back
 
 
-async def test_a_gate_that_failed_is_noted_once(tmp_path: Path) -> None:
+async def test_failed_gate_is_logged_once(tmp_path: Path) -> None:
     few = replace(GOOD, effect_mismatches=1)
     control, controller = await controlled(tmp_path, EvidenceSource(few))
     await controller.evaluate("all")
@@ -165,20 +165,20 @@ async def test_a_gate_that_failed_is_noted_once(tmp_path: Path) -> None:
     assert events == ["begin", "gate_failed"]
 
 
-async def test_new_findings_are_told_and_old_ones_are_not(tmp_path: Path) -> None:
-    told: list[str] = []
+async def test_only_new_findings_are_reported(tmp_path: Path) -> None:
+    reported: list[str] = []
     control = control_in(tmp_path)
     evidence = EvidenceSource(replace(GOOD, suspects=(ROW,)))
-    controller = Controller(control, evidence, found=lambda _, suspect: told.append(suspect.id))
+    controller = Controller(control, evidence, on_new_finding=lambda _, suspect: reported.append(suspect.id))
     for _ in range(3):
         await controller.evaluate("all")
-    evidence.measured = replace(GOOD, suspects=(ROW, replace(ROW, id="new")))
+    evidence.evidence = replace(GOOD, suspects=(ROW, replace(ROW, id="new")))
     await controller.evaluate("all")
     await controller.evaluate("all")
-    assert told == ["new"]
+    assert reported == ["new"]
 
 
-async def test_only_the_process_that_leads_acts(tmp_path: Path) -> None:
+async def test_only_the_leader_acts(tmp_path: Path) -> None:
     looked = asyncio.Event()
 
     async def follow() -> bool:
@@ -188,8 +188,8 @@ async def test_only_the_process_that_leads_acts(tmp_path: Path) -> None:
     control = control_in(tmp_path, evaluate_s=0.001)
     evidence = EvidenceSource(BAD)
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(Controller(control, evidence, lead=follow).run(), name="controller")
+        task = group.create_task(Controller(control, evidence, is_leader=follow).run(), name="controller")
         async with asyncio.timeout(60):
             await looked.wait()
         task.cancel()
-    assert (evidence.asked, phase(control)) == (0, Phase.SHADOWING)
+    assert (evidence.reads, phase(control)) == (0, Phase.SHADOWING)

@@ -1,4 +1,4 @@
-"""Each gate's three outcomes, and when bad evidence rolls back."""
+"""The three outcomes of each gate, and the rollback on bad evidence."""
 
 import random
 from typing import Any
@@ -11,10 +11,15 @@ from comparator.stats.quantile_sketch import QuantileSketch
 from proxy.config.rollout import AutoRollbackSettings, GateSettings, StepSettings
 from proxy.rollout.evidence import AccountingTotals, Evidence, RouteEvidence, SuspectFinding
 from proxy.rollout.gates import (
-    GateResult,
+    GATES,
+    MOST_SPECIFIC_FIRST,
+    Gate,
+    GateInput,
     GateName,
+    GateResult,
     grounds_for_rollback,
     implicated_finding,
+    interval_alpha,
     judge,
     outcome_of,
     quantile_band,
@@ -22,7 +27,7 @@ from proxy.rollout.gates import (
     streaks_after,
 )
 
-AUTO = AutoRollbackSettings(consecutive=2, hits_min=3)
+AUTO = AutoRollbackSettings(consecutive_evaluations=2, hits_min=3)
 
 
 def durations(median_us: float, count: int, seed: int) -> QuantileSketch:
@@ -43,23 +48,23 @@ def good(**changes: Any) -> Evidence:
         "effects_compared": 40_000,
         "durations": {(Side.CANDIDATE, Role.SERVED): FAST, (Side.LEGACY, Role.SERVED): SLOW},
         "rss_bytes": 200 * 1024**2,
-        "ended": 41_000,
+        "completed": 41_000,
         "compared": 40_000,
-        "totals": AccountingTotals(50_000, 49_990, 10),
+        "accounting": AccountingTotals(50_000, 49_990, 10),
     }
     return Evidence(**(values | changes))
 
 
-def gate(name: GateName, measured: Evidence, **settings: Any) -> GateResult:
-    found = judge(measured, GateSettings(**settings), StepSettings(1.0), AUTO)
-    return next(one for one in found if one.name is name)
+def result(name: GateName, evidence: Evidence, **settings: Any) -> GateResult:
+    results = judge(evidence, GateSettings(**settings), StepSettings(1.0), AUTO)
+    return next(one for one in results if one.name is name)
 
 
 def test_good_evidence_opens_every_gate() -> None:
-    found = judge(good(), GateSettings(), StepSettings(1.0), AUTO)
-    assert outcome_of(found) is JudgementOutcome.GOOD
-    assert {one.name for one in found} == set(GateName)
-    assert reasons_of(found) == ()
+    results = judge(good(), GateSettings(), StepSettings(1.0), AUTO)
+    assert outcome_of(results) is JudgementOutcome.GOOD
+    assert {judged.name for judged in results} == set(GateName)
+    assert reasons_of(results) == ()
 
 
 @pytest.mark.parametrize(
@@ -79,16 +84,16 @@ def test_good_evidence_opens_every_gate() -> None:
             GateName.COVERAGE,
             {"routes": {"score": RouteEvidence(VerdictCounts(match=9), pairs=9), "other": RouteEvidence()}},
         ),
-        (GateName.COVERAGE, {"ended": None}),
+        (GateName.COVERAGE, {"completed": None}),
         (GateName.COVERAGE, {"compared": 10_000}),
-        (GateName.ACCOUNTING, {"totals": None, "unread": ("runner: timeout",)}),
+        (GateName.ACCOUNTING, {"accounting": None, "unavailable": ("runner: timeout",)}),
     ],
 )
-def test_missing_evidence_waits_and_says_what_is_missing(name: GateName, changes: dict[str, Any]) -> None:
-    found = gate(name, good(**changes))
-    assert found.outcome is JudgementOutcome.NOT_ENOUGH
-    assert found.reason
-    assert not found.rolls_back
+def test_missing_evidence_is_not_enough_and_has_a_reason(name: GateName, changes: dict[str, Any]) -> None:
+    judged = result(name, good(**changes))
+    assert judged.outcome is JudgementOutcome.NOT_ENOUGH
+    assert judged.reason
+    assert not judged.rolls_back
 
 
 @pytest.mark.parametrize(
@@ -106,63 +111,63 @@ def test_missing_evidence_waits_and_says_what_is_missing(name: GateName, changes
     ],
 )
 def test_evidence_against_the_candidate_rolls_back(name: GateName, changes: dict[str, Any]) -> None:
-    found = gate(name, good(**changes))
-    assert (found.outcome, found.rolls_back) == (JudgementOutcome.BAD, True)
+    judged = result(name, good(**changes))
+    assert (judged.outcome, judged.rolls_back) == (JudgementOutcome.BAD, True)
 
 
-def test_counts_that_do_not_add_up_keep_the_step_and_roll_nothing_back() -> None:
-    found = gate(GateName.ACCOUNTING, good(totals=AccountingTotals(50_000, 40_000, 10)))
-    assert (found.outcome, found.rolls_back) == (JudgementOutcome.BAD, False)
-    assert "+9990" in found.reason
+def test_unbalanced_accounting_closes_the_gate_without_rolling_back() -> None:
+    judged = result(GateName.ACCOUNTING, good(accounting=AccountingTotals(50_000, 40_000, 10)))
+    assert (judged.outcome, judged.rolls_back) == (JudgementOutcome.BAD, False)
+    assert "+9990" in judged.reason
 
 
 def test_one_row_difference_closes_the_gate_without_rolling_back() -> None:
-    found = gate(GateName.EFFECTS, good(effect_mismatches=1))
-    assert (found.outcome, found.rolls_back) == (JudgementOutcome.BAD, False)
+    judged = result(GateName.EFFECTS, good(effect_mismatches=1))
+    assert (judged.outcome, judged.rolls_back) == (JudgementOutcome.BAD, False)
 
 
-def test_errors_that_both_sides_have_do_not_count() -> None:
-    """Pairs in which both failed are in neither count of lone failures."""
-    measured = good(routes={"score": RouteEvidence(VerdictCounts(match=40_000), 40_000, 60, 60)})
-    assert gate(GateName.ERRORS, measured).outcome is JudgementOutcome.NOT_ENOUGH
+def test_errors_of_both_sides_do_not_count() -> None:
+    """Pairs in which both sides failed are in neither count."""
+    evidence = good(routes={"score": RouteEvidence(VerdictCounts(match=40_000), 40_000, 60, 60)})
+    assert result(GateName.ERRORS, evidence).outcome is JudgementOutcome.NOT_ENOUGH
 
 
-def test_a_rare_route_that_is_wrong_is_not_hidden_by_the_others() -> None:
+def test_bad_rare_route_is_not_hidden_by_busy_ones() -> None:
     routes = {
         "score": RouteEvidence(VerdictCounts(match=1_000_000), pairs=1_000_000),
         "rare": RouteEvidence(VerdictCounts(match=1_960, mismatch=40), pairs=2_000),
     }
-    found = gate(GateName.MISMATCHES, good(routes=routes))
-    assert (found.outcome, found.route) == (JudgementOutcome.BAD, "rare")
+    judged = result(GateName.MISMATCHES, good(routes=routes))
+    assert (judged.outcome, judged.route) == (JudgementOutcome.BAD, "rare")
 
 
-def test_a_served_side_is_not_blamed_for_being_slower_than_a_mirrored_one() -> None:
+def test_served_side_may_be_slower_than_a_mirrored_one() -> None:
     crossed = {(Side.CANDIDATE, Role.SERVED): SLOW, (Side.LEGACY, Role.MIRRORED): FAST}
-    assert gate(GateName.LATENCY, good(durations=crossed)).outcome is JudgementOutcome.GOOD
+    assert result(GateName.LATENCY, good(durations=crossed)).outcome is JudgementOutcome.GOOD
 
 
-def test_a_gross_difference_across_roles_closes_the_gate_without_rolling_back() -> None:
+def test_gross_latency_across_roles_closes_the_gate_without_rolling_back() -> None:
     crossed = {(Side.CANDIDATE, Role.MIRRORED): durations(30_000, 6_000, 3), (Side.LEGACY, Role.SERVED): FAST}
-    found = gate(GateName.LATENCY, good(durations=crossed))
-    assert (found.outcome, found.rolls_back) == (JudgementOutcome.BAD, False)
+    judged = result(GateName.LATENCY, good(durations=crossed))
+    assert (judged.outcome, judged.rolls_back) == (JudgementOutcome.BAD, False)
 
 
-def test_a_step_may_ask_for_less_than_the_section() -> None:
-    found = judge(good(seconds=10.0), GateSettings(), StepSettings(1.0, time_min_s=5.0), AUTO)
-    assert outcome_of(found) is JudgementOutcome.GOOD
+def test_step_settings_override_the_section() -> None:
+    results = judge(good(seconds=10.0), GateSettings(), StepSettings(1.0, time_min_s=5.0), AUTO)
+    assert outcome_of(results) is JudgementOutcome.GOOD
 
 
-def test_the_memory_gate_can_be_turned_off() -> None:
-    found = judge(good(rss_bytes=None), GateSettings(rss_max_bytes=0), StepSettings(1.0), AUTO)
-    assert GateName.MEMORY not in {one.name for one in found}
+def test_memory_gate_can_be_turned_off() -> None:
+    results = judge(good(rss_bytes=None), GateSettings(rss_max_bytes=0), StepSettings(1.0), AUTO)
+    assert GateName.MEMORY not in {judged.name for judged in results}
 
 
 def test_reasons_name_bad_gates_before_missing_evidence() -> None:
-    found = judge(good(seconds=1.0, effect_mismatches=9), GateSettings(), StepSettings(1.0), AUTO)
-    assert [reason.partition(":")[0] for reason in reasons_of(found)] == ["effects", "time"]
+    results = judge(good(seconds=1.0, effect_mismatches=9), GateSettings(), StepSettings(1.0), AUTO)
+    assert [reason.partition(":")[0] for reason in reasons_of(results)] == ["effects", "time"]
 
 
-def test_a_rollback_needs_the_same_gate_bad_several_times_in_a_row() -> None:
+def test_rollback_needs_consecutive_bad_evaluations_of_one_gate() -> None:
     bad, fine = (
         judge(good(effect_mismatches=3), GateSettings(), StepSettings(1.0), AUTO),
         judge(good(), GateSettings(), StepSettings(1.0), AUTO),
@@ -170,9 +175,9 @@ def test_a_rollback_needs_the_same_gate_bad_several_times_in_a_row() -> None:
     once = streaks_after({}, bad)
     assert grounds_for_rollback(once, bad, AUTO) is None
     assert grounds_for_rollback(streaks_after(streaks_after(once, fine), bad), bad, AUTO) is None
-    found = grounds_for_rollback(streaks_after(once, bad), bad, AUTO)
-    assert found
-    assert found.name is GateName.EFFECTS
+    ground = grounds_for_rollback(streaks_after(once, bad), bad, AUTO)
+    assert ground
+    assert ground.name is GateName.EFFECTS
 
 
 def test_automatic_rollback_can_be_turned_off() -> None:
@@ -180,20 +185,20 @@ def test_automatic_rollback_can_be_turned_off() -> None:
     assert grounds_for_rollback({GateName.EFFECTS: 9}, bad, AutoRollbackSettings(enabled=False)) is None
 
 
-def test_the_rollback_names_the_finding_of_its_kind_and_route() -> None:
+def test_rollback_names_the_finding_of_its_kind_and_route() -> None:
     response = SuspectFinding("aaa", "score", "score", "changed", "number → number", 50)
     row = SuspectFinding("bbb", "score", "registry_score.score", "column", "number → number", 20)
     points = SuspectFinding("ccc", "score", "registry_humanpoints", "missing_row", "missing_row", 4)
-    measured = good(suspects=(response, row, points))
+    evidence = good(suspects=(response, row, points))
     tables = GateSettings().points_tables
     named = [
-        implicated_finding(GateResult(name, JudgementOutcome.BAD, "", route="score"), measured, tables)
+        implicated_finding(GateResult(name, JudgementOutcome.BAD, "", route="score"), evidence, tables)
         for name in (GateName.MISMATCHES, GateName.EFFECTS, GateName.POINTS, GateName.LATENCY)
     ]
     assert named == [response, row, points, None]
 
 
-def test_the_band_of_a_quantile_holds_the_true_one() -> None:
+def test_quantile_band_contains_the_true_quantile() -> None:
     sketch = QuantileSketch()
     for value in range(1, 20_001):
         sketch.add(float(value))
@@ -201,8 +206,59 @@ def test_the_band_of_a_quantile_holds_the_true_one() -> None:
     assert 18_600 < band.low < 19_000 < band.high < 19_500
 
 
-def test_the_band_of_too_few_values_is_open() -> None:
+def test_quantile_band_of_few_values_is_unbounded() -> None:
     sketch = QuantileSketch()
     sketch.add(5.0)
     band = quantile_band(sketch, 0.95, alpha=0.01)
     assert band.high == float("inf")
+
+
+def test_every_gate_name_has_one_row() -> None:
+    assert sorted(gate.name for gate in GATES) == sorted(GateName)
+
+
+def test_gates_that_roll_back_differ_in_specificity() -> None:
+    specificities = [gate.specificity for gate in GATES if gate.rolls_back]
+    assert len(set(specificities)) == len(specificities)
+    assert MOST_SPECIFIC_FIRST == (
+        GateName.POINTS,
+        GateName.EFFECTS,
+        GateName.ERRORS,
+        GateName.MISMATCHES,
+        GateName.LATENCY,
+        GateName.MEMORY,
+    )
+
+
+def test_alpha_of_one_route_is_divided_by_six() -> None:
+    assert interval_alpha(GATES, 1, 0.01) == pytest.approx(0.01 / 6)
+
+
+def test_undeclared_interval_is_a_defect() -> None:
+    gate = Gate(GateName.TIME, lambda given: given.result(JudgementOutcome.GOOD, f"{given.alpha}"))
+    with pytest.raises(AssertionError, match="declares none"):
+        gate.judge(GateInput(gate, good(), GateSettings(), StepSettings(1.0), AUTO, 0.01))
+
+
+def test_result_rolls_back_only_where_the_row_allows_it() -> None:
+    gate = Gate(GateName.TIME, lambda given: given.result(JudgementOutcome.BAD, "late", against_candidate=True))
+    judged = gate.judge(GateInput(gate, good(), GateSettings(), StepSettings(1.0), AUTO, 0.01))
+    assert judged
+    assert not judged.rolls_back
+
+
+@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
+def test_gate_computes_no_more_intervals_than_it_declares(gate: Gate) -> None:
+    reads: list[float] = []
+
+    class CountingInput(GateInput):
+        @property
+        def alpha(self) -> float:
+            reads.append(self.interval_alpha)
+            return self.interval_alpha
+
+    one = RouteEvidence(VerdictCounts(match=40_000), pairs=40_000)
+    gate.judge(
+        CountingInput(gate, good(routes={"score": one, "history": one}), GateSettings(), StepSettings(1.0), AUTO, 0.01)
+    )
+    assert len(reads) == gate.intervals(2)

@@ -18,13 +18,13 @@ def test_nothing_is_rolled_back_at_first(tmp_path: Path) -> None:
     assert not switch(tmp_path).rolled_back
 
 
-def test_a_rollback_survives_a_restart_with_its_reason(tmp_path: Path) -> None:
+def test_rollback_survives_a_restart_with_its_reason(tmp_path: Path) -> None:
     switch(tmp_path).rollback(actor="me", reason="p99")
     again = switch(tmp_path)
     assert (again.rolled_back, again.state.actor, again.state.reason) == (True, "me", "p99")
 
 
-def test_a_rollback_takes_effect_before_it_is_stored(tmp_path: Path) -> None:
+def test_rollback_takes_effect_before_it_is_stored(tmp_path: Path) -> None:
     made, order = switch(tmp_path), list[bool]()
     made.on_change(lambda _: order.append((tmp_path / "switch.json").exists()))
     made.rollback(actor="me", reason="")
@@ -32,7 +32,7 @@ def test_a_rollback_takes_effect_before_it_is_stored(tmp_path: Path) -> None:
     assert (tmp_path / "switch.json").exists()
 
 
-def test_a_rollback_works_where_nothing_can_be_stored_and_is_stored_later(tmp_path: Path) -> None:
+def test_unstored_rollback_holds_and_is_stored_later(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     made = Switch(tmp_path / "file" / "switch.json", tmp_path / "sentinel")
     made.rollback(actor="me", reason="")
@@ -42,13 +42,13 @@ def test_a_rollback_works_where_nothing_can_be_stored_and_is_stored_later(tmp_pa
     assert made.stored
 
 
-def test_a_rollback_is_not_undone_by_another(tmp_path: Path) -> None:
+def test_second_rollback_keeps_the_first(tmp_path: Path) -> None:
     made = switch(tmp_path)
     first = made.rollback(actor="me", reason="one")
     assert made.rollback(actor="you", reason="two") == first
 
 
-def test_resuming_that_cannot_be_stored_does_not_take_effect(tmp_path: Path) -> None:
+def test_unstored_resume_does_not_take_effect(tmp_path: Path) -> None:
     made = switch(tmp_path)
     made.rollback(actor="me", reason="")
     (tmp_path / "switch.json").unlink()
@@ -58,7 +58,7 @@ def test_resuming_that_cannot_be_stored_does_not_take_effect(tmp_path: Path) -> 
     assert made.rolled_back
 
 
-def test_an_unreadable_state_file_counts_as_a_rollback(tmp_path: Path) -> None:
+def test_unreadable_state_file_counts_as_a_rollback(tmp_path: Path) -> None:
     (tmp_path / "switch.json").write_text("{")
     assert switch(tmp_path).rolled_back
 
@@ -73,7 +73,7 @@ def test_two_processes_follow_each_other(tmp_path: Path) -> None:
     assert not one.rolled_back
 
 
-def test_a_process_that_was_behind_does_not_undo_a_newer_rollback(tmp_path: Path) -> None:
+def test_outdated_process_does_not_undo_a_newer_rollback(tmp_path: Path) -> None:
     behind, other = switch(tmp_path), switch(tmp_path)
     other.rollback(actor="a", reason="")
     other.resume(actor="a", reason="")
@@ -83,7 +83,7 @@ def test_a_process_that_was_behind_does_not_undo_a_newer_rollback(tmp_path: Path
     assert behind.state.version == other.state.version
 
 
-def test_a_rollback_holds_at_a_process_that_has_not_heard_of_the_resume_before_it(tmp_path: Path) -> None:
+def test_rollback_after_an_unseen_resume_holds(tmp_path: Path) -> None:
     one, behind = switch(tmp_path), switch(tmp_path)
     one.rollback(actor="a", reason="first")
     behind.poll()
@@ -96,7 +96,7 @@ def test_a_rollback_holds_at_a_process_that_has_not_heard_of_the_resume_before_i
     assert behind.rolled_back
 
 
-def test_the_sentinel_file_rolls_back(tmp_path: Path) -> None:
+def test_sentinel_file_rolls_back(tmp_path: Path) -> None:
     made = switch(tmp_path)
     (tmp_path / "sentinel").touch()
     made.poll()

@@ -2,7 +2,7 @@
 
 from comparator.exchanges.model import Side
 from proxy.config.rollout import GroupSettings, RolloutSettings
-from proxy.config.settings import ServeSettings
+from proxy.config.serve import ServeSettings
 from proxy.rollout.group_state import GroupState, initial_states
 from proxy.rollout.state_machine import Phase
 from proxy.rollout.traffic_split import LEGACY_SERVES, candidate_share, splits_of
@@ -10,13 +10,13 @@ from proxy.rollout.traffic_split import LEGACY_SERVES, candidate_share, splits_o
 GROUPED = RolloutSettings(enabled=True, groups=(GroupSettings("reads", ("score", "history"), (0.0, 50.0, 100.0)),))
 
 
-def test_an_enabled_rollout_begins_with_the_legacy() -> None:
+def test_enabled_rollout_starts_with_the_legacy() -> None:
     plans = splits_of(ServeSettings(), RolloutSettings(enabled=True), initial_states(["all"]), rolled_back=False)
     assert candidate_share(plans.overall) == 0.0
     assert plans.overall.side_of(0) is Side.LEGACY
 
 
-def test_without_a_rollout_the_serve_section_holds() -> None:
+def test_disabled_rollout_follows_section_serve() -> None:
     plans = splits_of(ServeSettings(percent=30.0), RolloutSettings(), initial_states(["all"]), rolled_back=False)
     assert candidate_share(plans.overall) == 0.3
 
@@ -28,20 +28,20 @@ def test_groups_step_apart() -> None:
     assert plans.of("score").stage == "reads_candidate_50"
 
 
-def test_a_group_that_is_rolled_back_leaves_the_others() -> None:
+def test_rolled_back_group_leaves_the_others() -> None:
     states = {"all": GroupState(step=7, phase=Phase.PROMOTED), "reads": GroupState("reads", Phase.ROLLED_BACK, 1)}
     plans = splits_of(ServeSettings(), GROUPED, states, rolled_back=False)
     assert plans.of("history") == LEGACY_SERVES
     assert candidate_share(plans.of("other")) == 1.0
 
 
-def test_the_switch_overrides_every_group() -> None:
+def test_switch_overrides_every_group() -> None:
     states = {"all": GroupState(step=7, phase=Phase.PROMOTED), "reads": GroupState("reads", Phase.STEPPING, 1)}
     plans = splits_of(ServeSettings(), GROUPED, states, rolled_back=True)
     assert {plans.of("score"), plans.of("other")} == {LEGACY_SERVES}
 
 
-def test_a_rollback_holds_for_a_rollout_that_is_not_enabled_too() -> None:
+def test_rollback_holds_for_a_disabled_rollout() -> None:
     plans = splits_of(
         ServeSettings(), RolloutSettings(), {"all": GroupState(phase=Phase.ROLLED_BACK)}, rolled_back=False
     )

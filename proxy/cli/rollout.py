@@ -1,0 +1,243 @@
+"""`shadow promote`, `pause`, `resume` and `rollback`: change the rollout.
+
+A promotion and a pause are made by a running proxy. A resume is made by a running proxy, or with none running by this command, in this
+machine's files and in the database. A rollback goes all ways at once: to the admin port of every proxy that config.yaml names (in effect
+at once), into the files of this machine (in effect within proxy.rollout.switch.POLL_S in every proxy here, and at the next start),
+and, when no proxy took it, into the database, from which proxies that cannot be reached from here will learn of it. One of these ways
+is enough, and nothing else needs to be up.
+
+From here to the switch: a command changes the rollout on this machine through `proxy.rollout.control`, which owns
+`proxy.rollout.switch`, just as the admin port of a running proxy does.
+"""
+
+# ruff: noqa: PLC0415 (imports that take a second must not delay the requests of a rollback)
+
+import argparse
+import asyncio
+import getpass
+import json
+import os
+import sys
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxy.cli.exit_codes import Exit
+from proxy.config.loader import read_settings
+from proxy.config.settings import Settings
+from proxy.errors import ProxyError, RolloutError, SwitchError
+from proxy.rollout.admin_client import AdminClient, AdminResponse
+
+if TYPE_CHECKING:
+    from proxy.rollout.control import ChangeRequest, Control
+
+
+@dataclass(frozen=True, slots=True)
+class Subcommand:
+    """A subcommand, as `proxy.cli.main` runs it."""
+
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    parser.add_argument("--reason", default="", help="reason for the audit log")
+    parser.add_argument(
+        "--actor",
+        default="",
+        help="name for the audit log; default: the login name; the name in a JWT takes precedence",
+    )
+    parser.add_argument("--group", default="", help="one route group instead of all")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _configure_promote(parser: argparse.ArgumentParser) -> None:
+    _configure(parser)
+    parser.add_argument("--force", action="store_true", help="promote through closed gates; the audit log records it")
+
+
+def _configure_rollback(parser: argparse.ArgumentParser) -> None:
+    _configure(parser)
+    parser.add_argument("--dry-run", action="store_true", help="change nothing; print what a rollback would affect")
+
+
+def _body_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the body of the POST. Its id makes the change one entry of the audit log, however many proxies get it."""
+    return {
+        "actor": args.actor or getpass.getuser(),
+        "reason": args.reason,
+        "group": args.group,
+        "force": getattr(args, "force", False),
+        "id": str(uuid.uuid4()),
+    }
+
+
+# Promote, pause and resume.
+
+
+def _promote(args: argparse.Namespace) -> int:
+    return _report(_send(read_settings(args.config), "/promote", _body_of(args)), as_json=args.json)
+
+
+def _pause(args: argparse.Namespace) -> int:
+    return _report(_send(read_settings(args.config), "/pause", _body_of(args)), as_json=args.json)
+
+
+def _resume(args: argparse.Namespace) -> int:
+    settings, body = read_settings(args.config), _body_of(args)
+    response = _send(settings, "/resume", body)
+    if response.status is None:
+        response = asyncio.run(_resume_here(settings, body))
+    code = _report(response, as_json=args.json)
+    if code == Exit.DONE and not args.json and not settings.rollout.enabled:
+        serve = settings.serve
+        print(f"rollout.enabled is false: {serve.side} serves {serve.percent:g} % again, by section serve")  # noqa: T201 (the command's output)
+    return code
+
+
+def _send(settings: Settings, path: str, body: Mapping[str, Any]) -> AdminResponse:
+    return AdminClient.of(settings, os.environ).first_answer("POST", path, body)
+
+
+async def _resume_here(settings: Settings, body: Mapping[str, Any]) -> AdminResponse:
+    """Resume in this machine's files and in the database, since no proxy is running."""
+    control = _control_here(settings)
+    try:
+        async with control.replica.session():
+            await control.resume(_request_of(body))
+    except (RolloutError, SwitchError) as error:
+        return AdminResponse(None, 409, error=str(error))
+    groups = [
+        {"group": state.group, "phase": state.phase.value, "step": state.step}
+        for state in control.replica.configured.values()
+    ]
+    return AdminResponse(None, 200, {"rolled_back": control.switch.rolled_back, "groups": groups})
+
+
+def _control_here(settings: Settings) -> "Control":
+    """Open the control over this machine's files."""
+    from proxy.rollout.control import open_control
+
+    control = open_control(settings.serve, settings.rollout, settings.databases.store)
+    control.start()
+    return control
+
+
+def _request_of(body: Mapping[str, Any]) -> "ChangeRequest":
+    from proxy.rollout.control import ChangeRequest
+
+    return ChangeRequest(body["actor"], body["reason"], group=body["group"], id=body["id"])
+
+
+def _report(response: AdminResponse, *, as_json: bool) -> int:
+    """Print the response; NEGATIVE when the change was refused, UNAVAILABLE when no proxy responded."""
+    if as_json:
+        print(json.dumps({"ok": response.ok, "error": response.error, **response.document}))  # noqa: T201 (the command's output)
+    elif response.ok:
+        groups = response.document.get("groups", ())
+        lines = [f"{group['group']}: {group['phase']}, step {group['step']}" for group in groups]
+        print("\n".join(lines) or "done")  # noqa: T201 (the command's output)
+    else:
+        problem = "no proxy answered" if response.status is None else "refused"
+        print(f"{problem}: {response.error}", file=sys.stderr)  # noqa: T201 (the command's output)
+    if response.ok:
+        return Exit.DONE
+    return Exit.UNAVAILABLE if response.status is None else Exit.NEGATIVE
+
+
+# Rollback.
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    """Roll back; NEGATIVE when a proxy may still serve from the candidate."""
+    settings = read_settings(args.config)
+    if args.dry_run:
+        return _dry_run(settings, as_json=args.json)
+    body = _body_of(args)
+    client = AdminClient.of(settings, os.environ, break_glass=True)
+    with client.broadcast("POST", "/rollback", body) as broadcast:
+        # While the requests are on their way, the same change is made in the files of this machine.
+        control = _control_here(settings)
+        control.rollback(_request_of(body))
+        responses = broadcast.responses()
+    if settings.databases.store and not any(response.ok for response in responses):
+        _store_in_database(control)
+    group = body["group"]
+    stored = control.replica.states[group].phase.latched if group else control.switch.stored
+    done = _is_done(responses, stored=stored)
+    if args.json:
+        print(json.dumps(_document(responses, stored=stored, done=done)))  # noqa: T201 (the command's output)
+    else:
+        print("\n".join(_lines(settings, responses, stored=stored, done=done)))  # noqa: T201 (the command's output)
+    return Exit.DONE if done else Exit.NEGATIVE
+
+
+def _store_in_database(control: "Control") -> None:
+    """Store the rollback in the database, since no proxy took it: those that cannot be reached from here may still read it."""
+
+    async def synchronize() -> None:
+        async with control.replica.session():
+            pass
+
+    try:
+        asyncio.run(synchronize())
+    except ProxyError as error:
+        print(error, file=sys.stderr)  # noqa: T201 (the command's output)
+
+
+def _is_done(responses: Sequence[AdminResponse], *, stored: bool) -> bool:
+    took_it = any(response.ok for response in responses)
+    return all(response.ok or response.down for response in responses) and (took_it or stored)
+
+
+def _document(responses: Sequence[AdminResponse], *, stored: bool, done: bool) -> dict[str, Any]:
+    proxies = [
+        {
+            "proxy": str(response.endpoint),
+            "rolled_back": response.ok,
+            "running": not response.down,
+            "error": response.error,
+        }
+        for response in responses
+    ]
+    return {"rolled_back": done, "stored": stored, "proxies": proxies}
+
+
+def _lines(settings: Settings, responses: Sequence[AdminResponse], *, stored: bool, done: bool) -> list[str]:
+    lines: list[str] = []
+    for response in responses:
+        if response.ok:
+            lines.append(f"{response.endpoint}  serves from the legacy")
+        elif response.down:
+            lines.append(f"{response.endpoint}  is not running")
+        else:
+            lines.append(
+                f"{response.endpoint}  NOT REACHED: {response.error}; it learns of the rollback when it is back"
+            )
+    lines.append(f"stored in {settings.serve.state_file}" if stored else f"NOT STORED in {settings.serve.state_file}")
+    lines.append("rolled back" if done else "NOT ROLLED BACK everywhere: see above")
+    return lines
+
+
+def _dry_run(settings: Settings, *, as_json: bool) -> int:
+    import msgspec
+
+    from proxy.rollout.rollback_impact import RollbackImpact, render
+    from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
+
+    response = AdminClient.of(settings, os.environ).first_answer("GET", "/rollout/rollback-impact")
+    if response.ok:
+        impact = msgspec.convert(response.document, RollbackImpact)
+    else:
+        impact = asyncio.run(collect_impact(ImpactSources.of(settings)))
+    print(msgspec.json.encode(impact).decode() if as_json else render(impact))  # noqa: T201 (the command's output)
+    return Exit.DONE
+
+
+PROMOTE = Subcommand(_configure_promote, _promote)
+PAUSE = Subcommand(_configure, _pause)
+RESUME = Subcommand(_configure, _resume)
+ROLLBACK = Subcommand(_configure_rollback, _rollback)
