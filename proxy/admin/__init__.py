@@ -1,1 +1,1 @@
-"""The control plane of a proxy process: metrics, health, status, the on-call switch. `api` has the routes."""
+"""The control port of a proxy process: metrics, health and status. `api` has the routes, `throttle` limits the rate."""

@@ -1,6 +1,6 @@
-"""The admin port: what the process says about itself. Loopback by default.
+"""The control port of a proxy process: /metrics, /healthz, /readyz and /status. It listens on loopback by default.
 
-What changes the rollout is mounted by proxy.rollout.http_api, with its own access rules.
+proxy.rollout.http_api adds the endpoints of the rollout, with their own access rules.
 """
 
 from typing import Any, Protocol
@@ -19,20 +19,20 @@ VIEW: web.AppKey["StatusView"] = web.AppKey("view")
 
 
 class StatusView(Protocol):
-    """What a proxy process says about itself."""
+    """The state of a proxy process, as the endpoints show it."""
 
     @property
     def ready(self) -> bool:
-        """Whether new clients are welcome."""
+        """Whether new clients are accepted."""
         ...
 
     def status(self) -> dict[str, Any]:
-        """What /status shows beside the switch."""
+        """Return the document of /status, without the on-call switch."""
         ...
 
 
 def build(*, registry: CollectorRegistry, switch: Switch, view: StatusView) -> web.Application:
-    """The admin application."""
+    """Build the application of the control port."""
     app = web.Application(client_max_size=1024**2, middlewares=[throttled(RateLimiter(PER_S, BURST))])
     app[REGISTRY] = registry
     app[SWITCH] = switch

@@ -1,7 +1,7 @@
-"""Keeps a flooded admin port from taking the time of those who are served: requests wait for their turn.
+"""Throttle the control port, so that a flood of requests to it does not slow clients down.
 
-The control port is answered by the process that serves clients. What is asked there costs some tenths of a millisecond each, so it is
-paced: a burst passes at once, then so many a second, and who would wait too long is turned away. A rollback never waits.
+The process that serves clients also answers the control port, at some tenths of a millisecond a request. So its requests pass a token
+bucket: a burst at once, then PER_S a second; one that would have to wait for longer than WAIT_MAX_S gets 503. A rollback never waits.
 """
 
 import asyncio
@@ -11,40 +11,54 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from proxy.token_bucket import TokenBucket
+
 PER_S = 50.0
 BURST = 100
 WAIT_MAX_S = 2.0
 COSTS = {"/rollback": 0, "/metrics": 5}
-"""Turns that a request takes, where that is not one. The metrics page costs milliseconds."""
+"""Tokens that a request takes, where that is not one. A page of metrics costs milliseconds."""
 
 
 class RateLimiter:
-    """Gives out turns: `per_s` a second, `burst` at once after a quiet time. Pure but for what the client does with the wait."""
+    """Tell each request how long to wait. Pure: the time is an argument.
+
+    A request may go while the bucket is not in debt, and its own tokens may put it into debt. The wait is the time until that is paid
+    off. With 10 tokens a second and a burst of 2, six requests at once:
+
+        tokens before   2   1   0  -1  -2  -3
+        wait, seconds   0   0   0  .1  .2  .3
+
+    Args:
+        per_s: tokens a second.
+        burst: tokens at once after an idle time.
+    """
 
     def __init__(self, per_s: float, burst: int) -> None:
-        self._each_s = 1 / per_s
-        self._burst_s = burst / per_s
-        self._next = float("-inf")
+        self._bucket = TokenBucket.full(per_s, burst)
 
     def wait_s(self, now: float, cost: int = 1) -> float:
-        """How long to wait for the next turns, which are taken; above `WAIT_MAX_S` none are."""
-        due = max(self._next, now - self._burst_s)
-        if due - now <= WAIT_MAX_S:
-            self._next = due + self._each_s * cost
-        return max(0.0, due - now)
+        """Return the seconds that a request has to wait. Its tokens are taken unless that is longer than `WAIT_MAX_S`."""
+        bucket = self._bucket
+        wait_s = max(0.0, -bucket.refill(now) / bucket.rate)
+        if wait_s <= WAIT_MAX_S:
+            bucket.spend(cost)
+        return wait_s
 
 
-def throttled(turns: RateLimiter, now: Callable[[], float] = time.monotonic) -> Middleware:
-    """Let every request but a rollback wait for its turn; 503 after `WAIT_MAX_S` for those there is none for."""
+def throttled(limiter: RateLimiter, now: Callable[[], float] = time.monotonic) -> Middleware:
+    """Make a middleware that lets every request but a rollback wait as the limiter says, and answers 503 beyond `WAIT_MAX_S`."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         cost = COSTS.get(request.path, 1)
-        wait_s = turns.wait_s(now(), cost) if cost else 0.0
+        wait_s = limiter.wait_s(now(), cost) if cost else 0.0
         if wait_s:
             await asyncio.sleep(min(wait_s, WAIT_MAX_S))
         if wait_s > WAIT_MAX_S:
-            raise web.HTTPServiceUnavailable(text="the admin port is asked too often", headers={"Retry-After": "1"})
+            raise web.HTTPServiceUnavailable(
+                text="too many requests to the control port: try again later", headers={"Retry-After": "1"}
+            )
         return await handler(request)
 
     return middleware

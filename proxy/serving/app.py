@@ -1,6 +1,6 @@
-"""The composition root of one proxy process: builds everything once, in order, and takes it down in the other order.
+"""The composition root of one proxy process: build every part once, in order, and close them in reverse order.
 
-Stopping: refuse new connections, let what is in flight end within `drain_s`, cut the rest, write the journal's queue, close.
+Stopping: refuse new connections, let requests in flight end within `drain_s`, abort the rest, write the queue of the journal, close.
 """
 
 import asyncio
@@ -30,30 +30,36 @@ from proxy.rollout.group_state import States
 from proxy.rollout.service import RolloutService
 from proxy.rollout.switch import POLL_S, Switch
 from proxy.rollout.traffic_split import candidate_share
-from proxy.serving import signal_mask as signals
 from proxy.serving.client_connection import ClientConnection
 from proxy.serving.config_reload import ConfigReloader, ConfigSource, LoadedCertificate, tls_context
-from proxy.serving.health_checks import watch_backend
+from proxy.serving.event_wait import wait_for_event
 from proxy.serving.metrics import Gauges, ProxyMetrics
+from proxy.serving.signal_mask import unblock_signals
 from proxy.serving.state import ServingState
 from proxy.serving.worker_handoff import BACKLOG, InheritedFds, WorkerStats
 
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 0.1
-LOOK_S = 1.0
-"""How often a process looks whether its configuration has changed and its supervisor is still there."""
+CONFIG_POLL_S = 1.0
+"""How often a process checks whether its configuration has changed and its supervisor still exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """Which of several processes this is (0 when alone), what became of those before it, and what its parent hands it."""
+    """The place of a process among several workers.
+
+    Attributes:
+        number: of its slot; 0 when it is alone.
+        restarts: crashes in this slot so far.
+        lost: requests in flight and exchanges queued for the journal that were lost with them.
+        inherited_fds: passed by the supervisor, None without one.
+    """
 
     number: int = 0
     restarts: int = 0
     lost: tuple[int, ...] = (0, 0)
-    """Requests in flight and copies that died with them."""
-    handed: InheritedFds | None = None
+    inherited_fds: InheritedFds | None = None
 
 
 ALONE = WorkerIdentity()
@@ -61,20 +67,21 @@ ALONE = WorkerIdentity()
 
 @dataclass(slots=True)
 class RunningProxy:
-    """A proxy process that is up.
+    """A proxy process that serves.
 
     Attributes:
-        port: where clients are served; 0 for a unix socket.
+        state: shared by all connections.
+        rollout: state and control of the rollout.
+        journal: None when it is disabled.
+        reloader: puts new settings in force.
+        port: for clients; 0 for a unix socket.
         admin_port: the control port.
-        front: shared state of the connections.
-        rollout: who serves, and all that may change it.
-        reloading: puts new settings in force.
     """
 
-    front: ServingState
+    state: ServingState
     rollout: RolloutService
     journal: JournalWriter | None
-    reloading: ConfigReloader
+    reloader: ConfigReloader
     port: int = 0
     admin_port: int = 0
     servers: list[asyncio.Server] = field(default_factory=list[asyncio.Server])
@@ -87,22 +94,22 @@ class RunningProxy:
 
     @property
     def ready(self) -> bool:
-        """Whether new clients are welcome."""
-        return not self.front.draining
+        """Whether new clients are accepted."""
+        return not self.state.connections.draining
 
     def status(self) -> dict[str, Any]:
-        """What /status shows."""
-        front, metrics = self.front, self.front.metrics
+        """Return the document of /status."""
+        state, metrics = self.state, self.state.metrics
         counts = self.journal.counts if self.journal else WriterCounts()
         return {
-            "stage": front.plan.stage,
-            "candidate_share": candidate_share(front.plan),
+            "stage": state.sides.split.stage,
+            "candidate_share": candidate_share(state.sides.split),
             "rollout": self.rollout.overview(),
-            "draining": front.draining,
-            "backends": front.steering.status(),
-            "config": self.reloading.status(),
+            "draining": state.connections.draining,
+            "backends": state.failover.status(),
+            "config": self.reloader.status(),
             "served": metrics.served,
-            "in_flight": len(front.forwardings),
+            "in_flight": len(state.connections.requests),
             "overlapped": metrics.overlapped,
             "skipped": {skip.value: count for skip, count in metrics.skipped.items() if count},
             "journal": {
@@ -121,87 +128,99 @@ async def serve(
     source: ConfigSource | None = None,
     worker: WorkerIdentity = ALONE,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, or until the supervisor is gone. SIGHUP reads settings again; SIGUSR2 rolls back.
+    """Serve until SIGTERM or SIGINT, or until the supervisor is gone.
 
-    SIGUSR1 is SIGTERM where another process has taken this one's place: the control port is given up before the drain.
+    SIGHUP reloads the configuration, SIGUSR2 rolls back. SIGUSR1 is like SIGTERM, but another process has already taken over: the control
+    port is closed before the drain.
+
+    Args:
+        settings: of config.yaml.
+        environ: has the secrets that are not in the settings.
+        source: of new settings; None never reloads.
+        worker: the place of this process.
     """
     loop = asyncio.get_running_loop()
     parent = os.getppid()
-    asked = SignalFlags()
+    flags = SignalFlags()
     async with running(settings, environ=environ, worker=worker) as proxy:
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, asked.stop)
-        loop.add_signal_handler(signal.SIGUSR1, asked.hand_over)
+            loop.add_signal_handler(number, flags.stop)
+        loop.add_signal_handler(signal.SIGUSR1, flags.hand_over)
         loop.add_signal_handler(signal.SIGUSR2, lambda: proxy.switch.rollback(actor="SIGUSR2", reason=""))
-        loop.add_signal_handler(signal.SIGHUP, asked.reload)
-        signals.release()
+        loop.add_signal_handler(signal.SIGHUP, flags.reload)
+        unblock_signals()
         logger.info("proxy_started", extra={"port": proxy.port, "admin_port": proxy.admin_port})
-        if worker.handed:
-            worker.handed.notify_ready()
-        while not asked.stopping:
-            await asked.wait(LOOK_S)
-            if worker.handed and os.getppid() != parent:
-                asked.stop()
-            elif source is not None and (source.changed or asked.reloading):
-                asked.reloading = False
-                await proxy.reloading.take_from(source)
-        if asked.handing_over and proxy.admin_site is not None:
+        if worker.inherited_fds:
+            worker.inherited_fds.notify_ready()
+        while not flags.stopping:
+            await flags.wait(CONFIG_POLL_S)
+            if worker.inherited_fds and os.getppid() != parent:
+                flags.stop()
+            elif source is not None and (source.changed or flags.reloading):
+                flags.reloading = False
+                await proxy.reloader.reload_from(source)
+        if flags.handing_over and proxy.admin_site is not None:
             await proxy.admin_site.stop()
         logger.info("proxy_stopping")
 
 
 class SignalFlags:
-    """What signals have asked a process to do."""
+    """The requests that signals have made of a process."""
 
     def __init__(self) -> None:
         self.stopping = self.handing_over = self.reloading = False
-        self._something = asyncio.Event()
+        self._received = asyncio.Event()
 
     async def wait(self, seconds: float) -> None:
-        """Wait until something is asked, at most so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._something.wait()
-        except TimeoutError:
-            return
-        self._something.clear()
+        """Wait for a signal, at most so long."""
+        if await wait_for_event(self._received, seconds):
+            self._received.clear()
 
     def stop(self) -> None:
         """Drain and end."""
         self.stopping = True
-        self._something.set()
+        self._received.set()
 
     def hand_over(self) -> None:
-        """Drain and end: somebody else serves already."""
+        """Drain and end, because another process serves already."""
         self.handing_over = True
         self.stop()
 
     def reload(self) -> None:
-        """Read the settings again, changed or not."""
+        """Reload the configuration, changed or not."""
         self.reloading = True
-        self._something.set()
+        self._received.set()
 
 
 @asynccontextmanager
 async def running(
     settings: Settings, *, environ: Mapping[str, str], worker: WorkerIdentity = ALONE
 ) -> AsyncGenerator[RunningProxy, None]:
-    """A proxy that serves inside the context.
+    """Run a proxy for the life of the context.
 
     Raises:
-        SettingsError: settings that only show as wrong when used (TLS files, a route's path).
-        JournalKeyError: SHADOW_JOURNAL_KEY is no key.
+        SettingsError: settings that only prove wrong when used (TLS files, a route's path).
+        JournalKeyError: SHADOW_JOURNAL_KEY is not a key.
         OSError: a port is taken.
     """
     metrics = ProxyMetrics()
-    journal = open_writer(settings.journal, environ) if settings.journal.enabled else None
-    fronts: list[ServingState] = []
-    rollout = RolloutService(settings, lambda states, rolled_back: _serve_by(fronts, states, rolled_back))
+    journal = open_writer(settings.journal, environ=environ) if settings.journal.enabled else None
+    state: ServingState | None = None
+
+    def apply_rollout(states: States, rolled_back: bool) -> None:
+        if state is None:  # (not yet built: it starts with the states of that moment)
+            return
+        before = state.sides.splits
+        state.sides.set_rollout(states, rolled_back)
+        if state.sides.splits != before:
+            logger.warning("serving_changed", extra={"stage": state.sides.split.stage})
+
+    rollout = RolloutService(settings, apply_rollout)
     rollout.start()
     stopped = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
-            front = ServingState(
+            state = ServingState(
                 settings,
                 group,
                 journal=journal,
@@ -209,19 +228,17 @@ async def running(
                 rolled_back=rollout.switch.rolled_back,
                 states=rollout.replica.states,
             )
-            fronts.append(front)
-            proxy = RunningProxy(front, rollout, journal, ConfigReloader(front, settings))
+            proxy = RunningProxy(state, rollout, journal, ConfigReloader(state, settings))
             metrics.gauges = _gauges(proxy)
             metrics.restarts = worker.restarts
-            metrics.lost_requests, metrics.lost_copies = worker.lost
-            vitals = WorkerStats(worker.handed.vitals) if worker.handed else None
+            metrics.lost_requests, metrics.lost_exchanges = worker.lost
+            stats = WorkerStats(worker.inherited_fds.stats) if worker.inherited_fds else None
             if journal:
                 journal.start()
-            group.create_task(_sweep(proxy, vitals, stopped), name="sweep-deadlines")
+            group.create_task(_sweep(proxy, stats, stopped), name="sweep-deadlines")
             group.create_task(_watch(rollout.switch, stopped), name="watch-switch")
             for side in Side:
-                watching = watch_backend(side, lambda: front.settings, front.steering, stopped)
-                group.create_task(watching, name=f"check-{side}")
+                group.create_task(state.failover.watch(side, stopped), name=f"check-{side}")
             try:
                 async with rollout.running(), _admin(proxy, settings, worker):
                     await _listen(proxy, settings, worker)
@@ -230,7 +247,7 @@ async def running(
                     finally:
                         await _drain(proxy)
             finally:
-                front.close()
+                state.backends.close()
                 stopped.set()
     finally:
         if journal:
@@ -239,16 +256,16 @@ async def running(
 
 async def _listen(proxy: RunningProxy, settings: Settings, worker: WorkerIdentity) -> None:
     loop = asyncio.get_running_loop()
-    listen, front = settings.listen, proxy.front
+    listen = settings.listen
     tls = _tls(proxy, listen.tls, "listen.tls")
 
     def protocol() -> ClientConnection:
-        return ClientConnection(front)
+        return ClientConnection(proxy.state)
 
-    if worker.handed:
-        handed = socket.socket(fileno=worker.handed.clients)
+    if worker.inherited_fds:
+        listener = socket.socket(fileno=worker.inherited_fds.clients)
         create = loop.create_unix_server if listen.unix else loop.create_server
-        server = await create(protocol, sock=handed, backlog=BACKLOG, ssl=tls)
+        server = await create(protocol, sock=listener, backlog=BACKLOG, ssl=tls)
     elif listen.unix:
         server = await loop.create_unix_server(protocol, listen.unix, backlog=BACKLOG, ssl=tls)
     else:
@@ -260,7 +277,7 @@ async def _listen(proxy: RunningProxy, settings: Settings, worker: WorkerIdentit
 @asynccontextmanager
 async def _admin(proxy: RunningProxy, settings: Settings, worker: WorkerIdentity) -> AsyncGenerator[None, None]:
     registry = CollectorRegistry()
-    registry.register(proxy.front.metrics)
+    registry.register(proxy.state.metrics)
     registry.register(proxy.rollout.metrics)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -270,8 +287,8 @@ async def _admin(proxy: RunningProxy, settings: Settings, worker: WorkerIdentity
     await runner.setup()
     try:
         tls = _tls(proxy, settings.admin.tls, "admin.tls")
-        if worker.handed:
-            site = web.SockSite(runner, socket.socket(fileno=worker.handed.admin), ssl_context=tls)
+        if worker.inherited_fds:
+            site = web.SockSite(runner, socket.socket(fileno=worker.inherited_fds.admin), ssl_context=tls)
         else:
             site = web.TCPSite(runner, settings.admin.host, settings.admin.port, ssl_context=tls)
         await site.start()
@@ -283,88 +300,52 @@ async def _admin(proxy: RunningProxy, settings: Settings, worker: WorkerIdentity
 
 
 async def _drain(proxy: RunningProxy) -> None:
-    """Refuse, let end, cut.
-
-    An unused connection is left open for a while: its client may just be sending a request, which is answered with
-    Connection: close. Closed at once, that request would be lost to a reset.
-    """
-    front = proxy.front
-    front.draining = True
+    """Refuse new connections, let the open ones end in time, and abort the rest."""
+    connections, limits = proxy.state.connections, proxy.state.limits
     for server in proxy.servers:
         server.close()
-    idle = asyncio.Event()
-    front.on_idle = lambda: idle.set() if not front.clients and not front.forwardings else None
-    front.on_idle()
-    limits = front.limits
-    unused_s = min(limits.drain_idle_s, limits.drain_s)
-    if not await _within(unused_s, idle):
-        for client in list(front.clients):
-            client.drain()
-        front.on_idle()
-        if not await _within(limits.drain_s - unused_s, idle):
-            logger.warning("drain_cut", extra={"in_flight": len(front.forwardings), "clients": len(front.clients)})
-    now = front.now()
-    for forwarding in list(front.forwardings):
-        forwarding.expire(now)
-    for client in list(front.clients):
-        client.abort()
-    # One turn of the loop lets the transports say that they are closed.
+    if not await connections.drain(drain_s=limits.drain_s, unused_s=limits.drain_idle_s):
+        open_now = {"in_flight": len(connections.requests), "clients": len(connections.clients)}
+        logger.warning("drain_timed_out", extra=open_now)
+    connections.abort_all(proxy.state.now())
+    # (one turn of the loop in which the transports report that they are closed)
     await asyncio.sleep(0)
 
 
-async def _within(seconds: float, event: asyncio.Event) -> bool:
-    """Whether something happens in time."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
-async def _sweep(proxy: RunningProxy, vitals: WorkerStats | None, stopped: asyncio.Event) -> None:
-    """Look at deadlines and at the backends' health; leave the vital signs where the parent finds them."""
-    front, journal = proxy.front, proxy.journal
-    while not await _within(SWEEP_S, stopped):
-        front.sweep(front.now())
-        if vitals is not None:
-            vitals.write(len(front.forwardings), journal.counts.queued if journal else 0)
-    if vitals is not None:
+async def _sweep(proxy: RunningProxy, stats: WorkerStats | None, stopped: asyncio.Event) -> None:
+    """Sweep deadlines and health, and write the statistics for the supervisor."""
+    state, journal = proxy.state, proxy.journal
+    while not await wait_for_event(stopped, SWEEP_S):
+        state.sweep(state.now())
+        if stats is not None:
+            stats.write(len(state.connections.requests), journal.counts.queued if journal else 0)
+    if stats is not None:
         # (the drain is over, and the queue is written before the process ends)
-        vitals.write(0, 0)
+        stats.write(0, 0)
 
 
 async def _watch(switch: Switch, stopped: asyncio.Event) -> None:
-    while not await _within(POLL_S, stopped):
+    while not await wait_for_event(stopped, POLL_S):
         switch.poll()
 
 
-def _serve_by(fronts: list[ServingState], states: States, rolled_back: bool) -> None:
-    """Who serves has changed, or may have."""
-    for front in fronts:
-        before = front.plans
-        front.set_rollout(states, rolled_back)
-        if front.plans != before:
-            logger.warning("serving_changed", extra={"stage": front.plan.stage})
-
-
-def _tls(proxy: RunningProxy, files: TlsSettings | None, place: str) -> ssl.SSLContext | None:
+def _tls(proxy: RunningProxy, files: TlsSettings | None, location: str) -> ssl.SSLContext | None:
     if files is None:
         return None
-    context = tls_context(files, place)
-    proxy.reloading.certified.append(LoadedCertificate(context, files, place))
+    context = tls_context(files, location)
+    proxy.reloader.certificates.append(LoadedCertificate(context, files, location))
     return context
 
 
 def _gauges(proxy: RunningProxy) -> Gauges:
-    front = proxy.front
+    state = proxy.state
     return Gauges(
-        in_flight=lambda: len(front.forwardings),
-        client_connections=lambda: len(front.clients),
-        backend_connections=lambda: front.backend_connections,
-        candidate_share=lambda: candidate_share(front.plan),
+        in_flight=lambda: len(state.connections.requests),
+        client_connections=lambda: len(state.connections.clients),
+        backend_connections=lambda: state.backends.connections,
+        candidate_share=lambda: candidate_share(state.sides.split),
         rolled_back=lambda: proxy.switch.rolled_back,
-        fit=front.steering.available,
+        backend_health=state.failover.health,
         journal=lambda: proxy.journal.counts if proxy.journal else WriterCounts(),
-        heads=lambda: front.heads_read,
+        head_lookups=lambda: state.head_lookups,
     )

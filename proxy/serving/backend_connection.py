@@ -1,7 +1,9 @@
-"""One connection to a backend: the protocol that reads responses off it. proxy.serving.backend_pool keeps them.
+"""One connection to a backend: the protocol that reads responses. proxy.serving.backend_pool owns the connections.
 
-A connection carries one request at a time. It reads the response's head and body and tells the forwarding that holds it; it never
-decides what the client gets.
+A connection carries one request at a time. It reads head and body of the response and passes them to the handler of the request:
+
+    IDLE --assign--> HEAD --head--> BODY --end--> IDLE          (CLOSED from every state)
+                     HEAD --101---> TUNNEL
 """
 
 import asyncio
@@ -18,52 +20,52 @@ INTERIM_RESPONSES_MAX = 8
 
 
 class ExchangeHandler(Protocol):
-    """Who is answered by a connection: one request in flight."""
+    """One request in flight: the receiver of a response."""
 
     method: str
     upgrade: bool
 
     def connected(self, connection: "BackendConnection") -> None:
-        """A connection is this holder's."""
+        """Send the request on this connection, which is now assigned to it."""
         ...
 
     def response_started(self, head: ResponseHead) -> None:
-        """The final response's head is here."""
+        """Take the head of the final response."""
         ...
 
     def response_data(self, data: bytes) -> None:
-        """Some of the response's body, decoded."""
+        """Take some of the body, without chunked coding."""
         ...
 
     def response_ended(self) -> None:
-        """The response is complete."""
+        """Note that the response is complete."""
         ...
 
     def flush(self) -> None:
-        """All that arrived at once was told: write it on."""
+        """Write on what the calls before have collected: nothing more has arrived."""
         ...
 
     def backend_failed(self, cause: FailureCause, detail: str) -> None:
-        """There is no response, or no more of it."""
+        """Note that there is no response, or no more of it."""
         ...
 
     def backend_paused(self, paused: bool) -> None:
-        """The backend takes no more bytes for now, or takes them again."""
+        """Stop or continue to send: the write buffer of the connection is full, or has room again."""
         ...
 
 
 class ConnectionOwner(Protocol):
-    """Where a connection comes from: it takes back what can be used again, and hears of what is gone."""
+    """The pool that a connection belongs to."""
 
-    heads: CachedResponseParser
-    """Reads the heads of this backend's responses."""
+    response_parser: CachedResponseParser
+    """Parses the heads of this backend's responses."""
 
-    def put_back(self, connection: "BackendConnection") -> None:
-        """A connection is free."""
+    def release(self, connection: "BackendConnection") -> None:
+        """Take back a connection that can carry another request."""
         ...
 
-    def forget(self, connection: "BackendConnection") -> None:
-        """A connection is gone."""
+    def discard(self, connection: "BackendConnection") -> None:
+        """Forget a connection that is closed."""
         ...
 
 
@@ -75,16 +77,22 @@ class _BackendState(Enum):
     CLOSED = auto()
 
 
-# (looking a member up in its enumeration costs more than the comparison it is for)
+# (a look-up in the enumeration costs more than the comparison)
 _IDLE, _HEAD, _BODY, _TUNNEL, _CLOSED = _BackendState
 _NONE, _LENGTH = Framing.NONE, Framing.LENGTH
 
 
 class BackendConnection(asyncio.Protocol):
-    """One connection; `holder` is the request it carries, None while it waits in the pool."""
+    """One connection.
+
+    Attributes:
+        handler: of the request that it carries, None while it is in the pool.
+        reused: whether it has carried a request before.
+        idle_since: time of the event loop at which it went into the pool.
+    """
 
     def __init__(self, pool: ConnectionOwner) -> None:
-        self.holder: ExchangeHandler | None = None
+        self.handler: ExchangeHandler | None = None
         self.reused = False
         self.idle_since = 0.0
         self._pool = pool
@@ -92,75 +100,75 @@ class BackendConnection(asyncio.Protocol):
         self._state = _IDLE
         self._buffer = b""
         self._framing = _NONE
-        self._left = 0
+        self._remaining = 0
         self._chunks: ChunkDecoder | None = None
         self._reusable = False
-        self._interim = 0
-        self._answered = False
-        self._paused = False
-        self._choked = False
-        """The backend has yet to take what was sent; behind that no other request may wait."""
+        self._interim_responses = 0
+        self._response_begun = False
+        self._read_paused = False
+        self._write_paused = False
+        """The write buffer is full: another request must not queue behind it."""
 
     @property
     def usable(self) -> bool:
-        """Whether a request can be sent on it."""
+        """Whether a request can be assigned to it."""
         return self._state is _IDLE and self._transport is not None and not self._transport.is_closing()
 
     @property
-    def answered(self) -> bool:
-        """Whether the backend has sent a byte for the current request."""
-        return self._answered
+    def response_begun(self) -> bool:
+        """Whether the backend has sent a byte since the request was assigned."""
+        return self._response_begun
 
-    def hold(self, holder: ExchangeHandler) -> None:
-        """Give the connection to a request."""
-        self.holder = holder
+    def assign(self, handler: ExchangeHandler) -> None:
+        """Assign the connection to a request."""
+        self.handler = handler
         self._state = _HEAD
         self._buffer = b""
-        self._interim = 0
-        self._answered = False
-        holder.connected(self)
+        self._interim_responses = 0
+        self._response_begun = False
+        handler.connected(self)
 
     def write(self, data: bytes) -> None:
-        """Send; nothing happens on a connection that is gone (its loss is told separately)."""
+        """Send some bytes; a closed connection ignores them, and `backend_failed` reports the loss."""
         if self._transport is not None:
             self._transport.write(data)
 
     def pause(self) -> None:
-        """Read no more until `resume`: the client is slower than the backend."""
+        """Stop reading until `resume`, because the client is slower than the backend."""
         if self._transport is not None and not self._transport.is_closing():
-            self._paused = True
+            self._read_paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on."""
-        if self._paused and self._transport is not None and not self._transport.is_closing():
-            self._paused = False
+        """Continue reading."""
+        if self._read_paused and self._transport is not None and not self._transport.is_closing():
+            self._read_paused = False
             self._transport.resume_reading()
 
     def end_tunnel(self) -> None:
-        """The client sends no more."""
+        """Close the sending side: the client sends no more through the tunnel."""
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 
     def release(self, *, complete: bool) -> None:
-        """The request is over. Back into the pool if both messages were complete, else closed."""
-        self.holder = None
-        if complete and self._reusable and self._state is _IDLE and not self._choked:
+        """End the request: return to the pool if both messages were complete, else close."""
+        self.handler = None
+        if complete and self._reusable and self._state is _IDLE and not self._write_paused:
             self.reused = True
             self.resume()
-            self._pool.put_back(self)
+            self._pool.release(self)
             return
         self.abort()
 
-    def unused(self) -> None:
-        """The request wants it no more, and nothing was sent."""
-        self.holder = None
+    def return_unused(self) -> None:
+        """Return to the pool without having sent anything, because the request is over."""
+        self.handler = None
         self._state = _IDLE
-        self._pool.put_back(self)
+        self._pool.release(self)
 
     def abort(self) -> None:
-        """Close without telling anyone."""
-        self.holder = None
+        """Close at once, without a call of the handler."""
+        self.handler = None
         self._state = _CLOSED
         if self._transport is not None:
             self._transport.abort()
@@ -168,134 +176,136 @@ class BackendConnection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop."""
+        """Implement asyncio.Protocol."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop."""
-        holder = self.holder
-        if holder is None:
-            # A backend that speaks unasked is out of step; what it says must not become the next request's response.
+        """Implement asyncio.Protocol."""
+        handler = self.handler
+        if handler is None:
+            # Bytes without a request: they must not become the response of the next request.
             self.abort()
             return
-        self._answered = True
+        self._response_begun = True
         try:
             if self._state is _HEAD:
-                self._take_head(holder, data)
+                self._take_head(handler, data)
             else:
-                self._take(holder, data)
+                self._take(handler, data)
         except MalformedError as error:
             self.abort()
-            holder.backend_failed(FailureCause.PROTOCOL, str(error))
-        holder.flush()
+            handler.backend_failed(FailureCause.PROTOCOL, str(error))
+        handler.flush()
 
     def eof_received(self) -> bool:
-        """Called by the loop."""
-        if self._state is _BODY and self._framing is Framing.CLOSE and self.holder is not None:
-            holder = self.holder
+        """Implement asyncio.Protocol."""
+        if self._state is _BODY and self._framing is Framing.CLOSE and self.handler is not None:
+            handler = self.handler
             self._state = _CLOSED
-            holder.response_ended()
-            holder.flush()
+            handler.response_ended()
+            handler.flush()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop."""
+        """Implement asyncio.Protocol."""
         self._state = _CLOSED
         self._transport = None
-        self._pool.forget(self)
-        holder, self.holder = self.holder, None
-        if holder is not None:
-            holder.backend_failed(FailureCause.RESET, type(exc).__name__ if exc else "closed before the response's end")
-            holder.flush()
+        self._pool.discard(self)
+        handler, self.handler = self.handler, None
+        if handler is not None:
+            handler.backend_failed(
+                FailureCause.RESET, type(exc).__name__ if exc else "closed before the end of the response"
+            )
+            handler.flush()
 
     def pause_writing(self) -> None:
-        """Called by the loop."""
-        self._choked = True
-        if self.holder is not None:
-            self.holder.backend_paused(True)
+        """Implement asyncio.Protocol."""
+        self._write_paused = True
+        if self.handler is not None:
+            self.handler.backend_paused(True)
 
     def resume_writing(self) -> None:
-        """Called by the loop."""
-        self._choked = False
-        if self.holder is not None:
-            self.holder.backend_paused(False)
+        """Implement asyncio.Protocol."""
+        self._write_paused = False
+        if self.handler is not None:
+            self.handler.backend_paused(False)
 
-    def _take(self, holder: ExchangeHandler, data: bytes) -> None:
+    def _take(self, handler: ExchangeHandler, data: bytes) -> None:
         if self._state is _BODY:
-            self._take_body(holder, data)
+            self._take_body(handler, data)
         elif self._state is _TUNNEL:
-            holder.response_data(data)
+            handler.response_data(data)
         elif data:
-            # Bytes after the response's end, while the request is still being sent.
+            # Bytes after the end of the response, while the request is still being sent.
             self._reusable = False
 
-    def _take_head(self, holder: ExchangeHandler, data: bytes) -> None:
+    def _take_head(self, handler: ExchangeHandler, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
         end = buffer.find(HEAD_END) + 4
         if end < 4:
             if len(buffer) > RESPONSE_HEAD_MAX_BYTES:
-                raise MalformedError(502, "the response's head is too large")
+                raise MalformedError(502, "the response head is too large")
             self._buffer = buffer
             return
         self._buffer = b""
-        head = self._pool.heads.parse(buffer[:end], method=holder.method)
+        head = self._pool.response_parser.parse(buffer[:end], method=handler.method)
         rest = buffer[end:]
-        if head.status < 200 and not (head.status == 101 and holder.upgrade):
-            self._take_interim(holder, head, rest)
+        if head.status < 200 and not (head.status == 101 and handler.upgrade):
+            self._take_interim(handler, head, rest)
             return
         self._state = _BODY
         self._reusable = head.keep_alive
         framing = self._framing = head.framing
-        holder.response_started(head)
+        handler.response_started(head)
         if framing is _LENGTH:
-            self._left = head.length
+            self._remaining = head.length
             if rest:
-                self._take_counted(holder, rest)
+                self._take_counted(handler, rest)
         elif head.status == 101:
             self._state = _TUNNEL
             if rest:
-                holder.response_data(rest)
+                handler.response_data(rest)
         elif framing is _NONE:
-            self._end(holder, rest)
+            self._end(handler, rest)
         else:
             self._chunks = ChunkDecoder() if framing is Framing.CHUNKED else None
             if rest:
-                self._take_body(holder, rest)
+                self._take_body(handler, rest)
 
-    def _take_interim(self, holder: ExchangeHandler, head: ResponseHead, rest: bytes) -> None:
-        """1xx responses are the hop's own (the proxy answers Expect itself); a switch nobody asked for is an error."""
-        self._interim += 1
-        if head.status == 101 or self._interim > INTERIM_RESPONSES_MAX:
-            raise MalformedError(502, "an interim response that was not asked for")
+    def _take_interim(self, handler: ExchangeHandler, head: ResponseHead, rest: bytes) -> None:
+        """Drop a 1xx response: it is for this hop only, which answers Expect itself. A 101 without an upgrade is an error."""
+        self._interim_responses += 1
+        if head.status == 101 or self._interim_responses > INTERIM_RESPONSES_MAX:
+            raise MalformedError(502, "unexpected interim response")
         if rest:
-            self._take_head(holder, rest)
+            self._take_head(handler, rest)
 
-    def _take_body(self, holder: ExchangeHandler, data: bytes) -> None:
+    def _take_body(self, handler: ExchangeHandler, data: bytes) -> None:
         if self._framing is _LENGTH:
-            self._take_counted(holder, data)
+            self._take_counted(handler, data)
         elif self._chunks is not None:
             body, rest = self._chunks.feed(data)
             if body:
-                holder.response_data(body)
+                handler.response_data(body)
             if self._chunks.complete:
-                self._end(holder, rest)
+                self._end(handler, rest)
         else:
-            holder.response_data(data)
+            handler.response_data(data)
 
-    def _take_counted(self, holder: ExchangeHandler, data: bytes) -> None:
-        left = self._left - len(data)
+    def _take_counted(self, handler: ExchangeHandler, data: bytes) -> None:
+        left = self._remaining - len(data)
         if left > 0:
-            self._left = left
-            holder.response_data(data)
+            self._remaining = left
+            handler.response_data(data)
             return
-        # (a slice of everything is no copy)
-        size = self._left
-        self._left = 0
-        holder.response_data(data[:size])
-        self._end(holder, data[size:])
+        # (slicing all of a bytes object does not copy it)
+        size = self._remaining
+        self._remaining = 0
+        handler.response_data(data[:size])
+        self._end(handler, data[size:])
 
-    def _end(self, holder: ExchangeHandler, rest: bytes) -> None:
+    def _end(self, handler: ExchangeHandler, rest: bytes) -> None:
         self._state = _IDLE
         if rest:
             self._reusable = False
-        holder.response_ended()
+        handler.response_ended()

@@ -1,7 +1,10 @@
-"""Connections of clients: requests are read off them, strictly and within limits, and handed to a forwarding, one at a time.
+"""One connection of a client: the protocol that reads requests, strictly and within limits, and forwards one at a time.
 
-Pipelined requests wait in a bounded buffer. Whatever is refused is answered and the connection closed, with a moment in which the
-rest of the request is read and thrown away, so that the answer is not lost to a reset.
+    HEAD --head--> BODY --body--> RESPONSE --finish--> HEAD     pipelined requests wait in a bounded buffer
+    HEAD or BODY --refused--> LINGER --deadline--> CLOSED       after the response that refuses it
+
+LINGER reads and discards the rest of a request for a moment. If the connection were closed at once, the client's system could answer
+the unread bytes with a reset, and the client would lose the response (RFC 9112 section 9.6).
 """
 
 import asyncio
@@ -33,7 +36,7 @@ class _ClientState(Enum):
     CLOSED = auto()
 
 
-# (looking a member up in its enumeration costs more than the comparison it is for)
+# (a look-up in the enumeration costs more than the comparison)
 _HEAD, _BODY, _RESPONSE, _LINGER, _CLOSED = _ClientState
 _NONE, _CHUNKED = Framing.NONE, Framing.CHUNKED
 _NEVER = float("inf")
@@ -41,68 +44,74 @@ _CR = 0x0D
 
 
 class ClientConnection(asyncio.Protocol):
-    """One connection of a client. `deadline` is when the sweep next has to look at it (loop time)."""
+    """One connection of a client.
 
-    def __init__(self, front: ServingState) -> None:
-        self.who = ClientAddress("", "http", False)
-        self.deadline = front.now() + front.limits.idle_s
-        self._front = front
+    Attributes:
+        address: of the client.
+        deadline: time of the event loop at which `expire` is called.
+    """
+
+    def __init__(self, serving: ServingState) -> None:
+        self.address = ClientAddress("", "http", False)
+        self.deadline = serving.now() + serving.limits.idle_s
+        self._serving = serving
         self._transport: asyncio.Transport | None = None
         self._state = _HEAD
         self._buffer = b""
         self._forwarding: Forwarding | None = None
-        self._left = 0
-        """Bytes of the body that are to come; while lingering, bytes of the response that were unsent when last looked at."""
-        self._taken = 0
+        self._remaining = 0
+        """Bytes of the body that have not come yet; in LINGER, bytes of the response that were unsent at the last deadline."""
+        self._received = 0
+        """Bytes of a chunked body so far; in LINGER, bytes that were discarded."""
         self._chunks: ChunkDecoder | None = None
         self._processing = False
         self._half_closed = False
-        self._held = False
-        """Reading is paused for the backend's sake."""
-        self._full = False
-        """Reading is paused because enough is pipelined."""
-        self._choked = False
-        """The client takes no more of its responses for now: no further request is begun."""
+        self._backend_full = False
+        """Reading is paused because the backend is slower than the client."""
+        self._pipeline_full = False
+        """Reading is paused because PIPELINE_MAX_BYTES wait in the buffer."""
+        self._write_paused = False
+        """The client is slower than its responses: no further request is started."""
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop."""
-        front = self._front
+        """Implement asyncio.Protocol."""
+        serving = self._serving
         self._transport = cast("asyncio.Transport", transport)
         peer: tuple[str, int] | str | None = transport.get_extra_info("peername")
         address = peer[0] if isinstance(peer, tuple) else ""
         scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        self.who = ClientAddress(address, scheme, front.trusts(address))
-        front.clients.add(self)
-        if len(front.clients) > front.limits.connections_max:
-            self._refuse(503, "the proxy is at its limit of connections")
+        self.address = ClientAddress(address, scheme, serving.trust.trusts(address))
+        serving.connections.clients.add(self)
+        if len(serving.connections.clients) > serving.limits.connections_max:
+            self._refuse(503, "the proxy is at its connection limit")
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop."""
+        """Implement asyncio.Protocol."""
         state = self._state
         if state is _HEAD:
             begun = not self._buffer
             if begun and data[-4:] == HEAD_END and data.find(HEAD_END) == len(data) - 4 and data[0] != _CR:
-                # A head and nothing else, as of most requests.
-                self._read(data, b"")
+                # Most requests are like this one: a head and nothing else.
+                self._read_head(data, b"")
                 return
             self._buffer = data if begun else self._buffer + data
-            self._process()
+            self._process_buffer()
             if begun and self._buffer and self._state is _HEAD:
-                self.deadline = self._front.now() + self._front.limits.header_s
+                self.deadline = self._serving.now() + self._serving.limits.header_s
         elif state is _RESPONSE:
-            self._wait_with(data)
+            self._buffer_pipelined(data)
         elif state is _BODY:
-            self._take_body(data)
-            self._process()
+            self._read_body(data)
+            self._process_buffer()
         elif state is _LINGER:
-            self._taken += len(data)
-            if self._taken > LINGER_MAX_BYTES:
+            self._received += len(data)
+            if self._received > LINGER_MAX_BYTES:
                 self.abort()
 
     def eof_received(self) -> bool:
-        """Called by the loop. A client that only shut down its sending side still gets its response."""
+        """Implement asyncio.Protocol. A client that has only closed its sending side still gets its response."""
         self._half_closed = True
         if self._state is _RESPONSE and self._forwarding is not None:
             if self._forwarding.tunnel:
@@ -111,136 +120,132 @@ class ClientConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop."""
+        """Implement asyncio.Protocol."""
         del exc
         self._state = _CLOSED
         self._transport = None
-        front = self._front
-        front.clients.discard(self)
         forwarding, self._forwarding = self._forwarding, None
         if forwarding is not None:
             forwarding.client_gone()
-        if front.draining and front.on_idle is not None:
-            front.on_idle()
+        self._serving.connections.client_closed(self)
 
     def pause_writing(self) -> None:
-        """Called by the loop."""
-        self._choked = True
+        """Implement asyncio.Protocol."""
+        self._write_paused = True
         if self._forwarding is not None:
             self._forwarding.client_paused(True)
         elif self._state is _HEAD:
-            self._read_on_or_not()
+            self._update_reading()
 
     def resume_writing(self) -> None:
-        """Called by the loop."""
-        self._choked = False
+        """Implement asyncio.Protocol."""
+        self._write_paused = False
         if self._forwarding is not None:
             self._forwarding.client_paused(False)
         elif self._state is _HEAD:
-            self._read_on_or_not()
-            self._go_on()
+            self._update_reading()
+            self._next_request()
 
-    # client_side.ClientSide
+    # The interface for the forwarding (a ClientInterface).
 
     def write(self, data: bytes) -> None:
-        """Send to the client."""
+        """Send some bytes to the client."""
         if self._transport is not None:
             self._transport.write(data)
-            if self._choked and self._forwarding is not None:
-                # (it may have begun, or got its connection, after the client was told to be slow)
+            if self._write_paused and self._forwarding is not None:
+                # (the forwarding may have got its connection after `pause_writing`)
                 self._forwarding.client_paused(True)
 
     def pause(self) -> None:
-        """Read no more for now."""
-        self._held = True
-        self._read_on_or_not()
+        """Stop reading the request."""
+        self._backend_full = True
+        self._update_reading()
 
     def resume(self) -> None:
-        """Read on."""
-        self._held = False
-        self._read_on_or_not()
+        """Continue reading the request."""
+        self._backend_full = False
+        self._update_reading()
 
     def upgraded(self) -> None:
-        """The forwarding is a tunnel now: what was pipelined belongs to it."""
+        """Turn the connection into a tunnel; pipelined bytes belong to it."""
         data, self._buffer = self._buffer, b""
-        self._full = False
-        self._read_on_or_not()
+        self._pipeline_full = False
+        self._update_reading()
         if data and self._forwarding is not None:
             self._forwarding.tunnel_data(data)
 
-    def done(self, *, keep_alive: bool) -> None:
-        """The response is complete."""
+    def finish(self, *, keep_alive: bool) -> None:
+        """End the request, whose response is complete: take the next one, or close the connection."""
         self._forwarding = None
         if self._transport is None or self._state is _CLOSED:
             return
         if not keep_alive or (self._half_closed and not self._buffer):
-            # (lingering: what the client may still send must not cost it the response, RFC 9112 section 9.6)
             self._close(lingering=True)
             return
         self._state = _HEAD
-        self._go_on()
+        self._next_request()
 
     def abort(self) -> None:
-        """Close at once; the client sees a response that is cut, or none."""
+        """Close the connection at once, with an incomplete response or none."""
         self._forwarding = None
         self._state = _CLOSED
         if self._transport is not None:
             self._transport.abort()
 
-    # Sweep and drain
+    # Deadlines and the drain (an OpenConnection).
 
     def expire(self, now: float) -> None:
-        """The deadline is over: an unused connection is closed, a slow request refused."""
-        if self._state is _BODY and self._held:
-            # It is the backend that keeps the client from sending.
-            self.deadline = now + self._front.limits.body_idle_s
+        """Close an unused connection, refuse a slow request: the deadline is over."""
+        if self._state is _BODY and self._backend_full:
+            # The backend is slow, not the client.
+            self.deadline = now + self._serving.limits.body_idle_s
             return
         self.deadline = _NEVER
-        if self._state is _HEAD and (self._choked or not self._buffer):
+        if self._state is _HEAD and (self._write_paused or not self._buffer):
             self._close(lingering=False)
         elif self._state is _HEAD:
-            self._refuse(408, "the request's header took too long")
+            self._refuse(408, "the request header was not received in time")
         elif self._state is _BODY:
-            self._refuse(408, "the request's body took too long")
+            self._refuse(408, "the request body was not received in time")
         elif self._state is _LINGER:
             self._end_lingering(now)
 
     def drain(self) -> None:
-        """Close if nothing is being served; else the response in progress is the last."""
+        """Close the connection if it is unused."""
         if self._state is _HEAD and not self._buffer:
             self._close(lingering=False)
 
-    # Inside
+    # Internal.
 
-    def _go_on(self) -> None:
-        """Begin with what is pipelined, or wait for the next request."""
-        front = self._front
-        waits = self._choked or not self._buffer
-        self.deadline = front.now() + (front.limits.idle_s if waits else front.limits.header_s)
-        if self._held or self._full or self._choked:
-            self._held = self._full = False
-            self._read_on_or_not()
+    def _next_request(self) -> None:
+        """Start the next pipelined request, or wait for one."""
+        serving = self._serving
+        waits = self._write_paused or not self._buffer
+        self.deadline = serving.now() + (serving.limits.idle_s if waits else serving.limits.header_s)
+        if self._backend_full or self._pipeline_full or self._write_paused:
+            self._backend_full = self._pipeline_full = False
+            self._update_reading()
         if not waits and not self._processing:
-            self._process()
+            self._process_buffer()
 
-    def _process(self) -> None:
-        """Take as many requests off the buffer as can be: the next begins when the response before it is complete."""
+    def _process_buffer(self) -> None:
+        """Start requests from the buffer, one after the other: each when the response before it is complete."""
         if self._processing:
             return
         self._processing = True
         try:
-            while self._state is _HEAD and self._buffer and not self._choked and self._take_head():
+            while self._state is _HEAD and self._buffer and not self._write_paused and self._find_head():
                 pass
         finally:
             self._processing = False
-        if self._half_closed and self._state in (_HEAD, _BODY) and not self._choked:
-            # All that was pipelined before the end is answered; the rest of a request will not come.
+        if self._half_closed and self._state in (_HEAD, _BODY) and not self._write_paused:
+            # Every complete request is answered, and the rest of an incomplete one will not come.
             self._close(lingering=False)
 
-    def _take_head(self) -> bool:
-        """Parse one head and begin to forward. False when more bytes are needed."""
+    def _find_head(self) -> bool:
+        """Find a head in the buffer and start to forward it. Return False if it is incomplete or was refused."""
         buffer = self._buffer
-        limits = self._front.limits
+        limits = self._serving.limits
         try:
             if buffer.startswith(b"\r\n"):
                 self._buffer = skip_empty_lines(buffer)
@@ -252,34 +257,42 @@ class ClientConnection(asyncio.Protocol):
         except MalformedError as error:
             self._refuse(error.status, str(error))
             return False
-        return self._read(buffer[: end + 4], buffer[end + 4 :])
+        return self._read_head(buffer[: end + 4], buffer[end + 4 :])
 
-    def _read(self, data: bytes, rest: bytes) -> bool:
-        """Read a whole head and begin to forward; `rest` came behind it. False when it was refused."""
-        front = self._front
-        limits = front.limits
+    def _read_head(self, data: bytes, rest: bytes) -> bool:
+        """Parse a head and start to forward it.
+
+        Args:
+            data: the head, with its final empty line.
+            rest: the bytes behind it.
+
+        Returns:
+            False if it was refused.
+        """
+        serving = self._serving
+        limits = serving.limits
         try:
             if len(data) > limits.header_max_bytes:
                 check_partial(data, target_max=limits.target_max_bytes, header_max=limits.header_max_bytes)
-            head = front.heads.parse(data, fields_max=limits.headers_max)
+            head = serving.request_parser.parse(data, fields_max=limits.headers_max)
         except MalformedError as error:
             self._refuse(error.status, str(error))
             return False
         self._buffer = rest
         if len(head.target) > limits.target_max_bytes:
-            self._refuse(414, "the target is too long")
+            self._refuse(414, "the request target is too long")
             return False
         if head.length > limits.body_max_bytes:
-            self._refuse(413, f"the body is larger than {limits.body_max_bytes} bytes")
+            self._refuse(413, f"the request body is larger than {limits.body_max_bytes} bytes")
             return False
         if "max-forwards" in head.template.present:
-            onward = decrement_max_forwards(head)
-            if onward is None:
-                self._answer_here(head)
+            decremented = decrement_max_forwards(head)
+            if decremented is None:
+                self._answer_max_forwards(head)
                 return False
-            head = onward
-        now = front.now()
-        forwarding = self._forwarding = Forwarding(front, self, head, now=now)
+            head = decremented
+        now = serving.now()
+        forwarding = self._forwarding = Forwarding(serving, self, head, now=now)
         if head.framing is _NONE:
             self._state = _RESPONSE
             self.deadline = _NEVER
@@ -289,27 +302,27 @@ class ClientConnection(asyncio.Protocol):
         return True
 
     def _begin_body(self, head: RequestHead, forwarding: Forwarding, now: float) -> None:
-        self._taken = 0
+        self._received = 0
         self._state = _BODY
-        self._left = head.length
+        self._remaining = head.length
         self._chunks = ChunkDecoder() if head.framing is _CHUNKED else None
-        self.deadline = now + self._front.limits.body_idle_s
+        self.deadline = now + self._serving.limits.body_idle_s
         if head.minor == 1 and "expect" in head.template.present and not self._buffer:
             self.write(CONTINUE)
         forwarding.start()
-        # (the forwarding may have failed at once and asked for the connection's end)
+        # (the forwarding may have failed at once and closed the connection)
         if self._buffer and self._state is _BODY:
             data, self._buffer = self._buffer, b""
-            self._take_body(data)
+            self._read_body(data)
 
-    def _take_body(self, data: bytes) -> None:
-        self.deadline = self._front.now() + self._front.limits.body_idle_s
+    def _read_body(self, data: bytes) -> None:
+        self.deadline = self._serving.now() + self._serving.limits.body_idle_s
         forwarding = self._forwarding
         assert forwarding is not None
         if self._chunks is None:
-            body, rest = data[: self._left], data[self._left :]
-            self._left -= len(body)
-            complete = not self._left
+            body, rest = data[: self._remaining], data[self._remaining :]
+            self._remaining -= len(body)
+            complete = not self._remaining
         else:
             try:
                 body, rest = self._chunks.feed(data)
@@ -317,9 +330,9 @@ class ClientConnection(asyncio.Protocol):
                 self._refuse(error.status, str(error))
                 return
             complete = self._chunks.complete
-            self._taken += len(body)
-            if self._taken > self._front.limits.body_max_bytes:
-                self._refuse(413, f"the body is larger than {self._front.limits.body_max_bytes} bytes")
+            self._received += len(body)
+            if self._received > self._serving.limits.body_max_bytes:
+                self._refuse(413, f"the request body is larger than {self._serving.limits.body_max_bytes} bytes")
                 return
         if complete:
             self._state = _RESPONSE
@@ -330,43 +343,51 @@ class ClientConnection(asyncio.Protocol):
         if complete and self._forwarding is forwarding:
             forwarding.request_ended()
 
-    def _wait_with(self, data: bytes) -> None:
+    def _buffer_pipelined(self, data: bytes) -> None:
         if self._forwarding is not None and self._forwarding.tunnel:
             self._forwarding.tunnel_data(data)
             return
         self._buffer += data
         if len(self._buffer) > PIPELINE_MAX_BYTES:
-            self._full = True
-            self._read_on_or_not()
+            self._pipeline_full = True
+            self._update_reading()
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer, unless a response has begun, and close."""
-        front = self._front
+        """Respond with an error, unless a response has begun, and close the connection."""
+        serving = self._serving
         forwarding, self._forwarding = self._forwarding, None
-        front.metrics.refused[status] += 1
-        logger.info("request_refused", extra={"status": status, "detail": detail, "client": self.who.address})
+        serving.metrics.refused[status] += 1
+        logger.info("request_refused", extra={"status": status, "detail": detail, "client": self.address.address})
         begun = forwarding is not None and forwarding.response_begun
         if forwarding is not None:
             forwarding.discard()
         if begun:
             self.abort()
             return
-        name = forwarding.id if forwarding is not None else front.new_id()
-        self.write(refusal(status, detail, name, date=front.date))
+        request_id = forwarding.id if forwarding is not None else serving.identifiers.new_request_id()
+        self.write(refusal(status, detail, request_id, date=serving.identifiers.date))
         self._close(lingering=True)
 
-    def _answer_here(self, head: RequestHead) -> None:
-        """The request may go no further."""
+    def _answer_max_forwards(self, head: RequestHead) -> None:
+        """Answer a request with Max-Forwards: 0."""
         if head.method == "TRACE":
-            self._refuse(405, "nothing is traced here")
+            self._refuse(405, "TRACE is not supported")
             return
-        front = self._front
-        front.metrics.refused[200] += 1
-        self.write(options_response(valid_request_id(head) or front.new_id(), date=front.date))
+        serving = self._serving
+        serving.metrics.refused[200] += 1
+        self.write(
+            options_response(
+                valid_request_id(head) or serving.identifiers.new_request_id(), date=serving.identifiers.date
+            )
+        )
         self._close(lingering=True)
 
     def _close(self, *, lingering: bool) -> None:
-        """Close after what is written is sent; lingering, read and discard what still comes."""
+        """Close the connection after all that was written is sent.
+
+        Args:
+            lingering: whether to go through LINGER.
+        """
         self._buffer = b""
         if self._transport is None:
             return
@@ -375,25 +396,25 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
             return
         self._state = _LINGER
-        self._taken = self._left = 0
-        self._held = self._full = False
-        self._read_on_or_not()
-        self.deadline = self._front.now() + LINGER_S
+        self._received = self._remaining = 0
+        self._backend_full = self._pipeline_full = False
+        self._update_reading()
+        self.deadline = self._serving.now() + LINGER_S
         self._transport.write_eof()
 
     def _end_lingering(self, now: float) -> None:
-        """A client that still takes its response, however slowly, gets all of it."""
+        """Close the connection, unless the client has read some of the response since the last deadline."""
         unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        if unsent in (0, self._left):
+        if unsent in (0, self._remaining):
             self.abort()
             return
-        self._left = unsent
-        self.deadline = now + self._front.limits.total_s
+        self._remaining = unsent
+        self.deadline = now + self._serving.limits.total_s
 
-    def _read_on_or_not(self) -> None:
+    def _update_reading(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._held or self._full or (self._choked and self._state is _HEAD):
+        if self._backend_full or self._pipeline_full or (self._write_paused and self._state is _HEAD):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()

@@ -1,7 +1,7 @@
-"""New settings without a restart: on SIGHUP, and when the configuration file has changed.
+"""Put new settings in force without a restart: on SIGHUP, and when the configuration file has changed.
 
-A file that makes no sense changes nothing: it is refused, logged and counted, and the old settings stay in force. What a process binds
-when it begins (listeners, the journal, databases, the rollout) stays too, and is named, so that nobody takes it for changed.
+An invalid file changes nothing: it is refused, logged and counted, and the old settings stay in force. Settings that a process binds at
+its start (listeners, the journal, databases, the rollout) stay as they were; `needs_restart` of /status names them.
 """
 
 import asyncio
@@ -19,148 +19,157 @@ from comparator.exchanges.model import Role, Side
 from proxy.config.listen import TlsSettings
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError
+from proxy.serving.metrics import ReloadResult
 from proxy.serving.state import ServingState
 
 logger = logging.getLogger(__name__)
 
 
 class ConfigSource(Protocol):
-    """Where settings come from."""
+    """A source of settings."""
 
     @property
     def changed(self) -> bool:
-        """Whether there may be others than those read last."""
+        """Whether the settings may have changed since the last `read`."""
         ...
 
     def read(self) -> Settings:
-        """Read them. Raises SettingsError."""
+        """Read the settings.
+
+        Raises:
+            SettingsError: they are invalid.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedCertificate:
-    """A listener's TLS context, and the files it was loaded from: read again with the settings, because certificates expire."""
+    """The TLS context of a listener and the files it was loaded from. They are loaded again on reload, because certificates expire.
+
+    Attributes:
+        location: of the files in config.yaml, for errors.
+    """
 
     context: ssl.SSLContext
     files: TlsSettings
-    place: str
+    location: str
 
 
-def with_bound(begun: Settings, new: Settings) -> Settings:
-    """New settings with everything that the process bound when it began. Pure.
+def keep_bound_settings(initial: Settings, new: Settings) -> Settings:
+    """Return new settings with everything that the process bound at its start. Pure.
 
-    While the rollout says who serves, the salt stays as well: another one would move clients to the other side.
+    While the rollout is enabled the salt is bound too: another one would move clients to the other side.
     """
     replace = msgspec.structs.replace
-    serve = begun.serve if begun.rollout.enabled else new.serve
+    serve = initial.serve if initial.rollout.enabled else new.serve
     return replace(
         new,
         listen=replace(
-            begun.listen, trusted_networks=new.listen.trusted_networks, override_token=new.listen.override_token
+            initial.listen, trusted_networks=new.listen.trusted_networks, override_token=new.listen.override_token
         ),
-        admin=begun.admin,
-        databases=begun.databases,
-        journal=replace(begun.journal, body_max_bytes=new.journal.body_max_bytes),
-        rollout=begun.rollout,
+        admin=initial.admin,
+        databases=initial.databases,
+        journal=replace(initial.journal, body_max_bytes=new.journal.body_max_bytes),
+        rollout=initial.rollout,
         serve=replace(
             new.serve,
             salt=serve.salt,
-            state_file=begun.serve.state_file,
-            sentinel_file=begun.serve.sentinel_file,
+            state_file=initial.serve.state_file,
+            sentinel_file=initial.serve.sentinel_file,
         ),
     )
 
 
-def different(one: object, other: object, path: str = "") -> Iterator[str]:
-    """The paths at which two settings differ. Pure."""
-    if isinstance(one, Struct) and type(one) is type(other):
-        for name in one.__struct_fields__:
-            yield from different(getattr(one, name), getattr(other, name), f"{path}.{name}" if path else name)
-    elif one != other:
+def changed_paths(before: object, after: object, path: str = "") -> Iterator[str]:
+    """Yield the paths at which two settings differ. Pure."""
+    if isinstance(before, Struct) and type(before) is type(after):
+        for name in before.__struct_fields__:
+            yield from changed_paths(getattr(before, name), getattr(after, name), f"{path}.{name}" if path else name)
+    elif before != after:
         yield path
 
 
-def check_kept(begun: Settings, new: Settings) -> None:
-    """That no live backend was lost. Pure.
+def check_live_backends(initial: Settings, new: Settings) -> None:
+    """Check that every live backend is still there. Pure.
 
-    A file that is read while somebody saves it may make sense as far as it goes: clients, or a rollback, would find nobody there.
+    A file that is read while it is being saved may be valid as far as it goes: clients, or a rollback, would find no backend.
 
     Raises:
-        SettingsError: one was.
+        SettingsError: one is missing.
     """
     for side in Side:
-        if begun.backends.of(side, Role.SERVED).url and not new.backends.of(side, Role.SERVED).url:
+        if initial.backends.of(side, Role.SERVED).url and not new.backends.of(side, Role.SERVED).url:
             raise SettingsError(
-                f"backends.{side}.live.url: it had a url when the proxy was started; restart the proxy to do without"
+                f"backends.{side}.live.url: it had a url when the proxy was started; restart the proxy to remove it"
             )
 
 
 class ConfigReloader:
-    """Puts new settings in force.
+    """Put new settings in force.
 
     Args:
-        front: where they take effect.
-        begun: the settings that the process began with.
-        now: Unix seconds.
+        state: the parts that get them.
+        initial: the settings of the start.
+        now: Unix time in seconds.
     """
 
-    def __init__(self, front: ServingState, begun: Settings, now: Callable[[], float] = time.time) -> None:
-        self.certified: list[LoadedCertificate] = []
-        self._front = front
-        self._begun = begun
+    def __init__(self, state: ServingState, initial: Settings, now: Callable[[], float] = time.time) -> None:
+        self.certificates: list[LoadedCertificate] = []
+        self._state = state
+        self._initial = initial
         self._now = now
         self._error = ""
         self._needs_restart: tuple[str, ...] = ()
-        front.metrics.config_loaded_at = now()
+        state.metrics.config_loaded_at = now()
 
-    def take(self, settings: Settings) -> None:
+    def apply(self, settings: Settings) -> None:
         """Put settings in force, all or none.
 
         Raises:
-            SettingsError: they only show as wrong when used (a route's path, a certificate), or lack a backend.
+            SettingsError: they are invalid in a way that only use shows (a route's path, a certificate), or a backend is missing.
         """
-        check_kept(self._begun, settings)
-        merged = with_bound(self._begun, settings)
-        for one in self.certified:
-            # Into a context of its own first: a key that does not fit would leave the one in use without any.
-            tls_context(one.files, one.place)
-        self._front.apply(merged)
-        for one in self.certified:
-            one.context.load_cert_chain(one.files.certificate, one.files.key)
-        self._needs_restart = tuple(different(merged, settings))
-        self._front.metrics.config_needs_restart = len(self._needs_restart)
+        check_live_backends(self._initial, settings)
+        merged = keep_bound_settings(self._initial, settings)
+        for certificate in self.certificates:
+            # Into a new context first: loading a key that does not fit would leave the context in use without a certificate.
+            tls_context(certificate.files, certificate.location)
+        self._state.apply(merged)
+        for certificate in self.certificates:
+            certificate.context.load_cert_chain(certificate.files.certificate, certificate.files.key)
+        self._needs_restart = tuple(changed_paths(merged, settings))
+        self._state.metrics.config_needs_restart = len(self._needs_restart)
 
-    async def take_from(self, source: ConfigSource) -> None:
-        """Read and take; what is wrong is logged and counted. Reading is for a thread: clients do not wait for YAML."""
-        metrics = self._front.metrics
+    async def reload_from(self, source: ConfigSource) -> None:
+        """Read settings and put them in force; log and count those that are refused. A thread reads, so that clients do not wait for YAML."""
+        metrics = self._state.metrics
         try:
-            self.take(await asyncio.to_thread(source.read))
+            self.apply(await asyncio.to_thread(source.read))
         except (SettingsError, OSError) as error:
             self._error = str(error)
-            metrics.config_reloads["refused"] += 1
-            logger.error("reload_refused", extra={"error": str(error)})
+            metrics.config_reloads[ReloadResult.REFUSED] += 1
+            logger.error("config_refused", extra={"error": str(error)})
             return
         self._error = ""
-        metrics.config_reloads["taken"] += 1
+        metrics.config_reloads[ReloadResult.APPLIED] += 1
         metrics.config_loaded_at = self._now()
-        logger.info("reloaded", extra={"stage": self._front.plan.stage})
+        logger.info("config_reloaded", extra={"stage": self._state.sides.split.stage})
         if self._needs_restart:
-            logger.warning("reload_needs_restart", extra={"settings": list(self._needs_restart)})
+            logger.warning("config_needs_restart", extra={"settings": list(self._needs_restart)})
 
     def status(self) -> dict[str, Any]:
-        """What /status shows. `error` is why the last reload was refused."""
-        metrics = self._front.metrics
+        """Return the part `config` of /status. `error` is why the last reload was refused, "" if it was not."""
+        metrics = self._state.metrics
         return {
             "loaded_at": metrics.config_loaded_at,
-            "taken": metrics.config_reloads["taken"],
-            "refused": metrics.config_reloads["refused"],
+            "applied": metrics.config_reloads[ReloadResult.APPLIED],
+            "refused": metrics.config_reloads[ReloadResult.REFUSED],
             "error": self._error,
             "needs_restart": list(self._needs_restart),
         }
 
 
-def tls_context(files: TlsSettings, place: str) -> ssl.SSLContext:
-    """A listener's TLS.
+def tls_context(files: TlsSettings, location: str) -> ssl.SSLContext:
+    """Load the TLS context of a listener.
 
     Raises:
         SettingsError: the files cannot be used.
@@ -169,5 +178,5 @@ def tls_context(files: TlsSettings, place: str) -> ssl.SSLContext:
     try:
         context.load_cert_chain(files.certificate, files.key)
     except OSError as error:
-        raise SettingsError(f"{place}: the certificate or its key cannot be used: {error}") from error
+        raise SettingsError(f"{location}: the certificate or its key cannot be used: {error}") from error
     return context

@@ -1,128 +1,163 @@
-"""One request in flight: from the client's head to the served side's last byte, and then into the journal.
+"""One request in flight: from the client's head to the last byte of the served side, and then into the journal.
 
-Bytes pass as they come, in both directions, with back-pressure; copies for the journal are cut at `body_max_bytes`. Every end of a
-request passes through `_finish` exactly once.
+Bytes are passed on as they arrive, in both directions, with back-pressure; the copies for the journal are cut at `body_max_bytes`.
+Every request ends in `_finish`, exactly once.
 """
 
 import time
+from typing import Protocol
 
-from comparator.exchanges.model import Failed, FailureCause
+from comparator.exchanges.model import Failed, FailureCause, Side
 from comparator.exchanges.skip import SAFE_METHODS, Skip
-from proxy.http1 import forwarding_headers as headers
 from proxy.http1.error_responses import failure_response
+from proxy.http1.forwarding_headers import ClientAddress, forwarding_block, traceparent, valid_request_id
 from proxy.http1.parser import Framing, RequestHead, ResponseHead
 from proxy.http1.serializer import response_head, wants_websocket
 from proxy.journal.served_exchange import ServedExchange
 from proxy.serving.backend_connection import BackendConnection
-from proxy.serving.client_interface import ClientInterface
-from proxy.serving.completion import complete
 from proxy.serving.retry_policy import LostResponse, RetryDecision, retry_decision
-from proxy.serving.routing import KeySource, Route, key_in_body, match
-from proxy.serving.side_selection import choose, fail_over
+from proxy.serving.routing import KeySource, Route, key_from_body, match_route
 from proxy.serving.state import ServingState
 
 IDLE_MAX_UNSAFE_S = 1.0
 UNSENT_MAX_BYTES = 64 * 1024
 
-# (looking a member up in its enumeration costs more than most of what is done with it here)
+# (a look-up in an enumeration costs more than most of the comparisons here)
 _NONE, _CHUNKED = Framing.NONE, Framing.CHUNKED
 _UNBOUNDED = (Framing.CHUNKED, Framing.CLOSE)
 
 
-class Forwarding:
-    """One request in flight. Made by the client's connection, which then feeds it the request's body."""
+class ClientInterface(Protocol):
+    """The client's connection, as a forwarding uses it."""
 
-    # (of most requests most of this stays as it is)
+    address: ClientAddress
+
+    def write(self, data: bytes) -> None:
+        """Send some bytes to the client."""
+        ...
+
+    def pause(self) -> None:
+        """Stop reading the request."""
+        ...
+
+    def resume(self) -> None:
+        """Continue reading the request."""
+        ...
+
+    def finish(self, *, keep_alive: bool) -> None:
+        """End the request, whose response is complete: take the next one, or close the connection."""
+        ...
+
+    def upgraded(self) -> None:
+        """Turn the connection into a tunnel."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection at once, so that the client notices that its response is incomplete."""
+        ...
+
+
+class Forwarding:
+    """One request in flight. The client's connection makes it and feeds it the body of the request.
+
+    Attributes:
+        id: X-Request-Id.
+        deadline: time of the event loop at which `expire` is called.
+        upgrade: whether the request asks for a WebSocket.
+        tunnel: whether the connections have become a tunnel.
+    """
+
+    # (class attributes: of most requests most of these never change)
     upgrade = tunnel = False
     _client: ClientInterface | None
     _connection: BackendConnection | None = None
     _response: ResponseHead | None = None
     _route: Route | None = None
-    _finished = _retried = _fell_back = _steered = False
-    _chunked_out = _said_close = _collecting = _streamed = False
+    _finished = _retried = _fell_back = _failed_over = False
+    _chunked_out = _announced_close = _collecting = _streamed = False
     _unsent_bytes = 0
 
-    def __init__(self, front: ServingState, client: ClientInterface, head: RequestHead, *, now: float) -> None:
-        has = head.template.present
-        exchange_id = headers.valid_request_id(head) if "x-request-id" in has else None
-        self._front = front
+    def __init__(self, state: ServingState, client: ClientInterface, head: RequestHead, *, now: float) -> None:
+        present = head.template.present
+        request_id = valid_request_id(head) if "x-request-id" in present else None
+        self._state = state
         self._client = client
         self._head = head
-        self.id = exchange_id or front.new_id()
+        self.id = request_id or state.identifiers.new_request_id()
         self.method = head.method
-        self._draft = ServedExchange(head, self.id, time.time_ns(), now, front.copy_max_bytes)
-        self.deadline = self._total_deadline = now + front.limits.total_s
-        if "upgrade" in has:
+        self._exchange = ServedExchange(head, self.id, time.time_ns(), now, state.body_copy_max_bytes)
+        self.deadline = self._total_deadline = now + state.limits.total_s
+        if "upgrade" in present:
             self.upgrade = wants_websocket(head)
-        self._complete = head.framing is _NONE
+        self._request_complete = head.framing is _NONE
         self._out: list[bytes] = []
         self._unsent: list[bytes] = []
 
     @property
     def response_begun(self) -> bool:
-        """Whether the client may have seen some of the response."""
+        """Whether the client may have received some of the response."""
         return self._response is not None
 
     def discard(self) -> None:
-        """The client's connection answers itself and needs this no more: nothing is counted as served."""
+        """End the request without a response and without counting it: the client's connection responds itself."""
         if self._finished:
             return
         self._finished = True
         self._client = None
         connection, self._connection = self._connection, None
-        self._front.forwardings.discard(self)
-        self._front.end(self._draft)
+        self._state.connections.requests.discard(self)
+        self._state.keys.remove(self._exchange)
         if connection is not None:
             connection.abort()
         else:
-            self._front.pool(self._draft.side).give_up(self)
+            self._state.backends.of(self._exchange.side).cancel(self)
 
     def start(self) -> None:
-        """Find the route and the side, and get a connection."""
-        head, front, draft = self._head, self._front, self._draft
-        front.forwardings.add(self)
-        route, draft.key = match(front.routes, head.method, head.target, head.value)
+        """Find route and side, and acquire a connection."""
+        head, state, exchange = self._head, self._state, self._exchange
+        state.connections.requests.add(self)
+        route, exchange.key = match_route(state.routes, head.method, head.target, head.value)
         if route is not None:
-            self._route, draft.route_name = route, route.name
-        if not self._complete and route is not None and route.key_source is KeySource.BODY:
-            # The side depends on the body: nothing is sent before the body is here, or is too long to be looked at.
+            self._route, exchange.route_name = route, route.name
+        if not self._request_complete and route is not None and route.key_source is KeySource.BODY:
+            # The side depends on the body, so nothing is sent before the body is complete or has proved too long to be searched.
             self._collecting = True
             return
         self._choose()
 
-    # The request's body, from the client's connection.
+    # The body of the request, called by the client's connection.
 
     def request_data(self, data: bytes) -> None:
-        """Some of the request's body, decoded."""
-        body = self._draft.request_body
+        """Take some of the body, without chunked coding."""
+        body = self._exchange.request_body
         body.add(data)
         self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._head.framing is _CHUNKED else data)
         if self._collecting and body.truncated:
             self._choose_by_body()
 
     def request_ended(self) -> None:
-        """The request is complete."""
-        self._complete = True
+        """Note that the request is complete."""
+        self._request_complete = True
         if self._head.framing is _CHUNKED:
             self._send(b"0\r\n\r\n")
         if self._collecting:
             self._choose_by_body()
         if self._connection is not None and self._response is None:
-            self.deadline = min(self._total_deadline, self._front.now() + self._front.limits.ttfb_s)
+            self.deadline = min(self._total_deadline, self._state.now() + self._state.limits.ttfb_s)
 
     def tunnel_data(self, data: bytes) -> None:
-        """Bytes of the client after an upgrade."""
-        self._touch_tunnel()
+        """Take some bytes of the client after an upgrade."""
+        self._extend_tunnel()
         if self._connection is not None:
             self._connection.write(data)
 
     def tunnel_ended(self) -> None:
-        """The client sends no more after an upgrade."""
+        """Note that the client sends no more after an upgrade."""
         if self._connection is not None:
             self._connection.end_tunnel()
 
     def client_paused(self, paused: bool) -> None:
-        """The client takes no more bytes for now, or takes them again."""
+        """Stop or continue to read the response: the client's write buffer is full, or has room again."""
         if self._connection is not None:
             if paused:
                 self._connection.pause()
@@ -130,149 +165,175 @@ class Forwarding:
                 self._connection.resume()
 
     def client_gone(self) -> None:
-        """The client hung up. What the served side does for a whole request is still read to its end: it is served, and mirrored."""
-        draft = self._draft
+        """Note that the client has closed its connection. The response to a complete request is still read, so that it is mirrored."""
+        exchange = self._exchange
         self._client = None
         self._out.clear()
-        if not self._complete or self.tunnel or draft.response_body.truncated:
-            self._front.pool(self._draft.side).give_up(self)
-            draft.skip = draft.skip if self.tunnel else Skip.ABORTED
+        if not self._request_complete or self.tunnel or exchange.response_body.truncated:
+            self._state.backends.of(exchange.side).cancel(self)
+            exchange.skip = exchange.skip if self.tunnel else Skip.ABORTED
             self._finish()
         elif self._connection is not None:
             self._connection.resume()
 
     def expire(self, now: float) -> None:
-        """A deadline is over."""
+        """Fail the request, because its deadline is over."""
         over = now >= self._total_deadline
-        self.backend_failed(FailureCause.TIMEOUT, "total_s is over" if over else "ttfb_s is over")
+        self.backend_failed(FailureCause.TIMEOUT, "limits.total_s is over" if over else "limits.ttfb_s is over")
         self.flush()
 
-    # The response, from the backend's connection (backends.Holder).
+    # The response, called by the backend's connection (an ExchangeHandler).
 
     def connected(self, connection: BackendConnection) -> None:
-        """Send the head and what came of the body."""
+        """Send the head, and what has come of the body."""
         if self._finished:
-            connection.unused()
+            connection.return_unused()
             return
         self._connection = connection
-        front = self._front
-        data = self._draft.encoded_head(front.pool(self._draft.side).place, upgrade=self.upgrade)
+        state, exchange = self._state, self._exchange
+        data = exchange.encoded_head(state.backends.of(exchange.side).address, upgrade=self.upgrade)
         if self._unsent:
             data += b"".join(self._unsent)
             if not self._replayable:
                 self._unsent.clear()
-            if self._client is not None and not self._complete:
+            if self._client is not None and not self._request_complete:
                 self._client.resume()
         connection.write(data)
-        if self._complete:
-            self.deadline = min(self._total_deadline, front.now() + front.limits.ttfb_s)
+        if self._request_complete:
+            self.deadline = min(self._total_deadline, state.now() + state.limits.ttfb_s)
 
     def response_started(self, head: ResponseHead) -> None:
-        """Give the client the head of the response."""
-        draft = self._draft
-        self._response = draft.response = head
+        """Pass the head of the response on."""
+        exchange = self._exchange
+        self._response = exchange.response = head
         self.deadline = self._total_deadline
         if self._unsent:
             self._unsent.clear()
         status = head.status
         if 502 <= status <= 504:
-            self._front.metrics.gateway_errors[draft.side] += 1
+            self._state.metrics.gateway_errors[exchange.side] += 1
         if status == 101:
             self.tunnel = True
-            draft.skip = Skip.UPGRADE
-            self._touch_tunnel()
+            exchange.skip = Skip.UPGRADE
+            self._extend_tunnel()
             if self._client is not None:
                 self._client.upgraded()
         if self._client is not None:
             self._begin_response(head)
 
     def response_data(self, data: bytes) -> None:
-        """Give the client some of the body."""
+        """Pass some of the body on."""
         if self.tunnel:
-            self._touch_tunnel()
+            self._extend_tunnel()
         else:
-            self._draft.response_body.add(data)
+            self._exchange.response_body.add(data)
         if self._client is not None:
             self._out.append(data if not self._chunked_out else b"%x\r\n%b\r\n" % (len(data), data))
 
     def response_ended(self) -> None:
-        """The response is complete."""
+        """Note that the response is complete."""
         if self._chunked_out:
             self._out.append(b"0\r\n\r\n")
         self._finish()
 
     def flush(self) -> None:
-        """Write what was collected in one piece."""
+        """Write what was collected as one piece."""
         out = self._out
         if out and self._client is not None:
             self._out = []
             self._client.write(out[0] if len(out) == 1 else b"".join(out))
 
     def backend_failed(self, cause: FailureCause, detail: str) -> None:
-        """Try again where that is safe, else tell the client."""
+        """Send the request once more where that is safe, else respond with an error."""
         if self._finished:
             return
         connection, self._connection = self._connection, None
         if self.tunnel:
             self._finish()
             return
-        stale = connection is not None and connection.reused and not connection.answered
+        stale = connection is not None and connection.reused and not connection.response_begun
         if connection is not None:
             connection.abort()
         else:
-            self._front.pool(self._draft.side).give_up(self)
-        where = self._where_to_resend(cause, stale=stale) if self._response is None else None
-        if where is not None:
-            self._resend(where, cause)
+            self._state.backends.of(self._exchange.side).cancel(self)
+        decision = self._retry_decision(cause, stale=stale) if self._response is None else None
+        if decision is not None:
+            self._resend(decision, cause)
             return
-        draft = self._draft
-        self._front.metrics.backend_failures[draft.side, cause] += 1
-        draft.failed = Failed(cause, detail)
+        exchange = self._exchange
+        self._state.metrics.backend_failures[exchange.side, cause] += 1
+        exchange.failed = Failed(cause, detail)
         self._finish()
 
     def backend_paused(self, paused: bool) -> None:
-        """The backend is slower than the client, or no longer."""
+        """Stop or continue to read the request: the backend's write buffer is full, or has room again."""
         if self._client is not None:
             if paused:
                 self._client.pause()
             else:
                 self._client.resume()
 
-    # Inside.
+    # Internal.
 
     @property
     def _replayable(self) -> bool:
-        """Whether everything sent is still here to be sent again."""
-        return self._complete and not self._streamed and self._unsent_bytes <= UNSENT_MAX_BYTES
+        """Whether all that was sent is still here to be sent again."""
+        return self._request_complete and not self._streamed and self._unsent_bytes <= UNSENT_MAX_BYTES
 
     def _choose_by_body(self) -> None:
-        draft = self._draft
+        exchange, route = self._exchange, self._route
         self._collecting = False
-        route = self._route
         assert route is not None
-        if self._complete and not draft.request_body.truncated:
-            draft.key = key_in_body(route, draft.request_body.body)
+        if self._request_complete and not exchange.request_body.truncated:
+            exchange.key = key_from_body(route, exchange.request_body.body)
         self._choose()
 
     def _choose(self) -> None:
-        """Decide side and mirroring, then ask for a connection."""
-        front, draft = self._front, self._draft
+        """Choose the side, add the proxy's own fields, and acquire a connection."""
+        state, exchange = self._state, self._exchange
         assert self._client is not None
-        choose(front, draft, self._route, self._client.who)
-        front.begin(draft)
-        if front.steering.ailing:
-            chosen = draft.side
-            if not fail_over(front, draft, upgrade=self.upgrade):
-                self.backend_failed(FailureCause.EJECTED, "ejected")
-                self.flush()
-                return
-            self._steered = draft.side is not chosen
-        pool = front.pool(draft.side)
+        address = self._client.address
+        state.sides.choose(exchange, self._route, address)
+        exchange.added = forwarding_block(self._head, address)
+        exchange.trace = self._trace()
+        state.keys.add(exchange)
+        if state.failover.degraded and not self._fail_over():
+            self.backend_failed(FailureCause.EJECTED, "ejected")
+            self.flush()
+            return
+        pool = state.backends.of(exchange.side)
         if self.method in SAFE_METHODS:
             pool.acquire(self)
         else:
-            # A kept connection might just be being closed, and what is unsafe is sent only once.
+            # The backend may be closing a kept connection just now, and an unsafe request is sent only once.
             pool.acquire(self, idle_max_s=IDLE_MAX_UNSAFE_S)
+
+    def _trace(self) -> str:
+        """Return the traceparent to send. A trace that starts here has the request id for its trace id, if the proxy made that."""
+        head, identifiers = self._head, self._state.identifiers
+        present = head.template.present
+        if "traceparent" not in present and "x-request-id" not in present:
+            return f"00-{self.id}-{identifiers.new_span_id()}-01"
+        trace_id = identifiers.new_request_id() if "x-request-id" in present else self.id
+        return traceparent(head.value("traceparent"), trace_id, identifiers.new_span_id())
+
+    def _fail_over(self) -> bool:
+        """Switch to the other side if the chosen one is unavailable and the other may answer. Return False to refuse the request."""
+        state, chosen = self._state, self._exchange.side
+        safe = self.method in SAFE_METHODS and not self.upgrade
+        side = state.failover.side_for(chosen, state.now(), safe=safe)
+        if side is None:
+            return False
+        if side is not chosen:
+            self._failed_over = True
+            self._switch_side(side)
+            state.metrics.fallbacks[side] += 1
+        return True
+
+    def _switch_side(self, side: Side) -> None:
+        exchange = self._exchange
+        exchange.side = side
+        exchange.skip = exchange.skip or Skip.FALLBACK
 
     def _send(self, data: bytes) -> None:
         if self._connection is not None:
@@ -284,88 +345,91 @@ class Forwarding:
         if self._unsent_bytes > UNSENT_MAX_BYTES and not self._collecting and self._client is not None:
             self._client.pause()
 
-    def _touch_tunnel(self) -> None:
-        self.deadline = self._total_deadline = self._front.now() + self._front.limits.tunnel_idle_s
+    def _extend_tunnel(self) -> None:
+        self.deadline = self._total_deadline = self._state.now() + self._state.limits.tunnel_idle_s
 
-    def _where_to_resend(self, cause: FailureCause, *, stale: bool) -> RetryDecision | None:
-        front = self._front
+    def _retry_decision(self, cause: FailureCause, *, stale: bool) -> RetryDecision | None:
+        state = self._state
+        timed_out = cause is FailureCause.TIMEOUT
         lost = LostResponse(
-            whole=self._client is not None and not self.upgrade and self._replayable,
+            replayable=self._client is not None and not self.upgrade and self._replayable,
             safe=self.method in SAFE_METHODS,
-            stale=stale and cause is not FailureCause.TIMEOUT,
-            in_time=cause is not FailureCause.TIMEOUT or front.now() < self._total_deadline,
+            stale=stale and not timed_out,
+            in_time=not timed_out or state.now() < self._total_deadline,
             retried=self._retried,
             fell_back=self._fell_back,
         )
-        retries = front.pool(self._draft.side).settings.retries > 0
-        return retry_decision(lost, retries=retries, fall_back=front.settings.serve.fall_back)
+        retries = state.backends.of(self._exchange.side).settings.retries > 0
+        return retry_decision(lost, retries=retries, fall_back=state.failover.enabled)
 
-    def _resend(self, where: RetryDecision, cause: FailureCause) -> None:
-        front, draft = self._front, self._draft
+    def _resend(self, decision: RetryDecision, cause: FailureCause) -> None:
+        state, exchange = self._state, self._exchange
         self.deadline = self._total_deadline
-        if where is RetryDecision.SAME_SIDE:
+        if decision is RetryDecision.SAME_SIDE:
             self._retried = True
-            front.metrics.retries += 1
-            front.pool(draft.side).acquire(self, idle_max_s=-1)
+            state.metrics.retries += 1
+            state.backends.of(exchange.side).acquire(self, idle_max_s=-1)
             return
-        front.metrics.backend_failures[draft.side, cause] += 1
+        state.metrics.backend_failures[exchange.side, cause] += 1
         self._fell_back = True
-        draft.side = draft.side.other
-        draft.skip = draft.skip or Skip.FALLBACK
-        # (back at the side it was steered away from: it may have been unfit in a check's eyes only)
-        front.metrics.fallbacks[draft.side] += not self._steered
-        front.pool(draft.side).acquire(self)
+        self._switch_side(exchange.side.other)
+        # (a request that was failed over returns to the side it was chosen for: that may be unhealthy by its checks only)
+        state.metrics.fallbacks[exchange.side] += not self._failed_over
+        state.backends.of(exchange.side).acquire(self)
 
     def _begin_response(self, head: ResponseHead) -> None:
-        """Begin the client's response: status, fields, this hop's framing."""
-        asked, close = self._head, False
-        has = head.template.present
-        own = "" if "x-request-id" in has else f"X-Request-Id: {self.id}\r\n"
-        if "date" not in has:
-            own += f"Date: {self._front.date}\r\n"
-        if self._fell_back is not self._steered:
-            own += f"X-Shadow-Fallback: {self._draft.side}\r\n"
+        """Begin the response to the client: status line, fields, and the framing of this hop."""
+        request, close = self._head, False
+        present = head.template.present
+        own = "" if "x-request-id" in present else f"X-Request-Id: {self.id}\r\n"
+        if "date" not in present:
+            own += f"Date: {self._state.identifiers.date}\r\n"
+        if self._fell_back is not self._failed_over:
+            own += f"X-Shadow-Fallback: {self._exchange.side}\r\n"
         if not self.tunnel:
-            self._chunked_out = asked.minor == 1 and head.framing in _UNBOUNDED
-            self._said_close = close = not self._keeps_alive
-        self._out.append(response_head(head, asked, own, chunked=self._chunked_out, close=close))
+            self._chunked_out = request.minor == 1 and head.framing in _UNBOUNDED
+            self._announced_close = close = not self._keeps_alive
+        self._out.append(response_head(head, request, own, chunked=self._chunked_out, close=close))
 
     @property
     def _keeps_alive(self) -> bool:
         """Whether the client's connection can carry another request after this one."""
-        if not self._head.keep_alive or not self._complete or self._said_close or self._front.draining:
+        if not self._head.keep_alive or not self._request_complete or self._announced_close:
+            return False
+        if self._state.connections.draining:
             return False
         response = self._response
         return response is None or self._chunked_out or response.framing not in _UNBOUNDED
 
     def _finish(self) -> None:
-        """The one end of a request: give back the connection, count, journal, tell the client's connection."""
+        """End the request: release the connection, record the exchange, and let the client's connection go on."""
         if self._finished:
             return
         self._finished = True
-        front, draft, connection, client = self._front, self._draft, self._connection, self._client
-        ended_s = front.now()
-        draft.ended_ns = time.time_ns()
+        state, exchange, connection, client = self._state, self._exchange, self._connection, self._client
+        ended_s = state.now()
+        exchange.ended_ns = time.time_ns()
         self._connection = None
-        front.forwardings.discard(self)
-        front.end(draft)
+        state.connections.requests.discard(self)
+        state.keys.remove(exchange)
         keep_alive = self._keeps_alive and not self.tunnel
-        response, failed = self._response, draft.failed
+        response, failed = self._response, exchange.failed
         if failed is not None and response is None:
             self._out.append(self._failure_response(failed.cause, keep_alive=keep_alive))
         self.flush()
         if connection is not None:
-            connection.release(complete=self._complete and response is not None and not self.tunnel)
-        complete(front, draft, self._route, ended_s=ended_s)
+            connection.release(complete=self._request_complete and response is not None and not self.tunnel)
+        state.recorder.record(exchange, self._route, ended_s=ended_s)
         if client is None:
             return
         if failed is not None and response is not None:
             client.abort()
         else:
-            client.done(keep_alive=keep_alive)
+            client.finish(keep_alive=keep_alive)
 
     def _failure_response(self, cause: FailureCause, *, keep_alive: bool) -> bytes:
-        front = self._front
+        state = self._state
         ejected = cause is FailureCause.EJECTED
-        retry_after_s = front.steering.retry_after_s(self._draft.side, front.now()) if ejected else 0
-        return failure_response(cause, self.id, date=front.date, keep_alive=keep_alive, retry_after_s=retry_after_s)
+        retry_after_s = state.failover.retry_after_s(self._exchange.side, state.now()) if ejected else 0
+        date = state.identifiers.date
+        return failure_response(cause, self.id, date=date, keep_alive=keep_alive, retry_after_s=retry_after_s)

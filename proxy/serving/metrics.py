@@ -1,13 +1,16 @@
-"""The proxy's metrics. On the serving path a metric is an addition in a slot; Prometheus' text is made when it is asked for.
+"""The metrics of a proxy process. On the serving path a metric is a number to add to; Prometheus families are built when scraped.
 
-The accounting: `shadow_served_total = shadow_journal_written_total + shadow_journal_queued + sum(shadow_journal_dropped_total)
-+ sum(shadow_skipped_total)` at every moment.
+The accounting holds at every moment:
+
+    shadow_served_total = shadow_journal_written_total + shadow_journal_queued
+                          + sum(shadow_journal_dropped_total) + sum(shadow_skipped_total)
 """
 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -40,25 +43,32 @@ JOURNAL_TORN_BYTES = "shadow_journal_torn_bytes_total"
 IN_FLIGHT = "shadow_in_flight"
 CLIENT_CONNECTIONS = "shadow_client_connections"
 BACKEND_CONNECTIONS = "shadow_backend_connections"
-HEADS = "shadow_heads_total"
+HEAD_LOOKUPS = "shadow_head_lookups_total"
 CANDIDATE_SHARE = "shadow_candidate_share_ratio"
 ROLLED_BACK = "shadow_rolled_back"
 WORKER_RESTARTS = "shadow_worker_restarts_total"
 WORKER_LOST_REQUESTS = "shadow_worker_lost_requests_total"
-WORKER_LOST_COPIES = "shadow_worker_lost_copies_total"
+WORKER_LOST_EXCHANGES = "shadow_worker_lost_exchanges_total"
 CONFIG_RELOADS = "shadow_config_reloads_total"
 CONFIG_LOADED = "shadow_config_loaded_timestamp_seconds"
 CONFIG_NEEDS_RESTART = "shadow_config_needs_restart"
 
-NO_ANSWER = frozenset((499, 502, 503, 504))
-"""Statuses that do not show that the backend served a request: the client was gone, or somebody's gateway had no response."""
-UNASKED = frozenset((FailureCause.OVERLOAD, FailureCause.EJECTED))
-"""Failures of requests that the backend never saw."""
+NO_RESPONSE_STATUSES = frozenset((499, 502, 503, 504))
+"""Statuses that do not show that the backend served a request: the client was gone, or a gateway had no response."""
+NOT_SENT_CAUSES = frozenset((FailureCause.OVERLOAD, FailureCause.EJECTED))
+"""Failures of requests that were never sent to the backend."""
+
+
+class ReloadResult(StrEnum):
+    """The result of a configuration reload."""
+
+    APPLIED = "applied"
+    REFUSED = "refused"
 
 
 @dataclass(slots=True)
 class RouteSeries:
-    """Durations of one route and side, in seconds."""
+    """Durations and statuses of one route and side."""
 
     sum_s: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
@@ -67,22 +77,25 @@ class RouteSeries:
 
 @dataclass(slots=True)
 class Gauges:
-    """What is read when asked for."""
+    """Callbacks for values that are read when metrics are scraped.
+
+    Attributes:
+        backend_health: whether each side is healthy by checks, and whether it is ejected.
+        head_lookups: hits and misses of the head cache, by kind of message.
+    """
 
     in_flight: Callable[[], int]
     client_connections: Callable[[], int]
     backend_connections: Callable[[], dict[Side, int]]
     candidate_share: Callable[[], float]
     rolled_back: Callable[[], bool]
-    fit: Callable[[], Mapping[Side, tuple[bool, bool]]]
-    """Whether each side is healthy by checks, and whether it is ejected."""
+    backend_health: Callable[[], Mapping[Side, tuple[bool, bool]]]
     journal: Callable[[], WriterCounts]
-    heads: Callable[[], Mapping[str, tuple[int, int]]] = lambda: {"request": (0, 0), "response": (0, 0)}
-    """Heads of requests and of responses: how many were recognised, and how many parsed."""
+    head_lookups: Callable[[], Mapping[str, tuple[int, int]]] = lambda: {"request": (0, 0), "response": (0, 0)}
 
 
 class ProxyMetrics(Collector):
-    """Counts of one proxy process. Route names come from settings, so every label is from a closed set."""
+    """Counts of one proxy process. Route names come from the settings, so every label has a closed set of values."""
 
     def __init__(self) -> None:
         self.served = 0
@@ -90,8 +103,8 @@ class ProxyMetrics(Collector):
         self.retries = 0
         self.restarts = 0
         self.lost_requests = 0
-        self.lost_copies = 0
-        self.config_reloads: Counter[str] = Counter()
+        self.lost_exchanges = 0
+        self.config_reloads: Counter[ReloadResult] = Counter()
         self.config_loaded_at = 0.0
         self.config_needs_restart = 0
         self.series: dict[tuple[str, Side], RouteSeries] = {}
@@ -100,13 +113,13 @@ class ProxyMetrics(Collector):
         self.backend_failures: Counter[tuple[Side, FailureCause]] = Counter()
         self.fallbacks: Counter[Side] = Counter()
         self.gateway_errors: Counter[Side] = Counter()
-        """Responses 502, 503 and 504 that a served side gave itself."""
+        """Responses 502, 503 and 504 that the served side sent itself."""
         self.checks: Counter[tuple[Side, bool]] = Counter()
         self.ejections: Counter[Side] = Counter()
         self.gauges: Gauges | None = None
 
     def observe(self, route: str, side: Side, status: int, duration_s: float) -> None:
-        """One request was served."""
+        """Count a served request."""
         self.served += 1
         series = self.series.get((route, side))
         if series is None:
@@ -115,28 +128,37 @@ class ProxyMetrics(Collector):
         series.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
         series.statuses[status] += 1
 
-    def heard(self, side: Side) -> tuple[int, int]:
-        """How many requests a side answered, and how many it failed, since the process began."""
-        statuses = [series.statuses for (_, of), series in self.series.items() if of is side]
-        answered = sum(count for one in statuses for status, count in one.items() if status not in NO_ANSWER)
-        failures = [
-            count for (of, cause), count in self.backend_failures.items() if of is side and cause not in UNASKED
-        ]
-        return answered, sum(failures) + self.gateway_errors[side]
+    def response_counts(self, side: Side) -> tuple[int, int]:
+        """Return how many requests a side has answered, and how many it has failed, since the process started."""
+        answered = sum(
+            count
+            for (_, series_side), series in self.series.items()
+            if series_side is side
+            for status, count in series.statuses.items()
+            if status not in NO_RESPONSE_STATUSES
+        )
+        failed = sum(
+            count
+            for (failed_side, cause), count in self.backend_failures.items()
+            if failed_side is side and cause not in NOT_SENT_CAUSES
+        )
+        return answered, failed + self.gateway_errors[side]
 
     def collect(self) -> Iterator[Metric]:
-        """All families, for prometheus_client."""
+        """Yield all families, for prometheus_client."""
         yield from self._requests()
         yield from self._counters()
         if self.gauges:
             yield from _journal(self.gauges.journal())
-            yield from _now(self.gauges)
-            yield _heads(self.gauges.heads())
+            yield from _present_values(self.gauges)
+            yield _head_lookups(self.gauges.head_lookups())
 
     def _requests(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily(REQUESTS, "Requests served.", labels=("route", "side", "status"))
+        requests = CounterMetricFamily(
+            REQUESTS, "Requests served, by route, side and status.", labels=("route", "side", "status")
+        )
         duration = HistogramMetricFamily(
-            DURATION, "From a request's header to the end of its response.", labels=("route", "side")
+            DURATION, "Time from the header of a request to the end of its response.", labels=("route", "side")
         )
         for (route, side), series in list(self.series.items()):
             for status, count in sorted(series.statuses.items()):
@@ -146,62 +168,72 @@ class ProxyMetrics(Collector):
         yield duration
 
     def _counters(self) -> Iterator[Metric]:
-        yield CounterMetricFamily(SERVED, "Requests served, whatever came of their copies.", value=self.served)
+        yield CounterMetricFamily(SERVED, "Requests served, mirrored or not.", value=self.served)
         yield CounterMetricFamily(
-            OVERLAPPED, "Exchanges during which another with the same key was in flight.", value=self.overlapped
+            OVERLAPPED, "Exchanges that overlapped another one with the same ordering key.", value=self.overlapped
         )
         yield CounterMetricFamily(
             RETRIES, "Requests sent again because a kept connection was stale.", value=self.retries
         )
         yield from self._worker()
-        refused = CounterMetricFamily(REFUSED, "Requests the proxy answered itself, by status.", labels=("status",))
+        refused = CounterMetricFamily(REFUSED, "Requests that the proxy refused itself, by status.", labels=("status",))
         for status, count in sorted(self.refused.items()):
             refused.add_metric((str(status),), count)
         yield refused
-        skipped = CounterMetricFamily(SKIPPED, "Served and by policy not journaled.", labels=("cause",))
+        skipped = CounterMetricFamily(SKIPPED, "Exchanges served and, by policy, not journaled.", labels=("cause",))
         for skip in Skip:
             skipped.add_metric((skip.value,), self.skipped[skip])
         yield skipped
         failures = CounterMetricFamily(
-            BACKEND_FAILURES, "Served sides that gave no response.", labels=("side", "cause")
+            BACKEND_FAILURES, "Requests that the served side gave no response to, by cause.", labels=("side", "cause")
         )
         for side in Side:
             for cause in FailureCause:
                 failures.add_metric((side.value, cause.value), self.backend_failures[side, cause])
         yield failures
-        fallbacks = CounterMetricFamily(FALLBACKS, "Requests the other side answered.", labels=("side",))
+        fallbacks = CounterMetricFamily(
+            FALLBACKS,
+            "Requests that were sent to the other side than the chosen one, by the side that got them.",
+            labels=("side",),
+        )
         for side in Side:
             fallbacks.add_metric((side.value,), self.fallbacks[side])
         yield fallbacks
         yield from self._health()
 
     def _worker(self) -> Iterator[Metric]:
-        yield CounterMetricFamily(WORKER_RESTARTS, "How often this worker was started again.", value=self.restarts)
-        lost = "as of a tenth of a second before"
+        yield CounterMetricFamily(WORKER_RESTARTS, "Restarts of this worker after a crash.", value=self.restarts)
+        sampled = "sampled every 100 ms"
         yield CounterMetricFamily(
-            WORKER_LOST_REQUESTS, f"Requests in flight when a worker died, {lost}.", value=self.lost_requests
+            WORKER_LOST_REQUESTS, f"Requests in flight when a worker crashed ({sampled}).", value=self.lost_requests
         )
         yield CounterMetricFamily(
-            WORKER_LOST_COPIES, f"Copies waiting for the disk when a worker died, {lost}.", value=self.lost_copies
+            WORKER_LOST_EXCHANGES,
+            f"Exchanges queued for the journal when a worker crashed ({sampled}).",
+            value=self.lost_exchanges,
         )
-        reloads = CounterMetricFamily(CONFIG_RELOADS, "New settings by what became of them.", labels=("result",))
-        for result in ("taken", "refused"):
-            reloads.add_metric((result,), self.config_reloads[result])
+        reloads = CounterMetricFamily(CONFIG_RELOADS, "Reloads of the configuration, by result.", labels=("result",))
+        for result in ReloadResult:
+            reloads.add_metric((result.value,), self.config_reloads[result])
         yield reloads
-        yield GaugeMetricFamily(CONFIG_LOADED, "When the settings in force were loaded.", value=self.config_loaded_at)
+        yield GaugeMetricFamily(
+            CONFIG_LOADED, "Unix time at which the settings in force were loaded.", value=self.config_loaded_at
+        )
         yield GaugeMetricFamily(
             CONFIG_NEEDS_RESTART,
-            "Settings that the file changed and that need a restart.",
+            "Changed settings that only a restart puts in force.",
             value=self.config_needs_restart,
         )
 
     def _health(self) -> Iterator[Metric]:
-        checks = CounterMetricFamily(BACKEND_CHECKS, "Health checks by their result.", labels=("side", "result"))
+        checks = CounterMetricFamily(
+            BACKEND_CHECKS, "Health checks of live backends, by result.", labels=("side", "result")
+        )
         ejections = CounterMetricFamily(
-            BACKEND_EJECTIONS, "How often a backend that failed requests was spared for a while.", labels=("side",)
+            BACKEND_EJECTIONS, "Ejections of a backend because it failed requests.", labels=("side",)
         )
         for side in Side:
-            checks.add_metric((side.value, "well"), self.checks[side, True])
+            checks.add_metric((side.value, "passed"), self.checks[side, True])
             checks.add_metric((side.value, "failed"), self.checks[side, False])
             ejections.add_metric((side.value,), self.ejections[side])
         yield checks
@@ -209,50 +241,62 @@ class ProxyMetrics(Collector):
 
 
 def _journal(counts: WriterCounts) -> Iterator[Metric]:
-    yield CounterMetricFamily(JOURNAL_WRITTEN, "Exchanges on disk.", value=counts.written)
-    yield CounterMetricFamily(JOURNAL_BYTES, "Bytes on disk.", value=counts.written_bytes)
-    dropped = CounterMetricFamily(JOURNAL_DROPPED, "Exchanges served and lost to the journal.", labels=("cause",))
+    yield CounterMetricFamily(JOURNAL_WRITTEN, "Exchanges written to the journal.", value=counts.written)
+    yield CounterMetricFamily(JOURNAL_BYTES, "Bytes written to the journal.", value=counts.written_bytes)
+    dropped = CounterMetricFamily(
+        JOURNAL_DROPPED,
+        "Exchanges served and not journaled because of a failure or overload, by cause.",
+        labels=("cause",),
+    )
     for cause, count in counts.losses().items():
         dropped.add_metric((cause.value,), count)
     yield dropped
-    yield GaugeMetricFamily(JOURNAL_QUEUED, "Exchanges waiting for the disk.", value=counts.queued)
+    yield GaugeMetricFamily(JOURNAL_QUEUED, "Exchanges queued for the journal.", value=counts.queued)
     yield CounterMetricFamily(
         JOURNAL_UNREAD_DELETED,
-        "Exchanges deleted unread because the disk limit was reached.",
+        "Exchanges deleted before they were read, because the disk limit was reached.",
         value=counts.unread_deleted,
     )
-    yield CounterMetricFamily(JOURNAL_TORN_BYTES, "Bytes cut from a torn tail at start.", value=counts.torn_bytes)
-
-
-def _heads(read: Mapping[str, tuple[int, int]]) -> Metric:
-    heads = CounterMetricFamily(
-        HEADS, "Heads of messages: recognised by their shape, or parsed, which costs more.", labels=("message", "how")
+    yield CounterMetricFamily(
+        JOURNAL_TORN_BYTES, "Bytes of incomplete frames cut off at start.", value=counts.torn_bytes
     )
-    for message, (recognised, parsed) in read.items():
-        heads.add_metric((message, "recognised"), recognised)
-        heads.add_metric((message, "parsed"), parsed)
-    return heads
 
 
-def _now(gauges: Gauges) -> Iterator[Metric]:
-    yield GaugeMetricFamily(IN_FLIGHT, "Requests being served.", value=gauges.in_flight())
-    yield GaugeMetricFamily(CLIENT_CONNECTIONS, "Open connections of clients.", value=gauges.client_connections())
-    connections = GaugeMetricFamily(BACKEND_CONNECTIONS, "Open connections to backends.", labels=("side",))
+def _head_lookups(counts: Mapping[str, tuple[int, int]]) -> Metric:
+    lookups = CounterMetricFamily(
+        HEAD_LOOKUPS, "Look-ups in the cache of parsed heads; a miss costs more.", labels=("message", "result")
+    )
+    for message, (hits, misses) in counts.items():
+        lookups.add_metric((message, "hit"), hits)
+        lookups.add_metric((message, "miss"), misses)
+    return lookups
+
+
+def _present_values(gauges: Gauges) -> Iterator[Metric]:
+    yield GaugeMetricFamily(IN_FLIGHT, "Requests in flight.", value=gauges.in_flight())
+    yield GaugeMetricFamily(CLIENT_CONNECTIONS, "Open client connections.", value=gauges.client_connections())
+    connections = GaugeMetricFamily(BACKEND_CONNECTIONS, "Open connections to live backends.", labels=("side",))
     for side, count in gauges.backend_connections().items():
         connections.add_metric((side.value,), count)
     yield connections
-    healthy = GaugeMetricFamily(BACKEND_HEALTHY, "0 while a side's health check fails.", labels=("side",))
-    ejected = GaugeMetricFamily(
-        BACKEND_EJECTED, "1 while a side is spared because it failed requests.", labels=("side",)
+    healthy = GaugeMetricFamily(
+        BACKEND_HEALTHY, "1 while the health checks of a side pass; 0 while they fail.", labels=("side",)
     )
-    for side, (is_healthy, is_ejected) in gauges.fit().items():
+    ejected = GaugeMetricFamily(
+        BACKEND_EJECTED, "1 while a side is ejected because it failed requests.", labels=("side",)
+    )
+    for side, (is_healthy, is_ejected) in gauges.backend_health().items():
         healthy.add_metric((side.value,), int(is_healthy))
         ejected.add_metric((side.value,), int(is_ejected))
     yield healthy
     yield ejected
-    yield GaugeMetricFamily(CANDIDATE_SHARE, "Share of clients the candidate serves.", value=gauges.candidate_share())
     yield GaugeMetricFamily(
-        ROLLED_BACK, "1 while the on-call switch holds the legacy.", value=int(gauges.rolled_back())
+        CANDIDATE_SHARE, "Share of clients that the candidate serves.", value=gauges.candidate_share()
+    )
+    yield GaugeMetricFamily(
+        ROLLED_BACK,
+        "1 while the on-call switch is on and the legacy serves all clients.",
+        value=int(gauges.rolled_back()),
     )
 
 

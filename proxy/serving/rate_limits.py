@@ -1,62 +1,41 @@
-"""How many exchanges a second are mirrored at most, for each route and in all. Pure: the time is an argument."""
+"""Limit how many exchanges are mirrored per second, per route and in all. Pure: the time is an argument."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from proxy.config.mirroring import MirroringSettings
-
-
-@dataclass(slots=True)
-class TokenBucket:
-    """A token bucket that begins full. `rate` is tokens a second, `size` how many it holds."""
-
-    rate: float
-    size: float
-    tokens: float
-    at: float
-
-    @classmethod
-    def of(cls, rate: float, *, burst_s: float, now: float) -> "TokenBucket":
-        """A full bucket; it holds one token at least, or nothing could ever pass."""
-        size = max(1.0, rate * burst_s)
-        return cls(rate, size, size, now)
-
-    def filled(self, now: float) -> bool:
-        """Whether a token is there to be taken."""
-        if now > self.at:
-            self.tokens = min(self.size, self.tokens + (now - self.at) * self.rate)
-            self.at = now
-        return self.tokens >= 1.0
+from proxy.token_bucket import TokenBucket
 
 
 class MirrorRateLimits:
-    """The limits in force. `over` takes a token of the route's bucket and of the common one, or of neither.
+    """The limits in force. One process of several has its share of each limit.
 
     Args:
-        mirroring: the common limit.
-        routes: those routes that have a limit of their own, exchanges a second.
-        workers: how many processes share the limits.
-        now: seconds of the clock that `over` is asked with.
+        mirroring: the common limit and the size of all buckets.
+        routes: the limit of each route, exchanges per second; 0 for none.
+        workers: processes that share the limits.
+        now: seconds, on the clock that `exceeded` is called with.
     """
 
     def __init__(self, mirroring: MirroringSettings, routes: Mapping[str, float], *, workers: int, now: float) -> None:
         burst_s = mirroring.burst_s
         self._routes = {
-            name: TokenBucket.of(rate / workers, burst_s=burst_s, now=now) for name, rate in routes.items() if rate
+            name: TokenBucket.full(limit / workers, limit / workers * burst_s, now=now)
+            for name, limit in routes.items()
+            if limit
         }
         rate = mirroring.per_s_max / workers
-        self._overall = TokenBucket.of(rate, burst_s=burst_s, now=now) if rate else None
+        self._common = TokenBucket.full(rate, rate * burst_s, now=now) if rate else None
 
     @property
     def limiting(self) -> bool:
         """Whether there is any limit."""
-        return bool(self._routes) or self._overall is not None
+        return bool(self._routes) or self._common is not None
 
-    def over(self, route: str, now: float) -> bool:
-        """Whether one more exchange of this route is too much."""
-        buckets = [bucket for bucket in (self._routes.get(route), self._overall) if bucket is not None]
-        if not all(bucket.filled(now) for bucket in buckets):
+    def exceeded(self, route: str, now: float) -> bool:
+        """Return whether one more exchange of a route is too much. If not, it takes a token of the route's and the common bucket."""
+        buckets = [bucket for bucket in (self._routes.get(route), self._common) if bucket is not None]
+        if not all(bucket.refill(now) >= 1.0 for bucket in buckets):
             return True
         for bucket in buckets:
-            bucket.tokens -= 1.0
+            bucket.spend()
         return False

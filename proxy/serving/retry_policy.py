@@ -1,11 +1,11 @@
-"""Whether a request that got no response is sent once more, and where to. Pure."""
+"""Decide whether a request that got no response is sent once more, and to which side. Pure."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
 
 
 class RetryDecision(Enum):
-    """Where a request is sent once more."""
+    """The side that a request is sent to once more."""
 
     SAME_SIDE = auto()
     OTHER_SIDE = auto()
@@ -13,18 +13,19 @@ class RetryDecision(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LostResponse:
-    """A request that got no response, and of which the client has seen nothing.
+    """A request that got no response, and of which the client has received nothing.
 
     Attributes:
-        whole: everything of it is still here to be sent again, and somebody waits for it.
-        safe: its method may be repeated (RFC 9110 section 9.2.1).
-        stale: it was sent on a kept connection, which was closed before a byte of a response. Not where its time was over: a backend
-            that hangs would have twice the load, and its client twice the wait.
+        replayable: all of it is still here to be sent again, and the client still waits.
+        safe: its method is safe (RFC 9110 section 9.2.1).
+        stale: it was sent on a kept connection that was closed before the first byte of a response. Not if it timed out: a backend
+            that hangs would get twice the load, and the client would wait twice as long.
         in_time: its total time is not over.
-        retried, fell_back: what was done before.
+        retried: it was already sent to the same side again.
+        fell_back: it was already sent to the other side.
     """
 
-    whole: bool
+    replayable: bool
     safe: bool
     stale: bool
     in_time: bool
@@ -33,8 +34,14 @@ class LostResponse:
 
 
 def retry_decision(lost: LostResponse, *, retries: bool, fall_back: bool) -> RetryDecision | None:
-    """The same side once, where a stale connection was to blame; then the other side once, where settings allow it."""
-    if not lost.whole or not lost.safe:
+    """Return the side to send the request to: the same once after a stale connection, then the other once; None for neither.
+
+    Args:
+        lost: the request.
+        retries: whether the settings of the backend allow a retry.
+        fall_back: whether `serve.fall_back` allows the other side.
+    """
+    if not lost.replayable or not lost.safe:
         return None
     if lost.stale and not lost.retried and retries:
         return RetryDecision.SAME_SIDE

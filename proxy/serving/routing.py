@@ -1,4 +1,4 @@
-"""Which route a request belongs to, its ordering key, and whether policy lets it be mirrored. Pure."""
+"""Match requests to routes, find their ordering keys, and decide by policy whether they are mirrored. Pure."""
 
 import binascii
 import json
@@ -14,28 +14,34 @@ from comparator.exchanges.skip import SAFE_METHODS, Skip
 from proxy.config.routes import MirrorPolicy, RecordIf, RecordOnly, RouteSettings, WritePolicy
 from proxy.errors import SettingsError
 from proxy.rollout.buckets import BUCKETS, bucket_of, threshold_of
-from proxy.serving.record_filter import RecordFilter, compile_rule
+from proxy.serving.record_filter import RecordFilter, compile_filter
 
 FieldValue = Callable[[str], str | None]
-"""The first value of a request's field by its lower name."""
+"""Return the first value of a request's field by its lower-case name, None when it is absent."""
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 
 
 class KeySource(StrEnum):
-    """Where an ordering key is found."""
+    """The part of a request that has the ordering key."""
 
     NONE = "none"
     PARAMETER = "parameter"
     HEADER = "header"
     BODY = "body"
     QUERY = "query"
-    TOKEN = "token"  # noqa: S105 (the name of a place, not a token)
+    TOKEN = "token"  # noqa: S105 (the name of a source, not a token)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route, made ready to match. `key_path` is the parameter, the lower header name, the dotted path in the body, the claim."""
+    """A compiled route.
+
+    Attributes:
+        key_path: the name of the parameter, the lower-case name of the header, the dotted path in the body, or the claim.
+        sampled_buckets: keys in the buckets below are journaled.
+        mirrors_all_safe: whether every request with a safe method is mirrored.
+    """
 
     name: str
     pattern: re.Pattern[str]
@@ -46,64 +52,73 @@ class Route:
     writes: WritePolicy
     sampled_buckets: int
     record_if: RecordFilter | None = None
-
-    plain: bool = field(init=False)
-    """Whether all that is safe is mirrored."""
+    mirrors_all_safe: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        plain = self.mirror is MirrorPolicy.MIRROR and self.sampled_buckets >= BUCKETS
-        object.__setattr__(self, "plain", plain)
+        mirrors_all_safe = self.mirror is MirrorPolicy.MIRROR and self.sampled_buckets >= BUCKETS
+        object.__setattr__(self, "mirrors_all_safe", mirrors_all_safe)
 
 
 def compile_routes(settings: Sequence[RouteSettings]) -> tuple[Route, ...]:
-    """Make routes ready, in the order of config.yaml: the first that fits wins.
+    """Compile routes, in the order of config.yaml: the first that matches a request has it.
 
     Raises:
-        SettingsError: a path or key that makes no sense.
+        SettingsError: a path or key is malformed.
     """
     return tuple(_compile(route, f"routes[{index}] ({route.name})") for index, route in enumerate(settings))
 
 
-def match(routes: Sequence[Route], method: str, target: str, value: FieldValue) -> tuple[Route | None, str]:
-    """The route and the ordering key of a request; keys in the body come later, from `key_in_body`."""
+def match_route(routes: Sequence[Route], method: str, target: str, value: FieldValue) -> tuple[Route | None, str]:
+    """Return the route and the ordering key of a request.
+
+    Args:
+        routes: compiled.
+        method: of the request.
+        target: path and query.
+        value: looks a header field up.
+
+    Returns:
+        None if no route matches; and "" for a key that is missing, or that `key_from_body` finds later.
+    """
     path = target.partition("?")[0]
     for route in routes:
-        found = route.pattern.fullmatch(path)
-        if found is None or method not in route.methods:
+        match = route.pattern.fullmatch(path)
+        if match is None or method not in route.methods:
             continue
         if route.key_source is KeySource.PARAMETER:
-            key = found.group(route.key_path)
+            key = match.group(route.key_path)
             return route, _folded(unquote(key) if "%" in key else key)
-        return route, _key_in_head(route, target, value)
+        return route, _key_from_head(route, target, value)
     return None, ""
 
 
-def _key_in_head(route: Route, target: str, value: FieldValue) -> str:
+def _key_from_head(route: Route, target: str, value: FieldValue) -> str:
     match route.key_source:
         case KeySource.HEADER:
             return _folded(value(route.key_path) or "")
         case KeySource.QUERY:
-            return _folded(_in_query(target.partition("?")[2], route.key_path))
+            return _folded(_query_value(target.partition("?")[2], route.key_path))
         case KeySource.TOKEN:
             return _folded(claimed_address(value("authorization") or "", route.key_path))
         case _:
             return ""
 
 
-def _in_query(query: str, name: str) -> str:
+def _query_value(query: str, name: str) -> str:
     try:
         pairs = parse_qsl(query)
     except ValueError:
         return ""
-    return next((value for found, value in reversed(pairs) if found == name), "")
+    return next((value for key, value in reversed(pairs) if key == name), "")
 
 
 def claimed_address(authorization: str, claim: str) -> str:
-    """The address that a bearer token names in a claim: what stands behind the last colon of a DID; "" when there is none.
+    """Return the address that a bearer token names in a claim; "" when it names none.
 
-    The token is decoded and not verified. That is right for what a key does: it says which requests are kept in order, whose rows
-    they wrote, and which bucket they are in. It lets nobody in: both sides verify the token themselves, and a forged one is refused
-    by both. Observed of the legacy: the address is the part of `did` behind the last colon.
+    The address is the part behind the last colon: 0xab of `did:pkh:eip155:1:0xab`. Source: observed of the legacy.
+
+    The token is decoded but not verified. A key only decides which requests are kept in order, which rows are attributed to them, and
+    which bucket they are in. It authorizes nothing: both sides verify the token themselves, and reject a forged one.
     """
     scheme, _, token = authorization.partition(" ")
     parts = token.strip().split(".")
@@ -117,8 +132,8 @@ def claimed_address(authorization: str, claim: str) -> str:
     return value.rpartition(":")[2] if isinstance(value, str) else ""
 
 
-def key_in_body(route: Route, body: bytes) -> str:
-    """The ordering key at the route's path of a JSON body; "" when there is none."""
+def key_from_body(route: Route, body: bytes) -> str:
+    """Return the ordering key at the route's path in a JSON body; "" when there is none."""
     try:
         node: Any = json.loads(body)
     except (ValueError, RecursionError):
@@ -128,8 +143,16 @@ def key_in_body(route: Route, body: bytes) -> str:
     return _folded(str(node)) if isinstance(node, str | int) and not isinstance(node, bool) else ""
 
 
-def skip_of(route: Route | None, method: str, value: FieldValue, *, shadow: bool, bucket: int) -> Skip | None:
-    """Why policy keeps this request from being mirrored, None when it does not. `bucket` decides the sample, sticky by key."""
+def policy_skip(route: Route | None, method: str, value: FieldValue, *, shadow: bool, bucket: int) -> Skip | None:
+    """Return why policy keeps a request from being mirrored, None when it does not.
+
+    Args:
+        route: of the request, None for none.
+        method: of the request.
+        value: looks a header field up.
+        shadow: whether the request is marked as a mirrored one.
+        bucket: of the request's key, as of `sample_bucket`.
+    """
     if shadow:
         return Skip.SHADOW
     if route is None:
@@ -145,11 +168,11 @@ def skip_of(route: Route | None, method: str, value: FieldValue, *, shadow: bool
 
 
 def sample_bucket(key: str, salt: bytes) -> int:
-    """The bucket that decides sampling: another one than the rollout's, so that both shares are independent."""
+    """Return the bucket that decides sampling. It is independent of the rollout's: otherwise a small sample would be of one side only."""
     return bucket_of(key, b"sample" + salt[:32])
 
 
-def _compile(settings: RouteSettings, place: str) -> Route:
+def _compile(settings: RouteSettings, location: str) -> Route:
     names: list[str] = []
     parts: list[str] = []
     position = 0
@@ -160,9 +183,9 @@ def _compile(settings: RouteSettings, place: str) -> Route:
         position = parameter.end()
     tail = settings.path[position:]
     if not settings.path.startswith("/") or "{" in tail or "}" in tail or len(set(names)) != len(names):
-        raise SettingsError(f"{place}.path: `{settings.path}` is not a path template")
+        raise SettingsError(f"{location}.path: `{settings.path}` is not a path template")
     parts.append(re.escape(tail))
-    source, path = _key_source(settings.key, names, place)
+    source, path = _key_source(settings.key, names, location)
     return Route(
         name=settings.name,
         pattern=re.compile("".join(parts), re.DOTALL),
@@ -172,23 +195,23 @@ def _compile(settings: RouteSettings, place: str) -> Route:
         mirror=settings.mirror,
         writes=settings.writes,
         sampled_buckets=BUCKETS if settings.sample >= 1 else threshold_of(settings.sample * 100),
-        record_if=_rule(settings.record_if, f"{place}.record_if"),
+        record_if=_record_filter(settings.record_if, f"{location}.record_if"),
     )
 
 
-def _rule(settings: RecordIf | None, place: str) -> RecordFilter | None:
-    """What decides before the journal; which exchanges differ is known only after it."""
-    wanted = compile_rule(settings, place) if settings else None
-    return wanted if wanted and wanted.rule.only is RecordOnly.ALL else None
+def _record_filter(settings: RecordIf | None, location: str) -> RecordFilter | None:
+    """Compile the filter that the proxy applies. With `only: mismatches` the runner applies it, and the proxy records everything."""
+    record_filter = compile_filter(settings, location) if settings else None
+    return record_filter if record_filter and record_filter.conditions.only is RecordOnly.ALL else None
 
 
-def _key_source(key: str, names: Sequence[str], place: str) -> tuple[KeySource, str]:
+def _key_source(key: str, names: Sequence[str], location: str) -> tuple[KeySource, str]:
     kind, colon, rest = key.partition(":")
     if not key:
         return KeySource.NONE, ""
     if not colon:
         if key not in names:
-            raise SettingsError(f"{place}.key: the path has no parameter `{key}`")
+            raise SettingsError(f"{location}.key: the path has no parameter `{key}`")
         return KeySource.PARAMETER, key
     if kind == "header" and rest:
         return KeySource.HEADER, rest.lower()
@@ -199,10 +222,10 @@ def _key_source(key: str, names: Sequence[str], place: str) -> tuple[KeySource, 
     if kind == "jwt" and rest:
         return KeySource.TOKEN, rest
     raise SettingsError(
-        f"{place}.key: `{key}` is none of PARAMETER, header:NAME, query:NAME, jwt:CLAIM and json:PATH"
+        f"{location}.key: `{key}` is none of PARAMETER, header:NAME, query:NAME, jwt:CLAIM and json:PATH"
     )
 
 
 def _folded(key: str) -> str:
-    """Keys are compared without case: at worst two requests that need no order get one."""
+    """Fold the case of a key. At worst, two requests with different keys are ordered without need."""
     return key.lower()

@@ -1,56 +1,85 @@
-"""What is decided about a request before it is sent: the side that serves it, whether it is mirrored, what is added to it."""
+"""Choose the side that serves a request, and whether the exchange is mirrored."""
 
-from comparator.exchanges.skip import SAFE_METHODS, Skip
-from proxy.http1 import forwarding_headers as headers
+from comparator.exchanges.skip import SAFE_METHODS
+from proxy.config.rollout import RolloutSettings
+from proxy.config.serve import ServeSettings
 from proxy.http1.fields import OVERRIDE_HEADERS, SHADOW_MARK
+from proxy.http1.forwarding_headers import ClientAddress, requested_side
 from proxy.journal.served_exchange import ServedExchange
-from proxy.rollout.buckets import BUCKETS
-from proxy.serving.routing import Route, skip_of
-from proxy.serving.state import ServingState
+from proxy.rollout.buckets import BUCKETS, bucket_of, salt_of
+from proxy.rollout.group_state import States
+from proxy.rollout.traffic_split import Split, Splits, splits_of
+from proxy.serving.routing import Route, policy_skip, sample_bucket
+from proxy.serving.trust import TrustPolicy
 
 
-def choose(front: ServingState, exchange: ServedExchange, route: Route | None, who: headers.ClientAddress) -> None:
-    """Choose side and mirroring by the plan, the route's policy and what the client may ask for."""
-    head = exchange.head
-    shape = head.template
-    plan = front.plans.of(exchange.route_name)
-    exchange.stage = plan.stage
-    exchange.side = plan.sole_side or plan.side_of(front.bucket(exchange.key or who.address))
-    if not shape.has_control_fields and route is not None and route.plain and head.method in SAFE_METHODS:
-        # (as most are: mirrored, and nothing that the client says changes it)
-        exchange.skip = None
-    else:
-        _by_policy(front, exchange, route, who)
-    exchange.added = headers.forwarding_block(head, who)
-    # The trace goes on, or begins here: then it is named like the request, whose name is unique too.
-    has = shape.present
-    if "traceparent" not in has and "x-request-id" not in has:
-        exchange.trace = f"00-{exchange.id}-{front.new_span()}-01"
-    else:
-        own = front.new_id() if "x-request-id" in has else exchange.id
-        exchange.trace = headers.traceparent(head.value("traceparent"), own, front.new_span())
+class SideSelector:
+    """The traffic split in force, and the choice by it.
 
+    Args:
+        states: of the rollout's groups.
+        rolled_back: whether the on-call switch is on.
 
-def _by_policy(front: ServingState, draft: ServedExchange, route: Route | None, who: headers.ClientAddress) -> None:
-    """Whether it is mirrored by the route's policy, and the side that the client asks for."""
-    head = draft.head
-    has = head.template.present
-    sampled = route is not None and route.sampled_buckets < BUCKETS
-    bucket = front.sample_bucket(draft.key or who.address) if sampled else 0
-    draft.skip = skip_of(route, head.method, head.value, shadow=SHADOW_MARK in has, bucket=bucket)
-    draft.shadow_mark = head.value(SHADOW_MARK) or ""
-    if not OVERRIDE_HEADERS.isdisjoint(has):
-        named = head.first_values
-        if front.may_override(who, named):
-            draft.side = headers.requested_side(named) or draft.side
+    Attributes:
+        splits: the split of every route. Like everything that depends on settings it is set by `apply`, which comes first.
+    """
 
+    splits: Splits
 
-def fail_over(front: ServingState, draft: ServedExchange, *, upgrade: bool) -> bool:
-    """Ask the other side where the chosen one is unfit and the other may answer. False: nobody can be asked."""
-    safe = draft.head.method in SAFE_METHODS and not upgrade
-    side = front.steering.side_for(draft.side, front.now(), safe=safe)
-    if side is not None and side is not draft.side:
-        draft.side = side
-        draft.skip = draft.skip or Skip.FALLBACK
-        front.metrics.fallbacks[side] += 1
-    return side is not None
+    def __init__(self, states: States, *, rolled_back: bool) -> None:
+        self._states = states
+        self._rolled_back = rolled_back
+
+    def apply(self, serve: ServeSettings, rollout: RolloutSettings, trust: TrustPolicy) -> None:
+        """Put settings in force, from the next request on.
+
+        Args:
+            serve: section `serve:`.
+            rollout: section `rollout:`.
+            trust: decides who may override the choice.
+        """
+        self._serve = serve
+        self._rollout = rollout
+        self._trust = trust
+        self._salt = salt_of(serve.salt)
+        self.set_rollout(self._states, self._rolled_back)
+
+    def set_rollout(self, states: States, rolled_back: bool) -> None:
+        """Replace the state of the rollout and of the on-call switch, from the next request on."""
+        self._states, self._rolled_back = states, rolled_back
+        self.splits = splits_of(self._serve, self._rollout, states, rolled_back=rolled_back)
+
+    @property
+    def split(self) -> Split:
+        """The split of the routes that are in no group of their own."""
+        return self.splits.overall
+
+    def choose(self, exchange: ServedExchange, route: Route | None, client: ClientAddress) -> None:
+        """Set side, stage and skip of an exchange: by the split, the route's policy, and the client's override if it may have one."""
+        head = exchange.head
+        template = head.template
+        split = self.splits.of(exchange.route_name)
+        exchange.stage = split.stage
+        exchange.side = split.sole_side or split.side_of(bucket_of(exchange.key or client.address, self._salt))
+        if (
+            not template.has_control_fields
+            and route is not None
+            and route.mirrors_all_safe
+            and head.method in SAFE_METHODS
+        ):
+            # Most requests are like this one: mirrored, and without a field that could change that.
+            exchange.skip = None
+        else:
+            self._apply_policy(exchange, route, client)
+
+    def _apply_policy(self, exchange: ServedExchange, route: Route | None, client: ClientAddress) -> None:
+        head = exchange.head
+        present = head.template.present
+        sampled = route is not None and route.sampled_buckets < BUCKETS
+        bucket = sample_bucket(exchange.key or client.address, self._salt) if sampled else 0
+        exchange.skip = policy_skip(route, head.method, head.value, shadow=SHADOW_MARK in present, bucket=bucket)
+        exchange.shadow_mark = head.value(SHADOW_MARK) or ""
+        if not OVERRIDE_HEADERS.isdisjoint(present):
+            first_values = head.first_values
+            if self._trust.may_override(client, first_values):
+                exchange.side = requested_side(first_values) or exchange.side

@@ -1,25 +1,25 @@
-"""Signals that come before a process can act on them wait, instead of ending it.
+"""Block signals until a process has handlers for them.
 
-Whoever rolls back by SIGUSR2 does not know whether the proxy is just starting, and a process without a handler dies of it.
+An operator who rolls back by SIGUSR2 cannot know whether the proxy is just starting, and the default action of the signal would kill it.
 """
 
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 
-HELD = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+BLOCKED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @contextmanager
-def held() -> Generator[None, None, None]:
-    """Let them wait inside the context, until `release`. To be entered before anything that takes time to import."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+def signals_blocked() -> Generator[None, None, None]:
+    """Block the signals inside the context, until `unblock_signals`. Enter it before any import that takes time."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def release() -> None:
-    """There is a handler for each of them now: those that waited come."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+def unblock_signals() -> None:
+    """Deliver the signals that have waited: there is a handler for each of them now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)

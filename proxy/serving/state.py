@@ -1,80 +1,50 @@
-"""What all connections of one proxy process share: settings made ready, the plan in force, pools, the journal, what is in flight."""
+"""The parts that all connections of one proxy process share, each with its own section of the settings.
+
+connections     open clients' connections, requests in flight, their deadlines, the drain
+request_parser  heads of requests, by the head cache
+routes          compiled templates, in the order of config.yaml
+keys            requests in flight by ordering key
+sides           the traffic split and the choice of the side
+failover        health of both sides
+backends        pools of connections to the live instances
+identifiers     request ids, span ids, Date
+recorder        accounting and the journal
+"""
 
 import asyncio
-import hmac
-import os
-import random
-import time
-from collections import Counter
-from collections.abc import Callable
-from email.utils import formatdate
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Protocol
 
-from comparator.exchanges.model import Role, Side
-from proxy.config.limits import LimitSettings
 from proxy.config.settings import Settings
-from proxy.http1.forwarding_headers import ClientAddress
 from proxy.http1.head_cache import CachedRequestParser
 from proxy.journal.driver import JournalWriter
-from proxy.rollout.buckets import bucket_of, salt_of
 from proxy.rollout.group_state import States
-from proxy.rollout.traffic_split import Split, Splits, splits_of
-from proxy.serving.backend_pool import BackendPool
+from proxy.serving.backend_pool import BackendPools
+from proxy.serving.connection_registry import ConnectionRegistry
+from proxy.serving.exchange_recorder import ExchangeRecorder
 from proxy.serving.failover import Failover
+from proxy.serving.identifiers import Identifiers
+from proxy.serving.key_tracker import KeyTracker
 from proxy.serving.metrics import ProxyMetrics
 from proxy.serving.rate_limits import MirrorRateLimits
-from proxy.serving.routing import Route, compile_routes, sample_bucket
-
-# (looking a member up in its enumeration, or hashing it, costs more than what is done with it here)
-_CANDIDATE = Side.CANDIDATE
-
-
-class InFlight(Protocol):
-    """A request being served, as the sweep sees it."""
-
-    deadline: float
-
-    def expire(self, now: float) -> None:
-        """Its time is up."""
-        ...
-
-
-class KeyedRequest(Protocol):
-    """A request being served, as those with the same key see it."""
-
-    key: str
-    overlapped: bool
-
-
-class OpenConnection(Protocol):
-    """A client's connection, as the sweep and the drain see it."""
-
-    deadline: float
-
-    def drain(self) -> None:
-        """Close if nothing is being served."""
-        ...
-
-    def abort(self) -> None:
-        """Close at once."""
-        ...
-
-    def expire(self, now: float) -> None:
-        """Its time is up."""
-        ...
+from proxy.serving.routing import compile_routes
+from proxy.serving.side_selection import SideSelector
+from proxy.serving.trust import TrustPolicy
 
 
 class ServingState:
-    """One process's shared state. Lives on the event loop; nothing here waits.
+    """The shared parts of one process. Lives on the event loop; nothing here waits.
 
     Args:
-        settings: as loaded.
-        group: runs the connecting to backends.
+        settings: of config.yaml, distributed to the parts.
+        group: runs the connecting to backends; lives as long as the process.
         journal: None when it is disabled.
-        metrics: where everything is counted.
-        rolled_back: the on-call switch's state at start.
-        states: where each group's rollout stands at start.
+        metrics: of the process.
+        rolled_back: whether the on-call switch is on.
+        states: of the rollout's groups.
+
+    Attributes:
+        now: the clock of the event loop, in seconds.
+        limits: section `limits:`.
+        body_copy_max_bytes: bytes of a body that are journaled.
     """
 
     def __init__(
@@ -87,163 +57,48 @@ class ServingState:
         rolled_back: bool = False,
         states: States | None = None,
     ) -> None:
-        self.journal = journal
-        self.metrics = metrics
-        self.heads = CachedRequestParser()
-        self.forwardings: set[InFlight] = set()
-        self.clients: set[OpenConnection] = set()
-        self.draining = False
-        self.on_idle: Callable[[], None] | None = None
-        self.captured: Counter[str] = Counter()
-        """Exchanges that a route's capture rule took, by route."""
+        # (asking for the running loop each time costs a system call in CPython 3.11)
         self.now = asyncio.get_running_loop().time
-        self.steering = Failover(metrics)
-        self._group = group
-        self._by_key: dict[str, list[KeyedRequest]] = {}
-        self._counter = 0
-        self._date, self._date_of = "", 0
-        self._spans = 0
-        self._process = os.urandom(8).hex()
-        self._span = f"{random.getrandbits(32) or 1:08x}"
-        self._rolled_back = rolled_back
-        self._states: States = states or {}
-        self._pools: dict[Side, BackendPool] = {}
+        self.metrics = metrics
+        self.connections = ConnectionRegistry()
+        self.request_parser = CachedRequestParser()
+        self.keys = KeyTracker()
+        self.failover = Failover(metrics)
+        self.backends = BackendPools(group)
+        self.identifiers = Identifiers()
+        self.recorder = ExchangeRecorder(journal, metrics)
+        self.sides = SideSelector(states or {}, rolled_back=rolled_back)
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
-        """Take settings, at start and on reload: requests in flight end as they began."""
-        routes = compile_routes(settings.routes)
-        self.settings = settings
-        self.limits: LimitSettings = settings.limits
-        self.copy_max_bytes = settings.journal.body_max_bytes
-        self.routes: tuple[Route, ...] = routes
-        self._salt = salt_of(settings.serve.salt)
-        self._networks = [ip_network(network) for network in settings.listen.trusted_networks]
-        for side in Side:
-            backend = settings.backends.of(side, Role.SERVED)
-            kept = self._pools.get(side)
-            if kept is not None and kept.settings == backend:
-                continue
-            if kept is not None:
-                kept.close()
-            self._pools[side] = BackendPool(backend, self._group)
-        self._candidate, self._legacy = self._pools[Side.CANDIDATE], self._pools[Side.LEGACY]
-        self.steering.apply(settings)
-        limits = {route.name: route.mirror_per_s_max for route in settings.routes}
-        rates = MirrorRateLimits(settings.mirroring, limits, workers=settings.listen.workers, now=self.now())
-        self.rates: MirrorRateLimits | None = rates if rates.limiting else None
-        self.set_rollout(self._states, self._rolled_back)
+        """Put settings in force, at start and on reload. Requests in flight end as they began.
 
-    def set_rollout(self, states: States, rolled_back: bool) -> None:
-        """Who serves, from the next request on: by each group's step, unless the on-call switch is on."""
-        self._states, self._rolled_back = states, rolled_back
-        self.plans: Splits = splits_of(self.settings.serve, self.settings.rollout, states, rolled_back=rolled_back)
-
-    @property
-    def plan(self) -> Split:
-        """The plan of the routes that are in no group of their own."""
-        return self.plans.overall
-
-    def pool(self, side: Side) -> BackendPool:
-        """The live instance of a side."""
-        return self._candidate if side is _CANDIDATE else self._legacy
-
-    def trusts(self, address: str) -> bool:
-        """Whether a client at this address may set forwarding and override headers; unix sockets are trusted."""
-        if not address:
-            return True
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        return any(_holds(network, address=parsed) for network in self._networks)
-
-    def may_override(self, who: ClientAddress, named: dict[str, str]) -> bool:
-        """Whether this client may choose the side: from a trusted network, or with the token."""
-        expected = self.settings.listen.override_token
-        if who.trusted or not expected:
-            return who.trusted
-        return hmac.compare_digest(named.get("x-shadow-token", "").encode(), expected.encode())
-
-    @property
-    def date(self) -> str:
-        """The time as Date states it."""
-        now = int(time.time())
-        if now != self._date_of:
-            self._date_of, self._date = now, formatdate(now, usegmt=True)
-        return self._date
-
-    def new_id(self) -> str:
-        """An id of 32 hexadecimal digits, unique among all processes: for X-Request-Id, and for a trace that begins here."""
-        self._counter += 1
-        return f"{self._process}{self._counter:016x}"
-
-    def new_span(self) -> str:
-        """A span id (W3C trace context): unlike those of other processes, never zero."""
-        self._spans = (self._spans + 1) & 0xFFFFFFFF
-        return f"{self._span}{self._spans:08x}"
-
-    def bucket(self, key: str) -> int:
-        """The rollout's bucket of a key."""
-        return bucket_of(key, self._salt)
-
-    def sample_bucket(self, key: str) -> int:
-        """The sampling's bucket of a key."""
-        return sample_bucket(key, self._salt)
-
-    def begin(self, request: KeyedRequest) -> None:
-        """A request is in flight; mark it and the others with its key as overlapped."""
-        key = request.key
-        if not key:
-            return
-        others = self._by_key.get(key)
-        if others is None:
-            self._by_key[key] = [request]
-            return
-        request.overlapped = True
-        for other in others:
-            other.overlapped = True
-        others.append(request)
-
-    def end(self, request: KeyedRequest) -> None:
-        """It is no longer in flight."""
-        others = self._by_key.get(request.key)
-        if others is None or request not in others:
-            return
-        if len(others) == 1:
-            del self._by_key[request.key]
-        else:
-            others.remove(request)
+        Raises:
+            SettingsError: a route is wrong; nothing has changed then.
+        """
+        self.routes = compile_routes(settings.routes)
+        self.limits = settings.limits
+        self.body_copy_max_bytes = settings.journal.body_max_bytes
+        self.trust = TrustPolicy(settings.listen)
+        self.sides.apply(settings.serve, settings.rollout, self.trust)
+        self.backends.apply(settings.backends)
+        self.failover.apply(settings.backends, enabled=settings.serve.fall_back)
+        route_limits = {route.name: route.mirror_per_s_max for route in settings.routes}
+        rate_limits = MirrorRateLimits(
+            settings.mirroring, route_limits, workers=settings.listen.workers, now=self.now()
+        )
+        self.recorder.apply(rate_limits if rate_limits.limiting else None)
 
     def sweep(self, now: float) -> None:
-        """Look at all deadlines; called a few times a second instead of a timer for each request."""
-        for forwarding in [one for one in self.forwardings if one.deadline <= now]:
-            forwarding.expire(now)
-        for client in [one for one in self.clients if one.deadline <= now]:
-            client.expire(now)
-        for pool in self._pools.values():
-            pool.sweep(now)
-        self.steering.tally(now)
-
-    def close(self) -> None:
-        """Keep no connection to backends."""
-        for pool in self._pools.values():
-            pool.close()
+        """Expire what is past its deadline and evaluate the backends' health; called a few times a second."""
+        self.connections.sweep(now)
+        self.backends.sweep(now)
+        self.failover.evaluate(now)
 
     @property
-    def heads_read(self) -> dict[str, tuple[int, int]]:
-        """Heads of requests and of responses: how many were recognised, and how many parsed."""
-        responses = [pool.heads for pool in self._pools.values()]
+    def head_lookups(self) -> dict[str, tuple[int, int]]:
+        """Hits and misses of the head cache, by kind of message."""
         return {
-            "request": (self.heads.hits, self.heads.misses),
-            "response": (sum(heads.hits for heads in responses), sum(heads.misses for heads in responses)),
+            "request": (self.request_parser.hits, self.request_parser.misses),
+            "response": self.backends.head_lookups,
         }
-
-    @property
-    def backend_connections(self) -> dict[Side, int]:
-        """Open connections by side."""
-        return {side: pool.connections for side, pool in self._pools.items()}
-
-
-def _holds(network: IPv4Network | IPv6Network, *, address: object) -> bool:
-    return address in network  # type: ignore[operator]

@@ -1,6 +1,6 @@
-"""What a supervising parent hands to a worker: listening sockets, a page for its vital signs, a pipe to say that it serves.
+"""The file descriptors that a supervisor passes to a worker: listening sockets, shared memory for statistics, a readiness pipe.
 
-File descriptors keep their numbers over the start of a process, so a word on the command line names them.
+Inherited descriptors keep their numbers in the new process, so an argument of the command line names them: `7,8,9,10`.
 """
 
 import contextlib
@@ -15,34 +15,41 @@ from pathlib import Path
 from proxy.config.listen import AdminSettings, ListenSettings
 
 BACKLOG = 2048
-_SIGNS = struct.Struct("=QQ")
+_COUNTS = struct.Struct("=QQ")
 
 
 @dataclass(frozen=True, slots=True)
 class InheritedFds:
-    """File descriptors."""
+    """Inherited file descriptors.
+
+    Attributes:
+        clients: listening socket for clients.
+        admin: listening socket of the control port.
+        stats: memory of `WorkerStats`.
+        ready: end of a pipe; a byte in it says that the worker serves.
+    """
 
     clients: int
     admin: int
-    vitals: int
+    stats: int
     ready: int
 
     @property
     def fds(self) -> tuple[int, ...]:
-        """All of them."""
+        """The descriptors in the order of the attributes."""
         return astuple(self)
 
     def to_argument(self) -> str:
-        """For a command line."""
+        """Format them for a command line."""
         return ",".join(map(str, self.fds))
 
     @classmethod
-    def of(cls, word: str) -> "InheritedFds":
-        """From a command line."""
-        return cls(*map(int, word.split(",")))
+    def of(cls, argument: str) -> "InheritedFds":
+        """Parse them from a command line."""
+        return cls(*map(int, argument.split(",")))
 
     def notify_ready(self) -> None:
-        """The worker serves. Nobody may be waiting for that."""
+        """Tell the supervisor that the worker serves; it need not be waiting for that."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self.ready, b"1")
         os.close(self.ready)
@@ -50,19 +57,25 @@ class InheritedFds:
 
 @dataclass(frozen=True, slots=True)
 class ListenSockets:
-    """What one worker listens on."""
+    """The listening sockets of one worker."""
 
     clients: socket.socket
     admin: socket.socket
 
     def close(self) -> None:
-        """Listen no more, as far as this process is concerned."""
+        """Close the sockets in this process."""
         self.clients.close()
         self.admin.close()
 
 
 class WorkerStats:
-    """Two counts that outlive a process: requests in flight, and copies that wait for the disk. One writes, one reads."""
+    """Two counts in shared memory that outlive a crashed worker: requests in flight and exchanges queued for the journal.
+
+    The worker writes them, the supervisor reads them.
+
+    Args:
+        fd: of a file of one page.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -70,66 +83,66 @@ class WorkerStats:
 
     @classmethod
     def new(cls) -> "WorkerStats":
-        """A page that has no name and goes with the last process that holds it."""
+        """Create the memory: a file without a name, which is gone with the last process that has it open."""
         with tempfile.TemporaryFile() as file:
             os.truncate(file.fileno(), mmap.PAGESIZE)
             return cls(os.dup(file.fileno()))
 
     def close(self) -> None:
-        """Let go of the page."""
+        """Unmap the memory."""
         self._page.close()
         os.close(self.fd)
 
     def write(self, in_flight: int, queued: int) -> None:
-        """Say how many there are now."""
-        _SIGNS.pack_into(self._page, 0, max(in_flight, 0), max(queued, 0))
+        """Write the present counts."""
+        _COUNTS.pack_into(self._page, 0, max(in_flight, 0), max(queued, 0))
 
     def read(self) -> tuple[int, int]:
-        """How many there were at last."""
-        in_flight, queued = _SIGNS.unpack_from(self._page)
+        """Read the last counts: requests in flight, exchanges queued."""
+        in_flight, queued = _COUNTS.unpack_from(self._page)
         return in_flight, queued
 
 
 def open_sockets(listen: ListenSettings, admin: AdminSettings) -> list[ListenSockets]:
-    """Listen for each of several workers. All workers share one unix socket; of a port each has its own queue.
+    """Open the sockets of all workers. They share one unix socket; of a TCP port each has a socket with a queue of its own.
 
     Raises:
         OSError: a port is taken.
     """
-    found: list[ListenSockets] = []
+    result: list[ListenSockets] = []
     shared = _unix(listen.unix) if listen.unix else None
     try:
         for number in range(listen.workers):
             clients = shared.dup() if shared is not None else _tcp(listen.host, listen.port, shared=True)
             port = admin.port + number if admin.port else 0
-            found.append(ListenSockets(clients, _tcp(admin.host, port, shared=False)))
+            result.append(ListenSockets(clients, _tcp(admin.host, port, shared=False)))
     except OSError:
-        for sockets in found:
+        for sockets in result:
             sockets.close()
         raise
     finally:
         if shared is not None:
             shared.close()
-    return found
+    return result
 
 
 def _tcp(host: str, port: int, *, shared: bool) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    made = socket.create_server(address[:2], family=family, backlog=BACKLOG, reuse_port=shared)
-    made.setblocking(False)
-    return made
+    listener = socket.create_server(address[:2], family=family, backlog=BACKLOG, reuse_port=shared)
+    listener.setblocking(False)
+    return listener
 
 
 def _unix(path: str) -> socket.socket:
     if Path(path).is_socket():
-        # Nobody can listen on it any more: what a process leaves behind that was killed.
+        # Left behind by a process that was killed.
         Path(path).unlink()
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        made.bind(path)
-        made.listen(BACKLOG)
+        listener.bind(path)
+        listener.listen(BACKLOG)
     except OSError:
-        made.close()
+        listener.close()
         raise
-    made.setblocking(False)
-    return made
+    listener.setblocking(False)
+    return listener

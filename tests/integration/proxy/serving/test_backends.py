@@ -39,7 +39,7 @@ async def ejected(it: Lab, request: bytes = POST) -> None:
         await it.ask(request)
 
 
-EJECTION = {"consecutive": 2, "base_s": NEVER_S, "max_s": NEVER_S}
+EJECTION = {"consecutive_failures": 2, "ejection_base_s": NEVER_S, "ejection_max_s": NEVER_S}
 
 
 class Place:
@@ -76,7 +76,7 @@ async def test_an_ejected_side_is_spared_where_the_other_may_answer(tmp_path: Pa
             (b"legacy", "legacy")
         ] * 5
         assert place.candidate.connections == asked
-        assert it.proxy.front.metrics.fallbacks[Side.LEGACY] == 5
+        assert it.proxy.state.metrics.fallbacks[Side.LEGACY] == 5
 
 
 async def test_what_was_steered_to_the_other_side_is_journaled_so(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ async def test_what_was_steered_to_the_other_side_is_journaled_so(tmp_path: Path
         lab(tmp_path, backends=place.backends(outlier_detection=EJECTION), serve={"fall_back": True}) as it,
     ):
         await ejected(it)
-        posts = it.proxy.front.metrics.served
+        posts = it.proxy.state.metrics.served
         await it.ask(get())
         exchange = (await it.journaled(posts + 1))[-1]
         assert (exchange.served_by, exchange.skip) == (Side.LEGACY, Skip.FALLBACK)
@@ -114,12 +114,12 @@ async def test_an_ejected_side_refuses_at_once_where_that_is_configured(tmp_path
         assert (response.status, json.loads(response.body)["error"]) == (503, "backend_ejected")
         assert NEVER_S - 60 < int(response.get("retry-after") or 0) <= NEVER_S + 1
         assert place.candidate.connections == asked
-        assert it.proxy.front.metrics.backend_failures[Side.CANDIDATE, FailureCause.EJECTED] >= 1
+        assert it.proxy.state.metrics.backend_failures[Side.CANDIDATE, FailureCause.EJECTED] >= 1
 
 
 async def test_a_probe_brings_a_side_back(tmp_path: Path) -> None:
     candidate = Backend(handler=vanish, response=lambda _: ok(b"candidate"))
-    ejection = {"consecutive": 2, "base_s": 0.05, "max_s": 0.1}
+    ejection = {"consecutive_failures": 2, "ejection_base_s": 0.05, "ejection_max_s": 0.1}
     async with (
         Place(candidate, named(b"legacy")) as place,
         lab(tmp_path, backends=place.backends(outlier_detection=ejection), serve={"fall_back": True}) as it,
@@ -133,7 +133,7 @@ async def test_a_probe_brings_a_side_back(tmp_path: Path) -> None:
 
 
 async def test_a_probe_that_fails_costs_its_client_nothing(tmp_path: Path) -> None:
-    ejection = {"consecutive": 2, "base_s": 0.05, "max_s": 0.05}
+    ejection = {"consecutive_failures": 2, "ejection_base_s": 0.05, "ejection_max_s": 0.05}
     async with (
         Place(Backend(handler=vanish), named(b"legacy")) as place,
         lab(tmp_path, backends=place.backends(outlier_detection=ejection), serve={"fall_back": True}) as it,
@@ -177,7 +177,7 @@ async def test_responses_of_500_do_not_eject(tmp_path: Path) -> None:
     ):
         for _ in range(5):
             await it.ask(POST)
-        it.proxy.front.sweep(it.proxy.front.now())
+        it.proxy.state.sweep(it.proxy.state.now())
         assert not judged(it)["ejected"]
 
 
@@ -186,7 +186,7 @@ def ill(seen: Message) -> bytes:
     return ok(b"", status="500 Internal Server Error") if "/health" in seen.line else ok(b"candidate")
 
 
-CHECK = {"path": "/health", "interval_s": 0.02, "timeout_s": 5, "down": 2, "up": 2}
+CHECK = {"path": "/health", "interval_s": 0.02, "timeout_s": 5, "unhealthy_after": 2, "healthy_after": 2}
 
 
 @pytest.mark.parametrize("request_bytes", [get(), POST], ids=["safe", "unsafe"])
@@ -228,7 +228,7 @@ async def test_good_checks_make_a_side_healthy_again(tmp_path: Path) -> None:
         await it.until(lambda: judged(it)["healthy"] is False)
         candidate.response = lambda _: ok(b"well")
         await it.until(lambda: judged(it)["healthy"] is True)
-        assert not it.proxy.front.steering.ailing
+        assert not it.proxy.state.failover.degraded
 
 
 async def test_a_check_that_is_never_answered_fails_in_time(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Given:
 
     def read(self) -> Settings:
         if self.settings is None:
-            raise SettingsError("nonsense - at `$.listen`")
+            raise SettingsError("listen: nonsense")
         return self.settings
 
 
@@ -39,17 +39,17 @@ async def test_new_settings_take_effect_for_the_next_request(tmp_path: Path) -> 
         client = await it.client()
         first = await client.ask(get())
         changed = settings_for(tmp_path, it.candidate.port, it.legacy.port, {"serve": {"side": "legacy"}})
-        await it.proxy.reloading.take_from(Given(changed))
+        await it.proxy.reloader.reload_from(Given(changed))
         assert [first.body, (await client.ask(get())).body] == [b"candidate", b"legacy"]
-        assert it.proxy.status()["config"]["taken"] == 1
+        assert it.proxy.status()["config"]["applied"] == 1
 
 
 async def test_settings_that_make_no_sense_change_nothing_and_are_counted(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
-        await it.proxy.reloading.take_from(Given(None))
+        await it.proxy.reloader.reload_from(Given(None))
         assert (await it.ask(get())).body == b"candidate"
         config = it.proxy.status()["config"]
-        assert (config["refused"], config["error"]) == (1, "nonsense - at `$.listen`")
+        assert (config["refused"], config["error"]) == (1, "listen: nonsense")
         _, text = await admin(it, "GET", "/metrics")
         assert 'shadow_config_reloads_total{result="refused"} 1.0' in text
 
@@ -60,17 +60,17 @@ async def test_settings_that_only_show_as_wrong_when_used_change_nothing(tmp_pat
         wrong = settings_for(
             tmp_path, it.candidate.port, it.legacy.port, {"routes": routes, "serve": {"side": "legacy"}}
         )
-        await it.proxy.reloading.take_from(Given(wrong))
+        await it.proxy.reloader.reload_from(Given(wrong))
         assert (await it.ask(get())).body == b"candidate"
-        assert "$.routes[0].path" in it.proxy.status()["config"]["error"]
+        assert "routes[0] (x).path" in it.proxy.status()["config"]["error"]
 
 
 async def test_what_needs_a_restart_is_named_and_the_rest_is_taken(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         changes = {"serve": {"side": "legacy"}, "admin": {"port": 0, "token": "new"}}
-        await it.proxy.reloading.take_from(Given(settings_for(tmp_path, it.candidate.port, it.legacy.port, changes)))
+        await it.proxy.reloader.reload_from(Given(settings_for(tmp_path, it.candidate.port, it.legacy.port, changes)))
         assert (await it.ask(get())).body == b"legacy"
-        assert it.proxy.status()["config"]["needs_restart"] == ["$.admin.token"]
+        assert it.proxy.status()["config"]["needs_restart"] == ["admin.token"]
 
 
 async def test_a_certificate_is_read_again(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_a_certificate_is_read_again(tmp_path: Path) -> None:
         certify(tmp_path)
         # Only the new certificate is trusted here.
         context = ssl.create_default_context(cafile=certificate)
-        await it.proxy.reloading.take_from(Given(it.settings))
+        await it.proxy.reloader.reload_from(Given(it.settings))
         reader, writer = await asyncio.open_connection("127.0.0.1", it.proxy.port, ssl=context)
         writer.write(get("/"))
         assert (await read_message(reader)).status == 200
@@ -95,11 +95,11 @@ async def test_a_key_that_does_not_fit_leaves_the_old_certificate_in_force(tmp_p
         (tmp_path / "other").mkdir()
         _, other = certify(tmp_path / "other")
         other.replace(key)
-        await it.proxy.reloading.take_from(Given(it.settings))
+        await it.proxy.reloader.reload_from(Given(it.settings))
         reader, writer = await asyncio.open_connection("127.0.0.1", it.proxy.port, ssl=context)
         writer.write(get("/"))
         assert (await read_message(reader)).status == 200
-        assert "$.listen.tls" in it.proxy.status()["config"]["error"]
+        assert "listen.tls" in it.proxy.status()["config"]["error"]
         writer.close()
 
 
@@ -118,10 +118,10 @@ async def test_a_process_reads_its_file_again_when_it_changes(tmp_path: Path, ca
             group.create_task(serve(file.read(), environ={}, source=file), name="serve")
             await logged(caplog, "proxy_started")
             path.write_text(yaml.safe_dump({**document, "admin": {"port": 1}}))
-            await logged(caplog, "reloaded")
+            await logged(caplog, "config_reloaded")
             os.kill(os.getpid(), signal.SIGTERM)
-    assert [vars(one)["settings"] for one in caplog.records if one.message == "reload_needs_restart"] == [
-        ["$.admin.port"]
+    assert [vars(one)["settings"] for one in caplog.records if one.message == "config_needs_restart"] == [
+        ["admin.port"]
     ]
 
 

@@ -42,7 +42,9 @@ def backend() -> Backend:
 def expected(name: str, case: CorpusCase) -> ExpectedOutcome:
     """What the table of differences says, else what the corpus says."""
     instead = DIFFER.get(name)
-    return expected_outcome(case) if instead is None else ExpectedOutcome(instead.forwarded, frozenset((instead.refused,)))
+    return (
+        expected_outcome(case) if instead is None else ExpectedOutcome(instead.forwarded, frozenset((instead.refused,)))
+    )
 
 
 def lacks(case: CorpusCase) -> bool:
@@ -58,7 +60,9 @@ def ended(name: str, case: CorpusCase) -> bytes:
     return data + b"\r\n\r\n" if refused_only_here else data
 
 
-async def wrong(tmp_path: Path, sent: dict[str, CorpusCase], *, pieces: int = 0) -> dict[str, tuple[Outcome, ExpectedOutcome]]:
+async def wrong(
+    tmp_path: Path, sent: dict[str, CorpusCase], *, pieces: int = 0
+) -> dict[str, tuple[Outcome, ExpectedOutcome]]:
     """What came of each case about requests and what was to come of it, where that is not the same."""
     found: dict[str, tuple[Outcome, ExpectedOutcome]] = {}
     async with lab(tmp_path, candidate=backend()) as it:

@@ -105,4 +105,4 @@ async def test_a_response_to_options_that_goes_no_further_is_counted_and_the_las
         response = await client.rest()
         assert response.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"X-Request-Id: mine\r\n" in response
-        assert it.proxy.front.metrics.refused[200] == 1
+        assert it.proxy.state.metrics.refused[200] == 1

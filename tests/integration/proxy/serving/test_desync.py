@@ -89,8 +89,8 @@ async def test_pipelined_requests_in_odd_pieces_get_their_own_responses(tmp_path
             assert [body[: len(mark)] for (_, body), (_, mark) in zip(found, wanted, strict=True)] == [
                 mark for _, mark in wanted
             ]
-        assert it.proxy.front.metrics.refused == {}
-        assert it.proxy.front.metrics.served == len(clients) * REQUESTS
+        assert it.proxy.state.metrics.refused == {}
+        assert it.proxy.state.metrics.served == len(clients) * REQUESTS
 
 
 async def test_garbage_never_brings_the_proxy_down_or_reaches_a_backend(tmp_path: Path) -> None:
@@ -106,4 +106,4 @@ async def test_garbage_never_brings_the_proxy_down_or_reaches_a_backend(tmp_path
             received = await client.rest()
             assert received == b"" or received.startswith(b"HTTP/1.1 ")
         assert (await it.ask(b"GET /fine HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
-        assert not it.proxy.front.forwardings
+        assert not it.proxy.state.connections.requests

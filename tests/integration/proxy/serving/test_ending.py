@@ -30,7 +30,7 @@ async def slow_client(it: Lab) -> AsyncGenerator[socket.socket, None]:
         client.setblocking(False)
         await loop.sock_connect(client, ("127.0.0.1", it.proxy.port))
         await loop.sock_sendall(client, GET + b"Connection: close\r\n\r\n")
-        await it.until(lambda: it.proxy.front.metrics.served == 1)
+        await it.until(lambda: it.proxy.state.metrics.served == 1)
         yield client
 
 
@@ -38,7 +38,7 @@ async def test_a_slow_client_of_the_last_request_gets_all_of_its_response(tmp_pa
     loop = asyncio.get_running_loop()
     taken = b""
     async with lab(tmp_path, candidate=Backend(response=lambda _: ok(BODY))) as it, slow_client(it) as client:
-        it.proxy.front.sweep(loop.time() + LONG_S)
+        it.proxy.state.sweep(loop.time() + LONG_S)
         async with asyncio.timeout(60):
             while data := await loop.sock_recv(client, 65536):
                 taken += data
@@ -48,10 +48,10 @@ async def test_a_slow_client_of_the_last_request_gets_all_of_its_response(tmp_pa
 async def test_a_client_that_takes_nothing_more_is_cut(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
     async with lab(tmp_path, candidate=Backend(response=lambda _: ok(BODY))) as it, slow_client(it):
-        it.proxy.front.sweep(loop.time() + LONG_S)
-        assert it.proxy.front.clients
-        it.proxy.front.sweep(loop.time() + LONG_S + 2 * it.settings.limits.total_s)
-        await it.until(lambda: not it.proxy.front.clients)
+        it.proxy.state.sweep(loop.time() + LONG_S)
+        assert it.proxy.state.connections.clients
+        it.proxy.state.sweep(loop.time() + LONG_S + 2 * it.settings.limits.total_s)
+        await it.until(lambda: not it.proxy.state.connections.clients)
 
 
 async def test_what_is_pipelined_and_never_ends_is_not_waited_for(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ async def test_what_is_pipelined_and_never_ends_is_not_waited_for(tmp_path: Path
         await asked.wait()
         answer.set()
         rest = await client.rest()
-        await it.until(lambda: not it.proxy.front.forwardings)
+        await it.until(lambda: not it.proxy.state.connections.requests)
         assert rest.endswith(b"first")
         assert it.proxy.status()["skipped"] == {"aborted": 1}
 
@@ -82,7 +82,7 @@ async def test_a_client_that_takes_no_responses_gets_no_further_ones_made(tmp_pa
         reading: asyncio.ReadTransport = client.writer.transport  # type: ignore[assignment]
         reading.pause_reading()
         await client.send((GET + b"\r\n") * PIPELINED)
-        await it.until(lambda: len(it.candidate.seen) > 1 and not it.proxy.front.forwardings)
+        await it.until(lambda: len(it.candidate.seen) > 1 and not it.proxy.state.connections.requests)
         assert len(it.candidate.seen) < PIPELINED
         reading.resume_reading()
         for _ in range(PIPELINED):

@@ -20,7 +20,7 @@ POST = b"POST /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r
 
 def accounted(it: Lab) -> bool:
     """Whether `served = written + queued + dropped + skipped`."""
-    metrics, journal = it.proxy.front.metrics, it.proxy.journal
+    metrics, journal = it.proxy.state.metrics, it.proxy.journal
     assert journal is not None
     counts = journal.counts
     return metrics.served == counts.offered + metrics.skipped.total() and counts.queued >= 0
@@ -91,7 +91,7 @@ async def test_a_total_limit_ends_a_response_that_drips(tmp_path: Path) -> None:
         client = await it.client()
         await client.send(GET)
         assert (await client.rest()).count(b"x") < 1000
-        await it.until(lambda: not it.proxy.front.forwardings)
+        await it.until(lambda: not it.proxy.state.connections.requests)
 
 
 async def test_a_stale_connection_is_retried_for_a_safe_request(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ async def test_a_stale_connection_is_retried_for_a_safe_request(tmp_path: Path) 
         client = await it.client()
         bodies = [(await client.ask(GET)).body for _ in range(4)]
         assert bodies == [b"once"] * 4
-        assert it.proxy.front.metrics.retries == 3
+        assert it.proxy.state.metrics.retries == 3
 
 
 async def test_a_backend_that_hangs_is_not_asked_once_more(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ async def test_a_backend_that_hangs_is_not_asked_once_more(tmp_path: Path) -> No
     async with lab(tmp_path, candidate=Backend(handler=once), limits={"ttfb_s": 0.2}) as it:
         client = await it.client()
         assert [(await client.ask(GET)).status for _ in range(2)] == [200, 504]
-        assert (asked, it.proxy.front.metrics.retries) == (2, 0)
+        assert (asked, it.proxy.state.metrics.retries) == (2, 0)
 
 
 async def test_an_unsafe_request_is_never_sent_twice(tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ async def test_a_body_that_was_streamed_is_not_sent_again_without_itself(tmp_pat
         client = await it.client()
         await client.ask(GET)
         await client.send(GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 4\r\n\r\n"))
-        await it.until(lambda: it.proxy.front.backend_connections[Side.CANDIDATE] == 0)
+        await it.until(lambda: it.proxy.state.backends.connections[Side.CANDIDATE] == 0)
         assert (await client.ask(b"body")).status == 502
-        assert it.proxy.front.metrics.retries == 0
+        assert it.proxy.state.metrics.retries == 0
 
 
 async def test_the_other_side_answers_safe_requests_when_configured(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ async def test_a_client_that_hangs_up_leaves_a_complete_exchange(tmp_path: Path)
         await client.send(GET)
         await it.until(lambda: bool(candidate.seen))
         client.reset()
-        await it.until(lambda: not it.proxy.front.clients)
+        await it.until(lambda: not it.proxy.state.connections.clients)
         go_on.set()
         [exchange] = await it.journaled(1)
         assert isinstance(exchange.outcome, Response)
@@ -194,7 +194,7 @@ async def test_a_client_that_hangs_up_within_its_body_is_counted_as_aborted(tmp_
         await client.send(POST[:-1])
         await it.until(lambda: it.candidate.connections == 1)
         client.reset()
-        await it.until(lambda: it.proxy.front.metrics.skipped == {Skip.ABORTED: 1})
+        await it.until(lambda: it.proxy.state.metrics.skipped == {Skip.ABORTED: 1})
         assert accounted(it)
 
 
@@ -243,7 +243,7 @@ async def test_both_requests_of_an_overlap_are_marked(tmp_path: Path) -> None:
         paths = ("/v2/stamps/3/score/0xAB", "/v2/stamps/4/score/0xab", "/v2/stamps/3/score/other")
         for client, path in zip(clients, paths, strict=True):
             await client.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        await it.until(lambda: len(it.proxy.front.forwardings) == 3)
+        await it.until(lambda: len(it.proxy.state.connections.requests) == 3)
         go_on.set()
         marks = {exchange.request.target: exchange.overlapped for exchange in await it.journaled(3)}
         assert marks == dict(zip(paths, (True, True, False), strict=True))
@@ -301,7 +301,7 @@ async def test_a_kept_backend_connection_is_closed_when_it_stays_unused(tmp_path
         live = {"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "idle_s": 0.05}
         async with lab(tmp_path, backends={"candidate": {"live": live}}) as it:
             assert (await it.ask(GET)).status == 200
-            await it.until(lambda: it.proxy.front.backend_connections[Side.CANDIDATE] == 0)
+            await it.until(lambda: it.proxy.state.backends.connections[Side.CANDIDATE] == 0)
 
 
 async def test_a_full_queue_drops_copies_and_not_clients(tmp_path: Path) -> None:

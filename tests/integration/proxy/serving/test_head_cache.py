@@ -26,7 +26,7 @@ async def test_requests_with_ever_other_values_are_recognised_and_pass_as_they_a
     async with lab(tmp_path, candidate=backend) as it:
         client = await it.client()
         responses = [await client.ask(get(number)) for number in range(40)]
-        recognised, parsed = it.proxy.front.heads_read["request"]
+        recognised, parsed = it.proxy.state.head_lookups["request"]
         assert recognised + parsed == 40
         assert recognised >= 20
         assert [seen(message) for message in backend.seen] == [
@@ -54,8 +54,8 @@ async def test_what_is_recognised_is_counted(tmp_path: Path) -> None:
         for _ in range(3):
             await client.ask(get(1))
         registry = CollectorRegistry()
-        registry.register(it.proxy.front.metrics)
+        registry.register(it.proxy.state.metrics)
         for message in ("request", "response"):
-            labels = {"message": message, "how": "recognised"}
-            assert registry.get_sample_value("shadow_heads_total", labels) == 2
-            assert registry.get_sample_value("shadow_heads_total", {**labels, "how": "parsed"}) == 1
+            labels = {"message": message, "result": "hit"}
+            assert registry.get_sample_value("shadow_head_lookups_total", labels) == 2
+            assert registry.get_sample_value("shadow_head_lookups_total", {**labels, "result": "miss"}) == 1

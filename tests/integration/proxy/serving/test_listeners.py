@@ -105,7 +105,7 @@ async def test_a_backend_can_be_asked_and_checked_over_a_unix_socket(tmp_path: P
         }
         async with lab(tmp_path, backends={"candidate": {"live": live}}) as it:
             assert (await it.ask(GET)).body == b"ok"
-            await it.until(lambda: it.proxy.front.metrics.checks[Side.CANDIDATE, True] > 0)
+            await it.until(lambda: it.proxy.state.metrics.checks[Side.CANDIDATE, True] > 0)
             asked = {(seen.line, seen.get("host")) for seen in backend.seen}
             assert ("GET /base/ HTTP/1.1", "service.example") in asked
             assert ("GET /base/health HTTP/1.1", "service.example") in asked
@@ -132,12 +132,12 @@ def test_a_journal_key_that_is_none_ends_in_one_line(
 ) -> None:
     monkeypatch.setenv("SHADOW_JOURNAL_KEY", "short")
     assert main(["proxy", "--config", str(config(tmp_path, 0))]) == 2
-    assert "SHADOW_JOURNAL_KEY holds 5 bytes" in capsys.readouterr().err.splitlines()[-1]
+    assert "SHADOW_JOURNAL_KEY is too short: 5 bytes" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_configuration_can_be_checked_without_serving(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["proxy", "--check", "--config", str(config(tmp_path, 0))]) == 0
-    assert capsys.readouterr().out.splitlines()[0].endswith("is fine")
+    assert capsys.readouterr().out.splitlines()[0].endswith("is valid")
     config(tmp_path, 0).write_text("listen: {prot: 1}")
     assert main(["proxy", "--check", "--config", str(tmp_path / "config.yaml")]) == 2
     assert "prot" in capsys.readouterr().err

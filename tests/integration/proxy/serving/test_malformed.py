@@ -150,7 +150,7 @@ async def test_a_malformed_request_is_refused_and_its_connection_closed(tmp_path
         found = {name: await answered(it, data) for name, data in MALFORMED.items()}
         assert found == dict.fromkeys(MALFORMED, (b"HTTP/1.1 400 Bad Request", 1))
         assert [seen.line for seen in it.candidate.seen] == []
-        assert it.proxy.front.metrics.refused == {400: len(MALFORMED)}
+        assert it.proxy.state.metrics.refused == {400: len(MALFORMED)}
 
 
 LIMITED = {
@@ -196,7 +196,7 @@ async def test_a_limit_has_its_status(tmp_path: Path, data: bytes, status: int) 
     async with lab(tmp_path, limits=limits) as it:
         response = await it.ask(data)
         assert response.status == status
-        assert it.proxy.front.metrics.refused == {status: 1}
+        assert it.proxy.state.metrics.refused == {status: 1}
 
 
 @pytest.mark.parametrize(

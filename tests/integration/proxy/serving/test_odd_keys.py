@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from proxy.journal.queue import PACKED_AT_ONCE
-from proxy.journal.writer import LossCause
+from proxy.journal.driver import LossCause
+from proxy.journal.queue import ENCODED_AT_ONCE
 from proxy.serving import metrics
 from tests.support.proxying import lab
 
@@ -27,7 +27,7 @@ async def test_half_a_character_as_key_costs_that_exchange_only(tmp_path: Path, 
     journal = {"directory": str(tmp_path / "journal"), "redaction": {"json_paths": json_paths}}
     async with lab(tmp_path, journal=journal, serve={"percent": 50.0}) as it:
         client = await it.client()
-        addresses = [f"0x{number}" for number in range(PACKED_AT_ONCE + 4)]
+        addresses = [f"0x{number}" for number in range(ENCODED_AT_ONCE + 4)]
         responses = [await client.ask(asked(address)) for address in [*addresses[:9], HALF, *addresses[9:]]]
         assert {response.status for response in responses} == {200}
         journaled = await it.journaled(len(addresses))
@@ -46,6 +46,6 @@ async def test_half_a_character_as_key_is_forwarded_and_counted(tmp_path: Path) 
         assert writer is not None
         await it.until(lambda: not writer.counts.queued)
         registry = CollectorRegistry()
-        registry.register(it.proxy.front.metrics)
+        registry.register(it.proxy.state.metrics)
         assert registry.get_sample_value(metrics.SERVED) == 1
         assert registry.get_sample_value(metrics.JOURNAL_DROPPED, {"cause": "encoding"}) == 1

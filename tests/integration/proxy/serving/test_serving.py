@@ -185,7 +185,7 @@ async def test_status_and_metrics_add_up(tmp_path: Path) -> None:
 async def test_readiness_ends_when_draining(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         assert (await admin(it, "GET", "/readyz"))[0] == 200
-        it.proxy.state.draining = True
+        it.proxy.state.connections.draining = True
         assert (await admin(it, "GET", "/readyz"))[0] == 503
         assert (await admin(it, "GET", "/healthz"))[0] == 200
 
@@ -193,14 +193,14 @@ async def test_readiness_ends_when_draining(tmp_path: Path) -> None:
 async def test_a_request_in_flight_is_answered_while_draining(tmp_path: Path) -> None:
     async def when_draining(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_message(reader)
-        await it.until(lambda: it.proxy.state.draining)
+        await it.until(lambda: it.proxy.state.connections.draining)
         writer.write(ok(b"done"))
         await reader.read()
 
     async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=when_draining)) as it:
         client = await it.client()
         await client.send(get())
-        await it.until(lambda: len(it.proxy.state.forwardings) == 1)
+        await it.until(lambda: len(it.proxy.state.connections.requests) == 1)
         reading = group.create_task(client.rest(), name="read-response")
         it.clients.clear()
     response = reading.result()
@@ -217,7 +217,7 @@ async def test_a_request_that_outlasts_the_drain_is_cut(tmp_path: Path) -> None:
     async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=never), limits=limits) as it:
         client = await it.client()
         await client.send(get())
-        await it.until(lambda: len(it.proxy.state.forwardings) == 1)
+        await it.until(lambda: len(it.proxy.state.connections.requests) == 1)
         reading = group.create_task(client.rest(), name="read-response")
         it.clients.clear()
     assert reading.result().startswith(b"HTTP/1.1 504 ")
@@ -264,14 +264,14 @@ async def test_a_process_reloads_rolls_back_and_stops_by_signals(tmp_path: Path)
         assert await served_by() == b"candidate"
         path.write_text(yaml.safe_dump({**document, "serve": {**document["serve"], "side": "legacy"}}))  # type: ignore[dict-item]
         process.send_signal(signal.SIGHUP)
-        await started(process, "reloaded")
+        await started(process, "config_reloaded")
         assert await served_by() == b"legacy"
         path.write_text("listen: {prot: 1}")
         process.send_signal(signal.SIGHUP)
-        refused = await started(process, "reload_refused")
+        refused = await started(process, "config_refused")
         assert "prot" in str(refused["error"])
         process.send_signal(signal.SIGUSR2)
-        await started(process, "rollback")
+        await started(process, "rollback_started")
         assert await served_by() == b"legacy"
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
@@ -295,7 +295,7 @@ async def test_a_worker_that_dies_is_replaced_while_the_others_serve(tmp_path: P
             await started(process, "proxy_started")
             [victim, _] = psutil.Process(process.pid).children()
             victim.kill()
-            assert (await started(process, "worker_died"))["requests_lost"] == 0
+            assert (await started(process, "worker_crashed"))["requests_lost"] == 0
             admin_port = (await started(process, "proxy_started"))["admin_port"]
             async with ClientSession() as session, session.get(f"http://127.0.0.1:{admin_port}/metrics") as page:
                 assert "shadow_worker_restarts_total 1.0" in await page.text()

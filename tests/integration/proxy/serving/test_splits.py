@@ -54,15 +54,15 @@ async def conversation(it: Lab, parts: list[bytes]) -> tuple[list[str], list[tup
     """The status lines a client gets for these bytes and then no more, and first line and body of what the backend saw."""
     it.candidate.seen.clear()
     transport = Recorded()
-    connection = ClientConnection(it.proxy.front)
+    connection = ClientConnection(it.proxy.state)
     connection.connection_made(transport)
     for part in parts:
         if not transport.ended.is_set():
             connection.data_received(part)
     # What is complete is answered; what is not ends with the client's side.
-    await it.until(lambda: transport.ended.is_set() or not it.proxy.front.forwardings or waits(connection))
+    await it.until(lambda: transport.ended.is_set() or not it.proxy.state.connections.requests or waits(connection))
     connection.connection_lost(None)
-    await it.until(lambda: not it.proxy.front.forwardings)
+    await it.until(lambda: not it.proxy.state.connections.requests)
     lines = [line for line in transport.written.decode("latin-1").split("\r\n") if line.startswith("HTTP/1.1 ")]
     return lines, [(seen.line, seen.body) for seen in it.candidate.seen]
 
@@ -81,4 +81,4 @@ async def test_cutting_a_stream_anywhere_changes_nothing(tmp_path: Path, seed: i
         cut = [await conversation(it, pieces(stream, draw)) for stream in chosen]
         assert cut == whole
         assert sum(len(lines) for lines, _ in whole) >= COUNT // 2
-        assert not it.proxy.front.clients
+        assert not it.proxy.state.connections.clients

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from proxy.cli.proxy import worker_command
-from proxy.config.settings import AdminSettings, ListenSettings
+from proxy.config.listen import AdminSettings, ListenSettings
 from proxy.serving.supervisor import Supervisor, WorkerSlot
 from proxy.serving.worker_handoff import InheritedFds, open_sockets
 from tests.integration.proxy.serving.test_serving import get, sides
@@ -90,8 +90,8 @@ DYING = """
 import os, signal, sys
 from proxy.cli.proxy import worker_command
 from proxy.serving.worker_handoff import InheritedFds, WorkerStats
-handed = InheritedFds.of(sys.argv[1])
-WorkerStats(handed.vitals).write(3, 5)
+inherited = InheritedFds.of(sys.argv[1])
+WorkerStats(inherited.stats).write(3, 5)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 WAITING = """
@@ -114,10 +114,10 @@ def slot() -> WorkerSlot:
 async def test_what_died_with_a_worker_is_counted_and_handed_to_the_next() -> None:
     place, again = slot(), asyncio.Event()
 
-    def command(of: WorkerSlot, handed: InheritedFds) -> list[str]:
+    def command(of: WorkerSlot, inherited: InheritedFds) -> list[str]:
         if of.restarts:
             again.set()
-        return [sys.executable, "-c", WAITING if of.restarts else DYING, handed.to_argument()]
+        return [sys.executable, "-c", WAITING if of.restarts else DYING, inherited.to_argument()]
 
     supervisor = Supervisor(command, [place], drain_s=5)
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
@@ -131,17 +131,17 @@ async def test_a_replacement_that_does_not_come_up_leaves_the_old_worker() -> No
     place, tried = slot(), asyncio.Event()
     begun: list[str] = []
 
-    def command(of: WorkerSlot, handed: InheritedFds) -> list[str]:
+    def command(of: WorkerSlot, inherited: InheritedFds) -> list[str]:
         begun.append(FAILING if begun else WAITING)
         if len(begun) > 1:
             tried.set()
-        return [sys.executable, "-c", begun[-1], handed.to_argument()]
+        return [sys.executable, "-c", begun[-1], inherited.to_argument()]
 
     supervisor = Supervisor(command, [place], drain_s=5)
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         group.create_task(supervisor.run(), name="supervise")
         await until(lambda: bool(begun))
-        supervisor.roll()
+        supervisor.restart_workers()
         await tried.wait()
         supervisor.stop()
     assert (place.restarts, len(begun)) == (0, 2)
@@ -150,9 +150,9 @@ async def test_a_replacement_that_does_not_come_up_leaves_the_old_worker() -> No
 async def test_a_rollback_is_stored_for_a_worker_that_is_just_starting() -> None:
     place, begun, stored = slot(), asyncio.Event(), asyncio.Event()
 
-    def command(_: WorkerSlot, handed: InheritedFds) -> list[str]:
+    def command(_: WorkerSlot, inherited: InheritedFds) -> list[str]:
         begun.set()
-        return [sys.executable, "-c", WAITING, handed.to_argument()]
+        return [sys.executable, "-c", WAITING, inherited.to_argument()]
 
     supervisor = Supervisor(command, [place], drain_s=5, roll_back=stored.set)
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
@@ -178,7 +178,7 @@ async def test_an_unused_connection_may_bring_one_more_request_while_draining(tm
         await client.ask(get())
 
         async def late() -> bytes:
-            await it.until(lambda: it.proxy.front.draining)
+            await it.until(lambda: it.proxy.state.connections.draining)
             await client.send(get())
             return await client.rest()
 

@@ -17,7 +17,7 @@ def test_no_stretch_of_time_passes_more_than_its_rate_and_one_burst(
     now, passed = 0.0, []
     for gap in gaps:
         now += gap
-        if not limited.over("a", now):
+        if not limited.exceeded("a", now):
             passed.append(now)
     first = data.draw(st.integers(0, max(len(passed) - 1, 0)))
     stretch = passed[first:]

@@ -11,7 +11,7 @@ def rates(
 
 
 def taken(of: MirrorRateLimits, route: str, times: list[float]) -> int:
-    return [of.over(route, at) for at in times].count(False)
+    return [of.exceeded(route, at) for at in times].count(False)
 
 
 def test_without_limits_nothing_limits() -> None:

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.record_if import RecordIf
-from proxy.config.settings import load
+from proxy.config.loader import load
+from proxy.config.routes import RecordIf
 from proxy.errors import SettingsError
-from proxy.serving.record_filter import RecordCandidate, compile_rule, selects
+from proxy.serving.record_filter import RecordCandidate, compile_filter, selects
 
-GOOD = RecordCandidate(method="GET", status=200, duration_ms=50, response_bytes=100, ended_ns=1_000_000_000, taken=3)
+GOOD = RecordCandidate(method="GET", status=200, duration_ms=50, response_bytes=100, ended_ns=1_000_000_000, recorded=3)
 
 
 @pytest.mark.parametrize(
@@ -33,19 +33,19 @@ GOOD = RecordCandidate(method="GET", status=200, duration_ms=50, response_bytes=
     ],
 )
 def test_a_rule_takes_what_is_all_that_it_wants(rule: RecordIf, taken: bool) -> None:
-    assert selects(compile_rule(rule, "$"), GOOD) is taken
+    assert selects(compile_filter(rule, "$"), GOOD) is taken
 
 
 def test_an_exact_status_is_taken_alone() -> None:
-    wanted = compile_rule(RecordIf(statuses=("404",)), "$")
+    wanted = compile_filter(RecordIf(statuses=("404",)), "$")
     assert [selects(wanted, replace(GOOD, status=status)) for status in (404, 400)] == [True, False]
 
 
 def test_a_time_that_is_none_is_refused_with_its_place() -> None:
-    with pytest.raises(SettingsError, match=r"\$\.routes\[0\]\.capture\.until"):
-        compile_rule(RecordIf(until="tomorrow"), "$.routes[0].capture")
+    with pytest.raises(SettingsError, match=r"^routes\[0\]\.record_if\.until: "):
+        compile_filter(RecordIf(until="tomorrow"), "routes[0].record_if")
 
 
 def test_a_status_that_is_none_is_refused_with_its_place() -> None:
-    with pytest.raises(SettingsError, match="capture"):
+    with pytest.raises(SettingsError, match="record_if"):
         load("routes: [{name: a, path: /a, record_if: {statuses: [ok]}}]", {})

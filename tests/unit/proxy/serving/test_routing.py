@@ -5,15 +5,15 @@ from base64 import urlsafe_b64encode
 import pytest
 
 from comparator.exchanges.skip import Skip, journaled
-from proxy.config.settings import MirrorPolicy, RouteSettings, WritePolicy
+from proxy.config.routes import MirrorPolicy, RouteSettings, WritePolicy
 from proxy.errors import SettingsError
-from proxy.serving.routing import Route, compile_routes, key_in_body, match, skip_of
+from proxy.serving.routing import Route, compile_routes, key_from_body, match_route, policy_skip
 
 SCORE = RouteSettings(name="score", path="/v2/stamps/{id}/score/{address}", key="address")
 
 
 def found(settings: RouteSettings, target: str, *, method: str = "GET", **named: str) -> tuple[str, str]:
-    route, key = match(compile_routes([settings]), method, target, named.get)
+    route, key = match_route(compile_routes([settings]), method, target, named.get)
     return (route.name if route else "", key)
 
 
@@ -48,7 +48,7 @@ def test_characters_of_a_template_are_literal() -> None:
 def test_a_header_can_be_the_key() -> None:
     named = {"x-tenant": "T1"}
     assert (
-        match(compile_routes([RouteSettings(name="t", path="/", key="header:X-Tenant")]), "GET", "/", named.get)[1]
+        match_route(compile_routes([RouteSettings(name="t", path="/", key="header:X-Tenant")]), "GET", "/", named.get)[1]
         == "t1"
     )
 
@@ -89,7 +89,7 @@ def test_a_claim_of_the_bearer_token_can_be_the_key(authorization: str, key: str
 
 @pytest.mark.parametrize("key", ["jwt:", "cookie:sid", "address"])
 def test_a_key_without_sense_is_refused_by_its_place(key: str) -> None:
-    with pytest.raises(SettingsError, match=r"\$\.routes\[0\]\.key"):
+    with pytest.raises(SettingsError, match=r"^routes\[0\] \(\w+\)\.key: "):
         compile_routes([RouteSettings(name="t", path="/", key=key)])
 
 
@@ -107,7 +107,7 @@ def test_a_key_without_sense_is_refused_by_its_place(key: str) -> None:
 )
 def test_a_member_of_the_body_can_be_the_key(body: bytes, key: str) -> None:
     [route] = compile_routes([RouteSettings(name="b", path="/", key="json:user.address")])
-    assert key_in_body(route, body) == key
+    assert key_from_body(route, body) == key
 
 
 def route(**changes: object) -> Route:
@@ -131,11 +131,11 @@ def route(**changes: object) -> Route:
 def test_policy_says_what_is_mirrored(
     given: Route | None, method: str, named: dict[str, str], expected: Skip | None
 ) -> None:
-    assert skip_of(given, method, named.get, shadow=False, bucket=5000) == expected
+    assert policy_skip(given, method, named.get, shadow=False, bucket=5000) == expected
 
 
 def test_the_shadow_mark_comes_first() -> None:
-    assert skip_of(None, "GET", {}.get, shadow=True, bucket=0) is Skip.SHADOW
+    assert policy_skip(None, "GET", {}.get, shadow=True, bucket=0) is Skip.SHADOW
 
 
 def test_only_what_could_be_mirrored_or_replayed_is_journaled() -> None:
