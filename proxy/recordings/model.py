@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import quote
 
 from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
+from proxy.http1.fields import first_value
 
 NOT_RECORDED: Final = "the recording holds no response"
 _URL_SAFE: Final = "!#$%&'()*+,/:;=?@[]~-._"
@@ -89,7 +90,7 @@ def first_line(head: bytes) -> bytes:
 
 def header_of(headers: HeaderList, name: str) -> str:
     """Return the first value of a header, "" when it is absent; `name` is lower case."""
-    return next((value for key, value in headers if key.lower() == name), "")
+    return first_value(headers, name) or ""
 
 
 def without(headers: HeaderList, *names: str) -> HeaderList:
