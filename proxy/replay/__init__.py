@@ -1,10 +1,12 @@
-"""Captured traffic, played again: against one side for its speed and answers, against both for their differences.
+"""Replays recordings: against one side for its latency and responses, or against both sides for their differences.
 
-    SOURCE ──sources/──> Recorded ──schedule──> Due ──player──> side(s) ──> Tally ──report──> text, JSON, HTML
+    recording --recording_reader--> RecordedExchange --schedule--> ScheduledRequest --player--> handler --> Tally --> report
 
-`sources/` reads other programs' recordings and writes them, `schedule` decides what is sent when (pure), `credentials` puts usable
-secrets where the recording has digests (pure), `player` sends, `tally` counts, `report` and `page` say what was found (pure),
-`both` compares the two sides from one state of the shadow database, `snapshot` makes that state repeatable (`transfer` carries it
-between servers), `sameness` says whether two replays found the same, `command` is `shadow replay`. `generate_command` makes a recording
-of requests that nobody has sent; `arrivals` gives them ids and times (pure).
+`schedule` decides what is sent when (pure); `player` starts it then, in the order of each key; a handler sends it: `session.OneSide`
+to one side through `http_target`, `compare_run.BothSides` to both sides from one state of the shadow database. `credentials` and
+`jwt_signing` put usable secrets where the recording has digests (pure). `tally` counts; `report` and `html_report` render the result
+(pure), and `report_diff` compares two reports (pure). `resume_state` lets an interrupted replay continue.
+
+`snapshot` and `snapshot_transfer` keep states of the shadow database, so that a replay can be repeated. `arrival_times` turns generated
+requests into a recording (pure).
 """

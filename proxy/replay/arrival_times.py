@@ -1,4 +1,4 @@
-"""Gives requests that nobody has sent yet what a recording has of them: ids, times, the answer that is due. Pure.
+"""Turns generated requests into a recording: gives them ids, times and expected responses. Pure.
 
 Requests arrive independently of each other (a Poisson process), as those of many clients do. Everything follows from the seed.
 """
@@ -14,7 +14,7 @@ from proxy.recordings.model import RecordedExchange
 
 
 class GeneratedRequest(Struct, frozen=True):
-    """One line of `python -m scorer populate --targets`: a request, why it is there, and the status that is due."""
+    """One line of `python -m scorer populate --targets`: a request, the case that it represents, and the expected status."""
 
     method: str
     path: str
@@ -25,28 +25,29 @@ class GeneratedRequest(Struct, frozen=True):
     key: str = ""
 
 
-def arriving(
+def with_arrival_times(
     requests: Iterable[GeneratedRequest], *, seed: int, begin_ns: int, rate_per_s: float, host: str
 ) -> Iterator[RecordedExchange]:
-    """The requests as a recording, in their order.
+    """Yield the requests as recorded exchanges, in their order.
 
     Args:
-        requests: what is asked.
-        seed: equal seeds, equal ids and times.
-        begin_ns: when the first arrives, Unix nanoseconds.
-        rate_per_s: how many arrive in a second, on average.
+        requests: without ids and times.
+        seed: equal seeds give equal ids and times.
+        begin_ns: arrival of the first, Unix nanoseconds.
+        rate_per_s: mean number of arrivals in a second.
         host: the Host header.
     """
     at_ns = begin_ns
-    for number, made in enumerate(requests):
+    for number, request in enumerate(requests):
         digest = hashlib.sha256(f"request {seed} {number}".encode()).digest()
-        headers = (("Host", host), ("User-Agent", f"generated/{made.case}"), *made.headers.items())
+        headers = (("Host", host), ("User-Agent", f"generated/{request.case}"), *request.headers.items())
         yield RecordedExchange(
-            Request(made.method, made.path, headers, made.body.encode()),
-            Response(made.status, (), b""),
+            Request(request.method, request.path, headers, request.body.encode()),
+            Response(request.status, (), b""),
             id=digest[:16].hex(),
             started_ns=at_ns,
-            key=made.key,
+            key=request.key,
         )
-        share = int.from_bytes(digest[16:24], "big") / 2**64
-        at_ns += round(-math.log1p(-share) / rate_per_s * 1e9)
+        # The gap to the next arrival is exponentially distributed: the inverse of its distribution at a uniform number.
+        uniform = int.from_bytes(digest[16:24], "big") / 2**64
+        at_ns += round(-math.log1p(-uniform) / rate_per_s * 1e9)

@@ -1,11 +1,12 @@
-"""Lets both sides do each record from one state of the shadow database, and compares their responses and their effects.
+"""Sends each request to both sides from one state of the shadow database, and compares their responses and effects.
 
-For each record: the candidate does it, its changes are collected and undone; the legacy does it, its changes are collected and
-undone; then both are compared. So every record starts from the state the replay started from, whatever came before it, and
-two replays from one state find the same. Nothing else may write to the shadow database meanwhile: stop the runner first.
+For each request: the candidate serves it, its row changes are collected and undone; the legacy serves it, its row changes are
+collected and undone; then both are compared. So every request starts from the state in which the replay started, and two replays
+from one state have the same results. Nothing else may write to the shadow database meanwhile: stop the runner first.
 
-One record after the other, and one side after the other. So whatever is committed while a side is at work is its work, also where
-neither a key nor a name says so (the row of an API key); and no side sees rows of another record that are about to be undone.
+Requests run one at a time, and so do the sides. Whatever is committed while a side runs is therefore its effect, even where neither
+a key nor a transaction's name attributes it (the usage counter of an API key, for example), and no side sees rows of another request
+that are about to be undone.
 """
 
 import contextlib
@@ -44,12 +45,12 @@ FINDINGS_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class ReplayShadow:
-    """The shadow database, captured.
+    """The shadow database under change data capture.
 
     Attributes:
-        changes: keeps its transactions until they are taken.
-        fence: waits until everything committed is in.
-        interruptions: how often transactions may have been lost.
+        changes: holds captured transactions until they are taken.
+        fence: waits until everything committed is captured.
+        interruptions: number of times that transactions may have been lost.
         write: writes rows.
         primary_keys: of the captured tables.
     """
@@ -61,82 +62,93 @@ class ReplayShadow:
     primary_keys: Mapping[str, Sequence[str]]
 
     async def run(self, side: Side, send: Callable[[], Awaitable[MirroredResponse]]) -> Observation:
-        """Let a side do something, and undo what it did."""
+        """Send a request to a side, collect its effects and undo them."""
         interruptions = self.interruptions()
         sent = await send()
         await self.fence()
         lost = self.interruptions() != interruptions
-        own = tuple(keyed.transaction for keyed in self.changes.take_unclaimed())
-        effects = Effects(EffectsOutcome.LOST if lost else EffectsOutcome.ATTRIBUTED, own)
+        transactions = tuple(keyed.transaction for keyed in self.changes.take_unclaimed())
+        effects = Effects(EffectsOutcome.LOST if lost else EffectsOutcome.ATTRIBUTED, transactions)
         await self._undo(effects)
         role = Role.SERVED if side is Side.LEGACY else Role.MIRRORED
         return Observation(side, role, sent.outcome, sent.duration_ns, effects)
 
-    async def settle(self) -> int:
-        """Undo what was committed since the last run, which is nobody's; how many transactions that was."""
-        late = self.changes.take_unclaimed()
-        await self._undo(Effects(EffectsOutcome.ATTRIBUTED, tuple(keyed.transaction for keyed in late)))
-        return len(late)
+    async def undo_strays(self) -> int:
+        """Undo transactions that were committed after the last run; return their number. They belong to no request."""
+        strays = self.changes.take_unclaimed()
+        await self._undo(Effects(EffectsOutcome.ATTRIBUTED, tuple(keyed.transaction for keyed in strays)))
+        return len(strays)
 
     async def _undo(self, effects: Effects) -> None:
-        wanted = targets((), changes_of(effects), self.primary_keys)
-        if wanted:
-            await self.write(wanted)
+        rows = targets((), changes_of(effects), self.primary_keys)
+        if rows:
+            await self.write(rows)
 
 
 @dataclass(slots=True)
 class ReplayVerdicts:
-    """What the comparisons of a replay add up to; `redactor` takes secrets out of the examples."""
+    """The results of all comparisons of a replay.
+
+    Attributes:
+        clusterer: groups differences to findings.
+        redactor: takes secrets out of the examples.
+        by_route: verdicts.
+        by_signature: findings, at most FINDINGS_MAX.
+        uncertain: comparisons that are incomplete, by reason.
+        lines: one for each comparison, for the digest.
+    """
 
     clusterer: Clusterer
     redactor: Redactor
     by_route: dict[str, Counter[Verdict]] = field(default_factory=dict[str, Counter[Verdict]])
-    found: dict[Signature, FindingReport] = field(default_factory=dict[Signature, FindingReport])
+    by_signature: dict[Signature, FindingReport] = field(default_factory=dict[Signature, FindingReport])
     uncertain: Counter[str] = field(default_factory=Counter[str])
     lines: list[str] = field(default_factory=list[str])
 
     def add(self, route: str, run_id: str, comparison: Comparison) -> None:
-        """Count one comparison; `served` is the legacy's."""
+        """Add one comparison, in which the legacy side was `served`."""
         self.by_route.setdefault(route, Counter())[comparison.verdict] += 1
         if comparison.effects_note:
             self.uncertain["effects_not_compared"] += 1
         shapes = sorted(f"{d.kind} {d.place} {d.natural_key}" for d in comparison.differences)
         self.lines.append(f"{run_id} {comparison.verdict} {comparison.cause} {'; '.join(shapes)}")
-        for sighting in self.clusterer.occurrences(route, comparison):
-            earlier = self.found.get(sighting.signature)
+        for occurrence in self.clusterer.occurrences(route, comparison):
+            earlier = self.by_signature.get(occurrence.signature)
             if earlier is not None:
-                self.found[sighting.signature] = msgspec.structs.replace(earlier, count=earlier.count + sighting.count)
-            elif len(self.found) < FINDINGS_MAX:
-                words = difference_text(self.redactor.difference(sighting.example))
-                signature = sighting.signature
-                self.found[signature] = FindingReport(
+                self.by_signature[occurrence.signature] = msgspec.structs.replace(
+                    earlier, count=earlier.count + occurrence.count
+                )
+            elif len(self.by_signature) < FINDINGS_MAX:
+                text = difference_text(self.redactor.difference(occurrence.example))
+                signature = occurrence.signature
+                self.by_signature[signature] = FindingReport(
                     id=signature.id,
                     route=route,
                     kind=signature.kind.value,
                     place=signature.place,
                     shape=signature.shape,
                     severity=signature.severity.value,
-                    count=sighting.count,
+                    count=occurrence.count,
                     exchange=run_id,
-                    legacy=words.served,
-                    candidate=words.mirrored,
+                    legacy=text.served,
+                    candidate=text.mirrored,
                 )
 
-    def late(self, count: int) -> None:
-        """Count transactions that were committed after the response of whoever made them had come."""
+    def count_strays(self, count: int) -> None:
+        """Count transactions that were committed after the response to their request."""
         if count:
             self.uncertain["late_transactions"] += count
 
     def verdicts(self) -> Mapping[str, Verdicts]:
-        """By route."""
+        """Return the verdicts by route."""
         return {route: _verdicts(counts) for route, counts in self.by_route.items()}
 
     def findings(self) -> Sequence[FindingReport]:
-        """The most frequent first."""
-        return sorted(self.found.values(), key=lambda one: (-one.count, one.id))
+        """Return the findings, the most frequent first."""
+        return sorted(self.by_signature.values(), key=lambda finding: (-finding.count, finding.id))
 
     def digest(self) -> str:
-        """Names all verdicts and what differed where, in no order: equal for two replays that found the same."""
+        """Return a digest of all verdicts and the places of differences, whatever their order. Values are not part of it."""
         return hashlib.sha256("\n".join(sorted(self.lines)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -153,60 +165,60 @@ def _verdicts(counts: Counter[Verdict]) -> Verdicts:
 
 @dataclass(slots=True)
 class BothSides:
-    """Does each record on both sides."""
+    """Send each request to both sides, and compare."""
 
-    sends: Mapping[Side, TargetSender]
+    targets: Mapping[Side, TargetSender]
     shadow: ReplayShadow
     comparator: Comparator
     tally: Tally
-    judged: ReplayVerdicts
+    results: ReplayVerdicts
 
-    async def do(self, one: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
-        """Both runs, one after the other, and the comparison."""
-        run_id = request_id(one) or f"replay-{one.number}"
-        seen: dict[Side, Observation] = {}
+    async def handle(self, request: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
+        """Run both sides, one after the other, and compare them."""
+        run_id = request_id(request) or f"replay-{request.number}"
+        observations: dict[Side, Observation] = {}
         for side in ORDER:
-            self.judged.late(await self.shadow.settle())
-            begun_ns = time.perf_counter_ns()
-            send = _sending(self.sends[side], recorded.request, run_id)
-            seen[side] = await self.shadow.run(side, send)
-            waited_ns = max(0, begun_ns - due_ns) if due_ns is not None and side is ORDER[0] else 0
-            observed = seen[side]
-            self.tally.add(side, recorded, observed.outcome, waited_ns=waited_ns, took_ns=observed.duration_ns)
+            self.results.count_strays(await self.shadow.undo_strays())
+            started_ns = time.perf_counter_ns()
+            send = _sender(self.targets[side], recorded.request, run_id)
+            observation = observations[side] = await self.shadow.run(side, send)
+            wait_ns = max(0, started_ns - due_ns) if due_ns is not None and side is ORDER[0] else 0
+            self.tally.add(side, recorded, observation.outcome, wait_ns=wait_ns, service_ns=observation.duration_ns)
         now = dt.datetime.now(dt.UTC)
-        comparison = self.comparator.compare(recorded.route, seen[Side.LEGACY], seen[Side.CANDIDATE], now=now)
-        self.judged.add(recorded.route, run_id, comparison)
+        legacy, candidate = observations[Side.LEGACY], observations[Side.CANDIDATE]
+        comparison = self.comparator.compare(recorded.route, legacy, candidate, now=now)
+        self.results.add(recorded.route, run_id, comparison)
 
     def verdicts(self) -> Mapping[str, Verdicts]:
-        """By route."""
-        return self.judged.verdicts()
+        """Return the verdicts by route."""
+        return self.results.verdicts()
 
     def findings(self) -> Sequence[FindingReport]:
-        """The most frequent first."""
-        self.tally.left_out.update(self.judged.uncertain)
-        self.judged.uncertain.clear()
-        return self.judged.findings()
+        """Return the findings, the most frequent first."""
+        self.tally.left_out.update(self.results.uncertain)
+        self.results.uncertain.clear()
+        return self.results.findings()
 
     def digest(self) -> str:
-        """Names all verdicts."""
-        return self.judged.digest()
+        """Return a digest of all verdicts."""
+        return self.results.digest()
 
 
-def _sending(sends: TargetSender, request: Request, run_id: str) -> Callable[[], Awaitable[MirroredResponse]]:
-    return lambda: sends.request(request, request_id=run_id)
+def _sender(target: TargetSender, request: Request, run_id: str) -> Callable[[], Awaitable[MirroredResponse]]:
+    return lambda: target.request(request, request_id=run_id)
 
 
 @contextlib.asynccontextmanager
 async def open_shadow(settings: Settings) -> AsyncGenerator[ReplayShadow]:
-    """The shadow database of the configuration, captured, for the block.
+    """Open the shadow database of the configuration, with change data capture, for the block.
 
     Raises:
-        OptionError: the capture is off.
+        OptionError: change data capture is off.
         RunnerRunningError: the runner is running.
         SettingsError, CaptureError: a database cannot be used; the message says what to do.
     """
     if settings.capture.driver is Driver.OFF:
-        raise OptionError("--to both compares effects: capture.driver must not be off")
+        raise OptionError("--to both compares effects and needs change data capture: set capture.driver")
     async with open_exclusive_shadow(
         settings.databases, settings.capture, settings.compare, settings.journal, settings.runner
     ) as shadow:

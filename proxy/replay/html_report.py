@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no script, no network; pictures are inline SVG. Pure."""
+"""The report as one self-contained HTML file: no script, no network; charts are inline SVG. Pure."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from html import escape
 from typing import Final, cast
 
-from proxy.replay.report import FindingReport, ReplayReport, SideReport, Verdicts, latencies, paces
+from proxy.replay.report import FindingReport, ReplayReport, SideReport, Verdicts, latency_rows, pace_summary
 from proxy.replay.tally import QUANTILES
 
 WIDTH: Final = 640
@@ -31,13 +31,13 @@ mark{background:#f59e0b44;color:inherit}
 """
 
 
-def as_html(report: ReplayReport, broken: Sequence[str] = ()) -> str:
-    """The whole file."""
+def render_html(report: ReplayReport, violations: Sequence[str] = ()) -> str:
+    """Return the whole file."""
     title = f"Replay of {report.source} to {report.to}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        _summary(report, broken),
-        f"<h2>Latency{' from when a request was due' if report.asked_per_s else ''}</h2>",
+        _summary(report, violations),
+        f"<h2>Latency{' from when a request was due' if report.target_per_s else ''}</h2>",
         _latency_chart(_curves(report)),
         _latency_table(report.sides),
         "<h2>Status</h2>",
@@ -45,7 +45,7 @@ def as_html(report: ReplayReport, broken: Sequence[str] = ()) -> str:
     ]
     if report.verdicts.compared or report.verdicts.failed:
         parts += ["<h2>Mismatch rate by route</h2>", _mismatch_chart(report)]
-        parts += ["<h2>Findings</h2>", *(_finding(one) for one in report.findings[:FINDINGS_MAX])]
+        parts += ["<h2>Findings</h2>", *(_finding(finding) for finding in report.findings[:FINDINGS_MAX])]
         if not report.findings:
             parts.append("<p>No unexplained difference.</p>")
     body = "\n".join(parts)
@@ -59,7 +59,7 @@ def _summary(report: ReplayReport, broken: Sequence[str]) -> str:
     end = "" if report.finished else " (interrupted)"
     lines = [
         f"{report.began}, {report.duration_s:.1f} s{end}, pace {escape(report.pace)}, concurrency {report.concurrency}",
-        f"{report.sent} requests; {', '.join(paces(report))}",
+        f"{report.sent} requests; {', '.join(pace_summary(report))}",
     ]
     lines += [f"left out: {count} {escape(cause)}" for cause, count in report.left_out.items() if count]
     lines += [f"credentials: {count} {escape(name)}" for name, count in report.credentials.items() if count]
@@ -80,7 +80,7 @@ def _curves(report: ReplayReport) -> dict[str, Mapping[str, float]]:
 
 
 def _latency_chart(curves: Mapping[str, Mapping[str, float]]) -> str:
-    """A line a side: quantiles, evenly spaced, against milliseconds."""
+    """Draw a line for each side: milliseconds over quantiles, evenly spaced."""
     top = max((value for curve in curves.values() for value in curve.values()), default=0.0) or 1.0
     shares = [f"{share:g}" for share in QUANTILES]
     step = (WIDTH - LEFT - 20) / max(1, len(shares) - 1)
@@ -103,14 +103,14 @@ def _y(value: float, top: float) -> float:
 def _y_axis(top: float, unit: str) -> str:
     lines = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{_y(part * top, top):.1f}" y2="{_y(part * top, top):.1f}"/>'
-        f'<text x="{LEFT - 6}" y="{_y(part * top, top) + 4:.1f}" text-anchor="end">{_words(part * top)} {unit}</text>'
+        f'<text x="{LEFT - 6}" y="{_y(part * top, top) + 4:.1f}" text-anchor="end">{_number_text(part * top)} {unit}</text>'
         for part in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     return "".join(lines) + f'<line class="axis" x1="{LEFT}" x2="{LEFT}" y1="20" y2="{HEIGHT - BOTTOM}"/>'
 
 
-def _words(value: float) -> str:
-    """Three digits, and all of those before the point: never an exponent."""
+def _number_text(value: float) -> str:
+    """Return a number with three significant digits, without an exponent."""
     return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
 
 
@@ -122,20 +122,20 @@ def _legend(number: int, name: str, color: str) -> str:
 def _latency_table(sides: Mapping[str, SideReport]) -> str:
     rows: list[Sequence[str]] = []
     for name, side in sides.items():
-        for words, one in latencies(side):
-            values = [f"{one.quantiles_ms[share]:.2f}" for share in ("0.5", "0.9", "0.95", "0.99", "0.999", "1")]
-            rows.append((f"{name}, {words}", str(one.count), f"{one.mean_ms:.2f}", *values))
+        for title, latency in latency_rows(side):
+            values = [f"{latency.quantiles_ms[share]:.2f}" for share in ("0.5", "0.9", "0.95", "0.99", "0.999", "1")]
+            rows.append((f"{name}, {title}", str(latency.count), f"{latency.mean_ms:.2f}", *values))
     return _table(("ms", "n", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"), rows)
 
 
 def _status_chart(sides: Mapping[str, SideReport]) -> str:
-    """A bar a side: the shares of its statuses, failures in dark red."""
+    """Draw a bar for each side: the shares of its statuses, with failures in dark red."""
     parts: list[str] = []
     for number, (name, side) in enumerate(sides.items()):
         y = number * (BAR + 26)
         parts.append(f'<text x="{SIDES_LEFT - 6}" y="{y + 18}" text-anchor="end">{escape(name[:9])}</text>')
         x, counts = float(SIDES_LEFT), [*side.statuses.items(), *((f"0 {c}", n) for c, n in side.failures.items())]
-        words: list[str] = []
+        labels: list[str] = []
         for status, count in counts:
             width = count / max(1, side.sent) * (WIDTH - SIDES_LEFT)
             label = status.removeprefix("0 ")
@@ -143,14 +143,14 @@ def _status_chart(sides: Mapping[str, SideReport]) -> str:
                 f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{BAR}" fill="{STATUS_COLORS.get(status[0], "#6b7280")}">'
                 f"<title>{escape(label)}: {count}</title></rect>"
             )
-            words.append(f"{label}: {count}")
+            labels.append(f"{label}: {count}")
             x += width
-        parts.append(f'<text x="{SIDES_LEFT}" y="{y + BAR + 15}">{escape(", ".join(words))}</text>')
+        parts.append(f'<text x="{SIDES_LEFT}" y="{y + BAR + 15}">{escape(", ".join(labels))}</text>')
     return _svg(max(1, len(sides)) * (BAR + 26), parts, "statuses")
 
 
 def _mismatch_chart(report: ReplayReport) -> str:
-    """A bar a route."""
+    """Draw a bar for each route."""
     compared = [route for route in report.routes if route.verdicts.compared]
     top = max((route.verdicts.mismatch_rate for route in compared), default=0.0) or 1.0
     parts: list[str] = []
@@ -159,33 +159,33 @@ def _mismatch_chart(report: ReplayReport) -> str:
         width = rate / top * (WIDTH - 330)
         parts.append(f'<text x="160" y="{y + 18}" text-anchor="end">{escape((route.route or "-")[:24])}</text>')
         parts.append(f'<rect x="168" y="{y}" width="{max(width, 1):.1f}" height="{BAR}" fill="#dc2626"/>')
-        words = f"{rate:.2%} ({route.verdicts.mismatch} of {route.verdicts.compared})"
-        parts.append(f'<text x="{174 + max(width, 1):.0f}" y="{y + 18}">{words}</text>')
+        text = f"{rate:.2%} ({route.verdicts.mismatch} of {route.verdicts.compared})"
+        parts.append(f'<text x="{174 + max(width, 1):.0f}" y="{y + 18}">{text}</text>')
     return _svg(max(1, len(compared)) * (BAR + 8), parts, "mismatch rate by route")
 
 
-def _finding(one: FindingReport) -> str:
-    head = f"{one.count} x {one.severity}: {one.route} {one.place} ({one.kind}, {one.shape})"
-    legacy, candidate = _marked(_lines(one.legacy), _lines(one.candidate))
+def _finding(finding: FindingReport) -> str:
+    head = f"{finding.count} x {finding.severity}: {finding.route} {finding.place} ({finding.kind}, {finding.shape})"
+    legacy, candidate = _marked(_lines(finding.legacy), _lines(finding.candidate))
     return (
-        f"<h3>{escape(head)}</h3><small>{escape(one.id)}, first in {escape(one.exchange)}</small>"
+        f"<h3>{escape(head)}</h3><small>{escape(finding.id)}, first in {escape(finding.exchange)}</small>"
         f'<div class="pair"><div>legacy<pre>{legacy}</pre></div><div>candidate<pre>{candidate}</pre></div></div>'
     )
 
 
-def _lines(words: str) -> list[str]:
-    """A value as lines: JSON is laid out, JSON texts inside it too."""
+def _lines(text: str) -> list[str]:
+    """Return a value as lines: JSON is indented, and so are JSON texts inside it."""
     try:
-        value = json.loads(words)
+        value = json.loads(text)
     except ValueError:
-        return words.splitlines()
-    return json.dumps(_opened(value), indent=2, ensure_ascii=False).splitlines()
+        return text.splitlines()
+    return json.dumps(_with_json_texts(value), indent=2, ensure_ascii=False).splitlines()
 
 
-def _opened(value: object) -> object:
-    """The value with those texts decoded that hold JSON objects."""
+def _with_json_texts(value: object) -> object:
+    """Return the value with texts that hold JSON objects decoded."""
     if isinstance(value, dict):
-        return {name: _opened(inner) for name, inner in cast("dict[str, object]", value).items()}
+        return {name: _with_json_texts(inner) for name, inner in cast("dict[str, object]", value).items()}
     if isinstance(value, str) and value.startswith("{"):
         try:
             return json.loads(value)
@@ -194,13 +194,13 @@ def _opened(value: object) -> object:
     return value
 
 
-def _marked(one: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
-    """Both texts as markup; lines that differ are marked. Where one is nothing, that is said, and nothing marked."""
+def _marked(left: Sequence[str], right: Sequence[str]) -> tuple[str, str]:
+    """Return both texts as HTML with differing lines marked. Where one is empty, it says `nothing`, and nothing is marked."""
     sides: tuple[list[str], list[str]] = ([], [])
-    for tag, a, b, c, d in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
-        for side, lines in ((sides[0], one[a:b]), (sides[1], other[c:d])):
+    for tag, a, b, c, d in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+        for side, lines in ((sides[0], left[a:b]), (sides[1], right[c:d])):
             side += [
-                escape(line) if tag == "equal" or not (one and other) else f"<mark>{escape(line)}</mark>"
+                escape(line) if tag == "equal" or not (left and right) else f"<mark>{escape(line)}</mark>"
                 for line in lines
             ]
     first, second = ("\n".join(side) or "<small>nothing</small>" for side in sides)

@@ -1,4 +1,4 @@
-"""Signs JSON web tokens again. Pure, and the one module here that imports a JWT library."""
+"""Signs JSON Web Tokens again. Pure. The only module of the proxy that imports a JWT library."""
 
 from typing import Any
 
@@ -7,15 +7,22 @@ import jwt
 from proxy.replay.errors import CredentialError
 
 
-def signed_again(token: str, *, key: str, algorithm: str, now_s: int, lifetime_s: int) -> str:
-    """The token's claims with the times of one that is issued now; what is no token stays as it is.
+def sign_again(token: str, *, key: str, algorithm: str, now_s: int, lifetime_s: int) -> str:
+    """Return a token with the same claims, issued now; a text that is not a token is returned unchanged.
+
+    Args:
+        token: whose lifetime is kept, where it has one.
+        key: to sign with.
+        algorithm: of the signature, e.g. HS256.
+        now_s: Unix seconds.
+        lifetime_s: of a token without `exp`, or without `iat` and `nbf`.
 
     Raises:
-        CredentialError: the key cannot sign by this algorithm.
+        CredentialError: the key does not fit the algorithm.
     """
     try:
         header = jwt.get_unverified_header(token)
-        # Its own signature says nothing here: the recording is ours, and what is made of it is signed anew.
+        # The old signature need not hold: the recording is trusted, and the result gets a new one.
         claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
     except jwt.PyJWTError:
         return token
@@ -27,4 +34,4 @@ def signed_again(token: str, *, key: str, algorithm: str, now_s: int, lifetime_s
     try:
         return jwt.encode(fresh, key, algorithm=algorithm, headers=kept)
     except (jwt.PyJWTError, ValueError, TypeError, NotImplementedError) as error:
-        raise CredentialError(f"a token cannot be signed by {algorithm}: {error}") from error
+        raise CredentialError(f"cannot sign a token with {algorithm}: {error}") from error

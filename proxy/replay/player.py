@@ -1,4 +1,4 @@
-"""Plays a schedule: starts what is due when it is due, keeps each key's order, and stops at once when asked."""
+"""Plays a schedule: starts each request when it is due, keeps the order of each key, and stops on an event."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -7,41 +7,44 @@ from dataclasses import dataclass, field
 from proxy.replay.schedule import PerKeyQueue, ScheduledRequest, Watermark
 
 BACKLOG_MAX = 10_000
-"""Records that are due and not answered. Beyond it the schedule waits, and latency counts the wait."""
+"""Limit of requests that are due and not done. Beyond it the schedule waits, and latency includes the wait."""
 SLEEP_MIN_S = 0.0005
 BURST_MAX = 32
-"""Records fed before others get the event loop."""
+"""Requests fed before the feeder yields to the event loop."""
 
-Carry = Callable[[ScheduledRequest, float | None], Awaitable[None]]
-"""Does one record; the second argument is when it was due, by the event loop's clock, None at a closed pace."""
+Handle = Callable[[ScheduledRequest, float | None], Awaitable[None]]
+"""Handles one request; the second argument is when it was due, by the event loop's clock, None in a closed loop."""
 
 
 @dataclass(slots=True)
 class Player:
-    """Plays one replay.
+    """Play one schedule.
 
     Attributes:
-        carry: does one record and counts it; it never raises but for a bug.
-        concurrency: records under way at the same time.
-        paced: whether records are due at times of their own.
+        handle: sends one request and counts the result; raises only for a defect.
+        concurrency: number of requests in flight.
+        paced: whether requests are due at times of their own (`Pace.open`).
+        watermark: the progress.
+        started_s: when the first request was scheduled, by the event loop's clock.
     """
 
-    carry: Carry
+    handle: Handle
     concurrency: int
     paced: bool
-    mark: Watermark = field(default_factory=Watermark)
-    begun_s: float = 0.0
-    _turns: PerKeyQueue = field(default_factory=PerKeyQueue)
+    watermark: Watermark = field(default_factory=Watermark)
+    started_s: float = 0.0
+    _order: PerKeyQueue = field(default_factory=PerKeyQueue)
     _halted: bool = False
 
     async def play(self, schedule: Iterator[ScheduledRequest], stop: asyncio.Event) -> bool:
-        """Play until the schedule ends or `stop` is set; whether it was played to its end.
+        """Play until the schedule ends or `stop` is set; then finish the requests in flight.
 
-        After `stop`, what is under way is finished and nothing else begins.
+        Returns:
+            Whether the schedule was played to its end.
         """
         ready: asyncio.Queue[ScheduledRequest | None] = asyncio.Queue()
         room = asyncio.Semaphore(BACKLOG_MAX if self.paced else max(2 * self.concurrency, 256))
-        self.begun_s = asyncio.get_running_loop().time()
+        self.started_s = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as outer:
             async with asyncio.TaskGroup() as tasks:
                 for number in range(self.concurrency):
@@ -64,27 +67,26 @@ class Player:
     ) -> None:
         clock = asyncio.get_running_loop().time
         try:
-            for burst, one in enumerate(schedule):
-                if burst == 0:
-                    # Only now: reading ahead to find the first record took its time.
-                    self.begun_s = clock()
-                wait_s = self.begun_s + one.offset_s - clock() if self.paced else 0.0
-                if wait_s > SLEEP_MIN_S or burst % BURST_MAX == 0:
+            for count, request in enumerate(schedule):
+                if count == 0:
+                    # Not earlier: reading ahead to sort the first records takes time.
+                    self.started_s = clock()
+                wait_s = self.started_s + request.offset_s - clock() if self.paced else 0.0
+                if wait_s > SLEEP_MIN_S or count % BURST_MAX == 0:
                     await asyncio.sleep(max(0.0, wait_s))
                 await room.acquire()
-                if self._turns.take(one):
-                    ready.put_nowait(one)
+                if self._order.admit(request):
+                    ready.put_nowait(request)
         finally:
             for _ in range(self.concurrency):
                 ready.put_nowait(None)
 
     async def _work(self, ready: asyncio.Queue[ScheduledRequest | None], room: asyncio.Semaphore) -> None:
-        """Take what is due until there is no more; after one of a key, go on with the next of that key."""
-        while (one := await ready.get()) is not None:
-            following: ScheduledRequest | None = one
-            while following is not None and not self._halted:
-                one = following
-                await self.carry(one, self.begun_s + one.offset_s if self.paced else None)
-                self.mark.done(one.number)
+        """Handle due requests until there are no more; after one of a key, continue with the next of that key."""
+        while (first := await ready.get()) is not None:
+            request: ScheduledRequest | None = first
+            while request is not None and not self._halted:
+                await self.handle(request, self.started_s + request.offset_s if self.paced else None)
+                self.watermark.complete(request.number)
                 room.release()
-                following = self._turns.done(one)
+                request = self._order.complete(request)

@@ -1,4 +1,4 @@
-"""A recording made ready to be played: its selected records, in order, with route and key, as often as asked."""
+"""A recording prepared for a replay: its selected records, in order, with route and key. It can be read several times."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,46 +9,47 @@ from proxy.recordings.errors import RecordingError
 from proxy.recordings.model import MalformedRecord, RecordedExchange
 from proxy.recordings.reader import read
 from proxy.replay.errors import OptionError
-from proxy.replay.schedule import Condition, Selection, in_order, parse_moment
+from proxy.replay.schedule import Condition, Selection, in_order, parse_time
 from proxy.serving.routing import KeySource, Route, key_from_body, match_route
 
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """How many records are selected, and of all records the first start and the last (0 without times)."""
+    """The number of selected records, and the first and last start of all records, Unix nanoseconds (0 without times)."""
 
     count: int
     first_ns: int
     last_ns: int
 
 
-def placed(recorded: RecordedExchange, routes: Sequence[Route]) -> RecordedExchange:
-    """The record with the route and key that the configuration gives it, where the recording names none. Pure."""
+def with_route(recorded: RecordedExchange, routes: Sequence[Route]) -> RecordedExchange:
+    """Return the record with the route and key of the configuration, where the recording has none."""
     if recorded.route:
         return recorded
     request = recorded.request
-    named = {name.lower(): value for name, value in reversed(request.headers)}
-    found, key = match_route(routes, request.method, request.target, named.get)
-    if found is None:
+    headers = {name.lower(): value for name, value in reversed(request.headers)}
+    route, key = match_route(routes, request.method, request.target, headers.get)
+    if route is None:
         return recorded
-    if found.key_source is KeySource.BODY:
-        key = key_from_body(found, request.body)
-    return replace(recorded, route=found.name, key=recorded.key or key)
+    if route.key_source is KeySource.BODY:
+        key = key_from_body(route, request.body)
+    return replace(recorded, route=route.name, key=recorded.key or key)
 
 
 @dataclass(slots=True)
 class Recording:
-    """A source with what is wanted of it.
+    """A recording and the selection from it.
 
     Attributes:
         source: file, folder or `-`.
         format_name: its format; None to detect it.
-        keys: open what a journal has sealed.
-        host: of the requests, where the format does not say.
-        bodies: a folder whose files may be bodies, besides the recording's own.
-        routes: give routes and keys.
+        keys: unseal the secrets of a journal.
+        host: of the requests, where the format does not record it.
+        bodies: a folder whose files the recording may name as bodies, besides its own.
+        routes: of the configuration.
         conditions: of `--filter`.
-        begin, end: of `--from` and `--until`, "" for none.
+        begin, end: of `--from` and `--until`; "" for none.
+        malformed: records of the last reading that could not be parsed.
     """
 
     source: str
@@ -64,44 +65,47 @@ class Recording:
     _selection: Selection | None = None
 
     def survey(self) -> TimeSpan | None:
-        """Read the source once to learn its span; None for the standard input, which can be read but once.
+        """Read the recording once and return its span; None for the standard input, which can be read only once.
 
         Raises:
-            SourceError: it cannot be read.
-            OptionError: `--from` or `--until` makes no sense, or needs a source that can be read twice.
+            RecordingError: it cannot be read.
+            OptionError: `--from` or `--until` is malformed, or relative to a recording that can be read only once.
         """
         if self.source == "-":
             if self.begin.startswith("+") or self.end.startswith("+"):
-                raise OptionError("--from +DURATION needs a source that can be read twice")
+                raise OptionError(
+                    "--from and --until +DURATION need a recording that can be read twice, not the standard input"
+                )
             self._select(0)
             return None
-        times = [one.started_ns for one in self._read() if one.started_ns]
+        times = [recorded.started_ns for recorded in self._read() if recorded.started_ns]
         first_ns, last_ns = (min(times), max(times)) if times else (0, 0)
         self._select(first_ns)
         return TimeSpan(sum(1 for _ in self.records()), first_ns, last_ns)
 
     def records(self) -> Iterator[RecordedExchange]:
-        """The selected records, by their starts; call `survey` first."""
-        assert self._selection is not None, "survey decides what is selected"
-        takes = self._selection.takes
-        return in_order(one for one in self._read() if takes(one))
+        """Yield the selected records by their starts; call `survey` first."""
+        assert self._selection is not None, "survey comes first: it makes the selection"
+        return in_order(filter(self._selection.includes, self._read()))
 
     def _select(self, first_ns: int) -> None:
-        begin = parse_moment(self.begin, first_ns) if self.begin else None
-        end = parse_moment(self.end, first_ns) if self.end else None
+        begin = parse_time(self.begin, first_ns) if self.begin else None
+        end = parse_time(self.end, first_ns) if self.end else None
         self._selection = Selection(begin, end, self.conditions)
 
     def _read(self) -> Iterator[RecordedExchange]:
-        """All records; what is malformed is noted. A source that breaks off after some records ends there."""
+        """Yield all records and note malformed ones. A recording that is truncated ends with its last whole record."""
         malformed: list[MalformedRecord] = []
         count = 0
         try:
-            for item in read(self.source, format_name=self.format_name, keys=self.keys, host=self.host, bodies=self.bodies):
+            for item in read(
+                self.source, format_name=self.format_name, keys=self.keys, host=self.host, bodies=self.bodies
+            ):
                 if isinstance(item, MalformedRecord):
                     malformed.append(item)
                     continue
                 count += 1
-                yield placed(item, self.routes)
+                yield with_route(item, self.routes)
         except RecordingError as error:
             if not count:
                 raise

@@ -1,6 +1,6 @@
-"""What a replay found, as a value with a stable JSON form, as text, and as an exit code. Pure.
+"""The report of a replay: a value with a stable JSON form, a rendering as text, and rules by which it fails. Pure.
 
-The JSON form is version 1: members are only ever added. Times are milliseconds unless the name says otherwise.
+The JSON form is version 1: members are only ever added. Each name ends with the unit of its value.
 """
 
 import re
@@ -18,7 +18,7 @@ _RULE: Final = re.compile(r"\s*([a-z0-9-]+)\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?)\s*")
 
 
 class LatencyReport(Struct, frozen=True):
-    """A distribution: `quantiles_ms` by share, e.g. "0.95"."""
+    """A distribution of latencies; `quantiles_ms` by share, e.g. "0.95"."""
 
     count: int
     mean_ms: float
@@ -26,9 +26,18 @@ class LatencyReport(Struct, frozen=True):
 
 
 class SideReport(Struct, frozen=True):
-    """One side's counts. `latency` is from when a request was due, `service` from when it was sent.
+    """The results of one side.
 
-    `failures` by cause are requests without a response; `status_other` counts responses whose status is not the recorded one.
+    Attributes:
+        sent: number of requests.
+        statuses: responses by status.
+        failures: requests without response, by cause.
+        failed: requests without response, and responses with a status of 5xx.
+        status_same: responses with the recorded status.
+        status_other: responses with another one.
+        latency: from the time a request was due.
+        service: from the time it was sent.
+        recorded: durations in the recording.
     """
 
     sent: int
@@ -54,12 +63,12 @@ class Verdicts(Struct, frozen=True):
 
     @property
     def mismatch_rate(self) -> float:
-        """Of those compared, the share that differs unexplained; 0 when nothing was compared."""
+        """The share of unexplained differences among those compared; 0 when nothing was compared."""
         return self.mismatch / self.compared if self.compared else 0.0
 
 
 class FindingReport(Struct, frozen=True):
-    """One kind of difference: how often, and the first example of it."""
+    """A cluster of like differences: its count, and the first example."""
 
     id: str
     route: str
@@ -74,7 +83,7 @@ class FindingReport(Struct, frozen=True):
 
 
 class RouteReport(Struct, frozen=True):
-    """One route: both sides, and their comparison."""
+    """The results for one route: of each side, and of their comparison."""
 
     route: str
     sides: dict[str, SideReport]
@@ -82,7 +91,10 @@ class RouteReport(Struct, frozen=True):
 
 
 class ReplayReport(Struct, frozen=True):
-    """Everything a replay found. `finished` is False when it was interrupted: the figures are those so far."""
+    """All results of a replay. `finished` is False for one that was interrupted: the figures are those so far.
+
+    `verdicts_digest` is equal for two replays with the same verdicts for the same exchanges.
+    """
 
     v: int
     source: str
@@ -92,7 +104,7 @@ class ReplayReport(Struct, frozen=True):
     finished: bool
     pace: str
     concurrency: int
-    asked_per_s: float
+    target_per_s: float
     achieved_per_s: float
     resumed_at: int
     sent: int
@@ -105,16 +117,15 @@ class ReplayReport(Struct, frozen=True):
     verdicts: Verdicts
     findings: tuple[FindingReport, ...]
     verdicts_digest: str = ""
-    """Of all verdicts with their exchanges: equal for two replays that found the same."""
 
     @property
-    def silent(self) -> tuple[str, ...]:
-        """Sides that were sent requests and gave no response to any."""
+    def silent_sides(self) -> tuple[str, ...]:
+        """Sides that were sent requests and responded to none."""
         return tuple(name for name, side in self.sides.items() if side.sent and not side.statuses)
 
 
 class ReplayFacts(Struct, frozen=True):
-    """What a report needs beside the tally."""
+    """The values of a report besides the tally."""
 
     source: str
     to: str
@@ -123,7 +134,7 @@ class ReplayFacts(Struct, frozen=True):
     finished: bool
     pace: str
     concurrency: int
-    asked_per_s: float
+    target_per_s: float
     resumed_at: int = 0
     malformed: int = 0
     verdicts: Mapping[str, Verdicts] = {}
@@ -131,18 +142,18 @@ class ReplayFacts(Struct, frozen=True):
     verdicts_digest: str = ""
 
 
-def report_of(tally: Tally, facts: ReplayFacts) -> ReplayReport:
-    """Put it together."""
+def build_report(tally: Tally, facts: ReplayFacts) -> ReplayReport:
+    """Build the report."""
     sides = tally.sides()
     routes = tuple(
         RouteReport(
             route,
-            {side: _side(tally.of(side, route)) for side in sides if (side, route) in tally.by_place},
+            {side: _side(tally.of(side, route)) for side in sides if (side, route) in tally.by_side_and_route},
             facts.verdicts.get(route, Verdicts()),
         )
         for route in tally.routes()
     )
-    answered = tally.sent - sum(tally.of(side).failures.total() for side in sides)
+    responses = tally.sent - sum(tally.of(side).failures.total() for side in sides)
     return ReplayReport(
         v=VERSION,
         source=facts.source,
@@ -152,8 +163,8 @@ def report_of(tally: Tally, facts: ReplayFacts) -> ReplayReport:
         finished=facts.finished,
         pace=facts.pace,
         concurrency=facts.concurrency,
-        asked_per_s=round(facts.asked_per_s, 3),
-        achieved_per_s=round(answered / facts.duration_s, 3) if facts.duration_s else 0.0,
+        target_per_s=round(facts.target_per_s, 3),
+        achieved_per_s=round(responses / facts.duration_s, 3) if facts.duration_s else 0.0,
         resumed_at=facts.resumed_at,
         sent=tally.sent,
         left_out=dict(tally.left_out),
@@ -168,14 +179,16 @@ def report_of(tally: Tally, facts: ReplayFacts) -> ReplayReport:
     )
 
 
-def as_json(report: ReplayReport) -> bytes:
-    """The report's stable JSON form."""
+def render_json(report: ReplayReport) -> bytes:
+    """Return the report's stable JSON form."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2)
 
 
 def _sum(counts: Iterable[Verdicts]) -> Verdicts:
-    every = tuple(counts)
-    return Verdicts(**{name: sum(getattr(one, name) for one in every) for name in Verdicts.__struct_fields__})
+    counts = tuple(counts)
+    return Verdicts(
+        **{name: sum(getattr(verdicts, name) for verdicts in counts) for name in Verdicts.__struct_fields__}
+    )
 
 
 def _latency(latency: LatencyHistogram) -> LatencyReport:
@@ -199,18 +212,20 @@ def _side(counted: SideCounts) -> SideReport:
 
 
 class FailRule(Struct, frozen=True):
-    """A threshold: the replay fails when `figure` `sign` `limit` holds."""
+    """A threshold of `--fail-on`: the replay fails when `figure` `sign` `limit` holds."""
 
     figure: str
     sign: str
     limit: float
 
-    def broken_by(self, report: ReplayReport) -> str:
-        """What to say when the rule is broken, "" when it holds. A figure that there is no evidence for breaks it."""
+    def violation(self, report: ReplayReport) -> str | None:
+        """Return a message when the replay fails by this rule, else None. A figure without data is a failure too."""
         value = figure_of(report, self.figure)
         if value is None:
-            return f"{self.figure} cannot be told: there is nothing to tell it from"
-        return f"{self.figure} is {value:g} {self.sign} {self.limit:g}" if _SIGNS[self.sign](value, self.limit) else ""
+            return f"{self.figure} is unknown: there are no data for it"
+        return (
+            f"{self.figure} is {value:g} {self.sign} {self.limit:g}" if _SIGNS[self.sign](value, self.limit) else None
+        )
 
 
 _SIGNS: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -223,32 +238,32 @@ _SHARES: Final = {"p50": "0.5", "p75": "0.75", "p90": "0.9", "p95": "0.95", "p99
 FIGURES: Final = ("mismatch-rate", "error-rate", "status-rate", "achieved-rate", "sent", "malformed")
 
 
-def parse_rules(text: str) -> tuple[FailRule, ...]:
-    """The option `--fail-on`: `mismatch-rate>0.001,p95-ratio>1.0`.
+def parse_fail_rules(text: str) -> tuple[FailRule, ...]:
+    """Parse the option `--fail-on`, e.g. `mismatch-rate>0.001,p95-ratio>1.0`.
 
     Raises:
-        OptionError: a rule makes no sense.
+        OptionError: a rule is malformed.
     """
     rules: list[FailRule] = []
     for part in filter(None, text.split(",")):
-        found = _RULE.fullmatch(part)
-        if found is None or not _known(found.group(1)):
+        match = _RULE.fullmatch(part)
+        if match is None or not _is_figure(match.group(1)):
             names = ", ".join((*FIGURES, "pNN-ms", "pNN-ratio"))
             raise OptionError(f"--fail-on {part.strip()!r}: write FIGURE>NUMBER, FIGURE one of {names}")
-        rules.append(FailRule(found.group(1), found.group(2), float(found.group(3))))
+        rules.append(FailRule(match.group(1), match.group(2), float(match.group(3))))
     return tuple(rules)
 
 
-def _known(figure: str) -> bool:
+def _is_figure(figure: str) -> bool:
     share, _, kind = figure.partition("-")
     return figure in FIGURES or (share in _SHARES and kind in ("ms", "ratio"))
 
 
 def figure_of(report: ReplayReport, figure: str) -> float | None:
-    """A figure of the report by its name; None when there is nothing to tell it from.
+    """Return a figure of the report by its name; None when there are no data for it.
 
-    `pNN-ms` is the slowest side's; `pNN-ratio` the candidate's service time against the legacy's, or, with one side, against
-    the recorded one.
+    `pNN-ms` is the latency of the slowest side; `pNN-ratio` is the candidate's service time divided by the legacy's or, with one
+    side, by the recorded one.
     """
     share, _, kind = figure.partition("-")
     if share in _SHARES and kind == "ms":
@@ -280,17 +295,17 @@ def _ratio(report: ReplayReport, share: str) -> float | None:
     return None
 
 
-def as_text(report: ReplayReport, broken: Sequence[str] = ()) -> str:
-    """The report for a terminal."""
+def render_text(report: ReplayReport, violations: Sequence[str] = ()) -> str:
+    """Return the report as text, with the rules by which it fails."""
     end = "" if report.finished else ", interrupted"
     lines = [
         f"{report.source} to {report.to} at {report.pace}: {report.sent} requests in {report.duration_s:.1f} s{end}",
-        "  " + ", ".join(paces(report)),
+        "  " + ", ".join(pace_summary(report)),
     ]
-    for words, counts in (("left out", report.left_out), ("credentials", report.credentials)):
+    for title, counts in (("left out", report.left_out), ("credentials", report.credentials)):
         if any(counts.values()):
             lines.append(
-                f"  {words}: " + ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count)
+                f"  {title}: " + ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count)
             )
     if report.malformed:
         lines.append(f"  {report.malformed} malformed records")
@@ -303,31 +318,31 @@ def as_text(report: ReplayReport, broken: Sequence[str] = ()) -> str:
     lines += [f"  {name}: {_statuses(side)}" for name, side in report.sides.items()]
     if report.verdicts.compared or report.verdicts.failed:
         lines += ["", *_verdict_lines(report)]
-    lines += [f"FAILED: {reason}" for reason in broken]
+    lines += [f"FAILED: {reason}" for reason in violations]
     return "\n".join(lines) + "\n"
 
 
-def paces(report: ReplayReport) -> list[str]:
-    """How fast it was asked to be, was, and how late: at a pace of its own a replay has no due times to be late for."""
-    answered = f"answered {report.achieved_per_s:.1f}/s"
-    if not report.asked_per_s:
-        return ["as fast as it could", answered]
-    return [f"asked {report.asked_per_s:.1f}/s", answered, f"at most {report.late_max_ms:.1f} ms late"]
+def pace_summary(report: ReplayReport) -> list[str]:
+    """Return target rate, achieved rate and delay. In a closed loop requests have no due times, so there is no delay."""
+    achieved = f"achieved {report.achieved_per_s:.1f}/s"
+    if not report.target_per_s:
+        return ["as fast as responses arrived", achieved]
+    return [f"target {report.target_per_s:.1f}/s", achieved, f"at most {report.late_max_ms:.1f} ms late"]
 
 
-def latencies(side: SideReport) -> list[tuple[str, LatencyReport]]:
-    """The side's distributions that say something of their own, with their names."""
+def latency_rows(side: SideReport) -> list[tuple[str, LatencyReport]]:
+    """Return the titles and distributions of a side, without empty ones and repetitions."""
     rows = [("from due", side.latency), ("from sent", side.service), ("recorded", side.recorded)]
     if side.latency.quantiles_ms == side.service.quantiles_ms:
         rows = rows[1:]
-    return [(words, row) for words, row in rows if row.count]
+    return [(title, row) for title, row in rows if row.count]
 
 
 def _latency_lines(name: str, side: SideReport) -> list[str]:
     return [
-        f"  {name + ', ' + words:<32} {row.count:>8} "
+        f"  {name + ', ' + title:<32} {row.count:>8} "
         + " ".join(f"{row.quantiles_ms[share]:>9.2f}" for share in ("0.5", "0.9", "0.95", "0.99", "1"))
-        for words, row in latencies(side)
+        for title, row in latency_rows(side)
     ]
 
 
@@ -341,8 +356,10 @@ def _statuses(side: SideReport) -> str:
 def _verdict_lines(report: ReplayReport) -> list[str]:
     lines = [f"{'route':<24} {'compared':>9} {'match':>9} {'known':>7} {'mismatch':>9} {'failed':>7}"]
     rows = [(route.route or "-", route.verdicts) for route in report.routes]
-    for name, one in [*rows, ("all", report.verdicts)]:
-        lines.append(f"{name:<24} {one.compared:>9} {one.match:>9} {one.known:>7} {one.mismatch:>9} {one.failed:>7}")
+    for name, counts in [*rows, ("all", report.verdicts)]:
+        lines.append(
+            f"{name:<24} {counts.compared:>9} {counts.match:>9} {counts.known:>7} {counts.mismatch:>9} {counts.failed:>7}"
+        )
     for finding in report.findings:
         lines.append(
             f"  {finding.count:>6}x {finding.severity:<8} {finding.route} {finding.place}: {finding.kind}, {finding.shape}"

@@ -1,4 +1,4 @@
-"""Whether two replays did and found the same: their reports, without what a clock measured. Pure."""
+"""Compares the reports of two replays without the values that a clock measured. Pure."""
 
 import datetime as dt
 import re
@@ -11,56 +11,56 @@ from comparator.exchanges.redacted_text import REDACTED_VALUE
 from proxy.replay.report import LatencyReport, ReplayReport, SideReport
 
 MEASURED: Final = ("began", "duration_s", "achieved_per_s", "late_max_ms")
-"""Members of a report that a clock fills in, beside the latencies of the sides and the times in examples."""
+"""Members of a report that a clock determines, besides latencies and the times in examples."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)?")
 _SLACK: Final = dt.timedelta(minutes=1)
 
 
-def timeless(report: ReplayReport) -> ReplayReport:
-    """The report without what a clock measured: equal for two replays that did and found the same.
+def without_times(report: ReplayReport) -> ReplayReport:
+    """Return the report without measured values: equal for two replays with the same results.
 
-    In the examples of findings that are the times at which the rows were written: those within the replay. What is redacted in
-    them has the digest of a key that may be the replay's own, and is left out too.
+    In examples of findings these are the times at which rows were written: the ones within the replay. Digests of redacted values
+    go too, since their key may be a random one of the replay.
     """
-    plain: dict[str, Any] = {name: type(getattr(report, name))() for name in MEASURED}
+    zeros: dict[str, Any] = {name: type(getattr(report, name))() for name in MEASURED}
     began = dt.datetime.fromisoformat(report.began)
     until = began + dt.timedelta(seconds=report.duration_s)
 
-    def unclocked(found: re.Match[str]) -> str:
-        return "<then>" if _within(found.group(), began - _SLACK, until + _SLACK) else found.group()
+    def without_time(match: re.Match[str]) -> str:
+        return "<time>" if _is_within(match.group(), began - _SLACK, until + _SLACK) else match.group()
 
-    def plainly(words: str) -> str:
-        return REDACTED_VALUE.sub("<redacted>", _TIME.sub(unclocked, words))
+    def masked(text: str) -> str:
+        return REDACTED_VALUE.sub("<redacted>", _TIME.sub(without_time, text))
 
     findings = tuple(
-        msgspec.structs.replace(one, legacy=plainly(one.legacy), candidate=plainly(one.candidate))
-        for one in report.findings
+        msgspec.structs.replace(finding, legacy=masked(finding.legacy), candidate=masked(finding.candidate))
+        for finding in report.findings
     )
     return msgspec.structs.replace(
         report,
-        **plain,
+        **zeros,
         findings=findings,
-        sides=_unmeasured(report.sides),
-        routes=tuple(msgspec.structs.replace(route, sides=_unmeasured(route.sides)) for route in report.routes),
+        sides=_without_latencies(report.sides),
+        routes=tuple(msgspec.structs.replace(route, sides=_without_latencies(route.sides)) for route in report.routes),
     )
 
 
-def _within(text: str, first: dt.datetime, last: dt.datetime) -> bool:
-    """Whether a time lies between two; one without a zone is UTC."""
+def _is_within(text: str, first: dt.datetime, last: dt.datetime) -> bool:
+    """Return whether an ISO 8601 time lies between two; one without a zone is UTC."""
     try:
-        moment = dt.datetime.fromisoformat(text)
+        time = dt.datetime.fromisoformat(text)
     except ValueError:
         return False
-    return first <= (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)) <= last
+    return first <= (time if time.tzinfo else time.replace(tzinfo=dt.UTC)) <= last
 
 
-def differences(one: ReplayReport, other: ReplayReport) -> list[str]:
-    """The members in which two reports differ, but for times."""
-    first, second = timeless(one), timeless(other)
-    return [name for name in ReplayReport.__struct_fields__ if getattr(first, name) != getattr(second, name)]
+def differing_members(left: ReplayReport, right: ReplayReport) -> list[str]:
+    """Return the names of the members in which two reports differ, except times."""
+    left, right = without_times(left), without_times(right)
+    return [name for name in ReplayReport.__struct_fields__ if getattr(left, name) != getattr(right, name)]
 
 
-def _unmeasured(sides: Mapping[str, SideReport]) -> dict[str, SideReport]:
+def _without_latencies(sides: Mapping[str, SideReport]) -> dict[str, SideReport]:
     return {
         name: msgspec.structs.replace(
             side,

@@ -1,4 +1,4 @@
-"""Where a replay that was interrupted goes on: one small file, replaced as a whole."""
+"""The state of an interrupted replay: one small file, replaced atomically."""
 
 import os
 from pathlib import Path
@@ -10,22 +10,26 @@ from proxy.replay.errors import ResumeStateError
 
 
 class ResumeState(Struct, frozen=True, forbid_unknown_fields=True):
-    """`done` records, counted over all passes, need not be sent again; `replay` says of which source and options.
+    """The progress of a replay.
 
-    `beyond` are the numbers of later records that are done too: those that had not to wait for a slow one before them.
+    Attributes:
+        v: version of the file.
+        replay: names recording and options.
+        done: all records below this number, counted over all passes, are done.
+        done_beyond: numbers of later records that are done too, since they did not have to wait for a slow one before them.
     """
 
     v: int
     replay: str
     done: int
-    beyond: tuple[int, ...] = ()
+    done_beyond: tuple[int, ...] = ()
 
 
 def load(path: Path, replay: str) -> ResumeState:
-    """What is done; nothing when there is no file.
+    """Return the progress of a replay; none when there is no file.
 
     Raises:
-        StateError: the file is another replay's, or none.
+        ResumeStateError: the file belongs to another replay, or cannot be read.
     """
     try:
         state = msgspec.json.decode(path.read_bytes(), type=ResumeState)
@@ -34,12 +38,14 @@ def load(path: Path, replay: str) -> ResumeState:
     except (OSError, msgspec.MsgspecError) as error:
         raise ResumeStateError(f"{path}: {error}") from error
     if state.replay != replay:
-        raise ResumeStateError(f"{path} belongs to another replay ({state.replay}); remove it to begin anew")
+        raise ResumeStateError(
+            f"{path} belongs to another replay ({state.replay}); remove it to start from the beginning"
+        )
     return state
 
 
 def store(path: Path, state: ResumeState) -> None:
-    """Remember how far the replay is."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(msgspec.json.encode(state))
-    draft.replace(path)
+    """Store the progress."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(msgspec.json.encode(state))
+    temporary.replace(path)

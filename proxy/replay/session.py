@@ -1,4 +1,4 @@
-"""One replay: plays a recording to a target, counts, remembers how far it is, and makes the report."""
+"""One replay: plays a recording, stores its progress, and builds the report."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ from proxy.replay import resume_state as statefile
 from proxy.replay.credentials import ReplayCredentials
 from proxy.replay.player import Player
 from proxy.replay.recording_reader import Recording, TimeSpan
-from proxy.replay.report import FindingReport, ReplayFacts, ReplayReport, Verdicts, report_of
-from proxy.replay.schedule import Pace, ScheduledRequest, due
+from proxy.replay.report import FindingReport, ReplayFacts, ReplayReport, Verdicts, build_report
+from proxy.replay.schedule import Pace, ScheduledRequest, schedule
 from proxy.replay.tally import Tally
 from proxy.runner.mirror_client import MirroredResponse
 
@@ -25,89 +25,100 @@ STATE_S = 1.0
 
 
 class TargetSender(Protocol):
-    """Sends a request to an instance."""
+    """Send requests to an instance."""
 
     async def request(self, request: Request, *, request_id: str) -> MirroredResponse:
-        """A failure is a value."""
+        """Send a request and return its outcome; a failure is a value."""
         ...
 
 
 class RecordHandler(Protocol):
-    """Does one record, whatever that means, and says what it found beside the counts."""
+    """Handle the requests of a replay, one at a time for each key, and return the results of comparing them."""
 
-    async def do(self, one: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
-        """Send it and count it; `due_ns` is when it was due by `perf_counter_ns`, None for now."""
+    async def handle(self, request: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
+        """Send a request and count the result.
+
+        Args:
+            request: as scheduled.
+            recorded: its record, with usable credentials.
+            due_ns: when it was due, by `perf_counter_ns`; None for now.
+        """
         ...
 
     def verdicts(self) -> Mapping[str, Verdicts]:
-        """By route; empty where nothing is compared."""
+        """Return the verdicts by route; empty where nothing is compared."""
         ...
 
     def findings(self) -> Sequence[FindingReport]:
-        """What comparing found, the most frequent first."""
+        """Return the findings, the most frequent first."""
         ...
 
     def digest(self) -> str:
-        """Names all verdicts."""
+        """Return a digest of all verdicts, equal for replays with equal results."""
         ...
 
 
 @dataclass(slots=True)
 class OneSide:
-    """Sends each record to one side."""
+    """Send each request to one side."""
 
     side: str
     target: TargetSender
     tally: Tally
 
-    async def do(self, one: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
-        """Send and count."""
-        begun_ns = time.perf_counter_ns()
-        sent = await self.target.request(recorded.request, request_id=request_id(one))
-        waited_ns = max(0, begun_ns - due_ns) if due_ns is not None else 0
-        self.tally.add(self.side, recorded, sent.outcome, waited_ns=waited_ns, took_ns=sent.duration_ns)
+    async def handle(self, request: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
+        """Send a request and count the result."""
+        started_ns = time.perf_counter_ns()
+        sent = await self.target.request(recorded.request, request_id=request_id(request))
+        wait_ns = max(0, started_ns - due_ns) if due_ns is not None else 0
+        self.tally.add(self.side, recorded, sent.outcome, wait_ns=wait_ns, service_ns=sent.duration_ns)
 
     def verdicts(self) -> Mapping[str, Verdicts]:
-        """Nothing is compared."""
+        """Return no verdicts."""
         return {}
 
     def findings(self) -> Sequence[FindingReport]:
-        """Nothing is compared."""
+        """Return no findings."""
         return ()
 
     def digest(self) -> str:
-        """Nothing is compared."""
+        """Return no digest."""
         return ""
 
 
-def request_id(one: ScheduledRequest) -> str:
-    """The id the recording has, made unique for later passes; "" where it has none."""
-    return f"{one.recorded.id}-{one.turn}" if one.turn and one.recorded.id else one.recorded.id
+def request_id(request: ScheduledRequest) -> str:
+    """Return the recorded id, made unique for later passes; "" where there is none."""
+    return (
+        f"{request.recorded.id}-{request.pass_number}"
+        if request.pass_number and request.recorded.id
+        else request.recorded.id
+    )
 
 
 @dataclass(slots=True)
 class Session:
-    """A replay about to be played.
+    """A replay.
 
     Attributes:
-        recording: what is played; it has been surveyed.
-        does: does each record.
-        tally: where `does` counts.
-        credentials: put in place before sending.
-        pace, loops, concurrency: how.
-        to: for the report.
-        state: where to remember how far it is, None for nowhere.
+        recording: surveyed.
+        handler: sends the requests.
+        tally: counts of `handler`.
+        credentials: replace digests before sending.
+        pace, loops, concurrency: see `schedule` and `Player`.
+        to: the target, for the report.
+        pace_text: the pace, for the report.
+        state: file of the progress; None to store none.
     """
 
     recording: Recording
-    does: RecordHandler
+    handler: RecordHandler
     tally: Tally
     credentials: ReplayCredentials
     pace: Pace
     loops: int
     concurrency: int
     to: str
-    pace_words: str
+    pace_text: str
     state: Path | None = None
     _last: ScheduledRequest | None = None
     _first_s: float = 0.0
@@ -118,112 +129,112 @@ class Session:
 
     @property
     def fingerprint(self) -> str:
-        """What a state file has to agree with."""
+        """The name of this replay in a state file: recording, selection and target."""
         recording = self.recording
         return f"{recording.source} from {recording.begin or '-'} until {recording.end or '-'} to {self.to}"
 
     async def play(self, stop: asyncio.Event) -> ReplayReport:
-        """Play it, until its end or until `stop`.
+        """Play until the end or until `stop` is set, and return the report.
 
         Raises:
-            StateError: the state file is another replay's.
+            ResumeStateError: the state file belongs to another replay, or cannot be read.
         """
         done = (
             statefile.load(self.state, self.fingerprint)
             if self.state
             else statefile.ResumeState(1, self.fingerprint, 0)
         )
-        self._skip, self._beyond = done.done, frozenset(done.beyond)
-        player = Player(self._carry, self.concurrency, self.pace.open)
+        self._skip, self._beyond = done.done, frozenset(done.done_beyond)
+        player = Player(self._handle, self.concurrency, self.pace.open)
         self._player = player
         self._began = dt.datetime.now(dt.UTC)
-        async with self._remembering(player):
+        async with self._saving_state(player):
             finished = await player.play(self._schedule(), stop)
-        duration_s = asyncio.get_running_loop().time() - player.begun_s
+        duration_s = asyncio.get_running_loop().time() - player.started_s
         if finished and self.state:
             self.state.unlink(missing_ok=True)
         return self._report(duration_s, finished=finished)
 
     def total(self, span: TimeSpan | None) -> int | None:
-        """How many records there are to send; None when that cannot be known."""
+        """Return the number of requests to send; None when that is unknown."""
         return span.count * self.loops if span and self.loops else None
 
     @property
     def done(self) -> int:
-        """Records done, those of an earlier run included."""
-        return self._skip + (self._player.mark.low if self._player else 0)
+        """Number of records done, including those of an interrupted run."""
+        return self._skip + (self._player.watermark.low if self._player else 0)
 
     def _schedule(self) -> Iterator[ScheduledRequest]:
-        """What is due, without what is done already; it begins at once."""
-        rest = itertools.islice(due(self.recording.records, self.pace, loops=self.loops), self._skip, None)
-        for number, one in enumerate(rest):
+        """Yield the schedule without requests that are done already, moved so that the first is due at once."""
+        rest = itertools.islice(schedule(self.recording.records, self.pace, loops=self.loops), self._skip, None)
+        for number, request in enumerate(rest):
             if number + self._skip in self._beyond:
                 if self._player:
-                    self._player.mark.done(number)
+                    self._player.watermark.complete(number)
                 continue
             if self._last is None:
-                self._first_s = one.offset_s
-            self._last = replace(one, number=number, offset_s=one.offset_s - self._first_s)
+                self._first_s = request.offset_s
+            self._last = replace(request, number=number, offset_s=request.offset_s - self._first_s)
             yield self._last
 
     def _state(self, player: Player) -> statefile.ResumeState:
-        beyond = {number + self._skip for number in player.mark.beyond} | self._beyond
-        low = self._skip + player.mark.low
+        beyond = {number + self._skip for number in player.watermark.beyond} | self._beyond
+        low = self._skip + player.watermark.low
         return statefile.ResumeState(
             1, self.fingerprint, low, tuple(sorted(number for number in beyond if number >= low))
         )
 
-    async def _carry(self, one: ScheduledRequest, due_s: float | None) -> None:
-        if one.recorded.request.body_truncated:
-            self.tally.left_out["cut_body"] += 1
+    async def _handle(self, request: ScheduledRequest, due_s: float | None) -> None:
+        if request.recorded.request.body_truncated:
+            self.tally.left_out["truncated_body"] += 1
             return
-        rewritten = self.credentials.rewrite(one.recorded.request, now_s=int(time.time()))
-        for name in ("opened", "left", "signed"):
+        rewritten = self.credentials.rewrite(request.recorded.request, now_s=int(time.time()))
+        for name in ("replaced", "unresolved", "signed"):
             self.tally.credentials[name] += getattr(rewritten, name)
-        recorded = replace(one.recorded, request=rewritten.request)
+        recorded = replace(request.recorded, request=rewritten.request)
         due_ns = None
         if due_s is not None:
             ago_s = asyncio.get_running_loop().time() - due_s
             due_ns = time.perf_counter_ns() - round(ago_s * 1e9)
-        await self.does.do(one, recorded, due_ns)
+        await self.handler.handle(request, recorded, due_ns)
 
     @contextlib.asynccontextmanager
-    async def _remembering(self, player: Player) -> AsyncGenerator[None]:
-        """Keep the state file fresh for the block, and leave it true at its end."""
+    async def _saving_state(self, player: Player) -> AsyncGenerator[None]:
+        """Store the progress every STATE_S during the block, and at its end."""
         state = self.state
         if state is None:
             yield
             return
 
-        async def remember(path: Path) -> None:
+        async def save(path: Path) -> None:
             while True:
                 await asyncio.sleep(STATE_S)
                 statefile.store(path, self._state(player))
 
         async with asyncio.TaskGroup() as tasks:
-            remembering = tasks.create_task(remember(state), name="remember")
+            saving = tasks.create_task(save(state), name="save-state")
             try:
                 yield
             finally:
-                remembering.cancel()
+                saving.cancel()
                 statefile.store(state, self._state(player))
 
     def _report(self, duration_s: float, *, finished: bool) -> ReplayReport:
         last = self._last
-        asked = (last.number + 1) / last.offset_s if last and last.offset_s and self.pace.open else 0.0
+        rate = (last.number + 1) / last.offset_s if last and last.offset_s and self.pace.open else 0.0
         facts = ReplayFacts(
             source=self.recording.source,
             to=self.to,
             began=self._began.isoformat(timespec="seconds"),
             duration_s=duration_s,
             finished=finished,
-            pace=self.pace_words,
+            pace=self.pace_text,
             concurrency=self.concurrency,
-            asked_per_s=self.pace.rate_per_s or asked,
+            target_per_s=self.pace.rate_per_s or rate,
             resumed_at=self._skip,
             malformed=len(self.recording.malformed),
-            verdicts=self.does.verdicts(),
-            findings=tuple(self.does.findings()),
-            verdicts_digest=self.does.digest(),
+            verdicts=self.handler.verdicts(),
+            findings=tuple(self.handler.findings()),
+            verdicts_digest=self.handler.digest(),
         )
-        return report_of(self.tally, facts)
+        return build_report(self.tally, facts)

@@ -1,8 +1,8 @@
-"""Snapshots of the shadow database: made, restored and listed. They are databases themselves.
+"""Snapshots of the shadow database, which are databases themselves: created, restored, listed and dropped.
 
-On the shadow's own server they are made as copies of a template: that takes as long as copying the files, and nobody may be connected
-to the database that is copied. On another server, whose DSN the keyword `kept_at` names, they are made by pg_dump and psql. A
-restore makes the copy first and then takes the old database's place by renaming, so that a failure leaves the old one.
+On the shadow's own server a snapshot is a copy by CREATE DATABASE ... TEMPLATE: as fast as copying the files, but no connection may be
+open to the copied database. On another server, whose DSN the argument `server` is, it is made with pg_dump and psql. A restore makes a
+copy first, and replaces the database by renaming, so that a failure leaves the database as it was.
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ from comparator.capture.replication import environment
 from comparator.capture.session import connect
 from comparator.capture.table_shape import quote
 from proxy.replay.errors import SnapshotError, SnapshotServerUnavailableError
-from proxy.replay.snapshot_transfer import Place, transfer
+from proxy.replay.snapshot_transfer import ConnectionEnvironment, transfer
 
 PREFIX = "shadow_snapshot_"
 MAINTENANCE = "postgres"
@@ -28,49 +28,49 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 
 
 class SnapshotComment(msgspec.Struct, frozen=True):
-    """What is remembered of a snapshot, as the comment of its database."""
+    """The comment on a snapshot's database, as JSON."""
 
-    of: str
-    made: str
+    database: str
+    created_at: str
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot: its name, the database it was made of, when (ISO 8601), and its size."""
+    """A snapshot: its name, the database that was copied, when (ISO 8601), and its size."""
 
     name: str
-    of: str
-    made: str
+    database: str
+    created_at: str
     bytes: int
 
 
 COMMENT = "COMMENT ON DATABASE {} IS {}"
 
 
-async def create(dsn: str, name: str, *, now: dt.datetime, kept_at: str = "", programs: Path | None = None) -> None:
-    """Copy the database of `dsn` under a name.
+async def create(dsn: str, name: str, *, now: dt.datetime, server: str = "", programs: Path | None = None) -> None:
+    """Create a snapshot of the database of `dsn`.
 
     Args:
-        dsn: of the shadow.
+        dsn: of the shadow database.
         name: of the snapshot.
-        now: noted beside it.
-        kept_at: DSN of the server that keeps the snapshot; "" for the shadow's own.
-        programs: folder of pg_dump and psql, where two servers are involved.
+        now: the time to record.
+        server: DSN of the server for the snapshot; "" for the shadow's own.
+        programs: folder of pg_dump and psql, for a copy between servers.
 
     Raises:
-        SnapshotError: it is there already, somebody is connected, or the server refused.
+        SnapshotError: the snapshot exists, the database has connections, or the server refused.
     """
     source, target = _database(dsn), _stored(name)
-    conn = await _connect(kept_at or dsn)
+    conn = await _connect(server or dsn)
     try:
         if await conn.fetchval(EXISTS, target, timeout=QUERY_TIMEOUT_S):
-            raise SnapshotError(f"the snapshot {name} exists; drop it first")
-        if await _one_server(conn, dsn):
+            raise SnapshotError(f"snapshot {name!r} exists already; drop it first")
+        if await _is_same_server(conn, dsn):
             await _copy(conn, source, target)
         else:
-            await _carry(conn, environment(dsn), environment(kept_at), target, programs)
+            await _transfer(conn, environment(dsn), environment(server), target, programs)
         note = msgspec.json.encode(SnapshotComment(source, now.isoformat(timespec="seconds"))).decode()
-        # (a comment takes no parameter; our own JSON has no quote in it but those doubled here)
+        # COMMENT takes no parameters; quotes in the JSON are doubled.
         literal = "'" + note.replace("'", "''") + "'"
         await conn.execute(COMMENT.format(quote(target), literal), timeout=QUERY_TIMEOUT_S)
     finally:
@@ -81,42 +81,42 @@ RENAME = "ALTER DATABASE {} RENAME TO {}"
 DROP = "DROP DATABASE IF EXISTS {} WITH (FORCE)"
 
 
-async def restore(dsn: str, name: str, *, kept_at: str = "", programs: Path | None = None) -> None:
-    """Put a snapshot in the place of the database of `dsn`; whoever is connected to that is cut off.
+async def restore(dsn: str, name: str, *, server: str = "", programs: Path | None = None) -> None:
+    """Replace the database of `dsn` by a snapshot, closing all connections to it. The arguments are those of `create`.
 
     Raises:
         SnapshotError: there is no such snapshot, or a server refused; the database is as it was.
     """
     target, stored = _database(dsn), _stored(name)
-    draft = f"{target[:50]}_restoring"
-    await _must_exist(kept_at or dsn, name)
+    temporary = f"{target[:50]}_restoring"
+    await _must_exist(server or dsn, name)
     conn = await _connect(dsn)
     try:
-        await conn.execute(DROP.format(quote(draft)), timeout=QUERY_TIMEOUT_S)
-        if not kept_at or await _one_server(conn, kept_at):
-            await _copy(conn, stored, draft)
+        await conn.execute(DROP.format(quote(temporary)), timeout=QUERY_TIMEOUT_S)
+        if not server or await _is_same_server(conn, server):
+            await _copy(conn, stored, temporary)
         else:
-            await _carry(conn, {**environment(kept_at), "PGDATABASE": stored}, environment(dsn), draft, programs)
+            await _transfer(conn, {**environment(server), "PGDATABASE": stored}, environment(dsn), temporary, programs)
         try:
             await conn.execute(DROP.format(quote(target)), timeout=QUERY_TIMEOUT_S)
         except asyncpg.PostgresError as error:
-            await conn.execute(DROP.format(quote(draft)), timeout=QUERY_TIMEOUT_S)
-            raise SnapshotError(f"{target} cannot be replaced: {error}") from error
-        await conn.execute(RENAME.format(quote(draft), quote(target)), timeout=QUERY_TIMEOUT_S)
+            await conn.execute(DROP.format(quote(temporary)), timeout=QUERY_TIMEOUT_S)
+            raise SnapshotError(f"cannot replace {target}: {error}") from error
+        await conn.execute(RENAME.format(quote(temporary), quote(target)), timeout=QUERY_TIMEOUT_S)
     finally:
         await conn.close()
 
 
 async def drop(dsn: str, name: str) -> None:
-    """Delete a snapshot.
+    """Delete a snapshot on the server of `dsn`.
 
     Raises:
-        SnapshotError: there is none.
+        SnapshotError: there is no such snapshot.
     """
     conn = await _connect(dsn)
     try:
         if not await conn.fetchval(EXISTS, _stored(name), timeout=QUERY_TIMEOUT_S):
-            raise SnapshotError(f"there is no snapshot {name}; see `shadow snapshot ls`")
+            raise SnapshotError(f"no snapshot named {name!r}; list them with `shadow snapshot ls`")
         await conn.execute(DROP.format(quote(_stored(name))), timeout=QUERY_TIMEOUT_S)
     finally:
         await conn.close()
@@ -129,7 +129,7 @@ FROM pg_database d WHERE starts_with(d.datname::text, $1) ORDER BY 1
 
 
 async def list_all(dsn: str) -> list[Snapshot]:
-    """All snapshots on the server of `dsn`, by name."""
+    """Return all snapshots on the server of `dsn`, by name."""
     conn = await _connect(dsn)
     try:
         rows = await conn.fetch(LIST, PREFIX, timeout=QUERY_TIMEOUT_S)
@@ -143,7 +143,7 @@ def _snapshot(database: str, size: int, comment: str) -> Snapshot:
         note = msgspec.json.decode(comment, type=SnapshotComment)
     except msgspec.MsgspecError:
         note = SnapshotComment("?", "?")
-    return Snapshot(database.removeprefix(PREFIX), note.of, note.made, size)
+    return Snapshot(database.removeprefix(PREFIX), note.database, note.created_at, size)
 
 
 EXISTS = "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)"
@@ -154,7 +154,7 @@ async def _must_exist(dsn: str, name: str) -> None:
     conn = await _connect(dsn)
     try:
         if not await conn.fetchval(EXISTS, _stored(name), timeout=QUERY_TIMEOUT_S):
-            raise SnapshotError(f"there is no snapshot {name}; see `shadow snapshot ls`")
+            raise SnapshotError(f"no snapshot named {name!r}; list them with `shadow snapshot ls`")
     finally:
         await conn.close()
 
@@ -162,18 +162,24 @@ async def _must_exist(dsn: str, name: str) -> None:
 SERVER = "SELECT system_identifier FROM pg_control_system()"
 
 
-async def _one_server(conn: asyncpg.Connection, dsn: str) -> bool:
-    """Whether a DSN leads to the server that is connected."""
+async def _is_same_server(conn: asyncpg.Connection, dsn: str) -> bool:
+    """Return whether a DSN is of the server of `conn`."""
     other = await _connect(dsn)
     try:
-        theirs = await other.fetchval(SERVER, timeout=QUERY_TIMEOUT_S)
+        identifier = await other.fetchval(SERVER, timeout=QUERY_TIMEOUT_S)
     finally:
         await other.close()
-    return theirs == await conn.fetchval(SERVER, timeout=QUERY_TIMEOUT_S)
+    return identifier == await conn.fetchval(SERVER, timeout=QUERY_TIMEOUT_S)
 
 
-async def _carry(conn: asyncpg.Connection, source: Place, server: Place, database: str, programs: Path | None) -> None:
-    """Make a database on the server of `conn`, which is `server`, and fill it from another one; all of it or nothing."""
+async def _transfer(
+    conn: asyncpg.Connection,
+    source: ConnectionEnvironment,
+    server: ConnectionEnvironment,
+    database: str,
+    programs: Path | None,
+) -> None:
+    """Create a database on the server of `conn`, which is `server`, and fill it from another one, or leave nothing behind."""
     await conn.execute(f"CREATE DATABASE {quote(database)} TEMPLATE template0", timeout=QUERY_TIMEOUT_S)
     try:
         await transfer(source, {**server, "PGDATABASE": database}, folder=programs, timeout_s=COPY_TIMEOUT_S)
@@ -187,10 +193,10 @@ async def _copy(conn: asyncpg.Connection, source: str, target: str) -> None:
         await conn.execute(COPY.format(quote(target), quote(source)), timeout=COPY_TIMEOUT_S)
     except asyncpg.ObjectInUseError as error:
         raise SnapshotError(
-            f"somebody is connected to {source}: stop the runner and the shadow instances while it is copied"
+            f"{source} has open connections: stop the runner and the shadow instances while it is copied"
         ) from error
     except asyncpg.PostgresError as error:
-        raise SnapshotError(f"{source} cannot be copied: {error}") from error
+        raise SnapshotError(f"cannot copy {source}: {error}") from error
 
 
 async def _connect(dsn: str) -> asyncpg.Connection:
@@ -203,11 +209,11 @@ async def _connect(dsn: str) -> asyncpg.Connection:
 def _database(dsn: str) -> str:
     name = environment(dsn).get("PGDATABASE", "")
     if not name:
-        raise SnapshotError("databases.shadow names no database")
+        raise SnapshotError("databases.shadow does not name a database")
     return name
 
 
 def _stored(name: str) -> str:
     if not NAME.fullmatch(name):
-        raise SnapshotError(f"{name!r}: a snapshot's name has 1 to 31 of a-z, 0-9, _ and -")
+        raise SnapshotError(f"{name!r} is not a name for a snapshot: 1 to 31 characters of a-z, 0-9, _ and -")
     return PREFIX + name

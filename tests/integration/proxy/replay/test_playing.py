@@ -108,7 +108,7 @@ async def test_a_cut_request_is_not_sent_and_said_so(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1, truncated=True), recorded_exchange(2)])
     async with replay_backend() as server:
         report = await played(path, "--instance", server.url, "--speed", "max")
-    assert (len(server.received), report.left_out) == (1, {"cut_body": 1})
+    assert (len(server.received), report.left_out) == (1, {"truncated_body": 1})
 
 
 async def test_other_statuses_and_failures_are_counted(tmp_path: Path) -> None:

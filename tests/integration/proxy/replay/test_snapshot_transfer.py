@@ -55,10 +55,10 @@ async def state(dsn: str) -> tuple[int, str, str, str]:
 async def test_a_snapshot_goes_to_an_older_server_and_comes_back(database: str, elsewhere: str) -> None:
     await execute(database, SCHEMA)
     before = await state(database)
-    await snapshot.create(database, "far", now=NOW, kept_at=elsewhere)
+    await snapshot.create(database, "far", now=NOW, server=elsewhere)
     assert [one.name for one in await snapshot.list_all(elsewhere)] == ["far"]
     await execute(database, "DELETE FROM thing; DROP PUBLICATION p")
-    await snapshot.restore(database, "far", kept_at=elsewhere)
+    await snapshot.restore(database, "far", server=elsewhere)
     assert await state(database) == before == (2000, "tab\there, 100 % of 7", "f", "p")
     await snapshot.drop(elsewhere, "far")
     assert await snapshot.list_all(elsewhere) == []
@@ -68,14 +68,14 @@ async def test_what_the_other_server_does_not_take_leaves_nothing_there(database
     # (a virtual generated column is of version 18)
     await execute(database, "CREATE TABLE thing (id int, twice int GENERATED ALWAYS AS (id * 2) VIRTUAL)")
     with pytest.raises(SnapshotError, match=r"psql failed: ERROR: +syntax"):
-        await snapshot.create(database, "newer", now=NOW, kept_at=elsewhere)
+        await snapshot.create(database, "newer", now=NOW, server=elsewhere)
     assert await snapshot.list_all(elsewhere) == []
 
 
 async def test_a_snapshot_that_is_not_there_leaves_the_database(database: str, elsewhere: str) -> None:
     await execute(database, SCHEMA)
     with pytest.raises(SnapshotError, match="no snapshot other"):
-        await snapshot.restore(database, "other", kept_at=elsewhere)
+        await snapshot.restore(database, "other", server=elsewhere)
     assert (await state(database))[0] == 2000
 
 

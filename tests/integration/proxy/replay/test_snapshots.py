@@ -54,7 +54,7 @@ async def test_a_snapshot_can_be_restored_again(database: str, name: str) -> Non
 async def test_snapshots_say_of_what_and_when(database: str, name: str) -> None:
     await snapshot.create(database, name, now=NOW)
     (found,) = [one for one in await snapshot.list_all(database) if one.name == name]
-    assert (found.of, found.made) == (urlsplit(database).path.lstrip("/"), "2026-03-04T05:06:07+00:00")
+    assert (found.database, found.created_at) == (urlsplit(database).path.lstrip("/"), "2026-03-04T05:06:07+00:00")
     assert found.bytes > 1_000_000
 
 

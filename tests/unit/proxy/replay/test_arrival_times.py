@@ -4,7 +4,7 @@ import itertools
 
 from comparator.exchanges.model import Response
 from proxy.recordings.model import RecordedExchange
-from proxy.replay.arrival_times import GeneratedRequest, arriving
+from proxy.replay.arrival_times import GeneratedRequest, with_arrival_times
 
 BEGIN_NS = 1_700_000_000_000_000_000
 
@@ -16,7 +16,7 @@ def made(number: int) -> GeneratedRequest:
 
 
 def arrived(count: int, *, seed: int = 1) -> list[RecordedExchange]:
-    return list(arriving(map(made, range(count)), seed=seed, begin_ns=BEGIN_NS, rate_per_s=50, host="api.example"))
+    return list(with_arrival_times(map(made, range(count)), seed=seed, begin_ns=BEGIN_NS, rate_per_s=50, host="api.example"))
 
 
 def test_a_request_carries_what_it_was_made_with() -> None:

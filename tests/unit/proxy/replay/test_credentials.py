@@ -18,12 +18,12 @@ def asked(**headers: str) -> Request:
 
 def test_digests_are_replaced_in_target_and_body_without_touching_other_bytes() -> None:
     found = ReplayCredentials({DIGEST: "v"}).rewrite(asked(), now_s=0)
-    assert (found.request.target, found.request.body, found.opened) == ("/x?token=v", b"\xffv", 2)
+    assert (found.request.target, found.request.body, found.replaced) == ("/x?token=v", b"\xffv", 2)
 
 
 def test_without_a_value_a_digest_stays_and_is_counted() -> None:
     found = ReplayCredentials({}).rewrite(asked(), now_s=0)
-    assert (found.request, found.left) == (asked(), 2)
+    assert (found.request, found.unresolved) == (asked(), 2)
 
 
 def test_without_a_key_tokens_stay_as_they_are() -> None:

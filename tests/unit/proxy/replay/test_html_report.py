@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from proxy.replay.html_report import as_html
+from proxy.replay.html_report import render_html
 from proxy.replay.report import FindingReport, ReplayReport, Verdicts
 from tests.unit.proxy.replay.test_report import report, tally
 
@@ -14,7 +14,7 @@ COMPARED = {"score": Verdicts(compared=4, mismatch=1)}
 
 
 def page(found: ReplayReport | None = None, *broken: str) -> str:
-    return as_html(found or report(verdicts=COMPARED, findings=(FINDING,)), broken)
+    return render_html(found or report(verdicts=COMPARED, findings=(FINDING,)), broken)
 
 
 def tree(text: str) -> ET.Element:

@@ -11,13 +11,13 @@ from proxy.replay.report import (
     ReplayFacts,
     ReplayReport,
     Verdicts,
-    as_json,
-    as_text,
+    build_report,
     figure_of,
-    parse_rules,
-    report_of,
+    parse_fail_rules,
+    render_json,
+    render_text,
 )
-from proxy.replay.report_diff import differences
+from proxy.replay.report_diff import differing_members
 from proxy.replay.tally import Tally
 
 MS = 1_000_000
@@ -33,16 +33,16 @@ def tally(
     for side in sides.split():
         for _ in range(4):
             one = RecordedExchange(Request("GET", "/", (), b""), OK, duration_ns=recorded_ms * MS, route="score")
-            made.add(side, one, OK, waited_ns=MS, took_ns=times[side] * MS)
+            made.add(side, one, OK, wait_ns=MS, service_ns=times[side] * MS)
     return made
 
 
 def report(made: Tally | None = None, **facts: object) -> ReplayReport:
-    return report_of(made or tally(), msgspec.structs.replace(FACTS, **facts))
+    return build_report(made or tally(), msgspec.structs.replace(FACTS, **facts))
 
 
 def broken(rules: str, found: ReplayReport) -> list[str]:
-    return [said for rule in parse_rules(rules) if (said := rule.broken_by(found))]
+    return [said for rule in parse_fail_rules(rules) if (said := rule.violation(found))]
 
 
 def test_latency_counts_the_wait_and_service_does_not() -> None:
@@ -72,23 +72,23 @@ def test_a_rule_without_evidence_is_broken() -> None:
 def test_requests_without_response_and_server_errors_are_errors() -> None:
     made = tally()
     for outcome in (Failed(FailureCause.TIMEOUT, ""), Response(503, (), b"")):
-        made.add("legacy", RecordedExchange(Request("GET", "/", (), b"")), outcome, waited_ns=0, took_ns=MS)
+        made.add("legacy", RecordedExchange(Request("GET", "/", (), b"")), outcome, wait_ns=0, service_ns=MS)
     assert figure_of(report(made), "error-rate") == 0.2
 
 
 @pytest.mark.parametrize("rules", ["mismatch-rate", "speed>1", "p42-ms>1", "p95-ratio>fast", "p95>1"])
 def test_rules_without_sense_are_refused(rules: str) -> None:
     with pytest.raises(OptionError):
-        parse_rules(rules)
+        parse_fail_rules(rules)
 
 
 def test_the_json_form_reads_back_as_the_same_report() -> None:
     found = report(verdicts={"score": Verdicts(compared=3, match=3)})
-    assert msgspec.json.decode(as_json(found), type=ReplayReport) == found
+    assert msgspec.json.decode(render_json(found), type=ReplayReport) == found
 
 
 def test_the_text_names_both_sides_the_rates_and_what_failed() -> None:
-    text = as_text(report(finished=False), ["p95-ratio is 2 > 1"])
+    text = render_text(report(finished=False), ["p95-ratio is 2 > 1"])
     assert "interrupted" in text
     assert "candidate, from due" in text
     assert "asked 10.0/s, answered 4.0/s" in text
@@ -97,8 +97,8 @@ def test_the_text_names_both_sides_the_rates_and_what_failed() -> None:
 
 def test_at_its_own_pace_a_replay_was_asked_for_no_rate_and_is_not_late() -> None:
     made = Tally()
-    made.add("candidate", RecordedExchange(Request("GET", "/", (), b"")), OK, waited_ns=0, took_ns=MS)
-    text = as_text(report(made, asked_per_s=0.0))
+    made.add("candidate", RecordedExchange(Request("GET", "/", (), b"")), OK, wait_ns=0, service_ns=MS)
+    text = render_text(report(made, asked_per_s=0.0))
     assert "as fast as it could, answered 0.5/s\n" in text
     assert "ms late" not in text
     assert "from due" not in text
@@ -106,7 +106,7 @@ def test_at_its_own_pace_a_replay_was_asked_for_no_rate_and_is_not_late() -> Non
 
 def test_reports_of_the_same_findings_differ_in_times_only() -> None:
     slow = report(tally(candidate_ms=70), began="2027-01-01T00:00:00+00:00", duration_s=9.0)
-    assert differences(report(), slow) == []
+    assert differing_members(report(), slow) == []
     assert slow != report()
 
 
@@ -115,22 +115,22 @@ def test_times_of_rows_in_examples_are_those_of_the_replay_only() -> None:
     one = report(findings=(example,))
     later = msgspec.structs.replace(example, candidate="at 2026-01-01 00:00:02.25+00")
     other = msgspec.structs.replace(example, candidate="at 2099-01-01 00:00:02.25+00")
-    assert differences(one, report(findings=(later,))) == []
-    assert differences(one, report(findings=(other,))) == ["findings"]
+    assert differing_members(one, report(findings=(later,))) == []
+    assert differing_members(one, report(findings=(other,))) == ["findings"]
 
 
 def test_digests_of_what_is_redacted_do_not_count() -> None:
     example = FindingReport("f", "score", "extra_row", "t", "s", "changed", 1, "id", "", '"redacted:0123456789abcdef"')
     other = msgspec.structs.replace(example, candidate='"redacted:fedcba9876543210"')
-    assert differences(report(findings=(example,)), report(findings=(other,))) == []
+    assert differing_members(report(findings=(example,)), report(findings=(other,))) == []
 
 
 def test_reports_of_other_findings_say_where_they_differ() -> None:
     other = report(verdicts={"score": Verdicts(compared=1, mismatch=1)}, verdicts_digest="another", malformed=2)
-    assert differences(report(), other) == ["malformed", "routes", "verdicts", "verdicts_digest"]
+    assert differing_members(report(), other) == ["malformed", "routes", "verdicts", "verdicts_digest"]
 
 
 def test_what_one_side_has_not_is_said_to_be_nothing() -> None:
     example = FindingReport("f", "score", "extra", "t", "absent", "changed", 1, "id", "", "2")
-    lines = as_text(report(verdicts={"a": Verdicts(compared=1, mismatch=1)}, findings=(example,))).splitlines()
+    lines = render_text(report(verdicts={"a": Verdicts(compared=1, mismatch=1)}, findings=(example,))).splitlines()
     assert [line.strip() for line in lines[-2:]] == ["legacy nothing", "candidate 2"]

@@ -11,12 +11,12 @@ from proxy.replay.schedule import (
     ScheduledRequest,
     Selection,
     Watermark,
-    due,
     in_order,
     parse_condition,
     parse_duration_s,
-    parse_moment,
     parse_pace,
+    parse_time,
+    schedule,
 )
 
 S = 1_000_000_000
@@ -33,7 +33,7 @@ def at(seconds: float, *, key: str = "", method: str = "GET", status: int = 200)
 
 
 def offsets(records: list[RecordedExchange], pace: Pace, *, loops: int = 1) -> list[float]:
-    return [one.offset_s for one in due(lambda: records, pace, loops=loops)]
+    return [one.offset_s for one in schedule(lambda: records, pace, loops=loops)]
 
 
 def test_the_captures_own_gaps_are_kept_at_1x() -> None:
@@ -63,7 +63,7 @@ def test_another_pass_begins_a_mean_gap_after_the_last() -> None:
 
 
 def test_numbers_go_on_over_passes() -> None:
-    assert [(one.number, one.turn) for one in due(lambda: [at(0)], Pace(None), loops=3)] == [(0, 0), (1, 1), (2, 2)]
+    assert [(one.number, one.pass_number) for one in schedule(lambda: [at(0)], Pace(None), loops=3)] == [(0, 0), (1, 1), (2, 2)]
 
 
 def test_an_empty_capture_ends_even_without_end() -> None:
@@ -82,22 +82,22 @@ def test_records_without_times_stay_where_they_are() -> None:
 def test_of_one_key_one_is_under_way_and_the_others_wait_in_order() -> None:
     turns = PerKeyQueue()
     first, second, third = (ScheduledRequest(n, 0, 0, at(n, key="a")) for n in range(3))
-    assert [turns.take(one) for one in (first, second, third)] == [True, False, False]
-    assert [turns.done(first), turns.done(second), turns.done(third)] == [second, third, None]
-    assert turns.take(first)
+    assert [turns.admit(one) for one in (first, second, third)] == [True, False, False]
+    assert [turns.complete(first), turns.complete(second), turns.complete(third)] == [second, third, None]
+    assert turns.admit(first)
 
 
 def test_other_keys_and_no_key_do_not_wait() -> None:
     turns = PerKeyQueue()
-    assert all(turns.take(ScheduledRequest(n, 0, 0, at(n, key=key))) for n, key in enumerate(["a", "b", "", ""]))
+    assert all(turns.admit(ScheduledRequest(n, 0, 0, at(n, key=key))) for n, key in enumerate(["a", "b", "", ""]))
 
 
 def test_the_watermark_stops_at_the_first_gap() -> None:
     mark = Watermark()
     for number in (0, 1, 3):
-        mark.done(number)
+        mark.complete(number)
     assert (mark.low, mark.beyond) == (2, (3,))
-    mark.done(2)
+    mark.complete(2)
     assert (mark.low, mark.beyond) == (4, ())
 
 
@@ -114,7 +114,7 @@ def test_the_watermark_stops_at_the_first_gap() -> None:
     ],
 )
 def test_conditions_choose_records(condition: str, taken: bool) -> None:
-    assert Selection(conditions=[parse_condition(condition)]).takes(at(1)) is taken
+    assert Selection(conditions=[parse_condition(condition)]).includes(at(1)) is taken
 
 
 def test_the_side_that_served_can_be_chosen() -> None:
@@ -123,12 +123,12 @@ def test_the_side_that_served_can_be_chosen() -> None:
 
 def test_a_time_span_takes_its_beginning_and_not_its_end() -> None:
     chosen = Selection(from_ns=1 * S, to_ns=3 * S)
-    assert [chosen.takes(at(second)) for second in range(4)] == [False, True, True, False]
+    assert [chosen.includes(at(second)) for second in range(4)] == [False, True, True, False]
 
 
 def test_moments_are_times_or_offsets_from_the_first_record() -> None:
-    assert parse_moment("+2m", 5 * S) == 125 * S
-    assert parse_moment("1970-01-01T00:00:07Z", 5) == 7 * S
+    assert parse_time("+2m", 5 * S) == 125 * S
+    assert parse_time("1970-01-01T00:00:07Z", 5) == 7 * S
 
 
 @pytest.mark.parametrize(
