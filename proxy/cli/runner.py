@@ -1,4 +1,4 @@
-"""`shadow runner`: mirrors what the journal holds against the shadow database and compares."""
+"""`shadow runner`: mirror journaled exchanges on the shadow database, and compare both sides."""
 
 import argparse
 import asyncio
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import uvloop
 
+from proxy.cli.signals import stop_on_signals
 from proxy.config.loader import read_settings, when_changed
 from proxy.config.settings import Settings
 from proxy.logging_json import configure as configure_logs
-from proxy.runner.app import serve, stop_on_signals
+from proxy.runner.app import serve
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Work until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT."""
     settings = read_settings(args.config)
     configure_logs()
     uvloop.run(_serve(settings, args.config))

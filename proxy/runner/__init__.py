@@ -1,1 +1,17 @@
-"""The shadow runner: mirror journaled exchanges against the shadow database, compare both sides, and keep the shadow aligned."""
+"""The shadow runner: mirror journaled exchanges on the shadow, compare both sides, and keep the shadow equal to live.
+
+    journal --> intake --> ledger (key_scheduler) --> runner --> mirror --> outcomes --> result_buffer --> result_sink --> store
+                  |           ^                         |  |        |
+    live  --> transaction_feed, served_attribution      |  |   mirror_client --> the other side's shadow instance
+    shadow -> transaction_feed, shadow_attribution -----|--|--------^
+                                                        |  `-- row_targets, row_sql, row_writer --> shadow
+                                                        `-- resynchronizer, resync --> shadow
+
+`app` builds all of it. `intake` decides which exchanges are mirrored (`skip_causes`), `ledger` orders them and live's other changes,
+`runner` carries them out, `shadow_state` holds since when the shadow can be compared with, and `checkpoint` how far journal and log are
+done. With `capture.driver: off`, `no_capture` has null objects for every part that deals with row changes. `calibrate` and
+`shadow replay --to both` use the same parts in the runner's place, through `databases.open_exclusive_shadow`.
+
+Pure, without I/O and clock: checkpoint, key_scheduler, ledger, row_sql, row_targets, shadow_attribution, skip_causes,
+transaction_snapshot.
+"""

@@ -1,4 +1,4 @@
-"""The runner's admin port: metrics, liveness, and what it is doing, as JSON. It has no control to offer."""
+"""The runner's admin port: metrics, health, and status as JSON. It is read-only."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -7,38 +7,47 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-State = Callable[[], Mapping[str, object]]
+Status = Callable[[], Mapping[str, object]]
 REGISTRY: web.AppKey[CollectorRegistry] = web.AppKey("registry", CollectorRegistry)
-STATE: web.AppKey[State] = web.AppKey("state")
+STATUS: web.AppKey[Status] = web.AppKey("status")
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """The registry in Prometheus text format."""
+    """Respond with the metrics in Prometheus text format."""
     return web.Response(body=generate_latest(request.app[REGISTRY]), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def health(_: web.Request) -> web.Response:
-    """The event loop turns."""
+    """Respond with 200 while the event loop runs."""
     return web.json_response({"status": "ok"})
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Whether an exchange that begins now will be compared."""
-    answer = bool(request.app[STATE]().get("ready"))
-    return web.json_response({"ready": answer}, status=200 if answer else 503)
+    """Respond with 200 if an exchange that begins now will be compared, else with 503."""
+    is_ready = bool(request.app[STATUS]().get("ready"))
+    return web.json_response({"ready": is_ready}, status=200 if is_ready else 503)
 
 
 async def status(request: web.Request) -> web.Response:
-    """What the runner is doing."""
-    return web.json_response(request.app[STATE]())
+    """Respond with the status."""
+    return web.json_response(request.app[STATUS]())
 
 
 @asynccontextmanager
-async def admin_server(host: str, port: int, registry: CollectorRegistry, state: State) -> AsyncGenerator[int, None]:
-    """Serve until the block ends; yields the port that was bound."""
+async def admin_server(
+    host: str, port: int, registry: CollectorRegistry, status_of: Status
+) -> AsyncGenerator[int, None]:
+    """Serve until the block ends; yield the port that was bound.
+
+    Args:
+        host: address to listen on.
+        port: 0 chooses a free one.
+        registry: of the metrics.
+        status_of: returns the status; its member `ready` decides on /readyz.
+    """
     app = web.Application()
     app[REGISTRY] = registry
-    app[STATE] = state
+    app[STATUS] = status_of
     app.add_routes(
         [
             web.get("/metrics", metrics),

@@ -1,93 +1,158 @@
-"""How far the journal and the log of live may be let go, so that a runner that is killed and started again can compare what it missed.
+"""Commit the journal, and confirm live's log, as far as nothing of them is needed again.
 
-Pure. A persistent slot delivers again what is not confirmed, and the journal gives again what is not committed. Both are let go at one
-place of live's commits: everything up to it is on the shadow, no exchange without an outcome began before it, and every exchange that
-may own a later change is read again. What had its outcome already is compared again then; the store keeps the first.
+Pure. Where live's changes are captured without a persistent slot, a restarted runner cannot get them again: it resyncs by whole tables,
+and `CommitOnSave` commits each journal position as soon as its outcome is saved. A persistent slot delivers again what was not confirmed.
+`CommitWithLog` then moves journal and log together, so that a runner that is killed and started again compares what it missed.
+
+Both move to one commit of live, the checkpoint: everything up to it is on the shadow, no exchange without an outcome began before it, and
+every exchange that may own a later change is read again. An exchange that is read again and had its outcome is compared again; the store
+keeps the first outcome. Example, times in ms, with 5 ms of clock skew, and exchange 3 still without an outcome:
+
+    exchange   1: 1000-1500   2: 2000-2500   3: 3000-3500
+    horizon    2995: a commit before it belongs to 1, 2 or no exchange at all
+    live       commits at 1400, 2400, 2600 and 3200, all of them on the shadow
+    checkpoint the commit at 2600: the last before the horizon
+    journal    committed up to 2: it ended more than twice the skew before 2600, so it cannot own a commit behind the checkpoint
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from proxy.journal.reader import JournalEntry, Position
-from proxy.runner.ledger import Place
+from proxy.runner.ledger import LiveCommit
 
-NS_PER_US = 1_000
+P = TypeVar("P")
+"""A position of the journal's reader."""
 
 
 @dataclass(slots=True)
-class Checkpoints:
-    """The exchanges that are read and not let go, in the order of the journal.
+class CommitOnSave(Generic[P]):
+    """Commit each position when its outcome is saved; confirm the log by what is on the shadow.
 
     Attributes:
-        clock_skew_us: how far the proxy's clock and the database's may differ.
-        post_response_wait_us: how long after its response a service may still write for the request.
+        commit: stores the journal position.
+        applied_lsn: the LSN of live up to which the shadow has everything; None for everything that was delivered.
+        confirm: lets live's server drop its log up to an LSN; None for everything that was delivered.
+        resumed_us: 0: a run never resumes where an earlier one ended.
+    """
+
+    commit: Callable[[P], None]
+    applied_lsn: Callable[[], int | None]
+    confirm: Callable[[int | None], None]
+    resumed_us: int = 0
+
+    def begin(self, sequence: int, position: P, *, started_us: int, ended_us: int) -> None:
+        """Do nothing: what was read and not saved is not committed."""
+
+    def saved(self, sequence: int, position: P) -> None:
+        """Commit the position.
+
+        Raises:
+            OSError: it could not be stored.
+        """
+        del sequence
+        self.commit(position)
+
+    def start(self, from_us: int) -> None:
+        """Do nothing: there is no checkpoint of an earlier run to replace."""
+
+    def checkpoint(self, known_us: int) -> None:
+        """Confirm the log."""
+        del known_us
+        self.confirm(self.applied_lsn())
+
+
+@dataclass(slots=True)
+class OpenExchanges(Generic[P]):
+    """The exchanges that were read and are not committed, in the order of the journal.
+
+    Attributes:
+        clock_skew_us: how far the clocks of proxy and database may differ.
+        post_response_wait_us: time after its response in which a service may still write for a request.
     """
 
     clock_skew_us: int
     post_response_wait_us: int = 0
-    _kept: "OrderedDict[int, tuple[Position, int, int]]" = field(
-        default_factory=OrderedDict[int, tuple[Position, int, int]]
-    )
-    _done: int = 0
+    _open: "OrderedDict[int, tuple[P, int, int]]" = field(default_factory=OrderedDict[int, tuple[P, int, int]])
+    _saved: int = 0
 
-    def begin(self, entry: JournalEntry) -> None:
-        """An exchange was read."""
-        exchange = entry.exchange
-        times = exchange.started_ns // NS_PER_US, exchange.ended_ns // NS_PER_US
-        self._kept[entry.sequence] = (entry.position, *times)
+    def begin(self, sequence: int, position: P, *, started_us: int, ended_us: int) -> None:
+        """Add an exchange that was read."""
+        self._open[sequence] = (position, started_us, ended_us)
 
-    def done(self, position: Position) -> None:
-        """Every exchange up to here has its outcome, and it is kept."""
-        self._done = sum(sequence for _, sequence in position.sequences)
+    def saved(self, sequence: int) -> None:
+        """Note that the outcome of every exchange up to this one is saved."""
+        self._saved = sequence
 
     def horizon_us(self, known_us: int) -> int:
-        """Live commits before this time are of exchanges that have their outcome, when all that began before `known_us` are read."""
-        begun = (started for sequence, (_, started, _) in self._kept.items() if sequence > self._done)
-        return min(known_us, *begun, known_us) - self.clock_skew_us
+        """Return the time before which every commit of live belongs to exchanges with a saved outcome, or to none.
 
-    def let_go(self, place: Place) -> Position | None:
-        """The last position before which no exchange can own a commit behind `place`; None when that is no further."""
+        Args:
+            known_us: all exchanges that began before it have been read.
+        """
+        began = (started_us for sequence, (_, started_us, _) in self._open.items() if sequence > self._saved)
+        return min(known_us, *began, known_us) - self.clock_skew_us
+
+    def take_before(self, checkpoint: LiveCommit) -> P | None:
+        """Remove the exchanges that own no commit behind the checkpoint; return the last one's position, None without any."""
         slack_us = 2 * self.clock_skew_us + self.post_response_wait_us
-        position = None
-        for sequence, (reached, _, ended_us) in list(self._kept.items()):
-            if sequence > self._done or ended_us + slack_us >= place[0]:
+        result = None
+        for sequence, (position, _, ended_us) in list(self._open.items()):
+            if sequence > self._saved or ended_us + slack_us >= checkpoint.committed_us:
                 break
-            position = reached
-            del self._kept[sequence]
-        return position
+            result = position
+            del self._open[sequence]
+        return result
 
 
 @dataclass(slots=True)
-class CheckpointCommitter:
-    """Lets go of both, the journal first: a kill in between only repeats.
+class CommitWithLog(Generic[P]):
+    """Commit journal and log together; the journal first, so that a kill in between only repeats exchanges.
 
     Attributes:
-        checkpoints: of the exchanges.
-        begun_at: the place (Unix microseconds) of the last checkpoint of the run before, 0 for none.
-        place: the last live transaction before a time up to which all is on the shadow.
-        commit: stores the journal position (None: the one before) with the time of the place.
-        confirm: lets the log go up to a place; None: no place was found.
+        exchanges: those that were read and are not committed.
+        resumed_us: time of the last checkpoint of the run before; 0 for none.
+        applied_commit: the last commit of live before a time, up to which everything is on the shadow.
+        commit: stores the journal position (None: the one before) together with the time of the checkpoint.
+        confirm: lets live's server drop its log up to a checkpoint; None: there is no commit to go by.
     """
 
-    checkpoints: Checkpoints
-    begun_at: int
-    place: Callable[[int], Place | None]
-    commit: Callable[[Position | None, int], None]
-    confirm: Callable[[Place | None], None]
-    _last: Place | None = None
+    exchanges: OpenExchanges[P]
+    resumed_us: int
+    applied_commit: Callable[[int], LiveCommit | None]
+    commit: Callable[[P | None, int], None]
+    confirm: Callable[[LiveCommit | None], None]
+    _last: LiveCommit | None = None
 
-    def checkpoint(self, known_us: int) -> None:
-        """Let go of what can be.
+    def begin(self, sequence: int, position: P, *, started_us: int, ended_us: int) -> None:
+        """Add an exchange that was read."""
+        self.exchanges.begin(sequence, position, started_us=started_us, ended_us=ended_us)
 
-        Args:
-            known_us: every exchange that began before it, and did not take too long, has been read.
+    def saved(self, sequence: int, position: P) -> None:
+        """Note that the outcome of every exchange up to this one is saved; `checkpoint` commits it."""
+        del position
+        self.exchanges.saved(sequence)
+
+    def start(self, from_us: int) -> None:
+        """Replace the checkpoint of an earlier run, which this one does not resume: the slot keeps everything from now on.
 
         Raises:
-            OSError: the position could not be stored; nothing was let go.
+            OSError: it could not be stored.
         """
-        place = self.place(self.checkpoints.horizon_us(known_us))
-        if place is not None and place != self._last:
-            self.commit(self.checkpoints.let_go(place), place[0])
-            self._last = place
-        self.confirm(place)
+        self.commit(None, from_us)
+
+    def checkpoint(self, known_us: int) -> None:
+        """Commit and confirm what is not needed again.
+
+        Args:
+            known_us: every exchange that began before it, and did not take longer than `claim_wait_ms`, has been read.
+
+        Raises:
+            OSError: the position could not be stored; nothing was confirmed.
+        """
+        checkpoint = self.applied_commit(self.exchanges.horizon_us(known_us))
+        if checkpoint is not None and checkpoint != self._last:
+            self.commit(self.exchanges.take_before(checkpoint), checkpoint.committed_us)
+            self._last = checkpoint
+        self.confirm(checkpoint)

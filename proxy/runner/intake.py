@@ -1,77 +1,86 @@
-"""Reads the journal, and says of each exchange whether it is mirrored, or why not.
+"""Read the journal, and decide for each exchange whether it is mirrored.
 
-Nothing is mirrored before all that the exchange committed has been delivered, and its rows are known to be its own: what cannot be
-told yet waits up to `claim_wait_ms` for what ran at the same time.
+An exchange is mirrored only when everything that it committed has been delivered, and its rows are surely its own. While an exchange
+that ran at the same time may not have been read yet, the decision is deferred, for up to `claim_wait_ms`.
 """
 
-import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from comparator.capture.attribution import Claim, RequestWindow
-from comparator.exchanges.model import EffectsOutcome, Exchange, Failed, Role, Side
+from comparator.exchanges.model import Exchange, Failed, Side
 from proxy.config.runner import RunnerSettings
-from proxy.journal.reader import JournalEntry
-from proxy.journal.redaction import DIGEST_PREFIX
+from proxy.http1.fields import first_value
+from proxy.http1.forwarding_headers import parse_traceparent
+from proxy.journal.driver import JournalEntry
+from proxy.journal.redaction import is_redacted
+from proxy.runner.clock import now_us
 from proxy.runner.ledger import Ledger
-from proxy.runner.metrics import RunnerMetrics
+from proxy.runner.metrics import DropCause, RunnerMetrics
 from proxy.runner.outcomes import Outcomes
-from proxy.runner.shadow_attribution import now_us
 from proxy.runner.shadow_state import ShadowState
+from proxy.runner.skip_causes import RunnerSkip, SkipCause, attribution_skip, policy_of
 
 READ_WAIT_S = 0.25
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Journal(Protocol):
-    """What the runner needs of a journal reader."""
+class ExchangeSource(Protocol):
+    """The part of a journal's reader that the intake needs."""
 
     async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
-        """The next entries."""
-        ...
-
-    def tail_sequence(self) -> int:
-        """How many exchanges were ever appended."""
+        """Return the next entries; an empty list when none arrived within `wait_s`."""
         ...
 
     @property
     def lost(self) -> int:
-        """Exchanges gone before they could be read."""
+        """Exchanges that could not be read."""
+        ...
+
+
+class ServedEffects(Protocol):
+    """The row changes that the served side committed for an exchange."""
+
+    async def wait_until_delivered(self, entries: Sequence[JournalEntry]) -> None:
+        """Return when everything that these exchanges committed is in the ledger."""
+        ...
+
+    def refusal(self, exchange: Exchange) -> RunnerSkip | None:
+        """Return the cause for which the rows of this exchange cannot be compared, None when they can."""
+        ...
+
+    def was_released(self, window: RequestWindow) -> bool:
+        """Return whether changes of this window may have been released as background already."""
+        ...
+
+    def open(self, exchange: Exchange, window: RequestWindow) -> None:
+        """Open the window of an exchange that was read."""
+        ...
+
+    def claim(self, exchange: Exchange, window: RequestWindow, *, mirror: bool, complete: bool) -> Claim | None:
+        """Claim the transactions of an exchange, as `Ledger.claim` does."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class AttributedExchange:
-    """An exchange that was read, when it can have written, and why it is not mirrored ("" when it is)."""
+class ReadExchange:
+    """An exchange that was read, the window in which it can have written, and the cause for which it is not mirrored."""
 
     entry: JournalEntry
     window: RequestWindow
-    cause: str
+    cause: SkipCause | None
 
 
 def trace_id_of(exchange: Exchange) -> str:
-    """The trace id of the traceparent that was sent to the served side, "" for none."""
-    sent = next((value for name, value in exchange.request.headers if name.lower() == "traceparent"), "")
-    return sent.split("-")[1] if sent.count("-") == 3 else ""
-
-
-def is_redacted(exchange: Exchange) -> bool:
-    """Whether a secret of the request is gone: the journal keeps digests only, or its key is not here.
-
-    Sent as it is, the other side would refuse it, which says nothing about that side.
-    """
-    request = exchange.request
-    if any(value.startswith(DIGEST_PREFIX) for _, value in request.headers) or f"={DIGEST_PREFIX}" in request.target:
-        return True
-    mark = DIGEST_PREFIX.encode()
-    return request.body.startswith(mark) or b'"' + mark in request.body
+    """Return the trace id of the traceparent that was sent to the served side, "" for none."""
+    sent = first_value(exchange.request.headers, "traceparent")
+    context = parse_traceparent(sent) if sent is not None else None
+    return context.trace_id if context is not None else ""
 
 
 @dataclass(slots=True)
 class Intake:
-    """The reading half of the shadow runner; what is to be done goes to the ledger.
+    """The reading half of the shadow runner; the ledger gets what has to be done.
 
     Attributes:
         reaches: whether a side has a shadow instance.
@@ -79,104 +88,71 @@ class Intake:
     """
 
     settings: RunnerSettings
-    journal: Journal
+    source: ExchangeSource
     ledger: Ledger
+    effects: ServedEffects
     outcomes: Outcomes
-    standing: ShadowState
+    state: ShadowState
     metrics: RunnerMetrics
     reaches: Callable[[Side], bool]
     known_us: int = 0
-    _unsure: list[tuple[int, AttributedExchange]] = field(default_factory=list[tuple[int, AttributedExchange]])
-    _lost_seen: int = 0
+    _deferred: list[tuple[int, ReadExchange]] = field(default_factory=list[tuple[int, ReadExchange]])
+    _counted_lost: int = 0
 
     async def run(self) -> None:
-        """Read until the standing says to stop."""
-        feeds = self.standing.feeds
-        while not self.standing.stopping.is_set():
-            asked_us = now_us()
-            entries = await self.journal.read(self.settings.batch_max, READ_WAIT_S)
+        """Read until the runner stops."""
+        while not self.state.stopping.is_set():
+            read_from_us = now_us()
+            entries = await self.source.read(self.settings.batch_max, READ_WAIT_S)
             self._count_lost()
             if not entries:
-                self.known_us = max(self.known_us, asked_us)
+                self.known_us = max(self.known_us, read_from_us)
                 continue
             self.metrics.read.inc(len(entries))
-            if feeds:
-                await self._settle_delay(entries)
-                await self.standing.retry("served_fence", feeds[Role.SERVED].fence)
-                self.standing.notice_interruptions()
-            await self._take_in(entries)
+            await self.effects.wait_until_delivered(entries)
+            # All windows of a batch are opened before any of it claims, so that overlaps are found.
+            for exchange in [self._open(entry) for entry in entries]:
+                await self._decide(exchange)
             self.known_us = max(self.known_us, entries[-1].exchange.ended_ns // 1_000)
-            self.standing.wake.set()
+            self.state.wake.set()
 
-    async def settle_unsure(self) -> None:
-        """Settle those that waited until every exchange that ran at the same time was known."""
+    async def decide_deferred(self) -> None:
+        """Decide on those deferred exchanges for which every exchange that ran at the same time is known by now."""
         now = min(now_us(), self.known_us)
-        due = [taken for due_us, taken in self._unsure if due_us <= now]
-        self._unsure = [waiting for waiting in self._unsure if waiting[0] > now]
-        for taken in due:
-            await self._settle(taken, sure=True)
+        due = [exchange for due_us, exchange in self._deferred if due_us <= now]
+        self._deferred = [deferred for deferred in self._deferred if deferred[0] > now]
+        for exchange in due:
+            await self._decide(exchange, complete=True)
 
-    async def _settle_delay(self, entries: Sequence[JournalEntry]) -> None:
-        """Let a service that writes after its response finish, before the fence says that all is in."""
-        if self.settings.post_response_wait_ms:
-            newest_s = (
-                max(entry.exchange.ended_ns for entry in entries) / 1e9 + self.settings.post_response_wait_ms / 1e3
-            )
-            await asyncio.sleep(max(0.0, newest_s - time.time()))
-
-    async def _take_in(self, entries: Sequence[JournalEntry]) -> None:
-        # All windows of a batch are opened before any is settled, so that overlaps are seen.
-        for taken in [self._open(entry) for entry in entries]:
-            await self._settle(taken)
-
-    def _open(self, entry: JournalEntry) -> AttributedExchange:
-        """Make an exchange known, with everything that can be said against mirroring it."""
+    def _open(self, entry: JournalEntry) -> ReadExchange:
         exchange = entry.exchange
-        again = exchange.id in self.outcomes or self.ledger.knows(exchange.id)
+        duplicate = exchange.id in self.outcomes or self.ledger.has_window(exchange.id)
         # The id is the client's to choose: a second exchange of that id gets a window of its own, and is not mirrored.
-        window = self._window(exchange, f"{exchange.id} {entry.sequence}" if again else exchange.id)
-        cause = self._refusal(exchange) or ("duplicate_id" if again else "")
-        if self.standing.feeds and not cause and self.ledger.gave_up(window):
-            cause = "late"
-        self.outcomes.begin(entry, by_id=not again)
-        if self.standing.feeds:
-            self.ledger.open(exchange, window)
-        return AttributedExchange(entry, window, cause)
+        window = self._window(exchange, f"{exchange.id} {entry.sequence}" if duplicate else exchange.id)
+        cause = self._refusal(exchange) or (RunnerSkip.DUPLICATE_ID if duplicate else None)
+        if cause is None and self.effects.was_released(window):
+            cause = RunnerSkip.LATE
+        self.outcomes.begin(entry, by_id=not duplicate)
+        self.effects.open(exchange, window)
+        return ReadExchange(entry, window, cause)
 
-    async def _settle(self, taken: AttributedExchange, *, sure: bool = False) -> None:
-        entry, window, cause = taken.entry, taken.window, taken.cause
-        exchange = entry.exchange
-        if not cause and self.ledger.waiting > self.settings.queue_max:
-            cause = "overload"
-        if not self.standing.feeds:
-            await self._take_in_without_effects(entry, window, cause)
-            return
-        if not exchange.key and not cause:
-            # Nothing ties rows to it on a side that does not name the request: its response alone is compared.
-            self.ledger.settle(exchange, window, admit=False)
-            await self._take_in_without_effects(entry, window, cause)
-            return
-        claim = self.ledger.settle(exchange, window, admit=not cause, sure=sure)
+    async def _decide(self, read: ReadExchange, *, complete: bool = False) -> None:
+        """Mirror the exchange, skip it, or defer the decision."""
+        exchange, cause = read.entry.exchange, read.cause
+        if cause is None and self.ledger.waiting > self.settings.queue_max:
+            cause = RunnerSkip.OVERLOAD
+        claim = self.effects.claim(exchange, read.window, mirror=cause is None, complete=complete)
         if claim is None:
-            self._unsure.append((exchange.ended_ns // 1_000 + self.settings.claim_wait_ms * 1_000, taken))
+            self._deferred.append((exchange.ended_ns // 1_000 + self.settings.claim_wait_ms * 1_000, read))
             return
-        self.metrics.effects.labels(Role.SERVED.value, claim.outcome.value).inc()
-        if not cause and claim.outcome is not EffectsOutcome.ATTRIBUTED:
-            cause = claim.outcome.value
-        if cause:
-            await self.outcomes.end(entry, None, cause)
+        cause = cause or attribution_skip(claim.outcome)
+        if cause is not None:
+            await self.outcomes.end(read.entry, None, cause)
 
-    async def _take_in_without_effects(self, entry: JournalEntry, window: RequestWindow, cause: str) -> None:
-        if cause:
-            await self.outcomes.end(entry, None, cause)
-        else:
-            claim = Claim(EffectsOutcome.OFF, (), frozenset(window.keys))
-            self.ledger.add_unattributed_run(entry.exchange, claim)
-
-    def _window(self, exchange: Exchange, name: str) -> RequestWindow:
+    def _window(self, exchange: Exchange, window_id: str) -> RequestWindow:
         clock_skew_us = self.settings.clock_skew_ms * 1_000
         return RequestWindow(
-            id=name,
+            id=window_id,
             keys=set(self.ledger.route_keys(exchange)),
             opened_us=exchange.started_ns // 1_000 - clock_skew_us,
             closed_us=exchange.ended_ns // 1_000 + clock_skew_us + self.settings.post_response_wait_ms * 1_000,
@@ -184,31 +160,29 @@ class Intake:
             trace_id=trace_id_of(exchange),
         )
 
-    def _refusal(self, exchange: Exchange) -> str:
-        """Why this exchange is not mirrored whatever else runs, "" when it is."""
-        feeds = self.standing.feeds
-        if exchange.skip:
-            return exchange.skip
+    def _refusal(self, exchange: Exchange) -> SkipCause | None:
+        """Return the cause for which this exchange is not mirrored, whatever else runs."""
+        policy = policy_of(exchange)
+        if policy is not None:
+            return policy
         if isinstance(exchange.outcome, Failed):
-            return "served_failed"
+            return RunnerSkip.SERVED_FAILED
         if exchange.request.body_truncated:
-            return "truncated_request"
+            return RunnerSkip.TRUNCATED_REQUEST
         if not self.reaches(exchange.served_by.other):
-            return "no_shadow_instance"
-        if self.standing.contradicts_live:
-            return "needs_clone"
-        started_us = exchange.started_ns // 1_000
-        if feeds and started_us < self.standing.comparable_from_us:
-            return "repeated" if started_us < self.standing.resumed_from_us else "not_captured"
-        if feeds and not exchange.key and exchange.request.method not in SAFE_METHODS:
-            return "no_key"
-        if is_redacted(exchange):
-            return "redacted"
+            return RunnerSkip.NO_SHADOW_INSTANCE
+        if self.state.needs_clone:
+            return RunnerSkip.NEEDS_CLONE
+        refusal = self.effects.refusal(exchange)
+        if refusal is not None:
+            return refusal
+        if is_redacted(exchange.request):
+            return RunnerSkip.REDACTED
         if exchange.ended_ns - exchange.started_ns > self.settings.claim_wait_ms * 1_000_000:
-            return "slow"
-        return ""
+            return RunnerSkip.SLOW
+        return None
 
     def _count_lost(self) -> None:
-        if self.journal.lost > self._lost_seen:
-            self.metrics.dropped.labels("journal").inc(self.journal.lost - self._lost_seen)
-            self._lost_seen = self.journal.lost
+        if self.source.lost > self._counted_lost:
+            self.metrics.dropped.labels(DropCause.JOURNAL).inc(self.source.lost - self._counted_lost)
+            self._counted_lost = self.source.lost

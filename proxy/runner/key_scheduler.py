@@ -1,8 +1,23 @@
-"""Who may run next on the shadow: items that share a key run one after the other, in the order of the live commits.
+"""Schedule what changes the shadow by key: items that share a key run one at a time, in the order of live's commits.
 
-Pure. Every item has a position (the LSN of its last live commit). An item may start when no item with a common key is running
-and none with a smaller position waits; because positions are totally ordered, no cycle can arise. An item may be added as
-held: it keeps its place, and blocks those behind it, until it is released or removed.
+Pure. An item has keys (attribution keys and rows) and a position, the LSN of its last live commit. It may start when no item with a
+common key runs, and none with a smaller position waits. Positions are totally ordered, so items never wait for each other in a circle.
+
+One conflict: three transactions of live, B and C with the hash link h9 in common.
+
+    item  LSN  keys            queues by key
+    A     10   0xa1            0xa1: [A]
+    B     20   0xb2, h9        0xb2: [B]
+    C     30   0xc3, h9        0xc3: [C]
+                               h9:   [B, C]
+
+    start_ready(9) -> [A, B]   each is first in all of its queues; C is first for 0xc3 but second for h9
+    finish(A)                  nothing waited for 0xa1
+    finish(B)                  C is now first for h9
+    start_ready(9) -> [C]
+
+A reserved item takes its place and blocks the items behind it, but does not start. A live transaction is reserved while the exchange that
+made it is unknown: another item takes over its keys and position then, and meanwhile nothing of a later commit can overtake it.
 """
 
 from bisect import insort
@@ -18,84 +33,85 @@ class _ScheduledItem:
     id: int
     position: Position
     keys: frozenset[Hashable]
-    held: bool
+    reserved: bool
     running: bool = False
 
 
 @dataclass(slots=True)
-class _Lane:
+class _KeyQueue:
+    """The items of one key: those that wait, in order of position, and the one that runs."""
+
     waiting: list[tuple[Position, int]] = field(default_factory=list[tuple[Position, int]])
     running: int | None = None
 
 
 class KeyScheduler:
-    """The items that wait or run, by key. Item ids are chosen by the client and unique while the item lives."""
+    """The items that wait or run. Their ids are chosen by the caller, and unique while the item is scheduled."""
 
     def __init__(self) -> None:
-        self._slots: dict[int, _ScheduledItem] = {}
-        self._lanes: dict[Hashable, _Lane] = {}
-        self._touched: dict[int, None] = {}
+        self._items: dict[int, _ScheduledItem] = {}
+        self._queues: dict[Hashable, _KeyQueue] = {}
+        # Only an item that was added, or that moved to the head of a queue, can have become ready: no other is looked at.
+        self._candidates: dict[int, None] = {}
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._items)
 
-    def add(self, item: int, *, keys: Iterable[Hashable], position: Position, held: bool = False) -> None:
-        """Let an item take its place by position; without keys it depends on nobody."""
-        slot = _ScheduledItem(item, position, frozenset(keys), held)
-        self._slots[item] = slot
-        for key in slot.keys:
-            insort(self._lanes.setdefault(key, _Lane()).waiting, (position, item))
-        self._touched[item] = None
+    def add(self, item: int, *, keys: Iterable[Hashable], position: Position, reserved: bool = False) -> None:
+        """Queue an item by its position; one without keys depends on no other."""
+        scheduled = _ScheduledItem(item, position, frozenset(keys), reserved)
+        self._items[item] = scheduled
+        for key in scheduled.keys:
+            insort(self._queues.setdefault(key, _KeyQueue()).waiting, (position, item))
+        self._candidates[item] = None
 
     def idle(self) -> list[int]:
-        """Items that neither run nor are held."""
-        return [slot.id for slot in self._slots.values() if not slot.held and not slot.running]
-
-    def release(self, item: int) -> None:
-        """A held item may now run when its turn comes."""
-        self._slots[item].held = False
-        self._touched[item] = None
+        """Return the items that neither run nor are reserved."""
+        return [scheduled.id for scheduled in self._items.values() if not scheduled.reserved and not scheduled.running]
 
     def remove(self, item: int) -> None:
-        """Take an item that waits out of the order, or end one that runs; those behind it move up."""
-        slot = self._slots.pop(item)
-        self._touched.pop(item, None)
-        for key in slot.keys:
-            lane = self._lanes[key]
-            if slot.running:
-                lane.running = None
+        """Remove an item, whether it waits, is reserved or runs; those behind it move up."""
+        scheduled = self._items.pop(item)
+        self._candidates.pop(item, None)
+        for key in scheduled.keys:
+            queue = self._queues[key]
+            if scheduled.running:
+                queue.running = None
             else:
-                lane.waiting.remove((slot.position, item))
-            if lane.waiting:
-                self._touched[lane.waiting[0][1]] = None
-            elif lane.running is None:
-                del self._lanes[key]
+                queue.waiting.remove((scheduled.position, item))
+            if queue.waiting:
+                self._candidates[queue.waiting[0][1]] = None
+            elif queue.running is None:
+                del self._queues[key]
 
-    done = remove
+    finish = remove
 
-    def take(self, limit: int) -> list[int]:
-        """Start up to `limit` items whose turn it is; they block their keys until `done`."""
+    def start_ready(self, limit: int) -> list[int]:
+        """Start up to `limit` items that are ready; each blocks its keys until `finish`."""
         started: list[int] = []
-        for item in list(self._touched):
+        for item in list(self._candidates):
             if len(started) >= limit:
                 break
-            del self._touched[item]
-            slot = self._slots.get(item)
-            if slot is not None and self._may_start(slot):
-                self._start(slot)
+            del self._candidates[item]
+            scheduled = self._items.get(item)
+            if scheduled is not None and self._is_ready(scheduled):
+                self._start(scheduled)
                 started.append(item)
         return started
 
-    def _may_start(self, slot: _ScheduledItem) -> bool:
+    def _is_ready(self, scheduled: _ScheduledItem) -> bool:
         return (
-            not slot.held
-            and not slot.running
-            and all(self._lanes[key].running is None and self._lanes[key].waiting[0][1] == slot.id for key in slot.keys)
+            not scheduled.reserved
+            and not scheduled.running
+            and all(
+                self._queues[key].running is None and self._queues[key].waiting[0][1] == scheduled.id
+                for key in scheduled.keys
+            )
         )
 
-    def _start(self, slot: _ScheduledItem) -> None:
-        slot.running = True
-        for key in slot.keys:
-            lane = self._lanes[key]
-            lane.waiting.pop(0)
-            lane.running = slot.id
+    def _start(self, scheduled: _ScheduledItem) -> None:
+        scheduled.running = True
+        for key in scheduled.keys:
+            queue = self._queues[key]
+            queue.waiting.pop(0)
+            queue.running = scheduled.id

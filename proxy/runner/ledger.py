@@ -1,9 +1,19 @@
-"""Which committed changes of live belong to which exchange, and what is to be done on the shadow, in which order.
+"""Order what the shadow has to do: mirrored runs of exchanges, and live's other changes, in the order of live's commits.
 
-Pure: no I/O and no clock (times are Unix microseconds given by the client). Every live transaction takes its place in the
-lanes when it is delivered and keeps it until it is known whose it is. An exchange whose effects are surely its own becomes a
-`Run`; every other change becomes an `Apply`. So the shadow receives all of live's changes, in live's order, whatever happens to
-the comparison.
+Pure; times are arguments in Unix microseconds. A live transaction gets its position in the scheduler when it is delivered, before its
+exchange is known. Then an exchange claims it and both become a `MirrorRun`, or no exchange does and it becomes a `BackgroundApply`. So
+the shadow receives all changes of live, in live's order, whatever happens to a comparison.
+
+Worked example. The legacy serves exchange x (key 0xa1), which commits two transactions; a clean-up job commits one in between:
+
+    delivered                         scheduler                       unclaimed
+    LSN 10  keys 0xa1, row link 7     item 1 at (10, 1), reserved     10
+    LSN 20  keys 0xb2, row link 8     item 2 at (20, 2), reserved     10, 20
+    LSN 30  keys 0xa1, row score 5    item 3 at (30, 3), reserved     10, 20, 30
+
+    claim(x): 10 and 30 fit its window and its key. Items 1 and 3 are removed; item 4 = MirrorRun(x) is added at (30, 4) with the keys
+              and rows of both. It runs behind every earlier item on 0xa1, link 7 and score 5, and before every later one.
+    release_unclaimed(): nothing claims 20 within claim_wait_ms. Item 2 is replaced by item 5 = BackgroundApply at (20, 5).
 """
 
 from bisect import bisect_left, bisect_right
@@ -11,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple, TypeAlias
 
 from comparator.capture.attribution import Attributor, Claim, KeyedTransaction, RequestWindow
 from comparator.capture.attribution_keys import Key, KeyIndex, Keys, RowId, RowReference, is_background, row_id
@@ -19,16 +30,20 @@ from comparator.exchanges.row_changes import RowChange, Transaction
 from comparator.tables import BackgroundRule
 from proxy.runner.key_scheduler import KeyScheduler
 
-NS_PER_US = 1_000
-PLACES_REMEMBERED = 20_000
+COMMITS_MAX = 20_000
+"""Live commits whose time and LSN are kept, to place exchanges without effects and checkpoints."""
 
-Place = tuple[int, int]
-"""When a live transaction was committed (Unix microseconds), and the LSN of its end."""
+
+class LiveCommit(NamedTuple):
+    """A commit of live: its time in Unix microseconds, and the LSN of its end."""
+
+    committed_us: int
+    end_lsn: int
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorRun:
-    """An exchange to be mirrored: the other side does it against the shadow, from the state the served side started from."""
+    """An exchange to be mirrored: the other side runs it on the shadow, from the state that the served side started from."""
 
     number: int
     exchange: Exchange
@@ -36,13 +51,13 @@ class MirrorRun:
 
     @property
     def lsn(self) -> int:
-        """End of the first live transaction it stands for, 0 for none."""
+        """End of the first live transaction that it stands for; 0 for none."""
         return self.claim.transactions[0].transaction.end_lsn if self.claim.transactions else 0
 
 
 @dataclass(frozen=True, slots=True)
 class BackgroundApply:
-    """Live changes to be applied to the shadow as they are; `lsn` ends the transaction `xid` that they are of."""
+    """Changes of live to be applied to the shadow as they are: of the transaction `xid`, which ends at `lsn`."""
 
     changes: tuple[RowChange, ...]
     xid: int
@@ -51,16 +66,16 @@ class BackgroundApply:
 
 @dataclass(frozen=True, slots=True)
 class RowRepair:
-    """Rows that somebody wrote on the shadow outside every mirrored request; they become live's again."""
+    """Rows of the shadow that something other than a mirrored request wrote; they are copied from live again."""
 
     rows: frozenset[RowId]
     lsn: int = 0
 
 
-Item = MirrorRun | BackgroundApply | RowRepair
+WorkItem: TypeAlias = MirrorRun | BackgroundApply | RowRepair
 
 
-def _rows_of(item: Item) -> int:
+def _row_count(item: WorkItem) -> int:
     match item:
         case MirrorRun():
             return sum(len(keyed.transaction.changes) for keyed in item.claim.transactions)
@@ -71,13 +86,13 @@ def _rows_of(item: Item) -> int:
 
 
 class Ledger:
-    """The live side of the mirror.
+    """The live transactions that the shadow does not have yet, and the exchanges that they belong to.
 
     Args:
-        index: resolves keys of rows; its misses are the client's to look up before `deliver`.
-        primary_keys: primary-key columns of the tables in the publication.
-        background: rules that describe writers which are no requests.
-        overlap_memory_us: how long a finished exchange is remembered to recognise one that overlapped it.
+        index: finds the keys of rows; `keyed` names the rows that it lacks, and the caller looks them up before `deliver`.
+        primary_keys: primary-key columns of the captured tables.
+        background: rules that describe writers other than requests.
+        overlap_memory_us: time for which the window of a finished exchange is kept, so that one that overlapped it is found.
     """
 
     def __init__(
@@ -93,67 +108,69 @@ class Ledger:
         self._background = background
         self._overlap_memory_us = overlap_memory_us
         self._attributor = Attributor(primary_kind=index.route_kind)
-        self._lanes = KeyScheduler()
-        self._items: dict[int, Item] = {}
+        self._scheduler = KeyScheduler()
+        self._items: dict[int, WorkItem] = {}
         self._rows = 0
-        self._held: dict[int, tuple[int, KeyedTransaction]] = {}
+        self._unclaimed: dict[int, tuple[int, KeyedTransaction]] = {}
         self._numbers = count(1)
-        self._places: deque[Place] = deque(maxlen=PLACES_REMEMBERED)
-        self._closed: deque[tuple[int, str]] = deque()
+        self._commits: deque[LiveCommit] = deque(maxlen=COMMITS_MAX)
+        self._finished_windows: deque[tuple[int, str]] = deque()
         self._windows: dict[str, RequestWindow] = {}
-        self._given_up_us = 0
+        self._released_before_us = 0
 
     def route_keys(self, exchange: Exchange) -> Keys:
-        """The attribution key of the exchange's route."""
+        """Return the attribution key of the exchange's route."""
         return self._index.of_route(exchange.key)
 
     @property
     def waiting(self) -> int:
-        """Items that wait or run, held transactions included."""
-        return len(self._lanes)
+        """Number of items that wait or run, unclaimed transactions included."""
+        return len(self._scheduler)
 
     @property
     def rows(self) -> int:
-        """Changed rows of live in the items that wait or run."""
+        """Number of changed rows of live in the items that wait or run."""
         return self._rows
 
-    def dealt_with(self) -> int | None:
-        """LSN up to which every live change is on the shadow; None when all that was delivered is."""
-        waiting = [*self._held, *(item.lsn for item in self._items.values() if item.lsn)]
-        return min(waiting) - 1 if waiting else None
+    def applied_lsn(self) -> int | None:
+        """Return the LSN up to which every change of live is on the shadow; None when all that was delivered is."""
+        pending = [*self._unclaimed, *(item.lsn for item in self._items.values() if item.lsn)]
+        return min(pending) - 1 if pending else None
 
     @property
-    def last_place(self) -> Place | None:
+    def last_commit(self) -> LiveCommit | None:
         """The last live transaction that was delivered."""
-        return self._places[-1] if self._places else None
+        return self._commits[-1] if self._commits else None
 
-    def dealt_with_before(self, before_us: int) -> Place | None:
-        """The last live transaction committed before this time up to which every change is on the shadow."""
-        limit = self.dealt_with()
-        end = bisect_left(self._places, before_us, key=lambda place: place[0])
+    def applied_commit(self, before_us: int) -> LiveCommit | None:
+        """Return the last commit of live before this time up to which every change is on the shadow."""
+        limit = self.applied_lsn()
+        end = bisect_left(self._commits, before_us, key=lambda commit: commit.committed_us)
         if limit is not None:
-            end = min(end, bisect_right(self._places, limit, key=lambda place: place[1]))
-        return self._places[end - 1] if end else None
+            end = min(end, bisect_right(self._commits, limit, key=lambda commit: commit.end_lsn))
+        return self._commits[end - 1] if end else None
 
-    def waiting_changes(self, wanted: Callable[[int], bool]) -> list[RowChange]:
-        """The changes that wait for the shadow, in commit order, of the transactions of which this is true of their xid."""
-        found = [(lsn, keyed.transaction.xid, keyed.transaction.changes) for lsn, (_, keyed) in self._held.items()]
+    def pending_changes(self, is_seen: Callable[[int], bool]) -> list[RowChange]:
+        """Return the changes that wait for the shadow, in commit order, of the transactions for whose xid `is_seen` is true."""
+        pending = [
+            (lsn, keyed.transaction.xid, keyed.transaction.changes) for lsn, (_, keyed) in self._unclaimed.items()
+        ]
         for item in self._items.values():
             if isinstance(item, BackgroundApply):
-                found.append((item.lsn, item.xid, item.changes))
+                pending.append((item.lsn, item.xid, item.changes))
             elif isinstance(item, MirrorRun):
-                mine = (keyed.transaction for keyed in item.claim.transactions)
-                found += [(one.end_lsn, one.xid, one.changes) for one in mine]
-        ordered = sorted(found, key=lambda one: one[0])
-        return [change for _, xid, changes in ordered if wanted(xid) for change in changes]
+                own = (keyed.transaction for keyed in item.claim.transactions)
+                pending += [(transaction.end_lsn, transaction.xid, transaction.changes) for transaction in own]
+        pending.sort(key=lambda entry: entry[0])
+        return [change for _, xid, changes in pending if is_seen(xid) for change in changes]
 
     @property
     def unattributed(self) -> int:
-        """Live transactions that no exchange has claimed yet."""
-        return self._attributor.pending
+        """Number of live transactions that no exchange has claimed yet."""
+        return self._attributor.unclaimed
 
     def keyed(self, transaction: Transaction) -> tuple[KeyedTransaction, tuple[RowReference, ...]]:
-        """A transaction with its keys and rows, and the parent rows whose keys must be looked up first."""
+        """Return a transaction with its keys and rows, and the parent rows whose keys must be looked up first."""
         keys, missing = self._index.keys_of(transaction.changes)
         rows = frozenset(
             row_id(change, self._primary_keys[change.table])
@@ -166,137 +183,147 @@ class Ledger:
         return KeyedTransaction(transaction, keys, rows, declared and not transaction.names), missing
 
     def deliver(self, keyed: KeyedTransaction) -> None:
-        """Take in the next live transaction, in commit order."""
+        """Add the next live transaction, in commit order."""
         transaction = keyed.transaction
-        self._places.append((transaction.committed_us, transaction.end_lsn))
+        self._commits.append(LiveCommit(transaction.committed_us, transaction.end_lsn))
         self._attributor.add(keyed)
         if keyed.declared_background:
-            self._apply_rows(keyed)
+            self._add_applies(keyed)
             return
         number = next(self._numbers)
-        self._held[transaction.end_lsn] = (number, keyed)
-        self._lanes.add(number, keys=keyed.keys | keyed.rows, position=(transaction.end_lsn, number), held=True)
+        self._unclaimed[transaction.end_lsn] = (number, keyed)
+        self._scheduler.add(number, keys=keyed.keys | keyed.rows, position=(transaction.end_lsn, number), reserved=True)
 
-    def knows(self, window_id: str) -> bool:
-        """Whether a window of this id was opened and is still remembered; each id is opened once."""
+    def has_window(self, window_id: str) -> bool:
+        """Return whether a window of this id was opened and is still kept; an id is opened once."""
         return window_id in self._windows
 
-    def gave_up(self, window: RequestWindow) -> bool:
-        """Whether changes committed in this window may have been let go as background before it was known."""
-        return window.opened_us < self._given_up_us
+    def was_released(self, window: RequestWindow) -> bool:
+        """Return whether changes committed in this window may have been released as background already."""
+        return window.opened_us < self._released_before_us
 
     def open(self, exchange: Exchange, window: RequestWindow) -> None:
-        """Make an exchange known, before any of its batch is settled, so that overlaps are seen."""
+        """Open the window of an exchange. Open those of a whole batch before any of it claims, so that overlaps are found."""
         if exchange.overlapped and not window.tagged:
             window.overlapped = True
         first = self._windows.get(exchange.id)
         if first is not None and first.tagged:
-            # Two requests named alike: a transaction that carries the name may be of either.
+            # Two requests have one id: a transaction that carries it may be of either.
             first.overlapped = True
         self._windows[window.id] = window
         self._attributor.open(window)
 
-    def settle(self, exchange: Exchange, window: RequestWindow, *, admit: bool, sure: bool = True) -> Claim | None:
-        """Claim the exchange's transactions: a `Run` when they are surely its own, and `admit` lets it; else `Apply`s.
+    def claim(self, exchange: Exchange, window: RequestWindow, *, mirror: bool, complete: bool = True) -> Claim | None:
+        """Claim the exchange's transactions: as a `MirrorRun` if they are surely its own, else as `BackgroundApply`s.
 
-        Call only when everything committed before `window.closed_us` has been delivered. The claim says which it was:
-        a `Run` was made if `admit` and the outcome is `attributed`. None, and nothing is done, when a request that is not
-        known yet may be the owner and the client is not `sure` that all that ran at the same time are known.
+        Call only when everything committed before `window.closed_us` has been delivered.
+
+        Args:
+            exchange: whose transactions are claimed.
+            window: opened for it.
+            mirror: whether to mirror it; False only applies its changes.
+            complete: whether every request that ran at the same time is known by now.
+
+        Returns:
+            The claim; a run was added if `mirror` and the outcome is `attributed`. None, and nothing is changed, when a request
+            that is not known yet may own one of the transactions: call again once `complete`.
         """
-        ordering_keys = tuple(window.keys)
-        claim = self._attributor.claim(window.id, sure=sure)
+        route_keys = tuple(window.keys)
+        claim = self._attributor.claim(window.id, all_announced=complete)
         if claim is None:
             return None
-        if admit and claim.outcome is EffectsOutcome.ATTRIBUTED:
+        if mirror and claim.outcome is EffectsOutcome.ATTRIBUTED:
             self._add_run(exchange, window, claim)
         else:
             for keyed in claim.transactions:
-                self._unhold(keyed)
-                self._apply_rows(keyed)
+                self._remove_unclaimed(keyed)
+                self._add_applies(keyed)
         if not window.overlapped:
-            for key in ordering_keys:
-                self._release(self._attributor.release(before_us=window.opened_us, key=key))
-        self._let_go_of_name(exchange, window)
-        self._closed.append((window.closed_us or 0, window.id))
+            for key in route_keys:
+                self._apply_released(self._attributor.release(before_us=window.opened_us, key=key))
+        self._apply_duplicates(exchange, window)
+        self._finished_windows.append((window.closed_us or 0, window.id))
         return claim
 
-    def add_unattributed_run(self, exchange: Exchange, claim: Claim) -> None:
-        """Add a `Run` for a side without capture: its place is the end, its keys are the ordering key."""
+    def add_response_run(self, exchange: Exchange, keys: Keys) -> Claim:
+        """Add a `MirrorRun` that is compared by its response alone, behind all that was delivered for its keys."""
+        claim = Claim(EffectsOutcome.OFF, (), keys)
         self._add_run(exchange, None, claim)
+        return claim
 
     def repair(self, stray: KeyedTransaction) -> None:
-        """Add the repair of what a stray transaction of the shadow touched, before all that waits for its keys."""
+        """Add the repair of the rows that a stray transaction of the shadow touched, before all that waits for its keys."""
         self._add(lambda _: RowRepair(stray.rows), stray.keys | stray.rows, 0)
 
-    def release(self, *, before_us: int) -> int:
-        """Give up waiting for an owner of what was committed before this time; return how many were background."""
-        self._given_up_us = max(self._given_up_us, before_us)
+    def release_unclaimed(self, *, before_us: int) -> int:
+        """Stop waiting for an owner of what was committed before this time; return how many transactions became background."""
+        self._released_before_us = max(self._released_before_us, before_us)
         released = self._attributor.release(before_us=before_us)
-        self._release(released)
-        while self._closed and self._closed[0][0] < before_us - self._overlap_memory_us:
-            _, window_id = self._closed.popleft()
+        self._apply_released(released)
+        while self._finished_windows and self._finished_windows[0][0] < before_us - self._overlap_memory_us:
+            _, window_id = self._finished_windows.popleft()
             self._attributor.close(window_id)
             del self._windows[window_id]
         return len(released)
 
-    def take(self, limit: int) -> list[tuple[int, Item]]:
-        """Items that may start now, with the number to give back to `done`."""
-        return [(number, self._items[number]) for number in self._lanes.take(limit)]
+    def start_ready(self, limit: int) -> list[tuple[int, WorkItem]]:
+        """Start up to `limit` items that are ready; return each with the number to give to `finish`."""
+        return [(number, self._items[number]) for number in self._scheduler.start_ready(limit)]
 
-    def done(self, number: int) -> None:
-        """An item has been carried out; those behind it may move up."""
-        self._rows -= _rows_of(self._items.pop(number))
-        self._lanes.done(number)
+    def finish(self, number: int) -> None:
+        """Remove an item that has been carried out; those behind it move up."""
+        self._rows -= _row_count(self._items.pop(number))
+        self._scheduler.finish(number)
 
     def shed(self) -> list[Exchange]:
-        """Forget all items that wait, so that only a resync makes the shadow equal; return the exchanges among them."""
-        shed = [(number, self._items[number]) for number in self._lanes.idle()]
+        """Drop all items that wait, so that only a resync makes the shadow equal; return the exchanges among them."""
+        shed = [(number, self._items[number]) for number in self._scheduler.idle()]
         for number, _ in shed:
-            self.done(number)
+            self.finish(number)
         return [item.exchange for _, item in shed if isinstance(item, MirrorRun)]
 
     def _add_run(self, exchange: Exchange, window: RequestWindow | None, claim: Claim) -> None:
         for keyed in claim.transactions:
-            self._unhold(keyed)
-        lsn = claim.transactions[-1].transaction.end_lsn if claim.transactions else self._place(window)
+            self._remove_unclaimed(keyed)
+        lsn = claim.transactions[-1].transaction.end_lsn if claim.transactions else self._lsn_at_end(window)
         rows = frozenset[object]().union(*(keyed.rows for keyed in claim.transactions))
         keys = claim.keys.union(*(keyed.keys for keyed in claim.transactions))
         self._add(lambda number: MirrorRun(number, exchange, claim), keys | rows, lsn)
 
-    def _add(self, make: Callable[[int], Item], keys: Iterable[object], lsn: int) -> None:
+    def _add(self, make: Callable[[int], WorkItem], keys: Iterable[object], lsn: int) -> None:
         number = next(self._numbers)
         self._items[number] = item = make(number)
-        self._rows += _rows_of(item)
-        self._lanes.add(number, keys=keys, position=(lsn, number))
+        self._rows += _row_count(item)
+        self._scheduler.add(number, keys=keys, position=(lsn, number))
 
-    def _place(self, window: RequestWindow | None) -> int:
-        """Where an exchange without effects stands: behind the last live commit before its end."""
+    def _lsn_at_end(self, window: RequestWindow | None) -> int:
+        """Return the position of an exchange without effects: behind the last live commit before its end."""
         closed_us = window.closed_us if window is not None else None
-        if not self._places:
+        if not self._commits:
             return 0
-        if closed_us is None or self._places[-1][0] <= closed_us:
-            return self._places[-1][1]
-        found = bisect_right(self._places, closed_us, key=lambda place: place[0])
-        return self._places[found - 1][1] if found else self._places[0][1]
+        if closed_us is None or self._commits[-1].committed_us <= closed_us:
+            return self._commits[-1].end_lsn
+        behind = bisect_right(self._commits, closed_us, key=lambda commit: commit.committed_us)
+        return self._commits[max(0, behind - 1)].end_lsn
 
-    def _release(self, released: Iterable[KeyedTransaction]) -> None:
+    def _apply_released(self, released: Iterable[KeyedTransaction]) -> None:
         for keyed in released:
-            self._unhold(keyed)
-            self._apply_rows(keyed)
+            self._remove_unclaimed(keyed)
+            self._add_applies(keyed)
 
-    def _let_go_of_name(self, exchange: Exchange, window: RequestWindow) -> None:
-        """Apply the changes that name a second request of one id: nobody else may claim them."""
+    def _apply_duplicates(self, exchange: Exchange, window: RequestWindow) -> None:
+        """Apply the changes that carry the id of a second request of that id: no other exchange may claim them."""
         first = self._windows.get(exchange.id, window)
         claim = self._attributor.claim(first.id) if first is not window and first.tagged else None
         if claim is not None:
-            self._release(claim.transactions)
+            self._apply_released(claim.transactions)
 
-    def _unhold(self, keyed: KeyedTransaction) -> None:
-        number, _ = self._held.pop(keyed.transaction.end_lsn)
-        self._lanes.remove(number)
+    def _remove_unclaimed(self, keyed: KeyedTransaction) -> None:
+        number, _ = self._unclaimed.pop(keyed.transaction.end_lsn)
+        self._scheduler.remove(number)
 
-    def _apply_rows(self, keyed: KeyedTransaction) -> None:
-        """Add the rows of a transaction, split by their keys so that one that touches many keys does not couple their lanes."""
+    def _add_applies(self, keyed: KeyedTransaction) -> None:
+        """Add the changes of a transaction, split by their keys: one that touches many keys does not make them wait for each other."""
         groups: dict[frozenset[Key], list[RowChange]] = {}
         for change in keyed.transaction.changes:
             keys, _ = self._index.keys_of((change,))

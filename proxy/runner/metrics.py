@@ -1,15 +1,48 @@
-"""What the shadow runner counts. Every exchange it reads ends in exactly one of compared, skipped, failed or dropped."""
+"""Metrics of the shadow runner. Every exchange that it reads ends in exactly one of compared, skipped, failed or dropped."""
 
 from collections.abc import Callable
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from comparator.exchanges.model import EffectsOutcome, Role
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """Bucket bounds of the OpenTelemetry HTTP conventions."""
 
 
+class RetriedStep(StrEnum):
+    """Steps that are repeated until a database answers; labels of `shadow_retries_total`."""
+
+    ALIGN = "align"
+    LOOKUP = "lookup"
+    MIRRORED_FENCE = "mirrored_fence"
+    REPAIR = "repair"
+    RESYNC = "resync"
+    SERVED_FENCE = "served_fence"
+    STORE = "store"
+    TRUNCATE = "truncate"
+
+
+class ErrorPlace(StrEnum):
+    """Parts in which the runner survives an unexpected error; labels of `shadow_errors_total`."""
+
+    ITEM = "item"
+    """An item that was carried out: a mirrored run, an alignment or a repair."""
+    STORE = "store"
+    """An outcome that was to be stored."""
+    COMMIT = "commit"
+    """A position that was to be committed."""
+
+
+class DropCause(StrEnum):
+    """Causes for which exchanges are lost between journal and comparison; labels of `shadow_dropped_total`."""
+
+    JOURNAL = "journal"
+
+
 class RunnerMetrics:
-    """The runner's metrics in one registry. Label values are closed sets: routes, sides, roles, and the names of enums."""
+    """The runner's metrics in one registry. Label values are closed sets: routes, sides, roles and enumerations."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -39,36 +72,45 @@ class RunnerMetrics:
             "shadow_in_flight", "Exchanges in the journal that have no outcome yet.", registry=registry
         )
         self.waiting = Gauge(
-            "shadow_waiting", "Mirrored runs and live changes that wait for the shadow.", registry=registry
+            "shadow_waiting", "Mirrored runs and changes of live that wait for the shadow.", registry=registry
         )
-        self.resyncing = Gauge("shadow_resync_pending", "1 while whole tables have to be compared.", registry=registry)
+        self.resyncing = Gauge(
+            "shadow_resync_pending", "1 while whole tables are compared, or have to be.", registry=registry
+        )
         self.lag = Gauge("shadow_lag_seconds", "Age of the oldest exchange without an outcome.", registry=registry)
         self.effects = Counter(
             "shadow_effects_total",
-            "Effect sets by role and by how sure their attribution is.",
+            "Sets of row changes, by role and outcome of their attribution.",
             ["role", "outcome"],
             registry=registry,
         )
         self.background = Counter(
-            "shadow_background_transactions_total", "Live transactions that belong to no exchange.", registry=registry
+            "shadow_background_transactions_total",
+            "Transactions of live that belong to no exchange.",
+            registry=registry,
         )
         self.strays = Counter(
             "shadow_stray_transactions_total",
-            "Shadow transactions that no mirrored request made; taken back.",
+            "Transactions of the shadow that no mirrored request made; they are undone.",
             registry=registry,
         )
         self.aligned_rows = Counter(
             "shadow_aligned_rows_total", "Rows of the shadow written to equal live.", registry=registry
         )
         self.drifted_rows = Counter(
-            "shadow_drifted_rows_total", "Rows of the shadow that were not as they had to be.", registry=registry
+            "shadow_drifted_rows_total",
+            "Rows of the shadow that differed from what they should have held.",
+            registry=registry,
         )
         self.resyncs = Counter(
             "shadow_resyncs_total", "Comparisons of whole tables, by reason.", ["reason"], registry=registry
         )
-        self.resynced_rows = Counter("shadow_resynced_rows_total", "Rows that a resync had to mend.", registry=registry)
+        self.resynced_rows = Counter("shadow_resynced_rows_total", "Rows that resyncs wrote.", registry=registry)
         self.confirmations = Counter(
-            "shadow_confirmations_total", "Second runs of mismatches, by result.", ["result"], registry=registry
+            "shadow_confirmations_total",
+            "Mismatches by whether they were run a second time: run, left_out.",
+            ["result"],
+            registry=registry,
         )
         self.mirrored_seconds = Histogram(
             "shadow_mirrored_duration_seconds",
@@ -77,22 +119,25 @@ class RunnerMetrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self.captured = Counter(
-            "shadow_captured_total",
-            "Mismatching exchanges copied to the capture journal.",
+        self.mismatch_journal_written = Counter(
+            "shadow_mismatch_journal_written_total",
+            "Mismatching exchanges copied to the mismatch journal.",
             ["route"],
             registry=registry,
         )
-        self.captures_lost = Gauge(
-            "shadow_captures_lost",
-            "Mismatching exchanges that could not be copied, since the start.",
+        self.mismatch_journal_dropped = Gauge(
+            "shadow_mismatch_journal_dropped",
+            "Mismatching exchanges since the start that could not be copied to the mismatch journal.",
             registry=registry,
         )
         self.retries = Counter(
-            "shadow_retries_total", "Steps repeated because something did not answer.", ["what"], registry=registry
+            "shadow_retries_total", "Steps repeated because a database did not answer.", ["step"], registry=registry
         )
         self.errors = Counter(
-            "shadow_errors_total", "Errors the runner survived, by place.", ["place"], registry=registry
+            "shadow_errors_total",
+            "Unexpected errors after which the runner continued, by place.",
+            ["place"],
+            registry=registry,
         )
 
     def watch(
@@ -103,11 +148,16 @@ class RunnerMetrics:
         waiting: Callable[[], float],
         resync: Callable[[], float],
     ) -> None:
-        """Compute the gauges when they are scraped."""
+        """Set the functions that compute the gauges when they are scraped."""
         self.waiting.set_function(waiting)
         self.resyncing.set_function(resync)
         self.in_flight.set_function(in_flight)
         self.lag.set_function(lag_s)
+
+    def count_effects(self, role: Role, outcome: EffectsOutcome) -> None:
+        """Count the row changes of one side of an exchange; with `off` there are none to count."""
+        if outcome is not EffectsOutcome.OFF:
+            self.effects.labels(role.value, outcome.value).inc()
 
     @property
     def ended(self) -> float:

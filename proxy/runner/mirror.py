@@ -1,5 +1,10 @@
-"""One exchange mirrored: the other side does it from the state the served side started from, both are compared, a mismatch is
-confirmed by a second run of the mirrored side alone, and the shadow is made equal to live again.
+"""Mirror one exchange: run it on the other side, compare both sides, confirm a mismatch, and align the shadow.
+
+live     state A --- served ---> state B
+shadow   state A --- mirrored -> state C     compared: the responses, and A->B with A->C
+state A <-- undone ---- state C     only for a mismatch that may be confirmed
+state A --- mirrored -> state C'    a mismatch that does not occur again is transient
+state B <-- aligned --- state C'    live's rows, so that the next exchange on these keys starts from B
 """
 
 import asyncio
@@ -12,126 +17,135 @@ from functools import partial
 from typing import Protocol
 
 from comparator.capture.attribution import Claim
+from comparator.capture.attribution_keys import Keys
 from comparator.capture.errors import CaptureError
 from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Response, Role, Side
 from comparator.exchanges.row_changes import RowChange
 from comparator.verdict import Comparison, Lookups, Verdict, confirm
+from proxy.runner.clock import now_us
 from proxy.runner.ledger import MirrorRun
 from proxy.runner.mirror_client import MirroredResponse
 from proxy.runner.row_targets import RowTarget, targets
-from proxy.runner.row_writer import NOTHING_TO_ALIGN, WrittenRows
-from proxy.runner.shadow_attribution import ShadowAttribution, now_us
+from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows
+from proxy.runner.shadow_state import Feed
 
 logger = logging.getLogger(__name__)
 
 COMPARED_IN_PLACE_MAX_BYTES = 65_536
-"""Responses beyond this are compared in a thread: the hand-over costs less than what the others would wait."""
+"""Longer responses are compared in a thread: handing them over costs less than blocking the event loop."""
 
 Align = Callable[[Sequence[RowTarget]], Awaitable[WrittenRows]]
 
 
 class ExchangeComparator(Protocol):
-    """Compares what both sides did."""
+    """Compares the observations of both sides."""
 
     def compare(
         self, route: str, served: Observation, mirrored: Observation, *, now: dt.datetime, lookups: Lookups
     ) -> Comparison:
-        """Pure; no side is called."""
+        """Compare, without calling a side."""
         ...
 
 
-class Judge(Protocol):
+class RulesInForce(Protocol):
     """Holds the rules in force, which may change between two comparisons."""
 
     @property
     def comparator(self) -> ExchangeComparator:
-        """The rules in force."""
+        """The comparator with the rules in force."""
         ...
 
 
 class RequestSender(Protocol):
-    """Lets a side do a request against the shadow."""
+    """Sends requests to the shadow instances."""
 
     async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:
-        """A failure is a value."""
+        """Send the exchange's request to `side`; a failure is a value."""
+        ...
+
+
+class MirroredEffects(Protocol):
+    """The row changes that mirrored requests commit on the shadow."""
+
+    def open(self, run_id: str, keys: Keys, *, tagged: bool, now_us: int) -> None:
+        """Open the window of a mirrored request that is about to be sent."""
+        ...
+
+    def collect(self, run_id: str) -> Claim:
+        """Return the transactions of a request, and close its window."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorResult:
-    """What came of a run. `comparison` is None when the shadow's effects were lost."""
+    """Observations and comparison of a run.
+
+    Attributes:
+        served: the served side's.
+        mirrored: the mirrored side's; of its second run where there was one.
+        comparison: None when the shadow's row changes were lost.
+        compare_s: time that the first comparison took, in seconds.
+        aligned: rows written to make the shadow equal to live.
+    """
 
     served: Observation
     mirrored: Observation
     comparison: Comparison | None
     compare_s: float = 0.0
-    aligned: WrittenRows = NOTHING_TO_ALIGN
-
-
-@dataclass(slots=True)
-class ConfirmBudget:
-    """How many second runs may start: a token bucket of one second's worth. `now_s` is any monotonic clock's reading."""
-
-    per_s_max: float
-    _tokens: float = 1.0
-    _at_s: float = 0.0
-
-    def take(self, now_s: float) -> bool:
-        """Whether one more may start now."""
-        refilled = self._tokens + (now_s - self._at_s) * self.per_s_max
-        self._tokens = min(max(1.0, self.per_s_max), refilled)
-        self._at_s = now_s
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
+    aligned: WrittenRows = NOTHING_WRITTEN
 
 
 def served_observation(exchange: Exchange, claim: Claim) -> Observation:
-    """What the served side did."""
-    effects = Effects(claim.outcome, tuple(keyed.transaction for keyed in claim.transactions))
-    return Observation(
-        exchange.served_by, Role.SERVED, exchange.outcome, exchange.ended_ns - exchange.started_ns, effects
-    )
+    """Return the observation of the served side."""
+    duration_ns = exchange.ended_ns - exchange.started_ns
+    return Observation(exchange.served_by, Role.SERVED, exchange.outcome, duration_ns, effects_of(claim))
+
+
+def effects_of(claim: Claim) -> Effects:
+    """Return a claim's transactions as effects."""
+    return Effects(claim.outcome, tuple(keyed.transaction for keyed in claim.transactions))
+
+
+def changes_of(effects: Effects) -> list[RowChange]:
+    """Return all row changes, in commit order."""
+    return [change for transaction in effects.transactions for change in transaction.changes]
 
 
 def _body_bytes(observation: Observation) -> int:
     return len(observation.outcome.body) if isinstance(observation.outcome, Response) else 0
 
 
-def changes_of(effects: Effects) -> list[RowChange]:
-    """All row changes, in commit order."""
-    return [change for transaction in effects.transactions for change in transaction.changes]
-
-
 @dataclass(slots=True)
 class Mirror:
-    """Carries out runs.
+    """Mirrors exchanges, each from the state that its served side started from.
 
     Attributes:
-        sender: reaches the shadow instances.
-        shadow: attributes shadow transactions; None without capture.
-        fence: waits until the shadow's transactions are in.
-        interruptions: how often the capture of the shadow may have lost transactions.
+        client: sends requests to the shadow instances.
+        effects: collects the shadow's transactions.
+        feed: the shadow's transactions.
         primary_keys: of the captured tables.
-        judge: compares.
+        rules: the rules in force.
         lookups: natural keys of parent rows that the effects do not carry.
         tagged_sides: sides that name the request in their transactions.
-        may_confirm: asked before each second run.
+        may_confirm: whether one more second run may start now; called for each mismatch.
     """
 
-    sender: RequestSender
-    shadow: ShadowAttribution | None
-    fence: Callable[[], Awaitable[None]]
-    interruptions: Callable[[], int]
+    client: RequestSender
+    effects: MirroredEffects
+    feed: Feed
     primary_keys: Mapping[str, Sequence[str]]
-    judge: Judge
+    rules: RulesInForce
     lookups: Lookups
     tagged_sides: frozenset[Side]
     may_confirm: Callable[[], bool]
 
-    async def carry_out(self, run: MirrorRun, align: Align) -> MirrorResult:
-        """Mirror, compare, confirm, align; `align` must not return before the rows are written."""
+    async def run(self, run: MirrorRun, align: Align) -> MirrorResult:
+        """Mirror, compare, confirm and align.
+
+        Args:
+            run: the exchange, with the transactions of its served side.
+            align: writes rows of the shadow; returns when they are written.
+        """
         served = served_observation(run.exchange, run.claim)
         live = changes_of(served.effects)
         began_us = now_us()
@@ -147,7 +161,7 @@ class Mirror:
     async def _confirm(
         self, run: MirrorRun, align: Align, served: Observation, first: Observation, comparison: Comparison
     ) -> tuple[Comparison, Observation]:
-        """Run again from the state before; return the verdict and the observation whose effects are still to be undone."""
+        """Run again from the state before; return the verdict, and the observation whose row changes are still to be undone."""
         if not self.may_confirm():
             return comparison, first
         await self._write(align, (), changes_of(first.effects))
@@ -158,25 +172,30 @@ class Mirror:
 
     async def _attempt(self, run: MirrorRun) -> Observation:
         side = run.exchange.served_by.other
-        if self.shadow is None:
-            sent = await self.sender.send(run.exchange, side)
-            return Observation(side, Role.MIRRORED, sent.outcome, sent.duration_ns)
-        self.shadow.open(run.exchange.id, run.claim.keys, tagged=side in self.tagged_sides)
-        interruptions, fenced = self.interruptions(), False
+        self.effects.open(run.exchange.id, run.claim.keys, tagged=side in self.tagged_sides, now_us=now_us())
+        interruptions, fenced = self.feed.interruptions, False
         try:
-            sent = await self.sender.send(run.exchange, side)
-            fenced = await self._fenced(run)
+            sent = await self.client.send(run.exchange, side)
+            fenced = await self._fence(run)
         finally:
-            claim = self.shadow.collect(run.exchange.id)
-        # A shadow whose capture was cut may have been away for the mirrored side too: neither response nor rows are evidence.
-        lost = not fenced or self.interruptions() != interruptions
-        outcome = EffectsOutcome.LOST if lost else claim.outcome
-        effects = Effects(outcome, tuple(keyed.transaction for keyed in claim.transactions))
+            claim = self.effects.collect(run.exchange.id)
+        effects = effects_of(claim)
+        if not fenced or self.feed.interruptions != interruptions:
+            # The database may have been unavailable to the mirrored side as well: neither response nor rows are evidence.
+            effects = replace(effects, outcome=EffectsOutcome.LOST)
         return Observation(side, Role.MIRRORED, sent.outcome, sent.duration_ns, effects)
 
-    async def _fenced(self, run: MirrorRun) -> bool:
+    async def _fence(self, run: MirrorRun) -> bool:
+        """Wait until everything that the request committed has been delivered; return whether that worked.
+
+        The fence is set when the response is there. All that was committed until then is in front of it in the shadow's log, so it
+        has been attributed when the fence itself is delivered:
+
+            log      ... commit (request 1)   commit (request 2)   fence ...
+            feed     ----- delivered in this order ------------------->|  collect request 1
+        """
         try:
-            await self.fence()
+            await self.feed.fence()
         except CaptureError as error:
             logger.warning("shadow_fence_failed", extra={"request_id": run.exchange.id, "error": str(error)})
             return False
@@ -187,10 +206,10 @@ class Mirror:
     ) -> Comparison | None:
         if mirrored.effects.outcome is EffectsOutcome.LOST:
             return None
-        # Each side writes its own clock's now, and the mirrored one runs later by the lag.
+        # Each side writes the time of its own clock, and the mirrored one runs later by the lag.
         lookups = replace(self.lookups, delay=dt.timedelta(microseconds=began_us - run.exchange.started_ns // 1_000))
         compare = partial(
-            self.judge.comparator.compare,
+            self.rules.comparator.compare,
             run.exchange.route,
             served,
             mirrored,
@@ -199,9 +218,9 @@ class Mirror:
         )
         if max(_body_bytes(served), _body_bytes(mirrored)) <= COMPARED_IN_PLACE_MAX_BYTES:
             return compare()
-        # A large body that differs takes seconds; everything else goes on meanwhile.
+        # Comparing large bodies that differ takes seconds.
         return await asyncio.to_thread(compare)
 
     async def _write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> WrittenRows:
-        wanted = targets(live, shadow, self.primary_keys)
-        return await align(wanted) if wanted else NOTHING_TO_ALIGN
+        rows = targets(live, shadow, self.primary_keys)
+        return await align(rows) if rows else NOTHING_WRITTEN

@@ -1,7 +1,7 @@
-"""One mirrored request: the client's bytes again, to the other side's shadow instance, marked so that nobody mirrors it twice.
+"""Send a mirrored request: the client's bytes, to the other side's shadow instance, marked so that no proxy mirrors it again.
 
-It is sent once. aiohttp's client sends a GET, PUT or DELETE again when the peer hangs up before the response; a side that had begun
-would do the request twice, and its effects would not be those of one request.
+It is sent at most once. aiohttp's client repeats a GET, PUT or DELETE when the peer closes the connection before the response. A side
+that had begun would run the request twice, and its effects would not be those of one request.
 """
 
 import asyncio
@@ -24,41 +24,41 @@ NOT_SENT = frozenset(
         "proxy-authorization", "proxy-connection", "expect", "x-request-id", "x-shadow-request", "baggage",
     }
 )  # fmt: skip
-"""Fields that belong to the client's own connection, and those set here."""
+"""Fields of the client's own connection, and those that are set here."""
 
 IDLE_MAX_S = 2.0
-"""A connection that was idle for longer is not used again: servers close theirs after 5 s (uvicorn) or more, without asking."""
+"""Idle time after which a connection is not used again; servers close idle connections after 5 s (uvicorn) or more."""
 
 
-class _HungUpError(aiohttp.ClientConnectionError):
-    """The peer closed the connection before its response. Not one of the errors after which aiohttp sends again."""
+class _DisconnectedError(aiohttp.ClientConnectionError):
+    """The peer closed the connection before its response. aiohttp does not repeat a request for this error."""
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """A client middleware that keeps aiohttp from sending again."""
+    """Keep aiohttp from repeating a request; a client middleware."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
-        # Nothing was sent, and it is not tried again.
+        # Nothing was sent, and aiohttp does not repeat it.
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _HungUpError(f"{type(error).__name__}: {error}") from error
+        raise _DisconnectedError(f"{type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class MirroredResponse:
-    """What came back, and how long it took."""
+    """The outcome of a mirrored request, and its duration in nanoseconds."""
 
     outcome: Response | Failed
     duration_ns: int
 
 
 def mirrored_headers(exchange: Exchange) -> HeaderList:
-    """The client's header list for the mirrored side: same order, the mark added, baggage kept."""
-    kept = [(name, value) for name, value in exchange.request.headers if name.lower() not in NOT_SENT]
+    """Return the client's header list for the mirrored side: in the same order, with the mark, and with its baggage."""
+    headers = [(name, value) for name, value in exchange.request.headers if name.lower() not in NOT_SENT]
     baggage = [value for name, value in exchange.request.headers if name.lower() == "baggage"]
     return (
-        *kept,
+        *headers,
         ("X-Request-Id", exchange.id),
         SHADOW_MARK,
         ("baggage", ",".join([*baggage, SHADOW_BAGGAGE])),
@@ -71,9 +71,9 @@ class MirrorClient:
     Args:
         urls: base URL of each side's shadow instance; a side without one cannot be mirrored.
         hosts: Host header to send to each side, "" for that of the URL.
-        timeout_s: until a request counts as failed (cause `timeout`).
-        connections_max: to each side.
-        body_max_bytes: a longer response is cut here, as the journal cuts the served side's.
+        timeout_s: time after which a request has failed (cause `timeout`), in seconds.
+        connections_max: connections to each side.
+        body_max_bytes: longer response bodies are cut, as the journal cuts those of the served side.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class MirrorClient:
         return side in self._urls
 
     async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:
-        """Let `side` do the request against the shadow; a failure is a value."""
+        """Send the exchange's request to the shadow instance of `side`; a failure is a value."""
         assert self._session is not None
         headers = [*mirrored_headers(exchange)]
         if self._hosts.get(side):
             headers.append(("Host", self._hosts[side]))
-        begun = time.perf_counter_ns()
+        started_ns = time.perf_counter_ns()
         try:
             async with self._session.request(
                 exchange.request.method,
@@ -130,19 +130,19 @@ class MirrorClient:
                 data=exchange.request.body or None,
                 headers=headers,
                 allow_redirects=False,
-            ) as answer:
-                body, truncated = await _read(answer, self._body_max_bytes)
-                raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.raw_headers)
-                outcome: Response | Failed = Response(answer.status, raw, body, truncated)
+            ) as response:
+                body, truncated = await _read(response, self._body_max_bytes)
+                raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in response.raw_headers)
+                outcome: Response | Failed = Response(response.status, raw, body, truncated)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             outcome = _failed(error)
-        return MirroredResponse(outcome, time.perf_counter_ns() - begun)
+        return MirroredResponse(outcome, time.perf_counter_ns() - started_ns)
 
 
-async def _read(answer: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
-    """The body, and whether it was cut at the limit."""
+async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """Return the body, and whether it was cut at the limit."""
     body = bytearray()
-    async for chunk in answer.content.iter_any():
+    async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > limit:
             return bytes(body[:limit]), True
@@ -155,7 +155,7 @@ def _failed(error: Exception) -> Failed:
             cause = FailureCause.TIMEOUT
         case aiohttp.ClientConnectorError():
             cause = FailureCause.REFUSED
-        case aiohttp.ClientPayloadError() | _HungUpError() | OSError():
+        case aiohttp.ClientPayloadError() | _DisconnectedError() | OSError():
             cause = FailureCause.RESET
         case _:
             cause = FailureCause.PROTOCOL

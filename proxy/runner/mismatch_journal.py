@@ -1,64 +1,69 @@
-"""Keeps the exchanges that differed where they stay longer: `routes[].record_if.only: mismatches`.
+"""Copy exchanges that differed to a journal that is kept longer: `routes[].record_if.only: mismatches`.
 
-The proxy does not know verdicts; so these routes are journaled in full, and the runner copies what differed, as it stands on the disk
-(secrets stay redacted and sealed), into a journal of its own, `journal.mismatches`. It is read like any journal: `shadow journal
---directory`, `shadow replay`. A runner that is killed between the verdict and its commit copies an exchange again.
+The proxy does not know verdicts, so it journals such a route in full. The runner copies what differed to `journal.mismatches`, in its
+stored form: secrets stay redacted and sealed. The copy is read like any journal, with `shadow journal --directory` or `shadow replay`.
+A runner that is killed between a verdict and its commit copies the exchange again.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
 
 from comparator.exchanges.model import Exchange, Response
 from proxy.config.journal import JournalSettings, RedactionSettings
-from proxy.config.routes import RecordOnly
-from proxy.config.settings import Settings
+from proxy.config.routes import RecordOnly, RouteSettings
 from proxy.http1.error_responses import FAILURE_STATUS
 from proxy.journal.driver import JournalEntry, JournalWriter
 from proxy.journal.registry import open_writer
 from proxy.runner.metrics import RunnerMetrics
-from proxy.serving.record_filter import RecordCandidate, RecordFilter, compile_rule, selects
+from proxy.serving.record_filter import RecordCandidate, RecordFilter, compile_filter, selects
 
 logger = logging.getLogger(__name__)
 
-NOT_AGAIN = RedactionSettings(headers=(), query=(), json_paths=(), tokens=False)
-"""What is copied was redacted before; to redact it again would make digests of digests."""
+NO_REDACTION = RedactionSettings(headers=(), query=(), json_paths=(), tokens=False)
+"""Records are redacted when they are copied; redacting them again would replace digests by digests of digests."""
+
+RecordMismatch = Callable[[JournalEntry], None]
+"""Called with each exchange whose verdict is a mismatch; never waits."""
 
 
 class MismatchRecorder:
-    """Copies the exchanges that routes' rules want.
+    """Copies the exchanges that the filters of their routes select.
 
     Args:
-        wanted: the rule of each route that has one.
-        writer: started; None when no route has a rule.
-        metrics: counts what was copied.
+        filters: by route; other routes are not copied.
+        writer: of the mismatch journal, started.
+        metrics: count what was copied.
     """
 
-    def __init__(
-        self, wanted: Mapping[str, RecordFilter], writer: JournalWriter | None, metrics: RunnerMetrics
-    ) -> None:
-        self._wanted = wanted
+    def __init__(self, filters: Mapping[str, RecordFilter], writer: JournalWriter, metrics: RunnerMetrics) -> None:
+        self._filters = filters
         self._writer = writer
         self._metrics = metrics
-        self._taken: Counter[str] = Counter()
+        self._recorded: Counter[str] = Counter()
 
-    def take(self, entry: JournalEntry) -> None:
-        """Copy an exchange that differed, if its route's rule wants it; never waits."""
+    def record(self, entry: JournalEntry) -> None:
+        """Copy an exchange that differed, if the filter of its route selects it."""
         exchange = entry.exchange
-        wanted = self._wanted.get(exchange.route)
-        if wanted is None or self._writer is None or not selects(wanted, served(exchange, self._taken[exchange.route])):
+        record_filter = self._filters.get(exchange.route)
+        if record_filter is None or not selects(record_filter, candidate_of(exchange, self._recorded[exchange.route])):
             return
-        assert entry.record is not None, "what is copied was read from a journal"
+        assert entry.record is not None, "the exchange was read from a journal"
         if self._writer.append_record(entry.record):
-            self._taken[exchange.route] += 1
-            self._metrics.captured.labels(exchange.route).inc()
+            self._recorded[exchange.route] += 1
+            self._metrics.mismatch_journal_written.labels(exchange.route).inc()
 
 
-def served(exchange: Exchange, taken: int) -> RecordCandidate:
-    """What a rule asks of an exchange; a side that gave no response counts as the status that the client got."""
+def candidate_of(exchange: Exchange, recorded: int) -> RecordCandidate:
+    """Return the properties of an exchange that a filter looks at, by the response that its client got.
+
+    Args:
+        exchange: without a response of the served side, it has the status of the proxy's own error response.
+        recorded: number of exchanges of its route that were copied before.
+    """
     outcome = exchange.outcome
     return RecordCandidate(
         method=exchange.request.method,
@@ -66,42 +71,42 @@ def served(exchange: Exchange, taken: int) -> RecordCandidate:
         duration_ms=(exchange.ended_ns - exchange.started_ns) / 1e6,
         response_bytes=len(outcome.body) if isinstance(outcome, Response) else 0,
         ended_ns=exchange.ended_ns,
-        taken=taken,
+        recorded=recorded,
     )
 
 
 @contextmanager
-def open_captures(
-    settings: Settings, environ: Mapping[str, str], metrics: RunnerMetrics
-) -> Generator[MismatchRecorder]:
-    """The capture journal, where a route asks for one, until the block ends.
+def open_mismatch_journal(
+    routes: Sequence[RouteSettings], journal: JournalSettings, environ: Mapping[str, str], metrics: RunnerMetrics
+) -> Generator[RecordMismatch]:
+    """Open the mismatch journal until the block ends, if a route has one; yield the function that copies to it.
 
     Raises:
         JournalKeyError: it was written with another key.
-        SettingsError: a rule's `until` is no time.
+        SettingsError: the `until` of a filter is not a time.
     """
-    rules = [
-        (one.name, one.record_if)
-        for one in settings.routes
-        if one.record_if and one.record_if.only is RecordOnly.MISMATCHES
-    ]
-    wanted = {name: compile_rule(rule, f"routes ({name}).record_if") for name, rule in rules}
-    if not wanted:
-        yield MismatchRecorder({}, None, metrics)
+    filters = {
+        route.name: compile_filter(route.record_if, f"routes ({route.name}).record_if")
+        for route in routes
+        if route.record_if and route.record_if.only is RecordOnly.MISMATCHES
+    }
+    if not filters:
+        yield lambda _: None
         return
-    writer = open_writer(journal_of(settings.journal), environ, key_of=settings.journal)
+    writer = open_writer(mismatch_journal_settings(journal), environ, key_of=journal)
     writer.start()
-    metrics.captures_lost.set_function(lambda: float(writer.counts.dropped.total()))
-    logger.info("captures_opened", extra={"directory": settings.journal.mismatches.directory, "routes": sorted(wanted)})
+    metrics.mismatch_journal_dropped.set_function(lambda: float(writer.counts.dropped.total()))
+    directory, routes_recorded = journal.mismatches.directory, sorted(filters)
+    logger.info("mismatch_journal_opened", extra={"directory": directory, "routes": routes_recorded})
     try:
-        yield MismatchRecorder(wanted, writer, metrics)
+        yield MismatchRecorder(filters, writer, metrics).record
     finally:
         writer.close()
 
 
-def journal_of(journal: JournalSettings) -> JournalSettings:
-    """The settings of the capture journal: those of the journal, but for its folder, its retention and the redaction."""
-    captures = journal.mismatches
+def mismatch_journal_settings(journal: JournalSettings) -> JournalSettings:
+    """Return the settings of the mismatch journal: those of the journal, but for folder, retention and redaction."""
+    mismatches = journal.mismatches
     return msgspec.structs.replace(
-        journal, directory=captures.directory, retention=captures.retention, redaction=NOT_AGAIN
+        journal, directory=mismatches.directory, retention=mismatches.retention, redaction=NO_REDACTION
     )

@@ -1,31 +1,32 @@
-"""Gives each exchange that was read exactly one outcome: compared, skipped or failed; counts it, and hands it on to be kept."""
+"""Give each exchange that was read exactly one outcome: compared, skipped or failed. Count it, and pass it on to be saved."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from comparator.verdict import Verdict
-from proxy.journal.reader import JournalEntry
+from proxy.journal.driver import JournalEntry
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.mirror import MirrorResult
+from proxy.runner.skip_causes import SkipCause
 
 
-class OutcomeSink(Protocol):
-    """Takes the outcome of each exchange, once, after it was announced."""
+class OutcomeBuffer(Protocol):
+    """Saves the outcomes of exchanges, each after its `begin`."""
 
     def begin(self, entry: JournalEntry) -> None:
-        """An exchange was read."""
+        """Note an exchange that was read."""
         ...
 
-    async def keep(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: str) -> None:
-        """Keep a comparison (`mirrored`), or the reason why there is none (`cause`). Waits while the buffer is full."""
+    async def add(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: SkipCause | None) -> None:
+        """Save a comparison (`mirrored`), or the cause for which there is none. Waits while the buffer is full."""
         ...
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """The exchanges that have no outcome yet, found by id."""
+    """The exchanges that have no outcome yet, by id."""
 
-    results: OutcomeSink
+    buffer: OutcomeBuffer
     metrics: RunnerMetrics
     _entries: dict[str, JournalEntry] = field(default_factory=dict[str, JournalEntry])
 
@@ -36,21 +37,28 @@ class Outcomes:
         return self._entries[exchange_id]
 
     def begin(self, entry: JournalEntry, *, by_id: bool) -> None:
-        """An exchange was read. A second one of an id has an outcome of its own, and is not found by the id."""
-        self.results.begin(entry)
+        """Add an exchange that was read. The second one of an id has its own outcome, but is not found `by_id`."""
+        self.buffer.begin(entry)
         if by_id:
             self._entries[entry.exchange.id] = entry
 
-    async def end(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: str) -> None:
-        """Count and keep what came of it; `cause` says why when there is no comparison."""
+    async def end(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: SkipCause | None) -> None:
+        """Count an outcome and pass it on.
+
+        Args:
+            entry: the exchange.
+            mirrored: the result of its run; None when it was not mirrored.
+            cause: why there is no comparison; None when there is one.
+        """
         exchange = entry.exchange
         comparison = mirrored.comparison if mirrored is not None else None
         if comparison is None:
-            self.metrics.skipped.labels(exchange.route, cause).inc()
+            assert cause is not None, "an exchange without a comparison has a cause"
+            self.metrics.skipped.labels(exchange.route, cause.value).inc()
         elif comparison.verdict is Verdict.FAILED:
             self.metrics.failed.labels(exchange.route, comparison.cause.value).inc()
         else:
             self.metrics.compared.labels(exchange.route, comparison.verdict.value).inc()
         if self._entries.get(exchange.id) is entry:
             del self._entries[exchange.id]
-        await self.results.keep(entry, mirrored, cause)
+        await self.buffer.add(entry, mirrored, cause)

@@ -1,17 +1,20 @@
-"""Keeps outcomes safely, in batches, before the journal is told that they are done.
+"""Save outcomes in batches, and let the journal be committed only up to where every outcome is saved.
 
-The store being down loses nothing: outcomes wait here up to a bound, then the runner waits, and the journal keeps the rest.
+Nothing is lost while the store is unavailable: outcomes wait here up to a bound, then the runner waits, and the journal keeps the rest.
 """
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from comparator.errors import StoreUnavailableError
-from proxy.journal.reader import JournalEntry, Position
+from proxy.journal.driver import JournalEntry, JournalPosition
+from proxy.runner.metrics import ErrorPlace
 from proxy.runner.mirror import MirrorResult
-from proxy.runner.offset_tracker import OffsetTracker
+from proxy.runner.skip_causes import SkipCause
 
 logger = logging.getLogger(__name__)
 
@@ -22,75 +25,123 @@ BACKOFF_MAX_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One exchange with its outcome: a comparison, or the cause why there is none."""
+    """One exchange with its comparison, or with the cause for which there is none."""
 
     entry: JournalEntry
     mirrored: MirrorResult | None
-    cause: str
+    cause: SkipCause | None
+
+
+class ReadProgress(Protocol):
+    """Follows the exchanges from being read to being saved, to commit the journal."""
+
+    def begin(self, sequence: int, position: JournalPosition, *, started_us: int, ended_us: int) -> None:
+        """Note an exchange that was read."""
+        ...
+
+    def saved(self, sequence: int, position: JournalPosition) -> None:
+        """Note that the outcome of every exchange up to this one is saved.
+
+        Raises:
+            OSError: a position could not be stored.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class OffsetTracker:
+    """The exchanges in the order in which they were read, which end in another order.
+
+    Read 1, 2, 3; ended 2, then 1: nothing can be committed after 2, for a killed runner has to read 1 again; after 1 the
+    committable exchange is 2.
+    """
+
+    _open: "OrderedDict[int, tuple[JournalPosition, bool]]" = field(
+        default_factory=OrderedDict[int, tuple[JournalPosition, bool]]
+    )
+    _committable: tuple[int, JournalPosition] | None = None
+
+    def begin(self, sequence: int, position: JournalPosition) -> None:
+        """Add an exchange that was read."""
+        self._open[sequence] = (position, False)
+
+    def end(self, sequence: int) -> None:
+        """Mark an exchange as ended."""
+        position, _ = self._open[sequence]
+        self._open[sequence] = (position, True)
+        while self._open:
+            first = next(iter(self._open))
+            position, ended = self._open[first]
+            if not ended:
+                return
+            self._committable = first, position
+            del self._open[first]
+
+    def take_committable(self) -> tuple[int, JournalPosition] | None:
+        """Return sequence and position of the last exchange before the first that has not ended; None if it is not a new one."""
+        committable, self._committable = self._committable, None
+        return committable
 
 
 class ResultBuffer:
-    """Buffers outcomes, writes them to the store, then commits the journal position.
+    """Buffers outcomes, saves them in batches, then reports how far all are saved.
 
     Args:
-        store: keeps a batch; raises StoreUnavailableError when it must be given again. None keeps nothing.
-        commit: stores how far the journal is done.
-        begun: is told each exchange that was read.
+        save: saves a batch; raises StoreUnavailableError when it must be given again. None saves nothing.
+        progress: commits the journal.
         buffer_max: outcomes that may wait for the store.
-        retried: called each time the store did not answer.
-        survived: called with the place of each error that cost a verdict, or kept a position from being committed.
+        on_retry: called each time that the store was unavailable.
+        on_error: called for each error that cost an outcome, or kept a position from being committed.
     """
 
     def __init__(
         self,
-        store: Callable[[Sequence[Outcome]], Awaitable[None]] | None,
+        save: Callable[[Sequence[Outcome]], Awaitable[None]] | None,
         *,
-        commit: Callable[[Position], None],
-        begun: Callable[[JournalEntry], None] | None = None,
+        progress: ReadProgress,
         buffer_max: int = 5_000,
-        retried: Callable[[], None] = lambda: None,
-        survived: Callable[[str], None] = lambda _: None,
+        on_retry: Callable[[], None] = lambda: None,
+        on_error: Callable[[ErrorPlace], None] = lambda _: None,
     ) -> None:
-        self._store = store
-        self._commit = commit
-        self._begun = begun
+        self._save = save
+        self._progress = progress
         self._buffer_max = buffer_max
-        self._retried = retried
-        self._survived = survived
-        self._singly = 0
-        self._progress: OffsetTracker[Position] = OffsetTracker()
+        self._on_retry = on_retry
+        self._on_error = on_error
+        self._one_by_one = 0
+        self._offsets = OffsetTracker()
         self._buffer: list[Outcome] = []
-        self._room = asyncio.Event()
-        self._room.set()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._closing = False
-        self.oldest_ns: dict[int, int] = {}
+        self._ended_ns: dict[int, int] = {}
 
     @property
-    def unfinished(self) -> int:
-        """Exchanges read and not safely kept yet."""
-        return len(self.oldest_ns)
+    def unsaved(self) -> int:
+        """Number of exchanges that were read and whose outcome is not saved yet."""
+        return len(self._ended_ns)
 
     def lag_s(self, now_ns: int) -> float:
-        """Age of the oldest exchange that has no kept outcome."""
-        oldest = next(iter(self.oldest_ns.values()), now_ns)
-        return max(0.0, (now_ns - oldest) / 1e9)
+        """Return the age, in seconds, of the oldest exchange whose outcome is not saved."""
+        oldest_ns = next(iter(self._ended_ns.values()), now_ns)
+        return max(0.0, (now_ns - oldest_ns) / 1e9)
 
     def begin(self, entry: JournalEntry) -> None:
-        """An exchange was read."""
-        if self._begun is not None:
-            self._begun(entry)
-        self._progress.begin(entry.sequence, entry.position)
-        self.oldest_ns[entry.sequence] = entry.exchange.ended_ns
+        """Note an exchange that was read."""
+        started_us, ended_us = entry.exchange.started_ns // 1_000, entry.exchange.ended_ns // 1_000
+        self._progress.begin(entry.sequence, entry.position, started_us=started_us, ended_us=ended_us)
+        self._offsets.begin(entry.sequence, entry.position)
+        self._ended_ns[entry.sequence] = entry.exchange.ended_ns
 
-    async def keep(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: str) -> None:
-        """Take an outcome; waits while the buffer is full."""
-        await self._room.wait()
+    async def add(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: SkipCause | None) -> None:
+        """Add an outcome; waits while the buffer is full."""
+        await self._has_room.wait()
         self._buffer.append(Outcome(entry, mirrored, cause))
         if len(self._buffer) >= self._buffer_max:
-            self._room.clear()
+            self._has_room.clear()
 
     async def run(self) -> None:
-        """Write until `close` was called and everything is kept."""
+        """Save until `close` was called and everything is saved."""
         while not (self._closing and not self._buffer):
             if self._buffer:
                 await self._flush()
@@ -98,51 +149,51 @@ class ResultBuffer:
                 await asyncio.sleep(FLUSH_S)
 
     def close(self) -> None:
-        """No more outcomes will come; `run` ends when the last is kept."""
+        """Let `run` end when everything is saved; no more outcomes may be added."""
         self._closing = True
 
     async def _flush(self) -> None:
-        batch = self._buffer[: 1 if self._singly else BATCH_MAX]
+        batch = self._buffer[: 1 if self._one_by_one else BATCH_MAX]
         try:
             await self._write(batch)
         except StoreUnavailableError:
             raise
         except Exception:
             # One outcome that cannot be written must not end the process, and again at each restart.
-            logger.exception("outcome_not_kept", extra={"outcomes": len(batch), "first": batch[0].entry.exchange.id})
+            logger.exception("outcome_not_saved", extra={"outcomes": len(batch), "first": batch[0].entry.exchange.id})
             if len(batch) > 1:
-                self._singly = len(batch)
+                self._one_by_one = len(batch)
                 return
-            self._survived("store")
-        self._singly = max(0, self._singly - 1)
+            self._on_error(ErrorPlace.STORE)
+        self._one_by_one = max(0, self._one_by_one - 1)
         del self._buffer[: len(batch)]
-        self._room.set()
-        for kept in batch:
-            self._progress.end(kept.entry.sequence)
-            del self.oldest_ns[kept.entry.sequence]
-        position = self._progress.take_committable()
-        if position is not None:
-            self._commit_at(position)
+        self._has_room.set()
+        for outcome in batch:
+            self._offsets.end(outcome.entry.sequence)
+            del self._ended_ns[outcome.entry.sequence]
+        committable = self._offsets.take_committable()
+        if committable is not None:
+            self._commit(*committable)
 
-    def _commit_at(self, position: Position) -> None:
+    def _commit(self, sequence: int, position: JournalPosition) -> None:
         try:
-            # A small file on a local disk: shorter than the hand-over to a thread.
-            self._commit(position)
+            # A small file on a local disk: this takes less time than handing it over to a thread.
+            self._progress.saved(sequence, position)
         except OSError as error:
-            # A restart reads again what is done; a later position makes up for this one.
-            logger.warning("journal_position_not_committed", extra={"error": str(error)})
-            self._survived("commit")
+            # A restart reads again what has its outcome; a later commit makes up for this one.
+            logger.warning("journal_commit_failed", extra={"error": str(error)})
+            self._on_error(ErrorPlace.COMMIT)
 
     async def _write(self, batch: Sequence[Outcome]) -> None:
         wait_s = FLUSH_S
-        while self._store is not None:
+        while self._save is not None:
             try:
-                await self._store(batch)
+                await self._save(batch)
             except StoreUnavailableError as error:
                 logger.warning("store_unavailable", extra={"error": str(error), "waiting": len(self._buffer)})
-                self._retried()
+                self._on_retry()
                 if self._closing:
-                    # What is not kept is not committed either: the next start reads it again.
+                    # It is not committed either, so the next start reads it again.
                     raise
                 await asyncio.sleep(wait_s)
                 wait_s = min(BACKOFF_MAX_S, wait_s * 2)

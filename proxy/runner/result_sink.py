@@ -1,25 +1,27 @@
-"""What is kept of each outcome: the comparison in the store, what it found in the metrics, and the evidence of its route."""
+"""Save comparisons: in the store, in the comparator's metrics, and as evidence of their route."""
 
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from comparator.cases import case_of
 from comparator.errors import StoreUnavailableError
+from comparator.findings.cases import case_of
 from comparator.findings.clustering import Clusterer
-from comparator.findings.evidence import Evidence, Wanted, judge
+from comparator.findings.evidence import ComparisonEvidence, EvidenceRequirements, judge
+from comparator.findings.redaction import Redactor, digest_key
 from comparator.metrics import ComparatorMetrics
-from comparator.redaction import Redactor, digest_key
+from comparator.settings import CompareSettings
 from comparator.store import queries
+from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.store import Store
-from comparator.stored_comparison import ComparedExchange
-from comparator.verdict import Verdict
-from proxy.config.settings import Settings
-from proxy.journal.reader import JournalEntry
+from comparator.verdict import Comparison, Verdict
+from proxy.config.journal import RedactionSettings
+from proxy.journal.driver import JournalEntry
+from proxy.runner.mirror import MirrorResult
 from proxy.runner.result_buffer import Outcome
 
 logger = logging.getLogger(__name__)
@@ -28,50 +30,57 @@ EVIDENCE_S = 15.0
 
 
 class ResultSink:
-    """Takes batches of outcomes.
+    """Saves batches of outcomes.
 
     Args:
-        store: opened, or None: then only the metrics know.
-        settings: for redaction and the names of the routes.
-        salt: keys the digests of redacted values and of ordering keys.
+        store: opened; None: comparisons are counted and not stored.
+        compare: the section `compare` of the settings.
+        redactor: removes secrets from what is saved.
+        salt: keys the digests of ordering keys.
+        routes: names of the routes, for the metrics.
         registry: for the comparator's metrics.
-        differed: called with each exchange whose verdict is a mismatch, once that is kept and before the journal is committed.
+        on_mismatch: called with each exchange whose verdict is a mismatch, after it is saved and before the journal is committed.
     """
 
     def __init__(
         self,
         store: Store | None,
-        settings: Settings,
+        compare: CompareSettings,
+        redactor: Redactor,
         salt: bytes,
-        registry: CollectorRegistry,
         *,
-        differed: Callable[[JournalEntry], None] = lambda _: None,
+        routes: Iterable[str],
+        registry: CollectorRegistry,
+        on_mismatch: Callable[[JournalEntry], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._salt = salt
-        self._redactor = redactor_of(settings, salt)
-        self._clusterer = Clusterer(settings.compare.dynamic)
-        self.metrics = ComparatorMetrics(registry, [route.name for route in settings.routes], settings.compare.tables)
-        self._differed = differed
-        self._evidence: dict[tuple[str, str], Evidence] = {}
+        self._redactor = redactor
+        self._clusterer = Clusterer(compare.dynamic)
+        self.metrics = ComparatorMetrics(registry, list(routes), compare.tables)
+        self._on_mismatch = on_mismatch
+        self._evidence: dict[tuple[str, str], ComparisonEvidence] = {}
 
-    async def keep(self, batch: Sequence[Outcome]) -> None:
-        """Keep the comparisons of a batch; what was not compared lives in the metrics only.
+    async def save(self, batch: Sequence[Outcome]) -> None:
+        """Save the comparisons of a batch; outcomes without one are in the runner's metrics only.
 
         Raises:
-            StoreUnavailableError: nothing was kept or counted; give the whole batch again.
+            StoreUnavailableError: nothing was saved or counted; give the whole batch again.
         """
-        judged = [kept for kept in batch if kept.mirrored and kept.mirrored.comparison]
-        compared = [self._compared(kept) for kept in judged]
+        compared = [
+            (outcome.entry, outcome.mirrored, self._compared(outcome.entry, outcome.mirrored, comparison))
+            for outcome in batch
+            if outcome.mirrored is not None and (comparison := outcome.mirrored.comparison) is not None
+        ]
         if self._store is not None:
-            await self._store.add(compared)
-        for kept, one in zip(judged, compared, strict=True):
-            self._note(one, kept.mirrored.compare_s if kept.mirrored else 0.0)
-            if one.comparison.verdict is Verdict.MISMATCH:
-                self._differed(kept.entry)
+            await self._store.add([exchange for _, _, exchange in compared])
+        for entry, mirrored, exchange in compared:
+            self._count(exchange, mirrored.compare_s)
+            if exchange.comparison.verdict is Verdict.MISMATCH:
+                self._on_mismatch(entry)
 
-    async def keep_evidence(self) -> None:
-        """Store each route's evidence from time to time; runs until cancelled."""
+    async def save_evidence(self) -> None:
+        """Store each route's evidence every EVIDENCE_S seconds until cancelled."""
         while True:
             await asyncio.sleep(EVIDENCE_S)
             if self._store is None:
@@ -79,31 +88,29 @@ class ResultSink:
             try:
                 await self._store_evidence(self._store)
             except StoreUnavailableError as error:
-                logger.warning("evidence_not_kept", extra={"error": str(error)})
+                logger.warning("evidence_not_saved", extra={"error": str(error)})
 
     async def _store_evidence(self, store: Store) -> None:
         now = dt.datetime.now(dt.UTC)
         async with store.connection() as conn:
             for (route, served_by), evidence in self._evidence.items():
-                judged = judge(evidence, Wanted())
-                summary = msgspec.json.encode(judged)
-                overall = judged.overall
+                judgement = judge(evidence, EvidenceRequirements())
+                summary = msgspec.json.encode(judgement)
+                overall = judgement.overall
                 row = queries.EvidenceRow(route, served_by, now, overall.outcome, overall.reason, summary)
                 await queries.add_evidence(conn, row)
 
-    def _note(self, one: ComparedExchange, seconds: float) -> None:
-        route = one.exchange.route
-        self.metrics.observe(route, one.comparison, sightings=one.occurrences, seconds=seconds)
-        evidence = self._evidence.setdefault((route, one.exchange.served_by.value), Evidence())
-        evidence.add(one.comparison, one.served, one.mirrored)
+    def _count(self, compared: ComparedExchange, seconds: float) -> None:
+        route = compared.exchange.route
+        self.metrics.observe(route, compared.comparison, occurrences=compared.occurrences, seconds=seconds)
+        evidence = self._evidence.setdefault((route, compared.exchange.served_by.value), ComparisonEvidence())
+        evidence.add(compared.comparison, compared.served, compared.mirrored)
 
-    def _compared(self, kept: Outcome) -> ComparedExchange:
-        exchange, mirrored = kept.entry.exchange, kept.mirrored
-        assert mirrored is not None
-        assert mirrored.comparison is not None
-        comparison = mirrored.comparison
-        wrong = comparison.verdict is Verdict.MISMATCH
-        sightings = self._clusterer.sightings(exchange.route, comparison)
+    def _compared(self, entry: JournalEntry, mirrored: MirrorResult, comparison: Comparison) -> ComparedExchange:
+        exchange = entry.exchange
+        mismatch = comparison.verdict is Verdict.MISMATCH
+        # Findings are told apart by the original values, so occurrences come before redaction.
+        occurrences = self._clusterer.occurrences(exchange.route, comparison)
         return ComparedExchange(
             exchange=exchange,
             served=mirrored.served,
@@ -111,13 +118,12 @@ class ResultSink:
             comparison=self._redactor.comparison(comparison),
             compared_at=dt.datetime.now(dt.UTC),
             key_digest=digest_key(exchange.key, self._salt) if exchange.key else None,
-            occurrences=tuple(map(self._redactor.sighting, sightings)),
-            case=case_of(exchange, mirrored.served, mirrored.mirrored, self._redactor) if wrong else None,
+            occurrences=tuple(map(self._redactor.occurrence, occurrences)),
+            case=case_of(exchange, mirrored.served, mirrored.mirrored, self._redactor) if mismatch else None,
         )
 
 
-def redactor_of(settings: Settings, salt: bytes) -> Redactor:
-    """What is kept of a comparison lacks what `compare.redact` names, and what the journal takes for a secret."""
-    journal, compare = settings.journal.redaction, settings.compare
+def redactor_of(compare: CompareSettings, journal: RedactionSettings, salt: bytes) -> Redactor:
+    """Return a redactor of what `compare.redact` names, and of what the journal redacts."""
     declared = (*compare.redact, *journal.headers, *journal.json_paths)
     return Redactor(declared, salt, query=journal.query, body_max_bytes=compare.body_max_bytes)

@@ -1,15 +1,31 @@
-"""The SQL by which rows given as text are written into a table of any shape.
+"""SQL that writes rows, given as text, into a table of any shape.
 
-Pure. Identifiers are quoted, every value is a parameter: one text array a column, cast to the column's type.
+Pure. Identifiers are quoted and every value is a parameter: one text array per column, cast to the column's type. For a table
+`score (id bigint PRIMARY KEY, value numeric)`, `update(shape, ("value",))` is
+
+    UPDATE "public"."score" t SET "value" = v."new_value"::numeric
+    FROM unnest($1::text[], $2::text[]) AS v("pk_id", "new_value") WHERE t."id" = v."pk_id"::bigint
+
+with the ids in $1 and the new values in $2.
 """
 
 from collections.abc import Sequence
 
 from comparator.capture.table_shape import Catalog, TableShape, quote
+from comparator.exchanges.row_changes import Transaction
+
+ALIGN_MESSAGE_PREFIX = "shadow.align"
+BEGIN_ALIGNMENT = f"SET CONSTRAINTS ALL DEFERRED; SELECT pg_logical_emit_message(true, '{ALIGN_MESSAGE_PREFIX}', '')"
+"""First statement of an aligning transaction: foreign keys are checked at its end, and the message marks it in the log."""
+
+
+def is_alignment(transaction: Transaction) -> bool:
+    """Return whether the runner itself wrote this transaction of the shadow."""
+    return any(message.prefix == ALIGN_MESSAGE_PREFIX for message in transaction.messages)
 
 
 def parents_first(catalog: Catalog) -> list[str]:
-    """The tables so that, cycles aside, each stands behind those it references."""
+    """Return the names of the tables in an order in which, cycles aside, each follows the tables that it references."""
     ordered: dict[str, None] = {}
 
     def visit(table: str, above: frozenset[str]) -> None:
@@ -38,22 +54,22 @@ def _same_row(shape: TableShape) -> str:
 
 
 def delete(shape: TableShape) -> str:
-    """Delete by primary key. Parameters: one array a primary-key column."""
+    """Return the statement that deletes by primary key. Parameters: one array per column of the primary key."""
     names = [f"pk_{c}" for c in shape.primary_key]
     return f"DELETE FROM {shape.quoted} t USING {_unnest(names)} WHERE {_same_row(shape)}"  # noqa: S608 (quoted names)
 
 
 def update(shape: TableShape, columns: Sequence[str]) -> str:
-    """Set some columns by primary key. Parameters: the primary-key arrays, then one array a column."""
+    """Return the statement that sets `columns` by primary key. Parameters: the arrays of the primary key, then one per column."""
     names = [*(f"pk_{c}" for c in shape.primary_key), *(f"new_{c}" for c in columns)]
     changes = ", ".join(f"{quote(c)} = {_cast(shape, c, f'new_{c}')}" for c in columns)
     return f"UPDATE {shape.quoted} t SET {changes} FROM {_unnest(names)} WHERE {_same_row(shape)}"  # noqa: S608
 
 
 def upsert(shape: TableShape, columns: Sequence[str]) -> str:
-    """Insert whole rows, overwriting a row with the same primary key; returns `existed` for each row.
+    """Return the statement that inserts whole rows and overwrites rows with the same primary key; it returns `existed` per row.
 
-    Parameters: one array a column.
+    Parameters: one array per column.
     """
     listed = ", ".join(quote(c) for c in columns)
     values = ", ".join(_cast(shape, c, c) for c in columns)

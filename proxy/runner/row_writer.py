@@ -1,8 +1,7 @@
-"""Writes the shadow database so that it equals live again: in place, deferred constraints, one transaction of our own.
+"""Write rows of the shadow so that it equals live again: in place, in one transaction, with deferred constraints.
 
-Deletes come first, then updates of the changed columns only (so that a parent row which others check is never deleted), then
-inserts. Values travel as text and are cast to each column's type. Our transactions carry a message, by which the capture of
-the shadow recognises and drops them.
+Deletes come first, then updates of the changed columns only (a parent row that others check is never deleted), then inserts. Values
+travel as text and are cast to the column's type. The transactions carry a message, by which the capture of the shadow drops them.
 """
 
 import asyncio
@@ -13,37 +12,35 @@ from typing import TypeVar
 import asyncpg
 
 from comparator.capture.table_shape import Catalog, TableShape
-from comparator.exchanges.row_changes import Transaction
 from comparator.postgres import UNAVAILABLE, Connection
-from proxy.errors import ShadowDriftError, ShadowUnreachableError
-from proxy.runner import row_sql as statements
+from proxy.errors import DatabaseUnreachableError, ShadowDriftError
+from proxy.runner import row_sql
 from proxy.runner.row_targets import RowTarget
 
-ALIGN_MESSAGE_PREFIX = "shadow.align"
-BEGIN_ALIGNMENT = f"SET CONSTRAINTS ALL DEFERRED; SELECT pg_logical_emit_message(true, '{ALIGN_MESSAGE_PREFIX}', '')"
 SESSION_OPTIONS = {"timezone": "UTC", "datestyle": "ISO", "extra_float_digits": "3", "application_name": "shadow-align"}
+"""With these a value reads as it does in the captured log, so that texts can be compared."""
 
 G = TypeVar("G", bound=Hashable)
 
 
-def is_own(transaction: Transaction) -> bool:
-    """Whether the aligner itself made this transaction."""
-    return any(message.prefix == ALIGN_MESSAGE_PREFIX for message in transaction.messages)
-
-
 @dataclass(frozen=True, slots=True)
 class WrittenRows:
-    """What an alignment did: rows written, and rows that were not as they had to be before (drift that it mended)."""
+    """Result of an alignment.
+
+    Attributes:
+        rows: number of rows written.
+        drifted: how many of them did not hold what they should have held before; they are correct now.
+    """
 
     rows: int
     drifted: int
 
 
-NOTHING_TO_ALIGN = WrittenRows(0, 0)
+NOTHING_WRITTEN = WrittenRows(0, 0)
 
 
 class RowWriter:
-    """Brings rows of the shadow to their targets.
+    """Writes rows of the shadow.
 
     Args:
         pool: connections to the shadow, opened with SESSION_OPTIONS.
@@ -55,50 +52,50 @@ class RowWriter:
         self._pool = pool
         self._catalog = catalog
         self._timeout_s = timeout_s
-        self._rank = {table: rank for rank, table in enumerate(statements.parents_first(catalog))}
+        self._rank = {table: rank for rank, table in enumerate(row_sql.parents_first(catalog))}
 
-    async def apply(self, wanted: Sequence[RowTarget]) -> WrittenRows:
-        """Write the targets in one transaction.
+    async def apply(self, rows: Sequence[RowTarget]) -> WrittenRows:
+        """Write rows in a transaction of their own.
 
         Raises:
             ShadowDriftError: the shadow holds rows that contradict live (a unique or foreign key); it must be resynced.
-            ShadowUnreachableError: the shadow database did not answer; nothing was written.
+            DatabaseUnreachableError: the shadow database did not answer; nothing was written.
         """
-        if not wanted:
-            return NOTHING_TO_ALIGN
+        if not rows:
+            return NOTHING_WRITTEN
         try:
             async with asyncio.timeout(self._timeout_s), self._pool.acquire() as conn, conn.transaction():
-                return await self.write(conn, wanted)
+                return await self.write(conn, rows)
         except asyncpg.IntegrityConstraintViolationError as error:
             raise ShadowDriftError(f"{type(error).__name__} on {error.table_name or 'the shadow'}: {error}") from error
         except UNAVAILABLE as error:
-            raise ShadowUnreachableError(f"alignment of {len(wanted)} rows: {error!r}") from error
+            raise DatabaseUnreachableError(f"alignment of {len(rows)} rows: {error!r}") from error
 
     async def truncate(self, tables: Sequence[str]) -> None:
-        """Empty the tables, as live did."""
+        """Truncate tables, as live did."""
         async with asyncio.timeout(self._timeout_s), self._pool.acquire() as conn, conn.transaction():
-            await conn.execute(BEGIN_ALIGNMENT)
+            await conn.execute(row_sql.BEGIN_ALIGNMENT)
             await conn.execute(f"TRUNCATE {', '.join(self._catalog.tables[t].quoted for t in tables)} CASCADE")
 
-    async def write(self, conn: Connection, wanted: Sequence[RowTarget]) -> WrittenRows:
-        """Write the targets in the transaction that the client has begun on `conn`; database errors pass through."""
-        await conn.execute(BEGIN_ALIGNMENT)
-        by_table = sorted(wanted, key=lambda row: self._rank.get(row.table, 0))
+    async def write(self, conn: Connection, rows: Sequence[RowTarget]) -> WrittenRows:
+        """Write rows in the transaction that the caller has begun on `conn`. Errors of the database pass through."""
+        await conn.execute(row_sql.BEGIN_ALIGNMENT)
+        by_table = sorted(rows, key=lambda row: self._rank.get(row.table, 0))
         deletes = [row for row in reversed(by_table) if row.target is None]
         updates = [row for row in by_table if row.target is not None and row.current is not None]
         inserts = [row for row in by_table if row.target is not None and row.current is None]
         drifted = 0
-        for table, rows in _grouped(deletes, lambda row: row.table):
-            drifted += len(rows) - await _delete(conn, self._catalog.tables[table], rows)
-        for (table, columns), rows in _grouped(updates, lambda row: (row.table, _changed(row))):
-            drifted += await _update(conn, self._catalog.tables[table], columns, rows)
-        for table, rows in _grouped(inserts, lambda row: row.table):
-            drifted += await _upsert(conn, self._catalog.tables[table], rows)
-        return WrittenRows(len(wanted), drifted)
+        for table, group in _grouped(deletes, lambda row: row.table):
+            drifted += len(group) - await _delete(conn, self._catalog.tables[table], group)
+        for (table, columns), group in _grouped(updates, lambda row: (row.table, _changed(row))):
+            drifted += await _update(conn, self._catalog.tables[table], columns, group)
+        for table, group in _grouped(inserts, lambda row: row.table):
+            drifted += await _upsert(conn, self._catalog.tables[table], group)
+        return WrittenRows(len(rows), drifted)
 
 
 def _changed(row: RowTarget) -> tuple[str, ...]:
-    """The columns an update has to set."""
+    """Return the columns that an update has to set."""
     current, target = row.current or {}, row.target or {}
     return tuple(sorted(c for c, value in target.items() if c not in current or current[c] != value))
 
@@ -119,13 +116,13 @@ def _identities(shape: TableShape, rows: Sequence[RowTarget]) -> list[list[str |
 
 
 async def _delete(conn: Connection, shape: TableShape, rows: Sequence[RowTarget]) -> int:
-    return _count(await conn.execute(statements.delete(shape), *_identities(shape, rows)))
+    return _count(await conn.execute(row_sql.delete(shape), *_identities(shape, rows)))
 
 
 async def _update(conn: Connection, shape: TableShape, columns: tuple[str, ...], rows: Sequence[RowTarget]) -> int:
-    """Set the changed columns; rows that were missing are inserted whole. Return how many were missing."""
+    """Set the changed columns, and insert whole rows where the row is missing; return how many were missing."""
     vectors = [*_identities(shape, rows), *_vectors(rows, columns)]
-    updated = _count(await conn.execute(statements.update(shape, columns), *vectors))
+    updated = _count(await conn.execute(row_sql.update(shape, columns), *vectors))
     if updated == len(rows):
         return 0
     await _upsert(conn, shape, rows)
@@ -133,9 +130,9 @@ async def _update(conn: Connection, shape: TableShape, columns: tuple[str, ...],
 
 
 async def _upsert(conn: Connection, shape: TableShape, rows: Sequence[RowTarget]) -> int:
-    """Insert the rows; a row whose primary key is there already is overwritten. Return how many were there."""
+    """Insert whole rows, overwriting those whose primary key exists; return how many existed."""
     columns = [c for c in shape.writable if all(c in (row.target or {}) for row in rows)]
-    existed = await conn.fetch(statements.upsert(shape, columns), *_vectors(rows, columns))
+    existed = await conn.fetch(row_sql.upsert(shape, columns), *_vectors(rows, columns))
     return sum(1 for record in existed if record["existed"])
 
 

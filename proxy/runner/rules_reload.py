@@ -1,40 +1,44 @@
-"""New rules without a restart: the configuration file is looked at every second; what makes no sense is refused and counted."""
+"""Reload the comparison rules without a restart: changed rules come into force, unusable ones are refused and counted."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from comparator.live_rules import LiveRules
 from comparator.metrics import ComparatorMetrics
-from proxy.config.settings import Settings
+from comparator.settings import CompareSettings
 from proxy.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 1.0
+INTERVAL_S = 1.0
 
 
-async def watch_rules(rules: LiveRules, look: Callable[[], Settings | None], metrics: ComparatorMetrics) -> None:
-    """Offer changed rules; runs until cancelled."""
+async def reload_rules(
+    rules: LiveRules, read_changed: Callable[[], CompareSettings | None], metrics: ComparatorMetrics
+) -> None:
+    """Check for changed rules every INTERVAL_S seconds until cancelled.
+
+    Args:
+        rules: those in force.
+        read_changed: returns the section `compare` of the settings if it changed since the last call; raises SettingsError.
+        metrics: count the reloads.
+    """
     metrics.rules_loaded.set(time.time())
     while True:
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(INTERVAL_S)
         try:
-            changed = look()
-            problem = rules.offer(changed.compare) if changed is not None else None
+            changed = read_changed()
+            if changed is None:
+                continue
+            problem = rules.offer(changed)
         except SettingsError as error:
             problem = str(error)
-        _tell(problem, metrics)
-
-
-def _tell(problem: str | None, metrics: ComparatorMetrics) -> None:
-    if problem is None:
-        return
-    metrics.rules_reloads.labels("refused" if problem else "taken").inc()
-    extra: Mapping[str, str] = {"problem": problem} if problem else {}
-    if problem:
-        logger.warning("rules_refused", extra=extra)
-    else:
-        metrics.rules_loaded.set(time.time())
-        logger.info("rules_taken")
+        if problem:
+            metrics.rules_reloads.labels("refused").inc()
+            logger.warning("rules_refused", extra={"problem": problem})
+        else:
+            metrics.rules_reloads.labels("taken").inc()
+            metrics.rules_loaded.set(time.time())
+            logger.info("rules_loaded")

@@ -1,7 +1,9 @@
-"""Refuses to begin when what is called the shadow may be live: everything the runner writes goes to the shadow.
+"""Refuse to start when the configured shadow may be live: everything that the runner writes goes to the shadow.
 
-Two mistakes are looked for: both addresses lead to one database, and the addresses are exchanged (or the shadow was not made
-by `shadow align clone`). A shadow is known by its sequences, which stand far ahead of live's.
+Two mistakes are detected: both DSNs lead to one database, and the DSNs are swapped (or the shadow was not made by
+`shadow align clone`). The sequences of a shadow are far ahead of live's:
+
+    live    registry_score_id_seq at 81,204        shadow    registry_score_id_seq at 1,099,511,627,903
 """
 
 import secrets
@@ -24,26 +26,28 @@ ORDER BY 1
 
 
 async def refuse_unsafe(live: asyncpg.Pool, shadow: asyncpg.Pool, catalog: Catalog) -> None:
-    """Make sure that writing to the shadow cannot reach live.
+    """Check that writing to the shadow cannot reach live.
 
     Raises:
         SettingsError: both are one database, or the shadow's sequences are not ahead of live's.
     """
     async with live.acquire(timeout=TIMEOUT_S) as of_live, shadow.acquire(timeout=TIMEOUT_S) as of_shadow:
         if await _one_database(of_live, of_shadow):
-            raise SettingsError("databases.live and databases.shadow are the same database: live would be written to")
+            raise SettingsError(
+                "databases.live and databases.shadow are the same database: the runner would write to live"
+            )
         tables = [shape.quoted for shape in catalog.tables.values()]
         for record in await of_shadow.fetch(SEQUENCES, tables, timeout=TIMEOUT_S):
-            ours, theirs = [await _last(conn, record["name"]) for conn in (of_shadow, of_live)]
-            if ours is not None and theirs is not None and ours <= theirs:
+            shadow_value, live_value = [await _last_value(conn, record["name"]) for conn in (of_shadow, of_live)]
+            if shadow_value is not None and live_value is not None and shadow_value <= live_value:
                 raise SettingsError(
                     f"databases.shadow: its sequence {record['name']} is not ahead of live's. Either databases.live and "
-                    "databases.shadow are exchanged, or the shadow was not made by `shadow align clone`"
+                    "databases.shadow are swapped, or the shadow was not made by `shadow align clone`"
                 )
 
 
 async def _one_database(live: asyncpg.pool.PoolConnectionProxy, shadow: asyncpg.pool.PoolConnectionProxy) -> bool:
-    """Whether a lock that one session holds is in the other's way: such locks are of one database."""
+    """Return whether both sessions use one database: an advisory lock that one holds excludes the other only then."""
     key = secrets.randbits(62)
     await live.fetchval(LOCK, key, timeout=TIMEOUT_S)
     try:
@@ -55,8 +59,8 @@ async def _one_database(live: asyncpg.pool.PoolConnectionProxy, shadow: asyncpg.
         await live.fetchval(UNLOCK, key, timeout=TIMEOUT_S)
 
 
-async def _last(conn: asyncpg.pool.PoolConnectionProxy, sequence: str) -> int | None:
-    """Where a sequence stands; None when it is not there, or not ours to read."""
+async def _last_value(conn: asyncpg.pool.PoolConnectionProxy, sequence: str) -> int | None:
+    """Return the last value of a sequence; None when it does not exist or cannot be read."""
     try:
         last: int = await conn.fetchval(f"SELECT last_value FROM {sequence}", timeout=TIMEOUT_S)  # noqa: S608 (a regclass)
     except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):

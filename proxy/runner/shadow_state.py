@@ -1,16 +1,20 @@
-"""How far the shadow can be trusted now: from when on exchanges are comparable, and whether whole tables have to be compared."""
+"""State of the shadow: since when, and for which rows and keys, exchanges can be compared on it, and whether a resync is due."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from enum import StrEnum
+from typing import Protocol, TypeVar
 
+from comparator.capture.attribution_keys import Key, RowId
 from comparator.capture.errors import CaptureError
 from comparator.exchanges.model import Role
-from proxy.errors import ShadowUnreachableError
-from proxy.runner.metrics import RunnerMetrics
-from proxy.runner.transaction_feed import TransactionFeed
+from proxy.errors import DatabaseUnreachableError
+from proxy.runner.clock import now_us
+from proxy.runner.ledger import MirrorRun
+from proxy.runner.metrics import RetriedStep, RunnerMetrics
+from proxy.runner.skip_causes import RunnerSkip
 
 logger = logging.getLogger(__name__)
 
@@ -20,77 +24,162 @@ BACKOFF_MAX_S = 5.0
 T = TypeVar("T")
 
 
+class Feed(Protocol):
+    """The transactions of one database."""
+
+    @property
+    def interruptions(self) -> int:
+        """Number of times that transactions may have been lost."""
+        ...
+
+    @property
+    def resumed(self) -> bool:
+        """Whether delivery continued where an earlier reader had stopped."""
+        ...
+
+    @property
+    def backlog(self) -> int:
+        """Number of delivered transactions whose keys are not known yet."""
+        ...
+
+    async def start(self) -> None:
+        """Begin delivery."""
+        ...
+
+    async def pump(self) -> None:
+        """Pass transactions on until cancelled."""
+        ...
+
+    async def fence(self) -> None:
+        """Return when everything that was committed before this call has been passed on."""
+        ...
+
+    def confirm(self, lsn: int | None) -> None:
+        """Let the server drop its log up to `lsn`; None: up to everything that was delivered."""
+        ...
+
+
+class ResyncReason(StrEnum):
+    """Reasons to compare whole tables; labels of `shadow_resyncs_total`."""
+
+    START = "start"
+    INTERRUPTED = "interrupted"
+    CAPTURE_LOST = "capture_lost"
+    DRIFT = "drift"
+    OVERFLOW = "overflow"
+    ERROR = "error"
+
+
 @dataclass(slots=True)
 class ShadowState:
-    """What intake and runner both go by.
+    """The shared state of intake, runner and resynchronizer.
 
     Attributes:
-        feeds: the captures of both databases by role; empty when the capture is off.
-        comparable_from_us: exchanges begun before this Unix time are not compared.
-        resumed_from_us: where a run that goes on begins to compare; what had begun before had its outcome. 0 for a new run.
-        contradicts_live: a resync failed: only a new clone helps.
-        resync_reason: why whole tables have to be compared, "" when they need not.
-        missed: changes of live may be lost: what waits then cannot be compared any more.
-        resyncing: they are being compared.
+        feeds: of both databases.
+        comparable_from_us: exchanges that began before this Unix time are not compared; 0 compares all.
+        resumed_from_us: where a run that resumes begins to compare; what had begun before had its outcome. 0 for a new run.
+        needs_clone: a resync failed: the shadow contradicts live, and only a new clone helps.
+        resync_reason: a resync is due for this reason.
+        changes_missed: changes of live may be lost, so exchanges that wait now cannot be compared any more.
+        resyncing: whole tables are being compared.
         started: both captures have begun.
         wake: set when the dispatcher has something to look at.
         stopping: set when nothing more is to be read.
     """
 
-    feeds: Mapping[Role, TransactionFeed]
+    feeds: Mapping[Role, Feed]
     metrics: RunnerMetrics
     comparable_from_us: int = 0
     resumed_from_us: int = 0
-    contradicts_live: bool = False
-    resync_reason: str = ""
-    missed: bool = False
+    needs_clone: bool = False
+    resync_reason: ResyncReason | None = None
+    changes_missed: bool = False
     resyncing: bool = False
     started: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _interruptions: Mapping[Role, int] = field(default_factory=dict[Role, int])
+    _repaired_us: dict[RowId, int] = field(default_factory=dict[RowId, int])
+    _unsettled_until_us: dict[Key, int] = field(default_factory=dict[Key, int])
 
     @property
     def ready(self) -> bool:
         """Whether an exchange that begins now will be compared: both captures run, and no resync is due."""
-        return self.started and not self.resync_reason and not self.contradicts_live
+        return self.started and self.resync_reason is None and not self.needs_clone
 
     @property
     def resync_pending(self) -> bool:
-        """Whether the shadow is known to differ, or may."""
-        return self.resyncing or bool(self.resync_reason)
+        """Whether the shadow differs from live, or may."""
+        return self.resyncing or self.resync_reason is not None
 
-    def ask_resync(self, reason: str, *, missed: bool = False) -> None:
-        """Compare whole tables as soon as nothing runs; with `missed`, exchanges begun before its end are not compared."""
+    def request_resync(self, reason: ResyncReason, *, changes_missed: bool = False) -> None:
+        """Request a comparison of whole tables, which begins as soon as no item runs.
+
+        Args:
+            reason: for the log and the metrics; an earlier request keeps its own.
+            changes_missed: exchanges that began before the end of the resync are not compared.
+        """
         self.resync_reason = self.resync_reason or reason
-        self.missed = self.missed or missed
+        self.changes_missed = self.changes_missed or changes_missed
         self.wake.set()
 
-    def forget_interruptions(self) -> None:
-        """Take the interruptions up to now for known."""
-        self._interruptions = self._counts()
+    def reset_interruptions(self) -> None:
+        """Ignore the interruptions up to now."""
+        self._interruptions = self._interruption_counts()
 
-    def notice_interruptions(self) -> None:
-        """Ask for a resync when a capture was cut since the last look."""
-        counts, before = self._counts(), self._interruptions
+    def check_interruptions(self) -> None:
+        """Request a resync if a capture was interrupted since the last check."""
+        counts, before = self._interruption_counts(), self._interruptions
         if counts != before:
             self._interruptions = counts
             missed = counts[Role.SERVED] != before.get(Role.SERVED, 0)
-            logger.warning("shadow_capture_interrupted", extra={"interruptions": counts, "missed": missed})
-            self.ask_resync("interrupted", missed=missed)
+            logger.warning("shadow_capture_interrupted", extra={"interruptions": counts, "changes_missed": missed})
+            self.request_resync(ResyncReason.INTERRUPTED, changes_missed=missed)
 
-    def _counts(self) -> dict[Role, int]:
+    def _interruption_counts(self) -> dict[Role, int]:
         return {role: feed.interruptions for role, feed in self.feeds.items()}
 
-    async def retry(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a step with backoff until what it needs answers; `what` is a label of shadow_retries_total."""
+    def quarantine_rows(self, rows: Iterable[RowId]) -> None:
+        """Exclude rows that are about to be copied from live: live may be ahead of the exchanges that began before."""
+        self._repaired_us.update(dict.fromkeys(rows, now_us()))
+
+    def quarantine_keys(self, keys: Iterable[Key], *, until_us: int) -> None:
+        """Exclude keys on which a mirrored request may still be writing, though it gave no response."""
+        self._unsettled_until_us.update(dict.fromkeys(keys, until_us))
+
+    def end_quarantine(self, *, rows_before_us: int) -> None:
+        """Drop the quarantine of keys whose time has passed, and of rows repaired before this time."""
+        if self._repaired_us and min(self._repaired_us.values()) < rows_before_us:
+            self._repaired_us = {row: at for row, at in self._repaired_us.items() if at >= rows_before_us}
+        if self._unsettled_until_us and min(self._unsettled_until_us.values()) < now_us():
+            now = now_us()
+            self._unsettled_until_us = {key: until for key, until in self._unsettled_until_us.items() if until >= now}
+
+    def quarantine_of(self, run: MirrorRun) -> RunnerSkip | None:
+        """Return the cause for which a run's keys or rows are excluded, None when they are not."""
+        if any(self._unsettled_until_us.get(key, 0) > now_us() for key in run.claim.keys):
+            return RunnerSkip.UNSETTLED
+        rows = (row for keyed in run.claim.transactions for row in keyed.rows)
+        started_us = run.exchange.started_ns // 1_000
+        return RunnerSkip.REPAIRED if any(self._repaired_us.get(row, 0) > started_us for row in rows) else None
+
+    async def retry(self, step: RetriedStep, work: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a step with exponential backoff until the database that it needs answers.
+
+        Args:
+            step: its name.
+            work: the step.
+
+        Raises:
+            DatabaseUnreachableError, CaptureError: it failed while the runner stops.
+        """
         wait_s = BACKOFF_FIRST_S
         while True:
             try:
-                return await step()
-            except (ShadowUnreachableError, CaptureError) as error:
-                logger.warning("shadow_step_repeated", extra={"what": what, "error": str(error)})
-                self.metrics.retries.labels(what).inc()
+                return await work()
+            except (DatabaseUnreachableError, CaptureError) as error:
+                logger.warning("shadow_step_repeated", extra={"step": step, "error": str(error)})
+                self.metrics.retries.labels(step).inc()
                 if self.stopping.is_set():
                     raise
             await asyncio.sleep(wait_s)

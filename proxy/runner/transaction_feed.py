@@ -1,4 +1,4 @@
-"""One database's committed transactions, in order, with their keys: a capture driver plus the look-ups its rows need."""
+"""Feed one database's committed transactions, with their keys and in order, from a capture driver to a sink."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,45 +8,50 @@ from comparator.capture.attribution_keys import RowReference
 from comparator.capture.driver import Capture
 from comparator.exchanges.row_changes import Transaction
 
-Key = Callable[[Transaction], tuple[KeyedTransaction, tuple[RowReference, ...]]]
-Lookup = Callable[[Sequence[RowReference]], Awaitable[None]]
+FindKeys = Callable[[Transaction], tuple[KeyedTransaction, tuple[RowReference, ...]]]
+LookUpParents = Callable[[Sequence[RowReference]], Awaitable[None]]
 Sink = Callable[[KeyedTransaction], None]
 
 
 class TransactionFeed:
-    """Pumps transactions from a capture into a sink, one after the other.
+    """Passes transactions from a capture to a sink, one at a time.
+
+    A fence travels through the same queue as the transactions. So when it comes out, every transaction in front of it has reached the
+    sink, those that waited for a look-up included:
+
+        capture -> queue: [T1, T2, fence] -> keys of T1, looked up in the database where needed -> sink
 
     Args:
         capture: an opened driver.
-        key: gives a transaction its keys, and names the parent rows that are unknown.
-        lookup: makes unknown parent rows known; it is awaited before the transaction goes on.
-        sink: takes the keyed transaction, in commit order.
+        key: returns a transaction with its keys, and the parent rows that are unknown.
+        lookup: makes unknown parent rows known; awaited before the transaction is passed on.
+        sink: gets each transaction, in commit order.
     """
 
-    def __init__(self, capture: Capture, *, key: Key, lookup: Lookup, sink: Sink) -> None:
+    def __init__(self, capture: Capture, *, key: FindKeys, lookup: LookUpParents, sink: Sink) -> None:
         self._capture = capture
         self._key = key
         self._lookup = lookup
         self._sink = sink
         self._queue: asyncio.Queue[Transaction | asyncio.Future[None]] = asyncio.Queue()
-        self._at_hand = 0
+        self._in_lookup = 0
 
     async def start(self) -> None:
-        """Begin to take delivery."""
+        """Begin delivery."""
         await self._capture.start(self._queue.put_nowait)
 
     @property
     def interruptions(self) -> int:
-        """How often transactions may have been lost."""
+        """Number of times that transactions may have been lost."""
         return self._capture.interruptions
 
     @property
     def resumed(self) -> bool:
-        """Whether delivery went on where an earlier reader had left it."""
+        """Whether delivery continued where an earlier reader had stopped."""
         return self._capture.resumed
 
     def confirm(self, lsn: int | None) -> None:
-        """Everything up to `lsn` is dealt with; None: everything that was delivered."""
+        """Let the server drop its log up to `lsn`; None: up to everything that was delivered, once it has passed."""
         if lsn is not None:
             self._capture.confirm(lsn)
         elif not self.backlog:
@@ -54,11 +59,11 @@ class TransactionFeed:
 
     @property
     def backlog(self) -> int:
-        """Delivered transactions that wait for their keys."""
-        return self._queue.qsize() + self._at_hand
+        """Number of delivered transactions whose keys are not known yet."""
+        return self._queue.qsize() + self._in_lookup
 
     async def pump(self) -> None:
-        """Run until cancelled."""
+        """Pass transactions on until cancelled."""
         while True:
             entry = await self._queue.get()
             if isinstance(entry, asyncio.Future):
@@ -67,14 +72,14 @@ class TransactionFeed:
                 continue
             keyed, missing = self._key(entry)
             if missing:
-                self._at_hand = 1
+                self._in_lookup = 1
                 await self._lookup(missing)
-                self._at_hand = 0
+                self._in_lookup = 0
                 keyed, _ = self._key(entry)
             self._sink(keyed)
 
     async def fence(self) -> None:
-        """Wait until everything committed before this call has reached the sink."""
+        """Return when everything that was committed before this call has reached the sink."""
         await self._capture.fence()
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(reached)

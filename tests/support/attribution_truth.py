@@ -69,7 +69,7 @@ async def run_attribution(
             await writer
             await feed.fence()
             claim_uncertain(made, side, ledger, truth)
-            truth.background = ledger.release(before_us=2**62)
+            truth.background = ledger.release_unclaimed(before_us=2**62)
             pump.cancel()
     return truth
 
@@ -86,7 +86,7 @@ async def _claim_all(
         for _ in todo:
             done.put_nowait(await made.exchange(session, side, choose.choice(made.addresses)))
 
-    async def settle() -> None:
+    async def claim() -> None:
         while truth.requests + len(truth.uncertain) < count:
             batch = [await done.get()]
             while not done.empty():
@@ -95,7 +95,7 @@ async def _claim_all(
             _claim_batch(made, side, ledger, batch, truth)
 
     async with ClientSession() as session, asyncio.TaskGroup() as tasks:
-        tasks.create_task(settle(), name="settle")
+        tasks.create_task(claim(), name="claim")
         for n in range(in_flight):
             tasks.create_task(client(session), name=f"client-{n}")
     return truth
@@ -115,7 +115,7 @@ def _claim_batch(made: MirrorLab, side: Side, ledger: Ledger, batch: list[Exchan
     for exchange, window in zip(batch, windows, strict=True):
         ledger.open(exchange, window)
     for exchange, window in zip(batch, windows, strict=True):
-        claim = ledger.settle(exchange, window, admit=False, sure=False)
+        claim = ledger.claim(exchange, window, mirror=False, complete=False)
         if claim is None:
             truth.uncertain.append((exchange, window))
         else:
@@ -125,7 +125,7 @@ def _claim_batch(made: MirrorLab, side: Side, ledger: Ledger, batch: list[Exchan
 def claim_uncertain(made: MirrorLab, side: Side, ledger: Ledger, truth: AttributionResult) -> None:
     """Claim the transactions of requests that were ambiguous while other requests were still unknown."""
     for exchange, window in truth.uncertain:
-        claim = ledger.settle(exchange, window, admit=False)
+        claim = ledger.claim(exchange, window, mirror=False)
         assert claim is not None
         _count(made, side, exchange, claim, truth)
 

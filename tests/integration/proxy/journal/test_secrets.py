@@ -31,9 +31,9 @@ from proxy.recordings.model import RecordedExchange
 from proxy.recordings.reader import JOURNAL, read
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.mirror import MirrorResult
-from proxy.runner.mismatch_journal import open_captures
+from proxy.runner.mismatch_journal import open_mismatch_journal
 from proxy.runner.result_buffer import Outcome
-from proxy.runner.result_sink import ResultSink
+from proxy.runner.result_sink import ResultSink, redactor_of
 from tests.support.comparisons import NOW
 
 
@@ -123,7 +123,7 @@ def compared(entry: JournalEntry) -> Outcome:
     mirrored = Observation(Side.CANDIDATE, Role.MIRRORED, response_of("candidate"), 1_000, effects)
     found = Comparator(CompareSettings()).compare("ceramic", served, mirrored, now=NOW)
     assert found.verdict is Verdict.MISMATCH
-    return Outcome(entry, MirrorResult(served, mirrored, found), "")
+    return Outcome(entry, MirrorResult(served, mirrored, found), None)
 
 
 async def tables(dsn: str) -> bytes:
@@ -151,8 +151,8 @@ def test_the_test_finds_secrets_where_they_are() -> None:
 async def test_no_secret_is_in_the_journal_the_captures_or_the_exports(tmp_path: Path, mode: str) -> None:
     made = settings(tmp_path, mode)
     entries = journaled(made)
-    with open_captures(made, {}, RunnerMetrics(CollectorRegistry())) as captures:
-        [captures.take(entry) for entry in entries]
+    with open_mismatch_journal(made.routes, made.journal, {}, RunnerMetrics(CollectorRegistry())) as record:
+        [record(entry) for entry in entries]
     kept = b"\n".join(on_disk(tmp_path))
     assert kept.count(b"/ceramic-cache/authenticate") == 2
     assert secrets_in(kept) == set()
@@ -173,8 +173,9 @@ async def test_no_secret_is_in_the_store_or_in_a_case(tmp_path: Path, database: 
     batch = [compared(entry) for entry in journaled(made)]
     async with Store(StoreSettings(dsn=database, timeout_s=10), random.Random(1)) as store:
         await store.maintain(NOW)
-        keeper = ResultSink(store, made, b"salt", CollectorRegistry())
-        await keeper.keep(batch)
+        redactor = redactor_of(made.compare, made.journal.redaction, b"salt")
+        sink = ResultSink(store, made.compare, redactor, b"salt", routes=["ceramic"], registry=CollectorRegistry())
+        await sink.save(batch)
     kept = await tables(database)
     assert b"/ceramic-cache/authenticate" in kept
     assert b'"score"' in kept

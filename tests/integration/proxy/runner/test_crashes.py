@@ -10,8 +10,8 @@ import pytest
 
 from comparator.capture.settings import SlotKind
 from proxy.demo.embedded_postgres import EmbeddedPostgres
-from tests.support.runner_crashes import execute, crash_lab, run_through_crashes
 from tests.support.mirror_lab import MirrorLab
+from tests.support.runner_crashes import crash_lab, execute, run_through_crashes
 from tests.support.runner_process import RunnerProcess
 
 SLOTS = "SELECT count(*) FROM pg_replication_slots"
@@ -26,7 +26,9 @@ def slot() -> SlotKind:
 
 
 @pytest.fixture
-async def crashing(postgres_dsn: str, tmp_path: Path, slot: SlotKind) -> AsyncIterator[tuple[MirrorLab, EmbeddedPostgres]]:
+async def crashing(
+    postgres_dsn: str, tmp_path: Path, slot: SlotKind
+) -> AsyncIterator[tuple[MirrorLab, EmbeddedPostgres]]:
     async with crash_lab(postgres_dsn, tmp_path, slot=slot) as both:
         yield both
 

@@ -10,9 +10,10 @@ from aiohttp import ClientSession
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
+from proxy.rollout.accounting import total
 from tests.support.mirror_lab import WRITTEN, checksums, fast, mirror_lab
-from tests.support.mirroring import send_requests, mirroring, outcomes, settled
-from tests.support.scraping import free_port, total, until
+from tests.support.mirroring import mirroring, outcomes, send_requests, settled
+from tests.support.scraping import free_port, until
 
 SAME = "chosen-by-the-client"
 

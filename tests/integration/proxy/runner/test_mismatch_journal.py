@@ -11,8 +11,8 @@ from comparator.exchanges.model import Side
 from proxy.config.routes import RecordIf, RecordOnly, RouteSettings
 from proxy.config.runner import RunnerSettings
 from proxy.journal.keys import load_keys
-from proxy.recordings.detect import Format, read
 from proxy.recordings.model import RecordedExchange
+from proxy.recordings.reader import JOURNAL, read
 from proxy.runner.app import serve
 from tests.support.mirror_lab import mirror_lab
 from tests.support.mirroring import ended_count
@@ -41,5 +41,5 @@ async def test_so_many_mismatches_as_are_wanted_stand_in_the_capture_journal(pos
             await until(runner.port, lambda samples: ended_count(samples) == 4)
             stop.set()
     directory = tmp_path / "mismatches"
-    found = read(str(directory), form=Format.JOURNAL, keys=load_keys(directory, {}))
+    found = read(str(directory), format_name=JOURNAL, keys=load_keys(directory, {}))
     assert [one.id for one in found if isinstance(one, RecordedExchange)] == [asked[0], asked[2]]

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from comparator.capture.table_shape import Catalog
 from comparator.capture.catalog import read_catalog
+from comparator.capture.table_shape import Catalog
 from comparator.exchanges.row_changes import Op, RowChange
-from proxy.errors import ShadowDriftError, ShadowUnreachableError
+from proxy.errors import DatabaseUnreachableError, ShadowDriftError
 from proxy.runner.resync import resync
 from proxy.runner.row_targets import RowTarget, targets
 from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter
@@ -130,7 +130,7 @@ async def test_contradiction_is_a_drift_error_and_writes_nothing(both: Both) -> 
 async def test_shadow_that_does_not_answer_is_unreachable(both: Both) -> None:
     await both.shadow.execute("BEGIN; LOCK TABLE pair IN ACCESS EXCLUSIVE MODE")
     aligner = RowWriter(both.pool, both.catalog, timeout_s=0.2)
-    with pytest.raises(ShadowUnreachableError):
+    with pytest.raises(DatabaseUnreachableError):
         await aligner.apply([target("pair", ("3", "b3"), {"a": "3", "b": "b3"}, None)])
     await both.shadow.execute("ROLLBACK")
 

@@ -7,8 +7,8 @@ import pytest
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
-from tests.support.mirror_lab import WRITTEN, install_log, mirror_lab
 from tests.support.attribution_truth import run_attribution
+from tests.support.mirror_lab import WRITTEN, install_log, mirror_lab
 
 COUNTS = {Driver.STREAM: 600, Driver.SQL: 400, Driver.TRIGGERS: 300}
 

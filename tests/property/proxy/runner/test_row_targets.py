@@ -1,4 +1,4 @@
-"""proxy.runner.row_targets: whatever both sides did, writing the targets makes the shadow equal to live."""
+"""proxy.runner.row_targets: after any changes of both sides, writing the targets makes the shadow equal to live."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ start = st.dictionaries(st.integers(0, 4).map(str), st.integers(0, 3).map(str), 
 
 
 def play(table: Table, work: list[tuple[str, int, int]]) -> list[RowChange]:
-    """Do the steps on the table as a database would; return what its log would say."""
+    """Apply the steps to the table as a database would; return the changes that its log would have."""
     log: list[RowChange] = []
     for kind, identity, value in work:
         log += do(table, kind, str(identity), str(value))

@@ -1,4 +1,4 @@
-"""proxy.runner.intake: which exchanges are never mirrored, and why."""
+"""proxy.runner.intake: exchanges that are never mirrored, and their causes."""
 
 from collections.abc import Sequence
 
@@ -6,70 +6,91 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from comparator.capture.attribution_keys import KeyIndex
-from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
+from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Role, Side
 from proxy.config.runner import RunnerSettings
-from proxy.journal.reader import JournalEntry, Position
-from proxy.runner.intake import Intake, is_redacted
+from proxy.journal.driver import JournalEntry
+from proxy.journal.redaction import is_redacted
+from proxy.journal.segment_reader import SegmentPosition
+from proxy.runner.intake import Intake, trace_id_of
 from proxy.runner.ledger import Ledger, MirrorRun
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.mirror import MirrorResult
+from proxy.runner.no_capture import EmptyFeed, NoServedAttribution
 from proxy.runner.outcomes import Outcomes
+from proxy.runner.served_attribution import ServedAttribution
 from proxy.runner.shadow_state import ShadowState
+from proxy.runner.skip_causes import SkipCause
 
-DIGEST = "digest:" + 32 * "0"
+DIGEST = "redacted:" + 32 * "0"
 RESPONSE = Response(200, (), b"")
+STARTED_US = 1_000_000
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def request(*, target: str = "/", headers: HeaderList = (), body: bytes = b"", body_truncated: bool = False) -> Request:
-    return Request("GET", target, headers, body, body_truncated)
+def request(
+    *,
+    method: str = "GET",
+    target: str = "/",
+    headers: HeaderList = (),
+    body: bytes = b"",
+    body_truncated: bool = False,
+) -> Request:
+    return Request(method, target, headers, body, body_truncated)
 
 
-def exchange(number: int, asked: Request, outcome: Response | Failed = RESPONSE, *, ended_ns: int = 2) -> Exchange:
-    return Exchange(f"e{number}", "r", "", Side.CANDIDATE, "", 1, ended_ns, asked, outcome)
+def exchange(
+    number: int, request: Request, outcome: Response | Failed = RESPONSE, *, duration_s: int = 1, skip: str = ""
+) -> Exchange:
+    started_ns = STARTED_US * 1_000
+    ended_ns = started_ns + duration_s * 1_000_000_000
+    return Exchange(f"e{number}", "r", "", Side.CANDIDATE, "", started_ns, ended_ns, request, outcome, skip=skip)
 
 
-class Journal:
-    """Gives its exchanges at once, then asks to stop."""
+class OneBatch:
+    """Gives its exchanges at once, then lets the intake stop."""
 
-    def __init__(self, exchanges: Sequence[Exchange], standing: ShadowState) -> None:
-        self._exchanges, self._standing = exchanges, standing
+    def __init__(self, exchanges: Sequence[Exchange], state: ShadowState) -> None:
+        self._exchanges, self._state = exchanges, state
 
     async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
-        self._standing.stopping.set()
-        return [JournalEntry(Position((("w0", n),)), n, one) for n, one in enumerate(self._exchanges, 1)]
-
-    def tail_sequence(self) -> int:
-        return len(self._exchanges)
+        self._state.stopping.set()
+        return [
+            JournalEntry(SegmentPosition((("w0", number),)), number, exchange)
+            for number, exchange in enumerate(self._exchanges, 1)
+        ]
 
     @property
     def lost(self) -> int:
         return 0
 
 
-class Kept:
-    """What was announced, and why it has no comparison."""
+class Causes:
+    """Records the exchanges that were read, and the causes for which they have no comparison."""
 
     def __init__(self) -> None:
-        self.begun: list[str] = []
-        self.causes: dict[str, str] = {}
+        self.read: list[str] = []
+        self.by_id: dict[str, SkipCause | None] = {}
 
     def begin(self, entry: JournalEntry) -> None:
-        self.begun.append(entry.exchange.id)
+        self.read.append(entry.exchange.id)
 
-    async def keep(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: str) -> None:
+    async def add(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: SkipCause | None) -> None:
         assert mirrored is None
-        self.causes[entry.exchange.id] = cause
+        self.by_id[entry.exchange.id] = cause
 
 
-async def taken_in(*exchanges: Exchange, reaches: bool = True) -> tuple[Kept, list[str]]:
-    """What was refused, and the exchanges that became runs."""
-    metrics, kept = RunnerMetrics(CollectorRegistry()), Kept()
-    standing = ShadowState({}, metrics)
+async def read(
+    *exchanges: Exchange, reaches: bool = True, captured: bool = False, comparable_from_us: int = 0, resumed_us: int = 0
+) -> tuple[Causes, list[str]]:
+    """Read the exchanges; return the causes, and the ids of those that will be mirrored."""
+    metrics, causes, settings = RunnerMetrics(CollectorRegistry()), Causes(), RunnerSettings()
+    state = ShadowState({role: EmptyFeed() for role in Role}, metrics, comparable_from_us, resumed_us)
+    state.reset_interruptions()
     ledger = Ledger(KeyIndex({}), primary_keys={})
-    outcomes = Outcomes(kept, metrics)
-    journal = Journal(exchanges, standing)
-    await Intake(RunnerSettings(), journal, ledger, outcomes, standing, metrics, lambda _: reaches).run()
-    return kept, [item.exchange.id for _, item in ledger.take(100) if isinstance(item, MirrorRun)]
+    served = ServedAttribution(settings, ledger, state, metrics) if captured else NoServedAttribution(ledger)
+    outcomes, source = Outcomes(causes, metrics), OneBatch(exchanges, state)
+    await Intake(settings, source, ledger, served, outcomes, state, metrics, lambda _: reaches).run()
+    return causes, [item.exchange.id for _, item in ledger.start_ready(100) if isinstance(item, MirrorRun)]
 
 
 @pytest.mark.parametrize(
@@ -78,22 +99,51 @@ async def taken_in(*exchanges: Exchange, reaches: bool = True) -> tuple[Kept, li
         (exchange(1, request(), Failed(FailureCause.TIMEOUT, "")), "served_failed"),
         (exchange(1, request(body_truncated=True)), "truncated_request"),
         (exchange(1, request(headers=(("Authorization", DIGEST),))), "redacted"),
-        (exchange(1, request(), ended_ns=60_000_000_000), "slow"),
+        (exchange(1, request(), duration_s=60), "slow"),
+        (exchange(1, request(), skip="policy"), "policy"),
+        (exchange(1, request(), skip="of a newer proxy"), "unknown_policy"),
     ],
 )
 async def test_exchange_that_cannot_be_mirrored_is_skipped_by_its_cause(given: Exchange, cause: str) -> None:
-    kept, runs = await taken_in(given)
-    assert (kept.begun, kept.causes, runs) == (["e1"], {"e1": cause}, [])
+    causes, mirrored = await read(given)
+    assert (causes.read, causes.by_id, mirrored) == (["e1"], {"e1": cause}, [])
 
 
 async def test_side_without_a_shadow_instance_is_not_mirrored() -> None:
-    kept, _ = await taken_in(exchange(1, request()), reaches=False)
-    assert kept.causes == {"e1": "no_shadow_instance"}
+    causes, _ = await read(exchange(1, request()), reaches=False)
+    assert causes.by_id == {"e1": "no_shadow_instance"}
 
 
-async def test_second_exchange_of_an_id_has_an_outcome_of_its_own() -> None:
-    kept, runs = await taken_in(exchange(1, request()), exchange(1, request()))
-    assert (kept.begun, kept.causes, runs) == (["e1", "e1"], {"e1": "duplicate_id"}, ["e1"])
+@pytest.mark.parametrize("captured", [False, True])
+async def test_second_exchange_of_an_id_has_an_outcome_of_its_own(captured: bool) -> None:
+    causes, mirrored = await read(exchange(1, request()), exchange(1, request()), captured=captured)
+    assert (causes.read, causes.by_id, mirrored) == (["e1", "e1"], {"e1": "duplicate_id"}, ["e1"])
+
+
+@pytest.mark.parametrize(
+    ("method", "causes"),
+    [
+        ("GET", {}),
+        ("HEAD", {}),
+        ("OPTIONS", {}),
+        ("TRACE", {}),
+        ("POST", {"e1": "no_key"}),
+        ("PATCH", {"e1": "no_key"}),
+    ],
+)
+async def test_without_a_key_only_safe_methods_are_mirrored_where_rows_are_captured(
+    method: str, causes: dict[str, str]
+) -> None:
+    given = exchange(1, request(method=method))
+    assert (await read(given, captured=True))[0].by_id == causes
+    assert (await read(given))[0].by_id == {}
+
+
+@pytest.mark.parametrize(("resumed_us", "cause"), [(0, "not_captured"), (STARTED_US + 1, "repeated")])
+async def test_exchange_from_before_the_capture_is_skipped(resumed_us: int, cause: str) -> None:
+    given = exchange(1, request())
+    causes, _ = await read(given, captured=True, comparable_from_us=STARTED_US + 2, resumed_us=resumed_us)
+    assert causes.by_id == {"e1": cause}
 
 
 @pytest.mark.parametrize(
@@ -107,4 +157,12 @@ async def test_second_exchange_of_an_id_has_an_outcome_of_its_own() -> None:
     ],
 )
 def test_request_is_redacted_where_a_digest_stands_for_a_secret(given: Request, *, redacted: bool) -> None:
-    assert is_redacted(exchange(1, given)) is redacted
+    assert is_redacted(given) is redacted
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "trace_id"),
+    [(f"00-{TRACE_ID}-00f067aa0ba902b7-01", TRACE_ID), (f"00-{'0' * 32}-00f067aa0ba902b7-01", ""), ("a-b-c-d", "")],
+)
+def test_trace_id_is_that_of_a_valid_traceparent(traceparent: str, trace_id: str) -> None:
+    assert trace_id_of(exchange(1, request(headers=(("TraceParent", traceparent),)))) == trace_id

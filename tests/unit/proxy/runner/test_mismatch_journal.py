@@ -1,4 +1,4 @@
-"""proxy.runner.mismatch_journal: exchanges that differed are copied as they stand, as far as their route's rule wants them."""
+"""proxy.runner.mismatch_journal: exchanges that differed are copied in their stored form, if the filter of their route selects them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from comparator.exchanges.model import Exchange, Failed, FailureCause, Response
-from proxy.config.settings import Settings, load
+from proxy.config.loader import load
+from proxy.config.settings import Settings
 from proxy.errors import JournalKeyError, SettingsError
+from proxy.journal.driver import JournalEntry
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import JournalEntry, SegmentReader
-from proxy.journal.writer import SegmentWriter
+from proxy.journal.segment_reader import SegmentReader
+from proxy.journal.segment_writer import SegmentWriter
 from proxy.runner.metrics import RunnerMetrics
-from proxy.runner.mismatch_journal import MismatchRecorder, open_captures, served
+from proxy.runner.mismatch_journal import RecordMismatch, candidate_of, open_mismatch_journal
 from proxy.serving.routing import compile_routes
 from tests.support.exchanges import HEADERS, exchange
 
@@ -44,26 +46,26 @@ def journaled(settings: Settings, *exchanges: Exchange) -> list[JournalEntry]:
 
 
 @contextmanager
-def capturing(settings: Settings) -> Iterator[tuple[MismatchRecorder, RunnerMetrics]]:
+def recording(settings: Settings) -> Iterator[tuple[RecordMismatch, RunnerMetrics]]:
     metrics = RunnerMetrics(CollectorRegistry())
-    with open_captures(settings, {}, metrics) as captures:
-        yield captures, metrics
+    with open_mismatch_journal(settings.routes, settings.journal, {}, metrics) as record:
+        yield record, metrics
 
 
-def captured(settings: Settings) -> list[Exchange]:
+def recorded(settings: Settings) -> list[Exchange]:
     directory = Path(settings.journal.mismatches.directory)
     with SegmentReader(directory, "test", keys=load_keys(directory, {})) as reader:
         return [entry.exchange for entry in reader.take(100)]
 
 
-def test_what_differed_is_kept_with_its_secrets_sealed_by_the_journals_key(tmp_path: Path) -> None:
+def test_mismatch_is_copied_with_its_secrets_sealed_by_the_journals_key(tmp_path: Path) -> None:
     made = settings(tmp_path)
     differed = exchange("differed", headers=KEYED)
     entries = journaled(made, exchange("other"), differed)
-    with capturing(made) as (captures, metrics):
-        captures.take(entries[1])
-    assert captured(made) == [differed]
-    assert metrics.registry.get_sample_value("shadow_captured_total", {"route": "score"}) == 1
+    with recording(made) as (record, metrics):
+        record(entries[1])
+    assert recorded(made) == [differed]
+    assert metrics.registry.get_sample_value("shadow_mismatch_journal_written_total", {"route": "score"}) == 1
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
@@ -72,9 +74,9 @@ def test_a_digest_is_not_digested_again(tmp_path: Path) -> None:
     digests = msgspec.convert({"redaction": {"mode": "digest"}}, type(made.journal)).redaction
     made = msgspec.structs.replace(made, journal=msgspec.structs.replace(made.journal, redaction=digests))
     [entry] = journaled(made, exchange(headers=KEYED))
-    with capturing(made) as (captures, _):
-        captures.take(entry)
-    assert captured(made) == [entry.exchange]
+    with recording(made) as (record, _):
+        record(entry)
+    assert recorded(made) == [entry.exchange]
 
 
 @pytest.mark.parametrize(
@@ -86,37 +88,37 @@ def test_a_digest_is_not_digested_again(tmp_path: Path) -> None:
         ({"methods": ["POST"]}, []),
     ],
 )
-def test_the_rest_of_the_rule_holds_too(tmp_path: Path, rule: dict[str, object], kept: list[str]) -> None:
+def test_all_conditions_of_the_filter_hold(tmp_path: Path, rule: dict[str, object], kept: list[str]) -> None:
     made = settings(tmp_path, **rule)
     failed = exchange("c", outcome=Failed(FailureCause.TIMEOUT, "slow"), ended_ns=4_000)
     entries = journaled(made, exchange("a"), exchange("b"), failed)
-    with capturing(made) as (captures, _):
-        [captures.take(entry) for entry in entries]
-    assert [one.id for one in captured(made)] == kept
+    with recording(made) as (record, _):
+        [record(entry) for entry in entries]
+    assert [one.id for one in recorded(made)] == kept
 
 
-def test_other_routes_are_not_copied_and_without_a_rule_nothing_is_opened(tmp_path: Path) -> None:
+def test_other_routes_are_not_copied_and_without_a_filter_nothing_is_opened(tmp_path: Path) -> None:
     made = msgspec.structs.replace(settings(tmp_path), routes=())
     entries = journaled(made, exchange("a"))
-    with capturing(made) as (captures, _):
-        captures.take(entries[0])
+    with recording(made) as (record, _):
+        record(entries[0])
     assert not (tmp_path / "mismatches").exists()
 
 
-def test_a_side_that_gave_no_response_counts_as_the_status_of_the_client() -> None:
-    asked = served(exchange(outcome=Failed(FailureCause.REFUSED, "no")), 0)
-    assert (asked.status, asked.response_bytes) == (502, 0)
+def test_exchange_without_a_response_has_the_status_that_the_client_got() -> None:
+    candidate = candidate_of(exchange(outcome=Failed(FailureCause.REFUSED, "no")), 0)
+    assert (candidate.status, candidate.response_bytes) == (502, 0)
 
 
-def test_captures_of_another_key_are_not_written_to(tmp_path: Path) -> None:
+def test_mismatch_journal_of_another_key_is_not_written(tmp_path: Path) -> None:
     made = settings(tmp_path)
     journaled(made, exchange("a"))
     load_keys(tmp_path / "mismatches", {}, create=True)
-    with pytest.raises(JournalKeyError, match="another key"), capturing(made):
+    with pytest.raises(JournalKeyError, match="another key"), recording(made):
         pass
 
 
-def test_the_proxy_journals_such_a_route_in_full(tmp_path: Path) -> None:
+def test_proxy_journals_such_a_route_in_full(tmp_path: Path) -> None:
     [route] = compile_routes(settings(tmp_path, statuses=["5xx"]).routes)
     assert route.record_if is None
 
@@ -128,20 +130,20 @@ SHADOW = "backends: {legacy: {shadow: {url: 'http://127.0.0.1:1'}}}\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (ROUTE % "", "nothing is mirrored"),
-        (ROUTE % "" + SHADOW + "journal: {enabled: false}", "nothing is mirrored"),
+        (ROUTE % "", "needs mirroring"),
+        (ROUTE % "" + SHADOW + "journal: {enabled: false}", "needs mirroring"),
         (ROUTE % ", mirror: skip" + SHADOW, "mirror: skip"),
     ],
 )
 def test_mismatches_are_refused_where_nothing_is_mirrored(text: str, message: str) -> None:
-    with pytest.raises(SettingsError, match=message + r".*\$\.routes\[0\]\.record_if\.only"):
+    with pytest.raises(SettingsError, match=r"^routes\[0\] \(a\)\.record_if\.only: .*" + message):
         load(text, {})
 
 
-def test_mismatches_are_taken_where_a_side_is_mirrored() -> None:
+def test_mismatches_are_accepted_where_a_side_is_mirrored() -> None:
     assert load(ROUTE % "" + SHADOW, {}).routes[0].record_if is not None
 
 
-def test_a_response_is_asked_for_its_own_status_and_size() -> None:
-    asked = served(exchange(outcome=Response(404, (), b"no")), 3)
-    assert (asked.status, asked.response_bytes, asked.taken) == (404, 2, 3)
+def test_candidate_has_status_and_size_of_the_response() -> None:
+    candidate = candidate_of(exchange(outcome=Response(404, (), b"no")), 3)
+    assert (candidate.status, candidate.response_bytes, candidate.recorded) == (404, 2, 3)

@@ -1,0 +1,110 @@
+"""Null objects for `capture.driver: off`: no row change is known, so responses alone are compared and the shadow is not aligned.
+
+Each stands in for one part of the runner and has its interface, so that no other part asks whether row changes are captured.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from comparator.capture.attribution import Claim, KeyedTransaction, RequestWindow
+from comparator.capture.attribution_keys import NO_KEYS, Keys, RowId
+from comparator.exchanges.model import EffectsOutcome, Exchange
+from proxy.journal.driver import JournalEntry
+from proxy.runner.ledger import Ledger
+from proxy.runner.resync import NOTHING_RESYNCED, PendingChanges, ResyncResult
+from proxy.runner.row_targets import RowTarget
+from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows
+from proxy.runner.skip_causes import RunnerSkip
+from proxy.runner.transaction_snapshot import TransactionSnapshot
+
+NO_CLAIM = Claim(EffectsOutcome.OFF, (), NO_KEYS)
+
+
+class EmptyFeed:
+    """Stands in for `TransactionFeed`: no transaction ever comes."""
+
+    interruptions = 0
+    resumed = False
+    backlog = 0
+
+    async def start(self) -> None:
+        """Do nothing."""
+
+    async def pump(self) -> None:
+        """Run until cancelled."""
+        await asyncio.get_running_loop().create_future()
+
+    async def fence(self) -> None:
+        """Return at once: there is nothing to wait for."""
+
+    def confirm(self, lsn: int | None) -> None:
+        """Do nothing: no log is kept for this feed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoServedAttribution:
+    """Stands in for `ServedAttribution`: every exchange is compared by its response."""
+
+    ledger: Ledger
+
+    async def wait_until_delivered(self, entries: Sequence[JournalEntry]) -> None:
+        """Return at once."""
+
+    def refusal(self, exchange: Exchange) -> RunnerSkip | None:
+        """Return None: a response can always be compared."""
+
+    def was_released(self, window: RequestWindow) -> bool:
+        """Return False: there are no changes to release."""
+        del window
+        return False
+
+    def open(self, exchange: Exchange, window: RequestWindow) -> None:
+        """Do nothing: no transaction can fall into the window."""
+
+    def claim(self, exchange: Exchange, window: RequestWindow, *, mirror: bool, complete: bool) -> Claim:
+        """Add a run by the response, if the exchange is to be mirrored."""
+        del complete
+        return self.ledger.add_response_run(exchange, frozenset(window.keys)) if mirror else NO_CLAIM
+
+
+class NoShadowAttribution:
+    """Stands in for `ShadowAttribution`: no mirrored request has row changes."""
+
+    def open(self, run_id: str, keys: Keys, *, tagged: bool, now_us: int) -> None:
+        """Do nothing."""
+
+    def collect(self, run_id: str) -> Claim:
+        """Return an empty claim with the outcome `off`."""
+        del run_id
+        return NO_CLAIM
+
+    def discard(self, seen: TransactionSnapshot) -> None:
+        """Do nothing."""
+
+    def take_strays(self, *, now_us: int) -> Sequence[KeyedTransaction]:
+        """Return nothing."""
+        del now_us
+        return ()
+
+
+class UnalignedShadow:
+    """Stands in for `AlignedShadow`: nothing is written to the shadow."""
+
+    async def write(self, rows: Sequence[RowTarget]) -> WrittenRows:
+        """Write nothing."""
+        del rows
+        return NOTHING_WRITTEN
+
+    async def truncate(self, tables: Sequence[str]) -> None:
+        """Truncate nothing."""
+
+    async def resync(self, pending: PendingChanges | None) -> ResyncResult:
+        """Compare nothing."""
+        del pending
+        return NOTHING_RESYNCED
+
+    async def repair(self, rows: Iterable[RowId]) -> int:
+        """Repair nothing."""
+        del rows
+        return 0

@@ -1,0 +1,110 @@
+"""Carry out the resyncs that are requested: never while an item runs, and with growing pauses, for each reads all of live's tables."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from comparator.exchanges.model import Role
+from comparator.exchanges.row_changes import RowChange
+from proxy.errors import ShadowDriftError
+from proxy.runner.clock import now_us
+from proxy.runner.ledger import Ledger
+from proxy.runner.metrics import RetriedStep, RunnerMetrics
+from proxy.runner.resync import NOTHING_RESYNCED, PendingChanges, ResyncResult
+from proxy.runner.shadow_state import ShadowState
+from proxy.runner.transaction_snapshot import NOTHING_SEEN, TransactionSnapshot
+
+logger = logging.getLogger(__name__)
+
+RECENT_S = 60
+PAUSE_FIRST_S = 0.25
+PAUSE_MAX_S = 30.0
+SPARING_PAUSE_MAX_S = 2.0
+"""While pauses are no longer than this, exchanges that wait stay comparable; beyond it their contradictions do not end."""
+SNAPSHOT_KEPT_S = 60
+
+FENCE_STEPS = {Role.SERVED: RetriedStep.SERVED_FENCE, Role.MIRRORED: RetriedStep.MIRRORED_FENCE}
+
+
+@dataclass(slots=True)
+class Resynchronizer:
+    """Compares whole tables when the state requests it.
+
+    Attributes:
+        resync: compares whole tables and writes what differs on the shadow.
+        discard: drops the captured transactions of the shadow that a resync has overwritten.
+    """
+
+    state: ShadowState
+    ledger: Ledger
+    metrics: RunnerMetrics
+    resync: Callable[[PendingChanges | None], Awaitable[ResyncResult]]
+    discard: Callable[[TransactionSnapshot], None]
+    _pause_s: float = 0.0
+    _last_us: int = 0
+    _copied: TransactionSnapshot = NOTHING_SEEN
+
+    def has_copied(self, xid: int) -> bool:
+        """Return whether the last resync copied the changes of this transaction of live.
+
+        Example: live inserts row 7 (transaction 100) and deletes it (101), both captured before a resync that saw both. The shadow has
+        no row 7 then. Applying 100 once more would bring it back until 101 is applied.
+        """
+        return self._copied.covers(xid)
+
+    @property
+    def fails_repeatedly(self) -> bool:
+        """Whether each resync is soon followed by a contradiction: then exchanges that wait are given up as a whole."""
+        return self._is_recent() and self._pause_s > SPARING_PAUSE_MAX_S
+
+    async def run_requested(self) -> None:
+        """Carry out the requested resync, after a pause that grows while one follows another closely."""
+        self._pause_s = self._pause_s if self._is_recent() else 0.0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pause_s):
+                await self.state.stopping.wait()
+        self._pause_s = min(PAUSE_MAX_S, max(PAUSE_FIRST_S, 2 * self._pause_s))
+        await self._run()
+
+    async def _run(self) -> None:
+        state = self.state
+        reason, missed = state.resync_reason, state.changes_missed
+        assert reason is not None, "a resync was requested"
+        state.resync_reason, state.changes_missed, state.resyncing = None, False, True
+        # Everything committed after a fence is captured, so what the resync does not see is applied afterwards.
+        for role, feed in state.feeds.items():
+            await state.retry(FENCE_STEPS[role], feed.fence)
+        try:
+            pending = None if missed else self._pending_changes
+            result = await state.retry(RetriedStep.RESYNC, lambda: self.resync(pending))
+        except ShadowDriftError as error:
+            logger.error("shadow_needs_clone", extra={"error": str(error), "do": "shadow align clone"})
+            result = NOTHING_RESYNCED
+            state.needs_clone = True
+        else:
+            state.needs_clone = False
+        self._copied = NOTHING_SEEN if result.rewound else result.live
+        self.discard(result.shadow)
+        self.metrics.resynced_rows.inc(result.total)
+        state.resyncing = False
+        state.check_interruptions()
+        self._last_us = now_us()
+        if not result.rewound:
+            state.comparable_from_us = self._last_us
+        self.metrics.resyncs.labels(reason).inc()
+        logger.info("shadow_resynced", extra={"reason": reason, "rows": result.total, "comparable": result.rewound})
+
+    async def _pending_changes(self, seen: TransactionSnapshot) -> Sequence[RowChange]:
+        """Return the changes that a reading of live saw, and that still wait for the shadow. Call only while no item runs."""
+        await self.state.feeds[Role.SERVED].fence()
+        return self.ledger.pending_changes(seen.covers)
+
+    def forget_copied(self) -> None:
+        """Forget the transactions of the last resync once none of its time can arrive: their ids will be used again."""
+        if now_us() - self._last_us > SNAPSHOT_KEPT_S * 1_000_000:
+            self._copied = NOTHING_SEEN
+
+    def _is_recent(self) -> bool:
+        return now_us() - self._last_us < RECENT_S * 1_000_000

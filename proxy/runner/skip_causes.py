@@ -1,0 +1,73 @@
+"""Causes for which the runner does not mirror or compare an exchange. Pure. Their texts are labels of `shadow_skipped_total`."""
+
+from enum import StrEnum
+from typing import TypeAlias
+
+from comparator.exchanges.model import EffectsOutcome, Exchange
+from comparator.exchanges.skip import Skip
+
+
+class RunnerSkip(StrEnum):
+    """Causes that only the runner finds; those of the proxy's policies are in `Skip`."""
+
+    # Found when the exchange is read.
+    SERVED_FAILED = "served_failed"
+    """The served side gave no response."""
+    TRUNCATED_REQUEST = "truncated_request"
+    """The journal has only the beginning of the request's body."""
+    NO_SHADOW_INSTANCE = "no_shadow_instance"
+    """The other side has no instance that is wired to the shadow."""
+    NO_KEY = "no_key"
+    """A request that writes, on a route without an ordering key: no row can be attributed to it."""
+    REDACTED = "redacted"
+    """A secret of the request is gone, so the other side would refuse it."""
+    SLOW = "slow"
+    """It took longer than `claim_wait_ms`: its changes may have been released as background."""
+    LATE = "late"
+    """It was read so late that its changes may have been released as background."""
+    DUPLICATE_ID = "duplicate_id"
+    """An earlier exchange has the same id."""
+    REPEATED = "repeated"
+    """It was read again after a restart, and may have had its outcome before."""
+    UNKNOWN_POLICY = "unknown_policy"
+    """A newer proxy skipped it for a cause that this version does not know."""
+
+    # Found when the rows of the served side are attributed; as `EffectsOutcome` has them.
+    AMBIGUOUS = "ambiguous"
+    INTERFERED = "interfered"
+    OVERLAPPED = "overlapped"
+    LOST = "lost"
+
+    # Found when it is its turn: the shadow is not in the state that the served side started from.
+    NEEDS_CLONE = "needs_clone"
+    """The shadow contradicts live as a whole."""
+    NOT_CAPTURED = "not_captured"
+    """It began before both databases were captured, or before the last resync."""
+    UNSETTLED = "unsettled"
+    """An earlier mirrored request on its keys gave no response, and may still be writing."""
+    REPAIRED = "repaired"
+    """Its rows were copied from live, which may be ahead, after it began."""
+    OVERLOAD = "overload"
+    """Too much waits for the shadow."""
+    CAPTURE_LOST = "capture_lost"
+    """The capture of the shadow was interrupted while it ran."""
+    INTERNAL = "internal"
+    """A defect of the runner; the log has the traceback."""
+
+
+SkipCause: TypeAlias = Skip | RunnerSkip
+
+
+def policy_of(exchange: Exchange) -> SkipCause | None:
+    """Return the cause for which the proxy keeps this exchange from being mirrored; None when it does not."""
+    if not exchange.skip:
+        return None
+    try:
+        return Skip(exchange.skip)
+    except ValueError:
+        return RunnerSkip.UNKNOWN_POLICY
+
+
+def attribution_skip(outcome: EffectsOutcome) -> RunnerSkip | None:
+    """Return the cause that an attribution gives; None when the exchange can be compared: by rows, or (`off`) by its response."""
+    return None if outcome in (EffectsOutcome.ATTRIBUTED, EffectsOutcome.OFF) else RunnerSkip(outcome.value)

@@ -1,0 +1,84 @@
+"""proxy.runner.row_targets: targets of a resync with pending changes taken back, and targets of single changes."""
+
+import pytest
+
+from comparator.capture.table_shape import Column, ReplicaIdentity, TableShape
+from comparator.exchanges.row_changes import Op, Row, RowChange
+from proxy.runner.row_targets import RowTarget, rewound, targets
+
+SHAPE = TableShape(
+    name="score",
+    schema="public",
+    relation="score",
+    kind="table",
+    logged=True,
+    owned=True,
+    replica_identity=ReplicaIdentity.FULL,
+    primary_key=("id",),
+    columns=(Column("id", "bigint", False, "", True), Column("value", "text", False, "", True)),
+    foreign_keys=(),
+    triggers=(),
+)
+
+
+def row(value: str, **more: str) -> Row:
+    return {"id": "1", "value": value, **more}
+
+
+def change(before: Row | None, after: Row | None) -> RowChange:
+    op = Op.INSERT if before is None else Op.DELETE if after is None else Op.UPDATE
+    return RowChange("score", op, before, after)
+
+
+def taken_back(*pending: RowChange, resync: tuple[RowTarget, ...] = ()) -> list[RowTarget] | None:
+    return rewound(resync, pending, {"score": SHAPE})
+
+
+def target(current: Row | None, target: Row | None) -> RowTarget:
+    return RowTarget("score", ("1",), current, target)
+
+
+def test_changed_row_becomes_what_it_was_before_the_first_pending_change() -> None:
+    assert taken_back(change(row("a"), row("b")), change(row("b"), row("c"))) == [target(row("c"), row("a"))]
+
+
+def test_row_inserted_by_a_pending_change_is_deleted() -> None:
+    assert taken_back(change(None, row("a"))) == [target(row("a"), None)]
+
+
+def test_row_deleted_by_a_pending_change_is_inserted() -> None:
+    assert taken_back(change(row("a"), None)) == [target(None, row("a"))]
+
+
+def test_row_inserted_and_deleted_by_pending_changes_is_left_alone() -> None:
+    assert taken_back(change(None, row("a")), change(row("a"), None)) == []
+
+
+def test_drifted_row_is_written_whole_as_it_was_before() -> None:
+    assert taken_back(change(row("a"), row("b")), resync=(target({}, row("b")),)) == [target({}, row("a"))]
+
+
+def test_row_without_pending_changes_keeps_its_target() -> None:
+    assert taken_back(resync=(target({}, row("b")),)) == [target({}, row("b"))]
+
+
+def test_columns_of_live_alone_are_left_out() -> None:
+    assert taken_back(change(row("a", news="x"), row("b", news="y"))) == [target(row("b"), row("a"))]
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        RowChange("score", Op.TRUNCATE, None, None),
+        RowChange("score", Op.UPDATE, None, row("b")),
+        change({"id": "1"}, row("b")),
+    ],
+)
+def test_change_without_its_image_before_cannot_be_taken_back(lost: RowChange) -> None:
+    assert taken_back(change(row("a"), row("b")), lost) is None
+
+
+def test_out_of_line_value_that_live_did_not_change_is_restored_from_the_image_before() -> None:
+    live = RowChange("score", Op.UPDATE, row("a", note="long"), row("b"))
+    shadow = change(row("a", note="long"), row("b", note="other"))
+    assert targets([live], [shadow], {"score": ("id",)}) == [target(row("b", note="other"), row("b", note="long"))]
