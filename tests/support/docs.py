@@ -16,6 +16,7 @@ PARTS: Mapping[tuple[str, str], Callable[[], str]] = {
     ("docs/reference/endpoints.md", "control"): docs_reference.control_endpoints,
     ("docs/scorer.md", "endpoints"): docs_reference.scorer_endpoints,
     ("docs/reference/metrics.md", "metrics"): docs_reference.metrics,
+    ("docs/getting-started.md", "config"): docs_reference.example_config,
 }
 
 

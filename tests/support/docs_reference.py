@@ -52,7 +52,7 @@ CONTROL_PORT = {
     ("POST", "/pause"): ("operator", "Stay at the present step."),
     ("GET", "/rollout"): ("viewer", "Groups, steps and phases."),
     ("GET", "/rollout/gates"): ("viewer", "Evaluate the gates of `?group=` now."),
-    ("GET", "/rollout/readiness"): ("viewer", "What a rollback would lose now."),
+    ("GET", "/rollout/rollback-impact"): ("viewer", "What a rollback would lose now."),
     ("GET", "/rollout/history"): ("viewer", "The audit log; `?limit=` newest entries."),
     ("GET", "/rollout/state"): ("viewer", "The states of this process, for peers."),
     ("POST", "/rollout/state"): ("operator or break-glass", "Rollbacks of a peer."),
@@ -254,3 +254,8 @@ def declared_names(program: str) -> set[str]:
     trees = [ast.parse((ROOT / path).read_text()) for path in METRICS_MODULES[program]]
     texts = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     return {text for text in texts if isinstance(text, str) and METRIC_NAME.fullmatch(text)}
+
+
+def example_config() -> str:
+    """Return the configuration of the example as a block of code."""
+    return f"```yaml\n{(ROOT / 'docs' / 'examples' / 'orders' / 'config.yaml').read_text().rstrip()}\n```"
