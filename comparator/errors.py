@@ -1,13 +1,11 @@
-"""What can go wrong in the comparator, each with the sentence that says what to do.
+"""Define the comparator's errors. Errors of change data capture have a tree of their own: `comparator.capture.errors`.
 
-    ComparatorError
-    ├── RuleError                 a rule, table or known difference in config.yaml is wrong; the message names its path
-    ├── CaseError                 an exported case or a stored comparison cannot be read
-    └── StoreError                verdicts cannot be kept
-        ├── StoreUnavailableError     the database does not answer: keep the offset and try again
-        └── UnknownFindingError       no finding has this id
-
-Errors of capturing row changes have a tree of their own: `comparator.capture.errors`.
+ComparatorError
+├── RuleError                 a rule, table or known difference in config.yaml is invalid; the message names its path
+├── CaseError                 an exported case or a stored comparison cannot be read
+└── StoreError                verdicts cannot be stored or read
+├── StoreUnavailableError     the database is unavailable: keep the journal's offset and retry
+└── UnknownFindingError       no finding has this id
 """
 
 
@@ -16,11 +14,11 @@ class ComparatorError(Exception):
 
 
 class RuleError(ComparatorError):
-    """A declared rule cannot be used.
+    """A rule, table or known difference in the configuration is invalid.
 
     Args:
-        path: where it stands in the configuration, e.g. `compare.routes.v2_score.rules[3].path`.
-        reason: what is wrong with it.
+        path: configuration path of the invalid value, e.g. `compare.routes.v2_score.rules[3].path`.
+        reason: description of the mistake.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -30,7 +28,7 @@ class RuleError(ComparatorError):
 
 
 class CaseError(ComparatorError):
-    """An exported case or a stored comparison is not readable."""
+    """An exported case or a stored comparison is damaged, or of another version."""
 
 
 class StoreError(ComparatorError):
@@ -38,8 +36,8 @@ class StoreError(ComparatorError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store's database does not answer; nothing of the batch was kept and the whole batch may be given again."""
+    """The store's database is unavailable. Nothing of the batch was stored: the whole batch may be added again."""
 
 
 class UnknownFindingError(StoreError):
-    """No finding has the id that was asked for."""
+    """No finding has the requested id."""

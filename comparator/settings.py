@@ -1,7 +1,4 @@
-"""The sections `compare:` and `store:` of config.yaml.
-
-Pure. What is written here is only read; `rules.compile_rules` says whether it makes sense.
-"""
+"""Declare the sections `compare:` and `store:` of config.yaml. Pure. `comparator.rules.compile` checks their meaning."""
 
 import datetime as dt
 from typing import Final
@@ -11,17 +8,26 @@ import msgspec
 from comparator.tables import ROUTE_KIND, BackgroundRule, Struct, Table
 
 DYNAMIC_PLACES: Final = ("**.stamps.*", "**.stamp_scores.*")
-"""Where the scorer's responses and rows have providers as member names."""
+"""Default of `compare.dynamic`: places where the scorer's responses and rows have provider names as member names."""
 
 
 class RuleSettings(Struct, frozen=True):
-    """What may differ at one JSON path of a response's body. Exactly one action.
+    """The difference that is allowed at one JSON path of a response's body. Exactly one action is given.
 
-    `path`: dotted, `$` optional; `*` any key or element, `**` any depth, `[3]`, `["a.b"]`, `[?provider=="x"]`.
-    Actions: `ignore`; `absolute` or `relative` (decimal text) or `places` (decimal places) for numbers and numeric text;
-    `time_within_ms` for ISO 8601 times; `same`: "number" (`1` and `"1.00000"`) or "time" (`Z` and `+00:00`);
-    `unordered` for an array as a multiset; `key_by` for an array matched by these members of its elements.
-    `owner`, `reason` and `expires` (the last day it holds, UTC) are kept with every verdict the rule touched.
+    Attributes:
+        path: dotted path, `$` optional: `*` is any member or element, `**` any number of levels, `[3]` an element,
+            `["a.b"]` a member, `[?provider=="x"]` an element or member that is an object with this member.
+        ignore: action: allow anything, also absence.
+        absolute: action: allow numbers, or texts of numbers, at most this far apart; decimal text, e.g. "0.001".
+        relative: action: allow numbers at most this share of the larger one apart; decimal text, e.g. "0.01".
+        places: action: allow numbers that are equal when rounded to this many decimal places.
+        time_within_ms: action: allow ISO 8601 times at most this many milliseconds apart.
+        same: action: allow other notations: "number" (`1` and `"1.00000"`) or "time" (`Z` and `+00:00`).
+        unordered: action: compare the array as a multiset.
+        key_by: action: match the array's elements by the values of these members.
+        owner: person or team in charge of the rule.
+        reason: justification of the rule.
+        expires: last day (UTC) on which the rule allows anything; none: it never expires.
     """
 
     path: str
@@ -39,9 +45,11 @@ class RuleSettings(Struct, frozen=True):
 
 
 class HeaderRules(Struct, frozen=True):
-    """Which response headers are compared beside those always compared (`rules.COMPARED_HEADERS`).
+    """The response headers that are compared, besides the default ones (`comparator.rules.compile.COMPARED_HEADERS`).
 
-    Names are case-insensitive. `ignore` takes names out again, also the default ones.
+    Attributes:
+        compare: names of further headers to compare, in any case.
+        ignore: names of headers not to compare, in any case; also default ones.
     """
 
     compare: tuple[str, ...] = ()
@@ -49,11 +57,24 @@ class HeaderRules(Struct, frozen=True):
 
 
 class KnownDifference(Struct, frozen=True):
-    """A difference the operator declared: its own verdict (`known`), never a mismatch.
+    """A difference that is expected and has a ticket. It is counted as `known`, never as a mismatch.
 
-    Of the response: `path` (as in `Rule`), or `status` / `header`. Of the effects: `table`, and optionally `column` and
-    `path` inside the column. `kind` (a `comparator.exchanges.difference.Kind`), `route` and `candidate`/`legacy` (the exact JSON
-    text of that side's value) narrow it.
+    One of `path`, `status`, `header` and `table` is required; the other fields narrow it down.
+
+    Attributes:
+        reason: explanation of the difference; required.
+        ticket: issue in which it is discussed.
+        route: name of the route. Empty: every route.
+        path: path in the response's body, or in a JSON column when `table` is given; the notation is that of `rules`.
+        status: the difference is one of status codes.
+        header: name of the header that differs.
+        table: table whose rows differ; it has to be described in `compare.tables`.
+        column: column that differs. Empty: any column, or whole rows.
+        kind: kind of the difference, e.g. "missing" (`comparator.exchanges.difference.Kind`). Empty: any kind.
+        candidate: exact JSON text of the candidate's value; none: any value.
+        legacy: exact JSON text of the legacy's value; none: any value.
+        owner: person or team in charge of the difference.
+        expires: last day (UTC) on which the declaration holds; none: it never expires.
     """
 
     reason: str
@@ -72,16 +93,35 @@ class KnownDifference(Struct, frozen=True):
 
 
 class RouteCompare(Struct, frozen=True):
-    """What holds for one route, in addition to the global rules (the route's own are looked at first)."""
+    """Settings of one route, in addition to the global ones. The route's own rules take precedence.
+
+    Attributes:
+        rules: rules for the bodies of this route's responses.
+        headers: headers of this route's responses to compare.
+        body: body kind to use instead of the one that Content-Type names: json, form, multipart, text, binary.
+    """
 
     rules: tuple[RuleSettings, ...] = ()
     headers: HeaderRules = HeaderRules()
     body: str = ""
-    """Overrides the body kind that Content-Type names: json, form, multipart, text, binary."""
 
 
 class CompareSettings(Struct, frozen=True):
-    """The section `compare:`."""
+    """The section `compare:`.
+
+    Attributes:
+        rules: rules for the bodies of all routes' responses.
+        headers: headers of all routes' responses to compare.
+        routes: settings by name of a route.
+        known_differences: expected differences.
+        tables: description by table name; a table without one is compared as a multiset of whole rows.
+        route_kind: kind of the routes' keys among the kinds in `tables.*.keys`.
+        background: writers that are not requests.
+        dynamic: paths at which the last member's name is data instead of structure; findings write `*` there. Places in rows are
+            written `table.column.path`.
+        redact: JSON paths and header names whose values are replaced by a keyed digest in findings and exported cases.
+        body_max_bytes: greatest size of a decoded body that is compared by structure, in bytes; larger ones are compared by digest.
+    """
 
     rules: tuple[RuleSettings, ...] = ()
     headers: HeaderRules = HeaderRules()
@@ -89,18 +129,24 @@ class CompareSettings(Struct, frozen=True):
     known_differences: tuple[KnownDifference, ...] = ()
     tables: dict[str, Table] = msgspec.field(default_factory=dict[str, Table])
     route_kind: str = ROUTE_KIND
-    """The kind of key, in `tables.*.keys`, that the routes' keys are: a name of the operator's choice."""
     background: tuple[BackgroundRule, ...] = ()
     dynamic: tuple[str, ...] = DYNAMIC_PLACES
-    """Places whose member name is data, not structure: findings write `*` there. Of effects: `table.column.path`."""
     redact: tuple[str, ...] = ()
-    """JSON paths and header names whose values findings and exported cases replace by a digest."""
     body_max_bytes: int = 4_194_304
-    """Decoded bodies beyond this are compared by digest only."""
 
 
 class StoreSettings(Struct, frozen=True):
-    """The section `store:`: where verdicts are kept. An empty `dsn` is filled from the environment (SHADOW_STORE_DSN)."""
+    """The section `store:`: the database of verdicts and findings.
+
+    Attributes:
+        dsn: URL of the database. Empty: that of `databases.store`.
+        retention_days: number of days for which comparisons are kept. Totals and findings are kept for ever.
+        partition_max_rows: greatest number of comparisons kept of one day; beyond it matches are deleted first, the oldest first.
+        exemplars_max: number of examples kept of one finding, a uniform sample of all its occurrences.
+        exemplar_max_bytes: greatest size of a stored example, compressed, in bytes; larger ones are not kept.
+        timeout_s: limit for connecting and for each statement, in seconds.
+        pool_max: greatest number of connections.
+    """
 
     dsn: str = ""
     retention_days: int = 14

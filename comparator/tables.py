@@ -1,31 +1,32 @@
-"""How the operator describes a table: what identifies a row by meaning, what may differ, whose request a row belongs to.
-
-Pure. These structs are the `tables:` section of config.yaml; unknown fields are refused with their path.
-"""
+"""Declare the section `compare.tables` of config.yaml: row identity, tolerated columns, and the request a row belongs to. Pure."""
 
 from typing import Final
 
 import msgspec
 
 ROUTE_KIND: Final = "address"
-"""What the kind of the routes' keys is called where nothing else is said."""
+"""Default of `compare.route_kind`: the kind of the routes' keys."""
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of the configuration structs: frozen, and a misspelled field is an error that names its path.
+    """Base of the configuration structs: frozen, and an unknown field is an error that names its path.
 
-    A subclass repeats `frozen=True, kw_only=True`: type checkers do not inherit the first, msgspec not the second.
+    A subclass repeats `frozen=True, kw_only=True`: type checkers do not inherit the first, msgspec does not inherit the second.
     """
 
 
 class AttributionKey(Struct, frozen=True, kw_only=True):
-    """One way a row of this table names the ordering key of the request that wrote it.
+    """One way in which a row of this table carries a key of the request that wrote it.
 
-    `kind` is the kind of key; keys match only within a kind. What a route names as its `key` is of the kind that
-    `compare.route_kind` says, "address" by default; others ("nullifier") only tie rows to one another. Exactly one source:
-    `column` (its text; with `path` a dotted JSON path inside it, `*` for each array element), or
-    `through` (a foreign-key column: the keys of the row it references), each filtered by `regex` (group 1) if given.
-    Values of the routes' kind are lower-cased, as the routes' keys are.
+    Exactly one of `column` and `through` is given. Keys match only keys of the same kind. Keys of the routes' kind
+    (`compare.route_kind`) are lower-cased, as the routes' keys are; keys of other kinds, e.g. "nullifier", only tie rows to one another.
+
+    Attributes:
+        kind: the kind of key, e.g. "address".
+        column: the column whose text is the key.
+        path: dotted path of the key inside a JSON `column`; `*` stands for every element. Empty: the whole column.
+        through: a foreign-key column; the row has the keys of the row that it references.
+        regex: regular expression whose group 1 is the key; a text without a match has no key. Empty: the whole text.
     """
 
     kind: str
@@ -36,9 +37,11 @@ class AttributionKey(Struct, frozen=True, kw_only=True):
 
 
 class Volatile(Struct, frozen=True, kw_only=True):
-    """A column whose value may differ: within `within_ms` milliseconds for a time, or in any way if `ignore`.
+    """The tolerance for a column whose values may differ. NULL against a value is always a difference.
 
-    NULL against a value is always a difference.
+    Attributes:
+        within_ms: greatest allowed distance of two times, in milliseconds; required unless `ignore` is set.
+        ignore: allow any two values.
     """
 
     within_ms: int | None = None
@@ -46,29 +49,39 @@ class Volatile(Struct, frozen=True, kw_only=True):
 
 
 class JsonColumn(Struct, frozen=True, kw_only=True):
-    """Rules inside a JSON column, by dotted path (`fields.pk`, `*` for any key or element).
+    """The rules inside of a JSON column. Paths are dotted (`fields.pk`); `*` stands for any member or element.
 
-    `references` names ids inside the document: compared by the natural key of the row of that table they point to.
+    Attributes:
+        ignore: paths at which anything may differ.
+        within_ms: greatest allowed distance of two times by path, in milliseconds.
+        references: table by path of an id inside of the document; ids are compared by the natural key of the referenced row.
+        decode_text: the column's value is a JSON string that contains a JSON document; compare the inner document.
     """
 
     ignore: tuple[str, ...] = ()
     within_ms: dict[str, int] = {}
     references: dict[str, str] = {}
     decode_text: bool = False
-    """The column holds JSON text inside a JSON string."""
 
 
 class Table(Struct, frozen=True, kw_only=True):
-    """One table. `natural_key` columns that are in `references` are compared by the natural key of the referenced row.
+    """The description of one table, by which its rows are matched between the two sides.
 
-    `append_only` tables are compared as multisets of meaning. `ignore_columns` (surrogate ids are ignored by themselves:
-    a primary key outside the natural key). `low_confidence` marks count-dependent tables.
+    Attributes:
+        natural_key: columns that identify a row by meaning; a column that is in `references` stands for the natural key of the
+            referenced row. Several rows may have one natural key: they are compared as a multiset.
+        primary_key: columns of the primary key. Those outside of the natural key are surrogate ids and are not compared.
+        references: referenced table by foreign-key column.
+        ignore_columns: columns that are not compared.
+        volatile: tolerance by column.
+        json: rules by JSON column.
+        keys: ways in which a row carries a key of its request.
+        low_confidence: the rows depend on counts or on the order of requests; a comparison that differs only here is marked so.
     """
 
     natural_key: tuple[str, ...]
     primary_key: tuple[str, ...] = ("id",)
     references: dict[str, str] = {}
-    append_only: bool = False
     ignore_columns: tuple[str, ...] = ()
     volatile: dict[str, Volatile] = {}
     json: dict[str, JsonColumn] = {}
@@ -77,10 +90,16 @@ class Table(Struct, frozen=True, kw_only=True):
 
 
 class BackgroundRule(Struct, frozen=True, kw_only=True):
-    """Describes a writer that is no request: its rows never count as effects.
+    """A writer that is not a request, e.g. a nightly job: the rows that match are never effects of a request.
 
-    A row matches when `table` is equal and, where given, the changed columns of an update are a subset of `columns`, the
-    operation is in `ops`, and the transaction's application_name is `application`.
+    A row matches when it satisfies every condition that is given.
+
+    Attributes:
+        table: the row's table.
+        columns: an update changed none but these columns. Empty: any columns.
+        ops: the operation is one of these: insert, update, delete, truncate. Empty: any operation.
+        application: the transaction's application_name. Empty: any name.
+        reason: explanation for readers of the configuration.
     """
 
     table: str

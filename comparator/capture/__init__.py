@@ -1,10 +1,14 @@
-"""Turns the committed changes of one database into `comparator.exchanges.row_changes.Transaction`s, in commit order.
+"""Change data capture: turn the committed changes of one database into transactions in commit order.
 
-`model` holds the Protocol every driver implements and `drivers.open_capture` picks one by `settings`. The drivers `stream`
-(over `replication`, libpq), `sql` and `triggers` share `supervised` (one reader that reconnects) and `delivery` (each
-transaction once; fences that waiters share). `pgoutput` and `rowtext` decode, purely; `keys` (pure) says whose a row is, `attribute` (pure) ties transactions to
-requests.
-Around them: `catalog` reads the shape of tables, `fitness` refuses a database that cannot be captured from, `publication`
-and `changelog` prepare one, `preflight` says what it lacks, `clone` makes the shadow and `verify` compares it whole;
-`command` and `align_command` put them on the command line.
+    write-ahead log -> stream_driver  --.
+                    -> sql_driver     --+--> delivery --> Transaction --> attribution --> the request that made it
+    change log      -> trigger_driver --'
+
+- `driver` is the interface of a capture; `registry.open_capture` opens the driver that `settings` names. The three drivers do not
+  know each other. They extend `reconnecting` (one reading task that reconnects) and use `delivery` (each transaction once, and fences).
+- `pgoutput` and `row_text` decode bytes and rows (pure). `replication` is a replication connection over libpq.
+- `attribution_keys` (pure) finds the keys that a row carries; `attribution` (pure) attributes transactions to requests.
+- `session` opens connections with fixed settings; `catalog` reads the shapes of tables (`table_shape`, pure).
+- `publication`, `trigger_log` and `trigger_tags` prepare a database, `preflight` checks one, `clone` creates the shadow database from
+  live, and `verify` compares both completely.
 """

@@ -1,11 +1,20 @@
-"""Ties committed transactions to the request that made them, without guessing.
+"""Attribute committed transactions to the requests that made them, without guessing. Pure.
 
-Pure. A transaction that names its request is that request's. Any other belongs to the one request whose keys it touches and
-inside whose window it was committed; when several fit it is ambiguous, when none fits it is background.
+A transaction that names its request belongs to that request. Any other belongs to the one request whose window it was committed in and
+with which it shares a key; if several requests match it is ambiguous, if none matches it is background.
 
-A request starts with the ordering key of its route (`keys`) and gains the secondary keys (every kind but its own) of each
-transaction that is surely its own, because a service may write rows that carry only such a key: the legacy's back-fill of hash
-links writes rows with another address.
+    window of request r1, key (address, 0xA)   |-----------------------|
+    window of request r2, key (address, 0xB)            |--------------------------|
+    commits                                       t1        t2      t3          t4
+
+    t1 writes a row with key (address, 0xA)                          -> r1
+    t2 writes rows with keys (address, 0xA) and (address, 0xB)       -> ambiguous: it matches r1 and r2, so neither is compared
+    t3 writes a row with key (address, 0xB)                          -> r2
+    t4 writes a row with key (address, 0xC)                          -> background: no window has this key
+
+A request starts with the ordering key of its route and gains the secondary keys (those of every other kind) of the transactions that
+are certainly its own, because a service may write rows that carry only such a key. Example: t1 also contains (nullifier, v0:9); from
+then on r1 owns a transaction that contains (nullifier, v0:9) alone. The legacy's back-fill of hash links writes such rows.
 """
 
 from collections import deque
@@ -22,7 +31,14 @@ from comparator.tables import ROUTE_KIND
 
 @dataclass(frozen=True, slots=True)
 class KeyedTransaction:
-    """A transaction with what attribution needs to know of it. `declared_background`: every row matches a rule."""
+    """A transaction with the facts that attribution needs.
+
+    Attributes:
+        transaction: the committed transaction.
+        keys: all attribution keys that its rows carry.
+        rows: the rows that it changed.
+        declared_background: every row matches a rule of `compare.background`.
+    """
 
     transaction: Transaction
     keys: Keys
@@ -32,10 +48,16 @@ class KeyedTransaction:
 
 @dataclass(slots=True)
 class RequestWindow:
-    """One request on one side: its id, its keys, when it could have written (Unix microseconds of the server's clock).
+    """The time in which one request could have written on one side, and its keys.
 
-    `tagged`: this side names the request in its transactions, so an untagged transaction is never its own.
-    `closed_us` None means the request is still running. `trace_id` is that of the traceparent it was sent with.
+    Attributes:
+        id: X-Request-Id.
+        keys: attribution keys of the request; `claim` adds secondary keys.
+        opened_us: start of the window in Unix microseconds of the server's clock.
+        closed_us: end of the window; None while the request is running.
+        tagged: this side names the request in its transactions, so an untagged transaction is never its own.
+        overlapped: another request with a common key ran at the same time.
+        trace_id: W3C trace id that the request was sent with, "" for none.
     """
 
     id: str
@@ -48,24 +70,27 @@ class RequestWindow:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """How a transaction may call this request."""
+        """The names by which a transaction may refer to this request."""
         return (self.id, f"trace:{self.trace_id}") if self.trace_id else (self.id,)
 
     def contains(self, committed_us: int) -> bool:
-        """Whether a commit at this time may be of this request."""
+        """Return whether a commit at this time may belong to this request."""
         return self.opened_us <= committed_us and (self.closed_us is None or committed_us <= self.closed_us)
 
     def overlaps(self, other: "RequestWindow") -> bool:
-        """Whether both ran at the same time for a moment and share a key."""
+        """Return whether both requests ran at the same time, however shortly, and share a key."""
         return _ran_concurrently(self, other) and not self.keys.isdisjoint(other.keys)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is attributed to a request: its transactions in commit order, how sure that is, and all keys they touch.
+    """The transactions that were attributed to a request.
 
-    With an outcome other than `attributed` the transactions are those that may be its own; they are taken all the same, so
-    that an aligner applies them, but they are not compared.
+    Attributes:
+        outcome: confidence of the attribution. Unless it is `attributed`, the transactions are those that may be its own: they are
+            claimed all the same, so that they are applied to the shadow, but they are not compared.
+        transactions: the claimed transactions in commit order.
+        keys: the keys of the request, those gained from its transactions included.
     """
 
     outcome: EffectsOutcome
@@ -74,7 +99,7 @@ class Claim:
 
 
 class _UnclaimedTransactions:
-    """Transactions without an owner, found by key, by row, by the request they name, or by order."""
+    """Transactions that no request has claimed, indexed by key, by row and by the request that they name."""
 
     def __init__(self) -> None:
         self.by_lsn: dict[int, KeyedTransaction] = {}
@@ -99,7 +124,7 @@ class _UnclaimedTransactions:
                 if not holders:
                     del index[name]
 
-    def touching(self, keys: Iterable[Key], names: Iterable[str]) -> dict[int, KeyedTransaction]:
+    def find(self, keys: Iterable[Key], names: Iterable[str]) -> dict[int, KeyedTransaction]:
         found = {lsn: keyed for name in names for lsn, keyed in self._by_name.get(name, {}).items()}
         for key in keys:
             found.update(self._by_key.get(key, {}))
@@ -119,39 +144,39 @@ class _UnclaimedTransactions:
 
 
 class Attributor:
-    """The transactions of one side that no request has claimed yet, and the windows they may fall into.
+    """Attribute the transactions of one side to windows.
 
-    Feed it in commit order (`add`), announce windows as soon as they are known (`open`), `claim` a window when a fence says
-    that everything committed before its end is in. `release` hands out what no known window can own.
+    `add` transactions in commit order, `open` windows as soon as they are known, and `claim` a window when a fence guarantees that
+    everything committed before its end has been added. `release` returns transactions that no known window can own.
 
     Args:
-        primary_kind: the kind of the ordering key; a window gains keys of every other kind from its own transactions.
-        background_remembered_max: how many declared background transactions are kept to recognise interference.
+        primary_kind: kind of the ordering keys; a window gains keys of every other kind from its own transactions.
+        background_remembered_max: number of declared background transactions that are remembered to detect interference.
     """
 
     def __init__(self, *, primary_kind: str = ROUTE_KIND, background_remembered_max: int = 2_000) -> None:
         self._primary_kind = primary_kind
-        self._pending = _UnclaimedTransactions()
+        self._unclaimed = _UnclaimedTransactions()
         self._windows: dict[str, RequestWindow] = {}
         self._by_key: dict[Key, dict[str, RequestWindow]] = {}
         self._by_name: dict[str, dict[str, RequestWindow]] = {}
         self._background: deque[KeyedTransaction] = deque(maxlen=background_remembered_max)
 
     @property
-    def pending(self) -> int:
-        """How many transactions wait for an owner."""
-        return len(self._pending.by_lsn)
+    def unclaimed(self) -> int:
+        """The number of unclaimed transactions."""
+        return len(self._unclaimed.by_lsn)
 
     def add(self, keyed: KeyedTransaction) -> None:
-        """Take in the next transaction of the stream; declared background is remembered, and owned by no request."""
+        """Add the next transaction of the stream; declared background is remembered but never claimed."""
         if keyed.declared_background:
             self._background.append(keyed)
         else:
-            self._pending.add(keyed)
+            self._unclaimed.add(keyed)
 
     def open(self, window: RequestWindow) -> None:
-        """Make a window known; windows with a common key at a common time are marked overlapped unless both are tagged."""
-        for other in self._neighbours(window.keys):
+        """Announce a window. Concurrent windows with a common key are marked overlapped unless both are tagged."""
+        for other in self._windows_with(window.keys):
             if window.overlaps(other) and not (window.tagged and other.tagged):
                 window.overlapped = other.overlapped = True
         self._windows[window.id] = window
@@ -159,61 +184,65 @@ class Attributor:
             self._by_name.setdefault(name, {})[window.id] = window
         self._index(window, window.keys)
 
-    def claim(self, window_id: str, *, sure: bool = True) -> Claim | None:
-        """Take the transactions of this window out of the pending ones.
+    def claim(self, window_id: str, *, all_announced: bool = True) -> Claim | None:
+        """Claim the unclaimed transactions of this window.
 
         Args:
-            window_id: an opened window.
-            sure: whether every request that ran at the same time has been announced by now. If not, a transaction that
-                carries another's primary key, and was found through a secondary key only, may be of a request that is
-                still running: then nothing is taken and None is returned; ask again when it is sure.
+            window_id: id of an opened window.
+            all_announced: every request that ran at the same time has been announced. Otherwise a transaction that matches by a secondary
+                key only, and carries a foreign primary key, may belong to a request that is still running.
+
+        Returns:
+            The claim; None, with nothing claimed, when such a transaction was found: try again later.
         """
         window = self._windows[window_id]
         own, gained = self._matching(window)
-        if not sure and any(self._may_belong_to_unannounced(window, keyed) for keyed in own.values()):
+        if not all_announced and any(self._may_belong_to_unannounced(window, keyed) for keyed in own.values()):
             return None
         self._add_keys(window, gained)
         taken = tuple(own[lsn] for lsn in sorted(own))
-        rivals = [other for keyed in taken for other in self._others(window, keyed)]
+        rivals = [other for keyed in taken for other in self._rivals(window, keyed)]
         for other in rivals:
-            # What is taken here may be the other's: neither has its effects for sure.
+            # The transaction may belong to the other window: the effects of neither are certain.
             other.overlapped = True
         for keyed in taken:
-            self._pending.remove(keyed)
+            self._unclaimed.remove(keyed)
         return Claim(self._outcome(window, taken, ambiguous=bool(rivals)), taken, frozenset(window.keys))
 
     def close(self, window_id: str) -> None:
-        """Forget a window; nothing is attributed to it any more."""
+        """Remove a window; nothing is attributed to it any more."""
         window = self._windows.pop(window_id, None)
         if window is not None:
             _forget(self._by_key, window.keys, window_id)
             _forget(self._by_name, window.names, window_id)
 
     def release(self, *, before_us: int, key: Key | None = None) -> list[KeyedTransaction]:
-        """Take out, as background, the transactions committed before this time that no known window may own.
+        """Remove and return, as background, the transactions that no known window may own.
 
-        With `key` only those that touch it: a request that overlaps no other on its key proves that an earlier,
-        unclaimed transaction on that key belongs to none.
+        Args:
+            before_us: only transactions committed before this time (Unix microseconds of the server's clock).
+            key: only transactions that carry this key and name no request: once a request has run without overlapping another one on
+                its key, an earlier unclaimed transaction on that key cannot belong to any request.
         """
-        scope = self._pending.by_lsn if key is None else self._pending.touching((key,), ())
+        scope = self._unclaimed.by_lsn if key is None else self._unclaimed.find((key,), ())
         found = [
             keyed
             for keyed in scope.values()
             if keyed.transaction.committed_us < before_us
             and (key is None or not keyed.transaction.names)
-            and not any(self._fits(window, keyed) for window in self._candidates(keyed))
+            and not any(self._matches(window, keyed) for window in self._candidates(keyed))
         ]
         for keyed in found:
-            self._pending.remove(keyed)
+            self._unclaimed.remove(keyed)
             self._background.append(keyed)
         return found
 
     def discard(self, dealt_with: Callable[[Transaction], bool]) -> None:
-        """Drop the pending transactions of which this is true."""
-        for keyed in [k for k in self._pending.by_lsn.values() if dealt_with(k.transaction)]:
-            self._pending.remove(keyed)
+        """Drop the unclaimed transactions for which `dealt_with` is true."""
+        for keyed in [k for k in self._unclaimed.by_lsn.values() if dealt_with(k.transaction)]:
+            self._unclaimed.remove(keyed)
 
-    def _fits(self, window: RequestWindow, keyed: KeyedTransaction, *, more: AbstractSet[Key] = NO_KEYS) -> bool:
+    def _matches(self, window: RequestWindow, keyed: KeyedTransaction, *, more: AbstractSet[Key] = NO_KEYS) -> bool:
         if keyed.transaction.request_id:
             return keyed.transaction.request_id == window.id
         if keyed.transaction.names:
@@ -224,15 +253,15 @@ class Attributor:
             return False
         return not window.keys.isdisjoint(keyed.keys) or not more.isdisjoint(keyed.keys)
 
-    def _others(self, window: RequestWindow, keyed: KeyedTransaction) -> list[RequestWindow]:
-        """Other windows that a transaction fits."""
-        return [o for o in self._candidates(keyed) if o.id != window.id and self._fits(o, keyed)]
+    def _rivals(self, window: RequestWindow, keyed: KeyedTransaction) -> list[RequestWindow]:
+        """Return the other windows that a transaction matches."""
+        return [o for o in self._candidates(keyed) if o.id != window.id and self._matches(o, keyed)]
 
     def _candidates(self, keyed: KeyedTransaction) -> list[RequestWindow]:
         named = [w for name in keyed.transaction.names for w in self._by_name.get(name, {}).values()]
-        return list({w.id: w for w in (*self._neighbours(keyed.keys), *named)}.values())
+        return list({w.id: w for w in (*self._windows_with(keyed.keys), *named)}.values())
 
-    def _neighbours(self, keys: Iterable[Key]) -> list[RequestWindow]:
+    def _windows_with(self, keys: Iterable[Key]) -> list[RequestWindow]:
         return list({id_: w for key in keys for id_, w in self._by_key.get(key, {}).items()}.values())
 
     def _index(self, window: RequestWindow, keys: Iterable[Key]) -> None:
@@ -240,17 +269,20 @@ class Attributor:
             self._by_key.setdefault(key, {})[window.id] = window
 
     def _matching(self, window: RequestWindow) -> tuple[dict[int, KeyedTransaction], set[Key]]:
-        """The pending transactions that fit the window, and the secondary keys that it gains from them."""
+        """Return the unclaimed transactions that match the window, by position, and the secondary keys that it gains from them.
+
+        Each round looks for transactions with the keys gained in the round before, until no new key appears.
+        """
         own: dict[int, KeyedTransaction] = {}
         gained: set[Key] = set()
         if window.tagged or not window.keys:
-            found = self._pending.touching((), window.names)
-            own = {lsn: keyed for lsn, keyed in found.items() if self._fits(window, keyed)}
+            found = self._unclaimed.find((), window.names)
+            own = {lsn: keyed for lsn, keyed in found.items() if self._matches(window, keyed)}
             return own, {key for keyed in own.values() for key in self._secondary(keyed)} - window.keys
         fresh = set(window.keys)
         while fresh:
-            found = self._pending.touching(fresh, window.names)
-            new = {lsn: k for lsn, k in found.items() if lsn not in own and self._fits(window, k, more=gained)}
+            found = self._unclaimed.find(fresh, window.names)
+            new = {lsn: k for lsn, k in found.items() if lsn not in own and self._matches(window, k, more=gained)}
             own |= new
             fresh = {key for keyed in new.values() for key in self._secondary(keyed)} - window.keys - gained
             gained |= fresh
@@ -262,11 +294,11 @@ class Attributor:
     def _may_belong_to_unannounced(self, window: RequestWindow, keyed: KeyedTransaction) -> bool:
         primary = {key for key in keyed.keys if key[0] == self._primary_kind}
         named = keyed.transaction.request_id
-        return not named and bool(primary) and primary.isdisjoint(window.keys) and not self._others(window, keyed)
+        return not named and bool(primary) and primary.isdisjoint(window.keys) and not self._rivals(window, keyed)
 
     def _add_keys(self, window: RequestWindow, gained: set[Key]) -> None:
-        """Add secondary keys to a window; one that ran at the same time and shares them overlaps."""
-        for other in self._neighbours(gained):
+        """Add secondary keys to a window; concurrent windows that share one of them overlap."""
+        for other in self._windows_with(gained):
             if not (window.tagged and other.tagged) and other.id != window.id and _ran_concurrently(window, other):
                 window.overlapped = other.overlapped = True
         window.keys |= gained
@@ -278,7 +310,7 @@ class Attributor:
         if ambiguous:
             return EffectsOutcome.AMBIGUOUS
         rows = frozenset[RowId]().union(*(keyed.rows for keyed in own))
-        strangers = [*self._pending.on_rows(rows), *(k for k in self._background if not k.rows.isdisjoint(rows))]
+        strangers = [*self._unclaimed.on_rows(rows), *(k for k in self._background if not k.rows.isdisjoint(rows))]
         if any(not k.transaction.names and window.contains(k.transaction.committed_us) for k in strangers):
             return EffectsOutcome.INTERFERED
         return EffectsOutcome.ATTRIBUTED

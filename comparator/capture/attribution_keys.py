@@ -1,7 +1,7 @@
-"""Whose request a row belongs to: the attribution keys that its columns, its JSON or its parent row carry.
+"""Find the attribution keys of a row in its columns, its JSON columns and its parent row. Pure.
 
-Pure. Keys are pairs of kind and value, e.g. `("address", "0x..")` or `("nullifier", "v0:..")`. Which parent row carries which key is
-learned from the stream itself; what it has not shown yet is named as missing, for the client to look up.
+The keys of parent rows are learned from the stream of changes. A parent row that the stream has not shown yet is returned as missing,
+so that the caller can look it up in the database.
 """
 
 import json
@@ -15,26 +15,28 @@ from comparator.exchanges.row_changes import Row, RowChange
 from comparator.tables import ROUTE_KIND, AttributionKey, BackgroundRule, Table
 
 Key = tuple[str, str]
+"""Kind and value: `("address", "0x..")`, `("nullifier", "v0:..")`."""
 Keys = frozenset[Key]
 RowId = tuple[str, tuple[str | None, ...]]
+"""Name of the table and text of the primary key."""
 NO_KEYS: Keys = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class RowReference:
-    """A row of `table`, by the text of its single-column primary key, whose keys are not known yet."""
+    """A parent row: its table and the text of its primary key, a single column."""
 
     table: str
     id: str
 
 
 class KeyIndex:
-    """Resolves the attribution keys of rows, learning from the stream which parent row carries which key.
+    """Resolve the attribution keys of rows, and learn the keys of parent rows from the stream.
 
     Args:
-        tables: the described tables, by name.
-        route_kind: the kind of key that the routes' keys are.
-        learned_max: how many parent rows are remembered; the least recently used are forgotten.
+        tables: description by table name.
+        route_kind: kind of the routes' keys.
+        learned_max: number of parent rows that are remembered; the least recently used are forgotten.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class KeyIndex:
         self._patterns = {key.regex: re.compile(key.regex) for t in tables.values() for key in t.keys if key.regex}
 
     def of_route(self, key: str) -> Keys:
-        """The key that a route found in a request, "" for none."""
+        """Return the keys of a request from its route's ordering key, "" for none."""
         return frozenset({(self.route_kind, key.lower())} if key else ())
 
     def learn(self, reference: RowReference, keys: Keys) -> None:
@@ -65,7 +67,7 @@ class KeyIndex:
             self._natural.pop(self._learned.popitem(last=False)[0], None)
 
     def learn_row(self, table: str, row: Row) -> Keys:
-        """Remember a row read from the database as the parent it is; return its keys."""
+        """Remember a parent row that was read from the database; return its keys."""
         keys, _ = self._keys_of_row(table, row)
         described = self._tables[table]
         identity = row.get(described.primary_key[0])
@@ -77,17 +79,17 @@ class KeyIndex:
         return keys
 
     def natural_key(self, table: str, identity: str) -> tuple[str | None, ...] | None:
-        """Natural key of a learned parent row; None when the row, or its own parent, is not known."""
+        """Return the natural key of a learned parent row; None when the row is unknown or its natural key contains a reference."""
         return self._natural.get(RowReference(table, identity))
 
     def columns_for(self, table: str) -> tuple[str, ...]:
-        """The columns that a look-up of a parent row needs: primary key, key columns, natural key."""
+        """Return the columns to read of a parent row: primary key, key columns, natural key."""
         described = self._tables[table]
         columns = (k.column for k in described.keys if k.column)
         return tuple(dict.fromkeys([described.primary_key[0], *columns, *described.natural_key]))
 
     def keys_of(self, changes: Iterable[RowChange]) -> tuple[Keys, tuple[RowReference, ...]]:
-        """The keys that old and new images of these rows name, and the parent rows that are still unknown."""
+        """Return the keys in the images before and after of these changes, and the parent rows that are not known yet."""
         keys: set[Key] = set()
         missing: dict[RowReference, None] = {}
         for change in changes:
@@ -143,7 +145,7 @@ class KeyIndex:
 
 
 def _at_path(text: str, path: str) -> list[str]:
-    """The strings at a dotted path of a JSON text; `*` stands for every element. Nothing when the path leads nowhere."""
+    """Return the strings at a dotted path of a JSON text; `*` stands for every element or member."""
     steps = path.split(".")
     if not all(step == "*" or f'"{step}"' in text for step in steps):
         return []
@@ -166,13 +168,13 @@ def _children(node: object, step: str) -> list[object]:
 
 
 def row_id(change: RowChange, primary_key: Sequence[str]) -> RowId:
-    """Which row a change is about: the table and the text of its primary key."""
+    """Return the identity of the changed row: its table and the text of its primary key; `()` for a truncate."""
     row = change.after if change.after is not None else change.before
     return change.table, tuple(row.get(column) for column in primary_key) if row is not None else ()
 
 
 def is_background(change: RowChange, rules: Iterable[BackgroundRule], application: str) -> bool:
-    """Whether a declared background writer explains this change."""
+    """Return whether a change matches one of the rules in `compare.background`."""
     return any(_matches(rule, change, application) for rule in rules if rule.table == change.table)
 
 

@@ -1,7 +1,7 @@
-"""What the system catalogue says about the captured tables: columns, keys, replica identity.
+"""Read the shapes of captured tables from the system catalogue: columns, keys, replica identity.
 
-The log names columns and nothing more (under a full replica identity it marks every column as key), so the primary key, the
-types to cast text to, and the columns that may not be written come from here.
+The write-ahead log names columns and nothing more (under a full replica identity it marks every column as a key), so the primary key,
+the types for casts and the generated columns come from here.
 """
 
 from collections.abc import Iterable
@@ -17,13 +17,13 @@ CATALOG_TIMEOUT_S = 30.0
 
 
 def literal(text: str) -> str:
-    """A string constant for SQL that takes no parameters (DDL)."""
+    """Quote a string constant for SQL that takes no parameters (DDL)."""
     escaped = text.replace("'", "''")
     return f"'{escaped}'"
 
 
 def split_name(table: str) -> tuple[str, str]:
-    """Schema and relation of a table's name: "name" is in schema public, "schema.name" is not."""
+    """Split a table's name into schema and relation: "name" is in schema public, "schema.name" is not."""
     schema, dot, relation = table.partition(".")
     return (schema, relation) if dot else ("public", table)
 
@@ -62,7 +62,7 @@ async def read_catalog(conn: Connection, tables: Iterable[str]) -> Catalog:
     """Read the shape of each named table.
 
     Raises:
-        CatalogError: a table does not exist; all that are missing are named.
+        CatalogError: a table does not exist; the message names all that are missing.
     """
     wanted = list(dict.fromkeys(tables))
     catalog = await read_existing(conn, wanted)
@@ -73,7 +73,7 @@ async def read_catalog(conn: Connection, tables: Iterable[str]) -> Catalog:
 
 
 async def read_existing(conn: Connection, tables: Iterable[str]) -> Catalog:
-    """Read the shape of those of the named tables that exist."""
+    """Read the shape of each named table that exists."""
     names = [split_name(name) for name in tables]
     schemas, relations = [schema for schema, _ in names], [relation for _, relation in names]
     rows = await conn.fetch(TABLES, schemas, relations, timeout=CATALOG_TIMEOUT_S)
@@ -88,7 +88,7 @@ PUBLISHED = "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubna
 
 
 async def published_tables(conn: Connection, publication: str) -> tuple[str, ...]:
-    """Names of the tables in the publication; none when it does not exist."""
+    """Return the names of the published tables, none when the publication does not exist."""
     rows = await conn.fetch(PUBLISHED, publication, timeout=CATALOG_TIMEOUT_S)
     return tuple(table_name(row["schemaname"], row["tablename"]) for row in rows)
 
@@ -102,7 +102,7 @@ ORDER BY 1, 2
 
 
 async def user_tables(conn: Connection, *, without_schemas: Iterable[str] = ()) -> tuple[str, ...]:
-    """Names of all ordinary, logged tables of the database."""
+    """Return the names of all ordinary, logged tables of the database."""
     rows = await conn.fetch(USER_TABLES, list(without_schemas), timeout=CATALOG_TIMEOUT_S)
     return tuple(table_name(row["schema"], row["relation"]) for row in rows)
 

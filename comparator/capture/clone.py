@@ -1,11 +1,11 @@
-"""Makes the shadow database from live.
+"""Clone the live database into the shadow database.
 
-By template where both are on one server, live is small and nobody is connected to it (a template copy shuts new
-connections out while it runs, so it is never done to a live database in use); else by pg_dump and pg_restore.
-With a slot's name, a persistent slot is made first and the dump reads exactly the state at the slot's start: a reader that
-starts from the slot then misses nothing and sees nothing twice.
-Afterwards sequences are moved out of the way, so that ids born in the shadow never meet ids that come from live, and what
-live's own replication left in the copy (publications, the change log; subscriptions are never copied) is dropped.
+The copy is made by template when both are on one server, live is small and has no connections (a template copy refuses new connections
+while it runs, so it is never made of a database in use); otherwise by pg_dump and pg_restore.
+With the name of a slot, a persistent slot is created first and the dump reads exactly the state at the slot's start: a reader that
+starts from the slot misses nothing and sees nothing twice.
+Afterwards sequences are advanced, so that ids generated in the shadow never equal ids that come from live, and the remains of live's own
+replication (publications, the change log; subscriptions are never copied) are dropped.
 """
 
 import asyncio
@@ -22,11 +22,10 @@ from pathlib import Path
 
 import asyncpg
 
-from comparator.capture import trigger_log as changelog
+from comparator.capture import trigger_log
 from comparator.capture.errors import CaptureError, CloneError
-from comparator.capture.fitness import APPLICATION, connect
-from comparator.capture.reconnecting import SESSION
 from comparator.capture.replication import ReplicationConnection, environment
+from comparator.capture.session import APPLICATION_NAME, SESSION_SETTINGS, connect
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.table_shape import quote
 
@@ -35,11 +34,11 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 STATEMENT_TIMEOUT_S = 600.0
 SHADOW_START = 2**40
-"""Where a bigint sequence of the shadow goes on: far above live's ids, and exact in JSON (below 2^53)."""
+"""Next value of the shadow's bigint sequences: far above live's ids, and exact in JSON (below 2^53)."""
 
 
 class CloneMethod(StrEnum):
-    """How the copy is made; `auto` takes the template where it disturbs nobody."""
+    """The way to copy; `auto` uses a template when live is small, on the same server and without connections."""
 
     AUTO = "auto"
     TEMPLATE = "template"
@@ -48,16 +47,16 @@ class CloneMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CloneOptions:
-    """How to clone.
+    """Options of a clone.
 
     Attributes:
         method: auto, template or dump.
         replace: drop the shadow database if it exists.
-        programs: folder of pg_dump and pg_restore; those on PATH when None.
-        slot: name of a persistent slot of live to make, from which a reader goes on; "" for none.
-        maintenance: database to connect to for creating the shadow.
-        template_max_bytes: above this size `auto` dumps.
-        timeout_s: for the whole dump, and for the whole restore.
+        programs: folder of pg_dump and pg_restore; None for those on PATH.
+        slot: name of a persistent slot to create on live, from which a reader continues; "" for none.
+        maintenance: database to connect to while the shadow database is created.
+        template_max_bytes: size of live above which `auto` dumps.
+        timeout_s: limit for the dump, and for the restore, in seconds.
     """
 
     method: CloneMethod = CloneMethod.AUTO
@@ -71,7 +70,7 @@ class CloneOptions:
 
 @dataclass(frozen=True, slots=True)
 class CloneResult:
-    """What was done: `lsn` is where the slot starts (0 without one), `sequences` how many were moved."""
+    """The result of a clone: the method used, the LSN at the slot's start (0 without a slot), the number of advanced sequences."""
 
     method: CloneMethod
     lsn: int
@@ -80,7 +79,13 @@ class CloneResult:
 
 @dataclass(frozen=True, slots=True)
 class ShadowSequence:
-    """A sequence of the shadow. `last` is None when it was never used; `maximum` also heeds the column it feeds."""
+    """A sequence of the shadow.
+
+    Attributes:
+        name: quoted name.
+        maximum: largest value of the sequence, and of the type of the column that it fills.
+        last: last value, None for a sequence that was never used.
+    """
 
     name: str
     maximum: int
@@ -89,7 +94,7 @@ class ShadowSequence:
 
 @dataclass(frozen=True, slots=True)
 class _DatabaseLocation:
-    """A database as its server knows it."""
+    """A database: system identifier of its server, its name, its size and the number of other connections to it."""
 
     server: int
     name: str
@@ -98,10 +103,10 @@ class _DatabaseLocation:
 
 
 async def clone(live_dsn: str, shadow_dsn: str, options: CloneOptions) -> CloneResult:
-    """Create the database of `shadow_dsn` from that of `live_dsn`.
+    """Create the database at `shadow_dsn` as a clone of the one at `live_dsn`.
 
     Raises:
-        CloneError: the shadow exists already, is live itself, or a program failed.
+        CloneError: the shadow exists already, is live itself, or a program or statement failed.
     """
     live = await _locate(live_dsn)
     target = environment(shadow_dsn).get("PGDATABASE", "")
@@ -109,7 +114,7 @@ async def clone(live_dsn: str, shadow_dsn: str, options: CloneOptions) -> CloneR
     try:
         same_server = await conn.fetchval(SERVER) == live.server
         if same_server and target == live.name:
-            raise CloneError("the shadow would be live itself")
+            raise CloneError("databases.shadow and databases.live are the same database")
         method = _method(live, same_server=same_server, options=options)
         await _ensure_absent(conn, target, replace=options.replace)
         lsn = 0
@@ -124,11 +129,11 @@ async def clone(live_dsn: str, shadow_dsn: str, options: CloneOptions) -> CloneR
 
 
 def _method(live: _DatabaseLocation, *, same_server: bool, options: CloneOptions) -> CloneMethod:
-    """Which way to copy; a slot's snapshot can only be dumped."""
+    """Choose the way to copy; the snapshot of a slot can only be dumped."""
     if options.method is CloneMethod.TEMPLATE and (not same_server or options.slot):
-        raise CloneError("a template copy needs one server for both and no slot")
+        raise CloneError("a template copy requires both databases on one server, and no slot: clone with --method dump")
     if options.method is CloneMethod.TEMPLATE and live.connections:
-        raise CloneError("somebody is connected to live: clone with --method dump")
+        raise CloneError("live has connections: clone with --method dump")
     if options.method is not CloneMethod.AUTO:
         return options.method
     undisturbed = live.connections == 0 and live.bytes <= options.template_max_bytes
@@ -136,9 +141,10 @@ def _method(live: _DatabaseLocation, *, same_server: bool, options: CloneOptions
 
 
 def shadow_start(sequence: ShadowSequence) -> int:
-    """Where the shadow's sequence goes on: 2^40, or three quarters of the way where its numbers end before.
+    """Choose the next value of a shadow's sequence, well above live's last value.
 
-    Live's own last number is always left well below.
+    It is 2^40 for a bigint; for a smaller range three quarters of the maximum, e.g. 1,610,612,736 for an integer; and when live's last
+    value is above that already, halfway between it and the maximum.
     """
     last = sequence.last or 0
     target = SHADOW_START if sequence.maximum > 2 * SHADOW_START else sequence.maximum - sequence.maximum // 4
@@ -162,7 +168,7 @@ async def _locate(dsn: str) -> _DatabaseLocation:
     finally:
         await conn.close()
     if row is None:
-        raise CloneError("the server says nothing about itself")
+        raise CloneError("the server returned no row about the live database")
     return _DatabaseLocation(row["server"], row["name"], row["bytes"], row["connections"])
 
 
@@ -173,7 +179,7 @@ async def _ensure_absent(conn: asyncpg.Connection, database: str, *, replace: bo
     if not await conn.fetchval(EXISTS, database, timeout=STATEMENT_TIMEOUT_S):
         return
     if not replace:
-        raise CloneError(f"the database {database} exists; give --replace to drop it first")
+        raise CloneError(f"the database {database} exists already; give --replace to drop it first")
     await _execute(conn, f"DROP DATABASE {quote(database)} WITH (FORCE)")
 
 
@@ -181,38 +187,38 @@ async def _copy_template(conn: asyncpg.Connection, live: str, target: str) -> No
     try:
         await conn.execute(f"CREATE DATABASE {quote(target)} TEMPLATE {quote(live)}", timeout=STATEMENT_TIMEOUT_S)
     except asyncpg.ObjectInUseError as error:
-        raise CloneError("somebody is connected to live: clone with --method dump") from error
+        raise CloneError("live has connections: clone with --method dump") from error
     except asyncpg.PostgresError as error:
         raise CloneError(f"the template copy failed: {error}") from error
 
 
 async def _dump_and_restore(live_dsn: str, shadow_dsn: str, options: CloneOptions, *, keep_owners: bool) -> int:
-    """Dump live into a file and restore it; return the LSN of the slot, 0 without one."""
+    """Dump live into a file and restore it; return the LSN at the slot's start, 0 without a slot."""
     with tempfile.TemporaryDirectory(prefix="shadow-clone-") as folder:
         dump = str(Path(folder) / "live.dump")
         async with _snapshot(live_dsn, options.slot) as (snapshot, lsn):
-            words = ["--format=custom", "--compress=0", "--no-publications", "--no-subscriptions", f"--file={dump}"]
-            words += [f"--snapshot={snapshot}"] if snapshot else []
-            await _run_program("pg_dump", words, dsn=live_dsn, options=options)
-        words = ["--exit-on-error", f"--dbname={environment(shadow_dsn).get('PGDATABASE', '')}"]
-        words += [] if keep_owners else ["--no-owner", "--no-privileges"]
-        await _run_program("pg_restore", [*words, dump], dsn=shadow_dsn, options=options)
+            arguments = ["--format=custom", "--compress=0", "--no-publications", "--no-subscriptions", f"--file={dump}"]
+            arguments += [f"--snapshot={snapshot}"] if snapshot else []
+            await _run_program("pg_dump", arguments, dsn=live_dsn, options=options)
+        arguments = ["--exit-on-error", f"--dbname={environment(shadow_dsn).get('PGDATABASE', '')}"]
+        arguments += [] if keep_owners else ["--no-owner", "--no-privileges"]
+        await _run_program("pg_restore", [*arguments, dump], dsn=shadow_dsn, options=options)
     return lsn
 
 
 @asynccontextmanager
 async def _snapshot(dsn: str, slot: str) -> AsyncGenerator[tuple[str, int]]:
-    """Make the persistent slot and hold the snapshot of its start for the block; nothing of both without a name."""
+    """Create the persistent slot and hold the snapshot of its start during the block; yield `("", 0)` without a slot's name."""
     if not slot:
         yield "", 0
         return
     wire = await ReplicationConnection.connect(
-        dsn, session=SESSION, application=APPLICATION, timeout_s=CONNECT_TIMEOUT_S
+        dsn, session=SESSION_SETTINGS, application=APPLICATION_NAME, timeout_s=CONNECT_TIMEOUT_S
     )
     try:
-        made = await wire.create_slot(slot, timeout_s=STATEMENT_TIMEOUT_S)
+        start = await wire.create_slot(slot, timeout_s=STATEMENT_TIMEOUT_S)
         try:
-            yield made
+            yield start
         except BaseException:
             with contextlib.suppress(CaptureError, TimeoutError):
                 await wire.drop_slot(slot, timeout_s=CONNECT_TIMEOUT_S)
@@ -221,8 +227,8 @@ async def _snapshot(dsn: str, slot: str) -> AsyncGenerator[tuple[str, int]]:
         await wire.aclose()
 
 
-async def _run_program(name: str, words: list[str], *, dsn: str, options: CloneOptions) -> None:
-    """Run a PostgreSQL program; the password goes by the environment, where other users cannot read it."""
+async def _run_program(name: str, arguments: list[str], *, dsn: str, options: CloneOptions) -> None:
+    """Run a PostgreSQL program. The password is passed in the environment, where other users cannot read it."""
     folder = str(options.programs) if options.programs else None
     path = shutil.which(name, path=folder)
     if path is None:
@@ -230,7 +236,7 @@ async def _run_program(name: str, words: list[str], *, dsn: str, options: CloneO
     process = await asyncio.create_subprocess_exec(
         path,
         "--no-password",
-        *words,
+        *arguments,
         env=_environment(environment(dsn)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
@@ -238,7 +244,7 @@ async def _run_program(name: str, words: list[str], *, dsn: str, options: CloneO
     )
     try:
         async with asyncio.timeout(options.timeout_s):
-            _, said = await process.communicate()
+            _, errors = await process.communicate()
     except TimeoutError as error:
         raise CloneError(f"{name} took longer than {options.timeout_s:g} s") from error
     finally:
@@ -246,12 +252,12 @@ async def _run_program(name: str, words: list[str], *, dsn: str, options: CloneO
             process.kill()
             await process.wait()
     if process.returncode:
-        raise CloneError(f"{name} failed: {said.decode(errors='replace').strip()[-2000:]}")
+        raise CloneError(f"{name} failed: {errors.decode(errors='replace').strip()[-2000:]}")
 
 
 def _environment(connection: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return {**kept, **connection}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return {**others, **connection}
 
 
 PUBLICATIONS = "SELECT pubname::text FROM pg_publication ORDER BY 1"
@@ -270,10 +276,10 @@ GROUP BY s.seqrelid, s.seqmax ORDER BY 1
 
 
 async def _prepare_copy(shadow_dsn: str) -> int:
-    """Drop what replication left in the copy and move its sequences; return how many were moved."""
+    """Drop the remains of live's replication in the copy and advance its sequences; return the number of sequences."""
     conn = await _connect(shadow_dsn)
     try:
-        await changelog.remove(conn, CaptureSettings())
+        await trigger_log.remove(conn, CaptureSettings())
         for row in await conn.fetch(PUBLICATIONS, timeout=STATEMENT_TIMEOUT_S):
             await _execute(conn, f"DROP PUBLICATION {quote(row['pubname'])}")
         rows = await conn.fetch(SEQUENCES, timeout=STATEMENT_TIMEOUT_S)

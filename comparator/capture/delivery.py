@@ -1,7 +1,11 @@
-"""Between a driver and its consumer: each transaction once, in order, and fences that many waiters share.
+"""Deliver each transaction once and in order from a driver to its consumer, and wait for fences.
 
-A fence is a transactional message of our own: when it comes out of the log, everything committed before it was written has
-come out too.
+A fence is a transactional message of our own. When it is read back from the log, everything that was committed before it was written
+has been read too. Waiters share fences in rounds:
+
+    waiters a and b call wait()   round 1: token "f3.1" is written to the log
+    waiter c calls wait()         c joins round 2, token "f3.2": what c waits for may have been committed after "f3.1"
+    "f3.1" is read back           a and b continue with its LSN; c still waits
 """
 
 import asyncio
@@ -12,11 +16,15 @@ from comparator.capture.errors import CaptureError, FenceTimeoutError
 from comparator.exchanges.row_changes import Transaction
 
 FENCE_PREFIX = "shadow.fence"
-"""Prefix of the fence's message. Transactions that hold nothing else are never delivered, whoever's fence it is."""
+"""Prefix of a fence's message. A transaction that contains nothing but fences is never delivered, foreign fences included."""
 
 
 class Fences:
-    """Waiters in rounds. A waiter is in the first round taken after it came; `wanted` is set while any waits for a round."""
+    """Waiters for fences, in rounds. A waiter joins the first round that begins after its call.
+
+    Attributes:
+        wanted: set while a waiter is in no round yet, so that the driver begins one.
+    """
 
     def __init__(self) -> None:
         self.wanted = asyncio.Event()
@@ -26,10 +34,10 @@ class Fences:
         self._taken: dict[str, list[asyncio.Future[int]]] = {}
 
     async def wait(self, timeout_s: float) -> int:
-        """Wait until a round that began after this call has passed; return its LSN.
+        """Wait for a round that begins after this call to complete; return the LSN of its fence.
 
         Raises:
-            FenceTimeoutError: it did not pass in time.
+            FenceTimeoutError: the round did not complete in time.
         """
         passed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(passed)
@@ -38,10 +46,10 @@ class Fences:
             async with asyncio.timeout(timeout_s):
                 return await passed
         except TimeoutError as error:
-            raise FenceTimeoutError(f"no fence came out of the log within {timeout_s:g} s") from error
+            raise FenceTimeoutError(f"no fence was read back from the log within {timeout_s:g} s") from error
 
     def begin_round(self) -> str:
-        """Begin a round of all who wait; return the token to emit, "" when nobody waits."""
+        """Begin a round with all waiters; return the token to write to the log, "" when there are no waiters."""
         waiting = [future for future in self._waiting if not future.done()]
         self._waiting = []
         self.wanted.clear()
@@ -53,13 +61,13 @@ class Fences:
         return token
 
     def complete_round(self, token: str, lsn: int) -> None:
-        """The round's token came out of the log."""
+        """Complete the round whose token was read at this LSN; unknown tokens are ignored."""
         for future in self._taken.pop(token, ()):
             if not future.done():
                 future.set_result(lsn)
 
     def requeue(self) -> None:
-        """The connection was lost: rounds under way may never come out, so their waiters wait for a new one."""
+        """Move the waiters of running rounds to the next round: the connection was lost, and their tokens may be too."""
         for futures in self._taken.values():
             self._waiting.extend(futures)
         self._taken.clear()
@@ -67,7 +75,7 @@ class Fences:
             self.wanted.set()
 
     def fail(self, error: CaptureError) -> None:
-        """End every wait with the error."""
+        """End every wait with an error."""
         self.requeue()
         waiting, self._waiting = self._waiting, []
         self.wanted.clear()
@@ -77,7 +85,12 @@ class Fences:
 
 
 class Delivery:
-    """Hands each transaction to the consumer once, by its commit position, and lets fences pass."""
+    """Deliver each transaction to the consumer once, by its position in the log, and complete rounds of fences.
+
+    Attributes:
+        position: LSN up to which everything committed has been delivered.
+        duplicates: transactions that were dropped because they had been delivered before.
+    """
 
     def __init__(self, deliver: Deliver, fences: Fences, *, after: int = 0) -> None:
         self._deliver = deliver
@@ -86,7 +99,7 @@ class Delivery:
         self.duplicates = 0
 
     def take(self, transaction: Transaction) -> None:
-        """Deliver it unless it was delivered before (a server delivers anew after a crash)."""
+        """Deliver a transaction unless it was delivered before (a server delivers some again after a crash)."""
         if transaction.end_lsn <= self.position:
             self.duplicates += 1
         else:
@@ -98,10 +111,10 @@ class Delivery:
                 self._fences.complete_round(message.content, transaction.end_lsn)
 
     def reach(self, lsn: int) -> None:
-        """Everything committed up to `lsn` has been delivered, though no transaction ended there."""
+        """Advance the position to `lsn`: everything committed up to it has been delivered, although no transaction ended there."""
         self.position = max(self.position, lsn)
 
 
 def _has_message(transaction: Transaction) -> bool:
-    """Whether a transaction without changes still has something to say (a request id)."""
+    """Return whether a transaction carries a message other than a fence, e.g. a request id."""
     return any(message.prefix != FENCE_PREFIX for message in transaction.messages)

@@ -1,4 +1,4 @@
-"""What a capture driver offers to those who consume it."""
+"""Define the interface of a capture: the committed transactions of one database."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -7,40 +7,39 @@ from typing import Protocol, Self
 from comparator.exchanges.row_changes import Transaction
 
 Deliver = Callable[[Transaction], None]
-"""Called on the event loop, once for each committed transaction, in commit order; must not block and must not raise."""
+"""Consumer of transactions: called on the event loop once for each, in commit order. It must neither block nor raise."""
 
 
 class Capture(Protocol):
-    """One database's committed transactions.
+    """The committed transactions of one database.
 
-    Life: `async with` opens and closes, in one task. `start` begins delivery. `fence` returns the LSN up to which everything
-    committed before the call has been delivered (concurrent clients share one round trip). `position` is the LSN up to
-    which everything has been delivered. `interruptions` counts the times delivery may have lost transactions (a temporary
-    slot's connection was cut): windows open across a change of it are `lost`.
-    Errors: comparator.capture.errors.CaptureError and its children, each saying what to run.
+    Enter it with `async with`, then `start` it; both in one task. Every method raises `comparator.capture.errors.CaptureError` or a
+    subclass of it, whose message says what to do.
     """
 
     async def start(self, deliver: Deliver, *, after: int = 0) -> None:
-        """Begin to deliver transactions committed from now on; from a persistent slot, those its reader has not confirmed.
+        """Begin to deliver transactions that are committed from now on; a persistent slot begins with those not confirmed yet.
 
         Args:
-            deliver: takes each transaction.
-            after: transactions that end at this LSN or before it are dropped (what the reader knows to be dealt with).
+            deliver: receives each transaction.
+            after: transactions that end at or before this LSN are dropped, because the consumer has processed them.
         """
         ...
 
     async def fence(self) -> int:
-        """Wait until all that was committed before this call is delivered; return the LSN it covers.
+        """Wait until everything committed before this call has been delivered; return the LSN that this covers.
+
+        Concurrent callers share one round trip.
 
         Raises:
-            FenceTimeoutError: it did not come in `fence_timeout_ms`.
+            FenceTimeoutError: it was not delivered within `fence_timeout_ms`.
         """
         ...
 
     def confirm(self, lsn: int) -> None:
-        """Say that everything up to `lsn` is dealt with: a persistent slot never delivers it again after a restart.
+        """Confirm that everything up to `lsn` has been processed: a persistent slot does not deliver it again after a restart.
 
-        Without it a persistent slot keeps the log for ever. The drivers without a persistent slot ignore it.
+        Unless it is called, the server keeps the log of a persistent slot for ever. Other drivers ignore it.
         """
         ...
 
@@ -51,21 +50,24 @@ class Capture(Protocol):
 
     @property
     def interruptions(self) -> int:
-        """How often delivery may have lost transactions since `start`."""
+        """The number of times since `start` that transactions may have been lost, e.g. with a temporary slot's connection.
+
+        Requests that ran while it changed have lost effects (`EffectsOutcome.LOST`).
+        """
         ...
 
     @property
     def resumed(self) -> bool:
-        """Whether delivery began where an earlier reader had left it: what it had not confirmed comes first."""
+        """Delivery continued where an earlier reader had stopped: the first transactions are those it had not confirmed."""
         ...
 
     @property
     def wal_retained_bytes(self) -> int:
-        """Log the server keeps for this capture's slot, when last looked at; 0 without a slot."""
+        """Size of the write-ahead log that the server keeps for the slot, as last observed; 0 without a slot."""
         ...
 
     async def aclose(self) -> None:
-        """Stop, drop a temporary slot, close connections. Idempotent."""
+        """Stop reading, drop a temporary slot and close all connections. Idempotent."""
         ...
 
     async def __aenter__(self) -> Self: ...

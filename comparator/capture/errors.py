@@ -1,71 +1,74 @@
-"""What can go wrong while committed changes are captured. The tree:
+"""Define the errors of change data capture.
 
 CaptureError
 ├── CaptureClosedError        used before `start` or after `aclose`
-├── CaptureLostError          the connection is gone and is being made anew
-├── DecodeError               the log's bytes are not pgoutput, protocol 1
-├── FenceTimeoutError         what was committed did not arrive in time
-├── SlotLostError             the server threw the persistent slot's write-ahead log away
-├── SlotTimeoutError          a slot could not be made while other transactions were running
-├── CloneError                the shadow database could not be made from live
-└── UnfitDatabaseError        the database lacks something; `remedy` is the SQL that would mend it
-    ├── WalLevelError         wal_level is not logical, or the server is too old
-    ├── RightsError           the role may not do what the driver needs
-    ├── PublicationError      the publication is absent or holds no table
-    ├── ReplicaIdentityError  publishing a table would break, or breaks, its writes
-    └── ChangeLogError        the triggers' change log is not installed
+├── CaptureLostError          the connection was lost; the driver reconnects
+├── CatalogError              a configured table does not exist
+├── DecodeError               the bytes of the log are not pgoutput, protocol 1
+├── FenceTimeoutError         committed transactions did not arrive in time
+├── LockTimeoutError          a table was busy while it was being prepared
+├── SlotLostError             the server removed the persistent slot's write-ahead log
+├── SlotRefusedError          the server refused to create the slot
+├── SlotTimeoutError          a running transaction kept the slot from being created
+├── CloneError                the shadow database could not be cloned from live
+└── PrerequisiteError         the database lacks something; `remedy` is the SQL that would fix it
+├── WalLevelError             wal_level is not logical, or the server is too old
+├── RightsError               the role lacks a privilege
+├── PublicationError          the publication does not exist or contains no table
+├── ReplicaIdentityError      publishing a table would break its writes, or breaks them
+└── ChangeLogError            the triggers driver's change log is not installed
 """
 
 
 class CaptureError(Exception):
-    """Root: capturing the committed changes of one database failed."""
+    """Root of the errors of change data capture."""
 
 
 class CaptureClosedError(CaptureError):
-    """The capture was used before `start` or after `aclose`: the client's mistake."""
+    """The capture was used before `start` or after `aclose`: a mistake in the calling code."""
 
 
 class CaptureLostError(CaptureError):
-    """The database cannot be reached at the moment; the driver keeps trying by itself."""
+    """The connection to the database was lost or cannot be established. A started driver reconnects by itself."""
 
 
 class CatalogError(CaptureError):
-    """A table named in the settings does not exist in the database."""
+    """A configured table does not exist in the database."""
 
 
 class DecodeError(CaptureError):
-    """Bytes that are not pgoutput of protocol 1, or messages in an order the protocol forbids."""
+    """The bytes are not pgoutput of protocol 1, or its messages come in an order that the protocol forbids."""
 
 
 class FenceTimeoutError(CaptureError):
-    """A fence did not come out of the log within `fence_timeout_ms`: what was committed before it may not be here yet."""
+    """A fence was not read back from the log within `fence_timeout_ms`: transactions committed before it may still be missing."""
 
 
 class LockTimeoutError(CaptureError):
-    """A statement of preparation gave up waiting for a table's lock, so that nobody waits behind it: run it again."""
+    """A preparing statement gave up waiting for a table's lock, so that no client queues behind it: run the command again."""
 
 
 class SlotLostError(CaptureError):
-    """The server removed log the persistent slot still needed: drop the slot, verify or clone the shadow, start again."""
+    """The server removed log that the persistent slot still needed: drop the slot, verify or clone the shadow, start again."""
 
 
 class SlotRefusedError(CaptureError):
-    """The server refuses to make the slot: it exists, none is free, or the role may not."""
+    """The server refused to create the slot: it exists, no slot is free, or the role lacks the privilege."""
 
 
 class SlotTimeoutError(CaptureError):
-    """A logical slot waits for every running write transaction to end, and one did not end in time."""
+    """A running write transaction did not end in time; creating a logical slot waits for all of them."""
 
 
 class CloneError(CaptureError):
-    """A program or statement failed while the shadow database was made from live."""
+    """A program or statement failed while the shadow database was cloned from live."""
 
 
 class PrerequisiteError(CaptureError):
-    """The database lacks something the driver needs.
+    """The database lacks something that the driver needs.
 
     Attributes:
-        remedy: SQL statements that would mend it, in order; empty when SQL cannot.
+        remedy: SQL statements that would fix it, in order; empty when SQL cannot.
     """
 
     def __init__(self, reason: str, *, remedy: tuple[str, ...] = ()) -> None:
@@ -74,20 +77,20 @@ class PrerequisiteError(CaptureError):
 
 
 class WalLevelError(PrerequisiteError):
-    """The server writes no logical information into its log, or is older than PostgreSQL 14."""
+    """The server's wal_level is not `logical`, or it is older than PostgreSQL 14."""
 
 
 class RightsError(PrerequisiteError):
-    """The role lacks a right."""
+    """The role lacks a privilege."""
 
 
 class PublicationError(PrerequisiteError):
-    """The publication does not exist or holds no table."""
+    """The publication does not exist or contains no table."""
 
 
 class ReplicaIdentityError(PrerequisiteError):
-    """A table has no replica identity fit for publishing, so that its UPDATE and DELETE statements would fail."""
+    """A table's replica identity cannot be published: its UPDATE and DELETE statements would fail, or fail already."""
 
 
 class ChangeLogError(PrerequisiteError):
-    """The change log of the trigger driver is not installed."""
+    """The triggers driver's change log is not installed, or is in use by another reader."""

@@ -1,7 +1,14 @@
-"""Decodes pgoutput, protocol 1: bytes of the write-ahead log's messages in, whole committed transactions out.
+r"""Decode pgoutput, protocol 1: messages of the write-ahead log in, complete committed transactions out. Pure.
 
-Pure. Only committed transactions come in, whole and in commit order. A relation is described once before its first use on
-a connection, so a `Decoder` lives as long as its connection.
+The server sends committed transactions only, complete and in commit order. It describes a relation once per connection, before the first
+use, so a `Decoder` lives as long as its connection. The messages of `UPDATE score SET points = 2 WHERE id = 7` under a full replica
+identity:
+
+    B  final LSN, commit time, xid
+    R  16385 "public\0" "score\0" 'f'  2 columns: key "id\0" int4, key "points\0" int4
+    U  16385 'O' (t"7", t"1")  'N' (t"7", t"2")      old row, new row; t is text, n NULL, u an unchanged TOAST value
+    C  flags, commit LSN, end LSN, commit time       -> Transaction(changes=(RowChange("score", UPDATE, {...}, {...}),))
+
 Source: PostgreSQL documentation, "Logical Replication Message Formats".
 """
 
@@ -13,10 +20,10 @@ from comparator.capture.errors import DecodeError
 from comparator.exchanges.row_changes import LogicalMessage, Op, Row, RowChange, Transaction
 
 POSTGRES_EPOCH_US = 946_684_800_000_000
-"""2000-01-01T00:00:00Z, from which PostgreSQL counts, in Unix microseconds."""
+"""PostgreSQL's epoch, 2000-01-01T00:00:00Z, in Unix microseconds."""
 
 APPLICATION_MESSAGE_PREFIX = "shadow.application"
-"""Prefix of the message by which a tag trigger names the writer's application_name."""
+"""Prefix of the message in which a tag trigger names the session's application_name."""
 
 _U16 = struct.Struct("!H").unpack_from
 _U32 = struct.Struct("!I").unpack_from
@@ -32,7 +39,7 @@ _KEY_IMAGE, _FULL_IMAGE, _NEW_IMAGE = b"K"[0], b"O"[0], b"N"[0]
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table as the log describes it: `keys` are the columns of its replica identity."""
+    """A table as the log describes it; `keys` are the columns of its replica identity."""
 
     table: str
     columns: tuple[str, ...]
@@ -40,16 +47,19 @@ class Relation:
 
 
 def table_name(schema: str, name: str) -> str:
-    """The bare name in schema public, else "schema.name"."""
+    """Return the table's name in this project: the bare name in schema public, else "schema.name"."""
     return name if schema == "public" else f"{schema}.{name}"
 
 
 class Decoder:
-    """Feed it one message after another; it gives back a transaction at each commit.
+    """Decode one message after another into transactions.
 
     Args:
-        changes_max: a transaction with more row changes comes out without any, and `overflows` counts it: the memory of a
-            nightly job's million rows is not ours to hold, and such a job is no request's.
+        changes_max: greatest number of row changes of a transaction. A larger one, e.g. a nightly job's, is returned without its
+            changes, which bounds the memory.
+
+    Attributes:
+        overflows: number of transactions that were larger.
     """
 
     def __init__(self, *, changes_max: int = 1_000_000) -> None:
@@ -74,13 +84,13 @@ class Decoder:
         }
 
     def feed(self, payload: bytes) -> Transaction | None:
-        """Take one message; return the transaction it commits, None for every other message.
+        """Decode one message; return the transaction that it commits, None for every other message.
 
         Raises:
-            DecodeError: the bytes are not a message of protocol 1, or come where none may.
+            DecodeError: the bytes are not a message of protocol 1, or the message is out of order.
         """
         if not payload:
-            raise DecodeError("an empty message")
+            raise DecodeError("empty message")
         try:
             if payload[0] == _COMMIT_TAG:
                 return self._commit(payload)
@@ -89,30 +99,30 @@ class Decoder:
                 raise DecodeError(f"unknown message type {payload[:1]!r}")
             end = reader(payload)
         except (struct.error, IndexError, ValueError) as error:
-            raise DecodeError(f"a broken message of type {payload[:1]!r}: {error}") from error
+            raise DecodeError(f"malformed message of type {payload[:1]!r}: {error}") from error
         if end != len(payload):
-            raise DecodeError(f"a message of type {payload[:1]!r} has {len(payload)} bytes and {end} were expected")
+            raise DecodeError(f"message of type {payload[:1]!r} has {len(payload)} bytes, expected {end}")
         return None
 
     def _begin(self, data: bytes) -> int:
         if self._begun is not None:
-            raise DecodeError("a transaction begins inside another")
+            raise DecodeError("transaction begins inside of another")
         self._begun = _BEGIN.unpack_from(data, 1)
         return 1 + _BEGIN.size
 
     def _commit(self, data: bytes) -> Transaction:
         if self._begun is None:
-            raise DecodeError("a commit without a begin")
+            raise DecodeError("commit without a begin")
         if len(data) != 1 + _COMMIT.size:
-            raise DecodeError(f"a commit of {len(data)} bytes")
+            raise DecodeError(f"commit message has {len(data)} bytes, expected {1 + _COMMIT.size}")
         if self._count > self._changes_max:
             self.overflows += 1
             self._changes = []
         final_lsn, _, xid = self._begun
         _, commit_lsn, end_lsn, committed = _COMMIT.unpack_from(data, 1)
         if commit_lsn != final_lsn:
-            raise DecodeError(f"the commit at {commit_lsn} is not the one announced for {final_lsn}")
-        done = Transaction(
+            raise DecodeError(f"commit at LSN {commit_lsn}, but the begin announced LSN {final_lsn}")
+        committed_transaction = Transaction(
             xid=xid,
             commit_lsn=commit_lsn,
             end_lsn=end_lsn,
@@ -122,7 +132,7 @@ class Decoder:
             application=self._application,
         )
         self._begun, self._changes, self._messages, self._application, self._count = None, [], [], "", 0
-        return done
+        return committed_transaction
 
     def _relation(self, data: bytes) -> int:
         (oid,) = _U32(data, 1)
@@ -146,7 +156,7 @@ class Decoder:
     def _insert(self, data: bytes) -> int:
         relation = self._of(data)
         if data[5] != _NEW_IMAGE:
-            raise DecodeError("an insert without a new row")
+            raise DecodeError("insert without a new row")
         after, at = _row(data, 6, relation.columns)
         self._add(RowChange(relation.table, Op.INSERT, None, after))
         return at
@@ -155,10 +165,10 @@ class Decoder:
         relation = self._of(data)
         before, at = _old_image(data, relation)
         if data[at] != _NEW_IMAGE:
-            raise DecodeError("an update without a new row")
+            raise DecodeError("update without a new row")
         after, at = _row(data, at + 1, relation.columns)
         if before is None:
-            # Without an old image the replica identity did not change, so its columns are known.
+            # Without an old image the replica identity did not change: its old values are those of the new row.
             before = {column: after[column] for column in relation.columns if column in relation.keys & after.keys()}
         elif len(after) < len(relation.columns):
             known = {**before, **after}
@@ -170,7 +180,7 @@ class Decoder:
         relation = self._of(data)
         before, at = _old_image(data, relation)
         if before is None:
-            raise DecodeError("a delete without an old row")
+            raise DecodeError("delete without an old row")
         self._add(RowChange(relation.table, Op.DELETE, before, None))
         return at
 
@@ -178,7 +188,7 @@ class Decoder:
         (count,) = _U32(data, 1)
         end = 6 + 4 * count
         if end > len(data):
-            raise DecodeError("a truncate names more tables than it holds")
+            raise DecodeError(f"truncate of {count} tables in a message of {len(data)} bytes")
         for at in range(6, end, 4):
             self._add(RowChange(self._known(_U32(data, at)[0]).table, Op.TRUNCATE, None, None))
         return end
@@ -214,7 +224,7 @@ class Decoder:
     def _known(self, oid: int) -> Relation:
         relation = self._relations.get(oid)
         if relation is None:
-            raise DecodeError(f"a change of the undescribed relation {oid}")
+            raise DecodeError(f"change of relation {oid}, which was not described")
         return relation
 
     def _add(self, change: RowChange) -> None:
@@ -225,17 +235,17 @@ class Decoder:
 
     def _inside(self) -> None:
         if self._begun is None:
-            raise DecodeError("a change outside a transaction")
+            raise DecodeError("change outside of a transaction")
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
-    """The zero-ended string at `at`, and where it ends; ValueError when it has no end."""
+    """Return the NUL-terminated string at `at` and the position behind it; ValueError when there is no NUL."""
     end = data.index(0, at)
     return data[at:end].decode(), end + 1
 
 
 def _old_image(data: bytes, relation: Relation) -> tuple[Row | None, int]:
-    """The old row behind the relation's number, None when the message carries none; of a key image only the key is known."""
+    """Return the old row behind the relation's oid, None for none, and the position behind it; of a key image only the key columns."""
     kind = data[5]
     if kind == _FULL_IMAGE:
         return _row(data, 6, relation.columns)
@@ -246,10 +256,10 @@ def _old_image(data: bytes, relation: Relation) -> tuple[Row | None, int]:
 
 
 def _row(data: bytes, at: int, columns: tuple[str, ...]) -> tuple[dict[str, str | None], int]:
-    """One tuple; unchanged TOAST values are absent. This is the hot loop: about thirty of them a request."""
+    """Return one row and the position behind it; unchanged TOAST values are absent. The hot loop: about thirty rows a request."""
     (count,) = _U16(data, at)
     if count != len(columns):
-        raise DecodeError(f"a row of {count} columns where {len(columns)} were described")
+        raise DecodeError(f"row of {count} columns in a relation of {len(columns)} columns")
     at += 2
     row: dict[str, str | None] = {}
     for column in columns:
@@ -264,5 +274,5 @@ def _row(data: bytes, at: int, columns: tuple[str, ...]) -> tuple[dict[str, str 
         if kind == _NULL:
             row[column] = None
         elif kind != _UNCHANGED:
-            raise DecodeError(f"a column value of unknown kind {kind}")
+            raise DecodeError(f"column value of unknown kind {kind}")
     return row, at

@@ -1,7 +1,7 @@
-"""Says what a database lacks for being captured from, and the SQL that would mend it.
+"""Check whether a database can be captured from, and suggest the SQL that would fix what it lacks.
 
-`read_facts` asks the database; `judge` is pure and decides. Nothing is changed here. Statements that may be run for the
-operator (`--apply`) are those of `Check.applicable`; the others (a server's parameter, a role's rights) are only printed.
+`read_facts` queries the database and `judge` (pure) evaluates the answers; neither changes anything. Statements that `--apply` may run
+for the operator belong to checks that are `applicable`; the others (parameters of the server, privileges of a role) are only printed.
 """
 
 from dataclasses import dataclass
@@ -20,15 +20,14 @@ from comparator.capture.publication import (
     publication_statements,
     read_publication,
 )
+from comparator.capture.session import VERSION_MIN
 from comparator.capture.settings import CaptureSettings, Driver, SlotKind
 from comparator.capture.table_shape import Catalog, ReplicaIdentity, TableShape, quote
 from comparator.capture.trigger_log import install_statements, logged_tables
 
-VERSION_MIN = 14
-
 
 class CheckLevel(StrEnum):
-    """How much a check matters: `failed` stops capturing, `warning` costs something that the text names."""
+    """The result of a check: `failed` prevents capturing, `warning` has a cost that the message names."""
 
     OK = "ok"
     WARNING = "warning"
@@ -37,7 +36,15 @@ class CheckLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at. `remedy` is SQL in order; `applicable` when it may be run on the connection that looked."""
+    """The result of one check.
+
+    Attributes:
+        name: subject of the check.
+        level: ok, warning or failed.
+        message: finding in one line.
+        remedy: SQL statements that would fix it, in order.
+        applicable: `--apply` may run the remedy on the connection that was checked.
+    """
 
     name: str
     level: CheckLevel
@@ -48,7 +55,26 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """What the preflight read. `keep_size_mb` is max_slot_wal_keep_size, -1 for no bound; sizes and times in milliseconds."""
+    """The facts about a database that `judge` evaluates.
+
+    Attributes:
+        version: major version of the server.
+        encoding: encoding of the database.
+        role: name of the connected role.
+        replicates: the role may open replication connections.
+        wal_level: parameter wal_level.
+        slots_free: number of unused replication slots.
+        senders_free: number of unused walsenders.
+        keep_size_mb: parameter max_slot_wal_keep_size in megabytes, -1 for no limit.
+        sender_timeout_ms: parameter wal_sender_timeout in milliseconds, 0 for no limit.
+        lock_timeout_ms: the session's lock_timeout in milliseconds, 0 for no limit.
+        slot_status: wal_status of the configured persistent slot, "" when it does not exist.
+        catalog: shapes of the configured tables.
+        missing: configured tables that do not exist.
+        publication: state of the configured publication.
+        logged: tables with the change-log trigger.
+        log_bytes: size of the change log in bytes.
+    """
 
     version: int
     encoding: str
@@ -86,10 +112,10 @@ LOG_BYTES = "SELECT coalesce(pg_total_relation_size(to_regclass($1)), 0)::bigint
 
 
 async def read_facts(conn: asyncpg.Connection, settings: CaptureSettings) -> DatabaseFacts:
-    """Ask the database everything the preflight judges."""
+    """Read the facts from the database."""
     server = await conn.fetchrow(SERVER, settings.slot.name, timeout=CATALOG_TIMEOUT_S)
     if server is None:
-        raise CatalogError("the server says nothing about itself")
+        raise CatalogError("the server returned no row about itself")
     catalog = await read_existing(conn, settings.tables)
     log = f"{settings.log_schema}.log"
     return DatabaseFacts(
@@ -104,11 +130,11 @@ async def read_facts(conn: asyncpg.Connection, settings: CaptureSettings) -> Dat
 
 
 def judge(facts: DatabaseFacts, settings: CaptureSettings) -> tuple[Check, ...]:
-    """Every check for the chosen driver, in the order in which the remedies should be run."""
+    """Return every check for the configured driver, in the order in which the remedies should be run."""
     server = [_version(facts), _encoding(facts)]
     tables = [_tables_exist(facts), *(check for table in facts.catalog.tables.values() for check in _keys(table))]
     if settings.driver is Driver.OFF:
-        return (Check("driver", CheckLevel.WARNING, "the capture is off: effects are neither compared nor aligned"),)
+        return (Check("driver", CheckLevel.WARNING, "off: effects are neither compared nor aligned"),)
     if settings.driver is Driver.TRIGGERS:
         return (*server, *tables, *_change_log(facts, settings))
     log = [_wal_level(facts), _rights(facts), _free_slots(facts, settings)]
@@ -129,13 +155,13 @@ def judge(facts: DatabaseFacts, settings: CaptureSettings) -> tuple[Check, ...]:
 
 def _version(facts: DatabaseFacts) -> Check:
     if facts.version < VERSION_MIN:
-        return Check("version", CheckLevel.FAILED, f"PostgreSQL {facts.version}; {VERSION_MIN} or later is needed")
+        return Check("version", CheckLevel.FAILED, f"PostgreSQL {facts.version}; {VERSION_MIN} or later is required")
     return Check("version", CheckLevel.OK, f"PostgreSQL {facts.version}")
 
 
 def _encoding(facts: DatabaseFacts) -> Check:
     if facts.encoding == "SQL_ASCII":
-        return Check("encoding", CheckLevel.WARNING, "SQL_ASCII: a value that is not UTF-8 stops the capture")
+        return Check("encoding", CheckLevel.WARNING, "SQL_ASCII: a value that is not UTF-8 will stop the capture")
     return Check("encoding", CheckLevel.OK, facts.encoding)
 
 
@@ -143,7 +169,7 @@ def _wal_level(facts: DatabaseFacts) -> Check:
     if facts.wal_level == "logical":
         return Check("wal_level", CheckLevel.OK, "logical")
     remedy = ("ALTER SYSTEM SET wal_level = 'logical';", "-- then restart the server")
-    return Check("wal_level", CheckLevel.FAILED, f"{facts.wal_level}; logical is needed", remedy)
+    return Check("wal_level", CheckLevel.FAILED, f"{facts.wal_level}; logical is required", remedy)
 
 
 def _rights(facts: DatabaseFacts) -> Check:
@@ -181,7 +207,7 @@ def _persistent(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
         checks.append(Check("slot", CheckLevel.FAILED, text, remedy))
     if facts.keep_size_mb < 0:
         remedy = ("ALTER SYSTEM SET max_slot_wal_keep_size = '10GB';", "SELECT pg_reload_conf();")
-        text = "max_slot_wal_keep_size has no bound: a reader that stays away fills the server's disk"
+        text = "max_slot_wal_keep_size has no limit: without a reader the log fills the server's disk"
         checks.append(Check("slot", CheckLevel.FAILED, text, remedy))
     return checks or [Check("slot", CheckLevel.OK, f"{name} keeps at most {facts.keep_size_mb} MB of log")]
 
@@ -190,7 +216,7 @@ def _tables_exist(facts: DatabaseFacts) -> Check:
     if facts.missing:
         return Check("tables", CheckLevel.FAILED, f"no such table: {', '.join(facts.missing)}")
     if not facts.catalog.tables:
-        return Check("tables", CheckLevel.FAILED, "no tables are named to be captured")
+        return Check("tables", CheckLevel.FAILED, "no tables are configured (capture.tables or compare.tables)")
     return Check("tables", CheckLevel.OK, f"{len(facts.catalog.tables)} tables")
 
 
@@ -207,7 +233,7 @@ def _keys(table: TableShape) -> list[Check]:
         checks.append(Check(name, CheckLevel.WARNING, "the role does not own it: its owner must run the statements"))
     fixed = [key.name for key in table.foreign_keys if not key.deferrable]
     if fixed:
-        text = f"foreign keys that cannot be deferred ({', '.join(fixed)}): rows are applied parents first"
+        text = f"foreign keys that are not deferrable ({', '.join(fixed)}): parent rows are written first"
         checks.append(Check(name, CheckLevel.WARNING, text))
     return checks
 
@@ -221,7 +247,7 @@ def _identity(table: TableShape, facts: DatabaseFacts) -> Check:
     text = (
         f"published, and its writes fail: {why}"
         if why
-        else "old images are not complete: REPLICA IDENTITY FULL is needed"
+        else "old images are not complete: REPLICA IDENTITY FULL is required"
     )
     statements = identity_statements(Catalog({table.name: table}))
     return Check(name, CheckLevel.FAILED, text, statements, applicable=table.owned)
@@ -246,7 +272,7 @@ def _publication(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
 
 
 def _generated(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
-    """On PostgreSQL 18 a full identity and an unpublished generated column make UPDATE fail: the option comes first."""
+    """Check that generated columns are published: on PostgreSQL 18 a full identity with an unpublished one makes UPDATE fail."""
     state = facts.publication
     tables = [table for table in facts.catalog.tables.values() if table.name in (state.tables or ())]
     needed = needs_generated(tables, version=facts.version)
@@ -259,10 +285,10 @@ def _generated(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
 
 
 def _published_unconfigured(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
-    strangers = sorted(set(facts.publication.tables or ()) - set(settings.tables))
-    if not strangers:
+    unconfigured = sorted(set(facts.publication.tables or ()) - set(settings.tables))
+    if not unconfigured:
         return []
-    text = f"published though not named in the settings, and dropped by the statement above: {', '.join(strangers)}"
+    text = f"published but not configured; the statement above removes them: {', '.join(unconfigured)}"
     return [Check("publication", CheckLevel.WARNING, text)]
 
 
@@ -271,14 +297,14 @@ def _locks(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
     return Check(
         "lock_timeout",
         CheckLevel.OK,
-        f"{settings.lock_timeout_ms} ms for each statement of ours (the session's: {server})",
+        f"{settings.lock_timeout_ms} ms for each of our statements (the session's: {server})",
     )
 
 
 def _change_log(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
     absent = [name for name in facts.catalog.tables if name not in facts.logged]
     statements = install_statements(facts.catalog, settings.log_schema)
-    strangers = sorted(set(facts.logged) - set(settings.tables))
+    unconfigured = sorted(set(facts.logged) - set(settings.tables))
     checks = [
         Check(
             "change log",
@@ -292,8 +318,6 @@ def _change_log(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
             "change log", CheckLevel.OK, f"{len(facts.logged)} tables are logged; the log holds {facts.log_bytes} bytes"
         )
     ]
-    if strangers:
-        checks.append(
-            Check("change log", CheckLevel.WARNING, f"logged though not named in the settings: {', '.join(strangers)}")
-        )
+    if unconfigured:
+        checks.append(Check("change log", CheckLevel.WARNING, f"logged but not configured: {', '.join(unconfigured)}"))
     return checks

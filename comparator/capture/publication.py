@@ -1,8 +1,8 @@
-"""Makes tables fit for capturing, in the order that breaks nobody's writes, and only as far as it is needed.
+"""Publish tables for change data capture, in an order that never breaks a write.
 
-A published table without a usable replica identity refuses UPDATE and DELETE, so the identity is set before the table is
-published. From PostgreSQL 18 on a full identity with a stored generated column does the same unless the publication
-publishes generated columns. `plan` is pure: the same statements are printed by the preflight and run by `prepare`.
+A published table without a usable replica identity refuses UPDATE and DELETE, so the identity is set before the table is published.
+Since PostgreSQL 18 a full identity that covers a stored generated column has the same effect unless the publication publishes generated
+columns. The functions that return statements are pure: the preflight prints them, `prepare` runs them.
 """
 
 from collections.abc import Iterable
@@ -16,11 +16,20 @@ from comparator.capture.settings import CaptureSettings
 from comparator.capture.table_shape import Catalog, ReplicaIdentity, TableShape, quote
 
 GENERATED_SINCE = 18
+"""First PostgreSQL version that can publish generated columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicationState:
-    """The publication as it is: `tables` None when it does not exist."""
+    """The state of a publication.
+
+    Attributes:
+        tables: published tables; None when the publication does not exist.
+        all_tables: the publication is FOR ALL TABLES.
+        publishes_all: it publishes INSERT, UPDATE, DELETE and TRUNCATE.
+        publishes_generated: it publishes stored generated columns.
+        filtered: tables that are published with a row filter or a column list.
+    """
 
     tables: tuple[str, ...] | None
     all_tables: bool = False
@@ -42,7 +51,7 @@ WHERE p.pubname = $1 AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->
 
 
 async def read_publication(conn: asyncpg.Connection, publication: str) -> PublicationState:
-    """Read what the publication publishes."""
+    """Read the state of a publication."""
     row = await conn.fetchrow(PUBLICATION, publication, timeout=CATALOG_TIMEOUT_S)
     if row is None:
         return PublicationState(None)
@@ -57,7 +66,7 @@ async def read_publication(conn: asyncpg.Connection, publication: str) -> Public
 
 
 def breaks_writes(table: TableShape, *, version: int, publishes_generated: bool) -> str:
-    """Why UPDATE or DELETE on the table would fail once it is published; "" when they would not."""
+    """Return the reason for which UPDATE or DELETE on the table would fail once it is published; "" when they would not."""
     generated = [column.name for column in table.columns if column.generated]
     match table.replica_identity:
         case ReplicaIdentity.NOTHING:
@@ -71,7 +80,7 @@ def breaks_writes(table: TableShape, *, version: int, publishes_generated: bool)
 
 
 def identity_statements(catalog: Catalog) -> tuple[str, ...]:
-    """The statements that give each table its full old images."""
+    """Return the statements that give every table REPLICA IDENTITY FULL, which makes old images complete."""
     return tuple(
         f"ALTER TABLE {table.quoted} REPLICA IDENTITY FULL;"
         for table in catalog.tables.values()
@@ -80,19 +89,19 @@ def identity_statements(catalog: Catalog) -> tuple[str, ...]:
 
 
 def needs_generated(tables: Iterable[TableShape], *, version: int) -> bool:
-    """Whether the publication must publish generated columns for these tables' writes to work."""
+    """Return whether the publication has to publish generated columns for the writes of these tables to work."""
     return version >= GENERATED_SINCE and any(column.generated for table in tables for column in table.columns)
 
 
 def generated_statement(publication: str) -> str:
-    """The statement by which the publication publishes stored generated columns (PostgreSQL 18 and later)."""
+    """Return the statement that makes the publication publish stored generated columns (PostgreSQL 18 and later)."""
     return f"ALTER PUBLICATION {quote(publication)} SET (publish_generated_columns = stored);"
 
 
 def publication_statements(
     catalog: Catalog, state: PublicationState, publication: str, *, version: int
 ) -> tuple[str, ...]:
-    """The statements that make the publication hold exactly these tables; none when it does."""
+    """Return the statements that make the publication contain exactly these tables, whole; none when it does already."""
     tables = catalog.tables
     generated = needs_generated(tables.values(), version=version)
     if state.tables is None:
@@ -111,18 +120,19 @@ def publication_statements(
 
 
 async def publish(conn: asyncpg.Connection, settings: CaptureSettings, tables: Iterable[str]) -> tuple[str, ...]:
-    """Make the publication hold exactly these tables; return the statements that were run, none when it did already.
+    """Make the publication contain exactly these tables; return the statements that were run. Idempotent.
 
     Raises:
-        ReplicaIdentityError: publishing a table would break its writes; the remedy is in the error.
+        ReplicaIdentityError: publishing a table would break its writes; the error has the remedy.
         PublicationError: a table cannot be published, or the publication is FOR ALL TABLES.
-        RightsError, LockTimeoutError: the role or the moment is not right.
+        RightsError: the role lacks a privilege.
+        LockTimeoutError: a table was busy.
     """
     catalog = await read_catalog(conn, tables)
     state = await read_publication(conn, settings.publication)
     version = conn.get_server_version().major
     refuse_unpublishable(catalog, state, publication=settings.publication)
-    # The publication's own option is set before the tables, so only the identities are left to judge.
+    # The statements publish generated columns before they publish the tables, so only the identities can break writes.
     broken = {
         name: reason
         for name, table in catalog.tables.items()
@@ -138,23 +148,23 @@ async def publish(conn: asyncpg.Connection, settings: CaptureSettings, tables: I
 
 
 async def prepare(conn: asyncpg.Connection, settings: CaptureSettings, tables: Iterable[str]) -> tuple[str, ...]:
-    """Give each table its full replica identity, then publish it; return the statements run. Idempotent.
+    """Give each table REPLICA IDENTITY FULL, then publish it; return the statements that were run. Idempotent.
 
     Raises:
         CatalogError: a table does not exist.
         PublicationError, RightsError, LockTimeoutError: as `publish`.
     """
-    wanted = tuple(tables)
-    catalog = await read_catalog(conn, wanted)
+    names = tuple(tables)
+    catalog = await read_catalog(conn, names)
     refuse_unpublishable(catalog, await read_publication(conn, settings.publication), publication=settings.publication)
     await _allow_generated(conn, catalog, settings)
     statements = identity_statements(catalog)
     await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
-    return statements + await publish(conn, settings, wanted)
+    return statements + await publish(conn, settings, names)
 
 
 async def _allow_generated(conn: asyncpg.Connection, catalog: Catalog, settings: CaptureSettings) -> None:
-    """A table that is published already must have its generated columns published before its identity covers them."""
+    """Publish generated columns of tables that are published already, before their identities cover these columns."""
     state = await read_publication(conn, settings.publication)
     generated = needs_generated(catalog.tables.values(), version=conn.get_server_version().major)
     if state.tables is not None and generated and not state.publishes_generated:
@@ -163,27 +173,31 @@ async def _allow_generated(conn: asyncpg.Connection, catalog: Catalog, settings:
 
 
 def refuse_unpublishable(catalog: Catalog, state: PublicationState, *, publication: str) -> None:
-    """Raise PublicationError for what no statement of ours would mend."""
+    """Check for problems that none of our statements would fix.
+
+    Raises:
+        PublicationError: the publication is FOR ALL TABLES, there are no tables, or one cannot be published.
+    """
     if state.all_tables:
         raise PublicationError(
-            f"the publication {publication} is FOR ALL TABLES, which may break the writes of tables nobody looked at",
+            f"the publication {publication} is FOR ALL TABLES, which may break the writes of tables that were not checked",
             remedy=(f"DROP PUBLICATION {quote(publication)};",),
         )
     if not catalog.tables:
-        raise PublicationError("no tables are named to be captured")
-    odd = [table.name for table in catalog.tables.values() if table.kind != "table" or not table.logged]
-    if odd:
+        raise PublicationError("no tables are configured (capture.tables or compare.tables)")
+    unpublishable = [table.name for table in catalog.tables.values() if table.kind != "table" or not table.logged]
+    if unpublishable:
         raise PublicationError(
-            f"not an ordinary, logged table (name the partitions of a partitioned one): {', '.join(odd)}"
+            f"not an ordinary, logged table (configure the partitions of a partitioned one): {', '.join(unpublishable)}"
         )
 
 
 async def run_statements(conn: asyncpg.Connection, statements: Iterable[str], *, lock_timeout_ms: int) -> None:
-    """Run DDL, each statement in a transaction of its own, never waiting long for a lock that others would queue behind.
+    """Run DDL statements, each in a transaction of its own, with a short lock timeout so that clients never queue behind it.
 
     Raises:
-        RightsError: the role may not.
-        LockTimeoutError: the table was busy.
+        RightsError: the role lacks a privilege.
+        LockTimeoutError: a table was busy.
     """
     for statement in statements:
         try:
@@ -191,6 +205,6 @@ async def run_statements(conn: asyncpg.Connection, statements: Iterable[str], *,
                 await conn.execute(f"SET LOCAL lock_timeout = {int(lock_timeout_ms)}")
                 await conn.execute(statement, timeout=lock_timeout_ms / 1000 + CATALOG_TIMEOUT_S)
         except asyncpg.InsufficientPrivilegeError as error:
-            raise RightsError(f"the role may not: {error}", remedy=(statement,)) from error
+            raise RightsError(f"the role lacks a privilege: {error}", remedy=(statement,)) from error
         except asyncpg.LockNotAvailableError as error:
-            raise LockTimeoutError(f"busy for {lock_timeout_ms} ms: {statement}") from error
+            raise LockTimeoutError(f"no lock within {lock_timeout_ms} ms, run it again: {statement}") from error

@@ -1,4 +1,7 @@
-"""What the drivers have in common: one reading task, made anew with growing pauses whenever its connection is lost."""
+"""Read in one task and reconnect with exponential backoff: the base of the capture drivers.
+
+start --> _open --> _read_until_lost --> _disconnect --> _open ... (pauses of 0.1 s, 0.2 s, ... up to `backoff_max_ms`)
+"""
 
 import asyncio
 import logging
@@ -20,20 +23,19 @@ from comparator.postgres import UNAVAILABLE
 logger = logging.getLogger(__name__)
 
 BACKOFF_FIRST_S = 0.1
+"""First pause between two attempts to reconnect; it doubles with each failure."""
 LOST: Final = (asyncpg.PostgresError, *UNAVAILABLE)
 """Errors after which a capture reconnects: every error of the database. Drivers raise CaptureLostError for other libraries' errors."""
 
-SESSION = {"timezone": "UTC", "datestyle": "ISO", "intervalstyle": "postgres", "extra_float_digits": "3"}
-"""Session settings that fix the text output of values, equal on both databases."""
 
 CLOSE_TIMEOUT_S = 5.0
 
 
 class ReconnectingCapture(ABC):
-    """A capture (`comparator.capture.driver.Capture`) whose driver says how to open, read and close.
+    """A capture (`comparator.capture.driver.Capture`) that reconnects; a driver implements opening, reading and closing.
 
     Args:
-        dsn: of the database to capture.
+        dsn: URL of the database.
         settings: section `capture:`.
     """
 
@@ -49,21 +51,21 @@ class ReconnectingCapture(ABC):
         self._failure: CaptureError | None = None
         self._interruptions = 0
         self._resumed = False
-        self._reconnects = 0
+
         self._retained = 0
         self._overflows = 0
         self._closed = False
 
     async def start(self, deliver: Deliver, *, after: int = 0) -> None:
-        """See `Capture.start`; errors of the first connection are raised here, later ones are mended by reconnecting."""
+        """See `Capture.start`. Errors of the first connection are raised; after later ones the task reconnects."""
         if self._group is None or self._closed:
-            raise CaptureClosedError("enter the capture with `async with` before starting it")
+            raise CaptureClosedError("the capture is not open: enter it with `async with` before `start`")
         self._delivery = Delivery(deliver, self._fences, after=after)
         try:
             await self._open()
         except (*LOST, CaptureLostError) as error:
             await self._disconnect()
-            raise CaptureLostError(f"cannot capture from the database: {error}") from error
+            raise CaptureLostError(f"cannot read changes from the database: {error}") from error
         except BaseException:
             await self._disconnect()
             raise
@@ -79,7 +81,7 @@ class ReconnectingCapture(ABC):
             await asyncio.sleep(self._settings.post_response_wait_ms / 1000)
         return await self._fences.wait(self._settings.fence_timeout_ms / 1000)
 
-    def confirm(self, lsn: int) -> None:  # noqa: B027 (only a driver with a persistent slot has something to confirm)
+    def confirm(self, lsn: int) -> None:  # noqa: B027 (not abstract: only a persistent slot is confirmed)
         """See `Capture.confirm`."""
 
     @property
@@ -94,17 +96,12 @@ class ReconnectingCapture(ABC):
 
     @property
     def resumed(self) -> bool:
-        """See `Capture.resumed`; only a persistent slot that was there already can be."""
+        """See `Capture.resumed`; only a persistent slot that existed already resumes."""
         return self._resumed
 
     @property
-    def reconnects(self) -> int:
-        """How often the connection was lost, with or without a loss of transactions."""
-        return self._reconnects
-
-    @property
     def duplicates(self) -> int:
-        """Transactions the server delivered a second time and that were dropped."""
+        """The number of transactions that the server sent a second time and that were dropped."""
         return self._delivery.duplicates if self._delivery else 0
 
     @property
@@ -133,32 +130,32 @@ class ReconnectingCapture(ABC):
     ) -> None:
         await self.aclose()
         if self._group is not None:
-            # Nothing runs in the group any more; the client's own error leaves as it is, not wrapped in a group.
+            # No task runs in the group any more. Without an error of its own it does not wrap the caller's error in a group.
             await self._group.__aexit__(None, None, None)
 
     @abstractmethod
     async def _open(self) -> None:
-        """Connect and stand ready to read from where delivery is."""
+        """Connect and prepare to read from the position that has been delivered."""
 
     @abstractmethod
     async def _read_until_lost(self) -> None:
-        """Read and deliver until the connection is lost, which is raised."""
+        """Read and deliver until the connection is lost; raise its error."""
 
     @abstractmethod
     async def _disconnect(self) -> None:
-        """Close what `_open` opened, in whatever state it is; must not raise."""
+        """Close what `_open` opened, also after it failed halfway; must not raise."""
 
     @abstractmethod
     def _loses_transactions(self) -> bool:
-        """Whether a lost connection loses transactions."""
+        """Return whether a lost connection loses transactions."""
 
     def _running_delivery(self) -> Delivery:
         if self._delivery is None:
-            raise CaptureClosedError("read before it was started")
+            raise CaptureClosedError("the capture has not been started")
         return self._delivery
 
     def _deliver_decoded(self, transaction: Transaction, decoder: Decoder) -> None:
-        """Deliver; a transaction that was too large to hold is lost, and says so."""
+        """Deliver a transaction; one that was too large counts as an interruption, because its changes are missing."""
         if decoder.overflows > self._overflows:
             self._interruptions += decoder.overflows - self._overflows
             self._overflows = decoder.overflows
@@ -181,12 +178,12 @@ class ReconnectingCapture(ABC):
                 self._note_lost(error)
             await self._disconnect()
             if time.monotonic() - opened_s < BACKOFF_FIRST_S:
-                # It can be opened and not read: without a pause that would be tried as fast as the server answers.
+                # Opening succeeds but reading fails at once: without this pause both would be repeated without rest.
                 await asyncio.sleep(BACKOFF_FIRST_S)
             await self._reopen()
 
     def _note_lost(self, error: Exception) -> None:
-        self._reconnects += 1
+
         self._interruptions += self._loses_transactions()
         self._fences.requeue()
         logger.warning(
@@ -202,10 +199,10 @@ class ReconnectingCapture(ABC):
             except (*LOST, CaptureLostError) as error:
                 logger.info("capture_reconnect_failed", extra={"driver": self.name, "error": type(error).__name__})
             except CaptureError as error:
-                # The database is there and unfit: whoever waits is told why, and it is tried again all the same.
+                # The database is available but lacks something. Waiters get the error; an operator may fix it, so keep trying.
                 self._failure = error
                 self._fences.fail(error)
-                logger.error("capture_impossible", extra={"driver": self.name, "reason": str(error)})
+                logger.error("capture_refused", extra={"driver": self.name, "reason": str(error)})
             except Exception:
                 logger.exception("capture_reconnect_failed", extra={"driver": self.name})
             else:

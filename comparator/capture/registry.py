@@ -1,4 +1,4 @@
-"""From settings to a driver: the one place that knows them all."""
+"""Open the capture driver that the settings name; the only module that knows all drivers."""
 
 from typing import assert_never
 
@@ -11,10 +11,10 @@ from comparator.capture.trigger_driver import TriggerCapture
 
 
 def open_capture(dsn: str, settings: CaptureSettings) -> Capture:
-    """The capture of the database of `dsn` by `settings.driver`; enter it with `async with`, then `start`.
+    """Return a capture of the database at `dsn`; enter it with `async with`, then `start` it.
 
     Raises:
-        CaptureClosedError: the driver is off; ask before.
+        CaptureClosedError: the driver is `off`, so there is nothing to open.
     """
     match settings.driver:
         case Driver.STREAM:
@@ -24,6 +24,6 @@ def open_capture(dsn: str, settings: CaptureSettings) -> Capture:
         case Driver.TRIGGERS:
             return TriggerCapture(dsn, settings)
         case Driver.OFF:
-            raise CaptureClosedError("the capture is off by setting")
+            raise CaptureClosedError("capture.driver is `off`: there is no change data capture")
         case _:
             assert_never(settings.driver)

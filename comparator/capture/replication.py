@@ -1,7 +1,12 @@
-"""One replication connection over libpq, on asyncio. The only module that knows psycopg.
+"""Drive one replication connection over libpq, on asyncio. Besides the stream driver, which handles its errors, the only user of psycopg.
 
-libpq brings TLS, SCRAM and every connection option; the COPY BOTH stream is read here, because asyncpg has no replication
-protocol and psycopg's cursors none for reading it.
+libpq provides TLS, SCRAM and every connection option. The COPY BOTH stream is read here, because asyncpg lacks the replication protocol
+and psycopg's cursors cannot read such a stream. Its frames begin with one byte:
+
+    'w' | start LSN | end LSN | server time | payload of pgoutput      a message of the log (25 bytes of header)
+    'k' | end LSN | server time | reply requested                      a keepalive
+    'r' | received | flushed | applied | our time | reply requested    our feedback
+
 Source: PostgreSQL documentation, "Streaming Replication Protocol".
 """
 
@@ -29,7 +34,7 @@ _WAL, _ALIVE = b"w"[0], b"k"[0]
 
 @dataclass(frozen=True, slots=True)
 class Keepalive:
-    """The server says how far it has read: nothing of this publication is left before `lsn`."""
+    """A keepalive of the server: it has sent everything of this publication up to `lsn`, and may request feedback."""
 
     lsn: int
     response_wanted: bool
@@ -54,19 +59,19 @@ ENVIRONMENT = {
 
 
 def environment(dsn: str) -> dict[str, str]:
-    """The DSN as environment variables of libpq, by which PostgreSQL's programs connect; other options are left out."""
-    asked = conninfo_to_dict(dsn)
-    return {variable: str(asked[name]) for name, variable in ENVIRONMENT.items() if asked.get(name) is not None}
+    """Convert a DSN into libpq's environment variables, for PostgreSQL's programs; options without a variable are left out."""
+    options = conninfo_to_dict(dsn)
+    return {variable: str(options[name]) for name, variable in ENVIRONMENT.items() if options.get(name) is not None}
 
 
 class ReplicationConnection:
-    """A walsender's other end. `connect`, then `command`s, then `stream`, then `deliver` and `feedback`."""
+    """The client of a walsender: `connect`, then `command`s, then `stream`, then `deliver` and `feedback`."""
 
     def __init__(self, conn: psycopg.AsyncConnection) -> None:
         self._conn = conn
         self._pgconn = conn.pgconn
-        # A descriptor of our own: libpq closes its own when the connection is lost, and the number may be another
-        # socket's by the time the event loop is told.
+        # A descriptor of our own: libpq closes its descriptor when the connection is lost, and by the time the event loop learns of
+        # it the number may belong to another socket.
         self._socket = os.dup(self._pgconn.socket)
         self._readable = asyncio.Event()
         self._watching = False
@@ -77,13 +82,19 @@ class ReplicationConnection:
     async def connect(
         cls, dsn: str, *, session: dict[str, str], application: str, timeout_s: float
     ) -> "ReplicationConnection":
-        """Open a replication connection with these session settings.
+        """Open a replication connection.
+
+        Args:
+            dsn: URL of the database.
+            session: session settings.
+            application: application_name of the session.
+            timeout_s: limit for connecting, in seconds.
 
         Raises:
-            CaptureLostError: it cannot be opened.
+            CaptureLostError: the server did not accept the connection.
         """
-        asked = conninfo_to_dict(dsn).get("options") or ""
-        options = " ".join([str(asked), *(f"-c {name}={value}" for name, value in session.items())]).strip()
+        configured = conninfo_to_dict(dsn).get("options") or ""
+        options = " ".join([str(configured), *(f"-c {name}={value}" for name, value in session.items())]).strip()
         conninfo = make_conninfo(
             dsn,
             options=options,
@@ -97,18 +108,23 @@ class ReplicationConnection:
                     conninfo, autocommit=True, prepare_threshold=None, replication="database"
                 )
         except (psycopg.Error, OSError, TimeoutError) as error:
-            raise CaptureLostError(f"no replication connection: {error}") from error
+            raise CaptureLostError(f"cannot open a replication connection: {error}") from error
         return cls(conn)
 
-    async def command(self, words: str, *, identifier: str = "", timeout_s: float) -> list[tuple[object, ...]]:
-        """Run one replication command; `{}` in it stands for the quoted identifier.
+    async def command(self, template: str, *, identifier: str = "", timeout_s: float) -> list[tuple[object, ...]]:
+        """Run one replication command; return its rows.
+
+        Args:
+            template: the command; `{}` stands for the quoted identifier.
+            identifier: name of the slot.
+            timeout_s: limit in seconds.
 
         Raises:
             CaptureLostError: the connection was lost.
-            psycopg.DatabaseError: the server refused; its sqlstate says why.
-            TimeoutError: it took longer than `timeout_s`.
+            psycopg.DatabaseError: the server refused; the SQLSTATE names the reason.
+            TimeoutError: the command took longer than `timeout_s`.
         """
-        query = sql.SQL(words).format(sql.Identifier(identifier))  # pyright: ignore[reportArgumentType] (constants of ours)
+        query = sql.SQL(template).format(sql.Identifier(identifier))  # pyright: ignore[reportArgumentType] (our own constants)
         try:
             async with asyncio.timeout(timeout_s):
                 cursor = await self._conn.execute(query)
@@ -119,32 +135,32 @@ class ReplicationConnection:
             raise
 
     async def create_slot(self, slot: str, *, timeout_s: float) -> tuple[str, int]:
-        """Make a persistent slot; return the snapshot of its start, valid until the next command, and its LSN.
+        """Create a persistent slot; return the snapshot of its start, valid until the next command, and its LSN.
 
         Raises:
-            SlotRefusedError: the server refuses, or a running transaction did not end in time.
+            SlotRefusedError: the server refused, or a running transaction did not end in time.
         """
-        words = "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT"
+        template = "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT"
         try:
-            ((_, lsn, snapshot, _),) = await self.command(words, identifier=slot, timeout_s=timeout_s)
+            ((_, lsn, snapshot, _),) = await self.command(template, identifier=slot, timeout_s=timeout_s)
         except (psycopg.DatabaseError, TimeoutError) as error:
-            raise SlotRefusedError(f"the slot {slot} cannot be made: {error}") from error
+            raise SlotRefusedError(f"cannot create the slot {slot}: {error}") from error
         high, low = str(lsn).split("/")
         return str(snapshot), int(high, 16) << 32 | int(low, 16)
 
     async def drop_slot(self, slot: str, *, timeout_s: float) -> None:
-        """Drop a slot nobody reads.
+        """Drop a slot without a reader.
 
         Raises:
-            SlotRefusedError: the server refuses.
+            SlotRefusedError: the server refused.
         """
         try:
             await self.command("DROP_REPLICATION_SLOT {} WAIT", identifier=slot, timeout_s=timeout_s)
         except psycopg.DatabaseError as error:
-            raise SlotRefusedError(f"the slot {slot} cannot be dropped: {error}") from error
+            raise SlotRefusedError(f"cannot drop the slot {slot}: {error}") from error
 
     async def stream(self, slot: str, *, publication: str, after: int, timeout_s: float) -> None:
-        """Start to stream the slot's changes that end after LSN `after`, in pgoutput's protocol 1.
+        """Start to stream the slot's transactions that end after LSN `after`, in pgoutput's protocol 1.
 
         Raises:
             CaptureLostError, psycopg.DatabaseError, TimeoutError: as `command`.
@@ -153,7 +169,7 @@ class ReplicationConnection:
             f"START_REPLICATION SLOT {{}} LOGICAL {after >> 32:X}/{after & 0xFFFFFFFF:X} "
             f"(proto_version '1', publication_names '\"{publication}\"', messages 'true')"
         )
-        query = sql.SQL(start).format(sql.Identifier(slot))  # pyright: ignore[reportArgumentType] (constants of ours)
+        query = sql.SQL(start).format(sql.Identifier(slot))  # pyright: ignore[reportArgumentType] (our own constants)
         self._pgconn.send_query(query.as_bytes(self._conn))
         asyncio.get_running_loop().add_reader(self._socket, self._readable.set)
         self._watching = True
@@ -166,24 +182,24 @@ class ReplicationConnection:
         self._pgconn.nonblocking = 1
 
     def deliver(self, take: Callable[[bytes | Keepalive], None]) -> asyncio.Future[None]:
-        """Give `take` each payload of pgoutput and each keepalive from now on, in order, as they come.
+        """Call `take` with each payload of pgoutput and each keepalive from now on, in order.
 
-        They are read in the event loop's own callback, because the server writes each row change to the socket by itself
-        and waking a task for each costs more than decoding it.
+        Frames are read in the event loop's own callback: the server writes each row change to the socket separately, and waking a task
+        for each would cost more than decoding it.
 
         Returns:
-            A future that never has a result and ends with the error that ended the stream: CaptureLostError when the
-            connection was lost or the server ended it, else what `take` raised.
+            A future that never has a result. Its exception is the one that ended the stream: CaptureLostError when the connection was
+            lost or the server ended it, else the exception of `take`.
         """
         self._take = take
         loop = asyncio.get_running_loop()
         loop.add_reader(self._socket, self._on_readable)
-        # What came together with the answer to the command is in libpq's buffer already.
+        # Frames that arrived together with the answer to the command are in libpq's buffer already.
         loop.call_soon(self._on_readable)
         return self._ended
 
     def feedback(self, confirmed: int, received: int, *, response_wanted: bool = False) -> None:
-        """Report that all up to LSN `confirmed` is dealt with and all up to `received` has come.
+        """Report that everything up to LSN `confirmed` has been processed and everything up to `received` has arrived.
 
         Raises:
             CaptureLostError: the connection was lost.
@@ -196,7 +212,7 @@ class ReplicationConnection:
             raise CaptureLostError(f"the replication connection was lost: {error}") from error
 
     async def aclose(self) -> None:
-        """Close; idempotent."""
+        """Close the connection. Idempotent."""
         if not self._ended.done():
             self._ended.cancel()
         elif not self._ended.cancelled():
@@ -226,7 +242,7 @@ class ReplicationConnection:
         try:
             self._busy()
             self._drain()
-        except Exception as error:  # noqa: BLE001 (a callback is outermost: whoever awaits the future gets it)
+        except Exception as error:  # noqa: BLE001 (the outermost level of a callback: the future passes it on)
             asyncio.get_running_loop().remove_reader(self._socket)
             self._watching = False
             self._ended.set_exception(error)
@@ -245,22 +261,22 @@ class ReplicationConnection:
 
 
 def _refuse(_: bytes | Keepalive) -> None:
-    raise CaptureClosedError("the stream was read before anybody took it")
+    raise CaptureClosedError("the stream was read before `deliver` was called")
 
 
 def _frame(data: "bytes | memoryview") -> bytes | Keepalive:
-    """One message of the stream: a copy of pgoutput's payload, or a keepalive."""
+    """Parse one frame of the stream: a copy of pgoutput's payload, or a keepalive."""
     kind = data[0]
     try:
         if kind == _WAL:
             _WAL_END(data)
             return bytes(data[WAL_HEADER_BYTES:])
         if kind == _ALIVE:
-            lsn, _, wanted = _KEEPALIVE(data)
-            return Keepalive(lsn, response_wanted=bool(wanted))
+            lsn, _, requested = _KEEPALIVE(data)
+            return Keepalive(lsn, response_wanted=bool(requested))
     except struct.error as error:
-        raise DecodeError(f"a broken frame of type {kind}: {error}") from error
-    raise DecodeError(f"an unknown frame of type {kind}")
+        raise DecodeError(f"malformed frame of type {kind}: {error}") from error
+    raise DecodeError(f"unknown frame of type {kind}")
 
 
 def _sqlstate(result: "psycopg.pq.abc.PGresult | None") -> str:

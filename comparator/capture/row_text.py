@@ -1,7 +1,7 @@
-"""Reads a whole row as PostgreSQL writes one into text: `(7,"a, b",,plain)`.
+r"""Parse PostgreSQL's text of a whole row. Pure.
 
-Pure. A field without text is NULL, a quoted one without content the empty string; a quoted field doubles its quotes and
-backslashes.
+`(7,"a, b",,"","a ""b"" c")` has the fields `7`, `a, b`, NULL, the empty string and `a "b" c`: a field without text is NULL, and quotes
+and backslashes are doubled inside of quotes.
 Source: PostgreSQL documentation, "Composite Type Input and Output Syntax".
 """
 
@@ -13,10 +13,10 @@ _FIELD = re.compile(r'"((?:[^"\\]+|""|\\\\)*)"|([^",()\\]*)')
 
 
 def parse(text: str) -> list[str | None]:
-    """The values of the row, in column order.
+    """Parse a row; return its values in column order, None for NULL.
 
     Raises:
-        DecodeError: the text is not a row's.
+        DecodeError: the text is not that of a row.
     """
     if text[:1] != "(" or text[-1:] != ")":
         raise DecodeError("not the text of a row")
@@ -27,7 +27,7 @@ def parse(text: str) -> list[str | None]:
         # Bounded by the closing parenthesis, which an unquoted field cannot hold.
         match = _FIELD.match(text, at, end)
         if match is None:
-            raise DecodeError("a field of a row is not ended")
+            raise DecodeError("unterminated field in the text of a row")
         quoted, plain = match.groups()
         if quoted is not None:
             values.append(quoted.replace('""', '"').replace("\\\\", "\\"))
@@ -37,5 +37,5 @@ def parse(text: str) -> list[str | None]:
         if at == end:
             return values
         if text[at] != ",":
-            raise DecodeError("a field of a row is followed by no comma")
+            raise DecodeError("missing comma behind a field in the text of a row")
         at += 1

@@ -1,10 +1,7 @@
-"""The `capture:` section of config.yaml: by which driver the changes of a database are captured, and within which bounds.
-
-Pure. One section serves both databases; the names of a persistent slot are made unique by the database's role.
-"""
+"""Declare the section `capture:` of config.yaml: the driver of change data capture and its limits. Pure."""
 
 from enum import StrEnum
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -16,7 +13,14 @@ Name = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 
 
 class Driver(StrEnum):
-    """How committed changes are read: the replication protocol, SQL functions on a slot, triggers, or not at all."""
+    """The way in which committed changes are read.
+
+    Attributes:
+        STREAM: the replication protocol.
+        SQL: SQL functions on a replication slot.
+        TRIGGERS: triggers that write a change log.
+        OFF: not at all; effects are neither compared nor aligned.
+    """
 
     STREAM = "stream"
     SQL = "sql"
@@ -25,17 +29,26 @@ class Driver(StrEnum):
 
 
 class SlotKind(StrEnum):
-    """A temporary slot goes away with its connection; a persistent one keeps the log until it is read."""
+    """The lifetime of a replication slot.
+
+    Attributes:
+        TEMPORARY: the server drops the slot with its connection; what is committed meanwhile is lost.
+        PERSISTENT: the server keeps its log until it has been read and confirmed.
+    """
 
     TEMPORARY = "temporary"
     PERSISTENT = "persistent"
 
 
 class Slot(Struct, frozen=True):
-    """The replication slot. Only the stream driver reads a persistent one, and then `name` is its name.
+    """The replication slot. Only the stream driver reads a persistent one.
 
-    A persistent slot loses nothing over a restart and keeps write-ahead log on the server for as long as nobody reads:
-    set `max_slot_wal_keep_size` on the server before choosing it.
+    A persistent slot loses nothing across a restart, but the server keeps its write-ahead log for as long as there is no reader: set
+    `max_slot_wal_keep_size` on the server first.
+
+    Attributes:
+        kind: temporary or persistent.
+        name: name of a persistent slot; temporary slots have generated names.
     """
 
     kind: SlotKind = SlotKind.TEMPORARY
@@ -46,22 +59,24 @@ class CaptureSettings(Struct, frozen=True):
     """Section `capture:`.
 
     Attributes:
-        driver: stream (production), sql (quiet or embedded databases), triggers (managed databases), off.
-        publication: name of the publication that holds the captured tables.
-        slot: temporary or persistent.
-        tables: names of the captured tables ("name" in schema public, else "schema.name").
-        poll_ms: how often the sql and triggers drivers look by themselves; a fence looks at once.
-        post_response_wait_ms: waited before a fence, for a service that writes after it has answered.
-        fence_timeout_ms: after this a fence gives up.
-        connect_timeout_ms: for each connection and for making a slot.
-        lock_timeout_ms: for each statement of preparation that locks a table.
-        feedback_ms: how often the stream driver reports its position; under half of the server's wal_sender_timeout.
-        backoff_max_ms: the longest pause between two attempts to reconnect.
-        read_changes_max: messages fetched by one call of the sql driver (it goes on to the end of the transaction).
-        transaction_changes_max: a transaction with more row changes is not held in memory; it counts as an interruption,
-            after which the shadow is compared whole. The triggers driver holds at most a minute of changes instead.
-        wal_warn_bytes: log kept back by the slot from which the sql driver warns: each of its calls reads all of it.
-        log_schema: schema of the change log of the triggers driver.
+        driver: stream (production), sql (quiet or embedded databases), triggers (managed databases) or off.
+        publication: name of the publication of the captured tables.
+        slot: the replication slot.
+        tables: names of the captured tables: "name" in schema public, else "schema.name". Empty: the tables of `compare.tables`.
+        poll_ms: time between two reads of the sql and triggers drivers, in milliseconds; a fence reads at once.
+        post_response_wait_ms: wait before each fence, in milliseconds, for a service that still writes after its response.
+        fence_timeout_ms: limit for a fence, in milliseconds: for what was committed before it to arrive.
+        connect_timeout_ms: limit for each connection and for creating a slot, in milliseconds.
+        lock_timeout_ms: limit for the lock of each statement that prepares a table, in milliseconds.
+        feedback_ms: time between two position reports of the stream driver, in milliseconds; less than half of the server's
+            wal_sender_timeout.
+        backoff_max_ms: longest pause between two attempts to reconnect, in milliseconds.
+        read_changes_max: messages that one call of the sql driver fetches; the call still goes on to the end of a transaction.
+        transaction_changes_max: greatest number of row changes of a transaction that is held in memory. A larger one counts as an
+            interruption, after which the whole shadow is compared. The triggers driver holds at most a minute of changes instead.
+        wal_warn_bytes: size of the write-ahead log kept for the slot from which the sql driver warns, in bytes: each of its calls
+            reads all of it.
+        log_schema: schema of the triggers driver's change log.
     """
 
     driver: Driver = Driver.STREAM
@@ -82,14 +97,6 @@ class CaptureSettings(Struct, frozen=True):
 
 
 def shadow_capture(settings: CaptureSettings) -> CaptureSettings:
-    """How the shadow is captured: it is ours, so never by triggers, and nothing of it has to survive a restart."""
+    """Derive the settings for the shadow database: never triggers, as we own it, and a temporary slot, as it may lose changes."""
     driver = Driver.SQL if settings.driver is Driver.TRIGGERS else settings.driver
     return msgspec.structs.replace(settings, driver=driver, slot=Slot())
-
-
-def with_words(section: object, *names: str) -> object:
-    """A section as plain data, in which these members say `off` again where YAML took the bare word for a truth value."""
-    if not isinstance(section, dict):
-        return section
-    members = cast("dict[Any, Any]", section)
-    return {name: "off" if name in names and value is False else value for name, value in members.items()}

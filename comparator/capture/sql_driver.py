@@ -1,8 +1,8 @@
-"""Driver `sql`: a temporary slot read through SQL functions, polled, and at once for a fence. Needs asyncpg alone.
+"""Capture by SQL functions on a temporary slot (driver `sql`): polled, and read at once for a fence. It needs asyncpg only.
 
-Each call of the function reads all log since the slot's restart_lsn, about 2 ms a megabyte, and restart_lsn moves only at
-the server's own snapshots (every 15 s or so) or at checkpoints. From PostgreSQL 16 on the driver asks for a snapshot
-itself when it may; else it warns. For a busy database use the stream driver.
+Each call reads all log since the slot's restart_lsn, at about 2 ms a megabyte, and restart_lsn advances only at the server's own snapshots
+(about every 15 s) or at checkpoints. Since PostgreSQL 16 the driver requests a snapshot itself when its role has the privilege; otherwise
+it warns. Use the stream driver for a busy database.
 """
 
 import asyncio
@@ -15,18 +15,20 @@ import asyncpg
 
 from comparator.capture.delivery import FENCE_PREFIX
 from comparator.capture.errors import CaptureClosedError, SlotTimeoutError
-from comparator.capture.fitness import connect, refuse_unfit
 from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, ReconnectingCapture
+from comparator.capture.session import connect, require_capturable
 from comparator.capture.settings import CaptureSettings
 from comparator.postgres import disconnect
 
 logger = logging.getLogger(__name__)
 
 YIELD_EVERY = 500
-"""Messages decoded before other tasks get a turn: about 5 ms."""
+"""Messages that are decoded before other tasks run: about 5 ms."""
 
 WATCH_EVERY_S = 1.0
+"""Time between two checks of the log that the server keeps for the slot."""
 SNAPSHOT_FROM_BYTES = 1_000_000
+"""Size of that log from which the driver requests a snapshot."""
 
 MAKE_SLOT = "SELECT pg_create_logical_replication_slot($1, 'pgoutput', true)"
 
@@ -45,7 +47,7 @@ SNAPSHOT = "SELECT pg_log_standby_snapshot()"
 
 
 class SqlCapture(ReconnectingCapture):
-    """See the module. One connection does everything, so a round of fences is one emit and one read."""
+    """A capture by SQL functions. It has one connection, so a round of fences is one write and one read."""
 
     name = "sql"
 
@@ -65,14 +67,14 @@ class SqlCapture(ReconnectingCapture):
     async def _open(self) -> None:
         timeout_s = self._settings.connect_timeout_ms / 1000
         self._conn = conn = await connect(self._dsn, timeout_s=timeout_s)
-        await refuse_unfit(conn, self._settings.publication)
+        await require_capturable(conn, self._settings.publication)
         self._slot = f"shadow_sql_{uuid.uuid4().hex[:12]}"
         self._decoder = self._new_decoder()
         self._may_snapshot = conn.get_server_version().major >= 16
         try:
             await conn.execute(MAKE_SLOT, self._slot, timeout=timeout_s)
         except TimeoutError as error:
-            raise SlotTimeoutError("a running transaction did not end while the slot was being made") from error
+            raise SlotTimeoutError("a running transaction did not end while the slot was being created") from error
 
     async def _read_until_lost(self) -> None:
         conn = self._connected()
@@ -88,7 +90,7 @@ class SqlCapture(ReconnectingCapture):
 
     def _connected(self) -> asyncpg.Connection:
         if self._conn is None:
-            raise CaptureClosedError("read before it was opened")
+            raise CaptureClosedError("the capture is not open")
         return self._conn
 
     async def _read(self, conn: asyncpg.Connection) -> None:
@@ -105,7 +107,7 @@ class SqlCapture(ReconnectingCapture):
                 return
 
     async def _watch(self, conn: asyncpg.Connection) -> None:
-        """Look at the log kept for the slot, at most once a second."""
+        """Check the size of the log that the server keeps for the slot, at most once a second."""
         now_s = time.monotonic()
         if now_s - self._watched_s < WATCH_EVERY_S:
             return

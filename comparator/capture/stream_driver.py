@@ -1,8 +1,8 @@
-"""Driver `stream`: the replication protocol. The server pushes each transaction as it is committed; nothing is polled.
+"""Capture by the replication protocol (driver `stream`): the server pushes each transaction when it is committed.
 
-A temporary slot goes away with the connection, so a dead runner leaves nothing on the server; a lost connection may lose
-transactions and is counted as an interruption. A persistent slot keeps the log until `confirm`: a lost connection, a
-restart of the runner or of the server lose nothing, and what is delivered anew is dropped by its commit position.
+A temporary slot disappears with its connection, so a crashed runner leaves nothing on the server; a lost connection may lose transactions
+and counts as an interruption. A persistent slot keeps the log until `confirm`: a lost connection or a restart of the runner or the server
+lose nothing, and transactions that the server sends again are dropped by their position.
 """
 
 import asyncio
@@ -15,18 +15,19 @@ import psycopg
 
 from comparator.capture.delivery import FENCE_PREFIX
 from comparator.capture.errors import CaptureClosedError, CaptureLostError, RightsError, SlotLostError, SlotTimeoutError
-from comparator.capture.fitness import APPLICATION, connect, refuse_unfit
-from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, SESSION, ReconnectingCapture
+from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, ReconnectingCapture
 from comparator.capture.replication import Keepalive, ReplicationConnection
+from comparator.capture.session import APPLICATION_NAME, SESSION_SETTINGS, connect, require_capturable
 from comparator.capture.settings import CaptureSettings, SlotKind
 from comparator.postgres import disconnect
 
 logger = logging.getLogger(__name__)
 
 SILENT_MAX = 3
-"""Feedbacks in a row that ask for a response and get none, after which the connection counts as lost."""
+"""Unanswered requests for a reply in a row after which the connection counts as lost."""
 
 ACTIVE_POLL_S = 0.05
+"""Time between two checks whether a slot's former reader has released it."""
 
 EMIT = "SELECT pg_logical_emit_message(true, $1, $2)"
 
@@ -40,7 +41,7 @@ KEEP_SIZE = "SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_
 
 
 class StreamCapture(ReconnectingCapture):
-    """See the module. Fences are written on a connection of their own."""
+    """A capture by the replication protocol. Fences are written on a connection of their own."""
 
     name = "stream"
 
@@ -67,9 +68,9 @@ class StreamCapture(ReconnectingCapture):
 
     async def _open(self) -> None:
         self._conn = await self._connect_for_fences()
-        await refuse_unfit(self._conn, self._settings.publication, timeout_s=self._connect_s)
+        await require_capturable(self._conn, self._settings.publication, timeout_s=self._connect_s)
         self._wire = wire = await ReplicationConnection.connect(
-            self._dsn, session=SESSION, application=APPLICATION, timeout_s=self._connect_s
+            self._dsn, session=SESSION_SETTINGS, application=APPLICATION_NAME, timeout_s=self._connect_s
         )
         try:
             if self._persistent:
@@ -83,16 +84,16 @@ class StreamCapture(ReconnectingCapture):
             )
         except psycopg.errors.InsufficientPrivilege as error:
             raise RightsError(
-                f"the role may not replicate: {error}", remedy=("ALTER ROLE CURRENT_USER REPLICATION;",)
+                f"the role lacks REPLICATION: {error}", remedy=("ALTER ROLE CURRENT_USER REPLICATION;",)
             ) from error
         except psycopg.errors.ObjectNotInPrerequisiteState as error:
-            raise SlotLostError(f"the slot {self._slot} cannot be read: {error}") from error
+            raise SlotLostError(f"cannot read the slot {self._slot}: {error}") from error
         except (psycopg.Error, TimeoutError) as error:
-            raise CaptureLostError(f"the slot {self._slot} cannot be read: {error}") from error
+            raise CaptureLostError(f"cannot read the slot {self._slot}: {error}") from error
         self._opened_once = True
 
     async def _use_persistent_slot(self, wire: ReplicationConnection, conn: asyncpg.Connection) -> None:
-        """Make the slot on the first start; never afterwards, for what it missed would be lost silently."""
+        """Create the slot on the first start, but never later: a slot that was dropped has lost changes, which must not go unnoticed."""
         slot = await self._released_slot(conn)
         if slot is None and self._opened_once:
             raise SlotLostError(f"the slot {self._slot} was dropped while it was in use")
@@ -107,10 +108,13 @@ class StreamCapture(ReconnectingCapture):
         elif not self._opened_once:
             self._resumed = True
         if await conn.fetchval(KEEP_SIZE, timeout=self._connect_s) == -1:
-            logger.warning("capture_slot_keeps_log_without_bound", extra={"slot": self._slot})
+            logger.warning("capture_slot_log_unbounded", extra={"slot": self._slot})
 
     async def _released_slot(self, conn: asyncpg.Connection) -> asyncpg.Record | None:
-        """The slot, if it is there, once its last reader has let go of it: the server notices a dead one a little later."""
+        """Return the slot once its former reader has released it, None when it does not exist.
+
+        The server notices a crashed reader with a delay, so this polls for up to `connect_timeout_ms`.
+        """
         waiting_s = 0.0
         while True:
             slot = await conn.fetchrow(SLOT, self._slot, timeout=self._connect_s)
@@ -119,11 +123,11 @@ class StreamCapture(ReconnectingCapture):
             await asyncio.sleep(ACTIVE_POLL_S)
             waiting_s += ACTIVE_POLL_S
 
-    async def _make_slot(self, wire: ReplicationConnection, words: str) -> None:
+    async def _make_slot(self, wire: ReplicationConnection, template: str) -> None:
         try:
-            await wire.command(words, identifier=self._slot, timeout_s=self._connect_s)
+            await wire.command(template, identifier=self._slot, timeout_s=self._connect_s)
         except TimeoutError as error:
-            raise SlotTimeoutError("a running transaction did not end while the slot was being made") from error
+            raise SlotTimeoutError("a running transaction did not end while the slot was being created") from error
 
     async def _read_until_lost(self) -> None:
         try:
@@ -134,11 +138,11 @@ class StreamCapture(ReconnectingCapture):
             raise group.exceptions[0] from group
 
     async def _emit(self) -> None:
-        """Write one fence for all who wait, again and again; a lost connection of the fences alone is made anew.
+        """Write a fence for each round of waiters; reconnect when only the connection of the fences was lost.
 
-        A server that shuts down ends ordinary connections at once, refuses new ones, and then waits until every
-        walsender's reader has confirmed all. What is not dealt with is not confirmed, so live would wait for us: the
-        refusal ends the stream as well.
+        A server that shuts down ends ordinary connections at once, refuses new ones, and then waits until every walsender's reader has
+        confirmed everything. We do not confirm what has not been processed, so live would wait for us: when the connection of the
+        fences is refused, the error ends the stream too.
         """
         while True:
             await self._fences.wanted.wait()
@@ -161,15 +165,15 @@ class StreamCapture(ReconnectingCapture):
 
     async def _connect_for_fences(self) -> asyncpg.Connection:
         conn = await connect(self._dsn, timeout_s=self._connect_s)
-        # The end of this connection is looked at as soon as it comes, not when the next fence is wanted.
+        # Wake `_emit` as soon as this connection ends, not only when the next fence is requested.
         conn.add_termination_listener(lambda _: self._fences.wanted.set())
         return conn
 
     async def _receive(self) -> None:
-        """Report the position every `feedback_ms` until the stream ends; the frames come by themselves."""
+        """Report the position every `feedback_ms` until the stream ends; frames are read by a callback, `_receive_frame`."""
         wire = self._wire
         if wire is None:
-            raise CaptureClosedError("read before it was opened")
+            raise CaptureClosedError("the capture is not open")
         self._decoder = self._new_decoder()
         ended = wire.deliver(self._receive_frame)
         silent = 0
@@ -180,7 +184,7 @@ class StreamCapture(ReconnectingCapture):
                 ended.result()
             silent = 0 if self._frame_received else silent + 1
             if silent > SILENT_MAX:
-                raise CaptureLostError("the server has gone silent")
+                raise CaptureLostError("the server did not reply to keepalives")
             self._report(wire, response_wanted=not self._frame_received)
 
     def _receive_frame(self, frame: bytes | Keepalive) -> None:
@@ -195,7 +199,7 @@ class StreamCapture(ReconnectingCapture):
             self._deliver_decoded(transaction, self._decoder)
 
     def _report(self, wire: ReplicationConnection, *, response_wanted: bool) -> None:
-        """Confirm what is dealt with; when nothing is open, everything the server has read, so that its log can go."""
+        """Confirm what has been processed; if nothing is left to process, all that the server has sent, so that it can remove its log."""
         position = self.position
         confirmed = self._confirmed if self._persistent else position
         if confirmed >= position:

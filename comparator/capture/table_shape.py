@@ -1,6 +1,6 @@
-"""Shapes of the captured tables as values: columns, primary key, foreign keys, replica identity. `catalog` reads them.
+"""Define the shapes of captured tables: columns, primary key, foreign keys, replica identity. `catalog` reads them.
 
-Pure, so that modules that only compute with shapes (the SQL of the row writer, the targets of a resync) stay pure too.
+Pure, so that modules that only compute with shapes (the SQL of the row writer, the targets of a resync) are pure too.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class ReplicaIdentity(StrEnum):
-    """What the log keeps of a row that is updated or deleted (pg_class.relreplident)."""
+    """The part of an updated or deleted row that the write-ahead log contains (pg_class.relreplident)."""
 
     DEFAULT = "d"
     NOTHING = "n"
@@ -19,9 +19,14 @@ class ReplicaIdentity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `type` is format_type's text, fit for a cast; a `generated` column is never written.
+    """One column.
 
-    `identity` is "always", "default" or "": an INSERT that names an `always` column needs OVERRIDING SYSTEM VALUE.
+    Attributes:
+        name: name of the column.
+        type: type as format_type() writes it, which a cast accepts: `numeric(10,2)`.
+        generated: the column is generated; it is never written.
+        identity: "always", "default" or "". An INSERT that names an `always` column needs OVERRIDING SYSTEM VALUE.
+        not_null: the column has a NOT NULL constraint.
     """
 
     name: str
@@ -33,7 +38,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A foreign key. Only a deferrable one lets rows be applied in any order within a transaction."""
+    """A foreign key. Only a deferrable one allows rows to be written in any order within a transaction.
+
+    Attributes:
+        name: name of the constraint.
+        columns: referencing columns of this table.
+        references: name of the referenced table.
+        referenced: referenced columns, in the order of `columns`.
+        deferrable: the constraint can be deferred to the end of a transaction.
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -44,11 +57,20 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class TableShape:
-    """One table. `name` is the name used everywhere in this project, `schema` and `relation` are its two parts.
+    """One table.
 
-    `kind` is "table", "partitioned" or "other"; `logged` is False for an unlogged or temporary one; `owned` says whether
-    the connected role may alter it; `triggers` names the enabled row or statement triggers that are no constraints: they
-    would fire when rows are applied.
+    Attributes:
+        name: the bare name for schema public, else "schema.name"; the name that the whole project uses.
+        schema: name of the schema.
+        relation: name inside of the schema.
+        kind: "table", "partitioned" or "other".
+        logged: the table is neither unlogged nor temporary.
+        owned: the connected role may alter the table.
+        replica_identity: the part of old rows in the write-ahead log.
+        primary_key: columns of the primary key, in order; empty for none.
+        columns: all columns, in order.
+        foreign_keys: all foreign keys.
+        triggers: enabled triggers that are not constraints; they would fire when rows are written.
     """
 
     name: str
@@ -65,7 +87,7 @@ class TableShape:
 
     @property
     def quoted(self) -> str:
-        """The name as SQL wants it."""
+        """The quoted name for SQL: `"public"."score"`."""
         return f"{quote(self.schema)}.{quote(self.relation)}"
 
     @property
@@ -92,6 +114,6 @@ class Catalog:
 
 
 def quote(identifier: str) -> str:
-    """An identifier in double quotes."""
+    """Put an identifier in double quotes."""
     escaped = identifier.replace('"', '""')
     return f'"{escaped}"'

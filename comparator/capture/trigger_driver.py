@@ -1,11 +1,15 @@
-"""Driver `triggers`: reads the change log that `shadow capture install` put into a database without logical decoding.
+"""Capture by triggers (driver `triggers`): read the change log of a database without logical decoding (`shadow capture install`).
 
-Rows are taken by one DELETE at a time, so each transaction comes whole: it is visible whole or not at all. Transactions of
-one read are put in the order of their last logged row. That order agrees with the commit order wherever it matters: a
-transaction that saw or overwrote another's row wrote afterwards. The positions are the log positions at the last row,
-raised where needed so that they grow from one transaction to the next and past every fence; they compare with LSNs.
+One DELETE takes all rows of the log, so each transaction arrives complete: its rows are visible together or not at all. The transactions
+of one read are ordered by their last logged row. That order agrees with the commit order wherever it matters: a transaction that saw or
+overwrote another's row wrote its own row later. Example, with rows as (seq, xid):
 
-Rows are delivered before the DELETE is committed: what a lost connection returns to the log is recognised by its xid.
+    (1, 70) (2, 71) (3, 70) (4, 71)      -> transaction 70 (last row 3), then transaction 71 (last row 4)
+
+A transaction's position is the server's LSN at its last row, raised where necessary so that positions increase from one transaction to
+the next; positions are comparable with LSNs.
+
+Rows are delivered before the DELETE is committed. Rows that a lost connection returns to the log are recognised by their xid.
 """
 
 import asyncio
@@ -20,10 +24,10 @@ import asyncpg
 
 from comparator.capture.catalog import read_existing
 from comparator.capture.errors import CaptureClosedError, ChangeLogError, DecodeError
-from comparator.capture.fitness import connect
 from comparator.capture.pgoutput import table_name
 from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, ReconnectingCapture
 from comparator.capture.row_text import parse
+from comparator.capture.session import connect
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.table_shape import Catalog
 from comparator.capture.trigger_log import logged_tables
@@ -33,7 +37,7 @@ from comparator.postgres import disconnect
 logger = logging.getLogger(__name__)
 
 LEASE_S = 60
-"""How long the triggers go on writing after the reader's last renewal; renewed at a quarter of it."""
+"""Time for which triggers write after the reader's last renewal; the reader renews the lease every quarter of it."""
 
 OPS = {"INSERT": Op.INSERT, "UPDATE": Op.UPDATE, "DELETE": Op.DELETE, "TRUNCATE": Op.TRUNCATE}
 
@@ -64,7 +68,7 @@ DELETE FROM {schema}.log RETURNING seq, xid, pg_wal_lsn_diff(lsn, '0/0')::bigint
 
 
 class TriggerCapture(ReconnectingCapture):
-    """See the module. A fence is one read: its snapshot holds everything committed before."""
+    """A capture by triggers. A fence is one read: its snapshot contains everything that was committed before."""
 
     name = "triggers"
 
@@ -79,19 +83,19 @@ class TriggerCapture(ReconnectingCapture):
         self._uncertain: frozenset[int] = frozenset()
 
     def _loses_transactions(self) -> bool:
-        # The log outlives the connection; whether it outlived the server is seen when it is opened again.
+        # The log outlives the connection. Whether it outlived a crash of the server is checked when it is opened again.
         return False
 
     async def _open(self) -> None:
         self._conn = conn = await connect(self._dsn, timeout_s=self._settings.connect_timeout_ms / 1000)
         schema = self._settings.log_schema
         if not await conn.fetchval(INSTALLED, f"{schema}.log", timeout=self._call_s):
-            raise ChangeLogError(f"no change log in schema {schema}: run `shadow capture install`")
+            raise ChangeLogError(f"there is no change log in schema {schema}: run `shadow capture install`")
         await self._lock_log(conn)
         await self._read_catalog(conn)
         unlogged = sorted(set(self._settings.tables) - set(self._catalog.tables))
         if unlogged:
-            raise ChangeLogError(f"not logged: {', '.join(unlogged)}; run `shadow capture install`")
+            raise ChangeLogError(f"tables are not logged: {', '.join(unlogged)}; run `shadow capture install`")
         await self._renew_lease(conn, at_once=True)
         if not self._marked:
             await conn.execute(self._sql(CLEAR), timeout=self._call_s)
@@ -104,18 +108,18 @@ class TriggerCapture(ReconnectingCapture):
         self._marked = True
 
     async def _lock_log(self, conn: asyncpg.Connection) -> None:
-        """Be the one reader: rows are taken from the log, so a second reader would take half of them away."""
+        """Become the only reader: reading removes rows from the log, so two readers would each get a part of them."""
         try:
             await conn.execute(
                 HOLD, f"{self._settings.log_schema}.log", timeout=self._settings.connect_timeout_ms / 1000
             )
         except TimeoutError as error:
-            raise ChangeLogError("another reader holds the change log of this database") from error
+            raise ChangeLogError("another reader uses the change log of this database: stop it first") from error
 
     async def _read_until_lost(self) -> None:
         conn = self._conn
         if conn is None:
-            raise CaptureClosedError("read before it was opened")
+            raise CaptureClosedError("the capture is not open")
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_ms / 1000):
@@ -126,7 +130,7 @@ class TriggerCapture(ReconnectingCapture):
             await self._renew_lease(conn)
 
     async def _renew_lease(self, conn: asyncpg.Connection, *, at_once: bool = False) -> None:
-        """Keep the triggers writing; a lease that had run out means that they did not."""
+        """Renew the lease that keeps the triggers writing; when it had expired, changes are missing: count an interruption."""
         now_s = time.monotonic()
         if not at_once and now_s - self._leased_s < LEASE_S / 4:
             return
@@ -138,7 +142,7 @@ class TriggerCapture(ReconnectingCapture):
             logger.warning("capture_lease_lapsed", extra={"driver": self.name, "interruptions": self._interruptions})
 
     async def _read(self, conn: asyncpg.Connection) -> int:
-        """Take and deliver what is in the log; return the position that it covers."""
+        """Take all rows of the log and deliver their transactions; return the position that this covers."""
         delivery = self._running_delivery()
         async with conn.transaction():
             reached = await conn.fetchval(INSERT_LSN, timeout=self._call_s)
@@ -155,7 +159,7 @@ class TriggerCapture(ReconnectingCapture):
         try:
             return transactions(rows, self._catalog, after=self.position)
         except DecodeError:
-            # A table or a column came or went since the catalogue was read.
+            # A table or column was added or removed since the catalogue was read.
             await self._read_catalog(conn)
         readable = [row for row in rows if _readable(row, self._catalog)]
         if len(readable) < len(rows):
@@ -183,15 +187,24 @@ class TriggerCapture(ReconnectingCapture):
 
 
 def transactions(rows: Sequence[asyncpg.Record], catalog: Catalog, *, after: int) -> list[Transaction]:
-    """The log's rows as whole transactions in commit order, with positions that grow from `after` on."""
+    """Assemble rows of the change log into transactions in commit order.
+
+    Args:
+        rows: rows of the log, in any order.
+        catalog: shapes of the logged tables.
+        after: position of the last delivered transaction; those returned have increasing positions above it.
+
+    Raises:
+        DecodeError: a row does not have the columns of its table.
+    """
     by_seq = sorted(rows, key=lambda row: (row["xid"], row["seq"]))
     groups = [list(group) for _, group in groupby(by_seq, key=lambda row: row["xid"])]
-    made: list[Transaction] = []
+    assembled: list[Transaction] = []
     for group in sorted(groups, key=lambda group: group[-1]["seq"]):
         last = group[-1]
         after = max(after + 1, last["lsn"])
         request = next((row["request"] for row in group if row["request"]), "")
-        made.append(
+        assembled.append(
             Transaction(
                 xid=last["xid"] & 0xFFFFFFFF,
                 commit_lsn=after,
@@ -202,11 +215,11 @@ def transactions(rows: Sequence[asyncpg.Record], catalog: Catalog, *, after: int
                 application=last["application"],
             )
         )
-    return made
+    return assembled
 
 
 def _readable(row: asyncpg.Record, catalog: Catalog) -> bool:
-    """Whether the row can be told with today's catalogue: rows written before a DDL statement cannot."""
+    """Return whether the row can be decoded with the current catalogue; rows from before a DDL statement may not."""
     try:
         _change(row, catalog)
     except DecodeError:
@@ -218,7 +231,7 @@ def _change(row: asyncpg.Record, catalog: Catalog) -> RowChange:
     name = table_name(row["schema_name"], row["relation"])
     shape = catalog.tables.get(name)
     if shape is None:
-        raise DecodeError(f"a change of the unknown table {name}")
+        raise DecodeError(f"change of the unknown table {name}")
     columns = shape.column_names
     return RowChange(name, OPS[row["op"]], _image(row["before"], columns), _image(row["after"], columns))
 
@@ -228,5 +241,5 @@ def _image(text: str | None, columns: tuple[str, ...]) -> Row | None:
         return None
     values = parse(text)
     if len(values) != len(columns):
-        raise DecodeError(f"a row of {len(values)} columns where {len(columns)} were described")
+        raise DecodeError(f"row of {len(values)} columns in a table of {len(columns)} columns")
     return dict(zip(columns, values, strict=True))

@@ -1,16 +1,16 @@
-"""The change log of the trigger driver: what is installed in the database, and how it is taken away again.
+"""Install and remove the change log of the triggers driver.
 
-Each row change calls a trigger that writes both images, as text, into an unlogged table. What it costs: about twice the
-database's work for a write, inside the writing transaction. It writes only while a reader holds the lease (a sequence,
-because a sequence's value is seen at once by every transaction, whatever its snapshot), so a dead reader stops the log by
-itself. A crash of the server empties the log; the marker table, unlogged too, is how the reader notices.
+Each row change calls a trigger that writes both images, as text, into an unlogged table. This about doubles the database's work for a
+write, inside of the writing transaction. Triggers write only while a reader holds the lease, so the log of a crashed reader stops growing
+by itself. The lease is a sequence, because every transaction sees a sequence's current value, whatever its snapshot. A crash of the
+server empties the log; the reader notices that its row in the marker table, which is unlogged too, has disappeared.
 """
 
 from collections.abc import Iterable
 
 import asyncpg
 
-from comparator.capture import trigger_tags as tags
+from comparator.capture import trigger_tags
 from comparator.capture.catalog import CATALOG_TIMEOUT_S, read_catalog
 from comparator.capture.pgoutput import table_name
 from comparator.capture.publication import run_statements
@@ -18,10 +18,7 @@ from comparator.capture.settings import CaptureSettings
 from comparator.capture.table_shape import Catalog, TableShape, quote
 
 TRIGGER = "zz_shadow_capture"
-"""After-triggers fire in the order of their names: this one sees what the others left."""
-
-REQUEST_SETTING = "shadow.request"
-"""A side that sets this for its transaction (`set_config('shadow.request', id, true)`) names its request in the log."""
+"""After-triggers fire in the order of their names, so this one sees the row as other triggers left it."""
 
 SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -33,6 +30,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.marker (reader text NOT NULL);
 CREATE SEQUENCE IF NOT EXISTS {schema}.lease MINVALUE 0 START 0;
 """
 
+# A side names its request in the log with `set_config('shadow.request', id, true)` in its transaction.
 FUNCTION = """
 CREATE OR REPLACE FUNCTION {schema}.record() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres'
@@ -67,22 +65,24 @@ DROP TRIGGER IF EXISTS {truncate} ON {table};
 
 
 def install_statements(catalog: Catalog, schema: str) -> tuple[str, ...]:
-    """What installs the log and its triggers; may be run again."""
+    """Return the statements that install the log and its triggers. Running them again changes nothing."""
     tables = tuple(_filled(TRIGGERS, table, schema) for table in catalog.tables.values())
     return (SCHEMA.format(schema=quote(schema)), FUNCTION.replace("{schema}", quote(schema)), *tables)
 
 
 def remove_statements(tables: Iterable[TableShape], schema: str) -> tuple[str, ...]:
-    """What takes the triggers away, then the log."""
+    """Return the statements that remove the triggers, then the log."""
     dropped = tuple(_filled(DROP_TRIGGERS, table, schema) for table in tables)
     return (*dropped, f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE;")
 
 
 async def install(conn: asyncpg.Connection, settings: CaptureSettings, tables: Iterable[str]) -> tuple[str, ...]:
-    """Install the change log for these tables; return the statements run. Idempotent.
+    """Install the change log for these tables; return the statements that were run. Idempotent.
 
     Raises:
-        CatalogError, RightsError, LockTimeoutError: nothing of the failing statement is left behind.
+        CatalogError: a table does not exist.
+        RightsError: the role lacks a privilege.
+        LockTimeoutError: a table was busy. In all cases the failed statement has had no effect.
     """
     statements = install_statements(await read_catalog(conn, tables), settings.log_schema)
     await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
@@ -97,17 +97,18 @@ WHERE t.tgname = ANY($1::text[]) AND NOT t.tgisinternal AND t.tgenabled <> 'D' O
 
 
 async def logged_tables(conn: asyncpg.Connection) -> tuple[str, ...]:
-    """Names of the tables whose changes are logged."""
+    """Return the names of the tables with the change-log trigger."""
     return await _tables_with(conn, [TRIGGER])
 
 
 async def remove(conn: asyncpg.Connection, settings: CaptureSettings) -> tuple[str, ...]:
-    """Take the change log and the tag triggers away from every table; return the statements run. Idempotent.
+    """Remove the change log and the tag triggers from every table; return the statements that were run. Idempotent.
 
     Raises:
-        RightsError, LockTimeoutError: run it again.
+        RightsError: the role lacks a privilege.
+        LockTimeoutError: a table was busy; run it again.
     """
-    catalog = await read_catalog(conn, await _tables_with(conn, [TRIGGER, tags.TRIGGER]))
+    catalog = await read_catalog(conn, await _tables_with(conn, [TRIGGER, trigger_tags.TRIGGER]))
     statements = remove_statements(catalog.tables.values(), settings.log_schema)
     await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
     return statements
@@ -119,5 +120,5 @@ async def _tables_with(conn: asyncpg.Connection, triggers: list[str]) -> tuple[s
 
 
 def _filled(template: str, table: TableShape, schema: str) -> str:
-    names = {"trigger": TRIGGER, "truncate": f"{TRIGGER}_truncate", "tag": tags.TRIGGER}
+    names = {"trigger": TRIGGER, "truncate": f"{TRIGGER}_truncate", "tag": trigger_tags.TRIGGER}
     return template.format(**names, table=table.quoted, schema=quote(schema))

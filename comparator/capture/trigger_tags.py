@@ -1,9 +1,9 @@
-"""The optional tag triggers: each transaction says in the log who wrote it, which the log by itself does not know.
+"""Install the optional tag triggers, by which each transaction names its writer in the write-ahead log.
 
-Before the first writing statement of a transaction a trigger emits logical messages: the session's application_name, the
-request id where the side set one (`set_config('shadow.request', id, true)`), and the trace that a client library wrote into
-the statement as a comment (sqlcommenter). No table is written and nothing has to be cleaned. What it costs: about 35 us for
-each writing statement, and a statement that changes nothing still takes a transaction number.
+Before the first writing statement of a transaction a trigger emits logical messages: the session's application_name, the request id if
+the side has set one (`set_config('shadow.request', id, true)`), and the trace that a client library wrote into the statement as a comment
+(sqlcommenter: `/*traceparent='00-4bf9...-00f0...-01'*/`). No table is written, so nothing has to be cleaned up. A writing statement takes
+about 35 us longer, and one that changes no row still uses up a transaction id.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from comparator.capture.catalog import read_catalog
 from comparator.capture.pgoutput import APPLICATION_MESSAGE_PREFIX
 from comparator.capture.publication import run_statements
 from comparator.capture.settings import CaptureSettings
-from comparator.capture.table_shape import Catalog, TableShape, quote
+from comparator.capture.table_shape import Catalog, quote
 from comparator.exchanges.row_changes import REQUEST_MESSAGE_PREFIX, TRACE_MESSAGE_PREFIX
 
 TRIGGER = "aa_shadow_tag"
@@ -51,8 +51,10 @@ FOR EACH STATEMENT EXECUTE FUNCTION {schema}.tag();
 
 
 def install_statements(catalog: Catalog, schema: str) -> tuple[str, ...]:
-    """What installs the tag triggers; may be run again."""
-    tables = tuple(_of(TRIGGERS, table, schema) for table in catalog.tables.values())
+    """Return the statements that install the tag triggers. Running them again changes nothing."""
+    tables = tuple(
+        TRIGGERS.format(trigger=TRIGGER, table=table.quoted, schema=quote(schema)) for table in catalog.tables.values()
+    )
     function = FUNCTION.format(
         schema=quote(schema),
         application=APPLICATION_MESSAGE_PREFIX,
@@ -63,15 +65,13 @@ def install_statements(catalog: Catalog, schema: str) -> tuple[str, ...]:
 
 
 async def install(conn: asyncpg.Connection, settings: CaptureSettings, tables: Iterable[str]) -> tuple[str, ...]:
-    """Install the tag triggers on these tables; return the statements run. Idempotent.
+    """Install the tag triggers on these tables; return the statements that were run. Idempotent.
 
     Raises:
-        CatalogError, RightsError, LockTimeoutError: nothing of the failing statement is left behind.
+        CatalogError: a table does not exist.
+        RightsError: the role lacks a privilege.
+        LockTimeoutError: a table was busy. In all cases the failed statement has had no effect.
     """
     statements = install_statements(await read_catalog(conn, tables), settings.log_schema)
     await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
     return statements
-
-
-def _of(template: str, table: TableShape, schema: str) -> str:
-    return template.format(trigger=TRIGGER, table=table.quoted, schema=quote(schema))

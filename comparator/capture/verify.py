@@ -1,9 +1,14 @@
-"""Compares two databases whole, table by table, row by row, by checksums.
+"""Compare two databases completely, row by row, by checksums.
 
-Each table is walked along its primary key in chunks, so that no statement runs for long on live and nothing is held in
-memory; a chunk's checksum is the sum of its rows' md5, which needs no sort. Only a chunk that differs is read row by row.
-While traffic is flowing the shadow lags behind: what differs is looked at again after a pause, and only rows that differ
-every time are reported.
+Each table is walked along its primary key in chunks, so that no statement runs for long on live and little is held in memory. The checksum
+of a chunk is the sum of its rows' md5, which needs no sort. Only a chunk whose checksums differ is read row by row:
+
+    chunk            rows, checksum in live    rows, checksum in shadow
+    id <= 20000      20000, 8af2..             20000, 8af2..              equal: not read
+    20000 < id       1234, 07bc..              1234, 90d1..               read: row 21017 differs
+
+While there is traffic the shadow lags behind live: rows that differ are read again after a pause, and only rows that differ every time
+are reported.
 """
 
 import asyncio
@@ -18,11 +23,12 @@ from comparator.capture.table_shape import TableShape, quote
 
 STATEMENT_TIMEOUT_S = 300.0
 
-Key = tuple[str, ...]
+KeyText = tuple[str, ...]
+"""Text of a primary key's values."""
 
 
 class RowDifferenceKind(StrEnum):
-    """How a row of the shadow differs from live's."""
+    """The way in which a row of the shadow differs from live's."""
 
     MISSING = "missing"
     EXTRA = "extra"
@@ -31,17 +37,23 @@ class RowDifferenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RowDifference:
-    """A row, by the text of its primary key."""
+    """A row that differs, by the text of its primary key."""
 
-    key: Key
+    key: KeyText
     kind: RowDifferenceKind
 
 
 @dataclass(frozen=True, slots=True)
 class TableReport:
-    """One table. `differing` counts all rows that differ, `first` holds the first of them by primary key.
+    """The result of one table.
 
-    `problem` says why rows could not be compared one by one, "" when they could.
+    Attributes:
+        table: name of the table.
+        rows_live: number of rows in live.
+        rows_shadow: number of rows in the shadow.
+        differing: number of rows that differ.
+        first: the first of them by primary key.
+        problem: reason for which rows could not be compared one by one, "" when they could.
     """
 
     table: str
@@ -53,13 +65,13 @@ class TableReport:
 
     @property
     def equal(self) -> bool:
-        """Whether both databases hold the same rows."""
+        """Whether both databases contain the same rows."""
         return not self.differing and not self.problem
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """How often, and after which pause, a chunk that differs is looked at again."""
+    """The number of times that a chunk that differs is read again, and the pause before each."""
 
     times: int = 0
     pause_s: float = 1.0
@@ -75,7 +87,7 @@ class _TableCounts:
 
 @dataclass(frozen=True, slots=True)
 class DatabasePair:
-    """Both databases, on connections made by `comparator.capture.fitness.connect`, which fixes the text of values."""
+    """Both databases, on connections of `comparator.capture.session.connect`, which fixes the text of values."""
 
     live: asyncpg.Connection
     shadow: asyncpg.Connection
@@ -89,7 +101,18 @@ async def verify(
     first_max: int = 20,
     recheck: Recheck | None = None,
 ) -> tuple[TableReport, ...]:
-    """Compare the named tables; one report each, in order."""
+    """Compare tables of both databases.
+
+    Args:
+        pair: both databases.
+        tables: names of the tables.
+        chunk_rows: rows of live in one chunk.
+        first_max: number of differing rows of a table that are returned.
+        recheck: rechecks of differing rows; None for none.
+
+    Returns:
+        One report for each table, in order.
+    """
     names = tuple(dict.fromkeys(tables))
     in_live, in_shadow = await asyncio.gather(read_existing(pair.live, names), read_existing(pair.shadow, names))
     reports: list[TableReport] = []
@@ -103,22 +126,22 @@ async def verify(
     return tuple(reports)
 
 
-def differences(live: Mapping[Key, str], shadow: Mapping[Key, str]) -> list[RowDifference]:
-    """What makes the shadow's rows, as checksums by key, differ from live's; in live's order, extra rows last."""
-    found = [
+def differences(live: Mapping[KeyText, str], shadow: Mapping[KeyText, str]) -> list[RowDifference]:
+    """Compare the rows of a chunk, given as checksum by key; return those that differ in live's order, extra rows last."""
+    lacking_or_changed = [
         RowDifference(key, RowDifferenceKind.CHANGED if key in shadow else RowDifferenceKind.MISSING)
         for key, checksum in live.items()
         if shadow.get(key) != checksum
     ]
-    return found + [RowDifference(key, RowDifferenceKind.EXTRA) for key in shadow if key not in live]
+    return lacking_or_changed + [RowDifference(key, RowDifferenceKind.EXTRA) for key in shadow if key not in live]
 
 
 def _shape_problem(live: TableShape | None, shadow: TableShape | None) -> str:
     if live is None or shadow is None:
         return f"absent from {'live' if live is None else 'the shadow'}"
     if live.types != shadow.types:
-        odd = sorted(name for name, _ in set(live.types.items()) ^ set(shadow.types.items()))
-        return f"columns differ: {', '.join(dict.fromkeys(odd))}"
+        differing = sorted(name for name, _ in set(live.types.items()) ^ set(shadow.types.items()))
+        return f"columns differ: {', '.join(dict.fromkeys(differing))}"
     return ""
 
 
@@ -133,7 +156,7 @@ ROWS = "SELECT md5({row}::text), {key_text} FROM {table} AS t {where} ORDER BY {
 
 
 class _TableWalk:
-    """Walks one table of both databases. Bounds are texts of key values; the chunk is above `low` and up to `high`."""
+    """A walk over one table of both databases. A chunk is above the key `low` and up to the key `high`; None is no bound."""
 
     def __init__(self, pair: DatabasePair, shape: TableShape, *, chunk_rows: int, first_max: int) -> None:
         self._pair = pair
@@ -142,7 +165,7 @@ class _TableWalk:
         self._first_max = first_max
         types = shape.types
         keys = shape.primary_key
-        # Qualified, because a bare name in ORDER BY would mean the column of the result, which is text.
+        # Qualified, because an unqualified name in ORDER BY would mean the column of the result, which is text.
         self._key = ", ".join(f"t.{quote(name)}" for name in keys)
         self._key_text = ", ".join(f"t.{quote(name)}::text" for name in keys)
         self._casts = [types[name] for name in keys]
@@ -155,7 +178,7 @@ class _TableWalk:
             equal = await self._same(walk, None, None)
             problem = "" if equal else "no primary key: rows differ somewhere"
             return TableReport(self._shape.name, walk.rows_live, walk.rows_shadow, 0, problem=problem)
-        low: Key | None = None
+        low: KeyText | None = None
         while True:
             high = await self._bound(low)
             if not await self._same(walk, low, high):
@@ -166,33 +189,35 @@ class _TableWalk:
         name = self._shape.name
         return TableReport(name, walk.rows_live, walk.rows_shadow, walk.differing, tuple(walk.first))
 
-    async def _bound(self, low: Key | None) -> Key | None:
-        """The last key of the next full chunk of live, None when what is left is less than a chunk."""
+    async def _bound(self, low: KeyText | None) -> KeyText | None:
+        """Return the last key of the next full chunk of live, None when fewer rows are left."""
         where, values = self._range(low, None)
         query = self._sql(BOUND, where)
         row = await self._pair.live.fetchrow(query, *values, timeout=STATEMENT_TIMEOUT_S)
         return tuple(row) if row else None
 
-    async def _same(self, walk: _TableCounts, low: Key | None, high: Key | None) -> bool:
-        """Whether the chunk's count and checksum are equal; counts its rows."""
+    async def _same(self, walk: _TableCounts, low: KeyText | None, high: KeyText | None) -> bool:
+        """Return whether count and checksum of the chunk are equal; add its rows to the counts."""
         where, values = self._range(low, high)
         live, shadow = await self._both(self._sql(CHECKSUM, where), values)
         walk.rows_live += live[0][0]
         walk.rows_shadow += shadow[0][0]
         return tuple(live[0]) == tuple(shadow[0])
 
-    async def _persistent_differences(self, low: Key | None, high: Key | None, recheck: Recheck) -> list[RowDifference]:
-        """The chunk's rows that differ every time they are looked at."""
-        found = await self._differing(low, high)
+    async def _persistent_differences(
+        self, low: KeyText | None, high: KeyText | None, recheck: Recheck
+    ) -> list[RowDifference]:
+        """Return the rows of the chunk that differ every time they are read."""
+        persistent = await self._differing(low, high)
         for _ in range(recheck.times):
-            if not found:
+            if not persistent:
                 break
             await asyncio.sleep(recheck.pause_s)
-            again = {one.key for one in await self._differing(low, high)}
-            found = [one for one in found if one.key in again]
-        return found
+            again = {row.key for row in await self._differing(low, high)}
+            persistent = [row for row in persistent if row.key in again]
+        return persistent
 
-    async def _differing(self, low: Key | None, high: Key | None) -> list[RowDifference]:
+    async def _differing(self, low: KeyText | None, high: KeyText | None) -> list[RowDifference]:
         where, values = self._range(low, high)
         live, shadow = await self._both(self._sql(ROWS, where), values)
         return differences({tuple(row)[1:]: row[0] for row in live}, {tuple(row)[1:]: row[0] for row in shadow})
@@ -205,7 +230,7 @@ class _TableWalk:
         return live, shadow
 
     def _sql(self, template: str, where: str) -> str:
-        """Fill identifiers, quoted, into a template; values stay parameters."""
+        """Fill quoted identifiers into a template; values stay parameters."""
         return template.format(
             table=self._shape.quoted,
             key=self._key,
@@ -215,7 +240,7 @@ class _TableWalk:
             last=self._chunk_rows - 1,
         )
 
-    def _range(self, low: Key | None, high: Key | None) -> tuple[str, list[str]]:
+    def _range(self, low: KeyText | None, high: KeyText | None) -> tuple[str, list[str]]:
         conditions: list[str] = []
         values: list[str] = []
         for sign, bound in ((">", low), ("<=", high)):

@@ -1,7 +1,6 @@
-"""The values a comparison is made of: differences, the rules that were touched, and how values are written down.
+"""Define differences between two observations, and rule hits: the places where a rule allowed one. Pure.
 
-Pure. A difference is seen from the roles: `served` and `mirrored` are the two values; which of them is the candidate's is
-known to the comparison.
+`served` and `mirrored` are the two roles' values. Which of them is the candidate's is known to the comparison (`served_by`).
 """
 
 from collections.abc import Mapping
@@ -14,8 +13,27 @@ from comparator.exchanges.json_values import ABSENT
 
 
 class Kind(StrEnum):
-    """What sort of difference it is. `missing` and `extra` say what the mirrored side lacks or has more; `too_large` that there are
-    more differences in a document than are kept.
+    """The kind of a difference, from the mirrored side's point of view.
+
+    Attributes:
+        STATUS: another HTTP status code.
+        HEADER: another value of a compared header, or the header is absent on one side.
+        MISSING: the mirrored document lacks a value.
+        EXTRA: the mirrored document has an additional value.
+        CHANGED: two values of one JSON type.
+        TYPE: values of two JSON types; 1 and 1.0 are two types.
+        ORDER: an array with equal elements in another order.
+        TOO_LARGE: more differences in one document than are kept; the values are digests of both documents.
+        DUPLICATE_KEY: a member name that occurs more than once in an object of one side.
+        BODY: bodies of two kinds, or bodies that were compared as a whole.
+        INVALID_BODY: a body that cannot be decoded or parsed.
+        TRUNCATED: a body of which only the beginning was recorded.
+        MISSING_ROW: a row that the mirrored side did not leave behind.
+        EXTRA_ROW: a row that only the mirrored side left behind.
+        COLUMN: another value of a column.
+        LATE: a row that one side committed after its response and the other before.
+        UNDESCRIBED: different rows in a table without a description in `compare.tables`.
+        TRUNCATED_TABLE: a TRUNCATE that only one side ran.
     """
 
     STATUS = "status"
@@ -44,14 +62,14 @@ MIRRORED_KINDS: Final[Mapping[Kind, Kind]] = {
     Kind.MISSING_ROW: Kind.EXTRA_ROW,
     Kind.EXTRA_ROW: Kind.MISSING_ROW,
 }
-"""The kind of the same difference when the sides change roles; kinds not named here keep theirs."""
+"""The kind of a difference after the sides have changed roles; kinds that are not listed stay the same."""
 
 NaturalKey = tuple[object, ...]
-"""Values of a table's natural key; a referenced row stands as its own natural key (a tuple), a value as text or None."""
+"""Values of a table's natural key. A column's value is text or None; a foreign key is the natural key of the referenced row, a tuple."""
 
 
 def place_of(path: Path, table: str, column: str) -> str:
-    """A place of a response's body, or of a table, a column, or inside a JSON column, in one line; "" for a whole body."""
+    """Write the place of a difference in one line: `score`, `event.data`, `event.data.rawScore`; "" is a whole body."""
     inside = path_text(path)
     if not table:
         return inside
@@ -61,11 +79,17 @@ def place_of(path: Path, table: str, column: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference, outside of what rules allow.
+    """One difference that no rule allows.
 
-    Of the response: `table` is "" and `path` a place in the body (or the header's name). Of the effects: `table`,
-    `natural_key` (in the order of the table's description), `column`, and `path` inside a JSON column.
-    `rule` names the rule whose tolerance was exceeded or whose term is over, if any.
+    Attributes:
+        kind: its kind, as seen from the mirrored side.
+        path: a place in the body, or in a JSON column; of a header its name alone.
+        served: the serving side's value, ABSENT for none.
+        mirrored: the mirrored side's value, ABSENT for none.
+        table: the table of a row difference; "" for a difference of the responses.
+        natural_key: the row, in the order of `compare.tables.<table>.natural_key`.
+        column: the column, "" for a whole row.
+        rule: configuration path of the rule whose tolerance was exceeded or which has expired; "" for none.
     """
 
     kind: Kind
@@ -79,11 +103,11 @@ class Difference:
 
     @property
     def place(self) -> str:
-        """Where it is, in one line: `stamps.Google.score`, `registry_score.evidence.rawScore`, `content-type`."""
+        """The place in one line: `stamps.Google.score`, `registry_score.evidence.rawScore`, `content-type`."""
         return place_of(self.path, self.table, self.column) or f"({self.kind})"
 
     def swapped(self) -> "Difference":
-        """The same difference with the roles exchanged."""
+        """Return the difference with the roles exchanged."""
         return Difference(
             kind=MIRRORED_KINDS.get(self.kind, self.kind),
             path=self.path,
@@ -97,11 +121,12 @@ class Difference:
 
 
 class RuleHit(NamedTuple):
-    """A rule that decided about one place: it allowed what differs, or its term is over (`expired`) and it did not.
+    """A rule that matched a place where the sides differ: it allowed the difference, or it has expired and did not.
 
-    `path`, `table` and `column` say where, as in a `Difference`. A tuple, because a walk makes one for every place a rule
-    touches and a frozen dataclass takes three times as long.
+    `rule` is the rule's configuration path; `path`, `table` and `column` name the place, as in a `Difference`.
     """
+
+    # A tuple, because a walk creates one for each allowed place and a frozen dataclass takes three times as long to create.
 
     rule: str
     path: Path = ()
@@ -111,5 +136,5 @@ class RuleHit(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it is, in one line."""
+        """The place in one line."""
         return place_of(self.path, self.table, self.column)

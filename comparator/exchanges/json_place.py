@@ -1,21 +1,19 @@
-"""TODO."""
+"""Name a place in a JSON document. Pure. `comparator.rules.json_paths` parses the notation and matches places against patterns."""
 
 import json
 import re
 from collections.abc import Sequence
+from typing import Final
 
 Step = str | int
-
-
 Path = tuple[Step, ...]
-"""A place in a document: member names and array indexes."""
+"""Member names and array indexes that lead to a place, e.g. `("items", 0, "score")`; `()` is the whole document."""
 
-
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_@#-][A-Za-z0-9_@#:/-]*\Z")
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_@#-][A-Za-z0-9_@#:/-]*\Z")
 
 
 def path_text(path: Sequence[Step | None]) -> str:
-    """Write a place so that `parse_pattern` reads it back: `stamps.Google.score`, `items[0]["a.b"]`; None is written `*`."""
+    """Write a place as text that `parse_pattern` reads back: `items[0].score`, `stamps["a.b"]`; a step of None is written `*`."""
     parts: list[str] = []
     for step in path:
         if step is None:

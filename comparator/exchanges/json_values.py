@@ -1,4 +1,4 @@
-"""TODO."""
+"""Represent JSON values that Python has no type for, and write any value down as text. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Final, cast
 
 
 class Absent(Enum):
-    """The value of the role that has nothing at a place (JSON null is a value)."""
+    """The absence of a value at a place. JSON null is a value, so None cannot stand for it."""
 
     ABSENT = "absent"
 
@@ -20,21 +20,21 @@ ABSENT: Final = Absent.ABSENT
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """What a JSON object has under a member name that occurs more than once, in order."""
+    """The values of a member name that occurs more than once in one JSON object, in order: `{"a": 1, "a": 2}`."""
 
     values: tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NonFinite:
-    """NaN, Infinity or -Infinity, which Python writes into JSON although no JSON number may be one."""
+    """NaN, Infinity or -Infinity. Python's `json` writes them, although JSON has no such numbers."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A body or document compared as a whole: its SHA-256 (hex) and length in bytes."""
+    """A body or document that was compared as a whole: its SHA-256 (hex) and its length in bytes."""
 
     sha256: str
     bytes: int
@@ -44,14 +44,33 @@ class Digest:
 
 
 def digest_of(body: bytes) -> Digest:
-    """Name a body by its content."""
+    """Return the digest of a body."""
     return Digest(sha256(body).hexdigest(), len(body))
 
 
-def value_text(value: object) -> str:
-    """Write a value as JSON text, numbers digit by digit as they are; absent is "" and a repeated member lists its values.
+@dataclass(frozen=True, slots=True)
+class TruncatedBody:
+    """A body of which at least one side recorded only the beginning.
 
-    Text that is no JSON (`NaN`, repeated members) is for people, and never read back.
+    Attributes:
+        bytes: length of the recorded part.
+        truncated: whether this side's body was longer than what was recorded.
+        prefix_equal: whether both recorded parts agree as far as the shorter one goes.
+    """
+
+    bytes: int
+    truncated: bool
+    prefix_equal: bool
+
+    def __str__(self) -> str:
+        note = "equal up to the cut" if self.prefix_equal else "different before the cut"
+        return f"{self.bytes} bytes{' (truncated)' if self.truncated else ''}, {note}"
+
+
+def value_text(value: object) -> str:
+    """Write a value as JSON text: `1.50` keeps its zero, ABSENT is "", a repeated member is `repeated(1, 2)`.
+
+    The text of `Repeated` and `NonFinite` values is not JSON; it is meant for people and is never parsed.
     """
     if value is ABSENT:
         return ""
@@ -82,5 +101,5 @@ def _write(value: object) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """At most `limit` characters, saying how much is missing."""
+    """Cut a text to `limit` characters and append how many are missing: `abc… (97 more characters)`."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit} more characters)"

@@ -1,6 +1,6 @@
-"""The values every part speaks of: an exchange, what each side did, and who that side was.
+"""Define an exchange (one request and its served response) and an observation (what one side did with the request).
 
-Pure. Bodies are the bytes as they crossed the wire (still content-encoded); header lists keep order, case and duplicates.
+Pure. Bodies are the bytes that crossed the wire, still content-encoded; header lists keep order, case and duplicates.
 """
 
 from dataclasses import dataclass
@@ -9,25 +9,26 @@ from enum import StrEnum
 from comparator.exchanges.row_changes import Transaction
 
 HeaderList = tuple[tuple[str, str], ...]
+"""Pairs of field name and field value, decoded as latin-1."""
 
 
 class Side(StrEnum):
-    """Whose implementation: the new scorer is the candidate."""
+    """An implementation of the service: the new one is the candidate."""
 
     CANDIDATE = "candidate"
     LEGACY = "legacy"
 
-    # Equal to its text, so hashed like it; an enumeration's own hash is by name, and slow where every request counts by side.
+    # An enumeration's own hash is by name and slow; every request counts by side. Members equal their text, so hash as it does.
     __hash__ = str.__hash__
 
     @property
     def other(self) -> "Side":
-        """The side that mirrors when this one serves."""
+        """The opposite side: it mirrors the request when this one serves."""
         return Side.LEGACY if self is Side.CANDIDATE else Side.CANDIDATE
 
 
 class Role(StrEnum):
-    """What a side was for one exchange: it served the client, or it mirrored against the shadow database."""
+    """The part of a side in one exchange: it served the client, or it repeated the request on the shadow database."""
 
     SERVED = "served"
     MIRRORED = "mirrored"
@@ -35,7 +36,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the client sent, as forwarded: `target` is path and query byte for byte (latin-1)."""
+    """The client's request as it was forwarded; `target` is path and query byte for byte (latin-1)."""
 
     method: str
     target: str
@@ -46,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a side answered."""
+    """The response of a side."""
 
     status: int
     headers: HeaderList
@@ -55,7 +56,7 @@ class Response:
 
 
 class FailureCause(StrEnum):
-    """Why a side gave no response."""
+    """The cause for which a side gave no response."""
 
     REFUSED = "refused"
     TIMEOUT = "timeout"
@@ -67,7 +68,7 @@ class FailureCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A side that gave no response: a value, never an exception in the client's path."""
+    """The outcome of a side that gave no response; a value rather than an exception, so that it can be journaled and compared."""
 
     cause: FailureCause
     detail: str
@@ -75,12 +76,20 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and what the served side answered.
+    """One request and the response that the client received.
 
-    `id` is the X-Request-Id and unique. `key` is the ordering key of the route (the address by default), "" for none.
-    Times are Unix nanoseconds of the proxy's clock; `ended_ns` is when the response was complete.
-    `overlapped`: another request with the same key was in flight at the proxy at some time between both.
-    `skip` names the policy that keeps the exchange from being mirrored ("" = mirror it).
+    Attributes:
+        id: X-Request-Id; unique.
+        route: name of the route in the configuration.
+        key: the route's ordering key (the address by default), "" for none.
+        served_by: the side that served.
+        stage: rollout stage in which it was served.
+        started_ns: when the proxy received the request, in Unix nanoseconds of its clock.
+        ended_ns: when the response was complete, in Unix nanoseconds.
+        request: the request as forwarded.
+        outcome: the served response, or the cause of its absence.
+        overlapped: another request with the same key was in flight at the proxy between `started_ns` and `ended_ns`.
+        skip: cause for which the exchange is not mirrored, a `comparator.exchanges.skip.Skip` or "imported"; "" for none.
     """
 
     id: str
@@ -97,12 +106,15 @@ class Exchange:
 
 
 class EffectsOutcome(StrEnum):
-    """How sure we are that the effects are those of this request, and complete.
+    """Confidence that the captured effects are those of the request, and all of them. Only `attributed` effects are compared.
 
-    Only `attributed` effects are compared; the other outcomes are counted, never guessed.
-    `overlapped`: another request with a common key ran at the same time. `ambiguous`: a transaction fits several open
-    requests. `interfered`: a background write touched rows of this request inside its window. `off`: no capture.
-    `lost`: the capture was interrupted inside the window.
+    Attributes:
+        ATTRIBUTED: the effects are complete and belong to this request alone.
+        AMBIGUOUS: a transaction matches several requests.
+        INTERFERED: a background writer changed rows of this request while it ran.
+        OVERLAPPED: another request with a common key ran at the same time.
+        LOST: change data capture was interrupted while the request ran.
+        OFF: there is no change data capture.
     """
 
     ATTRIBUTED = "attributed"
@@ -126,7 +138,7 @@ NO_EFFECTS = Effects(EffectsOutcome.OFF)
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one side did with one request."""
+    """The outcome of one request on one side; `duration_ns` is the time until its response was complete."""
 
     side: Side
     role: Role

@@ -1,18 +1,18 @@
-"""Committed row changes as they come out of a write-ahead log.
-
-Pure. Column values are PostgreSQL's text output (`timezone=UTC`, `datestyle=ISO`, `extra_float_digits=3`), None for NULL.
-A column whose value the log did not carry (an unchanged TOAST value without an old image) is absent from the mapping.
-"""
+"""Define committed transactions and their row changes, as change data capture delivers them. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 Row = Mapping[str, str | None]
+"""An image of a row: PostgreSQL's text output by column (`timezone=UTC`, `datestyle=ISO`, `extra_float_digits=3`), None for NULL.
+
+A column is absent when the write-ahead log does not contain its value: an unchanged TOAST value without an old image.
+"""
 
 
 class Op(StrEnum):
-    """What was done to a row."""
+    """The operation of a row change."""
 
     INSERT = "insert"
     UPDATE = "update"
@@ -22,9 +22,13 @@ class Op(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
-    """One row changed by one statement: `before` is None for an insert, `after` is None for a delete.
+    """One row changed by one statement.
 
-    `table` is the bare name for schema public, else "schema.name". A truncate has neither image.
+    Attributes:
+        table: the bare name for schema public, else "schema.name".
+        op: the operation.
+        before: the image before; None for an insert and a truncate.
+        after: the image after; None for a delete and a truncate.
     """
 
     table: str
@@ -42,18 +46,24 @@ class LogicalMessage:
 
 
 REQUEST_MESSAGE_PREFIX = "shadow.request"
-"""Prefix of the transactional message by which a side names the X-Request-Id its transaction belongs to."""
-
+"""Prefix of the transactional message in which a side names the X-Request-Id that its transaction belongs to."""
 
 TRACE_MESSAGE_PREFIX = "shadow.traceparent"
-"""Prefix of the message by which a tag trigger passes on the W3C traceparent that a statement carried as a comment."""
+"""Prefix of the message in which a tag trigger passes on the W3C traceparent that a statement carried as a comment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """One committed transaction, whole. LSNs are 64-bit integers; `committed_us` is Unix microseconds of the server's clock.
+    """One committed transaction, complete.
 
-    `application` is the application_name when the driver knows it (trigger log, tag trigger), else "".
+    Attributes:
+        xid: transaction id, 32 bits.
+        commit_lsn: log sequence number of the commit, 64 bits.
+        end_lsn: log sequence number behind the commit.
+        committed_us: commit time in Unix microseconds of the server's clock.
+        changes: row changes in the order of their statements.
+        messages: logical-decoding messages in order.
+        application: application_name of the session when the driver knows it (trigger log, tag trigger), else "".
     """
 
     xid: int
@@ -66,17 +76,17 @@ class Transaction:
 
     @property
     def request_id(self) -> str:
-        """The request id the transaction carries itself, "" when it carries none."""
+        """The request id that the transaction carries in a message, "" for none."""
         return next((m.content for m in self.messages if m.prefix == REQUEST_MESSAGE_PREFIX), "")
 
     @property
     def trace_id(self) -> str:
-        """The W3C trace id its statements carried, "" for none. One trace may hold several requests."""
+        """The W3C trace id that its statements carried, "" for none. One trace may contain several requests."""
         text = next((m.content for m in self.messages if m.prefix == TRACE_MESSAGE_PREFIX), "")
         return text.split("-")[1] if text.count("-") == 3 else ""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it says of the request it belongs to: its id, its trace."""
+        """The names of its request: the request id and `trace:` with the trace id, as far as it carries them."""
         trace = self.trace_id
         return tuple(name for name in (self.request_id, trace and f"trace:{trace}") if name)

@@ -1,22 +1,38 @@
-"""Why an exchange is not mirrored, as a closed set of causes. Pure."""
+"""Define the causes for which an exchange is not mirrored, and which of these exchanges are journaled. Pure."""
 
 from enum import StrEnum
+from typing import Final
 
-SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+"""Methods without side effects (RFC 9110, section 9.2.1)."""
 
-
-UNROUTED = "unrouted"
+UNROUTED: Final = "unrouted"
+"""Route name of an exchange whose request matches no configured route."""
 
 
 class Skip(StrEnum):
-    """Why an exchange is not mirrored. The first group is journaled all the same, the second never is."""
+    """The cause for which an exchange is not mirrored.
+
+    Attributes:
+        POLICY: the route is configured with `mirror: skip`.
+        WRITE: the method is not safe and the route does not mirror writes.
+        TRUNCATED: the request's body was longer than what is recorded.
+        FALLBACK: the other side served, because the chosen one was unhealthy, ejected or failed.
+        RATE_LIMITED: the route's rate limit for mirroring is used up.
+        UNROUTED: no route matches the request.
+        SAMPLE: the request is outside of the route's sample.
+        RECORD_IF: the route's `record_if` does not select the exchange.
+        SHADOW: the request carries the shadow mark: it is a mirrored request itself.
+        UPGRADE: the connection became a tunnel.
+        ABORTED: the client went away before the response was complete.
+        DISABLED: there is no journal.
+    """
 
     POLICY = "policy"
     WRITE = "write"
     TRUNCATED = "truncated"
     FALLBACK = "fallback"
     RATE_LIMITED = "rate_limited"
-
     UNROUTED = "unrouted"
     SAMPLE = "sample"
     RECORD_IF = "record_if"
@@ -26,9 +42,10 @@ class Skip(StrEnum):
     DISABLED = "disabled"
 
 
-JOURNALED = frozenset((Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RATE_LIMITED))
+JOURNALED: Final = frozenset((Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RATE_LIMITED))
+"""Causes of exchanges that are journaled although they are not mirrored: they are evidence of what was served."""
 
 
 def journaled(skip: Skip | None) -> bool:
-    """Whether an exchange goes to the journal."""
+    """Return whether an exchange with this cause, None for a mirrored one, goes to the journal."""
     return skip is None or skip in JOURNALED

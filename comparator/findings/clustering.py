@@ -228,8 +228,3 @@ def reservoir_slot(seen: int, size: int, random: RandomSource) -> int | None:
         return seen - 1
     slot = random.randrange(seen)
     return slot if slot < size else None
-
-
-def state_after_sighting(state: FindingState) -> FindingState:
-    """A fixed finding that is seen again has regressed; the other states stay."""
-    return FindingState.REGRESSED if state is FindingState.FIXED else state

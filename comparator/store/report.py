@@ -12,7 +12,7 @@ from comparator.findings.cases import Case
 from comparator.stats.confidence import Interval, VerdictCounts, rate_interval
 from comparator.store.comparison_detail import DifferenceText, difference_text
 from comparator.store.deepdiff_rendering import render
-from comparator.store.rows import ComparisonRow, Finding, KnownTotal, RouteLatency
+from comparator.store.rows import Finding, KnownTotal, RouteLatency
 from comparator.verdict import Comparison, places_by_rule
 
 LINE_CHARS = 160
@@ -54,24 +54,6 @@ def _difference_line(words: DifferenceText) -> str:
     row = f" of {words.key}" if words.key else ""
     served, mirrored = (shortened(value, LINE_CHARS) or "nothing" for value in (words.served, words.mirrored))
     return f"  {words.kind:<14} {words.place}{row}\n      served   {served}\n      mirrored {mirrored}"
-
-
-def render_stored(row: ComparisonRow) -> str:
-    """A stored comparison."""
-    lines = [
-        f"{row.exchange_id}  {row.route}  {row.served_at:%Y-%m-%d %H:%M:%S}  {row.verdict} ({row.cause})",
-        (
-            f"  served by {row.served_by} in {row.served_us / 1000:.1f} ms with {row.served_status}, "
-            f"mirrored in {row.mirrored_us / 1000:.1f} ms with {row.mirrored_status}"
-        ),
-    ]
-    lines += [_difference_line(words) for words in row.detail.differences]
-    lines += [f"  known  {words.place}: {words.reason} [{words.ticket}]" for words in row.detail.known]
-    if row.detail.omitted:
-        lines.append(f"  and {row.detail.omitted} more differences")
-    if row.effects_note:
-        lines.append(f"  effects not compared ({row.effects_note})")
-    return "\n".join(lines)
 
 
 def render_rule_hits(touches: Mapping[str, Sequence[str]]) -> str:

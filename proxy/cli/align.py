@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TextIO
 
 from comparator.capture.catalog import user_tables
-from comparator.capture.clone import CloneOptions, CloneMethod, clone
+from comparator.capture.clone import CloneMethod, CloneOptions, clone
 from comparator.capture.errors import CaptureLostError
-from comparator.capture.fitness import connect
 from comparator.capture.reconnecting import LOST
+from comparator.capture.session import connect
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.verify import DatabasePair, Recheck, TableReport, verify
 from proxy.cli.capture_config import read_capture_config

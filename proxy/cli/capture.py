@@ -21,10 +21,10 @@ from comparator.capture import trigger_log as changelog
 from comparator.capture import trigger_tags as tags
 from comparator.capture.catalog import user_tables
 from comparator.capture.errors import CaptureLostError
-from comparator.capture.fitness import connect
 from comparator.capture.preflight import Check, CheckLevel, judge, read_facts
 from comparator.capture.publication import prepare
 from comparator.capture.reconnecting import LOST
+from comparator.capture.session import connect
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind, shadow_capture
 from proxy.cli.capture_config import read_capture_config
 from proxy.cli.exit_codes import Exit

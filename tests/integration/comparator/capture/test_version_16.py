@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from comparator.capture.clone import CloneMethod, CloneOptions, clone
-from comparator.capture.fitness import connect
+from comparator.capture.session import connect
 from comparator.capture.publication import prepare
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.capture.verify import DatabasePair, verify

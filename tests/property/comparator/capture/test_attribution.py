@@ -70,7 +70,7 @@ def test_attributed_requests_have_exactly_their_own_transactions(planned: list[P
         wrong += [p.id] if claim.outcome is EffectsOutcome.ATTRIBUTED and got != truth[p.id] else []
         assert not tagged or got == truth[p.id]
     assert wrong == []
-    assert attributor.pending == 0
+    assert attributor.unclaimed == 0
 
 
 @given(schedules())
@@ -103,7 +103,7 @@ def test_row_of_another_address_is_left_alone_while_its_owner_may_still_be_unkno
     attributor.add(keyed(1, 10, A, N))
     attributor.add(keyed(2, 11, B, N))
     attributor.open(RequestWindow("a", {A}, 5, 20))
-    assert attributor.claim("a", sure=False) is None
+    assert attributor.claim("a", all_announced=False) is None
     attributor.open(RequestWindow("b", {B}, 6, 25))
     assert claimed(attributor, "a").outcome is EffectsOutcome.AMBIGUOUS
     assert claimed(attributor, "b").outcome is EffectsOutcome.OVERLAPPED
@@ -117,7 +117,7 @@ def test_background_write_on_a_row_of_the_request_inside_its_window_interferes()
     claim = claimed(attributor, "r")
     assert claim.outcome is EffectsOutcome.INTERFERED
     assert [k.transaction.end_lsn for k in claim.transactions] == [1]
-    assert attributor.pending == 1
+    assert attributor.unclaimed == 1
 
 
 def test_background_write_elsewhere_does_not_interfere_with_a_tagged_request() -> None:

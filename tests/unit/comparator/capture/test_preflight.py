@@ -121,7 +121,7 @@ def test_a_foreign_key_that_cannot_be_deferred_is_warned_of() -> None:
     key = ForeignKey("stamp_account", ("account_id",), "account", ("id",), deferrable=False)
     said = facts(table(foreign_keys=(key,)))
     texts = [check.message for check in judge(said, CaptureSettings(tables=("account",))) if check.level is CheckLevel.WARNING]
-    assert texts == ["foreign keys that cannot be deferred (stamp_account): rows are applied parents first"]
+    assert texts == ["foreign keys that are not deferrable (stamp_account): parent rows are written first"]
 
 
 def test_a_published_table_whose_writes_fail_is_told_apart() -> None:

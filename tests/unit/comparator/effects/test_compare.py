@@ -25,7 +25,6 @@ PLANS = compile_tables(
         ),
         "event": Table(
             natural_key=("address",),
-            append_only=True,
             json={"data": JsonColumn(ignore=("id",), within_ms={"at": 1000}, references={"score": "score"})},
         ),
         "analytics": Table(
