@@ -77,7 +77,7 @@ def fields_of(kind: type[Struct], path: str, default: object) -> Iterator[Field]
         own = f"{path}.{field.encode_name}" if path else field.encode_name
         nested = next((kind for kind, suffix in structs_in(field.type) if not suffix), None)
         meaning = meanings.get(field.name) or (summary_of(nested) if nested else "")
-        yield Field(own, field.encode_name, field.type, value, meaning)
+        yield Field(own, field.encode_name, field.type, value, meaning[:1].upper() + meaning[1:])
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> object:
