@@ -384,7 +384,7 @@ MEASUREMENT: Final = (
     ),
     AlertRule(
         "ShadowStoreUnavailable",
-        increased(metrics.RUNNER_RETRIES.select(what="store"), "5m"),
+        increased(metrics.RUNNER_RETRIES.select(step="store"), "5m"),
         hold_for="5m",
         severity=AlertSeverity.WARNING,
         summary="The runner cannot write verdicts to the store.",

@@ -173,14 +173,14 @@ def _shadow() -> Sequence[Panel]:
         ),
         timeseries(
             "Runner: retries and errors",
-            Query(sum_by(rate(metrics.RUNNER_RETRIES.select()), "what"), "retried: {{what}}"),
+            Query(sum_by(rate(metrics.RUNNER_RETRIES.select()), "step"), "retried: {{step}}"),
             Query(sum_by(rate(metrics.RUNNER_ERRORS.select()), "place"), "error: {{place}}"),
             unit="ops",
         ),
         timeseries(
             "Mismatch journal",
-            Query(sum_by(rate(metrics.CAPTURED.select()), "route"), "{{route}}"),
-            Query(sum_by(metrics.CAPTURES_LOST.select()), "lost since the start"),
+            Query(sum_by(rate(metrics.MISMATCH_JOURNAL_WRITTEN.select()), "route"), "{{route}}"),
+            Query(sum_by(metrics.MISMATCH_JOURNAL_DROPPED.select()), "dropped since the start"),
             description="Exchanges copied to journal.mismatches, on routes with record_if: {only: mismatches}.",
         ),
         timeseries("Runner: memory", Query(metrics.RUNNER_MEMORY.select(), "{{instance}}"), unit="bytes"),

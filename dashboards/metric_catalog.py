@@ -127,7 +127,7 @@ def _proxy_families() -> Iterable[Family]:
         candidate_share=lambda: 0.0,
         rolled_back=lambda: False,
         journal=proxy_metrics.WriterCounts,
-        fit=lambda: dict.fromkeys(proxy_metrics.Side, (True, False)),
+        backend_health=lambda: dict.fromkeys(proxy_metrics.Side, (True, False)),
     )
     return sampled.collect()
 
@@ -163,12 +163,12 @@ JOURNAL_TORN_BYTES = _proxy_metric(proxy_metrics.JOURNAL_TORN_BYTES)
 PROXY_IN_FLIGHT = _proxy_metric(proxy_metrics.IN_FLIGHT)
 CLIENT_CONNECTIONS = _proxy_metric(proxy_metrics.CLIENT_CONNECTIONS)
 BACKEND_CONNECTIONS = _proxy_metric(proxy_metrics.BACKEND_CONNECTIONS)
-HEADS = _proxy_metric(proxy_metrics.HEADS)
+HEAD_LOOKUPS = _proxy_metric(proxy_metrics.HEAD_LOOKUPS)
 CANDIDATE_SHARE = _proxy_metric(proxy_metrics.CANDIDATE_SHARE)
 ROLLED_BACK = _proxy_metric(proxy_metrics.ROLLED_BACK)
 WORKER_RESTARTS = _proxy_metric(proxy_metrics.WORKER_RESTARTS)
 WORKER_LOST_REQUESTS = _proxy_metric(proxy_metrics.WORKER_LOST_REQUESTS)
-WORKER_LOST_COPIES = _proxy_metric(proxy_metrics.WORKER_LOST_COPIES)
+WORKER_LOST_EXCHANGES = _proxy_metric(proxy_metrics.WORKER_LOST_EXCHANGES)
 CONFIG_RELOADS = _proxy_metric(proxy_metrics.CONFIG_RELOADS)
 CONFIG_LOADED = _proxy_metric(proxy_metrics.CONFIG_LOADED)
 CONFIG_NEEDS_RESTART = _proxy_metric(proxy_metrics.CONFIG_NEEDS_RESTART)
@@ -193,8 +193,8 @@ RESYNCS = declared(_RUNNER.resyncs, RUNNER_JOB)
 RESYNCED_ROWS = declared(_RUNNER.resynced_rows, RUNNER_JOB)
 CONFIRMATIONS = declared(_RUNNER.confirmations, RUNNER_JOB)
 MIRRORED_SECONDS = declared(_RUNNER.mirrored_seconds, RUNNER_JOB)
-CAPTURED = declared(_RUNNER.captured, RUNNER_JOB)
-CAPTURES_LOST = declared(_RUNNER.captures_lost, RUNNER_JOB)
+MISMATCH_JOURNAL_WRITTEN = declared(_RUNNER.mismatch_journal_written, RUNNER_JOB)
+MISMATCH_JOURNAL_DROPPED = declared(_RUNNER.mismatch_journal_dropped, RUNNER_JOB)
 RUNNER_RETRIES = declared(_RUNNER.retries, RUNNER_JOB)
 RUNNER_ERRORS = declared(_RUNNER.errors, RUNNER_JOB)
 

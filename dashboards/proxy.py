@@ -60,7 +60,7 @@ def _forwarding() -> Sequence[Panel]:
         timeseries("Client connections", Query(metrics.CLIENT_CONNECTIONS.select(), "{{instance}}")),
         timeseries(
             "Message heads, cached or parsed",
-            Query(sum_by(rate(metrics.HEADS.select()), "message", "how"), "{{message}} {{how}}"),
+            Query(sum_by(rate(metrics.HEAD_LOOKUPS.select()), "message", "result"), "{{message}} {{result}}"),
             unit="reqps",
             description="Heads found in the head cache are not parsed, which saves CPU. Many are parsed while clients send header"
             " fields that were not seen before.",
@@ -148,7 +148,7 @@ def _process() -> Sequence[Panel]:
             "Worker crashes",
             Query(metrics.WORKER_RESTARTS.select(), "{{instance}} restarts"),
             Query(metrics.WORKER_LOST_REQUESTS.select(), "{{instance}} requests lost"),
-            Query(metrics.WORKER_LOST_COPIES.select(), "{{instance}} exchanges lost"),
+            Query(metrics.WORKER_LOST_EXCHANGES.select(), "{{instance}} exchanges lost"),
             description="Requests that were in flight, and exchanges that were not yet on disk, when a worker crashed.",
         ),
         timeseries(

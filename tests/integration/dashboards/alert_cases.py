@@ -261,8 +261,8 @@ CASES = (
     ),
     AlertCase(
         "ShadowStoreUnavailable",
-        fires=(runner_series("shadow_retries_total", "0+6x60", what="store"),),
-        quiet=(runner_series("shadow_retries_total", "0+6x60", what="align"),),
+        fires=(runner_series("shadow_retries_total", "0+6x60", step="store"),),
+        quiet=(runner_series("shadow_retries_total", "0+6x60", step="align"),),
     ),
     AlertCase(
         "ShadowRunnerErrors",
@@ -294,7 +294,7 @@ CASES = (
     AlertCase(
         "ShadowConfigReloadFailed",
         fires=(proxy_series("shadow_config_reloads_total", APPEARS_AFTER_25_MIN, result="refused"),),
-        quiet=(proxy_series("shadow_config_reloads_total", APPEARS_AFTER_25_MIN, result="taken"),),
+        quiet=(proxy_series("shadow_config_reloads_total", APPEARS_AFTER_25_MIN, result="applied"),),
     ),
     AlertCase(
         "ShadowWorkerCrashed",

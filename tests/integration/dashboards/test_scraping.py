@@ -44,7 +44,7 @@ class MetricPages:
             candidate_share=lambda: 0.5,
             rolled_back=lambda: False,
             journal=lambda: self.journal,
-            fit=lambda: dict.fromkeys(Side, (True, False)),
+            backend_health=lambda: dict.fromkeys(Side, (True, False)),
         )
         self.registries[metrics.PROXY_JOB].register(self.proxy)
         self.runner = RunnerMetrics(self.registries[metrics.RUNNER_JOB])

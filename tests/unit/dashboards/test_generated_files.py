@@ -16,6 +16,8 @@ from comparator.verdict import Verdict
 from dashboards import metric_catalog as metrics
 from dashboards.generated_files import render_files
 from dashboards.recording_rules import RECORDING_RULES
+from proxy.runner.metrics import RetriedStep
+from proxy.runner.shadow_state import ResyncReason
 from tests.support.paths import ROOT
 
 DIRECTORY = ROOT / "dashboards"
@@ -37,7 +39,14 @@ RAW_METRIC = re.compile(r"(?<![:\w])((?:shadow|scorer|process)_[a-z0-9_]+)(?![:\
 GROUPING = re.compile(r"\b(?:by|on) \(([^)]*)\)")
 SUFFIXES = ("", "_bucket", "_count", "_sum")
 
-CLOSED = {"side": Side, "verdict": Verdict, "kind": Kind, "severity": Severity}
+CLOSED = {
+    "side": Side,
+    "verdict": Verdict,
+    "kind": Kind,
+    "severity": Severity,
+    "step": RetriedStep,
+    "reason": ResyncReason,
+}
 """Labels whose values are an enumeration, on every metric that has them."""
 
 
