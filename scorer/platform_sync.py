@@ -29,10 +29,10 @@ async def run(settings: ScorerSettings) -> int:
             aiohttp.ClientSession() as session,
             pool.opened(settings.database_url, settings.limits, metrics, emit_request_id=False) as database,
         ):
-            asker = JsonClient(
+            client = JsonClient(
                 session, metrics, Upstream.METADATA, timeout_s=METADATA_TIMEOUT_S, max_bytes=METADATA_MAX_BYTES
             )
-            metadata = StampMetadata(asker, cache, public_url=settings.passport_public_url)
+            metadata = StampMetadata(client, cache, public_url=settings.passport_public_url)
             _print(await sync_platforms(database, metadata))
     finally:
         if store is not None:

@@ -96,18 +96,25 @@ def _built(
     )
     key = settings.alchemy_api_key
     contracts = ContractSignatures(session, _RPC_URL.format(key=key), metrics) if key else None
-    metadata_asker = JsonClient(
+    metadata_client = JsonClient(
         session, metrics, Upstream.METADATA, timeout_s=METADATA_TIMEOUT_S, max_bytes=METADATA_MAX_BYTES
     )
-    model_asker = JsonClient(session, metrics, Upstream.MODEL, timeout_s=MODEL_TIMEOUT_S, max_bytes=MODEL_MAX_BYTES)
+    model_client = JsonClient(
+        session,
+        metrics,
+        Upstream.MODEL,
+        timeout_s=MODEL_TIMEOUT_S,
+        max_bytes=MODEL_MAX_BYTES,
+        json_type_required=True,
+    )
     nonces = Nonces(database, clock=clock)
     return Services(
         store=store,
         cache=cache,
         limiter=_limiter(settings, metrics, store, clock),
         tokens=tokens,
-        metadata=StampMetadata(metadata_asker, cache, public_url=settings.passport_public_url),
-        models=ModelServices(model_asker, settings.model_endpoints),
+        metadata=StampMetadata(metadata_client, cache, public_url=settings.passport_public_url),
+        models=ModelServices(model_client, settings.model_endpoints),
         weights=CachedWeights(database, cache, community_default=settings.community_default),
         nonces=nonces,
         sign_in=SignIn(nonces, tokens, contracts, domains=settings.siwe_domains, clock=clock),

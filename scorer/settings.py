@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from scorer.domain.analysis import MODEL_NAMES
 from scorer.errors import ScorerSettingsError
 
-MODEL_NAMES = ("ethereum_activity", "nft", "zksync", "polygon", "arbitrum", "optimism", "base", "aggregate")
 _MODEL_VARIABLES = {name: ("ETHEREUM" if name == "ethereum_activity" else name.upper()) for name in MODEL_NAMES}
 _TRUSTED_ISSUERS_DEFAULT: tuple[str, ...] = ()
 

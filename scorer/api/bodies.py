@@ -15,21 +15,28 @@ from scorer.domain.scoring import Score
 from scorer.errors import UnanswerableError
 from scorer.workflows.points import PointsBlocks
 
-_THRESHOLD_WITHOUT_EVIDENCE = "20.00000"
-_ZERO = "0.00000"
+_THRESHOLD_WITHOUT_EVIDENCE = "20"
+_ZERO = "0"
 
 
 def v2_score(address: str, score: Score, points: PointsBlocks | None = None) -> dict[str, Any]:
-    """Return the body of a score, just calculated or stored."""
-    evidence = score.evidence
-    raw, threshold = (Decimal(evidence["rawScore"]), Decimal(evidence["threshold"])) if evidence else (None, None)
+    """Return the body of a score, just calculated or stored.
+
+    Parts of the evidence that are missing count as 0 and 20, parts that are null as 0.
+
+    Raises:
+        UnanswerableError: a part of the stored evidence is not a number.
+    """
+    evidence = _object(score.evidence or {})
+    raw = _number(evidence.get("rawScore", "0"), null=_ZERO)
+    threshold = _number(evidence.get("threshold", _THRESHOLD_WITHOUT_EVIDENCE), null=_ZERO)
     return _v2_score(
         address,
-        score=_ZERO if raw is None else f"{raw:.5f}",
-        passing=raw is not None and threshold is not None and raw >= threshold,
+        score=f"{raw:.5f}",
+        passing=raw >= threshold,
         scored_at=_moment(score.scored_at),
         expires_at=_moment(score.expires_at),
-        threshold=_THRESHOLD_WITHOUT_EVIDENCE if threshold is None else f"{threshold:.5f}",
+        threshold=f"{threshold:.5f}",
         error=score.error,
         stamps=score.stamps if score.stamps is not None else {},
         points=points,
@@ -43,16 +50,14 @@ def v2_score_of_event(address: str, data: object) -> dict[str, Any]:
         UnanswerableError: the event has no score.
     """
     fields = _fields(data)
-    evidence = cast("Mapping[str, Any]", fields.get("evidence") or {})
+    evidence = _object(fields.get("evidence") or {})
     raw = evidence.get("rawScore", fields.get("score", "0"))
-    try:
-        score, threshold = Decimal(str(raw)), Decimal(str(evidence.get("threshold", "0")))
-    except InvalidOperation as error:
-        raise UnanswerableError("the event has no score") from error
+    score, threshold = _number(raw), _number(evidence.get("threshold", "0"))
     return _v2_score(
         address,
         score=f"{score:.5f}",
-        passing=score >= threshold,
+        # A score that is the JSON number 0 passes no threshold, not even 0. Observed of the legacy.
+        passing=bool(raw) and score >= threshold,
         scored_at=fields.get("last_score_timestamp"),
         expires_at=fields.get("expiration_date"),
         threshold=f"{threshold:.5f}",
@@ -112,8 +117,22 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def _fields(data: object) -> Mapping[str, Any]:
-    if not isinstance(data, dict):
-        raise UnanswerableError("the event is not an object")
-    held = cast("dict[str, Any]", data)
-    fields = held.get("fields", held)
-    return cast("Mapping[str, Any]", fields) if isinstance(fields, dict) else {}
+    event = _object(data)
+    return _object(event.get("fields", event))
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UnanswerableError("a stored value is not an object")
+    return cast("Mapping[str, Any]", value)
+
+
+def _number(value: object, *, null: str | None = None) -> Decimal:
+    value = null if value is None else value
+    try:
+        number = Decimal(value) if isinstance(value, str | int | float) else None
+    except InvalidOperation:
+        number = None
+    if number is None or not number.is_finite():
+        raise UnanswerableError("a stored value is not a number")
+    return number

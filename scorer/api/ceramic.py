@@ -11,9 +11,18 @@ from aiohttp import web
 from scorer.api import bodies, responses, validation, wire
 from scorer.api.context import REQUEST_ID, SCORER, SERVICES, SETTINGS, TOKEN_ADDRESS
 from scorer.domain.submission import all_different, submitted
-from scorer.errors import BadInputError, ScorerError, ServiceFailedError, StampsTooManyError, UnanswerableError
+from scorer.errors import (
+    BadInputError,
+    ScorerError,
+    ScorerUnavailableError,
+    ServiceFailedError,
+    StampsTooManyError,
+    UnanswerableError,
+)
 from scorer.workflows import adding, reading
 from scorer.workflows.adding import StampChange, StampsAndScore
+
+_NO_SCORE = "Unable to get score for provided scorer."
 
 
 async def add_stamps(request: web.Request) -> web.Response:
@@ -62,12 +71,17 @@ async def score(request: web.Request) -> web.Response:
     """Return the stored score of any address, scoring it first if the score is missing or expired."""
     community_id = validation.query_int(request, "alternate_scorer_id", 0) or _default_community(request)
     if community_id is None:
-        raise BadInputError("Unable to get score for provided scorer.")
+        raise BadInputError(_NO_SCORE)
     address = request.match_info["address"].lower()
-    shown = await reading.stored_or_scored(
-        request.app[SCORER], address=address, community_id=community_id, request_id=request[REQUEST_ID]
-    )
-    return responses.json_response(bodies.v2_score(address, shown.score, shown.points))
+    try:
+        shown = await reading.stored_or_scored(
+            request.app[SCORER], address=address, community_id=community_id, request_id=request[REQUEST_ID]
+        )
+        body = bodies.v2_score(address, shown.score, shown.points)
+    except (ScorerUnavailableError, UnanswerableError) as error:
+        # Observed of the legacy: whatever is wrong with the community's rows or the stored score, the text is this one.
+        raise BadInputError(_NO_SCORE) from error
+    return responses.json_response(body)
 
 
 async def rescore(request: web.Request) -> web.Response:

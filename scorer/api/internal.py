@@ -8,6 +8,7 @@ from scorer.db import communities, contributions, lists
 from scorer.domain.address import is_lower_address
 from scorer.domain.checksums import is_address
 from scorer.domain.contributions import combine
+from scorer.domain.texts import is_storable
 from scorer.errors import AddressInvalidError, NotFoundError, ServiceFailedError
 
 
@@ -44,6 +45,8 @@ async def contributor_statistics(request: web.Request) -> web.Response:
 async def allow_list(request: web.Request) -> web.Response:
     """Report whether an address is on a list; an unknown list or a malformed address is not an error."""
     name, address = request.match_info["list"], request.match_info["address"].lower()
+    if not (is_storable(name) and is_storable(address)):
+        return responses.json_response({"is_member": False})
     is_member = await request.app[DATABASE].read(lambda conn: lists.is_member(conn, name, address=address))
     return responses.json_response({"is_member": is_member})
 
@@ -51,6 +54,8 @@ async def allow_list(request: web.Request) -> web.Response:
 async def credential(request: web.Request) -> web.Response:
     """Return the definition of a custom credential; a `#` in its id may be percent-encoded once or twice."""
     provider_id = request.match_info["provider_id"].replace("%23", "#")
+    if not is_storable(provider_id):
+        raise NotFoundError
     ruleset = await request.app[DATABASE].read(lambda conn: lists.ruleset(conn, provider_id))
     if ruleset is None:
         raise NotFoundError

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
@@ -18,6 +19,8 @@ logger = logging.getLogger("scorer.requests")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ADMISSION = web.AppKey("admission", asyncio.Semaphore)
 _UNROUTED = "unrouted"
+# A name or an IPv6 address, and a port of digits (Django's rule).
+_HOST = re.compile(r"([a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(:[0-9]+)?", re.ASCII)
 
 
 @web.middleware
@@ -26,11 +29,10 @@ async def outermost(request: web.Request, handler: Handler) -> web.StreamRespons
     started = time.perf_counter()
     request[REQUEST_ID] = header(request, "X-Request-Id")
     with request.app[TRACING].request(request.headers) as span:
-        response = _refused_early(request) or await _admitted(request, handler)
+        response = _early_response(request) or await _admitted(request, handler)
         if span is not None:
             _describe(span, request, response.status)
-    if "Origin" in request.headers:
-        response.headers["Access-Control-Allow-Origin"] = "*"
+    responses.add_cors(response, method=request.method, origin=request.headers.get("Origin", ""))
     _record(request, response.status, time.perf_counter() - started)
     return response
 
@@ -42,21 +44,36 @@ def _describe(span: Span, request: web.Request, status: int) -> None:
     span.set_attribute("request.id", request[REQUEST_ID])
 
 
-def _refused_early(request: web.Request) -> web.Response | None:
-    allowed = request.app[SETTINGS].allowed_hosts
-    if "*" not in allowed and not _host_allowed(request.host, allowed):
-        return responses.page_400()
-    if request.method == "OPTIONS" and {"Origin", "Access-Control-Request-Method"} <= request.headers.keys():
+def _early_response(request: web.Request) -> web.Response | None:
+    # In this order, as observed of the legacy: a preflight is answered whatever its host and path.
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         return responses.preflight()
+    if not host_allowed(request.host, request.app[SETTINGS].allowed_hosts):
+        return responses.host_refused()
     # The legacy's router decodes %2F before matching, so no text segment can contain a slash.
     if "%2f" in request.rel_url.raw_path.lower():
         return responses.page_404()
     return None
 
 
-def _host_allowed(host: str, allowed: tuple[str, ...]) -> bool:
-    name = host.lower().partition(":")[0]
-    return any(name == entry.lower() or (entry.startswith(".") and name.endswith(entry)) for entry in allowed)
+def host_allowed(host: str, allowed: Sequence[str]) -> bool:
+    """Return True if a Host header matches ALLOWED_HOSTS.
+
+    Args:
+        host: as sent: "api.example.org", "api.example.org.", "API.example.org:8000", "[::1]:8000".
+        allowed: names in any letter case; ".example.org" stands for the domain and its subdomains, "*" for any text at all.
+    """
+    if "*" in allowed:
+        return True
+    match = _HOST.fullmatch(host.lower())
+    if match is None:
+        return False
+    name = match[1].removesuffix(".")
+    return bool(name) and any(_is_same_domain(name, entry.lower()) for entry in allowed)
+
+
+def _is_same_domain(name: str, entry: str) -> bool:
+    return name == entry or (entry.startswith(".") and (name.endswith(entry) or name == entry[1:]))
 
 
 async def _admitted(request: web.Request, handler: Handler) -> web.StreamResponse:

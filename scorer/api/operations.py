@@ -264,6 +264,12 @@ _INTERNAL: dict[tuple[str, str], Operation] = {
     ("GET", "/internal/allow-list/{}/{}"): Operation(
         "Check whether an address is on an allow list", "internal", _object(is_member=_BOOL)
     ),
+    ("GET", "/account/customization/credential/{}"): Operation(
+        "Get the definition of a custom credential",
+        "embed",
+        _object(ruleset={}),
+        failures={404: "No such credential."},
+    ),
     ("GET", "/internal/customization/credential/{}"): Operation(
         "Get the definition of a custom credential",
         "internal",

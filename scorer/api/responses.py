@@ -1,7 +1,8 @@
 """The formats of responses: JSON, the headers of every response, the error bodies and the HTML pages.
 
 Observed of the legacy: Python's default JSON separators with non-ASCII escaped, `application/json; charset=utf-8`, five fixed
-headers, `{"detail": ..}` for named errors and plain HTML pages for unknown paths and unhandled errors.
+headers, `{"detail": ..}` for named errors and plain HTML pages for unknown paths and unhandled errors. The middleware that adds
+X-Frame-Options is an inner one: the answers of the outer ones (a preflight, a Host that is not allowed) are without it.
 """
 
 import json
@@ -24,8 +25,11 @@ FIXED_HEADERS: Mapping[str, str] = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+# On every response to OPTIONS from an origin, whether it is a preflight or not.
 PREFLIGHT_HEADERS: Mapping[str, str] = {
-    "Access-Control-Allow-Headers": "accept, authorization, content-type, user-agent, x-csrftoken, x-requested-with",
+    "Access-Control-Allow-Headers": (
+        "accept, accept-encoding, authorization, content-type, dnt, origin, user-agent, x-csrftoken, x-requested-with, x-api-key"
+    ),
     "Access-Control-Allow-Methods": "DELETE, GET, OPTIONS, PATCH, POST, PUT",
     "Access-Control-Max-Age": "86400",
 }
@@ -80,8 +84,13 @@ def text_response(text: str, *, status: int = 200) -> web.Response:
 
 
 def page_400() -> web.Response:
-    """Build the legacy's page for a body over the size limit or a Host that is not allowed."""
+    """Build the legacy's page for a body over the size limit."""
     return _response(_PAGE.format(title="Bad Request (400)", heading="Bad Request (400)", text=""), 400, HTML_TYPE)
+
+
+def host_refused() -> web.Response:
+    """Build the legacy's page for a Host that is malformed or not allowed."""
+    return _without_frame_options(page_400())
 
 
 def page_404() -> web.Response:
@@ -103,10 +112,17 @@ def method_not_allowed(allowed: str) -> web.Response:
 
 
 def preflight() -> web.Response:
-    """Build the empty response to a CORS preflight."""
-    response = _response("", 200, HTML_TYPE)
-    response.headers.update(PREFLIGHT_HEADERS)
-    return response
+    """Build the empty response to a CORS preflight; `add_cors` completes it."""
+    return _without_frame_options(_response("", 200, HTML_TYPE))
+
+
+def add_cors(response: web.StreamResponse, *, method: str, origin: str) -> None:
+    """Add the headers that allow a browser's script to read the response; none without an origin."""
+    if not origin:
+        return
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    if method == "OPTIONS":
+        response.headers.update(PREFLIGHT_HEADERS)
 
 
 def error_response(error: errors.ScorerError, *, body_too_large_status: int = 413) -> web.Response:
@@ -133,6 +149,11 @@ def _response(text: str, status: int, content_type: str) -> web.Response:
     headers: CIMultiDict[str] = CIMultiDict(FIXED_HEADERS)
     headers["Content-Type"] = content_type
     return web.Response(body=text.encode(), status=status, headers=headers)
+
+
+def _without_frame_options(response: web.Response) -> web.Response:
+    del response.headers["X-Frame-Options"]
+    return response
 
 
 def details(value: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class EndpointRoute:
         tracked: calls are written to the API key analytics.
         keeps_response: the analytics include the response's body.
         v2: the route is not served while FF_V2_API is off.
+        other_methods: methods answered in the same way.
     """
 
     method: str
@@ -41,13 +42,17 @@ class EndpointRoute:
     tracked: bool = False
     keeps_response: bool = False
     v2: bool = False
+    other_methods: tuple[str, ...] = ()
 
+
+# Load balancers check with HEAD, and the legacy's check takes OPTIONS too.
+_ALSO = ("HEAD", "OPTIONS")
 
 ROUTES: tuple[EndpointRoute, ...] = (
-    EndpointRoute("GET", "/health/", Auth.NONE, health.ok),
-    EndpointRoute("GET", "/health", Auth.NONE, health.ok),
-    EndpointRoute("GET", "/health/live", Auth.NONE, health.live),
-    EndpointRoute("GET", "/health/ready", Auth.NONE, health.ready),
+    EndpointRoute("GET", "/health/", Auth.NONE, health.ok, other_methods=_ALSO),
+    EndpointRoute("GET", "/health", Auth.NONE, health.ok, other_methods=_ALSO),
+    EndpointRoute("GET", "/health/live", Auth.NONE, health.live, other_methods=_ALSO),
+    EndpointRoute("GET", "/health/ready", Auth.NONE, health.ready, other_methods=_ALSO),
     # Scores and stamps.
     EndpointRoute(
         "GET",
@@ -92,6 +97,7 @@ ROUTES: tuple[EndpointRoute, ...] = (
     EndpointRoute("GET", "/internal/cgrants/contributor_statistics", Auth.INTERNAL, internal.contributor_statistics),
     EndpointRoute("GET", "/internal/allow-list/{list:[^/]+}/{address:[^/]+}", Auth.INTERNAL, internal.allow_list),
     EndpointRoute("GET", "/internal/customization/credential/{provider_id:[^/]+}", Auth.INTERNAL, internal.credential),
+    EndpointRoute("GET", "/account/customization/credential/{provider_id:[^/]+}", Auth.NONE, internal.credential),
     # For the embed widget.
     EndpointRoute("GET", "/internal/embed/config", Auth.NONE, embed.config),
     EndpointRoute("GET", "/internal/embed/weights", Auth.NONE, embed.weights),
@@ -118,7 +124,8 @@ def install(app: web.Application, *, v2_enabled: bool) -> None:
     """Add the routes, and the description of them, to the app's router."""
     for route in ROUTES:
         if v2_enabled or not route.v2:
-            app.router.add_route(route.method, route.path, _authenticated(route))
+            for method in (route.method, *route.other_methods):
+                app.router.add_route(method, route.path, _authenticated(route))
     app.router.add_route(openapi.OPENAPI_ROUTE.method, openapi.OPENAPI_ROUTE.path, openapi.handler_of(ROUTES))
 
 

@@ -1,5 +1,7 @@
 """Nonces, sign-in, terms of service, and the Passport app's reports about its other store (ComposeDB)."""
 
+from typing import Any
+
 from aiohttp import web
 
 from scorer.api import responses, validation
@@ -7,7 +9,7 @@ from scorer.api.context import CLOCK, DATABASE, REQUEST_ID, SERVICES, SETTINGS, 
 from scorer.api.wire import SAVE_STATES, SIGN_IN, SIGNED_TERMS
 from scorer.db import compose_db
 from scorer.db.compose_db import SaveStatus
-from scorer.errors import StampsTooManyError, UnanswerableError
+from scorer.errors import StampsTooManyError
 from scorer.workflows.sign_in import NONCE_LIFETIME
 
 _BIGINT_MAX = 2**63 - 1
@@ -61,7 +63,11 @@ async def report_saved(request: web.Request) -> web.Response:
     payload = await validation.body(request, SAVE_STATES)
     if len(payload) > request.app[SETTINGS].limits.stamps_max:
         raise StampsTooManyError
-    reported = {entry["id"]: _status(entry) for entry in payload if abs(entry["id"]) <= _BIGINT_MAX}
+    reported: dict[int, SaveStatus] = {}
+    for entry in payload:
+        # Of several entries with one id the first one counts.
+        if abs(entry["id"]) <= _BIGINT_MAX:
+            reported.setdefault(entry["id"], _status(entry))
     address, now = request[TOKEN_ADDRESS], request.app[CLOCK]()
     updated = await request.app[DATABASE].transact(
         lambda conn: compose_db.update(conn, list(reported.values()), address=address, now=now),
@@ -70,8 +76,7 @@ async def report_saved(request: web.Request) -> web.Response:
     return responses.json_response({"updated": updated})
 
 
-def _status(entry: dict[str, str]) -> SaveStatus:
-    stream_id = entry.get("compose_db_stream_id") or ""
-    if len(stream_id) > _STREAM_ID_MAX:
-        raise UnanswerableError("a stream id that the column cannot hold")
-    return SaveStatus(int(entry["id"]), str(entry["compose_db_save_status"]), stream_id)
+def _status(entry: dict[str, Any]) -> SaveStatus:
+    # A longer stream id is cut to the width of the column. Observed of the legacy.
+    stream_id = (entry.get("compose_db_stream_id") or "")[:_STREAM_ID_MAX]
+    return SaveStatus(entry["id"], str(entry["compose_db_save_status"]), stream_id)

@@ -4,12 +4,13 @@ from typing import Any
 
 from aiohttp import web
 
-from scorer.api import responses
+from scorer.api import responses, validation
 from scorer.api.context import DATABASE, TOKEN_ADDRESS
 from scorer.db import stakes
 from scorer.db.stakes import Stake, StakeEvent
 from scorer.domain.address import is_lower_address
 from scorer.domain.checksums import is_address
+from scorer.domain.texts import is_storable
 from scorer.errors import AddressInvalidError
 
 # The column is an integer; a larger round has no events.
@@ -18,17 +19,20 @@ _ROUND_MAX = 2**31 - 1
 
 async def gtc(request: web.Request) -> web.Response:
     """List the stakes of the address in the path, which must have a valid checksum."""
-    return await _of_address(request, request.match_info["address"])
+    address = request.match_info["address"]
+    if not is_address(address):
+        raise AddressInvalidError
+    return await _of_address(request, address)
 
 
 async def own_gtc(request: web.Request) -> web.Response:
-    """List the stakes of the token's address."""
+    """List the stakes of the token's address; one that is not an address has none."""
     return await _of_address(request, request[TOKEN_ADDRESS])
 
 
 async def legacy_gtc(request: web.Request) -> web.Response:
     """List the events of a round by or on an address; any checksum is accepted."""
-    address, round_id = request.match_info["address"].lower(), int(request.match_info["round_id"])
+    address, round_id = request.match_info["address"].lower(), validation.path_id(request, "round_id")
     if not is_lower_address(address):
         raise AddressInvalidError
     known = round_id <= _ROUND_MAX
@@ -37,9 +41,8 @@ async def legacy_gtc(request: web.Request) -> web.Response:
 
 
 async def _of_address(request: web.Request, address: str) -> web.Response:
-    if not is_address(address):
-        raise AddressInvalidError
-    rows = await request.app[DATABASE].read(lambda conn: stakes.of_address(conn, address.lower()))
+    known = is_storable(address)
+    rows = await request.app[DATABASE].read(lambda c: stakes.of_address(c, address.lower())) if known else []
     return responses.json_response({"items": [_stake(stake) for stake in rows]})
 
 

@@ -30,7 +30,7 @@ _STAMP_VERSION = "1.0.0"
 
 async def score(request: web.Request) -> web.Response:
     """Score an address in a community of the key's account, and store the result."""
-    scorer_id = _scorer_id(request)
+    scorer_id = _scorer_id(request, validation.path_int(request, "scorer_id"))
     with_points = validation.optional_query_text(request, "include_human_points").lower() == "true"
     await request.app[LIMITER].count(request[API_KEY], group=RateGroup.REGISTRY)
     community = await _community(request, scorer_id)
@@ -45,8 +45,10 @@ async def score(request: web.Request) -> web.Response:
 
 async def history(request: web.Request) -> web.Response:
     """Return the score of an address at a time, from the events."""
-    scorer_id = _scorer_id(request)
-    created_at = validation.query_text(request, "created_at")
+    number, created_at = validation.together(
+        lambda: validation.path_int(request, "scorer_id"), lambda: validation.query_text(request, "created_at")
+    )
+    scorer_id = _scorer_id(request, number)
     key = request[API_KEY]
     if not key.historical_endpoint:
         raise PermissionRefusedError
@@ -58,8 +60,9 @@ async def history(request: web.Request) -> web.Response:
         request.app[DATABASE],
         community_id=int(scorer_id) if scorer_id.isdecimal() else -1,
         account_id=key.account_id,
-        address=address.lower(),
-        moment=parse_moment(created_at),
+        address=address.strip().lower(),
+        # An unescaped "+" arrives as a blank.
+        moment=parse_moment(created_at.strip()),
     )
     if data is None:
         raise NotFoundError(f"No Score Found for {address} at {created_at}", address=address)
@@ -68,8 +71,10 @@ async def history(request: web.Request) -> web.Response:
 
 async def listing(request: web.Request) -> web.Response:
     """List a page of the stamps of an address, newest first."""
-    limit = validation.query_int(request, "limit", _LIMIT_MAX)
-    with_metadata = validation.query_flag(request, "include_metadata")
+    limit, with_metadata = validation.together(
+        lambda: validation.query_int(request, "limit", _LIMIT_MAX),
+        lambda: validation.query_flag(request, "include_metadata"),
+    )
     await request.app[LIMITER].count(request[API_KEY], group=RateGroup.REGISTRY)
     if limit > _LIMIT_MAX:
         raise BadInputError("Invalid limit.")
@@ -100,10 +105,9 @@ def _page_body(
     return {"next": link(page.older), "prev": link(page.newer), "items": items}
 
 
-def _scorer_id(request: web.Request) -> str:
+def _scorer_id(request: web.Request, number: int) -> str:
     """Return the scorer id as text; a negative one stands for the demo's."""
-    scorer_id = validation.path_int(request, "scorer_id")
-    return request.app[SETTINGS].demo.scorer_id if scorer_id < 0 else str(scorer_id)
+    return request.app[SETTINGS].demo.scorer_id if number < 0 else str(number)
 
 
 async def _community(request: web.Request, scorer_id: str) -> Community:

@@ -5,14 +5,14 @@ endpoint's response is kept; keys and cookies are redacted.
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
 from scorer.api import responses
 from scorer.api.context import API_KEY, CLOCK, REQUEST_ID, SERVICES
 from scorer.db.analytics import TrackedCall
-from scorer.errors import ScorerError, ValidationError
+from scorer.errors import RateLimitedError, ScorerError, ValidationError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _SECRET_HEADERS = frozenset({"X-Api-Key", "Authorization", "Cookie"})
@@ -30,7 +30,8 @@ def tracked(handler: Handler, *, keeps_response: bool) -> Handler:
         except ValidationError:
             raise
         except ScorerError as error:
-            _record(request, responses.status_of(error), error=str(error), response=None, keeps_response=keeps_response)
+            status, text = responses.status_of(error), _text(error)
+            _record(request, status, error=text, response=None, keeps_response=keeps_response)
             raise
         body = _compact(response) if keeps_response else None
         _record(request, response.status, error=None, response=body, keeps_response=keeps_response)
@@ -51,7 +52,7 @@ def _record(
             created_at=request.app[CLOCK](),
             path=request.path,
             query_params={name: request.query.getall(name) for name in request.query},
-            headers={name.title(): _redacted(name.title(), value) for name, value in request.headers.items()},
+            headers=_headers(request.headers.items()),
             status_code=status,
             error=error,
             response=response,
@@ -61,8 +62,22 @@ def _record(
     )
 
 
-def _redacted(name: str, value: str) -> str:
-    return _REDACTED if name in _SECRET_HEADERS else value
+def _text(error: ScorerError) -> str:
+    # The legacy stores the text of its exception, and the one for a used-up limit has none.
+    return "" if isinstance(error, RateLimitedError) else str(error)
+
+
+def _headers(received: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Name headers as Django does: an underscore is a hyphen, words are capitalized, repeated headers are joined.
+
+    Values are Latin-1 there, so bytes that are not ASCII become the letters of those numbers.
+    """
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in received:
+        name = raw_name.replace("_", "-").title()
+        value = raw_value.encode("utf-8", "surrogateescape").decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return {name: _REDACTED if name in _SECRET_HEADERS else value for name, value in headers.items()}
 
 
 def _compact(response: web.StreamResponse) -> str | None:

@@ -25,13 +25,20 @@ EMBED_STAMPS = body_schema(
     object_schema({"scorer_id": required(_INT), "stamps": required(core_schema.list_schema(_ANYTHING))})
 )
 
-# POST and PATCH /ceramic-cache/stamps/bulk: an address beside provider and stamp is ignored.
+# An address beside a provider is not used, but its type is checked.
+_ADDRESS = optional(_TEXT_OR_NULL)
+
+# POST and PATCH /ceramic-cache/stamps/bulk.
 CERAMIC_STAMPS = body_schema(
-    core_schema.list_schema(object_schema({"provider": required(_TEXT), "stamp": optional(_ANYTHING)}))
+    core_schema.list_schema(
+        object_schema({"address": _ADDRESS, "provider": required(_TEXT), "stamp": optional(_ANYTHING)})
+    )
 )
 
 # DELETE /ceramic-cache/stamps/bulk.
-CERAMIC_DELETES = body_schema(core_schema.list_schema(object_schema({"provider": required(_TEXT)})))
+CERAMIC_DELETES = body_schema(
+    core_schema.list_schema(object_schema({"address": _ADDRESS, "provider": required(_TEXT)}))
+)
 
 # POST /ceramic-cache/score/{address}.
 CERAMIC_SCORE = body_schema(object_schema({"alternate_scorer_id": optional(core_schema.nullable_schema(_INT))}))

@@ -28,11 +28,11 @@ _CREDENTIAL = msgspec.json.Decoder(_Credential)
 
 
 def _examined(text: str) -> Any:
-    """Decode the fields of `_Credential` that are present, or the whole value if it is not an object."""
+    """Decode the fields of `_Credential` that are present; None for a value that is not an object or that Python cannot represent."""
     try:
         credential = _CREDENTIAL.decode(text)
-    except msgspec.ValidationError:
-        return msgspec.json.decode(text)
+    except msgspec.MsgspecError:
+        return None
     fields = {
         "issuer": credential.issuer,
         "expirationDate": credential.expirationDate,
@@ -94,15 +94,15 @@ class LiveStamp:
 LIVE = """
 SELECT cache.id, cache.address, cache.provider, cache.stamp
 FROM ceramic_cache_ceramiccache cache
-WHERE cache.address = $1 AND cache.type = $2 AND cache.deleted_at IS NULL
+WHERE cache.address = $1 AND ($2::int IS NULL OR cache.type = $2) AND cache.deleted_at IS NULL
   AND NOT EXISTS (SELECT FROM ceramic_cache_revocation revoked WHERE revoked.ceramic_cache_id = cache.id)
 ORDER BY cache.id
 """
 
 
-async def live(conn: Connection, address: str) -> list[LiveStamp]:
-    """Read the stamps of type 1 that are neither deleted nor revoked."""
-    rows = await conn.fetch(LIVE, address, TYPE_V1)
+async def live(conn: Connection, address: str, *, any_type: bool = False) -> list[LiveStamp]:
+    """Read the stamps of type 1, or of any type, that are neither deleted nor revoked."""
+    rows = await conn.fetch(LIVE, address, None if any_type else TYPE_V1)
     return [LiveStamp(stamp_id, owner, provider, msgspec.json.decode(text)) for stamp_id, owner, provider, text in rows]
 
 

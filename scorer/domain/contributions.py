@@ -7,8 +7,9 @@ Observed of the legacy: the protocol sum is first rounded to 3 decimals, then th
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 
-# Smaller protocol contributions do not count.
-PROTOCOL_AMOUNT_MIN = Decimal("0.95")
+# Smaller protocol contributions do not count. The legacy compares with the float 0.95, whose exact value is a little less
+# (0.94999999999999995559..), so an amount of 0.949999999999999956 counts.
+PROTOCOL_AMOUNT_MIN = Decimal(0.95)  # noqa: RUF032 (the float's exact value is meant)
 _MILLIS = Decimal("0.001")
 _CENTS = Decimal("0.01")
 

@@ -41,7 +41,9 @@ def points_data(earned: Iterable[EarnedPoints], *, multiplier: int | None, eligi
             breakdown[f"{entry.action}_{entry.chain_id}"] = entry.points
         breakdown[entry.action] = breakdown.get(entry.action, 0) + entry.points
         total += entry.points
-    return PointsData(total, eligible, (multiplier or 1) if breakdown else 1, breakdown)
+    # A multiplier of 0 is a multiplier.
+    shown = 1 if multiplier is None or not breakdown else multiplier
+    return PointsData(total, eligible, shown, breakdown)
 
 
 def possible_points(active: Mapping[str, int], *, multiplier: int) -> PointsData:

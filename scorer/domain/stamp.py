@@ -1,8 +1,9 @@
 """Decide which stored credentials count for an address, except for their proofs.
 
 Observed of the legacy: a stamp that fails a check is dropped silently, but a malformed expiration date fails the whole scoring with
-the text of Python's exception, and the date is parsed before the issuer is checked. The migration plan deviates from the legacy in
-one point: only the `nullifiers` list counts, a `hash` alone does not.
+the text of Python's exception, and the date is parsed before the issuer is checked. Two deliberate deviations: only the `nullifiers`
+list counts, a `hash` alone does not (migration plan); and a part of another JSON type than it should have (an issuer that is an
+object, a date that is a number) only drops its stamp, where some of them block the address in the legacy.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,7 @@ class DropCause(StrEnum):
     SUBJECT = "subject"
     PROOF = "proof"
     CLASH = "clash"
+    TYPE = "type"
 
 
 def examine(row: StoredStamp, *, address: str, trusted_issuers: frozenset[str], now: datetime) -> Stamp | DropCause:
@@ -57,15 +59,20 @@ def examine(row: StoredStamp, *, address: str, trusted_issuers: frozenset[str], 
     Raises:
         ScoringError: the expiration date is missing, malformed, or has no offset; the text is stored in the score row.
     """
-    credential = row.credential
+    stored: object = row.credential
+    if not isinstance(stored, dict):
+        return DropCause.TYPE
+    credential = cast("dict[str, Any]", stored)
     try:
-        issuer_trusted = "issuer" in credential and credential["issuer"] in trusted_issuers
         expires_text = credential["expirationDate"]
+        if not isinstance(expires_text, str):
+            return DropCause.TYPE
         expires_at = datetime.fromisoformat(expires_text)
         expired = expires_at < now
     except (KeyError, TypeError, ValueError) as error:
         raise ScoringError(str(error)) from error
-    if not issuer_trusted:
+    issuer = credential.get("issuer")
+    if not isinstance(issuer, str) or issuer not in trusted_issuers:
         return DropCause.ISSUER
     if expired:
         return DropCause.EXPIRED
@@ -99,11 +106,14 @@ def examine_all(
 
 
 def nullifiers_of(subject: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the texts in the `nullifiers` list, of any version prefix."""
+    """Return the `nullifiers` list, of any version prefix; () if it is missing, or has an entry that is not a text."""
     listed = subject.get("nullifiers")
     if not isinstance(listed, list):
         return ()
-    return tuple(item for item in cast("list[object]", listed) if isinstance(item, str))
+    entries = cast("list[object]", listed)
+    nullifiers = tuple(entry for entry in entries if isinstance(entry, str))
+    # An entry that cannot be linked would leave the stamp countable for several addresses.
+    return nullifiers if len(nullifiers) == len(entries) else ()
 
 
 def _subject(credential: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -30,9 +30,9 @@ def provider_of(credential: object) -> str:
     """Return the provider in a credential's subject.
 
     Raises:
-        UnanswerableError: there is none.
+        UnanswerableError: there is none, or it is not a text.
     """
-    return _text(_member(_member(credential, "credentialSubject"), "provider"))
+    return _text(_member(_member(credential, "credentialSubject"), "provider"), "provider")
 
 
 def submitted(provider: str, credential: object) -> SubmittedStamp:
@@ -41,7 +41,7 @@ def submitted(provider: str, credential: object) -> SubmittedStamp:
     Raises:
         UnanswerableError: it cannot be stored.
     """
-    proof_value = _text(_member(_member(credential, "proof"), "proofValue"))
+    proof_value = _text(_member(_member(credential, "proof"), "proofValue"), "proofValue")
     if max(len(provider), len(proof_value)) > _TEXT_MAX_CHARACTERS:
         raise UnanswerableError("a text is longer than its column")
     fields = cast("Mapping[str, Any]", credential)
@@ -68,20 +68,17 @@ def _member(value: object, name: str) -> object:
     return cast("dict[str, object]", value)[name]
 
 
-def _text(value: object) -> str:
+def _text(value: object, name: str) -> str:
     if isinstance(value, str):
         return value
-    # A number is stored as its digits.
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    raise UnanswerableError("a string is missing")
+    raise UnanswerableError(f"{name} is not a text")
 
 
 def _moment(credential: Mapping[str, Any], name: str) -> datetime | None:
     raw: object = credential.get(name)
     if raw is None:
         return None
-    moment = parse_moment(raw) if isinstance(raw, str) else None
+    moment = parse_moment(raw, date_pattern=True) if isinstance(raw, str) else None
     if moment is None:
         raise UnanswerableError(f"{name} is not a date")
     return moment

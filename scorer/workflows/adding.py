@@ -75,7 +75,9 @@ async def change_and_score(
 
     async def work(conn: Connection, contested: bool) -> StampsAndScore | ScorerError:
         await _apply(conn, change, address=address, community_id=community_id, clock=scorer.clock)
-        return await _scored(conn, scorer, address, community_id, contested=contested)
+        # Observed of the legacy: a deletion lists what is left of every type, the other answers list type 1.
+        listed_any_type = change.needs_removal
+        return await _scored(conn, scorer, address, community_id, contested=contested, any_type=listed_any_type)
 
     return _unless_error(await scorer.transact(work, address=address, request_id=request_id))
 
@@ -101,7 +103,7 @@ def _unless_error(held: StampsAndScore | ScorerError) -> StampsAndScore:
 
 
 async def _scored(
-    conn: Connection, scorer: Scorer, address: str, community_id: int, *, contested: bool
+    conn: Connection, scorer: Scorer, address: str, community_id: int, *, contested: bool, any_type: bool = False
 ) -> StampsAndScore | ScorerError:
     """Score and list; an error after which the stored stamps are to stay is returned, not raised, so that the transaction commits."""
     community = await communities.find(conn, community_id)
@@ -113,7 +115,7 @@ async def _scored(
         score = await scorer.score_in(conn, community, address, contested=contested)
     except ScorerUnavailableError as error:
         return error
-    return StampsAndScore(await stamps.live(conn, address), score)
+    return StampsAndScore(await stamps.live(conn, address, any_type=any_type), score)
 
 
 async def _apply(

@@ -11,6 +11,7 @@ from scorer.db.stamps import ListedStamp, LiveStamp
 from scorer.domain.address import is_lower_address
 from scorer.domain.cursor import Cursor
 from scorer.domain.scoring import Score
+from scorer.domain.texts import is_storable
 from scorer.errors import AddressInvalidError, NotFoundError
 from scorer.workflows.points import PointsBlocks, points_blocks
 from scorer.workflows.scoring import Scorer
@@ -79,11 +80,12 @@ async def held_stamps(scorer: Scorer, *, address: str, community_id: int | None,
         AddressInvalidError: there is no score yet, and the address is malformed.
     """
     database = scorer.database
+    findable = is_storable(address)
     if community_id is not None:
-        known = await database.read(lambda conn: scores.find(conn, address, community_id))
+        known = await database.read(lambda conn: scores.find(conn, address, community_id)) if findable else None
         if known is None:
             await _score_first(scorer, address, community_id, request_id)
-    return await database.read(lambda conn: stamps.live(conn, address))
+    return await database.read(lambda conn: stamps.live(conn, address)) if findable else []
 
 
 async def _score_first(scorer: Scorer, address: str, community_id: int, request_id: str) -> None:
@@ -107,7 +109,7 @@ async def history_event(
     async def work(conn: Connection) -> Any:
         if not await communities.is_of_account(conn, community_id, account_id):
             raise NotFoundError("No Community matches the given query.")
-        return await scores.event_before(conn, community_id, address, moment)
+        return await scores.event_before(conn, community_id, address, moment) if is_storable(address) else None
 
     return await database.read(work)
 

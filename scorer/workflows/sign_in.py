@@ -8,10 +8,12 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic_core import SchemaValidator, ValidationError, core_schema
+
 from scorer.db import nonces
 from scorer.db.pool import Connection, Database
-from scorer.domain.checksums import with_checksum
-from scorer.domain.siwe import SignInMessage, domain_allowed, parse_message, still_valid
+from scorer.domain.siwe import SignInMessage, domain_allowed, parse_address, parse_message, still_valid
+from scorer.domain.texts import is_storable
 from scorer.errors import BadInputError, ScorerSettingsError
 from scorer.signatures import ContractSignatures, recover_signer
 from scorer.tokens import Tokens
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 NONCE_LIFETIME = timedelta(seconds=300)
 _NONCE_BYTES = 30
+_FAILED = "Authentication failed!"
+_URL = SchemaValidator(core_schema.url_schema())
 
 
 class Nonces:
@@ -42,7 +46,7 @@ class Nonces:
 
     async def consume(self, nonce: Any, *, request_id: str) -> bool:
         """Consume a nonce as sent by the client, and commit; False if it is not a text, unknown, used or expired."""
-        if not isinstance(nonce, str) or not _storable(nonce):
+        if not isinstance(nonce, str) or not is_storable(nonce):
             return False
         text = nonce
         now = self._clock()
@@ -85,13 +89,22 @@ class SignIn:
             return await asyncio.to_thread(self._tokens.issue, address, token_id=str(uuid.uuid4()))
         except ScorerSettingsError as error:
             logger.error("token_not_issued", extra={"reason": str(error)})
-            raise BadInputError("Authentication failed!") from error
+            raise BadInputError(_FAILED) from error
 
     def _checked(self, fields: Mapping[str, Any]) -> str:
         if not fields.get("address") or not fields.get("nonce"):
             raise BadInputError("Missing address or nonce!")
-        address = _checked_address(fields["address"])
-        if not domain_allowed(fields.get("domain"), self._domains) or not still_valid(fields, now=self._clock()):
+        try:
+            address = parse_address(fields["address"])
+        except ValueError as error:
+            raise BadInputError("Invalid address format!") from error
+        except TypeError as error:
+            raise BadInputError(_FAILED) from error
+        try:
+            allowed = domain_allowed(fields.get("domain"), self._domains)
+        except TypeError as error:
+            raise BadInputError(_FAILED) from error
+        if not allowed or not still_valid(fields, now=self._clock()):
             raise BadInputError("Verification failed!")
         return address
 
@@ -103,23 +116,20 @@ class SignIn:
         return self._contracts is not None and await self._contracts.accepts(message.address, message.text(), signature)
 
 
-def _storable(text: str) -> bool:
-    # PostgreSQL cannot store NUL or lone surrogates.
-    return "\x00" not in text and text.isprintable()
-
-
-def _checked_address(given: Any) -> str:
+def _is_url(text: str) -> bool:
+    # The URL parser of pydantic, as in the library that the legacy rebuilds messages with.
     try:
-        return with_checksum(given if isinstance(given, str) else str(given))
-    except ValueError as error:
-        raise BadInputError("Invalid address format!") from error
+        _URL.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _rebuilt(fields: Mapping[str, Any], address: str) -> SignInMessage:
     try:
-        message = parse_message(fields, address=address)
+        message = parse_message(fields, address=address, is_url=_is_url)
         # A lone surrogate is valid in JSON but not encodable in UTF-8.
         message.text().encode()
     except ValueError as error:
-        raise BadInputError("Authentication failed!") from error
+        raise BadInputError(_FAILED) from error
     return message

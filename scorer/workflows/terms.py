@@ -10,6 +10,7 @@ import asyncpg
 from scorer.db import terms
 from scorer.db.pool import Connection, Database
 from scorer.db.terms import Terms
+from scorer.domain.texts import is_storable
 from scorer.errors import BadInputError, UnanswerableError
 from scorer.signatures import recover_signer
 from scorer.workflows.sign_in import Nonces
@@ -33,6 +34,8 @@ class TermsOfService:
 
     async def accepted(self, kind: str, address: str) -> bool:
         """Return True if the address, in any letter case, has signed the active terms of this kind."""
+        if not (is_storable(kind) and is_storable(address)):
+            return False
         return await self._database.read(lambda conn: terms.accepted(conn, address.lower(), kind=kind))
 
     async def to_sign(self, kind: str, *, request_id: str) -> TermsToSign:
