@@ -1,6 +1,6 @@
-"""What `shadow capture` and `shadow align` read of config.yaml: both databases, and how their changes are captured.
+"""The part of config.yaml that `shadow capture` and `shadow align` need: both databases and the capture of their changes.
 
-The tables are those of `capture.tables`, or else all that `compare.tables` describes: what is not compared need not be captured.
+The tables are those of `capture.tables`, or else all that `compare.tables` describes: rows that are not compared need not be captured.
 """
 
 from collections.abc import Mapping

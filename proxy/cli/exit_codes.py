@@ -5,7 +5,7 @@ from typing import Final
 
 
 class Exit(IntEnum):
-    """How a command ended. A command that answers a question ends with DONE for yes and NEGATIVE for no."""
+    """The exit codes. A command that answers a question ends with DONE for yes and NEGATIVE for no."""
 
     DONE = 0
     NEGATIVE = 1

@@ -20,7 +20,7 @@ from proxy.errors import SettingsError
 
 CONFIG: Final = Path("config.yaml")
 WITHOUT_CONFIG: Final = "databases: {store: '${SHADOW_STORE_DSN:-}'}"
-"""What is read where there is no config.yaml and no --config: options and the environment may say enough."""
+"""Configuration to read without config.yaml and --config: options and the environment may be enough."""
 
 _Result = TypeVar("_Result")
 

@@ -27,7 +27,7 @@ class HealthCheckSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutlierDetection(Struct, frozen=True, forbid_unknown_fields=True):
-    """When a live instance is ejected because it fails requests: no response, or a 502, 503 or 504 of its own.
+    """Ejection of a live instance that fails requests: no response, or a 502, 503 or 504 of its own.
 
     While it is ejected, safe requests go to the other side (`serve.fall_back`). After `ejection_base_s` one request probes it; the
     time doubles with each failed probe.
@@ -44,7 +44,7 @@ class OutlierDetection(Struct, frozen=True, forbid_unknown_fields=True):
     ejection_base_s: Positive = 1.0
     """Length of the first ejection, and the time between two probes."""
     ejection_max_s: Positive = 30.0
-    """Longest ejection. An instance that nobody requests for that long after its ejection counts as healthy again."""
+    """Longest ejection. An instance without a request for that long after its ejection counts as healthy again."""
     refuse: bool = False
     """Answer requests that the other side may not serve with 503 and Retry-After; `false` forwards them all the same."""
 
@@ -53,7 +53,7 @@ class BackendSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """One instance of one side."""
 
     url: str = ""
-    """Base URL, http or https, without a query; empty: there is no such instance."""
+    """Base URL, http or https, without a query; empty: the side has no such instance."""
     socket: str = ""
     """Path of a unix socket to connect to instead of the URL's host and port (live instances only)."""
     host: str = "backend"

@@ -71,7 +71,7 @@ def _check_routes(settings: Settings) -> None:
 
 
 def _check_record_filters(settings: Settings) -> None:
-    """Which exchanges differ is known only where they are mirrored."""
+    """Check filters on mismatches: they need mirroring, which alone finds out what differs."""
     backends = settings.backends
     mirrored = settings.journal.enabled and any(backends.of(side, Role.MIRRORED).url for side in Side)
     for index, route in enumerate(settings.routes):

@@ -11,7 +11,7 @@ Bytes = PositiveCount
 
 
 class Durability(StrEnum):
-    """What a crash can lose.
+    """Bounds of what a crash can lose.
 
     `none`: a killed process loses what is queued (at most `flush_ms` of traffic), a power cut also the page cache. `interval`: a
     power cut loses at most `fsync_ms` of traffic. `batch`: each batch is on disk before the next one starts, so that a power cut
@@ -24,14 +24,14 @@ class Durability(StrEnum):
 
 
 class RedactionMode(StrEnum):
-    """How a secret is stored: a digest and the sealed value beside it, or the digest only."""
+    """Form in which a secret is stored: a digest and the sealed value beside it, or the digest only."""
 
     SEAL = "seal"
     DIGEST = "digest"
 
 
 class RedactionSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which values are secrets, and how they are stored."""
+    """The values that are secrets, and the form in which they are stored."""
 
     mode: RedactionMode = RedactionMode.SEAL
     """`seal`: a keyed digest in place and the value encrypted beside it (key: `SHADOW_JOURNAL_KEY`, else a 0600 file in the
@@ -48,7 +48,7 @@ class RedactionSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which closed segments are deleted: those that every reader has committed, once they are old or the journal is large.
+    """Limits beyond which closed segments are deleted: those that every reader has committed, once they are old or the journal is large.
 
     Unread segments are deleted only above `disk_max_bytes`; that is counted, and the affected reader sees the gap.
     """
@@ -95,7 +95,7 @@ class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     compression_level: Annotated[int, Meta(ge=1, le=19)] = 1
     """Level of zstandard; higher is smaller and slower."""
     durability: Durability = Durability.NONE
-    """What a crash can lose. `none`: a killed process `flush_ms` of traffic, a power cut also the page cache; `interval`: a power
+    """Bound of what a crash can lose. `none`: a killed process `flush_ms` of traffic, a power cut also the page cache; `interval`: a power
     cut `fsync_ms` of traffic; `batch`: a power cut only what is queued."""
     fsync_ms: Positive = 100.0
     """Longest time between two fsyncs with `durability: interval`."""

@@ -85,7 +85,7 @@ class SettingsFile:
 
     @property
     def changed(self) -> bool:
-        """Whether the file was written since the last `read`, or since this object was made."""
+        """True once the file was written since the last `read`, or since this object was made."""
         return _stamp(self._path) != self._seen
 
     def read(self) -> Settings:

@@ -42,7 +42,7 @@ class GroupSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a step must show before the next one."""
+    """Conditions for leaving a step."""
 
     time_min_s: NonNegative = 1800.0
     """Time at the step."""
@@ -83,7 +83,7 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AutoRollbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """When bad evidence rolls back by itself, also during a pause."""
+    """Automatic rollback on bad evidence, also during a pause."""
 
     enabled: bool = True
     """Roll back automatically."""
@@ -110,7 +110,7 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AccessSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who may change the rollout. Without any of it, and without `admin.token`, everyone who reaches the admin port may."""
+    """Access to the rollout. Without any of it, and without `admin.token`, everyone who reaches the admin port may change it."""
 
     jwt_secret: str = ""
     """Secret of HS256 tokens, at least 32 bytes."""
@@ -152,7 +152,7 @@ class NotificationSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AlertmanagerSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a firing alert of Alertmanager (POST /alertmanager) does."""
+    """Labels by which a firing alert of Alertmanager (POST /alertmanager) pauses or rolls back."""
 
     label: str = "shadow_action"
     """Label whose value is the action: `pause` or `rollback`."""
@@ -170,7 +170,7 @@ class PeerAddress(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RolloutSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the candidate takes over, step by step."""
+    """The steps by which the candidate takes over, their gates, and the way back."""
 
     enabled: bool = False
     """Let the steps say who serves; otherwise `serve` does, and only rollback and resume are possible."""

@@ -11,14 +11,14 @@ StatusPattern = Annotated[str, Meta(pattern="^[1-5](xx|[0-9]{2})$")]
 
 
 class MirrorPolicy(StrEnum):
-    """Whether the exchanges of a route are mirrored."""
+    """Mirror the exchanges of a route, or not."""
 
     MIRROR = "mirror"
     SKIP = "skip"
 
 
 class WritePolicy(StrEnum):
-    """Whether requests with an unsafe method are mirrored: always, never, or only with an Idempotency-Key."""
+    """Mirror requests with an unsafe method always, never, or only with an Idempotency-Key."""
 
     MIRROR = "mirror"
     SKIP = "skip"
@@ -26,7 +26,7 @@ class WritePolicy(StrEnum):
 
 
 class RecordOnly(StrEnum):
-    """Where a record filter applies: to the journal, or to the mismatch journal only."""
+    """Scope of a record filter: the journal, or the mismatch journal only."""
 
     ALL = "all"
     MISMATCHES = "mismatches"
@@ -47,11 +47,11 @@ class RecordIf(Struct, frozen=True, forbid_unknown_fields=True):
     response_bytes_min: Count = 0
     """Smallest response body, as sent, up to `journal.body_max_bytes`."""
     response_bytes_max: Count = 0
-    """Largest response body, as sent, up to `journal.body_max_bytes`; 0 is no limit."""
+    """Largest response body, as sent, up to `journal.body_max_bytes`; 0: unlimited."""
     until_count: Count = 0
-    """Exchanges that each worker (with `mismatches`: the runner) takes since it started; 0 is no limit."""
+    """Exchanges that each worker (with `mismatches`: the runner) takes since it started; 0: unlimited."""
     until: str = ""
-    """ISO 8601 time after which nothing is taken, in quotes; empty is no limit."""
+    """ISO 8601 time after which nothing is taken, in quotes; empty: unlimited."""
 
 
 class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,12 +67,12 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Ordering key, by which requests are ordered, sampled and assigned to a side: a parameter of the path, `header:NAME`,
     `query:NAME`, `jwt:CLAIM` of the bearer token, or `json:member.member` of the body. Compared case-insensitively."""
     mirror: MirrorPolicy = MirrorPolicy.MIRROR
-    """Whether the route is mirrored."""
+    """Mirror the route, or `skip` it."""
     writes: WritePolicy = WritePolicy.MIRROR
-    """Whether its POST, PUT, PATCH and DELETE requests are mirrored; `idempotent`: only those with an Idempotency-Key."""
+    """Mirror its POST, PUT, PATCH and DELETE requests, `skip` them, or mirror those with an Idempotency-Key (`idempotent`)."""
     sample: Share = 1.0
     """Share of the keys that is journaled; a key is either in or out."""
     record_if: RecordIf | None = None
-    """Which exchanges of the sample are journaled; without it all are."""
+    """Conditions on the exchanges of the sample that are journaled; without it all are."""
     mirror_per_s_max: NonNegative = 0.0
-    """Exchanges per second that are mirrored, all workers together; the rest is skipped (`rate_limited`). 0 is no limit."""
+    """Exchanges per second that are mirrored, all workers together; the rest is skipped (`rate_limited`). 0: unlimited."""

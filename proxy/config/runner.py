@@ -9,7 +9,7 @@ from proxy.config.constraints import Count, NonNegative, Port, Positive, Positiv
 
 
 class Resync(StrEnum):
-    """What a gap in the capture of row changes does: compare whole tables and copy what differs, or nothing."""
+    """Reaction to a gap in the capture of row changes: compare whole tables and copy what differs, or none."""
 
     AUTO = "auto"
     OFF = "off"
@@ -40,9 +40,9 @@ class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     post_response_wait_ms: Count = 0
     """Time after its response in which a service may still write for a request."""
     tagged_sides: tuple[Side, ...] = (Side.CANDIDATE,)
-    """Sides that name the request in their transactions."""
+    """Sides that name the request in their transactions, by `pg_logical_emit_message(true, 'shadow.request', X-Request-Id)`."""
     align: bool = True
-    """Make the shadow equal to live after each comparison; `false` only where nobody compares rows."""
+    """Make the shadow equal to live after each comparison; `false` only where rows are not compared."""
     confirm: bool = True
     """Run a mismatching request once more from the aligned state before it counts."""
     confirm_per_s_max: NonNegative = 5.0

@@ -7,7 +7,7 @@ from proxy.config.constraints import Percent
 
 
 class ServeSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which side serves clients, until an operator or the rollout changes it."""
+    """The side that serves clients, until an operator or the rollout changes it."""
 
     side: Side = Side.CANDIDATE
     """Side that serves `percent` of the clients."""
