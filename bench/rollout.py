@@ -1,6 +1,6 @@
-"""Simulated rollouts: how often a good candidate is rolled back, and what bad ones do to clients before they are.
+"""Simulate rollouts: the rate of false rollbacks of a good candidate, and the requests that bad ones harm before they are rolled back.
 
-`make bench-rollout ARGS=300` simulates that many rollouts of the good candidate, and a tenth of each bad one.
+`make bench-rollout ARGS=300` simulates 300 rollouts of the good candidate, and a tenth as many of each bad one.
 """
 
 import sys
@@ -16,11 +16,11 @@ from tests.support.rollout_simulation import BAD, GOOD, SimulatedCandidate, Simu
 def summary(candidate: SimulatedCandidate, runs: list[SimulatedRollout]) -> str:
     rolled_back = [run for run in runs if run.phase is Phase.ROLLING_BACK]
     promoted = sum(run.phase is Phase.PROMOTED for run in runs)
-    exposed = sorted(run.harmed_requests for run in rolled_back) or [0.0]
+    harmed = sorted(run.harmed_requests for run in rolled_back) or [0.0]
     gates = ",".join(sorted({run.gate for run in rolled_back}))
     return (
         f"{candidate.name:<48} {promoted:>4} promoted {len(rolled_back):>4} rolled back of {len(runs):>4}  "
-        f"exposed median {exposed[len(exposed) // 2]:>8.0f} max {exposed[-1]:>8.0f}  {gates}"
+        f"harmed median {harmed[len(harmed) // 2]:>8.0f} max {harmed[-1]:>8.0f}  {gates}"
     )
 
 

@@ -1,4 +1,10 @@
-"""Log lines as JSON, one object a line, on standard error: a constant event name and its data."""
+"""Write log records as JSON, one object a line, in the schema that the scorer uses too (scorer.logs).
+
+    {"time": "2026-01-31T12:00:00.123Z", "level": "INFO", "event": "backend_ejected", ...data, "exception": "Traceback .."}
+
+`event` is a constant noun_verb, the data comes from `extra`, `exception` is present only with a traceback. The scorer may not import the
+proxy, so there are two formatters; a test holds their lines equal.
+"""
 
 import json
 import logging
@@ -6,29 +12,28 @@ import os
 import sys
 import time
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: time (UTC), level, logger, event, the data given as `extra`, and the traceback if any."""
+    """Formats a record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render the record."""
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        """Return the line; values that JSON cannot represent become their `str`."""
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
-            "time": f"{at}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
+            "time": f"{second}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
             "event": record.getMessage(),
-            **{name: value for name, value in vars(record).items() if name not in _STANDARD},
         }
+        line.update((name, value) for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES)
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
 def configure(level: str = "") -> None:
-    """Send all log lines to standard error; the level is SHADOW_LOG_LEVEL, or INFO."""
+    """Send every log record of the process to standard error, from `level` on; the default is SHADOW_LOG_LEVEL, or INFO."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(

@@ -1,14 +1,20 @@
-"""Who serves: the steps of each route group, the gates between them, and the way back.
+"""The rollout: the steps of each route group, the gates between them, and the rollback.
 
-What is decided is pure: `machine` (the one table of phases and events), `state` (states that merge alike everywhere), `plan` (which side
-serves a bucket), `gates` over `measured` (may a step be left, must it be), `audit` (the chained log), `alerts`, `messages`.
+Pure: `state_machine` (the one table of phases and events), `group_state` (states that every process merges alike), `traffic_split`
+(the side that serves a bucket) and `buckets`, `gates` over `evidence`, `audit` (the chained log), `alertmanager`, `notifications`,
+`rollback_impact`.
 
-What acts: `control` makes every change, by whomever; `switch` is the latch of one machine, which works with everything else down;
-`replica` is one process's copy of the states (memory, `statefile`, database through `store`), `peers` exchanges them between proxies;
-`controller` judges on a timer what `measuring` reads (`evidence_sql`, `scraping`); `readiness` says what rolling back would lose;
-`telling` sends messages; `access` decides who may, `endpoints` is all of it over HTTP; `service` builds it for a proxy process.
-The commands (`*_command`) ask running proxies through `asking`, or work on this machine's files through `offline`.
+With I/O: `control` makes every change. `switch` is the latch of one machine, which works with everything else down. `replica` is one
+process's copy of the states, in memory, on disk (`statefile`) and in the database (`store`); `peers` exchanges them between proxies.
+`controller` judges on a timer what `evidence_collector` reads (`evidence_sql`, `accounting`); `rollback_impact_collector` determines
+the cost of a rollback. `notifier` sends notifications, `auth` authorizes, `http_api` has all of it on the admin port, `metrics` exports
+it, and `service` builds it for a proxy process. The commands (proxy.cli.rollout) send changes to running proxies through
+`admin_client`, and open the same `control` over this machine's files.
 
-Two rules hold everywhere. A promotion is stored before it takes effect; a rollback takes effect before it is stored. And a state gives
-way only to one of higher rank (epoch, rolled back, version), so nobody who was cut off can undo a rollback.
+    shadow rollback    -> proxy.cli.rollout -+-> control -> switch, replica -> statefile, store
+    POST /rollback     -> http_api ----------+
+    controller, alerts ----------------------+
+
+Two rules hold everywhere. A promotion is stored before it takes effect; a rollback takes effect before it is stored. And a state is
+superseded only by one of higher rank (epoch, latch, version), so a process that was cut off cannot undo a rollback.
 """

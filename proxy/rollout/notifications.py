@@ -14,17 +14,17 @@ from proxy.rollout.evidence import SuspectFinding
 TEXT_MAX: Final = 1_000
 
 
-class Severity(StrEnum):
-    """PagerDuty's severities that are used."""
+class PagerDutySeverity(StrEnum):
+    """The severities of PagerDuty that are used."""
 
     CRITICAL = "critical"
     WARNING = "warning"
     INFO = "info"
 
 
-SEVERITIES: Final[Mapping[AuditEvent, Severity]] = {
-    AuditEvent.ROLL_BACK: Severity.CRITICAL,
-    AuditEvent.GATE_FAILED: Severity.WARNING,
+SEVERITIES: Final[Mapping[AuditEvent, PagerDutySeverity]] = {
+    AuditEvent.ROLL_BACK: PagerDutySeverity.CRITICAL,
+    AuditEvent.GATE_FAILED: PagerDutySeverity.WARNING,
 }
 """The severity of each event; info for the others."""
 PAGED_EVENTS: Final = frozenset({AuditEvent.ROLL_BACK, AuditEvent.RESUME, AuditEvent.GATE_FAILED})
@@ -79,7 +79,7 @@ def pagerduty(notice: Notice, routing_key: str) -> dict[str, Any]:
     dedup_key = f"shadow/{notice.group}/{incident}"
     if notice.event is AuditEvent.RESUME:
         return {"routing_key": routing_key, "event_action": "resolve", "dedup_key": dedup_key}
-    severity = SEVERITIES.get(notice.event, Severity.INFO) if notice.event else Severity.INFO
+    severity = SEVERITIES.get(notice.event, PagerDutySeverity.INFO) if notice.event else PagerDutySeverity.INFO
     return {
         "routing_key": routing_key,
         "event_action": "trigger",

@@ -23,7 +23,7 @@ DEAD = "http://127.0.0.1:1"
 
 
 @dataclass
-class Ran:
+class CommandResult:
     code: int
     out: str
     err: str
@@ -34,20 +34,20 @@ class Ran:
 
 
 @dataclass
-class Desk:
-    """Where the person on call sits: a config.yaml and the command."""
+class Operator:
+    """The commands of an operator, with a config.yaml."""
 
     config: Path
     capsys: pytest.CaptureFixture[str]
 
-    async def shadow(self, *words: str) -> Ran:
+    async def shadow(self, *arguments: str) -> CommandResult:
         self.capsys.readouterr()
-        code = await asyncio.to_thread(main, [words[0], "--config", str(self.config), *words[1:]])
+        code = await asyncio.to_thread(main, [arguments[0], "--config", str(self.config), *arguments[1:]])
         out, err = self.capsys.readouterr()
-        return Ran(code, out, err)
+        return CommandResult(code, out, err)
 
 
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], *, admin_port: int, **sections: Any) -> Desk:
+def operator_of(tmp_path: Path, capsys: pytest.CaptureFixture[str], *, admin_port: int, **sections: Any) -> Operator:
     document: dict[str, Any] = {
         "admin": {"port": admin_port},
         "serve": {"state_file": str(tmp_path / "switch.json"), "sentinel_file": str(tmp_path / "rollback")},
@@ -58,24 +58,24 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], *, admin_port: int,
         document[name] = {**document.get(name, {}), **values}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(document))
-    return Desk(config, capsys)
+    return Operator(config, capsys)
 
 
 @pytest.fixture
-def nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
-    """A desk with nothing running at all."""
-    return desk(tmp_path, capsys, admin_port=free_port())
+def operator_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Operator:
+    """Return an operator of an installation of which nothing runs."""
+    return operator_of(tmp_path, capsys, admin_port=free_port())
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return held.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 @dataclass
 class Running:
     lab: Lab
-    desk: Desk
+    operator: Operator
 
     @property
     def control(self) -> Control:
@@ -92,22 +92,22 @@ async def serving(tmp_path: Path, capsys: pytest.CaptureFixture[str], **sections
         made.candidate.response = lambda _: ok(b"candidate")
         made.legacy.response = lambda _: ok(b"legacy")
         port = made.proxy.admin_port
-        yield Running(made, desk(tmp_path, capsys, admin_port=port, rollout=rollout, **sections))
+        yield Running(made, operator_of(tmp_path, capsys, admin_port=port, rollout=rollout, **sections))
 
 
 async def promoted(running: Running) -> None:
     force_outcome(running.control, JudgementOutcome.GOOD)
-    assert (await running.desk.shadow("promote")).code == 0
-    assert (await running.desk.shadow("promote", "--reason", "all is well")).code == 0
+    assert (await running.operator.shadow("promote")).code == 0
+    assert (await running.operator.shadow("promote", "--reason", "all is well")).code == 0
     assert await running.served_by() == "candidate"
 
 
 async def test_rollback_with_everything_down_holds_when_a_proxy_starts(
-    nobody: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    operator_alone: Operator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ran = await nobody.shadow("rollback", "--reason", "scores are wrong", "--actor", "ann")
-    assert ran.code == 0
-    assert "is not running" in ran.out
+    result = await operator_alone.shadow("rollback", "--reason", "scores are wrong", "--actor", "ann")
+    assert result.code == 0
+    assert "is not running" in result.out
     async with serving(tmp_path, capsys) as running:
         assert running.control.switch.state.reason == "scores are wrong"
         assert await running.served_by() == "legacy"
@@ -118,43 +118,43 @@ async def test_rollback_takes_effect_in_a_running_proxy_before_the_command_retur
 ) -> None:
     async with serving(tmp_path, capsys) as running:
         await promoted(running)
-        ran = await running.desk.shadow("rollback", "--reason", "it burns", "--actor", "ann")
-        assert (ran.code, ran.out.splitlines()[-1]) == (0, "rolled back")
+        result = await running.operator.shadow("rollback", "--reason", "it burns", "--actor", "ann")
+        assert (result.code, result.out.splitlines()[-1]) == (0, "rolled back")
         assert await running.served_by() == "legacy"
 
 
 async def test_rollback_names_the_proxy_it_did_not_reach(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=8) as silent:
         peer = {"host": "127.0.0.1", "port": silent.getsockname()[1]}
-        at = desk(tmp_path, capsys, admin_port=free_port(), rollout={"peers": [peer]})
-        ran = await at.shadow("rollback", "--json")
-    assert ran.code == 1
-    assert [one["running"] for one in ran.document["proxies"]] == [False, True]
-    assert ran.document["stored"]
+        at = operator_of(tmp_path, capsys, admin_port=free_port(), rollout={"peers": [peer]})
+        result = await at.shadow("rollback", "--json")
+    assert result.code == 1
+    assert [one["running"] for one in result.document["proxies"]] == [False, True]
+    assert result.document["stored"]
 
 
 async def test_one_command_is_one_entry_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(tmp_path, capsys) as running:
-        await running.desk.shadow("rollback", "--reason", "it burns", "--actor", "ann")
-        ran = await running.desk.shadow("history")
-    assert len(ran.out.splitlines()) == 1
-    assert ran.out.rstrip().endswith("by ann  it burns")
+        await running.operator.shadow("rollback", "--reason", "it burns", "--actor", "ann")
+        result = await running.operator.shadow("history")
+    assert len(result.out.splitlines()) == 1
+    assert result.out.rstrip().endswith("by ann  it burns")
 
 
 async def test_resume_starts_at_the_first_step_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(tmp_path, capsys) as running:
         await promoted(running)
-        await running.desk.shadow("rollback")
-        ran = await running.desk.shadow("resume", "--reason", "fixed")
-        assert (ran.code, ran.out.strip()) == (0, "all: shadowing, step 0")
+        await running.operator.shadow("rollback")
+        result = await running.operator.shadow("resume", "--reason", "fixed")
+        assert (result.code, result.out.strip()) == (0, "all: shadowing, step 0")
 
 
-async def test_resume_with_everything_down_holds_when_a_proxy_starts(nobody: Desk) -> None:
-    await nobody.shadow("rollback")
-    assert (await nobody.shadow("resume")).code == 0
-    ran = await nobody.shadow("resume")
-    assert ran.code == 1
-    assert "nothing to resume" in ran.err
+async def test_resume_with_everything_down_holds_when_a_proxy_starts(operator_alone: Operator) -> None:
+    await operator_alone.shadow("rollback")
+    assert (await operator_alone.shadow("resume")).code == 0
+    result = await operator_alone.shadow("resume")
+    assert result.code == 1
+    assert "nothing to resume" in result.err
 
 
 async def test_closed_gates_refuse_a_promotion_and_force_is_recorded(
@@ -162,41 +162,41 @@ async def test_closed_gates_refuse_a_promotion_and_force_is_recorded(
 ) -> None:
     async with serving(tmp_path, capsys) as running:
         force_outcome(running.control, JudgementOutcome.NOT_ENOUGH)
-        refused = await running.desk.shadow("promote")
+        refused = await running.operator.shadow("promote")
         assert refused.code == 1
         assert "the gates of 'all' are closed" in refused.err
-        assert (await running.desk.shadow("promote", "--force", "--reason", "drill")).code == 0
-        assert "FORCED" in (await running.desk.shadow("history")).out
+        assert (await running.operator.shadow("promote", "--force", "--reason", "drill")).code == 0
+        assert "FORCED" in (await running.operator.shadow("history")).out
 
 
 async def test_pause_is_shown_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(tmp_path, capsys) as running:
-        ran = await running.desk.shadow("pause", "--json", "--reason", "lunch")
-    assert ran.document["ok"]
-    assert [group["phase"] for group in ran.document["groups"]] == ["paused"]
+        result = await running.operator.shadow("pause", "--json", "--reason", "lunch")
+    assert result.document["ok"]
+    assert [group["phase"] for group in result.document["groups"]] == ["paused"]
 
 
-async def test_promotion_needs_a_running_proxy(nobody: Desk) -> None:
-    ran = await nobody.shadow("promote")
-    assert ran.code == 3
-    assert "no proxy answered" in ran.err
+async def test_promotion_needs_a_running_proxy(operator_alone: Operator) -> None:
+    result = await operator_alone.shadow("promote")
+    assert result.code == 3
+    assert "no proxy answered" in result.err
 
 
 async def test_exported_log_is_verified_without_a_proxy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(tmp_path, capsys) as running:
-        await running.desk.shadow("pause")
-        await running.desk.shadow("rollback")
-        verified = await running.desk.shadow("history", "--verify")
-        exported = await running.desk.shadow("history", "--json")
+        await running.operator.shadow("pause")
+        await running.operator.shadow("rollback")
+        verified = await running.operator.shadow("history", "--verify")
+        exported = await running.operator.shadow("history", "--json")
         file = tmp_path / "export.ndjson"
         file.write_text(exported.out)
         head = verified.out.split()[-1]
         assert verified.out.startswith("intact: 2 entries")
-        assert (await running.desk.shadow("history", "--verify", "--file", str(file), "--head", head)).code == 0
+        assert (await running.operator.shadow("history", "--verify", "--file", str(file), "--head", head)).code == 0
         file.write_text(exported.out.splitlines()[0] + "\n")
-        cut = await running.desk.shadow("history", "--verify", "--file", str(file), "--head", head)
+        cut = await running.operator.shadow("history", "--verify", "--file", str(file), "--head", head)
         file.write_text(exported.out.replace("pause", "forge"))
-        forged = await running.desk.shadow("history", "--verify", "--file", str(file))
+        forged = await running.operator.shadow("history", "--verify", "--file", str(file))
     assert (cut.code, forged.code) == (1, 1)
     assert "cut off" in cut.err
     assert "not what was hashed" in forged.err
@@ -207,17 +207,17 @@ async def test_dry_run_changes_nothing_and_lists_what_is_not_known(
 ) -> None:
     async with serving(tmp_path, capsys) as running:
         await promoted(running)
-        ran = await running.desk.shadow("rollback", "--dry-run")
+        result = await running.operator.shadow("rollback", "--dry-run")
         assert await running.served_by() == "candidate"
-    assert ran.code == 0
-    assert "legacy: healthy" in ran.out
-    assert "! not known: what was compared (databases.store is not set)" in ran.out
+    assert result.code == 0
+    assert "legacy: healthy" in result.out
+    assert "! not known: what was compared (databases.store is not set)" in result.out
 
 
-async def test_dry_run_works_with_everything_down(nobody: Desk) -> None:
-    ran = await nobody.shadow("rollback", "--dry-run", "--json")
-    assert ran.code == 0
-    assert ran.document["legacy_health"]["healthy"] is False
+async def test_dry_run_works_with_everything_down(operator_alone: Operator) -> None:
+    result = await operator_alone.shadow("rollback", "--dry-run", "--json")
+    assert result.code == 0
+    assert result.document["legacy_health"]["healthy"] is False
 
 
 async def test_break_glass_token_rolls_back_and_cannot_promote(
@@ -227,8 +227,8 @@ async def test_break_glass_token_rolls_back_and_cannot_promote(
     async with serving(tmp_path, capsys, rollout={"access": access}) as running:
         force_outcome(running.control, JudgementOutcome.GOOD)
         monkeypatch.setenv("SHADOW_TOKEN", "glass")
-        assert (await running.desk.shadow("promote")).code == 1
-        ran = await running.desk.shadow("rollback", "--actor", "ann")
-        assert ran.code == 0
-        history = await running.desk.shadow("history")
+        assert (await running.operator.shadow("promote")).code == 1
+        result = await running.operator.shadow("rollback", "--actor", "ann")
+        assert result.code == 0
+        history = await running.operator.shadow("history")
     assert "by ann" in history.out

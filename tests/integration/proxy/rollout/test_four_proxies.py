@@ -18,19 +18,19 @@ from tests.support.proxy_processes import ProxyNode, make_nodes
 
 CLIENTS = 3
 REACH_S = 15.0
-"""The aim is one second, and what it took is printed; a test that a busy machine fails would say nothing about it."""
+"""A limit for busy machines. The aim is one second; the measured time is printed."""
 
 
 @pytest.fixture
 def own_postgres() -> Iterator[EmbeddedPostgres]:
-    """A server of this test's own, to be stopped."""
+    """A server that only this test uses, and stops."""
     with postgres.own_cluster() as server:
         yield server
 
 
 @asynccontextmanager
 async def backend(name: str) -> AsyncGenerator[int]:
-    """A side that says its name."""
+    """Run a side that responds with its name."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text=name)
@@ -48,7 +48,7 @@ async def backend(name: str) -> AsyncGenerator[int]:
 
 @asynccontextmanager
 async def under_load(tmp_path: Path, store: str) -> AsyncGenerator[list[ProxyNode]]:
-    """Four proxies that all serve from the candidate, each with clients."""
+    """Run four proxies that all serve from the candidate, each with clients."""
     async with backend("candidate") as candidate, backend("legacy") as legacy:
         nodes = make_nodes(tmp_path, 4, store=store, candidate=candidate, legacy=legacy)
         stop = asyncio.Event()
@@ -90,9 +90,9 @@ async def test_rollback_reaches_every_proxy_with_the_database_stopped_one_frozen
         killed.send_signal(signal.SIGKILL)
         frozen.send_signal(signal.SIGSTOP)
 
-        asked = time.monotonic()
+        sent = time.monotonic()
         await post(first, "/rollback", actor="ann", reason="scores are wrong")
-        reached = await asyncio.gather(*(node.served_only_by("legacy", since=asked) for node in (first, second)))
+        reached = await asyncio.gather(*(node.served_only_by("legacy", since=sent) for node in (first, second)))
 
         thawed = time.monotonic()
         frozen.send_signal(signal.SIGCONT)
@@ -124,12 +124,12 @@ async def test_every_proxy_serves_from_the_legacy_when_the_command_returns(
     own_postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     async with under_load(tmp_path, own_postgres.dsn()) as nodes:
-        asked = time.monotonic()
+        sent = time.monotonic()
         words = ["-m", "proxy", "rollback", "--config", str(nodes[0].config), "--reason", "it burns", "--json"]
         command = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=asyncio.subprocess.PIPE)
         out, _ = await command.communicate()
-        returned = time.monotonic() - asked
-        reached = await asyncio.gather(*(node.served_only_by("legacy", since=asked) for node in nodes))
+        returned = time.monotonic() - sent
+        reached = await asyncio.gather(*(node.served_only_by("legacy", since=sent) for node in nodes))
     print(
         f"typed to reached {max(reached) * 1000:.0f} ms, command returned after {returned * 1000:.0f} ms: {out.decode()}"
     )

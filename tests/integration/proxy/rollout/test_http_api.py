@@ -1,4 +1,4 @@
-"""The rollout over HTTP: other tools ask for our verdict, alerts act, tokens decide who may."""
+"""The rollout over HTTP: hooks of other tools, alerts, and permissions by token."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -135,8 +135,8 @@ async def test_flagger_gets_the_status_for_each_hook(
 ) -> None:
     body = {"name": "scorer", "namespace": "prod", "phase": "Progressing", "metadata": {"group": "all"}}
     async with admin(tmp_path, outcome) as port:
-        found = [(await port.ask("POST", f"/flagger/{hook}", body))[0] for hook in ("confirm", "check", "rollback")]
-    assert found == [confirm, check, rollback]
+        statuses = [(await port.ask("POST", f"/flagger/{hook}", body))[0] for hook in ("confirm", "check", "rollback")]
+    assert statuses == [confirm, check, rollback]
 
 
 async def test_deeply_nested_body_and_huge_limit_are_not_server_errors(tmp_path: Path) -> None:

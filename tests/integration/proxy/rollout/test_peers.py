@@ -1,4 +1,4 @@
-"""Proxies that know each other and share neither disk nor database."""
+"""Proxies that are peers and share neither disk nor database."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -61,8 +61,8 @@ async def test_starting_proxy_learns_of_a_rollback_before_it_serves(tmp_path: Pa
 
 
 async def test_proxy_serves_without_its_peers(tmp_path: Path) -> None:
-    one, nobody = free_ports(2)
-    async with proxy(tmp_path / "a", one, nobody) as here:
+    one, unused = free_ports(2)
+    async with proxy(tmp_path / "a", one, unused) as here:
         response = await here.ask(b"GET /v2/stamps/1/score/0xabc HTTP/1.1\r\nHost: x\r\n\r\n")
         assert response.status == 200
 

@@ -1,4 +1,4 @@
-"""The admin port under TLS: the command, and proxies among each other, verify the certificate."""
+"""The admin port under TLS: the command verifies the certificate."""
 
 import asyncio
 import datetime as dt
@@ -17,7 +17,7 @@ from tests.support.proxying import lab
 
 
 def certificate(folder: Path) -> dict[str, str]:
-    """A certificate of 127.0.0.1 that signs itself."""
+    """Create a self-signed certificate of 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shadow")])
     begins = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -48,7 +48,7 @@ async def test_rollback_over_tls_verifies_the_certificate(
     monkeypatch.setenv("SSL_CERT_FILE", tls["certificate"] if trusted else str(tmp_path / "none.pem"))
     config = tmp_path / "config.yaml"
     async with lab(tmp_path, admin={"tls": tls}) as made:
-        # Of another machine, so to say: a proxy looks at everything that lies beside its state file.
+        # The command gets other files than the proxy, as on another machine: a proxy also polls the files beside its state file.
         (tmp_path / "elsewhere").mkdir()
         elsewhere = {name: str(tmp_path / "elsewhere" / name) for name in ("state_file", "sentinel_file")}
         admin = {"port": made.proxy.admin_port, "tls": tls}

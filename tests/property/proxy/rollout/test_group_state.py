@@ -1,4 +1,4 @@
-"""Merging states is a join: order, repetition and the way do not matter, and a rollback is never lost."""
+"""Merging states is a join: order, repetition and grouping do not matter, and a rollback is never lost."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,8 +22,8 @@ group_states = st.builds(
 states = st.dictionaries(st.sampled_from(["a", "b", "c"]), group_states, max_size=3)
 
 
-def ranks(found: dict[str, GroupState]) -> dict[str, object]:
-    return {name: state.rank for name, state in found.items()}
+def ranks(states: dict[str, GroupState]) -> dict[str, object]:
+    return {name: state.rank for name, state in states.items()}
 
 
 @given(states, states)
@@ -46,26 +46,26 @@ def test_merging_with_itself_changes_nothing(one: dict[str, GroupState]) -> None
 
 @given(group_states, group_states)
 def test_rollback_wins_over_every_other_state_of_its_epoch(one: GroupState, other: GroupState) -> None:
-    ours = {"all": GroupState(phase=Phase.ROLLED_BACK, epoch=other.epoch, version=one.version, at=one.at)}
-    assert merge_states(ours, {"all": other})["all"].phase.latched
+    rolled_back = {"all": GroupState(phase=Phase.ROLLED_BACK, epoch=other.epoch, version=one.version, at=one.at)}
+    assert merge_states(rolled_back, {"all": other})["all"].phase.latched
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(Event), st.booleans()), max_size=60))
 def test_proxies_that_exchange_states_agree_and_keep_every_rollback(
     script: list[tuple[int, Event, bool]],
 ) -> None:
-    """Four proxies change their own copy and hear of another's at times; a rollback stays unless someone resumed."""
+    """Four proxies change their own copy and receive another's at times; a rollback holds unless it was resumed."""
     copies = [initial_states(["all"]) for _ in range(4)]
     resumed = 0
     rolled_back = 0
     for moment, (which, event, exchange) in enumerate(script):
         before = copies[which]["all"]
         cause = ChangeCause(f"proxy {which}", "", START + timedelta(seconds=moment))
-        found = apply_event(before, event, cause, last_step=7)
-        if not isinstance(found, Refusal):
-            rolled_back = max(rolled_back, found.epoch) if found.phase.latched else rolled_back
-            resumed = max(resumed, found.epoch)
-            copies[which] = {"all": found}
+        changed = apply_event(before, event, cause, last_step=7)
+        if not isinstance(changed, Refusal):
+            rolled_back = max(rolled_back, changed.epoch) if changed.phase.latched else rolled_back
+            resumed = max(resumed, changed.epoch)
+            copies[which] = {"all": changed}
         if exchange:
             other = (which + 1) % 4
             copies[other] = merge_states(copies[other], copies[which])
@@ -77,5 +77,5 @@ def test_proxies_that_exchange_states_agree_and_keep_every_rollback(
 
 @given(group_states, st.sampled_from(Event), times)
 def test_every_change_supersedes_what_it_changed(state: GroupState, event: Event, at: datetime) -> None:
-    found = apply_event(state, event, ChangeCause("a", "b", at), last_step=7)
-    assert isinstance(found, Refusal) or found.rank > state.rank
+    changed = apply_event(state, event, ChangeCause("a", "b", at), last_step=7)
+    assert isinstance(changed, Refusal) or changed.rank > state.rank

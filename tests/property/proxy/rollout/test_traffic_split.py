@@ -11,7 +11,7 @@ from proxy.rollout.group_state import GroupState
 from proxy.rollout.state_machine import Phase
 from proxy.rollout.traffic_split import splits_of
 
-steps = st.lists(st.floats(0, 100), min_size=2, max_size=9, unique=True).map(lambda found: tuple(sorted(found)))
+steps = st.lists(st.floats(0, 100), min_size=2, max_size=9, unique=True).map(lambda percents: tuple(sorted(percents)))
 
 
 @given(steps, st.text(max_size=42), st.text(max_size=20))

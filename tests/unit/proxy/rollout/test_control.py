@@ -123,29 +123,29 @@ async def test_pause_keeps_the_step(tmp_path: Path) -> None:
 
 
 async def test_other_process_follows_a_rollback_and_its_end(tmp_path: Path) -> None:
-    ours, theirs = control_in(tmp_path), control_in(tmp_path)
-    ours.rollback(ANN)
-    theirs.replica.poll_file()
-    assert theirs.switch.rolled_back
-    await ours.resume(ANN)
-    theirs.replica.poll_file()
-    assert not theirs.switch.rolled_back
-    assert phases(theirs) == {Phase.SHADOWING}
+    first, second = control_in(tmp_path), control_in(tmp_path)
+    first.rollback(ANN)
+    second.replica.poll_file()
+    assert second.switch.rolled_back
+    await first.resume(ANN)
+    second.replica.poll_file()
+    assert not second.switch.rolled_back
+    assert phases(second) == {Phase.SHADOWING}
 
 
 async def test_switch_file_alone_rolls_back_another_process(tmp_path: Path) -> None:
-    ours, theirs = control_in(tmp_path), control_in(tmp_path)
-    ours.rollback(ANN)
+    first, second = control_in(tmp_path), control_in(tmp_path)
+    first.rollback(ANN)
     (tmp_path / "rollout.json").unlink()
-    theirs.switch.poll()
-    assert phases(theirs) == {Phase.ROLLED_BACK}
-    assert len(await ours.replica.history()) == 1
+    second.switch.poll()
+    assert phases(second) == {Phase.ROLLED_BACK}
+    assert len(await first.replica.history()) == 1
 
 
 async def test_outdated_switch_follows_a_resume_it_missed(
     tmp_path: Path,
 ) -> None:
-    """Rolled back while cut off, in an epoch that others have left since."""
+    """One process was rolled back while cut off, in an epoch that the others have left since."""
     here, there = control_in(tmp_path / "here"), control_in(tmp_path / "there")
     here.rollback(ANN)
     there.rollback(ANN)
@@ -166,11 +166,11 @@ async def test_rollback_while_cut_off_wins_over_later_promotions(tmp_path: Path)
 
 
 async def test_change_of_an_outdated_state_is_refused(tmp_path: Path) -> None:
-    ours, theirs = control_in(tmp_path), control_in(tmp_path)
-    known = theirs.replica.states["all"]
-    await ours.promote(ANN)
+    first, second = control_in(tmp_path), control_in(tmp_path)
+    known = second.replica.states["all"]
+    await first.promote(ANN)
     with pytest.raises(SupersededError):
-        await theirs.replica.store_first([(known, known)], [])
+        await second.replica.store_first([(known, known)], [])
 
 
 async def test_one_group_rolls_back_alone(tmp_path: Path) -> None:
@@ -230,10 +230,10 @@ async def test_damaged_state_file_starts_with_the_legacy(tmp_path: Path) -> None
 
 
 def test_saving_keeps_entries_of_other_processes(tmp_path: Path) -> None:
-    ours = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
-    ours.note(AuditEvent.GATE_FAILED, ChangeRequest("controller", id="a"))
-    theirs = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
-    theirs.note(AuditEvent.GATE_FAILED, ChangeRequest("controller", id="b"))
+    first = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
+    first.note(AuditEvent.GATE_FAILED, ChangeRequest("controller", id="a"))
+    second = control_in(tmp_path, dsn="postgresql://nobody@127.0.0.1:1/none")
+    second.note(AuditEvent.GATE_FAILED, ChangeRequest("controller", id="b"))
     assert [entry.id for entry in statefile.read_states(tmp_path / "rollout.json").pending] == ["a", "b"]
 
 

@@ -1,4 +1,4 @@
-"""What the controller does with good and bad evidence, wherever the rollout stands."""
+"""The actions of the controller on good and bad evidence, in every phase."""
 
 import asyncio
 from dataclasses import replace

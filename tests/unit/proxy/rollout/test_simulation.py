@@ -1,4 +1,4 @@
-"""Simulated rollouts, judged by the real gates: the good candidate is promoted, the bad ones are rolled back, and nobody is blamed."""
+"""Simulated rollouts, judged by the real gates: the good candidate is promoted, the bad ones are rolled back."""
 
 from dataclasses import replace
 
@@ -9,11 +9,11 @@ from tests.support.rollout_simulation import BAD, GOOD, SimulatedCandidate, simu
 
 SEEDS = 3
 EXPOSED_MAX = {"slow (p95 +20 %)": 20_000.0}
-"""Requests served late before the rollback; of wrong or failed ones a hundred."""
+"""Limit of requests served late before the rollback; of wrong or failed ones it is a hundred."""
 
 
 def test_good_candidate_is_promoted_and_never_rolled_back() -> None:
-    """`make bench-rollout` does this many more times and prints the rate."""
+    """The command `make bench-rollout` does this many more times and prints the rate."""
     runs = [simulate(GOOD, seed) for seed in range(8)]
     assert {run.phase for run in runs} == {Phase.PROMOTED}
 

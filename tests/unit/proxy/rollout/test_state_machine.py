@@ -1,4 +1,4 @@
-"""The table of the rollout machine."""
+"""The table of the rollout's state machine."""
 
 from itertools import product
 
@@ -15,9 +15,9 @@ def test_every_pair_is_either_a_transition_or_a_refusal() -> None:
 
 @pytest.mark.parametrize("phase", list(Phase))
 def test_rollback_is_legal_from_every_phase(phase: Phase) -> None:
-    found = next_position(RolloutPosition(phase, 3), Event.ROLL_BACK, last_step=7)
-    assert isinstance(found, RolloutPosition)
-    assert found.phase.latched
+    position = next_position(RolloutPosition(phase, 3), Event.ROLL_BACK, last_step=7)
+    assert isinstance(position, RolloutPosition)
+    assert position.phase.latched
 
 
 def test_promotions_end_promoted_at_the_last_step() -> None:
@@ -47,9 +47,9 @@ def test_resume_after_a_rollback_returns_to_the_first_step() -> None:
 
 
 def test_rolled_back_rollout_is_not_promoted() -> None:
-    found = next_position(RolloutPosition(Phase.ROLLED_BACK, 5), Event.PROMOTE, last_step=7)
-    assert isinstance(found, Refusal)
-    assert "resume first" in found.reason
+    position = next_position(RolloutPosition(Phase.ROLLED_BACK, 5), Event.PROMOTE, last_step=7)
+    assert isinstance(position, Refusal)
+    assert "resume first" in position.reason
 
 
 def test_steps_are_not_skipped() -> None:

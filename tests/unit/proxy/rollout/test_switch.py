@@ -1,4 +1,4 @@
-"""The on-call switch: memory first, latched, shared by a file, fails towards the legacy."""
+"""The on-call switch: in memory first, latched, shared through a file, on when its file is damaged."""
 
 from pathlib import Path
 
@@ -44,8 +44,8 @@ def test_unstored_rollback_holds_and_is_stored_later(tmp_path: Path) -> None:
 
 def test_second_rollback_keeps_the_first(tmp_path: Path) -> None:
     made = switch(tmp_path)
-    first = made.rollback(actor="me", reason="one")
-    assert made.rollback(actor="you", reason="two") == first
+    first = made.rollback(actor="me", reason="first")
+    assert made.rollback(actor="you", reason="second") == first
 
 
 def test_unstored_resume_does_not_take_effect(tmp_path: Path) -> None:
@@ -64,13 +64,13 @@ def test_unreadable_state_file_counts_as_a_rollback(tmp_path: Path) -> None:
 
 
 def test_two_processes_follow_each_other(tmp_path: Path) -> None:
-    one, two = switch(tmp_path), switch(tmp_path)
-    one.rollback(actor="me", reason="")
-    two.poll()
-    assert two.rolled_back
-    two.resume(actor="me", reason="")
-    one.poll()
-    assert not one.rolled_back
+    first, second = switch(tmp_path), switch(tmp_path)
+    first.rollback(actor="me", reason="")
+    second.poll()
+    assert second.rolled_back
+    second.resume(actor="me", reason="")
+    first.poll()
+    assert not first.rolled_back
 
 
 def test_outdated_process_does_not_undo_a_newer_rollback(tmp_path: Path) -> None:
@@ -84,15 +84,15 @@ def test_outdated_process_does_not_undo_a_newer_rollback(tmp_path: Path) -> None
 
 
 def test_rollback_after_an_unseen_resume_holds(tmp_path: Path) -> None:
-    one, behind = switch(tmp_path), switch(tmp_path)
-    one.rollback(actor="a", reason="first")
+    first, behind = switch(tmp_path), switch(tmp_path)
+    first.rollback(actor="a", reason="first")
     behind.poll()
-    one.resume(actor="a", reason="")
+    first.resume(actor="a", reason="")
     behind.rollback(actor="a", reason="second")
-    one.poll()
+    first.poll()
     behind.poll()
-    assert (one.state.reason, behind.state.reason) == ("second", "second")
-    assert one.rolled_back
+    assert (first.state.reason, behind.state.reason) == ("second", "second")
+    assert first.rolled_back
     assert behind.rolled_back
 
 
