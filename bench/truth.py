@@ -19,13 +19,14 @@ from aiohttp import ClientSession
 from comparator.capture.settings import CaptureSettings, Driver, SlotKind
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
+from proxy.rollout.accounting import total
 from tests.support import postgres
-from tests.support.runner_crashes import crash_lab, run_through_crashes
-from tests.support.mirror_lab import WRITTEN, checksums, install_log, mirror_lab
-from tests.support.mirroring import clean_up_job, send_requests, mirroring, outcomes, settled
-from tests.support.runner_process import RunnerProcess
-from tests.support.scraping import free_port, total, until
 from tests.support.attribution_truth import AttributionResult, run_attribution
+from tests.support.mirror_lab import WRITTEN, checksums, install_log, mirror_lab
+from tests.support.mirroring import clean_up_job, mirroring, outcomes, send_requests, settled
+from tests.support.runner_crashes import crash_lab, run_through_crashes
+from tests.support.runner_process import RunnerProcess
+from tests.support.scraping import free_port, until
 
 SHARES = {Driver.STREAM: 1.0, Driver.SQL: 0.2, Driver.TRIGGERS: 0.2}
 

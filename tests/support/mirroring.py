@@ -9,9 +9,10 @@ import asyncpg
 from aiohttp import ClientSession
 
 from comparator.exchanges.model import Side
+from proxy.rollout.accounting import Samples, total
 from proxy.runner.app import serve
 from tests.support.mirror_lab import FAULTS, MirrorLab
-from tests.support.scraping import Samples, total, until
+from tests.support.scraping import until
 
 CONCURRENCY = 16
 FINDINGS = "SELECT exchange_id, verdict, confirmed FROM shadow.comparison WHERE verdict <> 'match'"

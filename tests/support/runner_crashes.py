@@ -20,10 +20,11 @@ from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
 from proxy.demo.embedded_postgres import EmbeddedPostgres
+from proxy.rollout.accounting import Samples, by_label, total
 from tests.support.mirror_lab import WRITTEN, MirrorLab, checksums, mirror_lab
 from tests.support.mirroring import clean_up_job, is_idle, outcomes, send_requests
 from tests.support.runner_process import RunnerProcess
-from tests.support.scraping import Samples, free_port, scrape, total, until
+from tests.support.scraping import free_port, scrape, until
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication"
 END_SLOT = "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = $1 AND active"
@@ -134,12 +135,8 @@ async def run_through_crashes(
 
 
 def skipped_by_cause(samples: Samples) -> Counter[str]:
-    """Return the number of skipped exchanges by cause."""
-    counts: Counter[str] = Counter()
-    for (name, labels), value in samples.items():
-        if name == "shadow_skipped_total":
-            counts[dict(labels)["cause"]] += int(value)
-    return counts
+    """Count the skipped exchanges by cause."""
+    return Counter(by_label(samples, "shadow_skipped_total", "cause"))
 
 
 COMPARED = "SELECT exchange_id FROM shadow.comparison WHERE verdict IN ('match', 'known', 'mismatch')"

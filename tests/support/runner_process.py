@@ -11,8 +11,9 @@ import msgspec
 import yaml
 
 from proxy.config.settings import Settings
+from proxy.rollout.accounting import total
 from tests.support.paths import ROOT
-from tests.support.scraping import total, until
+from tests.support.scraping import until
 
 
 @dataclass

@@ -109,7 +109,7 @@ def test_empty_history_is_noted_on_the_standard_error(
 ) -> None:
     assert main(["history", *option]) == 0
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "nothing yet: the rollout has not changed\n")
+    assert (captured.out, captured.err) == ("", "the log is empty: the rollout has not changed yet\n")
 
 
 @pytest.mark.parametrize(
