@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from proxy.demo.embedded_postgres import EmbeddedPostgres
-from proxy.demo.installation import Options, prepared
+from proxy.demo.installation import DemoOptions, prepared
 from tests.support.replay_twice import TwoReplays, replay_twice
 
 
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 async def _both(dsn: str, folder: Path, args: argparse.Namespace) -> TwoReplays:
-    options = Options(folder, args.addresses, args.seed, args.divergences, profile=args.profile, prefix="bench_replay_")
+    options = DemoOptions(folder, args.addresses, args.seed, args.divergences, profile=args.profile, prefix="bench_replay_")
     begun = time.monotonic()
 
     def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""`shadow demo`: put everything up, send traffic for a minute with faults switched on, say what was found, take everything down."""
+"""`shadow demo`: run the whole system on this machine with injected faults, send requests for a minute, and print the findings."""
 
 import argparse
 import asyncio
@@ -10,15 +10,16 @@ import subprocess
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import cast
 
 from rich.console import Console
 
+from proxy.cli.exit_codes import Exit
 from proxy.demo import screen, summary
 from proxy.demo.embedded_postgres import EmbeddedPostgres
-from proxy.demo.installation import Installation, Options, installed
+from proxy.demo.installation import DemoOptions, Installation, installed
 from proxy.demo.traffic import TrafficGenerator
 from proxy.errors import DemoError, EmbeddedPostgresError
+from proxy.exception_groups import first_error
 
 _DIVERGENCES = "lost_stamp:0.1,missing_event:0.1"
 _CONCURRENCY = 16
@@ -27,55 +28,59 @@ _WIDTH = 130
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--seconds", type=float, default=45.0, help="how long traffic runs (default %(default)s)")
-    parser.add_argument("--rate", type=float, default=20.0, help="requests a second (default %(default)s)")
-    parser.add_argument("--addresses", type=int, default=300, help="people in the population (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=45.0, help="duration of the traffic (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=20.0, help="requests per second (default: %(default)s)")
+    parser.add_argument(
+        "--addresses", type=int, default=300, help="size of the synthetic population (default: %(default)s)"
+    )
     parser.add_argument(
         "--divergences",
         default=_DIVERGENCES,
-        help="faults of the mirrored legacy, name or name:share, comma-separated; empty for none (default %(default)s)",
+        help="faults of the mirrored legacy, NAME or NAME:SHARE, comma-separated; empty for none (default: %(default)s)",
     )
-    parser.add_argument("--stay", action="store_true", help="keep everything up afterwards, until Ctrl-C")
-    parser.add_argument("--folder", type=Path, default=Path("var/demo"), help="for its files (default %(default)s)")
+    parser.add_argument("--stay", action="store_true", help="keep everything running afterwards, until Ctrl-C")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("var/demo"), help="folder for its files (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo; 0 when it came to its end, 130 after Ctrl-C.
+    """Run the demo; exit with DONE at its end, with INTERRUPTED after Ctrl-C.
 
     Raises:
-        DemoError: a part did not come up or died.
+        DemoError: a part did not start, or ended early.
     """
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
     folder: Path = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    options = Options(folder, addresses=args.addresses, divergences=args.divergences)
-    with _alone(folder):
+    options = DemoOptions(folder, address_count=args.addresses, divergences=args.divergences)
+    with _locked(folder):
         try:
             asyncio.run(_interruptible(_demo(console, options, args)))
         except asyncio.CancelledError:
-            console.print("stopped; everything is down")
-            return 130
-    return 0
+            console.print("interrupted; all processes have ended")
+            return Exit.INTERRUPTED
+    return Exit.DONE
 
 
-async def _demo(console: Console, options: Options, args: argparse.Namespace) -> None:
-    def say(text: str) -> None:
+async def _demo(console: Console, options: DemoOptions, args: argparse.Namespace) -> None:
+    def on_step(text: str) -> None:
         console.print(f"[dim]starting[/] {text}")
 
-    say("PostgreSQL")
-    async with _postgres(options.folder / "pg") as dsn, installed(dsn, options, say) as installation:
+    on_step("PostgreSQL")
+    async with _postgres(options.folder / "pg") as dsn, installed(dsn, options, on_step) as installation:
         console.print(f"ready: {len(installation.targets)} targets, {args.rate:g} requests/s for {args.seconds:g} s")
-        console.print(f"switched on in the mirrored legacy: {options.divergences or 'no divergence'}")
+        console.print(f"faults of the mirrored legacy: {options.divergences or 'none'}")
         await watched(installation.watch(), _work(installation, console, args))
 
 
 async def watched(watch: Coroutine[None, None, None], work: Coroutine[None, None, None]) -> None:
-    """Do the demo's work; end at once when `watch` says that a child died.
+    """Do the demo's work; end at once when `watch` raises because a child has died.
 
     Raises:
-        DemoError: of the work or the watch, without the groups of the tasks it came through.
+        DemoError: of the work or the watch.
     """
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -83,28 +88,25 @@ async def watched(watch: Coroutine[None, None, None], work: Coroutine[None, None
             await work
             watching.cancel()
     except* DemoError as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
-        raise first from None
+        raise first_error(group) from None
 
 
 async def _work(installation: Installation, console: Console, args: argparse.Namespace) -> None:
     traffic = TrafficGenerator(installation.url, installation.targets, concurrency=_CONCURRENCY)
     async with asyncio.TaskGroup() as tasks:
-        showing = tasks.create_task(screen.show(console, installation, traffic.seen), name="screen")
+        showing = tasks.create_task(screen.show(console, installation, traffic.result), name="screen")
         await traffic.at_rate(args.rate, seconds=args.seconds)
-        console.print("all is sent; what is mirrored still is waited for")
-        await summary.settled(installation)
+        console.print("all requests are sent; waiting for mirrored requests")
+        await summary.wait_for_outcomes(installation)
         showing.cancel()
-    await summary.print_summary(console, installation, traffic.seen)
+    await summary.print_summary(console, installation, traffic.result)
     if args.stay:
-        console.print(summary.addresses(installation), soft_wrap=True, highlight=False)
+        console.print(summary.running_addresses(installation), soft_wrap=True, highlight=False)
         await _until_interrupted()
 
 
 async def _until_interrupted() -> None:
-    """Wait for Ctrl-C, which here is the wanted end."""
+    """Return on Ctrl-C, which is the regular end here."""
     task = asyncio.current_task()
     assert task is not None
     with contextlib.suppress(asyncio.CancelledError):
@@ -113,7 +115,7 @@ async def _until_interrupted() -> None:
 
 
 async def _interruptible(work: Coroutine[None, None, None]) -> None:
-    """Cancel the work on the first SIGINT or SIGTERM; later ones do not disturb the taking down."""
+    """Cancel the work on the first SIGINT or SIGTERM; later signals do not interrupt the shutdown."""
     task = asyncio.current_task()
     assert task is not None
     interrupted = asyncio.Event()
@@ -130,40 +132,40 @@ async def _interruptible(work: Coroutine[None, None, None]) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """Hold the folder's lock.
+def _locked(folder: Path) -> Generator[None]:
+    """Lock the folder for the block.
 
     Raises:
-        DemoError: another demo holds it.
+        DemoError: another demo has locked it.
     """
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DemoError(f"another demo runs in {folder}; stop it, or give --folder") from error
+            raise DemoError(f"another demo is running in {folder}; stop it, or choose another --folder") from error
         yield
 
 
 @asynccontextmanager
 async def _postgres(folder: Path) -> AsyncGenerator[str]:
-    """A running cluster's DSN. It is stopped with the block, and also when this process is killed."""
+    """Run a cluster until the block ends, or this process is killed; yield its DSN."""
     server = EmbeddedPostgres(folder)
     with contextlib.suppress(EmbeddedPostgresError):
-        # Left running by a demo that was killed together with its guard.
+        # A demo that was killed together with its watchdog has left it running.
         await asyncio.to_thread(server.stop, mode="immediate")
     await asyncio.to_thread(server.start)
-    guard = _guard(server)
+    watchdog = _start_watchdog(server)
     try:
         yield server.dsn()
     finally:
         await asyncio.shield(asyncio.to_thread(server.stop))
-        assert guard.stdin is not None
-        guard.stdin.close()
-        await asyncio.to_thread(guard.wait)
+        assert watchdog.stdin is not None
+        watchdog.stdin.close()
+        await asyncio.to_thread(watchdog.wait)
 
 
-def _guard(server: EmbeddedPostgres) -> subprocess.Popen[bytes]:
-    """A process that stops the cluster once this process is gone: it waits for the end of a pipe that only we hold open."""
+def _start_watchdog(server: EmbeddedPostgres) -> subprocess.Popen[bytes]:
+    """Start a process that stops the cluster when this one ends, which it notices by the end of a pipe from it."""
     stop = f'exec "{server.bin_dir}/pg_ctl" -D "{server.data_dir}" -m immediate stop'
     return subprocess.Popen(
         ["sh", "-c", f"cat >/dev/null; {stop}"],
@@ -176,6 +178,6 @@ def _guard(server: EmbeddedPostgres) -> subprocess.Popen[bytes]:
 
 
 def _owner(folder: Path) -> int | None:
-    """Whom the cluster belongs to, when that is somebody else: only the owner may stop it."""
+    """Return the owner of the cluster, who alone may stop it; None if that is this user."""
     owner = folder.stat().st_uid
     return owner if owner != os.geteuid() else None

@@ -1,7 +1,7 @@
-"""`shadow replay generate`: traffic without a recording, and the people it is about.
+"""`shadow replay generate`: a recording of generated traffic, and the accounts that it is about.
 
-The scorer makes the people, their really signed credentials and the requests (`python -m scorer populate`: it is another program);
-here they become a recording that `shadow replay` and `shadow journal import` read.
+The scorer, which is another program, generates the accounts, their signed credentials and the requests (`python -m scorer populate`).
+This command turns them into a recording that `shadow replay` and `shadow journal import` read.
 """
 
 import argparse
@@ -18,47 +18,58 @@ import msgspec
 from proxy.cli.exit_codes import Exit
 from proxy.cli.outputs import check_outputs
 from proxy.config.loader import read_settings
-from proxy.demo.children import finish, python
+from proxy.demo.children import run_to_end, python_module
 from proxy.errors import ChildFailedError
 from proxy.recordings.formats import WRITERS
-from proxy.replay.arrival_times import GeneratedRequest, arriving
+from proxy.replay.arrival_times import GeneratedRequest, with_arrival_times
 from proxy.replay.errors import OptionError
-from proxy.replay.schedule import parse_moment
+from proxy.replay.schedule import parse_time
 
 BEGIN = "2026-01-01T00:00:00Z"
 TIMEOUT_S = 3_600.0
-PLACES = ("live", "shadow")
+DATABASES = ("live", "shadow")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--out", required=True, metavar="FILE", help="the recording; - for the standard output")
     parser.add_argument(
-        "--profile", default="mixed", help="clashes, errors, mixed, plain, writes, or a YAML file of yours"
+        "--profile",
+        default="mixed",
+        help="clashes, errors, mixed, plain, writes, or a YAML file (default: %(default)s)",
     )
-    parser.add_argument("--addresses", type=int, default=1_000, metavar="N", help="people (default: %(default)s)")
-    parser.add_argument("--requests", type=int, default=0, metavar="M", help="default: one for each person")
-    parser.add_argument("--seed", type=int, default=1, help="equal seeds make equal files (default: %(default)s)")
-    parser.add_argument("--rate", default="50/s", help="how often a request arrives, on average (default: %(default)s)")
     parser.add_argument(
-        "--begin", default=BEGIN, metavar="TIME", help="of the first: ISO 8601, or now (default: %(default)s)"
+        "--addresses", type=int, default=1_000, metavar="N", help="number of accounts (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--requests", type=int, default=0, metavar="M", help="number of requests (default: one for each account)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal files (default: %(default)s)")
+    parser.add_argument("--rate", default="50/s", help="mean rate of arrivals (default: %(default)s)")
+    parser.add_argument(
+        "--begin",
+        default=BEGIN,
+        metavar="TIME",
+        help="time of the first request: ISO 8601, or now (default: %(default)s)",
     )
     parser.add_argument("--host", default="api.example", help="the Host header (default: %(default)s)")
     parser.add_argument(
         "--format",
         default="ndjson",
         choices=list(WRITERS),
-        help="default: ndjson",
+        help="format of the recording (default: %(default)s)",
     )
-    rows = parser.add_argument_group("the people, whom a database must hold for the traffic to mean something")
-    rows.add_argument("--sql", metavar="FILE", help="write their rows as a script for psql")
+    rows = parser.add_argument_group("the accounts, which a database must hold for the requests to succeed")
+    rows.add_argument("--sql", metavar="FILE", help="write their rows as a psql script")
     rows.add_argument(
-        "--load", choices=PLACES, help="copy their rows into this database of the configuration, which is empty"
+        "--load", choices=DATABASES, help="copy their rows to this database of the configuration, which must be empty"
     )
     rows.add_argument("--config", type=Path, default=Path("config.yaml"), help="for --load (default: %(default)s)")
 
 
 class _Summary(msgspec.Struct, frozen=True):
+    """The output of `python -m scorer populate`."""
+
     people: int
     rows: int
     targets: int
@@ -66,56 +77,58 @@ class _Summary(msgspec.Struct, frozen=True):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make them; say on the standard error what the backends must be told."""
+    """Generate the recording, and print on the standard error which settings the backends need."""
     rate_per_s = _rate(args.rate)
-    begin_ns = time.time_ns() if args.begin == "now" else parse_moment(args.begin, 0)
+    begin_ns = time.time_ns() if args.begin == "now" else parse_time(args.begin, 0)
     if args.addresses < 1 or args.requests < 0:
-        raise OptionError("--addresses is above 0, and --requests not below it")
+        raise OptionError("--addresses must be greater than 0, and --requests not negative")
     if args.sql and args.load:
-        raise OptionError("--sql and --load exclude each other")
+        raise OptionError("--sql and --load are mutually exclusive")
     check_outputs({"--out": args.out, "--sql": args.sql})
     with tempfile.TemporaryDirectory(prefix="shadow-generate-") as folder:
         path = Path(folder) / "targets.ndjson"
-        summary = asyncio.run(_populated(args, path))
-        made = arriving(_lines(path), seed=args.seed, begin_ns=begin_ns, rate_per_s=rate_per_s, host=args.host)
-        pieces = WRITERS[args.format](made)
+        summary = asyncio.run(_populate(args, path))
+        recorded = with_arrival_times(
+            _lines(path), seed=args.seed, begin_ns=begin_ns, rate_per_s=rate_per_s, host=args.host
+        )
+        pieces = WRITERS[args.format](recorded)
         if args.out == "-":
             sys.stdout.buffer.writelines(pieces)
             sys.stdout.buffer.flush()
         else:
             with Path(args.out).open("wb") as file:
                 file.writelines(pieces)
-    sys.stderr.write(_words(args, summary))
+    sys.stderr.write(_summary_text(args, summary))
     return 0
 
 
-async def _populated(args: argparse.Namespace, targets: Path) -> _Summary:
-    """Let the scorer make the people and the requests.
+async def _populate(args: argparse.Namespace, targets: Path) -> _Summary:
+    """Let the scorer generate accounts and requests.
 
     Raises:
-        OptionError: --load names a database that the configuration does not, or the scorer refused an option.
-        ChildFailedError: the scorer could not; with what it said.
+        OptionError: --load names a database that is not configured, or the scorer refused an option.
+        ChildFailedError: the scorer failed; the message has its output.
     """
-    words = ["scorer", "populate", "--addresses", str(args.addresses), "--seed", str(args.seed)]
-    words += ["--profile", args.profile, "--requests", str(args.requests), "--targets", str(targets)]
-    words += ["--sql", args.sql] if args.sql else [] if args.load else ["--no-rows"]
-    # (a DSN holds a password: by the environment, where other users do not see it)
+    command = ["scorer", "populate", "--addresses", str(args.addresses), "--seed", str(args.seed)]
+    command += ["--profile", args.profile, "--requests", str(args.requests), "--targets", str(targets)]
+    command += ["--sql", args.sql] if args.sql else [] if args.load else ["--no-rows"]
+    # A DSN may hold a password: in the environment, unlike in arguments, other users do not see it.
     environment = {"DATABASE_URL": _dsn(args.config, args.load)} if args.load else {}
-    what = "making the people and their requests"
+    what = "generating accounts and requests"
     try:
-        told = await finish(python(*words), environment, what=what, timeout_s=TIMEOUT_S)
+        output = await run_to_end(python_module(*command), environment, what=what, timeout_s=TIMEOUT_S)
     except ChildFailedError as error:
         if error.status != Exit.USAGE:
             raise
         raise OptionError(str(error)) from error
-    return msgspec.json.decode(told, type=_Summary)
+    return msgspec.json.decode(output, type=_Summary)
 
 
-def _dsn(config: Path, place: str) -> str:
+def _dsn(config: Path, database: str) -> str:
     databases = read_settings(config).databases
-    dsn = databases.live if place == "live" else databases.shadow
+    dsn = databases.live if database == "live" else databases.shadow
     if not dsn:
-        raise OptionError(f"--load {place}: databases.{place} of {config} is empty")
+        raise OptionError(f"--load {database}: databases.{database} of {config} is empty")
     return dsn
 
 
@@ -125,17 +138,17 @@ def _lines(path: Path) -> Iterator[GeneratedRequest]:
         yield from map(decoder.decode, file)
 
 
-def _words(args: argparse.Namespace, summary: _Summary) -> str:
+def _summary_text(args: argparse.Namespace, summary: _Summary) -> str:
     rows = f", {summary.rows} rows {'in ' + args.sql if args.sql else 'in ' + args.load}" if summary.rows else ""
     issuers = msgspec.json.encode(summary.trusted_issuers).decode()
-    told = [name for name in ("SECRET_KEY", "CGRANTS_API_TOKEN") if os.environ.get(name)]
+    inherited = [name for name in ("SECRET_KEY", "CGRANTS_API_TOKEN") if os.environ.get(name)]
     needs = [f"TRUSTED_IAM_ISSUERS='{issuers}'", "HUMAN_POINTS_WRITE_ENABLED=true", "CERAMIC_CACHE_SCORER_ID=1"]
-    needs += [] if "SECRET_KEY" in told else ["SECRET_KEY=demo"]
+    needs += [] if "SECRET_KEY" in inherited else ["SECRET_KEY=demo"]
     lines = [
-        f"{summary.targets} requests in {args.out}, about {summary.people} addresses{rows}",
+        f"{summary.targets} requests in {args.out}, for {summary.people} addresses{rows}",
         f"the backends need {' '.join(needs)}",
     ]
-    lines += [f"and the {' and '.join(told)} of this environment"] if told else []
+    lines += [f"and the {' and '.join(inherited)} of this environment"] if inherited else []
     return "\n".join(lines) + "\n"
 
 
@@ -145,5 +158,5 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0 < rate < float("inf"):
-        raise OptionError(f"--rate {text}: a number above 0, e.g. 50/s")
+        raise OptionError(f"--rate {text}: must be a number greater than 0, e.g. 50/s")
     return rate

@@ -1,4 +1,4 @@
-"""Child processes that never outlive their parent, each with a log file and a way to tell when it is ready."""
+"""Child processes that never outlive their parent, each with a log file and a URL that tells when it is ready."""
 
 import asyncio
 import ctypes
@@ -26,7 +26,14 @@ _LIBC = ctypes.CDLL(None)
 
 @dataclass(frozen=True, slots=True)
 class ChildPlan:
-    """How to start one child: `ready_url` answers 200 once it may be used, `hint` is what to do when it does not come up."""
+    """A child process to start.
+
+    Attributes:
+        command: program and arguments.
+        environment: variables beside those of this process.
+        ready_url: responds with 200 once the child can be used.
+        hint: advice for the case that it does not start.
+    """
 
     name: str
     command: Sequence[str]
@@ -45,22 +52,22 @@ class ChildProcess:
     stopping: bool = False
 
     async def ready(self) -> None:
-        """Return when the child answers on its ready URL.
+        """Return when the ready URL of the child responds with 200.
 
         Raises:
-            DemoError: it ended before, or did not answer in time; with the end of its log.
+            DemoError: it ended, or was not ready within 60 s; the message has the end of its log.
         """
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
                 while not await asyncio.to_thread(_answers, self.plan.ready_url):
                     if self.process.returncode is not None:
-                        raise self.problem(f"ended with status {self.process.returncode} before it was ready")
+                        raise self.error(f"ended with status {self.process.returncode} before it was ready")
                     await asyncio.sleep(_POLL_S)
         except TimeoutError as error:
-            raise self.problem(f"was not ready after {_READY_TIMEOUT_S:g} s") from error
+            raise self.error(f"was not ready after {_READY_TIMEOUT_S:g} s") from error
 
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL when that was not enough. Does nothing to a child that has ended."""
+        """End the child: SIGTERM, then SIGKILL if it does not end within 15 s. Does nothing if it has ended."""
         self.stopping = True
         if self.process.returncode is not None:
             return
@@ -74,23 +81,23 @@ class ChildProcess:
             self.process.kill()
             await self.process.wait()
 
-    async def ended_early(self) -> None:
-        """Return only by raising DemoError, when the child ends without having been stopped."""
+    async def watch(self) -> None:
+        """Raise DemoError when the child ends without having been stopped; never return."""
         status = await self.process.wait()
         if self.stopping:
             await asyncio.get_running_loop().create_future()
-        raise self.problem(f"ended with status {status}")
+        raise self.error(f"ended with status {status}")
 
-    def problem(self, what: str) -> DemoError:
-        """What happened to this child, the end of its log, and what to do."""
+    def error(self, event: str) -> DemoError:
+        """Return an error with the event, the end of the child's log, and the hint."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         tail = "\n".join(f"    {line}" for line in deque(lines, _TAIL_LINES)) or "    (empty)"
-        return DemoError(f"{self.plan.name} {what}. The end of {self.log}:\n{tail}\n  What to do: {self.plan.hint}")
+        return DemoError(f"{self.plan.name} {event}. The end of {self.log}:\n{tail}\n  What to do: {self.plan.hint}")
 
 
 @asynccontextmanager
 async def running(plan: ChildPlan, logs: Path) -> AsyncGenerator[ChildProcess]:
-    """Start a child for the life of the block; its output goes to `logs`/<name>.log. It need not be ready yet."""
+    """Run a child until the block ends; its output goes to `logs`/<name>.log. It may not be ready yet."""
     log = logs / f"{plan.name}.log"
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
@@ -99,7 +106,7 @@ async def running(plan: ChildPlan, logs: Path) -> AsyncGenerator[ChildProcess]:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
-            # Ctrl-C is for the parent, which then stops its children in the right order.
+            # Ctrl-C goes to the parent alone, which stops its children in the right order.
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
@@ -110,18 +117,24 @@ async def running(plan: ChildPlan, logs: Path) -> AsyncGenerator[ChildProcess]:
         await asyncio.shield(child.stop())
 
 
-def python(*words: str) -> tuple[str, ...]:
-    """The command that runs a module of this checkout with this interpreter."""
-    return (sys.executable, "-m", *words)
+def python_module(*arguments: str) -> tuple[str, ...]:
+    """Return the command that runs a module, named first, with this interpreter."""
+    return (sys.executable, "-m", *arguments)
 
 
-async def finish(
+async def run_to_end(
     command: Sequence[str], environment: Mapping[str, str], *, what: str, timeout_s: float = 120.0
 ) -> bytes:
-    """Run a command to its end; its standard output.
+    """Run a command to its end and return its standard output.
+
+    Args:
+        command: program and arguments.
+        environment: variables beside those of this process.
+        what: description of the command, for the error.
+        timeout_s: time after which it is killed.
 
     Raises:
-        ChildFailedError: it failed; with the end of what it said.
+        ChildFailedError: it failed; the message has the end of its standard error.
     """
     process = await asyncio.create_subprocess_exec(
         *command,

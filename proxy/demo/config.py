@@ -1,4 +1,4 @@
-"""The demo's configuration: the repository's config.yaml with this installation's addresses in it. Pure."""
+"""The demo's configuration: config.yaml of the repository, with the addresses of one installation. Pure."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -11,7 +11,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class DemoAddresses:
-    """Where the parts of one installation are: ports on 127.0.0.1, DSNs, and the folder for files."""
+    """Addresses of the parts of one installation: ports on 127.0.0.1, DSNs, and the folder for files."""
 
     folder: Path
     proxy: int
@@ -28,40 +28,40 @@ class DemoAddresses:
     store_dsn: str
 
 
-def document(base: Mapping[str, Any], places: DemoAddresses, overrides: Mapping[str, Any]) -> Document:
-    """The configuration document; members of `overrides` win, section by section."""
-    return merged(merged(base, _own(places)), overrides)
+def document(base: Mapping[str, Any], addresses: DemoAddresses, overrides: Mapping[str, Any]) -> Document:
+    """Return the configuration document; members of `overrides` replace those of `base` and of the addresses."""
+    return merged(merged(base, _own(addresses)), overrides)
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Document:
-    """A copy of `base` in which each member of `over` is set; mappings are merged, everything else is replaced."""
+    """Return a copy of `base` with each member of `over`: mappings are merged, other values replaced."""
     result: Document = deepcopy(dict(base))
     for name, value in over.items():
-        kept: object = result.get(name)
-        if isinstance(kept, dict) and isinstance(value, dict):
-            result[name] = merged(cast("Document", kept), cast("Document", value))
+        before: object = result.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            result[name] = merged(cast("Document", before), cast("Document", value))
         else:
             result[name] = deepcopy(value)
     return result
 
 
-def _own(places: DemoAddresses) -> Document:
+def _own(addresses: DemoAddresses) -> Document:
     return {
-        "listen": {"host": "127.0.0.1", "port": places.proxy, "override_token": ""},
-        "admin": {"host": "127.0.0.1", "port": places.proxy_admin, "token": ""},
+        "listen": {"host": "127.0.0.1", "port": addresses.proxy, "override_token": ""},
+        "admin": {"host": "127.0.0.1", "port": addresses.proxy_admin, "token": ""},
         "backends": {
-            "candidate": {"live": _backend(places.candidate_live), "shadow": _backend(places.candidate_shadow)},
-            "legacy": {"live": _backend(places.legacy_live), "shadow": _backend(places.legacy_shadow)},
+            "candidate": {"live": _backend(addresses.candidate_live), "shadow": _backend(addresses.candidate_shadow)},
+            "legacy": {"live": _backend(addresses.legacy_live), "shadow": _backend(addresses.legacy_shadow)},
         },
-        "databases": {"live": places.live_dsn, "shadow": places.shadow_dsn, "store": places.store_dsn},
+        "databases": {"live": addresses.live_dsn, "shadow": addresses.shadow_dsn, "store": addresses.store_dsn},
         "serve": {
             "side": "candidate",
             "percent": 100,
-            "state_file": str(places.folder / "switch.json"),
-            "sentinel_file": str(places.folder / "rollback"),
+            "state_file": str(addresses.folder / "switch.json"),
+            "sentinel_file": str(addresses.folder / "rollback"),
         },
-        "journal": {"directory": str(places.folder / "journal")},
-        "runner": {"host": "127.0.0.1", "port": places.runner},
+        "journal": {"directory": str(addresses.folder / "journal")},
+        "runner": {"host": "127.0.0.1", "port": addresses.runner},
     }
 
 

@@ -1,7 +1,7 @@
-"""PostgreSQL from a Python wheel, for the demo and the tests: no installation, a unix socket, logical decoding on.
+"""PostgreSQL from a Python wheel, for the demo and the tests: not installed, on a unix socket, with logical decoding.
 
-The server listens on a unix socket only. As root it runs as the system user `pgserver`, because PostgreSQL refuses root; the
-wheel makes that user and opens the folders above the data directory to it. PostgreSQL 18 and 16 are in the wheel.
+Started by root, it runs as the system user `pgserver`, because PostgreSQL refuses root; the wheel creates that user and gives it access
+to the folders above the data directory. The wheel has PostgreSQL 18 and 16.
 """
 
 import os
@@ -34,13 +34,13 @@ PARAMETERS: Mapping[str, str] = {
 
 
 class EmbeddedPostgres:
-    """One cluster in `data_dir`, made when absent. Use as a context manager, or `start` and `stop`.
+    """One cluster in `data_dir`, created when absent. Use as a context manager, or call `start` and `stop`.
 
     Args:
-        data_dir: the cluster's folder; kept after `stop` unless it is removed by the client.
+        data_dir: the cluster's folder; `stop` does not remove it.
         version: 18 or 16.
-        durable: False turns fsync off (tests, demo); True leaves PostgreSQL's defaults.
-        parameters: more postgresql.conf settings.
+        durable: False turns fsync off (tests, demo); True leaves the defaults of PostgreSQL.
+        parameters: further settings of postgresql.conf.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class EmbeddedPostgres:
         self._own_socket_dir: Path | None = None
 
     def start(self) -> None:
-        """Make the cluster when needed and start it; return when it accepts connections.
+        """Create the cluster if necessary, and start it; return when it accepts connections.
 
         Raises:
-            EmbeddedPostgresError: with the server's own log when it does not start within START_TIMEOUT_S.
+            EmbeddedPostgresError: it did not start within START_TIMEOUT_S; the message has the end of its log.
         """
         self.data_dir.mkdir(parents=True, exist_ok=True)
         try:
@@ -72,7 +72,7 @@ class EmbeddedPostgres:
         self._pg_ctl("-w", "-t", str(START_TIMEOUT_S), "-l", str(self.data_dir / "log"), "start")
 
     def stop(self, *, mode: str = "fast") -> None:
-        """Stop the server (`fast`, or `immediate` for a crash); nothing happens when it is not running."""
+        """Stop the server (`fast`, or `immediate` for a crash). Does nothing if it is not running."""
         if (self.data_dir / "postmaster.pid").exists():
             self._pg_ctl("-w", "-t", str(START_TIMEOUT_S), "-m", mode, "stop")
         if self._own_socket_dir:
@@ -80,12 +80,12 @@ class EmbeddedPostgres:
             self._own_socket_dir = None
 
     def restart(self, *, mode: str = "fast") -> None:
-        """Stop and start again; `immediate` stands for a crash."""
+        """Stop and start again; with mode `immediate` as after a crash."""
         self.stop(mode=mode)
         self.start()
 
     def dsn(self, database: str = "postgres") -> str:
-        """A libpq URI that asyncpg and psycopg both take."""
+        """Return a libpq URI, which asyncpg and psycopg accept."""
         return f"postgresql://postgres@/{database}?host={self.socket_dir}"
 
     @property
@@ -111,9 +111,9 @@ class EmbeddedPostgres:
             self._own_socket_dir.chmod(0o777)
         self.socket_dir = self._own_socket_dir
 
-    def _pg_ctl(self, *words: str) -> None:
+    def _pg_ctl(self, *arguments: str) -> None:
         user = self._server.system_user if os.geteuid() == 0 else None
-        command = [str(self.bin_dir / "pg_ctl"), "-D", str(self.data_dir), *words]
+        command = [str(self.bin_dir / "pg_ctl"), "-D", str(self.data_dir), *arguments]
         try:
             subprocess.run(
                 command,
@@ -126,9 +126,7 @@ class EmbeddedPostgres:
                 timeout=START_TIMEOUT_S + 10,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise EmbeddedPostgresError(
-                f"{' '.join(words[-1:])} failed in {self.data_dir}: {self._log_tail()}"
-            ) from error
+            raise EmbeddedPostgresError(f"{arguments[-1]} failed in {self.data_dir}: {self._log_tail()}") from error
 
     def _log_tail(self) -> str:
         log = self.data_dir / "log"

@@ -1,4 +1,4 @@
-"""Puts up a whole system: three databases, four backends, the runner and the proxy, ready to be asked."""
+"""Start a whole system: three databases, four backends, the runner and the proxy."""
 
 import asyncio
 import os
@@ -15,36 +15,39 @@ import asyncpg
 import msgspec
 import yaml
 
-from comparator.capture.clone import CloneOptions, Method, clone
+from comparator.capture.clone import CloneMethod, CloneOptions, clone
 from comparator.capture.publication import prepare
-from proxy.config.settings import Settings, load
+from proxy.config.loader import load
+from proxy.config.settings import Settings
 from proxy.demo import config
-from proxy.demo.children import ChildPlan, ChildProcess, finish, python, running
+from proxy.demo.children import ChildPlan, ChildProcess, python_module, run_to_end, running
 from proxy.demo.traffic import DemoRequest, read_targets
 from proxy.errors import DemoError
-from proxy.journal.keys import load_keys
+from proxy.exception_groups import first_error
+from proxy.journal.registry import journal_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 _CONNECT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What to put up.
+class DemoOptions:
+    """Options of an installation.
 
     Attributes:
-        folder: for config, journal, logs and targets; emptied before, except `pg`.
-        addresses: people in the population.
-        divergences: faults of the mirrored legacy, as its SHADOW_DIVERGENCES.
-        known_differences: let the population have people whom both sides score differently on purpose.
-        profile: who the people are, a profile's name; "" for the demo's own.
+        folder: for configuration, journal, logs and targets; emptied first, except `pg`.
+        address_count: size of the synthetic population.
+        seed: of the population; equal seeds make equal populations.
+        divergences: faults of the mirrored legacy, as in SHADOW_DIVERGENCES.
+        known_differences: add people whom both sides score differently on purpose.
+        profile: name of the population's profile; "" for that of the demo.
         prefix: of the names of the databases.
-        environment: more environment of all four backends.
-        overrides: more configuration, over the demo's own.
+        environment: further variables of all four backends.
+        overrides: further configuration, which replaces that of the demo.
     """
 
     folder: Path
-    addresses: int = 300
+    address_count: int = 300
     seed: int = 1
     divergences: str = ""
     known_differences: bool = False
@@ -56,9 +59,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A running system. `divergences` names the faults that are switched on in the mirrored legacy."""
+    """A running system.
 
-    places: config.DemoAddresses
+    Attributes:
+        targets: requests for traffic.
+        children: its processes by name.
+        divergences: names of the faults that are switched on in the mirrored legacy.
+    """
+
+    addresses: config.DemoAddresses
     config_path: Path
     targets: tuple[DemoRequest, ...]
     children: Mapping[str, ChildProcess]
@@ -66,93 +75,100 @@ class Installation:
 
     @property
     def url(self) -> str:
-        """Where clients are served."""
-        return f"http://127.0.0.1:{self.places.proxy}"
+        """URL of the proxy for clients."""
+        return f"http://127.0.0.1:{self.addresses.proxy}"
 
     @property
     def admin_url(self) -> str:
-        """The proxy's control port."""
-        return f"http://127.0.0.1:{self.places.proxy_admin}"
+        """URL of the proxy's admin port."""
+        return f"http://127.0.0.1:{self.addresses.proxy_admin}"
 
     @property
     def runner_url(self) -> str:
-        """The runner's admin port."""
-        return f"http://127.0.0.1:{self.places.runner}"
+        """URL of the runner's admin port."""
+        return f"http://127.0.0.1:{self.addresses.runner}"
 
     async def watch(self) -> None:
-        """Return only by raising DemoError, when a child ends by itself."""
+        """Raise DemoError when a child ends by itself; never return."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for name, child in self.children.items():
-                    tasks.create_task(child.ended_early(), name=f"watch-{name}")
+                    tasks.create_task(child.watch(), name=f"watch-{name}")
         except* DemoError as group:
-            raise group.exceptions[0] from None
+            raise first_error(group) from None
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """Databases with everything in them, and the configuration for what is to run on them. `logs` is a folder."""
+class PreparedInstallation:
+    """Filled databases, and the configuration of the parts that will use them.
 
-    options: Options
-    places: config.DemoAddresses
+    Attributes:
+        issuers: DIDs of the credential issuers that the backends have to trust.
+        logs: folder for the log files.
+    """
+
+    options: DemoOptions
+    addresses: config.DemoAddresses
     config_path: Path
     settings: Settings
     issuers: Sequence[str]
     logs: Path
 
     def backends(self, role: str = "") -> list[ChildPlan]:
-        """How to start the backends; those wired to `live` or `shadow`, "" for all four."""
-        plans = _backends(self.places, self.options, list(self.issuers))
+        """Return the backends to start: those on the database of a role, `live` or `shadow`; "" for all four."""
+        plans = _backends(self.addresses, self.options, list(self.issuers))
         return [plan for plan in plans if plan.name.endswith(role)]
 
 
 @asynccontextmanager
-async def installed(server_dsn: str, options: Options, say: Callable[[str], None]) -> AsyncGenerator[Installation]:
-    """Put everything up for the life of the block; taken down in the order proxy, runner, backends.
+async def installed(
+    server_dsn: str, options: DemoOptions, on_step: Callable[[str], None]
+) -> AsyncGenerator[Installation]:
+    """Run the whole system until the block ends; then stop the proxy, the runner and the backends, in this order.
 
     Args:
-        server_dsn: a superuser's DSN on a server with wal_level=logical.
-        options: what to put up.
-        say: is told each step.
+        server_dsn: DSN of a superuser, on a server with wal_level=logical.
+        options: of the installation.
+        on_step: called with a description of each step.
 
     Raises:
-        DemoError: a part did not come up; the message says which, why, and what to do.
+        DemoError: a part did not start; the message says which part, why, and what to do.
     """
-    made = await prepared(server_dsn, options, say)
-    places, config_path = made.places, made.config_path
+    system = await prepared(server_dsn, options, on_step)
+    addresses, config_path = system.addresses, system.config_path
     async with AsyncExitStack() as stack:
         children: dict[str, ChildProcess] = {}
-        for group in (made.backends(), [_runner(places, config_path)], [_proxy(places, config_path)]):
-            children |= await stack.enter_async_context(up(group, made.logs, say))
-        names = tuple(one.partition(":")[0].strip() for one in options.divergences.split(",") if one.strip())
-        yield Installation(places, config_path, read_targets(options.folder / "targets.ndjson"), children, names)
+        for group in (system.backends(), [_runner(addresses, config_path)], [_proxy(addresses, config_path)]):
+            children |= await stack.enter_async_context(running_children(group, system.logs, on_step))
+        names = tuple(text.partition(":")[0].strip() for text in options.divergences.split(",") if text.strip())
+        yield Installation(addresses, config_path, read_targets(options.folder / "targets.ndjson"), children, names)
 
 
-async def prepared(server_dsn: str, options: Options, say: Callable[[str], None]) -> Prepared:
-    """Make the databases, fill them, and write the configuration; nothing runs yet.
+async def prepared(server_dsn: str, options: DemoOptions, on_step: Callable[[str], None]) -> PreparedInstallation:
+    """Create and fill the databases, and write the configuration, without starting anything.
 
     Raises:
-        DemoError: a database cannot be made or filled.
+        DemoError: a database cannot be created or filled.
     """
     _check_checkout()
     logs = _fresh_folder(options.folder)
-    places = _places(server_dsn, options)
-    config_path, settings = _configure(places, options)
-    say("databases: live, with a synthetic population of really signed credentials, and its clone, shadow")
-    issuers = await _databases(server_dsn, places, options, settings)
-    return Prepared(options, places, config_path, settings, issuers, logs)
+    addresses = _choose_addresses(server_dsn, options)
+    config_path, settings = _configure(addresses, options)
+    on_step("databases: live, with a synthetic population whose credentials are really signed, and its clone, shadow")
+    issuers = await _databases(server_dsn, addresses, options, settings)
+    return PreparedInstallation(options, addresses, config_path, settings, issuers, logs)
 
 
 @asynccontextmanager
-async def up(
-    plans: Sequence[ChildPlan], logs: Path, say: Callable[[str], None]
+async def running_children(
+    plans: Sequence[ChildPlan], logs: Path, on_step: Callable[[str], None]
 ) -> AsyncGenerator[dict[str, ChildProcess]]:
-    """These children, ready, for the life of the block.
+    """Run children until the block ends; yield them by name once all are ready.
 
     Raises:
-        DemoError: one did not come up.
+        DemoError: a child did not start.
     """
-    say(", ".join(plan.name for plan in plans))
+    on_step(", ".join(plan.name for plan in plans))
     async with AsyncExitStack() as stack:
         started = [await stack.enter_async_context(running(plan, logs)) for plan in plans]
         await _all_ready(started)
@@ -160,12 +176,12 @@ async def up(
 
 
 def with_database(dsn: str, name: str) -> str:
-    """The same server, another database."""
+    """Return the DSN of another database on the same server."""
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
 
 
 async def drop_databases(server_dsn: str, prefix: str) -> None:
-    """Drop the databases of an installation, connections and all."""
+    """Drop the databases of an installation, and end their connections."""
     conn = await asyncpg.connect(server_dsn, timeout=_CONNECT_TIMEOUT_S)
     try:
         for name in ("live", "shadow", "store"):
@@ -181,7 +197,7 @@ def _check_checkout() -> None:
 
 
 def _fresh_folder(folder: Path) -> Path:
-    """Remove what an earlier run left, except the database cluster; the folder for logs."""
+    """Remove the files of an earlier run, except the database cluster; return the folder for logs."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("journal", "logs"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -192,7 +208,7 @@ def _fresh_folder(folder: Path) -> Path:
     return logs
 
 
-def _places(server_dsn: str, options: Options) -> config.DemoAddresses:
+def _choose_addresses(server_dsn: str, options: DemoOptions) -> config.DemoAddresses:
     return config.DemoAddresses(
         options.folder,
         *_free_ports(9),
@@ -203,43 +219,47 @@ def _places(server_dsn: str, options: Options) -> config.DemoAddresses:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now; all are held until the last is known, so that they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
+    """Return unused ports; each is occupied until all are chosen, so that they differ."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
     return ports
 
 
-def _configure(places: config.DemoAddresses, options: Options) -> tuple[Path, Settings]:
+def _configure(addresses: config.DemoAddresses, options: DemoOptions) -> tuple[Path, Settings]:
     base = cast("dict[str, Any]", yaml.safe_load((ROOT / "config.yaml").read_text()))
-    text = yaml.safe_dump(config.document(base, places, options.overrides), sort_keys=False)
+    text = yaml.safe_dump(config.document(base, addresses, options.overrides), sort_keys=False)
     path = options.folder / "config.yaml"
     path.write_text(text)
     settings = load(text, os.environ)
     # The runner starts first and needs the journal's key.
-    load_keys(Path(settings.journal.directory), os.environ, create=True)
+    journal_keys(settings.journal, os.environ, create=True)
     return path, settings
 
 
-async def _databases(server_dsn: str, places: config.DemoAddresses, options: Options, settings: Settings) -> list[str]:
-    """Make live, fill it, clone it to shadow, publish both, make store; the DIDs of the issuers to trust."""
+async def _databases(
+    server_dsn: str, addresses: config.DemoAddresses, options: DemoOptions, settings: Settings
+) -> list[str]:
+    """Create and fill live, clone it to shadow, publish both, and create store; return the DIDs of the issuers to trust."""
     await drop_databases(server_dsn, options.prefix)
     conn = await asyncpg.connect(server_dsn, timeout=_CONNECT_TIMEOUT_S)
     try:
         for name in ("live", "store"):
             await conn.execute(f'CREATE DATABASE "{options.prefix}{name}"')
-        environment = {"DATABASE_URL": places.live_dsn}
-        await finish(python("scorer", "migrate"), environment, what="making the tables (python -m scorer migrate)")
-        words = ["scorer", "populate", "--addresses", str(options.addresses), "--seed", str(options.seed)]
-        words += ["--targets", str(options.folder / "targets.ndjson")]
-        words += ["--known-differences"] if options.known_differences else []
-        words += ["--profile", options.profile] if options.profile else []
-        patience_s = 120.0 + 0.05 * options.addresses
+        environment = {"DATABASE_URL": addresses.live_dsn}
+        await run_to_end(
+            python_module("scorer", "migrate"), environment, what="creating the tables (python -m scorer migrate)"
+        )
+        arguments = ["scorer", "populate", "--addresses", str(options.address_count), "--seed", str(options.seed)]
+        arguments += ["--targets", str(options.folder / "targets.ndjson")]
+        arguments += ["--known-differences"] if options.known_differences else []
+        arguments += ["--profile", options.profile] if options.profile else []
+        timeout_s = 120.0 + 0.05 * options.address_count
         what = "filling the database (python -m scorer populate)"
-        summary = await finish(python(*words), environment, what=what, timeout_s=patience_s)
-        await clone(places.live_dsn, places.shadow_dsn, CloneOptions(method=Method.TEMPLATE, replace=True))
-        for dsn in (places.live_dsn, places.shadow_dsn):
+        summary = await run_to_end(python_module(*arguments), environment, what=what, timeout_s=timeout_s)
+        await clone(addresses.live_dsn, addresses.shadow_dsn, CloneOptions(method=CloneMethod.TEMPLATE, replace=True))
+        for dsn in (addresses.live_dsn, addresses.shadow_dsn):
             await _publish(dsn, settings)
     finally:
         await conn.close()
@@ -254,7 +274,7 @@ async def _publish(dsn: str, settings: Settings) -> None:
         await conn.close()
 
 
-def _backends(places: config.DemoAddresses, options: Options, issuers: list[str]) -> list[ChildPlan]:
+def _backends(addresses: config.DemoAddresses, options: DemoOptions, issuers: list[str]) -> list[ChildPlan]:
     common = {
         "TRUSTED_IAM_ISSUERS": msgspec.json.encode(issuers).decode(),
         "HUMAN_POINTS_WRITE_ENABLED": "true",
@@ -266,44 +286,50 @@ def _backends(places: config.DemoAddresses, options: Options, issuers: list[str]
     }
     diverging = {"SHADOW_DIVERGENCES": options.divergences}
     return [
-        _scorer("scorer-live", places.candidate_live, {**common, **_scorer_live(places)}),
-        _scorer("scorer-shadow", places.candidate_shadow, {**common, **_scorer_shadow(places)}),
-        _legacy("legacy-live", places.legacy_live, {**common, "DATABASE_URL": places.live_dsn}),
-        _legacy("legacy-shadow", places.legacy_shadow, {**common, **diverging, "DATABASE_URL": places.shadow_dsn}),
+        _scorer("scorer-live", addresses.candidate_live, {**common, **_scorer_live(addresses)}),
+        _scorer("scorer-shadow", addresses.candidate_shadow, {**common, **_scorer_shadow(addresses)}),
+        _legacy("legacy-live", addresses.legacy_live, {**common, "DATABASE_URL": addresses.live_dsn}),
+        _legacy(
+            "legacy-shadow", addresses.legacy_shadow, {**common, **diverging, "DATABASE_URL": addresses.shadow_dsn}
+        ),
     ]
 
 
-def _scorer_live(places: config.DemoAddresses) -> dict[str, str]:
-    return {"DATABASE_URL": places.live_dsn, "SCORER_ADMIN_PORT": str(places.candidate_live_admin)}
+def _scorer_live(addresses: config.DemoAddresses) -> dict[str, str]:
+    return {"DATABASE_URL": addresses.live_dsn, "SCORER_ADMIN_PORT": str(addresses.candidate_live_admin)}
 
 
-def _scorer_shadow(places: config.DemoAddresses) -> dict[str, str]:
-    return {"DATABASE_URL": places.shadow_dsn, "SCORER_ADMIN_PORT": str(places.candidate_shadow_admin)}
+def _scorer_shadow(addresses: config.DemoAddresses) -> dict[str, str]:
+    return {"DATABASE_URL": addresses.shadow_dsn, "SCORER_ADMIN_PORT": str(addresses.candidate_shadow_admin)}
 
 
 def _scorer(name: str, port: int, environment: Mapping[str, str]) -> ChildPlan:
-    command = python("scorer", "serve", "--host", "127.0.0.1", "--port", str(port))
+    command = python_module("scorer", "serve", "--host", "127.0.0.1", "--port", str(port))
     return ChildPlan(
-        name, command, environment, f"http://127.0.0.1:{port}/health/", "run `python -m scorer serve` by hand"
+        name,
+        command,
+        environment,
+        f"http://127.0.0.1:{port}/health/",
+        "run `python -m scorer serve` and read its output",
     )
 
 
 def _legacy(name: str, port: int, environment: Mapping[str, str]) -> ChildPlan:
-    command = python("tests.legacy", "--host", "127.0.0.1", "--port", str(port))
+    command = python_module("tests.legacy", "--host", "127.0.0.1", "--port", str(port))
     hint = "the stand-in needs the development packages: run `make setup` again"
     return ChildPlan(name, command, environment, f"http://127.0.0.1:{port}/health/", hint)
 
 
-def _runner(places: config.DemoAddresses, config_path: Path) -> ChildPlan:
-    command = python("proxy", "runner", "--config", str(config_path))
-    hint = f"its log says why; `shadow capture check --config {config_path}` says what the databases lack"
-    return ChildPlan("runner", command, {}, f"http://127.0.0.1:{places.runner}/readyz", hint)
+def _runner(addresses: config.DemoAddresses, config_path: Path) -> ChildPlan:
+    command = python_module("proxy", "runner", "--config", str(config_path))
+    hint = f"read its log; `shadow capture check --config {config_path}` lists what the databases lack"
+    return ChildPlan("runner", command, {}, f"http://127.0.0.1:{addresses.runner}/readyz", hint)
 
 
-def _proxy(places: config.DemoAddresses, config_path: Path) -> ChildPlan:
-    command = python("proxy", "proxy", "--config", str(config_path))
-    hint = "the message names the setting at fault; another program may have taken a port: start the demo again"
-    return ChildPlan("proxy", command, {}, f"http://127.0.0.1:{places.proxy_admin}/readyz", hint)
+def _proxy(addresses: config.DemoAddresses, config_path: Path) -> ChildPlan:
+    command = python_module("proxy", "proxy", "--config", str(config_path))
+    hint = "the message names the wrong setting; if another program uses a port, start the demo again"
+    return ChildPlan("proxy", command, {}, f"http://127.0.0.1:{addresses.proxy_admin}/readyz", hint)
 
 
 async def _all_ready(children: list[ChildProcess]) -> None:
@@ -312,4 +338,4 @@ async def _all_ready(children: list[ChildProcess]) -> None:
             for child in children:
                 tasks.create_task(child.ready(), name=f"ready-{child.plan.name}")
     except* DemoError as group:
-        raise group.exceptions[0] from None
+        raise first_error(group) from None

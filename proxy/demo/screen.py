@@ -1,4 +1,4 @@
-"""What the demo shows while traffic runs: one table, drawn anew; or a line now and then where there is no terminal."""
+"""Progress of the demo while requests are sent: a table that is redrawn, or without a terminal one line every 10 s."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,23 +8,23 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from proxy.accounting import Reading, read
 from proxy.demo.installation import Installation
 from proxy.demo.traffic import TrafficResult
+from proxy.rollout.accounting import Reading, read
 
 _REFRESH_S = 0.5
 _LINE_EVERY = 20
 
 
-async def show(console: Console, installation: Installation, seen: TrafficResult) -> None:
-    """Keep showing until cancelled."""
+async def show(console: Console, installation: Installation, result: TrafficResult) -> None:
+    """Show the progress until cancelled."""
     async with aiohttp.ClientSession() as session:
         if not console.is_terminal:
             await _show_lines(console, installation, session)
         with Live(console=console, refresh_per_second=4) as live:
             while True:
                 reading = await _read(session, installation)
-                live.update(table(reading, seen))
+                live.update(table(reading, result))
                 await asyncio.sleep(_REFRESH_S)
 
 
@@ -38,12 +38,12 @@ async def _read(session: aiohttp.ClientSession, installation: Installation) -> R
     try:
         return await read(session, installation.admin_url, installation.runner_url)
     except (aiohttp.ClientError, TimeoutError):
-        # A busy process may be late to answer; the next look is soon.
+        # A busy process may respond late; the next reading follows soon.
         return Reading()
 
 
 def line(reading: Reading) -> str:
-    """The numbers on one line."""
+    """Return the counts as one line."""
     accounting = reading.accounting
     compared = accounting.compared
     return (
@@ -52,14 +52,14 @@ def line(reading: Reading) -> str:
     )
 
 
-def table(reading: Reading, seen: TrafficResult) -> Table:
-    """The numbers as a table."""
+def table(reading: Reading, result: TrafficResult) -> Table:
+    """Return the counts as a table."""
     accounting = reading.accounting
-    grid = Table(title="clients are served by the candidate, the legacy mirrors", title_justify="left")
+    grid = Table(title="the candidate serves clients, requests are mirrored to the legacy", title_justify="left")
     grid.add_column("count")
     grid.add_column("now", justify="right")
-    grid.add_column("what it is", style="dim")
-    grid.add_row("served", str(accounting.served), f"by the proxy; {seen.sent} seen by clients")
+    grid.add_column("meaning", style="dim")
+    grid.add_row("served", str(accounting.served), f"by the proxy; clients count {result.sent}")
     grid.add_row("compared", str(sum(accounting.compared.values())), counts(accounting.compared))
     grid.add_row("[green]match[/]", str(accounting.compared.get("match", 0)), "same response, same committed rows")
     grid.add_row("[red]mismatch[/]", str(accounting.compared.get("mismatch", 0)), "confirmed by a second run")
@@ -73,7 +73,7 @@ def table(reading: Reading, seen: TrafficResult) -> Table:
 
 
 def counts(by_name: Mapping[str, int]) -> str:
-    """Names with their counts, the largest first."""
+    """Return names with their counts as text, the largest count first."""
     return ", ".join(f"{name} {count}" for name, count in sorted(by_name.items(), key=lambda item: -item[1]))
 
 

@@ -1,4 +1,4 @@
-"""What was found, in words: counts that add up, mismatches by kind and field with one example each, latencies, where to look next."""
+"""Summary of the demo: counts that add up, mismatches by kind and field with examples, latencies, and what to look at next."""
 
 import asyncio
 import datetime as dt
@@ -20,14 +20,14 @@ from comparator.exchanges.model import Side
 from comparator.store import queries
 from comparator.store.comparison_detail import DifferenceText
 from comparator.verdict import Verdict
-from proxy.accounting import Accounting, Reading, read
 from proxy.demo.installation import Installation
 from proxy.demo.screen import counts
 from proxy.demo.traffic import TrafficResult
 from proxy.errors import DemoError
+from proxy.rollout.accounting import Accounting, Reading, read
 
 _CONNECT_TIMEOUT_S = 10.0
-_SETTLE_S = 60.0
+_PROGRESS_TIMEOUT_S = 60.0
 _POLL_S = 0.2
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
 _FINDINGS_MAX = 12
@@ -44,107 +44,120 @@ SIGNS: Final[Mapping[str, tuple[Kind, str]]] = {
     "threshold_off_by_one": (Kind.COLUMN, "registry_score"),
     "error_500": (Kind.STATUS, ""),
 }
-"""What a fault of the mirrored legacy shows as: the kind of a difference and its table ("" for the response)."""
+"""Differences that the faults of the mirrored legacy cause: the kind, and the table ("" for the response)."""
 _QUANTILES = (0.5, 0.95, 0.99)
 
 
 @dataclass(slots=True)
-class SettleTimeout:
-    """How long nothing may come forward: a busy machine is slow and not stuck. Times are those of any one clock, in seconds."""
+class ProgressTimeout:
+    """A timeout that restarts with each progress, since a busy machine is slow but not stuck.
+
+    Attributes:
+        timeout_s: time without progress after which it expires.
+    """
 
     timeout_s: float
-    _fewest: int | None = None
-    _since: float | None = None
+    _remaining_min: int | None = None
+    _progress_at: float | None = None
 
-    def ends(self, left: int | None, now: float) -> bool:
-        """Whether to give up, with so many left to do; None is not known."""
-        forward = left is not None and (self._fewest is None or left < self._fewest)
-        if forward:
-            self._fewest = left
-        if forward or self._since is None:
-            self._since = now
-        return now - self._since > self.timeout_s
+    def expired(self, remaining: int | None, now: float) -> bool:
+        """Return whether there was no progress for too long.
+
+        Args:
+            remaining: how much is left to do; None for unknown. Progress is a new minimum.
+            now: the time in seconds, of any one clock.
+        """
+        progress = remaining is not None and (self._remaining_min is None or remaining < self._remaining_min)
+        if progress:
+            self._remaining_min = remaining
+        if progress or self._progress_at is None:
+            self._progress_at = now
+        return now - self._progress_at > self.timeout_s
 
 
-async def settled(installation: Installation, *, timeout_s: float = _SETTLE_S) -> Reading:
-    """Wait until every served exchange has an outcome that is kept; the last reading.
+async def wait_for_outcomes(installation: Installation, *, timeout_s: float = _PROGRESS_TIMEOUT_S) -> Reading:
+    """Wait until every served exchange has an outcome that is saved; return the last reading of the metrics.
 
     Raises:
         DemoError: no exchange got an outcome for `timeout_s`.
     """
-    clock, patience = asyncio.get_running_loop().time, SettleTimeout(timeout_s)
+    clock, timeout = asyncio.get_running_loop().time, ProgressTimeout(timeout_s)
     async with aiohttp.ClientSession() as session:
         while True:
-            reading, left = await _look(session, installation)
-            if not left and reading is not None:
+            reading, remaining = await _read_progress(session, installation)
+            if not remaining and reading is not None:
                 return reading
-            if patience.ends(left, clock()):
+            if timeout.expired(remaining, clock()):
                 logs = installation.config_path.parent / "logs"
-                raise DemoError(f"for {timeout_s:g} s no exchange was compared; the log of the runner is in {logs}")
+                raise DemoError(f"no exchange was compared for {timeout_s:g} s; read the log of the runner in {logs}")
             await asyncio.sleep(_POLL_S)
 
 
-async def _look(session: aiohttp.ClientSession, installation: Installation) -> tuple[Reading | None, int | None]:
-    """The reading, and how many exchanges have no outcome or one that the store does not have yet."""
+async def _read_progress(
+    session: aiohttp.ClientSession, installation: Installation
+) -> tuple[Reading | None, int | None]:
+    """Return the metrics, and how many exchanges have no outcome, or none that the store has."""
     try:
         reading = await read(session, installation.admin_url, installation.runner_url)
         async with session.get(f"{installation.runner_url}/status", timeout=_TIMEOUT) as response:
-            unkept = int((await response.json())["unkept"])
+            unsaved = int((await response.json())["unsaved"])
     except (aiohttp.ClientError, TimeoutError):
-        # A busy process may be late to answer; the next look is soon.
+        # A busy process may respond late; the next reading follows soon.
         return None, None
-    return reading, reading.accounting.in_flight + unkept
+    return reading, reading.accounting.in_flight + unsaved
 
 
-async def print_summary(console: Console, installation: Installation, seen: TrafficResult) -> None:
-    """Print the summary."""
-    reading = await settled(installation)
+async def print_summary(console: Console, installation: Installation, result: TrafficResult) -> None:
+    """Wait for the outcomes of all exchanges, and print the summary."""
+    reading = await wait_for_outcomes(installation)
     since = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
-    conn = await asyncpg.connect(installation.places.store_dsn, timeout=_CONNECT_TIMEOUT_S)
+    conn = await asyncpg.connect(installation.addresses.store_dsn, timeout=_CONNECT_TIMEOUT_S)
     try:
         findings = await queries.findings(conn, limit=_FINDINGS_READ_MAX)
         mismatches = await queries.comparisons(conn, since=since, verdicts=(Verdict.MISMATCH,), limit=_COMPARISONS_MAX)
         latencies = await queries.latency(conn, since=since, quantiles=_QUANTILES)
     finally:
         await conn.close()
-    console.rule("what was found")
-    console.print(clients(seen))
-    console.print(accounting(reading.accounting))
-    console.print(found(findings))
+    console.rule("findings")
+    console.print(client_results(result))
+    console.print(accounting_table(reading.accounting))
+    console.print(findings_table(findings))
     if mismatches:
-        console.print(escape(explained(mismatches, installation.divergences)))
-        console.print("what differs together, with one exchange of each: what the mirrored side has against the served")
+        console.print(escape(explained_by_faults(mismatches, installation.divergences)))
+        console.print(
+            "differences that occur together, with one exchange each: the mirrored side compared with the served one"
+        )
     for panel in examples(mismatches):
         console.print(panel)
-    console.print(speeds(latencies))
-    console.print(look_next(installation, findings), soft_wrap=True, highlight=False)
+    console.print(latency_table(latencies))
+    console.print(next_steps(installation, findings), soft_wrap=True, highlight=False)
 
 
-def clients(seen: TrafficResult) -> str:
-    """What clients saw."""
-    statuses = ", ".join(f"{count} x {status}" for status, count in sorted(seen.statuses.items()))
-    unexpected = counts(seen.unexpected) if seen.unexpected else "none"
-    return f"clients: {seen.sent} requests, {statuses}; with another status than meant: {unexpected}"
+def client_results(result: TrafficResult) -> str:
+    """Return the results of the clients as one line."""
+    statuses = ", ".join(f"{count} x {status}" for status, count in sorted(result.statuses.items()))
+    unexpected = counts(result.unexpected) if result.unexpected else "none"
+    return f"clients: {result.sent} requests, {statuses}; with an unexpected status: {unexpected}"
 
 
-def accounting(numbers: Accounting) -> Table:
-    """The sum that has to come out even."""
+def accounting_table(numbers: Accounting) -> Table:
+    """Return the counts whose sum must be 0 in the last row."""
     table = Table(title="every served exchange has one outcome", title_justify="left", show_header=False, box=None)
     table.add_row("served", str(numbers.served), "")
     for name in ("compared", "skipped", "dropped", "failed"):
         part = getattr(numbers, name)
         table.add_row(f"- {name}", str(sum(part.values())), counts(part))
     table.add_row("- in flight", str(numbers.in_flight), "")
-    table.add_row("= left over", str(numbers.balance), "it adds up" if not numbers.balance else "[red]it must be 0[/]")
+    table.add_row("= balance", str(numbers.balance), "it adds up" if not numbers.balance else "[red]it must be 0[/]")
     return table
 
 
-def found(findings: Sequence[queries.Finding]) -> Table | str:
-    """Mismatches by kind and field, seen from the candidate."""
+def findings_table(findings: Sequence[queries.Finding]) -> Table | str:
+    """Return the mismatches by kind and field, seen from the candidate."""
     if not findings:
         return "[green]no mismatch[/]"
     table = Table(
-        title="mismatches by kind and field: what the candidate has against the legacy",
+        title="mismatches by kind and field: the candidate compared with the legacy",
         title_justify="left",
         expand=True,
     )
@@ -153,33 +166,33 @@ def found(findings: Sequence[queries.Finding]) -> Table | str:
     table.add_column("count", justify="right", width=5)
     table.add_column("keys", justify="right", width=4)
     table.add_column("one example", ratio=1, no_wrap=True)
-    for one in findings[:_FINDINGS_MAX]:
-        values = one.example.partition(": served ")[2]
-        table.add_row(one.kind, escape(one.place), str(one.count), str(one.keys), escape(f"served {values}"))
+    for finding in findings[:_FINDINGS_MAX]:
+        values = escape(f"served {finding.example.partition(': served ')[2]}")
+        table.add_row(finding.kind, escape(finding.place), str(finding.count), str(finding.keys), values)
     if len(findings) > _FINDINGS_MAX:
         table.caption = f"the {_FINDINGS_MAX} most urgent of {len(findings)}"
     return table
 
 
-def explained(mismatches: Sequence[queries.ComparisonRow], divergences: Sequence[str]) -> str:
-    """How many mismatching exchanges show the sign of each fault that was switched on, and how many show none."""
+def explained_by_faults(mismatches: Sequence[queries.ComparisonRow], divergences: Sequence[str]) -> str:
+    """Return how many mismatching exchanges show each fault that was switched on, and how many show none of them."""
     signs = {name: SIGNS[name] for name in divergences if name in SIGNS}
     shown = {name: sum(_shows(row, sign) for row in mismatches) for name, sign in signs.items()}
     none = sum(not any(_shows(row, sign) for sign in signs.values()) for row in mismatches)
-    words = ", ".join(f"{count} show {name}" for name, count in shown.items())
-    return f"of {len(mismatches)} mismatching exchanges {words}; {none} show none of the faults that were switched on"
+    text = ", ".join(f"{count} show {name}" for name, count in shown.items())
+    return f"of {len(mismatches)} mismatching exchanges {text}; {none} show none of the faults that were switched on"
 
 
 def _shows(row: queries.ComparisonRow, sign: tuple[Kind, str]) -> bool:
     kind, table = sign
     return any(
-        one.kind == kind and (one.place.partition(".")[0] == table if table else not one.key)
-        for one in row.detail.differences
+        difference.kind == kind and (difference.place.partition(".")[0] == table if table else not difference.key)
+        for difference in row.detail.differences
     )
 
 
 def examples(mismatches: Sequence[queries.ComparisonRow]) -> list[Panel]:
-    """One mismatching exchange for each set of tables and response that differ together, the most frequent first."""
+    """Return one mismatching exchange for each set of tables and response that differ together, the most frequent first."""
     groups: dict[frozenset[str], list[queries.ComparisonRow]] = {}
     for row in mismatches:
         groups.setdefault(frozenset(map(_area, row.detail.differences)), []).append(row)
@@ -188,7 +201,7 @@ def examples(mismatches: Sequence[queries.ComparisonRow]) -> list[Panel]:
 
 
 def _area(difference: DifferenceText) -> str:
-    """What differs, coarsely: differences with one cause come with the same areas."""
+    """Return response or table of a difference: differences with one cause occur in the same areas."""
     if not difference.key:
         return "response"
     table = difference.place.partition(".")[0]
@@ -202,10 +215,11 @@ def _example(row: queries.ComparisonRow, *, areas: frozenset[str], count: int) -
     for name, ratio in (("where", 3), (f"served ({row.served_by})", 2), ("mirrored", 2)):
         table.add_column(name, ratio=ratio, no_wrap=True)
     for part, differences in _parts(row.detail.differences):
-        for one in differences[:_DIFFERENCES_MAX]:
-            where = f"{one.place} {one.key}" if one.kind in _ROW_KINDS else one.place
-            words = (where, one.served or "nothing", one.mirrored or "nothing")
-            table.add_row(part, one.kind, *map(escape, words))
+        for difference in differences[:_DIFFERENCES_MAX]:
+            is_row = difference.kind in _ROW_KINDS
+            location = f"{difference.place} {difference.key}" if is_row else difference.place
+            cells = (location, difference.served or "nothing", difference.mirrored or "nothing")
+            table.add_row(part, difference.kind, *map(escape, cells))
         if len(differences) > _DIFFERENCES_MAX:
             table.add_row(part, "", f"and {len(differences) - _DIFFERENCES_MAX} more")
     heading = f"{', '.join(sorted(areas))}; for example {row.exchange_id}"
@@ -213,57 +227,57 @@ def _example(row: queries.ComparisonRow, *, areas: frozenset[str], count: int) -
 
 
 def _parts(differences: Sequence[DifferenceText]) -> list[tuple[str, list[DifferenceText]]]:
-    """The differences of the response, then those of the rows: rows that only one side has come first."""
-    rows = sorted((one for one in differences if one.key), key=lambda one: one.kind not in _ROW_KINDS)
-    return [("response", [one for one in differences if not one.key]), ("rows", rows)]
+    """Return the differences of the response and those of rows, with rows that only one side has first."""
+    rows = sorted((d for d in differences if d.key), key=lambda difference: difference.kind not in _ROW_KINDS)
+    return [("response", [d for d in differences if not d.key]), ("rows", rows)]
 
 
-def speeds(latencies: Sequence[queries.Latency]) -> Table:
-    """Latency of both sides, over the same exchanges."""
+def latency_table(latencies: Sequence[queries.RouteLatency]) -> Table:
+    """Return the latency of both sides, over the same exchanges."""
     table = Table(title="latency of the same exchanges, ms", title_justify="left")
-    table.caption = "mirrored requests wait their turn beside everything else on this machine: no speed comparison"
+    table.caption = "not a comparison of speed: mirrored requests share this machine with everything else"
     for name in ("route", "role", *(f"p{share * 100:g}" for share in _QUANTILES), "over"):
         table.add_column(name, justify="left" if name in ("route", "role") else "right")
-    for one in latencies:
-        for role, values in ((f"served by {one.served_by}", one.served_us), (_mirrored_by(one), one.mirrored_us)):
-            table.add_row(one.route, role, *(f"{value / 1e3:.1f}" for value in values), str(one.count))
+    for route in latencies:
+        mirrored_by = Side(route.served_by).other
+        for role, values in (
+            (f"served by {route.served_by}", route.served_us),
+            (f"mirrored by {mirrored_by}", route.mirrored_us),
+        ):
+            table.add_row(route.route, role, *(f"{value / 1e3:.1f}" for value in values), str(route.count))
     return table
 
 
-def _mirrored_by(one: queries.Latency) -> str:
-    return f"mirrored by {Side(one.served_by).other}"
-
-
-def look_next(installation: Installation, findings: Sequence[queries.Finding]) -> str:
-    """Where to go from here."""
-    often = max(findings, key=lambda one: one.count, default=None)
+def next_steps(installation: Installation, findings: Sequence[queries.Finding]) -> str:
+    """Return commands and paths for a closer look."""
+    most_frequent = max(findings, key=lambda finding: finding.count, default=None)
     shadow = Path(sys.executable).with_name("shadow")
-    first = f"{shadow} findings show {often.id} --config {installation.config_path}" if often else ""
+    show = f"{shadow} findings show {most_frequent.id} --config {installation.config_path}" if most_frequent else ""
     lines = [
         "where to look next:",
         f"  logs of every part      {installation.config_path.parent / 'logs'}",
         f"  the configuration used  {installation.config_path}",
-        "  keep it up and look on  make demo ARGS=--stay",
+        "  keep it running         make demo ARGS=--stay",
     ]
-    if first:
-        lines.append(f"  the most frequent       {first}   (while it is up: --stay)")
+    if show:
+        lines.append(f"  most frequent finding   {show}   (while it is running: --stay)")
     return escape("\n".join(lines))
 
 
-def addresses(installation: Installation) -> str:
-    """Where everything listens while it stays up."""
-    places, key = installation.places, installation.targets[1].headers["X-API-Key"]
+def running_addresses(installation: Installation) -> str:
+    """Return the addresses of all parts, with example requests."""
+    addresses, key = installation.addresses, installation.targets[1].headers["X-API-Key"]
     return escape(
         "\n".join(
             [
-                "it stays up until Ctrl-C:",
-                f"  ask for a score   curl -H 'X-API-Key: {key}' {installation.url}{installation.targets[1].path}",
+                "it keeps running until Ctrl-C:",
+                f"  request a score   curl -H 'X-API-Key: {key}' {installation.url}{installation.targets[1].path}",
                 f"  proxy's admin     {installation.admin_url}/metrics /status, POST /rollback",
                 f"  runner's admin    {installation.runner_url}/metrics /status",
-                f"  scorer's admin    http://127.0.0.1:{places.candidate_live_admin}/metrics",
-                f"  live database     {places.live_dsn}",
-                f"  shadow database   {places.shadow_dsn}",
-                f"  verdicts          {places.store_dsn}",
+                f"  scorer's admin    http://127.0.0.1:{addresses.candidate_live_admin}/metrics",
+                f"  live database     {addresses.live_dsn}",
+                f"  shadow database   {addresses.shadow_dsn}",
+                f"  verdicts          {addresses.store_dsn}",
                 f"  status            shadow status --config {installation.config_path}",
             ]
         )

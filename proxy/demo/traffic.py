@@ -1,4 +1,4 @@
-"""Asks for scores at a steady rate, whatever the responses take, and keeps what clients saw."""
+"""Send requests at a steady rate, however long responses take, and record the results as clients see them."""
 
 import asyncio
 import itertools
@@ -15,7 +15,12 @@ _TIMEOUT_S = 30.0
 
 
 class DemoRequest(msgspec.Struct, frozen=True):
-    """One line of the population's target list."""
+    """One line of the population's target list.
+
+    Attributes:
+        case: the kind of person that the request is about.
+        status: the status that the response should have.
+    """
 
     method: str
     path: str
@@ -26,7 +31,13 @@ class DemoRequest(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class TrafficResult:
-    """What clients saw: statuses, responses with another status than the target's, seconds from the intended start to the end."""
+    """Results as clients see them.
+
+    Attributes:
+        statuses: responses by status.
+        unexpected: responses with another status than the target's, and errors, each by case.
+        durations_s: seconds from the time at which a request was due to its end.
+    """
 
     statuses: Counter[int] = field(default_factory=Counter[int])
     unexpected: Counter[str] = field(default_factory=Counter[str])
@@ -34,43 +45,43 @@ class TrafficResult:
 
     @property
     def sent(self) -> int:
-        """Requests that ended, one way or another."""
+        """Requests that ended, with a response or an error."""
         return len(self.durations_s)
 
     def quantile_ms(self, share: float) -> float:
-        """A quantile of the durations; 0 when there are none."""
+        """Return a quantile of the durations, in milliseconds; 0 when there are none."""
         ordered = sorted(self.durations_s)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1e3 if ordered else 0.0
 
 
 def read_targets(path: Path) -> tuple[DemoRequest, ...]:
-    """The target list in a file, one JSON object a line."""
+    """Read a target list: one JSON object per line."""
     decoder = msgspec.json.Decoder(DemoRequest)
     return tuple(decoder.decode(line) for line in path.read_bytes().splitlines())
 
 
 class TrafficGenerator:
-    """Sends targets round and round to one URL.
+    """Sends requests for the targets to one URL, in a cycle.
 
     Args:
         url: the proxy.
-        targets: walked in their order.
-        concurrency: requests at the same time; beyond it a due request waits, and its wait counts as its duration.
+        targets: requested in this order.
+        concurrency: requests in flight at a time. Beyond it a due request waits, and its wait is part of its duration.
     """
 
     def __init__(self, url: str, targets: Sequence[DemoRequest], *, concurrency: int) -> None:
         self._url = url
         self._targets = itertools.cycle(targets)
         self._concurrency = concurrency
-        self.seen = TrafficResult()
+        self.result = TrafficResult()
 
     async def at_rate(self, per_s: float, *, seconds: float) -> None:
-        """Open loop: one request every 1 / `per_s` seconds, for `seconds`."""
+        """Send one request every 1 / `per_s` seconds, for `seconds` (open loop)."""
         started = time.monotonic()
         await self._work(started + number / per_s for number in range(int(per_s * seconds)))
 
     async def as_fast_as_possible(self, count: int) -> None:
-        """Closed loop: `count` requests, always as many in flight as allowed."""
+        """Send `count` requests, always with as many in flight as allowed (closed loop)."""
         await self._work(0.0 for _ in range(count))
 
     async def _work(self, due: Iterator[float]) -> None:
@@ -87,15 +98,15 @@ class TrafficGenerator:
         for at in due:
             target = next(self._targets)
             await asyncio.sleep(max(0.0, at - time.monotonic()) if at else 0.0)
-            await self._ask(session, target, since=at or time.monotonic())
+            await self._send(session, target, since=at or time.monotonic())
 
-    async def _ask(self, session: aiohttp.ClientSession, target: DemoRequest, *, since: float) -> None:
+    async def _send(self, session: aiohttp.ClientSession, target: DemoRequest, *, since: float) -> None:
         try:
             async with session.request(target.method, self._url + target.path, headers=target.headers) as response:
                 await response.read()
-                self.seen.statuses[response.status] += 1
+                self.result.statuses[response.status] += 1
                 if response.status != target.status:
-                    self.seen.unexpected[f"{target.case}: {response.status} for {target.status}"] += 1
+                    self.result.unexpected[f"{target.case}: {response.status} for {target.status}"] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
-            self.seen.unexpected[f"{target.case}: {type(error).__name__}"] += 1
-        self.seen.durations_s.append(time.monotonic() - since)
+            self.result.unexpected[f"{target.case}: {type(error).__name__}"] += 1
+        self.result.durations_s.append(time.monotonic() - since)

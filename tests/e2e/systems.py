@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from proxy.demo.installation import Installation, Options, drop_databases, installed
+from proxy.demo.installation import Installation, DemoOptions, drop_databases, installed
 
 
 @asynccontextmanager
@@ -23,9 +23,9 @@ async def installation(
 ) -> AsyncIterator[Installation]:
     """Run a whole system on its own databases and remove it at the end of the block; `sections` override the configuration."""
     folder = Path(tempfile.mkdtemp(prefix="shadow-e2e-"))
-    options = Options(
+    options = DemoOptions(
         folder,
-        addresses=addresses,
+        address_count=addresses,
         divergences=divergences,
         known_differences=known_differences,
         prefix=f"e2e_{uuid.uuid4().hex[:8]}_",

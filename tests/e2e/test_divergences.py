@@ -15,7 +15,7 @@ import pytest_asyncio
 from comparator.store import queries
 from comparator.store.rows import ComparisonRow
 from proxy.demo.installation import Installation
-from proxy.demo.summary import settled
+from proxy.demo.summary import wait_for_outcomes
 from proxy.demo.traffic import DemoRequest, TrafficGenerator
 from tests.e2e.systems import installation
 from tests.legacy.divergences import Divergence, Divergences
@@ -58,7 +58,7 @@ async def outcomes(postgres_dsn: str) -> AsyncIterator[list[Outcome]]:
         targets = [named(target, number) for number, target in enumerate(running.targets)]
         traffic = TrafficGenerator(running.url, targets, concurrency=4)
         await traffic.as_fast_as_possible(len(targets))
-        await settled(running)
+        await wait_for_outcomes(running)
         rows = await compared(running)
     yield [
         Outcome(target, faults_of(target), rows[target.headers["X-Request-Id"]])
@@ -77,7 +77,7 @@ def faults_of(target: DemoRequest) -> frozenset[Divergence]:
 
 
 async def compared(running: Installation) -> Mapping[str, ComparisonRow]:
-    conn = await asyncpg.connect(running.places.store_dsn)
+    conn = await asyncpg.connect(running.addresses.store_dsn)
     try:
         since = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
         rows = await queries.comparisons(conn, since=since, limit=10 * ADDRESSES)

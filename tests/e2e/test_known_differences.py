@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from comparator.store import queries
-from proxy.demo.summary import settled
+from proxy.demo.summary import wait_for_outcomes
 from proxy.demo.traffic import TrafficGenerator
 from tests.e2e.systems import installation
 
@@ -40,9 +40,9 @@ async def verdicts_by_case(postgres_dsn: str) -> AsyncIterator[VerdictsByCase]:
             for number, target in enumerate(running.targets)
         ]
         await TrafficGenerator(running.url, targets, concurrency=4).as_fast_as_possible(len(targets))
-        await settled(running)
+        await wait_for_outcomes(running)
         now = dt.datetime.now(dt.UTC)
-        conn = await asyncpg.connect(running.places.store_dsn)
+        conn = await asyncpg.connect(running.addresses.store_dsn)
         rows = await queries.comparisons(conn, since=now - dt.timedelta(hours=1), limit=1_000)
         known = await queries.known_totals(conn, since=(now - dt.timedelta(hours=1)).date())
         await conn.close()

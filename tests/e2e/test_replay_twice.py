@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from proxy.demo.installation import Options, drop_databases, prepared
+from proxy.demo.installation import DemoOptions, drop_databases, prepared
 from tests.support.replay_twice import TwoReplays, replay_twice
 
 ADDRESSES = 150
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def twice(postgres_dsn: str) -> AsyncIterator[TwoReplays]:
     folder = Path(tempfile.mkdtemp(prefix="shadow-e2e-"))
     name = uuid.uuid4().hex[:8]
-    options = Options(
+    options = DemoOptions(
         folder, ADDRESSES, divergences="lost_stamp:0.1,missing_event:0.2", profile="mixed", prefix=f"e2e_{name}_"
     )
     try:

@@ -32,7 +32,7 @@ from proxy.cli.calibrate import calibrate
 from proxy.config.loader import read_settings
 from proxy.demo.children import ChildProcess, running
 from proxy.demo.installation import Installation
-from proxy.demo.summary import settled
+from proxy.demo.summary import wait_for_outcomes
 from proxy.demo.traffic import TrafficGenerator, TrafficResult
 from proxy.rollout.accounting import Accounting, read
 from tests.e2e.systems import installation
@@ -87,7 +87,7 @@ GROUP BY address HAVING count(*) > 2 AND bool_and(stamp #>> '{proof,proofValue}'
 
 async def held_stamps(installation: Installation) -> dict[str, list[dict[str, Any]]]:
     """Return the stamps of some addresses, each a `{provider, stamp}` as the app sends it."""
-    conn = await asyncpg.connect(installation.places.live_dsn)
+    conn = await asyncpg.connect(installation.addresses.live_dsn)
     try:
         return {address: json.loads(stamps) for address, stamps in await conn.fetch(HELD)}
     finally:
@@ -113,7 +113,7 @@ async def app_writes(session: aiohttp.ClientSession, address: str, stamps: list[
 
 
 async def compared_on(installation: Installation, *routes: str) -> list[ComparisonRow]:
-    conn = await asyncpg.connect(installation.places.store_dsn)
+    conn = await asyncpg.connect(installation.addresses.store_dsn)
     try:
         since = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
         rows = await queries.comparisons(conn, since=since, limit=10 * LOAD)
@@ -125,7 +125,7 @@ async def compared_on(installation: Installation, *routes: str) -> list[Comparis
 async def send(system: System, count: int, *, concurrency: int = 4) -> TrafficResult:
     traffic = TrafficGenerator(system.installation.url, system.installation.targets, concurrency=concurrency)
     await traffic.as_fast_as_possible(count)
-    return traffic.seen
+    return traffic.result
 
 
 async def send_in_chunks(system: System, count: int) -> TrafficResult:
@@ -137,7 +137,7 @@ async def send_in_chunks(system: System, count: int) -> TrafficResult:
             while (await accounting_now(system)).in_flight > BEHIND_MAX:
                 # The counts belong to another process: poll them ten times a second.
                 await asyncio.sleep(0.1)
-    return traffic.seen
+    return traffic.result
 
 
 def grown(before: Accounting, after: Accounting, part: str) -> dict[str, int]:
@@ -148,7 +148,7 @@ def grown(before: Accounting, after: Accounting, part: str) -> dict[str, int]:
 
 async def test_two_thousand_mixed_requests_have_no_mismatch(system: System) -> None:
     seen = await send_in_chunks(system, LOAD)
-    accounting = (await settled(system.installation, timeout_s=CATCH_UP_S)).accounting
+    accounting = (await wait_for_outcomes(system.installation, timeout_s=CATCH_UP_S)).accounting
     assert not seen.unexpected
     assert accounting.served == LOAD
     assert set(accounting.compared) == {"match"}
@@ -165,7 +165,7 @@ async def test_stamps_added_and_removed_by_token_match(system: System) -> None:
     async with aiohttp.ClientSession(system.installation.url) as session:
         for address, stamps in held.items():
             await app_writes(session, address, stamps)
-    accounting = (await settled(system.installation)).accounting
+    accounting = (await wait_for_outcomes(system.installation)).accounting
     assert grown(before, accounting, "compared") == {"match": 5 * len(held)}
     assert not grown(before, accounting, "skipped")
     rows = await compared_on(system.installation, "ceramic_stamps", "ceramic_score")
@@ -179,7 +179,7 @@ async def test_counts_add_up_while_requests_are_in_flight(system: System) -> Non
         balances = []
         while not asking.done():
             balances.append((await accounting_now(system)).balance)
-    accounting = (await settled(system.installation)).accounting
+    accounting = (await wait_for_outcomes(system.installation)).accounting
     assert balances
     # Exchanges that are being written to disk during the scrape are not counted yet.
     assert all(0 <= balance <= CONCURRENCY for balance in balances)
@@ -188,12 +188,12 @@ async def test_counts_add_up_while_requests_are_in_flight(system: System) -> Non
 
 async def test_killed_mirror_does_not_affect_clients(system: System) -> None:
     system.before = await send(system, FEW)
-    before = (await settled(system.installation)).accounting
+    before = (await wait_for_outcomes(system.installation)).accounting
     async with asyncio.TaskGroup() as tasks:
         asking = tasks.create_task(send(system, FEW), name="traffic")
         system.mirror.stopping = True
         system.mirror.process.kill()
-    after = (await settled(system.installation)).accounting
+    after = (await wait_for_outcomes(system.installation)).accounting
     assert_unaffected(system, asking.result())
     assert set(grown(before, after, "failed")) <= {"mirrored_refused", "mirrored_reset"}
     assert grown(before, after, "failed")
@@ -203,12 +203,12 @@ async def test_killed_mirror_does_not_affect_clients(system: System) -> None:
 async def test_hung_mirror_does_not_affect_clients_and_is_used_again_afterwards(system: System) -> None:
     async with new_mirror(system):
         await assert_all_match(system)
-        before = (await settled(system.installation)).accounting
+        before = (await wait_for_outcomes(system.installation)).accounting
         system.mirror.process.send_signal(signal.SIGSTOP)
         seen = await send(system, FEW)
         await wait_for_failure(system, before)
         system.mirror.process.send_signal(signal.SIGCONT)
-        after = (await settled(system.installation)).accounting
+        after = (await wait_for_outcomes(system.installation)).accounting
         assert_unaffected(system, seen)
         assert set(grown(before, after, "failed")) == {"mirrored_timeout"}
         assert grown(before, after, "compared").get("mismatch", 0) == 0
@@ -217,10 +217,10 @@ async def test_hung_mirror_does_not_affect_clients_and_is_used_again_afterwards(
 
 
 async def test_slow_mirror_does_not_affect_clients(system: System) -> None:
-    before = (await settled(system.installation)).accounting
+    before = (await wait_for_outcomes(system.installation)).accounting
     async with new_mirror(system, SHADOW_DIVERGENCES="slow_response", SHADOW_SLOW_RESPONSE_S="1"):
         seen = await send(system, FEW)
-        after = (await settled(system.installation)).accounting
+        after = (await wait_for_outcomes(system.installation)).accounting
     assert_unaffected(system, seen)
     assert set(grown(before, after, "compared")) == {"match"}
     assert after.balance == 0
@@ -245,9 +245,9 @@ async def new_mirror(system: System, **environment: str) -> AsyncIterator[None]:
 
 
 async def assert_all_match(system: System) -> None:
-    before = (await settled(system.installation)).accounting
+    before = (await wait_for_outcomes(system.installation)).accounting
     await send(system, FEW)
-    after = (await settled(system.installation)).accounting
+    after = (await wait_for_outcomes(system.installation)).accounting
     assert set(grown(before, after, "compared")) == {"match"}
     assert not grown(before, after, "failed")
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from proxy.demo.children import finish, python
-from proxy.demo.installation import Prepared, up
+from proxy.demo.children import run_to_end, python_module
+from proxy.demo.installation import PreparedInstallation, running_children
 from proxy.replay.report import ReplayReport
-from proxy.replay.report_diff import differences, timeless
+from proxy.replay.report_diff import differing_members, without_times
 
 TIMEOUT_S = 7_200.0
 SNAPSHOT = "before"
@@ -23,16 +23,16 @@ class TwoReplays:
 
     @property
     def equal(self) -> bool:
-        first, second = map(timeless, self.reports)
+        first, second = map(without_times, self.reports)
         return first == second
 
     @property
     def differences(self) -> list[str]:
-        return differences(*self.reports)
+        return differing_members(*self.reports)
 
 
 async def replay_twice(
-    made: Prepared, requests: int, say: Callable[[str], None], *, snapshot: str = SNAPSHOT
+    made: PreparedInstallation, requests: int, say: Callable[[str], None], *, snapshot: str = SNAPSHOT
 ) -> TwoReplays:
     """Generate a recording, create a snapshot, replay, restore, replay again."""
     folder, options = made.config_path.parent, made.options
@@ -41,9 +41,9 @@ async def replay_twice(
 
     async def shadow(*words: str) -> str:
         say(f"shadow {' '.join(words)}")
-        return (await finish(python("proxy", *words), {}, what=f"shadow {words[0]}", timeout_s=TIMEOUT_S)).decode()
+        return (await run_to_end(python_module("proxy", *words), {}, what=f"shadow {words[0]}", timeout_s=TIMEOUT_S)).decode()
 
-    numbers = ["--addresses", options.addresses, "--requests", requests, "--seed", options.seed]
+    numbers = ["--addresses", options.address_count, "--requests", requests, "--seed", options.seed]
     await shadow("replay", "generate", "--profile", options.profile, *map(str, numbers), "--out", capture)
     await shadow("snapshot", *config, "create", snapshot)
     try:
@@ -52,7 +52,7 @@ async def replay_twice(
         for path in paths:
             if texts:
                 await shadow("snapshot", *config, "restore", snapshot)
-            async with up(made.backends("shadow"), made.logs, say):
+            async with running_children(made.backends("shadow"), made.logs, say):
                 words = ["--to", "both", "--speed", "max", "--timeout", "60"]
                 words += ["--json", str(path), "--html", str(path.with_suffix(".html"))]
                 texts.append(await shadow("replay", capture, *config, *words))

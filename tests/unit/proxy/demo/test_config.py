@@ -3,11 +3,11 @@ from typing import Any
 
 import yaml
 
-from proxy.config.settings import load
+from proxy.config.loader import load
 from proxy.demo.config import DemoAddresses, document, merged
 from proxy.demo.installation import ROOT
 
-PLACES = DemoAddresses(
+ADDRESSES = DemoAddresses(
     Path("/x"),
     proxy=1001,
     proxy_admin=1002,
@@ -28,7 +28,7 @@ def base() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
-def test_nested_members_are_merged_and_lists_replaced() -> None:
+def test_mappings_are_merged_and_lists_replaced() -> None:
     result = merged({"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"c": [3]}, "e": 2})
     assert result == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
 
@@ -39,15 +39,15 @@ def test_merging_changes_neither_argument() -> None:
     assert (one, other) == ({"a": {"b": 1}}, {"a": {"b": 2}})
 
 
-def test_document_of_the_repositorys_configuration_is_valid_without_an_environment() -> None:
-    settings = load(yaml.safe_dump(document(base(), PLACES, {})), {})
+def test_configuration_of_the_repository_is_valid_without_environment_variables() -> None:
+    settings = load(yaml.safe_dump(document(base(), ADDRESSES, {})), {})
     assert settings.backends.legacy.shadow.url == "http://127.0.0.1:1007"
     assert settings.databases.shadow == "postgresql://x/shadow"
     assert settings.journal.directory == "/x/journal"
     assert settings.runner.port == 1003
 
 
-def test_overrides_win_over_the_demos_own() -> None:
-    settings = load(yaml.safe_dump(document(base(), PLACES, {"serve": {"side": "legacy"}})), {})
+def test_overrides_replace_the_demos_values() -> None:
+    settings = load(yaml.safe_dump(document(base(), ADDRESSES, {"serve": {"side": "legacy"}})), {})
     assert settings.serve.side == "legacy"
     assert settings.serve.state_file == "/x/switch.json"

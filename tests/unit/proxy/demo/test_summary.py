@@ -5,8 +5,8 @@ from rich.console import Console, RenderableType
 
 from comparator.store.comparison_detail import ComparisonDetail, DifferenceText
 from comparator.store.rows import ComparisonRow, Finding
-from proxy.accounting import Accounting
 from proxy.demo import summary
+from proxy.rollout.accounting import Accounting
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 LOST = DifferenceText("missing_row", "registry_stamp", served='{"provider": "Ens"}', key='["1", "Ens"]')
@@ -44,7 +44,7 @@ def row(identity: str, *differences: DifferenceText) -> ComparisonRow:
     )
 
 
-def test_exchanges_that_differ_in_the_same_tables_are_one_group_the_largest_first() -> None:
+def test_exchanges_that_differ_in_the_same_tables_form_one_group() -> None:
     rows = [row("a", EVENT), row("b", LOST, SCORE), row("c", SCORE, LOST)]
     panels = [text_of(panel) for panel in summary.examples(rows)]
     assert len(panels) == 2
@@ -62,13 +62,13 @@ def test_example_shows_response_and_rows_of_both_sides() -> None:
     assert 'registry_stamp ["1", "Ens"]' in text
 
 
-def test_accounting_says_whether_it_adds_up() -> None:
-    assert "it adds up" in text_of(summary.accounting(Accounting(served=2, compared={"match": 2})))
-    assert "it must be 0" in text_of(summary.accounting(Accounting(served=3, compared={"match": 2})))
+def test_accounting_table_tells_whether_counts_add_up() -> None:
+    assert "it adds up" in text_of(summary.accounting_table(Accounting(served=2, compared={"match": 2})))
+    assert "it must be 0" in text_of(summary.accounting_table(Accounting(served=3, compared={"match": 2})))
 
 
-def test_no_findings_are_said_to_be_none() -> None:
-    assert "no mismatch" in text_of(summary.found([]))
+def test_summary_without_findings_has_no_table() -> None:
+    assert "no mismatch" in text_of(summary.findings_table([]))
 
 
 def test_findings_show_place_count_and_both_values() -> None:
@@ -76,22 +76,22 @@ def test_findings_show_place_count_and_both_values() -> None:
         *("id", "v2_score", "changed", "score", "", "changed", "new", "", ""),
         *(NOW, NOW, NOW, 7, 'score: served "2.50000", mirrored "1.00000"', 3, 9),
     )
-    text = text_of(summary.found([finding]))
+    text = text_of(summary.findings_table([finding]))
     assert 'served "2.50000", mirrored "1.00000"' in text
     assert " 7 " in text
 
 
-def test_patience_does_not_end_while_something_comes_forward() -> None:
-    patience = summary.SettleTimeout(60)
+def test_timeout_does_not_expire_while_there_is_progress() -> None:
+    timeout = summary.ProgressTimeout(60)
     looks = [(400, 0.0), (300, 50.0), (None, 70.0), (299, 109.0), (298, 168.0)]
-    assert not any(patience.ends(left, now) for left, now in looks)
+    assert not any(timeout.expired(left, now) for left, now in looks)
 
 
-def test_patience_ends_when_nothing_came_forward_for_its_time() -> None:
-    patience = summary.SettleTimeout(60)
-    assert [patience.ends(left, now) for left, now in [(5, 0.0), (7, 59.0), (5, 61.0)]] == [False, False, True]
+def test_timeout_expires_without_progress() -> None:
+    timeout = summary.ProgressTimeout(60)
+    assert [timeout.expired(left, now) for left, now in [(5, 0.0), (7, 59.0), (5, 61.0)]] == [False, False, True]
 
 
-def test_patience_ends_when_nobody_ever_answered() -> None:
-    patience = summary.SettleTimeout(60)
-    assert [patience.ends(None, now) for now in (100.0, 160.0, 160.5)] == [False, False, True]
+def test_timeout_expires_when_nothing_ever_responded() -> None:
+    timeout = summary.ProgressTimeout(60)
+    assert [timeout.expired(None, now) for now in (100.0, 160.0, 160.5)] == [False, False, True]

@@ -24,32 +24,32 @@ async def server() -> AsyncIterator[TestServer]:
     await running.close()
 
 
-async def test_targets_are_walked_round_and_round(server: TestServer) -> None:
+async def test_targets_are_requested_in_a_cycle(server: TestServer) -> None:
     traffic = TrafficGenerator(str(server.make_url("")).rstrip("/"), TARGETS, concurrency=1)
     await traffic.as_fast_as_possible(5)
-    assert traffic.seen.statuses == {200: 3, 400: 2}
-    assert not traffic.seen.unexpected
+    assert traffic.result.statuses == {200: 3, 400: 2}
+    assert not traffic.result.unexpected
 
 
-async def test_another_status_than_the_targets_is_unexpected(server: TestServer) -> None:
+async def test_status_other_than_the_targets_is_unexpected(server: TestServer) -> None:
     traffic = TrafficGenerator(
         str(server.make_url("")).rstrip("/"), [DemoRequest("GET", "/gone", {}, "pass")], concurrency=2
     )
     await traffic.as_fast_as_possible(2)
-    assert traffic.seen.unexpected == {"pass: 404 for 200": 2}
+    assert traffic.result.unexpected == {"pass: 404 for 200": 2}
 
 
-async def test_a_refused_connection_is_unexpected_and_ends_nothing(unused_tcp_port: int) -> None:
+async def test_refused_connection_is_counted_as_unexpected(unused_tcp_port: int) -> None:
     traffic = TrafficGenerator(f"http://127.0.0.1:{unused_tcp_port}", TARGETS[:1], concurrency=1)
     await traffic.as_fast_as_possible(1)
-    assert traffic.seen.unexpected == {"pass: ClientConnectorError": 1}
+    assert traffic.result.unexpected == {"pass: ClientConnectorError": 1}
 
 
-async def test_rate_and_seconds_say_how_many_requests_are_sent(server: TestServer) -> None:
+async def test_rate_and_seconds_determine_the_number_of_requests(server: TestServer) -> None:
     traffic = TrafficGenerator(str(server.make_url("")).rstrip("/"), TARGETS[:1], concurrency=2)
     async with asyncio.timeout(60):
         await traffic.at_rate(50, seconds=0.2)
-    assert traffic.seen.sent == 10
+    assert traffic.result.sent == 10
 
 
 def test_quantile_of_durations_is_in_milliseconds() -> None:
@@ -59,7 +59,7 @@ def test_quantile_of_durations_is_in_milliseconds() -> None:
     assert TrafficResult().quantile_ms(0.5) == 0.0
 
 
-def test_targets_are_read_from_lines(tmp_path: Path) -> None:
+def test_targets_are_read_from_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "targets.ndjson"
     path.write_text('{"method":"GET","path":"/a","headers":{},"case":"pass"}\n')
     assert read_targets(path) == (DemoRequest("GET", "/a", {}, "pass"),)
