@@ -7,6 +7,7 @@ because proxy and runner each export a `shadow_in_flight` and a `shadow_skipped_
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Final, cast
 
 from prometheus_client import CollectorRegistry
@@ -15,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from comparator.metrics import ComparatorMetrics
 from dashboards.errors import UnknownLabelError, UnknownMetricError
+from proxy.rollout import metrics as rollout_metrics
 from proxy.runner.metrics import RunnerMetrics
 from proxy.serving import metrics as proxy_metrics
 from scorer.metrics import Metrics as ScorerMetrics
@@ -92,9 +94,12 @@ class Metric:
 
 def declared(metric: MetricWrapperBase, job: str) -> Metric:
     """Describe a metric that a package declares with prometheus_client."""
-    family = next(iter(metric.describe()))
-    # prometheus_client has no public way to the label names of a metric that has no samples yet.
-    labels = cast("tuple[str, ...]", vars(metric)["_labelnames"])
+    return _described(next(iter(metric.describe())), metric, job)
+
+
+def _described(family: Family, labelled: MetricWrapperBase | Family, job: str) -> Metric:
+    # Label names are public on samples only, and most metrics have none before they are first counted.
+    labels = cast("tuple[str, ...]", vars(labelled)["_labelnames"])
     return Metric(family.name + _SUFFIX_BY_KIND.get(family.type, ""), family.type, frozenset(labels), job)
 
 
@@ -103,24 +108,10 @@ def _matcher(name: str, value: str) -> str:
     return f'{name}{operator or "="}"{value[len(operator) :]}"'
 
 
-def _by_name(families: Iterable[Family], job: str) -> dict[str, Metric]:
-    by_name: dict[str, Metric] = {}
-    for family in families:
-        name = family.name + _SUFFIX_BY_KIND.get(family.type, "")
-        labels = frozenset(label for sample in family.samples for label in sample.labels) - {"le"}
-        by_name[name] = Metric(name, family.type, labels, job)
-    return by_name
-
-
 def _proxy_families() -> Iterable[Family]:
-    """Collect every family of the proxy.
-
-    The proxy builds its families on each scrape, and the label names show only on samples: so each labelled family gets one here.
-    """
-    sampled = proxy_metrics.ProxyMetrics()
-    sampled.observe("route", proxy_metrics.Side.CANDIDATE, 200, 0.0)
-    sampled.refused[400] += 1
-    sampled.gauges = proxy_metrics.Gauges(
+    """Collect every family of a proxy process, which builds its families on each scrape."""
+    serving = proxy_metrics.ProxyMetrics()
+    serving.gauges = proxy_metrics.Gauges(
         in_flight=lambda: 0,
         client_connections=lambda: 0,
         backend_connections=lambda: dict.fromkeys(proxy_metrics.Side, 0),
@@ -129,10 +120,12 @@ def _proxy_families() -> Iterable[Family]:
         journal=proxy_metrics.WriterCounts,
         backend_health=lambda: dict.fromkeys(proxy_metrics.Side, (True, False)),
     )
-    return sampled.collect()
+    replica = cast("rollout_metrics.Replica", SimpleNamespace(configured={}, pending=(), connected=False))
+    rollout = rollout_metrics.RolloutMetrics(replica, latest=dict, dropped=lambda: 0)
+    return (*serving.collect(), *rollout.collect())
 
 
-_PROXY: Final = _by_name(_proxy_families(), PROXY_JOB)
+_PROXY: Final = {metric.name: metric for metric in (_described(f, f, PROXY_JOB) for f in _proxy_families())}
 
 
 def _proxy_metric(name: str) -> Metric:
@@ -172,6 +165,15 @@ WORKER_LOST_EXCHANGES = _proxy_metric(proxy_metrics.WORKER_LOST_EXCHANGES)
 CONFIG_RELOADS = _proxy_metric(proxy_metrics.CONFIG_RELOADS)
 CONFIG_LOADED = _proxy_metric(proxy_metrics.CONFIG_LOADED)
 CONFIG_NEEDS_RESTART = _proxy_metric(proxy_metrics.CONFIG_NEEDS_RESTART)
+ROLLOUT_PHASE = _proxy_metric(rollout_metrics.PHASE)
+ROLLOUT_STEP = _proxy_metric(rollout_metrics.STEP)
+ROLLOUT_VERSION = _proxy_metric(rollout_metrics.VERSION)
+ROLLOUT_EPOCH = _proxy_metric(rollout_metrics.EPOCH)
+ROLLOUT_GATE = _proxy_metric(rollout_metrics.GATE)
+ROLLOUT_STORE_CONNECTED = _proxy_metric(rollout_metrics.STORED)
+ROLLOUT_AUDIT_PENDING = _proxy_metric(rollout_metrics.PENDING)
+ROLLOUT_ASSESSED = _proxy_metric(rollout_metrics.ASSESSED)
+ROLLOUT_NOTIFICATIONS_DROPPED = _proxy_metric(rollout_metrics.NOTIFICATIONS_DROPPED)
 
 _RUNNER: Final = RunnerMetrics(CollectorRegistry())
 

@@ -5,8 +5,8 @@ from typing import Final
 
 from dashboards import metric_catalog as metrics
 from dashboards import recording_rules as recorded
-from dashboards.panels import Json, Panel, Query, dashboard, section, timeseries, variable
-from dashboards.promql import quantile, rate, ratio, sum_by
+from dashboards.panels import Json, Panel, Query, dashboard, section, table, timeseries, variable
+from dashboards.promql import max_by, quantile, rate, ratio, sum_by
 
 ROUTE: Final = "=~$route"
 
@@ -20,7 +20,9 @@ def build() -> Json:
         *_backends(),
         section("Journal"),
         *_journal(),
-        section("Rollout, configuration and process"),
+        section("Rollout"),
+        *_rollout(),
+        section("Configuration and process"),
         *_process(),
     )
     routes = variable("route", "Route", f"label_values({metrics.REQUESTS.select()}, route)")
@@ -138,12 +140,57 @@ def _journal() -> Sequence[Panel]:
     )
 
 
-def _process() -> Sequence[Panel]:
+def _rollout() -> Sequence[Panel]:
     return (
         timeseries(
             "Share of the candidate", Query(metrics.CANDIDATE_SHARE.select(), "{{instance}}"), unit="percentunit"
         ),
         timeseries("Rolled back", Query(metrics.ROLLED_BACK.select(), "{{instance}}")),
+        timeseries(
+            "Phase and step by group",
+            Query(max_by(metrics.ROLLOUT_STEP.select(), "group"), "{{group}} step"),
+            Query(f"{max_by(metrics.ROLLOUT_PHASE.select(), 'group', 'phase')} == 1", "{{group}} {{phase}}"),
+            description="The index of the current step, counted from 0, and the current phase.",
+        ),
+        table(
+            "Gates",
+            Query(f"{max_by(metrics.ROLLOUT_GATE.select(), 'group', 'gate', 'outcome')} == 1"),
+            description="The outcome of each gate at its last evaluation.",
+        ),
+        timeseries(
+            "Time since the last evaluation",
+            Query(f"time() - {max_by(metrics.ROLLOUT_ASSESSED.select(), 'group')}", "{{group}}"),
+            unit="s",
+            width=12,
+        ),
+        timeseries(
+            "Differing rollout states",
+            Query(
+                f"max by (group) ({metrics.ROLLOUT_VERSION.select()}) - min by (group) ({metrics.ROLLOUT_VERSION.select()})",
+                "{{group}} version",
+            ),
+            Query(
+                f"max by (group) ({metrics.ROLLOUT_EPOCH.select()}) - min by (group) ({metrics.ROLLOUT_EPOCH.select()})",
+                "{{group}} epoch",
+            ),
+            description="Difference between the newest and the oldest state among the proxies. 0 when all agree.",
+        ),
+        timeseries(
+            "Rollout store",
+            Query(metrics.ROLLOUT_STORE_CONNECTED.select(), "{{instance}} connected"),
+            Query(metrics.ROLLOUT_AUDIT_PENDING.select(), "{{instance}} audit entries waiting"),
+            description="Changes made while the database is down are stored when it is back.",
+        ),
+        timeseries(
+            "Notifications dropped",
+            Query(sum_by(rate(metrics.ROLLOUT_NOTIFICATIONS_DROPPED.select())), "dropped"),
+            unit="ops",
+        ),
+    )
+
+
+def _process() -> Sequence[Panel]:
+    return (
         timeseries(
             "Worker crashes",
             Query(metrics.WORKER_RESTARTS.select(), "{{instance}} restarts"),

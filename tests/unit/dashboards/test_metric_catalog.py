@@ -10,6 +10,7 @@ from prometheus_client.process_collector import ProcessCollector
 from comparator.metrics import ComparatorMetrics
 from dashboards import metric_catalog as metrics
 from dashboards.errors import UnknownLabelError, UnknownMetricError
+from proxy.rollout import metrics as rollout_metrics
 from proxy.runner.metrics import RunnerMetrics
 from proxy.serving import metrics as proxy_metrics
 from scorer.metrics import Metrics
@@ -72,7 +73,12 @@ def test_every_metric_of_the_scorer_is_listed() -> None:
 
 
 def test_every_metric_of_the_proxy_is_listed() -> None:
-    names = {value for name, value in vars(proxy_metrics).items() if name.isupper() and isinstance(value, str)}
+    names = {
+        value
+        for module in (proxy_metrics, rollout_metrics)
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, str)
+    }
 
     assert listed(metrics.PROXY_JOB) == names
 
