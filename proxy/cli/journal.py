@@ -1,4 +1,4 @@
-"""`shadow journal`: look into the journal from outside, while it is being written or not."""
+"""`shadow journal`: inspect, verify, prune, export and import a journal, also while it is being written."""
 
 import argparse
 import asyncio
@@ -13,23 +13,24 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.cli import journal_transfer as carry
+from proxy.cli import journal_transfer
 from proxy.config.journal import JournalSettings
-from proxy.config.settings import RouteSettings, load
+from proxy.config.loader import read_settings
+from proxy.config.routes import RouteSettings
 from proxy.errors import JournalFormatError, SettingsError
 from proxy.journal import retention
 from proxy.journal.format import FrameHeader, Record, decode_payload, exchange_of
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import backlog
 from proxy.journal.redaction import RedactionKeys, unseal
 from proxy.journal.segments import (
     LOCK,
     all_committed,
-    fault_of,
+    backlog,
     frames,
-    locked,
+    is_locked,
     read_payload,
-    refuse_other_folders,
+    require_journal,
+    segment_fault,
     segments,
     writers,
 )
@@ -41,38 +42,40 @@ TAIL_POLL_S = 0.2
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
-    parser.add_argument("--directory", type=Path, help="the journal's folder; default: that of the configuration")
+    parser.add_argument(
+        "--directory", type=Path, help="the journal's folder (default: journal.directory of the configuration)"
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("ls", help="segments: exchanges, bytes, times")
+    actions.add_parser("ls", help="list segments with exchanges, bytes, times")
     for name, text in (
-        ("cat", "every exchange as a line of JSON"),
-        ("tail", "follow: each new exchange as a line of JSON"),
+        ("cat", "print every exchange as a line of JSON"),
+        ("tail", "print each new exchange as a line of JSON"),
     ):
         action = actions.add_parser(name, help=text)
         action.add_argument("--unseal", action="store_true", help="show secrets in clear (needs the journal's key)")
         action.add_argument("--route", default="", help="only this route")
         action.add_argument("--key", default="", help="only this ordering key")
-        action.add_argument("--limit", type=int, default=0, help="stop after so many")
-    actions.add_parser("stats", help="counts by route, side, status; sizes; what each reader has left")
-    actions.add_parser("verify", help="check every checksum; exit code 1 when something is damaged or missing")
-    carry.configure_export(actions.add_parser("export", help="all exchanges in another program's format"))
-    carry.configure_import(actions.add_parser("import", help="append another program's capture"))
-    prune = actions.add_parser("prune", help="delete what retention allows, now")
-    prune.add_argument(
-        "--forget-reader", default="", help="first delete the offset of a reader that will not come back"
+        action.add_argument("--limit", type=int, default=0, help="stop after this number")
+    actions.add_parser("stats", help="print counts by route, side and status, sizes, and the backlog of each reader")
+    actions.add_parser("verify", help="check every checksum; exit code 1 for damaged or missing exchanges")
+    journal_transfer.configure_export(
+        actions.add_parser("export", help="write all exchanges in another program's format")
     )
+    journal_transfer.configure_import(actions.add_parser("import", help="append another program's recording"))
+    prune = actions.add_parser("prune", help="apply the retention now")
+    prune.add_argument("--forget-reader", default="", help="first delete the offset of a reader that is gone for good")
     for action in actions.choices.values():
-        # Also behind the action, where all other commands have them; what stands before it is kept.
+        # After the action too, where all other commands have them; an option before it is kept.
         action.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="default: config.yaml")
         action.add_argument("--directory", type=Path, default=argparse.SUPPRESS, help="default: as configured")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do the action."""
+    """Run the action."""
     settings, routes = _settings(args)
     directory = Path(settings.directory)
     if args.action != "import":
-        refuse_other_folders(directory)
+        require_journal(directory)
     match args.action:
         case "ls":
             return _ls(directory)
@@ -85,23 +88,25 @@ def run(args: argparse.Namespace) -> int:
         case "verify":
             return _verify(directory)
         case "export":
-            return carry.export(directory, args)
+            return journal_transfer.export(directory, args)
         case "import":
-            return carry.import_(settings, routes, args)
+            return journal_transfer.import_(settings, routes, args)
         case _:
             return _prune(directory, settings, args.forget_reader)
 
 
 def _settings(args: argparse.Namespace) -> tuple[JournalSettings, Sequence[RouteSettings]]:
-    # Only an import has to know the routes; whoever looks into a folder needs no configuration.
+    # Only an import needs the routes, so a folder can be inspected without a configuration.
     if args.directory is not None and (args.action != "import" or not args.config.exists()):
         return JournalSettings(directory=str(args.directory)), ()
     try:
-        settings = load(args.config.read_text(), os.environ)
-        own = {"directory": str(args.directory)} if args.directory is not None else {}
-        return msgspec.structs.replace(settings.journal, **own), settings.routes
-    except OSError as error:
-        raise SettingsError(f"{args.config}: {error.strerror}; or give --directory") from error
+        settings = read_settings(args.config)
+    except SettingsError as error:
+        raise SettingsError(
+            f"{error}, or the journal with --directory" if not args.config.exists() else str(error)
+        ) from error
+    changes = {"directory": str(args.directory)} if args.directory is not None else {}
+    return msgspec.structs.replace(settings.journal, **changes), settings.routes
 
 
 def _time(ns: int) -> str:
@@ -119,7 +124,7 @@ def _paths(directory: Path) -> list[Path]:
 def _ls(directory: Path) -> int:
     _print(f"{'segment':<32} {'exchanges':>10} {'bytes':>12}  last exchange")
     for path in _paths(directory):
-        fault = fault_of(path)
+        fault = segment_fault(path)
         if fault:
             _print(f"{path.parent.name}/{path.name:<29} {'-':>10} {path.stat().st_size:>12}  {fault}")
             continue
@@ -138,11 +143,11 @@ def _cat(directory: Path, args: argparse.Namespace) -> int:
         shown += _show(record, args, keys)
         if args.limit and shown >= args.limit:
             break
-    return _tell(damage)
+    return _print_damage(damage)
 
 
 async def _tail(directory: Path, args: argparse.Namespace) -> int:
-    """Follow from the end, until interrupted or `--limit`."""
+    """Print exchanges as they arrive, until interrupted or `--limit`."""
     keys = load_keys(directory, os.environ) if args.unseal else None
     offsets = {path: _end(path) for path in _paths(directory)}
     shown = 0
@@ -164,25 +169,25 @@ def _end(path: Path) -> int:
 
 
 def _records(directory: Path, damage: list[str]) -> Iterator[Record]:
-    """What can be read; what cannot is noted."""
+    """Yield all records that can be read; note the damage."""
     for path in _paths(directory):
-        if fault := fault_of(path):
+        if fault := segment_fault(path):
             damage.append(f"{path}: {fault}")
             continue
         for offset, header in frames(path):
             payload = read_payload(path, offset, header)
             if payload is None:
-                damage.append(f"{path} at {offset}: the checksum does not hold")
+                damage.append(f"{path} at {offset}: the checksum does not match")
                 continue
             yield from decode_payload(payload)
 
 
-def _tell(damage: Sequence[str]) -> int:
-    """Say what was left out; the exit code."""
+def _print_damage(damage: Sequence[str]) -> int:
+    """Print the first damage on the standard error, and return the exit code."""
     if damage:
         sys.stderr.write(f"left out: {damage[0]}")
         sys.stderr.write(f" and {len(damage) - 1} more; " if len(damage) > 1 else "; ")
-        sys.stderr.write("`shadow journal verify` names all damage\n")
+        sys.stderr.write("`shadow journal verify` lists all damage\n")
     return 1 if damage else 0
 
 
@@ -206,22 +211,22 @@ def _stats(directory: Path) -> int:
     for (route, side, status), count in sorted(by_kind.items()):
         _print(f"  {route:<24} {side:<10} {status:<10} {count:>10}")
     for name, committed in all_committed(directory).items():
-        left = backlog(directory, committed.sequences)
-        _print(f"  reader {name}: {sum(committed.sequences.values())} done, {left} left, {committed.lost} lost")
-    return _tell(damage)
+        remaining = backlog(directory, committed.sequences)
+        _print(f"  reader {name}: {sum(committed.sequences.values())} done, {remaining} left, {committed.lost} lost")
+    return _print_damage(damage)
 
 
 def _verify(directory: Path) -> int:
-    """Checksums of all frames, and that sequences follow one another."""
+    """Check the checksums of all frames, and that their sequences are consecutive."""
     damage: list[str] = []
     count = 0
     for writer in writers(directory):
         expected: int | None = None
         files = segments(directory / writer)
         for path in files:
-            fault = fault_of(path)
+            fault = segment_fault(path)
             if fault:
-                # Whatever it held, the sequence of the next one says how much is missing.
+                # The sequence of the next segment tells how many exchanges are missing.
                 damage.append(f"{path}: {fault}")
                 continue
             end = 0
@@ -229,7 +234,7 @@ def _verify(directory: Path) -> int:
                 damage += _faults(path, offset, header, expected=expected)
                 expected, end, count = header.next_sequence, offset + header.size, count + header.count
             torn = path.stat().st_size - end
-            being_written = path == files[-1] and locked(directory / writer / LOCK)
+            being_written = path == files[-1] and is_locked(directory / writer / LOCK)
             if end and torn and not being_written:
                 damage.append(f"{path} at {end}: {torn} bytes after the last whole frame")
     for line in damage:
@@ -239,17 +244,17 @@ def _verify(directory: Path) -> int:
 
 
 def _faults(path: Path, offset: int, header: FrameHeader, *, expected: int | None) -> list[str]:
-    found: list[str] = []
+    faults: list[str] = []
     if expected is not None and header.first_sequence != expected:
-        found.append(f"{path} at {offset}: sequence {header.first_sequence} follows {expected - 1}")
+        faults.append(f"{path} at {offset}: sequence {header.first_sequence} follows {expected - 1}")
     payload = read_payload(path, offset, header)
     if payload is None:
-        return [*found, f"{path} at {offset}: the checksum does not hold"]
+        return [*faults, f"{path} at {offset}: the checksum does not match"]
     try:
         decode_payload(payload)
     except JournalFormatError as error:
-        found.append(f"{path} at {offset}: {error}")
-    return found
+        faults.append(f"{path} at {offset}: {error}")
+    return faults
 
 
 def _prune(directory: Path, settings: JournalSettings, forget_reader: str) -> int:
@@ -257,9 +262,9 @@ def _prune(directory: Path, settings: JournalSettings, forget_reader: str) -> in
         path = directory / "readers" / f"{Path(forget_reader).name}.json"
         if not path.exists():
             known = ", ".join(all_committed(directory)) or "none"
-            raise SettingsError(f"there is no reader {forget_reader!r}; there are: {known}")
-        if locked(path.with_suffix(".lock")):
-            raise SettingsError(f"{forget_reader!r} reads the journal now; stop it first")
+            raise SettingsError(f"no reader named {forget_reader!r}; known readers: {known}")
+        if is_locked(path.with_suffix(".lock")):
+            raise SettingsError(f"{forget_reader!r} is reading the journal; stop it first")
         path.unlink()
     pruned = retention.prune(directory, settings.retention, now_s=time.time())
     _print(f"{len(pruned.deleted)} segments deleted, {pruned.unread} exchanges of them unread")

@@ -1,4 +1,4 @@
-"""`shadow journal export` and `import`: exchanges out to other programs' formats, and recordings of other programs in."""
+"""`shadow journal export` and `import`: exchanges to the formats of other programs, and recordings of other programs to exchanges."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ from proxy.journal.registry import open_writer
 from proxy.recordings.formats import WRITERS
 from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, header_of, to_exchange
 from proxy.recordings.reader import JOURNAL, READABLE, read
-from proxy.replay.recording_reader import placed
+from proxy.replay.recording_reader import with_route
 from proxy.serving.routing import Route, compile_routes
 
 IMPORTED = "imported"
@@ -35,10 +35,8 @@ MALFORMED_SHOWN = 5
 
 def configure_export(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `export`."""
-    parser.add_argument(
-        "--to", dest="sink", choices=list(WRITERS), default="ndjson"
-    )
-    parser.add_argument("--out", default="-", help="file to write; default: the standard output")
+    parser.add_argument("--to", dest="format", choices=list(WRITERS), default="ndjson", help="default: %(default)s")
+    parser.add_argument("--out", default="-", help="file to write (default: the standard output)")
     parser.add_argument("--unseal", action="store_true", help="write secrets in clear (needs the journal's key)")
     parser.add_argument("--route", default="", help="only this route")
     parser.add_argument("--key", default="", help="only this ordering key")
@@ -47,32 +45,35 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
 def configure_import(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `import`."""
     parser.add_argument("source", help="a recording: file, journal folder, or - for the standard input")
-    parser.add_argument("--format", choices=READABLE, help="default: found out")
+    parser.add_argument("--format", choices=READABLE, help="default: detected")
     parser.add_argument(
-        "--served-by", choices=[one.value for one in Side], default=Side.LEGACY.value, help="whose responses these are"
+        "--served-by",
+        choices=[side.value for side in Side],
+        default=Side.LEGACY.value,
+        help="side of the recorded responses (default: %(default)s)",
     )
     parser.add_argument(
-        "--mirror", action="store_true", help="let the runner mirror them; without it they are only kept"
+        "--mirror", action="store_true", help="let the runner mirror them; otherwise they are stored only"
     )
 
 
 def export(directory: Path, args: argparse.Namespace) -> int:
-    """Write the journal's exchanges in another format; say on stderr what was left out."""
+    """Write the journal's exchanges in another format; list on the standard error what could not be read."""
     keys = load_keys(directory, os.environ) if args.unseal else None
     malformed: list[MalformedRecord] = []
-    wanted = _wanted(read(str(directory), format_name=JOURNAL, keys=keys), args.route, args.key, malformed)
-    pieces = WRITERS[args.sink](wanted)
+    records = _selected(read(str(directory), format_name=JOURNAL, keys=keys), args.route, args.key, malformed)
+    pieces = WRITERS[args.format](records)
     if args.out == "-":
         for piece in pieces:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
     else:
-        _written(Path(args.out), pieces)
-    _tell(malformed)
+        _write(Path(args.out), pieces)
+    _print_malformed(malformed)
     return 1 if malformed else 0
 
 
-def _written(path: Path, pieces: Iterator[bytes]) -> None:
+def _write(path: Path, pieces: Iterator[bytes]) -> None:
     try:
         with path.open("wb") as file:
             file.writelines(pieces)
@@ -81,39 +82,39 @@ def _written(path: Path, pieces: Iterator[bytes]) -> None:
 
 
 def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: argparse.Namespace) -> int:
-    """Append a recording's exchanges, redacted like all others; print what became of them.
+    """Append a recording's exchanges to the journal, redacted as usual, and print their number.
 
     Raises:
-        JournalError: something could not be written.
-        SourceError: the recording cannot be read.
+        JournalError: an exchange could not be written.
+        RecordingError: the recording cannot be read.
     """
     into, source = Path(settings.directory).resolve(), Path(args.source).resolve()
     if args.source != "-" and into in (source, *source.parents):
-        raise JournalError(f"{args.source} is the journal itself: its exchanges would stand there twice")
+        raise JournalError("cannot import the journal into itself: every exchange would be duplicated")
     compiled = compile_routes(routes)
     malformed: list[MalformedRecord] = []
     count: Counter[str] = Counter()
-    weight = 0
-    # What was imported is on the disk when this returns, and nothing may be shed.
+    queued_bytes = 0
+    # Every exchange is on the disk when the command ends: the queue never overflows, and files are synced.
     room = {"queue_max": 1_000_000, "queue_max_bytes": 2 * 1024**3, "flush_ms": 1.0}
     writer = open_writer(msgspec.structs.replace(settings, durability=Durability.INTERVAL, **room), os.environ)
     writer.start()
     try:
-        for recorded in _wanted(read(args.source, format_name=args.format), "", "", malformed):
+        for recorded in _selected(read(args.source, format_name=args.format), "", "", malformed):
             exchange = _routed(recorded, compiled, served_by=Side(args.served_by), mirror=args.mirror)
             count["without response" if recorded.outcome is None else "with response"] += 1
-            weight = _append(writer, exchange, weight)
+            queued_bytes = _append(writer, exchange, queued_bytes)
     finally:
         writer.close()
     if writer.counts.written != count.total():
         raise JournalError(f"{count.total() - writer.counts.written} of {count.total()} exchanges were not written")
-    _tell(malformed)
+    _print_malformed(malformed)
     parts = ", ".join(f"{number} {name}" for name, number in sorted(count.items()))
     sys.stdout.write(f"{count.total()} exchanges imported ({parts or 'none'}), {len(malformed)} malformed\n")
     return 1 if malformed else 0
 
 
-def _wanted(
+def _selected(
     items: Iterator[Item], route: str, key: str, malformed: list[MalformedRecord]
 ) -> Iterator[RecordedExchange]:
     for item in items:
@@ -124,28 +125,32 @@ def _wanted(
 
 
 def _routed(recorded: RecordedExchange, routes: Sequence[Route], *, served_by: Side, mirror: bool) -> Exchange:
-    """The exchange as the proxy would have journaled it: with route and key, and an id that nothing else has."""
+    """Return the exchange as the proxy would have journaled it: with route and key, and a unique id."""
     exchange_id = header_of(recorded.request.headers, "x-request-id") or uuid.uuid4().hex
-    exchange = to_exchange(placed(recorded, routes), served_by=served_by, exchange_id=exchange_id)
+    exchange = to_exchange(with_route(recorded, routes), served_by=served_by, exchange_id=exchange_id)
     skip = exchange.skip if mirror else exchange.skip or IMPORTED
     return replace(exchange, stage=exchange.stage or IMPORTED, skip=skip)
 
 
-def _append(writer: JournalWriter, exchange: Exchange, weight: int) -> int:
-    """Append; once much is queued, wait until it is written: an import is in no hurry. Return the weight queued."""
+def _append(writer: JournalWriter, exchange: Exchange, queued_bytes: int) -> int:
+    """Append an exchange; wait for the queue above QUEUED_MAX_BYTES. Return the bytes queued since the last wait."""
     if not writer.append(exchange):
-        raise JournalError("the journal takes no more exchanges: " + json.dumps(writer.counts.losses()))
+        raise JournalError("the journal dropped an exchange: " + json.dumps(writer.counts.losses()))
     response = exchange.outcome
-    weight += RECORD_OVERHEAD_BYTES + len(exchange.request.body) + (len(response.body) if isinstance(response, Response) else 0)
-    if weight < QUEUED_MAX_BYTES:
-        return weight
+    queued_bytes += (
+        RECORD_OVERHEAD_BYTES
+        + len(exchange.request.body)
+        + (len(response.body) if isinstance(response, Response) else 0)
+    )
+    if queued_bytes < QUEUED_MAX_BYTES:
+        return queued_bytes
     while writer.counts.queued:
         time.sleep(WAIT_S)
     return 0
 
 
-def _tell(malformed: Sequence[MalformedRecord]) -> None:
-    for one in malformed[:MALFORMED_SHOWN]:
-        sys.stderr.write(f"{one.location}: {one.reason}\n")
+def _print_malformed(malformed: Sequence[MalformedRecord]) -> None:
+    for record in malformed[:MALFORMED_SHOWN]:
+        sys.stderr.write(f"{record.location}: {record.reason}\n")
     if len(malformed) > MALFORMED_SHOWN:
         sys.stderr.write(f"and {len(malformed) - MALFORMED_SHOWN} more\n")

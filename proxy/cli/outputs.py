@@ -1,4 +1,4 @@
-"""Whether the files that a command is to write can be made: asked before the work and not after it."""
+"""Checks the output files of a command before its work, so that the work is not lost."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +7,10 @@ from proxy.replay.errors import OptionError
 
 
 def check_outputs(names: Mapping[str, str | None]) -> None:
-    """Look at the files that options name; none, and - for the standard output, are fine.
+    """Check the files that options name, by option; None and `-` for the standard output are accepted.
 
     Raises:
-        OptionError: one is a folder, or its folder is not there.
+        OptionError: one is a folder, or its folder does not exist.
     """
     for option, name in names.items():
         if not name or name == "-":
@@ -19,4 +19,4 @@ def check_outputs(names: Mapping[str, str | None]) -> None:
         if path.is_dir():
             raise OptionError(f"{option} {name}: is a folder; name a file")
         if not path.parent.is_dir():
-            raise OptionError(f"{option} {name}: there is no folder {path.parent}; make it first")
+            raise OptionError(f"{option} {name}: no folder {path.parent}; create it first")

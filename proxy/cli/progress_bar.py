@@ -1,4 +1,4 @@
-"""The progress bar: how far, how fast, how many errors, how long yet. On the standard error, and only on a terminal."""
+"""A progress bar with rate, errors and remaining time. On the standard error, and only on a terminal."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,14 @@ REFRESH_S = 0.25
 async def progress_bar(
     total: int | None, done: Callable[[], int], errors: Callable[[], int], *, shown: bool
 ) -> AsyncGenerator[None]:
-    """Show the bar for the block; `total` None has no end."""
+    """Show the bar during the block.
+
+    Args:
+        total: number of requests; None for an unknown number.
+        done: returns the number of requests done.
+        errors: returns the number of errors.
+        shown: False shows nothing.
+    """
     if not shown or not sys.stderr.isatty():
         yield
         return
@@ -26,16 +33,16 @@ async def progress_bar(
         TextColumn("{task.fields[rate]:.0f}/s"),
         TextColumn("{task.fields[errors]} errors"),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("remaining"),
         TimeRemainingColumn(),
     )
     clock = asyncio.get_running_loop().time
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("replay", total=total, rate=0.0, errors=0)
-        begun_s, begun_at = clock(), done()
+        started_s, done_before = clock(), done()
 
         def update() -> None:
-            rate = (done() - begun_at) / max(clock() - begun_s, 1e-9)
+            rate = (done() - done_before) / max(clock() - started_s, 1e-9)
             progress.update(task, completed=done(), rate=rate, errors=errors())
 
         async def refresh() -> None:

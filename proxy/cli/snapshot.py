@@ -1,4 +1,4 @@
-"""`shadow snapshot`: keep states of the shadow database, and go back to them."""
+"""`shadow snapshot`: create, restore, drop and list snapshots of the shadow database."""
 
 import argparse
 import asyncio
@@ -20,64 +20,64 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--server",
         default=os.environ.get("SHADOW_SNAPSHOT_DSN", ""),
         metavar="DSN",
-        help="the server that keeps the snapshots (default: SHADOW_SNAPSHOT_DSN, else the shadow's own)",
+        help="the snapshots' server (default: SHADOW_SNAPSHOT_DSN, else the shadow database's own)",
     )
     parser.add_argument(
-        "--programs", type=Path, metavar="DIR", help="pg_dump and psql, for a server other than the shadow's"
+        "--programs", type=Path, metavar="DIR", help="folder of pg_dump and psql, which a server of its own needs"
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in (
-        ("create", "keep the shadow database as it is now"),
-        ("restore", "put a snapshot in the shadow database's place"),
+        ("create", "copy the shadow database as it is now"),
+        ("restore", "replace the shadow database by a snapshot"),
         ("drop", "delete a snapshot"),
     ):
-        actions.add_parser(name, help=text).add_argument("name", help="of the snapshot")
-    actions.add_parser("ls", help="all snapshots: of which database, when, how large")
+        actions.add_parser(name, help=text).add_argument("name", help="name of the snapshot")
+    actions.add_parser("ls", help="list all snapshots with database, time and size")
     for action in actions.choices.values():
-        # Also behind the action, where all other commands have them; what stands before it is kept.
+        # After the action too, where all other commands have them; an option before it is kept.
         action.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="default: config.yaml")
-        action.add_argument("--server", metavar="DSN", default=argparse.SUPPRESS, help="as before the action")
-        action.add_argument("--programs", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="likewise")
+        action.add_argument("--server", metavar="DSN", default=argparse.SUPPRESS, help="see above")
+        action.add_argument("--programs", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="see above")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do the action."""
+    """Run the action."""
     databases = read_settings(args.config).databases
     dsn = databases.shadow
     if not dsn:
-        raise SnapshotError("databases.shadow is empty; only the shadow database is ever kept or replaced")
-    if databases.live and _place(databases.live) == _place(dsn):
+        raise SnapshotError("databases.shadow is empty; set it: only the shadow database is ever copied or replaced")
+    if databases.live and _server_and_database(databases.live) == _server_and_database(dsn):
         raise SnapshotError("databases.live and databases.shadow are the same database: live would be replaced")
     match args.action:
         case "create":
             now = dt.datetime.now(dt.UTC)
-            asyncio.run(snapshot.create(dsn, args.name, now=now, kept_at=args.server, programs=args.programs))
-            _say(f"kept as {args.name}; to go back to it: shadow snapshot restore {args.name}")
+            asyncio.run(snapshot.create(dsn, args.name, now=now, server=args.server, programs=args.programs))
+            _print(f"created {args.name}; restore it with: shadow snapshot restore {args.name}")
         case "restore":
-            asyncio.run(snapshot.restore(dsn, args.name, kept_at=args.server, programs=args.programs))
-            _say(f"the shadow database is as it was kept in {args.name}")
+            asyncio.run(snapshot.restore(dsn, args.name, server=args.server, programs=args.programs))
+            _print(f"restored {args.name} to the shadow database")
         case "drop":
             asyncio.run(snapshot.drop(args.server or dsn, args.name))
-            _say(f"{args.name} is deleted")
+            _print(f"dropped {args.name}")
         case _:
-            _say(render(asyncio.run(snapshot.list_all(args.server or dsn))))
+            _print(render(asyncio.run(snapshot.list_all(args.server or dsn))))
     return 0
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _place(dsn: str) -> tuple[str, str, str]:
-    """Server and database, as far as the DSN says them."""
-    words = environment(dsn)
-    return words.get("PGHOST", "localhost"), words.get("PGPORT", "5432"), words.get("PGDATABASE", "")
+def _server_and_database(dsn: str) -> tuple[str, str, str]:
+    """Return host, port and database of a DSN."""
+    parts = environment(dsn)
+    return parts.get("PGHOST", "localhost"), parts.get("PGPORT", "5432"), parts.get("PGDATABASE", "")
 
 
-def render(found: list[snapshot.Snapshot]) -> str:
-    """A table of the snapshots."""
-    if not found:
-        return "nothing yet: shadow snapshot create NAME keeps the shadow database as it is"
-    lines = [f"{'name':<32} {'of':<24} {'made':<26} {'bytes':>14}"]
-    lines += [f"{one.name:<32} {one.of:<24} {one.made:<26} {one.bytes:>14}" for one in found]
+def render(snapshots: list[snapshot.Snapshot]) -> str:
+    """Return a table of the snapshots."""
+    if not snapshots:
+        return "no snapshots; create one with: shadow snapshot create NAME"
+    lines = [f"{'name':<32} {'database':<24} {'created':<26} {'bytes':>14}"]
+    lines += [f"{row.name:<32} {row.database:<24} {row.created_at:<26} {row.bytes:>14}" for row in snapshots]
     return "\n".join(lines)

@@ -8,9 +8,9 @@ import pytest
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import SegmentReader
+from proxy.journal.segment_reader import SegmentReader
+from proxy.journal.segment_writer import SegmentWriter
 from proxy.journal.segments import segments
-from proxy.journal.writer import SegmentWriter
 from tests.support.exchanges import exchange
 
 
@@ -39,14 +39,14 @@ def spoil(path: Path, change: Callable[[bytes], bytes]) -> None:
 
 
 DAMAGE = [
-    (flip, "the checksum does not hold"),
+    (flip, "the checksum does not match"),
     (lambda _: b"not what was written", "not a journal segment"),
-    (lambda data: data[:7] + b"\x63" + data[8:], "format version 99 is unknown"),
+    (lambda data: data[:7] + b"\x63" + data[8:], "unknown format version 99"),
 ]
 
 
 @pytest.mark.parametrize(("change", "said"), DAMAGE)
-def test_verify_names_each_damage(journal: Path, capsys: pytest.CaptureFixture[str], change, said: str) -> None:
+def test_verify_reports_each_damage(journal: Path, capsys: pytest.CaptureFixture[str], change, said: str) -> None:
     spoil(segments(journal / "w0")[1], change)
     assert run(journal, "verify") == 1
     assert said in capsys.readouterr().out
@@ -54,7 +54,7 @@ def test_verify_names_each_damage(journal: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("action", ["cat", "stats"])
 @pytest.mark.parametrize(("change", "said"), DAMAGE)
-def test_what_is_left_out_is_said(
+def test_skipped_damage_is_reported(
     journal: Path, capsys: pytest.CaptureFixture[str], action: str, change, said: str
 ) -> None:
     spoil(segments(journal / "w0")[1], change)
@@ -66,7 +66,7 @@ def test_what_is_left_out_is_said(
 
 
 @pytest.mark.parametrize(("change", "said"), DAMAGE)
-def test_an_export_says_what_it_lacks(journal: Path, capsys: pytest.CaptureFixture[str], change, said: str) -> None:
+def test_export_reports_skipped_damage(journal: Path, capsys: pytest.CaptureFixture[str], change, said: str) -> None:
     spoil(segments(journal / "w0")[1], change)
     assert run(journal, "export") == 1
     shown = capsys.readouterr()
@@ -74,13 +74,13 @@ def test_an_export_says_what_it_lacks(journal: Path, capsys: pytest.CaptureFixtu
     assert len(shown.out.splitlines()) == 2
 
 
-def test_ls_marks_a_file_that_is_no_segment(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ls_marks_a_file_that_is_not_a_segment(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spoil(segments(journal / "w0")[1], lambda _: b"not what was written")
     assert run(journal, "ls") == 0
     assert "not a journal segment" in capsys.readouterr().out.splitlines()[2]
 
 
-def test_a_frame_that_is_being_written_is_no_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_frame_being_written_is_not_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     writer = SegmentWriter(JournalSettings(directory=str(tmp_path / "journal")), environ={})
     writer.start()
     writer.append(exchange())
@@ -100,36 +100,36 @@ def test_a_frame_that_is_being_written_is_no_damage(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize("action", ["ls", "cat", "tail", "stats", "verify", "prune", "export"])
-def test_a_folder_of_something_else_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str) -> None:
+def test_folder_that_is_not_a_journal_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert run(tmp_path, action) == 2
-    assert "is no journal's folder" in capsys.readouterr().err
+    assert "is not the folder of a journal" in capsys.readouterr().err
 
 
-def test_a_writers_folder_is_told_from_the_journal(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_of_one_writer_is_refused(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(journal / "w0", "ls") == 2
     assert f"the journal is {journal}" in capsys.readouterr().err
 
 
-def test_an_empty_folder_is_an_empty_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_folder_is_an_empty_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "verify") == 0
     assert capsys.readouterr().out == "0 exchanges, 0 faults\n"
 
 
 @pytest.mark.parametrize("part", ["", "w0"])
-def test_a_journal_is_not_imported_into_itself(journal: Path, capsys: pytest.CaptureFixture[str], part: str) -> None:
+def test_import_of_a_journal_into_itself_is_refused(journal: Path, capsys: pytest.CaptureFixture[str], part: str) -> None:
     assert run(journal, "import", str(journal / part)) == 2
-    assert "is the journal itself" in capsys.readouterr().err
+    assert "cannot import the journal into itself" in capsys.readouterr().err
 
 
-def test_a_file_that_cannot_be_written_is_said_in_a_line(
+def test_unwritable_output_is_reported_in_one_line(
     journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(journal, "export", "--out", str(tmp_path / "none" / "x")) == 2
     assert capsys.readouterr().err.endswith("none/x: No such file or directory\n")
 
 
-def test_a_reader_that_is_up_is_not_forgotten(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_active_reader_cannot_be_forgotten(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with SegmentReader(journal, "mirror", keys=load_keys(journal, {})) as reader:
         reader.commit(reader.take(1)[0].position)
         assert run(journal, "prune", "--forget-reader", "mirror") == 2
@@ -137,10 +137,10 @@ def test_a_reader_that_is_up_is_not_forgotten(journal: Path, capsys: pytest.Capt
     assert run(journal, "prune", "--forget-reader", "mirror") == 0
 
 
-def test_a_reader_that_nobody_knows_is_refused_with_those_there_are(
+def test_unknown_reader_is_refused_with_the_known_ones(
     journal: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with SegmentReader(journal, "mirror", keys=load_keys(journal, {})) as reader:
         reader.commit(reader.take(1)[0].position)
     assert run(journal, "prune", "--forget-reader", "miror") == 2
-    assert "there are: mirror" in capsys.readouterr().err
+    assert "known readers: mirror" in capsys.readouterr().err

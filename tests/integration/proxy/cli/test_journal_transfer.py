@@ -43,7 +43,7 @@ def exported(directory: Path, tmp_path: Path, sink: str, *words: str) -> Path:
 
 
 @pytest.mark.parametrize("sink", ["ndjson", "har"])
-def test_export_and_import_give_the_same_exchanges(journal: Path, tmp_path: Path, sink: str) -> None:
+def test_export_and_import_round_trip(journal: Path, tmp_path: Path, sink: str) -> None:
     path = exported(journal, tmp_path, sink, "--unseal")
     again = tmp_path / "again"
     assert run("--config", tmp_path / "none", "--directory", again, "import", path, "--mirror") == 0
@@ -51,19 +51,19 @@ def test_export_and_import_give_the_same_exchanges(journal: Path, tmp_path: Path
     assert found == [from_exchange(exchange(f"id-{n}", headers=SECRET, ended_ns=2_000 + n)) for n in range(5)]
 
 
-def test_an_export_holds_no_secret_unless_asked(journal: Path, tmp_path: Path) -> None:
+def test_export_contains_secrets_only_with_unseal(journal: Path, tmp_path: Path) -> None:
     assert b"very-secret-key" not in exported(journal, tmp_path, "gor").read_bytes()
     assert b"very-secret-key" in exported(journal, tmp_path, "har", "--unseal").read_bytes()
 
 
-def test_an_imported_secret_is_sealed(journal: Path, tmp_path: Path) -> None:
+def test_imported_secret_is_sealed(journal: Path, tmp_path: Path) -> None:
     path = exported(journal, tmp_path, "gor", "--unseal")
     again = tmp_path / "again"
     run("--config", tmp_path / "none", "--directory", again, "import", path)
     assert not [one for one in again.rglob("*.seg") if b"very-secret-key" in one.read_bytes()]
 
 
-def test_a_capture_of_another_program_gets_route_and_key_and_is_not_mirrored(tmp_path: Path) -> None:
+def test_imported_recording_gets_route_and_key_and_is_not_mirrored(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG)
     path = tmp_path / "targets.json"
@@ -82,7 +82,7 @@ def test_a_capture_of_another_program_gets_route_and_key_and_is_not_mirrored(tmp
     assert len({one.id for one in found}) == 2
 
 
-def test_malformed_records_are_told_and_end_in_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_malformed_records_are_reported_with_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "targets.json"
     path.write_text('{"method":"GET","url":"http://a/"}\n{"nonsense": 1}\n')
     assert (

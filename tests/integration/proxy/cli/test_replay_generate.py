@@ -76,7 +76,7 @@ async def filled(dsn: str, script: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-async def test_each_request_that_hands_stamps_in_is_answered_with_the_status_that_is_due(
+async def test_generated_submissions_get_the_expected_status(
     database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capture, script = tmp_path / "capture.ndjson", tmp_path / "rows.sql"
@@ -96,7 +96,7 @@ async def test_each_request_that_hands_stamps_in_is_answered_with_the_status_tha
     assert handed_in > 0
 
 
-async def test_the_people_can_be_copied_into_a_database_of_the_configuration(
+async def test_accounts_can_be_loaded_into_a_configured_database(
     database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await migrated(database)
@@ -111,7 +111,7 @@ async def test_the_people_can_be_copied_into_a_database_of_the_configuration(
     assert "5 requests in " in capsys.readouterr().err
 
 
-def test_equal_seeds_make_equal_files_with_times(tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_files(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("one", "two")]
     for path in paths:
         assert generate("--seed", 7, "--addresses", 10, "--requests", 30, "--out", path) == 0
@@ -120,12 +120,12 @@ def test_equal_seeds_make_equal_files_with_times(tmp_path: Path) -> None:
     assert one.count(b"2026-01-01T00:00:0") == 30
 
 
-def test_a_profile_that_is_not_there_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_profile_is_reported_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate("--profile", "nowhere", "--out", tmp_path / "x") == 2
     assert "neither one of clashes" in capsys.readouterr().err
 
 
-def test_a_database_that_is_away_is_not_taken_for_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreachable_database_is_not_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("databases: {live: 'postgresql://127.0.0.1:1/none'}")
     words = ("--addresses", 1, "--requests", 1, "--load", "live", "--config", config, "--out", tmp_path / "x")
@@ -133,13 +133,13 @@ def test_a_database_that_is_away_is_not_taken_for_wrong_use(tmp_path: Path, caps
     assert "ConnectionRefusedError" in capsys.readouterr().err
 
 
-def test_nonsense_is_refused_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_malformed_options_are_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate("--rate", "often", "--out", tmp_path / "x") == 2
     assert "--rate often" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_population_goes_only_where_the_configuration_says(
+def test_accounts_are_loaded_only_into_a_configured_database(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "config.yaml"

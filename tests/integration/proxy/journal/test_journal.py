@@ -83,7 +83,7 @@ def raw(directory: Path) -> bytes:
 # Crashes
 
 
-def test_a_torn_tail_is_cut_and_said(tmp_path: Path) -> None:
+def test_torn_tail_is_truncated_and_counted(tmp_path: Path) -> None:
     write(tmp_path, 5)
     [path] = segments(tmp_path / "w0")
     last = list(frames(path))[-1]
@@ -94,7 +94,7 @@ def test_a_torn_tail_is_cut_and_said(tmp_path: Path) -> None:
     assert ids(tmp_path) == ["id-0", "id-1", "id-2", "id-3", "after"]
 
 
-def test_an_intact_segment_is_not_touched_by_recovery(tmp_path: Path) -> None:
+def test_recovery_leaves_an_intact_segment_unchanged(tmp_path: Path) -> None:
     write(tmp_path, 2)
     [path] = segments(tmp_path / "w0")
     assert repair(path) is None
@@ -111,7 +111,7 @@ def test_every_truncation_leaves_a_readable_journal(tmp_path: Path) -> None:
         assert ids(tmp_path, f"reader-{size}") == [f"id-{number}" for number, end in enumerate(ends) if end <= size]
 
 
-def test_rot_in_the_middle_loses_that_frame_only(tmp_path: Path) -> None:
+def test_corrupted_frame_is_lost_alone(tmp_path: Path) -> None:
     write(tmp_path, 5)
     [path] = segments(tmp_path / "w0")
     offset, header = list(frames(path))[2]
@@ -123,14 +123,14 @@ def test_rot_in_the_middle_loses_that_frame_only(tmp_path: Path) -> None:
         assert reader.lost == 1
 
 
-def test_a_frame_that_became_whole_a_moment_later_is_not_taken_for_damage(tmp_path: Path) -> None:
+def test_frame_completed_during_the_search_is_not_damage(tmp_path: Path) -> None:
     write(tmp_path, 3)
     (path,) = segments(tmp_path / "w0")
     offsets = [offset for offset, _ in frames(path)]
     assert [next_frame(path, offset) for offset in offsets] == offsets
 
 
-def test_a_frame_that_becomes_whole_while_its_segment_is_walked_ends_the_walk(tmp_path: Path) -> None:
+def test_frame_completed_during_iteration_ends_it(tmp_path: Path) -> None:
     write(tmp_path, 3)
     (path,) = segments(tmp_path / "w0")
     whole = path.read_bytes()
@@ -142,7 +142,7 @@ def test_a_frame_that_becomes_whole_while_its_segment_is_walked_ends_the_walk(tm
     assert [offset for offset, _ in walk] == offsets[-1:]
 
 
-def test_a_reader_beside_a_busy_writer_misses_nothing(tmp_path: Path) -> None:
+def test_reader_beside_a_busy_writer_misses_nothing(tmp_path: Path) -> None:
     body = random.Random(1).randbytes(60_000)
     seen: list[int] = []
     with (
@@ -159,7 +159,7 @@ def test_a_reader_beside_a_busy_writer_misses_nothing(tmp_path: Path) -> None:
     assert seen == list(range(1, 401))
 
 
-def test_a_segment_of_a_later_version_is_neither_read_nor_overwritten(tmp_path: Path) -> None:
+def test_segment_of_a_later_version_is_neither_read_nor_overwritten(tmp_path: Path) -> None:
     write(tmp_path, 1)
     [path] = segments(tmp_path / "w0")
     later = bytearray(path.read_bytes())
@@ -185,7 +185,7 @@ def file_size_limit(max_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_counted_and_the_journal_goes_on_when_there_is_room(tmp_path: Path) -> None:
+def test_full_disk_is_counted_and_writing_resumes(tmp_path: Path) -> None:
     with writing(tmp_path) as writer:
         writer.append(exchange("before"))
         wait_for(lambda: writer.counts.written == 1)
@@ -200,14 +200,14 @@ def test_a_full_disk_is_counted_and_the_journal_goes_on_when_there_is_room(tmp_p
     assert (found[0], set(found[1:])) == ("before", {"after"})
 
 
-def test_a_directory_that_cannot_be_made_drops_and_never_raises(tmp_path: Path) -> None:
+def test_unusable_directory_drops_and_never_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with writing(tmp_path / "file" / "journal") as writer:
         assert writer.append(exchange())
         wait_for(lambda: writer.counts.dropped[LossCause.DISK_ERROR] == 1)
 
 
-def test_a_removed_directory_is_made_again(tmp_path: Path) -> None:
+def test_removed_directory_is_created_again(tmp_path: Path) -> None:
     directory = tmp_path / "journal"
     with writing(directory) as writer:
         writer.append(exchange("before"))
@@ -219,7 +219,7 @@ def test_a_removed_directory_is_made_again(tmp_path: Path) -> None:
     assert "after" in ids(directory)
 
 
-def test_append_never_waits_for_a_disk_that_hangs(tmp_path: Path) -> None:
+def test_append_does_not_block_on_a_hanging_disk(tmp_path: Path) -> None:
     with writing(tmp_path, queue_max=100) as writer:
         writer.append(exchange())
         wait_for(lambda: writer.counts.written == 1)
@@ -232,7 +232,7 @@ def test_append_never_waits_for_a_disk_that_hangs(tmp_path: Path) -> None:
     assert accepted.count(False) >= 800
 
 
-def test_a_damaged_offset_file_keeps_nobody_from_writing(tmp_path: Path) -> None:
+def test_damaged_offset_file_does_not_stop_the_writer(tmp_path: Path) -> None:
     readers = tmp_path / "readers"
     readers.mkdir()
     (readers / "damaged.json").write_text("{")
@@ -241,7 +241,7 @@ def test_a_damaged_offset_file_keeps_nobody_from_writing(tmp_path: Path) -> None
     assert [path.name for path in segments(tmp_path / "w0")] == [f"{42:020d}.seg"]
 
 
-def test_what_nobody_foresaw_costs_a_batch_that_is_counted(tmp_path: Path) -> None:
+def test_unexpected_error_drops_and_counts_one_batch(tmp_path: Path) -> None:
     folder = tmp_path / "w0"
     folder.mkdir()
     # (no sequence is as large: the frame after it cannot be written)
@@ -276,13 +276,13 @@ def test_no_secret_reaches_the_disk_in_clear(tmp_path: Path, mode: str) -> None:
     assert [secret for secret in SECRETS if secret.encode() in disk or secret.split()[-1].encode() in disk] == []
 
 
-def test_a_key_made_of_a_secret_is_redacted(tmp_path: Path) -> None:
+def test_ordering_key_equal_to_a_secret_is_redacted(tmp_path: Path) -> None:
     with writing(tmp_path) as writer:
         writer.append(exchange(key="key.secret-1", headers=(("X-API-Key", "key.SECRET-1"),)))
     assert b"key.secret-1" not in raw(tmp_path)
 
 
-def test_sealed_secrets_open_with_the_key_and_only_with_it(tmp_path: Path) -> None:
+def test_sealed_secrets_need_the_right_key(tmp_path: Path) -> None:
     with writing(tmp_path, redaction={"json_paths": ["user.password"]}) as writer:
         writer.append(secretive())
     with reader_of(tmp_path) as reader:
@@ -296,7 +296,7 @@ def test_sealed_secrets_open_with_the_key_and_only_with_it(tmp_path: Path) -> No
         assert "redacted:" in reader.take(1)[0].exchange.request.target
 
 
-def test_the_same_secret_is_recognisable(tmp_path: Path) -> None:
+def test_equal_secrets_have_equal_digests(tmp_path: Path) -> None:
     with writing(tmp_path) as writer:
         for value in ("a", "a", "b"):
             writer.append(exchange(headers=(("X-API-Key", value),)))
@@ -305,7 +305,7 @@ def test_the_same_secret_is_recognisable(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_sealed_box_cannot_be_moved_to_another_exchange(tmp_path: Path) -> None:
+def test_sealed_box_is_bound_to_its_exchange(tmp_path: Path) -> None:
     with writing(tmp_path) as writer:
         writer.append(secretive())
     [path] = segments(tmp_path / "w0")
@@ -316,7 +316,7 @@ def test_a_sealed_box_cannot_be_moved_to_another_exchange(tmp_path: Path) -> Non
     assert exchange_of(unseal(record, load_keys(tmp_path, {}))) == secretive()
 
 
-def test_the_key_file_is_private_and_kept(tmp_path: Path) -> None:
+def test_key_file_is_private_and_stable(tmp_path: Path) -> None:
     write(tmp_path, 1)
     key = (tmp_path / "key").read_bytes()
     write(tmp_path, 1)
@@ -324,7 +324,7 @@ def test_the_key_file_is_private_and_kept(tmp_path: Path) -> None:
     assert (tmp_path / "key").read_bytes() == key
 
 
-def test_a_key_from_the_environment_wins_and_a_short_one_is_refused(tmp_path: Path) -> None:
+def test_key_from_the_environment_takes_precedence_and_a_short_one_is_refused(tmp_path: Path) -> None:
     environ = {"SHADOW_JOURNAL_KEY": "0123456789abcdef"}
     writer = SegmentWriter(settings_of(tmp_path), environ=environ)
     writer.start()
@@ -337,14 +337,14 @@ def test_a_key_from_the_environment_wins_and_a_short_one_is_refused(tmp_path: Pa
         load_keys(tmp_path, {"SHADOW_JOURNAL_KEY": "short"})
 
 
-def test_default_redaction_names_the_usual_secrets() -> None:
+def test_default_redaction_covers_common_secrets() -> None:
     assert {"x-api-key", "authorization", "cookie", "set-cookie"} <= set(RedactionSettings().headers)
 
 
 # Readers
 
 
-def test_a_reader_goes_on_after_what_it_committed(tmp_path: Path) -> None:
+def test_reader_continues_after_its_commit(tmp_path: Path) -> None:
     write(tmp_path, 6, segment_max_bytes=300)
     with reader_of(tmp_path) as reader:
         entries = reader.take(4)
@@ -353,14 +353,14 @@ def test_a_reader_goes_on_after_what_it_committed(tmp_path: Path) -> None:
     assert ids(tmp_path, "another") == [f"id-{number}" for number in range(6)]
 
 
-def test_what_is_in_flight_can_be_computed(tmp_path: Path) -> None:
+def test_backlog_is_tail_minus_committed(tmp_path: Path) -> None:
     write(tmp_path, 5)
     with reader_of(tmp_path) as reader:
         reader.commit(reader.take(2)[-1].position)
         assert (reader.committed_sequence, reader.tail_sequence()) == (2, 5)
 
 
-def test_a_reader_waits_for_what_is_written_later(tmp_path: Path) -> None:
+def test_reader_waits_for_later_exchanges(tmp_path: Path) -> None:
     async def follow() -> list[str]:
         with writing(tmp_path) as writer, reader_of(tmp_path) as reader:
             assert await reader.read(10, 0.02) == []
@@ -370,7 +370,7 @@ def test_a_reader_waits_for_what_is_written_later(tmp_path: Path) -> None:
     assert asyncio.run(follow()) == ["later"]
 
 
-def test_two_processes_do_not_read_under_one_name(tmp_path: Path) -> None:
+def test_second_reader_of_a_name_is_refused(tmp_path: Path) -> None:
     write(tmp_path, 1)
     with reader_of(tmp_path), pytest.raises(JournalBusyError):
         reader_of(tmp_path)
@@ -389,7 +389,7 @@ def test_two_writers_are_merged_by_time(tmp_path: Path) -> None:
     assert ids(tmp_path) == ["id-7", "id-8", "id-9"]
 
 
-def test_deleted_unread_segments_show_as_lost(tmp_path: Path) -> None:
+def test_deleted_unread_exchanges_count_as_lost(tmp_path: Path) -> None:
     write(tmp_path, 6, segment_max_bytes=300)
     with reader_of(tmp_path) as reader:
         reader.commit(reader.take(1)[0].position)
@@ -401,7 +401,7 @@ def test_deleted_unread_segments_show_as_lost(tmp_path: Path) -> None:
         assert rest[-1].sequence == 6
 
 
-def test_what_was_deleted_before_a_reader_began_is_not_its_loss(tmp_path: Path) -> None:
+def test_new_reader_has_not_lost_older_exchanges(tmp_path: Path) -> None:
     write(tmp_path, 4, segment_max_s=1e-6)
     segments(tmp_path / "w0")[0].unlink()
     with reader_of(tmp_path) as reader:
@@ -428,7 +428,7 @@ def test_segments_rotate_by_size_and_by_age(tmp_path: Path) -> None:
     assert len(segments(tmp_path / "age" / "w0")) == 4
 
 
-def test_read_segments_go_when_old_and_unread_ones_stay(tmp_path: Path) -> None:
+def test_old_read_segments_are_deleted_and_unread_ones_stay(tmp_path: Path) -> None:
     write(tmp_path, 4, segment_max_s=1e-6)
     with reader_of(tmp_path) as reader:
         reader.commit(reader.take(2)[-1].position)
@@ -437,7 +437,7 @@ def test_read_segments_go_when_old_and_unread_ones_stay(tmp_path: Path) -> None:
     assert ids(tmp_path) == ["id-2", "id-3"]
 
 
-def test_unread_segments_go_above_the_disk_limit_and_are_counted(tmp_path: Path) -> None:
+def test_unread_segments_above_the_disk_limit_are_deleted_and_counted(tmp_path: Path) -> None:
     write(tmp_path, 4, segment_max_s=1e-6)
     with reader_of(tmp_path) as reader:
         reader.commit(reader.take(1)[0].position)
@@ -448,7 +448,7 @@ def test_unread_segments_go_above_the_disk_limit_and_are_counted(tmp_path: Path)
 # The command
 
 
-def test_the_command_shows_checks_and_prunes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_lists_verifies_and_prunes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with writing(tmp_path, redaction={"json_paths": ["user.password"]}) as writer:
         writer.append(secretive())
     where = ["journal", "--directory", str(tmp_path)]
@@ -463,29 +463,29 @@ def test_the_command_shows_checks_and_prunes(tmp_path: Path, capsys: pytest.Capt
     assert "QUERY-SECRET-5" in capsys.readouterr().out
 
 
-def test_verify_names_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_reports_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, 3)
     [path] = segments(tmp_path / "w0")
     data = bytearray(path.read_bytes())
     data[-3] ^= 0xFF
     path.write_bytes(bytes(data))
     assert main(["journal", "--directory", str(tmp_path), "verify"]) == 1
-    assert "the checksum does not hold" in capsys.readouterr().out
+    assert "the checksum does not match" in capsys.readouterr().out
 
 
-def test_the_options_stand_before_or_behind_the_action(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_are_accepted_before_and_after_the_action(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, 1)
     assert main(["journal", "verify", "--directory", str(tmp_path)]) == 0
     assert main(["journal", "--directory", str(tmp_path), "verify"]) == 0
     assert capsys.readouterr().out == "1 exchanges, 0 faults\n" * 2
 
 
-def test_a_folder_that_is_no_journal_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_journal_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["journal", "ls", "--directory", str(tmp_path / "none")]) == 2
     assert "no journal at" in capsys.readouterr().err
 
 
-def test_calibrating_is_refused_while_the_runner_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calibrate_is_refused_while_the_runner_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "journal", 1)
     config = tmp_path / "config.yaml"
     text = (ROOT / "config.yaml").read_text()

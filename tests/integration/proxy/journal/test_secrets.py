@@ -143,12 +143,12 @@ def secrets_in(data: bytes) -> set[bytes]:
     return set(re.findall(rb"(?i)SECRET-[a-z-]+", data))
 
 
-def test_the_test_finds_secrets_where_they_are() -> None:
+def test_secret_search_finds_planted_secrets() -> None:
     assert len(secrets_in(ASKED.body + ASKED.target.encode() + str(ASKED.headers).encode())) == 10
 
 
 @pytest.mark.parametrize("mode", ["seal", "digest"])
-async def test_no_secret_is_in_the_journal_the_captures_or_the_exports(tmp_path: Path, mode: str) -> None:
+async def test_journal_mismatch_journal_and_exports_contain_no_secret(tmp_path: Path, mode: str) -> None:
     made = settings(tmp_path, mode)
     entries = journaled(made)
     with open_mismatch_journal(made.routes, made.journal, {}, RunnerMetrics(CollectorRegistry())) as record:
@@ -164,11 +164,11 @@ async def test_no_secret_is_in_the_journal_the_captures_or_the_exports(tmp_path:
     assert {sink: found for sink, data in exports.items() if (found := secrets_in(data))} == {}
 
 
-async def test_what_was_sealed_is_what_was_sent(tmp_path: Path) -> None:
+async def test_unsealed_request_equals_what_was_sent(tmp_path: Path) -> None:
     assert [entry.exchange for entry in journaled(settings(tmp_path, "seal"))] == list(SENT)
 
 
-async def test_no_secret_is_in_the_store_or_in_a_case(tmp_path: Path, database: str) -> None:
+async def test_store_and_cases_contain_no_secret(tmp_path: Path, database: str) -> None:
     made = settings(tmp_path, "seal")
     batch = [compared(entry) for entry in journaled(made)]
     async with Store(StoreSettings(dsn=database, timeout_s=10), random.Random(1)) as store:

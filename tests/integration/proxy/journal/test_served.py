@@ -42,39 +42,39 @@ def append(writer: SegmentWriter, drafts: list[ServedExchange]) -> None:
     assert all(writer.append_served(draft) for draft in drafts)
 
 
-def test_what_was_served_is_read_in_its_order_with_its_secrets(tmp_path: Path) -> None:
+def test_served_exchanges_are_read_in_order_with_their_secrets(tmp_path: Path) -> None:
     serving = Serving()
     names = [str(number) for number in range(ENCODED_AT_ONCE * 3 + 5)]
     with writing(tmp_path) as writer:
-        append(writer, [serving.draft(name, secret=f"key-{name}") for name in names])
+        append(writer, [serving.exchange(name, secret=f"key-{name}") for name in names])
     assert read(tmp_path) == [(name, f"key-{name}") for name in names]
     assert (writer.counts.batches, writer.counts.queued) == (4, 0)
 
 
-def test_what_was_packed_for_a_key_that_is_gone_is_dropped_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_batches_sealed_with_a_removed_key_are_dropped_and_others_read(tmp_path: Path) -> None:
     directory = tmp_path / "journal"
     with writing(directory) as writer:
-        append(writer, Serving().drafts(range(ENCODED_AT_ONCE + 8)))
+        append(writer, Serving().exchanges(range(ENCODED_AT_ONCE + 8)))
         shutil.rmtree(directory)
     counts = writer.counts
     assert (counts.dropped[LossCause.DISK_ERROR], counts.written, counts.queued) == (ENCODED_AT_ONCE, 8, 0)
     assert read(directory) == [(str(number), "s3cret") for number in range(ENCODED_AT_ONCE, ENCODED_AT_ONCE + 8)]
 
 
-def test_what_was_packed_is_written_to_a_folder_made_anew_with_the_same_key(tmp_path: Path) -> None:
+def test_batches_are_written_to_a_recreated_folder_with_the_same_key(tmp_path: Path) -> None:
     environ = {"SHADOW_JOURNAL_KEY": "k" * 32}
     directory = tmp_path / "journal"
     with writing(directory, environ) as writer:
-        append(writer, Serving().drafts(range(ENCODED_AT_ONCE + 8)))
+        append(writer, Serving().exchanges(range(ENCODED_AT_ONCE + 8)))
         shutil.rmtree(directory)
     assert read(directory, environ) == [(str(number), "s3cret") for number in range(ENCODED_AT_ONCE + 8)]
 
 
 @pytest.mark.parametrize("place", [0, 7, ENCODED_AT_ONCE - 1, ENCODED_AT_ONCE + 3])
-def test_an_exchange_that_cannot_be_encoded_costs_only_itself(tmp_path: Path, place: int) -> None:
+def test_exchange_that_cannot_be_encoded_is_dropped_alone(tmp_path: Path, place: int) -> None:
     serving = Serving()
-    drafts = serving.drafts(range(ENCODED_AT_ONCE + 8))
-    drafts[place] = serving.draft(str(place), key="\ud800")
+    drafts = serving.exchanges(range(ENCODED_AT_ONCE + 8))
+    drafts[place] = serving.exchange(str(place), key="\ud800")
     with writing(tmp_path) as writer:
         append(writer, drafts)
     counts = writer.counts

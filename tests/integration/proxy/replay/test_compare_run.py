@@ -33,7 +33,7 @@ def capture(made: MirrorLab, folder: Path, count: int) -> Path:
     return write_recording(folder / "capture.ndjson", records)
 
 
-async def test_two_replays_from_one_state_give_identical_verdicts_and_leave_it_as_it_was(
+async def test_two_replays_from_one_state_have_equal_verdicts_and_restore_it(
     postgres_dsn: str, tmp_path: Path
 ) -> None:
     async with mirror_lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
@@ -49,14 +49,14 @@ async def test_two_replays_from_one_state_give_identical_verdicts_and_leave_it_a
     assert [(one.id, one.count) for one in first.findings] == [(one.id, one.count) for one in second.findings]
 
 
-async def test_without_faults_nothing_differs_and_both_sides_are_timed(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_without_faults_nothing_differs_and_both_sides_have_latencies(postgres_dsn: str, tmp_path: Path) -> None:
     async with mirror_lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
         found = await played(capture(made, tmp_path, 8), made.settings())
     assert (found.verdicts.compared, found.verdicts.match, found.findings, found.left_out) == (8, 8, (), {})
     assert {name: side.service.count for name, side in found.sides.items()} == {"candidate": 8, "legacy": 8}
 
 
-async def test_a_runner_that_is_up_is_refused(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_replay_is_refused_while_the_runner_is_running(postgres_dsn: str, tmp_path: Path) -> None:
     async with mirror_lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
         settings = made.settings()
         folder = Path(settings.journal.directory)

@@ -39,7 +39,7 @@ async def test_every_record_is_sent_once_and_counted(tmp_path: Path) -> None:
     assert report.sides["candidate"].latency.count == 200
 
 
-async def test_each_key_keeps_its_order_while_others_run_beside(tmp_path: Path) -> None:
+async def test_keys_keep_their_order_and_run_concurrently(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, path=f"/k{n % 4}", key=f"k{n % 4}") for n in range(80)])
     async with replay_backend() as server:
         await played(path, "--instance", server.url, "--speed", "max", "--concurrency", "8")
@@ -48,7 +48,7 @@ async def test_each_key_keeps_its_order_while_others_run_beside(tmp_path: Path) 
     assert 1 < server.in_flight_max <= 4
 
 
-async def test_latency_counts_from_when_a_request_was_due(tmp_path: Path) -> None:
+async def test_latency_is_measured_from_the_due_time(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(0, path="/slow", key="a"), recorded_exchange(1, key="a")])
     async with replay_backend() as server, asyncio.TaskGroup() as tasks:
         playing = tasks.create_task(played(path, "--instance", server.url, "--speed", "1x"), name="play")
@@ -59,7 +59,7 @@ async def test_latency_counts_from_when_a_request_was_due(tmp_path: Path) -> Non
     assert side.service.quantiles_ms["0.5"] < 250
 
 
-async def test_requests_carry_the_mark_the_id_and_the_targets_host(tmp_path: Path) -> None:
+async def test_requests_have_mark_id_and_target_host(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(7, method="POST", body=b'{"a":1}')])
     async with replay_backend() as server:
         await played(path, "--instance", f"{server.url}/base", "--strip-path", "/sc")
@@ -69,14 +69,14 @@ async def test_requests_carry_the_mark_the_id_and_the_targets_host(tmp_path: Pat
     assert asked.header("host") == server.url.removeprefix("http://")
 
 
-async def test_host_can_be_preserved_and_the_mark_left_out(tmp_path: Path) -> None:
+async def test_host_can_be_preserved_and_mark_omitted(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
     async with replay_backend() as server:
         await played(path, "--instance", server.url, "--host", "preserve", "--unmarked")
     assert (server.received[0].header("host"), server.received[0].header("x-shadow-request")) == ("api.example", "")
 
 
-async def test_a_filter_and_a_time_span_choose_records(tmp_path: Path) -> None:
+async def test_filter_and_time_span_select_records(tmp_path: Path) -> None:
     path = write_recording(
         tmp_path / "c.ndjson", [recorded_exchange(n, at_ms=n * 1000, method="GET" if n % 2 else "PUT") for n in range(10)]
     )
@@ -97,14 +97,14 @@ async def test_a_filter_and_a_time_span_choose_records(tmp_path: Path) -> None:
     assert sorted(one.path for one in server.received) == ["/score?n=3", "/score?n=5"]
 
 
-async def test_passes_have_ids_of_their_own(tmp_path: Path) -> None:
+async def test_request_ids_are_unique_over_passes(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
     async with replay_backend() as server:
         await played(path, "--instance", server.url, "--speed", "max", "--loop", "3")
     assert sorted(one.header("x-request-id") for one in server.received) == ["id-1", "id-1-1", "id-1-2"]
 
 
-async def test_a_cut_request_is_not_sent_and_said_so(tmp_path: Path) -> None:
+async def test_truncated_request_is_left_out_and_counted(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1, truncated=True), recorded_exchange(2)])
     async with replay_backend() as server:
         report = await played(path, "--instance", server.url, "--speed", "max")
@@ -119,7 +119,7 @@ async def test_other_statuses_and_failures_are_counted(tmp_path: Path) -> None:
     assert (side.statuses, side.failures, side.status_other) == ({"200": 1, "500": 1}, {"timeout": 1}, 1)
 
 
-async def test_a_target_that_is_not_there_is_counted_as_refused(tmp_path: Path) -> None:
+async def test_unreachable_target_is_counted_as_refused(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n) for n in range(3)])
     async with replay_backend() as server:
         url = server.url
@@ -127,7 +127,7 @@ async def test_a_target_that_is_not_there_is_counted_as_refused(tmp_path: Path) 
     assert report.sides["candidate"].failures == {"refused": 3}
 
 
-async def test_interrupting_gives_the_report_so_far_and_the_state_goes_on_from_there(tmp_path: Path) -> None:
+async def test_interrupted_replay_reports_and_resumes(tmp_path: Path) -> None:
     path = write_recording(
         tmp_path / "c.ndjson", [recorded_exchange(n, key="k", path="/slow" if n == 3 else "/score") for n in range(8)]
     )
@@ -146,30 +146,30 @@ async def test_interrupting_gives_the_report_so_far_and_the_state_goes_on_from_t
     assert not state.exists()
 
 
-async def test_what_an_interrupted_replay_did_out_of_order_is_not_sent_again(tmp_path: Path) -> None:
+async def test_resume_skips_requests_done_out_of_order(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n) for n in range(6)])
     state = tmp_path / "state.json"
     async with replay_backend() as server:
-        mine = f"{path} from - until - to candidate ({server.url})"
-        state.write_text(json.dumps({"v": 1, "replay": mine, "done": 1, "beyond": [2, 4]}))
+        name = f"{path} from - until - to candidate ({server.url})"
+        state.write_text(json.dumps({"v": 1, "replay": name, "done": 1, "done_beyond": [2, 4]}))
         report = await played(path, "--instance", server.url, "--speed", "max", "--concurrency", "1", "--state", state)
     assert [one.path.partition("=")[2] for one in server.received] == ["1", "3", "5"]
     assert (report.finished, report.resumed_at, state.exists()) == (True, 1, False)
 
 
-async def test_a_selection_of_nothing_is_refused(tmp_path: Path) -> None:
+async def test_empty_selection_is_refused(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
     with pytest.raises(OptionError, match="no record is selected"):
         await played(path, "--instance", "http://127.0.0.1:1", "--filter", "key=nobody")
 
 
-async def test_both_sides_do_one_record_after_the_other(tmp_path: Path) -> None:
+async def test_both_sides_require_concurrency_1(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
-    with pytest.raises(OptionError, match="one record after the other"):
+    with pytest.raises(OptionError, match="requires --concurrency 1"):
         await replay(Settings(), replay_arguments(path, "--to", "both", "--concurrency", 2), {})
 
 
-async def test_the_state_of_another_replay_is_refused(tmp_path: Path) -> None:
+async def test_state_of_another_replay_is_refused(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
     state = tmp_path / "state.json"
     state.write_text('{"v":1,"replay":"something else","done":3}')
@@ -197,10 +197,10 @@ async def test_digests_are_replaced_and_tokens_signed_again(tmp_path: Path) -> N
     claims = jwt.decode(asked.header("authorization").partition(" ")[2], TOKEN_KEY, algorithms=["HS256"])
     assert (asked.header("x-api-key"), json.loads(asked.body)) == ('a "key"', {"k": 'a "key"'})
     assert (claims["sub"], claims["exp"] - claims["iat"]) == ("x", 600)
-    assert report.credentials == {"opened": 2, "left": 1, "signed": 1}
+    assert report.credentials == {"replaced": 2, "unresolved": 1, "signed": 1}
 
 
-async def test_what_a_journal_has_sealed_is_opened(tmp_path: Path) -> None:
+async def test_sealed_secrets_of_a_journal_are_unsealed(tmp_path: Path) -> None:
     writer = SegmentWriter(JournalSettings(directory=str(tmp_path / "journal")), environ={})
     writer.start()
     assert writer.append(exchange("sealed", headers=(("X-API-Key", "in clear"),)))
@@ -213,7 +213,7 @@ async def test_what_a_journal_has_sealed_is_opened(tmp_path: Path) -> None:
     assert keys[1].startswith("redacted:")
 
 
-async def test_a_side_without_an_address_is_refused_by_name(tmp_path: Path) -> None:
+async def test_side_without_url_is_refused(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
     with pytest.raises(OptionError, match=r"backends\.candidate\.live"):
         await played(path, "--instance", "live")
@@ -236,7 +236,7 @@ class Answer(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("path", "code", "said"), [("/good", 0, "200 x3"), ("/bad", 1, "FAILED: error-rate is 1 > 0.1")]
 )
-def test_the_command_prints_its_report_and_ends_by_its_rules(
+def test_command_prints_the_report_and_exits_by_its_rules(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -267,23 +267,23 @@ def test_the_command_prints_its_report_and_ends_by_its_rules(
     assert json.loads((tmp_path / "r.json").read_bytes())["sides"]["legacy"]["sent"] == 3
 
 
-def test_a_configuration_that_was_named_must_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_named_configuration_must_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capture = write_recording(tmp_path / "c.ndjson", [recorded_exchange(0, path="/good")])
     assert main(["replay", str(capture), "--to", "legacy", "--config", str(tmp_path / "none")]) == 2
     assert "none: No such file" in capsys.readouterr().err
 
 
-def test_a_target_that_never_responses_is_away(
+def test_target_that_never_responds_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     capture = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, path="/good") for n in range(3)])
     words = ["replay", str(capture), "--to", "legacy", "--instance", "http://127.0.0.1:1", "--speed", "max"]
     assert main([*words, "--no-progress"]) == 3
-    assert "the legacy gave no response to any request" in capsys.readouterr().err
+    assert "legacy responded to no request" in capsys.readouterr().err
 
 
-def test_a_replay_is_held_against_an_earlier_one(
+def test_replay_is_compared_with_an_earlier_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

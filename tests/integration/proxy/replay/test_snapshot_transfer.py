@@ -52,7 +52,7 @@ async def state(dsn: str) -> tuple[int, str, str, str]:
     return tuple(row)
 
 
-async def test_a_snapshot_goes_to_an_older_server_and_comes_back(database: str, elsewhere: str) -> None:
+async def test_snapshot_round_trips_through_an_older_server(database: str, elsewhere: str) -> None:
     await execute(database, SCHEMA)
     before = await state(database)
     await snapshot.create(database, "far", now=NOW, server=elsewhere)
@@ -64,7 +64,7 @@ async def test_a_snapshot_goes_to_an_older_server_and_comes_back(database: str, 
     assert await snapshot.list_all(elsewhere) == []
 
 
-async def test_what_the_other_server_does_not_take_leaves_nothing_there(database: str, elsewhere: str) -> None:
+async def test_failed_transfer_leaves_nothing_on_the_other_server(database: str, elsewhere: str) -> None:
     # (a virtual generated column is of version 18)
     await execute(database, "CREATE TABLE thing (id int, twice int GENERATED ALWAYS AS (id * 2) VIRTUAL)")
     with pytest.raises(SnapshotError, match=r"psql failed: ERROR: +syntax"):
@@ -72,19 +72,19 @@ async def test_what_the_other_server_does_not_take_leaves_nothing_there(database
     assert await snapshot.list_all(elsewhere) == []
 
 
-async def test_a_snapshot_that_is_not_there_leaves_the_database(database: str, elsewhere: str) -> None:
+async def test_missing_snapshot_on_another_server_leaves_the_database(database: str, elsewhere: str) -> None:
     await execute(database, SCHEMA)
-    with pytest.raises(SnapshotError, match="no snapshot other"):
+    with pytest.raises(SnapshotError, match="no snapshot named 'other'"):
         await snapshot.restore(database, "other", server=elsewhere)
     assert (await state(database))[0] == 2000
 
 
-async def test_without_the_programs_the_message_says_what_to_install(database: str, tmp_path: Path) -> None:
+async def test_missing_programs_are_reported_with_what_to_install(database: str, tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="postgresql-client"):
         await transfer(environment(database), environment(database), folder=tmp_path, timeout_s=5)
 
 
-async def test_a_database_that_cannot_be_dumped_says_why(database: str) -> None:
+async def test_failed_dump_is_reported_with_its_error(database: str) -> None:
     missing = {**environment(database), "PGDATABASE": "not-there"}
     with pytest.raises(SnapshotError, match=r"pg_dump failed: .*not-there"):
         await transfer(missing, environment(database), folder=None, timeout_s=30)

@@ -34,7 +34,7 @@ async def execute(dsn: str, sql: str) -> list[asyncpg.Record]:
         await conn.close()
 
 
-async def test_restoring_brings_back_what_was_there(database: str, name: str) -> None:
+async def test_restore_brings_back_the_rows(database: str, name: str) -> None:
     await execute(database, "CREATE TABLE thing AS SELECT 1 AS id")
     await snapshot.create(database, name, now=NOW)
     await execute(database, "UPDATE thing SET id = 2")
@@ -42,7 +42,7 @@ async def test_restoring_brings_back_what_was_there(database: str, name: str) ->
     assert [row["id"] for row in await execute(database, "SELECT id FROM thing")] == [1]
 
 
-async def test_a_snapshot_can_be_restored_again(database: str, name: str) -> None:
+async def test_snapshot_can_be_restored_twice(database: str, name: str) -> None:
     await execute(database, "CREATE TABLE thing AS SELECT 1 AS id")
     await snapshot.create(database, name, now=NOW)
     for _ in range(2):
@@ -51,23 +51,23 @@ async def test_a_snapshot_can_be_restored_again(database: str, name: str) -> Non
     assert len(await execute(database, "SELECT id FROM thing")) == 1
 
 
-async def test_snapshots_say_of_what_and_when(database: str, name: str) -> None:
+async def test_snapshot_list_has_database_and_time(database: str, name: str) -> None:
     await snapshot.create(database, name, now=NOW)
     (found,) = [one for one in await snapshot.list_all(database) if one.name == name]
     assert (found.database, found.created_at) == (urlsplit(database).path.lstrip("/"), "2026-03-04T05:06:07+00:00")
     assert found.bytes > 1_000_000
 
 
-async def test_a_database_in_use_is_not_copied(database: str, name: str) -> None:
+async def test_database_with_connections_is_not_copied(database: str, name: str) -> None:
     conn = await asyncpg.connect(database)
     try:
-        with pytest.raises(SnapshotError, match="somebody is connected"):
+        with pytest.raises(SnapshotError, match="open connections"):
             await snapshot.create(database, name, now=NOW)
     finally:
         await conn.close()
 
 
-async def test_a_snapshot_is_not_made_over_another_and_can_be_dropped(database: str, name: str) -> None:
+async def test_existing_snapshot_is_not_overwritten_and_can_be_dropped(database: str, name: str) -> None:
     await snapshot.create(database, name, now=NOW)
     with pytest.raises(SnapshotError, match="exists"):
         await snapshot.create(database, name, now=NOW)
@@ -75,26 +75,26 @@ async def test_a_snapshot_is_not_made_over_another_and_can_be_dropped(database: 
     assert name not in [one.name for one in await snapshot.list_all(database)]
 
 
-async def test_restoring_what_is_not_there_leaves_the_database(database: str, name: str) -> None:
+async def test_missing_snapshot_leaves_the_database(database: str, name: str) -> None:
     await execute(database, "CREATE TABLE thing AS SELECT 1 AS id")
     with pytest.raises(SnapshotError, match="no snapshot"):
         await snapshot.restore(database, name)
     assert len(await execute(database, "SELECT id FROM thing")) == 1
 
 
-async def test_a_name_that_is_none_is_refused(database: str) -> None:
+async def test_malformed_snapshot_name_is_refused(database: str) -> None:
     with pytest.raises(SnapshotError, match="a-z"):
         await snapshot.create(database, 'x"; DROP', now=NOW)
 
 
-def test_the_command_needs_a_shadow_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_requires_a_shadow_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("{}")
     assert main(["snapshot", "--config", str(config), "ls"]) == 2
     assert "databases.shadow is empty" in capsys.readouterr().err
 
 
-def test_what_is_called_the_shadow_and_is_live_is_never_touched(
+def test_shadow_equal_to_live_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "config.yaml"
@@ -103,7 +103,7 @@ def test_what_is_called_the_shadow_and_is_live_is_never_touched(
     assert "the same database" in capsys.readouterr().err
 
 
-def test_the_command_says_what_it_has_done(
+def test_command_prints_its_result(
     database: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "config.yaml"
@@ -111,7 +111,7 @@ def test_the_command_says_what_it_has_done(
     codes = [main(["snapshot", action, name, "--config", str(config)]) for action in ("create", "restore", "drop")]
     assert codes == [0, 0, 0]
     assert capsys.readouterr().out.splitlines() == [
-        f"kept as {name}; to go back to it: shadow snapshot restore {name}",
-        f"the shadow database is as it was kept in {name}",
-        f"{name} is deleted",
+        f"created {name}; restore it with: shadow snapshot restore {name}",
+        f"restored {name} to the shadow database",
+        f"dropped {name}",
     ]

@@ -128,7 +128,7 @@ def packer_of(redaction: RedactionSettings) -> FastEncoder:
 
 @settings(max_examples=100)
 @given(drafts(), st.sampled_from(REDACTIONS))
-def test_what_is_packed_is_what_the_long_way_gives(served: list[ServedExchange], redaction: RedactionSettings) -> None:
+def test_fast_encoding_equals_redacted_record(served: list[ServedExchange], redaction: RedactionSettings) -> None:
     packer = packer_of(redaction)
     # (twice, so that what was worked out for one is used for another)
     for draft in [*served, *served]:
@@ -138,7 +138,7 @@ def test_what_is_packed_is_what_the_long_way_gives(served: list[ServedExchange],
 
 @settings(max_examples=50)
 @given(drafts(), st.sampled_from(REDACTIONS[:5]))
-def test_no_secret_is_in_what_is_packed(served: list[ServedExchange], redaction: RedactionSettings) -> None:
+def test_fast_encoding_contains_no_secret(served: list[ServedExchange], redaction: RedactionSettings) -> None:
     packer = packer_of(redaction)
     packed = [encoded(one) for draft in served if (one := packer.encode(draft)) is not None]
     secrets = [b"s3cret", *[TOKEN.encode()] * redaction.tokens, *[BODY_SECRET] * bool(redaction.json_paths)]
@@ -172,7 +172,7 @@ def served_with(lines: Lines, *, count: int) -> list[ServedExchange]:
 
 @pytest.mark.parametrize("redaction", [REDACTIONS[0], REDACTIONS[2]], ids=["seal", "digest"])
 @pytest.mark.parametrize("lines", ORDINARY)
-def test_the_ordinary_is_packed_once_its_heads_are_recognised(lines: Lines, redaction: RedactionSettings) -> None:
+def test_ordinary_exchange_is_encoded_fast_once_its_heads_are_cached(lines: Lines, redaction: RedactionSettings) -> None:
     packer = packer_of(redaction)
     served = served_with(lines, count=20)
     packed = [packer.encode(draft) for draft in served]
@@ -180,11 +180,11 @@ def test_the_ordinary_is_packed_once_its_heads_are_recognised(lines: Lines, reda
     assert [encoded(one) for one in packed if one] == [encoded(redacted(draft, packer)) for draft in served[1:]]
 
 
-def test_a_packed_record_has_the_fields_of_a_record() -> None:
+def test_raw_record_has_the_fields_of_a_record() -> None:
     assert RawRecord.__struct_fields__ == Record.__struct_fields__
 
 
-def test_a_packed_record_is_read_as_the_record() -> None:
+def test_raw_record_decodes_as_the_record() -> None:
     packer = packer_of(RedactionSettings())
     draft = served_with(ORDINARY[0], count=2)[-1]
     packed = packer.encode(draft)
@@ -192,7 +192,7 @@ def test_a_packed_record_is_read_as_the_record() -> None:
     assert decode_payload(encode_payload([packed], compressor=COMPRESSOR)) == (redacted(draft, packer),)
 
 
-def test_no_nonce_is_used_twice() -> None:
+def test_nonces_are_never_reused() -> None:
     packer = FastEncoder(rules_of(RedactionSettings()), KEYS, random_bytes=os.urandom)
     packed = [packer.encode(draft) for draft in served_with(ORDINARY[0], count=200)[1:]]
     assert len({one.sealed[:NONCE_BYTES] for one in packed if one}) == 199

@@ -43,25 +43,25 @@ KEYS = keys_of(b"0123456789abcdef")
 
 
 @given(exchanges)
-def test_a_record_holds_all_of_an_exchange(exchange: Exchange) -> None:
+def test_record_holds_a_whole_exchange(exchange: Exchange) -> None:
     assert exchange_of(record_of(exchange)) == exchange
 
 
 @given(exchanges, st.binary(min_size=12, max_size=12))
-def test_unsealing_undoes_redacting(exchange: Exchange, nonce: bytes) -> None:
+def test_unseal_undoes_redact(exchange: Exchange, nonce: bytes) -> None:
     record = record_of(exchange)
     assert unseal(redact(record, RULES, KEYS, nonce=nonce), KEYS) == record
 
 
 @given(exchanges, st.binary(min_size=12, max_size=12))
-def test_redacting_again_finds_the_same_places(exchange: Exchange, nonce: bytes) -> None:
+def test_redacting_twice_redacts_the_same_places(exchange: Exchange, nonce: bytes) -> None:
     once: Record = redact(record_of(exchange), RULES, KEYS, nonce=nonce)
     assert redact(once, RULES, KEYS, nonce=nonce).redacted == once.redacted
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(exchanges, min_size=1, max_size=20), st.integers(1, 7))
-def test_what_is_written_is_read(written: list[Exchange], batch_max: int) -> None:
+def test_written_exchanges_are_read_back(written: list[Exchange], batch_max: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         journal = JournalSettings(directory=directory, batch_max=batch_max, segment_max_bytes=400, flush_ms=0.1)
         writer = SegmentWriter(journal, environ={})
@@ -88,7 +88,7 @@ segments = st.lists(
 
 
 @given(segments, st.integers(0, 5000), st.integers(0, 5000))
-def test_nothing_unread_is_deleted_below_the_disk_limit(
+def test_unread_segments_stay_below_the_disk_limit(
     closed: list[SegmentFile], size_max: int, disk_max: int
 ) -> None:
     settings_ = RetentionSettings(age_max_s=100, size_max_bytes=size_max, disk_max_bytes=disk_max)

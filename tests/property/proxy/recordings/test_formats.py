@@ -59,12 +59,12 @@ def unframed(recorded: RecordedExchange) -> tuple[object, ...]:
 
 
 @given(st.lists(anything, max_size=4))
-def test_our_own_lines_hold_everything(written: list[RecordedExchange]) -> None:
+def test_ndjson_is_lossless(written: list[RecordedExchange]) -> None:
     assert list(ndjson.parse(lines(b"".join(map(ndjson.dump, written))))) == written
 
 
 @given(st.lists(anything, max_size=4))
-def test_har_holds_everything_that_is_not_compressed(written: list[RecordedExchange]) -> None:
+def test_har_is_lossless_for_uncompressed_exchanges(written: list[RecordedExchange]) -> None:
     assert list(har.parse(b"".join(har.dump(written)))) == written
 
 
@@ -72,7 +72,7 @@ wires = st.binary(max_size=9).map(lambda raw: raw.decode("latin-1"))
 
 
 @given(st.lists(anything, max_size=4), wires)
-def test_a_flow_holds_everything_that_has_a_place_on_the_wire(written: list[RecordedExchange], value: str) -> None:
+def test_mitmproxy_flow_is_lossless_for_valid_exchanges(written: list[RecordedExchange], value: str) -> None:
     written = [
         replace(one, request=replace(one.request, headers=(*one.request.headers, ("X-W", value)))) for one in written
     ]
@@ -80,7 +80,7 @@ def test_a_flow_holds_everything_that_has_a_place_on_the_wire(written: list[Reco
 
 
 @given(captures, wires)
-def test_header_values_that_are_not_ascii_stand_in_documents_as_text_and_come_back_as_they_were(
+def test_non_ascii_header_values_are_text_in_documents_and_round_trip(
     written: RecordedExchange, value: str
 ) -> None:
     written = replace(written, request=replace(written.request, headers=(("Host", "api.example"), ("X-W", value))))
@@ -93,7 +93,7 @@ def test_header_values_that_are_not_ascii_stand_in_documents_as_text_and_come_ba
 
 
 @given(captures)
-def test_a_trace_holds_messages_and_times_to_the_microsecond(written: RecordedExchange) -> None:
+def test_envoy_trace_holds_messages_and_times_to_the_microsecond(written: RecordedExchange) -> None:
     (read,) = envoy.parse(envoy.dump(written).decode())
     assert isinstance(read, RecordedExchange)
     assert (read.request, read.outcome) == (written.request, written.outcome)
@@ -101,7 +101,7 @@ def test_a_trace_holds_messages_and_times_to_the_microsecond(written: RecordedEx
 
 
 @given(captures)
-def test_a_log_line_holds_method_target_status_and_second(written: RecordedExchange) -> None:
+def test_combined_line_holds_method_target_status_and_second(written: RecordedExchange) -> None:
     (read,) = combined.parse([combined.dump(written)], host="api.example")
     assert isinstance(read, RecordedExchange)
     assert isinstance(written.outcome, Response)
@@ -111,7 +111,7 @@ def test_a_log_line_holds_method_target_status_and_second(written: RecordedExcha
 
 
 @given(st.lists(captures, max_size=4, unique_by=lambda one: one.id))
-def test_gor_holds_requests_responses_and_times_even_with_the_separator_in_a_body(
+def test_gor_holds_messages_and_times_even_with_the_separator_in_a_body(
     written: list[RecordedExchange],
 ) -> None:
     data = b"".join(map(gor.dump, written))
@@ -127,7 +127,7 @@ def test_gor_without_its_last_separator_loses_nothing(written: list[RecordedExch
 
 
 @given(captures)
-def test_a_vegeta_target_holds_the_request_but_for_the_order_of_equal_headers(written: RecordedExchange) -> None:
+def test_vegeta_target_holds_the_request_except_order_of_equal_headers(written: RecordedExchange) -> None:
     (read,) = vegeta.parse_json(lines(vegeta.dump(written)))
     assert isinstance(read, RecordedExchange)
     assert (read.request.method, read.request.target, read.request.body) == (
@@ -140,7 +140,7 @@ def test_a_vegeta_target_holds_the_request_but_for_the_order_of_equal_headers(wr
 
 
 @given(st.binary(max_size=80))
-def test_lines_of_anything_are_read_or_named_as_malformed(data: bytes) -> None:
+def test_arbitrary_lines_are_parsed_or_malformed(data: bytes) -> None:
     found = [
         *gor.parse(lines(data)),
         *ndjson.parse(lines(data)),
@@ -173,7 +173,7 @@ def whole_file(parse, data: bytes) -> str:
 
 
 @given(st.binary(max_size=80) | json_values.map(lambda value: ndjson.json.dumps(value).encode()))
-def test_a_whole_file_of_anything_is_read_or_refused_by_name(data: bytes) -> None:
+def test_arbitrary_file_is_parsed_or_refused(data: bytes) -> None:
     assert whole_file(har.parse, data)
     assert whole_file(mitmproxy.parse, data)
 
@@ -215,6 +215,6 @@ def encode(value: object) -> bytes:
 
 
 @given(values)
-def test_a_tnetstring_is_read_as_it_was_written(value: object) -> None:
+def test_tnetstring_round_trips(value: object) -> None:
     data = encode(value)
     assert mitmproxy.tnetstring(data) == (value, len(data))

@@ -13,14 +13,14 @@ def arguments(*words: str) -> argparse.Namespace:
 
 
 @pytest.mark.parametrize("words", [("--config", "own.yaml", "ls"), ("ls", "--config", "own.yaml")])
-def test_the_configuration_may_stand_before_and_behind_the_action(words: tuple[str, ...]) -> None:
+def test_config_is_accepted_before_and_after_the_action(words: tuple[str, ...]) -> None:
     assert arguments(*words).config == Path("own.yaml")
 
 
-def test_without_options_the_configuration_is_the_one_here() -> None:
+def test_default_configuration_is_config_yaml() -> None:
     asked = arguments("create", "before")
     assert (asked.name, asked.config, asked.programs) == ("before", Path("config.yaml"), None)
 
 
-def test_where_nothing_is_kept_the_list_says_how_to_keep_something() -> None:
-    assert snapshot_command.render([]).startswith("nothing yet: shadow snapshot create NAME")
+def test_empty_snapshot_list_says_how_to_create_one() -> None:
+    assert snapshot_command.render([]).endswith("shadow snapshot create NAME")

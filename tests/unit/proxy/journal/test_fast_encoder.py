@@ -46,7 +46,7 @@ def characters(root: object) -> int:
     return sum(len(one) for one in found.values() if isinstance(one, str))
 
 
-def test_what_is_worked_out_for_one_shape_is_bounded_in_bytes() -> None:
+def test_encoding_templates_are_bounded_in_bytes() -> None:
     packs = packer()
     drafts = served(range(1, 200))
     assert all(packs.encode(draft) for draft in drafts)
@@ -54,6 +54,6 @@ def test_what_is_worked_out_for_one_shape_is_bounded_in_bytes() -> None:
 
 
 @pytest.mark.parametrize(("length", "packed"), [(TEXT_MAX_BYTES, True), (TEXT_MAX_BYTES + 1, False)])
-def test_a_value_is_packed_up_to_a_length(length: int, packed: bool) -> None:
+def test_value_longer_than_255_bytes_is_not_encoded_fast(length: int, packed: bool) -> None:
     [draft] = served(range(length, length + 1))
     assert (packer().encode(draft) is not None) is packed

@@ -61,37 +61,37 @@ def numbers(*sizes: int) -> list[list[str]]:
 def with_one_of_its_own(place: int, *, count: int) -> list[ServedExchange]:
     """Exchanges one of which cannot be packed: its target has a query."""
     serving = Serving()
-    drafts = serving.drafts(range(count))
-    drafts[place] = serving.draft(str(place), target="/v2/stamps?x=1")
+    drafts = serving.exchanges(range(count))
+    drafts[place] = serving.exchange(str(place), target="/v2/stamps?x=1")
     return drafts
 
 
-def test_what_was_served_is_taken_as_bundles_and_what_is_left_over() -> None:
+def test_served_exchanges_are_taken_as_batches_and_a_remainder() -> None:
     waiting = WriteQueue(JournalSettings())
-    add(waiting, Serving().drafts(range(ENCODED_AT_ONCE * 2 + 5)))
+    add(waiting, Serving().exchanges(range(ENCODED_AT_ONCE * 2 + 5)))
     assert drained(waiting) == numbers(ENCODED_AT_ONCE, ENCODED_AT_ONCE, 5)
     assert not waiting
 
 
-def test_what_is_added_otherwise_keeps_its_place() -> None:
+def test_records_and_large_exchanges_keep_their_order() -> None:
     serving, waiting = Serving(), WriteQueue(JournalSettings())
-    add(waiting, serving.drafts(range(ENCODED_AT_ONCE + 3)))
-    waiting.add(serving.draft("record").record(), 2)
-    add(waiting, [serving.draft("large", body=b"x" * (LOOP_ENCODED_MAX_BYTES + 1)), *serving.drafts(["after"])])
+    add(waiting, serving.exchanges(range(ENCODED_AT_ONCE + 3)))
+    waiting.add(serving.exchange("record").record(), 2)
+    add(waiting, [serving.exchange("large", body=b"x" * (LOOP_ENCODED_MAX_BYTES + 1)), *serving.exchanges(["after"])])
     expected = [str(number) for number in range(ENCODED_AT_ONCE + 3)] + ["record", "large", "after"]
     assert [name for part in drained(waiting) for name in part] == expected
 
 
-def test_what_is_taken_before_a_bundle_is_full_is_not_in_it() -> None:
+def test_exchanges_taken_early_are_not_in_the_next_batch() -> None:
     serving, waiting = Serving(), WriteQueue(JournalSettings())
-    add(waiting, serving.drafts(range(5)))
+    add(waiting, serving.exchanges(range(5)))
     first = names_of(waiting.take())
-    add(waiting, serving.drafts(range(5, 5 + ENCODED_AT_ONCE)))
+    add(waiting, serving.exchanges(range(5, 5 + ENCODED_AT_ONCE)))
     assert [first, *drained(waiting)] == numbers(5, ENCODED_AT_ONCE)
 
 
 @pytest.mark.parametrize("place", [0, 13, ENCODED_AT_ONCE - 1])
-def test_one_that_cannot_be_packed_sends_those_beside_it_the_long_way_in_order(place: int) -> None:
+def test_exchange_that_cannot_be_encoded_fast_leaves_its_batch_to_the_thread_in_order(place: int) -> None:
     waiting = WriteQueue(JournalSettings())
     add(waiting, with_one_of_its_own(place, count=ENCODED_AT_ONCE * 2))
     taken = [waiting.take(), waiting.take()]
@@ -99,30 +99,30 @@ def test_one_that_cannot_be_packed_sends_those_beside_it_the_long_way_in_order(p
     assert [names_of(part) for part in taken] == numbers(ENCODED_AT_ONCE, ENCODED_AT_ONCE)
 
 
-def test_one_that_cannot_be_encoded_sends_those_beside_it_the_long_way() -> None:
+def test_exchange_that_cannot_be_encoded_leaves_its_batch_to_the_thread() -> None:
     serving, waiting = Serving(), WriteQueue(JournalSettings())
-    add(waiting, [serving.draft("0", key="\ud800"), *serving.drafts(range(1, ENCODED_AT_ONCE))])
+    add(waiting, [serving.exchange("0", key="\ud800"), *serving.exchanges(range(1, ENCODED_AT_ONCE))])
     taken = waiting.take()
     assert not any(isinstance(one, EncodedBatch) for one in taken)
     assert names_of(taken) == numbers(ENCODED_AT_ONCE)[0]
 
 
-def test_what_goes_the_long_way_is_taken_in_batches() -> None:
+def test_unencoded_exchanges_are_taken_up_to_batch_max() -> None:
     waiting = WriteQueue(JournalSettings(batch_max=20))
     add(waiting, with_one_of_its_own(0, count=ENCODED_AT_ONCE))
     assert drained(waiting) == numbers(20, ENCODED_AT_ONCE - 20)
 
 
-def test_large_ones_are_taken_in_small_batches() -> None:
+def test_large_exchanges_are_taken_in_small_batches() -> None:
     serving, waiting = Serving(), WriteQueue(JournalSettings())
-    add(waiting, [serving.draft(str(number), body=b"x" * (FRAME_BODIES_MAX_BYTES // 2)) for number in range(4)])
+    add(waiting, [serving.exchange(str(number), body=b"x" * (FRAME_BODIES_MAX_BYTES // 2)) for number in range(4)])
     assert drained(waiting) == numbers(2, 2)
 
 
 @pytest.mark.parametrize("count", [1, ENCODED_AT_ONCE, ENCODED_AT_ONCE + 1])
-def test_room_is_counted_by_exchanges_however_they_wait(count: int) -> None:
+def test_queue_is_bounded_by_exchanges(count: int) -> None:
     waiting = WriteQueue(JournalSettings(queue_max=count))
-    drafts = Serving().drafts(range(count))
+    drafts = Serving().exchanges(range(count))
     add(waiting, drafts[:-1])
     assert waiting.has_room(2)
     add(waiting, drafts[-1:])
@@ -132,16 +132,16 @@ def test_room_is_counted_by_exchanges_however_they_wait(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, ENCODED_AT_ONCE, ENCODED_AT_ONCE + 1])
-def test_room_is_counted_by_bytes_however_they_wait(count: int) -> None:
+def test_queue_is_bounded_by_bytes(count: int) -> None:
     weight = 2 + RECORD_OVERHEAD_BYTES
     waiting = WriteQueue(JournalSettings(queue_max_bytes=count * weight))
-    add(waiting, Serving().drafts(range(count - 1)))
+    add(waiting, Serving().exchanges(range(count - 1)))
     assert waiting.has_room(2)
     assert not waiting.has_room(3)
 
 
 @pytest.mark.parametrize("place", [0, ENCODED_AT_ONCE, ENCODED_AT_ONCE * 2 + 1])
-def test_all_room_is_there_again_when_all_was_taken(place: int) -> None:
+def test_taking_everything_frees_all_room(place: int) -> None:
     """(one exchange is all the room there is, and adding does not ask for room)"""
     waiting = WriteQueue(JournalSettings(queue_max=1, queue_max_bytes=2 + RECORD_OVERHEAD_BYTES))
     drafts = with_one_of_its_own(place, count=ENCODED_AT_ONCE * 2 + 2)
@@ -168,9 +168,9 @@ def of_each_kind(count: int) -> list[ServedExchange]:
     """Exchanges some of which are packed, some cannot be, and some are large."""
     serving = Serving()
     kinds = [
-        serving.draft(""),
-        serving.draft("", target="/v2/stamps?x=1"),
-        serving.draft("", body=b"x" * (LOOP_ENCODED_MAX_BYTES + 1)),
+        serving.exchange(""),
+        serving.exchange("", target="/v2/stamps?x=1"),
+        serving.exchange("", body=b"x" * (LOOP_ENCODED_MAX_BYTES + 1)),
     ]
     drafts: list[ServedExchange] = []
     for number in range(count):
@@ -181,7 +181,7 @@ def of_each_kind(count: int) -> list[ServedExchange]:
     return drafts
 
 
-def test_between_two_threads_nothing_is_lost_doubled_or_out_of_order() -> None:
+def test_concurrent_add_and_take_lose_duplicate_and_reorder_nothing() -> None:
     drafts = of_each_kind(20_000)
     waiting = WriteQueue(JournalSettings(queue_max=1, queue_max_bytes=2 + RECORD_OVERHEAD_BYTES))
     taken: list[list[EncodedBatch] | list[QueueEntry]] = []

@@ -47,7 +47,7 @@ def gor_of(data: bytes) -> list[RecordedExchange | MalformedRecord]:
     return list(gor.parse(data.splitlines(keepends=True)))
 
 
-def test_gor_pairs_responses_that_come_in_another_order_and_leaves_out_replays() -> None:
+def test_gor_pairs_responses_out_of_order_and_ignores_replays() -> None:
     first, second = gor_of(GOR)
     assert isinstance(first, RecordedExchange)
     assert isinstance(second, RecordedExchange)
@@ -60,18 +60,18 @@ def test_gor_pairs_responses_that_come_in_another_order_and_leaves_out_replays()
     assert (second.id, response(second).status, second.duration_ns) == ("bb", 404, 100_000_000)
 
 
-def test_gor_without_chunks_names_no_transfer_encoding() -> None:
+def test_gor_drops_transfer_encoding_of_decoded_chunks() -> None:
     first = gor_of(GOR)[0]
     assert isinstance(first, RecordedExchange)
     assert first.request.headers == (("Host", "a.example"),)
 
 
-def test_gor_with_a_broken_record_goes_on_after_it() -> None:
+def test_gor_continues_after_a_malformed_record() -> None:
     found = gor_of(b"1 aa\nGET / HTTP/1.1\r\n\r\n" + gor.SEPARATOR + GOR)
     assert [type(one) for one in found] == [MalformedRecord, RecordedExchange, RecordedExchange]
 
 
-def test_har_of_a_browser_is_read_with_its_oddities() -> None:
+def test_browser_har_is_read_with_its_quirks() -> None:
     entry = {
         "startedDateTime": "2026-01-02T03:04:05.678Z",
         "time": 12.5,
@@ -94,7 +94,7 @@ def test_har_of_a_browser_is_read_with_its_oddities() -> None:
     assert (found.started_ns, found.duration_ns) == (1767323045678000000, 12_500_000)
 
 
-def test_har_with_status_0_is_a_side_that_gave_no_response() -> None:
+def test_har_status_0_is_a_failure() -> None:
     entry = {
         "startedDateTime": "2026-01-02T03:04:05Z",
         "request": {"method": "GET", "url": "http://a/"},
@@ -103,7 +103,7 @@ def test_har_with_status_0_is_a_side_that_gave_no_response() -> None:
     assert isinstance(only(har.parse(json.dumps({"log": {"entries": [entry]}}).encode())).outcome, Failed)
 
 
-def test_a_response_whose_body_the_browser_did_not_record_counts_as_cut() -> None:
+def test_response_body_missing_from_har_counts_as_truncated() -> None:
     entry = {
         "startedDateTime": "2026-01-02T03:04:05Z",
         "request": {"method": "GET", "url": "http://a/"},
@@ -112,7 +112,7 @@ def test_a_response_whose_body_the_browser_did_not_record_counts_as_cut() -> Non
     assert response(only(har.parse(json.dumps({"log": {"entries": [entry]}}).encode()))).body_truncated
 
 
-def test_a_compressed_response_stands_decoded_in_har() -> None:
+def test_compressed_response_is_written_decoded_to_har() -> None:
     sent = Response(200, (("Content-Encoding", "gzip"),), gzip.compress(b'{"a":1}'))
     asked = only(gor_of(b"1 a 5\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"))
     data = b"".join(har.dump([RecordedExchange(asked.request, sent)]))
@@ -129,14 +129,14 @@ def flow(**changes) -> dict[str, object]:
     return {"type": "http", "version": 21, "id": "f1", "request": request, "response": answer, "error": None, **changes}
 
 
-def test_a_flow_of_mitmproxy_is_an_exchange() -> None:
+def test_mitmproxy_flow_is_read_as_an_exchange() -> None:
     found = only(mitmproxy.parse(encode(flow())))
     assert found.request.headers == (("Host", "a.example:8080"), ("A", "1"))
     assert (found.request.method, found.request.body, response(found).status) == ("PUT", b"in", 201)
     assert (found.started_ns, found.duration_ns) == (1700000000250000000, 1_000_000_000)
 
 
-def test_flows_of_other_protocols_and_replays_are_passed_by() -> None:
+def test_flows_of_other_protocols_and_replays_are_skipped() -> None:
     data = (
         encode(flow(type="tcp"))
         + encode(flow(is_replay="request"))
@@ -145,7 +145,7 @@ def test_flows_of_other_protocols_and_replays_are_passed_by() -> None:
     assert isinstance(only(mitmproxy.parse(data)).outcome, Failed)
 
 
-def test_a_cut_flow_file_yields_what_is_whole_and_then_fails_by_name() -> None:
+def test_truncated_flow_file_yields_whole_flows_then_fails() -> None:
     items = mitmproxy.parse(encode(flow()) + encode(flow())[:-9])
     assert isinstance(next(items), RecordedExchange)
     with pytest.raises(RecordingError, match="flow 2"):
@@ -155,7 +155,7 @@ def test_a_cut_flow_file_yields_what_is_whole_and_then_fails_by_name() -> None:
 PSEUDO = [{"key": ":method", "value": "GET"}, {"key": ":path", "value": "/e"}, {"key": ":authority", "value": "a"}]
 
 
-def test_envoys_buffered_traces_follow_one_another_without_separator() -> None:
+def test_envoy_traces_need_no_separator() -> None:
     body = {"as_bytes": base64.b64encode(b"cut").decode(), "truncated": True}
     trace = {
         "http_buffered_trace": {
@@ -169,12 +169,12 @@ def test_envoys_buffered_traces_follow_one_another_without_separator() -> None:
     assert (first.request.body, first.request.body_truncated, response(second).status) == (b"cut", True, 503)
 
 
-def test_an_envoy_trace_whose_answer_has_no_status_is_malformed() -> None:
+def test_envoy_response_without_status_is_malformed() -> None:
     trace = {"http_buffered_trace": {"request": {"headers": PSEUDO}, "response": {"headers": [{"key": "a"}]}}}
     assert [type(one) for one in envoy.parse(json.dumps(trace))] == [MalformedRecord]
 
 
-def test_envoys_segments_are_put_together_by_trace_id_even_when_it_comes_again() -> None:
+def test_envoy_segments_are_joined_by_trace_id_even_when_it_repeats() -> None:
     def segment(**members: object) -> str:
         return json.dumps({"http_streamed_trace_segment": {"trace_id": "7", **members}})
 
@@ -193,7 +193,7 @@ def test_envoys_segments_are_put_together_by_trace_id_even_when_it_comes_again()
     assert (first.request.body, response(first).status, second.outcome) == (b"ab", 200, None)
 
 
-def test_vegetas_http_targets_have_headers_bodies_and_comments() -> None:
+def test_vegeta_http_targets_have_headers_bodies_and_comments() -> None:
     text = b"# all\nGET http://a.example:1/x\nX-A: 1\n\n\nPOST http://b.example/y\n@body.json\n"
     first, second = vegeta.parse_http(text.splitlines(), {"body.json": b"{}"}.__getitem__)
     assert isinstance(first, RecordedExchange)
@@ -202,7 +202,7 @@ def test_vegetas_http_targets_have_headers_bodies_and_comments() -> None:
     assert (second.request.method, second.request.body) == ("POST", b"{}")
 
 
-def test_a_vegeta_target_with_another_member_is_malformed() -> None:
+def test_vegeta_target_with_unknown_member_is_malformed() -> None:
     (found,) = vegeta.parse_json([b'{"method":"GET","url":"http://a/","timeout":1}'])
     assert isinstance(found, MalformedRecord)
 
@@ -214,21 +214,21 @@ ALB = (
 )
 
 
-def test_a_line_of_a_load_balancers_log_is_a_request_without_body() -> None:
+def test_alb_line_is_a_request_without_body() -> None:
     found = only(alb.parse([ALB]))
     assert (found.request.target, found.request.headers[0]) == ("/a?b=c", ("Host", "www.example.com"))
     assert (response(found).status, found.duration_ns, found.id) == (200, 171_000_000, "1-58337281-1d84")
     assert found.started_ns == 1783030968364000000
 
 
-def test_a_request_whose_body_a_log_does_not_have_is_marked_as_cut() -> None:
+def test_logged_request_with_a_body_counts_as_truncated() -> None:
     assert only(alb.parse([ALB.replace(b'"GET', b'"POST')])).request.body_truncated
 
 
 COMBINED = b'10.0.0.1 - bob [10/Oct/2026:13:55:36 +0200] "GET /a\\x20b HTTP/1.1" 404 12 "-" "curl \\"x\\"" 0.250\n'
 
 
-def test_a_line_of_a_combined_log_is_a_request_without_body() -> None:
+def test_combined_log_line_is_a_request_without_body() -> None:
     line = COMBINED.replace(b"/a\\x20b", b"/a%20b")
     found = only(combined.parse([line], host="api.example"))
     assert found.request.headers == (("Host", "api.example"), ("User-Agent", 'curl "x"'))
@@ -236,12 +236,12 @@ def test_a_line_of_a_combined_log_is_a_request_without_body() -> None:
     assert found.started_ns == 1791633336000000000
 
 
-def test_a_line_of_a_common_log_will_do() -> None:
+def test_common_log_line_is_read() -> None:
     line = b'::1 - - [10/Oct/2026:13:55:36 +0000] "POST /x HTTP/1.0" 200 -'
     assert only(combined.parse([line])).request.body_truncated
 
 
-def test_what_the_server_could_not_read_is_malformed() -> None:
+def test_logged_garbage_is_malformed() -> None:
     (found,) = combined.parse([b'::1 - - [10/Oct/2026:13:55:36 +0000] "\\x16\\x03" 400 0 "-" "-"'])
     assert isinstance(found, MalformedRecord)
 
@@ -273,13 +273,13 @@ def test_written_file_is_detected_as_its_format(name: str) -> None:
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.compress])
-def test_compressed_files_are_read_whatever_their_name(tmp_path: Path, compress) -> None:
+def test_compressed_file_is_read_without_its_suffix(tmp_path: Path, compress) -> None:
     path = tmp_path / "capture"
     path.write_bytes(compress(GOR))
     assert len(list(read(str(path)))) == 2
 
 
-def test_a_file_of_no_known_format_is_refused_by_name(tmp_path: Path) -> None:
+def test_unknown_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "capture"
     path.write_bytes(b"what is this")
     with pytest.raises(RecordingError, match="--format"):
@@ -295,17 +295,17 @@ def test_a_file_of_no_known_format_is_refused_by_name(tmp_path: Path) -> None:
         ("/x?u=http://b/", ("", "/x?u=http://b/")),
     ],
 )
-def test_a_url_is_split_byte_for_byte(url: str, parts: tuple[str, str]) -> None:
+def test_url_is_split_without_changing_bytes(url: str, parts: tuple[str, str]) -> None:
     assert split_url(url) == parts
 
 
 @pytest.mark.parametrize("data", [b'{"log": {"entries": null}}', b'{"log": []}', b"[1]", b"{", b"x\x9cbroken"])
-def test_what_is_no_har_is_refused_by_name(data: bytes) -> None:
+def test_other_json_is_not_a_har(data: bytes) -> None:
     with pytest.raises(RecordingError, match="not a HAR"):
         list(har.parse(data))
 
 
-def test_times_that_no_clock_shows_make_a_record_malformed() -> None:
+def test_timestamp_out_of_range_makes_a_record_malformed() -> None:
     found = [
         *gor_of(b"1 a 9" + b"9" * 30 + b"\nGET / HTTP/1.1\r\n\r\n" + gor.SEPARATOR),
         *mitmproxy.parse(encode(flow(response={"timestamp_end": float("inf")}))),
@@ -316,7 +316,7 @@ def test_times_that_no_clock_shows_make_a_record_malformed() -> None:
 
 
 @pytest.mark.parametrize("form", ["har", "envoy", "mitmproxy", "ndjson", "gor", "vegeta-http"])
-def test_what_unpacks_to_more_than_fits_is_refused(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_bomb_is_refused(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording_file, "LINE_MAX_BYTES", 2 * 1024**2)
     monkeypatch.setattr(recording_file, "WHOLE_MAX_BYTES", 2 * 1024**2)
     path = tmp_path / "bomb.gz"
@@ -337,14 +337,14 @@ def named_body(tmp_path: Path, name: str, *, bodies: Path | None = None) -> Reco
     return found
 
 
-def test_a_body_below_the_captures_folder_is_read(tmp_path: Path) -> None:
+def test_body_file_below_the_recordings_folder_is_read(tmp_path: Path) -> None:
     found = named_body(tmp_path, "below/body")
     assert isinstance(found, RecordedExchange)
     assert found.request.body == b"own"
 
 
 @pytest.mark.parametrize("name", ["../secret", "link", "/etc/passwd", "below/../../secret", "~/../../secret"])
-def test_a_body_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+def test_body_file_outside_is_refused(tmp_path: Path, name: str) -> None:
     found = named_body(tmp_path, name)
     assert isinstance(found, MalformedRecord)
     assert (
@@ -353,13 +353,13 @@ def test_a_body_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     )
 
 
-def test_a_body_elsewhere_is_read_where_that_is_allowed(tmp_path: Path) -> None:
+def test_body_file_in_an_allowed_folder_is_read(tmp_path: Path) -> None:
     found = named_body(tmp_path, "../secret", bodies=tmp_path)
     assert isinstance(found, RecordedExchange)
     assert found.request.body == b"secret"
 
 
-def test_a_body_that_a_capture_names_must_be_a_file(tmp_path: Path) -> None:
+def test_body_file_must_be_a_regular_file(tmp_path: Path) -> None:
     found = named_body(tmp_path, "/dev/zero", bodies=Path("/dev"))
     assert isinstance(found, MalformedRecord)
     assert found.reason == "@/dev/zero: not a file"

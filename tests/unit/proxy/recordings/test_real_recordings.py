@@ -62,7 +62,7 @@ def by_target(found: list[RecordedExchange], target: str) -> RecordedExchange:
 
 
 @pytest.mark.parametrize("name", [*FLOWS, *HARS])
-def test_what_mitmproxy_saw_is_what_was_sent(name: str) -> None:
+def test_mitmproxy_recording_equals_what_was_sent(name: str) -> None:
     found = items(name)
     assert asked(found) == ASKED
     assert tuple(map(status, found)) == STATUSES
@@ -71,7 +71,7 @@ def test_what_mitmproxy_saw_is_what_was_sent(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*FLOWS, *HARS])
-def test_mitmproxys_headers_are_those_of_the_wire(name: str) -> None:
+def test_mitmproxy_headers_are_those_on_the_wire(name: str) -> None:
     first, *_, last = items(name)
     assert first.request.headers[:5] == (
         ("Host", "api.example"),
@@ -85,33 +85,33 @@ def test_mitmproxys_headers_are_those_of_the_wire(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FLOWS)
-def test_a_flow_has_compressed_bodies_as_they_were_sent(name: str) -> None:
+def test_flow_keeps_bodies_compressed(name: str) -> None:
     packed = responded(items(name)[2])
     assert (gzip.decompress(packed.body), header_of(packed.headers, "content-encoding")) == (SCORE, "gzip")
 
 
 @pytest.mark.parametrize("name", HARS)
-def test_a_har_has_compressed_bodies_unpacked(name: str) -> None:
+def test_har_has_bodies_decompressed(name: str) -> None:
     unpacked = responded(items(name)[2])
     assert (unpacked.body, header_of(unpacked.headers, "content-encoding")) == (SCORE, "")
 
 
 @pytest.mark.parametrize("name", [*FLOWS, *HARS])
-def test_a_server_that_hung_up_is_a_side_that_gave_no_response(name: str) -> None:
+def test_closed_connection_is_a_failure(name: str) -> None:
     outcome = items(name)[6].outcome
     assert isinstance(outcome, Failed)
     assert outcome.detail == "server closed connection"
 
 
 @pytest.mark.parametrize("name", [*FLOWS, *HARS, "envoy-strings.json", "envoy-admin.json", "chromium.har"])
-def test_times_rise_and_durations_are_those_of_a_local_backend(name: str) -> None:
+def test_times_increase_and_durations_are_plausible(name: str) -> None:
     found = items(name)
     assert [one.started_ns for one in found] == sorted(one.started_ns for one in found)
     assert all(0 < one.duration_ns < 10**9 for one in found)
 
 
 @pytest.mark.parametrize("name", TAPS)
-def test_what_envoy_tapped_is_what_was_sent(name: str) -> None:
+def test_envoy_tap_equals_what_was_sent(name: str) -> None:
     found = items(name)
     assert sorted(one.request.target for one in found) == sorted(target for _, target, _ in ASKED)
     assert by_target(found, "/chunked").request.body == b"Wikipedia"
@@ -120,19 +120,19 @@ def test_what_envoy_tapped_is_what_was_sent(name: str) -> None:
     assert {one.request.headers[0] for one in found} == {("Host", "api.example")}
 
 
-def test_envoys_bytes_are_the_bytes_up_to_its_limit() -> None:
+def test_envoy_bodies_are_exact_up_to_its_limit() -> None:
     found = items("envoy-admin.json")
     assert [one.request.body for one in found] == [body[:1024] for _, _, body in ASKED]
     assert [one.request.body_truncated for one in found] == [len(body) > 1024 for _, _, body in ASKED]
 
 
-def test_a_body_that_envoy_wrote_as_a_string_and_so_lost_counts_as_cut() -> None:
+def test_binary_body_that_envoy_wrote_as_string_counts_as_truncated() -> None:
     found = items("envoy-strings.json")
     assert [one.request.body_truncated for one in found] == [body in (BINARY, LONG) for _, _, body in ASKED]
     assert responded(by_target(found, "/gzip")).body_truncated
 
 
-def test_what_a_browser_recorded_is_what_it_sent() -> None:
+def test_browser_recording_equals_what_it_sent() -> None:
     found = items("chromium.har")
     bodies = {one.request.body for one in found if not one.request.body_truncated}
     assert {JSON, b"a=b+c&d=%C3%A9", "café".encode()} < bodies
@@ -140,12 +140,12 @@ def test_what_a_browser_recorded_is_what_it_sent() -> None:
     assert [responded(one).body for one in found[-2:]] == [b"a=b+c&d=%C3%A9", "café".encode()]
 
 
-def test_a_binary_body_that_the_browser_left_out_counts_as_cut() -> None:
+def test_binary_body_left_out_by_browser_counts_as_truncated() -> None:
     [lacking] = [one for one in items("chromium.har") if one.request.body_truncated]
     assert (lacking.request.body, responded(lacking).body) == (b"", BINARY)
 
 
-def test_a_request_that_failed_in_the_browser_is_a_side_that_gave_no_response() -> None:
+def test_request_that_failed_in_browser_is_a_failure() -> None:
     outcome = by_target(items("chromium.har"), "/broken").outcome
     assert isinstance(outcome, Failed)
     assert outcome.detail == "net::ERR_EMPTY_RESPONSE"
@@ -154,7 +154,7 @@ def test_a_request_that_failed_in_the_browser_is_a_side_that_gave_no_response() 
 @pytest.mark.parametrize(
     ("name", "part"), [("nginx.log", 0), ("nginx.log", 1), ("apache.log", 0), ("apache.log", 1), ("apache.log", 2)]
 )
-def test_a_servers_log_has_the_requests_but_not_their_bodies(name: str, part: int) -> None:
+def test_server_log_has_requests_without_bodies(name: str, part: int) -> None:
     found = list(read(str(CAPTURES / name), host="api.example"))
     *good, bad = found[part * len(ASKED) : (part + 1) * len(ASKED)]
     assert isinstance(bad, MalformedRecord)
@@ -164,7 +164,7 @@ def test_a_servers_log_has_the_requests_but_not_their_bodies(name: str, part: in
 
 
 @pytest.mark.parametrize(("name", "timed_at"), [("nginx.log", 11), ("apache.log", 22)])
-def test_a_servers_log_has_agents_and_where_configured_durations(name: str, timed_at: int) -> None:
+def test_server_log_has_user_agents_and_configured_durations(name: str, timed_at: int) -> None:
     found = [one for one in read(str(CAPTURES / name)) if isinstance(one, RecordedExchange | MalformedRecord)]
     first, timed = found[0], found[timed_at]
     assert isinstance(first, RecordedExchange)
@@ -176,7 +176,7 @@ def test_a_servers_log_has_agents_and_where_configured_durations(name: str, time
 
 @pytest.mark.parametrize("name", [*FLOWS, *HARS, *TAPS, "chromium.har"])
 @pytest.mark.parametrize("sink", ["ndjson", "mitmproxy"])
-def test_a_real_capture_survives_formats_that_hold_everything(tmp_path: Path, name: str, sink: str) -> None:
+def test_real_recording_survives_lossless_formats(tmp_path: Path, name: str, sink: str) -> None:
     path = tmp_path / "again"
     path.write_bytes(b"".join(WRITERS[sink](items(name))))
     assert list(read(str(path))) == items(name)

@@ -19,7 +19,7 @@ def arrived(count: int, *, seed: int = 1) -> list[RecordedExchange]:
     return list(with_arrival_times(map(made, range(count)), seed=seed, begin_ns=BEGIN_NS, rate_per_s=50, host="api.example"))
 
 
-def test_a_request_carries_what_it_was_made_with() -> None:
+def test_generated_request_keeps_its_parts() -> None:
     (one,) = arrived(1)
     assert (one.request.method, one.request.target, one.key, one.started_ns) == ("POST", "/score/0", "0xab", BEGIN_NS)
     assert one.request.body == '{"ä": 1}'.encode()
@@ -27,13 +27,13 @@ def test_a_request_carries_what_it_was_made_with() -> None:
     assert one.outcome == Response(201, (), b"")
 
 
-def test_the_first_arrives_at_the_beginning_and_nobody_before_another() -> None:
+def test_arrivals_begin_at_begin_and_increase() -> None:
     times = [one.started_ns for one in arrived(200)]
     assert times[0] == BEGIN_NS
     assert times == sorted(times)
 
 
-def test_as_many_arrive_in_a_second_as_asked_and_not_evenly() -> None:
+def test_arrivals_have_the_mean_rate_and_vary() -> None:
     times = [one.started_ns for one in arrived(2_000)]
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert 0.9 < 2_000 / ((times[-1] - times[0]) / 1e9) / 50 < 1.1
@@ -41,7 +41,7 @@ def test_as_many_arrive_in_a_second_as_asked_and_not_evenly() -> None:
     assert 0.3 < sum(gap > 1e9 / 50 for gap in gaps) / len(gaps) < 0.44
 
 
-def test_ids_are_all_different_and_follow_from_the_seed() -> None:
+def test_ids_are_unique_and_determined_by_the_seed() -> None:
     ids = [one.id for one in arrived(100)]
     assert len(set(ids)) == 100
     assert ids == [one.id for one in arrived(100)]

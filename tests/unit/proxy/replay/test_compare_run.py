@@ -10,7 +10,7 @@ from comparator.verdict import Comparison, Verdict, VerdictCause
 from proxy.replay.compare_run import ReplayVerdicts
 from proxy.replay.report import Verdicts
 
-MATCH = Comparison(Verdict.MATCH, VerdictCause.NONE, Side.LEGACY, effects_compared=True)
+MATCH = Comparison(Verdict.MATCH, None, Side.LEGACY, effects_compared=True)
 FAILED = Comparison(Verdict.FAILED, VerdictCause.MIRRORED_TIMEOUT, Side.LEGACY)
 
 
@@ -26,30 +26,30 @@ def judged(*comparisons: tuple[str, Comparison]) -> ReplayVerdicts:
     return made
 
 
-def test_what_failed_is_not_compared() -> None:
+def test_failed_request_is_not_compared() -> None:
     found = judged(("a", MATCH), ("b", FAILED), ("c", mismatch("1", "2"))).verdicts()
     assert found == {"score": Verdicts(compared=2, match=1, mismatch=1, failed=1)}
 
 
-def test_like_mismatches_are_one_finding_with_its_first_example() -> None:
+def test_like_mismatches_form_one_finding_with_the_first_example() -> None:
     (found,) = judged(("a", mismatch("1", "2")), ("b", mismatch("3", "4"))).findings()
     assert (found.count, found.exchange, found.place) == (2, "a", "score")
     assert ("1" in found.legacy, "2" in found.candidate) == (True, True)
 
 
-def test_an_example_holds_no_secret() -> None:
+def test_example_of_a_finding_is_redacted() -> None:
     secret = Difference(Kind.CHANGED, ("password",), "first", "second")
     comparison = Comparison(Verdict.MISMATCH, VerdictCause.RESPONSE, Side.LEGACY, differences=(secret,))
     (found,) = judged(("a", comparison)).findings()
     assert (found.legacy[:10], found.candidate[:10]) == ('"redacted:', '"redacted:')
 
 
-def test_the_digest_does_not_depend_on_the_order_nor_on_the_values() -> None:
+def test_verdicts_digest_ignores_order_and_values() -> None:
     runs = [("a", MATCH), ("b", mismatch("1", "2")), ("c", FAILED)]
     shuffled = random.Random(1).sample(runs, 3)
     others = [("a", MATCH), ("b", mismatch("1", "9")), ("c", FAILED)]
     assert judged(*runs).digest() == judged(*shuffled).digest() == judged(*others).digest()
 
 
-def test_the_digest_tells_another_verdict() -> None:
+def test_verdicts_digest_changes_with_a_verdict() -> None:
     assert judged(("a", MATCH)).digest() != judged(("a", mismatch("1", "2"))).digest()

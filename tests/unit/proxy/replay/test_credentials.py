@@ -16,23 +16,23 @@ def asked(**headers: str) -> Request:
     return Request("GET", f"/x?token={DIGEST}", tuple(headers.items()), b"\xff" + DIGEST.encode())
 
 
-def test_digests_are_replaced_in_target_and_body_without_touching_other_bytes() -> None:
+def test_digests_in_target_and_body_are_replaced_and_other_bytes_kept() -> None:
     found = ReplayCredentials({DIGEST: "v"}).rewrite(asked(), now_s=0)
     assert (found.request.target, found.request.body, found.replaced) == ("/x?token=v", b"\xffv", 2)
 
 
-def test_without_a_value_a_digest_stays_and_is_counted() -> None:
+def test_digest_without_a_value_is_kept_and_counted() -> None:
     found = ReplayCredentials({}).rewrite(asked(), now_s=0)
     assert (found.request, found.unresolved) == (asked(), 2)
 
 
-def test_without_a_key_tokens_stay_as_they_are() -> None:
+def test_tokens_are_unchanged_without_a_key() -> None:
     token = jwt.encode({"exp": 5}, KEY, algorithm="HS256")
     request = Request("GET", "/", (("Authorization", f"Bearer {token}"),), b"")
     assert ReplayCredentials({}).rewrite(request, now_s=9).request == request
 
 
-def test_a_token_without_a_lifetime_gets_the_configured_one_and_keeps_its_key_id() -> None:
+def test_token_without_lifetime_gets_the_configured_one_and_keeps_its_key_id() -> None:
     token = jwt.encode({"sub": "s"}, KEY, algorithm="HS256", headers={"kid": "k1"})
     request = Request("GET", "/", (("authorization", f"bearer {token}"),), b"")
     found = ReplayCredentials({}, KEY, lifetime_s=60).rewrite(request, now_s=4_000_000_000)
@@ -41,7 +41,7 @@ def test_a_token_without_a_lifetime_gets_the_configured_one_and_keeps_its_key_id
     assert jwt.get_unverified_header(fresh)["kid"] == "k1"
 
 
-def test_what_is_no_token_stays_as_it_is() -> None:
+def test_text_that_is_not_a_token_is_unchanged() -> None:
     request = Request("GET", "/", (("Authorization", "Bearer opaque"),), b"")
     assert ReplayCredentials({}, KEY).rewrite(request, now_s=0).request == request
 
@@ -54,6 +54,6 @@ def test_what_is_no_token_stays_as_it_is() -> None:
         ReplaySettings(jwt_key="NO"),
     ],
 )
-def test_settings_that_cannot_be_met_are_refused(settings: ReplaySettings) -> None:
+def test_missing_variables_and_malformed_digests_are_refused(settings: ReplaySettings) -> None:
     with pytest.raises(CredentialError):
         credentials_of(settings, {"SET": "v"})

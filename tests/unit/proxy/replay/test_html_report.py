@@ -22,7 +22,7 @@ def tree(text: str) -> ET.Element:
     return ET.fromstring(text[text.index("<body>") : text.index("</html>")])
 
 
-def test_the_page_is_well_formed_and_has_its_three_pictures() -> None:
+def test_page_is_well_formed_with_three_charts() -> None:
     assert [svg.get("aria-label") for svg in tree(page()).iter("svg")] == [
         "latency quantiles",
         "statuses",
@@ -30,28 +30,28 @@ def test_the_page_is_well_formed_and_has_its_three_pictures() -> None:
     ]
 
 
-def test_each_side_has_a_line_of_its_quantiles() -> None:
+def test_chart_has_a_line_of_quantiles_for_each_side() -> None:
     lines = [line.get("points", "").split() for line in tree(page()).iter("polyline")]
     assert [len(points) for points in lines] == [7, 7, 7]
 
 
-def test_values_of_findings_are_shown_side_by_side_and_cannot_be_markup() -> None:
+def test_finding_values_are_side_by_side_and_escaped() -> None:
     assert ["".join(pre.itertext()) for pre in tree(page()).iter("pre")] == ["<script>1</script>", "2"]
 
 
-def test_nothing_is_loaded_from_elsewhere_and_nothing_runs() -> None:
+def test_page_has_no_script_and_loads_nothing() -> None:
     assert not [word for word in ("http://", "https://", "src=", "<script", "@import", "url(") if word in page()]
 
 
-def test_broken_rules_are_shown() -> None:
+def test_violated_rules_are_shown() -> None:
     assert "p95-ratio is 2 &gt; 1" in page(None, "p95-ratio is 2 > 1")
 
 
-def test_without_comparisons_there_is_nothing_of_mismatches() -> None:
+def test_page_without_comparisons_has_no_mismatch_section() -> None:
     assert "Mismatch" not in page(report())
 
 
-def test_objects_are_laid_out_and_only_lines_that_differ_are_marked() -> None:
+def test_json_is_indented_and_only_differing_lines_are_marked() -> None:
     one, other = '{"a": 1, "data": "{\\"b\\": 2}"}', '{"a": 1, "data": "{\\"b\\": 3}"}'
     found = msgspec.structs.replace(FINDING, legacy=one, candidate=other)
     legacy, candidate = tree(page(report(verdicts=COMPARED, findings=(found,)))).iter("pre")
@@ -59,17 +59,17 @@ def test_objects_are_laid_out_and_only_lines_that_differ_are_marked() -> None:
     assert [mark.text for pre in (legacy, candidate) for mark in pre.iter("mark")] == ['    "b": 2', '    "b": 3']
 
 
-def test_what_one_side_has_not_is_said_to_be_nothing() -> None:
+def test_missing_value_is_shown_as_nothing() -> None:
     found = msgspec.structs.replace(FINDING, legacy="")
     legacy, _ = tree(page(report(verdicts=COMPARED, findings=(found,)))).iter("pre")
     assert "".join(legacy.itertext()) == "nothing"
 
 
-def test_the_counts_of_verdicts_are_shown() -> None:
+def test_verdict_counts_are_shown() -> None:
     assert "4 compared, 0 match, 0 known, 1 mismatch" in page()
 
 
-def test_long_latencies_are_written_out_beside_the_axis() -> None:
+def test_long_latencies_are_written_without_exponent() -> None:
     labels = [text.text or "" for text in tree(page(report(tally(candidate_ms=3_000, sides="candidate")))).iter("text")]
     assert [label[0] for label in labels if label.endswith(" ms")] == ["0", "7", "1", "2", "3"]
     assert not [label for label in labels if "e+" in label]

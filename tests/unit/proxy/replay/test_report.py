@@ -45,28 +45,28 @@ def broken(rules: str, found: ReplayReport) -> list[str]:
     return [said for rule in parse_fail_rules(rules) if (said := rule.violation(found))]
 
 
-def test_latency_counts_the_wait_and_service_does_not() -> None:
+def test_latency_includes_the_wait_and_service_does_not() -> None:
     side = report().sides["candidate"]
     assert side.latency.quantiles_ms["0.95"] == pytest.approx(11, rel=0.01)
     assert side.service.quantiles_ms["0.95"] == pytest.approx(10, rel=0.01)
 
 
-def test_the_ratio_is_the_candidates_time_against_the_legacys() -> None:
+def test_ratio_is_candidate_over_legacy() -> None:
     assert figure_of(report(), "p95-ratio") == pytest.approx(0.5, rel=0.01)
 
 
-def test_with_one_side_the_ratio_is_against_what_was_recorded() -> None:
+def test_ratio_of_one_side_is_over_the_recorded_times() -> None:
     assert figure_of(report(tally(sides="candidate")), "p95-ratio") == pytest.approx(2, rel=0.01)
 
 
-def test_a_rate_of_mismatches_breaks_its_rule_only_above_the_limit() -> None:
+def test_mismatch_rate_violates_its_rule_only_above_the_limit() -> None:
     found = report(verdicts={"a": Verdicts(compared=5, mismatch=1), "b": Verdicts(compared=5)})
     assert broken("mismatch-rate>0.1", found) == []
     assert broken("mismatch-rate>0.09", found) == ["mismatch-rate is 0.1 > 0.09"]
 
 
-def test_a_rule_without_evidence_is_broken() -> None:
-    assert broken("mismatch-rate>0.5", report()) == ["mismatch-rate cannot be told: there is nothing to tell it from"]
+def test_rule_without_data_is_violated() -> None:
+    assert broken("mismatch-rate>0.5", report()) == ["mismatch-rate is unknown: there are no data for it"]
 
 
 def test_requests_without_response_and_server_errors_are_errors() -> None:
@@ -77,40 +77,40 @@ def test_requests_without_response_and_server_errors_are_errors() -> None:
 
 
 @pytest.mark.parametrize("rules", ["mismatch-rate", "speed>1", "p42-ms>1", "p95-ratio>fast", "p95>1"])
-def test_rules_without_sense_are_refused(rules: str) -> None:
+def test_malformed_rules_are_refused(rules: str) -> None:
     with pytest.raises(OptionError):
         parse_fail_rules(rules)
 
 
-def test_the_json_form_reads_back_as_the_same_report() -> None:
+def test_json_report_round_trips() -> None:
     found = report(verdicts={"score": Verdicts(compared=3, match=3)})
     assert msgspec.json.decode(render_json(found), type=ReplayReport) == found
 
 
-def test_the_text_names_both_sides_the_rates_and_what_failed() -> None:
+def test_text_has_both_sides_rates_and_failures() -> None:
     text = render_text(report(finished=False), ["p95-ratio is 2 > 1"])
     assert "interrupted" in text
     assert "candidate, from due" in text
-    assert "asked 10.0/s, answered 4.0/s" in text
+    assert "target 10.0/s, achieved 4.0/s" in text
     assert "FAILED: p95-ratio is 2 > 1" in text
 
 
-def test_at_its_own_pace_a_replay_was_asked_for_no_rate_and_is_not_late() -> None:
+def test_closed_loop_has_no_target_rate_and_no_delay() -> None:
     made = Tally()
     made.add("candidate", RecordedExchange(Request("GET", "/", (), b"")), OK, wait_ns=0, service_ns=MS)
     text = render_text(report(made, asked_per_s=0.0))
-    assert "as fast as it could, answered 0.5/s\n" in text
+    assert "as fast as responses arrived, achieved 0.5/s\n" in text
     assert "ms late" not in text
     assert "from due" not in text
 
 
-def test_reports_of_the_same_findings_differ_in_times_only() -> None:
+def test_equal_reports_differ_in_times_only() -> None:
     slow = report(tally(candidate_ms=70), began="2027-01-01T00:00:00+00:00", duration_s=9.0)
     assert differing_members(report(), slow) == []
     assert slow != report()
 
 
-def test_times_of_rows_in_examples_are_those_of_the_replay_only() -> None:
+def test_only_times_within_the_replay_are_masked_in_examples() -> None:
     example = FindingReport("f", "score", "extra_row", "t", "s", "changed", 1, "id", "", "at 2026-01-01 00:00:01.5+00")
     one = report(findings=(example,))
     later = msgspec.structs.replace(example, candidate="at 2026-01-01 00:00:02.25+00")
@@ -119,18 +119,18 @@ def test_times_of_rows_in_examples_are_those_of_the_replay_only() -> None:
     assert differing_members(one, report(findings=(other,))) == ["findings"]
 
 
-def test_digests_of_what_is_redacted_do_not_count() -> None:
+def test_redaction_digests_in_examples_are_masked() -> None:
     example = FindingReport("f", "score", "extra_row", "t", "s", "changed", 1, "id", "", '"redacted:0123456789abcdef"')
     other = msgspec.structs.replace(example, candidate='"redacted:fedcba9876543210"')
     assert differing_members(report(findings=(example,)), report(findings=(other,))) == []
 
 
-def test_reports_of_other_findings_say_where_they_differ() -> None:
+def test_differing_members_are_named() -> None:
     other = report(verdicts={"score": Verdicts(compared=1, mismatch=1)}, verdicts_digest="another", malformed=2)
     assert differing_members(report(), other) == ["malformed", "routes", "verdicts", "verdicts_digest"]
 
 
-def test_what_one_side_has_not_is_said_to_be_nothing() -> None:
+def test_missing_value_is_shown_as_nothing() -> None:
     example = FindingReport("f", "score", "extra", "t", "absent", "changed", 1, "id", "", "2")
     lines = render_text(report(verdicts={"a": Verdicts(compared=1, mismatch=1)}, findings=(example,))).splitlines()
     assert [line.strip() for line in lines[-2:]] == ["legacy nothing", "candidate 2"]

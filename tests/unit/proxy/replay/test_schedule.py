@@ -36,50 +36,50 @@ def offsets(records: list[RecordedExchange], pace: Pace, *, loops: int = 1) -> l
     return [one.offset_s for one in schedule(lambda: records, pace, loops=loops)]
 
 
-def test_the_captures_own_gaps_are_kept_at_1x() -> None:
+def test_speed_1x_keeps_recorded_gaps() -> None:
     assert offsets([at(100), at(101), at(105)], Pace()) == [0, 1, 5]
 
 
-def test_tenfold_speed_makes_gaps_a_tenth() -> None:
+def test_speed_10x_divides_gaps_by_ten() -> None:
     assert offsets([at(100), at(101), at(105)], Pace(10)) == [0, 0.1, 0.5]
 
 
-def test_a_rate_spaces_evenly_whatever_the_capture_says() -> None:
+def test_rate_spaces_requests_evenly() -> None:
     assert offsets([at(100), at(101), at(105)], Pace(None, 2)) == [0, 0.5, 1]
 
 
-def test_at_full_speed_everything_is_due_at_once() -> None:
+def test_speed_max_has_no_due_times() -> None:
     assert offsets([at(100), at(105)], Pace(None)) == [0, 0]
 
 
-def test_a_ramp_reaches_half_the_requests_of_full_speed_in_its_time() -> None:
+def test_ramp_plays_half_of_the_requests_of_full_speed() -> None:
     times = offsets([at(0)] * 300, Pace(None, 10, ramp_s=10))
     assert sum(time < 10 for time in times) == 50
     assert times[-1] - times[-2] == pytest.approx(0.1)
 
 
-def test_another_pass_begins_a_mean_gap_after_the_last() -> None:
+def test_next_pass_begins_one_mean_gap_later() -> None:
     assert offsets([at(0), at(2)], Pace(), loops=2) == [0, 2, 3, 5]
 
 
-def test_numbers_go_on_over_passes() -> None:
+def test_numbers_continue_over_passes() -> None:
     assert [(one.number, one.pass_number) for one in schedule(lambda: [at(0)], Pace(None), loops=3)] == [(0, 0), (1, 1), (2, 2)]
 
 
-def test_an_empty_capture_ends_even_without_end() -> None:
+def test_endless_loop_over_empty_recording_ends() -> None:
     assert offsets([], Pace(), loops=0) == []
 
 
-def test_records_are_put_in_the_order_of_their_starts() -> None:
+def test_records_are_sorted_by_start() -> None:
     assert [one.started_ns // S for one in in_order([at(3), at(1), at(2)])] == [1, 2, 3]
 
 
-def test_records_without_times_stay_where_they_are() -> None:
+def test_records_without_times_keep_their_place() -> None:
     records = [at(0, key=key) for key in "abc"]
     assert list(in_order(records)) == records
 
 
-def test_of_one_key_one_is_under_way_and_the_others_wait_in_order() -> None:
+def test_requests_of_one_key_run_one_at_a_time_in_order() -> None:
     turns = PerKeyQueue()
     first, second, third = (ScheduledRequest(n, 0, 0, at(n, key="a")) for n in range(3))
     assert [turns.admit(one) for one in (first, second, third)] == [True, False, False]
@@ -87,12 +87,12 @@ def test_of_one_key_one_is_under_way_and_the_others_wait_in_order() -> None:
     assert turns.admit(first)
 
 
-def test_other_keys_and_no_key_do_not_wait() -> None:
+def test_other_keys_and_no_key_are_not_delayed() -> None:
     turns = PerKeyQueue()
     assert all(turns.admit(ScheduledRequest(n, 0, 0, at(n, key=key))) for n, key in enumerate(["a", "b", "", ""]))
 
 
-def test_the_watermark_stops_at_the_first_gap() -> None:
+def test_watermark_stops_at_the_first_gap() -> None:
     mark = Watermark()
     for number in (0, 1, 3):
         mark.complete(number)
@@ -113,20 +113,20 @@ def test_the_watermark_stops_at_the_first_gap() -> None:
         ("side=legacy", False),
     ],
 )
-def test_conditions_choose_records(condition: str, taken: bool) -> None:
+def test_conditions_select_records(condition: str, taken: bool) -> None:
     assert Selection(conditions=[parse_condition(condition)]).includes(at(1)) is taken
 
 
-def test_the_side_that_served_can_be_chosen() -> None:
+def test_condition_selects_the_serving_side() -> None:
     assert parse_condition("side=legacy")(RecordedExchange(Request("GET", "/", (), b""), served_by=Side.LEGACY))
 
 
-def test_a_time_span_takes_its_beginning_and_not_its_end() -> None:
+def test_time_span_includes_begin_and_excludes_end() -> None:
     chosen = Selection(from_ns=1 * S, to_ns=3 * S)
     assert [chosen.includes(at(second)) for second in range(4)] == [False, True, True, False]
 
 
-def test_moments_are_times_or_offsets_from_the_first_record() -> None:
+def test_times_are_absolute_or_relative_to_the_first_record() -> None:
     assert parse_time("+2m", 5 * S) == 125 * S
     assert parse_time("1970-01-01T00:00:07Z", 5) == 7 * S
 
@@ -140,7 +140,7 @@ def test_moments_are_times_or_offsets_from_the_first_record() -> None:
         ({}, Pace(1)),
     ],
 )
-def test_options_are_read_as_a_pace(words: dict[str, str], pace: Pace) -> None:
+def test_options_are_parsed_to_a_pace(words: dict[str, str], pace: Pace) -> None:
     assert parse_pace(**{"speed": "", "rate": "", "ramp": "", **words}) == pace
 
 
@@ -148,18 +148,18 @@ def test_options_are_read_as_a_pace(words: dict[str, str], pace: Pace) -> None:
     "words",
     [{"speed": "fast"}, {"speed": "0x"}, {"rate": "-1"}, {"speed": "1x", "rate": "1"}, {"speed": "max", "ramp": "1s"}],
 )
-def test_options_without_sense_are_refused(words: dict[str, str]) -> None:
+def test_malformed_pace_is_refused(words: dict[str, str]) -> None:
     with pytest.raises(OptionError):
         parse_pace(**{"speed": "", "rate": "", "ramp": "", **words})
 
 
 @pytest.mark.parametrize("text", ["5 bananas", "", "s"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_malformed_duration_is_refused(text: str) -> None:
     with pytest.raises(OptionError):
         parse_duration_s(text)
 
 
 @pytest.mark.parametrize("text", ["colour=red", "route", "route~x"])
-def test_what_is_no_condition_is_refused(text: str) -> None:
+def test_malformed_condition_is_refused(text: str) -> None:
     with pytest.raises(OptionError):
         parse_condition(text)
