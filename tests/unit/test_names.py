@@ -1,4 +1,4 @@
-"""House rules for names and prose that no linter knows: docstring openings, one meaning a class name, words to avoid."""
+"""House rules for names and prose that no linter checks: docstring openings, class names, words to avoid, package docstrings."""
 
 import ast
 import io
@@ -20,6 +20,14 @@ AVOIDED = re.compile(r"\b(whoever|whomever|somebody|nobody|anew|likewise|ails)\b
 
 SHARED_CLASS_NAMES: Mapping[str, str] = {}
 """Class names that several modules may define, each with the reason."""
+
+SELF_EXPLAINING_FOLDERS: Mapping[str, str] = {
+    "proxy/cli": "one module per command",
+    "proxy/config": "one module per section of config.yaml",
+    "scorer/db": "one module per table",
+}
+"""Folders whose package docstring need not name every module, each with the reason."""
+UNNAMED_MODULES = {"__init__", "__main__", "errors"}
 
 
 def sources() -> Iterator[Path]:
@@ -89,3 +97,19 @@ def test_no_text_uses_a_word_to_avoid(package: str) -> None:
     ]
 
     assert avoided == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package_docstring_names_every_module(package: str) -> None:
+    unnamed: dict[str, list[str]] = {}
+    for init in sorted((ROOT / package).rglob("__init__.py")):
+        folder = init.parent
+        if folder.relative_to(ROOT).as_posix() not in SELF_EXPLAINING_FOLDERS:
+            page = ast.get_docstring(parsed(init)) or ""
+            modules = {path.stem for path in folder.glob("*.py")} | {
+                path.parent.name for path in folder.glob("*/__init__.py")
+            }
+            names = sorted(name for name in modules - UNNAMED_MODULES if not re.search(rf"\b{name}\b", page))
+            unnamed |= {str(init.relative_to(ROOT)): names} if names else {}
+
+    assert unnamed == {}
