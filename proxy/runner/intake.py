@@ -17,7 +17,7 @@ from proxy.journal.driver import JournalEntry
 from proxy.journal.redaction import is_redacted
 from proxy.runner.clock import now_us
 from proxy.runner.ledger import Ledger
-from proxy.runner.metrics import DropCause, RunnerMetrics
+from proxy.runner.metrics import RunnerDropCause, RunnerMetrics
 from proxy.runner.outcomes import Outcomes
 from proxy.runner.shadow_state import ShadowState
 from proxy.runner.skip_causes import RunnerSkip, SkipCause, attribution_skip, policy_of
@@ -184,5 +184,5 @@ class Intake:
 
     def _count_lost(self) -> None:
         if self.source.lost > self._counted_lost:
-            self.metrics.dropped.labels(DropCause.JOURNAL).inc(self.source.lost - self._counted_lost)
+            self.metrics.dropped.labels(RunnerDropCause.JOURNAL).inc(self.source.lost - self._counted_lost)
             self._counted_lost = self.source.lost

@@ -35,7 +35,7 @@ class ErrorPlace(StrEnum):
     """A position that was to be committed."""
 
 
-class DropCause(StrEnum):
+class RunnerDropCause(StrEnum):
     """Causes for which exchanges are lost between journal and comparison; labels of `shadow_dropped_total`."""
 
     JOURNAL = "journal"
