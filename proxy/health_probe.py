@@ -28,7 +28,7 @@ class ProbeResult:
 
     @property
     def healthy(self) -> bool:
-        """Whether the status is 2xx or 3xx. A 404 is not: mostly the path is mistyped, and it says nothing about the service."""
+        """True if the status is 2xx or 3xx. A 404 is not healthy: most likely the path is mistyped."""
         return self.status is not None and 200 <= self.status < 400
 
 

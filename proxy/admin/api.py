@@ -23,7 +23,7 @@ class StatusView(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether new clients are accepted."""
+        """True if new clients are accepted."""
         ...
 
     def status(self) -> dict[str, Any]:

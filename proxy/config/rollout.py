@@ -59,13 +59,13 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     points_tables: tuple[str, ...] = ("registry_humanpoints", "registry_humanpointscommunityqualifiedusers")
     """Tables with a gate of their own."""
     error_rate_increase_max: Share = 0.001
-    """How much more often the candidate may answer 5xx or not at all than the legacy, on the same requests."""
+    """Limit of the difference of the error rates, candidate minus legacy, on the same requests. An error is a 5xx or no response."""
     latency_quantile: Probability = 0.95
     """Quantile of the duration that is compared."""
     latency_ratio_max: Positive = 1.0
     """Candidate's quantile over the legacy's; a ratio whose confidence interval is above closes the gate."""
     latency_tolerance: NonNegative = 0.05
-    """What the confidence interval of the ratio may exceed `latency_ratio_max` by and still open the gate."""
+    """Amount by which the confidence interval of the ratio may exceed `latency_ratio_max` for the gate to be open."""
     latency_across_roles_max: Positive = 2.0
     """The ratio where one side only served and the other only mirrored: at 0 % and at 100 %."""
     latency_pairs_min: Count = 1_000

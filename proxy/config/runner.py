@@ -36,7 +36,8 @@ class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Time a live transaction waits for the exchange that made it; then it is background. An exchange that took longer is not
     compared (`slow`), because its changes may have been released already."""
     clock_skew_ms: Count = 5
-    """How far the clocks of proxy and database may differ. Requests of one key that are closer than twice this are `overlapped`."""
+    """Largest difference between the clocks of proxy and database. Requests of one key that are closer than twice this are
+    `overlapped`."""
     post_response_wait_ms: Count = 0
     """Time after its response in which a service may still write for a request."""
     tagged_sides: tuple[Side, ...] = (Side.CANDIDATE,)

@@ -41,7 +41,7 @@ PROXY_FIELDS = (
 """Fields that the proxy writes itself. Where the rules name one of them a secret, nothing is encoded here."""
 
 BLOCK_FIELDS = 5
-"""How many of them, the last five, a block of `proxy.http1.forwarding_headers` has."""
+"""Number of the last of these fields that come from a block of `proxy.http1.forwarding_headers`."""
 BLOCKS_MAX = 1024
 FORMATS_MAX = 64
 FORMATS_MAX_BYTES = 16 * 1024

@@ -34,7 +34,7 @@ PENDING_MAX: Final = 1_000
 TIME_MAX_NS: Final = 2**63
 _ID: Final = re.compile(r"[0-9A-Za-z_-]+")
 _BREAK: Final = 7
-"""Where a chunk ends inside the mark (12 bytes, three emoji): no line of the chunked body is then the mark."""
+"""Offset within the mark (12 bytes, three emoji) at which a chunk ends, so that no line of the chunked body equals the mark."""
 
 
 def matches(head: bytes) -> bool:

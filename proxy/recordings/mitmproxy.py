@@ -18,7 +18,7 @@ from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, head
 
 LENGTH_DIGITS_MAX: Final = 12
 FLOW_VERSION: Final = 21
-"""What mitmproxy 11 and 12 write; later ones read it too."""
+"""The version that mitmproxy 11 and 12 write; later versions read it too."""
 _DEPTH_MAX: Final = 64
 _EXTRA: Final = "shadow"
 

@@ -113,7 +113,7 @@ class MirrorClient:
             self._session = None
 
     def reaches(self, side: Side) -> bool:
-        """Whether this side has a shadow instance."""
+        """Return whether this side has a shadow instance."""
         return side in self._urls
 
     async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:

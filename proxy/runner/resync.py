@@ -73,7 +73,7 @@ class AlignedShadow:
 
     Attributes:
         live: connections to live, opened with SESSION_OPTIONS.
-        shadow: connections to the shadow, opened likewise.
+        shadow: connections to the shadow, opened in the same way.
         catalog: shapes of the captured tables.
         writer: writes rows of the shadow.
     """

@@ -56,7 +56,7 @@ class Resynchronizer:
 
     @property
     def fails_repeatedly(self) -> bool:
-        """Whether each resync is soon followed by a contradiction: then exchanges that wait are given up as a whole."""
+        """True if each resync is soon followed by a contradiction: then exchanges that wait are given up as a whole."""
         return self._is_recent() and self._pause_s > SPARING_PAUSE_MAX_S
 
     async def run_requested(self) -> None:

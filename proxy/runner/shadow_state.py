@@ -34,7 +34,7 @@ class Feed(Protocol):
 
     @property
     def resumed(self) -> bool:
-        """Whether delivery continued where an earlier reader had stopped."""
+        """True if delivery continued where an earlier reader had stopped."""
         ...
 
     @property
@@ -104,12 +104,12 @@ class ShadowState:
 
     @property
     def ready(self) -> bool:
-        """Whether an exchange that begins now will be compared: both captures run, and no resync is due."""
+        """True if an exchange that begins now will be compared: both captures run, and no resync is due."""
         return self.started and self.resync_reason is None and not self.needs_clone
 
     @property
     def resync_pending(self) -> bool:
-        """Whether the shadow differs from live, or may."""
+        """True if the shadow differs from live, or may."""
         return self.resyncing or self.resync_reason is not None
 
     def request_resync(self, reason: ResyncReason, *, changes_missed: bool = False) -> None:

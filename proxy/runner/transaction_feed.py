@@ -47,7 +47,7 @@ class TransactionFeed:
 
     @property
     def resumed(self) -> bool:
-        """Whether delivery continued where an earlier reader had stopped."""
+        """True if delivery continued where an earlier reader had stopped."""
         return self._capture.resumed
 
     def confirm(self, lsn: int | None) -> None:

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_S = 0.1
 CONFIG_POLL_S = 1.0
-"""How often a process checks whether its configuration has changed and its supervisor still exists."""
+"""Interval at which a process checks that its configuration is unchanged and its supervisor alive, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class RunningProxy:
 
     @property
     def ready(self) -> bool:
-        """Whether new clients are accepted."""
+        """True if new clients are accepted."""
         return not self.state.connections.draining
 
     def status(self) -> dict[str, Any]:

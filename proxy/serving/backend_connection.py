@@ -111,12 +111,12 @@ class BackendConnection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether a request can be assigned to it."""
+        """True if a request can be assigned to it."""
         return self._state is _IDLE and self._transport is not None and not self._transport.is_closing()
 
     @property
     def response_begun(self) -> bool:
-        """Whether the backend has sent a byte since the request was assigned."""
+        """True if the backend has sent a byte since the request was assigned."""
         return self._response_begun
 
     def assign(self, handler: ExchangeHandler) -> None:

@@ -30,7 +30,7 @@ class ConfigSource(Protocol):
 
     @property
     def changed(self) -> bool:
-        """Whether the settings may have changed since the last `read`."""
+        """True if the settings may have changed since the last `read`."""
         ...
 
     def read(self) -> Settings:

@@ -95,7 +95,7 @@ class Forwarding:
 
     @property
     def response_begun(self) -> bool:
-        """Whether the client may have received some of the response."""
+        """True if the client may have received some of the response."""
         return self._response is not None
 
     def discard(self) -> None:
@@ -277,7 +277,7 @@ class Forwarding:
 
     @property
     def _replayable(self) -> bool:
-        """Whether all that was sent is still here to be sent again."""
+        """True if all that was sent is still here to be sent again."""
         return self._request_complete and not self._streamed and self._unsent_bytes <= UNSENT_MAX_BYTES
 
     def _choose_by_body(self) -> None:
@@ -393,7 +393,7 @@ class Forwarding:
 
     @property
     def _keeps_alive(self) -> bool:
-        """Whether the client's connection can carry another request after this one."""
+        """True if the client's connection can carry another request after this one."""
         if not self._head.keep_alive or not self._request_complete or self._announced_close:
             return False
         if self._state.connections.draining:

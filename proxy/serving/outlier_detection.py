@@ -54,12 +54,12 @@ class OutlierDetector:
 
     @property
     def available(self) -> bool:
-        """Whether the backend is neither unhealthy nor ejected."""
+        """True if the backend is neither unhealthy nor ejected."""
         return self._ejected_until is None and not self.unhealthy
 
     @property
     def ejected(self) -> bool:
-        """Whether failed requests have ejected the backend."""
+        """True if failed requests have ejected the backend."""
         return self._ejected_until is not None
 
     def retry_after_s(self, now: float) -> int:

@@ -28,7 +28,7 @@ class MirrorRateLimits:
 
     @property
     def limiting(self) -> bool:
-        """Whether there is any limit."""
+        """True if there is any limit."""
         return bool(self._routes) or self._common is not None
 
     def exceeded(self, route: str, now: float) -> bool:
