@@ -1,7 +1,7 @@
-"""What journaling costs: on the serving loop for each request, in the writer's thread, and on disk.
+"""The cost of journaling: on the event loop for each request, in the writer's thread, and on disk.
 
-`make bench-journal` (ARGS: --count 20000). CPU times, so that a busy machine disturbs little; medians of the rounds. Exchanges are
-responses of about 2.4 KB with varying keys, ids and figures. The last line is the result as JSON.
+`make bench-journal` (ARGS: --count 20000). Times are CPU times, which other load affects little, and medians of the rounds. Exchanges
+have responses of about 2.4 KB with varying keys, ids and numbers. The last line is the result as JSON.
 """
 
 import argparse
@@ -15,13 +15,14 @@ from pathlib import Path
 from comparator.exchanges.model import Exchange, Request, Response, Side
 from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import SegmentReader
-from proxy.journal.writer import SegmentWriter
+from proxy.journal.registry import open_writer
+from proxy.journal.segment_reader import SegmentReader
 
 STAMPS = 22
 
 
 def make(number: int, chance: random.Random) -> Exchange:
+    """Return one exchange."""
     stamps = {
         f"Provider{index}": {
             "score": f"{chance.random():.5f}",
@@ -60,10 +61,10 @@ def make(number: int, chance: random.Random) -> Exchange:
 
 
 def measure(exchanges: list[Exchange]) -> dict[str, float]:
-    """One round."""
-    raw_bytes = sum(len(one.outcome.body) for one in exchanges if isinstance(one.outcome, Response))
+    """Measure one round."""
+    raw_bytes = sum(len(exchange.outcome.body) for exchange in exchanges if isinstance(exchange.outcome, Response))
     with tempfile.TemporaryDirectory() as directory:
-        writer = SegmentWriter(JournalSettings(directory=directory, queue_max=10**6, queue_max_bytes=2**34), environ={})
+        writer = open_writer(JournalSettings(directory=directory, queue_max=10**6, queue_max_bytes=2**34), {})
         writer.start()
         process_began, began = time.process_time(), time.perf_counter()
         loop_began = time.thread_time()
@@ -91,6 +92,7 @@ def measure(exchanges: list[Exchange]) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -98,7 +100,7 @@ def main() -> None:
     chance = random.Random(1)
     exchanges = [make(number, chance) for number in range(args.count)]
     rounds = [measure(exchanges) for _ in range(args.rounds)]
-    result = {name: round(statistics.median(one[name] for one in rounds), 2) for name in rounds[0]}
+    result = {name: round(statistics.median(figures[name] for figures in rounds), 2) for name in rounds[0]}
     for name, value in result.items():
         print(f"{name:<18}{value:>12}")
     print(json.dumps({"bench": "journal", **result}))

@@ -1,10 +1,9 @@
-"""Requests per second and core of `shadow replay` beside mitmproxy's client replay and a plain aiohttp client, and how well an
-asked rate is met.
+"""Requests per second and CPU second of `shadow replay`, mitmproxy's client replay and a plain aiohttp client; accuracy of --rate.
 
-`make bench-replay` (ARGS: --requests 20000 --rounds 3 --rates 500,1000,2000). The backend answers at once, on a core of its own; the
-systems take turns, and medians count. mitmproxy replays what `shadow journal export --to mitmproxy` writes, all flows at once; the
-CPU time of its start (a replay of one flow) is not counted. It comes from `make bench-peers` (var/peers); without it the
-benchmark says so. The last line is the result as JSON.
+`make bench-replay` (ARGS: --requests 20000 --rounds 3 --rates 500,1000,2000). The backend responds at once, on a core of its own; the
+systems alternate, and the figures are medians. mitmproxy replays an export of `shadow journal export --to mitmproxy`, all flows at
+once; the CPU time of its start (a replay of one flow) is subtracted. It is installed by `make bench-peers` (var/peers) and otherwise
+skipped. The last line is the result as JSON.
 """
 
 import argparse
@@ -36,21 +35,21 @@ from proxy.replay.report import ReplayReport
 CONCURRENCY = 64
 MITMDUMP = VENV / "bin" / "mitmdump"
 FLOWS = 2_000
-"""mitmproxy is given fewer requests: it is slower, and holds them all in memory."""
+"""Fewer requests for mitmproxy, which is slower and holds them all in memory."""
 AIM_PER_CPU_S = 3_000
 AIM_OF_MITMPROXY = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Requests a second, by the clock and by CPU time."""
+    """Requests per second of wall time and of CPU time."""
 
     per_s: float
     per_cpu_s: float
 
 
 def recorded(count: int) -> Iterator[RecordedExchange]:
-    """Requests as the proxy sees them: an address each, an API key, a user agent."""
+    """Yield requests with an address each, an API key and a user agent."""
     headers = (("Host", "api.example"), ("X-API-Key", "k" * 32), ("User-Agent", "bench/1"), ("Accept", "*/*"))
     for number in range(count):
         address = f"0x{number % 1_000:040x}"
@@ -60,25 +59,25 @@ def recorded(count: int) -> Iterator[RecordedExchange]:
 
 
 def recording(count: int) -> bytes:
-    """A file of so many requests."""
+    """Return a recording of this many requests."""
     return b"".join(map(ndjson.dump, recorded(count)))
 
 
-def replayed(path: Path, url: str, *words: str) -> tuple[ReplayReport, float]:
-    """The report, and the CPU seconds it took."""
+def run_replay(path: Path, url: str, *arguments: str) -> tuple[ReplayReport, float]:
+    """Replay a recording; return the report, and the CPU seconds of the replay."""
     parser = argparse.ArgumentParser()
     command.configure(parser)
-    own = ["--to", "candidate", "--instance", url, "--no-progress", "--concurrency", str(CONCURRENCY)]
-    args = parser.parse_args([str(path), *own, *words])
-    begun = time.process_time()
+    fixed = ["--to", "candidate", "--instance", url, "--no-progress", "--concurrency", str(CONCURRENCY)]
+    args = parser.parse_args([str(path), *fixed, *arguments])
+    started_s = time.process_time()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         report = runner.run(command.replay(Settings(), args, {}))
-    return report, time.process_time() - begun
+    return report, time.process_time() - started_s
 
 
-def plain(path: Path, url: str) -> tuple[float, float]:
-    """Requests a second of wall time, and of CPU, of an aiohttp client with the same requests and concurrency."""
-    items = [one for one in ndjson.parse(path.read_bytes().splitlines()) if isinstance(one, RecordedExchange)]
+def run_plain_client(path: Path, url: str) -> tuple[float, float]:
+    """Return requests per second of wall and CPU time of an aiohttp client with the same requests and concurrency."""
+    items = [item for item in ndjson.parse(path.read_bytes().splitlines()) if isinstance(item, RecordedExchange)]
 
     async def run() -> None:
         connector = aiohttp.TCPConnector(limit=CONCURRENCY)
@@ -86,9 +85,9 @@ def plain(path: Path, url: str) -> tuple[float, float]:
             waiting = iter(items)
 
             async def work() -> None:
-                for one in waiting:
-                    async with session.get(url + one.request.target, headers=dict(one.request.headers)) as answer:
-                        await answer.read()
+                for item in waiting:
+                    async with session.get(url + item.request.target, headers=dict(item.request.headers)) as response:
+                        await response.read()
 
             for number in range(CONCURRENCY):
                 tasks.create_task(work(), name=f"plain-{number}")
@@ -100,15 +99,15 @@ def plain(path: Path, url: str) -> tuple[float, float]:
 
 
 def flows(path: Path, count: int, address: str) -> Path:
-    """A flow file for mitmproxy, which sends to whatever host a flow names."""
+    """Write a flow file for mitmproxy, whose flows name the backend as their host."""
     headers = (("Host", address), ("X-API-Key", "k" * 32), ("User-Agent", "bench/1"), ("Accept", "*/*"))
-    redirected = (replace(one, request=replace(one.request, headers=headers)) for one in recorded(count))
+    redirected = (replace(item, request=replace(item.request, headers=headers)) for item in recorded(count))
     path.write_bytes(b"".join(map(mitmproxy.dump, redirected)))
     return path
 
 
 def client_replay(path: Path, folder: Path) -> tuple[float, float]:
-    """Seconds and CPU seconds of `mitmdump -nC` until it ends by itself."""
+    """Run `mitmdump -nC` until it ends; return its seconds of wall and CPU time."""
     options = ["-q", "-n", "--set", "client_replay_concurrency=-1", "--set", f"confdir={folder}"]
     begun, before = time.perf_counter(), os.times()
     subprocess.run([str(MITMDUMP), *options, "-C", str(path)], check=True, timeout=600)
@@ -117,8 +116,8 @@ def client_replay(path: Path, folder: Path) -> tuple[float, float]:
     return time.perf_counter() - begun, cpu_s
 
 
-def of_mitmproxy(folder: Path, backends: Backends) -> Speed:
-    """What it does beyond its start; the backend says how many requests came."""
+def measure_mitmproxy(folder: Path, backends: Backends) -> Speed:
+    """Measure mitmproxy without its start; the backend counts the requests."""
     address = f"127.0.0.1:{backends.served_port}"
     start_s, start_cpu_s = client_replay(flows(folder / "one.flow", 1, address), folder)
     before, _ = backends.counts()
@@ -127,57 +126,59 @@ def of_mitmproxy(folder: Path, backends: Backends) -> Speed:
     return Speed(count / (took_s - start_s), count / (cpu_s - start_cpu_s))
 
 
-def of_ours(path: Path, url: str) -> Speed:
-    """As fast as it can."""
-    report, cpu_s = replayed(path, url, "--speed", "max")
+def measure_replay(path: Path, url: str) -> Speed:
+    """Measure a replay at full speed."""
+    report, cpu_s = run_replay(path, url, "--speed", "max")
     return Speed(report.achieved_per_s, report.sent / cpu_s)
 
 
 def mitmproxy_version() -> str:
-    """Which one is installed, "" for none."""
+    """Return the installed version, "" for none."""
     if not MITMDUMP.exists():
         return ""
-    said = subprocess.run([str(MITMDUMP), "--version"], capture_output=True, text=True, timeout=60, check=True)
-    found = re.search(r"\d+\.\d+\.\d+", said.stdout)
-    return found[0] if found else "unknown"
+    result = subprocess.run([str(MITMDUMP), "--version"], capture_output=True, text=True, timeout=60, check=True)
+    match = re.search(r"\d+\.\d+\.\d+", result.stdout)
+    return match[0] if match else "unknown"
 
 
-def compared(path: Path, folder: Path, backends: Backends, *, rounds: int, version: str) -> dict[str, Speed]:
-    """The medians of each system, which take turns."""
+def measure(path: Path, folder: Path, backends: Backends, *, rounds: int, version: str) -> dict[str, Speed]:
+    """Return the medians of each system. They alternate."""
     url = f"http://127.0.0.1:{backends.served_port}"
     systems: dict[str, Callable[[], Speed]] = {
-        "shadow replay": lambda: of_ours(path, url),
-        "plain aiohttp": lambda: Speed(*plain(path, url)),
+        "shadow replay": lambda: measure_replay(path, url),
+        "plain aiohttp": lambda: Speed(*run_plain_client(path, url)),
     }
     if version:
-        systems[f"mitmproxy {version} -C"] = lambda: of_mitmproxy(folder, backends)
+        systems[f"mitmproxy {version} -C"] = lambda: measure_mitmproxy(folder, backends)
     speeds: dict[str, list[Speed]] = {name: [] for name in systems}
     for _ in range(rounds):
-        for name, measure in systems.items():
-            speeds[name].append(measure())
+        for name, run in systems.items():
+            speeds[name].append(run())
     return {
-        name: Speed(statistics.median(one.per_s for one in all_), statistics.median(one.per_cpu_s for one in all_))
-        for name, all_ in speeds.items()
+        name: Speed(
+            statistics.median(speed.per_s for speed in rows), statistics.median(speed.per_cpu_s for speed in rows)
+        )
+        for name, rows in speeds.items()
     }
 
 
-def tell(speeds: dict[str, Speed], version: str) -> dict[str, object]:
-    """Print the table; return it for the last line."""
+def print_table(speeds: dict[str, Speed], version: str) -> dict[str, object]:
+    """Print the table, and return it for the last line."""
     ours = speeds["shadow replay"]
     print(f"{'':<22}{'requests/s':>12}{'a CPU second':>14}{'ours is':>10}")
     for name, speed in speeds.items():
         print(f"{name:<22}{speed.per_s:>12.0f}{speed.per_cpu_s:>14.0f}{ours.per_cpu_s / speed.per_cpu_s:>9.1f}x")
     print(f"aim: {AIM_PER_CPU_S}/s on one core: {'met' if ours.per_cpu_s >= AIM_PER_CPU_S else 'missed'}")
-    found: dict[str, object] = {
-        name: {"per_s": round(one.per_s), "per_cpu_s": round(one.per_cpu_s)} for name, one in speeds.items()
+    figures: dict[str, object] = {
+        name: {"per_s": round(speed.per_s), "per_cpu_s": round(speed.per_cpu_s)} for name, speed in speeds.items()
     }
     if not version:
         print("mitmproxy is not installed (make bench-peers): not compared")
-        return {**found, "mitmproxy": None}
+        return {**figures, "mitmproxy": None}
     ratio = ours.per_cpu_s / speeds[f"mitmproxy {version} -C"].per_cpu_s
     aim = "met" if ratio >= AIM_OF_MITMPROXY else "missed"
     print(f"aim: {AIM_OF_MITMPROXY:.0f} times mitmproxy's client replay: {aim}")
-    return {**found, "times_mitmproxy": round(ratio, 1)}
+    return {**figures, "times_mitmproxy": round(ratio, 1)}
 
 
 def main() -> None:
@@ -187,21 +188,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rates", default="500,1000,2000")
     args = parser.parse_args()
-    found: dict[str, object] = {"bench": "replay", "requests": args.requests, "rounds": args.rounds}
+    result: dict[str, object] = {"bench": "replay", "requests": args.requests, "rounds": args.rounds}
     with started() as backends, TemporaryDirectory() as name:
         url = f"http://127.0.0.1:{backends.served_port}"
         os.sched_setaffinity(0, PROXY_CORE)
         path = Path(name) / "recording.ndjson"
         path.write_bytes(recording(args.requests))
         version = mitmproxy_version()
-        found |= tell(compared(path, Path(name), backends, rounds=args.rounds, version=version), version)
+        result |= print_table(measure(path, Path(name), backends, rounds=args.rounds, version=version), version)
         for rate in map(int, args.rates.split(",")):
             path.write_bytes(recording(rate * 2))
-            report, _ = replayed(path, url, "--rate", str(rate))
+            report, _ = run_replay(path, url, "--rate", str(rate))
             late = report.sides["candidate"].latency.quantiles_ms["0.99"]
-            found[f"rate_{rate}"] = {"achieved_per_s": report.achieved_per_s, "p99_ms": late}
-            print(f"asked {rate:>6}/s: achieved {report.achieved_per_s:>9.1f}/s, p99 from due {late:.2f} ms")
-    print(json.dumps(found))
+            result[f"rate_{rate}"] = {"achieved_per_s": report.achieved_per_s, "p99_ms": late}
+            print(f"target {rate:>6}/s: achieved {report.achieved_per_s:>9.1f}/s, p99 from due {late:.2f} ms")
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

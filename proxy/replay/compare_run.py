@@ -111,7 +111,7 @@ class ReplayVerdicts:
         if comparison.effects_note:
             self.uncertain["effects_not_compared"] += 1
         shapes = sorted(f"{d.kind} {d.place} {d.natural_key}" for d in comparison.differences)
-        self.lines.append(f"{run_id} {comparison.verdict} {comparison.cause} {'; '.join(shapes)}")
+        self.lines.append(f"{run_id} {comparison.verdict} {comparison.cause_label} {'; '.join(shapes)}")
         for occurrence in self.clusterer.occurrences(route, comparison):
             earlier = self.by_signature.get(occurrence.signature)
             if earlier is not None:

@@ -11,7 +11,7 @@ def sign_again(token: str, *, key: str, algorithm: str, now_s: int, lifetime_s: 
     """Return a token with the same claims, issued now; a text that is not a token is returned unchanged.
 
     Args:
-        token: whose lifetime is kept, where it has one.
+        token: its lifetime is retained, where it has one.
         key: to sign with.
         algorithm: of the signature, e.g. HS256.
         now_s: Unix seconds.
@@ -30,8 +30,8 @@ def sign_again(token: str, *, key: str, algorithm: str, now_s: int, lifetime_s: 
     if isinstance(issued, int | float) and isinstance(claims.get("exp"), int | float):
         lifetime_s = max(1, round(claims["exp"] - issued))
     fresh = {**claims, **{name: now_s for name in ("iat", "nbf") if name in claims}, "exp": now_s + lifetime_s}
-    kept = {name: value for name, value in header.items() if name not in ("alg", "typ")}
+    other_fields = {name: value for name, value in header.items() if name not in ("alg", "typ")}
     try:
-        return jwt.encode(fresh, key, algorithm=algorithm, headers=kept)
+        return jwt.encode(fresh, key, algorithm=algorithm, headers=other_fields)
     except (jwt.PyJWTError, ValueError, TypeError, NotImplementedError) as error:
         raise CredentialError(f"cannot sign a token with {algorithm}: {error}") from error

@@ -79,7 +79,7 @@ Condition = Callable[[RecordedExchange], bool]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The records that start in [from_ns, to_ns), Unix nanoseconds, and meet all conditions. None is no limit."""
+    """The records that start in [from_ns, to_ns), Unix nanoseconds, and meet all conditions. None is unlimited."""
 
     from_ns: int | None = None
     to_ns: int | None = None

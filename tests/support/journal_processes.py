@@ -1,8 +1,8 @@
 """Processes that write or read a journal until they are killed.
 
 `python -m tests.support.journal_processes` forks one for each line of its standard input: `write FIFO DIRECTORY DURABILITY` or
-`read FIFO DIRECTORY SEED`. Each first says its process id into its FIFO. The writer then says how many exchanges are on disk, a line
-for each batch; the reader `read FIRST LAST` before it commits and `done LAST` after it.
+`read FIFO DIRECTORY SEED`. Each writes its process id to its FIFO first; then the writer the number of exchanges on disk, a line for
+each batch, and the reader `read FIRST LAST` before a commit and `done LAST` after it.
 """
 
 import os
@@ -17,31 +17,31 @@ from msgspec.structs import replace
 
 from proxy.config.journal import Durability, JournalSettings
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import SegmentReader
-from proxy.journal.writer import SegmentWriter
+from proxy.journal.registry import open_writer
+from proxy.journal.segment_reader import SegmentReader
 from tests.support.exchanges import exchange
 
 READER = "killed"
 PAUSE_S = 0.0005
-"""Between two rounds of a process: the other one has to get on, and a kill has to find both at work and at rest."""
+"""Pause between two rounds of a process, so that a kill hits it both working and idle."""
 
 
 def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
-        role, fifo, directory, word = line.split()
+        role, fifo, directory, argument = line.split()
         if os.fork():
             continue
         with Path(fifo).open("w", buffering=1) as out:
             out.write(f"{os.getpid()}\n")
-            ROLES[role](out, directory, word)
+            ROLES[role](out, directory, argument)
 
 
 def write(out: TextIO, directory: str, durability: str) -> None:
     settings = JournalSettings(
         directory=directory, flush_ms=0.5, fsync_ms=1.0, segment_max_bytes=20_000, batch_max=16, queue_max=1_000
     )
-    writer = SegmentWriter(replace(settings, durability=Durability(durability)), environ={})
+    writer = open_writer(replace(settings, durability=Durability(durability)), {})
     writer.start()
     number = 0
     while True:

@@ -32,7 +32,8 @@ from proxy.config.databases import DatabasesSettings
 from proxy.config.journal import JournalSettings
 from proxy.config.runner import RunnerSettings
 from proxy.config.settings import Settings
-from proxy.journal.segment_writer import SegmentWriter
+from proxy.journal.driver import JournalWriter
+from proxy.journal.registry import open_writer
 from tests.support import postgres
 
 SCHEMA = """
@@ -179,7 +180,7 @@ class MirrorLab:
     folder: Path
     capture: CaptureSettings
     runner: RunnerSettings
-    writer: SegmentWriter | None = None
+    writer: JournalWriter | None = None
     in_flight: dict[str, list[list[bool]]] = field(default_factory=dict)
     numbers: itertools.count = field(default_factory=itertools.count)
 
@@ -208,8 +209,8 @@ class MirrorLab:
             ),
         )
 
-    def open_journal(self) -> SegmentWriter:
-        self.writer = SegmentWriter(self.journal, environ={})
+    def open_journal(self) -> JournalWriter:
+        self.writer = open_writer(self.journal, {})
         self.writer.start()
         return self.writer
 

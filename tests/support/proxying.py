@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 
 from comparator.exchanges.model import Exchange
-from proxy.config.settings import Settings, load
+from proxy.config.loader import load
+from proxy.config.settings import Settings
 from proxy.journal.keys import load_keys
-from proxy.journal.reader import SegmentReader
+from proxy.journal.segment_reader import SegmentReader
 from proxy.serving.app import RunningProxy, running
 from tests.support import waiting
 
@@ -30,28 +31,33 @@ class Message:
     body: bytes = b""
 
     def get(self, name: str) -> str | None:
-        """The first value of a field."""
+        """Return the first value of a field, None when it is absent."""
         return next((value for key, value in self.fields if key.lower() == name.lower()), None)
 
     def all(self, name: str) -> list[str]:
-        """All values of a field."""
+        """Return all values of a field."""
         return [value for key, value in self.fields if key.lower() == name.lower()]
 
     @property
     def status(self) -> int:
-        """A response's status code."""
+        """The status code of a response."""
         return int(self.line.split(" ")[1])
 
 
 def parse_head(data: bytes) -> Message:
-    """A head, given with or without its empty line."""
+    """Parse a head, given with or without its empty line."""
     first, *rest = data.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-    pairs = [line.partition(":") for line in rest if line]
-    return Message(first, [(name, value.strip()) for name, _, value in pairs])
+    fields = [line.partition(":") for line in rest if line]
+    return Message(first, [(name, value.strip()) for name, _, value in fields])
 
 
 async def read_message(reader: asyncio.StreamReader, *, method: str = "") -> Message:
-    """Read one message; `method` is that of the request a response is for."""
+    """Read one message.
+
+    Args:
+        reader: of the connection.
+        method: of the request, if the message is a response.
+    """
     async with asyncio.timeout(WAIT_S):
         message = parse_head(await reader.readuntil(b"\r\n\r\n"))
         is_response = message.line.startswith("HTTP/")
@@ -82,7 +88,15 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @dataclass
 class Backend:
-    """A side's instance. `response` makes the bytes answered to a request; `handler` replaces the whole conversation."""
+    """A scripted instance of one side.
+
+    Attributes:
+        response: makes the response to a request.
+        handler: replaces the whole conversation on a connection.
+        seen: requests so far.
+        connections: connections so far.
+        arrived: set by the first request.
+    """
 
     response: Callable[[Message], bytes] = lambda seen: ok(b"ok")
     handler: Handler | None = None
@@ -111,20 +125,20 @@ class Backend:
 
 
 def ok(body: bytes, *fields: str, status: str = "200 OK") -> bytes:
-    """A response with a length."""
+    """Return a response with a Content-Length."""
     lines = "".join(f"{line}\r\n" for line in fields)
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode("latin-1") + body
 
 
 @dataclass
 class Client:
-    """One raw connection to the proxy."""
+    """A raw connection to the proxy."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     async def send(self, data: bytes) -> None:
-        """Write bytes as they are."""
+        """Send some bytes unchanged."""
         self.writer.write(data)
         async with asyncio.timeout(WAIT_S):
             await self.writer.drain()
@@ -139,7 +153,7 @@ class Client:
         return await self.response(method=method)
 
     async def rest(self) -> bytes:
-        """All bytes until the proxy closes; a reset counts as its end."""
+        """Read until the proxy closes the connection; a reset counts as the end."""
         data = b""
         with suppress(ConnectionError):
             async with asyncio.timeout(WAIT_S):
@@ -148,11 +162,11 @@ class Client:
         return data
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.writer.close()
 
     def reset(self) -> None:
-        """Vanish: the proxy sees a reset."""
+        """Reset the connection."""
         socket: Any = self.writer.transport.get_extra_info("socket")
         socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
@@ -160,7 +174,7 @@ class Client:
 
 @dataclass
 class Lab:
-    """The proxy and what surrounds it."""
+    """A running proxy with its backends and clients."""
 
     proxy: RunningProxy
     candidate: Backend
@@ -169,21 +183,21 @@ class Lab:
     clients: list[Client] = field(default_factory=list)
 
     async def client(self) -> Client:
-        """A new connection to the proxy."""
+        """Connect to the proxy."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.proxy.port, limit=2**24)
-        made = Client(reader, writer)
-        self.clients.append(made)
-        return made
+        client = Client(reader, writer)
+        self.clients.append(client)
+        return client
 
     async def ask(self, data: bytes, *, method: str = "GET") -> Message:
-        """One request on a connection of its own."""
+        """Send a request on a connection of its own and read its response."""
         client = await self.client()
         response = await client.ask(data, method=method)
         client.close()
         return response
 
     async def journaled(self, count: int, *, name: str = "test") -> list[Exchange]:
-        """The first `count` exchanges of the journal; fewer when they do not come in time."""
+        """Read the first `count` exchanges of the journal; time out when they do not come."""
         directory = Path(self.settings.journal.directory)
         exchanges: list[Exchange] = []
         async with asyncio.timeout(WAIT_S):
@@ -195,7 +209,7 @@ class Lab:
         return exchanges
 
     async def serve_until_journaled(self, client: Client, request: bytes) -> None:
-        """Ask again and again, until one more exchange is on disk: a failed disk is left alone for a moment."""
+        """Repeat a request until one more exchange is on disk: the writer pauses after a failure of the disk."""
         journal = self.proxy.journal
         assert journal is not None
         written = journal.counts.written
@@ -205,7 +219,7 @@ class Lab:
                 await asyncio.sleep(0.05)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that happens on other tasks or threads."""
+        """Wait until a condition holds that other tasks or threads bring about."""
         await waiting.until(condition)
 
 
@@ -219,7 +233,7 @@ ROUTES = [
 
 
 def settings_for(tmp_path: Path, candidate_port: int, legacy_port: int, changes: Mapping[str, Any]) -> Settings:
-    """Settings of a lab; `changes` are merged into the sections."""
+    """Return the settings of a lab, with `changes` merged into the sections."""
     document: dict[str, Any] = {
         "listen": {"port": 0},
         "admin": {"port": 0},
@@ -241,7 +255,7 @@ def settings_for(tmp_path: Path, candidate_port: int, legacy_port: int, changes:
 async def lab(
     tmp_path: Path, *, candidate: Backend | None = None, legacy: Backend | None = None, **changes: Any
 ) -> AsyncGenerator[Lab, None]:
-    """A running proxy with its two backends."""
+    """Run a proxy with its two backends."""
     sides = (candidate or Backend(), legacy or Backend())
     servers = []
     for side in sides:
@@ -251,11 +265,11 @@ async def lab(
     settings = settings_for(tmp_path, sides[0].port, sides[1].port, changes)
     try:
         async with running(settings, environ={}) as proxy:
-            made = Lab(proxy, *sides, settings)
+            running_lab = Lab(proxy, *sides, settings)
             try:
-                yield made
+                yield running_lab
             finally:
-                for client in made.clients:
+                for client in running_lab.clients:
                     client.close()
     finally:
         for server in servers:

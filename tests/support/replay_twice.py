@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from proxy.demo.children import run_to_end, python_module
+from proxy.demo.children import python_module, run_to_end
 from proxy.demo.installation import PreparedInstallation, running_children
 from proxy.replay.report import ReplayReport
 from proxy.replay.report_diff import differing_members, without_times
@@ -37,25 +37,27 @@ async def replay_twice(
     """Generate a recording, create a snapshot, replay, restore, replay again."""
     folder, options = made.config_path.parent, made.options
     config = ["--config", str(made.config_path)]
-    capture = str(folder / "capture.ndjson")
+    recording = str(folder / "recording.ndjson")
 
     async def shadow(*words: str) -> str:
         say(f"shadow {' '.join(words)}")
-        return (await run_to_end(python_module("proxy", *words), {}, what=f"shadow {words[0]}", timeout_s=TIMEOUT_S)).decode()
+        return (
+            await run_to_end(python_module("proxy", *words), {}, what=f"shadow {words[0]}", timeout_s=TIMEOUT_S)
+        ).decode()
 
     numbers = ["--addresses", options.address_count, "--requests", requests, "--seed", options.seed]
-    await shadow("replay", "generate", "--profile", options.profile, *map(str, numbers), "--out", capture)
+    await shadow("replay", "generate", "--profile", options.profile, *map(str, numbers), "--out", recording)
     await shadow("snapshot", *config, "create", snapshot)
     try:
         texts: list[str] = []
-        paths = [folder / f"report-{turn}.json" for turn in (1, 2)]
+        paths = [folder / f"report-{number}.json" for number in (1, 2)]
         for path in paths:
             if texts:
                 await shadow("snapshot", *config, "restore", snapshot)
             async with running_children(made.backends("shadow"), made.logs, say):
                 words = ["--to", "both", "--speed", "max", "--timeout", "60"]
                 words += ["--json", str(path), "--html", str(path.with_suffix(".html"))]
-                texts.append(await shadow("replay", capture, *config, *words))
+                texts.append(await shadow("replay", recording, *config, *words))
     finally:
         await shadow("snapshot", *config, "drop", snapshot)
     first, second = (msgspec.json.decode(path.read_bytes(), type=ReplayReport) for path in paths)

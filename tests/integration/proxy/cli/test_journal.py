@@ -8,8 +8,8 @@ import pytest
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
+from proxy.journal.registry import open_writer
 from proxy.journal.segment_reader import SegmentReader
-from proxy.journal.segment_writer import SegmentWriter
 from proxy.journal.segments import segments
 from tests.support.exchanges import exchange
 
@@ -18,7 +18,7 @@ from tests.support.exchanges import exchange
 def journal(tmp_path: Path) -> Path:
     """Three segments of one exchange."""
     for number in range(3):
-        writer = SegmentWriter(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+        writer = open_writer(JournalSettings(directory=str(tmp_path / "journal")), {})
         writer.start()
         assert writer.append(exchange(f"id-{number}"))
         writer.close()
@@ -81,7 +81,7 @@ def test_ls_marks_a_file_that_is_not_a_segment(journal: Path, capsys: pytest.Cap
 
 
 def test_frame_being_written_is_not_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    writer = SegmentWriter(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+    writer = open_writer(JournalSettings(directory=str(tmp_path / "journal")), {})
     writer.start()
     writer.append(exchange())
     writer.close()

@@ -8,7 +8,7 @@ import pytest
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings
 from proxy.journal.keys import load_keys
-from proxy.journal.segment_writer import SegmentWriter
+from proxy.journal.registry import open_writer
 from proxy.recordings.model import RecordedExchange, from_exchange
 from proxy.recordings.reader import JOURNAL, read
 from tests.support.exchanges import exchange
@@ -24,7 +24,7 @@ routes:
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
     directory = tmp_path / "journal"
-    writer = SegmentWriter(JournalSettings(directory=str(directory)), environ={})
+    writer = open_writer(JournalSettings(directory=str(directory)), {})
     writer.start()
     for number in range(5):
         assert writer.append(exchange(f"id-{number}", headers=SECRET, ended_ns=2_000 + number))

@@ -14,7 +14,7 @@ from proxy.journal.queue import ENCODED_AT_ONCE
 from proxy.journal.segment_reader import SegmentReader
 from proxy.journal.segment_writer import SegmentWriter
 from proxy.journal.served_exchange import ServedExchange
-from tests.support.drafts import Serving
+from tests.support.served_exchanges import ServedExchanges
 
 UNTIL_CLOSED_MS = 3_600_000.0
 """The thread writes nothing before the writer is closed."""
@@ -43,7 +43,7 @@ def append(writer: SegmentWriter, drafts: list[ServedExchange]) -> None:
 
 
 def test_served_exchanges_are_read_in_order_with_their_secrets(tmp_path: Path) -> None:
-    serving = Serving()
+    serving = ServedExchanges()
     names = [str(number) for number in range(ENCODED_AT_ONCE * 3 + 5)]
     with writing(tmp_path) as writer:
         append(writer, [serving.exchange(name, secret=f"key-{name}") for name in names])
@@ -54,7 +54,7 @@ def test_served_exchanges_are_read_in_order_with_their_secrets(tmp_path: Path) -
 def test_batches_sealed_with_a_removed_key_are_dropped_and_others_read(tmp_path: Path) -> None:
     directory = tmp_path / "journal"
     with writing(directory) as writer:
-        append(writer, Serving().exchanges(range(ENCODED_AT_ONCE + 8)))
+        append(writer, ServedExchanges().exchanges(range(ENCODED_AT_ONCE + 8)))
         shutil.rmtree(directory)
     counts = writer.counts
     assert (counts.dropped[LossCause.DISK_ERROR], counts.written, counts.queued) == (ENCODED_AT_ONCE, 8, 0)
@@ -65,14 +65,14 @@ def test_batches_are_written_to_a_recreated_folder_with_the_same_key(tmp_path: P
     environ = {"SHADOW_JOURNAL_KEY": "k" * 32}
     directory = tmp_path / "journal"
     with writing(directory, environ) as writer:
-        append(writer, Serving().exchanges(range(ENCODED_AT_ONCE + 8)))
+        append(writer, ServedExchanges().exchanges(range(ENCODED_AT_ONCE + 8)))
         shutil.rmtree(directory)
     assert read(directory, environ) == [(str(number), "s3cret") for number in range(ENCODED_AT_ONCE + 8)]
 
 
 @pytest.mark.parametrize("place", [0, 7, ENCODED_AT_ONCE - 1, ENCODED_AT_ONCE + 3])
 def test_exchange_that_cannot_be_encoded_is_dropped_alone(tmp_path: Path, place: int) -> None:
-    serving = Serving()
+    serving = ServedExchanges()
     drafts = serving.exchanges(range(ENCODED_AT_ONCE + 8))
     drafts[place] = serving.exchange(str(place), key="\ud800")
     with writing(tmp_path) as writer:

@@ -16,7 +16,7 @@ from proxy.cli.replay import replay
 from proxy.config.journal import JournalSettings
 from proxy.config.replay import ReplaySettings
 from proxy.config.settings import Settings
-from proxy.journal.segment_writer import SegmentWriter
+from proxy.journal.registry import open_writer
 from proxy.replay.errors import OptionError, ResumeStateError
 from tests.support.exchanges import exchange
 from tests.support.replay_backend import recorded_exchange, replay_arguments, replay_backend, write_recording
@@ -201,7 +201,7 @@ async def test_digests_are_replaced_and_tokens_signed_again(tmp_path: Path) -> N
 
 
 async def test_sealed_secrets_of_a_journal_are_unsealed(tmp_path: Path) -> None:
-    writer = SegmentWriter(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+    writer = open_writer(JournalSettings(directory=str(tmp_path / "journal")), {})
     writer.start()
     assert writer.append(exchange("sealed", headers=(("X-API-Key", "in clear"),)))
     writer.close()

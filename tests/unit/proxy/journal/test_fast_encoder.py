@@ -12,7 +12,7 @@ from proxy.http1.head_cache import CachedRequestParser, CachedResponseParser
 from proxy.journal.fast_encoder import FORMATS_MAX_BYTES, TEXT_MAX_BYTES, FastEncoder
 from proxy.journal.redaction import keys_of, rules_of
 from proxy.journal.served_exchange import ServedExchange
-from tests.support.drafts import CLIENT
+from tests.support.served_exchanges import CLIENT
 
 FIELDS = "Host: a\r\n" + "".join([f"X-{number}: {'v' * 240}\r\n" for number in range(15)])
 

@@ -21,7 +21,7 @@ from proxy.journal.queue import (
 )
 from proxy.journal.redaction import keys_of, rules_of
 from proxy.journal.served_exchange import ServedExchange
-from tests.support.drafts import Serving
+from tests.support.served_exchanges import ServedExchanges
 
 PACKER = FastEncoder(rules_of(RedactionSettings()), keys_of(b"k" * 32), random_bytes=os.urandom)
 WAIT_S = 60
@@ -60,7 +60,7 @@ def numbers(*sizes: int) -> list[list[str]]:
 
 def with_one_of_its_own(place: int, *, count: int) -> list[ServedExchange]:
     """Exchanges one of which cannot be packed: its target has a query."""
-    serving = Serving()
+    serving = ServedExchanges()
     drafts = serving.exchanges(range(count))
     drafts[place] = serving.exchange(str(place), target="/v2/stamps?x=1")
     return drafts
@@ -68,13 +68,13 @@ def with_one_of_its_own(place: int, *, count: int) -> list[ServedExchange]:
 
 def test_served_exchanges_are_taken_as_batches_and_a_remainder() -> None:
     waiting = WriteQueue(JournalSettings())
-    add(waiting, Serving().exchanges(range(ENCODED_AT_ONCE * 2 + 5)))
+    add(waiting, ServedExchanges().exchanges(range(ENCODED_AT_ONCE * 2 + 5)))
     assert drained(waiting) == numbers(ENCODED_AT_ONCE, ENCODED_AT_ONCE, 5)
     assert not waiting
 
 
 def test_records_and_large_exchanges_keep_their_order() -> None:
-    serving, waiting = Serving(), WriteQueue(JournalSettings())
+    serving, waiting = ServedExchanges(), WriteQueue(JournalSettings())
     add(waiting, serving.exchanges(range(ENCODED_AT_ONCE + 3)))
     waiting.add(serving.exchange("record").record(), 2)
     add(waiting, [serving.exchange("large", body=b"x" * (LOOP_ENCODED_MAX_BYTES + 1)), *serving.exchanges(["after"])])
@@ -83,7 +83,7 @@ def test_records_and_large_exchanges_keep_their_order() -> None:
 
 
 def test_exchanges_taken_early_are_not_in_the_next_batch() -> None:
-    serving, waiting = Serving(), WriteQueue(JournalSettings())
+    serving, waiting = ServedExchanges(), WriteQueue(JournalSettings())
     add(waiting, serving.exchanges(range(5)))
     first = names_of(waiting.take())
     add(waiting, serving.exchanges(range(5, 5 + ENCODED_AT_ONCE)))
@@ -100,7 +100,7 @@ def test_exchange_that_cannot_be_encoded_fast_leaves_its_batch_to_the_thread_in_
 
 
 def test_exchange_that_cannot_be_encoded_leaves_its_batch_to_the_thread() -> None:
-    serving, waiting = Serving(), WriteQueue(JournalSettings())
+    serving, waiting = ServedExchanges(), WriteQueue(JournalSettings())
     add(waiting, [serving.exchange("0", key="\ud800"), *serving.exchanges(range(1, ENCODED_AT_ONCE))])
     taken = waiting.take()
     assert not any(isinstance(one, EncodedBatch) for one in taken)
@@ -114,7 +114,7 @@ def test_unencoded_exchanges_are_taken_up_to_batch_max() -> None:
 
 
 def test_large_exchanges_are_taken_in_small_batches() -> None:
-    serving, waiting = Serving(), WriteQueue(JournalSettings())
+    serving, waiting = ServedExchanges(), WriteQueue(JournalSettings())
     add(waiting, [serving.exchange(str(number), body=b"x" * (FRAME_BODIES_MAX_BYTES // 2)) for number in range(4)])
     assert drained(waiting) == numbers(2, 2)
 
@@ -122,7 +122,7 @@ def test_large_exchanges_are_taken_in_small_batches() -> None:
 @pytest.mark.parametrize("count", [1, ENCODED_AT_ONCE, ENCODED_AT_ONCE + 1])
 def test_queue_is_bounded_by_exchanges(count: int) -> None:
     waiting = WriteQueue(JournalSettings(queue_max=count))
-    drafts = Serving().exchanges(range(count))
+    drafts = ServedExchanges().exchanges(range(count))
     add(waiting, drafts[:-1])
     assert waiting.has_room(2)
     add(waiting, drafts[-1:])
@@ -135,7 +135,7 @@ def test_queue_is_bounded_by_exchanges(count: int) -> None:
 def test_queue_is_bounded_by_bytes(count: int) -> None:
     weight = 2 + RECORD_OVERHEAD_BYTES
     waiting = WriteQueue(JournalSettings(queue_max_bytes=count * weight))
-    add(waiting, Serving().exchanges(range(count - 1)))
+    add(waiting, ServedExchanges().exchanges(range(count - 1)))
     assert waiting.has_room(2)
     assert not waiting.has_room(3)
 
@@ -166,7 +166,7 @@ def threads_that_take_turns_often() -> Iterator[None]:
 
 def of_each_kind(count: int) -> list[ServedExchange]:
     """Exchanges some of which are packed, some cannot be, and some are large."""
-    serving = Serving()
+    serving = ServedExchanges()
     kinds = [
         serving.exchange(""),
         serving.exchange("", target="/v2/stamps?x=1"),
