@@ -1,4 +1,4 @@
-"""New settings while clients are served."""
+"""Settings that are reloaded while clients are served."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ from tests.support.waiting import until
 
 @dataclass
 class Given:
-    """Settings that are there, or an error instead."""
+    """A source of fixed settings, or of an error."""
 
     settings: Settings | None
     changed: bool = True
@@ -34,7 +34,7 @@ class Given:
         return self.settings
 
 
-async def test_new_settings_take_effect_for_the_next_request(tmp_path: Path) -> None:
+async def test_new_settings_apply_to_the_next_request(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         client = await it.client()
         first = await client.ask(get())
@@ -44,7 +44,7 @@ async def test_new_settings_take_effect_for_the_next_request(tmp_path: Path) -> 
         assert it.proxy.status()["config"]["applied"] == 1
 
 
-async def test_settings_that_make_no_sense_change_nothing_and_are_counted(tmp_path: Path) -> None:
+async def test_invalid_settings_change_nothing_and_are_counted(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         await it.proxy.reloader.reload_from(Given(None))
         assert (await it.ask(get())).body == b"candidate"
@@ -54,7 +54,7 @@ async def test_settings_that_make_no_sense_change_nothing_and_are_counted(tmp_pa
         assert 'shadow_config_reloads_total{result="refused"} 1.0' in text
 
 
-async def test_settings_that_only_show_as_wrong_when_used_change_nothing(tmp_path: Path) -> None:
+async def test_settings_that_fail_when_used_change_nothing(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         routes = [{"name": "x", "path": "no slash"}]
         wrong = settings_for(
@@ -65,7 +65,7 @@ async def test_settings_that_only_show_as_wrong_when_used_change_nothing(tmp_pat
         assert "routes[0] (x).path" in it.proxy.status()["config"]["error"]
 
 
-async def test_what_needs_a_restart_is_named_and_the_rest_is_taken(tmp_path: Path) -> None:
+async def test_settings_that_need_a_restart_are_named_and_the_rest_applied(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         changes = {"serve": {"side": "legacy"}, "admin": {"port": 0, "token": "new"}}
         await it.proxy.reloader.reload_from(Given(settings_for(tmp_path, it.candidate.port, it.legacy.port, changes)))
@@ -73,7 +73,7 @@ async def test_what_needs_a_restart_is_named_and_the_rest_is_taken(tmp_path: Pat
         assert it.proxy.status()["config"]["needs_restart"] == ["admin.token"]
 
 
-async def test_a_certificate_is_read_again(tmp_path: Path) -> None:
+async def test_certificate_is_reloaded(tmp_path: Path) -> None:
     certificate, key = certify(tmp_path)
     listen = {"port": 0, "tls": {"certificate": str(certificate), "key": str(key)}}
     async with lab(tmp_path, listen=listen) as it:
@@ -87,7 +87,7 @@ async def test_a_certificate_is_read_again(tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_a_key_that_does_not_fit_leaves_the_old_certificate_in_force(tmp_path: Path) -> None:
+async def test_wrong_key_leaves_the_old_certificate_in_force(tmp_path: Path) -> None:
     certificate, key = certify(tmp_path)
     context = ssl.create_default_context(cafile=certificate)
     listen = {"port": 0, "tls": {"certificate": str(certificate), "key": str(key)}}
@@ -103,7 +103,7 @@ async def test_a_key_that_does_not_fit_leaves_the_old_certificate_in_force(tmp_p
         writer.close()
 
 
-async def test_a_process_reads_its_file_again_when_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_changed_file_is_reloaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     document: dict[str, object] = {
         "listen": {"port": 0},
         "admin": {"port": 0},
@@ -120,7 +120,7 @@ async def test_a_process_reads_its_file_again_when_it_changes(tmp_path: Path, ca
             path.write_text(yaml.safe_dump({**document, "admin": {"port": 1}}))
             await logged(caplog, "config_reloaded")
             os.kill(os.getpid(), signal.SIGTERM)
-    assert [vars(one)["settings"] for one in caplog.records if one.message == "config_needs_restart"] == [
+    assert [vars(record)["settings"] for record in caplog.records if record.message == "config_needs_restart"] == [
         ["admin.port"]
     ]
 

@@ -1,29 +1,29 @@
-"""What the tests of gunicorn and of llhttp say of HTTP/1.1, case by case through the proxy and over sockets.
+"""The test cases of gunicorn and llhttp for HTTP/1.1, each sent through the proxy over sockets.
 
-The cases and where they come from: tests/data/corpus. Where the proxy does otherwise: tests/support/http_corpus_differences.py.
+The cases and their sources: tests/data/corpus. The differences and their reasons: tests/support/http_corpus_differences.py.
 """
 
 from pathlib import Path
 
 import pytest
 
-from tests.support.http_corpus_differences import requests_that_differ, responses_that_differ
 from tests.support.http_corpus import (
     NO_REFUSAL,
+    CaseBackend,
     CorpusCase,
+    ExpectedOutcome,
     Outcome,
     Response,
-    CaseBackend,
-    ExpectedOutcome,
-    repaired,
-    response_to_case,
     cases,
-    with_host,
-    is_connection_poisoned,
-    send_case,
     expected_outcome,
     expected_response,
+    is_connection_poisoned,
+    repaired,
+    response_to_case,
+    send_case,
+    with_host,
 )
+from tests.support.http_corpus_differences import requests_that_differ, responses_that_differ
 from tests.support.proxying import Backend, lab, ok
 
 LIMITED = ("LimitRequestLine", "LimitRequestHeaders")
@@ -35,94 +35,98 @@ DIFFER, RESPONSES_DIFFER = requests_that_differ(), responses_that_differ()
 
 
 def backend() -> Backend:
-    """One whose responses have no body, which HEAD could not have."""
+    """Return a backend whose responses have no body, so that they fit HEAD too."""
     return Backend(response=lambda _: ok(b""))
 
 
 def expected(name: str, case: CorpusCase) -> ExpectedOutcome:
-    """What the table of differences says, else what the corpus says."""
-    instead = DIFFER.get(name)
+    """Return the outcome in the table of differences, else that of the corpus."""
+    difference = DIFFER.get(name)
     return (
-        expected_outcome(case) if instead is None else ExpectedOutcome(instead.forwarded, frozenset((instead.refused,)))
+        expected_outcome(case)
+        if difference is None
+        else ExpectedOutcome(difference.forwarded, frozenset((difference.refused,)))
     )
 
 
-def lacks(case: CorpusCase) -> bool:
-    """Whether the first request of a case, as it stands, is one that no proxy may pass."""
-    stands, amends = (data.lstrip(b"\r\n").partition(b"\r\n\r\n") for data in (case.raw, with_host(case)))
-    return bool(stands[1]) and stands[0] != amends[0]
+def must_be_refused(case: CorpusCase) -> bool:
+    """Return whether the first request of a case, unamended, must not be forwarded by any proxy."""
+    original, amended = (data.lstrip(b"\r\n").partition(b"\r\n\r\n") for data in (case.raw, with_host(case)))
+    return bool(original[1]) and original[0] != amended[0]
 
 
-def ended(name: str, case: CorpusCase) -> bytes:
-    """The case as it is sent: amended, and brought to the end of its header where the proxy means to refuse it."""
+def completed(name: str, case: CorpusCase) -> bytes:
+    """Return the bytes to send: the case amended, and its header ended where the proxy is expected to refuse it."""
     data = repaired(case)
     refused_only_here = expected(name, case).refused != NO_REFUSAL and b"\r\n\r\n" not in data.lstrip(b"\r\n")
     return data + b"\r\n\r\n" if refused_only_here else data
 
 
-async def wrong(
+async def unexpected_outcomes(
     tmp_path: Path, sent: dict[str, CorpusCase], *, pieces: int = 0
 ) -> dict[str, tuple[Outcome, ExpectedOutcome]]:
-    """What came of each case about requests and what was to come of it, where that is not the same."""
-    found: dict[str, tuple[Outcome, ExpectedOutcome]] = {}
+    """Send each case; return outcome and expected outcome of those where they differ."""
+    differing: dict[str, tuple[Outcome, ExpectedOutcome]] = {}
     async with lab(tmp_path, candidate=backend()) as it:
         for name, case in sent.items():
-            want = expected(name, case)
-            outcome = await send_case(it, ended(name, case), [one.method for one in want.forwarded], pieces=pieces)
-            if not want.allows(outcome):
-                found[name] = (outcome, want)
-    return found
+            expectation = expected(name, case)
+            outcome = await send_case(
+                it, completed(name, case), [request.method for request in expectation.forwarded], pieces=pieces
+            )
+            if not expectation.allows(outcome):
+                differing[name] = (outcome, expectation)
+    return differing
 
 
-async def test_requests_are_forwarded_or_refused_as_the_corpora_say(tmp_path: Path) -> None:
-    assert await wrong(tmp_path, PLAIN) == {}
+async def test_requests_are_forwarded_or_refused_as_in_the_corpora(tmp_path: Path) -> None:
+    assert await unexpected_outcomes(tmp_path, PLAIN) == {}
 
 
-async def test_requests_that_come_in_pieces_are_read_no_otherwise(tmp_path: Path) -> None:
-    assert await wrong(tmp_path, PLAIN, pieces=13) == {}
+async def test_pieces_of_a_corpus_request_do_not_matter(tmp_path: Path) -> None:
+    assert await unexpected_outcomes(tmp_path, PLAIN, pieces=13) == {}
 
 
-async def test_a_request_without_a_host_or_with_a_fragment_is_refused(tmp_path: Path) -> None:
-    lacking = {name: case for name, case in PLAIN.items() if lacks(case)}
+async def test_request_without_a_host_or_with_a_fragment_is_refused(tmp_path: Path) -> None:
+    invalid = {name: case for name, case in PLAIN.items() if must_be_refused(case)}
     async with lab(tmp_path, candidate=backend()) as it:
-        found = {name: await send_case(it, case.raw, ["GET"]) for name, case in lacking.items()}
-    assert {name: outcome for name, outcome in found.items() if outcome.forwarded or not outcome.refused} == {}
+        outcomes = {name: await send_case(it, case.raw, ["GET"]) for name, case in invalid.items()}
+    assert {name: outcome for name, outcome in outcomes.items() if outcome.forwarded or not outcome.refused} == {}
 
 
 @pytest.mark.parametrize("case", ABOUT_LIMITS.values(), ids=ABOUT_LIMITS.keys())
-async def test_a_limit_that_is_exceeded_has_its_status(tmp_path: Path, case: CorpusCase) -> None:
+async def test_exceeded_limit_has_its_status(tmp_path: Path, case: CorpusCase) -> None:
     data = repaired(case)
     many = "limit_request_fields" in case.options or data.count(b"\r\n") > 100
     limits = {"target_max_bytes": 4094} if case.error == "LimitRequestLine" else {}
-    # gunicorn limits each field, the proxy the header as a whole: here to one byte less than it has.
+    # gunicorn limits each field, the proxy the whole header: here to one byte less than it has.
     limits |= {"headers_max": case.options.get("limit_request_fields", 100)} if many else {}
     limits |= {} if limits else {"header_max_bytes": data.index(b"\r\n\r\n") + 3}
     async with lab(tmp_path, candidate=backend(), limits=limits) as it:
         assert expected_outcome(case).allows(await send_case(it, data, []))
 
 
-async def test_responses_reach_the_client_or_are_a_502_as_llhttp_says(tmp_path: Path) -> None:
+async def test_responses_are_forwarded_or_a_502_as_in_llhttp(tmp_path: Path) -> None:
     script = CaseBackend()
     differing: dict[str, tuple[Response | None, Response | None]] = {}
     async with lab(tmp_path, candidate=Backend(handler=script.converse)) as it:
         for name, case in RESPONSES.items():
             script.data = case.raw
             client = await it.client()
-            want = RESPONSES_DIFFER.get(name, expected_response(case))
-            found = await response_to_case(client, script)
-            if found != want or await is_connection_poisoned(it, client):
-                differing[name] = (found, want)
+            expected_ = RESPONSES_DIFFER.get(name, expected_response(case))
+            response = await response_to_case(client, script)
+            if response != expected_ or await is_connection_poisoned(it, client):
+                differing[name] = (response, expected_)
             client.close()
     assert differing == {}
 
 
-def test_what_is_listed_as_a_difference_is_one() -> None:
-    same = [name for name, instead in DIFFER.items() if expected_outcome(REQUESTS[name]).allows(instead)]
-    same += [name for name, instead in RESPONSES_DIFFER.items() if expected_response(RESPONSES[name]) == instead]
+def test_every_listed_difference_is_one() -> None:
+    same = [name for name, difference in DIFFER.items() if expected_outcome(REQUESTS[name]).allows(difference)]
+    same += [name for name, response in RESPONSES_DIFFER.items() if expected_response(RESPONSES[name]) == response]
     assert same == []
 
 
-def test_the_corpora_are_all_there() -> None:
+def test_corpora_are_complete() -> None:
     accepted = [name for name, case in REQUESTS.items() if expected_outcome(case).forwarded]
     refused = [name for name, case in REQUESTS.items() if expected_outcome(case).refused != NO_REFUSAL]
     read = [name for name, case in RESPONSES.items() if expected_response(case) is not None]

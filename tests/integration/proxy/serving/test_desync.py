@@ -1,4 +1,4 @@
-"""However requests and responses are framed and cut, each client gets the response to its own request, in order."""
+"""Each client gets the responses to its own requests, in order, however they are framed and cut."""
 
 import asyncio
 import random
@@ -12,7 +12,7 @@ REQUESTS = 40
 
 
 def request(number: int, chance: random.Random) -> bytes:
-    """One request that names itself in its target and its body."""
+    """Return a request with its number in its target and its body."""
     body = f"body-{number}-".encode() * chance.randrange(1, 400)
     padding = "".join(f"X-{index}: {'y' * chance.randrange(60)}\r\n" for index in range(chance.randrange(8)))
     head = f"/{number} HTTP/1.1\r\nHost: a\r\n{padding}"
@@ -37,7 +37,7 @@ def chunked(body: bytes, chance: random.Random) -> bytes:
 
 
 def response(seen: Message, chance: random.Random) -> bytes:
-    """A response that repeats the target and the body, in any framing."""
+    """Return a response with the target and the body of the request, in random framing."""
     body = seen.line.split(" ")[1].encode() + b"|" + seen.body
     if chance.random() < 0.5:
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
@@ -53,7 +53,7 @@ async def send_in_pieces(client: Client, data: bytes, chance: random.Random) -> 
 
 
 async def converse(client: Client, seed: int) -> list[bytes]:
-    """Pipeline all requests in odd pieces; the bodies of the responses in order."""
+    """Pipeline all requests in odd pieces; return the bodies of the responses in order."""
     chance = random.Random(seed)
     data = b"".join(request(number, chance) for number in range(REQUESTS))
     async with asyncio.TaskGroup() as group:
@@ -63,7 +63,7 @@ async def converse(client: Client, seed: int) -> list[bytes]:
 
 
 def expected(seed: int) -> list[tuple[bytes, bytes]]:
-    """Target and the body's beginning of each request."""
+    """Return target and beginning of the body of each request."""
     chance = random.Random(seed)
     sent = [request(number, chance) for number in range(REQUESTS)]
     return [
@@ -83,17 +83,17 @@ async def test_pipelined_requests_in_odd_pieces_get_their_own_responses(tmp_path
                 for number, client in enumerate(clients)
             ]
         for number, task in enumerate(tasks):
-            found = [tuple(body.split(b"|", 1)) for body in task.result()]
-            wanted = expected(seed * 10 + number)
-            assert [target for target, _ in found] == [target for target, _ in wanted]
-            assert [body[: len(mark)] for (_, body), (_, mark) in zip(found, wanted, strict=True)] == [
-                mark for _, mark in wanted
+            received = [tuple(body.split(b"|", 1)) for body in task.result()]
+            sent = expected(seed * 10 + number)
+            assert [target for target, _ in received] == [target for target, _ in sent]
+            assert [body[: len(mark)] for (_, body), (_, mark) in zip(received, sent, strict=True)] == [
+                mark for _, mark in sent
             ]
         assert it.proxy.state.metrics.refused == {}
         assert it.proxy.state.metrics.served == len(clients) * REQUESTS
 
 
-async def test_garbage_never_brings_the_proxy_down_or_reaches_a_backend(tmp_path: Path) -> None:
+async def test_garbage_neither_crashes_the_proxy_nor_reaches_a_backend(tmp_path: Path) -> None:
     chance = random.Random(5)
     async with lab(tmp_path) as it:
         for _ in range(150):

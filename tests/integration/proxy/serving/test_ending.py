@@ -1,4 +1,4 @@
-"""How a client's connection ends: nobody who still reads loses a response, nobody who sends no more is waited for."""
+"""The end of a client's connection: a client that still reads loses no response, one that sends no more is not waited for."""
 
 import asyncio
 import os
@@ -12,16 +12,16 @@ from tests.support.proxying import Backend, Lab, lab, ok, read_message
 GET = b"GET /v2/stamps/1/score/0xa HTTP/1.1\r\nHost: a\r\n"
 PART = b"POST /v2/stamps/1/score/0xa HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe"
 BODY = bytes(60_000)
-"""More than the system takes of it at once, and less than what keeps the backend from sending."""
+"""More than the socket buffers hold, and less than what pauses the backend."""
 PIPELINED = 1000
 ROOMY = {"body_max_bytes": 16 * 1024**2, "queue_max_bytes": 64 * 1024**2}
 LONG_S = 10.0
-"""Longer than anybody lingers."""
+"""Longer than LINGER_S."""
 
 
 @asynccontextmanager
 async def slow_client(it: Lab) -> AsyncGenerator[socket.socket, None]:
-    """A client with its last request who has taken nothing yet of a response which the proxy has all of."""
+    """Yield a client that has sent its last request and read nothing of the response, which the proxy has completely."""
     loop = asyncio.get_running_loop()
     with socket.socket(fileno=os.dup(it.proxy.servers[0].sockets[0].fileno())) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -34,18 +34,18 @@ async def slow_client(it: Lab) -> AsyncGenerator[socket.socket, None]:
         yield client
 
 
-async def test_a_slow_client_of_the_last_request_gets_all_of_its_response(tmp_path: Path) -> None:
+async def test_slow_client_gets_all_of_its_last_response(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
-    taken = b""
+    received = b""
     async with lab(tmp_path, candidate=Backend(response=lambda _: ok(BODY))) as it, slow_client(it) as client:
         it.proxy.state.sweep(loop.time() + LONG_S)
         async with asyncio.timeout(60):
             while data := await loop.sock_recv(client, 65536):
-                taken += data
-    assert taken.endswith(BODY)
+                received += data
+    assert received.endswith(BODY)
 
 
-async def test_a_client_that_takes_nothing_more_is_cut(tmp_path: Path) -> None:
+async def test_client_that_reads_nothing_more_is_aborted(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
     async with lab(tmp_path, candidate=Backend(response=lambda _: ok(BODY))) as it, slow_client(it):
         it.proxy.state.sweep(loop.time() + LONG_S)
@@ -54,13 +54,13 @@ async def test_a_client_that_takes_nothing_more_is_cut(tmp_path: Path) -> None:
         await it.until(lambda: not it.proxy.state.connections.clients)
 
 
-async def test_what_is_pipelined_and_never_ends_is_not_waited_for(tmp_path: Path) -> None:
-    asked, answer = asyncio.Event(), asyncio.Event()
+async def test_incomplete_pipelined_request_is_not_waited_for(tmp_path: Path) -> None:
+    requested, respond = asyncio.Event(), asyncio.Event()
 
     async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_message(reader)
-        asked.set()
-        await answer.wait()
+        requested.set()
+        await respond.wait()
         writer.write(ok(b"first"))
         await reader.read()
 
@@ -68,15 +68,15 @@ async def test_what_is_pipelined_and_never_ends_is_not_waited_for(tmp_path: Path
         client = await it.client()
         await client.send(GET + b"\r\n" + PART)
         client.writer.write_eof()
-        await asked.wait()
-        answer.set()
+        await requested.wait()
+        respond.set()
         rest = await client.rest()
         await it.until(lambda: not it.proxy.state.connections.requests)
         assert rest.endswith(b"first")
         assert it.proxy.status()["skipped"] == {"aborted": 1}
 
 
-async def test_a_client_that_takes_no_responses_gets_no_further_ones_made(tmp_path: Path) -> None:
+async def test_client_that_reads_nothing_gets_no_further_responses(tmp_path: Path) -> None:
     async with lab(tmp_path, candidate=Backend(response=lambda _: ok(BODY))) as it, asyncio.timeout(60):
         client = await it.client()
         reading: asyncio.ReadTransport = client.writer.transport  # type: ignore[assignment]
@@ -89,7 +89,7 @@ async def test_a_client_that_takes_no_responses_gets_no_further_ones_made(tmp_pa
             assert (await client.response()).body == BODY
 
 
-async def test_a_response_before_the_backend_has_taken_the_request_leaves_the_connection_in_use(tmp_path: Path) -> None:
+async def test_connection_with_unsent_bytes_is_not_reused(tmp_path: Path) -> None:
     over = asyncio.Event()
     body = b'{"user": {"address": "0xa"}}'.ljust(8 * 1024**2)
 

@@ -1,4 +1,4 @@
-"""What clients get when a backend, the client itself, the journal or the process fails."""
+"""Responses and accounting when a backend, the client, the journal or the process fails."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ POST = b"POST /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r
 
 
 def accounted(it: Lab) -> bool:
-    """Whether `served = written + queued + dropped + skipped`."""
+    """Return whether `served = written + queued + dropped + skipped`."""
     metrics, journal = it.proxy.state.metrics, it.proxy.journal
     assert journal is not None
     counts = journal.counts
@@ -46,7 +46,7 @@ async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     [(hang, 504, FailureCause.TIMEOUT), (vanish, 502, FailureCause.RESET)],
     ids=["hung", "reset"],
 )
-async def test_a_failing_backend_is_a_clear_error_and_journaled(
+async def test_backend_failure_is_reported_and_journaled(
     tmp_path: Path, handler: object, status: int, cause: FailureCause
 ) -> None:
     async with lab(tmp_path, candidate=Backend(handler=handler), limits={"ttfb_s": 0.2}) as it:  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ async def test_a_failing_backend_is_a_clear_error_and_journaled(
         assert exchange.outcome.cause is cause
 
 
-async def test_a_refused_connection_is_a_502(tmp_path: Path) -> None:
+async def test_refused_connection_is_a_502(tmp_path: Path) -> None:
     async with lab(tmp_path, backends={"candidate": {"live": {"url": "http://127.0.0.1:1"}}}) as it:
         response = await it.ask(GET)
         assert response.status == 502
@@ -69,7 +69,7 @@ async def test_a_refused_connection_is_a_502(tmp_path: Path) -> None:
         assert exchange.outcome == Failed(FailureCause.REFUSED, "ConnectionRefusedError")
 
 
-async def test_a_response_that_is_cut_is_cut_for_the_client_too(tmp_path: Path) -> None:
+async def test_incomplete_response_is_incomplete_for_the_client(tmp_path: Path) -> None:
     async with lab(tmp_path, candidate=Backend(handler=half)) as it:
         client = await it.client()
         await client.send(GET)
@@ -78,7 +78,7 @@ async def test_a_response_that_is_cut_is_cut_for_the_client_too(tmp_path: Path) 
         assert isinstance(exchange.outcome, Failed)
 
 
-async def test_a_total_limit_ends_a_response_that_drips(tmp_path: Path) -> None:
+async def test_total_limit_ends_a_slow_response(tmp_path: Path) -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_message(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
@@ -94,7 +94,7 @@ async def test_a_total_limit_ends_a_response_that_drips(tmp_path: Path) -> None:
         await it.until(lambda: not it.proxy.state.connections.requests)
 
 
-async def test_a_stale_connection_is_retried_for_a_safe_request(tmp_path: Path) -> None:
+async def test_safe_request_is_retried_after_a_stale_connection(tmp_path: Path) -> None:
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_message(reader)
         writer.write(ok(b"once"))
@@ -107,22 +107,22 @@ async def test_a_stale_connection_is_retried_for_a_safe_request(tmp_path: Path) 
         assert it.proxy.state.metrics.retries == 3
 
 
-async def test_a_backend_that_hangs_is_not_asked_once_more(tmp_path: Path) -> None:
-    asked = 0
+async def test_timeout_is_not_retried(tmp_path: Path) -> None:
+    requests = 0
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked
-        while (await read_message(reader)) and (asked := asked + 1) == 1:
+        nonlocal requests
+        while (await read_message(reader)) and (requests := requests + 1) == 1:
             writer.write(ok(b"once"))
         await reader.read()
 
     async with lab(tmp_path, candidate=Backend(handler=once), limits={"ttfb_s": 0.2}) as it:
         client = await it.client()
         assert [(await client.ask(GET)).status for _ in range(2)] == [200, 504]
-        assert (asked, it.proxy.state.metrics.retries) == (2, 0)
+        assert (requests, it.proxy.state.metrics.retries) == (2, 0)
 
 
-async def test_an_unsafe_request_is_never_sent_twice(tmp_path: Path) -> None:
+async def test_unsafe_request_is_never_sent_twice(tmp_path: Path) -> None:
     posts = 0
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,7 +139,7 @@ async def test_an_unsafe_request_is_never_sent_twice(tmp_path: Path) -> None:
         assert posts == 1
 
 
-async def test_a_body_that_was_streamed_is_not_sent_again_without_itself(tmp_path: Path) -> None:
+async def test_streamed_body_is_not_sent_again(tmp_path: Path) -> None:
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_message(reader)
         writer.write(ok(b"once"))
@@ -154,7 +154,7 @@ async def test_a_body_that_was_streamed_is_not_sent_again_without_itself(tmp_pat
         assert it.proxy.state.metrics.retries == 0
 
 
-async def test_the_other_side_answers_safe_requests_when_configured(tmp_path: Path) -> None:
+async def test_other_side_answers_safe_requests_when_allowed(tmp_path: Path) -> None:
     legacy = Backend(response=lambda _: ok(b"legacy"))
     async with lab(tmp_path, candidate=Backend(handler=vanish), legacy=legacy, serve={"fall_back": True}) as it:
         response = await it.ask(GET)
@@ -165,7 +165,7 @@ async def test_the_other_side_answers_safe_requests_when_configured(tmp_path: Pa
         assert (second.served_by, second.skip) == (Side.CANDIDATE, "")
 
 
-async def test_a_client_that_hangs_up_leaves_a_complete_exchange(tmp_path: Path) -> None:
+async def test_exchange_is_complete_after_the_client_hung_up(tmp_path: Path) -> None:
     go_on = asyncio.Event()
     candidate = Backend()
 
@@ -188,7 +188,7 @@ async def test_a_client_that_hangs_up_leaves_a_complete_exchange(tmp_path: Path)
         assert exchange.outcome.body == b"done"
 
 
-async def test_a_client_that_hangs_up_within_its_body_is_counted_as_aborted(tmp_path: Path) -> None:
+async def test_client_gone_within_its_body_counts_as_aborted(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         client = await it.client()
         await client.send(POST[:-1])
@@ -198,7 +198,7 @@ async def test_a_client_that_hangs_up_within_its_body_is_counted_as_aborted(tmp_
         assert accounted(it)
 
 
-async def test_overload_is_a_503_and_those_who_wait_are_served(tmp_path: Path) -> None:
+async def test_overload_is_a_503_and_queued_requests_are_served(tmp_path: Path) -> None:
     go_on = asyncio.Event()
 
     async def later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -221,7 +221,7 @@ async def test_overload_is_a_503_and_those_who_wait_are_served(tmp_path: Path) -
         assert first.proxy.ready
 
 
-async def test_requests_with_one_key_at_a_time_are_not_overlapped(tmp_path: Path) -> None:
+async def test_sequential_requests_with_one_key_do_not_overlap(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         client = await it.client()
         await client.ask(GET)
@@ -249,7 +249,7 @@ async def test_both_requests_of_an_overlap_are_marked(tmp_path: Path) -> None:
         assert marks == dict(zip(paths, (True, True, False), strict=True))
 
 
-async def test_clients_are_served_while_the_journals_directory_is_gone_and_after(tmp_path: Path) -> None:
+async def test_clients_are_served_without_the_journal_directory(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         client = await it.client()
         await client.ask(GET)
@@ -266,7 +266,7 @@ async def test_clients_are_served_while_the_journals_directory_is_gone_and_after
         assert accounted(it)
 
 
-async def test_clients_are_served_while_the_disk_is_full_and_it_is_counted(tmp_path: Path) -> None:
+async def test_clients_are_served_while_the_disk_is_full(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         client = await it.client()
         await client.ask(GET)
@@ -279,8 +279,8 @@ async def test_clients_are_served_while_the_disk_is_full_and_it_is_counted(tmp_p
         assert accounted(it)
 
 
-async def test_a_backend_that_takes_no_connections_is_given_up_in_time(tmp_path: Path) -> None:
-    # A listener whose queue is full answers nobody, not even with a refusal.
+async def test_connect_timeout_is_a_504(tmp_path: Path) -> None:
+    # A listener whose queue is full does not even refuse a connection.
     with socket.socket() as listener, contextlib.ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -295,7 +295,7 @@ async def test_a_backend_that_takes_no_connections_is_given_up_in_time(tmp_path:
             assert (response.status, json.loads(response.body)["error"]) == (504, "backend_timeout")
 
 
-async def test_a_kept_backend_connection_is_closed_when_it_stays_unused(tmp_path: Path) -> None:
+async def test_unused_backend_connection_is_closed(tmp_path: Path) -> None:
     backend = Backend()
     async with await asyncio.start_server(backend.converse, "127.0.0.1", 0) as server:
         live = {"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "idle_s": 0.05}
@@ -304,7 +304,7 @@ async def test_a_kept_backend_connection_is_closed_when_it_stays_unused(tmp_path
             await it.until(lambda: it.proxy.state.backends.connections[Side.CANDIDATE] == 0)
 
 
-async def test_a_full_queue_drops_copies_and_not_clients(tmp_path: Path) -> None:
+async def test_full_queue_drops_exchanges_not_clients(tmp_path: Path) -> None:
     async with lab(tmp_path, journal={"directory": str(tmp_path / "j"), "queue_max": 1, "flush_ms": 200}) as it:
         client = await it.client()
         statuses = [(await client.ask(GET)).status for _ in range(20)]
@@ -313,7 +313,7 @@ async def test_a_full_queue_drops_copies_and_not_clients(tmp_path: Path) -> None
         assert accounted(it)
 
 
-async def test_a_body_above_the_limit_is_served_whole_and_journaled_cut(tmp_path: Path) -> None:
+async def test_long_body_is_served_whole_and_journaled_truncated(tmp_path: Path) -> None:
     body = b"x" * 5000
     journal = {"directory": str(tmp_path / "j"), "body_max_bytes": 1000}
     async with lab(tmp_path, candidate=Backend(response=lambda _: ok(body)), journal=journal) as it:

@@ -1,4 +1,4 @@
-"""What passes the proxy, byte by byte."""
+"""Messages that the proxy forwards, byte by byte."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ def get(path: str = "/v2/stamps/3/score/0xAb", *fields: str, method: str = "GET"
     return f"{method} {path} HTTP/1.1\r\nHost: api.example\r\n{lines}\r\n".encode("latin-1") + body
 
 
-async def test_path_and_query_pass_byte_for_byte(tmp_path: Path) -> None:
+async def test_path_and_query_are_forwarded_byte_for_byte(tmp_path: Path) -> None:
     target = "/a%2Fb/../c;x=1/%zz//?q=%20+&&é=|<>'"
     async with lab(tmp_path) as it:
         await it.ask(get(target))
@@ -66,7 +66,7 @@ async def test_forwarding_fields_name_the_client(tmp_path: Path) -> None:
         assert seen.get("via") == "1.1 shadow"
 
 
-async def test_an_untrusted_clients_forwarding_fields_are_replaced(tmp_path: Path) -> None:
+async def test_forwarding_fields_of_an_untrusted_client_are_replaced(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         await it.ask(get("/", "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https", "Forwarded: for=9.9.9.9"))
         seen = it.candidate.seen[0]
@@ -75,7 +75,7 @@ async def test_an_untrusted_clients_forwarding_fields_are_replaced(tmp_path: Pat
         assert "9.9.9.9" not in str(seen.fields)
 
 
-async def test_a_trusted_clients_forwarding_fields_are_continued(tmp_path: Path) -> None:
+async def test_forwarding_fields_of_a_trusted_client_are_continued(tmp_path: Path) -> None:
     async with lab(tmp_path, listen={"trusted_networks": ["127.0.0.0/8"]}) as it:
         await it.ask(get("/", "X-Forwarded-For: 9.9.9.9", "X-Forwarded-For: 8.8.8.8", "X-Forwarded-Proto: https"))
         seen = it.candidate.seen[0]
@@ -83,7 +83,7 @@ async def test_a_trusted_clients_forwarding_fields_are_continued(tmp_path: Path)
         assert seen.get("x-forwarded-proto") == "https"
 
 
-async def test_a_sane_request_id_is_kept_and_returned(tmp_path: Path) -> None:
+async def test_valid_request_id_is_kept_and_returned(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         response = await it.ask(get("/", "X-Request-Id: abc-1"))
         assert it.candidate.seen[0].all("x-request-id") == ["abc-1"]
@@ -91,13 +91,13 @@ async def test_a_sane_request_id_is_kept_and_returned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "with space", "x" * 129, "umlaut-\xe4"])
-async def test_another_request_id_is_replaced(tmp_path: Path, given: str) -> None:
+async def test_invalid_request_id_is_replaced(tmp_path: Path, given: str) -> None:
     async with lab(tmp_path) as it:
         await it.ask(get("/", f"X-Request-Id: {given}"))
         assert re.fullmatch("[0-9a-f]{32}", it.candidate.seen[0].get("x-request-id") or "")
 
 
-async def test_a_trace_is_continued_in_a_span_of_our_own(tmp_path: Path) -> None:
+async def test_trace_is_continued_in_a_new_span(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         await it.ask(get("/", f"traceparent: 00-{'a' * 32}-{'b' * 16}-01"))
         match = re.fullmatch(f"00-{'a' * 32}-([0-9a-f]{{16}})-01", it.candidate.seen[0].get("traceparent") or "")
@@ -106,7 +106,7 @@ async def test_a_trace_is_continued_in_a_span_of_our_own(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("given", ["rubbish", f"00-{'0' * 32}-{'b' * 16}-01", f"ff-{'a' * 32}-{'b' * 16}-01"])
-async def test_an_invalid_trace_is_begun_anew(tmp_path: Path, given: str) -> None:
+async def test_invalid_trace_is_replaced(tmp_path: Path, given: str) -> None:
     async with lab(tmp_path) as it:
         await it.ask(get("/", f"traceparent: {given}"))
         traceparent = it.candidate.seen[0].get("traceparent") or ""
@@ -131,14 +131,14 @@ async def test_host_can_be_preserved(tmp_path: Path) -> None:
         assert it.candidate.seen[0].line == "GET /base/x HTTP/1.1"
 
 
-async def test_an_absolute_target_becomes_origin_form(tmp_path: Path) -> None:
+async def test_absolute_target_becomes_origin_form(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         await it.ask(b"GET http://other.example:81/p?q HTTP/1.1\r\nHost: api.example\r\n\r\n")
         assert it.candidate.seen[0].line == "GET /p?q HTTP/1.1"
         assert it.candidate.seen[0].get("x-forwarded-host") == "other.example:81"
 
 
-async def test_a_body_with_a_length_passes(tmp_path: Path) -> None:
+async def test_body_with_a_length_is_forwarded(tmp_path: Path) -> None:
     body = bytes(range(256)) * 1000
     async with lab(tmp_path) as it:
         response = await it.ask(get("/", f"Content-Length: {len(body)}", method="POST", body=body))
@@ -146,7 +146,7 @@ async def test_a_body_with_a_length_passes(tmp_path: Path) -> None:
         assert it.candidate.seen[0].body == body
 
 
-async def test_a_chunked_body_passes_without_its_trailers(tmp_path: Path) -> None:
+async def test_chunked_body_is_forwarded_without_trailers(tmp_path: Path) -> None:
     body = b"5;ext=1\r\nhello\r\n1\r\n!\r\n0\r\nX-Trailer: 1\r\n\r\n"
     async with lab(tmp_path) as it:
         response = await it.ask(get("/", "Transfer-Encoding: chunked", method="POST", body=body))
@@ -154,7 +154,7 @@ async def test_a_chunked_body_passes_without_its_trailers(tmp_path: Path) -> Non
         assert it.candidate.seen[0].body == b"hello!"
 
 
-async def test_a_body_that_arrives_byte_by_byte_passes(tmp_path: Path) -> None:
+async def test_body_that_arrives_byte_by_byte_is_forwarded(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         client = await it.client()
         data = get("/", "Transfer-Encoding: chunked", method="POST", body=b"3\r\nabc\r\n0\r\n\r\n")
@@ -193,7 +193,7 @@ async def test_bodiless_statuses_leave_the_connection_in_step(tmp_path: Path, st
         assert backend.connections == 1
 
 
-async def test_a_chunked_response_passes(tmp_path: Path) -> None:
+async def test_chunked_response_is_forwarded(tmp_path: Path) -> None:
     response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n"
     async with lab(tmp_path, candidate=Backend(response=lambda _: response)) as it:
         client = await it.client()
@@ -201,7 +201,7 @@ async def test_a_chunked_response_passes(tmp_path: Path) -> None:
         assert (await client.ask(GET)).body == b"hello"
 
 
-async def test_a_response_that_ends_with_its_connection_becomes_chunked(tmp_path: Path) -> None:
+async def test_response_that_ends_with_its_connection_becomes_chunked(tmp_path: Path) -> None:
     async def until_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_message(reader)
         writer.write(b"HTTP/1.1 200 OK\r\n\r\nall of it")
@@ -213,7 +213,7 @@ async def test_a_response_that_ends_with_its_connection_becomes_chunked(tmp_path
         assert (await client.ask(GET)).body == b"all of it"
 
 
-async def test_an_http_1_0_client_gets_no_chunks_and_its_connection_closed(tmp_path: Path) -> None:
+async def test_http_1_0_client_gets_no_chunks_and_its_connection_closed(tmp_path: Path) -> None:
     response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     async with lab(tmp_path, candidate=Backend(response=lambda _: response)) as it:
         client = await it.client()
@@ -223,7 +223,7 @@ async def test_an_http_1_0_client_gets_no_chunks_and_its_connection_closed(tmp_p
         assert received.endswith(b"\r\n\r\nhello")
 
 
-async def test_interim_responses_of_the_backend_are_not_passed(tmp_path: Path) -> None:
+async def test_interim_responses_of_the_backend_are_dropped(tmp_path: Path) -> None:
     response = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + ok(b"final")
     async with lab(tmp_path, candidate=Backend(response=lambda _: response)) as it:
         assert (await it.ask(GET)).body == b"final"
@@ -245,7 +245,7 @@ async def test_connection_close_is_honoured(tmp_path: Path) -> None:
         assert b"Connection: close\r\n" in received
 
 
-async def test_a_client_that_shuts_its_sending_side_still_gets_the_response(tmp_path: Path) -> None:
+async def test_half_closed_client_still_gets_the_response(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         client = await it.client()
         await client.send(GET)
@@ -261,7 +261,7 @@ async def test_backend_connections_are_reused(tmp_path: Path) -> None:
         assert it.candidate.connections == 1
 
 
-async def test_a_websocket_passes_both_ways_and_is_not_journaled(tmp_path: Path) -> None:
+async def test_websocket_is_tunnelled_and_not_journaled(tmp_path: Path) -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         message = await read_message(reader)
         assert message.get("upgrade") == "websocket"
@@ -283,7 +283,7 @@ async def test_a_websocket_passes_both_ways_and_is_not_journaled(tmp_path: Path)
         await it.until(lambda: it.proxy.status()["skipped"] == {"upgrade": 1})
 
 
-async def test_a_websocket_that_is_silent_for_too_long_is_closed(tmp_path: Path) -> None:
+async def test_idle_websocket_is_closed(tmp_path: Path) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_message(reader)
         writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
@@ -295,14 +295,14 @@ async def test_a_websocket_that_is_silent_for_too_long_is_closed(tmp_path: Path)
         assert await client.rest() == b""
 
 
-async def test_a_backend_that_declines_an_upgrade_answers_as_usual(tmp_path: Path) -> None:
+async def test_declined_upgrade_is_an_ordinary_response(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         client = await it.client()
         responses = [await client.ask(get("/", "Connection: Upgrade", "Upgrade: websocket")) for _ in range(2)]
         assert [response.body for response in responses] == [b"ok", b"ok"]
 
 
-async def test_another_upgrade_is_ignored(tmp_path: Path) -> None:
+async def test_other_upgrade_is_ignored(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         response = await it.ask(get("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"))
         assert response.status == 200
@@ -310,7 +310,7 @@ async def test_another_upgrade_is_ignored(tmp_path: Path) -> None:
         assert it.candidate.seen[0].get("http2-settings") is None
 
 
-async def test_a_large_response_reaches_a_slow_reader_whole_with_bounded_memory(tmp_path: Path) -> None:
+async def test_slow_reader_gets_a_large_response_with_bounded_memory(tmp_path: Path) -> None:
     size = 32 * 1024 * 1024
     sent = 0
 
@@ -334,8 +334,8 @@ async def test_a_large_response_reaches_a_slow_reader_whole_with_bounded_memory(
         assert len((await client.response()).body) == size
 
 
-async def test_a_large_body_waits_for_a_slow_backend(tmp_path: Path) -> None:
-    # More than the sockets' own buffers on both hops can hold.
+async def test_large_body_waits_for_a_slow_backend(tmp_path: Path) -> None:
+    # More than the socket buffers of both hops can hold.
     size = 64 * 1024 * 1024
     go_on = asyncio.Event()
     received = 0
@@ -361,7 +361,7 @@ async def test_a_large_body_waits_for_a_slow_backend(tmp_path: Path) -> None:
 
 
 async def _stalled(progress: object) -> int:
-    """The value of `progress` once it has not changed for a while."""
+    """Return the value of `progress` once it has not changed for a while."""
     last = -1
     async with asyncio.timeout(60):
         while (now := progress()) != last:  # type: ignore[operator]
@@ -370,7 +370,7 @@ async def _stalled(progress: object) -> int:
     return last
 
 
-async def test_a_response_before_the_request_is_complete_passes_and_closes(tmp_path: Path) -> None:
+async def test_early_response_is_forwarded_and_closes(tmp_path: Path) -> None:
     async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(ok(b"no", status="403 Forbidden"))
@@ -384,7 +384,7 @@ async def test_a_response_before_the_request_is_complete_passes_and_closes(tmp_p
         assert b"Connection: close\r\n" in received
 
 
-async def test_the_served_messages_are_journaled_as_they_were(tmp_path: Path) -> None:
+async def test_served_messages_are_journaled_unchanged(tmp_path: Path) -> None:
     backend = Backend(response=lambda _: ok(b"\x00\xff", "X-A: 1", "X-A: 2", "Set-Cookie: c"))
     async with lab(tmp_path, candidate=backend) as it:
         await it.ask(get("/v2/stamps/3/score/0xAb?x=%2f", "X-API-Key: secret", "X-Request-Id: id-1"))

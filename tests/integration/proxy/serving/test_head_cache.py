@@ -1,4 +1,4 @@
-"""Heads that were seen before are recognised, and pass like those that were not."""
+"""The head cache in a running proxy."""
 
 from pathlib import Path
 
@@ -14,22 +14,24 @@ def get(number: int) -> bytes:
     ).encode()
 
 
-def seen(message: Message) -> list[tuple[str, str]]:
-    """What the client's fields became."""
-    return [pair for pair in message.fields if pair[0] in ("X-API-Key", "X-Version", "Accept", "X-Hop", "Connection")]
+def client_fields(message: Message) -> list[tuple[str, str]]:
+    """Return the client's fields as the backend received them."""
+    return [
+        field for field in message.fields if field[0] in ("X-API-Key", "X-Version", "Accept", "X-Hop", "Connection")
+    ]
 
 
-async def test_requests_with_ever_other_values_are_recognised_and_pass_as_they_are(tmp_path: Path) -> None:
+async def test_cached_heads_are_forwarded_with_their_own_values(tmp_path: Path) -> None:
     backend = Backend(
-        response=lambda asked: ok(asked.line.encode(), f"ETag: {asked.line}", "Connection: X-Hop", "X-Hop: 1")
+        response=lambda seen: ok(seen.line.encode(), f"ETag: {seen.line}", "Connection: X-Hop", "X-Hop: 1")
     )
     async with lab(tmp_path, candidate=backend) as it:
         client = await it.client()
         responses = [await client.ask(get(number)) for number in range(40)]
-        recognised, parsed = it.proxy.state.head_lookups["request"]
-        assert recognised + parsed == 40
-        assert recognised >= 20
-        assert [seen(message) for message in backend.seen] == [
+        hits, misses = it.proxy.state.head_lookups["request"]
+        assert hits + misses == 40
+        assert hits >= 20
+        assert [client_fields(message) for message in backend.seen] == [
             [("X-API-Key", f"key-{number}"), ("X-Version", str(number)), ("Accept", "*/*")] for number in range(40)
         ]
         assert [response.body for response in responses] == [message.line.encode() for message in backend.seen]
@@ -37,7 +39,7 @@ async def test_requests_with_ever_other_values_are_recognised_and_pass_as_they_a
         assert {response.get("x-hop") for response in responses} == {None}
 
 
-async def test_recognised_heads_are_journaled_with_their_own_values(tmp_path: Path) -> None:
+async def test_cached_heads_are_journaled_with_their_own_values(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         client = await it.client()
         for number in range(30):
@@ -48,7 +50,7 @@ async def test_recognised_heads_are_journaled_with_their_own_values(tmp_path: Pa
         assert dict(journaled[-1].request.headers)["X-API-Key"] == "key-29"
 
 
-async def test_what_is_recognised_is_counted(tmp_path: Path) -> None:
+async def test_head_lookups_are_counted(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         client = await it.client()
         for _ in range(3):

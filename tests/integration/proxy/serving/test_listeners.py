@@ -1,4 +1,4 @@
-"""TLS in and out, unix sockets."""
+"""TLS to clients and backends, and unix sockets."""
 
 import asyncio
 import datetime as dt
@@ -21,7 +21,7 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 def certify(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    """Write a self-signed certificate for 127.0.0.1 and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     now = dt.datetime.now(dt.UTC)
@@ -57,7 +57,7 @@ async def test_clients_can_be_served_over_tls(tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_backends_can_be_asked_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_backends_can_be_reached_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, key = certify(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -71,7 +71,7 @@ async def test_backends_can_be_asked_over_tls(tmp_path: Path, monkeypatch: pytes
             assert (bodies, backend.connections) == ([b"ok"] * 3, 1)
 
 
-async def test_a_backend_with_an_unknown_certificate_is_not_trusted(tmp_path: Path) -> None:
+async def test_backend_with_an_unknown_certificate_is_not_trusted(tmp_path: Path) -> None:
     certificate, key = certify(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
@@ -95,7 +95,7 @@ async def test_clients_can_be_served_over_a_unix_socket(tmp_path: Path) -> None:
             writer.close()
 
 
-async def test_a_backend_can_be_asked_and_checked_over_a_unix_socket(tmp_path: Path) -> None:
+async def test_backend_can_be_reached_and_checked_over_a_unix_socket(tmp_path: Path) -> None:
     backend, path = Backend(), str(tmp_path / "backend.sock")
     async with await asyncio.start_unix_server(backend.converse, path):
         live = {
@@ -106,9 +106,9 @@ async def test_a_backend_can_be_asked_and_checked_over_a_unix_socket(tmp_path: P
         async with lab(tmp_path, backends={"candidate": {"live": live}}) as it:
             assert (await it.ask(GET)).body == b"ok"
             await it.until(lambda: it.proxy.state.metrics.checks[Side.CANDIDATE, True] > 0)
-            asked = {(seen.line, seen.get("host")) for seen in backend.seen}
-            assert ("GET /base/ HTTP/1.1", "service.example") in asked
-            assert ("GET /base/health HTTP/1.1", "service.example") in asked
+            received = {(seen.line, seen.get("host")) for seen in backend.seen}
+            assert ("GET /base/ HTTP/1.1", "service.example") in received
+            assert ("GET /base/health HTTP/1.1", "service.example") in received
 
 
 def config(tmp_path: Path, port: int) -> Path:
@@ -120,14 +120,14 @@ def config(tmp_path: Path, port: int) -> Path:
     return path
 
 
-def test_a_port_that_is_taken_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_port_in_use_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         path = config(tmp_path, taken.getsockname()[1])
         assert main(["proxy", "--config", str(path)]) == 2
     assert "shadow proxy: cannot listen" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_journal_key_that_is_none_ends_in_one_line(
+def test_malformed_journal_key_is_a_one_line_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHADOW_JOURNAL_KEY", "short")
@@ -135,7 +135,7 @@ def test_a_journal_key_that_is_none_ends_in_one_line(
     assert "SHADOW_JOURNAL_KEY is too short: 5 bytes" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_configuration_can_be_checked_without_serving(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_configuration_can_be_checked_without_serving(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["proxy", "--check", "--config", str(config(tmp_path, 0))]) == 0
     assert capsys.readouterr().out.splitlines()[0].endswith("is valid")
     config(tmp_path, 0).write_text("listen: {prot: 1}")

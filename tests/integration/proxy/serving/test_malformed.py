@@ -1,4 +1,4 @@
-"""Requests that two servers could read in two ways are refused, and limits have their status codes."""
+"""Requests that two parsers could read in two ways are refused, and limits have their status codes."""
 
 from pathlib import Path
 
@@ -137,7 +137,7 @@ MALFORMED = {
 
 
 async def answered(it: Lab, data: bytes) -> tuple[bytes, int]:
-    """The first line of what a client gets for these bytes and a good request after them, and how many responses those were."""
+    """Send some bytes and a valid request after them; return the first status line of the responses, and their number."""
     client = await it.client()
     await client.send(data + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
     received = await client.rest()
@@ -145,10 +145,10 @@ async def answered(it: Lab, data: bytes) -> tuple[bytes, int]:
     return received.partition(b"\r\n")[0], received.count(b"HTTP/1.1 ")
 
 
-async def test_a_malformed_request_is_refused_and_its_connection_closed(tmp_path: Path) -> None:
+async def test_malformed_request_is_refused_and_its_connection_closed(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        found = {name: await answered(it, data) for name, data in MALFORMED.items()}
-        assert found == dict.fromkeys(MALFORMED, (b"HTTP/1.1 400 Bad Request", 1))
+        responses = {name: await answered(it, data) for name, data in MALFORMED.items()}
+        assert responses == dict.fromkeys(MALFORMED, (b"HTTP/1.1 400 Bad Request", 1))
         assert [seen.line for seen in it.candidate.seen] == []
         assert it.proxy.state.metrics.refused == {400: len(MALFORMED)}
 
@@ -191,7 +191,7 @@ LIMITED = {
 
 
 @pytest.mark.parametrize(("data", "status"), LIMITED.values(), ids=LIMITED.keys())
-async def test_a_limit_has_its_status(tmp_path: Path, data: bytes, status: int) -> None:
+async def test_limit_has_its_status(tmp_path: Path, data: bytes, status: int) -> None:
     limits = {"header_max_bytes": 2048, "headers_max": 16, "target_max_bytes": 512, "body_max_bytes": 1000}
     async with lab(tmp_path, limits=limits) as it:
         response = await it.ask(data)
@@ -204,18 +204,18 @@ async def test_a_limit_has_its_status(tmp_path: Path, data: bytes, status: int) 
     [b"GET / HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"],
     ids=["slow header", "slow body"],
 )
-async def test_a_slow_request_times_out(tmp_path: Path, data: bytes) -> None:
+async def test_slow_request_times_out(tmp_path: Path, data: bytes) -> None:
     async with lab(tmp_path, limits={"header_s": 0.2, "body_idle_s": 0.2}) as it:
         assert (await it.ask(data)).status == 408
 
 
-async def test_an_unused_connection_is_closed_without_a_word(tmp_path: Path) -> None:
+async def test_unused_connection_is_closed_without_a_response(tmp_path: Path) -> None:
     async with lab(tmp_path, limits={"idle_s": 0.2}) as it:
         client = await it.client()
         assert await client.rest() == b""
 
 
-async def test_connections_above_the_limit_are_refused(tmp_path: Path) -> None:
+async def test_connections_beyond_the_limit_are_refused(tmp_path: Path) -> None:
     async with lab(tmp_path, limits={"connections_max": 1}) as it:
         first = await it.client()
         await first.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -224,7 +224,7 @@ async def test_connections_above_the_limit_are_refused(tmp_path: Path) -> None:
         assert (await first.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
 
 
-async def test_an_empty_line_before_a_request_is_skipped(tmp_path: Path) -> None:
+async def test_empty_line_before_a_request_is_skipped(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
         assert (await it.ask(b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
 
@@ -263,7 +263,7 @@ ODD = {
 
 
 @pytest.mark.parametrize(("data", "line"), ODD.values(), ids=ODD.keys())
-async def test_what_is_odd_and_means_one_thing_passes(tmp_path: Path, data: bytes, line: str) -> None:
+async def test_odd_but_unambiguous_request_is_forwarded(tmp_path: Path, data: bytes, line: str) -> None:
     async with lab(tmp_path) as it:
         assert (await it.ask(data)).status == 200
         assert [seen.line for seen in it.candidate.seen] == [line]
@@ -273,7 +273,7 @@ async def test_what_is_odd_and_means_one_thing_passes(tmp_path: Path, data: byte
 @pytest.mark.parametrize(
     "name", ["X_Forwarded_For", "X-Forwarded_Proto", "x_serve_with", "Content_Length", "Transfer_Encoding"]
 )
-async def test_a_field_that_a_backend_could_take_for_one_of_ours_is_stripped(tmp_path: Path, name: str) -> None:
+async def test_field_that_imitates_one_of_ours_is_stripped(tmp_path: Path, name: str) -> None:
     async with lab(tmp_path) as it:
         await it.ask(f"GET / HTTP/1.1\r\nHost: a\r\n{name}: 7\r\nX_Other: 1\r\n\r\n".encode())
         [seen] = it.candidate.seen
@@ -296,7 +296,7 @@ RESPONSES = {
     "length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
     "a folded field": b"HTTP/1.1 200 OK\r\nX: 1\r\n 2\r\nContent-Length: 0\r\n\r\n",
-    "an unasked switch": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+    "an unexpected switch": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
     "an endless head": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
     "another version": b"HTTP/2.0 200 OK\r\n\r\n",
     "a status of two digits": b"HTTP/1.1 99 X\r\n\r\n",
@@ -314,7 +314,7 @@ RESPONSES = {
 
 
 @pytest.mark.parametrize("data", RESPONSES.values(), ids=RESPONSES.keys())
-async def test_a_malformed_response_is_a_502_and_does_not_reach_the_next_request(tmp_path: Path, data: bytes) -> None:
+async def test_malformed_response_is_a_502_and_does_not_reach_the_next_request(tmp_path: Path, data: bytes) -> None:
     responses = iter([data, ok(b"fine")])
     async with lab(tmp_path, candidate=Backend(response=lambda _: next(responses))) as it:
         client = await it.client()
@@ -323,7 +323,7 @@ async def test_a_malformed_response_is_a_502_and_does_not_reach_the_next_request
         assert it.candidate.connections == 2
 
 
-async def test_bytes_after_a_response_are_never_taken_for_the_next_one(tmp_path: Path) -> None:
+async def test_bytes_after_a_response_are_not_the_next_response(tmp_path: Path) -> None:
     responses = iter([ok(b"one") + ok(b"poison"), ok(b"two")])
     async with lab(tmp_path, candidate=Backend(response=lambda _: next(responses))) as it:
         client = await it.client()

@@ -1,4 +1,4 @@
-"""A client who makes an ordering key of half a character is served like everybody, and costs the journal that exchange only."""
+"""An ordering key with a lone surrogate: the client is served, and the journal loses that exchange only."""
 
 from pathlib import Path
 
@@ -10,25 +10,25 @@ from proxy.journal.queue import ENCODED_AT_ONCE
 from proxy.serving import metrics
 from tests.support.proxying import lab
 
-HALF = "\\ud800"
+SURROGATE = "\\ud800"
 
 
 def body_of(address: str) -> bytes:
     return b'{"user":{"address":"%b"}}' % address.encode()
 
 
-def asked(address: str) -> bytes:
+def request(address: str) -> bytes:
     body = body_of(address)
     return b"POST /by-body HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 @pytest.mark.parametrize("json_paths", [[], ["user.address"]], ids=["in-clear", "redacted"])
-async def test_half_a_character_as_key_costs_that_exchange_only(tmp_path: Path, json_paths: list[str]) -> None:
+async def test_lone_surrogate_in_a_key_loses_that_exchange_only(tmp_path: Path, json_paths: list[str]) -> None:
     journal = {"directory": str(tmp_path / "journal"), "redaction": {"json_paths": json_paths}}
     async with lab(tmp_path, journal=journal, serve={"percent": 50.0}) as it:
         client = await it.client()
         addresses = [f"0x{number}" for number in range(ENCODED_AT_ONCE + 4)]
-        responses = [await client.ask(asked(address)) for address in [*addresses[:9], HALF, *addresses[9:]]]
+        responses = [await client.ask(request(address)) for address in [*addresses[:9], SURROGATE, *addresses[9:]]]
         assert {response.status for response in responses} == {200}
         journaled = await it.journaled(len(addresses))
         assert [exchange.request.body for exchange in journaled] == [body_of(address) for address in addresses]
@@ -38,10 +38,10 @@ async def test_half_a_character_as_key_costs_that_exchange_only(tmp_path: Path, 
         assert writer.counts.dropped == {LossCause.ENCODING: 1}
 
 
-async def test_half_a_character_as_key_is_forwarded_and_counted(tmp_path: Path) -> None:
+async def test_lone_surrogate_in_a_key_is_forwarded_and_counted(tmp_path: Path) -> None:
     async with lab(tmp_path) as it:
-        assert (await it.ask(asked(HALF))).status == 200
-        assert [message.body for message in it.candidate.seen] == [body_of(HALF)]
+        assert (await it.ask(request(SURROGATE))).status == 200
+        assert [message.body for message in it.candidate.seen] == [body_of(SURROGATE)]
         writer = it.proxy.journal
         assert writer is not None
         await it.until(lambda: not writer.counts.queued)

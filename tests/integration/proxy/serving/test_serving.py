@@ -1,4 +1,4 @@
-"""Who serves whom: stages, overrides, policies, the on-call switch, draining, reloading."""
+"""Stages, overrides, policies, the on-call switch, draining and reloading."""
 
 import asyncio
 import contextlib
@@ -37,13 +37,13 @@ async def admin(it: Lab, method: str, path: str, **options: object) -> tuple[int
         return response.status, await response.text()
 
 
-async def test_the_candidate_serves_by_default(tmp_path: Path) -> None:
+async def test_candidate_serves_by_default(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         assert (await it.ask(get())).body == b"candidate"
         assert (await it.journaled(1))[0].stage == "candidate_100"
 
 
-async def test_a_percentage_is_sticky_by_key_and_about_right(tmp_path: Path) -> None:
+async def test_percentage_is_sticky_by_key_and_about_right(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides(), serve={"percent": 25}) as it:
         client = await it.client()
         first = [(await client.ask(get(f"/v2/stamps/1/score/{key}"))).body for key in range(400)]
@@ -53,26 +53,26 @@ async def test_a_percentage_is_sticky_by_key_and_about_right(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("field", ["X-Serve-With: legacy", "X-Use-Rust-Scorer: false"])
-async def test_an_override_from_a_trusted_network_is_honoured(tmp_path: Path, field: str) -> None:
+async def test_override_from_a_trusted_network_is_honoured(tmp_path: Path, field: str) -> None:
     async with lab(tmp_path, **sides(), listen={"trusted_networks": ["127.0.0.1/32"]}) as it:
         assert (await it.ask(get("/x", field))).body == b"legacy"
         assert it.legacy.seen[0].get(field.partition(":")[0]) is None
 
 
 @pytest.mark.parametrize("field", ["X-Serve-With: legacy", "X-Use-Rust-Scorer: false"])
-async def test_an_override_from_elsewhere_is_stripped(tmp_path: Path, field: str) -> None:
+async def test_override_from_elsewhere_is_stripped(tmp_path: Path, field: str) -> None:
     async with lab(tmp_path, **sides(), listen={"override_token": "right"}) as it:
         assert (await it.ask(get("/x", field, "X-Shadow-Token: wrong"))).body == b"candidate"
         seen = it.candidate.seen[0]
         assert (seen.get(field.partition(":")[0]), seen.get("x-shadow-token")) == (None, None)
 
 
-async def test_an_override_with_the_token_is_honoured(tmp_path: Path) -> None:
+async def test_override_with_the_token_is_honoured(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides(), listen={"override_token": "right"}) as it:
         assert (await it.ask(get("/x", "X-Serve-With: legacy", "X-Shadow-Token: right"))).body == b"legacy"
 
 
-async def test_a_shadow_marked_request_is_served_and_never_journaled(tmp_path: Path) -> None:
+async def test_shadow_request_is_served_and_never_journaled(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         assert (await it.ask(get("/v2/stamps/3/score/1", "X-Shadow-Request: 1"))).status == 200
         assert it.candidate.seen[0].get("x-shadow-request") == "1"
@@ -87,7 +87,7 @@ async def test_a_shadow_marked_request_is_served_and_never_journaled(tmp_path: P
         (b"DELETE /quiet/1 HTTP/1.1\r\nHost: a\r\n\r\n", Skip.UNROUTED),
     ],
 )
-async def test_what_policy_keeps_out_of_the_journal_is_counted(
+async def test_exchange_that_policy_does_not_journal_is_counted(
     tmp_path: Path, request_bytes: bytes, skip: Skip
 ) -> None:
     async with lab(tmp_path, **sides()) as it:
@@ -103,13 +103,15 @@ async def test_what_policy_keeps_out_of_the_journal_is_counted(
         (b"POST /write/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nIdempotency-Key: k\r\n\r\n", ""),
     ],
 )
-async def test_what_is_journaled_but_not_mirrored_says_so(tmp_path: Path, request_bytes: bytes, skip: str) -> None:
+async def test_exchange_that_is_journaled_but_not_mirrored_has_its_cause(
+    tmp_path: Path, request_bytes: bytes, skip: str
+) -> None:
     async with lab(tmp_path, **sides()) as it:
         assert (await it.ask(request_bytes)).status == 200
         assert (await it.journaled(1))[0].skip == skip
 
 
-async def test_a_key_in_the_body_orders_and_passes_the_body(tmp_path: Path) -> None:
+async def test_body_with_the_key_is_forwarded(tmp_path: Path) -> None:
     body = json.dumps({"user": {"address": "0xAB"}}).encode()
     request = f"POST /by-body HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     async with lab(tmp_path, **sides()) as it:
@@ -129,14 +131,14 @@ async def test_rollback_over_http_takes_effect_at_once_and_is_latched(tmp_path: 
         assert again.proxy.switch.state.reason == "bad"
 
 
-async def test_resume_serves_by_the_stage_again(tmp_path: Path) -> None:
+async def test_resume_restores_the_stage(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         await admin(it, "POST", "/rollback")
         assert (await admin(it, "POST", "/resume"))[0] == 200
         assert (await it.ask(get())).body == b"candidate"
 
 
-async def test_rollback_needs_the_token_when_there_is_one(tmp_path: Path) -> None:
+async def test_rollback_needs_the_token_if_one_is_set(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides(), admin={"port": 0, "token": "right"}) as it:
         wrong, _ = await admin(it, "POST", "/rollback", headers={"Authorization": "Bearer wrong"})
         assert (wrong, it.proxy.switch.rolled_back) == (401, False)
@@ -144,13 +146,13 @@ async def test_rollback_needs_the_token_when_there_is_one(tmp_path: Path) -> Non
         assert (right, it.proxy.switch.rolled_back) == (200, True)
 
 
-async def test_a_page_of_another_site_cannot_roll_back(tmp_path: Path) -> None:
+async def test_page_of_another_site_cannot_roll_back(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         status, _ = await admin(it, "POST", "/rollback", headers={"Sec-Fetch-Site": "cross-site"})
         assert (status, it.proxy.switch.rolled_back) == (403, False)
 
 
-async def test_the_sentinel_file_rolls_back_and_keeps_from_resuming(tmp_path: Path) -> None:
+async def test_sentinel_file_rolls_back_and_prevents_resuming(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         sentinel = Path(it.settings.serve.sentinel_file)
         sentinel.touch()
@@ -161,7 +163,7 @@ async def test_the_sentinel_file_rolls_back_and_keeps_from_resuming(tmp_path: Pa
         assert (await admin(it, "POST", "/resume"))[0] == 200
 
 
-async def test_another_process_learns_of_a_rollback_by_the_state_file(tmp_path: Path) -> None:
+async def test_state_file_rolls_back_other_processes(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as first, lab(tmp_path, **sides()) as second:
         first.proxy.switch.rollback(actor="me", reason="")
         await second.until(lambda: second.proxy.switch.rolled_back)
@@ -182,7 +184,7 @@ async def test_status_and_metrics_add_up(tmp_path: Path) -> None:
         assert lines['shadow_requests_total{route="score",side="candidate",status="200"}'] == "1.0"
 
 
-async def test_readiness_ends_when_draining(tmp_path: Path) -> None:
+async def test_draining_process_is_not_ready(tmp_path: Path) -> None:
     async with lab(tmp_path, **sides()) as it:
         assert (await admin(it, "GET", "/readyz"))[0] == 200
         it.proxy.state.connections.draining = True
@@ -190,7 +192,7 @@ async def test_readiness_ends_when_draining(tmp_path: Path) -> None:
         assert (await admin(it, "GET", "/healthz"))[0] == 200
 
 
-async def test_a_request_in_flight_is_answered_while_draining(tmp_path: Path) -> None:
+async def test_request_in_flight_is_answered_while_draining(tmp_path: Path) -> None:
     async def when_draining(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_message(reader)
         await it.until(lambda: it.proxy.state.connections.draining)
@@ -208,7 +210,7 @@ async def test_a_request_in_flight_is_answered_while_draining(tmp_path: Path) ->
     assert b"Connection: close\r\n" in response
 
 
-async def test_a_request_that_outlasts_the_drain_is_cut(tmp_path: Path) -> None:
+async def test_request_that_outlasts_the_drain_is_aborted(tmp_path: Path) -> None:
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         del writer
         await reader.read()
@@ -224,14 +226,14 @@ async def test_a_request_that_outlasts_the_drain_is_cut(tmp_path: Path) -> None:
 
 
 async def start_process(path: Path, document: dict[str, object]) -> asyncio.subprocess.Process:
-    """`shadow proxy` as a child."""
+    """Start `shadow proxy` as a child process."""
     path.write_text(yaml.safe_dump(document))
     command = (sys.executable, "-m", "proxy", "proxy", "--config", str(path))
     return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
 
 
-async def started(process: asyncio.subprocess.Process, event: str) -> dict[str, object]:
-    """The first log line of this event."""
+async def logged_event(process: asyncio.subprocess.Process, event: str) -> dict[str, object]:
+    """Wait for the first log line of an event."""
     assert process.stderr is not None
     async with asyncio.timeout(60):
         while True:
@@ -240,7 +242,7 @@ async def started(process: asyncio.subprocess.Process, event: str) -> dict[str, 
                 return line
 
 
-async def test_a_process_reloads_rolls_back_and_stops_by_signals(tmp_path: Path) -> None:
+async def test_signals_reload_roll_back_and_stop(tmp_path: Path) -> None:
     both = sides()
     async with lab(tmp_path / "lab", **both):
         document: dict[str, object] = {
@@ -252,7 +254,7 @@ async def test_a_process_reloads_rolls_back_and_stops_by_signals(tmp_path: Path)
         }
         path = tmp_path / "config.yaml"
         process = await start_process(path, document)
-        port = (await started(process, "proxy_started"))["port"]
+        port = (await logged_event(process, "proxy_started"))["port"]
 
         async def served_by() -> bytes:
             reader, writer = await asyncio.open_connection("127.0.0.1", int(str(port)))
@@ -264,21 +266,21 @@ async def test_a_process_reloads_rolls_back_and_stops_by_signals(tmp_path: Path)
         assert await served_by() == b"candidate"
         path.write_text(yaml.safe_dump({**document, "serve": {**document["serve"], "side": "legacy"}}))  # type: ignore[dict-item]
         process.send_signal(signal.SIGHUP)
-        await started(process, "config_reloaded")
+        await logged_event(process, "config_reloaded")
         assert await served_by() == b"legacy"
         path.write_text("listen: {prot: 1}")
         process.send_signal(signal.SIGHUP)
-        refused = await started(process, "config_refused")
+        refused = await logged_event(process, "config_refused")
         assert "prot" in str(refused["error"])
         process.send_signal(signal.SIGUSR2)
-        await started(process, "rollback_started")
+        await logged_event(process, "rollback_started")
         assert await served_by() == b"legacy"
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
             assert await process.wait() == 0
 
 
-async def test_a_worker_that_dies_is_replaced_while_the_others_serve(tmp_path: Path) -> None:
+async def test_crashed_worker_is_replaced_while_the_others_serve(tmp_path: Path) -> None:
     both = sides()
     async with lab(tmp_path / "lab", **both):
         port, admin_port = free_ports()
@@ -291,12 +293,12 @@ async def test_a_worker_that_dies_is_replaced_while_the_others_serve(tmp_path: P
         }
         process = await start_process(tmp_path / "config.yaml", document)
         try:
-            await started(process, "proxy_started")
-            await started(process, "proxy_started")
+            await logged_event(process, "proxy_started")
+            await logged_event(process, "proxy_started")
             [victim, _] = psutil.Process(process.pid).children()
             victim.kill()
-            assert (await started(process, "worker_crashed"))["requests_lost"] == 0
-            admin_port = (await started(process, "proxy_started"))["admin_port"]
+            assert (await logged_event(process, "worker_crashed"))["requests_lost"] == 0
+            admin_port = (await logged_event(process, "proxy_started"))["admin_port"]
             async with ClientSession() as session, session.get(f"http://127.0.0.1:{admin_port}/metrics") as page:
                 assert "shadow_worker_restarts_total 1.0" in await page.text()
             for _ in range(20):
@@ -312,7 +314,7 @@ async def test_a_worker_that_dies_is_replaced_while_the_others_serve(tmp_path: P
 
 
 def free_ports() -> tuple[int, int]:
-    """A port to share, and the first of two ports in a row."""
+    """Return a port to share, and the first of two ports in a row."""
     for base in range(20_000, 30_000, 7):
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             for number in range(3):

@@ -1,4 +1,4 @@
-"""However a stream of requests is cut on its way to a client's connection, the responses and what the backend saw are the same."""
+"""The pieces in which a stream of requests arrives change neither the responses nor what the backend receives."""
 
 import asyncio
 import random
@@ -13,8 +13,8 @@ from tests.support.proxying import Lab, lab
 COUNT = 100
 
 
-class Recorded(asyncio.Transport):
-    """What a connection writes, and whether it is over for the client."""
+class RecordingTransport(asyncio.Transport):
+    """A transport that records what a connection writes, and whether it has ended."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.1", 1)})
@@ -39,10 +39,10 @@ class Recorded(asyncio.Transport):
         return False
 
     def pause_reading(self) -> None:
-        """Bytes come as the test feeds them."""
+        """Ignore it: the test feeds the bytes."""
 
     def resume_reading(self) -> None:
-        """Bytes come as the test feeds them."""
+        """Ignore it: the test feeds the bytes."""
 
 
 def pieces(stream: bytes, draw: random.Random) -> list[bytes]:
@@ -51,29 +51,31 @@ def pieces(stream: bytes, draw: random.Random) -> list[bytes]:
 
 
 async def conversation(it: Lab, parts: list[bytes]) -> tuple[list[str], list[tuple[str, bytes]]]:
-    """The status lines a client gets for these bytes and then no more, and first line and body of what the backend saw."""
+    """Feed some bytes; return the status lines for the client, and first line and body of the requests that the backend received."""
     it.candidate.seen.clear()
-    transport = Recorded()
+    transport = RecordingTransport()
     connection = ClientConnection(it.proxy.state)
     connection.connection_made(transport)
     for part in parts:
         if not transport.ended.is_set():
             connection.data_received(part)
-    # What is complete is answered; what is not ends with the client's side.
-    await it.until(lambda: transport.ended.is_set() or not it.proxy.state.connections.requests or waits(connection))
+    # Complete requests get a response; an incomplete one ends with the connection.
+    await it.until(
+        lambda: transport.ended.is_set() or not it.proxy.state.connections.requests or is_in_body(connection)
+    )
     connection.connection_lost(None)
     await it.until(lambda: not it.proxy.state.connections.requests)
     lines = [line for line in transport.written.decode("latin-1").split("\r\n") if line.startswith("HTTP/1.1 ")]
     return lines, [(seen.line, seen.body) for seen in it.candidate.seen]
 
 
-def waits(connection: ClientConnection) -> bool:
-    """Whether the connection waits for more of a request's body."""
+def is_in_body(connection: ClientConnection) -> bool:
+    """Return whether the connection waits for more of a request body."""
     return connection._state.name == "BODY"
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_cutting_a_stream_anywhere_changes_nothing(tmp_path: Path, seed: int) -> None:
+async def test_pieces_of_a_stream_do_not_matter(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     async with lab(tmp_path) as it:
         chosen = draw.sample(streams(seed), COUNT)

@@ -1,4 +1,4 @@
-"""Which exchanges a capture rule takes."""
+"""Exchanges that a record filter selects."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ GOOD = RecordCandidate(method="GET", status=200, duration_ms=50, response_bytes=
 
 
 @pytest.mark.parametrize(
-    ("rule", "taken"),
+    ("conditions", "selected"),
     [
         (RecordIf(), True),
         (RecordIf(methods=("GET", "POST")), True),
@@ -32,20 +32,20 @@ GOOD = RecordCandidate(method="GET", status=200, duration_ms=50, response_bytes=
         (RecordIf(until="1970-01-01T00:00:01.5"), True),
     ],
 )
-def test_a_rule_takes_what_is_all_that_it_wants(rule: RecordIf, taken: bool) -> None:
-    assert selects(compile_filter(rule, "$"), GOOD) is taken
+def test_filter_selects_exchanges_that_satisfy_all_conditions(conditions: RecordIf, selected: bool) -> None:
+    assert selects(compile_filter(conditions, "record_if"), GOOD) is selected
 
 
-def test_an_exact_status_is_taken_alone() -> None:
-    wanted = compile_filter(RecordIf(statuses=("404",)), "$")
-    assert [selects(wanted, replace(GOOD, status=status)) for status in (404, 400)] == [True, False]
+def test_exact_status_selects_no_other() -> None:
+    record_filter = compile_filter(RecordIf(statuses=("404",)), "record_if")
+    assert [selects(record_filter, replace(GOOD, status=status)) for status in (404, 400)] == [True, False]
 
 
-def test_a_time_that_is_none_is_refused_with_its_place() -> None:
+def test_malformed_time_is_refused_with_its_location() -> None:
     with pytest.raises(SettingsError, match=r"^routes\[0\]\.record_if\.until: "):
         compile_filter(RecordIf(until="tomorrow"), "routes[0].record_if")
 
 
-def test_a_status_that_is_none_is_refused_with_its_place() -> None:
+def test_malformed_status_is_refused_with_its_location() -> None:
     with pytest.raises(SettingsError, match="record_if"):
         load("routes: [{name: a, path: /a, record_if: {statuses: [ok]}}]", {})

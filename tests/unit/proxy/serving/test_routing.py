@@ -1,4 +1,4 @@
-"""Which route and key a request has, and whether it is mirrored."""
+"""Route and key of a request, and the policy that decides whether it is mirrored."""
 
 from base64 import urlsafe_b64encode
 
@@ -12,8 +12,8 @@ from proxy.serving.routing import Route, compile_routes, key_from_body, match_ro
 SCORE = RouteSettings(name="score", path="/v2/stamps/{id}/score/{address}", key="address")
 
 
-def found(settings: RouteSettings, target: str, *, method: str = "GET", **named: str) -> tuple[str, str]:
-    route, key = match_route(compile_routes([settings]), method, target, named.get)
+def match(settings: RouteSettings, target: str, *, method: str = "GET", **fields: str) -> tuple[str, str]:
+    route, key = match_route(compile_routes([settings]), method, target, fields.get)
     return (route.name if route else "", key)
 
 
@@ -29,26 +29,28 @@ def found(settings: RouteSettings, target: str, *, method: str = "GET", **named:
         ("//v2/stamps/3/score/a", ("", "")),
     ],
 )
-def test_a_path_has_a_route_and_a_key(target: str, expected: tuple[str, str]) -> None:
-    assert found(SCORE, target) == expected
+def test_path_determines_route_and_key(target: str, expected: tuple[str, str]) -> None:
+    assert match(SCORE, target) == expected
 
 
-def test_another_method_is_another_route() -> None:
-    assert found(SCORE, "/v2/stamps/3/score/a", method="POST") == ("", "")
+def test_method_is_part_of_the_route() -> None:
+    assert match(SCORE, "/v2/stamps/3/score/a", method="POST") == ("", "")
 
 
-def test_a_rest_parameter_takes_slashes() -> None:
-    assert found(RouteSettings(name="all", path="/files/{rest:path}", key="rest"), "/files/a/b") == ("all", "a/b")
+def test_path_parameter_matches_slashes() -> None:
+    assert match(RouteSettings(name="all", path="/files/{rest:path}", key="rest"), "/files/a/b") == ("all", "a/b")
 
 
 def test_characters_of_a_template_are_literal() -> None:
-    assert found(RouteSettings(name="dot", path="/a.b"), "/axb") == ("", "")
+    assert match(RouteSettings(name="dot", path="/a.b"), "/axb") == ("", "")
 
 
-def test_a_header_can_be_the_key() -> None:
-    named = {"x-tenant": "T1"}
+def test_header_can_be_the_key() -> None:
+    fields = {"x-tenant": "T1"}
     assert (
-        match_route(compile_routes([RouteSettings(name="t", path="/", key="header:X-Tenant")]), "GET", "/", named.get)[1]
+        match_route(compile_routes([RouteSettings(name="t", path="/", key="header:X-Tenant")]), "GET", "/", fields.get)[
+            1
+        ]
         == "t1"
     )
 
@@ -57,8 +59,8 @@ def test_a_header_can_be_the_key() -> None:
     ("query", "key"),
     [("address=0xAb", "0xab"), ("x=1&address=0xA&address=0x%42", "0xb"), ("Address=1", ""), ("", "")],
 )
-def test_a_query_parameter_can_be_the_key(query: str, key: str) -> None:
-    assert found(RouteSettings(name="q", path="/", key="query:address"), f"/?{query}") == ("q", key)
+def test_query_parameter_can_be_the_key(query: str, key: str) -> None:
+    assert match(RouteSettings(name="q", path="/", key="query:address"), f"/?{query}") == ("q", key)
 
 
 def token(claims: bytes) -> str:
@@ -82,13 +84,13 @@ def token(claims: bytes) -> str:
         ("", ""),
     ],
 )
-def test_a_claim_of_the_bearer_token_can_be_the_key(authorization: str, key: str) -> None:
+def test_claim_of_the_bearer_token_can_be_the_key(authorization: str, key: str) -> None:
     settings = RouteSettings(name="t", path="/", key="jwt:did")
-    assert found(settings, "/", authorization=authorization) == ("t", key)
+    assert match(settings, "/", authorization=authorization) == ("t", key)
 
 
 @pytest.mark.parametrize("key", ["jwt:", "cookie:sid", "address"])
-def test_a_key_without_sense_is_refused_by_its_place(key: str) -> None:
+def test_malformed_key_is_refused_with_its_location(key: str) -> None:
     with pytest.raises(SettingsError, match=r"^routes\[0\] \(\w+\)\.key: "):
         compile_routes([RouteSettings(name="t", path="/", key=key)])
 
@@ -105,7 +107,7 @@ def test_a_key_without_sense_is_refused_by_its_place(key: str) -> None:
         (b"", ""),
     ],
 )
-def test_a_member_of_the_body_can_be_the_key(body: bytes, key: str) -> None:
+def test_member_of_the_body_can_be_the_key(body: bytes, key: str) -> None:
     [route] = compile_routes([RouteSettings(name="b", path="/", key="json:user.address")])
     assert key_from_body(route, body) == key
 
@@ -115,7 +117,7 @@ def route(**changes: object) -> Route:
 
 
 @pytest.mark.parametrize(
-    ("given", "method", "named", "expected"),
+    ("matched", "method", "fields", "expected"),
     [
         (route(), "GET", {}, None),
         (route(), "POST", {}, None),
@@ -128,17 +130,17 @@ def route(**changes: object) -> Route:
         (None, "GET", {}, Skip.UNROUTED),
     ],
 )
-def test_policy_says_what_is_mirrored(
-    given: Route | None, method: str, named: dict[str, str], expected: Skip | None
+def test_policy_decides_what_is_mirrored(
+    matched: Route | None, method: str, fields: dict[str, str], expected: Skip | None
 ) -> None:
-    assert policy_skip(given, method, named.get, shadow=False, bucket=5000) == expected
+    assert policy_skip(matched, method, fields.get, shadow=False, bucket=5000) == expected
 
 
-def test_the_shadow_mark_comes_first() -> None:
+def test_shadow_mark_takes_precedence() -> None:
     assert policy_skip(None, "GET", {}.get, shadow=True, bucket=0) is Skip.SHADOW
 
 
-def test_only_what_could_be_mirrored_or_replayed_is_journaled() -> None:
-    kept = {skip for skip in Skip if journaled(skip)}
-    assert kept == {Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RATE_LIMITED}
+def test_only_replayable_exchanges_are_journaled() -> None:
+    skips = {skip for skip in Skip if journaled(skip)}
+    assert skips == {Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RATE_LIMITED}
     assert journaled(None)

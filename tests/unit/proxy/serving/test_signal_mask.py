@@ -1,26 +1,26 @@
-"""Signals that wait until a process can act on them."""
+"""Signals that are blocked until a process has handlers for them."""
 
 import signal
 
 from proxy.serving.signal_mask import signals_blocked, unblock_signals
 
 
-def test_a_signal_waits_until_there_is_a_handler_for_it() -> None:
-    come: list[int] = []
+def test_blocked_signal_waits_for_its_handler() -> None:
+    received: list[int] = []
     before = signal.getsignal(signal.SIGUSR2)
     try:
         with signals_blocked():
-            # (to this thread: another one of the tests does not hold it)
+            # (to this thread: other threads of the test run do not block it)
             signal.raise_signal(signal.SIGUSR2)
-            signal.signal(signal.SIGUSR2, lambda number, _: come.append(number))
-            assert come == []
+            signal.signal(signal.SIGUSR2, lambda number, _: received.append(number))
+            assert received == []
             unblock_signals()
-            assert come == [signal.SIGUSR2]
+            assert received == [signal.SIGUSR2]
     finally:
         signal.signal(signal.SIGUSR2, before)
 
 
-def test_what_was_held_before_stays_so_afterwards() -> None:
+def test_signal_mask_is_restored() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with signals_blocked():
         assert signal.SIGUSR2 in signal.pthread_sigmask(signal.SIG_BLOCK, ())
