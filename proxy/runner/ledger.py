@@ -19,7 +19,7 @@ Worked example. The legacy serves exchange x (key 0xa1), which commits two trans
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple, TypeAlias
 
@@ -232,6 +232,8 @@ class Ledger:
         claim = self._attributor.claim(window.id, all_announced=complete)
         if claim is None:
             return None
+        if claim.outcome is EffectsOutcome.ATTRIBUTED and self._carries_id_of_another(window, claim):
+            claim = replace(claim, outcome=EffectsOutcome.AMBIGUOUS)
         if mirror and claim.outcome is EffectsOutcome.ATTRIBUTED:
             self._add_run(exchange, window, claim)
         else:
@@ -310,6 +312,18 @@ class Ledger:
         for keyed in released:
             self._remove_unclaimed(keyed)
             self._add_applies(keyed)
+
+    def _carries_id_of_another(self, window: RequestWindow, claim: Claim) -> bool:
+        """Return whether a transaction that carries this window's id touches keys of other requests only.
+
+        Clients choose the id. Say that two run at once with the id x, one on 0xa1 and one on 0xb2, and that only the first has been
+        read. Both transactions carry x, but one of them touches 0xb2 alone, so it cannot be of the request on 0xa1.
+        """
+        if not window.tagged or not window.keys:
+            return False
+        route_kind = self._index.route_kind
+        primary = ({key for key in keyed.keys if key[0] == route_kind} for keyed in claim.transactions)
+        return any(keys and keys.isdisjoint(window.keys) for keys in primary)
 
     def _apply_duplicates(self, exchange: Exchange, window: RequestWindow) -> None:
         """Apply the changes that carry the id of a second request of that id: no other exchange may claim them."""

@@ -56,7 +56,7 @@ class Outcomes:
             assert cause is not None, "an exchange without a comparison has a cause"
             self.metrics.skipped.labels(exchange.route, cause.value).inc()
         elif comparison.verdict is Verdict.FAILED:
-            self.metrics.failed.labels(exchange.route, comparison.cause.value).inc()
+            self.metrics.failed.labels(exchange.route, comparison.cause_label).inc()
         else:
             self.metrics.compared.labels(exchange.route, comparison.verdict.value).inc()
         if self._entries.get(exchange.id) is entry:

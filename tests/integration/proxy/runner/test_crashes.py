@@ -1,5 +1,6 @@
-"""The mirror through crashes: runner killed, shadow database restarted, replication cut. The shadow ends equal to live, every
-exchange is accounted for, and what was injected is reported once or skipped by name.
+"""The runner through crashes: killed, with a restarted shadow and a cut replication connection.
+
+The shadow ends equal to live, every exchange has an outcome, and every injected divergence is reported once or skipped.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ IN_FLIGHT = 16
 
 @pytest.fixture
 def slot() -> SlotKind:
-    """How live's changes are kept for a runner that is away."""
+    """Return the kind of slot, which decides whether live's changes outlast the runner."""
     return SlotKind.TEMPORARY
 
 
@@ -43,7 +44,7 @@ async def runner_process(crashing: tuple[MirrorLab, EmbeddedPostgres], tmp_path:
 @pytest.mark.parametrize(
     ("slot", "lost_max"), [(SlotKind.TEMPORARY, 4 * PART), (SlotKind.PERSISTENT, 3 * IN_FLIGHT)], ids=list(SlotKind)
 )
-async def test_shadow_is_equal_after_the_runner_was_killed_and_everything_cut(
+async def test_shadow_equals_live_after_kills_restarts_and_cut_connections(
     crashing: tuple[MirrorLab, EmbeddedPostgres], runner_process: RunnerProcess, lost_max: int
 ) -> None:
     made, shadow_server = crashing
@@ -57,7 +58,7 @@ async def test_shadow_is_equal_after_the_runner_was_killed_and_everything_cut(
     assert await runner_process.stop() == 0
 
 
-async def test_nothing_is_left_on_the_server_of_a_killed_runner(
+async def test_killed_runner_leaves_no_slot(
     crashing: tuple[MirrorLab, EmbeddedPostgres], runner_process: RunnerProcess
 ) -> None:
     made, _ = crashing

@@ -1,4 +1,4 @@
-"""What clients and a late journal can do to the runner: it goes on, counts by name, and reports nothing that is not so."""
+"""Hostile clients, late journals and blocked databases: the runner continues, counts causes, and reports no false mismatch."""
 
 import asyncio
 from pathlib import Path
@@ -24,13 +24,16 @@ def options() -> tuple[CaptureSettings, RunnerSettings]:
 
 
 @pytest.mark.parametrize("side", list(Side))
-async def test_requests_of_one_id_at_once_are_counted_and_the_rest_goes_on(
+async def test_concurrent_requests_with_one_id_are_counted_and_not_mirrored(
     postgres_dsn: str, tmp_path: Path, side: Side
 ) -> None:
     capture, runner = options()
+    # On a busy machine a request takes more than the 1.5 s of the other tests, and is `slow` before it is a duplicate; and an id is
+    # remembered for 5 s more than that. Neither is tested here.
+    runner = fast(runner, claim_wait_ms=60_000)
     async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
         async with mirroring(made):
-            # People without a common nullifier: nothing but the id is the same.
+            # Addresses without a common nullifier: the requests have only the id in common.
             people = made.addresses[2:10]
             alike = await asyncio.gather(*(made.exchange(session, side, p, request_id=SAME) for p in people))
             assert made.writer is not None
@@ -48,7 +51,7 @@ async def test_requests_of_one_id_at_once_are_counted_and_the_rest_goes_on(
 
 
 @pytest.mark.parametrize("side", list(Side))
-async def test_exchange_read_after_its_changes_were_let_go_is_late_and_no_mismatch(
+async def test_exchange_read_after_its_changes_were_released_is_late(
     postgres_dsn: str, tmp_path: Path, side: Side
 ) -> None:
     capture, runner = options()
@@ -64,9 +67,7 @@ async def test_exchange_read_after_its_changes_were_let_go_is_late_and_no_mismat
         assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
 
 
-async def test_changes_that_a_blocked_shadow_piles_up_are_shed_and_made_good_by_a_resync(
-    postgres_dsn: str, tmp_path: Path
-) -> None:
+async def test_backlog_of_a_blocked_shadow_is_shed_and_resynced(postgres_dsn: str, tmp_path: Path) -> None:
     capture, runner = options()
     runner = fast(runner, rows_max=100, timeout_s=2.0, concurrency=4)
     async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
@@ -86,9 +87,7 @@ async def test_changes_that_a_blocked_shadow_piles_up_are_shed_and_made_good_by_
         assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
 
 
-async def test_column_that_live_alone_has_does_not_make_the_runner_read_live_over_and_over(
-    postgres_dsn: str, tmp_path: Path
-) -> None:
+async def test_column_of_live_alone_does_not_cause_repeated_resyncs(postgres_dsn: str, tmp_path: Path) -> None:
     capture, runner = options()
     async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
         async with mirroring(made):

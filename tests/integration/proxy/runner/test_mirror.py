@@ -1,4 +1,4 @@
-"""The whole mirror on real databases: every injected divergence is found once, nothing else is, and the shadow stays live's equal."""
+"""The whole runner on real databases: it finds every injected divergence once and nothing else, and keeps the shadow equal to live."""
 
 import asyncio
 from pathlib import Path
@@ -38,13 +38,13 @@ async def test_every_injected_divergence_is_found_once_and_nothing_else(
         compared = total(samples, "shadow_compared_total")
         assert set(found) <= set(ordered)
         assert all(verdict == ("mismatch", True) for verdict in found.values())
-        # Not more: a machine that is slow enough skips most of them, and says so.
+        # A slow machine skips most of them, and counts them.
         assert compared > count / 10
         assert len(ordered) - len(found) <= total(samples, "shadow_skipped_total")
         assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
 
 
-async def test_request_whose_second_run_agrees_is_transient(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_mismatch_that_does_not_occur_again_is_transient(postgres_dsn: str, tmp_path: Path) -> None:
     capture, runner = options(Driver.STREAM)
     async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
         async with mirroring(made):
@@ -58,7 +58,7 @@ async def test_request_whose_second_run_agrees_is_transient(postgres_dsn: str, t
 
 
 class OnceOnly(dict[str, str]):
-    """Orders each fault for one run only."""
+    """Injects each fault into one run only."""
 
     def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
         return self.pop(key, default)

@@ -16,7 +16,7 @@ LIMIT = 1_000
 @pytest.mark.parametrize(
     ("length", "kept", "truncated"), [(999, 999, False), (1_000, 1_000, False), (5_000_000, 1_000, True)]
 )
-async def test_long_response_is_cut_where_the_journal_cuts(length: int, kept: int, truncated: bool) -> None:
+async def test_long_response_is_cut_at_the_limit_of_the_journal(length: int, kept: int, truncated: bool) -> None:
     async def long(_: web.Request) -> web.Response:
         return web.Response(body=b"x" * length)
 
@@ -78,7 +78,7 @@ async def makes_noise(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         (makes_noise, FailureCause.PROTOCOL),
     ],
 )
-async def test_a_mirror_that_misbehaves_is_a_failure_with_its_cause_and_the_next_run_is_unharmed(
+async def test_misbehaving_side_is_a_failure_with_its_cause_and_the_next_request_succeeds(
     manner: Manner, cause: FailureCause
 ) -> None:
     manners = {"now": manner}
@@ -92,10 +92,10 @@ async def test_a_mirror_that_misbehaves_is_a_failure_with_its_cause_and_the_next
     exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Response(200, (), b""))
     async with await asyncio.start_server(converse, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        # Long enough for a busy machine to answer in, where an answer comes.
-        patience_s = 0.3 if cause is FailureCause.TIMEOUT else 10.0
+        # Long enough for a busy machine to respond, where a response comes.
+        timeout_s = 0.3 if cause is FailureCause.TIMEOUT else 10.0
         async with MirrorClient(
-            {Side.LEGACY: url}, timeout_s=patience_s, connections_max=1, body_max_bytes=LIMIT
+            {Side.LEGACY: url}, timeout_s=timeout_s, connections_max=1, body_max_bytes=LIMIT
         ) as sender:
             first = (await sender.send(exchange, Side.LEGACY)).outcome
         manners["now"] = answers
@@ -112,7 +112,7 @@ async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await writer.drain()
 
 
-async def test_a_mirror_that_refuses_connections_is_a_failure() -> None:
+async def test_refused_connection_is_a_failure() -> None:
     exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Response(200, (), b""))
     urls = {Side.LEGACY: "http://127.0.0.1:1"}
     async with MirrorClient(urls, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
@@ -122,7 +122,7 @@ async def test_a_mirror_that_refuses_connections_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
-async def test_a_request_arrives_once_when_the_peer_hangs_up_on_a_connection_used_before(method: str) -> None:
+async def test_request_is_sent_once_when_the_peer_closes_a_reused_connection(method: str) -> None:
     connections: list[int] = []
 
     async def answers_once_then_hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

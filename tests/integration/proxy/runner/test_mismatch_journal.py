@@ -1,4 +1,4 @@
-"""The runner copies what differed to the capture journal, and no more of it than is wanted."""
+"""The runner copies mismatches to the mismatch journal, as many as the filter of the route selects."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.support.mirroring import ended_count
 from tests.support.scraping import free_port, until
 
 
-async def test_so_many_mismatches_as_are_wanted_stand_in_the_capture_journal(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_mismatch_journal_has_as_many_mismatches_as_the_filter_allows(postgres_dsn: str, tmp_path: Path) -> None:
     runner = RunnerSettings(port=free_port(), concurrency=1)
     async with mirror_lab(postgres_dsn, tmp_path, capture=CaptureSettings(driver=Driver.OFF), runner=runner) as made:
         mismatches = msgspec.structs.replace(made.journal.mismatches, directory=str(tmp_path / "mismatches"))

@@ -38,7 +38,7 @@ SELECT (SELECT array_agg(t::text ORDER BY id) FROM parent t)::text,
 
 @dataclass
 class Both:
-    """A live and a shadow database that begin equal."""
+    """A live and a shadow database that are equal at first."""
 
     live: asyncpg.Connection
     shadow: asyncpg.Connection
@@ -77,7 +77,7 @@ def target(table: str, identity: tuple, current: dict | None, wanted: dict | Non
     return RowTarget(table, identity, current, wanted)
 
 
-async def test_inserts_updates_and_deletes_of_a_family_are_written_in_one_transaction(both: Both) -> None:
+async def test_inserts_updates_and_deletes_of_parents_and_children_are_one_transaction(both: Both) -> None:
     await both.live.execute("""
         BEGIN; INSERT INTO parent VALUES (99, 'new', 1.25, '2026-01-01 00:00:00.5+00', '{"a": 1.50}');
         INSERT INTO child (id, parent_id, note) VALUES (99, 99, 'of the new one');
@@ -111,7 +111,7 @@ async def test_update_of_a_missing_row_inserts_it_and_is_counted_as_drift(both: 
     assert await both.equal()
 
 
-async def test_insert_of_a_row_that_is_there_overwrites_it_and_is_counted_as_drift(both: Both) -> None:
+async def test_insert_of_an_existing_row_overwrites_it_and_is_counted_as_drift(both: Both) -> None:
     await both.live.execute("UPDATE pair SET v = 'x' WHERE a = 3")
     row = {"a": "3", "b": "b3", "v": "x"}
     aligned = await RowWriter(both.pool, both.catalog).apply([target("pair", ("3", "b3"), None, row)])
@@ -119,7 +119,7 @@ async def test_insert_of_a_row_that_is_there_overwrites_it_and_is_counted_as_dri
     assert await both.equal()
 
 
-async def test_contradiction_is_a_drift_error_and_writes_nothing(both: Both) -> None:
+async def test_contradiction_raises_a_drift_error_and_writes_nothing(both: Both) -> None:
     await both.shadow.execute("INSERT INTO parent (id, name) VALUES (1000, 'taken')")
     before = await everything(both.shadow)
     with pytest.raises(ShadowDriftError, match="parent"):
@@ -127,7 +127,7 @@ async def test_contradiction_is_a_drift_error_and_writes_nothing(both: Both) -> 
     assert await everything(both.shadow) == before
 
 
-async def test_shadow_that_does_not_answer_is_unreachable(both: Both) -> None:
+async def test_blocked_shadow_is_unreachable(both: Both) -> None:
     await both.shadow.execute("BEGIN; LOCK TABLE pair IN ACCESS EXCLUSIVE MODE")
     aligner = RowWriter(both.pool, both.catalog, timeout_s=0.2)
     with pytest.raises(DatabaseUnreachableError):
@@ -148,7 +148,7 @@ async def test_alignment_does_not_delete_parents_that_others_check(both: Both) -
     assert await both.equal()
 
 
-async def test_resync_mends_whatever_differs_and_reads_live_only(both: Both) -> None:
+async def test_resync_writes_every_difference_and_does_not_write_live(both: Both) -> None:
     await both.shadow.execute("""
         DELETE FROM child WHERE id IN (1, 2); DELETE FROM parent WHERE id = 1; UPDATE parent SET name = 'wrong' WHERE id = 9;
         INSERT INTO pair VALUES (77, 'only here', 'x'); UPDATE pair SET v = 'y' WHERE a < 4;

@@ -24,7 +24,7 @@ async def test_runner_refuses_a_shadow_that_may_be_live(postgres_dsn: str, tmp_p
                 pass
 
 
-async def test_database_that_does_not_answer_is_named(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_error_names_the_unreachable_database(postgres_dsn: str, tmp_path: Path) -> None:
     capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN)
     async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=RunnerSettings(), population=2) as made:
         wrong = DatabasesSettings(live=made.live_dsn, shadow="postgresql://nobody@127.0.0.1:1/none")

@@ -1,4 +1,4 @@
-"""Attribution against the truth: with background writers and many requests in flight, no row is given to the wrong request."""
+"""Attribution: with background writers and many requests in flight, no row is attributed to a request that did not write it."""
 
 from pathlib import Path
 

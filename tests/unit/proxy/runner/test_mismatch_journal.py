@@ -15,8 +15,8 @@ from proxy.config.settings import Settings
 from proxy.errors import JournalKeyError, SettingsError
 from proxy.journal.driver import JournalEntry
 from proxy.journal.keys import load_keys
+from proxy.journal.registry import open_writer
 from proxy.journal.segment_reader import SegmentReader
-from proxy.journal.segment_writer import SegmentWriter
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.mismatch_journal import RecordMismatch, candidate_of, open_mismatch_journal
 from proxy.serving.routing import compile_routes
@@ -37,7 +37,7 @@ def settings(tmp_path: Path, **rule: object) -> Settings:
 def journaled(settings: Settings, *exchanges: Exchange) -> list[JournalEntry]:
     """The exchanges as the runner reads them."""
     journal = settings.journal
-    writer = SegmentWriter(journal, environ={})
+    writer = open_writer(journal, {})
     writer.start()
     assert all(writer.append(one) for one in exchanges)
     writer.close()

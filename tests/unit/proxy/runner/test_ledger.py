@@ -1,0 +1,101 @@
+"""proxy.runner.ledger: transactions become mirrored runs or background, in the order of live's commits."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from comparator.capture.attribution import RequestWindow
+from comparator.capture.attribution_keys import KeyIndex
+from comparator.exchanges.model import EffectsOutcome, Exchange, Request, Response, Side
+from comparator.exchanges.row_changes import (
+    REQUEST_MESSAGE_PREFIX,
+    LogicalMessage,
+    Op,
+    RowChange,
+    Transaction,
+)
+from comparator.tables import AttributionKey, Table
+from proxy.runner.ledger import BackgroundApply, Ledger, LiveCommit, MirrorRun
+
+TABLES = {"score": Table(natural_key=("address",), keys=(AttributionKey(kind="address", column="address"),))}
+
+
+def made_ledger() -> Ledger:
+    return Ledger(KeyIndex(TABLES), primary_keys={"score": ("id",)})
+
+
+def deliver(ledger: Ledger, lsn: int, address: str, *, request_id: str = "") -> None:
+    """Deliver an insert into `score`, committed at `lsn` microseconds."""
+    change = RowChange("score", Op.INSERT, None, {"id": str(lsn), "address": address})
+    messages = (LogicalMessage(REQUEST_MESSAGE_PREFIX, request_id),) if request_id else ()
+    keyed, missing = ledger.keyed(Transaction(lsn, lsn, lsn, lsn, (change,), messages))
+    assert not missing
+    ledger.deliver(keyed)
+
+
+def exchange(request_id: str, address: str) -> Exchange:
+    request, response = Request("GET", "/", (), b""), Response(200, (), b"")
+    return Exchange(request_id, "r", address, Side.LEGACY, "", 0, 100_000, request, response)
+
+
+def window(request_id: str, address: str, *, tagged: bool = False) -> RequestWindow:
+    return RequestWindow(request_id, {("address", address)}, 0, 100, tagged=tagged)
+
+
+def lsns(ledger: Ledger) -> Sequence[tuple[type, int]]:
+    """Start everything that is ready; return the types and positions of the items."""
+    return [(type(item), item.lsn) for _, item in ledger.start_ready(9)]
+
+
+def test_claimed_transactions_are_one_run_and_the_others_background() -> None:
+    ledger, claimant = made_ledger(), window("x", "0xa1")
+    for lsn, address in [(10, "0xa1"), (20, "0xb2"), (30, "0xa1")]:
+        deliver(ledger, lsn, address)
+    ledger.open(exchange("x", "0xa1"), claimant)
+    claim = ledger.claim(exchange("x", "0xa1"), claimant, mirror=True)
+    assert claim is not None
+    assert [keyed.transaction.end_lsn for keyed in claim.transactions] == [10, 30]
+    assert ledger.applied_lsn() == 9
+    assert lsns(ledger) == [(MirrorRun, 10)]
+    assert ledger.release_unclaimed(before_us=1_000) == 1
+    assert lsns(ledger) == [(BackgroundApply, 20)]
+
+
+def test_unclaimed_transaction_blocks_later_ones_on_its_keys() -> None:
+    ledger, claimant = made_ledger(), window("x", "0xa1")
+    deliver(ledger, 5, "0xa1")
+    ledger.open(exchange("x", "0xa1"), claimant)
+    ledger.claim(exchange("x", "0xa1"), claimant, mirror=False)
+    deliver(ledger, 110, "0xa1")
+    later = RequestWindow("y", {("address", "0xa1")}, 105, 120)
+    ledger.open(exchange("y", "0xa1"), later)
+    ledger.claim(exchange("y", "0xa1"), later, mirror=True)
+    [(number, first)] = ledger.start_ready(9)
+    assert first.lsn == 5
+    ledger.finish(number)
+    assert lsns(ledger) == [(MirrorRun, 110)]
+
+
+def test_transaction_of_another_request_with_the_same_id_makes_a_claim_ambiguous() -> None:
+    ledger, claimant = made_ledger(), window("x", "0xa1", tagged=True)
+    deliver(ledger, 10, "0xa1", request_id="x")
+    deliver(ledger, 20, "0xb2", request_id="x")
+    ledger.open(exchange("x", "0xa1"), claimant)
+    claim = ledger.claim(exchange("x", "0xa1"), claimant, mirror=True)
+    assert claim is not None
+    assert claim.outcome is EffectsOutcome.AMBIGUOUS
+    assert lsns(ledger) == [(BackgroundApply, 10), (BackgroundApply, 20)]
+
+
+@pytest.mark.parametrize(("before_us", "commit"), [(25, LiveCommit(10, 10)), (10, None)])
+def test_applied_commit_is_the_last_before_a_time_with_everything_on_the_shadow(
+    before_us: int, commit: LiveCommit | None
+) -> None:
+    ledger, claimant = made_ledger(), window("x", "0xa1")
+    for lsn, address in [(10, "0xa1"), (20, "0xb2")]:
+        deliver(ledger, lsn, address)
+    ledger.open(exchange("x", "0xa1"), claimant)
+    ledger.claim(exchange("x", "0xa1"), claimant, mirror=True)
+    [(number, _)] = ledger.start_ready(9)
+    ledger.finish(number)
+    assert ledger.applied_commit(before_us) == commit
