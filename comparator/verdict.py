@@ -1,7 +1,6 @@
-"""Judges two observations of one request: the one entry to the comparison.
+"""Compare two observations of one request and decide the verdict: the entry to the comparison. Pure.
 
-Pure: a compiled `Comparator` and the day are all it needs. A verdict is about this one pair; whether a mismatch reproduces
-(`confirm`) is decided by a second run, which the client makes.
+A verdict is about one pair of observations. The caller may mirror the request once more to see whether a mismatch reproduces (`confirm`).
 """
 
 import datetime as dt
@@ -13,8 +12,9 @@ from typing import Final
 from comparator.effects.compare import EffectsResult, SideEffects, compare_effects
 from comparator.effects.net_changes import KeyLookup, no_lookup
 from comparator.effects.row_diff import compile_tables
-from comparator.exchanges.difference import Difference, Kind, RuleHit
-from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Side
+from comparator.exchanges.difference import Difference, RuleHit
+from comparator.exchanges.json_values import TruncatedBody
+from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Role, Side
 from comparator.responses.compare import EQUAL, ResponseResult, compare_responses, surely_equal
 from comparator.rules.actions import ComparisonTime
 from comparator.rules.compile import RouteRules, compile_routes
@@ -23,10 +23,14 @@ from comparator.settings import CompareSettings
 
 
 class Verdict(StrEnum):
-    """What a comparison says.
+    """The result of a comparison.
 
-    `match`: nothing differs beyond the rules. `known`: only declared known differences. `mismatch`: something else
-    differs. `transient`: it differed, and did not when the mirrored side ran again. `failed`: there is nothing to compare.
+    Attributes:
+        MATCH: nothing differs beyond what rules allow.
+        KNOWN: only known differences, declared in `compare.known_differences`.
+        MISMATCH: an unexplained difference.
+        TRANSIENT: a mismatch that did not reproduce when the request was mirrored once more.
+        FAILED: there is nothing to compare.
     """
 
     MATCH = "match"
@@ -37,9 +41,8 @@ class Verdict(StrEnum):
 
 
 class VerdictCause(StrEnum):
-    """Why a verdict is what it is: a closed set, fit for a metric's label."""
+    """The cause of a mismatch or a failure: a closed set, suitable as a metric's label."""
 
-    NONE = "none"
     RESPONSE = "response"
     EFFECTS = "effects"
     RESPONSE_AND_EFFECTS = "response_and_effects"
@@ -58,9 +61,13 @@ class VerdictCause(StrEnum):
     MIRRORED_EJECTED = "mirrored_ejected"
 
 
+NO_CAUSE: Final = "none"
+"""Text of a verdict without a cause in the store and in labels of metrics."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExplainedDifference:
-    """A difference that a declaration explains; `declaration` is its path in the configuration."""
+    """A known difference; `declaration` is the configuration path of its declaration."""
 
     difference: Difference
     declaration: str
@@ -70,39 +77,64 @@ class ExplainedDifference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was found about one pair of observations.
+    """The result of comparing one pair of observations.
 
-    `served_by` tells which side's values the `served` ones are. `differences` are those nothing explains, `known` those
-    that are declared, `touches` the rules that allowed something (or no longer do: `expired`). `effects_compared` is
-    False when a side's effects were not attributed, with the reason in `effects_note`. `undescribed` names changed tables
-    without a description. `low_confidence`: every difference is in tables marked so. `confirmed` is None until a second
-    run has been made.
+    Attributes:
+        verdict: the verdict.
+        cause: cause of a mismatch or failure; None for the other verdicts.
+        served_by: the side that served, whose values are the `served` ones.
+        differences: unexplained differences.
+        known: differences that a declaration explains.
+        rule_hits: places where a rule allowed a difference, or has expired and no longer does.
+        effects_compared: the effects of both sides were attributed, and compared.
+        effects_outcomes: confidence of the served and the mirrored side's effects if they were not compared; None if they were, and
+            for a failure.
+        rows: numbers of rows with a net change: served, mirrored.
+        undescribed: changed tables without a description in `compare.tables`.
+        low_confidence: every difference is in a table that is marked `low_confidence`.
+        confirmed: the mismatch reproduced; None before a second run.
     """
 
     verdict: Verdict
-    cause: VerdictCause
+    cause: VerdictCause | None
     served_by: Side
     differences: tuple[Difference, ...] = ()
     known: tuple[ExplainedDifference, ...] = ()
     rule_hits: tuple[RuleHit, ...] = ()
     effects_compared: bool = False
-    effects_note: str = ""
+    effects_outcomes: tuple[EffectsOutcome, EffectsOutcome] | None = None
     rows: tuple[int, int] = (0, 0)
     undescribed: tuple[str, ...] = ()
     low_confidence: bool = False
     confirmed: bool | None = None
 
     @property
+    def cause_label(self) -> str:
+        """The cause as text for the store and for labels of metrics: NO_CAUSE for none."""
+        return NO_CAUSE if self.cause is None else self.cause.value
+
+    @property
+    def effects_note(self) -> str:
+        """The reason for which effects were not compared, e.g. `mirrored: lost`; "" if they were, and for a failure."""
+        outcomes = zip(Role, self.effects_outcomes or (), strict=False)
+        return "; ".join(f"{role}: {outcome}" for role, outcome in outcomes if outcome is not EffectsOutcome.ATTRIBUTED)
+
+    @property
     def expired(self) -> tuple[RuleHit, ...]:
-        """Rules that would have hidden something, had their term not been over."""
-        return tuple(touch for touch in self.rule_hits if touch.expired)
+        """The expired rules that would have allowed a difference."""
+        return tuple(hit for hit in self.rule_hits if hit.expired)
 
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """What `compare` may be told about rows and times outside the two observations, for each role.
+    """Optional knowledge about rows and times outside of the two observations.
 
-    `delay`: how much later the mirrored side ran; give it when that may exceed the time tolerances (a replay).
+    Attributes:
+        served: natural keys of live rows that the served side's transactions do not contain.
+        mirrored: natural keys of shadow rows that the mirrored side's transactions do not contain.
+        served_responded_lsn: log position of live at the response, None if it is unknown.
+        mirrored_responded_lsn: log position of the shadow at the response, None if it is unknown.
+        delay: time by which the mirrored side ran later, if it may exceed the time tolerances (a replay).
     """
 
     served: KeyLookup = no_lookup
@@ -116,10 +148,10 @@ NO_LOOKUPS: Final = Lookups()
 
 
 class Comparator:
-    """The section `compare:` of the configuration, compiled once; safe to share, it keeps no state between calls.
+    """The compiled section `compare:` of the configuration. It has no state between calls and may be shared.
 
     Raises:
-        RuleError: from the constructor, with the configuration path of what is wrong.
+        RuleError: the section is invalid.
     """
 
     __slots__ = ("_known", "_routes", "_tables", "settings")
@@ -139,14 +171,14 @@ class Comparator:
         now: dt.datetime,
         lookups: Lookups = NO_LOOKUPS,
     ) -> Comparison:
-        """Compare what both sides did with one request.
+        """Compare the observations of one request.
 
         Args:
-            route: the route's name in the configuration; an undeclared one has the global rules.
-            served: what the serving side did, against the live database.
-            mirrored: what the other side did, against the shadow database.
-            now: aware time; decides which rules' terms are over.
-            lookups: natural keys of rows outside the effects, and log positions at the responses.
+            route: name of the route in the configuration; other routes have the global rules.
+            served: observation of the serving side, on the live database.
+            mirrored: observation of the mirrored side, on the shadow database.
+            now: aware time, by which rules expire.
+            lookups: natural keys of rows outside of the effects, and log positions at the responses.
         """
         a, b = served.outcome, mirrored.outcome
         if isinstance(a, Failed):
@@ -160,14 +192,14 @@ class Comparator:
         today = (now if now.tzinfo is dt.UTC else now.astimezone(dt.UTC)).date()
         when = ComparisonTime(today, lookups.delay)
         response = EQUAL if equal else compare_responses(a, b, rules, when, max_bytes=self.settings.body_max_bytes)
-        note = _why_not_compared(served, mirrored)
-        effects = _NOTHING_WRITTEN if note else self._effects(served, mirrored, lookups, when)
-        if response is EQUAL and effects is _NOTHING_WRITTEN and not note:
+        outcomes = _uncertain_outcomes(served.effects, mirrored.effects)
+        effects = _NOTHING_WRITTEN if outcomes else self._effects(served, mirrored, lookups, when)
+        if response is EQUAL and effects is _NOTHING_WRITTEN and not outcomes:
             return _PLAIN_MATCH[served.side]
-        return self._judge(route, served.side, response, effects, note, today)
+        return self._judge(route, served.side, response, effects, outcomes, today)
 
     def rules_of(self, route: str) -> RouteRules:
-        """The rules for the responses of a route; an undeclared one has the global rules."""
+        """Return the rules for the responses of a route; an undeclared route has the global rules."""
         return self._routes.get(route) or self._routes[""]
 
     def _effects(
@@ -184,38 +216,45 @@ class Comparator:
         )
 
     def _judge(
-        self, route: str, side: Side, response: ResponseResult, effects: EffectsResult, note: str, today: dt.date
+        self,
+        route: str,
+        side: Side,
+        response: ResponseResult,
+        effects: EffectsResult,
+        outcomes: tuple[EffectsOutcome, EffectsOutcome] | None,
+        today: dt.date,
     ) -> Comparison:
-        found = (*response.differences, *effects.differences)
-        touches = (*response.rule_hits, *effects.rule_hits)
+        differences = (*response.differences, *effects.differences)
+        rule_hits = (*response.rule_hits, *effects.rule_hits)
         known: tuple[ExplainedDifference, ...] = ()
-        if found:
-            found, known, more = self._explain(route, side, found, today)
-            touches += more
-        verdict, cause = _verdict(found, known)
+        if differences:
+            differences, known, expired = self._explain(route, side, differences, today)
+            rule_hits += expired
+        verdict, cause = _verdict(differences, known)
         return Comparison(
             verdict=verdict,
             cause=cause,
             served_by=side,
-            differences=found,
+            differences=differences,
             known=known,
-            rule_hits=touches,
-            effects_compared=not note,
-            effects_note=note,
+            rule_hits=rule_hits,
+            effects_compared=outcomes is None,
+            effects_outcomes=outcomes,
             rows=effects.rows,
             undescribed=effects.undescribed,
-            low_confidence=bool(found) and all(d.table in effects.low_confidence for d in found),
+            low_confidence=bool(differences) and all(d.table in effects.low_confidence for d in differences),
         )
 
     def _explain(
-        self, route: str, side: Side, found: Sequence[Difference], today: dt.date
+        self, route: str, side: Side, differences: Sequence[Difference], today: dt.date
     ) -> tuple[tuple[Difference, ...], tuple[ExplainedDifference, ...], tuple[RuleHit, ...]]:
-        left: list[Difference] = []
+        """Split differences into unexplained and known ones; return them with the hits of expired declarations."""
+        unexplained: list[Difference] = []
         known: list[ExplainedDifference] = []
         expired: list[RuleHit] = []
-        for difference in found:
+        for difference in differences:
             declared = explained_by(self._known, route, side, difference)
-            holding = next((d for d in declared if d.holds(today)), None)
+            holding = next((d for d in declared if d.applies(today)), None)
             if holding is not None:
                 known.append(ExplainedDifference(difference, holding.id, holding.reason, holding.ticket))
                 continue
@@ -223,71 +262,73 @@ class Comparator:
                 RuleHit(d.id, difference.path, expired=True, table=difference.table, column=difference.column)
                 for d in declared
             ]
-            left.append(difference)
-        return tuple(left), tuple(known), tuple(expired)
+            unexplained.append(difference)
+        return tuple(unexplained), tuple(known), tuple(expired)
 
 
 _NOTHING_WRITTEN: Final = EffectsResult()
 
-_CUT_ALIKE: Final = "the same up to the cut"
 
-
-_PLAIN_MATCH: Final = {side: Comparison(Verdict.MATCH, VerdictCause.NONE, side, effects_compared=True) for side in Side}
-"""The verdict of most pairs, made once."""
+_PLAIN_MATCH: Final = {side: Comparison(Verdict.MATCH, None, side, effects_compared=True) for side in Side}
+"""The result of most pairs, created once."""
 
 
 def _nothing_written(served: Effects, mirrored: Effects) -> bool:
-    """Whether it is known that neither side committed anything."""
+    """Return whether it is certain that neither side committed anything."""
     if served.transactions or mirrored.transactions:
         return False
     return served.outcome is mirrored.outcome is EffectsOutcome.ATTRIBUTED
 
 
-def _why_not_compared(served: Observation, mirrored: Observation) -> str:
-    if served.effects.outcome is mirrored.effects.outcome is EffectsOutcome.ATTRIBUTED:
-        return ""
-    notes = [
-        f"{name}: {side.effects.outcome}"
-        for name, side in (("served", served), ("mirrored", mirrored))
-        if side.effects.outcome is not EffectsOutcome.ATTRIBUTED
-    ]
-    return "; ".join(notes)
+def _uncertain_outcomes(served: Effects, mirrored: Effects) -> tuple[EffectsOutcome, EffectsOutcome] | None:
+    """Return both outcomes unless both sides' effects are attributed, i.e. can be compared."""
+    if served.outcome is mirrored.outcome is EffectsOutcome.ATTRIBUTED:
+        return None
+    return served.outcome, mirrored.outcome
 
 
-def _verdict(found: Sequence[Difference], known: Sequence[ExplainedDifference]) -> tuple[Verdict, VerdictCause]:
-    if not found:
-        return (Verdict.KNOWN if known else Verdict.MATCH), VerdictCause.NONE
-    if all(d.kind is Kind.TRUNCATED and _CUT_ALIKE in str(d.served) for d in found):
+def _only_truncated(difference: Difference) -> bool:
+    """Return whether a difference is that of two bodies that are equal as far as both were recorded."""
+    return isinstance(difference.served, TruncatedBody) and difference.served.prefix_equal
+
+
+def _verdict(
+    differences: Sequence[Difference], known: Sequence[ExplainedDifference]
+) -> tuple[Verdict, VerdictCause | None]:
+    if not differences:
+        return (Verdict.KNOWN if known else Verdict.MATCH), None
+    if all(map(_only_truncated, differences)):
         return Verdict.FAILED, VerdictCause.TRUNCATED
-    response, effects = any(not d.table for d in found), any(d.table for d in found)
+    response, effects = any(not d.table for d in differences), any(d.table for d in differences)
     if response and effects:
         return Verdict.MISMATCH, VerdictCause.RESPONSE_AND_EFFECTS
     return Verdict.MISMATCH, VerdictCause.RESPONSE if response else VerdictCause.EFFECTS
 
 
 def confirm(first: Comparison, second: Comparison) -> Comparison:
-    """Judge a mismatch by a second run of the mirrored side: confirmed if any of its differences came again.
+    """Decide by a second run of the mirrored side whether a mismatch reproduces.
 
-    The second run may fail (it says nothing then, and the mismatch stands unconfirmed) or differ elsewhere, which is a
-    mismatch of its own kind: the differences of both runs are kept, those of the first run first.
+    Returns:
+        The first comparison: confirmed if at least one of its differences occurred again; as `transient` if none did, also if the
+        second run differed elsewhere; unchanged if the second run failed, or the first was not a mismatch.
     """
     if first.verdict is not Verdict.MISMATCH or second.verdict is Verdict.FAILED:
         return first
     if second.verdict is not Verdict.MISMATCH:
         return replace(first, verdict=Verdict.TRANSIENT, confirmed=False)
-    again = {_shape(d) for d in second.differences}
-    if any(_shape(d) in again for d in first.differences):
+    again = {_identity(d) for d in second.differences}
+    if any(_identity(d) in again for d in first.differences):
         return replace(first, confirmed=True)
     return replace(first, verdict=Verdict.TRANSIENT, confirmed=False)
 
 
-def _shape(difference: Difference) -> tuple[str, str, str]:
+def _identity(difference: Difference) -> tuple[str, str, str]:
     return difference.kind, difference.place, str(difference.natural_key)
 
 
 def places_by_rule(comparison: Comparison) -> Mapping[str, tuple[str, ...]]:
-    """Which rule touched which places: the explanation of a comparison."""
+    """Return the places that each rule matched, by the rule's configuration path."""
     places: dict[str, list[str]] = {}
-    for touch in comparison.rule_hits:
-        places.setdefault(touch.rule, []).append(touch.place + (" (expired)" if touch.expired else ""))
-    return {rule: tuple(found) for rule, found in places.items()}
+    for hit in comparison.rule_hits:
+        places.setdefault(hit.rule, []).append(hit.place + (" (expired)" if hit.expired else ""))
+    return {rule: tuple(matched) for rule, matched in places.items()}

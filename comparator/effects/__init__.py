@@ -1,5 +1,5 @@
 """Compare the rows that both sides committed for one request. Pure.
 
-`row_fold` folds the changes of a row into its net change, `net_changes` does so for a request and finds natural keys,
+`row_fold` folds the changes of a row into its net change, `net_changes` does so for all rows of a request and resolves their natural keys,
 `row_diff` compares two images of a row column by column, and `compare` pairs the rows of both sides and lists the differences.
 """

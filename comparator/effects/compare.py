@@ -1,8 +1,19 @@
-"""Compares the committed effects of both sides of one request.
+"""Compare the rows that both sides committed for one request. Pure.
 
-Pure. The databases are aligned: before the request both held the same rows. So the rows after it are the same exactly when
-`after(served) + before(mirrored)` and `after(mirrored) + before(served)` are the same multisets of meaning, for each natural
-key. This covers rows that only one side touched, multisets and rows deleted and inserted again, without special cases.
+The databases are aligned: before the request both contained the same rows. Only changed rows are captured, and only by their images
+before and after. With + as the sum of multisets, for each natural key:
+
+    both databases are equal afterwards   <=>   after(served) + before(mirrored) = after(mirrored) + before(served)
+
+because live then contains `rows + after(served) - before(served)` and the shadow `rows + after(mirrored) - before(mirrored)`. Example:
+both contain the row {address 0xA, points 1}; the served side sets points to 2, the mirrored side to 3:
+
+    left  = after(served)   + before(mirrored) = {points 2} + {points 1}
+    right = after(mirrored) + before(served)   = {points 3} + {points 1}
+
+{points 1} cancels, and {points 2} remains against {points 3}: a difference of the column `points`. If the mirrored side does not change
+the row at all, left is {points 2} and right is {points 1}: the same kind of difference, without a special case for a row that only one
+side changed. The same holds for rows that share a natural key, and for rows that were deleted and inserted again under another id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,15 +36,17 @@ from comparator.exchanges.row_changes import Row, Transaction
 from comparator.rules.actions import ComparisonTime
 
 PAIRS_MAX: Final = 2_500
-"""Beyond this many candidate pairs of rows of one natural key, rows are paired in the order of their values, not by likeness."""
+"""Above this many possible pairs of rows of one natural key, rows are paired in the order of their values instead of by similarity."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideEffects:
-    """What one side committed, and what is needed to read it.
+    """The transactions of one side.
 
-    `lookup` knows natural keys of rows outside the set. `responded_lsn` is the log position at the time of the response:
-    what commits beyond it is late; None when it was not taken.
+    Attributes:
+        transactions: the committed transactions in commit order.
+        lookup: natural keys of rows that the transactions do not contain.
+        responded_lsn: log position at the time of the response; what is committed behind it is late. None when it is unknown.
     """
 
     transactions: Sequence[Transaction]
@@ -43,10 +56,14 @@ class SideEffects:
 
 @dataclass(frozen=True, slots=True)
 class EffectsResult:
-    """What differs between two effect sets.
+    """The differences between the effects of both sides.
 
-    `rows` counts net changed rows (served, mirrored). `undescribed` names tables that the configuration does not
-    describe: they were compared as multisets of whole rows. `low_confidence` names differing tables so marked.
+    Attributes:
+        differences: differences that no rule allows.
+        rule_hits: places where a rule allowed a difference, or has expired.
+        rows: numbers of rows with a net change: served, mirrored.
+        undescribed: changed tables without a description in `compare.tables`; they were compared as multisets of whole rows.
+        low_confidence: tables with differences that are marked `low_confidence`.
     """
 
     differences: tuple[Difference, ...] = ()
@@ -58,7 +75,7 @@ class EffectsResult:
 
 @dataclass(slots=True)
 class _KeyGroup:
-    """The rows of one natural key: what each multiset holds (see the module's docstring)."""
+    """The two multisets of one natural key (see the docstring of the module)."""
 
     left: list[ComparableRow] = field(default_factory=list[ComparableRow])
     right: list[ComparableRow] = field(default_factory=list[ComparableRow])
@@ -67,7 +84,14 @@ class _KeyGroup:
 def compare_effects(
     served: SideEffects, mirrored: SideEffects, plans: Mapping[str, TablePlan], when: ComparisonTime
 ) -> EffectsResult:
-    """Compare what both sides committed for one request."""
+    """Compare the rows that both sides committed for one request.
+
+    Args:
+        served: the serving side's transactions.
+        mirrored: the mirrored side's transactions.
+        plans: compiled description by table name.
+        when: time of the comparison, by which rules expire.
+    """
     tables = {name: plan.table for name, plan in plans.items()}
     nets = (
         net_changes(served.transactions, tables, responded_lsn=served.responded_lsn),
@@ -75,26 +99,26 @@ def compare_effects(
     )
     groups: dict[tuple[str, NaturalKey], _KeyGroup] = {}
     keys = NaturalKeys(nets[0], tables, served.lookup), NaturalKeys(nets[1], tables, mirrored.lookup)
-    unknown: dict[str, tuple[list[NetChange], list[NetChange]]] = {}
+    undescribed: dict[str, tuple[list[NetChange], list[NetChange]]] = {}
     for side in (0, 1):
         for net in nets[side]:
             plan = plans.get(net.table)
             if plan is None:
-                unknown.setdefault(net.table, ([], []))[side].append(net)
+                undescribed.setdefault(net.table, ([], []))[side].append(net)
                 continue
             _add_images(groups, net, plan, keys[side], side)
-    found = _DifferenceCollector(when)
+    collector = _DifferenceCollector(when)
     for (table, key), group in groups.items():
         if group.left or group.right:
-            found.add_group(plans[table], key, group)
-    differences = found.differences
+            collector.add_group(plans[table], key, group)
+    differences = collector.differences
     differences += _truncates(served.transactions, mirrored.transactions)
-    differences += [d for table, sides in unknown.items() for d in _undescribed(table, *sides)]
+    differences += [d for table, sides in undescribed.items() for d in _undescribed(table, *sides)]
     return EffectsResult(
         tuple(differences),
-        tuple(found.rule_hits),
+        tuple(collector.rule_hits),
         (len(nets[0]), len(nets[1])),
-        tuple(sorted(unknown)),
+        tuple(sorted(undescribed)),
         tuple(sorted({d.table for d in differences if d.table in plans and plans[d.table].table.low_confidence})),
     )
 
@@ -102,35 +126,31 @@ def compare_effects(
 def _add_images(
     groups: dict[tuple[str, NaturalKey], _KeyGroup], net: NetChange, plan: TablePlan, keys: NaturalKeys, side: int
 ) -> None:
-    """Put both images of a row into the multisets they belong to."""
+    """Add the image after to the side's own multiset, and the image before to the other one."""
     if net.after is not None:
-        meaning = comparable_row(plan, net.after, keys, late=net.late, partial=net.before is UNKNOWN)
+        row = comparable_row(plan, net.after, keys, late=net.late, partial=net.before is UNKNOWN)
         group = groups.setdefault((net.table, keys.of(plan.table, net.after)), _KeyGroup())
-        _add_or_cancel(group.left if side == 0 else group.right, meaning, group.right if side == 0 else group.left)
+        _add_or_cancel(group.left if side == 0 else group.right, row, group.right if side == 0 else group.left)
     if isinstance(net.before, Mapping):
-        meaning = comparable_row(plan, net.before, keys, before=True)
+        row = comparable_row(plan, net.before, keys, before=True)
         group = groups.setdefault((net.table, keys.of(plan.table, net.before)), _KeyGroup())
-        _add_or_cancel(group.right if side == 0 else group.left, meaning, group.left if side == 0 else group.right)
+        _add_or_cancel(group.right if side == 0 else group.left, row, group.left if side == 0 else group.right)
 
 
-def _add_or_cancel(to: list[ComparableRow], meaning: ComparableRow, other: list[ComparableRow]) -> None:
-    """Add a row, or cancel it against an exactly equal one of the other multiset.
+def _add_or_cancel(rows: list[ComparableRow], row: ComparableRow, other: list[ComparableRow]) -> None:
+    """Add a row to a multiset, or remove an exactly equal one from the other multiset.
 
-    A partial one stays: it says that an image before is missing from the other multiset.
+    A partial row is never cancelled: it states that an image before is missing from the other multiset.
     """
     for index, candidate in enumerate(other):
-        if (
-            candidate.raw == meaning.raw
-            and candidate.late == meaning.late
-            and not (candidate.partial or meaning.partial)
-        ):
+        if candidate.raw == row.raw and candidate.late == row.late and not (candidate.partial or row.partial):
             del other[index]
             return
-    to.append(meaning)
+    rows.append(row)
 
 
 class _DifferenceCollector:
-    """Collects what differs, group by group."""
+    """Collect differences and rule hits, one natural key after another."""
 
     __slots__ = ("_when", "differences", "rule_hits")
 
@@ -140,7 +160,7 @@ class _DifferenceCollector:
         self.rule_hits: list[RuleHit] = []
 
     def add_group(self, plan: TablePlan, key: NaturalKey, group: _KeyGroup) -> None:
-        left, right = _without_unmatched_befores(group.left), _without_unmatched_befores(group.right)
+        left, right = _drop_unmatched_before(group.left), _drop_unmatched_before(group.right)
         if len(left) * len(right) > PAIRS_MAX:
             left.sort(key=plan.sort_key)
             right.sort(key=plan.sort_key)
@@ -148,19 +168,19 @@ class _DifferenceCollector:
         else:
             self._pair_equal(plan, left, right)
             self._pair_nearest(plan, key, left, right)
-        for meaning in left:
-            self._add_unpaired(plan, key, meaning, Kind.MISSING_ROW)
-        for meaning in right:
-            self._add_unpaired(plan, key, meaning, Kind.EXTRA_ROW)
+        for row in left:
+            self._add_unpaired(plan, key, row, Kind.MISSING_ROW)
+        for row in right:
+            self._add_unpaired(plan, key, row, Kind.EXTRA_ROW)
 
     def _pair_equal(self, plan: TablePlan, left: list[ComparableRow], right: list[ComparableRow]) -> None:
-        for mine in tuple(left):
-            for theirs in right:
-                cells = plan.diff(mine, theirs, self._when)
-                if not cells.differences and mine.late == theirs.late:
-                    self.rule_hits += cells.rule_hits
-                    left.remove(mine)
-                    right.remove(theirs)
+        for served in tuple(left):
+            for mirrored in right:
+                diff = plan.diff(served, mirrored, self._when)
+                if not diff.differences and served.late == mirrored.late:
+                    self.rule_hits += diff.rule_hits
+                    left.remove(served)
+                    right.remove(mirrored)
                     break
 
     def _pair_nearest(
@@ -177,48 +197,50 @@ class _DifferenceCollector:
             taken.add(i)
             matched.add(j)
             self._pair(plan, key, left[i], right[j])
-        left[:] = [meaning for i, meaning in enumerate(left) if i not in taken]
-        right[:] = [meaning for j, meaning in enumerate(right) if j not in matched]
+        left[:] = [row for i, row in enumerate(left) if i not in taken]
+        right[:] = [row for j, row in enumerate(right) if j not in matched]
 
     def _pair_in_order(
         self, plan: TablePlan, key: NaturalKey, left: list[ComparableRow], right: list[ComparableRow]
     ) -> None:
-        for mine, theirs in zip(left, right, strict=False):
-            self._pair(plan, key, mine, theirs)
+        for served, mirrored in zip(left, right, strict=False):
+            self._pair(plan, key, served, mirrored)
         paired = min(len(left), len(right))
         del left[:paired], right[:paired]
 
-    def _pair(self, plan: TablePlan, key: NaturalKey, mine: ComparableRow, theirs: ComparableRow) -> None:
-        cells = plan.diff(mine, theirs, self._when, natural_key=key)
-        self.rule_hits += cells.rule_hits
-        self.differences += cells.differences
-        if mine.late != theirs.late:
-            words = {True: "after the response", False: "before the response"}
-            self.differences.append(Difference(Kind.LATE, (), words[mine.late], words[theirs.late], plan.name, key))
+    def _pair(self, plan: TablePlan, key: NaturalKey, served: ComparableRow, mirrored: ComparableRow) -> None:
+        diff = plan.diff(served, mirrored, self._when, natural_key=key)
+        self.rule_hits += diff.rule_hits
+        self.differences += diff.differences
+        if served.late != mirrored.late:
+            text = {True: "after the response", False: "before the response"}
+            self.differences.append(Difference(Kind.LATE, (), text[served.late], text[mirrored.late], plan.name, key))
 
-    def _add_unpaired(self, plan: TablePlan, key: NaturalKey, meaning: ComparableRow, kind: Kind) -> None:
-        row = meaning.display()
+    def _add_unpaired(self, plan: TablePlan, key: NaturalKey, row: ComparableRow, kind: Kind) -> None:
+        image = row.raw
         values: Mapping[Kind, tuple[object, object]] = {
-            Kind.MISSING_ROW: (row, ABSENT),
-            Kind.EXTRA_ROW: (ABSENT, row),
+            Kind.MISSING_ROW: (image, ABSENT),
+            Kind.EXTRA_ROW: (ABSENT, image),
         }
         served, mirrored = values[kind]
         self.differences.append(Difference(kind, (), served, mirrored, plan.name, key))
 
 
-def _without_unmatched_befores(rows: list[ComparableRow]) -> list[ComparableRow]:
-    """Drop as many images before (of the other side) as there are updates whose own image before is unknown.
+def _drop_unmatched_before(rows: list[ComparableRow]) -> list[ComparableRow]:
+    """Drop one image before for each update whose own image before is unknown.
 
-    The databases were aligned, so the unknown image is the one the other side carries.
+    The databases were aligned, so the unknown image equals the other side's. Example: the served side's log contains only the new image of
+    an update, {points 2}, and the mirrored side's log both, {points 1} -> {points 3}. Then left is {points 2} + {points 1} and right is
+    {points 3}: {points 1} has no counterpart and is dropped.
     """
-    spare = sum(meaning.partial for meaning in rows)
-    kept: list[ComparableRow] = []
-    for meaning in rows:
-        if meaning.before and spare:
-            spare -= 1
+    surplus = sum(row.partial for row in rows)
+    remaining: list[ComparableRow] = []
+    for row in rows:
+        if row.before and surplus:
+            surplus -= 1
             continue
-        kept.append(meaning)
-    return kept
+        remaining.append(row)
+    return remaining
 
 
 def _truncates(served: Sequence[Transaction], mirrored: Sequence[Transaction]) -> list[Difference]:
@@ -229,7 +251,7 @@ def _truncates(served: Sequence[Transaction], mirrored: Sequence[Transaction]) -
 
 
 def _undescribed(table: str, served: list[NetChange], mirrored: list[NetChange]) -> list[Difference]:
-    """Rows of a table nobody described: equal as multisets of rows without `id`, or one difference that says so."""
+    """Compare rows of a table without a description as multisets of rows without `id`; return one difference if they differ."""
     left, right = _without_id(served), _without_id(mirrored)
     if left == right:
         return []

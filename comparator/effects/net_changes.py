@@ -1,7 +1,11 @@
-"""Reduces the transactions of one side to what they changed in the end, row by row, by natural key.
+"""Reduce the transactions of one side to one net change per row, and resolve the natural keys of rows. Pure.
 
-Pure. Four steps: net by primary key (first image before, last image after; rows that end as they began are dropped), map
-foreign ids to natural keys, group by natural key, cancel a row that was deleted and inserted again with equal meaning.
+A net change is the first image before and the last image after of a row (`row_fold`); rows that end as they began are dropped. Example with
+primary key `id`, natural key `account`, which refers to table `account` with natural key `address`:
+
+    transaction 1: UPDATE score {id 7, account 4, points 1} -> {id 7, account 4, points 2}
+    transaction 2: UPDATE score {id 7, account 4, points 2} -> {id 7, account 4, points 5}
+    net change:    score, before {.. points 1}, after {.. points 5}; natural key ((0xA,),) if account 4 has address 0xA
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,17 +17,24 @@ from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 from comparator.tables import Table
 
 KeyLookup = Callable[[str, str], NaturalKey | None]
-"""Natural key of the row of a table by its primary key's text, for rows the transactions do not carry; None if unknown."""
+"""Look up a row that the transactions do not contain: (table, text of its primary key) -> natural key, None if it is unknown."""
 
 
 def no_lookup(_table: str, _key: str) -> NaturalKey | None:
-    """Knows no row. With aligned databases an unknown id is the same row on both sides, and stands for itself."""
+    """Return None for every row. In aligned databases an unknown id is the same row on both sides, so it can stand for itself."""
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class NetChange:
-    """What one row was and became; None where it did not exist. `late`: every change came after the response."""
+    """The net change of one row.
+
+    Attributes:
+        table: name of the table.
+        before: image before the first change; None if the row did not exist.
+        after: image after the last change; None if the row does not exist any more.
+        late: every change was committed after the response.
+    """
 
     table: str
     before: Row | Unknown | None
@@ -34,10 +45,12 @@ class NetChange:
 def net_changes(
     transactions: Iterable[Transaction], tables: Mapping[str, Table], *, responded_lsn: int | None = None
 ) -> list[NetChange]:
-    """First image before and last image after of every changed row, in order of first change; no-ops are dropped.
+    """Return the net change of every changed row, in the order of first changes, without rows that end as they began.
 
-    Transactions that commit beyond `responded_lsn` are late. Truncates are left out (`truncated_tables`). Rows of tables
-    that are not described are told apart by the column `id`, or by their whole image when they have none.
+    Args:
+        transactions: transactions of one side in commit order. Truncates are ignored (`truncated_tables`).
+        tables: description by table name. Rows of other tables are identified by the column `id`, or else by their whole image.
+        responded_lsn: log position at the time of the response; transactions committed behind it are late.
     """
     rows: dict[RowKey, NetRow] = {}
     for transaction in transactions:
@@ -59,12 +72,12 @@ def _primary_key_columns(change: RowChange, tables: Mapping[str, Table]) -> Sequ
 
 
 def truncated_tables(transactions: Iterable[Transaction]) -> frozenset[str]:
-    """Tables that were emptied by TRUNCATE."""
+    """Return the tables that were emptied by TRUNCATE."""
     return frozenset(c.table for t in transactions for c in t.changes if c.op is Op.TRUNCATE)
 
 
 class NaturalKeys:
-    """Natural keys of one side's rows; ids are resolved through the rows of that side's own changes, then by `lookup`."""
+    """Resolve natural keys of one side's rows: ids by the rows of the side's own changes, then by `lookup`."""
 
     __slots__ = ("_known", "_lookup", "_rows", "_tables")
 
@@ -94,7 +107,7 @@ class NaturalKeys:
             self._rows[net.table, key] = row
 
     def of(self, table: Table, row: Row) -> NaturalKey:
-        """The natural key of a row of a described table."""
+        """Return the natural key of a row of a described table."""
         references = table.references
         if not references:
             return tuple([row.get(column) for column in table.natural_key])
@@ -106,7 +119,7 @@ class NaturalKeys:
         )
 
     def referenced(self, table: str, key: str | None) -> object:
-        """What an id means: the natural key of the row, or the id itself (as text) where no one knows the row."""
+        """Resolve an id: return the natural key of its row, or the id itself (text) if the row is unknown; None for NULL."""
         if key is None:
             return None
         known = self._known.get((table, key))
@@ -114,13 +127,13 @@ class NaturalKeys:
             return known
         row, described = self._rows.get((table, key)), self._tables.get(table)
         if row is not None and described is not None:
-            # Set before descending: a row that references itself, in whatever circle, stands for its id.
+            # Set before descending, so that a row that references itself, directly or in a circle, is represented by its id.
             self._known[table, key] = (key,)
-            found = self.of(described, row)
+            natural_key = self.of(described, row)
         else:
             looked_up = self._lookup(table, key)
             if looked_up is None:
                 return key
-            found = looked_up
-        self._known[table, key] = found
-        return found
+            natural_key = looked_up
+        self._known[table, key] = natural_key
+        return natural_key

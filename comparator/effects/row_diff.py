@@ -1,8 +1,8 @@
-"""What a row means, and in which columns two rows of one natural key differ.
+"""Compare two rows of one natural key column by column. Pure.
 
-Pure. A row's columns fall into classes, decided once for each table: ignored, referenced (compared by natural key), volatile
-(compared within a tolerance), JSON (compared as a document when its text differs), plain. Plain values are equal as text,
-or as numbers that differ in trailing zeros only, or as the same instant.
+The columns of a table belong to classes, which are decided once: ignored, referenced (compared by natural key), volatile (compared within
+a tolerance), JSON (compared as a document if the texts differ), plain. Plain values are equal as texts, as numbers that differ in trailing
+zeros only (`1.50` and `1.5`), or as the same instant (`2026-01-01 00:00:00+00` and `2026-01-01 01:00:00+01`).
 """
 
 import datetime as dt
@@ -30,10 +30,14 @@ _TIME_TEXT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ComparableRow:
-    """One image of a row, ready to compare.
+    """One image of a row, prepared for comparison.
 
-    `raw` holds everything that is compared, as it is, by column: equal `raw` is equal meaning. `keys` resolves ids inside
-    JSON columns. The rest is about the change: committed after the response; written by an update whose image before is unknown; an image before, not after.
+    Attributes:
+        raw: compared values by column, foreign ids replaced by natural keys. Rows with equal `raw` are equal.
+        keys: resolver of ids inside of JSON columns.
+        late: the row was committed after the response.
+        partial: the row was written by an update whose image before is unknown.
+        before: this is an image before, not after.
     """
 
     raw: dict[str, object]
@@ -42,14 +46,10 @@ class ComparableRow:
     partial: bool = False
     before: bool = False
 
-    def display(self) -> Mapping[str, object]:
-        """The row as it is shown."""
-        return self.raw
-
 
 @dataclass(slots=True)
 class RowDiff:
-    """What a comparison of two rows found."""
+    """The result of comparing two rows."""
 
     differences: list[Difference] = field(default_factory=list[Difference])
     rule_hits: list[RuleHit] = field(default_factory=list[RuleHit])
@@ -58,7 +58,7 @@ class RowDiff:
 def comparable_row(
     plan: "TablePlan", row: Row, keys: NaturalKeys, *, late: bool = False, partial: bool = False, before: bool = False
 ) -> ComparableRow:
-    """Drop what is not compared and put natural keys in the place of foreign ids."""
+    """Prepare an image of a row: drop columns that are not compared, and replace foreign ids by natural keys."""
     ignored, references = plan.ignored, plan.table.references
     raw: dict[str, object] = {column: value for column, value in row.items() if column not in ignored}
     for column, table in references.items():
@@ -68,10 +68,17 @@ def comparable_row(
 
 
 class TablePlan:
-    """A described table, compiled.
+    """The compiled description of a table.
+
+    Args:
+        name: name of the table.
+        table: its description.
 
     Attributes:
-        ignored: columns that are not compared: declared ones, and surrogate ids (primary key outside the natural key).
+        ignored: columns that are not compared: declared ones, and surrogate ids (primary key outside of the natural key).
+
+    Raises:
+        RuleError: the description is invalid.
     """
 
     __slots__ = ("_json", "_references", "_volatile", "ignored", "name", "table")
@@ -81,7 +88,7 @@ class TablePlan:
         self.table = table
         where = f"compare.tables.{name}"
         if not table.natural_key:
-            raise RuleError(f"{where}.natural_key", "names no column")
+            raise RuleError(f"{where}.natural_key", "is empty: name at least one column")
         surrogate = set(table.primary_key) - set(table.natural_key)
         always = {column for column, volatile in table.volatile.items() if volatile.ignore}
         self.ignored = frozenset({*table.ignore_columns, *surrogate})
@@ -91,7 +98,7 @@ class TablePlan:
             if column in always:
                 self._volatile[column] = CompiledRule(rule, Ignore())
             elif volatile.within_ms is None or volatile.within_ms < 0:
-                raise RuleError(rule, "needs `ignore: true` or `within_ms` of at least 0")
+                raise RuleError(rule, "requires `ignore: true` or `within_ms` of at least 0")
             else:
                 self._volatile[column] = CompiledRule(rule, TimeWithin(dt.timedelta(milliseconds=volatile.within_ms)))
         self._json = {column: _json_rules(json, f"{where}.json.{column}") for column, json in table.json.items()}
@@ -102,43 +109,46 @@ class TablePlan:
         }
 
     def diff(
-        self, mine: ComparableRow, theirs: ComparableRow, when: ComparisonTime, *, natural_key: NaturalKey = ()
+        self, served: ComparableRow, mirrored: ComparableRow, when: ComparisonTime, *, natural_key: NaturalKey = ()
     ) -> RowDiff:
-        """The columns in which two rows differ beyond what is declared; NULL against a value always differs."""
-        cell = RowDiff()
-        left, right = mine.raw, theirs.raw
+        """Compare two rows; return the columns that differ beyond the tolerances. NULL against a value always differs.
+
+        Only columns that both images contain are compared: the log omits unchanged TOAST values.
+        """
+        diff = RowDiff()
+        left, right = served.raw, mirrored.raw
         if left == right:
-            return cell
+            return diff
         for column in (*left, *(c for c in right if c not in left)):
             a, b = left.get(column, ABSENT), right.get(column, ABSENT)
             if a != b and a is not ABSENT and b is not ABSENT:
-                self._column(cell, column, a, b, when, natural_key)
-        if cell.differences and self._references:
-            cell.differences[:] = [d for d in cell.differences if not self._same_row(d, mine.keys, theirs.keys)]
-        return cell
+                self._column(diff, column, a, b, when, natural_key)
+        if diff.differences and self._references:
+            diff.differences[:] = [d for d in diff.differences if not self._same_row(d, served.keys, mirrored.keys)]
+        return diff
 
-    def sort_key(self, meaning: ComparableRow) -> str:
-        """An order of rows in which equal ones stand together: by all columns but volatile and JSON ones."""
+    def sort_key(self, row: ComparableRow) -> str:
+        """Return a text by which to sort rows so that equal ones meet: all columns except for volatile and JSON columns."""
         loose = self._volatile.keys() | self._json.keys()
-        return repr(sorted((column, str(value)) for column, value in meaning.raw.items() if column not in loose))
+        return repr(sorted((column, str(value)) for column, value in row.raw.items() if column not in loose))
 
-    def _same_row(self, difference: Difference, mine: NaturalKeys, theirs: NaturalKeys) -> bool:
-        """Whether two ids inside a JSON column point to the same row by meaning."""
+    def _same_row(self, difference: Difference, served: NaturalKeys, mirrored: NaturalKeys) -> bool:
+        """Return whether two ids inside of a JSON column refer to rows with the same natural key."""
         if type(difference.served) is not int or type(difference.mirrored) is not int:
             return False
         automaton, tables = self._references.get(difference.column, _NO_REFERENCES)
         for index in automaton.rules_at(difference.path):
-            left = mine.referenced(tables[index], str(difference.served))
-            if type(left) is tuple and left == theirs.referenced(tables[index], str(difference.mirrored)):
+            left = served.referenced(tables[index], str(difference.served))
+            if type(left) is tuple and left == mirrored.referenced(tables[index], str(difference.mirrored)):
                 return True
         return False
 
     def _column(
-        self, cell: RowDiff, column: str, a: object, b: object, when: ComparisonTime, natural_key: NaturalKey
+        self, diff: RowDiff, column: str, a: object, b: object, when: ComparisonTime, natural_key: NaturalKey
     ) -> None:
         rule = self._volatile.get(column)
         if rule is not None and (a is None) == (b is None) and allows(rule.action, a, b, when.delay):
-            cell.rule_hits.append(RuleHit(rule.id, table=self.name, column=column))
+            diff.rule_hits.append(RuleHit(rule.id, table=self.name, column=column))
             return
         if type(a) is str and type(b) is str:
             if rule is None and _same_text(a, b):
@@ -148,15 +158,15 @@ class TablePlan:
                 rules = self._json.get(column, (NO_RULES, False))[0]
                 walk = Walk(rules, when, table=self.name, natural_key=natural_key, column=column)
                 walk.compare(*documents)
-                cell.differences += walk.bounded_differences(a.encode(), b.encode())
-                cell.rule_hits += walk.rule_hits
+                diff.differences += walk.bounded_differences(a.encode(), b.encode())
+                diff.rule_hits += walk.rule_hits
                 return
-        cell.differences.append(
+        diff.differences.append(
             Difference(Kind.COLUMN, (), a, b, self.name, natural_key, column, rule.id if rule is not None else "")
         )
 
     def _documents(self, column: str, a: str, b: str) -> tuple[object, object] | None:
-        """Both values as JSON documents, when the column is declared to hold JSON or both look like it."""
+        """Parse both values as JSON if the column is declared as JSON or both look like it; None if they cannot be parsed."""
         declared = self._json.get(column)
         if declared is None and not (a[:1] in "{[" and b[:1] in "{["):
             return None
@@ -180,7 +190,7 @@ def _json_rules(column: JsonColumn, where: str) -> tuple[RuleSet, bool]:
         for path, within_ms in column.within_ms.items():
             rule = f"{where}.within_ms.{path}"
             if within_ms < 0:
-                raise RuleError(rule, "is negative")
+                raise RuleError(rule, f"{within_ms} is negative")
             yield _pattern(path, rule), CompiledRule(rule, TimeWithin(dt.timedelta(milliseconds=within_ms)))
 
     return RuleSet(compiled()), column.decode_text
@@ -199,9 +209,9 @@ def _pattern(path: str, where: str) -> Pattern:
 
 
 def _same_text(a: str, b: str) -> bool:
-    """Texts of one number but for trailing zeros, or of one instant.
+    """Return whether both texts are one number, except for trailing zeros, or one instant.
 
-    The log does not say a column's type: only plain decimal notation counts as a number, never `1e3` or `007`.
+    The log does not contain the type of a column: only plain decimal notation counts as a number, never `1e3` or `007`.
     """
     if _DECIMAL_TEXT.match(a) and _DECIMAL_TEXT.match(b):
         return number_of(a) == number_of(b)
@@ -212,22 +222,22 @@ def _same_text(a: str, b: str) -> bool:
 
 
 def compile_tables(tables: Mapping[str, Table]) -> Mapping[str, TablePlan]:
-    """Make the descriptions of all tables ready.
+    """Compile the descriptions of all tables.
 
     Raises:
-        RuleError: with the configuration path of what is wrong.
+        RuleError: a description is invalid.
     """
     plans = {name: TablePlan(name, table) for name, table in tables.items()}
     for name, table in tables.items():
         for column, referenced in table.references.items():
             where = f"compare.tables.{name}.references.{column}"
             if referenced not in tables:
-                raise RuleError(where, f"table {referenced!r} is not described")
+                raise RuleError(where, f"table {referenced!r} is not described in compare.tables")
             if referenced == name and column in table.natural_key:
-                raise RuleError(where, "a natural key cannot contain itself")
+                raise RuleError(where, "the natural key would contain itself")
         for column, json in table.json.items():
             for path, referenced in json.references.items():
                 if referenced not in tables:
                     where = f"compare.tables.{name}.json.{column}.references.{path}"
-                    raise RuleError(where, f"table {referenced!r} is not described")
+                    raise RuleError(where, f"table {referenced!r} is not described in compare.tables")
     return plans

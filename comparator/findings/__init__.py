@@ -1,1 +1,6 @@
-"""Group like mismatches into findings, and propose rules from an A/A run. Pure."""
+"""Draw conclusions from many comparisons. Pure.
+
+`clustering` groups like differences into findings; `cases` is the file format of a finding's examples and `redaction` removes secrets from
+them; `evidence` judges whether a route's comparisons suffice for a decision; `calibration` proposes rules from one side compared with
+itself; `rule_trial` compares cases under two sets of rules.
+"""

@@ -1,7 +1,7 @@
-"""Proposes rules from one side compared with itself: what differs there is noise, not a defect.
+"""Propose rules from an A/A run: one side compared with itself, where every difference is noise. Pure.
 
-Pure. A proposal carries its evidence (how often, between which values) and is accepted by a person, who writes it into the
-configuration: nothing is learned silently.
+A proposal has its evidence (how often, between which values). A person decides and writes the rule into the configuration; nothing is
+learned silently.
 """
 
 import datetime as dt
@@ -23,10 +23,17 @@ _EXACT: Final = Context(prec=400)
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A rule that would have hidden the noise at one place.
+    """A rule that would allow the noise at one place.
 
-    `section` is where it belongs in the configuration, `rule` its YAML on one line; "" where no rule can help and the
-    difference needs a look. Seen in `seen` of `compared` comparisons of the route.
+    Attributes:
+        route: name of the route.
+        place: template of the place.
+        section: section of the configuration in which the rule belongs.
+        rule: the rule as YAML in one line; "" if no rule should allow the difference.
+        seen: number of comparisons with this noise.
+        compared: number of comparisons of the route.
+        examples: pairs of values, `served / mirrored`.
+        why: explanation of the rule.
     """
 
     route: str
@@ -41,7 +48,7 @@ class Proposal:
 
 @dataclass(slots=True)
 class _Noise:
-    """All differences at one place."""
+    """The differences at one place."""
 
     route: str
     sample: Difference
@@ -51,18 +58,18 @@ class _Noise:
 
 
 PAIRS_MAX: Final = 10_000
-"""Value pairs looked at for one place."""
+"""Pairs of values that are evaluated for one place."""
 
 
 def propose(
     compared: Iterable[tuple[str, Comparison]], clusterer: Clusterer, *, seen_min: int = 2
 ) -> tuple[Proposal, ...]:
-    """Proposals from comparisons of one side with itself, the most frequent noise first.
+    """Propose rules, for the most frequent noise first.
 
     Args:
-        compared: route and comparison, of which all differences count as noise.
-        clusterer: templates the places (member names that are data become `*`).
-        seen_min: places that differed in fewer comparisons are left out: once is no pattern.
+        compared: pairs of route and comparison of one side with itself.
+        clusterer: makes templates of places: member names that are data become `*`.
+        seen_min: number of comparisons in which a place must differ; one alone shows no pattern.
     """
     noise: dict[tuple[str, str], _Noise] = {}
     totals: dict[str, int] = {}
@@ -71,28 +78,28 @@ def propose(
         places: set[tuple[str, str]] = set()
         for difference in comparison.differences:
             key = (route, clusterer.template(difference))
-            found = noise.setdefault(key, _Noise(route, difference))
-            found.kinds.add(difference.kind)
-            if len(found.pairs) < PAIRS_MAX:
-                found.pairs.append((difference.served, difference.mirrored))
+            at_place = noise.setdefault(key, _Noise(route, difference))
+            at_place.kinds.add(difference.kind)
+            if len(at_place.pairs) < PAIRS_MAX:
+                at_place.pairs.append((difference.served, difference.mirrored))
             places.add(key)
         for key in places:
             noise[key].seen += 1
-    proposals = [_proposal(place, found, totals[found.route]) for (_, place), found in noise.items()]
+    proposals = [_proposal(place, at_place, totals[at_place.route]) for (_, place), at_place in noise.items()]
     return tuple(sorted((p for p in proposals if p.seen >= seen_min), key=lambda p: (-p.seen, p.route, p.place)))
 
 
-def _proposal(place: str, found: _Noise, compared: int) -> Proposal:
-    rule, why = _rule(found)
-    section, text = _written(place, found, rule)
+def _proposal(place: str, noise: _Noise, compared: int) -> Proposal:
+    rule, why = _rule(noise)
+    section, text = _written(place, noise, rule)
     return Proposal(
-        route=found.route,
+        route=noise.route,
         place=place,
         section=section,
         rule=text,
-        seen=found.seen,
+        seen=noise.seen,
         compared=compared,
-        examples=tuple(_example(pair) for pair in found.pairs[:EXAMPLES_MAX]),
+        examples=tuple(_example(pair) for pair in noise.pairs[:EXAMPLES_MAX]),
         why=why,
     )
 
@@ -101,13 +108,13 @@ def _example(pair: tuple[object, object]) -> str:
     return " / ".join(shortened(value_text(value), EXAMPLE_CHARS) or "nothing" for value in pair)
 
 
-def _rule(found: _Noise) -> tuple[dict[str, str], str]:
-    """The narrowest action that allows every pair that was seen, and why."""
-    if found.kinds == {Kind.ORDER}:
+def _rule(noise: _Noise) -> tuple[dict[str, str], str]:
+    """Choose the narrowest action that allows every pair of values; return it with an explanation."""
+    if noise.kinds == {Kind.ORDER}:
         return {"unordered": "true"}, "the same elements in another order"
-    if not found.kinds <= {Kind.CHANGED, Kind.TYPE, Kind.COLUMN}:
-        return {}, f"{', '.join(sorted(found.kinds))}: no rule should hide this without a look"
-    return _for_times(found.pairs) or _for_numbers(found.pairs) or ({"ignore": "true"}, "values without a pattern")
+    if not noise.kinds <= {Kind.CHANGED, Kind.TYPE, Kind.COLUMN}:
+        return {}, f"{', '.join(sorted(noise.kinds))}: no rule should allow this unseen, look at the examples"
+    return _for_times(noise.pairs) or _for_numbers(noise.pairs) or ({"ignore": "true"}, "values without a pattern")
 
 
 def _for_times(pairs: Sequence[tuple[object, object]]) -> tuple[dict[str, str], str] | None:
@@ -119,7 +126,7 @@ def _for_times(pairs: Sequence[tuple[object, object]]) -> tuple[dict[str, str], 
     widest = max(apart)
     if not widest:
         return {"same": "time"}, "one instant in two notations"
-    # Twice what was seen: the sample has not seen the slowest case.
+    # Twice the widest distance, because the sample does not contain the slowest case.
     within_ms = -(-2 * widest // dt.timedelta(milliseconds=1))
     return {"time_within_ms": str(within_ms)}, f"times up to {widest.total_seconds():.3f} s apart"
 
@@ -137,11 +144,11 @@ def _for_numbers(pairs: Sequence[tuple[object, object]]) -> tuple[dict[str, str]
     return {"absolute": f'"{rounded:f}"'}, f"numbers up to {widest} apart"
 
 
-def _written(place: str, found: _Noise, rule: dict[str, str]) -> tuple[str, str]:
-    """Where a rule belongs, and its YAML."""
-    sample = found.sample
+def _written(place: str, noise: _Noise, rule: dict[str, str]) -> tuple[str, str]:
+    """Return the section in which a rule belongs, and its YAML."""
+    sample = noise.sample
     if not sample.table:
-        section = f"compare.routes.{found.route}.rules"
+        section = f"compare.routes.{noise.route}.rules"
         if not rule or sample.kind in {Kind.STATUS, Kind.HEADER}:
             return section, ""
         members = {"path": _quoted(place), **rule}
@@ -168,7 +175,7 @@ def _quoted(path: str) -> str:
 
 
 def render_proposals(proposals: Sequence[Proposal]) -> str:
-    """The proposals for a person to read and copy."""
+    """Write the proposals as text, to read and to copy from."""
     if not proposals:
         return "no noise: nothing to propose"
     lines: list[str] = []
@@ -179,5 +186,5 @@ def render_proposals(proposals: Sequence[Proposal]) -> str:
         )
         lines += [f"    e.g. {example}" for example in proposal.examples]
         lines.append(f"    {proposal.section}: {proposal.rule}" if proposal.rule else "    no rule proposed")
-    lines.append("a rule hides what it matches: take one only where you know why the side differs from itself there")
+    lines.append("a rule hides real defects too: accept one only where you know why the side differs from itself")
     return "\n".join(lines)

@@ -1,6 +1,7 @@
-"""The file format of one compared exchange: what a finding's example is kept as, exported as, and compared again from.
+"""Define the file format of a case: one compared exchange with the observations of both sides. Pure.
 
-Pure. JSON, one object; bodies are text where they are UTF-8, else base64. `version` is 1.
+A finding's examples are stored and exported as cases, and `shadow compare` compares them again. A case is one JSON object; bodies are text if
+they are UTF-8, else base64. `version` is 1.
 """
 
 import base64
@@ -32,7 +33,7 @@ VERSION: Final = 1
 
 
 class CaseBody(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Bytes, written as text when they are UTF-8."""
+    """A body: `text` if it is UTF-8, else `base64`; `truncated` if only its beginning was recorded."""
 
     text: str | None = None
     base64: str | None = None
@@ -40,7 +41,7 @@ class CaseBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CaseRequest(msgspec.Struct, frozen=True):
-    """What the client sent."""
+    """The client's request."""
 
     method: str
     target: str
@@ -49,7 +50,7 @@ class CaseRequest(msgspec.Struct, frozen=True):
 
 
 class CaseResponse(msgspec.Struct, frozen=True):
-    """What a side answered."""
+    """The response of a side."""
 
     status: int
     headers: HeaderList
@@ -57,14 +58,14 @@ class CaseResponse(msgspec.Struct, frozen=True):
 
 
 class CaseFailure(msgspec.Struct, frozen=True):
-    """Why a side gave no answer."""
+    """The cause for which a side gave no response."""
 
     cause: FailureCause
     detail: str
 
 
 class CaseChange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One changed row."""
+    """One row change."""
 
     table: str
     op: Op
@@ -85,7 +86,7 @@ class CaseTransaction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CaseSide(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one side did: `response` or `failure`, and its effects."""
+    """The observation of one side: `response` or `failure`, and its effects."""
 
     side: Side
     duration_ns: int
@@ -96,7 +97,21 @@ class CaseSide(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One exchange with both sides' results. `before` holds the rows both sides started from, as far as they touched them."""
+    """One exchange with the observations of both sides.
+
+    Attributes:
+        version: version of the format.
+        route: name of the route.
+        exchange: id of the exchange.
+        key: ordering key, redacted; "" for none.
+        stage: rollout stage in which it was served.
+        started_ns: start of the exchange in Unix nanoseconds.
+        request: the client's request.
+        served: observation of the serving side.
+        mirrored: observation of the mirrored side.
+        before: by table, the rows that either side changed, as they were before the request.
+        finding: id of the finding of which this is an example, "" for none.
+    """
 
     version: int = VERSION
     route: str
@@ -115,7 +130,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class OpenedCase:
-    """A case as values to compare."""
+    """A case as values that can be compared."""
 
     route: str
     exchange: Exchange
@@ -126,7 +141,15 @@ class OpenedCase:
 def case_of(
     exchange: Exchange, served: Observation, mirrored: Observation, redactor: Redactor, *, finding: str = ""
 ) -> Case:
-    """Write one compared exchange as a case, redacted."""
+    """Make a redacted case of one compared exchange.
+
+    Args:
+        exchange: the exchange.
+        served: observation of the serving side.
+        mirrored: observation of the mirrored side.
+        redactor: removes secrets.
+        finding: id of the finding of which it is an example, "" for none.
+    """
     sides = [_side_of(served, redactor), _side_of(mirrored, redactor)]
     request = redactor.request(exchange.request)
     return Case(
@@ -187,18 +210,18 @@ def _plain(row: Row | None) -> dict[str, str | None] | None:
 
 
 def _before_of(sides: Sequence[CaseSide]) -> dict[str, list[dict[str, str | None]]]:
-    """First image before of every row either side changed, each once."""
+    """Return the first image before of every row that either side changed, each once."""
     rows: dict[str, list[dict[str, str | None]]] = {}
     for side in sides:
-        born: set[tuple[str, str | None]] = set()
+        changed: set[tuple[str, str | None]] = set()
         for change in (c for t in side.transactions for c in t.changes):
             identity = (change.table, (change.after or change.before or {}).get("id"))
             if change.before is None:
-                born.add(identity)
-            elif identity not in born and change.before not in rows.setdefault(change.table, []):
+                changed.add(identity)
+            elif identity not in changed and change.before not in rows.setdefault(change.table, []):
                 rows[change.table].append(change.before)
-            born.add(identity)
-    return {table: found for table, found in rows.items() if found}
+            changed.add(identity)
+    return {table: images for table, images in rows.items() if images}
 
 
 _encoder: Final = msgspec.json.Encoder()
@@ -206,27 +229,27 @@ _decoder: Final = msgspec.json.Decoder(Case)
 
 
 def dump(case: Case) -> bytes:
-    """The case as JSON."""
+    """Write a case as JSON."""
     return _encoder.encode(case)
 
 
 def load(text: bytes) -> Case:
-    """Read a case.
+    """Parse a case.
 
     Raises:
-        CaseError: it is not one, or of another version.
+        CaseError: the text is not a case, or one of another version.
     """
     try:
         case = _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CaseError(f"not a case: {error}") from error
     if case.version != VERSION:
-        raise CaseError(f"version {case.version} of the format is not known here (this is {VERSION})")
+        raise CaseError(f"version {case.version} of the case format is not supported (supported: {VERSION})")
     return case
 
 
 def open_case(case: Case) -> OpenedCase:
-    """The values to compare again.
+    """Convert a case into values that can be compared.
 
     Raises:
         CaseError: a body is not base64, or a side has neither response nor failure.
@@ -274,13 +297,13 @@ def _observation(side: CaseSide, role: Role) -> Observation:
     return Observation(side.side, role, outcome, side.duration_ns, Effects(side.effects_outcome, transactions))
 
 
-def _transaction(found: CaseTransaction) -> Transaction:
+def _transaction(case: CaseTransaction) -> Transaction:
     return Transaction(
-        found.xid,
-        found.commit_lsn,
-        found.end_lsn,
-        found.committed_us,
-        tuple(RowChange(c.table, c.op, c.before, c.after) for c in found.changes),
-        tuple(LogicalMessage(prefix, content) for prefix, content in found.messages),
-        found.application,
+        case.xid,
+        case.commit_lsn,
+        case.end_lsn,
+        case.committed_us,
+        tuple(RowChange(c.table, c.op, c.before, c.after) for c in case.changes),
+        tuple(LogicalMessage(prefix, content) for prefix, content in case.messages),
+        case.application,
     )

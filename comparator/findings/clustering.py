@@ -1,7 +1,10 @@
-"""Clusters differences that have one cause into findings, and says how bad they are.
+"""Group differences with one cause into findings, and rate their severity. Pure.
 
-Pure. A finding is told apart by route, kind, place template and shape of change, all seen from the candidate against the
-legacy, so that it stays the same finding when the sides change roles.
+A finding is identified by route, kind, template of the place and shape of the change, all as seen from the candidate relative to the legacy,
+so that it stays the same finding when the sides change roles. Two differences of one finding:
+
+    stamps.Google.score   legacy "1.5"   candidate null     route v2_score, kind type, place stamps.*.score,
+    stamps.Github.score   legacy "0.7"   candidate null     shape numeric text -> null
 """
 
 import hashlib
@@ -12,7 +15,7 @@ from typing import Final, Protocol
 
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.json_place import Step, path_text
-from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, value_text
+from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, TruncatedBody, value_text
 from comparator.exchanges.model import Side
 from comparator.rules.actions import moment_of, number_of
 from comparator.rules.json_paths import Automaton, parse_pattern
@@ -20,16 +23,18 @@ from comparator.settings import DYNAMIC_PLACES
 from comparator.verdict import Comparison, Verdict
 
 PLACES_MAX: Final = 10_000
-"""Places the cardinality guard remembers; the names at later places are taken as they are."""
+"""Places for which member names are counted; names at further places are always structure."""
 NAMES_MAX: Final = 40
-"""More different member names than this at one place, and the name counts as data."""
+"""With more different member names than this at one place, names there count as data and are written `*`."""
 
 
 class Severity(StrEnum):
-    """How bad a finding is for clients of the candidate.
+    """The severity of a finding for clients of the candidate.
 
-    `broken`: other status or type, a missing field or row, an unreadable body. `changed`: other values, rows too many.
-    `additive`: the candidate's response has a field or header more.
+    Attributes:
+        BROKEN: another status or type, a missing field or row, an unreadable body.
+        CHANGED: another value, an extra row.
+        ADDITIVE: an additional field in the candidate's response.
     """
 
     BROKEN = "broken"
@@ -38,7 +43,7 @@ class Severity(StrEnum):
 
 
 class FindingState(StrEnum):
-    """What people decided about a finding. A fixed one that is seen again is `regressed`."""
+    """The state of a finding, as set by people; a fixed finding that occurs again becomes `regressed`."""
 
     NEW = "new"
     ACKNOWLEDGED = "acknowledged"
@@ -62,7 +67,7 @@ _BROKEN: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What makes differences one finding: `kind` and `shape` are the candidate's against the legacy's."""
+    """The identity of a finding; `kind` and `shape` are those of the candidate relative to the legacy."""
 
     route: str
     kind: Kind
@@ -71,13 +76,13 @@ class Signature:
 
     @property
     def id(self) -> str:
-        """A short stable name: the same in every process and after every restart."""
+        """A short stable id: the same in every process and after every restart."""
         text = f"{self.route}\0{self.kind}\0{self.place}\0{self.shape}"
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
     @property
     def severity(self) -> Severity:
-        """How bad it is."""
+        """The severity of the finding."""
         if self.kind in _BROKEN:
             return Severity.BROKEN
         return Severity.ADDITIVE if self.kind is Kind.EXTRA else Severity.CHANGED
@@ -85,7 +90,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One finding seen in one comparison: how many differences, and the first of them."""
+    """One finding in one comparison: the number of its differences, and the first of them."""
 
     signature: Signature
     count: int
@@ -93,13 +98,13 @@ class Occurrence:
 
 
 class Clusterer:
-    """Finds the signatures of a comparison's differences.
+    """Determine the findings of comparisons.
 
-    Keeps, for the cardinality guard, which member names it has seen where: one instance for each process.
+    It counts the different member names at each place to recognise names that are data, so each process uses one instance.
 
     Args:
-        dynamic: places whose member name is data (`compare.dynamic`).
-        names_max: how many names a place may have before they count as data.
+        dynamic: paths at which the last member's name is data (`compare.dynamic`).
+        names_max: number of different names at one place above which they count as data.
     """
 
     def __init__(self, dynamic: Iterable[str] = DYNAMIC_PLACES, *, names_max: int = NAMES_MAX) -> None:
@@ -108,26 +113,26 @@ class Clusterer:
         self._names_max = names_max
 
     def occurrences(self, route: str, comparison: Comparison) -> tuple[Occurrence, ...]:
-        """The findings a comparison shows; none unless it is a mismatch."""
+        """Return the findings that occur in a comparison; none unless it is a mismatch."""
         if comparison.verdict is not Verdict.MISMATCH:
             return ()
-        found: dict[Signature, Occurrence] = {}
+        occurrences: dict[Signature, Occurrence] = {}
         for difference in comparison.differences:
             signature = self.signature(route, comparison.served_by, difference)
-            known = found.get(signature)
-            found[signature] = Occurrence(
-                signature, known.count + 1 if known else 1, known.example if known else difference
+            earlier = occurrences.get(signature)
+            occurrences[signature] = Occurrence(
+                signature, earlier.count + 1 if earlier else 1, earlier.example if earlier else difference
             )
-        return tuple(found.values())
+        return tuple(occurrences.values())
 
     def signature(self, route: str, served_by: Side, difference: Difference) -> Signature:
-        """The finding a difference belongs to."""
-        # Seen from the legacy: what it has is "served", so that `missing` means that the candidate lacks it.
+        """Return the signature of the finding that a difference belongs to."""
+        # With the legacy as the served side, `missing` means that the candidate lacks a value.
         oriented = difference if served_by is Side.LEGACY else difference.swapped()
         return Signature(route, oriented.kind, self.template(oriented), shape_of(oriented))
 
     def template(self, difference: Difference) -> str:
-        """The place with indexes and data-like names written `*`: `stamps.*.score`, `registry_score.evidence.rawScore`."""
+        """Return the place with indexes and names that are data written `*`: `stamps.*.score`, `items.*.id`."""
         outside = [name for name in (difference.table, difference.column) if name]
         steps: list[Step | None] = [*outside]
         if difference.kind in {Kind.STATUS, Kind.HEADER}:
@@ -154,7 +159,7 @@ class Clusterer:
 
 
 def _looks_like_data(name: str) -> bool:
-    """Addresses, hashes, uuids, numbers: long names with several digits, or digits only."""
+    """Return whether a name looks like an address, hash, UUID or number: long with several digits, or digits only."""
     digits = sum(character.isdigit() for character in name)
     return name.isdigit() or (len(name) >= 16 and digits >= 4) or name.startswith(("0x", "v0:", "did:"))
 
@@ -165,7 +170,7 @@ _SHAPELESS: Final = frozenset(
 
 
 def shape_of(difference: Difference) -> str:
-    """What became of the legacy's value (`served` here) on the candidate: `text → null`, `200 → 500`, `number, notation`."""
+    """Describe the change from the legacy's value (here `served`) to the candidate's: `text → null`, `200 → 500`, `number, notation`."""
     legacy, candidate = difference.served, difference.mirrored
     if difference.kind is Kind.STATUS:
         return f"{legacy} → {candidate}"
@@ -205,24 +210,24 @@ def _class_of(value: object) -> str:
             return "time"
         case str() if number_of(value) is not None:
             return "numeric text"
-        case str():
+        case str() | TruncatedBody():
             return "text"
         case _:
             return "number"
 
 
 class RandomSource(Protocol):
-    """What sampling needs of `random.Random`."""
+    """The part of `random.Random` that sampling uses."""
 
     def randrange(self, stop: int, /) -> int:
-        """A number from 0 up to but not including `stop`, all alike likely."""
+        """Return a uniformly distributed number from 0 to `stop` - 1."""
         ...
 
 
 def reservoir_slot(seen: int, size: int, random: RandomSource) -> int | None:
-    """Where the `seen`-th example (from 1) goes in a reservoir of `size`, None for nowhere.
+    """Return the slot for the `seen`-th example (counted from 1) in a reservoir of `size`, None to drop it.
 
-    Algorithm R (Vitter 1985): after any number of examples each has had the same chance to be kept.
+    Algorithm R (Vitter 1985): the reservoir is a uniform sample of all examples seen so far.
     """
     if seen <= size:
         return seen - 1

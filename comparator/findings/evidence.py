@@ -1,7 +1,7 @@
-"""What is known about one route so far, and whether it is enough to decide on.
+"""Collect evidence about one route from its comparisons, and judge whether it suffices for a decision. Pure.
 
-Pure. `Evidence` is fed one comparison at a time and merges across processes; `judge` says good, bad or not enough evidence,
-with the reason in words, at any time and as often as wanted.
+`ComparisonEvidence` takes one comparison at a time and can be merged across processes. `judge` decides good, bad or not enough evidence, with
+the reason in words; it may be called at any time and any number of times (see `comparator.stats.confidence`).
 """
 
 import math
@@ -26,11 +26,17 @@ from comparator.verdict import Comparison, Verdict
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRequirements:
-    """What must hold for good evidence.
+    """The requirements for good evidence.
 
-    `match_rate` and `error_increase` are rates; `latency_increase` is the allowed relative increase of `latency_quantile`
-    (0.1 = 10 %). `branches` are the names that must have been seen `branch_min` times each (`see`).
-    `alpha` is the chance of a wrong good or bad, shared evenly among the criteria, however often one looks.
+    Attributes:
+        match_rate: least match rate, between 0 and 1.
+        compared_min: least number of comparisons.
+        error_increase: greatest increase of the error rate from the legacy to the candidate, as a difference of rates.
+        latency_quantile: the quantile of latency ratios that is judged, between 0 and 1.
+        latency_increase: greatest relative increase of the latency at this quantile; 0.1 is 10 %.
+        branches: branches that must have been exercised, `branch_min` times each.
+        branch_min: least number of times for each branch.
+        alpha: probability of a wrong good or bad, for all criteria together and any number of looks.
     """
 
     match_rate: float = 0.999
@@ -45,7 +51,18 @@ class EvidenceRequirements:
 
 @dataclass(slots=True)
 class ComparisonEvidence:
-    """Counts and sketches of one route. Durations are in microseconds; `ratio` holds candidate / legacy, pair by pair."""
+    """Counts and sketches of one route.
+
+    Attributes:
+        verdicts: number of comparisons by verdict.
+        branches: number of exchanges by branch.
+        answered: number of exchanges with responses of both sides.
+        candidate_errors: number of candidate responses with a status of 500 or above, among `answered`.
+        legacy_errors: number of legacy responses with a status of 500 or above, among `answered`.
+        candidate_us: durations of the candidate in microseconds.
+        legacy_us: durations of the legacy in microseconds.
+        ratio: ratios of the durations, candidate / legacy, of each exchange.
+    """
 
     verdicts: Counter[str] = field(default_factory=Counter[str])
     branches: Counter[str] = field(default_factory=Counter[str])
@@ -57,7 +74,7 @@ class ComparisonEvidence:
     ratio: QuantileSketch = field(default_factory=QuantileSketch)
 
     def add(self, comparison: Comparison, served: Observation, mirrored: Observation) -> None:
-        """Take in one comparison."""
+        """Add one comparison with its observations."""
         self.verdicts[comparison.verdict] += 1
         a, b = served.outcome, mirrored.outcome
         if not isinstance(a, Response) or not isinstance(b, Response):
@@ -72,11 +89,11 @@ class ComparisonEvidence:
         self.ratio.add(candidate.duration_ns / max(1, legacy.duration_ns))
 
     def add_branch(self, branch: str) -> None:
-        """Note that a declared branch was exercised, e.g. `v2_score: dedup`."""
+        """Count an exchange of a branch, e.g. `v2_score: dedup`."""
         self.branches[branch] += 1
 
     def merge(self, other: "ComparisonEvidence") -> None:
-        """Take over what another process has seen."""
+        """Add the evidence of another process."""
         self.verdicts.update(other.verdicts)
         self.branches.update(other.branches)
         self.answered += other.answered
@@ -88,23 +105,23 @@ class ComparisonEvidence:
 
     @property
     def counts(self) -> VerdictCounts:
-        """Comparisons by verdict."""
-        found = {verdict: self.verdicts[verdict] for verdict in Verdict}
+        """Numbers of comparisons by verdict."""
         return VerdictCounts(
-            found[Verdict.MATCH],
-            found[Verdict.KNOWN],
-            found[Verdict.MISMATCH],
-            found[Verdict.TRANSIENT],
-            found[Verdict.FAILED],
+            match=self.verdicts[Verdict.MATCH],
+            known=self.verdicts[Verdict.KNOWN],
+            mismatch=self.verdicts[Verdict.MISMATCH],
+            transient=self.verdicts[Verdict.TRANSIENT],
+            failed=self.verdicts[Verdict.FAILED],
         )
 
 
 def quantile_interval(sketch: QuantileSketch, share: float, *, alpha: float = 0.05) -> Interval:
-    """Interval for a quantile, valid at all times at once.
+    """Return a confidence sequence for a quantile: an interval that is valid at all times at once.
 
-    The number of values below the true quantile is a sum of Bernoulli(share) trials, whose mean stays within
-    `half_width(n)` of `share` at all times (see there); the ranks at these bounds hold the quantile between them. Widened by the
-    sketch's own inaccuracy.
+    The number of values below the true quantile is a sum of Bernoulli(share) trials, whose mean stays within `half_width(n)` of `share` at all
+    times (see there), so the quantile lies between the values at these ranks. The interval is widened by the sketch's own inaccuracy.
+
+    Example: 10,000 values, the median, alpha 0.05: half_width is 0.0167, so the median lies between the values at ranks 4,832 and 5,167.
     """
     count = sketch.count
     if count == 0:
@@ -117,10 +134,10 @@ def quantile_interval(sketch: QuantileSketch, share: float, *, alpha: float = 0.
 
 
 def half_width(count: int, *, alpha: float) -> float:
-    """How far the mean of `count` trials in [0, 1] may ever be from its expectation, with probability 1 - alpha.
+    """Return the distance that the mean of `count` trials in [0, 1] keeps from its expectation at all times, with probability 1 - alpha.
 
-    Robbins' normal-mixture bound for sub-Gaussian sums (variance proxy 1/4), tuned for 500 trials; Howard et al. 2021,
-    equation (14): sqrt((n/4 + rho) log((n/4 + rho) / (rho alpha^2))) / n.
+    Robbins' normal-mixture bound for sub-Gaussian sums (variance proxy 1/4), tuned for 500 trials.
+    Source: Howard et al. 2021, equation (14): sqrt((n/4 + rho) log((n/4 + rho) / (rho alpha^2))) / n.
     """
     rho = 500 / 4 / (2 * math.log(1 / alpha) + math.log(1 + 2 * math.log(1 / alpha)))
     variance = count / 4 + rho
@@ -128,20 +145,20 @@ def half_width(count: int, *, alpha: float) -> float:
 
 
 def judge_latency(ratio: QuantileSketch, *, share: float, allowed: float, alpha: float) -> Judgement:
-    """Whether the candidate takes at most `allowed` (relative) longer than the legacy, at this quantile of paired ratios."""
+    """Judge whether the candidate takes at most `allowed` (relative) longer than the legacy, at the quantile `share` of paired ratios."""
     interval = quantile_interval(ratio, share, alpha=alpha)
-    words = (
+    reason = (
         f"latency candidate/legacy, paired, quantile {share:g}: {interval.estimate:.3f} "
         f"({interval.low:.3f}-{interval.high:.3f}) over {ratio.count} pairs, allowed {1 + allowed:.3f}"
     )
     if interval.low > 1 + allowed:
-        return Judgement(JudgementOutcome.BAD, words)
-    return Judgement(JudgementOutcome.GOOD if interval.high <= 1 + allowed else JudgementOutcome.NOT_ENOUGH, words)
+        return Judgement(JudgementOutcome.BAD, reason)
+    return Judgement(JudgementOutcome.GOOD if interval.high <= 1 + allowed else JudgementOutcome.NOT_ENOUGH, reason)
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceJudgement:
-    """All judgements about one route, and the one that follows from them."""
+    """The judgements of one route: one for each criterion, and the overall one that follows from them."""
 
     overall: Judgement
     match_rate: Judgement
@@ -150,20 +167,22 @@ class EvidenceJudgement:
     coverage: Judgement
 
 
-def judge(evidence: ComparisonEvidence, wanted: EvidenceRequirements) -> EvidenceJudgement:
-    """Decide on the evidence. Each criterion gets an even share of `alpha`, so all of them hold together."""
-    alpha = wanted.alpha / 3
+def judge(evidence: ComparisonEvidence, requirements: EvidenceRequirements) -> EvidenceJudgement:
+    """Judge the evidence. The three intervals share `alpha` evenly, so that all of them hold together."""
+    alpha = requirements.alpha / 3
     match_rate = judge_match_rate(
-        evidence.counts, required=wanted.match_rate, alpha=alpha, compared_min=wanted.compared_min
+        evidence.counts, required=requirements.match_rate, alpha=alpha, compared_min=requirements.compared_min
     )
     error_rate = judge_error_rates(
         legacy_errors=evidence.legacy_errors,
         candidate_errors=evidence.candidate_errors,
         compared=evidence.answered,
-        allowed=wanted.error_increase,
+        allowed=requirements.error_increase,
         alpha=alpha,
     )
-    latency = judge_latency(evidence.ratio, share=wanted.latency_quantile, allowed=wanted.latency_increase, alpha=alpha)
-    coverage = judge_coverage(evidence.branches, wanted.branches, each_min=wanted.branch_min)
+    latency = judge_latency(
+        evidence.ratio, share=requirements.latency_quantile, allowed=requirements.latency_increase, alpha=alpha
+    )
+    coverage = judge_coverage(evidence.branches, requirements.branches, each_min=requirements.branch_min)
     judgements: Sequence[Judgement] = (match_rate, error_rate, latency, coverage)
     return EvidenceJudgement(combine(judgements), match_rate, error_rate, latency, coverage)

@@ -1,7 +1,10 @@
-"""Takes out of bodies, headers and rows what an operator does not want kept, and leaves equal values equal.
+"""Redact secrets in bodies, headers and rows before they are stored or exported. Pure.
 
-Pure. A value becomes `redacted:` and a keyed digest, so two redacted documents still compare like the originals, but numbers
-and times lose their order and distance. JSON Web Tokens are always taken out, wherever they stand.
+A secret value is replaced by `redacted:` and a keyed digest. Equal values stay equal, so two redacted documents differ in the same places as
+the originals, but tolerances for numbers and times do not apply to redacted values. JSON Web Tokens are always redacted, wherever they
+occur.
+
+    {"api_key": "s3cret", "score": "1.5"}  ->  {"api_key": "redacted:9f86d081884c7d65", "score": "1.5"}
 """
 
 import hashlib
@@ -25,13 +28,13 @@ DIGEST_HEX: Final = 16
 
 
 class Redactor:
-    """The section `compare.redact`, compiled: header names and JSON paths.
+    """The compiled setting `compare.redact`.
 
     Args:
-        declared: names of headers (any case) and JSON paths; each entry is used as both.
-        salt: keys the digests; the same salt gives the same digest for the same value.
-        query: names of query parameters (any case).
-        body_max_bytes: bodies that decode to more are replaced as a whole.
+        declared: names of headers in any case, and JSON paths; each entry is used as both.
+        salt: key of the digests; equal salts give equal digests for equal values.
+        query: names of query parameters in any case.
+        body_max_bytes: bodies with more decoded bytes are replaced as a whole.
     """
 
     def __init__(
@@ -44,25 +47,25 @@ class Redactor:
         self._max_bytes = body_max_bytes
 
     def value(self, value: object) -> str:
-        """The digest that stands for a value."""
+        """Return the text that replaces a value."""
         text = value_text(value).encode("utf-8", "surrogatepass")
         return f"{REDACTED}{hmac.new(self._salt, text, hashlib.sha256).hexdigest()[:DIGEST_HEX]}"
 
     def headers(self, headers: HeaderList) -> HeaderList:
-        """Headers with the values of the named ones replaced."""
+        """Redact header values."""
         return tuple(
             (n, self.value(v) if n.lower() in self._headers else without_tokens(v, self.value)) for n, v in headers
         )
 
     def target(self, target: str) -> str:
-        """The target with the values of the named query parameters replaced."""
+        """Redact values of query parameters in a request target."""
         path, question, query = target.partition("?")
         parts = (part.partition("=") for part in query.split("&"))
-        kept = (f"{n}{e}{self.value(v) if v and unquote_plus(n).lower() in self._query else v}" for n, e, v in parts)
-        return without_tokens(f"{path}{question}{'&'.join(kept)}", self.value)
+        clean = (f"{n}{e}{self.value(v) if v and unquote_plus(n).lower() in self._query else v}" for n, e, v in parts)
+        return without_tokens(f"{path}{question}{'&'.join(clean)}", self.value)
 
     def request(self, request: Request) -> Request:
-        """The request with query, headers and JSON body redacted."""
+        """Redact query, headers and JSON body of a request."""
         body = self._json_text(request.body)
         return Request(
             request.method,
@@ -73,41 +76,41 @@ class Redactor:
         )
 
     def response(self, response: Response) -> Response:
-        """The response with headers and JSON body redacted; a body that had to be changed loses its content coding."""
+        """Redact headers and JSON body of a response; a body that is changed loses its content coding."""
         headers = self.headers(response.headers)
         plain = decode(response, self._max_bytes)
-        # Nobody can say what an unreadable body holds, so nothing of it is kept.
+        # The content of an unreadable body is unknown, so nothing of it is kept.
         body = self._digest_of(response.body) if isinstance(plain, UnreadableBody) else self._json_text(plain)
         if body is None:
             return Response(response.status, headers, response.body, response.body_truncated)
-        kept = tuple((n, v) for n, v in headers if n.lower() != "content-encoding")
-        return Response(response.status, kept, body, response.body_truncated)
+        uncoded = tuple((n, v) for n, v in headers if n.lower() != "content-encoding")
+        return Response(response.status, uncoded, body, response.body_truncated)
 
     def comparison(self, comparison: Comparison) -> Comparison:
-        """The comparison with the values of its differences redacted."""
+        """Redact the values of a comparison's differences."""
         return replace(
             comparison,
             differences=tuple(map(self.difference, comparison.differences)),
-            known=tuple(replace(one, difference=self.difference(one.difference)) for one in comparison.known),
+            known=tuple(replace(known, difference=self.difference(known.difference)) for known in comparison.known),
         )
 
     def occurrence(self, occurrence: Occurrence) -> Occurrence:
-        """The sighting with its example redacted; what finding it is was told from the values before."""
+        """Redact the example of an occurrence. Its signature was determined from the original values and stays."""
         return replace(occurrence, example=self.difference(occurrence.example))
 
     def difference(self, difference: Difference) -> Difference:
-        """The difference with its values redacted, as in the documents they come from."""
-        served, mirrored = (self._differing(difference, one) for one in (difference.served, difference.mirrored))
+        """Redact the values of a difference, as in the documents that they come from."""
+        served, mirrored = (self._value_of(difference, value) for value in (difference.served, difference.mirrored))
         if served is difference.served and mirrored is difference.mirrored:
             return difference
         return replace(difference, served=served, mirrored=mirrored)
 
-    def _differing(self, difference: Difference, value: object) -> object:
+    def _value_of(self, difference: Difference, value: object) -> object:
         if value is ABSENT:
             return value
         if difference.kind is Kind.HEADER:
-            named = str(difference.path[0]).lower() in self._headers
-            return self.value(value) if named else self._without_tokens(value)
+            secret = str(difference.path[0]).lower() in self._headers
+            return self.value(value) if secret else self._without_tokens(value)
         node = self._root
         for step in (*filter(None, (difference.table, difference.column)), *difference.path):
             node = node.step(step)
@@ -117,7 +120,7 @@ class Redactor:
         return self._clean(value, node)
 
     def _without_tokens(self, value: Any) -> Any:
-        """Strings below a place that nothing names."""
+        """Redact tokens in all strings of a value that no path matches."""
         if isinstance(value, str):
             return without_tokens(value, self.value)
         if not TOKEN.search(str(value)):
@@ -131,7 +134,7 @@ class Redactor:
         return self.value(body.decode("latin-1")).encode() if body else None
 
     def transaction(self, transaction: Transaction) -> Transaction:
-        """The transaction with values redacted in JSON columns, and columns named `table.column`."""
+        """Redact values in JSON columns of a transaction, and whole columns by the path `table.column`."""
         changes = tuple(
             RowChange(c.table, c.op, self.row(c.table, c.before), self.row(c.table, c.after))
             for c in transaction.changes
@@ -147,7 +150,7 @@ class Redactor:
         )
 
     def row(self, table: str, row: Row | None) -> Row | None:
-        """One image of a row, redacted."""
+        """Redact one image of a row."""
         if row is None:
             return None
         below = self._root.step(table)
@@ -168,7 +171,7 @@ class Redactor:
         return value if clean is document else value_text(clean)
 
     def _json_text(self, body: bytes) -> bytes | None:
-        """The body rewritten, or None when there is nothing to redact in it; JSON that is broken or cut is replaced as a whole."""
+        """Redact a body; return None if nothing in it is secret. Invalid or truncated JSON is replaced as a whole."""
         if self._root.dead or body.lstrip()[:1] not in {b"{", b"["}:
             text = body.decode("latin-1")
             clean = without_tokens(text, self.value)
@@ -181,7 +184,7 @@ class Redactor:
         return None if clean is document else _written(clean)
 
     def _clean(self, value: Any, node: Node) -> Any:
-        """The document with redacted values; the very same object when nothing was redacted."""
+        """Redact a document; return the same object if nothing in it is secret."""
         if node.accepts:
             return self.value(value)
         if isinstance(value, Repeated | NonFinite):
@@ -204,6 +207,6 @@ def _written(value: object) -> bytes:
 
 
 def digest_key(key: str, salt: bytes) -> int:
-    """A signed 64-bit number that stands for an ordering key, so that keys can be counted without being kept."""
+    """Return a signed 64-bit digest of an ordering key, by which keys can be counted without being stored."""
     digest = hmac.new(salt, key.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
     return int.from_bytes(digest[:8], "big", signed=True)

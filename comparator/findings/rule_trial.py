@@ -1,7 +1,4 @@
-"""What other rules would have said about the same observations.
-
-Pure. Used before a change of rules goes into force.
-"""
+"""Compare the same cases under two sets of rules, to see the effect of a change of rules in advance. Pure."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -14,7 +11,7 @@ from comparator.verdict import Comparator, Comparison
 
 @dataclass(frozen=True, slots=True)
 class VerdictChange:
-    """A difference that one rule set shows and the other does not."""
+    """A difference that one set of rules reports and the other does not."""
 
     exchange: str
     route: str
@@ -24,7 +21,14 @@ class VerdictChange:
 
 @dataclass(frozen=True, slots=True)
 class RuleTrial:
-    """Comparisons under both rule sets: what the new one hides, what it reveals, and how many verdicts change."""
+    """The result of a trial.
+
+    Attributes:
+        compared: number of comparisons under both sets of rules.
+        verdicts_changed: number of comparisons whose verdict changes.
+        hidden: differences that only the old rules report.
+        revealed: differences that only the new rules report.
+    """
 
     compared: int
     verdicts_changed: int
@@ -33,7 +37,7 @@ class RuleTrial:
 
 
 def try_rules(old: Comparator, new: Comparator, cases: Iterable[OpenedCase], *, now: dt.datetime) -> RuleTrial:
-    """Compare every case under both rule sets."""
+    """Compare every case under both sets of rules; `now` is an aware time, by which rules expire."""
     compared = changed = 0
     hidden: list[VerdictChange] = []
     revealed: list[VerdictChange] = []
@@ -47,12 +51,12 @@ def try_rules(old: Comparator, new: Comparator, cases: Iterable[OpenedCase], *, 
     return RuleTrial(compared, changed, tuple(hidden), tuple(revealed))
 
 
-def _only_in(one: Comparison, other: Comparison, case: OpenedCase) -> list[VerdictChange]:
-    there = {_identity(difference) for difference in other.differences}
+def _only_in(comparison: Comparison, other: Comparison, case: OpenedCase) -> list[VerdictChange]:
+    in_other = {_identity(difference) for difference in other.differences}
     return [
         VerdictChange(case.exchange.id, case.route, difference.kind, difference.place)
-        for difference in one.differences
-        if _identity(difference) not in there
+        for difference in comparison.differences
+        if _identity(difference) not in in_other
     ]
 
 
@@ -61,7 +65,7 @@ def _identity(difference: Difference) -> tuple[str, str, str]:
 
 
 def render_trial(trial: RuleTrial) -> str:
-    """The result in words."""
+    """Write the result of a trial as text."""
     lines = [f"{trial.compared} compared under both rule sets, {trial.verdicts_changed} verdicts change"]
     for name, changes in (("would be hidden", trial.hidden), ("would be revealed", trial.revealed)):
         places: dict[tuple[str, str, str], list[str]] = {}

@@ -1,1 +1,5 @@
-"""Compare two HTTP responses: status, headers and body. Pure."""
+"""Compare two HTTP responses: status, headers and body. Pure.
+
+`compare` is the entry. `bodies` decodes a body and chooses how to compare it; `exact_json` parses JSON without losing anything;
+`json_diff` walks two JSON documents under rules.
+"""

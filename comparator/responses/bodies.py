@@ -1,6 +1,6 @@
-"""What a body is: undoes content codings, decides the kind, and reads the kinds that have a structure.
+"""Decode a body's content codings, choose its kind, and parse kinds with a structure. Pure.
 
-Pure. Nothing here raises on what a side sent: a body that cannot be read is a value that says why.
+Nothing here raises because of the bytes that a side sent: a body that cannot be read is an `UnreadableBody` with the reason.
 """
 
 import gzip
@@ -24,7 +24,7 @@ from comparator.responses.exact_json import InvalidJsonError, parse
 
 
 class BodyKind(StrEnum):
-    """How a body is compared."""
+    """The way to compare a body: JSON, FORM, MULTIPART and TEXT by structure, BINARY by digest; EMPTY is a kind of its own."""
 
     EMPTY = "empty"
     JSON = "json"
@@ -36,22 +36,22 @@ class BodyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UnreadableBody:
-    """A body that cannot be decoded or parsed, and why."""
+    """A body that cannot be decoded or parsed, and the reason."""
 
     reason: str
 
 
 def header(headers: HeaderList, name: str) -> str:
-    """All values of a header, joined as RFC 9110 (section 5.3) allows; "" when absent. `name` is lower case."""
-    found = ""
+    """Return all values of a header, joined by commas (RFC 9110, section 5.3); "" when it is absent. `name` is lower case."""
+    joined = ""
     for key, value in headers:
         if len(key) == len(name) and key.lower() == name:
-            found = f"{found}, {value}" if found else value
-    return found
+            joined = f"{joined}, {value}" if joined else value
+    return joined
 
 
 def media_type(headers: HeaderList) -> tuple[str, Mapping[str, str]]:
-    """Type and parameters of Content-Type, lower-cased but for parameter values; ("", {}) when absent."""
+    """Return type and parameters of Content-Type, lower-cased except for parameter values; ("", {}) when it is absent."""
     return _parsed_media_type(header(headers, "content-type"))
 
 
@@ -67,7 +67,13 @@ def _parsed_media_type(text: str) -> tuple[str, Mapping[str, str]]:
 
 
 def kind_of(response: Response, body: bytes, forced: str) -> BodyKind:
-    """How to compare a body: as the route says, else by Content-Type, else as JSON when it looks like it."""
+    """Choose the kind of a body: the route's `body` setting, else by Content-Type, else JSON if it looks like JSON.
+
+    Args:
+        response: the response with its headers.
+        body: its decoded body.
+        forced: the route's setting, "" for none.
+    """
     if not body:
         return BodyKind.EMPTY
     if forced:
@@ -87,23 +93,23 @@ def kind_of(response: Response, body: bytes, forced: str) -> BodyKind:
 
 
 def decode(response: Response, max_bytes: int) -> bytes | UnreadableBody:
-    """The body without its content codings.
+    """Undo the content codings of a body.
 
-    Unknown codings, damaged streams and bodies that would exceed `max_bytes` when decoded are `Unreadable`.
+    Unknown codings, damaged streams and bodies of more than `max_bytes` decoded bytes are `UnreadableBody`.
     """
-    named = header(response.headers, "content-encoding")
-    if not named:
+    field = header(response.headers, "content-encoding")
+    if not field:
         return response.body
-    codings = [c.strip().lower() for c in named.split(",") if c.strip()]
+    codings = [c.strip().lower() for c in field.split(",") if c.strip()]
     body = response.body
     for coding in reversed(codings):
         if coding in {"identity", ""}:
             continue
-        decode = _DECODERS.get(coding)
-        if decode is None:
-            return UnreadableBody(f"content coding {coding!r} is not known")
+        decoder = _DECODERS.get(coding)
+        if decoder is None:
+            return UnreadableBody(f"unknown content coding {coding!r}")
         try:
-            body = decode(body, max_bytes)
+            body = decoder(body, max_bytes)
         except (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError) as error:
             return UnreadableBody(f"{coding}: {error}")
     return body
@@ -121,7 +127,7 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
 
 
 def _inflate(body: bytes, max_bytes: int) -> bytes:
-    """Both deflate formats occur in the wild: with the zlib header (RFC 9110) and without."""
+    """Decode deflate. Both formats occur in practice: with the zlib header (RFC 9110, section 8.4.1.2) and without."""
     for window in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
         stream = zlib.decompressobj(window)
         try:
@@ -131,7 +137,7 @@ def _inflate(body: bytes, max_bytes: int) -> bytes:
         if len(out) > max_bytes:
             raise ValueError(f"more than {max_bytes} bytes when decoded")
         if not stream.eof:
-            raise ValueError("the stream ends early")
+            raise ValueError("unexpected end of the stream")
         return out
     raise ValueError("not a deflate stream")
 
@@ -141,7 +147,7 @@ def _unzstd(body: bytes, max_bytes: int) -> bytes:
 
 
 def _unbrotli(body: bytes, max_bytes: int) -> bytes:
-    """Brotli is decoded when a package for it is installed; it is none of ours."""
+    """Decode Brotli by an installed package, if there is one; it is not one of our dependencies."""
     for name in ("brotli", "brotlicffi"):
         try:
             module: Any = import_module(name)
@@ -167,9 +173,10 @@ _DECODERS: Final = {
 
 
 def structure_of(kind: BodyKind, response: Response, body: bytes) -> object:
-    """The document that stands for a body: JSON as it is, forms and multiparts as objects of lists, text as itself.
+    """Parse a body into a document: JSON as itself, forms and multipart bodies as objects of lists, text as a string.
 
-    Form and multipart members keep the order of values of one name; the order of names does not matter.
+    `a=1&b=2&a=3` becomes `{"a": ["1", "3"], "b": ["2"]}`: values of one name keep their order, the order of names does not matter.
+    Binary bodies, and text that cannot be decoded, are represented by their digest.
     """
     match kind:
         case BodyKind.JSON:

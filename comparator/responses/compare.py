@@ -1,6 +1,6 @@
-"""Compares what two sides answered: status, the headers that count, the body by its kind.
+"""Compare two responses: status, the compared headers, and the body by its kind. Pure.
 
-Pure. Bytes first; then the structural walk, which reads no more than it must.
+Bytes are compared first. The structural comparison parses only what differs as bytes.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from operator import ne
 from typing import Final
 
 from comparator.exchanges.difference import Difference, Kind, RuleHit
-from comparator.exchanges.json_values import ABSENT, Digest, digest_of
+from comparator.exchanges.json_values import ABSENT, Digest, TruncatedBody, digest_of
 from comparator.exchanges.model import HeaderList, Response
 from comparator.responses.bodies import BodyKind, UnreadableBody, decode, kind_of, media_type, structure_of
 from comparator.responses.exact_json import InvalidJsonError, parse
@@ -18,13 +18,13 @@ from comparator.rules.actions import ComparisonTime
 from comparator.rules.compile import RouteRules
 
 _NO_NAMES: Final[frozenset[str]] = frozenset()
-_UNWATCHED_MAX: Final = 1_000
+_IGNORED_HEADERS_MAX: Final = 1_000
 _DECIDE_BODY: Final = frozenset({"content-type", "content-encoding"})
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseResult:
-    """What differs between two responses, and the rules that were touched."""
+    """The differences between two responses, and the rule hits."""
 
     differences: tuple[Difference, ...] = ()
     rule_hits: tuple[RuleHit, ...] = ()
@@ -34,38 +34,46 @@ EQUAL: Final = ResponseResult()
 
 
 def surely_equal(served: Response, mirrored: Response, rules: RouteRules) -> bool:
-    """Whether two responses are surely equal: same status, same bytes, header lines that differ only where nothing looks.
+    """Return whether two responses are certainly equal: same status, same body bytes, differences only in ignored headers.
 
-    Most pairs are, so this decides before anything else is made. False says nothing.
+    The fast path of most pairs. False does not mean that they differ.
     """
-    if served.status != mirrored.status or served.body != mirrored.body or _cut(served, mirrored):
+    if served.status != mirrored.status or served.body != mirrored.body or _either_truncated(served, mirrored):
         return False
-    ours, theirs = served.headers, mirrored.headers
-    if len(ours) != len(theirs):
+    left, right = served.headers, mirrored.headers
+    if len(left) != len(right):
         return False
-    unwatched = rules.unwatched
-    for one, other in compress(zip(ours, theirs, strict=True), map(ne, ours, theirs)):
-        if (one[0] not in unwatched and not _is_unwatched(one[0], rules)) or (
-            other[0] not in unwatched and not _is_unwatched(other[0], rules)
+    ignored = rules.ignored_headers
+    for a, b in compress(zip(left, right, strict=True), map(ne, left, right)):
+        if (a[0] not in ignored and not _is_ignored(a[0], rules)) or (
+            b[0] not in ignored and not _is_ignored(b[0], rules)
         ):
             return False
     return True
 
 
-def _is_unwatched(name: str, rules: RouteRules) -> bool:
-    """Whether nothing looks at a header; the answer for its spelling is kept in the rules."""
+def _is_ignored(name: str, rules: RouteRules) -> bool:
+    """Return whether a header is neither compared nor decides how the body is read; cache the answer by its spelling."""
     lower = name.lower()
     if lower in rules.headers or lower in _DECIDE_BODY:
         return False
-    if len(rules.unwatched) < _UNWATCHED_MAX:
-        rules.unwatched.add(name)
+    if len(rules.ignored_headers) < _IGNORED_HEADERS_MAX:
+        rules.ignored_headers.add(name)
     return True
 
 
 def compare_responses(
     served: Response, mirrored: Response, rules: RouteRules, when: ComparisonTime, *, max_bytes: int
 ) -> ResponseResult:
-    """Compare two responses of one route."""
+    """Compare two responses of one route.
+
+    Args:
+        served: the serving side's response.
+        mirrored: the mirrored side's response.
+        rules: rules of the route.
+        when: time of the comparison, by which rules expire.
+        max_bytes: larger decoded bodies are compared by digest.
+    """
     changed = _changed_names(served.headers, mirrored.headers)
     differences: list[Difference] = []
     if served.status != mirrored.status:
@@ -73,7 +81,7 @@ def compare_responses(
     if not changed.isdisjoint(rules.headers):
         differences += _headers(served.headers, mirrored.headers, rules.headers)
     alike_read = changed.isdisjoint(_DECIDE_BODY)
-    if alike_read and served.body == mirrored.body and not _cut(served, mirrored):
+    if alike_read and served.body == mirrored.body and not _either_truncated(served, mirrored):
         return ResponseResult(tuple(differences)) if differences else EQUAL
     body = compare_bodies(served, mirrored, rules, when, max_bytes=max_bytes, alike_read=alike_read)
     if not differences:
@@ -81,21 +89,21 @@ def compare_responses(
     return ResponseResult((*differences, *body.differences), body.rule_hits)
 
 
-def _cut(served: Response, mirrored: Response) -> bool:
+def _either_truncated(served: Response, mirrored: Response) -> bool:
     return served.body_truncated or mirrored.body_truncated
 
 
 def _changed_names(served: HeaderList, mirrored: HeaderList) -> frozenset[str]:
-    """Lower-case names of headers that may differ: a cheap look that leaves nothing out and may name too many."""
+    """Return a superset of the lower-case names of the headers that differ, cheaply."""
     if served == mirrored:
         return _NO_NAMES
     if len(served) != len(mirrored):
         return frozenset([name.lower() for name, _ in set(served).symmetric_difference(mirrored)])
     names: list[str] = []
-    for ours, theirs in zip(served, mirrored, strict=True):
-        if ours != theirs:
-            names.append(ours[0].lower())
-            names.append(theirs[0].lower())
+    for left, right in zip(served, mirrored, strict=True):
+        if left != right:
+            names.append(left[0].lower())
+            names.append(right[0].lower())
     return frozenset(names)
 
 
@@ -110,12 +118,12 @@ def _headers(served: HeaderList, mirrored: HeaderList, names: frozenset[str]) ->
 
 
 def _by_name(headers: HeaderList, names: frozenset[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name, value in headers:
         lower = name.lower()
         if lower in names:
-            found[lower] = f"{found[lower]}, {value.strip()}" if lower in found else value.strip()
-    return found
+            values[lower] = f"{values[lower]}, {value.strip()}" if lower in values else value.strip()
+    return values
 
 
 def compare_bodies(
@@ -127,9 +135,15 @@ def compare_bodies(
     max_bytes: int,
     alike_read: bool = False,
 ) -> ResponseResult:
-    """Compare two bodies by kind; what cannot be read or was cut off is reported as such.
+    """Compare two bodies by kind; an unreadable or truncated body is a difference of its own kind.
 
-    `alike_read`: the headers that say how a body is read are known to be the same.
+    Args:
+        served: the serving side's response.
+        mirrored: the mirrored side's response.
+        rules: rules of the route.
+        when: time of the comparison.
+        max_bytes: larger decoded bodies are compared by digest.
+        alike_read: the headers that decide how a body is read are known to be equal.
     """
     if served.body_truncated or mirrored.body_truncated:
         return _truncated(served, mirrored)
@@ -137,12 +151,12 @@ def compare_bodies(
     if isinstance(a, UnreadableBody) or isinstance(b, UnreadableBody):
         return _unreadable(served, mirrored, a, b)
     kind = kind_of(served, a, rules.body_kind)
-    # An empty body is of a kind of its own, whatever its header says.
+    # An empty body has a kind of its own, regardless of its headers.
     kinds = kind, kind if alike_read and a and b else kind_of(mirrored, b, rules.body_kind)
     if a == b and kinds[0] is kinds[1]:
         return EQUAL
     if kinds[0] is not kinds[1]:
-        return ResponseResult((Difference(Kind.BODY, (), _named(kinds[0], a), _named(kinds[1], b)),))
+        return ResponseResult((Difference(Kind.BODY, (), _description(kinds[0], a), _description(kinds[1], b)),))
     if max(len(a), len(b)) > max_bytes:
         return ResponseResult((Difference(Kind.BODY, (), digest_of(a), digest_of(b)),))
     if kinds[0] is BodyKind.JSON:
@@ -151,14 +165,14 @@ def compare_bodies(
 
 
 def _json_texts(a: bytes, b: bytes, rules: RouteRules, when: ComparisonTime) -> ResponseResult:
-    finished = Walk(rules.body, when)
+    json_walk = Walk(rules.body, when)
     try:
-        finished.compare_texts(a, b)
+        json_walk.compare_texts(a, b)
     except (InvalidJsonError, RecursionError):
-        # Said again from the whole bodies: which side is at fault, and why.
+        # Parse both bodies completely to find out which side is invalid, and why.
         faults = _fault_of(a), _fault_of(b)
         return ResponseResult((Difference(Kind.INVALID_BODY, (), *faults),))
-    return ResponseResult(tuple(finished.bounded_differences(a, b)), tuple(finished.rule_hits))
+    return ResponseResult(tuple(json_walk.bounded_differences(a, b)), tuple(json_walk.rule_hits))
 
 
 def _fault_of(text: bytes) -> str:
@@ -181,24 +195,16 @@ def _structures(
         return ResponseResult((Difference(Kind.INVALID_BODY, (), _reason(a), _reason(b)),))
     if isinstance(a, Digest) or isinstance(b, Digest):
         return EQUAL if a == b else ResponseResult((Difference(Kind.BODY, (), a, b),))
-    finished = walk(a, b, rules.body, when)
-    return ResponseResult(tuple(finished.bounded_differences(served[1], mirrored[1])), tuple(finished.rule_hits))
+    json_walk = walk(a, b, rules.body, when)
+    return ResponseResult(tuple(json_walk.bounded_differences(served[1], mirrored[1])), tuple(json_walk.rule_hits))
 
 
 def _truncated(served: Response, mirrored: Response) -> ResponseResult:
-    """A body that was cut off says only as much as its beginning: equal beginnings are still not known to be equal."""
+    """Compare the recorded beginnings of two bodies. Even if they agree, the bodies are not known to be equal."""
     shorter = min(len(served.body), len(mirrored.body))
-    note = "the same up to the cut" if served.body[:shorter] == mirrored.body[:shorter] else "different before the cut"
-    return ResponseResult(
-        (
-            Difference(
-                Kind.TRUNCATED,
-                (),
-                f"{len(served.body)} bytes{' (cut)' if served.body_truncated else ''}, {note}",
-                f"{len(mirrored.body)} bytes{' (cut)' if mirrored.body_truncated else ''}, {note}",
-            ),
-        )
-    )
+    prefix_equal = served.body[:shorter] == mirrored.body[:shorter]
+    left, right = (TruncatedBody(len(r.body), r.body_truncated, prefix_equal) for r in (served, mirrored))
+    return ResponseResult((Difference(Kind.TRUNCATED, (), left, right),))
 
 
 def _unreadable(
@@ -213,5 +219,5 @@ def _reason(value: object) -> str:
     return value.reason if isinstance(value, UnreadableBody) else "readable"
 
 
-def _named(kind: BodyKind, body: bytes) -> str:
+def _description(kind: BodyKind, body: bytes) -> str:
     return f"{kind}, {len(body)} bytes"

@@ -1,7 +1,7 @@
-"""Reads JSON without losing anything that a comparison may turn on.
+"""Parse JSON without losing anything that a comparison may depend on. Pure.
 
-Pure. Decimals and big integers keep every digit, an integer stays apart from a decimal, repeated member names are kept
-(`Repeated`), NaN and the infinities are values (`NonFinite`).
+Decimals and big integers keep every digit, `1` is an integer and `1.0` a decimal, repeated member names are kept (`Repeated`), and NaN and
+the infinities are values (`NonFinite`).
 """
 
 import json
@@ -16,11 +16,11 @@ from comparator.exchanges.json_values import NonFinite, Repeated
 
 
 class InvalidJsonError(ValueError):
-    """The text is no JSON at all; the message says why."""
+    """The text is not JSON; the message has the reason."""
 
 
 DEPTH_MAX: Final = 128
-"""Levels of nesting that are read; whoever walks a document later may recurse."""
+"""Deepest nesting that is parsed, so that code which walks a document may recurse."""
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _NO_MARKS: Final = bytes(set(range(256)) - set(b"[{:"))
@@ -30,27 +30,31 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def parse(text: bytes) -> object:
-    """Read one JSON document.
+    """Parse one JSON document.
 
-    A fast decoder reads it first. It drops all but the last of repeated members, which is noticed by writing what was read
-    and counting colons in both texts: every member has one, and those inside strings stay (unless one is written as an escape), so
-    equal counts mean that nothing was dropped. Everything else goes to the slow, exact reader.
+    A fast decoder parses it first. It silently drops all but the last of repeated members. That is detected by encoding the result again
+    and counting colons in both texts: each member has one, and colons inside of strings are kept (unless written as an escape).
+
+        {"a": 1, "b": "x:y"}   encoded again {"a":1,"b":"x:y"}: 3 colons and 3, nothing was dropped
+        {"a": 1, "a": 2}       encoded again {"a":2}: 2 colons and 1, so the exact parser is used
+
+    Everything that the fast decoder does not accept goes to the exact parser too.
 
     Raises:
-        InvalidJsonError: the text is not JSON, not UTF-8/16/32, nested beyond DEPTH_MAX, or has a number whose
-            exponent no decimal holds.
+        InvalidJsonError: the text is not JSON, not in UTF-8, UTF-16 or UTF-32, nested beyond DEPTH_MAX, or contains a number whose
+            exponent is out of a decimal's range.
     """
-    # Looked at before it is read: readers recurse on the C stack, and a library may have raised Python's limit for it.
+    # Check the depth before parsing: parsers recurse on the C stack, and a library may have raised Python's recursion limit.
     marks = text.translate(None, _NO_MARKS)
     colons = marks.count(b":")
     if len(marks) - colons > DEPTH_MAX and _depth(text) > DEPTH_MAX:
-        raise InvalidJsonError("nested too deeply")
+        raise InvalidJsonError(f"nested more than {DEPTH_MAX} levels deep")
     value = _parse_fast(text, colons)
-    return _parse_slowly(text) if value is _UNSURE else value
+    return _parse_exactly(text) if value is _UNSURE else value
 
 
 def _depth(text: bytes) -> int:
-    """How deep arrays and objects are nested, counted in the text outside of strings."""
+    """Return the depth of nested arrays and objects, counted in the text outside of strings."""
     deepest = depth = 0
     for bracket in _STRINGS.sub(b"", text).translate(None, delete=_NO_BRACKETS):
         depth += 1 if bracket in b"[{" else -1
@@ -59,7 +63,7 @@ def _depth(text: bytes) -> int:
 
 
 def _parse_fast(text: bytes, colons: int) -> object:
-    """What the fast decoder reads, _UNSURE when it reads nothing or may have dropped a member."""
+    """Parse with the fast decoder; return _UNSURE when it fails or may have dropped a member."""
     try:
         value: object = _fast.decode(text)
         written = _encoder.encode(value)
@@ -72,7 +76,7 @@ def _parse_fast(text: bytes, colons: int) -> object:
     return _UNSURE
 
 
-def _parse_slowly(text: bytes) -> object:
+def _parse_exactly(text: bytes) -> object:
     try:
         return json.loads(text, parse_float=Decimal, parse_constant=NonFinite, object_pairs_hook=_object_of_pairs)
     except (ValueError, ArithmeticError) as error:

@@ -1,10 +1,16 @@
-"""Finds what differs between two JSON documents, under rules.
+"""Compare two JSON documents under rules. Pure; it knows neither HTTP nor tables.
 
-Pure. `Walk` goes through both documents side by side. Given texts, it goes down as long as objects are equal as bytes in most
-of their members, and reads only the others. Nothing here knows HTTP or tables.
+`Walk` walks both documents side by side. Given texts, it splits objects into members and parses only those that differ as bytes:
+
+    {"score": "1.0", "stamps": {...40 kB...}, "error": null}
+    {"score": "2.0", "stamps": {...40 kB...}, "error": null}     only "1.0" and "2.0" are parsed
+
+Arrays are compared in order unless a rule says otherwise. With `unordered`, [1, 2, 2, 3] against [2, 1, 4, 2]: equal elements cancel (1, 2
+and 2), and the remaining 3 and 4 are paired by similarity, here into one changed element. With `key_by: [id]`, elements are paired by
+their member `id`, [{id 1, a}, {id 2, b}] against [{id 2, c}, {id 1, a}]: id 1 is equal and id 2 differs in one member.
 """
 
-# Decoded JSON is of any type: pyright cannot know it and the code asks for it at every step.
+# Parsed JSON is of any type: pyright cannot know it, and the code checks it at every step.
 # pyright: reportUnknownVariableType=false
 
 from collections import Counter, defaultdict
@@ -23,33 +29,40 @@ from comparator.rules.compile import CompiledRule, RuleSet
 from comparator.rules.json_paths import Node
 
 GREEDY_MATCH_MAX: Final = 2_500
-"""Beyond this many pairs of unmatched elements, an unordered array is paired in order instead of by likeness."""
+"""Above this many pairs of unmatched elements, an unordered array is paired in order instead of by similarity."""
 
-LIKENESS_MAX_CHARACTERS: Final = 1_000_000
-"""Beyond this size of all those pairs together likewise: each pair is walked once to be judged."""
+SIMILARITY_CHARACTERS_MAX: Final = 1_000_000
+"""Above this total size of these pairs too, because each pair is walked once to determine its similarity."""
 
 DIFFERENCES_MAX: Final = 1_000
-"""Of one walk; of what differs beyond, nothing is kept but that there is more (`Kind.TOO_LARGE`)."""
+"""Differences kept of one walk; further ones are summarised in one (`Kind.TOO_LARGE`)."""
 
 RULE_HITS_MAX: Final = 10_000
-"""Of one walk; rules work beyond, and are not noted."""
+"""Rule hits kept of one walk; rules still apply to further places."""
 
 RAW_DIFFERING_MAX: Final = 4
-"""An object of which more members differ as bytes, and more than half of all, is read as a whole."""
+"""An object is parsed as a whole if more than this many members, and more than half of all, differ as bytes."""
 
 _rule_hit: Final = cast("Callable[[tuple[object, ...]], RuleHit]", partial(tuple.__new__, RuleHit))  # pyright: ignore[reportUnknownMemberType]
-"""Makes a `RuleHit` of a tuple of its five fields, in half the time."""
+"""Create a `RuleHit` from a tuple of its five fields, in half the time of its constructor."""
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Walk:
-    """One structural walk; `differences`, `touches` are the result, in document order. `left_out` counts differences that were not kept.
+    """One comparison of two documents.
 
     Args:
-        rules: what may differ.
-        when: the day by which a rule's term is judged, and how much later the mirrored side ran.
-        table: with `natural_key` and `column`, where the documents stand, when they are a JSON column's values.
+        rules: rules of the documents.
+        when: time of the comparison: the day by which rules expire, and how much later the mirrored side ran.
+        table: table of the JSON column that the documents come from; "" for bodies.
+        natural_key: natural key of the row.
+        column: the JSON column.
+
+    Attributes:
+        differences: differences that no rule allows, in document order.
+        rule_hits: places where a rule allowed a difference, or has expired, in document order.
+        omitted: number of differences beyond DIFFERENCES_MAX.
     """
 
     __slots__ = ("_column", "_key", "_path", "_rules", "_table", "_when", "differences", "omitted", "rule_hits")
@@ -72,7 +85,7 @@ class Walk:
         self.omitted = 0
 
     def bounded_differences(self, served: bytes, mirrored: bytes) -> list[Difference]:
-        """What differs between the documents that these texts are; when not all was kept, the last one names both by digest and size."""
+        """Return the differences; if some were omitted, one more of kind TOO_LARGE with the digests of both texts."""
         if not self.omitted:
             return self.differences
         whole = Difference(
@@ -85,10 +98,10 @@ class Walk:
         self._values(served, mirrored, self._rules.root)
 
     def compare_texts(self, served: bytes, mirrored: bytes) -> None:
-        """Walk the documents that two JSON texts are.
+        """Walk two documents given as JSON texts.
 
         Raises:
-            InvalidJsonError: a part that is not equal as bytes is no JSON.
+            InvalidJsonError: a part that differs as bytes is not JSON.
         """
         self._texts(served, mirrored, self._rules.root)
 
@@ -120,20 +133,20 @@ class Walk:
         self._differ(a, b, node)
 
     def _ignored(self, a: Any, b: Any, node: Node) -> bool:
-        """Containers are left out as a whole by a rule that ignores them, and only noted when they do differ."""
+        """Return whether a rule ignores this object or array as a whole; it is a rule hit only if the documents differ there."""
         ignoring = [rule for rule in node.payloads if type(rule.action) is Ignore]
         if not ignoring:
             return False
-        holding = next((rule for rule in ignoring if rule.holds(self._when.today)), None)
+        holding = next((rule for rule in ignoring if rule.applies(self._when.today)), None)
         if not same(a, b):
             self._hit_rule(holding or ignoring[0], expired=holding is None)
         return holding is not None
 
     def _objects(self, a: dict[str, Any], b: dict[str, Any], node: Node) -> None:
-        there = b.get
-        lacking = 0
+        get = b.get
+        missing = 0
         for name, served in a.items():
-            mirrored = there(name, ABSENT)
+            mirrored = get(name, ABSENT)
             kind = type(served)
             if kind is type(mirrored):
                 if kind is not dict and kind is not list:
@@ -141,16 +154,16 @@ class Walk:
                         self._scalars(name, served, mirrored, node)
                     continue
             elif mirrored is ABSENT:
-                lacking += 1
+                missing += 1
             self._member(name, served, mirrored, node)
-        if len(b) != len(a) - lacking:
+        if len(b) != len(a) - missing:
             for name, mirrored in b.items():
                 if name not in a:
                     self._member(name, ABSENT, mirrored, node)
 
     def _scalars(self, name: str, served: Any, mirrored: Any, node: Node) -> None:
-        """Members of one scalar type that differ: as in `_differ` for the case that the first rule of the place allows it."""
-        # Not by `_below`: this is where a walk of two equal documents in two notations spends its time.
+        """Compare two unequal members of one scalar type: the fast path of `_differ` for a first rule that allows the difference."""
+        # Inlined `_below`: two equal documents in two notations ("1" and "1.0") spend their time here.
         if node.predicates:
             below = node.below(name, served, mirrored)
         else:
@@ -175,7 +188,7 @@ class Walk:
         for rule in node.payloads:
             if not isinstance(rule.action, Unordered | KeyedBy):
                 continue
-            if not rule.holds(self._when.today):
+            if not rule.applies(self._when.today):
                 if not same(a, b):
                     self._hit_rule(rule, expired=True)
                 continue
@@ -198,7 +211,10 @@ class Walk:
             self._add(Kind.ORDER, a, b)
 
     def _other_length(self, a: list[Any], b: list[Any], node: Node) -> None:
-        """Equal elements at both ends belong together; what is left in between is paired in order."""
+        """Pair equal elements at both ends, and the elements in between in order.
+
+        [1, 2, 3, 4] against [1, 3, 4]: 1 is paired at the head, 4 and 3 at the tail, and 2 is missing.
+        """
         shorter = min(len(a), len(b))
         head = 0
         while head < shorter and same(a[head], b[head]):
@@ -230,17 +246,17 @@ class Walk:
             groups[_key_of(item, members)][1].append(j)
         left: list[int] = []
         right: list[int] = []
-        for mine, theirs in groups.values():
+        for ours, others in groups.values():
             if members is None:
-                left += mine[len(theirs) :]
-                right += theirs[len(mine) :]
+                left += ours[len(others) :]
+                right += others[len(ours) :]
             else:
-                self._in_order(mine, theirs, a, b, node)
-        self._match_by_likeness(left, right, a, b, node)
+                self._in_order(ours, others, a, b, node)
+        self._match_by_similarity(left, right, a, b, node)
 
-    def _match_by_likeness(self, left: list[int], right: list[int], a: list[Any], b: list[Any], node: Node) -> None:
-        if left and right and self._may_try(left, right, a):
-            pairs = sorted((len(self._trial(a[i], b[j], i, node).differences), i, j) for i in left for j in right)
+    def _match_by_similarity(self, left: list[int], right: list[int], a: list[Any], b: list[Any], node: Node) -> None:
+        if left and right and self._may_match_by_similarity(left, right, a):
+            pairs = sorted((len(self._walk_pair(a[i], b[j], i, node).differences), i, j) for i in left for j in right)
             for _, i, j in pairs:
                 if i in left and j in right:
                     left.remove(i)
@@ -248,19 +264,19 @@ class Walk:
                     self._element(i, a[i], b[j], node)
         self._in_order(left, right, a, b, node)
 
-    def _may_try(self, left: list[int], right: list[int], a: list[Any]) -> bool:
-        """Whether every element may be walked against every other in a bounded time."""
+    def _may_match_by_similarity(self, left: list[int], right: list[int], a: list[Any]) -> bool:
+        """Return whether walking every element against every other takes a bounded time."""
         if len(left) * len(right) > GREEDY_MATCH_MAX:
             return False
-        return len(right) * sum(len(fingerprint(a[i])) for i in left) <= LIKENESS_MAX_CHARACTERS
+        return len(right) * sum(len(fingerprint(a[i])) for i in left) <= SIMILARITY_CHARACTERS_MAX
 
-    def _trial(self, served: Any, mirrored: Any, index: int, node: Node) -> "Walk":
+    def _walk_pair(self, served: Any, mirrored: Any, index: int, node: Node) -> "Walk":
         trial = Walk(self._rules, self._when)
         trial._element(index, served, mirrored, node)
         return trial
 
     def _differ(self, a: Any, b: Any, node: Node) -> None:
-        """Two values differ: a rule of the place may allow it, else it is a difference."""
+        """Handle two values that differ: a rule of the place may allow it, otherwise it is a difference."""
         judged = ""
         when = self._when
         for rule in node.payloads:
@@ -287,7 +303,7 @@ class Walk:
 
 
 def _below(node: Node, name: str, served: Any, mirrored: Any) -> Node:
-    """As `Node.below`, without a call where no predicate is to be asked."""
+    """Do the same as `Node.below`, with one call less for nodes without predicates."""
     if node.predicates:
         return node.below(name, served, mirrored)
     children, other = node.branches or node.branch()
@@ -309,12 +325,12 @@ def _key_of(item: Any, members: tuple[str, ...] | None) -> str:
         return fingerprint(item)
     if not isinstance(item, dict):
         return f"value {fingerprint(item)}"
-    found = cast("dict[str, object]", item)
-    return f"member {fingerprint([found.get(name) for name in members])}"
+    values = cast("dict[str, object]", item)
+    return f"member {fingerprint([values.get(name) for name in members])}"
 
 
 def same(a: Any, b: Any) -> bool:
-    """Exactly equal: no rules, and 1, 1.0, true are three different values. Decimals are equal by value (1.0, 1.00)."""
+    """Return whether two values are exactly equal. 1, 1.0 and true are three values; 1.0 and 1.00 are one."""
     kind = type(a)
     if kind is not type(b):
         return False
@@ -328,7 +344,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def fingerprint(value: Any) -> str:
-    """A text that two values share exactly when they are `same`."""
+    """Return a text that two values share exactly if they are the `same`."""
     kind = type(value)
     if kind is dict:
         return "{" + ",".join(f"{value_text(n)}:{fingerprint(value[n])}" for n in sorted(value)) + "}"
@@ -342,7 +358,7 @@ def fingerprint(value: Any) -> str:
 
 
 def _in_one_layout(a: bytes, b: bytes) -> bool:
-    """Whether both texts are objects with the same white space behind the first member's name."""
+    """Return whether both texts are objects with the same white space behind the first member's name."""
     if a[:1] != b"{" or b[:1] != b"{":
         return False
     first, second = a.find(b'":') + 2, b.find(b'":') + 2
@@ -350,10 +366,10 @@ def _in_one_layout(a: bytes, b: bytes) -> bool:
 
 
 def _differing_members(a: bytes, b: bytes) -> list[tuple[str, bytes, bytes]] | None:
-    """The members of two objects that are not equal as bytes; None when the objects have to be read as a whole.
+    """Return the members of two objects that differ as bytes, None if the objects have to be parsed as a whole.
 
-    That is when they have not the same names, when most members differ, or when a text is not exactly its members joined
-    again in one of the two usual layouts: then it may have repeated members or escaped names.
+    They have to if their names differ, if most members differ, or if a text does not equal its members joined again in one of the two usual
+    layouts (`{"a": 1, "b": 2}` and `{"a":1,"b":2}`): it may then contain repeated members or escaped names.
     """
     try:
         left, right = _members.decode(a), _members.decode(b)
@@ -376,6 +392,6 @@ def _is_joined(text: bytes, members: dict[str, msgspec.Raw]) -> bool:
 
 def walk(served: object, mirrored: object, rules: RuleSet, when: ComparisonTime) -> Walk:
     """Walk two documents and return the finished walk."""
-    finished = Walk(rules, when)
-    finished.compare(served, mirrored)
-    return finished
+    json_walk = Walk(rules, when)
+    json_walk.compare(served, mirrored)
+    return json_walk

@@ -1,1 +1,5 @@
-"""Comparison rules: compile them from config.yaml, apply them, and measure what a changed rule would do. Pure but for `what_if_stored`."""
+"""Compile and apply the rules that allow differences. Pure.
+
+`json_paths` parses the paths of rules and finds all rules of a place at once; `actions` decides whether two values are allowed to differ;
+`compile` compiles the rules of `compare:`; `known_differences` recognises differences that are declared as known.
+"""

@@ -1,6 +1,6 @@
-"""What a rule allows at its place: each action says whether two values count as the same.
+"""Define the actions of rules: each decides whether two values at its place are allowed to differ. Pure.
 
-Pure. Numbers are decimal-exact; arithmetic has 400 digits, far beyond what a double or a numeric(78,18) needs.
+Numbers are exact decimals. Arithmetic has a precision of 400 digits, far more than a double or a numeric(78,18) needs.
 """
 
 import datetime as dt
@@ -17,9 +17,12 @@ _NUMBER_TEXT: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,4})?\Z", re.A
 
 @dataclass(frozen=True, slots=True)
 class ComparisonTime:
-    """When a comparison is made: the UTC day, by which rules' terms are judged, and how much later the mirrored side ran.
+    """The time of a comparison.
 
-    With a `delay` (a replay of yesterday's traffic), a time may also differ by it: each side wrote its own now.
+    Attributes:
+        today: day (UTC) by which rules expire.
+        delay: time by which the mirrored side ran later, e.g. one day in a replay of yesterday's traffic. Times may differ by it too,
+            because each side wrote its own current time.
     """
 
     today: dt.date
@@ -27,7 +30,7 @@ class ComparisonTime:
 
 
 def number_of(value: object) -> Decimal | None:
-    """The number a JSON number or a numeric text stands for, None for anything else (also true and false)."""
+    """Return the number that a JSON number or a numeric text represents, None for any other value (also true and false)."""
     if type(value) is int:
         return Decimal(value)
     if type(value) is Decimal:
@@ -38,9 +41,9 @@ def number_of(value: object) -> Decimal | None:
 
 
 def moment_of(value: object) -> dt.datetime | None:
-    """The instant of an ISO 8601 time with a UTC offset, or of PostgreSQL's text of a timestamptz; else None.
+    """Return the instant of an ISO 8601 time or of PostgreSQL's text of a timestamptz; None for any other value.
 
-    A time without offset is taken as UTC, so it can be compared with another one of its kind.
+    A time without a UTC offset is interpreted as UTC, so that it can be compared with another such time.
     """
     if type(value) is not str or len(value) < _TIME_MIN_CHARS:
         return None
@@ -56,23 +59,23 @@ def _aware(moment: dt.datetime) -> dt.datetime:
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """Anything may differ here, also existence."""
+    """Allow anything, also that a value is absent."""
 
     def allows(self, _served: object, _mirrored: object) -> bool:
-        """True."""
+        """Return True."""
         return True
 
 
 @dataclass(frozen=True, slots=True)
 class NumberWithin:
-    """Numbers at most `absolute` apart, or at most `relative` times the larger magnitude, or equal at `places`."""
+    """Allow numbers at most `absolute` apart, or at most `relative` times the larger magnitude, or equal at `places` decimals."""
 
     absolute: Decimal | None = None
     relative: Decimal | None = None
     places: int | None = None
 
     def allows(self, served: object, mirrored: object) -> bool:
-        """Both are numbers (or numeric texts) and near enough."""
+        """Return whether both are numbers, or numeric texts, and close enough."""
         a, b = number_of(served), number_of(mirrored)
         if a is None or b is None:
             return False
@@ -93,22 +96,22 @@ class NumberWithin:
 
 @dataclass(frozen=True, slots=True)
 class SameNumber:
-    """`1`, `1.0` and `"1.00000"` are one number, however written."""
+    """Allow different notations of one number: `1`, `1.0` and `"1.00000"`."""
 
     def allows(self, served: object, mirrored: object) -> bool:
-        """Both are numbers (or numeric texts) of exactly the same value."""
+        """Return whether both are numbers, or numeric texts, of exactly the same value."""
         a, b = number_of(served), number_of(mirrored)
         return a is not None and b is not None and a == b
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWithin:
-    """Times at most `within` apart; zero means the same instant in any notation."""
+    """Allow times at most `within` apart; zero allows different notations of one instant."""
 
     within: dt.timedelta
 
     def allows(self, served: object, mirrored: object) -> bool:
-        """Both are times and near enough."""
+        """Return whether both are times and close enough."""
         if type(served) is not str or type(mirrored) is not str or min(len(served), len(mirrored)) < _TIME_MIN_CHARS:
             return False
         try:
@@ -120,7 +123,10 @@ class TimeWithin:
         return a == b or abs(a - b) <= self.within
 
     def allows_later(self, served: object, mirrored: object, delay: dt.timedelta) -> bool:
-        """Both are times, and near enough when the mirrored one is taken back by `delay`; never without a tolerance."""
+        """Return whether both are times, and close enough once `delay` is subtracted from the mirrored one.
+
+        An action without a tolerance never allows it.
+        """
         a, b = moment_of(served), moment_of(mirrored)
         if a is None or b is None or not self.within:
             return False
@@ -129,31 +135,31 @@ class TimeWithin:
 
 @dataclass(frozen=True, slots=True)
 class Unordered:
-    """The array here is a multiset."""
+    """Compare the array as a multiset."""
 
     def allows(self, _served: object, _mirrored: object) -> bool:
-        """False: the walk matches elements itself."""
+        """Return False: the walk pairs the elements and compares them."""
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class KeyedBy:
-    """Elements of the array here belong together when these members are equal."""
+    """Pair elements of the array that are equal in these members."""
 
     members: tuple[str, ...]
 
     def allows(self, _served: object, _mirrored: object) -> bool:
-        """False: the walk matches elements itself."""
+        """Return False: the walk pairs the elements and compares them."""
         return False
 
 
 def allows(action: "Action", served: object, mirrored: object, delay: dt.timedelta) -> bool:
-    """Whether an action lets two values count as the same, given how much later the mirrored side ran."""
+    """Return whether an action allows two values to differ, given that the mirrored side ran later by `delay`."""
     return action.allows(served, mirrored) or (bool(delay) and allows_later(action, served, mirrored, delay))
 
 
 def allows_later(action: "Action", served: object, mirrored: object, delay: dt.timedelta) -> bool:
-    """Whether an action lets two values count as the same only because the mirrored side ran later."""
+    """Return whether an action allows two values to differ because the mirrored side ran later by `delay`."""
     return type(action) is TimeWithin and action.allows_later(served, mirrored, delay)
 
 

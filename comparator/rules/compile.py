@@ -1,6 +1,6 @@
-"""Compiles the declared rules once, and says what is wrong with them by their path in the configuration.
+"""Compile the rules of `compare:`; invalid ones are reported with their configuration path. Pure.
 
-Pure. Rules of a route are looked at before global ones; the first that allows a difference hides it and is reported.
+Rules of a route take precedence over global ones. The first rule that allows a difference is the one that is reported as hit.
 """
 
 import datetime as dt
@@ -15,28 +15,28 @@ from comparator.rules.json_paths import Automaton, Node, Pattern, parse_pattern
 from comparator.settings import CompareSettings, HeaderRules, RouteCompare, RuleSettings
 
 COMPARED_HEADERS: Final = frozenset({"content-type", "allow", "location", "www-authenticate", "retry-after"})
-"""Response headers that are compared when nothing is declared: they carry the meaning of a status."""
+"""Response headers that are compared by default: they belong to the meaning of a status code."""
 
 BODY_KINDS: Final = frozenset({"", "json", "form", "multipart", "text", "binary"})
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """One rule, ready: `id` is its path in the configuration, `expires` the last day it holds."""
+    """A compiled rule; `id` is its configuration path, `expires` the last day (UTC) on which it applies, None for no end."""
 
     id: str
     action: Action
     expires: dt.date | None = None
 
-    def holds(self, today: dt.date) -> bool:
-        """Whether its term is not over."""
+    def applies(self, today: dt.date) -> bool:
+        """Return whether the rule has not expired."""
         return self.expires is None or today <= self.expires
 
 
 class RuleSet:
-    """The rules of one document kind (a route's body, a JSON column), matched by one automaton.
+    """The rules of one kind of document (a route's body, a JSON column), matched by one automaton.
 
-    A walk carries a `Node` from `root` on; its `marks` are the rules that name its place, in order of precedence.
+    A walk starts at `root` and takes one step per level; the `payloads` of a node are the rules of its place by precedence.
     """
 
     __slots__ = ("root",)
@@ -51,22 +51,30 @@ NO_RULES: Final = RuleSet(())
 
 @dataclass(frozen=True, slots=True)
 class RouteRules:
-    """All that holds for the responses of one route: rules of the body, names of compared headers, forced body kind.
+    """The compiled rules for the responses of one route.
 
-    `unwatched` is a memo: spellings of header names that were found to be no business of these rules.
+    Attributes:
+        body: rules of the body.
+        headers: lower-case names of the compared headers.
+        body_kind: body kind to use instead of the one that Content-Type names; "" for none.
+        ignored_headers: cache of the spellings of header names that are known to be irrelevant.
     """
 
     body: RuleSet
     headers: frozenset[str]
     body_kind: str = ""
-    unwatched: set[str] = field(default_factory=set[str], compare=False, repr=False)
+    ignored_headers: set[str] = field(default_factory=set[str], compare=False, repr=False)
 
 
 def compile_rule(rule: RuleSettings, where: str) -> tuple[Pattern, CompiledRule]:
-    """Make one rule ready.
+    """Compile one rule.
+
+    Args:
+        rule: the rule.
+        where: its configuration path.
 
     Raises:
-        RuleError: the path cannot be read, or there is not exactly one action, or its value makes no sense.
+        RuleError: the path cannot be parsed, there is not exactly one action, or its value is out of range.
     """
     try:
         pattern = parse_pattern(rule.path)
@@ -74,12 +82,12 @@ def compile_rule(rule: RuleSettings, where: str) -> tuple[Pattern, CompiledRule]
         raise RuleError(f"{where}.path", str(error)) from error
     actions = list(_actions(rule, where))
     if len(actions) != 1:
-        raise RuleError(where, f"needs exactly one action, has {len(actions)}")
+        raise RuleError(where, f"must have exactly one action, but has {len(actions)}")
     return pattern, CompiledRule(where, actions[0], rule.expires)
 
 
 def _actions(rule: RuleSettings, where: str) -> Iterable[Action]:
-    """Every action the rule declares; a flat list of fields, read one by one."""
+    """Yield every action that the rule declares."""
     if rule.ignore:
         yield Ignore()
     if rule.absolute is not None:
@@ -113,9 +121,9 @@ def _tolerance(text: str, where: str) -> Decimal:
     try:
         value = Decimal(text)
     except InvalidOperation as error:
-        raise RuleError(where, f"{text!r} is no decimal number") from error
+        raise RuleError(where, f"{text!r} is not a decimal number") from error
     if not value.is_finite() or value < 0:
-        raise RuleError(where, f"{text!r} is no tolerance")
+        raise RuleError(where, f"{text!r} is out of range: a tolerance is finite and not negative")
     return value
 
 
@@ -134,20 +142,20 @@ def _headers(*declared: HeaderRules) -> frozenset[str]:
 
 
 def compile_route(settings: CompareSettings, route: str) -> RouteRules:
-    """Make the rules of one route ready: its own first, then the global ones.
+    """Compile the rules of one route: its own, then the global ones.
 
     Raises:
-        RuleError: with the configuration path of what is wrong.
+        RuleError: a rule is invalid.
     """
     own = settings.routes.get(route, RouteCompare())
     here = f"compare.routes.{route}"
     if own.body not in BODY_KINDS:
-        raise RuleError(f"{here}.body", f"{own.body!r} is none of {', '.join(sorted(BODY_KINDS - {''}))}")
+        raise RuleError(f"{here}.body", f"{own.body!r} is not one of {', '.join(sorted(BODY_KINDS - {''}))}")
     rules = [compile_rule(rule, f"{here}.rules[{i}]") for i, rule in enumerate(own.rules)]
     rules += [compile_rule(rule, f"compare.rules[{i}]") for i, rule in enumerate(settings.rules)]
     return RouteRules(RuleSet(rules), _headers(settings.headers, own.headers), own.body)
 
 
 def compile_routes(settings: CompareSettings) -> Mapping[str, RouteRules]:
-    """Make the rules of all declared routes ready; the entry "" holds for every other route."""
+    """Compile the rules of all routes in `compare.routes`, by name; the entry "" is for every other route."""
     return {route: compile_route(settings, route) for route in ("", *settings.routes)}

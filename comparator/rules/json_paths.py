@@ -1,9 +1,16 @@
-"""JSON paths: how rules name places in a document, and one automaton that finds all rules of a place at once.
+"""Parse the JSON paths of rules, and match all rules against a place at once by an automaton. Pure.
 
-Pure. Grammar: an optional `$`, then segments: `name` or `.name`, `["any name"]`, `[3]`, `*` or `[*]` (any key or element),
-`**` (any number of levels, also none), `[?name=="x"]` (each array element or member value that is an object whose
-member `name` equals the JSON literal). The automaton's alphabet is the literal names that occur in rules plus "any other", so its
-size depends on the rules alone, never on the traffic.
+Grammar: an optional `$`, then segments: `name` or `.name`, `["any name"]`, `[3]`, `*` or `[*]` (any member or element), `**` (any number of
+levels, also none), `[?name=="x"]` (an element or member that is an object whose member `name` equals the JSON literal).
+
+The automaton is built lazily from sets of (pattern, next segment), as in the subset construction. Its alphabet is the names and indexes that
+occur in patterns, plus "any other", so its size depends on the rules and never on the traffic. Example with the patterns 0 = `stamps.*.score`
+and 1 = `**.at`, along the place `stamps.Google.score`:
+
+    start     {0: at segment 0, 1: at segment 0 or 1}
+    stamps    {0: at segment 1, 1: at segment 0 or 1}
+    Google    {0: at segment 2, 1: at segment 0 or 1}      "any other": no pattern contains this name
+    score     {0: at its end,   1: at segment 0 or 1}      pattern 0 matches here
 """
 
 import json
@@ -18,31 +25,31 @@ from comparator.exchanges.json_place import Step
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A member of exactly this name."""
+    """The member of this name."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The array element at this index."""
+    """The element at this index."""
 
     index: int
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOne:
-    """Any member or element."""
+    """Any member or element: `*`."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnyDepth:
-    """Any number of levels, also none."""
+    """Any number of levels, also none: `**`."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemberEquals:
-    """A member or element that is an object whose member `name` is `literal`."""
+    """A member or element that is an object whose member `name` equals `literal`: `[?name=="x"]`."""
 
     name: str
     literal: object
@@ -64,10 +71,10 @@ _TOKEN = re.compile(
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Read a rule's path.
+    """Parse the path of a rule.
 
     Raises:
-        ValueError: saying at which character the path stops making sense.
+        ValueError: the path is invalid; the message names the position.
     """
     rest = text.removeprefix("$")
     if not rest:
@@ -77,7 +84,7 @@ def parse_pattern(text: str) -> Pattern:
     while position < len(rest):
         match = _TOKEN.match(rest, position)
         if match is None:
-            raise ValueError(f"cannot read {text!r} at {rest[position:]!r}")
+            raise ValueError(f"cannot parse {text!r} at {rest[position:]!r}")
         segments.append(_segment(match))
         position = match.end()
     return tuple(segments)
@@ -106,10 +113,14 @@ _ANY_OTHER: Final = -1
 
 
 class Node:
-    """One state of the automaton: which patterns end here, and where each step leads.
+    """One state of the automaton.
 
-    `accepts` are the indexes of the patterns that end here, `marks` what they carry. `dead` means that no pattern can match
-    at or below this place. `branches`: see `branch`.
+    Attributes:
+        accepts: indexes of the patterns that match the place of this node.
+        payloads: payloads of these patterns, in the same order.
+        predicates: predicates that the values below this place have to be checked against.
+        dead: no pattern can match at or below this place.
+        branches: see `branch`; None until it is called.
     """
 
     __slots__ = ("_automaton", "_names", "_next", "_states", "accepts", "branches", "dead", "payloads", "predicates")
@@ -131,48 +142,48 @@ class Node:
         self.dead = not segments and not self.accepts
 
     def step(self, step: Step, satisfied: tuple[MemberEquals, ...] = ()) -> "Node":
-        """The state below `step`; `held` are those of `wheres` that the value there satisfies."""
+        """Return the node below `step`; `satisfied` are the `predicates` that the value there satisfies."""
         symbol: Step | None = step if step in self._names else _OTHER
-        found = self._next.get((symbol, satisfied))
-        if found is None:
-            found = self._automaton.node(
+        node = self._next.get((symbol, satisfied))
+        if node is None:
+            node = self._automaton.node(
                 state
                 for pattern, index in self._states
                 for state in self._automaton.advance(pattern, index, symbol, satisfied)
             )
-            self._next[symbol, satisfied] = found
-        return found
+            self._next[symbol, satisfied] = node
+        return node
 
     def branch(self) -> "tuple[dict[Step, Node], Node]":
-        """Where the steps lead that occur in patterns, and where every other one leads; kept in `branches` from then on.
+        """Return the nodes below the steps that occur in patterns, and the node below every other step; cached in `branches`.
 
-        For walks, which ask at every member; of use only without `wheres`, which nearly no node has.
+        A shortcut for walks, which take a step at every member. It is valid only for nodes without predicates, i.e. nearly all.
         """
         self.branches = {name: self.step(name) for name in self._names}, self.step(_ANY_OTHER)
         return self.branches
 
     def below(self, step: Step, *values: Any) -> "Node":
-        """The state below `step`, where `values` are what both documents have there."""
+        """Return the node below `step`, where `values` are the values of both documents there."""
         if not self.predicates:
             children, other = self.branches or self.branch()
             return children.get(step, other)
-        held = tuple(w for w in self.predicates if any(_holds(w, value) for value in values))
-        return self.step(step, held)
+        satisfied = tuple(p for p in self.predicates if any(_is_satisfied(p, value) for value in values))
+        return self.step(step, satisfied)
 
 
-def _holds(where: MemberEquals, value: Any) -> bool:
+def _is_satisfied(predicate: MemberEquals, value: Any) -> bool:
     if not isinstance(value, dict):
         return False
-    found = cast("dict[str, object]", value).get(where.name, where)
-    return type(found) is type(where.literal) and found == where.literal
+    member = cast("dict[str, object]", value).get(predicate.name, predicate)
+    return type(member) is type(predicate.literal) and member == predicate.literal
 
 
 class Automaton:
-    """All patterns of one rule set, matched together while a document is walked.
+    """The patterns of one rule set, matched together while a document is walked.
 
     Args:
-        patterns: in order of precedence.
-        marks: what a node that accepts a pattern carries for it (`Node.marks`); the pattern's index when not given.
+        patterns: patterns by precedence.
+        payloads: one value for each pattern, returned by nodes that match it; the pattern's index by default.
     """
 
     def __init__(self, patterns: Iterable[Pattern], payloads: Sequence[Any] | None = None) -> None:
@@ -182,12 +193,12 @@ class Automaton:
         self.root = self.node((p, 0) for p in range(len(self.patterns)))
 
     def node(self, states: Iterable[_State]) -> Node:
-        """The node of a set of states, the same object for the same set."""
+        """Return the node of a set of states, the same object for the same set."""
         closed = self._close(states)
-        found = self._nodes.get(closed)
-        if found is None:
-            found = self._nodes[closed] = Node(self, closed)
-        return found
+        node = self._nodes.get(closed)
+        if node is None:
+            node = self._nodes[closed] = Node(self, closed)
+        return node
 
     def _close(self, states: Iterable[_State]) -> frozenset[_State]:
         closed: set[_State] = set()
@@ -202,7 +213,7 @@ class Automaton:
     def advance(
         self, pattern: int, index: int, symbol: Step | None, satisfied: tuple[MemberEquals, ...]
     ) -> Iterable[_State]:
-        """Where one state goes under one step."""
+        """Return the states that follow one state by one step; `symbol` is None for a step that occurs in no pattern."""
         segments = self.patterns[pattern]
         if index == len(segments):
             return ()
@@ -211,17 +222,17 @@ class Automaton:
             case AnyDepth():
                 return ((pattern, index),)
             case AnyOne():
-                taken = True
+                matches = True
             case Name(name):
-                taken = type(symbol) is str and symbol == name
-            case Index(wanted):
-                taken = type(symbol) is int and symbol == wanted
+                matches = type(symbol) is str and symbol == name
+            case Index(number):
+                matches = type(symbol) is int and symbol == number
             case MemberEquals():
-                taken = segment in satisfied
-        return ((pattern, index + 1),) if taken else ()
+                matches = segment in satisfied
+        return ((pattern, index + 1),) if matches else ()
 
     def rules_at(self, path: Sequence[Step]) -> tuple[int, ...]:
-        """Indexes of the patterns that name this place (predicates never hold here: there is no document)."""
+        """Return the indexes of the patterns that match a place; predicates never match, as there is no document."""
         node = self.root
         for step in path:
             node = node.step(step)

@@ -1,6 +1,6 @@
-"""Known differences: what the operator declared to differ, and why.
+"""Recognise known differences: those that the operator expects and has declared with a reason. Pure.
 
-Pure. They are no rules: what they explain is still a difference, counted under its own verdict.
+In contrast to a rule, a declaration does not allow a difference: it stays a difference, with a verdict of its own (`known`).
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ from comparator.settings import CompareSettings, KnownDifference
 
 @dataclass(frozen=True, slots=True)
 class CompiledKnown:
-    """One declaration, ready; `id` is its path in the configuration."""
+    """A compiled declaration; `id` is its configuration path."""
 
     id: str
     declared: KnownDifference
@@ -25,20 +25,20 @@ class CompiledKnown:
 
     @property
     def reason(self) -> str:
-        """Why the sides differ here."""
+        """The explanation of the difference."""
         return self.declared.reason
 
     @property
     def ticket(self) -> str:
-        """Where it is discussed."""
+        """The issue in which the difference is discussed."""
         return self.declared.ticket
 
-    def holds(self, today: dt.date) -> bool:
-        """Whether its term is not over."""
+    def applies(self, today: dt.date) -> bool:
+        """Return whether the declaration has not expired."""
         return self.declared.expires is None or today <= self.declared.expires
 
     def explains(self, route: str, served_by: Side, difference: Difference) -> bool:
-        """Whether the declaration is about this difference."""
+        """Return whether the declaration matches a difference of this route."""
         declared = self.declared
         if declared.route not in {"", route} or declared.kind not in {"", difference.kind}:
             return False
@@ -47,8 +47,8 @@ class CompiledKnown:
     def _is_about(self, difference: Difference) -> bool:
         declared = self.declared
         if declared.status or declared.header:
-            named = difference.kind is Kind.STATUS if declared.status else difference.kind is Kind.HEADER
-            return named and (declared.status or difference.path == (declared.header.lower(),))
+            same_kind = difference.kind is Kind.STATUS if declared.status else difference.kind is Kind.HEADER
+            return same_kind and (declared.status or difference.path == (declared.header.lower(),))
         if declared.table != difference.table or declared.column not in {"", difference.column}:
             return False
         if not declared.path:
@@ -58,15 +58,15 @@ class CompiledKnown:
     def _has_values(self, served_by: Side, difference: Difference) -> bool:
         served, mirrored = difference.served, difference.mirrored
         candidate, legacy = (served, mirrored) if served_by is Side.CANDIDATE else (mirrored, served)
-        wanted = ((self.declared.candidate, candidate), (self.declared.legacy, legacy))
-        return all(text is None or value_text(value) == text for text, value in wanted)
+        expected = ((self.declared.candidate, candidate), (self.declared.legacy, legacy))
+        return all(text is None or value_text(value) == text for text, value in expected)
 
 
 def compile_known(settings: CompareSettings) -> tuple[CompiledKnown, ...]:
-    """Make all declarations ready.
+    """Compile `compare.known_differences`.
 
     Raises:
-        RuleError: a declaration names no place, an unknown kind or table, has no reason, or its path cannot be read.
+        RuleError: a declaration names no place, names an unknown kind or table, lacks a reason, or its path cannot be parsed.
     """
     return tuple(_compile(declared, i, settings) for i, declared in enumerate(settings.known_differences))
 
@@ -76,11 +76,11 @@ def _compile(declared: KnownDifference, index: int, settings: CompareSettings) -
     if not (declared.path or declared.status or declared.header or declared.table):
         raise RuleError(where, "names no place: give path, status, header or table")
     if declared.kind and declared.kind not in set(Kind):
-        raise RuleError(f"{where}.kind", f"{declared.kind!r} is none of {', '.join(Kind)}")
+        raise RuleError(f"{where}.kind", f"{declared.kind!r} is not one of {', '.join(Kind)}")
     if declared.table and declared.table not in settings.tables:
         raise RuleError(f"{where}.table", f"{declared.table!r} is not described in compare.tables")
     if not declared.reason:
-        raise RuleError(f"{where}.reason", "is empty")
+        raise RuleError(f"{where}.reason", "is empty: explain the difference")
     try:
         patterns = [parse_pattern(declared.path)]
     except ValueError as error:
@@ -91,5 +91,5 @@ def _compile(declared: KnownDifference, index: int, settings: CompareSettings) -
 def explained_by(
     known: Iterable[CompiledKnown], route: str, served_by: Side, difference: Difference
 ) -> list[CompiledKnown]:
-    """All declarations that are about this difference, in their order."""
+    """Return the declarations that match a difference, in their order."""
     return [declared for declared in known if declared.explains(route, served_by, difference)]

@@ -1,1 +1,1 @@
-"""Statistics of verdicts: confidence sequences and a quantile sketch. Pure."""
+"""Statistics of verdicts: confidence sequences (`confidence`) and a quantile sketch (`quantile_sketch`). Pure."""

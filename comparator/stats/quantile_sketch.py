@@ -1,7 +1,12 @@
-"""A small sketch of a distribution: any quantile within 1 %, mergeable across processes, without keeping the values.
+"""Sketch a distribution: estimate any quantile within 1 % without keeping the values; sketches can be merged. Pure.
 
-Pure. Buckets grow geometrically (Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch with relative-error
-guarantees", VLDB 2019): a value between two bounds is reported as a point at most ACCURACY away from it, relatively.
+Bucket i counts the values in (gamma^(i-1), gamma^i] with gamma = 1.01 / 0.99, and represents all of them by a point that is at most ACCURACY
+(1 %) away from any of them, relatively:
+
+    values 100, 101, 150   ->  buckets 231: 2 (100 and 101), 251: 1 (150)
+    quantile(0.5)          ->  the point of bucket 231, 100.5
+
+Source: Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", VLDB 2019.
 """
 
 import math
@@ -21,10 +26,7 @@ _LOG_GAMMA: Final = math.log(_GAMMA)
 
 @dataclass(slots=True)
 class QuantileSketch:
-    """Counts of positive and negative values and of zero, by bucket. Values are in whatever unit the client uses.
-
-    Values nearer to zero than 1e-9 count as zero.
-    """
+    """Numbers of positive and negative values by bucket, and of zeros. Values closer to zero than 1e-9 count as zero."""
 
     positive: Counter[int] = field(default_factory=Counter[int])
     negative: Counter[int] = field(default_factory=Counter[int])
@@ -32,11 +34,11 @@ class QuantileSketch:
 
     @property
     def count(self) -> int:
-        """How many values were added."""
+        """The number of values."""
         return self.positive.total() + self.negative.total() + self.zero
 
     def add(self, value: float) -> None:
-        """Count one value."""
+        """Add one value."""
         if abs(value) < 1e-9:
             self.zero += 1
         elif value > 0:
@@ -45,19 +47,19 @@ class QuantileSketch:
             self.negative[_bucket(-value)] += 1
 
     def merge(self, other: "QuantileSketch") -> None:
-        """Take over the counts of another sketch; the order of merges does not matter."""
+        """Add the values of another sketch. The order of merges does not matter."""
         self.positive.update(other.positive)
         self.negative.update(other.negative)
         self.zero += other.zero
 
     def quantile(self, share: float) -> float:
-        """The value below which `share` of the values lie; nan when there are none."""
+        """Return the value below which `share` of the values lie; nan without values."""
         if self.count == 0:
             return math.nan
         return self.at_rank(round(share * (self.count - 1)))
 
     def at_rank(self, rank: int) -> float:
-        """The value with `rank` values below it; ranks outside are the smallest and the largest."""
+        """Return the value with `rank` values below it; ranks out of range give the smallest and the largest value."""
         rank = max(0, min(rank, self.count - 1))
         for point, count in self._points():
             if rank < count:
@@ -92,15 +94,15 @@ _decoder: Final = msgspec.msgpack.Decoder(_SketchWire)
 
 
 def dump(sketch: QuantileSketch) -> bytes:
-    """The sketch as bytes, for another process."""
+    """Encode a sketch, for another process."""
     return msgspec.msgpack.encode(_SketchWire(dict(sketch.positive), dict(sketch.negative), sketch.zero))
 
 
 def load(text: bytes) -> QuantileSketch:
-    """Read a dumped sketch.
+    """Decode a sketch.
 
     Raises:
-        CaseError: it is none.
+        CaseError: the bytes are not a sketch.
     """
     try:
         wire = _decoder.decode(text)

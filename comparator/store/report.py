@@ -41,7 +41,7 @@ def render_comparison(comparison: Comparison, *, in_detail: bool = False) -> str
 
 def _headline(comparison: Comparison) -> str:
     words = {True: ", confirmed", False: ", did not reproduce", None: ""}[comparison.confirmed]
-    cause = "" if comparison.cause == "none" else f" ({comparison.cause})"
+    cause = "" if comparison.cause is None else f" ({comparison.cause})"
     rows = (
         f"; rows written: served {comparison.rows[0]}, mirrored {comparison.rows[1]}"
         if comparison.effects_compared

@@ -161,7 +161,7 @@ def _holding(rules: RouteRules, path: Sequence[Step], today: dt.date) -> list[Co
     for step in path:
         found += [rule for rule in node.payloads if type(rule.action) is Ignore]
         node = node.step(step)
-    return [rule for rule in (*found, *node.payloads) if rule.holds(today)]
+    return [rule for rule in (*found, *node.payloads) if rule.applies(today)]
 
 
 def _path_of(place: str) -> tuple[Step, ...]:

@@ -59,7 +59,7 @@ def _row(compared: ComparedExchange) -> tuple[object, ...]:
         str(comparison.served_by),
         exchange.stage,
         str(comparison.verdict),
-        str(comparison.cause),
+        comparison.cause_label,
         comparison.confirmed,
         comparison.effects_compared,
         comparison.effects_note,
@@ -89,7 +89,7 @@ async def add_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -> Non
             c.exchange.route,
             str(c.comparison.served_by),
             str(c.comparison.verdict),
-            str(c.comparison.cause),
+            c.comparison.cause_label,
         )
         for c in fresh
     )

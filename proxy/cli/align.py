@@ -1,7 +1,6 @@
-"""The commands `shadow align clone | verify`.
+"""`shadow align clone|verify`: create the shadow database from live, or compare both row by row.
 
-The databases are those of config.yaml, unless both are named.
-`verify` ends with NO when they differ.
+The databases are those of config.yaml, unless --live and --shadow name them.
 """
 
 import argparse
@@ -19,24 +18,25 @@ from comparator.capture.settings import CaptureSettings
 from comparator.capture.verify import DatabasePair, Recheck, TableReport, verify
 from proxy.cli.capture_config import read_capture_config
 from proxy.cli.exit_codes import Exit
+from proxy.cli.output import add_config_option
 
 CONNECT_TIMEOUT_S = 10.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their arguments."""
-    commands = parser.add_subparsers(dest="align_command", required=True)
+    commands = parser.add_subparsers(dest="align_command", required=True, metavar="ACTION")
     text = "create the shadow database from live"
     _configure_clone(commands.add_parser("clone", help=text, description=text))
-    text = "compare both databases whole, row by row"
+    text = "compare all rows of both databases"
     _configure_verify(commands.add_parser("verify", help=text, description=text))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chosen subcommand; return its exit code.
+    """Run the subcommand; `verify` ends with NEGATIVE when the databases differ.
 
     Raises:
-        CaptureError: of a database; CaptureLostError: it does not answer, or refuses.
+        CaptureError: a database lacks something; CaptureLostError: it does not answer.
         SettingsError: the configuration is wrong.
     """
     work = {"clone": _clone, "verify": _verify}[arguments.align_command]
@@ -48,29 +48,43 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _configure_clone(parser: argparse.ArgumentParser) -> None:
     _databases(parser)
-    parser.add_argument("--method", choices=[method.value for method in CloneMethod], default=CloneMethod.AUTO.value)
+    parser.add_argument(
+        "--method",
+        choices=[method.value for method in CloneMethod],
+        default=CloneMethod.AUTO.value,
+        help="template needs live without other connections (default: %(default)s)",
+    )
     parser.add_argument("--replace", action="store_true", help="drop the shadow database first if it exists")
-    parser.add_argument("--programs", type=Path, default=None, help="folder of pg_dump and pg_restore (else PATH)")
-    parser.add_argument("--slot", default="", help="make this persistent slot on live and clone the state at its start")
+    parser.add_argument("--programs", type=Path, help="folder of pg_dump and pg_restore (default: PATH)")
+    parser.add_argument(
+        "--slot", default="", help="create this persistent slot on live and clone the state at its start"
+    )
 
 
 def _configure_verify(parser: argparse.ArgumentParser) -> None:
     _databases(parser)
-    parser.add_argument("--table", action="append", default=[], help="a table (repeat); all of live when absent")
     parser.add_argument(
-        "--rechecks", type=int, default=3, help="look again at what differs, for traffic may be flowing"
+        "--table", action="append", default=[], help="table to compare (repeatable; default: all of live)"
     )
-    parser.add_argument("--pause-s", type=float, default=1.0, help="pause before looking again, in seconds")
+    parser.add_argument(
+        "--rechecks",
+        type=int,
+        default=3,
+        help="times to compare differing rows again, as traffic may be flowing (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pause-s", type=float, default=1.0, help="seconds before comparing again (default: %(default)s)"
+    )
 
 
 def _databases(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
-    parser.add_argument("--live", default="", help="live database, as a libpq URI; default: as configured")
-    parser.add_argument("--shadow", default="", help="shadow database, as a libpq URI; default: as configured")
+    add_config_option(parser)
+    parser.add_argument("--live", default="", help="live database, as a libpq URI (default: databases.live)")
+    parser.add_argument("--shadow", default="", help="shadow database, as a libpq URI (default: databases.shadow)")
 
 
 def _dsns(arguments: argparse.Namespace) -> tuple[str, str]:
-    """Live and shadow. The configuration is read only for what the arguments do not name.
+    """Return the DSNs of live and shadow; the configuration is read only for what the arguments do not name.
 
     Raises:
         SettingsError: the configuration cannot be read, or names no such database.
@@ -116,21 +130,21 @@ async def verify_databases(
     try:
         shadow = await connect(shadow_dsn, timeout_s=CONNECT_TIMEOUT_S)
         try:
-            wanted = tables or await user_tables(live, without_schemas=(CaptureSettings().log_schema,))
-            reports = await verify(DatabasePair(live, shadow), wanted, recheck=recheck)
+            compared = tables or await user_tables(live, without_schemas=(CaptureSettings().log_schema,))
+            reports = await verify(DatabasePair(live, shadow), compared, recheck=recheck)
         finally:
             await shadow.close()
     finally:
         await live.close()
     if not reports:
-        out.write("nothing was compared: live holds no table. Is it the right database?\n")
+        out.write("nothing was compared: live has no tables; check databases.live\n")
         return Exit.NEGATIVE
     out.write(render(reports))
     return Exit.DONE if all(report.equal for report in reports) else Exit.NEGATIVE
 
 
 def render(reports: tuple[TableReport, ...]) -> str:
-    """A line for each table, and the first rows that differ below it."""
+    """Return a line for each table, and below it the first rows that differ."""
     width = max((len(report.table) for report in reports), default=0)
     lines: list[str] = []
     for report in reports:

@@ -1,10 +1,9 @@
-"""The commands `shadow capture check | install | remove`.
+"""`shadow capture check|install|remove`: check or prepare a database for capturing its row changes.
 
-`check` prints what the database lacks and the SQL that would mend it, and changes nothing unless `--apply` is given.
-`install` and `remove` put the triggers' change log, or the tag triggers, in place and take them away.
-Databases and tables are those of config.yaml: `check` looks at live and shadow, `install` and `remove` work on live. With `--dsn`
-it is that database, and without `--config` beside it no configuration is read: then all tables count.
-`check` ends with NO when something is lacking.
+`check` prints what a database lacks and the SQL that remedies it, and changes nothing without `--apply`. `install` and `remove` create
+and drop the change log of the triggers driver, or the tag triggers. Databases and tables are those of config.yaml: `check` works on live
+and shadow, `install` and `remove` on live. With `--dsn` it is that database; without `--config` beside it no configuration is read, and
+all tables are captured.
 """
 
 import argparse
@@ -28,44 +27,50 @@ from comparator.capture.session import connect
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind, shadow_capture
 from proxy.cli.capture_config import read_capture_config
 from proxy.cli.exit_codes import Exit
+from proxy.cli.output import print_line
 
 DATABASE_HELP = {
-    "check": "which one of the configuration; default: both",
-    "install": "which one of the configuration; default: live",
-    "remove": "which one of the configuration; default: live",
+    "check": "database of the configuration (default: both)",
+    "install": "database of the configuration (default: live)",
+    "remove": "database of the configuration (default: live)",
 }
 MARKS = {CheckLevel.OK: "ok     ", CheckLevel.WARNING: "warning", CheckLevel.FAILED: "FAILED "}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their arguments."""
-    commands = parser.add_subparsers(dest="capture_command", required=True)
+    commands = parser.add_subparsers(dest="capture_command", required=True, metavar="ACTION")
     for name, text in (
-        ("check", "say what the database lacks for capturing, as SQL"),
+        ("check", "print what a database lacks for capturing, as SQL"),
         ("install", "install the change log of the triggers driver, or tag triggers"),
         ("remove", "remove the change log and the tag triggers"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--config", type=Path, help="default: config.yaml, unless --dsn is given")
+        command.add_argument("--config", type=Path, help="configuration (default: config.yaml, unless --dsn is given)")
         command.add_argument("--database", choices=("live", "shadow"), help=DATABASE_HELP[name])
         command.add_argument("--dsn", default="", help="another database, as a libpq URI")
         command.add_argument(
-            "--table", action="append", default=[], help="a captured table (repeat); default: as configured, else all"
+            "--table",
+            action="append",
+            default=[],
+            help="table to capture (repeatable; default: as configured, else all)",
         )
-        command.add_argument("--lock-timeout-ms", type=int, help="give up on a busy table after this (default: 2000)")
+        command.add_argument("--lock-timeout-ms", type=int, help="time to wait for the lock of a table (default: 2000)")
         if name == "install":
             command.add_argument(
                 "--tag", action="store_true", help="install the tag triggers instead of the change log"
             )
         if name == "check":
             command.add_argument(
-                "--driver", choices=[driver.value for driver in Driver], help="default: as configured, else stream"
+                "--driver",
+                choices=[driver.value for driver in Driver],
+                help="driver to check for (default: as configured, else stream)",
             )
-            command.add_argument("--publication", help="name of the publication; default: as configured, else shadow")
+            command.add_argument("--publication", help="name of the publication (default: as configured, else shadow)")
             command.add_argument(
-                "--persistent-slot", help="name of a persistent slot; default: as configured, else none"
+                "--persistent-slot", help="name of a persistent slot (default: as configured, else none)"
             )
-            command.add_argument("--apply", action="store_true", help="run the statements about tables and publication")
+            command.add_argument("--apply", action="store_true", help="run the statements for tables and publication")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class CheckedDatabase:
 
 
 def targets_of(arguments: argparse.Namespace) -> list[CheckedDatabase]:
-    """The databases that the arguments mean.
+    """Return the databases that the arguments name.
 
     Raises:
         SettingsError: the configuration cannot be read, or names no such database.
@@ -98,7 +103,7 @@ def targets_of(arguments: argparse.Namespace) -> list[CheckedDatabase]:
 
 
 def settings_of(arguments: argparse.Namespace, settings: CaptureSettings) -> CaptureSettings:
-    """The settings with what the arguments say instead."""
+    """Return the settings with the arguments in place of theirs."""
     slot: str = getattr(arguments, "persistent_slot", None) or ""
     own = {
         "driver": Driver(arguments.driver) if getattr(arguments, "driver", None) else None,
@@ -111,10 +116,10 @@ def settings_of(arguments: argparse.Namespace, settings: CaptureSettings) -> Cap
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chosen subcommand; return its exit code.
+    """Run the subcommand; `check` ends with NEGATIVE when something is lacking.
 
     Raises:
-        CaptureError: of the database; CaptureLostError: it does not answer, or refuses.
+        CaptureError: the database refuses; CaptureLostError: it does not answer.
         SettingsError: the configuration is wrong.
     """
     try:
@@ -124,11 +129,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(arguments: argparse.Namespace) -> Exit:
-    """Work on one database after the other; the worst exit code."""
+    """Work on one database after the other; return the worst exit code."""
     worst = Exit.DONE
     for target in targets_of(arguments):
         if target.name:
-            sys.stdout.write(f"{target.name} database:\n")
+            print_line(f"{target.name} database:")
         match arguments.capture_command:
             case "check":
                 status = await check(target.dsn, target.settings, apply=arguments.apply, out=sys.stdout)
@@ -141,17 +146,17 @@ async def _run(arguments: argparse.Namespace) -> Exit:
 
 
 async def check(dsn: str, settings: CaptureSettings, *, apply: bool, out: TextIO) -> Exit:
-    """Print every check; with `apply` run what may be run first. Without tables in the settings all tables are looked at."""
+    """Print every check; with `apply` run the statements for tables and publication first. No tables in the settings: all tables."""
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
         settings = await _with_tables(conn, settings)
         if apply:
-            _tell(await _apply(conn, settings), out)
+            _print_statements(await _apply(conn, settings), out)
         checks = judge(await read_facts(conn, settings), settings)
     finally:
         await conn.close()
     out.write(render(checks))
-    return Exit.NEGATIVE if any(one.level is CheckLevel.FAILED for one in checks) else Exit.DONE
+    return Exit.NEGATIVE if any(check.level is CheckLevel.FAILED for check in checks) else Exit.DONE
 
 
 async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out: TextIO) -> Exit:
@@ -160,7 +165,7 @@ async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out
     try:
         settings = await _with_tables(conn, settings)
         chosen = tags.install if tag else changelog.install
-        _tell(await chosen(conn, settings, settings.tables), out)
+        _print_statements(await chosen(conn, settings, settings.tables), out)
     finally:
         await conn.close()
     return Exit.DONE
@@ -170,19 +175,19 @@ async def remove(dsn: str, settings: CaptureSettings, *, out: TextIO) -> Exit:
     """Remove the change log; print the statements that were run."""
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
-        _tell(await changelog.remove(conn, settings), out)
+        _print_statements(await changelog.remove(conn, settings), out)
     finally:
         await conn.close()
     return Exit.DONE
 
 
 def render(checks: tuple[Check, ...]) -> str:
-    """The checks as lines, then the SQL that mends what is lacking."""
-    width = max(len(one.name) for one in checks)
-    lines = [f"{MARKS[one.level]}  {one.name.ljust(width)}  {one.message}" for one in checks]
-    remedies = list(dict.fromkeys(statement.strip() for one in checks for statement in one.remedy))
+    """Return the checks as lines, then the SQL that remedies what is lacking."""
+    width = max(len(check.name) for check in checks)
+    lines = [f"{MARKS[check.level]}  {check.name.ljust(width)}  {check.message}" for check in checks]
+    remedies = list(dict.fromkeys(statement.strip() for check in checks for statement in check.remedy))
     if remedies:
-        lines += ["", "-- To mend it, run (tables and publication: or `shadow capture check --apply`):", *remedies]
+        lines += ["", "-- Remedy (for tables and publication also by `shadow capture check --apply`):", *remedies]
     return "\n".join(lines) + "\n"
 
 
@@ -203,5 +208,5 @@ async def _apply(conn: asyncpg.Connection, settings: CaptureSettings) -> tuple[s
             return await prepare(conn, settings, settings.tables)
 
 
-def _tell(statements: tuple[str, ...], out: TextIO) -> None:
+def _print_statements(statements: tuple[str, ...], out: TextIO) -> None:
     out.write("".join(f"ran: {' '.join(statement.split())}\n" for statement in statements))

@@ -1,4 +1,4 @@
-"""`shadow compare <case>...`: compares exported cases again, offline; the exit code says whether all are equal."""
+"""`shadow compare CASE...`: compare exported cases again, offline."""
 
 import argparse
 import datetime as dt
@@ -14,26 +14,26 @@ from proxy.cli.options import add_common_options, print_result, read_configurati
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the arguments."""
     parser.add_argument("case", type=Path, nargs="+", help="files written by `shadow findings export`")
-    parser.add_argument("--explain", action="store_true", help="also which rule touched what")
-    parser.add_argument("--detail", action="store_true", help="also how objects and arrays differ inside")
+    parser.add_argument("--explain", action="store_true", help="also print which rule applied where")
+    parser.add_argument("--detail", action="store_true", help="also print how objects and arrays differ inside")
     add_common_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare every case; NO when one of them mismatches or could not be compared."""
+    """Compare every case; NEGATIVE when one of them mismatches or could not be compared."""
     comparator = Comparator(read_configuration(args).compare)
     now = dt.datetime.now(dt.UTC)
     results: list[tuple[str, Verdict, ComparisonDetail]] = []
     texts: list[str] = []
     for path in args.case:
         opened = read_case(path)
-        found = comparator.compare(opened.route, opened.served, opened.mirrored, now=now)
-        results.append((str(path), found.verdict, detail_of(found)))
-        texts.append(f"{path}: {render_comparison(found, in_detail=args.detail)}")
+        comparison = comparator.compare(opened.route, opened.served, opened.mirrored, now=now)
+        results.append((str(path), comparison.verdict, detail_of(comparison)))
+        texts.append(f"{path}: {render_comparison(comparison, in_detail=args.detail)}")
         if args.explain:
-            texts.append(explain(found))
+            texts.append(explain(comparison))
     shown = [{"case": name, "verdict": verdict, "detail": detail} for name, verdict, detail in results]
     print_result(args, shown, "\n".join(texts))
     verdicts = {verdict for _, verdict, _ in results}

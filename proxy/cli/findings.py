@@ -1,4 +1,4 @@
-"""`shadow findings list|show|ack|fix|export`: what differs, and what people decided about it."""
+"""`shadow findings list|show|ack|fix|export`: list findings, and record the decisions about them."""
 
 import argparse
 import datetime as dt
@@ -15,40 +15,41 @@ from comparator.store import queries
 from comparator.store.report import render_finding, render_findings
 from proxy.cli.exit_codes import Exit
 from proxy.cli.options import add_common_options, print_result, read_configuration, with_store
+from proxy.cli.output import print_remark
 
 _STATES: Final = {"ack": FindingState.ACKNOWLEDGED, "fix": FindingState.FIXED}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the subcommands."""
+    """Add the subcommands and their arguments."""
     actions = parser.add_subparsers(dest="action", required=True)
-    listing = actions.add_parser("list", help="findings, those that need someone first")
-    listing.add_argument("--route", default="", help="only of this route")
+    listing = actions.add_parser("list", help="list findings, new and regressed ones first")
+    listing.add_argument("--route", default="", help="list only those of this route")
     listing.add_argument(
         "--state",
         action="append",
         choices=[state.value for state in FindingState],
         default=[],
-        help="only in this state (repeatable)",
+        help="list only those in this state (repeatable)",
     )
-    listing.add_argument("--limit", type=int, default=50, help="show so many (default: %(default)s)")
-    one = actions.add_parser("show", help="one finding with its examples")
-    ack = actions.add_parser("ack", help="acknowledge: known to someone, still counted")
-    fix = actions.add_parser("fix", help="mark as fixed; reopens as regressed when it is seen again")
+    listing.add_argument("--limit", type=int, default=50, help="number of findings to list (default: %(default)s)")
+    one = actions.add_parser("show", help="show a finding with its examples")
+    ack = actions.add_parser("ack", help="acknowledge a finding: it is still counted as a mismatch")
+    fix = actions.add_parser("fix", help="mark a finding as fixed; it reopens as regressed when it occurs again")
     export = actions.add_parser("export", help="write an example as a case that `shadow compare` runs again")
     export.add_argument("--to", type=Path, help="file to write (default: standard output)")
-    export.add_argument("--example", type=int, default=0, help="which example, from 0")
+    export.add_argument("--example", type=int, default=0, help="number of the example, from 0 (default: %(default)s)")
     for chosen in (one, ack, fix, export):
-        chosen.add_argument("id", help="the finding's id")
+        chosen.add_argument("id", help="id of the finding")
     for chosen in (ack, fix):
-        chosen.add_argument("--reason", required=True, help="why; kept with the finding")
-        chosen.add_argument("--by", default="", help="who (default: the user running this)")
+        chosen.add_argument("--reason", required=True, help="reason, stored with the finding")
+        chosen.add_argument("--by", default="", help="name, stored with the finding (default: the login name)")
     for chosen in (listing, one, ack, fix, export):
         add_common_options(chosen, store=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one of the subcommands."""
+    """Run the subcommand."""
     settings = read_configuration(args).store
     match args.action:
         case "list":
@@ -88,4 +89,4 @@ def _export(args: argparse.Namespace, examples: tuple[cases.Case, ...]) -> None:
         sys.stdout.write(text.decode())
     else:
         args.to.write_bytes(text)
-        sys.stderr.write(f"written to {args.to}; judge it again: shadow compare {args.to}\n")
+        print_remark(f"written to {args.to}; compare it again: shadow compare {args.to}")

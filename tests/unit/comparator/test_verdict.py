@@ -16,19 +16,19 @@ from comparator.responses.json_diff import DIFFERENCES_MAX
 from comparator.settings import CompareSettings, HeaderRules, RuleSettings
 from comparator.store.comparison_detail import detail_of
 from comparator.verdict import Comparator, Comparison, Verdict, VerdictCause
-from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, response, served
 from tests.support.comparison_faults import (
     EFFECT_FAULTS,
     EQUIVALENT_FORMS,
     RESPONSE_FAULTS,
     Fault,
     Rows,
-    with_fault,
     as_inserts,
     legacy_settings,
     score_response,
     score_rows,
+    with_fault,
 )
+from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, response, served
 
 COMPARATOR = Comparator(legacy_settings())
 

@@ -12,11 +12,10 @@ from comparator.settings import StoreSettings
 from comparator.store.store import Store
 from proxy.cli import compare as compare_command
 from proxy.cli import findings as findings_command
-from proxy.cli import rules as journal_rules
-from proxy.cli import rules_common as rules_command
+from proxy.cli import rules as rules_command
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings
-from proxy.journal.segment_writer import SegmentWriter
+from proxy.journal.registry import open_writer
 from tests.support.comparisons import NOW, exchange, mismatch
 
 RULES = "compare:\n  rules:\n    - {path: last_score_timestamp, time_within_ms: 60000}\n"
@@ -141,14 +140,14 @@ async def test_a_wrong_rules_file_names_the_path(stored: str, config: Path, caps
 async def test_trial_of_rules_on_a_journal_uses_what_is_stored_of_its_exchanges(
     stored: str, config: Path, capsys, tmp_path: Path
 ) -> None:
-    writer = SegmentWriter(JournalSettings(directory=str(tmp_path / "journal")), environ={})
+    writer = open_writer(JournalSettings(directory=str(tmp_path / "journal")), {})
     writer.start()
     for name in ("a", "b", "c"):
         writer.append(exchange(name))
     writer.close()
     (tmp_path / "hiding.yaml").write_text(HIDING)
     words = ("test", str(tmp_path / "hiding.yaml"), "--against", str(tmp_path / "journal"))
-    assert await call(journal_rules, *words, "--store-dsn", stored, "--config", str(config)) == 0
+    assert await call(rules_command, *words, "--store-dsn", stored, "--config", str(config)) == 0
     printed = capsys.readouterr().out
     assert "3 exchanges in the journal: 1 without a stored comparison" in printed
     assert "2 compared again from kept examples" in printed

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comparator.capture.preflight import Check, DatabaseFacts, CheckLevel, judge
+from comparator.capture.preflight import Check, CheckLevel, DatabaseFacts, judge
 from comparator.capture.publication import PublicationState
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.capture.table_shape import Catalog, Column, ForeignKey, ReplicaIdentity, TableShape

@@ -17,6 +17,7 @@ from comparator.store.comparison_detail import detail_of, packed_detail, unpack,
 from comparator.store.deepdiff_rendering import render
 from comparator.store.report import Summary, explain, render_comparison, render_summary
 from comparator.verdict import Comparator, Verdict
+from tests.support.comparison_faults import legacy_settings
 from tests.support.comparisons import (
     JSON_TYPE,
     NOW,
@@ -29,7 +30,6 @@ from tests.support.comparisons import (
     served,
     update,
 )
-from tests.support.comparison_faults import legacy_settings
 
 REDACT = ("authorization", "x-api-key", "**.proofValue", "registry_stamp.secret", "address")
 REDACTOR = Redactor(REDACT, b"salt")

@@ -12,8 +12,8 @@ from comparator.exchanges.model import Side
 from comparator.findings.clustering import Clusterer, Severity, reservoir_slot, shape_of
 from comparator.settings import CompareSettings
 from comparator.verdict import Comparator, Comparison, Verdict, confirm
+from tests.support.comparison_faults import EFFECT_FAULTS, RESPONSE_FAULTS, score_response, with_fault
 from tests.support.comparisons import NOW, mirrored, response, served
-from tests.support.comparison_faults import EFFECT_FAULTS, RESPONSE_FAULTS, with_fault, score_response
 
 DYNAMIC = CompareSettings().dynamic
 

@@ -320,6 +320,6 @@ def test_bad_new_rules_are_refused_and_the_old_ones_stay() -> None:
     rules = LiveRules(CompareSettings(rules=(RuleSettings(path="x", ignore=True),)))
     before = rules.comparator
     assert rules.offer(CompareSettings(rules=(RuleSettings(path="x"),))).startswith(
-        "compare.rules[0]: needs exactly one action"
+        "compare.rules[0]: must have exactly one action"
     )
     assert rules.comparator is before

@@ -6,17 +6,24 @@ import random
 import pytest
 
 from comparator.exchanges.model import Failed, FailureCause, Observation, Role, Side
-from comparator.findings.evidence import ComparisonEvidence, EvidenceRequirements, half_width, judge, judge_latency, quantile_interval
+from comparator.findings.evidence import (
+    ComparisonEvidence,
+    EvidenceRequirements,
+    half_width,
+    judge,
+    judge_latency,
+    quantile_interval,
+)
 from comparator.stats.confidence import (
     Judgement,
     JudgementOutcome,
     VerdictCounts,
+    combine,
     difference_interval,
     judge_coverage,
     judge_error_rates,
     judge_match_rate,
     rate_interval,
-    combine,
 )
 from comparator.stats.quantile_sketch import ACCURACY, QuantileSketch, dump, load
 from comparator.verdict import Comparison, Verdict, VerdictCause
@@ -246,7 +253,7 @@ def test_latency_has_three_outcomes() -> None:
 
 
 def matched() -> Comparison:
-    return Comparison(Verdict.MATCH, VerdictCause.NONE, Side.CANDIDATE)
+    return Comparison(Verdict.MATCH, None, Side.CANDIDATE)
 
 
 def evidence_of(count: int, *, candidate_status: int = 200, candidate_us: int = 1000) -> ComparisonEvidence:
