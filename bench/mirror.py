@@ -1,9 +1,8 @@
-"""What a mirrored write request costs the runner: `make bench-mirror`.
+"""Cost of a mirrored write request in the runner: `make bench-mirror`.
 
-The runner is a process of its own over two real databases; each request changes about 30 rows on each side. First as fast as it
-can, which gives CPU per request and the saturation rate; then at half of that, which gives the lag from response to verdict. First of
-all what decoding, comparing and aligning alone cost (`mirror_parts`), which is what the 4 ms are about. Prints a table and, last,
-one JSON line.
+First the cost of decoding, comparing and aligning alone (`mirror_parts`). Then the whole runner, as a process of its own over two real
+databases, where each request changes about 30 rows on each side: as fast as it can, for CPU time per request and the saturation rate,
+and at half of that rate, for the lag from response to verdict. Prints a table, and one line of JSON at the end.
 """
 
 import argparse
@@ -37,21 +36,23 @@ FROM shadow.comparison WHERE compared_at > $1
 
 
 async def saturated(made: MirrorLab, process: RunnerProcess, session: ClientSession, count: int) -> tuple[float, float]:
-    """CPU milliseconds of the runner a request, and requests per second."""
+    """Return CPU milliseconds of the runner per request, and requests per second."""
     assert process.process is not None
     runner = psutil.Process(process.process.pid)
-    before, begun = runner.cpu_times(), time.perf_counter()
+    before, started = runner.cpu_times(), time.perf_counter()
     await send_requests(made, session, count=count, side=Side.CANDIDATE)
     await until(made.runner.port, lambda s: settled(s, 2 * count), timeout_s=600)
-    seconds, after = time.perf_counter() - begun, runner.cpu_times()
+    seconds, after = time.perf_counter() - started, runner.cpu_times()
     used = after.user + after.system - before.user - before.system
     return used * 1000 / count, count / seconds
 
 
-async def paced(made: MirrorLab, session: ClientSession, *, rate: float, seconds: float, done: int) -> tuple[float, float]:
-    """Median and 95th percentile, in ms, from the served response to the judged comparison at a fixed rate."""
+async def paced(
+    made: MirrorLab, session: ClientSession, *, rate: float, seconds: float, done: int
+) -> tuple[float, float]:
+    """Return median and 95th percentile, in ms, of the time from response to verdict at a fixed rate; `done` were sent before."""
     conn = await asyncpg.connect(made.store_dsn)
-    begun_at = await conn.fetchval("SELECT now()")
+    started_at = await conn.fetchval("SELECT now()")
     count = int(rate * seconds)
     choose = random.Random(5)
     async with asyncio.TaskGroup() as tasks:
@@ -62,19 +63,19 @@ async def paced(made: MirrorLab, session: ClientSession, *, rate: float, seconds
                 made.serve(session, Side.CANDIDATE, choose.choice(made.addresses)), name=f"request-{number}"
             )
     await until(made.runner.port, lambda s: settled(s, done + count), timeout_s=300)
-    median, p95 = await conn.fetchval(LAG, begun_at)
+    median, p95 = await conn.fetchval(LAG, started_at)
     await conn.close()
     return median, p95
 
 
 async def measure(dsn: str, count: int) -> dict[str, float]:
-    """Both runs."""
+    """Measure the runner at saturation and at half of it."""
     capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN)
     runner = RunnerSettings(port=free_port(), queue_max=100_000)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        async with mirror_lab(dsn, place, capture=capture, runner=runner, population=400, stamps=STAMPS) as made:
-            process = RunnerProcess(made.settings(), place)
+        directory = Path(folder)
+        async with mirror_lab(dsn, directory, capture=capture, runner=runner, population=400, stamps=STAMPS) as made:
+            process = RunnerProcess(made.settings(), directory)
             await process.start()
             async with ClientSession() as session:
                 await send_requests(made, session, count=count, side=Side.CANDIDATE)
@@ -93,18 +94,18 @@ async def measure(dsn: str, count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=600, help="0: the parts only")
+    parser.add_argument("--requests", type=int, default=600, help="requests at saturation; 0 measures the parts only")
     options = parser.parse_args()
     for dsn in postgres.session_cluster():
         parts = asyncio.run(parts_ms(dsn))
-        found = {**parts, "decode_compare_align_ms": round(sum(parts.values()), 2)}
+        result = {**parts, "decode_compare_align_ms": round(sum(parts.values()), 2)}
         if options.requests:
-            found |= asyncio.run(measure(dsn, options.requests))
-        for name, value in found.items():
+            result |= asyncio.run(measure(dsn, options.requests))
+        for name, value in result.items():
             print(f"{name:<28}{value:>12}")
-        print(json.dumps(found))
+        print(json.dumps(result))
 
 
 if __name__ == "__main__":

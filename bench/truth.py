@@ -1,8 +1,9 @@
-"""Proof at scale, not speed: `make bench-truth` attributes 10,000 requests and aligns after 5,000, against a ledger of the truth; then
-5,000 more, with a temporary slot and with a persistent one, while the runner is killed three times, the shadow restarted and the
-replication connection cut.
+"""Correctness at scale, not speed: `make bench-truth`.
 
-Prints a table and, last, one JSON line. `--requests`, `--aligned` and `--crash-requests` make it smaller; 0 leaves a part out.
+It attributes 10,000 requests, and mirrors 5,000 with alignment, and compares with what the services logged as committed. Then 5,000 more
+with a temporary slot and with a persistent one, while the runner is killed three times, the shadow restarted and the replication
+connection cut. Prints a table, and one line of JSON at the end. `--requests`, `--aligned` and `--crash-requests` make a part smaller;
+0 leaves it out.
 """
 
 import argparse
@@ -32,7 +33,7 @@ SHARES = {Driver.STREAM: 1.0, Driver.SQL: 0.2, Driver.TRIGGERS: 0.2}
 
 
 async def attribution(dsn: str, driver: Driver, side: Side, count: int) -> AttributionResult:
-    """One run of one driver with one style of service."""
+    """Attribute the requests of one side, captured by one driver."""
     capture = CaptureSettings(driver=driver, tables=WRITTEN, poll_ms=20)
     with tempfile.TemporaryDirectory() as folder:
         options = {"population": 2_000, "think_s": 0.01}
@@ -54,20 +55,20 @@ async def alignment(dsn: str, count: int) -> dict[str, object]:
             async with mirroring(made), asyncio.TaskGroup() as tasks:
                 stop = asyncio.Event()
                 tasks.create_task(clean_up_job(made.live_dsn, stop), name="clean-up")
-                begun = time.perf_counter()
-                ordered = await send_requests(made, session, count=count, side=Side.CANDIDATE, fault_share=0.02)
+                started = time.perf_counter()
+                injected = await send_requests(made, session, count=count, side=Side.CANDIDATE, fault_share=0.02)
                 stop.set()
                 samples = await until(runner.port, lambda s: settled(s, count), timeout_s=900)
-                seconds = time.perf_counter() - begun
-            found = await outcomes(made)
+                seconds = time.perf_counter() - started
+            verdicts = await outcomes(made)
             equal = await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
     return {
         "requests": count,
         "compared": total(samples, "shadow_compared_total"),
         "skipped": total(samples, "shadow_skipped_total"),
-        "injected": len(ordered),
-        "reported": len(set(found) & set(ordered)),
-        "false_positives": len(set(found) - set(ordered)),
+        "injected": len(injected),
+        "reported": len(set(verdicts) & set(injected)),
+        "false_positives": len(set(verdicts) - set(injected)),
         "tables_equal": equal,
         "requests_per_s": round(count / seconds, 1),
     }
@@ -76,28 +77,28 @@ async def alignment(dsn: str, count: int) -> dict[str, object]:
 async def crashes(dsn: str, count: int, slot: SlotKind) -> dict[str, object]:
     """Mirror `count` requests through kills, a restart of the shadow and a cut; compare whole tables at the end."""
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        async with crash_lab(dsn, place, slot=slot) as (made, server):
-            process = RunnerProcess(made.settings(), place)
-            begun = time.perf_counter()
+        directory = Path(folder)
+        async with crash_lab(dsn, directory, slot=slot) as (made, server):
+            process = RunnerProcess(made.settings(), directory)
+            started = time.perf_counter()
             try:
-                found = await run_through_crashes(made, server, process, part=count // 4)
+                result = await run_through_crashes(made, server, process, part=count // 4)
             finally:
                 await process.kill()
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - started
     return {
         "slot": slot.value,
         "requests": count,
-        "compared": len(found.compared),
-        "skipped": dict(found.skipped),
-        "injected": len(found.injected),
-        "injected_and_compared": len(found.injected & found.compared),
-        "reported": len(found.reported & found.injected),
-        "unreported": len(found.unreported),
-        "false_positives": len(found.false_reports),
-        "mirrored_run_failed": len(found.failed),
-        "resyncs": found.resyncs,
-        "tables_equal": found.equal,
+        "compared": len(result.compared),
+        "skipped": dict(result.skipped),
+        "injected": len(result.injected),
+        "injected_and_compared": len(result.injected & result.compared),
+        "reported": len(result.reported & result.injected),
+        "unreported": len(result.unreported),
+        "false_positives": len(result.false_reports),
+        "mirrored_run_failed": len(result.failed),
+        "resyncs": result.resyncs,
+        "tables_equal": result.equal,
         "seconds": round(seconds, 1),
     }
 
@@ -105,7 +106,7 @@ async def crashes(dsn: str, count: int, slot: SlotKind) -> dict[str, object]:
 async def measure(
     dsn: str, requests: int, aligned: int, crash_requests: int, slots: Sequence[SlotKind]
 ) -> dict[str, object]:
-    """All runs, one after the other."""
+    """Carry out all runs, one after the other."""
     result: dict[str, object] = {}
     if requests:
         print(f"{'attribution':<24}{'requests':>10}{'rows':>10}{'wrong rows':>12}  outcomes")
@@ -123,25 +124,27 @@ async def measure(
     ]
     for name, run, count in runs:
         if count:
-            found = await run()
-            print(name + "".join(f"  {part} {value}" for part, value in found.items()), flush=True)
-            result[name] = found
+            part = await run()
+            print(name + "".join(f"  {key} {value}" for key, value in part.items()), flush=True)
+            result[name] = part
     return result
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--aligned", type=int, default=5_000)
-    parser.add_argument("--crash-requests", type=int, default=5_000)
-    parser.add_argument("--crash-slots", nargs="+", type=SlotKind, default=list(SlotKind), help="temporary, persistent")
+    parser.add_argument("--requests", type=int, default=10_000, help="to attribute (default: %(default)s)")
+    parser.add_argument("--aligned", type=int, default=5_000, help="to mirror with alignment (default: %(default)s)")
+    parser.add_argument(
+        "--crash-requests", type=int, default=5_000, help="to mirror through crashes (default: %(default)s)"
+    )
+    parser.add_argument("--crash-slots", nargs="+", type=SlotKind, default=list(SlotKind), help="default: both")
     options = parser.parse_args()
     for dsn in postgres.session_cluster():
-        found = asyncio.run(
+        result = asyncio.run(
             measure(dsn, options.requests, options.aligned, options.crash_requests, options.crash_slots)
         )
-        print(json.dumps(found))
+        print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,2 +1,5 @@
-"""What clients notice of faults around the proxy: `make bench-faults`. `mirror` is a mirrored side that misbehaves on order,
-`installation` a proxy and a runner whose disk, runner and admin port fail on order, `command` measures and prints."""
+"""Effect on clients of faults around the proxy: `make bench-faults`.
+
+`mirror` is a mirrored side with selectable misbehaviour, `installation` a proxy and a runner whose disk and runner can be made to fail,
+and `command` measures and prints.
+"""

@@ -1,4 +1,4 @@
-"""`python -m bench.faults`."""
+"""Run `python -m bench.faults`."""
 
 from bench.faults.command import main
 

@@ -1,9 +1,9 @@
-"""What clients notice of faults around the proxy.
+"""Measure the effect on clients of faults around the proxy.
 
-Slices with and without a fault take turns at a fixed rate; a latency counts from when its request was due. For each fault: clients
-that got no 200, and the p99 of a slice with the fault over that of its neighbours without it, the median over all slices. The line
-`none` is healthy slices over their healthy neighbours: what the machine's own noise makes of the same figure. As root, what clients
-wait for runs before everything else on the machine, the runner and the mirrored side included. The last line is the result as JSON.
+Slices with and without a fault alternate at a fixed rate; a latency counts from the time at which its request was due. For each fault it
+prints the number of requests without a 200, and the p99 of slices with the fault divided by that of the slices before and after, as the
+median over all slices. The line `none` compares healthy slices in the same way, and shows the noise of the machine. As root, the processes
+that clients wait for have priority over everything else, the runner and the mirrored side included. The last line is the result as JSON.
 """
 
 import argparse
@@ -22,15 +22,14 @@ from pathlib import Path
 
 import uvloop
 
-from bench.faults import mirror
 from bench.faults.installation import Installation
-from bench.faults.mirror import Manner, Mirror
-from bench.load.backend import Backends, started
-from bench.load.closed import saturate
+from bench.faults.mirror import MisbehavingMirror, Misbehaviour, running_mirror
+from bench.load.backend import Backends, running_backends
+from bench.load.closed_loop import saturate
 from bench.load.cores import LOAD_CORE
-from bench.load.opened import OpenLoop
+from bench.load.open_loop import OpenLoop
 from bench.load.requests import Requests, due_times
-from bench.proxy.processes import preferred, undisturbed
+from bench.proxy.processes import raised_priority, realtime_scheduling
 
 FLOODERS = 16
 FLOOD_REQUEST = b"GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n"
@@ -38,7 +37,13 @@ FLOOD_REQUEST = b"GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n"
 
 @dataclass
 class Fault:
-    """One fault: what brings it about for a while, and what its slices showed."""
+    """One fault, and the results of its slices.
+
+    Attributes:
+        during: causes the fault for a block.
+        flood: flood the admin port meanwhile.
+        ratios: p99 of each slice divided by that of its healthy neighbours.
+    """
 
     name: str
     during: Callable[[], AbstractContextManager[None]]
@@ -50,84 +55,84 @@ class Fault:
 
     @property
     def success(self) -> float:
-        """Share of clients who got their 200."""
+        """Share of requests with a 200."""
         return 1 - self.failed / self.requests if self.requests else 0.0
 
 
 class Flood:
-    """Asks for the metrics page, again and again."""
+    """Requests the metrics page over and over."""
 
     def next(self) -> bytes:
-        """One more."""
+        """Return the next request."""
         return FLOOD_REQUEST
 
 
-def faults(place: Installation, mirrored: Mirror) -> list[Fault]:
-    """All that is measured; the first is none."""
-    manners = [manner for manner in Manner if manner is not Manner.WELL]
+def faults(system: Installation, mirrored: MisbehavingMirror) -> list[Fault]:
+    """Return all faults; the first is none."""
+    misbehaviours = [misbehaviour for misbehaviour in Misbehaviour if misbehaviour is not Misbehaviour.NONE]
     return [
         Fault("none", nullcontext),
-        *(Fault(f"mirror_{manner}", partial(behaving, mirrored, manner)) for manner in manners),
-        Fault("disk_full", partial(_full, place)),
-        Fault("runner_dead", partial(_dead, place)),
+        *(Fault(f"mirror_{misbehaviour}", partial(behaving, mirrored, misbehaviour)) for misbehaviour in misbehaviours),
+        Fault("disk_full", partial(_full, system)),
+        Fault("runner_dead", partial(_dead, system)),
         Fault("admin_flooded", nullcontext, flood=True),
     ]
 
 
 @contextmanager
-def behaving(mirrored: Mirror, manner: Manner) -> Iterator[None]:
-    """A mirrored side with bad manners."""
-    mirrored.behave(manner)
+def behaving(mirrored: MisbehavingMirror, misbehaviour: Misbehaviour) -> Iterator[None]:
+    """Let the mirrored side misbehave during the block."""
+    mirrored.behave(misbehaviour)
     try:
         yield
     finally:
-        mirrored.behave(Manner.WELL)
+        mirrored.behave(Misbehaviour.NONE)
 
 
 @contextmanager
-def _full(place: Installation) -> Iterator[None]:
-    place.fill_disk(full=True)
+def _full(system: Installation) -> Iterator[None]:
+    system.fill_disk(full=True)
     try:
         yield
     finally:
-        place.fill_disk(full=False)
+        system.fill_disk(full=False)
 
 
 @contextmanager
-def _dead(place: Installation) -> Iterator[None]:
-    place.kill_runner()
+def _dead(system: Installation) -> Iterator[None]:
+    system.kill_runner()
     try:
         yield
     finally:
-        place.start_runner()
+        system.start_runner()
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A few seconds at the fixed rate."""
+    """Results of a few seconds at the fixed rate."""
 
     p99_ms: float
     requests: int
     failed: int
 
 
-class Measuring:
-    """Slices of one installation."""
+class SliceRunner:
+    """Sends requests to one installation, slice by slice."""
 
-    def __init__(self, place: Installation, backends: Backends, *, rate: float, seconds: float) -> None:
-        self._place = place
-        self._waited_for = [os.getpid(), backends.pid, *place.serving()]
+    def __init__(self, system: Installation, backends: Backends, *, rate: float, seconds: float) -> None:
+        self._system = system
+        self._client_path = [os.getpid(), backends.pid, *system.serving()]
         self._rate = rate
         self._count = max(100, int(rate * seconds))
         self._seconds = seconds
         self._requests = Requests(1)
-        self._turn = 0
+        self._number = 0
 
     def slice(self, *, flood: bool = False) -> Slice:
-        """Ask for a while."""
-        self._turn += 1
-        loop = OpenLoop(self._requests, due_times(self._count, rate=self._rate, seed=self._turn))
-        with undisturbed(self._waited_for):
+        """Send the requests of one slice."""
+        self._number += 1
+        loop = OpenLoop(self._requests, due_times(self._count, rate=self._rate, seed=self._number))
+        with realtime_scheduling(self._client_path):
             uvloop.run(self._run(loop, flood=flood))
         ordered = sorted(loop.latencies_s)
         p99_ms = ordered[int(len(ordered) * 0.99)] * 1e3 if ordered else float("inf")
@@ -135,23 +140,23 @@ class Measuring:
 
     async def _run(self, loop: OpenLoop, *, flood: bool) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(loop.run(self._place.port), name="clients")
+            group.create_task(loop.run(self._system.port), name="clients")
             if flood:
-                port = self._place.admin_port
+                port = self._system.admin_port
                 group.create_task(
                     saturate(port, Flood(), connections=FLOODERS, seconds=self._seconds * 0.8), name="flood"
                 )
 
 
-def measure(fault: Fault, place: Installation, measuring: Measuring, slices: int) -> None:
-    """Healthy, faulty, healthy, and so on, within one minute."""
-    place.settle()
-    before = measuring.slice()
+def measure(fault: Fault, system: Installation, runner: SliceRunner, slices: int) -> None:
+    """Run slices with the fault, each between two healthy ones."""
+    system.wait_until_idle()
+    before = runner.slice()
     for _ in range(slices):
         with fault.during():
-            during = measuring.slice(flood=fault.flood)
-        place.settle()
-        after = measuring.slice()
+            during = runner.slice(flood=fault.flood)
+        system.wait_until_idle()
+        after = runner.slice()
         fault.ratios.append(2 * during.p99_ms / (before.p99_ms + after.p99_ms))
         fault.p99s_ms.append(during.p99_ms)
         fault.requests += during.requests
@@ -160,7 +165,12 @@ def measure(fault: Fault, place: Installation, measuring: Measuring, slices: int
 
 
 def report(measured: list[Fault], account: tuple[int, int, int]) -> None:
-    """Print the table and the line of JSON."""
+    """Print the table and the line of JSON.
+
+    Args:
+        measured: faults with their results.
+        account: exchanges served, copies dropped, served exchanges that are in no count.
+    """
     print(f"{'fault':<20}{'requests':>10}{'failed':>8}{'p99 ms':>9}{'over healthy':>14}{'from':>8}{'to':>8}")
     for fault in measured:
         ratio, p99 = statistics.median(fault.ratios), statistics.median(fault.p99s_ms)
@@ -182,37 +192,37 @@ def report(measured: list[Fault], account: tuple[int, int, int]) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the result."""
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
     parser.add_argument("--rate", type=float, default=300.0, help="requests per second")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each slice")
-    parser.add_argument("--slices", type=int, default=5, help="with each fault")
-    parser.add_argument("--backend-ms", type=float, default=10.0, help="what the served side takes")
-    parser.add_argument("--only", help="faults, comma-separated")
-    parser.add_argument("--nice", type=int, default=-15, help="priority of all of it, where it may be had (root)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of each slice")
+    parser.add_argument("--slices", type=int, default=5, help="slices with each fault")
+    parser.add_argument("--backend-ms", type=float, default=10.0, help="response time of the served side")
+    parser.add_argument("--only", help="faults to measure, comma-separated")
+    parser.add_argument("--nice", type=int, default=-15, help="priority of all processes (root only)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.sched_setaffinity(0, LOAD_CORE)
     with (
-        preferred(options.nice),
-        started() as backends,
-        mirror.started() as mirrored,
+        raised_priority(options.nice),
+        running_backends() as backends,
+        running_mirror() as mirrored,
         tempfile.TemporaryDirectory(prefix="bench-faults-") as directory,
-        Installation(Path(directory), backend=backends.served_port, mirror=mirrored.port) as place,
+        Installation(Path(directory), backend=backends.served_port, mirror=mirrored.port) as system,
     ):
-        report(*run(place, mirrored, backends, options))
+        report(*run(system, mirrored, backends, options))
 
 
 def run(
-    place: Installation, mirrored: Mirror, backends: Backends, options: argparse.Namespace
+    system: Installation, mirrored: MisbehavingMirror, backends: Backends, options: argparse.Namespace
 ) -> tuple[list[Fault], tuple[int, int, int]]:
-    """All faults, one after the other."""
-    backends.take(options.backend_ms / 1e3)
-    measuring = Measuring(place, backends, rate=options.rate, seconds=options.seconds)
-    measuring.slice()
-    wanted = options.only.split(",") if options.only else None
-    chosen = [fault for fault in faults(place, mirrored) if wanted is None or fault.name in wanted]
+    """Measure all chosen faults, one after the other; return them, and the account of `report`."""
+    backends.set_delay(options.backend_ms / 1e3)
+    runner = SliceRunner(system, backends, rate=options.rate, seconds=options.seconds)
+    runner.slice()
+    names = options.only.split(",") if options.only else None
+    chosen = [fault for fault in faults(system, mirrored) if names is None or fault.name in names]
     for fault in chosen:
-        measure(fault, place, measuring, options.slices)
-    place.settle()
-    return chosen, place.account()
+        measure(fault, system, runner, options.slices)
+    system.wait_until_idle()
+    return chosen, system.account()

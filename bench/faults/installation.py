@@ -1,4 +1,4 @@
-"""A proxy with its journal and a runner, on the core of the measured, whose surroundings fail on order."""
+"""A proxy with its journal and a runner, whose disk and runner can be made to fail."""
 
 import re
 import sys
@@ -13,15 +13,22 @@ from typing import Self
 
 import psutil
 
-from bench.proxy.processes import Command, Running, free_ports
+from bench.proxy.processes import Command, ProcessGroup, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTLE_S = 10.0
+IDLE_TIMEOUT_S = 10.0
 _SAMPLE = re.compile(r"^(shadow_\w+?)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
 def config(directory: Path, ports: tuple[int, int, int], backend: int, mirror: int) -> str:
-    """config.yaml. A mirrored request may take half a second, so that what hangs is given up within a slice."""
+    """Return config.yaml. The timeout of a mirrored request is shorter than a slice.
+
+    Args:
+        directory: for files.
+        ports: of the proxy for clients, its admin port, and the runner's admin port.
+        backend: port of the served side.
+        mirror: port of the mirrored side.
+    """
     clients, admin, runner = ports
     live, shadow = (f"{{url: 'http://127.0.0.1:{port}'}}" for port in (backend, mirror))
     return f"""
@@ -39,7 +46,7 @@ runner: {{port: {runner}, timeout_s: 0.5, queue_max: 1000}}
 
 
 class Installation:
-    """Use as a context manager.
+    """A running proxy and runner. Use as a context manager.
 
     Args:
         directory: for its files.
@@ -54,8 +61,8 @@ class Installation:
         self._path = directory / "config.yaml"
         self._path.write_text(config(directory, (ports[0], ports[1], ports[2]), backend, mirror))
         self._stack = ExitStack()
-        self._proxy = Running([self._command("proxy")], self._log)
-        self._runner: Running | None = None
+        self._proxy = ProcessGroup([self._command("proxy")], self._log)
+        self._runner: ProcessGroup | None = None
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self._proxy)
@@ -70,52 +77,55 @@ class Installation:
         self._stack.close()
 
     def _command(self, name: str) -> Command:
-        words = [sys.executable, "-m", "proxy", name, "--config", str(self._path)]
-        return Command(words, {"SHADOW_LOG_LEVEL": "CRITICAL", "PYTHONPATH": str(ROOT)}, ROOT)
+        arguments = [sys.executable, "-m", "proxy", name, "--config", str(self._path)]
+        return Command(arguments, {"SHADOW_LOG_LEVEL": "CRITICAL", "PYTHONPATH": str(ROOT)}, ROOT)
 
     def serving(self) -> list[int]:
-        """The processes that clients wait for."""
-        return self._proxy.family()
+        """Return the processes that clients wait for."""
+        return self._proxy.pids()
 
     def start_runner(self) -> None:
-        """Start it, and wait until it answers."""
-        self._runner = Running([self._command("runner")], self._log)
+        """Start the runner, and wait until its admin port responds."""
+        self._runner = ProcessGroup([self._command("runner")], self._log)
         self._runner.__enter__()
         self._runner.wait_for(self._runner_port)
 
     def kill_runner(self) -> None:
-        """End it as a crash would."""
+        """Kill the runner."""
         runner, self._runner = self._runner, None
         if runner is not None:
-            for pid in runner.family():
+            for pid in runner.pids():
                 psutil.Process(pid).kill()
             runner.__exit__(None, None, None)
 
     def fill_disk(self, *, full: bool) -> None:
-        """No file of the proxy may grow, or any may: to who writes, that is a full disk."""
-        [pid, *_] = self._proxy.family()
+        """Forbid the proxy to make files grow, as a full disk does, or allow it again."""
+        [pid, *_] = self._proxy.pids()
         limit = 0 if full else RLIM_INFINITY
         psutil.Process(pid).rlimit(RLIMIT_FSIZE, (limit, RLIM_INFINITY))
 
-    def settle(self) -> None:
-        """Wait until the runner has done what there was, or for `SETTLE_S`."""
-        deadline = time.monotonic() + SETTLE_S
+    def wait_until_idle(self) -> None:
+        """Wait until the runner has no work left, for `IDLE_TIMEOUT_S` at most."""
+        deadline = time.monotonic() + IDLE_TIMEOUT_S
         while time.monotonic() < deadline:
             if self._runner is None or self._sums(self._runner_port)["shadow_in_flight"] == 0:
                 return
             time.sleep(0.1)
 
     def account(self) -> tuple[int, int, int]:
-        """Exchanges served, copies dropped, and served exchanges that are in no count (0)."""
-        now = self._sums(self.admin_port)
-        dropped = now["shadow_journal_dropped_total"]
-        named = (
-            now["shadow_journal_written_total"] + now["shadow_journal_queued"] + dropped + now["shadow_skipped_total"]
+        """Return exchanges served, copies dropped, and served exchanges that are in no count (0)."""
+        sums = self._sums(self.admin_port)
+        dropped = sums["shadow_journal_dropped_total"]
+        counted = (
+            sums["shadow_journal_written_total"]
+            + sums["shadow_journal_queued"]
+            + dropped
+            + sums["shadow_skipped_total"]
         )
-        return int(now["shadow_served_total"]), int(dropped), int(now["shadow_served_total"] - named)
+        return int(sums["shadow_served_total"]), int(dropped), int(sums["shadow_served_total"] - counted)
 
     def _sums(self, port: int) -> Counter[str]:
-        """The metrics of a process, summed over their labels."""
+        """Return the metrics of a process, summed over their labels."""
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
             text = response.read().decode()
         sums: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""A mirrored side, in a process of its own, that misbehaves on order."""
+"""A mirrored side with selectable misbehaviour, in a process of its own."""
 
 import asyncio
 import os
@@ -12,17 +12,17 @@ from typing import cast
 
 import uvloop
 
-from bench.load.backend import HEAD_END, Counter, Delays
-from bench.load.child import child
+from bench.load.backend import HEAD_END, Delays, PortStats
+from bench.load.child import child_process
 from bench.load.cores import LOAD_CORE
 
 DRIP_S = 0.05
 
 
-class Manner(StrEnum):
-    """How requests are answered: as they should be, never, not even accepted, a byte at a time, half, or with noise."""
+class Misbehaviour(StrEnum):
+    """Behaviours of the mirrored side: normal, no response, no connections, one byte at a time, half a response, or random bytes."""
 
-    WELL = "well"
+    NONE = "none"
     HUNG = "hung"
     REFUSING = "refusing"
     SLOW_LORIS = "slow_loris"
@@ -30,59 +30,59 @@ class Manner(StrEnum):
     GARBAGE = "garbage"
 
 
-class Behaviour:
-    """What all connections share."""
+class MirrorState:
+    """State that all connections share."""
 
     def __init__(self) -> None:
-        self.manner = Manner.WELL
-        self.counter = Counter(Delays())
+        self.misbehaviour = Misbehaviour.NONE
+        self.counter = PortStats(Delays())
         self.open: set[asyncio.Transport] = set()
         self.draw = random.Random(1)
 
-    def change(self, manner: Manner) -> None:
-        """Behave so from now on; connections from before are cut."""
-        self.manner = manner
+    def change(self, misbehaviour: Misbehaviour) -> None:
+        """Change the behaviour, and abort open connections."""
+        self.misbehaviour = misbehaviour
         for transport in list(self.open):
             transport.abort()
 
 
-class Answering(asyncio.Protocol):
+class MisbehavingConnection(asyncio.Protocol):
     """One connection. Requests have no bodies, so each ends with its head."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
-        self._behaviour = behaviour
+    def __init__(self, state: MirrorState) -> None:
+        self._state = state
         self._part = b""
         self._drip: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep it."""
+        """Register the connection."""
         self._transport = cast("asyncio.Transport", transport)
-        self._behaviour.open.add(self._transport)
+        self._state.open.add(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio calls it so)
-        """Forget it."""
-        self._behaviour.open.discard(self._transport)
+        """Unregister the connection."""
+        self._state.open.discard(self._transport)
         if self._drip:
             self._drip.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Answer every complete head, in the manner of the day."""
+        """Respond to every complete head."""
         *heads, self._part = (self._part + data).split(HEAD_END)
         for head in heads:
-            self._answer(self._behaviour.counter.response_to(head))
+            self._respond(self._state.counter.response_to(head))
 
-    def _answer(self, response: bytes) -> None:
-        match self._behaviour.manner:
-            case Manner.WELL:
+    def _respond(self, response: bytes) -> None:
+        match self._state.misbehaviour:
+            case Misbehaviour.NONE:
                 self._transport.write(response)
-            case Manner.SLOW_LORIS:
+            case Misbehaviour.SLOW_LORIS:
                 self._write_slowly(response)
-            case Manner.HALF_CLOSED:
+            case Misbehaviour.HALF_CLOSED:
                 self._transport.write(response[: len(response) // 2])
                 self._transport.write_eof()
-            case Manner.GARBAGE:
-                self._transport.write(self._behaviour.draw.randbytes(200))
-            case Manner.HUNG | Manner.REFUSING:
+            case Misbehaviour.GARBAGE:
+                self._transport.write(self._state.draw.randbytes(200))
+            case Misbehaviour.HUNG | Misbehaviour.REFUSING:
                 pass
 
     def _write_slowly(self, response: bytes) -> None:
@@ -92,23 +92,23 @@ class Answering(asyncio.Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Mirror:
-    """The other end of the process."""
+class MisbehavingMirror:
+    """Controls the process of the mirrored side."""
 
     port: int
     pipe: Connection
 
-    def behave(self, manner: Manner) -> None:
-        """Change the manner."""
-        self.pipe.send(manner.value)
+    def behave(self, misbehaviour: Misbehaviour) -> None:
+        """Change its behaviour; return once it has."""
+        self.pipe.send(misbehaviour.value)
         self.pipe.recv()
 
 
 @contextmanager
-def started() -> Iterator[Mirror]:
-    """Run it."""
-    with child(_main) as (_, pipe):
-        yield Mirror(pipe.recv(), pipe)
+def running_mirror() -> Iterator[MisbehavingMirror]:
+    """Run the mirrored side until the block ends."""
+    with child_process(_main) as (_, pipe):
+        yield MisbehavingMirror(pipe.recv(), pipe)
 
 
 def _main(pipe: Connection) -> None:
@@ -118,29 +118,29 @@ def _main(pipe: Connection) -> None:
 
 async def _serve(pipe: Connection) -> None:
     loop = asyncio.get_running_loop()
-    behaviour = Behaviour()
-    orders: asyncio.Queue[str] = asyncio.Queue()
+    state = MirrorState()
+    commands: asyncio.Queue[str] = asyncio.Queue()
 
-    def ordered() -> None:
+    def receive() -> None:
         try:
-            orders.put_nowait(pipe.recv())
+            commands.put_nowait(pipe.recv())
         except EOFError:
-            orders.put_nowait("")
+            commands.put_nowait("")
 
-    loop.add_reader(pipe.fileno(), ordered)
-    server = await _listen(behaviour, 0)
+    loop.add_reader(pipe.fileno(), receive)
+    server = await _listen(state, 0)
     port: int = server.sockets[0].getsockname()[1]
     pipe.send(port)
-    while order := await orders.get():
-        manner = Manner(order)
+    while command := await commands.get():
+        misbehaviour = Misbehaviour(command)
         server.close()
-        behaviour.change(manner)
-        if manner is not Manner.REFUSING:
-            server = await _listen(behaviour, port)
+        state.change(misbehaviour)
+        if misbehaviour is not Misbehaviour.REFUSING:
+            server = await _listen(state, port)
         pipe.send(None)
 
 
-async def _listen(behaviour: Behaviour, port: int) -> asyncio.Server:
+async def _listen(state: MirrorState, port: int) -> asyncio.Server:
     return await asyncio.get_running_loop().create_server(
-        lambda: Answering(behaviour), "127.0.0.1", port, backlog=1024, reuse_address=True
+        lambda: MisbehavingConnection(state), "127.0.0.1", port, backlog=1024, reuse_address=True
     )
