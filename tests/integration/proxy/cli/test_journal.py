@@ -1,4 +1,4 @@
-"""`shadow journal` as somebody in a hurry meets it: wrong folders, damaged files, a journal that is being written."""
+"""`shadow journal` with wrong folders, damaged files, and a journal that is being written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.support.exchanges import exchange
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    """Three segments of one exchange."""
+    """A journal of three segments with one exchange each."""
     for number in range(3):
         writer = open_writer(JournalSettings(directory=str(tmp_path / "journal")), {})
         writer.start()
@@ -26,15 +26,15 @@ def journal(tmp_path: Path) -> Path:
     return tmp_path / "journal"
 
 
-def run(directory: Path, *words: str) -> int:
-    return main(["journal", *words, "--directory", str(directory)])
+def run(directory: Path, *arguments: str) -> int:
+    return main(["journal", *arguments, "--directory", str(directory)])
 
 
 def flip(data: bytes) -> bytes:
     return data[:-3] + bytes([data[-3] ^ 0xFF]) + data[-2:]
 
 
-def spoil(path: Path, change: Callable[[bytes], bytes]) -> None:
+def damage(path: Path, change: Callable[[bytes], bytes]) -> None:
     path.write_bytes(change(path.read_bytes()))
 
 
@@ -45,37 +45,37 @@ DAMAGE = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), DAMAGE)
-def test_verify_reports_each_damage(journal: Path, capsys: pytest.CaptureFixture[str], change, said: str) -> None:
-    spoil(segments(journal / "w0")[1], change)
+@pytest.mark.parametrize(("change", "output"), DAMAGE)
+def test_verify_reports_each_damage(journal: Path, capsys: pytest.CaptureFixture[str], change, output: str) -> None:
+    damage(segments(journal / "w0")[1], change)
     assert run(journal, "verify") == 1
-    assert said in capsys.readouterr().out
+    assert output in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("action", ["cat", "stats"])
-@pytest.mark.parametrize(("change", "said"), DAMAGE)
+@pytest.mark.parametrize(("change", "output"), DAMAGE)
 def test_skipped_damage_is_reported(
-    journal: Path, capsys: pytest.CaptureFixture[str], action: str, change, said: str
+    journal: Path, capsys: pytest.CaptureFixture[str], action: str, change, output: str
 ) -> None:
-    spoil(segments(journal / "w0")[1], change)
+    damage(segments(journal / "w0")[1], change)
     assert run(journal, action) == 1
     shown = capsys.readouterr()
     assert f"left out: {segments(journal / 'w0')[1]}" in shown.err
-    assert said in shown.err
+    assert output in shown.err
     assert shown.out
 
 
-@pytest.mark.parametrize(("change", "said"), DAMAGE)
-def test_export_reports_skipped_damage(journal: Path, capsys: pytest.CaptureFixture[str], change, said: str) -> None:
-    spoil(segments(journal / "w0")[1], change)
+@pytest.mark.parametrize(("change", "output"), DAMAGE)
+def test_export_reports_skipped_damage(journal: Path, capsys: pytest.CaptureFixture[str], change, output: str) -> None:
+    damage(segments(journal / "w0")[1], change)
     assert run(journal, "export") == 1
     shown = capsys.readouterr()
-    assert said in shown.err
+    assert output in shown.err
     assert len(shown.out.splitlines()) == 2
 
 
 def test_ls_marks_a_file_that_is_not_a_segment(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spoil(segments(journal / "w0")[1], lambda _: b"not what was written")
+    damage(segments(journal / "w0")[1], lambda _: b"not what was written")
     assert run(journal, "ls") == 0
     assert "not a journal segment" in capsys.readouterr().out.splitlines()[2]
 
@@ -90,7 +90,7 @@ def test_frame_being_written_is_not_damage(tmp_path: Path, capsys: pytest.Captur
     path.write_bytes(torn)
     assert run(tmp_path / "journal", "verify") == 1
     writer.start()
-    # What is cut at the start of a writer comes back, as if its next frame were on its way.
+    # The start of the writer has cut the torn tail; it is put back, like a frame that is being written.
     path.write_bytes(torn)
     try:
         assert run(tmp_path / "journal", "verify") == 0
@@ -100,7 +100,9 @@ def test_frame_being_written_is_not_damage(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("action", ["ls", "cat", "tail", "stats", "verify", "prune", "export"])
-def test_folder_that_is_not_a_journal_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str) -> None:
+def test_folder_that_is_not_a_journal_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str
+) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert run(tmp_path, action) == 2
     assert "is not the folder of a journal" in capsys.readouterr().err
@@ -117,7 +119,9 @@ def test_empty_folder_is_an_empty_journal(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("part", ["", "w0"])
-def test_import_of_a_journal_into_itself_is_refused(journal: Path, capsys: pytest.CaptureFixture[str], part: str) -> None:
+def test_import_of_a_journal_into_itself_is_refused(
+    journal: Path, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
     assert run(journal, "import", str(journal / part)) == 2
     assert "cannot import the journal into itself" in capsys.readouterr().err
 
@@ -137,9 +141,7 @@ def test_active_reader_cannot_be_forgotten(journal: Path, capsys: pytest.Capture
     assert run(journal, "prune", "--forget-reader", "mirror") == 0
 
 
-def test_unknown_reader_is_refused_with_the_known_ones(
-    journal: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unknown_reader_is_refused_with_the_known_ones(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with SegmentReader(journal, "mirror", keys=load_keys(journal, {})) as reader:
         reader.commit(reader.take(1)[0].position)
     assert run(journal, "prune", "--forget-reader", "miror") == 2

@@ -1,4 +1,4 @@
-"""`shadow journal export` and `import`, as commands."""
+"""`shadow journal export` and `shadow journal import`."""
 
 import json
 from pathlib import Path
@@ -32,13 +32,13 @@ def journal(tmp_path: Path) -> Path:
     return directory
 
 
-def run(*words: object) -> int:
-    return main(["journal", *map(str, words)])
+def run(*arguments: object) -> int:
+    return main(["journal", *map(str, arguments)])
 
 
-def exported(directory: Path, tmp_path: Path, sink: str, *words: str) -> Path:
+def exported(directory: Path, tmp_path: Path, sink: str, *arguments: str) -> Path:
     path = tmp_path / f"out.{sink}"
-    assert run("--directory", directory, "export", "--to", sink, "--out", path, *words) == 0
+    assert run("--directory", directory, "export", "--to", sink, "--out", path, *arguments) == 0
     return path
 
 
@@ -47,8 +47,8 @@ def test_export_and_import_round_trip(journal: Path, tmp_path: Path, sink: str) 
     path = exported(journal, tmp_path, sink, "--unseal")
     again = tmp_path / "again"
     assert run("--config", tmp_path / "none", "--directory", again, "import", path, "--mirror") == 0
-    found = list(read(str(again), keys=load_keys(again, {})))
-    assert found == [from_exchange(exchange(f"id-{n}", headers=SECRET, ended_ns=2_000 + n)) for n in range(5)]
+    result = list(read(str(again), keys=load_keys(again, {})))
+    assert result == [from_exchange(exchange(f"id-{n}", headers=SECRET, ended_ns=2_000 + n)) for n in range(5)]
 
 
 def test_export_contains_secrets_only_with_unseal(journal: Path, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_imported_secret_is_sealed(journal: Path, tmp_path: Path) -> None:
     path = exported(journal, tmp_path, "gor", "--unseal")
     again = tmp_path / "again"
     run("--config", tmp_path / "none", "--directory", again, "import", path)
-    assert not [one for one in again.rglob("*.seg") if b"very-secret-key" in one.read_bytes()]
+    assert not [item for item in again.rglob("*.seg") if b"very-secret-key" in item.read_bytes()]
 
 
 def test_imported_recording_gets_route_and_key_and_is_not_mirrored(tmp_path: Path) -> None:
@@ -74,12 +74,12 @@ def test_imported_recording_gets_route_and_key_and_is_not_mirrored(tmp_path: Pat
     path.write_text("\n".join(map(json.dumps, targets)))
     again = tmp_path / "again"
     assert run("--config", config, "--directory", again, "import", path) == 0
-    found = [one for one in read(str(again), format_name=JOURNAL) if isinstance(one, RecordedExchange)]
-    assert [(one.route, one.key, one.skip) for one in found] == [
+    result = [item for item in read(str(again), format_name=JOURNAL) if isinstance(item, RecordedExchange)]
+    assert [(item.route, item.key, item.skip) for item in result] == [
         ("score", "0xab", "imported"),
         ("batch", "0xcd", "imported"),
     ]
-    assert len({one.id for one in found}) == 2
+    assert len({item.id for item in result}) == 2
 
 
 def test_malformed_records_are_reported_with_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,6 +89,6 @@ def test_malformed_records_are_reported_with_exit_code_1(tmp_path: Path, capsys:
         run("--config", tmp_path / "none", "--directory", tmp_path / "again", "import", path, "--format", "vegeta-json")
         == 1
     )
-    said = capsys.readouterr()
-    assert "1 exchanges imported (1 without response), 1 malformed" in said.out
-    assert "line 2" in said.err
+    output = capsys.readouterr()
+    assert "1 exchanges imported (1 without response), 1 malformed" in output.out
+    assert "line 2" in output.err

@@ -1,4 +1,4 @@
-"""Traffic without a capture: reproducible, and what it says is due is what the scorer answers."""
+"""Generated traffic: reproducible, and with the statuses that the scorer responds with."""
 
 import asyncio
 import os
@@ -22,24 +22,24 @@ from tests.support.replay_backend import replay_arguments
 PATIENCE_S = 60.0
 
 
-def generate(*words: object) -> int:
-    return main(["replay", "generate", *map(str, words)])
+def generate(*arguments: object) -> int:
+    return main(["replay", "generate", *map(str, arguments)])
 
 
-async def scorer(*words: str, told: Mapping[str, str]) -> asyncio.subprocess.Process:
+async def scorer(*arguments: str, printed: Mapping[str, str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "scorer", *words),
+        *(sys.executable, "-m", "scorer", *arguments),
         cwd=ROOT,
-        env={**os.environ, **told},
+        env={**os.environ, **printed},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
 
 
 @asynccontextmanager
-async def serving(told: Mapping[str, str]) -> AsyncIterator[str]:
-    """The URL of a scorer that was told this."""
-    process = await scorer("serve", "--port", "0", told=told)
+async def serving(printed: Mapping[str, str]) -> AsyncIterator[str]:
+    """Start a scorer with this environment; yield its URL."""
+    process = await scorer("serve", "--port", "0", printed=printed)
     try:
         assert process.stdout is not None
         async with asyncio.timeout(PATIENCE_S):
@@ -52,18 +52,18 @@ async def serving(told: Mapping[str, str]) -> AsyncIterator[str]:
 
 
 def told_by(message: str) -> dict[str, str]:
-    """The variables that the command says the backends need."""
+    """Return the variables that the command says the backends need."""
     (line,) = [line for line in message.splitlines() if line.startswith("the backends need ")]
     return dict(word.replace("'", "").split("=", 1) for word in line.removeprefix("the backends need ").split())
 
 
 async def migrated(dsn: str) -> None:
-    """Make the tables."""
-    assert await (await scorer("migrate", told={"DATABASE_URL": dsn})).wait() == 0
+    """Create the tables."""
+    assert await (await scorer("migrate", printed={"DATABASE_URL": dsn})).wait() == 0
 
 
 async def filled(dsn: str, script: Path) -> None:
-    """Make the tables and run the script."""
+    """Create the tables and run the script."""
     await migrated(dsn)
     done = await asyncio.to_thread(
         subprocess.run,
@@ -80,13 +80,13 @@ async def test_generated_submissions_get_the_expected_status(
     database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capture, script = tmp_path / "capture.ndjson", tmp_path / "rows.sql"
-    words = ["--profile", "writes", "--addresses", 20, "--requests", 110, "--out", capture, "--sql", script]
-    assert await asyncio.to_thread(generate, *words) == 0
-    told = {**told_by(capsys.readouterr().err), "DATABASE_URL": database}
+    arguments = ["--profile", "writes", "--addresses", 20, "--requests", 110, "--out", capture, "--sql", script]
+    assert await asyncio.to_thread(generate, *arguments) == 0
+    printed = {**told_by(capsys.readouterr().err), "DATABASE_URL": database}
     await filled(database, script)
-    async with serving(told) as url, asyncio.timeout(PATIENCE_S):
-        asked = replay_arguments(capture, "--to", "candidate", "--instance", url, "--speed", "max", "--no-progress")
-        report = await replay(Settings(), asked, {})
+    async with serving(printed) as url, asyncio.timeout(PATIENCE_S):
+        recorded = replay_arguments(capture, "--to", "candidate", "--instance", url, "--speed", "max", "--no-progress")
+        report = await replay(Settings(), recorded, {})
     side = report.sides["candidate"]
     assert (side.sent, side.failures, side.status_same) == (110, {}, 110)
     assert {"200", "201", "400", "401", "422", "500"} == set(side.statuses)
@@ -102,8 +102,8 @@ async def test_accounts_can_be_loaded_into_a_configured_database(
     await migrated(database)
     config = tmp_path / "config.yaml"
     config.write_text(f"databases: {{live: '{database}'}}")
-    words = ["--addresses", 5, "--load", "live", "--config", config, "--out", tmp_path / "x"]
-    assert await asyncio.to_thread(generate, *words) == 0
+    arguments = ["--addresses", 5, "--load", "live", "--config", config, "--out", tmp_path / "x"]
+    assert await asyncio.to_thread(generate, *arguments) == 0
     conn = await asyncpg.connect(database)
     holders = await conn.fetchval("SELECT count(DISTINCT address) FROM ceramic_cache_ceramiccache")
     await conn.close()
@@ -115,9 +115,9 @@ def test_equal_seeds_give_equal_files(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("one", "two")]
     for path in paths:
         assert generate("--seed", 7, "--addresses", 10, "--requests", 30, "--out", path) == 0
-    one, two = (path.read_bytes() for path in paths)
-    assert one == two
-    assert one.count(b"2026-01-01T00:00:0") == 30
+    item, two = (path.read_bytes() for path in paths)
+    assert item == two
+    assert item.count(b"2026-01-01T00:00:0") == 30
 
 
 def test_unknown_profile_is_reported_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,8 +128,8 @@ def test_unknown_profile_is_reported_in_one_line(tmp_path: Path, capsys: pytest.
 def test_unreachable_database_is_not_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("databases: {live: 'postgresql://127.0.0.1:1/none'}")
-    words = ("--addresses", 1, "--requests", 1, "--load", "live", "--config", config, "--out", tmp_path / "x")
-    assert generate(*words) == 3
+    arguments = ("--addresses", 1, "--requests", 1, "--load", "live", "--config", config, "--out", tmp_path / "x")
+    assert generate(*arguments) == 3
     assert "ConnectionRefusedError" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""kill -9 of writers and readers at random points: what is on the disk stays, what is committed is not read again.
+"""kill -9 of writers and readers at random points: written exchanges stay, committed ones are not read again.
 
 `--crash-rounds 100` kills that often for each kind of durability.
 """
@@ -49,19 +49,19 @@ class Running:
     lines: TextIO
 
     def say(self, count: int) -> list[str]:
-        """The next lines."""
+        """Return the next lines."""
         return [self.lines.readline().strip() for _ in range(count)]
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
     def rest(self) -> list[str]:
-        """What was said until the end; a line that the kill cut is left out. The process is gone then, its locks too."""
+        """Return the lines until the end of the process, without one that the kill truncated. Its locks are released then."""
         with self.lines:
             rest = self.lines.read()
         deadline = time.monotonic() + WAIT_S
         while alive(self.pid):
-            # Another process's child: there is nothing to wait on but asking.
+            # It is another process's child, so it can only be polled.
             assert time.monotonic() < deadline
             time.sleep(0.001)
         return rest.split("\n")[:-1]
@@ -85,13 +85,13 @@ def forker(tmp_path: Path) -> Iterator[Forker]:
 
 @dataclass
 class Journal:
-    """What is known of the journal between rounds."""
+    """The expected state of the journal between rounds."""
 
     directory: Path
     read: int = 0
 
     def check(self, acknowledged: int) -> None:
-        """Read what is new: everything that was acknowledged, each exchange once, nothing missing."""
+        """Read new exchanges: everything acknowledged, each exchange once, nothing missing."""
         with SegmentReader(self.directory, "check", keys=load_keys(self.directory, {})) as reader:
             entries = reader.take(1_000_000)
             assert [entry.sequence for entry in entries] == list(range(self.read + 1, self.read + 1 + len(entries)))
@@ -103,14 +103,14 @@ class Journal:
 
     @property
     def committed(self) -> int:
-        """How far the reader that is killed said it is."""
+        """Return the last commit that the killed reader reported."""
         return sum(load_committed(offset_path(self.directory, READER)).sequences.values())
 
 
-def check_reader(said: list[str], committed_before: int, committed_after: int) -> None:
-    """What it read follows what was committed, without a gap and without anything twice; no commit is undone."""
-    read = [tuple(map(int, line.split()[1:])) for line in said if line.startswith("read ")]
-    done = [int(line.split()[1]) for line in said if line.startswith("done ")]
+def check_reader(output: list[str], committed_before: int, committed_after: int) -> None:
+    """Check that reads follow the commits without gap or repetition, and that no commit is undone."""
+    read = [tuple(map(int, line.split()[1:])) for line in output if line.startswith("read ")]
+    done = [int(line.split()[1]) for line in output if line.startswith("done ")]
     assert [first for first, _ in read] == [before + 1 for before in (committed_before, *(last for _, last in read))][
         : len(read)
     ]
@@ -130,10 +130,10 @@ def test_killed_writers_and_readers_lose_and_repeat_nothing(
         writer = forker.start("write", journal.directory, durability)
         reader = forker.start("read", journal.directory, str(number))
         written = writer.say(chance.randrange(1, 60))
-        said = reader.say(chance.randrange(1, 20))
+        output = reader.say(chance.randrange(1, 20))
         for process in chance.sample([writer, reader], 2):
             process.kill()
         written += writer.rest()
-        check_reader(said + reader.rest(), before, journal.committed)
+        check_reader(output + reader.rest(), before, journal.committed)
         journal.check(int(written[-1]))
     assert journal.read > 8 * crash_rounds

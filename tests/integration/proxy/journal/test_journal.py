@@ -49,7 +49,7 @@ def write(directory: Path, count: int, *, first: int = 0, **changes: object) -> 
     with writing(directory, **changes) as writer:
         for number in range(first, first + count):
             assert writer.append(exchange(f"id-{number}"))
-            # One exchange a frame, so that rotation has something to rotate.
+            # One exchange in each frame, so that segments rotate.
             wait_for(lambda: not writer.counts.queued)
 
 
@@ -70,7 +70,7 @@ def ids(directory: Path, name: str = "test") -> list[str]:
 
 
 def raw(directory: Path) -> bytes:
-    """Everything the journal holds on disk: the files, and what their frames decompress to."""
+    """Return all bytes on disk: the files, and their frames decompressed."""
     data = b""
     for path in [path for path in directory.rglob("*") if path.is_file()]:
         data += path.read_bytes()
@@ -176,7 +176,7 @@ def test_segment_of_a_later_version_is_neither_read_nor_overwritten(tmp_path: Pa
 
 @contextmanager
 def file_size_limit(max_bytes: int) -> Iterator[None]:
-    """Files of this process cannot grow above the limit: a full disk, as far as the writer can tell."""
+    """Limit the size of files of this process, which looks like a full disk to the writer."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, before[1]))
     try:
@@ -196,8 +196,8 @@ def test_full_disk_is_counted_and_writing_resumes(tmp_path: Path) -> None:
         assert not writer.healthy
         wait_for(lambda: writer.append(exchange("after")) and writer.counts.written > 1)
         assert writer.healthy
-    found = ids(tmp_path)
-    assert (found[0], set(found[1:])) == ("before", {"after"})
+    result = ids(tmp_path)
+    assert (result[0], set(result[1:])) == ("before", {"after"})
 
 
 def test_unusable_directory_drops_and_never_raises(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_append_does_not_block_on_a_hanging_disk(tmp_path: Path) -> None:
         [path] = segments(tmp_path / "w0")
         path.unlink()
         os.mkfifo(path.with_name("00000000000000000002.seg"))
-        # Nobody reads the pipe yet: an append that waited for it would never come back.
+        # The pipe has no reader yet: an append that waited for it would never return.
         accepted = [writer.append(exchange(str(number))) for number in range(1000)]
         threading.Thread(target=path.with_name("00000000000000000002.seg").read_bytes, daemon=True).start()
     assert accepted.count(False) >= 800
@@ -244,7 +244,7 @@ def test_damaged_offset_file_does_not_stop_the_writer(tmp_path: Path) -> None:
 def test_unexpected_error_drops_and_counts_one_batch(tmp_path: Path) -> None:
     folder = tmp_path / "w0"
     folder.mkdir()
-    # (no sequence is as large: the frame after it cannot be written)
+    # The largest sequence: the frame after it cannot be encoded.
     (folder / f"{'9' * 30}.seg").touch()
     with writing(tmp_path) as writer:
         for number in range(3):
@@ -377,9 +377,9 @@ def test_second_reader_of_a_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_writers_are_merged_by_time(tmp_path: Path) -> None:
-    with writing(tmp_path) as one, writing(tmp_path) as two:
+    with writing(tmp_path) as item, writing(tmp_path) as two:
         for number in range(0, 10, 2):
-            one.append(exchange(f"id-{number}", ended_ns=number))
+            item.append(exchange(f"id-{number}", ended_ns=number))
             two.append(exchange(f"id-{number + 1}", ended_ns=number + 1))
     assert ids(tmp_path) == [f"id-{number}" for number in range(10)]
     with reader_of(tmp_path) as reader:

@@ -1,4 +1,4 @@
-"""No secret that a client or a side sends is found, in clear, in anything this program keeps."""
+"""No secret that a client or a side sends is stored in clear anywhere."""
 
 import gzip
 import json
@@ -42,12 +42,12 @@ def secret(place: str) -> str:
 
 
 def token(place: str) -> str:
-    """A JSON Web Token as far as anybody can see."""
+    """Return a text that looks like a JSON Web Token."""
     return f"eyJhbGciOiJIUzI1NiJ9.eyJkaWQiOiJ4In0.SECRET-{place}"
 
 
 def response_of(side: str) -> Response:
-    """As /ceramic-cache/authenticate answers, and more."""
+    """A response like that of /ceramic-cache/authenticate, and more."""
     body = {"access": token(f"{side}-access"), "user": {"password": secret(f"{side}-password")}, "score": side}
     headers = (("Content-Type", "application/json"), ("Set-Cookie", secret(f"{side}-cookie")), ("X-Next", token(side)))
     return Response(200, headers, json.dumps(body).encode())
@@ -98,7 +98,7 @@ def settings(tmp_path: Path, mode: str) -> Settings:
 
 
 def journaled(made: Settings) -> list[JournalEntry]:
-    """The exchanges as the runner reads them: opened, where they were sealed."""
+    """Return the exchanges as the runner reads them: unsealed."""
     writer = SegmentWriter(made.journal, environ={})
     writer.start()
     assert all(map(writer.append, SENT))
@@ -109,7 +109,7 @@ def journaled(made: Settings) -> list[JournalEntry]:
 
 
 def on_disk(directory: Path) -> Iterator[bytes]:
-    """All files, and what the frames of segments hold."""
+    """Return all files, and the decompressed frames of segments."""
     for path in (path for path in directory.rglob("*") if path.is_file()):
         yield path.read_bytes()
         for offset, header in frames(path) if path.suffix == ".seg" else ():
@@ -117,17 +117,17 @@ def on_disk(directory: Path) -> Iterator[bytes]:
 
 
 def compared(entry: JournalEntry) -> Outcome:
-    """The runner's outcome: the candidate said something else, as secret."""
+    """Return the runner's outcome: the candidate responded with other secrets."""
     effects = Effects(EffectsOutcome.ATTRIBUTED, ())
     served = Observation(Side.LEGACY, Role.SERVED, entry.exchange.outcome, 1_000, effects)
     mirrored = Observation(Side.CANDIDATE, Role.MIRRORED, response_of("candidate"), 1_000, effects)
-    found = Comparator(CompareSettings()).compare("ceramic", served, mirrored, now=NOW)
-    assert found.verdict is Verdict.MISMATCH
-    return Outcome(entry, MirrorResult(served, mirrored, found), None)
+    result = Comparator(CompareSettings()).compare("ceramic", served, mirrored, now=NOW)
+    assert result.verdict is Verdict.MISMATCH
+    return Outcome(entry, MirrorResult(served, mirrored, result), None)
 
 
 async def tables(dsn: str) -> bytes:
-    """Everything the store holds, unpacked."""
+    """Return everything in the store, decompressed."""
     conn = await asyncpg.connect(dsn)
     try:
         names = await conn.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'shadow'")
@@ -139,7 +139,7 @@ async def tables(dsn: str) -> bytes:
 
 
 def secrets_in(data: bytes) -> set[bytes]:
-    """The secrets in some bytes."""
+    """Return the secrets found in some bytes."""
     return set(re.findall(rb"(?i)SECRET-[a-z-]+", data))
 
 
@@ -157,11 +157,11 @@ async def test_journal_mismatch_journal_and_exports_contain_no_secret(tmp_path: 
     assert kept.count(b"/ceramic-cache/authenticate") == 2
     assert secrets_in(kept) == set()
     items = [
-        one for one in read(str(tmp_path / "mismatches"), format_name=JOURNAL) if isinstance(one, RecordedExchange)
+        item for item in read(str(tmp_path / "mismatches"), format_name=JOURNAL) if isinstance(item, RecordedExchange)
     ]
     exports = {sink: b"".join(dump(items)) for sink, dump in WRITERS.items()}
     assert all(b"/ceramic-cache/authenticate" in data for data in exports.values())
-    assert {sink: found for sink, data in exports.items() if (found := secrets_in(data))} == {}
+    assert {sink: result for sink, data in exports.items() if (result := secrets_in(data))} == {}
 
 
 async def test_unsealed_request_equals_what_was_sent(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is journaled of exchanges that were just served: packed by the loop, written by the thread."""
+"""Journaling of served exchanges: encoded by the event loop, written by the thread."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ UNTIL_CLOSED_MS = 3_600_000.0
 
 @contextmanager
 def writing(directory: Path, environ: Mapping[str, str] | None = None) -> Iterator[SegmentWriter]:
-    """A writer that writes all that it was given when it is closed."""
+    """Open a writer that writes everything when it is closed."""
     writer = SegmentWriter(JournalSettings(directory=str(directory), flush_ms=UNTIL_CLOSED_MS), environ=environ or {})
     writer.start()
     try:
@@ -32,7 +32,7 @@ def writing(directory: Path, environ: Mapping[str, str] | None = None) -> Iterat
 
 
 def read(directory: Path, environ: Mapping[str, str] | None = None) -> list[tuple[str, str | None]]:
-    """Ids and API keys."""
+    """Return ids and API keys."""
     with SegmentReader(directory, "test", keys=load_keys(directory, environ or {})) as reader:
         exchanges = [entry.exchange for entry in reader.take(10_000)]
     return [(exchange.id, dict(exchange.request.headers)["X-API-Key"]) for exchange in exchanges]

@@ -1,4 +1,4 @@
-"""One capture to both sides from one state of the shadow database: injected differences are found, and found again."""
+"""A recording replayed to both sides from one state of the shadow database: injected differences are found, repeatably."""
 
 import asyncio
 from pathlib import Path
@@ -21,21 +21,21 @@ PATIENCE_S = 60.0
 CAPTURE = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, poll_ms=20)
 
 
-async def played(path: Path, settings: Settings, *words: str) -> ReplayReport:
+async def played(path: Path, settings: Settings, *arguments: str) -> ReplayReport:
     async with asyncio.timeout(PATIENCE_S):
-        return await replay(settings, replay_arguments(path, "--to", "both", "--speed", "max", "--no-progress", *words), {})
+        return await replay(
+            settings, replay_arguments(path, "--to", "both", "--speed", "max", "--no-progress", *arguments), {}
+        )
 
 
 def capture(made: MirrorLab, folder: Path, count: int) -> Path:
-    """Requests for a few addresses, some of them again and again; headers name no id, the record does."""
+    """Write requests for a few addresses, with repetitions; the id is in the record, not in a header."""
     people = [made.addresses[n % 7] for n in range(count)]
     records = [recorded_exchange(n, path=f"/score/{person}", key=person) for n, person in enumerate(people)]
     return write_recording(folder / "capture.ndjson", records)
 
 
-async def test_two_replays_from_one_state_have_equal_verdicts_and_restore_it(
-    postgres_dsn: str, tmp_path: Path
-) -> None:
+async def test_two_replays_from_one_state_have_equal_verdicts_and_restore_it(postgres_dsn: str, tmp_path: Path) -> None:
     async with mirror_lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
         for number, fault in enumerate(FAULTS):
             made.services[Side.CANDIDATE, "shadow"].faults[f"id-{number * 3}"] = fault
@@ -46,14 +46,14 @@ async def test_two_replays_from_one_state_have_equal_verdicts_and_restore_it(
         assert await checksums(made.shadow_dsn) == before
     assert (first.verdicts.mismatch, first.verdicts.match, first.verdicts.failed) == (len(FAULTS), 24 - len(FAULTS), 0)
     assert first.verdicts_digest == second.verdicts_digest
-    assert [(one.id, one.count) for one in first.findings] == [(one.id, one.count) for one in second.findings]
+    assert [(item.id, item.count) for item in first.findings] == [(item.id, item.count) for item in second.findings]
 
 
 async def test_without_faults_nothing_differs_and_both_sides_have_latencies(postgres_dsn: str, tmp_path: Path) -> None:
     async with mirror_lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
-        found = await played(capture(made, tmp_path, 8), made.settings())
-    assert (found.verdicts.compared, found.verdicts.match, found.findings, found.left_out) == (8, 8, (), {})
-    assert {name: side.service.count for name, side in found.sides.items()} == {"candidate": 8, "legacy": 8}
+        result = await played(capture(made, tmp_path, 8), made.settings())
+    assert (result.verdicts.compared, result.verdicts.match, result.findings, result.left_out) == (8, 8, (), {})
+    assert {name: side.service.count for name, side in result.sides.items()} == {"candidate": 8, "legacy": 8}
 
 
 async def test_replay_is_refused_while_the_runner_is_running(postgres_dsn: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Captures played to a real server."""
+"""Recordings replayed to a real server."""
 
 import asyncio
 import json
@@ -25,31 +25,37 @@ PATIENCE_S = 20.0
 TOKEN_KEY = "a key of the tests that is long enough"
 
 
-async def played(*words: object, settings: Settings = Settings(), environ: dict[str, str] | None = None):  # noqa: B008
+async def played(*arguments: object, settings: Settings = Settings(), environ: dict[str, str] | None = None):  # noqa: B008
     async with asyncio.timeout(PATIENCE_S):
-        return await replay(settings, replay_arguments("--to", "candidate", "--no-progress", *words), environ or {})
+        return await replay(settings, replay_arguments("--to", "candidate", "--no-progress", *arguments), environ or {})
 
 
 async def test_every_record_is_sent_once_and_counted(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, key=f"k{n % 7}") for n in range(200)])
     async with replay_backend() as server:
         report = await played(path, "--instance", server.url, "--speed", "max")
-    assert sorted(one.path for one in server.received) == sorted(f"/score?n={n}" for n in range(200))
+    assert sorted(item.path for item in server.received) == sorted(f"/score?n={n}" for n in range(200))
     assert (report.sent, report.finished, report.sides["candidate"].statuses) == (200, True, {"200": 200})
     assert report.sides["candidate"].latency.count == 200
 
 
 async def test_keys_keep_their_order_and_run_concurrently(tmp_path: Path) -> None:
-    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, path=f"/k{n % 4}", key=f"k{n % 4}") for n in range(80)])
+    path = write_recording(
+        tmp_path / "c.ndjson", [recorded_exchange(n, path=f"/k{n % 4}", key=f"k{n % 4}") for n in range(80)]
+    )
     async with replay_backend() as server:
         await played(path, "--instance", server.url, "--speed", "max", "--concurrency", "8")
-    numbers = [[int(a.path.partition("=")[2]) for a in server.received if a.path.startswith(f"/k{k}?")] for k in range(4)]
+    numbers = [
+        [int(a.path.partition("=")[2]) for a in server.received if a.path.startswith(f"/k{k}?")] for k in range(4)
+    ]
     assert numbers == [list(range(k, 80, 4)) for k in range(4)]
     assert 1 < server.in_flight_max <= 4
 
 
 async def test_latency_is_measured_from_the_due_time(tmp_path: Path) -> None:
-    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(0, path="/slow", key="a"), recorded_exchange(1, key="a")])
+    path = write_recording(
+        tmp_path / "c.ndjson", [recorded_exchange(0, path="/slow", key="a"), recorded_exchange(1, key="a")]
+    )
     async with replay_backend() as server, asyncio.TaskGroup() as tasks:
         playing = tasks.create_task(played(path, "--instance", server.url, "--speed", "1x"), name="play")
         await server.reached.wait()
@@ -63,10 +69,10 @@ async def test_requests_have_mark_id_and_target_host(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(7, method="POST", body=b'{"a":1}')])
     async with replay_backend() as server:
         await played(path, "--instance", f"{server.url}/base", "--strip-path", "/sc")
-    (asked,) = server.received
-    assert (asked.path, asked.body) == ("/base/ore?n=7", b'{"a":1}')
-    assert (asked.header("x-shadow-request"), asked.header("x-request-id")) == ("1", "id-7")
-    assert asked.header("host") == server.url.removeprefix("http://")
+    (recorded,) = server.received
+    assert (recorded.path, recorded.body) == ("/base/ore?n=7", b'{"a":1}')
+    assert (recorded.header("x-shadow-request"), recorded.header("x-request-id")) == ("1", "id-7")
+    assert recorded.header("host") == server.url.removeprefix("http://")
 
 
 async def test_host_can_be_preserved_and_mark_omitted(tmp_path: Path) -> None:
@@ -78,7 +84,8 @@ async def test_host_can_be_preserved_and_mark_omitted(tmp_path: Path) -> None:
 
 async def test_filter_and_time_span_select_records(tmp_path: Path) -> None:
     path = write_recording(
-        tmp_path / "c.ndjson", [recorded_exchange(n, at_ms=n * 1000, method="GET" if n % 2 else "PUT") for n in range(10)]
+        tmp_path / "c.ndjson",
+        [recorded_exchange(n, at_ms=n * 1000, method="GET" if n % 2 else "PUT") for n in range(10)],
     )
     async with replay_backend() as server:
         await played(
@@ -94,14 +101,14 @@ async def test_filter_and_time_span_select_records(tmp_path: Path) -> None:
             "--filter",
             "method=GET",
         )
-    assert sorted(one.path for one in server.received) == ["/score?n=3", "/score?n=5"]
+    assert sorted(item.path for item in server.received) == ["/score?n=3", "/score?n=5"]
 
 
 async def test_request_ids_are_unique_over_passes(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
     async with replay_backend() as server:
         await played(path, "--instance", server.url, "--speed", "max", "--loop", "3")
-    assert sorted(one.header("x-request-id") for one in server.received) == ["id-1", "id-1-1", "id-1-2"]
+    assert sorted(item.header("x-request-id") for item in server.received) == ["id-1", "id-1-1", "id-1-2"]
 
 
 async def test_truncated_request_is_left_out_and_counted(tmp_path: Path) -> None:
@@ -112,7 +119,10 @@ async def test_truncated_request_is_left_out_and_counted(tmp_path: Path) -> None
 
 
 async def test_other_statuses_and_failures_are_counted(tmp_path: Path) -> None:
-    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(0), recorded_exchange(1, path="/status/500"), recorded_exchange(2, path="/slow")])
+    path = write_recording(
+        tmp_path / "c.ndjson",
+        [recorded_exchange(0), recorded_exchange(1, path="/status/500"), recorded_exchange(2, path="/slow")],
+    )
     async with replay_backend() as server:
         report = await played(path, "--instance", server.url, "--timeout", "0.2")
     side = report.sides["candidate"]
@@ -134,15 +144,15 @@ async def test_interrupted_replay_reports_and_resumes(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     async with replay_backend() as server:
         async with asyncio.TaskGroup() as tasks:
-            words = (path, "--instance", server.url, "--speed", "max", "--state", state)
-            playing = tasks.create_task(played(*words), name="play")
+            arguments = (path, "--instance", server.url, "--speed", "max", "--state", state)
+            playing = tasks.create_task(played(*arguments), name="play")
             await server.reached.wait()
             os.kill(os.getpid(), signal.SIGINT)
             asyncio.get_running_loop().call_later(0.3, server.released.set)
         first = playing.result()
-        second = await played(*words)
+        second = await played(*arguments)
     assert (first.finished, first.sent, second.finished, second.sent, second.resumed_at) == (False, 4, True, 4, 4)
-    assert [one.path.partition("=")[2] for one in server.received] == [str(n) for n in range(8)]
+    assert [item.path.partition("=")[2] for item in server.received] == [str(n) for n in range(8)]
     assert not state.exists()
 
 
@@ -153,7 +163,7 @@ async def test_resume_skips_requests_done_out_of_order(tmp_path: Path) -> None:
         name = f"{path} from - until - to candidate ({server.url})"
         state.write_text(json.dumps({"v": 1, "replay": name, "done": 1, "done_beyond": [2, 4]}))
         report = await played(path, "--instance", server.url, "--speed", "max", "--concurrency", "1", "--state", state)
-    assert [one.path.partition("=")[2] for one in server.received] == ["1", "3", "5"]
+    assert [item.path.partition("=")[2] for item in server.received] == ["1", "3", "5"]
     assert (report.finished, report.resumed_at, state.exists()) == (True, 1, False)
 
 
@@ -186,16 +196,17 @@ async def test_digests_are_replaced_and_tokens_signed_again(tmp_path: Path) -> N
     )
     headers = (("X-API-Key", known), ("Cookie", unknown), ("Authorization", f"Bearer {token}"))
     path = write_recording(
-        tmp_path / "c.ndjson", [recorded_exchange(1, headers=headers, method="POST", body=f'{{"k":"{known}"}}'.encode())]
+        tmp_path / "c.ndjson",
+        [recorded_exchange(1, headers=headers, method="POST", body=f'{{"k":"{known}"}}'.encode())],
     )
     settings = Settings(replay=ReplaySettings(credentials={known: "API_KEY"}, jwt_key="TOKEN_KEY"))
     async with replay_backend() as server:
         report = await played(
             path, "--instance", server.url, settings=settings, environ={"API_KEY": 'a "key"', "TOKEN_KEY": TOKEN_KEY}
         )
-    (asked,) = server.received
-    claims = jwt.decode(asked.header("authorization").partition(" ")[2], TOKEN_KEY, algorithms=["HS256"])
-    assert (asked.header("x-api-key"), json.loads(asked.body)) == ('a "key"', {"k": 'a "key"'})
+    (recorded,) = server.received
+    claims = jwt.decode(recorded.header("authorization").partition(" ")[2], TOKEN_KEY, algorithms=["HS256"])
+    assert (recorded.header("x-api-key"), json.loads(recorded.body)) == ('a "key"', {"k": 'a "key"'})
     assert (claims["sub"], claims["exp"] - claims["iat"]) == ("x", 600)
     assert report.credentials == {"replaced": 2, "unresolved": 1, "signed": 1}
 
@@ -208,7 +219,7 @@ async def test_sealed_secrets_of_a_journal_are_unsealed(tmp_path: Path) -> None:
     async with replay_backend() as server:
         await played(tmp_path / "journal", "--instance", server.url)
         await played(tmp_path / "journal", "--instance", server.url, "--sealed", "leave")
-    keys = [one.header("x-api-key") for one in server.received]
+    keys = [item.header("x-api-key") for item in server.received]
     assert keys[0] == "in clear"
     assert keys[1].startswith("redacted:")
 
@@ -220,7 +231,7 @@ async def test_side_without_url_is_refused(tmp_path: Path) -> None:
 
 
 class Answer(BaseHTTPRequestHandler):
-    """For the command itself, which runs a loop of its own."""
+    """A server for the command, which runs an event loop of its own."""
 
     protocol_version = "HTTP/1.1"
 
@@ -230,11 +241,11 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.mark.parametrize(
-    ("path", "code", "said"), [("/good", 0, "200 x3"), ("/bad", 1, "FAILED: error-rate is 1 > 0.1")]
+    ("path", "code", "output"), [("/good", 0, "200 x3"), ("/bad", 1, "FAILED: error-rate is 1 > 0.1")]
 )
 def test_command_prints_the_report_and_exits_by_its_rules(
     tmp_path: Path,
@@ -242,15 +253,15 @@ def test_command_prints_the_report_and_exits_by_its_rules(
     capsys: pytest.CaptureFixture[str],
     path: str,
     code: int,
-    said: str,
+    output: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     capture = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, path=path) for n in range(3)])
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         serving = Thread(target=server.serve_forever)
         serving.start()
-        words = ["replay", str(capture), "--to", "legacy", "--instance", f"http://127.0.0.1:{server.server_port}"]
-        words += [
+        arguments = ["replay", str(capture), "--to", "legacy", "--instance", f"http://127.0.0.1:{server.server_port}"]
+        arguments += [
             "--json",
             str(tmp_path / "r.json"),
             "--html",
@@ -258,11 +269,11 @@ def test_command_prints_the_report_and_exits_by_its_rules(
             "--fail-on",
             "error-rate>0.1",
         ]
-        ended = main(words)
+        ended = main(arguments)
         server.shutdown()
         serving.join()
     assert ended == code
-    assert said in capsys.readouterr().out
+    assert output in capsys.readouterr().out
     assert "<polyline" in (tmp_path / "r.html").read_text()
     assert json.loads((tmp_path / "r.json").read_bytes())["sides"]["legacy"]["sent"] == 3
 
@@ -278,8 +289,8 @@ def test_target_that_never_responds_is_unavailable(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     capture = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, path="/good") for n in range(3)])
-    words = ["replay", str(capture), "--to", "legacy", "--instance", "http://127.0.0.1:1", "--speed", "max"]
-    assert main([*words, "--no-progress"]) == 3
+    arguments = ["replay", str(capture), "--to", "legacy", "--instance", "http://127.0.0.1:1", "--speed", "max"]
+    assert main([*arguments, "--no-progress"]) == 3
     assert "legacy responded to no request" in capsys.readouterr().err
 
 
@@ -292,10 +303,10 @@ def test_replay_is_compared_with_an_earlier_report(
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         serving = Thread(target=server.serve_forever)
         serving.start()
-        words = ["replay", path, "--to", "legacy", "--instance", f"http://127.0.0.1:{server.server_port}"]
-        words += ["--speed", "max", "--no-progress"]
+        arguments = ["replay", path, "--to", "legacy", "--instance", f"http://127.0.0.1:{server.server_port}"]
+        arguments += ["--speed", "max", "--no-progress"]
         ended = [
-            main([*map(str, words), *more])
+            main([*map(str, arguments), *more])
             for more in (
                 ["--json", str(earlier)],
                 ["--same-as", str(earlier)],

@@ -1,4 +1,4 @@
-"""From one snapshot, after other traffic has changed the shadow, a replay finds what it found before."""
+"""A replay from a restored snapshot has the results of the first replay, after other traffic has changed the shadow database."""
 
 import asyncio
 import datetime as dt
@@ -29,7 +29,7 @@ async def played(path: Path, settings: Settings) -> ReplayReport:
 
 @asynccontextmanager
 async def disconnected(made: MirrorLab) -> AsyncIterator[None]:
-    """Take the shadow's instances off their database for the block: one in use is not copied."""
+    """Disconnect the shadow instances from their database for the block: one with connections is not copied."""
     services = [service for (_, role), service in made.services.items() if role == "shadow"]
     for service in services:
         assert service.pool is not None
@@ -40,7 +40,7 @@ async def disconnected(made: MirrorLab) -> AsyncIterator[None]:
 
 
 async def closed(made: MirrorLab) -> None:
-    """Close what `disconnected` opened."""
+    """Close the pools that `disconnected` opened."""
     for service in made.services.values():
         assert service.pool is not None
         await service.pool.close()

@@ -1,4 +1,4 @@
-"""Snapshots kept on another server, of another version: carried there and back by pg_dump and psql."""
+"""Snapshots on another server, of another version: copied there and back with pg_dump and psql."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ INSERT INTO thing SELECT n, E'tab\there, 100 % of ' || n FROM generate_series(1,
 
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[str]:
-    """DSN of a server of an older version."""
+    """The DSN of a server of an older version."""
     with postgres.own_cluster(version=16) as server:
         yield server.dsn()
 
@@ -38,7 +38,7 @@ async def execute(dsn: str, sql: str) -> None:
 
 
 async def state(dsn: str) -> tuple[int, str, str, str]:
-    """How many rows, one of them, the replica identity and the publication."""
+    """Return number of rows, one row, replica identity and publications."""
     conn = await asyncpg.connect(dsn)
     try:
         row = await conn.fetchrow(
@@ -56,7 +56,7 @@ async def test_snapshot_round_trips_through_an_older_server(database: str, elsew
     await execute(database, SCHEMA)
     before = await state(database)
     await snapshot.create(database, "far", now=NOW, server=elsewhere)
-    assert [one.name for one in await snapshot.list_all(elsewhere)] == ["far"]
+    assert [item.name for item in await snapshot.list_all(elsewhere)] == ["far"]
     await execute(database, "DELETE FROM thing; DROP PUBLICATION p")
     await snapshot.restore(database, "far", server=elsewhere)
     assert await state(database) == before == (2000, "tab\there, 100 % of 7", "f", "p")
@@ -65,7 +65,7 @@ async def test_snapshot_round_trips_through_an_older_server(database: str, elsew
 
 
 async def test_failed_transfer_leaves_nothing_on_the_other_server(database: str, elsewhere: str) -> None:
-    # (a virtual generated column is of version 18)
+    # Virtual generated columns need version 18.
     await execute(database, "CREATE TABLE thing (id int, twice int GENERATED ALWAYS AS (id * 2) VIRTUAL)")
     with pytest.raises(SnapshotError, match=r"psql failed: ERROR: +syntax"):
         await snapshot.create(database, "newer", now=NOW, server=elsewhere)

@@ -1,4 +1,4 @@
-"""Snapshots of a database by templates on a real server."""
+"""Snapshots of a database by CREATE DATABASE ... TEMPLATE on a real server."""
 
 import datetime as dt
 import uuid
@@ -20,7 +20,7 @@ NOW = dt.datetime(2026, 3, 4, 5, 6, 7, tzinfo=dt.UTC)
 
 @pytest.fixture
 async def name(database: str) -> AsyncIterator[str]:
-    """A snapshot's name that is nobody else's."""
+    """A unique name for a snapshot."""
     made = f"t-{uuid.uuid4().hex[:8]}"
     yield made
     await drop_database(with_database(database, PREFIX + made))
@@ -53,9 +53,9 @@ async def test_snapshot_can_be_restored_twice(database: str, name: str) -> None:
 
 async def test_snapshot_list_has_database_and_time(database: str, name: str) -> None:
     await snapshot.create(database, name, now=NOW)
-    (found,) = [one for one in await snapshot.list_all(database) if one.name == name]
-    assert (found.database, found.created_at) == (urlsplit(database).path.lstrip("/"), "2026-03-04T05:06:07+00:00")
-    assert found.bytes > 1_000_000
+    (result,) = [item for item in await snapshot.list_all(database) if item.name == name]
+    assert (result.database, result.created_at) == (urlsplit(database).path.lstrip("/"), "2026-03-04T05:06:07+00:00")
+    assert result.bytes > 1_000_000
 
 
 async def test_database_with_connections_is_not_copied(database: str, name: str) -> None:
@@ -72,7 +72,7 @@ async def test_existing_snapshot_is_not_overwritten_and_can_be_dropped(database:
     with pytest.raises(SnapshotError, match="exists"):
         await snapshot.create(database, name, now=NOW)
     await snapshot.drop(database, name)
-    assert name not in [one.name for one in await snapshot.list_all(database)]
+    assert name not in [item.name for item in await snapshot.list_all(database)]
 
 
 async def test_missing_snapshot_leaves_the_database(database: str, name: str) -> None:
@@ -94,9 +94,7 @@ def test_command_requires_a_shadow_database(tmp_path: Path, capsys: pytest.Captu
     assert "databases.shadow is empty" in capsys.readouterr().err
 
 
-def test_shadow_equal_to_live_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_shadow_equal_to_live_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("databases: {live: postgresql://u@h/scores, shadow: postgresql://other@h:5432/scores}")
     assert main(["snapshot", "--config", str(config), "restore", "x"]) == 2

@@ -1,4 +1,4 @@
-"""What is packed by the shape of its heads is, byte for byte, what redacting and encoding its record give."""
+"""The fast encoding of an exchange equals, byte for byte, its redacted and encoded record."""
 
 import os
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 
 def mostly(usual: Sequence[T], odd: Sequence[T]) -> st.SearchStrategy[T]:
-    """One of the odd ones now and then."""
+    """Draw one of these, occasionally an odd one."""
     return st.integers(0, 19).flatmap(lambda number: st.sampled_from(usual if number < 19 else odd))
 
 
@@ -66,7 +66,7 @@ def values_of(name: str) -> st.SearchStrategy[str]:
 
 @st.composite
 def heads(draw: st.DrawFn, *, framings: Sequence[Lines]) -> list[Lines]:
-    """The fields of some heads that have their names in common, and most of the values that repeat."""
+    """Draw the fields of some heads with common names and mostly repeated values."""
     names = draw(st.lists(mostly((*SECRET_NAMES, *NAMES), ODD_NAMES), max_size=5))
     lines: list[Lines] = [draw(st.sampled_from(framings))] * 4
     for name in names:
@@ -87,29 +87,29 @@ def head_of(first: str, lines: Lines) -> bytes:
 
 
 @st.composite
-def drafts(draw: st.DrawFn) -> list[ServedExchange]:
-    """Exchanges whose heads have shapes in common, in the order of serving."""
-    seen, answered = CachedRequestParser(), CachedResponseParser()
-    who = ClientAddress(draw(st.sampled_from(("10.0.0.1", "::1", ""))), "http", trusted=draw(st.booleans()))
+def exchanges(draw: st.DrawFn) -> list[ServedExchange]:
+    """Draw exchanges whose heads share templates, in the order of serving."""
+    requests, responses = CachedRequestParser(), CachedResponseParser()
+    client = ClientAddress(draw(st.sampled_from(("10.0.0.1", "::1", ""))), "http", trusted=draw(st.booleans()))
     host, status = draw(mostly(HOSTS, ODD_HOSTS)), draw(st.sampled_from(STATUS_LINES))
-    asked = draw(st.sampled_from(("GET", "GET", "HEAD", "POST")))
+    verb = draw(st.sampled_from(("GET", "GET", "HEAD", "POST")))
     made: list[ServedExchange] = []
-    for fields, answer in zip(draw(request_heads), draw(response_heads), strict=True):
-        first = f"{asked} {draw(mostly(TARGETS, ODD_TARGETS))} HTTP/1.1"
-        head = seen.parse(head_of(first, [("Host", host), *fields]), fields_max=0)
-        draft = ServedExchange(head, valid_request_id(head) or f"{len(made):032x}", 2**32 + 1, 0.0, 30)
+    for fields, response_fields in zip(draw(request_heads), draw(response_heads), strict=True):
+        first = f"{verb} {draw(mostly(TARGETS, ODD_TARGETS))} HTTP/1.1"
+        head = requests.parse(head_of(first, [("Host", host), *fields]), fields_max=0)
+        exchange = ServedExchange(head, valid_request_id(head) or f"{len(made):032x}", 2**32 + 1, 0.0, 30)
         if head.framing is not Framing.NONE:
-            draft.request_body.add(draw(mostly(BODIES, ODD_BODIES)))
-        draft.response = answered.parse(head_of(f"HTTP/1.1 {status}", answer), method=asked)
-        draft.response_body.add(draw(mostly(BODIES, ODD_BODIES)))
-        draft.key = draw(mostly(("", "0xab"), [(head.value("x-api-key") or "").lower()]))
-        draft.added = forwarding_block(head, who)
-        draft.trace = f"00-{draft.id[:32]:0>32}-{1:016x}-01"
-        draft.shadow_mark = head.value("x-shadow-request") or ""
-        draft.ended_ns, draft.route_name, draft.stage = 2**40, "score", "candidate_100"
-        draft.side, draft.skip = draw(st.sampled_from(((Side.LEGACY, None), (Side.CANDIDATE, Skip.WRITE))))
-        draft.overlapped = draw(st.booleans())
-        made.append(draft)
+            exchange.request_body.add(draw(mostly(BODIES, ODD_BODIES)))
+        exchange.response = responses.parse(head_of(f"HTTP/1.1 {status}", response_fields), method=verb)
+        exchange.response_body.add(draw(mostly(BODIES, ODD_BODIES)))
+        exchange.key = draw(mostly(("", "0xab"), [(head.value("x-api-key") or "").lower()]))
+        exchange.added = forwarding_block(head, client)
+        exchange.trace = f"00-{exchange.id[:32]:0>32}-{1:016x}-01"
+        exchange.shadow_mark = head.value("x-shadow-request") or ""
+        exchange.ended_ns, exchange.route_name, exchange.stage = 2**40, "score", "candidate_100"
+        exchange.side, exchange.skip = draw(st.sampled_from(((Side.LEGACY, None), (Side.CANDIDATE, Skip.WRITE))))
+        exchange.overlapped = draw(st.booleans())
+        made.append(exchange)
     return made
 
 
@@ -117,32 +117,32 @@ def encoded(record: Record | RawRecord) -> bytes:
     return zstandard.ZstdDecompressor().decompress(encode_payload([record], compressor=COMPRESSOR))
 
 
-def redacted(draft: ServedExchange, packer: FastEncoder) -> Record:
-    return redact(draft.record(), packer.rules, KEYS, nonce=bytes(NONCE_BYTES))
+def redacted(exchange: ServedExchange, encoder: FastEncoder) -> Record:
+    return redact(exchange.record(), encoder.rules, KEYS, nonce=bytes(NONCE_BYTES))
 
 
-def packer_of(redaction: RedactionSettings) -> FastEncoder:
-    """(all its nonces are zeros)"""
+def encoder_of(redaction: RedactionSettings) -> FastEncoder:
+    """Return an encoder whose nonces are all zeros."""
     return FastEncoder(rules_of(redaction), KEYS, random_bytes=bytes)
 
 
 @settings(max_examples=100)
-@given(drafts(), st.sampled_from(REDACTIONS))
+@given(exchanges(), st.sampled_from(REDACTIONS))
 def test_fast_encoding_equals_redacted_record(served: list[ServedExchange], redaction: RedactionSettings) -> None:
-    packer = packer_of(redaction)
-    # (twice, so that what was worked out for one is used for another)
-    for draft in [*served, *served]:
-        packed = packer.encode(draft)
-        assert packed is None or encoded(packed) == encoded(redacted(draft, packer))
+    encoder = encoder_of(redaction)
+    # Twice, so that templates of one exchange are used for another.
+    for exchange in [*served, *served]:
+        raw = encoder.encode(exchange)
+        assert raw is None or encoded(raw) == encoded(redacted(exchange, encoder))
 
 
 @settings(max_examples=50)
-@given(drafts(), st.sampled_from(REDACTIONS[:5]))
+@given(exchanges(), st.sampled_from(REDACTIONS[:5]))
 def test_fast_encoding_contains_no_secret(served: list[ServedExchange], redaction: RedactionSettings) -> None:
-    packer = packer_of(redaction)
-    packed = [encoded(one) for draft in served if (one := packer.encode(draft)) is not None]
+    encoder = encoder_of(redaction)
+    raw = [encoded(item) for exchange in served if (item := encoder.encode(exchange)) is not None]
     secrets = [b"s3cret", *[TOKEN.encode()] * redaction.tokens, *[BODY_SECRET] * bool(redaction.json_paths)]
-    assert [(secret, data) for secret in secrets for data in packed if secret in data.lower() or secret in data] == []
+    assert [(secret, data) for secret in secrets for data in raw if secret in data.lower() or secret in data] == []
 
 
 ORDINARY = [
@@ -156,28 +156,30 @@ ORDINARY = [
 
 
 def served_with(lines: Lines, *, count: int) -> list[ServedExchange]:
-    """Exchanges with such fields in both heads; `{}` is the number of the exchange."""
-    seen, answered = CachedRequestParser(), CachedResponseParser()
+    """Return exchanges with these fields in both heads; `{}` is the number of the exchange."""
+    requests, responses = CachedRequestParser(), CachedResponseParser()
     made: list[ServedExchange] = []
     for number in range(count):
         fields = [(name, value.replace("{}", str(number))) for name, value in lines]
-        head = seen.parse(head_of("GET /v2/stamps HTTP/1.1", [("Host", "a"), *fields]), fields_max=0)
-        draft = ServedExchange(head, f"{number:032x}", 1, 0.0, 100)
-        draft.response = answered.parse(head_of("HTTP/1.1 200 OK", fields), method="GET")
-        draft.response_body.add(b'{"score":"1"}')
-        draft.added = forwarding_block(head, ClientAddress("10.0.0.1", "http", trusted=False))
-        made.append(draft)
+        head = requests.parse(head_of("GET /v2/stamps HTTP/1.1", [("Host", "a"), *fields]), fields_max=0)
+        exchange = ServedExchange(head, f"{number:032x}", 1, 0.0, 100)
+        exchange.response = responses.parse(head_of("HTTP/1.1 200 OK", fields), method="GET")
+        exchange.response_body.add(b'{"score":"1"}')
+        exchange.added = forwarding_block(head, ClientAddress("10.0.0.1", "http", trusted=False))
+        made.append(exchange)
     return made
 
 
 @pytest.mark.parametrize("redaction", [REDACTIONS[0], REDACTIONS[2]], ids=["seal", "digest"])
 @pytest.mark.parametrize("lines", ORDINARY)
-def test_ordinary_exchange_is_encoded_fast_once_its_heads_are_cached(lines: Lines, redaction: RedactionSettings) -> None:
-    packer = packer_of(redaction)
+def test_ordinary_exchange_is_encoded_fast_once_its_heads_are_cached(
+    lines: Lines, redaction: RedactionSettings
+) -> None:
+    encoder = encoder_of(redaction)
     served = served_with(lines, count=20)
-    packed = [packer.encode(draft) for draft in served]
-    assert [one is not None for one in packed] == [False] + [True] * 19
-    assert [encoded(one) for one in packed if one] == [encoded(redacted(draft, packer)) for draft in served[1:]]
+    raw = [encoder.encode(exchange) for exchange in served]
+    assert [item is not None for item in raw] == [False] + [True] * 19
+    assert [encoded(item) for item in raw if item] == [encoded(redacted(exchange, encoder)) for exchange in served[1:]]
 
 
 def test_raw_record_has_the_fields_of_a_record() -> None:
@@ -185,14 +187,14 @@ def test_raw_record_has_the_fields_of_a_record() -> None:
 
 
 def test_raw_record_decodes_as_the_record() -> None:
-    packer = packer_of(RedactionSettings())
-    draft = served_with(ORDINARY[0], count=2)[-1]
-    packed = packer.encode(draft)
-    assert packed is not None
-    assert decode_payload(encode_payload([packed], compressor=COMPRESSOR)) == (redacted(draft, packer),)
+    encoder = encoder_of(RedactionSettings())
+    exchange = served_with(ORDINARY[0], count=2)[-1]
+    raw = encoder.encode(exchange)
+    assert raw is not None
+    assert decode_payload(encode_payload([raw], compressor=COMPRESSOR)) == (redacted(exchange, encoder),)
 
 
 def test_nonces_are_never_reused() -> None:
-    packer = FastEncoder(rules_of(RedactionSettings()), KEYS, random_bytes=os.urandom)
-    packed = [packer.encode(draft) for draft in served_with(ORDINARY[0], count=200)[1:]]
-    assert len({one.sealed[:NONCE_BYTES] for one in packed if one}) == 199
+    encoder = FastEncoder(rules_of(RedactionSettings()), KEYS, random_bytes=os.urandom)
+    raw = [encoder.encode(exchange) for exchange in served_with(ORDINARY[0], count=200)[1:]]
+    assert len({item.sealed[:NONCE_BYTES] for item in raw if item}) == 199

@@ -88,9 +88,7 @@ segments = st.lists(
 
 
 @given(segments, st.integers(0, 5000), st.integers(0, 5000))
-def test_unread_segments_stay_below_the_disk_limit(
-    closed: list[SegmentFile], size_max: int, disk_max: int
-) -> None:
+def test_unread_segments_stay_below_the_disk_limit(closed: list[SegmentFile], size_max: int, disk_max: int) -> None:
     settings_ = RetentionSettings(age_max_s=100, size_max_bytes=size_max, disk_max_bytes=disk_max)
     doomed = plan(closed, settings_, now_s=1000, open_bytes=0)
     kept = sum(segment.size_bytes for segment in closed) - sum(segment.size_bytes for segment in doomed)

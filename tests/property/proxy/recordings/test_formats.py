@@ -1,4 +1,4 @@
-"""What is exported is read back, as far as the format can hold it; and no input makes a parser fail but by its named error."""
+"""Exports are read back, as far as the format is lossless; and no input makes a parser fail other than by its named error."""
 
 import io
 from dataclasses import replace
@@ -52,7 +52,7 @@ def lines(data: bytes) -> io.BytesIO:
 
 
 def unframed(recorded: RecordedExchange) -> tuple[object, ...]:
-    """A capture without the headers that only frame a body."""
+    """Return records without the headers that only frame a body."""
     response = recorded.outcome
     assert isinstance(response, Response)
     return (recorded.id, recorded.started_ns, recorded.duration_ns, recorded.request, response)
@@ -74,21 +74,20 @@ wires = st.binary(max_size=9).map(lambda raw: raw.decode("latin-1"))
 @given(st.lists(anything, max_size=4), wires)
 def test_mitmproxy_flow_is_lossless_for_valid_exchanges(written: list[RecordedExchange], value: str) -> None:
     written = [
-        replace(one, request=replace(one.request, headers=(*one.request.headers, ("X-W", value)))) for one in written
+        replace(item, request=replace(item.request, headers=(*item.request.headers, ("X-W", value))))
+        for item in written
     ]
     assert list(mitmproxy.parse(b"".join(map(mitmproxy.dump, written)))) == written
 
 
 @given(captures, wires)
-def test_non_ascii_header_values_are_text_in_documents_and_round_trip(
-    written: RecordedExchange, value: str
-) -> None:
+def test_non_ascii_header_values_are_text_in_documents_and_round_trip(written: RecordedExchange, value: str) -> None:
     written = replace(written, request=replace(written.request, headers=(("Host", "api.example"), ("X-W", value))))
     (from_har,) = har.parse(b"".join(har.dump([written])))
     (from_vegeta,) = vegeta.parse_json(lines(vegeta.dump(written)))
     (from_envoy,) = envoy.parse(envoy.dump(written).decode())
     assert [
-        one.request.headers for one in (from_har, from_vegeta, from_envoy) if isinstance(one, RecordedExchange)
+        item.request.headers for item in (from_har, from_vegeta, from_envoy) if isinstance(item, RecordedExchange)
     ] == [written.request.headers] * 3
 
 
@@ -110,17 +109,17 @@ def test_combined_line_holds_method_target_status_and_second(written: RecordedEx
     assert (read.outcome.status, read.started_ns) == (written.outcome.status, written.started_ns // 10**9 * 10**9)
 
 
-@given(st.lists(captures, max_size=4, unique_by=lambda one: one.id))
+@given(st.lists(captures, max_size=4, unique_by=lambda item: item.id))
 def test_gor_holds_messages_and_times_even_with_the_separator_in_a_body(
     written: list[RecordedExchange],
 ) -> None:
     data = b"".join(map(gor.dump, written))
-    assert [unframed(one) for one in gor.parse(lines(data)) if isinstance(one, RecordedExchange)] == [
-        unframed(one) for one in written
+    assert [unframed(item) for item in gor.parse(lines(data)) if isinstance(item, RecordedExchange)] == [
+        unframed(item) for item in written
     ]
 
 
-@given(st.lists(captures, min_size=1, max_size=3, unique_by=lambda one: one.id))
+@given(st.lists(captures, min_size=1, max_size=3, unique_by=lambda item: item.id))
 def test_gor_without_its_last_separator_loses_nothing(written: list[RecordedExchange]) -> None:
     data = b"".join(map(gor.dump, written)).removesuffix(gor.SEPARATOR) + b"\n"
     assert len(list(gor.parse(lines(data)))) == len(written)
@@ -141,7 +140,7 @@ def test_vegeta_target_holds_the_request_except_order_of_equal_headers(written: 
 
 @given(st.binary(max_size=80))
 def test_arbitrary_lines_are_parsed_or_malformed(data: bytes) -> None:
-    found = [
+    result = [
         *gor.parse(lines(data)),
         *ndjson.parse(lines(data)),
         *vegeta.parse_json(lines(data)),
@@ -150,7 +149,7 @@ def test_arbitrary_lines_are_parsed_or_malformed(data: bytes) -> None:
         *combined.parse(lines(data)),
         *envoy.parse(data.decode("latin-1")),
     ]
-    assert all(isinstance(one, RecordedExchange | MalformedRecord) for one in found)
+    assert all(isinstance(item, RecordedExchange | MalformedRecord) for item in result)
 
 
 json_values = st.recursive(

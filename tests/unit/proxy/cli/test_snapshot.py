@@ -18,8 +18,8 @@ def test_config_is_accepted_before_and_after_the_action(words: tuple[str, ...]) 
 
 
 def test_default_configuration_is_config_yaml() -> None:
-    asked = arguments("create", "before")
-    assert (asked.name, asked.config, asked.programs) == ("before", Path("config.yaml"), None)
+    recorded = arguments("create", "before")
+    assert (recorded.name, recorded.config, recorded.programs) == ("before", Path("config.yaml"), None)
 
 
 def test_empty_snapshot_list_says_how_to_create_one() -> None:

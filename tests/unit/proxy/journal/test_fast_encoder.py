@@ -1,4 +1,4 @@
-"""What is worked out for a shape is bounded, whatever the lengths of the values that clients send; long values are not packed."""
+"""The memory of encoding templates is bounded for any lengths of values; long values are not encoded fast."""
 
 import gc
 import os
@@ -17,43 +17,43 @@ from tests.support.served_exchanges import CLIENT
 FIELDS = "Host: a\r\n" + "".join([f"X-{number}: {'v' * 240}\r\n" for number in range(15)])
 
 
-def packer() -> FastEncoder:
+def encoder() -> FastEncoder:
     return FastEncoder(rules_of(RedactionSettings()), keys_of(b"k" * 32), random_bytes=os.urandom)
 
 
 def served(lengths: range) -> list[ServedExchange]:
-    """Exchanges with a value of each of these lengths; the first only so that the others are recognised."""
-    seen, answered = CachedRequestParser(), CachedResponseParser()
-    drafts: list[ServedExchange] = []
+    """Return exchanges with a value of each of these lengths, their heads cached."""
+    requests, responses = CachedRequestParser(), CachedResponseParser()
+    exchanges: list[ServedExchange] = []
     for length in (1, *lengths):
-        head = seen.parse(f"GET / HTTP/1.1\r\n{FIELDS}Referer: {'r' * length}\r\n\r\n".encode(), fields_max=0)
-        draft = ServedExchange(head, "id", 1, 0.0, 0)
-        draft.added = forwarding_block(head, CLIENT)
-        draft.response = answered.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", method="GET")
-        drafts.append(draft)
-    return drafts[1:]
+        head = requests.parse(f"GET / HTTP/1.1\r\n{FIELDS}Referer: {'r' * length}\r\n\r\n".encode(), fields_max=0)
+        exchange = ServedExchange(head, "id", 1, 0.0, 0)
+        exchange.added = forwarding_block(head, CLIENT)
+        exchange.response = responses.parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", method="GET")
+        exchanges.append(exchange)
+    return exchanges[1:]
 
 
 def characters(root: object) -> int:
-    """All text that a plan holds on to."""
-    found: dict[int, object] = {id(root): root}
-    waiting = [root]
-    while waiting:
-        fresh: list[Any] = [one for one in gc.get_referents(waiting.pop()) if id(one) not in found]
-        fresh = [one for one in fresh if isinstance(one, str | dict | list | tuple)]
-        found.update((id(one), one) for one in fresh)
-        waiting += fresh
-    return sum(len(one) for one in found.values() if isinstance(one, str))
+    """Count the characters that an encoding template references."""
+    visited: dict[int, object] = {id(root): root}
+    pending = [root]
+    while pending:
+        children: list[Any] = [child for child in gc.get_referents(pending.pop()) if id(child) not in visited]
+        children = [child for child in children if isinstance(child, str | dict | list | tuple)]
+        visited.update((id(child), child) for child in children)
+        pending += children
+    return sum(len(node) for node in visited.values() if isinstance(node, str))
 
 
 def test_encoding_templates_are_bounded_in_bytes() -> None:
-    packs = packer()
-    drafts = served(range(1, 200))
-    assert all(packs.encode(draft) for draft in drafts)
-    assert FORMATS_MAX_BYTES / 2 < characters(drafts[-1].head.template.journal_encoding) < FORMATS_MAX_BYTES * 2
+    fast_encoder = encoder()
+    exchanges = served(range(1, 200))
+    assert all(fast_encoder.encode(exchange) for exchange in exchanges)
+    assert FORMATS_MAX_BYTES / 2 < characters(exchanges[-1].head.template.journal_encoding) < FORMATS_MAX_BYTES * 2
 
 
-@pytest.mark.parametrize(("length", "packed"), [(TEXT_MAX_BYTES, True), (TEXT_MAX_BYTES + 1, False)])
-def test_value_longer_than_255_bytes_is_not_encoded_fast(length: int, packed: bool) -> None:
-    [draft] = served(range(length, length + 1))
-    assert (packer().encode(draft) is not None) is packed
+@pytest.mark.parametrize(("length", "encoded"), [(TEXT_MAX_BYTES, True), (TEXT_MAX_BYTES + 1, False)])
+def test_value_longer_than_255_bytes_is_not_encoded_fast(length: int, encoded: bool) -> None:
+    [exchange] = served(range(length, length + 1))
+    assert (encoder().encode(exchange) is not None) is encoded

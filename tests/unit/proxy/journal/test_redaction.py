@@ -1,4 +1,4 @@
-"""What stands for a secret in the journal."""
+"""Digests of secrets in the journal."""
 
 from proxy.journal.redaction import digest, keys_of
 

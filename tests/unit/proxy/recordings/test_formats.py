@@ -1,4 +1,4 @@
-"""Captures as the other programs write them."""
+"""Recordings as the other programs write them."""
 
 import base64
 import gzip
@@ -67,8 +67,8 @@ def test_gor_drops_transfer_encoding_of_decoded_chunks() -> None:
 
 
 def test_gor_continues_after_a_malformed_record() -> None:
-    found = gor_of(b"1 aa\nGET / HTTP/1.1\r\n\r\n" + gor.SEPARATOR + GOR)
-    assert [type(one) for one in found] == [MalformedRecord, RecordedExchange, RecordedExchange]
+    result = gor_of(b"1 aa\nGET / HTTP/1.1\r\n\r\n" + gor.SEPARATOR + GOR)
+    assert [type(one) for one in result] == [MalformedRecord, RecordedExchange, RecordedExchange]
 
 
 def test_browser_har_is_read_with_its_quirks() -> None:
@@ -87,11 +87,11 @@ def test_browser_har_is_read_with_its_quirks() -> None:
             "content": {"size": 2, "text": base64.b64encode(b"\xff\x00").decode(), "encoding": "base64"},
         },
     }
-    found = only(har.parse(b"\xef\xbb\xbf" + json.dumps({"log": {"entries": [entry]}}).encode()))
-    assert (found.request.target, found.request.headers) == ("/x?y=1", (("Host", "b.example"), ("A", "1")))
-    assert found.request.body == b"a+b=c%26d"
-    assert (response(found).headers, response(found).body) == ((("B", "2"),), b"\xff\x00")
-    assert (found.started_ns, found.duration_ns) == (1767323045678000000, 12_500_000)
+    result = only(har.parse(b"\xef\xbb\xbf" + json.dumps({"log": {"entries": [entry]}}).encode()))
+    assert (result.request.target, result.request.headers) == ("/x?y=1", (("Host", "b.example"), ("A", "1")))
+    assert result.request.body == b"a+b=c%26d"
+    assert (response(result).headers, response(result).body) == ((("B", "2"),), b"\xff\x00")
+    assert (result.started_ns, result.duration_ns) == (1767323045678000000, 12_500_000)
 
 
 def test_har_status_0_is_a_failure() -> None:
@@ -114,8 +114,8 @@ def test_response_body_missing_from_har_counts_as_truncated() -> None:
 
 def test_compressed_response_is_written_decoded_to_har() -> None:
     sent = Response(200, (("Content-Encoding", "gzip"),), gzip.compress(b'{"a":1}'))
-    asked = only(gor_of(b"1 a 5\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"))
-    data = b"".join(har.dump([RecordedExchange(asked.request, sent)]))
+    item = only(gor_of(b"1 a 5\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"))
+    data = b"".join(har.dump([RecordedExchange(item.request, sent)]))
     assert json.loads(data)["log"]["entries"][0]["response"]["content"]["text"] == '{"a":1}'
     assert response(only(har.parse(data))) == Response(200, (), b'{"a":1}')
 
@@ -130,10 +130,10 @@ def flow(**changes) -> dict[str, object]:
 
 
 def test_mitmproxy_flow_is_read_as_an_exchange() -> None:
-    found = only(mitmproxy.parse(encode(flow())))
-    assert found.request.headers == (("Host", "a.example:8080"), ("A", "1"))
-    assert (found.request.method, found.request.body, response(found).status) == ("PUT", b"in", 201)
-    assert (found.started_ns, found.duration_ns) == (1700000000250000000, 1_000_000_000)
+    result = only(mitmproxy.parse(encode(flow())))
+    assert result.request.headers == (("Host", "a.example:8080"), ("A", "1"))
+    assert (result.request.method, result.request.body, response(result).status) == ("PUT", b"in", 201)
+    assert (result.started_ns, result.duration_ns) == (1700000000250000000, 1_000_000_000)
 
 
 def test_flows_of_other_protocols_and_replays_are_skipped() -> None:
@@ -203,8 +203,8 @@ def test_vegeta_http_targets_have_headers_bodies_and_comments() -> None:
 
 
 def test_vegeta_target_with_unknown_member_is_malformed() -> None:
-    (found,) = vegeta.parse_json([b'{"method":"GET","url":"http://a/","timeout":1}'])
-    assert isinstance(found, MalformedRecord)
+    (result,) = vegeta.parse_json([b'{"method":"GET","url":"http://a/","timeout":1}'])
+    assert isinstance(result, MalformedRecord)
 
 
 ALB = (
@@ -215,10 +215,10 @@ ALB = (
 
 
 def test_alb_line_is_a_request_without_body() -> None:
-    found = only(alb.parse([ALB]))
-    assert (found.request.target, found.request.headers[0]) == ("/a?b=c", ("Host", "www.example.com"))
-    assert (response(found).status, found.duration_ns, found.id) == (200, 171_000_000, "1-58337281-1d84")
-    assert found.started_ns == 1783030968364000000
+    result = only(alb.parse([ALB]))
+    assert (result.request.target, result.request.headers[0]) == ("/a?b=c", ("Host", "www.example.com"))
+    assert (response(result).status, result.duration_ns, result.id) == (200, 171_000_000, "1-58337281-1d84")
+    assert result.started_ns == 1783030968364000000
 
 
 def test_logged_request_with_a_body_counts_as_truncated() -> None:
@@ -230,10 +230,10 @@ COMBINED = b'10.0.0.1 - bob [10/Oct/2026:13:55:36 +0200] "GET /a\\x20b HTTP/1.1"
 
 def test_combined_log_line_is_a_request_without_body() -> None:
     line = COMBINED.replace(b"/a\\x20b", b"/a%20b")
-    found = only(combined.parse([line], host="api.example"))
-    assert found.request.headers == (("Host", "api.example"), ("User-Agent", 'curl "x"'))
-    assert (found.request.target, response(found).status, found.duration_ns) == ("/a%20b", 404, 250_000_000)
-    assert found.started_ns == 1791633336000000000
+    result = only(combined.parse([line], host="api.example"))
+    assert result.request.headers == (("Host", "api.example"), ("User-Agent", 'curl "x"'))
+    assert (result.request.target, response(result).status, result.duration_ns) == ("/a%20b", 404, 250_000_000)
+    assert result.started_ns == 1791633336000000000
 
 
 def test_common_log_line_is_read() -> None:
@@ -242,8 +242,8 @@ def test_common_log_line_is_read() -> None:
 
 
 def test_logged_garbage_is_malformed() -> None:
-    (found,) = combined.parse([b'::1 - - [10/Oct/2026:13:55:36 +0000] "\\x16\\x03" 400 0 "-" "-"'])
-    assert isinstance(found, MalformedRecord)
+    (result,) = combined.parse([b'::1 - - [10/Oct/2026:13:55:36 +0000] "\\x16\\x03" 400 0 "-" "-"'])
+    assert isinstance(result, MalformedRecord)
 
 
 @pytest.mark.parametrize(
@@ -306,13 +306,13 @@ def test_other_json_is_not_a_har(data: bytes) -> None:
 
 
 def test_timestamp_out_of_range_makes_a_record_malformed() -> None:
-    found = [
+    result = [
         *gor_of(b"1 a 9" + b"9" * 30 + b"\nGET / HTTP/1.1\r\n\r\n" + gor.SEPARATOR),
         *mitmproxy.parse(encode(flow(response={"timestamp_end": float("inf")}))),
         *alb.parse([ALB.replace(b"0.086", b"1e999")]),
         *combined.parse([COMBINED.replace(b"0.250", b"9" * 400 + b".0")]),
     ]
-    assert [type(one) for one in found] == [MalformedRecord] * 4
+    assert [type(one) for one in result] == [MalformedRecord] * 4
 
 
 @pytest.mark.parametrize("form", ["har", "envoy", "mitmproxy", "ndjson", "gor", "vegeta-http"])
@@ -326,40 +326,40 @@ def test_decompression_bomb_is_refused(form: str, tmp_path: Path, monkeypatch: p
 
 
 def named_body(tmp_path: Path, name: str, *, bodies: Path | None = None) -> RecordedExchange | MalformedRecord:
-    """What is read of a target that names a file, in a folder beside which lies a secret."""
+    """Read a target that names a body file; a secret lies outside of the recording's folder."""
     (tmp_path / "secret").write_bytes(b"secret")
     folder = tmp_path / "capture"
     (folder / "below").mkdir(parents=True)
     (folder / "below" / "body").write_bytes(b"own")
     (folder / "link").symlink_to(tmp_path / "secret")
     (folder / "targets").write_text(f"POST http://a/x\n@{name}\n\n")
-    (found,) = read(str(folder / "targets"), format_name="vegeta-http", bodies=bodies)
-    return found
+    (result,) = read(str(folder / "targets"), format_name="vegeta-http", bodies=bodies)
+    return result
 
 
 def test_body_file_below_the_recordings_folder_is_read(tmp_path: Path) -> None:
-    found = named_body(tmp_path, "below/body")
-    assert isinstance(found, RecordedExchange)
-    assert found.request.body == b"own"
+    result = named_body(tmp_path, "below/body")
+    assert isinstance(result, RecordedExchange)
+    assert result.request.body == b"own"
 
 
 @pytest.mark.parametrize("name", ["../secret", "link", "/etc/passwd", "below/../../secret", "~/../../secret"])
 def test_body_file_outside_is_refused(tmp_path: Path, name: str) -> None:
-    found = named_body(tmp_path, name)
-    assert isinstance(found, MalformedRecord)
+    result = named_body(tmp_path, name)
+    assert isinstance(result, MalformedRecord)
     assert (
-        found.reason
+        result.reason
         == f"@{name}: not in the recording's folder or below it; shadow replay --bodies allows another folder"
     )
 
 
 def test_body_file_in_an_allowed_folder_is_read(tmp_path: Path) -> None:
-    found = named_body(tmp_path, "../secret", bodies=tmp_path)
-    assert isinstance(found, RecordedExchange)
-    assert found.request.body == b"secret"
+    result = named_body(tmp_path, "../secret", bodies=tmp_path)
+    assert isinstance(result, RecordedExchange)
+    assert result.request.body == b"secret"
 
 
 def test_body_file_must_be_a_regular_file(tmp_path: Path) -> None:
-    found = named_body(tmp_path, "/dev/zero", bodies=Path("/dev"))
-    assert isinstance(found, MalformedRecord)
-    assert found.reason == "@/dev/zero: not a file"
+    result = named_body(tmp_path, "/dev/zero", bodies=Path("/dev"))
+    assert isinstance(result, MalformedRecord)
+    assert result.reason == "@/dev/zero: not a file"

@@ -1,4 +1,4 @@
-"""Captures made by the real tools: tests/data/recordings says how."""
+"""Recordings made by the real programs; see tests/data/recordings."""
 
 import gzip
 from pathlib import Path
@@ -20,7 +20,7 @@ TAPS = ("envoy-strings.json", "envoy-streamed.json", "envoy-admin.json")
 JSON = b'{"address":"0xab","scorer_id":"1"}'
 FORM = b"address=0xab&a=b%20c"
 FIRST = "/v2/stamps/335/score/0xab?include=stamps&note=human%20points"
-ASKED = (
+SENT = (
     ("GET", FIRST, b""),
     ("POST", "/registry/submit-passport", JSON),
     ("GET", "/gzip", b""),
@@ -35,39 +35,39 @@ ASKED = (
 )
 STATUSES = (200, 200, 200, 200, 204, 404, 0, 200, 200, 200, 200)
 AGENT = 'recorder/1 "quoted" \\ é'.encode().decode("latin-1")
-"""As the wire has it: UTF-8, one character a byte."""
+"""As on the wire: UTF-8, one character for each byte."""
 
 
 def items(name: str) -> list[RecordedExchange]:
-    found = list(read(str(CAPTURES / name)))
-    assert not [one for one in found if isinstance(one, MalformedRecord)]
-    return [one for one in found if isinstance(one, RecordedExchange)]
+    result = list(read(str(CAPTURES / name)))
+    assert not [item for item in result if isinstance(item, MalformedRecord)]
+    return [item for item in result if isinstance(item, RecordedExchange)]
 
 
-def asked(found: list[RecordedExchange]) -> tuple[tuple[str, str, bytes], ...]:
-    return tuple((one.request.method, one.request.target, one.request.body) for one in found)
+def recorded(result: list[RecordedExchange]) -> tuple[tuple[str, str, bytes], ...]:
+    return tuple((item.request.method, item.request.target, item.request.body) for item in result)
 
 
-def status(one: RecordedExchange) -> int:
-    return one.outcome.status if isinstance(one.outcome, Response) else 0
+def status(item: RecordedExchange) -> int:
+    return item.outcome.status if isinstance(item.outcome, Response) else 0
 
 
-def responded(one: RecordedExchange) -> Response:
-    assert isinstance(one.outcome, Response)
-    return one.outcome
+def responded(item: RecordedExchange) -> Response:
+    assert isinstance(item.outcome, Response)
+    return item.outcome
 
 
-def by_target(found: list[RecordedExchange], target: str) -> RecordedExchange:
-    return next(one for one in found if one.request.target == target)
+def by_target(result: list[RecordedExchange], target: str) -> RecordedExchange:
+    return next(item for item in result if item.request.target == target)
 
 
 @pytest.mark.parametrize("name", [*FLOWS, *HARS])
 def test_mitmproxy_recording_equals_what_was_sent(name: str) -> None:
-    found = items(name)
-    assert asked(found) == ASKED
-    assert tuple(map(status, found)) == STATUSES
-    assert [responded(found[number]).body for number in (0, 3, 8, 10)] == [SCORE, BINARY, LONG, FORM]
-    assert not [one for one in found if one.request.body_truncated]
+    result = items(name)
+    assert recorded(result) == SENT
+    assert tuple(map(status, result)) == STATUSES
+    assert [responded(result[number]).body for number in (0, 3, 8, 10)] == [SCORE, BINARY, LONG, FORM]
+    assert not [item for item in result if item.request.body_truncated]
 
 
 @pytest.mark.parametrize("name", [*FLOWS, *HARS])
@@ -80,7 +80,7 @@ def test_mitmproxy_headers_are_those_on_the_wire(name: str) -> None:
         ("X-Twice", "two"),
         ("User-Agent", AGENT),
     )
-    # Over HTTP/2 the authority stands in for Host.
+    # HTTP/2 has :authority instead of Host.
     assert last.request.headers[0] == ("Host", "api.example")
 
 
@@ -105,43 +105,43 @@ def test_closed_connection_is_a_failure(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*FLOWS, *HARS, "envoy-strings.json", "envoy-admin.json", "chromium.har"])
 def test_times_increase_and_durations_are_plausible(name: str) -> None:
-    found = items(name)
-    assert [one.started_ns for one in found] == sorted(one.started_ns for one in found)
-    assert all(0 < one.duration_ns < 10**9 for one in found)
+    result = items(name)
+    assert [item.started_ns for item in result] == sorted(item.started_ns for item in result)
+    assert all(0 < item.duration_ns < 10**9 for item in result)
 
 
 @pytest.mark.parametrize("name", TAPS)
 def test_envoy_tap_equals_what_was_sent(name: str) -> None:
-    found = items(name)
-    assert sorted(one.request.target for one in found) == sorted(target for _, target, _ in ASKED)
-    assert by_target(found, "/chunked").request.body == b"Wikipedia"
-    assert header_of(by_target(found, FIRST).request.headers, "user-agent") == AGENT
-    assert responded(by_target(found, FIRST)).body == SCORE
-    assert {one.request.headers[0] for one in found} == {("Host", "api.example")}
+    result = items(name)
+    assert sorted(item.request.target for item in result) == sorted(target for _, target, _ in SENT)
+    assert by_target(result, "/chunked").request.body == b"Wikipedia"
+    assert header_of(by_target(result, FIRST).request.headers, "user-agent") == AGENT
+    assert responded(by_target(result, FIRST)).body == SCORE
+    assert {item.request.headers[0] for item in result} == {("Host", "api.example")}
 
 
 def test_envoy_bodies_are_exact_up_to_its_limit() -> None:
-    found = items("envoy-admin.json")
-    assert [one.request.body for one in found] == [body[:1024] for _, _, body in ASKED]
-    assert [one.request.body_truncated for one in found] == [len(body) > 1024 for _, _, body in ASKED]
+    result = items("envoy-admin.json")
+    assert [item.request.body for item in result] == [body[:1024] for _, _, body in SENT]
+    assert [item.request.body_truncated for item in result] == [len(body) > 1024 for _, _, body in SENT]
 
 
 def test_binary_body_that_envoy_wrote_as_string_counts_as_truncated() -> None:
-    found = items("envoy-strings.json")
-    assert [one.request.body_truncated for one in found] == [body in (BINARY, LONG) for _, _, body in ASKED]
-    assert responded(by_target(found, "/gzip")).body_truncated
+    result = items("envoy-strings.json")
+    assert [item.request.body_truncated for item in result] == [body in (BINARY, LONG) for _, _, body in SENT]
+    assert responded(by_target(result, "/gzip")).body_truncated
 
 
 def test_browser_recording_equals_what_it_sent() -> None:
-    found = items("chromium.har")
-    bodies = {one.request.body for one in found if not one.request.body_truncated}
+    result = items("chromium.har")
+    bodies = {item.request.body for item in result if not item.request.body_truncated}
     assert {JSON, b"a=b+c&d=%C3%A9", "café".encode()} < bodies
-    assert responded(found[1]).body == SCORE
-    assert [responded(one).body for one in found[-2:]] == [b"a=b+c&d=%C3%A9", "café".encode()]
+    assert responded(result[1]).body == SCORE
+    assert [responded(item).body for item in result[-2:]] == [b"a=b+c&d=%C3%A9", "café".encode()]
 
 
 def test_binary_body_left_out_by_browser_counts_as_truncated() -> None:
-    [lacking] = [one for one in items("chromium.har") if one.request.body_truncated]
+    [lacking] = [item for item in items("chromium.har") if item.request.body_truncated]
     assert (lacking.request.body, responded(lacking).body) == (b"", BINARY)
 
 
@@ -155,18 +155,18 @@ def test_request_that_failed_in_browser_is_a_failure() -> None:
     ("name", "part"), [("nginx.log", 0), ("nginx.log", 1), ("apache.log", 0), ("apache.log", 1), ("apache.log", 2)]
 )
 def test_server_log_has_requests_without_bodies(name: str, part: int) -> None:
-    found = list(read(str(CAPTURES / name), host="api.example"))
-    *good, bad = found[part * len(ASKED) : (part + 1) * len(ASKED)]
+    result = list(read(str(CAPTURES / name), host="api.example"))
+    *good, bad = result[part * len(SENT) : (part + 1) * len(SENT)]
     assert isinstance(bad, MalformedRecord)
-    requests = [one.request for one in good if isinstance(one, RecordedExchange)]
-    assert [(one.method, one.target) for one in requests] == [(method, target) for method, target, _ in ASKED[:10]]
-    assert [one.body_truncated for one in requests] == [one.method in ("POST", "PUT") for one in requests]
+    requests = [item.request for item in good if isinstance(item, RecordedExchange)]
+    assert [(item.method, item.target) for item in requests] == [(method, target) for method, target, _ in SENT[:10]]
+    assert [item.body_truncated for item in requests] == [item.method in ("POST", "PUT") for item in requests]
 
 
 @pytest.mark.parametrize(("name", "timed_at"), [("nginx.log", 11), ("apache.log", 22)])
 def test_server_log_has_user_agents_and_configured_durations(name: str, timed_at: int) -> None:
-    found = [one for one in read(str(CAPTURES / name)) if isinstance(one, RecordedExchange | MalformedRecord)]
-    first, timed = found[0], found[timed_at]
+    result = [item for item in read(str(CAPTURES / name)) if isinstance(item, RecordedExchange | MalformedRecord)]
+    first, timed = result[0], result[timed_at]
     assert isinstance(first, RecordedExchange)
     assert isinstance(timed, RecordedExchange)
     assert header_of(first.request.headers, "user-agent") == AGENT

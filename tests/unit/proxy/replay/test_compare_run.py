@@ -1,4 +1,4 @@
-"""What the comparisons of a replay add up to."""
+"""The sums of the comparisons of a replay."""
 
 import random
 
@@ -15,8 +15,10 @@ FAILED = Comparison(Verdict.FAILED, VerdictCause.MIRRORED_TIMEOUT, Side.LEGACY)
 
 
 def mismatch(served: str, mirrored: str) -> Comparison:
-    found = Difference(Kind.CHANGED, ("score",), served, mirrored)
-    return Comparison(Verdict.MISMATCH, VerdictCause.RESPONSE, Side.LEGACY, differences=(found,), effects_compared=True)
+    result = Difference(Kind.CHANGED, ("score",), served, mirrored)
+    return Comparison(
+        Verdict.MISMATCH, VerdictCause.RESPONSE, Side.LEGACY, differences=(result,), effects_compared=True
+    )
 
 
 def judged(*comparisons: tuple[str, Comparison]) -> ReplayVerdicts:
@@ -27,21 +29,21 @@ def judged(*comparisons: tuple[str, Comparison]) -> ReplayVerdicts:
 
 
 def test_failed_request_is_not_compared() -> None:
-    found = judged(("a", MATCH), ("b", FAILED), ("c", mismatch("1", "2"))).verdicts()
-    assert found == {"score": Verdicts(compared=2, match=1, mismatch=1, failed=1)}
+    result = judged(("a", MATCH), ("b", FAILED), ("c", mismatch("1", "2"))).verdicts()
+    assert result == {"score": Verdicts(compared=2, match=1, mismatch=1, failed=1)}
 
 
 def test_like_mismatches_form_one_finding_with_the_first_example() -> None:
-    (found,) = judged(("a", mismatch("1", "2")), ("b", mismatch("3", "4"))).findings()
-    assert (found.count, found.exchange, found.place) == (2, "a", "score")
-    assert ("1" in found.legacy, "2" in found.candidate) == (True, True)
+    (result,) = judged(("a", mismatch("1", "2")), ("b", mismatch("3", "4"))).findings()
+    assert (result.count, result.exchange, result.place) == (2, "a", "score")
+    assert ("1" in result.legacy, "2" in result.candidate) == (True, True)
 
 
 def test_example_of_a_finding_is_redacted() -> None:
     secret = Difference(Kind.CHANGED, ("password",), "first", "second")
     comparison = Comparison(Verdict.MISMATCH, VerdictCause.RESPONSE, Side.LEGACY, differences=(secret,))
-    (found,) = judged(("a", comparison)).findings()
-    assert (found.legacy[:10], found.candidate[:10]) == ('"redacted:', '"redacted:')
+    (result,) = judged(("a", comparison)).findings()
+    assert (result.legacy[:10], result.candidate[:10]) == ('"redacted:', '"redacted:')
 
 
 def test_verdicts_digest_ignores_order_and_values() -> None:

@@ -1,4 +1,4 @@
-"""Where credentials are put, and what is refused."""
+"""Replacement of digests and tokens, and refused settings."""
 
 import jwt
 import pytest
@@ -12,18 +12,18 @@ DIGEST = "redacted:" + "0" * 32
 KEY = "a key of the tests that is long enough"
 
 
-def asked(**headers: str) -> Request:
+def recorded(**headers: str) -> Request:
     return Request("GET", f"/x?token={DIGEST}", tuple(headers.items()), b"\xff" + DIGEST.encode())
 
 
 def test_digests_in_target_and_body_are_replaced_and_other_bytes_kept() -> None:
-    found = ReplayCredentials({DIGEST: "v"}).rewrite(asked(), now_s=0)
-    assert (found.request.target, found.request.body, found.replaced) == ("/x?token=v", b"\xffv", 2)
+    result = ReplayCredentials({DIGEST: "v"}).rewrite(recorded(), now_s=0)
+    assert (result.request.target, result.request.body, result.replaced) == ("/x?token=v", b"\xffv", 2)
 
 
 def test_digest_without_a_value_is_kept_and_counted() -> None:
-    found = ReplayCredentials({}).rewrite(asked(), now_s=0)
-    assert (found.request, found.unresolved) == (asked(), 2)
+    result = ReplayCredentials({}).rewrite(recorded(), now_s=0)
+    assert (result.request, result.unresolved) == (recorded(), 2)
 
 
 def test_tokens_are_unchanged_without_a_key() -> None:
@@ -35,8 +35,8 @@ def test_tokens_are_unchanged_without_a_key() -> None:
 def test_token_without_lifetime_gets_the_configured_one_and_keeps_its_key_id() -> None:
     token = jwt.encode({"sub": "s"}, KEY, algorithm="HS256", headers={"kid": "k1"})
     request = Request("GET", "/", (("authorization", f"bearer {token}"),), b"")
-    found = ReplayCredentials({}, KEY, lifetime_s=60).rewrite(request, now_s=4_000_000_000)
-    fresh = found.request.headers[0][1].partition(" ")[2]
+    result = ReplayCredentials({}, KEY, lifetime_s=60).rewrite(request, now_s=4_000_000_000)
+    fresh = result.request.headers[0][1].partition(" ")[2]
     assert jwt.decode(fresh, KEY, algorithms=["HS256"]) == {"sub": "s", "exp": 4_000_000_060}
     assert jwt.get_unverified_header(fresh)["kid"] == "k1"
 

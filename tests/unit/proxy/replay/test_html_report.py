@@ -1,4 +1,4 @@
-"""The HTML report stands alone, is well-formed, and shows what the report says."""
+"""The HTML report is self-contained, well-formed, and shows the report."""
 
 from xml.etree import ElementTree as ET
 
@@ -13,12 +13,12 @@ FINDING = FindingReport("f1", "score", "value", "body.<score>", "text", "changed
 COMPARED = {"score": Verdicts(compared=4, mismatch=1)}
 
 
-def page(found: ReplayReport | None = None, *broken: str) -> str:
-    return render_html(found or report(verdicts=COMPARED, findings=(FINDING,)), broken)
+def page(result: ReplayReport | None = None, *broken: str) -> str:
+    return render_html(result or report(verdicts=COMPARED, findings=(FINDING,)), broken)
 
 
 def tree(text: str) -> ET.Element:
-    """The body as XML: every element is closed and every text escaped."""
+    """Parse the body as XML: every element must be closed and every text escaped."""
     return ET.fromstring(text[text.index("<body>") : text.index("</html>")])
 
 
@@ -52,16 +52,16 @@ def test_page_without_comparisons_has_no_mismatch_section() -> None:
 
 
 def test_json_is_indented_and_only_differing_lines_are_marked() -> None:
-    one, other = '{"a": 1, "data": "{\\"b\\": 2}"}', '{"a": 1, "data": "{\\"b\\": 3}"}'
-    found = msgspec.structs.replace(FINDING, legacy=one, candidate=other)
-    legacy, candidate = tree(page(report(verdicts=COMPARED, findings=(found,)))).iter("pre")
+    item, other = '{"a": 1, "data": "{\\"b\\": 2}"}', '{"a": 1, "data": "{\\"b\\": 3}"}'
+    result = msgspec.structs.replace(FINDING, legacy=item, candidate=other)
+    legacy, candidate = tree(page(report(verdicts=COMPARED, findings=(result,)))).iter("pre")
     assert "".join(legacy.itertext()).splitlines() == ["{", '  "a": 1,', '  "data": {', '    "b": 2', "  }", "}"]
     assert [mark.text for pre in (legacy, candidate) for mark in pre.iter("mark")] == ['    "b": 2', '    "b": 3']
 
 
 def test_missing_value_is_shown_as_nothing() -> None:
-    found = msgspec.structs.replace(FINDING, legacy="")
-    legacy, _ = tree(page(report(verdicts=COMPARED, findings=(found,)))).iter("pre")
+    result = msgspec.structs.replace(FINDING, legacy="")
+    legacy, _ = tree(page(report(verdicts=COMPARED, findings=(result,)))).iter("pre")
     assert "".join(legacy.itertext()) == "nothing"
 
 

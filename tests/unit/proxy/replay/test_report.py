@@ -1,4 +1,4 @@
-"""What a report says, and which thresholds it breaks."""
+"""The report, and the rules by which a replay fails."""
 
 import msgspec
 import pytest
@@ -32,8 +32,8 @@ def tally(
     times = {"candidate": candidate_ms, "legacy": legacy_ms}
     for side in sides.split():
         for _ in range(4):
-            one = RecordedExchange(Request("GET", "/", (), b""), OK, duration_ns=recorded_ms * MS, route="score")
-            made.add(side, one, OK, wait_ns=MS, service_ns=times[side] * MS)
+            item = RecordedExchange(Request("GET", "/", (), b""), OK, duration_ns=recorded_ms * MS, route="score")
+            made.add(side, item, OK, wait_ns=MS, service_ns=times[side] * MS)
     return made
 
 
@@ -41,8 +41,8 @@ def report(made: Tally | None = None, **facts: object) -> ReplayReport:
     return build_report(made or tally(), msgspec.structs.replace(FACTS, **facts))
 
 
-def broken(rules: str, found: ReplayReport) -> list[str]:
-    return [said for rule in parse_fail_rules(rules) if (said := rule.violation(found))]
+def broken(rules: str, result: ReplayReport) -> list[str]:
+    return [output for rule in parse_fail_rules(rules) if (output := rule.violation(result))]
 
 
 def test_latency_includes_the_wait_and_service_does_not() -> None:
@@ -60,9 +60,9 @@ def test_ratio_of_one_side_is_over_the_recorded_times() -> None:
 
 
 def test_mismatch_rate_violates_its_rule_only_above_the_limit() -> None:
-    found = report(verdicts={"a": Verdicts(compared=5, mismatch=1), "b": Verdicts(compared=5)})
-    assert broken("mismatch-rate>0.1", found) == []
-    assert broken("mismatch-rate>0.09", found) == ["mismatch-rate is 0.1 > 0.09"]
+    result = report(verdicts={"a": Verdicts(compared=5, mismatch=1), "b": Verdicts(compared=5)})
+    assert broken("mismatch-rate>0.1", result) == []
+    assert broken("mismatch-rate>0.09", result) == ["mismatch-rate is 0.1 > 0.09"]
 
 
 def test_rule_without_data_is_violated() -> None:
@@ -83,8 +83,8 @@ def test_malformed_rules_are_refused(rules: str) -> None:
 
 
 def test_json_report_round_trips() -> None:
-    found = report(verdicts={"score": Verdicts(compared=3, match=3)})
-    assert msgspec.json.decode(render_json(found), type=ReplayReport) == found
+    result = report(verdicts={"score": Verdicts(compared=3, match=3)})
+    assert msgspec.json.decode(render_json(result), type=ReplayReport) == result
 
 
 def test_text_has_both_sides_rates_and_failures() -> None:
@@ -98,7 +98,7 @@ def test_text_has_both_sides_rates_and_failures() -> None:
 def test_closed_loop_has_no_target_rate_and_no_delay() -> None:
     made = Tally()
     made.add("candidate", RecordedExchange(Request("GET", "/", (), b"")), OK, wait_ns=0, service_ns=MS)
-    text = render_text(report(made, asked_per_s=0.0))
+    text = render_text(report(made, target_per_s=0.0))
     assert "as fast as responses arrived, achieved 0.5/s\n" in text
     assert "ms late" not in text
     assert "from due" not in text
@@ -112,11 +112,11 @@ def test_equal_reports_differ_in_times_only() -> None:
 
 def test_only_times_within_the_replay_are_masked_in_examples() -> None:
     example = FindingReport("f", "score", "extra_row", "t", "s", "changed", 1, "id", "", "at 2026-01-01 00:00:01.5+00")
-    one = report(findings=(example,))
+    item = report(findings=(example,))
     later = msgspec.structs.replace(example, candidate="at 2026-01-01 00:00:02.25+00")
     other = msgspec.structs.replace(example, candidate="at 2099-01-01 00:00:02.25+00")
-    assert differing_members(one, report(findings=(later,))) == []
-    assert differing_members(one, report(findings=(other,))) == ["findings"]
+    assert differing_members(item, report(findings=(later,))) == []
+    assert differing_members(item, report(findings=(other,))) == ["findings"]
 
 
 def test_redaction_digests_in_examples_are_masked() -> None:

@@ -1,4 +1,4 @@
-"""Which records are sent, and when."""
+"""The schedule: selection, order and due times."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def at(seconds: float, *, key: str = "", method: str = "GET", status: int = 200)
 
 
 def offsets(records: list[RecordedExchange], pace: Pace, *, loops: int = 1) -> list[float]:
-    return [one.offset_s for one in schedule(lambda: records, pace, loops=loops)]
+    return [item.offset_s for item in schedule(lambda: records, pace, loops=loops)]
 
 
 def test_speed_1x_keeps_recorded_gaps() -> None:
@@ -63,7 +63,11 @@ def test_next_pass_begins_one_mean_gap_later() -> None:
 
 
 def test_numbers_continue_over_passes() -> None:
-    assert [(one.number, one.pass_number) for one in schedule(lambda: [at(0)], Pace(None), loops=3)] == [(0, 0), (1, 1), (2, 2)]
+    assert [(item.number, item.pass_number) for item in schedule(lambda: [at(0)], Pace(None), loops=3)] == [
+        (0, 0),
+        (1, 1),
+        (2, 2),
+    ]
 
 
 def test_endless_loop_over_empty_recording_ends() -> None:
@@ -71,7 +75,7 @@ def test_endless_loop_over_empty_recording_ends() -> None:
 
 
 def test_records_are_sorted_by_start() -> None:
-    assert [one.started_ns // S for one in in_order([at(3), at(1), at(2)])] == [1, 2, 3]
+    assert [item.started_ns // S for item in in_order([at(3), at(1), at(2)])] == [1, 2, 3]
 
 
 def test_records_without_times_keep_their_place() -> None:
@@ -82,7 +86,7 @@ def test_records_without_times_keep_their_place() -> None:
 def test_requests_of_one_key_run_one_at_a_time_in_order() -> None:
     turns = PerKeyQueue()
     first, second, third = (ScheduledRequest(n, 0, 0, at(n, key="a")) for n in range(3))
-    assert [turns.admit(one) for one in (first, second, third)] == [True, False, False]
+    assert [turns.admit(item) for item in (first, second, third)] == [True, False, False]
     assert [turns.complete(first), turns.complete(second), turns.complete(third)] == [second, third, None]
     assert turns.admit(first)
 
@@ -132,7 +136,7 @@ def test_times_are_absolute_or_relative_to_the_first_record() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "pace"),
+    ("arguments", "pace"),
     [
         ({"speed": "10x"}, Pace(10)),
         ({"speed": "max"}, Pace(None)),
@@ -140,17 +144,17 @@ def test_times_are_absolute_or_relative_to_the_first_record() -> None:
         ({}, Pace(1)),
     ],
 )
-def test_options_are_parsed_to_a_pace(words: dict[str, str], pace: Pace) -> None:
-    assert parse_pace(**{"speed": "", "rate": "", "ramp": "", **words}) == pace
+def test_options_are_parsed_to_a_pace(arguments: dict[str, str], pace: Pace) -> None:
+    assert parse_pace(**{"speed": "", "rate": "", "ramp": "", **arguments}) == pace
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [{"speed": "fast"}, {"speed": "0x"}, {"rate": "-1"}, {"speed": "1x", "rate": "1"}, {"speed": "max", "ramp": "1s"}],
 )
-def test_malformed_pace_is_refused(words: dict[str, str]) -> None:
+def test_malformed_pace_is_refused(arguments: dict[str, str]) -> None:
     with pytest.raises(OptionError):
-        parse_pace(**{"speed": "", "rate": "", "ramp": "", **words})
+        parse_pace(**{"speed": "", "rate": "", "ramp": "", **arguments})
 
 
 @pytest.mark.parametrize("text", ["5 bananas", "", "s"])
