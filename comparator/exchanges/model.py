@@ -89,7 +89,7 @@ class Exchange:
         request: the request as forwarded.
         outcome: the served response, or the cause of its absence.
         overlapped: another request with the same key was in flight at the proxy between `started_ns` and `ended_ns`.
-        skip: cause for which the exchange is not mirrored, a `comparator.exchanges.skip.Skip` or "imported"; "" for none.
+        skip: cause for which the exchange is not mirrored, the text of a `comparator.exchanges.skip.Skip`; "" for none.
     """
 
     id: str

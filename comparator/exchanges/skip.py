@@ -26,6 +26,7 @@ class Skip(StrEnum):
         UPGRADE: the connection became a tunnel.
         ABORTED: the client went away before the response was complete.
         DISABLED: there is no journal.
+        IMPORTED: `shadow journal import` stored a recording without `--mirror`.
     """
 
     POLICY = "policy"
@@ -40,10 +41,11 @@ class Skip(StrEnum):
     UPGRADE = "upgrade"
     ABORTED = "aborted"
     DISABLED = "disabled"
+    IMPORTED = "imported"
 
 
 JOURNALED: Final = frozenset((Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RATE_LIMITED))
-"""Causes of exchanges that are journaled although they are not mirrored: they are evidence of what was served."""
+"""Causes of served exchanges that are journaled although they are not mirrored: they are evidence of what was served."""
 
 
 def journaled(skip: Skip | None) -> bool:

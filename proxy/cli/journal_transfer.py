@@ -14,6 +14,9 @@ from pathlib import Path
 import msgspec
 
 from comparator.exchanges.model import Exchange, Response, Side
+from comparator.exchanges.skip import Skip
+from proxy.cli.exit_codes import Exit
+from proxy.cli.output import print_line, print_remark
 from proxy.config.journal import Durability, JournalSettings
 from proxy.config.routes import RouteSettings
 from proxy.errors import JournalError
@@ -27,7 +30,7 @@ from proxy.recordings.reader import JOURNAL, READABLE, read
 from proxy.replay.recording_reader import with_route
 from proxy.serving.routing import Route, compile_routes
 
-IMPORTED = "imported"
+IMPORTED_STAGE = "imported"
 WAIT_S = 0.002
 QUEUED_MAX_BYTES = 8 * 1024**2
 MALFORMED_SHOWN = 5
@@ -70,7 +73,7 @@ def export(directory: Path, args: argparse.Namespace) -> int:
     else:
         _write(Path(args.out), pieces)
     _print_malformed(malformed)
-    return 1 if malformed else 0
+    return Exit.NEGATIVE if malformed else Exit.DONE
 
 
 def _write(path: Path, pieces: Iterator[bytes]) -> None:
@@ -110,8 +113,8 @@ def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: ar
         raise JournalError(f"{count.total() - writer.counts.written} of {count.total()} exchanges were not written")
     _print_malformed(malformed)
     parts = ", ".join(f"{number} {name}" for name, number in sorted(count.items()))
-    sys.stdout.write(f"{count.total()} exchanges imported ({parts or 'none'}), {len(malformed)} malformed\n")
-    return 1 if malformed else 0
+    print_line(f"{count.total()} exchanges imported ({parts or 'none'}), {len(malformed)} malformed")
+    return Exit.NEGATIVE if malformed else Exit.DONE
 
 
 def _selected(
@@ -128,8 +131,8 @@ def _routed(recorded: RecordedExchange, routes: Sequence[Route], *, served_by: S
     """Return the exchange as the proxy would have journaled it: with route and key, and a unique id."""
     exchange_id = header_of(recorded.request.headers, "x-request-id") or uuid.uuid4().hex
     exchange = to_exchange(with_route(recorded, routes), served_by=served_by, exchange_id=exchange_id)
-    skip = exchange.skip if mirror else exchange.skip or IMPORTED
-    return replace(exchange, stage=exchange.stage or IMPORTED, skip=skip)
+    skip = exchange.skip if mirror else exchange.skip or Skip.IMPORTED
+    return replace(exchange, stage=exchange.stage or IMPORTED_STAGE, skip=skip)
 
 
 def _append(writer: JournalWriter, exchange: Exchange, queued_bytes: int) -> int:
@@ -151,6 +154,6 @@ def _append(writer: JournalWriter, exchange: Exchange, queued_bytes: int) -> int
 
 def _print_malformed(malformed: Sequence[MalformedRecord]) -> None:
     for record in malformed[:MALFORMED_SHOWN]:
-        sys.stderr.write(f"{record.location}: {record.reason}\n")
+        print_remark(f"{record.location}: {record.reason}")
     if len(malformed) > MALFORMED_SHOWN:
-        sys.stderr.write(f"and {len(malformed) - MALFORMED_SHOWN} more\n")
+        print_remark(f"and {len(malformed) - MALFORMED_SHOWN} more")
