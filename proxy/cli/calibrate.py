@@ -3,11 +3,9 @@
 import argparse
 import asyncio
 import os
-import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import msgspec
 
@@ -16,6 +14,7 @@ from comparator.findings.calibration import render_proposals
 from comparator.findings.clustering import Clusterer
 from comparator.verdict import Comparator
 from proxy.cli.exit_codes import Exit
+from proxy.cli.output import add_config_option, print_line
 from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
 from proxy.errors import ProxyError
@@ -27,7 +26,7 @@ from proxy.runner.databases import open_exclusive_shadow
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    add_config_option(parser)
     parser.add_argument(
         "--side",
         choices=[side.value for side in Side],
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the proposals; exit with NEGATIVE when the side differs from itself under the present rules."""
     settings = read_settings(args.config)
     result = asyncio.run(calibrate(settings, Side(args.side), requests=args.requests, seen_min=args.seen_min))
-    sys.stdout.write((_as_json(result) if args.json else _as_text(result, args.side)) + "\n")
+    print_line(_as_json(result) if args.json else _as_text(result, args.side))
     return Exit.NEGATIVE if result.different else Exit.DONE
 
 

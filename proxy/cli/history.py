@@ -6,13 +6,13 @@
 import argparse
 import asyncio
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from proxy.cli.exit_codes import Exit
+from proxy.cli.output import add_config_option, print_line, print_remark
 from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
 from proxy.errors import StateFileError
@@ -24,7 +24,7 @@ from proxy.rollout.control import open_control
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    add_config_option(parser)
     parser.add_argument("--verify", action="store_true", help="check the whole chain; exit code 1 when it is broken")
     parser.add_argument(
         "--head", default="", help="with --verify: a hash exported earlier, which must still be in the chain"
@@ -41,11 +41,11 @@ def run(args: argparse.Namespace) -> int:
     if args.verify:
         return _verify(links, args.head)
     for link in links:
-        print(msgspec.json.encode(link).decode() if args.json else render(link.entry))  # noqa: T201 (the command's output)
+        print_line(msgspec.json.encode(link).decode() if args.json else render(link.entry))
     if not links and not pending:
-        print("the log is empty: the rollout has not changed yet", file=sys.stderr)  # noqa: T201 (the command's output)
+        print_remark("the log is empty: the rollout has not changed yet")
     for entry in pending:
-        print(f"not stored yet: {render(entry)}", file=sys.stderr)  # noqa: T201 (the command's output)
+        print_remark(f"not stored yet: {render(entry)}")
     return Exit.DONE
 
 
@@ -55,9 +55,9 @@ def _verify(links: Sequence[ChainLink], head: str) -> int:
     if not fault and head and head not in {GENESIS, *(link.hash for link in links)}:
         fault = f"no entry has the hash {head}: the end of the log was cut off, or it is another log"
     if fault:
-        print(f"BROKEN: {fault}", file=sys.stderr)  # noqa: T201 (the command's output)
+        print_remark(f"BROKEN: {fault}")
         return Exit.NEGATIVE
-    print(f"intact: {verification.entries} entries, head {verification.head}")  # noqa: T201 (the command's output)
+    print_line(f"intact: {verification.entries} entries, head {verification.head}")
     return Exit.DONE
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import msgspec
 
 from proxy.cli import journal_transfer
+from proxy.cli.exit_codes import Exit
+from proxy.cli.output import add_config_option, print_line, print_remark
 from proxy.config.journal import JournalSettings
 from proxy.config.loader import read_settings
 from proxy.config.routes import RouteSettings
@@ -41,7 +43,7 @@ TAIL_POLL_S = 0.2
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    add_config_option(parser)
     parser.add_argument(
         "--directory", type=Path, help="the journal's folder (default: journal.directory of the configuration)"
     )
@@ -113,26 +115,22 @@ def _time(ns: int) -> str:
     return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="milliseconds")
 
 
-def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
-
-
 def _paths(directory: Path) -> list[Path]:
     return [path for writer in writers(directory) for path in segments(directory / writer)]
 
 
 def _ls(directory: Path) -> int:
-    _print(f"{'segment':<32} {'exchanges':>10} {'bytes':>12}  last exchange")
+    print_line(f"{'segment':<32} {'exchanges':>10} {'bytes':>12}  last exchange")
     for path in _paths(directory):
         fault = segment_fault(path)
         if fault:
-            _print(f"{path.parent.name}/{path.name:<29} {'-':>10} {path.stat().st_size:>12}  {fault}")
+            print_line(f"{path.parent.name}/{path.name:<29} {'-':>10} {path.stat().st_size:>12}  {fault}")
             continue
         headers = [header for _, header in frames(path)]
         count = sum(header.count for header in headers)
         last = _time(headers[-1].last_ended_ns) if headers else "-"
-        _print(f"{path.parent.name}/{path.name:<29} {count:>10} {path.stat().st_size:>12}  {last}")
-    return 0
+        print_line(f"{path.parent.name}/{path.name:<29} {count:>10} {path.stat().st_size:>12}  {last}")
+    return Exit.DONE
 
 
 def _cat(directory: Path, args: argparse.Namespace) -> int:
@@ -159,7 +157,7 @@ async def _tail(directory: Path, args: argparse.Namespace) -> int:
                 for record in decode_payload(payload) if payload is not None else ():
                     shown += _show(record, args, keys)
                     if args.limit and shown >= args.limit:
-                        return 0
+                        return Exit.DONE
         sys.stdout.flush()
         await asyncio.sleep(TAIL_POLL_S)
 
@@ -185,17 +183,16 @@ def _records(directory: Path, damage: list[str]) -> Iterator[Record]:
 def _print_damage(damage: Sequence[str]) -> int:
     """Print the first damage on the standard error, and return the exit code."""
     if damage:
-        sys.stderr.write(f"left out: {damage[0]}")
-        sys.stderr.write(f" and {len(damage) - 1} more; " if len(damage) > 1 else "; ")
-        sys.stderr.write("`shadow journal verify` lists all damage\n")
-    return 1 if damage else 0
+        more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
+        print_remark(f"left out: {damage[0]}{more}; `shadow journal verify` lists all damage")
+    return Exit.NEGATIVE if damage else Exit.DONE
 
 
 def _show(record: Record, args: argparse.Namespace, keys: RedactionKeys | None) -> int:
     if (args.route and record.route != args.route) or (args.key and record.key != args.key.lower()):
         return 0
     exchange = exchange_of(unseal(record, keys) if keys else record)
-    _print(json.dumps(document_of_exchange(exchange), ensure_ascii=False))
+    print_line(json.dumps(document_of_exchange(exchange), ensure_ascii=False))
     return 1
 
 
@@ -207,12 +204,14 @@ def _stats(directory: Path) -> int:
         by_kind[record.route, record.served_by.value, record.cause or str(record.status)] += 1
         raw += len(record.request_body) + len(record.response_body)
     stored = sum(path.stat().st_size for path in _paths(directory))
-    _print(f"{by_kind.total()} exchanges, {raw} bytes of bodies, {stored} bytes on disk")
+    print_line(f"{by_kind.total()} exchanges, {raw} bytes of bodies, {stored} bytes on disk")
     for (route, side, status), count in sorted(by_kind.items()):
-        _print(f"  {route:<24} {side:<10} {status:<10} {count:>10}")
+        print_line(f"  {route:<24} {side:<10} {status:<10} {count:>10}")
     for name, committed in all_committed(directory).items():
         remaining = backlog(directory, committed.sequences)
-        _print(f"  reader {name}: {sum(committed.sequences.values())} done, {remaining} left, {committed.lost} lost")
+        print_line(
+            f"  reader {name}: {sum(committed.sequences.values())} done, {remaining} left, {committed.lost} lost"
+        )
     return _print_damage(damage)
 
 
@@ -238,9 +237,9 @@ def _verify(directory: Path) -> int:
             if end and torn and not being_written:
                 damage.append(f"{path} at {end}: {torn} bytes after the last whole frame")
     for line in damage:
-        _print(line)
-    _print(f"{count} exchanges, {len(damage)} faults")
-    return 1 if damage else 0
+        print_line(line)
+    print_line(f"{count} exchanges, {len(damage)} faults")
+    return Exit.NEGATIVE if damage else Exit.DONE
 
 
 def _faults(path: Path, offset: int, header: FrameHeader, *, expected: int | None) -> list[str]:
@@ -267,5 +266,5 @@ def _prune(directory: Path, settings: JournalSettings, forget_reader: str) -> in
             raise SettingsError(f"{forget_reader!r} is reading the journal; stop it first")
         path.unlink()
     pruned = retention.prune(directory, settings.retention, now_s=time.time())
-    _print(f"{len(pruned.deleted)} segments deleted, {pruned.unread} exchanges of them unread")
-    return 0
+    print_line(f"{len(pruned.deleted)} segments deleted, {pruned.unread} exchanges of them unread")
+    return Exit.DONE

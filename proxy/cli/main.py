@@ -24,6 +24,7 @@ from comparator.capture.errors import (
 )
 from comparator.errors import ComparatorError, StoreUnavailableError
 from proxy.cli.exit_codes import Exit
+from proxy.cli.output import print_error, print_line
 from proxy.cli.version import PACKAGE, version
 from proxy.errors import DatabaseUnreachableError, DemoError, EmbeddedPostgresError, NotStoredError, ProxyError
 from proxy.exception_groups import first_error
@@ -90,7 +91,9 @@ GROUPS: Final = {
         ),
     ),
     "roll out and back": (
-        CommandEntry("promote", "go to the next step of the rollout, if the gates are open", "proxy.cli.rollout:PROMOTE"),
+        CommandEntry(
+            "promote", "go to the next step of the rollout, if the gates are open", "proxy.cli.rollout:PROMOTE"
+        ),
         CommandEntry("pause", "stay at the present step; automatic rollback stays active", "proxy.cli.rollout:PAUSE"),
         CommandEntry("rollback", "serve everything from the legacy, at once", "proxy.cli.rollout:ROLLBACK"),
         CommandEntry("resume", "end a pause or a rollback", "proxy.cli.rollout:RESUME"),
@@ -139,7 +142,7 @@ class VersionAction(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print and exit, as argparse calls it."""
-        print(f"{PACKAGE} {version()}")  # noqa: T201 (the command's output)
+        print_line(f"{PACKAGE} {version()}")
         parser.exit()
 
 
@@ -202,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = known_error(error)
         if known is None:
             raise
-        print(f"shadow {words[0]}: {known}", file=sys.stderr)  # noqa: T201 (the one place that prints errors)
+        print_error(words[0], known)
         return Exit.UNAVAILABLE if isinstance(known, UNAVAILABLE_ERRORS) else Exit.USAGE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -214,8 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def known_error(error: Exception) -> BaseException | None:
     """Return the error to print, of a group of tasks the first one; None when an unknown one is among them: a defect."""
-    if isinstance(error, ExceptionGroup):
-        group = cast("ExceptionGroup[Exception]", error)
-        if group.split(KNOWN_ERRORS)[1] is not None:
-            return None
-    return first_error(error)
+    if not isinstance(error, ExceptionGroup):
+        return error
+    group = cast("ExceptionGroup[Exception]", error)
+    return first_error(group) if group.split(KNOWN_ERRORS)[1] is None else None

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import os
 import random
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
@@ -14,11 +13,11 @@ import msgspec
 from comparator.postgres import Connection
 from comparator.settings import CompareSettings, StoreSettings
 from comparator.store.store import Store
+from proxy.cli.output import CONFIG, add_config_option, print_json, print_line, print_remark
 from proxy.config.loader import read_rules, read_settings
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError
 
-CONFIG: Final = Path("config.yaml")
 WITHOUT_CONFIG: Final = "databases: {store: '${SHADOW_STORE_DSN:-}'}"
 """Configuration to read without config.yaml and --config: options and the environment may be enough."""
 
@@ -27,7 +26,7 @@ _Result = TypeVar("_Result")
 
 def add_common_options(parser: argparse.ArgumentParser, *, store: bool = False) -> None:
     """Add `--config`, `--rules`, `--json`, and `--store-dsn` for a command that reads the store."""
-    parser.add_argument("--config", type=Path, default=CONFIG, help="configuration (default: %(default)s)")
+    add_config_option(parser)
     parser.add_argument(
         "--rules",
         type=Path,
@@ -59,11 +58,13 @@ def read_trial_rules(path: Path, args: argparse.Namespace) -> CompareSettings:
     replaced = ", ".join(f"compare.{name}" for name in own) or "nothing"
     others = [name for name in before.__struct_fields__ if name not in own and _is_set(before, name)]
     kept = ", ".join(f"compare.{name}" for name in others) or "nothing"
-    sys.stderr.write(f"from {path}: {replaced}\nfrom the configuration: {kept}\n")
+    print_remark(f"from {path}: {replaced}\nfrom the configuration: {kept}")
     return _read(args, rules=(path,)).compare
 
 
-def _read(args: argparse.Namespace, environ: Mapping[str, str] | None = None, *, rules: tuple[Path, ...] = ()) -> Settings:
+def _read(
+    args: argparse.Namespace, environ: Mapping[str, str] | None = None, *, rules: tuple[Path, ...] = ()
+) -> Settings:
     default = WITHOUT_CONFIG if args.config == CONFIG else None
     return read_settings(args.config, environ, rules=((args.rules,) if args.rules else ()) + rules, default=default)
 
@@ -91,5 +92,7 @@ def with_store(settings: StoreSettings, work: Callable[[Connection], Awaitable[_
 
 def print_result(args: argparse.Namespace, value: object, text: str) -> None:
     """Print `value` as JSON with `--json`, else `text`."""
-    line = msgspec.json.format(msgspec.json.encode(value), indent=2).decode() if args.json else text
-    sys.stdout.write(line + "\n")
+    if args.json:
+        print_json(value)
+    else:
+        print_line(text)

@@ -16,6 +16,7 @@ import uvloop
 from comparator.capture.settings import Driver
 from proxy import logging_json as logs
 from proxy.cli.exit_codes import Exit
+from proxy.cli.output import add_config_option, print_line
 from proxy.config.loader import SettingsFile, read_settings
 from proxy.config.rollout import steps_of
 from proxy.config.settings import Settings
@@ -33,7 +34,7 @@ SWITCH_INTERVAL_S = 0.0005
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="configuration (default: %(default)s)")
+    add_config_option(parser)
     parser.add_argument("--check", action="store_true", help="check the configuration and exit")
     # (how the parent starts a worker)
     parser.add_argument("--worker", type=int, default=-1, help=argparse.SUPPRESS)
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     compile_routes(settings.routes)
     if args.check:
         _check_rules(settings)
-        sys.stdout.write("\n".join([f"{path} is valid", *summary_of(settings)]) + "\n")
+        print_line("\n".join([f"{path} is valid", *summary_of(settings)]))
         return Exit.DONE
     logs.configure()
     sys.setswitchinterval(SWITCH_INTERVAL_S)

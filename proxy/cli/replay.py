@@ -17,7 +17,7 @@ from comparator.exchanges.model import Role, Side
 from comparator.findings.clustering import Clusterer
 from comparator.verdict import Comparator
 from proxy.cli.exit_codes import Exit
-from proxy.cli.outputs import check_outputs
+from proxy.cli.output import CONFIG, add_config_option, check_outputs, print_error, print_line
 from proxy.cli.progress_bar import progress_bar
 from proxy.cli.signals import stop_on_signals
 from proxy.config.backends import BackendSettings
@@ -43,14 +43,13 @@ from proxy.runner.result_sink import redactor_of
 from proxy.serving.routing import compile_routes
 
 CONCURRENCY = 64
-CONFIG = Path("config.yaml")
 BOTH = "both"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("source", help="a journal's folder, a recording file, or - for the standard input")
-    parser.add_argument("--config", type=Path, default=CONFIG, help="default: %(default)s")
+    add_config_option(parser)
     parser.add_argument("--format", choices=READABLE, help="default: detected")
     parser.add_argument("--to", required=True, choices=[*(side.value for side in Side), BOTH])
     parser.add_argument("--instance", default="shadow", help="live, shadow or a URL (default: %(default)s)")
@@ -141,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
     rules = parse_fail_rules(args.fail_on)
     check_outputs({"--json": args.json, "--html": args.html})
     earlier = _earlier(args.same_as) if args.same_as else None
-    settings = Settings() if args.config == CONFIG and not CONFIG.exists() else read_settings(args.config)
+    settings = read_settings(args.config, default="{}" if args.config == CONFIG else None)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(replay(settings, args, os.environ))
@@ -156,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
     if not report.finished:
         return Exit.INTERRUPTED
     for side in report.silent_sides:
-        sys.stderr.write(f"shadow replay: {side} responded to no request; is its {args.instance} instance running?\n")
+        print_error("replay", f"{side} responded to no request; is its {args.instance} instance running?")
     return Exit.UNAVAILABLE if report.silent_sides else Exit.DONE
 
 
@@ -174,7 +173,7 @@ def _earlier(path: Path) -> ReplayReport:
 
 def _write(report: ReplayReport, args: argparse.Namespace, violations: list[str]) -> None:
     if args.json == "-":
-        sys.stdout.write(render_json(report).decode() + "\n")
+        print_line(render_json(report).decode())
     else:
         sys.stdout.write(render_text(report, violations))
     if args.json and args.json != "-":

@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 
 from proxy.cli.exit_codes import Exit
-from proxy.cli.outputs import check_outputs
+from proxy.cli.output import check_outputs, print_remark
 from proxy.config.loader import read_settings
-from proxy.demo.children import run_to_end, python_module
+from proxy.demo.children import python_module, run_to_end
 from proxy.errors import ChildFailedError
 from proxy.recordings.formats import WRITERS
 from proxy.replay.arrival_times import GeneratedRequest, with_arrival_times
@@ -98,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             with Path(args.out).open("wb") as file:
                 file.writelines(pieces)
-    sys.stderr.write(_summary_text(args, summary))
-    return 0
+    print_remark(_summary_text(args, summary))
+    return Exit.DONE
 
 
 async def _populate(args: argparse.Namespace, targets: Path) -> _Summary:

@@ -17,14 +17,13 @@ import asyncio
 import getpass
 import json
 import os
-import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxy.cli.exit_codes import Exit
+from proxy.cli.output import add_config_option, print_error, print_line
 from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
 from proxy.errors import ProxyError, RolloutError, SwitchError
@@ -43,7 +42,7 @@ class Subcommand:
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    add_config_option(parser)
     parser.add_argument("--reason", default="", help="reason for the audit log")
     parser.add_argument(
         "--actor",
@@ -79,11 +78,11 @@ def _body_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _promote(args: argparse.Namespace) -> int:
-    return _report(_send(read_settings(args.config), "/promote", _body_of(args)), as_json=args.json)
+    return _report("promote", _send(read_settings(args.config), "/promote", _body_of(args)), as_json=args.json)
 
 
 def _pause(args: argparse.Namespace) -> int:
-    return _report(_send(read_settings(args.config), "/pause", _body_of(args)), as_json=args.json)
+    return _report("pause", _send(read_settings(args.config), "/pause", _body_of(args)), as_json=args.json)
 
 
 def _resume(args: argparse.Namespace) -> int:
@@ -91,10 +90,10 @@ def _resume(args: argparse.Namespace) -> int:
     response = _send(settings, "/resume", body)
     if response.status is None:
         response = asyncio.run(_resume_here(settings, body))
-    code = _report(response, as_json=args.json)
+    code = _report("resume", response, as_json=args.json)
     if code == Exit.DONE and not args.json and not settings.rollout.enabled:
         serve = settings.serve
-        print(f"rollout.enabled is false: {serve.side} serves {serve.percent:g} % again, by section serve")  # noqa: T201 (the command's output)
+        print_line(f"rollout.enabled is false: {serve.side} serves {serve.percent:g} % again, by section serve")
     return code
 
 
@@ -132,17 +131,17 @@ def _request_of(body: Mapping[str, Any]) -> "ChangeRequest":
     return ChangeRequest(body["actor"], body["reason"], group=body["group"], id=body["id"])
 
 
-def _report(response: AdminResponse, *, as_json: bool) -> int:
+def _report(command: str, response: AdminResponse, *, as_json: bool) -> int:
     """Print the response; NEGATIVE when the change was refused, UNAVAILABLE when no proxy responded."""
     if as_json:
-        print(json.dumps({"ok": response.ok, "error": response.error, **response.document}))  # noqa: T201 (the command's output)
+        print_line(json.dumps({"ok": response.ok, "error": response.error, **response.document}))
     elif response.ok:
         groups = response.document.get("groups", ())
         lines = [f"{group['group']}: {group['phase']}, step {group['step']}" for group in groups]
-        print("\n".join(lines) or "done")  # noqa: T201 (the command's output)
+        print_line("\n".join(lines) or "done")
     else:
         problem = "no proxy answered" if response.status is None else "refused"
-        print(f"{problem}: {response.error}", file=sys.stderr)  # noqa: T201 (the command's output)
+        print_error(command, f"{problem}: {response.error}")
     if response.ok:
         return Exit.DONE
     return Exit.UNAVAILABLE if response.status is None else Exit.NEGATIVE
@@ -169,9 +168,9 @@ def _rollback(args: argparse.Namespace) -> int:
     stored = control.replica.states[group].phase.latched if group else control.switch.stored
     done = _is_done(responses, stored=stored)
     if args.json:
-        print(json.dumps(_document(responses, stored=stored, done=done)))  # noqa: T201 (the command's output)
+        print_line(json.dumps(_document(responses, stored=stored, done=done)))
     else:
-        print("\n".join(_lines(settings, responses, stored=stored, done=done)))  # noqa: T201 (the command's output)
+        print_line("\n".join(_lines(settings, responses, stored=stored, done=done)))
     return Exit.DONE if done else Exit.NEGATIVE
 
 
@@ -185,7 +184,7 @@ def _store_in_database(control: "Control") -> None:
     try:
         asyncio.run(synchronize())
     except ProxyError as error:
-        print(error, file=sys.stderr)  # noqa: T201 (the command's output)
+        print_error("rollback", error)
 
 
 def _is_done(responses: Sequence[AdminResponse], *, stored: bool) -> bool:
@@ -233,7 +232,7 @@ def _dry_run(settings: Settings, *, as_json: bool) -> int:
         impact = msgspec.convert(response.document, RollbackImpact)
     else:
         impact = asyncio.run(collect_impact(ImpactSources.of(settings)))
-    print(msgspec.json.encode(impact).decode() if as_json else render(impact))  # noqa: T201 (the command's output)
+    print_line(msgspec.json.encode(impact).decode() if as_json else render(impact))
     return Exit.DONE
 
 

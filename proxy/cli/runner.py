@@ -7,6 +7,8 @@ from pathlib import Path
 
 import uvloop
 
+from proxy.cli.exit_codes import Exit
+from proxy.cli.output import add_config_option
 from proxy.cli.signals import stop_on_signals
 from proxy.config.loader import read_settings, when_changed
 from proxy.config.settings import Settings
@@ -16,7 +18,7 @@ from proxy.runner.app import serve
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    add_config_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(args.config)
     configure_logs()
     uvloop.run(_serve(settings, args.config))
-    return 0
+    return Exit.DONE
 
 
 async def _serve(settings: Settings, path: Path) -> None:

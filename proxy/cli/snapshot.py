@@ -4,10 +4,11 @@ import argparse
 import asyncio
 import datetime as dt
 import os
-import sys
 from pathlib import Path
 
 from comparator.capture.replication import environment
+from proxy.cli.exit_codes import Exit
+from proxy.cli.output import add_config_option, print_line
 from proxy.config.loader import read_settings
 from proxy.replay import snapshot
 from proxy.replay.errors import SnapshotError
@@ -15,7 +16,7 @@ from proxy.replay.errors import SnapshotError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    add_config_option(parser)
     parser.add_argument(
         "--server",
         default=os.environ.get("SHADOW_SNAPSHOT_DSN", ""),
@@ -52,20 +53,16 @@ def run(args: argparse.Namespace) -> int:
         case "create":
             now = dt.datetime.now(dt.UTC)
             asyncio.run(snapshot.create(dsn, args.name, now=now, server=args.server, programs=args.programs))
-            _print(f"created {args.name}; restore it with: shadow snapshot restore {args.name}")
+            print_line(f"created {args.name}; restore it with: shadow snapshot restore {args.name}")
         case "restore":
             asyncio.run(snapshot.restore(dsn, args.name, server=args.server, programs=args.programs))
-            _print(f"restored {args.name} to the shadow database")
+            print_line(f"restored {args.name} to the shadow database")
         case "drop":
             asyncio.run(snapshot.drop(args.server or dsn, args.name))
-            _print(f"dropped {args.name}")
+            print_line(f"dropped {args.name}")
         case _:
-            _print(render(asyncio.run(snapshot.list_all(args.server or dsn))))
-    return 0
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
+            print_line(render(asyncio.run(snapshot.list_all(args.server or dsn))))
+    return Exit.DONE
 
 
 def _server_and_database(dsn: str) -> tuple[str, str, str]:

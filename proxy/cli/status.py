@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import datetime as dt
 import random
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from comparator.store.report import Summary, rate_in_words, render_summary
 from comparator.store.store import Store
 from proxy.cli import rollout_text
 from proxy.cli.exit_codes import Exit
+from proxy.cli.output import CONFIG, add_config_option, print_line
 from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
 from proxy.rollout import rollback_impact
@@ -32,7 +32,6 @@ from proxy.rollout.rollback_impact import RollbackImpact
 from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
 from proxy.rollout.switch import SwitchState
 
-CONFIG: Final = Path("config.yaml")
 FINDINGS_SHOWN: Final = 5
 PART_TIMEOUT_S: Final = 5.0
 
@@ -52,7 +51,7 @@ class Status:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--config", type=Path, default=CONFIG, help="default: %(default)s")
+    add_config_option(parser)
     parser.add_argument("--days", type=int, default=1, help="number of days of verdicts to sum up (default: 1, today)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(args.config)
     status = asyncio.run(gather(settings, days=args.days))
     text = as_json(status) if args.json else render(status, config=args.config)
-    sys.stdout.write(text + "\n")
+    print_line(text)
     if status.reading is not None and status.reading.accounting.balance != 0:
         return Exit.NEGATIVE
     return Exit.UNAVAILABLE if status.unreachable else Exit.DONE

@@ -150,5 +150,5 @@ async def test_trial_of_rules_on_a_journal_uses_what_is_stored_of_its_exchanges(
     assert await call(rules_command, *words, "--store-dsn", stored, "--config", str(config)) == 0
     printed = capsys.readouterr().out
     assert "3 exchanges in the journal: 1 without a stored comparison" in printed
-    assert "2 compared again from kept examples" in printed
+    assert "2 compared again from stored examples" in printed
     assert "would be hidden: 2" in printed

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.outputs import check_outputs
+from proxy.cli.output import check_outputs
 from proxy.replay.errors import OptionError
 
 
