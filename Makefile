@@ -62,10 +62,10 @@ format: setup ## fix what ruff can fix and format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
 bench-peers: setup ## install the proxies that bench-proxy compares with (Debian packages as root, Python packages in var/peers)
-	@$(BIN)/python -m bench.proxy.installing
+	@$(BIN)/python -m bench.proxy.install_peers
 
 bench-proxy: setup ## compare with nginx, Envoy, HAProxy, Caddy, mitmproxy, aiohttp (ARGS="--peers ours,nginx --rounds 5", "--soak 10")
-	@[ "$$(id -u)" != 0 ] || $(BIN)/python -m bench.proxy.installing
+	@[ "$$(id -u)" != 0 ] || $(BIN)/python -m bench.proxy.install_peers
 	@$(BIN)/python -m bench.proxy $(ARGS)
 
 # Targets without a recipe use the pattern rule below them.

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import aiohttp
 import uvloop
 
-from bench.load.backend import Backends, started
+from bench.load.backend import Backends, running_backends
 from bench.load.cores import PROXY_CORE
 from bench.proxy.peers import VENV
 from comparator.exchanges.model import Request, Response
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--rates", default="500,1000,2000")
     args = parser.parse_args()
     result: dict[str, object] = {"bench": "replay", "requests": args.requests, "rounds": args.rounds}
-    with started() as backends, TemporaryDirectory() as name:
+    with running_backends() as backends, TemporaryDirectory() as name:
         url = f"http://127.0.0.1:{backends.served_port}"
         os.sched_setaffinity(0, PROXY_CORE)
         path = Path(name) / "recording.ndjson"

@@ -67,7 +67,7 @@ class Connection:
         """Send one request, read the whole response; its status."""
         assert self._client
         self._responded.clear()
-        self._client.ask(request)
+        self._client.send(request)
         async with asyncio.timeout(RESPONSE_TIMEOUT_S):
             await self._responded.wait()
         return self._client.status
@@ -103,7 +103,7 @@ class Slice:
             self._to_come -= 1
         if self._to_ask:
             self._to_ask -= 1
-            client.ask(next(self._requests), time.perf_counter())
+            client.send(next(self._requests), time.perf_counter())
         elif not self._to_come:
             self.done.set()
 

@@ -1,6 +1,6 @@
-"""One load generator for all benchmarks of HTTP servers, lean enough not to be the limit.
+"""The load generator of all benchmarks of HTTP servers, light enough not to be the bottleneck.
 
-`clients` speaks HTTP/1.1 on keep-alive connections; `closed` asks again as soon as it is answered (how much can it do?), `opened`
-asks when a request is due, answered or not (what does a client wait?). `requests` and `responses` are the traffic, `backend` answers
-and counts, `alarm` is a timer good to some 50 us, `cores` says who runs where.
+`clients` speaks HTTP/1.1 on keep-alive connections. `closed_loop` sends the next request when the response has come, which measures
+throughput; `open_loop` sends requests on a schedule, which measures latency. `requests` and `responses` make the traffic, `backend`
+responds and counts, `alarm` is a timer good to about 50 us, `cores` assigns the cores.
 """

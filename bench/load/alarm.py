@@ -1,6 +1,6 @@
-"""A timer good to some 50 us. Those of event loops count whole milliseconds, which is more than a proxy adds.
+"""A timer good to about 50 us. Those of event loops count whole milliseconds, which is more than a proxy adds to a request.
 
-Linux' timerfd, which Python has from 3.13 on.
+It is Linux' timerfd, which Python has from 3.13 on.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class _Spec(ctypes.Structure):
 
 
 class Alarm:
-    """Calls `ring` at the moment it is set to, on the clock of time.monotonic()."""
+    """Call `ring` at the time it is set to, on the clock of time.monotonic()."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
         self._loop = loop
@@ -32,21 +32,21 @@ class Alarm:
         self._fd = _libc.timerfd_create(CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
-        loop.add_reader(self._fd, self._rang)
+        loop.add_reader(self._fd, self._fired)
 
     def set(self, at_s: float) -> None:
-        """Ring once at `at_s`; at once when that is past."""
+        """Ring once at `at_s`, or at once if that is past."""
         whole = int(at_s)
         spec = _Spec(0, 0, whole, max(1, int((at_s - whole) * 1e9)))
         if _libc.timerfd_settime(self._fd, ABSOLUTE, ctypes.byref(spec), None) < 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def close(self) -> None:
-        """Never ring again."""
+        """Close the timer."""
         self._loop.remove_reader(self._fd)
         os.close(self._fd)
 
-    def _rang(self) -> None:
+    def _fired(self) -> None:
         try:
             os.read(self._fd, 8)
         except BlockingIOError:  # set again between the event and this call

@@ -1,6 +1,6 @@
-"""The backends of a benchmark, in a process of their own: one that serves, one that gets the copies. They answer and count.
+"""The backends of a benchmark, in a process of their own: one serves, the other gets mirrored requests. They respond and count.
 
-What they say depends on the address (0x...) that a request names.
+The response depends on the address (0x...) in the request.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ from typing import cast
 import uvloop
 
 from bench.load.alarm import Alarm
-from bench.load.child import child
+from bench.load.child import child_process
 from bench.load.cores import LOAD_CORE
 from bench.load.responses import responses
 
 HEAD_END = b"\r\n\r\n"
 
 
-class Counter:
-    """What the connections of one port share."""
+class PortStats:
+    """The counts and responses of one port, shared by its connections."""
 
     def __init__(self, delays: "Delays") -> None:
         self.requests = 0
@@ -33,51 +33,51 @@ class Counter:
         self._responses = responses(seed=1)
 
     def response_to(self, head: bytes) -> bytes:
-        """The same for the same address, whichever backend is asked, so that who compares finds them equal."""
-        place = head.find(b"0x")
-        if place < 0:
+        """Return the response to a request: the same for the same address from both backends, so that a comparison matches."""
+        index = head.find(b"0x")
+        if index < 0:
             return self._responses[0]
-        return self._responses[int(head[place + 2 : place + 5], 16) % len(self._responses)]
+        return self._responses[int(head[index + 2 : index + 5], 16) % len(self._responses)]
 
 
 class Delays:
-    """Answers that are held back, all equally long."""
+    """Responses that are delayed, all by the same time."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._held: deque[tuple[float, asyncio.Transport, bytes]] = deque()
-        self._alarm = Alarm(asyncio.get_running_loop(), self._rang)
+        self._delayed: deque[tuple[float, asyncio.Transport, bytes]] = deque()
+        self._alarm = Alarm(asyncio.get_running_loop(), self._send_due)
 
     def hold(self, transport: asyncio.Transport, response: bytes) -> None:
-        """Send a response when its time has come."""
+        """Send a response after the delay."""
         due_s = time.monotonic() + self.seconds
-        self._held.append((due_s, transport, response))
-        if len(self._held) == 1:
+        self._delayed.append((due_s, transport, response))
+        if len(self._delayed) == 1:
             self._alarm.set(due_s)
 
-    def _rang(self) -> None:
+    def _send_due(self) -> None:
         now = time.monotonic()
-        while self._held and self._held[0][0] <= now:
-            _, transport, response = self._held.popleft()
-            if not transport.is_closing():  # (whoever asked may have gone meanwhile)
+        while self._delayed and self._delayed[0][0] <= now:
+            _, transport, response = self._delayed.popleft()
+            if not transport.is_closing():  # (the client may have gone meanwhile)
                 transport.write(response)
-        if self._held:
-            self._alarm.set(self._held[0][0])
+        if self._delayed:
+            self._alarm.set(self._delayed[0][0])
 
 
-class Answering(asyncio.Protocol):
-    """One connection. Requests have no bodies, so each ends with its head."""
+class BackendProtocol(asyncio.Protocol):
+    """One connection. Requests have no body, so each ends with its head."""
 
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, counter: PortStats) -> None:
         self._counter = counter
         self._part = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep it."""
+        """Store the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer every complete head."""
+        """Respond to every complete head."""
         *heads, self._part = (self._part + data).split(HEAD_END)
         for head in heads:
             self._counter.requests += 1
@@ -90,7 +90,7 @@ class Answering(asyncio.Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """The other end of the process."""
+    """The process of the backends, as the benchmark sees it."""
 
     pid: int
     served_port: int
@@ -98,23 +98,23 @@ class Backends:
     pipe: Connection
 
     def counts(self) -> tuple[int, int]:
-        """Requests that came so far: served, mirrored."""
+        """Return the requests so far: served, mirrored."""
         self.pipe.send("counts")
         return self.pipe.recv()
 
     def cpu_s(self) -> float:
-        """CPU time of the process so far."""
+        """Return the CPU time of the process so far."""
         self.pipe.send("cpu")
         return self.pipe.recv()
 
-    def take(self, delay_s: float) -> None:
-        """Take this long for each answer from now on."""
+    def set_delay(self, delay_s: float) -> None:
+        """Delay every response by this time from now on."""
         self.pipe.send(delay_s)
         self.pipe.recv()
 
-    def settled(self, patience_s: float) -> tuple[int, int]:
-        """The counts when nothing has come for a while, or when patience ends."""
-        deadline = time.monotonic() + patience_s
+    def wait_until_idle(self, timeout_s: float) -> tuple[int, int]:
+        """Wait until no request has come for a while, at most `timeout_s`; return the counts."""
+        deadline = time.monotonic() + timeout_s
         last = self.counts()
         while time.monotonic() < deadline:
             time.sleep(0.15)
@@ -126,9 +126,9 @@ class Backends:
 
 
 @contextmanager
-def started() -> Iterator[Backends]:
-    """Run both backends."""
-    with child(_main) as (pid, pipe):
+def running_backends() -> Iterator[Backends]:
+    """Run both backends for the life of the context."""
+    with child_process(_main) as (pid, pipe):
         served, mirrored = pipe.recv()
         yield Backends(pid, served, mirrored, pipe)
 
@@ -142,27 +142,27 @@ def _main(pipe: Connection) -> None:
 async def _serve(pipe: Connection) -> None:
     loop = asyncio.get_running_loop()
     delays = Delays()
-    counters = [Counter(delays), Counter(delays)]
+    counters = [PortStats(delays), PortStats(delays)]
     ports: list[int] = []
     for counter in counters:
-        server = await loop.create_server(lambda c=counter: Answering(c), "127.0.0.1", 0, backlog=4096)
+        server = await loop.create_server(lambda c=counter: BackendProtocol(c), "127.0.0.1", 0, backlog=4096)
         ports.append(server.sockets[0].getsockname()[1])
     over = asyncio.Event()
 
-    def asked() -> None:
+    def on_message() -> None:
         try:
-            question = pipe.recv()
+            message = pipe.recv()
         except EOFError:
             over.set()
             return
-        if question == "counts":
+        if message == "counts":
             pipe.send(tuple(counter.requests for counter in counters))
-        elif question == "cpu":
+        elif message == "cpu":
             pipe.send(time.process_time())
         else:
-            delays.seconds = question
+            delays.seconds = message
             pipe.send(None)
 
-    loop.add_reader(pipe.fileno(), asked)
+    loop.add_reader(pipe.fileno(), on_message)
     pipe.send(ports)
     await over.wait()

@@ -1,4 +1,4 @@
-"""A part of a benchmark in a process of its own, with a pipe to it."""
+"""Run a part of a benchmark in a process of its own, with a pipe to it."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator
@@ -7,16 +7,20 @@ from multiprocessing.connection import Connection
 
 
 @contextmanager
-def child(main: Callable[[Connection], None]) -> Iterator[tuple[int, Connection]]:
-    """Run `main` with its end of the pipe; yields the process id and our end. It is killed at the end of the block."""
+def child_process(main: Callable[[Connection], None]) -> Iterator[tuple[int, Connection]]:
+    """Run `main` with its end of the pipe, and kill it at the end of the context.
+
+    Yields:
+        The process id, and the other end of the pipe.
+    """
     spawning = multiprocessing.get_context("spawn")
-    ours, theirs = spawning.Pipe()
-    process = spawning.Process(target=main, args=(theirs,), daemon=True)
+    near, far = spawning.Pipe()
+    process = spawning.Process(target=main, args=(far,), daemon=True)
     process.start()
-    theirs.close()
+    far.close()
     try:
         assert process.pid
-        yield process.pid, ours
+        yield process.pid, near
     finally:
         process.kill()
         process.join(10)

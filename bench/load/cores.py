@@ -1,4 +1,4 @@
-"""Which core the measured process runs on, and which the load generator and the backends."""
+"""The core of the measured process, and the core of load generator and backends."""
 
 import os
 

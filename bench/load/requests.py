@@ -1,7 +1,7 @@
-"""The traffic of the benchmarks: no two requests have the same address, key or values, so nothing can live on heads it has seen.
+"""The requests of the benchmarks. No two have the same address, key or ids, so no server profits from requests it has seen. Pure.
 
-Pure. What varies: address, API key, cookie, trace and request ids and the client's network address with each request; which
-fields there are, their order, their case, the client's name among VARIANTS heads.
+Each request has its own address, API key, cookie, trace id and request id. Among VARIANTS heads also the fields, their order, their
+case and the User-Agent differ.
 """
 
 import random
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 VARIANTS = 512
 TOKENS = 1 << 16
 STEP = 11
-"""Odd, so each place of a head meets every token before it meets one twice."""
-PLACE = re.compile(rb"%\((\w+)\)")
+"""Odd, so that each placeholder gets every token before it gets one twice."""
+PLACEHOLDER = re.compile(rb"%\((\w+)\)")
 KINDS = (b"address", b"key", b"secret", b"session", b"trace", b"span", b"request", b"tag")
-"""What a place holds: 40 hexadecimal digits, or fewer, of a token that no other request has in a place of this kind."""
+"""Kinds of placeholders: up to 40 hexadecimal digits of a token that no other request has in a placeholder of this kind."""
 
 CLIENTS = (
     b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1%d.0.0.0 Safari/537.36",
@@ -27,32 +27,32 @@ LANGUAGES = (b"en-US,en;q=0.9", b"de-DE,de;q=0.8,en;q=0.5", b"pt-BR,pt;q=0.9", b
 
 
 class Requests:
-    """An endless supply of GET requests for scores."""
+    """An endless source of GET requests for scores."""
 
     def __init__(self, seed: int) -> None:
         draw = random.Random(seed)
         tokens = tuple(draw.randbytes(20).hex().encode() for _ in range(TOKENS))
         self._tokens = tokens + tokens
         self._variants = [_variant(head(draw)) for _ in range(VARIANTS)]
-        self._turn = 0
+        self._count = 0
 
     def next(self) -> bytes:
-        """The next request, complete."""
-        turn = self._turn
-        self._turn = turn + 1
-        text, offsets = self._variants[turn % VARIANTS]
-        start, tokens = turn * STEP % TOKENS, self._tokens
+        """Return the next request, complete."""
+        count = self._count
+        self._count = count + 1
+        text, offsets = self._variants[count % VARIANTS]
+        start, tokens = count * STEP % TOKENS, self._tokens
         return text % tuple([tokens[start + offset] for offset in offsets])
 
 
 def _variant(text: bytes) -> tuple[bytes, tuple[int, ...]]:
-    """A head to be filled by position, and how far the token of each place lies from the request's first."""
+    """Return a head to be filled by position, and the offset of each placeholder's token from the first token of a request."""
     spread = TOKENS // len(KINDS)
-    return PLACE.sub(b"%", text), tuple(KINDS.index(kind) * spread for kind in PLACE.findall(text))
+    return PLACEHOLDER.sub(b"%", text), tuple(KINDS.index(kind) * spread for kind in PLACEHOLDER.findall(text))
 
 
 def head(draw: random.Random) -> bytes:
-    """One head with places for what differs from request to request."""
+    """Return a head with placeholders for the values that differ from request to request."""
     fields = _fields(draw)
     if draw.random() < 0.2:
         draw.shuffle(fields)
@@ -85,10 +85,10 @@ def _fields(draw: random.Random) -> list[tuple[bytes, bytes]]:
 
 
 def due_times(count: int, *, rate: float, seed: int) -> Sequence[float]:
-    """When each request of a fixed rate is due, in seconds from the start.
+    """Return when each request of a fixed rate is due, in seconds from the start.
 
-    Each comes at a random moment of its own slot: at exact intervals, a backend that takes a whole number of them would answer
-    each request in the moment another is sent.
+    Each is due at a random time in its own slot. At exact intervals, a backend that takes a whole number of them would respond to
+    each request just when another is sent.
     """
     draw = random.Random(seed)
     return [(number + draw.random()) / rate for number in range(count)]

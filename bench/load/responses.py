@@ -1,4 +1,4 @@
-"""What the backends say: scores with 20 stamps, 2.4 KB, and no response like the one before it. Pure."""
+"""The responses of the backends: scores with 20 stamps, 2.4 KB each, all different. Pure."""
 
 import random
 
@@ -7,7 +7,7 @@ STAMPS = 20
 
 
 def responses(seed: int) -> list[bytes]:
-    """Whole responses, head and body, to be sent in turn."""
+    """Return complete responses, head and body."""
     draw = random.Random(seed)
     return [_response(draw, number) for number in range(VARIANTS)]
 
@@ -23,9 +23,9 @@ def _response(draw: random.Random, number: int) -> bytes:
 
 def _body(draw: random.Random) -> bytes:
     stamps = ",".join(
-        f'"Provider{draw.randrange(100)}#{place}":{{"score":"{draw.random():.5f}","dedup":false,'
+        f'"Provider{draw.randrange(100)}#{number}":{{"score":"{draw.random():.5f}","dedup":false,'
         f'"expiration_date":"2099-{draw.randrange(1, 13):02d}-{draw.randrange(1, 29):02d}T00:00:00+00:00"}}'
-        for place in range(STAMPS)
+        for number in range(STAMPS)
     )
     return (
         f'{{"address":"0x{draw.randbytes(20).hex()}","score":"{draw.random() * 40:.5f}","passing_score":true,'

@@ -1,6 +1,7 @@
-"""The proxy beside the proxies people use, one core each: `make bench-proxy`.
+"""Compare the proxy with other proxies (peers), one core each: `make bench-proxy`.
 
-`command` is the command line, `peers` who is measured and how each is started (`templates` has their configuration), `installing`
-gets them, `turns` measures one of them once, `processes` runs and weighs processes, `records` counts what peers keep of exchanges,
-`soak` watches memory. Pure: `figures` (medians, ratios, slopes), `templates`; `tables` shows them.
+`command` is the command line. `peers` lists the peers and how each is started, `templates` has their configuration, `install_peers`
+installs them. `measurement` measures one of them once; `processes` runs processes and reads their resource usage; `records` counts
+the exchanges that peers log; `soak` observes memory. `figures` has medians, ratios and slopes, `tables` prints them. Pure: `figures`,
+`templates`.
 """

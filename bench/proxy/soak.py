@@ -1,33 +1,33 @@
-"""Whether memory stays flat: a fixed rate for minutes, resident memory of the process tree at each."""
+"""Check that memory stays constant: a fixed rate for minutes, and the resident memory of the process tree after each."""
 
 import json
 from collections.abc import Mapping, Sequence
 
 import uvloop
 
-from bench.load.opened import OpenLoop, side_by_side
+from bench.load.open_loop import OpenLoop, side_by_side
 from bench.load.requests import Requests, due_times
 from bench.proxy.figures import slope
-from bench.proxy.processes import weigh
-from bench.proxy.turns import Contender
+from bench.proxy.measurement import Contender
+from bench.proxy.processes import resource_usage
 
 SETTLED_MINUTES = 2
-"""Pools, buffers and caches fill first; the slope is of what comes after."""
+"""Pools, buffers and caches fill at first; the slope is of the time after that."""
 
 
 def run(contenders: Sequence[Contender], missing: Mapping[str, str], *, minutes: float, rate: float) -> None:
-    """One contender after the other; the last line is JSON."""
-    found: dict[str, object] = {}
+    """Observe one contender after the other; the last line is JSON."""
+    results: dict[str, object] = {}
     for contender in contenders:
-        found[contender.name] = _watch(contender, minutes=minutes, rate=rate)
+        results[contender.name] = _watch(contender, minutes=minutes, rate=rate)
     for name, reason in missing.items():
         print(f"{name}: {reason}")
-    print(json.dumps({"bench": "proxy-soak", "rate": rate, "systems": found, "missing": missing}))
+    print(json.dumps({"bench": "proxy-soak", "rate": rate, "systems": results, "missing": missing}))
 
 
 def _watch(contender: Contender, *, minutes: float, rate: float) -> dict[str, object]:
     assert contender.running
-    pages: list[tuple[float, float]] = [(0.0, weigh(contender.running.family()).rss_mb)]
+    pages: list[tuple[float, float]] = [(0.0, resource_usage(contender.running.pids()).rss_mb)]
     errors, number = 0, 0
     print(f"{contender.name}: {rate:g} requests/s; start {pages[0][1]:.1f} MB")
     while number < minutes:
@@ -37,7 +37,7 @@ def _watch(contender: Contender, *, minutes: float, rate: float) -> dict[str, ob
         number += 1
         errors += loop.errors
         contender.clear()
-        pages.append((min(number, minutes), weigh(contender.running.family()).rss_mb))
+        pages.append((min(number, minutes), resource_usage(contender.running.pids()).rss_mb))
         print(f"{contender.name}: minute {pages[-1][0]:g}: {pages[-1][1]:.1f} MB, {errors} errors", flush=True)
     growth = slope([page for page in pages if page[0] >= min(SETTLED_MINUTES, minutes)])
     each = growth * 2**20 / (60 * rate)

@@ -1,6 +1,6 @@
-"""The peers' configuration: one worker, keep-alive on both sides, logs off but where they are the journal. Pure.
+"""The configuration of the peers: one worker, keep-alive on both sides, no logs except for logs of exchanges. Pure.
 
-Each is written so that the peer does its best: kept connections to both backends, no limits that would close them.
+Each lets the peer do its best: persistent connections to both backends, and no limits that would close them.
 """
 
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a peer listens, where it forwards to, where it sends copies, and a directory of its own."""
+class PeerSetup:
+    """The ports of a peer and its backends, and a directory of its own."""
 
     port: int
     admin_port: int
@@ -18,21 +18,21 @@ class Place:
     directory: Path
 
 
-def ours(place: Place, *, journal: bool) -> str:
-    """config.yaml: both sides are the one backend. The runner may fall behind, as it would in a burst, and catches up."""
-    live = f"url: 'http://127.0.0.1:{place.backend}'"
-    shadow = f"url: 'http://127.0.0.1:{place.mirror}'"
+def ours(setup: PeerSetup, *, journal: bool) -> str:
+    """Return config.yaml: both sides are the same backend. The runner may fall behind, as in a burst, and catches up."""
+    live = f"url: 'http://127.0.0.1:{setup.backend}'"
+    shadow = f"url: 'http://127.0.0.1:{setup.mirror}'"
     return f"""
-listen: {{port: {place.port}}}
-admin: {{port: {place.admin_port}}}
+listen: {{port: {setup.port}}}
+admin: {{port: {setup.admin_port}}}
 backends:
   candidate: {{live: {{{live}}}, shadow: {{{shadow}}}}}
   legacy: {{live: {{{live}}}, shadow: {{{shadow}}}}}
 routes: [{{name: score, path: '/v2/stamps/{{id}}/score/{{address}}', key: address}}]
-serve: {{state_file: {place.directory}/switch, sentinel_file: {place.directory}/stop}}
+serve: {{state_file: {setup.directory}/switch, sentinel_file: {setup.directory}/stop}}
 journal:
   enabled: {str(journal).lower()}
-  directory: {place.directory}/journal
+  directory: {setup.directory}/journal
   retention: {{size_max_bytes: 67108864, disk_max_bytes: 134217728}}
 capture: {{driver: "off"}}
 runner: {{port: 0, queue_max: 100000}}
@@ -45,25 +45,31 @@ LOGGED = (
     "http_if_none_match", "http_x_client_version", "http_referer", "request_body", "status", "body_bytes_sent", "request_time",
     "upstream_response_time",
 )  # fmt: skip
-"""The variables of nginx's log: it writes headers only by name, so these are all that the traffic has."""
+"""The variables of nginx's log. It logs header fields only by name, so these are all that the traffic has."""
 
 
-def nginx(place: Place, *, mirror: bool, records: Path | None = None) -> str:
-    """nginx.conf. Told to keep connections for the copies too, it still opens one for each: it never reads their responses.
+def nginx(setup: PeerSetup, *, mirror: bool, records: Path | None = None) -> str:
+    """Return nginx.conf.
 
-    `records` is a log of requests, the nearest thing that nginx has to a journal: no bodies of responses, no headers unknown to us.
+    nginx opens a connection for each copy although it is configured to keep them, because it never reads the responses of copies.
+
+    Args:
+        setup: of the peer.
+        mirror: whether it sends copies.
+        records: file for a log of requests, which is the closest that nginx has to a journal: it has neither response bodies nor
+            header fields that are not listed.
     """
     keep = "proxy_http_version 1.1; proxy_set_header Connection '';"
     copy = f"location = /copy {{ internal; proxy_pass http://copies$request_uri; {keep} }}" if mirror else ""
     return f"""
-worker_processes 1; daemon off; pid {place.directory}/nginx.pid; error_log /dev/null;
+worker_processes 1; daemon off; pid {setup.directory}/nginx.pid; error_log /dev/null;
 events {{ worker_connections 4096; }}
 http {{
   {_nginx_log(records) if records else "access_log off;"} keepalive_requests 1000000000; keepalive_time 24h;
-  upstream served {{ server 127.0.0.1:{place.backend}; keepalive 128; keepalive_requests 1000000000; keepalive_time 24h; }}
-  upstream copies {{ server 127.0.0.1:{place.mirror}; keepalive 128; keepalive_requests 1000000000; keepalive_time 24h; }}
+  upstream served {{ server 127.0.0.1:{setup.backend}; keepalive 128; keepalive_requests 1000000000; keepalive_time 24h; }}
+  upstream copies {{ server 127.0.0.1:{setup.mirror}; keepalive 128; keepalive_requests 1000000000; keepalive_time 24h; }}
   server {{
-    listen 127.0.0.1:{place.port};
+    listen 127.0.0.1:{setup.port};
     {copy}
     location / {{
       {"mirror /copy;" if mirror else ""} proxy_pass http://served; {keep}
@@ -91,13 +97,13 @@ TAPS = {
         },
     },
 }
-"""What Envoy is told to stream: each exchange whole, bodies in base64 as they may be no text. Its stream knows JSON only."""
+"""The request for Envoy's stream of taps: whole exchanges, bodies in base64. The stream is JSON only."""
 
 
-def envoy(place: Place, *, mirror: bool, tap: bool = False) -> str:
-    """envoy.yaml. With `tap` it can be told to stream TAPS by its admin port."""
+def envoy(setup: PeerSetup, *, mirror: bool, tap: bool = False) -> str:
+    """Return envoy.yaml. With `tap` its admin port accepts TAPS."""
     admin = (
-        f"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {place.admin_port}}}}}}}" if tap else ""
+        f"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {setup.admin_port}}}}}}}" if tap else ""
     )
     tapping = _FILTER_TAP if tap else ""
     policies = "request_mirror_policies: [{cluster: copies}], " if mirror else ""
@@ -105,7 +111,7 @@ def envoy(place: Place, *, mirror: bool, tap: bool = False) -> str:
 {admin}
 static_resources:
   listeners:
-  - address: {{socket_address: {{address: 127.0.0.1, port_value: {place.port}}}}}
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: {setup.port}}}}}
     filter_chains:
     - filters:
       - name: envoy.filters.network.http_connection_manager
@@ -120,8 +126,8 @@ static_resources:
           - name: envoy.filters.http.router
             typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
   clusters:
-{_cluster("served", place.backend)}
-{_cluster("copies", place.mirror)}
+{_cluster("served", setup.backend)}
+{_cluster("copies", setup.mirror)}
 """
 
 
@@ -143,8 +149,8 @@ def _cluster(name: str, port: int) -> str:
       endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}}}]}}]"""
 
 
-def haproxy(place: Place) -> str:
-    """haproxy.cfg. HAProxy does not mirror without a second daemon."""
+def haproxy(setup: PeerSetup) -> str:
+    """Return haproxy.cfg. HAProxy does not mirror without a second daemon."""
     return f"""
 global
   nbthread 1
@@ -159,17 +165,17 @@ defaults
   http-reuse always
   option forwardfor
 frontend front
-  bind 127.0.0.1:{place.port}
+  bind 127.0.0.1:{setup.port}
   unique-id-format %[uuid()]
   unique-id-header X-Request-Id
   default_backend served
 backend served
-  server one 127.0.0.1:{place.backend} pool-max-conn -1
+  server one 127.0.0.1:{setup.backend} pool-max-conn -1
 """
 
 
-def caddy(place: Place) -> str:
-    """Caddyfile. Caddy's reverse proxy does not mirror."""
+def caddy(setup: PeerSetup) -> str:
+    """Return the Caddyfile. Caddy's reverse proxy does not mirror."""
     return f"""
 {{
   admin off
@@ -178,9 +184,9 @@ def caddy(place: Place) -> str:
     output discard
   }}
 }}
-http://127.0.0.1:{place.port}, http://api.example:{place.port} {{
+http://127.0.0.1:{setup.port}, http://api.example:{setup.port} {{
   bind 127.0.0.1
-  reverse_proxy 127.0.0.1:{place.backend} {{
+  reverse_proxy 127.0.0.1:{setup.backend} {{
     transport http {{
       keepalive_idle_conns_per_host 256
       max_conns_per_host 0

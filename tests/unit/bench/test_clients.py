@@ -65,7 +65,7 @@ def test_half_a_response_is_not_complete() -> None:
 
 def test_request_is_written_unchanged() -> None:
     client, _, silent = connected()
-    client.ask(b"GET / HTTP/1.1\r\n\r\n", 1.5)
+    client.send(b"GET / HTTP/1.1\r\n\r\n", 1.5)
     assert (silent.sent, client.due_s) == ([b"GET / HTTP/1.1\r\n\r\n"], 1.5)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.proxy.figures import Sample, aims, median, own, percentile, ratio, ratios, slope
+from bench.proxy.figures import Sample, aims, median, own_name, percentile, ratio, ratios, slope
 
 SAMPLE = Sample(
     rps=1000.0,
@@ -78,11 +78,11 @@ def test_aims_need_our_own_figures() -> None:
 
 
 def test_this_checkout_comes_before_other_checkouts() -> None:
-    assert own({"direct": [], "ours@/elsewhere": [], "ours": []}) == "ours"
+    assert own_name({"direct": [], "ours@/elsewhere": [], "ours": []}) == "ours"
 
 
 def test_other_checkout_replaces_a_missing_own_one() -> None:
-    assert own({"direct": [], "nginx": [], "ours@/elsewhere": []}) == "ours@/elsewhere"
+    assert own_name({"direct": [], "nginx": [], "ours@/elsewhere": []}) == "ours@/elsewhere"
 
 
 def test_percentile_is_a_measured_value() -> None:

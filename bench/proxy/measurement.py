@@ -1,4 +1,4 @@
-"""Measures one system once: as much as it can do, what that costs, and what it adds to a client's wait."""
+"""Measure one system once: its throughput, its CPU time, and the latency that it adds."""
 
 import gc
 import os
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 import uvloop
 
 from bench.load.backend import Backends
-from bench.load.closed import Counted, saturate
-from bench.load.opened import OpenLoop, side_by_side
+from bench.load.closed_loop import LoadResult, saturate
+from bench.load.open_loop import OpenLoop, side_by_side
 from bench.load.requests import Requests, due_times
 from bench.proxy.figures import Sample, percentile
 from bench.proxy.peers import Peer
-from bench.proxy.processes import Running, Weight, undisturbed, weigh
+from bench.proxy.processes import ProcessGroup, ResourceUsage, realtime_scheduling, resource_usage
 from bench.proxy.records import Records
 
 SETTLE_S = 30.0
 PAUSE_S = 0.3
-"""Copies are lost when none came for so long; with records for RECORDS_PAUSE_S, as nginx keeps some back for a second."""
+"""Copies that have not arrived after a pause of this length are lost; RECORDS_PAUSE_S with records, which nginx buffers for a second."""
 RECORDS_PAUSE_S = 1.5
 JOURNALED = ("shadow_served_total", "shadow_journal_written_total", "shadow_skipped_total", "shadow_journal_queued")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How long and how hard. `latency_s` 0 leaves the latencies out."""
+class LoadPlan:
+    """Duration and load of a measurement; with `latency_s` 0, latencies are not measured."""
 
     connections: int
     seconds: float
@@ -38,78 +38,85 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A system that runs: the direct way to the backend has neither peer nor process."""
+    """A running system. Direct requests to the backend have neither peer nor process."""
 
     name: str
     port: int
     admin_port: int = 0
     peer: Peer | None = None
-    running: Running | None = None
+    running: ProcessGroup | None = None
     records: Records | None = None
 
-    def family(self) -> list[int]:
-        """Ids of its processes."""
-        return self.running.family() if self.running else []
+    def pids(self) -> list[int]:
+        """Return the ids of its processes."""
+        return self.running.pids() if self.running else []
 
-    def weight(self) -> Weight:
-        """What its processes use."""
-        return weigh(self.family())
+    def usage(self) -> ResourceUsage:
+        """Return the resource usage of its processes."""
+        return resource_usage(self.pids())
 
     def clear(self) -> None:
-        """Drop what it recorded so far."""
+        """Delete the records so far."""
         if self.records:
             self.records.clear()
 
 
-def turn(contender: Contender, backends: Backends, plan: Plan, number: int) -> Sample:
-    """One turn of one contender. `number` makes its requests differ from those of other turns."""
+def measure(contender: Contender, backends: Backends, plan: LoadPlan, number: int) -> Sample:
+    """Measure one contender once.
+
+    Args:
+        contender: to measure.
+        backends: of all contenders.
+        plan: duration and load.
+        number: seed of the requests, so that they differ from those of other measurements.
+    """
     gc.collect()
     gc.disable()
     try:
-        backends.take(0.0)
+        backends.set_delay(0.0)
         copies = Copies(contender, backends)
         before = time.monotonic(), time.process_time() + backends.cpu_s()
-        idle = contender.weight()
-        counted = _saturate(contender, plan, number)
+        before_usage = contender.usage()
+        load = _saturate(contender, plan, number)
         load_core = (time.process_time() + backends.cpu_s() - before[1]) / (time.monotonic() - before[0])
-        owed, lost = copies.lost(counted.asked)
-        done = contender.weight()
-        waits = _latencies(contender, backends, plan, number) if plan.latency_s else Waits()
+        expected, lost = copies.lost(load.sent)
+        after = contender.usage()
+        latencies = _measure_latencies(contender, backends, plan, number) if plan.latency_s else Latencies()
         contender.clear()
     finally:
         gc.enable()
     return Sample(
-        rps=counted.rps,
-        cpu_us=(done.cpu_s - idle.cpu_s) / counted.asked * 1e6,
-        core=counted.cpu_s / counted.seconds,
+        rps=load.rps,
+        cpu_us=(after.cpu_s - before_usage.cpu_s) / load.sent * 1e6,
+        core=load.cpu_s / load.seconds,
         load_core=load_core,
-        rss_mb=done.rss_mb,
-        p50_ms=waits.p50_ms,
-        p99_ms=waits.p99_ms,
-        added_p50_ms=waits.added_p50_ms,
-        added_p99_ms=waits.added_p99_ms,
-        copies=owed,
+        rss_mb=after.rss_mb,
+        p50_ms=latencies.p50_ms,
+        p99_ms=latencies.p99_ms,
+        added_p50_ms=latencies.added_p50_ms,
+        added_p99_ms=latencies.added_p99_ms,
+        copies=expected,
         lost=lost,
-        errors=counted.errors + waits.errors,
+        errors=load.errors + latencies.errors,
     )
 
 
-def _saturate(contender: Contender, plan: Plan, number: int) -> Counted:
-    family = contender.family()
+def _saturate(contender: Contender, plan: LoadPlan, number: int) -> LoadResult:
+    pids = contender.pids()
     loading = saturate(
         contender.port,
         Requests(number),
         connections=plan.connections,
         seconds=plan.seconds,
-        cpu_s=lambda: weigh(family).cpu_s,
+        cpu_s=lambda: resource_usage(pids).cpu_s,
     )
     return uvloop.run(loading)
 
 
 class Copies:
-    """Counts what became of the copies of one turn: ours by the journal's metrics, the others' by what the second backend got.
+    """Count the copies of one measurement: ours by the metrics of the journal, those of others by the requests of the second backend.
 
-    A peer that journals too has lost a copy when it lacks in either place.
+    A copy of a peer that also logs exchanges is lost if it is missing in either.
     """
 
     def __init__(self, contender: Contender, backends: Backends) -> None:
@@ -118,10 +125,10 @@ class Copies:
         self._begun = self._arrived()
 
     def lost(self, asked: int) -> tuple[int | None, int | None]:
-        """Copies owed and copies lost, when all that was under way has come; None for who does not mirror."""
+        """Wait for the copies in flight; return how many there should be and how many are lost, None for a system that does not mirror."""
         peer = self._contender.peer
         if peer is None or not peer.mirrors:
-            self._backends.settled(SETTLE_S)
+            self._backends.wait_until_idle(SETTLE_S)
             return None, None
         pause_s = RECORDS_PAUSE_S if self._contender.records else PAUSE_S
         deadline = time.monotonic() + SETTLE_S
@@ -145,7 +152,7 @@ class Copies:
 
 
 def journaled(admin_port: int) -> list[int]:
-    """The figures JOURNALED of our metrics page, summed over their labels."""
+    """Return the figures JOURNALED of our metrics page, summed over their labels."""
     with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/metrics", timeout=5) as page:
         lines = page.read().decode().splitlines()
     return [
@@ -155,8 +162,8 @@ def journaled(admin_port: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
-    """What clients waited at a fixed rate."""
+class Latencies:
+    """Latencies at a fixed rate."""
 
     p50_ms: float | None = None
     p99_ms: float | None = None
@@ -165,23 +172,23 @@ class Waits:
     errors: int = 0
 
 
-def _latencies(contender: Contender, backends: Backends, plan: Plan, number: int) -> Waits:
-    """Ask the contender at the fixed rate and, in the same seconds, the backend itself at the same rate."""
-    backends.take(plan.backend_s)
+def _measure_latencies(contender: Contender, backends: Backends, plan: LoadPlan, number: int) -> Latencies:
+    """Measure the contender at the fixed rate and, in the same seconds, the backend itself at the same rate."""
+    backends.set_delay(plan.backend_s)
     count = max(1, int(plan.rate * plan.latency_s))
     through = OpenLoop(Requests(number), due_times(count, rate=plan.rate, seed=2 * number))
     direct = OpenLoop(Requests(~number), due_times(count, rate=plan.rate, seed=2 * number + 1))
-    with undisturbed([os.getpid(), backends.pid, *contender.family()]):
+    with realtime_scheduling([os.getpid(), backends.pid, *contender.pids()]):
         uvloop.run(side_by_side([(through, contender.port), (direct, backends.served_port)]))
-    backends.settled(SETTLE_S)
-    mine, base = (sorted(loop.latencies_s) for loop in (through, direct))
-    if not mine or not base:
-        return Waits(errors=through.errors)
-    p50, p99 = (percentile(mine, share) * 1e3 for share in (0.5, 0.99))
-    return Waits(
+    backends.wait_until_idle(SETTLE_S)
+    through_s, direct_s = (sorted(loop.latencies_s) for loop in (through, direct))
+    if not through_s or not direct_s:
+        return Latencies(errors=through.errors)
+    p50, p99 = (percentile(through_s, share) * 1e3 for share in (0.5, 0.99))
+    return Latencies(
         p50_ms=p50,
         p99_ms=p99,
-        added_p50_ms=p50 - percentile(base, 0.5) * 1e3,
-        added_p99_ms=p99 - percentile(base, 0.99) * 1e3,
+        added_p50_ms=p50 - percentile(direct_s, 0.5) * 1e3,
+        added_p99_ms=p99 - percentile(direct_s, 0.99) * 1e3,
         errors=through.errors,
     )
