@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from scorer.api import bodies, responses, validation, wire
-from scorer.api.context import REQUEST_ID, SCORER, SERVICES, SETTINGS, TOKEN_ADDRESS
+from scorer.api.context import DATABASE, REQUEST_ID, SCORER, SERVICES, SETTINGS, TOKEN_ADDRESS
 from scorer.domain.submission import all_different, submitted
 from scorer.errors import (
     BadInputError,
@@ -51,6 +51,8 @@ async def delete_stamps(request: web.Request) -> web.Response:
     payload = await validation.body(request, wire.CERAMIC_DELETES)
     _check_count(request, payload)
     providers = [entry["provider"] for entry in payload]
+    if _default_community(request) is None:
+        await adding.refuse_removal(request.app[DATABASE], request[TOKEN_ADDRESS], providers)
     held = await _changed(request, StampChange(providers, [], None, any_type=True, needs_removal=True))
     return responses.json_response(bodies.held_stamps(held.stamps))
 

@@ -143,6 +143,18 @@ async def soft_delete(
     return len(await conn.fetch(SOFT_DELETE, address, providers, now, only_type))
 
 
+ANY_LIVE = """
+SELECT EXISTS (
+    SELECT FROM ceramic_cache_ceramiccache WHERE address = $1 AND provider = ANY($2::text[]) AND deleted_at IS NULL
+)
+"""
+
+
+async def any_live(conn: Connection, address: str, providers: Sequence[str]) -> bool:
+    """Return True if the address has a live stamp of one of these providers, of any type, revoked or not."""
+    return bool(await conn.fetchval(ANY_LIVE, address, providers))
+
+
 INSERT = """
 INSERT INTO ceramic_cache_ceramiccache (
     address, provider, stamp, created_at, updated_at, type, deleted_at, compose_db_save_status, compose_db_stream_id,

@@ -1,6 +1,10 @@
 """The rows of a population: accounts, keys, communities with their weights, and the stamps and links of each person.
 
 Pure. A row is a tuple in the order of its table's COLUMNS; parent tables come first.
+
+The migrations of the real system leave rows in account_customplatform, account_customcredentialruleset and
+registry_humanpointsconfig. A population goes beside them: its rows of the first two have ids of their own, those of the last are
+only inserted where the action has none.
 """
 
 import base64
@@ -16,6 +20,8 @@ from scorer.population.people import Person, PersonCase, address_of
 
 _THEN = datetime(2024, 1, 1, tzinfo=UTC)
 _PBKDF2_ITERATIONS = 20_000
+# Greater than any id that a real system gives to its custom platforms and rulesets.
+_CUSTOM_ID = 1_000_001
 _INSIDERS_LIST, _SEASONED_LIST, _CHOSEN_LIST = 1, 2, 3
 _WEIGHTS = {
     "Google": "1.0",
@@ -145,6 +151,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# Tables whose rows may exist already, with the column that tells: such a row is left out, and the others get the next free ids.
+UNLESS_PRESENT: Mapping[str, str] = {"registry_humanpointsconfig": "action"}
+
+
 def rows(population: Iterable[Person]) -> Rows:
     """Build all rows of a population, by table."""
     tables: dict[str, list[Row]] = {table: [] for table in COLUMNS}
@@ -207,11 +217,11 @@ def _add_customization(tables: dict[str, list[Row]]) -> None:
     flags = (False, False, "SIMPLE_VERIFY", False, "Partner", 0, False)
     tables["account_customization"].append((1, "partner", CUSTOMIZED.id, *flags))
     tables["account_allowlist"].append((1, Decimal("3.2500"), _INSIDERS_LIST, 1))
-    tables["account_customplatform"].append((1, "DEVEL", "Custom", "Custom stamps", False))
+    tables["account_customplatform"].append((_CUSTOM_ID, "DEVEL", "Synthetic", "Custom stamps", False))
     tables["account_customcredentialruleset"].append(
-        (1, "DEVEL", json.dumps({"name": "Badge"}), "Badge", "Custom#Badge")
+        (_CUSTOM_ID, "DEVEL", json.dumps({"name": "Badge"}), "Badge", "Custom#Badge")
     )
-    tables["account_customcredential"].append((1, Decimal("1.1250"), "Badge", 1, 1, 1))
+    tables["account_customcredential"].append((1, Decimal("1.1250"), "Badge", 1, _CUSTOM_ID, _CUSTOM_ID))
 
 
 def _add_person(tables: dict[str, list[Row]], person: Person) -> None:

@@ -9,11 +9,12 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NoReturn
 
 import asyncpg
 
 from scorer.db import communities, stamps
-from scorer.db.pool import Connection, RacedError
+from scorer.db.pool import Connection, Database, RacedError
 from scorer.db.stamps import LiveStamp, NewStamp
 from scorer.domain.address import is_lower_address
 from scorer.domain.scoring import Score
@@ -23,6 +24,7 @@ from scorer.errors import (
     NotFoundError,
     ScorerError,
     ScorerUnavailableError,
+    ServiceFailedError,
     StampsTooManyError,
     UnanswerableError,
 )
@@ -30,6 +32,7 @@ from scorer.workflows.scoring import Scorer
 
 APP_PASSPORT = 1
 APP_EMBED = 2
+_NOTHING_TO_REMOVE = "Unable to find stamp to delete."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,20 @@ async def score_and_list(scorer: Scorer, *, address: str, community_id: int, req
     return _unless_error(await scorer.transact(work, address=address, request_id=request_id))
 
 
+async def refuse_removal(database: Database, address: str, providers: Sequence[str]) -> NoReturn:
+    """Answer a removal that cannot be carried out, because no community is configured to score the address in.
+
+    Observed of the legacy, which tells of stamps that are not there first, and removes those that are before it fails.
+
+    Raises:
+        NotFoundError: there is nothing to remove.
+        ServiceFailedError: there is.
+    """
+    if not await database.read(lambda conn: stamps.any_live(conn, address, providers)):
+        raise NotFoundError(_NOTHING_TO_REMOVE)
+    raise ServiceFailedError("Scorer ID not set")
+
+
 def _unless_error(held: StampsAndScore | ScorerError) -> StampsAndScore:
     if isinstance(held, ScorerError):
         raise held
@@ -133,7 +150,7 @@ async def _remove(conn: Connection, change: StampChange, *, address: str, now: d
     only_type = None if change.any_type else stamps.TYPE_V1
     removed = await stamps.soft_delete(conn, address, change.remove, now=now, only_type=only_type)
     if change.needs_removal and not removed:
-        raise NotFoundError("Unable to find stamp to delete.")
+        raise NotFoundError(_NOTHING_TO_REMOVE)
 
 
 async def _refusing_bad_values(statement: Awaitable[None]) -> None:

@@ -6,16 +6,23 @@ Pure. A condition returns a `Concern`: the steps in which the difference may occ
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from tests.golden.scenario import Call, Row, Scenario, Step
 
-LINKS_NOT_SAVED = "Failed to save HashScorerLinks"
+LINKS_NOT_SAVED = ("Failed to save HashScorerLinks", "Unexpected number of HashScorerLinks")
+TERMS_NOT_ACCEPTED = "Failed to process the tos acceptance proof"
 POINTS_PARAMETER = "include_human_points=true"
 _SERVED_OF_FIRST_VERSION = ("/registry/gtc-stake/", "/registry/stamps/")
 _STAMPS = "ceramic_cache_ceramiccache"
+_SCIENTIFIC_AMOUNT = re.compile(r'"amount": "\d[^"]*E-\d+"')
+_OFFSET = re.compile(r"[+-](\d\d):?\d\d$")
+_OFFSET_HOURS_MAX = 15
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ def old_form_credentials(scenario: Scenario) -> Concern | None:
 
 def links_not_saved(scenario: Scenario) -> Concern | None:
     """Return the concern if the legacy failed to save links; from that step on its score is a permanent error."""
-    first = next((i for i, step in enumerate(scenario.steps) if LINKS_NOT_SAVED in _recorded_text(step)), None)
+    first = next((i for i, step in enumerate(scenario.steps) if _says_any(step, LINKS_NOT_SAVED)), None)
     return None if first is None else Concern(_steps_from(scenario, first))
 
 
@@ -125,6 +132,94 @@ def replaced_stamps_lost(scenario: Scenario) -> Concern | None:
     return Concern(_steps_from(scenario, first), {"provider": lost})
 
 
+def terms_proof_failed(scenario: Scenario) -> Concern | None:
+    """Return the concern if a proof of the terms of service was refused with 500, whose text means 400."""
+    return _steps_where(
+        scenario,
+        lambda step: any(
+            call.response["status"] == 500 and TERMS_NOT_ACCEPTED in json.dumps(call.response) for call in step.calls
+        ),
+    )
+
+
+def small_amounts_recorded(scenario: Scenario) -> Concern | None:
+    """Return the concern if a stake was printed in scientific notation."""
+    return _steps_where(scenario, lambda step: bool(_SCIENTIFIC_AMOUNT.search(_recorded_text(step))))
+
+
+def credential_parts_of_other_types(scenario: Scenario) -> Concern | None:
+    """Return the concern if a credential, its expiration date or one of its nullifiers has another JSON type than it should."""
+    return _everywhere(scenario) if any(map(_has_other_types, _raw_credentials(scenario))) else None
+
+
+def proof_value_is_not_text(scenario: Scenario) -> Concern | None:
+    """Return the concern if a submitted proof value is not a text, which the legacy stores as the text of a Python value."""
+    first = next((i for i, step in enumerate(scenario.steps) if any(map(_has_odd_proof, _submitted(step)))), None)
+    return None if first is None else Concern(_steps_from(scenario, first))
+
+
+def stamps_changed_without_default_community(scenario: Scenario) -> Concern | None:
+    """Return the concern if stamps were changed with CERAMIC_CACHE_SCORER_ID empty: the legacy stores, then fails."""
+    if scenario.settings.get("CERAMIC_CACHE_SCORER_ID"):
+        return None
+    first = next((i for i, step in enumerate(scenario.steps) if any(map(_changes_stamps, step.calls))), None)
+    return None if first is None else Concern(_steps_from(scenario, first))
+
+
+def weights_are_not_finite(scenario: Scenario) -> Concern | None:
+    """Return the concern if a weight is infinite or not a number, which no JSON column can hold."""
+    kinds = ("scorer_weighted_weightedscorer", "scorer_weighted_binaryweightedscorer")
+    weights = [row.get("weights") for kind in kinds for row in scenario.seed.get(kind, ())]
+    patched = [change.get("set", {}).get("weights") for step in scenario.steps for change in step.patches]
+    values = [value for held in (*weights, *patched) if isinstance(held, dict) for value in held.values()]
+    return _everywhere(scenario) if any(map(_is_not_finite, values)) else None
+
+
+def offset_beyond_the_database(scenario: Scenario) -> Concern | None:
+    """Return the concern if a credential's date has an offset that PostgreSQL refuses, such as +23:59."""
+    dates = [
+        value
+        for credential in _raw_credentials(scenario)
+        if isinstance(credential, dict)
+        for value in (credential.get("expirationDate"), credential.get("issuanceDate"))
+    ]
+    return _everywhere(scenario) if any(map(_has_wide_offset, dates)) else None
+
+
+def history_of_malformed_event(scenario: Scenario) -> Concern | None:
+    """Return the concern if the history failed on a malformed event."""
+    return _steps_where(
+        scenario,
+        lambda step: any(
+            path.endswith("/history") and call.response["status"] == 500
+            for path, call in zip(_paths(step), step.calls, strict=True)
+        ),
+    )
+
+
+def token_read_leniently(scenario: Scenario) -> Concern | None:
+    """Return the concern if a token has characters outside of base64url, padding, or a `crit` header."""
+    first = next((i for i, step in enumerate(scenario.steps) if any(map(_has_odd_token, step.calls))), None)
+    return None if first is None else Concern(_steps_from(scenario, first))
+
+
+def key_header_with_underscores(scenario: Scenario) -> Concern | None:
+    """Return the concern if a request carries X_API_KEY, which the legacy reads as X-API-Key."""
+    first = next((i for i, step in enumerate(scenario.steps) if any(map(_has_underscored_key, step.calls))), None)
+    return None if first is None else Concern(_steps_from(scenario, first))
+
+
+def analytics_of_unhandled_errors(scenario: Scenario) -> Concern | None:
+    """Return the concern if a tracked call ended in an exception whose text is Django's."""
+    return _steps_where(
+        scenario,
+        lambda step: any(
+            row.get("status_code") == 500
+            for row in step.db_changes.get("account_accountapikeyanalytics", {}).get("inserted", ())
+        ),
+    )
+
+
 CONDITIONS: Mapping[str, Condition] = {
     condition.__name__: condition
     for condition in (
@@ -135,6 +230,17 @@ CONDITIONS: Mapping[str, Condition] = {
         human_points_asked_for,
         first_version_called,
         replaced_stamps_lost,
+        terms_proof_failed,
+        small_amounts_recorded,
+        credential_parts_of_other_types,
+        proof_value_is_not_text,
+        stamps_changed_without_default_community,
+        weights_are_not_finite,
+        offset_beyond_the_database,
+        history_of_malformed_event,
+        token_read_leniently,
+        key_header_with_underscores,
+        analytics_of_unhandled_errors,
     )
 }
 
@@ -194,6 +300,83 @@ def _claims(token: str) -> str:
         return base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)).decode(errors="replace")
     except ValueError:
         return ""
+
+
+def _everywhere(scenario: Scenario) -> Concern:
+    return Concern(_steps_from(scenario, 0))
+
+
+def _says_any(step: Step, texts: Iterable[str]) -> bool:
+    recorded = _recorded_text(step)
+    return any(text in recorded for text in texts)
+
+
+def _raw_credentials(scenario: Scenario) -> Iterator[Any]:
+    """Generate the credentials in the seed, in direct changes and in requests, as they are."""
+    for row in scenario.seed.get(_STAMPS, ()):
+        yield row.get("stamp")
+    for step in scenario.steps:
+        for change in step.patches:
+            if change.get("table") == _STAMPS and "stamp" in change.get("set", {}):
+                yield change["set"]["stamp"]
+        yield from _submitted(step)
+
+
+def _submitted(step: Step) -> Iterator[Any]:
+    for call in step.calls:
+        body = _document(call.body)
+        if isinstance(body, dict) and isinstance(body.get("stamps"), list):
+            yield from body["stamps"]
+        if isinstance(body, list):
+            yield from (entry["stamp"] for entry in body if isinstance(entry, dict) and entry.get("stamp") is not None)
+
+
+def _has_other_types(credential: Any) -> bool:
+    if not isinstance(credential, dict):
+        return True
+    subject = credential.get("credentialSubject")
+    nullifiers = subject.get("nullifiers") if isinstance(subject, dict) else None
+    odd_nullifier = isinstance(nullifiers, list) and not all(isinstance(entry, str) for entry in nullifiers)
+    return odd_nullifier or not isinstance(credential.get("expirationDate", ""), str)
+
+
+def _has_odd_proof(credential: Any) -> bool:
+    proof = credential.get("proof") if isinstance(credential, dict) else None
+    return isinstance(proof, dict) and not isinstance(proof.get("proofValue"), str | type(None))
+
+
+def _changes_stamps(call: Call) -> bool:
+    return call.method in {"PATCH", "DELETE"} and call.target == "/ceramic-cache/stamps/bulk"
+
+
+def _is_not_finite(weight: Any) -> bool:
+    try:
+        return isinstance(weight, str) and not Decimal(weight).is_finite()
+    except InvalidOperation:
+        return False
+
+
+def _has_wide_offset(date: Any) -> bool:
+    match = _OFFSET.search(date) if isinstance(date, str) and "T" in date else None
+    return match is not None and int(match[1]) > _OFFSET_HOURS_MAX
+
+
+def _has_odd_token(call: Call) -> bool:
+    words = [value.split(" ", 1) for name, value in call.headers if name.lower() == "authorization"]
+    for token in (rest[0] for scheme, *rest in words if scheme.lower() == "bearer" and rest):
+        parts = token.split(".")
+        if len(parts) != 3:
+            continue
+        if any(_BASE64URL.fullmatch(part) is None for part in parts):
+            return True
+        header = _document(base64.urlsafe_b64decode(parts[0] + "=" * (-len(parts[0]) % 4)))
+        if isinstance(header, dict) and "crit" in header:
+            return True
+    return False
+
+
+def _has_underscored_key(call: Call) -> bool:
+    return any("_" in name and name.replace("_", "-").lower() == "x-api-key" for name, _ in call.headers)
 
 
 def _recorded_text(step: Step) -> str:

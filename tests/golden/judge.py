@@ -48,6 +48,10 @@ def judge_step(index: int, step: Step, run: StepRun, identities: Identities) -> 
     recorded_changes = recorded_row_changes(step, run.offset)
     identities.learn(recorded_changes, run.changes)
     ours = [identities.change(change) for change in run.changes]
+    # After a race the recording may say of whole tables or rows that they vary from run to run.
+    unjudged = undefined_tables(step)
+    recorded_changes = [change for change in recorded_changes if change.table not in unjudged]
+    ours = [change for change in ours if change.table not in unjudged]
     call, outcome = step.calls[0], run.outcomes[0]
     compared = Comparator(_settings(step, run.outcomes)).compare(
         "",
@@ -93,16 +97,30 @@ def _row(table: str, row: dict[str, Any], offset: timedelta) -> dict[str, str | 
     return row_text(table, moved)
 
 
+def undefined_tables(step: Step) -> frozenset[str]:
+    """Return the tables of which the recording marks more than columns as volatile: a row, all rows, or everything."""
+    tables: set[str] = set()
+    for parts in map(times.parts_of, step.volatile):
+        if parts[0] == "db_changes" and not _column_of(parts):
+            tables |= {parts[1]} if len(parts) > 1 else set(schema())
+    return frozenset(tables)
+
+
+def _column_of(parts: Sequence[str]) -> Sequence[str]:
+    """Return the column, and the path in it, that a pointer into `db_changes` names; () if it names something larger."""
+    # /db_changes/<table>/inserted/<n>/<column> and /db_changes/<table>/updated/<n>/after/<column>
+    return parts[5:] if parts[2:3] == ["updated"] else parts[4:]
+
+
 def table_descriptions(step: Step) -> dict[str, Table]:
     """Describe every table: its natural key, and the columns and JSON paths that the recording marks as volatile."""
     volatile: dict[str, dict[str, Volatile]] = {}
     inside: dict[str, dict[str, dict[str, int]]] = {}
     for pointer, how in step.volatile.items():
         parts = times.parts_of(pointer)
-        if parts[0] != "db_changes":
+        if parts[0] != "db_changes" or not _column_of(parts):
             continue
-        table, place = parts[1], parts[4:] if parts[2] != "updated" else parts[5:]
-        column, path = place[0], place[1:]
+        table, (column, *path) = parts[1], _column_of(parts)
         if path:
             inside.setdefault(table, {}).setdefault(column, {})[path_text(path)] = times.TOLERANCE_MS
         elif schema()[table]["columns"][column] == "jsonb":

@@ -1,11 +1,16 @@
 """The declared differences: behaviour of the scorer that intentionally differs from the recorded legacy.
 
 `known_differences.yaml` holds them. An entry names the scenarios that have the difference. With a condition it applies to every
-scenario that meets the condition, which also selects the steps and the names for `{provider}` and `{nullifier}`. A place is written
-`kind place` with `*` for anything, such as `column registry_score.status` or `changed stamps.{provider}.dedup`; `row` restricts it to
-rows with these column values. An entry is stale, which fails the run, if a scenario that it names was run and it explained nothing.
+scenario that meets the condition, which also selects the steps and the names for `{provider}` and `{nullifier}`.
+
+A place has the fields of `compare.known_differences` in config.yaml and their meaning (`path`, `status`, `header`, `table`, `column`,
+`kind`, `candidate`, `legacy`), and the comparator decides whether it explains a difference. Two fields are added: `step`, and `row`
+with values of the row's columns, where `*` stands for any text.
+
+An entry is stale, which fails the run, if a scenario that it names was run and it explained nothing.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -16,7 +21,10 @@ import msgspec
 import yaml
 
 from comparator.exchanges.difference import Difference
-from comparator.exchanges.json_place import path_text
+from comparator.exchanges.model import Side
+from comparator.rules.json_paths import Automaton, parse_pattern
+from comparator.rules.known_differences import CompiledKnown
+from comparator.settings import KnownDifference
 from tests.golden.conditions import CONDITIONS, Concern
 from tests.golden.identities import NATURAL_KEYS
 from tests.golden.judge import Found
@@ -26,11 +34,22 @@ FILE = Path(__file__).parent / "known_differences.yaml"
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The place of a difference. `at` is `kind place`; `step` counts from 0; `row` holds values of the row's columns."""
+    """The place of a difference, as in config.yaml; `step` counts from 0, `row` holds values of the row's columns."""
 
-    at: str
+    path: str = ""
+    status: bool = False
+    header: str = ""
+    table: str = ""
+    column: str = ""
+    kind: str = ""
+    candidate: str | None = None
+    legacy: str | None = None
     step: int | None = None
     row: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        names = (name for name in self.__struct_fields__ if getattr(self, name) not in ("", False, None, {}))
+        return ", ".join(f"{name}: {getattr(self, name)}" for name in names)
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,11 +105,11 @@ class KnownDifferences:
         for entry in self.entries:
             named = [scenario for scenario in entry.scenarios if scenario in self._run]
             silent = [scenario for scenario in named if (entry.name, scenario) not in self._shown]
-            unused = [place.at for index, place in enumerate(entry.places) if (entry.name, index) not in self._used]
+            unused = [str(place) for index, place in enumerate(entry.places) if (entry.name, index) not in self._used]
             if silent:
                 words.append(f"{entry.name}: nothing differs any more in {', '.join(silent)}")
             elif unused and not entry.when and len(named) == len(entry.scenarios):
-                words.append(f"{entry.name}: nothing differs any more at {', '.join(unused)}")
+                words.append(f"{entry.name}: nothing differs any more at {'; '.join(unused)}")
         return words
 
     def _explains(self, entry: Entry, concern: Concern, found: Found) -> bool:
@@ -110,14 +129,16 @@ def load(file: Path = FILE) -> KnownDifferences:
 
     Raises:
         msgspec.ValidationError: an entry is misspelled; the message names its path.
-        ValueError: an entry names no scenario, or an unknown condition.
+        ValueError: an entry has neither a scenario nor a condition, an unknown condition, or a path that cannot be parsed.
     """
     entries = msgspec.convert(yaml.safe_load(file.read_text()) or [], tuple[Entry, ...])
     for entry in entries:
-        if not entry.scenarios:
-            raise ValueError(f"{entry.name} names no scenario that shows it")
+        if not (entry.scenarios or entry.when):
+            raise ValueError(f"{entry.name} has neither a scenario that shows it nor a condition")
         if entry.when and entry.when not in CONDITIONS:
             raise ValueError(f"{entry.name}: there is no condition {entry.when!r}")
+        for place in entry.places:
+            parse_pattern(place.path)
     return KnownDifferences(entries)
 
 
@@ -127,34 +148,44 @@ def described(difference: Difference) -> str:
 
 
 def _is_at(place: Place, concern: Concern, difference: Difference) -> bool:
-    where = described(difference)
-    if not any(fnmatchcase(where, pattern) for pattern in _patterns(place.at, concern)):
+    if not any(known.explains("", Side.LEGACY, difference) for known in _compiled(place, concern)):
         return False
     values = _columns(difference)
-    return all(_has(values.get(column), wanted, concern) for column, wanted in place.row.items())
+    return all(_has(values.get(column), expected, concern) for column, expected in place.row.items())
 
 
-def _patterns(at: str, concern: Concern) -> Iterator[str]:
-    """Return one pattern for each name that the place may contain."""
-    literal = at.replace("[", "[[]")
-    names = [name for name in concern.names if f"{{{name}}}" in at]
+def _compiled(place: Place, concern: Concern) -> Iterator[CompiledKnown]:
+    """Generate the declaration, once for each name that may stand in its path."""
+    for path in _paths(place.path, concern):
+        declared = KnownDifference(
+            reason="golden",
+            ticket="golden",
+            path=path,
+            status=place.status,
+            header=place.header,
+            table=place.table,
+            column=place.column,
+            kind=place.kind,
+            candidate=place.candidate,
+            legacy=place.legacy,
+        )
+        yield CompiledKnown("", declared, Automaton([parse_pattern(path)]))
+
+
+def _paths(path: str, concern: Concern) -> Iterator[str]:
+    names = [name for name in concern.names if f"{{{name}}}" in path]
     if not names:
-        yield literal
+        yield path
     for name in names:
         for value in concern.names[name]:
-            step = path_text([value])
-            written = f".{step}" if not step.startswith("[") else step
-            yield literal.replace(f".{{{name}}}", _escaped(written)).replace(f"{{{name}}}", _escaped(value))
+            quoted = f"[{json.dumps(value)}]"
+            yield path.replace(f".{{{name}}}", quoted).replace(f"{{{name}}}", quoted)
 
 
-def _has(value: object, wanted: str, concern: Concern) -> bool:
-    if wanted.startswith("{") and wanted.endswith("}"):
-        return value in concern.names.get(wanted[1:-1], ())
-    return fnmatchcase(str(value), wanted)
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in text)
+def _has(value: object, expected: str, concern: Concern) -> bool:
+    if expected.startswith("{") and expected.endswith("}"):
+        return value in concern.names.get(expected[1:-1], ())
+    return fnmatchcase(str(value), expected)
 
 
 def _columns(difference: Difference) -> Mapping[str, object]:

@@ -5,33 +5,66 @@ the promises only; everything else must equal one of the recorded outcomes.
 """
 
 import json
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any
 
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Failed, Response
 from comparator.exchanges.row_changes import Op, Row, RowChange
 from tests.golden.replay import StepRun
-from tests.golden.scenario import Step
+from tests.golden.scenario import Call, Step
 
 _JUDGED_BY_PROMISE = "registry_stamp"
+_COMMUNITY = re.compile(r"(?:/stamps/|/score/v2/|/embed/score/|alternate_scorer_id=)(\d+)(?:/|&|$)")
 
 
 def judge_race(step: Step, run: StepRun) -> list[Difference]:
     """Return broken promises, or the outcome if the legacy never had it."""
-    return [*broken_promises(run.outcomes, run.changes), *_unobserved(step, run)]
+    return [*promises_of(step, run), *_unobserved(step, run)]
 
 
-def broken_promises(outcomes: Sequence[Response | Failed], changes: Sequence[RowChange]) -> list[Difference]:
-    """Check the promises: one owner per nullifier, no duplicate stamp, no inconsistent score, no lost response, no 500."""
+def promises_of(step: Step, run: StepRun) -> list[Difference]:
+    """Return the promises that a step breaks."""
+    return broken_promises(run.outcomes, run.changes, calls=step.calls, communities=run.communities)
+
+
+def is_as_recorded(step: Step, run: StepRun) -> bool:
+    """Return True if every call of a race had the response that the recording shows, which is one of several outcomes."""
+    recorded = [
+        summary(Response(call.response["status"], (), json.dumps(call.response.get("body")).encode()))
+        for call in step.calls
+    ]
+    return recorded == [summary(outcome) for outcome in run.outcomes]
+
+
+def broken_promises(
+    outcomes: Sequence[Response | Failed],
+    changes: Sequence[RowChange],
+    *,
+    calls: Sequence[Call] = (),
+    communities: Mapping[str | None, str | None] = MappingProxyType({}),
+) -> list[Difference]:
+    """Check the promises: one owner per nullifier, no duplicate stamp, no inconsistent score, no lost response, no 500.
+
+    Owners and scores are a community's: the same address may have different ones in two communities.
+
+    Args:
+        outcomes: the responses of calls sent at the same moment.
+        changes: the rows that they changed.
+        calls: the calls, in the order of the outcomes; without them, all concern one community.
+        communities: the community of each passport, by their ids; a passport that is missing has one of its own.
+    """
     found = [_broken("response", "below 500", _status(outcome)) for outcome in outcomes if not _answered(outcome)]
     stamps = _written(changes, "registry_stamp")
     found += [_broken("one_stamp_a_provider", 1, repr(key)) for key in _repeated(_stamp_keys(stamps))]
-    found += [_broken("one_owner_a_nullifier", 1, repr(key)) for key in _contested(stamps)]
+    found += [_broken("one_owner_a_nullifier", 1, repr(key)) for key in _contested(stamps, communities)]
     found += [_broken("whole_score", raw, total) for raw, total in _torn(_written(changes, "registry_event"))]
-    found += [_broken("one_answer_an_address", "equal", text) for text in _unlike(outcomes)]
+    found += [_broken("one_answer_an_address", "equal", text) for text in _unlike(outcomes, calls)]
     return found
 
 
@@ -90,14 +123,14 @@ def _repeated(keys: Iterable[Any]) -> list[Any]:
     return [key for key, count in Counter(keys).items() if count > 1]
 
 
-def _contested(stamps: Iterable[Row]) -> list[str]:
-    """Return the nullifiers that count for more than one passport."""
-    owners: dict[str, set[str | None]] = defaultdict(set)
+def _contested(stamps: Iterable[Row], communities: Mapping[str | None, str | None]) -> list[str]:
+    """Return the nullifiers that count for more than one passport of a community."""
+    owners: dict[tuple[str, str | None], set[str | None]] = defaultdict(set)
     for row in stamps:
         subject = json.loads(row["credential"] or "{}").get("credentialSubject", {})
         for nullifier in subject.get("nullifiers") or ():
-            owners[nullifier].add(row["passport_id"])
-    return sorted(nullifier for nullifier, passports in owners.items() if len(passports) > 1)
+            owners[nullifier, communities.get(row["passport_id"])].add(row["passport_id"])
+    return sorted(nullifier for (nullifier, _), passports in owners.items() if len(passports) > 1)
 
 
 def _torn(events: Iterable[Row]) -> list[tuple[str, str]]:
@@ -114,14 +147,27 @@ def _torn(events: Iterable[Row]) -> list[tuple[str, str]]:
     return torn
 
 
-def _unlike(outcomes: Iterable[Response | Failed]) -> list[str]:
-    """Return the addresses that got different scores."""
-    told: dict[str, set[str]] = defaultdict(set)
-    for outcome in outcomes:
+def _unlike(outcomes: Sequence[Response | Failed], calls: Sequence[Call]) -> list[str]:
+    """Return the addresses that got different scores in one community."""
+    scores: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for outcome, call in zip_longest(outcomes, calls):
         body = _body(outcome) if isinstance(outcome, Response) else {}
         if "address" in body and "score" in body:
-            told[body["address"]].add(summary(outcome))
-    return sorted(f"{address}: {sorted(scores)}" for address, scores in told.items() if len(scores) > 1)
+            scores[body["address"], community_of(call) if call else ""].add(summary(outcome))
+    return sorted(f"{address}: {sorted(texts)}" for (address, _), texts in scores.items() if len(texts) > 1)
+
+
+def community_of(call: Call) -> str:
+    """Return the community that a call names, in its path or its body; "" for the default one."""
+    match = _COMMUNITY.search(call.target)
+    if match:
+        return match[1]
+    try:
+        body = json.loads(call.body or b"{}")
+    except ValueError:
+        return ""
+    named = body.get("scorer_id", body.get("alternate_scorer_id", "")) if isinstance(body, dict) else ""
+    return str(named or "")
 
 
 def _body(response: Response) -> dict[str, Any]:

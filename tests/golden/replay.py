@@ -1,9 +1,9 @@
 """Run the steps of a scenario against a running scorer; record the responses and the row changes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -33,6 +33,7 @@ class StepRun:
     changes: tuple[RowChange, ...]
     offset: timedelta
     unexpected_calls: tuple[str, ...] = ()
+    communities: Mapping[str | None, str | None] = field(default_factory=dict[str | None, str | None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class _Walker:
             changes=tuple(database.changes_between(before, after)),
             offset=started - step.started if step.started else timedelta(),
             unexpected_calls=tuple(self._on.upstream.unexpected),
+            communities={row["id"]: row["community_id"] for row in after.get("registry_passport", {}).values()},
         )
 
     async def _send(self, step: Step) -> tuple[Response | Failed, ...]:

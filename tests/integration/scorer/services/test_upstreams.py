@@ -1,6 +1,7 @@
 """Stamp metadata and model services, asked over real HTTP."""
 
 import asyncio
+import json
 
 import aiohttp
 import pytest
@@ -127,13 +128,48 @@ async def test_failed_models_are_listed_with_their_status(models, upstream):
     upstream.set_response("/zksync", raw=b"no json")
     with pytest.raises(ServiceFailedError) as caught:
         await models.score("aggregate", address(1))
-    assert str(caught.value).endswith('[{"model": "zksync", "status": 500}, {"model": "base", "status": 404}]')
+    listed = json.loads(str(caught.value).partition(": ")[2])
+    assert {entry["model"]: entry["status"] for entry in listed} == dict.fromkeys(AGGREGATE_INPUTS, 200) | {
+        "base": 404,
+        "zksync": 500,
+    }
 
 
-@pytest.mark.parametrize("answer", [{"data": {"human_probability": "much"}}, [], None])
-async def test_an_answer_without_sense_is_a_failed_model(models, upstream, answer):
+@pytest.mark.parametrize("answer", [[], None, "text", 5])
+async def test_answer_that_is_not_an_object_is_a_failed_model(models, upstream, answer):
     upstream.set_response("/nft", answer)
-    with pytest.raises(ServiceFailedError, match="nft"):
+    with pytest.raises(ServiceFailedError, match=r"analysis: \[.*nft.*500"):
+        await models.score("nft", address(1))
+
+
+@pytest.mark.parametrize("answer", [{}, {"data": None}, {"data": []}])
+@pytest.mark.parametrize("model", ["nft", "aggregate"])
+async def test_answer_without_data_fails_without_a_list(models, upstream, model, answer):
+    upstream.set_response("/nft" if model == "nft" else "/base", answer)
+    with pytest.raises(ServiceFailedError, match=r"^Error retrieving Passport analysis$"):
+        await models.score(model, address(1))
+    assert "/aggregate" not in [request.path for request in upstream.requests]
+
+
+@pytest.mark.parametrize(
+    ("figure", "score"), [("55.5", 55.5), (" 7 ", 7.0), ("1e2", 100.0), (True, 1.0), (-1.25, -1.25), (0, 0.0)]
+)
+async def test_figures_of_other_types_count_as_numbers(models, upstream, figure, score):
+    upstream.set_response("/nft", {"data": {"human_probability": figure}})
+    assert await models.score("nft", address(1)) == score
+
+
+@pytest.mark.parametrize("figure", ["much", None, [1], {}, "inf", "nan", ""])
+async def test_figure_that_is_not_a_number_fails_without_a_list(models, upstream, figure):
+    upstream.set_response("/nft", {"data": {"human_probability": figure}})
+    with pytest.raises(ServiceFailedError, match=r"^Error retrieving Passport analysis$"):
+        await models.score("nft", address(1))
+
+
+@pytest.mark.parametrize(("raw", "status"), [(b"x", 500), (b"[]", 500), (b"", 500), (b"{}", 404)])
+async def test_status_of_a_failure_is_told_if_its_body_is_an_object(models, upstream, raw, status):
+    upstream.set_response("/nft", raw=raw, status=404)
+    with pytest.raises(ServiceFailedError, match=str(status)):
         await models.score("nft", address(1))
 
 

@@ -5,14 +5,21 @@ from scorer.domain.analysis import (
     ModelRefusal,
     aggregate_data,
     failure_text,
-    human_probability,
+    model_data,
     parse_model,
 )
 
 
 @pytest.mark.parametrize(
     ("text", "model"),
-    [(None, "aggregate"), ("", "aggregate"), ("nft", "nft"), (" base ", "base"), ("nft,nft", "nft"), ("nft,", "nft")],
+    [
+        (None, "aggregate"),
+        ("", "aggregate"),
+        ("nft", "nft"),
+        (" base ", "base"),
+        ("nft,nft", "nft"),
+        (" nft , nft", "nft"),
+    ],
 )
 def test_a_model_is_read(text: str | None, model: str):
     assert parse_model(text) == model
@@ -23,7 +30,10 @@ def test_a_model_is_read(text: str | None, model: str):
     [
         ("nft,base", "Currently, only one model name can be provided at a time"),
         ("nft,nosuch", "Currently, only one model name can be provided at a time"),
+        ("nft,", "Currently, only one model name can be provided at a time"),
+        (",nft, ", "Currently, only one model name can be provided at a time"),
         (",", "No model names provided"),
+        (" , ", "No model names provided"),
         (
             "nosuch",
             (
@@ -46,16 +56,26 @@ def test_the_aggregate_is_fed_by_every_input_model():
     }
 
 
-@pytest.mark.parametrize(
-    ("answer", "score"), [({"data": {"human_probability": 66}}, 66.0), ({"data": {}}, 0.0), ({}, 0.0)]
-)
-def test_the_score_is_the_human_probability_or_nothing(answer: dict, score: float):
-    assert human_probability(answer) == score
+def test_missing_figures_of_an_input_model_are_zero():
+    data = aggregate_data({model: {"data": {}} for model in AGGREGATE_INPUTS})
+    assert set(data.values()) == {0}
 
 
-def test_a_score_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="much"):
-        human_probability({"data": {"human_probability": "much"}})
+@pytest.mark.parametrize("answer", [{}, {"data": None}, {"data": []}, {"data": "text"}, {"data": 5}])
+def test_answer_without_an_object_of_data_is_refused(answer: dict):
+    with pytest.raises(ValueError, match="data"):
+        model_data(answer)
+
+
+@pytest.mark.parametrize("answer", [{}, {"data": None}, {"data": [1]}])
+def test_aggregate_is_not_fed_with_an_answer_without_data(answer: dict):
+    answers = {model: {"data": {}} for model in AGGREGATE_INPUTS} | {"base": answer}
+    with pytest.raises(ValueError, match="data"):
+        aggregate_data(answers)
+
+
+def test_failure_without_statuses_is_the_bare_text():
+    assert failure_text() == "Error retrieving Passport analysis"
 
 
 def test_failures_are_listed_as_json_text():

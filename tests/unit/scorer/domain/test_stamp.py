@@ -45,7 +45,6 @@ def test_a_credential_that_fails_a_check_is_left_out(changed, cause):
         ({}, "'expirationDate'"),
         (credential(expirationDate="soon"), "Invalid isoformat string: 'soon'"),
         (credential(expirationDate="2031-01-01"), "can't compare offset-naive and offset-aware datetimes"),
-        (credential(expirationDate=5), "fromisoformat: argument must be str"),
     ],
 )
 def test_an_unreadable_expiration_blocks_the_address(value, text):
@@ -58,9 +57,34 @@ def test_a_broken_credential_of_a_stranger_blocks_the_address_too():
         examined(credential(issuer="did:key:other", expirationDate="soon"))
 
 
-def test_a_value_that_is_no_object_blocks_the_address():
-    with pytest.raises(ScoringError):
-        examined(["expirationDate"])
+OTHER_TYPES = [None, True, 5, 1.5, [], ["x"], {}, {"id": "did:key:trusted"}]
+
+
+@pytest.mark.parametrize("value", [*OTHER_TYPES[:-2], "text", ["expirationDate"]])
+def test_value_that_is_not_an_object_drops_the_stamp(value):
+    assert examined(value) is DropCause.TYPE
+
+
+@pytest.mark.parametrize("value", OTHER_TYPES)
+def test_expiration_of_another_type_drops_the_stamp(value):
+    assert examined(credential(expirationDate=value)) is DropCause.TYPE
+
+
+@pytest.mark.parametrize("value", OTHER_TYPES)
+def test_issuer_of_another_type_drops_the_stamp(value):
+    assert examined(credential(issuer=value)) is DropCause.ISSUER
+
+
+@pytest.mark.parametrize("value", [*OTHER_TYPES, "text"])
+def test_subject_of_another_type_drops_the_stamp(value):
+    assert examined(credential(credentialSubject=value)) is DropCause.SUBJECT
+
+
+@pytest.mark.parametrize("value", OTHER_TYPES)
+@pytest.mark.parametrize("name", ["id", "provider", "nullifiers"])
+def test_part_of_the_subject_of_another_type_drops_the_stamp(name, value):
+    subject = {name: [value] if name == "nullifiers" else value}
+    assert examined(credential(subject=subject)) is DropCause.SUBJECT
 
 
 def test_the_credential_s_own_offset_is_kept():
@@ -69,8 +93,13 @@ def test_the_credential_s_own_offset_is_kept():
     assert found.expires_at.isoformat() == "2031-01-01T00:00:00+02:00"
 
 
-def test_all_versions_of_nullifiers_are_taken_and_what_is_no_text_is_not():
-    assert nullifiers_of({"nullifiers": ["v0:1", 5, "v1:2", None]}) == ("v0:1", "v1:2")
+def test_all_versions_of_nullifiers_are_taken():
+    assert nullifiers_of({"nullifiers": ["v0:1", "v1:2"]}) == ("v0:1", "v1:2")
+
+
+@pytest.mark.parametrize("entry", [5, None, [], {}])
+def test_list_with_an_entry_that_is_not_a_text_has_no_nullifiers(entry):
+    assert nullifiers_of({"nullifiers": ["v0:1", entry]}) == ()
 
 
 def test_the_order_of_the_rows_is_kept_and_every_drop_is_told():
