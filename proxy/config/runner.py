@@ -30,8 +30,6 @@ class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Exchanges read from the journal at a time."""
     timeout_s: Positive = 10.0
     """Time after which a mirrored request has failed."""
-    fence_timeout_s: Positive = 15.0
-    """Time without row changes from a database after which its capture counts as interrupted."""
     claim_wait_ms: Count = 3_000
     """Time a live transaction waits for the exchange that made it; then it is background. An exchange that took longer is not
     compared (`slow`), because its changes may have been released already."""
