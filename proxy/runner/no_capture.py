@@ -1,6 +1,6 @@
 """Null objects for `capture.driver: off`: no row change is known, so responses alone are compared and the shadow is not aligned.
 
-Each stands in for one part of the runner and has its interface, so that no other part asks whether row changes are captured.
+Each stands in for one part of the runner and has its interface, so that no other part depends on whether row changes are captured.
 """
 
 import asyncio

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from proxy.demo.installation import Installation, DemoOptions, drop_databases, installed
+from proxy.demo.installation import DemoOptions, Installation, drop_databases, installed
 
 
 @asynccontextmanager
