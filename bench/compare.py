@@ -1,8 +1,8 @@
-"""How fast responses and effects are compared, beside a plain DeepDiff implementation with equivalent options.
+"""Measure the CPU time of comparing responses and effects, beside a plain DeepDiff implementation with equivalent options.
 
-`python -m bench.compare [--rounds N]`: all contenders take turns in every round on the same pairs, medians of the rounds;
-the last line is JSON. One process, one core, CPU time (other processes' share of the machine is not counted). Responses have 20 stamps (about 2.4 KB) and the headers of a Django answer, of
-which Date differs in every pair.
+`python -m bench.compare [--rounds N]`: all contenders take turns in every round on the same pairs; the results are medians of the rounds,
+and the last line is JSON. One process on one core; CPU time, so other processes do not count. Responses have 20 stamps (about 2.4 KB) and
+the headers of a Django response, of which Date differs in every pair.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def observation(role: Role, document: dict[str, Any], second: int, effects: Effe
     layout: Any = (",", ":") if compact else None
     body = json.dumps(document, separators=layout).encode()
     side = Side.CANDIDATE if role is Role.SERVED else Side.LEGACY
-    # Texts of their own for each response, as two connections make them: texts that are one object are equal without a look.
+    # Separate string objects for each response, as from two connections: comparing an object with itself would be too fast.
     lines = tuple((bytes(name, "ascii").decode(), bytes(value, "ascii").decode()) for name, value in headers(second))
     return Observation(side, role, Response(200, lines, body), 1_000_000, effects)
 
@@ -86,7 +86,7 @@ def later(document: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def other_notation(document: dict[str, Any], number: int) -> dict[str, Any]:
-    """Every time in the other notation, as well as a later timestamp and a compact layout."""
+    """Write every time in the other notation, with a later timestamp."""
     text = json.dumps(later(document, number)).replace("+00:00", "Z")
     return json.loads(text)
 
@@ -111,7 +111,7 @@ LEFT_OUT = re.compile(TIMES)
 
 
 class TimesWithin(BaseOperator):
-    """The declared time rules in DeepDiff's terms: at their places, two times near enough are the same."""
+    """The declared time rules in DeepDiff's terms: at their places, two times that are close enough are equal."""
 
     def give_up_diffing(self, level: Any, diff_instance: Any) -> bool:  # noqa: ARG002 (DeepDiff's signature)
         try:
@@ -126,7 +126,7 @@ OPERATORS = [TimesWithin(regex_paths=[TIMES])]
 
 
 def documents(pair: Pair) -> tuple[Any, Any]:
-    """Both bodies, decimals kept."""
+    """Parse both bodies, with exact decimals."""
     a, b = pair.served.outcome, pair.mirrored.outcome
     assert isinstance(a, Response)
     assert isinstance(b, Response)
@@ -134,13 +134,13 @@ def documents(pair: Pair) -> tuple[Any, Any]:
 
 
 def deepdiff_compare(pair: Pair) -> bool:
-    """What one writes with DeepDiff for the same rules."""
+    """Compare with DeepDiff under the same rules."""
     left, right = documents(pair)
     return not DeepDiff(left, right, ignore_private_variables=False, custom_operators=OPERATORS, verbose_level=1)
 
 
 def deepdiff_leaving_out(pair: Pair) -> bool:
-    """What one writes to save time: the places of the time rules are not looked at, so any time would do there."""
+    """Compare with DeepDiff without the places of the time rules, which is faster and allows any time there."""
     left, right = documents(pair)
     return not DeepDiff(left, right, ignore_private_variables=False, exclude_regex_paths=[LEFT_OUT], verbose_level=1)
 
@@ -154,7 +154,7 @@ def seconds_per_call(call: Callable[[Pair], object], work: list[Pair], *, repeat
 
 
 def repeats_of(call: Callable[[Pair], object], work: list[Pair]) -> int:
-    """How often the pairs are gone through for one sample: long enough that what ran before has left the caches."""
+    """Return how many passes over the pairs make one sample, so that it lasts long enough to warm the caches."""
     return max(1, round(SAMPLE_S / (seconds_per_call(call, work) * len(work))))
 
 
@@ -163,24 +163,24 @@ def effect_pairs() -> list[Pair]:
     for number in range(PAIRS):
         sides = [score_rows(8), json.loads(json.dumps(score_rows(8, first_id=2**40)).replace("00.685", "01.001"))]
         for side in sides:
-            # 30 rows a side: the corpus's set and more links, as a passport with many nullifiers has.
+            # 30 rows a side: the rows of the corpus and more links, as of a passport with many nullifiers.
             side["registry_hashscorerlink"] += [
                 {**side["registry_hashscorerlink"][0], "id": 5_000 + i, "hash": f"v0:more{number}-{i}"}
                 for i in range(9)
             ]
-        found = [Effects(EffectsOutcome.ATTRIBUTED, as_inserts(side)) for side in sides]
+        effects = [Effects(EffectsOutcome.ATTRIBUTED, as_inserts(side)) for side in sides]
         document = score_response(STAMPS)
         made.append(
             Pair(
-                observation(Role.SERVED, document, 1, found[0], compact=False),
-                observation(Role.MIRRORED, document, 2, found[1], compact=False),
+                observation(Role.SERVED, document, 1, effects[0], compact=False),
+                observation(Role.MIRRORED, document, 2, effects[1], compact=False),
             )
         )
     return made
 
 
 def check(comparator: Comparator, work: list[Pair], verdict: Verdict, *, deep: bool | None = None) -> None:
-    """The contenders agree on every pair before anything is timed."""
+    """Check that the contenders agree on every pair, before anything is measured."""
     now = dt.datetime(2026, 3, 4, tzinfo=dt.UTC)
     for pair in work:
         assert comparator.compare("r", pair.served, pair.mirrored, now=now).verdict is verdict
@@ -227,25 +227,25 @@ def main() -> None:
     for _ in range(rounds):
         for key, (call, work) in contenders.items():
             samples[key].append(seconds_per_call(call, work, repeats=repeats[key]))
-    medians = {key: statistics.median(found) for key, found in samples.items()}
+    medians = {key: statistics.median(times) for key, times in samples.items()}
     report(medians, size=len(json.dumps(score_response(STAMPS))), rounds=rounds)
 
 
 def report(medians: dict[tuple[str, str], float], *, size: int, rounds: int) -> None:
     print(f"body {size} bytes, {STAMPS} stamps; {rounds} rounds, medians of CPU time; one core")
-    print("DeepDiff: with the same rules. Leaving out: DeepDiff that does not look at the places of the time rules.")
+    print("DeepDiff: with the same rules. Leaving out: DeepDiff without the places of the time rules.")
     print(
         f"{'case':<34} {'ours us':>8} {'per second':>11} {'DeepDiff us':>12} {'ratio':>7} {'leaving out':>12} {'ratio':>7}"
     )
     result: dict[str, Any] = {"body_bytes": size, "rounds": rounds, "cases": {}}
     for name in dict.fromkeys(name for name, _ in medians):
-        mine = medians[name, "ours"]
-        line, entry = f"{name:<34} {mine * 1e6:>8.2f} {1 / mine:>11,.0f}", {"us": round(mine * 1e6, 3)}
-        for other in ("deepdiff", "leaving out"):
-            theirs = medians.get((name, other))
-            if theirs:
-                line += f" {theirs * 1e6:>12.0f} {theirs / mine:>6.0f}x"
-                entry |= {f"{other}_us": round(theirs * 1e6, 1), f"{other}_ratio": round(theirs / mine, 1)}
+        ours = medians[name, "ours"]
+        line, entry = f"{name:<34} {ours * 1e6:>8.2f} {1 / ours:>11,.0f}", {"us": round(ours * 1e6, 3)}
+        for contender in ("deepdiff", "leaving out"):
+            other = medians.get((name, contender))
+            if other:
+                line += f" {other * 1e6:>12.0f} {other / ours:>6.0f}x"
+                entry |= {f"{contender}_us": round(other * 1e6, 1), f"{contender}_ratio": round(other / ours, 1)}
         print(line)
         result["cases"][name] = entry
     print(msgspec.json.encode(result).decode())

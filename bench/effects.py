@@ -1,8 +1,9 @@
-"""What capturing row changes costs: decoding, each driver's own CPU and fences, and the service that is captured.
+"""Measure the cost of change data capture: decoding, each driver's own CPU and fences, and the captured service.
 
-`python -m bench.effects [--rounds N] [--transactions N] [--dsn DSN]`: an embedded PostgreSQL with fsync on, unless a server is
-named. A writer in a process of its own commits transactions of 5 statements and 23 row changes, 4 at a time; it is measured
-without capture and with each driver, taking turns in every round: paced at 100 transactions a second, then at full speed. Tables are medians of the rounds; the last line is JSON.
+`python -m bench.effects [--rounds N] [--transactions N] [--dsn DSN]`: on an embedded PostgreSQL with fsync, or on the given server. A writer
+in a process of its own commits transactions of 5 statements and 23 row changes, 4 at a time. It is measured without capture and with each
+driver, taking turns in every round: paced at 100 transactions a second, then at full speed. The table has medians of the rounds; the last
+line is JSON.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from tests.support import captured_database, pgoutput, postgres
 CONCURRENCY = 4
 CHANGES = 23
 PACE = 100.0
-"""Transactions a second of the paced run: a server with room to spare, as a live one has."""
+"""Transactions a second of the paced run: well below saturation, like a live server."""
 CREDENTIAL = json.dumps({"type": ["VerifiableCredential"], "proof": "0x" + "ab" * 600})
 
 UPSERT = """
@@ -47,7 +48,7 @@ RESCORE = "UPDATE account SET score = score + 0.25 WHERE id = $1"
 
 
 async def one(conn: asyncpg.Connection, address: str) -> None:
-    """A scoring: 10 stamps replaced, the account written three times, events."""
+    """Run one scoring: replace 10 stamps, write the account twice, insert an event."""
     async with conn.transaction():
         account = await conn.fetchval(UPSERT, address)
         await conn.execute(CLEAR, account)
@@ -57,9 +58,9 @@ async def one(conn: asyncpg.Connection, address: str) -> None:
 
 
 async def write(dsn: str, transactions: int, per_second: float) -> None:
-    """The writer's process: print the latencies' median and p95 in ms and the transactions a second.
+    """Write in the writer's process; print median and p95 of the latencies in ms and the transactions a second.
 
-    With `per_second` it keeps that pace (an open loop within each connection), else it goes as fast as it can.
+    With `per_second` it keeps that pace (an open loop within each connection), else it writes as fast as it can.
     """
     latencies: list[float] = []
     step = CONCURRENCY / per_second if per_second else 0.0
@@ -87,7 +88,7 @@ async def write(dsn: str, transactions: int, per_second: float) -> None:
 
 @dataclass
 class Samples:
-    """One case's measurements, round by round."""
+    """The measurements of one case, one for each round."""
 
     paced_ms: list[float] = field(default_factory=list)
     paced_p95_ms: list[float] = field(default_factory=list)
@@ -101,7 +102,7 @@ class Samples:
 
 
 def server_cpu_s(data_dir: Path | None) -> float:
-    """CPU of the postmaster and its children, living and dead; 0 for a server elsewhere."""
+    """Return the CPU time of the postmaster and its running and ended children; 0 for a server elsewhere."""
     if data_dir is None:
         return 0.0
     postmaster = (data_dir / "postmaster.pid").read_text().split("\n", 1)[0]
@@ -138,7 +139,7 @@ async def written(dsn: str, transactions: int, *, per_second: float = 0.0) -> di
 
 @asynccontextmanager
 async def watching(dsn: str, driver: Driver) -> AsyncIterator[Any]:
-    """The capture running, or None for the case without."""
+    """Run a capture during the block; yield None for the case without one."""
     if driver is Driver.OFF:
         yield None
         return
@@ -168,14 +169,14 @@ async def measure(dsn: str, driver: Driver, samples: Samples, *, transactions: i
         samples.paced_ms.append(paced["ms"])
         samples.paced_p95_ms.append(paced["p95_ms"])
         server, reader = server_cpu_s(data_dir), time.process_time()
-        told = await written(dsn, transactions)
+        full_speed = await written(dsn, transactions)
         if capture:
             await capture.fence()
             samples.reader_us.append((time.process_time() - reader) / transactions / CHANGES * 1e6)
         samples.server_us.append((server_cpu_s(data_dir) - server) / transactions * 1e6)
-        samples.latency_ms.append(told["ms"])
-        samples.p95_ms.append(told["p95_ms"])
-        samples.per_second.append(told["per_second"])
+        samples.latency_ms.append(full_speed["ms"])
+        samples.p95_ms.append(full_speed["p95_ms"])
+        samples.per_second.append(full_speed["per_second"])
         if capture:
             async with asyncio.TaskGroup() as group:
                 group.create_task(written(dsn, transactions // 2), name="load")
@@ -184,7 +185,7 @@ async def measure(dsn: str, driver: Driver, samples: Samples, *, transactions: i
 
 
 def decode_us(rounds: int) -> float:
-    """CPU per row change of the decoder alone."""
+    """Return the decoder's CPU time per row change in microseconds."""
     columns = {"stamp": ("id", "account_id", "provider", "credential", "note"), "account": ("id", "address", "score")}
     stamp = {"id": "17", "account_id": "3", "provider": "Google", "credential": CREDENTIAL, "note": None}
     account = {"id": "3", "address": "0x" + "a" * 40, "score": "1.500000000"}
@@ -242,24 +243,24 @@ def report(cases: dict[Driver, Samples], decoded: float, *, rounds: int, transac
         for name in ("paced_ms", "paced_p95_ms", "latency_ms", "p95_ms", "per_second", "server_us")
     }
     for driver, samples in cases.items():
-        found: dict[str, float | None] = {}
+        medians: dict[str, float | None] = {}
         for name, zero in base.items():
-            found[name] = statistics.median(getattr(samples, name))
+            medians[name] = statistics.median(getattr(samples, name))
             pairs = zip(getattr(samples, name), getattr(cases[Driver.OFF], name), strict=True)
-            found[f"{name}_ratio"] = statistics.median(mine / off for mine, off in pairs) if zero else None
-        found["reader_us_per_change"] = statistics.median(samples.reader_us) if samples.reader_us else None
+            medians[f"{name}_ratio"] = statistics.median(on / off for on, off in pairs) if zero else None
+        medians["reader_us_per_change"] = statistics.median(samples.reader_us) if samples.reader_us else None
         for name in ("fence_idle_ms", "fence_busy_ms"):
             took = getattr(samples, name)
-            found[name] = statistics.median(took) if took else None
-            found[f"{name}_p95"] = statistics.quantiles(took, n=20)[18] if took else None
+            medians[name] = statistics.median(took) if took else None
+            medians[f"{name}_p95"] = statistics.quantiles(took, n=20)[18] if took else None
         result["drivers"][driver.value] = {
-            name: round(value, 3) if value is not None else None for name, value in found.items()
+            name: round(value, 3) if value is not None else None for name, value in medians.items()
         }
-        print(line(driver, found))
+        print(line(driver, medians))
     print(json.dumps(result))
 
 
-def line(driver: Driver, found: dict[str, float | None]) -> str:
+def line(driver: Driver, medians: dict[str, float | None]) -> str:
     layout = {
         "paced_ms": "8.2f", "paced_ms_ratio": "5.2f", "paced_p95_ms": "7.2f", "paced_p95_ms_ratio": "5.2f",
         "latency_ms": "10.2f", "latency_ms_ratio": "5.2f", "p95_ms": "7.2f", "p95_ms_ratio": "5.2f", "per_second": "7.0f",
@@ -268,7 +269,7 @@ def line(driver: Driver, found: dict[str, float | None]) -> str:
     }  # fmt: skip
     cells = []
     for name, form in layout.items():
-        value = found[name]
+        value = medians[name]
         cells.append(format(value, form) if value is not None else "-".rjust(int(form.split(".")[0])))
     return f"{driver.value:<9} {' '.join(cells)}"
 

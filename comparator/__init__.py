@@ -1,18 +1,17 @@
-"""Decides what two sides' observations of one request mean.
+"""The comparator: decide what two sides' observations of one request mean. It imports neither the proxy nor the scorer.
 
-The values: `exchange`, `changes` (what happened), `tables`, `settings` (what the operator declared), `difference`, `verdict`
-(what was found). All of the following is pure (no I/O, no clock):
+    live log   --> capture --.                             .--> store --> report, queries
+                             +--> verdict.Comparator ------+--> findings (clusters of like differences, evidence)
+    shadow log --> capture --'      uses responses,        '--> metrics
+                                    effects and rules
 
 - `verdict.Comparator` is the entry: compiled once from the section `compare:`, it turns two observations into a `Comparison`.
-- Responses: `responses` (status, headers, body), `bodies` (codings and kinds), `exact` (JSON that loses nothing), `json_diff` (the
-  walk), under `rules`, which `paths` finds by place and `actions` apply. `known` are the declared known differences.
-- Effects: `net` (what changed in the end, by natural key), `row_diff` (what a row means), `effects` (both sides together).
-- What follows from many comparisons: `findings` (clusters), `stats`, `sketch`, `evidence` (how sure we are), `calibrate`
-  (rules proposed from noise), `rule_trial` (what other rules would say), `in_force` (new rules while a process runs).
-- What people and files see: `report`, `detail` (deepdiff, in this one module), `cases` (a replayable example), `redaction`,
-  `record` (what the store is given).
+- `exchanges` has the values of everything: exchanges, row changes, differences. `settings` and `tables` are sections of config.yaml.
+- `responses` compares status, headers and bodies; `effects` compares committed rows; `rules` decides which differences are allowed.
+- `findings` and `stats` conclude from many comparisons. `live_rules` holds the rules in force while a process runs.
+- `capture` turns a database's write-ahead log into row changes and attributes them to requests.
+- `store` keeps comparisons and findings in PostgreSQL; `postgres` connects and migrates; `metrics` counts.
 
-The shells: `capture/` turns a write-ahead log into `changes`; `store` keeps verdicts (`store_schema`, `store_writes`), `queries`
-reads them; `metrics`; the commands `findings_command`, `rules_command`, `compare_command` with `command_options`.
-The comparator imports neither the proxy nor the scorer.
+Everything but `capture`, `store`, `postgres` and `metrics` is pure: no I/O, no clock, no chance. import-linter checks it, and the layers
+(pyproject.toml).
 """

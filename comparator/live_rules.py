@@ -1,7 +1,4 @@
-"""The rules in force while a process runs: new ones are taken only when they make sense.
-
-Pure. Whoever watches the file (or gets the signal) offers what it read; a bad offer leaves the old rules as they are.
-"""
+"""Hold the comparison rules in force while a process runs. Pure: the caller reads the configuration again and offers the result."""
 
 from comparator.errors import RuleError
 from comparator.settings import CompareSettings
@@ -9,10 +6,10 @@ from comparator.verdict import Comparator
 
 
 class LiveRules:
-    """Holds the compiled comparator; `comparator` is read for each comparison, so a change holds from the next one on.
+    """The compiled comparator in force. Read `comparator` for each comparison, so that new rules apply from the next one on.
 
     Raises:
-        RuleError: from the constructor, when the first settings are wrong.
+        RuleError: the initial settings are invalid.
     """
 
     __slots__ = ("_comparator",)
@@ -22,13 +19,13 @@ class LiveRules:
 
     @property
     def comparator(self) -> Comparator:
-        """The rules in force."""
+        """The comparator with the rules in force."""
         return self._comparator
 
-    def offer(self, settings: CompareSettings) -> str:
-        """Take new settings; return "" when they are in force, else what is wrong with them and the old ones stay."""
+    def offer(self, settings: CompareSettings) -> str | None:
+        """Put new settings into force if they are valid; return None, or the problem, in which case the old ones stay in force."""
         try:
             self._comparator = Comparator(settings)
         except RuleError as error:
             return str(error)
-        return ""
+        return None

@@ -1,7 +1,7 @@
-"""The comparator's metrics. Labels come from closed sets: routes of the configuration, kinds, severities.
+"""Define the comparator's metrics. Labels come from closed sets: configured routes and tables, kinds, severities.
 
-What each exchange ended as (compared, by verdict; failed; skipped) is counted by whoever runs the comparison; these say what
-the comparisons found. A finding's path is no label: it would be unbounded. The store and the screens show it.
+They count the differences in comparisons. The outcomes of exchanges (compared, by verdict; failed; skipped) are counted by the shadow runner.
+The place of a finding is not a label, because it is unbounded; the store has it.
 """
 
 from collections.abc import Iterable
@@ -13,19 +13,19 @@ from comparator.findings.clustering import Occurrence
 from comparator.verdict import Comparison
 
 OTHER_ROUTE: Final = "other"
-"""Label of a route that the configuration does not name."""
+"""Label of every route that is not configured."""
 OTHER_TABLE: Final = "other"
-"""Label of a table that the configuration does not describe."""
+"""Label of every table without a description in `compare.tables`."""
 COMPARE_BUCKETS: Final = (0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0)
 
 
 class ComparatorMetrics:
-    """Declared once for each registry.
+    """The comparator's metrics in one registry.
 
     Args:
-        registry: where they are registered.
-        routes: the configuration's route names; others are counted as OTHER_ROUTE.
-        tables: the tables that the configuration describes; others are counted as OTHER_TABLE.
+        registry: registry of the metrics.
+        routes: names of the configured routes; others are counted as OTHER_ROUTE.
+        tables: names of the described tables; others are counted as OTHER_TABLE.
     """
 
     def __init__(self, registry: CollectorRegistry, routes: Iterable[str], tables: Iterable[str] = ()) -> None:
@@ -33,57 +33,57 @@ class ComparatorMetrics:
         self._tables = frozenset(tables)
         self.differences = Counter(
             "shadow_differences_total",
-            "Unexplained differences of mismatches by kind and severity, as the candidate against the legacy.",
+            "Unexplained differences in mismatches, by kind and severity of the candidate relative to the legacy.",
             ("route", "kind", "severity"),
             registry=registry,
         )
         self.row_differences = Counter(
             "shadow_row_differences_total",
-            "Those of the differences that are in committed rows, by table.",
+            "Unexplained differences in committed rows, by table and kind.",
             ("table", "kind"),
             registry=registry,
         )
         self.known_differences = Counter(
             "shadow_known_differences_total",
-            "Differences that a declared known difference explains.",
+            "Differences that a declaration in compare.known_differences explains.",
             ("route",),
             registry=registry,
         )
         self.expired_rules = Counter(
             "shadow_expired_rules_total",
-            "Places where a rule no longer hides a difference because its term is over.",
+            "Places at which an expired rule no longer allows a difference.",
             ("route",),
             registry=registry,
         )
         self.undescribed_tables = Counter(
             "shadow_undescribed_tables_total",
-            "Changed tables that the configuration does not describe, each once for a comparison.",
+            "Changed tables without a description in compare.tables, each counted once per comparison.",
             ("route",),
             registry=registry,
         )
         self.compare_seconds = Histogram(
             "shadow_compare_seconds",
-            "Time one comparison took.",
+            "Duration of one comparison.",
             ("route",),
             buckets=COMPARE_BUCKETS,
             registry=registry,
         )
         self.rules_reloads = Counter(
             "shadow_rules_reloads_total",
-            "Reloads of the rules by result: taken, refused.",
+            "Reloads of the comparison rules, by result: taken, refused.",
             ("result",),
             registry=registry,
         )
         self.rules_loaded = Gauge(
-            "shadow_rules_loaded_timestamp_seconds", "When the rules in force were loaded.", registry=registry
+            "shadow_rules_loaded_timestamp_seconds", "Time at which the rules in force were loaded.", registry=registry
         )
 
     def route(self, name: str) -> str:
-        """The label of a route."""
+        """Return the label of a route."""
         return name if name in self._routes else OTHER_ROUTE
 
     def table(self, name: str) -> str:
-        """The label of a table."""
+        """Return the label of a table."""
         return name if name in self._tables else OTHER_TABLE
 
     def observe(
@@ -94,15 +94,22 @@ class ComparatorMetrics:
         occurrences: Iterable[Occurrence] = (),
         seconds: float | None = None,
     ) -> None:
-        """Count what one comparison found; it took `seconds`, None when nobody measured."""
+        """Count one comparison.
+
+        Args:
+            route: name of the route.
+            comparison: the comparison.
+            occurrences: findings that occur in it.
+            seconds: its duration, None if it was not measured.
+        """
         label = self.route(route)
         if seconds is not None:
             self.compare_seconds.labels(label).observe(seconds)
-        for sighting in occurrences:
-            signature = sighting.signature
-            self.differences.labels(label, signature.kind, signature.severity).inc(sighting.count)
-            if sighting.example.table:
-                self.row_differences.labels(self.table(sighting.example.table), signature.kind).inc(sighting.count)
+        for occurrence in occurrences:
+            signature = occurrence.signature
+            self.differences.labels(label, signature.kind, signature.severity).inc(occurrence.count)
+            if occurrence.example.table:
+                self.row_differences.labels(self.table(occurrence.example.table), signature.kind).inc(occurrence.count)
         if comparison.known:
             self.known_differences.labels(label).inc(len(comparison.known))
         if comparison.expired:

@@ -130,7 +130,7 @@ SELECT_APPLIED = "SELECT name FROM shadow.applied_migration WHERE component = $1
 INSERT_APPLIED = "INSERT INTO shadow.applied_migration (component, name) VALUES ($1, $2)"
 
 _FORMER_TABLES: Final = {"comparator": "shadow.migration", "rollout": "shadow.rollout_migration"}
-"""Where earlier versions noted each component's migrations. The tables stay, so that such a version still starts."""
+"""The tables in which earlier versions noted their migrations, by component. They stay, so that such a version still starts."""
 ADOPT_FORMER = """
 INSERT INTO shadow.applied_migration (component, name, applied_at) SELECT $1, name, applied_at FROM {table}
 ON CONFLICT DO NOTHING

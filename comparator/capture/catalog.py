@@ -42,10 +42,19 @@ JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.relation
 """
 
 COLUMNS = """
-SELECT attrelid AS oid, attname AS name, format_type(atttypid, atttypmod) AS type, attgenerated <> '' AS generated,
-       CASE attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'default' ELSE '' END AS identity, attnotnull AS not_null
-FROM pg_attribute WHERE attrelid = ANY($1::oid[]) AND attnum > 0 AND NOT attisdropped ORDER BY attrelid, attnum
+SELECT a.attrelid AS oid, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attgenerated <> '' AS generated,
+       CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'default' ELSE '' END AS identity, a.attnotnull AS not_null,
+       (WITH RECURSIVE base (type, modifier) AS (
+            SELECT a.atttypid, a.atttypmod
+            UNION ALL SELECT t.typbasetype, t.typtypmod FROM base JOIN pg_type t ON t.oid = base.type WHERE t.typtype = 'd')
+        SELECT format_type(base.type, base.modifier) FROM base JOIN pg_type t ON t.oid = base.type WHERE t.typtype <> 'd')
+           AS value_type,
+       a.attidentity <> '' OR coalesce(a.attgenerated = '' AND pg_get_expr(d.adbin, d.adrelid) ~ $2, false) AS fills_itself
+FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = ANY($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum
 """
+MAKES_ITS_OWN_VALUE = r"(^|\.)(nextval|gen_random_uuid|uuid_generate_v[14]|uuidv[47])\("
+"""Defaults that give the same row another value in each database."""
 
 FOREIGN_KEYS = """
 SELECT f.conrelid AS oid, f.conname AS name, f.condeferrable AS deferrable, n.nspname AS schema, c.relname AS relation,
@@ -78,7 +87,7 @@ async def read_existing(conn: Connection, tables: Iterable[str]) -> Catalog:
     schemas, relations = [schema for schema, _ in names], [relation for _, relation in names]
     rows = await conn.fetch(TABLES, schemas, relations, timeout=CATALOG_TIMEOUT_S)
     oids = [row["oid"] for row in rows]
-    columns = _by_table(await conn.fetch(COLUMNS, oids, timeout=CATALOG_TIMEOUT_S))
+    columns = _by_table(await conn.fetch(COLUMNS, oids, MAKES_ITS_OWN_VALUE, timeout=CATALOG_TIMEOUT_S))
     foreign = _by_table(await conn.fetch(FOREIGN_KEYS, oids, timeout=CATALOG_TIMEOUT_S))
     shapes = [_shape(row, columns.get(row["oid"], []), foreign.get(row["oid"], [])) for row in rows]
     return Catalog({shape.name: shape for shape in sorted(shapes, key=lambda shape: shape.name)})
@@ -124,7 +133,7 @@ def _shape(row: asyncpg.Record, columns: list[asyncpg.Record], foreign: list[asy
         owned=row["owned"],
         replica_identity=ReplicaIdentity(row["identity"]),
         primary_key=tuple(row["primary_key"]),
-        columns=tuple(Column(c["name"], c["type"], c["generated"], c["identity"], c["not_null"]) for c in columns),
+        columns=tuple(Column(**dict(list(column.items())[1:])) for column in columns),
         foreign_keys=tuple(
             ForeignKey(
                 name=key["name"],

@@ -27,6 +27,8 @@ class Column:
         generated: the column is generated; it is never written.
         identity: "always", "default" or "". An INSERT that names an `always` column needs OVERRIDING SYSTEM VALUE.
         not_null: the column has a NOT NULL constraint.
+        value_type: `type`, or the base type of a domain.
+        fills_itself: the database makes the value: identity, or a default from a sequence or a random UUID.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Column:
     generated: bool
     identity: str
     not_null: bool
+    value_type: str = ""
+    fills_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)

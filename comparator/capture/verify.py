@@ -65,7 +65,7 @@ class TableReport:
 
     @property
     def equal(self) -> bool:
-        """Whether both databases contain the same rows."""
+        """Both databases contain the same rows."""
         return not self.differing and not self.problem
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from comparator.exchanges.row_changes import Transaction
+from comparator.exchanges.table_schema import Schemas, TableSchema
 
 HeaderList = tuple[tuple[str, str], ...]
 """Pairs of field name and field value, decoded as latin-1."""
@@ -127,10 +128,17 @@ class EffectsOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """The committed transactions of one request on one side, in commit order."""
+    """The committed effects of one request on one side.
+
+    Attributes:
+        outcome: confidence that they are complete and belong to this request alone.
+        transactions: committed transactions, in commit order.
+        schemas: schemas of the captured tables in the database that they were committed to.
+    """
 
     outcome: EffectsOutcome
     transactions: tuple[Transaction, ...] = ()
+    schemas: Schemas = field(default_factory=dict[str, TableSchema])
 
 
 NO_EFFECTS = Effects(EffectsOutcome.OFF)

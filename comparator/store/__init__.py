@@ -1,1 +1,8 @@
-"""Keep verdicts in PostgreSQL: schema, writes, queries and the report built from them."""
+"""Store comparisons, findings and totals in PostgreSQL, in the schema `shadow`, and report them.
+
+- `store.Store` adds batches; `writes` has its statements, `schema` the migrations and the partitions by day.
+- `queries` reads; `rows` (pure) has the values that it returns.
+- `comparison_detail` (pure) is the stored form of what differed in a comparison.
+- `report` (pure) writes comparisons and findings as text, with the help of deepdiff in `deepdiff_rendering` (pure).
+- `stored_rule_trial` (pure) predicts the effect of changed rules on stored comparisons.
+"""

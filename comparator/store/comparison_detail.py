@@ -1,7 +1,4 @@
-"""What the store is given about one compared exchange, and how its detail is kept.
-
-Pure. `Compared` is made by whoever ran the comparison; `Detail` is the wire form of what differed.
-"""
+"""Define a compared exchange, as it is added to the store, and the stored form of its differences. Pure."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -11,7 +8,7 @@ import msgspec
 import zstandard
 
 from comparator.errors import CaseError
-from comparator.exchanges.difference import Difference, RuleHit
+from comparator.exchanges.difference import Difference
 from comparator.exchanges.json_values import shortened, value_text
 from comparator.exchanges.model import Exchange, Failed, Observation
 from comparator.findings.cases import Case
@@ -19,16 +16,26 @@ from comparator.findings.clustering import Occurrence
 from comparator.verdict import Comparison, Verdict
 
 DIFFERENCES_MAX: Final = 200
-"""Differences kept in full for one comparison; their number is always kept."""
+"""Differences that are stored of one comparison; the number of all differences is stored too."""
 VALUE_CHARS_MAX: Final = 2_000
+"""Longest text of a stored value, in characters."""
 EXAMPLE_CHARS_MAX: Final = 300
+"""Longest text of each value in a finding's one-line example, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedExchange:
-    """One exchange with its verdict, ready for the store.
+    """One exchange with its comparison, as it is added to the store.
 
-    `case` is given for mismatches that may become examples (already redacted). `key_digest` stands for the ordering key.
+    Attributes:
+        exchange: the exchange.
+        served: observation of the serving side.
+        mirrored: observation of the mirrored side.
+        comparison: the comparison, redacted.
+        compared_at: time of the comparison.
+        key_digest: digest of the ordering key, None for none.
+        occurrences: findings that occur in the comparison, redacted.
+        case: redacted case of a mismatch, which may become an example of its findings; None for none.
     """
 
     exchange: Exchange
@@ -42,7 +49,7 @@ class ComparedExchange:
 
 
 class DifferenceText(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A difference in words: both values as JSON text, "" where there is none."""
+    """The stored form of a difference: both values as JSON text, "" for an absent value."""
 
     kind: str
     place: str
@@ -55,7 +62,7 @@ class DifferenceText(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RuleHitText(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A rule that was touched."""
+    """The stored form of a rule hit."""
 
     rule: str
     place: str
@@ -63,7 +70,7 @@ class RuleHitText(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ComparisonDetail(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept of a comparison beside its columns. `omitted` counts differences beyond DIFFERENCES_MAX."""
+    """The stored form of a comparison's differences and rule hits; `omitted` is the number of differences beyond DIFFERENCES_MAX."""
 
     differences: tuple[DifferenceText, ...] = ()
     known: tuple[DifferenceText, ...] = ()
@@ -74,7 +81,7 @@ class ComparisonDetail(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def difference_text(difference: Difference, *, reason: str = "", ticket: str = "", rule: str = "") -> DifferenceText:
-    """Write a difference down, long values cut."""
+    """Convert a difference into its stored form; long values are shortened."""
     return DifferenceText(
         kind=difference.kind,
         place=difference.place,
@@ -88,22 +95,20 @@ def difference_text(difference: Difference, *, reason: str = "", ticket: str = "
 
 
 def detail_of(comparison: Comparison) -> ComparisonDetail:
-    """What to keep of a comparison."""
+    """Convert a comparison into its stored form."""
     return ComparisonDetail(
         differences=tuple(difference_text(d) for d in comparison.differences[:DIFFERENCES_MAX]),
         known=tuple(
             difference_text(k.difference, reason=k.reason, ticket=k.ticket, rule=k.declaration)
             for k in comparison.known[:DIFFERENCES_MAX]
         ),
-        rule_hits=tuple(_touch_text(touch) for touch in comparison.rule_hits[:DIFFERENCES_MAX]),
+        rule_hits=tuple(
+            RuleHitText(hit.rule, hit.place, hit.expired) for hit in comparison.rule_hits[:DIFFERENCES_MAX]
+        ),
         undescribed=comparison.undescribed,
         omitted=max(0, len(comparison.differences) - DIFFERENCES_MAX),
         low_confidence=comparison.low_confidence,
     )
-
-
-def _touch_text(touch: RuleHit) -> RuleHitText:
-    return RuleHitText(touch.rule, touch.place, touch.expired)
 
 
 _encoder: Final = msgspec.json.Encoder()
@@ -111,24 +116,24 @@ _decoder: Final = msgspec.json.Decoder(ComparisonDetail)
 
 
 def packed_detail(comparison: Comparison) -> bytes | None:
-    """The detail as the store keeps it; None when a match touched no rule: there is nothing to tell."""
+    """Encode the detail of a comparison for the store; None for a match without rule hits, which has no detail."""
     if comparison.verdict is Verdict.MATCH and not comparison.rule_hits and not comparison.undescribed:
         return None
     return pack(_encoder.encode(detail_of(comparison)))
 
 
-def unpacked_detail(kept: bytes | None) -> ComparisonDetail:
-    """Read a kept detail back.
+def unpacked_detail(stored: bytes | None) -> ComparisonDetail:
+    """Decode a stored detail.
 
     Raises:
-        CaseError: it is damaged.
+        CaseError: the detail is damaged.
     """
-    if kept is None:
+    if stored is None:
         return ComparisonDetail()
     try:
-        return _decoder.decode(unpack(kept))
+        return _decoder.decode(unpack(stored))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise CaseError(f"a stored detail is damaged: {error}") from error
+        raise CaseError(f"stored detail of a comparison is damaged: {error}") from error
 
 
 def pack(text: bytes) -> bytes:
@@ -136,25 +141,25 @@ def pack(text: bytes) -> bytes:
     return zstandard.compress(text, 3)
 
 
-def unpack(kept: bytes) -> bytes:
-    """Undo `pack`.
+def unpack(stored: bytes) -> bytes:
+    """Decompress a small document.
 
     Raises:
-        CaseError: it is damaged.
+        CaseError: the document is damaged.
     """
     try:
-        return zstandard.decompress(kept)
+        return zstandard.decompress(stored)
     except zstandard.ZstdError as error:
-        raise CaseError(f"a stored document is damaged: {error}") from error
+        raise CaseError(f"stored document is damaged: {error}") from error
 
 
 def status_of(observation: Observation) -> int | None:
-    """The status a side answered with, None when it gave no response."""
+    """Return the status of an observation's response, None for a failure."""
     return None if isinstance(observation.outcome, Failed) else observation.outcome.status
 
 
 def example_of(difference: Difference) -> str:
-    """One line that shows a difference: both values, and the row it is in."""
+    """Describe a difference in one line: both values, and the row."""
     row = f" of {value_text(difference.natural_key)}" if difference.natural_key else ""
     served = shortened(value_text(difference.served), EXAMPLE_CHARS_MAX) or "nothing"
     mirrored = shortened(value_text(difference.mirrored), EXAMPLE_CHARS_MAX) or "nothing"

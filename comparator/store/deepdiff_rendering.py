@@ -1,6 +1,6 @@
-"""Renders how two values differ, by deepdiff: the one module that imports it.
+"""Render the difference of two values by deepdiff; the only module that imports it.
 
-Pure, but slow (milliseconds): for a person's eyes, on the smallest differing subtree, never to decide anything.
+Pure, but slow (milliseconds): it is for people to read, on the smallest differing subtree, and never decides anything.
 """
 
 # deepdiff publishes no usable types.
@@ -15,10 +15,11 @@ from comparator.exchanges.difference import Difference
 from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, value_text
 
 RENDER_CHARS_MAX: Final = 200_000
+"""Largest pair of values that is rendered, in characters of their JSON texts together."""
 
 
 def render(difference: Difference) -> str:
-    """How the two values of one difference differ, one line for each change; "" when one of them is absent or scalar."""
+    """Render how two objects or arrays differ, one line for each change; "" if one of the values is absent or a scalar."""
     served, mirrored = difference.served, difference.mirrored
     if served is ABSENT or mirrored is ABSENT or not (_is_container(served) and _is_container(mirrored)):
         return ""
@@ -28,9 +29,9 @@ def render(difference: Difference) -> str:
 
 
 def deep_difference(served: object, mirrored: object) -> Any:
-    """The `DeepDiff` of two decoded documents with the meaning of equality used here.
+    """Return the `DeepDiff` of two parsed documents, with the comparator's meaning of equality.
 
-    Private-looking names count (`ignore_private_variables=False`); 1, 1.0 and true differ in type.
+    Members whose names begin with `__` are compared (`ignore_private_variables=False`); 1, 1.0 and true are of different types.
     """
     return DeepDiff(_plain(served), _plain(mirrored), ignore_private_variables=False, verbose_level=2)
 
@@ -40,7 +41,7 @@ def _is_container(value: object) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """What deepdiff knows how to walk: our own markers become text."""
+    """Convert a value into types that deepdiff can walk: our own markers become text."""
     match value:
         case dict():
             return {name: _plain(item) for name, item in value.items()}
@@ -49,7 +50,7 @@ def _plain(value: Any) -> Any:
         case Repeated() | NonFinite():
             return value_text(value)
         case Decimal():
-            # deepdiff compares Decimals by value and prints them in full; a wrapper would lose both.
+            # deepdiff compares a Decimal by value and prints all its digits: leave it as it is.
             return value
         case _:
             return value

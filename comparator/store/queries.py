@@ -1,7 +1,4 @@
-"""Reads the store: what `shadow status`, the screens and the gates ask for.
-
-Every function takes a connection and returns values of this module; a day is a UTC day.
-"""
+"""Read the store, for `shadow status` and the other commands, the pages and the gates. A day is a UTC day."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -24,7 +21,7 @@ GROUP BY route, served_by, verdict, cause ORDER BY route, served_by, verdict, ca
 
 
 async def totals(conn: Connection, *, since: dt.date) -> tuple[VerdictTotal, ...]:
-    """Accounting totals from that day on."""
+    """Return the totals of comparisons from a day on."""
     return tuple([VerdictTotal(*record.values()) for record in await conn.fetch(SELECT_TOTALS, since)])
 
 
@@ -36,14 +33,14 @@ GROUP BY route, declaration ORDER BY route, declaration
 
 
 async def known_totals(conn: Connection, *, since: dt.date) -> tuple[KnownTotal, ...]:
-    """How often each declared known difference was seen from that day on."""
+    """Return the totals of known differences from a day on."""
     return tuple([KnownTotal(*record.values()) for record in await conn.fetch(SELECT_KNOWN_TOTALS, since)])
 
 
-def counts_of(found: Sequence[VerdictTotal], *, route: str = "") -> VerdictCounts:
-    """The numerator and denominator of a match rate: failed comparisons are in neither."""
+def counts_of(totals_by_cause: Sequence[VerdictTotal], *, route: str = "") -> VerdictCounts:
+    """Add up totals by verdict, of one route or of all."""
     by_verdict = dict.fromkeys(Verdict, 0)
-    for total in found:
+    for total in totals_by_cause:
         if route in {"", total.route}:
             by_verdict[Verdict(total.verdict)] += total.count
     return VerdictCounts(
@@ -76,16 +73,16 @@ LIMIT $4
 async def findings(
     conn: Connection, *, route: str = "", states: Sequence[FindingState] = (), limit: int = 50
 ) -> tuple[Finding, ...]:
-    """Findings, those that need someone first."""
+    """Return findings of a route (all if empty) in these states (all if empty): unhandled states first, then by severity and count."""
     records = await conn.fetch(SELECT_FINDINGS, "", route, [str(state) for state in states], limit)
     return tuple([Finding(*record.values()) for record in records])
 
 
 async def finding(conn: Connection, identity: str) -> Finding:
-    """One finding.
+    """Return one finding.
 
     Raises:
-        UnknownFindingError: none has this id.
+        UnknownFindingError: no finding has this id.
     """
     record = await conn.fetchrow(SELECT_FINDINGS, identity, "", [], 1) if identity else None
     if record is None:
@@ -101,10 +98,10 @@ UPDATE shadow.finding SET state = $2, state_by = $3, state_reason = $4, state_at
 async def set_state(
     conn: Connection, identity: str, state: FindingState, *, by: str, reason: str, now: dt.datetime
 ) -> None:
-    """Write down what someone decided about a finding.
+    """Set the state of a finding, with the person and the reason.
 
     Raises:
-        UnknownFindingError: none has this id.
+        UnknownFindingError: no finding has this id.
     """
     if await conn.execute(SET_STATE, identity, str(state), by, reason, now) != "UPDATE 1":
         raise UnknownFindingError(f"no finding {identity!r}; `shadow findings list` shows them")
@@ -114,7 +111,7 @@ SELECT_EXEMPLARS = "SELECT body FROM shadow.finding_exemplar WHERE finding_id = 
 
 
 async def exemplars(conn: Connection, identity: str) -> tuple[Case, ...]:
-    """The examples kept for a finding, redacted as they were kept."""
+    """Return the stored examples of a finding; they are redacted."""
     return tuple([load(unpack(record["body"])) for record in await conn.fetch(SELECT_EXEMPLARS, identity)])
 
 
@@ -132,7 +129,7 @@ GROUP BY route, served_by ORDER BY route, served_by
 async def latency(
     conn: Connection, *, since: dt.datetime, quantiles: Sequence[float] = (0.5, 0.9, 0.99)
 ) -> tuple[RouteLatency, ...]:
-    """Exact quantiles of both roles' durations from the stored comparisons of that time."""
+    """Return exact quantiles of both roles' durations, from the comparisons stored since then."""
     records = await conn.fetch(SELECT_LATENCY, since, list(quantiles))
     return tuple(
         [
@@ -170,7 +167,7 @@ async def comparisons(
     verdicts: Sequence[Verdict] = (),
     limit: int = 50,
 ) -> tuple[ComparisonRow, ...]:
-    """Stored comparisons, newest first."""
+    """Return stored comparisons, newest first; empty arguments do not restrict them."""
     names = [str(verdict) for verdict in verdicts]
     records = await conn.fetch(SELECT_COMPARISONS, exchange_id, route, names, since, limit)
     return tuple([_comparison_row(dict(record)) for record in records])
@@ -186,7 +183,7 @@ WHERE exchange_id = ANY($1) AND served_at >= $2
 
 
 async def comparisons_of(conn: Connection, exchange_ids: Sequence[str], *, since: dt.datetime) -> list[ComparisonRow]:
-    """The stored comparisons of these exchanges, served since then."""
+    """Return the stored comparisons of exchanges that were served since then."""
     records = await conn.fetch(SELECT_COMPARISONS_OF, list(exchange_ids), since)
     return [_comparison_row(dict(record)) for record in records]
 
@@ -195,7 +192,7 @@ SELECT_EXEMPLARS_OF = "SELECT DISTINCT ON (exchange_id) body FROM shadow.finding
 
 
 async def exemplars_of(conn: Connection, exchange_ids: Sequence[str]) -> list[Case]:
-    """The examples kept of these exchanges, one of each, redacted as they were kept."""
+    """Return the stored examples of exchanges, one of each; they are redacted."""
     return [load(unpack(record["body"])) for record in await conn.fetch(SELECT_EXEMPLARS_OF, list(exchange_ids))]
 
 
@@ -212,7 +209,7 @@ DO UPDATE SET outcome = excluded.outcome, reason = excluded.reason, summary = ex
 
 
 async def add_evidence(conn: Connection, row: EvidenceRow) -> None:
-    """Keep an evidence summary."""
+    """Store a judgement of evidence."""
     await conn.execute(INSERT_EVIDENCE, row.route, row.served_by, row.taken_at, row.outcome, row.reason, row.summary)
 
 
@@ -223,5 +220,5 @@ FROM shadow.evidence ORDER BY route, served_by, taken_at DESC
 
 
 async def latest_evidence(conn: Connection) -> tuple[EvidenceRow, ...]:
-    """The newest evidence summary of each route and serving side."""
+    """Return the newest judgement of each route and serving side."""
     return tuple([EvidenceRow(*record.values()) for record in await conn.fetch(SELECT_EVIDENCE)])

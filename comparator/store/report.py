@@ -1,7 +1,4 @@
-"""Writes a comparison, findings and a summary as plain text, for a terminal of 120 columns and for log files.
-
-Pure. Whoever prints decides about colours.
-"""
+"""Write comparisons, findings and summaries as plain text without colours, for terminals of 120 columns and for log files. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +13,15 @@ from comparator.store.rows import Finding, KnownTotal, RouteLatency
 from comparator.verdict import Comparison, places_by_rule
 
 LINE_CHARS = 160
+"""Longest text of a value or example in one line, in characters."""
 
 
 def render_comparison(comparison: Comparison, *, in_detail: bool = False) -> str:
-    """A comparison: verdict, what differs, what is known to differ, what could not be compared.
+    """Write a comparison: verdict, differences, known differences, expired rules, and what could not be compared.
 
     Args:
-        comparison: what was found.
-        in_detail: also how containers differ inside (deepdiff), which takes milliseconds.
+        comparison: the comparison.
+        in_detail: also render how objects and arrays differ inside, which takes milliseconds.
     """
     lines = [_headline(comparison)]
     for difference in comparison.differences:
@@ -31,7 +29,7 @@ def render_comparison(comparison: Comparison, *, in_detail: bool = False) -> str
         inside = render(difference) if in_detail else ""
         lines += [f"      {line}" for line in inside.splitlines()]
     lines += [f"  known  {k.difference.place}: {k.reason} [{k.ticket}] ({k.declaration})" for k in comparison.known]
-    lines += [f"  expired rule {touch.rule} no longer hides {touch.place}" for touch in comparison.expired]
+    lines += [f"  expired rule {hit.rule} no longer hides {hit.place}" for hit in comparison.expired]
     if comparison.effects_note:
         lines.append(f"  effects not compared ({comparison.effects_note})")
     if comparison.undescribed:
@@ -40,28 +38,28 @@ def render_comparison(comparison: Comparison, *, in_detail: bool = False) -> str
 
 
 def _headline(comparison: Comparison) -> str:
-    words = {True: ", confirmed", False: ", did not reproduce", None: ""}[comparison.confirmed]
+    confirmed = {True: ", confirmed", False: ", did not reproduce", None: ""}[comparison.confirmed]
     cause = "" if comparison.cause is None else f" ({comparison.cause})"
     rows = (
         f"; rows written: served {comparison.rows[0]}, mirrored {comparison.rows[1]}"
         if comparison.effects_compared
         else ""
     )
-    return f"{comparison.verdict}{cause}{words}; served by {comparison.served_by}{rows}"
+    return f"{comparison.verdict}{cause}{confirmed}; served by {comparison.served_by}{rows}"
 
 
-def _difference_line(words: DifferenceText) -> str:
-    row = f" of {words.key}" if words.key else ""
-    served, mirrored = (shortened(value, LINE_CHARS) or "nothing" for value in (words.served, words.mirrored))
-    return f"  {words.kind:<14} {words.place}{row}\n      served   {served}\n      mirrored {mirrored}"
+def _difference_line(text: DifferenceText) -> str:
+    row = f" of {text.key}" if text.key else ""
+    served, mirrored = (shortened(value, LINE_CHARS) or "nothing" for value in (text.served, text.mirrored))
+    return f"  {text.kind:<14} {text.place}{row}\n      served   {served}\n      mirrored {mirrored}"
 
 
-def render_rule_hits(touches: Mapping[str, Sequence[str]]) -> str:
-    """Which rule touched which places."""
-    if not touches:
-        return "no rule was touched"
+def render_rule_hits(places_of_rule: Mapping[str, Sequence[str]]) -> str:
+    """Write the places that each rule matched."""
+    if not places_of_rule:
+        return "no rule matched"
     lines: list[str] = []
-    for rule, places in touches.items():
+    for rule, places in places_of_rule.items():
         lines.append(f"{rule}  ({len(places)} {'place' if len(places) == 1 else 'places'})")
         lines += [f"  {place}" for place in places[:20]]
         if len(places) > 20:
@@ -70,12 +68,12 @@ def render_rule_hits(touches: Mapping[str, Sequence[str]]) -> str:
 
 
 def explain(comparison: Comparison) -> str:
-    """Which rule touched which places of a comparison."""
+    """Write the places of a comparison that each rule matched."""
     return render_rule_hits(places_by_rule(comparison))
 
 
 def render_finding(finding: Finding, cases: Iterable[Case] = ()) -> str:
-    """One finding in full."""
+    """Write one finding in full, with its examples."""
     share = f"{finding.keys} of {finding.route_keys} keys" if finding.route_keys else f"{finding.keys} keys"
     lines = [
         f"{finding.id}  {finding.severity}  {finding.state}  {finding.route}",
@@ -95,7 +93,7 @@ def render_finding(finding: Finding, cases: Iterable[Case] = ()) -> str:
 
 
 def render_findings(findings: Sequence[Finding]) -> str:
-    """A list of findings below a heading, one line each and an example."""
+    """Write findings as a table with a heading: one line and an example for each."""
     if not findings:
         return "no findings"
     heading = f"{'id':<12}  {'severity':<8} {'state':<12} {'seen':>8}  route  place  what (legacy → candidate)\n"
@@ -107,13 +105,13 @@ def render_findings(findings: Sequence[Finding]) -> str:
 
 
 def _what(finding: Finding) -> str:
-    """The kind and the shape, which says nothing more for some kinds."""
+    """Write kind and shape of a finding; for some kinds they are the same."""
     return finding.kind if finding.shape == finding.kind else f"{finding.kind}: {finding.shape}"
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a status or a run's end shows."""
+    """The summary that a status or the end of a run shows."""
 
     by_route: Mapping[str, VerdictCounts]
     findings: Sequence[Finding] = ()
@@ -122,7 +120,7 @@ class Summary:
 
 
 def render_summary(summary: Summary) -> str:
-    """Counts and match rate by route with denominators, known differences, top findings, latency of both sides."""
+    """Write counts and match rate by route, known differences, findings, and latencies of both sides."""
     lines = [
         f"{'route':<24} {'compared':>9} {'match':>9} {'known':>7} {'mismatch':>9} {'transient':>9} {'failed':>7}  match rate"
     ]
@@ -142,7 +140,7 @@ def render_summary(summary: Summary) -> str:
 
 
 def rate_in_words(counts: VerdictCounts) -> str:
-    """The match rate with its denominator and its always-valid 95 % interval."""
+    """Write the match rate with its denominator and its 95 % confidence sequence."""
     if counts.compared == 0:
         return "nothing compared"
     interval: Interval = rate_interval(counts.good, counts.compared)

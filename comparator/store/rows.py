@@ -1,4 +1,4 @@
-"""TODO."""
+"""Define the values that `comparator.store.queries` reads from the store. Pure."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from comparator.store.comparison_detail import ComparisonDetail
 
 @dataclass(frozen=True, slots=True)
 class VerdictTotal:
-    """How many comparisons of one route had one verdict for one cause."""
+    """The number of comparisons of one route and serving side with one verdict and cause; `cause` is "none" for none."""
 
     route: str
     served_by: str
@@ -19,7 +19,7 @@ class VerdictTotal:
 
 @dataclass(frozen=True, slots=True)
 class KnownTotal:
-    """How many comparisons a declared known difference explains."""
+    """The number of comparisons of one route with a known difference; `declaration` is its configuration path."""
 
     route: str
     declaration: str
@@ -30,7 +30,26 @@ class KnownTotal:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A cluster of like differences, as it stands. `keys` counts different ordering keys, of `route_keys` on the route."""
+    """A finding: differences with one cause.
+
+    Attributes:
+        id: short stable id.
+        route: name of the route.
+        kind: kind of the difference, as the candidate's relative to the legacy's.
+        place: template of the place.
+        shape: shape of the change, e.g. `text → null`.
+        severity: broken, changed or additive.
+        state: new, acknowledged, fixed or regressed.
+        state_by: person who set the state, "" for none.
+        state_reason: reason given for the state.
+        state_at: time at which the state was set.
+        first_seen: time at which the first occurrence was served.
+        last_seen: time at which the last occurrence was served.
+        count: number of comparisons in which it occurred.
+        example: description of one occurrence in one line.
+        keys: number of different ordering keys with this finding.
+        route_keys: number of different ordering keys of the route since `first_seen`.
+    """
 
     id: str
     route: str
@@ -52,7 +71,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class RouteLatency:
-    """Quantiles of both roles' durations on one route, in microseconds, over `count` comparisons."""
+    """Quantiles of both roles' durations on one route, in microseconds.
+
+    Attributes:
+        route: name of the route.
+        served_by: the side that served.
+        count: number of comparisons.
+        quantiles: the quantiles, between 0 and 1.
+        served_us: duration of the serving side at each quantile.
+        mirrored_us: duration of the mirrored side at each quantile.
+    """
 
     route: str
     served_by: str
@@ -64,7 +92,7 @@ class RouteLatency:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """One stored comparison."""
+    """One stored comparison; `cause` is "none" for none, durations are in microseconds, `detail` is what differed."""
 
     served_at: dt.datetime
     exchange_id: str
@@ -88,7 +116,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRow:
-    """A stored evidence summary; `summary` is what the writer made of it (JSON)."""
+    """A stored judgement of a route's evidence; `summary` is JSON."""
 
     route: str
     served_by: str

@@ -1,4 +1,4 @@
-"""The store's schema: migrations, and partitions that come and go by the day."""
+"""Maintain the store's schema: migrations, and one partition of comparisons per day."""
 
 import datetime as dt
 from importlib.resources import files
@@ -9,11 +9,11 @@ from comparator.postgres import SCHEMA_LOCK, Connection
 from comparator.settings import StoreSettings
 
 DAYS_AHEAD: Final = 2
-"""Partitions are made for today and as many days after it, so that a missed `maintain` harms nothing."""
+"""Days after today for which partitions are created in advance, so that a missed `maintain` does no harm."""
 
 
 async def migrate(conn: Connection) -> tuple[str, ...]:
-    """Bring the store's tables up to date; return the names of the migrations that were applied now."""
+    """Apply the store's pending migrations; return their names."""
     return await postgres.migrate(conn, "comparator", files("comparator.store") / "migrations")
 
 
@@ -27,20 +27,25 @@ ORDER BY child.relname
 
 
 async def partitions(conn: Connection) -> tuple[str, ...]:
-    """Names of the day partitions, oldest first: comparison_YYYYMMDD."""
+    """Return the names of the partitions, oldest first: comparison_YYYYMMDD."""
     return tuple([record["name"] for record in await conn.fetch(SELECT_PARTITIONS)])
 
 
 def partition_of(day: dt.date) -> str:
-    """The name of a day's partition."""
+    """Return the name of a day's partition."""
     return f"comparison_{day:%Y%m%d}"
 
 
 async def maintain_partitions(conn: Connection, settings: StoreSettings, now: dt.datetime) -> int:
-    """Make the partitions of the next days, drop those past retention, shrink those past their size.
+    """Create the partitions of the next days, drop those past retention, and shrink those with too many rows.
+
+    Args:
+        conn: a connection outside of a transaction.
+        settings: section `store:`.
+        now: aware time; a day is a UTC day.
 
     Returns:
-        How many rows of matches were deleted from partitions with too many rows. What tells something is kept longest.
+        The number of rows deleted from partitions with too many rows.
     """
     today = now.astimezone(dt.UTC).date()
     async with conn.transaction():
@@ -54,8 +59,8 @@ async def maintain_partitions(conn: Connection, settings: StoreSettings, now: dt
             if name < oldest:
                 await conn.execute(f"DROP TABLE shadow.{name}")
         await conn.execute(DELETE_OLD_REST, now - dt.timedelta(days=settings.retention_days))
-    kept = [name for name in await partitions(conn) if name >= oldest]
-    return sum([await shrink(conn, name, settings.partition_max_rows) for name in kept])
+    remaining = [name for name in await partitions(conn) if name >= oldest]
+    return sum([await shrink(conn, name, settings.partition_max_rows) for name in remaining])
 
 
 DELETE_OLD_REST = "DELETE FROM shadow.comparison_rest WHERE served_at < $1"
@@ -68,7 +73,7 @@ INSERT INTO shadow.{name} SELECT * FROM moved
 
 
 async def _make(conn: Connection, day: dt.date) -> None:
-    """Make a day's partition; rows of that day that came before it move out of the rest."""
+    """Create a day's partition, and move the rows of that day out of the default partition."""
     start = dt.datetime.combine(day, dt.time(), dt.UTC)
     end = start + dt.timedelta(days=1)
     name = partition_of(day)
@@ -91,6 +96,6 @@ WHERE partition.served_at = gone.served_at AND partition.exchange_id = gone.exch
 
 
 async def shrink(conn: Connection, name: str, rows_max: int) -> int:
-    """Delete from a partition what is over `rows_max`: matches first, then the oldest. Totals are not touched."""
+    """Delete rows above `rows_max` from a partition, matches first, then the oldest; return how many. Totals stay as they are."""
     status = await conn.execute(SHRINK.format(name=name), rows_max)
     return int(status.rpartition(" ")[2])

@@ -1,13 +1,13 @@
-"""Keeps verdicts, findings and totals in PostgreSQL, in the schema `shadow`.
+"""Store comparisons, findings and totals in PostgreSQL, in the schema `shadow`.
 
-One batch is one transaction, and giving the same batch twice changes nothing, so a client that keeps its journal offset
-until `add` returns loses nothing and counts nothing twice, whatever fails in between.
+A batch is added in one transaction, and adding it again changes nothing. So a caller that commits its journal offset only after `add` has
+returned loses nothing and counts nothing twice, whatever fails in between.
 """
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Final, Self
 
@@ -34,15 +34,15 @@ from comparator.store.writes import (
 )
 
 FINDING_KEYS_MAX: Final = 10_000
-"""Keys are noted for the first so many sightings of a finding."""
+"""Number of occurrences of a finding for which ordering keys are stored."""
 
 
 class Store:
-    """The store's writing half; use as an async context manager. `queries` reads.
+    """The writing half of the store, an async context manager. `comparator.store.queries` reads.
 
     Args:
-        settings: section `store:`, its `dsn` filled.
-        random: source for drawing examples; injected so that tests are repeatable.
+        settings: section `store:` with its `dsn`.
+        random: source of random numbers for sampling examples; injected so that tests are repeatable.
     """
 
     def __init__(self, settings: StoreSettings, random: RandomSource) -> None:
@@ -60,13 +60,13 @@ class Store:
         await self.aclose()
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date.
+        """Connect, and apply pending migrations.
 
         Raises:
-            StoreUnavailableError: the database does not answer.
+            StoreUnavailableError: the database is unavailable.
         """
         timeout = self.settings.timeout_s
-        with _translated():
+        with _translated_errors():
             async with asyncio.timeout(timeout * 2):
                 self._pool = await postgres.open_pool(
                     self.settings.dsn, size=self.settings.pool_max, timeout_s=timeout, command_timeout_s=timeout
@@ -75,29 +75,29 @@ class Store:
             await migrate(conn)
 
     async def aclose(self) -> None:
-        """Close all connections; idempotent."""
+        """Close all connections. Idempotent."""
         pool, self._pool = self._pool, None
         if pool is not None:
             await postgres.close_pool(pool, timeout_s=self.settings.timeout_s)
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection, None]:
-        """A connection for `queries`.
+        """Borrow a connection for `queries`.
 
         Raises:
-            StoreUnavailableError: the store is closed, or the database does not answer.
+            StoreUnavailableError: the store is closed, or the database is unavailable.
         """
         if self._pool is None:
             raise StoreUnavailableError("the store is not open")
-        with _translated():
+        with _translated_errors():
             async with self._pool.acquire(timeout=self.settings.timeout_s) as conn:
                 yield conn
 
     async def add(self, batch: Sequence[ComparedExchange]) -> int:
-        """Keep a batch in one transaction; return how many of it were not known yet.
+        """Add a batch in one transaction; return how many of its exchanges were not stored yet.
 
         Raises:
-            StoreUnavailableError: nothing was kept; give the whole batch again.
+            StoreUnavailableError: nothing was stored; add the whole batch again.
         """
         if not batch:
             return 0
@@ -110,13 +110,13 @@ class Store:
         return len(fresh)
 
     async def _add_findings(self, conn: Connection, fresh: Sequence[ComparedExchange]) -> None:
-        # Always in the order of ids: two writers that see the same findings never wait for each other in a circle.
-        for identity, seen in sorted(findings_of(fresh).items()):
-            count = await upsert_finding(conn, seen)
+        # Always in the order of ids, so that two writers of the same findings never wait for each other in a circle.
+        for identity, occurrences in sorted(findings_of(fresh).items()):
+            count = await upsert_finding(conn, occurrences)
             if count <= FINDING_KEYS_MAX:
-                await add_keys(conn, identity, [c.key_digest for _, c in seen if c.key_digest is not None])
+                await add_keys(conn, identity, [c.key_digest for _, c in occurrences if c.key_digest is not None])
             slots: dict[int, ComparedExchange] = {}
-            for number, (_, compared) in enumerate(seen, count - len(seen) + 1):
+            for number, (_, compared) in enumerate(occurrences, count - len(occurrences) + 1):
                 slot = reservoir_slot(number, self.settings.exemplars_max, self._random)
                 if slot is not None and compared.case is not None:
                     slots[slot] = compared
@@ -129,22 +129,18 @@ class Store:
                 await keep_exemplar(conn, identity, slot=slot, compared=compared, body=body)
 
     async def maintain(self, now: dt.datetime) -> int:
-        """Make partitions for today and tomorrow, drop old ones, shrink full ones; return how many rows were shrunk away.
+        """Create partitions for the next days, drop expired ones and shrink full ones; return the number of rows deleted by shrinking.
 
-        Call it at start and every hour or so.
+        Call it at the start and about every hour.
         """
         async with self.connection() as conn:
             return await maintain_partitions(conn, self.settings, now)
 
 
-class _translated:  # noqa: N801 (reads as a clause: `with _translated():`)
-    """Foreign errors that mean "the database is away" become one of ours."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, UNAVAILABLE):
-            raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+@contextmanager
+def _translated_errors() -> Generator[None, None, None]:
+    """Raise StoreUnavailableError in place of errors that mean that the database is unavailable."""
+    try:
+        yield
+    except UNAVAILABLE as error:
+        raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error

@@ -1,7 +1,8 @@
-"""What other rules would have said about stored comparisons: of most, the responses were not kept, only what differed and where.
+"""Predict the effect of changed rules on stored comparisons. Pure.
 
-Pure. A difference is judged again by its two values, a place that a rule decided about by whether the new rules have the same rule
-there. What cannot be said from that (values that were cut, changed rules of rows, headers) is counted as not judged, never guessed.
+Of most comparisons the responses are not stored, only their differences and rule hits. A difference is judged again by its two values, and
+a rule hit by whether the new rules have the same action at its place. Places that cannot be judged so (shortened values, changed rules of
+rows, headers) are counted, never guessed.
 """
 
 import datetime as dt
@@ -28,7 +29,7 @@ _OF_THE_RESPONSE: Final = frozenset({Kind.MISSING, Kind.EXTRA, Kind.CHANGED, Kin
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """What the store holds of one comparison."""
+    """The stored part of one comparison."""
 
     exchange_id: str
     route: str
@@ -37,10 +38,16 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredTrial:
-    """A trial on the exchanges of a journal.
+    """The result of a trial on the exchanges of a journal.
 
-    `missing` have no stored comparison, `plain` matched without any rule, `in_full` were compared again from kept examples,
-    `by_places` were judged by what was kept of them; `not_judged` counts places that cannot be judged so.
+    Attributes:
+        exchanges: number of exchanges in the journal.
+        missing: exchanges without a stored comparison.
+        plain: matches without a rule hit, which no rule can change.
+        in_full: exchanges with a stored example, which were compared again.
+        by_places: exchanges that were judged by their stored differences and rule hits.
+        not_judged: number of places that cannot be judged.
+        trial: hidden and revealed differences.
     """
 
     exchanges: int
@@ -61,21 +68,30 @@ def try_on_stored(
     *,
     now: dt.datetime,
 ) -> StoredTrial:
-    """Try rules on what the store holds of these exchanges: their comparisons, and the examples among them."""
-    kept = {case.exchange.id: case for case in cases}
-    found = {row.exchange_id: row for row in rows}
-    rest = [row for row in found.values() if row.exchange_id not in kept]
+    """Compare stored exchanges under two sets of rules.
+
+    Args:
+        old: the rules in force.
+        new: the rules to try.
+        ids: ids of the exchanges of the journal.
+        rows: their stored comparisons.
+        cases: stored examples of them.
+        now: aware time, by which rules expire.
+    """
+    by_case = {case.exchange.id: case for case in cases}
+    by_row = {row.exchange_id: row for row in rows}
+    rest = [row for row in by_row.values() if row.exchange_id not in by_case]
     plain = [row for row in rest if not (row.detail.differences or row.detail.known or row.detail.rule_hits)]
-    judge = _Judge(old, new, now.astimezone(dt.UTC).date())
+    judge = _StoredRowJudge(old, new, now.astimezone(dt.UTC).date())
     judged = [row for row in rest if row not in plain]
     for row in judged:
         judge.row(row)
-    full = try_rules(old, new, kept.values(), now=now)
+    full = try_rules(old, new, by_case.values(), now=now)
     return StoredTrial(
         exchanges=len(ids),
-        missing=len(set(ids) - found.keys() - kept.keys()),
+        missing=len(set(ids) - by_row.keys() - by_case.keys()),
         plain=len(plain),
-        in_full=len(kept),
+        in_full=len(by_case),
         by_places=len(judged),
         not_judged=judge.not_judged,
         trial=RuleTrial(
@@ -87,8 +103,8 @@ def try_on_stored(
     )
 
 
-class _Judge:
-    """Collects what changes, row by row."""
+class _StoredRowJudge:
+    """Judge stored comparisons one after another, and collect the changes."""
 
     def __init__(self, old: Comparator, new: Comparator, today: dt.date) -> None:
         self._old, self._new, self._today = old, new, today
@@ -104,12 +120,12 @@ class _Judge:
             shown = self._difference(row, difference)
             before += shown[0]
             after += shown[1]
-        for touch in row.detail.rule_hits:
-            after += self._touch(row, touch)
+        for hit in row.detail.rule_hits:
+            after += self._rule_hit(row, hit)
         self.verdicts_changed += (before > 0) != (after > 0)
 
     def _difference(self, row: StoredRow, difference: DifferenceText) -> tuple[bool, bool]:
-        """Whether the old and the new rules show it."""
+        """Return whether the old and the new rules report a difference."""
         if difference.key or difference.kind not in _OF_THE_RESPONSE:
             self.not_judged += bool(difference.key) and not self._same_tables
             return True, True
@@ -127,27 +143,27 @@ class _Judge:
             changes.append(VerdictChange(row.exchange_id, row.route, difference.kind, difference.place))
         return shown
 
-    def _touch(self, row: StoredRow, touch: RuleHitText) -> bool:
-        """Whether what a rule has hidden would show."""
-        if touch.expired:
+    def _rule_hit(self, row: StoredRow, hit: RuleHitText) -> bool:
+        """Return whether the new rules report a difference that an old rule allowed."""
+        if hit.expired:
             return False
-        if touch.rule.startswith("compare.tables."):
+        if hit.rule.startswith("compare.tables."):
             self.not_judged += not self._same_tables
             return False
-        path = _path_of(touch.place)
-        old = [rule.action for rule in _holding(self._old.rules_of(row.route), path, self._today)]
-        new = [rule.action for rule in _holding(self._new.rules_of(row.route), path, self._today)]
+        path = _path_of(hit.place)
+        old = [rule.action for rule in _rules_in_force(self._old.rules_of(row.route), path, self._today)]
+        new = [rule.action for rule in _rules_in_force(self._new.rules_of(row.route), path, self._today)]
         if any(action in old or type(action) is Ignore for action in new):
             return False
         if new:
             self.not_judged += 1
             return False
-        self.revealed.append(VerdictChange(row.exchange_id, row.route, "hidden", touch.place))
+        self.revealed.append(VerdictChange(row.exchange_id, row.route, "hidden", hit.place))
         return True
 
     def _allows(self, rules: RouteRules, path: Sequence[Step], a: object, b: object) -> bool | None:
-        """Whether a rule lets two values of a place count as the same; None when that takes more than is known."""
-        actions = [rule.action for rule in _holding(rules, path, self._today)]
+        """Return whether a rule allows two values to differ at a place; None if the stored values do not suffice to decide."""
+        actions = [rule.action for rule in _rules_in_force(rules, path, self._today)]
         if any(type(action) is Ignore for action in actions):
             return True
         if any(isinstance(action, Unordered | KeyedBy) for action in actions) or (actions and _UNKNOWN in (a, b)):
@@ -155,17 +171,17 @@ class _Judge:
         return any(action.allows(a, b) for action in actions)
 
 
-def _holding(rules: RouteRules, path: Sequence[Step], today: dt.date) -> list[CompiledRule]:
-    """The rules in force at a place, those that ignore a place above it included. Predicates in paths never hold here."""
-    node, found = rules.body.root, list[CompiledRule]()
+def _rules_in_force(rules: RouteRules, path: Sequence[Step], today: dt.date) -> list[CompiledRule]:
+    """Return the rules in force at a place, including those that ignore a place above it. Predicates in paths never match."""
+    node, ignoring = rules.body.root, list[CompiledRule]()
     for step in path:
-        found += [rule for rule in node.payloads if type(rule.action) is Ignore]
+        ignoring += [rule for rule in node.payloads if type(rule.action) is Ignore]
         node = node.step(step)
-    return [rule for rule in (*found, *node.payloads) if rule.applies(today)]
+    return [rule for rule in (*ignoring, *node.payloads) if rule.applies(today)]
 
 
 def _path_of(place: str) -> tuple[Step, ...]:
-    """The path that a difference's place was written from; a whole body's is `(kind)`."""
+    """Return the path from which the place of a difference was written; a whole body is written `(kind)`."""
     if place.startswith("("):
         return ()
     segments = parse_pattern(place)
@@ -176,7 +192,7 @@ _UNKNOWN: Final = object()
 
 
 def _value_of(text: str) -> object:
-    """The value that a stored text stands for; _UNKNOWN when it was cut."""
+    """Parse a stored value; return _UNKNOWN if its text was shortened."""
     if not text:
         return ABSENT
     try:
@@ -185,11 +201,11 @@ def _value_of(text: str) -> object:
         return _UNKNOWN
 
 
-def render_stored_trial(found: StoredTrial) -> str:
-    """The result in words."""
+def render_stored_trial(result: StoredTrial) -> str:
+    """Write the result of a trial as text."""
     head = (
-        f"{found.exchanges} exchanges in the journal: {found.missing} without a stored comparison, {found.plain} matched without a "
-        f"rule, {found.in_full} compared again from kept examples, {found.by_places} judged by what was kept of them"
+        f"{result.exchanges} exchanges in the journal: {result.missing} without a stored comparison, {result.plain} matched without a "
+        f"rule, {result.in_full} compared again from stored examples, {result.by_places} judged by their stored differences"
     )
-    lines = [head] + ([f"{found.not_judged} places cannot be judged by that"] if found.not_judged else [])
-    return "\n".join([*lines, render_trial(found.trial)])
+    lines = [head] + ([f"{result.not_judged} places cannot be judged from what is stored"] if result.not_judged else [])
+    return "\n".join([*lines, render_trial(result.trial)])

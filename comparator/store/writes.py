@@ -1,7 +1,4 @@
-"""The statements that keep comparisons, totals and findings.
-
-Each function runs one statement, on the connection and in the transaction it is given.
-"""
+"""Write comparisons, totals and findings. Each function runs one statement, in the transaction of the given connection."""
 
 import datetime as dt
 from collections import Counter
@@ -16,12 +13,12 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def served_at(compared: ComparedExchange) -> dt.datetime:
-    """When the exchange began, to the microsecond: the key by which comparisons are partitioned."""
+    """Return the start of the exchange, to the microsecond: the key by which comparisons are partitioned."""
     return _EPOCH + dt.timedelta(microseconds=compared.exchange.started_ns // 1000)
 
 
 def distinct(batch: Iterable[ComparedExchange]) -> Iterable[ComparedExchange]:
-    """The batch without repetitions of one exchange; the last wins."""
+    """Return a batch without repetitions of an exchange; the last one wins."""
     return {(c.exchange.started_ns, c.exchange.id): c for c in batch}.values()
 
 
@@ -42,8 +39,8 @@ RETURNING served_at, exchange_id
 
 
 async def insert_comparisons(conn: Connection, batch: Sequence[ComparedExchange]) -> set[tuple[dt.datetime, str]]:
-    """Insert the rows of a batch; return the identities of those that were new."""
-    # In the order of the key, so that two writers of the same rows do not wait for each other in a circle.
+    """Insert the comparisons of a batch; return `(served_at, exchange id)` of those that were not stored yet."""
+    # In the order of the key, so that two writers of the same rows never wait for each other in a circle.
     rows = [_row(c) for c in sorted(distinct(batch), key=lambda c: (c.exchange.started_ns, c.exchange.id))]
     records = await conn.fetch(INSERT_COMPARISONS, *(list(column) for column in zip(*rows, strict=True)))
     return {(record["served_at"], record["exchange_id"]) for record in records}
@@ -82,7 +79,7 @@ ON CONFLICT (day, route, served_by, verdict, cause) DO UPDATE SET count = total.
 
 
 async def add_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -> None:
-    """Count new comparisons by day, route, serving side, verdict and cause."""
+    """Add new comparisons to the totals by day, route, serving side, verdict and cause."""
     counts = Counter(
         (
             served_at(c).date(),
@@ -107,8 +104,8 @@ DO UPDATE SET count = known_total.count + excluded.count, reason = excluded.reas
 
 
 async def add_known_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -> None:
-    """Count the comparisons that each declared known difference explains."""
-    words = {
+    """Add new comparisons to the totals of the known differences that they contain."""
+    texts = {
         (served_at(c).date(), c.exchange.route, k.declaration): (k.reason, k.ticket)
         for c in fresh
         for k in c.comparison.known
@@ -118,22 +115,22 @@ async def add_known_totals(conn: Connection, fresh: Iterable[ComparedExchange]) 
         for c in fresh
         for declaration in {k.declaration for k in c.comparison.known}
     )
-    rows = [(*key, *words[key], count) for key, count in sorted(counts.items())]
+    rows = [(*key, *texts[key], count) for key, count in sorted(counts.items())]
     if rows:
         await conn.execute(ADD_KNOWN_TOTALS, *(list(column) for column in zip(*rows, strict=True)))
 
 
 FindingOccurrences = Sequence[tuple[Occurrence, ComparedExchange]]
-"""The comparisons of one batch that show one finding, each with what it shows; not empty."""
+"""The occurrences of one finding in a batch, each with its exchange, oldest first; not empty."""
 
 
 def findings_of(fresh: Iterable[ComparedExchange]) -> Mapping[str, FindingOccurrences]:
-    """The findings of a batch by id, each with the comparisons that show it, oldest first."""
-    found: dict[str, list[tuple[Occurrence, ComparedExchange]]] = {}
+    """Return the occurrences of each finding in a batch, by the finding's id."""
+    by_finding: dict[str, list[tuple[Occurrence, ComparedExchange]]] = {}
     for compared in sorted(fresh, key=lambda c: c.exchange.started_ns):
-        for sighting in compared.occurrences:
-            found.setdefault(sighting.signature.id, []).append((sighting, compared))
-    return found
+        for occurrence in compared.occurrences:
+            by_finding.setdefault(occurrence.signature.id, []).append((occurrence, compared))
+    return by_finding
 
 
 UPSERT_FINDING = """
@@ -153,11 +150,11 @@ RETURNING count
 """
 
 
-async def upsert_finding(conn: Connection, seen: FindingOccurrences) -> int:
-    """Count a finding once for each comparison; return its new count. A fixed one that is served again has regressed."""
-    sighting, oldest = seen[0]
-    newest = seen[-1][1]
-    signature = sighting.signature
+async def upsert_finding(conn: Connection, occurrences: FindingOccurrences) -> int:
+    """Add the occurrences to a finding; return its new count. A fixed finding that was served again since then has regressed."""
+    first, oldest = occurrences[0]
+    newest = occurrences[-1][1]
+    signature = first.signature
     count: int = await conn.fetchval(
         UPSERT_FINDING,
         signature.id,
@@ -170,8 +167,8 @@ async def upsert_finding(conn: Connection, seen: FindingOccurrences) -> int:
         newest.compared_at,
         served_at(oldest),
         served_at(newest),
-        len(seen),
-        example_of(sighting.example),
+        len(occurrences),
+        example_of(first.example),
         str(FindingState.FIXED),
         str(FindingState.REGRESSED),
     )
@@ -185,7 +182,7 @@ ON CONFLICT (finding_id, key_digest) DO NOTHING
 
 
 async def add_keys(conn: Connection, finding: str, key_digests: Iterable[int]) -> None:
-    """Note the ordering keys that are affected by a finding."""
+    """Store digests of the ordering keys that a finding affects."""
     await conn.execute(ADD_KEYS, finding, sorted(set(key_digests)))
 
 
@@ -197,5 +194,5 @@ DO UPDATE SET exchange_id = excluded.exchange_id, seen_at = excluded.seen_at, bo
 
 
 async def keep_exemplar(conn: Connection, finding: str, *, slot: int, compared: ComparedExchange, body: bytes) -> None:
-    """Put an example into its place of the reservoir."""
+    """Store an example in a slot of the finding's reservoir."""
     await conn.execute(KEEP_EXEMPLAR, finding, slot, compared.exchange.id, served_at(compared), body)

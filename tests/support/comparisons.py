@@ -1,4 +1,4 @@
-"""Builders for what the comparator takes and gives; everything has a valid default."""
+"""Builders of observations, exchanges and comparisons with valid defaults."""
 
 import datetime as dt
 import json
@@ -25,57 +25,59 @@ from comparator.verdict import Comparator
 
 NOW = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)
 JSON_TYPE: HeaderList = (("Content-Type", "application/json; charset=utf-8"),)
-TIME_RULE = RuleSettings(path="last_score_timestamp", time_within_ms=60_000, reason="each side's own now")
+TIME_RULE = RuleSettings(
+    path="last_score_timestamp", time_within_ms=60_000, reason="each side writes its own current time"
+)
 
 
 def body_of(document: object) -> bytes:
-    """JSON as the legacy writes it."""
+    """Encode JSON as the legacy does."""
     return json.dumps(document).encode()
 
 
 def response(
     document: object = None, *, status: int = 200, headers: HeaderList = JSON_TYPE, body: bytes | None = None
 ) -> Response:
-    """A response with a JSON body, or with these bytes."""
+    """Return a response with a JSON body, or with these bytes."""
     return Response(status, headers, body_of(document) if body is None else body)
 
 
 def effects(*changes: RowChange) -> Effects:
-    """Attributed effects of one transaction."""
+    """Return attributed effects of one transaction."""
     return Effects(EffectsOutcome.ATTRIBUTED, (Transaction(1, 1, 1, 1, changes),) if changes else ())
 
 
 def served(
-    outcome: Response, found: Effects | None = None, *, side: Side = Side.CANDIDATE, us: int = 1000
+    outcome: Response, committed: Effects | None = None, *, side: Side = Side.CANDIDATE, us: int = 1000
 ) -> Observation:
-    """What the serving side did."""
-    return Observation(side, Role.SERVED, outcome, us * 1000, found or effects())
+    """Return an observation of the serving side."""
+    return Observation(side, Role.SERVED, outcome, us * 1000, committed or effects())
 
 
 def mirrored(
-    outcome: Response, found: Effects | None = None, *, side: Side = Side.LEGACY, us: int = 1000
+    outcome: Response, committed: Effects | None = None, *, side: Side = Side.LEGACY, us: int = 1000
 ) -> Observation:
-    """What the other side did."""
-    return Observation(side, Role.MIRRORED, outcome, us * 1000, found or effects())
+    """Return an observation of the mirrored side."""
+    return Observation(side, Role.MIRRORED, outcome, us * 1000, committed or effects())
 
 
 def insert(table: str, **row: object) -> RowChange:
-    """A row that was inserted; values as PostgreSQL's text."""
+    """Return an inserted row; values become PostgreSQL's text."""
     return RowChange(table, Op.INSERT, None, text_row(row))
 
 
 def update(table: str, before: dict[str, object], **changed: object) -> RowChange:
-    """A row that was updated."""
+    """Return an updated row."""
     return RowChange(table, Op.UPDATE, text_row(before), text_row({**before, **changed}))
 
 
 def delete(table: str, **row: object) -> RowChange:
-    """A row that was deleted."""
+    """Return a deleted row."""
     return RowChange(table, Op.DELETE, text_row(row), None)
 
 
 def text_row(row: dict[str, object]) -> dict[str, str | None]:
-    """A row as the write-ahead log carries it."""
+    """Convert a row into an image as in the write-ahead log."""
     return {column: _text(value) for column, value in row.items()}
 
 
@@ -92,7 +94,7 @@ def _text(value: object) -> str | None:
 
 
 def exchange(identity: str = "x1", *, route: str = "v2_score", at: dt.datetime = NOW, key: str = "0xabc") -> Exchange:
-    """An exchange that the candidate served."""
+    """Return an exchange that the candidate served."""
     started_ns = int(at.timestamp()) * 1_000_000_000
     return Exchange(
         id=identity,
@@ -122,17 +124,17 @@ def _compared(
     comparator = Comparator(CompareSettings(rules=(TIME_RULE,), known_differences=declared))
     a = served(response({"score": served_score, "last_score_timestamp": "2026-03-04T12:00:00+00:00"}), us=us[0])
     b = mirrored(response({"score": mirrored_score, "last_score_timestamp": "2026-03-04T12:00:01+00:00"}), us=us[1])
-    found = comparator.compare(route, a, b, now=NOW)
-    ours = exchange(identity, route=route, at=at)
+    comparison = comparator.compare(route, a, b, now=NOW)
+    one = exchange(identity, route=route, at=at)
     return ComparedExchange(
-        exchange=ours,
+        exchange=one,
         served=a,
         mirrored=b,
-        comparison=found,
+        comparison=comparison,
         compared_at=at + dt.timedelta(seconds=1),
         key_digest=key,
-        occurrences=Clusterer().occurrences(route, found),
-        case=case_of(ours, a, b, Redactor(("x-api-key",), b"salt")),
+        occurrences=Clusterer().occurrences(route, comparison),
+        case=case_of(one, a, b, Redactor(("x-api-key",), b"salt")),
     )
 
 
@@ -145,12 +147,12 @@ def compared(
     served_us: int = 1000,
     mirrored_us: int = 2000,
 ) -> ComparedExchange:
-    """A comparison that matched, by a rule."""
+    """Return a comparison that matched by a rule."""
     return _compared(identity, route, "1.00000", "1.00000", at, key, (served_us, mirrored_us), known=False)
 
 
 def mismatch(
     identity: str, *, route: str = "v2_score", at: dt.datetime = NOW, key: int = 1, known: bool = False
 ) -> ComparedExchange:
-    """A comparison in which the score differed."""
+    """Return a comparison in which the score differs."""
     return _compared(identity, route, "1.00000", "2.00000", at, key, (1000, 2000), known=known)

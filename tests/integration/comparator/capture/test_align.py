@@ -74,7 +74,9 @@ async def compared(
 ) -> dict[str, TableReport]:
     one, other = await connect(live, timeout_s=60), await connect(shadow, timeout_s=5)
     try:
-        return {report.table: report for report in await verify(DatabasePair(one, other), tables, chunk_rows=chunk_rows)}
+        return {
+            report.table: report for report in await verify(DatabasePair(one, other), tables, chunk_rows=chunk_rows)
+        }
     finally:
         await one.close()
         await other.close()
@@ -152,7 +154,10 @@ async def test_a_clone_at_a_slot_misses_nothing_and_sees_nothing_twice(live: str
     conn = await asyncpg.connect(shadow)
     copied = {row["data"] for row in await conn.fetch("SELECT data FROM event")}
     await conn.close()
-    async with captured_database.started_capture(live, captured_database.settings(Driver.STREAM, persistent=slot)) as (capture, collector):
+    async with captured_database.started_capture(live, captured_database.settings(Driver.STREAM, persistent=slot)) as (
+        capture,
+        collector,
+    ):
         await capture.fence()
         streamed = {row["data"] for row in collector.rows("event")}
         assert all(transaction.end_lsn > cloned.lsn for transaction in collector.transactions)

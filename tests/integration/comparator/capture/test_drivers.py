@@ -59,7 +59,10 @@ BULK = "INSERT INTO event (data) SELECT jsonb_build_object('n', n, 'text', repea
 
 async def test_the_sql_driver_asks_for_snapshots_so_that_its_slot_keeps_little_log(published: str) -> None:
     conn = await asyncpg.connect(published)
-    async with captured_database.started_capture(published, captured_database.settings(Driver.SQL)) as (capture, collector):
+    async with captured_database.started_capture(published, captured_database.settings(Driver.SQL)) as (
+        capture,
+        collector,
+    ):
         await conn.execute(BULK)
         await capture.fence()
         assert len(collector.changes) == 5000
@@ -71,7 +74,9 @@ async def test_the_sql_driver_asks_for_snapshots_so_that_its_slot_keeps_little_l
 
 async def test_log_kept_beyond_the_bound_is_warned_of(published: str, caplog: pytest.LogCaptureFixture) -> None:
     conn = await asyncpg.connect(published)
-    async with captured_database.started_capture(published, captured_database.settings(Driver.SQL, wal_warn_bytes=1)) as (capture, _):
+    async with captured_database.started_capture(
+        published, captured_database.settings(Driver.SQL, wal_warn_bytes=1)
+    ) as (capture, _):
         await conn.execute(BULK)
         async with asyncio.timeout(60):
             while capture.wal_retained_bytes <= 1:
@@ -96,7 +101,10 @@ async def test_a_second_reader_of_the_change_log_is_refused_until_the_first_has_
         with pytest.raises(ChangeLogError, match="another reader"):
             async with captured_database.started_capture(published, chosen):
                 pass
-    async with captured_database.started_capture(published, captured_database.settings(Driver.TRIGGERS)) as (capture, _):
+    async with captured_database.started_capture(published, captured_database.settings(Driver.TRIGGERS)) as (
+        capture,
+        _,
+    ):
         assert await capture.fence() > 0
 
 
@@ -106,7 +114,9 @@ async def test_a_slot_that_cannot_be_made_in_time_is_named(published: str, drive
     async with conn.transaction():
         await conn.execute("INSERT INTO account (address) VALUES ('held open')")
         with pytest.raises(SlotTimeoutError, match="did not end"):
-            async with captured_database.started_capture(published, captured_database.settings(driver, connect_timeout_ms=1000)):
+            async with captured_database.started_capture(
+                published, captured_database.settings(driver, connect_timeout_ms=1000)
+            ):
                 pass
     await conn.close()
 
@@ -129,7 +139,10 @@ async def test_the_clients_own_error_leaves_unwrapped(published: str, driver: Dr
 
 async def test_a_transaction_that_ends_after_a_column_was_added_is_told_whole(published: str) -> None:
     conn = await asyncpg.connect(published)
-    async with captured_database.started_capture(published, captured_database.settings(Driver.STREAM)) as (capture, collector):
+    async with captured_database.started_capture(published, captured_database.settings(Driver.STREAM)) as (
+        capture,
+        collector,
+    ):
         await conn.execute("INSERT INTO event (id, at) VALUES (1, '2026-01-01')")
         await conn.execute("ALTER TABLE event ADD COLUMN more int DEFAULT 5")
         await conn.execute("INSERT INTO event (id, at) VALUES (2, '2026-01-01')")
@@ -155,7 +168,9 @@ async def test_rows_of_the_change_log_written_before_a_column_came_count_as_lost
 @pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL])
 async def test_a_transaction_too_large_to_hold_counts_as_an_interruption(published: str, driver: Driver) -> None:
     conn = await asyncpg.connect(published)
-    async with captured_database.started_capture(published, captured_database.settings(driver, transaction_changes_max=100)) as (
+    async with captured_database.started_capture(
+        published, captured_database.settings(driver, transaction_changes_max=100)
+    ) as (
         capture,
         collector,
     ):

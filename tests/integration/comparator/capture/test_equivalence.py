@@ -111,7 +111,10 @@ async def observe(dsn: str, plan: Sequence[Any]) -> dict[Driver, list[Transactio
     async with postgres.temporary_database(dsn) as fresh, AsyncExitStack() as stack:
         await captured_database.create_tables(fresh)
         await captured_database.install_trigger_log(fresh)
-        opened = [await stack.enter_async_context(captured_database.started_capture(fresh, captured_database.settings(d))) for d in drivers]
+        opened = [
+            await stack.enter_async_context(captured_database.started_capture(fresh, captured_database.settings(d)))
+            for d in drivers
+        ]
         for step in plan:
             await (truncate(fresh) if step == "truncate" else asyncio.gather(*(run(fresh, work) for work in step)))
         await asyncio.gather(*(capture.fence() for capture, _ in opened))
@@ -137,7 +140,10 @@ async def test_an_unchanged_long_value_is_in_both_images(database: str) -> None:
     conn = await asyncpg.connect(database)
     await conn.execute(ADD, "0xa", "1")
     await conn.execute(STAMP, "0xa", "Ens", LONG)
-    async with captured_database.started_capture(database, captured_database.settings(Driver.STREAM)) as (capture, collector):
+    async with captured_database.started_capture(database, captured_database.settings(Driver.STREAM)) as (
+        capture,
+        collector,
+    ):
         await conn.execute("UPDATE stamp SET provider = 'Google'")
         await capture.fence()
         (change,) = collector.changes
@@ -154,7 +160,10 @@ async def test_a_request_id_travels_with_its_transaction(database: str) -> None:
     conn = await asyncpg.connect(database)
     async with (
         captured_database.started_capture(database, captured_database.settings(Driver.STREAM)) as (stream, from_stream),
-        captured_database.started_capture(database, captured_database.settings(Driver.TRIGGERS)) as (triggers, from_triggers),
+        captured_database.started_capture(database, captured_database.settings(Driver.TRIGGERS)) as (
+            triggers,
+            from_triggers,
+        ),
     ):
         async with conn.transaction():
             await conn.execute("SELECT pg_logical_emit_message(true, 'shadow.request', 'r-1')")
@@ -172,7 +181,10 @@ async def test_a_tagged_transaction_names_its_writer_once(database: str) -> None
     conn = await asyncpg.connect(database, server_settings={"application_name": "nightly cron"})
     await tags.install(conn, captured_database.settings(Driver.STREAM), captured_database.TABLES)
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    async with captured_database.started_capture(database, captured_database.settings(Driver.STREAM)) as (capture, collector):
+    async with captured_database.started_capture(database, captured_database.settings(Driver.STREAM)) as (
+        capture,
+        collector,
+    ):
         async with conn.transaction():
             await conn.execute("SELECT set_config('shadow.request', 'r-1', true)")
             await conn.execute(f"{ADD} /*traceparent='{trace}'*/", "0xa", "1")

@@ -111,7 +111,10 @@ async def test_a_cut_connection_on_a_persistent_slot_loses_nothing(published: st
 
 
 async def test_the_fences_connection_is_made_anew_without_an_interruption(published: str) -> None:
-    async with captured_database.started_capture(published, captured_database.settings(Driver.STREAM)) as (capture, collector):
+    async with captured_database.started_capture(published, captured_database.settings(Driver.STREAM)) as (
+        capture,
+        collector,
+    ):
         for turn in range(3):
             await execute(published, ADDRESSES, f"{turn}.", 1)
             await execute(published, f"{CUT} AND backend_type = 'client backend'")
@@ -121,7 +124,10 @@ async def test_the_fences_connection_is_made_anew_without_an_interruption(publis
 
 
 async def test_a_cut_connection_loses_nothing_of_the_change_log(published: str) -> None:
-    async with captured_database.started_capture(published, captured_database.settings(Driver.TRIGGERS)) as (capture, collector):
+    async with captured_database.started_capture(published, captured_database.settings(Driver.TRIGGERS)) as (
+        capture,
+        collector,
+    ):
         for turn in range(5):
             await execute(published, ADDRESSES, f"{turn}.", 1)
             await execute(published, CUT)
@@ -131,7 +137,8 @@ async def test_a_cut_connection_loses_nothing_of_the_change_log(published: str) 
 
 
 @pytest.mark.parametrize(
-    "chosen", [captured_database.settings(Driver.STREAM, persistent="under_fire"), captured_database.settings(Driver.TRIGGERS)]
+    "chosen",
+    [captured_database.settings(Driver.STREAM, persistent="under_fire"), captured_database.settings(Driver.TRIGGERS)],
 )
 async def test_each_change_comes_once_while_connections_are_cut_again_and_again(
     published: str, chosen: CaptureSettings
@@ -219,7 +226,9 @@ async def test_a_server_restart_delivers_all_once_from_a_persistent_slot(cluster
     async with postgres.temporary_database(cluster.dsn()) as dsn:
         await captured_database.create_tables(dsn)
         name = f"survives_{mode}"
-        async with captured_database.started_capture(dsn, captured_database.settings(Driver.STREAM, persistent=name)) as (capture, collector):
+        async with captured_database.started_capture(
+            dsn, captured_database.settings(Driver.STREAM, persistent=name)
+        ) as (capture, collector):
             for turn in range(50):
                 await execute(dsn, ADDRESSES, f"a{turn}.", 1)
             capture.confirm(await capture.fence())
@@ -255,7 +264,10 @@ async def test_a_crash_that_empties_the_change_log_counts_an_interruption(cluste
     async with postgres.temporary_database(cluster.dsn()) as dsn:
         await captured_database.create_tables(dsn)
         await captured_database.install_trigger_log(dsn)
-        async with captured_database.started_capture(dsn, captured_database.settings(Driver.TRIGGERS)) as (capture, collector):
+        async with captured_database.started_capture(dsn, captured_database.settings(Driver.TRIGGERS)) as (
+            capture,
+            collector,
+        ):
             await execute(dsn, ADDRESSES, "before", 1)
             await capture.fence()
             await asyncio.to_thread(cluster.restart, mode="immediate")

@@ -35,7 +35,10 @@ async def test_the_drivers_agree_and_a_clone_is_equal(cluster: EmbeddedPostgres)
         async with (
             captured_database.started_capture(dsn, captured_database.settings(Driver.STREAM)) as (stream, from_stream),
             captured_database.started_capture(dsn, captured_database.settings(Driver.SQL)) as (by_sql, from_sql),
-            captured_database.started_capture(dsn, captured_database.settings(Driver.TRIGGERS)) as (triggers, from_triggers),
+            captured_database.started_capture(dsn, captured_database.settings(Driver.TRIGGERS)) as (
+                triggers,
+                from_triggers,
+            ),
         ):
             await conn.execute("INSERT INTO account (address, score) VALUES ('0xa', 1), ('0xb', 2)")
             await conn.execute("INSERT INTO stamp (account_id, provider, note) VALUES (1, 'Ens', repeat('x', 9000))")

@@ -61,7 +61,7 @@ async def test_list_shows_findings_as_text(stored: str, config: Path, capsys) ->
     assert "score  changed: number → number" in capsys.readouterr().out.replace("numeric text", "number")
 
 
-async def test_ack_keeps_who_and_why(stored: str, config: Path, capsys) -> None:
+async def test_ack_stores_name_and_reason(stored: str, config: Path, capsys) -> None:
     (finding,) = await listed(stored, config, capsys)
     options = ("--by", "ann", "--reason", "expected", "--store-dsn", stored, "--config", str(config))
     await call(findings_command, "ack", finding["id"], *options)
@@ -75,13 +75,13 @@ async def test_show_names_the_examples(stored: str, config: Path, capsys) -> Non
     assert "example a: GET /v2/stamps/1/score/0xabc" in capsys.readouterr().out
 
 
-async def test_an_unknown_finding_ends_with_a_sentence(stored: str, config: Path, capsys) -> None:
+async def test_unknown_finding_ends_with_two(stored: str, config: Path, capsys) -> None:
     words = ["findings", "show", "nope", "--store-dsn", stored, "--config", str(config)]
     assert await asyncio.to_thread(main, words) == 2
     assert "no finding 'nope'" in capsys.readouterr().err
 
 
-async def test_an_exported_case_compares_to_the_same_mismatch(
+async def test_exported_case_compares_to_the_same_mismatch(
     stored: str, config: Path, capsys, tmp_path: Path
 ) -> None:
     await exported(stored, config, capsys, tmp_path / "case.json")
@@ -89,12 +89,12 @@ async def test_an_exported_case_compares_to_the_same_mismatch(
     assert "score" in capsys.readouterr().out
 
 
-async def test_an_exported_case_carries_no_api_key(stored: str, config: Path, capsys, tmp_path: Path) -> None:
+async def test_exported_case_has_no_api_key(stored: str, config: Path, capsys, tmp_path: Path) -> None:
     await exported(stored, config, capsys, tmp_path / "case.json")
     assert "secret" not in (tmp_path / "case.json").read_text()
 
 
-async def test_a_case_matches_under_rules_that_hide_it(stored: str, config: Path, capsys, tmp_path: Path) -> None:
+async def test_case_matches_under_rules_that_hide_it(stored: str, config: Path, capsys, tmp_path: Path) -> None:
     await exported(stored, config, capsys, tmp_path / "case.json")
     (tmp_path / "hiding.yaml").write_text(HIDING)
     options = ("--config", str(config), "--rules", str(tmp_path / "hiding.yaml"), "--explain")
@@ -102,7 +102,7 @@ async def test_a_case_matches_under_rules_that_hide_it(stored: str, config: Path
     assert "compare.rules[1]" in capsys.readouterr().out
 
 
-async def test_a_damaged_case_ends_with_a_sentence(config: Path, capsys, tmp_path: Path) -> None:
+async def test_damaged_case_ends_with_two(config: Path, capsys, tmp_path: Path) -> None:
     (tmp_path / "case.json").write_text("{}")
     assert await asyncio.to_thread(main, ["compare", str(tmp_path / "case.json"), "--config", str(config)]) == 2
     assert "not a case" in capsys.readouterr().err
@@ -114,14 +114,14 @@ async def test_explain_shows_the_rules_of_a_stored_comparison(stored: str, confi
     assert "compare.rules[0]  (1 place)\n  last_score_timestamp" in capsys.readouterr().out
 
 
-async def test_trial_of_rules_shows_what_they_would_hide(stored: str, config: Path, capsys, tmp_path: Path) -> None:
+async def test_trial_shows_what_rules_would_hide(stored: str, config: Path, capsys, tmp_path: Path) -> None:
     (tmp_path / "hiding.yaml").write_text(HIDING)
     options = ("--against", "stored", "--store-dsn", stored, "--config", str(config))
     assert await call(rules_command, "test", str(tmp_path / "hiding.yaml"), *options) == 0
     assert "would be hidden: 2" in capsys.readouterr().out
 
 
-async def test_trial_of_rules_fails_on_what_they_would_reveal(
+async def test_trial_fails_on_what_rules_would_reveal(
     stored: str, config: Path, capsys, tmp_path: Path
 ) -> None:
     (tmp_path / "bare.yaml").write_text("compare: {rules: []}\n")
@@ -130,14 +130,14 @@ async def test_trial_of_rules_fails_on_what_they_would_reveal(
     assert "last_score_timestamp" in capsys.readouterr().out
 
 
-async def test_a_wrong_rules_file_names_the_path(stored: str, config: Path, capsys, tmp_path: Path) -> None:
+async def test_wrong_rules_file_is_named_with_its_place(stored: str, config: Path, capsys, tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text("compare: {rules: [{path: a, ignor: true}]}\n")
     options = ["--against", "stored", "--store-dsn", stored, "--config", str(config)]
     assert await asyncio.to_thread(main, ["rules", "test", str(tmp_path / "wrong.yaml"), *options]) == 2
-    assert "compare.rules[0]: Object contains unknown field `ignor`" in capsys.readouterr().err
+    assert "wrong.yaml: compare.rules[0] (a): unknown field `ignor` (did you mean `ignore`?)" in capsys.readouterr().err
 
 
-async def test_trial_of_rules_on_a_journal_uses_what_is_stored_of_its_exchanges(
+async def test_trial_on_a_journal_uses_its_stored_comparisons(
     stored: str, config: Path, capsys, tmp_path: Path
 ) -> None:
     writer = open_writer(JournalSettings(directory=str(tmp_path / "journal")), {})

@@ -120,7 +120,11 @@ def test_a_table_that_another_role_owns_is_not_altered_for_the_operator() -> Non
 def test_a_foreign_key_that_cannot_be_deferred_is_warned_of() -> None:
     key = ForeignKey("stamp_account", ("account_id",), "account", ("id",), deferrable=False)
     said = facts(table(foreign_keys=(key,)))
-    texts = [check.message for check in judge(said, CaptureSettings(tables=("account",))) if check.level is CheckLevel.WARNING]
+    texts = [
+        check.message
+        for check in judge(said, CaptureSettings(tables=("account",)))
+        if check.level is CheckLevel.WARNING
+    ]
     assert texts == ["foreign keys that are not deferrable (stamp_account): parent rows are written first"]
 
 
@@ -132,7 +136,9 @@ def test_a_published_table_whose_writes_fail_is_told_apart() -> None:
 def test_the_option_for_generated_columns_comes_before_the_identity() -> None:
     made = Column("twice", "integer", generated=True, identity="", not_null=False)
     said = facts(table(columns=(made,), replica_identity=ReplicaIdentity.DEFAULT))
-    names = [check.name for check in judge(said, CaptureSettings(tables=("account",))) if check.level is CheckLevel.FAILED]
+    names = [
+        check.name for check in judge(said, CaptureSettings(tables=("account",))) if check.level is CheckLevel.FAILED
+    ]
     assert names.index("generated columns") < names.index("identity account")
 
 
