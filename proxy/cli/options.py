@@ -54,12 +54,12 @@ def read_trial_rules(path: Path, args: argparse.Namespace) -> CompareSettings:
     Raises:
         SettingsError: a file cannot be read, or it is wrong.
     """
-    before, own = _read(args).compare, read_rules(path, os.environ)
+    before, own, after = _read(args).compare, read_rules(path, os.environ), _read(args, rules=(path,)).compare
     replaced = ", ".join(f"compare.{name}" for name in own) or "nothing"
     others = [name for name in before.__struct_fields__ if name not in own and _is_set(before, name)]
     kept = ", ".join(f"compare.{name}" for name in others) or "nothing"
     print_remark(f"from {path}: {replaced}\nfrom the configuration: {kept}")
-    return _read(args, rules=(path,)).compare
+    return after
 
 
 def _read(
