@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tests.support.proxying import Client, Lab, Message, read_message
+from tests.support.proxy_lab import Message, ProxyLab, RawClient, read_message
 
 DATA = Path(__file__).parents[1] / "data" / "corpus"
 HOST = b"Host: corpus.example\r\n"
@@ -237,7 +237,7 @@ def expected_response(case: CorpusCase) -> Response | None:
 # The outcome at the proxy
 
 
-async def send_case(it: Lab, data: bytes, methods: Sequence[str], *, pieces: int = 0) -> Outcome:
+async def send_case(it: ProxyLab, data: bytes, methods: Sequence[str], *, pieces: int = 0) -> Outcome:
     """Send a case, read one response for each method, close the sending side and read the rest.
 
     Args:
@@ -266,7 +266,7 @@ async def send_case(it: Lab, data: bytes, methods: Sequence[str], *, pieces: int
     return Outcome(forwarded, statuses[-1] if len(statuses) > len(forwarded) else 0)
 
 
-async def _send(client: Client, data: bytes, pieces: int) -> None:
+async def _send(client: RawClient, data: bytes, pieces: int) -> None:
     """Send the bytes; the proxy may close the connection of a refused client before it has sent all."""
     with suppress(ConnectionError):
         for at in range(0, len(data), pieces or len(data)):
@@ -297,7 +297,7 @@ class CaseBackend:
         await writer.drain()
 
 
-async def response_to_case(client: Client, script: CaseBackend) -> Response | None:
+async def response_to_case(client: RawClient, script: CaseBackend) -> Response | None:
     """Return the response of a client to /case; None for a 502 or a response that is recognizably truncated."""
     own = SET_ON_RESPONSE if re.search(rb"(?i)\ndate:", script.data) else SET_ON_RESPONSE | {"date"}
     await client.send(b"GET /case HTTP/1.1\r\nHost: corpus.example\r\n\r\n")
@@ -314,7 +314,7 @@ async def response_to_case(client: Client, script: CaseBackend) -> Response | No
     return Response(tuple(interim), message.status, reason, fields, message.body)
 
 
-async def is_connection_poisoned(it: Lab, client: Client) -> bool:
+async def is_connection_poisoned(it: ProxyLab, client: RawClient) -> bool:
     """Return whether the next request gets another response than its own; it is sent on the same connection if that is open."""
     ask = b"GET /fresh HTTP/1.1\r\nHost: corpus.example\r\n\r\n"
     try:

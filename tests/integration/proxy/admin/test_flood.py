@@ -6,13 +6,13 @@ from pathlib import Path
 from aiohttp import ClientSession
 
 from tests.integration.proxy.serving.test_serving import admin, get, sides
-from tests.support.proxying import lab
+from tests.support.proxy_lab import proxy_lab
 
 FLOODERS = 40
 
 
 async def test_rollback_gets_through_a_flood_of_the_admin_port(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it, ClientSession() as session, asyncio.TaskGroup() as group:
+    async with proxy_lab(tmp_path, **sides()) as it, ClientSession() as session, asyncio.TaskGroup() as group:
         statuses_of_flood: list[int] = []
 
         async def flood() -> None:

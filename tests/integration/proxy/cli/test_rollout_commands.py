@@ -15,7 +15,7 @@ import yaml
 from comparator.stats.confidence import JudgementOutcome
 from proxy.cli.main import main
 from proxy.rollout.control import Control
-from tests.support.proxying import Lab, lab, ok
+from tests.support.proxy_lab import ProxyLab, ok, proxy_lab
 from tests.support.rollouts import force_outcome
 
 GET = b"GET /v2/stamps/1/score/0xabc HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -74,7 +74,7 @@ def free_port() -> int:
 
 @dataclass
 class Running:
-    lab: Lab
+    lab: ProxyLab
     operator: Operator
 
     @property
@@ -88,7 +88,7 @@ class Running:
 @asynccontextmanager
 async def serving(tmp_path: Path, capsys: pytest.CaptureFixture[str], **sections: Any) -> AsyncGenerator[Running]:
     rollout = {"enabled": True, "steps": [0, 10, 100], **sections.pop("rollout", {})}
-    async with lab(tmp_path, rollout=rollout, **sections) as made:
+    async with proxy_lab(tmp_path, rollout=rollout, **sections) as made:
         made.candidate.response = lambda _: ok(b"candidate")
         made.legacy.response = lambda _: ok(b"legacy")
         port = made.proxy.admin_port

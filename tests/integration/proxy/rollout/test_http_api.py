@@ -13,7 +13,7 @@ import pytest
 from comparator.stats.confidence import JudgementOutcome
 from proxy.rollout.control import Assessment, ChangeRequest
 from proxy.rollout.state_machine import Phase
-from tests.support.proxying import Lab, lab
+from tests.support.proxy_lab import ProxyLab, proxy_lab
 from tests.support.rollouts import force_outcome
 
 SECRET = "an HS256 secret of at least 32 bytes"
@@ -22,7 +22,7 @@ SECRET = "an HS256 secret of at least 32 bytes"
 class Admin:
     """The admin port of a running proxy."""
 
-    def __init__(self, made: Lab, session: aiohttp.ClientSession) -> None:
+    def __init__(self, made: ProxyLab, session: aiohttp.ClientSession) -> None:
         self.lab = made
         self.control = made.proxy.rollout.control
         self._session = session
@@ -54,7 +54,7 @@ async def admin(
     tmp_path: Path, outcome: JudgementOutcome = JudgementOutcome.GOOD, **rollout: Any
 ) -> AsyncGenerator[Admin]:
     values = {"enabled": True, "steps": [0, 10, 100], **rollout}
-    async with lab(tmp_path, rollout=values) as made, aiohttp.ClientSession() as session:
+    async with proxy_lab(tmp_path, rollout=values) as made, aiohttp.ClientSession() as session:
         force_outcome(made.proxy.rollout.control, outcome)
         yield Admin(made, session)
 

@@ -10,19 +10,19 @@ import pytest
 from proxy.errors import SettingsError
 from proxy.rollout.control import ChangeRequest
 from proxy.rollout.state_machine import Phase
+from tests.support.proxy_lab import ProxyLab, proxy_lab
 from tests.support.proxy_processes import free_ports
-from tests.support.proxying import Lab, lab
 
 SECRET = "an HS256 secret of at least 32 bytes"
 ANN = ChangeRequest("ann", "it burns")
 
 
 @asynccontextmanager
-async def proxy(folder: Path, own: int, other: int, **access: Any) -> AsyncGenerator[Lab]:
+async def proxy(folder: Path, own: int, other: int, **access: Any) -> AsyncGenerator[ProxyLab]:
     folder.mkdir(exist_ok=True)
     peer = {"host": "127.0.0.1", "port": other}
     rollout = {"enabled": True, "steps": [0, 100], "peers": [peer], "poll_s": 0.1, "access": access}
-    async with lab(folder, admin={"port": own}, rollout=rollout) as made:
+    async with proxy_lab(folder, admin={"port": own}, rollout=rollout) as made:
         yield made
 
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from proxy.cli.main import main
-from tests.support.proxying import lab
+from tests.support.proxy_lab import proxy_lab
 
 
 def certificate(folder: Path) -> dict[str, str]:
@@ -47,7 +47,7 @@ async def test_rollback_over_tls_verifies_the_certificate(
     tls = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", tls["certificate"] if trusted else str(tmp_path / "none.pem"))
     config = tmp_path / "config.yaml"
-    async with lab(tmp_path, admin={"tls": tls}) as made:
+    async with proxy_lab(tmp_path, admin={"tls": tls}) as made:
         # The command gets other files than the proxy, as on another machine: a proxy also polls the files beside its state file.
         (tmp_path / "elsewhere").mkdir()
         elsewhere = {name: str(tmp_path / "elsewhere" / name) for name in ("state_file", "sentinel_file")}

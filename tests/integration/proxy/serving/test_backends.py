@@ -10,7 +10,7 @@ import pytest
 from comparator.exchanges.model import FailureCause, Side
 from comparator.exchanges.skip import Skip
 from tests.integration.proxy.serving.test_serving import admin, get
-from tests.support.proxying import Backend, Lab, Message, lab, ok, read_message
+from tests.support.proxy_lab import Message, ProxyLab, ScriptedBackend, ok, proxy_lab, read_message
 
 POST = b"POST /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
 NEVER_S = 600
@@ -21,11 +21,11 @@ async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     writer.transport.abort()
 
 
-def backend_saying(text: bytes) -> Backend:
-    return Backend(response=lambda _: ok(text))
+def backend_saying(text: bytes) -> ScriptedBackend:
+    return ScriptedBackend(response=lambda _: ok(text))
 
 
-def backend_status(it: Lab, side: str = "candidate") -> dict[str, Any]:
+def backend_status(it: ProxyLab, side: str = "candidate") -> dict[str, Any]:
     return it.proxy.status()["backends"][side]
 
 
@@ -33,7 +33,7 @@ def live(port: int, **more: Any) -> dict[str, Any]:
     return {"live": {"url": f"http://127.0.0.1:{port}", **more}}
 
 
-async def eject(it: Lab, request: bytes = POST) -> None:
+async def eject(it: ProxyLab, request: bytes = POST) -> None:
     """Send requests until the candidate is ejected."""
     while not backend_status(it)["ejected"]:
         await it.ask(request)
@@ -45,7 +45,7 @@ EJECTION = {"consecutive_failures": 2, "ejection_base_s": NEVER_S, "ejection_max
 class TwoBackends:
     """Two backends whose ports are known before the settings of the proxy are made."""
 
-    def __init__(self, candidate: Backend, legacy: Backend) -> None:
+    def __init__(self, candidate: ScriptedBackend, legacy: ScriptedBackend) -> None:
         self.candidate, self.legacy = candidate, legacy
         self._servers: list[asyncio.Server] = []
 
@@ -66,8 +66,8 @@ class TwoBackends:
 
 async def test_ejected_side_gets_no_request_that_the_other_may_answer(tmp_path: Path) -> None:
     async with (
-        TwoBackends(Backend(handler=hang_up), backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(outlier_detection=EJECTION), serve={"fall_back": True}) as it,
+        TwoBackends(ScriptedBackend(handler=hang_up), backend_saying(b"legacy")) as both,
+        proxy_lab(tmp_path, backends=both.backends(outlier_detection=EJECTION), serve={"fall_back": True}) as it,
     ):
         await eject(it)
         before = both.candidate.connections
@@ -81,8 +81,8 @@ async def test_ejected_side_gets_no_request_that_the_other_may_answer(tmp_path: 
 
 async def test_failed_over_exchange_is_journaled_as_such(tmp_path: Path) -> None:
     async with (
-        TwoBackends(Backend(handler=hang_up), backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(outlier_detection=EJECTION), serve={"fall_back": True}) as it,
+        TwoBackends(ScriptedBackend(handler=hang_up), backend_saying(b"legacy")) as both,
+        proxy_lab(tmp_path, backends=both.backends(outlier_detection=EJECTION), serve={"fall_back": True}) as it,
     ):
         await eject(it)
         posts = it.proxy.state.metrics.served
@@ -92,10 +92,10 @@ async def test_failed_over_exchange_is_journaled_as_such(tmp_path: Path) -> None
 
 
 async def test_ejected_side_still_gets_requests_that_only_it_may_answer(tmp_path: Path) -> None:
-    candidate = Backend(handler=hang_up)
+    candidate = ScriptedBackend(handler=hang_up)
     async with (
         TwoBackends(candidate, backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(outlier_detection=EJECTION)) as it,
+        proxy_lab(tmp_path, backends=both.backends(outlier_detection=EJECTION)) as it,
     ):
         await eject(it)
         candidate.handler = None
@@ -105,8 +105,8 @@ async def test_ejected_side_still_gets_requests_that_only_it_may_answer(tmp_path
 
 async def test_request_for_an_ejected_side_is_refused_if_configured(tmp_path: Path) -> None:
     async with (
-        TwoBackends(Backend(handler=hang_up), backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(outlier_detection={**EJECTION, "refuse": True})) as it,
+        TwoBackends(ScriptedBackend(handler=hang_up), backend_saying(b"legacy")) as both,
+        proxy_lab(tmp_path, backends=both.backends(outlier_detection={**EJECTION, "refuse": True})) as it,
     ):
         await eject(it)
         before = both.candidate.connections
@@ -118,11 +118,11 @@ async def test_request_for_an_ejected_side_is_refused_if_configured(tmp_path: Pa
 
 
 async def test_answered_probe_restores_a_side(tmp_path: Path) -> None:
-    candidate = Backend(handler=hang_up, response=lambda _: ok(b"candidate"))
+    candidate = ScriptedBackend(handler=hang_up, response=lambda _: ok(b"candidate"))
     ejection = {"consecutive_failures": 2, "ejection_base_s": 0.05, "ejection_max_s": 0.1}
     async with (
         TwoBackends(candidate, backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(outlier_detection=ejection), serve={"fall_back": True}) as it,
+        proxy_lab(tmp_path, backends=both.backends(outlier_detection=ejection), serve={"fall_back": True}) as it,
     ):
         await eject(it)
         candidate.handler = None
@@ -135,8 +135,8 @@ async def test_answered_probe_restores_a_side(tmp_path: Path) -> None:
 async def test_client_of_a_failed_probe_gets_a_response(tmp_path: Path) -> None:
     ejection = {"consecutive_failures": 2, "ejection_base_s": 0.05, "ejection_max_s": 0.05}
     async with (
-        TwoBackends(Backend(handler=hang_up), backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(outlier_detection=ejection), serve={"fall_back": True}) as it,
+        TwoBackends(ScriptedBackend(handler=hang_up), backend_saying(b"legacy")) as both,
+        proxy_lab(tmp_path, backends=both.backends(outlier_detection=ejection), serve={"fall_back": True}) as it,
     ):
         await eject(it)
         before = backend_status(it)["ejections"]
@@ -146,13 +146,13 @@ async def test_client_of_a_failed_probe_gets_a_response(tmp_path: Path) -> None:
 
 
 async def test_chosen_side_gets_the_request_if_neither_is_available(tmp_path: Path) -> None:
-    candidate, legacy = Backend(handler=hang_up), Backend(handler=hang_up)
+    candidate, legacy = ScriptedBackend(handler=hang_up), ScriptedBackend(handler=hang_up)
     async with TwoBackends(candidate, legacy):
         backends = {
             side: live(port, outlier_detection=EJECTION)
             for side, port in (("candidate", candidate.port), ("legacy", legacy.port))
         }
-        async with lab(tmp_path, backends=backends, serve={"fall_back": True}) as it:
+        async with proxy_lab(tmp_path, backends=backends, serve={"fall_back": True}) as it:
             while not (backend_status(it)["ejected"] and backend_status(it, "legacy")["ejected"]):
                 await it.ask(get())
             candidate.handler = None
@@ -161,19 +161,19 @@ async def test_chosen_side_gets_the_request_if_neither_is_available(tmp_path: Pa
 
 
 async def test_gateway_errors_of_a_side_eject_it(tmp_path: Path) -> None:
-    candidate = Backend(response=lambda _: ok(b"", status="503 Service Unavailable"))
+    candidate = ScriptedBackend(response=lambda _: ok(b"", status="503 Service Unavailable"))
     async with (
         TwoBackends(candidate, backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(outlier_detection=EJECTION)) as it,
+        proxy_lab(tmp_path, backends=both.backends(outlier_detection=EJECTION)) as it,
     ):
         await eject(it)
 
 
 async def test_responses_of_500_do_not_eject(tmp_path: Path) -> None:
-    candidate = Backend(response=lambda _: ok(b"", status="500 Internal Server Error"))
+    candidate = ScriptedBackend(response=lambda _: ok(b"", status="500 Internal Server Error"))
     async with (
         TwoBackends(candidate, backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(outlier_detection=EJECTION)) as it,
+        proxy_lab(tmp_path, backends=both.backends(outlier_detection=EJECTION)) as it,
     ):
         for _ in range(5):
             await it.ask(POST)
@@ -193,8 +193,8 @@ CHECK = {"path": "/health", "interval_s": 0.02, "timeout_s": 5, "unhealthy_after
 async def test_failing_check_alone_fails_no_request(tmp_path: Path, request_bytes: bytes) -> None:
     ejection = {"refuse": True}
     async with (
-        TwoBackends(Backend(response=failing_check), backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(health_check=CHECK, outlier_detection=ejection)) as it,
+        TwoBackends(ScriptedBackend(response=failing_check), backend_saying(b"legacy")) as both,
+        proxy_lab(tmp_path, backends=both.backends(health_check=CHECK, outlier_detection=ejection)) as it,
     ):
         await it.until(lambda: backend_status(it)["healthy"] is False)
         assert (await it.ask(request_bytes)).body == b"candidate"
@@ -202,8 +202,8 @@ async def test_failing_check_alone_fails_no_request(tmp_path: Path, request_byte
 
 async def test_unhealthy_side_gets_no_request_that_the_other_may_answer(tmp_path: Path) -> None:
     async with (
-        TwoBackends(Backend(response=failing_check), backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(health_check=CHECK), serve={"fall_back": True}) as it,
+        TwoBackends(ScriptedBackend(response=failing_check), backend_saying(b"legacy")) as both,
+        proxy_lab(tmp_path, backends=both.backends(health_check=CHECK), serve={"fall_back": True}) as it,
     ):
         await it.until(lambda: backend_status(it)["healthy"] is False)
         assert [(await it.ask(request)).body for request in (get(), POST)] == [b"legacy", b"candidate"]
@@ -211,8 +211,8 @@ async def test_unhealthy_side_gets_no_request_that_the_other_may_answer(tmp_path
 
 async def test_failed_over_request_returns_if_the_other_side_fails(tmp_path: Path) -> None:
     async with (
-        TwoBackends(Backend(response=failing_check), Backend(handler=hang_up)) as both,
-        lab(tmp_path, backends=both.backends(health_check=CHECK), serve={"fall_back": True}) as it,
+        TwoBackends(ScriptedBackend(response=failing_check), ScriptedBackend(handler=hang_up)) as both,
+        proxy_lab(tmp_path, backends=both.backends(health_check=CHECK), serve={"fall_back": True}) as it,
     ):
         await it.until(lambda: backend_status(it)["healthy"] is False)
         response = await it.ask(get())
@@ -220,10 +220,10 @@ async def test_failed_over_request_returns_if_the_other_side_fails(tmp_path: Pat
 
 
 async def test_passed_checks_make_a_side_healthy_again(tmp_path: Path) -> None:
-    candidate = Backend(response=failing_check)
+    candidate = ScriptedBackend(response=failing_check)
     async with (
         TwoBackends(candidate, backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(health_check=CHECK)) as it,
+        proxy_lab(tmp_path, backends=both.backends(health_check=CHECK)) as it,
     ):
         await it.until(lambda: backend_status(it)["healthy"] is False)
         candidate.response = lambda _: ok(b"healthy")
@@ -238,16 +238,16 @@ async def test_check_without_a_response_times_out(tmp_path: Path) -> None:
 
     check = {**CHECK, "timeout_s": 0.05}
     async with (
-        TwoBackends(Backend(handler=hang), backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(health_check=check)) as it,
+        TwoBackends(ScriptedBackend(handler=hang), backend_saying(b"legacy")) as both,
+        proxy_lab(tmp_path, backends=both.backends(health_check=check)) as it,
     ):
         await it.until(lambda: backend_status(it)["healthy"] is False)
 
 
 async def test_metrics_show_the_health(tmp_path: Path) -> None:
     async with (
-        TwoBackends(Backend(response=failing_check), backend_saying(b"legacy")) as both,
-        lab(tmp_path, backends=both.backends(health_check=CHECK)) as it,
+        TwoBackends(ScriptedBackend(response=failing_check), backend_saying(b"legacy")) as both,
+        proxy_lab(tmp_path, backends=both.backends(health_check=CHECK)) as it,
     ):
         await it.until(lambda: backend_status(it)["healthy"] is False)
         _, text = await admin(it, "GET", "/metrics")
@@ -264,7 +264,7 @@ LIMITED = [{"name": "score", "path": "/v2/stamps/{id}/score/{address}", "key": "
 async def test_exchange_beyond_the_mirroring_rate_is_journaled_as_skipped(
     tmp_path: Path, limit: dict[str, Any]
 ) -> None:
-    async with lab(tmp_path, **limit) as it:
+    async with proxy_lab(tmp_path, **limit) as it:
         for _ in range(3):
             assert (await it.ask(get())).status == 200
         assert [exchange.skip for exchange in await it.journaled(3)] == ["", "rate_limited", "rate_limited"]

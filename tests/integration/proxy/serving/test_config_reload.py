@@ -17,7 +17,7 @@ from proxy.errors import SettingsError
 from proxy.serving.app import serve
 from tests.integration.proxy.serving.test_listeners import certify
 from tests.integration.proxy.serving.test_serving import admin, get, sides
-from tests.support.proxying import lab, read_message, settings_for
+from tests.support.proxy_lab import proxy_lab, read_message, settings_for
 from tests.support.waiting import until
 
 
@@ -35,7 +35,7 @@ class Given:
 
 
 async def test_new_settings_apply_to_the_next_request(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         client = await it.client()
         first = await client.ask(get())
         changed = settings_for(tmp_path, it.candidate.port, it.legacy.port, {"serve": {"side": "legacy"}})
@@ -45,7 +45,7 @@ async def test_new_settings_apply_to_the_next_request(tmp_path: Path) -> None:
 
 
 async def test_invalid_settings_change_nothing_and_are_counted(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         await it.proxy.reloader.reload_from(Given(None))
         assert (await it.ask(get())).body == b"candidate"
         config = it.proxy.status()["config"]
@@ -55,7 +55,7 @@ async def test_invalid_settings_change_nothing_and_are_counted(tmp_path: Path) -
 
 
 async def test_settings_that_fail_when_used_change_nothing(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         routes = [{"name": "x", "path": "no slash"}]
         wrong = settings_for(
             tmp_path, it.candidate.port, it.legacy.port, {"routes": routes, "serve": {"side": "legacy"}}
@@ -66,7 +66,7 @@ async def test_settings_that_fail_when_used_change_nothing(tmp_path: Path) -> No
 
 
 async def test_settings_that_need_a_restart_are_named_and_the_rest_applied(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         changes = {"serve": {"side": "legacy"}, "admin": {"port": 0, "token": "new"}}
         await it.proxy.reloader.reload_from(Given(settings_for(tmp_path, it.candidate.port, it.legacy.port, changes)))
         assert (await it.ask(get())).body == b"legacy"
@@ -76,7 +76,7 @@ async def test_settings_that_need_a_restart_are_named_and_the_rest_applied(tmp_p
 async def test_certificate_is_reloaded(tmp_path: Path) -> None:
     certificate, key = certify(tmp_path)
     listen = {"port": 0, "tls": {"certificate": str(certificate), "key": str(key)}}
-    async with lab(tmp_path, listen=listen) as it:
+    async with proxy_lab(tmp_path, listen=listen) as it:
         certify(tmp_path)
         # Only the new certificate is trusted here.
         context = ssl.create_default_context(cafile=certificate)
@@ -91,7 +91,7 @@ async def test_wrong_key_leaves_the_old_certificate_in_force(tmp_path: Path) -> 
     certificate, key = certify(tmp_path)
     context = ssl.create_default_context(cafile=certificate)
     listen = {"port": 0, "tls": {"certificate": str(certificate), "key": str(key)}}
-    async with lab(tmp_path, listen=listen) as it:
+    async with proxy_lab(tmp_path, listen=listen) as it:
         (tmp_path / "other").mkdir()
         _, other = certify(tmp_path / "other")
         other.replace(key)

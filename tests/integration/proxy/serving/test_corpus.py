@@ -24,7 +24,7 @@ from tests.support.http_corpus import (
     with_host,
 )
 from tests.support.http_corpus_differences import requests_that_differ, responses_that_differ
-from tests.support.proxying import Backend, lab, ok
+from tests.support.proxy_lab import ScriptedBackend, ok, proxy_lab
 
 LIMITED = ("LimitRequestLine", "LimitRequestHeaders")
 REQUESTS = {name: case for corpus in ("gunicorn", "llhttp") for name, case in cases(corpus, "request").items()}
@@ -34,9 +34,9 @@ RESPONSES = cases("llhttp", "response")
 DIFFER, RESPONSES_DIFFER = requests_that_differ(), responses_that_differ()
 
 
-def backend() -> Backend:
+def backend() -> ScriptedBackend:
     """Return a backend whose responses have no body, so that they fit HEAD too."""
-    return Backend(response=lambda _: ok(b""))
+    return ScriptedBackend(response=lambda _: ok(b""))
 
 
 def expected(name: str, case: CorpusCase) -> ExpectedOutcome:
@@ -67,7 +67,7 @@ async def unexpected_outcomes(
 ) -> dict[str, tuple[Outcome, ExpectedOutcome]]:
     """Send each case; return outcome and expected outcome of those where they differ."""
     differing: dict[str, tuple[Outcome, ExpectedOutcome]] = {}
-    async with lab(tmp_path, candidate=backend()) as it:
+    async with proxy_lab(tmp_path, candidate=backend()) as it:
         for name, case in sent.items():
             expectation = expected(name, case)
             outcome = await send_case(
@@ -88,7 +88,7 @@ async def test_pieces_of_a_corpus_request_do_not_matter(tmp_path: Path) -> None:
 
 async def test_request_without_a_host_or_with_a_fragment_is_refused(tmp_path: Path) -> None:
     invalid = {name: case for name, case in PLAIN.items() if must_be_refused(case)}
-    async with lab(tmp_path, candidate=backend()) as it:
+    async with proxy_lab(tmp_path, candidate=backend()) as it:
         outcomes = {name: await send_case(it, case.raw, ["GET"]) for name, case in invalid.items()}
     assert {name: outcome for name, outcome in outcomes.items() if outcome.forwarded or not outcome.refused} == {}
 
@@ -101,14 +101,14 @@ async def test_exceeded_limit_has_its_status(tmp_path: Path, case: CorpusCase) -
     # gunicorn limits each field, the proxy the whole header: here to one byte less than it has.
     limits |= {"headers_max": case.options.get("limit_request_fields", 100)} if many else {}
     limits |= {} if limits else {"header_max_bytes": data.index(b"\r\n\r\n") + 3}
-    async with lab(tmp_path, candidate=backend(), limits=limits) as it:
+    async with proxy_lab(tmp_path, candidate=backend(), limits=limits) as it:
         assert expected_outcome(case).allows(await send_case(it, data, []))
 
 
 async def test_responses_are_forwarded_or_a_502_as_in_llhttp(tmp_path: Path) -> None:
     script = CaseBackend()
     differing: dict[str, tuple[Response | None, Response | None]] = {}
-    async with lab(tmp_path, candidate=Backend(handler=script.converse)) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=script.converse)) as it:
         for name, case in RESPONSES.items():
             script.data = case.raw
             client = await it.client()

@@ -6,35 +6,35 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxying import Backend, Message, lab, ok
+from tests.support.proxy_lab import Message, ScriptedBackend, ok, proxy_lab
 
 DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 
 
 async def arrived(tmp_path: Path, request: bytes) -> Message:
     """Send a request and return it as the backend receives it."""
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         await it.ask(request)
     return it.candidate.seen[0]
 
 
 async def test_response_without_a_date_gets_one(tmp_path: Path) -> None:
     # RFC 9110 section 6.6.1: a recipient that forwards it MUST append the time it was received.
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         response = await it.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert DATE.fullmatch(response.get("date") or "")
 
 
 async def test_response_keeps_its_date(tmp_path: Path) -> None:
     date = "Sun, 06 Nov 1994 08:49:37 GMT"
-    async with lab(tmp_path, candidate=Backend(response=lambda _: ok(b"", f"Date: {date}"))) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(response=lambda _: ok(b"", f"Date: {date}"))) as it:
         response = await it.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert response.all("date") == [date]
 
 
 async def test_refusal_has_a_date(tmp_path: Path) -> None:
     # RFC 9110 section 6.6.1: a MUST for 4xx of a server with a clock.
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         response = await it.ask(b"GET / HTTP/1.1\r\n\r\n")
     assert DATE.fullmatch(response.get("date") or "")
 
@@ -42,7 +42,7 @@ async def test_refusal_has_a_date(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
 async def test_max_forwards_of_zero_is_answered_by_the_proxy(tmp_path: Path, method: str) -> None:
     # RFC 9110 section 7.6.2: at 0 it MUST NOT be forwarded.
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         await it.ask(f"{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n".encode())
     assert it.candidate.seen == []
 
@@ -80,7 +80,7 @@ async def test_via_names_the_version_of_the_request(tmp_path: Path, minor: int) 
 
 async def test_bytes_after_the_last_request_do_not_lose_its_response(tmp_path: Path) -> None:
     # RFC 9112 section 9.6: closing at once resets the connection of a client that is still sending.
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         client = await it.client()
         await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert (await client.rest()).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -89,7 +89,7 @@ async def test_bytes_after_the_last_request_do_not_lose_its_response(tmp_path: P
 
 
 async def test_requests_pipelined_before_the_half_close_are_answered(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         client = await it.client()
         client.writer.write(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HT")
         client.writer.write_eof()
@@ -99,7 +99,7 @@ async def test_requests_pipelined_before_the_half_close_are_answered(tmp_path: P
 
 
 async def test_options_answered_by_the_proxy_is_counted_and_closes(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         client = await it.client()
         await client.send(b"OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nX-Request-Id: mine\r\n\r\n")
         response = await client.rest()

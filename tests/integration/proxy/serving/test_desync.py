@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxying import Backend, Client, Message, lab
+from tests.support.proxy_lab import Message, RawClient, ScriptedBackend, proxy_lab
 
 REQUESTS = 40
 
@@ -44,7 +44,7 @@ def response(seen: Message, chance: random.Random) -> bytes:
     return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(body, chance)
 
 
-async def send_in_pieces(client: Client, data: bytes, chance: random.Random) -> None:
+async def send_in_pieces(client: RawClient, data: bytes, chance: random.Random) -> None:
     while data:
         size = chance.choice((1, 2, 3, 17, 500, 5000))
         await client.send(data[:size])
@@ -52,7 +52,7 @@ async def send_in_pieces(client: Client, data: bytes, chance: random.Random) -> 
         await asyncio.sleep(0)
 
 
-async def converse(client: Client, seed: int) -> list[bytes]:
+async def converse(client: RawClient, seed: int) -> list[bytes]:
     """Pipeline all requests in odd pieces; return the bodies of the responses in order."""
     chance = random.Random(seed)
     data = b"".join(request(number, chance) for number in range(REQUESTS))
@@ -75,7 +75,7 @@ def expected(seed: int) -> list[tuple[bytes, bytes]]:
 @pytest.mark.parametrize("seed", range(4))
 async def test_pipelined_requests_in_odd_pieces_get_their_own_responses(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    async with lab(tmp_path, candidate=Backend(response=lambda seen: response(seen, chance))) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(response=lambda seen: response(seen, chance))) as it:
         clients = [await it.client() for _ in range(4)]
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -95,7 +95,7 @@ async def test_pipelined_requests_in_odd_pieces_get_their_own_responses(tmp_path
 
 async def test_garbage_neither_crashes_the_proxy_nor_reaches_a_backend(tmp_path: Path) -> None:
     chance = random.Random(5)
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         for _ in range(150):
             client = await it.client()
             valid = bytearray(request(1, chance))

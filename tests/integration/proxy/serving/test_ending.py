@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.proxying import Backend, Lab, lab, ok, read_message
+from tests.support.proxy_lab import ProxyLab, ScriptedBackend, ok, proxy_lab, read_message
 
 GET = b"GET /v2/stamps/1/score/0xa HTTP/1.1\r\nHost: a\r\n"
 PART = b"POST /v2/stamps/1/score/0xa HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe"
@@ -20,7 +20,7 @@ LONG_S = 10.0
 
 
 @asynccontextmanager
-async def slow_client(it: Lab) -> AsyncGenerator[socket.socket, None]:
+async def slow_client(it: ProxyLab) -> AsyncGenerator[socket.socket, None]:
     """Yield a client that has sent its last request and read nothing of the response, which the proxy has completely."""
     loop = asyncio.get_running_loop()
     with socket.socket(fileno=os.dup(it.proxy.servers[0].sockets[0].fileno())) as listener:
@@ -37,7 +37,10 @@ async def slow_client(it: Lab) -> AsyncGenerator[socket.socket, None]:
 async def test_slow_client_gets_all_of_its_last_response(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
     received = b""
-    async with lab(tmp_path, candidate=Backend(response=lambda _: ok(BODY))) as it, slow_client(it) as client:
+    async with (
+        proxy_lab(tmp_path, candidate=ScriptedBackend(response=lambda _: ok(BODY))) as it,
+        slow_client(it) as client,
+    ):
         it.proxy.state.sweep(loop.time() + LONG_S)
         async with asyncio.timeout(60):
             while data := await loop.sock_recv(client, 65536):
@@ -47,7 +50,7 @@ async def test_slow_client_gets_all_of_its_last_response(tmp_path: Path) -> None
 
 async def test_client_that_reads_nothing_more_is_aborted(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
-    async with lab(tmp_path, candidate=Backend(response=lambda _: ok(BODY))) as it, slow_client(it):
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(response=lambda _: ok(BODY))) as it, slow_client(it):
         it.proxy.state.sweep(loop.time() + LONG_S)
         assert it.proxy.state.connections.clients
         it.proxy.state.sweep(loop.time() + LONG_S + 2 * it.settings.limits.total_s)
@@ -64,7 +67,7 @@ async def test_incomplete_pipelined_request_is_not_waited_for(tmp_path: Path) ->
         writer.write(ok(b"first"))
         await reader.read()
 
-    async with lab(tmp_path, candidate=Backend(handler=waits)) as it, asyncio.timeout(60):
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=waits)) as it, asyncio.timeout(60):
         client = await it.client()
         await client.send(GET + b"\r\n" + PART)
         client.writer.write_eof()
@@ -77,7 +80,7 @@ async def test_incomplete_pipelined_request_is_not_waited_for(tmp_path: Path) ->
 
 
 async def test_client_that_reads_nothing_gets_no_further_responses(tmp_path: Path) -> None:
-    async with lab(tmp_path, candidate=Backend(response=lambda _: ok(BODY))) as it, asyncio.timeout(60):
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(response=lambda _: ok(BODY))) as it, asyncio.timeout(60):
         client = await it.client()
         reading: asyncio.ReadTransport = client.writer.transport  # type: ignore[assignment]
         reading.pause_reading()
@@ -98,7 +101,9 @@ async def test_connection_with_unsent_bytes_is_not_reused(tmp_path: Path) -> Non
         writer.write(ok(b"hasty"))
         await over.wait()
 
-    async with lab(tmp_path, candidate=Backend(handler=hasty), journal=ROOMY | {"directory": str(tmp_path)}) as it:
+    async with proxy_lab(
+        tmp_path, candidate=ScriptedBackend(handler=hasty), journal=ROOMY | {"directory": str(tmp_path)}
+    ) as it:
         client = await it.client()
         head = b"POST /by-body HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
         first = await client.ask(head + body)

@@ -12,13 +12,13 @@ import pytest
 from comparator.exchanges.model import Failed, FailureCause, Response, Side
 from comparator.exchanges.skip import Skip
 from tests.integration.proxy.journal.test_journal import file_size_limit
-from tests.support.proxying import Backend, Lab, lab, ok, read_message
+from tests.support.proxy_lab import ProxyLab, ScriptedBackend, ok, proxy_lab, read_message
 
 GET = b"GET /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
 
 
-def accounted(it: Lab) -> bool:
+def accounted(it: ProxyLab) -> bool:
     """Return whether `served = written + queued + dropped + skipped`."""
     metrics, journal = it.proxy.state.metrics, it.proxy.journal
     assert journal is not None
@@ -49,7 +49,7 @@ async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def test_backend_failure_is_reported_and_journaled(
     tmp_path: Path, handler: object, status: int, cause: FailureCause
 ) -> None:
-    async with lab(tmp_path, candidate=Backend(handler=handler), limits={"ttfb_s": 0.2}) as it:  # type: ignore[arg-type]
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=handler), limits={"ttfb_s": 0.2}) as it:  # type: ignore[arg-type]
         response = await it.ask(GET)
         error = json.loads(response.body)
         assert response.status == status
@@ -61,7 +61,7 @@ async def test_backend_failure_is_reported_and_journaled(
 
 
 async def test_refused_connection_is_a_502(tmp_path: Path) -> None:
-    async with lab(tmp_path, backends={"candidate": {"live": {"url": "http://127.0.0.1:1"}}}) as it:
+    async with proxy_lab(tmp_path, backends={"candidate": {"live": {"url": "http://127.0.0.1:1"}}}) as it:
         response = await it.ask(GET)
         assert response.status == 502
         assert json.loads(response.body)["error"] == "backend_refused"
@@ -70,7 +70,7 @@ async def test_refused_connection_is_a_502(tmp_path: Path) -> None:
 
 
 async def test_incomplete_response_is_incomplete_for_the_client(tmp_path: Path) -> None:
-    async with lab(tmp_path, candidate=Backend(handler=half)) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=half)) as it:
         client = await it.client()
         await client.send(GET)
         assert (await client.rest()).count(b"HTTP/1.1") <= 1
@@ -87,7 +87,7 @@ async def test_total_limit_ends_a_slow_response(tmp_path: Path) -> None:
             await writer.drain()
             await asyncio.sleep(0.02)
 
-    async with lab(tmp_path, candidate=Backend(handler=drip), limits={"total_s": 0.3}) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=drip), limits={"total_s": 0.3}) as it:
         client = await it.client()
         await client.send(GET)
         assert (await client.rest()).count(b"x") < 1000
@@ -100,7 +100,7 @@ async def test_safe_request_is_retried_after_a_stale_connection(tmp_path: Path) 
         writer.write(ok(b"once"))
         await read_message(reader)
 
-    async with lab(tmp_path, candidate=Backend(handler=once)) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=once)) as it:
         client = await it.client()
         bodies = [(await client.ask(GET)).body for _ in range(4)]
         assert bodies == [b"once"] * 4
@@ -116,7 +116,7 @@ async def test_timeout_is_not_retried(tmp_path: Path) -> None:
             writer.write(ok(b"once"))
         await reader.read()
 
-    async with lab(tmp_path, candidate=Backend(handler=once), limits={"ttfb_s": 0.2}) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=once), limits={"ttfb_s": 0.2}) as it:
         client = await it.client()
         assert [(await client.ask(GET)).status for _ in range(2)] == [200, 504]
         assert (requests, it.proxy.state.metrics.retries) == (2, 0)
@@ -132,7 +132,7 @@ async def test_unsafe_request_is_never_sent_twice(tmp_path: Path) -> None:
         await read_message(reader)
         posts += 1
 
-    async with lab(tmp_path, candidate=Backend(handler=once)) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=once)) as it:
         client = await it.client()
         await client.ask(GET)
         assert (await client.ask(POST)).status == 502
@@ -145,7 +145,7 @@ async def test_streamed_body_is_not_sent_again(tmp_path: Path) -> None:
         writer.write(ok(b"once"))
         await reader.readuntil(b"\r\n\r\n")
 
-    async with lab(tmp_path, candidate=Backend(handler=once)) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=once)) as it:
         client = await it.client()
         await client.ask(GET)
         await client.send(GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 4\r\n\r\n"))
@@ -155,8 +155,10 @@ async def test_streamed_body_is_not_sent_again(tmp_path: Path) -> None:
 
 
 async def test_other_side_answers_safe_requests_when_allowed(tmp_path: Path) -> None:
-    legacy = Backend(response=lambda _: ok(b"legacy"))
-    async with lab(tmp_path, candidate=Backend(handler=vanish), legacy=legacy, serve={"fall_back": True}) as it:
+    legacy = ScriptedBackend(response=lambda _: ok(b"legacy"))
+    async with proxy_lab(
+        tmp_path, candidate=ScriptedBackend(handler=vanish), legacy=legacy, serve={"fall_back": True}
+    ) as it:
         response = await it.ask(GET)
         assert (response.status, response.body, response.get("x-shadow-fallback")) == (200, b"legacy", "legacy")
         assert (await it.ask(POST)).status == 502
@@ -167,7 +169,7 @@ async def test_other_side_answers_safe_requests_when_allowed(tmp_path: Path) -> 
 
 async def test_exchange_is_complete_after_the_client_hung_up(tmp_path: Path) -> None:
     go_on = asyncio.Event()
-    candidate = Backend()
+    candidate = ScriptedBackend()
 
     async def later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         candidate.seen.append(await read_message(reader))
@@ -176,7 +178,7 @@ async def test_exchange_is_complete_after_the_client_hung_up(tmp_path: Path) -> 
         await reader.read()
 
     candidate.handler = later
-    async with lab(tmp_path, candidate=candidate) as it:
+    async with proxy_lab(tmp_path, candidate=candidate) as it:
         client = await it.client()
         await client.send(GET)
         await it.until(lambda: bool(candidate.seen))
@@ -189,7 +191,7 @@ async def test_exchange_is_complete_after_the_client_hung_up(tmp_path: Path) -> 
 
 
 async def test_client_gone_within_its_body_counts_as_aborted(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         client = await it.client()
         await client.send(POST[:-1])
         await it.until(lambda: it.candidate.connections == 1)
@@ -207,11 +209,11 @@ async def test_overload_is_a_503_and_queued_requests_are_served(tmp_path: Path) 
             await go_on.wait()
             writer.write(ok(b"done"))
 
-    candidate = Backend(handler=later)
-    async with lab(tmp_path, candidate=candidate) as first:
+    candidate = ScriptedBackend(handler=later)
+    async with proxy_lab(tmp_path, candidate=candidate) as first:
         url = f"http://127.0.0.1:{candidate.port}"
         pool = {"candidate": {"live": {"url": url, "connections_max": 1}}}
-        async with lab(tmp_path / "2", backends=pool) as it:
+        async with proxy_lab(tmp_path / "2", backends=pool) as it:
             clients = [await it.client() for _ in range(3)]
             for client in clients:
                 await client.send(GET)
@@ -222,7 +224,7 @@ async def test_overload_is_a_503_and_queued_requests_are_served(tmp_path: Path) 
 
 
 async def test_sequential_requests_with_one_key_do_not_overlap(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         client = await it.client()
         await client.ask(GET)
         await client.ask(GET)
@@ -238,7 +240,7 @@ async def test_both_requests_of_an_overlap_are_marked(tmp_path: Path) -> None:
             await go_on.wait()
             writer.write(ok(b"done"))
 
-    async with lab(tmp_path, candidate=Backend(handler=later)) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=later)) as it:
         clients = [await it.client() for _ in range(3)]
         paths = ("/v2/stamps/3/score/0xAB", "/v2/stamps/4/score/0xab", "/v2/stamps/3/score/other")
         for client, path in zip(clients, paths, strict=True):
@@ -250,7 +252,7 @@ async def test_both_requests_of_an_overlap_are_marked(tmp_path: Path) -> None:
 
 
 async def test_clients_are_served_without_the_journal_directory(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         client = await it.client()
         await client.ask(GET)
         await it.journaled(1)
@@ -267,7 +269,7 @@ async def test_clients_are_served_without_the_journal_directory(tmp_path: Path) 
 
 
 async def test_clients_are_served_while_the_disk_is_full(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         client = await it.client()
         await client.ask(GET)
         await it.journaled(1)
@@ -290,22 +292,22 @@ async def test_connect_timeout_is_a_504(tmp_path: Path) -> None:
             waiting.setblocking(False)
             waiting.connect_ex(address)
         live = {"url": f"http://127.0.0.1:{address[1]}", "connect_s": 0.1}
-        async with lab(tmp_path, backends={"candidate": {"live": live}}) as it:
+        async with proxy_lab(tmp_path, backends={"candidate": {"live": live}}) as it:
             response = await it.ask(GET)
             assert (response.status, json.loads(response.body)["error"]) == (504, "backend_timeout")
 
 
 async def test_unused_backend_connection_is_closed(tmp_path: Path) -> None:
-    backend = Backend()
+    backend = ScriptedBackend()
     async with await asyncio.start_server(backend.converse, "127.0.0.1", 0) as server:
         live = {"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "idle_s": 0.05}
-        async with lab(tmp_path, backends={"candidate": {"live": live}}) as it:
+        async with proxy_lab(tmp_path, backends={"candidate": {"live": live}}) as it:
             assert (await it.ask(GET)).status == 200
             await it.until(lambda: it.proxy.state.backends.connections[Side.CANDIDATE] == 0)
 
 
 async def test_full_queue_drops_exchanges_not_clients(tmp_path: Path) -> None:
-    async with lab(tmp_path, journal={"directory": str(tmp_path / "j"), "queue_max": 1, "flush_ms": 200}) as it:
+    async with proxy_lab(tmp_path, journal={"directory": str(tmp_path / "j"), "queue_max": 1, "flush_ms": 200}) as it:
         client = await it.client()
         statuses = [(await client.ask(GET)).status for _ in range(20)]
         assert statuses == [200] * 20
@@ -316,7 +318,7 @@ async def test_full_queue_drops_exchanges_not_clients(tmp_path: Path) -> None:
 async def test_long_body_is_served_whole_and_journaled_truncated(tmp_path: Path) -> None:
     body = b"x" * 5000
     journal = {"directory": str(tmp_path / "j"), "body_max_bytes": 1000}
-    async with lab(tmp_path, candidate=Backend(response=lambda _: ok(body)), journal=journal) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(response=lambda _: ok(body)), journal=journal) as it:
         assert (await it.ask(GET)).body == body
         request = b"POST /v2/stamps/3/score/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n" + body
         assert (await it.ask(request)).body == body

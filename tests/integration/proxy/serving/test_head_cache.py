@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from tests.support.proxying import Backend, Message, lab, ok
+from tests.support.proxy_lab import Message, ScriptedBackend, ok, proxy_lab
 
 
 def get(number: int) -> bytes:
@@ -22,10 +22,10 @@ def client_fields(message: Message) -> list[tuple[str, str]]:
 
 
 async def test_cached_heads_are_forwarded_with_their_own_values(tmp_path: Path) -> None:
-    backend = Backend(
+    backend = ScriptedBackend(
         response=lambda seen: ok(seen.line.encode(), f"ETag: {seen.line}", "Connection: X-Hop", "X-Hop: 1")
     )
-    async with lab(tmp_path, candidate=backend) as it:
+    async with proxy_lab(tmp_path, candidate=backend) as it:
         client = await it.client()
         responses = [await client.ask(get(number)) for number in range(40)]
         hits, misses = it.proxy.state.head_lookups["request"]
@@ -40,7 +40,7 @@ async def test_cached_heads_are_forwarded_with_their_own_values(tmp_path: Path) 
 
 
 async def test_cached_heads_are_journaled_with_their_own_values(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         client = await it.client()
         for number in range(30):
             await client.ask(get(number))
@@ -51,7 +51,7 @@ async def test_cached_heads_are_journaled_with_their_own_values(tmp_path: Path) 
 
 
 async def test_head_lookups_are_counted(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         client = await it.client()
         for _ in range(3):
             await client.ask(get(1))

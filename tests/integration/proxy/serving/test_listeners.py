@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from comparator.exchanges.model import Side
 from proxy.cli.main import main
 from proxy.serving.app import running
-from tests.support.proxying import Backend, lab, read_message, settings_for
+from tests.support.proxy_lab import ScriptedBackend, proxy_lab, read_message, settings_for
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -48,7 +48,7 @@ def certify(folder: Path) -> tuple[Path, Path]:
 async def test_clients_can_be_served_over_tls(tmp_path: Path) -> None:
     certificate, key = certify(tmp_path)
     listen = {"port": 0, "tls": {"certificate": str(certificate), "key": str(key)}}
-    async with lab(tmp_path, listen=listen) as it:
+    async with proxy_lab(tmp_path, listen=listen) as it:
         context = ssl.create_default_context(cafile=certificate)
         reader, writer = await asyncio.open_connection("127.0.0.1", it.proxy.port, ssl=context)
         writer.write(GET)
@@ -62,10 +62,10 @@ async def test_backends_can_be_reached_over_tls(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
-    backend = Backend()
+    backend = ScriptedBackend()
     async with await asyncio.start_server(backend.converse, "127.0.0.1", 0, ssl=context) as server:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with lab(tmp_path, backends={"candidate": {"live": {"url": url}}}) as it:
+        async with proxy_lab(tmp_path, backends={"candidate": {"live": {"url": url}}}) as it:
             client = await it.client()
             bodies = [(await client.ask(GET)).body for _ in range(3)]
             assert (bodies, backend.connections) == ([b"ok"] * 3, 1)
@@ -75,16 +75,16 @@ async def test_backend_with_an_unknown_certificate_is_not_trusted(tmp_path: Path
     certificate, key = certify(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
-    backend = Backend()
+    backend = ScriptedBackend()
     async with await asyncio.start_server(backend.converse, "127.0.0.1", 0, ssl=context) as server:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with lab(tmp_path, backends={"candidate": {"live": {"url": url}}}) as it:
+        async with proxy_lab(tmp_path, backends={"candidate": {"live": {"url": url}}}) as it:
             assert (await it.ask(GET)).status == 502
             assert backend.seen == []
 
 
 async def test_clients_can_be_served_over_a_unix_socket(tmp_path: Path) -> None:
-    backend = Backend()
+    backend = ScriptedBackend()
     path = str(tmp_path / "proxy.sock")
     async with await asyncio.start_server(backend.converse, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
@@ -96,14 +96,14 @@ async def test_clients_can_be_served_over_a_unix_socket(tmp_path: Path) -> None:
 
 
 async def test_backend_can_be_reached_and_checked_over_a_unix_socket(tmp_path: Path) -> None:
-    backend, path = Backend(), str(tmp_path / "backend.sock")
+    backend, path = ScriptedBackend(), str(tmp_path / "backend.sock")
     async with await asyncio.start_unix_server(backend.converse, path):
         live = {
             "url": "http://service.example/base",
             "socket": path,
             "health_check": {"path": "/health", "interval_s": 0.02},
         }
-        async with lab(tmp_path, backends={"candidate": {"live": live}}) as it:
+        async with proxy_lab(tmp_path, backends={"candidate": {"live": live}}) as it:
             assert (await it.ask(GET)).body == b"ok"
             await it.until(lambda: it.proxy.state.metrics.checks[Side.CANDIDATE, True] > 0)
             received = {(seen.line, seen.get("host")) for seen in backend.seen}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxying import Backend, Lab, lab, ok
+from tests.support.proxy_lab import ProxyLab, ScriptedBackend, ok, proxy_lab
 
 HOST = b"Host: a\r\n"
 MALFORMED = {
@@ -136,7 +136,7 @@ MALFORMED = {
 }
 
 
-async def answered(it: Lab, data: bytes) -> tuple[bytes, int]:
+async def answered(it: ProxyLab, data: bytes) -> tuple[bytes, int]:
     """Send some bytes and a valid request after them; return the first status line of the responses, and their number."""
     client = await it.client()
     await client.send(data + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -146,7 +146,7 @@ async def answered(it: Lab, data: bytes) -> tuple[bytes, int]:
 
 
 async def test_malformed_request_is_refused_and_its_connection_closed(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         responses = {name: await answered(it, data) for name, data in MALFORMED.items()}
         assert responses == dict.fromkeys(MALFORMED, (b"HTTP/1.1 400 Bad Request", 1))
         assert [seen.line for seen in it.candidate.seen] == []
@@ -193,7 +193,7 @@ LIMITED = {
 @pytest.mark.parametrize(("data", "status"), LIMITED.values(), ids=LIMITED.keys())
 async def test_limit_has_its_status(tmp_path: Path, data: bytes, status: int) -> None:
     limits = {"header_max_bytes": 2048, "headers_max": 16, "target_max_bytes": 512, "body_max_bytes": 1000}
-    async with lab(tmp_path, limits=limits) as it:
+    async with proxy_lab(tmp_path, limits=limits) as it:
         response = await it.ask(data)
         assert response.status == status
         assert it.proxy.state.metrics.refused == {status: 1}
@@ -205,18 +205,18 @@ async def test_limit_has_its_status(tmp_path: Path, data: bytes, status: int) ->
     ids=["slow header", "slow body"],
 )
 async def test_slow_request_times_out(tmp_path: Path, data: bytes) -> None:
-    async with lab(tmp_path, limits={"header_s": 0.2, "body_idle_s": 0.2}) as it:
+    async with proxy_lab(tmp_path, limits={"header_s": 0.2, "body_idle_s": 0.2}) as it:
         assert (await it.ask(data)).status == 408
 
 
 async def test_unused_connection_is_closed_without_a_response(tmp_path: Path) -> None:
-    async with lab(tmp_path, limits={"idle_s": 0.2}) as it:
+    async with proxy_lab(tmp_path, limits={"idle_s": 0.2}) as it:
         client = await it.client()
         assert await client.rest() == b""
 
 
 async def test_connections_beyond_the_limit_are_refused(tmp_path: Path) -> None:
-    async with lab(tmp_path, limits={"connections_max": 1}) as it:
+    async with proxy_lab(tmp_path, limits={"connections_max": 1}) as it:
         first = await it.client()
         await first.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         second = await it.client()
@@ -225,7 +225,7 @@ async def test_connections_beyond_the_limit_are_refused(tmp_path: Path) -> None:
 
 
 async def test_empty_line_before_a_request_is_skipped(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         assert (await it.ask(b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
 
 
@@ -264,7 +264,7 @@ ODD = {
 
 @pytest.mark.parametrize(("data", "line"), ODD.values(), ids=ODD.keys())
 async def test_odd_but_unambiguous_request_is_forwarded(tmp_path: Path, data: bytes, line: str) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         assert (await it.ask(data)).status == 200
         assert [seen.line for seen in it.candidate.seen] == [line]
         assert [seen.body for seen in it.candidate.seen] == [b"hi" if b"hi" in data else b""]
@@ -274,14 +274,14 @@ async def test_odd_but_unambiguous_request_is_forwarded(tmp_path: Path, data: by
     "name", ["X_Forwarded_For", "X-Forwarded_Proto", "x_serve_with", "Content_Length", "Transfer_Encoding"]
 )
 async def test_field_that_imitates_one_of_ours_is_stripped(tmp_path: Path, name: str) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         await it.ask(f"GET / HTTP/1.1\r\nHost: a\r\n{name}: 7\r\nX_Other: 1\r\n\r\n".encode())
         [seen] = it.candidate.seen
         assert (seen.get(name), seen.get("x_other")) == (None, "1")
 
 
 async def test_requests_before_a_malformed_one_are_answered(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         client = await it.client()
         good = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n"
         await client.send(good + b"GET /bad HTTP/1.1\r\n\r\n" + good)
@@ -316,7 +316,7 @@ RESPONSES = {
 @pytest.mark.parametrize("data", RESPONSES.values(), ids=RESPONSES.keys())
 async def test_malformed_response_is_a_502_and_does_not_reach_the_next_request(tmp_path: Path, data: bytes) -> None:
     responses = iter([data, ok(b"fine")])
-    async with lab(tmp_path, candidate=Backend(response=lambda _: next(responses))) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(response=lambda _: next(responses))) as it:
         client = await it.client()
         assert (await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).status == 502
         assert (await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).body == b"fine"
@@ -325,7 +325,7 @@ async def test_malformed_response_is_a_502_and_does_not_reach_the_next_request(t
 
 async def test_bytes_after_a_response_are_not_the_next_response(tmp_path: Path) -> None:
     responses = iter([ok(b"one") + ok(b"poison"), ok(b"two")])
-    async with lab(tmp_path, candidate=Backend(response=lambda _: next(responses))) as it:
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(response=lambda _: next(responses))) as it:
         client = await it.client()
         assert (await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).body == b"one"
         assert (await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).body == b"two"

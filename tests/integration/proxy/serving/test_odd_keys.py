@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from proxy.journal.driver import LossCause
 from proxy.journal.queue import ENCODED_AT_ONCE
 from proxy.serving import metrics
-from tests.support.proxying import lab
+from tests.support.proxy_lab import proxy_lab
 
 SURROGATE = "\\ud800"
 
@@ -25,7 +25,7 @@ def request(address: str) -> bytes:
 @pytest.mark.parametrize("json_paths", [[], ["user.address"]], ids=["in-clear", "redacted"])
 async def test_lone_surrogate_in_a_key_loses_that_exchange_only(tmp_path: Path, json_paths: list[str]) -> None:
     journal = {"directory": str(tmp_path / "journal"), "redaction": {"json_paths": json_paths}}
-    async with lab(tmp_path, journal=journal, serve={"percent": 50.0}) as it:
+    async with proxy_lab(tmp_path, journal=journal, serve={"percent": 50.0}) as it:
         client = await it.client()
         addresses = [f"0x{number}" for number in range(ENCODED_AT_ONCE + 4)]
         responses = [await client.ask(request(address)) for address in [*addresses[:9], SURROGATE, *addresses[9:]]]
@@ -39,7 +39,7 @@ async def test_lone_surrogate_in_a_key_loses_that_exchange_only(tmp_path: Path, 
 
 
 async def test_lone_surrogate_in_a_key_is_forwarded_and_counted(tmp_path: Path) -> None:
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         assert (await it.ask(request(SURROGATE))).status == 200
         assert [message.body for message in it.candidate.seen] == [body_of(SURROGATE)]
         writer = it.proxy.journal

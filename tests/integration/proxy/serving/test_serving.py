@@ -14,7 +14,7 @@ import yaml
 from aiohttp import ClientSession
 
 from comparator.exchanges.skip import Skip
-from tests.support.proxying import Backend, Lab, lab, ok, read_message
+from tests.support.proxy_lab import ProxyLab, ScriptedBackend, ok, proxy_lab, read_message
 
 
 def get(path: str = "/v2/stamps/3/score/0xAb", *fields: str) -> bytes:
@@ -22,14 +22,14 @@ def get(path: str = "/v2/stamps/3/score/0xAb", *fields: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode()
 
 
-def sides() -> dict[str, Backend]:
+def sides() -> dict[str, ScriptedBackend]:
     return {
-        "candidate": Backend(response=lambda _: ok(b"candidate")),
-        "legacy": Backend(response=lambda _: ok(b"legacy")),
+        "candidate": ScriptedBackend(response=lambda _: ok(b"candidate")),
+        "legacy": ScriptedBackend(response=lambda _: ok(b"legacy")),
     }
 
 
-async def admin(it: Lab, method: str, path: str, **options: object) -> tuple[int, str]:
+async def admin(it: ProxyLab, method: str, path: str, **options: object) -> tuple[int, str]:
     async with (
         ClientSession() as session,
         session.request(method, f"http://127.0.0.1:{it.proxy.admin_port}{path}", **options) as response,  # type: ignore[arg-type]
@@ -38,13 +38,13 @@ async def admin(it: Lab, method: str, path: str, **options: object) -> tuple[int
 
 
 async def test_candidate_serves_by_default(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         assert (await it.ask(get())).body == b"candidate"
         assert (await it.journaled(1))[0].stage == "candidate_100"
 
 
 async def test_percentage_is_sticky_by_key_and_about_right(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides(), serve={"percent": 25}) as it:
+    async with proxy_lab(tmp_path, **sides(), serve={"percent": 25}) as it:
         client = await it.client()
         first = [(await client.ask(get(f"/v2/stamps/1/score/{key}"))).body for key in range(400)]
         again = [(await client.ask(get(f"/v2/stamps/2/score/{key}"))).body for key in range(400)]
@@ -54,26 +54,26 @@ async def test_percentage_is_sticky_by_key_and_about_right(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("field", ["X-Serve-With: legacy", "X-Use-Rust-Scorer: false"])
 async def test_override_from_a_trusted_network_is_honoured(tmp_path: Path, field: str) -> None:
-    async with lab(tmp_path, **sides(), listen={"trusted_networks": ["127.0.0.1/32"]}) as it:
+    async with proxy_lab(tmp_path, **sides(), listen={"trusted_networks": ["127.0.0.1/32"]}) as it:
         assert (await it.ask(get("/x", field))).body == b"legacy"
         assert it.legacy.seen[0].get(field.partition(":")[0]) is None
 
 
 @pytest.mark.parametrize("field", ["X-Serve-With: legacy", "X-Use-Rust-Scorer: false"])
 async def test_override_from_elsewhere_is_stripped(tmp_path: Path, field: str) -> None:
-    async with lab(tmp_path, **sides(), listen={"override_token": "right"}) as it:
+    async with proxy_lab(tmp_path, **sides(), listen={"override_token": "right"}) as it:
         assert (await it.ask(get("/x", field, "X-Shadow-Token: wrong"))).body == b"candidate"
         seen = it.candidate.seen[0]
         assert (seen.get(field.partition(":")[0]), seen.get("x-shadow-token")) == (None, None)
 
 
 async def test_override_with_the_token_is_honoured(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides(), listen={"override_token": "right"}) as it:
+    async with proxy_lab(tmp_path, **sides(), listen={"override_token": "right"}) as it:
         assert (await it.ask(get("/x", "X-Serve-With: legacy", "X-Shadow-Token: right"))).body == b"legacy"
 
 
 async def test_shadow_request_is_served_and_never_journaled(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         assert (await it.ask(get("/v2/stamps/3/score/1", "X-Shadow-Request: 1"))).status == 200
         assert it.candidate.seen[0].get("x-shadow-request") == "1"
         assert it.proxy.state.metrics.skipped == {Skip.SHADOW: 1}
@@ -90,7 +90,7 @@ async def test_shadow_request_is_served_and_never_journaled(tmp_path: Path) -> N
 async def test_exchange_that_policy_does_not_journal_is_counted(
     tmp_path: Path, request_bytes: bytes, skip: Skip
 ) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         assert (await it.ask(request_bytes)).status == 200
         assert it.proxy.state.metrics.skipped == {skip: 1}
 
@@ -106,7 +106,7 @@ async def test_exchange_that_policy_does_not_journal_is_counted(
 async def test_exchange_that_is_journaled_but_not_mirrored_has_its_cause(
     tmp_path: Path, request_bytes: bytes, skip: str
 ) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         assert (await it.ask(request_bytes)).status == 200
         assert (await it.journaled(1))[0].skip == skip
 
@@ -114,32 +114,32 @@ async def test_exchange_that_is_journaled_but_not_mirrored_has_its_cause(
 async def test_body_with_the_key_is_forwarded(tmp_path: Path) -> None:
     body = json.dumps({"user": {"address": "0xAB"}}).encode()
     request = f"POST /by-body HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         assert (await it.ask(request)).status == 200
         assert it.candidate.seen[0].body == body
         assert (await it.journaled(1))[0].key == "0xab"
 
 
 async def test_rollback_over_http_takes_effect_at_once_and_is_latched(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         status, text = await admin(it, "POST", "/rollback", json={"actor": "me", "reason": "bad"})
         assert (status, json.loads(text)["stored"]) == (200, True)
         assert (await it.ask(get())).body == b"legacy"
         assert (await it.journaled(1))[0].stage == "rolled_back"
-    async with lab(tmp_path, **sides()) as again:
+    async with proxy_lab(tmp_path, **sides()) as again:
         assert (await again.ask(get())).body == b"legacy"
         assert again.proxy.switch.state.reason == "bad"
 
 
 async def test_resume_restores_the_stage(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         await admin(it, "POST", "/rollback")
         assert (await admin(it, "POST", "/resume"))[0] == 200
         assert (await it.ask(get())).body == b"candidate"
 
 
 async def test_rollback_needs_the_token_if_one_is_set(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides(), admin={"port": 0, "token": "right"}) as it:
+    async with proxy_lab(tmp_path, **sides(), admin={"port": 0, "token": "right"}) as it:
         wrong, _ = await admin(it, "POST", "/rollback", headers={"Authorization": "Bearer wrong"})
         assert (wrong, it.proxy.switch.rolled_back) == (401, False)
         right, _ = await admin(it, "POST", "/rollback", headers={"Authorization": "Bearer right"})
@@ -147,13 +147,13 @@ async def test_rollback_needs_the_token_if_one_is_set(tmp_path: Path) -> None:
 
 
 async def test_page_of_another_site_cannot_roll_back(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         status, _ = await admin(it, "POST", "/rollback", headers={"Sec-Fetch-Site": "cross-site"})
         assert (status, it.proxy.switch.rolled_back) == (403, False)
 
 
 async def test_sentinel_file_rolls_back_and_prevents_resuming(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         sentinel = Path(it.settings.serve.sentinel_file)
         sentinel.touch()
         await it.until(lambda: it.proxy.switch.rolled_back)
@@ -164,14 +164,14 @@ async def test_sentinel_file_rolls_back_and_prevents_resuming(tmp_path: Path) ->
 
 
 async def test_state_file_rolls_back_other_processes(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as first, lab(tmp_path, **sides()) as second:
+    async with proxy_lab(tmp_path, **sides()) as first, proxy_lab(tmp_path, **sides()) as second:
         first.proxy.switch.rollback(actor="me", reason="")
         await second.until(lambda: second.proxy.switch.rolled_back)
         assert (await second.ask(get())).body == b"legacy"
 
 
 async def test_status_and_metrics_add_up(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         client = await it.client()
         for path in ("/v2/stamps/3/score/1", "/nowhere", "/quiet/2"):
             await client.ask(get(path))
@@ -185,7 +185,7 @@ async def test_status_and_metrics_add_up(tmp_path: Path) -> None:
 
 
 async def test_draining_process_is_not_ready(tmp_path: Path) -> None:
-    async with lab(tmp_path, **sides()) as it:
+    async with proxy_lab(tmp_path, **sides()) as it:
         assert (await admin(it, "GET", "/readyz"))[0] == 200
         it.proxy.state.connections.draining = True
         assert (await admin(it, "GET", "/readyz"))[0] == 503
@@ -199,7 +199,10 @@ async def test_request_in_flight_is_answered_while_draining(tmp_path: Path) -> N
         writer.write(ok(b"done"))
         await reader.read()
 
-    async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=when_draining)) as it:
+    async with (
+        asyncio.TaskGroup() as group,
+        proxy_lab(tmp_path, candidate=ScriptedBackend(handler=when_draining)) as it,
+    ):
         client = await it.client()
         await client.send(get())
         await it.until(lambda: len(it.proxy.state.connections.requests) == 1)
@@ -216,7 +219,10 @@ async def test_request_that_outlasts_the_drain_is_aborted(tmp_path: Path) -> Non
         await reader.read()
 
     limits = {"drain_s": 0.1}
-    async with asyncio.TaskGroup() as group, lab(tmp_path, candidate=Backend(handler=never), limits=limits) as it:
+    async with (
+        asyncio.TaskGroup() as group,
+        proxy_lab(tmp_path, candidate=ScriptedBackend(handler=never), limits=limits) as it,
+    ):
         client = await it.client()
         await client.send(get())
         await it.until(lambda: len(it.proxy.state.connections.requests) == 1)
@@ -244,7 +250,7 @@ async def logged_event(process: asyncio.subprocess.Process, event: str) -> dict[
 
 async def test_signals_reload_roll_back_and_stop(tmp_path: Path) -> None:
     both = sides()
-    async with lab(tmp_path / "lab", **both):
+    async with proxy_lab(tmp_path / "lab", **both):
         document: dict[str, object] = {
             "listen": {"port": 0},
             "admin": {"port": 0},
@@ -282,7 +288,7 @@ async def test_signals_reload_roll_back_and_stop(tmp_path: Path) -> None:
 
 async def test_crashed_worker_is_replaced_while_the_others_serve(tmp_path: Path) -> None:
     both = sides()
-    async with lab(tmp_path / "lab", **both):
+    async with proxy_lab(tmp_path / "lab", **both):
         port, admin_port = free_ports()
         document: dict[str, object] = {
             "listen": {"port": port, "workers": 2},

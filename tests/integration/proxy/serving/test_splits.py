@@ -8,7 +8,7 @@ import pytest
 
 from proxy.serving.client_connection import ClientConnection
 from tests.support.http_streams import streams
-from tests.support.proxying import Lab, lab
+from tests.support.proxy_lab import ProxyLab, proxy_lab
 
 COUNT = 100
 
@@ -50,7 +50,7 @@ def pieces(stream: bytes, draw: random.Random) -> list[bytes]:
     return [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
 
-async def conversation(it: Lab, parts: list[bytes]) -> tuple[list[str], list[tuple[str, bytes]]]:
+async def conversation(it: ProxyLab, parts: list[bytes]) -> tuple[list[str], list[tuple[str, bytes]]]:
     """Feed some bytes; return the status lines for the client, and first line and body of the requests that the backend received."""
     it.candidate.seen.clear()
     transport = RecordingTransport()
@@ -77,7 +77,7 @@ def is_in_body(connection: ClientConnection) -> bool:
 @pytest.mark.parametrize("seed", range(4))
 async def test_pieces_of_a_stream_do_not_matter(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
-    async with lab(tmp_path) as it:
+    async with proxy_lab(tmp_path) as it:
         chosen = draw.sample(streams(seed), COUNT)
         whole = [await conversation(it, [stream]) for stream in chosen]
         cut = [await conversation(it, pieces(stream, draw)) for stream in chosen]

@@ -15,7 +15,7 @@ from proxy.config.listen import AdminSettings, ListenSettings
 from proxy.serving.supervisor import Supervisor, WorkerSlot
 from proxy.serving.worker_handoff import InheritedFds, open_sockets
 from tests.integration.proxy.serving.test_serving import get, sides
-from tests.support.proxying import Message, lab, read_message
+from tests.support.proxy_lab import Message, proxy_lab, read_message
 from tests.support.waiting import until
 
 POST = b"POST /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
@@ -58,7 +58,7 @@ class PersistentClient:
 
 async def test_no_request_fails_while_a_worker_is_replaced(tmp_path: Path) -> None:
     both = sides()
-    async with lab(tmp_path / "lab", **both):
+    async with proxy_lab(tmp_path / "lab", **both):
         document: dict[str, object] = {
             "backends": {side: {"live": {"url": f"http://127.0.0.1:{backend.port}"}} for side, backend in both.items()},
             "serve": {"state_file": str(tmp_path / "switch"), "sentinel_file": str(tmp_path / "stop")},
@@ -173,7 +173,7 @@ def test_workers_share_one_unix_socket(tmp_path: Path) -> None:
 
 
 async def test_unused_connection_may_send_one_more_request_while_draining(tmp_path: Path) -> None:
-    async with asyncio.TaskGroup() as group, lab(tmp_path, limits={"drain_s": 8, "drain_idle_s": 8}) as it:
+    async with asyncio.TaskGroup() as group, proxy_lab(tmp_path, limits={"drain_s": 8, "drain_idle_s": 8}) as it:
         client = await it.client()
         await client.ask(get())
 
@@ -190,7 +190,7 @@ async def test_unused_connection_may_send_one_more_request_while_draining(tmp_pa
 
 
 async def test_unused_connection_is_closed_before_the_drain_is_over(tmp_path: Path) -> None:
-    async with asyncio.TaskGroup() as group, lab(tmp_path, limits={"drain_s": 600, "drain_idle_s": 0.05}) as it:
+    async with asyncio.TaskGroup() as group, proxy_lab(tmp_path, limits={"drain_s": 600, "drain_idle_s": 0.05}) as it:
         client = await it.client()
         await client.ask(get())
         reading = group.create_task(client.rest(), name="rest")

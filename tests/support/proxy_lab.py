@@ -87,7 +87,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @dataclass
-class Backend:
+class ScriptedBackend:
     """A scripted instance of one side.
 
     Attributes:
@@ -131,7 +131,7 @@ def ok(body: bytes, *fields: str, status: str = "200 OK") -> bytes:
 
 
 @dataclass
-class Client:
+class RawClient:
     """A raw connection to the proxy."""
 
     reader: asyncio.StreamReader
@@ -173,19 +173,19 @@ class Client:
 
 
 @dataclass
-class Lab:
+class ProxyLab:
     """A running proxy with its backends and clients."""
 
     proxy: RunningProxy
-    candidate: Backend
-    legacy: Backend
+    candidate: ScriptedBackend
+    legacy: ScriptedBackend
     settings: Settings
-    clients: list[Client] = field(default_factory=list)
+    clients: list[RawClient] = field(default_factory=list)
 
-    async def client(self) -> Client:
+    async def client(self) -> RawClient:
         """Connect to the proxy."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.proxy.port, limit=2**24)
-        client = Client(reader, writer)
+        client = RawClient(reader, writer)
         self.clients.append(client)
         return client
 
@@ -208,7 +208,7 @@ class Lab:
                     exchanges += [entry.exchange for entry in await reader.read(count - len(exchanges), 1.0)]
         return exchanges
 
-    async def serve_until_journaled(self, client: Client, request: bytes) -> None:
+    async def serve_until_journaled(self, client: RawClient, request: bytes) -> None:
         """Repeat a request until one more exchange is on disk: the writer pauses after a failure of the disk."""
         journal = self.proxy.journal
         assert journal is not None
@@ -252,11 +252,11 @@ def settings_for(tmp_path: Path, candidate_port: int, legacy_port: int, changes:
 
 
 @asynccontextmanager
-async def lab(
-    tmp_path: Path, *, candidate: Backend | None = None, legacy: Backend | None = None, **changes: Any
-) -> AsyncGenerator[Lab, None]:
+async def proxy_lab(
+    tmp_path: Path, *, candidate: ScriptedBackend | None = None, legacy: ScriptedBackend | None = None, **changes: Any
+) -> AsyncGenerator[ProxyLab, None]:
     """Run a proxy with its two backends."""
-    sides = (candidate or Backend(), legacy or Backend())
+    sides = (candidate or ScriptedBackend(), legacy or ScriptedBackend())
     servers = []
     for side in sides:
         server = await asyncio.start_server(side.converse, "127.0.0.1", 0)
@@ -265,7 +265,7 @@ async def lab(
     settings = settings_for(tmp_path, sides[0].port, sides[1].port, changes)
     try:
         async with running(settings, environ={}) as proxy:
-            running_lab = Lab(proxy, *sides, settings)
+            running_lab = ProxyLab(proxy, *sides, settings)
             try:
                 yield running_lab
             finally:
