@@ -13,7 +13,7 @@ from comparator.verdict import Comparison, Verdict, VerdictCause
 @pytest.mark.parametrize(
     ("table", "label"), [("registry_humanpoints", "registry_humanpoints"), ("made_up", OTHER_TABLE)]
 )
-def test_differing_rows_are_counted_by_described_table(table: str, label: str) -> None:
+def test_row_differences_are_counted_by_described_table(table: str, label: str) -> None:
     registry = CollectorRegistry()
     metrics = ComparatorMetrics(registry, ["v2_score"], ["registry_humanpoints"])
     difference = Difference(Kind.MISSING_ROW, (), {"action": "SCB"}, None, table=table)
@@ -24,7 +24,7 @@ def test_differing_rows_are_counted_by_described_table(table: str, label: str) -
     assert registry.get_sample_value("shadow_row_differences_total", {"table": label, "kind": "missing_row"}) == 1
 
 
-def test_a_differing_response_is_no_differing_row() -> None:
+def test_response_difference_is_not_a_row_difference() -> None:
     registry = CollectorRegistry()
     metrics = ComparatorMetrics(registry, ["v2_score"])
     comparison = Comparison(

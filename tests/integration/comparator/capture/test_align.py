@@ -86,7 +86,7 @@ def unequal(reports: dict[str, TableReport]) -> dict[str, TableReport]:
     return {name: report for name, report in reports.items() if not report.equal}
 
 
-async def test_a_template_clone_is_equal(live: str, shadow: str) -> None:
+async def test_template_clone_is_equal(live: str, shadow: str) -> None:
     cloned = await clone(live, shadow, CloneOptions())
     reports = await compared(live, shadow)
     assert cloned.method is CloneMethod.TEMPLATE
@@ -94,7 +94,7 @@ async def test_a_template_clone_is_equal(live: str, shadow: str) -> None:
     assert reports["account"].rows_live == reports["account"].rows_shadow == 2500
 
 
-async def test_a_live_database_in_use_is_dumped(live: str, shadow: str, programs: Path) -> None:
+async def test_live_database_in_use_is_dumped(live: str, shadow: str, programs: Path) -> None:
     conn = await asyncpg.connect(live)
     cloned = await clone(live, shadow, CloneOptions(programs=programs))
     assert cloned.method is CloneMethod.DUMP
@@ -102,7 +102,7 @@ async def test_a_live_database_in_use_is_dumped(live: str, shadow: str, programs
     await conn.close()
 
 
-async def test_a_template_of_a_database_in_use_is_refused(live: str, shadow: str) -> None:
+async def test_template_of_a_database_in_use_is_refused(live: str, shadow: str) -> None:
     conn = await asyncpg.connect(live)
     with pytest.raises(CloneError, match="live has connections"):
         await clone(live, shadow, CloneOptions(method=CloneMethod.TEMPLATE))
@@ -110,7 +110,7 @@ async def test_a_template_of_a_database_in_use_is_refused(live: str, shadow: str
 
 
 @pytest.mark.parametrize("method", [CloneMethod.TEMPLATE, CloneMethod.DUMP])
-async def test_ids_born_in_the_shadow_never_meet_those_of_live(
+async def test_ids_of_the_shadow_never_equal_those_of_live(
     live: str, shadow: str, programs: Path, method: CloneMethod
 ) -> None:
     await execute(live, "INSERT INTO small (body) VALUES ('a'), ('b')")
@@ -124,7 +124,7 @@ async def test_ids_born_in_the_shadow_never_meet_those_of_live(
     await conn.close()
 
 
-async def test_a_clone_carries_no_publication_and_no_change_log(live: str, shadow: str) -> None:
+async def test_clone_has_no_publication_and_no_change_log(live: str, shadow: str) -> None:
     await captured_database.install_trigger_log(live)
     await clone(live, shadow, CloneOptions(method=CloneMethod.TEMPLATE))
     conn = await asyncpg.connect(shadow)
@@ -134,7 +134,7 @@ async def test_a_clone_carries_no_publication_and_no_change_log(live: str, shado
     await conn.close()
 
 
-async def test_a_clone_at_a_slot_misses_nothing_and_sees_nothing_twice(live: str, shadow: str, programs: Path) -> None:
+async def test_clone_at_a_slot_misses_nothing_and_sees_nothing_twice(live: str, shadow: str, programs: Path) -> None:
     slot = f"clone_{uuid.uuid4().hex[:8]}"
     stop = asyncio.Event()
 
@@ -166,7 +166,7 @@ async def test_a_clone_at_a_slot_misses_nothing_and_sees_nothing_twice(live: str
     await execute(live, f"SELECT pg_drop_replication_slot('{slot}')")
 
 
-async def test_a_failed_clone_leaves_no_slot(live: str, shadow: str, tmp_path: Path) -> None:
+async def test_failed_clone_leaves_no_slot(live: str, shadow: str, tmp_path: Path) -> None:
     with pytest.raises(CloneError, match="pg_dump was not found"):
         await clone(live, shadow, CloneOptions(programs=tmp_path, slot="left_over"))
     conn = await asyncpg.connect(live)
@@ -174,7 +174,7 @@ async def test_a_failed_clone_leaves_no_slot(live: str, shadow: str, tmp_path: P
     await conn.close()
 
 
-async def test_an_existing_shadow_is_kept_unless_told_otherwise(live: str, shadow: str) -> None:
+async def test_existing_shadow_is_replaced_only_with_replace(live: str, shadow: str) -> None:
     await clone(live, shadow, CloneOptions())
     with pytest.raises(CloneError, match="--replace"):
         await clone(live, shadow, CloneOptions())
@@ -218,7 +218,7 @@ async def test_only_the_first_rows_are_named_and_all_are_counted(live: str, shad
     assert [row.key for row in report.first] == [(str(number),) for number in range(1, 21)]
 
 
-async def test_a_table_without_a_key_or_with_other_columns_is_a_problem(live: str, shadow: str) -> None:
+async def test_table_without_a_key_or_with_other_columns_is_a_problem(live: str, shadow: str) -> None:
     await clone(live, shadow, CloneOptions())
     await execute(shadow, "INSERT INTO keyless VALUES (1); ALTER TABLE event ADD COLUMN more int; DROP TABLE small")
     problems = {name: report.problem for name, report in unequal(await compared(live, shadow)).items()}
@@ -229,7 +229,7 @@ async def test_a_table_without_a_key_or_with_other_columns_is_a_problem(live: st
     }
 
 
-async def test_a_row_that_was_only_late_is_not_reported(live: str, shadow: str) -> None:
+async def test_row_that_lags_behind_is_not_reported(live: str, shadow: str) -> None:
     await clone(live, shadow, CloneOptions())
     await execute(shadow, "DELETE FROM event; UPDATE account SET score = 0 WHERE id = 1")
     one, other = await connect(live, timeout_s=60), await connect(shadow, timeout_s=5)
@@ -243,7 +243,7 @@ async def test_a_row_that_was_only_late_is_not_reported(live: str, shadow: str) 
     await other.close()
 
 
-def test_a_sequence_near_its_end_is_moved_half_of_what_is_left() -> None:
+def test_sequence_near_its_end_advances_by_half_of_the_rest() -> None:
     assert shadow_start(ShadowSequence("s", 2**31 - 1, 2_000_000_000)) == 2_073_741_823
     assert shadow_start(ShadowSequence("s", 2**63 - 1, 2**41)) > 2**41
 
@@ -257,7 +257,7 @@ def test_differences_mirror_when_the_sides_are_swapped() -> None:
     assert differences(live, live) == []
 
 
-async def test_the_commands_clone_and_verify(live: str, shadow: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_commands_clone_and_verify(live: str, shadow: str, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     align_command.configure(parser)
     cloned = parser.parse_args(["clone", "--live", live, "--shadow", shadow])
@@ -272,8 +272,6 @@ async def test_the_commands_clone_and_verify(live: str, shadow: str, capsys: pyt
     assert "6 of 7 tables are equal" in said
 
 
-async def test_verifying_a_database_without_tables_is_no_success(
-    database: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_verifying_a_database_without_tables_fails(database: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert await asyncio.to_thread(main, ["align", "verify", "--live", database, "--shadow", database]) == 1
     assert "live holds no table" in capsys.readouterr().out

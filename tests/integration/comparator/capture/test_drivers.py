@@ -21,7 +21,7 @@ async def published(database: str) -> str:
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_a_fence_covers_what_was_committed_before_it(published: str, driver: Driver) -> None:
+async def test_fence_covers_what_was_committed_before_it(published: str, driver: Driver) -> None:
     conn = await asyncpg.connect(published)
     async with captured_database.started_capture(published, captured_database.settings(driver)) as (capture, collector):
         await conn.execute("INSERT INTO account (id, address, score) VALUES (7, '0xa', 1.5)")
@@ -57,7 +57,7 @@ async def test_fences_complete_under_many_committers(published: str, driver: Dri
 BULK = "INSERT INTO event (data) SELECT jsonb_build_object('n', n, 'text', repeat('x', 500)) FROM generate_series(1, 5000) n"
 
 
-async def test_the_sql_driver_asks_for_snapshots_so_that_its_slot_keeps_little_log(published: str) -> None:
+async def test_sql_driver_requests_snapshots_to_keep_little_log(published: str) -> None:
     conn = await asyncpg.connect(published)
     async with captured_database.started_capture(published, captured_database.settings(Driver.SQL)) as (
         capture,
@@ -72,7 +72,7 @@ async def test_the_sql_driver_asks_for_snapshots_so_that_its_slot_keeps_little_l
     await conn.close()
 
 
-async def test_log_kept_beyond_the_bound_is_warned_of(published: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_kept_beyond_the_limit_is_a_warning(published: str, caplog: pytest.LogCaptureFixture) -> None:
     conn = await asyncpg.connect(published)
     async with captured_database.started_capture(
         published, captured_database.settings(Driver.SQL, wal_warn_bytes=1)
@@ -85,7 +85,7 @@ async def test_log_kept_beyond_the_bound_is_warned_of(published: str, caplog: py
     await conn.close()
 
 
-async def test_a_fence_that_cannot_pass_times_out_by_name(published: str) -> None:
+async def test_blocked_fence_raises_fence_timeout(published: str) -> None:
     conn = await asyncpg.connect(published)
     chosen = captured_database.settings(Driver.TRIGGERS, fence_timeout_ms=200)
     async with captured_database.started_capture(published, chosen) as (capture, _), conn.transaction():
@@ -95,7 +95,7 @@ async def test_a_fence_that_cannot_pass_times_out_by_name(published: str) -> Non
     await conn.close()
 
 
-async def test_a_second_reader_of_the_change_log_is_refused_until_the_first_has_gone(published: str) -> None:
+async def test_second_reader_of_the_change_log_is_refused_while_the_first_runs(published: str) -> None:
     chosen = captured_database.settings(Driver.TRIGGERS, connect_timeout_ms=500)
     async with captured_database.started_capture(published, chosen):
         with pytest.raises(ChangeLogError, match="another reader"):
@@ -109,7 +109,7 @@ async def test_a_second_reader_of_the_change_log_is_refused_until_the_first_has_
 
 
 @pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL])
-async def test_a_slot_that_cannot_be_made_in_time_is_named(published: str, driver: Driver) -> None:
+async def test_slot_that_cannot_be_created_in_time_raises_slot_timeout(published: str, driver: Driver) -> None:
     conn = await asyncpg.connect(published)
     async with conn.transaction():
         await conn.execute("INSERT INTO account (address) VALUES ('held open')")
@@ -122,7 +122,7 @@ async def test_a_slot_that_cannot_be_made_in_time_is_named(published: str, drive
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_a_closed_capture_says_so(published: str, driver: Driver) -> None:
+async def test_closed_capture_raises_capture_closed(published: str, driver: Driver) -> None:
     async with captured_database.started_capture(published, captured_database.settings(driver)) as (capture, _):
         await capture.aclose()
         await capture.aclose()
@@ -131,13 +131,13 @@ async def test_a_closed_capture_says_so(published: str, driver: Driver) -> None:
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_the_clients_own_error_leaves_unwrapped(published: str, driver: Driver) -> None:
+async def test_callers_error_is_not_wrapped(published: str, driver: Driver) -> None:
     with pytest.raises(KeyError, match="mine"):
         async with captured_database.started_capture(published, captured_database.settings(driver)):
             raise KeyError("mine")
 
 
-async def test_a_transaction_that_ends_after_a_column_was_added_is_told_whole(published: str) -> None:
+async def test_transaction_that_ends_after_a_column_was_added_is_complete(published: str) -> None:
     conn = await asyncpg.connect(published)
     async with captured_database.started_capture(published, captured_database.settings(Driver.STREAM)) as (
         capture,
@@ -151,7 +151,7 @@ async def test_a_transaction_that_ends_after_a_column_was_added_is_told_whole(pu
     await conn.close()
 
 
-async def test_rows_of_the_change_log_written_before_a_column_came_count_as_lost(published: str) -> None:
+async def test_rows_logged_before_a_column_was_added_count_as_lost(published: str) -> None:
     conn = await asyncpg.connect(published)
     chosen = captured_database.settings(Driver.TRIGGERS, poll_ms=60_000)
     async with captured_database.started_capture(published, chosen) as (capture, collector):
@@ -166,7 +166,7 @@ async def test_rows_of_the_change_log_written_before_a_column_came_count_as_lost
 
 
 @pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL])
-async def test_a_transaction_too_large_to_hold_counts_as_an_interruption(published: str, driver: Driver) -> None:
+async def test_too_large_transaction_is_an_interruption(published: str, driver: Driver) -> None:
     conn = await asyncpg.connect(published)
     async with captured_database.started_capture(
         published, captured_database.settings(driver, transaction_changes_max=100)

@@ -125,7 +125,7 @@ async def observe(dsn: str, plan: Sequence[Any]) -> dict[Driver, list[Transactio
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(plan=rounds)
-def test_the_drivers_tell_the_same_transactions(postgres_dsn: str, plan: Sequence[Any]) -> None:
+def test_drivers_deliver_the_same_transactions(postgres_dsn: str, plan: Sequence[Any]) -> None:
     told = asyncio.run(observe(postgres_dsn, plan))
     stream, by_sql, triggers = told[Driver.STREAM], told[Driver.SQL], told[Driver.TRIGGERS]
     assert stream == by_sql
@@ -135,7 +135,7 @@ def test_the_drivers_tell_the_same_transactions(postgres_dsn: str, plan: Sequenc
     assert ends == sorted(set(ends))
 
 
-async def test_an_unchanged_long_value_is_in_both_images(database: str) -> None:
+async def test_unchanged_long_value_is_in_both_images(database: str) -> None:
     await captured_database.create_tables(database)
     conn = await asyncpg.connect(database)
     await conn.execute(ADD, "0xa", "1")
@@ -154,7 +154,7 @@ async def test_an_unchanged_long_value_is_in_both_images(database: str) -> None:
     await conn.close()
 
 
-async def test_a_request_id_travels_with_its_transaction(database: str) -> None:
+async def test_request_id_travels_with_its_transaction(database: str) -> None:
     await captured_database.create_tables(database)
     await captured_database.install_trigger_log(database)
     conn = await asyncpg.connect(database)
@@ -176,7 +176,7 @@ async def test_a_request_id_travels_with_its_transaction(database: str) -> None:
     await conn.close()
 
 
-async def test_a_tagged_transaction_names_its_writer_once(database: str) -> None:
+async def test_tagged_transaction_names_its_writer_once(database: str) -> None:
     await captured_database.create_tables(database)
     conn = await asyncpg.connect(database, server_settings={"application_name": "nightly cron"})
     await tags.install(conn, captured_database.settings(Driver.STREAM), captured_database.TABLES)

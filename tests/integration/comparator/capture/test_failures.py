@@ -86,7 +86,7 @@ async def until(dsn: str, query: str, expected: object) -> None:
 
 
 @pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL])
-async def test_a_cut_connection_on_a_temporary_slot_counts_one_interruption(published: str, driver: Driver) -> None:
+async def test_lost_connection_of_a_temporary_slot_is_one_interruption(published: str, driver: Driver) -> None:
     async with captured_database.started_capture(published, captured_database.settings(driver)) as (capture, collector):
         await execute(published, ADDRESSES, "before", 1)
         await capture.fence()
@@ -98,7 +98,7 @@ async def test_a_cut_connection_on_a_temporary_slot_counts_one_interruption(publ
         assert capture.interruptions == 1
 
 
-async def test_a_cut_connection_on_a_persistent_slot_loses_nothing(published: str) -> None:
+async def test_lost_connection_of_a_persistent_slot_loses_nothing(published: str) -> None:
     chosen = captured_database.settings(Driver.STREAM, persistent="keeps_all")
     async with captured_database.started_capture(published, chosen) as (capture, collector):
         for turn in range(5):
@@ -110,7 +110,7 @@ async def test_a_cut_connection_on_a_persistent_slot_loses_nothing(published: st
     await execute(published, "SELECT pg_drop_replication_slot('keeps_all')")
 
 
-async def test_the_fences_connection_is_made_anew_without_an_interruption(published: str) -> None:
+async def test_connection_of_fences_is_reopened_without_interruption(published: str) -> None:
     async with captured_database.started_capture(published, captured_database.settings(Driver.STREAM)) as (
         capture,
         collector,
@@ -123,7 +123,7 @@ async def test_the_fences_connection_is_made_anew_without_an_interruption(publis
         assert capture.interruptions == 0
 
 
-async def test_a_cut_connection_loses_nothing_of_the_change_log(published: str) -> None:
+async def test_lost_connection_loses_nothing_of_the_change_log(published: str) -> None:
     async with captured_database.started_capture(published, captured_database.settings(Driver.TRIGGERS)) as (
         capture,
         collector,
@@ -140,7 +140,7 @@ async def test_a_cut_connection_loses_nothing_of_the_change_log(published: str) 
     "chosen",
     [captured_database.settings(Driver.STREAM, persistent="under_fire"), captured_database.settings(Driver.TRIGGERS)],
 )
-async def test_each_change_comes_once_while_connections_are_cut_again_and_again(
+async def test_each_change_is_delivered_once_while_connections_are_lost_repeatedly(
     published: str, chosen: CaptureSettings
 ) -> None:
     pool = await asyncpg.create_pool(published, min_size=8, max_size=8)
@@ -171,7 +171,7 @@ async def test_each_change_comes_once_while_connections_are_cut_again_and_again(
     await execute(published, DROP_SLOTS)
 
 
-async def test_a_restarted_reader_gets_what_it_has_not_confirmed(published: str) -> None:
+async def test_restarted_reader_gets_unconfirmed_transactions(published: str) -> None:
     chosen = captured_database.settings(Driver.STREAM, persistent="restarted")
     async with captured_database.started_capture(published, chosen) as (capture, _):
         await execute(published, ADDRESSES, "confirmed", 1)
@@ -185,7 +185,7 @@ async def test_a_restarted_reader_gets_what_it_has_not_confirmed(published: str)
     await execute(published, "SELECT pg_drop_replication_slot('restarted')")
 
 
-async def test_a_reader_that_names_its_position_gets_only_what_is_new(published: str) -> None:
+async def test_reader_with_a_position_gets_only_later_transactions(published: str) -> None:
     chosen = captured_database.settings(Driver.STREAM, persistent="positioned")
     async with captured_database.started_capture(published, chosen) as (capture, _):
         await execute(published, ADDRESSES, "handled", 1)
@@ -222,7 +222,7 @@ async def test_no_slot_is_left_when_the_process_is_killed(published: str, driver
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_a_server_restart_delivers_all_once_from_a_persistent_slot(cluster: EmbeddedPostgres, mode: str) -> None:
+async def test_persistent_slot_delivers_all_once_across_a_server_restart(cluster: EmbeddedPostgres, mode: str) -> None:
     async with postgres.temporary_database(cluster.dsn()) as dsn:
         await captured_database.create_tables(dsn)
         name = f"survives_{mode}"
@@ -242,7 +242,7 @@ async def test_a_server_restart_delivers_all_once_from_a_persistent_slot(cluster
         await execute(dsn, f"SELECT pg_drop_replication_slot('{name}')")
 
 
-async def test_a_slot_delivers_anew_after_a_crash_and_it_is_dropped(cluster: EmbeddedPostgres) -> None:
+async def test_transactions_sent_again_after_a_crash_are_dropped(cluster: EmbeddedPostgres) -> None:
     chosen = captured_database.settings(Driver.STREAM, persistent="again")
     async with postgres.temporary_database(cluster.dsn()) as dsn:
         await captured_database.create_tables(dsn)
@@ -260,7 +260,7 @@ async def test_a_slot_delivers_anew_after_a_crash_and_it_is_dropped(cluster: Emb
         await execute(dsn, "SELECT pg_drop_replication_slot('again')")
 
 
-async def test_a_crash_that_empties_the_change_log_counts_an_interruption(cluster: EmbeddedPostgres) -> None:
+async def test_crash_that_empties_the_change_log_is_an_interruption(cluster: EmbeddedPostgres) -> None:
     async with postgres.temporary_database(cluster.dsn()) as dsn:
         await captured_database.create_tables(dsn)
         await captured_database.install_trigger_log(dsn)
@@ -277,7 +277,7 @@ async def test_a_crash_that_empties_the_change_log_counts_an_interruption(cluste
             assert capture.interruptions == 1
 
 
-async def test_a_persistent_slot_dropped_by_another_is_named_and_never_made_anew(published: str) -> None:
+async def test_dropped_persistent_slot_is_an_error_and_not_created_again(published: str) -> None:
     chosen = captured_database.settings(Driver.STREAM, persistent="dropped")
     async with captured_database.started_capture(published, chosen) as (capture, _):
         await capture.fence()

@@ -48,7 +48,7 @@ def as_role(dsn: str, role: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}"))
 
 
-async def test_a_role_that_is_no_superuser_makes_shadow_and_captures(config: Path) -> None:
+async def test_role_without_superuser_clones_and_captures(config: Path) -> None:
     steps = (
         ("capture", "check", "--database", "live", "--apply"),
         ("align", "clone"),

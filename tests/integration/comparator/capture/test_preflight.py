@@ -53,7 +53,7 @@ async def failing(conn: asyncpg.Connection, settings: CaptureSettings) -> set[st
     return {name for name, check in (await checks(conn, settings)).items() if check.level is CheckLevel.FAILED}
 
 
-async def test_preparing_makes_a_database_fit(conn: asyncpg.Connection) -> None:
+async def test_prepared_database_passes_the_checks(conn: asyncpg.Connection) -> None:
     assert await failing(conn, PLAIN) >= {"publication", "identity account"}
     await prepare(conn, PLAIN, captured_database.TABLES)
     assert await failing(conn, PLAIN) == set()
@@ -69,7 +69,7 @@ async def test_preparing_fewer_tables_unpublishes_the_others(conn: asyncpg.Conne
     assert await prepare(conn, PLAIN, ["event"]) == ('ALTER PUBLICATION "shadow" SET TABLE "public"."event";',)
 
 
-async def test_the_remedies_of_the_preflight_mend_what_it_found(conn: asyncpg.Connection) -> None:
+async def test_remedies_of_the_preflight_fix_the_database(conn: asyncpg.Connection) -> None:
     await conn.execute(GENERATED)
     settings = msgspec.structs.replace(PLAIN, tables=(*captured_database.TABLES, "made"))
     for check in (await checks(conn, settings)).values():
@@ -90,7 +90,7 @@ async def test_publishing_a_table_without_replica_identity_is_refused_with_its_r
     assert await conn.execute("UPDATE keyless SET b = 3") == "UPDATE 1"
 
 
-async def test_a_capture_refuses_a_publication_that_breaks_writes(database: str, conn: asyncpg.Connection) -> None:
+async def test_capture_refuses_a_publication_that_breaks_writes(database: str, conn: asyncpg.Connection) -> None:
     await conn.execute(KEYLESS)
     await conn.execute("CREATE PUBLICATION shadow FOR TABLE keyless")
     with pytest.raises(ReplicaIdentityError, match="REPLICA IDENTITY FULL"):
@@ -98,26 +98,26 @@ async def test_a_capture_refuses_a_publication_that_breaks_writes(database: str,
             pass
 
 
-async def test_a_capture_without_a_publication_is_refused(database: str, conn: asyncpg.Connection) -> None:
+async def test_capture_without_a_publication_is_refused(database: str, conn: asyncpg.Connection) -> None:
     with pytest.raises(PublicationError, match="does not exist"):
         async with captured_database.started_capture(database, captured_database.settings(Driver.SQL)):
             pass
 
 
-async def test_a_capture_without_a_change_log_is_refused(database: str, conn: asyncpg.Connection) -> None:
+async def test_capture_without_a_change_log_is_refused(database: str, conn: asyncpg.Connection) -> None:
     with pytest.raises(ChangeLogError, match="shadow capture install"):
         async with captured_database.started_capture(database, captured_database.settings(Driver.TRIGGERS)):
             pass
 
 
-async def test_writes_go_on_when_a_table_with_a_generated_column_is_published(conn: asyncpg.Connection) -> None:
+async def test_writes_work_after_publishing_a_generated_column(conn: asyncpg.Connection) -> None:
     await conn.execute(GENERATED)
     await prepare(conn, PLAIN, ["made"])
     await conn.execute("INSERT INTO made (id) VALUES (1)")
     assert await conn.execute("UPDATE made SET id = 2") == "UPDATE 1"
 
 
-async def test_writes_go_on_when_a_generated_column_joins_a_publication(conn: asyncpg.Connection) -> None:
+async def test_writes_work_after_adding_a_published_generated_column(conn: asyncpg.Connection) -> None:
     await prepare(conn, PLAIN, ["account"])
     await conn.execute(GENERATED)
     await conn.execute("INSERT INTO made (id) VALUES (1)")
@@ -125,7 +125,7 @@ async def test_writes_go_on_when_a_generated_column_joins_a_publication(conn: as
     assert await conn.execute("UPDATE made SET id = 2") == "UPDATE 1"
 
 
-async def test_a_table_whose_writes_already_fail_is_reported(conn: asyncpg.Connection) -> None:
+async def test_table_whose_writes_already_fail_is_reported(conn: asyncpg.Connection) -> None:
     await conn.execute(GENERATED)
     await conn.execute("ALTER TABLE made REPLICA IDENTITY FULL")
     await conn.execute("CREATE PUBLICATION shadow FOR TABLE made")
@@ -136,25 +136,25 @@ async def test_a_table_whose_writes_already_fail_is_reported(conn: asyncpg.Conne
     assert await failing(conn, settings) == set()
 
 
-async def test_a_publication_for_all_tables_is_refused(conn: asyncpg.Connection) -> None:
+async def test_publication_for_all_tables_is_refused(conn: asyncpg.Connection) -> None:
     await conn.execute("CREATE PUBLICATION shadow FOR ALL TABLES")
     with pytest.raises(PublicationError, match="FOR ALL TABLES"):
         await prepare(conn, PLAIN, captured_database.TABLES)
     assert "publication" in await failing(conn, PLAIN)
 
 
-async def test_a_partitioned_table_is_refused(conn: asyncpg.Connection) -> None:
+async def test_partitioned_table_is_refused(conn: asyncpg.Connection) -> None:
     await conn.execute("CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id)")
     with pytest.raises(PublicationError, match="parts"):
         await prepare(conn, PLAIN, ["parts"])
 
 
-async def test_a_missing_table_is_named(conn: asyncpg.Connection) -> None:
+async def test_missing_table_is_named(conn: asyncpg.Connection) -> None:
     with pytest.raises(CatalogError, match="nowhere"):
         await prepare(conn, PLAIN, ["account", "nowhere"])
 
 
-async def test_a_busy_table_is_given_up_quickly(database: str, conn: asyncpg.Connection) -> None:
+async def test_busy_table_raises_lock_timeout(database: str, conn: asyncpg.Connection) -> None:
     other = await asyncpg.connect(database)
     async with other.transaction():
         await other.execute("LOCK TABLE account IN ROW EXCLUSIVE MODE")
@@ -163,7 +163,7 @@ async def test_a_busy_table_is_given_up_quickly(database: str, conn: asyncpg.Con
     await other.close()
 
 
-async def test_a_role_that_does_not_own_the_tables_is_told_what_the_owner_must_run(conn: asyncpg.Connection) -> None:
+async def test_role_without_ownership_gets_the_statements_for_the_owner(conn: asyncpg.Connection) -> None:
     await conn.execute(PLAIN_ROLE)
     await conn.execute("SET ROLE plain_role")
     with pytest.raises(RightsError) as error:
@@ -172,17 +172,17 @@ async def test_a_role_that_does_not_own_the_tables_is_told_what_the_owner_must_r
     assert {"rights", "publication"} <= await failing(conn, PLAIN)
 
 
-async def test_a_persistent_slot_without_a_bound_on_the_log_is_refused(conn: asyncpg.Connection) -> None:
+async def test_persistent_slot_without_log_limit_is_refused(conn: asyncpg.Connection) -> None:
     settings = msgspec.structs.replace(PLAIN, slot=Slot(kind=SlotKind.PERSISTENT))
     assert "max_slot_wal_keep_size" in (await checks(conn, settings))["slot"].message
 
 
-async def test_a_feedback_slower_than_the_server_waits_is_refused(conn: asyncpg.Connection) -> None:
+async def test_feedback_slower_than_wal_sender_timeout_is_refused(conn: asyncpg.Connection) -> None:
     settings = msgspec.structs.replace(PLAIN, feedback_ms=40_000)
     assert "wal_sender_timeout" in (await checks(conn, settings))["slots"].message
 
 
-async def test_the_catalogue_tells_keys_types_and_references(conn: asyncpg.Connection) -> None:
+async def test_catalog_has_keys_types_and_references(conn: asyncpg.Connection) -> None:
     await conn.execute(GENERATED)
     catalog = await read_catalog(conn, ["account", "stamp", "made"])
     account, stamp, made = (catalog.tables[name] for name in ("account", "stamp", "made"))
@@ -197,7 +197,7 @@ async def test_the_catalogue_tells_keys_types_and_references(conn: asyncpg.Conne
     assert made.writable == ("id",)
 
 
-async def test_the_change_log_is_installed_and_taken_away(conn: asyncpg.Connection) -> None:
+async def test_change_log_is_installed_and_removed(conn: asyncpg.Connection) -> None:
     settings = captured_database.settings(Driver.TRIGGERS)
     assert "change log" in await failing(conn, settings)
     await changelog.install(conn, settings, captured_database.TABLES)
@@ -209,7 +209,7 @@ async def test_the_change_log_is_installed_and_taken_away(conn: asyncpg.Connecti
     assert await conn.fetchval("SELECT to_regnamespace('shadow_capture')") is None
 
 
-async def test_nothing_is_logged_while_nobody_reads(conn: asyncpg.Connection) -> None:
+async def test_nothing_is_logged_without_a_reader(conn: asyncpg.Connection) -> None:
     await changelog.install(conn, captured_database.settings(Driver.TRIGGERS), captured_database.TABLES)
     await conn.execute("INSERT INTO event (data) VALUES ('{}')")
     assert await conn.fetchval("SELECT count(*) FROM shadow_capture.log") == 0
@@ -221,7 +221,7 @@ def arguments(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-async def test_the_check_command_changes_nothing_by_itself(database: str, conn: asyncpg.Connection) -> None:
+async def test_check_command_changes_nothing_by_itself(database: str, conn: asyncpg.Connection) -> None:
     out = io.StringIO()
     (target,) = command.targets_of(arguments("check", "--dsn", database))
     assert await command.check(database, target.settings, apply=False, out=out) == Exit.NEGATIVE
@@ -229,7 +229,7 @@ async def test_the_check_command_changes_nothing_by_itself(database: str, conn: 
     assert await conn.fetchval("SELECT count(*) FROM pg_publication") == 0
 
 
-async def test_the_check_command_applies_when_told_to(
+async def test_check_command_applies_with_the_option(
     database: str, conn: asyncpg.Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = await asyncio.to_thread(command.run, arguments("check", "--dsn", database, "--apply"))
@@ -237,7 +237,7 @@ async def test_the_check_command_applies_when_told_to(
     assert 'ran: ALTER TABLE "public"."account" REPLICA IDENTITY FULL;' in capsys.readouterr().out
 
 
-async def test_the_install_and_remove_commands_name_what_they_ran(
+async def test_install_and_remove_commands_name_what_they_ran(
     database: str, conn: asyncpg.Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await asyncio.to_thread(command.run, arguments("install", "--dsn", database)) == Exit.DONE
@@ -246,7 +246,7 @@ async def test_the_install_and_remove_commands_name_what_they_ran(
     assert await conn.fetchval("SELECT to_regnamespace('shadow_capture')") is None
 
 
-async def test_a_command_without_a_database_says_so(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_command_without_a_database_is_an_error(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     dsn = f"postgresql://postgres@/none?host={tmp_path}"
     assert await asyncio.to_thread(main, ["capture", "check", "--dsn", dsn]) == 3
     assert "FileNotFoundError" in capsys.readouterr().err

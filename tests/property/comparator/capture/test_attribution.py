@@ -98,7 +98,7 @@ def test_back_filled_row_of_another_address_is_claimed_through_the_nullifier() -
     assert claim.outcome is EffectsOutcome.ATTRIBUTED
 
 
-def test_row_of_another_address_is_left_alone_while_its_owner_may_still_be_unknown() -> None:
+def test_row_of_another_address_is_not_claimed_before_all_requests_are_announced() -> None:
     attributor = Attributor()
     attributor.add(keyed(1, 10, A, N))
     attributor.add(keyed(2, 11, B, N))
@@ -141,7 +141,7 @@ def test_transaction_of_a_trace_belongs_to_the_request_of_that_trace_inside_its_
     assert claim.outcome is EffectsOutcome.ATTRIBUTED
 
 
-def test_release_keeps_what_a_known_window_may_own() -> None:
+def test_release_keeps_transactions_of_known_windows() -> None:
     attributor = Attributor()
     attributor.add(keyed(1, 10, A))
     attributor.add(keyed(2, 10, B))
@@ -150,7 +150,7 @@ def test_release_keeps_what_a_known_window_may_own() -> None:
     assert len(claimed(attributor, "r").transactions) == 1
 
 
-def test_release_by_key_leaves_named_transactions_to_those_who_come_late() -> None:
+def test_release_by_key_keeps_named_transactions_for_late_windows() -> None:
     attributor = Attributor()
     attributor.add(keyed(1, 10, A, tag="late"))
     attributor.add(keyed(2, 10, A))
@@ -181,7 +181,7 @@ def insert(table: str, **row: str | None) -> RowChange:
     return RowChange(table, Op.INSERT, None, row)
 
 
-def test_row_without_a_known_parent_names_what_is_missing() -> None:
+def test_row_without_known_parent_names_the_missing_parent() -> None:
     index = KeyIndex(TABLES)
     assert index.keys_of([insert("stamp", id="1", passport_id="9")]) == (frozenset(), (RowReference("passport", "9"),))
 
@@ -200,7 +200,7 @@ def test_keys_are_found_inside_json_and_by_pattern() -> None:
     assert keys == {("address", "0xab"), ("nullifier", "v0:x"), ("nullifier", "v1:y"), ("address", "0xcd")}
 
 
-def test_rows_and_routes_agree_on_a_key_of_whatever_kind() -> None:
+def test_rows_and_routes_agree_on_keys_of_any_kind() -> None:
     table = Table(natural_key=("id",), keys=(AttributionKey(kind="customer", column="owner"),))
     index = KeyIndex({"thing": table}, route_kind="customer")
     keys, _ = index.keys_of([insert("thing", id="1", owner="Ann")])

@@ -51,12 +51,12 @@ def decode(messages: Sequence[bytes]) -> list[Transaction]:
 
 
 @given(transactions)
-def test_decoding_undoes_encoding(transaction: Transaction) -> None:
+def test_decoding_inverts_encoding(transaction: Transaction) -> None:
     assert decode(pgoutput.encode(transaction, COLUMNS)) == [transaction]
 
 
 @given(st.lists(transactions, min_size=2, max_size=3))
-def test_transactions_come_out_in_the_order_they_went_in(several: list[Transaction]) -> None:
+def test_transactions_keep_their_order(several: list[Transaction]) -> None:
     messages = [one for transaction in several for one in pgoutput.encode(transaction, COLUMNS)]
     assert decode(messages) == several
 
@@ -71,7 +71,7 @@ def survives(messages: Sequence[bytes]) -> bool:
 
 
 @given(transactions, st.data())
-def test_a_cut_message_is_refused_by_name(transaction: Transaction, data: st.DataObject) -> None:
+def test_truncated_message_raises_decode_error(transaction: Transaction, data: st.DataObject) -> None:
     messages = pgoutput.encode(transaction, COLUMNS)
     broken = data.draw(st.integers(0, len(messages) - 1))
     kept = data.draw(st.integers(0, len(messages[broken]) - 1))
@@ -80,7 +80,7 @@ def test_a_cut_message_is_refused_by_name(transaction: Transaction, data: st.Dat
 
 
 @given(transactions, st.data())
-def test_a_changed_byte_is_decoded_or_refused_by_name(transaction: Transaction, data: st.DataObject) -> None:
+def test_changed_byte_is_decoded_or_raises_decode_error(transaction: Transaction, data: st.DataObject) -> None:
     messages = pgoutput.encode(transaction, COLUMNS)
     broken = data.draw(st.integers(0, len(messages) - 1))
     spoiled = bytearray(messages[broken])
@@ -90,17 +90,17 @@ def test_a_changed_byte_is_decoded_or_refused_by_name(transaction: Transaction, 
 
 
 @given(st.lists(st.binary(max_size=60), max_size=5))
-def test_garbage_is_decoded_or_refused_by_name(messages: list[bytes]) -> None:
+def test_garbage_is_decoded_or_raises_decode_error(messages: list[bytes]) -> None:
     assert survives(messages) in (True, False)
 
 
 @given(st.lists(values, min_size=1, max_size=6))
-def test_reading_a_row_undoes_writing_it(fields: list[str | None]) -> None:
+def test_parsing_a_row_inverts_writing_it(fields: list[str | None]) -> None:
     assert parse(pgoutput.row_text(fields)) == fields
 
 
 @given(st.text(alphabet='(),"\\ a', max_size=12))
-def test_any_text_is_read_as_a_row_or_refused_by_name(text: str) -> None:
+def test_any_text_is_parsed_as_a_row_or_raises_decode_error(text: str) -> None:
     try:
         assert parse(text)
     except DecodeError:

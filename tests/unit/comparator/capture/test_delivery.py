@@ -17,7 +17,7 @@ def transaction(end_lsn: int, *messages: LogicalMessage, changes: tuple[RowChang
     )
 
 
-def test_a_transaction_delivered_before_is_dropped() -> None:
+def test_transaction_delivered_before_is_dropped() -> None:
     told: list[Transaction] = []
     delivery = Delivery(told.append, Fences())
     for end_lsn in (10, 20, 10, 20, 30):
@@ -26,7 +26,7 @@ def test_a_transaction_delivered_before_is_dropped() -> None:
     assert delivery.duplicates == 2
 
 
-def test_what_the_consumer_has_dealt_with_is_dropped() -> None:
+def test_processed_transactions_are_dropped() -> None:
     told: list[Transaction] = []
     delivery = Delivery(told.append, Fences(), after=20)
     for end_lsn in (10, 20, 30):
@@ -34,7 +34,7 @@ def test_what_the_consumer_has_dealt_with_is_dropped() -> None:
     assert [one.end_lsn for one in told] == [30]
 
 
-def test_a_fence_of_anybody_is_not_delivered() -> None:
+def test_foreign_fence_is_not_delivered() -> None:
     told: list[Transaction] = []
     delivery = Delivery(told.append, Fences())
     delivery.take(transaction(10, LogicalMessage(FENCE_PREFIX, "another's"), changes=()))
@@ -42,7 +42,7 @@ def test_a_fence_of_anybody_is_not_delivered() -> None:
     assert delivery.position == 10
 
 
-def test_a_transaction_that_only_names_its_request_is_delivered() -> None:
+def test_transaction_that_only_names_its_request_is_delivered() -> None:
     told: list[Transaction] = []
     Delivery(told.append, Fences()).take(transaction(10, LogicalMessage("shadow.request", "r-1"), changes=()))
     assert [one.request_id for one in told] == ["r-1"]
@@ -58,7 +58,7 @@ async def test_waiters_of_one_round_share_its_token() -> None:
     assert [wait.result() for wait in waits] == [10, 10, 10]
 
 
-async def test_a_waiter_that_comes_after_the_round_began_waits_for_the_next() -> None:
+async def test_waiter_after_the_start_of_a_round_waits_for_the_next() -> None:
     fences = Fences()
     async with asyncio.TaskGroup() as group:
         first = group.create_task(fences.wait(5), name="first")
@@ -73,7 +73,7 @@ async def test_a_waiter_that_comes_after_the_round_began_waits_for_the_next() ->
     assert (first.result(), second.result()) == (10, 20)
 
 
-async def test_a_round_whose_connection_was_lost_is_taken_again() -> None:
+async def test_round_of_a_lost_connection_is_requeued() -> None:
     fences = Fences()
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(fences.wait(5), name="waiter")
@@ -85,19 +85,19 @@ async def test_a_round_whose_connection_was_lost_is_taken_again() -> None:
     assert waiting.result() == 30
 
 
-async def test_a_fence_that_never_comes_out_times_out() -> None:
+async def test_fence_that_is_never_read_back_times_out() -> None:
     with pytest.raises(FenceTimeoutError):
         await Fences().wait(0.01)
 
 
-async def test_a_round_of_nobody_has_no_token() -> None:
+async def test_round_without_waiters_has_no_token() -> None:
     fences = Fences()
     with pytest.raises(FenceTimeoutError):
         await fences.wait(0.01)
     assert fences.begin_round() == ""
 
 
-async def test_a_failure_reaches_every_waiter() -> None:
+async def test_failure_reaches_every_waiter() -> None:
     fences = Fences()
 
     async def wait() -> str:

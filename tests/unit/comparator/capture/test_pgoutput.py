@@ -37,26 +37,26 @@ BEGIN = pgoutput.begin(final_lsn=8, committed_us=5, xid=3)
 RELATION = pgoutput.relation(1, "account", COLUMNS, keys=COLUMNS)
 
 
-def test_a_transaction_carries_its_positions_and_its_time() -> None:
+def test_transaction_carries_its_positions_and_its_time() -> None:
     assert decoded() == Transaction(xid=3, commit_lsn=8, end_lsn=9, committed_us=5, changes=())
 
 
-def test_an_unchanged_value_is_filled_from_the_full_old_image() -> None:
+def test_unchanged_value_is_filled_from_the_full_old_image() -> None:
     (change,) = decoded(pgoutput.update(1, ["1", "0xb", pgoutput.UNCHANGED], old=["1", "0xa", "long"])).changes
     assert change.after == {"id": "1", "address": "0xb", "note": "long"}
 
 
-def test_an_unchanged_value_without_an_old_image_is_absent() -> None:
+def test_unchanged_value_without_an_old_image_is_absent() -> None:
     (change,) = decoded(pgoutput.update(1, ["1", "0xb", pgoutput.UNCHANGED]), keys=("id",)).changes
     assert change.after == {"id": "1", "address": "0xb"}
 
 
-def test_an_update_without_an_old_image_keeps_its_key() -> None:
+def test_update_without_an_old_image_keeps_its_key() -> None:
     (change,) = decoded(pgoutput.update(1, ["1", "0xb", None]), keys=("id",)).changes
     assert change.before == {"id": "1"}
 
 
-def test_a_key_image_tells_only_the_key() -> None:
+def test_key_image_contains_only_the_key() -> None:
     changes = decoded(
         pgoutput.update(1, ["2", "0xb", None], key=["1", None, None]),
         pgoutput.delete(1, ["2", None, None], kind=b"K"),
@@ -65,7 +65,7 @@ def test_a_key_image_tells_only_the_key() -> None:
     assert [change.before for change in changes] == [{"id": "1"}, {"id": "2"}]
 
 
-def test_a_truncate_names_each_table() -> None:
+def test_truncate_names_each_table() -> None:
     told = decoded(pgoutput.relation(2, "other.stamp", ["id"]), pgoutput.truncate(1, 2))
     assert told.changes == (
         RowChange("account", Op.TRUNCATE, None, None),
@@ -73,46 +73,46 @@ def test_a_truncate_names_each_table() -> None:
     )
 
 
-def test_a_message_inside_a_transaction_is_kept() -> None:
+def test_message_inside_a_transaction_is_kept() -> None:
     told = decoded(pgoutput.message("shadow.request", "r-1"))
     assert told.messages == (LogicalMessage("shadow.request", "r-1"),)
     assert told.request_id == "r-1"
 
 
-def test_a_message_outside_transactions_is_passed_over() -> None:
+def test_message_outside_of_transactions_is_ignored() -> None:
     assert Decoder().feed(pgoutput.message("other", "tool", transactional=False)) is None
 
 
-def test_origins_and_types_are_passed_over() -> None:
+def test_origins_and_types_are_ignored() -> None:
     assert decoded(pgoutput.origin("elsewhere"), pgoutput.type_of(7, "public", "mood")).changes == ()
 
 
-def test_a_relation_described_anew_is_decoded_by_its_new_columns() -> None:
+def test_relation_described_again_is_decoded_by_its_new_columns() -> None:
     told = decoded(pgoutput.relation(1, "account", ["id"]), pgoutput.insert(1, ["1"]))
     assert told.changes == (RowChange("account", Op.INSERT, None, {"id": "1"}),)
 
 
-def test_a_change_of_an_undescribed_table_is_refused() -> None:
+def test_change_of_an_undescribed_table_is_refused() -> None:
     assert "relation 1, which was not described" in refused(BEGIN, pgoutput.insert(1, ["1"]))
 
 
-def test_a_change_outside_a_transaction_is_refused() -> None:
+def test_change_outside_a_transaction_is_refused() -> None:
     assert "outside of a transaction" in refused(RELATION, pgoutput.insert(1, ["1", "2", "3"]))
 
 
-def test_a_row_with_too_few_columns_is_refused() -> None:
+def test_row_with_too_few_columns_is_refused() -> None:
     assert "row of 2 columns in a relation of 3 columns" in refused(BEGIN, RELATION, pgoutput.insert(1, ["1", "2"]))
 
 
-def test_a_begin_inside_a_transaction_is_refused() -> None:
+def test_begin_inside_a_transaction_is_refused() -> None:
     assert "inside of another" in refused(BEGIN, BEGIN)
 
 
-def test_a_commit_that_was_not_announced_is_refused() -> None:
+def test_commit_that_was_not_announced_is_refused() -> None:
     assert "but the begin announced LSN" in refused(BEGIN, pgoutput.commit(lsn=7, end_lsn=9, committed_us=5))
 
 
-def test_a_streamed_transaction_of_a_later_protocol_is_refused() -> None:
+def test_streamed_transaction_of_a_later_protocol_is_refused() -> None:
     assert "unknown message type b'S'" in refused(b"S\0\0\0\1\1")
 
 
@@ -125,7 +125,7 @@ def test_text_that_is_not_utf8_is_refused() -> None:
     assert "malformed message" in refused(BEGIN, RELATION, spoiled)
 
 
-def test_a_transaction_larger_than_the_bound_is_counted_and_holds_nothing() -> None:
+def test_too_large_transaction_is_counted_and_has_no_changes() -> None:
     decoder = Decoder(changes_max=2)
     inserts = [pgoutput.insert(1, [str(number), "0xa", None]) for number in range(3)]
     end = pgoutput.commit(lsn=8, end_lsn=9, committed_us=5)

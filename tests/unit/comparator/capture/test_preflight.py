@@ -63,37 +63,37 @@ def lacking(said: DatabaseFacts, **settings: Any) -> dict[str, Check]:
 
 
 @pytest.mark.parametrize("driver", [Driver.STREAM, Driver.SQL, Driver.TRIGGERS])
-def test_a_fit_database_lacks_nothing(driver: Driver) -> None:
+def test_prepared_database_passes_every_check(driver: Driver) -> None:
     assert lacking(facts(), driver=driver) == {}
 
 
-def test_an_unfit_log_is_mended_by_a_server_parameter() -> None:
+def test_wrong_wal_level_is_fixed_by_a_server_parameter() -> None:
     assert lacking(facts(wal_level="replica"))["wal_level"].remedy[0] == "ALTER SYSTEM SET wal_level = 'logical';"
 
 
-def test_the_triggers_driver_needs_no_logical_log_and_no_rights() -> None:
+def test_triggers_driver_needs_no_logical_log_and_no_replication() -> None:
     assert lacking(facts(wal_level="replica", replicates=False, slots_free=0), driver=Driver.TRIGGERS) == {}
 
 
-def test_a_role_without_the_right_is_told_which() -> None:
+def test_role_without_replication_gets_the_statement() -> None:
     assert lacking(facts(replicates=False))["rights"].remedy[0] == 'ALTER ROLE "reader" REPLICATION;'
 
 
-def test_an_old_server_is_refused() -> None:
+def test_old_server_is_refused() -> None:
     assert "version" in lacking(facts(version=13))
 
 
-def test_full_slots_are_refused_unless_one_of_them_is_ours() -> None:
+def test_exhausted_slots_are_refused_unless_one_is_ours() -> None:
     assert "slots" in lacking(facts(slots_free=0))
     assert "slots" not in lacking(facts(slots_free=0, slot_status="reserved"), slot=PERSISTENT)
 
 
-def test_walsenders_matter_to_the_stream_driver_alone() -> None:
+def test_walsenders_matter_to_the_stream_driver_only() -> None:
     assert "slots" in lacking(facts(senders_free=0))
     assert lacking(facts(senders_free=0), driver=Driver.SQL) == {}
 
 
-def test_a_slot_whose_log_was_removed_must_be_dropped() -> None:
+def test_slot_whose_log_was_removed_must_be_dropped() -> None:
     found = lacking(facts(slot_status="lost"), slot=PERSISTENT)["slot"]
     assert found.remedy == ("SELECT pg_drop_replication_slot('keeps');",)
 
@@ -102,22 +102,22 @@ def test_only_the_stream_driver_reads_a_persistent_slot() -> None:
     assert "only the stream driver" in lacking(facts(), driver=Driver.SQL, slot=PERSISTENT)["slot"].message
 
 
-def test_an_encoding_that_is_none_is_warned_of() -> None:
+def test_sql_ascii_encoding_is_a_warning() -> None:
     (found,) = [check for check in judge(facts(encoding="SQL_ASCII"), CaptureSettings()) if check.name == "encoding"]
     assert found.level is CheckLevel.WARNING
 
 
-def test_a_table_without_a_primary_key_cannot_be_aligned() -> None:
+def test_table_without_a_primary_key_cannot_be_aligned() -> None:
     assert "table account" in lacking(facts(table(primary_key=())))
 
 
-def test_a_table_that_another_role_owns_is_not_altered_for_the_operator() -> None:
+def test_table_of_another_role_is_not_altered() -> None:
     found = lacking(facts(table(owned=False, replica_identity=ReplicaIdentity.DEFAULT)))["identity account"]
     assert not found.applicable
     assert found.remedy == ('ALTER TABLE "public"."account" REPLICA IDENTITY FULL;',)
 
 
-def test_a_foreign_key_that_cannot_be_deferred_is_warned_of() -> None:
+def test_non_deferrable_foreign_key_is_a_warning() -> None:
     key = ForeignKey("stamp_account", ("account_id",), "account", ("id",), deferrable=False)
     said = facts(table(foreign_keys=(key,)))
     texts = [
@@ -128,12 +128,12 @@ def test_a_foreign_key_that_cannot_be_deferred_is_warned_of() -> None:
     assert texts == ["foreign keys that are not deferrable (stamp_account): parent rows are written first"]
 
 
-def test_a_published_table_whose_writes_fail_is_told_apart() -> None:
+def test_published_table_whose_writes_fail_has_its_own_message() -> None:
     found = lacking(facts(table(replica_identity=ReplicaIdentity.NOTHING)))["identity account"]
     assert found.message == "published, and its writes fail: its replica identity is NOTHING"
 
 
-def test_the_option_for_generated_columns_comes_before_the_identity() -> None:
+def test_option_for_generated_columns_comes_before_the_identity() -> None:
     made = Column("twice", "integer", generated=True, identity="", not_null=False)
     said = facts(table(columns=(made,), replica_identity=ReplicaIdentity.DEFAULT))
     names = [
@@ -147,7 +147,7 @@ def test_generated_columns_need_nothing_before_version_18() -> None:
     assert lacking(facts(table(columns=(made,)), version=17)) == {}
 
 
-def test_a_publication_that_publishes_too_little_is_altered() -> None:
+def test_publication_that_publishes_too_little_is_altered() -> None:
     state = PublicationState(("account",), publishes_all=False, filtered=("account",))
     found = lacking(facts(publication=state))["publication"]
     assert found.remedy == (
@@ -160,7 +160,7 @@ def test_tables_that_do_not_exist_are_named() -> None:
     assert lacking(facts(missing=("nowhere",)))["tables"].message == "no such table: nowhere"
 
 
-def test_a_capture_that_is_off_says_what_is_given_up() -> None:
+def test_capture_that_is_off_is_a_warning() -> None:
     (found,) = judge(facts(), CaptureSettings(driver=Driver.OFF))
     assert found.level is CheckLevel.WARNING
 
@@ -171,11 +171,11 @@ def test_each_statement_is_printed_once() -> None:
     assert command.render(checks).count("ALTER ROLE") == 1
 
 
-def test_a_misspelled_setting_is_refused_with_its_path() -> None:
+def test_misspelled_setting_is_refused_with_its_path() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"\$\.slot"):
         msgspec.convert({"slot": {"kind": "temporary", "nam": "x"}}, CaptureSettings)
 
 
-def test_a_publication_name_that_sql_would_fold_is_refused() -> None:
+def test_publication_name_that_sql_would_fold_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="publication"):
         msgspec.convert({"publication": "Shadow;"}, CaptureSettings)

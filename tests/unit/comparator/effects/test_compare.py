@@ -54,46 +54,46 @@ def kinds(result: EffectsResult) -> list[tuple[str, Kind]]:
     return [(d.place, d.kind) for d in result.differences]
 
 
-def test_a_row_written_again_as_it_was_is_no_effect() -> None:
+def test_row_rewritten_unchanged_is_not_an_effect() -> None:
     result = compare([update("score", SCORE)], [])
     assert (result.differences, result.rows) == ((), (0, 0))
 
 
-def test_a_row_deleted_and_inserted_again_under_another_id_is_no_effect() -> None:
+def test_row_reinserted_under_another_id_is_not_an_effect() -> None:
     assert compare([delete("score", **SCORE), insert("score", **{**SCORE, "id": 2})], []).differences == ()
 
 
-def test_an_update_on_one_side_only_shows_the_column_and_the_old_value() -> None:
+def test_update_on_one_side_is_a_column_difference_with_the_old_value() -> None:
     (difference,) = compare([update("score", SCORE, value="2.0")], []).differences
     assert (difference.place, difference.served, difference.mirrored) == ("score.value", "2.0", "1.0")
 
 
-def test_a_delete_on_one_side_only_is_a_row_the_other_still_has() -> None:
+def test_delete_on_one_side_is_a_row_difference() -> None:
     (difference,) = compare([delete("score", **SCORE)], []).differences
     assert (difference.kind, difference.served) == (Kind.EXTRA_ROW, ABSENT)
 
 
-def test_one_side_inserts_and_deletes_again_is_no_effect() -> None:
+def test_insert_followed_by_delete_is_not_an_effect() -> None:
     assert compare([insert("score", **SCORE), delete("score", **SCORE)], []).differences == ()
 
 
-def test_steps_on_the_way_do_not_matter_only_the_end() -> None:
+def test_intermediate_images_do_not_matter() -> None:
     detour = [update("score", SCORE, value="5.0"), update("score", {**SCORE, "value": "5.0"}, value="2.0")]
     assert compare(detour, [update("score", SCORE, value="2.0")]).differences == ()
 
 
-def test_updates_without_an_old_image_are_compared_by_the_new_one() -> None:
+def test_updates_without_old_image_are_compared_by_the_new_image() -> None:
     bare = [RowChange("score", Op.UPDATE, None, update("score", SCORE, value=value).after) for value in ("2.0", "3.0")]
     assert compare([bare[0]], [bare[0]]).differences == ()
     assert kinds(compare([bare[0]], [bare[1]])) == [("score.value", Kind.COLUMN)]
 
 
-def test_an_old_image_on_one_side_only_is_no_difference() -> None:
+def test_old_image_on_one_side_only_is_not_a_difference() -> None:
     full = update("score", SCORE, value="2.0")
     assert compare([full], [RowChange("score", Op.UPDATE, None, full.after)]).differences == ()
 
 
-def test_a_value_the_log_left_out_is_that_of_the_image_before() -> None:
+def test_omitted_toast_value_is_taken_from_the_image_before() -> None:
     before: Row = {"id": "1", "address": "a", "big": "long"}
     after: Row = {"id": "1", "address": "b"}
     change = RowChange("passport", Op.UPDATE, before, after)
@@ -101,7 +101,7 @@ def test_a_value_the_log_left_out_is_that_of_the_image_before() -> None:
     assert compare([change], [other]).differences == ()
 
 
-def test_a_changed_primary_key_is_the_old_row_gone_and_a_new_one_there() -> None:
+def test_changed_primary_key_is_a_delete_and_an_insert() -> None:
     change = RowChange("passport", Op.UPDATE, {"id": "1", "address": "a"}, {"id": "2", "address": "a"})
     assert compare([change], []).differences == ()
 
@@ -125,7 +125,7 @@ def test_columns_are_compared_by_their_class(changed: dict[str, Any], found: lis
     assert kinds(compare([insert("score", **SCORE)], [insert("score", **{**SCORE, **changed})])) == found
 
 
-def test_an_ignored_volatile_column_may_hold_any_two_values() -> None:
+def test_ignored_volatile_column_allows_any_two_values() -> None:
     a, b = (insert("score", **{**SCORE, "seen": value}) for value in ("x", "y"))
     assert compare([a], [b]).differences == ()
 
@@ -140,14 +140,14 @@ def passports(served_id: str, mirrored_id: str) -> tuple[KeyLookup, KeyLookup]:
     return lookup(served_id), lookup(mirrored_id)
 
 
-def test_foreign_ids_outside_the_set_are_looked_up_on_their_own_side() -> None:
+def test_foreign_ids_of_other_rows_are_looked_up_on_their_own_side() -> None:
     a, b = insert("score", **SCORE), insert("score", **{**SCORE, "passport_id": 8})
     served, mirrored = passports("7", "8")
     assert compare([a], [b], served=served, mirrored=mirrored).differences == ()
     assert len(compare([a], [b]).differences) == 2
 
 
-def test_foreign_ids_inside_the_set_need_no_lookup() -> None:
+def test_foreign_ids_of_changed_rows_need_no_lookup() -> None:
     a = [insert("passport", id=7, address="x"), insert("score", **SCORE)]
     b = [insert("score", **{**SCORE, "passport_id": 70}), insert("passport", id=70, address="x")]
     assert compare(a, b).differences == ()
@@ -157,13 +157,13 @@ def event(identity: int, **data: Any) -> RowChange:
     return insert("event", id=identity, address="a", data=data)
 
 
-def test_append_only_rows_are_a_multiset() -> None:
+def test_rows_of_one_natural_key_are_a_multiset() -> None:
     a = [event(1, n=1), event(2, n=2), event(3, n=2)]
     assert compare(a, [event(9, n=2), event(8, n=1), event(7, n=2)]).differences == ()
     assert kinds(compare(a, [event(9, n=2), event(8, n=1), event(7, n=1)])) == [("event.data.n", Kind.CHANGED)]
 
 
-def test_append_only_rows_are_paired_with_the_likest() -> None:
+def test_rows_of_one_natural_key_are_paired_by_similarity() -> None:
     a = [event(1, n=1, x=1, y=1), event(2, n=2, x=2, y=2)]
     b = [event(3, n=2, x=2, y=9), event(4, n=1, x=1, y=1)]
     (difference,) = compare(a, b).differences
@@ -186,12 +186,12 @@ def test_ids_and_times_inside_a_json_column_follow_its_rules() -> None:
     assert {touch.rule for touch in result.rule_hits} >= {"compare.tables.event.json.data.ignore[0]"}
 
 
-def test_an_id_inside_a_json_column_that_points_to_another_row_is_found() -> None:
+def test_json_id_of_another_row_is_a_difference() -> None:
     a = [insert("passport", id=7, address="x"), insert("score", **SCORE), event(1, score=1)]
     assert kinds(compare(a, [*a[:2], event(1, score=3)])) == [("event.data.score", Kind.CHANGED)]
 
 
-def test_json_text_inside_a_json_string_is_compared_inside() -> None:
+def test_json_inside_a_json_string_is_compared_by_structure() -> None:
     def row(at: str, score: int) -> RowChange:
         return RowChange(
             "analytics",
@@ -205,26 +205,26 @@ def test_json_text_inside_a_json_string_is_compared_inside() -> None:
     assert kinds(compare([a], [c])) == [("analytics.response.score", Kind.CHANGED)]
 
 
-def test_a_json_column_that_is_no_json_is_compared_as_text() -> None:
+def test_invalid_json_column_is_compared_as_text() -> None:
     a, b = (RowChange("event", Op.INSERT, None, {"id": "1", "address": "a", "data": text}) for text in ("{", "{}"))
     assert kinds(compare([a], [b])) == [("event.data", Kind.COLUMN)]
 
 
-def test_a_table_nobody_described_is_reported_and_not_ignored() -> None:
+def test_undescribed_table_is_reported() -> None:
     result = compare([insert("audit", id=1, what="x")], [insert("audit", id=2, what="y")])
     assert (kinds(result), result.undescribed) == ([("audit", Kind.UNDESCRIBED)], ("audit",))
 
 
-def test_equal_rows_of_a_table_nobody_described_are_named_but_no_difference() -> None:
+def test_equal_rows_of_an_undescribed_table_are_not_a_difference() -> None:
     result = compare([insert("audit", id=1, what="x")], [insert("audit", id=2, what="x")])
     assert (result.differences, result.undescribed) == ((), ("audit",))
 
 
-def test_a_truncate_on_one_side_is_found() -> None:
+def test_truncate_on_one_side_is_a_difference() -> None:
     assert kinds(compare([RowChange("score", Op.TRUNCATE, None, None)], [])) == [("score", Kind.TRUNCATED_TABLE)]
 
 
-def test_a_write_after_the_response_on_one_side_is_late() -> None:
+def test_write_after_the_response_on_one_side_is_late() -> None:
     def side(lsn: int) -> SideEffects:
         return SideEffects((Transaction(1, lsn, lsn, 1, (insert("passport", id=1, address="a"),)),), responded_lsn=100)
 
@@ -238,18 +238,18 @@ def test_differences_in_count_dependent_tables_are_of_low_confidence() -> None:
     assert result.low_confidence == ("counter",)
 
 
-def test_a_lone_row_is_shown_with_its_natural_key() -> None:
+def test_unpaired_row_has_its_natural_key() -> None:
     (difference,) = compare([insert("passport", id=1, address="a")], []).differences
     assert (difference.kind, difference.natural_key, difference.served) == (Kind.MISSING_ROW, ("a",), {"address": "a"})
 
 
-def test_more_rows_than_can_be_paired_by_likeness_are_still_compared() -> None:
+def test_too_many_rows_for_similarity_are_paired_in_order() -> None:
     a = [event(i, n=i) for i in range(60)]
     b = [event(i, n=-i) for i in range(1, 61)]
     assert len(compare(a, b).differences) == 60
 
 
-def test_a_great_many_equal_rows_in_another_order_are_equal() -> None:
+def test_many_equal_rows_in_another_order_are_equal() -> None:
     a = [insert("counter", id=i, name="a", n=i) for i in range(500)]
     b = [insert("counter", id=1_000 + i, name="a", n=i) for i in reversed(range(500))]
     assert compare(a, b).differences == ()

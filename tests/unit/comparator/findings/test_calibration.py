@@ -45,14 +45,14 @@ NOISE = {
 
 
 @pytest.mark.parametrize("name", NOISE)
-def test_the_narrowest_rule_is_proposed(name: str) -> None:
+def test_narrowest_rule_is_proposed(name: str) -> None:
     pairs, rule = NOISE[name]
     (proposal,) = proposals(*pairs)
     assert (proposal.section, proposal.rule, proposal.seen, proposal.compared) == ("compare.routes.r.rules", rule, 2, 2)
 
 
 @pytest.mark.parametrize("name", NOISE)
-def test_an_accepted_proposal_hides_what_it_was_made_from(name: str) -> None:
+def test_accepted_proposal_hides_its_noise(name: str) -> None:
     pairs, _ = NOISE[name]
     (proposal,) = proposals(*pairs)
     rules = yaml.safe_load(proposal.rule)
@@ -61,12 +61,12 @@ def test_an_accepted_proposal_hides_what_it_was_made_from(name: str) -> None:
     assert verdicts == {Verdict.MATCH}
 
 
-def test_a_lost_member_is_shown_but_no_rule_is_proposed() -> None:
+def test_missing_member_is_listed_without_a_rule() -> None:
     (proposal,) = proposals(({"x": 1}, {}), ({"x": 1}, {}))
     assert (proposal.rule, "look at the examples" in proposal.why) == ("", True)
 
 
-def test_what_differed_once_is_no_pattern() -> None:
+def test_single_difference_is_not_a_pattern() -> None:
     assert proposals(({"x": 1}, {"x": 2}), ({"x": 1}, {"x": 1})) == ()
 
 
@@ -92,7 +92,7 @@ def test_noise_in_rows_is_proposed_for_the_table(column: str, values: tuple, sec
     assert (proposal.section, proposal.rule) == (section, rule)
 
 
-def test_the_text_shows_how_often_between_which_values_and_what_to_write() -> None:
+def test_text_shows_frequency_values_and_rule() -> None:
     text = render_proposals(proposals(({"x": "a"}, {"x": "b"}), ({"x": "a"}, {"x": "b"}), ({"x": "a"}, {"x": "a"})))
     assert text.splitlines() == [
         "r  x  in 2 of 3 (66.7%): values without a pattern",

@@ -45,50 +45,50 @@ def example(*, body: bytes = b'{"address": "0xabc", "proof": {"proofValue": "sig
     return case_of(exchange(), a, mirrored(response(body=body), found), REDACTOR)
 
 
-def test_a_case_survives_being_written_and_read() -> None:
+def test_case_is_written_and_read_without_loss() -> None:
     case = example()
     assert load(dump(case)) == case
 
 
-def test_an_opened_case_compares_like_the_original() -> None:
+def test_opened_case_compares_like_the_original() -> None:
     opened = open_case(load(dump(mismatch("a").case or example())))
     found = Comparator(legacy_settings()).compare(opened.route, opened.served, opened.mirrored, now=NOW)
     assert (found.verdict, [d.place for d in found.differences]) == (Verdict.MISMATCH, ["score"])
 
 
 @pytest.mark.parametrize("secret", ["sig", "Bearer t", "s3", '"secret"'])
-def test_redacted_values_are_nowhere_in_the_file(secret: str) -> None:
+def test_redacted_values_do_not_occur_in_the_file(secret: str) -> None:
     assert secret.encode() not in dump(example()).replace(b'"secret":"redacted', b"").replace(b"X-API-Key", b"")
 
 
-def test_equal_values_stay_equal_and_others_stay_apart() -> None:
+def test_equal_values_stay_equal_and_different_ones_different() -> None:
     assert REDACTOR.value("a") == REDACTOR.value("a") != REDACTOR.value("b")
     assert Redactor((), b"other").value("a") != REDACTOR.value("a")
 
 
-def test_what_is_not_redacted_keeps_every_digit() -> None:
+def test_unredacted_values_keep_every_digit() -> None:
     body = json.dumps(json.loads(dump(example()))["served"]["response"]["body"]["text"])
     assert "1.10" in body
 
 
-def test_a_body_without_redacted_places_is_kept_byte_for_byte() -> None:
+def test_body_without_redacted_places_is_kept_byte_for_byte() -> None:
     case = example(body=b'{ "n" : 1.10 }')
     assert case.served.response is not None
     assert case.served.response.body.text == '{ "n" : 1.10 }'
 
 
-def test_a_body_that_is_no_text_is_kept_as_base64() -> None:
+def test_binary_body_is_kept_as_base64() -> None:
     opened = open_case(load(dump(example(body=b"\xff\x00"))))
     assert isinstance(opened.served.outcome, Response)
     assert opened.served.outcome.body == b"\xff\x00"
 
 
-def test_a_case_carries_the_rows_both_sides_started_from() -> None:
+def test_case_contains_the_rows_before_the_request() -> None:
     (row,) = example().before["registry_passport"]
     assert (row["id"], row["community_id"]) == ("1", "1")
 
 
-def test_a_side_without_a_response_is_kept_with_its_cause() -> None:
+def test_side_without_a_response_is_kept_with_its_cause() -> None:
     gone = Observation(Side.LEGACY, Role.MIRRORED, Failed(FailureCause.TIMEOUT, "30 s"), 5)
     opened = open_case(load(dump(case_of(exchange(), served(response({})), gone, REDACTOR))))
     assert opened.mirrored == gone
@@ -99,35 +99,35 @@ def test_a_side_without_a_response_is_kept_with_its_cause() -> None:
     [b"", b"{}", b"[1]", b"\xff", dump(example()).replace(b'"exchange":', b'"version":2,"exchange":')],
     ids=["empty", "no members", "a list", "not utf-8", "another version"],
 )
-def test_what_is_no_case_is_refused(text: bytes) -> None:
+def test_text_that_is_not_a_case_is_refused(text: bytes) -> None:
     with pytest.raises(CaseError):
         load(text)
 
 
-def test_a_case_without_an_outcome_is_refused() -> None:
+def test_case_without_an_outcome_is_refused() -> None:
     text = json.loads(dump(example()))
     del text["served"]["response"]
     with pytest.raises(CaseError, match="neither response nor failure"):
         open_case(load(json.dumps(text).encode()))
 
 
-def test_a_key_is_counted_by_a_signed_64_bit_number() -> None:
+def test_key_digest_is_a_signed_64_bit_number() -> None:
     numbers = {digest_key(f"0x{i}", b"salt") for i in range(1_000)}
     assert len(numbers) == 1_000
     assert all(-(2**63) <= number < 2**63 for number in numbers)
 
 
-def test_a_kept_detail_reads_back() -> None:
+def test_stored_detail_reads_back() -> None:
     comparison = mismatch("a").comparison
     assert unpacked_detail(packed_detail(comparison)) == detail_of(comparison)
 
 
-def test_a_damaged_detail_is_a_named_error() -> None:
+def test_damaged_detail_is_a_named_error() -> None:
     with pytest.raises(CaseError):
         unpack(b"not zstd")
 
 
-def test_a_rendered_comparison_names_place_values_rules_and_what_was_not_compared() -> None:
+def test_rendered_comparison_names_places_values_and_rules() -> None:
     text = render_comparison(mismatch("a").comparison)
     assert text.splitlines() == [
         "mismatch (response); served by candidate; rows written: served 0, mirrored 0",
@@ -137,22 +137,22 @@ def test_a_rendered_comparison_names_place_values_rules_and_what_was_not_compare
     ]
 
 
-def test_an_explanation_names_rule_and_place() -> None:
+def test_explanation_names_rule_and_place() -> None:
     assert explain(mismatch("a").comparison) == "compare.rules[0]  (1 place)\n  last_score_timestamp"
 
 
-def test_a_summary_shows_the_match_rate_with_its_denominator() -> None:
+def test_summary_shows_the_match_rate_with_its_denominator() -> None:
     text = render_summary(Summary({"v2_score": VerdictCounts(match=98, mismatch=2)}))
     assert "98/100 = 98.000%" in text
 
 
-def test_detail_renders_the_inside_of_containers_only() -> None:
+def test_detail_renders_containers_only() -> None:
     inside = render(Difference(Kind.ORDER, ("x",), [1, 2], [2, 1]))
     assert "x[0]" in inside
     assert render(Difference(Kind.CHANGED, ("x",), 1, 2)) == ""
 
 
-def test_metrics_count_what_was_found_by_route_kind_and_severity() -> None:
+def test_metrics_count_differences_by_route_kind_and_severity() -> None:
     registry = CollectorRegistry()
     metrics = ComparatorMetrics(registry, ["v2_score"])
     one = mismatch("a").comparison

@@ -28,11 +28,11 @@ def places(a: Any, b: Any) -> list[str]:
     return [s.signature.place for s in Clusterer(DYNAMIC).occurrences("r", mismatch_of(a, b))]
 
 
-def test_a_match_has_no_findings() -> None:
+def test_match_has_no_findings() -> None:
     assert Clusterer().occurrences("r", mismatch_of({}, {})) == ()
 
 
-def test_like_differences_of_many_stamps_are_one_finding() -> None:
+def test_differences_of_many_stamps_are_one_finding() -> None:
     a = score_response(20)
     b = {**a, "stamps": {name: {**stamp, "score": "0"} for name, stamp in a["stamps"].items()}}
     (sighting,) = Clusterer(DYNAMIC).occurrences("r", mismatch_of(a, b))
@@ -55,14 +55,14 @@ def test_names_that_are_data_are_templated(table: str, column: str, path: tuple,
     assert Clusterer(DYNAMIC).template(difference) == template
 
 
-def test_a_place_with_too_many_names_is_templated_by_the_guard() -> None:
+def test_place_with_too_many_names_is_templated() -> None:
     clusterer = Clusterer(names_max=5)
     found = {clusterer.template(Difference(Kind.CHANGED, ("m", f"name{c}"), 1, 2)) for c in "abcdefghij"}
     assert "m.*" in found
     assert len(found) == 6
 
 
-def test_a_finding_is_the_same_whichever_side_serves() -> None:
+def test_finding_is_the_same_whichever_side_serves() -> None:
     lost = {"a": 1, "b": 2}, {"a": 1}
     candidate_serves = Clusterer().occurrences("r", mismatch_of(lost[1], lost[0], by=Side.CANDIDATE))
     legacy_serves = Clusterer().occurrences("r", mismatch_of(lost[0], lost[1], by=Side.LEGACY))
@@ -102,11 +102,13 @@ def test_severity_follows_the_kind(kind: Kind, severity: Severity) -> None:
         (Kind.MISSING_ROW, {}, ABSENT, "missing_row"),
     ],
 )
-def test_the_shape_says_what_became_of_the_legacys_value(kind: Kind, legacy: Any, candidate: Any, shape: str) -> None:
+def test_shape_describes_the_change_from_legacy_to_candidate(
+    kind: Kind, legacy: Any, candidate: Any, shape: str
+) -> None:
     assert shape_of(Difference(kind, (), legacy, candidate)) == shape
 
 
-def test_ids_are_stable_and_told_apart() -> None:
+def test_ids_are_stable_and_distinct() -> None:
     clusterer = Clusterer()
     found = [clusterer.signature("r", Side.LEGACY, Difference(Kind.CHANGED, (name,), "a", "b")) for name in "xyx"]
     assert found[0].id == found[2].id != found[1].id
@@ -119,7 +121,7 @@ def test_every_fault_of_the_corpus_has_a_finding_of_its_own_place() -> None:
     assert len(EFFECT_FAULTS) >= 20
 
 
-def test_a_reservoir_gives_every_example_the_same_chance() -> None:
+def test_reservoir_gives_every_example_the_same_chance() -> None:
     source, kept = random.Random(3), Counter[int]()
     for _ in range(2_000):
         slots: dict[int, int] = {}
@@ -134,22 +136,22 @@ def second(a: Any, b: Any) -> Comparison:
     return mismatch_of(a, b)
 
 
-def test_a_mismatch_that_comes_again_is_confirmed() -> None:
+def test_mismatch_that_reproduces_is_confirmed() -> None:
     first = mismatch_of({"a": 1, "b": 1}, {"a": 2, "b": 2})
     again = confirm(first, second({"a": 1, "b": 1}, {"a": 3, "b": 1}))
     assert (again.verdict, again.confirmed) == (Verdict.MISMATCH, True)
 
 
-def test_a_mismatch_that_does_not_come_again_is_transient() -> None:
+def test_mismatch_that_does_not_reproduce_is_transient() -> None:
     again = confirm(mismatch_of({"a": 1}, {"a": 2}), second({"a": 1}, {"a": 1}))
     assert (again.verdict, again.confirmed) == (Verdict.TRANSIENT, False)
 
 
-def test_a_mismatch_elsewhere_does_not_confirm_the_first() -> None:
+def test_mismatch_elsewhere_does_not_confirm_the_first() -> None:
     again = confirm(mismatch_of({"a": 1, "b": 1}, {"a": 2, "b": 1}), second({"a": 1, "b": 1}, {"a": 1, "b": 2}))
     assert again.verdict is Verdict.TRANSIENT
 
 
-def test_a_match_needs_no_confirmation() -> None:
+def test_match_needs_no_confirmation() -> None:
     first = mismatch_of({}, {})
     assert confirm(first, first) is first

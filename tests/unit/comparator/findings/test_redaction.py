@@ -34,7 +34,7 @@ def test_secrets_of_a_target_are_replaced(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["/a", "/a?", "/a?x", "/a?x=1&&y=&api_key=", "/a?x=eyJ"])
-def test_a_target_without_secrets_stays_as_it_is(target: str) -> None:
+def test_target_without_secrets_stays_as_it_is(target: str) -> None:
     assert REDACTOR.request(request(target)).target == target
 
 
@@ -48,20 +48,20 @@ def test_a_target_without_secrets_stays_as_it_is(target: str) -> None:
         f"jwt={TOKEN}&x=1".encode(),
     ],
 )
-def test_secrets_of_a_body_are_replaced_and_a_broken_one_as_a_whole(body: bytes) -> None:
+def test_secrets_of_a_body_are_replaced_and_invalid_json_as_a_whole(body: bytes) -> None:
     clean = REDACTOR.request(request(body=body)).body
     assert b"redacted:" in clean
     assert b"secret" not in clean
     assert TOKEN.encode() not in clean
 
 
-def test_a_body_that_cannot_be_unpacked_is_not_kept() -> None:
+def test_body_that_cannot_be_decoded_is_not_kept() -> None:
     response = REDACTOR.response(Response(200, (("Content-Encoding", "gzip"),), b"not gzip, but secret"))
     assert response.body.startswith(b"redacted:")
 
 
 @pytest.mark.parametrize("body", [json.dumps({"jws": DETACHED}).encode(), b"<html>eyJ</html>", b""])
-def test_a_body_without_secrets_stays_as_it_is(body: bytes) -> None:
+def test_body_without_secrets_stays_as_it_is(body: bytes) -> None:
     assert REDACTOR.request(request(body=body)).body == body
 
 
@@ -84,10 +84,10 @@ def test_secrets_of_a_difference_are_replaced(difference: Difference) -> None:
     assert (clean.kind, clean.place) == (difference.kind, difference.place)
 
 
-def test_a_difference_without_secrets_is_the_same_object() -> None:
+def test_difference_without_secrets_is_the_same_object() -> None:
     difference = Difference(Kind.CHANGED, ("score",), "1", {"a": [DETACHED]})
     assert REDACTOR.difference(difference) is difference
 
 
-def test_a_detached_signature_is_no_token() -> None:
+def test_detached_signature_is_not_a_token() -> None:
     assert without_tokens(DETACHED, lambda _: "gone") == DETACHED

@@ -53,7 +53,7 @@ def verdict(a: Any, b: Any, **rule: Any) -> Verdict:
         ({"key_by": ("k",)}, {"x": [{"k": 1, "v": 1}]}, {"x": [{"k": 1, "v": 2}]}, False),
     ],
 )
-def test_a_rule_allows_what_it_says_and_no_more(rule: dict, a: Any, b: Any, allowed: bool) -> None:
+def test_rule_allows_its_differences_only(rule: dict, a: Any, b: Any, allowed: bool) -> None:
     assert (verdict(a, b, path="x", **rule) is Verdict.MATCH) == allowed
     assert (verdict(b, a, path="x", **rule) is Verdict.MATCH) == allowed
 
@@ -75,7 +75,7 @@ def test_a_rule_allows_what_it_says_and_no_more(rule: dict, a: Any, b: Any, allo
         ("**.c", False),
     ],
 )
-def test_a_path_names_its_place(path: str, hit: bool) -> None:
+def test_path_matches_its_place(path: str, hit: bool) -> None:
     assert (verdict({"a": {"b": 1}}, {"a": {"b": 2}}, path=path, ignore=True) is Verdict.MATCH) == hit
 
 
@@ -83,13 +83,13 @@ STAMPS = {"stamps": [{"provider": "x", "score": 1}, {"provider": "y", "score": 1
 
 
 @pytest.mark.parametrize(("provider", "allowed"), [("x", True), ("y", False)])
-def test_a_predicate_chooses_elements_by_a_member(provider: str, allowed: bool) -> None:
+def test_predicate_chooses_elements_by_a_member(provider: str, allowed: bool) -> None:
     changed = {"stamps": [{**s, "score": 2} if s["provider"] == provider else s for s in STAMPS["stamps"]]}
     found = verdict(STAMPS, changed, path='stamps[?provider=="x"].score', ignore=True)
     assert (found is Verdict.MATCH) == allowed
 
 
-def test_a_predicate_on_numbers_tells_1_from_true() -> None:
+def test_predicate_distinguishes_1_from_true() -> None:
     rule = RuleSettings(path="[?n==1].v", ignore=True)
     assert compare(CompareSettings(rules=(rule,)), [{"n": 1, "v": 1}], [{"n": 1, "v": 2}]).verdict is Verdict.MATCH
     assert (
@@ -98,25 +98,25 @@ def test_a_predicate_on_numbers_tells_1_from_true() -> None:
     )
 
 
-def test_unordered_elements_that_differ_are_paired_with_the_likest() -> None:
+def test_unequal_unordered_elements_are_paired_by_similarity() -> None:
     a = [{"id": 1, "v": 1, "w": 1}, {"id": 2, "v": 2, "w": 2}]
     b = [{"id": 2, "v": 2, "w": 9}, {"id": 1, "v": 1, "w": 1}]
     (difference,) = compare(CompareSettings(rules=(RuleSettings(path="$", unordered=True),)), a, b).differences
     assert (difference.place, difference.served, difference.mirrored) == ("[1].w", 2, 9)
 
 
-def test_rules_below_an_unordered_array_hold_for_its_elements() -> None:
+def test_rules_below_an_unordered_array_apply_to_its_elements() -> None:
     rules = (RuleSettings(path="$", unordered=True), RuleSettings(path="*.t", ignore=True))
     a, b = [{"id": 1, "t": 1}, {"id": 2, "t": 2}], [{"id": 2, "t": 9}, {"id": 1, "t": 8}]
     assert compare(CompareSettings(rules=rules), a, b).verdict is Verdict.MATCH
 
 
-def test_an_inserted_element_is_one_difference() -> None:
+def test_inserted_element_is_one_difference() -> None:
     (difference,) = compare(CompareSettings(), [1, 2, 3, 4], [1, 2, 9, 3, 4]).differences
     assert (difference.kind, difference.path, difference.mirrored) == (Kind.EXTRA, (2,), 9)
 
 
-def test_the_routes_own_rule_comes_before_the_global_one() -> None:
+def test_rule_of_the_route_precedes_the_global_one() -> None:
     settings = CompareSettings(
         rules=(RuleSettings(path="x", ignore=True),),
         routes={"r": RouteCompare(rules=(RuleSettings(path="x", same="number"),))},
@@ -125,13 +125,13 @@ def test_the_routes_own_rule_comes_before_the_global_one() -> None:
     assert places_by_rule(found) == {"compare.routes.r.rules[0]": ("x",)}
 
 
-def test_rules_of_one_route_do_not_hold_for_another() -> None:
+def test_rules_of_one_route_do_not_apply_to_another() -> None:
     settings = CompareSettings(routes={"r": RouteCompare(rules=(RuleSettings(path="x", ignore=True),))})
     verdicts = [compare(settings, {"x": 1}, {"x": 2}, route=route).verdict for route in ("r", "other")]
     assert verdicts == [Verdict.MATCH, Verdict.MISMATCH]
 
 
-def test_every_touched_place_is_reported_and_untouched_rules_are_not() -> None:
+def test_every_rule_hit_is_reported() -> None:
     settings = CompareSettings(rules=(RuleSettings(path="a.*", ignore=True), RuleSettings(path="b", ignore=True)))
     found = compare(settings, {"a": {"x": 1, "y": 1, "z": 1}, "b": 1}, {"a": {"x": 2, "y": 1, "z": 3}, "b": 1})
     assert places_by_rule(found) == {"compare.rules[0]": ("a.x", "a.z")}
@@ -140,18 +140,18 @@ def test_every_touched_place_is_reported_and_untouched_rules_are_not() -> None:
 EXPIRING = CompareSettings(rules=(RuleSettings(path="x", ignore=True, owner="ann", reason="r", expires=NOW.date()),))
 
 
-def test_a_suppression_holds_through_its_last_day() -> None:
+def test_rule_applies_through_its_last_day() -> None:
     assert compare(EXPIRING, {"x": 1}, {"x": 2}, now=NOW.replace(hour=23)).verdict is Verdict.MATCH
 
 
 @pytest.mark.parametrize(("a", "b"), [({"x": 1}, {"x": 2}), ({"x": {"y": 1}}, {"x": {"y": 2}}), ({"x": 1}, {})])
-def test_an_expired_suppression_stops_hiding_and_is_reported(a: Any, b: Any) -> None:
+def test_expired_rule_hides_nothing_and_is_reported(a: Any, b: Any) -> None:
     found = compare(EXPIRING, a, b, now=NOW + dt.timedelta(days=1))
     assert found.verdict is Verdict.MISMATCH
     assert [(touch.rule, touch.place) for touch in found.expired] == [("compare.rules[0]", "x")]
 
 
-def test_an_expired_rule_for_arrays_stops_hiding_too() -> None:
+def test_expired_array_rule_hides_nothing() -> None:
     settings = CompareSettings(rules=(RuleSettings(path="x", unordered=True, expires=dt.date(2020, 1, 1)),))
     found = compare(settings, {"x": [1, 2]}, {"x": [2, 1]})
     assert (found.verdict, len(found.expired)) == (Verdict.MISMATCH, 1)
@@ -212,7 +212,7 @@ def test_an_expired_rule_for_arrays_stops_hiding_too() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named_by_its_path(settings: CompareSettings, path: str) -> None:
+def test_invalid_rule_is_named_by_its_path(settings: CompareSettings, path: str) -> None:
     with pytest.raises(RuleError) as caught:
         Comparator(settings)
     assert caught.value.path == path
@@ -223,15 +223,15 @@ def header_verdict(name: str, rules: HeaderRules) -> Verdict:
     return Comparator(CompareSettings(headers=rules)).compare("r", served(a), mirrored(b), now=NOW).verdict
 
 
-def test_a_header_is_compared_when_it_is_declared() -> None:
+def test_header_is_compared_when_it_is_declared() -> None:
     assert header_verdict("X-Rate", HeaderRules(compare=("x-rate",))) is Verdict.MISMATCH
 
 
-def test_a_default_header_is_not_compared_when_it_is_ignored() -> None:
+def test_default_header_is_not_compared_when_it_is_ignored() -> None:
     assert header_verdict("Retry-After", HeaderRules(ignore=("RETRY-AFTER",))) is Verdict.MATCH
 
 
-def test_header_names_have_no_case_and_parameters_no_order() -> None:
+def test_header_names_ignore_case_and_parameters_ignore_order() -> None:
     a = response({}, headers=(("content-type", "application/json; charset=utf-8"),))
     b = response({}, headers=(("Content-Type", 'application/json;charset="utf-8"'),))
     assert Comparator(CompareSettings()).compare("r", served(a), mirrored(b), now=NOW).verdict is Verdict.MATCH
@@ -240,12 +240,12 @@ def test_header_names_have_no_case_and_parameters_no_order() -> None:
 KNOWN = KnownDifference(path="x", reason="rounding", ticket="T-1")
 
 
-def test_a_known_difference_is_a_verdict_of_its_own() -> None:
+def test_known_difference_is_a_verdict_of_its_own() -> None:
     found = compare(CompareSettings(known_differences=(KNOWN,)), {"x": 1}, {"x": 2})
     assert (found.verdict, found.differences, found.known[0].ticket) == (Verdict.KNOWN, (), "T-1")
 
 
-def test_a_known_difference_does_not_excuse_another_one() -> None:
+def test_known_difference_does_not_excuse_another_one() -> None:
     found = compare(CompareSettings(known_differences=(KNOWN,)), {"x": 1, "y": 1}, {"x": 2, "y": 2})
     assert (found.verdict, [d.place for d in found.differences], len(found.known)) == (Verdict.MISMATCH, ["y"], 1)
 
@@ -263,20 +263,20 @@ def test_a_known_difference_does_not_excuse_another_one() -> None:
         ({"route": "other"}, False),
     ],
 )
-def test_a_known_difference_is_narrowed_by_sides_kind_and_route(narrowing: dict, explained: bool) -> None:
+def test_known_difference_is_narrowed_by_sides_kind_and_route(narrowing: dict, explained: bool) -> None:
     known = KnownDifference(path="x", reason="r", ticket="t", **narrowing)
     found = compare(CompareSettings(known_differences=(known,)), {"x": 1}, {"x": 2})
     assert (found.verdict is Verdict.KNOWN) == explained
 
 
-def test_a_known_difference_belongs_to_the_side_when_the_roles_change() -> None:
+def test_known_difference_follows_its_side_when_the_roles_change() -> None:
     known = KnownDifference(path="x", reason="r", ticket="t", candidate="1", legacy="2")
     comparator = Comparator(CompareSettings(known_differences=(known,)))
     a, b = served(response({"x": 2}), side=Side.LEGACY), mirrored(response({"x": 1}), side=Side.CANDIDATE)
     assert comparator.compare("r", a, b, now=NOW).verdict is Verdict.KNOWN
 
 
-def test_a_known_status_or_header_is_declared_as_such() -> None:
+def test_known_status_or_header_is_declared_as_such() -> None:
     known = (
         KnownDifference(status=True, reason="r", ticket="t", candidate="404", legacy="500"),
         KnownDifference(header="Retry-After", reason="r", ticket="t"),
@@ -286,7 +286,7 @@ def test_a_known_status_or_header_is_declared_as_such() -> None:
     assert found.verdict is Verdict.KNOWN
 
 
-def test_an_expired_known_difference_is_a_mismatch_and_reported() -> None:
+def test_expired_known_difference_is_a_mismatch_and_reported() -> None:
     known = KnownDifference(path="x", reason="r", ticket="t", expires=dt.date(2020, 1, 1))
     found = compare(CompareSettings(known_differences=(known,)), {"x": 1}, {"x": 2})
     assert (found.verdict, [touch.rule for touch in found.expired]) == (
@@ -295,7 +295,7 @@ def test_an_expired_known_difference_is_a_mismatch_and_reported() -> None:
     )
 
 
-def test_a_replay_a_day_later_may_write_times_of_a_day_later() -> None:
+def test_replay_a_day_later_may_write_later_times() -> None:
     comparator = Comparator(
         CompareSettings(rules=(RuleSettings(path="at", time_within_ms=1000), RuleSettings(path="end", same="time")))
     )
@@ -316,7 +316,7 @@ def test_new_rules_are_in_force_from_the_next_comparison_on() -> None:
     assert found.verdict is Verdict.MATCH
 
 
-def test_bad_new_rules_are_refused_and_the_old_ones_stay() -> None:
+def test_invalid_new_rules_are_refused_and_the_old_ones_stay() -> None:
     rules = LiveRules(CompareSettings(rules=(RuleSettings(path="x", ignore=True),)))
     before = rules.comparator
     problem = rules.offer(CompareSettings(rules=(RuleSettings(path="x"),)))

@@ -48,13 +48,13 @@ def ever_outside(rate: float, source: random.Random, *, alpha: float) -> bool:
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.02, 0.5, 0.99, 0.9995])
-def test_looking_again_and_again_misses_the_true_rate_in_at_most_five_of_a_hundred_runs(rate: float) -> None:
+def test_repeated_looks_miss_the_true_rate_in_at_most_5_percent_of_runs(rate: float) -> None:
     source = random.Random(5)
     missed = sum(ever_outside(rate, source, alpha=0.05) for _ in range(RUNS))
     assert missed / RUNS <= 0.05
 
 
-def test_an_interval_for_one_look_would_miss_far_more_often() -> None:
+def test_ordinary_interval_misses_far_more_often() -> None:
     """The simulation can fail: the usual normal interval, watched the same way, does."""
 
     def ever_outside_normal(source: random.Random) -> bool:
@@ -85,33 +85,33 @@ def judged_runs(rate: float, wanted: float, *, compared_max: int, seed: int = 3)
     return outcomes
 
 
-def test_a_candidate_just_good_enough_is_called_bad_in_at_most_five_of_a_hundred_runs() -> None:
+def test_barely_good_candidate_is_bad_in_at_most_5_percent_of_runs() -> None:
     outcomes = judged_runs(0.99, 0.99, compared_max=5_000)
     assert outcomes.count(JudgementOutcome.BAD) / RUNS <= 0.05
 
 
-def test_a_candidate_just_not_good_enough_is_called_good_in_at_most_five_of_a_hundred_runs() -> None:
+def test_barely_bad_candidate_is_good_in_at_most_5_percent_of_runs() -> None:
     outcomes = judged_runs(0.9899, 0.99, compared_max=5_000)
     assert outcomes.count(JudgementOutcome.GOOD) / RUNS <= 0.05
 
 
-def test_a_candidate_with_twice_the_allowed_mismatches_is_found_within_ten_thousand() -> None:
+def test_twice_the_allowed_mismatches_are_detected_within_10_000_comparisons() -> None:
     outcomes = judged_runs(0.98, 0.99, compared_max=10_000)
     assert outcomes.count(JudgementOutcome.BAD) / RUNS >= 0.99
 
 
-def test_a_clearly_good_candidate_is_called_good_within_twenty_thousand() -> None:
+def test_clearly_good_candidate_is_good_within_20_000_comparisons() -> None:
     outcomes = judged_runs(0.9999, 0.999, compared_max=20_000)
     assert outcomes.count(JudgementOutcome.GOOD) / RUNS >= 0.95
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(0, 0), (0, 10), (10, 10), (3, 10), (99_999, 100_000)])
-def test_an_interval_holds_its_estimate_and_lies_in_the_unit_interval(hits: int, trials: int) -> None:
+def test_interval_contains_its_estimate_and_lies_in_the_unit_interval(hits: int, trials: int) -> None:
     interval = rate_interval(hits, trials)
     assert 0 <= interval.low <= interval.estimate <= interval.high <= 1
 
 
-def test_no_data_says_nothing() -> None:
+def test_no_data_gives_the_whole_unit_interval() -> None:
     assert (rate_interval(0, 0).low, rate_interval(0, 0).high) == (0.0, 1.0)
 
 
@@ -133,20 +133,20 @@ def test_too_few_comparisons_are_never_good_however_well_they_match() -> None:
     )
 
 
-def test_a_flood_of_mismatches_is_bad_before_the_minimum_is_reached() -> None:
+def test_many_mismatches_are_bad_before_the_minimum_is_reached() -> None:
     assert judge_match_rate(VerdictCounts(mismatch=20), required=0.99, compared_min=100).outcome is JudgementOutcome.BAD
 
 
-def test_the_reason_carries_the_denominator() -> None:
+def test_reason_carries_the_denominator() -> None:
     judgement = judge_match_rate(VerdictCounts(match=950, known=20, transient=20, mismatch=10, failed=7), required=0.9)
     assert "990 of 1000 compared matched" in judgement.reason
 
 
-def test_failed_comparisons_are_in_no_denominator() -> None:
+def test_failed_comparisons_are_not_in_the_denominator() -> None:
     assert VerdictCounts(match=1, failed=5).compared == 1
 
 
-def test_a_difference_of_error_rates_has_three_outcomes() -> None:
+def test_difference_of_error_rates_has_three_outcomes() -> None:
     outcomes = [
         judge_error_rates(legacy_errors=a, candidate_errors=b, compared=n, allowed=0.01).outcome
         for a, b, n in ((0, 0, 10_000), (0, 1_000, 10_000), (0, 1, 20))
@@ -154,7 +154,7 @@ def test_a_difference_of_error_rates_has_three_outcomes() -> None:
     assert outcomes == [JudgementOutcome.GOOD, JudgementOutcome.BAD, JudgementOutcome.NOT_ENOUGH]
 
 
-def test_the_difference_interval_holds_the_true_difference_in_nearly_all_runs() -> None:
+def test_difference_interval_contains_the_true_difference_in_nearly_all_runs() -> None:
     source = random.Random(9)
     held = 0
     for _ in range(RUNS):
@@ -165,7 +165,7 @@ def test_the_difference_interval_holds_the_true_difference_in_nearly_all_runs() 
     assert held / RUNS >= 0.95
 
 
-def test_coverage_names_what_was_not_seen() -> None:
+def test_coverage_names_missing_branches() -> None:
     judgement = judge_coverage({"pass": 5, "dedup": 1}, ["pass", "dedup", "error"], each_min=2)
     assert (judgement.outcome, judgement.reason.rpartition("not: ")[2]) == (JudgementOutcome.NOT_ENOUGH, "dedup, error")
 
@@ -184,7 +184,7 @@ def test_nothing_judged_is_not_good() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.99, 1.0])
-def test_a_sketch_is_within_its_accuracy(share: float) -> None:
+def test_sketch_is_within_its_accuracy(share: float) -> None:
     source = random.Random(11)
     values = sorted(source.lognormvariate(8, 2) for _ in range(5_000))
     sketch = QuantileSketch()
@@ -194,7 +194,7 @@ def test_a_sketch_is_within_its_accuracy(share: float) -> None:
     assert abs(sketch.quantile(share) - exact) <= ACCURACY * exact * 1.000_001
 
 
-def test_a_sketch_orders_negative_values_zero_and_positive_ones() -> None:
+def test_sketch_orders_negative_values_zero_and_positive_ones() -> None:
     sketch = QuantileSketch()
     for value in (5.0, -3.0, 0.0, 2.0, -10.0):
         sketch.add(value)
@@ -213,12 +213,12 @@ def test_merged_sketches_are_the_sketch_of_all_values() -> None:
     assert parts[0] == whole
 
 
-def test_an_empty_sketch_has_no_quantile() -> None:
+def test_empty_sketch_has_no_quantile() -> None:
     assert math.isnan(QuantileSketch().quantile(0.5))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_the_quantile_interval_holds_the_true_quantile_at_all_looks(share: float) -> None:
+def test_quantile_interval_contains_the_true_quantile_at_all_looks(share: float) -> None:
     """Of an exponential distribution; watched at every look, in at least 95 of 100 runs."""
     source, held = random.Random(21), 0
     true = -math.log(1 - share)
@@ -233,7 +233,7 @@ def test_the_quantile_interval_holds_the_true_quantile_at_all_looks(share: float
     assert held >= 95
 
 
-def test_the_half_width_shrinks_like_the_root_of_the_count() -> None:
+def test_half_width_shrinks_like_the_root_of_the_count() -> None:
     assert half_width(40_000, alpha=0.05) < half_width(10_000, alpha=0.05) / 1.8
 
 
@@ -274,7 +274,7 @@ def test_good_evidence_is_good_in_every_criterion() -> None:
 
 
 @pytest.mark.parametrize("worse", [{"candidate_status": 500}, {"candidate_us": 5_000}])
-def test_a_candidate_that_fails_more_or_is_slower_is_bad(worse: dict[str, int]) -> None:
+def test_candidate_that_fails_more_or_is_slower_is_bad(worse: dict[str, int]) -> None:
     assert judge(evidence_of(3_000, **worse), WANTED).overall.outcome is JudgementOutcome.BAD
 
 
@@ -291,7 +291,7 @@ def test_durations_belong_to_the_side_whatever_its_role() -> None:
     assert round(evidence.ratio.quantile(0.5), 1) == 4.0
 
 
-def test_a_side_without_a_response_adds_to_no_latency() -> None:
+def test_side_without_response_does_not_count_for_latency() -> None:
     evidence = ComparisonEvidence()
     gone = Observation(Side.LEGACY, Role.MIRRORED, Failed(FailureCause.TIMEOUT, ""), 1)
     evidence.add(Comparison(Verdict.FAILED, VerdictCause.MIRRORED_TIMEOUT, Side.CANDIDATE), served(response({})), gone)

@@ -40,7 +40,7 @@ def outcome(found: StoredTrial) -> tuple[int, int, int, int]:
         (ComparisonDetail(differences=(DifferenceText("status", "(status)", "200", "500"),)), TIME, (0, 0, 0, 0)),
     ],
 )
-def test_a_difference_is_judged_again_by_its_values(
+def test_difference_is_judged_again_by_its_values(
     detail: ComparisonDetail, rule: RuleSettings, expected: tuple[int, int, int, int]
 ) -> None:
     assert outcome(tried(detail, TIME, rule)) == expected
@@ -55,7 +55,7 @@ def test_a_difference_is_judged_again_by_its_values(
         ((), (0, 1, 0, 1)),
     ],
 )
-def test_a_place_that_a_rule_hid_is_revealed_without_one(
+def test_rule_hit_is_revealed_without_the_rule(
     rules: tuple[RuleSettings, ...], expected: tuple[int, int, int, int]
 ) -> None:
     assert outcome(tried(TOUCHED, *rules)) == expected
@@ -66,7 +66,7 @@ def test_changed_rules_of_rows_cannot_be_judged() -> None:
     assert tried(rows, TIME, tables={"t": Table(natural_key=("id",))}).not_judged == 1
 
 
-def test_what_is_missing_and_what_no_rule_concerns_is_counted() -> None:
+def test_missing_and_plain_exchanges_are_counted() -> None:
     both = Comparator(CompareSettings()), Comparator(CompareSettings(headers=HeaderRules()))
     found = try_on_stored(*both, ["a", "b"], [StoredRow("a", "r", ComparisonDetail())], [], now=NOW)
     assert (found.exchanges, found.missing, found.plain, found.trial.compared) == (2, 1, 1, 1)
