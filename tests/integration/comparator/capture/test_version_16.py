@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from comparator.capture.clone import CloneMethod, CloneOptions, clone
-from comparator.capture.session import connect
 from comparator.capture.publication import prepare
+from comparator.capture.session import connect
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.capture.verify import DatabasePair, verify
 from proxy.demo.embedded_postgres import EmbeddedPostgres
@@ -25,7 +25,7 @@ def cluster() -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-async def test_the_drivers_agree_and_a_clone_is_equal(cluster: EmbeddedPostgres) -> None:
+async def test_drivers_agree_and_a_clone_is_equal(cluster: EmbeddedPostgres) -> None:
     async with postgres.temporary_database(cluster.dsn()) as dsn, postgres.temporary_database(cluster.dsn()) as shadow:
         conn = await asyncpg.connect(dsn)
         await conn.execute(captured_database.SCHEMA)
@@ -61,7 +61,7 @@ async def test_the_drivers_agree_and_a_clone_is_equal(cluster: EmbeddedPostgres)
         await conn.close()
 
 
-async def test_a_shadow_on_another_server_and_version_is_equal(
+async def test_shadow_on_another_server_and_version_is_equal(
     cluster: EmbeddedPostgres, postgres_dsn: str, tmp_path: Path
 ) -> None:
     programs = EmbeddedPostgres(tmp_path / "unused").bin_dir

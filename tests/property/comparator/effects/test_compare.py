@@ -19,8 +19,8 @@ from comparator.rules.actions import ComparisonTime
 from comparator.settings import CompareSettings, RuleSettings
 from comparator.tables import Table, Volatile
 from comparator.verdict import Comparator, Verdict
-from tests.support.comparisons import NOW, mirrored, response, served
 from tests.support.comparison_faults import score_response
+from tests.support.comparisons import NOW, mirrored, response, served
 
 TODAY = ComparisonTime(NOW.date())
 TABLES = {
@@ -108,13 +108,13 @@ def meaning(state: State) -> list[str]:
 
 
 @given(statements)
-def test_the_same_statements_have_the_same_effects(program: Any) -> None:
+def test_same_statements_have_the_same_effects(program: Any) -> None:
     changes, _ = execute(START, program)
     assert compare(changes, changes).differences == ()
 
 
 @given(statements, statements)
-def test_effects_differ_exactly_when_the_databases_do_afterwards(a: Any, b: Any) -> None:
+def test_effects_differ_exactly_if_the_databases_differ_afterwards(a: Any, b: Any) -> None:
     left, after_left = execute(START, a)
     right, after_right = execute(START, b)
     differ = bool(compare(left, right).differences)
@@ -135,7 +135,7 @@ def test_swapping_the_sides_mirrors_the_differences(a: Any, b: Any) -> None:
 
 
 @given(statements)
-def test_netting_twice_is_netting_once(program: Any) -> None:
+def test_net_changes_are_idempotent(program: Any) -> None:
     nets = net_changes(transactions(execute(START, program)[0]), TABLES)
     again = [RowChange(n.table, Op.UPDATE, as_row(n.before), n.after) for n in nets if n.before and n.after]
     again += [RowChange(n.table, Op.INSERT, None, n.after) for n in nets if n.before is None]
@@ -150,7 +150,7 @@ def as_row(image: object) -> dict[str, str | None]:
     return image
 
 
-def test_a_hundred_thousand_pairs_of_equal_meaning_have_no_finding() -> None:
+def test_one_hundred_thousand_equal_pairs_have_no_difference() -> None:
     """Layout, order of members and elements, notation of times and numbers, times within tolerance: all at random."""
     comparator = Comparator(
         CompareSettings(
@@ -196,7 +196,7 @@ def variant(truth: dict[str, Any], source: random.Random) -> bytes:
     return json.dumps(dict(members), separators=layout, indent=source.choice([None, None, 2])).encode()
 
 
-def test_a_difference_among_the_variants_would_be_found() -> None:
+def test_difference_among_the_variants_is_detected() -> None:
     """The pairs above are not equal because nothing is looked at."""
     comparator = Comparator(CompareSettings())
     found = comparator.compare(

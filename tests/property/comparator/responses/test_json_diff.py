@@ -13,7 +13,7 @@ from comparator.exchanges.difference import MIRRORED_KINDS, Difference
 from comparator.exchanges.json_place import path_text
 from comparator.exchanges.json_values import value_text
 from comparator.exchanges.model import HeaderList, Response
-from comparator.responses.compare import surely_equal, compare_responses
+from comparator.responses.compare import compare_responses, surely_equal
 from comparator.responses.exact_json import parse
 from comparator.responses.json_diff import Walk, fingerprint, same, walk
 from comparator.rules.actions import ComparisonTime
@@ -60,7 +60,7 @@ def shape(found: list[Difference]) -> list[tuple[str, str, str, str]]:
 
 
 @given(documents)
-def test_a_document_does_not_differ_from_itself(document: Any) -> None:
+def test_document_does_not_differ_from_itself(document: Any) -> None:
     assert differences(document, document) == []
 
 
@@ -72,12 +72,12 @@ def test_swapping_the_sides_mirrors_the_differences(a: Any, b: Any) -> None:
 
 
 @given(documents, documents)
-def test_the_lazy_walk_of_texts_finds_what_the_walk_of_documents_finds(a: Any, b: Any) -> None:
+def test_walk_of_texts_agrees_with_walk_of_documents(a: Any, b: Any) -> None:
     assert shape(by_texts(a, b)) == shape(differences(a, b))
 
 
 @given(st.dictionaries(names, documents, min_size=1, max_size=4), st.data())
-def test_the_lazy_walk_agrees_when_one_member_changed(document: dict[str, Any], data: st.DataObject) -> None:
+def test_walk_of_texts_agrees_if_one_member_changed(document: dict[str, Any], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(document)))
     other = {**document, name: data.draw(documents)}
     assert shape(by_texts(document, other)) == shape(differences(document, other))
@@ -107,12 +107,12 @@ def test_walk_equality_and_fingerprint_are_the_same_relation(a: Any, b: Any) -> 
 
 
 @given(documents)
-def test_writing_and_reading_a_document_is_the_identity(document: Any) -> None:
+def test_writing_and_parsing_a_document_is_the_identity(document: Any) -> None:
     assert same(parse(text(document)), document)
 
 
 @given(st.lists(scalars, max_size=6), st.randoms(use_true_random=False))
-def test_an_unordered_array_is_a_multiset(items: list[Any], shuffler: random.Random) -> None:
+def test_unordered_array_is_a_multiset(items: list[Any], shuffler: random.Random) -> None:
     shuffled = items[:]
     shuffler.shuffle(shuffled)
     rules = RuleSet([compile_rule(RuleSettings(path="items", unordered=True), "r")])
@@ -120,14 +120,14 @@ def test_an_unordered_array_is_a_multiset(items: list[Any], shuffler: random.Ran
 
 
 @given(st.lists(scalars, min_size=1, max_size=6), st.data())
-def test_an_unordered_array_notices_one_element_more(items: list[Any], data: st.DataObject) -> None:
+def test_unordered_array_with_an_extra_element_differs(items: list[Any], data: st.DataObject) -> None:
     more = [*items, data.draw(st.sampled_from(items))]
     rules = RuleSet([compile_rule(RuleSettings(path="items", unordered=True), "r")])
     assert len(differences({"items": items}, {"items": more}, rules)) == 1
 
 
 @given(st.dictionaries(st.text(max_size=3), scalars, max_size=5), st.randoms(use_true_random=False))
-def test_a_keyed_array_is_matched_by_its_key(values: dict[str, Any], shuffler: random.Random) -> None:
+def test_keyed_array_is_paired_by_its_key(values: dict[str, Any], shuffler: random.Random) -> None:
     items = [{"k": key, "v": value} for key, value in values.items()]
     shuffled = items[:]
     shuffler.shuffle(shuffled)
@@ -142,7 +142,7 @@ def test_ignoring_everything_leaves_no_difference(a: Any, b: Any) -> None:
 
 
 @given(documents, documents)
-def test_a_rule_hides_exactly_the_differences_at_its_place(a: Any, b: Any) -> None:
+def test_rule_hides_exactly_the_differences_at_its_place(a: Any, b: Any) -> None:
     found = differences(a, b)
     hidden = {d.path for d in found[::2]}
     rules = RuleSet(
@@ -154,13 +154,13 @@ def test_a_rule_hides_exactly_the_differences_at_its_place(a: Any, b: Any) -> No
 
 
 @given(st.lists(names | st.integers(0, 9), max_size=5))
-def test_a_written_path_reads_back_to_the_same_place(path: list[str | int]) -> None:
+def test_written_path_parses_to_the_same_place(path: list[str | int]) -> None:
     steps = [getattr(s, "name", getattr(s, "index", None)) for s in parse_pattern(path_text(path))]
     assert steps == path
 
 
 @given(st.text(max_size=12))
-def test_reading_a_path_never_fails_but_with_a_value_error(path: str) -> None:
+def test_parsing_a_path_raises_only_value_error(path: str) -> None:
     try:
         parse_pattern(path)
     except ValueError as error:
@@ -168,7 +168,7 @@ def test_reading_a_path_never_fails_but_with_a_value_error(path: str) -> None:
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40))
-def test_any_two_bodies_are_compared_without_an_error(a: bytes, b: bytes) -> None:
+def test_any_two_bodies_are_compared_without_error(a: bytes, b: bytes) -> None:
     rules = compile_route(CompareSettings(), "")
     left, right = (Response(200, (("Content-Type", "application/json"),), body) for body in (a, b))
     found = compare_responses(left, right, rules, TODAY, max_bytes=1000)
@@ -182,7 +182,7 @@ header_lines = st.lists(
 
 
 @given(header_lines, header_lines, st.sampled_from([b"", b"{}"]), st.sampled_from([b"", b"{}"]), st.booleans())
-def test_responses_that_are_alike_at_the_first_look_do_not_differ(
+def test_surely_equal_responses_do_not_differ(
     ours: HeaderList, theirs: HeaderList, a: bytes, b: bytes, cut: bool
 ) -> None:
     left, right = Response(200, ours, a), Response(200, theirs, b, cut)
