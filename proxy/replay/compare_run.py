@@ -21,6 +21,7 @@ import msgspec
 
 from comparator.capture.settings import Driver
 from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Request, Role, Side
+from comparator.exchanges.table_schema import Schemas
 from comparator.findings.clustering import Clusterer, Signature
 from comparator.findings.redaction import Redactor
 from comparator.store.comparison_detail import difference_text
@@ -31,7 +32,7 @@ from proxy.replay.errors import OptionError
 from proxy.replay.report import FindingReport, Verdicts
 from proxy.replay.schedule import ScheduledRequest
 from proxy.replay.session import TargetSender, request_id
-from proxy.replay.tally import Tally
+from proxy.replay.tally import LeftOut, Tally
 from proxy.runner.databases import open_exclusive_shadow
 from proxy.runner.mirror import changes_of
 from proxy.runner.mirror_client import MirroredResponse
@@ -53,6 +54,7 @@ class ReplayShadow:
         interruptions: number of times that transactions may have been lost.
         write: writes rows.
         primary_keys: of the captured tables.
+        schemas: of the captured tables, for the comparison of their rows.
     """
 
     changes: ShadowAttribution
@@ -60,6 +62,7 @@ class ReplayShadow:
     interruptions: Callable[[], int]
     write: Callable[[Sequence[RowTarget]], Awaitable[WrittenRows]]
     primary_keys: Mapping[str, Sequence[str]]
+    schemas: Schemas
 
     async def run(self, side: Side, send: Callable[[], Awaitable[MirroredResponse]]) -> Observation:
         """Send a request to a side, collect its effects and undo them."""
@@ -68,7 +71,7 @@ class ReplayShadow:
         await self.fence()
         lost = self.interruptions() != interruptions
         transactions = tuple(keyed.transaction for keyed in self.changes.take_unclaimed())
-        effects = Effects(EffectsOutcome.LOST if lost else EffectsOutcome.ATTRIBUTED, transactions)
+        effects = Effects(EffectsOutcome.LOST if lost else EffectsOutcome.ATTRIBUTED, transactions, self.schemas)
         await self._undo(effects)
         role = Role.SERVED if side is Side.LEGACY else Role.MIRRORED
         return Observation(side, role, sent.outcome, sent.duration_ns, effects)
@@ -102,14 +105,14 @@ class ReplayVerdicts:
     redactor: Redactor
     by_route: dict[str, Counter[Verdict]] = field(default_factory=dict[str, Counter[Verdict]])
     by_signature: dict[Signature, FindingReport] = field(default_factory=dict[Signature, FindingReport])
-    uncertain: Counter[str] = field(default_factory=Counter[str])
+    uncertain: Counter[LeftOut] = field(default_factory=Counter[LeftOut])
     lines: list[str] = field(default_factory=list[str])
 
     def add(self, route: str, run_id: str, comparison: Comparison) -> None:
         """Add one comparison, in which the legacy side was `served`."""
         self.by_route.setdefault(route, Counter())[comparison.verdict] += 1
         if comparison.effects_note:
-            self.uncertain["effects_not_compared"] += 1
+            self.uncertain[LeftOut.EFFECTS_NOT_COMPARED] += 1
         shapes = sorted(f"{d.kind} {d.place} {d.natural_key}" for d in comparison.differences)
         self.lines.append(f"{run_id} {comparison.verdict} {comparison.cause_label} {'; '.join(shapes)}")
         for occurrence in self.clusterer.occurrences(route, comparison):
@@ -137,7 +140,7 @@ class ReplayVerdicts:
     def count_strays(self, count: int) -> None:
         """Count transactions that were committed after the response to their request."""
         if count:
-            self.uncertain["late_transactions"] += count
+            self.uncertain[LeftOut.LATE_TRANSACTIONS] += count
 
     def verdicts(self) -> Mapping[str, Verdicts]:
         """Return the verdicts by route."""
@@ -228,4 +231,5 @@ async def open_shadow(settings: Settings) -> AsyncGenerator[ReplayShadow]:
             interruptions=lambda: shadow.feed.interruptions,
             write=shadow.writer.apply,
             primary_keys=shadow.primary_keys,
+            schemas=shadow.schemas,
         )

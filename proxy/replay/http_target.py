@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
+from comparator.exchanges.model import Failed, FailureCause, HeaderList, Request, Response
 from comparator.exchanges.skip import SAFE_METHODS
 from proxy.config.backends import BackendSettings
 from proxy.http1.parser import ResponseHead
@@ -148,10 +148,6 @@ class ReplayTarget:
         finally:
             call.give_up()
         return MirroredResponse(outcome, time.perf_counter_ns() - started_ns)
-
-    async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:  # noqa: ARG002 (what the comparison's runs call)
-        """Send an exchange's request."""
-        return await self.request(exchange.request, request_id=exchange.id)
 
 
 @asynccontextmanager

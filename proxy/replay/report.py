@@ -167,7 +167,7 @@ def build_report(tally: Tally, facts: ReplayFacts) -> ReplayReport:
         achieved_per_s=round(responses / facts.duration_s, 3) if facts.duration_s else 0.0,
         resumed_at=facts.resumed_at,
         sent=tally.sent,
-        left_out=dict(tally.left_out),
+        left_out={reason.value: count for reason, count in tally.left_out.items()},
         malformed=facts.malformed,
         credentials=dict(tally.credentials),
         late_max_ms=round(tally.late_ns_max / 1e6, 3),
@@ -197,17 +197,17 @@ def _latency(latency: LatencyHistogram) -> LatencyReport:
     )
 
 
-def _side(counted: SideCounts) -> SideReport:
+def _side(counts: SideCounts) -> SideReport:
     return SideReport(
-        sent=counted.sent,
-        statuses={str(status): count for status, count in sorted(counted.statuses.items())},
-        failures=dict(sorted(counted.failures.items())),
-        failed=counted.failed,
-        status_same=counted.status_same,
-        status_other=counted.status_other,
-        latency=_latency(counted.latency),
-        service=_latency(counted.service),
-        recorded=_latency(counted.recorded),
+        sent=counts.sent,
+        statuses={str(status): count for status, count in sorted(counts.statuses.items())},
+        failures=dict(sorted(counts.failures.items())),
+        failed=counts.failed,
+        status_same=counts.status_same,
+        status_other=counts.status_other,
+        latency=_latency(counts.latency),
+        service=_latency(counts.service),
+        recorded=_latency(counts.recorded),
     )
 
 

@@ -18,7 +18,7 @@ from proxy.replay.player import Player
 from proxy.replay.recording_reader import Recording, TimeSpan
 from proxy.replay.report import FindingReport, ReplayFacts, ReplayReport, Verdicts, build_report
 from proxy.replay.schedule import Pace, ScheduledRequest, schedule
-from proxy.replay.tally import Tally
+from proxy.replay.tally import LeftOut, Tally
 from proxy.runner.mirror_client import MirroredResponse
 
 STATE_S = 1.0
@@ -186,7 +186,7 @@ class Session:
 
     async def _handle(self, request: ScheduledRequest, due_s: float | None) -> None:
         if request.recorded.request.body_truncated:
-            self.tally.left_out["truncated_body"] += 1
+            self.tally.left_out[LeftOut.TRUNCATED_BODY] += 1
             return
         rewritten = self.credentials.rewrite(request.recorded.request, now_s=int(time.time()))
         for name in ("replaced", "unresolved", "signed"):

@@ -6,6 +6,7 @@ time the side took).
 
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram  # pyright: ignore[reportMissingTypeStubs]
@@ -91,6 +92,17 @@ class SideCounts:
         self.status_other += other.status_other
 
 
+class LeftOut(StrEnum):
+    """Reasons for which a record was not sent, or not compared in full."""
+
+    TRUNCATED_BODY = "truncated_body"
+    """The recording has only the beginning of the request's body: not sent."""
+    EFFECTS_NOT_COMPARED = "effects_not_compared"
+    """Change data capture lost transactions: the responses alone were compared."""
+    LATE_TRANSACTIONS = "late_transactions"
+    """Transactions that were committed after the response to their request: undone, and not compared."""
+
+
 @dataclass(slots=True)
 class Tally:
     """All counts of a replay.
@@ -103,7 +115,7 @@ class Tally:
     """
 
     by_side_and_route: dict[tuple[str, str], SideCounts] = field(default_factory=dict[tuple[str, str], SideCounts])
-    left_out: Counter[str] = field(default_factory=Counter[str])
+    left_out: Counter[LeftOut] = field(default_factory=Counter[LeftOut])
     credentials: Counter[str] = field(default_factory=Counter[str])
     late_ns_max: int = 0
 
