@@ -11,5 +11,6 @@ Layers, outermost first; each imports only those below it (import-linter checks 
     `domain/`                                  the rules: pure, standard library only
 
 `credentials` is the only module that imports didkit, `tokens` pyjwt, `signatures` eth-account, `shared_store` redis, `tracing`
-OpenTelemetry.
+OpenTelemetry. `caches` keeps metadata and weights in the shared store. `settings` reads the environment, `logs` writes JSON lines,
+`metrics` declares every metric. The errors that mean an unavailable database are in `db.pool`.
 """

@@ -12,6 +12,7 @@ Conventions
       authentication (before the handler), then path, query and body validation, then everything else.
     - Values that live as long as the app are `web.AppKey`s in `context`; those of one request are `web.RequestKey`s there.
     - Errors are raised (`scorer.errors`) and become responses by one table, `responses.STATUS_OF_ERROR`.
-    - Bodies are dicts in the key order of the API; `responses.json_response` writes them in the legacy's format.
+    - Response bodies are dicts in the key order of the API (`bodies`); `responses.json_response` writes them in the legacy's format.
+    - Request bodies are schemas (`wire`). `openapi` describes the API from routes, schemas and `operations`.
     - Path segments that the legacy reads with an int converter are `{name:[0-9]+}`; text segments are `{name}`.
 """

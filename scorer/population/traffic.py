@@ -24,7 +24,7 @@ from scorer.population.targets import REFUSED_REQUESTS, RefusedRequest, Target, 
 _TOKEN_ISSUED_S = 1_704_067_200
 _TOKEN_EXPIRES_S = 4_102_444_799
 _MISTAKES: Mapping[str, RefusedRequest] = {mistake.case: mistake for mistake in REFUSED_REQUESTS}
-_WITHOUT_STAMPS = "held by nobody"
+_WITHOUT_STAMPS = "an address without stamps"
 
 
 @dataclass(frozen=True, slots=True)

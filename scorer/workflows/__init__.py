@@ -2,5 +2,5 @@
 
 `scoring` (score one address), `adding` (store, replace and delete stamps, then score), `reading` (stored scores, history, listing),
 `keys` (API keys), `sign_in` and `terms` (nonces, signatures), `screening` (bans), `weights`, `points` and `metadata` (data beside
-scores). A workflow takes its dependencies as arguments and does not depend on HTTP.
+scores). `keyed_lock` runs the scorings of one address one at a time. A workflow takes its dependencies as arguments and does not depend on HTTP.
 """
