@@ -136,10 +136,9 @@ class CompareSettings(Struct, frozen=True):
 
 
 class StoreSettings(Struct, frozen=True):
-    """The section `store:`: the database of verdicts and findings.
+    """The section `store:`: verdicts and findings, in the database `databases.store`.
 
     Attributes:
-        dsn: URL of the database. Empty: that of `databases.store`.
         retention_days: number of days for which comparisons are kept. Totals and findings are kept for ever.
         partition_max_rows: greatest number of comparisons kept of one day; beyond it matches are deleted first, the oldest first.
         exemplars_max: number of examples kept of one finding, a uniform sample of all its occurrences.
@@ -148,7 +147,6 @@ class StoreSettings(Struct, frozen=True):
         pool_max: greatest number of connections.
     """
 
-    dsn: str = ""
     retention_days: int = 14
     partition_max_rows: int = 5_000_000
     exemplars_max: int = 5

@@ -41,12 +41,14 @@ class Store:
     """The writing half of the store, an async context manager. `comparator.store.queries` reads.
 
     Args:
-        settings: section `store:` with its `dsn`.
+        dsn: URL of the database (`databases.store`).
+        settings: section `store:`.
         random: source of random numbers for sampling examples; injected so that tests are repeatable.
     """
 
-    def __init__(self, settings: StoreSettings, random: RandomSource) -> None:
+    def __init__(self, dsn: str, settings: StoreSettings, random: RandomSource) -> None:
         self.settings = settings
+        self._dsn = dsn
         self._random = random
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
@@ -69,7 +71,7 @@ class Store:
         with _translated_errors():
             async with asyncio.timeout(timeout * 2):
                 self._pool = await postgres.open_pool(
-                    self.settings.dsn, size=self.settings.pool_max, timeout_s=timeout, command_timeout_s=timeout
+                    self._dsn, size=self.settings.pool_max, timeout_s=timeout, command_timeout_s=timeout
                 )
         async with self.connection() as conn:
             await migrate(conn)

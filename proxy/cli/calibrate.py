@@ -83,6 +83,7 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
             fence=shadow.feed.fence,
             write=shadow.writer.apply,
             primary_keys=shadow.primary_keys,
+            schemas=shadow.schemas,
             comparator=Comparator(settings.compare),
             route_keys=shadow.route_keys,
         )

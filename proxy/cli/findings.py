@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand."""
-    settings = read_configuration(args).store
+    settings = read_configuration(args)
     match args.action:
         case "list":
             states = [FindingState(name) for name in args.state]

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from comparator.postgres import Connection
-from comparator.settings import CompareSettings, StoreSettings
+from comparator.settings import CompareSettings
 from comparator.store.store import Store
 from proxy.cli.output import CONFIG, add_config_option, print_json, print_line, print_remark
 from proxy.config.loader import read_rules, read_settings
@@ -38,14 +38,18 @@ def add_common_options(parser: argparse.ArgumentParser, *, store: bool = False) 
 
 
 def read_configuration(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the configuration that the common options name; the store's DSN is in `store.dsn`.
+    """Read the configuration that the common options name; --store-dsn replaces `databases.store`.
 
     Raises:
         SettingsError: a file cannot be read, or it is wrong.
     """
     settings = _read(args, environ)
-    dsn = getattr(args, "store_dsn", "") or settings.store.dsn or settings.databases.store
-    return msgspec.structs.replace(settings, store=msgspec.structs.replace(settings.store, dsn=dsn))
+    dsn: str = getattr(args, "store_dsn", "")
+    return (
+        msgspec.structs.replace(settings, databases=msgspec.structs.replace(settings.databases, store=dsn))
+        if dsn
+        else settings
+    )
 
 
 def read_trial_rules(path: Path, args: argparse.Namespace) -> CompareSettings:
@@ -73,18 +77,21 @@ def _is_set(section: CompareSettings, name: str) -> bool:
     return getattr(section, name) != getattr(CompareSettings(), name)
 
 
-def with_store(settings: StoreSettings, work: Callable[[Connection], Awaitable[_Result]]) -> _Result:
+def with_store(settings: Settings, work: Callable[[Connection], Awaitable[_Result]]) -> _Result:
     """Open the store, do `work` on a connection, close the store.
 
     Raises:
         SettingsError: no store is configured.
         StoreError: it does not answer.
     """
-    if not settings.dsn:
+    if not settings.databases.store:
         raise SettingsError("databases.store: empty; set it in config.yaml (or SHADOW_STORE_DSN), or give --store-dsn")
 
     async def run() -> _Result:
-        async with Store(settings, random.SystemRandom()) as store, store.connection() as conn:
+        async with (
+            Store(settings.databases.store, settings.store, random.SystemRandom()) as store,
+            store.connection() as conn,
+        ):
             return await work(conn)
 
     return asyncio.run(run())

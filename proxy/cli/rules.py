@@ -15,7 +15,6 @@ from comparator.errors import CaseError
 from comparator.findings.cases import OpenedCase, open_case
 from comparator.findings.rule_trial import RuleTrial, render_trial, try_rules
 from comparator.postgres import Connection
-from comparator.settings import StoreSettings
 from comparator.store import queries
 from comparator.store.report import render_rule_hits
 from comparator.store.stored_rule_trial import StoredRow, StoredTrial, render_stored_trial, try_on_stored
@@ -84,7 +83,7 @@ def _explain(args: argparse.Namespace) -> int:
             Comparator(settings.compare).compare(opened.route, opened.served, opened.mirrored, now=now)
         )
     else:
-        places = with_store(settings.store, lambda conn: _stored_places(conn, args.comparison, args.days))
+        places = with_store(settings, lambda conn: _stored_places(conn, args.comparison, args.days))
     print_result(args, places, render_rule_hits(places))
     return Exit.DONE
 
@@ -106,7 +105,7 @@ def _test(args: argparse.Namespace) -> int:
     source = read_journal(Path(args.against[0])) if len(args.against) == 1 and args.against[0] != STORED else None
     if source is not None:
         return _test_on_journal(args, settings, source)
-    cases = [case for text in args.against for case in _cases(text, settings.store)]
+    cases = [case for text in args.against for case in _cases(text, settings)]
     if not cases:
         raise CaseError(f"--against {' '.join(args.against)}: there is no case to try the rules on")
     trial: RuleTrial = try_rules(
@@ -126,7 +125,7 @@ def _test_on_journal(args: argparse.Namespace, settings: Settings, source: Journ
         cases = [open_case(case) for part in parts for case in await queries.exemplars_of(conn, part)]
         return try_on_stored(old, new, source.ids, stored, cases, now=dt.datetime.now(dt.UTC))
 
-    result = with_store(settings.store, look_up)
+    result = with_store(settings, look_up)
     print_result(args, result, render_stored_trial(result))
     return Exit.NEGATIVE if result.trial.revealed else Exit.DONE
 
@@ -140,9 +139,9 @@ def read_journal(path: Path) -> JournalSource | None:
     return JournalSource(tuple(started), dt.datetime.fromtimestamp(first_ns // 1_000_000_000, dt.UTC))
 
 
-def _cases(source: str, store: StoreSettings) -> Sequence[OpenedCase]:
+def _cases(source: str, settings: Settings) -> Sequence[OpenedCase]:
     if source == STORED:
-        return with_store(store, _all_examples)
+        return with_store(settings, _all_examples)
     path = Path(source)
     return [read_case(file) for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
 

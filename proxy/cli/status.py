@@ -81,11 +81,10 @@ async def gather(settings: Settings, *, days: int) -> Status:
 
     proxy_url = endpoints_of(settings.admin, workers=1)[0].url
     runner_url = f"http://{settings.runner.host}:{settings.runner.port}"
-    store = msgspec.structs.replace(settings.store, dsn=settings.store.dsn or settings.databases.store)
     async with aiohttp.ClientSession() as session:
         proxy = await part("proxy", lambda: _proxy(session, proxy_url, settings.admin.token))
         reading = await part("runner", lambda: read(session, proxy_url, runner_url))
-    summary = await part("store", lambda: _summary(store, days=days))
+    summary = await part("store", lambda: _summary(settings.databases.store, settings.store, days=days))
     impact = await part("rollback impact", lambda: collect_impact(ImpactSources.of(settings)))
     return Status(proxy, reading, summary, unreachable, impact)
 
@@ -97,12 +96,12 @@ async def _proxy(session: aiohttp.ClientSession, url: str, token: str) -> Mappin
         return await response.json()
 
 
-async def _summary(settings: StoreSettings, *, days: int) -> Summary | None:
-    if not settings.dsn:
+async def _summary(dsn: str, settings: StoreSettings, *, days: int) -> Summary | None:
+    if not dsn:
         return None
     now = dt.datetime.now(dt.UTC)
     since = (now - dt.timedelta(days=days - 1)).date()
-    async with Store(settings, random.SystemRandom()) as store, store.connection() as conn:
+    async with Store(dsn, settings, random.SystemRandom()) as store, store.connection() as conn:
         totals = await queries.totals(conn, since=since)
         return Summary(
             by_route={route: queries.counts_of(totals, route=route) for route in {t.route for t in totals}},

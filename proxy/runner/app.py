@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
@@ -18,6 +17,7 @@ from comparator.capture.attribution_keys import KeyIndex, RowReference
 from comparator.capture.settings import CaptureSettings, Driver, SlotKind
 from comparator.errors import StoreUnavailableError
 from comparator.exchanges.model import Role, Side
+from comparator.exchanges.table_schema import Schemas
 from comparator.live_rules import LiveRules
 from comparator.settings import CompareSettings, StoreSettings
 from comparator.store.store import Store
@@ -86,7 +86,7 @@ async def serve(
 
     async with AsyncExitStack() as stack:
         reader = stack.enter_context(open_reader(settings.journal, options.name, keys=keys))
-        store = await stack.enter_async_context(_open_store(settings.store, settings.databases, environ))
+        store = await stack.enter_async_context(_open_store(settings.databases.store, settings.store))
         effects = await stack.enter_async_context(
             _open_effects(settings.databases, settings.capture, compare, options, metrics)
         )
@@ -161,6 +161,7 @@ class EffectParts:
 
     captured: bool
     primary_keys: PrimaryKeys
+    schemas: Schemas
     index: KeyIndex
     ledger: Ledger
     state: ShadowState
@@ -177,19 +178,22 @@ async def _open_effects(
     options: RunnerSettings,
     metrics: RunnerMetrics,
 ) -> AsyncGenerator[EffectParts, None]:
-    index = KeyIndex(compare.tables, route_kind=compare.route_kind)
     if capture.driver is Driver.OFF:
+        index = KeyIndex(compare.tables, {}, route_kind=compare.route_kind)
         ledger, state = Ledger(index, primary_keys={}), ShadowState({role: EmptyFeed() for role in Role}, metrics)
         served = NoServedAttribution(ledger)
-        yield EffectParts(False, {}, index, ledger, state, served, NoShadowAttribution(), UnalignedShadow())
+        yield EffectParts(False, {}, {}, index, ledger, state, served, NoShadowAttribution(), UnalignedShadow())
         return
     async with open_databases(databases, capture, shadow_connections=options.concurrency + 2) as opened:
+        opened.refuse_contradictions(compare)
+        index = KeyIndex(compare.tables, opened.primary_keys, route_kind=compare.route_kind)
         ledger = Ledger(index, primary_keys=opened.primary_keys, background=compare.background)
         shadow = ShadowAttribution(options.clock_skew_ms * 1_000)
         state = ShadowState(_feeds(opened, index, ledger, shadow, metrics), metrics)
         served = ServedAttribution(options, ledger, state, metrics)
         tables = AlignedShadow(opened.live, opened.shadow, opened.catalog, RowWriter(opened.shadow, opened.catalog))
-        yield EffectParts(True, opened.primary_keys, index, ledger, state, served, shadow, tables)
+        schemas = opened.catalog.schemas
+        yield EffectParts(True, opened.primary_keys, schemas, index, ledger, state, served, shadow, tables)
 
 
 def _feeds(
@@ -241,6 +245,7 @@ def _mirror(
         effects=effects.shadow,
         feed=effects.state.feeds[Role.MIRRORED],
         primary_keys=effects.primary_keys,
+        schemas=effects.schemas,
         rules=rules,
         lookups=Lookups(effects.index.natural_key, effects.index.natural_key),
         tagged_sides=frozenset(options.tagged_sides),
@@ -261,15 +266,12 @@ def mirror_client(backends: BackendsSettings, options: RunnerSettings, *, body_m
 
 
 @asynccontextmanager
-async def _open_store(
-    store: StoreSettings, databases: DatabasesSettings, environ: Mapping[str, str]
-) -> AsyncGenerator[Store | None, None]:
-    dsn = store.dsn or databases.store or environ.get("SHADOW_STORE_DSN", "")
+async def _open_store(dsn: str, settings: StoreSettings) -> AsyncGenerator[Store | None, None]:
     if not dsn:
         logger.warning("store_missing", extra={"do": "set databases.store; comparisons are counted and not stored"})
         yield None
         return
-    async with Store(msgspec.structs.replace(store, dsn=dsn), random.SystemRandom()) as opened:
+    async with Store(dsn, settings, random.SystemRandom()) as opened:
         yield opened
 
 

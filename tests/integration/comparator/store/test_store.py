@@ -23,7 +23,7 @@ SINCE = NOW - dt.timedelta(days=1)
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[Store]:
-    async with Store(StoreSettings(dsn=database, timeout_s=10), random.Random(7)) as opened:
+    async with Store(database, StoreSettings(timeout_s=10), random.Random(7)) as opened:
         await opened.maintain(NOW)
         yield opened
 
@@ -49,7 +49,7 @@ async def test_totals_count_each_verdict_by_route_side_and_cause(store: Store) -
     ]
 
 
-async def test_the_same_batch_given_twice_changes_nothing(store: Store) -> None:
+async def test_same_batch_given_twice_changes_nothing(store: Store) -> None:
     batch = [compared("a"), mismatch("b"), mismatch("c")]
     added = [await store.add(batch), await store.add(batch)]
     async with store.connection() as conn:
@@ -64,7 +64,7 @@ async def test_one_exchange_twice_in_a_batch_is_counted_once(store: Store) -> No
     assert await store.add([compared("a"), compared("a")]) == 1
 
 
-async def test_a_finding_carries_its_count_example_and_share_of_keys(store: Store) -> None:
+async def test_finding_has_count_example_and_share_of_keys(store: Store) -> None:
     await store.add([compared("a", key=1), mismatch("b", key=2), mismatch("c", key=2), mismatch("d", key=3)])
     async with store.connection() as conn:
         (finding,) = await queries.findings(conn)
@@ -82,7 +82,7 @@ async def test_exemplars_are_bounded_and_open_again_as_cases(store: Store) -> No
     assert len({case.exchange for case in kept}) == store.settings.exemplars_max
 
 
-async def test_a_fixed_finding_that_is_served_again_has_regressed(store: Store) -> None:
+async def test_fixed_finding_that_is_served_again_has_regressed(store: Store) -> None:
     await store.add([mismatch("a")])
     async with store.connection() as conn:
         (finding,) = await queries.findings(conn)
@@ -92,7 +92,7 @@ async def test_a_fixed_finding_that_is_served_again_has_regressed(store: Store) 
         assert (await queries.finding(conn, finding.id)).state == FindingState.REGRESSED
 
 
-async def test_what_was_served_before_the_fix_does_not_reopen_a_finding(store: Store) -> None:
+async def test_exchange_served_before_the_fix_does_not_reopen_a_finding(store: Store) -> None:
     await store.add([mismatch("a", at=NOW - dt.timedelta(hours=1))])
     async with store.connection() as conn:
         (finding,) = await queries.findings(conn)
@@ -110,7 +110,7 @@ async def test_writers_of_the_same_batch_at_the_same_time_count_it_once(store: S
     assert (sum(added), finding.count, finding.keys) == (20, 20, 20)
 
 
-async def test_an_acknowledged_finding_stays_acknowledged(store: Store) -> None:
+async def test_acknowledged_finding_stays_acknowledged(store: Store) -> None:
     await store.add([mismatch("a")])
     async with store.connection() as conn:
         (finding,) = await queries.findings(conn)
@@ -121,7 +121,7 @@ async def test_an_acknowledged_finding_stays_acknowledged(store: Store) -> None:
     assert (found.state, found.state_by, found.state_reason) == (FindingState.ACKNOWLEDGED, "ann", "expected")
 
 
-async def test_an_unknown_finding_is_an_error(store: Store) -> None:
+async def test_unknown_finding_is_an_error(store: Store) -> None:
     async with store.connection() as conn:
         with pytest.raises(UnknownFindingError):
             await queries.set_state(conn, "nope", FindingState.FIXED, by="", reason="", now=NOW)
@@ -139,7 +139,7 @@ async def test_known_differences_are_counted_by_declaration(store: Store) -> Non
     )
 
 
-async def test_a_stored_comparison_says_what_differed_and_which_rule_was_touched(store: Store) -> None:
+async def test_stored_comparison_has_differences_and_rule_hits(store: Store) -> None:
     await store.add([mismatch("a")])
     async with store.connection() as conn:
         (row,) = await queries.comparisons(conn, since=SINCE, exchange_id="a")
@@ -148,21 +148,21 @@ async def test_a_stored_comparison_says_what_differed_and_which_rule_was_touched
     assert [touch.rule for touch in row.detail.rule_hits] == ["compare.rules[0]"]
 
 
-async def test_comparisons_can_be_asked_for_by_verdict(store: Store) -> None:
+async def test_comparisons_can_be_queried_by_verdict(store: Store) -> None:
     await store.add([compared("a"), mismatch("b")])
     async with store.connection() as conn:
         rows = await queries.comparisons(conn, since=SINCE, verdicts=[Verdict.MISMATCH])
     assert [row.exchange_id for row in rows] == ["b"]
 
 
-async def test_latency_of_both_roles_comes_as_quantiles(store: Store) -> None:
+async def test_latency_of_both_roles_is_returned_as_quantiles(store: Store) -> None:
     await store.add([compared(str(i), served_us=1000 * i, mirrored_us=2000 * i) for i in range(1, 102)])
     async with store.connection() as conn:
         (latency,) = await queries.latency(conn, since=SINCE, quantiles=(0.5,))
     assert (latency.count, latency.served_us, latency.mirrored_us) == (101, (51_000.0,), (102_000.0,))
 
 
-async def test_evidence_is_kept_and_the_newest_read(store: Store) -> None:
+async def test_newest_evidence_is_returned(store: Store) -> None:
     async with store.connection() as conn:
         for hour, outcome in ((1, "not_enough_evidence"), (2, "good")):
             at = NOW + dt.timedelta(hours=hour)
@@ -180,7 +180,7 @@ async def test_partitions_past_retention_are_dropped_and_totals_stay(store: Stor
         assert sum(t.count for t in await queries.totals(conn, since=SINCE.date())) == 1
 
 
-async def test_rows_that_came_before_their_partition_move_into_it(store: Store) -> None:
+async def test_rows_stored_before_their_partition_move_into_it(store: Store) -> None:
     later = NOW + dt.timedelta(days=5)
     await store.add([compared("early", at=later)])
     await store.maintain(later)
@@ -189,9 +189,9 @@ async def test_rows_that_came_before_their_partition_move_into_it(store: Store) 
         assert await conn.fetchval(f"SELECT count(*) FROM shadow.{name}") == 1
 
 
-async def test_a_full_partition_loses_matches_first(database: str) -> None:
-    settings = StoreSettings(dsn=database, timeout_s=10, partition_max_rows=3)
-    async with Store(settings, random.Random(7)) as small:
+async def test_full_partition_drops_matches_first(database: str) -> None:
+    settings = StoreSettings(timeout_s=10, partition_max_rows=3)
+    async with Store(database, settings, random.Random(7)) as small:
         await small.maintain(NOW)
         await small.add([compared(f"m{i}") for i in range(4)] + [mismatch("x"), mismatch("y")])
         assert await small.maintain(NOW) == 3
@@ -205,7 +205,7 @@ async def test_migrations_are_applied_once(store: Store) -> None:
         assert await migrate(conn) == ()
 
 
-async def test_a_batch_whose_last_statement_fails_leaves_nothing_behind(store: Store) -> None:
+async def test_batch_whose_last_statement_fails_leaves_nothing_behind(store: Store) -> None:
     async with store.connection() as conn:
         await conn.execute("ALTER TABLE shadow.finding RENAME TO gone_for_now")
     with pytest.raises(asyncpg.UndefinedTableError):
@@ -216,7 +216,7 @@ async def test_a_batch_whose_last_statement_fails_leaves_nothing_behind(store: S
     assert await store.add([mismatch("a")]) == 1
 
 
-async def test_a_batch_is_taken_after_the_server_cut_all_connections(database: str, store: Store) -> None:
+async def test_batch_is_added_after_the_server_closed_all_connections(database: str, store: Store) -> None:
     killer = await asyncpg.connect(database)
     try:
         await killer.execute(
@@ -228,13 +228,13 @@ async def test_a_batch_is_taken_after_the_server_cut_all_connections(database: s
     assert await add_as_the_runner_does(store, [compared("a")]) == 1
 
 
-async def test_a_database_that_does_not_answer_is_a_named_error(database: str) -> None:
-    away = Store(StoreSettings(dsn=database.replace("/t_", "/not_there_"), timeout_s=2), random.Random(7))
+async def test_unavailable_database_raises_store_unavailable(database: str) -> None:
+    away = Store(database.replace("/t_", "/not_there_"), StoreSettings(timeout_s=2), random.Random(7))
     with pytest.raises(StoreUnavailableError):
         await away.open()
 
 
-async def test_a_store_that_was_closed_is_a_named_error(store: Store) -> None:
+async def test_closed_store_raises_store_unavailable(store: Store) -> None:
     await store.aclose()
     with pytest.raises(StoreUnavailableError):
         await store.add([compared("a")])

@@ -31,7 +31,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def stored(database: str) -> str:
-    async with Store(StoreSettings(dsn=database, timeout_s=10), random.Random(7)) as store:
+    async with Store(database, StoreSettings(timeout_s=10), random.Random(7)) as store:
         await store.maintain(NOW)
         await store.add([mismatch("a"), mismatch("b", key=2)])
     return database

@@ -171,7 +171,7 @@ async def test_unsealed_request_equals_what_was_sent(tmp_path: Path) -> None:
 async def test_store_and_cases_contain_no_secret(tmp_path: Path, database: str) -> None:
     made = settings(tmp_path, "seal")
     batch = [compared(entry) for entry in journaled(made)]
-    async with Store(StoreSettings(dsn=database, timeout_s=10), random.Random(1)) as store:
+    async with Store(database, StoreSettings(timeout_s=10), random.Random(1)) as store:
         await store.maintain(NOW)
         redactor = redactor_of(made.compare, made.journal.redaction, b"salt")
         sink = ResultSink(store, made.compare, redactor, b"salt", routes=["ceramic"], registry=CollectorRegistry())

@@ -36,7 +36,7 @@ POINT = {"address": "0xabc", "action": "SCB", "chain_id": "1", "provider": "p", 
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[Store]:
-    async with Store(StoreSettings(dsn=database, timeout_s=10), random.Random(7)) as opened:
+    async with Store(database, StoreSettings(timeout_s=10), random.Random(7)) as opened:
         await opened.maintain(NOW)
         yield opened
 
