@@ -9,9 +9,12 @@ import argparse
 import importlib
 import os
 import sys
+import tomllib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Final, Protocol, cast
 
 from comparator.capture.errors import (
@@ -25,11 +28,13 @@ from comparator.capture.errors import (
 from comparator.errors import ComparatorError, StoreUnavailableError
 from proxy.cli.exit_codes import Exit
 from proxy.cli.output import print_error, print_line
-from proxy.cli.version import PACKAGE, version
 from proxy.errors import DatabaseUnreachableError, DemoError, EmbeddedPostgresError, NotStoredError, ProxyError
 from proxy.exception_groups import first_error
 from proxy.replay.errors import SnapshotServerUnavailableError
 from proxy.serving.signal_mask import signals_blocked
+
+PACKAGE: Final = "shadow-scorer"
+PYPROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
 
 KNOWN_ERRORS: Final = (ProxyError, ComparatorError, CaptureError)
 UNAVAILABLE_ERRORS: Final = (
@@ -135,6 +140,13 @@ GROUPS: Final = {
 """All subcommands, by what one wants to do."""
 
 COMMANDS: Final = tuple(entry for entries in GROUPS.values() for entry in entries)
+
+
+def version() -> str:
+    """Return the version: that of pyproject.toml in a checkout, else that of the installed package."""
+    if PYPROJECT.exists():
+        return str(tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["version"])
+    return metadata.version(PACKAGE)
 
 
 class VersionAction(argparse.Action):
