@@ -4,8 +4,8 @@ ComparatorError
 ├── RuleError                 a rule, table or known difference in config.yaml is invalid; the message names its path
 ├── CaseError                 an exported case or a stored comparison cannot be read
 └── StoreError                verdicts cannot be stored or read
-├── StoreUnavailableError     the database is unavailable: keep the journal's offset and retry
-└── UnknownFindingError       no finding has this id
+    ├── StoreUnavailableError     the database is unavailable: keep the journal's offset and retry
+    └── UnknownFindingError       no finding has this id
 """
 
 

@@ -125,10 +125,10 @@ class _UnclaimedTransactions:
                     del index[name]
 
     def find(self, keys: Iterable[Key], names: Iterable[str]) -> dict[int, KeyedTransaction]:
-        found = {lsn: keyed for name in names for lsn, keyed in self._by_name.get(name, {}).items()}
+        matching = {lsn: keyed for name in names for lsn, keyed in self._by_name.get(name, {}).items()}
         for key in keys:
-            found.update(self._by_key.get(key, {}))
-        return found
+            matching.update(self._by_key.get(key, {}))
+        return matching
 
     def on_rows(self, rows: Iterable[RowId]) -> list[KeyedTransaction]:
         return [keyed for row in rows for keyed in self._by_row.get(row, {}).values()]
@@ -200,14 +200,14 @@ class Attributor:
         if not all_announced and any(self._may_belong_to_unannounced(window, keyed) for keyed in own.values()):
             return None
         self._add_keys(window, gained)
-        taken = tuple(own[lsn] for lsn in sorted(own))
-        rivals = [other for keyed in taken for other in self._rivals(window, keyed)]
+        claimed = tuple(own[lsn] for lsn in sorted(own))
+        rivals = [other for keyed in claimed for other in self._rivals(window, keyed)]
         for other in rivals:
             # The transaction may belong to the other window: the effects of neither are certain.
             other.overlapped = True
-        for keyed in taken:
+        for keyed in claimed:
             self._unclaimed.remove(keyed)
-        return Claim(self._outcome(window, taken, ambiguous=bool(rivals)), taken, frozenset(window.keys))
+        return Claim(self._outcome(window, claimed, ambiguous=bool(rivals)), claimed, frozenset(window.keys))
 
     def close(self, window_id: str) -> None:
         """Remove a window; nothing is attributed to it any more."""
@@ -225,17 +225,17 @@ class Attributor:
                 its key, an earlier unclaimed transaction on that key cannot belong to any request.
         """
         scope = self._unclaimed.by_lsn if key is None else self._unclaimed.find((key,), ())
-        found = [
+        background = [
             keyed
             for keyed in scope.values()
             if keyed.transaction.committed_us < before_us
             and (key is None or not keyed.transaction.names)
             and not any(self._matches(window, keyed) for window in self._candidates(keyed))
         ]
-        for keyed in found:
+        for keyed in background:
             self._unclaimed.remove(keyed)
             self._background.append(keyed)
-        return found
+        return background
 
     def discard(self, dealt_with: Callable[[Transaction], bool]) -> None:
         """Drop the unclaimed transactions for which `dealt_with` is true."""
@@ -276,13 +276,13 @@ class Attributor:
         own: dict[int, KeyedTransaction] = {}
         gained: set[Key] = set()
         if window.tagged or not window.keys:
-            found = self._unclaimed.find((), window.names)
-            own = {lsn: keyed for lsn, keyed in found.items() if self._matches(window, keyed)}
+            candidates = self._unclaimed.find((), window.names)
+            own = {lsn: keyed for lsn, keyed in candidates.items() if self._matches(window, keyed)}
             return own, {key for keyed in own.values() for key in self._secondary(keyed)} - window.keys
         fresh = set(window.keys)
         while fresh:
-            found = self._unclaimed.find(fresh, window.names)
-            new = {lsn: k for lsn, k in found.items() if lsn not in own and self._matches(window, k, more=gained)}
+            candidates = self._unclaimed.find(fresh, window.names)
+            new = {lsn: k for lsn, k in candidates.items() if lsn not in own and self._matches(window, k, more=gained)}
             own |= new
             fresh = {key for keyed in new.values() for key in self._secondary(keyed)} - window.keys - gained
             gained |= fresh
@@ -310,8 +310,8 @@ class Attributor:
         if ambiguous:
             return EffectsOutcome.AMBIGUOUS
         rows = frozenset[RowId]().union(*(keyed.rows for keyed in own))
-        strangers = [*self._unclaimed.on_rows(rows), *(k for k in self._background if not k.rows.isdisjoint(rows))]
-        if any(not k.transaction.names and window.contains(k.transaction.committed_us) for k in strangers):
+        foreign = [*self._unclaimed.on_rows(rows), *(k for k in self._background if not k.rows.isdisjoint(rows))]
+        if any(not k.transaction.names and window.contains(k.transaction.committed_us) for k in foreign):
             return EffectsOutcome.INTERFERED
         return EffectsOutcome.ATTRIBUTED
 

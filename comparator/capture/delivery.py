@@ -23,11 +23,11 @@ class Fences:
     """Waiters for fences, in rounds. A waiter joins the first round that begins after its call.
 
     Attributes:
-        wanted: set while a waiter is in no round yet, so that the driver begins one.
+        requested: set while a waiter is in no round yet, so that the driver begins one.
     """
 
     def __init__(self) -> None:
-        self.wanted = asyncio.Event()
+        self.requested = asyncio.Event()
         self._name = uuid.uuid4().hex[:12]
         self._rounds = 0
         self._waiting: list[asyncio.Future[int]] = []
@@ -41,7 +41,7 @@ class Fences:
         """
         passed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(passed)
-        self.wanted.set()
+        self.requested.set()
         try:
             async with asyncio.timeout(timeout_s):
                 return await passed
@@ -52,7 +52,7 @@ class Fences:
         """Begin a round with all waiters; return the token to write to the log, "" when there are no waiters."""
         waiting = [future for future in self._waiting if not future.done()]
         self._waiting = []
-        self.wanted.clear()
+        self.requested.clear()
         if not waiting:
             return ""
         self._rounds += 1
@@ -72,13 +72,13 @@ class Fences:
             self._waiting.extend(futures)
         self._taken.clear()
         if self._waiting:
-            self.wanted.set()
+            self.requested.set()
 
     def fail(self, error: CaptureError) -> None:
         """End every wait with an error."""
         self.requeue()
         waiting, self._waiting = self._waiting, []
-        self.wanted.clear()
+        self.requested.clear()
         for future in waiting:
             if not future.done():
                 future.set_exception(error)

@@ -12,11 +12,11 @@ CaptureError
 ├── SlotTimeoutError          a running transaction kept the slot from being created
 ├── CloneError                the shadow database could not be cloned from live
 └── PrerequisiteError         the database lacks something; `remedy` is the SQL that would fix it
-├── WalLevelError             wal_level is not logical, or the server is too old
-├── RightsError               the role lacks a privilege
-├── PublicationError          the publication does not exist or contains no table
-├── ReplicaIdentityError      publishing a table would break its writes, or breaks them
-└── ChangeLogError            the triggers driver's change log is not installed
+    ├── WalLevelError             wal_level is not logical, or the server is too old
+    ├── RightsError               the role lacks a privilege
+    ├── PublicationError          the publication does not exist or contains no table
+    ├── ReplicaIdentityError      publishing a table would break its writes, or breaks them
+    └── ChangeLogError            the triggers driver's change log is not installed
 """
 
 

@@ -81,7 +81,7 @@ class SqlCapture(ReconnectingCapture):
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_ms / 1000):
-                    await self._fences.wanted.wait()
+                    await self._fences.requested.wait()
             token = self._fences.begin_round()
             if token:
                 await conn.execute(EMIT, FENCE_PREFIX, token, timeout=self._call_s)

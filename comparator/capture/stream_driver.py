@@ -145,7 +145,7 @@ class StreamCapture(ReconnectingCapture):
         fences is refused, the error ends the stream too.
         """
         while True:
-            await self._fences.wanted.wait()
+            await self._fences.requested.wait()
             conn = self._conn
             if conn is None or conn.is_closed():
                 self._conn = await self._connect_for_fences()
@@ -166,7 +166,7 @@ class StreamCapture(ReconnectingCapture):
     async def _connect_for_fences(self) -> asyncpg.Connection:
         conn = await connect(self._dsn, timeout_s=self._connect_s)
         # Wake `_emit` as soon as this connection ends, not only when the next fence is requested.
-        conn.add_termination_listener(lambda _: self._fences.wanted.set())
+        conn.add_termination_listener(lambda _: self._fences.requested.set())
         return conn
 
     async def _receive(self) -> None:

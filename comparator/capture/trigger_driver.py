@@ -123,7 +123,7 @@ class TriggerCapture(ReconnectingCapture):
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_ms / 1000):
-                    await self._fences.wanted.wait()
+                    await self._fences.requested.wait()
             token = self._fences.begin_round()
             reached = await self._read(conn)
             self._fences.complete_round(token, reached)

@@ -250,6 +250,6 @@ class _TableWalk:
                 values += bound
         return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
 
-    def _add(self, walk: _TableCounts, found: list[RowDifference]) -> None:
-        walk.differing += len(found)
-        walk.first += found[: self._first_max - len(walk.first)]
+    def _add(self, walk: _TableCounts, rows: list[RowDifference]) -> None:
+        walk.differing += len(rows)
+        walk.first += rows[: self._first_max - len(walk.first)]

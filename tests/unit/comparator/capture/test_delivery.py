@@ -53,7 +53,7 @@ async def test_waiters_of_one_round_share_its_token() -> None:
     delivery = Delivery(lambda _: None, fences)
     async with asyncio.TaskGroup() as group:
         waits = [group.create_task(fences.wait(5), name=f"waiter-{n}") for n in range(3)]
-        await fences.wanted.wait()
+        await fences.requested.wait()
         delivery.take(transaction(10, LogicalMessage(FENCE_PREFIX, fences.begin_round()), changes=()))
     assert [wait.result() for wait in waits] == [10, 10, 10]
 
@@ -62,10 +62,10 @@ async def test_waiter_after_the_start_of_a_round_waits_for_the_next() -> None:
     fences = Fences()
     async with asyncio.TaskGroup() as group:
         first = group.create_task(fences.wait(5), name="first")
-        await fences.wanted.wait()
+        await fences.requested.wait()
         early = fences.begin_round()
         second = group.create_task(fences.wait(5), name="second")
-        await fences.wanted.wait()
+        await fences.requested.wait()
         fences.complete_round(early, 10)
         await first
         assert not second.done()
@@ -77,10 +77,10 @@ async def test_round_of_a_lost_connection_is_requeued() -> None:
     fences = Fences()
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(fences.wait(5), name="waiter")
-        await fences.wanted.wait()
+        await fences.requested.wait()
         fences.begin_round()
         fences.requeue()
-        assert fences.wanted.is_set()
+        assert fences.requested.is_set()
         fences.complete_round(fences.begin_round(), 30)
     assert waiting.result() == 30
 
@@ -107,7 +107,7 @@ async def test_failure_reaches_every_waiter() -> None:
 
     async with asyncio.TaskGroup() as group:
         waits = [group.create_task(wait(), name=f"waiter-{n}") for n in range(2)]
-        await fences.wanted.wait()
+        await fences.requested.wait()
         fences.begin_round()
         fences.fail(CaptureLostError("gone"))
     assert [one.result() for one in waits] == ["gone", "gone"]
