@@ -1,11 +1,15 @@
 """docs/: the generated parts are what the code says, and nothing is missing in them."""
 
+import ast
 import re
 
 import pytest
 
+from comparator.verdict import Comparator
+from proxy.config.loader import read_settings
 from proxy.rollout import metrics as rollout_metrics
 from proxy.serving import metrics as serving_metrics
+from proxy.serving.routing import compile_routes
 from tests.support.docs import PARTS, part_of
 from tests.support.docs_configuration import sections
 from tests.support.docs_reference import METRIC_NAME, METRICS_MODULES, declared_names, metric_rows
@@ -52,3 +56,26 @@ def test_every_metric_has_a_meaning() -> None:
 def test_links_lead_somewhere(page) -> None:
     targets = [(page.parent / target, anchor) for target, anchor in LINK.findall(CODE.sub("", page.read_text()))]
     assert [str(target) for target, _ in targets if not target.exists()] == []
+
+
+def test_front_page_is_short_and_tells_only_what_is_there() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    assert "```mermaid" in text
+    assert "make demo" in text
+
+
+def test_example_of_getting_started_is_valid() -> None:
+    names = ("SHADOW_LIVE_DSN", "SHADOW_SHADOW_DSN", "SHADOW_STORE_DSN")
+    environ = {name: f"postgresql:///{name.lower()}" for name in names}
+    settings = read_settings(ROOT / "docs" / "examples" / "orders" / "config.yaml", environ)
+    Comparator(settings.compare)
+    compile_routes(settings.routes)
+
+
+def test_every_variable_of_the_scorer_is_documented() -> None:
+    tree = ast.parse((ROOT / "scorer" / "settings.py").read_text())
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    names = {text for text in texts if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", text) and not text.startswith("_")}
+    page = (ROOT / "docs" / "scorer.md").read_text()
+    assert {name for name in names if f"`{name}`" not in page} == set()
