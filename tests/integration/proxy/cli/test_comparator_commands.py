@@ -81,9 +81,7 @@ async def test_unknown_finding_ends_with_two(stored: str, config: Path, capsys) 
     assert "no finding 'nope'" in capsys.readouterr().err
 
 
-async def test_exported_case_compares_to_the_same_mismatch(
-    stored: str, config: Path, capsys, tmp_path: Path
-) -> None:
+async def test_exported_case_compares_to_the_same_mismatch(stored: str, config: Path, capsys, tmp_path: Path) -> None:
     await exported(stored, config, capsys, tmp_path / "case.json")
     assert await call(compare_command, str(tmp_path / "case.json"), "--config", str(config)) == 1
     assert "score" in capsys.readouterr().out
@@ -121,9 +119,7 @@ async def test_trial_shows_what_rules_would_hide(stored: str, config: Path, caps
     assert "would be hidden: 2" in capsys.readouterr().out
 
 
-async def test_trial_fails_on_what_rules_would_reveal(
-    stored: str, config: Path, capsys, tmp_path: Path
-) -> None:
+async def test_trial_fails_on_what_rules_would_reveal(stored: str, config: Path, capsys, tmp_path: Path) -> None:
     (tmp_path / "bare.yaml").write_text("compare: {rules: []}\n")
     options = ("--against", "stored", "--store-dsn", stored, "--config", str(config))
     assert await call(rules_command, "test", str(tmp_path / "bare.yaml"), *options) == 1

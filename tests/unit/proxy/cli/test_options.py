@@ -17,7 +17,9 @@ def options(*words: str) -> argparse.Namespace:
 
 def test_options_are_enough_without_the_usual_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert read_configuration(options("--store-dsn", "postgresql:///store"), {}).databases.store == "postgresql:///store"
+    assert (
+        read_configuration(options("--store-dsn", "postgresql:///store"), {}).databases.store == "postgresql:///store"
+    )
 
 
 def test_environment_names_the_store_without_the_usual_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
