@@ -70,7 +70,7 @@ class ComparatorMetrics:
         )
         self.rules_reloads = Counter(
             "shadow_rules_reloads_total",
-            "Reloads of the comparison rules, by result: taken, refused.",
+            "Reloads of the comparison rules, by result: applied, refused.",
             ("result",),
             registry=registry,
         )

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from comparator.exchanges.table_schema import Schemas
 from comparator.live_rules import LiveRules
 from comparator.metrics import ComparatorMetrics
 from comparator.settings import CompareSettings
@@ -16,7 +17,10 @@ INTERVAL_S = 1.0
 
 
 async def reload_rules(
-    rules: LiveRules, read_changed: Callable[[], CompareSettings | None], metrics: ComparatorMetrics
+    rules: LiveRules,
+    read_changed: Callable[[], CompareSettings | None],
+    metrics: ComparatorMetrics,
+    schemas: Schemas | None,
 ) -> None:
     """Check for changed rules every INTERVAL_S seconds until cancelled.
 
@@ -24,6 +28,7 @@ async def reload_rules(
         rules: those in force.
         read_changed: returns the section `compare` of the settings if it changed since the last call; raises SettingsError.
         metrics: count the reloads.
+        schemas: of the captured tables; None without change data capture.
     """
     metrics.rules_loaded.set(time.time())
     while True:
@@ -32,13 +37,13 @@ async def reload_rules(
             changed = read_changed()
             if changed is None:
                 continue
-            problem = rules.offer(changed)
+            problem = rules.offer(changed, schemas)
         except SettingsError as error:
             problem = str(error)
         if problem:
             metrics.rules_reloads.labels("refused").inc()
             logger.warning("rules_refused", extra={"problem": problem})
         else:
-            metrics.rules_reloads.labels("taken").inc()
+            metrics.rules_reloads.labels("applied").inc()
             metrics.rules_loaded.set(time.time())
             logger.info("rules_loaded")

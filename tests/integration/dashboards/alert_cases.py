@@ -272,7 +272,7 @@ CASES = (
     AlertCase(
         "ShadowRulesReloadFailed",
         fires=(runner_series("shadow_rules_reloads_total", APPEARS_AFTER_25_MIN, result="refused"),),
-        quiet=(runner_series("shadow_rules_reloads_total", APPEARS_AFTER_25_MIN, result="taken"),),
+        quiet=(runner_series("shadow_rules_reloads_total", APPEARS_AFTER_25_MIN, result="applied"),),
     ),
     AlertCase("ShadowProxyDown", fires=(proxy_series("up", "1x25 0x35"),), quiet=(proxy_series("up", "1x60"),)),
     AlertCase("ShadowProxyDown", fires=(), quiet=(proxy_series("up", "1x60"),)),
