@@ -11,6 +11,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from scorer.api.context import API_KEY, KEY_CHECKER, SETTINGS, TOKEN_ADDRESS, TOKEN_READER
+from scorer.domain.token_claims import bearer_token
 from scorer.errors import ApiKeyRefusedError, BearerTokenRefusedError, InternalTokenRefusedError
 
 Strategy = Callable[[web.Request], Awaitable[None]]
@@ -52,8 +53,8 @@ async def _internal(request: web.Request) -> None:
 
 
 async def _token(request: web.Request) -> None:
-    scheme, _, token = header(request, "Authorization").partition(" ")
-    if scheme.lower() != "bearer":
+    token = bearer_token(header(request, "Authorization"))
+    if token is None:
         raise BearerTokenRefusedError
     request[TOKEN_ADDRESS] = request.app[TOKEN_READER].address_of(token)
 

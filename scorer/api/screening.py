@@ -10,7 +10,7 @@ from scorer.api.context import CLOCK, DATABASE, SETTINGS
 from scorer.api.wire import BAN_CHECKS, REVOCATION_CHECKS
 from scorer.db import bans as ban_rows
 from scorer.domain.bans import BanFinding, BannedSubject
-from scorer.errors import StampsTooManyError
+from scorer.errors import ServiceFailedError, StampsTooManyError, UnanswerableError
 from scorer.workflows import screening
 
 
@@ -27,7 +27,10 @@ async def check_revocations(request: web.Request) -> web.Response:
     values: list[str] = (await validation.body(request, REVOCATION_CHECKS))["proof_values"]
     if len(values) > request.app[SETTINGS].limits.stamps_max:
         raise StampsTooManyError
-    revoked = await request.app[DATABASE].read(lambda conn: ban_rows.revoked(conn, values))
+    try:
+        revoked = await request.app[DATABASE].read(lambda conn: ban_rows.revoked(conn, values))
+    except UnanswerableError as error:
+        raise ServiceFailedError("Failed to check revocations") from error
     return responses.json_response([{"proof_value": value, "is_revoked": value in revoked} for value in values])
 
 

@@ -52,7 +52,7 @@ def _record(
             created_at=request.app[CLOCK](),
             path=request.path,
             query_params={name: request.query.getall(name) for name in request.query},
-            headers=_headers(request.headers.items()),
+            headers=recorded_headers(request.headers.items()),
             status_code=status,
             error=error,
             response=response,
@@ -67,7 +67,7 @@ def _text(error: ScorerError) -> str:
     return "" if isinstance(error, RateLimitedError) else str(error)
 
 
-def _headers(received: Iterable[tuple[str, str]]) -> dict[str, str]:
+def recorded_headers(received: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Name headers as Django does: an underscore is a hyphen, words are capitalized, repeated headers are joined.
 
     Values are Latin-1 there, so bytes that are not ASCII become the letters of those numbers.

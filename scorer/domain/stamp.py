@@ -8,7 +8,7 @@ object, a date that is a number) only drops its stamp, where some of them block 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, cast
 
@@ -67,7 +67,7 @@ def examine(row: StoredStamp, *, address: str, trusted_issuers: frozenset[str], 
         expires_text = credential["expirationDate"]
         if not isinstance(expires_text, str):
             return DropCause.TYPE
-        expires_at = datetime.fromisoformat(expires_text)
+        expires_at = _in_range(datetime.fromisoformat(expires_text))
         expired = expires_at < now
     except (KeyError, TypeError, ValueError) as error:
         raise ScoringError(str(error)) from error
@@ -84,6 +84,15 @@ def examine(row: StoredStamp, *, address: str, trusted_issuers: frozenset[str], 
     if not nullifiers or not isinstance(provider, str) or not provider or not owned:
         return DropCause.SUBJECT
     return Stamp(row.id, row.provider, provider, nullifiers, expires_at, expires_text, row.text)
+
+
+def _in_range(moment: datetime) -> datetime:
+    """Return the moment; one that lies before year 1 or after year 9999 in UTC, which Python cannot compute, loses its offset."""
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo else moment
+    return moment
 
 
 def examine_all(

@@ -16,11 +16,9 @@ _INVALID = "Token is invalid or expired"
 
 
 def bearer_token(header: str | None) -> str | None:
-    """Return the token of an Authorization header with the scheme Bearer (case-insensitive), else None."""
-    if not header:
-        return None
-    scheme, separator, token = header.partition(" ")
-    return token if separator and scheme.lower() == "bearer" else None
+    """Return the token of an Authorization header with the scheme Bearer (case-insensitive), else None; the scheme alone has ""."""
+    scheme, _, token = (header or "").partition(" ")
+    return token if scheme.lower() == "bearer" else None
 
 
 def older_claims_flaw(claims: Mapping[str, Any], *, now: datetime) -> str | None:

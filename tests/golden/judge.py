@@ -18,6 +18,7 @@ from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.json_place import path_text
 from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Response, Role, Side
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
+from comparator.exchanges.table_schema import TableSchema
 from comparator.settings import CompareSettings, HeaderRules, RuleSettings
 from comparator.tables import JsonColumn, Table, Volatile
 from comparator.verdict import Comparator
@@ -41,6 +42,13 @@ class Found:
 
     step: int
     difference: Difference
+
+
+SCHEMAS = {
+    table: TableSchema(tuple(facts["primary_key"]), facts["columns"], tuple(facts["identity"]))
+    for table, facts in schema().items()
+}
+"""Identity and types of the legacy's tables."""
 
 
 def judge_step(index: int, step: Step, run: StepRun, identities: Identities) -> list[Found]:
@@ -141,7 +149,6 @@ def _description(name: str, volatile: dict[str, Volatile], inside: dict[str, dic
     )
     return Table(
         natural_key=natural,
-        primary_key=primary,
         references=dict(REFERENCES.get(name, {})),
         volatile=volatile,
         json={
@@ -216,7 +223,7 @@ def _in_order(match: re.Match[str]) -> str:
 
 def _observed(side: Side, role: Role, outcome: Response | Failed, changes: list[RowChange]) -> Observation:
     transaction = Transaction(xid=1, commit_lsn=1, end_lsn=1, committed_us=0, changes=tuple(changes))
-    effects = Effects(EffectsOutcome.ATTRIBUTED, (transaction,) if changes else ())
+    effects = Effects(EffectsOutcome.ATTRIBUTED, (transaction,) if changes else (), SCHEMAS)
     return Observation(side, role, outcome, 0, effects)
 
 

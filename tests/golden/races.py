@@ -57,7 +57,7 @@ def broken_promises(
         outcomes: the responses of calls sent at the same moment.
         changes: the rows that they changed.
         calls: the calls, in the order of the outcomes; without them, all concern one community.
-        communities: the community of each passport, by their ids; a passport that is missing has one of its own.
+        communities: the community of each passport, by their ids; passports that are missing are in one.
     """
     found = [_broken("response", "below 500", _status(outcome)) for outcome in outcomes if not _answered(outcome)]
     stamps = _written(changes, "registry_stamp")

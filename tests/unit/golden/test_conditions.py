@@ -3,7 +3,10 @@
 import base64
 import json
 
+import pytest
+
 from tests.golden.conditions import CONDITIONS, Concern
+from tests.golden.known import load
 from tests.golden.scenario import Call, Row, Scenario, Step
 
 MINE, OTHER = "0xaa", "0xbb"
@@ -112,3 +115,111 @@ def test_lost_stamps_select_their_providers():
 def test_ordinary_scenario_meets_no_condition():
     ordinary = scenario(stamp(nullifiers=["v0:a"]))
     assert [name for name in CONDITIONS if concern(name, ordinary)] == []
+
+
+def credential(**changes: object) -> dict[str, object]:
+    subject = {"provider": "Google", "nullifiers": ["v0:a"], "id": f"did:pkh:eip155:1:{MINE}"}
+    return {"issuer": "did:x", "expirationDate": "2099-01-01T00:00:00Z", "credentialSubject": subject, **changes}
+
+
+def held(value: object) -> Row:
+    return {"provider": "Google", "stamp": value}
+
+
+def submitting(value: object, *, method: str = "POST", header: tuple[str, str] = ("Accept", "*/*")) -> Step:
+    body = json.dumps([{"provider": "Google", "stamp": value}]).encode()
+    return Step((Call(method, "/ceramic-cache/stamps/bulk", (header,), body, {"status": 200, "headers": {}}),))
+
+
+@pytest.mark.parametrize("value", [5, [], "text", credential(expirationDate=5), credential(expirationDate=None)])
+def test_credential_of_another_type_meets_the_condition(value: object):
+    name = "credential_parts_of_other_types"
+    assert concern(name, scenario(held(value))) == concern(name, scenario(steps=[submitting(value or [1])]))
+
+
+@pytest.mark.parametrize("value", [{}, credential(), credential(expirationDate="soon"), credential(issuer=5)])
+def test_credential_that_the_legacy_drops_too_does_not_meet_the_condition(value: object):
+    assert concern("credential_parts_of_other_types", scenario(held(value))) is None
+
+
+@pytest.mark.parametrize(("proof", "met"), [(5, True), ([], True), ("0x", False), (None, False)])
+def test_proof_value_of_another_type_meets_the_condition(proof: object, met: bool):
+    found = concern("proof_value_is_not_text", scenario(steps=[submitting(credential(proof={"proofValue": proof}))]))
+    assert (found is not None) is met
+
+
+@pytest.mark.parametrize(("date", "met"), [("2099-01-01T00:00:00+23:59", True), ("2099-01-01T00:00:00+14:00", False)])
+def test_wide_offset_meets_the_condition(date: str, met: bool):
+    found = concern("offset_beyond_the_database", scenario(held(credential(expirationDate=date))))
+    assert (found is not None) is met
+
+
+def test_terms_refused_with_500_meet_the_condition():
+    steps = [step(), step(status=500, response={"detail": "Failed to process the tos acceptance proof"})]
+    assert concern("terms_proof_failed", scenario(steps=steps)) == Concern(frozenset({1}))
+
+
+@pytest.mark.parametrize(("amount", "met"), [("1E-18", True), ("0E-18", True), ("1.000000000000000000", False)])
+def test_amount_in_scientific_notation_meets_the_condition(amount: str, met: bool):
+    found = concern("small_amounts_recorded", scenario(steps=[step(response={"results": [{"amount": amount}]})]))
+    assert (found is not None) is met
+
+
+@pytest.mark.parametrize(
+    ("weight", "met"), [("Infinity", True), ("nan", True), ("1.5", False), (2, False), ("x", False)]
+)
+def test_weight_that_is_not_finite_meets_the_condition(weight: object, met: bool):
+    seed = {"scorer_weighted_weightedscorer": [{"weights": {"Google": weight}}]}
+    assert (concern("weights_are_not_finite", Scenario("one", {}, seed, (step(),))) is not None) is met
+
+
+@pytest.mark.parametrize(("default", "met"), [("", True), ("1", False)])
+def test_change_without_default_community_meets_the_condition(default: str, met: bool):
+    steps = (step(), submitting(credential(), method="PATCH"), step())
+    found = concern(
+        "stamps_changed_without_default_community", Scenario("one", {"CERAMIC_CACHE_SCORER_ID": default}, {}, steps)
+    )
+    assert found == (Concern(frozenset({1, 2})) if met else None)
+
+
+def token(header: dict[str, object], *, tail: str = "") -> tuple[str, str]:
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (header, {}))
+    return "Authorization", f"Bearer {'.'.join(parts)}.c2ln{tail}"
+
+
+@pytest.mark.parametrize(
+    ("header", "met"),
+    [(token({"alg": "x", "crit": []}), True), (token({"alg": "x"}, tail="=="), True), (token({"alg": "x"}), False)],
+)
+def test_token_that_only_the_legacy_reads_meets_the_condition(header: tuple[str, str], met: bool):
+    found = concern("token_read_leniently", scenario(steps=[submitting(credential(), header=header)]))
+    assert (found is not None) is met
+
+
+@pytest.mark.parametrize(("name", "met"), [("X_API_KEY", True), ("x_api-key", True), ("X-API-Key", False)])
+def test_key_header_with_underscores_meets_the_condition(name: str, met: bool):
+    found = concern("key_header_with_underscores", scenario(steps=[submitting(credential(), header=(name, "k"))]))
+    assert (found is not None) is met
+
+
+def test_failed_history_meets_the_condition():
+    steps = [step("/v2/stamps/1/score/0x1/history?created_at=2024", status=500), step(status=500)]
+    assert concern("history_of_malformed_event", scenario(steps=steps)) == Concern(frozenset({0}))
+
+
+def test_analytics_of_a_failed_call_meet_the_condition():
+    rows = {"account_accountapikeyanalytics": {"inserted": [{"status_code": 500}]}}
+    assert concern("analytics_of_unhandled_errors", scenario(steps=[step(changes=rows), step()])) == Concern(
+        frozenset({0})
+    )
+
+
+@pytest.mark.parametrize("text", ["Failed to save HashScorerLinks", "Unexpected number of HashScorerLinks"])
+def test_both_texts_of_links_that_are_not_saved_meet_the_condition(text: str):
+    assert concern("links_not_saved", scenario(steps=[step(), step(response={"error": text})])) == Concern(
+        frozenset({1})
+    )
+
+
+def test_every_condition_declares_a_difference():
+    assert {entry.when for entry in load().entries} - {""} == set(CONDITIONS)

@@ -111,10 +111,122 @@ async def test_reports_change_own_pending_stamps_once(app, world):
     assert [tuple(row) for row in rows] == [("saved", "s1"), ("failed", ""), ("pending", "")]
 
 
-async def test_a_stream_id_that_is_too_long_is_the_plain_error_page(app):
-    report = [{"id": 1, "compose_db_save_status": "saved", "compose_db_stream_id": "s" * 101}]
+async def test_stream_id_that_is_too_long_is_cut(app, world):
+    stamp_id = await world.stored(A, "Google", {})
+    report = [{"id": stamp_id, "compose_db_save_status": "saved", "compose_db_stream_id": "s" * 101}]
     path = "/ceramic-cache/stamps/bulk/meta/compose-db"
-    assert await answer(app, path, own(A), method="PATCH", json=report) == (500, "text/html")
+    assert await answer(app, path, own(A), method="PATCH", json=report) == (200, {"updated": [stamp_id]})
+    stored = await world.conn.fetchval("SELECT compose_db_stream_id FROM ceramic_cache_ceramiccache")
+    assert stored == "s" * 100
+
+
+async def test_first_of_two_reports_of_one_stamp_counts(app, world):
+    stamp_id = await world.stored(A, "Google", {})
+    report = [
+        {"id": stamp_id, "compose_db_save_status": "saved", "compose_db_stream_id": "first"},
+        {"id": stamp_id, "compose_db_save_status": "failed", "compose_db_stream_id": "second"},
+    ]
+    path = "/ceramic-cache/stamps/bulk/meta/compose-db"
+    assert await answer(app, path, own(A), method="PATCH", json=report) == (200, {"updated": [stamp_id]})
+    row = await world.conn.fetchrow(
+        "SELECT compose_db_save_status, compose_db_stream_id FROM ceramic_cache_ceramiccache"
+    )
+    assert tuple(row) == ("saved", "first")
+
+
+@pytest.mark.parametrize("did", ["did:pkh:eip155:1:nothing", "did:x:", "nothing", "did:x:0x12", "did:x:\x00"])
+async def test_token_of_no_address_has_no_stakes(app, did: str):
+    claims = {"did": did, "jti": "1", "token_type": "access", "exp": 4070908800}
+    headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET, algorithm='HS256')}"}
+    assert await answer(app, "/ceramic-cache/stake/gtc", headers) == (200, {"items": []})
+
+
+@pytest.mark.parametrize("audience", ["any", ["any", "other"]])
+async def test_older_token_with_an_audience_is_accepted(app, audience):
+    claims = {"did": f"did:x:{A}", "jti": "1", "token_type": "access", "exp": 4070908800, "aud": audience}
+    headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET, algorithm='HS256')}"}
+    assert await answer(app, "/ceramic-cache/stake/gtc", headers) == (200, {"items": []})
+
+
+EVIDENCE = {
+    None: ("0.00000", "20.00000", False),
+    "{}": ("0.00000", "20.00000", False),
+    '{"rawScore": "3"}': ("3.00000", "20.00000", False),
+    '{"threshold": "2"}': ("0.00000", "2.00000", False),
+    '{"rawScore": null, "threshold": null}': ("0.00000", "0.00000", True),
+    '{"rawScore": null, "threshold": "2"}': ("0.00000", "2.00000", False),
+    '{"rawScore": 2.5, "threshold": "2.5"}': ("2.50000", "2.50000", True),
+}
+
+
+async def store_score(world, evidence: str | None) -> None:
+    await world.conn.execute("INSERT INTO registry_passport (id, address, community_id) VALUES (1, $1, 1)", A)
+    await world.conn.execute(
+        "INSERT INTO registry_score (passport_id, status, evidence) VALUES (1, 'DONE', $1::jsonb)", evidence
+    )
+
+
+@pytest.mark.parametrize("evidence", EVIDENCE)
+async def test_missing_parts_of_stored_evidence_have_a_meaning(app, world, evidence: str | None):
+    await store_score(world, evidence)
+    status, body = await answer(app, f"/ceramic-cache/score/{A}", own(A))
+    assert (status, (body["score"], body["threshold"], body["passing_score"])) == (200, EVIDENCE[evidence])
+
+
+@pytest.mark.parametrize("evidence", ["[1]", '"text"', '{"rawScore": "x"}', '{"threshold": []}', '{"rawScore": "NaN"}'])
+async def test_stored_evidence_without_sense_is_a_score_that_cannot_be_told(app, world, evidence: str):
+    await store_score(world, evidence)
+    expected = (400, {"detail": "Unable to get score for provided scorer."})
+    assert await answer(app, f"/ceramic-cache/score/{A}", own(A)) == expected
+
+
+@pytest.mark.parametrize("token", ["e30", "eyJpZCI6ICJ4In0", "eyJkIjogbnVsbH0", "eyJkIjogWyJuZXh0Il19"])
+async def test_token_without_a_direction_is_the_first_page(app, world, token: str):
+    await world.stored(A, "Google", {})
+    status, body = await answer(app, f"/v2/stamps/{A}?token={token}", scoring.headers())
+    assert (status, len(body["items"])) == (200, 1)
+
+
+async def store_events(world) -> None:
+    for day, score in ((1, "1"), (3, "3")):
+        await world.conn.execute(
+            "INSERT INTO registry_event (action, address, created_at, data, community_id) VALUES ('SCU', $1, $2, $3, 1)",
+            A,
+            datetime(2024, 1, day, tzinfo=UTC),
+            json.dumps({"evidence": {"rawScore": score, "threshold": "2"}}),
+        )
+
+
+@pytest.mark.parametrize(
+    ("created_at", "score"),
+    [
+        *(("2024-01-02", "1.00000"), ("+2024-01-02+", "1.00000"), ("2024-01-02T00:00:00Z+", "1.00000")),
+        *(
+            ("%092024-1-2+0:00%0A", "1.00000"),
+            ("2024-01-03", "3.00000"),
+            ("soon", "3.00000"),
+            ("2024-01-02T00:00:00+00:00", "3.00000"),
+        ),
+    ],
+)
+async def test_time_of_the_history_is_trimmed_of_blanks(app, world, created_at: str, score: str):
+    await store_events(world)
+    url = URL(f"/v2/stamps/1/score/{A}/history?created_at={created_at}", encoded=True)
+    status, body = await answer(app, url, scoring.headers())
+    assert (status, body["score"]) == (200, score)
+
+
+@pytest.mark.parametrize(
+    ("path", "locations"),
+    [
+        ("/v2/stamps/x/score/y/history", [["path", "scorer_id"], ["query", "created_at"]]),
+        (f"/v2/stamps/{A}?limit=x&include_metadata=maybe", [["query", "limit"], ["query", "include_metadata"]]),
+        ("/v2/stamps/x/score/y", [["path", "scorer_id"]]),
+    ],
+)
+async def test_all_errors_are_listed_in_order(app, path: str, locations: list[list[str]]):
+    status, body = await answer(app, path, scoring.headers())
+    assert (status, [item["loc"] for item in body["detail"]]) == (422, locations)
 
 
 async def test_points_are_summed_by_action_and_chain(world):
@@ -183,18 +295,29 @@ async def test_the_description_is_served(app):
     assert (status, body["openapi"], "/internal/check-bans" in body["paths"]) == (200, "3.1.0", True)
 
 
-UNHOLDABLE = [
-    ("GET", "/internal/allow-list/%00/x", None),
-    ("GET", "/internal/customization/credential/%00", None),
-    ("POST", "/internal/check-revocations", {"proof_values": ["\x00"]}),
-    ("POST", "/internal/check-bans", [{"credentialSubject": {"hash": "\x00", "provider": None, "id": "x"}}]),
-]
+UNSTORABLE = {
+    ("GET", "/internal/allow-list/%00/x"): (None, (200, {"is_member": False})),
+    ("GET", "/internal/allow-list/x/%00"): (None, (200, {"is_member": False})),
+    ("GET", "/internal/customization/credential/%00"): (None, (404, {"detail": "Not Found"})),
+    ("GET", "/account/customization/credential/%00"): (None, (404, {"detail": "Not Found"})),
+    ("GET", "/internal/stake/gtc/%00"): (None, (400, {"detail": "Invalid address."})),
+    ("GET", "/internal/stake/legacy-gtc/%00/1"): (None, (400, {"detail": "Invalid address."})),
+    ("GET", "/internal/score/v2/1/%00"): (None, (400, {"detail": "Invalid address."})),
+    ("GET", "/internal/embed/score/1/%00"): (None, (400, {"detail": "Invalid address."})),
+    ("GET", "/ceramic-cache/stamp?address=%00"): (None, (400, {"detail": "Invalid address."})),
+    ("POST", "/internal/check-revocations"): (
+        {"proof_values": ["\x00"]},
+        (500, {"detail": "Failed to check revocations"}),
+    ),
+    ("POST", "/internal/check-bans"): (
+        [{"credentialSubject": {"hash": "\x00", "provider": None, "id": "x"}}],
+        (500, {"detail": "Failed to check bans"}),
+    ),
+}
 
 
-async def test_texts_that_the_database_cannot_hold_are_the_plain_error_page(app, caplog):
-    found = [
-        await answer(app, URL(path, encoded=True), INTERNAL, method=method, json=body)
-        for method, path, body in UNHOLDABLE
-    ]
-    assert found == [(500, "text/html")] * 4
+@pytest.mark.parametrize(("method", "path"), UNSTORABLE)
+async def test_text_that_the_database_cannot_hold_is_found_nowhere(app, caplog, method: str, path: str):
+    body, expected = UNSTORABLE[method, path]
+    assert await answer(app, URL(path, encoded=True), INTERNAL, method=method, json=body) == expected
     assert "request_failed" not in [record.message for record in caplog.records]

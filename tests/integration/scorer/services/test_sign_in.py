@@ -80,7 +80,11 @@ async def test_of_many_sign_ins_with_one_nonce_one_succeeds(app):
 ODD_FIELDS = [
     ({"address": {}}, "Missing address or nonce!"),
     ({"address": 5}, "Invalid address format!"),
-    ({"domain": 5}, "Verification failed!"),
+    ({"address": [1]}, "Authentication failed!"),
+    ({"domain": 5}, "Authentication failed!"),
+    ({"domain": ["app.example.test"]}, "Authentication failed!"),
+    ({"domain": None}, "Verification failed!"),
+    ({"domain": []}, "Verification failed!"),
     ({"nonce": 5}, "Invalid nonce!"),
     ({"nonce": "nul\x00nonce"}, "Invalid nonce!"),
 ]
@@ -91,6 +95,15 @@ async def test_odd_fields_are_refused(app):
     bodies = [{**body, "message": {**body["message"], **changes}} for changes, _ in ODD_FIELDS]
     responses = [await authenticate(app, one) for one in bodies]
     assert responses == [(400, {"detail": detail}) for _, detail in ODD_FIELDS]
+
+
+@pytest.mark.parametrize("expiry", ["2099-01-01", "2099-W01-1", "2099-01-01T00:00:00", "", "soon", 5, False, []])
+async def test_expiry_that_is_not_a_moment_keeps_the_nonce(app, expiry: Any):
+    body = sign_in(await fresh_nonce(app))
+    broken = {**body, "message": {**body["message"], "expirationTime": expiry}}
+    assert await authenticate(app, broken) == (400, {"detail": "Verification failed!"})
+    status, _ = await authenticate(app, body)
+    assert status == 200
 
 
 async def test_fields_that_make_no_message_fail_after_the_nonce(app):

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from scorer.domain.contributions import Contributions, ContributorStatistics, combine
+from scorer.domain.contributions import PROTOCOL_AMOUNT_MIN, Contributions, ContributorStatistics, combine
 
 NONE = Contributions(0, Decimal(0))
 
@@ -25,3 +25,11 @@ def test_both_parts_are_added():
 
 def test_nothing_is_zero():
     assert combine(NONE, NONE) == ContributorStatistics(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("amount", "counts"),
+    [("0.95", True), ("0.949999999999999956", True), ("0.949999999999999955", False), ("0.949999", False)],
+)
+def test_limit_is_the_float_that_the_legacy_compares_with(amount: str, counts: bool):
+    assert (Decimal(amount) >= PROTOCOL_AMOUNT_MIN) is counts

@@ -29,4 +29,22 @@ def test_what_is_no_token_breaks_the_request(raw):
 
 
 def test_an_id_beyond_the_column_is_cut():
-    assert parse_cursor(token('{"d": "prev", "id": 99999999999999999999}')).id == 2**63 - 1
+    assert parse_cursor(token('{"d": "prev", "id": 99999999999999999999}')) == Cursor("prev", 2**63 - 1)
+
+
+@pytest.mark.parametrize("raw", ["{}", '{"id": "x"}', '{"d": null}', '{"d": ["next"], "id": 1}', '{"d": "sideways"}'])
+def test_token_without_a_direction_is_the_first_page(raw: str):
+    assert parse_cursor(token(raw)) is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "cursor"),
+    [
+        ('{"d": "next", "id": 3.5}', Cursor("next", 4)),
+        ('{"d": "prev", "id": 3.5}', Cursor("prev", 3)),
+        ('{"d": "next", "id": "7"}', Cursor("next", 7)),
+        ('{"d": "next", "id": true}', Cursor("next", 1)),
+    ],
+)
+def test_id_of_another_type_is_read_as_a_number(raw: str, cursor: Cursor):
+    assert parse_cursor(token(raw)) == cursor

@@ -26,3 +26,7 @@ def test_possible_points_list_every_active_action_without_a_total():
     assert possible_points({"HIM": 1000, "HKY": 100}, multiplier=2) == PointsData(
         0, False, 2, {"HIM": 1000, "HKY": 100}
     )
+
+
+def test_multiplier_of_zero_is_zero():
+    assert points_data([EarnedPoints("HKY", 0, 100)], multiplier=0, eligible=False).multiplier == 0

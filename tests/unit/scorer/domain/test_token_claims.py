@@ -13,7 +13,12 @@ def test_the_scheme_is_read_in_any_case(header: str):
     assert bearer_token(header) == "a.b.c"
 
 
-@pytest.mark.parametrize("header", [None, "", "a.b.c", "Token a.b.c", "Bearer"])
+@pytest.mark.parametrize("header", ["Bearer", "bearer "])
+def test_the_scheme_alone_has_an_empty_token(header: str):
+    assert bearer_token(header) == ""
+
+
+@pytest.mark.parametrize("header", [None, "", "a.b.c", "Token a.b.c", "Bearers a.b.c"])
 def test_another_scheme_has_no_token(header: str | None):
     assert bearer_token(header) is None
 
