@@ -6,7 +6,7 @@ from comparator.exchanges.skip import Skip, journaled
 from proxy.journal.driver import JournalWriter
 from proxy.journal.served_exchange import ServedExchange
 from proxy.serving.metrics import ProxyMetrics
-from proxy.serving.rate_limits import MirrorRateLimits
+from proxy.serving.mirror_rate_limits import MirrorRateLimits
 from proxy.serving.record_filter import RecordCandidate, RecordFilter, selects
 from proxy.serving.routing import Route
 

@@ -24,7 +24,7 @@ from proxy.serving.failover import Failover
 from proxy.serving.identifiers import Identifiers
 from proxy.serving.key_tracker import KeyTracker
 from proxy.serving.metrics import ProxyMetrics
-from proxy.serving.rate_limits import MirrorRateLimits
+from proxy.serving.mirror_rate_limits import MirrorRateLimits
 from proxy.serving.routing import compile_routes
 from proxy.serving.side_selection import SideSelector
 from proxy.serving.trust import TrustPolicy

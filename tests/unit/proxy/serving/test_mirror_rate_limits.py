@@ -1,7 +1,7 @@
 """Limits of the mirroring rate."""
 
 from proxy.config.mirroring import MirroringSettings
-from proxy.serving.rate_limits import MirrorRateLimits
+from proxy.serving.mirror_rate_limits import MirrorRateLimits
 
 
 def limits(

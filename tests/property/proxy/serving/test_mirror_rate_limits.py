@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.mirroring import MirroringSettings
-from proxy.serving.rate_limits import MirrorRateLimits
+from proxy.serving.mirror_rate_limits import MirrorRateLimits
 
 GAPS = st.lists(st.floats(0, 5, allow_nan=False), min_size=1, max_size=60)
 
