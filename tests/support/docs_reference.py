@@ -172,7 +172,7 @@ def control_routes() -> list[tuple[str, str]]:
 def resource_of(route: web.AbstractRoute) -> str:
     assert route.resource is not None
     info = route.resource.get_info()
-    return str(info.get("path") or info["formatter"])
+    return str(info.get("path") or info.get("formatter"))
 
 
 def plain(path: str) -> str:
@@ -242,7 +242,8 @@ def rollout_metrics() -> RolloutMetrics:
 
 
 def families_of(collector: Collector) -> list[Metric]:
-    return list(collector.describe() if hasattr(collector, "_labelnames") else collector.collect())
+    describe = getattr(collector, "describe", None)
+    return list(describe() if describe and hasattr(collector, "_labelnames") else collector.collect())
 
 
 def name_of(metric: Metric) -> str:
