@@ -111,7 +111,7 @@ async def started(name: str, words: Sequence[str], environ: dict[str, str]) -> A
 
 
 def environment(dsn: str) -> dict[str, str]:
-    """The settings both sides take."""
+    """Return the settings that both sides get."""
     return {
         "DATABASE_URL": dsn,
         "TRUSTED_IAM_ISSUERS": json.dumps([Issuers.of(SEED).trusted.did]),
@@ -128,7 +128,7 @@ def ours(name: str, dsn: str, **more: str) -> Any:
 
 
 def legacy(dsn: str) -> Any:
-    """The stand-in as a process."""
+    """Run the stand-in as a process."""
     return started("legacy", ("-m", "tests.legacy", "--port", "0"), environment(dsn))
 
 
@@ -155,7 +155,7 @@ def database_cpu_s(data_dir: Path) -> float:
 
 
 def rss_peak_mb(pid: int) -> float:
-    """The most memory a process ever had resident."""
+    """Return the peak resident memory of a process."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
@@ -199,7 +199,7 @@ async def crowded(server: Server) -> tuple[int, float]:
 
 
 async def spoken(dsn: str, folder: Path) -> dict[int, Counts]:
-    """What one request of a known address says to the database, by number of stamps."""
+    """Count the messages to the database of one request for a known address, by number of stamps."""
     found: dict[int, Counts] = {}
     async with counting_relay(dsn, folder) as (relayed, counts), ours("ours", relayed, SCORER_POOL_MAX="1") as server:
         for stamps in STAMPS:
@@ -313,7 +313,7 @@ def print_table(result: dict[str, Any]) -> None:
 
 
 def reached_aims(result: dict[str, Any]) -> dict[str, bool]:
-    """Whether each aim was reached."""
+    """Return for each aim if it was reached."""
     warm = {(s["stamps"], s["concurrency"]): s for s in result["situations"] if s["server"] == "ours"}
     return {
         "p50_ratio_20_stamps": warm[20, 1]["p50_ratio"] >= AIMS["p50_ratio_20_stamps"],

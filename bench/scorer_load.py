@@ -32,7 +32,7 @@ class Sample:
         return 1000 * (self.server_cpu_s + self.database_cpu_s) / len(self.latencies_s)
 
     def percentile_ms(self, percent: float) -> float:
-        """The latency below which `percent` of the responses came."""
+        """Return the latency that `percent` of the responses do not exceed."""
         ordered = sorted(self.latencies_s)
         return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
@@ -78,7 +78,7 @@ class Connection:
         self._client.transport.close()
 
     def ready(self, client: Client) -> None:  # noqa: ARG002 (the shape of a listener)
-        """A response has come."""
+        """Handle a response."""
         self._responded.set()
 
     def lost(self, client: Client) -> None:
@@ -108,11 +108,11 @@ class Slice:
             self.done.set()
 
     def lost(self, client: Client) -> None:
-        """The slice runs into its timeout."""
+        """Abort the slice at its timeout."""
 
 
 def get(path: str, headers: dict[str, str]) -> bytes:
-    """A GET request as bytes."""
+    """Encode a GET request."""
     lines = [f"GET {path} HTTP/1.1", "Host: localhost", *(f"{name}: {value}" for name, value in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 

@@ -58,7 +58,7 @@ def _relaying(target: str, counts: Counts):
 
 
 async def _frontend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counts: Counts) -> None:
-    """The startup message has no type byte; every later message has one."""
+    """Count messages; the startup message has no type byte, every later message has one."""
     length = await reader.readexactly(4)
     writer.write(length + await reader.readexactly(int.from_bytes(length, "big") - 4))
     while True:

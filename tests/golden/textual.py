@@ -12,7 +12,7 @@ Types = Mapping[str, str]
 
 @cache
 def schema() -> dict[str, dict[str, Any]]:
-    """The legacy's tables: columns with their types, primary key, identity columns, references."""
+    """Return the legacy's tables: columns with their types, primary key, identity columns, references."""
     return json.loads((Path(__file__).parent / "schema.json").read_text())
 
 

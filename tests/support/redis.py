@@ -56,7 +56,7 @@ class RedisServer:
 
 @contextmanager
 def running_redis() -> Iterator[RedisServer]:
-    """A server for the life of the block."""
+    """Run a server for the duration of the block."""
     with tempfile.TemporaryDirectory(prefix="shadow-redis-") as folder:
         server = RedisServer(Path(folder))
         server.start()

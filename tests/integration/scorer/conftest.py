@@ -50,7 +50,7 @@ async def migrated(migrated_once: str):
 
 @pytest.fixture
 async def world(migrated: str):
-    """A populated database."""
+    """Populate the database."""
     conn = await asyncpg.connect(migrated)
     made = scoring.World(conn)
     await made.populate()
@@ -76,5 +76,5 @@ async def serve():
 
 @pytest.fixture
 async def client(migrated: str, world: scoring.World, serve):
-    """The app on the populated database."""
+    """Serve the app on the populated database."""
     return await serve(scoring.settings(migrated))

@@ -63,14 +63,14 @@ async def test_handed_in_stamps_are_stored_and_scored(world, app):
     )
 
 
-async def test_a_stamp_of_the_same_provider_replaces_the_one_before(world, app):
+async def test_stamp_of_the_same_provider_replaces_the_one_before(world, app):
     await embed(app, credential("Github", "v0:1"))
     _, body = await embed(app, credential("Github", "v0:2"))
     assert await live(world) == ["Github"]
     assert body["stamps"][0]["stamp"]["credentialSubject"]["nullifiers"] == ["v0:2"]
 
 
-async def test_a_provider_twice_stores_nothing_and_loses_nothing(world, app):
+async def test_provider_twice_stores_nothing_and_loses_nothing(world, app):
     await embed(app, credential("Github", "v0:1"))
     status, _ = await embed(app, credential("Github", "v0:2"), credential("Github", "v0:3"))
     held = await world.conn.fetchval(
@@ -79,7 +79,7 @@ async def test_a_provider_twice_stores_nothing_and_loses_nothing(world, app):
     assert (status, held) == (500, '["v0:1"]')
 
 
-async def test_a_credential_the_database_refuses_loses_nothing(world, app):
+async def test_credential_the_database_refuses_loses_nothing(world, app):
     await embed(app, credential("Github"))
     refused = {**credential("Github"), "text": "\0"}
     status, _ = await embed(app, refused)
@@ -91,29 +91,29 @@ async def test_stamps_stay_when_only_their_scoring_is_impossible(world, app):
     assert (status, await live(world), await world.count("registry_score")) == (500, ["Github"], 0)
 
 
-async def test_the_same_stamp_added_at_once_is_stored_once(world, app):
+async def test_same_stamp_added_at_once_is_stored_once(world, app):
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(embed(app, credential("Github")), name=f"add-{n}") for n in range(4)]
     assert ([task.result()[0] for task in tasks], await live(world)) == ([200] * 4, ["Github"])
 
 
-async def test_a_score_asked_for_by_the_widget_comes_with_the_stamps(world, app):
+async def test_score_for_the_widget_lists_the_stamps(world, app):
     await world.stamp(A, "Github", ["v0:1"])
     status, body = await call(app, "GET", f"/internal/embed/score/1/{A}")
     assert (status, len(body["stamps"]), body["score"]["score"]) == (200, 1, "2.00000")
 
 
-async def test_an_unknown_community_of_the_widget_is_named(app):
+async def test_unknown_community_of_the_widget_is_named(app):
     assert await call(app, "GET", "/internal/embed/score/77/0x12") == (400, {"detail": "Invalid scorer_id"})
 
 
-async def test_the_passport_app_s_stamps_know_where_they_came_from(world, app):
+async def test_passport_app_s_stamps_know_where_they_came_from(world, app):
     status, body = await ceramic(app, "POST", [{"provider": "Github", "stamp": credential("Github")}])
     sources = await world.conn.fetchrow("SELECT source_app, source_scorer_id, type FROM ceramic_cache_ceramiccache")
     assert (status, body["score"]["score"], tuple(sources)) == (201, "2.00000", (1, 1, 1))
 
 
-async def test_a_patch_deletes_what_has_no_stamp_and_stores_what_has(world, app):
+async def test_patch_deletes_entries_without_stamp_and_stores_the_others(world, app):
     await world.stamp(A, "Github", ["v0:1"])
     status, body = await ceramic(
         app, "PATCH", [{"provider": "Github"}, {"provider": "Google", "stamp": credential("Google")}]
@@ -121,30 +121,30 @@ async def test_a_patch_deletes_what_has_no_stamp_and_stores_what_has(world, app)
     assert (status, await live(world), body["score"]["score"]) == (200, ["Google"], "1.00000")
 
 
-async def test_a_failed_patch_deletes_nothing(world, app):
+async def test_failed_patch_deletes_nothing(world, app):
     await world.stamp(A, "Github", ["v0:1"])
     answer = await ceramic(app, "PATCH", [{"provider": "Github", "stamp": {"a": 1}}])
     assert answer == (500, {"detail": "An internal server error has occurred."})
     assert await live(world) == ["Github"]
 
 
-async def test_deleting_answers_with_what_is_left(world, app):
+async def test_deletion_returns_the_remaining_stamps(world, app):
     await world.stamp(A, "Github", ["v0:1"])
     await world.stamp(A, "Google", ["v0:2"])
     status, body = await ceramic(app, "DELETE", [{"provider": "Github"}])
     assert (status, [stamp["provider"] for stamp in body["stamps"]], "score" in body) == (200, ["Google"], False)
 
 
-async def test_deleting_what_is_not_there_is_not_found(app):
+async def test_deleting_missing_stamps_is_not_found(app):
     assert await ceramic(app, "DELETE", []) == (404, {"detail": "Unable to find stamp to delete."})
 
 
-async def test_a_token_whose_address_is_none_stores_and_does_not_score(world, app):
+async def test_token_whose_address_is_none_stores_and_does_not_score(world, app):
     answer = await ceramic(app, "POST", [{"provider": "Github", "stamp": credential("Github")}], owner="nobody")
     assert (answer, await world.count("ceramic_cache_ceramiccache")) == ((400, {"detail": "Invalid address."}), 1)
 
 
-async def test_a_stored_score_is_shown_until_it_expires(world, app):
+async def test_stored_score_is_shown_until_it_expires(world, app):
     await world.stamp(A, "Github", ["v0:1"])
     path = f"/ceramic-cache/score/{A}"
     await call(app, "GET", path, **token())
@@ -155,7 +155,7 @@ async def test_a_stored_score_is_shown_until_it_expires(world, app):
     assert (stored["score"], fresh["score"]) == ("7.00000", "2.00000")
 
 
-async def test_the_first_look_at_the_stamps_scores_them(world, app):
+async def test_first_look_at_the_stamps_scores_them(world, app):
     await world.stamp(A, "Github", ["v0:1"])
     counts = []
     for _ in range(2):
@@ -165,14 +165,14 @@ async def test_the_first_look_at_the_stamps_scores_them(world, app):
 
 
 @pytest.mark.parametrize("body", [{}, {"alternate_scorer_id": None}, {"alternate_scorer_id": 0}])
-async def test_a_rescoring_needs_a_community(app, body):
+async def test_rescoring_needs_a_community(app, body):
     assert await call(app, "POST", f"/ceramic-cache/score/{A}", body, **token()) == (
         500,
         {"detail": "Scorer ID not set"},
     )
 
 
-async def test_a_body_over_the_cap_is_refused(migrated, serve):
+async def test_body_over_the_cap_is_refused(migrated, serve):
     small = scoring.settings(migrated)
     client = await serve(small)
     async with client.post(
@@ -183,7 +183,7 @@ async def test_a_body_over_the_cap_is_refused(migrated, serve):
         assert (response.status, response.content_type) == (400, "text/html")
 
 
-async def test_a_body_that_is_no_json_is_told_apart_from_an_empty_one(app):
+async def test_malformed_body_differs_from_an_empty_one(app):
     statuses = []
     for raw in (b"{", b"", b"\xff", b"[" * 100_000):
         async with app.post(

@@ -27,7 +27,7 @@ PATHS = sorted({re.sub(r"\{[^}]*\}", "1", route.path) for route in (*ROUTES, OPE
 
 @pytest.fixture
 async def client(migrated, world, serve):
-    """A scorer that serves the host of the test client and testserver."""
+    """Serve the hosts of the test client and testserver."""
     return await serve(scoring.settings(migrated, allowed_hosts=("testserver", "127.0.0.1")))
 
 
@@ -61,7 +61,7 @@ async def test_preflight_to_a_foreign_host_is_answered(client):
         assert (response.status, cors_of(response)) == (200, CORS)
 
 
-async def test_options_without_a_requested_method_is_no_preflight(client):
+async def test_options_without_a_requested_method_is_not_a_preflight(client):
     async with client.options("/v2/stamps/metadata", headers=ORIGIN) as response:
         assert (response.status, response.headers["Allow"], cors_of(response)) == (405, "GET", CORS)
         assert response.headers["X-Frame-Options"] == "DENY"
@@ -92,7 +92,7 @@ async def test_health_is_checked_by_any_method_of_a_load_balancer(client, method
         assert response.status == 200
 
 
-async def test_custom_credential_is_served_to_everyone(client, world):
+async def test_custom_credential_is_public(client, world):
     ruleset = {"name": "Badge"}
     await world.conn.execute(
         "INSERT INTO account_customcredentialruleset (id, credential_type, definition, name, provider_id) "

@@ -1,4 +1,4 @@
-"""Where the legacy tears scores and doubles stamps: many scorings at the same moment."""
+"""Concurrent scorings, for which the legacy stores inconsistent scores and duplicate stamps."""
 
 import asyncio
 
@@ -50,7 +50,7 @@ async def test_one_address_scored_at_once_has_no_torn_score_and_no_double_stamp(
     assert [row[0] for row in scores] == ["2.5"]
 
 
-async def test_an_expired_link_taken_over_by_eight_has_one_new_owner(world, client):
+async def test_expired_link_taken_over_by_eight_has_one_new_owner(world, client):
     await world.conn.execute(
         "INSERT INTO registry_hashscorerlink (hash, address, expires_at, community_id) VALUES ('v0:old', $1, '2020-01-01Z', 1)",
         A,

@@ -1,4 +1,4 @@
-"""What every request meets: pages, headers, hosts, admission, metrics, the process itself."""
+"""The handling of every request: pages, headers, hosts, admission, metrics, the process itself."""
 
 import asyncio
 import os
@@ -24,12 +24,12 @@ async def test_unknown_paths_are_a_page(client, path):
         assert (response.status, response.content_type) == (404, "text/html")
 
 
-async def test_another_method_is_told_the_right_one(client):
+async def test_other_method_gets_the_allowed_ones(client):
     async with client.post(f"/v2/stamps/1/score/{A}") as response:
         assert (response.status, response.headers["Allow"], await response.text()) == (405, "GET", "Method not allowed")
 
 
-async def test_a_preflight_is_answered_before_everything(client):
+async def test_preflight_is_answered_before_everything(client):
     async with client.options(
         "/any", headers={"Origin": "http://x", "Access-Control-Request-Method": "GET"}
     ) as response:
@@ -40,12 +40,12 @@ async def test_a_preflight_is_answered_before_everything(client):
         )
 
 
-async def test_an_origin_may_read_the_response(client):
+async def test_origin_may_read_the_response(client):
     async with client.get("/health/", headers={"Origin": "http://x"}) as response:
         assert response.headers["Access-Control-Allow-Origin"] == "*"
 
 
-async def test_a_foreign_host_is_refused(migrated, serve):
+async def test_foreign_host_is_refused(migrated, serve):
     client = await serve(scoring.settings(migrated, allowed_hosts=("testserver", ".example.test")))
     found = []
     for host in ("testserver", "a.example.test:80", "other"):
@@ -54,7 +54,7 @@ async def test_a_foreign_host_is_refused(migrated, serve):
     assert found == [200, 200, 400]
 
 
-async def test_the_public_api_can_be_switched_off(migrated, serve):
+async def test_public_api_can_be_switched_off(migrated, serve):
     client = await serve(scoring.settings(migrated, v2_enabled=False))
     async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:
         assert response.status == 404
@@ -72,7 +72,7 @@ async def test_more_requests_than_are_admitted_wait_their_turn(migrated, world, 
     assert [task.result() for task in tasks] == [200] * 16
 
 
-async def test_the_admin_port_shows_the_metrics_of_the_api(client, aiohttp_client):
+async def test_admin_port_shows_the_metrics_of_the_api(client, aiohttp_client):
     async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:
         assert response.status == 200
     beside = await aiohttp_client(serving.admin_app(client.app))
@@ -84,7 +84,7 @@ async def test_the_admin_port_shows_the_metrics_of_the_api(client, aiohttp_clien
     assert re.search(r"^process_resident_memory_bytes [1-9]", text, re.MULTILINE)
 
 
-async def test_a_scoring_event_is_written_beside_when_it_is_switched_on(migrated, world, serve):
+async def test_scoring_event_is_written_beside_when_it_is_switched_on(migrated, world, serve):
     client = await serve(scoring.settings(migrated, scoring_events=True))
     await world.stamp(A, "Github", ["v0:1"])
     async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:
@@ -95,7 +95,7 @@ async def test_a_scoring_event_is_written_beside_when_it_is_switched_on(migrated
     assert (int(row[0]), str(row[1]), row[2], row[3]) == (0, "2.0", '{"Github": 2.0}', "Github")
 
 
-async def test_the_process_serves_and_stops_when_it_is_told_to(migrated):
+async def test_process_serves_until_its_signal(migrated):
     environ = {**os.environ, "DATABASE_URL": migrated, "SCORER_ADMIN_PORT": "0"}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -116,7 +116,7 @@ async def test_the_process_serves_and_stops_when_it_is_told_to(migrated):
 
 
 @pytest.mark.parametrize("name", ["X-Request-Id", "X-API-Key", "Authorization"])
-async def test_headers_that_are_no_text_are_answered(client, name):
+async def test_headers_that_are_not_utf_8_get_a_response(client, name):
     reader, writer = await asyncio.open_connection(client.host, client.port)
     raw = (
         f"GET /v2/stamps/1/score/{A} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{name}: ".encode()
@@ -129,7 +129,7 @@ async def test_headers_that_are_no_text_are_answered(client, name):
     assert status_line == b"HTTP/1.1 401 Unauthorized\r\n"
 
 
-async def test_a_request_id_that_is_no_text_does_not_stop_a_scoring(client):
+async def test_request_id_that_is_not_utf_8_does_not_stop_scoring(client):
     reader, writer = await asyncio.open_connection(client.host, client.port)
     lines = f"GET /v2/stamps/1/score/{A} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-API-Key: {scoring.KEY}\r\nX-Request-Id: "
     writer.write(lines.encode() + b"\xff\r\n\r\n")

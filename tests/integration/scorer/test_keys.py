@@ -44,20 +44,20 @@ async def test_where_the_key_may_stand(client, path, headers, found):
     assert await status(client, path, **headers) == found
 
 
-async def test_a_slow_hash_is_replaced_by_the_fast_one_when_it_was_right(world, client):
+async def test_slow_hash_is_replaced_by_the_fast_one_when_it_was_right(world, client):
     await world.key(SLOW, hashed=pbkdf2(SLOW))
     assert await status(client, SCORE, **{"X-API-Key": SLOW}) == 200
     stored = await world.conn.fetchval("SELECT hashed_key_sha256 FROM account_accountapikey WHERE prefix = 'slowKey1'")
     assert stored == "sha256$" + hashlib.sha256(SLOW.encode()).hexdigest()
 
 
-async def test_a_wrong_secret_leaves_the_slow_hash(world, client):
+async def test_wrong_secret_leaves_the_slow_hash(world, client):
     await world.key(SLOW, hashed=pbkdf2(SLOW))
     assert await status(client, SCORE, **{"X-API-Key": "slowKey1.other"}) == 401
     assert await world.conn.fetchval("SELECT count(*) FROM account_accountapikey WHERE hashed_key_sha256 IS NULL") == 1
 
 
-async def test_a_fast_hash_is_the_only_thing_compared(world, client):
+async def test_fast_hash_is_the_only_thing_compared(world, client):
     await world.key(SLOW, hashed=pbkdf2(SLOW), hashed_sha256="sha256$0")
     assert await status(client, SCORE, **{"X-API-Key": SLOW}) == 401
 
@@ -82,7 +82,7 @@ async def test_where_an_alias_stands_for_the_demo_key(migrated, world, serve, pa
     assert await status(client, path, **{header: "alias" if header == "X-API-Key" else "Bearer alias"}) == found
 
 
-async def test_a_key_of_another_account_does_not_find_the_community(world, client):
+async def test_key_of_another_account_does_not_find_the_community(world, client):
     await world.conn.execute("UPDATE account_community SET external_scorer_id = '5'")
     found = [await status(client, f"/v2/stamps/{number}/score/{A}", **{"X-API-Key": KEY}) for number in (1, 5, 6)]
     assert found == [200, 200, 404]

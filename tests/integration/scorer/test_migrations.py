@@ -51,7 +51,7 @@ def expected_constraints() -> set[tuple[str, str, str]]:
     return {entry for entry in found if not entry[2].startswith("CREATE")}
 
 
-async def test_columns_are_the_legacy_s(connection):
+async def test_columns_are_those_of_the_legacy(connection):
     rows = await connection.fetch(COLUMNS)
     found = [
         (table, name, kind, notnull, identity == b"d", default)
@@ -61,22 +61,22 @@ async def test_columns_are_the_legacy_s(connection):
     assert found == expected_columns()
 
 
-async def test_constraints_are_the_legacy_s(connection):
+async def test_constraints_are_those_of_the_legacy(connection):
     rows = await connection.fetch(CONSTRAINTS)
     assert {tuple(row) for row in rows if row[0] in EXPECTED} == expected_constraints()
 
 
-async def test_indexes_are_the_legacy_s(connection):
+async def test_indexes_are_those_of_the_legacy(connection):
     rows = await connection.fetch(INDEXES)
     found = {(table, name, text) for table, name, text in rows if table in EXPECTED}
     assert found == {(t, i["name"], i["definition"]) for t, facts in EXPECTED.items() for i in facts["indexes"]}
 
 
-async def test_a_second_run_does_nothing(connection):
+async def test_second_run_does_nothing(connection):
     assert await migrate.migrate(connection) == []
 
 
-async def test_a_legacy_database_is_adopted(database: str):
+async def test_legacy_database_is_adopted(database: str):
     conn = await asyncpg.connect(database)
     await conn.execute(migrate.available()[0].sql)
     await migrate.migrate(conn)
@@ -85,7 +85,7 @@ async def test_a_legacy_database_is_adopted(database: str):
     assert adopted is True
 
 
-async def test_a_changed_migration_is_refused(connection):
+async def test_changed_migration_is_refused(connection):
     await connection.execute("UPDATE scorer_migrations SET digest = 'other' WHERE name LIKE '0001%'")
     with pytest.raises(migrate.MigrationError):
         await migrate.migrate(connection)

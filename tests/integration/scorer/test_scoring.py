@@ -28,7 +28,7 @@ async def test_stamps_with_valid_proofs_are_summed(world, client):
     assert (body["score"], body["passing_score"], list(body["stamps"])) == ("3.00000", True, ["Google", "Github"])
 
 
-async def test_the_outcome_is_stored_with_its_event(world, client):
+async def test_outcome_is_stored_with_its_event(world, client):
     await world.stamp(A, "Github", ["v0:2"])
     await score(client, A)
     row = await world.conn.fetchrow(
@@ -37,7 +37,7 @@ async def test_the_outcome_is_stored_with_its_event(world, client):
     assert tuple(map(str, row)) == ("0E-9", "DONE", "2.0", "True")
 
 
-async def test_a_second_scoring_replaces_the_first(world, client):
+async def test_second_scoring_replaces_the_first(world, client):
     await world.stamp(A, "Github", ["v0:2"])
     await score(client, A)
     await score(client, A)
@@ -45,19 +45,19 @@ async def test_a_second_scoring_replaces_the_first(world, client):
     assert [await world.count(table) for table in tables] == [1, 1, 1, 1, 2]
 
 
-async def test_a_tampered_credential_is_left_out(world, client):
+async def test_tampered_credential_is_left_out(world, client):
     await world.stored(A, "Github", tampered(scoring.ISSUER.issue(A, "Github", ["v0:1"], expires=FAR)))
     assert (await score(client, A))["stamps"] == {}
 
 
-async def test_a_proof_that_makes_the_library_panic_is_left_out(world, client):
+async def test_proof_that_makes_the_library_panic_is_left_out(world, client):
     credential = scoring.ISSUER.issue(A, "Github", ["v0:1"], expires=FAR)
     credential["proof"]["proofValue"] = "0x12"
     await world.stored(A, "Github", credential)
     assert (await score(client, A))["error"] is None
 
 
-async def test_a_known_proof_still_expires(migrated, world, serve):
+async def test_known_proof_still_expires(migrated, world, serve):
     times = [datetime(2030, 1, 1, tzinfo=UTC)]
     client = await serve(scoring.settings(migrated), clock=lambda: times[-1])
     await world.stamp(A, "Github", ["v0:1"], expires="2031-01-01T00:00:00Z")
@@ -67,7 +67,7 @@ async def test_a_known_proof_still_expires(migrated, world, serve):
     assert (list(first["stamps"]), second["stamps"]) == (["Github"], {})
 
 
-async def test_a_claimed_nullifier_counts_for_its_first_owner_only(world, client):
+async def test_claimed_nullifier_counts_for_its_first_owner_only(world, client):
     await world.stamp(A, "Github", ["v0:1"])
     await world.stamp(B, "Github", ["v0:1"])
     await score(client, A)
@@ -75,7 +75,7 @@ async def test_a_claimed_nullifier_counts_for_its_first_owner_only(world, client
     assert late["stamps"] == {"Github": {"score": "0.00000", "dedup": True, "expiration_date": FAR}}
 
 
-async def test_an_expired_claim_passes_to_the_newcomer(migrated, world, serve):
+async def test_expired_claim_passes_to_the_newcomer(migrated, world, serve):
     times = [datetime(2030, 1, 1, tzinfo=UTC)]
     client = await serve(scoring.settings(migrated), clock=lambda: times[-1])
     await world.stamp(A, "Github", ["v0:1"], expires="2031-01-01T00:00:00Z")
@@ -86,7 +86,7 @@ async def test_an_expired_claim_passes_to_the_newcomer(migrated, world, serve):
     assert await world.owners() == {"v0:1": B}
 
 
-async def test_own_and_foreign_nullifiers_in_one_stamp_are_no_error(world, client):
+async def test_own_and_foreign_nullifiers_in_one_stamp_clash_without_error(world, client):
     await world.stamp(A, "Google", ["v0:foreign"])
     await world.stamp(B, "Twitter", ["v0:own"])
     await score(client, A)
@@ -119,7 +119,7 @@ async def test_broken_weights_are_an_error_of_the_score(world, client, weights, 
     assert (body["error"], body["threshold"], await world.count("registry_event")) == (text, "20.00000", 0)
 
 
-async def test_a_failed_scoring_clears_the_former_score(world, client):
+async def test_failed_scoring_clears_the_former_score(world, client):
     await world.stamp(A, "Github", ["v0:1"])
     await score(client, A)
     await world.stored(A, "Google", {})
@@ -128,7 +128,7 @@ async def test_a_failed_scoring_clears_the_former_score(world, client):
     assert tuple(row) == ("ERROR", "'expirationDate'", None, None, None)
 
 
-async def test_points_come_with_the_score_when_they_are_asked_for(migrated, world, serve):
+async def test_points_are_beside_the_score_on_request(migrated, world, serve):
     await world.community(2, threshold="1", program=True)
     await world.conn.execute(
         "INSERT INTO registry_humanpointsconfig (action, points, active) VALUES ('HKY', 100, true)"
@@ -140,7 +140,7 @@ async def test_points_come_with_the_score_when_they_are_asked_for(migrated, worl
     assert (body["points_data"]["breakdown"], body["possible_points_data"]["breakdown"]) == ({"HKY": 100}, {"HKY": 100})
 
 
-async def test_the_request_id_stands_first_in_the_log_of_its_transaction(migrated, world, client):
+async def test_request_id_stands_first_in_the_log_of_its_transaction(migrated, world, client):
     await world.conn.execute("CREATE PUBLICATION everything FOR ALL TABLES")
     await world.conn.execute("SELECT pg_create_logical_replication_slot('seen', 'pgoutput')")
     await score(client, A, **{"X-Request-Id": "it's request 1"})

@@ -1,4 +1,4 @@
-"""What is tried again, how often, and what never is."""
+"""Retries of transactions, and their limits."""
 
 import asyncpg
 import pytest
@@ -28,7 +28,7 @@ def repeated(database, cause: str) -> float:
 
 
 class Work:
-    """Inserts a row, then fails as often as it is told to."""
+    """Inserts a row, then fails a given number of times."""
 
     def __init__(self, *failures: Exception | str) -> None:
         self.failures = list(failures)
@@ -51,26 +51,26 @@ async def rows(database) -> int:
     return await database.read(lambda conn: conn.fetchval("SELECT count(*) FROM scorer_weighted_scorer"))
 
 
-async def test_a_lost_race_is_run_again_from_the_start(database):
+async def test_lost_race_is_run_again_from_the_start(database):
     work = Work(RacedError(), asyncpg.DeadlockDetectedError("x"), asyncpg.SerializationError("x"))
     assert await database.transact(work) == "done"
     assert (work.runs, await rows(database)) == (4, 1)
 
 
-async def test_a_race_lost_in_every_attempt_is_told(database):
+async def test_race_lost_in_every_attempt_is_an_error_score(database):
     work = Work(*[RacedError()] * 9)
     with pytest.raises(RacedError):
         await database.transact(work)
     assert (work.runs, await rows(database)) == (ATTEMPTS_MAX, 0)
 
 
-async def test_a_connection_lost_before_commit_is_replaced_once(database):
+async def test_connection_lost_before_commit_is_replaced_once(database):
     work = Work("SELECT pg_terminate_backend(pg_backend_pid())")
     assert await database.transact(work) == "done"
     assert (work.runs, await rows(database), repeated(database, "connection")) == (2, 1, 1)
 
 
-async def test_a_connection_lost_twice_is_an_error(database):
+async def test_connection_lost_twice_is_an_error(database):
     work = Work(*["SELECT pg_terminate_backend(pg_backend_pid())"] * 2)
     with pytest.raises(asyncpg.PostgresError):
         await database.transact(work)
@@ -85,7 +85,7 @@ async def test_any_other_error_is_not_tried_again(database, error):
     assert (work.runs, await rows(database)) == (1, 0)
 
 
-async def test_a_connection_is_given_back_whatever_happens(migrated):
+async def test_connection_is_given_back_whatever_happens(migrated):
     limits = RateLimitSettings(pool_max=1, acquire_timeout_s=5)
     async with pool.opened(migrated, limits, Metrics(CollectorRegistry()), emit_request_id=True) as database:
         for failure in (ValueError("x"), RacedError(), "SELECT pg_terminate_backend(pg_backend_pid())"):
@@ -95,7 +95,7 @@ async def test_a_connection_is_given_back_whatever_happens(migrated):
         assert await rows(database) == 0
 
 
-async def test_an_address_that_loses_every_race_is_stored_as_failed(world, client):
+async def test_address_that_loses_every_race_is_stored_as_failed(world, client):
     await world.stamp(A, "Github", ["v0:1"])
     await world.conn.execute(SKIP_INSERTS)
     async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:

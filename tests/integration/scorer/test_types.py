@@ -22,7 +22,7 @@ async def app(serve, world, migrated):
 
 @pytest.fixture
 async def lonely(serve, world, migrated):
-    """A scorer without a default community."""
+    """Serve without a default community."""
     return await serve(scoring.settings(migrated, secret_key=SECRET))
 
 
@@ -118,7 +118,7 @@ async def test_part_of_another_type_drops_its_stamp_alone(app, world, caplog):
 @pytest.mark.parametrize(
     "date", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00", "2099-01-01T00:00:00+23:59"]
 )
-async def test_date_at_the_end_of_time_is_no_accident(app, world, caplog, date: str):
+async def test_date_beyond_the_range_does_not_crash(app, world, caplog, date: str):
     await world.stored(A, "Google", ISSUER.issue(A, "Google", ["v0:2"], expires=date))
     async with app.get(f"/v2/stamps/1/score/{A}", headers=scoring.headers()) as response:
         assert response.status == 200
@@ -127,7 +127,7 @@ async def test_date_at_the_end_of_time_is_no_accident(app, world, caplog, date: 
     assert "request_failed" not in [record.message for record in caplog.records]
 
 
-async def test_deletion_lists_what_is_left_of_every_type(app, world):
+async def test_deletion_lists_remaining_stamps_of_every_type(app, world):
     await world.stored(A, "Github", CREDENTIAL)
     await world.stored(A, "Google", {})
     await world.conn.execute("UPDATE ceramic_cache_ceramiccache SET type = 2 WHERE provider = 'Google'")

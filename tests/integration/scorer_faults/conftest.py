@@ -27,7 +27,7 @@ async def faults_dsn(postgres_dsn: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def quiet_world(faults_dsn: str) -> AsyncIterator[World]:
-    """The database alone; the test starts its scorer."""
+    """Provide the database alone; the test starts its scorer."""
     conn = await asyncpg.connect(faults_dsn, server_settings=SESSION)
     yield World(faults_dsn, conn, await database.recorded_tables(conn))
     await conn.close()
@@ -35,7 +35,7 @@ async def quiet_world(faults_dsn: str) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def world(quiet_world: World) -> AsyncIterator[World]:
-    """The database and a scorer over it."""
+    """Provide the database and a scorer on it."""
     async with serving(environment(quiet_world.dsn), registry=quiet_world.registry) as port:
         quiet_world.port = port
         yield quiet_world

@@ -45,13 +45,13 @@ def with_proof(one: dict, **proof: object) -> dict:
     ],
     ids=["broken", "empty", "no-utf8", "null", "number", "text", "open", "deep", "nan", "other"],
 )
-async def test_a_bad_body_is_the_clients_fault(world: World, target: str, body: bytes, expected: int):
+async def test_bad_body_is_the_clients_fault(world: World, target: str, body: bytes, expected: int):
     await world.settle([person(1)])
     response = await world.ask("POST", target, body=body, Authorization=TOKEN)
     assert status(response) in {expected, 400, 422}
 
 
-async def test_a_body_over_the_cap_is_refused(quiet_world: World):
+async def test_body_over_the_cap_is_refused(quiet_world: World):
     settings = environment(quiet_world.dsn, SCORER_BODY_MAX_BYTES="1000")
     async with serving(settings) as port:
         quiet_world.port = port
@@ -59,12 +59,12 @@ async def test_a_body_over_the_cap_is_refused(quiet_world: World):
     assert status(response) == 413
 
 
-async def test_a_body_over_the_legacys_own_cap_is_its_page_400(world: World):
+async def test_body_over_the_legacys_own_cap_is_its_page_400(world: World):
     response = await world.ask("POST", POSTS[0], body=b"x" * 2_621_441, Authorization=TOKEN)
     assert status(response) == 400
 
 
-async def test_a_body_that_ends_early_harms_nobody_else(world: World):
+async def test_body_that_ends_early_affects_no_other_request(world: World):
     await world.settle([person(1)])
     await exchange(
         world.port, b"POST /internal/check-bans HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\n[]"
@@ -72,7 +72,7 @@ async def test_a_body_that_ends_early_harms_nobody_else(world: World):
     assert status(await world.score(address(1))) == 200
 
 
-async def test_bytes_that_are_no_http_are_refused(world: World):
+async def test_bytes_that_are_not_http_are_refused(world: World):
     response = await exchange(world.port, b"\x00\x01nonsense\r\n\r\n")
     assert status(response) == 400
 
@@ -95,20 +95,20 @@ async def test_bytes_that_are_no_http_are_refused(world: World):
         "0x" + "0" * 5000,
     ],
 )
-async def test_an_odd_address_is_refused(world: World, text: str):
+async def test_odd_address_is_refused(world: World, text: str):
     await world.settle([person(1)])
     assert status(await world.score(text)) in {400, 404}
 
 
 @pytest.mark.parametrize("text", ["0X" + "0" * 39 + "1", "0" * 39 + "1", "0x" + "0" * 38 + "aB"])
-async def test_an_address_in_another_form_is_taken(world: World, text: str):
+async def test_address_in_another_form_is_taken(world: World, text: str):
     await world.settle([person(1)])
     response = await world.score(text)
     assert (status(response), document(response)["address"]) == (200, text.lower())
 
 
 @pytest.mark.parametrize("community", ["abc", "1e3", "9" * 40, "-5", "%00", "1.5"])
-async def test_an_odd_scorer_id_is_the_clients_fault(world: World, community: str):
+async def test_odd_scorer_id_is_the_clients_fault(world: World, community: str):
     await world.settle([person(1)])
     response = await world.ask("GET", f"/v2/stamps/{community}/score/{address(1)}", X_API_Key=population_rows.KEY.text)
     assert status(response) in {404, 422}
@@ -128,7 +128,7 @@ async def test_an_odd_scorer_id_is_the_clients_fault(world: World, community: st
     ],
     ids=["short", "empty", "number", "no-types", "empty-types", "unknown-suite", "no-method", "no-time"],
 )
-async def test_a_proof_that_makes_didkit_fail_only_drops_its_stamp(world: World, proof: dict):
+async def test_proof_that_makes_didkit_fail_only_drops_its_stamp(world: World, proof: dict):
     broken = with_proof(credential(1, "Ens"), **proof)
     held = (HeldStamp("Github", credential(1, "Github")), HeldStamp("Ens", broken))
     whole = Person(
@@ -143,7 +143,7 @@ async def test_a_proof_that_makes_didkit_fail_only_drops_its_stamp(world: World,
 @pytest.mark.parametrize(
     "subject", [None, [], "text", {}, {"id": None}, {"id": [], "provider": {}, "nullifiers": 7}], ids=repr
 )
-async def test_a_subject_of_another_shape_only_drops_its_stamp(world: World, subject: object):
+async def test_subject_of_another_shape_only_drops_its_stamp(world: World, subject: object):
     broken = {**credential(1, "Ens"), "credentialSubject": subject}
     await world.settle([Person(address(1), PersonCase.PASS, (HeldStamp("Ens", broken),))])
     response = await world.score(address(1))
@@ -170,43 +170,43 @@ async def test_added_stamps_without_a_shape_get_the_plain_page_and_store_nothing
     assert await world.count("ceramic_cache_ceramiccache") == 0
 
 
-async def test_an_added_stamp_that_cannot_be_stored_loses_nothing(world: World):
+async def test_added_stamp_that_cannot_be_stored_loses_nothing(world: World):
     await world.settle([person(1, credential(1, "Ens"))])
     twice = [credential(1, "Ens"), credential(1, "Ens")]
     assert status(await world.add(address(1), twice)) == 500
     assert await world.count("ceramic_cache_ceramiccache", "deleted_at IS NULL") == 1
 
 
-async def test_an_expired_stamp_does_not_count(world: World):
+async def test_expired_stamp_does_not_count(world: World):
     await world.settle([person(1, credential(1, "Ens", expires="2024-01-01T00:00:00Z"), credential(1, "Github"))])
     assert document(await world.score(address(1)))["score"] == "2.00000"
 
 
-async def test_a_revoked_key_is_refused_for_scores(world: World):
+async def test_revoked_key_is_refused_for_scores(world: World):
     await world.settle([person(1)])
     assert status(await world.score(address(1), key=population_rows.REVOKED_KEY.text)) == 401
 
 
-async def test_a_revoked_key_still_lists_stamps_as_in_the_legacy(world: World):
+async def test_revoked_key_still_lists_stamps_as_in_the_legacy(world: World):
     await world.settle([person(1)])
     response = await world.ask("GET", f"/v2/stamps/{address(1)}", X_API_Key=population_rows.REVOKED_KEY.text)
     assert status(response) == 200
 
 
-async def test_an_expired_key_works_as_in_the_legacy(world: World):
+async def test_expired_key_works_as_in_the_legacy(world: World):
     await world.settle([person(1)])
     await world.conn.execute("UPDATE account_accountapikey SET expiry_date = $1", datetime(2020, 1, 1, tzinfo=UTC))
     assert status(await world.score(address(1))) == 200
 
 
 @pytest.mark.parametrize("key", ["", ".", "x", "popKey01", "popKey01.", "popKey01.wrong", "\u00e9.\u00e9", "a" * 5000])
-async def test_a_key_that_is_none_is_refused(world: World, key: str):
+async def test_key_that_is_none_is_refused(world: World, key: str):
     await world.settle([person(1)])
     assert status(await world.score(address(1), key=key)) == 401
 
 
 @pytest.mark.parametrize("token", ["", "Bearer", "Bearer x", "Bearer a.b.c", "Basic abc", "Bearer " + "a" * 4000])
-async def test_a_token_that_is_none_is_refused(world: World, token: str):
+async def test_token_that_is_none_is_refused(world: World, token: str):
     response = await world.ask("POST", "/ceramic-cache/stamps/bulk", body=b"[]", Authorization=token)
     assert status(response) == 401
 
@@ -217,6 +217,6 @@ async def test_every_response_is_json_or_a_named_page(world: World):
     assert dict(response.headers)["Content-Type"] == "text/html; charset=utf-8"
 
 
-async def test_a_validation_error_says_where(world: World):
+async def test_validation_error_says_where(world: World):
     response = await world.ask("POST", POSTS[0], body=json.dumps({"stamps": []}).encode(), Authorization=TOKEN)
     assert document(response)["detail"][0]["loc"] == ["body", "payload", "scorer_id"]

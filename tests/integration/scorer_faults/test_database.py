@@ -78,14 +78,14 @@ def module_cluster() -> Iterator[OwnCluster]:
 
 @pytest.fixture
 def own_cluster(module_cluster: OwnCluster) -> OwnCluster:
-    """The module's cluster, running."""
+    """Provide the module's cluster, running."""
     module_cluster.start()
     return module_cluster
 
 
 @pytest.fixture
 async def restartable(own_cluster: OwnCluster) -> AsyncIterator[World]:
-    """A scorer over a cluster of its own, with one person known."""
+    """Run a scorer on a cluster of its own, with one person."""
     conn = await asyncpg.connect(own_cluster.dsn, server_settings=SESSION)
     await migrate.migrate(conn)
     world = World(own_cluster.dsn, conn, await database.recorded_tables(conn))
@@ -96,7 +96,7 @@ async def restartable(own_cluster: OwnCluster) -> AsyncIterator[World]:
         yield world
 
 
-async def test_connections_cut_while_idle_are_noticed_by_nobody(world: World):
+async def test_connections_cut_while_idle_are_replaced_silently(world: World):
     await world.settle([person(1, credential(1, "Github"))])
     await world.score_all([address(1)] * 4)
     await world.conn.execute(TERMINATE_OTHERS)
@@ -123,16 +123,16 @@ async def scored_with_a_cut(world: World) -> Response | Failed:
         await holder.close()
 
 
-async def test_a_scoring_cut_before_its_commit_is_done_again(world: World):
+async def test_scoring_cut_before_its_commit_is_done_again(world: World):
     assert document(await scored_with_a_cut(world))["score"] == "2.00000"
 
 
-async def test_a_scoring_done_again_is_stored_once(world: World):
+async def test_scoring_done_again_is_stored_once(world: World):
     await scored_with_a_cut(world)
     assert await world.count("registry_event", "action = 'SCU'") == 2
 
 
-async def test_a_scoring_done_again_is_counted(world: World):
+async def test_scoring_done_again_is_counted(world: World):
     await scored_with_a_cut(world)
     assert world.metric("scorer_attempts_repeated_total", cause="connection") == 1
 
@@ -157,21 +157,21 @@ async def test_after_cuts_under_load_everybody_is_scored(world: World):
     assert {document(outcome)["score"] for outcome in outcomes} == {"2.00000"}
 
 
-async def test_a_restart_is_survived_without_a_restart_of_the_scorer(restartable: World, own_cluster: OwnCluster):
+async def test_restart_is_survived_without_a_restart_of_the_scorer(restartable: World, own_cluster: OwnCluster):
     assert status(await restartable.score(address(1))) == 200
     await asyncio.to_thread(own_cluster.stop)
     await asyncio.to_thread(own_cluster.start)
     assert document(await restartable.score(address(1)))["score"] == "2.00000"
 
 
-async def test_while_the_database_is_away_requests_fail_cleanly(restartable: World, own_cluster: OwnCluster):
+async def test_requests_fail_cleanly_while_the_database_is_unavailable(restartable: World, own_cluster: OwnCluster):
     await restartable.score(address(1))
     await asyncio.to_thread(own_cluster.stop)
     outcomes = await at_once(*(restartable.score(address(1)) for _ in range(4)))
     assert all(isinstance(outcome, Response) and outcome.status in {500, 503} for outcome in outcomes)
 
 
-async def test_readiness_tells_that_the_database_is_away(restartable: World, own_cluster: OwnCluster):
+async def test_readiness_reports_the_unavailable_database(restartable: World, own_cluster: OwnCluster):
     await restartable.score(address(1))
     await asyncio.to_thread(own_cluster.stop)
     response = await restartable.ask("GET", "/health/ready")
@@ -183,7 +183,7 @@ async def test_liveness_does_not_depend_on_the_database(restartable: World, own_
     assert status(await restartable.ask("GET", "/health/live")) == 200
 
 
-async def test_a_crash_and_recovery_is_survived(restartable: World, own_cluster: OwnCluster):
+async def test_crash_and_recovery_is_survived(restartable: World, own_cluster: OwnCluster):
     await restartable.score(address(1))
     await asyncio.to_thread(own_cluster.stop)
     await restartable.score(address(1))
@@ -192,7 +192,7 @@ async def test_a_crash_and_recovery_is_survived(restartable: World, own_cluster:
     assert json.loads(response.body)["score"] == "2.00000" if isinstance(response, Response) else response
 
 
-async def test_the_scorer_starts_while_the_database_is_away(quiet_world: World, tmp_path: Path):
+async def test_scorer_starts_while_the_database_is_unavailable(quiet_world: World, tmp_path: Path):
     nowhere = environment(f"postgresql://postgres@/nobody?host={tmp_path}")
     async with serving(nowhere) as port:
         quiet_world.port = port

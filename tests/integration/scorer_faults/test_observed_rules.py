@@ -39,7 +39,7 @@ async def test_free_nullifiers_of_a_clashing_stamp_go_to_the_owner_until_its_lin
     assert await links(world) == dict.fromkeys(("v0:free", "v1:free", "v0:taken"), (OTHER, SOON))
 
 
-async def test_the_first_clash_in_the_stamps_own_order_decides_whose_the_others_become(world: World):
+async def test_first_clash_in_the_stamps_own_order_decides_whose_the_others_become(world: World):
     stamp = credential(1, "Ens", "v0:b", "v0:free", "v0:a")
     foreign = (ForeignLink("v0:a", address(998), FAR), ForeignLink("v0:b", OTHER, SOON))
     await world.settle([person(1, stamp, links=foreign)])
@@ -47,14 +47,14 @@ async def test_the_first_clash_in_the_stamps_own_order_decides_whose_the_others_
     assert (await links(world))["v0:free"] == (OTHER, SOON)
 
 
-async def test_a_clash_names_all_nullifiers_and_the_provider_in_its_event(world: World):
+async def test_clash_names_all_nullifiers_and_the_provider_in_its_event(world: World):
     stamp = credential(1, "Ens", "v0:free", "v0:taken")
     await world.settle([person(1, stamp, links=(ForeignLink("v0:taken", OTHER, SOON),))])
     await world.score(MINE)
     assert await event(world, "LDP") == {"nullifiers": ["v0:free", "v0:taken"], "provider": "Ens", "community_id": 1}
 
 
-async def test_a_clash_is_told_again_at_every_scoring(world: World):
+async def test_clash_is_recorded_at_every_scoring(world: World):
     await world.settle([person(1, credential(1, "Ens", "v0:taken"), links=(ForeignLink("v0:taken", OTHER, SOON),))])
     await world.score(MINE)
     await world.score(MINE)
@@ -79,7 +79,7 @@ async def test_one_nullifier_in_two_stamps_that_is_owned_already_counts_for_both
     assert document(await world.score(MINE))["score"] == "4.25000"
 
 
-async def test_an_own_and_a_foreign_nullifier_in_one_stamp_is_a_clash(world: World):
+async def test_own_and_a_foreign_nullifier_in_one_stamp_is_a_clash(world: World):
     stamp = credential(1, "Ens", "v0:mine", "v0:taken")
     await world.settle(
         [person(1, stamp, links=(ForeignLink("v0:mine", MINE, SOON), ForeignLink("v0:taken", OTHER, SOON)))]
@@ -88,7 +88,7 @@ async def test_an_own_and_a_foreign_nullifier_in_one_stamp_is_a_clash(world: Wor
     assert (response["error"], response["stamps"]["Ens"]["dedup"]) == (None, True)
 
 
-async def test_an_own_link_of_a_clashing_stamp_stays_its_own(world: World):
+async def test_own_link_of_a_clashing_stamp_stays_its_own(world: World):
     stamp = credential(1, "Ens", "v0:mine", "v0:taken")
     await world.settle(
         [person(1, stamp, links=(ForeignLink("v0:mine", MINE, SOON), ForeignLink("v0:taken", OTHER, SOON)))]
@@ -97,7 +97,7 @@ async def test_an_own_link_of_a_clashing_stamp_stays_its_own(world: World):
     assert (await links(world))["v0:mine"] == (MINE, SOON)
 
 
-async def test_an_expired_claim_passes_to_the_newcomer(world: World):
+async def test_expired_claim_passes_to_the_newcomer(world: World):
     await world.settle(
         [person(1, credential(1, "Ens", "v0:lapsed"), links=(ForeignLink("v0:lapsed", OTHER, LONG_AGO),))]
     )
@@ -126,7 +126,7 @@ async def test_text_weights_are_summed_as_they_are_written(world: World):
     assert (response["score"], response["passing_score"]) == ("3.53100", True)
 
 
-async def test_a_tiny_float_weight_is_a_number_in_the_event(world: World):
+async def test_tiny_float_weight_is_a_number_in_the_event(world: World):
     await world.settle([person(1, credential(1, "Ens"))])
     await weigh(world, {"Ens": 0.000001})
     response = document(await world.score(MINE))
@@ -136,7 +136,7 @@ async def test_a_tiny_float_weight_is_a_number_in_the_event(world: World):
     )
 
 
-async def test_an_expiry_keeps_its_offset_in_the_response(world: World):
+async def test_expiry_keeps_its_offset_in_the_response(world: World):
     await world.settle([person(1, credential(1, "Ens", expires="2099-06-01T12:00:00+02:00"))])
     response = document(await world.score(MINE))
     assert (response["expiration_timestamp"], response["stamps"]["Ens"]["expiration_date"]) == (
@@ -145,13 +145,13 @@ async def test_an_expiry_keeps_its_offset_in_the_response(world: World):
     )
 
 
-async def test_an_expiry_keeps_its_offset_in_the_event(world: World):
+async def test_expiry_keeps_its_offset_in_the_event(world: World):
     await world.settle([person(1, credential(1, "Ens", expires="2099-06-01T12:00:00+02:00"))])
     await world.score(MINE)
     assert (await event(world, "SCU"))["fields"]["expiration_date"] == "2099-06-01T12:00:00+02:00"
 
 
-async def test_an_expiry_is_stored_in_utc(world: World):
+async def test_expiry_is_stored_in_utc(world: World):
     await world.settle([person(1, credential(1, "Ens", expires="2099-06-01T12:00:00+02:00"))])
     await world.score(MINE)
     stored = await world.conn.fetchval("SELECT expiration_date FROM registry_score")
@@ -164,7 +164,7 @@ async def test_milliseconds_of_an_expiry_are_written_as_microseconds(world: Worl
     assert response["stamps"]["Ens"]["expiration_date"] == "2099-06-01T12:00:00.123000+00:00"
 
 
-async def test_a_deduplicated_stamp_shows_its_expiry_as_it_was_written(world: World):
+async def test_deduplicated_stamp_shows_its_expiry_as_it_was_written(world: World):
     stamp = credential(1, "Ens", "v0:taken", expires="2099-06-01T12:00:00.500Z")
     await world.settle([person(1, stamp, links=(ForeignLink("v0:taken", OTHER, SOON),))])
     response = document(await world.score(MINE))
@@ -183,14 +183,14 @@ async def test_links_outlive_their_stamps(world: World):
     assert await links(world) == {"v0:one": (MINE, FAR)}
 
 
-async def test_a_null_weight_table_is_an_error_that_is_stored(world: World):
+async def test_null_weight_table_is_an_error_that_is_stored(world: World):
     await world.settle([person(1, credential(1, "Ens"))])
     await world.conn.execute("UPDATE scorer_weighted_binaryweightedscorer SET weights = NULL")
     assert document(await world.score(MINE))["error"] == "'NoneType' object has no attribute 'get'"
     assert await world.count("registry_score", "status = 'ERROR' AND evidence IS NULL") == 1
 
 
-async def test_an_error_heals_with_the_next_scoring(world: World):
+async def test_error_heals_with_the_next_scoring(world: World):
     await world.settle([person(1, credential(1, "Ens"))])
     await world.conn.execute("UPDATE account_community SET rule = 'FIFO'")
     assert document(await world.score(MINE))["error"] == "Invalid rule"

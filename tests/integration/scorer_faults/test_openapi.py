@@ -1,7 +1,7 @@
-"""Requests generated from the scorer's own description find no error that nobody handles.
+"""Requests generated from the scorer's own description cause no unhandled error.
 
 The plain 500 page that the legacy gives by rule is declared in the code (`UnanswerableError` and its like) and leaves no log line; an
-error that nobody handled leaves `request_failed`, and that is what is looked for.
+unhandled error logs `request_failed`, which the tests look for.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ async def _fill(dsn: str) -> None:
 
 @pytest.fixture(scope="module")
 def base_url(postgres_dsn: str) -> Iterator[str]:
-    """Where the scorer listens."""
+    """Return the URL of the scorer."""
     background = Background(postgres_dsn)
     ready, stop = threading.Event(), threading.Event()
     thread = threading.Thread(target=background.run, args=(ready, stop), name="scorer")
@@ -132,5 +132,5 @@ def test_no_generated_request_finds_an_unhandled_error(
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-def test_the_description_is_served_as_it_was_used(base_url: str) -> None:
+def test_description_is_served_as_it_was_used(base_url: str) -> None:
     assert schemathesis.openapi.from_url(f"{base_url}/openapi.json").raw_schema == SCHEMA.raw_schema

@@ -38,7 +38,7 @@ async def test_one_of_many_claimants_takes_over_an_expired_link(world: World):
     assert sum(document(outcome)["score"] == "2.00000" for outcome in outcomes) == 1
 
 
-async def test_the_winner_of_a_claim_is_who_owns_the_link(world: World):
+async def test_winner_of_a_claim_owns_the_link(world: World):
     await world.settle(person(n, credential(n, "Github", "v0:shared")) for n in range(MANY))
     outcomes = await world.score_all(address(n) for n in range(MANY))
     [winner] = [document(outcome)["address"] for outcome in outcomes if document(outcome)["score"] != "0.00000"]
@@ -97,7 +97,7 @@ async def test_two_communities_score_one_address_at_once(world: World):
     assert await world.count("registry_score", "status = 'DONE'") == 3
 
 
-async def test_the_same_stamps_added_many_times_at_once_are_there_once(world: World):
+async def test_same_stamps_added_many_times_at_once_are_there_once(world: World):
     await world.settle([person(1)])
     stamps = [credential(1, "Github"), credential(1, "Ens")]
     outcomes = await at_once(*(world.add(address(1), stamps) for _ in range(6)))
@@ -105,7 +105,7 @@ async def test_the_same_stamps_added_many_times_at_once_are_there_once(world: Wo
     assert await world.count("ceramic_cache_ceramiccache", "deleted_at IS NULL") == 2
 
 
-async def test_the_same_stamps_added_at_once_give_one_whole_score(world: World):
+async def test_same_stamps_added_at_once_give_one_whole_score(world: World):
     await world.settle([person(1)])
     before = await world.photograph()
     outcomes = await at_once(*(world.add(address(1), [credential(1, "Github")]) for _ in range(6)))

@@ -14,14 +14,14 @@ RECOVERY_S = 10.0
 
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
-    """A Redis that a test may stop."""
+    """Provide a Redis that a test may stop."""
     with running_redis() as server:
         yield server
 
 
 @pytest.fixture
 async def limited(quiet_world: World, redis_server: RedisServer) -> AsyncIterator[World]:
-    """A scorer with limits in Redis; its key may ask twice an hour."""
+    """Run a scorer with limits in Redis; its key is limited to two requests an hour."""
     await quiet_world.settle([person(1)])
     await quiet_world.conn.execute("UPDATE account_accountapikey SET rate_limit = '2/h'")
     settings = environment(quiet_world.dsn, RATELIMIT_ENABLE="true", CELERY_BROKER_URL=redis_server.url)
@@ -30,7 +30,7 @@ async def limited(quiet_world: World, redis_server: RedisServer) -> AsyncIterato
         yield quiet_world
 
 
-async def test_the_limit_holds_while_redis_is_there(limited: World):
+async def test_limit_holds_while_redis_is_there(limited: World):
     assert [status(await limited.score(address(1))) for _ in range(3)] == [200, 200, 429]
 
 

@@ -34,7 +34,7 @@ class World:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     async def settle(self, people: Iterable[Person]) -> None:
-        """Let these people, and nobody else, be there."""
+        """Replace the people in the database."""
         await database.seed(self.conn, Scenario("world", {}, {}, ()))
         await write(self.conn, population_rows.rows(people))
 
@@ -43,7 +43,7 @@ class World:
         return await database.snapshot(self.conn, self.tables)
 
     async def changes_since(self, before: database.Snapshot) -> list[RowChange]:
-        """What is different from a photograph."""
+        """Return the rows that differ from a snapshot."""
         return database.changes_between(before, await self.photograph())
 
     async def count(self, table: str, condition: str = "TRUE") -> int:
@@ -71,7 +71,7 @@ class World:
         return await self.ask("POST", f"/internal/embed/stamps/{address}", body=body, Authorization=TOKEN)
 
     def metric(self, name: str, **labels: str) -> float:
-        """A metric of the scorer now."""
+        """Read a metric of the scorer."""
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
@@ -83,7 +83,7 @@ async def at_once(*questions: Any) -> list[Response | Failed]:
 
 
 def environment(dsn: str, **more: str) -> dict[str, str]:
-    """A scorer's settings in this world."""
+    """Return the environment of a scorer on this database."""
     return {
         "DATABASE_URL": dsn,
         "TRUSTED_IAM_ISSUERS": json.dumps([ISSUER.did]),
@@ -95,12 +95,12 @@ def environment(dsn: str, **more: str) -> dict[str, str]:
 
 
 def address(number: int) -> str:
-    """The address of a number."""
+    """Return the address of a number."""
     return f"0x{number:040x}"
 
 
 def credential(number: int, provider: str, *nullifiers: str, expires: str = FAR) -> dict[str, Any]:
-    """A signed stamp of an address; its nullifier is its own unless given."""
+    """Sign a stamp of an address; its nullifier is its own unless given."""
     own = nullifiers or (f"v0:{provider}-{number}",)
     return ISSUER.issue(address(number), provider, own, expires=expires)
 
@@ -112,11 +112,11 @@ def person(number: int, *credentials: dict[str, Any], links: tuple[ForeignLink, 
 
 
 def status(outcome: Response | Failed) -> int | str:
-    """The status of a response, or why there is none."""
+    """Return the status of a response, or the cause for which there is none."""
     return outcome.status if isinstance(outcome, Response) else str(outcome.cause)
 
 
 def document(outcome: Response | Failed) -> Any:
-    """The JSON of a response."""
+    """Decode the JSON of a response."""
     assert isinstance(outcome, Response), outcome
     return json.loads(outcome.body)

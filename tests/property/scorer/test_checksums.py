@@ -10,12 +10,12 @@ texts = st.text("0123456789abcdefABCDEFxXg", max_size=44)
 
 
 @given(digits)
-def test_an_address_with_its_checksum_is_an_address(text: str):
+def test_address_with_its_checksum_is_an_address(text: str):
     assert is_address(with_checksum(text))
 
 
 @given(digits)
-def test_a_checksum_changes_case_alone_and_once(text: str):
+def test_checksum_changes_case_alone_and_once(text: str):
     checked = with_checksum(text)
     assert (checked.lower(), with_checksum(checked)) == (f"0x{text}", checked)
 

@@ -1,4 +1,4 @@
-"""What holds for every deduplication plan."""
+"""Properties of every deduplication plan."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def test_no_unexpired_link_of_another_address_is_touched(stamps, links):
 
 
 @given(stamps_of, links_of)
-def test_a_plan_applied_twice_keeps_the_same_and_writes_nothing_more(stamps, links):
+def test_plan_applied_twice_keeps_the_same_and_writes_nothing_more(stamps, links):
     first = plan(stamps, links)
     again = plan(stamps, applied(first, links))
     assert (again.kept, again.clashing, again.inserts, again.updates) == (first.kept, first.clashing, (), ())
@@ -67,7 +67,7 @@ def test_inserts_are_new_updates_are_known_and_both_are_sorted(stamps, links):
 
 
 @given(stamps_of, links_of, st.randoms(use_true_random=False))
-def test_the_order_of_the_stamps_decides_nothing_about_who_counts(stamps, links, random):
+def test_order_of_stamps_does_not_affect_which_count(stamps, links, random):
     shuffled = list(stamps)
     random.shuffle(shuffled)
     made, other = plan(stamps, links), plan(shuffled, links)

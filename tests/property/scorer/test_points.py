@@ -13,17 +13,17 @@ rows = st.lists(
 
 
 @given(rows, st.none() | st.integers(1, 5))
-def test_the_total_is_the_sum_of_the_actions(earned: list[EarnedPoints], multiplier: int | None):
+def test_total_is_the_sum_of_the_actions(earned: list[EarnedPoints], multiplier: int | None):
     data = points_data(earned, multiplier=multiplier, eligible=False)
     assert data.total_points == sum(points for name, points in data.breakdown.items() if "_" not in name)
 
 
 @given(rows)
-def test_the_order_of_the_rows_does_not_matter(earned: list[EarnedPoints]):
+def test_order_of_the_rows_does_not_matter(earned: list[EarnedPoints]):
     assert points_data(earned, multiplier=1, eligible=True) == points_data(earned[::-1], multiplier=1, eligible=True)
 
 
 @given(rows)
-def test_a_chain_has_no_more_than_its_action(earned: list[EarnedPoints]):
+def test_chain_has_no_more_than_its_action(earned: list[EarnedPoints]):
     breakdown = points_data(earned, multiplier=1, eligible=True).breakdown
     assert all(points <= breakdown[name.partition("_")[0]] for name, points in breakdown.items())

@@ -22,7 +22,7 @@ def end_of(period: int, client: str, now: int) -> int:
 
 
 @given(periods, clients, moments)
-def test_the_window_ends_at_the_clients_next_offset(period: int, client: str, now: int):
+def test_window_ends_at_the_clients_next_offset(period: int, client: str, now: int):
     name = f"registry5/{period}s{client}{end_of(period, client, now)}"
     assert key(period, client, now) == ":1:rl:" + hashlib.sha256(name.encode()).hexdigest()
 
@@ -33,5 +33,5 @@ def test_all_moments_of_a_window_share_a_counter(period: int, client: str, now: 
 
 
 @given(periods, clients, moments)
-def test_the_moment_after_a_window_starts_another(period: int, client: str, now: int):
+def test_moment_after_a_window_starts_another(period: int, client: str, now: int):
     assert key(period, client, now) != key(period, client, end_of(period, client, now) + 1)

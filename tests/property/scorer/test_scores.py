@@ -1,4 +1,4 @@
-"""What holds for every score."""
+"""Properties of every score."""
 
 from decimal import Decimal
 
@@ -23,14 +23,14 @@ def weighed(names, weights, threshold=Decimal(20)):
 
 
 @given(providers, weights_of, st.randoms(use_true_random=False))
-def test_the_order_of_the_stamps_does_not_change_a_decimal_score(names, weights, random):
+def test_order_of_the_stamps_does_not_change_a_decimal_score(names, weights, random):
     shuffled = list(names)
     random.shuffle(shuffled)
     assert weighed(names, weights).evidence == weighed(shuffled, weights).evidence
 
 
 @given(providers, weights_of)
-def test_the_raw_score_is_the_sum_of_the_known_weights(names, weights):
+def test_raw_score_is_the_sum_of_the_known_weights(names, weights):
     raw = raw_score(weighed(names, weights))
     assert Decimal(raw) == sum((Decimal(weights.get(name, 0)) for name in names), Decimal(0))
 
@@ -42,6 +42,6 @@ def test_it_passes_exactly_when_the_sum_reaches_the_threshold(names, weights, th
 
 
 @given(st.sampled_from(["next", "prev"]), st.integers(0, 2**63 - 1))
-def test_a_cursor_survives_its_token(direction, number):
+def test_cursor_survives_its_token(direction, number):
     cursor = Cursor(direction, number)
     assert parse_cursor(cursor.token()) == cursor

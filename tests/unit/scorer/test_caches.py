@@ -15,7 +15,7 @@ def cache(now: list[float]) -> MemoryCache:
     return MemoryCache(Metrics(CollectorRegistry()), entries_max=2, monotonic=lambda: now[0])
 
 
-async def test_a_value_comes_back_until_its_time_is_over(cache: MemoryCache, now: list[float]):
+async def test_value_comes_back_until_its_time_is_over(cache: MemoryCache, now: list[float]):
     await cache.put(CacheName.WEIGHTS, "1", {})
     now[0] = 59.9
     before = await cache.get(CacheName.WEIGHTS, "1")
@@ -28,7 +28,7 @@ async def test_kinds_do_not_share_values(cache: MemoryCache):
     assert await cache.get(CacheName.METADATA, "1") is None
 
 
-async def test_the_value_unused_for_longest_makes_room(cache: MemoryCache):
+async def test_value_unused_for_longest_makes_room(cache: MemoryCache):
     await cache.put(CacheName.WEIGHTS, "1", "one")
     await cache.put(CacheName.WEIGHTS, "2", "two")
     await cache.get(CacheName.WEIGHTS, "1")

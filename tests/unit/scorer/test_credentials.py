@@ -39,13 +39,13 @@ async def test_no_credentials_need_no_verdict(verifier):
     assert await verifier.verify_all([]) == []
 
 
-async def test_a_known_proof_is_not_verified_again(verifier, metrics):
+async def test_known_proof_is_not_verified_again(verifier, metrics):
     await verifier.verify_all(GOOD[:1])
     await verifier.verify_all(GOOD[:1])
     assert (looked_up(metrics, "miss"), looked_up(metrics, "hit")) == (1, 1)
 
 
-async def test_a_bad_proof_is_remembered_as_bad(verifier, metrics):
+async def test_bad_proof_is_remembered_as_bad(verifier, metrics):
     assert [await verifier.verify_all([BAD]) for _ in range(2)] == [[False], [False]]
     assert looked_up(metrics, "hit") == 1
 
@@ -55,8 +55,8 @@ async def test_one_credential_twice_is_verified_once(verifier, metrics):
     assert metrics.registry.get_sample_value("scorer_verification_seconds_count") == 1
 
 
-async def test_the_least_recently_used_verdict_is_dropped(verifier, metrics):
-    # One at a time: those verified together become known in the order in which they end, which is nobody's promise.
+async def test_least_recently_used_verdict_is_dropped(verifier, metrics):
+    # One at a time: concurrent verifications enter the cache in the order in which they end, which is undefined.
     for turn in (0, 1, 2, 0, 3, 0, 1):
         await verifier.verify_all([GOOD[turn]])
     assert metrics.registry.get_sample_value("scorer_verification_seconds_count") == 5
@@ -66,11 +66,11 @@ async def test_the_least_recently_used_verdict_is_dropped(verifier, metrics):
 @pytest.mark.parametrize(
     "text", ["{}", "null", "[]", '{"proof": {"type": "EthereumEip712Signature2021", "proofValue": "0x12"}}']
 )
-async def test_what_the_library_cannot_read_is_not_valid(verifier, text):
+async def test_credential_that_didkit_cannot_read_is_invalid(verifier, text):
     assert await verifier.verify_all([text]) == [False]
 
 
-async def test_a_proof_that_makes_the_library_panic_is_not_valid(verifier):
+async def test_proof_that_makes_the_library_panic_is_not_valid(verifier):
     credential = json.loads(GOOD[0])
     credential["proof"]["proofValue"] = "0x12"
     assert await verifier.verify_all([json.dumps(credential)]) == [False]

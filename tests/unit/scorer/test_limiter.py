@@ -27,13 +27,13 @@ async def test_analysis_has_a_limit_of_its_own():
 
 
 @pytest.mark.parametrize("rate", ["", None])
-async def test_no_rate_is_no_limit(rate: str | None):
+async def test_absent_rate_means_unlimited(rate: str | None):
     limits = limiter(LocalCounters(counters_max=0))
     await limits.count(key(rate), group="registry")
     assert limits._counters._counters == {}  # pyright: ignore[reportAttributeAccessIssue]
 
 
-async def test_a_limit_of_none_refuses_all():
+async def test_limit_of_none_refuses_all():
     with pytest.raises(RateLimitedError):
         await limiter(LocalCounters()).count(key("0/h"), group="registry")
 

@@ -14,12 +14,12 @@ from scorer.shared_store import SharedStore
         "redis://localhost:99999",
     ],
 )
-def test_what_is_no_address_of_a_store_stops_the_start(url: str):
+def test_malformed_store_url_stops_the_start(url: str):
     with pytest.raises(ScorerSettingsError):
         SharedStore(url)
 
 
-def test_a_password_is_not_shown():
+def test_password_is_not_shown():
     with pytest.raises(ScorerSettingsError) as caught:
         SharedStore("http://user:hunter2@localhost")
     assert "hunter2" not in str(caught.value)

@@ -49,15 +49,15 @@ def tokens(private: str, public: str) -> Tokens:
     return Tokens(public_key=public, private_key=private, secret_key=SECRET, clock=now)
 
 
-def test_a_token_of_the_newer_kind_is_read(tokens: Tokens, private: str):
+def test_token_of_the_newer_kind_is_read(tokens: Tokens, private: str):
     assert tokens.address_of(jwt.encode(NEWER, private, algorithm="RS256")) == "0xab"
 
 
-def test_a_token_of_the_older_kind_is_read(tokens: Tokens):
+def test_token_of_the_older_kind_is_read(tokens: Tokens):
     assert tokens.address_of(jwt.encode(OLDER, SECRET, algorithm="HS256")) == "0xab"
 
 
-def test_an_issued_token_is_read_back(tokens: Tokens):
+def test_issued_token_is_read_back(tokens: Tokens):
     assert tokens.address_of(tokens.issue("0xAB", token_id="id")) == "0xab"
 
 
@@ -69,25 +69,25 @@ def test_an_issued_token_is_read_back(tokens: Tokens):
         ({"iat": FAR - 1}, "The token is not yet valid (iat)"),
     ],
 )
-def test_a_refusal_names_the_flaw_of_the_newer_kind(tokens: Tokens, private: str, changes: dict, flaw: str):
+def test_refusal_names_the_flaw_of_the_newer_kind(tokens: Tokens, private: str, changes: dict, flaw: str):
     with pytest.raises(BearerTokenRefusedError) as caught:
         tokens.address_of(jwt.encode({**NEWER, **changes}, private, algorithm="RS256"))
     assert f"string={flaw!r}" in str(caught.value)
 
 
-def test_a_refusal_names_the_flaw_of_the_older_kind(tokens: Tokens):
+def test_refusal_names_the_flaw_of_the_older_kind(tokens: Tokens):
     claims = {name: value for name, value in OLDER.items() if name != "jti"}
     with pytest.raises(BearerTokenRefusedError, match="Token has no id"):
         tokens.address_of(jwt.encode(claims, SECRET, algorithm="HS256"))
 
 
 @pytest.mark.parametrize("token", ["", "garbage", "a.b.c", "ü.ü.ü", "e30.e30.e30", "\x00"])
-def test_what_is_no_token_is_refused(tokens: Tokens, token: str):
+def test_malformed_token_is_refused(tokens: Tokens, token: str):
     with pytest.raises(BearerTokenRefusedError):
         tokens.address_of(token)
 
 
-def test_a_public_key_is_no_shared_secret(tokens: Tokens, public: str):
+def test_public_key_does_not_verify_as_shared_secret(tokens: Tokens, public: str):
     signed = hmac_signed(NEWER, key=public.encode())
     with pytest.raises(BearerTokenRefusedError, match="The specified alg value is not allowed"):
         tokens.address_of(signed)
@@ -107,7 +107,7 @@ def test_without_a_secret_no_older_token_is_taken(public: str):
         newer.address_of(unsigned)
 
 
-def test_a_token_that_names_nobody_is_unanswerable(tokens: Tokens, private: str):
+def test_token_without_did_is_unanswerable(tokens: Tokens, private: str):
     with pytest.raises(UnanswerableError):
         tokens.address_of(jwt.encode({"iss": "passport-scorer"}, private, algorithm="RS256"))
 
@@ -119,7 +119,7 @@ def test_without_a_private_key_nothing_is_issued(key: str):
         tokens.issue("0xab", token_id="id")
 
 
-def test_a_public_key_that_is_none_is_a_settings_error():
+def test_public_key_that_is_none_is_a_settings_error():
     tokens = Tokens(public_key="no key", private_key="", secret_key="", clock=now)
     with pytest.raises(ScorerSettingsError, match="SIWE_JWT_PUBLIC_KEY"):
         tokens.address_of("a.b.c")

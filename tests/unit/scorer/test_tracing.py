@@ -11,11 +11,11 @@ from scorer.tracing import NoTracing, exporting, tracing_to
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def test_without_an_endpoint_there_are_no_traces():
+def test_no_endpoint_means_no_traces():
     assert isinstance(exporting(""), NoTracing)
 
 
-def test_a_stage_is_a_span_below_its_request_s_which_is_below_the_client_s():
+def test_stage_is_a_span_below_its_request_s_which_is_below_the_client_s():
     exporter = InMemorySpanExporter()
     tracing = tracing_to(exporter)
     metrics = Metrics(CollectorRegistry(), tracing)
@@ -28,7 +28,7 @@ def test_a_stage_is_a_span_below_its_request_s_which_is_below_the_client_s():
     assert request["context"]["trace_id"][2:] + "-" + request["parent_id"][2:] == PARENT[3:52]
 
 
-def test_a_stage_is_measured_with_and_without_traces():
+def test_stage_is_measured_with_and_without_traces():
     metrics = Metrics(CollectorRegistry())
     with metrics.stage("lock"):
         pass

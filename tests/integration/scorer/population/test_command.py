@@ -55,20 +55,20 @@ async def test_ids_go_on_after_those_of_the_population(migrated: str) -> None:
     assert following == greatest + 1
 
 
-def test_a_database_with_accounts_is_refused_in_one_line(migrated: str) -> None:
+def test_database_with_accounts_is_refused_in_one_line(migrated: str) -> None:
     assert scorer("populate", "--addresses", "1", dsn=migrated).returncode == 0
     again = scorer("populate", "--addresses", "1", dsn=migrated)
     assert again.returncode == 2
     assert again.stderr == "scorer: the database has accounts already: populate needs one without accounts\n"
 
 
-def test_a_missing_database_is_said_in_one_line() -> None:
+def test_missing_database_is_reported_in_one_line() -> None:
     done = scorer("populate", dsn="")
     assert done.returncode == 2
     assert done.stderr == "scorer: no database: set --database-url or DATABASE_URL, or a file with --sql\n"
 
 
-def test_a_database_that_is_away_is_said_in_one_line() -> None:
+def test_unavailable_database_is_reported_in_one_line() -> None:
     done = scorer("migrate", dsn="postgresql://127.0.0.1:1/none")
     assert done.returncode == 3
     assert done.stderr.startswith("scorer: ConnectionRefusedError: ")

@@ -1,4 +1,4 @@
-"""What the endpoints around scoring lean on: other services, a shared store, keys for tokens."""
+"""Fixtures of the endpoints around scoring: upstream services, a shared store, keys for tokens."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ def _redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_server(_redis_server: RedisServer) -> Iterator[RedisServer]:
-    """A running server without keys; a test that stops it finds it started again by the next."""
+    """Provide a running server without keys; one that a test has stopped is started for the next."""
     yield _redis_server
     _redis_server.stop()
     _redis_server.start()

@@ -31,7 +31,7 @@ def settings(migrated, redis_server):
     return scoring.settings(migrated, rate_limits=True, redis_url=redis_server.url, limits=patient)
 
 
-async def test_the_request_beyond_the_limit_is_refused(limited, serve, settings):
+async def test_request_beyond_the_limit_is_refused(limited, serve, settings):
     assert await statuses(await serve(settings, clock=lambda: NOW), 3) == [200, 200, 429]
 
 
@@ -40,13 +40,13 @@ async def test_two_processes_share_one_allowance(limited, serve, settings):
     assert await statuses(one, 2) + await statuses(other, 1) == [200, 200, 429]
 
 
-async def test_what_the_legacy_counted_counts(limited, serve, settings, redis_client):
+async def test_requests_counted_by_the_legacy_count(limited, serve, settings, redis_client):
     window = window_of(Rate(2, 900), RateGroup.REGISTRY, client="testKey1", now=int(NOW.timestamp()))
     redis_client.set(window.key, 2, ex=window.ttl_s)
     assert await statuses(await serve(settings, clock=lambda: NOW), 1) == [429]
 
 
-async def test_the_next_window_starts_anew(limited, serve, settings):
+async def test_next_window_starts_at_zero(limited, serve, settings):
     now = [NOW]
     client = await serve(settings, clock=lambda: now[0])
     before = await statuses(client, 3)
@@ -65,15 +65,15 @@ async def test_without_a_store_url_this_process_counts(limited, serve, migrated)
     assert await statuses(client, 3) == [200, 200, 429]
 
 
-async def test_a_process_that_counts_alone_says_so(limited, serve, migrated, caplog):
+async def test_process_that_counts_alone_says_so(limited, serve, migrated, caplog):
     await serve(scoring.settings(migrated, rate_limits=True), clock=lambda: NOW)
     assert "rate_limits_counted_in_process" in [record.message for record in caplog.records]
 
 
-async def test_limits_that_are_off_refuse_nobody(limited, serve, migrated):
+async def test_limits_that_are_off_refuse_nothing(limited, serve, migrated):
     assert await statuses(await serve(scoring.settings(migrated)), 3) == [200, 200, 200]
 
 
-async def test_a_rate_that_cannot_be_read_is_the_plain_error_page(world, serve, settings):
+async def test_rate_that_cannot_be_read_is_the_plain_error_page(world, serve, settings):
     await world.conn.execute("UPDATE account_accountapikey SET rate_limit = 'many'")
     assert await statuses(await serve(settings), 1) == [500]

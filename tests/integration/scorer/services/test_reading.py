@@ -1,4 +1,4 @@
-"""What the endpoints around scoring read and write in the database, beyond the recorded cases."""
+"""Reads and writes of the endpoints around scoring, beyond the recorded cases."""
 
 import json
 from datetime import UTC, datetime
@@ -53,15 +53,15 @@ async def test_stakes_are_exact_whatever_their_size(app, world):
     assert (stake["amount"], stake["last_updated_in_block"]) == ("1234567890123456789012345.000000000000000001", 2**70)
 
 
-async def test_a_community_stake_shows_on_the_own_address(app):
+async def test_community_stake_shows_on_the_own_address(app):
     assert await answer(app, "/ceramic-cache/stake/gtc", own(A)) == (200, {"items": []})
 
 
-async def test_a_list_and_address_of_any_text_is_no_member(app):
+async def test_unknown_list_and_malformed_address_are_not_members(app):
     assert await answer(app, "/internal/allow-list/%7Bx%7D/%F0%9F%A6%84", INTERNAL) == (200, {"is_member": False})
 
 
-async def test_a_credential_is_found_however_its_name_is_encoded(app, world):
+async def test_credential_is_found_however_its_name_is_encoded(app, world):
     await world.conn.execute(
         """INSERT INTO account_customcredentialruleset (credential_type, definition, name, provider_id)
            VALUES ('DVL', '{"b": 1, "a": [2]}', 'n', 'DeveloperList#a')"""
@@ -71,7 +71,7 @@ async def test_a_credential_is_found_however_its_name_is_encoded(app, world):
     assert found == [(200, {"ruleset": {"b": 1, "a": [2]}})] * 2
 
 
-async def test_an_unknown_credential_is_not_found(app):
+async def test_unknown_credential_is_not_found(app):
     assert await answer(app, "/internal/customization/credential/x", INTERNAL) == (404, {"detail": "Not Found"})
 
 
@@ -88,7 +88,7 @@ async def test_no_community_is_named_by_anything_else(app):
     assert found == [(500, {"detail": detail})] * 4
 
 
-async def test_weights_of_no_sense_are_the_plain_error_page(app, world):
+async def test_malformed_weights_are_the_plain_error_page(app, world):
     await world.conn.execute("UPDATE scorer_weighted_binaryweightedscorer SET weights = 'null'")
     assert await answer(app, "/internal/embed/weights", {}) == (500, "text/html")
 
@@ -174,7 +174,7 @@ async def test_missing_parts_of_stored_evidence_have_a_meaning(app, world, evide
 
 
 @pytest.mark.parametrize("evidence", ["[1]", '"text"', '{"rawScore": "x"}', '{"threshold": []}', '{"rawScore": "NaN"}'])
-async def test_stored_evidence_without_sense_is_a_score_that_cannot_be_told(app, world, evidence: str):
+async def test_malformed_evidence_is_a_client_error(app, world, evidence: str):
     await store_score(world, evidence)
     expected = (400, {"detail": "Unable to get score for provided scorer."})
     assert await answer(app, f"/ceramic-cache/score/{A}", own(A)) == expected
@@ -290,7 +290,7 @@ async def test_of_a_platform_listed_twice_the_last_counts(world, migrated, upstr
     assert await platforms(world) == [("G", "last")]
 
 
-async def test_the_description_is_served(app):
+async def test_description_is_served(app):
     status, body = await answer(app, "/openapi.json", {})
     assert (status, body["openapi"], "/internal/check-bans" in body["paths"]) == (200, "3.1.0", True)
 

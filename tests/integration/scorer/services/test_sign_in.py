@@ -66,7 +66,7 @@ async def token(app) -> dict[str, str]:
     return {"Authorization": f"Bearer {body['access']}"}
 
 
-async def test_a_token_from_a_signed_message_opens_the_own_endpoints(app):
+async def test_token_from_a_signed_message_opens_the_own_endpoints(app):
     async with app.get("/ceramic-cache/stake/gtc", headers=await token(app)) as response:
         assert (response.status, await response.json()) == (200, {"items": []})
 
@@ -113,13 +113,13 @@ async def test_fields_that_make_no_message_fail_after_the_nonce(app):
     assert [response["detail"] for _, response in responses] == ["Authentication failed!", "Invalid nonce!"]
 
 
-async def test_what_is_no_signature_is_refused(app):
+async def test_malformed_signature_is_refused(app):
     signatures = ["", "0x12", "no hex", "0x" + "11" * 65]
     responses = [await authenticate(app, {**sign_in(await fresh_nonce(app)), "signature": one}) for one in signatures]
     assert responses == [(400, {"detail": "Invalid signature!"})] * 4
 
 
-async def test_without_a_private_key_nobody_signs_in(serve, world, migrated):
+async def test_sign_in_needs_a_private_key(serve, world, migrated):
     app = await serve(scoring.settings(migrated, siwe_domains=frozenset({"app.example.test"})))
     assert await authenticate(app, sign_in(await fresh_nonce(app))) == (400, {"detail": "Authentication failed!"})
 
@@ -162,12 +162,12 @@ async def test_terms_that_do_not_exist_are_the_plain_error_page(app):
         assert (response.status, response.content_type) == (500, "text/html")
 
 
-def test_the_hash_is_the_one_that_wallets_sign():
+def test_hash_is_the_one_that_wallets_sign():
     text = "a message"
     assert Account._recover_hash(personal_message_hash(text), signature=signed(text)) == WALLET.address
 
 
-def test_the_signer_is_recovered():
+def test_signer_is_recovered():
     assert recover_signer("a message", signed("a message")) == WALLET.address.lower()
 
 
@@ -180,18 +180,18 @@ async def contracts(upstream, metrics):
 @pytest.mark.parametrize(
     ("result", "accepted"), [(YES, True), (NO, False), ("0x", False), ("0x1626ba7e", False), (7, False)]
 )
-async def test_a_contract_wallet_is_asked_itself(contracts, upstream, result, accepted: bool):
+async def test_contract_wallet_verifies_its_signature(contracts, upstream, result, accepted: bool):
     upstream.set_response("/rpc", {"jsonrpc": "2.0", "id": 1, "result": result})
     assert await contracts.accepts(CONTRACT, "text", "0x1234") is accepted
     assert upstream.requests[0].body["params"][0]["to"] == CONTRACT
 
 
-async def test_a_node_that_answers_with_an_error_says_no(contracts, upstream):
+async def test_node_that_answers_with_an_error_says_no(contracts, upstream):
     upstream.set_response("/rpc", {"jsonrpc": "2.0", "id": 1, "error": {"code": 3, "message": "execution reverted"}})
     assert not await contracts.accepts(CONTRACT, "text", "0x1234")
 
 
-async def test_a_node_that_hangs_says_no(contracts, upstream):
+async def test_node_that_hangs_says_no(contracts, upstream):
     upstream.hold()
     async with asyncio.timeout(60):
         assert not await contracts.accepts(CONTRACT, "text", "0x1234")
@@ -219,12 +219,12 @@ def multicall(*results: tuple[bool, str]) -> str:
         ("0x1234", False),
     ],
 )
-async def test_a_wallet_that_is_not_deployed_is_deployed_in_the_question(contracts, upstream, result, accepted: bool):
+async def test_wallet_that_is_not_deployed_is_deployed_in_the_question(contracts, upstream, result, accepted: bool):
     upstream.set_response("/rpc", {"jsonrpc": "2.0", "id": 1, "result": result})
     assert await contracts.accepts(CONTRACT, "text", wrapped(b"inner")) is accepted
 
 
 @pytest.mark.parametrize("signature", ["no hex", "0x" + "6492" * 16, "0x" + "00" * 20_001])
-async def test_a_signature_of_no_form_is_not_even_asked_about(contracts, upstream, signature: str):
+async def test_malformed_signature_makes_no_call(contracts, upstream, signature: str):
     assert not await contracts.accepts(CONTRACT, "text", signature)
     assert upstream.requests == []

@@ -46,7 +46,7 @@ async def noted(client, world) -> list[asyncpg.Record]:
     return await world.conn.fetch(NOTED)
 
 
-async def test_a_score_is_noted_with_its_response(tracked, world):
+async def test_score_is_noted_with_its_response(tracked, world):
     async with tracked.get(f"/v2/stamps/1/score/{A}", headers=scoring.headers()) as response:
         body = await response.json()
     (row,) = await noted(tracked, world)
@@ -62,13 +62,13 @@ async def test_keys_and_cookies_are_blotted_out(tracked, world):
     assert json.loads(row["query_params"]) == {"limit": ["1", "2"]}
 
 
-async def test_a_refused_request_is_noted_with_its_error(tracked, world):
+async def test_refused_request_is_noted_with_its_error(tracked, world):
     async with tracked.get("/v2/stamps/0x12", headers=scoring.headers()):
         (row,) = await noted(tracked, world)
     assert (row["status_code"], row["error"], row["response_skipped"]) == (400, "Invalid address.", True)
 
 
-async def test_what_was_not_read_is_not_noted(tracked, world):
+async def test_refused_parameters_are_not_tracked(tracked, world):
     async with (
         tracked.get(f"/v2/stamps/{A}?limit=x", headers=scoring.headers()),
         tracked.get(f"/v2/stamps/{A}", headers={"X-API-Key": "testKey1.wrong"}),
@@ -76,7 +76,7 @@ async def test_what_was_not_read_is_not_noted(tracked, world):
         assert await noted(tracked, world) == []
 
 
-async def test_stopping_stores_what_waits(serve, world, migrated):
+async def test_stopping_stores_queued_calls(serve, world, migrated):
     client = await serve(scoring.settings(migrated, analytics=True))
     async with client.get(f"/v2/stamps/{A}", headers=scoring.headers()):
         await client.close()
@@ -104,7 +104,7 @@ async def stopped_after(tracker: Tracker, *calls: TrackedCall) -> None:
         await tracker.stop()
 
 
-async def test_a_full_queue_drops_the_newest(world, database, metrics):
+async def test_full_queue_drops_the_newest(world, database, metrics):
     await stopped_after(Tracker(database, metrics, queue_max=2), call("/1"), call("/2"), call("/3"))
     assert [row["path"] for row in await world.conn.fetch(NOTED)] == ["/1", "/2"]
     assert metrics.registry.get_sample_value("scorer_analytics_rows_total", {"result": "dropped_full"}) == 1
@@ -119,7 +119,7 @@ async def test_calls_that_cannot_be_stored_cost_no_other(world, database, metric
 
 @pytest.fixture
 async def log(world):
-    """Reads what was committed since: (transaction, kind, request id of a message) of every message and insert."""
+    """Read the commits since: (transaction, kind, request id of a message) of every message and insert."""
     await world.conn.execute("CREATE PUBLICATION noted FOR TABLE account_accountapikeyanalytics")
     await world.conn.execute("SELECT pg_create_logical_replication_slot('noted', 'pgoutput', true)")
 
@@ -136,7 +136,7 @@ async def log(world):
     await world.conn.execute("DROP PUBLICATION noted")
 
 
-async def test_a_call_with_a_request_id_is_stored_under_it(log, migrated, metrics):
+async def test_call_with_a_request_id_is_stored_under_it(log, migrated, metrics):
     async with pool.opened(migrated, RateLimitSettings(), metrics, emit_request_id=True) as database:
         await stopped_after(Tracker(database, metrics), call("/1", request_id="one"), call("/2", request_id="two"))
     found = await log()
@@ -149,12 +149,12 @@ async def test_a_call_with_a_request_id_is_stored_under_it(log, migrated, metric
     ]
 
 
-async def test_a_call_of_no_form_does_not_end_the_task(world, database, metrics):
+async def test_call_of_no_form_does_not_end_the_task(world, database, metrics):
     await stopped_after(Tracker(database, metrics), call(headers={"a": object()}), call("/2", request_id="2"))
     assert [row["path"] for row in await world.conn.fetch(NOTED)] == ["/2"]
 
 
-async def test_a_database_that_is_away_drops_and_counts(metrics):
+async def test_unavailable_database_drops_and_counts(metrics):
     nowhere = "postgresql://nobody@127.0.0.1:9/none"
     async with pool.opened(nowhere, RateLimitSettings(acquire_timeout_s=1), metrics, emit_request_id=False) as database:
         await stopped_after(Tracker(database, metrics), call("/1"))

@@ -45,20 +45,20 @@ async def test_requests_at_once_fetch_once(stamps, upstream):
     assert (len(upstream.requests), asked[19].result()[0]["icon"]) == (1, f"{upstream.url}google.svg")
 
 
-async def test_what_is_kept_is_not_fetched_again(stamps, upstream):
+async def test_cached_metadata_is_not_fetched_again(stamps, upstream):
     await stamps.document()
     await stamps.document()
     assert len(upstream.requests) == 1
 
 
-async def test_a_fresh_look_fetches_and_renews(stamps, upstream):
+async def test_fresh_look_fetches_and_renews(stamps, upstream):
     await stamps.document()
     upstream.set_response("/stampMetadata.json", [{**PLATFORM, "name": "Renamed"}])
     await stamps.fresh_platforms()
     assert (await stamps.document())[0]["name"] == "Renamed"
 
 
-async def test_a_failure_is_not_kept(stamps, upstream):
+async def test_failure_is_not_kept(stamps, upstream):
     upstream.set_response("/stampMetadata.json", [], status=503)
     with pytest.raises(UpstreamFailedError):
         await stamps.document()
@@ -67,26 +67,26 @@ async def test_a_failure_is_not_kept(stamps, upstream):
 
 
 @pytest.mark.parametrize("raw", [b"{not json", b'{"a": 1}', b"[1]", b" " * 5000, b"\xff"])
-async def test_an_answer_that_makes_no_sense_is_a_failure(stamps, upstream, raw: bytes):
+async def test_unexpected_metadata_is_a_failure(stamps, upstream, raw: bytes):
     upstream.set_response("/stampMetadata.json", raw=raw)
     with pytest.raises(UpstreamFailedError):
         await stamps.document()
 
 
-async def test_a_service_that_hangs_is_a_failure_in_time(stamps, upstream):
+async def test_service_that_hangs_is_a_failure_in_time(stamps, upstream):
     upstream.hold()
     async with asyncio.timeout(60):
         with pytest.raises(UpstreamFailedError):
             await stamps.document()
 
 
-async def test_the_listing_is_told_the_first_provider(stamps, upstream):
+async def test_error_of_the_listing_names_the_first_provider(stamps, upstream):
     upstream.set_response("/stampMetadata.json", status=500)
     with pytest.raises(ServiceFailedError, match="for provider Google"):
         await metadata.of_providers(stamps, ["Google", "Other"])
 
 
-async def test_a_provider_that_nobody_knows_has_no_metadata(stamps):
+async def test_unknown_provider_has_no_metadata(stamps):
     found = await metadata.of_providers(stamps, ["Google", "Other"])
     assert (found["Google"] and found["Google"]["group"], found["Other"]) == ("g", None)
 
@@ -103,18 +103,18 @@ def models(asker, upstream):
     return ModelServices(asker, {name: f"{upstream.url}{name}" for name in MODEL_NAMES})
 
 
-async def test_a_model_is_asked_with_the_checksum(models, upstream):
+async def test_model_gets_the_checksum_spelling(models, upstream):
     assert await models.score("nft", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed") == 7.0
     assert upstream.requests[0].body == {"address": "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"}
 
 
-async def test_the_aggregate_is_asked_last_and_told_all(models, upstream):
+async def test_aggregate_is_called_last_with_all_results(models, upstream):
     await models.score("aggregate", address(1))
     last = upstream.requests[-1]
     assert (last.path, len(upstream.requests), len(last.body["data"])) == ("/aggregate", 7, 12)
 
 
-async def test_the_models_are_asked_at_once(models, upstream):
+async def test_models_are_called_concurrently(models, upstream):
     upstream.hold()
     async with asyncio.TaskGroup() as group:
         group.create_task(models.score("aggregate", address(1)), name="score")
@@ -167,12 +167,12 @@ async def test_figure_that_is_not_a_number_fails_without_a_list(models, upstream
 
 
 @pytest.mark.parametrize(("raw", "status"), [(b"x", 500), (b"[]", 500), (b"", 500), (b"{}", 404)])
-async def test_status_of_a_failure_is_told_if_its_body_is_an_object(models, upstream, raw, status):
+async def test_status_of_failure_is_listed_if_its_body_is_an_object(models, upstream, raw, status):
     upstream.set_response("/nft", raw=raw, status=404)
     with pytest.raises(ServiceFailedError, match=str(status)):
         await models.score("nft", address(1))
 
 
-async def test_a_model_without_a_figure_says_nothing(models, upstream):
+async def test_model_without_a_figure_says_nothing(models, upstream):
     upstream.set_response("/nft", {"data": {}})
     assert await models.score("nft", address(1)) == 0.0

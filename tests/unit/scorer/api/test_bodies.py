@@ -28,23 +28,23 @@ def scored(weight: object, threshold: str) -> Score:
     return weigh([stamp("A")], [], ScorerConfig({"A": weight}, {}, Decimal(threshold)), now=NOW)
 
 
-def test_the_keys_are_all_there_in_the_api_s_order():
+def test_keys_are_all_there_in_the_api_s_order():
     assert list(bodies.v2_score(ADDRESS, scored("1", "2"))) == KEYS
 
 
-def test_passing_is_told_by_the_unrounded_values():
+def test_passing_is_decided_by_unrounded_values():
     body = bodies.v2_score(ADDRESS, scored(3.531, "3.53100"))
     assert (body["score"], body["threshold"], body["passing_score"]) == ("3.53100", "3.53100", True)
     body = bodies.v2_score(ADDRESS, scored("3.530999", "3.53100"))
     assert (body["score"], body["passing_score"]) == ("3.53100", False)
 
 
-def test_an_error_shows_a_threshold_of_twenty():
+def test_error_shows_a_threshold_of_twenty():
     body = bodies.v2_score(ADDRESS, failed(ScoringError("why")))
     assert (body["score"], body["threshold"], body["error"], body["stamps"]) == ("0.00000", "20.00000", "why", {})
 
 
-def test_an_event_shows_times_and_stamps_as_they_are_stored():
+def test_event_shows_times_and_stamps_as_they_are_stored():
     fields = {"evidence": {"rawScore": "4.5", "threshold": "2.50000"}, "last_score_timestamp": "t", "stamps": None}
     body = bodies.v2_score_of_event("0xA", {"fields": fields})
     assert (body["score"], body["passing_score"], body["last_score_timestamp"], body["stamps"]) == (
@@ -55,12 +55,12 @@ def test_an_event_shows_times_and_stamps_as_they_are_stored():
     )
 
 
-def test_an_old_event_without_evidence_shows_its_score():
+def test_old_event_without_evidence_shows_its_score():
     body = bodies.v2_score_of_event("0xA", {"score": "1.000000000"})
     assert (body["score"], body["threshold"], body["passing_score"]) == ("1.00000", "0.00000", True)
 
 
 @pytest.mark.parametrize("data", [{"fields": {"score": None}}, [], "text"])
-def test_an_event_without_score_has_no_answer(data):
+def test_event_without_score_has_no_answer(data):
     with pytest.raises(UnanswerableError):
         bodies.v2_score_of_event("0xA", data)

@@ -35,7 +35,7 @@ def test_every_description_has_its_route():
     assert set(OPERATIONS) == {(route.method, shape_of(route.path)) for route in DESCRIBED}
 
 
-def test_a_route_without_description_is_an_error():
+def test_route_without_description_is_an_error():
     with pytest.raises(KeyError):
         document([AnyRoute("GET", "/nowhere", Auth.NONE)])
 
@@ -60,11 +60,11 @@ def test_authentication_follows_the_route():
     assert operation("post", "/internal/check-bans")["security"] == [{"internalToken": []}]
 
 
-def test_an_open_route_names_no_authentication():
+def test_open_route_names_no_authentication():
     assert "security" not in operation("get", "/internal/embed/config")
 
 
-def test_a_body_is_described_as_it_is_read():
+def test_body_is_described_as_it_is_read():
     schema = operation("patch", "/ceramic-cache/stamps/bulk/meta/compose-db")["requestBody"]["content"]
     item = schema["application/json"]["schema"]["items"]
     assert item["properties"]["compose_db_save_status"] == {"enum": ["pending", "saved", "failed"]}
@@ -77,16 +77,16 @@ def test_a_body_is_described_as_it_is_read():
         [],
     ],
 )
-def test_what_the_description_allows_is_read(body: list):
+def test_described_body_is_accepted(body: list):
     schema = json_schema(wire.BAN_CHECKS.payload)
     assert jsonschema_rs.is_valid(schema, body)
     assert wire.BAN_CHECKS.validator.validate_python({"payload": body}) == {"payload": body}
 
 
-def test_a_missing_field_is_not_allowed():
+def test_missing_field_is_not_allowed():
     assert not jsonschema_rs.is_valid(json_schema(wire.BAN_CHECKS.payload), [{"credentialSubject": {}}])
 
 
-def test_an_unknown_kind_of_schema_is_an_error():
+def test_unknown_kind_of_schema_is_an_error():
     with pytest.raises(ValueError, match="bytes"):
         json_schema(core_schema.bytes_schema())

@@ -31,28 +31,28 @@ def test_every_response_has_the_fixed_headers():
     assert response.headers["Content-Type"] == "application/json; charset=utf-8"
 
 
-def test_a_named_cause_is_its_text_in_detail():
+def test_named_cause_is_its_text_in_detail():
     response = responses.error_response(errors.AddressInvalidError())
     assert (response.status, body(response)) == (400, {"detail": "Invalid address."})
 
 
-def test_what_else_is_known_stands_beside_the_detail():
+def test_extra_fields_are_beside_the_detail():
     response = responses.error_response(errors.NotFoundError("None", address="0x1"))
     assert (response.status, body(response)) == (404, {"detail": "None", "address": "0x1"})
 
 
-def test_a_validation_is_its_items():
+def test_validation_is_its_items():
     item = {"type": "missing", "loc": ["query", "a"], "msg": "Field required"}
     response = responses.error_response(errors.ValidationError([item]))
     assert (response.status, body(response)) == (422, {"detail": [item]})
 
 
-def test_what_has_no_answer_is_the_plain_page():
+def test_unanswerable_error_is_the_plain_page():
     response = responses.error_response(errors.UnanswerableError("secret reason"))
     assert (response.status, response.content_type, "secret" in (response.text or "")) == (500, "text/html", False)
 
 
 @pytest.mark.parametrize(("status", "shown"), [(400, "text/html"), (413, "application/json")])
-def test_a_body_over_the_cap_is_answered_as_configured(status, shown):
+def test_body_over_the_cap_is_answered_as_configured(status, shown):
     response = responses.error_response(errors.BodyTooLargeError(), body_too_large_status=status)
     assert (response.status, response.content_type) == (status, shown)

@@ -18,23 +18,23 @@ def items(caught) -> list[tuple[str, list[object]]]:
 
 
 @pytest.mark.parametrize(("raw", "number"), [("1", 1), ("1.0", 1), (" 1", 1), ("+1", 1), ("-1", -1)])
-def test_a_whole_number_may_be_written_in_many_ways(raw, number):
+def test_whole_number_may_be_written_in_many_ways(raw, number):
     assert validation.path_int(request(n=raw), "n") == number
 
 
 @pytest.mark.parametrize("raw", ["abc", "1e3", "1.5", ""])
-def test_what_is_no_whole_number_is_refused(raw):
+def test_value_that_is_not_an_integer_is_refused(raw):
     with pytest.raises(errors.ValidationError) as caught:
         validation.path_int(request(n=raw), "n")
     assert items(caught) == [("int_parsing", ["path", "n"])]
 
 
-def test_an_id_of_any_length_is_a_number():
+def test_id_of_any_length_is_a_number():
     assert validation.path_id(request(n="9" * 5000), "n") == validation.BEYOND_IDS
     assert validation.path_id(request(n="007"), "n") == 7
 
 
-def test_a_missing_query_is_named():
+def test_missing_query_is_named():
     with pytest.raises(errors.ValidationError) as caught:
         validation.query_text(request("/?b=1"), "a")
     assert items(caught) == [("missing", ["query", "a"])]
@@ -54,7 +54,7 @@ def checked(schema, payload):
 
 
 @pytest.mark.parametrize("given", ["1", " 1 ", 1.0, "1.0", True])
-def test_a_scorer_id_in_a_body_is_lax(given):
+def test_scorer_id_in_a_body_is_lax(given):
     assert checked(wire.EMBED_STAMPS, {"payload": {"scorer_id": given, "stamps": []}})["scorer_id"] == 1
 
 
@@ -79,7 +79,7 @@ def test_bodies_are_refused_in_pydantic_s_words(payload, found):
     assert items(caught) == found
 
 
-def test_items_that_are_no_objects_are_empty_objects():
+def test_items_that_are_not_objects_count_as_empty_objects():
     with pytest.raises(errors.ValidationError) as caught:
         checked(wire.CERAMIC_STAMPS, {"payload": [5, {"provider": 1}]})
     assert items(caught) == [
@@ -95,7 +95,7 @@ def test_unknown_fields_are_left_out():
 @pytest.mark.parametrize(
     "raw", [b"[" * 100_000, b'{"a":' * 100_000, b'["' + b"x" * 10 + b'",' + b"[" * 600, b'["\\' * 600 + b"[" * 600]
 )
-def test_a_body_nested_too_deep_is_refused_before_it_is_read(raw):
+def test_body_nested_too_deep_is_refused_before_it_is_read(raw):
     with pytest.raises(ValueError, match="nested too deep"):
         validation._parsed(raw)
 
@@ -103,5 +103,5 @@ def test_a_body_nested_too_deep_is_refused_before_it_is_read(raw):
 @pytest.mark.parametrize(
     "value", [[[]] * 2000, {"text": "[" * 2000}, {"text": "\\" + '"[' * 2000}, ["é", 10**40, 1.5, None, "\ud800"]]
 )
-def test_a_body_of_bearable_depth_is_read_exactly(value):
+def test_body_of_bearable_depth_is_read_exactly(value):
     assert validation._parsed(json.dumps(value).encode()) == value

@@ -21,7 +21,7 @@ from scorer.domain.analysis import (
         (" nft , nft", "nft"),
     ],
 )
-def test_a_model_is_read(text: str | None, model: str):
+def test_model_is_read(text: str | None, model: str):
     assert parse_model(text) == model
 
 
@@ -47,7 +47,7 @@ def test_other_names_are_refused(text: str, detail: str):
     assert parse_model(text) == ModelRefusal(detail)
 
 
-def test_the_aggregate_is_fed_by_every_input_model():
+def test_aggregate_is_fed_by_every_input_model():
     answers = {model: {"data": {"human_probability": 1, "n_transactions": 2}} for model in AGGREGATE_INPUTS}
     assert aggregate_data(answers) == {
         f"{figure}_{short}": value

@@ -15,11 +15,11 @@ def pbkdf2(key: str, iterations: int, salt: str = "salt") -> str:
     return f"pbkdf2_sha256${iterations}${salt}${base64.b64encode(digest).decode()}"
 
 
-def test_the_prefix_ends_at_the_first_dot():
+def test_prefix_ends_at_the_first_dot():
     assert (prefix_of(KEY), prefix_of("nodot")) == ("prefix12", "nodot")
 
 
-def test_the_fast_hash_is_of_the_whole_key():
+def test_fast_hash_is_of_the_whole_key():
     assert fast_hash(KEY) == "sha256$" + hashlib.sha256(KEY.encode()).hexdigest()
     assert (fast_match(KEY, fast_hash(KEY)), fast_match(KEY + "x", fast_hash(KEY))) == (True, False)
 

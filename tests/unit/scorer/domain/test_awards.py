@@ -1,4 +1,4 @@
-"""Which human points a passing address is due."""
+"""Human points of an address that passes."""
 
 import pytest
 
@@ -13,11 +13,11 @@ def due(kept, standing=NEW, *, metamask=True):
     return awards_due(kept, standing, metamask=metamask)
 
 
-def test_a_human_key_has_the_last_filled_nullifier():
+def test_human_key_has_the_last_filled_nullifier():
     assert due([stamp("Github", "v0:1", "v1:2", "")]) == [Award("HKY", "Github", "v1:2")]
 
 
-def test_a_human_key_is_given_once_a_provider():
+def test_human_key_is_given_once_a_provider():
     standing = AwardConditions(1, frozenset({"Github"}), frozenset(), 0)
     assert due([stamp("Github")], standing) == []
 
@@ -33,14 +33,14 @@ def test_other_actions_go_by_the_row_s_provider():
 
 
 @pytest.mark.parametrize(("communities", "awards"), [(3, []), (4, [Award("SCB")])])
-def test_the_fourth_community_gives_a_bonus(communities, awards):
+def test_fourth_community_gives_a_bonus(communities, awards):
     assert due([], AwardConditions(communities, frozenset(), frozenset(), 0)) == awards
 
 
 @pytest.mark.parametrize(
     ("given", "metamask", "awards"), [(4999, True, [Award("MM2")]), (5000, True, []), (0, False, [])]
 )
-def test_the_metamask_bonus_ends_with_the_five_thousandth(given, metamask, awards):
+def test_metamask_bonus_ends_with_the_five_thousandth(given, metamask, awards):
     assert due([], AwardConditions(1, frozenset(), frozenset({"MetaMaskOG2"}), given), metamask=metamask) == awards
 
 
@@ -49,6 +49,6 @@ def test_lists_give_their_bonuses_without_limit():
     assert due([], standing) == [Award("SOG"), Award("TCO")]
 
 
-def test_a_provider_wider_than_its_column_is_the_database_s_error():
+def test_provider_wider_than_its_column_is_the_database_s_error():
     with pytest.raises(ScoringError):
         due([stamp("x" * 101)])

@@ -17,11 +17,11 @@ def kinds(bans: list[Ban], *subjects: BannedSubject) -> list[str | None]:
     return [found.ban and found.ban.kind for found in find_bans(subjects, bans, address=ADDRESS)]
 
 
-def test_the_address_follows_the_last_colon():
+def test_address_follows_the_last_colon():
     assert subject_address(f"did:pkh:eip155:1:{ADDRESS}") == ADDRESS
 
 
-def test_an_id_without_colon_is_its_own_address():
+def test_id_without_colon_is_its_own_address():
     assert subject_address("x") == "x"
 
 
@@ -29,27 +29,27 @@ def test_ids_that_differ_in_case_are_two_subjects():
     assert not of_one_subject([BannedSubject("h", "p", "did:0xA"), BannedSubject("h", "p", "did:0xa")])
 
 
-def test_an_account_ban_matches_whatever_the_case_of_the_address():
+def test_account_ban_matches_whatever_the_case_of_the_address():
     assert kinds([ban("account", address=ADDRESS.upper())], subject()) == ["account"]
 
 
-def test_an_account_ban_with_a_provider_matches_nothing():
+def test_account_ban_with_a_provider_matches_nothing():
     assert kinds([ban("account", address=ADDRESS, provider="Google")], subject()) == [None]
 
 
-def test_a_hash_ban_matches_that_hash_alone():
+def test_hash_ban_matches_that_hash_alone():
     assert kinds([ban("hash", hash="h")], subject("h"), subject("other")) == ["hash", None]
 
 
-def test_a_single_stamp_ban_needs_the_provider_too():
+def test_single_stamp_ban_needs_the_provider_too():
     bans = [ban("single_stamp", address=ADDRESS, provider="Google")]
     assert kinds(bans, subject(), subject(provider="Github")) == ["single_stamp", None]
 
 
-def test_the_first_matching_ban_wins():
+def test_first_matching_ban_wins():
     bans = [ban("hash", hash="h", reason="one"), ban("account", address=ADDRESS, reason="two")]
     assert kinds(bans, subject()) == ["hash"]
 
 
-def test_a_ban_of_unknown_kind_matches_nothing():
+def test_ban_of_unknown_kind_matches_nothing():
     assert kinds([ban("other", hash="h", address=ADDRESS)], subject()) == [None]

@@ -27,7 +27,7 @@ def test_every_spelling_gets_the_same_checksum(spelling: str):
     assert with_checksum(spelling) == CHECKSUMMED
 
 
-def test_a_checksum_of_something_else_is_refused():
+def test_checksum_of_something_else_is_refused():
     with pytest.raises(ValueError, match="0x12"):
         with_checksum("0x12")
 
@@ -51,5 +51,5 @@ def test_one_case_or_a_right_checksum_is_an_address(text: str):
         "0x" + "g" * 40,
     ],
 )
-def test_a_wrong_checksum_or_form_is_no_address(text: str):
+def test_wrong_checksum_or_form_is_not_an_address(text: str):
     assert not is_address(text)

@@ -14,7 +14,7 @@ def test_half_a_cent_goes_to_the_even_cent(amount: str, total: float):
     assert combine(Contributions(1, Decimal(amount)), NONE) == ContributorStatistics(1.0, total)
 
 
-def test_the_protocol_sum_is_rounded_to_three_decimals_first():
+def test_protocol_sum_is_rounded_to_three_decimals_first():
     assert combine(NONE, Contributions(1, Decimal("1.0149"))).total_contribution_amount == 1.02
 
 

@@ -12,7 +12,7 @@ def token(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def test_the_token_is_the_legacy_s():
+def test_token_has_the_format_of_the_legacy():
     assert Cursor("next", 4).token() == "eyJkIjogIm5leHQiLCAiaWQiOiA0fQ"
 
 
@@ -23,12 +23,12 @@ def test_padding_is_tolerated():
 @pytest.mark.parametrize(
     "raw", ["abc", "!!", token('{"d": "next"}'), token('{"d": "next", "id": "x"}'), token("[]"), token("5"), "§"]
 )
-def test_what_is_no_token_breaks_the_request(raw):
+def test_malformed_token_fails_the_request(raw):
     with pytest.raises(UnanswerableError):
         parse_cursor(raw)
 
 
-def test_an_id_beyond_the_column_is_cut():
+def test_id_beyond_the_column_is_cut():
     assert parse_cursor(token('{"d": "prev", "id": 99999999999999999999}')) == Cursor("prev", 2**63 - 1)
 
 

@@ -14,7 +14,7 @@ def test_him_is_not_counted():
     assert points_data([EarnedPoints("HIM", 10, 1000)], multiplier=2, eligible=False) == PointsData(0, False, 1, {})
 
 
-def test_an_address_without_points_has_no_multiplier():
+def test_address_without_points_has_no_multiplier():
     assert points_data([], multiplier=5, eligible=True) == PointsData(0, True, 1, {})
 
 

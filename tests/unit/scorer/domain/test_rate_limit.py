@@ -17,17 +17,17 @@ from scorer.domain.rate_limit import Rate, RateGroup, parse_rate, passes, window
         (None, None),
     ],
 )
-def test_a_rate_is_read(text: str | None, rate: Rate | None):
+def test_rate_is_read(text: str | None, rate: Rate | None):
     assert parse_rate(text) == rate
 
 
 @pytest.mark.parametrize("text", ["many", "/15m", "5/0m"])
-def test_a_text_that_is_no_rate_is_refused(text: str):
+def test_malformed_rate_is_refused(text: str):
     with pytest.raises(ValueError, match=text):
         parse_rate(text)
 
 
-def test_the_counter_is_named_as_the_legacy_names_it():
+def test_counter_is_named_as_the_legacy_names_it():
     now, offset = 1_800_000_000, zlib.crc32(b"limited1") % 900
     ends = now - now % 900 + offset
     ends += 900 if ends < now else 0
@@ -35,7 +35,7 @@ def test_the_counter_is_named_as_the_legacy_names_it():
     assert window_of(Rate(4, 900), RateGroup.REGISTRY, client="limited1", now=now).key == f":1:rl:{name}"
 
 
-def test_a_counter_outlives_its_window_by_five_seconds():
+def test_counter_outlives_its_window_by_five_seconds():
     assert window_of(Rate(4, 900), RateGroup.ANALYSIS, client="k", now=0).ttl_s == 905
 
 
@@ -45,5 +45,5 @@ def test_groups_do_not_share_a_counter():
     assert one.key != other.key
 
 
-def test_the_limit_itself_still_passes():
+def test_limit_itself_still_passes():
     assert [passes(Rate(2, 60), count) for count in (1, 2, 3)] == [True, True, False]

@@ -23,7 +23,7 @@ def text(**changes: Any) -> str:
     return parse_message({**FIELDS, **changes}, address=ADDRESS).text()
 
 
-def test_the_text_follows_the_standard():
+def test_text_follows_the_standard():
     assert text() == (
         "app.example.test wants you to sign in with your Ethereum account:\n"
         f"{ADDRESS}\n"
@@ -80,23 +80,23 @@ def test_optional_fields_follow_in_the_order_of_the_standard():
         {"resources": [1]},
     ],
 )
-def test_a_field_of_another_form_is_refused(changes: dict):
+def test_field_of_another_form_is_refused(changes: dict):
     with pytest.raises(ValueError):
         text(**changes)
 
 
 @pytest.mark.parametrize(("chain", "shown"), [(10, 10), ("10", 10), (10.0, 10), (0, 1)])
-def test_a_whole_number_of_any_type_names_the_chain(chain: Any, shown: int):
+def test_whole_number_of_any_type_names_the_chain(chain: Any, shown: int):
     assert f"\nChain ID: {shown}\n" in text(chainId=chain)
 
 
 @pytest.mark.parametrize("moment", ["2024-01-01", "2024-01-01T00:00:00", "2024-01-01T00:00:00.123456+02:00"])
-def test_a_time_is_shown_as_it_was_written(moment: str):
+def test_time_is_shown_as_it_was_written(moment: str):
     assert text(issuedAt=moment).endswith(f"\nIssued At: {moment}")
 
 
 @pytest.mark.parametrize("domain", ["app.example.test", "APP.example.test"])
-def test_a_listed_domain_is_allowed_in_any_case(domain: str):
+def test_listed_domain_is_allowed_in_any_case(domain: str):
     assert domain_allowed(domain, ["App.example.test"])
 
 
@@ -105,17 +105,17 @@ def test_other_domains_are_not(domain: Any):
     assert not domain_allowed(domain, ["app.example.test"])
 
 
-def test_an_empty_list_refuses_all():
+def test_empty_list_refuses_all():
     assert not domain_allowed("app.example.test", [])
 
 
 @pytest.mark.parametrize("fields", [{}, {"expirationTime": None}, {"expirationTime": "2026-01-01T00:00:01Z"}])
-def test_a_message_without_expiry_or_before_it_is_valid(fields: dict):
+def test_message_without_expiry_or_before_it_is_valid(fields: dict):
     assert still_valid(fields, now=NOW)
 
 
 @pytest.mark.parametrize("value", ["", "garbage", "2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z", 5])
-def test_an_expired_or_unreadable_one_is_not(value: Any):
+def test_expired_or_unreadable_one_is_not(value: Any):
     assert not still_valid({"expirationTime": value}, now=NOW)
 
 

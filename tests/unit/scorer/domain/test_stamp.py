@@ -1,4 +1,4 @@
-"""What a stored credential must look like to count."""
+"""Stored credentials that count, and those that do not."""
 
 import pytest
 
@@ -13,11 +13,11 @@ def examined(value):
     return examine(stored(value), address=ADDRESS, trusted_issuers=TRUSTED, now=NOW)
 
 
-def test_a_whole_credential_counts():
+def test_whole_credential_counts():
     assert isinstance(examined(credential()), Stamp)
 
 
-def test_the_subject_s_address_may_be_in_any_case():
+def test_subject_s_address_may_be_in_any_case():
     subject = {"id": f"did:pkh:eip155:1:{ADDRESS.upper().replace('0X', '0x')}"}
     assert isinstance(examined(credential(subject=subject)), Stamp)
 
@@ -35,7 +35,7 @@ def test_the_subject_s_address_may_be_in_any_case():
         ({"credentialSubject": None}, DropCause.SUBJECT),
     ],
 )
-def test_a_credential_that_fails_a_check_is_left_out(changed, cause):
+def test_credential_that_fails_a_check_is_left_out(changed, cause):
     assert examined(credential(**changed)) is cause
 
 
@@ -47,12 +47,12 @@ def test_a_credential_that_fails_a_check_is_left_out(changed, cause):
         (credential(expirationDate="2031-01-01"), "can't compare offset-naive and offset-aware datetimes"),
     ],
 )
-def test_an_unreadable_expiration_blocks_the_address(value, text):
+def test_unreadable_expiration_blocks_the_address(value, text):
     with pytest.raises(ScoringError, match=f"^{text.replace('(', '.').replace(')', '.')}$"):
         examined(value)
 
 
-def test_a_broken_credential_of_a_stranger_blocks_the_address_too():
+def test_malformed_date_of_untrusted_issuer_blocks_the_address():
     with pytest.raises(ScoringError):
         examined(credential(issuer="did:key:other", expirationDate="soon"))
 
@@ -87,7 +87,7 @@ def test_part_of_the_subject_of_another_type_drops_the_stamp(name, value):
     assert examined(credential(subject=subject)) is DropCause.SUBJECT
 
 
-def test_the_credential_s_own_offset_is_kept():
+def test_credential_s_own_offset_is_kept():
     found = examined(credential(expirationDate="2031-01-01T00:00:00+02:00"))
     assert isinstance(found, Stamp)
     assert found.expires_at.isoformat() == "2031-01-01T00:00:00+02:00"
@@ -102,7 +102,7 @@ def test_list_with_an_entry_that_is_not_a_text_has_no_nullifiers(entry):
     assert nullifiers_of({"nullifiers": ["v0:1", entry]}) == ()
 
 
-def test_the_order_of_the_rows_is_kept_and_every_drop_is_told():
+def test_rows_keep_their_order_and_drops_have_causes():
     rows = [stored(credential(), f"P{n}", n) for n in range(3)] + [stored(credential(issuer="x"), "P3", 3)]
     kept, dropped = examine_all(rows, address=ADDRESS, trusted_issuers=TRUSTED, now=NOW)
     assert ([stamp.provider for stamp in kept], dropped) == (["P0", "P1", "P2"], [DropCause.ISSUER])

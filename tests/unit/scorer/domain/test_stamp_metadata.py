@@ -26,7 +26,7 @@ GOOGLE = {
         ("http://a.example/app/", "http://a.example/app/stampMetadata.json"),
     ],
 )
-def test_a_path_without_slash_loses_its_last_segment(public_url: str, url: str):
+def test_path_without_slash_loses_its_last_segment(public_url: str, url: str):
     assert metadata_url(public_url) == url
 
 
@@ -34,12 +34,12 @@ def test_icons_become_absolute():
     assert parse_platforms([GOOGLE], public_url="http://a.example/")[0].icon == "http://a.example/assets/google.svg"
 
 
-def test_a_provider_is_found_with_its_group_and_platform():
+def test_provider_is_found_with_its_group_and_platform():
     found = by_provider(parse_platforms([GOOGLE], public_url="http://a.example/"))["Google"]
     assert (found.group, found.platform.id, found.stamp.hash) == ("Account", "Google", "0x1")
 
 
-def test_a_platform_may_have_no_stamps():
+def test_platform_may_have_no_stamps():
     assert by_provider(parse_platforms([{**GOOGLE, "groups": []}], public_url="http://a.example/")) == {}
 
 

@@ -10,14 +10,14 @@ from scorer.errors import UnanswerableError
 PROOF = {"proof": {"proofValue": "0x1"}}
 
 
-def test_the_provider_is_the_subject_s():
+def test_provider_is_the_subject_s():
     assert provider_of({"credentialSubject": {"provider": "Github"}}) == "Github"
 
 
 @pytest.mark.parametrize(
     "value", [None, "text", [], {}, {"credentialSubject": None}, {"credentialSubject": {"provider": None}}]
 )
-def test_a_credential_without_provider_cannot_be_stored(value):
+def test_credential_without_provider_cannot_be_stored(value):
     with pytest.raises(UnanswerableError):
         provider_of(value)
 
@@ -25,7 +25,7 @@ def test_a_credential_without_provider_cannot_be_stored(value):
 @pytest.mark.parametrize(
     "value", [None, {}, {"proof": {}}, {"proof": {"jws": "x"}}, {"proof": {"proofValue": "x" * 257}}]
 )
-def test_a_credential_without_a_proof_value_cannot_be_stored(value):
+def test_credential_without_a_proof_value_cannot_be_stored(value):
     with pytest.raises(UnanswerableError):
         submitted("Github", value)
 
@@ -48,16 +48,16 @@ def test_dates_without_offset_are_utc(text, moment):
 
 
 @pytest.mark.parametrize("value", ["soon", 5, "", []])
-def test_an_unreadable_date_breaks_the_request(value):
+def test_unreadable_date_breaks_the_request(value):
     with pytest.raises(UnanswerableError):
         submitted("Github", {**PROOF, "issuanceDate": value})
 
 
-def test_a_provider_wider_than_its_column_breaks_the_request():
+def test_provider_wider_than_its_column_breaks_the_request():
     with pytest.raises(UnanswerableError):
         submitted("x" * 257, PROOF)
 
 
-def test_a_provider_twice_breaks_the_request():
+def test_provider_twice_breaks_the_request():
     with pytest.raises(UnanswerableError):
         all_different([submitted("Github", PROOF)] * 2)

@@ -9,12 +9,12 @@ OLDER = {"exp": 4070908800, "jti": "1", "token_type": "access"}
 
 
 @pytest.mark.parametrize("header", ["Bearer a.b.c", "bearer a.b.c", "BEARER a.b.c"])
-def test_the_scheme_is_read_in_any_case(header: str):
+def test_scheme_is_read_in_any_case(header: str):
     assert bearer_token(header) == "a.b.c"
 
 
 @pytest.mark.parametrize("header", ["Bearer", "bearer "])
-def test_the_scheme_alone_has_an_empty_token(header: str):
+def test_scheme_alone_has_an_empty_token(header: str):
     assert bearer_token(header) == ""
 
 
@@ -34,11 +34,11 @@ def test_another_scheme_has_no_token(header: str | None):
         ({**OLDER, "token_type": "refresh"}, "Token has wrong type"),
     ],
 )
-def test_an_older_token_needs_expiry_id_and_type(claims: dict, flaw: str | None):
+def test_older_token_needs_expiry_id_and_type(claims: dict, flaw: str | None):
     assert older_claims_flaw(claims, now=NOW) == flaw
 
 
-def test_a_refusal_prints_the_errors_of_both_kinds():
+def test_refusal_prints_the_errors_of_both_kinds():
     assert refusal_text("Not enough segments") == (
         "{'detail': ErrorDetail(string='Given token not valid for any token type', code='token_not_valid'), "
         "'code': ErrorDetail(string='token_not_valid', code='token_not_valid'), 'messages': ["
@@ -62,16 +62,16 @@ def test_without_a_public_key_only_the_older_kind_is_named():
 @pytest.mark.parametrize(
     ("did", "address"), [("did:pkh:eip155:1:0xAB", "0xab"), ("0xab", "0xab"), ("did:pkh:eip155:1:nonsense", "nonsense")]
 )
-def test_the_address_is_the_last_part_of_the_did(did: str, address: str):
+def test_address_is_the_last_part_of_the_did(did: str, address: str):
     assert did_address({"did": did}) == address
 
 
 @pytest.mark.parametrize("claims", [{}, {"did": None}, {"did": 5}])
-def test_without_a_did_there_is_no_address(claims: dict):
+def test_token_without_did_has_no_address(claims: dict):
     assert did_address(claims) is None
 
 
-def test_a_token_is_issued_for_a_week():
+def test_token_is_issued_for_a_week():
     assert issued_claims("0xAB", now=NOW, token_id="id") == {
         "did": "did:pkh:eip155:1:0xab",
         "iat": 1767225600,

@@ -13,7 +13,7 @@ def issued(*, old_form: bool = False) -> Json:
 
 
 def signer_of(credential: Json) -> str:
-    """Who signed, according to an independent implementation."""
+    """Recover the signer with an independent implementation."""
     proof = dict(credential["proof"])
     signature, typed = proof.pop("proofValue"), proof.pop("eip712Domain")
     message = encode_typed_data(full_message={**typed, "message": {**credential, "proof": proof}})

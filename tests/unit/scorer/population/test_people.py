@@ -19,11 +19,11 @@ def test_small_population_has_every_case() -> None:
     assert {person.case for person in people(1, 20)} == ORDINARY
 
 
-def test_known_differences_are_dealt_only_when_asked_for() -> None:
+def test_known_differences_are_dealt_on_request_only() -> None:
     assert {person.case for person in people(1, 22, known_differences=True)} == set(PersonCase) - OF_PROFILES
 
 
-def test_all_nullifiers_are_of_the_first_version_unless_known_differences_are_asked_for() -> None:
+def test_nullifiers_are_of_the_first_version_by_default() -> None:
     held = [stamp.credential for person in people(1, 20) for stamp in person.stamps]
     assert all(nullifier.startswith("v0:") for one in held for nullifier in one["credentialSubject"]["nullifiers"])
 
@@ -33,14 +33,14 @@ def test_no_nullifier_is_held_by_two_people_of_the_population() -> None:
     assert max(Counter(chain.from_iterable(held)).values()) == 1
 
 
-def test_links_belong_to_nobody_in_the_population() -> None:
+def test_links_belong_to_outsiders() -> None:
     population = list(people(1, 40))
     outsiders = {link.address for person in population for link in person.links}
     assert outsiders
     assert outsiders.isdisjoint(person.address for person in population)
 
 
-def test_each_person_is_asked_for_once_and_mistakes_come_between() -> None:
+def test_each_person_has_one_target_with_refused_ones_between() -> None:
     listed = list(targets(people(1, 50)))
     assert len(listed) == 52
     assert Counter(target.status for target in listed) == {200: 50, 400: 1, 404: 1}

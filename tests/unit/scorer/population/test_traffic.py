@@ -46,12 +46,12 @@ def test_people_are_dealt_in_proportion_and_spread() -> None:
     assert deal_of({PersonCase.PASS: 2, PersonCase.FAIL: 1}) == (PersonCase.PASS, PersonCase.FAIL, PersonCase.PASS)
 
 
-def test_everybody_is_asked_for_in_turn() -> None:
+def test_requests_go_through_people_in_turn() -> None:
     wanted = Profile("turns", {PersonCase.PASS: 1}, {RequestKind.SCORE: 1})
     assert set(Counter(target.key for target in made(wanted, 24)).values()) == {2}
 
 
-def test_regulars_are_asked_for_more_often() -> None:
+def test_regulars_are_requested_more_often() -> None:
     wanted = Profile("regulars", {PersonCase.PASS: 1}, {RequestKind.SCORE: 1}, regulars=(0.05, 0.5))
     often = Counter(target.key for target in made(wanted, 400, size=100)).most_common(5)
     assert {address for address, _ in often} == {address_of(f"1.{n}") for n in range(5)}
@@ -64,7 +64,7 @@ def test_people_of_one_group_hold_one_nullifier() -> None:
     assert len({person.address for person in group}) == 6
 
 
-def test_a_borrowed_credential_is_about_another_address() -> None:
+def test_borrowed_credential_is_about_another_address() -> None:
     (person,) = people(1, 1, deal=(PersonCase.BORROWED,))
     subjects = [stamp.credential["credentialSubject"]["id"].endswith(person.address) for stamp in person.stamps]
     assert subjects == [False, True, True]
@@ -75,19 +75,19 @@ def test_people_without_credentials_are_the_same_people() -> None:
     assert bare == [Person(person.address, person.case) for person in signed]
 
 
-def test_a_repeat_is_the_request_before_once_more() -> None:
+def test_repeat_is_the_request_before_once_more() -> None:
     first, again = made(Profile("twice", {PersonCase.PASS: 1}, {RequestKind.SCORE: 1, RequestKind.REPEAT: 1}), 2)
     assert again == msgspec.structs.replace(first, case="repeat")
 
 
-def test_what_is_handed_in_is_what_the_person_holds() -> None:
+def test_submitted_stamps_are_those_of_the_person() -> None:
     (person,) = people(1, 1, deal=(PersonCase.PASS,))
     held = [stamp.credential for stamp in person.stamps]
     assert json.loads(of_kind(RequestKind.EMBED_ADD).body)["stamps"] == held
     assert [entry["stamp"] for entry in json.loads(of_kind(RequestKind.CERAMIC_ADD).body)] == held
 
 
-def test_a_token_speaks_for_the_person_and_is_signed() -> None:
+def test_token_speaks_for_the_person_and_is_signed() -> None:
     target = of_kind(RequestKind.CERAMIC_ADD)
     signed, _, signature = target.headers["Authorization"].removeprefix("Bearer ").rpartition(".")
     assert base64.urlsafe_b64decode(signature + "=") == hmac.digest(b"signing secret", signed.encode(), "sha256")
@@ -113,7 +113,7 @@ def test_every_profile_that_comes_along_makes_traffic(name: str) -> None:
     assert len(made(profile.load(name), 30)) == 30
 
 
-def test_a_profile_of_ones_own_is_a_file(tmp_path) -> None:
+def test_profile_of_ones_own_is_a_file(tmp_path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text("{about: mine, people: {pass: 1}, requests: {score: 1}}")
     assert profile.load(str(path)).about == "mine"
@@ -130,19 +130,19 @@ def test_a_profile_of_ones_own_is_a_file(tmp_path) -> None:
         ("{about: x, people: {pass: 1}, requests: {score: 1}, more: 1}", "more"),
     ],
 )
-def test_a_profile_that_makes_no_sense_is_refused_by_place(tmp_path, text: str, said: str) -> None:
+def test_invalid_profile_is_refused_with_its_field(tmp_path, text: str, said: str) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(text)
     with pytest.raises(ScorerSettingsError, match=said):
         profile.load(str(path))
 
 
-def test_a_profile_that_is_not_there_names_those_that_are() -> None:
+def test_profile_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(ScorerSettingsError, match="clashes, errors, mixed, plain, writes"):
         profile.load("nowhere")
 
 
-def test_the_script_writes_values_as_copy_reads_them() -> None:
+def test_script_writes_values_as_copy_reads_them() -> None:
     record = (1, "a\tb\\c\nd", None, True, Decimal("2.50"), datetime(2024, 1, 1, tzinfo=UTC))
     columns = ("id", "text", "nothing", "flag", "weight", "at")
     assert list(sql.copied("thing", columns, [record])) == [
@@ -152,7 +152,7 @@ def test_the_script_writes_values_as_copy_reads_them() -> None:
     ]
 
 
-def test_the_script_lets_ids_go_on() -> None:
+def test_script_lets_ids_go_on() -> None:
     script = "".join(sql.script(rows.rows(people(1, 3))))
     advanced = (
         "SELECT setval(pg_get_serial_sequence('account_community', 'id'), (SELECT max(id) FROM account_community));"

@@ -26,14 +26,14 @@ async def test_users_of_different_keys_do_not_wait():
         assert len(turns) == 2
 
 
-async def test_a_key_is_forgotten_with_its_last_user():
+async def test_key_is_forgotten_with_its_last_user():
     turns = KeyedLock()
     async with turns.hold("a"):
         pass
     assert len(turns) == 0
 
 
-async def test_a_user_that_gives_up_waiting_leaves_the_turn_to_the_others():
+async def test_user_that_gives_up_waiting_leaves_the_turn_to_the_others():
     turns, entered = KeyedLock(), asyncio.Event()
 
     async def wait() -> None:

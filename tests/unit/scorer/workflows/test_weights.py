@@ -9,7 +9,7 @@ from scorer.workflows.weights import as_floats, community_id_of
 @pytest.mark.parametrize(
     ("text", "number"), [("1", 1), (" 12 ", 12), ("+1", 1), ("-1", -1), (str(2**63 - 1), 2**63 - 1)]
 )
-def test_an_id_is_read_in_any_spelling(text: str, number: int):
+def test_id_is_read_in_any_spelling(text: str, number: int):
     assert community_id_of(text) == number
 
 
