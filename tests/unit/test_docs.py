@@ -79,3 +79,11 @@ def test_every_variable_of_the_scorer_is_documented() -> None:
     names = {text for text in texts if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", text) and not text.startswith("_")}
     page = (ROOT / "docs" / "scorer.md").read_text()
     assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_named_files_exist(page) -> None:
+    named = re.findall(
+        r"`((?:proxy|comparator|scorer|dashboards|tests|bench|docs|requirements)/[\w/.-]+)`", page.read_text()
+    )
+    assert [path for path in named if not (ROOT / path).exists()] == []
