@@ -26,6 +26,7 @@ from comparator.findings.clustering import Clusterer
 from comparator.settings import CompareSettings, RuleSettings
 from comparator.verdict import Comparator, Verdict
 from tests.support.comparison_faults import as_inserts, legacy_settings, score_response, score_rows
+from tests.support.schemas import LEGACY_SCHEMAS
 
 PAIRS = 50
 STAMPS = 20
@@ -168,7 +169,7 @@ def effect_pairs() -> list[Pair]:
                 {**side["registry_hashscorerlink"][0], "id": 5_000 + i, "hash": f"v0:more{number}-{i}"}
                 for i in range(9)
             ]
-        effects = [Effects(EffectsOutcome.ATTRIBUTED, as_inserts(side)) for side in sides]
+        effects = [Effects(EffectsOutcome.ATTRIBUTED, as_inserts(side), LEGACY_SCHEMAS) for side in sides]
         document = score_response(STAMPS)
         made.append(
             Pair(

@@ -1,6 +1,8 @@
 """Hold the comparison rules in force while a process runs. Pure: the caller reads the configuration again and offers the result."""
 
+from comparator.effects.catalog_check import contradictions
 from comparator.errors import RuleError
+from comparator.exchanges.table_schema import Schemas
 from comparator.settings import CompareSettings
 from comparator.verdict import Comparator
 
@@ -22,8 +24,16 @@ class LiveRules:
         """The comparator with the rules in force."""
         return self._comparator
 
-    def offer(self, settings: CompareSettings) -> str | None:
-        """Put new settings into force if they are valid; return None, or the problem, in which case the old ones stay in force."""
+    def offer(self, settings: CompareSettings, schemas: Schemas | None = None) -> str | None:
+        """Put new settings into force if they are valid; return None, or the problem, in which case the old ones stay in force.
+
+        Args:
+            settings: the section `compare` of the settings.
+            schemas: of the captured tables, against which the descriptions of tables are held; None without change data capture.
+        """
+        problems = contradictions(settings.tables, schemas) if schemas is not None else []
+        if problems:
+            return "; ".join(problems)
         try:
             self._comparator = Comparator(settings)
         except RuleError as error:

@@ -70,7 +70,6 @@ class Table(Struct, frozen=True, kw_only=True):
     Attributes:
         natural_key: columns that identify a row by meaning; a column that is in `references` stands for the natural key of the
             referenced row. Several rows may have one natural key: they are compared as a multiset.
-        primary_key: columns of the primary key. Those outside of the natural key are surrogate ids and are not compared.
         references: referenced table by foreign-key column.
         ignore_columns: columns that are not compared.
         volatile: tolerance by column.
@@ -80,7 +79,6 @@ class Table(Struct, frozen=True, kw_only=True):
     """
 
     natural_key: tuple[str, ...]
-    primary_key: tuple[str, ...] = ("id",)
     references: dict[str, str] = {}
     ignore_columns: tuple[str, ...] = ()
     volatile: dict[str, Volatile] = {}

@@ -209,8 +209,8 @@ class Comparator:
         if not left and not right:
             return _NOTHING_WRITTEN
         return compare_effects(
-            SideEffects(left, lookups.served, lookups.served_responded_lsn),
-            SideEffects(right, lookups.mirrored, lookups.mirrored_responded_lsn),
+            SideEffects(left, served.effects.schemas, lookups.served, lookups.served_responded_lsn),
+            SideEffects(right, mirrored.effects.schemas, lookups.mirrored, lookups.mirrored_responded_lsn),
             self._tables,
             when,
         )

@@ -35,15 +35,23 @@ class KeyIndex:
 
     Args:
         tables: description by table name.
+        primary_keys: primary-key columns by table name, from the catalogue. A parent row is found by the one column of its key; of a
+            parent with a key of several columns, or of none, nothing is learned.
         route_kind: kind of the routes' keys.
         learned_max: number of parent rows that are remembered; the least recently used are forgotten.
     """
 
     def __init__(
-        self, tables: Mapping[str, Table], *, route_kind: str = ROUTE_KIND, learned_max: int = 100_000
+        self,
+        tables: Mapping[str, Table],
+        primary_keys: Mapping[str, Sequence[str]],
+        *,
+        route_kind: str = ROUTE_KIND,
+        learned_max: int = 100_000,
     ) -> None:
         self.route_kind = route_kind
         self._tables = tables
+        self._identities = {name: columns[0] for name, columns in primary_keys.items() if len(columns) == 1}
         self._learned: OrderedDict[RowReference, Keys] = OrderedDict()
         self._natural: dict[RowReference, tuple[str | None, ...]] = {}
         self._learned_max = learned_max
@@ -70,7 +78,7 @@ class KeyIndex:
         """Remember a parent row that was read from the database; return its keys."""
         keys, _ = self._keys_of_row(table, row)
         described = self._tables[table]
-        identity = row.get(described.primary_key[0])
+        identity = row.get(self._identities.get(table, ""))
         if identity is not None:
             reference = RowReference(table, identity)
             self.learn(reference, keys)
@@ -83,10 +91,10 @@ class KeyIndex:
         return self._natural.get(RowReference(table, identity))
 
     def columns_for(self, table: str) -> tuple[str, ...]:
-        """Return the columns to read of a parent row: primary key, key columns, natural key."""
+        """Return the columns to read of a parent row, whose primary key is one column: that, key columns, natural key."""
         described = self._tables[table]
         columns = (k.column for k in described.keys if k.column)
-        return tuple(dict.fromkeys([described.primary_key[0], *columns, *described.natural_key]))
+        return tuple(dict.fromkeys([self._identities[table], *columns, *described.natural_key]))
 
     def keys_of(self, changes: Iterable[RowChange]) -> tuple[Keys, tuple[RowReference, ...]]:
         """Return the keys in the images before and after of these changes, and the parent rows that are not known yet."""

@@ -123,6 +123,18 @@ def _by_table(rows: Iterable[asyncpg.Record]) -> dict[int, list[asyncpg.Record]]
     return grouped
 
 
+def _column(record: asyncpg.Record) -> Column:
+    return Column(
+        name=record["name"],
+        type=record["type"],
+        generated=record["generated"],
+        identity=record["identity"],
+        not_null=record["not_null"],
+        value_type=record["value_type"],
+        fills_itself=record["fills_itself"],
+    )
+
+
 def _shape(row: asyncpg.Record, columns: list[asyncpg.Record], foreign: list[asyncpg.Record]) -> TableShape:
     return TableShape(
         name=table_name(row["schema"], row["relation"]),
@@ -133,7 +145,7 @@ def _shape(row: asyncpg.Record, columns: list[asyncpg.Record], foreign: list[asy
         owned=row["owned"],
         replica_identity=ReplicaIdentity(row["identity"]),
         primary_key=tuple(row["primary_key"]),
-        columns=tuple(Column(**dict(list(column.items())[1:])) for column in columns),
+        columns=tuple(_column(column) for column in columns),
         foreign_keys=tuple(
             ForeignKey(
                 name=key["name"],

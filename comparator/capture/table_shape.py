@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from comparator.exchanges.table_schema import Schemas, TableSchema
+
 
 class ReplicaIdentity(StrEnum):
     """The part of an updated or deleted row that the write-ahead log contains (pg_class.relreplident)."""
@@ -105,6 +107,15 @@ class TableShape:
         return {column.name: column.type for column in self.columns}
 
     @property
+    def comparison_schema(self) -> TableSchema:
+        """The parts of the shape that the comparison of rows needs."""
+        return TableSchema(
+            self.primary_key,
+            {column.name: column.value_type or column.type for column in self.columns},
+            tuple(column.name for column in self.columns if column.fills_itself),
+        )
+
+    @property
     def writable(self) -> tuple[str, ...]:
         """Names of the columns that are not generated, in order."""
         return tuple(column.name for column in self.columns if not column.generated)
@@ -115,6 +126,11 @@ class Catalog:
     """The captured tables by name."""
 
     tables: Mapping[str, TableShape]
+
+    @property
+    def schemas(self) -> Schemas:
+        """The schemas that travel with the effects of these tables."""
+        return {name: shape.comparison_schema for name, shape in self.tables.items()}
 
 
 def quote(identifier: str) -> str:

@@ -33,6 +33,7 @@ from comparator.effects.row_fold import UNKNOWN, Unknown
 from comparator.exchanges.difference import Difference, Kind, NaturalKey, RuleHit
 from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.row_changes import Row, Transaction
+from comparator.exchanges.table_schema import NO_SCHEMA, Schemas, TableSchema
 from comparator.rules.actions import ComparisonTime
 
 PAIRS_MAX: Final = 2_500
@@ -45,11 +46,13 @@ class SideEffects:
 
     Attributes:
         transactions: the committed transactions in commit order.
+        schemas: schemas of the tables in the side's database.
         lookup: natural keys of rows that the transactions do not contain.
         responded_lsn: log position at the time of the response; what is committed behind it is late. None when it is unknown.
     """
 
     transactions: Sequence[Transaction]
+    schemas: Schemas = field(default_factory=dict[str, TableSchema])
     lookup: KeyLookup = no_lookup
     responded_lsn: int | None = None
 
@@ -93,12 +96,14 @@ def compare_effects(
         when: time of the comparison, by which rules expire.
     """
     tables = {name: plan.table for name, plan in plans.items()}
+    schemas = served.schemas if served.schemas is mirrored.schemas else {**mirrored.schemas, **served.schemas}
     nets = (
-        net_changes(served.transactions, tables, responded_lsn=served.responded_lsn),
-        net_changes(mirrored.transactions, tables, responded_lsn=mirrored.responded_lsn),
+        net_changes(served.transactions, schemas, responded_lsn=served.responded_lsn),
+        net_changes(mirrored.transactions, schemas, responded_lsn=mirrored.responded_lsn),
     )
     groups: dict[tuple[str, NaturalKey], _KeyGroup] = {}
-    keys = NaturalKeys(nets[0], tables, served.lookup), NaturalKeys(nets[1], tables, mirrored.lookup)
+    keys = NaturalKeys(nets[0], tables, schemas, served.lookup), NaturalKeys(nets[1], tables, schemas, mirrored.lookup)
+    resolved: dict[str, TablePlan] = {}
     undescribed: dict[str, tuple[list[NetChange], list[NetChange]]] = {}
     for side in (0, 1):
         for net in nets[side]:
@@ -106,14 +111,18 @@ def compare_effects(
             if plan is None:
                 undescribed.setdefault(net.table, ([], []))[side].append(net)
                 continue
+            plan = resolved.get(net.table) or plan.with_schema(schemas.get(net.table, NO_SCHEMA))
+            resolved[net.table] = plan
             _add_images(groups, net, plan, keys[side], side)
     collector = _DifferenceCollector(when)
     for (table, key), group in groups.items():
         if group.left or group.right:
-            collector.add_group(plans[table], key, group)
+            collector.add_group(resolved[table], key, group)
     differences = collector.differences
     differences += _truncates(served.transactions, mirrored.transactions)
-    differences += [d for table, sides in undescribed.items() for d in _undescribed(table, *sides)]
+    differences += [
+        d for table, sides in undescribed.items() for d in _undescribed(table, schemas.get(table, NO_SCHEMA), *sides)
+    ]
     return EffectsResult(
         tuple(differences),
         tuple(collector.rule_hits),
@@ -250,18 +259,22 @@ def _truncates(served: Sequence[Transaction], mirrored: Sequence[Transaction]) -
     ]
 
 
-def _undescribed(table: str, served: list[NetChange], mirrored: list[NetChange]) -> list[Difference]:
-    """Compare rows of a table without a description as multisets of rows without `id`; return one difference if they differ."""
-    left, right = _without_id(served), _without_id(mirrored)
+def _undescribed(
+    table: str, schema: TableSchema, served: list[NetChange], mirrored: list[NetChange]
+) -> list[Difference]:
+    """Compare rows of a table without a description as multisets of rows without their surrogate key; return one difference, or none."""
+    left, right = _multiset(served, schema), _multiset(mirrored, schema)
     if left == right:
         return []
     return [Difference(Kind.UNDESCRIBED, (), f"{len(served)} rows", f"{len(mirrored)} rows", table)]
 
 
-def _without_id(nets: list[NetChange]) -> list[str]:
+def _multiset(nets: list[NetChange], schema: TableSchema) -> list[str]:
+    surrogate = frozenset(schema.surrogate_key)
+
     def text(image: Row | Unknown | None) -> str:
         if not isinstance(image, Mapping):
             return str(image)
-        return repr(sorted((column, value) for column, value in image.items() if column != "id"))
+        return repr(sorted((column, value) for column, value in image.items() if column not in surrogate))
 
     return sorted(f"{text(net.before)} {text(net.after)}" for net in nets)

@@ -8,12 +8,13 @@ primary key `id`, natural key `account`, which refers to table `account` with na
     net change:    score, before {.. points 1}, after {.. points 5}; natural key ((0xA,),) if account 4 has address 0xA
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from comparator.effects.row_fold import NetRow, RowKey, Unknown, fold
 from comparator.exchanges.difference import NaturalKey
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
+from comparator.exchanges.table_schema import NO_SCHEMA, Schemas
 from comparator.tables import Table
 
 KeyLookup = Callable[[str, str], NaturalKey | None]
@@ -43,32 +44,66 @@ class NetChange:
 
 
 def net_changes(
-    transactions: Iterable[Transaction], tables: Mapping[str, Table], *, responded_lsn: int | None = None
+    transactions: Iterable[Transaction], schemas: Schemas, *, responded_lsn: int | None = None
 ) -> list[NetChange]:
     """Return the net change of every changed row, in the order of first changes, without rows that end as they began.
 
     Args:
         transactions: transactions of one side in commit order. Truncates are ignored (`truncated_tables`).
-        tables: description by table name. Rows of other tables are identified by the column `id`, or else by their whole image.
+        schemas: schema by table name. The rows of a table without a primary key are told apart by their whole images, and counted: a
+            row inserted twice is two net changes.
         responded_lsn: log position at the time of the response; transactions committed behind it are late.
     """
     rows: dict[RowKey, NetRow] = {}
+    whole_rows: dict[RowKey, _WholeRows] = {}
     for transaction in transactions:
         late = responded_lsn is not None and transaction.commit_lsn > responded_lsn
         for change in transaction.changes:
-            if change.op is not Op.TRUNCATE:
-                fold(rows, change, _primary_key_columns(change, tables), late=late)
+            if change.op is Op.TRUNCATE:
+                continue
+            primary_key = schemas.get(change.table, NO_SCHEMA).primary_key
+            if primary_key:
+                fold(rows, change, primary_key, late=late)
+            else:
+                _count(whole_rows, change, late=late)
     return [
-        NetChange(table, row.before, row.after, row.late) for (table, _), row in rows.items() if row.before != row.after
+        *(
+            NetChange(table, row.before, row.after, row.late)
+            for (table, _), row in rows.items()
+            if row.before != row.after
+        ),
+        *_whole_rows(whole_rows.values()),
     ]
 
 
-def _primary_key_columns(change: RowChange, tables: Mapping[str, Table]) -> Sequence[str]:
-    described = tables.get(change.table)
-    if described is not None:
-        return described.primary_key
-    image = change.after or change.before or {}
-    return ("id",) if "id" in image else tuple(image)
+@dataclass(slots=True)
+class _WholeRows:
+    """Equal rows of a table without a key: how many more came than went."""
+
+    table: str
+    image: Row
+    surplus: int = 0
+    late: bool = True
+
+
+def _count(rows: dict[RowKey, _WholeRows], change: RowChange, *, late: bool) -> None:
+    """Count a change of a table without a key. Nothing tells two equal rows apart, so an update is a row that went and one that came.
+
+    INSERT {v 1}, INSERT {v 1}, UPDATE {v 1} -> {v 2}    leaves    one {v 1} and one {v 2} more
+    """
+    for image, surplus in ((change.before, -1), (change.after, 1)):
+        if image is not None:
+            key = change.table, tuple(value for item in sorted(image.items()) for value in item)
+            row = rows.setdefault(key, _WholeRows(change.table, image))
+            row.surplus += surplus
+            row.late = row.late and late
+
+
+def _whole_rows(rows: Iterable[_WholeRows]) -> Iterator[NetChange]:
+    for row in rows:
+        for _ in range(abs(row.surplus)):
+            came = row.surplus > 0
+            yield NetChange(row.table, None if came else row.image, row.image if came else None, row.late)
 
 
 def truncated_tables(transactions: Iterable[Transaction]) -> frozenset[str]:
@@ -79,10 +114,13 @@ def truncated_tables(transactions: Iterable[Transaction]) -> frozenset[str]:
 class NaturalKeys:
     """Resolve natural keys of one side's rows: ids by the rows of the side's own changes, then by `lookup`."""
 
-    __slots__ = ("_known", "_lookup", "_rows", "_tables")
+    __slots__ = ("_known", "_lookup", "_rows", "_schemas", "_tables")
 
-    def __init__(self, nets: Iterable[NetChange], tables: Mapping[str, Table], lookup: KeyLookup) -> None:
+    def __init__(
+        self, nets: Iterable[NetChange], tables: Mapping[str, Table], schemas: Schemas, lookup: KeyLookup
+    ) -> None:
         self._tables = tables
+        self._schemas = schemas
         self._lookup = lookup
         self._known: dict[tuple[str, str], NaturalKey] = {}
         self._rows: dict[tuple[str, str], Row] = {}
@@ -98,11 +136,11 @@ class NaturalKeys:
                 self._index(net)
 
     def _index(self, net: NetChange) -> None:
-        described = self._tables.get(net.table)
+        primary_key = self._schemas.get(net.table, NO_SCHEMA).primary_key
         row = net.after if net.after is not None else net.before
-        if described is None or len(described.primary_key) != 1 or not isinstance(row, Mapping):
+        if net.table not in self._tables or len(primary_key) != 1 or not isinstance(row, Mapping):
             return
-        key = row.get(described.primary_key[0])
+        key = row.get(primary_key[0])
         if key is not None:
             self._rows[net.table, key] = row
 

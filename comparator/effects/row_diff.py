@@ -1,31 +1,30 @@
 """Compare two rows of one natural key column by column. Pure.
 
 The columns of a table belong to classes, which are decided once: ignored, referenced (compared by natural key), volatile (compared within
-a tolerance), JSON (compared as a document if the texts differ), plain. Plain values are equal as texts, as numbers that differ in trailing
-zeros only (`1.50` and `1.5`), or as the same instant (`2026-01-01 00:00:00+00` and `2026-01-01 01:00:00+01`).
+a tolerance), JSON (compared as a document if the texts differ), plain. A column is JSON by its type, or because the description declares
+JSON in a text column. Plain values are equal as the column's type has it (`value_equality`): `1.50` and `1.5` are one numeric and two texts.
 """
 
 import datetime as dt
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from comparator.effects.net_changes import NaturalKeys
+from comparator.effects.value_equality import ValueEquality, equality_of, is_json
 from comparator.errors import RuleError
 from comparator.exchanges.difference import Difference, Kind, NaturalKey, RuleHit
 from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.row_changes import Row
+from comparator.exchanges.table_schema import NO_SCHEMA, TableSchema
 from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.responses.json_diff import Walk
-from comparator.rules.actions import ComparisonTime, Ignore, TimeWithin, allows, moment_of, number_of
+from comparator.rules.actions import ComparisonTime, Ignore, TimeWithin, allows
 from comparator.rules.compile import NO_RULES, CompiledRule, RuleSet
 from comparator.rules.json_paths import Automaton, Pattern, parse_pattern
 from comparator.tables import JsonColumn, Table
 
-_DECIMAL_TEXT: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?\Z", re.ASCII)
 _NO_REFERENCES: Final[tuple[Automaton, tuple[str, ...]]] = (Automaton(()), ())
-_TIME_TEXT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +72,38 @@ class TablePlan:
     Args:
         name: name of the table.
         table: its description.
+        schema: its primary key and column types.
 
     Attributes:
-        ignored: columns that are not compared: declared ones, and surrogate ids (primary key outside of the natural key).
+        ignored: columns that are not compared: declared ones, and the columns of the primary key that the database fills itself, unless
+            they belong to the natural key.
 
     Raises:
         RuleError: the description is invalid.
     """
 
-    __slots__ = ("_json", "_references", "_volatile", "ignored", "name", "table")
+    __slots__ = (
+        "_equalities",
+        "_json",
+        "_references",
+        "_volatile",
+        "_with_schema",
+        "ignored",
+        "name",
+        "schema",
+        "table",
+    )
 
-    def __init__(self, name: str, table: Table) -> None:
+    def __init__(self, name: str, table: Table, schema: TableSchema = NO_SCHEMA) -> None:
         self.name = name
         self.table = table
+        self.schema = schema
+        self._equalities: dict[str, ValueEquality] = {}
+        self._with_schema: TablePlan | None = None
         where = f"compare.tables.{name}"
         if not table.natural_key:
             raise RuleError(f"{where}.natural_key", "is empty: name at least one column")
-        surrogate = set(table.primary_key) - set(table.natural_key)
+        surrogate = set(schema.surrogate_key) - set(table.natural_key)
         always = {column for column, volatile in table.volatile.items() if volatile.ignore}
         self.ignored = frozenset({*table.ignore_columns, *surrogate})
         self._volatile: dict[str, CompiledRule] = {}
@@ -107,6 +121,15 @@ class TablePlan:
             for column, json in table.json.items()
             if json.references
         }
+
+    def with_schema(self, schema: TableSchema) -> "TablePlan":
+        """Return the plan for a table of this schema; the one made last is kept."""
+        if self.schema is schema:
+            return self
+        plan = self._with_schema
+        if plan is None or plan.schema != schema:
+            plan = self._with_schema = TablePlan(self.name, self.table, schema)
+        return plan
 
     def diff(
         self, served: ComparableRow, mirrored: ComparableRow, when: ComparisonTime, *, natural_key: NaturalKey = ()
@@ -151,7 +174,7 @@ class TablePlan:
             diff.rule_hits.append(RuleHit(rule.id, table=self.name, column=column))
             return
         if type(a) is str and type(b) is str:
-            if rule is None and _same_text(a, b):
+            if rule is None and self._equal(column, a, b):
                 return
             documents = self._documents(column, a, b)
             if documents is not None:
@@ -165,10 +188,16 @@ class TablePlan:
             Difference(Kind.COLUMN, (), a, b, self.name, natural_key, column, rule.id if rule is not None else "")
         )
 
+    def _equal(self, column: str, a: str, b: str) -> bool:
+        equality = self._equalities.get(column)
+        if equality is None:
+            equality = self._equalities[column] = equality_of(self.schema.types.get(column, "text"))
+        return equality(a, b)
+
     def _documents(self, column: str, a: str, b: str) -> tuple[object, object] | None:
-        """Parse both values as JSON if the column is declared as JSON or both look like it; None if they cannot be parsed."""
+        """Parse both values as JSON if the column is JSON, by type or by description; None if they cannot be parsed."""
         declared = self._json.get(column)
-        if declared is None and not (a[:1] in "{[" and b[:1] in "{["):
+        if declared is None and not is_json(self.schema.types.get(column, "text")):
             return None
         try:
             documents: tuple[Any, Any] = parse(a.encode()), parse(b.encode())
@@ -206,19 +235,6 @@ def _pattern(path: str, where: str) -> Pattern:
         return parse_pattern(path)
     except ValueError as error:
         raise RuleError(where, str(error)) from error
-
-
-def _same_text(a: str, b: str) -> bool:
-    """Return whether both texts are one number, except for trailing zeros, or one instant.
-
-    The log does not contain the type of a column: only plain decimal notation counts as a number, never `1e3` or `007`.
-    """
-    if _DECIMAL_TEXT.match(a) and _DECIMAL_TEXT.match(b):
-        return number_of(a) == number_of(b)
-    if _TIME_TEXT.match(a) and _TIME_TEXT.match(b):
-        instant = moment_of(a)
-        return instant is not None and instant == moment_of(b)
-    return False
 
 
 def compile_tables(tables: Mapping[str, Table]) -> Mapping[str, TablePlan]:

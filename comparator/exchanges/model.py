@@ -3,7 +3,7 @@
 Pure. Bodies are the bytes that crossed the wire, still content-encoded; header lists keep order, case and duplicates.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from comparator.exchanges.row_changes import Transaction

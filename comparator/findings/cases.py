@@ -27,6 +27,7 @@ from comparator.exchanges.model import (
     Side,
 )
 from comparator.exchanges.row_changes import LogicalMessage, Op, Row, RowChange, Transaction
+from comparator.exchanges.table_schema import NO_SCHEMA, TableSchema
 from comparator.findings.redaction import Redactor
 
 VERSION: Final = 1
@@ -86,12 +87,13 @@ class CaseTransaction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CaseSide(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The observation of one side: `response` or `failure`, and its effects."""
+    """The observation of one side: `response` or `failure`, and its effects with the schemas of the changed tables."""
 
     side: Side
     duration_ns: int
     effects_outcome: EffectsOutcome
     transactions: tuple[CaseTransaction, ...] = ()
+    schemas: dict[str, TableSchema] = {}
     response: CaseResponse | None = None
     failure: CaseFailure | None = None
 
@@ -177,6 +179,7 @@ def _body_of(body: bytes, *, cut: bool) -> CaseBody:
 
 def _side_of(observation: Observation, redactor: Redactor) -> CaseSide:
     outcome = observation.outcome
+    changed = {change.table for transaction in observation.effects.transactions for change in transaction.changes}
     response, failure = None, None
     if isinstance(outcome, Response):
         clean = redactor.response(outcome)
@@ -188,6 +191,7 @@ def _side_of(observation: Observation, redactor: Redactor) -> CaseSide:
         observation.duration_ns,
         observation.effects.outcome,
         tuple(_transaction_of(redactor.transaction(t)) for t in observation.effects.transactions),
+        {table: schema for table, schema in observation.effects.schemas.items() if table in changed},
         response,
         failure,
     )
@@ -213,9 +217,11 @@ def _before_of(sides: Sequence[CaseSide]) -> dict[str, list[dict[str, str | None
     """Return the first image before of every row that either side changed, each once."""
     rows: dict[str, list[dict[str, str | None]]] = {}
     for side in sides:
-        changed: set[tuple[str, str | None]] = set()
+        changed: set[tuple[str, tuple[str | None, ...]]] = set()
         for change in (c for t in side.transactions for c in t.changes):
-            identity = (change.table, (change.after or change.before or {}).get("id"))
+            primary_key = side.schemas.get(change.table, NO_SCHEMA).primary_key
+            row = change.after or change.before or {}
+            identity = (change.table, tuple(row.get(column) for column in primary_key or sorted(row)))
             if change.before is None:
                 changed.add(identity)
             elif identity not in changed and change.before not in rows.setdefault(change.table, []):
@@ -294,7 +300,9 @@ def _observation(side: CaseSide, role: Role) -> Observation:
     else:
         raise CaseError(f"the {role} side has neither response nor failure")
     transactions = tuple(map(_transaction, side.transactions))
-    return Observation(side.side, role, outcome, side.duration_ns, Effects(side.effects_outcome, transactions))
+    return Observation(
+        side.side, role, outcome, side.duration_ns, Effects(side.effects_outcome, transactions, side.schemas)
+    )
 
 
 def _transaction(case: CaseTransaction) -> Transaction:

@@ -9,7 +9,8 @@ all tables are captured.
 import argparse
 import asyncio
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -20,11 +21,13 @@ from comparator.capture import trigger_log as changelog
 from comparator.capture import trigger_tags as tags
 from comparator.capture.catalog import user_tables
 from comparator.capture.errors import CaptureLostError
-from comparator.capture.preflight import Check, CheckLevel, judge, read_facts
+from comparator.capture.preflight import Check, CheckLevel, DatabaseFacts, judge, read_facts
 from comparator.capture.publication import prepare
 from comparator.capture.reconnecting import LOST
 from comparator.capture.session import connect
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind, shadow_capture
+from comparator.effects.catalog_check import contradictions
+from comparator.tables import Table
 from proxy.cli.capture_config import read_capture_config
 from proxy.cli.exit_codes import Exit
 from proxy.cli.output import print_line
@@ -75,11 +78,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CheckedDatabase:
-    """A database to work on. `name` is `live`, `shadow`, or empty for one that was given as a DSN."""
+    """A database to work on. `name` is `live`, `shadow`, or empty for one that was given as a DSN; `described` is `compare.tables`."""
 
     name: str
     dsn: str
     settings: CaptureSettings
+    described: Mapping[str, Table] = field(default_factory=dict[str, Table])
 
 
 def targets_of(arguments: argparse.Namespace) -> list[CheckedDatabase]:
@@ -96,7 +100,10 @@ def targets_of(arguments: argparse.Namespace) -> list[CheckedDatabase]:
     names = ("live", "shadow") if arguments.capture_command == "check" else ("live",)
     return [
         CheckedDatabase(
-            name, configured.dsn(name, option="--dsn"), settings if name == "live" else shadow_capture(settings)
+            name,
+            configured.dsn(name, option="--dsn"),
+            settings if name == "live" else shadow_capture(settings),
+            configured.described,
         )
         for name in ((arguments.database,) if arguments.database else names)
     ]
@@ -136,7 +143,9 @@ async def _run(arguments: argparse.Namespace) -> Exit:
             print_line(f"{target.name} database:")
         match arguments.capture_command:
             case "check":
-                status = await check(target.dsn, target.settings, apply=arguments.apply, out=sys.stdout)
+                status = await check(
+                    target.dsn, target.settings, target.described, apply=arguments.apply, out=sys.stdout
+                )
             case "install":
                 status = await install(target.dsn, target.settings, tag=arguments.tag, out=sys.stdout)
             case _:
@@ -145,18 +154,30 @@ async def _run(arguments: argparse.Namespace) -> Exit:
     return worst
 
 
-async def check(dsn: str, settings: CaptureSettings, *, apply: bool, out: TextIO) -> Exit:
-    """Print every check; with `apply` run the statements for tables and publication first. No tables in the settings: all tables."""
+async def check(
+    dsn: str, settings: CaptureSettings, described: Mapping[str, Table] | None = None, *, apply: bool, out: TextIO
+) -> Exit:
+    """Print every check, `described` against the catalogue too; with `apply` run the statements for tables and publication first. No tables in the settings: all tables."""
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
         settings = await _with_tables(conn, settings)
         if apply:
             _print_statements(await _apply(conn, settings), out)
-        checks = judge(await read_facts(conn, settings), settings)
+        facts = await read_facts(conn, settings)
+        checks = judge(facts, settings)
+        if described:
+            checks = (*checks, _descriptions(described, facts))
     finally:
         await conn.close()
     out.write(render(checks))
     return Exit.NEGATIVE if any(check.level is CheckLevel.FAILED for check in checks) else Exit.DONE
+
+
+def _descriptions(described: Mapping[str, Table], facts: DatabaseFacts) -> Check:
+    problems = contradictions(described, facts.catalog.schemas)
+    if problems:
+        return Check("compare.tables", CheckLevel.FAILED, "; ".join(problems))
+    return Check("compare.tables", CheckLevel.OK, f"{len(described)} descriptions agree with the catalogue")
 
 
 async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out: TextIO) -> Exit:

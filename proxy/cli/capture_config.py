@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from comparator.capture.settings import CaptureSettings
+from comparator.tables import Table
 from proxy.config.databases import DatabasesSettings
 from proxy.config.loader import read_settings
 from proxy.errors import SettingsError
@@ -17,11 +18,12 @@ from proxy.errors import SettingsError
 
 @dataclass(frozen=True, slots=True)
 class CaptureConfig:
-    """The databases of a configuration, and its section `capture:` with the tables filled in."""
+    """The databases of a configuration, its section `capture:` with the tables filled in, and the descriptions of `compare.tables`."""
 
     path: Path
     databases: DatabasesSettings
     capture: CaptureSettings
+    described: Mapping[str, Table]
 
     def dsn(self, database: str, *, option: str) -> str:
         """Return the DSN of `live` or `shadow`; `option` is what could be given instead.
@@ -44,4 +46,6 @@ def read_capture_config(path: Path, environ: Mapping[str, str] | None = None) ->
     """
     settings = read_settings(path, environ)
     tables = settings.capture.tables or tuple(settings.compare.tables)
-    return CaptureConfig(path, settings.databases, msgspec.structs.replace(settings.capture, tables=tables))
+    return CaptureConfig(
+        path, settings.databases, msgspec.structs.replace(settings.capture, tables=tables), settings.compare.tables
+    )

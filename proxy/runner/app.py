@@ -149,7 +149,9 @@ async def serve(
 
         upkeep = {
             "evidence": sink.save_evidence(),
-            "rules-reload": reload_rules(rules, _changed_rules(reload), sink.metrics),
+            "rules-reload": reload_rules(
+                rules, _changed_rules(reload), sink.metrics, effects.schemas if effects.captured else None
+            ),
             "store-maintenance": _maintain(store),
         }
         await _run(runner, buffer, upkeep, stop)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from comparator.capture.attribution_keys import Keys
 from comparator.exchanges.model import Exchange, Observation, Role, Side
+from comparator.exchanges.table_schema import Schemas
 from comparator.findings.calibration import Proposal, propose
 from comparator.findings.clustering import Clusterer
 from comparator.verdict import Comparator, Comparison, Verdict
@@ -48,6 +49,7 @@ class Calibrator:
         fence: returns when everything committed on the shadow before has been delivered.
         write: writes rows of the shadow, the only database that is written.
         primary_keys: of the captured tables.
+        schemas: of the captured tables, for the comparison of their rows.
         comparator: with the rules whose gaps are looked for.
         route_keys: returns the attribution key of an exchange.
     """
@@ -59,6 +61,7 @@ class Calibrator:
     fence: Callable[[], Awaitable[None]]
     write: Callable[[Sequence[RowTarget]], Awaitable[WrittenRows]]
     primary_keys: Mapping[str, Sequence[str]]
+    schemas: Schemas
     comparator: Comparator
     route_keys: Callable[[Exchange], Keys]
 
@@ -77,7 +80,7 @@ class Calibrator:
             await self.fence()
         finally:
             claim = self.effects.collect(exchange.id)
-        effects = effects_of(claim)
+        effects = effects_of(claim, self.schemas)
         await self.write(targets((), changes_of(effects), self.primary_keys))
         return Observation(self.side, role, sent.outcome, sent.duration_ns, effects)
 

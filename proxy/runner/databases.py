@@ -9,12 +9,14 @@ import asyncpg
 
 from comparator import postgres
 from comparator.capture.attribution_keys import KeyIndex, Keys
-from comparator.capture.catalog import published_tables, read_catalog
+from comparator.capture.catalog import published_tables, read_catalog, read_existing
 from comparator.capture.driver import Capture
 from comparator.capture.registry import open_capture
 from comparator.capture.settings import CaptureSettings, shadow_capture
 from comparator.capture.table_shape import Catalog
+from comparator.effects.catalog_check import contradictions
 from comparator.exchanges.model import Exchange, Role
+from comparator.exchanges.table_schema import Schemas
 from comparator.postgres import UNAVAILABLE
 from comparator.settings import CompareSettings
 from proxy.config.databases import DatabasesSettings
@@ -26,7 +28,7 @@ from proxy.runner.ledger import Ledger
 from proxy.runner.parent_lookup import ParentLookup
 from proxy.runner.row_targets import PrimaryKeys
 from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter
-from proxy.runner.safety_check import refuse_unsafe
+from proxy.runner.safety_check import refuse_different_tables, refuse_unsafe
 from proxy.runner.shadow_attribution import ShadowAttribution
 from proxy.runner.transaction_feed import TransactionFeed
 
@@ -54,6 +56,16 @@ class RunnerDatabases:
         """Primary-key columns of the captured tables that have any."""
         return {shape.name: shape.primary_key for shape in self.catalog.tables.values() if shape.primary_key}
 
+    def refuse_contradictions(self, compare: CompareSettings) -> None:
+        """Hold the descriptions of tables against the catalogue.
+
+        Raises:
+            SettingsError: `compare.tables` names what is not there, or is not what it is said to be; all of it is named.
+        """
+        problems = contradictions(compare.tables, self.catalog.schemas)
+        if problems:
+            raise SettingsError("; ".join(problems))
+
 
 @asynccontextmanager
 async def open_databases(
@@ -79,6 +91,8 @@ async def open_databases(
         async with shadow.acquire() as conn:
             catalog = await read_catalog(conn, await published_tables(conn, capture.publication))
         await refuse_unsafe(live, shadow, catalog)
+        async with live.acquire() as conn:
+            refuse_different_tables(await read_existing(conn, catalog.tables), catalog)
         captures = {
             Role.SERVED: open_capture(databases.live, capture),
             Role.MIRRORED: open_capture(databases.shadow, shadow_capture(capture)),
@@ -131,6 +145,7 @@ class ExclusiveShadow:
         feed: delivers them.
         writer: writes rows of the shadow.
         primary_keys: of the captured tables.
+        schemas: of the captured tables, for the comparison of their rows.
         index: finds the keys of rows and routes.
     """
 
@@ -138,6 +153,7 @@ class ExclusiveShadow:
     feed: TransactionFeed
     writer: RowWriter
     primary_keys: PrimaryKeys
+    schemas: Schemas
     index: KeyIndex
 
     def route_keys(self, exchange: Exchange) -> Keys:
@@ -161,7 +177,8 @@ async def open_exclusive_shadow(
     """
     with runner_stopped(journal, runner.name):
         async with open_databases(databases, capture, shadow_connections=runner.concurrency + 2) as opened:
-            index = KeyIndex(compare.tables, route_kind=compare.route_kind)
+            opened.refuse_contradictions(compare)
+            index = KeyIndex(compare.tables, opened.primary_keys, route_kind=compare.route_kind)
             attribution = ShadowAttribution(runner.clock_skew_ms * 1_000)
             feed = TransactionFeed(
                 opened.captures[Role.MIRRORED],
@@ -174,6 +191,6 @@ async def open_exclusive_shadow(
                 pump = tasks.create_task(feed.pump(), name="pump")
                 try:
                     writer = RowWriter(opened.shadow, opened.catalog)
-                    yield ExclusiveShadow(attribution, feed, writer, opened.primary_keys, index)
+                    yield ExclusiveShadow(attribution, feed, writer, opened.primary_keys, opened.catalog.schemas, index)
                 finally:
                     pump.cancel()

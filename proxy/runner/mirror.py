@@ -21,6 +21,7 @@ from comparator.capture.attribution_keys import Keys
 from comparator.capture.errors import CaptureError
 from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Response, Role, Side
 from comparator.exchanges.row_changes import RowChange
+from comparator.exchanges.table_schema import Schemas
 from comparator.verdict import Comparison, Lookups, Verdict, confirm
 from proxy.runner.clock import now_us
 from proxy.runner.ledger import MirrorRun
@@ -95,15 +96,15 @@ class MirrorResult:
     aligned: WrittenRows = NOTHING_WRITTEN
 
 
-def served_observation(exchange: Exchange, claim: Claim) -> Observation:
+def served_observation(exchange: Exchange, claim: Claim, schemas: Schemas) -> Observation:
     """Return the observation of the served side."""
     duration_ns = exchange.ended_ns - exchange.started_ns
-    return Observation(exchange.served_by, Role.SERVED, exchange.outcome, duration_ns, effects_of(claim))
+    return Observation(exchange.served_by, Role.SERVED, exchange.outcome, duration_ns, effects_of(claim, schemas))
 
 
-def effects_of(claim: Claim) -> Effects:
+def effects_of(claim: Claim, schemas: Schemas) -> Effects:
     """Return a claim's transactions as effects."""
-    return Effects(claim.outcome, tuple(keyed.transaction for keyed in claim.transactions))
+    return Effects(claim.outcome, tuple(keyed.transaction for keyed in claim.transactions), schemas)
 
 
 def changes_of(effects: Effects) -> list[RowChange]:
@@ -124,6 +125,7 @@ class Mirror:
         effects: collects the shadow's transactions.
         feed: the shadow's transactions.
         primary_keys: of the captured tables.
+        schemas: of the captured tables, for the comparison of their rows.
         rules: the rules in force.
         lookups: natural keys of parent rows that the effects do not carry.
         tagged_sides: sides that name the request in their transactions.
@@ -134,6 +136,7 @@ class Mirror:
     effects: MirroredEffects
     feed: Feed
     primary_keys: Mapping[str, Sequence[str]]
+    schemas: Schemas
     rules: RulesInForce
     lookups: Lookups
     tagged_sides: frozenset[Side]
@@ -146,7 +149,7 @@ class Mirror:
             run: the exchange, with the transactions of its served side.
             align: writes rows of the shadow; returns when they are written.
         """
-        served = served_observation(run.exchange, run.claim)
+        served = served_observation(run.exchange, run.claim, self.schemas)
         live = changes_of(served.effects)
         began_us = now_us()
         mirrored = await self._attempt(run)
@@ -179,7 +182,7 @@ class Mirror:
             fenced = await self._fence(run)
         finally:
             claim = self.effects.collect(run.exchange.id)
-        effects = effects_of(claim)
+        effects = effects_of(claim, self.schemas)
         if not fenced or self.feed.interruptions != interruptions:
             # The database may have been unavailable to the mirrored side as well: neither response nor rows are evidence.
             effects = replace(effects, outcome=EffectsOutcome.LOST)

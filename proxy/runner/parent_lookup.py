@@ -52,7 +52,7 @@ class ParentLookup:
             unknown.setdefault(reference.table, set()).add(reference.id)
         for table, ids in unknown.items():
             failure: DatabaseUnreachableError | None = None
-            for pool in self._pools if table in self._catalog.tables else ():
+            for pool in self._pools if self._has_one_id(table) else ():
                 try:
                     ids.difference_update(await self._read(pool, table, sorted(ids)) if ids else ())
                 except DatabaseUnreachableError as error:
@@ -73,6 +73,10 @@ class ParentLookup:
                 await asyncio.sleep(RETRY_S)
             else:
                 return
+
+    def _has_one_id(self, table: str) -> bool:
+        shape = self._catalog.tables.get(table)
+        return shape is not None and len(shape.primary_key) == 1
 
     async def _read(self, pool: asyncpg.Pool, table: str, ids: Sequence[str]) -> set[str]:
         """Add the rows of these ids that one database has; return their ids."""

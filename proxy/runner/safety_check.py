@@ -7,10 +7,11 @@ Two mistakes are detected: both DSNs lead to one database, and the DSNs are swap
 """
 
 import secrets
+from collections.abc import Iterator
 
 import asyncpg
 
-from comparator.capture.table_shape import Catalog
+from comparator.capture.table_shape import Catalog, TableShape
 from proxy.errors import SettingsError
 
 TIMEOUT_S = 10.0
@@ -44,6 +45,33 @@ async def refuse_unsafe(live: asyncpg.Pool, shadow: asyncpg.Pool, catalog: Catal
                     f"databases.shadow: its sequence {record['name']} is not ahead of live's. Either databases.live and "
                     "databases.shadow are swapped, or the shadow was not made by `shadow align clone`"
                 )
+
+
+def refuse_different_tables(live: Catalog, shadow: Catalog) -> None:
+    """Check that both databases define the captured tables alike: rows of different tables cannot be compared, nor copied.
+
+    Raises:
+        SettingsError: a table is missing in live, or a column, a type or the primary key differs; all of it is named.
+    """
+    problems = [problem for name, shape in shadow.tables.items() for problem in _of_table(live.tables.get(name), shape)]
+    if problems:
+        raise SettingsError(
+            f"databases.live and databases.shadow differ: {'; '.join(problems)}. Run the same migration on both, or make the "
+            "shadow again with `shadow align clone`"
+        )
+
+
+def _of_table(live: TableShape | None, shadow: TableShape) -> Iterator[str]:
+    if live is None:
+        yield f"table {shadow.name} is missing in live"
+        return
+    for column in dict.fromkeys([*live.types, *shadow.types]):
+        here, there = live.types.get(column), shadow.types.get(column)
+        if here != there:
+            yield f"{shadow.name}.{column} is {here or 'missing'} in live and {there or 'missing'} in the shadow"
+    if live.primary_key != shadow.primary_key:
+        keys = [", ".join(shape.primary_key) or "none" for shape in (live, shadow)]
+        yield f"the primary key of {shadow.name} is {keys[0]} in live and {keys[1]} in the shadow"
 
 
 async def _one_database(live: asyncpg.pool.PoolConnectionProxy, shadow: asyncpg.pool.PoolConnectionProxy) -> bool:

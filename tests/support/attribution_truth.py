@@ -53,7 +53,7 @@ async def run_attribution(
     async with asyncpg.create_pool(made.live_dsn, min_size=1, max_size=2) as pool:
         async with pool.acquire() as conn:
             catalog = await read_catalog(conn, WRITTEN)
-        index = KeyIndex(TABLES)
+        index = KeyIndex(TABLES, dict.fromkeys(TABLES, ("id",)))
         ledger = Ledger(index, primary_keys=dict.fromkeys(WRITTEN, ("id",)), background=BACKGROUND)
         parents = ParentLookup(index, catalog, (pool,))
         async with open_capture(made.live_dsn, made.capture) as capture, asyncio.TaskGroup() as tasks:

@@ -22,6 +22,7 @@ from comparator.findings.redaction import Redactor
 from comparator.settings import CompareSettings, KnownDifference, RuleSettings
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.verdict import Comparator
+from tests.support.schemas import LEGACY_SCHEMAS, with_id
 
 NOW = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)
 JSON_TYPE: HeaderList = (("Content-Type", "application/json; charset=utf-8"),)
@@ -44,7 +45,8 @@ def response(
 
 def effects(*changes: RowChange) -> Effects:
     """Return attributed effects of one transaction."""
-    return Effects(EffectsOutcome.ATTRIBUTED, (Transaction(1, 1, 1, 1, changes),) if changes else ())
+    schemas = {change.table: LEGACY_SCHEMAS.get(change.table) or with_id(data="jsonb") for change in changes}
+    return Effects(EffectsOutcome.ATTRIBUTED, (Transaction(1, 1, 1, 1, changes),) if changes else (), schemas)
 
 
 def served(

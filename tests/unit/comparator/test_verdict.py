@@ -29,6 +29,7 @@ from tests.support.comparison_faults import (
     with_fault,
 )
 from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, response, served
+from tests.support.schemas import LEGACY_SCHEMAS
 
 COMPARATOR = Comparator(legacy_settings())
 
@@ -38,8 +39,8 @@ def compare_responses(a: Response, b: Response) -> Comparison:
 
 
 def compare_rows(a: Rows, b: Rows) -> Comparison:
-    left = Effects(EffectsOutcome.ATTRIBUTED, as_inserts(a))
-    right = Effects(EffectsOutcome.ATTRIBUTED, as_inserts(b))
+    left = Effects(EffectsOutcome.ATTRIBUTED, as_inserts(a), LEGACY_SCHEMAS)
+    right = Effects(EffectsOutcome.ATTRIBUTED, as_inserts(b), LEGACY_SCHEMAS)
     return COMPARATOR.compare("v2_score", served(response({}), left), mirrored(response({}), right), now=NOW)
 
 
@@ -281,8 +282,8 @@ def test_side_without_a_response_is_a_failure_by_its_cause(cause: FailureCause) 
 
 @pytest.mark.parametrize("outcome", [o for o in EffectsOutcome if o is not EffectsOutcome.ATTRIBUTED])
 def test_unattributed_effects_are_not_compared(outcome: EffectsOutcome) -> None:
-    rows = Effects(EffectsOutcome.ATTRIBUTED, as_inserts(score_rows()))
-    unsure = Effects(outcome, as_inserts(with_fault(score_rows(), EFFECT_FAULTS[0])))
+    rows = Effects(EffectsOutcome.ATTRIBUTED, as_inserts(score_rows()), LEGACY_SCHEMAS)
+    unsure = Effects(outcome, as_inserts(with_fault(score_rows(), EFFECT_FAULTS[0])), LEGACY_SCHEMAS)
     comparison = COMPARATOR.compare("v2_score", served(response({}), rows), mirrored(response({}), unsure), now=NOW)
     assert (comparison.verdict, comparison.effects_compared) == (Verdict.MATCH, False)
     assert comparison.effects_note == f"mirrored: {outcome}"

@@ -157,6 +157,7 @@ def test_release_by_key_keeps_named_transactions_for_late_windows() -> None:
     assert [k.transaction.end_lsn for k in attributor.release(before_us=50, key=A)] == [2]
 
 
+IDS = {"passport": ("id",), "stamp": ("id",), "event": ("id",)}
 TABLES = {
     "passport": Table(natural_key=("address",), keys=(AttributionKey(kind="address", column="address"),)),
     "stamp": Table(
@@ -182,18 +183,18 @@ def insert(table: str, **row: str | None) -> RowChange:
 
 
 def test_row_without_known_parent_names_the_missing_parent() -> None:
-    index = KeyIndex(TABLES)
+    index = KeyIndex(TABLES, IDS)
     assert index.keys_of([insert("stamp", id="1", passport_id="9")]) == (frozenset(), (RowReference("passport", "9"),))
 
 
 def test_parent_seen_in_the_stream_gives_its_children_their_key() -> None:
-    index = KeyIndex(TABLES)
+    index = KeyIndex(TABLES, IDS)
     index.keys_of([insert("passport", id="9", address="0xAB")])
     assert index.keys_of([insert("stamp", id="1", passport_id="9")]) == (frozenset({("address", "0xab")}), ())
 
 
 def test_keys_are_found_inside_json_and_by_pattern() -> None:
-    index = KeyIndex(TABLES)
+    index = KeyIndex(TABLES, IDS)
     event = insert("event", id="1", address="0xAB", data='{"nullifiers": ["v0:x", "v1:y"]}')
     path = insert("analytics", id="1", path="/v2/stamps/1/score/0xCD")
     keys, _ = index.keys_of([event, path])
@@ -202,13 +203,13 @@ def test_keys_are_found_inside_json_and_by_pattern() -> None:
 
 def test_rows_and_routes_agree_on_keys_of_any_kind() -> None:
     table = Table(natural_key=("id",), keys=(AttributionKey(kind="customer", column="owner"),))
-    index = KeyIndex({"thing": table}, route_kind="customer")
+    index = KeyIndex({"thing": table}, {"thing": ("id",)}, route_kind="customer")
     keys, _ = index.keys_of([insert("thing", id="1", owner="Ann")])
     assert keys == index.of_route("aNN") == {("customer", "ann")}
 
 
 def test_learned_parents_are_bounded() -> None:
-    index = KeyIndex(TABLES, learned_max=2)
+    index = KeyIndex(TABLES, IDS, learned_max=2)
     index.keys_of([insert("passport", id=str(i), address=f"0x{i}") for i in range(3)])
     assert index.keys_of([insert("stamp", id="1", passport_id="0")])[1] == (RowReference("passport", "0"),)
 

@@ -21,6 +21,7 @@ from comparator.tables import Table, Volatile
 from comparator.verdict import Comparator, Verdict
 from tests.support.comparison_faults import score_response
 from tests.support.comparisons import NOW, mirrored, response, served
+from tests.support.schemas import with_id
 
 TODAY = ComparisonTime(NOW.date())
 TABLES = {
@@ -29,6 +30,7 @@ TABLES = {
     "log": Table(natural_key=("label",), volatile={"at": Volatile(within_ms=1000)}),
 }
 PLANS = compile_tables(TABLES)
+SCHEMAS = {"parent": with_id(), "child": with_id(), "log": with_id(at="timestamp with time zone")}
 
 State = dict[str, dict[str, dict[str, str | None]]]
 statements = st.lists(
@@ -91,7 +93,7 @@ def transactions(changes: list[RowChange]) -> tuple[Transaction, ...]:
 
 
 def compare(a: list[RowChange], b: list[RowChange]):
-    return compare_effects(SideEffects(transactions(a)), SideEffects(transactions(b)), PLANS, TODAY)
+    return compare_effects(SideEffects(transactions(a), SCHEMAS), SideEffects(transactions(b), SCHEMAS), PLANS, TODAY)
 
 
 def meaning(state: State) -> list[str]:
@@ -136,11 +138,11 @@ def test_swapping_the_sides_mirrors_the_differences(a: Any, b: Any) -> None:
 
 @given(statements)
 def test_net_changes_are_idempotent(program: Any) -> None:
-    nets = net_changes(transactions(execute(START, program)[0]), TABLES)
+    nets = net_changes(transactions(execute(START, program)[0]), SCHEMAS)
     again = [RowChange(n.table, Op.UPDATE, as_row(n.before), n.after) for n in nets if n.before and n.after]
     again += [RowChange(n.table, Op.INSERT, None, n.after) for n in nets if n.before is None]
     again += [RowChange(n.table, Op.DELETE, as_row(n.before), None) for n in nets if n.after is None]
-    twice = net_changes(transactions(again), TABLES)
+    twice = net_changes(transactions(again), SCHEMAS)
     assert sorted(map(str, twice)) == sorted(map(str, nets))
 
 

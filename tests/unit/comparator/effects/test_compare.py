@@ -10,9 +10,11 @@ from comparator.effects.row_diff import compile_tables
 from comparator.exchanges.difference import Kind, NaturalKey
 from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
+from comparator.exchanges.table_schema import TableSchema
 from comparator.rules.actions import ComparisonTime
 from comparator.tables import JsonColumn, Table, Volatile
 from tests.support.comparisons import NOW, delete, insert, update
+from tests.support.schemas import with_id
 
 PLANS = compile_tables(
     {
@@ -33,6 +35,14 @@ PLANS = compile_tables(
         "counter": Table(natural_key=("name",), low_confidence=True),
     }
 )
+SCHEMAS = {
+    "passport": with_id(),
+    "score": with_id(passport_id="bigint", value="numeric", at="timestamp with time zone"),
+    "event": with_id(data="jsonb"),
+    "analytics": with_id(response="jsonb"),
+    "counter": with_id(n="integer"),
+    "audit": with_id(),
+}
 SCORE: dict[str, Any] = {
     "id": 1,
     "passport_id": 7,
@@ -40,6 +50,7 @@ SCORE: dict[str, Any] = {
     "at": "2026-03-04 12:00:00+00",
     "seen": None,
     "note": "a",
+    "label": "1.0",
 }
 
 
@@ -47,7 +58,9 @@ def compare(
     a: list[RowChange], b: list[RowChange], *, served: KeyLookup = no_lookup, mirrored: KeyLookup = no_lookup
 ) -> EffectsResult:
     left, right = (tuple(Transaction(i, i, i, i, (c,)) for i, c in enumerate(changes)) for changes in (a, b))
-    return compare_effects(SideEffects(left, served), SideEffects(right, mirrored), PLANS, ComparisonTime(NOW.date()))
+    return compare_effects(
+        SideEffects(left, SCHEMAS, served), SideEffects(right, SCHEMAS, mirrored), PLANS, ComparisonTime(NOW.date())
+    )
 
 
 def kinds(result: EffectsResult) -> list[tuple[str, Kind]]:
@@ -116,8 +129,8 @@ def test_changed_primary_key_is_a_delete_and_an_insert() -> None:
         ({"note": "b"}, []),
         ({"value": "1.000"}, []),
         ({"value": "1.001"}, [("score.value", Kind.COLUMN)]),
-        ({"value": "1e0"}, [("score.value", Kind.COLUMN)]),
-        ({"value": "01.0"}, [("score.value", Kind.COLUMN)]),
+        ({"label": "1.00"}, [("score.label", Kind.COLUMN)]),
+        ({"label": "-0"}, [("score.label", Kind.COLUMN)]),
         ({"id": 99}, []),
     ],
 )
@@ -226,7 +239,9 @@ def test_truncate_on_one_side_is_a_difference() -> None:
 
 def test_write_after_the_response_on_one_side_is_late() -> None:
     def side(lsn: int) -> SideEffects:
-        return SideEffects((Transaction(1, lsn, lsn, 1, (insert("passport", id=1, address="a"),)),), responded_lsn=100)
+        return SideEffects(
+            (Transaction(1, lsn, lsn, 1, (insert("passport", id=1, address="a"),)),), SCHEMAS, responded_lsn=100
+        )
 
     late = compare_effects(side(50), side(150), PLANS, ComparisonTime(NOW.date()))
     both = compare_effects(side(150), side(150), PLANS, ComparisonTime(NOW.date()))
@@ -254,3 +269,54 @@ def test_many_equal_rows_in_another_order_are_equal() -> None:
     b = [insert("counter", id=1_000 + i, name="a", n=i) for i in reversed(range(500))]
     assert compare(a, b).differences == ()
     assert len(compare(a, b[1:]).differences) > 0
+
+
+KEYED = TableSchema(("owner", "sku"), {"owner": "text", "sku": "text", "qty": "integer"})
+KEYLESS = TableSchema((), {"owner": "text", "v": "text"})
+ITEMS = compile_tables({"item": Table(natural_key=("owner",)), "log": Table(natural_key=("owner",))})
+
+
+def compare_items(a: list[RowChange], b: list[RowChange]) -> list[tuple[str, Kind]]:
+    schemas = {"item": KEYED, "log": KEYLESS, "unnamed": KEYED, "heap": KEYLESS}
+    left, right = (SideEffects((Transaction(1, 1, 1, 1, tuple(changes)),), schemas) for changes in (a, b))
+    return kinds(compare_effects(left, right, ITEMS, ComparisonTime(NOW.date())))
+
+
+def test_rows_are_told_apart_by_the_catalogue_s_primary_key() -> None:
+    candidate = [insert("item", owner="k", sku="a", qty=1), insert("item", owner="k", sku="b", qty=2)]
+    legacy = [insert("item", owner="k", sku="a", qty=999), insert("item", owner="k", sku="b", qty=2)]
+    assert compare_items(candidate, candidate) == []
+    assert compare_items(candidate, legacy) == [("item.qty", Kind.COLUMN)]
+    assert compare_items(candidate, legacy[1:]) == [("item", Kind.MISSING_ROW)]
+
+
+def test_primary_key_that_the_application_chose_is_compared() -> None:
+    one, other = insert("item", owner="k", sku="a", qty=1), insert("item", owner="k", sku="b", qty=1)
+    assert compare_items([one], [other]) == [("item.sku", Kind.COLUMN)]
+
+
+@pytest.mark.parametrize("table", ["log", "heap"])
+def test_rows_without_a_key_are_counted(table: str) -> None:
+    row = insert(table, owner="k", v="x")
+    assert compare_items([row, row], [row, row]) == []
+    assert len(compare_items([row, row], [row])) == 1
+    assert len(compare_items([], [row])) == 1
+
+
+def test_updated_row_without_a_key_leaves_its_twin() -> None:
+    row = insert("log", owner="k", v="1")
+    changed = update("log", {"owner": "k", "v": "1"}, v="2")
+    assert compare_items([row, row, changed], [row, insert("log", owner="k", v="2")]) == []
+    assert compare_items([row, row, changed], [insert("log", owner="k", v="2")]) == [("log", Kind.MISSING_ROW)]
+
+
+def test_undescribed_table_is_compared_with_the_key_that_the_application_chose() -> None:
+    one, other = insert("unnamed", owner="k", sku="a", qty=1), insert("unnamed", owner="k", sku="b", qty=1)
+    assert compare_items([one], [other]) == [("unnamed", Kind.UNDESCRIBED)]
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [("1.10", "1.1"), ("5", "5.0"), ("0", "-0"), ('{"a": 1}', '{"a":1}'), ("[1, 2]", "[1,2]")]
+)
+def test_texts_are_compared_by_their_characters(a: str, b: str) -> None:
+    assert compare_items([insert("log", owner="k", v=a)], [insert("log", owner="k", v=b)]) == [("log.v", Kind.COLUMN)]

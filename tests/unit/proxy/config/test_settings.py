@@ -105,8 +105,8 @@ WRONG = {
     "serve: {percent: " + "9" * 5000 + "}": "serve.percent: Exceeds the limit",
     "routes: &all [*all]": "routes",
     "listen: {port: 1, port: 2}": "listen.port: duplicate key",
-    "compare: {tables: {users: {natural_key: [id], primary_kye: [id]}}}": (
-        "compare.tables.users: unknown field `primary_kye` (did you mean `primary_key`?)"
+    "compare: {tables: {users: {natural_key: [id], ignore_colums: [at]}}}": (
+        "compare.tables.users: unknown field `ignore_colums` (did you mean `ignore_columns`?)"
     ),
     "compare: {tables: {users: {}}}": "compare.tables.users: the field `natural_key` is missing",
     "compare: {rules: [{path: a.b, ignor: true}]}": "compare.rules[0] (a.b): unknown field `ignor` (did you mean",

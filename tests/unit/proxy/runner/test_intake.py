@@ -86,7 +86,7 @@ async def read(
     metrics, causes, settings = RunnerMetrics(CollectorRegistry()), Causes(), RunnerSettings()
     state = ShadowState({role: EmptyFeed() for role in Role}, metrics, comparable_from_us, resumed_us)
     state.reset_interruptions()
-    ledger = Ledger(KeyIndex({}), primary_keys={})
+    ledger = Ledger(KeyIndex({}, {}), primary_keys={})
     served = ServedAttribution(settings, ledger, state, metrics) if captured else NoServedAttribution(ledger)
     outcomes, source = Outcomes(causes, metrics), OneBatch(exchanges, state)
     await Intake(settings, source, ledger, served, outcomes, state, metrics, lambda _: reaches).run()

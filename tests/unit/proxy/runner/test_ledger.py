@@ -21,7 +21,7 @@ TABLES = {"score": Table(natural_key=("address",), keys=(AttributionKey(kind="ad
 
 
 def made_ledger() -> Ledger:
-    return Ledger(KeyIndex(TABLES), primary_keys={"score": ("id",)})
+    return Ledger(KeyIndex(TABLES, {"score": ("id",)}), primary_keys={"score": ("id",)})
 
 
 def deliver(ledger: Ledger, lsn: int, address: str, *, request_id: str = "") -> None:
