@@ -44,7 +44,7 @@ class Metrics:
         )
         self.stamps_dropped = Counter(
             "scorer_stamps_dropped_total",
-            "Stamps left out of a score, by cause (issuer, expired, subject, proof, clash).",
+            "Stamps left out of a score, by cause (type, issuer, expired, subject, proof, clash).",
             ("cause",),
             registry=registry,
         )
