@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 
 import pytest
 
@@ -49,9 +48,8 @@ def test_order_of_keys_is_time_level_event_data(formatter: logging.Formatter):
 
 
 def test_exception_is_a_text_in_both():
-    try:
+    with pytest.raises(ValueError, match="invalid literal") as caught:
         int("no number")
-    except ValueError:
-        scorer, proxy = lines(record(exc_info=sys.exc_info()))
+    scorer, proxy = lines(record(exc_info=(caught.type, caught.value, caught.tb)))
     assert scorer == proxy
     assert "invalid literal for int" in str(scorer["exception"])
