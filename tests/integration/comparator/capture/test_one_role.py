@@ -43,7 +43,7 @@ async def config(postgres_dsn: str, database: str, tmp_path: Path) -> AsyncItera
 
 
 def as_role(dsn: str, role: str) -> str:
-    """The same database, as somebody else."""
+    """The same database, as another role."""
     parts = urlsplit(dsn)
     return urlunsplit(parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}"))
 
