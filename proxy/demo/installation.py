@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import msgspec
 import yaml
 
+from comparator import postgres
 from comparator.capture.clone import CloneMethod, CloneOptions, clone
 from comparator.capture.publication import prepare
 from proxy.config.loader import load
@@ -182,7 +182,7 @@ def with_database(dsn: str, name: str) -> str:
 
 async def drop_databases(server_dsn: str, prefix: str) -> None:
     """Drop the databases of an installation, and end their connections."""
-    conn = await asyncpg.connect(server_dsn, timeout=_CONNECT_TIMEOUT_S)
+    conn = await postgres.connect(server_dsn, timeout_s=_CONNECT_TIMEOUT_S)
     try:
         for name in ("live", "shadow", "store"):
             await conn.execute(f'DROP DATABASE IF EXISTS "{prefix}{name}" WITH (FORCE)')
@@ -243,7 +243,7 @@ async def _databases(
 ) -> list[str]:
     """Create and fill live, clone it to shadow, publish both, and create store; return the DIDs of the issuers to trust."""
     await drop_databases(server_dsn, options.prefix)
-    conn = await asyncpg.connect(server_dsn, timeout=_CONNECT_TIMEOUT_S)
+    conn = await postgres.connect(server_dsn, timeout_s=_CONNECT_TIMEOUT_S)
     try:
         for name in ("live", "store"):
             await conn.execute(f'CREATE DATABASE "{options.prefix}{name}"')
@@ -267,7 +267,7 @@ async def _databases(
 
 
 async def _publish(dsn: str, settings: Settings) -> None:
-    conn = await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_S)
+    conn = await postgres.connect(dsn, timeout_s=_CONNECT_TIMEOUT_S)
     try:
         await prepare(conn, settings.capture, settings.capture.tables or tuple(settings.compare.tables))
     finally:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-import asyncpg
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from comparator import postgres
 from comparator.exchanges.difference import Kind
 from comparator.exchanges.model import Side
 from comparator.store import queries
@@ -111,7 +111,7 @@ async def print_summary(console: Console, installation: Installation, result: Tr
     """Wait for the outcomes of all exchanges, and print the summary."""
     reading = await wait_for_outcomes(installation)
     since = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
-    conn = await asyncpg.connect(installation.addresses.store_dsn, timeout=_CONNECT_TIMEOUT_S)
+    conn = await postgres.connect(installation.addresses.store_dsn, timeout_s=_CONNECT_TIMEOUT_S)
     try:
         findings = await queries.findings(conn, limit=_FINDINGS_READ_MAX)
         mismatches = await queries.comparisons(conn, since=since, verdicts=(Verdict.MISMATCH,), limit=_COMPARISONS_MAX)
