@@ -89,6 +89,13 @@ async def _error_output(process: asyncio.subprocess.Process) -> str:
     return (await process.stderr.read()).decode(errors="replace").strip()[-ERROR_OUTPUT_MAX:]
 
 
+def _write(sink: asyncio.StreamWriter, piece: bytes) -> None:
+    """Write to a program's input; a program that has ended is a broken pipe on every event loop (uvloop raises RuntimeError)."""
+    if sink.is_closing():
+        raise BrokenPipeError
+    sink.write(piece)
+
+
 async def _pump(dumping: asyncio.subprocess.Process, loading: asyncio.subprocess.Process) -> bool:
     """Pass the dump on; return whether psql read all of it. A dump without end is rolled back by psql."""
     source, sink = dumping.stdout, loading.stdin
@@ -98,9 +105,9 @@ async def _pump(dumping: asyncio.subprocess.Process, loading: asyncio.subprocess
         for _ in range(HEAD_LINES_MAX):
             line = await source.readline()
             if line != UNKNOWN_TO_OLDER:
-                sink.write(line)
+                _write(sink, line)
         while piece := await source.read(PIECE_BYTES):
-            sink.write(piece)
+            _write(sink, piece)
             await sink.drain()
         if await dumping.wait():
             loading.kill()

@@ -66,7 +66,13 @@ APP_WRITES = (
     "cc_post_unconfigured_scorer",
     "cc_score_post",
 )
-PATHS = [path for path in golden.paths_of(SCENARIOS) if replayable(path) or path.stem in APP_WRITES]
+# Defects of the legacy that neither the scorer nor the stand-in copies (tests/golden/known_differences.yaml).
+DEFECTS = ("dedup_shared_nullifier_expirations",)
+PATHS = [
+    path
+    for path in golden.paths_of(SCENARIOS)
+    if (replayable(path) or path.stem in APP_WRITES) and path.stem not in DEFECTS
+]
 
 
 class StandIns:

@@ -274,4 +274,4 @@ async def test_commands_clone_and_verify(live: str, shadow: str, capsys: pytest.
 
 async def test_verifying_a_database_without_tables_fails(database: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert await asyncio.to_thread(main, ["align", "verify", "--live", database, "--shadow", database]) == 1
-    assert "live holds no table" in capsys.readouterr().out
+    assert "live has no tables" in capsys.readouterr().out
