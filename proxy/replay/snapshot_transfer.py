@@ -4,6 +4,7 @@ The dump is plain text, which every version of psql reads; the one setting at it
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import AsyncGenerator, Mapping
@@ -110,13 +111,15 @@ async def _pump(dumping: asyncio.subprocess.Process, loading: asyncio.subprocess
             _write(sink, piece)
             await sink.drain()
         if await dumping.wait():
-            loading.kill()
+            with contextlib.suppress(ProcessLookupError):
+                loading.kill()
             return True
         sink.close()
         await sink.wait_closed()
     except (BrokenPipeError, ConnectionResetError):
-        # psql ended before the dump did.
-        dumping.terminate()
+        # psql ended before all of the dump was passed on; pg_dump may have ended as well.
+        with contextlib.suppress(ProcessLookupError):
+            dumping.terminate()
         return False
     return True
 
