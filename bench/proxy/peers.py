@@ -61,7 +61,7 @@ class Peer:
 
     @property
     def journals(self) -> bool:
-        """Whether its copies go to our journal, whose metrics count lost ones."""
+        """Its copies go to our journal, whose metrics count lost ones."""
         return self.mirrors and self.name.partition("@")[0] == OURS
 
 
