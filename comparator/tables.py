@@ -40,11 +40,16 @@ class Volatile(Struct, frozen=True, kw_only=True):
     """The tolerance for a column whose values may differ. NULL against a value is always a difference.
 
     Attributes:
-        within_ms: greatest allowed distance of two times, in milliseconds; required unless `ignore` is set.
-        ignore: allow any two values.
+        within_ms: greatest allowed distance of two times, in milliseconds.
+        epoch: the column counts the time since 1970 in seconds (`s`) or milliseconds (`ms`); only with `within_ms`.
+        generated: regular expression of the parts of a text that each side generates for itself, e.g. an identifier: texts that are
+            equal outside of them are allowed.
+        ignore: allow any two values. Exactly one of `within_ms`, `generated` and `ignore` is given.
     """
 
     within_ms: int | None = None
+    epoch: str = ""
+    generated: str = ""
     ignore: bool = False
 
 
@@ -54,12 +59,18 @@ class JsonColumn(Struct, frozen=True, kw_only=True):
     Attributes:
         ignore: paths at which anything may differ.
         within_ms: greatest allowed distance of two times by path, in milliseconds.
+        epoch: unit (`s`, `ms`) by path of `within_ms`, where a number, or a text of a number, counts the time since 1970.
+        generated: regular expression by path, of the parts of a text that each side generates for itself.
+        unordered: paths of arrays that are compared as multisets.
         references: table by path of an id inside of the document; ids are compared by the natural key of the referenced row.
         decode_text: the column's value is a JSON string that contains a JSON document; compare the inner document.
     """
 
     ignore: tuple[str, ...] = ()
     within_ms: dict[str, int] = {}
+    epoch: dict[str, str] = {}
+    generated: dict[str, str] = {}
+    unordered: tuple[str, ...] = ()
     references: dict[str, str] = {}
     decode_text: bool = False
 
@@ -70,6 +81,8 @@ class Table(Struct, frozen=True, kw_only=True):
     Attributes:
         natural_key: columns that identify a row by meaning; a column that is in `references` stands for the natural key of the
             referenced row. Several rows may have one natural key: they are compared as a multiset.
+        discriminator: columns of the natural key with few values, by which findings are told apart: an event's `action`. A row of one
+            action that is missing and a row of another are then two findings, and can have two causes.
         references: referenced table by foreign-key column.
         ignore_columns: columns that are not compared.
         volatile: tolerance by column.
@@ -79,6 +92,7 @@ class Table(Struct, frozen=True, kw_only=True):
     """
 
     natural_key: tuple[str, ...]
+    discriminator: tuple[str, ...] = ()
     references: dict[str, str] = {}
     ignore_columns: tuple[str, ...] = ()
     volatile: dict[str, Volatile] = {}

@@ -8,9 +8,10 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from comparator.effects.value_equality import is_json, is_text, is_time
+from comparator.effects.value_equality import counts_time, is_json, is_text, is_time
 from comparator.exchanges.table_schema import Schemas, TableSchema
-from comparator.tables import AttributionKey, Table
+from comparator.rules.actions import EpochUnit
+from comparator.tables import AttributionKey, Table, Volatile
 
 NEAREST_MIN: Final = 0.6
 """Similarity from which a name is suggested (difflib's ratio)."""
@@ -38,6 +39,7 @@ def _of_table(name: str, table: Table, schemas: Schemas) -> Iterator[str]:
     for where, column in _columns(table):
         if column not in schema.types:
             yield f"{place}.{where}: table {name} has no column {column}{_nearest(column, schema.types)}"
+    yield from _parents(place, table)
     yield from _types(place, table, schema)
     yield from _references(place, table, schemas)
 
@@ -53,6 +55,12 @@ def _columns(table: Table) -> Iterator[tuple[str, str]]:
         yield from ((f"keys[{index}]", column) for column in _key_columns(key))
 
 
+def _parents(place: str, table: Table) -> Iterator[str]:
+    for index, key in enumerate(table.keys):
+        if key.through and key.through not in table.references:
+            yield f"{place}.keys[{index}].through: {key.through} is not in {place}.references, so no parent row is known"
+
+
 def _key_columns(key: AttributionKey) -> Iterable[str]:
     return filter(None, (key.column, key.through))
 
@@ -60,12 +68,32 @@ def _key_columns(key: AttributionKey) -> Iterable[str]:
 def _types(place: str, table: Table, schema: TableSchema) -> Iterator[str]:
     for column, volatile in table.volatile.items():
         kind = schema.types.get(column, "text")
-        if not volatile.ignore and not (is_time(kind) or is_text(kind)):
-            yield f"{place}.volatile.{column}: within_ms compares times, and the column is {kind}; use `ignore: true`"
+        problem = _tolerance(volatile, kind)
+        if problem:
+            yield f"{place}.volatile.{column}: {problem}"
     for column in table.json:
         kind = schema.types.get(column, "text")
         if not (is_json(kind) or is_text(kind)):
             yield f"{place}.json.{column}: the column is {kind}, which holds no JSON"
+
+
+def _tolerance(volatile: Volatile, kind: str) -> str:
+    """Return why a tolerance cannot apply to a column of this type, "" when it can."""
+    if volatile.generated and not is_text(kind):
+        return f"generated is a pattern of texts, and the column is {kind}; use `ignore: true`"
+    if volatile.within_ms is None or is_text(kind):
+        return ""
+    if is_time(kind):
+        return f"epoch is for numbers, and the column is {kind}; remove it" if volatile.epoch else ""
+    if not counts_time(kind, EpochUnit.SECONDS):
+        return f"within_ms compares times, and the column is {kind}; use `ignore: true`"
+    if not volatile.epoch:
+        return (
+            f"the column is {kind}: say whether it counts seconds (`epoch: s`) or milliseconds (`epoch: ms`) since 1970"
+        )
+    if not counts_time(kind, EpochUnit(volatile.epoch)):
+        return f"the column is {kind}, which cannot hold a time in milliseconds"
+    return ""
 
 
 def _references(place: str, table: Table, schemas: Schemas) -> Iterator[str]:

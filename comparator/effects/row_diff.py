@@ -5,7 +5,6 @@ a tolerance), JSON (compared as a document if the texts differ), plain. A column
 JSON in a text column. Plain values are equal as the column's type has it (`value_equality`): `1.50` and `1.5` are one numeric and two texts.
 """
 
-import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,10 +18,10 @@ from comparator.exchanges.row_changes import Row
 from comparator.exchanges.table_schema import NO_SCHEMA, TableSchema
 from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.responses.json_diff import Walk
-from comparator.rules.actions import ComparisonTime, Ignore, TimeWithin, allows
-from comparator.rules.compile import NO_RULES, CompiledRule, RuleSet
+from comparator.rules.actions import Action, ComparisonTime, Ignore, Unordered, allows
+from comparator.rules.compile import NO_RULES, CompiledRule, RuleSet, generated_text, time_within
 from comparator.rules.json_paths import Automaton, Pattern, parse_pattern
-from comparator.tables import JsonColumn, Table
+from comparator.tables import JsonColumn, Table, Volatile
 
 _NO_REFERENCES: Final[tuple[Automaton, tuple[str, ...]]] = (Automaton(()), ())
 
@@ -103,18 +102,17 @@ class TablePlan:
         where = f"compare.tables.{name}"
         if not table.natural_key:
             raise RuleError(f"{where}.natural_key", "is empty: name at least one column")
+        for column in table.discriminator:
+            if column not in table.natural_key or column in table.references:
+                raise RuleError(
+                    f"{where}.discriminator", f"{column!r} is not a plain column of natural_key: name one that is"
+                )
         surrogate = set(schema.surrogate_key) - set(table.natural_key)
-        always = {column for column, volatile in table.volatile.items() if volatile.ignore}
         self.ignored = frozenset({*table.ignore_columns, *surrogate})
-        self._volatile: dict[str, CompiledRule] = {}
-        for column, volatile in table.volatile.items():
-            rule = f"{where}.volatile.{column}"
-            if column in always:
-                self._volatile[column] = CompiledRule(rule, Ignore())
-            elif volatile.within_ms is None or volatile.within_ms < 0:
-                raise RuleError(rule, "requires `ignore: true` or `within_ms` of at least 0")
-            else:
-                self._volatile[column] = CompiledRule(rule, TimeWithin(dt.timedelta(milliseconds=volatile.within_ms)))
+        self._volatile: dict[str, CompiledRule] = {
+            column: CompiledRule(f"{where}.volatile.{column}", _tolerance(volatile, f"{where}.volatile.{column}"))
+            for column, volatile in table.volatile.items()
+        }
         self._json = {column: _json_rules(json, f"{where}.json.{column}") for column, json in table.json.items()}
         self._references = {
             column: _references(json, f"{where}.json.{column}.references")
@@ -212,16 +210,35 @@ def _unwrapped(value: Any) -> object:
     return parse(value.encode()) if type(value) is str else value
 
 
+def _tolerance(volatile: Volatile, where: str) -> Action:
+    """Return the action of a volatile column."""
+    if (volatile.within_ms is not None) + bool(volatile.generated) + volatile.ignore != 1:
+        raise RuleError(where, "requires exactly one of `within_ms`, `generated` and `ignore: true`")
+    if volatile.epoch and volatile.within_ms is None:
+        raise RuleError(f"{where}.epoch", "requires within_ms")
+    if volatile.within_ms is not None:
+        return time_within(volatile.within_ms, volatile.epoch, where=f"{where}.within_ms", unit_at=f"{where}.epoch")
+    return generated_text(volatile.generated, f"{where}.generated") if volatile.generated else Ignore()
+
+
 def _json_rules(column: JsonColumn, where: str) -> tuple[RuleSet, bool]:
     def compiled() -> Iterable[tuple[Pattern, CompiledRule]]:
         for index, path in enumerate(column.ignore):
             yield _pattern(path, f"{where}.ignore[{index}]"), CompiledRule(f"{where}.ignore[{index}]", Ignore())
         for path, within_ms in column.within_ms.items():
-            rule = f"{where}.within_ms.{path}"
-            if within_ms < 0:
-                raise RuleError(rule, f"{within_ms} is negative")
-            yield _pattern(path, rule), CompiledRule(rule, TimeWithin(dt.timedelta(milliseconds=within_ms)))
+            rule, unit_at = f"{where}.within_ms.{path}", f"{where}.epoch.{path}"
+            action = time_within(within_ms, column.epoch.get(path, ""), where=rule, unit_at=unit_at)
+            yield _pattern(path, rule), CompiledRule(rule, action)
+        for path, pattern in column.generated.items():
+            rule = f"{where}.generated.{path}"
+            yield _pattern(path, rule), CompiledRule(rule, generated_text(pattern, rule))
+        for index, path in enumerate(column.unordered):
+            rule = f"{where}.unordered[{index}]"
+            yield _pattern(path, rule), CompiledRule(rule, Unordered())
 
+    for path in column.epoch:
+        if path not in column.within_ms:
+            raise RuleError(f"{where}.epoch.{path}", "requires within_ms of the same path")
     return RuleSet(compiled()), column.decode_text
 
 

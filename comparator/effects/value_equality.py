@@ -13,7 +13,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Final, TypeAlias
 
-from comparator.rules.actions import moment_of
+from comparator.rules.actions import EpochUnit, moment_of
 
 ArrayItem: TypeAlias = "str | tuple[ArrayItem, ...] | None"
 ValueEquality = Callable[[str, str], bool]
@@ -41,6 +41,12 @@ def is_text(type_name: str) -> bool:
 def is_time(type_name: str) -> bool:
     """Return whether the column holds points in time, whose distance can be limited."""
     return plain_type(type_name) in ("timestamp with time zone", "timestamp without time zone", "date")
+
+
+def counts_time(type_name: str, unit: EpochUnit) -> bool:
+    """Return whether the column can hold the time since 1970 in this unit; a `real` has too few digits for either."""
+    plain = plain_type(type_name)
+    return plain in ("bigint", "numeric", "double precision") or (plain == "integer" and unit is EpochUnit.SECONDS)
 
 
 def plain_type(type_name: str) -> str:

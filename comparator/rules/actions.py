@@ -7,6 +7,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
+from enum import StrEnum
 from typing import Final
 
 _from_iso: Final = dt.datetime.fromisoformat
@@ -104,14 +105,33 @@ class SameNumber:
         return a is not None and b is not None and a == b
 
 
+class EpochUnit(StrEnum):
+    """The unit in which a number counts the time since 1970-01-01 00:00 UTC."""
+
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+
+
+_PER_SECOND: Final = {EpochUnit.SECONDS: 1, EpochUnit.MILLISECONDS: 1_000}
+
+
 @dataclass(frozen=True, slots=True)
 class TimeWithin:
-    """Allow times at most `within` apart; zero allows different notations of one instant."""
+    """Allow times at most `within` apart; zero allows different notations of one instant.
+
+    With `epoch`, numbers and numeric texts are times too: with milliseconds, 1764491932000 and 1764491932250 are a quarter of a second
+    apart. A number and a text never are, because they are two notations that a client can tell apart.
+    """
 
     within: dt.timedelta
+    epoch: EpochUnit | None = None
 
     def allows(self, served: object, mirrored: object) -> bool:
         """Return whether both are times and close enough."""
+        if self.epoch is not None:
+            later_s = self._later_s(served, mirrored)
+            if later_s is not None:
+                return abs(later_s) <= _seconds(self.within)
         if type(served) is not str or type(mirrored) is not str or min(len(served), len(mirrored)) < _TIME_MIN_CHARS:
             return False
         try:
@@ -127,10 +147,45 @@ class TimeWithin:
 
         An action without a tolerance never allows it.
         """
-        a, b = moment_of(served), moment_of(mirrored)
-        if a is None or b is None or not self.within:
+        if not self.within:
             return False
-        return abs(b - a - delay) <= self.within
+        later_s = self._later_s(served, mirrored)
+        if later_s is not None:
+            return abs(later_s - _seconds(delay)) <= _seconds(self.within)
+        a, b = moment_of(served), moment_of(mirrored)
+        return a is not None and b is not None and abs(b - a - delay) <= self.within
+
+    def _later_s(self, served: object, mirrored: object) -> Decimal | None:
+        """Return by how many seconds the mirrored epoch number is later; None unless both are numbers, or both numeric texts."""
+        if self.epoch is None or (type(served) is str) is not (type(mirrored) is str):
+            return None
+        a, b = number_of(served), number_of(mirrored)
+        return (b - a) / _PER_SECOND[self.epoch] if a is not None and b is not None else None
+
+
+def _seconds(span: dt.timedelta) -> Decimal:
+    return Decimal(span // dt.timedelta(microseconds=1)) / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedText:
+    """Allow texts that are equal outside of the parts that a side makes for itself, e.g. an identifier within a path.
+
+    With the pattern `[0-9a-f]{32}`, `/records/0cc175b9c0f1b6a831c399e269772661` and `/records/92eb5ffee6ae2fec3ad71c777531578f` are
+    allowed to differ, `/records/tea` and `/records/92eb5ffee6ae2fec3ad71c777531578f` are not.
+    """
+
+    pattern: re.Pattern[str]
+
+    def allows(self, served: object, mirrored: object) -> bool:
+        """Return whether both are texts that differ only in what the pattern matches."""
+        if type(served) is not str or type(mirrored) is not str:
+            return False
+        return self.pattern.sub(_GENERATED, served) == self.pattern.sub(_GENERATED, mirrored)
+
+
+_GENERATED: Final = "\x00"
+"""Stands for each generated part: PostgreSQL's text and JSON cannot contain it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,4 +218,4 @@ def allows_later(action: "Action", served: object, mirrored: object, delay: dt.t
     return type(action) is TimeWithin and action.allows_later(served, mirrored, delay)
 
 
-Action = Ignore | NumberWithin | SameNumber | TimeWithin | Unordered | KeyedBy
+Action = Ignore | NumberWithin | SameNumber | TimeWithin | GeneratedText | Unordered | KeyedBy

@@ -4,13 +4,24 @@ Rules of a route take precedence over global ones. The first rule that allows a 
 """
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from comparator.errors import RuleError
-from comparator.rules.actions import Action, Ignore, KeyedBy, NumberWithin, SameNumber, TimeWithin, Unordered
+from comparator.rules.actions import (
+    Action,
+    EpochUnit,
+    GeneratedText,
+    Ignore,
+    KeyedBy,
+    NumberWithin,
+    SameNumber,
+    TimeWithin,
+    Unordered,
+)
 from comparator.rules.json_paths import Automaton, Node, Pattern, parse_pattern
 from comparator.settings import CompareSettings, HeaderRules, RouteCompare, RuleSettings
 
@@ -83,6 +94,8 @@ def compile_rule(rule: RuleSettings, where: str) -> tuple[Pattern, CompiledRule]
     actions = list(_actions(rule, where))
     if len(actions) != 1:
         raise RuleError(where, f"must have exactly one action, but has {len(actions)}")
+    if rule.epoch and rule.time_within_ms is None:
+        raise RuleError(f"{where}.epoch", "requires time_within_ms")
     return pattern, CompiledRule(where, actions[0], rule.expires)
 
 
@@ -97,14 +110,48 @@ def _actions(rule: RuleSettings, where: str) -> Iterable[Action]:
     if rule.places is not None:
         yield NumberWithin(places=_not_negative(rule.places, f"{where}.places"))
     if rule.time_within_ms is not None:
-        within_ms = _not_negative(rule.time_within_ms, f"{where}.time_within_ms")
-        yield TimeWithin(dt.timedelta(milliseconds=within_ms))
+        yield time_within(rule.time_within_ms, rule.epoch, where=f"{where}.time_within_ms", unit_at=f"{where}.epoch")
+    if rule.generated:
+        yield generated_text(rule.generated, f"{where}.generated")
     if rule.unordered:
         yield Unordered()
     if rule.key_by:
         yield KeyedBy(rule.key_by)
     if rule.same:
         yield _same(rule.same, f"{where}.same")
+
+
+def time_within(within_ms: int, epoch: str, *, where: str, unit_at: str) -> TimeWithin:
+    """Compile a tolerance of times.
+
+    Args:
+        within_ms: greatest allowed distance, in milliseconds.
+        epoch: unit of numbers that are times, "" where numbers are none.
+        where: configuration path of the tolerance.
+        unit_at: configuration path of the unit.
+
+    Raises:
+        RuleError: the tolerance is negative, or the unit unknown.
+    """
+    within = dt.timedelta(milliseconds=_not_negative(within_ms, where))
+    if not epoch:
+        return TimeWithin(within)
+    try:
+        return TimeWithin(within, EpochUnit(epoch))
+    except ValueError as error:
+        raise RuleError(unit_at, f'must be "s" or "ms", not {epoch!r}') from error
+
+
+def generated_text(pattern: str, where: str) -> GeneratedText:
+    """Compile the pattern of parts that a side generates for itself.
+
+    Raises:
+        RuleError: it is not a regular expression.
+    """
+    try:
+        return GeneratedText(re.compile(pattern))
+    except re.error as error:
+        raise RuleError(where, f"{pattern!r} is not a regular expression: {error}") from error
 
 
 def _same(name: str, where: str) -> Action:

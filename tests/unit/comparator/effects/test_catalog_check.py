@@ -13,7 +13,9 @@ SCHEMAS = {
     "permission": TableSchema(
         ("id",), {"id": "bigint", "principal": "text", "at": "timestamp with time zone", "doc": "jsonb"}
     ),
-    "member": TableSchema(("owner", "sku"), {"owner": "text", "sku": "text", "seen_ms": "bigint"}),
+    "member": TableSchema(
+        ("owner", "sku"), {"owner": "text", "sku": "text", "seen_ms": "bigint", "seen_s": "integer", "tier": "smallint"}
+    ),
     "log": TableSchema((), {"line": "text"}),
 }
 CASES: list[tuple[dict[str, Any], str]] = [
@@ -50,12 +52,32 @@ CASES: list[tuple[dict[str, Any], str]] = [
         "keys[0]: table permission has no column princpal",
     ),
     (
-        {"permission": {"natural_key": ["id"], "keys": [{"kind": "address", "through": "owner_id"}]}},
-        "keys[0]: table permission has no column owner_id",
+        {"permission": {"natural_key": ["id"], "keys": [{"kind": "address", "through": "principal"}]}},
+        "keys[0].through: principal is not in compare.tables.permission.references",
     ),
     (
         {"member": {"natural_key": ["owner"], "volatile": {"seen_ms": {"within_ms": 5}}}},
-        "volatile.seen_ms: within_ms compares times, and the column is bigint",
+        "volatile.seen_ms: the column is bigint: say whether it counts seconds (`epoch: s`) or milliseconds (`epoch: ms`)",
+    ),
+    (
+        {"member": {"natural_key": ["owner"], "volatile": {"seen_s": {"within_ms": 5, "epoch": "ms"}}}},
+        "volatile.seen_s: the column is integer, which cannot hold a time in milliseconds",
+    ),
+    (
+        {"member": {"natural_key": ["owner"], "volatile": {"tier": {"within_ms": 5, "epoch": "s"}}}},
+        "volatile.tier: within_ms compares times, and the column is smallint; use `ignore: true`",
+    ),
+    (
+        {"permission": {"natural_key": ["id"], "volatile": {"at": {"within_ms": 5, "epoch": "s"}}}},
+        "volatile.at: epoch is for numbers, and the column is timestamp with time zone; remove it",
+    ),
+    (
+        {"permission": {"natural_key": ["id"], "volatile": {"doc": {"within_ms": 5}}}},
+        "volatile.doc: within_ms compares times, and the column is jsonb; use `ignore: true`",
+    ),
+    (
+        {"member": {"natural_key": ["owner"], "volatile": {"seen_ms": {"generated": "[0-9]+"}}}},
+        "volatile.seen_ms: generated is a pattern of texts, and the column is bigint; use `ignore: true`",
     ),
     (
         {"permission": {"natural_key": ["id"], "references": {"principal": "member"}}},
@@ -86,8 +108,15 @@ def test_true_description_has_no_contradiction() -> None:
             "volatile": {"at": {"within_ms": 5}},
             "json": {"doc": {"ignore": ["a"]}},
         },
-        "member": {"natural_key": ["owner", "sku"], "volatile": {"seen_ms": {"ignore": True}}},
-        "log": {"natural_key": ["line"], "json": {"line": {"decode_text": True}}},
+        "member": {
+            "natural_key": ["owner", "sku"],
+            "volatile": {"seen_ms": {"within_ms": 5, "epoch": "ms"}, "seen_s": {"within_ms": 5, "epoch": "s"}},
+        },
+        "log": {
+            "natural_key": ["line"],
+            "json": {"line": {"decode_text": True}},
+            "volatile": {"line": {"generated": "[0-9]+"}},
+        },
     }
     assert contradictions(described(tables), SCHEMAS) == []
 

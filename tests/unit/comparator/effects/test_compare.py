@@ -1,5 +1,6 @@
 """Cases of effects that a corpus of inserts does not reach: updates, deletes, missing images, late and unknown rows."""
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -273,11 +274,18 @@ def test_many_equal_rows_in_another_order_are_equal() -> None:
 
 KEYED = TableSchema(("owner", "sku"), {"owner": "text", "sku": "text", "qty": "integer"})
 KEYLESS = TableSchema((), {"owner": "text", "v": "text"})
-ITEMS = compile_tables({"item": Table(natural_key=("owner",)), "log": Table(natural_key=("owner",))})
+ITEMS = compile_tables({name: Table(natural_key=("owner",)) for name in ("item", "log", "numbered")})
 
 
 def compare_items(a: list[RowChange], b: list[RowChange]) -> list[tuple[str, Kind]]:
-    schemas = {"item": KEYED, "log": KEYLESS, "unnamed": KEYED, "heap": KEYLESS}
+    schemas = {
+        "item": KEYED,
+        "log": KEYLESS,
+        "unnamed": KEYED,
+        "heap": KEYLESS,
+        "numbered": with_id(),
+        "audit": with_id(),
+    }
     left, right = (SideEffects((Transaction(1, 1, 1, 1, tuple(changes)),), schemas) for changes in (a, b))
     return kinds(compare_effects(left, right, ITEMS, ComparisonTime(NOW.date())))
 
@@ -295,12 +303,90 @@ def test_primary_key_that_the_application_chose_is_compared() -> None:
     assert compare_items([one], [other]) == [("item.sku", Kind.COLUMN)]
 
 
-@pytest.mark.parametrize("table", ["log", "heap"])
-def test_rows_without_a_key_are_counted(table: str) -> None:
-    row = insert(table, owner="k", v="x")
-    assert compare_items([row, row], [row, row]) == []
-    assert len(compare_items([row, row], [row])) == 1
-    assert len(compare_items([], [row])) == 1
+@pytest.mark.parametrize("table", ["log", "heap", "numbered", "audit", "item", "unnamed"])
+def test_equal_rows_are_counted(table: str) -> None:
+    """`log` and `heap` have no key, `numbered` and `audit` one that the database makes, `item` and `unnamed` one of the application."""
+    first, second = (insert(table, id=n, owner="k", sku=str(n), v="x") for n in (1, 2))
+    assert compare_items([first, second], [first, second]) == []
+    assert len(compare_items([first, second], [first])) == 1
+    assert len(compare_items([first], [first, second])) == 1
+    assert len(compare_items([], [first])) == 1
+
+
+EPOCH_TYPES = {"ms": "bigint", "s": "integer", "fine_s": "numeric", "float_ms": "double precision", "text_ms": "text"}
+EPOCH = compile_tables(
+    {
+        "seen": Table(
+            natural_key=("owner",),
+            volatile={
+                "ms": Volatile(within_ms=1000, epoch="ms"),
+                "s": Volatile(within_ms=1000, epoch="s"),
+                "fine_s": Volatile(within_ms=1000, epoch="s"),
+                "float_ms": Volatile(within_ms=1000, epoch="ms"),
+                "text_ms": Volatile(within_ms=1000, epoch="ms"),
+                "path": Volatile(generated="[0-9a-f]{8}"),
+            },
+            json={
+                "doc": JsonColumn(
+                    within_ms={"at": 1000, "items.*.at": 1000},
+                    epoch={"at": "ms", "items.*.at": "s"},
+                    generated={"uri": "[0-9a-f]{8}"},
+                    unordered=("who",),
+                )
+            },
+        )
+    }
+)
+
+
+def compare_seen(mirrored: dict[str, object], served: dict[str, object], *, delay_s: float = 0) -> list[str]:
+    schema = TableSchema(("owner",), {"owner": "text", **EPOCH_TYPES, "path": "text", "doc": "jsonb"})
+    when = ComparisonTime(NOW.date(), dt.timedelta(seconds=delay_s))
+    left, right = (
+        SideEffects((Transaction(1, 1, 1, 1, (insert("seen", owner="k", **row),)),), {"seen": schema})
+        for row in (served, mirrored)
+    )
+    return [d.place for d in compare_effects(left, right, EPOCH, when).differences]
+
+
+@pytest.mark.parametrize(
+    ("column", "served", "near", "far"),
+    [
+        ("ms", "1764491932000", "1764491933000", "1764491933001"),
+        ("s", "1764491932", "1764491933", "1764491934"),
+        ("fine_s", "1764491932.000001", "1764491933.0", "1764491933.5"),
+        ("float_ms", "1764491932000.5", "1.764491933e+12", "1.764491934e+12"),
+        ("text_ms", "1764491932000", "1764491932999", "1764491934000"),
+        ("text_ms", "2026-03-04T12:00:00Z", "2026-03-04T12:00:01Z", "2026-03-04T12:00:02Z"),
+        ("path", "/r/0cc175b9", "/r/92eb5ffe", "/s/92eb5ffe"),
+        ("doc", {"at": 1764491932000}, {"at": 1764491932999}, {"at": 1764491934000}),
+        ("doc", {"at": "1764491932000"}, {"at": "1764491932999"}, {"at": "1764491934000"}),
+        ("doc", {"items": [{"at": 1764491932.5}]}, {"items": [{"at": 1764491933}]}, {"items": [{"at": 1764491934}]}),
+        ("doc", {"uri": "/r/0cc175b9"}, {"uri": "/r/92eb5ffe"}, {"uri": "/r/tea"}),
+        ("doc", {"who": ["a", "b"]}, {"who": ["b", "a"]}, {"who": ["b", "b"]}),
+    ],
+)
+def test_epoch_and_generated_values_have_their_tolerance(column: str, served: Any, near: Any, far: Any) -> None:
+    assert compare_seen({column: near}, {column: served}) == []
+    assert len(compare_seen({column: far}, {column: served})) == 1
+    assert len(compare_seen({column: None}, {column: served})) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "served", "later"),
+    [
+        ("ms", "1764491932000", "1764578332250"),
+        ("s", "1764491932", "1764578332"),
+        ("fine_s", "1764491932.5", "1764578332.75"),
+        ("doc", {"at": 1764491932000}, {"at": 1764578332250}),
+        ("doc", {"at": "1764491932000"}, {"at": "1764578332250"}),
+    ],
+)
+def test_lag_is_taken_out_of_epoch_numbers(column: str, served: Any, later: Any) -> None:
+    day_s = 86_400
+    assert compare_seen({column: later}, {column: served}, delay_s=day_s) == []
+    assert len(compare_seen({column: later}, {column: served}, delay_s=day_s + 10)) == 1
+    assert len(compare_seen({column: later}, {column: served})) == 1
 
 
 def test_updated_row_without_a_key_leaves_its_twin() -> None:

@@ -47,6 +47,29 @@ def verdict(a: Any, b: Any, **rule: Any) -> Verdict:
         ({"time_within_ms": 1000}, {"x": "2026-03-04T12:00:00Z"}, {"x": "2026-03-04T12:00:01+00:00"}, True),
         ({"time_within_ms": 1000}, {"x": "2026-03-04T12:00:00Z"}, {"x": "2026-03-04T12:00:01.001Z"}, False),
         ({"time_within_ms": 1000}, {"x": "2026-03-04T12:00:00Z"}, {"x": None}, False),
+        *(
+            ({"time_within_ms": 1000, "epoch": unit}, {"x": a}, {"x": b}, allowed)
+            for unit, a, b, allowed in [
+                ("ms", 1764491932000, 1764491933000, True),
+                ("ms", 1764491932000, 1764491933001, False),
+                ("s", 1764491932, 1764491933, True),
+                ("s", 1764491932, 1764491934, False),
+                ("s", 1764491932.25, 1764491933.25, True),
+                ("s", 1764491932.25, 1764491933.26, False),
+                ("s", 1764491932, 1764491932.5, True),
+                ("ms", "1764491932000", "1764491933000", True),
+                ("ms", "1764491932000.5", "1764491933000.75", False),
+                ("ms", 1764491932000, "1764491932000", False),
+                ("ms", 1764491932000, None, False),
+                ("ms", 1764491932000, True, False),
+                ("ms", "2026-03-04T12:00:00Z", "2026-03-04T12:00:01Z", True),
+            ]
+        ),
+        ({"time_within_ms": 1000}, {"x": 1764491932000}, {"x": 1764491932001}, False),
+        ({"generated": "[0-9a-f]{8}"}, {"x": "/r/0cc175b9/a"}, {"x": "/r/92eb5ffe/a"}, True),
+        ({"generated": "[0-9a-f]{8}"}, {"x": "/r/0cc175b9/a"}, {"x": "/r/92eb5ffe/b"}, False),
+        ({"generated": "[0-9a-f]{8}"}, {"x": "/r/tea"}, {"x": "/r/92eb5ffe"}, False),
+        ({"generated": "[0-9]{8}"}, {"x": 12345678}, {"x": 12345679}, False),
         ({"unordered": True}, {"x": [1, 2, 2]}, {"x": [2, 1, 2]}, True),
         ({"unordered": True}, {"x": [1, 2, 2]}, {"x": [2, 1, 1]}, False),
         ({"key_by": ("k",)}, {"x": [{"k": 1, "v": 1}, {"k": 2}]}, {"x": [{"k": 2}, {"k": 1, "v": 1}]}, True),
@@ -167,6 +190,12 @@ def test_expired_array_rule_hides_nothing() -> None:
         (CompareSettings(rules=(RuleSettings(path="a", relative="-1"),)), "compare.rules[0].relative"),
         (CompareSettings(rules=(RuleSettings(path="a", places=-1),)), "compare.rules[0].places"),
         (CompareSettings(rules=(RuleSettings(path="a", time_within_ms=-1),)), "compare.rules[0].time_within_ms"),
+        (
+            CompareSettings(rules=(RuleSettings(path="a", time_within_ms=1, epoch="us"),)),
+            "compare.rules[0].epoch",
+        ),
+        (CompareSettings(rules=(RuleSettings(path="a", ignore=True, epoch="s"),)), "compare.rules[0].epoch"),
+        (CompareSettings(rules=(RuleSettings(path="a", generated="("),)), "compare.rules[0].generated"),
         (CompareSettings(rules=(RuleSettings(path="a", same="text"),)), "compare.rules[0].same"),
         (CompareSettings(routes={"r": RouteCompare(rules=(RuleSettings(path="a"),))}), "compare.routes.r.rules[0]"),
         (CompareSettings(routes={"r": RouteCompare(body="yaml")}), "compare.routes.r.body"),
@@ -191,6 +220,20 @@ def test_expired_array_rule_hides_nothing() -> None:
         (
             CompareSettings(tables={"t": Table(natural_key=("a",), volatile={"b": Volatile()})}),
             "compare.tables.t.volatile.b",
+        ),
+        (
+            CompareSettings(
+                tables={"t": Table(natural_key=("a",), volatile={"b": Volatile(within_ms=1, ignore=True)})}
+            ),
+            "compare.tables.t.volatile.b",
+        ),
+        (
+            CompareSettings(tables={"t": Table(natural_key=("a",), volatile={"b": Volatile(ignore=True, epoch="s")})}),
+            "compare.tables.t.volatile.b.epoch",
+        ),
+        (
+            CompareSettings(tables={"t": Table(natural_key=("a",), json={"j": JsonColumn(epoch={"at": "s"})})}),
+            "compare.tables.t.json.j.epoch.at",
         ),
         (
             CompareSettings(tables={"t": Table(natural_key=("a",), json={"j": JsonColumn(ignore=("[",))})}),
