@@ -9,14 +9,18 @@ import asyncio
 import os
 import sys
 from functools import partial
+from itertools import product
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvloop
 
 from comparator.capture.settings import Driver
+from comparator.exchanges.model import Role, Side
 from proxy import logging_json as logs
 from proxy.cli.exit_codes import Exit
 from proxy.cli.output import add_config_option, print_line
+from proxy.config.backends import BackendsSettings
 from proxy.config.loader import SettingsFile, read_settings
 from proxy.config.rollout import steps_of
 from proxy.config.settings import Settings
@@ -82,7 +86,7 @@ def _check_rules(settings: Settings) -> None:
 
 
 def summary_of(settings: Settings) -> list[str]:
-    """Return which side would serve, and which databases are not set, as lines. Pure."""
+    """Return which side would serve, which databases are not set, and instances that get different Host headers, as lines. Pure."""
     serve, other = settings.serve, settings.serve.side.other
     if settings.rollout.enabled:
         first = steps_of(settings.rollout, "all")[0]
@@ -93,7 +97,24 @@ def summary_of(settings: Settings) -> list[str]:
     pair = {"live": settings.databases.live, "shadow": settings.databases.shadow}
     needed = (pair if settings.capture.driver is not Driver.OFF else {}) | {"store": settings.databases.store}
     unset = [f"databases.{name}" for name, dsn in needed.items() if not dsn]
-    return [serving, *([f"not set, but needed by the runner: {', '.join(unset)}"] if unset else [])]
+    missing = [f"not set, but needed by the runner: {', '.join(unset)}"] if unset else []
+    return [serving, *missing, *host_warnings(settings.backends)]
+
+
+def host_warnings(backends: BackendsSettings) -> list[str]:
+    """Return a warning if instances get different Host headers, so that links they build from it would differ. Pure."""
+    sent: dict[str, list[str]] = {}
+    for side, role in product(Side, Role):
+        if (instance := backends.of(side, role)).url:
+            host = {"preserve": "the client's", "backend": urlsplit(instance.url).netloc}.get(
+                instance.host, instance.host
+            )
+            sent.setdefault(host, []).append(f"{side}.{'live' if role is Role.SERVED else 'shadow'}")
+    if len(sent) < 2:
+        return []
+    listed = "; ".join(f"{host} to {', '.join(names)}" for host, names in sent.items())
+    warning = "warning: backends.*.host sends different Host headers, so links that a response builds from it are reported as differences"
+    return [f"{warning}: {listed}. Set `host: preserve`, or the same name, on all of them"]
 
 
 def _serve(settings: Settings, args: argparse.Namespace, source: SettingsFile) -> None:

@@ -56,14 +56,15 @@ class BackendSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Base URL, http or https, without a query; empty: the side has no such instance."""
     socket: str = ""
     """Path of a unix socket to connect to instead of the URL's host and port (live instances only)."""
-    host: str = "backend"
-    """Host header to send: `backend` for the URL's, `preserve` for the client's, or a literal name."""
+    host: str = "preserve"
+    """Host header to send: `preserve` for the client's, `backend` for the URL's, or a literal name. Instances that get different
+    names build different links: those are reported as differences."""
     connect_s: Positive = 2.0
     """Time to connect."""
     connections_max: PositiveCount = 256
     """Connections of one worker at a time; requests beyond it wait."""
-    idle_s: Positive = 4.0
-    """Time an unused connection is kept; less than the backend keeps it (uvicorn and gunicorn: 5 s or less)."""
+    idle_s: Positive = 1.0
+    """Time an unused connection is kept; less than the backend keeps it (gunicorn: 2 s, uvicorn: 5 s)."""
     retries: Annotated[int, Meta(ge=0, le=1)] = 1
     """Retries after a stale connection, where nothing was sent or the method is safe."""
     health_check: HealthCheckSettings = HealthCheckSettings()

@@ -257,10 +257,8 @@ def _mirror(
 
 def mirror_client(backends: BackendsSettings, options: RunnerSettings, *, body_max_bytes: int) -> MirrorClient:
     """Return a client of both sides' shadow instances."""
-    instances = {side: backends.of(side, Role.MIRRORED) for side in Side}
     return MirrorClient(
-        {side: backend.url for side, backend in instances.items()},
-        hosts={side: b.host for side, b in instances.items() if b.host not in ("backend", "preserve")},
+        {side: backends.of(side, Role.MIRRORED) for side in Side},
         timeout_s=options.timeout_s,
         connections_max=options.concurrency,
         body_max_bytes=body_max_bytes,

@@ -15,6 +15,7 @@ import aiohttp
 from yarl import URL
 
 from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Response, Side
+from proxy.config.backends import BackendSettings
 
 SHADOW_MARK = ("X-Shadow-Request", "1")
 SHADOW_BAGGAGE = "shadow=1"
@@ -25,9 +26,6 @@ NOT_SENT = frozenset(
     }
 )  # fmt: skip
 """Fields of the client's own connection, and those that are set here."""
-
-IDLE_MAX_S = 2.0
-"""Idle time after which a connection is not used again; servers close idle connections after 5 s (uvicorn) or more."""
 
 
 class _DisconnectedError(aiohttp.ClientConnectionError):
@@ -69,8 +67,7 @@ class MirrorClient:
     """Sends exchanges to the shadow instances. Use as an async context manager.
 
     Args:
-        urls: base URL of each side's shadow instance; a side without one cannot be mirrored.
-        hosts: Host header to send to each side, "" for that of the URL.
+        instances: each side's shadow instance; a side whose instance has no URL cannot be mirrored.
         timeout_s: time after which a request has failed (cause `timeout`), in seconds.
         connections_max: connections to each side.
         body_max_bytes: longer response bodies are cut, as the journal cuts those of the served side.
@@ -78,55 +75,54 @@ class MirrorClient:
 
     def __init__(
         self,
-        urls: Mapping[Side, str],
+        instances: Mapping[Side, BackendSettings],
         *,
-        hosts: Mapping[Side, str] | None = None,
         timeout_s: float,
         connections_max: int,
         body_max_bytes: int,
     ) -> None:
-        self._urls = {side: url.rstrip("/") for side, url in urls.items() if url}
-        self._hosts = hosts or {}
+        self._instances = {side: instance for side, instance in instances.items() if instance.url}
         self._timeout_s = timeout_s
         self._connections_max = connections_max
         self._body_max_bytes = body_max_bytes
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[Side, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit_per_host=self._connections_max, ttl_dns_cache=60, keepalive_timeout=IDLE_MAX_S
-            ),
-            middlewares=(_once,),
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        )
+        for side, instance in self._instances.items():
+            self._sessions[side] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit_per_host=self._connections_max, ttl_dns_cache=60, keepalive_timeout=instance.idle_s
+                ),
+                middlewares=(_once,),
+                timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=instance.connect_s),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
 
     def reaches(self, side: Side) -> bool:
         """Return whether this side has a shadow instance."""
-        return side in self._urls
+        return side in self._instances
 
     async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:
         """Send the exchange's request to the shadow instance of `side`; a failure is a value."""
-        assert self._session is not None
+        instance = self._instances[side]
         headers = [*mirrored_headers(exchange)]
-        if self._hosts.get(side):
-            headers.append(("Host", self._hosts[side]))
+        if host := _host(instance.host, exchange):
+            headers.append(("Host", host))
         started_ns = time.perf_counter_ns()
         try:
-            async with self._session.request(
+            async with self._sessions[side].request(
                 exchange.request.method,
-                URL(self._urls[side] + exchange.request.target, encoded=True),
+                URL(instance.url.rstrip("/") + exchange.request.target, encoded=True),
                 data=exchange.request.body or None,
                 headers=headers,
                 allow_redirects=False,
@@ -137,6 +133,13 @@ class MirrorClient:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             outcome = _failed(error)
         return MirroredResponse(outcome, time.perf_counter_ns() - started_ns)
+
+
+def _host(setting: str, exchange: Exchange) -> str:
+    """Return the Host header that an instance with this setting gets, "" for that of its URL."""
+    if setting == "preserve":
+        return next((value for name, value in exchange.request.headers if name.lower() == "host"), "")
+    return "" if setting == "backend" else setting
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:

@@ -1,6 +1,7 @@
 """proxy.runner.mirror_client over a real socket."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -8,6 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from comparator.exchanges.model import Exchange, Failed, FailureCause, Request, Response, Side
+from proxy.config.backends import BackendSettings
 from proxy.runner.mirror_client import MirrorClient
 
 LIMIT = 1_000
@@ -27,7 +29,9 @@ async def test_long_response_is_cut_at_the_limit_of_the_journal(length: int, kep
     )
     async with TestServer(app) as server:
         url = str(server.make_url(""))
-        async with MirrorClient({Side.LEGACY: url}, timeout_s=5.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+        async with MirrorClient(
+            {Side.LEGACY: BackendSettings(url=url)}, timeout_s=5.0, connections_max=1, body_max_bytes=LIMIT
+        ) as sender:
             responses = [(await sender.send(exchange, Side.LEGACY)).outcome for _ in range(2)]
     assert all(isinstance(response, Response) for response in responses)
     assert [(len(r.body), r.body_truncated) for r in responses if isinstance(r, Response)] == [(kept, truncated)] * 2
@@ -95,11 +99,13 @@ async def test_misbehaving_side_is_a_failure_with_its_cause_and_the_next_request
         # Long enough for a busy machine to respond, where a response comes.
         timeout_s = 0.3 if cause is FailureCause.TIMEOUT else 10.0
         async with MirrorClient(
-            {Side.LEGACY: url}, timeout_s=timeout_s, connections_max=1, body_max_bytes=LIMIT
+            {Side.LEGACY: BackendSettings(url=url)}, timeout_s=timeout_s, connections_max=1, body_max_bytes=LIMIT
         ) as sender:
             first = (await sender.send(exchange, Side.LEGACY)).outcome
         manners["now"] = answers
-        async with MirrorClient({Side.LEGACY: url}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+        async with MirrorClient(
+            {Side.LEGACY: BackendSettings(url=url)}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT
+        ) as sender:
             second = (await sender.send(exchange, Side.LEGACY)).outcome
     assert isinstance(first, Failed)
     assert first.cause is cause
@@ -114,8 +120,8 @@ async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 async def test_refused_connection_is_a_failure() -> None:
     exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Response(200, (), b""))
-    urls = {Side.LEGACY: "http://127.0.0.1:1"}
-    async with MirrorClient(urls, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+    nowhere = {Side.LEGACY: BackendSettings(url="http://127.0.0.1:1")}
+    async with MirrorClient(nowhere, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
         outcome = (await sender.send(exchange, Side.LEGACY)).outcome
     assert isinstance(outcome, Failed)
     assert outcome.cause is FailureCause.REFUSED
@@ -138,9 +144,70 @@ async def test_request_is_sent_once_when_the_peer_closes_a_reused_connection(met
     exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request(method, "/", (), b"{}"), Response(200, (), b""))
     async with await asyncio.start_server(answers_once_then_hangs_up, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with MirrorClient({Side.LEGACY: url}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+        async with MirrorClient(
+            {Side.LEGACY: BackendSettings(url=url)}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT
+        ) as sender:
             first, second = [(await sender.send(exchange, Side.LEGACY)).outcome for _ in range(2)]
     assert isinstance(first, Response)
     assert isinstance(second, Failed)
     assert second.cause is FailureCause.RESET
     assert connections == [2]
+
+
+@pytest.mark.parametrize(
+    ("host", "client", "expected"),
+    [
+        ("preserve", "api.example", "api.example"),
+        ("preserve", "", "the URL's"),
+        ("backend", "api.example", "the URL's"),
+        ("legacy.internal", "api.example", "legacy.internal"),
+    ],
+)
+async def test_host_header_follows_the_instances_setting(host: str, client: str, expected: str) -> None:
+    seen: list[bytes] = []
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    headers = (("Host", client),) if client else ()
+    exchange = Exchange(
+        "1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", headers, b""), Response(200, (), b"")
+    )
+    async with await asyncio.start_server(converse, "127.0.0.1", 0) as server:
+        authority = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        instance = BackendSettings(url=f"http://{authority}/", host=host)
+        async with MirrorClient(
+            {Side.LEGACY: instance}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT
+        ) as sender:
+            await sender.send(exchange, Side.LEGACY)
+    hosts = [
+        line.partition(b":")[2].strip().decode() for line in seen[0].split(b"\r\n") if line.lower().startswith(b"host:")
+    ]
+    assert hosts == [authority if expected == "the URL's" else expected]
+
+
+async def test_connection_idle_longer_than_the_limit_is_not_used_again() -> None:
+    connections = 0
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Response(200, (), b""))
+    async with await asyncio.start_server(converse, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for idle_s, expected in ((60.0, 1), (0.05, 3)):
+            instance = BackendSettings(url=url, idle_s=idle_s)
+            async with MirrorClient(
+                {Side.LEGACY: instance}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT
+            ) as sender:
+                await sender.send(exchange, Side.LEGACY)
+                await asyncio.sleep(0.2)
+                await sender.send(exchange, Side.LEGACY)
+            assert connections == expected

@@ -114,20 +114,20 @@ async def test_invalid_trace_is_replaced(tmp_path: Path, given: str) -> None:
         assert "a" * 32 not in traceparent
 
 
-async def test_host_is_the_backends_unless_configured(tmp_path: Path) -> None:
+async def test_host_is_the_clients_unless_configured(tmp_path: Path) -> None:
     async with proxy_lab(tmp_path) as it:
         await it.ask(get())
-        assert it.candidate.seen[0].all("host") == [f"127.0.0.1:{it.candidate.port}"]
+        assert it.candidate.seen[0].all("host") == ["api.example"]
 
 
-async def test_host_can_be_preserved(tmp_path: Path) -> None:
+async def test_host_can_be_the_backends(tmp_path: Path) -> None:
     backend = ScriptedBackend()
     async with proxy_lab(tmp_path, candidate=backend) as it:
         url = f"http://127.0.0.1:{backend.port}/base"
-        preserved = {"live": {"url": url, "host": "preserve"}}
-        async with proxy_lab(tmp_path / "2", backends={"candidate": preserved}) as other:
+        own = {"live": {"url": url, "host": "backend"}}
+        async with proxy_lab(tmp_path / "2", backends={"candidate": own}) as other:
             await other.ask(get("/x"))
-        assert it.candidate.seen[0].all("host") == ["api.example"]
+        assert it.candidate.seen[0].all("host") == [f"127.0.0.1:{backend.port}"]
         assert it.candidate.seen[0].line == "GET /base/x HTTP/1.1"
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from comparator.capture.errors import CaptureLostError
 from proxy.cli.main import COMMANDS, GROUPS, CommandEntry, known_error, main
+from proxy.cli.proxy import host_warnings
+from proxy.config.backends import BackendSettings, BackendsSettings, SideInstances
 from proxy.errors import SettingsError
 from tests.support.paths import ROOT
 
@@ -152,3 +154,12 @@ def test_group_of_known_errors_prints_the_first() -> None:
 
 def test_group_with_an_unknown_error_is_a_defect() -> None:
     assert known_error(ExceptionGroup("", [SettingsError("first"), ValueError("second")])) is None
+
+
+def test_check_warns_of_instances_with_different_host_headers() -> None:
+    live = BackendSettings(url="http://127.0.0.1:8001")
+    own = BackendSettings(url="http://127.0.0.1:8004", host="backend")
+    same = BackendsSettings(candidate=SideInstances(live=live), legacy=SideInstances(shadow=live))
+    assert host_warnings(same) == []
+    (warning,) = host_warnings(BackendsSettings(candidate=SideInstances(live=live), legacy=SideInstances(shadow=own)))
+    assert "the client's to candidate.live; 127.0.0.1:8004 to legacy.shadow" in warning
