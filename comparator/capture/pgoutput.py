@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from comparator.capture.errors import DecodeError
-from comparator.exchanges.row_changes import LogicalMessage, Op, Row, RowChange, Transaction
+from comparator.exchanges.row_changes import LogicalMessage, Op, Row, RowChange, RowDescription, Transaction
+from comparator.table_names import table_name
 
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """PostgreSQL's epoch, 2000-01-01T00:00:00Z, in Unix microseconds."""
@@ -42,13 +43,13 @@ class Relation:
     """A table as the log describes it; `keys` are the columns of its replica identity."""
 
     table: str
-    columns: tuple[str, ...]
+    description: RowDescription
     keys: frozenset[str]
 
-
-def table_name(schema: str, name: str) -> str:
-    """Return the table's name in this project: the bare name in schema public, else "schema.name"."""
-    return name if schema == "public" else f"{schema}.{name}"
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
+        return self.description.columns
 
 
 class Decoder:
@@ -141,16 +142,22 @@ class Decoder:
         (count,) = _U16(data, at + 1)
         at += 3
         columns: list[str] = []
+        types: list[tuple[int, int]] = []
         keys: list[str] = []
         for _ in range(count):
             is_key = data[at] & 1
             column, at = _text(data, at + 1)
-            _COLUMN_REST.unpack_from(data, at)
+            types.append(_COLUMN_REST.unpack_from(data, at))
             at += _COLUMN_REST.size
             columns.append(column)
             if is_key:
                 keys.append(column)
-        self._relations[oid] = Relation(table_name(schema or "pg_catalog", name), tuple(columns), frozenset(keys))
+        description = RowDescription(oid, tuple(columns), tuple(types))
+        described = Relation(table_name(schema or "pg_catalog", name), description, frozenset(keys))
+        # The server describes a relation again after any change of its catalogue rows, e.g. a new index. Unless the description
+        # itself changed, the rows keep sharing the object that stands for it.
+        if self._relations.get(oid) != described:
+            self._relations[oid] = described
         return at
 
     def _insert(self, data: bytes) -> int:
@@ -158,7 +165,7 @@ class Decoder:
         if data[5] != _NEW_IMAGE:
             raise DecodeError("insert without a new row")
         after, at = _row(data, 6, relation.columns)
-        self._add(RowChange(relation.table, Op.INSERT, None, after))
+        self._add(RowChange(relation.table, Op.INSERT, None, after, relation.description))
         return at
 
     def _update(self, data: bytes) -> int:
@@ -173,7 +180,7 @@ class Decoder:
         elif len(after) < len(relation.columns):
             known = {**before, **after}
             after = {column: known[column] for column in relation.columns if column in known}
-        self._add(RowChange(relation.table, Op.UPDATE, before, after))
+        self._add(RowChange(relation.table, Op.UPDATE, before, after, relation.description))
         return at
 
     def _delete(self, data: bytes) -> int:
@@ -181,7 +188,7 @@ class Decoder:
         before, at = _old_image(data, relation)
         if before is None:
             raise DecodeError("delete without an old row")
-        self._add(RowChange(relation.table, Op.DELETE, before, None))
+        self._add(RowChange(relation.table, Op.DELETE, before, None, relation.description))
         return at
 
     def _truncate(self, data: bytes) -> int:
@@ -190,7 +197,8 @@ class Decoder:
         if end > len(data):
             raise DecodeError(f"truncate of {count} tables in a message of {len(data)} bytes")
         for at in range(6, end, 4):
-            self._add(RowChange(self._known(_U32(data, at)[0]).table, Op.TRUNCATE, None, None))
+            relation = self._known(_U32(data, at)[0])
+            self._add(RowChange(relation.table, Op.TRUNCATE, None, None, relation.description))
         return end
 
     def _message(self, data: bytes) -> int:

@@ -10,6 +10,9 @@ A transaction's position is the server's LSN at its last row, raised where neces
 the next; positions are comparable with LSNs.
 
 Rows are delivered before the DELETE is committed. Rows that a lost connection returns to the log are recognised by their xid.
+
+Each row of the log carries the columns of its table as they were when it was written, so rows from before and after a change of the
+table's definition are each decoded by their own.
 """
 
 import asyncio
@@ -18,20 +21,27 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import groupby
 
 import asyncpg
 
-from comparator.capture.catalog import read_existing
 from comparator.capture.errors import CaptureClosedError, ChangeLogError, DecodeError
 from comparator.capture.pgoutput import table_name
 from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, ReconnectingCapture
 from comparator.capture.row_text import parse
 from comparator.capture.session import connect
 from comparator.capture.settings import CaptureSettings
-from comparator.capture.table_shape import Catalog
 from comparator.capture.trigger_log import logged_tables
-from comparator.exchanges.row_changes import REQUEST_MESSAGE_PREFIX, LogicalMessage, Op, Row, RowChange, Transaction
+from comparator.exchanges.row_changes import (
+    REQUEST_MESSAGE_PREFIX,
+    LogicalMessage,
+    Op,
+    Row,
+    RowChange,
+    RowDescription,
+    Transaction,
+)
 from comparator.postgres import disconnect
 
 logger = logging.getLogger(__name__)
@@ -41,7 +51,12 @@ LEASE_S = 60
 
 OPS = {"INSERT": Op.INSERT, "UPDATE": Op.UPDATE, "DELETE": Op.DELETE, "TRUNCATE": Op.TRUNCATE}
 
-INSTALLED = "SELECT to_regclass($1) IS NOT NULL"
+DESCRIPTIONS_KEPT = 2_000
+"""Definitions of tables that are kept: the changes of a table share one object until its definition changes."""
+
+INSTALLED = """
+SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'columns' AND NOT attisdropped)
+"""
 
 HOLD = "SELECT pg_advisory_lock(hashtext($1))"
 
@@ -63,7 +78,8 @@ INSERT_LSN = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint
 
 TAKE = """
 DELETE FROM {schema}.log RETURNING seq, xid, pg_wal_lsn_diff(lsn, '0/0')::bigint AS lsn,
-    (extract(epoch FROM at) * 1000000)::bigint AS at_us, application, request, schema_name, relation, op, before, after
+    (extract(epoch FROM at) * 1000000)::bigint AS at_us, application, request, schema_name, relation, op, before, after,
+    table_oid::bigint AS table_oid, columns
 """
 
 
@@ -79,7 +95,6 @@ class TriggerCapture(ReconnectingCapture):
         self._reader = uuid.uuid4().hex
         self._marked = False
         self._leased_s = 0.0
-        self._catalog = Catalog({})
         self._uncertain: frozenset[int] = frozenset()
 
     def _loses_transactions(self) -> bool:
@@ -90,10 +105,11 @@ class TriggerCapture(ReconnectingCapture):
         self._conn = conn = await connect(self._dsn, timeout_s=self._settings.connect_timeout_ms / 1000)
         schema = self._settings.log_schema
         if not await conn.fetchval(INSTALLED, f"{schema}.log", timeout=self._call_s):
-            raise ChangeLogError(f"there is no change log in schema {schema}: run `shadow capture install`")
+            raise ChangeLogError(
+                f"there is no change log in schema {schema}, or an older one: run `shadow capture install`"
+            )
         await self._lock_log(conn)
-        await self._read_catalog(conn)
-        unlogged = sorted(set(self._settings.tables) - set(self._catalog.tables))
+        unlogged = sorted(set(self._settings.tables) - set(await logged_tables(conn)))
         if unlogged:
             raise ChangeLogError(f"tables are not logged: {', '.join(unlogged)}; run `shadow capture install`")
         await self._renew_lease(conn, at_once=True)
@@ -147,31 +163,13 @@ class TriggerCapture(ReconnectingCapture):
         async with conn.transaction():
             reached = await conn.fetchval(INSERT_LSN, timeout=self._call_s)
             rows = await conn.fetch(self._sql(TAKE), timeout=self._call_s)
-            for transaction in await self._transactions(conn, rows):
+            for transaction in transactions(rows, after=self.position):
                 if transaction.xid not in self._uncertain:
                     delivery.take(transaction)
             self._uncertain = frozenset(row["xid"] for row in rows)
         self._uncertain = frozenset()
         delivery.reach(reached)
         return delivery.position
-
-    async def _transactions(self, conn: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> list[Transaction]:
-        try:
-            return transactions(rows, self._catalog, after=self.position)
-        except DecodeError:
-            # A table or column was added or removed since the catalogue was read.
-            await self._read_catalog(conn)
-        readable = [row for row in rows if _readable(row, self._catalog)]
-        if len(readable) < len(rows):
-            self._interruptions += 1
-            logger.warning(
-                "capture_rows_unreadable",
-                extra={"driver": self.name, "rows": len(rows) - len(readable), "interruptions": self._interruptions},
-            )
-        return transactions(readable, self._catalog, after=self.position)
-
-    async def _read_catalog(self, conn: asyncpg.Connection) -> None:
-        self._catalog = await read_existing(conn, await logged_tables(conn))
 
     def _sql(self, template: str) -> str:
         return template.format(schema=f'"{self._settings.log_schema}"')
@@ -186,16 +184,15 @@ class TriggerCapture(ReconnectingCapture):
         await disconnect(conn, timeout_s=CLOSE_TIMEOUT_S)
 
 
-def transactions(rows: Sequence[asyncpg.Record], catalog: Catalog, *, after: int) -> list[Transaction]:
+def transactions(rows: Sequence[asyncpg.Record], *, after: int) -> list[Transaction]:
     """Assemble rows of the change log into transactions in commit order.
 
     Args:
         rows: rows of the log, in any order.
-        catalog: shapes of the logged tables.
         after: position of the last delivered transaction; those returned have increasing positions above it.
 
     Raises:
-        DecodeError: a row does not have the columns of its table.
+        DecodeError: an image does not have the columns that its row carries.
     """
     by_seq = sorted(rows, key=lambda row: (row["xid"], row["seq"]))
     groups = [list(group) for _, group in groupby(by_seq, key=lambda row: row["xid"])]
@@ -210,7 +207,7 @@ def transactions(rows: Sequence[asyncpg.Record], catalog: Catalog, *, after: int
                 commit_lsn=after,
                 end_lsn=after,
                 committed_us=last["at_us"],
-                changes=tuple(_change(row, catalog) for row in group),
+                changes=tuple(_change(row) for row in group),
                 messages=(LogicalMessage(REQUEST_MESSAGE_PREFIX, request),) if request else (),
                 application=last["application"],
             )
@@ -218,22 +215,20 @@ def transactions(rows: Sequence[asyncpg.Record], catalog: Catalog, *, after: int
     return assembled
 
 
-def _readable(row: asyncpg.Record, catalog: Catalog) -> bool:
-    """Return whether the row can be decoded with the current catalogue; rows from before a DDL statement may not."""
-    try:
-        _change(row, catalog)
-    except DecodeError:
-        return False
-    return True
-
-
-def _change(row: asyncpg.Record, catalog: Catalog) -> RowChange:
+def _change(row: asyncpg.Record) -> RowChange:
     name = table_name(row["schema_name"], row["relation"])
-    shape = catalog.tables.get(name)
-    if shape is None:
-        raise DecodeError(f"change of the unknown table {name}")
-    columns = shape.column_names
-    return RowChange(name, OPS[row["op"]], _image(row["before"], columns), _image(row["after"], columns))
+    description = _description(row["table_oid"], tuple(row["columns"]))
+    columns = description.columns
+    return RowChange(name, OPS[row["op"]], _image(row["before"], columns), _image(row["after"], columns), description)
+
+
+@lru_cache(maxsize=DESCRIPTIONS_KEPT)
+def _description(oid: int, columns: tuple[str, ...]) -> RowDescription:
+    """Parse the columns of a row of the log: `1700:655366:price` is the column price of type numeric(10,2)."""
+    parts = [column.split(":", 2) for column in columns]
+    return RowDescription(
+        oid, tuple(name for _, _, name in parts), tuple((int(kind), int(modifier)) for kind, modifier, _ in parts)
+    )
 
 
 def _image(text: str | None, columns: tuple[str, ...]) -> Row | None:

@@ -4,6 +4,12 @@ Each row change calls a trigger that writes both images, as text, into an unlogg
 write, inside of the writing transaction. Triggers write only while a reader holds the lease, so the log of a crashed reader stops growing
 by itself. The lease is a sequence, because every transaction sees a sequence's current value, whatever its snapshot. A crash of the
 server empties the log; the reader notices that its row in the marker table, which is unlogged too, has disappeared.
+
+An image is a row's values without names. So each row of the log carries the columns of its table at that moment, with their types: what
+is read after a column was renamed, or dropped and another one added, may have been written before:
+
+    columns {1043:-1:first, 25:-1:last}   before (f1,l1)   after (x,l1)      ALTER TABLE a DROP COLUMN first, ADD COLUMN email text
+    columns {25:-1:last, 25:-1:email}     before (l1,)     after (l1,e@x)
 """
 
 from collections.abc import Iterable
@@ -26,6 +32,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.log (
     seq bigint GENERATED ALWAYS AS IDENTITY, xid bigint NOT NULL, lsn pg_lsn NOT NULL, at timestamptz NOT NULL,
     application text NOT NULL, request text NOT NULL, schema_name text NOT NULL, relation text NOT NULL,
     op text NOT NULL, before text, after text);
+ALTER TABLE {schema}.log ADD COLUMN IF NOT EXISTS table_oid oid NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS columns text[] NOT NULL DEFAULT '{}';
 CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.marker (reader text NOT NULL);
 CREATE SEQUENCE IF NOT EXISTS {schema}.lease MINVALUE 0 START 0;
 """
@@ -36,15 +43,15 @@ CREATE OR REPLACE FUNCTION {schema}.record() RETURNS trigger LANGUAGE plpgsql SE
 SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres'
 SET extra_float_digits = '3' SET bytea_output = 'hex' AS $body$
 BEGIN
-    IF (SELECT last_value FROM {schema}.lease) < extract(epoch FROM clock_timestamp()) THEN
-        RETURN NULL;
-    END IF;
-    INSERT INTO {schema}.log (xid, lsn, at, application, request, schema_name, relation, op, before, after)
-    VALUES (pg_current_xact_id()::text::bigint, pg_current_wal_insert_lsn(), clock_timestamp(),
+    INSERT INTO {schema}.log (xid, lsn, at, application, request, schema_name, relation, op, before, after, table_oid, columns)
+    SELECT pg_current_xact_id()::text::bigint, pg_current_wal_insert_lsn(), clock_timestamp(),
         current_setting('application_name'), coalesce(current_setting('shadow.request', true), ''),
         TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP,
         CASE WHEN TG_OP IN ('UPDATE', 'DELETE') THEN OLD::text END,
-        CASE WHEN TG_OP IN ('INSERT', 'UPDATE') THEN NEW::text END);
+        CASE WHEN TG_OP IN ('INSERT', 'UPDATE') THEN NEW::text END,
+        TG_RELID, ARRAY(SELECT atttypid || ':' || atttypmod || ':' || attname FROM pg_attribute
+            WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped ORDER BY attnum)
+    FROM {schema}.lease WHERE last_value >= extract(epoch FROM clock_timestamp());
     RETURN NULL;
 END
 $body$;
@@ -67,7 +74,7 @@ DROP TRIGGER IF EXISTS {truncate} ON {table};
 def install_statements(catalog: Catalog, schema: str) -> tuple[str, ...]:
     """Return the statements that install the log and its triggers. Running them again changes nothing."""
     tables = tuple(_filled(TRIGGERS, table, schema) for table in catalog.tables.values())
-    return (SCHEMA.format(schema=quote(schema)), FUNCTION.replace("{schema}", quote(schema)), *tables)
+    return (SCHEMA.replace("{schema}", quote(schema)), FUNCTION.replace("{schema}", quote(schema)), *tables)
 
 
 def remove_statements(tables: Iterable[TableShape], schema: str) -> tuple[str, ...]:

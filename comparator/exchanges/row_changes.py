@@ -1,7 +1,7 @@
 """Define committed transactions and their row changes, as change data capture delivers them. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 Row = Mapping[str, str | None]
@@ -9,6 +9,22 @@ Row = Mapping[str, str | None]
 
 A column is absent when the write-ahead log does not contain its value: an unchanged TOAST value without an old image.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class RowDescription:
+    """The definition that a row was written under. A table's changes share one until its definition changes.
+
+    Attributes:
+        oid: of the table. A table that was dropped and created again, or swapped with another one, has its name and another oid.
+        columns: names, in the order of the values.
+        types: oid and modifier of each column's type, as pg_attribute has them: `numeric(10,2)` is (1700, 655366). The oids of types
+            that a database defines itself are its own.
+    """
+
+    oid: int
+    columns: tuple[str, ...]
+    types: tuple[tuple[int, int], ...]
 
 
 class Op(StrEnum):
@@ -29,12 +45,14 @@ class RowChange:
         op: the operation.
         before: the image before; None for an insert and a truncate.
         after: the image after; None for a delete and a truncate.
+        description: the definition that both images were written under; None where the source does not tell it.
     """
 
     table: str
     op: Op
     before: Row | None
     after: Row | None
+    description: RowDescription | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
