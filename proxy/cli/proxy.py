@@ -98,7 +98,14 @@ def summary_of(settings: Settings) -> list[str]:
     needed = (pair if settings.capture.driver is not Driver.OFF else {}) | {"store": settings.databases.store}
     unset = [f"databases.{name}" for name, dsn in needed.items() if not dsn]
     missing = [f"not set, but needed by the runner: {', '.join(unset)}"] if unset else []
-    return [serving, *missing, *host_warnings(settings.backends)]
+    replies_only = (
+        [
+            "capture.driver is off: only responses are compared; writes are skipped (uncaptured_write) but on routes with `safe: true`"
+        ]
+        if settings.capture.driver is Driver.OFF
+        else []
+    )
+    return [serving, *missing, *replies_only, *host_warnings(settings.backends)]
 
 
 def host_warnings(backends: BackendsSettings) -> list[str]:

@@ -70,9 +70,14 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Mirror the route, or `skip` it."""
     writes: WritePolicy = WritePolicy.MIRROR
     """Mirror its POST, PUT, PATCH and DELETE requests, `skip` them, or mirror those with an Idempotency-Key (`idempotent`)."""
+    safe: bool = False
+    """Requests of the route change nothing that matters, whatever their method, e.g. a search by POST: they are compared by their
+    responses where their rows cannot be, because they have no ordering key or row changes are not captured."""
     sample: Share = 1.0
     """Share of the keys that is journaled; a key is either in or out."""
     record_if: RecordIf | None = None
     """Conditions on the exchanges of the sample that are journaled; without it all are."""
     mirror_per_s_max: NonNegative = 0.0
     """Exchanges per second that are mirrored, all workers together; the rest is skipped (`rate_limited`). 0: unlimited."""
+    quiet: bool = False
+    """The route may stay without calls: the rollout then does not wait for comparisons of it."""

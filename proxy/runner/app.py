@@ -24,6 +24,7 @@ from comparator.store.store import Store
 from comparator.verdict import Lookups
 from proxy.config.backends import BackendsSettings
 from proxy.config.databases import DatabasesSettings
+from proxy.config.routes import RouteSettings
 from proxy.config.runner import Resync, RunnerSettings
 from proxy.config.settings import Settings
 from proxy.journal.driver import JournalPosition, JournalReader
@@ -88,7 +89,7 @@ async def serve(
         reader = stack.enter_context(open_reader(settings.journal, options.name, keys=keys))
         store = await stack.enter_async_context(_open_store(settings.databases.store, settings.store))
         effects = await stack.enter_async_context(
-            _open_effects(settings.databases, settings.capture, compare, options, metrics)
+            _open_effects(settings.databases, settings.capture, compare, options, metrics, settings.routes)
         )
         client = await stack.enter_async_context(
             mirror_client(settings.backends, options, body_max_bytes=settings.journal.body_max_bytes)
@@ -179,11 +180,13 @@ async def _open_effects(
     compare: CompareSettings,
     options: RunnerSettings,
     metrics: RunnerMetrics,
+    routes: Sequence[RouteSettings],
 ) -> AsyncGenerator[EffectParts, None]:
+    safe_routes = frozenset(route.name for route in routes if route.safe)
     if capture.driver is Driver.OFF:
         index = KeyIndex(compare.tables, {}, route_kind=compare.route_kind)
         ledger, state = Ledger(index, primary_keys={}), ShadowState({role: EmptyFeed() for role in Role}, metrics)
-        served = NoServedAttribution(ledger)
+        served = NoServedAttribution(ledger, safe_routes)
         yield EffectParts(False, {}, {}, index, ledger, state, served, NoShadowAttribution(), UnalignedShadow())
         return
     async with open_databases(databases, capture, shadow_connections=options.concurrency + 2) as opened:
@@ -192,7 +195,7 @@ async def _open_effects(
         ledger = Ledger(index, primary_keys=opened.primary_keys, background=compare.background)
         shadow = ShadowAttribution(options.clock_skew_ms * 1_000)
         state = ShadowState(_feeds(opened, index, ledger, shadow, metrics), metrics)
-        served = ServedAttribution(options, ledger, state, metrics)
+        served = ServedAttribution(options, ledger, state, metrics, safe_routes)
         tables = AlignedShadow(opened.live, opened.shadow, opened.catalog, RowWriter(opened.shadow, opened.catalog))
         schemas = opened.catalog.schemas
         yield EffectParts(True, opened.primary_keys, schemas, index, ledger, state, served, shadow, tables)

@@ -15,6 +15,7 @@ from proxy.runner.ledger import Ledger
 from proxy.runner.resync import NOTHING_RESYNCED, PendingChanges, ResyncResult
 from proxy.runner.row_targets import RowTarget
 from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows
+from proxy.runner.served_attribution import is_safe
 from proxy.runner.skip_causes import RunnerSkip
 from proxy.runner.transaction_snapshot import TransactionSnapshot
 
@@ -44,15 +45,21 @@ class EmptyFeed:
 
 @dataclass(frozen=True, slots=True)
 class NoServedAttribution:
-    """Stands in for `ServedAttribution`: every exchange is compared by its response."""
+    """Stands in for `ServedAttribution`: exchanges that change nothing are compared by their responses.
+
+    A write is not: the sides have databases that drift apart, so each generates its own ids, and the mirrored side does not know
+    those that the served side gave to its clients.
+    """
 
     ledger: Ledger
+    safe_routes: frozenset[str] = frozenset()
 
     async def wait_until_delivered(self, entries: Sequence[JournalEntry]) -> None:
         """Return at once."""
 
     def refusal(self, exchange: Exchange) -> RunnerSkip | None:
-        """Return None: a response can always be compared."""
+        """Return a cause for a write, None for a request that changes nothing."""
+        return None if is_safe(exchange, self.safe_routes) else RunnerSkip.UNCAPTURED_WRITE
 
     def was_released(self, window: RequestWindow) -> bool:
         """Return False: there are no changes to release."""

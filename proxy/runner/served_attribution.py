@@ -16,6 +16,11 @@ from proxy.runner.shadow_state import ShadowState
 from proxy.runner.skip_causes import RunnerSkip
 
 
+def is_safe(exchange: Exchange, safe_routes: frozenset[str]) -> bool:
+    """Return whether the request changes nothing, by its method or by the declaration of its route."""
+    return exchange.request.method in SAFE_METHODS or exchange.route in safe_routes
+
+
 @dataclass(slots=True)
 class ServedAttribution:
     """Claims for exchanges whose row changes are captured; `NoServedAttribution` stands in where none are."""
@@ -24,6 +29,8 @@ class ServedAttribution:
     ledger: Ledger
     state: ShadowState
     metrics: RunnerMetrics
+    safe_routes: frozenset[str] = frozenset()
+    """Routes declared `safe`: their requests without a key are compared by their responses, whatever the method."""
 
     async def wait_until_delivered(self, entries: Sequence[JournalEntry]) -> None:
         """Return when everything that these exchanges committed is in the ledger.
@@ -44,7 +51,7 @@ class ServedAttribution:
         started_us = exchange.started_ns // 1_000
         if started_us < self.state.comparable_from_us:
             return RunnerSkip.REPEATED if started_us < self.state.resumed_from_us else RunnerSkip.NOT_CAPTURED
-        if not exchange.key and exchange.request.method not in SAFE_METHODS:
+        if not exchange.key and not is_safe(exchange, self.safe_routes):
             return RunnerSkip.NO_KEY
         return None
 

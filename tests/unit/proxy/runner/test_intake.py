@@ -80,14 +80,23 @@ class Causes:
 
 
 async def read(
-    *exchanges: Exchange, reaches: bool = True, captured: bool = False, comparable_from_us: int = 0, resumed_us: int = 0
+    *exchanges: Exchange,
+    reaches: bool = True,
+    captured: bool = False,
+    comparable_from_us: int = 0,
+    resumed_us: int = 0,
+    safe_routes: frozenset[str] = frozenset(),
 ) -> tuple[Causes, list[str]]:
     """Read the exchanges; return the causes, and the ids of those that will be mirrored."""
     metrics, causes, settings = RunnerMetrics(CollectorRegistry()), Causes(), RunnerSettings()
     state = ShadowState({role: EmptyFeed() for role in Role}, metrics, comparable_from_us, resumed_us)
     state.reset_interruptions()
     ledger = Ledger(KeyIndex({}, {}), primary_keys={})
-    served = ServedAttribution(settings, ledger, state, metrics) if captured else NoServedAttribution(ledger)
+    served = (
+        ServedAttribution(settings, ledger, state, metrics, safe_routes)
+        if captured
+        else NoServedAttribution(ledger, safe_routes)
+    )
     outcomes, source = Outcomes(causes, metrics), OneBatch(exchanges, state)
     await Intake(settings, source, ledger, served, outcomes, state, metrics, lambda _: reaches).run()
     return causes, [item.exchange.id for _, item in ledger.start_ready(100) if isinstance(item, MirrorRun)]
@@ -136,7 +145,14 @@ async def test_without_a_key_only_safe_methods_are_mirrored_where_rows_are_captu
 ) -> None:
     given = exchange(1, request(method=method))
     assert (await read(given, captured=True))[0].by_id == causes
-    assert (await read(given))[0].by_id == {}
+    assert (await read(given))[0].by_id == dict.fromkeys(causes, "uncaptured_write")
+
+
+@pytest.mark.parametrize("captured", [False, True])
+async def test_route_declared_safe_is_mirrored_whatever_the_method(captured: bool) -> None:
+    given = exchange(1, request(method="POST"))
+    causes, mirrored = await read(given, captured=captured, safe_routes=frozenset([given.route]))
+    assert (causes.by_id, mirrored) == ({}, ["e1"])
 
 
 @pytest.mark.parametrize(("resumed_us", "cause"), [(0, "not_captured"), (STARTED_US + 1, "repeated")])
