@@ -9,6 +9,8 @@
 - `pgoutput` and `row_text` decode bytes and rows (pure). `replication` is a replication connection over libpq.
 - `attribution_keys` (pure) finds the keys that a row carries; `attribution` (pure) attributes transactions to requests.
 - `session` opens connections with fixed settings; `catalog` reads the shapes of tables (`table_shape`, pure).
-- `publication`, `trigger_log` and `trigger_tags` prepare a database, `preflight` checks one, `clone` creates the shadow database from
-  live, and `verify` compares both completely.
+- `capturability` (pure) decides which tables a driver captures exactly; `capture_gaps` reads which are. `preflight` checks a database.
+- `publication`, `trigger_log` and `trigger_tags` prepare one, a table at a time through `table_changes`, which tries live's writes
+  before it commits; `removal` takes everything back.
+- `clone` creates the shadow database from live, and `verify` compares both completely.
 """

@@ -16,6 +16,8 @@ CaptureError
     ├── RightsError               the role lacks a privilege
     ├── PublicationError          the publication does not exist or contains no table
     ├── ReplicaIdentityError      publishing a table would break its writes, or breaks them
+    ├── WritesBrokenError         tried on live: after the change its writes would fail
+    ├── NotCapturableError        a table cannot be captured exactly, or is not
     └── ChangeLogError            the triggers driver's change log is not installed
 """
 
@@ -90,6 +92,14 @@ class PublicationError(PrerequisiteError):
 
 class ReplicaIdentityError(PrerequisiteError):
     """A table's replica identity cannot be published: its UPDATE and DELETE statements would fail, or fail already."""
+
+
+class WritesBrokenError(PrerequisiteError):
+    """Writes of a table worked, and would not work after a change. The change was taken back; the message has the server's reason."""
+
+
+class NotCapturableError(PrerequisiteError):
+    """A table cannot be captured exactly, or is not; the message has the reason. Its rows must not be compared."""
 
 
 class ChangeLogError(PrerequisiteError):

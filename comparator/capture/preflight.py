@@ -4,25 +4,33 @@
 for the operator belong to checks that are `applicable`; the others (parameters of the server, privileges of a role) are only printed.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import asyncpg
 
-from comparator.capture.catalog import CATALOG_TIMEOUT_S, literal, read_existing
-from comparator.capture.errors import CatalogError
-from comparator.capture.publication import (
+from comparator.capture.capturability import (
+    MEANING,
+    CaptureState,
     PublicationState,
     breaks_writes,
-    generated_statement,
-    identity_statements,
+    gap,
+    not_capturable,
+)
+from comparator.capture.catalog import CATALOG_TIMEOUT_S, literal, read_family, user_tables
+from comparator.capture.errors import CatalogError
+from comparator.capture.publication import (
     needs_generated,
-    publication_statements,
+    option_statements,
+    read_former,
     read_publication,
+    table_statements,
+    withdrawal_statements,
 )
 from comparator.capture.session import VERSION_MIN
 from comparator.capture.settings import CaptureSettings, Driver, SlotKind
-from comparator.capture.table_shape import Catalog, ReplicaIdentity, TableShape, quote
+from comparator.capture.table_shape import Catalog, TableKind, TableShape, quote
 from comparator.capture.trigger_log import install_statements, logged_tables
 
 
@@ -74,6 +82,11 @@ class DatabaseFacts:
         publication: state of the configured publication.
         logged: tables with the change-log trigger.
         log_bytes: size of the change log in bytes.
+        others: tables of the database that are neither configured nor captured.
+        named: the configuration names the tables, so that each of them has to be captured; otherwise all tables are meant that can be.
+        former: replica identities of the configured tables and their partitions, by object id, where they are not FULL.
+        withdrawn: statements that unpublish the tables which are not configured.
+        broken: tables that were tried, and whose writes would fail once they are captured, with the server's reason.
     """
 
     version: int
@@ -92,6 +105,15 @@ class DatabaseFacts:
     publication: PublicationState
     logged: tuple[str, ...]
     log_bytes: int
+    others: tuple[str, ...] = ()
+    named: bool = True
+    former: Mapping[int, str] = field(default_factory=dict[int, str])
+    withdrawn: tuple[str, ...] = ()
+    broken: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def state(self, driver: Driver) -> CaptureState:
+        """Return the preparation, as a driver finds it."""
+        return CaptureState(driver, self.version, self.publication, self.logged)
 
 
 SERVER = """
@@ -111,46 +133,75 @@ SELECT current_setting('server_encoding') AS encoding, current_user::text AS rol
 LOG_BYTES = "SELECT coalesce(pg_total_relation_size(to_regclass($1)), 0)::bigint"
 
 
-async def read_facts(conn: asyncpg.Connection, settings: CaptureSettings) -> DatabaseFacts:
-    """Read the facts from the database."""
+async def read_facts(
+    conn: asyncpg.Connection,
+    settings: CaptureSettings,
+    *,
+    named: bool = True,
+    broken: Mapping[str, str] | None = None,
+) -> DatabaseFacts:
+    """Read the facts from the database.
+
+    Args:
+        conn: connection to the database.
+        settings: section `capture:` with the tables filled in.
+        named: the configuration names the tables; False when they are simply all tables of the database.
+        broken: tables that could not be prepared because their writes would fail.
+    """
     server = await conn.fetchrow(SERVER, settings.slot.name, timeout=CATALOG_TIMEOUT_S)
     if server is None:
         raise CatalogError("the server returned no row about itself")
-    catalog = await read_existing(conn, settings.tables)
-    log = f"{settings.log_schema}.log"
+    catalog = await read_family(conn, settings.tables)
+    publication = await read_publication(conn, settings.publication)
+    former: dict[int, str] = {}
+    for table in catalog.tables.values():
+        former |= await read_former(conn, table)
+    every = await user_tables(conn, without_schemas=(settings.log_schema,))
     return DatabaseFacts(
         **dict(server),
         version=conn.get_server_version().major,
         catalog=catalog,
         missing=tuple(name for name in settings.tables if name not in catalog.tables),
-        publication=await read_publication(conn, settings.publication),
+        publication=publication,
         logged=await logged_tables(conn),
-        log_bytes=await conn.fetchval(LOG_BYTES, log, timeout=CATALOG_TIMEOUT_S),
+        log_bytes=await conn.fetchval(LOG_BYTES, log_relation(settings), timeout=CATALOG_TIMEOUT_S),
+        others=tuple(name for name in every if name not in catalog.tables),
+        named=named,
+        former=former,
+        withdrawn=await withdrawal_statements(conn, publication, settings.publication, keep=catalog.tables),
+        broken=broken or {},
     )
+
+
+def log_relation(settings: CaptureSettings) -> str:
+    """Return the name of the change log for to_regclass()."""
+    return f"{settings.log_schema}.log"
 
 
 def judge(facts: DatabaseFacts, settings: CaptureSettings) -> tuple[Check, ...]:
     """Return every check for the configured driver, in the order in which the remedies should be run."""
     server = [_version(facts), _encoding(facts)]
-    tables = [_tables_exist(facts), *(check for table in facts.catalog.tables.values() for check in _keys(table))]
     if settings.driver is Driver.OFF:
         return (Check("driver", CheckLevel.WARNING, "off: effects are neither compared nor aligned"),)
+    state = facts.state(settings.driver)
+    shapes = facts.catalog.tables.values()
+    obstacles = {
+        table.name: not_capturable(table, settings.driver, version=facts.version) or facts.broken.get(table.name, "")
+        for table in shapes
+    }
+    capturable = Catalog({table.name: table for table in shapes if not obstacles[table.name]})
+    tables = [
+        _tables_exist(facts),
+        *(check for table in shapes for check in _remarks(table, obstacles[table.name], facts)),
+    ]
+    tables += _not_captured(facts)
     if settings.driver is Driver.TRIGGERS:
-        return (*server, *tables, *_change_log(facts, settings))
+        return (*server, *tables, *_change_log(facts, settings, capturable))
     log = [_wal_level(facts), _rights(facts), _free_slots(facts, settings)]
     persistent = _persistent(facts, settings) if settings.slot.kind is SlotKind.PERSISTENT else []
-    published = [_publication(facts, settings), *_published_unconfigured(facts, settings)]
-    identities = [_identity(table, facts) for table in facts.catalog.tables.values()]
-    return (
-        *server,
-        *log,
-        *persistent,
-        *tables,
-        *_generated(facts, settings),
-        *identities,
-        *published,
-        _locks(facts, settings),
-    )
+    published = [_options(facts, settings, capturable)]
+    published += [_published(table, facts, settings, gap(table, state)) for table in capturable.tables.values()]
+    return (*server, *log, *persistent, *tables, *published, *_published_unconfigured(facts), _locks(facts, settings))
 
 
 def _version(facts: DatabaseFacts) -> Check:
@@ -220,76 +271,87 @@ def _tables_exist(facts: DatabaseFacts) -> Check:
     return Check("tables", CheckLevel.OK, f"{len(facts.catalog.tables)} tables")
 
 
-def _keys(table: TableShape) -> list[Check]:
-    checks: list[Check] = []
+def _remarks(table: TableShape, obstacle: str, facts: DatabaseFacts) -> list[Check]:
+    """Return the checks of one table that do not depend on its preparation."""
     name = f"table {table.name}"
-    if table.kind != "table" or not table.logged:
-        checks.append(
-            Check(name, CheckLevel.FAILED, "not an ordinary, logged table (name a partitioned table's partitions)")
-        )
+    if obstacle:
+        level = CheckLevel.FAILED if facts.named else CheckLevel.WARNING
+        remedy = "; take it out of capture.tables and compare.tables" if facts.named else ""
+        return [Check(name, level, f"not_capturable: {obstacle}; {MEANING}{remedy}")]
+    checks: list[Check] = []
+    if table.rows_hidden:
+        text = f"row level security hides rows from {facts.role}: they cannot be copied or verified"
+        remedy = (f"ALTER ROLE {quote(facts.role)} BYPASSRLS;",)
+        checks.append(Check(name, CheckLevel.FAILED, text, remedy))
+    if not table.readable:
+        text = f"{facts.role} may not read every column: rows cannot be copied or verified"
+        remedy = (f"GRANT USAGE ON SCHEMA {quote(table.schema)} TO {quote(facts.role)};",)
+        remedy += (f"GRANT SELECT ON TABLE {table.quoted} TO {quote(facts.role)};",)
+        checks.append(Check(name, CheckLevel.FAILED, text, remedy))
     if not table.primary_key:
-        checks.append(Check(name, CheckLevel.FAILED, "no primary key: its rows cannot be aligned"))
+        checks.append(Check(name, CheckLevel.OK, "no primary key: compared as a multiset of whole rows"))
     if not table.owned:
         checks.append(Check(name, CheckLevel.WARNING, "the role does not own it: its owner must run the statements"))
     fixed = [key.name for key in table.foreign_keys if not key.deferrable]
     if fixed:
         text = f"foreign keys that are not deferrable ({', '.join(fixed)}): parent rows are written first"
         checks.append(Check(name, CheckLevel.WARNING, text))
+    if table.kind is TableKind.PARTITIONED:
+        text = "TRUNCATE, DETACH and DROP of a single partition are in no log: run `shadow align verify` after them"
+        checks.append(Check(name, CheckLevel.WARNING, text))
     return checks
 
 
-def _identity(table: TableShape, facts: DatabaseFacts) -> Check:
-    name = f"identity {table.name}"
-    if table.replica_identity is ReplicaIdentity.FULL:
-        return Check(name, CheckLevel.OK, "old images are complete")
-    published = table.name in (facts.publication.tables or ())
-    why = breaks_writes(table, version=facts.version, publishes_generated=True) if published else ""
-    text = (
-        f"published, and its writes fail: {why}"
-        if why
-        else "old images are not complete: REPLICA IDENTITY FULL is required"
-    )
-    statements = identity_statements(Catalog({table.name: table}))
-    return Check(name, CheckLevel.FAILED, text, statements, applicable=table.owned)
+def _not_captured(facts: DatabaseFacts) -> list[Check]:
+    if not facts.others:
+        return []
+    text = f"{len(facts.others)} tables are not captured, their rows are neither compared nor aligned: {', '.join(facts.others)}"
+    return [Check("other tables", CheckLevel.OK, text)]
 
 
-def _publication(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
+def _options(facts: DatabaseFacts, settings: CaptureSettings, capturable: Catalog) -> Check:
     state, name = facts.publication, settings.publication
     if state.all_tables:
         remedy = (f"DROP PUBLICATION {quote(name)};",)
-        return Check("publication", CheckLevel.FAILED, f"{name} is FOR ALL TABLES, which may break writes", remedy)
-    if not facts.catalog.tables:
+        text = f"{name} is FOR ALL TABLES, or for those of a schema, which may break writes"
+        return Check("publication", CheckLevel.FAILED, text, remedy)
+    if not capturable.tables:
         return Check("publication", CheckLevel.FAILED, "nothing to publish")
-    statements = publication_statements(facts.catalog, state, name, version=facts.version)
+    statements = option_statements(capturable, state, name, version=facts.version)
     if not statements:
-        return Check("publication", CheckLevel.OK, f"{name} holds exactly the captured tables")
-    text = (
-        f"{name} does not exist"
-        if state.tables is None
-        else f"{name} does not publish exactly the captured tables whole"
-    )
+        return Check("publication", CheckLevel.OK, f"{name} publishes every kind of change")
+    text = f"{name} does not exist"
+    if state.tables is not None:
+        tables = [table for table in capturable.tables.values() if table.name in state.tables]
+        generated = needs_generated(tables, version=facts.version) and not state.publishes_generated
+        broken = [
+            table.name
+            for table in tables
+            if generated and breaks_writes(table, version=facts.version, publishes_generated=False)
+        ]
+        text = f"{name} does not publish every kind of change"
+        text += f"; writes of published tables fail because of generated columns: {', '.join(broken)}" if broken else ""
     return Check("publication", CheckLevel.FAILED, text, statements, applicable=not facts.missing)
 
 
-def _generated(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
-    """Check that generated columns are published: on PostgreSQL 18 a full identity with an unpublished one makes UPDATE fail."""
-    state = facts.publication
-    tables = [table for table in facts.catalog.tables.values() if table.name in (state.tables or ())]
-    needed = needs_generated(tables, version=facts.version)
-    if state.tables is None or state.publishes_generated or not needed:
-        return []
-    broken = [table.name for table in tables if breaks_writes(table, version=facts.version, publishes_generated=False)]
-    text = f"published, and their writes fail: {', '.join(broken)}" if broken else "generated columns are not published"
-    remedy = (generated_statement(settings.publication),)
-    return [Check("generated columns", CheckLevel.FAILED, text, remedy, applicable=True)]
+def _published(table: TableShape, facts: DatabaseFacts, settings: CaptureSettings, reason: str) -> Check:
+    """Return the check whether the changes of a table that can be captured all arrive."""
+    name = f"captured {table.name}"
+    if not reason:
+        return Check(name, CheckLevel.OK, "published whole, old images are complete")
+    statements = table_statements(table, facts.publication, settings.publication, facts.former)
+    if table.name in (facts.publication.tables or ()):
+        broken = breaks_writes(table, version=facts.version, publishes_generated=True)
+        reason = f"published, and its writes fail: {broken}" if broken else reason
+    return Check(name, CheckLevel.FAILED, reason, statements, applicable=table.owned)
 
 
-def _published_unconfigured(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
-    unconfigured = sorted(set(facts.publication.tables or ()) - set(settings.tables))
-    if not unconfigured:
+def _published_unconfigured(facts: DatabaseFacts) -> list[Check]:
+    unconfigured = sorted(set(facts.publication.tables or ()) - set(facts.catalog.tables))
+    if not unconfigured or facts.publication.all_tables:
         return []
-    text = f"published but not configured; the statement above removes them: {', '.join(unconfigured)}"
-    return [Check("publication", CheckLevel.WARNING, text)]
+    text = f"published but not configured: {', '.join(unconfigured)}"
+    return [Check("publication", CheckLevel.WARNING, text, facts.withdrawn, applicable=True)]
 
 
 def _locks(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
@@ -301,23 +363,15 @@ def _locks(facts: DatabaseFacts, settings: CaptureSettings) -> Check:
     )
 
 
-def _change_log(facts: DatabaseFacts, settings: CaptureSettings) -> list[Check]:
-    absent = [name for name in facts.catalog.tables if name not in facts.logged]
-    statements = install_statements(facts.catalog, settings.log_schema)
-    unconfigured = sorted(set(facts.logged) - set(settings.tables))
-    checks = [
-        Check(
-            "change log",
-            CheckLevel.FAILED,
-            f"not logged: {', '.join(absent)}",
-            statements,
-            applicable=not facts.missing,
-        )
-        if absent
-        else Check(
-            "change log", CheckLevel.OK, f"{len(facts.logged)} tables are logged; the log holds {facts.log_bytes} bytes"
-        )
-    ]
+def _change_log(facts: DatabaseFacts, settings: CaptureSettings, capturable: Catalog) -> list[Check]:
+    absent = Catalog({name: table for name, table in capturable.tables.items() if name not in facts.logged})
+    unconfigured = sorted(set(facts.logged) - set(facts.catalog.tables))
+    text = f"{len(facts.logged)} tables are logged; the log holds {facts.log_bytes} bytes"
+    checks = [Check("change log", CheckLevel.OK, text)]
+    if absent.tables or not capturable.tables:
+        statements = install_statements(absent, settings.log_schema)
+        text = f"not logged: {', '.join(absent.tables)}" if absent.tables else "nothing to log"
+        checks = [Check("change log", CheckLevel.FAILED, text, statements, applicable=not facts.missing)]
     if unconfigured:
         checks.append(Check("change log", CheckLevel.WARNING, f"logged but not configured: {', '.join(unconfigured)}"))
     return checks

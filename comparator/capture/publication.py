@@ -1,91 +1,96 @@
-"""Publish tables for change data capture, in an order that never breaks a write.
+r"""Publish tables for change data capture without breaking a write, and take it back.
 
-A published table without a usable replica identity refuses UPDATE and DELETE, so the identity is set before the table is published.
-Since PostgreSQL 18 a full identity that covers a stored generated column has the same effect unless the publication publishes generated
-columns. The functions that return statements are pure: the preflight prints them, `prepare` runs them.
+A published table without a usable replica identity refuses UPDATE and DELETE, so each table gets REPLICA IDENTITY FULL in the transaction
+that publishes it, and its writes are tried before the commit (`table_changes`). Partitions have identities of their own; their changes
+are published as those of the partitioned table. Tables that inherit from another are published each by itself.
+
+The replica identity that a relation had before is kept in the comment of the publication, by object id, for `withdraw`:
+
+    COMMENT ON PUBLICATION "shadow" IS 'replica identities before capture: {"16385": "DEFAULT", "16390": "USING INDEX \"a_key\""}'
+
+The functions that return statements are pure: the preflight prints them, `prepare` runs them.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import asyncpg
 
-from comparator.capture.catalog import CATALOG_TIMEOUT_S, published_tables, read_catalog
-from comparator.capture.errors import LockTimeoutError, PublicationError, ReplicaIdentityError, RightsError
+from comparator.capture.capturability import GENERATED_SINCE, PublicationState, incomplete_identities, not_capturable
+from comparator.capture.catalog import CATALOG_TIMEOUT_S, literal, read_catalog, read_existing, read_family
+from comparator.capture.errors import CaptureError, NotCapturableError, PublicationError
 from comparator.capture.settings import CaptureSettings
-from comparator.capture.table_shape import Catalog, ReplicaIdentity, TableShape, quote
+from comparator.capture.table_changes import Preparation, TableChange, change
+from comparator.capture.table_shape import Catalog, TableKind, TableShape, quote
+from comparator.postgres import Connection
+from comparator.table_names import table_name
 
-GENERATED_SINCE = 18
-"""First PostgreSQL version that can publish generated columns."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublicationState:
-    """The state of a publication.
-
-    Attributes:
-        tables: published tables; None when the publication does not exist.
-        all_tables: the publication is FOR ALL TABLES.
-        publishes_all: it publishes INSERT, UPDATE, DELETE and TRUNCATE.
-        publishes_generated: it publishes stored generated columns.
-        filtered: tables that are published with a row filter or a column list.
-    """
-
-    tables: tuple[str, ...] | None
-    all_tables: bool = False
-    publishes_all: bool = True
-    publishes_generated: bool = False
-    filtered: tuple[str, ...] = ()
-
+FORMER = "replica identities before capture: "
+"""Beginning of the line of the publication's comment that has them, as JSON by object id."""
 
 PUBLICATION = """
-SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AS publishes_all, to_jsonb(p) ->> 'pubgencols' AS gencols
+SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AS publishes_all, pubviaroot AS via_root,
+       to_jsonb(p) ->> 'pubgencols' AS gencols, obj_description(p.oid, 'pg_publication') AS comment
 FROM pg_publication p WHERE pubname = $1
 """
 
-FILTERED = """
-SELECT n.nspname || '.' || c.relname AS name FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
-JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE p.pubname = $1 AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL) ORDER BY 1
+MEMBERS = """
+SELECT n.nspname AS schema, c.relname AS relation,
+       to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL AS filtered
+FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1 ORDER BY 1, 2
+"""
+
+HAS_SCHEMAS = "SELECT to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL"
+
+WHOLE_SCHEMAS = """
+SELECT EXISTS (SELECT 1 FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid WHERE p.pubname = $1)
+"""
+
+IDENTITIES = """
+SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS relation, c.relreplident::text AS identity,
+       (SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+        WHERE i.indrelid = c.oid AND i.indisreplident) AS index
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_tree($1::oid) WHERE isleaf)
 """
 
 
-async def read_publication(conn: asyncpg.Connection, publication: str) -> PublicationState:
+async def read_publication(conn: Connection, publication: str) -> PublicationState:
     """Read the state of a publication."""
     row = await conn.fetchrow(PUBLICATION, publication, timeout=CATALOG_TIMEOUT_S)
     if row is None:
         return PublicationState(None)
-    filtered = await conn.fetch(FILTERED, publication, timeout=CATALOG_TIMEOUT_S)
+    members = await conn.fetch(MEMBERS, publication, timeout=CATALOG_TIMEOUT_S)
+    names = [(table_name(member["schema"], member["relation"]), member["filtered"]) for member in members]
+    schemas = await conn.fetchval(HAS_SCHEMAS) and await conn.fetchval(WHOLE_SCHEMAS, publication)
     return PublicationState(
-        tables=await published_tables(conn, publication),
-        all_tables=row["puballtables"],
+        tables=tuple(name for name, _ in names),
+        all_tables=row["puballtables"] or schemas,
         publishes_all=row["publishes_all"],
         publishes_generated=row["gencols"] == "s",
-        filtered=tuple(record["name"].removeprefix("public.") for record in filtered),
+        filtered=tuple(name for name, filtered in names if filtered),
+        via_root=row["via_root"],
+        former=former_identities(row["comment"]),
+        note=_without_former(row["comment"]),
     )
 
 
-def breaks_writes(table: TableShape, *, version: int, publishes_generated: bool) -> str:
-    """Return the reason for which UPDATE or DELETE on the table would fail once it is published; "" when they would not."""
-    generated = [column.name for column in table.columns if column.generated]
-    match table.replica_identity:
-        case ReplicaIdentity.NOTHING:
-            return "its replica identity is NOTHING"
-        case ReplicaIdentity.DEFAULT if not table.primary_key:
-            return "it has no primary key and its replica identity is DEFAULT"
-        case ReplicaIdentity.FULL if version >= GENERATED_SINCE and generated and not publishes_generated:
-            return f"its replica identity covers the generated column {generated[0]}, which is not published"
-        case _:
-            return ""
+def former_identities(comment: str | None) -> dict[int, str]:
+    """Read the replica identities before capture from the comment of a publication."""
+    for line in (comment or "").splitlines():
+        if line.startswith(FORMER):
+            try:
+                recorded = cast("dict[str, str]", json.loads(line.removeprefix(FORMER)))
+                return {int(oid): identity for oid, identity in recorded.items()}
+            except (ValueError, AttributeError):
+                return {}
+    return {}
 
 
-def identity_statements(catalog: Catalog) -> tuple[str, ...]:
-    """Return the statements that give every table REPLICA IDENTITY FULL, which makes old images complete."""
-    return tuple(
-        f"ALTER TABLE {table.quoted} REPLICA IDENTITY FULL;"
-        for table in catalog.tables.values()
-        if table.replica_identity is not ReplicaIdentity.FULL
-    )
+def _without_former(comment: str | None) -> str:
+    return "\n".join(line for line in (comment or "").splitlines() if not line.startswith(FORMER))
 
 
 def needs_generated(tables: Iterable[TableShape], *, version: int) -> bool:
@@ -93,118 +98,179 @@ def needs_generated(tables: Iterable[TableShape], *, version: int) -> bool:
     return version >= GENERATED_SINCE and any(column.generated for table in tables for column in table.columns)
 
 
-def generated_statement(publication: str) -> str:
-    """Return the statement that makes the publication publish stored generated columns (PostgreSQL 18 and later)."""
-    return f"ALTER PUBLICATION {quote(publication)} SET (publish_generated_columns = stored);"
-
-
-def publication_statements(
-    catalog: Catalog, state: PublicationState, publication: str, *, version: int
-) -> tuple[str, ...]:
-    """Return the statements that make the publication contain exactly these tables, whole; none when it does already."""
-    tables = catalog.tables
-    generated = needs_generated(tables.values(), version=version)
+def option_statements(catalog: Catalog, state: PublicationState, publication: str, *, version: int) -> tuple[str, ...]:
+    """Return the statements that create the publication, or give it the options that these tables need."""
+    tables = catalog.tables.values()
+    wanted: list[str] = []
+    if needs_generated(tables, version=version) and not state.publishes_generated:
+        wanted.append("publish_generated_columns = stored")
+    if not state.via_root and any(table.kind is TableKind.PARTITIONED for table in tables):
+        wanted.append("publish_via_partition_root = true")
     if state.tables is None:
-        option = " WITH (publish_generated_columns = stored)" if generated else ""
-        names = ", ".join(table.quoted for table in tables.values())
-        return (f"CREATE PUBLICATION {quote(publication)} FOR TABLE {names}{option};",)
-    statements: list[str] = []
-    if generated and not state.publishes_generated:
-        statements.append(generated_statement(publication))
+        options = f" WITH ({', '.join(wanted)})" if wanted else ""
+        return (f"CREATE PUBLICATION {quote(publication)}{options};",)
     if not state.publishes_all:
-        statements.append(f"ALTER PUBLICATION {quote(publication)} SET (publish = 'insert, update, delete, truncate');")
-    if set(state.tables) != set(tables) or state.filtered:
-        names = ", ".join(table.quoted for table in tables.values())
-        statements.append(f"ALTER PUBLICATION {quote(publication)} SET TABLE {names};")
+        wanted.append("publish = 'insert, update, delete, truncate'")
+    return tuple(f"ALTER PUBLICATION {quote(publication)} SET ({option});" for option in wanted)
+
+
+def table_statements(
+    table: TableShape, state: PublicationState, publication: str, former: Mapping[int, str]
+) -> tuple[str, ...]:
+    """Return the statements that publish one table whole with complete old images; none when it is published so already.
+
+    Args:
+        table: the table.
+        state: state of the publication, which exists.
+        publication: its name.
+        former: present replica identity of the table and its partitions, by object id, where it is not FULL.
+    """
+    statements: list[str] = []
+    member = table.name in (state.tables or ())
+    if member and table.name in state.filtered:
+        statements.append(f"ALTER PUBLICATION {quote(publication)} DROP TABLE {table.own_rows};")
+    if not member or table.name in state.filtered:
+        statements.append(f"ALTER PUBLICATION {quote(publication)} ADD TABLE {table.own_rows};")
+    incomplete = incomplete_identities(table)
+    if incomplete:
+        statements += [f"ALTER TABLE {relation} REPLICA IDENTITY FULL;" for relation in incomplete]
+        statements.append(comment_statement(state, publication, {**former, **(state.former or {})}))
     return tuple(statements)
 
 
-async def publish(conn: asyncpg.Connection, settings: CaptureSettings, tables: Iterable[str]) -> tuple[str, ...]:
-    """Make the publication contain exactly these tables; return the statements that were run. Idempotent.
+def comment_statement(state: PublicationState, publication: str, former: Mapping[int, str]) -> str:
+    """Return the statement that keeps the former replica identities in the comment of the publication."""
+    record = FORMER + json.dumps({str(oid): former[oid] for oid in sorted(former)}) if former else ""
+    comment = "\n".join(part for part in (state.note, record) if part)
+    return f"COMMENT ON PUBLICATION {quote(publication)} IS {literal(comment) if comment else 'NULL'};"
 
-    Raises:
-        ReplicaIdentityError: publishing a table would break its writes; the error has the remedy.
-        PublicationError: a table cannot be published, or the publication is FOR ALL TABLES.
-        RightsError: the role lacks a privilege.
-        LockTimeoutError: a table was busy.
-    """
-    catalog = await read_catalog(conn, tables)
-    state = await read_publication(conn, settings.publication)
-    version = conn.get_server_version().major
-    refuse_unpublishable(catalog, state, publication=settings.publication)
-    # The statements publish generated columns before they publish the tables, so only the identities can break writes.
-    broken = {
-        name: reason
-        for name, table in catalog.tables.items()
-        if (reason := breaks_writes(table, version=version, publishes_generated=True))
+
+async def read_former(conn: asyncpg.Connection, table: TableShape) -> dict[int, str]:
+    """Read the replica identities that `table_statements` changes, by object id, as `ALTER TABLE .. REPLICA IDENTITY` takes them."""
+    changed = frozenset(incomplete_identities(table))
+    identities = await _identities(conn, table)
+    return {oid: identity for oid, (relation, identity) in identities.items() if relation in changed}
+
+
+async def _identities(conn: asyncpg.Connection, table: TableShape) -> dict[int, tuple[str, str]]:
+    """Return quoted name and replica identity by object id, of a table and its partitions."""
+    rows = await conn.fetch(IDENTITIES, table.oid, timeout=CATALOG_TIMEOUT_S)
+    words = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL"}
+    return {
+        row["oid"]: (
+            f"{quote(row['schema'])}.{quote(row['relation'])}",
+            words.get(row["identity"]) or (f"USING INDEX {quote(row['index'])}" if row["index"] else "NOTHING"),
+        )
+        for row in rows
     }
-    if broken:
-        remedy = tuple(f"ALTER TABLE {catalog.tables[name].quoted} REPLICA IDENTITY FULL;" for name in broken)
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in broken.items())
-        raise ReplicaIdentityError(f"publishing would break the writes of a table ({reasons})", remedy=remedy)
-    statements = publication_statements(catalog, state, settings.publication, version=version)
-    await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
-    return statements
 
 
 async def prepare(conn: asyncpg.Connection, settings: CaptureSettings, tables: Iterable[str]) -> tuple[str, ...]:
-    """Give each table REPLICA IDENTITY FULL, then publish it; return the statements that were run. Idempotent.
+    """Publish exactly these tables, with complete old images; return the statements that were run. Idempotent.
 
     Raises:
         CatalogError: a table does not exist.
-        PublicationError, RightsError, LockTimeoutError: as `publish`.
+        PublicationError: the publication is FOR ALL TABLES, or there are no tables.
+        CaptureError: a table cannot be captured exactly, its writes would break, it was busy, or the role lacks a privilege. It was left
+            as it was; the others were prepared.
     """
-    names = tuple(tables)
-    catalog = await read_catalog(conn, names)
-    refuse_unpublishable(catalog, await read_publication(conn, settings.publication), publication=settings.publication)
-    await _allow_generated(conn, catalog, settings)
-    statements = identity_statements(catalog)
-    await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
-    return statements + await publish(conn, settings, names)
+    return (await prepare_tables(conn, settings, tables)).checked()
 
 
-async def _allow_generated(conn: asyncpg.Connection, catalog: Catalog, settings: CaptureSettings) -> None:
-    """Publish generated columns of tables that are published already, before their identities cover these columns."""
-    state = await read_publication(conn, settings.publication)
-    generated = needs_generated(catalog.tables.values(), version=conn.get_server_version().major)
-    if state.tables is not None and generated and not state.publishes_generated:
-        statements = (generated_statement(settings.publication),)
-        await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
-
-
-def refuse_unpublishable(catalog: Catalog, state: PublicationState, *, publication: str) -> None:
-    """Check for problems that none of our statements would fix.
+async def prepare_tables(conn: asyncpg.Connection, settings: CaptureSettings, tables: Iterable[str]) -> Preparation:
+    """Publish these tables, each in a transaction of its own, and unpublish others; name those that were left as they were. Idempotent.
 
     Raises:
-        PublicationError: the publication is FOR ALL TABLES, there are no tables, or one cannot be published.
+        CatalogError: a table does not exist.
+        PublicationError: the publication is FOR ALL TABLES, or there are no tables.
+    """
+    await read_catalog(conn, tables := tuple(tables))
+    catalog = await read_family(conn, tables)
+    version, name = conn.get_server_version().major, settings.publication
+    refuse_all_tables(await read_publication(conn, name), name)
+    if not catalog.tables:
+        raise PublicationError("no tables are configured (capture.tables or compare.tables)")
+    refused: dict[str, CaptureError] = {}
+    for table in catalog.tables.values():
+        reason = not_capturable(table, settings.driver, version=version)
+        if reason:
+            refused[table.name] = NotCapturableError(f"table {table.name} is not capturable: {reason}")
+    capturable = Catalog({key: table for key, table in catalog.tables.items() if key not in refused})
+    statements: list[str] = []
+    for table in capturable.tables.values():
+        try:
+            state = await read_publication(conn, name)
+            options = option_statements(capturable, state, name, version=version)
+            members = (await read_existing(conn, state.tables or ())).tables
+            own = table_statements(table, state, name, await read_former(conn, table))
+            if state.tables is None:
+                planned = [TableChange((*options, *own), (table,))]
+            else:
+                planned = [TableChange(options, tuple(members.values())), TableChange(own, (table,))]
+            for one in planned:
+                await change(conn, one, settings)
+                statements += one.statements
+        except CaptureError as error:
+            refused[table.name] = error
+    statements += await withdraw(conn, settings, keep=capturable.tables)
+    return Preparation(tuple(statements), refused)
+
+
+async def withdraw(conn: asyncpg.Connection, settings: CaptureSettings, *, keep: Iterable[str] = ()) -> tuple[str, ...]:
+    """Unpublish all tables but those to keep, and give them back the replica identity that they had; return what was run.
+
+    Raises:
+        CaptureError: a table was busy, or the role lacks a privilege; run it again.
+    """
+    kept = frozenset(keep)
+    name = settings.publication
+    state = await read_publication(conn, name)
+    leaving = await read_existing(conn, [table for table in state.tables or () if table not in kept])
+    ran: list[str] = []
+    for table in leaving.tables.values():
+        state = await read_publication(conn, name)
+        planned = TableChange(await _withdrawal(conn, table, state, name), (table,))
+        await change(conn, planned, settings)
+        ran += planned.statements
+    return tuple(ran)
+
+
+async def withdrawal_statements(
+    conn: asyncpg.Connection, state: PublicationState, publication: str, *, keep: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the statements that `withdraw` would run."""
+    kept = frozenset(keep)
+    leaving = await read_existing(conn, [table for table in state.tables or () if table not in kept])
+    statements = [
+        one for table in leaving.tables.values() for one in await _withdrawal(conn, table, state, publication)
+    ]
+    return tuple(statements)
+
+
+async def _withdrawal(
+    conn: asyncpg.Connection, table: TableShape, state: PublicationState, publication: str
+) -> tuple[str, ...]:
+    former = dict(state.former or {})
+    identities = await _identities(conn, table)
+    restored = [(relation, former.pop(oid, "")) for oid, (relation, _) in identities.items()]
+    statements = [f"ALTER PUBLICATION {quote(publication)} DROP TABLE {table.own_rows};"]
+    statements += [
+        f"ALTER TABLE {relation} REPLICA IDENTITY {identity};" for relation, identity in restored if identity
+    ]
+    if former != (state.former or {}):
+        statements.append(comment_statement(state, publication, former))
+    return tuple(statements)
+
+
+def refuse_all_tables(state: PublicationState, publication: str) -> None:
+    """Refuse a publication that breaks tables which nobody checked.
+
+    Raises:
+        PublicationError: the publication is FOR ALL TABLES, or for all tables of a schema.
     """
     if state.all_tables:
         raise PublicationError(
-            f"the publication {publication} is FOR ALL TABLES, which may break the writes of tables that were not checked",
+            f"the publication {publication} is FOR ALL TABLES (or those of a schema), which may break the writes of tables that were not "
+            "checked",
             remedy=(f"DROP PUBLICATION {quote(publication)};",),
         )
-    if not catalog.tables:
-        raise PublicationError("no tables are configured (capture.tables or compare.tables)")
-    unpublishable = [table.name for table in catalog.tables.values() if table.kind != "table" or not table.logged]
-    if unpublishable:
-        raise PublicationError(
-            f"not an ordinary, logged table (configure the partitions of a partitioned one): {', '.join(unpublishable)}"
-        )
-
-
-async def run_statements(conn: asyncpg.Connection, statements: Iterable[str], *, lock_timeout_ms: int) -> None:
-    """Run DDL statements, each in a transaction of its own, with a short lock timeout so that clients never queue behind it.
-
-    Raises:
-        RightsError: the role lacks a privilege.
-        LockTimeoutError: a table was busy.
-    """
-    for statement in statements:
-        try:
-            async with conn.transaction():
-                await conn.execute(f"SET LOCAL lock_timeout = {int(lock_timeout_ms)}")
-                await conn.execute(statement, timeout=lock_timeout_ms / 1000 + CATALOG_TIMEOUT_S)
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise RightsError(f"the role lacks a privilege: {error}", remedy=(statement,)) from error
-        except asyncpg.LockNotAvailableError as error:
-            raise LockTimeoutError(f"no lock within {lock_timeout_ms} ms, run it again: {statement}") from error

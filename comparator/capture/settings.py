@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from comparator.table_names import canonical_name
 from comparator.tables import Struct
 
 Milliseconds = Annotated[int, Meta(ge=1, le=3_600_000)]
@@ -62,12 +63,16 @@ class CaptureSettings(Struct, frozen=True):
         driver: stream (production), sql (quiet or embedded databases), triggers (managed databases) or off.
         publication: name of the publication of the captured tables.
         slot: the replication slot.
-        tables: names of the captured tables: "name" in schema public, else "schema.name". Empty: the tables of `compare.tables`.
+        tables: names of the captured tables: `name` in schema public, else `schema.name`; a part with a dot or a quote is quoted as in
+            SQL: `"a.b"."c"`. Empty: the tables of `compare.tables`.
         poll_ms: time between two reads of the sql and triggers drivers, in milliseconds; a fence reads at once.
         post_response_wait_ms: wait before each fence, in milliseconds, for a service that still writes after its response.
         fence_timeout_ms: limit for a fence, in milliseconds: for what was committed before it to arrive.
         connect_timeout_ms: limit for each connection and for creating a slot, in milliseconds.
-        lock_timeout_ms: limit for the lock of each statement that prepares a table, in milliseconds.
+        lock_timeout_ms: limit for the lock of each table that is prepared, in milliseconds. Each of several attempts waits for a tenth of
+            a second at most, so that no client queues behind it for longer.
+        writer_roles: further roles of live that write to the tables. `shadow capture check --apply` tries the writes of a table as its
+            owner and as each role with privileges on it, as far as its own role may SET ROLE.
         feedback_ms: time between two position reports of the stream driver, in milliseconds; less than half of the server's
             wal_sender_timeout.
         backoff_max_ms: longest pause between two attempts to reconnect, in milliseconds.
@@ -88,12 +93,21 @@ class CaptureSettings(Struct, frozen=True):
     fence_timeout_ms: Milliseconds = 5_000
     connect_timeout_ms: Milliseconds = 10_000
     lock_timeout_ms: Milliseconds = 2_000
+    writer_roles: tuple[str, ...] = ()
     feedback_ms: Milliseconds = 5_000
     backoff_max_ms: Milliseconds = 5_000
     read_changes_max: Annotated[int, Meta(ge=100)] = 20_000
     transaction_changes_max: Annotated[int, Meta(ge=1)] = 200_000
     wal_warn_bytes: Annotated[int, Meta(ge=0)] = 5_000_000
     log_schema: Name = "shadow_capture"
+
+    def __post_init__(self) -> None:
+        """Give each table its canonical name.
+
+        Raises:
+            ValueError: a text does not name a table.
+        """
+        msgspec.structs.force_setattr(self, "tables", tuple(canonical_name(table) for table in self.tables))
 
 
 def shadow_capture(settings: CaptureSettings) -> CaptureSettings:

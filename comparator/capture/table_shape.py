@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from comparator.exchanges.row_changes import RowDescription
 from comparator.exchanges.table_schema import Schemas, TableSchema
 
 
@@ -31,6 +32,9 @@ class Column:
         not_null: the column has a NOT NULL constraint.
         value_type: `type`, or the base type of a domain.
         fills_itself: the database makes the value: identity, or a default from a sequence or a random UUID.
+        virtual: the column is generated and not stored: it is computed when it is read (PostgreSQL 18).
+        type_id: oid and modifier of the type, by which the log describes the column.
+        labels: values of an enumerated type, in order.
     """
 
     name: str
@@ -40,6 +44,15 @@ class Column:
     not_null: bool
     value_type: str = ""
     fills_itself: bool = False
+    virtual: bool = False
+    type_id: tuple[int, int] = (0, -1)
+    labels: tuple[str, ...] = ()
+
+    @property
+    def definition(self) -> str:
+        """What the values of the column are: `numeric(10,2)`, `mood (sad, ok)`, `integer generated`."""
+        labels = f" ({', '.join(self.labels)})" if self.labels else ""
+        return f"{self.type}{labels}{' generated' if self.generated else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +74,47 @@ class ForeignKey:
     deferrable: bool
 
 
+class TableKind(StrEnum):
+    """The kind of a relation (pg_class.relkind). Only tables and partitioned tables hold rows that a request can write."""
+
+    TABLE = "table"
+    PARTITIONED = "partitioned"
+    FOREIGN = "foreign table"
+    VIEW = "view"
+    MATERIALIZED_VIEW = "materialized view"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition that holds rows: a leaf below a partitioned table.
+
+    Attributes:
+        name: canonical name.
+        quoted: quoted name for SQL.
+        kind: kind of the relation; a partition may be a foreign table.
+        logged: the partition is not unlogged.
+        replica_identity: the part of old rows in the write-ahead log; each partition has its own.
+        has_key: the partition has a replica identity under DEFAULT: a primary key that is not deferrable.
+    """
+
+    name: str
+    quoted: str
+    kind: TableKind
+    logged: bool
+    replica_identity: ReplicaIdentity
+    has_key: bool
+
+
 @dataclass(frozen=True, slots=True)
 class TableShape:
     """One table.
 
     Attributes:
-        name: the bare name for schema public, else "schema.name"; the name that the whole project uses.
+        name: canonical name (`comparator.table_names`); the name that the whole project uses.
         schema: name of the schema.
         relation: name inside of the schema.
-        kind: "table", "partitioned" or "other".
+        kind: kind of the relation.
         logged: the table is neither unlogged nor temporary.
         owned: the connected role may alter the table.
         replica_identity: the part of old rows in the write-ahead log.
@@ -77,12 +122,21 @@ class TableShape:
         columns: all columns, in order.
         foreign_keys: all foreign keys.
         triggers: enabled triggers that are not constraints; they would fire when rows are written.
+        key_deferrable: the primary key can be deferred, so that it is no replica identity.
+        partitions: partitions that hold the rows of a partitioned table.
+        root: name of the partitioned table that this table is a partition of, "" for none.
+        children: names of the tables that inherit from this one, at any depth; their rows are not this table's own.
+        rules: names of enabled rules, which rewrite statements on the table.
+        statement_triggers: the application has triggers that fire once a statement, also for one that changes no row.
+        readable: the connected role may read every column.
+        rows_hidden: row level security applies to the connected role: it may see a part of the rows.
+        oid: object id.
     """
 
     name: str
     schema: str
     relation: str
-    kind: str
+    kind: TableKind
     logged: bool
     owned: bool
     replica_identity: ReplicaIdentity
@@ -90,11 +144,28 @@ class TableShape:
     columns: tuple[Column, ...]
     foreign_keys: tuple[ForeignKey, ...]
     triggers: tuple[str, ...]
+    key_deferrable: bool = False
+    partitions: tuple[Partition, ...] = ()
+    root: str = ""
+    children: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    statement_triggers: bool = False
+    readable: bool = True
+    rows_hidden: bool = False
+    oid: int = 0
 
     @property
     def quoted(self) -> str:
         """The quoted name for SQL: `"public"."score"`."""
         return f"{quote(self.schema)}.{quote(self.relation)}"
+
+    @property
+    def own_rows(self) -> str:
+        """The name for SQL that reads, changes or deletes rows: with ONLY where other tables inherit from this one.
+
+        `SELECT .. FROM "public"."parent"` has the children's rows too; each of them is captured as a table of its own.
+        """
+        return f"ONLY {self.quoted}" if self.children else self.quoted
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -105,6 +176,13 @@ class TableShape:
     def types(self) -> dict[str, str]:
         """Type of each column, by name."""
         return {column.name: column.type for column in self.columns}
+
+    def describes(self, description: RowDescription) -> bool:
+        """Return whether a row was written under this definition. The log of some drivers leaves generated columns out."""
+        generated = {column.name for column in self.columns if column.generated}
+        own = {(column.name, column.type_id) for column in self.columns if not column.generated}
+        logged = zip(description.columns, description.types, strict=True)
+        return description.oid == self.oid and own == {column for column in logged if column[0] not in generated}
 
     @property
     def comparison_schema(self) -> TableSchema:

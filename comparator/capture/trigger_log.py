@@ -17,14 +17,18 @@ from collections.abc import Iterable
 import asyncpg
 
 from comparator.capture import trigger_tags
-from comparator.capture.catalog import CATALOG_TIMEOUT_S, read_catalog
-from comparator.capture.pgoutput import table_name
-from comparator.capture.publication import run_statements
-from comparator.capture.settings import CaptureSettings
+from comparator.capture.capturability import not_capturable
+from comparator.capture.catalog import CATALOG_TIMEOUT_S, read_catalog, read_family
+from comparator.capture.errors import CaptureError, NotCapturableError
+from comparator.capture.settings import CaptureSettings, Driver
+from comparator.capture.table_changes import Preparation, TableChange, change_each
 from comparator.capture.table_shape import Catalog, TableShape, quote
+from comparator.postgres import Connection
+from comparator.table_names import table_name
 
 TRIGGER = "zz_shadow_capture"
 """After-triggers fire in the order of their names, so this one sees the row as other triggers left it."""
+TRUNCATE_TRIGGER = f"{TRIGGER}_truncate"
 
 SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -37,19 +41,24 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.marker (reader text NOT NULL);
 CREATE SEQUENCE IF NOT EXISTS {schema}.lease MINVALUE 0 START 0;
 """
 
-# A side names its request in the log with `set_config('shadow.request', id, true)` in its transaction.
+# A side names its request in the log with `set_config('shadow.request', id, true)` in its transaction. A partition's rows are logged as
+# rows of the table at the root, as the write-ahead log has them, whose columns may be in another order.
 FUNCTION = """
 CREATE OR REPLACE FUNCTION {schema}.record() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres'
 SET extra_float_digits = '3' SET bytea_output = 'hex' AS $body$
+DECLARE
+    root oid := coalesce(pg_partition_root(TG_RELID), TG_RELID);
 BEGIN
     INSERT INTO {schema}.log (xid, lsn, at, application, request, schema_name, relation, op, before, after, table_oid, columns)
     SELECT pg_current_xact_id()::text::bigint, pg_current_wal_insert_lsn(), clock_timestamp(),
         current_setting('application_name'), coalesce(current_setting('shadow.request', true), ''),
-        TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP,
+        CASE WHEN root = TG_RELID THEN TG_TABLE_SCHEMA
+             ELSE (SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = root) END,
+        CASE WHEN root = TG_RELID THEN TG_TABLE_NAME ELSE (SELECT relname FROM pg_class WHERE oid = root) END, TG_OP,
         CASE WHEN TG_OP IN ('UPDATE', 'DELETE') THEN OLD::text END,
         CASE WHEN TG_OP IN ('INSERT', 'UPDATE') THEN NEW::text END,
-        TG_RELID, ARRAY(SELECT atttypid || ':' || atttypmod || ':' || attname FROM pg_attribute
+        root, ARRAY(SELECT atttypid || ':' || atttypmod || ':' || attname FROM pg_attribute
             WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped ORDER BY attnum)
     FROM {schema}.lease WHERE last_value >= extract(epoch FROM clock_timestamp());
     RETURN NULL;
@@ -71,16 +80,14 @@ DROP TRIGGER IF EXISTS {truncate} ON {table};
 """
 
 
+def log_statements(schema: str) -> tuple[str, ...]:
+    """Return the statements that create the log and its function."""
+    return (SCHEMA.replace("{schema}", quote(schema)), FUNCTION.replace("{schema}", quote(schema)))
+
+
 def install_statements(catalog: Catalog, schema: str) -> tuple[str, ...]:
     """Return the statements that install the log and its triggers. Running them again changes nothing."""
-    tables = tuple(_filled(TRIGGERS, table, schema) for table in catalog.tables.values())
-    return (SCHEMA.replace("{schema}", quote(schema)), FUNCTION.replace("{schema}", quote(schema)), *tables)
-
-
-def remove_statements(tables: Iterable[TableShape], schema: str) -> tuple[str, ...]:
-    """Return the statements that remove the triggers, then the log."""
-    dropped = tuple(_filled(DROP_TRIGGERS, table, schema) for table in tables)
-    return (*dropped, f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE;")
+    return (*log_statements(schema), *(_filled(TRIGGERS, table, schema) for table in catalog.tables.values()))
 
 
 async def install(conn: asyncpg.Connection, settings: CaptureSettings, tables: Iterable[str]) -> tuple[str, ...]:
@@ -88,24 +95,54 @@ async def install(conn: asyncpg.Connection, settings: CaptureSettings, tables: I
 
     Raises:
         CatalogError: a table does not exist.
-        RightsError: the role lacks a privilege.
-        LockTimeoutError: a table was busy. In all cases the failed statement has had no effect.
+        CaptureError: a table cannot be captured exactly, its writes would break, it was busy, or the role lacks a privilege. It was left
+            as it was; the others were prepared.
     """
-    statements = install_statements(await read_catalog(conn, tables), settings.log_schema)
-    await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
-    return statements
+    return (await install_tables(conn, settings, tables)).checked()
+
+
+async def install_tables(conn: asyncpg.Connection, settings: CaptureSettings, tables: Iterable[str]) -> Preparation:
+    """Install the change log for these tables; name those that were left as they were. Idempotent.
+
+    Raises:
+        CatalogError: a table does not exist.
+        CaptureError: the log itself cannot be created; nothing was changed.
+    """
+    await read_catalog(conn, tables := tuple(tables))
+    catalog = await read_family(conn, tables)
+    schema, version = settings.log_schema, conn.get_server_version().major
+    statements = [*await change_each(conn, [TableChange(log_statements(schema))], settings)]
+    logged = await logged_tables(conn)
+    refused: dict[str, CaptureError] = {}
+    for table in catalog.tables.values():
+        reason = not_capturable(table, Driver.TRIGGERS, version=version)
+        if reason:
+            refused[table.name] = NotCapturableError(f"table {table.name} is not capturable: {reason}")
+        elif table.name not in logged:
+            try:
+                statements += await change_each(
+                    conn, [TableChange((_filled(TRIGGERS, table, schema),), (table,))], settings
+                )
+            except CaptureError as error:
+                refused[table.name] = error
+    return Preparation(tuple(statements), refused)
 
 
 LOGGED = """
 SELECT DISTINCT n.nspname AS schema, c.relname AS relation FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE t.tgname = ANY($1::text[]) AND NOT t.tgisinternal AND t.tgenabled <> 'D' ORDER BY 1, 2
+WHERE t.tgname = ANY($1::text[]) AND t.tgparentid = 0 AND NOT t.tgisinternal AND t.tgenabled = ANY($2::"char"[]) ORDER BY 1, 2
+"""
+
+TRIGGER_SCHEMAS = """
+SELECT DISTINCT n.nspname::text FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid JOIN pg_namespace n ON n.oid = f.pronamespace
+WHERE t.tgname = ANY($1::text[]) AND n.nspname <> $2
 """
 
 
-async def logged_tables(conn: asyncpg.Connection) -> tuple[str, ...]:
-    """Return the names of the tables with the change-log trigger."""
-    return await _tables_with(conn, [TRIGGER])
+async def logged_tables(conn: Connection) -> tuple[str, ...]:
+    """Return the names of the tables whose changes the trigger logs, whatever session makes them."""
+    return await _tables_with(conn, [TRIGGER], enabled="A")
 
 
 async def remove(conn: asyncpg.Connection, settings: CaptureSettings) -> tuple[str, ...]:
@@ -115,17 +152,31 @@ async def remove(conn: asyncpg.Connection, settings: CaptureSettings) -> tuple[s
         RightsError: the role lacks a privilege.
         LockTimeoutError: a table was busy; run it again.
     """
-    catalog = await read_catalog(conn, await _tables_with(conn, [TRIGGER, trigger_tags.TRIGGER]))
-    statements = remove_statements(catalog.tables.values(), settings.log_schema)
-    await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
-    return statements
+    triggers = [TRIGGER, TRUNCATE_TRIGGER, trigger_tags.TRIGGER]
+    # The triggers of a clone may be those of another schema than the configured one.
+    schemas = [settings.log_schema, *await _schemas_of(conn, triggers, settings)]
+    catalog = await read_catalog(conn, await _tables_with(conn, triggers, enabled="OARD"))
+    changes = [
+        TableChange((_filled(DROP_TRIGGERS, table, settings.log_schema),), (table,))
+        for table in catalog.tables.values()
+    ]
+    existing = [
+        schema for schema in schemas if await conn.fetchval("SELECT to_regnamespace($1) IS NOT NULL", quote(schema))
+    ]
+    changes += [TableChange((f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE;",)) for schema in existing]
+    return await change_each(conn, changes, settings)
 
 
-async def _tables_with(conn: asyncpg.Connection, triggers: list[str]) -> tuple[str, ...]:
-    rows = await conn.fetch(LOGGED, triggers, timeout=CATALOG_TIMEOUT_S)
+async def _schemas_of(conn: asyncpg.Connection, triggers: list[str], settings: CaptureSettings) -> list[str]:
+    rows = await conn.fetch(TRIGGER_SCHEMAS, triggers, settings.log_schema, timeout=CATALOG_TIMEOUT_S)
+    return [row["nspname"] for row in rows]
+
+
+async def _tables_with(conn: Connection, triggers: list[str], *, enabled: str) -> tuple[str, ...]:
+    rows = await conn.fetch(LOGGED, triggers, [state.encode() for state in enabled], timeout=CATALOG_TIMEOUT_S)
     return tuple(table_name(row["schema"], row["relation"]) for row in rows)
 
 
 def _filled(template: str, table: TableShape, schema: str) -> str:
-    names = {"trigger": TRIGGER, "truncate": f"{TRIGGER}_truncate", "tag": trigger_tags.TRIGGER}
+    names = {"trigger": TRIGGER, "truncate": TRUNCATE_TRIGGER, "tag": trigger_tags.TRIGGER}
     return template.format(**names, table=table.quoted, schema=quote(schema))

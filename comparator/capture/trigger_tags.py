@@ -12,8 +12,8 @@ import asyncpg
 
 from comparator.capture.catalog import read_catalog
 from comparator.capture.pgoutput import APPLICATION_MESSAGE_PREFIX
-from comparator.capture.publication import run_statements
 from comparator.capture.settings import CaptureSettings
+from comparator.capture.table_changes import TableChange, change_each
 from comparator.capture.table_shape import Catalog, quote
 from comparator.exchanges.row_changes import REQUEST_MESSAGE_PREFIX, TRACE_MESSAGE_PREFIX
 
@@ -69,9 +69,11 @@ async def install(conn: asyncpg.Connection, settings: CaptureSettings, tables: I
 
     Raises:
         CatalogError: a table does not exist.
-        RightsError: the role lacks a privilege.
-        LockTimeoutError: a table was busy. In all cases the failed statement has had no effect.
+        CaptureError: as `comparator.capture.table_changes.change`. In all cases the failed change has had no effect.
     """
-    statements = install_statements(await read_catalog(conn, tables), settings.log_schema)
-    await run_statements(conn, statements, lock_timeout_ms=settings.lock_timeout_ms)
-    return statements
+    catalog = await read_catalog(conn, tables)
+    function, *triggers = install_statements(catalog, settings.log_schema)
+    changes = [
+        TableChange((trigger,), (table,)) for trigger, table in zip(triggers, catalog.tables.values(), strict=True)
+    ]
+    return await change_each(conn, [TableChange((function,)), *changes], settings)

@@ -1,9 +1,10 @@
 """`shadow capture check|install|remove`: check or prepare a database for capturing its row changes.
 
-`check` prints what a database lacks and the SQL that remedies it, and changes nothing without `--apply`. `install` and `remove` create
-and drop the change log of the triggers driver, or the tag triggers. Databases and tables are those of config.yaml: `check` works on live
-and shadow, `install` and `remove` on live. With `--dsn` it is that database; without `--config` beside it no configuration is read, and
-all tables are captured.
+`check` prints what a database lacks and the SQL that remedies it, and changes nothing without `--apply`, which leaves a table as it was
+when its writes would fail afterwards. `install` creates the change log of the triggers driver, or the tag triggers. `remove` takes
+everything back, for every driver. Databases and tables are those of config.yaml: `check` works on live and shadow, `install` and
+`remove` on live. With `--dsn` it is that database; without `--config` beside it no configuration is read, and all tables are captured
+that can be.
 """
 
 import argparse
@@ -17,15 +18,17 @@ from typing import TextIO
 import asyncpg
 import msgspec
 
+from comparator.capture import removal
 from comparator.capture import trigger_log as changelog
 from comparator.capture import trigger_tags as tags
 from comparator.capture.catalog import user_tables
-from comparator.capture.errors import CaptureLostError
+from comparator.capture.errors import CaptureLostError, WritesBrokenError
 from comparator.capture.preflight import Check, CheckLevel, DatabaseFacts, judge, read_facts
-from comparator.capture.publication import prepare
+from comparator.capture.publication import prepare_tables
 from comparator.capture.reconnecting import LOST
 from comparator.capture.session import connect
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind, shadow_capture
+from comparator.capture.table_changes import Preparation
 from comparator.effects.catalog_check import contradictions
 from comparator.tables import Table
 from proxy.cli.capture_config import read_capture_config
@@ -46,32 +49,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, text in (
         ("check", "print what a database lacks for capturing, as SQL"),
         ("install", "install the change log of the triggers driver, or tag triggers"),
-        ("remove", "remove the change log and the tag triggers"),
+        (
+            "remove",
+            "take back all that a capture has left: publication, replica identities, triggers, change log, slot",
+        ),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--config", type=Path, help="configuration (default: config.yaml, unless --dsn is given)")
         command.add_argument("--database", choices=("live", "shadow"), help=DATABASE_HELP[name])
         command.add_argument("--dsn", default="", help="another database, as a libpq URI")
-        command.add_argument(
-            "--table",
-            action="append",
-            default=[],
-            help="table to capture (repeatable; default: as configured, else all)",
-        )
+        if name != "remove":
+            command.add_argument(
+                "--table",
+                action="append",
+                default=[],
+                help="table to capture, e.g. score or billing.invoice (repeatable; default: as configured, else all)",
+            )
         command.add_argument("--lock-timeout-ms", type=int, help="time to wait for the lock of a table (default: 2000)")
         if name == "install":
             command.add_argument(
                 "--tag", action="store_true", help="install the tag triggers instead of the change log"
+            )
+        if name != "install":
+            command.add_argument("--publication", help="name of the publication (default: as configured, else shadow)")
+            command.add_argument(
+                "--persistent-slot", help="name of a persistent slot (default: as configured, else none)"
             )
         if name == "check":
             command.add_argument(
                 "--driver",
                 choices=[driver.value for driver in Driver],
                 help="driver to check for (default: as configured, else stream)",
-            )
-            command.add_argument("--publication", help="name of the publication (default: as configured, else shadow)")
-            command.add_argument(
-                "--persistent-slot", help="name of a persistent slot (default: as configured, else none)"
             )
             command.add_argument("--apply", action="store_true", help="run the statements for tables and publication")
 
@@ -116,7 +124,7 @@ def settings_of(arguments: argparse.Namespace, settings: CaptureSettings) -> Cap
         "driver": Driver(arguments.driver) if getattr(arguments, "driver", None) else None,
         "publication": getattr(arguments, "publication", None),
         "slot": Slot(kind=SlotKind.PERSISTENT, name=slot) if slot else None,
-        "tables": tuple(arguments.table) or None,
+        "tables": tuple(getattr(arguments, "table", ())) or None,
         "lock_timeout_ms": arguments.lock_timeout_ms,
     }
     return msgspec.structs.replace(settings, **{name: value for name, value in own.items() if value is not None})
@@ -160,10 +168,18 @@ async def check(
     """Print every check, `described` against the catalogue too; with `apply` run the statements for tables and publication first. No tables in the settings: all tables."""
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
+        named = bool(settings.tables)
         settings = await _with_tables(conn, settings)
+        broken: dict[str, str] = {}
         if apply:
-            _print_statements(await _apply(conn, settings), out)
-        facts = await read_facts(conn, settings)
+            preparation = await _apply(conn, settings)
+            _print_preparation(preparation, out)
+            broken = {
+                table: str(error)
+                for table, error in preparation.refused.items()
+                if isinstance(error, WritesBrokenError)
+            }
+        facts = await read_facts(conn, settings, named=named, broken=broken)
         checks = judge(facts, settings)
         if described:
             checks = (*checks, _descriptions(described, facts))
@@ -185,18 +201,21 @@ async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
         settings = await _with_tables(conn, settings)
-        chosen = tags.install if tag else changelog.install
-        _print_statements(await chosen(conn, settings, settings.tables), out)
+        if tag:
+            _print_statements(await tags.install(conn, settings, settings.tables), out)
+            return Exit.DONE
+        preparation = await changelog.install_tables(conn, settings, settings.tables)
+        _print_preparation(preparation, out)
     finally:
         await conn.close()
-    return Exit.DONE
+    return Exit.NEGATIVE if preparation.refused else Exit.DONE
 
 
 async def remove(dsn: str, settings: CaptureSettings, *, out: TextIO) -> Exit:
-    """Remove the change log; print the statements that were run."""
+    """Take back all that a capture has left; print the statements that were run."""
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
-        _print_statements(await changelog.remove(conn, settings), out)
+        _print_statements(await removal.remove(conn, settings), out)
     finally:
         await conn.close()
     return Exit.DONE
@@ -219,14 +238,19 @@ async def _with_tables(conn: asyncpg.Connection, settings: CaptureSettings) -> C
     return msgspec.structs.replace(settings, tables=tables)
 
 
-async def _apply(conn: asyncpg.Connection, settings: CaptureSettings) -> tuple[str, ...]:
+async def _apply(conn: asyncpg.Connection, settings: CaptureSettings) -> Preparation:
     match settings.driver:
         case Driver.OFF:
-            return ()
+            return Preparation((), {})
         case Driver.TRIGGERS:
-            return await changelog.install(conn, settings, settings.tables)
+            return await changelog.install_tables(conn, settings, settings.tables)
         case Driver.STREAM | Driver.SQL:
-            return await prepare(conn, settings, settings.tables)
+            return await prepare_tables(conn, settings, settings.tables)
+
+
+def _print_preparation(preparation: Preparation, out: TextIO) -> None:
+    _print_statements(preparation.statements, out)
+    out.write("".join(f"left as it was: {table}: {error}\n" for table, error in preparation.refused.items()))
 
 
 def _print_statements(statements: tuple[str, ...], out: TextIO) -> None:

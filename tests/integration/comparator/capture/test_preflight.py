@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from comparator.capture import trigger_log as changelog
-from comparator.capture.catalog import read_catalog
+from comparator.capture.catalog import published_tables, read_catalog
 from comparator.capture.errors import (
     CatalogError,
     ChangeLogError,
@@ -20,7 +20,7 @@ from comparator.capture.errors import (
     RightsError,
 )
 from comparator.capture.preflight import Check, CheckLevel, judge, read_facts
-from comparator.capture.publication import prepare, publish
+from comparator.capture.publication import prepare
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.capture.table_shape import ReplicaIdentity
 from proxy.cli import capture as command
@@ -54,19 +54,22 @@ async def failing(conn: asyncpg.Connection, settings: CaptureSettings) -> set[st
 
 
 async def test_prepared_database_passes_the_checks(conn: asyncpg.Connection) -> None:
-    assert await failing(conn, PLAIN) >= {"publication", "identity account"}
+    assert await failing(conn, PLAIN) >= {"publication", "captured account"}
     await prepare(conn, PLAIN, captured_database.TABLES)
     assert await failing(conn, PLAIN) == set()
 
 
 async def test_preparing_again_runs_nothing(conn: asyncpg.Connection) -> None:
-    assert len(await prepare(conn, PLAIN, captured_database.TABLES)) == len(captured_database.TABLES) + 1
+    assert len(await prepare(conn, PLAIN, captured_database.TABLES)) == 3 * len(captured_database.TABLES) + 1
     assert await prepare(conn, PLAIN, captured_database.TABLES) == ()
 
 
 async def test_preparing_fewer_tables_unpublishes_the_others(conn: asyncpg.Connection) -> None:
     await prepare(conn, PLAIN, captured_database.TABLES)
-    assert await prepare(conn, PLAIN, ["event"]) == ('ALTER PUBLICATION "shadow" SET TABLE "public"."event";',)
+    ran = await prepare(conn, PLAIN, ["event"])
+    assert 'ALTER PUBLICATION "shadow" DROP TABLE "public"."account";' in ran
+    assert 'ALTER TABLE "public"."account" REPLICA IDENTITY DEFAULT;' in ran
+    assert await published_tables(conn, "shadow") == ("event",)
 
 
 async def test_remedies_of_the_preflight_fix_the_database(conn: asyncpg.Connection) -> None:
@@ -78,14 +81,9 @@ async def test_remedies_of_the_preflight_fix_the_database(conn: asyncpg.Connecti
     assert await failing(conn, settings) == set()
 
 
-async def test_publishing_a_table_without_replica_identity_is_refused_with_its_remedy(conn: asyncpg.Connection) -> None:
+async def test_table_without_a_key_is_published_with_a_full_identity(conn: asyncpg.Connection) -> None:
     await conn.execute(KEYLESS)
-    with pytest.raises(ReplicaIdentityError) as error:
-        await publish(conn, PLAIN, ["keyless"])
-    assert error.value.remedy == ('ALTER TABLE "public"."keyless" REPLICA IDENTITY FULL;',)
-    for statement in error.value.remedy:
-        await conn.execute(statement)
-    await publish(conn, PLAIN, ["keyless"])
+    await prepare(conn, PLAIN, ["keyless"])
     await conn.execute("INSERT INTO keyless VALUES (1, 2)")
     assert await conn.execute("UPDATE keyless SET b = 3") == "UPDATE 1"
 
@@ -130,9 +128,13 @@ async def test_table_whose_writes_already_fail_is_reported(conn: asyncpg.Connect
     await conn.execute("ALTER TABLE made REPLICA IDENTITY FULL")
     await conn.execute("CREATE PUBLICATION shadow FOR TABLE made")
     settings = msgspec.structs.replace(PLAIN, tables=("made",))
-    found = (await checks(conn, settings))["generated columns"]
-    assert found.message == "published, and their writes fail: made"
-    assert await prepare(conn, settings, ["made"]) == ()
+    assert (
+        "writes of published tables fail because of generated columns: made"
+        in (await checks(conn, settings))["publication"].message
+    )
+    assert await prepare(conn, settings, ["made"]) == (
+        'ALTER PUBLICATION "shadow" SET (publish_generated_columns = stored);',
+    )
     assert await failing(conn, settings) == set()
 
 
@@ -141,12 +143,6 @@ async def test_publication_for_all_tables_is_refused(conn: asyncpg.Connection) -
     with pytest.raises(PublicationError, match="FOR ALL TABLES"):
         await prepare(conn, PLAIN, captured_database.TABLES)
     assert "publication" in await failing(conn, PLAIN)
-
-
-async def test_partitioned_table_is_refused(conn: asyncpg.Connection) -> None:
-    await conn.execute("CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id)")
-    with pytest.raises(PublicationError, match="parts"):
-        await prepare(conn, PLAIN, ["parts"])
 
 
 async def test_missing_table_is_named(conn: asyncpg.Connection) -> None:
@@ -168,7 +164,7 @@ async def test_role_without_ownership_gets_the_statements_for_the_owner(conn: as
     await conn.execute("SET ROLE plain_role")
     with pytest.raises(RightsError) as error:
         await prepare(conn, PLAIN, ["account"])
-    assert error.value.remedy == ('ALTER TABLE "public"."account" REPLICA IDENTITY FULL;',)
+    assert 'ALTER TABLE "public"."account" REPLICA IDENTITY FULL;' in error.value.remedy
     assert {"rights", "publication"} <= await failing(conn, PLAIN)
 
 

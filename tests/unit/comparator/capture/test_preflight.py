@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from comparator.capture.capturability import PublicationState
 from comparator.capture.preflight import Check, CheckLevel, DatabaseFacts, judge
-from comparator.capture.publication import PublicationState
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.capture.table_shape import Catalog, Column, ForeignKey, ReplicaIdentity, TableShape
 from proxy.cli import capture as command
@@ -107,14 +107,56 @@ def test_sql_ascii_encoding_is_a_warning() -> None:
     assert found.level is CheckLevel.WARNING
 
 
-def test_table_without_a_primary_key_cannot_be_aligned() -> None:
-    assert "table account" in lacking(facts(table(primary_key=())))
+def test_table_without_a_primary_key_is_captured_as_whole_rows() -> None:
+    assert lacking(facts(table(primary_key=()))) == {}
+
+
+def test_table_whose_rows_the_role_may_not_see_is_refused_with_the_statement() -> None:
+    assert lacking(facts(table(rows_hidden=True)))["table account"].remedy == ('ALTER ROLE "reader" BYPASSRLS;',)
+
+
+def test_table_that_the_role_may_not_read_is_refused_with_the_statements() -> None:
+    assert (
+        'GRANT SELECT ON TABLE "public"."account" TO "reader";'
+        in lacking(facts(table(readable=False)))["table account"].remedy
+    )
+
+
+def test_named_table_that_cannot_be_captured_fails_the_check_with_its_meaning() -> None:
+    found = lacking(facts(table(logged=False)))["table account"]
+    assert found.message.startswith("not_capturable: account is unlogged")
+    assert "its rows are not" in found.message
+
+
+def test_unnamed_table_that_cannot_be_captured_is_a_warning() -> None:
+    said = facts(table(), table("cache", logged=False), named=False)
+    assert lacking(said) == {}
+
+
+def test_table_whose_writes_would_fail_is_not_capturable() -> None:
+    said = facts(table(), broken={"account": "live's writes would fail as app: cannot update"})
+    assert "would fail as app" in lacking(said)["table account"].message
+
+
+def test_tables_that_are_not_captured_are_listed() -> None:
+    (found,) = [
+        check for check in judge(facts(others=("log", "queue")), CaptureSettings()) if check.name == "other tables"
+    ]
+    assert "log, queue" in found.message
+
+
+def test_table_that_was_created_again_is_not_in_the_publication() -> None:
+    said = facts(table("score"), publication=PublicationState(("score_old",)))
+    assert lacking(said)["captured score"].message == "it is not in the publication"
 
 
 def test_table_of_another_role_is_not_altered() -> None:
-    found = lacking(facts(table(owned=False, replica_identity=ReplicaIdentity.DEFAULT)))["identity account"]
-    assert not found.applicable
-    assert found.remedy == ('ALTER TABLE "public"."account" REPLICA IDENTITY FULL;',)
+    found = lacking(facts(table(owned=False, replica_identity=ReplicaIdentity.DEFAULT), former={7: "DEFAULT"}))
+    assert not found["captured account"].applicable
+    assert found["captured account"].remedy == (
+        'ALTER TABLE "public"."account" REPLICA IDENTITY FULL;',
+        """COMMENT ON PUBLICATION "shadow" IS 'replica identities before capture: {"7": "DEFAULT"}';""",
+    )
 
 
 def test_non_deferrable_foreign_key_is_a_warning() -> None:
@@ -129,7 +171,7 @@ def test_non_deferrable_foreign_key_is_a_warning() -> None:
 
 
 def test_published_table_whose_writes_fail_has_its_own_message() -> None:
-    found = lacking(facts(table(replica_identity=ReplicaIdentity.NOTHING)))["identity account"]
+    found = lacking(facts(table(replica_identity=ReplicaIdentity.NOTHING)))["captured account"]
     assert found.message == "published, and its writes fail: its replica identity is NOTHING"
 
 
@@ -139,7 +181,7 @@ def test_option_for_generated_columns_comes_before_the_identity() -> None:
     names = [
         check.name for check in judge(said, CaptureSettings(tables=("account",))) if check.level is CheckLevel.FAILED
     ]
-    assert names.index("generated columns") < names.index("identity account")
+    assert names.index("publication") < names.index("captured account")
 
 
 def test_generated_columns_need_nothing_before_version_18() -> None:
@@ -149,10 +191,13 @@ def test_generated_columns_need_nothing_before_version_18() -> None:
 
 def test_publication_that_publishes_too_little_is_altered() -> None:
     state = PublicationState(("account",), publishes_all=False, filtered=("account",))
-    found = lacking(facts(publication=state))["publication"]
-    assert found.remedy == (
+    found = lacking(facts(publication=state))
+    assert found["publication"].remedy == (
         "ALTER PUBLICATION \"shadow\" SET (publish = 'insert, update, delete, truncate');",
-        'ALTER PUBLICATION "shadow" SET TABLE "public"."account";',
+    )
+    assert found["captured account"].remedy == (
+        'ALTER PUBLICATION "shadow" DROP TABLE "public"."account";',
+        'ALTER PUBLICATION "shadow" ADD TABLE "public"."account";',
     )
 
 
