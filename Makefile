@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup tools demo test golden corpus lint format bench-peers bench-proxy docs dashboards lock clean
+.PHONY: help setup tools demo test golden corpus third-party lint format bench-peers bench-proxy docs dashboards lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -52,6 +52,18 @@ corpus: setup ## send the HTTP/1.1 test corpora of gunicorn and llhttp through t
 	@$(BIN)/python -m pytest -q tests/integration/proxy/serving/test_corpus.py $(ARGS)
 	@$(BIN)/python -m tests.support.http_corpus_differences
 
+# Each version has an environment of its own, because their requirements differ from each other's and from ours.
+third-party: setup ## play 1,000 requests to two versions of Kinto behind the proxy (var/third_party; some four minutes)
+	@for side in legacy candidate; do \
+	  environment=var/third_party/kinto-$$side; requirements=requirements/kinto-$$side.txt; \
+	  [ $$environment/.stamp -nt $$requirements ] || { \
+	    echo "creating $$environment from $$requirements" && $(PYTHON) -m venv $$environment && \
+	    $$environment/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $$requirements && \
+	    touch $$environment/.stamp; \
+	  } || exit 1; \
+	done
+	@$(BIN)/python -m pytest -q tests/third_party $(ARGS)
+
 lint: setup ## run ruff, pyright and import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -91,6 +103,9 @@ dashboards: setup ## write the Grafana dashboards and Prometheus rules in dashbo
 lock: ## pin and hash the requirements: requirements/*.in to *.txt (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/run.in -o requirements/run.txt
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/run.in requirements/dev.in -o requirements/dev.txt
+	@for side in legacy candidate; do \
+	  uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/kinto-$$side.in -o requirements/kinto-$$side.txt || exit 1; \
+	done
 
 clean: ## remove .venv, var and the caches
 	rm -rf $(VENV) var .hypothesis .pytest_cache .ruff_cache
