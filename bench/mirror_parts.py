@@ -19,7 +19,7 @@ from comparator.exchanges.model import Observation
 from comparator.exchanges.row_changes import RowChange, Transaction
 from comparator.verdict import Comparator
 from proxy.runner.mirror import changes_of
-from proxy.runner.row_targets import targets
+from proxy.runner.row_targets import alignment
 from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter
 from tests.support import pgoutput, postgres
 from tests.support.comparison_faults import legacy_settings
@@ -77,9 +77,9 @@ async def _align_ms(writer: RowWriter, keys: dict[str, Any], pairs: Sequence[Pai
     used = 0.0
     for pair in pairs:
         live, shadow = changes_of(pair.served.effects), changes_of(pair.mirrored.effects)
-        await writer.apply(targets(shadow, (), keys))
-        used += await _cpu_s(lambda live=live, shadow=shadow: writer.apply(targets(live, shadow, keys)))
-        await writer.apply(targets((), live, keys))
+        await writer.apply(alignment(shadow, (), keys))
+        used += await _cpu_s(lambda live=live, shadow=shadow: writer.apply(alignment(live, shadow, keys)))
+        await writer.apply(alignment((), live, keys))
     return used * 1e3 / len(pairs)
 
 

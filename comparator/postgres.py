@@ -6,7 +6,7 @@ a retry and on what the schema holds.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources.abc import Traversable
 from typing import Final, TypeAlias
 
@@ -84,6 +84,7 @@ async def open_pool(
     timeout_s: float,
     command_timeout_s: float | None = None,
     server_settings: Mapping[str, str] | None = None,
+    init: "Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[None]] | None" = None,
 ) -> "asyncpg.Pool[asyncpg.Record]":
     """Open a pool of one to `size` connections; the first is made at once, so a wrong DSN fails here.
 
@@ -93,6 +94,8 @@ async def open_pool(
         timeout_s: limit for making each connection, in seconds.
         command_timeout_s: default limit of each statement, in seconds; None sets no limit.
         server_settings: session settings of every connection.
+        init: prepares the session of each new connection. Sessions are then kept as they are between two borrowers, who must not
+            change their settings; without it they are reset, which is one more round trip each time.
 
     Raises:
         UNAVAILABLE: the server did not accept the first connection.
@@ -104,7 +107,13 @@ async def open_pool(
         timeout=timeout_s,
         command_timeout=command_timeout_s,
         server_settings=dict(server_settings or {}),
+        init=init,
+        reset=_keep_session if init is not None else None,
     )
+
+
+async def _keep_session(_conn: Connection) -> None:
+    """Leave a session as it is; asyncpg itself has ended a transaction that was left open."""
 
 
 async def close_pool(pool: "asyncpg.Pool[asyncpg.Record]", *, timeout_s: float) -> None:

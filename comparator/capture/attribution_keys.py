@@ -18,7 +18,7 @@ Key = tuple[str, str]
 """Kind and value: `("address", "0x..")`, `("nullifier", "v0:..")`."""
 Keys = frozenset[Key]
 RowId = tuple[str, tuple[str | None, ...]]
-"""Name of the table and text of the primary key."""
+"""Name of the table and text of the primary key; in a table without one, text of all values in the order of the columns' names."""
 NO_KEYS: Keys = frozenset()
 
 
@@ -175,10 +175,21 @@ def _children(node: object, step: str) -> list[object]:
     return []
 
 
-def row_id(change: RowChange, primary_key: Sequence[str]) -> RowId:
-    """Return the identity of the changed row: its table and the text of its primary key; `()` for a truncate."""
-    row = change.after if change.after is not None else change.before
-    return change.table, tuple(row.get(column) for column in primary_key) if row is not None else ()
+def row_ids(change: RowChange, primary_key: Sequence[str]) -> tuple[RowId, ...]:
+    """Return the identities of the changed row, before and after: usually the same one; `()` instead of a key for a truncate.
+
+    Args:
+        change: of the row.
+        primary_key: columns of the table's primary key; empty for none: then all of its values identify the row.
+    """
+    images = [image for image in (change.before, change.after) if image is not None]
+    if not images:
+        return ((change.table, ()),)
+    if not primary_key:
+        return tuple([(change.table, tuple([image[c] for c in sorted(image)])) for image in images])
+    # The image before comes first: of a log without old images it may be a part of the row.
+    known = [image for image in images if all(c in image for c in primary_key)] or images
+    return tuple(dict.fromkeys([(change.table, tuple([image.get(c) for c in primary_key])) for image in known]))
 
 
 def is_background(change: RowChange, rules: Iterable[BackgroundRule], application: str) -> bool:

@@ -76,8 +76,22 @@ def _put(
     if known is None:
         rows[key] = NetRow(before, _filled(after, before), late)
         return
+    if after is None and known.before is None and _is_other_row(before, known.after):
+        known.before = before
+        return
     known.after = _filled(after, known.after)
     known.late = known.late and late
+
+
+def _is_other_row(gone: Row | Unknown | None, newcomer: Row | None) -> bool:
+    """Return whether the row that went is not the one that came: while a deferrable key is not checked, two rows may have it.
+
+    UPDATE t SET id = 3 - id      {id 1, v a} -> {id 2, v a}, then {id 2, v b} -> {id 1, v b}: the row that leaves key 2 is not that
+    with v a, which came there before. So key 2 goes from v b to v a.
+    """
+    if not isinstance(gone, Mapping) or newcomer is None:
+        return False
+    return any(newcomer[column] != value for column, value in gone.items() if column in newcomer)
 
 
 def _filled(after: Row | None, earlier: Row | Unknown | None) -> Row | None:

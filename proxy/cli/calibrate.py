@@ -81,7 +81,7 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
             tagged=side in runner.tagged_sides,
             effects=shadow.attribution,
             fence=shadow.feed.fence,
-            write=shadow.writer.apply,
+            write=shadow.write,
             primary_keys=shadow.primary_keys,
             schemas=shadow.schemas,
             comparator=Comparator(settings.compare),

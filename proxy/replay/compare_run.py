@@ -36,7 +36,7 @@ from proxy.replay.tally import LeftOut, Tally
 from proxy.runner.databases import open_exclusive_shadow
 from proxy.runner.mirror import changes_of
 from proxy.runner.mirror_client import MirroredResponse
-from proxy.runner.row_targets import RowTarget, targets
+from proxy.runner.row_targets import Alignment, alignment
 from proxy.runner.row_writer import WrittenRows
 from proxy.runner.shadow_attribution import ShadowAttribution
 
@@ -52,7 +52,7 @@ class ReplayShadow:
         changes: holds captured transactions until they are taken.
         fence: waits until everything committed is captured.
         interruptions: number of times that transactions may have been lost.
-        write: writes rows.
+        write: makes changes.
         primary_keys: of the captured tables.
         schemas: of the captured tables, for the comparison of their rows.
     """
@@ -60,7 +60,7 @@ class ReplayShadow:
     changes: ShadowAttribution
     fence: Callable[[], Awaitable[None]]
     interruptions: Callable[[], int]
-    write: Callable[[Sequence[RowTarget]], Awaitable[WrittenRows]]
+    write: Callable[[Alignment], Awaitable[WrittenRows]]
     primary_keys: Mapping[str, Sequence[str]]
     schemas: Schemas
 
@@ -83,9 +83,9 @@ class ReplayShadow:
         return len(strays)
 
     async def _undo(self, effects: Effects) -> None:
-        rows = targets((), changes_of(effects), self.primary_keys)
-        if rows:
-            await self.write(rows)
+        work = alignment((), changes_of(effects), self.primary_keys)
+        if work:
+            await self.write(work)
 
 
 @dataclass(slots=True)
@@ -229,7 +229,7 @@ async def open_shadow(settings: Settings) -> AsyncGenerator[ReplayShadow]:
             changes=shadow.attribution,
             fence=shadow.feed.fence,
             interruptions=lambda: shadow.feed.interruptions,
-            write=shadow.writer.apply,
+            write=shadow.write,
             primary_keys=shadow.primary_keys,
             schemas=shadow.schemas,
         )

@@ -46,7 +46,6 @@ from proxy.runner.result_sink import ResultSink, redactor_of
 from proxy.runner.resync import AlignedShadow
 from proxy.runner.resynchronizer import Resynchronizer
 from proxy.runner.row_targets import PrimaryKeys
-from proxy.runner.row_writer import RowWriter
 from proxy.runner.rules_reload import reload_rules
 from proxy.runner.runner import Runner
 from proxy.runner.served_attribution import ServedAttribution
@@ -192,11 +191,11 @@ async def _open_effects(
     async with open_databases(databases, capture, shadow_connections=options.concurrency + 2) as opened:
         opened.refuse_contradictions(compare)
         index = KeyIndex(compare.tables, opened.primary_keys, route_kind=compare.route_kind)
-        ledger = Ledger(index, primary_keys=opened.primary_keys, background=compare.background)
+        ledger = Ledger(index, primary_keys=opened.primary_keys, background=compare.background, undivided=opened.bound)
         shadow = ShadowAttribution(options.clock_skew_ms * 1_000)
         state = ShadowState(_feeds(opened, index, ledger, shadow, metrics), metrics)
         served = ServedAttribution(options, ledger, state, metrics, safe_routes)
-        tables = AlignedShadow(opened.live, opened.shadow, opened.catalog, RowWriter(opened.shadow, opened.catalog))
+        tables = AlignedShadow(opened.live, opened.shadow, opened.writer)
         schemas = opened.catalog.schemas
         yield EffectParts(True, opened.primary_keys, schemas, index, ledger, state, served, shadow, tables)
 

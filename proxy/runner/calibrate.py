@@ -16,7 +16,7 @@ from comparator.findings.clustering import Clusterer
 from comparator.verdict import Comparator, Comparison, Verdict
 from proxy.runner.clock import now_us
 from proxy.runner.mirror import MirroredEffects, RequestSender, changes_of, effects_of
-from proxy.runner.row_targets import RowTarget, targets
+from proxy.runner.row_targets import Alignment, alignment
 from proxy.runner.row_writer import WrittenRows
 
 
@@ -47,7 +47,7 @@ class Calibrator:
         tagged: whether it names the request in its transactions.
         effects: collects the shadow's transactions.
         fence: returns when everything committed on the shadow before has been delivered.
-        write: writes rows of the shadow, the only database that is written.
+        write: makes changes on the shadow, the only database that is written.
         primary_keys: of the captured tables.
         schemas: of the captured tables, for the comparison of their rows.
         comparator: with the rules whose gaps are looked for.
@@ -59,7 +59,7 @@ class Calibrator:
     tagged: bool
     effects: MirroredEffects
     fence: Callable[[], Awaitable[None]]
-    write: Callable[[Sequence[RowTarget]], Awaitable[WrittenRows]]
+    write: Callable[[Alignment], Awaitable[WrittenRows]]
     primary_keys: Mapping[str, Sequence[str]]
     schemas: Schemas
     comparator: Comparator
@@ -81,7 +81,7 @@ class Calibrator:
         finally:
             claim = self.effects.collect(exchange.id)
         effects = effects_of(claim, self.schemas)
-        await self.write(targets((), changes_of(effects), self.primary_keys))
+        await self.write(alignment((), changes_of(effects), self.primary_keys))
         return Observation(self.side, role, sent.outcome, sent.duration_ns, effects)
 
 

@@ -1,7 +1,9 @@
 """Open the live and the shadow database for the runner, and for the commands that use the shadow in its place."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ from comparator.capture.driver import Capture
 from comparator.capture.registry import open_capture
 from comparator.capture.settings import CaptureSettings, shadow_capture
 from comparator.capture.table_shape import Catalog
+from comparator.capture.write_obstacles import read_write_facts
 from comparator.effects.catalog_check import contradictions
 from comparator.exchanges.model import Exchange, Role
 from comparator.exchanges.table_schema import Schemas
@@ -22,17 +25,20 @@ from comparator.settings import CompareSettings
 from proxy.config.databases import DatabasesSettings
 from proxy.config.journal import JournalSettings
 from proxy.config.runner import RunnerSettings
-from proxy.errors import JournalBusyError, RunnerRunningError, SettingsError
+from proxy.errors import JournalBusyError, RunnerRunningError, SettingsError, ShadowDriftError
 from proxy.journal.registry import journal_exists, open_reader
 from proxy.runner.ledger import Ledger
 from proxy.runner.parent_lookup import ParentLookup
-from proxy.runner.row_targets import PrimaryKeys
-from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter
-from proxy.runner.safety_check import refuse_different_tables, refuse_unsafe
+from proxy.runner.row_targets import Alignment, PrimaryKeys
+from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter, WrittenRows, named_rows
+from proxy.runner.safety_check import refuse_different_tables, refuse_unsafe, refuse_unwritable
 from proxy.runner.shadow_attribution import ShadowAttribution
 from proxy.runner.transaction_feed import TransactionFeed
 
+logger = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT_S = 10.0
+USE_REPLICA_ROLE = "SET session_replication_role = replica"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +49,22 @@ class RunnerDatabases:
         catalog: shapes of the captured tables, as the shadow has them.
         live: connections to live, for reading.
         shadow: connections to the shadow.
+        writer: writes rows of the shadow.
+        bound: tables of whose rows some cannot be written without others.
         captures: opened drivers of both databases.
     """
 
     catalog: Catalog
     live: asyncpg.Pool
     shadow: asyncpg.Pool
+    writer: RowWriter
+    bound: frozenset[str]
     captures: Mapping[Role, Capture]
 
     @property
     def primary_keys(self) -> PrimaryKeys:
-        """Primary-key columns of the captured tables that have any."""
-        return {shape.name: shape.primary_key for shape in self.catalog.tables.values() if shape.primary_key}
+        """Primary-key columns of the captured tables, `()` for a table without."""
+        return {shape.name: shape.primary_key for shape in self.catalog.tables.values()}
 
     def refuse_contradictions(self, compare: CompareSettings) -> None:
         """Hold the descriptions of tables against the catalogue.
@@ -79,7 +89,7 @@ async def open_databases(
         shadow_connections: most connections to the shadow at a time.
 
     Raises:
-        SettingsError: a DSN is missing or wrong, or the shadow may be live.
+        SettingsError: a DSN is missing or wrong, the shadow may be live, or its tables cannot be written exactly.
         CaptureError: a database cannot be captured; the message names the command that prepares it.
     """
     for name in ("live", "shadow"):
@@ -87,9 +97,13 @@ async def open_databases(
             raise SettingsError(f"databases.{name} is empty; set it, or turn the capture off (capture.driver: off)")
     async with AsyncExitStack() as stack:
         live = await stack.enter_async_context(_pool("live", databases.live, size=2))
-        shadow = await stack.enter_async_context(_pool("shadow", databases.shadow, size=shadow_connections))
+        shadow = await stack.enter_async_context(
+            _pool("shadow", databases.shadow, size=shadow_connections, init=_use_replica_role)
+        )
         async with shadow.acquire() as conn:
             catalog = await read_catalog(conn, await published_tables(conn, capture.publication))
+            facts = await read_write_facts(conn, catalog)
+        refuse_unwritable(facts, catalog)
         await refuse_unsafe(live, shadow, catalog)
         async with live.acquire() as conn:
             refuse_different_tables(await read_existing(conn, catalog.tables), catalog)
@@ -99,19 +113,31 @@ async def open_databases(
         }
         for opened in captures.values():
             await stack.enter_async_context(opened)
-        yield RunnerDatabases(catalog, live, shadow, captures)
+        writer = RowWriter(shadow, catalog, fragile=facts.fragile())
+        logger.info("shadow_writes", extra={"replica_role": facts.replica, "tables": len(catalog.tables)})
+        yield RunnerDatabases(catalog, live, shadow, writer, facts.bound(catalog), captures)
 
 
 @asynccontextmanager
-async def _pool(name: str, dsn: str, *, size: int) -> AsyncGenerator[asyncpg.Pool, None]:
+async def _pool(
+    name: str, dsn: str, *, size: int, init: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
+) -> AsyncGenerator[asyncpg.Pool, None]:
     try:
-        pool = await postgres.open_pool(dsn, size=size, timeout_s=CONNECT_TIMEOUT_S, server_settings=SESSION_OPTIONS)
+        pool = await postgres.open_pool(
+            dsn, size=size, timeout_s=CONNECT_TIMEOUT_S, server_settings=SESSION_OPTIONS, init=init
+        )
     except (asyncpg.PostgresError, *UNAVAILABLE) as error:
         raise SettingsError(f"databases.{name}: {type(error).__name__}: {error}") from error
     try:
         yield pool
     finally:
         await postgres.close_pool(pool, timeout_s=CONNECT_TIMEOUT_S)
+
+
+async def _use_replica_role(conn: asyncpg.Connection) -> None:
+    """Keep triggers, rules and foreign keys from acting on what the runner writes, where the role may (`write_obstacles`)."""
+    with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+        await conn.execute(USE_REPLICA_ROLE, timeout=CONNECT_TIMEOUT_S)
 
 
 @contextmanager
@@ -156,6 +182,23 @@ class ExclusiveShadow:
     schemas: Schemas
     index: KeyIndex
 
+    async def write(self, work: Alignment) -> WrittenRows:
+        """Make changes on the shadow.
+
+        Raises:
+            ShadowDriftError: the shadow cannot be made what it was: a request has emptied a table, or a row did not become what was
+                written.
+        """
+        if work.unknown:
+            raise ShadowDriftError(
+                f"a request has emptied {', '.join(sorted(work.unknown))} (TRUNCATE), which its changes do not allow to undo: "
+                "make the shadow again with `shadow align clone`"
+            )
+        written = await self.writer.apply(work)
+        if written.unequal:
+            raise ShadowDriftError(f"rows did not become what was written: {', '.join(named_rows(written)['unequal'])}")
+        return written
+
     def route_keys(self, exchange: Exchange) -> Keys:
         """Return the attribution key of the exchange's route."""
         return self.index.of_route(exchange.key)
@@ -190,7 +233,8 @@ async def open_exclusive_shadow(
             async with asyncio.TaskGroup() as tasks:
                 pump = tasks.create_task(feed.pump(), name="pump")
                 try:
-                    writer = RowWriter(opened.shadow, opened.catalog)
-                    yield ExclusiveShadow(attribution, feed, writer, opened.primary_keys, opened.catalog.schemas, index)
+                    yield ExclusiveShadow(
+                        attribution, feed, opened.writer, opened.primary_keys, opened.catalog.schemas, index
+                    )
                 finally:
                     pump.cancel()

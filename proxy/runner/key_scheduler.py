@@ -16,6 +16,9 @@ One conflict: three transactions of live, B and C with the hash link h9 in commo
     finish(B)                  C is now first for h9
     start_ready(9) -> [C]
 
+A barrier conflicts with every item: it starts when all earlier ones have ended, and later ones wait for its end. A TRUNCATE is one, as it
+touches rows that it does not name.
+
 A reserved item takes its place and blocks the items behind it, but does not start. A live transaction is reserved while the exchange that
 made it is unknown: another item takes over its keys and position then, and meanwhile nothing of a later commit can overtake it.
 """
@@ -34,6 +37,7 @@ class _ScheduledItem:
     position: Position
     keys: frozenset[Hashable]
     reserved: bool
+    barrier: bool
     running: bool = False
 
 
@@ -53,17 +57,32 @@ class KeyScheduler:
         self._queues: dict[Hashable, _KeyQueue] = {}
         # Only an item that was added, or that moved to the head of a queue, can have become ready: no other is looked at.
         self._candidates: dict[int, None] = {}
+        self._barriers: list[tuple[Position, int]] = []
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def add(self, item: int, *, keys: Iterable[Hashable], position: Position, reserved: bool = False) -> None:
-        """Queue an item by its position; one without keys depends on no other."""
-        scheduled = _ScheduledItem(item, position, frozenset(keys), reserved)
+    def add(
+        self,
+        item: int,
+        *,
+        keys: Iterable[Hashable],
+        position: Position,
+        reserved: bool = False,
+        barrier: bool = False,
+    ) -> None:
+        """Queue an item by its position; one without keys depends on no other but barriers."""
+        scheduled = _ScheduledItem(item, position, frozenset(keys), reserved, barrier)
         self._items[item] = scheduled
+        if barrier:
+            insort(self._barriers, (position, item))
         for key in scheduled.keys:
             insort(self._queues.setdefault(key, _KeyQueue()).waiting, (position, item))
         self._candidates[item] = None
+
+    def has_key(self, key: Hashable) -> bool:
+        """Return whether an item with this key waits or runs."""
+        return key in self._queues
 
     def idle(self) -> list[int]:
         """Return the items that neither run nor are reserved."""
@@ -73,6 +92,11 @@ class KeyScheduler:
         """Remove an item, whether it waits, is reserved or runs; those behind it move up."""
         scheduled = self._items.pop(item)
         self._candidates.pop(item, None)
+        if scheduled.barrier:
+            self._barriers.remove((scheduled.position, item))
+            self._candidates.update(dict.fromkeys(self._items))
+        elif self._barriers:
+            self._candidates[self._barriers[0][1]] = None
         for key in scheduled.keys:
             queue = self._queues[key]
             if scheduled.running:
@@ -103,11 +127,18 @@ class KeyScheduler:
         return (
             not scheduled.reserved
             and not scheduled.running
+            and (not self._barriers or self._passes_barriers(scheduled))
             and all(
                 self._queues[key].running is None and self._queues[key].waiting[0][1] == scheduled.id
                 for key in scheduled.keys
             )
         )
+
+    def _passes_barriers(self, scheduled: _ScheduledItem) -> bool:
+        if scheduled.barrier:
+            others = (other for other in self._items.values() if other is not scheduled)
+            return not any(other.running or other.position < scheduled.position for other in others)
+        return scheduled.position < self._barriers[0][0] and not self._items[self._barriers[0][1]].running
 
     def _start(self, scheduled: _ScheduledItem) -> None:
         scheduled.running = True

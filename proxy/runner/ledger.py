@@ -18,15 +18,15 @@ Worked example. The legacy serves exchange x (key 0xa1), which commits two trans
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple, TypeAlias
 
 from comparator.capture.attribution import Attributor, Claim, KeyedTransaction, RequestWindow
-from comparator.capture.attribution_keys import Key, KeyIndex, Keys, RowId, RowReference, is_background, row_id
+from comparator.capture.attribution_keys import Key, KeyIndex, Keys, RowId, RowReference, is_background, row_ids
 from comparator.exchanges.model import EffectsOutcome, Exchange
-from comparator.exchanges.row_changes import RowChange, Transaction
+from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 from comparator.tables import BackgroundRule
 from proxy.runner.key_scheduler import KeyScheduler
 
@@ -66,9 +66,16 @@ class BackgroundApply:
 
 @dataclass(frozen=True, slots=True)
 class RowRepair:
-    """Rows of the shadow that something other than a mirrored request wrote; they are copied from live again."""
+    """Rows of the shadow that something other than a mirrored request wrote; they are copied from live again.
+
+    Attributes:
+        rows: rows of tables with a primary key, and others, which are not copied.
+        changes: changes of tables without a primary key, which are undone instead: no key finds their rows on live.
+        lsn: 0: it stands for no transaction of live.
+    """
 
     rows: frozenset[RowId]
+    changes: tuple[RowChange, ...] = ()
     lsn: int = 0
 
 
@@ -92,6 +99,7 @@ class Ledger:
         index: finds the keys of rows; `keyed` names the rows that it lacks, and the caller looks them up before `deliver`.
         primary_keys: primary-key columns of the captured tables.
         background: rules that describe writers other than requests.
+        undivided: tables whose rows constrain one another; a transaction that writes one is applied as a whole.
         overlap_memory_us: time for which the window of a finished exchange is kept, so that one that overlapped it is found.
     """
 
@@ -101,11 +109,13 @@ class Ledger:
         *,
         primary_keys: Mapping[str, Sequence[str]],
         background: Sequence[BackgroundRule] = (),
+        undivided: Collection[str] = (),
         overlap_memory_us: int = 5_000_000,
     ) -> None:
         self._index = index
         self._primary_keys = primary_keys
         self._background = background
+        self._undivided = frozenset(undivided)
         self._overlap_memory_us = overlap_memory_us
         self._attributor = Attributor(primary_kind=index.route_kind)
         self._scheduler = KeyScheduler()
@@ -172,11 +182,7 @@ class Ledger:
     def keyed(self, transaction: Transaction) -> tuple[KeyedTransaction, tuple[RowReference, ...]]:
         """Return a transaction with its keys and rows, and the parent rows whose keys must be looked up first."""
         keys, missing = self._index.keys_of(transaction.changes)
-        rows = frozenset(
-            row_id(change, self._primary_keys[change.table])
-            for change in transaction.changes
-            if change.table in self._primary_keys
-        )
+        rows = self._rows_of(transaction.changes)
         declared = bool(transaction.changes) and all(
             is_background(change, self._background, transaction.application) for change in transaction.changes
         )
@@ -192,7 +198,13 @@ class Ledger:
             return
         number = next(self._numbers)
         self._unclaimed[transaction.end_lsn] = (number, keyed)
-        self._scheduler.add(number, keys=keyed.keys | keyed.rows, position=(transaction.end_lsn, number), reserved=True)
+        self._scheduler.add(
+            number,
+            keys=keyed.keys | keyed.rows,
+            position=(transaction.end_lsn, number),
+            reserved=True,
+            barrier=_truncates(transaction.changes),
+        )
 
     def has_window(self, window_id: str) -> bool:
         """Return whether a window of this id was opened and is still kept; an id is opened once."""
@@ -255,7 +267,31 @@ class Ledger:
 
     def repair(self, stray: KeyedTransaction) -> None:
         """Add the repair of the rows that a stray transaction of the shadow touched, before all that waits for its keys."""
-        self._add(lambda _: RowRepair(stray.rows), stray.keys | stray.rows, 0)
+        changes = stray.transaction.changes
+        whole_rows = tuple(change for change in changes if not self._primary_keys.get(change.table, ("",)))
+        truncates = tuple(change for change in changes if change.op is Op.TRUNCATE and change not in whole_rows)
+        self._add(
+            lambda _: RowRepair(stray.rows, whole_rows + truncates),
+            stray.keys | stray.rows,
+            0,
+            barrier=bool(truncates),
+        )
+
+    def keys_of_images(self, images: Iterable[tuple[str, Row]]) -> Keys:
+        """Return the attribution keys of rows, as far as their parents are known."""
+        return self._index.keys_of([RowChange(table, Op.INSERT, None, image) for table, image in images])[0]
+
+    def waits_for(self, rows: Collection[RowId]) -> frozenset[RowId]:
+        """Return those of these rows that something that waits or runs will write or may write."""
+        return frozenset(row for row in rows if self._scheduler.has_key(row))
+
+    def _rows_of(self, changes: Iterable[RowChange]) -> frozenset[RowId]:
+        return frozenset(
+            row
+            for change in changes
+            if change.table in self._primary_keys
+            for row in row_ids(change, self._primary_keys[change.table])
+        )
 
     def release_unclaimed(self, *, before_us: int) -> int:
         """Stop waiting for an owner of what was committed before this time; return how many transactions became background."""
@@ -290,13 +326,14 @@ class Ledger:
         lsn = claim.transactions[-1].transaction.end_lsn if claim.transactions else self._lsn_at_end(window)
         rows = frozenset[object]().union(*(keyed.rows for keyed in claim.transactions))
         keys = claim.keys.union(*(keyed.keys for keyed in claim.transactions))
-        self._add(lambda number: MirrorRun(number, exchange, claim), keys | rows, lsn)
+        barrier = any(_truncates(keyed.transaction.changes) for keyed in claim.transactions)
+        self._add(lambda number: MirrorRun(number, exchange, claim), keys | rows, lsn, barrier=barrier)
 
-    def _add(self, make: Callable[[int], WorkItem], keys: Iterable[object], lsn: int) -> None:
+    def _add(self, make: Callable[[int], WorkItem], keys: Iterable[object], lsn: int, *, barrier: bool = False) -> None:
         number = next(self._numbers)
         self._items[number] = item = make(number)
         self._rows += _row_count(item)
-        self._scheduler.add(number, keys=keys, position=(lsn, number))
+        self._scheduler.add(number, keys=keys, position=(lsn, number), barrier=barrier)
 
     def _lsn_at_end(self, window: RequestWindow | None) -> int:
         """Return the position of an exchange without effects: behind the last live commit before its end."""
@@ -337,15 +374,27 @@ class Ledger:
         self._scheduler.remove(number)
 
     def _add_applies(self, keyed: KeyedTransaction) -> None:
-        """Add the changes of a transaction, split by their keys: one that touches many keys does not make them wait for each other."""
+        """Add the changes of a transaction, split by their keys: one that touches many keys does not make them wait for each other.
+
+        One that truncates is not split: what it wrote before the TRUNCATE is gone, and what it wrote behind it is not. Neither is one
+        that writes a table whose rows constrain one another: two rows may have exchanged a unique value.
+        """
+        changes = keyed.transaction.changes
+        if _truncates(changes) or any(change.table in self._undivided for change in changes):
+            self._add_apply(keyed.keys, changes, keyed.transaction)
+            return
         groups: dict[frozenset[Key], list[RowChange]] = {}
-        for change in keyed.transaction.changes:
+        for change in changes:
             keys, _ = self._index.keys_of((change,))
             groups.setdefault(keys, []).append(change)
         for keys, changes in groups.items():
             self._add_apply(keys, tuple(changes), keyed.transaction)
 
     def _add_apply(self, keys: Keys, changes: tuple[RowChange, ...], transaction: Transaction) -> None:
-        rows = frozenset(row_id(c, self._primary_keys[c.table]) for c in changes if c.table in self._primary_keys)
+        rows = self._rows_of(changes)
         xid, lsn = transaction.xid, transaction.end_lsn
-        self._add(lambda _: BackgroundApply(changes, xid, lsn), keys | rows, lsn)
+        self._add(lambda _: BackgroundApply(changes, xid, lsn), keys | rows, lsn, barrier=_truncates(changes))
+
+
+def _truncates(changes: Iterable[RowChange]) -> bool:
+    return any(change.op is Op.TRUNCATE for change in changes)

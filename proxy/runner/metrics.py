@@ -21,7 +21,6 @@ class RetriedStep(StrEnum):
     RESYNC = "resync"
     SERVED_FENCE = "served_fence"
     STORE = "store"
-    TRUNCATE = "truncate"
 
 
 class ErrorPlace(StrEnum):

@@ -26,7 +26,7 @@ from comparator.verdict import Comparison, Lookups, Verdict, confirm
 from proxy.runner.clock import now_us
 from proxy.runner.ledger import MirrorRun
 from proxy.runner.mirror_client import MirroredResponse
-from proxy.runner.row_targets import RowTarget, targets
+from proxy.runner.row_targets import Alignment, alignment
 from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows
 from proxy.runner.shadow_state import Feed
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 COMPARED_IN_PLACE_MAX_BYTES = 65_536
 """Longer responses are compared in a thread: handing them over costs less than blocking the event loop."""
 
-Align = Callable[[Sequence[RowTarget]], Awaitable[WrittenRows]]
+Align = Callable[[Alignment], Awaitable[WrittenRows]]
 
 
 class ExchangeComparator(Protocol):
@@ -147,7 +147,7 @@ class Mirror:
 
         Args:
             run: the exchange, with the transactions of its served side.
-            align: writes rows of the shadow; returns when they are written.
+            align: makes changes on the shadow; returns when they are made.
         """
         served = served_observation(run.exchange, run.claim, self.schemas)
         live = changes_of(served.effects)
@@ -165,9 +165,12 @@ class Mirror:
         self, run: MirrorRun, align: Align, served: Observation, first: Observation, comparison: Comparison
     ) -> tuple[Comparison, Observation]:
         """Run again from the state before; return the verdict, and the observation whose row changes are still to be undone."""
-        if not self.may_confirm():
+        undo = alignment((), changes_of(first.effects), self.primary_keys)
+        # A table that the mirrored run has emptied (TRUNCATE) cannot be put back from its changes.
+        if undo.unknown or not self.may_confirm():
             return comparison, first
-        await self._write(align, (), changes_of(first.effects))
+        if undo:
+            await align(undo)
         began_us = now_us()
         second = await self._attempt(run)
         again = await self._compare(run, served, second, began_us)
@@ -225,5 +228,5 @@ class Mirror:
         return await asyncio.to_thread(compare)
 
     async def _write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> WrittenRows:
-        rows = targets(live, shadow, self.primary_keys)
-        return await align(rows) if rows else NOTHING_WRITTEN
+        work = alignment(live, shadow, self.primary_keys)
+        return await align(work) if work else NOTHING_WRITTEN

@@ -4,7 +4,7 @@ Each stands in for one part of the runner and has its interface, so that no othe
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from comparator.capture.attribution import Claim, KeyedTransaction, RequestWindow
@@ -13,7 +13,7 @@ from comparator.exchanges.model import EffectsOutcome, Exchange
 from proxy.journal.driver import JournalEntry
 from proxy.runner.ledger import Ledger
 from proxy.runner.resync import NOTHING_RESYNCED, PendingChanges, ResyncResult
-from proxy.runner.row_targets import RowTarget
+from proxy.runner.row_targets import Alignment
 from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows
 from proxy.runner.served_attribution import is_safe
 from proxy.runner.skip_causes import RunnerSkip
@@ -98,20 +98,17 @@ class NoShadowAttribution:
 class UnalignedShadow:
     """Stands in for `AlignedShadow`: nothing is written to the shadow."""
 
-    async def write(self, rows: Sequence[RowTarget]) -> WrittenRows:
+    async def write(self, work: Alignment) -> WrittenRows:
         """Write nothing."""
-        del rows
+        del work
         return NOTHING_WRITTEN
 
-    async def truncate(self, tables: Sequence[str]) -> None:
-        """Truncate nothing."""
-
-    async def resync(self, pending: PendingChanges | None) -> ResyncResult:
+    async def resync(self, pending: PendingChanges | None, tables: Collection[str] | None = None) -> ResyncResult:
         """Compare nothing."""
-        del pending
+        del pending, tables
         return NOTHING_RESYNCED
 
-    async def repair(self, rows: Iterable[RowId]) -> int:
+    async def repair(self, rows: Iterable[RowId]) -> WrittenRows:
         """Repair nothing."""
         del rows
-        return 0
+        return NOTHING_WRITTEN

@@ -13,6 +13,7 @@ from proxy.runner.clock import now_us
 from proxy.runner.ledger import Ledger
 from proxy.runner.metrics import RetriedStep, RunnerMetrics
 from proxy.runner.resync import NOTHING_RESYNCED, PendingChanges, ResyncResult
+from proxy.runner.row_writer import WrittenRows, named_rows
 from proxy.runner.shadow_state import ShadowState
 from proxy.runner.transaction_snapshot import NOTHING_SEEN, TransactionSnapshot
 
@@ -33,26 +34,30 @@ class Resynchronizer:
     """Compares whole tables when the state requests it.
 
     Attributes:
-        resync: compares whole tables and writes what differs on the shadow.
+        resync: compares whole tables, the named ones or all, and writes what differs on the shadow.
         discard: drops the captured transactions of the shadow that a resync has overwritten.
     """
 
     state: ShadowState
     ledger: Ledger
     metrics: RunnerMetrics
-    resync: Callable[[PendingChanges | None], Awaitable[ResyncResult]]
+    resync: Callable[[PendingChanges | None, frozenset[str] | None], Awaitable[ResyncResult]]
     discard: Callable[[TransactionSnapshot], None]
     _pause_s: float = 0.0
     _last_us: int = 0
     _copied: TransactionSnapshot = NOTHING_SEEN
+    _copied_tables: frozenset[str] | None = None
 
-    def has_copied(self, xid: int) -> bool:
-        """Return whether the last resync copied the changes of this transaction of live.
+    def not_copied(self, xid: int, changes: Sequence[RowChange]) -> Sequence[RowChange]:
+        """Return the changes of a transaction of live that the last resync has not copied.
 
         Example: live inserts row 7 (transaction 100) and deletes it (101), both captured before a resync that saw both. The shadow has
         no row 7 then. Applying 100 once more would bring it back until 101 is applied.
         """
-        return self._copied.covers(xid)
+        if not self._copied.covers(xid):
+            return changes
+        copied = self._copied_tables
+        return () if copied is None else [change for change in changes if change.table not in copied]
 
     @property
     def fails_repeatedly(self) -> bool:
@@ -72,21 +77,28 @@ class Resynchronizer:
         state = self.state
         reason, missed = state.resync_reason, state.changes_missed
         assert reason is not None, "a resync was requested"
+        tables = None if missed else state.resync_tables
         state.resync_reason, state.changes_missed, state.resyncing = None, False, True
+        state.resync_tables = frozenset()
         # Everything committed after a fence is captured, so what the resync does not see is applied afterwards.
         for role, feed in state.feeds.items():
             await state.retry(FENCE_STEPS[role], feed.fence)
         try:
             pending = None if missed else self._pending_changes
-            result = await state.retry(RetriedStep.RESYNC, lambda: self.resync(pending))
+            result = await state.retry(RetriedStep.RESYNC, lambda: self.resync(pending, tables))
         except ShadowDriftError as error:
             logger.error("shadow_needs_clone", extra={"error": str(error), "do": "shadow align clone"})
             result = NOTHING_RESYNCED
             state.needs_clone = True
         else:
-            state.needs_clone = False
-        self._copied = NOTHING_SEEN if result.rewound else result.live
-        self.discard(result.shadow)
+            state.needs_clone = state.needs_clone and tables is not None
+            state.end_drift(tables, result.unequal)
+            if result.unequal:
+                named = named_rows(WrittenRows(result.total, unequal=result.unequal))
+                logger.error(
+                    "shadow_rows_not_mended", extra={**named, "do": "see RUNBOOK: rows that do not become equal"}
+                )
+        self._note_copied(result, tables)
         self.metrics.resynced_rows.inc(result.total)
         state.resyncing = False
         state.check_interruptions()
@@ -95,6 +107,14 @@ class Resynchronizer:
             state.comparable_from_us = self._last_us
         self.metrics.resyncs.labels(reason).inc()
         logger.info("shadow_resynced", extra={"reason": reason, "rows": result.total, "comparable": result.rewound})
+
+    def _note_copied(self, result: ResyncResult, tables: frozenset[str] | None) -> None:
+        """Remember which captured transactions have no effect any more: of live, because they were copied, and of the shadow."""
+        self._copied = NOTHING_SEEN if result.rewound else result.live
+        self._copied_tables = tables
+        if tables is None:
+            # Transactions of the shadow that touched other tables as well have to be repaired, as strays.
+            self.discard(result.shadow)
 
     async def _pending_changes(self, seen: TransactionSnapshot) -> Sequence[RowChange]:
         """Return the changes that a reading of live saw, and that still wait for the shadow. Call only while no item runs."""

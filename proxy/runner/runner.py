@@ -7,14 +7,13 @@ or the store does not answer, work is repeated or skipped and counted; nothing i
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from comparator.capture.attribution import KeyedTransaction
 from comparator.capture.attribution_keys import RowId
 from comparator.exchanges.model import Exchange, Failed, FailureCause, Role
-from comparator.exchanges.row_changes import Op
 from proxy.config.runner import RunnerSettings
 from proxy.errors import ShadowDriftError
 from proxy.runner.clock import now_us
@@ -24,8 +23,8 @@ from proxy.runner.metrics import ErrorPlace, RetriedStep, RunnerMetrics
 from proxy.runner.mirror import Mirror, MirrorResult
 from proxy.runner.outcomes import Outcomes
 from proxy.runner.resynchronizer import Resynchronizer
-from proxy.runner.row_targets import RowTarget, targets
-from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows
+from proxy.runner.row_targets import Alignment, RowTarget, alignment
+from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows, named_rows
 from proxy.runner.shadow_state import ResyncReason, ShadowState
 from proxy.runner.skip_causes import RunnerSkip
 
@@ -37,8 +36,8 @@ HOUSEKEEPING_S = 0.25
 class ShadowTables(Protocol):
     """The tables of the shadow, as far as they are kept equal to live's."""
 
-    async def write(self, rows: Sequence[RowTarget]) -> WrittenRows:
-        """Write rows once.
+    async def write(self, work: Alignment) -> WrittenRows:
+        """Make changes once.
 
         Raises:
             ShadowDriftError: the shadow holds rows that contradict live.
@@ -46,12 +45,8 @@ class ShadowTables(Protocol):
         """
         ...
 
-    async def truncate(self, tables: Sequence[str]) -> None:
-        """Truncate tables, as live did."""
-        ...
-
-    async def repair(self, rows: Iterable[RowId]) -> int:
-        """Copy rows from live; return how many.
+    async def repair(self, rows: Iterable[RowId]) -> WrittenRows:
+        """Copy rows from live.
 
         Raises:
             ShadowDriftError, DatabaseUnreachableError: as `write`.
@@ -234,40 +229,55 @@ class Runner:
             await self._apply(BackgroundApply(transaction.changes, transaction.xid, transaction.end_lsn))
 
     async def _apply(self, item: BackgroundApply) -> None:
-        if self.resynchronizer.has_copied(item.xid):
-            return
-        truncated = [change.table for change in item.changes if change.op is Op.TRUNCATE]
-        if truncated and self.settings.align:
-            await self.state.retry(RetriedStep.TRUNCATE, lambda: self.tables.truncate(truncated))
-        await self.align(targets(item.changes, (), self.primary_keys))
+        changes = self.resynchronizer.not_copied(item.xid, item.changes)
+        await self.align(alignment(changes, (), self.primary_keys))
 
     async def _repair(self, item: RowRepair) -> None:
         self.state.quarantine_rows(item.rows)
         try:
-            await self.state.retry(RetriedStep.REPAIR, lambda: self.tables.repair(item.rows))
+            written = await self.state.retry(RetriedStep.REPAIR, lambda: self.tables.repair(item.rows))
+            self._report(replace(written, drifted=()), ())
+            await self.align(alignment((), item.changes, self.primary_keys))
         except ShadowDriftError as error:
             logger.warning("shadow_drifted", extra={"error": str(error), "rows": len(item.rows)})
             self._request_resync(ResyncReason.DRIFT)
 
-    async def align(self, rows: Sequence[RowTarget]) -> WrittenRows:
-        """Write rows of the shadow, repeated until it answers. A contradiction with live requests a resync."""
-        if not rows or not self.settings.align:
+    async def align(self, work: Alignment) -> WrittenRows:
+        """Make changes on the shadow, repeated until it answers. A contradiction with live requests a resync."""
+        if not work or not self.settings.align:
             return NOTHING_WRITTEN
+        if work.unknown:
+            logger.warning(
+                "shadow_rows_unknown", extra={"tables": sorted(work.unknown), "do": "none: they are resynced"}
+            )
+            self._request_resync(ResyncReason.DRIFT, work.unknown)
         try:
-            written = await self.state.retry(RetriedStep.ALIGN, lambda: self.tables.write(rows))
+            written = await self.state.retry(RetriedStep.ALIGN, lambda: self.tables.write(work))
         except ShadowDriftError as error:
-            logger.warning("shadow_drifted", extra={"error": str(error), "rows": len(rows)})
+            logger.warning("shadow_drifted", extra={"error": str(error), "rows": len(work.rows)})
             self.metrics.drifted_rows.inc()
             self._request_resync(ResyncReason.DRIFT)
-            return WrittenRows(0, 1)
+            return NOTHING_WRITTEN
         self.metrics.aligned_rows.inc(written.rows)
-        if written.drifted:
-            logger.warning("shadow_drifted", extra={"rows": written.drifted})
-            self.metrics.drifted_rows.inc(written.drifted)
+        self._report(written, work.rows)
         return written
 
-    def _request_resync(self, reason: ResyncReason) -> None:
-        self.state.request_resync(reason, changes_missed=self.resynchronizer.fails_repeatedly)
+    def _report(self, written: WrittenRows, rows: Sequence[RowTarget]) -> None:
+        """Count and name the rows of an alignment that were not, or are not, what they should be; have the latter resynced."""
+        drifted = (*written.drifted, *written.unequal)
+        if not drifted:
+            return
+        self.metrics.drifted_rows.inc(len(drifted))
+        logger.warning("shadow_drifted", extra={"rows": len(drifted), **named_rows(written)})
+        if written.unequal:
+            keys = self.ledger.keys_of_images(
+                (row.table, image) for row in rows for image in (row.current, row.target) if image
+            )
+            if self.state.add_drifted(written.unequal, keys):
+                self._request_resync(ResyncReason.DRIFT, {table for table, _ in written.unequal})
+
+    def _request_resync(self, reason: ResyncReason, tables: Collection[str] | None = None) -> None:
+        self.state.request_resync(reason, changes_missed=self.resynchronizer.fails_repeatedly, tables=tables)
 
     async def _housekeep(self) -> None:
         """Release, shed, repair and commit at intervals, without waiting for anything that may not answer."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import asyncpg
 
 from comparator.capture.table_shape import Catalog, TableShape
+from comparator.capture.write_obstacles import ShadowWriteFacts, write_obstacles
 from proxy.errors import SettingsError
 
 TIMEOUT_S = 10.0
@@ -59,6 +60,19 @@ def refuse_different_tables(live: Catalog, shadow: Catalog) -> None:
             f"databases.live and databases.shadow differ: {'; '.join(problems)}. Run the same migration on both, or make the "
             "shadow again with `shadow align clone`"
         )
+
+
+def refuse_unwritable(facts: ShadowWriteFacts, catalog: Catalog) -> None:
+    """Check that every captured table of the shadow becomes exactly what the runner writes.
+
+    Raises:
+        SettingsError: triggers, rules, privileges or row level security are in the way; all tables are named, with the remedies.
+    """
+    obstacles = write_obstacles(facts, catalog)
+    if obstacles:
+        problems = "; ".join(f"table {obstacle.table}: {obstacle.problem}" for obstacle in obstacles)
+        remedies = " ".join(dict.fromkeys(statement for obstacle in obstacles for statement in obstacle.remedy))
+        raise SettingsError(f"databases.shadow cannot be kept equal to live: {problems}. Run: {remedies}")
 
 
 def _of_table(live: TableShape | None, shadow: TableShape) -> Iterator[str]:

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from comparator.capture.attribution_keys import Key, RowId
+from comparator.capture.attribution_keys import NO_KEYS, Key, Keys, RowId
 from comparator.capture.errors import CaptureError
 from comparator.exchanges.model import Role
 from proxy.errors import DatabaseUnreachableError
@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
+DRIFTED_MAX = 10_000
+"""Rows that may be known to differ; beyond it only a new clone helps."""
 
 T = TypeVar("T")
 
@@ -80,6 +82,7 @@ class ShadowState:
         resumed_from_us: where a run that resumes begins to compare; what had begun before had its outcome. 0 for a new run.
         needs_clone: a resync failed: the shadow contradicts live, and only a new clone helps.
         resync_reason: a resync is due for this reason.
+        resync_tables: names of the tables that it is due for; None for all.
         changes_missed: changes of live may be lost, so exchanges that wait now cannot be compared any more.
         resyncing: whole tables are being compared.
         started: both captures have begun.
@@ -93,6 +96,7 @@ class ShadowState:
     resumed_from_us: int = 0
     needs_clone: bool = False
     resync_reason: ResyncReason | None = None
+    resync_tables: frozenset[str] | None = frozenset()
     changes_missed: bool = False
     resyncing: bool = False
     started: bool = False
@@ -101,6 +105,8 @@ class ShadowState:
     _interruptions: Mapping[Role, int] = field(default_factory=dict[Role, int])
     _repaired_us: dict[RowId, int] = field(default_factory=dict[RowId, int])
     _unsettled_until_us: dict[Key, int] = field(default_factory=dict[Key, int])
+    _drifted: dict[RowId, Keys] = field(default_factory=dict[RowId, Keys])
+    _drifted_keys: frozenset[Key] = frozenset()
 
     @property
     def ready(self) -> bool:
@@ -112,14 +118,19 @@ class ShadowState:
         """True if the shadow differs from live, or may."""
         return self.resyncing or self.resync_reason is not None
 
-    def request_resync(self, reason: ResyncReason, *, changes_missed: bool = False) -> None:
+    def request_resync(
+        self, reason: ResyncReason, *, changes_missed: bool = False, tables: Collection[str] | None = None
+    ) -> None:
         """Request a comparison of whole tables, which begins as soon as no item runs.
 
         Args:
             reason: for the log and the metrics; an earlier request keeps its own.
             changes_missed: exchanges that began before the end of the resync are not compared.
+            tables: names of the tables to compare, besides those that are requested already; None for all.
         """
         self.resync_reason = self.resync_reason or reason
+        requested = self.resync_tables
+        self.resync_tables = None if tables is None or requested is None else requested.union(tables)
         self.changes_missed = self.changes_missed or changes_missed
         self.wake.set()
 
@@ -147,6 +158,40 @@ class ShadowState:
         """Exclude keys on which a mirrored request may still be writing, though it gave no response."""
         self._unsettled_until_us.update(dict.fromkeys(keys, until_us))
 
+    def add_drifted(self, rows: Iterable[RowId], keys: Iterable[Key]) -> bool:
+        """Exclude rows that differ from live's, and their attribution keys, until a resync has made them equal.
+
+        Returns:
+            Whether any of them was not excluded before: of the others a resync is due, or has failed to make them equal.
+        """
+        added = {row: frozenset(keys) for row in rows if row not in self._drifted}
+        if len(self._drifted) + len(added) > DRIFTED_MAX:
+            self.needs_clone = True
+            logger.error(
+                "shadow_needs_clone", extra={"error": f"{DRIFTED_MAX} rows differ", "do": "shadow align clone"}
+            )
+        else:
+            self._set_drifted(self._drifted | added)
+        return bool(added)
+
+    def end_drift(self, tables: Collection[str] | None, unequal: Collection[RowId]) -> None:
+        """Include rows again that a resync has made equal.
+
+        Args:
+            tables: names of the tables that were compared; None for all.
+            unequal: rows that differ still.
+        """
+        kept = {
+            row: keys
+            for row, keys in self._drifted.items()
+            if row in unequal or (tables is not None and row[0] not in tables)
+        }
+        self._set_drifted(kept | {row: NO_KEYS for row in unequal if row not in kept})
+
+    def _set_drifted(self, rows: dict[RowId, Keys]) -> None:
+        self._drifted = rows
+        self._drifted_keys = NO_KEYS.union(*rows.values())
+
     def end_quarantine(self, *, rows_before_us: int) -> None:
         """Drop the quarantine of keys whose time has passed, and of rows repaired before this time."""
         if self._repaired_us and min(self._repaired_us.values()) < rows_before_us:
@@ -159,7 +204,11 @@ class ShadowState:
         """Return the cause for which a run's keys or rows are excluded, None when they are not."""
         if any(self._unsettled_until_us.get(key, 0) > now_us() for key in run.claim.keys):
             return RunnerSkip.UNSETTLED
-        rows = (row for keyed in run.claim.transactions for row in keyed.rows)
+        rows = [row for keyed in run.claim.transactions for row in keyed.rows]
+        if self._drifted and (
+            not self._drifted_keys.isdisjoint(run.claim.keys) or any(r in self._drifted for r in rows)
+        ):
+            return RunnerSkip.DRIFTED
         started_us = run.exchange.started_ns // 1_000
         return RunnerSkip.REPAIRED if any(self._repaired_us.get(row, 0) > started_us for row in rows) else None
 

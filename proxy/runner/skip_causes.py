@@ -49,6 +49,8 @@ class RunnerSkip(StrEnum):
     """An earlier mirrored request on its keys gave no response, and may still be writing."""
     REPAIRED = "repaired"
     """Its rows were copied from live, which may be ahead, after it began."""
+    DRIFTED = "drifted"
+    """Rows of its keys differ on the shadow, for a reason of their own, and are not mended yet."""
     OVERLOAD = "overload"
     """Too much waits for the shadow."""
     CAPTURE_LOST = "capture_lost"

@@ -13,8 +13,8 @@ from comparator.capture.table_shape import Catalog
 from comparator.exchanges.row_changes import Op, RowChange
 from proxy.errors import DatabaseUnreachableError, ShadowDriftError
 from proxy.runner.resync import resync
-from proxy.runner.row_targets import RowTarget, targets
-from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter
+from proxy.runner.row_targets import Alignment, RowTarget, alignment
+from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter, WrittenRows
 from tests.support import postgres
 
 SCHEMA = """
@@ -73,6 +73,10 @@ async def everything(conn: asyncpg.Connection) -> tuple[object, ...]:
     return tuple(row)
 
 
+async def write(both: Both, *rows: RowTarget) -> WrittenRows:
+    return await RowWriter(both.pool, both.catalog).apply(Alignment(rows))
+
+
 def target(table: str, identity: tuple, current: dict | None, wanted: dict | None) -> RowTarget:
     return RowTarget(table, identity, current, wanted)
 
@@ -89,16 +93,17 @@ async def test_inserts_updates_and_deletes_of_parents_and_children_are_one_trans
         "seen": "2026-01-01 00:00:00.5+00",
         "data": '{"a": 1.50}',
     }
-    aligned = await RowWriter(both.pool, both.catalog).apply(
-        [
+    aligned = await write(
+        both,
+        *[
             target("child", ("99",), None, {"id": "99", "parent_id": "99", "note": "of the new one"}),
             target("parent", ("99",), None, new),
             target("parent", ("7",), {"id": "7"}, None),
             target("child", ("7",), {"id": "7"}, None),
             target("parent", ("8",), {"id": "8", "amount": "12.000000000"}, {"id": "8", "amount": None}),
-        ]
+        ],
     )
-    assert (aligned.rows, aligned.drifted) == (5, 0)
+    assert (aligned.rows, aligned.drifted, aligned.unequal) == (5, (), ())
     assert await both.equal()
 
 
@@ -106,16 +111,16 @@ async def test_update_of_a_missing_row_inserts_it_and_is_counted_as_drift(both: 
     await both.shadow.execute("DELETE FROM pair WHERE a = 3")
     await both.live.execute("UPDATE pair SET v = 'x' WHERE a = 3")
     row = {"a": "3", "b": "b3", "v": "x"}
-    aligned = await RowWriter(both.pool, both.catalog).apply([target("pair", ("3", "b3"), {**row, "v": None}, row)])
-    assert aligned.drifted == 1
+    aligned = await write(both, target("pair", ("3", "b3"), {**row, "v": None}, row))
+    assert aligned.drifted == (("pair", ("3", "b3")),)
     assert await both.equal()
 
 
 async def test_insert_of_an_existing_row_overwrites_it_and_is_counted_as_drift(both: Both) -> None:
     await both.live.execute("UPDATE pair SET v = 'x' WHERE a = 3")
     row = {"a": "3", "b": "b3", "v": "x"}
-    aligned = await RowWriter(both.pool, both.catalog).apply([target("pair", ("3", "b3"), None, row)])
-    assert aligned.drifted == 1
+    aligned = await write(both, target("pair", ("3", "b3"), None, row))
+    assert aligned.drifted == (("pair", ("3", "b3")),)
     assert await both.equal()
 
 
@@ -123,7 +128,15 @@ async def test_contradiction_raises_a_drift_error_and_writes_nothing(both: Both)
     await both.shadow.execute("INSERT INTO parent (id, name) VALUES (1000, 'taken')")
     before = await everything(both.shadow)
     with pytest.raises(ShadowDriftError, match="parent"):
-        await RowWriter(both.pool, both.catalog).apply([target("parent", ("99",), None, {"id": "99", "name": "taken"})])
+        await write(
+            both,
+            target(
+                "parent",
+                ("99",),
+                None,
+                dict.fromkeys(both.catalog.tables["parent"].writable) | {"id": "99", "name": "taken"},
+            ),
+        )
     assert await everything(both.shadow) == before
 
 
@@ -131,7 +144,7 @@ async def test_blocked_shadow_is_unreachable(both: Both) -> None:
     await both.shadow.execute("BEGIN; LOCK TABLE pair IN ACCESS EXCLUSIVE MODE")
     aligner = RowWriter(both.pool, both.catalog, timeout_s=0.2)
     with pytest.raises(DatabaseUnreachableError):
-        await aligner.apply([target("pair", ("3", "b3"), {"a": "3", "b": "b3"}, None)])
+        await aligner.apply(Alignment([target("pair", ("3", "b3"), {"a": "3", "b": "b3"}, None)]))
     await both.shadow.execute("ROLLBACK")
 
 
@@ -141,7 +154,7 @@ async def test_alignment_does_not_delete_parents_that_others_check(both: Both) -
     await checking.execute("BEGIN; INSERT INTO child (id, parent_id, note) VALUES (500, 5, 'open')")
     before = {"id": "5", "name": "p5"}
     await RowWriter(both.pool, both.catalog, timeout_s=60).apply(
-        targets([RowChange("parent", Op.UPDATE, before, {**before, "name": "renamed"})], [], KEYS)
+        alignment([RowChange("parent", Op.UPDATE, before, {**before, "name": "renamed"})], [], KEYS)
     )
     await checking.execute("ROLLBACK")
     await both.pool.release(checking)
@@ -155,11 +168,11 @@ async def test_resync_writes_every_difference_and_does_not_write_live(both: Both
         INSERT INTO parent (id, name) VALUES (1000, 'stranger'); UPDATE child SET parent_id = 1000 WHERE id = 30""")
     await both.live.execute("INSERT INTO parent (id, name) VALUES (2000, 'stranger')")
     before = await everything(both.live)
-    mended = await resync(both.live, both.shadow, RowWriter(both.pool, both.catalog), both.catalog)
+    mended = await resync(both.live, both.shadow, RowWriter(both.pool, both.catalog))
     assert mended.rows == {"parent": 4, "child": 3, "pair": 4}
     assert await both.equal()
     assert await everything(both.live) == before
 
 
 async def test_resync_of_equal_databases_writes_nothing(both: Both) -> None:
-    assert (await resync(both.live, both.shadow, RowWriter(both.pool, both.catalog), both.catalog)).total == 0
+    assert (await resync(both.live, both.shadow, RowWriter(both.pool, both.catalog))).total == 0

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comparator.exchanges.row_changes import Op, Row, RowChange
-from proxy.runner.row_targets import targets
+from proxy.runner.row_targets import alignment
 
 KEYS = {"t": ("id",)}
 Table = dict[str, dict[str, str | None]]
@@ -45,7 +45,7 @@ def test_aligned_shadow_equals_live(start: dict[str, str], live_work, shadow_wor
     live: Table = {i: {"id": i, "v": v} for i, v in start.items()}
     shadow: Table = {i: dict(row) for i, row in live.items()}
     live_log, shadow_log = play(live, live_work), play(shadow, shadow_work)
-    for row in targets(live_log, shadow_log, KEYS):
+    for row in alignment(live_log, shadow_log, KEYS).rows:
         identity = str(row.identity[0])
         assert shadow.get(identity) == row.current
         shadow.pop(identity, None)
@@ -58,7 +58,7 @@ def test_aligned_shadow_equals_live(start: dict[str, str], live_work, shadow_wor
 def test_equal_work_needs_no_alignment(start: dict[str, str], work) -> None:
     table: Table = {i: {"id": i, "v": v} for i, v in start.items()}
     log = play(table, work)
-    assert targets(log, log, KEYS) == []
+    assert not alignment(log, log, KEYS)
 
 
 @given(start=start, work=steps)
@@ -66,7 +66,7 @@ def test_undoing_restores_the_state_before(start: dict[str, str], work) -> None:
     before: Table = {i: {"id": i, "v": v} for i, v in start.items()}
     shadow: Table = {i: dict(row) for i, row in before.items()}
     log = play(shadow, work)
-    for row in targets((), log, KEYS):
+    for row in alignment((), log, KEYS).rows:
         shadow.pop(str(row.identity[0]), None)
         if row.target is not None:
             shadow[str(row.identity[0])] = dict(row.target)

@@ -4,7 +4,7 @@ import pytest
 
 from comparator.capture.table_shape import Column, ReplicaIdentity, TableShape
 from comparator.exchanges.row_changes import Op, Row, RowChange
-from proxy.runner.row_targets import RowTarget, rewound, targets
+from proxy.runner.row_targets import RowTarget, alignment, rewound
 
 SHAPE = TableShape(
     name="score",
@@ -81,4 +81,4 @@ def test_change_without_its_image_before_cannot_be_taken_back(lost: RowChange) -
 def test_out_of_line_value_that_live_did_not_change_is_restored_from_the_image_before() -> None:
     live = RowChange("score", Op.UPDATE, row("a", note="long"), row("b"))
     shadow = change(row("a", note="long"), row("b", note="other"))
-    assert targets([live], [shadow], {"score": ("id",)}) == [target(row("b", note="other"), row("b", note="long"))]
+    assert alignment([live], [shadow], {"score": ("id",)}).rows == [target(row("b", note="other"), row("b", note="long"))]
