@@ -119,7 +119,8 @@ class CompareSettings(Struct, frozen=True):
         headers: headers of all routes' responses to compare.
         routes: settings by name of a route.
         known_differences: expected differences.
-        tables: description by table name; a table without one is compared as a multiset of whole rows.
+        tables: description by table name. A table without one is compared by the keys and references of the catalogue; its rows as a
+            whole where it has no key that the application chose.
         route_kind: kind of the routes' keys among the kinds in `tables.*.keys`.
         background: writers that are not requests.
         dynamic: paths at which the last member's name is data instead of structure; findings write `*` there. Places in rows are

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from comparator.effects.compare import EffectsResult, SideEffects, compare_effects
-from comparator.effects.net_changes import KeyLookup, no_lookup
+from comparator.effects.natural_keys import KeyLookup, no_lookup
 from comparator.effects.row_diff import compile_tables
 from comparator.exchanges.difference import Difference, RuleHit
 from comparator.exchanges.json_values import TruncatedBody
@@ -92,6 +92,7 @@ class Comparison:
         rows: numbers of rows with a net change: served, mirrored.
         undescribed: changed tables without a description in `compare.tables`.
         low_confidence: every difference is in a table that is marked `low_confidence`.
+        differing_tables: the other tables with differing rows, in alphabetical order.
         confirmed: the mismatch reproduced; None before a second run.
     """
 
@@ -106,6 +107,7 @@ class Comparison:
     rows: tuple[int, int] = (0, 0)
     undescribed: tuple[str, ...] = ()
     low_confidence: bool = False
+    differing_tables: tuple[str, ...] = ()
     confirmed: bool | None = None
 
     @property
@@ -243,6 +245,7 @@ class Comparator:
             rows=effects.rows,
             undescribed=effects.undescribed,
             low_confidence=bool(differences) and all(d.table in effects.low_confidence for d in differences),
+            differing_tables=tuple(sorted({d.table for d in differences if d.table} - set(effects.low_confidence))),
         )
 
     def _explain(

@@ -99,10 +99,24 @@ SELECT f.conrelid AS oid, f.conname AS name, f.condeferrable AS deferrable, n.ns
        ARRAY(SELECT a.attname::text FROM unnest(f.conkey) WITH ORDINALITY AS k (attnum, place)
              JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.attnum ORDER BY k.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(f.confkey) WITH ORDINALITY AS k (attnum, place)
-             JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.attnum ORDER BY k.place) AS referenced
+             JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.attnum ORDER BY k.place) AS referenced,
+       ARRAY(SELECT a.attname::text FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+             WHERE a.attrelid = f.confrelid AND a.attnum = ANY(f.confkey)
+               AND (a.attidentity <> '' OR coalesce(a.attgenerated = '' AND pg_get_expr(d.adbin, d.adrelid) ~ $2, false)))
+           AS self_filling
 FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE f.contype = 'f' AND f.conrelid = ANY($1::oid[]) ORDER BY f.conrelid, f.conname
 """
+
+UNIQUE = """
+SELECT i.indrelid AS oid, ARRAY(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+       JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE k.place <= i.indnkeyatts ORDER BY k.place) AS columns
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = ANY($1::oid[]) AND i.indisunique AND NOT i.indisprimary AND i.indpred IS NULL AND i.indexprs IS NULL
+ORDER BY i.indrelid, EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) AND NOT a.attnotnull),
+         c.relname
+"""
+"""Unique constraints and indexes over plain columns; those whose columns are NOT NULL come first."""
 
 
 async def read_catalog(conn: Connection, tables: Iterable[str]) -> Catalog:
@@ -127,10 +141,10 @@ async def read_existing(conn: Connection, tables: Iterable[str]) -> Catalog:
     oids = [row["oid"] for row in rows]
     below = _by_table(await conn.fetch(DESCENDANTS, oids, timeout=CATALOG_TIMEOUT_S))
     columns = _by_table(await conn.fetch(COLUMNS, oids, MAKES_ITS_OWN_VALUE, timeout=CATALOG_TIMEOUT_S))
-    foreign = _by_table(await conn.fetch(FOREIGN_KEYS, oids, timeout=CATALOG_TIMEOUT_S))
-    shapes = [
-        _shape(row, columns.get(row["oid"], []), foreign.get(row["oid"], []), below.get(row["oid"], [])) for row in rows
-    ]
+    foreign = _by_table(await conn.fetch(FOREIGN_KEYS, oids, MAKES_ITS_OWN_VALUE, timeout=CATALOG_TIMEOUT_S))
+    unique = _by_table(await conn.fetch(UNIQUE, oids, timeout=CATALOG_TIMEOUT_S))
+    parts = columns, foreign, below, unique
+    shapes = [_shape(row, *(part.get(row["oid"], []) for part in parts)) for row in rows]
     return Catalog({shape.name: shape for shape in sorted(shapes, key=lambda shape: shape.name)})
 
 
@@ -209,7 +223,11 @@ def _partition(row: asyncpg.Record) -> Partition:
 
 
 def _shape(
-    row: asyncpg.Record, columns: list[asyncpg.Record], foreign: list[asyncpg.Record], below: list[asyncpg.Record]
+    row: asyncpg.Record,
+    columns: list[asyncpg.Record],
+    foreign: list[asyncpg.Record],
+    below: list[asyncpg.Record],
+    unique: list[asyncpg.Record],
 ) -> TableShape:
     partitioned = row["kind"] == "p"
     return TableShape(
@@ -229,6 +247,7 @@ def _shape(
                 references=table_name(key["schema"], key["relation"]),
                 referenced=tuple(key["referenced"]),
                 deferrable=key["deferrable"],
+                self_filling=tuple(key["self_filling"]),
             )
             for key in foreign
         ),
@@ -242,4 +261,5 @@ def _shape(
         readable=row["readable"],
         rows_hidden=row["rows_hidden"],
         oid=row["oid"],
+        unique=tuple(tuple(key["columns"]) for key in unique),
     )

@@ -3,12 +3,12 @@
 Pure, so that modules that only compute with shapes (the SQL of the row writer, the targets of a resync) are pure too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from comparator.exchanges.row_changes import RowDescription
-from comparator.exchanges.table_schema import Schemas, TableSchema
+from comparator.exchanges.table_schema import Schemas, SurrogateReference, TableSchema
 
 
 class ReplicaIdentity(StrEnum):
@@ -65,6 +65,7 @@ class ForeignKey:
         references: name of the referenced table.
         referenced: referenced columns, in the order of `columns`.
         deferrable: the constraint can be deferred to the end of a transaction.
+        self_filling: those of `referenced` whose values the database makes.
     """
 
     name: str
@@ -72,6 +73,7 @@ class ForeignKey:
     references: str
     referenced: tuple[str, ...]
     deferrable: bool
+    self_filling: tuple[str, ...] = ()
 
 
 class TableKind(StrEnum):
@@ -131,6 +133,7 @@ class TableShape:
         readable: the connected role may read every column.
         rows_hidden: row level security applies to the connected role: it may see a part of the rows.
         oid: object id.
+        unique: columns of each unique constraint or index over plain columns and all rows, besides the primary key.
     """
 
     name: str
@@ -153,6 +156,7 @@ class TableShape:
     readable: bool = True
     rows_hidden: bool = False
     oid: int = 0
+    unique: tuple[tuple[str, ...], ...] = ()
 
     @property
     def quoted(self) -> str:
@@ -191,12 +195,22 @@ class TableShape:
             self.primary_key,
             {column.name: column.value_type or column.type for column in self.columns},
             tuple(column.name for column in self.columns if column.fills_itself),
+            self.unique,
+            tuple(_references(self.foreign_keys)),
         )
 
     @property
     def writable(self) -> tuple[str, ...]:
         """Names of the columns that are not generated, in order."""
         return tuple(column.name for column in self.columns if not column.generated)
+
+
+def _references(foreign_keys: Iterable[ForeignKey]) -> Iterator[SurrogateReference]:
+    """Yield the columns that hold a value that the database made for a row of another table."""
+    for key in foreign_keys:
+        for column, referenced in zip(key.columns, key.referenced, strict=True):
+            if referenced in key.self_filling:
+                yield SurrogateReference(column, key.references, key.columns, key.referenced)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,23 +16,18 @@ the row at all, left is {points 2} and right is {points 1}: the same kind of dif
 side changed. The same holds for rows that share a natural key, and for rows that were deleted and inserted again under another id.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from comparator.effects.net_changes import (
-    KeyLookup,
-    NaturalKeys,
-    NetChange,
-    net_changes,
-    no_lookup,
-    truncated_tables,
-)
+from comparator.effects.natural_keys import KeyLookup, NaturalKeys, no_lookup
+from comparator.effects.net_changes import NetChange, net_changes, truncated_tables
 from comparator.effects.row_diff import ComparableRow, TablePlan, comparable_row
-from comparator.effects.row_fold import UNKNOWN, Unknown
+from comparator.effects.row_fold import UNKNOWN
 from comparator.exchanges.difference import Difference, Kind, NaturalKey, RuleHit
 from comparator.exchanges.json_values import ABSENT
-from comparator.exchanges.row_changes import Row, Transaction
+from comparator.exchanges.row_changes import Transaction
 from comparator.exchanges.table_schema import NO_SCHEMA, Schemas, TableSchema
 from comparator.rules.actions import ComparisonTime
 
@@ -65,7 +60,7 @@ class EffectsResult:
         differences: differences that no rule allows.
         rule_hits: places where a rule allowed a difference, or has expired.
         rows: numbers of rows with a net change: served, mirrored.
-        undescribed: changed tables without a description in `compare.tables`; they were compared as multisets of whole rows.
+        undescribed: changed tables without a description in `compare.tables`; they were compared by the keys of the catalogue.
         low_confidence: tables with differences that are marked `low_confidence`.
     """
 
@@ -95,41 +90,38 @@ def compare_effects(
         plans: compiled description by table name.
         when: time of the comparison, by which rules expire.
     """
-    tables = {name: plan.table for name, plan in plans.items()}
     schemas = served.schemas if served.schemas is mirrored.schemas else {**mirrored.schemas, **served.schemas}
     nets = (
         net_changes(served.transactions, schemas, responded_lsn=served.responded_lsn),
         net_changes(mirrored.transactions, schemas, responded_lsn=mirrored.responded_lsn),
     )
+    changed = dict.fromkeys(net.table for net in (*nets[0], *nets[1]))
+    resolved = {table: _plan(plans.get(table), table, schemas.get(table, NO_SCHEMA)) for table in changed}
+    identities = {table: plan.identity for table, plan in resolved.items()}
+    keys = (
+        NaturalKeys(nets[0], nets[1], identities, schemas, served.lookup),
+        NaturalKeys(nets[1], nets[0], identities, schemas, mirrored.lookup),
+    )
     groups: dict[tuple[str, NaturalKey], _KeyGroup] = {}
-    keys = NaturalKeys(nets[0], tables, schemas, served.lookup), NaturalKeys(nets[1], tables, schemas, mirrored.lookup)
-    resolved: dict[str, TablePlan] = {}
-    undescribed: dict[str, tuple[list[NetChange], list[NetChange]]] = {}
     for side in (0, 1):
         for net in nets[side]:
-            plan = plans.get(net.table)
-            if plan is None:
-                undescribed.setdefault(net.table, ([], []))[side].append(net)
-                continue
-            plan = resolved.get(net.table) or plan.with_schema(schemas.get(net.table, NO_SCHEMA))
-            resolved[net.table] = plan
-            _add_images(groups, net, plan, keys[side], side)
+            _add_images(groups, net, resolved[net.table], keys[side], side)
     collector = _DifferenceCollector(when)
     for (table, key), group in groups.items():
-        if group.left or group.right:
-            collector.add_group(resolved[table], key, group)
+        collector.add_group(resolved[table], key, group)
     differences = collector.differences
     differences += _truncates(served.transactions, mirrored.transactions)
-    differences += [
-        d for table, sides in undescribed.items() for d in _undescribed(table, schemas.get(table, NO_SCHEMA), *sides)
-    ]
     return EffectsResult(
         tuple(differences),
         tuple(collector.rule_hits),
         (len(nets[0]), len(nets[1])),
-        tuple(sorted(undescribed)),
+        tuple(sorted(changed.keys() - plans.keys())),
         tuple(sorted({d.table for d in differences if d.table in plans and plans[d.table].table.low_confidence})),
     )
+
+
+def _plan(described: TablePlan | None, table: str, schema: TableSchema) -> TablePlan:
+    return TablePlan(table, None, schema) if described is None else described.with_schema(schema)
 
 
 def _add_images(
@@ -138,24 +130,45 @@ def _add_images(
     """Add the image after to the side's own multiset, and the image before to the other one."""
     if net.after is not None:
         row = comparable_row(plan, net.after, keys, late=net.late, partial=net.before is UNKNOWN)
-        group = groups.setdefault((net.table, keys.of(plan.table, net.after)), _KeyGroup())
-        _add_or_cancel(group.left if side == 0 else group.right, row, group.right if side == 0 else group.left)
+        group = groups.setdefault((net.table, plan.key_of(net.after, keys)), _KeyGroup())
+        (group.left if side == 0 else group.right).append(row)
     if isinstance(net.before, Mapping):
         row = comparable_row(plan, net.before, keys, before=True)
-        group = groups.setdefault((net.table, keys.of(plan.table, net.before)), _KeyGroup())
-        _add_or_cancel(group.right if side == 0 else group.left, row, group.left if side == 0 else group.right)
+        group = groups.setdefault((net.table, plan.key_of(net.before, keys)), _KeyGroup())
+        (group.right if side == 0 else group.left).append(row)
 
 
-def _add_or_cancel(rows: list[ComparableRow], row: ComparableRow, other: list[ComparableRow]) -> None:
-    """Add a row to a multiset, or remove an exactly equal one from the other multiset.
+def _cancel(left: list[ComparableRow], right: list[ComparableRow]) -> tuple[list[ComparableRow], list[ComparableRow]]:
+    """Return both multisets without the rows that are exactly equal.
 
     A partial row is never cancelled: it states that an image before is missing from the other multiset.
     """
-    for index, candidate in enumerate(other):
-        if candidate.raw == row.raw and candidate.late == row.late and not (candidate.partial or row.partial):
-            del other[index]
-            return
-    rows.append(row)
+    if not left or not right:
+        return left, right
+    if len(left) == len(right) == 1:
+        (a,), (b,) = left, right
+        return ([], []) if a.raw == b.raw and a.late == b.late and not (a.partial or b.partial) else (left, right)
+    surplus: Counter[object] = Counter(_content(row) for row in right if not row.partial)
+    cancelled: Counter[object] = Counter()
+    remaining: list[ComparableRow] = []
+    for row in left:
+        content = _content(row)
+        if not row.partial and surplus[content] > cancelled[content]:
+            cancelled[content] += 1
+        else:
+            remaining.append(row)
+    return remaining, [row for row in right if row.partial or not _taken(cancelled, _content(row))]
+
+
+def _content(row: ComparableRow) -> object:
+    return frozenset(row.raw.items()), row.late
+
+
+def _taken(counts: Counter[object], content: object) -> bool:
+    if not counts[content]:
+        return False
+    counts[content] -= 1
+    return True
 
 
 class _DifferenceCollector:
@@ -169,7 +182,8 @@ class _DifferenceCollector:
         self.rule_hits: list[RuleHit] = []
 
     def add_group(self, plan: TablePlan, key: NaturalKey, group: _KeyGroup) -> None:
-        left, right = _drop_unmatched_before(group.left), _drop_unmatched_before(group.right)
+        left, right = _cancel(group.left, group.right)
+        left, right = _drop_unmatched_before(left), _drop_unmatched_before(right)
         if len(left) * len(right) > PAIRS_MAX:
             left.sort(key=plan.sort_key)
             right.sort(key=plan.sort_key)
@@ -257,24 +271,3 @@ def _truncates(served: Sequence[Transaction], mirrored: Sequence[Transaction]) -
     return [
         Difference(Kind.TRUNCATED_TABLE, (), table in left, table in right, table) for table in sorted(left ^ right)
     ]
-
-
-def _undescribed(
-    table: str, schema: TableSchema, served: list[NetChange], mirrored: list[NetChange]
-) -> list[Difference]:
-    """Compare rows of a table without a description as multisets of rows without their surrogate key; return one difference, or none."""
-    left, right = _multiset(served, schema), _multiset(mirrored, schema)
-    if left == right:
-        return []
-    return [Difference(Kind.UNDESCRIBED, (), f"{len(served)} rows", f"{len(mirrored)} rows", table)]
-
-
-def _multiset(nets: list[NetChange], schema: TableSchema) -> list[str]:
-    surrogate = frozenset(schema.surrogate_key)
-
-    def text(image: Row | Unknown | None) -> str:
-        if not isinstance(image, Mapping):
-            return str(image)
-        return repr(sorted((column, value) for column, value in image.items() if column not in surrogate))
-
-    return sorted(f"{text(net.before)} {text(net.after)}" for net in nets)

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from comparator.effects.net_changes import NaturalKeys
+from comparator.effects.natural_keys import NaturalKeys, RowIdentity
 from comparator.effects.value_equality import ValueEquality, equality_of, is_json
 from comparator.errors import RuleError
 from comparator.exchanges.difference import Difference, Kind, NaturalKey, RuleHit
 from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.row_changes import Row
-from comparator.exchanges.table_schema import NO_SCHEMA, TableSchema
+from comparator.exchanges.table_schema import NO_SCHEMA, SurrogateReference, TableSchema
 from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.responses.json_diff import Walk
 from comparator.rules.actions import Action, ComparisonTime, Ignore, Unordered, allows
@@ -57,25 +57,26 @@ def comparable_row(
     plan: "TablePlan", row: Row, keys: NaturalKeys, *, late: bool = False, partial: bool = False, before: bool = False
 ) -> ComparableRow:
     """Prepare an image of a row: drop columns that are not compared, and replace foreign ids by natural keys."""
-    ignored, references = plan.ignored, plan.table.references
+    ignored = plan.ignored
     raw: dict[str, object] = {column: value for column, value in row.items() if column not in ignored}
-    for column, table in references.items():
+    for column, reference in plan.identity.references.items():
         if column in raw:
-            raw[column] = keys.referenced(table, row.get(column))
+            raw[column] = keys.referenced(reference, row)
     return ComparableRow(raw, keys, late, partial, before)
 
 
 class TablePlan:
-    """The compiled description of a table.
+    """The compiled description of a table: what the configuration says, and what the catalogue says beside it.
 
     Args:
         name: name of the table.
-        table: its description.
-        schema: its primary key and column types.
+        table: its description; None for a table without one, whose natural key is that of the catalogue.
+        schema: its keys and column types.
 
     Attributes:
         ignored: columns that are not compared: declared ones, and the columns of the primary key that the database fills itself, unless
             they belong to the natural key.
+        identity: identifies its rows by meaning.
 
     Raises:
         RuleError: the description is invalid.
@@ -87,20 +88,22 @@ class TablePlan:
         "_references",
         "_volatile",
         "_with_schema",
+        "identity",
         "ignored",
         "name",
         "schema",
         "table",
     )
 
-    def __init__(self, name: str, table: Table, schema: TableSchema = NO_SCHEMA) -> None:
+    def __init__(self, name: str, table: Table | None, schema: TableSchema = NO_SCHEMA) -> None:
         self.name = name
+        described, table = table is not None, table or Table(natural_key=schema.natural_key)
         self.table = table
         self.schema = schema
         self._equalities: dict[str, ValueEquality] = {}
         self._with_schema: TablePlan | None = None
         where = f"compare.tables.{name}"
-        if not table.natural_key:
+        if described and not table.natural_key:
             raise RuleError(f"{where}.natural_key", "is empty: name at least one column")
         for column in table.discriminator:
             if column not in table.natural_key or column in table.references:
@@ -119,6 +122,22 @@ class TablePlan:
             for column, json in table.json.items()
             if json.references
         }
+        id_tables = tuple(name for json in table.json.values() for name in json.references.values())
+        natural_key = table.natural_key or tuple(column for column in schema.types if column not in schema.generated)
+        self.identity = RowIdentity(natural_key, self._foreign_keys(), id_tables)
+
+    def _foreign_keys(self) -> dict[str, SurrogateReference]:
+        """Return the declared references, and the catalogue's for compared columns that have none."""
+        declared, always = self.table.references, {c for c, v in self.table.volatile.items() if v.ignore}
+        of_catalog = {r.column: r for r in self.schema.references if r.column not in self.ignored | always}
+        return {
+            **of_catalog,
+            **{column: SurrogateReference(column, table, (column,), ()) for column, table in declared.items()},
+        }
+
+    def key_of(self, row: Row, keys: NaturalKeys) -> NaturalKey:
+        """Return the natural key by which rows of both sides are matched; () for all rows of a table that has none."""
+        return keys.of(self.name, row) if self.table.natural_key else ()
 
     def with_schema(self, schema: TableSchema) -> "TablePlan":
         """Return the plan for a table of this schema; the one made last is kept."""
@@ -159,8 +178,8 @@ class TablePlan:
             return False
         automaton, tables = self._references.get(difference.column, _NO_REFERENCES)
         for index in automaton.rules_at(difference.path):
-            left = served.referenced(tables[index], str(difference.served))
-            if type(left) is tuple and left == mirrored.referenced(tables[index], str(difference.mirrored)):
+            left = served.of_id(tables[index], str(difference.served))
+            if type(left) is tuple and left == mirrored.of_id(tables[index], str(difference.mirrored)):
                 return True
         return False
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from comparator.effects.compare import EffectsResult, SideEffects, compare_effects
-from comparator.effects.net_changes import KeyLookup, no_lookup
+from comparator.effects.natural_keys import KeyLookup, no_lookup
 from comparator.effects.row_diff import compile_tables
 from comparator.exchanges.difference import Kind, NaturalKey
 from comparator.exchanges.json_values import ABSENT
@@ -226,7 +226,7 @@ def test_invalid_json_column_is_compared_as_text() -> None:
 
 def test_undescribed_table_is_reported() -> None:
     result = compare([insert("audit", id=1, what="x")], [insert("audit", id=2, what="y")])
-    assert (kinds(result), result.undescribed) == ([("audit", Kind.UNDESCRIBED)], ("audit",))
+    assert (kinds(result), result.undescribed) == ([("audit.what", Kind.COLUMN)], ("audit",))
 
 
 def test_equal_rows_of_an_undescribed_table_are_not_a_difference() -> None:
@@ -398,7 +398,7 @@ def test_updated_row_without_a_key_leaves_its_twin() -> None:
 
 def test_undescribed_table_is_compared_with_the_key_that_the_application_chose() -> None:
     one, other = insert("unnamed", owner="k", sku="a", qty=1), insert("unnamed", owner="k", sku="b", qty=1)
-    assert compare_items([one], [other]) == [("unnamed", Kind.UNDESCRIBED)]
+    assert compare_items([one], [other]) == [("unnamed", Kind.MISSING_ROW), ("unnamed", Kind.EXTRA_ROW)]
 
 
 @pytest.mark.parametrize(
