@@ -5,11 +5,14 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import asyncpg
+
 from proxy.demo.embedded_postgres import PARAMETERS, EmbeddedPostgres
+from tests.zoo.shape import Shape
 
 DEBIAN = Path("/usr/lib/postgresql")
 WHEEL_VERSIONS = (18, 16)
@@ -76,3 +79,26 @@ def _debian(version: int, folder: Path) -> Iterator[str]:
         yield f"postgresql://postgres@/postgres?host={folder}"
     finally:
         run("pg_ctl", "-w", "-t", "60", "-m", "immediate", "stop")
+
+
+async def available(dsn: str, version: int, shapes: Iterable[Shape]) -> list[Shape]:
+    """Return the shapes that this server can have."""
+    conn = await asyncpg.connect(dsn)
+    try:
+        return [shape for shape in shapes if shape.since <= version and await _runs(conn, shape.requires)]
+    finally:
+        await conn.close()
+
+
+async def _runs(conn: asyncpg.Connection, statement: str) -> bool:
+    if not statement:
+        return True
+    transaction = conn.transaction()
+    await transaction.start()
+    try:
+        await conn.execute(statement)
+    except asyncpg.PostgresError:
+        return False
+    finally:
+        await transaction.rollback()
+    return True

@@ -8,23 +8,20 @@ import asyncio
 import io
 import json
 import logging
-import re
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
-import zstandard
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 
 from comparator.capture.clone import CloneMethod, CloneOptions, clone
-from comparator.capture.session import connect
+from comparator.capture.errors import CaptureError
 from comparator.capture.settings import CaptureSettings, Driver, shadow_capture
-from comparator.capture.verify import DatabasePair, verify
 from comparator.exchanges.model import Exchange, Request, Response, Side
 from comparator.settings import CompareSettings
 from comparator.tables import Table
@@ -42,10 +39,11 @@ from proxy.runner.app import serve
 from tests.support import postgres
 from tests.support.mirroring import settled
 from tests.support.scraping import free_port, until
-from tests.zoo.shape import Copy, Operation, Shape, Statement
-from tests.zoo.visits import EQUAL, Numbers, Visit, Work, visits
+from tests.zoo.oracle import Problem, disagreements, judge, outcomes
+from tests.zoo.service import Instance, encoded, run, serving
+from tests.zoo.shape import Operation, Shape
+from tests.zoo.visits import Numbers, Visit, Work, visits
 
-TAG = "SELECT pg_logical_emit_message(true, 'shadow.request', $1), set_config('shadow.request', $1, true)"
 CLAIM_WAIT_MS = 1_500
 TOO_SLOW = frozenset(("late", "slow"))
 """Causes for which a busy machine leaves a request out; it is made once more, with other numbers."""
@@ -55,84 +53,25 @@ NO_WORK = Work((), (), frozenset())
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A promise that was not kept."""
-
-    shape: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.shape}: {self.text}"
-
-
-@dataclass
-class Instance:
-    """One instance of one side: it runs the statements of a request's body, or those that it was told to run instead."""
-
-    dsn: str
-    role: str
-    shapes: Mapping[str, Shape]
-    instead: dict[str, tuple[Statement, ...]] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)
-    url: str = ""
-    pool: asyncpg.Pool | None = None
-
-    async def handle(self, request: web.Request) -> web.Response:
-        request_id = request.headers["X-Request-Id"]
-        shape = self.shapes[request.match_info["shape"]]
-        statements = self.instead.get(request_id)
-        if statements is None:
-            statements = decoded(await request.json())
-        assert self.pool is not None
-        async with self.pool.acquire() as conn:
-            try:
-                await run(conn, shape, statements, role=self.role, request_id=request_id)
-            except asyncpg.PostgresError as error:
-                self.errors.append(f"{shape.name}: {self.role}: {type(error).__name__}: {error}")
-                return web.json_response({"error": error.sqlstate}, status=500)
-        return web.json_response({"ok": True})
-
-
-async def run(
-    conn: asyncpg.pool.PoolConnectionProxy | asyncpg.Connection,
-    shape: Shape,
-    statements: Iterable[Statement],
-    *,
-    role: str,
-    request_id: str = "",
-) -> None:
-    """Run statements in one transaction, which names the request if there is one."""
-    work_id = request_id or uuid.uuid4().hex
-    await conn.execute(shape.begin)
-    try:
-        if request_id:
-            await conn.execute(TAG, request_id)
-        for statement in statements:
-            if isinstance(statement, Copy):
-                lines = io.BytesIO(statement.lines.encode())
-                await conn.copy_to_table(statement.table, source=lines)
-            else:
-                await conn.execute(statement.replace("{role}", role))
-        for statement in shape.commit:
-            await conn.execute(statement.replace("{role}", role).replace("{id}", work_id))
-    except BaseException:
-        await conn.execute("ROLLBACK")
-        raise
-
-
-def encoded(statements: Iterable[Statement]) -> list[object]:
-    return [[s.table, s.lines] if isinstance(s, Copy) else s for s in statements]
-
-
-def decoded(items: Iterable[object]) -> tuple[Statement, ...]:
-    return tuple(item if isinstance(item, str) else Copy(*item) for item in items)  # pyright: ignore[reportGeneralTypeIssues]
-
-
-@dataclass(frozen=True)
 class Refusal:
     """The answer of a preflight that does not capture the tables."""
 
     text: str
+
+    def names(self, table: str, reason: str) -> bool:
+        """Return whether one line names a table and a reason."""
+        return any(table in line and reason in line for line in self.text.splitlines())
+
+
+async def preflight(dsn: str, capture: CaptureSettings, described: Mapping[str, Table]) -> Refusal | None:
+    """Prepare a database with `shadow capture check --apply`; return its answer if that refuses."""
+    out = io.StringIO()
+    try:
+        if await capture_command.check(dsn, capture, described, apply=True, out=out) is Exit.DONE:
+            return None
+    except CaptureError as error:
+        return Refusal(f"FAILED {error}")
+    return Refusal("\n".join(line for line in out.getvalue().splitlines() if line.startswith(("FAILED", "warning"))))
 
 
 @dataclass
@@ -187,113 +126,6 @@ class ZooLab:
         return await until(self.settings.runner.port, lambda s: settled(s, count), timeout_s=240)
 
 
-COMPARISONS = (
-    "SELECT exchange_id, verdict, confirmed, effects_compared, effects_note, rows_served, detail FROM shadow.comparison"
-)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The stored result of one request."""
-
-    verdict: str
-    confirmed: bool | None
-    effects: bool
-    note: str
-    rows: int
-    places: tuple[str, ...]
-    kinds: tuple[str, ...]
-
-
-async def outcomes(lab: ZooLab) -> dict[str, Outcome]:
-    """Read the results from the store."""
-    conn = await asyncpg.connect(lab.store_dsn)
-    try:
-        return {record["exchange_id"]: _outcome(record) for record in await conn.fetch(COMPARISONS)}
-    finally:
-        await conn.close()
-
-
-def _outcome(record: asyncpg.Record) -> Outcome:
-    detail = json.loads(zstandard.decompress(record["detail"])) if record["detail"] else {}
-    differences = detail.get("differences", [])
-    return Outcome(
-        record["verdict"],
-        record["confirmed"],
-        record["effects_compared"],
-        record["effects_note"],
-        record["rows_served"],
-        tuple(sorted(d["place"] for d in differences)),
-        tuple(sorted(d["kind"] for d in differences)),
-    )
-
-
-def judge(shape: Shape, visit: Visit, work: Work, outcome: Outcome | None) -> str:
-    """Return what is wrong with the result of a request; "" for nothing."""
-    if outcome is None:
-        return "not compared"
-    if not outcome.effects:
-        return f"{outcome.verdict}, rows not compared: {outcome.note}"
-    if visit.deviation == EQUAL:
-        if outcome.verdict != "match":
-            return f"equal sides: {outcome.verdict} {outcome.kinds} at {outcome.places}"
-        return "" if outcome.rows or visit.operation is Operation.TRUNCATE or not work.served else "match of no rows"
-    if (outcome.verdict, outcome.confirmed) != ("mismatch", True):
-        return f"one difference: {outcome.verdict}, confirmed {outcome.confirmed}"
-    places = set(outcome.places)
-    if visit.deviation in shape.faults:
-        return "" if places == work.places and len(outcome.places) == 1 else f"one difference: named {outcome.places}"
-    return "" if {place.partition(".")[0] for place in places} <= work.places else f"idle side: named {outcome.places}"
-
-
-CONTENT = """
-SELECT count(*) || ' ' || coalesce(md5(string_agg(md5(t::text), '' ORDER BY md5(t::text))), '') FROM {} t
-"""
-
-
-async def contents(dsn: str, tables: Iterable[str]) -> dict[str, str]:
-    """Return number and digest of the rows of each table, read without the product."""
-    conn = await asyncpg.connect(dsn, server_settings={"timezone": "UTC"})
-    try:
-        return {table: await conn.fetchval(CONTENT.format(quoted(table))) for table in tables}
-    finally:
-        await conn.close()
-
-
-def quoted(table: str) -> str:
-    """Quote the name of a table as the configuration writes it."""
-    parts = re.findall(r'"((?:[^"]|"")*)"|([^.]+)', table)
-    return ".".join(f'"{a or b}"' for a, b in parts)
-
-
-async def disagreements(lab: ZooLab) -> list[Problem]:
-    """Compare both databases, with `verify` and without; both have to say that they are equal."""
-    problems: list[Problem] = []
-    one, other = await connect(lab.live_dsn, timeout_s=30), await connect(lab.shadow_dsn, timeout_s=30)
-    try:
-        reports = {report.table: report for report in await verify(DatabasePair(one, other), lab.tables)}
-    finally:
-        await one.close()
-        await other.close()
-    live, shadow = await contents(lab.live_dsn, lab.tables), await contents(lab.shadow_dsn, lab.tables)
-    for shape in lab.shapes:
-        for table in shape.tables:
-            report = reports[table]
-            if live[table] != shadow[table]:
-                first = [(d.kind.value, d.key) for d in report.first[:4]]
-                problems.append(
-                    Problem(
-                        shape.name,
-                        f"{table} differs after all: live {live[table]}, shadow {shadow[table]}, {report.problem} {first}",
-                    )
-                )
-            if report.equal != (live[table] == shadow[table]):
-                problems.append(Problem(shape.name, f"verify says equal={report.equal} of {table}: {report.problem}"))
-            if report.rows_live != int(live[table].split()[0]):
-                problems.append(Problem(shape.name, f"verify counts {report.rows_live} rows of {table} in live"))
-    return problems
-
-
 class Warnings(logging.Handler):
     """Keeps what the product logs at level WARNING and above."""
 
@@ -329,23 +161,20 @@ async def zoo_lab(
             await conn.execute(shape.ddl)
             await conn.execute(shape.seed)
         await conn.close()
-        out = io.StringIO()
-        if await capture_command.check(live, capture, described, apply=True, out=out) is not Exit.DONE:
-            yield Refusal(out.getvalue())
+        refusal = await preflight(live, capture, described)
+        if refusal is not None:
+            yield refusal
             return
         shadow = postgres.with_database(live, f"shadow_{uuid.uuid4().hex[:12]}")
         stack.push_async_callback(postgres.drop_database, shadow)
         await clone(live, shadow, CloneOptions(method=CloneMethod.TEMPLATE))
-        out = io.StringIO()
-        if (
-            await capture_command.check(shadow, shadow_capture(capture), described, apply=True, out=out)
-            is not Exit.DONE
-        ):
-            yield Refusal(out.getvalue())
+        refusal = await preflight(shadow, shadow_capture(capture), described)
+        if refusal is not None:
+            yield refusal
             return
         by_path = {shape.name.replace(" ", "-"): shape for shape in shapes}
         instances = {
-            (side, role): await stack.enter_async_context(_serving(Instance(dsn, role, by_path)))
+            (side, role): await stack.enter_async_context(serving(Instance(dsn, role, by_path)))
             for side in Side
             for role, dsn in (("live", live), ("shadow", shadow))
         }
@@ -375,49 +204,67 @@ async def zoo_lab(
         yield ZooLab(live, shadow, store, shapes, instances, settings, writer)
 
 
-@asynccontextmanager
-async def _serving(instance: Instance) -> AsyncGenerator[Instance, None]:
-    app = web.Application(client_max_size=2**26)
-    app.router.add_post("/{shape}", instance.handle)
-    async with asyncpg.create_pool(instance.dsn, min_size=1, max_size=16, statement_cache_size=0) as pool:
-        instance.pool = pool
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        instance.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
-            yield instance
-        finally:
-            await runner.cleanup()
-
-
 async def visit_shapes(server_dsn: str, shapes: Sequence[Shape], driver: Driver) -> list[Problem]:
     """Make all requests of these shapes, in one laboratory; return every promise that was not kept."""
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         async with zoo_lab(server_dsn, shapes, driver, Path(folder)) as lab:
+            everything = " + ".join(shape.name for shape in shapes)
             if isinstance(lab, Refusal):
-                return [Problem(" + ".join(shape.name for shape in shapes), f"refused: {lab.text}")]
+                return [Problem(everything, f"refused: {lab.text}")]
             warnings = Warnings()
             logging.getLogger().addHandler(warnings)
             try:
                 return await _visited(lab, warnings)
+            except ExceptionGroup as errors:
+                return [*lab.problems, Problem(everything, f"the runner ended, or never: {errors.exceptions}")]
             finally:
                 logging.getLogger().removeHandler(warnings)
+
+
+async def refuse_shape(server_dsn: str, shape: Shape, driver: Driver) -> list[Problem]:
+    """Let the preflight refuse a shape; live's writes must work afterwards, and the reason must name the table."""
+    capture = CaptureSettings(driver=driver, tables=shape.tables, poll_ms=20, lock_timeout_ms=10_000)
+    problems: list[Problem] = []
+    async with postgres.temporary_database(server_dsn) as live:
+        conn = await asyncpg.connect(live, statement_cache_size=0)
+        try:
+            await conn.execute(shape.ddl)
+            await conn.execute(shape.seed)
+            refusal = await preflight(live, capture, shape.described)
+            if refusal is None or not refusal.names(shape.tables[0], shape.refused):
+                problems.append(Problem(shape.name, f"not refused because of {shape.refused!r}: {refusal}"))
+            numbers = Numbers(shape)
+            for operation in Operation:
+                try:
+                    await run(conn, shape, numbers.background(operation), role="live")
+                except asyncpg.PostgresError as error:
+                    problems.append(Problem(shape.name, f"{operation} after the preflight: live failed: {error}"))
+        finally:
+            await conn.close()
+    return problems
+
+
+async def keep_promise(server_dsn: str, shape: Shape, driver: Driver) -> list[Problem]:
+    """Visit or refuse one shape, as it promises; return what was not kept. A shape that is declared broken must fail."""
+    promise = refuse_shape(server_dsn, shape, driver) if shape.refused else visit_shapes(server_dsn, [shape], driver)
+    problems = await promise
+    reason = shape.broken.get(driver.value, shape.broken.get("*", ""))
+    if not reason:
+        return problems
+    return [] if problems else [Problem(shape.name, f"keeps its promise now; remove the mark: {reason}")]
 
 
 async def _visited(lab: ZooLab, warnings: Warnings) -> list[Problem]:
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(serve(lab.settings, {}, stop=stop), name="runner-under-test")
+        tasks.create_task(serve(lab.settings, {}, stop=stop), name="runner-under-test")
         try:
             await until(lab.settings.runner.port, lambda s: total(s, "shadow_resyncs_total") >= 1, timeout_s=120)
             samples = await _visit_all(lab)
         finally:
             stop.set()
-            if running.done():
-                running.result()
-    lab.problems += await disagreements(lab)
-    results = await outcomes(lab)
+    lab.problems += await disagreements(lab.live_dsn, lab.shadow_dsn, lab.shapes)
+    results = await outcomes(lab.store_dsn)
     for request_id, (shape, visit, work) in lab.requests.items():
         problem = judge(shape, visit, work, results.get(request_id))
         if problem:

@@ -65,6 +65,7 @@ class Shape:
         described: entries of `compare.tables`; the catalogue decides for all others.
         refused: part of the reason for which the preflight refuses the tables; "" for a shape that is exact.
         since: first major version of PostgreSQL that has it.
+        requires: a statement that fails on servers that cannot have it.
         begin: statement that begins the transactions.
         commit: statements that end them.
         broken: reason, by driver or "*", for which the shape does not do yet what it promises. Strict: it must fail.
@@ -83,6 +84,7 @@ class Shape:
     described: Mapping[str, Table] = field(default_factory=dict)
     refused: str = ""
     since: int = 14
+    requires: str = ""
     begin: str = "BEGIN"
     commit: tuple[str, ...] = ("COMMIT",)
     broken: Mapping[str, str] = field(default_factory=dict)

@@ -1,94 +1,150 @@
-"""Primary keys of each kind, and tables without one."""
+"""Primary keys of each kind, tables without one, and names that have to be quoted."""
 
 from comparator.tables import Table
+from tests.zoo.one_table import one_table
 from tests.zoo.shape import Fault, Shape
 
-
-def one_table(
-    name: str,
-    table: str,
-    *,
-    columns: str,
-    row: str,
-    values: str,
-    key: str = "k",
-    value: str = "v",
-    described: Table | None = None,
-    ddl: str = "",
-    **more: object,
-) -> Shape:
-    """Return a shape of one table with a key and a text column.
-
-    Args:
-        name: of the shape.
-        table: name of the table, quoted where it has to be.
-        columns: definitions of the columns and constraints; the column `value` is a text.
-        row: SQL expression for the key of the row number $n, with `{n}` in place of the number.
-        values: SQL expressions for a whole row, with `{n}` and `{v}` in place of number and value.
-        key: column of the key.
-        value: column of the value.
-        described: entry of `compare.tables`, if there is one.
-        ddl: further statements.
-        more: further attributes of the shape, which replace those made here.
-    """
-
-    def key_of(n: str) -> str:
-        return row.replace("{n}", n)
-
-    def tuple_of(n: str, v: str) -> str:
-        return values.replace("{n}", n).replace("{v}", v)
-
-    bare = table.replace('"', "")
-    where = f"WHERE {key} = {key_of('{new}')}"
-    made: dict[str, object] = {
-        "name": name,
-        "ddl": f"CREATE TABLE {table} ({columns}); {ddl}",
-        "tables": (bare,),
-        "seed": f"INSERT INTO {table} SELECT {tuple_of('n', chr(39) + 'seeded ' + chr(39) + ' || n')} FROM generate_series(1, 120) n",
-        "insert": (f"INSERT INTO {table} VALUES ({tuple_of('{new}', chr(39) + 'new' + chr(39))})",),
-        "update": (f"UPDATE {table} SET {value} = 'updated {{old}}' WHERE {key} = {key_of('{old}')}",),
-        "delete": (f"DELETE FROM {table} WHERE {key} = {key_of('{old}')}",),
-        "mixed": (
-            f"INSERT INTO {table} VALUES ({tuple_of('{new}', chr(39) + 'mixed' + chr(39))})",
-            f"UPDATE {table} SET {value} = {value} || ' mixed' WHERE {key} = {key_of('{old}')}",
-            f"UPDATE {table} SET {value} = {value} || ' again' WHERE {key} = {key_of('{old}')}",
-            f"UPDATE {table} SET {value} = {value} || ' too' WHERE {key} = {key_of('{new}')}",
-            f"DELETE FROM {table} WHERE {key} = {key_of('{near}')}",
-        ),
-        "truncate": (f"TRUNCATE {table}",),
-        "faults": {
-            "changed": Fault((f"UPDATE {table} SET {value} = 'other' {where}",), f"{bare}.{value}"),
-            "lost": Fault((f"DELETE FROM {table} {where}",), bare),
-            "extra": Fault(
-                (f"INSERT INTO {table} VALUES ({tuple_of('{new} + 5000', chr(39) + 'new' + chr(39))})",), bare
-            ),
-        },
-        "described": {bare: described} if described else {},
-    }
-    return Shape(**{**made, **more})  # pyright: ignore[reportArgumentType]
-
+KEY_OF_ANY_TYPE = (
+    ("integer key", "key_integer", "int", "{n}"),
+    ("smallint key", "key_smallint", "smallint", "({n})::smallint"),
+    ("text key", "key_text", "text", "('key ' || {n})"),
+    ("text key with quotes, commas and braces", "key_awkward", "text", """(E'{"\\\\,a|''b''} ' || {n})"""),
+    ("uuid key", "key_uuid", "uuid", "md5(({n})::text)::uuid"),
+    ("numeric key", "key_numeric", "numeric(20,4)", "(({n}) + 0.5)::numeric(20,4)"),
+    ("date key", "key_date", "date", "(date '2020-01-01' + ({n}))"),
+    (
+        "timestamp key",
+        "key_timestamp",
+        "timestamptz",
+        "(timestamptz '2020-01-01 00:00:00.123456Z' + ({n}) * interval '1 hour')",
+    ),
+    ("bytea key", "key_bytea", "bytea", "decode(md5(({n})::text), 'hex')"),
+    ("inet key", "key_inet", "inet", "(inet '10.0.0.0' + ({n}))"),
+    ("char key with padding", "key_char", "char(12)", "('k' || {n})::char(12)"),
+    ("varchar key", "key_varchar", "varchar(40)", "('k' || {n})"),
+)
 
 SHAPES = (
+    *(
+        one_table(name, table, columns=f"k {kind} PRIMARY KEY, v text", row=row, values=row + ", {v}")
+        for name, table, kind, row in KEY_OF_ANY_TYPE
+    ),
     one_table(
-        "integer key",
-        "key_integer",
+        "key with a domain that ignores case",
+        "key_domain",
+        before="""
+CREATE COLLATION nocase (provider = libc, locale = 'C.UTF-8');
+CREATE DOMAIN email AS text COLLATE nocase CHECK (VALUE = lower(VALUE));
+""",
+        columns="k email PRIMARY KEY, v text",
+        row="('user' || {n} || '@example.org')",
+        values="'user' || {n} || '@example.org', {v}",
+    ),
+    one_table(
+        "citext key",
+        "key_citext",
+        before="CREATE EXTENSION IF NOT EXISTS citext",
+        requires="CREATE EXTENSION citext",
+        columns="k citext PRIMARY KEY, v text",
+        row="('User' || {n})::citext",
+        values="('user' || {n})::citext, {v}",
+    ),
+    one_table(
+        "enum in the key",
+        "key_enum",
+        before="CREATE TYPE tier AS ENUM ('free', 'paid')",
+        columns="k int, t tier, v text, PRIMARY KEY (t, k)",
+        row="{n}",
+        values="{n}, 'paid'::tier, {v}",
+    ),
+    one_table(
+        "identity key and a natural key",
+        "key_identity",
+        columns="id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, k text UNIQUE, v text",
+        insert_columns="k, v",
+        row="('k' || {n})",
+        values="'k' || {n}, {v}",
+    ),
+    one_table(
+        "identity key generated always",
+        "key_always",
+        columns="id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, k text UNIQUE, v text",
+        insert_columns="k, v",
+        row="('k' || {n})",
+        values="'k' || {n}, {v}",
+    ),
+    one_table(
+        "serial key, described",
+        "key_serial",
+        columns="id serial PRIMARY KEY, k text NOT NULL, v text",
+        insert_columns="k, v",
+        row="('k' || {n})",
+        values="'k' || {n}, {v}",
+        described=Table(natural_key=("k",)),
+    ),
+    one_table(
+        "identity key and nothing unique",
+        "key_surrogate",
+        columns="id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, k text, v text",
+        insert_columns="k, v",
+        row="('k' || {n})",
+        values="'k' || {n}, {v}",
+    ),
+    one_table(
+        "uuid key that the database makes",
+        "key_random",
+        columns="id uuid DEFAULT gen_random_uuid() PRIMARY KEY, k text UNIQUE, v text",
+        insert_columns="k, v",
+        row="('k' || {n})",
+        values="'k' || {n}, {v}",
+    ),
+    one_table(
+        "key from a sequence of its own",
+        "key_sequence",
+        before="CREATE SEQUENCE numbers INCREMENT 10",
+        columns="id bigint DEFAULT nextval('numbers') PRIMARY KEY, k text UNIQUE, v text",
+        insert_columns="k, v",
+        row="('k' || {n})",
+        values="'k' || {n}, {v}",
+    ),
+    one_table(
+        "deferrable primary key",
+        "key_deferrable",
+        columns="k int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, v text",
+        row="{n}",
+        values="{n}, {v}",
+        update=(
+            # Two rows change their keys with one another.
+            "UPDATE key_deferrable SET k = CASE k WHEN {old} THEN {near} ELSE {old} END WHERE k IN ({old}, {near})",
+        ),
+    ),
+    one_table(
+        "key that changes",
+        "key_changes",
         columns="k int PRIMARY KEY, v text",
         row="{n}",
         values="{n}, {v}",
+        update=("UPDATE key_changes SET k = {new}, v = 'moved' WHERE k = {old}",),
+        mixed=(
+            # A swap, and a key that goes away and comes back.
+            "UPDATE key_changes SET k = -1 WHERE k = {old}",
+            "UPDATE key_changes SET k = {old} WHERE k = {near}",
+            "UPDATE key_changes SET k = {near} WHERE k = -1",
+            "INSERT INTO key_changes VALUES ({new}, 'new')",
+            "UPDATE key_changes SET k = {new} + 3000 WHERE k = {new}",
+        ),
     ),
     one_table(
-        "text key",
-        "key_text",
-        columns="k text PRIMARY KEY, v text",
-        row="('key ' || {n})",
-        values="'key ' || {n}, {v}",
-    ),
-    one_table(
-        "uuid key",
-        "key_uuid",
-        columns="k uuid PRIMARY KEY, v text",
-        row="md5(({n})::text)::uuid",
-        values="md5(({n})::text)::uuid, {v}",
+        "key of all columns",
+        "key_only",
+        columns="k text, v text, PRIMARY KEY (k, v)",
+        row="('k' || {n})",
+        values="'k' || {n}, {v}",
+        place="key_only",
+        faults={
+            "lost": Fault(("DELETE FROM key_only WHERE k = 'k{new}'",), "key_only"),
+            "extra": Fault(("INSERT INTO key_only VALUES ('k{new}', 'another')",), "key_only"),
+        },
     ),
     Shape(
         name="composite key that is not id",
@@ -127,7 +183,7 @@ SHAPES = (
         ),
         truncate=("TRUNCATE keyless",),
         faults={
-            "changed": Fault(("UPDATE keyless SET v = 99 WHERE owner = 'k{new}' AND v = 2",), "keyless"),
+            "changed": Fault(("UPDATE keyless SET v = 99 WHERE owner = 'k{new}' AND v = 2",), "keyless.v"),
             "lost": Fault(
                 (
                     "DELETE FROM keyless WHERE ctid = (SELECT ctid FROM keyless WHERE owner = 'k{new}' AND v = 1 LIMIT 1)",
@@ -136,5 +192,57 @@ SHAPES = (
             ),
             "extra": Fault(("INSERT INTO keyless VALUES ('k{new}', 1)",), "keyless"),
         },
+    ),
+    one_table(
+        "no primary key, and a json column, which has no equality",
+        "keyless_json",
+        columns="k text, j json, v text",
+        row="('k' || {n})",
+        values="""'k' || {n}, '{"b": 1,  "a": [1, 1.0]}'::json, {v}""",
+    ),
+    one_table(
+        "no primary key but a unique one",
+        "keyless_unique",
+        columns="k text NOT NULL UNIQUE, v text",
+        row="('k' || {n})",
+        values="'k' || {n}, {v}",
+    ),
+    one_table(
+        "other schema",
+        "sales.item",
+        before="CREATE SCHEMA sales",
+        columns="k int PRIMARY KEY, v text",
+        row="{n}",
+        values="{n}, {v}",
+    ),
+    one_table(
+        "mixed case names",
+        '"MixedCase"',
+        columns='"Key" int PRIMARY KEY, "Value" text',
+        key='"Key"',
+        value='"Value"',
+        row="{n}",
+        values="{n}, {v}",
+        place="MixedCase.Value",
+    ),
+    one_table(
+        "name with a dot",
+        '"dotted.name"',
+        name_in_config='"dotted.name"',
+        columns="k int PRIMARY KEY, v text",
+        row="{n}",
+        values="{n}, {v}",
+        place='"dotted.name".v',
+    ),
+    one_table(
+        "names with quotes and spaces",
+        '"a ""quoted"" one"',
+        name_in_config='"a ""quoted"" one"',
+        columns='"the key" int PRIMARY KEY, "select" text',
+        key='"the key"',
+        value='"select"',
+        row="{n}",
+        values="{n}, {v}",
+        place='a "quoted" one.select',
     ),
 )

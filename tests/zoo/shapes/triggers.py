@@ -1,7 +1,8 @@
 """Triggers, rules and columns whose values the database computes."""
 
+from comparator.tables import Table, Volatile
+from tests.zoo.one_table import one_table
 from tests.zoo.shape import Fault, Shape
-from tests.zoo.shapes.keys import one_table
 
 SHAPES = (
     one_table(
@@ -10,7 +11,8 @@ SHAPES = (
         columns="k int PRIMARY KEY, v text, updated_at timestamptz",
         row="{n}",
         values="{n}, {v}, '2020-01-01'",
-        ddl="""
+        described=Table(natural_key=("k",), volatile={"updated_at": Volatile(within_ms=60_000)}),
+        after="""
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.updated_at = clock_timestamp(); RETURN NEW; END $$;
 CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON touched FOR EACH ROW EXECUTE FUNCTION touch();
 """,
@@ -30,6 +32,7 @@ CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON audited FOR EACH ROW EX
         update=("UPDATE audited SET v = 'updated' WHERE owner = 'k{old}'",),
         delete=("DELETE FROM audited WHERE owner = 'k{old}'",),
         mixed=(
+            # (the number of rows that both databases have at this moment)
             "INSERT INTO audited (owner, v) VALUES ('k{new}', (SELECT count(*) FROM audit))",
             "UPDATE audited SET v = v || '.' WHERE owner IN ('k{new}', 'k{old}')",
             "DELETE FROM audited WHERE owner = 'k{near}'",
@@ -38,7 +41,159 @@ CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON audited FOR EACH ROW EX
         faults={
             "changed": Fault(("UPDATE audit SET v = 'other' WHERE owner = 'k{new}'",), "audit.v"),
             "lost": Fault(("DELETE FROM audit WHERE owner = 'k{new}'",), "audit"),
-            "extra": Fault(("INSERT INTO audit (owner, op, v) VALUES ('k{new}', 'INSERT', 'new')",), "audit"),
+            "extra": Fault(("INSERT INTO audit (owner, op, v) VALUES ('k{new}', 'DELETE', 'new')",), "audit"),
         },
+    ),
+    one_table(
+        "version bump trigger",
+        "versioned",
+        columns="k int PRIMARY KEY, v text, version int",
+        row="{n}",
+        values="{n}, {v}, 0",
+        after="""
+CREATE FUNCTION bump() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.version = OLD.version + 1; RETURN NEW; END $$;
+CREATE TRIGGER bump BEFORE UPDATE ON versioned FOR EACH ROW EXECUTE FUNCTION bump();
+""",
+    ),
+    one_table(
+        "trigger that is enabled ALWAYS",
+        "stubborn",
+        columns="k int PRIMARY KEY, v text, version int",
+        row="{n}",
+        values="{n}, {v}, 0",
+        after="""
+CREATE FUNCTION stubborn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.version = OLD.version + 1; RETURN NEW; END $$;
+CREATE TRIGGER stubborn BEFORE UPDATE ON stubborn FOR EACH ROW EXECUTE FUNCTION stubborn();
+ALTER TABLE stubborn ENABLE ALWAYS TRIGGER stubborn;
+""",
+        refused="stubborn",
+    ),
+    Shape(
+        name="trigger that keeps a sum in another table",
+        ddl="""
+CREATE TABLE entry (id int PRIMARY KEY, account text, amount int);
+CREATE TABLE balance (account text PRIMARY KEY, total int NOT NULL);
+CREATE FUNCTION sum_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF TG_OP <> 'INSERT' THEN UPDATE balance SET total = total - OLD.amount WHERE account = OLD.account; END IF;
+    IF TG_OP <> 'DELETE' THEN
+        INSERT INTO balance VALUES (NEW.account, NEW.amount) ON CONFLICT (account) DO UPDATE SET total = balance.total + NEW.amount;
+    END IF;
+    RETURN NULL; END $$;
+CREATE TRIGGER sum_up AFTER INSERT OR UPDATE OR DELETE ON entry FOR EACH ROW EXECUTE FUNCTION sum_up();
+""",
+        tables=("entry", "balance"),
+        seed="INSERT INTO entry SELECT n, 'a' || n % 7, n FROM generate_series(1, 120) n",
+        insert=("INSERT INTO entry VALUES ({new}, 'a{new}', 5), ({new} + 2000, 'a1', 7)",),
+        update=("UPDATE entry SET amount = amount + 1, account = 'a2' WHERE id = {old}",),
+        delete=("DELETE FROM entry WHERE id = {old}",),
+        mixed=(
+            "INSERT INTO entry VALUES ({new}, 'a{new}', 5)",
+            "UPDATE entry SET amount = 6 WHERE id IN ({new}, {old})",
+            "DELETE FROM entry WHERE id = {near}",
+        ),
+        truncate=("TRUNCATE entry, balance",),
+        faults={
+            "changed": Fault(("UPDATE balance SET total = 4 WHERE account = 'a{new}'",), "balance.total"),
+            "lost": Fault(("DELETE FROM balance WHERE account = 'a{new}'",), "balance"),
+            "extra": Fault(("INSERT INTO balance VALUES ('b{new}', 0)",), "balance"),
+        },
+    ),
+    one_table(
+        "statement trigger that forbids empty statements",
+        "strict_statements",
+        columns="k int PRIMARY KEY, v text",
+        row="{n}",
+        values="{n}, {v}",
+        before="CREATE TABLE statement_log (n int)",
+        after="""
+CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO statement_log VALUES (1); RETURN NULL; END $$;
+CREATE TRIGGER count_statement AFTER INSERT OR UPDATE OR DELETE ON strict_statements FOR EACH STATEMENT EXECUTE FUNCTION count_statement();
+""",
+    ),
+    one_table(
+        "constraint trigger at the end of the transaction",
+        "late_trigger",
+        columns="k int PRIMARY KEY, v text, w text",
+        insert_columns="k, v",
+        row="{n}",
+        values="{n}, {v}",
+        after="""
+CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    UPDATE late_trigger SET w = 'seen ' || v WHERE k = NEW.k AND w IS DISTINCT FROM 'seen ' || v; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON late_trigger DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION late();
+""",
+        faults={
+            "lost": Fault(("DELETE FROM late_trigger WHERE k = {new}",), "late_trigger"),
+            "extra": Fault(("INSERT INTO late_trigger VALUES ({new} + 5000, 'new')",), "late_trigger"),
+        },
+    ),
+    one_table(
+        "rule that does nothing besides",
+        "ruled",
+        columns="k int PRIMARY KEY, v text",
+        row="{n}",
+        values="{n}, {v}",
+        after="CREATE RULE also AS ON UPDATE TO ruled DO ALSO NOTHING",
+    ),
+    one_table(
+        "rule that writes to a log",
+        "ruled_log",
+        columns="k int PRIMARY KEY, v text",
+        row="{n}",
+        values="{n}, {v}",
+        before="CREATE TABLE rule_log (id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, k int, v text)",
+        after="CREATE RULE also AS ON UPDATE TO ruled_log DO ALSO INSERT INTO rule_log (k, v) VALUES (OLD.k, NEW.v)",
+        tables=("ruled_log", "rule_log"),
+    ),
+    one_table(
+        "rule that deletes softly",
+        "soft",
+        columns="k int PRIMARY KEY, v text, gone boolean NOT NULL DEFAULT false",
+        insert_columns="k, v",
+        row="{n}",
+        values="{n}, {v}",
+        after="CREATE RULE softly AS ON DELETE TO soft DO INSTEAD UPDATE soft SET gone = true WHERE k = OLD.k",
+        faults={
+            "changed": Fault(("UPDATE soft SET v = 'other' WHERE k = {new}",), "soft.v"),
+            "lost": Fault(("DELETE FROM soft WHERE k = {new}",), "soft.gone"),
+            "extra": Fault(("INSERT INTO soft VALUES ({new} + 5000, 'new')",), "soft"),
+        },
+        refused="soft",
+    ),
+    one_table(
+        "view with INSTEAD OF triggers over a table",
+        "behind_view",
+        columns="k int PRIMARY KEY, v text",
+        row="{n}",
+        values="{n}, {v}",
+        after="CREATE VIEW in_front AS SELECT k, v FROM behind_view",
+        insert=("INSERT INTO in_front VALUES ({new}, 'new')",),
+    ),
+    one_table(
+        "stored generated column",
+        "computed",
+        columns="k int PRIMARY KEY, v text, twice text GENERATED ALWAYS AS (v || v) STORED",
+        insert_columns="k, v",
+        row="{n}",
+        values="{n}, {v}",
+    ),
+    one_table(
+        "stored generated column in a unique constraint",
+        "computed_unique",
+        columns="k int PRIMARY KEY, v text, w int GENERATED ALWAYS AS (k * 2) STORED UNIQUE",
+        insert_columns="k, v",
+        row="{n}",
+        values="{n}, {v}",
+    ),
+    one_table(
+        "virtual generated column",
+        "imagined",
+        columns="k int PRIMARY KEY, v text, twice text GENERATED ALWAYS AS (v || v) VIRTUAL",
+        insert_columns="k, v",
+        row="{n}",
+        values="{n}, {v}",
+        since=18,
+        refused="imagined",
     ),
 )
