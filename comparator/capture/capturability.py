@@ -144,10 +144,12 @@ def _identity_breaks(
 
 
 def incomplete_identities(table: TableShape) -> tuple[str, ...]:
-    """Return the relations, quoted, whose old images in the write-ahead log are not complete: the table or its partitions."""
-    holders = [(leaf.quoted, leaf.replica_identity) for leaf in table.partitions]
-    if table.kind is not TableKind.PARTITIONED:
-        holders = [(table.quoted, table.replica_identity)]
+    """Return the relations, quoted, whose replica identity is not FULL: the table, and its partitions.
+
+    A partition's identity decides what the log has of an old row, and the partitioned table's what is delivered of that.
+    """
+    holders = [(table.quoted, table.replica_identity)]
+    holders += [(leaf.quoted, leaf.replica_identity) for leaf in table.partitions]
     return tuple(quoted for quoted, identity in holders if identity is not ReplicaIdentity.FULL)
 
 

@@ -9,7 +9,9 @@ import asyncpg
 import msgspec
 import pytest
 
+from comparator.capture import removal
 from comparator.capture import trigger_log as changelog
+from comparator.capture import trigger_tags as tags
 from comparator.capture.catalog import published_tables, read_catalog
 from comparator.capture.errors import (
     CatalogError,
@@ -18,19 +20,26 @@ from comparator.capture.errors import (
     PublicationError,
     ReplicaIdentityError,
     RightsError,
+    SlotRefusedError,
+    WritesBrokenError,
 )
 from comparator.capture.preflight import Check, CheckLevel, judge, read_facts
-from comparator.capture.publication import prepare
+from comparator.capture.publication import prepare, withdraw
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.capture.table_shape import ReplicaIdentity
 from proxy.cli import capture as command
 from proxy.cli.exit_codes import Exit
 from proxy.cli.main import main
 from tests.support import captured_database
+from tests.support.catalogue import catalogue, changed
 
 PLAIN = CaptureSettings(tables=captured_database.TABLES)
 KEYLESS = "CREATE TABLE keyless (a int, b int)"
 GENERATED = "CREATE TABLE made (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED)"
+FORBIDDING = """
+CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no DDL by day''; END';
+CREATE EVENT TRIGGER forbid ON ddl_command_start WHEN TAG IN ('{tag}') EXECUTE FUNCTION forbid()
+"""
 PLAIN_ROLE = """
 DO $$ BEGIN CREATE ROLE plain_role LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 GRANT USAGE, CREATE ON SCHEMA public TO plain_role; GRANT SELECT ON ALL TABLES IN SCHEMA public TO plain_role
@@ -157,6 +166,92 @@ async def test_busy_table_raises_lock_timeout(database: str, conn: asyncpg.Conne
         with pytest.raises(LockTimeoutError, match="account"):
             await prepare(conn, msgspec.structs.replace(PLAIN, lock_timeout_ms=50), ["account"])
     await other.close()
+
+
+async def test_live_writers_do_not_queue_behind_a_table_that_is_being_prepared(
+    database: str, conn: asyncpg.Connection
+) -> None:
+    holder, writer = await asyncpg.connect(database), await asyncpg.connect(database)
+    patient = msgspec.structs.replace(PLAIN, lock_timeout_ms=600_000)
+    async with asyncio.TaskGroup() as tasks, holder.transaction():
+        await holder.execute("LOCK TABLE account IN ROW EXCLUSIVE MODE")
+        preparing = tasks.create_task(prepare(conn, patient, ["account"]), name="prepare")
+        for number in range(20):
+            await writer.execute("INSERT INTO account (address) VALUES ($1)", f"0x{number}", timeout=60)
+        assert not preparing.done()
+    assert 'ALTER TABLE "public"."account" REPLICA IDENTITY FULL;' in preparing.result()
+    await holder.close()
+    await writer.close()
+
+
+@pytest.mark.parametrize(("driver", "tag"), [(Driver.STREAM, "ALTER TABLE"), (Driver.TRIGGERS, "CREATE TRIGGER")])
+async def test_statement_that_the_database_forbids_leaves_the_table_as_it_was(
+    database: str, conn: asyncpg.Connection, driver: Driver, tag: str
+) -> None:
+    await conn.execute(FORBIDDING.replace("{tag}", tag))
+    before = await catalogue(database)
+    settings = CaptureSettings(driver=driver, tables=("account",))
+    out = io.StringIO()
+    assert await command.check(database, settings, apply=True, out=out) is Exit.NEGATIVE
+    assert "left as it was: account: the server refused: no DDL by day" in out.getvalue()
+    await conn.execute("DROP SCHEMA IF EXISTS shadow_capture CASCADE")
+    assert changed(before, await catalogue(database)) == {}
+
+
+WRITER_ROLES = """
+DO $$ BEGIN CREATE ROLE writing_app; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+GRANT USAGE ON SCHEMA public TO writing_app; GRANT INSERT, DELETE, UPDATE (score) ON account TO writing_app;
+"""
+
+
+async def test_writes_are_tried_as_the_roles_that_write(database: str, conn: asyncpg.Connection) -> None:
+    await conn.execute(WRITER_ROLES)
+    await conn.execute("REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text, boolean) FROM PUBLIC")
+    with pytest.raises(
+        WritesBrokenError, match=r"as writing_app: permission denied for function pg_logical_emit_message"
+    ):
+        await tags.install(conn, PLAIN, ["account"])
+    assert await conn.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname = 'aa_shadow_tag'") == 0
+    await conn.execute("GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text, boolean) TO PUBLIC")
+    await tags.install(conn, PLAIN, ["account"])
+    await conn.execute("SET ROLE writing_app")
+    assert await conn.execute("UPDATE account SET score = 1") == "UPDATE 0"
+    await conn.execute("RESET ROLE; DROP OWNED BY writing_app")
+
+
+async def test_removal_restores_what_was_there_before(database: str, conn: asyncpg.Connection) -> None:
+    settings = msgspec.structs.replace(PLAIN, slot=Slot(kind=SlotKind.PERSISTENT, name="removed_here"))
+    before = await catalogue(database)
+    await prepare(conn, settings, captured_database.TABLES)
+    await changelog.install(conn, settings, captured_database.TABLES)
+    await tags.install(conn, settings, captured_database.TABLES)
+    await conn.execute("SELECT pg_create_logical_replication_slot('removed_here', 'pgoutput')")
+    assert changed(before, await catalogue(database)) != {}
+    assert await command.remove(database, settings, out=io.StringIO()) is Exit.DONE
+    assert changed(before, await catalogue(database)) == {}
+    assert await removal.remove(conn, settings) == ()
+
+
+async def test_removal_refuses_while_a_reader_uses_the_slot(database: str, conn: asyncpg.Connection) -> None:
+    await prepare(conn, PLAIN, captured_database.TABLES)
+    chosen = captured_database.settings(Driver.STREAM, persistent="in_use_here")
+    async with captured_database.started_capture(database, chosen):
+        with pytest.raises(SlotRefusedError, match="stop the runner"):
+            await removal.remove(conn, chosen)
+        assert await published_tables(conn, "shadow") != ()
+    await removal.remove(conn, chosen)
+    assert await conn.fetchval("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'in_use_here'") == 0
+
+
+async def test_publication_of_others_keeps_its_comment_and_tables_keep_their_identity(
+    database: str, conn: asyncpg.Connection
+) -> None:
+    await conn.execute("CREATE PUBLICATION shadow; COMMENT ON PUBLICATION shadow IS 'ask the DBA'")
+    await conn.execute("ALTER TABLE event REPLICA IDENTITY NOTHING; ALTER TABLE kinds REPLICA IDENTITY FULL")
+    before = await catalogue(database)
+    await prepare(conn, PLAIN, captured_database.TABLES)
+    await withdraw(conn, PLAIN)
+    assert changed(before, await catalogue(database)) == {}
 
 
 async def test_role_without_ownership_gets_the_statements_for_the_owner(conn: asyncpg.Connection) -> None:

@@ -26,7 +26,7 @@ def partition(**other: Any) -> Partition:
 
 
 def partitioned(*partitions: Partition, **other: Any) -> TableShape:
-    defaults: dict[str, Any] = {"kind": TableKind.PARTITIONED, "replica_identity": ReplicaIdentity.DEFAULT}
+    defaults: dict[str, Any] = {"kind": TableKind.PARTITIONED}
     return table(**{**defaults, **other}, partitions=partitions)
 
 
