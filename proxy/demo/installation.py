@@ -42,6 +42,7 @@ class DemoOptions:
         known_differences: add people whom both sides score differently on purpose.
         profile: name of the population's profile; "" for that of the demo.
         prefix: of the names of the databases.
+        twin: run the scorer as the legacy too, so that nothing but chance differs.
         environment: further variables of all four backends.
         overrides: further configuration, which replaces that of the demo.
     """
@@ -53,6 +54,7 @@ class DemoOptions:
     known_differences: bool = False
     profile: str = ""
     prefix: str = "demo_"
+    twin: bool = False
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -285,13 +287,12 @@ def _backends(addresses: config.DemoAddresses, options: DemoOptions, issuers: li
         **options.environment,
     }
     diverging = {"SHADOW_DIVERGENCES": options.divergences}
+    legacy = _scorer if options.twin else _legacy
     return [
         _scorer("scorer-live", addresses.candidate_live, {**common, **_scorer_live(addresses)}),
         _scorer("scorer-shadow", addresses.candidate_shadow, {**common, **_scorer_shadow(addresses)}),
-        _legacy("legacy-live", addresses.legacy_live, {**common, "DATABASE_URL": addresses.live_dsn}),
-        _legacy(
-            "legacy-shadow", addresses.legacy_shadow, {**common, **diverging, "DATABASE_URL": addresses.shadow_dsn}
-        ),
+        legacy("legacy-live", addresses.legacy_live, {**common, "DATABASE_URL": addresses.live_dsn}),
+        legacy("legacy-shadow", addresses.legacy_shadow, {**common, **diverging, "DATABASE_URL": addresses.shadow_dsn}),
     ]
 
 

@@ -19,6 +19,7 @@ async def installation(
     divergences: str = "",
     environment: Mapping[str, str] | None = None,
     known_differences: bool = False,
+    twin: bool = False,
     **sections: Mapping[str, Any],
 ) -> AsyncIterator[Installation]:
     """Run a whole system on its own databases and remove it at the end of the block; `sections` override the configuration."""
@@ -28,6 +29,7 @@ async def installation(
         address_count=addresses,
         divergences=divergences,
         known_differences=known_differences,
+        twin=twin,
         prefix=f"e2e_{uuid.uuid4().hex[:8]}_",
         environment=environment or {},
         overrides=sections,
