@@ -10,6 +10,7 @@ primary key `id`:
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from comparator.effects.row_fold import NetRow, RowKey, Unknown, fold
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
@@ -39,7 +40,8 @@ def net_changes(
     """Return the net change of every changed row, in the order of first changes, without rows that end as they began.
 
     Args:
-        transactions: transactions of one side in commit order. Truncates are ignored (`truncated_tables`).
+        transactions: transactions of one side in commit order. A TRUNCATE is a difference of its own (`truncated_tables`); what was written
+            to the table before it is gone without a trace.
         schemas: schema by table name. The rows of a table without a primary key are told apart by their whole images, and counted: a
             row inserted twice is two net changes.
         responded_lsn: log position at the time of the response; transactions committed behind it are late.
@@ -50,6 +52,8 @@ def net_changes(
         late = responded_lsn is not None and transaction.commit_lsn > responded_lsn
         for change in transaction.changes:
             if change.op is Op.TRUNCATE:
+                _empty(rows, change.table)
+                _empty(whole_rows, change.table)
                 continue
             primary_key = schemas.get(change.table, NO_SCHEMA).primary_key
             if primary_key:
@@ -64,6 +68,15 @@ def net_changes(
         ),
         *_whole_rows(whole_rows.values()),
     ]
+
+
+def _empty(rows: dict[RowKey, Any], table: str) -> None:
+    """Forget the rows of a table: its TRUNCATE removes those of the request and those from before alike.
+
+    INSERT {id 1}, TRUNCATE, INSERT {id 2}    leaves    one row, {id 2}
+    """
+    for key in [key for key in rows if key[0] == table]:
+        del rows[key]
 
 
 @dataclass(slots=True)

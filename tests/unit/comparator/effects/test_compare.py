@@ -234,6 +234,15 @@ def test_equal_rows_of_an_undescribed_table_are_not_a_difference() -> None:
     assert (result.differences, result.undescribed) == ((), ("audit",))
 
 
+@pytest.mark.parametrize("table", ["item", "heap"])
+def test_truncate_keeps_its_place_among_the_writes(table: str) -> None:
+    row, empty = insert(table, owner="k", sku="a", v="x"), RowChange(table, Op.TRUNCATE, None, None)
+    assert compare_items([row, empty], [empty]) == []
+    assert compare_items([row, empty, row], [empty, row]) == []
+    assert compare_items([empty, row], [row, empty]) == [(table, Kind.MISSING_ROW)]
+    assert compare_items([row, empty], [empty, row]) == [(table, Kind.EXTRA_ROW)]
+
+
 def test_truncate_on_one_side_is_a_difference() -> None:
     assert kinds(compare([RowChange("score", Op.TRUNCATE, None, None)], [])) == [("score", Kind.TRUNCATED_TABLE)]
 
