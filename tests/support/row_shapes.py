@@ -187,7 +187,7 @@ ROW_SHAPES = (
         "CREATE TABLE item_1 PARTITION OF item FOR VALUES FROM ('2026-01-01') TO ('2026-02-01'); "
         "CREATE TABLE item_2 (v text, day date NOT NULL, dropped int, id int NOT NULL); ALTER TABLE item_2 DROP dropped; "
         "ALTER TABLE item ATTACH PARTITION item_2 FOR VALUES FROM ('2026-02-01') TO ('2026-03-01'); "
-        "INSERT INTO item VALUES (1, '2026-01-05', 'a'), (2, '2026-02-05', 'b');",
+        "INSERT INTO item VALUES (1, '2026-01-05', 'a'), (2, '2026-02-05', 'b'); ALTER TABLE item REPLICA IDENTITY FULL;",
         "UPDATE item SET day = '2026-02-10' WHERE id = 1; UPDATE item SET v = 'c' WHERE id = 2; INSERT INTO item VALUES (3, '2026-01-07', 'd');",
     ),
     RowShape(

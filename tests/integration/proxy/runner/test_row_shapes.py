@@ -16,8 +16,8 @@ from comparator.capture.settings import CaptureSettings, Driver
 from comparator.capture.table_shape import Catalog
 from comparator.capture.write_obstacles import ShadowWriteFacts, read_write_facts, write_obstacles
 from comparator.exchanges.row_changes import RowChange
-from comparator.table_names import table_name
 from comparator.postgres import open_pool
+from comparator.table_names import table_name
 from proxy.runner.databases import USE_REPLICA_ROLE
 from proxy.runner.resync import resync
 from proxy.runner.row_targets import alignment
