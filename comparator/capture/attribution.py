@@ -21,12 +21,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import chain, takewhile
 from typing import Any
 
 from comparator.capture.attribution_keys import NO_KEYS, Key, Keys, RowId
 from comparator.exchanges.model import EffectsOutcome
 from comparator.exchanges.row_changes import Transaction
 from comparator.tables import ROUTE_KIND
+
+_RELEASE_DELAY_US = 10_000_000
+"""Background is remembered in the order of release, which differs from that of commits by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +212,22 @@ class Attributor:
         for keyed in claimed:
             self._unclaimed.remove(keyed)
         return Claim(self._outcome(window, claimed, ambiguous=bool(rivals)), claimed, frozenset(window.keys))
+
+    def unclaimed_on(self, keys: Iterable[Key]) -> list[KeyedTransaction]:
+        """Return the transactions with one of these keys that no request has claimed."""
+        return list(self._unclaimed.find(keys, ()).values())
+
+    def unnamed_within(self, keys: AbstractSet[Key], *, from_us: int, until_us: int) -> bool:
+        """Return whether a transaction that names no request, and has one of these keys, was committed in this time."""
+        released = takewhile(
+            lambda k: k.transaction.committed_us > from_us - _RELEASE_DELAY_US, reversed(self._background)
+        )
+        return any(
+            not keyed.transaction.names
+            and from_us <= keyed.transaction.committed_us <= until_us
+            and not keyed.keys.isdisjoint(keys)
+            for keyed in chain(self._unclaimed.find(keys, ()).values(), released)
+        )
 
     def close(self, window_id: str) -> None:
         """Remove a window; nothing is attributed to it any more."""

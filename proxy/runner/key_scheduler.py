@@ -27,8 +27,10 @@ from bisect import insort
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
-Position = tuple[int, int]
-"""LSN of the live commit, then a number that breaks ties by order of arrival."""
+Position = tuple[int, int, int]
+"""LSN of the live commit; the number with which that commit was delivered, or that of the item where it stands for no commit; and the
+number of the item. So what stands for a commit keeps the commit's place, however late it takes it over: it comes before an item without
+a commit that was placed behind the same LSN."""
 
 
 @dataclass(slots=True)

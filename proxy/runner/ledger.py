@@ -126,6 +126,7 @@ class Ledger:
         self._commits: deque[LiveCommit] = deque(maxlen=COMMITS_MAX)
         self._finished_windows: deque[tuple[int, str]] = deque()
         self._windows: dict[str, RequestWindow] = {}
+        self._began_us: dict[str, int] = {}
         self._released_before_us = 0
 
     def route_keys(self, exchange: Exchange) -> Keys:
@@ -201,7 +202,7 @@ class Ledger:
         self._scheduler.add(
             number,
             keys=keyed.keys | keyed.rows,
-            position=(transaction.end_lsn, number),
+            position=(transaction.end_lsn, number, number),
             reserved=True,
             barrier=_truncates(transaction.changes),
         )
@@ -223,6 +224,7 @@ class Ledger:
             # Two requests have one id: a transaction that carries it may be of either.
             first.overlapped = True
         self._windows[window.id] = window
+        self._began_us[window.id] = exchange.started_ns // 1_000
         self._attributor.open(window)
 
     def claim(self, exchange: Exchange, window: RequestWindow, *, mirror: bool, complete: bool = True) -> Claim | None:
@@ -246,12 +248,12 @@ class Ledger:
             return None
         if claim.outcome is EffectsOutcome.ATTRIBUTED and self._carries_id_of_another(window, claim):
             claim = replace(claim, outcome=EffectsOutcome.AMBIGUOUS)
+        if claim.outcome is EffectsOutcome.ATTRIBUTED and self._may_have_seen_others(exchange, window, claim):
+            claim = replace(claim, outcome=EffectsOutcome.INTERFERED)
         if mirror and claim.outcome is EffectsOutcome.ATTRIBUTED:
-            self._add_run(exchange, window, claim)
+            self._add_run(exchange, claim)
         else:
-            for keyed in claim.transactions:
-                self._remove_unclaimed(keyed)
-                self._add_applies(keyed)
+            self._apply_released(claim.transactions)
         if not window.overlapped:
             for key in route_keys:
                 self._apply_released(self._attributor.release(before_us=window.opened_us, key=key))
@@ -262,7 +264,7 @@ class Ledger:
     def add_response_run(self, exchange: Exchange, keys: Keys) -> Claim:
         """Add a `MirrorRun` that is compared by its response alone, behind all that was delivered for its keys."""
         claim = Claim(EffectsOutcome.OFF, (), keys)
-        self._add_run(exchange, None, claim)
+        self._add_run(exchange, claim)
         return claim
 
     def repair(self, stray: KeyedTransaction) -> None:
@@ -301,7 +303,7 @@ class Ledger:
         while self._finished_windows and self._finished_windows[0][0] < before_us - self._overlap_memory_us:
             _, window_id = self._finished_windows.popleft()
             self._attributor.close(window_id)
-            del self._windows[window_id]
+            del self._windows[window_id], self._began_us[window_id]
         return len(released)
 
     def start_ready(self, limit: int) -> list[tuple[int, WorkItem]]:
@@ -320,35 +322,74 @@ class Ledger:
             self.finish(number)
         return [item.exchange for _, item in shed if isinstance(item, MirrorRun)]
 
-    def _add_run(self, exchange: Exchange, window: RequestWindow | None, claim: Claim) -> None:
+    def _add_run(self, exchange: Exchange, claim: Claim) -> None:
+        delivered = None
         for keyed in claim.transactions:
-            self._remove_unclaimed(keyed)
-        lsn = claim.transactions[-1].transaction.end_lsn if claim.transactions else self._lsn_at_end(window)
+            delivered = self._remove_unclaimed(keyed)
+        lsn = claim.transactions[-1].transaction.end_lsn if claim.transactions else self._lsn_of_read(exchange, claim)
         rows = frozenset[object]().union(*(keyed.rows for keyed in claim.transactions))
         keys = claim.keys.union(*(keyed.keys for keyed in claim.transactions))
         barrier = any(_truncates(keyed.transaction.changes) for keyed in claim.transactions)
-        self._add(lambda number: MirrorRun(number, exchange, claim), keys | rows, lsn, barrier=barrier)
+        self._add(
+            lambda number: MirrorRun(number, exchange, claim), keys | rows, lsn, delivered=delivered, barrier=barrier
+        )
 
-    def _add(self, make: Callable[[int], WorkItem], keys: Iterable[object], lsn: int, *, barrier: bool = False) -> None:
+    def _add(
+        self,
+        make: Callable[[int], WorkItem],
+        keys: Iterable[object],
+        lsn: int,
+        *,
+        delivered: int | None = None,
+        barrier: bool = False,
+    ) -> None:
+        """Add an item; `delivered` is the number of the live commit at this LSN, if the item stands for it."""
         number = next(self._numbers)
         self._items[number] = item = make(number)
         self._rows += _row_count(item)
-        self._scheduler.add(number, keys=keys, position=(lsn, number), barrier=barrier)
+        place = number if delivered is None else delivered
+        self._scheduler.add(number, keys=keys, position=(lsn, place, number), barrier=barrier)
 
-    def _lsn_at_end(self, window: RequestWindow | None) -> int:
-        """Return the position of an exchange without effects: behind the last live commit before its end."""
-        closed_us = window.closed_us if window is not None else None
+    def _lsn_of_read(self, exchange: Exchange, claim: Claim) -> int:
+        """Return the position of an exchange without effects: behind the last live commit that it can have seen.
+
+        That is the last one before its end by the database's clock. The proxy's own clock is better where it can tell: of the commits
+        of another exchange that are on the same keys, none is seen if that exchange began after this one had ended.
+
+            exchange    |---- r: GET 0xa1 ----|  |---- w: PUT 0xa1, names itself ----|
+            commits                         ^ LSN 70, which by a database clock 3 ms behind is before the end of r: r is placed at 69
+        """
         if not self._commits:
             return 0
-        if closed_us is None or self._commits[-1].committed_us <= closed_us:
-            return self._commits[-1].end_lsn
-        behind = bisect_right(self._commits, closed_us, key=lambda commit: commit.committed_us)
-        return self._commits[max(0, behind - 1)].end_lsn
+        ended_us = exchange.ended_ns // 1_000
+        behind = bisect_right(self._commits, ended_us, key=lambda commit: commit.committed_us)
+        lsn = self._commits[max(0, behind - 1)].end_lsn
+        later = [
+            keyed.transaction.end_lsn
+            for keyed in self._attributor.unclaimed_on(claim.keys)
+            if keyed.transaction.end_lsn <= lsn and self._began_after(keyed, exchange)
+        ]
+        return min(later) - 1 if later else lsn
+
+    def _began_after(self, keyed: KeyedTransaction, exchange: Exchange) -> bool:
+        """Return whether the request that a transaction names is known to have begun after the end of an exchange."""
+        began_us = self._began_us.get(keyed.transaction.request_id)
+        return began_us is not None and began_us >= exchange.ended_ns // 1_000
 
     def _apply_released(self, released: Iterable[KeyedTransaction]) -> None:
         for keyed in released:
-            self._remove_unclaimed(keyed)
-            self._add_applies(keyed)
+            self._add_applies(keyed, delivered=self._remove_unclaimed(keyed))
+
+    def _may_have_seen_others(self, exchange: Exchange, window: RequestWindow, claim: Claim) -> bool:
+        """Return whether it is uncertain that a request without effects saw a change which is no request's.
+
+        Such a change on its keys was committed while it ran, or so shortly before or after that the clocks cannot tell.
+        """
+        if claim.transactions or not window.tagged:
+            return False
+        clock_skew_us = exchange.started_ns // 1_000 - window.opened_us
+        until_us = exchange.ended_ns // 1_000 + clock_skew_us
+        return self._attributor.unnamed_within(claim.keys, from_us=window.opened_us, until_us=until_us)
 
     def _carries_id_of_another(self, window: RequestWindow, claim: Claim) -> bool:
         """Return whether a transaction that carries this window's id touches keys of other requests only.
@@ -369,11 +410,13 @@ class Ledger:
         if claim is not None:
             self._apply_released(claim.transactions)
 
-    def _remove_unclaimed(self, keyed: KeyedTransaction) -> None:
+    def _remove_unclaimed(self, keyed: KeyedTransaction) -> int:
+        """Remove a transaction that waits for its exchange; return the number with which it was delivered."""
         number, _ = self._unclaimed.pop(keyed.transaction.end_lsn)
         self._scheduler.remove(number)
+        return number
 
-    def _add_applies(self, keyed: KeyedTransaction) -> None:
+    def _add_applies(self, keyed: KeyedTransaction, *, delivered: int | None = None) -> None:
         """Add the changes of a transaction, split by their keys: one that touches many keys does not make them wait for each other.
 
         One that truncates is not split: what it wrote before the TRUNCATE is gone, and what it wrote behind it is not. Neither is one
@@ -381,19 +424,27 @@ class Ledger:
         """
         changes = keyed.transaction.changes
         if _truncates(changes) or any(change.table in self._undivided for change in changes):
-            self._add_apply(keyed.keys, changes, keyed.transaction)
+            self._add_apply(keyed.keys, changes, keyed.transaction, delivered)
             return
         groups: dict[frozenset[Key], list[RowChange]] = {}
         for change in changes:
             keys, _ = self._index.keys_of((change,))
             groups.setdefault(keys, []).append(change)
         for keys, changes in groups.items():
-            self._add_apply(keys, tuple(changes), keyed.transaction)
+            self._add_apply(keys, tuple(changes), keyed.transaction, delivered)
 
-    def _add_apply(self, keys: Keys, changes: tuple[RowChange, ...], transaction: Transaction) -> None:
+    def _add_apply(
+        self, keys: Keys, changes: tuple[RowChange, ...], transaction: Transaction, delivered: int | None
+    ) -> None:
         rows = self._rows_of(changes)
         xid, lsn = transaction.xid, transaction.end_lsn
-        self._add(lambda _: BackgroundApply(changes, xid, lsn), keys | rows, lsn, barrier=_truncates(changes))
+        self._add(
+            lambda _: BackgroundApply(changes, xid, lsn),
+            keys | rows,
+            lsn,
+            delivered=delivered,
+            barrier=_truncates(changes),
+        )
 
 
 def _truncates(changes: Iterable[RowChange]) -> bool:

@@ -22,7 +22,7 @@ class Scheduling(RuleBasedStateMachine):
 
     @rule(keys=keys, lsn=st.integers(0, 20), reserved=st.booleans())
     def add(self, keys: frozenset[int], lsn: int, reserved: bool) -> None:
-        self.scheduler.add(self.next, keys=keys, position=(lsn, self.next), reserved=reserved)
+        self.scheduler.add(self.next, keys=keys, position=(lsn, self.next, self.next), reserved=reserved)
         self.scheduled[self.next] = (keys, (lsn, self.next))
         if reserved:
             self.reserved.add(self.next)
@@ -74,7 +74,7 @@ TestScheduling = Scheduling.TestCase
 def test_every_item_runs_in_the_end(items: list[tuple[frozenset[int], int]]) -> None:
     scheduler = KeyScheduler()
     for item, (own, lsn) in enumerate(items):
-        scheduler.add(item, keys=own, position=(lsn, item))
+        scheduler.add(item, keys=own, position=(lsn, item, item))
     order: list[int] = []
     while started := scheduler.start_ready(3):
         order += started
@@ -86,9 +86,9 @@ def test_every_item_runs_in_the_end(items: list[tuple[frozenset[int], int]]) -> 
 
 def test_reserved_item_blocks_those_behind_it_on_its_key_only() -> None:
     scheduler = KeyScheduler()
-    scheduler.add(1, keys={"a"}, position=(1, 1), reserved=True)
-    scheduler.add(2, keys={"a"}, position=(2, 2))
-    scheduler.add(3, keys={"b"}, position=(3, 3))
+    scheduler.add(1, keys={"a"}, position=(1, 1, 1), reserved=True)
+    scheduler.add(2, keys={"a"}, position=(2, 2, 2))
+    scheduler.add(3, keys={"b"}, position=(3, 3, 3))
     assert scheduler.start_ready(9) == [3]
     scheduler.remove(1)
     assert scheduler.start_ready(9) == [2]
@@ -96,9 +96,9 @@ def test_reserved_item_blocks_those_behind_it_on_its_key_only() -> None:
 
 def test_late_item_with_an_early_position_waits_for_running_items_only() -> None:
     scheduler = KeyScheduler()
-    scheduler.add(1, keys={"a"}, position=(5, 1))
-    scheduler.add(2, keys={"a"}, position=(6, 2))
+    scheduler.add(1, keys={"a"}, position=(5, 1, 1))
+    scheduler.add(2, keys={"a"}, position=(6, 2, 2))
     assert scheduler.start_ready(9) == [1]
-    scheduler.add(3, keys={"a"}, position=(4, 3))
+    scheduler.add(3, keys={"a"}, position=(4, 3, 3))
     scheduler.finish(1)
     assert scheduler.start_ready(9) == [3]

@@ -99,3 +99,78 @@ def test_applied_commit_is_the_last_before_a_time_with_everything_on_the_shadow(
     [(number, _)] = ledger.start_ready(9)
     ledger.finish(number)
     assert ledger.applied_commit(before_us) == commit
+
+
+def ran(request_id: str, started_us: int, ended_us: int) -> Exchange:
+    request, response = Request("GET", "/", (), b""), Response(200, (), b"")
+    return Exchange(request_id, "r", "0xa1", Side.LEGACY, "", started_us * 1_000, ended_us * 1_000, request, response)
+
+
+def opened(
+    ledger: Ledger, run: Exchange, *, skew_us: int = 5, wait_us: int = 100, tagged: bool = True
+) -> RequestWindow:
+    """Open the window of an exchange, as the intake does."""
+    began_us, ended_us = run.started_ns // 1_000 - skew_us, run.ended_ns // 1_000 + skew_us + wait_us
+    window = RequestWindow(run.id, {("address", "0xa1")}, began_us, ended_us, tagged=tagged)
+    ledger.open(run, window)
+    return window
+
+
+def order(ledger: Ledger) -> list[str]:
+    """Carry everything out one by one; return the exchanges' ids, and the positions of what is applied as it is."""
+    done: list[str] = []
+    while started := ledger.start_ready(1):
+        (number, item) = started[0]
+        done.append(item.exchange.id if isinstance(item, MirrorRun) else str(item.lsn))
+        ledger.finish(number)
+    return done
+
+
+def test_read_comes_behind_a_change_that_is_released_later() -> None:
+    ledger, read = made_ledger(), ran("read", 1_000, 1_100)
+    deliver(ledger, 900, "0xa1")
+    assert ledger.claim(read, opened(ledger, read), mirror=True)
+    assert order(ledger) == ["900", "read"]
+
+
+def test_read_comes_behind_a_write_that_is_claimed_later() -> None:
+    ledger, write, read = made_ledger(), ran("write", 800, 950), ran("read", 1_000, 1_100)
+    deliver(ledger, 900, "0xa1", request_id="write")
+    windows = {run.id: opened(ledger, run) for run in (write, read)}
+    assert ledger.claim(read, windows["read"], mirror=True)
+    assert order(ledger) == []
+    assert ledger.claim(write, windows["write"], mirror=True)
+    assert order(ledger) == ["write", "read"]
+
+
+@pytest.mark.parametrize("committed_us", [1_150, 1_099], ids=["within the wait for late writes", "by a clock behind"])
+def test_read_comes_before_a_write_that_began_behind_its_end(committed_us: int) -> None:
+    ledger, read, write = made_ledger(), ran("read", 1_000, 1_100), ran("write", 1_101, 1_160)
+    deliver(ledger, committed_us, "0xa1", request_id="write")
+    windows = {run.id: opened(ledger, run) for run in (read, write)}
+    assert ledger.claim(read, windows["read"], mirror=True)
+    assert ledger.claim(write, windows["write"], mirror=True)
+    assert order(ledger) == ["read", "write"]
+
+
+@pytest.mark.parametrize(
+    ("committed_us", "outcome"),
+    [
+        (990, EffectsOutcome.ATTRIBUTED),
+        (996, EffectsOutcome.INTERFERED),
+        (1_050, EffectsOutcome.INTERFERED),
+        (1_104, EffectsOutcome.INTERFERED),
+        (1_110, EffectsOutcome.ATTRIBUTED),
+    ],
+)
+@pytest.mark.parametrize("released", [False, True])
+def test_read_beside_a_change_of_no_request_is_not_judged(
+    committed_us: int, outcome: EffectsOutcome, *, released: bool
+) -> None:
+    ledger, read = made_ledger(), ran("read", 1_000, 1_100)
+    deliver(ledger, committed_us, "0xa1")
+    if released:
+        ledger.release_unclaimed(before_us=2_000)
+    claim = ledger.claim(read, opened(ledger, read), mirror=True)
+    assert claim is not None
+    assert claim.outcome is outcome
