@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from comparator.table_names import canonical_name
 from comparator.tables import ROUTE_KIND, BackgroundRule, Struct, Table
 
 DYNAMIC_PLACES: Final = ("**.stamps.*", "**.stamp_scores.*")
@@ -96,6 +97,15 @@ class KnownDifference(Struct, frozen=True):
     owner: str = ""
     expires: dt.date | None = None
 
+    def __post_init__(self) -> None:
+        """Give the table its canonical name.
+
+        Raises:
+            ValueError: the text does not name a table.
+        """
+        if self.table:
+            msgspec.structs.force_setattr(self, "table", canonical_name(self.table))
+
 
 class RouteCompare(Struct, frozen=True):
     """Settings of one route, in addition to the global ones. The route's own rules take precedence.
@@ -139,6 +149,20 @@ class CompareSettings(Struct, frozen=True):
     dynamic: tuple[str, ...] = DYNAMIC_PLACES
     redact: tuple[str, ...] = ()
     body_max_bytes: int = 4_194_304
+
+    def __post_init__(self) -> None:
+        """Give the tables their canonical names.
+
+        Raises:
+            ValueError: a text does not name a table, or two name the same one.
+        """
+        tables: dict[str, Table] = {}
+        for name, table in self.tables.items():
+            canonical = canonical_name(name)
+            if canonical in tables:
+                raise ValueError(f"tables: {name!r} and {canonical!r} are the same table")
+            tables[canonical] = table
+        msgspec.structs.force_setattr(self, "tables", tables)
 
 
 class StoreSettings(Struct, frozen=True):

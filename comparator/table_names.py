@@ -12,6 +12,7 @@ other spellings of `score`; the configuration may use them, everything behind it
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 _PART: Final = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
@@ -56,6 +57,15 @@ def canonical_name(table: str) -> str:
         ValueError: as `split_name`.
     """
     return table_name(*split_name(table))
+
+
+def canonical_names(tables: Mapping[str, str]) -> dict[str, str]:
+    """Return the mapping with canonical names of tables as its values.
+
+    Raises:
+        ValueError: as `split_name`.
+    """
+    return {key: canonical_name(table) for key, table in tables.items()}
 
 
 def _part(identifier: str) -> str:

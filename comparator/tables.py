@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from comparator.table_names import canonical_name, canonical_names
+
 ROUTE_KIND: Final = "address"
 """Default of `compare.route_kind`: the kind of the routes' keys."""
 
@@ -74,6 +76,14 @@ class JsonColumn(Struct, frozen=True, kw_only=True):
     references: dict[str, str] = {}
     decode_text: bool = False
 
+    def __post_init__(self) -> None:
+        """Give the tables their canonical names.
+
+        Raises:
+            ValueError: a text does not name a table.
+        """
+        msgspec.structs.force_setattr(self, "references", canonical_names(self.references))
+
 
 class Table(Struct, frozen=True, kw_only=True):
     """The description of one table, by which its rows are matched between the two sides.
@@ -100,6 +110,14 @@ class Table(Struct, frozen=True, kw_only=True):
     keys: tuple[AttributionKey, ...] = ()
     low_confidence: bool = False
 
+    def __post_init__(self) -> None:
+        """Give the tables their canonical names.
+
+        Raises:
+            ValueError: a text does not name a table.
+        """
+        msgspec.structs.force_setattr(self, "references", canonical_names(self.references))
+
 
 class BackgroundRule(Struct, frozen=True, kw_only=True):
     """A writer that is not a request, e.g. a nightly job: the rows that match are never effects of a request.
@@ -119,3 +137,11 @@ class BackgroundRule(Struct, frozen=True, kw_only=True):
     ops: tuple[str, ...] = ()
     application: str = ""
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        """Give the table its canonical name.
+
+        Raises:
+            ValueError: the text does not name a table.
+        """
+        msgspec.structs.force_setattr(self, "table", canonical_name(self.table))

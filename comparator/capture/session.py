@@ -13,7 +13,14 @@ APPLICATION_NAME = "shadow-capture"
 VERSION_MIN = 14
 """Oldest PostgreSQL version with logical messages in pgoutput."""
 
-SESSION_SETTINGS = {"timezone": "UTC", "datestyle": "ISO", "intervalstyle": "postgres", "extra_float_digits": "3"}
+SESSION_SETTINGS = {
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+}
 """Session settings that fix the text output of values, so that equal values of both databases have equal text."""
 
 NO_TIME_LIMITS = {"statement_timeout": "0", "idle_session_timeout": "0", "idle_in_transaction_session_timeout": "0"}

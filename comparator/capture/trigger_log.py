@@ -46,7 +46,7 @@ CREATE SEQUENCE IF NOT EXISTS {schema}.lease MINVALUE 0 START 0;
 FUNCTION = """
 CREATE OR REPLACE FUNCTION {schema}.record() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres'
-SET extra_float_digits = '3' SET bytea_output = 'hex' AS $body$
+SET extra_float_digits = '3' SET bytea_output = 'hex' SET lc_monetary = 'C' AS $body$
 DECLARE
     root oid := coalesce(pg_partition_root(TG_RELID), TG_RELID);
 BEGIN

@@ -18,7 +18,7 @@ from comparator.capture.settings import CaptureSettings
 from comparator.capture.verify import DatabasePair, Recheck, TableReport, verify
 from proxy.cli.capture_config import read_capture_config
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import add_config_option
+from proxy.cli.output import add_config_option, table_argument
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -64,7 +64,11 @@ def _configure_clone(parser: argparse.ArgumentParser) -> None:
 def _configure_verify(parser: argparse.ArgumentParser) -> None:
     _databases(parser)
     parser.add_argument(
-        "--table", action="append", default=[], help="table to compare (repeatable; default: all of live)"
+        "--table",
+        action="append",
+        type=table_argument,
+        default=[],
+        help="table to compare, e.g. score or billing.invoice (repeatable; default: all of live)",
     )
     parser.add_argument(
         "--rechecks",

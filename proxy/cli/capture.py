@@ -33,7 +33,7 @@ from comparator.effects.catalog_check import contradictions
 from comparator.tables import Table
 from proxy.cli.capture_config import read_capture_config
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import print_line
+from proxy.cli.output import print_line, table_argument
 
 DATABASE_HELP = {
     "check": "database of the configuration (default: both)",
@@ -62,6 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             command.add_argument(
                 "--table",
                 action="append",
+                type=table_argument,
                 default=[],
                 help="table to capture, e.g. score or billing.invoice (repeatable; default: as configured, else all)",
             )

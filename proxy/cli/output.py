@@ -12,9 +12,22 @@ from typing import Final
 
 import msgspec
 
+from comparator.table_names import canonical_name
 from proxy.replay.errors import OptionError
 
 CONFIG: Final = Path("config.yaml")
+
+
+def table_argument(text: str) -> str:
+    """Return the canonical name of a table that an option names.
+
+    Raises:
+        argparse.ArgumentTypeError: the text does not name a table.
+    """
+    try:
+        return canonical_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:

@@ -1,10 +1,15 @@
 """Every table has one canonical name, whatever its schema and relation are called."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comparator.capture.settings import CaptureSettings
+from comparator.settings import CompareSettings
 from comparator.table_names import canonical_name, split_name, table_name
+
+WHY = {"reason": "as agreed", "ticket": "T-1"}
 
 identifiers = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=8)
 awkward = st.text(st.sampled_from('ab."A '), min_size=1, max_size=5)
@@ -45,3 +50,36 @@ def test_text_that_names_no_table_is_refused(text: str) -> None:
 def test_every_table_has_one_name_of_its_own(schema: str, relation: str) -> None:
     assert split_name(table_name(schema, relation)) == (schema, relation)
     assert canonical_name(table_name(schema, relation)) == table_name(schema, relation)
+
+
+def test_configuration_may_spell_a_table_in_any_way() -> None:
+    tables = {
+        '"score"': {"natural_key": ["id"], "references": {"address_id": "public.address"}},
+        '"a.b".C': {"natural_key": []},
+    }
+    capture = msgspec.convert({"tables": ["public.score", '"a.b"."C"']}, CaptureSettings)
+    compare = msgspec.convert(
+        {
+            "tables": tables,
+            "background": [{"table": "public.score"}],
+            "known_differences": [{**WHY, "table": '"score"'}],
+        },
+        CompareSettings,
+    )
+    assert capture.tables == tuple(compare.tables) == ("score", '"a.b".C')
+    assert compare.tables["score"].references == {"address_id": "address"}
+    assert compare.background[0].table == compare.known_differences[0].table == "score"
+
+
+@pytest.mark.parametrize("section", [CaptureSettings, CompareSettings])
+def test_configuration_with_a_text_that_names_no_table_is_refused(section: type) -> None:
+    given_tables = ["a.b.c"] if section is CaptureSettings else {"a.b.c": {"natural_key": []}}
+    with pytest.raises(msgspec.ValidationError, match="does not name a table"):
+        msgspec.convert({"tables": given_tables}, section)
+
+
+def test_table_that_is_described_twice_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="are the same table"):
+        msgspec.convert(
+            {"tables": {"score": {"natural_key": []}, "public.score": {"natural_key": []}}}, CompareSettings
+        )
