@@ -5,7 +5,8 @@ ComparatorError
 ├── CaseError                 an exported case or a stored comparison cannot be read
 └── StoreError                verdicts cannot be stored or read
     ├── StoreUnavailableError     the database is unavailable: keep the journal's offset and retry
-    └── UnknownFindingError       no finding has this id
+    ├── UnknownFindingError       no finding has this id
+    └── UnknownCauseError         no cause has this id
 """
 
 
@@ -41,3 +42,7 @@ class StoreUnavailableError(StoreError):
 
 class UnknownFindingError(StoreError):
     """No finding has the requested id."""
+
+
+class UnknownCauseError(StoreError):
+    """No cause has the requested id."""

@@ -4,18 +4,19 @@ They count the differences in comparisons. The outcomes of exchanges (compared, 
 The place of a finding is not a label, because it is unbounded; the store has it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from comparator.findings.clustering import Occurrence
+from comparator.findings.clustering import FindingState, Occurrence
 from comparator.verdict import Comparison
 
 OTHER_ROUTE: Final = "other"
 """Label of every route that is not configured."""
 OTHER_TABLE: Final = "other"
 """Label of every table without a description in `compare.tables`."""
+CAUSE_STATES: Final = (*FindingState, "provisional")
 COMPARE_BUCKETS: Final = (0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0)
 
 
@@ -61,11 +62,23 @@ class ComparatorMetrics:
             ("route",),
             registry=registry,
         )
+        self.left_out_tables = Counter(
+            "shadow_left_out_tables_total",
+            "Tables left out of comparisons because their rows carry no key and several requests may have written them.",
+            ("route",),
+            registry=registry,
+        )
         self.compare_seconds = Histogram(
             "shadow_compare_seconds",
             "Duration of one comparison.",
             ("route",),
             buckets=COMPARE_BUCKETS,
+            registry=registry,
+        )
+        self.causes = Gauge(
+            "shadow_causes",
+            "Causes that the store has mismatches of, by state; those of few exchanges are provisional.",
+            ("state",),
             registry=registry,
         )
         self.rules_reloads = Counter(
@@ -85,6 +98,11 @@ class ComparatorMetrics:
     def table(self, name: str) -> str:
         """Return the label of a table."""
         return name if name in self._tables else OTHER_TABLE
+
+    def set_causes(self, by_state: Mapping[str, int]) -> None:
+        """Set the numbers of causes; a state that is missing has none."""
+        for state in CAUSE_STATES:
+            self.causes.labels(state).set(by_state.get(state, 0))
 
     def observe(
         self,
@@ -114,5 +132,7 @@ class ComparatorMetrics:
             self.known_differences.labels(label).inc(len(comparison.known))
         if comparison.expired:
             self.expired_rules.labels(label).inc(len(comparison.expired))
+        if comparison.left_out:
+            self.left_out_tables.labels(label).inc(len(comparison.left_out))
         if comparison.undescribed:
             self.undescribed_tables.labels(label).inc(len(comparison.undescribed))

@@ -1,4 +1,4 @@
-"""The comparison dashboard: verdicts by route, attribution of row changes, findings, and the state of the shadow database."""
+"""The comparison dashboard: verdicts by route, attribution of row changes, causes, and the state of the shadow database."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -19,7 +19,7 @@ def build() -> Json:
         *_verdicts(),
         section("Row changes"),
         *_effects(),
-        section("Findings and rules"),
+        section("Causes and rules"),
         *_findings(),
         section("Shadow database and runner"),
         *_shadow(),
@@ -105,10 +105,16 @@ def _effects() -> Sequence[Panel]:
 def _findings() -> Sequence[Panel]:
     differences = metrics.DIFFERENCES.select(route=ROUTE)
     return (
+        timeseries(
+            "Causes of mismatches",
+            Query(max_by(metrics.CAUSES.select(), "state"), "{{state}}"),
+            width=24,
+            description="`shadow causes list` names them. Those of fewer than three exchanges are provisional.",
+        ),
         table(
             "Differences by route, kind and severity, selected time range",
             Query(sum_by(increase(differences, RANGE), "route", "kind", "severity")),
-            description="The candidate compared with the legacy. `shadow findings` shows the paths and examples.",
+            description="The candidate compared with the legacy. `shadow causes` shows what they have in common.",
         ),
         timeseries(
             "Differences",

@@ -3,29 +3,37 @@
 A finding is identified by route, kind, template of the place and shape of the change, all as seen from the candidate relative to the legacy,
 so that it stays the same finding when the sides change roles. Two differences of one finding:
 
-    stamps.Google.score   legacy "1.5"   candidate null     route v2_score, kind type, place stamps.*.score,
-    stamps.Github.score   legacy "0.7"   candidate null     shape numeric text -> null
+    stamps.Google.score   candidate null   legacy "1.5"     route v2_score, kind type, place stamps.*.score,
+    stamps.Github.score   candidate null   legacy "0.7"     shape null / numeric text
+
+Rows of a table with a declared `discriminator` are told apart by its values as well: an event of the action SCU that is missing and one of the
+action LDP are two findings.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.json_place import Step, path_text
-from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, TruncatedBody, value_text
+from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, TruncatedBody, shortened, value_text
 from comparator.exchanges.model import Side
 from comparator.rules.actions import moment_of, number_of
 from comparator.rules.json_paths import Automaton, parse_pattern
 from comparator.settings import DYNAMIC_PLACES
+from comparator.tables import Table
 from comparator.verdict import Comparison, Verdict
 
 PLACES_MAX: Final = 10_000
 """Places for which member names are counted; names at further places are always structure."""
 NAMES_MAX: Final = 40
 """With more different member names than this at one place, names there count as data and are written `*`."""
+DISCRIMINATORS_MAX: Final = 200
+"""Different values of one table's discriminator that are told apart; a guard against a declared column that is no such thing."""
+DISCRIMINATOR_CHARS_MAX: Final = 60
+NO_TABLES: Final[Mapping[str, Table]] = {}
 
 
 class Severity(StrEnum):
@@ -67,25 +75,63 @@ _BROKEN: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The identity of a finding; `kind` and `shape` are those of the candidate relative to the legacy."""
+    """The identity of a finding; `kind` and `shape` are those of the candidate relative to the legacy.
+
+    Attributes:
+        route: name of the route.
+        kind: kind of the difference.
+        place: template of the place.
+        shape: shape of the change.
+        table: table of a difference of rows, "" for one of the responses.
+        discriminator: values of the table's `discriminator` in the row, e.g. `action=SCU`; "" for none.
+    """
 
     route: str
     kind: Kind
     place: str
     shape: str
+    table: str = ""
+    discriminator: str = ""
 
     @property
     def id(self) -> str:
         """A short stable id: the same in every process and after every restart."""
         text = f"{self.route}\0{self.kind}\0{self.place}\0{self.shape}"
+        text += f"\0{self.discriminator}" if self.discriminator else ""
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
     @property
     def severity(self) -> Severity:
         """The severity of the finding."""
-        if self.kind in _BROKEN:
-            return Severity.BROKEN
-        return Severity.ADDITIVE if self.kind is Kind.EXTRA else Severity.CHANGED
+        return severity_of(self.kind)
+
+
+_WORDS: Final = {
+    Kind.MISSING: "missing in the candidate",
+    Kind.EXTRA: "missing in the legacy",
+    Kind.MISSING_ROW: "row missing in the candidate",
+    Kind.EXTRA_ROW: "row missing in the legacy",
+    Kind.ORDER: "other order",
+    Kind.UNDESCRIBED: "other rows, and no description in compare.tables",
+}
+
+
+def change_in_words(kind: Kind, shape: str) -> str:
+    """Describe a kind of difference for people: `candidate null, legacy text`, `other value (number)`, `row missing in the legacy`."""
+    if kind in _WORDS:
+        return _WORDS[kind]
+    candidate, separator, legacy = shape.partition(" / ")
+    if separator:
+        return f"other value ({legacy})" if candidate == legacy else f"candidate {candidate}, legacy {legacy}"
+    subject, notation, _ = shape.partition(", notation")
+    return f"other notation of one {subject}" if notation else kind.replace("_", " ")
+
+
+def severity_of(kind: Kind) -> Severity:
+    """Return the severity of a kind of difference, as the candidate's relative to the legacy's."""
+    if kind in _BROKEN:
+        return Severity.BROKEN
+    return Severity.ADDITIVE if kind is Kind.EXTRA else Severity.CHANGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +150,23 @@ class Clusterer:
 
     Args:
         dynamic: paths at which the last member's name is data (`compare.dynamic`).
+        tables: description by table, for their discriminators (`compare.tables`).
         names_max: number of different names at one place above which they count as data.
     """
 
-    def __init__(self, dynamic: Iterable[str] = DYNAMIC_PLACES, *, names_max: int = NAMES_MAX) -> None:
+    def __init__(
+        self,
+        dynamic: Iterable[str] = DYNAMIC_PLACES,
+        *,
+        tables: Mapping[str, Table] = NO_TABLES,
+        names_max: int = NAMES_MAX,
+    ) -> None:
+        self._discriminators = {
+            name: tuple((column, table.natural_key.index(column)) for column in table.discriminator)
+            for name, table in tables.items()
+            if table.discriminator
+        }
+        self._discriminated: dict[str, set[str]] = {}
         self._dynamic = Automaton(parse_pattern(path) for path in dynamic)
         self._names: dict[tuple[Step | None, ...], set[Step]] = {}
         self._names_max = names_max
@@ -129,7 +188,25 @@ class Clusterer:
         """Return the signature of the finding that a difference belongs to."""
         # With the legacy as the served side, `missing` means that the candidate lacks a value.
         oriented = difference if served_by is Side.LEGACY else difference.swapped()
-        return Signature(route, oriented.kind, self.template(oriented), shape_of(oriented))
+        return Signature(
+            route,
+            oriented.kind,
+            self.template(oriented),
+            shape_of(oriented),
+            oriented.table,
+            self._discriminator(oriented),
+        )
+
+    def _discriminator(self, difference: Difference) -> str:
+        columns = self._discriminators.get(difference.table)
+        if columns is None or not difference.natural_key:
+            return ""
+        pairs = ((column, value_text(difference.natural_key[index]).strip('"')) for column, index in columns)
+        text = ", ".join(f"{column}={shortened(value, DISCRIMINATOR_CHARS_MAX)}" for column, value in pairs)
+        values = self._discriminated.setdefault(difference.table, set())
+        if len(values) < DISCRIMINATORS_MAX:
+            values.add(text)
+        return text if text in values else ", ".join(f"{column}=*" for column, _ in columns)
 
     def template(self, difference: Difference) -> str:
         """Return the place with indexes and names that are data written `*`: `stamps.*.score`, `items.*.id`."""
@@ -170,18 +247,18 @@ _SHAPELESS: Final = frozenset(
 
 
 def shape_of(difference: Difference) -> str:
-    """Describe the change from the legacy's value (here `served`) to the candidate's: `text → null`, `200 → 500`, `number, notation`."""
+    """Describe candidate and legacy, in this order: `null / text`, `500 / 200`, `number, notation`. The legacy's value is here `served`."""
     legacy, candidate = difference.served, difference.mirrored
     if difference.kind is Kind.STATUS:
-        return f"{legacy} → {candidate}"
+        return f"{candidate} / {legacy}"
     if difference.kind in _SHAPELESS:
         return difference.kind
     if difference.kind is Kind.LATE:
-        return f"{legacy} → {candidate}"
+        return f"{candidate} / {legacy}"
     notation = _only_notation(legacy, candidate)
     if notation:
         return f"{notation}, notation"
-    return f"{_class_of(legacy)} → {_class_of(candidate)}"
+    return f"{_class_of(candidate)} / {_class_of(legacy)}"
 
 
 def _only_notation(legacy: object, candidate: object) -> str:

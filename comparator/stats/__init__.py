@@ -1,1 +1,4 @@
-"""Statistics of verdicts: confidence sequences (`confidence`) and a quantile sketch (`quantile_sketch`). Pure."""
+"""Statistics of verdicts. Pure.
+
+`confidence` has confidence sequences, `quantile_sketch` distributions, `distinct_sketch` numbers of distinct keys.
+"""

@@ -10,7 +10,8 @@ import zstandard
 from comparator.errors import CaseError
 from comparator.exchanges.difference import Difference
 from comparator.exchanges.json_values import shortened, value_text
-from comparator.exchanges.model import Exchange, Failed, Observation
+from comparator.exchanges.model import Exchange, Failed, Observation, Side
+from comparator.exchanges.release import NO_RELEASE, ReleasePair
 from comparator.findings.cases import Case
 from comparator.findings.clustering import Occurrence
 from comparator.verdict import Comparison, Verdict
@@ -34,8 +35,10 @@ class ComparedExchange:
         comparison: the comparison, redacted.
         compared_at: time of the comparison.
         key_digest: digest of the ordering key, None for none.
+        target_digest: digest of the request's target, which stands for the client where there is no key; None for none.
         occurrences: findings that occur in the comparison, redacted.
         case: redacted case of a mismatch, which may become an example of its findings; None for none.
+        release: the releases of both sides.
     """
 
     exchange: Exchange
@@ -46,6 +49,13 @@ class ComparedExchange:
     key_digest: int | None = None
     occurrences: tuple[Occurrence, ...] = ()
     case: Case | None = None
+    release: ReleasePair = NO_RELEASE
+    target_digest: int | None = None
+
+    @property
+    def client_digest(self) -> int:
+        """The digest of what counts as one client; 0 for all of which nothing is known."""
+        return next((digest for digest in (self.key_digest, self.target_digest) if digest is not None), 0)
 
 
 class DifferenceText(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,6 +88,7 @@ class ComparisonDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     undescribed: tuple[str, ...] = ()
     omitted: int = 0
     low_confidence: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 def difference_text(difference: Difference, *, reason: str = "", ticket: str = "", rule: str = "") -> DifferenceText:
@@ -108,6 +119,7 @@ def detail_of(comparison: Comparison) -> ComparisonDetail:
         undescribed=comparison.undescribed,
         omitted=max(0, len(comparison.differences) - DIFFERENCES_MAX),
         low_confidence=comparison.low_confidence,
+        left_out=comparison.left_out,
     )
 
 
@@ -116,8 +128,10 @@ _decoder: Final = msgspec.json.Decoder(ComparisonDetail)
 
 
 def packed_detail(comparison: Comparison) -> bytes | None:
-    """Encode the detail of a comparison for the store; None for a match without rule hits, which has no detail."""
-    if comparison.verdict is Verdict.MATCH and not comparison.rule_hits and not comparison.undescribed:
+    """Encode the detail of a comparison for the store; None for a match of everything without rule hits, which has no detail."""
+    if comparison.verdict is Verdict.MATCH and not (
+        comparison.rule_hits or comparison.undescribed or comparison.left_out
+    ):
         return None
     return pack(_encoder.encode(detail_of(comparison)))
 
@@ -153,14 +167,23 @@ def unpack(stored: bytes) -> bytes:
         raise CaseError(f"stored document is damaged: {error}") from error
 
 
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def served_at(compared: ComparedExchange) -> dt.datetime:
+    """Return the start of the exchange, to the microsecond: the key by which comparisons are partitioned."""
+    return _EPOCH + dt.timedelta(microseconds=compared.exchange.started_ns // 1000)
+
+
 def status_of(observation: Observation) -> int | None:
     """Return the status of an observation's response, None for a failure."""
     return None if isinstance(observation.outcome, Failed) else observation.outcome.status
 
 
-def example_of(difference: Difference) -> str:
-    """Describe a difference in one line: both values, and the row."""
+def example_of(difference: Difference, served_by: Side) -> str:
+    """Describe a difference in one line: the candidate's value and the legacy's, and the row."""
     row = f" of {value_text(difference.natural_key)}" if difference.natural_key else ""
-    served = shortened(value_text(difference.served), EXAMPLE_CHARS_MAX) or "nothing"
-    mirrored = shortened(value_text(difference.mirrored), EXAMPLE_CHARS_MAX) or "nothing"
-    return f"{difference.place}{row}: served {served}, mirrored {mirrored}"
+    oriented = difference if served_by is Side.CANDIDATE else difference.swapped()
+    candidate = shortened(value_text(oriented.served), EXAMPLE_CHARS_MAX) or "nothing"
+    legacy = shortened(value_text(oriented.mirrored), EXAMPLE_CHARS_MAX) or "nothing"
+    return f"{difference.place}{row}: candidate {candidate}, legacy {legacy}"

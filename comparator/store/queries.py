@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from comparator.errors import UnknownFindingError
@@ -9,6 +10,9 @@ from comparator.findings.cases import Case, load
 from comparator.findings.clustering import FindingState
 from comparator.postgres import Connection
 from comparator.stats.confidence import VerdictCounts
+from comparator.stats.distinct_sketch import distinct, merged
+from comparator.stats.quantile_sketch import QuantileSketch
+from comparator.stats.quantile_sketch import load as load_sketch
 from comparator.store.comparison_detail import unpack, unpacked_detail
 from comparator.store.rows import ComparisonRow, EvidenceRow, Finding, KnownTotal, RouteLatency, VerdictTotal
 from comparator.verdict import Verdict
@@ -56,12 +60,10 @@ SELECT_FINDINGS = """
 SELECT
     finding.id, finding.route, finding.kind, finding.place, finding.shape, finding.severity, finding.state,
     finding.state_by, finding.state_reason, finding.state_at, finding.first_seen, finding.last_seen, finding.count,
-    finding.example,
-    (SELECT count(*) FROM shadow.finding_key WHERE finding_key.finding_id = finding.id) AS keys,
-    (SELECT count(DISTINCT comparison.key_digest) FROM shadow.comparison
-     WHERE comparison.route = finding.route AND comparison.served_at >= finding.first_seen) AS route_keys
+    finding.example, shadow.distinct_keys(finding.keys) AS keys, 0 AS route_keys, finding.discriminator,
+    finding.first_release, finding.last_release, finding.fixed_in, finding.regressed_in
 FROM shadow.finding
-WHERE ($1 = '' OR finding.id = $1) AND ($2 = '' OR finding.route = $2) AND (cardinality($3::text[]) = 0 OR finding.state = ANY($3))
+WHERE (cardinality($1::text[]) = 0 OR finding.id = ANY($1)) AND ($2 = '' OR finding.route = $2) AND (cardinality($3::text[]) = 0 OR finding.state = ANY($3))
 ORDER BY
     array_position(ARRAY['regressed', 'new', 'acknowledged', 'fixed'], finding.state),
     array_position(ARRAY['broken', 'changed', 'additive'], finding.severity),
@@ -71,11 +73,50 @@ LIMIT $4
 
 
 async def findings(
-    conn: Connection, *, route: str = "", states: Sequence[FindingState] = (), limit: int = 50
+    conn: Connection,
+    *,
+    ids: Sequence[str] = (),
+    route: str = "",
+    states: Sequence[FindingState] = (),
+    limit: int = 50,
 ) -> tuple[Finding, ...]:
-    """Return findings of a route (all if empty) in these states (all if empty): unhandled states first, then by severity and count."""
-    records = await conn.fetch(SELECT_FINDINGS, "", route, [str(state) for state in states], limit)
-    return tuple([Finding(*record.values()) for record in records])
+    """Return findings: unhandled states first, then by severity and count. Empty arguments do not restrict them."""
+    records = await conn.fetch(SELECT_FINDINGS, list(ids), route, [str(state) for state in states], limit)
+    return await _completed(conn, [Finding(*record.values()) for record in records])
+
+
+SELECT_ROUTE_KEYS = "SELECT route, day, keys FROM shadow.key_total WHERE route = ANY($1) ORDER BY route, day DESC"
+SELECT_CAUSES_OF_FINDINGS = """
+SELECT id, findings FROM shadow.cause WHERE merged_into IS NULL AND findings && $1 ORDER BY exchanges DESC, id
+"""
+
+
+async def _completed(conn: Connection, found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return findings with the number of keys of their routes, and with their causes."""
+    if not found:
+        return ()
+    first_days: dict[str, set[dt.date]] = {}
+    for one in found:
+        first_days.setdefault(one.route, set()).add(one.first_seen.astimezone(dt.UTC).date())
+    numbers: dict[tuple[str, dt.date], int] = {}
+    held: dict[str, list[tuple[dt.date, Sequence[int]]]] = {}
+    for record in await conn.fetch(SELECT_ROUTE_KEYS, list(first_days)):
+        held.setdefault(record["route"], []).append((record["day"], record["keys"]))
+    for route, days in first_days.items():
+        for first in days:
+            numbers[route, first] = distinct(merged(keys for day, keys in held.get(route, ()) if day >= first))
+    causes_of: dict[str, list[str]] = {}
+    for record in await conn.fetch(SELECT_CAUSES_OF_FINDINGS, [one.id for one in found]):
+        for identity in record["findings"]:
+            causes_of.setdefault(identity, []).append(record["id"])
+    return tuple(
+        replace(
+            one,
+            route_keys=numbers[one.route, one.first_seen.astimezone(dt.UTC).date()],
+            causes=tuple(causes_of.get(one.id, ())),
+        )
+        for one in found
+    )
 
 
 async def finding(conn: Connection, identity: str) -> Finding:
@@ -84,26 +125,43 @@ async def finding(conn: Connection, identity: str) -> Finding:
     Raises:
         UnknownFindingError: no finding has this id.
     """
-    record = await conn.fetchrow(SELECT_FINDINGS, identity, "", [], 1) if identity else None
+    record = await conn.fetchrow(SELECT_FINDINGS, [identity], "", [], 1) if identity else None
     if record is None:
         raise UnknownFindingError(f"no finding {identity!r}; `shadow findings list` shows them")
-    return Finding(*record.values())
+    return (await _completed(conn, [Finding(*record.values())]))[0]
+
+
+COUNT_FINDINGS = "SELECT count(*) FROM shadow.finding"
+
+
+async def count_findings(conn: Connection) -> int:
+    """Return the number of findings."""
+    return int(await conn.fetchval(COUNT_FINDINGS))
 
 
 SET_STATE = """
-UPDATE shadow.finding SET state = $2, state_by = $3, state_reason = $4, state_at = $5 WHERE id = $1
+UPDATE shadow.finding SET
+    state = $2, state_by = $3, state_reason = $4, state_at = $5, fixed_in = CASE WHEN $6 = '' THEN fixed_in ELSE $6 END
+WHERE id = $1
 """
 
 
 async def set_state(
-    conn: Connection, identity: str, state: FindingState, *, by: str, reason: str, now: dt.datetime
+    conn: Connection,
+    identity: str,
+    state: FindingState,
+    *,
+    by: str,
+    reason: str,
+    now: dt.datetime,
+    fixed_in: str = "",
 ) -> None:
-    """Set the state of a finding, with the person and the reason.
+    """Set the state of a finding, with the person, the reason, and the releases in which it is fixed.
 
     Raises:
         UnknownFindingError: no finding has this id.
     """
-    if await conn.execute(SET_STATE, identity, str(state), by, reason, now) != "UPDATE 1":
+    if await conn.execute(SET_STATE, identity, str(state), by, reason, now, fixed_in) != "UPDATE 1":
         raise UnknownFindingError(f"no finding {identity!r}; `shadow findings list` shows them")
 
 
@@ -115,41 +173,47 @@ async def exemplars(conn: Connection, identity: str) -> tuple[Case, ...]:
     return tuple([load(unpack(record["body"])) for record in await conn.fetch(SELECT_EXEMPLARS, identity)])
 
 
-SELECT_LATENCY = """
-SELECT
-    route, served_by, count(*) AS count,
-    percentile_cont($2::float8[]) WITHIN GROUP (ORDER BY served_us) AS served_us,
-    percentile_cont($2::float8[]) WITHIN GROUP (ORDER BY mirrored_us) AS mirrored_us
-FROM shadow.comparison
-WHERE served_at >= $1 AND verdict <> 'failed'
-GROUP BY route, served_by ORDER BY route, served_by
+SELECT_DURATIONS = """
+SELECT route, served_by, served, mirrored FROM shadow.duration_total WHERE day >= $1 ORDER BY route, served_by
 """
 
 
 async def latency(
-    conn: Connection, *, since: dt.datetime, quantiles: Sequence[float] = (0.5, 0.9, 0.99)
+    conn: Connection, *, since: dt.date, quantiles: Sequence[float] = (0.5, 0.9, 0.99)
 ) -> tuple[RouteLatency, ...]:
-    """Return exact quantiles of both roles' durations, from the comparisons stored since then."""
-    records = await conn.fetch(SELECT_LATENCY, since, list(quantiles))
+    """Return quantiles of both roles' durations from a day on, within 1 %."""
+    sketches: dict[tuple[str, str], tuple[QuantileSketch, QuantileSketch]] = {}
+    for record in await conn.fetch(SELECT_DURATIONS, since):
+        key = record["route"], record["served_by"]
+        held = sketches.setdefault(key, (QuantileSketch(), QuantileSketch()))
+        for sketch, stored in zip(held, (record["served"], record["mirrored"]), strict=True):
+            sketch.merge(load_sketch(stored))
     return tuple(
-        [
-            RouteLatency(
-                record["route"],
-                record["served_by"],
-                record["count"],
-                tuple(quantiles),
-                tuple(record["served_us"]),
-                tuple(record["mirrored_us"]),
-            )
-            for record in records
-        ]
+        RouteLatency(
+            *key,
+            served.count,
+            tuple(quantiles),
+            tuple(served.quantile(share) for share in quantiles),
+            tuple(mirrored.quantile(share) for share in quantiles),
+        )
+        for key, (served, mirrored) in sketches.items()
     )
+
+
+SELECT_NEWEST_RELEASE = "SELECT label FROM shadow.release ORDER BY last_seen DESC, label LIMIT 1"
+
+
+async def newest_release(conn: Connection) -> str:
+    """Return the label of the releases that were seen last, "" for none."""
+    label: str | None = await conn.fetchval(SELECT_NEWEST_RELEASE)
+    return label or ""
 
 
 SELECT_COMPARISONS = """
 SELECT
     served_at, exchange_id, route, served_by, stage, verdict, cause, confirmed, effects_compared, effects_note,
-    served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored, difference_count, detail
+    served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored, difference_count, detail,
+    coalesce(finding_set, '') AS finding_set, release
 FROM shadow.comparison
 WHERE ($1 = '' OR exchange_id = $1) AND ($2 = '' OR route = $2)
     AND (cardinality($3::text[]) = 0 OR verdict = ANY($3)) AND served_at >= $4
@@ -176,7 +240,8 @@ async def comparisons(
 SELECT_COMPARISONS_OF = """
 SELECT
     served_at, exchange_id, route, served_by, stage, verdict, cause, confirmed, effects_compared, effects_note,
-    served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored, difference_count, detail
+    served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored, difference_count, detail,
+    coalesce(finding_set, '') AS finding_set, release
 FROM shadow.comparison
 WHERE exchange_id = ANY($1) AND served_at >= $2
 """

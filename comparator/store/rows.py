@@ -3,6 +3,9 @@
 import datetime as dt
 from dataclasses import dataclass
 
+from comparator.exchanges.difference import Kind
+from comparator.findings.causes import CauseBody
+from comparator.findings.clustering import change_in_words
 from comparator.store.comparison_detail import ComparisonDetail
 
 
@@ -30,7 +33,7 @@ class KnownTotal:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A finding: differences with one cause.
+    """A finding: like differences at one place.
 
     Attributes:
         id: short stable id.
@@ -47,8 +50,14 @@ class Finding:
         last_seen: time at which the last occurrence was served.
         count: number of comparisons in which it occurred.
         example: description of one occurrence in one line.
-        keys: number of different ordering keys with this finding.
-        route_keys: number of different ordering keys of the route since `first_seen`.
+        keys: number of different ordering keys with this finding; beyond 511 an estimate.
+        route_keys: number of different ordering keys of the route since `first_seen`; beyond 511 an estimate.
+        discriminator: values of the table's `discriminator` in its rows, "" for none.
+        first_release: label of the releases with which it was first seen.
+        last_release: label of the releases with which it was last seen.
+        fixed_in: label of the releases in which it was fixed.
+        regressed_in: label of the releases in which it came back.
+        causes: ids of the causes that show it.
     """
 
     id: str
@@ -66,7 +75,96 @@ class Finding:
     count: int
     example: str
     keys: int
-    route_keys: int
+    route_keys: int = 0
+    discriminator: str = ""
+    first_release: str = ""
+    last_release: str = ""
+    fixed_in: str = ""
+    regressed_in: str = ""
+    causes: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """The place, with the discriminator of its row: `registry_event (action=SCU)`."""
+        return f"{self.place} ({self.discriminator})" if self.discriminator else self.place
+
+    @property
+    def what(self) -> str:
+        """The change in words."""
+        return change_in_words(Kind(self.kind), self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class CauseRow:
+    """A cause: what one fault makes differ.
+
+    Attributes:
+        id: short stable id.
+        body: what it shows.
+        severity: broken, changed or additive.
+        provisional: there is too little of it to be sure that it is more than chance.
+        state: new, acknowledged, fixed or regressed.
+        state_by: person who set the state, "" for none.
+        state_reason: reason given for the state.
+        state_at: time at which the state was set.
+        first_seen: time at which its first exchange was served.
+        last_seen: time at which its last exchange was served.
+        first_release: label of the releases with which it was first seen.
+        last_release: label of the releases with which it was last seen.
+        fixed_in: label of the releases in which it was fixed.
+        regressed_in: label of the releases in which it came back.
+        routes: routes on which it shows.
+        findings: ids of the findings that it shows.
+        joined: number of findings that it shows since it was acknowledged or fixed.
+        exchanges: number of exchanges that have it, of the days that were asked for.
+        keys: number of different ordering keys among those that are kept.
+        gone_in: label of the first releases, after those it was last seen with, that had enough comparisons to show it and did not.
+        former_ids: ids that have become this cause.
+    """
+
+    id: str
+    body: CauseBody
+    severity: str
+    provisional: bool
+    state: str
+    state_by: str
+    state_reason: str
+    state_at: dt.datetime
+    first_seen: dt.datetime
+    last_seen: dt.datetime
+    first_release: str
+    last_release: str
+    fixed_in: str
+    regressed_in: str
+    routes: tuple[str, ...]
+    findings: tuple[str, ...]
+    joined: int
+    exchanges: int
+    keys: int
+    gone_in: str = ""
+    former_ids: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The most telling place, and what differs there."""
+        return f"{self.body.title.where}: {self.body.title.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class CauseList:
+    """Causes, and what is not attributed to any.
+
+    Attributes:
+        causes: causes, unhandled ones first, provisional ones last.
+        mismatches: exchanges of the days that were asked for, each once.
+        unattributed: of those, the ones whose causes are not solved yet.
+        solved_at: time at which causes were solved last, None for never.
+    """
+
+    causes: tuple[CauseRow, ...] = ()
+    mismatches: int = 0
+    unattributed: int = 0
+    solved_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +190,9 @@ class RouteLatency:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """One stored comparison; `cause` is "none" for none, durations are in microseconds, `detail` is what differed."""
+    """One stored comparison; `cause` is "none" for none, durations are in microseconds, `detail` is what differed, `finding_set` the id of
+    the set of its findings, `release` the label of the releases of both sides.
+    """
 
     served_at: dt.datetime
     exchange_id: str
@@ -112,6 +212,8 @@ class ComparisonRow:
     rows_mirrored: int
     difference_count: int
     detail: ComparisonDetail
+    finding_set: str = ""
+    release: str = ""
 
 
 @dataclass(frozen=True, slots=True)

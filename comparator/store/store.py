@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import asyncpg
 
@@ -19,22 +19,18 @@ from comparator.findings import cases
 from comparator.findings.clustering import RandomSource, reservoir_slot
 from comparator.postgres import UNAVAILABLE, Connection
 from comparator.settings import StoreSettings
-from comparator.store.comparison_detail import ComparedExchange, pack
+from comparator.store.comparison_detail import ComparedExchange, pack, served_at
+from comparator.store.finding_sets import add_sets
+from comparator.store.rollups import add_known_totals, add_rollups, add_totals
 from comparator.store.schema import maintain_partitions, migrate
 from comparator.store.writes import (
-    add_keys,
-    add_known_totals,
-    add_totals,
     distinct,
     findings_of,
     insert_comparisons,
     keep_exemplar,
-    served_at,
     upsert_finding,
 )
 
-FINDING_KEYS_MAX: Final = 10_000
-"""Number of occurrences of a finding for which ordering keys are stored."""
 
 
 class Store:
@@ -108,15 +104,15 @@ class Store:
             fresh = [c for c in distinct(batch) if (served_at(c), c.exchange.id) in fresh_ids]
             await add_totals(conn, fresh)
             await add_known_totals(conn, fresh)
+            await add_rollups(conn, fresh)
             await self._add_findings(conn, fresh)
+            await add_sets(conn, fresh, exemplar_max_bytes=self.settings.exemplar_max_bytes)
         return len(fresh)
 
     async def _add_findings(self, conn: Connection, fresh: Sequence[ComparedExchange]) -> None:
         # Always in the order of ids, so that two writers of the same findings never wait for each other in a circle.
         for identity, occurrences in sorted(findings_of(fresh).items()):
             count = await upsert_finding(conn, occurrences)
-            if count <= FINDING_KEYS_MAX:
-                await add_keys(conn, identity, [c.key_digest for _, c in occurrences if c.key_digest is not None])
             slots: dict[int, ComparedExchange] = {}
             for number, (_, compared) in enumerate(occurrences, count - len(occurrences) + 1):
                 slot = reservoir_slot(number, self.settings.exemplars_max, self._random)
@@ -145,4 +141,6 @@ def _translated_errors() -> Generator[None, None, None]:
     try:
         yield
     except UNAVAILABLE as error:
-        raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+        # (a TimeoutError has no text of its own)
+        text = str(error) or "it did not answer within store.timeout_s"
+        raise StoreUnavailableError(f"{type(error).__name__}: {text}") from error

@@ -1,20 +1,13 @@
-"""Write comparisons, totals and findings. Each function runs one statement, in the transaction of the given connection."""
+"""Write comparisons and findings. Each function runs one statement, in the transaction of the given connection."""
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 from comparator.findings.clustering import FindingState, Occurrence
 from comparator.postgres import Connection
-from comparator.store.comparison_detail import ComparedExchange, example_of, packed_detail, status_of
-
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
-
-def served_at(compared: ComparedExchange) -> dt.datetime:
-    """Return the start of the exchange, to the microsecond: the key by which comparisons are partitioned."""
-    return _EPOCH + dt.timedelta(microseconds=compared.exchange.started_ns // 1000)
+from comparator.stats.distinct_sketch import sketch_of
+from comparator.store.comparison_detail import ComparedExchange, example_of, packed_detail, served_at, status_of
+from comparator.store.finding_sets import set_id
 
 
 def distinct(batch: Iterable[ComparedExchange]) -> Iterable[ComparedExchange]:
@@ -26,12 +19,13 @@ INSERT_COMPARISONS = """
 INSERT INTO shadow.comparison (
     served_at, exchange_id, route, key_digest, served_by, stage, verdict, cause, confirmed, effects_compared,
     effects_note, served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored,
-    difference_count, detail, compared_at
+    difference_count, detail, compared_at, finding_set, release
 )
 SELECT * FROM unnest(
     $1::timestamptz[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::boolean[], $10::boolean[], $11::text[], $12::integer[], $13::integer[], $14::bigint[], $15::bigint[],
-    $16::integer[], $17::integer[], $18::integer[], $19::bytea[], $20::timestamptz[]
+    $16::integer[], $17::integer[], $18::integer[], $19::bytea[], $20::timestamptz[],
+    $21::text[], $22::text[]
 )
 ON CONFLICT (served_at, exchange_id) DO NOTHING
 RETURNING served_at, exchange_id
@@ -68,56 +62,9 @@ def _row(compared: ComparedExchange) -> tuple[object, ...]:
         len(comparison.differences),
         packed_detail(comparison),
         compared.compared_at,
+        set_id(compared),
+        compared.release.label,
     )
-
-
-ADD_TOTALS = """
-INSERT INTO shadow.total (day, route, served_by, verdict, cause, count)
-SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
-ON CONFLICT (day, route, served_by, verdict, cause) DO UPDATE SET count = total.count + excluded.count
-"""
-
-
-async def add_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -> None:
-    """Add new comparisons to the totals by day, route, serving side, verdict and cause."""
-    counts = Counter(
-        (
-            served_at(c).date(),
-            c.exchange.route,
-            str(c.comparison.served_by),
-            str(c.comparison.verdict),
-            c.comparison.cause_label,
-        )
-        for c in fresh
-    )
-    rows = [(*key, count) for key, count in sorted(counts.items())]
-    if rows:
-        await conn.execute(ADD_TOTALS, *(list(column) for column in zip(*rows, strict=True)))
-
-
-ADD_KNOWN_TOTALS = """
-INSERT INTO shadow.known_total (day, route, declaration, reason, ticket, count)
-SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
-ON CONFLICT (day, route, declaration)
-DO UPDATE SET count = known_total.count + excluded.count, reason = excluded.reason, ticket = excluded.ticket
-"""
-
-
-async def add_known_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -> None:
-    """Add new comparisons to the totals of the known differences that they contain."""
-    texts = {
-        (served_at(c).date(), c.exchange.route, k.declaration): (k.reason, k.ticket)
-        for c in fresh
-        for k in c.comparison.known
-    }
-    counts = Counter(
-        (served_at(c).date(), c.exchange.route, declaration)
-        for c in fresh
-        for declaration in {k.declaration for k in c.comparison.known}
-    )
-    rows = [(*key, *texts[key], count) for key, count in sorted(counts.items())]
-    if rows:
-        await conn.execute(ADD_KNOWN_TOTALS, *(list(column) for column in zip(*rows, strict=True)))
 
 
 FindingOccurrences = Sequence[tuple[Occurrence, ComparedExchange]]
@@ -135,14 +82,27 @@ def findings_of(fresh: Iterable[ComparedExchange]) -> Mapping[str, FindingOccurr
 
 UPSERT_FINDING = """
 INSERT INTO shadow.finding (
-    id, route, kind, place, shape, severity, state, state_by, state_reason, state_at, first_seen, last_seen, count, example
+    id, route, kind, place, shape, severity, state, state_by, state_reason, state_at, first_seen, last_seen, count, example,
+    source_table, discriminator, first_release, last_release, keys
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, '', '', $8, $9, $10, $11, $12)
+VALUES ($1, $2, $3, $4, $5, $6, $7, '', '', $8, $9, $10, $11, $12, $15, $16, $17, $18, $19)
 ON CONFLICT (id) DO UPDATE SET
     count = finding.count + excluded.count,
     first_seen = least(finding.first_seen, excluded.first_seen),
     last_seen = greatest(finding.last_seen, excluded.last_seen),
+    first_release = CASE
+        WHEN excluded.first_seen < finding.first_seen THEN excluded.first_release ELSE finding.first_release
+    END,
+    last_release = CASE
+        WHEN excluded.last_seen > finding.last_seen THEN excluded.last_release ELSE finding.last_release
+    END,
+    keys = shadow.merge_keys(finding.keys, excluded.keys),
+    source_table = excluded.source_table,
     state = CASE WHEN finding.state = $13 AND excluded.last_seen > finding.state_at THEN $14 ELSE finding.state END,
+    regressed_in = CASE
+        WHEN finding.state = $13 AND excluded.last_seen > finding.state_at THEN excluded.last_release
+        ELSE finding.regressed_in
+    END,
     state_at = CASE
         WHEN finding.state = $13 AND excluded.last_seen > finding.state_at THEN $8 ELSE finding.state_at
     END
@@ -168,22 +128,16 @@ async def upsert_finding(conn: Connection, occurrences: FindingOccurrences) -> i
         served_at(oldest),
         served_at(newest),
         len(occurrences),
-        example_of(first.example),
+        example_of(first.example, oldest.comparison.served_by),
         str(FindingState.FIXED),
         str(FindingState.REGRESSED),
+        signature.table,
+        signature.discriminator,
+        oldest.release.label,
+        newest.release.label,
+        list(sketch_of(c.key_digest for _, c in occurrences if c.key_digest is not None)),
     )
     return count
-
-
-ADD_KEYS = """
-INSERT INTO shadow.finding_key (finding_id, key_digest) SELECT $1, unnest($2::bigint[])
-ON CONFLICT (finding_id, key_digest) DO NOTHING
-"""
-
-
-async def add_keys(conn: Connection, finding: str, key_digests: Iterable[int]) -> None:
-    """Store digests of the ordering keys that a finding affects."""
-    await conn.execute(ADD_KEYS, finding, sorted(set(key_digests)))
 
 
 KEEP_EXEMPLAR = """

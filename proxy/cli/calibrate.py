@@ -88,7 +88,9 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
             route_keys=shadow.route_keys,
         )
         compared = [pair async for pair in calibrator.compare(exchanges)]
-    return calibration_of(compared, Clusterer(settings.compare.dynamic), seen_min=seen_min)
+    return calibration_of(
+        compared, Clusterer(settings.compare.dynamic, tables=settings.compare.tables), seen_min=seen_min
+    )
 
 
 async def _journaled(settings: Settings, count: int) -> Sequence[Exchange]:

@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     one = actions.add_parser("show", help="show a finding with its examples")
     ack = actions.add_parser("ack", help="acknowledge a finding: it is still counted as a mismatch")
     fix = actions.add_parser("fix", help="mark a finding as fixed; it reopens as regressed when it occurs again")
+    fix.add_argument("--in", dest="release", default="", help="releases with the fix (default: those seen last)")
     export = actions.add_parser("export", help="write an example as a case that `shadow compare` runs again")
     export.add_argument("--to", type=Path, help="file to write (default: standard output)")
     export.add_argument("--example", type=int, default=0, help="number of the example, from 0 (default: %(default)s)")
@@ -76,7 +77,10 @@ async def _whole(conn: Connection, identity: str) -> tuple[queries.Finding, tupl
 
 async def _decide(conn: Connection, args: argparse.Namespace, state: FindingState) -> queries.Finding:
     by, now = args.by or getpass.getuser(), dt.datetime.now(dt.UTC)
-    await queries.set_state(conn, args.id, state, by=by, reason=args.reason, now=now)
+    release = ""
+    if state is FindingState.FIXED:
+        release = args.release or await queries.newest_release(conn)
+    await queries.set_state(conn, args.id, state, by=by, reason=args.reason, now=now, fixed_in=release)
     return await queries.finding(conn, args.id)
 
 
@@ -84,9 +88,14 @@ def _export(args: argparse.Namespace, examples: tuple[cases.Case, ...]) -> None:
     number: int = args.example
     if not 0 <= number < len(examples):
         raise UnknownFindingError(f"finding {args.id!r} has {len(examples)} examples; there is no number {number}")
-    text = cases.dump(examples[number]) + b"\n"
-    if args.to is None:
+    write_case(examples[number], args.to)
+
+
+def write_case(case: cases.Case, to: Path | None) -> None:
+    """Write a case to a file, or to the standard output."""
+    text = cases.dump(case) + b"\n"
+    if to is None:
         sys.stdout.write(text.decode())
     else:
-        args.to.write_bytes(text)
-        print_remark(f"written to {args.to}; compare it again: shadow compare {args.to}")
+        to.write_bytes(text)
+        print_remark(f"written to {to}; compare it again: shadow compare {to}")

@@ -85,14 +85,14 @@ class CommandEntry:
 GROUPS: Final = {
     "try it": (
         CommandEntry(
-            "demo", "run the whole system on this machine for a minute and print its findings", "proxy.cli.demo"
+            "demo", "run the whole system on this machine for a minute and name what differs", "proxy.cli.demo"
         ),
     ),
     "serve and compare": (
         CommandEntry("proxy", "serve clients and record every exchange", "proxy.cli.proxy"),
         CommandEntry("runner", "mirror recorded exchanges to the other side and compare", "proxy.cli.runner"),
         CommandEntry(
-            "status", "show the rollout, counts, match rate and most frequent differences", "proxy.cli.status"
+            "status", "show the rollout, counts, match rate and causes of mismatches", "proxy.cli.status"
         ),
     ),
     "roll out and back": (
@@ -106,8 +106,13 @@ GROUPS: Final = {
     ),
     "understand differences": (
         CommandEntry(
+            "causes",
+            "list, show, acknowledge, close, export and compare causes of mismatches",
+            "proxy.cli.causes",
+        ),
+        CommandEntry(
             "findings",
-            "list, show, acknowledge, close and export findings: clusters of like mismatches",
+            "list, show, acknowledge, close and export findings, the details of causes",
             "proxy.cli.findings",
         ),
         CommandEntry("rules", "explain which rule applied where; try out changed rules", "proxy.cli.rules"),

@@ -34,7 +34,7 @@ from proxy.replay.errors import OptionError
 from proxy.replay.html_report import render_html
 from proxy.replay.http_target import ReplayTarget, UrlRewrite, open_target
 from proxy.replay.recording_reader import Recording
-from proxy.replay.report import ReplayReport, parse_fail_rules, render_json, render_text
+from proxy.replay.report import ReplayReport, parse_fail_rules, parse_report, render_json, render_text
 from proxy.replay.report_diff import differing_members
 from proxy.replay.schedule import parse_condition, parse_pace
 from proxy.replay.session import OneSide, RecordHandler, Session
@@ -166,8 +166,8 @@ def _earlier(path: Path) -> ReplayReport:
         OptionError: the file is not a report.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ReplayReport)
-    except (OSError, msgspec.MsgspecError) as error:
+        return parse_report(path.read_bytes())
+    except (OSError, OptionError) as error:
         raise OptionError(f"--same-as {path}: {error}") from error
 
 
@@ -266,7 +266,8 @@ async def _open_handler(
             return
         shadow = await stack.enter_async_context(open_shadow(settings))
         results = ReplayVerdicts(
-            Clusterer(settings.compare.dynamic), redactor_of(settings.compare, settings.journal.redaction, salt)
+            Clusterer(settings.compare.dynamic, tables=settings.compare.tables),
+            redactor_of(settings.compare, settings.journal.redaction, salt),
         )
         yield BothSides(targets, shadow, Comparator(settings.compare), tally, results)
 

@@ -1,4 +1,4 @@
-"""`shadow status`: the stage, the accounting, the match rate with its denominator, the most frequent differences.
+"""`shadow status`: the stage, the accounting, the match rate with its denominator, the causes of mismatches.
 
 Each part is requested on its own: one that is down costs its lines only, and the rest is what the operator on call needs then.
 """
@@ -17,7 +17,7 @@ import msgspec
 
 from comparator.errors import StoreError
 from comparator.settings import StoreSettings
-from comparator.store import queries
+from comparator.store import causes, queries
 from comparator.store.report import Summary, rate_in_words, render_summary
 from comparator.store.store import Store
 from proxy.cli import rollout_text
@@ -32,7 +32,7 @@ from proxy.rollout.rollback_impact import RollbackImpact
 from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
 from proxy.rollout.switch import SwitchState
 
-FINDINGS_SHOWN: Final = 5
+CAUSES_SHOWN: Final = 10
 PART_TIMEOUT_S: Final = 5.0
 
 T = TypeVar("T")
@@ -47,6 +47,7 @@ class Status:
     summary: Summary | None
     unreachable: Mapping[str, str]
     rollback_impact: RollbackImpact | None = None
+    schema: Mapping[str, Any] | None = None
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -84,9 +85,10 @@ async def gather(settings: Settings, *, days: int) -> Status:
     async with aiohttp.ClientSession() as session:
         proxy = await part("proxy", lambda: _proxy(session, proxy_url, settings.admin.token))
         reading = await part("runner", lambda: read(session, proxy_url, runner_url))
+        schema = await part("runner", lambda: _schema(session, runner_url))
     summary = await part("store", lambda: _summary(settings.databases.store, settings.store, days=days))
     impact = await part("rollback impact", lambda: collect_impact(ImpactSources.of(settings)))
-    return Status(proxy, reading, summary, unreachable, impact)
+    return Status(proxy, reading, summary, unreachable, impact, schema)
 
 
 async def _proxy(session: aiohttp.ClientSession, url: str, token: str) -> Mapping[str, object]:
@@ -94,6 +96,14 @@ async def _proxy(session: aiohttp.ClientSession, url: str, token: str) -> Mappin
     async with session.get(f"{url}/status", headers=headers) as response:
         response.raise_for_status()
         return await response.json()
+
+
+async def _schema(session: aiohttp.ClientSession, runner_url: str) -> Mapping[str, Any]:
+    """Return the tables that the runner does not compare; empty without capture, and of an older runner."""
+    async with session.get(f"{runner_url}/status") as response:
+        response.raise_for_status()
+        document: Mapping[str, Any] = await response.json()
+        return document.get("schema") or {}
 
 
 async def _summary(dsn: str, settings: StoreSettings, *, days: int) -> Summary | None:
@@ -105,20 +115,21 @@ async def _summary(dsn: str, settings: StoreSettings, *, days: int) -> Summary |
         totals = await queries.totals(conn, since=since)
         return Summary(
             by_route={route: queries.counts_of(totals, route=route) for route in {t.route for t in totals}},
-            findings=await queries.findings(conn, limit=FINDINGS_SHOWN),
+            causes=await causes.causes(conn, since=since, limit=CAUSES_SHOWN),
             known=await queries.known_totals(conn, since=since),
-            latency=await queries.latency(conn, since=dt.datetime.combine(since, dt.time(), dt.UTC)),
+            latency=await queries.latency(conn, since=since),
         )
 
 
 def render(status: Status, *, config: Path = CONFIG) -> str:
     """Return the status as text; `config` is named in the command for a closer look."""
     lines = [*_serving_lines(status), *(_accounting_lines(status.reading) if status.reading else [])]
+    lines += _schema_lines(status.schema)
     if status.summary is not None:
         lines += ["", render_summary(status.summary)]
-        if status.summary.findings:
+        if status.summary.causes.causes:
             option = "" if config == CONFIG else f" --config {config}"
-            lines += ["", f"look closer: shadow findings show {status.summary.findings[0].id}{option}"]
+            lines += ["", f"look closer: shadow causes show {status.summary.causes.causes[0].id}{option}"]
     if status.rollback_impact is not None:
         lines += ["", "if the legacy has to serve all clients:"]
         lines += rollback_impact.render(status.rollback_impact).splitlines()
@@ -173,6 +184,19 @@ def _accounting_lines(reading: Reading) -> list[str]:
     return lines
 
 
+def _schema_lines(schema: Mapping[str, Any] | None) -> list[str]:
+    """Describe the tables that are not compared, and why."""
+    lines: list[str] = []
+    for table in (schema or {}).get("differs", ()):
+        since = dt.datetime.fromtimestamp(table["since_s"], dt.UTC)
+        reasons = "; ".join(table["reasons"])
+        lines.append(f"schema    {table['table']} is not compared since {since:%Y-%m-%d %H:%M:%SZ}: {reasons}")
+    not_captured = (schema or {}).get("not_captured", ())
+    if not_captured:
+        lines.append(f"schema    not captured, so rows are not compared: {', '.join(not_captured)}")
+    return lines
+
+
 def as_json(status: Status) -> str:
     """Return the status as one JSON document."""
     summary, accounting = status.summary, status.reading.accounting if status.reading else None
@@ -185,10 +209,11 @@ def as_json(status: Status) -> str:
         }
         if summary
         else None,
-        "findings": summary.findings if summary else None,
+        "causes": summary.causes if summary else None,
         "known": summary.known if summary else None,
         "latency": summary.latency if summary else None,
         "rollback_impact": status.rollback_impact,
+        "schema": status.schema,
         "unreachable": status.unreachable,
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

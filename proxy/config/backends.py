@@ -78,6 +78,10 @@ class SideInstances(Struct, frozen=True, forbid_unknown_fields=True):
     """Instance on the live database, which serves clients."""
     shadow: BackendSettings = BackendSettings()
     """Instance on the shadow database, which gets mirrored requests."""
+    version: str = ""
+    """Release of this side, e.g. `2.1.0`: findings and causes say in which releases they were seen first and last."""
+    version_header: Annotated[str, Meta(pattern="^[!#$%&'*+.^_`|~0-9A-Za-z-]*$")] = ""
+    """Response header that names the release instead, e.g. `X-Version`; a response without it has `version`."""
 
 
 class BackendsSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""Summary of the demo: counts that add up, mismatches by kind and field with examples, latencies, and what to look at next."""
+"""Summary of the demo: counts that add up, the causes of mismatches with examples, latencies, and what to look at next."""
 
 import asyncio
 import datetime as dt
@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
 from comparator import postgres
 from comparator.exchanges.difference import Kind
-from comparator.exchanges.model import Side
-from comparator.store import queries
+from comparator.exchanges.model import Role, Side
+from comparator.store import causes, queries
 from comparator.store.comparison_detail import DifferenceText
+from comparator.store.report import oriented_kind
+from comparator.store.rows import CauseList, CauseRow, ComparisonRow
 from comparator.verdict import Verdict
 from proxy.demo.installation import Installation
 from proxy.demo.screen import counts
@@ -30,10 +32,9 @@ _CONNECT_TIMEOUT_S = 10.0
 _PROGRESS_TIMEOUT_S = 60.0
 _POLL_S = 0.2
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
-_FINDINGS_MAX = 12
-_FINDINGS_READ_MAX = 200
 _COMPARISONS_MAX = 2_000
-_GROUPS_MAX = 6
+_CAUSES_MAX = 8
+_PANELS_MAX = 4
 _DIFFERENCES_MAX = 5
 _ROW_KINDS = (Kind.MISSING_ROW, Kind.EXTRA_ROW)
 SIGNS: Final[Mapping[str, tuple[Kind, str]]] = {
@@ -110,27 +111,27 @@ async def _read_progress(
 async def print_summary(console: Console, installation: Installation, result: TrafficResult) -> None:
     """Wait for the outcomes of all exchanges, and print the summary."""
     reading = await wait_for_outcomes(installation)
-    since = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+    now = dt.datetime.now(dt.UTC)
+    since = now - dt.timedelta(days=1)
     conn = await postgres.connect(installation.addresses.store_dsn, timeout_s=_CONNECT_TIMEOUT_S)
     try:
-        findings = await queries.findings(conn, limit=_FINDINGS_READ_MAX)
+        await causes.refresh_causes(conn, now=now, force=True)
+        found = await causes.causes(conn)
+        findings = await queries.count_findings(conn)
         mismatches = await queries.comparisons(conn, since=since, verdicts=(Verdict.MISMATCH,), limit=_COMPARISONS_MAX)
-        latencies = await queries.latency(conn, since=since, quantiles=_QUANTILES)
+        latencies = await queries.latency(conn, since=since.date(), quantiles=_QUANTILES)
     finally:
         await conn.close()
-    console.rule("findings")
+    console.rule("causes")
     console.print(client_results(result))
     console.print(accounting_table(reading.accounting))
-    console.print(findings_table(findings))
+    console.print(causes_table(found, findings))
     if mismatches:
         console.print(escape(explained_by_faults(mismatches, installation.divergences)))
-        console.print(
-            "differences that occur together, with one exchange each: the mirrored side compared with the served one"
-        )
-    for panel in examples(mismatches):
+    for panel in examples(found.causes, mismatches):
         console.print(panel)
     console.print(latency_table(latencies))
-    console.print(next_steps(installation, findings), soft_wrap=True, highlight=False)
+    console.print(next_steps(installation, found.causes), soft_wrap=True, highlight=False)
 
 
 def client_results(result: TrafficResult) -> str:
@@ -152,29 +153,34 @@ def accounting_table(numbers: Accounting) -> Table:
     return table
 
 
-def findings_table(findings: Sequence[queries.Finding]) -> Table | str:
-    """Return the mismatches by kind and field, seen from the candidate."""
-    if not findings:
+def causes_table(found: CauseList, findings: int) -> Table | str:
+    """Return the causes of the mismatches, each with its most telling place."""
+    if not found.causes:
         return "[green]no mismatch[/]"
     table = Table(
-        title="mismatches by kind and field: the candidate compared with the legacy",
+        title=f"{len(found.causes)} causes of {found.mismatches} mismatching exchanges, with {findings} findings",
         title_justify="left",
         expand=True,
     )
-    table.add_column("kind", width=11)
-    table.add_column("where", ratio=1, no_wrap=True)
-    table.add_column("count", justify="right", width=5)
+    table.add_column("exchanges", justify="right", width=9)
     table.add_column("keys", justify="right", width=4)
-    table.add_column("one example", ratio=1, no_wrap=True)
-    for finding in findings[:_FINDINGS_MAX]:
-        values = escape(f"served {finding.example.partition(': served ')[2]}")
-        table.add_row(finding.kind, escape(finding.place), str(finding.count), str(finding.keys), values)
-    if len(findings) > _FINDINGS_MAX:
-        table.caption = f"the {_FINDINGS_MAX} most urgent of {len(findings)}"
+    table.add_column("most telling place", ratio=2, no_wrap=True)
+    table.add_column("what it is", ratio=2, no_wrap=True)
+    table.add_column("what else it shows", ratio=3, no_wrap=True)
+    for cause in found.causes[:_CAUSES_MAX]:
+        title = cause.body.title
+        table.add_row(str(cause.exchanges), str(cause.keys), *map(escape, (title.where, title.what, _others(cause))))
+    if len(found.causes) > _CAUSES_MAX:
+        table.caption = f"the {_CAUSES_MAX} most urgent of {len(found.causes)}"
     return table
 
 
-def explained_by_faults(mismatches: Sequence[queries.ComparisonRow], divergences: Sequence[str]) -> str:
+def _others(cause: CauseRow) -> str:
+    others = list(dict.fromkeys(shown.token.where for shown in (*cause.body.always[1:], *cause.body.sometimes)))
+    return f"{len(others)} places: {', '.join(others)}" if others else "nothing"
+
+
+def explained_by_faults(mismatches: Sequence[ComparisonRow], divergences: Sequence[str]) -> str:
     """Return how many mismatching exchanges show each fault that was switched on, and how many show none of them."""
     signs = {name: SIGNS[name] for name in divergences if name in SIGNS}
     shown = {name: sum(_shows(row, sign) for row in mismatches) for name, sign in signs.items()}
@@ -183,7 +189,7 @@ def explained_by_faults(mismatches: Sequence[queries.ComparisonRow], divergences
     return f"of {len(mismatches)} mismatching exchanges {text}; {none} show none of the faults that were switched on"
 
 
-def _shows(row: queries.ComparisonRow, sign: tuple[Kind, str]) -> bool:
+def _shows(row: ComparisonRow, sign: tuple[Kind, str]) -> bool:
     kind, table = sign
     return any(
         difference.kind == kind and (difference.place.partition(".")[0] == table if table else not difference.key)
@@ -191,76 +197,74 @@ def _shows(row: queries.ComparisonRow, sign: tuple[Kind, str]) -> bool:
     )
 
 
-def examples(mismatches: Sequence[queries.ComparisonRow]) -> list[Panel]:
-    """Return one mismatching exchange for each set of tables and response that differ together, the most frequent first."""
-    groups: dict[frozenset[str], list[queries.ComparisonRow]] = {}
+def examples(found: Sequence[CauseRow], mismatches: Sequence[ComparisonRow]) -> list[Panel]:
+    """Return the clearest exchange of each of the largest causes."""
+    by_set: dict[str, ComparisonRow] = {}
     for row in mismatches:
-        groups.setdefault(frozenset(map(_area, row.detail.differences)), []).append(row)
-    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))[:_GROUPS_MAX]
-    return [_example(rows[0], areas=areas, count=len(rows)) for areas, rows in ordered]
+        by_set.setdefault(row.finding_set, row)
+    chosen = [(cause, by_set.get(cause.body.exemplar)) for cause in found[:_PANELS_MAX]]
+    return [_example(cause, row) for cause, row in chosen if row is not None]
 
 
-def _area(difference: DifferenceText) -> str:
-    """Return response or table of a difference: differences with one cause occur in the same areas."""
-    if not difference.key:
-        return "response"
-    table = difference.place.partition(".")[0]
-    return f"{difference.kind} {table}" if difference.kind in _ROW_KINDS else f"changed {table}"
-
-
-def _example(row: queries.ComparisonRow, *, areas: frozenset[str], count: int) -> Panel:
+def _example(cause: CauseRow, row: ComparisonRow) -> Panel:
+    served_by = Side(row.served_by)
     table = Table(box=None, pad_edge=False, expand=True)
     table.add_column("", width=5)
     table.add_column("kind", width=11)
-    for name, ratio in (("where", 3), (f"served ({row.served_by})", 2), ("mirrored", 2)):
+    roles = {served_by: Role.SERVED, served_by.other: Role.MIRRORED}
+    for name, ratio in (("where", 3), *((f"{side} ({roles[side]})", 2) for side in Side)):
         table.add_column(name, ratio=ratio, no_wrap=True)
     for part, differences in _parts(row.detail.differences):
         for difference in differences[:_DIFFERENCES_MAX]:
             is_row = difference.kind in _ROW_KINDS
             location = f"{difference.place} {difference.key}" if is_row else difference.place
-            cells = (location, difference.served or "nothing", difference.mirrored or "nothing")
-            table.add_row(part, difference.kind, *map(escape, cells))
+            values = {served_by: difference.served, served_by.other: difference.mirrored}
+            cells = (location, *(values[side] or "nothing" for side in Side))
+            table.add_row(part, oriented_kind(difference.kind, served_by), *map(escape, cells))
         if len(differences) > _DIFFERENCES_MAX:
             table.add_row(part, "", f"and {len(differences) - _DIFFERENCES_MAX} more")
-    heading = f"{', '.join(sorted(areas))}; for example {row.exchange_id}"
-    return Panel(Group(escape(heading), table), title=f"{count} exchanges", title_align="left")
+    title = escape(f"{cause.title}; for example {row.exchange_id}")
+    return Panel(table, title=title, title_align="left")
 
 
 def _parts(differences: Sequence[DifferenceText]) -> list[tuple[str, list[DifferenceText]]]:
-    """Return the differences of the response and those of rows, with rows that only one side has first."""
+    """Return the differences of rows, with rows that only one side has first, and those of the response."""
     rows = sorted((d for d in differences if d.key), key=lambda difference: difference.kind not in _ROW_KINDS)
-    return [("response", [d for d in differences if not d.key]), ("rows", rows)]
+    return [("rows", rows), ("reply", [d for d in differences if not d.key])]
 
 
 def latency_table(latencies: Sequence[queries.RouteLatency]) -> Table:
     """Return the latency of both sides, over the same exchanges."""
     table = Table(title="latency of the same exchanges, ms", title_justify="left")
     table.caption = "not a comparison of speed: mirrored requests share this machine with everything else"
-    for name in ("route", "role", *(f"p{share * 100:g}" for share in _QUANTILES), "over"):
-        table.add_column(name, justify="left" if name in ("route", "role") else "right")
+    for name in ("route", "side", *(f"p{share * 100:g}" for share in _QUANTILES), "over"):
+        table.add_column(name, justify="left" if name in ("route", "side") else "right")
     for route in latencies:
-        mirrored_by = Side(route.served_by).other
-        for role, values in (
-            (f"served by {route.served_by}", route.served_us),
-            (f"mirrored by {mirrored_by}", route.mirrored_us),
-        ):
-            table.add_row(route.route, role, *(f"{value / 1e3:.1f}" for value in values), str(route.count))
+        served_by = Side(route.served_by)
+        by_side = {
+            served_by: (Role.SERVED, route.served_us),
+            served_by.other: (Role.MIRRORED, route.mirrored_us),
+        }
+        for side in Side:
+            role, values = by_side[side]
+            table.add_row(
+                route.route, f"{side} ({role})", *(f"{value / 1e3:.1f}" for value in values), str(route.count)
+            )
     return table
 
 
-def next_steps(installation: Installation, findings: Sequence[queries.Finding]) -> str:
+def next_steps(installation: Installation, found: Sequence[CauseRow]) -> str:
     """Return commands and paths for a closer look."""
-    most_frequent = max(findings, key=lambda finding: finding.count, default=None)
     shadow = Path(sys.executable).with_name("shadow")
-    show = f"{shadow} findings show {most_frequent.id} --config {installation.config_path}" if most_frequent else ""
     lines = [
         "where to look next:",
         f"  logs of every part      {installation.config_path.parent / 'logs'}",
         f"  the configuration used  {installation.config_path}",
         "  keep it running         make demo ARGS=--stay",
     ]
-    if show:
-        lines.append(f"  most frequent finding   {show}   (while it is running: --stay)")
+    if found:
+        show = f"{shadow} causes show {found[0].id} --config {installation.config_path}"
+        lines.append(f"  the first cause         {show}   (while it is running: --stay)")
     return escape("\n".join(lines))
 
 

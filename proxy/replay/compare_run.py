@@ -22,14 +22,16 @@ import msgspec
 from comparator.capture.settings import Driver
 from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Request, Role, Side
 from comparator.exchanges.table_schema import Schemas
+from comparator.findings.causes import FindingSet, find_causes
 from comparator.findings.clustering import Clusterer, Signature
 from comparator.findings.redaction import Redactor
+from comparator.findings.tokens import token_of
 from comparator.store.comparison_detail import difference_text
 from comparator.verdict import Comparator, Comparison, Verdict
 from proxy.config.settings import Settings
 from proxy.recordings.model import RecordedExchange
 from proxy.replay.errors import OptionError
-from proxy.replay.report import FindingReport, Verdicts
+from proxy.replay.report import CauseReport, FindingReport, Verdicts
 from proxy.replay.schedule import ScheduledRequest
 from proxy.replay.session import TargetSender, request_id
 from proxy.replay.tally import LeftOut, Tally
@@ -42,6 +44,11 @@ from proxy.runner.shadow_attribution import ShadowAttribution
 
 ORDER = (Side.CANDIDATE, Side.LEGACY)
 FINDINGS_MAX = 200
+SETS_MAX = 2_000
+
+
+_NO_TIME = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+"""Time of all exchanges of a replay: causes of two replays do not differ by when they ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,7 @@ class ReplayVerdicts:
         redactor: takes secrets out of the examples.
         by_route: verdicts.
         by_signature: findings, at most FINDINGS_MAX.
+        sets: the sets of findings that occurred together, at most SETS_MAX, each with its count and its first exchange.
         uncertain: comparisons that are incomplete, by reason.
         lines: one for each comparison, for the digest.
     """
@@ -105,6 +113,9 @@ class ReplayVerdicts:
     redactor: Redactor
     by_route: dict[str, Counter[Verdict]] = field(default_factory=dict[str, Counter[Verdict]])
     by_signature: dict[Signature, FindingReport] = field(default_factory=dict[Signature, FindingReport])
+    sets: dict[frozenset[Signature], tuple[int, str]] = field(
+        default_factory=dict[frozenset[Signature], tuple[int, str]]
+    )
     uncertain: Counter[LeftOut] = field(default_factory=Counter[LeftOut])
     lines: list[str] = field(default_factory=list[str])
 
@@ -115,7 +126,12 @@ class ReplayVerdicts:
             self.uncertain[LeftOut.EFFECTS_NOT_COMPARED] += 1
         shapes = sorted(f"{d.kind} {d.place} {d.natural_key}" for d in comparison.differences)
         self.lines.append(f"{run_id} {comparison.verdict} {comparison.cause_label} {'; '.join(shapes)}")
-        for occurrence in self.clusterer.occurrences(route, comparison):
+        occurrences = self.clusterer.occurrences(route, comparison)
+        together = frozenset(occurrence.signature for occurrence in occurrences)
+        count, first = self.sets.get(together, (0, run_id))
+        if together and (count or len(self.sets) < SETS_MAX):
+            self.sets[together] = (count + 1, first)
+        for occurrence in occurrences:
             earlier = self.by_signature.get(occurrence.signature)
             if earlier is not None:
                 self.by_signature[occurrence.signature] = msgspec.structs.replace(
@@ -149,6 +165,34 @@ class ReplayVerdicts:
     def findings(self) -> Sequence[FindingReport]:
         """Return the findings, the most frequent first."""
         return sorted(self.by_signature.values(), key=lambda finding: (-finding.count, finding.id))
+
+    def causes(self) -> Sequence[CauseReport]:
+        """Return the causes of the mismatches, the largest first."""
+        sets = [
+            FindingSet(
+                id=run_id,
+                route=next(iter(together)).route,
+                findings={signature.id: token_of(signature) for signature in together},
+                count=count,
+                first_seen=_NO_TIME,
+                last_seen=_NO_TIME,
+            )
+            for together, (count, run_id) in self.sets.items()
+        ]
+        return [
+            CauseReport(
+                id=cause.id,
+                title=f"{cause.body.title.where}: {cause.body.title.what}",
+                severity=cause.severity.value,
+                exchanges=cause.exchanges,
+                always=tuple(shown.token.where for shown in cause.body.always[1:]),
+                sometimes=tuple(shown.token.where for shown in cause.body.sometimes),
+                findings=tuple(sorted(cause.findings)),
+                exchange=cause.body.exemplar,
+                provisional=cause.provisional,
+            )
+            for cause in find_causes(sets).causes
+        ]
 
     def digest(self) -> str:
         """Return a digest of all verdicts and the places of differences, whatever their order. Values are not part of it."""
@@ -201,6 +245,10 @@ class BothSides:
         self.tally.left_out.update(self.results.uncertain)
         self.results.uncertain.clear()
         return self.results.findings()
+
+    def causes(self) -> Sequence[CauseReport]:
+        """Return the causes of the mismatches, the largest first."""
+        return self.results.causes()
 
     def digest(self) -> str:
         """Return a digest of all verdicts."""

@@ -6,7 +6,15 @@ from difflib import SequenceMatcher
 from html import escape
 from typing import Final, cast
 
-from proxy.replay.report import FindingReport, ReplayReport, SideReport, Verdicts, latency_rows, pace_summary
+from proxy.replay.report import (
+    PLACES_SHOWN,
+    FindingReport,
+    ReplayReport,
+    SideReport,
+    Verdicts,
+    latency_rows,
+    pace_summary,
+)
 from proxy.replay.tally import QUANTILES
 
 WIDTH: Final = 640
@@ -45,6 +53,8 @@ def render_html(report: ReplayReport, violations: Sequence[str] = ()) -> str:
     ]
     if report.verdicts.compared or report.verdicts.failed:
         parts += ["<h2>Mismatch rate by route</h2>", _mismatch_chart(report)]
+        if report.causes:
+            parts += ["<h2>Causes</h2>", _causes(report)]
         parts += ["<h2>Findings</h2>", *(_finding(finding) for finding in report.findings[:FINDINGS_MAX])]
         if not report.findings:
             parts.append("<p>No unexplained difference.</p>")
@@ -164,12 +174,23 @@ def _mismatch_chart(report: ReplayReport) -> str:
     return _svg(max(1, len(compared)) * (BAR + 8), parts, "mismatch rate by route")
 
 
+def _causes(report: ReplayReport) -> str:
+    rows: list[Sequence[str]] = []
+    for cause in report.causes:
+        others = [*cause.always, *(f"sometimes {place}" for place in cause.sometimes)]
+        rest = f" and {len(others) - PLACES_SHOWN} more" if len(others) > PLACES_SHOWN else ""
+        state = f"{cause.severity}, provisional" if cause.provisional else cause.severity
+        shown = ", ".join(others[:PLACES_SHOWN]) + rest
+        rows.append((f"{cause.title} ({cause.id})", state, str(cause.exchanges), cause.exchange, shown))
+    return _table(("most telling place", "severity", "exchanges", "clearest example", "with"), rows)
+
+
 def _finding(finding: FindingReport) -> str:
     head = f"{finding.count} x {finding.severity}: {finding.route} {finding.place} ({finding.kind}, {finding.shape})"
-    legacy, candidate = _marked(_lines(finding.legacy), _lines(finding.candidate))
+    candidate, legacy = _marked(_lines(finding.candidate), _lines(finding.legacy))
     return (
         f"<h3>{escape(head)}</h3><small>{escape(finding.id)}, first in {escape(finding.exchange)}</small>"
-        f'<div class="pair"><div>legacy<pre>{legacy}</pre></div><div>candidate<pre>{candidate}</pre></div></div>'
+        f'<div class="pair"><div>candidate<pre>{candidate}</pre></div><div>legacy<pre>{legacy}</pre></div></div>'
     )
 
 

@@ -17,6 +17,10 @@ VERSION: Final = 1
 _RULE: Final = re.compile(r"\s*([a-z0-9-]+)\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?)\s*")
 
 
+PLACES_SHOWN: Final = 4
+"""Places of a cause that its line of text shows."""
+
+
 class LatencyReport(Struct, frozen=True):
     """A distribution of latencies; `quantiles_ms` by share, e.g. "0.95"."""
 
@@ -82,6 +86,20 @@ class FindingReport(Struct, frozen=True):
     candidate: str
 
 
+class CauseReport(Struct, frozen=True):
+    """A cause: what one fault makes differ. `always` and `sometimes` are places, `exchange` shows it with the fewest other causes."""
+
+    id: str
+    title: str
+    severity: str
+    exchanges: int
+    always: tuple[str, ...]
+    sometimes: tuple[str, ...]
+    findings: tuple[str, ...]
+    exchange: str
+    provisional: bool = False
+
+
 class RouteReport(Struct, frozen=True):
     """The results for one route: of each side, and of their comparison."""
 
@@ -117,6 +135,7 @@ class ReplayReport(Struct, frozen=True):
     verdicts: Verdicts
     findings: tuple[FindingReport, ...]
     verdicts_digest: str = ""
+    causes: tuple[CauseReport, ...] = ()
 
     @property
     def silent_sides(self) -> tuple[str, ...]:
@@ -140,6 +159,7 @@ class ReplayFacts(Struct, frozen=True):
     verdicts: Mapping[str, Verdicts] = {}
     findings: tuple[FindingReport, ...] = ()
     verdicts_digest: str = ""
+    causes: tuple[CauseReport, ...] = ()
 
 
 def build_report(tally: Tally, facts: ReplayFacts) -> ReplayReport:
@@ -176,7 +196,20 @@ def build_report(tally: Tally, facts: ReplayFacts) -> ReplayReport:
         verdicts=_sum(facts.verdicts.values()),
         findings=facts.findings,
         verdicts_digest=facts.verdicts_digest,
+        causes=facts.causes,
     )
+
+
+def parse_report(text: bytes) -> ReplayReport:
+    """Parse the JSON form of a report.
+
+    Raises:
+        OptionError: it is not a report.
+    """
+    try:
+        return msgspec.json.decode(text, type=ReplayReport)
+    except msgspec.MsgspecError as error:
+        raise OptionError(str(error)) from error
 
 
 def render_json(report: ReplayReport) -> bytes:
@@ -360,10 +393,23 @@ def _verdict_lines(report: ReplayReport) -> list[str]:
         lines.append(
             f"{name:<24} {counts.compared:>9} {counts.match:>9} {counts.known:>7} {counts.mismatch:>9} {counts.failed:>7}"
         )
+    if report.causes:
+        lines += ["", "causes"]
+    for cause in report.causes:
+        note = ", provisional" if cause.provisional else ""
+        lines.append(
+            f"  {cause.exchanges:>6}x {cause.severity:<8} {cause.id} {cause.title} (e.g. {cause.exchange}){note}"
+        )
+        others = [*cause.always, *(f"sometimes {place}" for place in cause.sometimes)]
+        if others:
+            rest = f" and {len(others) - PLACES_SHOWN} more" if len(others) > PLACES_SHOWN else ""
+            lines.append(f"          with {', '.join(others[:PLACES_SHOWN])}{rest}")
+    if report.findings:
+        lines += ["", "findings"]
     for finding in report.findings:
         lines.append(
             f"  {finding.count:>6}x {finding.severity:<8} {finding.route} {finding.place}: {finding.kind}, {finding.shape}"
         )
-        lines.append(f"          legacy {finding.legacy[:100] or 'nothing'}")
         lines.append(f"          candidate {finding.candidate[:100] or 'nothing'}")
+        lines.append(f"          legacy    {finding.legacy[:100] or 'nothing'}")
     return lines

@@ -16,7 +16,7 @@ from proxy.replay import resume_state as statefile
 from proxy.replay.credentials import ReplayCredentials
 from proxy.replay.player import Player
 from proxy.replay.recording_reader import Recording, TimeSpan
-from proxy.replay.report import FindingReport, ReplayFacts, ReplayReport, Verdicts, build_report
+from proxy.replay.report import CauseReport, FindingReport, ReplayFacts, ReplayReport, Verdicts, build_report
 from proxy.replay.schedule import Pace, ScheduledRequest, schedule
 from proxy.replay.tally import LeftOut, Tally
 from proxy.runner.mirror_client import MirroredResponse
@@ -53,6 +53,10 @@ class RecordHandler(Protocol):
         """Return the findings, the most frequent first."""
         ...
 
+    def causes(self) -> Sequence[CauseReport]:
+        """Return the causes of the mismatches, the largest first."""
+        ...
+
     def digest(self) -> str:
         """Return a digest of all verdicts, equal for replays with equal results."""
         ...
@@ -79,6 +83,10 @@ class OneSide:
 
     def findings(self) -> Sequence[FindingReport]:
         """Return no findings."""
+        return ()
+
+    def causes(self) -> Sequence[CauseReport]:
+        """Return no causes."""
         return ()
 
     def digest(self) -> str:
@@ -235,6 +243,7 @@ class Session:
             malformed=len(self.recording.malformed),
             verdicts=self.handler.verdicts(),
             findings=tuple(self.handler.findings()),
+            causes=tuple(self.handler.causes()),
             verdicts_digest=self.handler.digest(),
         )
         return build_report(self.tally, facts)

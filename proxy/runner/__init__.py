@@ -10,8 +10,9 @@
 `app` builds all of it. `intake` decides which exchanges are mirrored (`skip_causes`), `ledger` orders them and live's other changes,
 `runner` carries them out, `shadow_state` holds since when the shadow can be compared with, and `checkpoint` how far journal and log are
 done. `databases` opens live and shadow, `safety_check` refuses a shadow that may be live, `parent_lookup` finds the keys of parent rows,
-`mismatch_journal` copies exchanges that differed, and `rules_reload` reloads the comparison rules. `admin` and `metrics` are the runner's
-port and its counts.
+`mismatch_journal` copies exchanges that differed, and `rules_reload` reloads the comparison rules. `cause_solving`
+solves causes from what is stored, and `releases` reads the releases of both sides. `admin` and `metrics` are the runner's port and its
+counts.
 
 With `capture.driver: off`, `no_capture` has null objects for every part that deals with row changes. `calibrate` and
 `shadow replay --to both` use the same parts in the runner's place, through `databases.open_exclusive_shadow`.

@@ -30,6 +30,7 @@ from proxy.config.settings import Settings
 from proxy.journal.driver import JournalPosition, JournalReader
 from proxy.journal.registry import journal_keys, open_reader
 from proxy.runner.admin import admin_server
+from proxy.runner.cause_solving import solve_causes
 from proxy.runner.checkpoint import CommitOnSave, CommitWithLog, OpenExchanges
 from proxy.runner.databases import RunnerDatabases, open_databases
 from proxy.runner.intake import Intake, ServedEffects
@@ -41,6 +42,7 @@ from proxy.runner.mismatch_journal import open_mismatch_journal
 from proxy.runner.no_capture import EmptyFeed, NoServedAttribution, NoShadowAttribution, UnalignedShadow
 from proxy.runner.outcomes import Outcomes
 from proxy.runner.parent_lookup import ParentLookup
+from proxy.runner.releases import ReleaseReader
 from proxy.runner.result_buffer import ResultBuffer
 from proxy.runner.result_sink import ResultSink, redactor_of
 from proxy.runner.resync import AlignedShadow
@@ -105,6 +107,7 @@ async def serve(
             keys.digest,
             routes=(route.name for route in settings.routes),
             registry=metrics.registry,
+            releases=ReleaseReader.of(settings.backends),
             on_mismatch=record_mismatch,
         )
         buffer = ResultBuffer(
@@ -148,6 +151,7 @@ async def serve(
         logger.info("runner_started", extra={"admin_port": port, "capture": settings.capture.driver.value})
 
         upkeep = {
+            "causes": solve_causes(store, sink.metrics),
             "evidence": sink.save_evidence(),
             "rules-reload": reload_rules(
                 rules, _changed_rules(reload), sink.metrics, effects.schemas if effects.captured else None

@@ -22,6 +22,7 @@ from comparator.verdict import Comparison, Verdict
 from proxy.config.journal import RedactionSettings
 from proxy.journal.driver import JournalEntry
 from proxy.runner.mirror import MirrorResult
+from proxy.runner.releases import ReleaseReader
 from proxy.runner.result_buffer import Outcome
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class ResultSink:
         salt: keys the digests of ordering keys.
         routes: names of the routes, for the metrics.
         registry: for the comparator's metrics.
+        releases: reads the releases of both sides.
         on_mismatch: called with each exchange whose verdict is a mismatch, after it is saved and before the journal is committed.
     """
 
@@ -51,13 +53,15 @@ class ResultSink:
         *,
         routes: Iterable[str],
         registry: CollectorRegistry,
+        releases: ReleaseReader,
         on_mismatch: Callable[[JournalEntry], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._salt = salt
         self._redactor = redactor
-        self._clusterer = Clusterer(compare.dynamic)
+        self._clusterer = Clusterer(compare.dynamic, tables=compare.tables)
         self.metrics = ComparatorMetrics(registry, list(routes), compare.tables)
+        self._releases = releases
         self._on_mismatch = on_mismatch
         self._evidence: dict[tuple[str, str], ComparisonEvidence] = {}
 
@@ -120,6 +124,7 @@ class ResultSink:
             key_digest=digest_key(exchange.key, self._salt) if exchange.key else None,
             occurrences=tuple(map(self._redactor.occurrence, occurrences)),
             case=case_of(exchange, mirrored.served, mirrored.mirrored, self._redactor) if mismatch else None,
+            release=self._releases.read(mirrored.served, mirrored.mirrored),
         )
 
 

@@ -6,9 +6,11 @@ from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
 
+from tests.legacy.divergences import Divergence, Divergences
 from tests.legacy.models import Event, HashScorerLink
 
 TRIES = 5
+DIVERGENCES = Divergences.parse(settings.SHADOW_DIVERGENCES)
 
 
 class LinksNotSavedError(Exception):
@@ -62,6 +64,8 @@ class _Attempt:
     def take(self, row_provider: str, credential: dict, links: dict[str, HashScorerLink]) -> None:
         hashes = nullifiers(credential)
         clashes = [links[one] for one in hashes if one in links and self._held(links[one])]
+        if DIVERGENCES.diverges(Divergence.DEDUP_OFF, self.address):
+            clashes = []
         if clashes:
             self.clashing[credential["credentialSubject"]["provider"]] = credential
             fill = [one for one in hashes if one not in links or not self._held(links[one])]
@@ -78,6 +82,8 @@ class _Attempt:
 
     def saved(self) -> bool:
         """Write in two statements and count the own links afterwards; False requests another attempt."""
+        if DIVERGENCES.diverges(Divergence.LINKS_LOST, self.address):
+            return True
         try:
             if self.created:
                 HashScorerLink.objects.bulk_create(self.created)
@@ -100,7 +106,7 @@ class _Attempt:
 
 def _announce(clashing: dict[str, dict], address: str, community) -> None:
     """Write one LDP event per clashing provider, all in one transaction."""
-    if not clashing:
+    if not clashing or DIVERGENCES.diverges(Divergence.MISSING_DEDUP_EVENT, address):
         return
     Event.objects.bulk_create(
         Event(

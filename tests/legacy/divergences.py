@@ -19,6 +19,17 @@ class Divergence(Enum):
     THRESHOLD_OFF_BY_ONE = "threshold_off_by_one"  # a score equal to the threshold does not pass
     SLOW_RESPONSE = "slow_response"  # correct, but SHADOW_SLOW_RESPONSE_S seconds late
     ERROR_500 = "error_500"  # an unhandled exception before anything is written
+    THRESHOLD_HIGH = "threshold_high"  # the threshold is 1.5 higher
+    NO_EXPIRY = "no_expiry"  # the score has no expiry date
+    SCORE_TEXT = "score_text"  # the response has four decimal places in place of five
+    LOST_FIELD = "lost_field"  # the response lacks possible_points_data
+    EMPTY_ERROR = "empty_error"  # the response has "" in place of null as error
+    EMPTY_STAMPS = "empty_stamps"  # the response lists no stamps
+    EVENT_STATUS = "event_status"  # the score event has another status
+    POINTS_LOST = "points_lost"  # no points are awarded
+    LINKS_LOST = "links_lost"  # no hash links are written
+    DEDUP_OFF = "dedup_off"  # stamps that another address holds are kept
+    MISSING_DEDUP_EVENT = "missing_dedup_event"  # the event of a clashing stamp is not written
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,13 +104,18 @@ def calculate(row: Score, valid: list[tuple[str, dict]], address: str, community
     for provider, credential in kept[: max(lost, 0)]:
         Stamp(passport=row.passport, provider=provider, credential=credential).save()
     weights, threshold = load_weights(community)
+    if DIVERGENCES.diverges(Divergence.THRESHOLD_HIGH, address):
+        threshold += Decimal("1.5")
     if kept and DIVERGENCES.diverges(Divergence.WRONG_WEIGHT, address):
         provider = kept[0][0]
         weights[provider] = str(Decimal(weights.get(provider, 0)) * Decimal("1.25"))
     summed = sum_up(Stamp.objects.filter(passport=row.passport), weights)
     mark_clashes(summed, clashing)
+    if DIVERGENCES.diverges(Divergence.NO_EXPIRY, address):
+        summed.expires = None
     fill(row, summed, threshold, passing=passes(summed.total, threshold, address))
-    points.award(address, community, kept, passing=row.score == 1)
+    if not DIVERGENCES.diverges(Divergence.POINTS_LOST, address):
+        points.award(address, community, kept, passing=row.score == 1)
 
 
 def load_weights(community: Community) -> tuple[dict, Decimal]:
@@ -194,6 +199,8 @@ def store(row: Score, address: str, *, created: bool) -> None:
         "expiration_date",
     ]
     fields = {name: passport.pk if name == "passport" else getattr(row, name) for name in names}
+    if DIVERGENCES.diverges(Divergence.EVENT_STATUS, address):
+        fields["status"] = "BULK_PROCESSING"
     data = {"model": "registry.score", "pk": row.pk, "fields": fields}
     copies = 0 if DIVERGENCES.diverges(Divergence.MISSING_EVENT, address) else 1
     copies += 1 if DIVERGENCES.diverges(Divergence.DOUBLED_EVENT, address) else 0
@@ -213,7 +220,7 @@ def store_error(row: Score, text: str) -> None:
 def response(row: Score, address: str) -> dict:
     """Return the body: all keys in this order; constants for a row without evidence."""
     evidence = row.evidence or {"rawScore": "0", "threshold": "20", "success": False}
-    return {
+    body = {
         "address": address,
         "score": f"{Decimal(evidence['rawScore']):.5f}",
         "passing_score": evidence["success"],
@@ -226,3 +233,17 @@ def response(row: Score, address: str) -> dict:
         "possible_points_data": None,
         "linked_score": None,
     }
+    return diverging(body, Decimal(evidence["rawScore"]), address)
+
+
+def diverging(body: dict, total: Decimal, address: str) -> dict:
+    """Return the body with the active faults of the response."""
+    if DIVERGENCES.diverges(Divergence.SCORE_TEXT, address):
+        body["score"] = f"{total:.4f}"
+    if DIVERGENCES.diverges(Divergence.LOST_FIELD, address):
+        del body["possible_points_data"]
+    if DIVERGENCES.diverges(Divergence.EMPTY_ERROR, address):
+        body["error"] = body["error"] or ""
+    if DIVERGENCES.diverges(Divergence.EMPTY_STAMPS, address):
+        body["stamps"] = {}
+    return body

@@ -2,8 +2,9 @@
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from comparator.exchanges.difference import Difference
 from comparator.exchanges.model import (
     Effects,
     EffectsOutcome,
@@ -15,13 +16,15 @@ from comparator.exchanges.model import (
     Role,
     Side,
 )
+from comparator.exchanges.release import NO_RELEASE, ReleasePair
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.findings.cases import case_of
 from comparator.findings.clustering import Clusterer
 from comparator.findings.redaction import Redactor
 from comparator.settings import CompareSettings, KnownDifference, RuleSettings
 from comparator.store.comparison_detail import ComparedExchange
-from comparator.verdict import Comparator
+from comparator.tables import Table
+from comparator.verdict import Comparator, Comparison, Verdict, VerdictCause
 from tests.support.schemas import LEGACY_SCHEMAS, with_id
 
 NOW = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)
@@ -93,6 +96,42 @@ def _text(value: object) -> str | None:
             return json.dumps(value)
         case _:
             return str(value)
+
+
+def exchange_with(
+    identity: str,
+    *differences: Difference,
+    route: str = "v2_score",
+    at: dt.datetime = NOW,
+    key: int | None = 1,
+    release: ReleasePair = NO_RELEASE,
+    tables: Mapping[str, Table] | None = None,
+) -> ComparedExchange:
+    """Return a comparison with these differences, which the candidate served; a match if there are none."""
+    rows, responses = any(d.table for d in differences), any(not d.table for d in differences)
+    cause = {(False, False): None, (True, False): "effects", (False, True): "response"}.get(
+        (rows, responses), "response_and_effects"
+    )
+    comparison = Comparison(
+        Verdict.MISMATCH if differences else Verdict.MATCH,
+        VerdictCause(cause) if cause else None,
+        Side.CANDIDATE,
+        differences,
+        effects_compared=True,
+        rows=(2, 2),
+    )
+    one, a, b = exchange(identity, route=route, at=at), served(response({})), mirrored(response({}))
+    return ComparedExchange(
+        exchange=one,
+        served=a,
+        mirrored=b,
+        comparison=comparison,
+        compared_at=at + dt.timedelta(seconds=1),
+        key_digest=key,
+        occurrences=Clusterer(tables=tables or {}).occurrences(route, comparison),
+        case=case_of(one, a, b, Redactor((), b"salt")),
+        release=release,
+    )
 
 
 def exchange(identity: str = "x1", *, route: str = "v2_score", at: dt.datetime = NOW, key: str = "0xabc") -> Exchange:

@@ -40,6 +40,10 @@ def runner_series(name: str, values: str, **labels: str) -> Series:
     return Series(name, RUNNER | labels, values)
 
 
+def causes(state: str, values: str) -> Series:
+    return runner_series("shadow_causes", values, state=state)
+
+
 def candidate_series(name: str, values: str, **labels: str) -> Series:
     return Series(name, CANDIDATE | labels, values)
 
@@ -173,6 +177,17 @@ CASES = (
         fires=(compared("mismatch", APPEARS_AFTER_25_MIN),),
         quiet=(compared("mismatch", "1x60"), compared("match", "0+100x60")),
     ),
+    AlertCase(
+        "ShadowMismatch",
+        fires=(compared("mismatch", APPEARS_AFTER_25_MIN),),
+        quiet=(compared("mismatch", APPEARS_AFTER_25_MIN), causes("provisional", "1x60")),
+    ),
+    AlertCase(
+        "ShadowUnhandledCause",
+        fires=(causes("new", "1x60"), causes("acknowledged", "1x60")),
+        quiet=(causes("new", "0x60"), causes("acknowledged", "2x60"), causes("provisional", "3x60")),
+    ),
+    AlertCase("ShadowUnhandledCause", fires=(causes("regressed", "1x60"),), quiet=(causes("fixed", "1x60"),)),
     AlertCase("ShadowAccountingGap", fires=proxy_counts("0 1+100x60"), quiet=proxy_counts("0+100x60")),
     AlertCase(
         "ShadowAccountingGap",

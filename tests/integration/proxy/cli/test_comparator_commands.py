@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from comparator.exchanges.difference import Difference, Kind
+from comparator.exchanges.json_values import ABSENT
 from comparator.settings import StoreSettings
+from comparator.store.causes import refresh_causes
 from comparator.store.store import Store
+from proxy.cli import causes as causes_command
 from proxy.cli import compare as compare_command
 from proxy.cli import findings as findings_command
 from proxy.cli import rules as rules_command
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings
 from proxy.journal.registry import open_writer
-from tests.support.comparisons import NOW, exchange, mismatch
+from tests.support.comparisons import NOW, exchange, exchange_with, mismatch
 
 RULES = "compare:\n  rules:\n    - {path: last_score_timestamp, time_within_ms: 60000}\n"
 HIDING = RULES + "    - {path: score, ignore: true, reason: trial}\n"
@@ -58,7 +62,7 @@ async def exported(stored: str, config: Path, capsys: pytest.CaptureFixture[str]
 
 async def test_list_shows_findings_as_text(stored: str, config: Path, capsys) -> None:
     assert await call(findings_command, "list", "--store-dsn", stored, "--config", str(config)) == 0
-    assert "score  changed: number → number" in capsys.readouterr().out.replace("numeric text", "number")
+    assert "score  other value (numeric text)" in capsys.readouterr().out
 
 
 async def test_ack_stores_name_and_reason(stored: str, config: Path, capsys) -> None:
@@ -79,6 +83,73 @@ async def test_unknown_finding_ends_with_two(stored: str, config: Path, capsys) 
     words = ["findings", "show", "nope", "--store-dsn", stored, "--config", str(config)]
     assert await asyncio.to_thread(main, words) == 2
     assert "no finding 'nope'" in capsys.readouterr().err
+
+
+@pytest.fixture
+async def solved(stored: str) -> str:
+    """Provide a store with two causes, of which one is provisional."""
+    lost = Difference(Kind.MISSING_ROW, (), {"provider": "Ens"}, ABSENT, "stamp", ("1", "Ens"))
+    weight = Difference(Kind.CHANGED, ("weight",), "2.5", "1.0")
+    async with Store(stored, StoreSettings(timeout_s=10), random.Random(7)) as store:
+        await store.add([exchange_with(f"lost{key}", lost, weight, key=key) for key in range(5)])
+        async with store.connection() as conn:
+            await refresh_causes(conn, now=NOW, force=True)
+    return stored
+
+
+async def causes_of(solved: str, config: Path, capsys: pytest.CaptureFixture[str]) -> list[dict]:
+    capsys.readouterr()
+    await call(causes_command, "list", "--json", "--store-dsn", solved, "--config", str(config))
+    return json.loads(capsys.readouterr().out)["causes"]
+
+
+async def test_causes_are_listed_with_their_most_telling_place(solved: str, config: Path, capsys) -> None:
+    assert await call(causes_command, "list", "--store-dsn", solved, "--config", str(config)) == 0
+    output = capsys.readouterr().out
+    assert "stamp: row missing in the legacy" in output
+    assert "2 causes of 7 mismatching exchanges" in output
+
+
+async def test_cause_is_shown_with_findings_and_example(solved: str, config: Path, capsys) -> None:
+    (cause, _) = await causes_of(solved, config, capsys)
+    await call(causes_command, "show", cause["id"], "--store-dsn", solved, "--config", str(config))
+    output = capsys.readouterr().out
+    assert "100.0%  weight: other value (numeric text)" in output
+    assert "example lost" in output
+
+
+async def test_acknowledged_cause_acknowledges_its_findings(solved: str, config: Path, capsys) -> None:
+    options = ("--by", "ann", "--reason", "expected", "--store-dsn", solved, "--config", str(config))
+    for cause in await causes_of(solved, config, capsys):
+        await call(causes_command, "ack", cause["id"], *options)
+    assert {finding["state"] for finding in await listed(solved, config, capsys)} == {"acknowledged"}
+
+
+async def test_fixed_cause_names_the_release(solved: str, config: Path, capsys) -> None:
+    (cause, _) = await causes_of(solved, config, capsys)
+    options = ("--reason", "done", "--in", "1.2 / 8", "--store-dsn", solved, "--config", str(config))
+    await call(causes_command, "fix", cause["id"], *options)
+    (after, _) = sorted(await causes_of(solved, config, capsys), key=lambda one: one["state"])
+    assert (after["state"], after["fixed_in"]) == ("fixed", "1.2 / 8")
+
+
+async def test_clearest_example_of_a_cause_is_exported_as_a_case(solved: str, config: Path, capsys, tmp_path) -> None:
+    (cause, _) = await causes_of(solved, config, capsys)
+    options = ("--to", str(tmp_path / "case.json"), "--store-dsn", solved, "--config", str(config))
+    assert await call(causes_command, "export", cause["id"], *options) == 0
+    assert json.loads((tmp_path / "case.json").read_text())["exchange"].startswith("lost")
+
+
+async def test_new_cause_of_a_day_ends_with_one(solved: str, config: Path, capsys) -> None:
+    words = ("diff", "2026-03-03", "2026-03-04", "--store-dsn", solved, "--config", str(config))
+    assert await call(causes_command, *words) == 1
+    assert "new             0            5  stamp: row missing in the legacy" in capsys.readouterr().out
+
+
+async def test_unknown_cause_ends_with_two(solved: str, config: Path, capsys) -> None:
+    words = ["causes", "show", "nope", "--store-dsn", solved, "--config", str(config)]
+    assert await asyncio.to_thread(main, words) == 2
+    assert "no cause 'nope'" in capsys.readouterr().err
 
 
 async def test_exported_case_compares_to_the_same_mismatch(stored: str, config: Path, capsys, tmp_path: Path) -> None:

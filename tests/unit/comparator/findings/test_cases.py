@@ -130,10 +130,10 @@ def test_damaged_detail_is_a_named_error() -> None:
 def test_rendered_comparison_names_places_values_and_rules() -> None:
     text = render_comparison(mismatch("a").comparison)
     assert text.splitlines() == [
-        "mismatch (response); served by candidate; rows written: served 0, mirrored 0",
+        "mismatch (response); served by the candidate; rows written: candidate 0, legacy 0",
         "  changed        score",
-        '      served   "1.00000"',
-        '      mirrored "2.00000"',
+        '      candidate (served)   "1.00000"',
+        '      legacy (mirrored)    "2.00000"',
     ]
 
 

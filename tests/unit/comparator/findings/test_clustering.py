@@ -9,8 +9,9 @@ import pytest
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.json_values import ABSENT, NonFinite
 from comparator.exchanges.model import Side
-from comparator.findings.clustering import Clusterer, Severity, reservoir_slot, shape_of
+from comparator.findings.clustering import DISCRIMINATORS_MAX, Clusterer, Severity, reservoir_slot, shape_of
 from comparator.settings import CompareSettings
+from comparator.tables import Table
 from comparator.verdict import Comparator, Comparison, Verdict, confirm
 from tests.support.comparison_faults import EFFECT_FAULTS, RESPONSE_FAULTS, score_response, with_fault
 from tests.support.comparisons import NOW, mirrored, response, served
@@ -91,20 +92,18 @@ def test_severity_follows_the_kind(kind: Kind, severity: Severity) -> None:
 @pytest.mark.parametrize(
     ("kind", "legacy", "candidate", "shape"),
     [
-        (Kind.STATUS, 200, 500, "200 → 500"),
-        (Kind.TYPE, "a", None, "text → null"),
+        (Kind.STATUS, 200, 500, "500 / 200"),
+        (Kind.TYPE, "a", None, "null / text"),
         (Kind.CHANGED, "1.00000", "1", "number, notation"),
         (Kind.CHANGED, "2026-03-04T12:00:00Z", "2026-03-04T12:00:00+00:00", "time, notation"),
-        (Kind.CHANGED, "1.0", "2.0", "numeric text → numeric text"),
-        (Kind.TYPE, 1, True, "number → true"),
-        (Kind.MISSING, {}, ABSENT, "object → absent"),
-        (Kind.TYPE, NonFinite("NaN"), [], "nonfinite → array"),
+        (Kind.CHANGED, "1.0", "2.0", "numeric text / numeric text"),
+        (Kind.TYPE, 1, True, "true / number"),
+        (Kind.MISSING, {}, ABSENT, "absent / object"),
+        (Kind.TYPE, NonFinite("NaN"), [], "array / nonfinite"),
         (Kind.MISSING_ROW, {}, ABSENT, "missing_row"),
     ],
 )
-def test_shape_describes_the_change_from_legacy_to_candidate(
-    kind: Kind, legacy: Any, candidate: Any, shape: str
-) -> None:
+def test_shape_describes_candidate_and_legacy(kind: Kind, legacy: Any, candidate: Any, shape: str) -> None:
     assert shape_of(Difference(kind, (), legacy, candidate)) == shape
 
 
@@ -112,6 +111,32 @@ def test_ids_are_stable_and_distinct() -> None:
     clusterer = Clusterer()
     found = [clusterer.signature("r", Side.LEGACY, Difference(Kind.CHANGED, (name,), "a", "b")) for name in "xyx"]
     assert found[0].id == found[2].id != found[1].id
+
+
+EVENTS = {"event": Table(natural_key=("action", "address"), discriminator=("action",))}
+
+
+def event_of(action: str, kind: Kind = Kind.MISSING_ROW) -> Difference:
+    return Difference(kind, (), {"action": action}, ABSENT, "event", (action, "0x1"))
+
+
+def test_rows_of_two_discriminators_are_two_findings() -> None:
+    clusterer = Clusterer(tables=EVENTS)
+    signatures = [clusterer.signature("r", Side.LEGACY, event_of(action)) for action in ("SCU", "LDP", "SCU")]
+    assert [signature.discriminator for signature in signatures] == ["action=SCU", "action=LDP", "action=SCU"]
+    assert signatures[0].id == signatures[2].id != signatures[1].id
+
+
+def test_without_a_discriminator_rows_of_a_table_are_one_finding() -> None:
+    clusterer = Clusterer()
+    assert len({clusterer.signature("r", Side.LEGACY, event_of(action)).id for action in ("SCU", "LDP")}) == 1
+
+
+def test_discriminator_with_too_many_values_is_none() -> None:
+    clusterer = Clusterer(tables=EVENTS)
+    found = {clusterer.signature("r", Side.LEGACY, event_of(f"a{number}")).discriminator for number in range(1_000)}
+    assert len(found) == DISCRIMINATORS_MAX + 1
+    assert "action=*" in found
 
 
 def test_every_fault_of_the_corpus_has_a_finding_of_its_own_place() -> None:

@@ -3,8 +3,11 @@ import io
 
 from rich.console import Console, RenderableType
 
+from comparator.exchanges.difference import Kind
+from comparator.findings.causes import CauseBody, ShownToken
+from comparator.findings.tokens import Level, Token
 from comparator.store.comparison_detail import ComparisonDetail, DifferenceText
-from comparator.store.rows import ComparisonRow, Finding
+from comparator.store.rows import CauseList, CauseRow, ComparisonRow
 from proxy.demo import summary
 from proxy.rollout.accounting import Accounting
 
@@ -21,7 +24,7 @@ def text_of(renderable: RenderableType) -> str:
     return console.file.getvalue()
 
 
-def row(identity: str, *differences: DifferenceText) -> ComparisonRow:
+def row(identity: str, *differences: DifferenceText, finding_set: str = "") -> ComparisonRow:
     return ComparisonRow(
         served_at=NOW,
         exchange_id=identity,
@@ -41,24 +44,50 @@ def row(identity: str, *differences: DifferenceText) -> ComparisonRow:
         rows_mirrored=3,
         difference_count=len(differences),
         detail=ComparisonDetail(differences=differences),
+        finding_set=finding_set,
     )
 
 
-def test_exchanges_that_differ_in_the_same_tables_form_one_group() -> None:
-    rows = [row("a", EVENT), row("b", LOST, SCORE), row("c", SCORE, LOST)]
-    panels = [text_of(panel) for panel in summary.examples(rows)]
-    assert len(panels) == 2
-    assert "2 exchanges" in panels[0]
-    assert "missing_row registry_stamp, response; for example b" in panels[0]
-    assert "1 exchanges" in panels[1]
-    assert "missing_row registry_event; for example a" in panels[1]
+def cause(identity: str, table: str, *, exemplar: str, exchanges: int = 7) -> CauseRow:
+    title = Token(Level.ROW, table, "", table, Kind.EXTRA_ROW, "extra_row")
+    score = Token(Level.FIELD, "", "", "score", Kind.CHANGED, "numeric text / numeric text")
+    return CauseRow(
+        id=identity,
+        body=CauseBody(title, (ShownToken(title, 1.0), ShownToken(score, 0.9)), (), exemplar),
+        severity="changed",
+        provisional=False,
+        state="new",
+        state_by="",
+        state_reason="",
+        state_at=NOW,
+        first_seen=NOW,
+        last_seen=NOW,
+        first_release="",
+        last_release="",
+        fixed_in="",
+        regressed_in="",
+        routes=("v2_score",),
+        findings=("f1", "f2"),
+        joined=0,
+        exchanges=exchanges,
+        keys=3,
+    )
 
 
-def test_example_shows_response_and_rows_of_both_sides() -> None:
-    (panel,) = summary.examples([row("b", LOST, SCORE)])
+def test_each_cause_has_its_clearest_exchange() -> None:
+    rows = [row("a", EVENT, finding_set="s1"), row("b", LOST, SCORE, finding_set="s2")]
+    found = [cause("c1", "registry_stamp", exemplar="s2"), cause("c2", "registry_event", exemplar="s1")]
+    panels = [text_of(panel) for panel in summary.examples(found, rows)]
+    assert "registry_stamp: row missing in the legacy; for example b" in panels[0]
+    assert "registry_event: row missing in the legacy; for example a" in panels[1]
+
+
+def test_example_shows_rows_and_response_of_candidate_and_legacy() -> None:
+    (panel,) = summary.examples([cause("c1", "t", exemplar="s")], [row("b", LOST, SCORE, finding_set="s")])
     text = text_of(panel)
-    assert '"2.50000"' in text
-    assert '"1.00000"' in text
+    assert "candidate (served)" in text
+    assert text.index('"2.50000"') < text.index('"1.00000"')
+    assert "extra_row" in text
     assert 'registry_stamp ["1", "Ens"]' in text
 
 
@@ -67,17 +96,15 @@ def test_accounting_table_tells_whether_counts_add_up() -> None:
     assert "it must be 0" in text_of(summary.accounting_table(Accounting(served=3, compared={"match": 2})))
 
 
-def test_summary_without_findings_has_no_table() -> None:
-    assert "no mismatch" in text_of(summary.findings_table([]))
+def test_summary_without_causes_has_no_table() -> None:
+    assert "no mismatch" in text_of(summary.causes_table(CauseList(), 0))
 
 
-def test_findings_show_place_count_and_both_values() -> None:
-    finding = Finding(
-        *("id", "v2_score", "changed", "score", "", "changed", "new", "", ""),
-        *(NOW, NOW, NOW, 7, 'score: served "2.50000", mirrored "1.00000"', 3, 9),
-    )
-    text = text_of(summary.findings_table([finding]))
-    assert 'served "2.50000", mirrored "1.00000"' in text
+def test_causes_show_exchanges_keys_and_place() -> None:
+    found = CauseList((cause("c1", "registry_stamp", exemplar="s"),), mismatches=9)
+    text = text_of(summary.causes_table(found, 12))
+    assert "1 causes of 9 mismatching exchanges, with 12 findings" in text
+    assert "registry_stamp" in text
     assert " 7 " in text
 
 

@@ -36,7 +36,7 @@ def test_chart_has_a_line_of_quantiles_for_each_side() -> None:
 
 
 def test_finding_values_are_side_by_side_and_escaped() -> None:
-    assert ["".join(pre.itertext()) for pre in tree(page()).iter("pre")] == ["<script>1</script>", "2"]
+    assert ["".join(pre.itertext()) for pre in tree(page()).iter("pre")] == ["2", "<script>1</script>"]
 
 
 def test_page_has_no_script_and_loads_nothing() -> None:
@@ -54,14 +54,14 @@ def test_page_without_comparisons_has_no_mismatch_section() -> None:
 def test_json_is_indented_and_only_differing_lines_are_marked() -> None:
     item, other = '{"a": 1, "data": "{\\"b\\": 2}"}', '{"a": 1, "data": "{\\"b\\": 3}"}'
     result = msgspec.structs.replace(FINDING, legacy=item, candidate=other)
-    legacy, candidate = tree(page(report(verdicts=COMPARED, findings=(result,)))).iter("pre")
+    candidate, legacy = tree(page(report(verdicts=COMPARED, findings=(result,)))).iter("pre")
     assert "".join(legacy.itertext()).splitlines() == ["{", '  "a": 1,', '  "data": {', '    "b": 2', "  }", "}"]
     assert [mark.text for pre in (legacy, candidate) for mark in pre.iter("mark")] == ['    "b": 2', '    "b": 3']
 
 
 def test_missing_value_is_shown_as_nothing() -> None:
     result = msgspec.structs.replace(FINDING, legacy="")
-    legacy, _ = tree(page(report(verdicts=COMPARED, findings=(result,)))).iter("pre")
+    _, legacy = tree(page(report(verdicts=COMPARED, findings=(result,)))).iter("pre")
     assert "".join(legacy.itertext()) == "nothing"
 
 

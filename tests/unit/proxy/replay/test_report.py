@@ -133,4 +133,4 @@ def test_differing_members_are_named() -> None:
 def test_missing_value_is_shown_as_nothing() -> None:
     example = FindingReport("f", "score", "extra", "t", "absent", "changed", 1, "id", "", "2")
     lines = render_text(report(verdicts={"a": Verdicts(compared=1, mismatch=1)}, findings=(example,))).splitlines()
-    assert [line.strip() for line in lines[-2:]] == ["legacy nothing", "candidate 2"]
+    assert [line.strip() for line in lines[-2:]] == ["candidate 2", "legacy    nothing"]

@@ -1,0 +1,524 @@
+"""Find the causes of mismatches: the smallest set of faults that explains which tokens occur together. Pure.
+
+The input is how often each distinct set of tokens occurred. A fault makes some tokens always and others sometimes; two faults may be in
+one exchange, may share a token, and one may hide what the other would show. Example, with the counts of exchanges:
+
+    90  {row stamp, column score, field score}       cause A: anchor {row stamp},  core {column score, field score}
+    60  {row stamp, field score, field passing}               cond {field passing}
+    40  {row event}                                  cause B: anchor {row event}
+    10  {row event, row stamp, column score, field score}     A and B
+
+Levels are solved from the rows down to the headers (`comparator.findings.tokens`), so a cause is anchored where it is most telling, and what
+lies further down belongs to it. At each level, first sets without any cause become causes (seeds), then tokens that are left over are
+attached to the causes that they come with, or become causes of their own. Thresholds are shares of exchanges, never of sets. Every tie is
+broken by the tokens' names, so the result does not depend on the order of the input.
+
+Tokens are bits of an int: `a & b`, `a | b` and `a & ~b` are intersection, union and difference of sets.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from comparator.findings.tokens import HIDING_ROWS, WHOLE_BODY, Level, Token
+
+SETS_SOLVED_MAX: Final = 400
+"""Distinct sets, the commonest first, that causes are solved from; the rest is explained by them."""
+_ROUNDS_MAX: Final = 6
+_SUPPORTS: Final = (2, 1)
+"""Exchanges that a new cause needs: frequent ones are found first, so that a chance set does not take their tokens."""
+_CORE_SHARE: Final = 0.8
+_CLEAN_MIN: Final = 3
+_CARRIER_SHARE_MIN: Final = 0.05
+_CARRIED_SHARE: Final = 0.9
+_PARTIAL_ANCHOR_MIN: Final = 4
+_PARTIAL_SHARE: Final = 0.75
+_CONTRADICTION_MIN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SolvedCause:
+    """One cause.
+
+    Attributes:
+        level: the level of its anchor.
+        anchor: the tokens by which it is recognised; never empty.
+        alternatives: other anchors, from causes that were found to be this one.
+        core: tokens that it always shows, where they are not hidden; they contain the anchor.
+        conditional: tokens that it shows sometimes.
+    """
+
+    level: Level
+    anchor: frozenset[Token]
+    alternatives: tuple[frozenset[Token], ...]
+    core: frozenset[Token]
+    conditional: frozenset[Token]
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Causes, the largest first, and the indexes of those of each set; a set that no cause explains has none."""
+
+    causes: tuple[SolvedCause, ...] = ()
+    assigned: Mapping[frozenset[Token], tuple[int, ...]] = field(
+        default_factory=dict[frozenset[Token], tuple[int, ...]]
+    )
+
+
+def solve(counts: Mapping[frozenset[Token], int], *, sets_max: int = SETS_SOLVED_MAX) -> Solution:
+    """Find the causes.
+
+    Args:
+        counts: number of exchanges by the set of tokens that occurred in them.
+        sets_max: distinct sets to solve from.
+    """
+    tokens = _Tokens(frozenset().union(*counts))
+    sets = sorted(
+        ((tokens.mask(members), count) for members, count in counts.items() if members and count > 0),
+        key=lambda item: (-item[1], item[0].bit_count(), item[0]),
+    )
+    solver = _Solver(tokens, sets[:sets_max])
+    solver.solve()
+    return solver.solution([mask for mask, _ in sets])
+
+
+class _Tokens:
+    """The bits of all tokens, and which tokens a set hides."""
+
+    def __init__(self, tokens: Iterable[Token]) -> None:
+        self.all = sorted(tokens, key=lambda token: token.name)
+        self._bit = {token: 1 << index for index, token in enumerate(self.all)}
+        self.levels = [self._having(lambda t, level=level: t.level is level) for level in Level]
+        self.below = [sum(self.levels[level:]) for level in Level]
+        """Tokens of a level and of all further ones."""
+        self._hidden_by: dict[int, int] = {}
+        for token, bit in self._bit.items():
+            hidden = self._hidden(token) & ~bit
+            if hidden:
+                self._hidden_by[bit] = hidden
+        self._hiding = sum(self._hidden_by)
+
+    def mask(self, tokens: Iterable[Token]) -> int:
+        """Return tokens as bits."""
+        return sum(self._bit[token] for token in tokens)
+
+    def members(self, mask: int) -> frozenset[Token]:
+        """Return bits as tokens."""
+        return frozenset(self.all[bit.bit_length() - 1] for bit in bits(mask))
+
+    def hidden(self, mask: int) -> int:
+        """Return the tokens that cannot be seen in an exchange with these ones, even if they are in it."""
+        hidden = 0
+        for bit in bits(mask & self._hiding):
+            hidden |= self._hidden_by[bit]
+        return hidden
+
+    def places(self, mask: int) -> frozenset[tuple[str, str]]:
+        """Return the places of tokens."""
+        return frozenset((token.place, token.discriminator) for token in self.members(mask))
+
+    def _having(self, holds: Callable[[Token], bool]) -> int:
+        return sum(bit for token, bit in self._bit.items() if holds(token))
+
+    def _hidden(self, token: Token) -> int:
+        if token.level is Level.STATUS:
+            return sum(self.levels[1:])
+        if token.kind in HIDING_ROWS:
+            return self._having(
+                lambda t: t.level is Level.COLUMN and (t.table, t.discriminator) == (token.table, token.discriminator)
+            )
+        if token.kind in WHOLE_BODY and token.table:
+            # The document of one JSON column.
+            return self._having(
+                lambda t: t.level is Level.COLUMN and t.table == token.table and t.place.startswith(token.place + ".")
+            )
+        if token.kind in WHOLE_BODY:
+            return self._having(lambda t: t.level is Level.FIELD and t.kind not in WHOLE_BODY)
+        return 0
+
+
+def bits(mask: int) -> Iterable[int]:
+    """Return each bit of a mask by itself, the lowest first."""
+    while mask:
+        bit = mask & -mask
+        yield bit
+        mask ^= bit
+
+
+@dataclass(slots=True, eq=False)
+class _Cause:
+    level: int
+    anchor: int
+    core: int
+    alternatives: list[int] = field(default_factory=list[int])
+    conditional: int = 0
+    matches: list[int] = field(default_factory=list[int])
+    """For each set the part of it by which the cause is recognised there; 0 where it is not present."""
+
+    @property
+    def shown(self) -> int:
+        """All tokens that the cause shows, always or sometimes."""
+        return self.core | self.conditional
+
+
+def _shown(causes: Iterable[tuple[_Cause, int]]) -> int:
+    shown = 0
+    for cause, _ in causes:
+        shown |= cause.core | cause.conditional
+    return shown
+
+
+class _Solver:
+    def __init__(self, tokens: _Tokens, sets: Sequence[tuple[int, int]]) -> None:
+        self._tokens = tokens
+        self._sets = [mask for mask, _ in sets]
+        self._counts = [count for _, count in sets]
+        self._hidden = [tokens.hidden(mask) for mask in self._sets]
+        self._causes: list[_Cause] = []
+
+    def solve(self) -> None:
+        """Find the causes of the sets."""
+        for support in _SUPPORTS:
+            for level in Level:
+                for _ in range(_ROUNDS_MAX):
+                    if not self._round(level, support):
+                        break
+                self._absorb(level)
+        self._fold()
+        self._merge()
+
+    def solution(self, masks: Sequence[int]) -> Solution:
+        """Assign all sets; causes that no set has are dropped."""
+        explained = {mask: self._explain_other(mask) for mask in masks}
+        counts = Counter[int]()
+        for mask, count in zip(self._sets, self._counts, strict=True):
+            counts.update({id(cause): count for cause in explained[mask]})
+        used = {id(cause) for causes in explained.values() for cause in causes}
+        kept = sorted(
+            (cause for cause in self._causes if id(cause) in used), key=lambda c: (-counts[id(c)], c.level, c.anchor)
+        )
+        index = {id(cause): number for number, cause in enumerate(kept)}
+        members = self._tokens.members
+        return Solution(
+            tuple(
+                SolvedCause(
+                    Level(c.level),
+                    members(c.anchor),
+                    tuple(members(alternative) for alternative in c.alternatives),
+                    members(c.core),
+                    members(c.conditional & ~c.core),
+                )
+                for c in kept
+            ),
+            {members(mask): tuple(sorted(index[id(c)] for c in causes)) for mask, causes in explained.items()},
+        )
+
+    # Which causes a set has.
+
+    def _match(self, cause: _Cause, mask: int, hidden: int) -> int:
+        anchor = cause.anchor
+        seen = anchor & mask
+        if seen == anchor:
+            return 0 if self._contradicted(cause, mask, hidden) else anchor
+        visible = anchor & ~hidden
+        if visible != anchor:
+            if visible and visible & mask == visible:
+                return visible
+        elif anchor.bit_count() >= _PARTIAL_ANCHOR_MIN and seen.bit_count() >= _PARTIAL_SHARE * anchor.bit_count():
+            return seen
+        for alternative in cause.alternatives:
+            if alternative & mask == alternative:
+                return alternative
+        return 0
+
+    def _contradicted(self, cause: _Cause, mask: int, hidden: int) -> bool:
+        """Return whether a set has the anchor of a cause, but mostly other tokens in place of its core.
+
+        Two faults may share their most telling token: `score` differs with a wrong weight, and with a lost field.
+        """
+        core = cause.core & ~cause.anchor & ~hidden
+        if core.bit_count() < _CONTRADICTION_MIN:
+            return False
+        seen = (core & mask).bit_count()
+        foreign = (mask & ~hidden & ~cause.shown).bit_count()
+        return seen < 0.5 * core.bit_count() and foreign >= _CONTRADICTION_MIN and foreign > seen
+
+    def _rematch(self, cause: _Cause) -> None:
+        cause.matches = [
+            self._match(cause, mask, hidden) for mask, hidden in zip(self._sets, self._hidden, strict=True)
+        ]
+
+    def _explain(self, index: int, level: int) -> tuple[list[_Cause], int]:
+        """Return the causes of a set up to a level, and the tokens that they leave."""
+        present = [(c, c.matches[index]) for c in self._causes if c.level <= level and c.matches[index]]
+        return self._choose(self._sets[index], present)
+
+    def _explain_other(self, mask: int) -> list[_Cause]:
+        """Return the causes of any set."""
+        hidden = self._tokens.hidden(mask)
+        matches = ((cause, self._match(cause, mask, hidden)) for cause in self._causes)
+        return self._choose(mask, [(cause, match) for cause, match in matches if match])[0]
+
+    def _choose(self, mask: int, present: list[tuple[_Cause, int]]) -> tuple[list[_Cause], int]:
+        """Choose the fewest causes, of those present, that explain what all of them explain; return them and what they leave."""
+        if not present:
+            return [], mask
+        if mask & self._tokens.levels[Level.STATUS]:
+            failing = [cause for cause, _ in present if cause.level == Level.STATUS]
+            if failing:
+                return failing, 0
+        ordered = sorted(
+            present, key=lambda p: (p[0].level, -(p[0].core & mask).bit_count(), -p[1].bit_count(), p[0].anchor)
+        )
+        kept: list[tuple[_Cause, int]] = []
+        for cause, match in ordered:
+            if self._adds(cause, match, mask, _shown(kept)):
+                kept.append((cause, match))
+        for item in sorted(kept, key=lambda p: (-p[0].level, (p[0].core & mask).bit_count(), p[0].anchor)):
+            others = [other for other in kept if other is not item]
+            if others and not self._adds(*item, mask, _shown(others)):
+                kept = others
+        return [cause for cause, _ in kept], mask & ~_shown(kept)
+
+    def _adds(self, cause: _Cause, match: int, mask: int, shown: int) -> bool:
+        """Return whether a cause explains what others do not: its anchor, or most of its core."""
+        if match & ~shown:
+            return True
+        return 2 * (cause.core & mask & ~shown).bit_count() >= cause.core.bit_count()
+
+    # Finding causes.
+
+    def _round(self, level: int, support: int) -> bool:
+        """Find causes among what is left at a level; return whether anything changed."""
+        rests: dict[int, list[int]] = {}
+        for index in range(len(self._sets)):
+            rest = self._explain(index, level)[1] & self._tokens.levels[level]
+            if rest:
+                rests.setdefault(rest, []).append(index)
+        ordered = sorted(rests, key=lambda rest: (rest.bit_count(), -sum(self._counts[i] for i in rests[rest]), rest))
+        seeded = [self._seed(level, rest, rests[rest], support) for rest in ordered]
+        if any(seeded):
+            return True
+        created: list[_Cause] = []
+        attached = [self._attach(level, rest, rests[rest], support, rests, created) for rest in ordered]
+        return any(attached)
+
+    def _count(self, indexes: Iterable[int]) -> int:
+        return sum(self._counts[index] for index in indexes)
+
+    def _has_cause(self, index: int, level: int) -> bool:
+        return any(c.matches[index] for c in self._causes if c.level <= level)
+
+    def _seed(self, level: int, rest: int, indexes: Sequence[int], support: int) -> bool:
+        """Make a cause of a rest in sets that have none yet, or join it to a cause of which it is another face."""
+        if self._count(index for index in indexes if not self._has_cause(index, level)) < support:
+            return False
+        sibling = self._sibling(level, rest)
+        if sibling is None:
+            self._create(level, rest)
+            return True
+        common = sibling.anchor & rest
+        sibling.conditional |= (sibling.anchor | rest) & ~common
+        sibling.anchor = common
+        self._rematch(sibling)
+        self._refine(sibling)
+        return True
+
+    def _sibling(self, level: int, rest: int) -> _Cause | None:
+        """Return a cause whose anchor shares most places with the rest: `false / true` and `true / false` of one fault."""
+        places = self._tokens.places(rest)
+        for cause in self._causes:
+            common = cause.anchor & rest
+            if cause.level != level or not common or common == cause.anchor:
+                continue
+            own = self._tokens.places(cause.anchor)
+            if len(own & places) < 0.5 * len(own | places):
+                continue
+            with_common = [i for i, mask in enumerate(self._sets) if mask & common == common]
+            either = [
+                i for i in with_common if self._sets[i] & cause.anchor == cause.anchor or self._sets[i] & rest == rest
+            ]
+            if self._count(either) >= 0.5 * self._count(with_common):
+                return cause
+        return None
+
+    def _create(self, level: int, anchor: int) -> _Cause:
+        cause = _Cause(level, anchor, anchor)
+        self._causes.append(cause)
+        self._rematch(cause)
+        self._refine(cause)
+        return cause
+
+    def _refine(self, cause: _Cause) -> None:
+        """Set the core: the tokens in most exchanges of the cause, of those without another cause if there are enough."""
+        present = [index for index, match in enumerate(cause.matches) if match]
+        clean = [
+            i
+            for i in present
+            if not any(c.matches[i] for c in self._causes if c is not cause and c.level <= cause.level)
+        ]
+        chosen = clean if self._count(clean) >= _CLEAN_MIN else present
+        everything = 0
+        for index in chosen:
+            everything |= self._sets[index]
+        core = cause.anchor
+        for bit in bits(everything & self._tokens.below[cause.level]):
+            visible = [i for i in chosen if not self._hidden[i] & bit]
+            if visible and self._count(i for i in visible if self._sets[i] & bit) >= _CORE_SHARE * self._count(visible):
+                core |= bit
+        cause.core = core
+        self._rematch(cause)
+
+    def _attach(
+        self,
+        level: int,
+        rest: int,
+        indexes: Sequence[int],
+        support: int,
+        rests: Mapping[int, Sequence[int]],
+        created: list[_Cause],
+    ) -> bool:
+        """Attach what is left over beside other causes to the causes that it comes with, or make a cause of it."""
+        if self._count(indexes) < support:
+            return False
+        for cause in created:
+            if all(cause.matches[index] for index in indexes):
+                rest &= ~cause.shown
+        if not rest:
+            return False
+        alone, carriers, changed = 0, list[_Cause](), False
+        for bit in bits(rest):
+            where = [index for left, found in rests.items() if left & bit for index in found]
+            own = self._carriers(level, where)
+            if not own:
+                alone |= bit
+                continue
+            for carrier in own:
+                carriers += [] if carrier in carriers else [carrier]
+                changed = changed or not carrier.conditional & bit
+                carrier.conditional |= bit
+                self._rematch(carrier)
+        if not alone and len(carriers) == 1 and self._outweighs(carriers[0], rest, level):
+            carriers[0].conditional &= ~rest
+            alone = rest
+        if alone:
+            created.append(self._create(level, alone))
+        return changed or bool(alone)
+
+    def _carriers(self, level: int, where: Sequence[int]) -> list[_Cause]:
+        """Return the fewest causes with which a token comes nearly always; none if it also comes by itself."""
+        carriers = self._cover([c for c in self._causes if c.level <= level], where)
+        carried = self._count(i for i in where if any(c.matches[i] for c in carriers))
+        return carriers if carried >= _CARRIED_SHARE * self._count(where) else []
+
+    def _cover(self, causes: Sequence[_Cause], where: Sequence[int]) -> list[_Cause]:
+        """Return the fewest of these causes that are present in most of the sets, the one with the most exchanges first."""
+        total = self._count(where)
+        uncovered = set(where)
+        chosen: list[_Cause] = []
+        while uncovered:
+            covered = [
+                (self._count(i for i in uncovered if c.matches[i]), -c.level, -number, c)
+                for number, c in enumerate(causes)
+                if c not in chosen
+            ]
+            count, _, _, best = max(covered, key=lambda item: item[:3], default=(0, 0, 0, None))
+            if best is None or not count or count < _CARRIER_SHARE_MIN * total:
+                break
+            chosen.append(best)
+            uncovered -= {i for i in uncovered if best.matches[i]}
+        return chosen
+
+    def _outweighs(self, carrier: _Cause, rest: int, level: int) -> bool:
+        """Return whether what comes with a conditional token is so much more than the carrier that it is another fault."""
+        where = [index for index, mask in enumerate(self._sets) if mask & rest == rest]
+        if carrier.level != level or self._count(where) < _CLEAN_MIN:
+            return False
+        always = self._sets[where[0]]
+        for index in where:
+            always &= self._sets[index]
+        without = any(match and self._sets[i] & rest != rest for i, match in enumerate(carrier.matches))
+        return without and (always & ~carrier.core & ~rest).bit_count() >= 4 * carrier.core.bit_count()
+
+    # Joining causes that are one.
+
+    def _absorb(self, level: int) -> None:
+        """Make a cause that hardly ever comes alone a conditional part of those with which it comes."""
+        total = self._count(range(len(self._sets)))
+        upto = [cause for cause in self._causes if cause.level <= level]
+        for cause in [c for c in upto if c.level == level]:
+            present = [index for index, match in enumerate(cause.matches) if match]
+            alone = self._count(i for i in present if not any(c.matches[i] for c in upto if c is not cause))
+            if alone > 0.15 * self._count(present):
+                continue
+            base = alone / total
+            hosts: list[_Cause] = []
+            for other in upto:
+                if other is cause or (other.level == level and other.core.bit_count() < cause.core.bit_count() / 2):
+                    continue
+                theirs = [index for index, match in enumerate(other.matches) if match]
+                share = self._count(i for i in theirs if cause.matches[i]) / max(1, self._count(theirs))
+                if share >= 0.05 and share >= 3 * base:
+                    hosts.append(other)
+            hosts = self._cover(hosts, present)
+            if len(hosts) >= 2 or (hosts and alone <= 0.10 * self._count(present)):
+                for host in hosts:
+                    host.conditional |= cause.core
+
+    def _assigned_counts(self) -> dict[int, int]:
+        counts: dict[int, int] = {}
+        for index, count in enumerate(self._counts):
+            for cause in self._explain(index, Level.HEADER)[0]:
+                counts[id(cause)] = counts.get(id(cause), 0) + count
+        return counts
+
+    def _fold(self) -> None:
+        """Make a rare cause another anchor of one that shows the same: a finding of it was lost, cut off or not captured."""
+        counts = self._assigned_counts()
+        for cause in sorted(self._causes, key=lambda c: (counts.get(id(c), 0), c.anchor)):
+            for other in sorted(self._causes, key=lambda c: (-counts.get(id(c), 0), c.anchor)):
+                if other is cause or other.level > cause.level:
+                    continue
+                rare = counts.get(id(cause), 0) <= max(2, 0.03 * counts.get(id(other), 0))
+                core = other.core if other.level == cause.level else other.core & ~other.anchor
+                inside = not cause.anchor & ~other.shown and cause.anchor & other.core
+                if rare and inside and core and (cause.core & core).bit_count() >= 0.6 * core.bit_count():
+                    self._join(cause, other)
+                    break
+
+    def _merge(self) -> None:
+        """Join two causes of one level that show mostly the same."""
+        changed = True
+        while changed:
+            changed = False
+            counts = self._assigned_counts()
+            ordered = sorted(self._causes, key=lambda c: (-counts.get(id(c), 0), c.anchor))
+            for number, other in enumerate(ordered):
+                joined = next((cause for cause in ordered[number + 1 :] if self._are_one(cause, other)), None)
+                if joined is not None:
+                    self._join(joined, other)
+                    changed = True
+                    break
+
+    def _are_one(self, cause: _Cause, other: _Cause) -> bool:
+        shared = cause.core & other.core
+        if cause.level != other.level or not shared:
+            return False
+        count = shared.bit_count()
+        smaller = min(cause.core.bit_count(), other.core.bit_count())
+        if count < 0.75 * smaller or count < 0.34 * (cause.core | other.core).bit_count():
+            return False
+        for bit in bits(shared & self._tokens.levels[cause.level]):
+            where = [index for index, mask in enumerate(self._sets) if mask & bit]
+            either = self._count(i for i in where if cause.matches[i] or other.matches[i])
+            if either >= 0.9 * self._count(where):
+                return True
+        return False
+
+    def _join(self, cause: _Cause, other: _Cause) -> None:
+        """Make a cause another anchor of `other`."""
+        other.alternatives += [cause.anchor, *cause.alternatives]
+        other.conditional |= cause.shown & ~other.core
+        self._causes.remove(cause)
+        self._rematch(other)

@@ -1,0 +1,144 @@
+"""`shadow causes list|show|ack|fix|export|diff`: list causes, record the decisions about them, compare two days or runs."""
+
+import argparse
+import datetime as dt
+import getpass
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from comparator.errors import UnknownCauseError
+from comparator.findings import cases
+from comparator.findings.causes import CauseChange, compare_causes
+from comparator.findings.clustering import FindingState
+from comparator.postgres import Connection
+from comparator.store import causes, queries
+from comparator.store.report import render_cause, render_cause_changes, render_causes
+from comparator.store.rows import CauseList, CauseRow, Finding
+from proxy.cli.exit_codes import Exit
+from proxy.cli.findings import write_case
+from proxy.cli.options import add_common_options, print_result, read_configuration, with_store
+from proxy.config.settings import Settings
+from proxy.replay.errors import OptionError
+from proxy.replay.report import CauseReport, parse_report
+
+_STATES: Final = {"ack": FindingState.ACKNOWLEDGED, "fix": FindingState.FIXED}
+FINDINGS_MAX: Final = 1_000
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="list causes, new and regressed ones first, provisional ones last")
+    listing.add_argument("--route", default="", help="list only those that show on this route")
+    listing.add_argument(
+        "--state",
+        action="append",
+        choices=[state.value for state in FindingState],
+        default=[],
+        help="list only those in this state (repeatable)",
+    )
+    listing.add_argument("--days", type=int, default=0, help="count the last days only (default: all that are kept)")
+    listing.add_argument("--all", action="store_true", help="list also causes without an exchange on these days")
+    listing.add_argument("--limit", type=int, default=50, help="number of causes to list (default: %(default)s)")
+    one = actions.add_parser("show", help="show a cause with its findings and examples")
+    ack = actions.add_parser("ack", help="acknowledge a cause and its findings: they are still counted as mismatches")
+    fix = actions.add_parser("fix", help="mark a cause and its findings as fixed; they reopen as regressed when seen")
+    fix.add_argument("--in", dest="release", default="", help="releases with the fix (default: those seen last)")
+    export = actions.add_parser("export", help="write the clearest example as a case that `shadow compare` runs again")
+    export.add_argument("--to", type=Path, help="file to write (default: standard output)")
+    export.add_argument("--example", type=int, default=0, help="number of the example, from 0 (default: %(default)s)")
+    diff = actions.add_parser("diff", help="compare the causes of two days or of two replays")
+    diff.add_argument("before", help="a day, YYYY-MM-DD, or the report of a replay (a file)")
+    diff.add_argument("after", help="a day, or the report of a replay")
+    for chosen in (one, ack, fix, export):
+        chosen.add_argument("id", help="id of the cause")
+    for chosen in (ack, fix):
+        chosen.add_argument("--reason", required=True, help="reason, stored with the cause")
+        chosen.add_argument("--by", default="", help="name, stored with the cause (default: the login name)")
+    for chosen in (listing, one, ack, fix, export, diff):
+        add_common_options(chosen, store=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; `diff` ends with NEGATIVE when there is a new cause."""
+    settings = read_configuration(args)
+    match args.action:
+        case "list":
+            listed = with_store(settings, lambda conn: _list(conn, args))
+            print_result(args, listed, render_causes(listed))
+        case "show":
+            cause, findings, examples = with_store(settings, lambda conn: _whole(conn, args.id))
+            shown = {"cause": cause, "findings": findings, "examples": examples}
+            print_result(args, shown, render_cause(cause, findings, examples))
+        case "export":
+            _, _, examples = with_store(settings, lambda conn: _whole(conn, args.id))
+            if not 0 <= args.example < len(examples):
+                raise UnknownCauseError(
+                    f"cause {args.id!r} has {len(examples)} examples; there is no number {args.example}"
+                )
+            write_case(examples[args.example], args.to)
+        case "diff":
+            changes = _diff(settings, args.before, args.after)
+            print_result(args, changes, render_cause_changes(changes, (args.before, args.after)))
+            return Exit.NEGATIVE if any(change.outcome == "new" for change in changes) else Exit.DONE
+        case _:
+            changed = with_store(settings, lambda conn: _decide(conn, args, _STATES[str(args.action)]))
+            print_result(args, changed, render_cause(changed))
+    return Exit.DONE
+
+
+async def _list(conn: Connection, args: argparse.Namespace) -> CauseList:
+    today = dt.datetime.now(dt.UTC).date()
+    return await causes.causes(
+        conn,
+        route=args.route,
+        states=[FindingState(name) for name in args.state],
+        since=today - dt.timedelta(days=args.days - 1) if args.days else None,
+        all_causes=args.all,
+        limit=args.limit,
+    )
+
+
+async def _whole(conn: Connection, identity: str) -> tuple[CauseRow, tuple[Finding, ...], tuple[cases.Case, ...]]:
+    cause = await causes.cause(conn, identity)
+    findings = await queries.findings(conn, ids=cause.findings, limit=FINDINGS_MAX)
+    return cause, findings, await causes.cases_of(conn, cause)
+
+
+async def _decide(conn: Connection, args: argparse.Namespace, state: FindingState) -> CauseRow:
+    by, now = args.by or getpass.getuser(), dt.datetime.now(dt.UTC)
+    release = ""
+    if state is FindingState.FIXED:
+        release = args.release or await queries.newest_release(conn)
+    await causes.set_cause_state(conn, args.id, state, by=by, reason=args.reason, now=now, fixed_in=release)
+    return await causes.cause(conn, args.id)
+
+
+def _diff(settings: Settings, before: str, after: str) -> tuple[CauseChange, ...]:
+    sides = [_side(settings, text) for text in (before, after)]
+    titles = {**sides[0][1], **sides[1][1]}
+    return compare_causes(sides[0][0], sides[1][0], titles)
+
+
+def _side(settings: Settings, text: str) -> tuple[Mapping[str, int], Mapping[str, str]]:
+    """Return the exchanges and the titles of the causes of a day, or of a replay."""
+    try:
+        day = dt.date.fromisoformat(text)
+    except ValueError:
+        found = _replayed(Path(text))
+        return {cause.id: cause.exchanges for cause in found}, {cause.id: cause.title for cause in found}
+    return with_store(settings, lambda conn: _day(conn, day))
+
+
+def _replayed(path: Path) -> tuple[CauseReport, ...]:
+    try:
+        return parse_report(path.read_bytes()).causes
+    except (OSError, OptionError) as error:
+        raise OptionError(f"{path}: neither a day (YYYY-MM-DD) nor the report of a replay: {error}") from error
+
+
+async def _day(conn: Connection, day: dt.date) -> tuple[Mapping[str, int], Mapping[str, str]]:
+    counts = await causes.exchanges_by_cause(conn, since=day, until=day)
+    titles = await causes.titles(conn, counts)
+    return counts, {identity: f"{title.where}: {title.what}" for identity, title in titles.items()}

@@ -1,0 +1,218 @@
+"""Causes on a real PostgreSQL: solved from what was stored, kept over time, with their states and releases."""
+
+import asyncio
+import datetime as dt
+import random
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from comparator.errors import UnknownCauseError
+from comparator.exchanges.difference import Difference, Kind
+from comparator.exchanges.json_values import ABSENT
+from comparator.exchanges.release import NO_RELEASE, ReleasePair
+from comparator.findings.clustering import FindingState
+from comparator.settings import StoreSettings
+from comparator.store import causes, queries
+from comparator.store.comparison_detail import ComparedExchange
+from comparator.store.store import Store
+from comparator.tables import Table
+from tests.support.comparisons import NOW, exchange_with
+
+TABLES = {"event": Table(natural_key=("action", "address"), discriminator=("action",))}
+LOST = Difference(Kind.MISSING_ROW, (), {"provider": "Ens"}, ABSENT, "stamp", ("1", "Ens"))
+SCORE = Difference(Kind.CHANGED, ("score",), "2.5", "1.0")
+PASSING = Difference(Kind.CHANGED, ("passing",), True, False)
+SCU = Difference(Kind.MISSING_ROW, (), {"action": "SCU"}, ABSENT, "event", ("SCU", "0x1"))
+LDP = Difference(Kind.MISSING_ROW, (), {"action": "LDP"}, ABSENT, "event", ("LDP", "0x1"))
+ERROR = Difference(Kind.STATUS, (), 200, 500)
+LATER = NOW + dt.timedelta(hours=1)
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    async with Store(database, StoreSettings(timeout_s=10), random.Random(7)) as opened:
+        await opened.maintain(NOW)
+        yield opened
+
+
+def exchanges(
+    name: str,
+    *differences: Difference,
+    count: int = 5,
+    at: dt.datetime = NOW,
+    route: str = "v2_score",
+    release: ReleasePair = NO_RELEASE,
+) -> list[ComparedExchange]:
+    return [
+        exchange_with(f"{name}{number}", *differences, at=at, key=number, route=route, release=release, tables=TABLES)
+        for number in range(count)
+    ]
+
+
+async def solved(store: Store, *, now: dt.datetime = NOW) -> Sequence[causes.CauseRow]:
+    async with store.connection() as conn:
+        await causes.refresh_causes(conn, now=now, force=True)
+        return (await causes.causes(conn)).causes
+
+
+async def test_two_faults_are_two_causes_with_their_exchanges_keys_and_example(store: Store) -> None:
+    await store.add(
+        exchanges("lost", LOST, SCORE, count=6)
+        + exchanges("more", LOST, SCORE, PASSING, count=3)
+        + exchanges("event", SCU, count=4)
+        + exchanges("both", LOST, SCORE, SCU, count=1)
+    )
+    lost, event = await solved(store)
+    assert (lost.body.title.place, lost.exchanges, lost.keys) == ("stamp", 10, 6)
+    assert (event.body.title.where, event.exchanges, event.keys) == ("event (action=SCU)", 5, 4)
+    assert [shown.token.place for shown in lost.body.sometimes] == ["passing"]
+    async with store.connection() as conn:
+        listed = await causes.causes(conn)
+        (example, *_) = await causes.cases_of(conn, lost)
+    assert (listed.mismatches, listed.unattributed) == (14, 0)
+    assert example.exchange.startswith("lost")
+
+
+async def test_rows_of_two_discriminators_are_two_causes(store: Store) -> None:
+    await store.add(exchanges("a", SCU) + exchanges("b", LDP) + exchanges("c", SCU, LDP))
+    assert {cause.body.title.discriminator: cause.exchanges for cause in await solved(store)} == {
+        "action=SCU": 10,
+        "action=LDP": 10,
+    }
+
+
+async def test_one_fault_on_two_routes_is_one_cause(store: Store) -> None:
+    await store.add(exchanges("a", LOST, SCORE) + exchanges("b", LOST, SCORE, route="embed_score"))
+    (cause,) = await solved(store)
+    assert cause.routes == ("embed_score", "v2_score")
+    assert len(cause.findings) == 4
+
+
+async def test_ids_stay_while_evidence_grows(store: Store) -> None:
+    await store.add(exchanges("a", LOST, SCORE))
+    (before,) = await solved(store)
+    await store.add(exchanges("b", LOST, SCORE, PASSING, count=30) + exchanges("c", SCU, count=40))
+    assert before.id in {cause.id for cause in await solved(store)}
+
+
+async def test_acknowledged_cause_covers_its_findings_and_later_ones(store: Store) -> None:
+    await store.add(exchanges("a", LOST, SCORE) + exchanges("b", SCU))
+    (lost, _) = sorted(await solved(store), key=lambda cause: cause.body.title.place, reverse=True)
+    async with store.connection() as conn:
+        covered = await causes.set_cause_state(
+            conn, lost.id, FindingState.ACKNOWLEDGED, by="ann", reason="known", now=NOW
+        )
+    await store.add(exchanges("c", LOST, SCORE, PASSING, at=LATER))
+    rows = {row.id: row for row in await solved(store, now=LATER)}
+    async with store.connection() as conn:
+        states = {finding.place: finding.state for finding in await queries.findings(conn)}
+    assert covered == 2
+    assert (rows[lost.id].state, rows[lost.id].joined) == ("acknowledged", 1)
+    assert states == {"stamp": "acknowledged", "score": "acknowledged", "passing": "acknowledged", "event": "new"}
+
+
+async def test_finding_of_two_causes_is_covered_when_both_are(store: Store) -> None:
+    await store.add(exchanges("a", LOST, SCORE, count=8) + exchanges("b", SCU, SCORE, count=8))
+    ids = [cause.id for cause in await solved(store)]
+    found: list[str] = []
+    async with store.connection() as conn:
+        for identity in ids:
+            await causes.set_cause_state(conn, identity, FindingState.ACKNOWLEDGED, by="ann", reason="known", now=NOW)
+            found += [one.state for one in await queries.findings(conn) if one.place == "score"]
+    assert found == ["new", "acknowledged"]
+
+
+async def test_fixed_cause_that_is_seen_again_has_regressed_in_the_release(store: Store) -> None:
+    await store.add(exchanges("a", SCU, release=ReleasePair("1.0", "8")))
+    (cause,) = await solved(store)
+    async with store.connection() as conn:
+        await causes.set_cause_state(
+            conn, cause.id, FindingState.FIXED, by="ann", reason="fixed", now=NOW, fixed_in="1.1 / 8"
+        )
+    await store.add(exchanges("b", SCU, at=LATER, release=ReleasePair("1.2", "8")))
+    (again,) = await solved(store, now=LATER)
+    assert (again.id, again.state) == (cause.id, "regressed")
+    assert (again.first_release, again.last_release) == ("1.0 / 8", "1.2 / 8")
+    assert (again.fixed_in, again.regressed_in) == ("1.1 / 8", "1.2 / 8")
+
+
+async def test_release_without_the_cause_is_named_once_it_would_have_shown(store: Store) -> None:
+    old, new = ReleasePair("1.0", "8"), ReleasePair("1.1", "8")
+    await store.add(exchanges("a", SCU, count=10, release=old) + exchanges("m", count=10, release=old))
+    await store.add(exchanges("n", count=9, at=LATER, release=new))
+    (cause,) = await solved(store)
+    async with store.connection() as conn:
+        before = await causes.cause(conn, cause.id)
+    await store.add(exchanges("o", count=1, at=LATER, release=new))
+    async with store.connection() as conn:
+        after = await causes.cause(conn, cause.id)
+    assert (before.gone_in, after.gone_in) == ("", "1.1 / 8")
+
+
+async def test_causes_of_few_exchanges_are_provisional(store: Store) -> None:
+    await store.add(exchanges("a", SCU, count=2) + exchanges("b", LOST, count=3))
+    states = {cause.body.title.place: cause.provisional for cause in await solved(store)}
+    assert states == {"event": True, "stamp": False}
+    async with store.connection() as conn:
+        assert await causes.causes_by_state(conn) == {"new": 1, "provisional": 1}
+
+
+async def test_merged_cause_keeps_its_id_as_a_pointer(store: Store) -> None:
+    await store.add(exchanges("a", LOST, count=5) + exchanges("b", SCU, count=6))
+    first, second = await solved(store)
+    async with store.connection() as conn:
+        await conn.execute("UPDATE shadow.cause SET merged_into = $2 WHERE id = $1", second.id, first.id)
+        shown = await causes.cause(conn, second.id)
+    assert shown.id == first.id
+    assert second.id in shown.former_ids
+
+
+async def test_unknown_cause_is_an_error(store: Store) -> None:
+    async with store.connection() as conn:
+        with pytest.raises(UnknownCauseError):
+            await causes.cause(conn, "nope")
+
+
+async def test_solvers_at_the_same_time_make_the_same_causes_once(store: Store) -> None:
+    await store.add(exchanges("a", LOST, SCORE) + exchanges("b", SCU))
+
+    async def refresh() -> None:
+        async with store.connection() as conn:
+            await causes.refresh_causes(conn, now=NOW, force=True)
+
+    await asyncio.gather(*(refresh() for _ in range(3)))
+    async with store.connection() as conn:
+        assert len((await causes.causes(conn)).causes) == 2
+
+
+async def test_nothing_is_solved_while_nothing_is_new(store: Store) -> None:
+    await store.add(exchanges("a", LOST))
+    async with store.connection() as conn:
+        results = [await causes.refresh_causes(conn, now=NOW + dt.timedelta(minutes=n)) for n in range(2)]
+    assert [result is not None for result in results] == [True, False]
+
+
+async def test_rarest_sets_beyond_the_bound_are_folded_and_no_exchange_is_lost(store: Store) -> None:
+    fields = [Difference(Kind.CHANGED, (f"field{c}",), 1, 2) for c in "abcdefgh"]
+    batch = exchanges("base", LOST, count=20)
+    for number, one in enumerate(fields):
+        batch += exchanges(f"x{number}", LOST, one, count=3)
+    await store.add(batch)
+    async with store.connection() as conn:
+        await causes.refresh_causes(conn, now=NOW, force=True, sets_max=3)
+        kept = await conn.fetchval("SELECT count(*) FROM shadow.finding_set")
+    (cause,) = await solved(store)
+    assert kept == 3
+    assert cause.exchanges == 44
+
+
+async def test_days_are_counted_apart_and_compared(store: Store) -> None:
+    yesterday = NOW - dt.timedelta(days=1)
+    await store.add(exchanges("a", LOST, at=yesterday) + exchanges("b", LOST, count=2) + exchanges("c", SCU, count=3))
+    await solved(store)
+    async with store.connection() as conn:
+        today = await causes.causes(conn, since=NOW.date())
+        before = await causes.exchanges_by_cause(conn, until=yesterday.date())
+    assert {cause.body.title.place: cause.exchanges for cause in today.causes} == {"stamp": 2, "event": 3}
+    assert list(before.values()) == [5]
