@@ -36,6 +36,8 @@ async def insert_comparisons(conn: Connection, batch: Sequence[ComparedExchange]
     """Insert the comparisons of a batch; return `(served_at, exchange id)` of those that were not stored yet."""
     # In the order of the key, so that two writers of the same rows never wait for each other in a circle.
     rows = [_row(c) for c in sorted(distinct(batch), key=lambda c: (c.exchange.started_ns, c.exchange.id))]
+    if not rows:
+        return set()
     records = await conn.fetch(INSERT_COMPARISONS, *(list(column) for column in zip(*rows, strict=True)))
     return {(record["served_at"], record["exchange_id"]) for record in records}
 
