@@ -112,6 +112,7 @@ async def serve(
         )
         buffer = ResultBuffer(
             sink.save,
+            save_bare=sink.save_bare,
             progress=checkpoints,
             on_retry=metrics.retries.labels(RetriedStep.STORE).inc,
             on_error=lambda place: metrics.errors.labels(place).inc(),

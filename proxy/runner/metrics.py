@@ -29,7 +29,7 @@ class ErrorPlace(StrEnum):
     ITEM = "item"
     """An item that was carried out: a mirrored run, an alignment or a repair."""
     STORE = "store"
-    """An outcome that was to be stored."""
+    """An outcome that was stored without its details, because the store refused them."""
     COMMIT = "commit"
     """A position that was to be committed."""
 

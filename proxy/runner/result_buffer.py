@@ -87,23 +87,26 @@ class ResultBuffer:
     """Buffers outcomes, saves them in batches, then reports how far all are saved.
 
     Args:
-        save: saves a batch; raises StoreUnavailableError when it must be given again. None saves nothing.
+        save: saves a batch; None saves nothing. An error means that nothing of it was saved.
+        save_bare: saves one outcome without the details that came from the traffic, which a store may refuse.
         progress: commits the journal.
         buffer_max: outcomes that may wait for the store.
         on_retry: called each time that the store was unavailable.
-        on_error: called for each error that cost an outcome, or kept a position from being committed.
+        on_error: called for each error that cost an outcome its details, or kept a position from being committed.
     """
 
     def __init__(
         self,
         save: Callable[[Sequence[Outcome]], Awaitable[None]] | None,
         *,
+        save_bare: Callable[[Outcome], Awaitable[None]] | None = None,
         progress: ReadProgress,
         buffer_max: int = 5_000,
         on_retry: Callable[[], None] = lambda: None,
         on_error: Callable[[ErrorPlace], None] = lambda _: None,
     ) -> None:
         self._save = save
+        self._save_bare = save_bare
         self._progress = progress
         self._buffer_max = buffer_max
         self._on_retry = on_retry
@@ -156,15 +159,10 @@ class ResultBuffer:
         batch = self._buffer[: 1 if self._one_by_one else BATCH_MAX]
         try:
             await self._write(batch)
-        except StoreUnavailableError:
-            raise
-        except Exception:
-            # One outcome that cannot be written must not end the process, and again at each restart.
-            logger.exception("outcome_not_saved", extra={"outcomes": len(batch), "first": batch[0].entry.exchange.id})
-            if len(batch) > 1:
-                self._one_by_one = len(batch)
-                return
-            self._on_error(ErrorPlace.STORE)
+        except _RefusedError:
+            # Found with its neighbours: save one by one, so that only the outcome that is refused loses anything.
+            self._one_by_one = len(batch)
+            return
         self._one_by_one = max(0, self._one_by_one - 1)
         del self._buffer[: len(batch)]
         self._has_room.set()
@@ -185,17 +183,56 @@ class ResultBuffer:
             self._on_error(ErrorPlace.COMMIT)
 
     async def _write(self, batch: Sequence[Outcome]) -> None:
+        """Save a batch, however long the store takes to come back.
+
+        An error is the store's (a full disk, a revoked right, a standby) until the opposite is proven: the store refuses one outcome,
+        and takes the same one without its details. Then the bare outcome stays.
+
+        Raises:
+            _RefusedError: the store is there, and one of several outcomes may be what it refuses.
+        """
         wait_s = FLUSH_S
         while self._save is not None:
             try:
                 await self._save(batch)
             except StoreUnavailableError as error:
-                logger.warning("store_unavailable", extra={"error": str(error), "waiting": len(self._buffer)})
-                self._on_retry()
-                if self._closing:
-                    # It is not committed either, so the next start reads it again.
-                    raise
-                await asyncio.sleep(wait_s)
-                wait_s = min(BACKOFF_MAX_S, wait_s * 2)
+                refusal: Exception = error
+            except Exception as error:
+                if len(batch) > 1:
+                    raise _RefusedError from error
+                if await self._written_bare(batch[0], error):
+                    return
+                refusal = error
             else:
                 return
+            logger.warning(
+                "store_unavailable",
+                extra={"error": f"{type(refusal).__name__}: {refusal}", "waiting": len(self._buffer)},
+            )
+            self._on_retry()
+            if self._closing:
+                # It is not committed either, so the next start reads it again.
+                raise StoreUnavailableError(str(refusal)) from refusal
+            await asyncio.sleep(wait_s)
+            wait_s = min(BACKOFF_MAX_S, wait_s * 2)
+
+    async def _written_bare(self, outcome: Outcome, refusal: Exception) -> bool:
+        """Return whether the store takes an outcome without the details with which it refused it."""
+        if self._save_bare is None:
+            return False
+        try:
+            await self._save_bare(outcome)
+        except Exception as error:  # noqa: BLE001 (whatever keeps even the bare outcome from being saved is not about its details)
+            logger.debug("bare_outcome_not_saved", extra={"error": str(error)})
+            return False
+        logger.error(
+            "outcome_saved_without_details",
+            extra={"exchange": outcome.entry.exchange.id, "error": f"{type(refusal).__name__}: {refusal}"},
+            exc_info=refusal,
+        )
+        self._on_error(ErrorPlace.STORE)
+        return True
+
+
+class _RefusedError(Exception):
+    """The store refused a batch of several outcomes."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import datetime as dt
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -28,6 +30,8 @@ from proxy.runner.result_buffer import Outcome
 logger = logging.getLogger(__name__)
 
 EVIDENCE_S = 15.0
+ID_MAX = 200
+"""Length of the longest exchange id that is stored as it is when the store has refused an outcome."""
 
 
 class ResultSink:
@@ -83,6 +87,25 @@ class ResultSink:
             if exchange.comparison.verdict is Verdict.MISMATCH:
                 self._on_mismatch(entry)
 
+    async def save_bare(self, outcome: Outcome) -> None:
+        """Save the verdict of an outcome without anything that came from the traffic: no differences, examples and findings.
+
+        Raises:
+            StoreUnavailableError: nothing was saved.
+        """
+        mirrored = outcome.mirrored
+        if mirrored is None or mirrored.comparison is None or self._store is None:
+            await self.save([outcome])
+            return
+        entry, comparison = outcome.entry, mirrored.comparison
+        exchange = replace(entry.exchange, id=storable_id(entry.exchange.id))
+        bare = replace(comparison, differences=(), known=(), rule_hits=(), undescribed=(), differing_tables=())
+        compared = ComparedExchange(exchange, mirrored.served, mirrored.mirrored, bare, dt.datetime.now(dt.UTC))
+        await self._store.add([compared])
+        self._count(compared, mirrored.compare_s)
+        if comparison.verdict is Verdict.MISMATCH:
+            self._on_mismatch(entry)
+
     async def save_evidence(self) -> None:
         """Store each route's evidence every EVIDENCE_S seconds until cancelled."""
         while True:
@@ -126,6 +149,16 @@ class ResultSink:
             case=case_of(exchange, mirrored.served, mirrored.mirrored, self._redactor) if mismatch else None,
             release=self._releases.read(mirrored.served, mirrored.mirrored),
         )
+
+
+def storable_id(exchange_id: str) -> str:
+    """Return the id of an exchange, which its client may have chosen, as a text that every store takes."""
+    is_plain = exchange_id.isascii() and exchange_id.isprintable() and len(exchange_id) <= ID_MAX
+    return (
+        exchange_id
+        if is_plain
+        else f"sha256:{hashlib.sha256(exchange_id.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    )
 
 
 def redactor_of(compare: CompareSettings, journal: RedactionSettings, salt: bytes) -> Redactor:

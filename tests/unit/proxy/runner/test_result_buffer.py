@@ -1,7 +1,12 @@
 """proxy.runner.result_buffer: an outcome that cannot be saved does not stop the others."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
+import asyncpg
+import pytest
+
+from comparator.errors import StoreUnavailableError
 from comparator.exchanges.model import Exchange, Request, Response, Side
 from proxy.journal.driver import JournalEntry, JournalPosition
 from proxy.journal.segment_reader import SegmentPosition
@@ -34,8 +39,9 @@ async def save(buffer: ResultBuffer, *, ended: Sequence[int]) -> None:
     await buffer.run()
 
 
-async def test_outcome_that_cannot_be_saved_costs_itself_only() -> None:
+async def test_outcome_that_the_store_refuses_is_saved_without_its_details() -> None:
     saved: list[str] = []
+    bare: list[str] = []
     committed: list[JournalPosition] = []
     errors: list[str] = []
 
@@ -45,12 +51,57 @@ async def test_outcome_that_cannot_be_saved_costs_itself_only() -> None:
             raise ValueError("poison")
         saved.extend(names)
 
-    buffer = ResultBuffer(store, progress=committing(committed.append), on_error=errors.append)
+    async def store_bare(outcome: Outcome) -> None:
+        bare.append(outcome.entry.exchange.id)
+
+    buffer = ResultBuffer(store, save_bare=store_bare, progress=committing(committed.append), on_error=errors.append)
     await save(buffer, ended=[1, 2, 3, 4])
-    assert saved == ["e1", "e3", "e4"]
+    assert (saved, bare) == (["e1", "e3", "e4"], ["e2"])
     assert errors == ["store"]
     assert committed[-1] == at(4)
     assert buffer.unsaved == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreUnavailableError("away"),
+        asyncpg.InsufficientPrivilegeError("permission denied for table comparison"),
+        asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction"),
+        asyncpg.UndefinedTableError("relation does not exist"),
+        asyncpg.DiskFullError("could not extend file"),
+        RuntimeError("whatever this is"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_nothing_is_lost_while_the_store_takes_no_outcome_at_all(error: Exception) -> None:
+    saved: list[str] = []
+    committed: list[JournalPosition] = []
+    failures = iter([error] * 5)
+
+    async def store(batch: Sequence[Outcome]) -> None:
+        for failure in failures:
+            raise failure
+        saved.extend(outcome.entry.exchange.id for outcome in batch)
+
+    async def store_bare(outcome: Outcome) -> None:
+        await store([outcome])
+
+    retries: list[None] = []
+    buffer = ResultBuffer(
+        store, save_bare=store_bare, progress=committing(committed.append), on_retry=lambda: retries.append(None)
+    )
+    for number in (1, 2, 3):
+        buffer.begin(entry(number))
+        await buffer.add(entry(number), None, RunnerSkip.SLOW)
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        tasks.create_task(buffer.run(), name="saving")
+        while len(saved) < 3:
+            await asyncio.sleep(0.01)
+        buffer.close()
+    assert saved == ["e1", "e2", "e3"]
+    assert committed[-1] == at(3)
+    assert retries
 
 
 async def test_position_that_cannot_be_committed_is_counted() -> None:
