@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from comparator.capture.capturability import CaptureState, gap
-from comparator.capture.catalog import read_family
+from comparator.capture.catalog import published_tables, read_family
 from comparator.capture.publication import read_publication
-from comparator.capture.settings import CaptureSettings
+from comparator.capture.settings import CaptureSettings, Driver
 from comparator.capture.trigger_log import logged_tables
 from comparator.postgres import Connection
 
@@ -32,3 +32,13 @@ async def read_gaps(conn: Connection, settings: CaptureSettings, tables: Iterabl
         if reason:
             gaps[name] = reason
     return gaps
+
+
+async def captured_tables(conn: Connection, settings: CaptureSettings) -> tuple[str, ...]:
+    """Return the names of the tables of which the driver delivers every change as it was."""
+    if settings.driver is Driver.TRIGGERS:
+        names = await logged_tables(conn)
+    else:
+        names = await published_tables(conn, settings.publication)
+    gaps = await read_gaps(conn, settings, names)
+    return tuple(name for name in names if name not in gaps)
