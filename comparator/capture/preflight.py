@@ -32,6 +32,7 @@ from comparator.capture.session import VERSION_MIN
 from comparator.capture.settings import CaptureSettings, Driver, SlotKind
 from comparator.capture.table_shape import Catalog, TableKind, TableShape, quote
 from comparator.capture.trigger_log import install_statements, logged_tables
+from comparator.capture.write_obstacles import ShadowWriteFacts, read_write_facts, write_obstacles
 
 
 class CheckLevel(StrEnum):
@@ -87,6 +88,7 @@ class DatabaseFacts:
         former: replica identities of the configured tables and their partitions, by object id, where they are not FULL.
         withdrawn: statements that unpublish the tables which are not configured.
         broken: tables that were tried, and whose writes would fail once they are captured, with the server's reason.
+        writes: the facts that decide how the runner's writes end; None for a database that it does not write to.
     """
 
     version: int
@@ -110,6 +112,7 @@ class DatabaseFacts:
     former: Mapping[int, str] = field(default_factory=dict[int, str])
     withdrawn: tuple[str, ...] = ()
     broken: Mapping[str, str] = field(default_factory=dict[str, str])
+    writes: ShadowWriteFacts | None = None
 
     def state(self, driver: Driver) -> CaptureState:
         """Return the preparation, as a driver finds it."""
@@ -139,6 +142,7 @@ async def read_facts(
     *,
     named: bool = True,
     broken: Mapping[str, str] | None = None,
+    shadow: bool = False,
 ) -> DatabaseFacts:
     """Read the facts from the database.
 
@@ -147,6 +151,7 @@ async def read_facts(
         settings: section `capture:` with the tables filled in.
         named: the configuration names the tables; False when they are simply all tables of the database.
         broken: tables that could not be prepared because their writes would fail.
+        shadow: the database is the shadow, to which the runner writes.
     """
     server = await conn.fetchrow(SERVER, settings.slot.name, timeout=CATALOG_TIMEOUT_S)
     if server is None:
@@ -170,6 +175,7 @@ async def read_facts(
         former=former,
         withdrawn=await withdrawal_statements(conn, publication, settings.publication, keep=catalog.tables),
         broken=broken or {},
+        writes=await read_write_facts(conn, catalog) if shadow else None,
     )
 
 
@@ -194,7 +200,7 @@ def judge(facts: DatabaseFacts, settings: CaptureSettings) -> tuple[Check, ...]:
         _tables_exist(facts),
         *(check for table in shapes for check in _remarks(table, obstacles[table.name], facts)),
     ]
-    tables += _not_captured(facts)
+    tables += [*_written(facts, capturable), *_not_captured(facts)]
     if settings.driver is Driver.TRIGGERS:
         return (*server, *tables, *_change_log(facts, settings, capturable))
     log = [_wal_level(facts), _rights(facts), _free_slots(facts, settings)]
@@ -300,6 +306,15 @@ def _remarks(table: TableShape, obstacle: str, facts: DatabaseFacts) -> list[Che
         text = "TRUNCATE, DETACH and DROP of a single partition are in no log: run `shadow align verify` after them"
         checks.append(Check(name, CheckLevel.WARNING, text))
     return checks
+
+
+def _written(facts: DatabaseFacts, capturable: Catalog) -> list[Check]:
+    """Return a check for everything that keeps rows of the shadow from becoming what the runner writes."""
+    obstacles = write_obstacles(facts.writes, capturable) if facts.writes else ()
+    return [
+        Check(f"table {obstacle.table}", CheckLevel.FAILED, f"cannot be aligned: {obstacle.problem}", obstacle.remedy)
+        for obstacle in obstacles
+    ]
 
 
 def _not_captured(facts: DatabaseFacts) -> list[Check]:

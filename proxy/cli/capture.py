@@ -153,7 +153,12 @@ async def _run(arguments: argparse.Namespace) -> Exit:
         match arguments.capture_command:
             case "check":
                 status = await check(
-                    target.dsn, target.settings, target.described, apply=arguments.apply, out=sys.stdout
+                    target.dsn,
+                    target.settings,
+                    target.described,
+                    apply=arguments.apply,
+                    shadow=target.name == "shadow",
+                    out=sys.stdout,
                 )
             case "install":
                 status = await install(target.dsn, target.settings, tag=arguments.tag, out=sys.stdout)
@@ -164,9 +169,24 @@ async def _run(arguments: argparse.Namespace) -> Exit:
 
 
 async def check(
-    dsn: str, settings: CaptureSettings, described: Mapping[str, Table] | None = None, *, apply: bool, out: TextIO
+    dsn: str,
+    settings: CaptureSettings,
+    described: Mapping[str, Table] | None = None,
+    *,
+    apply: bool,
+    shadow: bool = False,
+    out: TextIO,
 ) -> Exit:
-    """Print every check, `described` against the catalogue too; with `apply` run the statements for tables and publication first. No tables in the settings: all tables."""
+    """Print every check of a database.
+
+    Args:
+        dsn: the database.
+        settings: section `capture:`. No tables: all tables of the database that can be captured.
+        described: section `compare.tables`, which is held against the catalogue.
+        apply: run the statements for tables and publication first.
+        shadow: the database is the shadow, so that the runner's writes are checked as well.
+        out: receives the checks.
+    """
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
         named = bool(settings.tables)
@@ -180,7 +200,7 @@ async def check(
                 for table, error in preparation.refused.items()
                 if isinstance(error, WritesBrokenError)
             }
-        facts = await read_facts(conn, settings, named=named, broken=broken)
+        facts = await read_facts(conn, settings, named=named, broken=broken, shadow=shadow)
         checks = judge(facts, settings)
         if described:
             checks = (*checks, _descriptions(described, facts))

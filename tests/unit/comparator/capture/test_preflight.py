@@ -9,6 +9,7 @@ from comparator.capture.capturability import PublicationState
 from comparator.capture.preflight import Check, CheckLevel, DatabaseFacts, judge
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.capture.table_shape import Catalog, Column, ForeignKey, ReplicaIdentity, TableShape
+from comparator.capture.write_obstacles import ShadowWriteFacts, TableWriteFacts
 from proxy.cli import capture as command
 
 PERSISTENT = Slot(kind=SlotKind.PERSISTENT, name="keeps")
@@ -136,6 +137,14 @@ def test_unnamed_table_that_cannot_be_captured_is_a_warning() -> None:
 def test_table_whose_writes_would_fail_is_not_capturable() -> None:
     said = facts(table(), broken={"account": "live's writes would fail as app: cannot update"})
     assert "would fail as app" in lacking(said)["table account"].message
+
+
+def test_trigger_that_would_fire_when_the_runner_writes_fails_the_check_of_the_shadow() -> None:
+    written = TableWriteFacts({"touch": "A"}, {})
+    writes = ShadowWriteFacts(role="runner", version=18, replica=True, tables={"account": written})
+    found = lacking(facts(writes=writes))["table account"]
+    assert found.message.startswith("cannot be aligned: its trigger touch is enabled ALWAYS")
+    assert found.remedy == ('ALTER TABLE "public"."account" ENABLE TRIGGER "touch";',)
 
 
 def test_tables_that_are_not_captured_are_listed() -> None:
