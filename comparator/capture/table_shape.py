@@ -197,6 +197,7 @@ class TableShape:
             tuple(column.name for column in self.columns if column.fills_itself),
             self.unique,
             tuple(_references(self.foreign_keys)),
+            tuple(column.name for column in self.columns if column.generated),
         )
 
     @property

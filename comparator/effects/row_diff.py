@@ -74,8 +74,8 @@ class TablePlan:
         schema: its keys and column types.
 
     Attributes:
-        ignored: columns that are not compared: declared ones, and the columns of the primary key that the database fills itself, unless
-            they belong to the natural key.
+        ignored: columns that are not compared: declared ones, and those that the database computes or, in the primary key, fills
+            itself, unless they belong to the natural key.
         identity: identifies its rows by meaning.
 
     Raises:
@@ -110,8 +110,8 @@ class TablePlan:
                 raise RuleError(
                     f"{where}.discriminator", f"{column!r} is not a plain column of natural_key: name one that is"
                 )
-        surrogate = set(schema.surrogate_key) - set(table.natural_key)
-        self.ignored = frozenset({*table.ignore_columns, *surrogate})
+        made = {*schema.surrogate_key, *schema.computed} - set(table.natural_key)
+        self.ignored = frozenset({*table.ignore_columns, *made})
         self._volatile: dict[str, CompiledRule] = {
             column: CompiledRule(f"{where}.volatile.{column}", _tolerance(volatile, f"{where}.volatile.{column}"))
             for column, volatile in table.volatile.items()
@@ -123,7 +123,8 @@ class TablePlan:
             if json.references
         }
         id_tables = tuple(name for json in table.json.values() for name in json.references.values())
-        natural_key = table.natural_key or tuple(column for column in schema.types if column not in schema.generated)
+        own = set(schema.types).difference(schema.generated, schema.computed)
+        natural_key = table.natural_key or tuple(column for column in schema.types if column in own)
         self.identity = RowIdentity(natural_key, self._foreign_keys(), id_tables)
 
     def _foreign_keys(self) -> dict[str, SurrogateReference]:

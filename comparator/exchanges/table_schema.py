@@ -38,6 +38,8 @@ class TableSchema(msgspec.Struct, frozen=True, omit_defaults=True):
             different ones to the same row.
         unique: columns of each unique constraint over all rows, besides the primary key.
         references: columns that hold surrogate keys of other rows.
+        computed: generated columns, whose values follow from those of the other columns. They are not compared: the log of servers
+            before PostgreSQL 18 lacks them, and a difference in a column that is not compared would show in them.
     """
 
     primary_key: tuple[str, ...] = ()
@@ -45,6 +47,7 @@ class TableSchema(msgspec.Struct, frozen=True, omit_defaults=True):
     generated: tuple[str, ...] = ()
     unique: tuple[tuple[str, ...], ...] = ()
     references: tuple[SurrogateReference, ...] = ()
+    computed: tuple[str, ...] = ()
 
     @property
     def surrogate_key(self) -> tuple[str, ...]:
@@ -57,8 +60,8 @@ class TableSchema(msgspec.Struct, frozen=True, omit_defaults=True):
 
         A column that references a row by its surrogate key stands for the natural key of that row, so it is one of these.
         """
-        keys = (self.primary_key, *self.unique)
-        return next((key for key in keys if key and not any(column in self.generated for column in key)), ())
+        keys, made = (self.primary_key, *self.unique), {*self.generated, *self.computed}
+        return next((key for key in keys if key and made.isdisjoint(key)), ())
 
 
 Schemas = Mapping[str, TableSchema]
