@@ -81,7 +81,13 @@ def judge(shape: Shape, visit: Visit, work: Work, outcome: Outcome | None) -> st
     places = set(outcome.places)
     if visit.deviation in shape.faults:
         return "" if places == work.places and len(outcome.places) == 1 else f"one difference: named {outcome.places}"
-    return "" if {place.partition(".")[0] for place in places} <= work.places else f"idle side: named {outcome.places}"
+    return "" if within(places, work.places) else f"idle side: named {outcome.places}"
+
+
+def within(places: Iterable[str], tables: Iterable[str]) -> bool:
+    """Return whether each place is a table of these, or a column of one."""
+    names = tuple(tables)
+    return all(any(place == table or place.startswith(f"{table}.") for table in names) for place in places)
 
 
 CONTENT = """

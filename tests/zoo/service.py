@@ -32,17 +32,16 @@ class Instance:
     async def handle(self, request: web.Request) -> web.Response:
         request_id = request.headers["X-Request-Id"]
         shape = self.shapes[request.match_info["shape"]]
-        statements = self.instead.get(request_id)
-        if statements is None:
-            statements = decoded(await request.json())
+        asked = decoded(await request.json())
+        statements = self.instead.get(request_id, asked)
         assert self.pool is not None
         async with self.pool.acquire() as conn:
             try:
-                await run(conn, shape, statements, role=self.role, request_id=request_id)
+                failures = await run(conn, shape, statements, role=self.role, request_id=request_id)
             except asyncpg.PostgresError as error:
                 self.errors.append(f"{shape.name}: {self.role}: {type(error).__name__}: {error}")
                 return web.json_response({"error": error.sqlstate}, status=500)
-        return web.json_response({"ok": True})
+        return web.json_response({"failures": {str(n): state for n, state in failures.items() if n < len(asked)}})
 
 
 async def run(
@@ -52,24 +51,49 @@ async def run(
     *,
     role: str,
     request_id: str = "",
-) -> None:
-    """Run statements in one transaction, which names the request if there is one."""
+) -> dict[int, str]:
+    """Run statements in one transaction, which names the request if there is one.
+
+    Returns:
+        Error code by number of the statement, of a tolerant shape.
+    """
     work_id = request_id or uuid.uuid4().hex
     await conn.execute(shape.begin)
     try:
         if request_id:
             await conn.execute(TAG, request_id)
-        for statement in statements:
-            if isinstance(statement, Copy):
-                lines = io.BytesIO(statement.lines.encode())
-                await conn.copy_to_table(statement.table, source=lines)
-            else:
-                await conn.execute(statement.replace("{role}", role))
+        failures = await perform(conn, shape, statements, role=role)
         for statement in shape.commit:
             await conn.execute(statement.replace("{role}", role).replace("{id}", work_id))
     except BaseException:
         await conn.execute("ROLLBACK")
         raise
+    return failures
+
+
+async def perform(
+    conn: asyncpg.pool.PoolConnectionProxy | asyncpg.Connection,
+    shape: Shape,
+    statements: Iterable[Statement],
+    *,
+    role: str,
+) -> dict[int, str]:
+    """Run statements in the transaction that is open; return the error codes of a tolerant shape."""
+    failures: dict[int, str] = {}
+    for number, statement in enumerate(statements):
+        if isinstance(statement, Copy):
+            await conn.copy_to_table(statement.table, source=io.BytesIO(statement.lines.encode()))
+        elif shape.tolerant:
+            await conn.execute("SAVEPOINT before")
+            try:
+                await conn.execute(statement)
+            except asyncpg.PostgresError as error:
+                failures[number] = error.sqlstate or ""
+                await conn.execute("ROLLBACK TO before")
+            await conn.execute("RELEASE before")
+        else:
+            await conn.execute(statement.replace("{role}", role))
+    return failures
 
 
 def encoded(statements: Iterable[Statement]) -> list[object]:

@@ -61,6 +61,7 @@ class Shape:
         tables: the captured tables.
         seed: creates SEEDED rows.
         insert: statements of the operation, in one transaction; the same for the following.
+        job: statements of a job that writes to live alone; those of the operation `mixed` when there are none.
         faults: by name, at least `changed`, `lost` and `extra` for a shape that is compared.
         described: entries of `compare.tables`; the catalogue decides for all others.
         refused: part of the reason for which the preflight refuses the tables; "" for a shape that is exact.
@@ -68,6 +69,7 @@ class Shape:
         requires: a statement that fails on servers that cannot have it.
         begin: statement that begins the transactions.
         commit: statements that end them.
+        tolerant: a statement that fails does not end the transaction; the response lists the failures.
         broken: reason, by driver or "*", for which the shape does not do yet what it promises. Strict: it must fail.
     """
 
@@ -80,6 +82,7 @@ class Shape:
     delete: tuple[Statement, ...] = ()
     mixed: tuple[Statement, ...] = ()
     truncate: tuple[Statement, ...] = ()
+    job: tuple[Statement, ...] = ()
     faults: Mapping[str, Fault] = field(default_factory=dict)
     described: Mapping[str, Table] = field(default_factory=dict)
     refused: str = ""
@@ -87,6 +90,7 @@ class Shape:
     requires: str = ""
     begin: str = "BEGIN"
     commit: tuple[str, ...] = ("COMMIT",)
+    tolerant: bool = False
     broken: Mapping[str, str] = field(default_factory=dict)
 
     def statements(self, operation: Operation) -> tuple[Statement, ...]:

@@ -58,6 +58,20 @@ def visits(shape: Shape) -> Iterator[Visit]:
         yield Visit(Operation.INSERT, candidate)
 
 
+def short_visits(shape: Shape) -> Iterator[Visit]:
+    """Yield one visit of each operation, and one deviation, which differs from shape to shape."""
+    sides = tuple(Side)
+    turn = len(shape.name)
+    for number, operation in enumerate((Operation.INSERT, Operation.UPDATE, Operation.DELETE, Operation.MIXED)):
+        yield Visit(operation, sides[(turn + number) % 2])
+    faults = tuple(shape.faults)
+    if faults:
+        yield Visit(Operation.INSERT, sides[turn % 2], faults[turn % len(faults)])
+    if shape.truncate:
+        yield Visit(Operation.TRUNCATE, sides[turn % 2])
+        yield Visit(Operation.INSERT, sides[(turn + 1) % 2])
+
+
 class Numbers:
     """Fills the templates of one shape, each time with numbers that were not used before."""
 
@@ -79,7 +93,8 @@ class Numbers:
     def background(self, operation: Operation) -> tuple[Statement, ...]:
         """Return statements of a job on live."""
         self._used += 1
-        return self._filled(self._shape.statements(operation))
+        job = self._shape.job if operation is Operation.MIXED else ()
+        return self._filled(job or self._shape.statements(operation))
 
     def _filled(self, statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
         number = self._used

@@ -103,23 +103,24 @@ CREATE TABLE child_captured (id int PRIMARY KEY, p_id int NOT NULL REFERENCES pa
 """,
         tables=("child_captured",),
         seed=SEED_FAMILY.replace("{p}", "parent_uncaptured").replace("{c}", "child_captured"),
-        insert=(
-            "INSERT INTO parent_uncaptured VALUES ({new}, 'new')",
-            "INSERT INTO child_captured VALUES ({new}, {new}, 'new')",
-        ),
-        update=(
-            "INSERT INTO parent_uncaptured VALUES ({new}, 'new')",
-            "UPDATE child_captured SET p_id = {new} WHERE id = {old}",
-        ),
-        delete=("DELETE FROM child_captured WHERE id = {old}", "DELETE FROM parent_uncaptured WHERE id = {old}"),
+        insert=("INSERT INTO child_captured VALUES ({new}, 120, 'new')",),
+        update=("UPDATE child_captured SET p_id = {near} WHERE id = {old}",),
+        delete=("DELETE FROM child_captured WHERE id = {old}",),
         mixed=(
-            "INSERT INTO parent_uncaptured VALUES ({new}, 'new')",
-            "INSERT INTO child_captured VALUES ({new}, {new}, 'new')",
-            "UPDATE child_captured SET p_id = {new} WHERE id = {old}",
+            "INSERT INTO child_captured VALUES ({new}, 119, 'new')",
+            "UPDATE child_captured SET p_id = 118 WHERE id = {old}",
             "DELETE FROM child_captured WHERE id = {near}",
         ),
+        # The shadow never gets this parent, and the child all the same.
+        job=(
+            "INSERT INTO parent_uncaptured VALUES ({new}, 'new')",
+            "INSERT INTO child_captured VALUES ({new}, {new}, 'new')",
+        ),
         truncate=("TRUNCATE child_captured",),
-        faults=child_faults("child_captured"),
+        faults={
+            **child_faults("child_captured"),
+            "extra": Fault(("INSERT INTO child_captured VALUES ({new} + 5000, 117, 'new')",), "child_captured"),
+        },
     ),
     Shape(
         name="parent and child with identity keys",
@@ -208,7 +209,7 @@ INSERT INTO tenant_note (tenant, item_id, v) SELECT tenant, id, 'seeded' FROM te
         update=("INSERT INTO node VALUES ({new}, NULL, 'root')", "UPDATE node SET parent = {new} WHERE id = {old}"),
         delete=("UPDATE node SET parent = NULL WHERE parent = {near}", "DELETE FROM node WHERE id = {near}"),
         mixed=(
-            "INSERT INTO node VALUES ({new}, {old}, 'new')",
+            "INSERT INTO node VALUES ({new}, (SELECT id FROM node WHERE id = {old}), 'new')",
             "UPDATE node SET parent = {new} WHERE id = {old}",
             "UPDATE node SET parent = id WHERE id = {near}",
         ),
@@ -269,7 +270,7 @@ UPDATE ring_a SET b = id
             "DELETE FROM ring_a WHERE id = {old}",
         ),
         mixed=(
-            "INSERT INTO ring_a VALUES ({new}, {old}, 'new')",
+            "INSERT INTO ring_a VALUES ({new}, (SELECT id FROM ring_b WHERE id = {old}), 'new')",
             "UPDATE ring_b SET p_id = {new} WHERE id = {old}",
             "UPDATE ring_a SET b = NULL WHERE id = {old}",
             "DELETE FROM ring_a WHERE id = {old}",

@@ -243,6 +243,6 @@ CREATE DOMAIN email AS text COLLATE nocase CHECK (VALUE = lower(VALUE));
         value='"select"',
         row="{n}",
         values="{n}, {v}",
-        place='a "quoted" one.select',
+        place='"a ""quoted"" one".select',
     ),
 )
