@@ -174,6 +174,7 @@ def _shadow() -> Sequence[Panel]:
             Query(sum_by(rate(metrics.ALIGNED_ROWS.select())), "aligned after a request"),
             Query(sum_by(rate(metrics.RESYNCED_ROWS.select())), "corrected by a resync"),
             Query(sum_by(rate(metrics.DRIFTED_ROWS.select())), "drifted"),
+            Query(sum_by(rate(metrics.SAMPLED_ROWS.select())), "compared untouched"),
             unit="ops",
             description="Drifted rows differed from their expected state: something other than the runner writes to the shadow.",
         ),

@@ -48,6 +48,12 @@ class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Confirmations started per second; mismatches beyond it are stored as unconfirmed, and counted."""
     resync: Resync = Resync.AUTO
     """After a gap in the capture: `auto` brings the shadow back to live by comparing whole tables, `off` does not."""
+    sample_every_s: NonNegative = 10.0
+    """Pause between two pages of rows that are compared although nothing has touched them, so that drift which no write shows is
+    found; 0 compares none. One table after the other has its turn, and within it one page after the other."""
+    sample_rows: PositiveCount = 100
+    """Rows of such a page: live reads as many along the primary key, by one query every `sample_every_s`. A table without a primary
+    key is read as a whole instead, while it has at most 5,000 rows."""
     host: str = "127.0.0.1"
     """Address of the runner's admin port."""
     port: Port = 9902

@@ -4,12 +4,13 @@
                   |           ^                         |  |        |
     live  --> transaction_feed, served_attribution      |  |   mirror_client --> the other side's shadow instance
     shadow -> transaction_feed, shadow_attribution -----|--|--------^
-                                                        |  `-- row_targets, row_sql, row_writer --> shadow
+                                                        |  `-- row_targets, row_plan, row_sql, row_writer --> shadow
                                                         `-- resynchronizer, resync --> shadow
 
 `app` builds all of it. `intake` decides which exchanges are mirrored (`skip_causes`), `ledger` orders them and live's other changes,
 `runner` carries them out, `shadow_state` holds since when the shadow can be compared with, and `checkpoint` how far journal and log are
-done. `databases` opens live and shadow, `safety_check` refuses a shadow that may be live, `parent_lookup` finds the keys of parent rows,
+done. `row_writer` reads back what it has written (`row_readback`), and `row_sampler` compares rows that nothing touches. `databases`
+opens live and shadow, `safety_check` refuses a shadow that may be live, `parent_lookup` finds the keys of parent rows,
 `mismatch_journal` copies exchanges that differed, and `rules_reload` reloads the comparison rules. `cause_solving`
 solves causes from what is stored, and `releases` reads the releases of both sides. `admin` and `metrics` are the runner's port and its
 counts.
@@ -17,6 +18,6 @@ counts.
 With `capture.driver: off`, `no_capture` has null objects for every part that deals with row changes. `calibrate` and
 `shadow replay --to both` use the same parts in the runner's place, through `databases.open_exclusive_shadow`.
 
-Pure, without I/O and clock: checkpoint, key_scheduler, ledger, row_sql, row_targets, shadow_attribution, skip_causes,
+Pure, without I/O and clock: checkpoint, key_scheduler, ledger, row_plan, row_readback, row_sql, row_targets, shadow_attribution, skip_causes,
 transaction_snapshot.
 """

@@ -47,6 +47,7 @@ from proxy.runner.result_buffer import ResultBuffer
 from proxy.runner.result_sink import ResultSink, redactor_of
 from proxy.runner.resync import AlignedShadow
 from proxy.runner.resynchronizer import Resynchronizer
+from proxy.runner.row_sampler import RowSampler, RowWatch, SampledTables
 from proxy.runner.row_targets import PrimaryKeys
 from proxy.runner.rules_reload import reload_rules
 from proxy.runner.runner import Runner
@@ -159,6 +160,8 @@ async def serve(
             ),
             "store-maintenance": _maintain(store),
         }
+        if effects.sampler is not None:
+            upkeep["row-sampler"] = effects.sampler.run()
         await _run(runner, buffer, upkeep, stop)
 
 
@@ -175,6 +178,7 @@ class EffectParts:
     served: ServedEffects
     shadow: ShadowAttribution | NoShadowAttribution
     tables: AlignedShadow | UnalignedShadow
+    sampler: RowSampler | None = None
 
 
 @asynccontextmanager
@@ -198,15 +202,47 @@ async def _open_effects(
         index = KeyIndex(compare.tables, opened.primary_keys, route_kind=compare.route_kind)
         ledger = Ledger(index, primary_keys=opened.primary_keys, background=compare.background, undivided=opened.bound)
         shadow = ShadowAttribution(options.clock_skew_ms * 1_000)
-        state = ShadowState(_feeds(opened, index, ledger, shadow, metrics), metrics)
+        rows = RowWatch()
+        state = ShadowState(_feeds(opened, index, ledger, shadow, metrics, rows), metrics)
         served = ServedAttribution(options, ledger, state, metrics, safe_routes)
         tables = AlignedShadow(opened.live, opened.shadow, opened.writer)
         schemas = opened.catalog.schemas
-        yield EffectParts(True, opened.primary_keys, schemas, index, ledger, state, served, shadow, tables)
+        sampler = _row_sampler(opened, index, ledger, state, rows, options, metrics)
+        yield EffectParts(True, opened.primary_keys, schemas, index, ledger, state, served, shadow, tables, sampler)
+
+
+def _row_sampler(
+    databases: RunnerDatabases,
+    index: KeyIndex,
+    ledger: Ledger,
+    state: ShadowState,
+    watch: RowWatch,
+    options: RunnerSettings,
+    metrics: RunnerMetrics,
+) -> RowSampler | None:
+    if not options.sample_every_s or not options.align:
+        return None
+    writer = databases.writer
+    return RowSampler(
+        every_s=options.sample_every_s,
+        rows=options.sample_rows,
+        tables=SampledTables(databases.live, databases.shadow, lambda: writer.catalog),
+        work=ledger,
+        watch=watch,
+        state=state,
+        metrics=metrics,
+        index=index,
+        parents=ParentLookup(index, databases.catalog, (databases.live,)),
+    )
 
 
 def _feeds(
-    databases: RunnerDatabases, index: KeyIndex, ledger: Ledger, shadow: ShadowAttribution, metrics: RunnerMetrics
+    databases: RunnerDatabases,
+    index: KeyIndex,
+    ledger: Ledger,
+    shadow: ShadowAttribution,
+    metrics: RunnerMetrics,
+    rows: RowWatch,
 ) -> dict[Role, TransactionFeed]:
     """Return the feed of live into the ledger, and that of the shadow into its attribution."""
     parents = ParentLookup(index, databases.catalog, (databases.shadow, databases.live))
@@ -216,8 +252,12 @@ def _feeds(
 
     captures = databases.captures
     return {
-        Role.SERVED: TransactionFeed(captures[Role.SERVED], key=ledger.keyed, lookup=look_up, sink=ledger.deliver),
-        Role.MIRRORED: TransactionFeed(captures[Role.MIRRORED], key=ledger.keyed, lookup=look_up, sink=shadow.deliver),
+        Role.SERVED: TransactionFeed(
+            captures[Role.SERVED], key=ledger.keyed, lookup=look_up, sink=rows.through(ledger.deliver)
+        ),
+        Role.MIRRORED: TransactionFeed(
+            captures[Role.MIRRORED], key=ledger.keyed, lookup=look_up, sink=rows.through(shadow.deliver)
+        ),
     }
 
 

@@ -96,7 +96,7 @@ async def open_databases(
         if not getattr(databases, name):
             raise SettingsError(f"databases.{name} is empty; set it, or turn the capture off (capture.driver: off)")
     async with AsyncExitStack() as stack:
-        live = await stack.enter_async_context(_pool("live", databases.live, size=2))
+        live = await stack.enter_async_context(_pool("live", databases.live, size=3))
         shadow = await stack.enter_async_context(
             _pool("shadow", databases.shadow, size=shadow_connections, init=_use_replica_role)
         )

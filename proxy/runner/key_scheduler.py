@@ -86,6 +86,10 @@ class KeyScheduler:
         """Return whether an item with this key waits or runs."""
         return key in self._queues
 
+    def running(self) -> frozenset[int]:
+        """Return the items that run."""
+        return frozenset(scheduled.id for scheduled in self._items.values() if scheduled.running)
+
     def idle(self) -> list[int]:
         """Return the items that neither run nor are reserved."""
         return [scheduled.id for scheduled in self._items.values() if not scheduled.reserved and not scheduled.running]
@@ -140,7 +144,8 @@ class KeyScheduler:
         if scheduled.barrier:
             others = (other for other in self._items.values() if other is not scheduled)
             return not any(other.running or other.position < scheduled.position for other in others)
-        return scheduled.position < self._barriers[0][0] and not self._items[self._barriers[0][1]].running
+        # One that was added late may stand before one that runs, so it is not enough to look at the first.
+        return not any(at < scheduled.position or self._items[barrier].running for at, barrier in self._barriers)
 
     def _start(self, scheduled: _ScheduledItem) -> None:
         scheduled.running = True

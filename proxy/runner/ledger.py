@@ -283,9 +283,19 @@ class Ledger:
         """Return the attribution keys of rows, as far as their parents are known."""
         return self._index.keys_of([RowChange(table, Op.INSERT, None, image) for table, image in images])[0]
 
+    def repair_rows(self, rows: Collection[RowId], keys: Collection[Key]) -> None:
+        """Add the repair of rows of tables with a primary key, and of these attribution keys, before all that waits for them."""
+        repaired = frozenset(rows)
+        self._add(lambda _: RowRepair(repaired), repaired.union(keys), 0)
+
+    def running(self) -> frozenset[int]:
+        """Return the numbers of the items that run."""
+        return self._scheduler.running()
+
     def waits_for(self, rows: Collection[RowId]) -> frozenset[RowId]:
         """Return those of these rows that something that waits or runs will write or may write."""
-        return frozenset(row for row in rows if self._scheduler.has_key(row))
+        has_key = self._scheduler.has_key
+        return frozenset(row for row in rows if has_key(row) or has_key((row[0], ())))
 
     def _rows_of(self, changes: Iterable[RowChange]) -> frozenset[RowId]:
         return frozenset(

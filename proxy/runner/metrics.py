@@ -101,6 +101,11 @@ class RunnerMetrics:
             "Rows of the shadow that differed from what they should have held.",
             registry=registry,
         )
+        self.sampled_rows = Counter(
+            "shadow_sampled_rows_total",
+            "Rows of live that were compared with the shadow's although nothing had touched them.",
+            registry=registry,
+        )
         self.resyncs = Counter(
             "shadow_resyncs_total", "Comparisons of whole tables, by reason.", ["reason"], registry=registry
         )

@@ -9,13 +9,13 @@ is written (`comparator.capture.write_obstacles`).
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
 
 from comparator.capture.session import NO_TIME_LIMITS, SESSION_SETTINGS
-from comparator.capture.table_shape import Catalog
+from comparator.capture.table_shape import Catalog, TableShape
 from comparator.effects.row_fold import RowKey
 from comparator.postgres import UNAVAILABLE, Connection
 from proxy.errors import DatabaseUnreachableError, ShadowDriftError
@@ -51,6 +51,7 @@ class WrittenRows:
 
 
 NOTHING_WRITTEN = WrittenRows(0)
+NO_SHAPES: Mapping[str, TableShape] = {}
 NAMED_ROWS_MAX = 5
 
 
@@ -82,10 +83,19 @@ class RowWriter:
         self._timeout_s = timeout_s
         self.use(catalog, fragile=fragile)
 
-    def use(self, catalog: Catalog, *, fragile: Iterable[str] = ()) -> None:
-        """Replace the shapes of the tables, after their definitions changed."""
+    def use(
+        self, catalog: Catalog, *, fragile: Iterable[str] = (), leaving: Mapping[str, TableShape] = NO_SHAPES
+    ) -> None:
+        """Replace the shapes of the tables, after their definitions changed.
+
+        Args:
+            catalog: shapes of the captured tables from now on.
+            fragile: as in the constructor.
+            leaving: former shapes of tables that are not captured alike now: alignments that are under way may still write them.
+        """
         self.catalog = catalog
-        self._tables = writable_tables(catalog, fragile=fragile)
+        self._shapes = {**leaving, **catalog.tables}
+        self._tables = writable_tables(Catalog(self._shapes), fragile=fragile)
         self._statements: dict[tuple[PartKey, ...], str] = {}
 
     async def apply(self, work: Alignment, *, known: bool = True) -> WrittenRows:
@@ -132,9 +142,10 @@ class RowWriter:
     async def _write_whole(self, conn: Connection, rows: Sequence[RowTarget], *, replace: bool) -> WrittenRows:
         if not rows:
             return NOTHING_WRITTEN
+        shapes = self._shapes
         written = await self._carry_out(conn, whole(rows, self._tables, replace=replace))
         # Rows of which not every value is known could not be inserted.
-        absent = tuple(row_key(self.catalog.tables[row.table], row) for row in written.missing)
+        absent = tuple(row_key(shapes[row.table], row) for row in written.missing)
         return WrittenRows(len(rows), written.drifted, written.unequal + absent)
 
     async def _carry_out(self, conn: Connection, plan: Sequence[PlannedPart]) -> "_Result":
@@ -148,10 +159,12 @@ class RowWriter:
 
     async def _execute(self, conn: Connection, plan: Sequence[PlannedPart]) -> "_Result":
         parameters = [array for part in plan for array in part.parameters()]
+        # `use` may replace the shapes while the statement runs.
+        shapes = self._shapes
         (record,) = await conn.fetch(self._statement(plan), *parameters)
         # Behind the mark, each part has its number of rows and the texts of some of them.
         values = list(record)[1:]
-        return _Result.of(plan, self.catalog, list(zip(values[::2], values[1::2], strict=True)))
+        return _Result.of(plan, shapes, list(zip(values[::2], values[1::2], strict=True)))
 
     def _statement(self, plan: Sequence[PlannedPart]) -> str:
         key = tuple([part.key for part in plan])
@@ -166,7 +179,7 @@ class RowWriter:
         """Empty tables as TRUNCATE on live did, and no others: never CASCADE, for live's log names every table that it emptied."""
         await conn.execute(row_sql.ALIGN_MESSAGE)
         for table in tables:
-            truncate, delete = row_sql.empty_sql(self.catalog.tables[table])
+            truncate, delete = row_sql.empty_sql(self._shapes[table])
             try:
                 async with conn.transaction():
                     await conn.execute(truncate)
@@ -177,7 +190,7 @@ class RowWriter:
 
 @dataclass(slots=True)
 class _Result:
-    """What the parts of a plan have done; `missing` are rows that were to be updated and are not there."""
+    """Result of the parts of a plan; `missing` are rows that were to be updated and do not exist."""
 
     missing: list[RowTarget] = field(default_factory=list[RowTarget])
     drifted: tuple[RowKey, ...] = ()
@@ -185,12 +198,12 @@ class _Result:
 
     @classmethod
     def of(
-        cls, plan: Sequence[PlannedPart], catalog: Catalog, written: Sequence[tuple[int, Sequence[str]]]
+        cls, plan: Sequence[PlannedPart], shapes: Mapping[str, TableShape], written: Sequence[tuple[int, Sequence[str]]]
     ) -> "_Result":
         """Read the number of rows and the texts that the statement returned for each part."""
         result = cls()
         for number, (part, (rows, images)) in enumerate(zip(plan, written, strict=True)):
-            shape, count = catalog.tables[part.table], rows
+            shape, count = shapes[part.table], rows
             if part.kind is PartKind.DELETE:
                 result.drifted += tuple(unexpected_rows(part, count, images))
                 continue

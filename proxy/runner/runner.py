@@ -237,6 +237,7 @@ class Runner:
         try:
             written = await self.state.retry(RetriedStep.REPAIR, lambda: self.tables.repair(item.rows))
             self._report(replace(written, drifted=()), ())
+            self.state.end_drift_of(item.rows.difference(written.unequal))
             await self.align(alignment((), item.changes, self.primary_keys))
         except ShadowDriftError as error:
             logger.warning("shadow_drifted", extra={"error": str(error), "rows": len(item.rows)})

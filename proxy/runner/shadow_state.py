@@ -188,6 +188,12 @@ class ShadowState:
         }
         self._set_drifted(kept | {row: NO_KEYS for row in unequal if row not in kept})
 
+    def end_drift_of(self, rows: Iterable[RowId]) -> None:
+        """Include rows again that have been copied from live."""
+        mended = frozenset(rows)
+        if not mended.isdisjoint(self._drifted):
+            self._set_drifted({row: keys for row, keys in self._drifted.items() if row not in mended})
+
     def _set_drifted(self, rows: dict[RowId, Keys]) -> None:
         self._drifted = rows
         self._drifted_keys = NO_KEYS.union(*rows.values())

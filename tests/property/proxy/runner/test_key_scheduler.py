@@ -16,13 +16,18 @@ class Scheduling(RuleBasedStateMachine):
         super().__init__()
         self.scheduler = KeyScheduler()
         self.scheduled: dict[int, tuple[frozenset[int], tuple[int, int]]] = {}
+        self.barriers: set[int] = set()
         self.reserved: set[int] = set()
         self.running: set[int] = set()
         self.next = 1
 
-    @rule(keys=keys, lsn=st.integers(0, 20), reserved=st.booleans())
-    def add(self, keys: frozenset[int], lsn: int, reserved: bool) -> None:
-        self.scheduler.add(self.next, keys=keys, position=(lsn, self.next, self.next), reserved=reserved)
+    @rule(
+        keys=keys, lsn=st.integers(0, 20), reserved=st.booleans(), barrier=st.sampled_from([False, False, False, True])
+    )
+    def add(self, keys: frozenset[int], lsn: int, reserved: bool, barrier: bool) -> None:
+        self.scheduler.add(self.next, keys=keys, position=(lsn, self.next, self.next), reserved=reserved, barrier=barrier)
+        if barrier:
+            self.barriers.add(self.next)
         self.scheduled[self.next] = (keys, (lsn, self.next))
         if reserved:
             self.reserved.add(self.next)
@@ -42,7 +47,7 @@ class Scheduling(RuleBasedStateMachine):
                 if other != item
                 and other not in started
                 and other not in before
-                and keys & own_keys
+                and (keys & own_keys or {item, other} & self.barriers)
                 and earlier < position
             ]
             assert waiting == []
@@ -56,6 +61,11 @@ class Scheduling(RuleBasedStateMachine):
         del self.scheduled[item]
         self.reserved.discard(item)
         self.running.discard(item)
+        self.barriers.discard(item)
+
+    @invariant()
+    def running_barrier_runs_alone(self) -> None:
+        assert not self.running & self.barriers or len(self.running) == 1
 
     @invariant()
     def no_two_running_items_share_a_key(self) -> None:
@@ -70,11 +80,11 @@ class Scheduling(RuleBasedStateMachine):
 TestScheduling = Scheduling.TestCase
 
 
-@given(st.lists(st.tuples(keys, st.integers(0, 20)), max_size=30))
-def test_every_item_runs_in_the_end(items: list[tuple[frozenset[int], int]]) -> None:
+@given(st.lists(st.tuples(keys, st.integers(0, 20), st.booleans()), max_size=30))
+def test_every_item_runs_in_the_end(items: list[tuple[frozenset[int], int, bool]]) -> None:
     scheduler = KeyScheduler()
-    for item, (own, lsn) in enumerate(items):
-        scheduler.add(item, keys=own, position=(lsn, item, item))
+    for item, (own, lsn, barrier) in enumerate(items):
+        scheduler.add(item, keys=own, position=(lsn, item, item), barrier=barrier)
     order: list[int] = []
     while started := scheduler.start_ready(3):
         order += started
@@ -92,6 +102,19 @@ def test_reserved_item_blocks_those_behind_it_on_its_key_only() -> None:
     assert scheduler.start_ready(9) == [3]
     scheduler.remove(1)
     assert scheduler.start_ready(9) == [2]
+
+
+def test_barrier_separates_the_items_before_it_from_those_behind_it() -> None:
+    scheduler = KeyScheduler()
+    scheduler.add(1, keys={"a"}, position=(1, 1, 1))
+    scheduler.add(2, keys={"t"}, position=(2, 2, 2), barrier=True)
+    scheduler.add(3, keys={"b"}, position=(3, 3, 3))
+    assert scheduler.start_ready(9) == [1]
+    scheduler.finish(1)
+    assert scheduler.start_ready(9) == [2]
+    assert scheduler.start_ready(9) == []
+    scheduler.finish(2)
+    assert scheduler.start_ready(9) == [3]
 
 
 def test_late_item_with_an_early_position_waits_for_running_items_only() -> None:

@@ -61,6 +61,58 @@ def test_claimed_transactions_are_one_run_and_the_others_background() -> None:
     assert lsns(ledger) == [(BackgroundApply, 20)]
 
 
+def truncating(lsn: int) -> Transaction:
+    change = RowChange("score", Op.TRUNCATE, None, None)
+    behind = RowChange("score", Op.INSERT, None, {"id": str(lsn), "address": "0xb2"})
+    return Transaction(lsn, lsn, lsn, lsn, (change, behind))
+
+
+def test_transaction_that_truncates_is_applied_whole_and_alone() -> None:
+    ledger = made_ledger()
+    deliver(ledger, 10, "0xa1")
+    ledger.deliver(ledger.keyed(truncating(20))[0])
+    deliver(ledger, 30, "0xc3")
+    ledger.release_unclaimed(before_us=1_000)
+    order: list[list[RowChange]] = []
+    while started := ledger.start_ready(9):
+        order += [list(item.changes) for _, item in started if isinstance(item, BackgroundApply)]
+        for number, _ in started:
+            ledger.finish(number)
+    assert [[change.op for change in changes] for changes in order] == [
+        [Op.INSERT],
+        [Op.TRUNCATE, Op.INSERT],
+        [Op.INSERT],
+    ]
+
+
+def test_equal_rows_of_a_table_without_a_key_are_applied_one_after_the_other() -> None:
+    ledger = Ledger(KeyIndex({}, {}), primary_keys={"log": ()})
+    for lsn, value in [(10, "a"), (20, "a"), (30, "b")]:
+        change = RowChange("log", Op.INSERT, None, {"v": value})
+        ledger.deliver(ledger.keyed(Transaction(lsn, lsn, lsn, lsn, (change,)))[0])
+    ledger.release_unclaimed(before_us=1_000)
+    assert lsns(ledger) == [(BackgroundApply, 10), (BackgroundApply, 30)]
+
+
+def test_transaction_on_rows_that_constrain_one_another_is_applied_whole() -> None:
+    ledger = Ledger(KeyIndex(TABLES, {"score": ("id",)}), primary_keys={"score": ("id",)}, undivided={"score"})
+    changes = tuple(
+        RowChange("score", Op.UPDATE, {"id": i, "address": i, "place": i}, {"id": i, "address": i, "place": j})
+        for i, j in [("1", "2"), ("2", "1")]
+    )
+    ledger.deliver(ledger.keyed(Transaction(10, 10, 10, 10, changes))[0])
+    ledger.release_unclaimed(before_us=1_000)
+    [(_, item)] = ledger.start_ready(9)
+    assert isinstance(item, BackgroundApply)
+    assert item.changes == changes
+
+
+def test_row_waits_while_its_table_is_about_to_be_emptied() -> None:
+    ledger = made_ledger()
+    ledger.deliver(ledger.keyed(truncating(20))[0])
+    assert ledger.waits_for([("score", ("7",)), ("other", ("7",))]) == {("score", ("7",))}
+
+
 def test_unclaimed_transaction_blocks_later_ones_on_its_keys() -> None:
     ledger, claimant = made_ledger(), window("x", "0xa1")
     deliver(ledger, 5, "0xa1")
@@ -160,14 +212,16 @@ def test_read_comes_before_a_write_that_began_behind_its_end(committed_us: int) 
         (996, EffectsOutcome.INTERFERED),
         (1_050, EffectsOutcome.INTERFERED),
         (1_104, EffectsOutcome.INTERFERED),
-        (1_110, EffectsOutcome.ATTRIBUTED),
+        (1_210, EffectsOutcome.ATTRIBUTED),
     ],
 )
 @pytest.mark.parametrize("released", [False, True])
 def test_read_beside_a_change_of_no_request_is_not_judged(
     committed_us: int, outcome: EffectsOutcome, *, released: bool
 ) -> None:
-    ledger, read = made_ledger(), ran("read", 1_000, 1_100)
+    ledger, write, read = made_ledger(), ran("write", 100, 200), ran("read", 1_000, 1_100)
+    deliver(ledger, 150, "0xa1", request_id="write")
+    assert ledger.claim(write, opened(ledger, write), mirror=True)
     deliver(ledger, committed_us, "0xa1")
     if released:
         ledger.release_unclaimed(before_us=2_000)

@@ -4,7 +4,7 @@ import pytest
 
 from comparator.capture.table_shape import Column, ReplicaIdentity, TableShape
 from comparator.exchanges.row_changes import Op, Row, RowChange
-from proxy.runner.row_targets import RowTarget, alignment, rewound
+from proxy.runner.row_targets import Alignment, RowTarget, alignment, rewound
 
 SHAPE = TableShape(
     name="score",
@@ -78,7 +78,58 @@ def test_change_without_its_image_before_cannot_be_taken_back(lost: RowChange) -
     assert taken_back(change(row("a"), row("b")), lost) is None
 
 
+KEYS = {"score": ("id",), "log": ()}
+TRUNCATE = RowChange("score", Op.TRUNCATE, None, None)
+
+
+def inserted(value: str) -> RowChange:
+    return RowChange("log", Op.INSERT, None, {"v": value})
+
+
+@pytest.mark.parametrize(
+    ("live", "shadow", "wanted"),
+    [
+        ([change(None, row("a")), TRUNCATE], [], Alignment([], ("score",))),
+        ([change(None, row("a")), TRUNCATE], [change(None, row("b")), TRUNCATE], Alignment([])),
+        ([TRUNCATE, change(None, row("a"))], [], Alignment([target(None, row("a"))], ("score",))),
+        (
+            [TRUNCATE, change(None, row("a"))],
+            [TRUNCATE, change(None, row("b"))],
+            Alignment([target(row("b"), row("a"))]),
+        ),
+        ([TRUNCATE], [change(None, row("b"))], Alignment([], ("score",))),
+        ([change(None, row("a"))], [change(None, row("a")), TRUNCATE], Alignment([], (), frozenset({"score"}))),
+        ([RowChange("other", Op.TRUNCATE, None, None)], [], Alignment([])),
+    ],
+)
+def test_only_what_is_behind_a_truncate_is_written(
+    live: list[RowChange], shadow: list[RowChange], wanted: Alignment
+) -> None:
+    assert alignment(live, shadow, KEYS) == wanted
+
+
+def test_rows_without_a_key_are_counted() -> None:
+    work = alignment([inserted("a"), inserted("a")], [inserted("a"), inserted("b")], KEYS)
+    assert work.rows == [RowTarget("log", (), None, {"v": "a"}), RowTarget("log", (), {"v": "b"}, None)]
+    assert not alignment([inserted("a"), inserted("b")], [inserted("b"), inserted("a")], KEYS)
+
+
+def test_update_of_a_row_without_a_key_is_a_row_that_goes_and_one_that_comes() -> None:
+    update = RowChange("log", Op.UPDATE, {"v": "a"}, {"v": "b"})
+    rows = [RowTarget("log", (), {"v": "a"}, None), RowTarget("log", (), None, {"v": "b"})]
+    assert alignment([update], [], KEYS).rows == rows
+    assert alignment([RowChange("log", Op.UPDATE, None, {"v": "b"})], [], KEYS).unknown == {"log"}
+
+
+def test_deferred_keys_may_be_exchanged() -> None:
+    moves = [change({"id": a, "value": v}, {"id": b, "value": v}) for a, b, v in [("1", "2", "a"), ("2", "1", "b")]]
+    rows = {tuple(r.identity): r.target for r in alignment(moves, [], KEYS).rows}
+    assert rows == {("1",): {"id": "1", "value": "b"}, ("2",): {"id": "2", "value": "a"}}
+
+
 def test_out_of_line_value_that_live_did_not_change_is_restored_from_the_image_before() -> None:
     live = RowChange("score", Op.UPDATE, row("a", note="long"), row("b"))
     shadow = change(row("a", note="long"), row("b", note="other"))
-    assert alignment([live], [shadow], {"score": ("id",)}).rows == [target(row("b", note="other"), row("b", note="long"))]
+    assert alignment([live], [shadow], {"score": ("id",)}).rows == [
+        target(row("b", note="other"), row("b", note="long"))
+    ]
