@@ -221,3 +221,21 @@ async def test_table_that_was_created_again_is_described_by_another_oid(publishe
         assert second is not None
         assert first.oid != second.oid
     await conn.close()
+
+
+async def test_rows_of_a_partition_attached_later_are_logged_under_the_root(published: str) -> None:
+    conn = await asyncpg.connect(published)
+    await conn.execute("CREATE TABLE part (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)")
+    await conn.execute("CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (10)")
+    await captured_database.install_trigger_log(published, *captured_database.TABLES, "part")
+    async with captured_database.started_capture(published, captured_database.settings(Driver.TRIGGERS)) as (
+        capture,
+        collector,
+    ):
+        await conn.execute("CREATE TABLE part_2 (v text, id int NOT NULL)")
+        await conn.execute("ALTER TABLE part ATTACH PARTITION part_2 FOR VALUES FROM (10) TO (20)")
+        await conn.execute("INSERT INTO part VALUES (1, 'a'), (11, 'b')")
+        await conn.execute("UPDATE part SET id = 12 WHERE id = 1")
+        await capture.fence()
+        assert collector.rows("part") == [{"id": "1", "v": "a"}, {"id": "11", "v": "b"}, {"id": "12", "v": "a"}]
+    await conn.close()
