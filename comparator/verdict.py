@@ -94,6 +94,7 @@ class Comparison:
         low_confidence: every difference is in a table that is marked `low_confidence`.
         differing_tables: the other tables with differing rows, in alphabetical order.
         confirmed: the mismatch reproduced; None before a second run.
+        left_out: tables that were not compared, because rows of them may be this request's or another's.
     """
 
     verdict: Verdict
@@ -109,6 +110,7 @@ class Comparison:
     low_confidence: bool = False
     differing_tables: tuple[str, ...] = ()
     confirmed: bool | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def cause_label(self) -> str:
@@ -187,6 +189,10 @@ class Comparator:
             return Comparison(Verdict.FAILED, VerdictCause(f"served_{a.cause}"), served.side)
         if isinstance(b, Failed):
             return Comparison(Verdict.FAILED, VerdictCause(f"mirrored_{b.cause}"), served.side)
+        left_out = served.effects.left_out | mirrored.effects.left_out
+        if left_out:
+            both = (replace(side, effects=side.effects.without(left_out)) for side in (served, mirrored))
+            return replace(self.compare(route, *both, now=now, lookups=lookups), left_out=tuple(sorted(left_out)))
         rules = self.rules_of(route)
         equal = surely_equal(a, b, rules)
         if equal and _nothing_written(served.effects, mirrored.effects):
@@ -313,9 +319,12 @@ def confirm(first: Comparison, second: Comparison) -> Comparison:
 
     Returns:
         The first comparison: confirmed if at least one of its differences occurred again; as `transient` if none did, also if the
-        second run differed elsewhere; unchanged if the second run failed, or the first was not a mismatch.
+        second run differed elsewhere; unchanged if the second run failed or left out the tables that differ, or the first was not a
+        mismatch.
     """
     if first.verdict is not Verdict.MISMATCH or second.verdict is Verdict.FAILED:
+        return first
+    if all(difference.table in second.left_out for difference in first.differences):
         return first
     if second.verdict is not Verdict.MISMATCH:
         return replace(first, verdict=Verdict.TRANSIENT, confirmed=False)

@@ -371,6 +371,16 @@ MEASUREMENT: Final = (
         runbook=RunbookSection.SKIPPED,
     ),
     AlertRule(
+        "ShadowSideUntagged",
+        f"{metrics.SIDE_UNTAGGED.select()} > 0",
+        hold_for="0m",
+        severity=AlertSeverity.WARNING,
+        summary="The {{ $labels.side }} ({{ $labels.role }}) does not name its requests in its transactions, as runner.tagged_sides says.",
+        impact="Clients are served. Exchanges in which it writes are skipped (`untagged`), because their rows cannot be told from others'.",
+        first_step="Find out whether its last deployment lost the message `shadow.request`; else take it out of runner.tagged_sides.",
+        runbook=RunbookSection.SKIPPED,
+    ),
+    AlertRule(
         "ShadowCaptureInterrupted",
         increased(metrics.RESYNCS.select(reason="=~interrupted|capture_lost"), "15m"),
         hold_for="0m",

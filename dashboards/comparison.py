@@ -99,6 +99,20 @@ def _effects() -> Sequence[Panel]:
             width=12,
             description="Background transactions of live are applied to the shadow; stray transactions on the shadow are undone.",
         ),
+        timeseries(
+            "Mirrored requests without a response",
+            Query(sum_by(metrics.UNSETTLED.select()), "waited for"),
+            Query(sum_by(increase(metrics.GIVEN_UP.select(), "5m"), "result"), "late writes {{result}}, five minutes"),
+            width=12,
+            description="Nothing is compared on their keys until their late writes have been seen and taken back.",
+        ),
+        timeseries(
+            "Tables left out, sides without names",
+            Query(sum_by(rate(metrics.LEFT_OUT_TABLES.select()), "route"), "{{route}}: tables left out"),
+            Query(max_by(metrics.SIDE_UNTAGGED.select(), "side", "role"), "{{side}} ({{role}}) names no request"),
+            width=12,
+            description="A table is left out of a comparison when its rows carry no key and several requests may have written them.",
+        ),
     )
 
 

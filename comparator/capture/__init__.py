@@ -7,7 +7,8 @@
 - `driver` is the interface of a capture; `registry.open_capture` opens the driver that `settings` names. The three drivers do not
   know each other. They extend `reconnecting` (one reading task that reconnects) and use `delivery` (each transaction once, and fences).
 - `pgoutput` and `row_text` decode bytes and rows (pure). `replication` is a replication connection over libpq.
-- `attribution_keys` (pure) finds the keys that a row carries; `attribution` (pure) attributes transactions to requests.
+- `attribution_keys` (pure) finds the keys that a row carries; `attribution` (pure) attributes transactions to requests, and `tag_belief`
+  (pure) decides whether a side names its requests.
 - `session` opens connections with fixed settings; `catalog` reads the shapes of tables (`table_shape`, pure).
 - `capturability` (pure) decides which tables a driver captures exactly; `capture_gaps` reads which are. `preflight` checks a database.
 - `write_obstacles` finds what keeps the runner's writes to the shadow from being exact.

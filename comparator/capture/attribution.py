@@ -15,18 +15,28 @@ with which it shares a key; if several requests match it is ambiguous, if none m
 A request starts with the ordering key of its route and gains the secondary keys (those of every other kind) of the transactions that
 are certainly its own, because a service may write rows that carry only such a key. Example: t1 also contains (nullifier, v0:9); from
 then on r1 owns a transaction that contains (nullifier, v0:9) alone. The legacy's back-fill of hash links writes such rows.
+
+A transaction without any key (an audit row without an address) has nothing but its time. It belongs to the request in whose
+window alone it was committed; if there are several, its tables are left out of the comparison of each (`Claim.left_out`).
+
+    commits                                  t5               t6
+    t5 writes a row without a key, in the window of r1 alone        -> r1
+    t6 does so in the windows of r1 and r2                          -> neither: the table is left out of both comparisons
+
+A table of which such a row was once committed in no window at all has another writer, so its rows are never attributed by time.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, takewhile
 from typing import Any
 
 from comparator.capture.attribution_keys import NO_KEYS, Key, Keys, RowId
-from comparator.exchanges.model import EffectsOutcome
-from comparator.exchanges.row_changes import Transaction
+from comparator.capture.tag_belief import TagBelief
+from comparator.exchanges.model import EffectsOutcome, Side
+from comparator.exchanges.row_changes import Op, Transaction
 from comparator.tables import ROUTE_KIND
 
 _RELEASE_DELAY_US = 10_000_000
@@ -49,6 +59,16 @@ class KeyedTransaction:
     rows: frozenset[RowId]
     declared_background: bool = False
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """Names of the tables that it changed."""
+        return frozenset(change.table for change in self.transaction.changes)
+
+    @property
+    def is_keyless(self) -> bool:
+        """True if nothing but its time ties it to a request."""
+        return not self.keys and not self.transaction.names and bool(self.transaction.changes)
+
 
 @dataclass(slots=True)
 class RequestWindow:
@@ -62,6 +82,7 @@ class RequestWindow:
         tagged: this side names the request in its transactions, so an untagged transaction is never its own.
         overlapped: another request with a common key ran at the same time.
         trace_id: W3C trace id that the request was sent with, "" for none.
+        side: the side that has the request.
     """
 
     id: str
@@ -71,6 +92,7 @@ class RequestWindow:
     tagged: bool = False
     overlapped: bool = False
     trace_id: str = ""
+    side: Side | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -95,11 +117,13 @@ class Claim:
             claimed all the same, so that they are applied to the shadow, but they are not compared.
         transactions: the claimed transactions in commit order.
         keys: the keys of the request, those gained from its transactions included.
+        left_out: tables of which rows may be the request's or another's, because they carry no key.
     """
 
     outcome: EffectsOutcome
     transactions: tuple[KeyedTransaction, ...]
     keys: Keys
+    left_out: frozenset[str] = frozenset()
 
 
 class _UnclaimedTransactions:
@@ -107,6 +131,7 @@ class _UnclaimedTransactions:
 
     def __init__(self) -> None:
         self.by_lsn: dict[int, KeyedTransaction] = {}
+        self.keyless: dict[int, KeyedTransaction] = {}
         self._by_key: dict[Key, dict[int, KeyedTransaction]] = {}
         self._by_name: dict[str, dict[int, KeyedTransaction]] = {}
         self._by_row: dict[RowId, dict[int, KeyedTransaction]] = {}
@@ -114,6 +139,8 @@ class _UnclaimedTransactions:
     def add(self, keyed: KeyedTransaction) -> None:
         lsn = keyed.transaction.end_lsn
         self.by_lsn[lsn] = keyed
+        if keyed.is_keyless:
+            self.keyless[lsn] = keyed
         for index, names in self._indexes(keyed):
             for name in names:
                 index.setdefault(name, {})[lsn] = keyed
@@ -121,6 +148,7 @@ class _UnclaimedTransactions:
     def remove(self, keyed: KeyedTransaction) -> None:
         lsn = keyed.transaction.end_lsn
         del self.by_lsn[lsn]
+        self.keyless.pop(lsn, None)
         for index, names in self._indexes(keyed):
             for name in names:
                 holders = index[name]
@@ -165,6 +193,15 @@ class Attributor:
         self._by_key: dict[Key, dict[str, RequestWindow]] = {}
         self._by_name: dict[str, dict[str, RequestWindow]] = {}
         self._background: deque[KeyedTransaction] = deque(maxlen=background_remembered_max)
+        self._undecided: set[str] = set()
+        self._shared: set[int] = set()
+        self._written_by_others: set[str] = set()
+        self._beliefs: dict[Side | None, TagBelief] = {}
+
+    @property
+    def untagged_sides(self) -> frozenset[Side]:
+        """Sides whose windows are tagged although their writes carry no name."""
+        return frozenset(side for side, belief in self._beliefs.items() if side is not None and belief.untagged)
 
     @property
     def unclaimed(self) -> int:
@@ -184,6 +221,7 @@ class Attributor:
             if window.overlaps(other) and not (window.tagged and other.tagged):
                 window.overlapped = other.overlapped = True
         self._windows[window.id] = window
+        self._undecided.add(window.id)
         for name in window.names:
             self._by_name.setdefault(name, {})[window.id] = window
         self._index(window, window.keys)
@@ -194,7 +232,8 @@ class Attributor:
         Args:
             window_id: id of an opened window.
             all_announced: every request that ran at the same time has been announced. Otherwise a transaction that matches by a secondary
-                key only, and carries a foreign primary key, may belong to a request that is still running.
+                key only, and carries a foreign primary key, may belong to a request that is still running; so may one without any key,
+                and one without a name in the window of a tagged request.
 
         Returns:
             The claim; None, with nothing claimed, when such a transaction was found: try again later.
@@ -203,6 +242,40 @@ class Attributor:
         own, gained = self._matching(window)
         if not all_announced and any(self._may_belong_to_unannounced(window, keyed) for keyed in own.values()):
             return None
+        unnamed = [] if own or not window.tagged else self._unnamed(window)
+        keyless = [] if window.tagged else self._keyless(window)
+        if not all_announced and (unnamed or keyless):
+            return None
+        self._undecided.discard(window_id)
+        if window.tagged and (own or unnamed):
+            return self._claim_tagged(window, own, gained, unnamed)
+        shared = [keyed for keyed in keyless if not self._is_alone(window, keyed)]
+        self._shared.update(keyed.transaction.end_lsn for keyed in shared)
+        own |= {keyed.transaction.end_lsn: keyed for keyed in keyless if keyed not in shared}
+        return self._claim(window, own, gained, left_out=frozenset[str]().union(*(k.tables for k in shared)))
+
+    def _claim_tagged(
+        self, window: RequestWindow, own: dict[int, KeyedTransaction], gained: set[Key], unnamed: list[KeyedTransaction]
+    ) -> Claim:
+        """Claim by name; without any name in a transaction, decide whether the side gives none."""
+        belief = self._beliefs.setdefault(window.side, TagBelief())
+        if own:
+            belief.add_named()
+            return self._claim(window, own, gained)
+        belief.add_missed()
+        if not belief.untagged:
+            return self._claim(window, own, gained)
+        claim = self._claim(window, {keyed.transaction.end_lsn: keyed for keyed in unnamed}, gained)
+        return replace(claim, outcome=EffectsOutcome.UNTAGGED)
+
+    def _claim(
+        self,
+        window: RequestWindow,
+        own: dict[int, KeyedTransaction],
+        gained: set[Key],
+        *,
+        left_out: frozenset[str] = frozenset(),
+    ) -> Claim:
         self._add_keys(window, gained)
         claimed = tuple(own[lsn] for lsn in sorted(own))
         rivals = [other for keyed in claimed for other in self._rivals(window, keyed)]
@@ -211,7 +284,8 @@ class Attributor:
             other.overlapped = True
         for keyed in claimed:
             self._unclaimed.remove(keyed)
-        return Claim(self._outcome(window, claimed, ambiguous=bool(rivals)), claimed, frozenset(window.keys))
+        outcome = self._outcome(window, claimed, ambiguous=bool(rivals))
+        return Claim(outcome, claimed, frozenset(window.keys), left_out)
 
     def unclaimed_on(self, keys: Iterable[Key]) -> list[KeyedTransaction]:
         """Return the transactions with one of these keys that no request has claimed."""
@@ -232,6 +306,7 @@ class Attributor:
     def close(self, window_id: str) -> None:
         """Remove a window; nothing is attributed to it any more."""
         window = self._windows.pop(window_id, None)
+        self._undecided.discard(window_id)
         if window is not None:
             _forget(self._by_key, window.keys, window_id)
             _forget(self._by_name, window.names, window_id)
@@ -251,9 +326,13 @@ class Attributor:
             if keyed.transaction.committed_us < before_us
             and (key is None or not keyed.transaction.names)
             and not any(self._matches(window, keyed) for window in self._candidates(keyed))
+            and not (keyed.is_keyless and self._has_undecided(keyed))
         ]
         for keyed in background:
             self._unclaimed.remove(keyed)
+            if keyed.is_keyless and keyed.transaction.end_lsn not in self._shared:
+                self._written_by_others |= keyed.tables
+            self._shared.discard(keyed.transaction.end_lsn)
             self._background.append(keyed)
         return background
 
@@ -261,6 +340,57 @@ class Attributor:
         """Drop the unclaimed transactions for which `dealt_with` is true."""
         for keyed in [k for k in self._unclaimed.by_lsn.values() if dealt_with(k.transaction)]:
             self._unclaimed.remove(keyed)
+            self._shared.discard(keyed.transaction.end_lsn)
+
+    def other_writers(self, window_id: str, *, running: Iterable[str]) -> bool:
+        """Return whether an unclaimed transaction on this window's keys belongs neither to it nor to a running request.
+
+        Args:
+            window_id: id of an opened window.
+            running: ids of the windows of requests that run.
+        """
+        windows = [self._windows[window_id], *(self._windows[other] for other in running)]
+        on_keys = self._unclaimed.find(windows[0].keys, ()).values()
+        return any(not any(self._matches(window, keyed) for window in windows) for keyed in on_keys)
+
+    def _unnamed(self, window: RequestWindow) -> list[KeyedTransaction]:
+        """Return the transactions without a name by which a tagged window's side shows that it gives none.
+
+        Those are committed in the window on one of its keys, and by no untagged request.
+        """
+        on_keys = self._unclaimed.find(window.keys, ()).values()
+        unnamed = [k for k in on_keys if self._is_nameless_in(window, k) and not self._rivals(window, k)]
+        if self._beliefs.get(window.side, TagBelief()).confirmed:
+            return unnamed
+        return unnamed + [
+            k
+            for k in self._unclaimed.keyless.values()
+            if window.contains(k.transaction.committed_us) and self._is_alone(window, k)
+        ]
+
+    def _is_nameless_in(self, window: RequestWindow, keyed: KeyedTransaction) -> bool:
+        return not keyed.transaction.names and window.contains(keyed.transaction.committed_us)
+
+    def _keyless(self, window: RequestWindow) -> list[KeyedTransaction]:
+        """Return the transactions without a key that were committed in an untagged window."""
+        return [k for k in self._unclaimed.keyless.values() if window.contains(k.transaction.committed_us)]
+
+    def _is_alone(self, window: RequestWindow, keyed: KeyedTransaction) -> bool:
+        """Return whether a transaction without a key was committed in this window only, of those whose requests may have made it."""
+        if keyed.transaction.end_lsn in self._shared or not self._written_by_others.isdisjoint(keyed.tables):
+            return False
+        if any(change.op is Op.TRUNCATE for change in keyed.transaction.changes):
+            return False
+        return not any(
+            other.id != window.id
+            and other.contains(keyed.transaction.committed_us)
+            and not (other.tagged and self._beliefs.get(other.side, TagBelief()).confirmed)
+            for other in self._windows.values()
+        )
+
+    def _has_undecided(self, keyed: KeyedTransaction) -> bool:
+        windows = (self._windows[window_id] for window_id in self._undecided)
+        return any(not window.tagged and window.contains(keyed.transaction.committed_us) for window in windows)
 
     def _matches(self, window: RequestWindow, keyed: KeyedTransaction, *, more: AbstractSet[Key] = NO_KEYS) -> bool:
         if keyed.transaction.request_id:

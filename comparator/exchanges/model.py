@@ -3,7 +3,8 @@
 Pure. Bodies are the bytes that crossed the wire, still content-encoded; header lists keep order, case and duplicates.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from comparator.exchanges.row_changes import Transaction
@@ -114,6 +115,7 @@ class EffectsOutcome(StrEnum):
         AMBIGUOUS: a transaction matches several requests.
         INTERFERED: a background writer changed rows of this request while it ran.
         OVERLAPPED: another request with a common key ran at the same time.
+        UNTAGGED: the side is configured to name the request in its transactions, and has named it in none.
         LOST: change data capture was interrupted while the request ran.
         OFF: there is no change data capture.
     """
@@ -122,6 +124,7 @@ class EffectsOutcome(StrEnum):
     AMBIGUOUS = "ambiguous"
     INTERFERED = "interfered"
     OVERLAPPED = "overlapped"
+    UNTAGGED = "untagged"
     LOST = "lost"
     OFF = "off"
 
@@ -134,11 +137,21 @@ class Effects:
         outcome: confidence that they are complete and belong to this request alone.
         transactions: committed transactions, in commit order.
         schemas: schemas of the captured tables in the database that they were committed to.
+        left_out: tables of which rows may be this request's or another's; they are not compared, on either side.
     """
 
     outcome: EffectsOutcome
     transactions: tuple[Transaction, ...] = ()
     schemas: Schemas = field(default_factory=dict[str, TableSchema])
+    left_out: frozenset[str] = frozenset()
+
+    def without(self, tables: Collection[str]) -> "Effects":
+        """Return the effects without the rows of these tables."""
+        transactions = tuple(
+            replace(transaction, changes=tuple(change for change in transaction.changes if change.table not in tables))
+            for transaction in self.transactions
+        )
+        return replace(self, transactions=tuple(t for t in transactions if t.changes), left_out=frozenset())
 
 
 NO_EFFECTS = Effects(EffectsOutcome.OFF)

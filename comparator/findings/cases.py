@@ -96,6 +96,7 @@ class CaseSide(msgspec.Struct, frozen=True, omit_defaults=True):
     schemas: dict[str, TableSchema] = {}
     response: CaseResponse | None = None
     failure: CaseFailure | None = None
+    left_out: tuple[str, ...] = ()
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -194,6 +195,7 @@ def _side_of(observation: Observation, redactor: Redactor) -> CaseSide:
         {table: schema for table, schema in observation.effects.schemas.items() if table in changed},
         response,
         failure,
+        tuple(sorted(observation.effects.left_out)),
     )
 
 
@@ -300,9 +302,8 @@ def _observation(side: CaseSide, role: Role) -> Observation:
     else:
         raise CaseError(f"the {role} side has neither response nor failure")
     transactions = tuple(map(_transaction, side.transactions))
-    return Observation(
-        side.side, role, outcome, side.duration_ns, Effects(side.effects_outcome, transactions, side.schemas)
-    )
+    effects = Effects(side.effects_outcome, transactions, side.schemas, frozenset(side.left_out))
+    return Observation(side.side, role, outcome, side.duration_ns, effects)
 
 
 def _transaction(case: CaseTransaction) -> Transaction:

@@ -30,6 +30,9 @@ class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Exchanges read from the journal at a time."""
     timeout_s: Positive = 10.0
     """Time after which a mirrored request has failed."""
+    unsettled_s_max: Positive = 60.0
+    """Time for which nothing is compared on the keys of a mirrored request without a response, unless its late writes are seen and
+    taken back before, and `timeout_s` have passed without another one. Then its rows are copied from live again."""
     claim_wait_ms: Count = 3_000
     """Time a live transaction waits for the exchange that made it; then it is background. An exchange that took longer is not
     compared (`slow`), because its changes may have been released already."""

@@ -201,7 +201,11 @@ async def _open_effects(
         opened.refuse_contradictions(compare)
         index = KeyIndex(compare.tables, opened.primary_keys, route_kind=compare.route_kind)
         ledger = Ledger(index, primary_keys=opened.primary_keys, background=compare.background, undivided=opened.bound)
-        shadow = ShadowAttribution(options.clock_skew_ms * 1_000)
+        shadow = ShadowAttribution(
+            options.clock_skew_ms * 1_000,
+            quiet_us=int(options.timeout_s * 1_000_000),
+            lost_after_us=int(options.unsettled_s_max * 1_000_000),
+        )
         rows = RowWatch()
         state = ShadowState(_feeds(opened, index, ledger, shadow, metrics, rows), metrics)
         served = ServedAttribution(options, ledger, state, metrics, safe_routes)
@@ -353,6 +357,8 @@ def _status(
         "capture": driver.value,
         "waiting": runner.ledger.waiting,
         "unattributed": runner.ledger.unattributed,
+        "unsettled": runner.strays.unsettled,
+        "untagged": runner.untagged,
         "unsaved": buffer.unsaved,
         "lag_s": buffer.lag_s(time.time_ns()),
         "ended": metrics.ended,

@@ -158,6 +158,7 @@ class Intake:
             closed_us=exchange.ended_ns // 1_000 + clock_skew_us + self.settings.post_response_wait_ms * 1_000,
             tagged=exchange.served_by in self.settings.tagged_sides,
             trace_id=trace_id_of(exchange),
+            side=exchange.served_by,
         )
 
     def _refusal(self, exchange: Exchange) -> SkipCause | None:

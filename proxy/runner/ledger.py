@@ -25,7 +25,7 @@ from typing import NamedTuple, TypeAlias
 
 from comparator.capture.attribution import Attributor, Claim, KeyedTransaction, RequestWindow
 from comparator.capture.attribution_keys import Key, KeyIndex, Keys, RowId, RowReference, is_background, row_ids
-from comparator.exchanges.model import EffectsOutcome, Exchange
+from comparator.exchanges.model import EffectsOutcome, Exchange, Side
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 from comparator.tables import BackgroundRule
 from proxy.runner.key_scheduler import KeyScheduler
@@ -174,6 +174,11 @@ class Ledger:
                 pending += [(transaction.end_lsn, transaction.xid, transaction.changes) for transaction in own]
         pending.sort(key=lambda entry: entry[0])
         return [change for _, xid, changes in pending if is_seen(xid) for change in changes]
+
+    @property
+    def untagged_sides(self) -> frozenset[Side]:
+        """Sides that are configured to name their requests, and do not."""
+        return self._attributor.untagged_sides
 
     @property
     def unattributed(self) -> int:

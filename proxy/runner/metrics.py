@@ -93,6 +93,23 @@ class RunnerMetrics:
             "Transactions of the shadow that no mirrored request made; they are undone.",
             registry=registry,
         )
+        self.given_up = Counter(
+            "shadow_given_up_total",
+            "Mirrored requests without a response whose late writes are no longer waited for: seen, lost.",
+            ["result"],
+            registry=registry,
+        )
+        self.unsettled = Gauge(
+            "shadow_unsettled",
+            "Mirrored requests without a response whose late writes are waited for.",
+            registry=registry,
+        )
+        self.untagged = Gauge(
+            "shadow_side_untagged",
+            "1 while a side of runner.tagged_sides does not name its requests in its transactions.",
+            ["role", "side"],
+            registry=registry,
+        )
         self.aligned_rows = Counter(
             "shadow_aligned_rows_total", "Rows of the shadow written to equal live.", registry=registry
         )

@@ -11,15 +11,25 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from comparator.capture.attribution import Claim
-from comparator.capture.attribution_keys import Keys
+from comparator.capture.attribution_keys import Keys, RowId
 from comparator.capture.errors import CaptureError
-from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Response, Role, Side
+from comparator.exchanges.model import (
+    Effects,
+    EffectsOutcome,
+    Exchange,
+    Failed,
+    FailureCause,
+    Observation,
+    Response,
+    Role,
+    Side,
+)
 from comparator.exchanges.row_changes import RowChange
 from comparator.exchanges.table_schema import Schemas
 from comparator.verdict import Comparison, Lookups, Verdict, confirm
@@ -34,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 COMPARED_IN_PLACE_MAX_BYTES = 65_536
 """Longer responses are compared in a thread: handing them over costs less than blocking the event loop."""
+
+INCOMPARABLE = frozenset({EffectsOutcome.LOST, EffectsOutcome.UNTAGGED, EffectsOutcome.INTERFERED})
+"""Outcomes after which the mirrored side's response is no evidence either: it may rest on rows that another request wrote."""
 
 Align = Callable[[Alignment], Awaitable[WrittenRows]]
 
@@ -68,12 +81,16 @@ class RequestSender(Protocol):
 class MirroredEffects(Protocol):
     """The row changes that mirrored requests commit on the shadow."""
 
-    def open(self, run_id: str, keys: Keys, *, tagged: bool, now_us: int) -> None:
+    def open(self, run_id: str, keys: Keys, *, tagged: bool, now_us: int, side: Side | None = None) -> None:
         """Open the window of a mirrored request that is about to be sent."""
         ...
 
-    def collect(self, run_id: str) -> Claim:
-        """Return the transactions of a request, and close its window."""
+    def collect(self, run_id: str, *, since_us: int | None = None) -> Claim:
+        """Return the transactions of a request that began at `since_us`, and close its window."""
+        ...
+
+    def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int) -> Claim:
+        """Return the transactions of a request without a response, and exclude its keys until its late ones are taken back."""
         ...
 
 
@@ -84,7 +101,7 @@ class MirrorResult:
     Attributes:
         served: the served side's.
         mirrored: the mirrored side's; of its second run where there was one.
-        comparison: None when the shadow's row changes were lost.
+        comparison: None when the shadow's row changes were lost, or not surely those of the run (INCOMPARABLE).
         compare_s: time that the first comparison took, in seconds.
         aligned: rows written to make the shadow equal to live.
     """
@@ -104,7 +121,7 @@ def served_observation(exchange: Exchange, claim: Claim, schemas: Schemas) -> Ob
 
 def effects_of(claim: Claim, schemas: Schemas) -> Effects:
     """Return a claim's transactions as effects."""
-    return Effects(claim.outcome, tuple(keyed.transaction for keyed in claim.transactions), schemas)
+    return Effects(claim.outcome, tuple(keyed.transaction for keyed in claim.transactions), schemas, claim.left_out)
 
 
 def changes_of(effects: Effects) -> list[RowChange]:
@@ -152,17 +169,24 @@ class Mirror:
         served = served_observation(run.exchange, run.claim, self.schemas)
         live = changes_of(served.effects)
         began_us = now_us()
-        mirrored = await self._attempt(run)
+        mirrored = await self._attempt(run, began_us)
         compared_from = time.perf_counter()
         comparison = await self._compare(run, served, mirrored, began_us)
         compare_s = time.perf_counter() - compared_from
         if comparison is not None and comparison.verdict is Verdict.MISMATCH:
-            comparison, mirrored = await self._confirm(run, align, served, mirrored, comparison)
+            comparison, mirrored = await self._confirm(run, align, served, mirrored, comparison, run_began_us=began_us)
         aligned = await self._write(align, live, changes_of(mirrored.effects))
         return MirrorResult(served, mirrored, comparison, compare_s, aligned)
 
     async def _confirm(
-        self, run: MirrorRun, align: Align, served: Observation, first: Observation, comparison: Comparison
+        self,
+        run: MirrorRun,
+        align: Align,
+        served: Observation,
+        first: Observation,
+        comparison: Comparison,
+        *,
+        run_began_us: int,
     ) -> tuple[Comparison, Observation]:
         """Run again from the state before; return the verdict, and the observation whose row changes are still to be undone."""
         undo = alignment((), changes_of(first.effects), self.primary_keys)
@@ -172,19 +196,24 @@ class Mirror:
         if undo:
             await align(undo)
         began_us = now_us()
-        second = await self._attempt(run)
+        second = await self._attempt(run, run_began_us)
         again = await self._compare(run, served, second, began_us)
         return (comparison if again is None else confirm(comparison, again)), second
 
-    async def _attempt(self, run: MirrorRun) -> Observation:
-        side = run.exchange.served_by.other
-        self.effects.open(run.exchange.id, run.claim.keys, tagged=side in self.tagged_sides, now_us=now_us())
-        interruptions, fenced = self.feed.interruptions, False
+    async def _attempt(self, run: MirrorRun, began_us: int) -> Observation:
+        side, run_id = run.exchange.served_by.other, run.exchange.id
+        self.effects.open(run_id, run.claim.keys, tagged=side in self.tagged_sides, now_us=now_us(), side=side)
+        interruptions, fenced, may_write = self.feed.interruptions, False, False
         try:
             sent = await self.client.send(run.exchange, side)
+            may_write = isinstance(sent.outcome, Failed) and sent.outcome.cause is not FailureCause.REFUSED
             fenced = await self._fence(run)
         finally:
-            claim = self.effects.collect(run.exchange.id)
+            if may_write:
+                rows = frozenset[RowId]().union(*(keyed.rows for keyed in run.claim.transactions))
+                claim = self.effects.give_up(run_id, rows, now_us=now_us())
+            else:
+                claim = self.effects.collect(run_id, since_us=began_us)
         effects = effects_of(claim, self.schemas)
         if not fenced or self.feed.interruptions != interruptions:
             # The database may have been unavailable to the mirrored side as well: neither response nor rows are evidence.
@@ -210,7 +239,7 @@ class Mirror:
     async def _compare(
         self, run: MirrorRun, served: Observation, mirrored: Observation, began_us: int
     ) -> Comparison | None:
-        if mirrored.effects.outcome is EffectsOutcome.LOST:
+        if mirrored.effects.outcome in INCOMPARABLE:
             return None
         # Each side writes the time of its own clock, and the mirrored one runs later by the lag.
         lookups = replace(self.lookups, delay=dt.timedelta(microseconds=began_us - run.exchange.started_ns // 1_000))

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from comparator.capture.attribution import Claim, KeyedTransaction, RequestWindow
 from comparator.capture.attribution_keys import NO_KEYS, Keys, RowId
-from comparator.exchanges.model import EffectsOutcome, Exchange
+from comparator.exchanges.model import EffectsOutcome, Exchange, Side
 from proxy.journal.driver import JournalEntry
 from proxy.runner.ledger import Ledger
 from proxy.runner.resync import NOTHING_RESYNCED, PendingChanges, ResyncResult
 from proxy.runner.row_targets import Alignment
 from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows
 from proxy.runner.served_attribution import is_safe
+from proxy.runner.shadow_attribution import GivenUpEnd
 from proxy.runner.skip_causes import RunnerSkip
 from proxy.runner.transaction_snapshot import TransactionSnapshot
 
@@ -78,13 +79,31 @@ class NoServedAttribution:
 class NoShadowAttribution:
     """Stands in for `ShadowAttribution`: no mirrored request has row changes."""
 
-    def open(self, run_id: str, keys: Keys, *, tagged: bool, now_us: int) -> None:
+    unsettled = 0
+    untagged_sides = frozenset[Side]()
+
+    def open(self, run_id: str, keys: Keys, *, tagged: bool, now_us: int, side: Side | None = None) -> None:
         """Do nothing."""
 
-    def collect(self, run_id: str) -> Claim:
+    def collect(self, run_id: str, *, since_us: int | None = None) -> Claim:
         """Return an empty claim with the outcome `off`."""
-        del run_id
+        del run_id, since_us
         return NO_CLAIM
+
+    def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int) -> Claim:
+        """Return an empty claim with the outcome `off`."""
+        del run_id, rows, now_us
+        return NO_CLAIM
+
+    def is_unsettled(self, keys: Keys) -> bool:
+        """Return False: no row is compared."""
+        del keys
+        return False
+
+    def end_given_up(self, *, now_us: int) -> Sequence[tuple[GivenUpEnd, KeyedTransaction | None]]:
+        """Return nothing."""
+        del now_us
+        return ()
 
     def discard(self, seen: TransactionSnapshot) -> None:
         """Do nothing."""

@@ -12,25 +12,30 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from comparator.capture.attribution import KeyedTransaction
-from comparator.capture.attribution_keys import RowId
-from comparator.exchanges.model import Exchange, Failed, FailureCause, Role
+from comparator.capture.attribution_keys import Keys, RowId
+from comparator.exchanges.model import EffectsOutcome, Exchange, Role, Side
 from proxy.config.runner import RunnerSettings
 from proxy.errors import ShadowDriftError
 from proxy.runner.clock import now_us
 from proxy.runner.intake import Intake, ServedEffects
 from proxy.runner.ledger import BackgroundApply, Ledger, MirrorRun, RowRepair, WorkItem
 from proxy.runner.metrics import ErrorPlace, RetriedStep, RunnerMetrics
-from proxy.runner.mirror import Mirror, MirrorResult
+from proxy.runner.mirror import Mirror
 from proxy.runner.outcomes import Outcomes
 from proxy.runner.resynchronizer import Resynchronizer
 from proxy.runner.row_targets import Alignment, RowTarget, alignment
 from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows, named_rows
+from proxy.runner.shadow_attribution import GivenUpEnd
 from proxy.runner.shadow_state import ResyncReason, ShadowState
-from proxy.runner.skip_causes import RunnerSkip
+from proxy.runner.skip_causes import RunnerSkip, attribution_skip
 
 logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_S = 0.25
+NAME_REQUESTS = (
+    "let it call pg_logical_emit_message(true, 'shadow.request', X-Request-Id) in each transaction that writes, or remove it from"
+    " runner.tagged_sides"
+)
 
 
 class ShadowTables(Protocol):
@@ -59,6 +64,24 @@ class StrayEffects(Protocol):
 
     def take_strays(self, *, now_us: int) -> Sequence[KeyedTransaction]:
         """Remove and return them."""
+        ...
+
+    def is_unsettled(self, keys: Keys) -> bool:
+        """Return whether a request on one of these keys gave no response, and may still be writing."""
+        ...
+
+    def end_given_up(self, *, now_us: int) -> Sequence[tuple[GivenUpEnd, KeyedTransaction | None]]:
+        """End waiting for the late writes of requests for which it is time; return how, with a stand-in for writes to be repaired."""
+        ...
+
+    @property
+    def unsettled(self) -> int:
+        """Number of requests whose late writes are waited for."""
+        ...
+
+    @property
+    def untagged_sides(self) -> frozenset[Side]:
+        """Sides that are configured to name their requests, and do not."""
         ...
 
 
@@ -114,6 +137,7 @@ class Runner:
     resynchronizer: Resynchronizer
     checkpoints: Checkpoints
     _shed: list[Exchange] = field(default_factory=list[Exchange])
+    _untagged: frozenset[tuple[Role, Side]] = frozenset()
     _running: int = 0
 
     def stop(self) -> None:
@@ -199,29 +223,25 @@ class Runner:
             await self.outcomes.end(entry, None, cause)
             return
         result = await self.mirror.run(run, self.align)
-        self._quarantine_unanswered(run, result)
         self._repair_strays()
         route, mirrored = run.exchange.route, result.mirrored
         self.metrics.mirrored_seconds.labels(route, mirrored.side.value).observe(mirrored.duration_ns / 1e9)
         self.metrics.count_effects(Role.MIRRORED, mirrored.effects.outcome)
-        await self.outcomes.end(entry, result, None if result.comparison is not None else RunnerSkip.CAPTURE_LOST)
-        if result.comparison is None:
+        if result.comparison is not None:
+            await self.outcomes.end(entry, result, None)
+        elif mirrored.effects.outcome is not EffectsOutcome.LOST:
+            await self.outcomes.end(entry, result, attribution_skip(mirrored.effects.outcome))
+        else:
+            await self.outcomes.end(entry, result, RunnerSkip.CAPTURE_LOST)
             self.state.request_resync(ResyncReason.CAPTURE_LOST)
 
     def _incomparable(self, run: MirrorRun) -> RunnerSkip | None:
         """Return the cause for which the shadow is not in the state from which this exchange started, None if it is."""
         if self.state.needs_clone:
             return RunnerSkip.NEEDS_CLONE
+        if self.strays.is_unsettled(run.claim.keys):
+            return RunnerSkip.UNSETTLED
         return self.served_effects.refusal(run.exchange) or self.state.quarantine_of(run)
-
-    def _quarantine_unanswered(self, run: MirrorRun, result: MirrorResult) -> None:
-        """Exclude the keys of a request without a response for as long again: the side may still be working on it.
-
-        What it commits later is a stray, and undone. Until then it could not be told from the changes of another request.
-        """
-        outcome = result.mirrored.outcome
-        if isinstance(outcome, Failed) and outcome.cause is not FailureCause.REFUSED:
-            self.state.quarantine_keys(run.claim.keys, until_us=now_us() + int(self.settings.timeout_s * 1_000_000))
 
     async def _apply_all(self, run: MirrorRun) -> None:
         for keyed in run.claim.transactions:
@@ -288,6 +308,8 @@ class Runner:
             released = self.ledger.release_unclaimed(before_us=self._claimed_us())
             self.metrics.background.inc(released)
             self._repair_strays()
+            self._end_given_up()
+            self._report_untagged()
             self.state.end_quarantine(rows_before_us=now_us() - 4 * self.settings.claim_wait_ms * 1_000)
             if not self.backlog:
                 self.resynchronizer.forget_copied()
@@ -330,6 +352,31 @@ class Runner:
             logger.warning("shadow_load_shed", extra={"rows": self.ledger.rows})
             self.state.request_resync(ResyncReason.OVERFLOW, changes_missed=True)
             self._shed += self.ledger.shed()
+
+    def _end_given_up(self) -> None:
+        for end, stand_in in self.strays.end_given_up(now_us=now_us()):
+            self.metrics.given_up.labels(end).inc()
+            if stand_in is not None:
+                logger.warning("late_writes_lost", extra={"rows": len(stand_in.rows), "do": "none: they are repaired"})
+                self.ledger.repair(stand_in)
+        self.metrics.unsettled.set(self.strays.unsettled)
+
+    def _report_untagged(self) -> None:
+        """Report each side that does not name its requests although it is configured to, once, and its return."""
+        by_role = {Role.SERVED: self.ledger.untagged_sides, Role.MIRRORED: self.strays.untagged_sides}
+        untagged = frozenset((role, side) for role, sides in by_role.items() for side in sides)
+        for role, side in sorted(untagged ^ self._untagged):
+            self.metrics.untagged.labels(role, side).set((role, side) in untagged)
+            if (role, side) in untagged:
+                logger.warning("side_untagged", extra={"side": side, "role": role, "do": NAME_REQUESTS})
+            else:
+                logger.info("side_tagged", extra={"side": side, "role": role})
+        self._untagged = untagged
+
+    @property
+    def untagged(self) -> list[str]:
+        """The sides that do not name their requests although they are configured to, with their roles."""
+        return sorted(f"{side} ({role})" for role, side in self._untagged)
 
     def _repair_strays(self) -> None:
         for keyed in self.strays.take_strays(now_us=now_us()):

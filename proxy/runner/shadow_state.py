@@ -104,7 +104,6 @@ class ShadowState:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _interruptions: Mapping[Role, int] = field(default_factory=dict[Role, int])
     _repaired_us: dict[RowId, int] = field(default_factory=dict[RowId, int])
-    _unsettled_until_us: dict[Key, int] = field(default_factory=dict[Key, int])
     _drifted: dict[RowId, Keys] = field(default_factory=dict[RowId, Keys])
     _drifted_keys: frozenset[Key] = frozenset()
 
@@ -154,10 +153,6 @@ class ShadowState:
         """Exclude rows that are about to be copied from live: live may be ahead of the exchanges that began before."""
         self._repaired_us.update(dict.fromkeys(rows, now_us()))
 
-    def quarantine_keys(self, keys: Iterable[Key], *, until_us: int) -> None:
-        """Exclude keys on which a mirrored request may still be writing, though it gave no response."""
-        self._unsettled_until_us.update(dict.fromkeys(keys, until_us))
-
     def add_drifted(self, rows: Iterable[RowId], keys: Iterable[Key]) -> bool:
         """Exclude rows that differ from live's, and their attribution keys, until a resync has made them equal.
 
@@ -199,17 +194,12 @@ class ShadowState:
         self._drifted_keys = NO_KEYS.union(*rows.values())
 
     def end_quarantine(self, *, rows_before_us: int) -> None:
-        """Drop the quarantine of keys whose time has passed, and of rows repaired before this time."""
+        """Drop the quarantine of rows repaired before this time."""
         if self._repaired_us and min(self._repaired_us.values()) < rows_before_us:
             self._repaired_us = {row: at for row, at in self._repaired_us.items() if at >= rows_before_us}
-        if self._unsettled_until_us and min(self._unsettled_until_us.values()) < now_us():
-            now = now_us()
-            self._unsettled_until_us = {key: until for key, until in self._unsettled_until_us.items() if until >= now}
 
     def quarantine_of(self, run: MirrorRun) -> RunnerSkip | None:
-        """Return the cause for which a run's keys or rows are excluded, None when they are not."""
-        if any(self._unsettled_until_us.get(key, 0) > now_us() for key in run.claim.keys):
-            return RunnerSkip.UNSETTLED
+        """Return the cause for which a run's rows are excluded, None when they are not."""
         rows = [row for keyed in run.claim.transactions for row in keyed.rows]
         if self._drifted and (
             not self._drifted_keys.isdisjoint(run.claim.keys) or any(r in self._drifted for r in rows)

@@ -38,6 +38,8 @@ class RunnerSkip(StrEnum):
     AMBIGUOUS = "ambiguous"
     INTERFERED = "interfered"
     OVERLAPPED = "overlapped"
+    UNTAGGED = "untagged"
+    """The side is in `runner.tagged_sides`, and did not name the request in its transactions."""
     LOST = "lost"
 
     # Found when it is its turn: the shadow is not in the state that the served side started from.
@@ -46,7 +48,7 @@ class RunnerSkip(StrEnum):
     NOT_CAPTURED = "not_captured"
     """It began before both databases were captured, or before the last resync."""
     UNSETTLED = "unsettled"
-    """An earlier mirrored request on its keys gave no response, and may still be writing."""
+    """An earlier mirrored request on its keys gave no response, and its late writes are not taken back yet."""
     REPAIRED = "repaired"
     """Its rows were copied from live, which may be ahead, after it began."""
     DRIFTED = "drifted"

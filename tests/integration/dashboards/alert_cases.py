@@ -265,6 +265,11 @@ CASES = (
         quiet=(runner_series("shadow_stray_transactions_total", "1x60"),),
     ),
     AlertCase(
+        "ShadowSideUntagged",
+        fires=(runner_series("shadow_side_untagged", "1x60", role="mirrored", side="candidate"),),
+        quiet=(runner_series("shadow_side_untagged", "0x60", role="mirrored", side="candidate"),),
+    ),
+    AlertCase(
         "ShadowCaptureInterrupted",
         fires=(runner_series("shadow_resyncs_total", APPEARS_AFTER_25_MIN, reason="interrupted"),),
         quiet=(runner_series("shadow_resyncs_total", APPEARS_AFTER_25_MIN, reason="start"),),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from comparator.capture.attribution import Attributor, Claim, KeyedTransaction, RequestWindow
 from comparator.capture.attribution_keys import KeyIndex, RowReference, is_background
-from comparator.exchanges.model import EffectsOutcome
+from comparator.exchanges.model import EffectsOutcome, Side
 from comparator.exchanges.row_changes import LogicalMessage, Op, RowChange, Transaction
 from comparator.tables import AttributionKey, BackgroundRule, Table
 
@@ -155,6 +155,160 @@ def test_release_by_key_keeps_named_transactions_for_late_windows() -> None:
     attributor.add(keyed(1, 10, A, tag="late"))
     attributor.add(keyed(2, 10, A))
     assert [k.transaction.end_lsn for k in attributor.release(before_us=50, key=A)] == [2]
+
+
+def keyless(lsn: int, at_us: int, *, table: str = "audit", tag: str = "") -> KeyedTransaction:
+    changes = (RowChange(table, Op.INSERT, None, {"id": str(lsn)}),)
+    return KeyedTransaction(
+        transaction(lsn, at_us, tag=tag, changes=changes), frozenset(), frozenset({(table, (str(lsn),))})
+    )
+
+
+def lsns(claim: Claim) -> list[int]:
+    return [k.transaction.end_lsn for k in claim.transactions]
+
+
+def test_row_without_a_key_belongs_to_the_only_request_of_its_time() -> None:
+    attributor = Attributor()
+    attributor.add(keyed(1, 10, A))
+    attributor.add(keyless(2, 11))
+    attributor.add(keyless(3, 30))
+    attributor.open(RequestWindow("a", {A}, 5, 20))
+    attributor.open(RequestWindow("b", {B}, 25, 40))
+    a, b = claimed(attributor, "a"), claimed(attributor, "b")
+    assert (lsns(a), lsns(b)) == ([1, 2], [3])
+    assert (a.outcome, a.left_out, b.left_out) == (EffectsOutcome.ATTRIBUTED, frozenset(), frozenset())
+
+
+def test_row_without_a_key_in_the_time_of_two_requests_leaves_its_table_out_of_both() -> None:
+    attributor = Attributor()
+    attributor.add(keyed(1, 10, A))
+    attributor.add(keyless(2, 11))
+    attributor.open(RequestWindow("a", {A}, 5, 20))
+    attributor.open(RequestWindow("b", {B}, 11, 40))
+    claims = [claimed(attributor, "a"), claimed(attributor, "b")]
+    assert [lsns(claim) for claim in claims] == [[1], []]
+    assert [claim.left_out for claim in claims] == [frozenset({"audit"})] * 2
+    assert [claim.outcome for claim in claims] == [EffectsOutcome.ATTRIBUTED] * 2
+    assert [k.transaction.end_lsn for k in attributor.release(before_us=100)] == [2]
+
+
+def test_row_without_a_key_waits_until_all_requests_of_its_time_are_announced() -> None:
+    attributor = Attributor()
+    attributor.add(keyless(1, 10))
+    attributor.open(RequestWindow("a", {A}, 5, 20))
+    assert attributor.claim("a", all_announced=False) is None
+    assert attributor.release(before_us=100) == []
+    attributor.open(RequestWindow("b", {B}, 6, 25))
+    assert claimed(attributor, "a").left_out == claimed(attributor, "b").left_out == {"audit"}
+
+
+def test_closed_window_is_remembered_where_a_row_without_a_key_was_shared() -> None:
+    attributor = Attributor()
+    attributor.open(RequestWindow("a", {A}, 5, None))
+    attributor.open(RequestWindow("b", {B}, 6, None))
+    attributor.add(keyless(1, 10))
+    assert claimed(attributor, "a").left_out == {"audit"}
+    attributor.close("a")
+    assert claimed(attributor, "b").left_out == {"audit"}
+
+
+def test_row_without_a_key_is_not_of_a_side_that_names_its_requests() -> None:
+    attributor = Attributor()
+    for lsn, at_us in ((1, 10), (3, 50)):
+        attributor.open(RequestWindow(f"t{lsn}", {B}, at_us - 5, at_us + 5, tagged=True, side=Side.CANDIDATE))
+        attributor.add(keyed(lsn, at_us, B, tag=f"t{lsn}"))
+    assert lsns(claimed(attributor, "t1")) == [1]
+    attributor.open(RequestWindow("a", {A}, 44, 60))
+    attributor.add(keyless(4, 51))
+    assert lsns(claimed(attributor, "a")) == [4]
+    assert claimed(attributor, "t3").left_out == frozenset()
+
+
+def test_table_with_another_writer_is_left_out() -> None:
+    attributor = Attributor()
+    attributor.add(keyless(1, 10))
+    assert len(attributor.release(before_us=50)) == 1
+    attributor.open(RequestWindow("a", {A}, 55, 70))
+    attributor.add(keyless(2, 60))
+    attributor.add(keyless(3, 61, table="other"))
+    claim = claimed(attributor, "a")
+    assert (lsns(claim), claim.left_out) == ([3], {"audit"})
+
+
+def test_truncate_is_never_attributed_by_its_time() -> None:
+    attributor = Attributor()
+    truncate = transaction(1, 10, changes=(RowChange("audit", Op.TRUNCATE, None, None),))
+    attributor.add(KeyedTransaction(truncate, frozenset(), frozenset()))
+    attributor.open(RequestWindow("a", {A}, 5, 20))
+    claim = claimed(attributor, "a")
+    assert (lsns(claim), claim.left_out) == ([], {"audit"})
+
+
+@given(schedules())
+def test_rows_without_a_key_are_attributed_rightly_or_left_out(planned: list[Planned]) -> None:
+    """Each commit has no key at all: what is attributed is right, and what is not is said by every request that may have made it."""
+    attributor = Attributor()
+    order = sorted((at, p.id) for p in planned for at in p.commits)
+    for lsn, (at, _) in enumerate(order, start=1):
+        attributor.add(keyless(lsn, at))
+    for p in planned:
+        attributor.open(RequestWindow(p.id, {("address", p.id)}, p.opened, p.closed))
+    for p in sorted(planned, key=lambda p: p.closed):
+        claim = claimed(attributor, p.id)
+        own = [lsn for lsn, (_, id_) in enumerate(order, start=1) if id_ == p.id]
+        assert set(lsns(claim)) <= set(own)
+        assert lsns(claim) == own or claim.left_out == {"audit"}
+
+
+def tagged(request_id: str, opened: int, closed: int, key: tuple[str, str] = A) -> RequestWindow:
+    return RequestWindow(request_id, {key}, opened, closed, tagged=True, side=Side.CANDIDATE)
+
+
+def test_side_that_never_named_a_request_is_untagged_since_its_first_write() -> None:
+    attributor = Attributor()
+    attributor.open(tagged("reads", 0, 4))
+    assert claimed(attributor, "reads").outcome is EffectsOutcome.ATTRIBUTED
+    assert attributor.untagged_sides == frozenset()
+    attributor.open(tagged("writes", 5, 20))
+    attributor.add(keyed(1, 10, A))
+    claim = claimed(attributor, "writes")
+    assert (claim.outcome, lsns(claim)) == (EffectsOutcome.UNTAGGED, [1])
+    assert attributor.untagged_sides == {Side.CANDIDATE}
+
+
+def test_write_of_an_untagged_request_is_no_evidence_against_the_other_side() -> None:
+    attributor = Attributor()
+    attributor.add(keyed(1, 10, A))
+    attributor.open(tagged("t", 5, 20))
+    assert attributor.claim("t", all_announced=False) is None
+    attributor.open(RequestWindow("legacy", {A}, 6, 19, side=Side.LEGACY))
+    assert claimed(attributor, "t").outcome is EffectsOutcome.OVERLAPPED
+    assert attributor.untagged_sides == frozenset()
+
+
+def test_row_without_a_key_is_evidence_while_the_side_never_named_a_request() -> None:
+    attributor = Attributor()
+    attributor.add(keyless(1, 10))
+    attributor.open(tagged("t", 5, 20))
+    assert claimed(attributor, "t").outcome is EffectsOutcome.UNTAGGED
+
+
+def test_side_that_stops_naming_its_requests_is_found() -> None:
+    attributor = Attributor()
+    attributor.add(keyed(1, 10, A, tag="r1"))
+    attributor.open(tagged("r1", 5, 15))
+    assert claimed(attributor, "r1").outcome is EffectsOutcome.ATTRIBUTED
+    outcomes = []
+    for number in range(2, 8):
+        attributor.add(keyed(number, 10 * number, A))
+        attributor.open(tagged(f"r{number}", 10 * number - 5, 10 * number + 4))
+        outcomes.append(claimed(attributor, f"r{number}").outcome)
+    assert outcomes == [EffectsOutcome.ATTRIBUTED] * 4 + [EffectsOutcome.UNTAGGED] * 2
+    attributor.add(keyed(9, 90, A, tag="r9"))
+    attributor.open(tagged("r9", 85, 95))
+    assert claimed(attributor, "r9").outcome is EffectsOutcome.ATTRIBUTED
+    assert attributor.untagged_sides == frozenset()
 
 
 IDS = {"passport": ("id",), "stamp": ("id",), "event": ("id",)}
