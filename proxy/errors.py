@@ -19,6 +19,8 @@ ProxyError
 │   ├── RolloutRefusedError        the present state of the rollout does not allow the change
 │   ├── GatesClosedError           the evidence does not allow a promotion
 │   ├── SupersededError            another change came first
+│   ├── RequestExpiredError        the sender of the change no longer waits for it
+│   ├── RevisionMissingError       the change does not name the state that it was decided on
 │   ├── NotStoredError             the change has to be stored before it takes effect, and the store is unavailable
 │   ├── StateFileError             the state or the audit log on disk cannot be read or written
 │   └── AccessDeniedError
@@ -112,6 +114,14 @@ class GatesClosedError(RolloutError):
 
 class SupersededError(RolloutError):
     """Another change of the rollout came first; read the state again before deciding."""
+
+
+class RequestExpiredError(RolloutError):
+    """The change arrived after its sender had given up: nothing was changed."""
+
+
+class RevisionMissingError(RolloutError):
+    """The change has to name the state that it was decided on, and does not."""
 
 
 class NotStoredError(RolloutError):

@@ -1,1 +1,6 @@
-"""The control port of a proxy process: metrics, health and status. `api` has the routes, `throttle` limits the rate."""
+"""The control port of a proxy process: metrics, health, status, and the rollout's changes.
+
+    connections (limits, pacing) --head--> request_checks (host, origin, content type) --request--> api, proxy.rollout.http_api
+
+`throttle` has the rates. Everything but `api` and `connections` is pure.
+"""

@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from proxy.admin.throttle import BURST, PER_S, RateLimiter, throttled
+from proxy.admin.request_checks import BODY_MAX_BYTES
 from proxy.rollout.switch import Switch
 
 REGISTRY = web.AppKey("registry", CollectorRegistry)
@@ -33,7 +33,7 @@ class StatusView(Protocol):
 
 def build(*, registry: CollectorRegistry, switch: Switch, view: StatusView) -> web.Application:
     """Build the application of the control port."""
-    app = web.Application(client_max_size=1024**2, middlewares=[throttled(RateLimiter(PER_S, BURST))])
+    app = web.Application(client_max_size=BODY_MAX_BYTES)
     app[REGISTRY] = registry
     app[SWITCH] = switch
     app[VIEW] = view

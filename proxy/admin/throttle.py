@@ -1,22 +1,24 @@
-"""Throttle the control port, so that a flood of requests to it does not slow clients down.
+"""Pace the requests to the control port that have no right token, so that a flood of them does not slow clients down. Pure.
 
-The process that serves clients also answers the control port, at some tenths of a millisecond a request. So its requests pass a token
-bucket: a burst at once, then PER_S a second; one that would have to wait for longer than WAIT_MAX_S gets 503. A rollback never waits.
+The process that serves clients also answers the control port, at some tenths of a millisecond a request. So such a request passes two
+token buckets, one of its address and one of all addresses: a burst at once, then so many a second. One that would have to wait for longer
+than WAIT_MAX_S gets 503. A rollback has buckets of its own: a flood of anything else does not delay it.
 """
 
-import asyncio
-import time
-from collections.abc import Callable
-
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from collections import OrderedDict
+from typing import Final
 
 from proxy.token_bucket import TokenBucket
 
-PER_S = 50.0
-BURST = 100
-WAIT_MAX_S = 2.0
-COSTS = {"/rollback": 0, "/metrics": 5}
+PER_S: Final = 50.0
+BURST: Final = 100
+ROLLBACKS_PER_S: Final = 5.0
+ROLLBACKS_BURST: Final = 10
+ALL_ADDRESSES: Final = 4
+"""Rate and burst of all addresses together, as a multiple of those of one."""
+ADDRESSES_MAX: Final = 1_000
+WAIT_MAX_S: Final = 2.0
+COSTS: Final = {"/metrics": 5}
 """Tokens that a request takes, where that is not one. A page of metrics costs milliseconds."""
 
 
@@ -39,26 +41,37 @@ class RateLimiter:
 
     def wait_s(self, now: float, cost: int = 1) -> float:
         """Return the seconds that a request has to wait. Its tokens are taken unless that is longer than `WAIT_MAX_S`."""
-        bucket = self._bucket
-        wait_s = max(0.0, -bucket.refill(now) / bucket.rate)
+        wait_s = self.debt_s(now)
         if wait_s <= WAIT_MAX_S:
-            bucket.spend(cost)
+            self._bucket.spend(cost)
         return wait_s
 
+    def debt_s(self, now: float) -> float:
+        """Return the seconds that a request would have to wait; no tokens are taken."""
+        return max(0.0, -self._bucket.refill(now) / self._bucket.rate)
 
-def throttled(limiter: RateLimiter, now: Callable[[], float] = time.monotonic) -> Middleware:
-    """Make a middleware that lets every request but a rollback wait as the limiter says, and answers 503 beyond `WAIT_MAX_S`."""
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        cost = COSTS.get(request.path, 1)
-        wait_s = limiter.wait_s(now(), cost) if cost else 0.0
-        if wait_s:
-            await asyncio.sleep(min(wait_s, WAIT_MAX_S))
-        if wait_s > WAIT_MAX_S:
-            raise web.HTTPServiceUnavailable(
-                text="too many requests to the control port: try again later", headers={"Retry-After": "1"}
-            )
-        return await handler(request)
+class AddressLimiter:
+    """A limiter for each address, and one for all together. The addresses that were not seen for longest are forgotten first.
 
-    return middleware
+    Args:
+        per_s: tokens a second of one address.
+        burst: tokens at once of one address.
+    """
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._per_s, self._burst = per_s, burst
+        self._all = RateLimiter(per_s * ALL_ADDRESSES, burst * ALL_ADDRESSES)
+        self._by_address: OrderedDict[str, RateLimiter] = OrderedDict()
+
+    def wait_s(self, address: str, now: float, cost: int = 1) -> float:
+        """Return the seconds that a request has to wait. Its tokens are taken unless that is longer than `WAIT_MAX_S`."""
+        own = self._by_address.pop(address, None) or RateLimiter(self._per_s, self._burst)
+        self._by_address[address] = own
+        if len(self._by_address) > ADDRESSES_MAX:
+            self._by_address.popitem(last=False)
+        wait_s = max(own.debt_s(now), self._all.debt_s(now))
+        if wait_s <= WAIT_MAX_S:
+            own.wait_s(now, cost)
+            self._all.wait_s(now, cost)
+        return wait_s

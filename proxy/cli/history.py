@@ -22,6 +22,14 @@ from proxy.rollout.audit import GENESIS, AuditEntry, ChainLink, verify
 from proxy.rollout.control import open_control
 
 
+class History(msgspec.Struct, frozen=True):
+    """The log, the entries that are not stored yet, and what clients are served by now, whatever the last entry says."""
+
+    links: tuple[ChainLink, ...] = ()
+    pending: tuple[AuditEntry, ...] = ()
+    in_force: str = ""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_config_option(parser)
@@ -37,15 +45,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the log, or verify it; NEGATIVE when it is broken."""
     limit = 0 if args.verify else args.limit
-    links, pending = _read_file(args.file) if args.file else _read(read_settings(args.config), limit)
+    history = _read_file(args.file) if args.file else _read(read_settings(args.config), limit)
     if args.verify:
-        return _verify(links, args.head)
-    for link in links:
+        return _verify(history.links, args.head)
+    for link in history.links:
         print_line(msgspec.json.encode(link).decode() if args.json else render(link.entry))
-    if not links and not pending:
+    if not history.links and not history.pending:
         print_remark("the log is empty: the rollout has not changed yet")
-    for entry in pending:
+    for entry in history.pending:
         print_remark(f"not stored yet: {render(entry)}")
+    if history.in_force and (history.links or history.pending):
+        print_remark(f"in force: {history.in_force}")
     return Exit.DONE
 
 
@@ -61,29 +71,24 @@ def _verify(links: Sequence[ChainLink], head: str) -> int:
     return Exit.DONE
 
 
-def _read(settings: Settings, limit: int) -> tuple[Sequence[ChainLink], Sequence[AuditEntry]]:
+def _read(settings: Settings, limit: int) -> History:
     response = AdminClient.of(settings, os.environ).first_answer("GET", f"/rollout/history?limit={limit}")
-    if not response.ok:
-        return asyncio.run(_read_here(settings, limit))
-    return (
-        msgspec.convert(response.document.get("links", ()), tuple[ChainLink, ...]),
-        msgspec.convert(response.document.get("pending", ()), tuple[AuditEntry, ...]),
-    )
+    return msgspec.convert(response.document, History) if response.ok else asyncio.run(_read_here(settings, limit))
 
 
-async def _read_here(settings: Settings, limit: int) -> tuple[Sequence[ChainLink], Sequence[AuditEntry]]:
+async def _read_here(settings: Settings, limit: int) -> History:
     """Read the log from the database or this machine's files, since no proxy is running."""
     control = open_control(settings.serve, settings.rollout, settings.databases.store)
     control.start()
     async with control.replica.session():
         links = await control.replica.history(limit=limit or None)
-        return links, tuple(control.replica.pending.values())
+        return History(links, tuple(control.replica.pending.values()), control.in_force)
 
 
-def _read_file(path: Path) -> tuple[Sequence[ChainLink], Sequence[AuditEntry]]:
+def _read_file(path: Path) -> History:
     if not path.exists():
         raise StateFileError(f"{path}: the file does not exist")
-    return statefile.read_links(path), ()
+    return History(statefile.read_links(path))
 
 
 def render(entry: AuditEntry) -> str:

@@ -21,13 +21,17 @@ from proxy import logging_json as logs
 from proxy.cli.exit_codes import Exit
 from proxy.cli.output import add_config_option, print_line
 from proxy.config.backends import BackendsSettings
+from proxy.config.checks import check_admin_access
 from proxy.config.loader import SettingsFile, read_settings
 from proxy.config.rollout import steps_of
 from proxy.config.settings import Settings
 from proxy.errors import ListenError
 from proxy.exception_groups import first_error
+from proxy.rollout.disk import Disks
+from proxy.rollout.service import DISK_CLOSE_S
 from proxy.rollout.switch import Switch
 from proxy.serving import app
+from proxy.serving.descriptors import budget_of, raise_limit
 from proxy.serving.routing import compile_routes
 from proxy.serving.supervisor import Supervisor, WorkerSlot
 from proxy.serving.worker_handoff import InheritedFds, open_sockets
@@ -58,11 +62,15 @@ def run(args: argparse.Namespace) -> int:
     source = SettingsFile(path)
     settings = read_settings(path)
     compile_routes(settings.routes)
+    check_admin_access(settings)
+    limit = raise_limit()
     if args.check:
         _check_rules(settings)
-        print_line("\n".join([f"{path} is valid", *summary_of(settings)]))
+        fits = budget_of(settings, limit).describe()
+        serving, *unset = summary_of(settings)
+        print_line("\n".join([f"{path} is valid", serving, fits, *unset]))
         return Exit.DONE
-    logs.configure()
+    logs.configure(background=True)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         _serve(settings, args, source)
@@ -151,10 +159,11 @@ async def _supervise(path: Path, settings: Settings) -> None:
         raise ListenError(f"cannot listen: {error}") from error
     slots = [WorkerSlot(number, sockets) for number, sockets in enumerate(opened)]
 
-    def roll_back() -> None:
-        switch = Switch(Path(settings.serve.state_file), Path(settings.serve.sentinel_file))
-        switch.load()
-        switch.rollback(actor="SIGUSR2", reason="")
-
+    disks = Disks.threads()
+    switch = Switch(Path(settings.serve.state_file), Path(settings.serve.sentinel_file), disks=disks)
+    roll_back = partial(app.roll_back_on_signal, switch, os.getpid())
     command = partial(worker_command, path)
-    await Supervisor(command, slots, drain_s=settings.limits.drain_s, roll_back=roll_back).run()
+    try:
+        await Supervisor(command, slots, drain_s=settings.limits.drain_s, roll_back=roll_back).run()
+    finally:
+        await disks.close(DISK_CLOSE_S)

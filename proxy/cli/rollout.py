@@ -1,6 +1,7 @@
 """`shadow promote`, `pause`, `resume` and `rollback`: change the rollout.
 
-A promotion and a pause are made by a running proxy. A resume is made by a running proxy, or with none running by this command, in this
+A promotion and a pause are made by a running proxy, and name the state that they were decided on: of two operators who promote at the
+same moment, one is told that the other was first. A resume is made by a running proxy, or with none running by this command, in this
 machine's files and in the database. A rollback goes all ways at once: to the admin port of every proxy that config.yaml names (in effect
 at once), into the files of this machine (in effect within proxy.rollout.switch.POLL_S in every proxy here, and at the next start),
 and, when no proxy took it, into the database, from which proxies that cannot be reached from here will learn of it. One of these ways
@@ -56,6 +57,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _configure_promote(parser: argparse.ArgumentParser) -> None:
     _configure(parser)
     parser.add_argument("--force", action="store_true", help="promote through closed gates; the audit log records it")
+    parser.add_argument(
+        "--from", dest="from_step", type=int, metavar="STEP", help="promote only if it is at this step (0 is the first)"
+    )
 
 
 def _configure_rollback(parser: argparse.ArgumentParser) -> None:
@@ -78,27 +82,27 @@ def _body_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _promote(args: argparse.Namespace) -> int:
-    return _report("promote", _send(read_settings(args.config), "/promote", _body_of(args)), as_json=args.json)
+    client = AdminClient.of(read_settings(args.config), os.environ)
+    response = client.change("/promote", _body_of(args), from_step=args.from_step)
+    return _report("promote", response, as_json=args.json)
 
 
 def _pause(args: argparse.Namespace) -> int:
-    return _report("pause", _send(read_settings(args.config), "/pause", _body_of(args)), as_json=args.json)
+    client = AdminClient.of(read_settings(args.config), os.environ)
+    return _report("pause", client.change("/pause", _body_of(args)), as_json=args.json)
 
 
 def _resume(args: argparse.Namespace) -> int:
     settings, body = read_settings(args.config), _body_of(args)
-    response = _send(settings, "/resume", body)
-    if response.status is None:
+    response = AdminClient.of(settings, os.environ).change("/resume", body)
+    # A proxy that is running and silent may be serving: its rollback is not ended behind its back.
+    if response.status is None and response.down:
         response = asyncio.run(_resume_here(settings, body))
     code = _report("resume", response, as_json=args.json)
     if code == Exit.DONE and not args.json and not settings.rollout.enabled:
         serve = settings.serve
         print_line(f"rollout.enabled is false: {serve.side} serves {serve.percent:g} % again, by section serve")
     return code
-
-
-def _send(settings: Settings, path: str, body: Mapping[str, Any]) -> AdminResponse:
-    return AdminClient.of(settings, os.environ).first_answer("POST", path, body)
 
 
 async def _resume_here(settings: Settings, body: Mapping[str, Any]) -> AdminResponse:

@@ -6,7 +6,7 @@ Each raises a SettingsError that names the first thing wrong, its place and the 
 from collections import Counter
 from collections.abc import Iterable
 from difflib import get_close_matches
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from urllib.parse import urlsplit
 
@@ -42,6 +42,30 @@ def _check_listen(settings: Settings) -> None:
             raise SettingsError(f"listen.trusted_networks[{index}]: {error}") from error
     if settings.listen.workers > 1 and not settings.listen.port:
         raise SettingsError("listen.port: several workers need a fixed port, not 0")
+
+
+def check_admin_access(settings: Settings) -> None:
+    """Check that a control port that others can reach needs a token. Only a proxy that starts has to: a rollback goes on without it.
+
+    Raises:
+        SettingsError: it needs none.
+    """
+    admin, access = settings.admin, settings.rollout.access
+    protected = admin.token or access.jwt_secret or access.jwks_file or access.break_glass_token
+    if not protected and not _is_loopback(admin.host):
+        raise SettingsError(
+            f"admin.host: everyone who reaches {admin.host} could roll back and promote: set admin.token (or rollout.access), or listen "
+            "on 127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_backends(settings: Settings) -> None:

@@ -29,7 +29,12 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     tunnel_idle_s: Positive = 600.0
     """Time without a byte after which an upgraded connection (WebSocket) is closed."""
     connections_max: PositiveCount = 4096
-    """Client connections of one worker: 503."""
+    """Client connections of one worker, as far as there are file descriptors for them; beyond that the one that was unused for longest is
+    closed, and where there is none, the new one gets 503."""
+    connections_per_address_max: PositiveCount = 1024
+    """The same of one address, and at most three quarters of all; those of `listen.trusted_networks`, as load balancers, have no limit."""
+    unused_per_address_max: PositiveCount = 512
+    """Connections of one address that may wait for a request; the one that was unused for longest is closed first."""
     drain_s: Positive = 10.0
     """Time that requests in flight have after SIGTERM."""
     drain_idle_s: NonNegative = 2.0

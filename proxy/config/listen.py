@@ -40,7 +40,11 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Address to listen on."""
     port: Port = 9901
     """Port of the first worker; each further worker listens on the next one."""
+    hosts: tuple[str, ...] = ()
+    """Names that the port may be reached by, beside `localhost`, `host` and IP addresses; requests with another `Host` get 421, because
+    a page in a browser may have made its own name point here."""
     token: str = ""
-    """Bearer token of an operator. Empty, and nothing in `rollout.access`: everyone who reaches the port may change the rollout."""
+    """Bearer token of an operator. Empty, and nothing in `rollout.access`: everyone who reaches the port may change the rollout, which
+    is allowed on a loopback address only."""
     tls: TlsSettings | None = None
     """Certificate to serve HTTPS with; without one, HTTP is served."""

@@ -49,15 +49,20 @@ def failure_response(
         keep_alive: whether the client's connection stays open.
         retry_after_s: the value of Retry-After; 0 leaves the field out.
     """
-    own = f"Retry-After: {retry_after_s}\r\n" if retry_after_s else ""
+    own = _retry_after(retry_after_s)
     status, detail = FAILURE_STATUS[cause], FAILURE_DETAILS[cause]
     return _response(status, f"backend_{cause}", detail, request_id, date=date, keep_alive=keep_alive, own=own)
 
 
-def refusal(status: int, detail: str, request_id: str, *, date: str) -> bytes:
+def _retry_after(seconds: int) -> str:
+    return f"Retry-After: {seconds}\r\n" if seconds else ""
+
+
+def refusal(status: int, detail: str, request_id: str, *, date: str, retry_after_s: int = 0) -> bytes:
     """Return the response to a request that is not forwarded. The connection is closed after it."""
     code = REASONS[status].lower().replace(" ", "_")
-    return _response(status, code, f"{detail[:1].upper()}{detail[1:]}.", request_id, date=date, keep_alive=False)
+    text = f"{detail[:1].upper()}{detail[1:]}."
+    return _response(status, code, text, request_id, date=date, keep_alive=False, own=_retry_after(retry_after_s))
 
 
 def options_response(request_id: str, *, date: str) -> bytes:

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 from comparator.exchanges.model import Exchange
@@ -39,8 +40,12 @@ from proxy.journal.served_exchange import ServedExchange
 logger = logging.getLogger(__name__)
 
 RETRY_S = 0.5
+START_S = 2.0
+"""Time that the start waits for the disk; one that takes longer is written to when it answers."""
 RETENTION_S = 5.0
 CLOSE_S = 10.0
+HANGS_S = 2.0
+"""Time after which a write that has not returned counts as a failure."""
 WRITERS_MAX = 256
 COUNTED_BY_THREAD = (LossCause.DISK_FULL, LossCause.DISK_ERROR, LossCause.ENCODING)
 
@@ -79,22 +84,39 @@ class SegmentWriter:
         self._size = 0
         self._opened_at = self._synced_at = self._retained_at = 0.0
         self._failed_until = 0.0
+        self._at_disk_since = 0.0
+        """Beginning of the thread's present work at the disk, on the monotonic clock; 0 while it waits."""
         self._failure = LossCause.DISK_ERROR
         self._sequence = 1
         self._compressor = frame_compressor(settings.compression_level)
 
     def start(self) -> None:
-        """Take a name, repair its last segment, begin to write. A disk that fails now is retried later.
+        """Take a name, repair its last segment, begin to write. A disk that fails or hangs now is retried later.
 
         Raises:
             JournalKeyError: SHADOW_JOURNAL_KEY or the key file is too short.
         """
+        opened: Future[None] = Future()
+        self._at_disk_since = time.monotonic()
+        self._thread = threading.Thread(target=self._open_and_run, args=(opened,), name="journal-writer", daemon=True)
+        self._thread.start()
+        try:
+            opened.result(START_S)
+        except TimeoutError:
+            logger.error("journal_start_waits", extra={"path": str(self._directory), "waited_s": START_S})
+
+    def _open_and_run(self, opened: "Future[None]") -> None:
+        """Open the folder, where the disk may hang, then write. The thread's outermost function."""
         try:
             self._open_folder()
         except OSError as error:
             self._fail(error)
-        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
-        self._thread.start()
+        except Exception as error:  # noqa: BLE001 (for the thread that starts this one)
+            opened.set_exception(error)
+            return
+        opened.set_result(None)
+        self._at_disk_since = 0.0
+        self._run()
 
     def append(self, exchange: Exchange) -> bool:
         """Queue an exchange that comes from elsewhere; return False when it was dropped."""
@@ -142,6 +164,10 @@ class SegmentWriter:
         self._wake.set()
         if self._thread:
             self._thread.join(CLOSE_S)
+            if self._thread.is_alive():
+                # It hangs in the disk, and so would this thread.
+                logger.error("journal_not_closed", extra={"path": str(self._path), "queued": self.counts.queued})
+                return
             self._thread = None
         self._close_segment()
         if self._lock_file is not None:
@@ -150,8 +176,9 @@ class SegmentWriter:
 
     @property
     def healthy(self) -> bool:
-        """True when the last write, if any, succeeded."""
-        return self._failed_until == 0.0
+        """True when the last write, if any, succeeded, and none hangs."""
+        since = self._at_disk_since
+        return self._failed_until == 0.0 and not (since and time.monotonic() - since > HANGS_S)
 
     def _open_folder(self) -> None:
         """Load the keys and take a folder. Both are made again when they were removed while the process runs."""
@@ -205,7 +232,9 @@ class SegmentWriter:
             self._wake.clear()
             try:
                 while self._queue:
+                    self._at_disk_since = time.monotonic()
                     self._write_batch()
+                self._at_disk_since = time.monotonic()
                 self._maintain()
             except Exception:  # The thread's outermost loop: whatever fails, journaling goes on.
                 logger.exception("journal_writer_failed")
@@ -213,6 +242,7 @@ class SegmentWriter:
                 accounted = self.counts.written + sum([dropped[cause] for cause in COUNTED_BY_THREAD])
                 self._drop(LossCause.DISK_ERROR, self._queue.taken - accounted)
                 self._failed_until = time.monotonic() + RETRY_S
+            self._at_disk_since = 0.0
             if self._closing.is_set() and not self._queue:
                 return
 

@@ -5,7 +5,8 @@ Pure: `state_machine` (the one table of phases and events), `group_state` (state
 `rollback_impact`.
 
 With I/O: `control` makes every change. `switch` is the latch of one machine, which works with everything else down. `replica` is one
-process's copy of the states, in memory, on disk (`statefile`) and in the database (`store`); `peers` exchanges them between proxies.
+process's copy of the states, in memory, on disk (`statefile`, by the threads of `disk`) and in the database (`store`); `peers` exchanges
+them between proxies.
 `controller` judges on a timer what `evidence_collector` reads (`evidence_sql`, `accounting`); `rollback_impact_collector` determines
 the cost of a rollback. `notifier` sends notifications, `auth` authorizes, `http_api` has all of it on the admin port, `metrics` exports
 it, and `service` builds it for a proxy process. The commands (proxy.cli.rollout) send changes to running proxies through

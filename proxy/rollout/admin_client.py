@@ -17,6 +17,8 @@ from proxy.config.rollout import PeerAddress
 from proxy.config.settings import Settings
 
 TIMEOUT_S: Final = 2.0
+CHANGE_TIMEOUT_S: Final = 15.0
+"""Time for a change: for a promotion all evidence is read."""
 TOKEN_VARIABLE: Final = "SHADOW_TOKEN"  # noqa: S105 (the name of a variable)
 
 
@@ -104,29 +106,60 @@ class AdminClient:
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
 
+    def change(self, path: str, body: Mapping[str, Any], *, from_step: int | None = None) -> AdminResponse:
+        """Look at the rollout at the first proxy that answers, and request a change of what is seen, there.
+
+        The change names the state, and the time at which its response is no longer waited for: so a proxy that was stopped meanwhile does
+        not execute it later, nor after another change.
+
+        Args:
+            path: of the change.
+            body: of the request.
+            from_step: the step that the operator has decided on; another one is refused.
+        """
+        seen = self.first_answer("GET", "/rollout")
+        if seen.endpoint is None or not seen.ok:
+            return seen
+        named = dict(body) | {"expires_at": float(seen.document.get("now", 0)) + CHANGE_TIMEOUT_S}
+        if from_step is not None:
+            named["from_step"] = from_step
+        revision = str(seen.document.get("revision", ""))
+        return self._request(seen.endpoint, "POST", path, named, revision=revision, timeout_s=CHANGE_TIMEOUT_S)
+
     def first_answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> AdminResponse:
-        """Send the request to one proxy after another until one responds; return its response, else the last failure."""
-        response = AdminResponse(None, error="no admin port is configured", down=True)
+        """Send the request to one proxy after another until one responds; return its response, else a failure: `down` if all are down."""
+        failure = AdminResponse(None, error="no admin port is configured", down=True)
         for endpoint in self.endpoints:
             response = self._request(endpoint, method, path, body)
             if response.status is not None:
                 return response
-        return response
+            failure = response if failure.down else failure
+        return failure
 
     def _request(
-        self, endpoint: AdminEndpoint, method: str, path: str, body: Mapping[str, Any] | None
+        self,
+        endpoint: AdminEndpoint,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        *,
+        revision: str = "",
+        timeout_s: float = TIMEOUT_S,
     ) -> AdminResponse:
-        headers = {"Content-Type": "application/json"}
+        headers: dict[str, str | bytes] = {"Content-Type": "application/json"}
         if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        connection = _connection(endpoint)
+            # (bytes: http.client would refuse a text that is not latin-1)
+            headers["Authorization"] = f"Bearer {self._token}".encode(errors="surrogateescape")
+        if revision:
+            headers["If-Match"] = f'"{revision}"'
+        connection = _connection(endpoint, timeout_s)
         try:
             connection.request(method, path, body=None if body is None else json.dumps(body).encode(), headers=headers)
             response = connection.getresponse()
             text, status = response.read().decode(errors="replace"), response.status
         except ConnectionRefusedError:
             return AdminResponse(endpoint, error="no process listens there", down=True)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             return AdminResponse(endpoint, error=str(error) or type(error).__name__)
         finally:
             connection.close()
@@ -148,11 +181,11 @@ def endpoints_of(admin: AdminSettings, workers: int, peers: Sequence[PeerAddress
     return tuple(dict.fromkeys((*own, *others)))
 
 
-def _connection(endpoint: AdminEndpoint) -> http.client.HTTPConnection:
+def _connection(endpoint: AdminEndpoint, timeout_s: float) -> http.client.HTTPConnection:
     if not endpoint.tls:
-        return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=TIMEOUT_S)
+        return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
     return http.client.HTTPSConnection(
-        endpoint.host, endpoint.port, timeout=TIMEOUT_S, context=ssl.create_default_context()
+        endpoint.host, endpoint.port, timeout=timeout_s, context=ssl.create_default_context()
     )
 
 

@@ -26,6 +26,7 @@ class AlertmanagerAlert(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     fingerprint: str = ""
+    startsAt: str = ""  # noqa: N815 (Alertmanager's name)
 
 
 class AlertmanagerNotification(msgspec.Struct, frozen=True):
@@ -37,12 +38,13 @@ class AlertmanagerNotification(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class AlertRequest:
-    """The gravest action that the firing alerts request. `group` is "" for all groups."""
+    """The gravest action that the firing alerts request. `group` is "" for all groups; `id` is the same each time that it is repeated."""
 
     action: AlertAction
     group: str
     reason: str
     finding: str | None = None
+    id: str = ""
 
 
 def requested_action(
@@ -59,9 +61,9 @@ def requested_action(
             named = {alert.labels.get(settings.group_label, "") for alert in alerts}
             group = named.pop() if len(named) == 1 else ""
             reason = "; ".join(_describe(alert) for alert in alerts)
-            return AlertRequest(
-                action, group if group in groups else "", reason, alerts[0].labels.get("finding") or None
-            )
+            finding = alerts[0].labels.get("finding") or None
+            identity = ",".join(sorted({f"{alert.fingerprint}@{alert.startsAt}" for alert in alerts}))
+            return AlertRequest(action, group if group in groups else "", reason, finding, identity)
     return None
 
 

@@ -4,8 +4,8 @@ There are four kinds of senders: the holder of a JWT with a role; the holder of 
 taken on trust; the holder of the break-glass token, which allows a rollback and nothing else and needs neither a service nor a clock;
 and, where none of these is configured, everyone who can reach the port.
 
-Wrong tokens are counted by address. Beyond `failures_max` a minute, tokens from that address are refused unread, except a right
-break-glass token: an attacker who guesses tokens must not be able to keep the operator on call from rolling back.
+Wrong tokens are counted by address. Beyond `failures_max` a minute they are refused with another status and no longer logged. A right
+token always works, from the same address too: an attacker who guesses tokens must not be able to keep the operator on call out.
 """
 
 import hmac
@@ -47,12 +47,42 @@ class AccessRole(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """A permission that was granted.
+
+    Attributes:
+        name: of the person, if the token has one.
+        address: of the sender.
+        by_token: granted because of a token, and not because none is needed.
+        break_glass: granted because of the break-glass token.
+    """
+
+    name: str | None
+    address: str
+    by_token: bool
+    break_glass: bool = False
+
+    def actor(self, claimed_name: str) -> str:
+        """Return the name for the audit log: that of the token, else the one that the sender claims, else the address."""
+        if self.name is not None:
+            return self.name[:ACTOR_MAX]
+        name = (claimed_name or self.address or "unknown")[:ACTOR_MAX]
+        return f"{name} (break glass)" if self.break_glass else name
+
+
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """The credentials of a request: its bearer token, the sender's address, and the name that the sender claims."""
 
     token: str
     address: str
     claimed_name: str = ""
+
+
+def bearer_token(authorization: str) -> str:
+    """Return the token of an Authorization field, "" where it has another scheme. The scheme's case does not matter (RFC 9110)."""
+    scheme, _, token = authorization.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 class Authorizer:
@@ -82,25 +112,44 @@ class Authorizer:
         """True when reading needs a token."""
         return self._access.protect_reads and not self.unrestricted
 
+    def recognizes(self, token: str) -> bool:
+        """Return whether a token is a right one, of any role. It allows nothing; requests without one are paced."""
+        access = self._access
+        if _equal(token, self._admin_token) or _equal(token, access.break_glass_token):
+            return True
+        try:
+            return bool(self._claims(token))
+        except UnauthenticatedError:
+            return False
+
     def authorize(self, credentials: Credentials, permission: Permission) -> str:
-        """Return the name of the actor, for the audit log.
+        """Return the name of the actor, for the audit log; `grant` has the errors."""
+        return self.grant(credentials, permission).actor(credentials.claimed_name)
+
+    def grant(self, credentials: Credentials, permission: Permission) -> Grant:
+        """Grant a permission.
 
         Raises:
             UnauthenticatedError: the token is missing, malformed, expired or signed with another key.
             ForbiddenError: the role of the token does not include the permission.
-            TooManyFailuresError: too many wrong tokens came from this address.
+            TooManyFailuresError: the token is wrong, as too many others from this address were.
         """
-        claimed_name = (credentials.claimed_name or credentials.address or "unknown")[:ACTOR_MAX]
+        token, address = credentials.token, credentials.address
         if self.unrestricted or (permission is Permission.VIEW and not self.protects_reads):
-            return claimed_name
-        if permission is Permission.ROLL_BACK and _equal(credentials.token, self._access.break_glass_token):
-            return f"{claimed_name} (break glass)"
-        if self._exhausted(credentials.address):
-            raise TooManyFailuresError("too many wrong tokens from this address: wait a minute")
-        if _equal(credentials.token, self._admin_token):
-            return claimed_name
+            return Grant(None, address, by_token=False)
+        if permission is Permission.ROLL_BACK and _equal(token, self._access.break_glass_token):
+            return Grant(None, address, by_token=True, break_glass=True)
+        if _equal(token, self._admin_token):
+            return Grant(None, address, by_token=True)
         try:
-            return self._actor_of(credentials.token, permission)
+            return Grant(self._actor_of(token, permission), address, by_token=True)
+        except UnauthenticatedError as error:
+            if self._exhausted(address):
+                raise TooManyFailuresError(
+                    "the token is wrong, as were too many before it from this address: wait a minute"
+                ) from error
+            self._count_failure(credentials, permission, error)
+            raise
         except AccessDeniedError as error:
             self._count_failure(credentials, permission, error)
             raise
@@ -114,7 +163,7 @@ class Authorizer:
         if not isinstance(actor, str) or not actor:
             raise ForbiddenError(f"the token names no actor: it has no claim {self._access.actor_claim!r}")
         if AccessRole.OPERATOR in roles or (AccessRole.VIEWER in roles and permission is Permission.VIEW):
-            return actor[:ACTOR_MAX]
+            return actor
         needed = AccessRole.VIEWER if permission is Permission.VIEW else AccessRole.OPERATOR
         raise ForbiddenError(f"{actor} may not {permission}: it needs the role {needed}")
 
@@ -127,8 +176,11 @@ class Authorizer:
                 return self._decoded(token, self._access.jwt_secret, ("HS256",))
             if algorithm in _PUBLIC_ALGORITHMS and self._keys:
                 return self._decoded(token, self._keys.key_of(token), (algorithm,))
-        except (jwt.PyJWTError, OSError, ValueError) as error:
-            raise UnauthenticatedError(f"the token is not accepted: {error}") from error
+        except Exception as error:
+            # The sender chooses the header of the token, and with it which code of other libraries runs: RS256 with the id of an EC key
+            # is an AttributeError of cryptography, a key id that is a list a TypeError. Whatever it is, the token is not accepted.
+            why = f": {error}" if isinstance(error, jwt.PyJWTError) else ""
+            raise UnauthenticatedError(f"the token is not accepted{why}") from error
         raise UnauthenticatedError("the token is not accepted")
 
     def _decoded(self, token: str, key: Any, algorithms: tuple[str, ...]) -> dict[str, Any]:
@@ -184,5 +236,10 @@ class _JwksFile:
 
 
 def _equal(given: str, expected: str) -> bool:
-    """Compare two tokens in constant time; an expected token that is empty equals nothing."""
-    return bool(expected) and hmac.compare_digest(given.encode(), expected.encode())
+    """Compare two tokens in constant time; an expected token that is empty equals nothing.
+
+    Bytes of a field that are not UTF-8 are lone surrogates in the text, which need `surrogateescape`.
+    """
+    return bool(expected) and hmac.compare_digest(
+        given.encode(errors="surrogateescape"), expected.encode(errors="surrogateescape")
+    )

@@ -3,10 +3,15 @@
 A promotion is stored before it takes effect. A rollback takes effect before it is stored: first in this process's memory, then on
 disk, in the database and at the peers, each of which may be down. A change without a group is about all groups.
 
+Every other change is decided on a state that its sender has seen, and `revision` names it. A change that names an outdated one is refused:
+of two operators who promote at the same moment one is told that the other was first, and a resume that was on its way while it was rolled
+back once more does not end that rollback.
+
 `open_control` builds the control, for a running proxy and for a command alike. `shadow rollback` is `Control.rollback` here, and from
 there `Switch.rollback`.
 """
 
+import hashlib
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,16 +24,20 @@ import msgspec
 from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import RolloutSettings, steps_of
 from proxy.config.serve import ServeSettings
-from proxy.errors import GatesClosedError, RolloutRefusedError, SettingsError, SwitchError
+from proxy.errors import GatesClosedError, RequestExpiredError, RolloutRefusedError, SettingsError, SupersededError
 from proxy.rollout.audit import AuditEntry, AuditEvent
+from proxy.rollout.disk import Disks
 from proxy.rollout.evidence import Evidence
 from proxy.rollout.gates import GateResult, outcome_of, reasons_of
-from proxy.rollout.group_state import ALL, ChangeCause, GroupState, all_latched, apply_event
+from proxy.rollout.group_state import ALL, ChangeCause, GroupState, States, all_latched, apply_event
 from proxy.rollout.replica import Replica
 from proxy.rollout.state_machine import Event, Phase, Refusal
 from proxy.rollout.switch import Switch, SwitchState
 
 logger = logging.getLogger(__name__)
+
+SWITCH = "/switch"
+"""The name of the on-call switch in a revision; no group can have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,9 @@ class ChangeRequest:
         finding: id of the finding that caused a rollback.
         evidence: figures for the audit log, as JSON values.
         id: makes a request that reaches several processes one entry of the audit log; "" generates one.
+        decided_on: the `Control.revision` that the change was decided on; "" is the present one.
+        from_step: the step that a promotion was decided on; None is the present one.
+        expires_at: Unix time after which the sender no longer waits, and nothing is changed; None for never.
     """
 
     actor: str
@@ -76,9 +88,23 @@ class ChangeRequest:
     finding: str | None = None
     evidence: Mapping[str, object] = field(default_factory=dict[str, object])
     id: str = ""
+    decided_on: str = ""
+    from_step: int | None = None
+    expires_at: float | None = None
+
+    def cause(self, at: datetime) -> ChangeCause:
+        """Return actor, reason, time and id of the change."""
+        return ChangeCause(self.actor, self.reason, at, self.id)
 
 
 Assess = Callable[[str], Awaitable[Assessment]]
+
+
+NO_ASSESSMENTS: Mapping[str, Assessment] = {}
+
+
+async def _no_other_process() -> None:
+    """Ask no other process, as the only one."""
 
 
 class Control:
@@ -108,6 +134,8 @@ class Control:
         self.settings = replica.settings
         self.assess: Assess | None = None
         """Judges a group on the present evidence; None where no evidence is read (in a command)."""
+        self.ask_others: Callable[[], Awaitable[None]] = _no_other_process
+        """Learns of the rollbacks that other proxies know, before one is ended."""
         self._now = now
         self._salt = salt
         self._on_change = on_change
@@ -119,6 +147,30 @@ class Control:
     def now(self) -> datetime:
         """The present time."""
         return self._now()
+
+    @property
+    def revision(self) -> str:
+        """The name of the present state of all groups and the switch, as `ChangeRequest.decided_on`: `all:1.4,reads:1.2`."""
+        return ",".join(f"{name}:{value}" for name, value in self._revisions().items())
+
+    @property
+    def in_force(self) -> str:
+        """The state that clients are served by, in words: what the last change has led to."""
+        switch = self.switch.state
+        if switch.rolled_back:
+            stored = "" if self.switch.stored else ", not stored yet"
+            return (
+                f"rolled back by {switch.actor} at {switch.at}"
+                + (f": {switch.reason}" if switch.reason else "")
+                + stored
+            )
+        return "; ".join(f"{name}: {state.describe()}" for name, state in self.replica.configured.items())
+
+    def _revisions(self) -> dict[str, str]:
+        revisions = {name: state.revision for name, state in self.replica.configured.items()}
+        if self.switch.rolled_back:
+            revisions[SWITCH] = hashlib.blake2b(self.switch.state.id.encode(), digest_size=4).hexdigest()
+        return revisions
 
     def start(self) -> None:
         """Load the states and the switch from this machine's files; the switch comes last, as it wins.
@@ -137,21 +189,24 @@ class Control:
         Raises:
             RolloutRefusedError: there is no such group.
         """
+        groups = self._groups(request.group)
+        request = replace(request, id=request.id or str(uuid.uuid4()))
         if not request.group:
             # From here on the switch alone decides that the legacy serves; the rest is for the other processes and the audit log.
             self._request = request
             self.switch.rollback(actor=request.actor, reason=request.reason, identity=request.id)
             self._request = None
-        self._roll_back_groups(request)
+        self._roll_back_groups(request, groups, again=True)
         self._on_change()
 
-    def _roll_back_groups(self, request: ChangeRequest) -> None:
-        cause = ChangeCause(request.actor, request.reason, self._now())
+    def _roll_back_groups(self, request: ChangeRequest, groups: Sequence[str], *, again: bool) -> None:
+        """Roll groups back; with `again` those too that are rolled back, so that a resume that does not know of it is refused."""
+        cause = request.cause(self._now())
         states: dict[str, GroupState] = {}
         entries: list[AuditEntry] = []
-        for name in self._groups(request.group):
+        for name in groups:
             before = self.replica.states[name]
-            if before.phase.latched:
+            if before.phase.latched and (not again or before.id == request.id):
                 continue
             after = apply_event(before, Event.ROLL_BACK, cause, last_step=self._last_step(name))
             assert isinstance(after, GroupState), "a rollback is legal from every phase"
@@ -169,16 +224,55 @@ class Control:
         Raises:
             RolloutRefusedError: the present phase does not allow it.
             GatesClosedError: the evidence does not allow it, and the request does not force it.
-            SupersededError, NotStoredError: nothing was changed.
+            RequestExpiredError, SupersededError, NotStoredError: nothing was changed.
         """
         if not self.settings.enabled:
             raise RolloutRefusedError("rollout.enabled is false: serve.percent says which side serves")
         await self.replica.refresh()
+        known = self._known(request, self._groups(request.group))
         assessments: dict[str, Assessment] = {}
-        for name in self._groups(request.group):
-            self._state_after(name, Event.PROMOTE, ChangeCause(request.actor, request.reason, self._now()))
+        for name, state in known.items():
+            self._state_after(state, Event.PROMOTE, request.cause(self._now()))
             assessments[name] = await self._assess_for_promotion(name, force=request.force)
-        return await self._store_first(Event.PROMOTE, request, assessments)
+        return await self._store_first(Event.PROMOTE, request, known, assessments)
+
+    def _known(self, request: ChangeRequest, groups: Sequence[str]) -> States:
+        """Return the states that the request was decided on, which are the present ones.
+
+        Raises:
+            RequestExpiredError: its sender no longer waits for it.
+            SupersededError: it was decided on others.
+        """
+        self._check_expiry(request)
+        known = {name: self.replica.states[name] for name in groups}
+        if request.from_step is not None:
+            for name, state in known.items():
+                if state.step != request.from_step:
+                    raise SupersededError(f"{name} is not at step {request.from_step} any more: {state.describe()}")
+        if request.decided_on:
+            self._check_decided_on(request, groups)
+        return known
+
+    def _check_expiry(self, request: ChangeRequest) -> None:
+        if request.expires_at is not None and self._now().timestamp() > request.expires_at:
+            raise RequestExpiredError("the request has expired: its sender has given up, so nothing was changed")
+
+    def _check_decided_on(self, request: ChangeRequest, groups: Sequence[str]) -> None:
+        parts = [part.rpartition(":") for part in request.decided_on.split(",")]
+        named = {name: revision for name, _, revision in parts}
+        present = self._revisions()
+        for name in groups:
+            if named.get(name) != present[name]:
+                raise SupersededError(
+                    f"{name} has changed since this was decided: {self.replica.states[name].describe()}; look at it and decide again"
+                )
+        if named.get(SWITCH) != present.get(SWITCH) and not request.group:
+            state = self.switch.state
+            raise SupersededError(
+                f"there is a newer rollback, by {state.actor} at {state.at}: {state.reason}; look at it and decide again"
+                if state.rolled_back
+                else "the rollback that this was decided on has ended: look at the state and decide again"
+            )
 
     async def _assess_for_promotion(self, group: str, *, force: bool) -> Assessment:
         if self.assess is None:
@@ -197,12 +291,12 @@ class Control:
 
         Raises:
             RolloutRefusedError: the present phase does not allow it.
-            SupersededError, NotStoredError: nothing was changed.
+            RequestExpiredError, SupersededError, NotStoredError: nothing was changed.
         """
         if not self.settings.enabled:
             raise RolloutRefusedError("rollout.enabled is false: there is nothing to pause")
         await self.replica.refresh()
-        return await self._store_first(Event.PAUSE, request, {})
+        return await self._store_first(Event.PAUSE, request, self._known(request, self._groups(request.group)))
 
     async def pause_if_possible(self, request: ChangeRequest) -> None:
         """Pause every group that can be paused; the others stay as they are.
@@ -212,7 +306,7 @@ class Control:
         """
         groups = [name for name in self._groups(request.group) if self._can_pause(name)]
         if groups and self.settings.enabled:
-            await self._store_first(Event.PAUSE, request, {}, groups=groups)
+            await self._store_first(Event.PAUSE, request, self._known(request, groups))
 
     def _can_pause(self, group: str) -> bool:
         return self.replica.states[group].phase in (Phase.SHADOWING, Phase.STEPPING)
@@ -227,44 +321,51 @@ class Control:
             RolloutRefusedError: there is nothing to resume.
             SentinelFileError: the sentinel file exists.
             SwitchNotStoredError: the states have resumed, and the switch could not be written: resume again.
-            SupersededError, NotStoredError: nothing was changed.
+            SupersededError: there is a newer rollback than the one that the request was decided on, or than is known here; it holds.
+            RequestExpiredError, NotStoredError: nothing was changed.
         """
         await self.replica.refresh()
+        await self.ask_others()
+        await self.switch.check_resumable()
+        # (from here to the first write nothing is waited for, so that nothing can change in between)
         if self.switch.rolled_back and request.group:
             raise RolloutRefusedError("all groups are rolled back: resume without a group")
-        groups = [name for name in self._groups(request.group) if self._can_resume(name)]
-        if not groups and not self.switch.rolled_back:
+        known = self._known(request, self._groups(request.group))
+        ended = self.switch.state
+        groups = {name: state for name, state in known.items() if self._can_resume(state)}
+        if not groups and not ended.rolled_back:
             raise RolloutRefusedError("nothing to resume: it is neither paused nor rolled back")
-        self.switch.check_resumable()
         # All groups that resume enter one common epoch. A proxy that missed both the rollback and the resume compares it with the
         # epoch of its own switch, and knows that the switch is outdated (`_replica_changed`).
         epoch = max(self.replica.states[name].epoch for name in self.replica.groups)
-        states = await self._store_first(Event.RESUME, request, {}, groups=groups, epoch=epoch)
+        states = await self._store_first(Event.RESUME, request, groups, epoch=epoch)
         if not groups:
             self.note(AuditEvent.RESUME, request)
-        if self.switch.rolled_back:
-            self.switch.resume(actor=request.actor, reason=request.reason)
+        if ended.rolled_back and self.switch.rolled_back:
+            await self.switch.resume(actor=request.actor, reason=request.reason, ends=ended)
         self._on_change()
         return states
 
-    def _can_resume(self, group: str) -> bool:
-        return self.replica.states[group].phase in (Phase.PAUSED, Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+    def _can_resume(self, state: GroupState) -> bool:
+        return state.phase in (Phase.PAUSED, Phase.ROLLING_BACK, Phase.ROLLED_BACK)
 
     async def _store_first(
         self,
         event: Event,
         request: ChangeRequest,
-        assessments: Mapping[str, Assessment],
+        known: States,
+        assessments: Mapping[str, Assessment] = NO_ASSESSMENTS,
         *,
-        groups: Sequence[str] | None = None,
         epoch: int = 0,
     ) -> tuple[GroupState, ...]:
-        cause = ChangeCause(request.actor, request.reason, self._now())
+        """Store an event for the states that it was decided on; something newer that is known by now refuses it."""
+        self._check_expiry(request)
+        request = replace(request, id=request.id or str(uuid.uuid4()))
+        cause = request.cause(self._now())
         changes: list[tuple[GroupState, GroupState]] = []
         entries: list[AuditEntry] = []
-        for name in self._groups(request.group) if groups is None else groups:
-            before = self.replica.states[name]
-            after = self._state_after(name, event, cause).with_salt(self._salt)
+        for name, before in known.items():
+            after = self._state_after(before, event, cause).with_salt(self._salt)
             if before.epoch < after.epoch <= epoch:
                 after = after.in_epoch(epoch + 1)
             changes.append((before, after))
@@ -275,10 +376,10 @@ class Control:
         )
         return tuple(after for _, after in changes)
 
-    def _state_after(self, group: str, event: Event, cause: ChangeCause) -> GroupState:
-        after = apply_event(self.replica.states[group], event, cause, last_step=self._last_step(group))
+    def _state_after(self, state: GroupState, event: Event, cause: ChangeCause) -> GroupState:
+        after = apply_event(state, event, cause, last_step=self._last_step(state.group))
         if isinstance(after, Refusal):
-            raise RolloutRefusedError(f"{group}: {after.reason}")
+            raise RolloutRefusedError(f"{state.group}: {after.reason}")
         return after
 
     def _entry(
@@ -291,7 +392,7 @@ class Control:
         assessment: Assessment | None = None,
     ) -> AuditEntry:
         return AuditEntry(
-            id=f"{request.id or uuid.uuid4()}/{before.group}",
+            id=f"{request.id}/{before.group}",
             at=cause.at,
             group=before.group,
             event=event,
@@ -359,8 +460,8 @@ class Control:
         if state.rolled_back:
             # Another process of this machine may have stored the states already.
             self.replica.poll_file()
-            request = self._request or ChangeRequest(state.actor, state.reason)
-            self._roll_back_groups(replace(request, id=request.id or state.id))
+            request = self._request or ChangeRequest(state.actor, state.reason, id=state.id)
+            self._roll_back_groups(request, self.replica.groups, again=False)
 
     def _replica_changed(self) -> None:
         """Follow the states, which changed here, in another process of this machine, in the database or at a peer."""
@@ -368,25 +469,21 @@ class Control:
         states = self.replica.configured
         if all_latched(states) and not self.switch.rolled_back:
             latest = max(states.values(), key=lambda state: state.rank)
-            self.switch.rollback(actor=latest.actor, reason=latest.reason)
+            self.switch.rollback(actor=latest.actor, reason=latest.reason, identity=latest.id)
         elif self.switch.rolled_back and all(self._resumed_since(state) for state in states.values()):
-            self._follow_resume(max(states.values(), key=lambda state: state.rank))
+            latest = max(states.values(), key=lambda state: state.rank)
+            self.switch.follow_resume(actor=latest.actor, reason=latest.reason)
         self._on_change()
 
     def _resumed_since(self, state: GroupState) -> bool:
         return not state.phase.latched and state.epoch > self.switch.state.epoch
 
-    def _follow_resume(self, state: GroupState) -> None:
-        try:
-            self.switch.resume(actor=state.actor, reason=state.reason)
-        except SwitchError as error:
-            logger.error("resume_not_followed", extra={"error": str(error)})
-
     def _states_stored(self, states: Sequence[GroupState]) -> None:
         """Settle the rollbacks that are stored now."""
         settled: dict[str, GroupState] = {}
         for state in states:
-            if state.phase is Phase.ROLLING_BACK and state.group in self.replica.groups:
+            # (one that was rolled back once more meanwhile is settled when that is stored)
+            if state.phase is Phase.ROLLING_BACK and self.replica.configured.get(state.group) == state:
                 cause = ChangeCause(state.actor, state.reason, self._now())
                 after = apply_event(state, Event.SETTLED, cause, last_step=self._last_step(state.group))
                 assert isinstance(after, GroupState), "a rollback under way can settle"
@@ -406,6 +503,7 @@ def open_control(
     salt: str = "",
     on_change: Callable[[], None] = lambda: None,
     announce: Callable[[AuditEntry], None] = lambda _: None,
+    disks: Disks | None = None,
 ) -> Control:
     """Build the control over this machine's files and the database. `Control.start` loads the files.
 
@@ -416,9 +514,10 @@ def open_control(
         salt: as for Control.
         on_change: as for Control.
         announce: as for Control.
+        disks: where files are read and written; by default at once, as in a command.
     """
-    switch = Switch(Path(serve.state_file), Path(serve.sentinel_file))
-    replica = Replica(with_file_names(rollout, Path(serve.state_file)), groups_of(rollout), dsn)
+    switch = Switch(Path(serve.state_file), Path(serve.sentinel_file), disks=disks)
+    replica = Replica(with_file_names(rollout, Path(serve.state_file)), groups_of(rollout), dsn, disks=disks)
     return Control(switch, replica, salt=salt, on_change=on_change, announce=announce)
 
 

@@ -4,9 +4,10 @@ Argo Rollouts (web metric) and Flagger (webhooks) ask for the outcome of our gat
 pause or roll back.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, cast
 
@@ -18,6 +19,8 @@ from proxy.errors import (
     ForbiddenError,
     GatesClosedError,
     NotStoredError,
+    RequestExpiredError,
+    RevisionMissingError,
     RolloutError,
     RolloutRefusedError,
     SentinelFileError,
@@ -29,12 +32,18 @@ from proxy.errors import (
     UnauthenticatedError,
 )
 from proxy.rollout.alertmanager import AlertAction, AlertmanagerNotification, requested_action
-from proxy.rollout.auth import Authorizer, Credentials, Permission
+from proxy.rollout.auth import Authorizer, Credentials, Grant, Permission, bearer_token
 from proxy.rollout.control import Assessment, ChangeRequest, Control
 from proxy.rollout.group_state import ALL
 from proxy.rollout.peers import PATH, PeerStates, rollbacks
 
+ROLLBACK: Final = "/rollback"
 TEXT_MAX: Final = 500
+STORED_WITHIN_S: Final = 0.1
+CLOSE_SEEN_AFTER: Final = 3
+BODY_S: Final = 5.0
+ROLLBACK_BODY_S: Final = 1.0
+"""Time for the body of a rollback, which is made without a reason then."""
 LIMIT: Final = re.compile("[0-9]{1,9}")
 """A valid `limit` of GET /rollout/history; any other value returns all entries."""
 STATUS: Final[Mapping[type[Exception], int]] = {
@@ -43,7 +52,9 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     TooManyFailuresError: 429,
     RolloutRefusedError: 409,
     GatesClosedError: 409,
-    SupersededError: 409,
+    SupersededError: 412,
+    RequestExpiredError: 409,
+    RevisionMissingError: 428,
     SentinelFileError: 409,
     SwitchNotStoredError: 409,
     NotStoredError: 503,
@@ -53,13 +64,19 @@ STATUS: Final[Mapping[type[Exception], int]] = {
 
 
 class ChangeBody(msgspec.Struct, frozen=True):
-    """Body of a POST that changes the rollout. One `id` sent to several proxies makes one entry of the audit log."""
+    """Body of a POST that changes the rollout. One `id` sent to several proxies makes one entry of the audit log.
+
+    The state that the change was decided on is in the field If-Match, as GET /rollout has it in `revision` and in the field ETag;
+    instead of it, a promotion may name the step that it leaves.
+    """
 
     actor: str = ""
     reason: str = ""
     group: str = ""
     force: bool = False
     id: str = ""
+    from_step: int | None = None
+    expires_at: float | None = None
 
 
 class FlaggerHook(StrEnum):
@@ -94,7 +111,7 @@ def mount(app: web.Application, context: ApiContext) -> None:
     app.middlewares.append(_errors_to_responses)
     app.add_routes(
         [
-            web.post("/rollback", _rollback),
+            web.post(ROLLBACK, _rollback),
             web.post("/resume", _resume),
             web.post("/promote", _promote),
             web.post("/pause", _pause),
@@ -130,11 +147,15 @@ async def _rollback(request: web.Request) -> web.Response:
     change, _ = await _authorized_change(request, Permission.ROLL_BACK)
     control = request.app[CONTEXT].control
     control.rollback(change)
+    # It is in effect. The response says if it is on disk too, but does not wait for a disk that hangs.
+    await control.switch.wait_until_stored(STORED_WITHIN_S)
     return _changed(control)
 
 
 async def _resume(request: web.Request) -> web.Response:
     change, _ = await _authorized_change(request, Permission.OPERATE)
+    _require_revision(change)
+    await _check_connected(request)
     control = request.app[CONTEXT].control
     await control.resume(change)
     return _changed(control)
@@ -142,6 +163,9 @@ async def _resume(request: web.Request) -> web.Response:
 
 async def _promote(request: web.Request) -> web.Response:
     change, _ = await _authorized_change(request, Permission.OPERATE)
+    if change.from_step is None:
+        _require_revision(change)
+    await _check_connected(request)
     control = request.app[CONTEXT].control
     await control.promote(change)
     return _changed(control)
@@ -157,7 +181,37 @@ async def _pause(request: web.Request) -> web.Response:
 def _changed(control: Control) -> web.Response:
     states = [msgspec.to_builtins(state) for state in control.replica.configured.values()]
     switch = msgspec.to_builtins(control.switch.state)
-    return web.json_response({**switch, "stored": control.switch.stored, "groups": states})
+    revision = control.revision
+    document = {**switch, "stored": control.switch.stored, "revision": revision, "groups": states}
+    return web.json_response(document, headers={"ETag": f'"{revision}"'})
+
+
+def _require_revision(change: ChangeRequest) -> None:
+    """Refuse a change that could undo another one unseen.
+
+    Raises:
+        RevisionMissingError: it does not name the state that it was decided on.
+    """
+    if not change.decided_on:
+        raise RevisionMissingError(
+            "name the state that this was decided on: the field If-Match with the `revision` of GET /rollout (for a promotion also the "
+            "member `from_step`)"
+        )
+
+
+async def _check_connected(request: web.Request) -> None:
+    """Check that the sender still waits: a process that was stopped finds requests of senders who have given up long ago.
+
+    Raises:
+        RequestExpiredError: the connection is closed.
+    """
+    for _ in range(CLOSE_SEEN_AFTER):
+        # (the end of the connection may be the next event of the loop)
+        await asyncio.sleep(0)
+    if request.transport is None or request.transport.is_closing():
+        raise RequestExpiredError(
+            "the request has expired: its sender has closed the connection, so nothing was changed"
+        )
 
 
 # Reading.
@@ -165,7 +219,8 @@ def _changed(control: Control) -> web.Response:
 
 async def _overview(request: web.Request) -> web.Response:
     await _authorized_change(request, Permission.VIEW)
-    return web.json_response(request.app[CONTEXT].overview())
+    overview = request.app[CONTEXT].overview()
+    return web.json_response(overview, headers={"ETag": f'"{overview["revision"]}"'})
 
 
 async def _gates(request: web.Request) -> web.Response:
@@ -185,7 +240,12 @@ async def _history(request: web.Request) -> web.Response:
     replica = request.app[CONTEXT].control.replica
     links = await replica.history(limit=int(limit) or None if LIMIT.fullmatch(limit) else None)
     pending = [msgspec.to_builtins(entry) for entry in replica.pending.values()]
-    return web.json_response({"links": [msgspec.to_builtins(link) for link in links], "pending": pending})
+    document = {
+        "links": [msgspec.to_builtins(link) for link in links],
+        "pending": pending,
+        "in_force": request.app[CONTEXT].control.in_force,
+    }
+    return web.json_response(document)
 
 
 # Peers.
@@ -230,12 +290,19 @@ async def _alertmanager(request: web.Request) -> web.Response:
     if requested is None:
         return web.json_response({"done": "nothing"})
     change = ChangeRequest(
-        "alertmanager", requested.reason[:TEXT_MAX], group=requested.group, finding=requested.finding
+        "alertmanager",
+        clean(requested.reason),
+        group=requested.group,
+        finding=requested.finding,
+        # (the same alerts, repeated, are one rollback; after a resume they are another)
+        id=f"alertmanager {requested.id} {control.replica.states[ALL].epoch}",
     )
     if requested.action is AlertAction.ROLLBACK:
         control.rollback(change)
     else:
-        await control.pause_if_possible(change)
+        # (a token that allows a rollback only got here)
+        _grant(request, Permission.OPERATE)
+        await control.pause_if_possible(replace(change, id=""))
     return web.json_response({"done": requested.action.value})
 
 
@@ -298,27 +365,53 @@ async def _assess(request: web.Request, group: str) -> Assessment:
 
 
 async def _authorized_change(request: web.Request, permission: Permission) -> tuple[ChangeRequest, bytes]:
-    """Authorize the request and return the change that it asks for, with the body.
+    """Authorize the request by its head, then read its body; return the change that it asks for, with the body.
 
-    A body that cannot be read is a change without a reason, never a reason to refuse: it must not keep anyone from rolling back.
+    A body of a rollback that cannot be read is a change without a reason, never a reason to refuse: it must not keep anyone from rolling
+    back.
 
     Raises:
-        AccessDeniedError: the sender may not do this, or a browser page of another origin sent the request.
+        AccessDeniedError: the sender may not do this.
     """
-    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        raise ForbiddenError("requests of pages of another origin are not allowed")
-    try:
-        body = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        body = b""
+    grant = _grant(request, permission)
+    body = await _body_of(request)
     try:
         change = msgspec.json.decode(body or b"{}", type=ChangeBody)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         change = ChangeBody()
-    token = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-    credentials = Credentials(token, request.remote or "", change.actor)
-    actor = request.app[CONTEXT].authorizer.authorize(credentials, permission)
     change_request = ChangeRequest(
-        actor, change.reason[:TEXT_MAX], group=change.group, force=change.force, id=change.id[:TEXT_MAX]
+        clean(grant.actor(change.actor)),
+        clean(change.reason),
+        group=change.group,
+        force=change.force,
+        id=clean(change.id),
+        decided_on=request.headers.get("If-Match", "").strip().removeprefix("W/").strip('"'),
+        from_step=change.from_step,
+        expires_at=change.expires_at,
     )
     return change_request, body
+
+
+def _grant(request: web.Request, permission: Permission) -> Grant:
+    token = bearer_token(request.headers.get("Authorization", ""))
+    return request.app[CONTEXT].authorizer.grant(Credentials(token, request.remote or ""), permission)
+
+
+async def _body_of(request: web.Request) -> bytes:
+    is_rollback = request.path == ROLLBACK
+    try:
+        async with asyncio.timeout(ROLLBACK_BODY_S if is_rollback else BODY_S):
+            return await request.read()
+    except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError):
+        if is_rollback:
+            return b""
+        raise
+    except TimeoutError as error:
+        if is_rollback:
+            return b""
+        raise web.HTTPRequestTimeout(text="the body was not received in time") from error
+
+
+def clean(text: str) -> str:
+    """Shorten a text of a sender to TEXT_MAX, and make it one that can be stored: JSON may contain half of a surrogate pair."""
+    return text[:TEXT_MAX].encode(errors="replace").decode()

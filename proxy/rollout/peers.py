@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=2.0)
 PATH: Final = "/rollout/state"
+JSON: Final = {"Content-Type": "application/json"}
 
 
 class PeerStates(msgspec.Struct, frozen=True):
@@ -94,7 +95,7 @@ class PeerSync:
         missing = rollbacks(newer_states(peer_states, self._replica.states))
         if missing:
             body = msgspec.json.encode(PeerStates(tuple(missing.values())))
-            async with session.post(url, data=body) as response:
+            async with session.post(url, data=body, headers=JSON) as response:
                 response.raise_for_status()
 
 

@@ -2,13 +2,15 @@
 
 A change that must be stored before it takes effect goes through `store_first`; a rollback goes through `apply`, and is stored as soon
 as possible. States that come from the disk, the database or a peer are merged by rank (proxy.rollout.group_state), so the order in
-which they arrive does not matter.
+which they arrive does not matter. Files are read and written through `disks`, so that one that hangs blocks no client.
 """
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from comparator.postgres import UNAVAILABLE, Connection, connect
@@ -16,12 +18,15 @@ from proxy.config.rollout import RolloutSettings
 from proxy.errors import NotStoredError, StateFileError, SupersededError
 from proxy.rollout import statefile, store
 from proxy.rollout.audit import AuditEntry, ChainLink
+from proxy.rollout.disk import Disks
 from proxy.rollout.group_state import GroupState, States, initial_states, merge_states, newer_states
 
 logger = logging.getLogger(__name__)
 
 FILE_POLL_S = 0.2
 TIMEOUT_S = 3.0
+DISK_S = 2.0
+"""Time that a change which must be stored first waits for the disk."""
 RETRY_S = 0.5
 PENDING_MAX = 500
 
@@ -33,9 +38,12 @@ class Replica:
         settings: section `rollout:`, with the names of its files.
         groups: names of the configured groups; states of others are kept and ignored.
         dsn: the database; "" keeps states and audit log in files only.
+        disks: where files are read and written; by default at once.
     """
 
-    def __init__(self, settings: RolloutSettings, groups: Iterable[str], dsn: str = "") -> None:
+    def __init__(
+        self, settings: RolloutSettings, groups: Iterable[str], dsn: str = "", *, disks: Disks | None = None
+    ) -> None:
         self.settings = settings
         self.groups = tuple(groups)
         self.states: States = initial_states(self.groups)
@@ -43,6 +51,7 @@ class Replica:
         self.connected = False
         """True when the database answered last time."""
         self._dsn = dsn
+        self._disks = disks or Disks.inline()
         self._file = statefile.StateFile(Path(settings.state_file))
         self._audit_path = Path(settings.audit_file)
         self._on_change: Callable[[], None] = lambda: None
@@ -50,10 +59,21 @@ class Replica:
         self._on_logged: Callable[[AuditEntry], None] = lambda _: None
         self._announced: set[str] = set()
         self._leadership: statefile.Leadership | None = None
+        self._closed = False
+        self._reading = self._saving = self._appending = self._unsaved = False
+        self._save_failed = self._append_failed = False
+        """True while the disk fails, which is logged once."""
+        self._stored_ids: set[str] = set()
+        """Entries that are stored elsewhere and still in the state file."""
         self._wake = asyncio.Event()
         self._conn: Connection | None = None
         self._conn_lock = asyncio.Lock()
         self._first_sync_ended = asyncio.Event()
+
+    @property
+    def saved(self) -> bool:
+        """True when the states in memory are the ones on disk."""
+        return not self._saving and not self._unsaved
 
     @property
     def configured(self) -> dict[str, GroupState]:
@@ -84,19 +104,33 @@ class Replica:
                 self._on_logged(entry)
 
     def load(self) -> None:
-        """Load the last known states from the disk."""
-        self.poll_file()
+        """Load the last known states from the disk, and reserve room for the next ones: before clients are served."""
+        try:
+            self._read(self._file.read_if_changed())
+        except StateFileError as error:
+            self._unreadable(error)
+        try:
+            statefile.reserve_blocks(self._file.path)
+        except OSError as error:
+            logger.warning("rollout_state_not_reserved", extra={"path": str(self._file.path), "error": str(error)})
 
     def poll_file(self) -> None:
         """Merge the file if another process of this machine has changed it."""
-        try:
-            saved = self._file.read_if_changed()
-        except StateFileError as error:
-            logger.error("rollout_state_unreadable", extra={"error": str(error)})
-            return
+        if not self._reading:
+            self._reading = True
+            self._disks.reading.submit(self._file.read_if_changed, self._read, self._unreadable)
+
+    def _read(self, saved: statefile.SavedStates | None) -> None:
+        self._reading = False
         if saved is not None:
-            self.pending = {entry.id: entry for entry in saved.pending} | self.pending
+            self.pending = {
+                entry.id: entry for entry in saved.pending if entry.id not in self._stored_ids
+            } | self.pending
             self._merge(saved.by_group)
+
+    def _unreadable(self, error: Exception) -> None:
+        self._reading = False
+        logger.error("rollout_state_unreadable", extra={"error": str(error)})
 
     def apply(self, states: States, entries: Sequence[AuditEntry] = ()) -> None:
         """Let states take effect now, and store them and their entries as soon as possible."""
@@ -104,31 +138,83 @@ class Replica:
         has_room = len(self.pending) < PENDING_MAX
         self.pending |= {entry.id: entry for entry in entries if entry.after or has_room}
         self._merge(states)
-        saved = self._save(entries)
+        self._save()
+        self._append()
         self._wake.set()
         if self._dsn and not self.connected:
             self._announce(entries)
-        if saved and not self._dsn:
-            self._on_stored(tuple(states.values()))
 
     def _merge(self, states: States) -> bool:
-        newer = newer_states(self.states, states)
-        if newer:
-            self.states = merge_states(self.states, newer)
+        merged = merge_states(self.states, states)
+        changed = merged != self.states
+        if changed:
+            self.states = merged
             self._on_change()
-        return bool(newer)
+        return changed
 
-    def _save(self, add: Iterable[AuditEntry] = (), stored: Iterable[str] = ()) -> bool:
-        """Write the last known states; a disk that fails is logged, since the states in memory and in the database hold."""
-        try:
-            if not self._dsn:
-                self._announce(statefile.append_entries(self._audit_path, tuple(self.pending.values())))
-                stored, self.pending = tuple(self.pending), {}
-            self._file.save(self.states, add=add if self._dsn else (), stored=stored)
-        except StateFileError as error:
+    def _save(self) -> None:
+        """Write the last known states. While the disk hangs one write is under way, and the newest states are written after it."""
+        self._unsaved = True
+        if self._saving:
+            return
+        self._saving, self._unsaved = True, False
+        states, stored = self.states, frozenset(self._stored_ids)
+        # The audit log in a file takes the entries itself; while it cannot, they must survive a restart here.
+        add = tuple(self.pending.values()) if self._dsn or self._append_failed else ()
+        self._disks.states.submit(
+            partial(self._file.save, states, add=add, stored=stored),
+            partial(self._was_saved, states, stored),
+            self._was_not_saved,
+        )
+
+    def _was_saved(self, states: States, stored: frozenset[str], _: statefile.SavedStates) -> None:
+        self._saving = self._save_failed = False
+        self._stored_ids -= stored
+        if self._unsaved:
+            self._save()
+        if not self._dsn:
+            self._on_stored(tuple(states.values()))
+
+    def _was_not_saved(self, error: Exception) -> None:
+        """Note that the disk fails: the states in memory and in the database hold, and the file is tried again."""
+        self._saving, self._unsaved = False, True
+        if not self._save_failed:
             logger.error("rollout_state_not_saved", extra={"error": str(error)})
-            return False
-        return True
+        self._save_failed = True
+
+    def _append(self) -> None:
+        """Append the entries that wait to the audit log where that is a file."""
+        if self._dsn or self._appending or not self.pending:
+            return
+        self._appending = True
+        entries = tuple(self.pending.values())
+        self._disks.audit.submit(
+            partial(statefile.append_entries, self._audit_path, entries),
+            partial(self._was_appended, entries),
+            self._was_not_appended,
+        )
+
+    def _was_appended(self, entries: Sequence[AuditEntry], appended: Sequence[AuditEntry]) -> None:
+        self._appending = False
+        for entry in entries:
+            self.pending.pop(entry.id, None)
+        if self._append_failed:
+            self._append_failed = False
+            self._forget([entry.id for entry in entries])
+        self._announce(appended)
+        self._append()
+
+    def _was_not_appended(self, error: Exception) -> None:
+        self._appending = False
+        if not self._append_failed:
+            logger.error("audit_log_not_written", extra={"error": str(error)})
+            self._append_failed = True
+            self._save()
+
+    def _forget(self, ids: Iterable[str]) -> None:
+        """Remove entries that are stored elsewhere from the state file."""
+        self._stored_ids.update(ids)
+        self._save()
 
     async def store_first(
         self, changes: Sequence[tuple[GroupState, GroupState]], entries: Sequence[AuditEntry]
@@ -139,20 +225,27 @@ class Replica:
             SupersededError: the stored state is newer than the known one.
             NotStoredError: the store is unavailable.
         """
+        for known, _ in changes:
+            self._check_newest(known)
         if self._dsn:
             await self._store_in_database(changes, entries)
         else:
-            self._store_in_file(changes)
+            await self._store_in_file(changes)
         self.apply({new.group: new for _, new in changes}, () if self._dsn else entries)
 
-    def _store_in_file(self, changes: Sequence[tuple[GroupState, GroupState]]) -> None:
+    def _check_newest(self, known: GroupState) -> None:
+        present = self.states.get(known.group, known)
+        if present.rank > known.rank:
+            raise SupersededError(f"{known.group}: another change came first: {present.describe()}")
+
+    async def _store_in_file(self, changes: Sequence[tuple[GroupState, GroupState]]) -> None:
         """Store changes where the file is the store; `apply` writes the entries."""
-        self.poll_file()
-        if any(self.states[known.group].rank > known.rank for known, _ in changes):
-            raise SupersededError("another change of the rollout came first: read its state and try again")
+        abandoned = threading.Event()
         try:
-            self._file.save({new.group: new for _, new in changes})
-        except StateFileError as error:
+            await self._disks.states.run(partial(self._file.replace, changes, abandoned), timeout_s=DISK_S)
+        except (StateFileError, OSError) as error:
+            # (a write that hangs now must not take effect after the operator was told that it failed)
+            abandoned.set()
             raise NotStoredError(str(error)) from error
 
     async def _store_in_database(
@@ -169,7 +262,7 @@ class Replica:
                     for known, new in changes:
                         if not await store.replace_state(conn, new, known):
                             raise SupersededError(
-                                "another change of the rollout came first: read its state and try again"
+                                f"{known.group}: another change of the rollout came first: read its state and decide again"
                             )
                     appended = await store.append_entries(conn, entries)
         except UNAVAILABLE as error:
@@ -193,6 +286,9 @@ class Replica:
         while True:
             await asyncio.sleep(FILE_POLL_S)
             self.poll_file()
+            self._append()
+            if self._unsaved:
+                self._save()
 
     async def _watch_database(self) -> None:
         while True:
@@ -282,12 +378,13 @@ class Replica:
             self.pending.pop(entry.id, None)
         self._announce(appended)
         if changed or waiting or written:
-            self._save(stored=[entry.id for entry in waiting])
+            self._forget(entry.id for entry in waiting)
         if written:
             self._on_stored(written)
 
     def close(self) -> None:
         """Give up the lead."""
+        self._closed = True
         if self._leadership is not None:
             self._leadership.close()
             self._leadership = None
@@ -298,7 +395,10 @@ class Replica:
         Without a database, the one that holds the lock beside the state file.
         """
         if not self._dsn:
-            self._leadership = self._leadership or statefile.try_acquire_leadership(self._file.path)
+            try:
+                await self._disks.other.run(self._acquire_leadership, timeout_s=DISK_S)
+            except OSError:
+                return False
             return self._leadership is not None
         if self._conn is None:
             return False
@@ -308,9 +408,22 @@ class Replica:
         except UNAVAILABLE:
             return False
 
+    def _acquire_leadership(self) -> None:
+        if not self._closed and self._leadership is None:
+            self._leadership = statefile.try_acquire_leadership(self._file.path)
+
     async def refresh(self) -> None:
-        """Merge the changes of other processes before a decision; a database that does not answer is skipped."""
-        self.poll_file()
+        """Merge the changes of other processes before a decision; a database that does not answer is skipped.
+
+        Raises:
+            NotStoredError: the disk does not answer: what others have changed is not known.
+        """
+        try:
+            self._read(await self._disks.reading.run(self._file.read_if_changed, timeout_s=DISK_S))
+        except StateFileError as error:
+            self._unreadable(error)
+        except OSError as error:
+            raise NotStoredError(f"{self._file.path}: {error.strerror}") from error
         if self._conn is not None:
             try:
                 await self.sync(self._conn)
@@ -322,10 +435,15 @@ class Replica:
 
         Raises:
             NotStoredError: the database does not answer.
-            StateFileError: the log on disk is damaged.
+            StateFileError: the log on disk is damaged, or the disk does not answer.
         """
         if not self._dsn:
-            links = statefile.read_links(self._audit_path)
+            try:
+                links = await self._disks.other.run(
+                    partial(statefile.read_links, self._audit_path), timeout_s=TIMEOUT_S
+                )
+            except OSError as error:
+                raise StateFileError(f"{self._audit_path}: {error.strerror}") from error
             return links[-limit:] if limit else links
         try:
             async with asyncio.timeout(TIMEOUT_S), self._conn_lock:

@@ -20,6 +20,7 @@ from proxy.rollout.auth import Authorizer
 from proxy.rollout.buckets import salt_of
 from proxy.rollout.control import open_control
 from proxy.rollout.controller import Controller
+from proxy.rollout.disk import Disks
 from proxy.rollout.evidence import Evidence, SuspectFinding
 from proxy.rollout.evidence_collector import EvidenceSources, collect_evidence
 from proxy.rollout.group_state import GroupState, States
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 RESTART_S = 1.0
 CATCH_UP_S = 1.5
+DISK_CLOSE_S = 2.0
+"""Time that the end waits for the disk, so that a rollback of the last moment is stored."""
 
 
 class RolloutService:
@@ -51,6 +54,7 @@ class RolloutService:
         self._serve = serve
         self._settings = rollout
         self._has_store = bool(settings.databases.store)
+        self._disks = Disks.threads()
         self.control = open_control(
             settings.serve,
             rollout,
@@ -58,6 +62,7 @@ class RolloutService:
             salt=salt_of(settings.serve.salt).hex()[:16],
             on_change=self._on_change,
             announce=self._announce,
+            disks=self._disks,
         )
         self.switch = self.control.switch
         self.replica = self.control.replica
@@ -69,6 +74,7 @@ class RolloutService:
             )
         scheme = "https" if settings.admin.tls else "http"
         self.peers = PeerSync(rollout.peers, self.replica, token=token, scheme=scheme)
+        self.control.ask_others = self.peers.exchange_once
         self.notifier = Notifier(rollout.notifications)
         self._evidence_sources = EvidenceSources.of(settings)
         self._impact_sources = ImpactSources.of(settings)
@@ -113,6 +119,7 @@ class RolloutService:
             finally:
                 task.cancel()
                 self.replica.close()
+                await self._disks.close(DISK_CLOSE_S)
 
     async def _catch_up(self) -> None:
         """Learn of a rollback that this process missed before it serves a client; wait CATCH_UP_S at most."""
@@ -135,6 +142,9 @@ class RolloutService:
             "auto_promote": rollout.auto_promote,
             "stored": self._has_store and self.replica.connected,
             "pending": len(self.replica.pending),
+            "revision": self.control.revision,
+            "now": self.control.now.timestamp(),
+            "in_force": self.control.in_force,
             "groups": [
                 {
                     "gates": self._latest_gates(name),

@@ -10,8 +10,8 @@
   which clients may choose it themselves), `forwarder` passes bytes both ways, `exchange_recorder` journals or skips the exchange.
 - A backend that is down: `backend_pool` and `backend_connection` tell the causes apart, `failover` prefers the other side,
   `retry_policy` decides about a second attempt, and otherwise the client gets a response of `proxy.http1.error_responses`.
-- A process: `app` builds the parts that all connections share, which `state` lists: `connection_registry`, `key_tracker`,
-  `identifiers` and those above. `config_reload` replaces settings at run time, `metrics` counts, `event_wait` waits.
+- A process: `app` builds the parts that all connections share, which `state` lists: `connection_registry` (how many fit:
+  `descriptors`), `key_tracker`, `identifiers` and those above. `config_reload` replaces settings at run time, `metrics` counts, `event_wait` waits.
 - Several processes: `supervisor` runs workers on one port and passes them sockets (`worker_handoff`); `signal_mask` blocks signals
   until a process has handlers for them.
 

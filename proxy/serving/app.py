@@ -4,11 +4,13 @@ Stopping: refuse new connections, let requests in flight end within `drain_s`, a
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import ssl
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,10 +24,12 @@ from prometheus_client.process_collector import ProcessCollector
 
 from comparator.exchanges.model import Side
 from proxy.admin import api
+from proxy.admin.connections import HEAD_S, AdminConnections, secure
 from proxy.config.listen import TlsSettings
 from proxy.config.settings import Settings
 from proxy.journal.driver import JournalWriter, WriterCounts
 from proxy.journal.registry import open_writer
+from proxy.rollout.disk import DiskThread
 from proxy.rollout.group_state import States
 from proxy.rollout.service import RolloutService
 from proxy.rollout.switch import POLL_S, Switch
@@ -41,6 +45,9 @@ from proxy.serving.worker_handoff import BACKLOG, InheritedFds, WorkerStats
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 0.1
+JOURNAL_CLOSE_S = 15.0
+SAME_SIGNAL_S = 5.0
+ADMIN_IDLE_S = 75.0
 CONFIG_POLL_S = 1.0
 """Interval at which a process checks that its configuration is unchanged and its supervisor alive, in seconds."""
 
@@ -85,7 +92,7 @@ class RunningProxy:
     port: int = 0
     admin_port: int = 0
     servers: list[asyncio.Server] = field(default_factory=list[asyncio.Server])
-    admin_site: web.BaseSite | None = None
+    admin_server: asyncio.Server | None = None
 
     @property
     def switch(self) -> Switch:
@@ -146,22 +153,32 @@ async def serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, flags.stop)
         loop.add_signal_handler(signal.SIGUSR1, flags.hand_over)
-        loop.add_signal_handler(signal.SIGUSR2, lambda: proxy.switch.rollback(actor="SIGUSR2", reason=""))
+        supervisor = parent if worker.inherited_fds else os.getpid()
+        loop.add_signal_handler(signal.SIGUSR2, roll_back_on_signal, proxy.switch, supervisor)
         loop.add_signal_handler(signal.SIGHUP, flags.reload)
         unblock_signals()
         logger.info("proxy_started", extra={"port": proxy.port, "admin_port": proxy.admin_port})
+        budget = proxy.state.descriptors
+        fits = logging.INFO if budget.fitting >= budget.wanted else logging.WARNING
+        logger.log(fits, "descriptors_divided", extra={"clients_max": budget.clients, "detail": budget.describe()})
         if worker.inherited_fds:
             worker.inherited_fds.notify_ready()
         while not flags.stopping:
             await flags.wait(CONFIG_POLL_S)
             if worker.inherited_fds and os.getppid() != parent:
                 flags.stop()
-            elif source is not None and (source.changed or flags.reloading):
+            elif source is not None and (flags.reloading or await proxy.reloader.has_changed(source)):
                 flags.reloading = False
                 await proxy.reloader.reload_from(source)
-        if flags.handing_over and proxy.admin_site is not None:
-            await proxy.admin_site.stop()
+        if flags.handing_over and proxy.admin_server is not None:
+            proxy.admin_server.close()
         logger.info("proxy_stopping")
+
+
+def roll_back_on_signal(switch: Switch, supervisor_pid: int) -> None:
+    """Roll back on SIGUSR2. The processes of one supervisor get the signal at the same time, and log it as one rollback."""
+    identity = f"SIGUSR2 {socket.gethostname()} {supervisor_pid} {round(time.time() / SAME_SIGNAL_S)}"
+    switch.rollback(actor="SIGUSR2", reason="", identity=identity)
 
 
 class SignalFlags:
@@ -251,13 +268,17 @@ async def running(
                 stopped.set()
     finally:
         if journal:
-            await asyncio.to_thread(journal.close)
+            # (a thread of its own: asyncio waits for its own threads without a limit, and this one may hang in the disk)
+            with contextlib.suppress(OSError):
+                await DiskThread("journal-close").run(journal.close, timeout_s=JOURNAL_CLOSE_S)
 
 
 async def _listen(proxy: RunningProxy, settings: Settings, worker: WorkerIdentity) -> None:
     loop = asyncio.get_running_loop()
     listen = settings.listen
     tls = _tls(proxy, listen.tls, "listen.tls")
+    # (the default is a minute, in which each connection takes a descriptor)
+    handshake_s = settings.limits.header_s if tls else None
 
     def protocol() -> ClientConnection:
         return ClientConnection(proxy.state)
@@ -265,11 +286,15 @@ async def _listen(proxy: RunningProxy, settings: Settings, worker: WorkerIdentit
     if worker.inherited_fds:
         listener = socket.socket(fileno=worker.inherited_fds.clients)
         create = loop.create_unix_server if listen.unix else loop.create_server
-        server = await create(protocol, sock=listener, backlog=BACKLOG, ssl=tls)
+        server = await create(protocol, sock=listener, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s)
     elif listen.unix:
-        server = await loop.create_unix_server(protocol, listen.unix, backlog=BACKLOG, ssl=tls)
+        server = await loop.create_unix_server(
+            protocol, listen.unix, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
+        )
     else:
-        server = await loop.create_server(protocol, listen.host, listen.port, backlog=BACKLOG, ssl=tls)
+        server = await loop.create_server(
+            protocol, listen.host, listen.port, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
+        )
     proxy.port = 0 if listen.unix else server.sockets[0].getsockname()[1]
     proxy.servers.append(server)
 
@@ -283,18 +308,38 @@ async def _admin(proxy: RunningProxy, settings: Settings, worker: WorkerIdentity
         collector(registry=registry)
     app = api.build(registry=registry, switch=proxy.switch, view=proxy)
     proxy.rollout.mount(app)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    names = (*settings.admin.hosts, settings.admin.host)
+    connections = AdminConnections(
+        recognizes=proxy.rollout.authorizer.recognizes,
+        hosts=names,
+        connections_max=proxy.state.descriptors.admin,
+    )
+    app.on_response_prepare.append(secure(connections))
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=ADMIN_IDLE_S, lingering_time=1.0
+    )
     await runner.setup()
     try:
+        connections.serve_with(runner.server)
         tls = _tls(proxy, settings.admin.tls, "admin.tls")
+        loop = asyncio.get_running_loop()
+        handshake_s = HEAD_S if tls else None
         if worker.inherited_fds:
-            site = web.SockSite(runner, socket.socket(fileno=worker.inherited_fds.admin), ssl_context=tls)
+            listener = socket.socket(fileno=worker.inherited_fds.admin)
+            server = await loop.create_server(
+                connections.connection, sock=listener, ssl=tls, ssl_handshake_timeout=handshake_s
+            )
         else:
-            site = web.TCPSite(runner, settings.admin.host, settings.admin.port, ssl_context=tls)
-        await site.start()
-        proxy.admin_site = site
-        proxy.admin_port = runner.addresses[0][1]
-        yield
+            admin = settings.admin
+            server = await loop.create_server(
+                connections.connection, admin.host, admin.port, ssl=tls, ssl_handshake_timeout=handshake_s
+            )
+        proxy.admin_server = server
+        proxy.admin_port = server.sockets[0].getsockname()[1]
+        try:
+            yield
+        finally:
+            server.close()
     finally:
         await runner.cleanup()
 

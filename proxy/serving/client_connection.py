@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 PIPELINE_MAX_BYTES = 64 * 1024
 LINGER_S = 2.0
+RETRY_AFTER_S = 1
 LINGER_MAX_BYTES = 16 * 1024 * 1024
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -83,9 +84,11 @@ class ClientConnection(asyncio.Protocol):
         address = peer[0] if isinstance(peer, tuple) else ""
         scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self.address = ClientAddress(address, scheme, serving.trust.trusts(address))
-        serving.connections.clients.add(self)
-        if len(serving.connections.clients) > serving.limits.connections_max:
-            self._refuse(503, "the proxy is at its connection limit")
+        # (a load balancer, like a unix socket, brings the connections of many clients)
+        counted = "" if self.address.trusted else address
+        if not serving.connections.opened(self, counted, now=serving.now()):
+            self._refuse(503, "the proxy is at its connection limit", retry_after_s=RETRY_AFTER_S)
+            serving.connections.refused(self)
 
     def data_received(self, data: bytes) -> None:
         """Implement asyncio.Protocol."""
@@ -209,6 +212,11 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(408, "the request body was not received in time")
         elif self._state is _LINGER:
             self._end_lingering(now)
+
+    @property
+    def unused(self) -> bool:
+        """True while it waits for a request, of which no byte has come."""
+        return self._state is _HEAD and not self._buffer and not self._write_paused
 
     def drain(self) -> None:
         """Close the connection if it is unused."""
@@ -352,7 +360,7 @@ class ClientConnection(asyncio.Protocol):
             self._pipeline_full = True
             self._update_reading()
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _refuse(self, status: int, detail: str, *, retry_after_s: int = 0) -> None:
         """Respond with an error, unless a response has begun, and close the connection."""
         serving = self._serving
         forwarding, self._forwarding = self._forwarding, None
@@ -365,7 +373,7 @@ class ClientConnection(asyncio.Protocol):
             self.abort()
             return
         request_id = forwarding.id if forwarding is not None else serving.identifiers.new_request_id()
-        self.write(refusal(status, detail, request_id, date=serving.identifiers.date))
+        self.write(refusal(status, detail, request_id, date=serving.identifiers.date, retry_after_s=retry_after_s))
         self._close(lingering=True)
 
     def _answer_max_forwards(self, head: RequestHead) -> None:

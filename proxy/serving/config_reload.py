@@ -4,12 +4,13 @@ An invalid file changes nothing: it is refused, logged and counted, and the old 
 its start (listeners, the journal, databases, the rollout) stay as they were; `needs_restart` of /status names them.
 """
 
-import asyncio
 import logging
+import os
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -19,10 +20,14 @@ from comparator.exchanges.model import Role, Side
 from proxy.config.listen import TlsSettings
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError
+from proxy.rollout.disk import DiskThread
 from proxy.serving.metrics import ReloadResult
 from proxy.serving.state import ServingState
 
 logger = logging.getLogger(__name__)
+
+READ_S = 10.0
+"""Time that a reload waits for the disk; the settings in force stay then."""
 
 
 class ConfigSource(Protocol):
@@ -53,6 +58,46 @@ class LoadedCertificate:
     context: ssl.SSLContext
     files: TlsSettings
     location: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """The content of a certificate's files: read in one thread, used in another."""
+
+    certificate: bytes
+    key: bytes
+
+    @classmethod
+    def read(cls, certificate: LoadedCertificate) -> "CertificateFiles":
+        """Read the files.
+
+        Raises:
+            SettingsError: they cannot be read.
+        """
+        files = certificate.files
+        try:
+            return cls(Path(files.certificate).read_bytes(), Path(files.key).read_bytes())
+        except OSError as error:
+            raise _unusable(certificate.location, error) from error
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Load the certificate from memory: OpenSSL takes files only, and those on a disk that hangs would stop the clients.
+
+        Raises:
+            OSError: they are not a certificate and its key.
+        """
+        certificate, key = _memory_file(self.certificate), _memory_file(self.key)
+        try:
+            context.load_cert_chain(f"/proc/self/fd/{certificate}", f"/proc/self/fd/{key}")
+        finally:
+            os.close(certificate)
+            os.close(key)
+
+
+def _memory_file(content: bytes) -> int:
+    descriptor = os.memfd_create("certificate")
+    os.write(descriptor, content)
+    return descriptor
 
 
 def keep_bound_settings(initial: Settings, new: Settings) -> Settings:
@@ -117,33 +162,59 @@ class ConfigReloader:
         self.certificates: list[LoadedCertificate] = []
         self._state = state
         self._initial = initial
+        self._disk = DiskThread("disk-config")
         self._now = now
         self._error = ""
         self._needs_restart: tuple[str, ...] = ()
         state.metrics.config_loaded_at = now()
 
-    def apply(self, settings: Settings) -> None:
+    def apply(self, settings: Settings, certificates: Sequence[CertificateFiles] | None = None) -> None:
         """Put settings in force, all or none.
+
+        Args:
+            settings: the new ones.
+            certificates: the content of the files of `self.certificates`; by default they are read.
 
         Raises:
             SettingsError: they are invalid in a way that only use shows (a route's path, a certificate), or a backend is missing.
         """
         check_live_backends(self._initial, settings)
         merged = keep_bound_settings(self._initial, settings)
-        for certificate in self.certificates:
+        files = self._read_certificates() if certificates is None else certificates
+        loaded = list(zip(self.certificates, files, strict=True))
+        for certificate, content in loaded:
             # Into a new context first: loading a key that does not fit would leave the context in use without a certificate.
-            tls_context(certificate.files, certificate.location)
+            try:
+                content.load_into(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+            except OSError as error:
+                raise _unusable(certificate.location, error) from error
         self._state.apply(merged)
-        for certificate in self.certificates:
-            certificate.context.load_cert_chain(certificate.files.certificate, certificate.files.key)
+        for certificate, content in loaded:
+            content.load_into(certificate.context)
         self._needs_restart = tuple(changed_paths(merged, settings))
         self._state.metrics.config_needs_restart = len(self._needs_restart)
 
+    def _read_certificates(self) -> list[CertificateFiles]:
+        return [CertificateFiles.read(certificate) for certificate in self.certificates]
+
+    async def has_changed(self, source: ConfigSource) -> bool:
+        """Return whether the settings may have changed; False while the disk does not answer."""
+        try:
+            return await self._disk.run(lambda: source.changed, timeout_s=READ_S)
+        except OSError:
+            return False
+
     async def reload_from(self, source: ConfigSource) -> None:
-        """Read settings and put them in force; log and count those that are refused. A thread reads, so that clients do not wait for YAML."""
+        """Read settings and put them in force; log and count those that are refused.
+
+        A thread reads, so that clients wait neither for YAML nor for the disk.
+        """
         metrics = self._state.metrics
         try:
-            self.apply(await asyncio.to_thread(source.read))
+            settings, certificates = await self._disk.run(
+                lambda: (source.read(), self._read_certificates()), timeout_s=READ_S
+            )
+            self.apply(settings, certificates)
         except (SettingsError, OSError) as error:
             self._error = str(error)
             metrics.config_reloads[ReloadResult.REFUSED] += 1
@@ -178,5 +249,9 @@ def tls_context(files: TlsSettings, location: str) -> ssl.SSLContext:
     try:
         context.load_cert_chain(files.certificate, files.key)
     except OSError as error:
-        raise SettingsError(f"{location}: the certificate or its key cannot be used: {error}") from error
+        raise _unusable(location, error) from error
     return context
+
+
+def _unusable(location: str, error: OSError) -> SettingsError:
+    return SettingsError(f"{location}: the certificate or its key cannot be used: {error}")

@@ -19,6 +19,7 @@ from proxy.journal.driver import JournalWriter
 from proxy.rollout.group_state import States
 from proxy.serving.backend_pool import BackendPools
 from proxy.serving.connection_registry import ConnectionRegistry
+from proxy.serving.descriptors import budget_of, present_limit
 from proxy.serving.exchange_recorder import ExchangeRecorder
 from proxy.serving.failover import Failover
 from proxy.serving.identifiers import Identifiers
@@ -45,6 +46,7 @@ class ServingState:
         now: the clock of the event loop, in seconds.
         limits: section `limits:`.
         body_copy_max_bytes: bytes of a body that are journaled.
+        descriptors: what fits into the file descriptors of the process.
     """
 
     def __init__(
@@ -78,6 +80,8 @@ class ServingState:
         """
         self.routes = compile_routes(settings.routes)
         self.limits = settings.limits
+        self.descriptors = budget_of(settings, present_limit())
+        self.connections.apply(settings.limits, fitting=self.descriptors.fitting)
         self.body_copy_max_bytes = settings.journal.body_max_bytes
         self.trust = TrustPolicy(settings.listen)
         self.sides.apply(settings.serve, settings.rollout, self.trust)

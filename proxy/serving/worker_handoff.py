@@ -8,7 +8,6 @@ import mmap
 import os
 import socket
 import struct
-import tempfile
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -83,10 +82,10 @@ class WorkerStats:
 
     @classmethod
     def new(cls) -> "WorkerStats":
-        """Create the memory: a file without a name, which is gone with the last process that has it open."""
-        with tempfile.TemporaryFile() as file:
-            os.truncate(file.fileno(), mmap.PAGESIZE)
-            return cls(os.dup(file.fileno()))
+        """Create the memory, which is gone with the last process that has it open. It is on no disk, so that writing never waits for one."""
+        fd = os.memfd_create("worker-stats")
+        os.truncate(fd, mmap.PAGESIZE)
+        return cls(fd)
 
     def close(self) -> None:
         """Unmap the memory."""

@@ -58,7 +58,7 @@ CONTROL_PORT = {
     ("POST", "/rollout/state"): ("operator or break-glass", "Rollbacks of a peer."),
     ("POST", "/alertmanager"): (
         "operator or break-glass",
-        "Alertmanager's webhook: a firing alert with the label pauses or rolls back.",
+        "Alertmanager's webhook: a firing alert with the label rolls back, or pauses, which needs an operator.",
     ),
     ("GET", "/argo"): ("viewer", "Web metric of Argo Rollouts: `result.good`, `result.bad`."),
     ("POST", "/flagger/{hook}"): (

@@ -54,7 +54,7 @@ async def under_load(tmp_path: Path, store: str) -> AsyncGenerator[list[ProxyNod
         stop = asyncio.Event()
         try:
             await asyncio.gather(*(node.start() for node in nodes))
-            await post(nodes[0], "/promote", force=True, reason="the test begins")
+            await post(nodes[0], "/promote", force=True, reason="the test begins", from_step=0)
             async with asyncio.TaskGroup() as group:
                 for node in nodes:
                     for number in range(CLIENTS):

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -29,10 +30,14 @@ def sides() -> dict[str, ScriptedBackend]:
     }
 
 
-async def admin(it: ProxyLab, method: str, path: str, **options: object) -> tuple[int, str]:
+async def admin(it: ProxyLab, method: str, path: str, **options: Any) -> tuple[int, str]:
+    """Send a request to the admin port; a change names the present state."""
+    if method == "POST":
+        headers = {"If-Match": it.proxy.rollout.control.revision, **options.pop("headers", {})}
+        options = {"json": {}, "headers": headers, **options}
     async with (
         ClientSession() as session,
-        session.request(method, f"http://127.0.0.1:{it.proxy.admin_port}{path}", **options) as response,  # type: ignore[arg-type]
+        session.request(method, f"http://127.0.0.1:{it.proxy.admin_port}{path}", **options) as response,
     ):
         return response.status, await response.text()
 

@@ -1,5 +1,6 @@
 """The permissions of each kind of token."""
 
+import functools
 import hmac
 import json
 import time
@@ -9,12 +10,13 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from jwt.algorithms import OKPAlgorithm
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from proxy.config.rollout import AccessSettings
 from proxy.errors import AccessDeniedError
-from proxy.rollout.auth import Authorizer, Credentials, Permission
+from proxy.rollout.auth import Authorizer, Credentials, Permission, bearer_token
 from proxy.rollout.http_api import STATUS
 
 SECRET = "an HS256 secret of more than 32 bytes"
@@ -91,15 +93,17 @@ def test_break_glass_token_only_rolls_back() -> None:
     assert status(authorizer_of(), GLASS, Permission.OPERATE) == 401
 
 
-def test_address_with_many_failures_is_refused_except_for_break_glass() -> None:
+def test_right_token_works_however_many_wrong_ones_came_from_its_address() -> None:
     clock = Clock()
-    authorizer = authorizer_of(AccessSettings(jwt_secret=SECRET, break_glass_token=GLASS, failures_max=3), now=clock)
+    access = AccessSettings(jwt_secret=SECRET, break_glass_token=GLASS, failures_max=3)
+    authorizer = authorizer_of(access, token="static", now=clock)
     assert [status(authorizer, "x", Permission.OPERATE) for _ in range(4)] == [401, 401, 401, 429]
-    assert status(authorizer, signed(), Permission.OPERATE) == 429
-    assert authorizer.authorize(Credentials(GLASS, "10.0.0.9"), Permission.ROLL_BACK)
-    assert authorizer.authorize(Credentials(signed(), "10.0.0.8"), Permission.OPERATE) == "ann"
+    for token in (GLASS, "static", signed()):
+        assert authorizer.authorize(Credentials(token, "10.0.0.9"), Permission.ROLL_BACK)
+        assert authorizer.recognizes(token)
+    assert status(authorizer, "x", Permission.OPERATE, "10.0.0.8") == 401
     clock.seconds = 61.0
-    assert authorizer.authorize(Credentials(signed(), "10.0.0.9"), Permission.OPERATE) == "ann"
+    assert status(authorizer, "x", Permission.OPERATE) == 401
 
 
 def test_admin_token_is_an_operator_with_a_claimed_name() -> None:
@@ -142,6 +146,63 @@ def test_public_key_is_not_accepted_as_shared_secret(tmp_path: Path) -> None:
 
 def encoded(text: str) -> str:
     return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def crafted(head: Any, body: Any = None, signature: str = "AAAA") -> str:
+    """Return a token with any header: the sender chooses it."""
+    return ".".join((encoded(json.dumps(head)), encoded(json.dumps(body or {"sub": "eve"})), signature))
+
+
+ODD_TOKENS = {
+    "RS256 with the id of an EC key": crafted({"alg": "RS256", "kid": "ec"}),
+    "PS256 with the id of an EdDSA key": crafted({"alg": "PS256", "kid": "ed"}),
+    "ES256 with the id of an RSA key": crafted({"alg": "ES256", "kid": "rsa"}),
+    "EdDSA with the id of an RSA key": crafted({"alg": "EdDSA", "kid": "rsa"}),
+    "the id of no key": crafted({"alg": "ES256", "kid": "none"}),
+    "an id that is a list": crafted({"alg": "ES256", "kid": ["ec"]}),
+    "an id that is an object": crafted({"alg": "ES256", "kid": {}}),
+    "an algorithm that is a list": crafted({"alg": ["RS256"], "kid": "rsa"}),
+    "no algorithm": crafted({"kid": "rsa"}),
+    "critical extensions": crafted({"alg": "RS256", "kid": "rsa", "crit": ["b64"], "b64": False}),
+    "a header that is no object": crafted([1]),
+    "claims that are no object": crafted({"alg": "HS256"}, [1]),
+    "deeply nested claims": f"{encoded(json.dumps({'alg': 'HS256'}))}.{encoded('[' * 100_000)}.AAAA",
+    "bytes that are not text": b"\xff\xfe.\xff.\xff".decode(errors="surrogateescape"),
+    "a lone byte": b"\xff".decode(errors="surrogateescape"),
+    "text that is not latin-1": "токен",
+    "nulls": "\0.\0.\0",
+    "dots": "..",
+    "spaces": "a b c",
+    "a long one": "a" * 15_000,
+}
+
+
+@pytest.mark.parametrize("token", ODD_TOKENS.values(), ids=ODD_TOKENS)
+def test_odd_token_is_refused_and_counted(tmp_path: Path, token: str) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_text(key_set_of_all_kinds())
+    access = AccessSettings(jwks_file=str(path), jwt_secret=SECRET, break_glass_token=GLASS, failures_max=2)
+    authorizer = authorizer_of(access, token="static")
+    assert not authorizer.recognizes(token)
+    assert [status(authorizer, token, Permission.ROLL_BACK) for _ in range(3)] == [401, 401, 429]
+
+
+@pytest.mark.parametrize(
+    ("field", "token"), [("Bearer x", "x"), ("bearer x", "x"), ("BEARER  x ", "x"), ("Basic x", ""), ("x", "")]
+)
+def test_bearer_scheme_is_recognized_in_any_case(field: str, token: str) -> None:
+    assert bearer_token(field) == token
+
+
+@functools.cache
+def key_set_of_all_kinds() -> str:
+    keys = {
+        "rsa": (RSAAlgorithm, rsa.generate_private_key(65537, 2048)),
+        "ec": (ECAlgorithm, ec.generate_private_key(ec.SECP256R1())),
+        "ed": (OKPAlgorithm, Ed25519PrivateKey.generate()),
+    }
+    jwks = [json.loads(kind.to_jwk(key.public_key())) | {"kid": kid} for kid, (kind, key) in keys.items()]
+    return json.dumps({"keys": jwks})
 
 
 def key_set(key: Ed25519PrivateKey, kid: str) -> str:

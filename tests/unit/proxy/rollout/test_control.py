@@ -1,15 +1,23 @@
 """Changes of the rollout: the order of storing and taking effect, and how the processes of a machine follow each other."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import GroupSettings
-from proxy.errors import GatesClosedError, NotStoredError, RolloutRefusedError, SettingsError, SupersededError
+from proxy.errors import (
+    GatesClosedError,
+    NotStoredError,
+    RequestExpiredError,
+    RolloutRefusedError,
+    SettingsError,
+    SupersededError,
+)
 from proxy.rollout import statefile
 from proxy.rollout.audit import AuditEvent, verify
-from proxy.rollout.control import ChangeRequest, Control
+from proxy.rollout.control import Assessment, ChangeRequest, Control
 from proxy.rollout.state_machine import Phase
 from tests.support.rollouts import control_in, force_outcome
 
@@ -206,11 +214,11 @@ async def test_every_change_is_one_entry_of_an_intact_chain(tmp_path: Path) -> N
     control = control_in(tmp_path)
     await control.promote(ANN)
     await control.pause(ANN)
-    control.rollback(ChangeRequest("bob", "mismatches", finding="abc123", id="one"))
-    control.rollback(ChangeRequest("bob", "mismatches", finding="abc123", id="two"))
+    for identity in ("one", "one", "two"):
+        control.rollback(ChangeRequest("bob", "mismatches", finding="abc123", id=identity))
     await control.resume(ANN)
     links = await control.replica.history()
-    assert [link.entry.event for link in links] == ["promote", "pause", "roll_back", "resume"]
+    assert [link.entry.event for link in links] == ["promote", "pause", "roll_back", "roll_back", "resume"]
     assert links[2].entry.finding == "abc123"
     assert verify(links).fault is None
 
@@ -252,3 +260,96 @@ async def test_resumed_rollout_may_have_another_salt(tmp_path: Path) -> None:
     await control.resume(ANN)
     (state,) = await control_in(tmp_path, salt="other").promote(ANN)
     assert state.salt == "other"
+
+
+async def test_two_operators_who_promote_from_one_step_move_one_step(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    seen = control.revision
+    await control.promote(ChangeRequest("ann", "", decided_on=seen))
+    with pytest.raises(SupersededError, match=r"all has changed since .* step 1, by ann"):
+        await control.promote(ChangeRequest("bob", "", decided_on=seen))
+    with pytest.raises(SupersededError, match="not at step 0 any more"):
+        await control.promote(ChangeRequest("bob", "", from_step=0))
+    assert control.replica.states["all"].step == 1
+
+
+async def test_promotions_under_way_at_the_same_time_move_one_step(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    judged, assess = asyncio.Event(), control.assess
+    assert assess
+
+    async def slowly(group: str) -> Assessment:
+        await judged.wait()
+        return await assess(group)
+
+    control.assess = slowly
+    promotions = asyncio.gather(control.promote(ANN), control.promote(ChangeRequest("bob")), return_exceptions=True)
+    await asyncio.sleep(0)
+    judged.set()
+    first, second = await promotions
+    assert not isinstance(first, BaseException)
+    assert isinstance(second, SupersededError)
+    assert control.replica.states["all"].step == 1
+
+
+async def test_promotions_of_two_processes_move_one_step(tmp_path: Path) -> None:
+    first, second = control_in(tmp_path), control_in(tmp_path)
+    seen = second.revision
+    await first.promote(ANN)
+    with pytest.raises(SupersededError):
+        await second.promote(ChangeRequest("bob", decided_on=seen))
+
+
+async def test_change_of_another_group_is_no_conflict(tmp_path: Path) -> None:
+    control = control_in(tmp_path, groups=(GroupSettings("reads", ("score",)),))
+    seen = control.revision
+    await control.promote(ChangeRequest("ann", group="reads"))
+    await control.promote(ChangeRequest("bob", group="all", decided_on=seen))
+
+
+async def test_resume_decided_on_before_the_latest_rollback_is_refused(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    control.rollback(ANN)
+    seen = control.revision
+    control.rollback(ChangeRequest("bob", "still wrong"))
+    with pytest.raises(SupersededError, match="changed since this was decided: rolled_back, step 0, by bob"):
+        await control.resume(ChangeRequest("ann", decided_on=seen))
+    assert control.switch.rolled_back
+
+
+async def test_expired_resume_changes_nothing(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    control.rollback(ANN)
+    with pytest.raises(RequestExpiredError):
+        await control.resume(ChangeRequest("ann", expires_at=control.now.timestamp() - 1))
+    assert control.switch.rolled_back
+    assert [link.entry.event for link in await control.replica.history()] == ["roll_back"]
+
+
+async def test_rollback_by_a_command_while_a_resume_is_under_way_holds(tmp_path: Path) -> None:
+    """The resume has been decided, and the rollback is stored before the resume is."""
+    control = control_in(tmp_path)
+    control.rollback(ANN)
+    check = control.switch.check_resumable
+
+    async def rolled_back_meanwhile() -> None:
+        await check()
+        control_in(tmp_path).rollback(ChangeRequest("bob", "still wrong"))
+
+    control.switch.check_resumable = rolled_back_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(SupersededError):
+        await control.resume(ANN)
+    assert control.switch.rolled_back
+    assert control_in(tmp_path).switch.state.reason == "still wrong"
+
+
+async def test_rollback_that_a_resume_elsewhere_did_not_know_outlives_it(tmp_path: Path) -> None:
+    here, there = control_in(tmp_path / "here"), control_in(tmp_path / "there")
+    here.rollback(ANN)
+    there.replica.apply(here.replica.states)
+    await there.resume(ANN)
+    here.rollback(ChangeRequest("bob", "still wrong"))
+    here.replica.apply(there.replica.states)
+    there.replica.apply(here.replica.states)
+    assert (here.switch.rolled_back, there.switch.rolled_back) == (True, True)
+    assert (there.replica.states["all"].epoch, there.switch.state.reason) == (2, "still wrong")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.errors import SwitchError
+from proxy.errors import SupersededError, SwitchError
+from proxy.rollout import statefile
 from proxy.rollout.switch import Switch
 
 
@@ -42,19 +43,54 @@ def test_unstored_rollback_holds_and_is_stored_later(tmp_path: Path) -> None:
     assert made.stored
 
 
-def test_second_rollback_keeps_the_first(tmp_path: Path) -> None:
+def test_request_that_arrives_twice_is_one_rollback(tmp_path: Path) -> None:
+    made = switch(tmp_path)
+    first = made.rollback(actor="me", reason="first", identity="one")
+    assert made.rollback(actor="me", reason="first", identity="one") == first
+
+
+async def test_resume_of_one_rollback_does_not_end_the_next(tmp_path: Path) -> None:
     made = switch(tmp_path)
     first = made.rollback(actor="me", reason="first")
-    assert made.rollback(actor="you", reason="second") == first
+    made.rollback(actor="you", reason="second")
+    with pytest.raises(SupersededError, match="newer rollback, by you"):
+        await made.resume(actor="me", reason="", ends=first)
+    assert made.rolled_back
 
 
-def test_unstored_resume_does_not_take_effect(tmp_path: Path) -> None:
+async def test_resume_does_not_end_a_newer_rollback_that_only_the_disk_knows(tmp_path: Path) -> None:
+    made = switch(tmp_path)
+    made.rollback(actor="me", reason="first")
+    switch(tmp_path).rollback(actor="you", reason="second")
+    with pytest.raises(SupersededError, match="newer rollback, by you"):
+        await made.resume(actor="me", reason="")
+    assert switch(tmp_path).rolled_back
+
+
+def test_file_can_be_replaced_many_times(tmp_path: Path) -> None:
+    made, other = switch(tmp_path), switch(tmp_path)
+    for number in range(5):
+        made.rollback(actor="me", reason=str(number))
+        other.poll()
+        assert other.state == made.state
+
+
+def test_process_does_not_wait_for_ever_for_a_lock(tmp_path: Path) -> None:
+    made = switch(tmp_path)
+    with statefile.locked(tmp_path / "switch.json"):
+        made.rollback(actor="me", reason="")
+        assert (made.rolled_back, made.stored) == (True, False)
+    made.poll()
+    assert made.stored
+
+
+async def test_unstored_resume_does_not_take_effect(tmp_path: Path) -> None:
     made = switch(tmp_path)
     made.rollback(actor="me", reason="")
     (tmp_path / "switch.json").unlink()
     (tmp_path / "switch.json").mkdir()
     with pytest.raises(SwitchError):
-        made.resume(actor="me", reason="")
+        await made.resume(actor="me", reason="")
     assert made.rolled_back
 
 
@@ -63,31 +99,31 @@ def test_unreadable_state_file_counts_as_a_rollback(tmp_path: Path) -> None:
     assert switch(tmp_path).rolled_back
 
 
-def test_two_processes_follow_each_other(tmp_path: Path) -> None:
+async def test_two_processes_follow_each_other(tmp_path: Path) -> None:
     first, second = switch(tmp_path), switch(tmp_path)
     first.rollback(actor="me", reason="")
     second.poll()
     assert second.rolled_back
-    second.resume(actor="me", reason="")
+    await second.resume(actor="me", reason="")
     first.poll()
     assert not first.rolled_back
 
 
-def test_outdated_process_does_not_undo_a_newer_rollback(tmp_path: Path) -> None:
+async def test_outdated_process_does_not_undo_a_newer_rollback(tmp_path: Path) -> None:
     behind, other = switch(tmp_path), switch(tmp_path)
     other.rollback(actor="a", reason="")
-    other.resume(actor="a", reason="")
+    await other.resume(actor="a", reason="")
     other.rollback(actor="a", reason="newest")
     behind.poll()
     assert behind.state.reason == "newest"
     assert behind.state.version == other.state.version
 
 
-def test_rollback_after_an_unseen_resume_holds(tmp_path: Path) -> None:
+async def test_rollback_after_an_unseen_resume_holds(tmp_path: Path) -> None:
     first, behind = switch(tmp_path), switch(tmp_path)
     first.rollback(actor="a", reason="first")
     behind.poll()
-    first.resume(actor="a", reason="")
+    await first.resume(actor="a", reason="")
     behind.rollback(actor="a", reason="second")
     first.poll()
     behind.poll()
@@ -96,10 +132,10 @@ def test_rollback_after_an_unseen_resume_holds(tmp_path: Path) -> None:
     assert behind.rolled_back
 
 
-def test_sentinel_file_rolls_back(tmp_path: Path) -> None:
+async def test_sentinel_file_rolls_back(tmp_path: Path) -> None:
     made = switch(tmp_path)
     (tmp_path / "sentinel").touch()
     made.poll()
     assert made.rolled_back
     with pytest.raises(SwitchError, match="sentinel"):
-        made.resume(actor="me", reason="")
+        await made.resume(actor="me", reason="")
