@@ -263,7 +263,7 @@ async def _withdrawal(
 
 
 def refuse_all_tables(state: PublicationState, publication: str) -> None:
-    """Refuse a publication that breaks tables which nobody checked.
+    """Refuse a publication that contains tables which were not checked.
 
     Raises:
         PublicationError: the publication is FOR ALL TABLES, or for all tables of a schema.
