@@ -54,6 +54,7 @@ class RunbookSection(StrEnum):
     DOWN = "What works while something is down"
     MESSAGES = "Pages and messages"
     SKIPPED = "Exchanges are skipped: why, and what to do"
+    MIGRATION = "A migration of the database"
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +401,16 @@ MEASUREMENT: Final = (
         first_step="Read the runner's log: it names the database that does not respond.",
         runbook=RunbookSection.DOWN,
         action=RolloutAction.PAUSE,
+    ),
+    AlertRule(
+        "ShadowSchemaDiffers",
+        f"{max_by(metrics.SCHEMA_DIFFERS.select(), 'table')} > 0",
+        hold_for="15m",
+        severity=AlertSeverity.WARNING,
+        summary="For 15 minutes live and the shadow have defined the table {{ $labels.table }} differently.",
+        impact="Clients are served. Exchanges that write the table are not compared; all others are.",
+        first_step="`shadow status` names the columns: finish the migration on both databases.",
+        runbook=RunbookSection.MIGRATION,
     ),
     AlertRule(
         "ShadowStoreUnavailable",

@@ -177,6 +177,12 @@ def _shadow() -> Sequence[Panel]:
             thresholds=((None, "green"), (1, "red")),
             description="Nothing is compared while a resync is pending.",
         ),
+        timeseries(
+            "Tables that are not compared",
+            Query(f"{max_by(metrics.SCHEMA_DIFFERS.select(), 'table')} > 0", "{{table}} is defined differently"),
+            Query(f"{max_by(metrics.NOT_CAPTURED.select(), 'table')} > 0", "{{table}} is not captured"),
+            description="Exchanges that write a table which live and shadow define differently are skipped as `schema_differs`.",
+        ),
         stat(
             "Waiting for the shadow database",
             Query(sum_by(metrics.WAITING.select())),

@@ -10,6 +10,7 @@
 - `attribution_keys` (pure) finds the keys that a row carries; `attribution` (pure) attributes transactions to requests, and `tag_belief`
   (pure) decides whether a side names its requests.
 - `session` opens connections with fixed settings; `catalog` reads the shapes of tables (`table_shape`, pure).
+- `schema_difference` (pure) finds where two databases define a table differently; `schema_reading` reads definitions again, cheaply.
 - `capturability` (pure) decides which tables a driver captures exactly; `capture_gaps` reads which are. `preflight` checks a database.
 - `write_obstacles` finds what keeps the runner's writes to the shadow from being exact.
 - `publication`, `trigger_log` and `trigger_tags` prepare one, a table at a time through `table_changes`, which tries live's writes

@@ -50,11 +50,15 @@ class KeyIndex:
         learned_max: int = 100_000,
     ) -> None:
         self.route_kind = route_kind
-        self._tables = tables
-        self._identities = {name: columns[0] for name, columns in primary_keys.items() if len(columns) == 1}
         self._learned: OrderedDict[RowReference, Keys] = OrderedDict()
         self._natural: dict[RowReference, tuple[str | None, ...]] = {}
         self._learned_max = learned_max
+        self.redescribe(tables, primary_keys)
+
+    def redescribe(self, tables: Mapping[str, Table], primary_keys: Mapping[str, Sequence[str]]) -> None:
+        """Replace the descriptions of tables and their primary keys; what was learned stays (see `forget_table`)."""
+        self._tables = tables
+        self._identities = {name: columns[0] for name, columns in primary_keys.items() if len(columns) == 1}
         self._parents = {
             table.references[key.through]
             for table in tables.values()
@@ -62,6 +66,12 @@ class KeyIndex:
             if key.through and key.through in table.references
         }
         self._patterns = {key.regex: re.compile(key.regex) for t in tables.values() for key in t.keys if key.regex}
+
+    def forget_table(self, table: str) -> None:
+        """Forget the parent rows of a table: its definition changed, and the same id may be another row."""
+        for reference in [reference for reference in self._learned if reference.table == table]:
+            del self._learned[reference]
+            self._natural.pop(reference, None)
 
     def of_route(self, key: str) -> Keys:
         """Return the keys of a request from its route's ordering key, "" for none."""

@@ -50,7 +50,7 @@ class Column:
 
     @property
     def definition(self) -> str:
-        """What the values of the column are: `numeric(10,2)`, `mood (sad, ok)`, `integer generated`."""
+        """The values of the column in words: `numeric(10,2)`, `mood (sad, ok)`, `integer generated`."""
         labels = f" ({', '.join(self.labels)})" if self.labels else ""
         return f"{self.type}{labels}{' generated' if self.generated else ''}"
 

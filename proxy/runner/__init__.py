@@ -15,9 +15,12 @@ opens live and shadow, `safety_check` refuses a shadow that may be live, `parent
 solves causes from what is stored, and `releases` reads the releases of both sides. `admin` and `metrics` are the runner's port and its
 counts.
 
+While definitions of tables change, `schema_watch` reads them, `schema_agreement` decides which tables are compared, `verdict_queue` holds
+each result until they are known to have been the same, and `shadow_shapes` and `shadow_sequences` take what is new into use.
+
 With `capture.driver: off`, `no_capture` has null objects for every part that deals with row changes. `calibrate` and
 `shadow replay --to both` use the same parts in the runner's place, through `databases.open_exclusive_shadow`.
 
-Pure, without I/O and clock: checkpoint, key_scheduler, ledger, row_plan, row_readback, row_sql, row_targets, shadow_attribution, skip_causes,
-transaction_snapshot.
+Pure, without I/O and clock: checkpoint, key_scheduler, ledger, row_plan, row_readback, row_sql, row_targets, schema_agreement,
+shadow_attribution, skip_causes, transaction_snapshot.
 """

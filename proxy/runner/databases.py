@@ -38,6 +38,8 @@ from proxy.runner.transaction_feed import TransactionFeed
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
+LIVE_CONNECTIONS = 3
+"""For a resync, a look-up, and the watch of definitions, which none of them may hold up."""
 USE_REPLICA_ROLE = "SET session_replication_role = replica"
 
 
@@ -79,7 +81,7 @@ class RunnerDatabases:
 
 @asynccontextmanager
 async def open_databases(
-    databases: DatabasesSettings, capture: CaptureSettings, *, shadow_connections: int
+    databases: DatabasesSettings, capture: CaptureSettings, *, shadow_connections: int, may_differ: bool = False
 ) -> AsyncGenerator[RunnerDatabases, None]:
     """Connect to live and shadow, and open their captures.
 
@@ -87,6 +89,7 @@ async def open_databases(
         databases: the section `databases` of the settings.
         capture: the section `capture`; its driver is not `off`.
         shadow_connections: most connections to the shadow at a time.
+        may_differ: the caller copes with tables that the databases define differently (`schema_agreement`).
 
     Raises:
         SettingsError: a DSN is missing or wrong, the shadow may be live, or its tables cannot be written exactly.
@@ -96,7 +99,7 @@ async def open_databases(
         if not getattr(databases, name):
             raise SettingsError(f"databases.{name} is empty; set it, or turn the capture off (capture.driver: off)")
     async with AsyncExitStack() as stack:
-        live = await stack.enter_async_context(_pool("live", databases.live, size=3))
+        live = await stack.enter_async_context(_pool("live", databases.live, size=LIVE_CONNECTIONS))
         shadow = await stack.enter_async_context(
             _pool("shadow", databases.shadow, size=shadow_connections, init=_use_replica_role)
         )
@@ -105,8 +108,9 @@ async def open_databases(
             facts = await read_write_facts(conn, catalog)
         refuse_unwritable(facts, catalog)
         await refuse_unsafe(live, shadow, catalog)
-        async with live.acquire() as conn:
-            refuse_different_tables(await read_existing(conn, catalog.tables), catalog)
+        if not may_differ:
+            async with live.acquire() as conn:
+                refuse_different_tables(await read_existing(conn, catalog.tables), catalog)
         captures = {
             Role.SERVED: open_capture(databases.live, capture),
             Role.MIRRORED: open_capture(databases.shadow, shadow_capture(capture)),

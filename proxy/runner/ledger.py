@@ -115,7 +115,7 @@ class Ledger:
         self._index = index
         self._primary_keys = primary_keys
         self._background = background
-        self._undivided = frozenset(undivided)
+        self.undivided = frozenset(undivided)
         self._overlap_memory_us = overlap_memory_us
         self._attributor = Attributor(primary_kind=index.route_kind)
         self._scheduler = KeyScheduler()
@@ -161,8 +161,15 @@ class Ledger:
             end = min(end, bisect_right(self._commits, limit, key=lambda commit: commit.end_lsn))
         return self._commits[end - 1] if end else None
 
-    def pending_changes(self, is_seen: Callable[[int], bool]) -> list[RowChange]:
-        """Return the changes that wait for the shadow, in commit order, of the transactions for whose xid `is_seen` is true."""
+    def pending_changes(
+        self, is_seen: Callable[[int], bool], applicable: Callable[[Sequence[RowChange], int], Sequence[RowChange]]
+    ) -> list[RowChange]:
+        """Return the changes that wait for the shadow, in commit order.
+
+        Args:
+            is_seen: whether the changes of a transaction are wanted; gets its xid.
+            applicable: picks the changes of a transaction that the shadow will get, as `SchemaAgreement.applicable` does.
+        """
         pending = [
             (lsn, keyed.transaction.xid, keyed.transaction.changes) for lsn, (_, keyed) in self._unclaimed.items()
         ]
@@ -173,7 +180,7 @@ class Ledger:
                 own = (keyed.transaction for keyed in item.claim.transactions)
                 pending += [(transaction.end_lsn, transaction.xid, transaction.changes) for transaction in own]
         pending.sort(key=lambda entry: entry[0])
-        return [change for _, xid, changes in pending if is_seen(xid) for change in changes]
+        return [change for _, xid, changes in pending if is_seen(xid) for change in applicable(changes, xid)]
 
     @property
     def untagged_sides(self) -> frozenset[Side]:
@@ -438,7 +445,7 @@ class Ledger:
         that writes a table whose rows constrain one another: two rows may have exchanged a unique value.
         """
         changes = keyed.transaction.changes
-        if _truncates(changes) or any(change.table in self._undivided for change in changes):
+        if _truncates(changes) or any(change.table in self.undivided for change in changes):
             self._add_apply(keyed.keys, changes, keyed.transaction, delivered)
             return
         groups: dict[frozenset[Key], list[RowChange]] = {}

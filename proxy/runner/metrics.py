@@ -126,6 +126,18 @@ class RunnerMetrics:
         self.resyncs = Counter(
             "shadow_resyncs_total", "Comparisons of whole tables, by reason.", ["reason"], registry=registry
         )
+        self.schema_differs = Gauge(
+            "shadow_table_schema_differs",
+            "1 while live and shadow define the table differently, or until it is equal again.",
+            ["table"],
+            registry=registry,
+        )
+        self.not_captured = Gauge(
+            "shadow_table_not_captured",
+            "1 for each table of live or shadow whose rows are not captured.",
+            ["table"],
+            registry=registry,
+        )
         self.resynced_rows = Counter("shadow_resynced_rows_total", "Rows that resyncs wrote.", registry=registry)
         self.confirmations = Counter(
             "shadow_confirmations_total",

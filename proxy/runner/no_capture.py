@@ -4,12 +4,14 @@ Each stands in for one part of the runner and has its interface, so that no othe
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from comparator.capture.attribution import Claim, KeyedTransaction, RequestWindow
 from comparator.capture.attribution_keys import NO_KEYS, Keys, RowId
-from comparator.exchanges.model import EffectsOutcome, Exchange, Side
+from comparator.exchanges.model import EffectsOutcome, Exchange, Observation, Side
+from comparator.exchanges.row_changes import RowChange
+from comparator.verdict import Comparison
 from proxy.journal.driver import JournalEntry
 from proxy.runner.ledger import Ledger
 from proxy.runner.resync import NOTHING_RESYNCED, PendingChanges, ResyncResult
@@ -131,3 +133,53 @@ class UnalignedShadow:
         """Repair nothing."""
         del rows
         return NOTHING_WRITTEN
+
+
+class NoSchemaWatch:
+    """Stands in for `SchemaWatch`: no definition matters, because no row is compared."""
+
+    version = 0
+    settled = ()
+    schemas = None
+    status: Mapping[str, object] = {}
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        await asyncio.get_running_loop().create_future()
+
+    async def confirmed(self) -> None:
+        """Return at once."""
+
+    async def has_changed(self, version: int) -> bool:
+        """Return False."""
+        del version
+        return False
+
+    def enter(self, tables: Sequence[str]) -> None:
+        """Do nothing."""
+
+    def resume(self, tables: Sequence[str], copied: TransactionSnapshot) -> None:
+        """Do nothing."""
+
+    def forget_copied(self) -> None:
+        """Do nothing."""
+
+    def rules_changed(self) -> None:
+        """Do nothing."""
+
+    def refuses_run(self, exchange: Exchange, changes: Iterable[RowChange]) -> bool:
+        """Return False."""
+        del exchange, changes
+        return False
+
+    def refuses_verdict(
+        self, exchange: Exchange, keys: Keys, served: Observation, mirrored: Observation, comparison: Comparison
+    ) -> bool:
+        """Return False."""
+        del exchange, keys, served, mirrored, comparison
+        return False
+
+    def applicable(self, changes: Sequence[RowChange], xid: int) -> Sequence[RowChange]:
+        """Return all changes."""
+        del xid
+        return changes

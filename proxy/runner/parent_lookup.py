@@ -86,6 +86,10 @@ class ParentLookup:
                 records = await pool.fetch(parents_sql(shape, self._index.columns_for(table)), ids)
         except UNAVAILABLE as error:
             raise DatabaseUnreachableError(f"lookup of {len(ids)} rows of {table}: {error!r}") from error
+        except asyncpg.PostgresError as error:
+            # The table is defined differently here: it is paused (`schema_agreement`), and so is what its rows belong to.
+            logger.warning("parent_lookup_failed", extra={"table": table, "error": f"{type(error).__name__}: {error}"})
+            return set()
         for record in records:
             self._index.learn_row(table, dict(record))
         return {record[shape.primary_key[0]] for record in records}

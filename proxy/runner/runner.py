@@ -14,6 +14,7 @@ from typing import Protocol
 from comparator.capture.attribution import KeyedTransaction
 from comparator.capture.attribution_keys import Keys, RowId
 from comparator.exchanges.model import EffectsOutcome, Exchange, Role, Side
+from comparator.exchanges.row_changes import RowChange
 from proxy.config.runner import RunnerSettings
 from proxy.errors import ShadowDriftError
 from proxy.runner.clock import now_us
@@ -28,6 +29,7 @@ from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows, named_rows
 from proxy.runner.shadow_attribution import GivenUpEnd
 from proxy.runner.shadow_state import ResyncReason, ShadowState
 from proxy.runner.skip_causes import RunnerSkip, attribution_skip
+from proxy.runner.verdict_queue import VerdictQueue
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,36 @@ class ShadowTables(Protocol):
         Raises:
             ShadowDriftError, DatabaseUnreachableError: as `write`.
         """
+        ...
+
+
+class SchemaGuard(Protocol):
+    """The tables that both databases define alike, while definitions change."""
+
+    @property
+    def version(self) -> int:
+        """A number that grows whenever definitions were read."""
+        ...
+
+    @property
+    def settled(self) -> Sequence[str]:
+        """Tables that are defined alike again, and due for a resync."""
+        ...
+
+    def refuses_run(self, exchange: Exchange, changes: Iterable[RowChange]) -> bool:
+        """Return whether an exchange whose served side made these changes cannot be compared."""
+        ...
+
+    def applicable(self, changes: Sequence[RowChange], xid: int) -> Sequence[RowChange]:
+        """Return the changes of a transaction of live that the shadow gets now."""
+        ...
+
+    async def has_changed(self, version: int) -> bool:
+        """Check the definitions; return whether any has changed since this version."""
+        ...
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
         ...
 
 
@@ -120,6 +152,8 @@ class Runner:
         strays: the shadow's transactions that no mirrored request made.
         primary_keys: of the captured tables.
         tables: those of the shadow.
+        schema: the tables that both databases define alike.
+        verdicts: hold each result until the definitions are known to have been the same.
     """
 
     settings: RunnerSettings
@@ -135,6 +169,8 @@ class Runner:
     primary_keys: Mapping[str, Sequence[str]]
     tables: ShadowTables
     resynchronizer: Resynchronizer
+    schema: SchemaGuard
+    verdicts: VerdictQueue
     checkpoints: Checkpoints
     _shed: list[Exchange] = field(default_factory=list[Exchange])
     _untagged: frozenset[tuple[Role, Side]] = frozenset()
@@ -166,10 +202,14 @@ class Runner:
         logger.info("mirroring_started", extra={"resumed": bool(resumed_us)})
         async with asyncio.TaskGroup() as tasks:
             pumps = [tasks.create_task(feed.pump(), name=f"pump-{role}") for role, feed in self.state.feeds.items()]
-            upkeep = [tasks.create_task(work(), name=work.__name__) for work in (self._housekeep, self._end_waiting)]
+            upkeep = [
+                tasks.create_task(work(), name=work.__qualname__)
+                for work in (self._housekeep, self._end_waiting, self.schema.run, self.verdicts.run)
+            ]
             dispatching = tasks.create_task(self._dispatch(tasks), name="dispatch")
             await self.intake.run()
             await dispatching
+            await self.verdicts.drain()
             for task in (*pumps, *upkeep):
                 task.cancel()
 
@@ -184,15 +224,21 @@ class Runner:
     async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             self.state.wake.clear()
-            while self.state.resync_reason and not self._running and not self.state.stopping.is_set():
-                await self.resynchronizer.run_requested()
-            if not self.state.resync_reason:
+            while self._resync_is_due() and not self._running and not self.state.stopping.is_set():
+                if self.schema.settled:
+                    await self.resynchronizer.run_for_schema()
+                else:
+                    await self.resynchronizer.run_requested()
+            if not self._resync_is_due():
                 for number, item in self.ledger.start_ready(self.settings.concurrency - self._running):
                     self._running += 1
                     tasks.create_task(self._carry_out(number, item), name=f"item-{number}")
             if self.state.stopping.is_set() and not self._running:
                 return
             await self.state.wake.wait()
+
+    def _resync_is_due(self) -> bool:
+        return bool(self.state.resync_reason or self.schema.settled)
 
     async def _carry_out(self, number: int, item: WorkItem) -> None:
         try:
@@ -228,17 +274,21 @@ class Runner:
         self.metrics.mirrored_seconds.labels(route, mirrored.side.value).observe(mirrored.duration_ns / 1e9)
         self.metrics.count_effects(Role.MIRRORED, mirrored.effects.outcome)
         if result.comparison is not None:
-            await self.outcomes.end(entry, result, None)
-        elif mirrored.effects.outcome is not EffectsOutcome.LOST:
+            self.verdicts.add(entry, run.claim.keys, result)
+            return
+        if mirrored.effects.outcome is not EffectsOutcome.LOST:
             await self.outcomes.end(entry, result, attribution_skip(mirrored.effects.outcome))
-        else:
-            await self.outcomes.end(entry, result, RunnerSkip.CAPTURE_LOST)
-            self.state.request_resync(ResyncReason.CAPTURE_LOST)
+            return
+        await self.outcomes.end(entry, result, RunnerSkip.CAPTURE_LOST)
+        self.state.request_resync(ResyncReason.CAPTURE_LOST)
 
     def _incomparable(self, run: MirrorRun) -> RunnerSkip | None:
         """Return the cause for which the shadow is not in the state from which this exchange started, None if it is."""
         if self.state.needs_clone:
             return RunnerSkip.NEEDS_CLONE
+        changes = [change for keyed in run.claim.transactions for change in keyed.transaction.changes]
+        if self.schema.refuses_run(run.exchange, changes):
+            return RunnerSkip.SCHEMA_DIFFERS
         if self.strays.is_unsettled(run.claim.keys):
             return RunnerSkip.UNSETTLED
         return self.served_effects.refusal(run.exchange) or self.state.quarantine_of(run)
@@ -249,7 +299,7 @@ class Runner:
             await self._apply(BackgroundApply(transaction.changes, transaction.xid, transaction.end_lsn))
 
     async def _apply(self, item: BackgroundApply) -> None:
-        changes = self.resynchronizer.not_copied(item.xid, item.changes)
+        changes = self.schema.applicable(self.resynchronizer.not_copied(item.xid, item.changes), item.xid)
         await self.align(alignment(changes, (), self.primary_keys))
 
     async def _repair(self, item: RowRepair) -> None:
@@ -272,8 +322,9 @@ class Runner:
                 "shadow_rows_unknown", extra={"tables": sorted(work.unknown), "do": "none: they are resynced"}
             )
             self._request_resync(ResyncReason.DRIFT, work.unknown)
+        version = self.schema.version
         try:
-            written = await self.state.retry(RetriedStep.ALIGN, lambda: self.tables.write(work))
+            written = await self._write(work, version)
         except ShadowDriftError as error:
             logger.warning("shadow_drifted", extra={"error": str(error), "rows": len(work.rows)})
             self.metrics.drifted_rows.inc()
@@ -282,6 +333,24 @@ class Runner:
         self.metrics.aligned_rows.inc(written.rows)
         self._report(written, work.rows)
         return written
+
+    async def _write(self, work: Alignment, version: int) -> WrittenRows:
+        """Write, once more without the tables that turn out to have been redefined meanwhile.
+
+        Raises:
+            ShadowDriftError: the shadow contradicts live in tables that both define alike.
+        """
+        try:
+            return await self.state.retry(RetriedStep.ALIGN, lambda: self.tables.write(work))
+        except ShadowDriftError:
+            if not await self.schema.has_changed(version):
+                raise
+        rest = replace(
+            work,
+            rows=[row for row in work.rows if row.table in self.primary_keys],
+            truncated=tuple(table for table in work.truncated if table in self.primary_keys),
+        )
+        return await self.state.retry(RetriedStep.ALIGN, lambda: self.tables.write(rest))
 
     def _report(self, written: WrittenRows, rows: Sequence[RowTarget]) -> None:
         """Count and name the rows of an alignment that were not, or are not, what they should be; have the latter resynced."""

@@ -69,6 +69,7 @@ class ResyncReason(StrEnum):
     CAPTURE_LOST = "capture_lost"
     DRIFT = "drift"
     OVERFLOW = "overflow"
+    SCHEMA = "schema"
     ERROR = "error"
 
 

@@ -43,6 +43,8 @@ class RunnerSkip(StrEnum):
     LOST = "lost"
 
     # Found when it is its turn: the shadow is not in the state that the served side started from.
+    SCHEMA_DIFFERS = "schema_differs"
+    """It has to do with a table that live and shadow define differently, or did while it ran."""
     NEEDS_CLONE = "needs_clone"
     """The shadow contradicts live as a whole."""
     NOT_CAPTURED = "not_captured"

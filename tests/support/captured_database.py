@@ -77,10 +77,10 @@ async def started_capture(dsn: str, chosen: CaptureSettings) -> AsyncIterator[tu
         yield capture, collector
 
 
-async def install_trigger_log(dsn: str) -> None:
-    """Install the change log of the trigger driver."""
+async def install_trigger_log(dsn: str, *tables: str) -> None:
+    """Install the change log of the trigger driver on these tables, on all of TABLES by default."""
     conn = await asyncpg.connect(dsn)
     try:
-        await changelog.install(conn, settings(Driver.TRIGGERS), TABLES)
+        await changelog.install(conn, settings(Driver.TRIGGERS), tables or TABLES)
     finally:
         await conn.close()

@@ -275,6 +275,14 @@ CASES = (
         quiet=(runner_series("shadow_resyncs_total", APPEARS_AFTER_25_MIN, reason="start"),),
     ),
     AlertCase(
+        "ShadowSchemaDiffers",
+        fires=(runner_series("shadow_table_schema_differs", "1x60", table="score"),),
+        quiet=(
+            runner_series("shadow_table_schema_differs", "1x10 0x50", table="score"),
+            runner_series("shadow_table_not_captured", "1x60", table="session"),
+        ),
+    ),
+    AlertCase(
         "ShadowResyncPending",
         fires=(runner_series("shadow_resync_pending", "1x60"),),
         quiet=(runner_series("shadow_resync_pending", "1x10 0 1x10"),),

@@ -29,3 +29,14 @@ def test_refused_file_and_settings_that_need_a_restart_are_named() -> None:
     lines = lines_of(config={"error": "listen: nonsense", "needs_restart": ["admin.port", "listen.workers"]})
     assert "config    the new file was refused: listen: nonsense" in lines
     assert "config    only a restart applies admin.port, listen.workers" in lines
+
+
+def test_tables_that_are_not_compared_are_named_with_the_reasons() -> None:
+    differing = {"table": "score", "since_s": 0, "reasons": ["score.n is integer in live and missing in the shadow"]}
+    schema = {"differs": [differing], "not_captured": ["session", "task"]}
+    lines = render(Status({"stage": "s"}, None, None, {}, schema=schema)).splitlines()
+    assert (
+        "schema    score is not compared since 1970-01-01 00:00:00Z: score.n is integer in live and missing in the shadow"
+        in lines
+    )
+    assert "schema    not captured, so rows are not compared: session, task" in lines
