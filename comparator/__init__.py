@@ -1,7 +1,7 @@
 """The comparator: decide what two sides' observations of one request mean. It imports neither the proxy nor the scorer.
 
     live log   --> capture --.                             .--> store --> report, queries
-                             +--> verdict.Comparator ------+--> findings (clusters of like differences, evidence)
+                             +--> verdict.Comparator ------+--> findings (clusters of like differences)
     shadow log --> capture --'      uses responses,        '--> metrics
                                     effects and rules
 

@@ -2,6 +2,5 @@
 
 `clustering` groups like differences into findings, which `tokens` reduces to what causes are solved from; `cause_solver` solves causes and
 `causes` names them; `cases` is the file format of a finding's examples and `redaction` removes secrets from
-them; `evidence` judges whether a route's comparisons suffice for a decision; `calibration` proposes rules from one side compared with
-itself; `rule_trial` compares cases under two sets of rules.
+them; `calibration` proposes rules from one side compared with itself; `rule_trial` compares cases under two sets of rules.
 """

@@ -14,7 +14,7 @@ from comparator.stats.distinct_sketch import distinct, merged
 from comparator.stats.quantile_sketch import QuantileSketch
 from comparator.stats.quantile_sketch import load as load_sketch
 from comparator.store.comparison_detail import unpack, unpacked_detail
-from comparator.store.rows import ComparisonRow, EvidenceRow, Finding, KnownTotal, RouteLatency, VerdictTotal
+from comparator.store.rows import ComparisonRow, Finding, KnownTotal, RouteLatency, VerdictTotal
 from comparator.verdict import Verdict
 
 SELECT_TOTALS = """
@@ -193,8 +193,8 @@ async def latency(
             *key,
             served.count,
             tuple(quantiles),
-            tuple(served.quantile(share) for share in quantiles),
-            tuple(mirrored.quantile(share) for share in quantiles),
+            served.quantiles(quantiles),
+            mirrored.quantiles(quantiles),
         )
         for key, (served, mirrored) in sketches.items()
     )
@@ -264,26 +264,3 @@ async def exemplars_of(conn: Connection, exchange_ids: Sequence[str]) -> list[Ca
 def _comparison_row(values: dict[str, Any]) -> ComparisonRow:
     detail = unpacked_detail(values.pop("detail"))
     return ComparisonRow(detail=detail, **values)
-
-
-INSERT_EVIDENCE = """
-INSERT INTO shadow.evidence (route, served_by, taken_at, outcome, reason, summary) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (route, served_by, taken_at)
-DO UPDATE SET outcome = excluded.outcome, reason = excluded.reason, summary = excluded.summary
-"""
-
-
-async def add_evidence(conn: Connection, row: EvidenceRow) -> None:
-    """Store a judgement of evidence."""
-    await conn.execute(INSERT_EVIDENCE, row.route, row.served_by, row.taken_at, row.outcome, row.reason, row.summary)
-
-
-SELECT_EVIDENCE = """
-SELECT DISTINCT ON (route, served_by) route, served_by, taken_at, outcome, reason, summary
-FROM shadow.evidence ORDER BY route, served_by, taken_at DESC
-"""
-
-
-async def latest_evidence(conn: Connection) -> tuple[EvidenceRow, ...]:
-    """Return the newest judgement of each route and serving side."""
-    return tuple([EvidenceRow(*record.values()) for record in await conn.fetch(SELECT_EVIDENCE)])

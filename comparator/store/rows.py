@@ -214,15 +214,3 @@ class ComparisonRow:
     detail: ComparisonDetail
     finding_set: str = ""
     release: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceRow:
-    """A stored judgement of a route's evidence; `summary` is JSON."""
-
-    route: str
-    served_by: str
-    taken_at: dt.datetime
-    outcome: str
-    reason: str
-    summary: bytes

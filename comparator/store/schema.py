@@ -8,6 +8,7 @@ from comparator import postgres
 from comparator.postgres import SCHEMA_LOCK, Connection
 from comparator.settings import StoreSettings
 from comparator.store.rollups import delete_old_rollups
+from comparator.store.step_evidence import delete_old_step_evidence
 
 DAYS_AHEAD: Final = 2
 """Days after today for which partitions are created in advance, so that a missed `maintain` does no harm."""
@@ -61,6 +62,7 @@ async def maintain_partitions(conn: Connection, settings: StoreSettings, now: dt
                 await conn.execute(f"DROP TABLE shadow.{name}")
         await conn.execute(DELETE_OLD_REST, now - dt.timedelta(days=settings.retention_days))
         await delete_old_rollups(conn, now - dt.timedelta(days=settings.retention_days))
+        await delete_old_step_evidence(conn, now, now - dt.timedelta(days=settings.retention_days))
     remaining = [name for name in await partitions(conn) if name >= oldest]
     return sum([await shrink(conn, name, settings.partition_max_rows) for name in remaining])
 

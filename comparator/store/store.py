@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import asyncpg
 
@@ -23,6 +23,7 @@ from comparator.store.comparison_detail import ComparedExchange, pack, served_at
 from comparator.store.finding_sets import add_sets
 from comparator.store.rollups import add_known_totals, add_rollups, add_totals
 from comparator.store.schema import maintain_partitions, migrate
+from comparator.store.step_evidence import SkippedExchanges, add_step_evidence
 from comparator.store.writes import (
     distinct,
     findings_of,
@@ -31,6 +32,7 @@ from comparator.store.writes import (
     upsert_finding,
 )
 
+NO_SKIPPED: Final[SkippedExchanges] = {}
 
 
 class Store:
@@ -91,13 +93,17 @@ class Store:
             async with self._pool.acquire(timeout=self.settings.timeout_s) as conn:
                 yield conn
 
-    async def add(self, batch: Sequence[ComparedExchange]) -> int:
+    async def add(self, batch: Sequence[ComparedExchange], skipped: SkippedExchanges = NO_SKIPPED) -> int:
         """Add a batch in one transaction; return how many of its exchanges were not stored yet.
+
+        Args:
+            batch: comparisons.
+            skipped: numbers of exchanges that were not compared.
 
         Raises:
             StoreUnavailableError: nothing was stored; add the whole batch again.
         """
-        if not batch:
+        if not batch and not skipped:
             return 0
         async with self.connection() as conn, conn.transaction():
             fresh_ids = await insert_comparisons(conn, batch)
@@ -105,6 +111,7 @@ class Store:
             await add_totals(conn, fresh)
             await add_known_totals(conn, fresh)
             await add_rollups(conn, fresh)
+            await add_step_evidence(conn, fresh, skipped)
             await self._add_findings(conn, fresh)
             await add_sets(conn, fresh, exemplar_max_bytes=self.settings.exemplar_max_bytes)
         return len(fresh)

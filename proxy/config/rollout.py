@@ -14,7 +14,7 @@ from proxy.config.constraints import (
     Share,
 )
 
-DEFAULT_STEPS = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0)
+DAY_S = 86_400.0
 
 
 class StepSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,6 +28,19 @@ class StepSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Overrides `gates.time_min_s`."""
     comparisons_min: Count | None = None
     """Overrides `gates.comparisons_min`."""
+
+
+DEFAULT_STEPS: tuple[StepSettings | float, ...] = (
+    0.0,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    StepSettings(75.0, time_min_s=DAY_S),
+    100.0,
+)
+"""The last step before 100 % lasts a day at least, so that a fault of the night is seen before the legacy is gone."""
 
 
 class GroupSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,38 +61,40 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Time at the step."""
     comparisons_min: Count = 10_000
     """Comparisons at the step."""
-    comparisons_max: PositiveCount = 500_000
-    """Newest comparisons of the step that are judged, so that a long step costs no more than a short one."""
     mismatch_rate_max: Share = 0.001
-    """Share of mismatches; the upper bound of its confidence interval has to be below."""
-    effect_mismatches_max: Count = 0
-    """Comparisons whose committed rows differ."""
-    points_mismatches_max: Count = 0
-    """Comparisons that differ in rows of `points_tables`."""
+    """Limit of the rate of mismatches, without those of `low_confidence` tables and of requests that one side alone failed."""
+    transient_rate_max: Share = 0.002
+    """Limit of the share of the candidate's mirrored runs that differ and do not reproduce, beyond what the legacy's certainly do."""
+    effect_rate_max: Share = 0.00001
+    """Limit of the rate of comparisons whose committed rows differ."""
+    points_rate_max: Share = 0.00001
+    """Limit of the rate of comparisons that differ in rows of `points_tables`."""
     points_tables: tuple[str, ...] = ("registry_humanpoints", "registry_humanpointscommunityqualifiedusers")
     """Tables with a gate of their own."""
     error_rate_increase_max: Share = 0.001
     """Limit of the difference of the error rates, candidate minus legacy, on the same requests. An error is a 5xx or no response."""
     latency_quantile: Probability = 0.95
     """Quantile of the duration that is compared."""
-    latency_ratio_max: Positive = 1.0
-    """Candidate's quantile over the legacy's; a ratio whose confidence interval is above closes the gate."""
-    latency_tolerance: NonNegative = 0.05
-    """Amount by which the confidence interval of the ratio may exceed `latency_ratio_max` for the gate to be open."""
+    latency_ratio_max: Positive = 1.05
+    """Limit of the candidate's quantile over the legacy's, on the same requests."""
     latency_across_roles_max: Positive = 2.0
-    """The ratio where one side only served and the other only mirrored: at 0 % and at 100 %."""
-    latency_pairs_min: Count = 1_000
-    """Pairs of durations needed."""
+    """The limit where one side only served and the other only mirrored: at 0 % and at 100 %. It closes the gate and never rolls back."""
+    latency_durations_min: PositiveCount = 40
+    """Durations of each side and role in one block of minutes."""
     rss_max_bytes: Count = 512 * 1024**2
-    """Resident memory of each candidate process (`sources.candidates`); 0 turns the gate off."""
+    """Resident memory of each candidate process in `sources.candidates`; without any, or with 0, the gate is off."""
     route_comparisons_min: Count = 20
-    """Comparisons of each route of the group that is mirrored."""
+    """Comparisons of each mirrored route of the group that is called or not `quiet`."""
     compared_share_min: Share = 0.8
-    """Share of the exchanges read from the journal at this step that was compared."""
+    """Share of the exchanges of this step that was compared, on each route and overall, drops of the proxies included. Exchanges left
+    out by policies and rate limits do not count; overlapped ones have a gate of their own."""
+    overlapped_share_max: Share = 0.02
+    """Share of the exchanges, on each route and overall, that cannot be compared because another one of their key overlapped."""
     accounting_slack: Count = 100
     """Exchanges by which the counts may fail to add up, as they are read one after another."""
     alpha: Probability = 0.01
-    """Probability that any confidence interval of a step is ever wrong; shared among the gates."""
+    """Probability that a candidate within all limits is ever rolled back, shared among all steps, groups, gates, routes and windows
+    of time; and that a gate opens for a candidate beyond its limit."""
 
 
 class AutoRollbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,9 +103,9 @@ class AutoRollbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = True
     """Roll back automatically."""
     consecutive_evaluations: PositiveCount = 2
-    """Evaluations in a row in which the same gate is bad."""
-    hits_min: PositiveCount = 3
-    """Comparisons with differing rows, or points, beyond what their gate allows; fewer only close the gate."""
+    """Evaluations in a row, each on more evidence, in which the same gate is bad."""
+    keys_min: PositiveCount = 3
+    """Different ordering keys (clients) that a bad rate needs."""
 
 
 class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +116,7 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     runners: tuple[str, ...] = ()
     """URLs of the runners' pages; empty: that of `runner.host` and `runner.port`."""
     candidates: tuple[str, ...] = ()
-    """URLs of the candidate's pages, e.g. `http://10.0.0.2:8001/metrics`; without one the memory gate stays closed."""
+    """URLs of the candidate's pages, e.g. `http://10.0.0.2:8001/metrics`; without one the memory gate is off."""
     legacy_health: str = ""
     """URL that says whether the legacy is healthy: 2xx and 3xx. Empty: its live backend with its `health_check.path`, else
     `/health/`."""

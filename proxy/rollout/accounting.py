@@ -40,7 +40,7 @@ RESIDENT_MEMORY: Final = "process_resident_memory_bytes"
 
 OUTCOMES: Final = (COMPARED, SKIPPED, FAILED, DROPPED)
 """The runner's counters: an exchange read from the journal ends in one of them."""
-POLICY_CAUSES: Final = (Skip.POLICY, Skip.WRITE)
+POLICY_CAUSES: Final = frozenset({Skip.POLICY, Skip.WRITE, Skip.RATE_LIMITED})
 """Causes of skips that the configuration asks for; they are not a lack of coverage."""
 
 TIMEOUT_S: Final = 5.0
@@ -77,10 +77,11 @@ class MetricsPages:
 
 @dataclass(frozen=True, slots=True)
 class ScrapedPages:
-    """The pages that were read, and `url: reason` of each that was not."""
+    """The pages that were read, with their URLs, and `url: reason` of each that was not."""
 
     read: tuple[Samples, ...]
     unavailable: tuple[str, ...]
+    urls: tuple[str, ...] = ()
 
 
 async def scrape(session: aiohttp.ClientSession, url: str, *, timeout_s: float = TIMEOUT_S) -> Samples:
@@ -104,6 +105,7 @@ async def scrape_all(urls: Sequence[str], *, timeout_s: float) -> ScrapedPages:
     return ScrapedPages(
         tuple(page for page in pages if not isinstance(page, str)),
         tuple(page for page in pages if isinstance(page, str)),
+        tuple(url for url, page in zip(urls, pages, strict=True) if not isinstance(page, str)),
     )
 
 
@@ -280,20 +282,11 @@ def totals_of(proxies: ScrapedPages, runners: ScrapedPages) -> AccountingTotals 
     )
 
 
-def coverage_of(runners: ScrapedPages, routes: Sequence[str]) -> tuple[int | None, int]:
-    """Count the exchanges of these routes that have an outcome, without those skipped by policy, and those that were compared.
-
-    Returns:
-        Both counts since the runners started; None for the first when a page is missing.
-    """
-    if runners.unavailable or not runners.read:
-        return None, 0
-
-    def count(name: str, **labels: str) -> float:
-        return sum(total(samples, name, route=route, **labels) for samples in runners.read for route in routes)
-
-    by_policy = sum(count(SKIPPED, cause=cause) for cause in POLICY_CAUSES)
-    return int(sum(count(name) for name in OUTCOMES) - by_policy), int(count(COMPARED))
+def drops_of(proxies: ScrapedPages) -> Mapping[str, int] | None:
+    """Return the exchanges that each proxy has served and dropped since it started, by URL; None when a page is missing."""
+    if proxies.unavailable or not proxies.read:
+        return None
+    return {url: int(total(samples, JOURNAL_DROPPED)) for url, samples in zip(proxies.urls, proxies.read, strict=True)}
 
 
 def rss_of(candidates: ScrapedPages) -> int | None:

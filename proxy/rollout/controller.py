@@ -16,9 +16,18 @@ from proxy.errors import RolloutError
 from proxy.rollout.audit import AuditEvent
 from proxy.rollout.control import Assessment, ChangeRequest, Control
 from proxy.rollout.evidence import Evidence, SuspectFinding
-from proxy.rollout.gates import Streaks, grounds_for_rollback, implicated_finding, judge, reasons_of, streaks_after
+from proxy.rollout.gates import (
+    Streaks,
+    grounds_for_rollback,
+    implicated_finding,
+    judge,
+    reasons_of,
+    step_alpha,
+    streaks_after,
+)
 from proxy.rollout.group_state import GroupState
 from proxy.rollout.state_machine import Phase
+from proxy.rollout.traffic_split import step_of
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +77,17 @@ class Controller:
         control = self._control
         state, now = control.replica.states[group], control.now
         evidence = await self._collect(state, now)
-        steps = steps_of(control.settings, group)
-        step = steps[min(state.step, len(steps) - 1)]
+        settings = control.settings
+        alpha = step_alpha(
+            settings.gates,
+            epoch=state.epoch,
+            steps=len(steps_of(settings, group)),
+            groups=len(control.replica.groups),
+        )
         # Quantiles and intervals are some milliseconds of arithmetic: not on the loop that serves clients.
-        results = await asyncio.to_thread(judge, evidence, control.settings.gates, step, control.settings.auto_rollback)
+        results = await asyncio.to_thread(
+            judge, evidence, settings.gates, step_of(settings, state), settings.auto_rollback, alpha=alpha
+        )
         assessment = Assessment(group, state, now, evidence, results)
         self.latest[group] = assessment
         return assessment
@@ -173,6 +189,5 @@ class Controller:
     def promotes_automatically(self, state: GroupState) -> bool:
         """Return True when the step of this state is left without an operator."""
         settings = self._control.settings
-        steps = steps_of(settings, state.group)
-        manual = steps[min(state.step, len(steps) - 1)].manual
+        manual = step_of(settings, state).manual
         return settings.auto_promote if manual is None else not manual

@@ -1,37 +1,124 @@
 """The evidence of a rollout step: counts, durations and findings since the step was entered, the input of the gates. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-from comparator.exchanges.model import Role, Side
 from comparator.stats.confidence import VerdictCounts
-from comparator.stats.quantile_sketch import QuantileSketch
+from proxy.rollout.latency_blocks import LatencyBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Comparisons with one property, e.g. mismatches.
+
+    Attributes:
+        count: number of comparisons.
+        keys: number of different ordering keys among them.
+        design_effect: number of them that weighs as much as one independent comparison (comparator.stats.confidence.design_effect).
+    """
+
+    count: int = 0
+    keys: int = 0
+    design_effect: float = 1.0
+
+    def __add__(self, other: "Hits") -> "Hits":
+        return Hits(self.count + other.count, self.keys + other.keys, max(self.design_effect, other.design_effect))
+
+
+NO_HITS = Hits()
 
 
 @dataclass(frozen=True, slots=True)
 class RouteEvidence:
-    """The evidence of one route.
+    """The evidence of one route, or of several together, in one window of time.
+
+    A pair that one side alone failed (a 5xx or no response) is judged by the error rates only, so it is no mismatch here. Mismatches
+    that lie only in rows of `low_confidence` tables are apart as well.
 
     Attributes:
         counts: comparisons by verdict.
+        judged: comparisons in which both sides answered or both failed.
+        mismatches: of those, the ones that differ.
+        low_confidence: of those, the ones that differ in rows of `low_confidence` tables only.
+        effects_compared: comparisons in which rows were compared.
+        effects: of those, the ones that differ in rows of other tables.
+        points: of those, the ones that differ in rows of `gates.points_tables`.
         pairs: requests that both sides received.
-        candidate_only_errors: of the pairs, those that failed on the candidate alone: a status of 500 or more, or no response.
+        candidate_only_errors: of the pairs, those that failed on the candidate alone, in the first run.
         legacy_only_errors: of the pairs, those that failed on the legacy alone.
+        candidate_mirrored: comparisons in which the candidate was the mirrored side.
+        candidate_transient: of those, the ones whose difference was gone when the candidate ran again.
+        legacy_mirrored: comparisons in which the legacy was the mirrored side.
+        legacy_transient: of those, the ones whose difference was gone when the legacy ran again.
+        overlapped: exchanges that were not compared because another request of the same key ran at the same time.
+        excluded: exchanges that were not compared because the configuration says so: policies and rate limits.
+        lost: exchanges that were not compared for any other reason: failed, dropped by a proxy, overload, and so on.
     """
 
     counts: VerdictCounts = field(default_factory=VerdictCounts)
+    judged: int = 0
+    mismatches: Hits = NO_HITS
+    low_confidence: Hits = NO_HITS
+    effects_compared: int = 0
+    effects: Hits = NO_HITS
+    points: Hits = NO_HITS
     pairs: int = 0
-    candidate_only_errors: int = 0
-    legacy_only_errors: int = 0
+    candidate_only_errors: Hits = NO_HITS
+    legacy_only_errors: Hits = NO_HITS
+    candidate_mirrored: int = 0
+    candidate_transient: Hits = NO_HITS
+    legacy_mirrored: int = 0
+    legacy_transient: Hits = NO_HITS
+    overlapped: int = 0
+    excluded: int = 0
+    lost: int = 0
+
+    @property
+    def called(self) -> int:
+        """Exchanges of which something is known, compared or not."""
+        return self.counts.compared + self.overlapped + self.excluded + self.lost
 
     def __add__(self, other: "RouteEvidence") -> "RouteEvidence":
+        # Spelled out, as this runs for every route of every window.
         return RouteEvidence(
             self.counts + other.counts,
+            self.judged + other.judged,
+            self.mismatches + other.mismatches,
+            self.low_confidence + other.low_confidence,
+            self.effects_compared + other.effects_compared,
+            self.effects + other.effects,
+            self.points + other.points,
             self.pairs + other.pairs,
             self.candidate_only_errors + other.candidate_only_errors,
             self.legacy_only_errors + other.legacy_only_errors,
+            self.candidate_mirrored + other.candidate_mirrored,
+            self.candidate_transient + other.candidate_transient,
+            self.legacy_mirrored + other.legacy_mirrored,
+            self.legacy_transient + other.legacy_transient,
+            self.overlapped + other.overlapped,
+            self.excluded + other.excluded,
+            self.lost + other.lost,
         )
+
+
+@dataclass(frozen=True)
+class WindowEvidence:
+    """The evidence of one window of time.
+
+    Attributes:
+        routes: by route, for each mirrored route of the group; a route without comparisons has zeros.
+        hits_overall: the hits of all routes together by the name of their field, where a key on two routes is one key; a field that
+            is missing is the sum over the routes.
+    """
+
+    routes: Mapping[str, RouteEvidence] = field(default_factory=dict[str, RouteEvidence])
+    hits_overall: Mapping[str, Hits] = field(default_factory=dict[str, Hits])
+
+    @cached_property
+    def overall(self) -> RouteEvidence:
+        """The evidence of all routes together."""
+        return replace(sum(self.routes.values(), RouteEvidence()), **self.hits_overall)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,45 +150,54 @@ class AccountingTotals:
         return self.served - self.accounted - self.in_flight
 
 
-NO_SKETCHES: Final[Mapping[tuple[Side, Role], QuantileSketch]] = {}
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evidence:
     """The evidence of one group since its step was entered.
 
     Attributes:
         seconds: time at this step.
-        routes: evidence by route, for each mirrored route of the group; a route without comparisons has zeros.
-        effect_mismatches: comparisons whose committed rows differ.
-        points_mismatches: of those, the ones that differ in the tables of `gates.points_tables`.
-        effects_compared: comparisons in which rows were compared at all.
-        durations: sketches of durations in microseconds, by side and role.
+        step: the whole step.
+        recent: windows of fresh evidence by their length in seconds (proxy.rollout.alpha_spending.RECENT_S), each with its begin as
+            Unix time; one that began before the step is missing.
+        quiet_routes: routes that may stay without calls.
+        blocks: latency of this step, oldest first.
+        quantile_us: the judged quantile of the durations at this step in microseconds, by `side_role`.
+        measures_memory: `sources.candidates` names pages to read the memory from.
         rss_bytes: the largest resident memory of a candidate process; None when it was not measured.
-        completed: exchanges that got an outcome, without those skipped by policy; None when it was not measured.
-        compared: of those, the ones that were compared.
+        dropped: exchanges that the proxies served and dropped at this step; None when it was not measured.
         accounting: the accounting of all processes; None when it was not measured.
         suspects: findings seen at this step, new ones first, then the most frequent.
         unavailable: the sources that did not answer, each with the reason.
     """
 
     seconds: float = 0.0
-    routes: Mapping[str, RouteEvidence] = field(default_factory=dict[str, RouteEvidence])
-    effect_mismatches: int = 0
-    points_mismatches: int = 0
-    effects_compared: int = 0
-    durations: Mapping[tuple[Side, Role], QuantileSketch] = field(default_factory=lambda: NO_SKETCHES)
+    step: WindowEvidence = field(default_factory=WindowEvidence)
+    recent: Mapping[int, tuple[float, WindowEvidence]] = field(default_factory=dict[int, tuple[float, WindowEvidence]])
+    quiet_routes: frozenset[str] = frozenset()
+    blocks: tuple[LatencyBlock, ...] = ()
+    quantile_us: Mapping[str, float] = field(default_factory=dict[str, float])
+    measures_memory: bool = False
     rss_bytes: int | None = None
-    completed: int | None = None
-    compared: int = 0
+    dropped: int | None = None
     accounting: AccountingTotals | None = None
     suspects: tuple[SuspectFinding, ...] = ()
     unavailable: tuple[str, ...] = ()
 
     @property
+    def routes(self) -> Mapping[str, RouteEvidence]:
+        """The evidence of the whole step by route."""
+        return self.step.routes
+
+    @property
     def overall(self) -> RouteEvidence:
-        """The evidence of all routes together."""
-        return sum(self.routes.values(), RouteEvidence())
+        """The evidence of the whole step, all routes together."""
+        return self.step.overall
+
+    def windows(self) -> Iterable[tuple[int | None, float, WindowEvidence]]:
+        """Yield length, begin and evidence of every window; None and minus infinity for the whole step, which is first."""
+        yield None, float("-inf"), self.step
+        for length_s, (begin_s, window) in sorted(self.recent.items()):
+            yield length_s, begin_s, window
 
     def snapshot(self) -> dict[str, object]:
         """Return the figures that the audit log keeps with a decision, as JSON values."""
@@ -113,16 +209,23 @@ class Evidence:
             "known": overall.counts.known,
             "transient": overall.counts.transient,
             "failed": overall.counts.failed,
-            "effects_compared": self.effects_compared,
-            "effect_mismatches": self.effect_mismatches,
-            "points_mismatches": self.points_mismatches,
-            "candidate_only_errors": overall.candidate_only_errors,
-            "legacy_only_errors": overall.legacy_only_errors,
-            "p95_us": {
-                f"{side}_{role}": round(sketch.quantile(0.95))
-                for (side, role), sketch in self.durations.items()
-                if sketch.count
-            },
+            "judged_mismatches": overall.mismatches.count,
+            "mismatch_keys": overall.mismatches.keys,
+            "mismatch_design_effect": round(overall.mismatches.design_effect, 2),
+            "low_confidence_mismatches": overall.low_confidence.count,
+            "effects_compared": overall.effects_compared,
+            "effect_mismatches": overall.effects.count,
+            "points_mismatches": overall.points.count,
+            "candidate_only_errors": overall.candidate_only_errors.count,
+            "legacy_only_errors": overall.legacy_only_errors.count,
+            "candidate_transient": overall.candidate_transient.count,
+            "legacy_transient": overall.legacy_transient.count,
+            "overlapped": overall.overlapped,
+            "excluded": overall.excluded,
+            "lost": overall.lost,
+            "dropped": self.dropped,
+            "latency_blocks": len(self.blocks),
+            "quantile_us": {name: round(value) for name, value in self.quantile_us.items()},
             "rss_bytes": self.rss_bytes,
             "accounting_gap": self.accounting.gap if self.accounting else None,
             "findings": [suspect.id for suspect in self.suspects[:10]],

@@ -1,137 +1,272 @@
-"""SQL that reads the evidence of a group from the comparator's tables; each function takes the connection first."""
+"""SQL that reads the evidence of a step from what was counted while verdicts were stored; each function takes the connection first.
+
+The tables are those of comparator.store.step_evidence. A step's evidence is what carries its stage, from the minute on in which it was
+entered.
+"""
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from comparator.exchanges.model import Role, Side
+from comparator.exchanges.model import EffectsOutcome, Role, Side
 from comparator.postgres import Connection
 from comparator.stats.confidence import VerdictCounts
-from comparator.stats.quantile_sketch import ACCURACY, QuantileSketch
-from comparator.store.comparison_detail import unpacked_detail
-from proxy.rollout.evidence import RouteEvidence, SuspectFinding
+from comparator.stats.duration_buckets import Buckets
+from comparator.store.step_evidence import ROWS, HitKind, add_skipped, minute_of
+from proxy.rollout.accounting import POLICY_CAUSES
+from proxy.rollout.evidence import Hits, RouteEvidence, SuspectFinding, WindowEvidence
+from proxy.rollout.latency_blocks import Cell, LatencyBlock, MinuteDurations
 
-ROW_MISMATCHES_MAX: Final = 500
-"""The number of comparisons with differing rows whose details are read, the newest first."""
+REPEATED_MAX: Final = 500
+"""Clients with several hits of one kind whose comparisons are counted, those with the most hits first."""
 SUSPECTS_MAX: Final = 50
-_GAMMA: Final = (1 + ACCURACY) / (1 - ACCURACY)
-
-SELECT_BEGIN = """
-SELECT served_at FROM shadow.comparison WHERE served_at >= $1 AND route = ANY($2)
-ORDER BY served_at DESC OFFSET $3 LIMIT 1
-"""
+DROPPED: Final = "dropped"
+"""Cause of the exchanges that a proxy dropped before they were in the journal."""
 
 
-async def begin_of(conn: Connection, *, since: dt.datetime, names: Sequence[str], comparisons_max: int) -> dt.datetime:
-    """Return the time from which evidence is read: `since`, or later where more than `comparisons_max` comparisons follow it.
+@dataclass(frozen=True, slots=True)
+class StepScope:
+    """The exchanges that are read: those of a stage and of some routes, from a minute on."""
 
-    Args:
-        conn: a connection to the store.
-        since: when the step was entered.
-        names: routes.
-        comparisons_max: section `rollout.gates`.
-    """
-    begin: dt.datetime | None = await conn.fetchval(SELECT_BEGIN, since, list(names), comparisons_max - 1)
-    return begin or since
+    stage: str
+    since: dt.datetime
+    routes: tuple[str, ...]
+
+    def from_minute(self, begin: dt.datetime) -> "StepScope":
+        """Return the part from a later minute on."""
+        return StepScope(self.stage, max(self.since, begin), self.routes)
 
 
-# A side failed when its status is 5xx or when it gave no response, which counts as 599 here. A refused connection and an overload of
-# our own say nothing about a side, so such comparisons are not counted as pairs. For example:
-#
-#   served_by  served_status  mirrored_status  cause             pair  candidate_failed  legacy_failed
-#   candidate  200            500              response          yes   no                yes
-#   legacy     200            NULL             mirrored_timeout  yes   yes               no
-#   legacy     200            NULL             mirrored_refused  no
-SELECT_ROUTES = """
-WITH judged AS (
-    SELECT
-        route, verdict,
-        coalesce(CASE served_by WHEN 'candidate' THEN served_status ELSE mirrored_status END, 599) >= 500 AS candidate_failed,
-        coalesce(CASE served_by WHEN 'legacy' THEN served_status ELSE mirrored_status END, 599) >= 500 AS legacy_failed,
-        coalesce(cause, '') NOT IN ('served_overload', 'mirrored_overload', 'mirrored_refused') AS is_pair
-    FROM shadow.comparison WHERE served_at >= $1 AND route = ANY($2)
-)
+SELECT_COUNTS = """
 SELECT
-    route,
-    count(*) FILTER (WHERE verdict = 'match') AS match,
-    count(*) FILTER (WHERE verdict = 'known') AS known,
-    count(*) FILTER (WHERE verdict = 'mismatch') AS mismatch,
-    count(*) FILTER (WHERE verdict = 'transient') AS transient,
-    count(*) FILTER (WHERE verdict = 'failed') AS failed,
-    count(*) FILTER (WHERE is_pair) AS pairs,
-    count(*) FILTER (WHERE is_pair AND candidate_failed AND NOT legacy_failed) AS candidate_only,
-    count(*) FILTER (WHERE is_pair AND legacy_failed AND NOT candidate_failed) AS legacy_only
-FROM judged GROUP BY route
+    route, served_by,
+    sum(match)::bigint, sum(known)::bigint, sum(mismatch)::bigint, sum(transient)::bigint, sum(failed)::bigint,
+    sum(pairs)::bigint, sum(judged)::bigint, sum(effects_compared)::bigint
+FROM shadow.step_count WHERE stage = $1 AND minute >= $2 AND route = ANY($3)
+GROUP BY route, served_by
+"""
+SELECT_SKIPPED = """
+SELECT route, cause, sum(count)::bigint AS count FROM shadow.step_skip
+WHERE stage = $1 AND minute >= $2 AND route = ANY($3)
+GROUP BY route, cause
 """
 
 
-async def routes(conn: Connection, *, since: dt.datetime, names: Sequence[str]) -> dict[str, RouteEvidence]:
-    """Count comparisons, and the failures of one side alone, by route; a route without any has zeros."""
-    evidence = {name: RouteEvidence() for name in names}
-    for record in await conn.fetch(SELECT_ROUTES, since, list(names)):
-        counts = VerdictCounts(*(record[name] for name in ("match", "known", "mismatch", "transient", "failed")))
-        evidence[record["route"]] = RouteEvidence(
-            counts, record["pairs"], record["candidate_only"], record["legacy_only"]
+async def window(conn: Connection, scope: StepScope, *, points_tables: Sequence[str]) -> WindowEvidence:
+    """Read the evidence of a window of time, which begins with `scope`."""
+    figures: dict[str, RouteEvidence] = {route: RouteEvidence() for route in scope.routes}
+    for record in await conn.fetch(SELECT_COUNTS, scope.stage, scope.since, list(scope.routes)):
+        route, served_by, *numbers = record.values()
+        figures[route] += _counted(Side(served_by), numbers)
+    for record in await conn.fetch(SELECT_SKIPPED, scope.stage, scope.since, list(scope.routes)):
+        figures[record["route"]] += _skipped(record["cause"], record["count"])
+    trials = {route: evidence.counts.compared for route, evidence in figures.items()}
+    by_route = await _hits(conn, scope, points_tables, trials)
+    together = await _hits(conn, scope, points_tables, {"": sum(trials.values())}) if by_route else {}
+    routes = {
+        route: replace(evidence, **{name: hits for (of, name), hits in by_route.items() if of == route})
+        for route, evidence in figures.items()
+    }
+    return WindowEvidence(routes, {name: hits for (_, name), hits in together.items()})
+
+
+def _counted(served_by: Side, numbers: Sequence[int]) -> RouteEvidence:
+    match, known, mismatch, transient, failed, pairs, judged, effects_compared = numbers
+    counts = VerdictCounts(match, known, mismatch, transient, failed)
+    candidate_mirrored = served_by is Side.LEGACY
+    return RouteEvidence(
+        counts=counts,
+        judged=judged,
+        effects_compared=effects_compared,
+        pairs=pairs,
+        candidate_mirrored=counts.compared if candidate_mirrored else 0,
+        legacy_mirrored=0 if candidate_mirrored else counts.compared,
+        lost=failed,
+    )
+
+
+def _skipped(cause: str, count: int) -> RouteEvidence:
+    if cause == EffectsOutcome.OVERLAPPED:
+        return RouteEvidence(overlapped=count)
+    return RouteEvidence(excluded=count) if cause in POLICY_CAUSES else RouteEvidence(lost=count)
+
+
+# Hits by client, and by route unless `$5` is false. For example with hits of clients 7, 7 and 9 on a route:
+#
+#   route  kind      hits  clients  squares
+#   score  mismatch  3     2        5         (2 * 2 + 1)
+CLIENT_HITS = """
+WITH client AS (
+    SELECT
+        CASE WHEN $5 THEN route ELSE '' END AS route,
+        CASE WHEN kind = ANY($4) THEN 'points' ELSE kind END AS kind,
+        client, sum(count)::bigint AS hits
+    FROM shadow.step_hit
+    WHERE stage = $1 AND minute >= $2 AND route = ANY($3) AND (kind NOT LIKE 'rows:%' OR kind = ANY($4))
+    GROUP BY 1, 2, 3
+)
+"""
+SELECT_HITS = f"""{CLIENT_HITS}
+SELECT route, kind, sum(hits)::bigint AS hits, count(*) AS clients, sum(hits * hits)::bigint AS squares
+FROM client GROUP BY route, kind
+"""
+SELECT_REPEATED = f"""{CLIENT_HITS}
+SELECT route, kind, client, hits FROM client WHERE hits > 1 ORDER BY hits DESC, client LIMIT $6
+"""
+SELECT_COMPARED = """
+SELECT CASE WHEN $4 THEN route ELSE '' END AS route, key_digest AS client, count(*) AS compared
+FROM shadow.comparison
+WHERE served_at >= $1 AND route = ANY($2) AND key_digest = ANY($3) AND verdict <> 'failed'
+GROUP BY 1, 2
+"""
+_FIELDS: Final = {
+    HitKind.MISMATCH.value: "mismatches",
+    HitKind.LOW_CONFIDENCE.value: "low_confidence",
+    HitKind.EFFECTS.value: "effects",
+    HitKind.CANDIDATE_ERROR.value: "candidate_only_errors",
+    HitKind.LEGACY_ERROR.value: "legacy_only_errors",
+    HitKind.CANDIDATE_TRANSIENT.value: "candidate_transient",
+    HitKind.LEGACY_TRANSIENT.value: "legacy_transient",
+    "points": "points",
+}
+"""The fields of RouteEvidence, by kind."""
+
+
+async def _hits(
+    conn: Connection, scope: StepScope, points_tables: Sequence[str], trials: Mapping[str, int]
+) -> dict[tuple[str, str], Hits]:
+    """Return the hits by route and field. `trials` has the comparisons of each route, or of all as those of "".
+
+    A client with several hits weighs by how far they exceed what its number of comparisons explains (design_effect of
+    comparator.stats.confidence, of which this is the form for sums).
+    """
+    kinds = [ROWS + table for table in points_tables]
+    by_route = "" not in trials
+    arguments = (scope.stage, scope.since, list(scope.routes), kinds, by_route)
+    sums = await conn.fetch(SELECT_HITS, *arguments)
+    repeated = await conn.fetch(SELECT_REPEATED, *arguments, REPEATED_MAX) if sums else []
+    compared: dict[tuple[str, int], int] = {}
+    if repeated:
+        clients = sorted({record["client"] for record in repeated})
+        records = await conn.fetch(SELECT_COMPARED, scope.since, list(scope.routes), clients, by_route)
+        compared = {(record["route"], record["client"]): record["compared"] for record in records}
+    rates = {(r["route"], r["kind"]): r["hits"] / max(1, trials.get(r["route"], 0)) for r in sums}
+    excess: dict[tuple[str, str], float] = {}
+    for record in repeated:
+        key, hits = (record["route"], record["kind"]), record["hits"]
+        expected = rates[key] * compared.get((record["route"], record["client"]), 0)
+        excess[key] = excess.get(key, 0.0) + (hits - expected) ** 2 - hits**2
+    return {
+        (record["route"], _FIELDS[record["kind"]]): Hits(
+            record["hits"],
+            record["clients"],
+            max(1.0, (record["squares"] + excess.get((record["route"], record["kind"]), 0.0)) / record["hits"]),
         )
-    return evidence
+        for record in sums
+    }
 
 
-# The buckets are those of comparator.stats.quantile_sketch, so the counts are a sketch without further work.
+# Latency.
+
+
+SELECT_BLOCKS = """
+SELECT extract(epoch FROM begins)::float8 AS begins, extract(epoch FROM ends)::float8 AS ends, log_ratio
+FROM shadow.step_block WHERE stage = $1 AND begins >= $2 ORDER BY begins
+"""
+
+
+async def blocks(conn: Connection, scope: StepScope) -> tuple[list[LatencyBlock], dt.datetime]:
+    """Return the stored blocks, and the minute from which on durations are in no block yet."""
+    records = await conn.fetch(SELECT_BLOCKS, scope.stage, scope.since)
+    ends = dt.datetime.fromtimestamp(records[-1]["ends"], dt.UTC) if records else scope.since
+    return [LatencyBlock(record["begins"], record["ends"], record["log_ratio"]) for record in records], ends
+
+
 SELECT_DURATIONS = """
-SELECT side, role, ceil(ln(us) / ln($3::float8))::int AS bucket, count(*) AS count
-FROM (
-    SELECT served_by AS side, 'served' AS role, served_us AS us
-    FROM shadow.comparison WHERE served_at >= $1 AND route = ANY($2) AND verdict <> 'failed'
-    UNION ALL
-    SELECT CASE served_by WHEN 'candidate' THEN 'legacy' ELSE 'candidate' END, 'mirrored', mirrored_us
-    FROM shadow.comparison WHERE served_at >= $1 AND route = ANY($2) AND verdict <> 'failed'
-) AS durations
-WHERE us > 0 GROUP BY side, role, bucket
+SELECT extract(epoch FROM minute)::float8 AS minute, served_by, role, bucket, count
+FROM shadow.step_duration WHERE stage = $1 AND minute >= $2 AND minute < $3 ORDER BY minute
 """
 
 
 async def durations(
-    conn: Connection, *, since: dt.datetime, names: Sequence[str]
-) -> dict[tuple[Side, Role], QuantileSketch]:
-    """Return sketches of the durations in microseconds, by side and role."""
-    counted: dict[tuple[Side, Role], Counter[int]] = {}
-    for record in await conn.fetch(SELECT_DURATIONS, since, list(names), _GAMMA):
-        key = (Side(record["side"]), Role(record["role"]))
-        counted.setdefault(key, Counter())[record["bucket"]] += record["count"]
-    return {key: QuantileSketch(positive=counter) for key, counter in counted.items()}
+    conn: Connection, scope: StepScope, *, begin: dt.datetime, end: dt.datetime
+) -> list[tuple[float, MinuteDurations]]:
+    """Return the durations of each minute, oldest first."""
+    minutes: dict[float, dict[Cell, Counter[int]]] = {}
+    for record in await conn.fetch(SELECT_DURATIONS, scope.stage, begin, end):
+        cells = minutes.setdefault(record["minute"], {})
+        cells.setdefault(_cell(record["served_by"], record["role"]), Counter())[record["bucket"]] = record["count"]
+    return list(minutes.items())
 
 
-SELECT_EFFECTS = """
-SELECT
-    count(*) FILTER (WHERE effects_compared) AS compared,
-    count(*) FILTER (WHERE verdict = 'mismatch' AND cause IN ('effects', 'response_and_effects')) AS mismatches
-FROM shadow.comparison WHERE served_at >= $1 AND route = ANY($2)
+SELECT_RECENT_DURATIONS = """
+SELECT served_by, role, bucket, sum(count)::bigint AS count FROM shadow.step_duration
+WHERE stage = $1 AND minute >= $2 GROUP BY served_by, role, bucket
 """
 
 
-async def effects(conn: Connection, *, since: dt.datetime, names: Sequence[str]) -> tuple[int, int]:
-    """Count the comparisons in which rows were compared, and those in which they differ."""
-    record = await conn.fetchrow(SELECT_EFFECTS, since, list(names))
-    return (record["compared"], record["mismatches"]) if record else (0, 0)
+async def recent_durations(conn: Connection, scope: StepScope) -> dict[Cell, Buckets]:
+    """Return the durations of both sides and roles, added up."""
+    cells: dict[Cell, Counter[int]] = {}
+    for record in await conn.fetch(SELECT_RECENT_DURATIONS, scope.stage, scope.since):
+        cells.setdefault(_cell(record["served_by"], record["role"]), Counter())[record["bucket"]] = record["count"]
+    return dict(cells)
 
 
-SELECT_ROW_MISMATCHES = """
-SELECT detail FROM shadow.comparison
-WHERE served_at >= $1 AND route = ANY($2) AND verdict = 'mismatch' AND cause IN ('effects', 'response_and_effects')
-ORDER BY served_at DESC LIMIT $3
+def _cell(served_by: str, role: str) -> Cell:
+    side = Side(served_by)
+    return (side if role == Role.SERVED else side.other), Role(role)
+
+
+INSERT_BLOCKS = """
+INSERT INTO shadow.step_block (stage, begins, ends, log_ratio)
+SELECT $1, to_timestamp(begins), to_timestamp(ends), log_ratio
+FROM unnest($2::float8[], $3::float8[], $4::float8[]) AS block (begins, ends, log_ratio)
+ON CONFLICT (stage, begins) DO NOTHING
 """
 
 
-async def points_mismatches(
-    conn: Connection, *, since: dt.datetime, names: Sequence[str], tables: Sequence[str]
-) -> int:
-    """Count the comparisons that differ in rows of these tables, among the newest ROW_MISMATCHES_MAX with differing rows."""
-    records = await conn.fetch(SELECT_ROW_MISMATCHES, since, list(names), ROW_MISMATCHES_MAX)
-    details = [unpacked_detail(record["detail"]) for record in records]
-    return sum(
-        any(difference.place.partition(".")[0] in tables for difference in detail.differences) for detail in details
-    )
+async def add_blocks(conn: Connection, scope: StepScope, new: Sequence[LatencyBlock]) -> None:
+    """Store blocks; another process may have stored the same ones."""
+    columns = [block.begin_s for block in new], [block.end_s for block in new], [block.log_ratio for block in new]
+    await conn.execute(INSERT_BLOCKS, scope.stage, *columns)
+
+
+# Drops of the proxies.
+
+
+LOCK_COUNTER = "SELECT total FROM shadow.drop_counter WHERE page = $1 AND route = '' FOR UPDATE"
+SET_COUNTER = """
+INSERT INTO shadow.drop_counter (page, route, total) VALUES ($1, '', $2)
+ON CONFLICT (page, route) DO UPDATE SET total = excluded.total
+"""
+
+
+async def count_drops(conn: Connection, totals: Mapping[str, int], now: dt.datetime) -> None:
+    """Add what the proxies dropped since the last look, by any process, to the minute of this look.
+
+    A counter that is lower than before has begun again with its process. One that is seen for the first time only sets the mark.
+    """
+    for page, total in sorted(totals.items()):
+        async with conn.transaction():
+            before: int | None = await conn.fetchval(LOCK_COUNTER, page)
+            await conn.execute(SET_COUNTER, page, total)
+            dropped = 0 if before is None else total - before if total >= before else total
+            if dropped:
+                await add_skipped(conn, {("", minute_of(now), "", DROPPED): dropped})
+
+
+SELECT_DROPPED = """
+SELECT coalesce(sum(count), 0)::bigint FROM shadow.step_skip WHERE stage = '' AND minute >= $1 AND cause = $2
+"""
+
+
+async def dropped(conn: Connection, since: dt.datetime) -> int:
+    """Return the number of exchanges that the proxies served and dropped since then, whatever their route."""
+    count: int = await conn.fetchval(SELECT_DROPPED, since, DROPPED)
+    return count
 
 
 SELECT_SUSPECTS = """

@@ -1,51 +1,48 @@
 """Judge the evidence of a rollout step: one result a gate, each with its reason in words. Pure.
 
 The outcome of a gate is good, bad, or not enough evidence, and then the reason says what is missing. A promotion needs every gate
-good. A bad gate that speaks against the candidate rolls back once it was bad several evaluations in a row (`streaks_after`,
+good. A bad gate that speaks against the candidate rolls back once it was bad on evidence that grew in between (`streaks_after`,
 `grounds_for_rollback`); a bad gate that speaks against the measurement only keeps the step.
 
 To add a gate: a name in GateName, a function that judges, and a row in GATES.
 
-The intervals are confidence sequences (comparator.stats.confidence): they hold at every moment at once, so evaluating often does not
-make a false alarm likely. `gates.alpha` bounds the chance that any interval of a step is ever wrong. It is divided by the number of
-intervals that all gates declare, so a new gate makes every interval a little wider and never weakens that bound. For example, one
-route and these gates: mismatches and errors use one interval overall and one a route, latency uses two, 2 * (1 + 1) + 2 = 6 in all,
-so each gets 0.01 / 6. After 40,000 comparisons with 30 mismatches the mismatch gate then has
+The rates are judged by tests that hold at every moment at once (comparator.stats), so evaluating often does not make a false alarm
+likely. Each test that may roll back has its share of `gates.alpha` (proxy.rollout.alpha_spending); a gate opens at `alpha` itself. Both
+look at the same limit from two sides, so more evidence never closes a gate that less evidence had opened for a candidate within it. For
+example, limit 0.1 % and 40,000 comparisons that are judged as a whole:
 
-    rate_interval(30, 40_000, alpha=0.01 / 6)  ->  0.0264 % to 0.1630 %, estimate 0.0750 %
+    14 mismatches      0.0102 % to 0.0838 %      below the limit: good
+    40 mismatches      0.0503 % to 0.1749 %      the limit lies inside: not enough evidence
+    80 mismatches      log wealth 12.0 > 10.6    above the limit, at a share of 0.000026: bad
 
-and `mismatch_rate_max` of 0.1 % lies inside: not enough evidence, although the estimate is below the limit. With 12 mismatches the
-interval ends at 0.0941 % (good); with 80 it begins at 0.1098 % (bad).
-
-Errors are compared pair by pair: only requests that one side alone failed count. Durations are compared within one role, because a
-served and a mirrored request run under different conditions; across roles, which is all there is at 0 % and 100 %, only a gross
-difference closes the gate, and none rolls back.
+Requests of one client are not independent: a bad rate needs `keys_min` different keys, and hits and trials are divided by the design
+effect of the hits by key. Besides the whole step, the last minutes and hours are judged, so that a change after a good day is not hidden
+by it. Errors are compared pair by pair: only requests that one side alone failed count, and they are errors, not mismatches. Latency is
+compared on the same requests (proxy.rollout.latency_blocks).
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
 
 from comparator.exchanges.difference import Kind
-from comparator.exchanges.model import Role, Side
-from comparator.stats.confidence import (
-    Interval,
-    JudgementOutcome,
-    difference_interval,
-    excluded,
-    rate_interval,
-)
-from comparator.stats.quantile_sketch import ACCURACY, QuantileSketch
+from comparator.stats.betting import center_interval, increase_interval, log_wealth_of_center, log_wealth_of_increase
+from comparator.stats.confidence import Interval, JudgementOutcome, log_wealth, rate_interval
 from proxy.config.rollout import AutoRollbackSettings, GateSettings, StepSettings
-from proxy.rollout.evidence import Evidence, RouteEvidence, SuspectFinding
+from proxy.rollout.alpha_spending import StepAlpha
+from proxy.rollout.evidence import Evidence, Hits, RouteEvidence, SuspectFinding
+from proxy.rollout.latency_blocks import LatencyComparison, values_of
 
 EFFECT_KINDS: Final = frozenset(
     {Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.COLUMN, Kind.LATE, Kind.UNDESCRIBED, Kind.TRUNCATED_TABLE}
 )
 """Kinds of findings about committed rows."""
+
+
+LATENCY_CLIP: Final = math.log(1.1)
+"""A block counts as 10 % above or below the limit at most."""
 
 
 class GateName(StrEnum):
@@ -54,12 +51,15 @@ class GateName(StrEnum):
     TIME = "time"
     COMPARISONS = "comparisons"
     MISMATCHES = "mismatches"
+    TRANSIENT = "transient"
     EFFECTS = "effects"
     POINTS = "points"
+    LOW_CONFIDENCE = "low_confidence"
     ERRORS = "errors"
     LATENCY = "latency"
     MEMORY = "memory"
     COVERAGE = "coverage"
+    OVERLAPPED = "overlapped"
     ACCOUNTING = "accounting"
 
 
@@ -71,6 +71,7 @@ class GateResult:
         reason: the figures and the limit, in words.
         rolls_back: bad in a way that speaks against the candidate.
         route: the only route concerned; None for all routes together.
+        amount: the amount of evidence, which grows as more comes in; a second look at the same evidence confirms nothing.
     """
 
     name: GateName
@@ -78,6 +79,7 @@ class GateResult:
     reason: str
     rolls_back: bool = False
     route: str | None = None
+    amount: float = 0.0
 
 
 Judge: TypeAlias = "Callable[[GateInput], GateResult | None]"
@@ -90,8 +92,7 @@ class Gate:
 
     Attributes:
         judge: judges the evidence; None while the gate is turned off.
-        intervals_overall: intervals that `judge` computes over all routes together.
-        intervals_per_route: intervals that `judge` computes for each route.
+        spends_alpha: `judge` makes tests that may roll back, and gets a share of alpha for them.
         rolls_back: a bad result may roll back, because it speaks against the candidate.
         specificity: of several gates that roll back, the one with the highest names the cause.
         implicates: select the findings that a bad result is about, given `gates.points_tables`; None for no finding.
@@ -99,53 +100,67 @@ class Gate:
 
     name: GateName
     judge: Judge
-    intervals_overall: int = 0
-    intervals_per_route: int = 0
+    spends_alpha: bool = False
     rolls_back: bool = False
     specificity: int = 0
     implicates: Implicates | None = None
 
-    def intervals(self, routes: int) -> int:
-        """Return the number of intervals that the gate computes over this many routes."""
-        return self.intervals_overall + self.intervals_per_route * routes
-
 
 @dataclass(frozen=True, slots=True)
 class GateInput:
-    """Everything that a gate may look at. `interval_alpha` is the chance of error of each single interval."""
+    """Everything that a gate may look at."""
 
     gate: Gate
     evidence: Evidence
     settings: GateSettings
     step: StepSettings
     auto_rollback: AutoRollbackSettings
-    interval_alpha: float
+    alpha: StepAlpha
 
-    @property
-    def alpha(self) -> float:
-        """The chance that one interval of this gate is ever wrong; a gate that declares no interval has none."""
-        assert self.gate.intervals(1), f"the gate {self.gate.name} computes an interval and declares none"
-        return self.interval_alpha
+    def needed(self, length_s: int | None, routes: int, *, is_route: bool) -> float:
+        """Return the log wealth at which one test of this gate is bad."""
+        assert self.gate.spends_alpha, f"the gate {self.gate.name} makes tests and has no share of alpha"
+        return -math.log(self.alpha.of_test(length_s, routes, is_route=is_route))
 
     def result(
-        self, outcome: JudgementOutcome, reason: str, *, against_candidate: bool = False, route: str | None = None
+        self,
+        outcome: JudgementOutcome,
+        reason: str,
+        *,
+        against_candidate: bool = False,
+        route: str | None = None,
+        amount: float = 0.0,
     ) -> GateResult:
         """Return a result of this gate; it rolls back only where the gate's row allows it."""
-        return GateResult(self.gate.name, outcome, reason, against_candidate and self.gate.rolls_back, route)
+        return GateResult(self.gate.name, outcome, reason, against_candidate and self.gate.rolls_back, route, amount)
 
 
 def judge(
-    evidence: Evidence, settings: GateSettings, step: StepSettings, auto_rollback: AutoRollbackSettings
+    evidence: Evidence,
+    settings: GateSettings,
+    step: StepSettings,
+    auto_rollback: AutoRollbackSettings,
+    *,
+    alpha: StepAlpha | None = None,
 ) -> tuple[GateResult, ...]:
-    """Judge a step by every gate that is turned on, in the order of GATES."""
-    alpha = interval_alpha(GATES, len(evidence.routes), settings.alpha)
+    """Judge a step by every gate that is turned on, in the order of GATES.
+
+    Args:
+        evidence: of the step.
+        settings: section `rollout.gates`.
+        step: the step.
+        auto_rollback: section `rollout.auto_rollback`.
+        alpha: the step's share (`step_alpha`); None for that of a rollout with one step.
+    """
+    alpha = alpha or step_alpha(settings)
     results = (gate.judge(GateInput(gate, evidence, settings, step, auto_rollback, alpha)) for gate in GATES)
     return tuple(result for result in results if result)
 
 
-def interval_alpha(gates: Sequence[Gate], routes: int, alpha: float) -> float:
-    """Return the share of `alpha` for each interval, so that the shares of all intervals of all gates sum to `alpha`."""
-    return alpha / max(1, sum(gate.intervals(routes) for gate in gates))
+def step_alpha(settings: GateSettings, *, epoch: int = 0, steps: int = 1, groups: int = 1) -> StepAlpha:
+    """Return the share of `gates.alpha` that one step of one group may spend."""
+    gates = sum(gate.spends_alpha for gate in GATES)
+    return StepAlpha.of(settings.alpha, epoch=epoch, steps=steps, groups=groups, gates=gates)
 
 
 def outcome_of(results: Sequence[GateResult]) -> JudgementOutcome:
@@ -166,12 +181,30 @@ def reasons_of(results: Sequence[GateResult]) -> tuple[str, ...]:
     )
 
 
-Streaks: TypeAlias = Mapping[GateName, int]
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """A gate's evaluations in a row that spoke against the candidate, each on more evidence, and the evidence of the last one."""
+
+    length: int
+    amount: float
+
+
+Streaks: TypeAlias = Mapping[GateName, Streak]
 
 
 def streaks_after(streaks: Streaks, results: Sequence[GateResult]) -> Streaks:
-    """Count for how many evaluations in a row each gate has spoken against the candidate."""
-    return {result.name: streaks.get(result.name, 0) + 1 for result in results if result.rolls_back}
+    """Count for how many evaluations in a row, each on new evidence, each gate has spoken against the candidate."""
+    after: dict[GateName, Streak] = {}
+    for result in results:
+        if result.rolls_back:
+            before = streaks.get(result.name)
+            if before is None:
+                after[result.name] = Streak(1, result.amount)
+            elif result.amount > before.amount:
+                after[result.name] = Streak(before.length + 1, result.amount)
+            else:
+                after[result.name] = before
+    return after
 
 
 def grounds_for_rollback(
@@ -183,7 +216,9 @@ def grounds_for_rollback(
     grounds = [
         result
         for result in results
-        if result.rolls_back and streaks.get(result.name, 0) >= auto_rollback.consecutive_evaluations
+        if result.rolls_back
+        and result.name in streaks
+        and streaks[result.name].length >= auto_rollback.consecutive_evaluations
     ]
     return min(grounds, key=lambda result: MOST_SPECIFIC_FIRST.index(result.name), default=None)
 
@@ -234,169 +269,310 @@ def _comparisons(given: GateInput) -> GateResult:
     return given.result(enough, f"{compared} compared at this step, at least {required} required")
 
 
-def _mismatches(given: GateInput) -> GateResult:
-    limit = given.settings.mismatch_rate_max
+# Rates.
 
-    def judge_route(evidence: RouteEvidence, route: str | None) -> GateResult:
-        counts = evidence.counts
-        interval = rate_interval(counts.mismatch, counts.compared, alpha=given.alpha)
-        reason = (
-            f"{counts.mismatch} of {counts.compared} {_on(route)}differ ({interval.estimate:.4%}); the true rate is within "
-            f"{interval.low:.4%} to {interval.high:.4%}, allowed {limit:.4%}"
+
+@dataclass(frozen=True, slots=True)
+class RateQuestion:
+    """A rate and its limit: the trials of some evidence, and those that hit."""
+
+    hits: Callable[[RouteEvidence], Hits]
+    trials: Callable[[RouteEvidence], int]
+    limit: float
+    noun: str
+
+    def text(self, evidence: RouteEvidence, where: str, *, alpha: float) -> str:
+        """Return the figures in words."""
+        hits, trials = self.hits(evidence), self.trials(evidence)
+        interval = rate_of(hits, trials, alpha=alpha, around=self.limit)
+        return (
+            f"{hits.count} of {trials} {where}{self.noun} ({interval.estimate:.4%}; {hits.keys} keys, design effect "
+            f"{hits.design_effect:.1f}); the true rate is within {interval.low:.4%} to {interval.high:.4%}, allowed {self.limit:.4%}"
         )
-        return _rate_result(given, interval, limit, reason, route)
-
-    return _worst_route_or_overall(given.evidence, judge_route)
 
 
-def _errors(given: GateInput) -> GateResult:
-    limit = given.settings.error_rate_increase_max
-
-    def judge_route(evidence: RouteEvidence, route: str | None) -> GateResult:
-        pairs, candidate, legacy = evidence.pairs, evidence.candidate_only_errors, evidence.legacy_only_errors
-        interval = difference_interval(legacy, pairs, candidate, pairs, alpha=given.alpha)
-        reason = (
-            f"of {pairs} requests {_on(route)}{candidate} failed on the candidate alone, {legacy} on the legacy alone; "
-            f"the increase is within {interval.low:+.4%} to {interval.high:+.4%}, allowed {limit:+.4%}"
-        )
-        return _rate_result(given, interval, limit, reason, route)
-
-    return _worst_route_or_overall(given.evidence, judge_route)
+def rate_of(hits: Hits, trials: int, *, alpha: float, around: float) -> Interval:
+    """Return the confidence sequence of a rate whose hits come in groups of one key."""
+    effect = hits.design_effect
+    return rate_interval(hits.count / effect, max(hits.count, trials) / effect, alpha=alpha, around=around)
 
 
-def _worst_route_or_overall(
-    evidence: Evidence, judge_route: Callable[[RouteEvidence, str | None], GateResult]
-) -> GateResult:
-    """Judge all routes together; one route that is bad by itself is bad, so that a rare route cannot hide behind a busy one."""
-    single = [judge_route(one, route) for route, one in evidence.routes.items()] if len(evidence.routes) > 1 else []
-    bad = next((result for result in single if result.outcome is JudgementOutcome.BAD), None)
-    only = next(iter(evidence.routes)) if len(evidence.routes) == 1 else None
-    return bad or judge_route(evidence.overall, only)
+Test: TypeAlias = Callable[[RouteEvidence, float], bool]
+"""Return True when evidence contradicts the limit with this log wealth."""
 
 
-def _rate_result(given: GateInput, interval: Interval, limit: float, reason: str, route: str | None) -> GateResult:
-    if interval.low > limit:
-        return given.result(JudgementOutcome.BAD, reason, against_candidate=True, route=route)
-    outcome = JudgementOutcome.GOOD if interval.high <= limit else JudgementOutcome.NOT_ENOUGH
-    return given.result(outcome, reason, route=route)
+def _first_bad(given: GateInput, is_bad: Test) -> tuple[int | None, str | None, RouteEvidence] | None:
+    """Return window, route and evidence of the first test that is bad: the whole step first, single routes before all together."""
+    for length_s, _, window in given.evidence.windows():
+        routes = len(window.routes)
+        if routes > 1:
+            needed = given.needed(length_s, routes, is_route=True)
+            for route, evidence in window.routes.items():
+                if is_bad(evidence, needed):
+                    return length_s, route, evidence
+        if is_bad(window.overall, given.needed(length_s, routes, is_route=False)):
+            return length_s, next(iter(window.routes)) if routes == 1 else None, window.overall
+    return None
 
 
-def _on(route: str | None) -> str:
+def _exceeds(question: RateQuestion, keys_min: int) -> Test:
+    """Test for a rate above the limit: a busy key alone, or too few hits, is no evidence."""
+
+    def is_bad(evidence: RouteEvidence, needed: float) -> bool:
+        hits, trials = question.hits(evidence), question.trials(evidence)
+        if hits.keys < keys_min or hits.count <= question.limit * trials:
+            return False
+        effect = hits.design_effect
+        wealth = log_wealth(question.limit, hits.count / effect, trials / effect, around=question.limit)
+        return wealth >= needed
+
+    return is_bad
+
+
+def _bad_rate(given: GateInput, question: RateQuestion) -> GateResult | None:
+    bad = _first_bad(given, _exceeds(question, given.auto_rollback.keys_min))
+    if bad is None:
+        return None
+    length_s, route, evidence = bad
+    reason = question.text(evidence, _where(route), alpha=given.alpha.opening) + _when(length_s)
+    amount = float(question.trials(given.evidence.overall))
+    return given.result(JudgementOutcome.BAD, reason, against_candidate=True, route=route, amount=amount)
+
+
+def _where(route: str | None) -> str:
     return f"on {route} " if route else ""
 
 
-def _effects(given: GateInput) -> GateResult:
-    evidence, limit = given.evidence, given.settings.effect_mismatches_max
-    reason = (
-        f"{evidence.effect_mismatches} comparisons with differing rows, allowed {limit}; "
-        f"rows were compared in {evidence.effects_compared}"
+def _when(length_s: int | None) -> str:
+    if length_s is None:
+        return ""
+    return (
+        f" (within the last {length_s / 30:.0f} minutes)"
+        if length_s < 1_800
+        else f" (within the last {length_s / 1_800:.0f} hours)"
     )
-    return _count_result(given, evidence.effect_mismatches, limit, reason)
+
+
+def _mismatches(given: GateInput) -> GateResult:
+    limit = given.settings.mismatch_rate_max
+    question = RateQuestion(lambda one: one.mismatches, lambda one: one.judged, limit, "differ")
+    return _bad_rate(given, question) or _good_rate(given, question)
+
+
+def _good_rate(given: GateInput, question: RateQuestion) -> GateResult:
+    overall = given.evidence.overall
+    trials = question.trials(overall)
+    interval = rate_of(question.hits(overall), trials, alpha=given.alpha.opening, around=question.limit)
+    outcome = JudgementOutcome.GOOD if interval.high <= question.limit else JudgementOutcome.NOT_ENOUGH
+    return given.result(outcome, question.text(overall, "", alpha=given.alpha.opening), amount=float(trials))
+
+
+def _transient(given: GateInput) -> GateResult:
+    """Judge the differences that were gone in the second run, which are random faults of the side that ran twice."""
+    overall, alpha = given.evidence.overall, given.alpha.opening
+    if not overall.candidate_mirrored:
+        return given.result(JudgementOutcome.GOOD, "the candidate mirrored nothing at this step")
+    # The legacy may be as random; the part of the limit that it certainly reaches itself is not the candidate's.
+    legacy = rate_of(
+        overall.legacy_transient, overall.legacy_mirrored, alpha=alpha, around=given.settings.transient_rate_max
+    )
+    question = RateQuestion(
+        lambda one: one.candidate_transient,
+        lambda one: one.candidate_mirrored,
+        given.settings.transient_rate_max + legacy.low,
+        "of the candidate's mirrored runs differ and do not reproduce",
+    )
+    return _bad_rate(given, question) or _good_rate(given, question)
+
+
+def _effects(given: GateInput) -> GateResult:
+    question = RateQuestion(
+        lambda one: one.effects, lambda one: one.effects_compared, given.settings.effect_rate_max, "differ in rows"
+    )
+    return _bad_rate(given, question) or _unsuspicious_rate(given, question)
 
 
 def _points(given: GateInput) -> GateResult:
-    count, limit = given.evidence.points_mismatches, given.settings.points_mismatches_max
-    return _count_result(given, count, limit, f"{count} comparisons with differing points, allowed {limit}")
+    question = RateQuestion(
+        lambda one: one.points, lambda one: one.effects_compared, given.settings.points_rate_max, "differ in points"
+    )
+    return _bad_rate(given, question) or _unsuspicious_rate(given, question)
 
 
-def _count_result(given: GateInput, count: int, limit: int, reason: str) -> GateResult:
-    if count <= limit:
-        return given.result(JudgementOutcome.GOOD, reason)
-    return given.result(JudgementOutcome.BAD, reason, against_candidate=count >= limit + given.auto_rollback.hits_min)
+def _unsuspicious_rate(given: GateInput, question: RateQuestion) -> GateResult:
+    """Open the gate unless several keys differ at more than the limit.
+
+    The limits on rows are so small that proof of them takes 600,000 comparisons. Rows that differ are mismatches, too, so an upper
+    bound on their rate is the mismatch gate's.
+    """
+    overall = given.evidence.overall
+    hits, trials = question.hits(overall), question.trials(overall)
+    suspicious = hits.keys >= given.auto_rollback.keys_min and hits.count > question.limit * trials
+    outcome = JudgementOutcome.NOT_ENOUGH if suspicious else JudgementOutcome.GOOD
+    return given.result(outcome, question.text(overall, "", alpha=given.alpha.opening), amount=float(trials))
 
 
-SketchPair: TypeAlias = tuple[QuantileSketch, QuantileSketch]
-"""Durations of the candidate and of the legacy, in microseconds."""
+def _low_confidence(given: GateInput) -> GateResult:
+    """Judge differences in tables that are known to differ at times; they close the gate and never roll back."""
+    overall, limit = given.evidence.overall, given.settings.mismatch_rate_max
+    question = RateQuestion(
+        lambda one: one.low_confidence, lambda one: one.judged, limit, "differ only in tables of low confidence"
+    )
+    interval = rate_of(overall.low_confidence, overall.judged, alpha=given.alpha.opening, around=limit)
+    outcome = JudgementOutcome.BAD if interval.low > limit else JudgementOutcome.GOOD
+    return given.result(outcome, question.text(overall, "", alpha=given.alpha.opening))
+
+
+def _errors(given: GateInput) -> GateResult:
+    limit, keys_min, opening = given.settings.error_rate_increase_max, given.auto_rollback.keys_min, given.alpha.opening
+
+    def is_bad(evidence: RouteEvidence, needed: float) -> bool:
+        if evidence.candidate_only_errors.keys < keys_min:
+            return False
+        return log_wealth_of_increase(limit, *_lone_errors(evidence)) >= needed
+
+    def text(evidence: RouteEvidence, where: str) -> str:
+        interval = increase_interval(*_lone_errors(evidence), alpha=opening)
+        return (
+            f"of {evidence.pairs} requests {where}{evidence.candidate_only_errors.count} failed on the candidate alone, "
+            f"{evidence.legacy_only_errors.count} on the legacy alone; "
+            f"the increase is within {interval.low:+.4%} to {interval.high:+.4%}, allowed {limit:+.4%}"
+        )
+
+    overall = given.evidence.overall
+    bad = _first_bad(given, is_bad)
+    if bad is not None:
+        length_s, route, evidence = bad
+        reason = text(evidence, _where(route)) + _when(length_s)
+        amount = float(overall.pairs)
+        return given.result(JudgementOutcome.BAD, reason, against_candidate=True, route=route, amount=amount)
+    high = increase_interval(*_lone_errors(overall), alpha=opening).high
+    outcome = JudgementOutcome.GOOD if high <= limit else JudgementOutcome.NOT_ENOUGH
+    return given.result(outcome, text(overall, ""), amount=float(overall.pairs))
+
+
+def _lone_errors(evidence: RouteEvidence) -> tuple[float, float, float]:
+    """Return the pairs that failed on the candidate alone, on the legacy alone, and the others, divided by the design effect."""
+    candidate, legacy = evidence.candidate_only_errors, evidence.legacy_only_errors
+    effect = max(candidate.design_effect, legacy.design_effect)
+    others = max(0, evidence.pairs - candidate.count - legacy.count)
+    return candidate.count / effect, legacy.count / effect, others / effect
+
+
+# Latency.
 
 
 def _latency(given: GateInput) -> GateResult:
-    required = given.settings.latency_pairs_min
-
-    def durations(candidate: Role, legacy: Role) -> SketchPair:
-        sketches = given.evidence.durations
-        return (
-            sketches.get((Side.CANDIDATE, candidate), QuantileSketch()),
-            sketches.get((Side.LEGACY, legacy), QuantileSketch()),
-        )
-
-    for role in (Role.SERVED, Role.MIRRORED):
-        pair = durations(role, role)
-        if _fewer(pair) >= max(1, required):
-            return _latency_result(given, pair, same_role=True)
-    crossed = max(durations(Role.SERVED, Role.MIRRORED), durations(Role.MIRRORED, Role.SERVED), key=_fewer)
-    if _fewer(crossed) >= max(1, required):
-        return _latency_result(given, crossed, same_role=False)
-    reason = f"{_fewer(crossed)} durations of both sides, at least {required} required"
-    return given.result(JudgementOutcome.NOT_ENOUGH, reason)
-
-
-def _fewer(pair: SketchPair) -> int:
-    return min(pair[0].count, pair[1].count)
-
-
-def _latency_result(given: GateInput, pair: SketchPair, *, same_role: bool) -> GateResult:
-    settings, share = given.settings, given.settings.latency_quantile
-    candidate, legacy = (quantile_band(sketch, share, alpha=given.alpha) for sketch in pair)
-    low, high = candidate.low / legacy.high, candidate.high / legacy.low if legacy.low else math.inf
-    limit, tolerance = settings.latency_ratio_max, settings.latency_tolerance
-    if not same_role:
-        limit, tolerance = settings.latency_across_roles_max, 0.0
-    reason = (
-        f"p{share * 100:g}: candidate {candidate.estimate / 1000:.1f} ms, legacy {legacy.estimate / 1000:.1f} ms; the ratio is "
-        f"within {low:.3f} to {high:.3f}, allowed {limit:g}"
-        f"{'' if same_role else ' (one side served, the other mirrored)'}"
+    settings, opening = given.settings, given.alpha.opening
+    comparison = LatencyComparison.at(given.step.percent)
+    same = comparison.same_roles
+    limit = math.log(settings.latency_ratio_max if same else settings.latency_across_roles_max)
+    blocks = given.evidence.blocks
+    values = values_of(blocks)
+    for length_s, begin_s, _ in given.evidence.windows():
+        fresh = values if length_s is None else values_of(blocks, since_s=begin_s)
+        if not fresh:
+            continue
+        if log_wealth_of_center(fresh, limit, LATENCY_CLIP, above=True) >= given.needed(length_s, 1, is_route=False):
+            reason = _latency_text(given, center_interval(fresh, LATENCY_CLIP, alpha=opening, around=limit), comparison)
+            amount = float(len(blocks))
+            return given.result(JudgementOutcome.BAD, reason + _when(length_s), against_candidate=same, amount=amount)
+    if not values:
+        reason = f"not one block of {settings.latency_durations_min} durations of each side ({comparison})"
+        return given.result(JudgementOutcome.NOT_ENOUGH, reason)
+    good = log_wealth_of_center(values, limit, LATENCY_CLIP, above=False) >= -math.log(opening)
+    interval = center_interval(values, LATENCY_CLIP, alpha=opening, around=limit)
+    return given.result(
+        JudgementOutcome.GOOD if good else JudgementOutcome.NOT_ENOUGH,
+        _latency_text(given, interval, comparison),
+        amount=float(len(blocks)),
     )
-    if low > limit:
-        return given.result(JudgementOutcome.BAD, reason, against_candidate=same_role)
-    outcome = JudgementOutcome.GOOD if high <= limit + tolerance else JudgementOutcome.NOT_ENOUGH
-    return given.result(outcome, reason)
 
 
-def quantile_band(sketch: QuantileSketch, share: float, *, alpha: float) -> Interval:
-    """Return an interval for a quantile that holds at every moment at once, in the unit of the sketch.
+def _latency_text(given: GateInput, interval: Interval, comparison: LatencyComparison) -> str:
+    settings = given.settings
+    limit = settings.latency_ratio_max if comparison.same_roles else settings.latency_across_roles_max
+    low, estimate, high = (math.exp(end) for end in (interval.low, interval.estimate, interval.high))
+    return (
+        f"p{settings.latency_quantile * 100:g}: candidate over legacy {estimate:.3f}, within {low:.3f} to {high:.3f} by "
+        f"{len(given.evidence.blocks)} blocks ({comparison}), allowed {limit:g}"
+    )
 
-    The number of n values below the true quantile is a sum of Bernoulli(share) trials, so the counts whose confidence sequence
-    (comparator.stats.confidence.rate_interval) contains `share` bound its rank. For example, of 20,000 values and share 0.95 those
-    are the ranks 18,861 to 19,133 (alpha 0.01): the values there are the ends. That is much tighter at the ends of a distribution
-    than a sub-Gaussian bound. Both ends are widened by the inaccuracy of the sketch.
-    """
-    count = sketch.count
-    middle = math.floor(share * count)
-    first = bisect_left(range(middle), True, key=lambda hits: not excluded(share, hits, count, alpha=alpha))
-    last = bisect_left(range(middle + 1, count + 1), True, key=lambda hits: excluded(share, hits, count, alpha=alpha))
-    low = 0.0 if first == 0 else sketch.at_rank(first - 1)
-    high = math.inf if middle + 1 + last > count else sketch.at_rank(middle + 1 + last)
-    return Interval(low * (1 - ACCURACY), sketch.quantile(share), high * (1 + ACCURACY))
+
+# The measurement.
 
 
 def _memory(given: GateInput) -> GateResult | None:
-    limit, rss_bytes = given.settings.rss_max_bytes, given.evidence.rss_bytes
-    if not limit:
+    limit, rss_bytes, evidence = given.settings.rss_max_bytes, given.evidence.rss_bytes, given.evidence
+    if not limit or not evidence.measures_memory:
         return None
     if rss_bytes is None:
-        reason = "the memory of the candidate was not measured: set rollout.sources.candidates to its metrics page"
-        return given.result(JudgementOutcome.NOT_ENOUGH, reason)
+        return given.result(
+            JudgementOutcome.NOT_ENOUGH, _with_unavailable(evidence, "the memory of the candidate was not measured")
+        )
     reason = f"{rss_bytes / 1024**2:.0f} MiB resident, allowed {limit / 1024**2:.0f} MiB"
     if rss_bytes > limit:
-        return given.result(JudgementOutcome.BAD, reason, against_candidate=True)
+        return given.result(JudgementOutcome.BAD, reason, against_candidate=True, amount=evidence.seconds)
     return given.result(JudgementOutcome.GOOD, reason)
 
 
 def _coverage(given: GateInput) -> GateResult:
     evidence, settings = given.evidence, given.settings
-    required, share_min = settings.route_comparisons_min, settings.compared_share_min
-    lacking = [route for route, one in evidence.routes.items() if one.counts.compared < required]
-    if lacking:
-        covered = f"{len(evidence.routes) - len(lacking)} of {len(evidence.routes)}"
-        reason = f"{covered} routes were compared at least {required} times; not: {', '.join(lacking[:10])}"
+    problems = [problem for route, one in evidence.routes.items() if (problem := _coverage_problem(given, route, one))]
+    if evidence.dropped is None:
+        problems.append(_with_unavailable(evidence, "the drops of the proxies were not read (rollout.sources.proxies)"))
+    overall = evidence.overall
+    compared, lost = overall.counts.compared, overall.lost + (evidence.dropped or 0)
+    share = compared / (compared + lost) if compared + lost else 0.0
+    if not problems and share < settings.compared_share_min:
+        problems.append(f"only {share:.1%} of {compared + lost} exchanges were compared")
+    if problems:
+        return given.result(JudgementOutcome.NOT_ENOUGH, "; ".join(problems[:10]))
+    excluded = f"; {overall.excluded} left out by policy or rate limit" if overall.excluded else ""
+    reason = (
+        f"{share:.1%} of {compared + lost} exchanges at this step were compared, {settings.compared_share_min:.0%} required on each "
+        f"of {len(evidence.routes)} routes; {evidence.dropped} dropped by proxies{excluded}"
+    )
+    return given.result(JudgementOutcome.GOOD, reason)
+
+
+def _coverage_problem(given: GateInput, route: str, evidence: RouteEvidence) -> str | None:
+    """Return the reason for which a route is not covered; a route without calls is no blindness, and one in `quiet` is fine."""
+    settings, compared = given.settings, evidence.counts.compared
+    quiet = route in given.evidence.quiet_routes
+    if not evidence.called:
+        return None if quiet else f"{route} was not called at this step (declare it `quiet: true` if that is normal)"
+    share = compared / (compared + evidence.lost) if compared + evidence.lost else None
+    if share is not None and share < settings.compared_share_min:
+        return f"on {route} {share:.1%} of {compared + evidence.lost} were compared, {settings.compared_share_min:.0%} required"
+    if compared < settings.route_comparisons_min and not quiet:
+        return f"{route} was compared {compared} times, {settings.route_comparisons_min} required"
+    return None
+
+
+def _overlapped(given: GateInput) -> GateResult:
+    """Judge the exchanges that nothing can be said about, because another request of the same client ran at the same time."""
+    evidence, settings = given.evidence, given.settings
+    limit, required = settings.overlapped_share_max, settings.route_comparisons_min
+
+    def share(one: RouteEvidence) -> float:
+        seen = one.counts.compared + one.overlapped
+        return one.overlapped / seen if seen else 0.0
+
+    over = [
+        f"{route} {share(one):.1%}"
+        for route, one in evidence.routes.items()
+        if share(one) > limit and one.counts.compared + one.overlapped >= required
+    ]
+    overall = evidence.overall
+    figures = f"{overall.overlapped} of {overall.counts.compared + overall.overlapped} exchanges overlapped another of their key"
+    if over or share(overall) > limit:
+        reason = (
+            f"{figures}, allowed {limit:.1%}{': ' if over else ''}{', '.join(over[:10])}; faults that show only under concurrency "
+            "are not seen in them (ARCHITECTURE.md, Requests that overlap, says how to lower the share)"
+        )
         return given.result(JudgementOutcome.NOT_ENOUGH, reason)
-    reason = f"all {len(evidence.routes)} routes were compared at least {required} times"
-    if evidence.completed is None:
-        reason = _with_unavailable(evidence, "the counts of the runners were not read (rollout.sources.runners)")
-        return given.result(JudgementOutcome.NOT_ENOUGH, reason)
-    share = evidence.compared / evidence.completed if evidence.completed else 0.0
-    reason += f"; {share:.1%} of {evidence.completed} exchanges with an outcome were compared, {share_min:.0%} required"
-    return given.result(JudgementOutcome.GOOD if share >= share_min else JudgementOutcome.NOT_ENOUGH, reason)
+    return given.result(JudgementOutcome.GOOD, f"{figures}, allowed {limit:.1%}")
 
 
 def _accounting(given: GateInput) -> GateResult:
@@ -419,30 +595,16 @@ GATES: Final = (
     Gate(GateName.TIME, _time),
     Gate(GateName.COMPARISONS, _comparisons),
     # A row that differs is a mismatch, too, so the gates on rows are more specific than this one.
-    Gate(
-        GateName.MISMATCHES,
-        _mismatches,
-        intervals_overall=1,
-        intervals_per_route=1,
-        rolls_back=True,
-        specificity=3,
-        implicates=_is_any,
-    ),
-    Gate(GateName.EFFECTS, _effects, rolls_back=True, specificity=5, implicates=_is_effect),
-    Gate(GateName.POINTS, _points, rolls_back=True, specificity=6, implicates=_is_points),
-    Gate(
-        GateName.ERRORS,
-        _errors,
-        intervals_overall=1,
-        intervals_per_route=1,
-        rolls_back=True,
-        specificity=4,
-        implicates=_is_status,
-    ),
-    # One quantile of each side.
-    Gate(GateName.LATENCY, _latency, intervals_overall=2, rolls_back=True, specificity=2),
+    Gate(GateName.MISMATCHES, _mismatches, spends_alpha=True, rolls_back=True, specificity=3, implicates=_is_any),
+    Gate(GateName.TRANSIENT, _transient, spends_alpha=True, rolls_back=True, specificity=2),
+    Gate(GateName.EFFECTS, _effects, spends_alpha=True, rolls_back=True, specificity=6, implicates=_is_effect),
+    Gate(GateName.POINTS, _points, spends_alpha=True, rolls_back=True, specificity=7, implicates=_is_points),
+    Gate(GateName.LOW_CONFIDENCE, _low_confidence),
+    Gate(GateName.ERRORS, _errors, spends_alpha=True, rolls_back=True, specificity=5, implicates=_is_status),
+    Gate(GateName.LATENCY, _latency, spends_alpha=True, rolls_back=True, specificity=4),
     Gate(GateName.MEMORY, _memory, rolls_back=True, specificity=1),
     Gate(GateName.COVERAGE, _coverage),
+    Gate(GateName.OVERLAPPED, _overlapped),
     Gate(GateName.ACCOUNTING, _accounting),
 )
 """Every gate there is, in the order in which results are listed."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from comparator.exchanges.model import Side
-from proxy.config.rollout import RolloutSettings, steps_of
+from proxy.config.rollout import RolloutSettings, StepSettings, steps_of
 from proxy.config.serve import ServeSettings
 from proxy.rollout.buckets import BUCKETS, threshold_of
 from proxy.rollout.group_state import ALL, GroupState, States
@@ -74,10 +74,19 @@ def _split_of_group(serve: ServeSettings, rollout: RolloutSettings, state: Group
         return LEGACY_SERVES
     if not rollout.enabled:
         return split_of(serve, rolled_back=False)
+    return Split(stage_of(rollout, state), Side.CANDIDATE, threshold_of(step_of(rollout, state).percent))
+
+
+def step_of(rollout: RolloutSettings, state: GroupState) -> StepSettings:
+    """Return the step that a group is at; the configured steps may have become fewer since."""
     steps = steps_of(rollout, state.group)
-    percent = steps[min(state.step, len(steps) - 1)].percent
+    return steps[min(state.step, len(steps) - 1)]
+
+
+def stage_of(rollout: RolloutSettings, state: GroupState) -> str:
+    """Return the stage that exchanges of a group carry while an enabled rollout is at this step."""
     prefix = "" if state.group == ALL else f"{state.group}_"
-    return Split(f"{prefix}candidate_{percent:g}", Side.CANDIDATE, threshold_of(percent))
+    return f"{prefix}candidate_{step_of(rollout, state).percent:g}"
 
 
 def candidate_share(split: Split) -> float:

@@ -100,7 +100,7 @@ class MirrorResult:
 
     Attributes:
         served: the served side's.
-        mirrored: the mirrored side's; of its second run where there was one.
+        mirrored: the mirrored side's first run: a second one only says whether a difference reproduces.
         comparison: None when the shadow's row changes were lost, or not surely those of the run (INCOMPARABLE).
         compare_s: time that the first comparison took, in seconds.
         aligned: rows written to make the shadow equal to live.
@@ -121,9 +121,7 @@ def served_observation(exchange: Exchange, claim: Claim, schemas: Schemas) -> Ob
 
 def effects_of(claim: Claim, schemas: Schemas) -> Effects:
     """Return a claim's transactions as effects."""
-    # The mapping in force changes in place when a definition does; effects keep the schemas that their rows were written under.
-    transactions = tuple(keyed.transaction for keyed in claim.transactions)
-    return Effects(claim.outcome, transactions, dict(schemas), claim.left_out)
+    return Effects(claim.outcome, tuple(keyed.transaction for keyed in claim.transactions), schemas, claim.left_out)
 
 
 def changes_of(effects: Effects) -> list[RowChange]:
@@ -175,9 +173,10 @@ class Mirror:
         compared_from = time.perf_counter()
         comparison = await self._compare(run, served, mirrored, began_us)
         compare_s = time.perf_counter() - compared_from
+        last = mirrored
         if comparison is not None and comparison.verdict is Verdict.MISMATCH:
-            comparison, mirrored = await self._confirm(run, align, served, mirrored, comparison, run_began_us=began_us)
-        aligned = await self._write(align, live, changes_of(mirrored.effects))
+            comparison, last = await self._confirm(run, align, served, mirrored, comparison, run_began_us=began_us)
+        aligned = await self._write(align, live, changes_of(last.effects))
         return MirrorResult(served, mirrored, comparison, compare_s, aligned)
 
     async def _confirm(

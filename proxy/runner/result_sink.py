@@ -1,23 +1,19 @@
-"""Save comparisons: in the store, in the comparator's metrics, and as evidence of their route."""
+"""Save comparisons: in the store and in the comparator's metrics."""
 
-import asyncio
 import datetime as dt
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-import msgspec
 from prometheus_client import CollectorRegistry
 
-from comparator.errors import StoreUnavailableError
 from comparator.findings.cases import case_of
 from comparator.findings.clustering import Clusterer
-from comparator.findings.evidence import ComparisonEvidence, EvidenceRequirements, judge
 from comparator.findings.redaction import Redactor, digest_key
 from comparator.metrics import ComparatorMetrics
 from comparator.settings import CompareSettings
-from comparator.store import queries
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.store import Store
 from comparator.verdict import Comparison, Verdict
@@ -29,7 +25,6 @@ from proxy.runner.result_buffer import Outcome
 
 logger = logging.getLogger(__name__)
 
-EVIDENCE_S = 15.0
 ID_MAX = 200
 """Length of the longest exchange id that is stored as it is when the store has refused an outcome."""
 
@@ -67,10 +62,9 @@ class ResultSink:
         self.metrics = ComparatorMetrics(registry, list(routes), compare.tables)
         self._releases = releases
         self._on_mismatch = on_mismatch
-        self._evidence: dict[tuple[str, str], ComparisonEvidence] = {}
 
     async def save(self, batch: Sequence[Outcome]) -> None:
-        """Save the comparisons of a batch; outcomes without one are in the runner's metrics only.
+        """Save the comparisons of a batch, and count the outcomes without one by cause.
 
         Raises:
             StoreUnavailableError: nothing was saved or counted; give the whole batch again.
@@ -81,7 +75,7 @@ class ResultSink:
             if outcome.mirrored is not None and (comparison := outcome.mirrored.comparison) is not None
         ]
         if self._store is not None:
-            await self._store.add([exchange for _, _, exchange in compared])
+            await self._store.add([exchange for _, _, exchange in compared], _skipped(batch))
         for entry, mirrored, exchange in compared:
             self._count(exchange, mirrored.compare_s)
             if exchange.comparison.verdict is Verdict.MISMATCH:
@@ -106,32 +100,9 @@ class ResultSink:
         if comparison.verdict is Verdict.MISMATCH:
             self._on_mismatch(entry)
 
-    async def save_evidence(self) -> None:
-        """Store each route's evidence every EVIDENCE_S seconds until cancelled."""
-        while True:
-            await asyncio.sleep(EVIDENCE_S)
-            if self._store is None:
-                continue
-            try:
-                await self._store_evidence(self._store)
-            except StoreUnavailableError as error:
-                logger.warning("evidence_not_saved", extra={"error": str(error)})
-
-    async def _store_evidence(self, store: Store) -> None:
-        now = dt.datetime.now(dt.UTC)
-        async with store.connection() as conn:
-            for (route, served_by), evidence in self._evidence.items():
-                judgement = judge(evidence, EvidenceRequirements())
-                summary = msgspec.json.encode(judgement)
-                overall = judgement.overall
-                row = queries.EvidenceRow(route, served_by, now, overall.outcome, overall.reason, summary)
-                await queries.add_evidence(conn, row)
-
     def _count(self, compared: ComparedExchange, seconds: float) -> None:
         route = compared.exchange.route
         self.metrics.observe(route, compared.comparison, occurrences=compared.occurrences, seconds=seconds)
-        evidence = self._evidence.setdefault((route, compared.exchange.served_by.value), ComparisonEvidence())
-        evidence.add(compared.comparison, compared.served, compared.mirrored)
 
     def _compared(self, entry: JournalEntry, mirrored: MirrorResult, comparison: Comparison) -> ComparedExchange:
         exchange = entry.exchange
@@ -145,10 +116,25 @@ class ResultSink:
             comparison=self._redactor.comparison(comparison),
             compared_at=dt.datetime.now(dt.UTC),
             key_digest=digest_key(exchange.key, self._salt) if exchange.key else None,
+            target_digest=None if exchange.key else digest_key(exchange.request.target, self._salt),
             occurrences=tuple(map(self._redactor.occurrence, occurrences)),
             case=case_of(exchange, mirrored.served, mirrored.mirrored, self._redactor) if mismatch else None,
             release=self._releases.read(mirrored.served, mirrored.mirrored),
         )
+
+
+def _skipped(batch: Sequence[Outcome]) -> Counter[tuple[str, dt.datetime, str, str]]:
+    """Count the exchanges that were not compared, by stage, minute, route and cause."""
+    return Counter(
+        (
+            outcome.entry.exchange.stage,
+            dt.datetime.fromtimestamp(outcome.entry.exchange.started_ns // 60_000_000_000 * 60, dt.UTC),
+            outcome.entry.exchange.route,
+            outcome.cause.value,
+        )
+        for outcome in batch
+        if outcome.cause is not None
+    )
 
 
 def storable_id(exchange_id: str) -> str:

@@ -1,6 +1,7 @@
 """The evidence of a step, read from comparisons that the comparator stored."""
 
 import datetime as dt
+import math
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,11 +16,12 @@ from comparator.findings.clustering import Clusterer
 from comparator.settings import StoreSettings
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.store import Store
-from comparator.verdict import Comparator
+from comparator.verdict import Comparator, Comparison, Verdict, confirm
 from proxy.config.databases import DatabasesSettings
 from proxy.config.loader import load
-from proxy.config.rollout import RolloutSettings, SourceSettings
+from proxy.config.rollout import DEFAULT_STEPS, RolloutSettings, SourceSettings
 from proxy.config.settings import Settings
+from proxy.rollout import evidence_sql
 from proxy.rollout.evidence import Evidence
 from proxy.rollout.evidence_collector import EvidenceSources, collect_evidence
 from proxy.rollout.group_state import GroupState
@@ -31,6 +33,9 @@ from tests.support.paths import ROOT
 CONFIG = load((ROOT / "config.yaml").read_text(), {})
 DEAD = "http://127.0.0.1:1/metrics"
 LATER = NOW + dt.timedelta(minutes=10)
+LAST_STEP = GroupState(step=len(DEFAULT_STEPS) - 1, entered_at=NOW)
+"""The step of the stage `candidate_100`, which exchanges carry by default."""
+MATCH = Comparison(Verdict.MATCH, None, Side.CANDIDATE)
 POINT = {"address": "0xabc", "action": "SCB", "chain_id": "1", "provider": "p", "tx_hash": "0x1"}
 
 
@@ -61,6 +66,8 @@ def compared(
     candidate_rows: tuple[RowChange, ...] = (),
     legacy_rows: tuple[RowChange, ...] = (),
     us: tuple[int, int] = (1_000, 2_000),
+    key: int | None = 1,
+    stage: str = "candidate_100",
 ) -> ComparedExchange:
     """Return a comparison as the runner stores it. `us`: durations of candidate and legacy."""
     role = {by: Role.SERVED, by.other: Role.MIRRORED}
@@ -72,7 +79,13 @@ def compared(
     comparison = Comparator(CONFIG.compare).compare("v2_score", served, mirrored, now=at)
     occurrences = Clusterer().occurrences("v2_score", comparison)
     return ComparedExchange(
-        replace(exchange(identity, at=at), served_by=by), served, mirrored, comparison, at, 1, occurrences
+        replace(exchange(identity, at=at), served_by=by, stage=stage),
+        served,
+        mirrored,
+        comparison,
+        at,
+        key,
+        occurrences,
     )
 
 
@@ -82,24 +95,34 @@ def _observed(
     return Observation(side, role[side], outcome or response({"score": "1"}), us * 1000, committed)
 
 
-async def collected(dsn: str, since: dt.datetime = NOW, *, comparisons_max: int = 1_000) -> Evidence:
-    settings = settings_for(dsn)
-    gates = structs.replace(settings.rollout.gates, comparisons_max=comparisons_max)
-    bounded = structs.replace(settings, rollout=structs.replace(settings.rollout, gates=gates))
-    return await collect_evidence(EvidenceSources.of(bounded), GroupState(entered_at=since), now=LATER)
+async def collected(
+    dsn: str, since: dt.datetime = NOW, *, now: dt.datetime = LATER, settings: Settings | None = None
+) -> Evidence:
+    state = structs.replace(LAST_STEP, entered_at=since)
+    return await collect_evidence(EvidenceSources.of(settings or settings_for(dsn)), state, now=now)
 
 
 async def test_only_comparisons_of_this_step_count(store: Store, database: str) -> None:
-    await store.add([compared("old", at=NOW - dt.timedelta(minutes=1)), compared("a"), compared("b")])
+    before = NOW - dt.timedelta(minutes=1)
+    await store.add([compared("old", at=before), compared("a"), compared("b"), compared("c", stage="candidate_75")])
     evidence = await collected(database)
     assert evidence.routes["v2_score"].counts.match == 2
     assert evidence.seconds == 600
 
 
-async def test_newest_comparisons_of_a_long_step_count(store: Store, database: str) -> None:
-    await store.add([compared(f"x{second}", at=NOW + dt.timedelta(seconds=second)) for second in range(9)])
-    evidence = await collected(database, comparisons_max=4)
-    assert evidence.overall.counts.match == 4
+async def test_comparison_that_is_stored_again_counts_once(store: Store, database: str) -> None:
+    for _ in range(2):
+        await store.add([compared("a"), compared("b", candidate=response({"score": "2"}))])
+    overall = (await collected(database)).overall
+    assert (overall.counts.compared, overall.mismatches.count) == (2, 1)
+
+
+async def test_fresh_evidence_is_that_of_the_last_minutes(store: Store, database: str) -> None:
+    await store.add([compared(f"x{minute}", at=NOW + dt.timedelta(minutes=minute)) for minute in range(60)])
+    evidence = await collected(database, now=NOW + dt.timedelta(minutes=62))
+    counts = {length: window.overall.counts.match for length, (_, window) in evidence.recent.items()}
+    assert counts == {300: 5, 1_800: 30}
+    assert evidence.overall.counts.match == 60
 
 
 async def test_route_without_comparisons_has_zeros(store: Store, database: str) -> None:
@@ -121,40 +144,140 @@ async def test_errors_count_for_the_side_that_alone_had_them(store: Store, datab
         ]
     )
     evidence = (await collected(database)).overall
-    assert (evidence.pairs, evidence.candidate_only_errors, evidence.legacy_only_errors) == (6, 3, 1)
+    assert (evidence.pairs, evidence.candidate_only_errors.count, evidence.legacy_only_errors.count) == (6, 3, 1)
+
+
+async def test_failures_of_the_legacy_alone_are_no_mismatches(store: Store, database: str) -> None:
+    """The verdict of each of these comparisons is a mismatch."""
+    broken = response({}, status=500)
+    await store.add([compared(f"x{number}", by=Side.LEGACY, legacy=broken, key=number) for number in range(5)])
+    overall = (await collected(database)).overall
+    assert (overall.counts.mismatch, overall.judged, overall.mismatches.count) == (5, 0, 0)
+    assert overall.legacy_only_errors.count == 5
+
+
+async def test_hits_of_one_client_are_known_as_such(store: Store, database: str) -> None:
+    wrong = response({"score": "2"})
+    await store.add(
+        [
+            *(compared(f"r{number}", candidate=wrong, key=7) for number in range(8)),
+            *(compared(f"s{number}", candidate=wrong, key=number) for number in (8, 9)),
+            *(compared(f"m{number}", key=100 + number) for number in range(2_000)),
+        ]
+    )
+    hits = (await collected(database)).overall.mismatches
+    assert (hits.count, hits.keys) == (10, 3)
+    assert hits.design_effect == pytest.approx((64 + 2) / 10, rel=0.02)
+
+
+async def test_hits_of_a_busy_client_are_what_its_requests_explain(store: Store, database: str) -> None:
+    wrong = response({"score": "2"})
+    await store.add(
+        [
+            *(compared(f"r{number}", candidate=wrong, key=7) for number in range(10)),
+            *(compared(f"m{number}", key=7) for number in range(990)),
+            *(compared(f"s{number}", candidate=wrong, key=1_000 + number) for number in range(10)),
+            *(compared(f"n{number}", key=2_000 + number) for number in range(990)),
+        ]
+    )
+    hits = (await collected(database)).overall.mismatches
+    assert (hits.count, hits.keys, hits.design_effect) == (20, 11, 1.0)
+
+
+async def test_client_without_a_key_is_the_target_of_its_requests(store: Store, database: str) -> None:
+    wrong = response({"score": "2"})
+    batch = [
+        replace(compared(f"x{number}", candidate=wrong, key=None), target_digest=number % 3) for number in range(9)
+    ]
+    await store.add(batch)
+    hits = (await collected(database)).overall.mismatches
+    assert (hits.count, hits.keys) == (9, 3)
 
 
 async def test_differing_rows_and_points_are_counted_with_their_findings(store: Store, database: str) -> None:
     stamp = insert("ceramic_cache_ceramiccache", id=1, type="V1", address="0xabc", provider="p")
+    qualified = insert("registry_humanpointscommunityqualifiedusers", id=1, address="0xabc", community_id=1)
     await store.add(
-        [
-            compared("a", candidate_rows=(stamp,)),
-            compared("b", legacy_rows=(insert("registry_humanpoints", id=1, **POINT),)),
-            compared("c"),
-        ]
+        [compared("a", candidate_rows=(stamp,)), compared("b", legacy_rows=(qualified,), key=2), compared("c")]
     )
     evidence = await collected(database)
-    assert (evidence.effects_compared, evidence.effect_mismatches, evidence.points_mismatches) == (3, 2, 1)
+    overall = evidence.overall
+    assert (overall.effects_compared, overall.effects.count, overall.points.count) == (3, 2, 1)
+    assert overall.mismatches.count == 2
     assert {suspect.place.partition(".")[0] for suspect in evidence.suspects} == {
         "ceramic_cache_ceramiccache",
-        "registry_humanpoints",
+        "registry_humanpointscommunityqualifiedusers",
     }
 
 
-async def test_durations_are_separate_by_side_and_role(store: Store, database: str) -> None:
-    await store.add([compared("a", us=(1_000, 2_000)), compared("b", by=Side.LEGACY, us=(3_000, 4_000))])
-    evidence = (await collected(database)).durations
-    assert {key: round(sketch.quantile(0.5), -2) for key, sketch in evidence.items()} == {
-        (Side.CANDIDATE, Role.SERVED): 1_000,
-        (Side.LEGACY, Role.MIRRORED): 2_000,
-        (Side.LEGACY, Role.SERVED): 4_000,
-        (Side.CANDIDATE, Role.MIRRORED): 3_000,
+async def test_rows_of_low_confidence_tables_are_apart(store: Store, database: str) -> None:
+    await store.add([compared("a", legacy_rows=(insert("registry_humanpoints", id=1, **POINT),))])
+    overall = (await collected(database)).overall
+    assert (overall.counts.mismatch, overall.low_confidence.count) == (1, 1)
+    assert (overall.mismatches.count, overall.effects.count, overall.points.count) == (0, 0, 0)
+
+
+async def test_transient_differences_belong_to_the_side_that_ran_twice(store: Store, database: str) -> None:
+    wrong = response({"score": "2"})
+    batch = [
+        compared("a", by=Side.LEGACY, candidate=wrong),
+        compared("b", by=Side.LEGACY),
+        compared("c", by=Side.CANDIDATE, legacy=wrong),
+    ]
+    await store.add([replace(one, comparison=confirm(one.comparison, MATCH)) for one in batch])
+    overall = (await collected(database)).overall
+    assert (overall.candidate_transient.count, overall.candidate_mirrored) == (1, 2)
+    assert (overall.legacy_transient.count, overall.legacy_mirrored) == (1, 1)
+    assert overall.mismatches.count == 0
+
+
+async def test_blocks_of_latency_are_stored_once_and_go_on(store: Store, database: str) -> None:
+    def minutes(first: int, last: int) -> list[ComparedExchange]:
+        return [
+            compared(f"{side}{minute}.{number}", by=side, us=(1_000, 2_000), at=NOW + dt.timedelta(minutes=minute))
+            for minute in range(first, last)
+            for number in range(20)
+            for side in Side
+        ]
+
+    await store.add(minutes(0, 4))
+    first = await collected(database, now=NOW + dt.timedelta(minutes=6))
+    assert await collected(database, now=NOW + dt.timedelta(minutes=6)) == first
+    await store.add(minutes(4, 8))
+    evidence = await collected(database, now=NOW + dt.timedelta(minutes=10))
+    assert [block.begin_s - NOW.timestamp() for block in evidence.blocks] == [0, 120, 240, 360]
+    assert evidence.blocks[:2] == first.blocks
+    assert [math.exp(block.log_ratio) for block in evidence.blocks] == pytest.approx([0.5] * 4, rel=0.05)
+    assert {name: round(value, -2) for name, value in evidence.quantile_us.items()} == {
+        "candidate_served": 1_000,
+        "candidate_mirrored": 1_000,
+        "legacy_served": 2_000,
+        "legacy_mirrored": 2_000,
     }
+
+
+async def test_exchanges_that_were_not_compared_are_known_by_route_and_cause(store: Store, database: str) -> None:
+    causes = {"overlapped": 5, "rate_limited": 7, "policy": 11, "overload": 13}
+    skipped = {("candidate_100", NOW, "v2_score", cause): count for cause, count in causes.items()}
+    await store.add([compared("a")], {**skipped, ("candidate_75", NOW, "v2_score", "overload"): 99})
+    one = (await collected(database)).routes["v2_score"]
+    assert (one.overlapped, one.excluded, one.lost, one.counts.compared) == (5, 18, 13, 1)
+
+
+async def test_drops_of_the_proxies_count_from_the_first_look_on(store: Store, database: str) -> None:
+    """The counter begins again when a proxy is restarted."""
+    await collected(database)
+    async with store.connection() as conn:
+        for total, at in ((100, 1), (130, 2), (130, 3), (20, 4)):
+            await evidence_sql.count_drops(conn, {"http://a": total}, NOW + dt.timedelta(minutes=at))
+        assert await evidence_sql.dropped(conn, NOW) == 50
+        assert await evidence_sql.dropped(conn, NOW + dt.timedelta(minutes=3)) == 20
 
 
 async def test_unavailable_pages_are_named_and_leave_figures_unknown(database: str) -> None:
     evidence = await collected(database)
-    assert (evidence.rss_bytes, evidence.completed, evidence.accounting) == (None, None, None)
+    assert (evidence.rss_bytes, evidence.dropped, evidence.accounting) == (None, None, None)
+    assert evidence.measures_memory
     assert len([source for source in evidence.unavailable if source.startswith(DEAD)]) == 3
 
 

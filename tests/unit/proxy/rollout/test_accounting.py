@@ -9,7 +9,7 @@ from proxy.rollout.accounting import (
     ScrapedPages,
     accounting_of,
     by_label,
-    coverage_of,
+    drops_of,
     parse,
     quantile_s,
     reading_of,
@@ -134,8 +134,10 @@ def test_missing_page_leaves_the_accounting_unknown() -> None:
     assert totals_of(pages(PROXY_PAGE, unread=("http://x: TimeoutError",)), pages(RUNNER_PAGE)) is None
 
 
-def test_coverage_excludes_other_groups_and_skips_by_policy() -> None:
-    assert coverage_of(pages(RUNNER_PAGE), ("score",)) == (80, 70)
+def test_drops_are_known_by_proxy_and_only_when_every_page_was_read() -> None:
+    one = ScrapedPages((parse(PROXY_PAGE),), (), ("http://a/metrics",))
+    assert drops_of(one) == {"http://a/metrics": 1}
+    assert drops_of(ScrapedPages((parse(PROXY_PAGE),), ("http://b: TimeoutError",), ("http://a/metrics",))) is None
 
 
 def test_largest_candidate_process_counts_and_a_missing_one_makes_it_unknown() -> None:

@@ -6,38 +6,36 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from comparator.exchanges.model import Role, Side
 from comparator.stats.confidence import VerdictCounts
-from comparator.stats.quantile_sketch import QuantileSketch
 from proxy.config.rollout import GroupSettings, StepSettings
 from proxy.rollout.control import ChangeRequest, Control
 from proxy.rollout.controller import Controller
-from proxy.rollout.evidence import AccountingTotals, Evidence, RouteEvidence, SuspectFinding
+from proxy.rollout.evidence import AccountingTotals, Evidence, Hits, RouteEvidence, SuspectFinding, WindowEvidence
 from proxy.rollout.group_state import GroupState
+from proxy.rollout.latency_blocks import LatencyBlock
 from proxy.rollout.state_machine import Phase
 from tests.support.rollouts import control_in
 
-ROW = SuspectFinding("abc123", "score", "registry_score.score", "column", "number → number", 7)
+ROW = SuspectFinding("abc123", "score", "registry_score.score", "column", "number / number", 7)
 
 
-def sketch(value: float) -> QuantileSketch:
-    made = QuantileSketch()
-    for _ in range(3_000):
-        made.add(value)
-    return made
+def step(compared: int, *, differing: int = 0) -> WindowEvidence:
+    """Return the evidence of a step in which some comparisons differ in rows, each of another client."""
+    hits = Hits(differing, differing)
+    score = RouteEvidence(
+        VerdictCounts(match=compared), compared, hits, effects_compared=compared, effects=hits, pairs=compared
+    )
+    return WindowEvidence({"score": score})
 
 
 GOOD = Evidence(
     seconds=9_999,
-    routes={"score": RouteEvidence(VerdictCounts(match=90_000), 90_000)},
-    effects_compared=90_000,
-    durations={(Side.CANDIDATE, Role.SERVED): sketch(5_000), (Side.LEGACY, Role.SERVED): sketch(9_000)},
-    rss_bytes=1,
-    completed=90_000,
-    compared=90_000,
+    step=step(90_000),
+    blocks=tuple(LatencyBlock(120.0 * number, 120.0 * (number + 1), -0.5) for number in range(60)),
+    dropped=0,
     accounting=AccountingTotals(1, 1, 0),
 )
-BAD = replace(GOOD, effect_mismatches=7, suspects=(ROW,))
+BAD = replace(GOOD, step=step(90_000, differing=20), suspects=(ROW,))
 
 
 class EvidenceSource:
@@ -51,7 +49,14 @@ class EvidenceSource:
     async def __call__(self, state: GroupState, now: datetime) -> Evidence:
         self.reads += 1
         self.before_return()
-        return self.evidence
+        # More was compared at each look, as a second look at the same evidence confirms nothing.
+        score = self.evidence.routes["score"]
+        return replace(
+            self.evidence,
+            step=WindowEvidence(
+                {"score": replace(score, pairs=score.pairs, effects_compared=score.effects_compared + self.reads)}
+            ),
+        )
 
 
 async def controlled(tmp_path: Path, evidence: EvidenceSource, **settings: Any) -> tuple[Control, Controller]:
@@ -81,11 +86,11 @@ async def test_bad_evidence_rolls_back_at_the_second_evaluation_and_names_the_fi
     assert control.switch.rolled_back
     entry = (await control.replica.history())[-1].entry
     assert (entry.event, entry.actor, entry.finding) == ("roll_back", "controller", "abc123")
-    assert entry.reason.startswith("effects: 7 comparisons with differing rows, allowed 0")
+    assert entry.reason.startswith("effects: 20 of 90002 on score differ in rows")
     assert "finding abc123 (score registry_score.score: column" in entry.reason
     figures = entry.evidence["figures"]
     assert isinstance(figures, dict)
-    assert figures["effect_mismatches"] == 7
+    assert figures["effect_mismatches"] == 20
 
 
 async def test_bad_evidence_rolls_back_while_paused_or_at_a_manual_step(tmp_path: Path) -> None:
@@ -157,7 +162,7 @@ async def test_evidence_of_a_step_that_was_left_decides_nothing(tmp_path: Path) 
 
 
 async def test_failed_gate_is_logged_once(tmp_path: Path) -> None:
-    few = replace(GOOD, effect_mismatches=1)
+    few = replace(GOOD, accounting=AccountingTotals(9_999, 1, 0))
     control, controller = await controlled(tmp_path, EvidenceSource(few))
     await controller.evaluate("all")
     await controller.evaluate("all")

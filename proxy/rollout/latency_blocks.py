@@ -1,0 +1,122 @@
+"""Compare the latency of both sides on the same requests, block by block. Pure.
+
+Clients stay on their side, so requests that the candidate served and requests that the legacy served come from different clients, and a
+few slow ones decide which side looks slower. But each request runs on both sides: once served, once mirrored. Within the requests that one
+side served the clients are the same, and what serving costs more or less than mirroring cancels between both halves:
+
+    ratio = sqrt(  candidate served / legacy mirrored   *   candidate mirrored / legacy served  )
+                   requests that the candidate served       requests that the legacy served
+
+Each term is the quantile of a block: consecutive minutes until every term has enough durations. Slow spells last for seconds or minutes,
+so single durations are not independent, but the ratios of blocks nearly are. At 0 % and at 100 % only one half exists. Then the ratio
+of served and mirrored durations is all there is, and only a gross difference counts.
+
+Durations are kept by minute and bucket (comparator.stats.duration_buckets).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from comparator.exchanges.model import Role, Side
+from comparator.stats.duration_buckets import Buckets, log_quantile
+
+BLOCK_S: Final = 120
+"""Shortest duration of a block, in seconds."""
+RESOLUTION: Final = 0.0025
+"""Logarithms of ratios are rounded to multiples of this, so that many blocks are few values."""
+
+Cell: TypeAlias = tuple[Side, Role]
+MinuteDurations: TypeAlias = Mapping[Cell, Buckets]
+
+CANDIDATE_SERVED: Final[Cell] = (Side.CANDIDATE, Role.SERVED)
+CANDIDATE_MIRRORED: Final[Cell] = (Side.CANDIDATE, Role.MIRRORED)
+LEGACY_SERVED: Final[Cell] = (Side.LEGACY, Role.SERVED)
+LEGACY_MIRRORED: Final[Cell] = (Side.LEGACY, Role.MIRRORED)
+
+
+class LatencyComparison(StrEnum):
+    """The durations that are compared."""
+
+    CROSSOVER = "both sides served and mirrored"
+    CANDIDATE_MIRRORED = "the legacy served, the candidate mirrored"
+    CANDIDATE_SERVED = "the candidate served, the legacy mirrored"
+
+    @classmethod
+    def at(cls, percent: float) -> "LatencyComparison":
+        """Return the comparison at a step where the candidate serves this share of clients, in percent."""
+        if percent <= 0:
+            return cls.CANDIDATE_MIRRORED
+        return cls.CANDIDATE_SERVED if percent >= 100 else cls.CROSSOVER
+
+    @property
+    def same_roles(self) -> bool:
+        """True when what serving and mirroring cost cancels."""
+        return self is LatencyComparison.CROSSOVER
+
+    @property
+    def pairs(self) -> tuple[tuple[Cell, Cell], ...]:
+        """The cells whose quantiles are divided: candidate by legacy."""
+        served, mirrored = (CANDIDATE_SERVED, LEGACY_MIRRORED), (CANDIDATE_MIRRORED, LEGACY_SERVED)
+        match self:
+            case LatencyComparison.CROSSOVER:
+                return served, mirrored
+            case LatencyComparison.CANDIDATE_SERVED:
+                return (served,)
+            case LatencyComparison.CANDIDATE_MIRRORED:
+                return (mirrored,)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyBlock:
+    """One block: begin and end as Unix time, and the logarithm of the ratio of the quantiles, candidate to legacy."""
+
+    begin_s: float
+    end_s: float
+    log_ratio: float
+
+
+def blocks_of(
+    minutes: Iterable[tuple[float, MinuteDurations]], comparison: LatencyComparison, *, share: float, durations_min: int
+) -> tuple[LatencyBlock, ...]:
+    """Divide minutes into blocks.
+
+    Args:
+        minutes: Unix time and durations of each minute, oldest first.
+        comparison: the terms of the ratio.
+        share: the quantile, 0 to 1.
+        durations_min: least number of durations of each term in a block.
+    """
+    needed = {cell for pair in comparison.pairs for cell in pair}
+    blocks: list[LatencyBlock] = []
+    begin_s: float | None = None
+    cells: dict[Cell, Counter[int]] = {cell: Counter() for cell in needed}
+    for minute_s, durations in minutes:
+        begin_s = minute_s if begin_s is None else begin_s
+        for cell in needed:
+            cells[cell].update(durations.get(cell, {}))
+        if minute_s + 60 - begin_s >= BLOCK_S and min(counts.total() for counts in cells.values()) >= durations_min:
+            blocks.append(LatencyBlock(begin_s, minute_s + 60, rounded(log_ratio(cells, comparison, share))))
+            begin_s, cells = None, {cell: Counter() for cell in needed}
+    return tuple(blocks)
+
+
+def log_ratio(cells: Mapping[Cell, Buckets], comparison: LatencyComparison, share: float) -> float:
+    """Return the logarithm of the ratio: the mean over the pairs of cells."""
+    ratios = [
+        log_quantile(cells[above], share) - log_quantile(cells[below], share) for above, below in comparison.pairs
+    ]
+    return sum(ratios) / len(ratios)
+
+
+def rounded(value: float) -> float:
+    """Round a logarithm of a ratio to RESOLUTION."""
+    return round(value / RESOLUTION) * RESOLUTION
+
+
+def values_of(blocks: Sequence[LatencyBlock], *, since_s: float = -math.inf) -> Counter[float]:
+    """Count the values of the blocks that began at or after a time."""
+    return Counter(block.log_ratio for block in blocks if block.begin_s >= since_s)
