@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
+from comparator.capture.attribution import KeyedTransaction
 from comparator.capture.attribution_keys import KeyIndex, RowReference
-from comparator.capture.settings import CaptureSettings, Driver, SlotKind
+from comparator.capture.settings import CaptureSettings, Driver, SlotKind, shadow_capture
+from comparator.capture.table_shape import Catalog
 from comparator.errors import StoreUnavailableError
 from comparator.exchanges.model import Role, Side
+from comparator.exchanges.row_changes import Transaction
 from comparator.exchanges.table_schema import Schemas
 from comparator.live_rules import LiveRules
 from comparator.settings import CompareSettings, StoreSettings
 from comparator.store.store import Store
 from comparator.verdict import Lookups
 from proxy.config.backends import BackendsSettings
-from proxy.config.databases import DatabasesSettings
-from proxy.config.routes import RouteSettings
 from proxy.config.runner import Resync, RunnerSettings
 from proxy.config.settings import Settings
 from proxy.journal.driver import JournalPosition, JournalReader
@@ -39,7 +40,13 @@ from proxy.runner.metrics import RetriedStep, RunnerMetrics
 from proxy.runner.mirror import Mirror, RulesInForce
 from proxy.runner.mirror_client import MirrorClient
 from proxy.runner.mismatch_journal import open_mismatch_journal
-from proxy.runner.no_capture import EmptyFeed, NoServedAttribution, NoShadowAttribution, UnalignedShadow
+from proxy.runner.no_capture import (
+    EmptyFeed,
+    NoSchemaWatch,
+    NoServedAttribution,
+    NoShadowAttribution,
+    UnalignedShadow,
+)
 from proxy.runner.outcomes import Outcomes
 from proxy.runner.parent_lookup import ParentLookup
 from proxy.runner.releases import ReleaseReader
@@ -51,10 +58,14 @@ from proxy.runner.row_sampler import RowSampler, RowWatch, SampledTables
 from proxy.runner.row_targets import PrimaryKeys
 from proxy.runner.rules_reload import reload_rules
 from proxy.runner.runner import Runner
+from proxy.runner.schema_agreement import SchemaAgreement
+from proxy.runner.schema_watch import DatabaseSchema, SchemaWatch
 from proxy.runner.served_attribution import ServedAttribution
 from proxy.runner.shadow_attribution import ShadowAttribution
+from proxy.runner.shadow_shapes import ShadowShapes
 from proxy.runner.shadow_state import ShadowState
-from proxy.runner.transaction_feed import TransactionFeed
+from proxy.runner.transaction_feed import FindKeys, TransactionFeed
+from proxy.runner.verdict_queue import VerdictQueue
 from proxy.token_bucket import TokenBucket
 
 logger = logging.getLogger(__name__)
@@ -90,9 +101,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         reader = stack.enter_context(open_reader(settings.journal, options.name, keys=keys))
         store = await stack.enter_async_context(_open_store(settings.databases.store, settings.store))
-        effects = await stack.enter_async_context(
-            _open_effects(settings.databases, settings.capture, compare, options, metrics, settings.routes)
-        )
+        effects = await stack.enter_async_context(_open_effects(settings, rules, metrics))
         client = await stack.enter_async_context(
             mirror_client(settings.backends, options, body_max_bytes=settings.journal.body_max_bytes)
         )
@@ -123,7 +132,7 @@ async def serve(
             options, reader, effects.ledger, effects.served, outcomes, effects.state, metrics, client.reaches
         )
         resynchronizer = Resynchronizer(
-            effects.state, effects.ledger, metrics, effects.tables.resync, effects.shadow.discard
+            effects.state, effects.ledger, metrics, effects.tables.resync, effects.shadow.discard, effects.schema
         )
         runner = Runner(
             settings=options,
@@ -139,6 +148,8 @@ async def serve(
             primary_keys=effects.primary_keys,
             tables=effects.tables,
             resynchronizer=resynchronizer,
+            schema=effects.schema,
+            verdicts=VerdictQueue(outcomes, effects.schema.confirmed, effects.schema.refuses_verdict),
             checkpoints=checkpoints,
         )
 
@@ -148,15 +159,13 @@ async def serve(
             waiting=lambda: runner.backlog,
             resync=lambda: float(effects.state.resync_pending),
         )
-        status = _status(options.name, settings.capture.driver, runner, buffer, metrics)
+        status = _status(settings, effects.schema, runner, buffer, metrics)
         port = await stack.enter_async_context(admin_server(options.host, options.port, metrics.registry, status))
         logger.info("runner_started", extra={"admin_port": port, "capture": settings.capture.driver.value})
 
         upkeep = {
             "causes": solve_causes(store, sink.metrics),
-            "rules-reload": reload_rules(
-                rules, _changed_rules(reload), sink.metrics, effects.schemas if effects.captured else None
-            ),
+            "rules-reload": reload_rules(rules, _changed_rules(reload), sink.metrics, effects.schema),
             "store-maintenance": _maintain(store),
         }
         if effects.sampler is not None:
@@ -177,41 +186,45 @@ class EffectParts:
     served: ServedEffects
     shadow: ShadowAttribution | NoShadowAttribution
     tables: AlignedShadow | UnalignedShadow
+    schema: SchemaWatch | NoSchemaWatch
     sampler: RowSampler | None = None
 
 
 @asynccontextmanager
 async def _open_effects(
-    databases: DatabasesSettings,
-    capture: CaptureSettings,
-    compare: CompareSettings,
-    options: RunnerSettings,
-    metrics: RunnerMetrics,
-    routes: Sequence[RouteSettings],
+    settings: Settings, rules: LiveRules, metrics: RunnerMetrics
 ) -> AsyncGenerator[EffectParts, None]:
-    safe_routes = frozenset(route.name for route in routes if route.safe)
+    capture, compare, options = settings.capture, settings.compare, settings.runner
+    safe_routes = frozenset(route.name for route in settings.routes if route.safe)
     if capture.driver is Driver.OFF:
         index = KeyIndex(compare.tables, {}, route_kind=compare.route_kind)
         ledger, state = Ledger(index, primary_keys={}), ShadowState({role: EmptyFeed() for role in Role}, metrics)
         served = NoServedAttribution(ledger, safe_routes)
-        yield EffectParts(False, {}, {}, index, ledger, state, served, NoShadowAttribution(), UnalignedShadow())
+        no_effects, no_schema = NoShadowAttribution(), NoSchemaWatch()
+        yield EffectParts(False, {}, {}, index, ledger, state, served, no_effects, UnalignedShadow(), no_schema)
         return
-    async with open_databases(databases, capture, shadow_connections=options.concurrency + 2) as opened:
+    async with open_databases(
+        settings.databases, capture, shadow_connections=options.concurrency + 3, may_differ=True
+    ) as opened:
         opened.refuse_contradictions(compare)
         index = KeyIndex(compare.tables, opened.primary_keys, route_kind=compare.route_kind)
-        ledger = Ledger(index, primary_keys=opened.primary_keys, background=compare.background, undivided=opened.bound)
+        agreement = SchemaAgreement(index, lambda: rules.tables)
+        keys = agreement.primary_keys
+        ledger = Ledger(index, primary_keys=keys, background=compare.background, undivided=opened.bound)
         shadow = ShadowAttribution(
             options.clock_skew_ms * 1_000,
             quiet_us=int(options.timeout_s * 1_000_000),
             lost_after_us=int(options.unsettled_s_max * 1_000_000),
         )
+        state = ShadowState({}, metrics)
+        watch = _schema_watch(opened, agreement, capture, metrics, ledger, state.wake.set)
+        await watch.begin()
         rows = RowWatch()
-        state = ShadowState(_feeds(opened, index, ledger, shadow, metrics, rows), metrics)
+        state.feeds = _feeds(opened, index, ledger, shadow, metrics, watch, rows)
         served = ServedAttribution(options, ledger, state, metrics, safe_routes)
         tables = AlignedShadow(opened.live, opened.shadow, opened.writer)
-        schemas = opened.catalog.schemas
         sampler = _row_sampler(opened, index, ledger, state, rows, options, metrics)
-        yield EffectParts(True, opened.primary_keys, schemas, index, ledger, state, served, shadow, tables, sampler)
+        yield EffectParts(True, keys, agreement.schemas, index, ledger, state, served, shadow, tables, watch, sampler)
 
 
 def _row_sampler(
@@ -239,28 +252,54 @@ def _row_sampler(
     )
 
 
+def _schema_watch(
+    databases: RunnerDatabases,
+    agreement: SchemaAgreement,
+    capture: CaptureSettings,
+    metrics: RunnerMetrics,
+    ledger: Ledger,
+    wake: Callable[[], None],
+) -> SchemaWatch:
+    shapes = ShadowShapes(
+        databases.live, databases.shadow, capture, databases.writer, ledger, agreement.tables, changed=wake
+    )
+    return SchemaWatch(
+        agreement,
+        DatabaseSchema(databases.live, capture),
+        DatabaseSchema(databases.shadow, shadow_capture(capture)),
+        metrics,
+        on_change=shapes.take,
+        read_obstacles=shapes.read_obstacles,
+        advance_sequences=shapes.advance_sequences,
+    )
+
+
 def _feeds(
     databases: RunnerDatabases,
     index: KeyIndex,
     ledger: Ledger,
     shadow: ShadowAttribution,
     metrics: RunnerMetrics,
+    watch: SchemaWatch,
     rows: RowWatch,
 ) -> dict[Role, TransactionFeed]:
     """Return the feed of live into the ledger, and that of the shadow into its attribution."""
-    parents = ParentLookup(index, databases.catalog, (databases.shadow, databases.live))
+    parents = ParentLookup(index, Catalog(watch.agreement.known), (databases.shadow, databases.live))
 
     async def look_up(references: Sequence[RowReference]) -> None:
         await parents.learn_with_retries(references, on_retry=metrics.retries.labels(RetriedStep.LOOKUP).inc)
 
-    captures = databases.captures
+    def keyed_in(role: Role) -> FindKeys:
+        def keyed(transaction: Transaction) -> tuple[KeyedTransaction, tuple[RowReference, ...]]:
+            watch.observe(role, transaction)
+            return ledger.keyed(transaction)
+
+        return keyed
+
+    sinks = {Role.SERVED: ledger.deliver, Role.MIRRORED: shadow.deliver}
     return {
-        Role.SERVED: TransactionFeed(
-            captures[Role.SERVED], key=ledger.keyed, lookup=look_up, sink=rows.through(ledger.deliver)
-        ),
-        Role.MIRRORED: TransactionFeed(
-            captures[Role.MIRRORED], key=ledger.keyed, lookup=look_up, sink=rows.through(shadow.deliver)
-        ),
+        role: TransactionFeed(databases.captures[role], key=keyed_in(role), lookup=look_up, sink=rows.through(sink))
+        for role, sink in sinks.items()
     }
 
 
@@ -348,12 +387,17 @@ def _in_flight(reader: JournalReader, metrics: RunnerMetrics) -> Callable[[], fl
 
 
 def _status(
-    name: str, driver: Driver, runner: Runner, buffer: ResultBuffer, metrics: RunnerMetrics
+    settings: Settings,
+    schema: SchemaWatch | NoSchemaWatch,
+    runner: Runner,
+    buffer: ResultBuffer,
+    metrics: RunnerMetrics,
 ) -> Callable[[], Mapping[str, object]]:
     return lambda: {
         "ready": runner.state.ready,
-        "reader": name,
-        "capture": driver.value,
+        "reader": settings.runner.name,
+        "capture": settings.capture.driver.value,
+        "schema": schema.status,
         "waiting": runner.ledger.waiting,
         "unattributed": runner.ledger.unattributed,
         "unsettled": runner.strays.unsettled,

@@ -121,7 +121,9 @@ def served_observation(exchange: Exchange, claim: Claim, schemas: Schemas) -> Ob
 
 def effects_of(claim: Claim, schemas: Schemas) -> Effects:
     """Return a claim's transactions as effects."""
-    return Effects(claim.outcome, tuple(keyed.transaction for keyed in claim.transactions), schemas, claim.left_out)
+    # The mapping in force changes in place when a definition does; effects keep the schemas that their rows were written under.
+    transactions = tuple(keyed.transaction for keyed in claim.transactions)
+    return Effects(claim.outcome, transactions, dict(schemas), claim.left_out)
 
 
 def changes_of(effects: Effects) -> list[RowChange]:
