@@ -73,7 +73,7 @@ def solve(counts: Mapping[frozenset[Token], int], *, sets_max: int = SETS_SOLVED
         counts: number of exchanges by the set of tokens that occurred in them.
         sets_max: distinct sets to solve from.
     """
-    tokens = _Tokens(frozenset().union(*counts))
+    tokens = _Tokens(frozenset[Token]().union(*counts))
     sets = sorted(
         ((tokens.mask(members), count) for members, count in counts.items() if members and count > 0),
         key=lambda item: (-item[1], item[0].bit_count(), item[0]),
@@ -162,6 +162,19 @@ class _Cause:
         return self.core | self.conditional
 
 
+@dataclass(slots=True)
+class _LeftOver:
+    """What the causes of a round leave: the sets of each rest, the causes made of rests, and the causes that each token comes with."""
+
+    rests: Mapping[int, Sequence[int]]
+    created: list[_Cause] = field(default_factory=list[_Cause])
+    carriers: dict[int, list[_Cause]] = field(default_factory=dict[int, list[_Cause]])
+
+    def sets_with(self, bit: int) -> list[int]:
+        """Return the sets in which a token is left over."""
+        return [index for rest, indexes in self.rests.items() if rest & bit for index in indexes]
+
+
 def _shown(causes: Iterable[tuple[_Cause, int]]) -> int:
     shown = 0
     for cause, _ in causes:
@@ -219,6 +232,8 @@ class _Solver:
     def _match(self, cause: _Cause, mask: int, hidden: int) -> int:
         anchor = cause.anchor
         seen = anchor & mask
+        if not seen and not cause.alternatives:
+            return 0
         if seen == anchor:
             return 0 if self._contradicted(cause, mask, hidden) else anchor
         visible = anchor & ~hidden
@@ -300,8 +315,8 @@ class _Solver:
         seeded = [self._seed(level, rest, rests[rest], support) for rest in ordered]
         if any(seeded):
             return True
-        created: list[_Cause] = []
-        attached = [self._attach(level, rest, rests[rest], support, rests, created) for rest in ordered]
+        left_over = _LeftOver(rests)
+        attached = [self._attach(level, rest, rests[rest], support, left_over) for rest in ordered]
         return any(attached)
 
     def _count(self, indexes: Iterable[int]) -> int:
@@ -370,47 +385,45 @@ class _Solver:
         cause.core = core
         self._rematch(cause)
 
-    def _attach(
-        self,
-        level: int,
-        rest: int,
-        indexes: Sequence[int],
-        support: int,
-        rests: Mapping[int, Sequence[int]],
-        created: list[_Cause],
-    ) -> bool:
+    def _attach(self, level: int, rest: int, indexes: Sequence[int], support: int, left_over: _LeftOver) -> bool:
         """Attach what is left over beside other causes to the causes that it comes with, or make a cause of it."""
         if self._count(indexes) < support:
             return False
-        for cause in created:
+        for cause in left_over.created:
             if all(cause.matches[index] for index in indexes):
                 rest &= ~cause.shown
         if not rest:
             return False
         alone, carriers, changed = 0, list[_Cause](), False
         for bit in bits(rest):
-            where = [index for left, found in rests.items() if left & bit for index in found]
-            own = self._carriers(level, where)
-            if not own:
-                alone |= bit
-                continue
+            own = self._carriers(level, bit, left_over)
+            alone |= 0 if own else bit
             for carrier in own:
                 carriers += [] if carrier in carriers else [carrier]
-                changed = changed or not carrier.conditional & bit
-                carrier.conditional |= bit
-                self._rematch(carrier)
+                if not carrier.conditional & bit:
+                    changed = True
+                    carrier.conditional |= bit
+                    self._rematch(carrier)
         if not alone and len(carriers) == 1 and self._outweighs(carriers[0], rest, level):
             carriers[0].conditional &= ~rest
             alone = rest
         if alone:
-            created.append(self._create(level, alone))
+            left_over.created.append(self._create(level, alone))
+            left_over.carriers.clear()
         return changed or bool(alone)
 
-    def _carriers(self, level: int, where: Sequence[int]) -> list[_Cause]:
+    def _carriers(self, level: int, bit: int, left_over: _LeftOver) -> list[_Cause]:
         """Return the fewest causes with which a token comes nearly always; none if it also comes by itself."""
+        known = left_over.carriers.get(bit)
+        if known is not None:
+            return known
+        where = left_over.sets_with(bit)
         carriers = self._cover([c for c in self._causes if c.level <= level], where)
         carried = self._count(i for i in where if any(c.matches[i] for c in carriers))
-        return carriers if carried >= _CARRIED_SHARE * self._count(where) else []
+        if carried < _CARRIED_SHARE * self._count(where):
+            carriers = []
+        left_over.carriers[bit] = carriers
+        return carriers
 
     def _cover(self, causes: Sequence[_Cause], where: Sequence[int]) -> list[_Cause]:
         """Return the fewest of these causes that are present in most of the sets, the one with the most exchanges first."""

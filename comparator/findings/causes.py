@@ -20,7 +20,7 @@ from comparator.findings.tokens import Token
 from comparator.stats.distinct_sketch import distinct, merged
 
 PROVISIONAL_BELOW: Final = 3
-"""With fewer exchanges a cause may be chance: it is shown below the others, and alerts nobody."""
+"""With fewer exchanges a cause may be chance: it is shown below the others, and raises no alert."""
 ONE_KEY_BELOW: Final = 30
 """As long as all of a cause's exchanges have one key, it needs this many to be more than provisional."""
 _SEVERITIES: Final = tuple(Severity)
@@ -144,16 +144,20 @@ def find_causes(
         known: the causes of the last solution, and the ids that were merged into others.
         sets_max: distinct sets to solve from.
     """
+    tokens = {one.id: one.tokens for one in sets}
     counts = Counter[frozenset[Token]]()
     for one in sets:
-        counts[one.tokens] += one.count
+        counts[tokens[one.id]] += one.count
     solution = solve(counts, sets_max=sets_max)
-    members = [
-        [one for one in sets if number in solution.assigned[one.tokens]] for number in range(len(solution.causes))
-    ]
+    members: list[list[FindingSet]] = [[] for _ in solution.causes]
+    causes_of: dict[str, int] = {}
+    for one in sets:
+        own = solution.assigned[tokens[one.id]]
+        causes_of[one.id] = len(own)
+        for number in own:
+            members[number].append(one)
     titles = _titles(solution, members, sets)
     ids, merged_ids = _carry_over(titles, members, tuple(known))
-    causes_of = Counter({one.id: len(solution.assigned[one.tokens]) for one in sets})
     return NamedCauses(
         tuple(
             _cause(ids[number], title, solution.causes[number], members[number], causes_of)

@@ -24,7 +24,7 @@ def sketch_of(digests: Iterable[int]) -> tuple[int, ...]:
 
 def merged(sketches: Iterable[Sequence[int]]) -> tuple[int, ...]:
     """Return the sketch of the union."""
-    return sketch_of(digest for sketch in sketches for digest in sketch)
+    return sketch_of(set[int]().union(*sketches))
 
 
 def distinct(sketch: Sequence[int]) -> int:

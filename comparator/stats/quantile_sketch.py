@@ -11,7 +11,7 @@ Source: Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch 
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -57,6 +57,24 @@ class QuantileSketch:
         if self.count == 0:
             return math.nan
         return self.at_rank(round(share * (self.count - 1)))
+
+    def quantiles(self, shares: Sequence[float]) -> tuple[float, ...]:
+        """Return several quantiles in one pass over the buckets."""
+        total = self.count
+        if not total:
+            return tuple(math.nan for _ in shares)
+        ranks = sorted({round(share * (total - 1)) for share in shares})
+        found: dict[int, float] = {}
+        below, waiting = 0, iter(ranks)
+        rank = next(waiting, None)
+        for sign, buckets in ((-1, sorted(self.negative, reverse=True)), (0, (0,)), (1, sorted(self.positive))):
+            counts = {-1: self.negative, 0: {0: self.zero}, 1: self.positive}[sign]
+            for bucket in buckets:
+                below += counts[bucket]
+                while rank is not None and rank < below:
+                    found[rank] = sign * _point(bucket)
+                    rank = next(waiting, None)
+        return tuple(found[round(share * (total - 1))] for share in shares)
 
     def at_rank(self, rank: int) -> float:
         """Return the value with `rank` values below it; ranks out of range give the smallest and the largest value."""

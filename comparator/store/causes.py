@@ -9,7 +9,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import msgspec
@@ -68,11 +68,11 @@ class StoredEvidence:
 
 SELECT_EVIDENCE = """
 SELECT
-    coalesce(sum(count), 0)::bigint AS exchanges,
+    coalesce(sum(held.count), 0)::bigint AS exchanges,
     count(*)::integer AS sets,
-    coalesce(sum(count) FILTER (WHERE NOT EXISTS (SELECT FROM shadow.cause_set WHERE set_id = finding_set.id)), 0)::bigint
-        AS unattributed
-FROM shadow.finding_set
+    coalesce(sum(held.count) FILTER (WHERE attributed.set_id IS NULL), 0)::bigint AS unattributed
+FROM shadow.finding_set AS held
+LEFT JOIN (SELECT DISTINCT set_id FROM shadow.cause_set) AS attributed ON attributed.set_id = held.id
 """
 SELECT_SOLUTION = "SELECT solved_at, exchanges, sets FROM shadow.cause_solution"
 
@@ -117,10 +117,12 @@ ON CONFLICT (only_row) DO UPDATE SET solved_at = excluded.solved_at, exchanges =
 """
 SELECT_SETS = """
 SELECT
-    id, route, findings, (SELECT sum(count) FROM shadow.finding_set_total WHERE set_id = finding_set.id)::bigint AS count,
-    first_seen, last_seen, first_release, last_release, keys,
-    EXISTS (SELECT FROM shadow.finding_set_exemplar WHERE set_id = finding_set.id) AS has_exemplar
-FROM shadow.finding_set ORDER BY id
+    held.id, held.route, held.findings, total.count::bigint AS count, held.first_seen, held.last_seen, held.first_release,
+    held.last_release, held.keys, exemplar.set_id IS NOT NULL AS has_exemplar
+FROM shadow.finding_set AS held
+JOIN (SELECT set_id, sum(count) AS count FROM shadow.finding_set_total GROUP BY set_id) AS total ON total.set_id = held.id
+LEFT JOIN shadow.finding_set_exemplar AS exemplar ON exemplar.set_id = held.id
+ORDER BY held.id
 """
 SELECT_SIGNATURES = (
     "SELECT id, route, kind, place, shape, source_table, discriminator FROM shadow.finding WHERE id = ANY($1)"
@@ -406,18 +408,23 @@ ORDER BY
 """
 COUNT_EXCHANGES = """
 SELECT cause_set.cause_id, sum(total.count)::bigint AS count
-FROM shadow.cause_set JOIN shadow.finding_set_total AS total USING (set_id)
-WHERE ($1::date IS NULL OR total.day >= $1) AND ($2::date IS NULL OR total.day <= $2)
+FROM shadow.cause_set JOIN (
+    SELECT set_id, sum(count) AS count FROM shadow.finding_set_total
+    WHERE ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2)
+    GROUP BY set_id
+) AS total USING (set_id)
 GROUP BY cause_set.cause_id
 """
 COUNT_MISMATCHES = """
 SELECT
     coalesce(sum(total.count), 0)::bigint AS mismatches,
-    coalesce(sum(total.count) FILTER (
-        WHERE NOT EXISTS (SELECT FROM shadow.cause_set WHERE cause_set.set_id = total.set_id)
-    ), 0)::bigint AS unattributed
-FROM shadow.finding_set_total AS total
-WHERE ($1::date IS NULL OR total.day >= $1) AND ($2::date IS NULL OR total.day <= $2)
+    coalesce(sum(total.count) FILTER (WHERE attributed.set_id IS NULL), 0)::bigint AS unattributed
+FROM (
+    SELECT set_id, sum(count) AS count FROM shadow.finding_set_total
+    WHERE ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2)
+    GROUP BY set_id
+) AS total
+LEFT JOIN (SELECT DISTINCT set_id FROM shadow.cause_set) AS attributed USING (set_id)
 """
 
 
@@ -461,7 +468,8 @@ async def causes(
     last = await conn.fetchrow(SELECT_SOLUTION)
     assert mismatches is not None, "an aggregate has a row"
     rows.sort(key=lambda row: (row.provisional, _order(row), -row.exchanges, row.id))
-    return CauseList(tuple(rows[:limit]), *mismatches.values(), last["solved_at"] if last else None)
+    solved_at = last["solved_at"] if last else None
+    return CauseList(tuple(rows[:limit]), mismatches["mismatches"], mismatches["unattributed"], solved_at)
 
 
 def _order(row: CauseRow) -> tuple[int, int]:
@@ -473,19 +481,13 @@ _SEVERITIES: Final = ("broken", "changed", "additive")
 
 
 def _row(record: asyncpg.Record, exchanges: int) -> CauseRow:
-    values = dict(record)
-    joined = values.pop("joined")
-    return CauseRow(
-        **{
-            **values,
-            "body": _decode(values["body"]),
-            "routes": tuple(values["routes"]),
-            "findings": tuple(values["findings"]),
-            "former_ids": tuple(values["former_ids"]),
-        },
-        joined=joined if values["state"] in {"acknowledged", "fixed"} else 0,
-        exchanges=exchanges,
-    )
+    values: dict[str, Any] = dict(record)
+    if values["state"] not in {"acknowledged", "fixed"}:
+        values["joined"] = 0
+    for name in ("routes", "findings", "former_ids"):
+        values[name] = tuple(values[name])
+    values["body"] = _decode(values["body"])
+    return CauseRow(**values, exchanges=exchanges)
 
 
 async def cause(conn: Connection, identity: str) -> CauseRow:

@@ -3,7 +3,7 @@
 import argparse
 import datetime as dt
 import getpass
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -73,11 +73,7 @@ def run(args: argparse.Namespace) -> int:
             print_result(args, shown, render_cause(cause, findings, examples))
         case "export":
             _, _, examples = with_store(settings, lambda conn: _whole(conn, args.id))
-            if not 0 <= args.example < len(examples):
-                raise UnknownCauseError(
-                    f"cause {args.id!r} has {len(examples)} examples; there is no number {args.example}"
-                )
-            write_case(examples[args.example], args.to)
+            _export(args, examples)
         case "diff":
             changes = _diff(settings, args.before, args.after)
             print_result(args, changes, render_cause_changes(changes, (args.before, args.after)))
@@ -86,6 +82,13 @@ def run(args: argparse.Namespace) -> int:
             changed = with_store(settings, lambda conn: _decide(conn, args, _STATES[str(args.action)]))
             print_result(args, changed, render_cause(changed))
     return Exit.DONE
+
+
+def _export(args: argparse.Namespace, examples: Sequence[cases.Case]) -> None:
+    number: int = args.example
+    if not 0 <= number < len(examples):
+        raise UnknownCauseError(f"cause {args.id!r} has {len(examples)} examples; there is no number {number}")
+    write_case(examples[number], args.to)
 
 
 async def _list(conn: Connection, args: argparse.Namespace) -> CauseList:

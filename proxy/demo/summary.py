@@ -158,7 +158,7 @@ def causes_table(found: CauseList, findings: int) -> Table | str:
     if not found.causes:
         return "[green]no mismatch[/]"
     table = Table(
-        title=f"{len(found.causes)} causes of {found.mismatches} mismatching exchanges, with {findings} findings",
+        title=f"causes: {len(found.causes)}, of {found.mismatches} mismatching exchanges and {findings} findings",
         title_justify="left",
         expand=True,
     )

@@ -38,14 +38,12 @@ class LegacyMirror(msgspec.Struct, frozen=True):
     matched: int
 
 
-class RowFinding(msgspec.Struct, frozen=True):
-    """A finding about committed rows that is not fixed."""
+class RowCause(msgspec.Struct, frozen=True):
+    """A cause of differences of committed rows that is not fixed; `exchanges` of the last 7 days have it."""
 
     id: str
-    route: str
-    place: str
-    kind: str
-    count: int
+    title: str
+    exchanges: int
 
 
 class KnownTableDifference(msgspec.Struct, frozen=True):
@@ -72,7 +70,7 @@ class RollbackImpact(msgspec.Struct, frozen=True, kw_only=True):
     legacy_mirror: LegacyMirror | None = None
     candidate_rows: int | None = None
     differing_requests: int | None = None
-    findings: tuple[RowFinding, ...] = ()
+    causes: tuple[RowCause, ...] = ()
     known_differences: tuple[KnownTableDifference, ...] = ()
     lag_s: float | None = None
     undetermined: tuple[str, ...] = ()
@@ -95,10 +93,7 @@ def _warnings(impact: RollbackImpact) -> list[str]:
         warnings.append(
             f"{impact.differing_requests} requests in which the candidate wrote other rows than the legacy would have"
         )
-    warnings += [
-        f"finding {finding.id} on {finding.place} ({finding.kind}, {finding.count} times)"
-        for finding in impact.findings
-    ]
+    warnings += [f"cause {cause.id} in {cause.exchanges} exchanges: {cause.title}" for cause in impact.causes]
     warnings += [
         f"known difference in {known.table}: {known.reason} [{known.ticket}] ({known.count} times)"
         for known in impact.known_differences

@@ -10,8 +10,11 @@ import asyncpg
 import msgspec
 
 from comparator.exchanges.model import Role, Side
+from comparator.findings.clustering import FindingState
 from comparator.postgres import UNAVAILABLE, Connection, connect
 from comparator.settings import KnownDifference
+from comparator.store import causes
+from comparator.store.rollups import slot_of
 from proxy.config.backends import BackendSettings
 from proxy.config.settings import Settings
 from proxy.health_probe import probe_backend, probe_url
@@ -21,13 +24,14 @@ from proxy.rollout.rollback_impact import (
     LegacyHealth,
     LegacyMirror,
     RollbackImpact,
-    RowFinding,
+    RowCause,
     with_warnings,
 )
 
 TIMEOUT_S: Final = 3.0
 LOOK_BACK: Final = dt.timedelta(days=7)
 RECENT: Final = dt.timedelta(hours=1)
+CAUSES_MAX: Final = 10
 HEALTH_PATH: Final = "/health/"
 NOT_FOUND_STATUSES: Final = (404, 405, 410)
 MISTYPED: Final = (
@@ -37,18 +41,13 @@ MISTYPED: Final = (
 
 SELECT_MIRRORED_LEGACY = """
 SELECT
-    count(*) FILTER (WHERE verdict <> 'failed') AS compared,
-    count(*) FILTER (WHERE verdict = 'mismatch') AS mismatches,
-    count(*) FILTER (WHERE mirrored_status >= 500 OR mirrored_status IS NULL) AS errors,
-    count(*) AS requests,
+    coalesce(sum(compared), 0)::bigint AS compared,
+    coalesce(sum(mismatches), 0)::bigint AS mismatches,
+    coalesce(sum(mirrored_errors), 0)::bigint AS errors,
+    coalesce(sum(requests), 0)::bigint AS requests,
     coalesce(sum(rows_served), 0)::bigint AS rows_written,
-    count(*) FILTER (WHERE verdict = 'mismatch' AND cause IN ('effects', 'response_and_effects')) AS differing
-FROM shadow.comparison WHERE served_by = 'candidate' AND served_at >= $1
-"""
-SELECT_ROW_FINDINGS = """
-SELECT id, route, place, kind, count FROM shadow.finding
-WHERE kind IN ('missing_row', 'extra_row', 'column', 'late') AND state <> 'fixed' AND last_seen >= $1
-ORDER BY count DESC LIMIT 10
+    coalesce(sum(row_mismatches), 0)::bigint AS differing
+FROM shadow.slot_total WHERE served_by = 'candidate' AND slot >= $1
 """
 SELECT_KNOWN = """
 SELECT declaration, max(reason) AS reason, max(ticket) AS ticket, sum(count)::bigint AS count
@@ -131,11 +130,11 @@ def _without_comparisons(impact: RollbackImpact, reason: str) -> RollbackImpact:
 
 
 async def _query(conn: Connection, sources: ImpactSources, at: dt.datetime, impact: RollbackImpact) -> RollbackImpact:
-    recent = await conn.fetchrow(SELECT_MIRRORED_LEGACY, at - RECENT)
-    week = await conn.fetchrow(SELECT_MIRRORED_LEGACY, at - LOOK_BACK)
+    recent = await conn.fetchrow(SELECT_MIRRORED_LEGACY, slot_of(at - RECENT))
+    week = await conn.fetchrow(SELECT_MIRRORED_LEGACY, slot_of(at - LOOK_BACK))
     assert recent is not None
     assert week is not None
-    findings = await conn.fetch(SELECT_ROW_FINDINGS, at - LOOK_BACK)
+    listed = await causes.causes(conn, since=(at - LOOK_BACK).date())
     known = await conn.fetch(SELECT_KNOWN, (at - LOOK_BACK).date())
     tables = {
         f"compare.known_differences[{index}]": declared.table
@@ -151,7 +150,13 @@ async def _query(conn: Connection, sources: ImpactSources, at: dt.datetime, impa
         ),
         candidate_rows=week["rows_written"],
         differing_requests=week["differing"],
-        findings=tuple([RowFinding(*record.values()) for record in findings]),
+        causes=tuple(
+            RowCause(cause.id, cause.title, cause.exchanges)
+            for cause in listed.causes
+            if cause.state != FindingState.FIXED
+            and not cause.provisional
+            and any(shown.token.table for shown in cause.body.always)
+        )[:CAUSES_MAX],
         known_differences=tuple(
             [
                 KnownTableDifference(tables[record["declaration"]], record["reason"], record["ticket"], record["count"])

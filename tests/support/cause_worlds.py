@@ -7,7 +7,10 @@ what others would show, and a capture adds and loses tokens. Everything follows 
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from comparator.exchanges.difference import Kind
 from comparator.findings.cause_solver import Solution
@@ -218,6 +221,11 @@ def _exchange(
     return frozenset(visible), frozenset(reported)
 
 
+def cut(world: World, faults: AbstractSet[str]) -> World:
+    """Return the exchanges that have these faults only, each at least one of them."""
+    return World([exchange for exchange in world.exchanges if exchange[0] and exchange[0] <= faults])
+
+
 def joined(worlds: Iterable[World]) -> World:
     """Return the exchanges of several worlds as one."""
     return World([exchange for world in worlds for exchange in world.exchanges])
@@ -226,3 +234,19 @@ def joined(worlds: Iterable[World]) -> World:
 def renamed(fault: Fault, name: str) -> Fault:
     """Return the fault under another name."""
     return replace(fault, name=name)
+
+
+class _SavedWorld(msgspec.Struct):
+    tokens: list[Token]
+    exchanges: list[tuple[list[str], list[int], int]]
+
+
+def load_world(text: bytes) -> World:
+    """Return the exchanges that `make bench-causes ARGS="--save FILE"` has written."""
+    saved = msgspec.json.decode(text, type=_SavedWorld)
+    exchanges = [
+        (frozenset(faults), frozenset(saved.tokens[index] for index in shown))
+        for faults, shown, count in saved.exchanges
+        for _ in range(count)
+    ]
+    return World(exchanges)

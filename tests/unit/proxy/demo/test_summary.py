@@ -103,7 +103,7 @@ def test_summary_without_causes_has_no_table() -> None:
 def test_causes_show_exchanges_keys_and_place() -> None:
     found = CauseList((cause("c1", "registry_stamp", exemplar="s"),), mismatches=9)
     text = text_of(summary.causes_table(found, 12))
-    assert "1 causes of 9 mismatching exchanges, with 12 findings" in text
+    assert "causes: 1, of 9 mismatching exchanges and 12 findings" in text
     assert "registry_stamp" in text
     assert " 7 " in text
 

@@ -1,0 +1,212 @@
+"""How fast the store answers: `make bench-store`.
+
+Fills a database as runners would have: five million comparisons today and the rollups of 14 days (20 routes, two releases, 500 findings,
+2,000 sets of findings), then times everything that `shadow status`, `shadow causes` and `shadow findings` ask. Aim: under 200 ms each. Only
+today's comparisons are filled: none of the questions reads them, and those of other days lie in partitions of their own. Prints a table,
+and one line of JSON at the end.
+"""
+
+import argparse
+import asyncio
+import datetime as dt
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+from comparator.postgres import Connection, connect
+from comparator.settings import StoreSettings
+from comparator.stats import quantile_sketch
+from comparator.stats.distinct_sketch import KEPT_MAX
+from comparator.stats.quantile_sketch import QuantileSketch
+from comparator.store import causes, queries
+from comparator.store.store import Store
+from proxy.rollout.rollback_impact_collector import LOOK_BACK, SELECT_MIRRORED_LEGACY
+from tests.support import postgres
+
+ROUTES = 20
+FINDINGS = 500
+SETS = 2_000
+DAYS = 14
+RELEASES = ("2.0 / 8.4", "2.1 / 8.4")
+
+FILL_COMPARISONS = """
+INSERT INTO shadow.comparison (
+    served_at, exchange_id, route, key_digest, served_by, stage, verdict, cause, confirmed, effects_compared, effects_note,
+    served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored, difference_count, detail, compared_at,
+    finding_set, release
+)
+SELECT
+    $1::timestamptz + n * $2::interval, md5(n::text), 'route' || n % 20, hashtextextended(n::text, 0), 'candidate', 'candidate_100',
+    CASE WHEN n % 200 = 0 THEN 'mismatch' ELSE 'match' END, CASE WHEN n % 200 = 0 THEN 'response' ELSE 'none' END, NULL, true, '',
+    200, 200, 1000 + n % 9000, 2000 + n % 9000, 2, 2, (n % 200 = 0)::integer, NULL, $1::timestamptz + n * $2::interval,
+    CASE WHEN n % 200 = 0 THEN 's' || n / 200 % 2000 END, '2.1 / 8.4'
+FROM generate_series($3::bigint, $4::bigint) AS n
+"""
+FILL_ROLLUPS = (
+    """
+    INSERT INTO shadow.total SELECT day, 'route' || route, side, verdict, cause, 1000 + route
+    FROM generate_series($1::date - 13, $1::date, '1 day') AS day, generate_series(0, 19) AS route,
+        unnest(ARRAY['candidate', 'legacy']) AS side,
+        (VALUES ('match', 'none'), ('known', 'none'), ('mismatch', 'response'), ('mismatch', 'effects'), ('transient', 'none'),
+            ('failed', 'mirrored_timeout')) AS verdicts (verdict, cause)
+    """,
+    """
+    INSERT INTO shadow.known_total SELECT day, 'route' || route, 'compare.known_differences[' || n || ']', 'reason', 'T-1', 7
+    FROM generate_series($1::date - 13, $1::date, '1 day') AS day, generate_series(0, 19) AS route, generate_series(0, 9) AS n
+    """,
+    """
+    INSERT INTO shadow.slot_total SELECT slot, 'route' || route, side, 100, 99, 1, 1, 0, 50
+    FROM generate_series($1::date - 13, $1::date + interval '1 day', '10 minutes') AS slot, generate_series(0, 19) AS route,
+        unnest(ARRAY['candidate', 'legacy']) AS side
+    """,
+    """
+    INSERT INTO shadow.release VALUES ('2.0 / 8.4', '2.0', '8.4', $1::date - 13, $1::date - 5), ('2.1 / 8.4', '2.1', '8.4', $1::date - 5, $1::date)
+    """,
+    """
+    INSERT INTO shadow.release_total SELECT day, 'route' || route, CASE WHEN day < $1::date - 5 THEN '2.0 / 8.4' ELSE '2.1 / 8.4' END, 1000
+    FROM generate_series($1::date - 13, $1::date, '1 day') AS day, generate_series(0, 19) AS route
+    """,
+    """
+    INSERT INTO shadow.finding_set_total SELECT id, day, CASE WHEN day < $1::date - 5 THEN '2.0 / 8.4' ELSE '2.1 / 8.4' END, 3
+    FROM shadow.finding_set, generate_series($1::date - 13, $1::date, '1 day') AS day
+    """,
+)
+INSERT_FINDING = """
+INSERT INTO shadow.finding (
+    id, route, kind, place, shape, severity, state, state_by, state_reason, state_at, first_seen, last_seen, count, example, keys,
+    source_table
+) VALUES ($1, $2, $3, $4, $5, 'changed', 'new', '', '', $6, $6, $7, 100, 'example', $8, $9)
+"""
+INSERT_SET = """
+INSERT INTO shadow.finding_set VALUES ($1, $2, $3, $4, $5, '2.0 / 8.4', '2.1 / 8.4', $6, 42)
+"""
+
+
+async def fill(conn: Connection, comparisons: int, now: dt.datetime) -> None:
+    """Fill the database."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    step = (now - midnight) / max(1, comparisons)
+    for first in range(0, comparisons, 250_000):
+        await conn.execute(FILL_COMPARISONS, midnight, step, first, min(first + 250_000, comparisons) - 1, timeout=900)
+        print(f"  {min(first + 250_000, comparisons):>9} comparisons", end="\r", flush=True)
+    source = random.Random(1)
+    old = midnight - dt.timedelta(days=DAYS - 1)
+    keys = [sorted(source.randrange(-(2**63), -(2**62)) for _ in range(KEPT_MAX)) for _ in range(50)]
+    sketch = QuantileSketch()
+    for _ in range(20_000):
+        sketch.add(source.lognormvariate(10, 1))
+    packed = quantile_sketch.dump(sketch)
+    for day in range(DAYS):
+        for route in range(ROUTES):
+            at = (old + dt.timedelta(days=day)).date()
+            await conn.execute("INSERT INTO shadow.key_total VALUES ($1, $2, $3)", at, f"route{route}", keys[route])
+            for side in ("candidate", "legacy"):
+                row = (at, f"route{route}", side, packed, packed)
+                await conn.execute("INSERT INTO shadow.duration_total VALUES ($1, $2, $3, $4, $5)", *row)
+    await _fill_sets(conn, source, keys, old, now)
+    for statement in FILL_ROLLUPS:
+        await conn.execute(statement, now.date())
+    await conn.execute("ANALYZE", timeout=900)
+
+
+async def _fill_sets(
+    conn: Connection, source: random.Random, keys: list[list[int]], old: dt.datetime, now: dt.datetime
+) -> None:
+    """Fill findings of 25 faults, each with 20 tokens, and sets of the tokens of one or two of them."""
+    for number in range(FINDINGS):
+        fault, part = divmod(number, 20)
+        table = f"table{fault}"
+        kind, place = ("missing_row", table) if not part else ("column", f"{table}.c{part}")
+        shape = kind if not part else "number / number"
+        row = (f"f{number}", "route0", kind, place, shape, old, now, keys[number % 50], table)
+        await conn.execute(INSERT_FINDING, *row)
+    for number in range(SETS):
+        faults = source.sample(range(FINDINGS // 20), source.choice((1, 1, 1, 2)))
+        chosen = [
+            f"f{20 * fault + part}" for fault in faults for part in range(20) if part < 5 or source.random() < 0.5
+        ]
+        await conn.execute(
+            INSERT_SET, f"s{number}", f"route{number % ROUTES}", sorted(chosen), old, now, keys[number % 50]
+        )
+
+
+async def timed(ask: Callable[[], Awaitable[object]], rounds: int) -> tuple[float, float]:
+    """Return the median and the greatest duration in milliseconds."""
+    durations: list[float] = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        await ask()
+        durations.append(1000 * (time.perf_counter() - started))
+    return sorted(durations)[rounds // 2], max(durations)
+
+
+async def measure(dsn: str, comparisons: int, rounds: int) -> dict[str, object]:
+    """Fill a database and time the questions."""
+    now = dt.datetime.now(dt.UTC)
+    async with postgres.temporary_database(dsn) as database:
+        async with Store(database, StoreSettings(timeout_s=60), random.Random(1)) as store:
+            await store.maintain(now)
+        conn = await connect(database, timeout_s=60)
+        try:
+            started = time.perf_counter()
+            await fill(conn, comparisons, now)
+            print(
+                f"filled in {time.perf_counter() - started:.0f} s: {comparisons} comparisons of today, rollups of {DAYS} days"
+            )
+            result: dict[str, object] = {"comparisons": comparisons}
+            started = time.perf_counter()
+            named = await causes.refresh_causes(conn, now=now, force=True)
+            result["solve_and_store_ms"] = round(1000 * (time.perf_counter() - started))
+            result["causes"] = len(named.causes) if named else 0
+            await _ask_all(conn, database, now, rounds, result)
+        finally:
+            await conn.close()
+    return result
+
+
+async def _ask_all(conn: Connection, database: str, now: dt.datetime, rounds: int, result: dict[str, object]) -> None:
+    today = now.date()
+    first = (await causes.causes(conn, limit=1)).causes[0]
+
+    async def open_store() -> None:
+        async with Store(database, StoreSettings(timeout_s=60), random.Random(1)) as store, store.connection():
+            pass
+
+    questions: dict[str, Callable[[], Awaitable[object]]] = {
+        "status: connect": open_store,
+        "status: totals": lambda: queries.totals(conn, since=today),
+        "status: totals of 14 days": lambda: queries.totals(conn, since=today - dt.timedelta(days=13)),
+        "status: known differences": lambda: queries.known_totals(conn, since=today),
+        "status: causes": lambda: causes.causes(conn, since=today, limit=10),
+        "status: latency": lambda: queries.latency(conn, since=today),
+        "status: latency of 14 days": lambda: queries.latency(conn, since=today - dt.timedelta(days=13)),
+        "status: impact of a rollback": lambda: conn.fetchrow(SELECT_MIRRORED_LEGACY, now - LOOK_BACK),
+        "causes list": lambda: causes.causes(conn),
+        "causes show": lambda: causes.cause(conn, first.id),
+        "causes show: findings": lambda: queries.findings(conn, ids=first.findings, limit=1_000),
+        "causes show: examples": lambda: causes.cases_of(conn, first),
+        "findings list": lambda: queries.findings(conn),
+        "findings show": lambda: queries.finding(conn, "f1"),
+        "runner: is a solution due": lambda: causes.stored_evidence(conn),
+        "runner: causes by state": lambda: causes.causes_by_state(conn),
+    }
+    print(f"{'question':<32}{'median ms':>10}{'max ms':>10}")
+    for name, ask in questions.items():
+        median, most = await timed(ask, rounds)
+        print(f"{name:<32}{median:>10.1f}{most:>10.1f}", flush=True)
+        result[name] = round(median, 1)
+
+
+def main() -> None:
+    """Measure, and print the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--comparisons", type=int, default=5_000_000, help="of today (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="of each question (default: %(default)s)")
+    options = parser.parse_args()
+    for dsn in postgres.session_cluster():
+        print(json.dumps(asyncio.run(measure(dsn, options.comparisons, options.rounds))))
+
+
+if __name__ == "__main__":
+    main()
