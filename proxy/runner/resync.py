@@ -32,6 +32,7 @@ from proxy.runner.row_sql import image_sql
 from proxy.runner.row_targets import Alignment, RowTarget, rewound
 from proxy.runner.row_writer import RowWriter, WrittenRows, explained
 from proxy.runner.transaction_snapshot import NOTHING_SEEN, TransactionSnapshot
+from proxy.runner.uncaptured_parents import copy_missing_parents
 
 logger = logging.getLogger(__name__)
 
@@ -193,6 +194,7 @@ async def resync(
                 rows += await _differing(live, shadow, shape)
             before = rewound(rows, await pending(seen[0]), shapes) if pending else None
             rows = rows if before is None else before
+            await copy_missing_parents(live, shadow, writer.catalog, rows)
             written = await writer.write(shadow, rows)
     except UNAVAILABLE as error:
         raise DatabaseUnreachableError(f"resync: {error!r}") from error

@@ -176,3 +176,18 @@ async def test_resync_writes_every_difference_and_does_not_write_live(both: Both
 
 async def test_resync_of_equal_databases_writes_nothing(both: Both) -> None:
     assert (await resync(both.live, both.shadow, RowWriter(both.pool, both.catalog))).total == 0
+
+
+async def test_resync_copies_missing_parents_of_tables_that_are_not_captured(both: Both) -> None:
+    for conn in (both.live, both.shadow):
+        await conn.execute("""
+            CREATE TABLE region (id int PRIMARY KEY, v text);
+            CREATE TABLE kind (a int, b text, region int REFERENCES region, PRIMARY KEY (a, b));
+            ALTER TABLE parent ADD kind_a int, ADD kind_b text, ADD FOREIGN KEY (kind_a, kind_b) REFERENCES kind (a, b)""")
+    await both.live.execute("""
+        INSERT INTO region VALUES (5, 'north'); INSERT INTO kind VALUES (1, 'x y', 5);
+        UPDATE parent SET kind_a = 1, kind_b = 'x y' WHERE id < 3""")
+    writer = RowWriter(both.pool, await read_catalog(both.shadow, KEYS))
+    assert (await resync(both.live, both.shadow, writer)).rows == {"parent": 2}
+    assert await both.equal()
+    assert await both.shadow.fetchval("SELECT count(*) FROM kind JOIN region ON region.id = kind.region") == 1
