@@ -175,3 +175,12 @@ def gap(table: TableShape, state: CaptureState) -> str:
     if incomplete:
         return f"old images of {', '.join(incomplete)} are not complete: REPLICA IDENTITY FULL is required"
     return ""
+
+
+def unreadable(table: TableShape) -> str:
+    """Return the reason for which the connected role cannot copy every row as it is; "" when it can."""
+    if table.rows_hidden:
+        return "row level security hides rows from the role (ALTER ROLE .. BYPASSRLS)"
+    if not table.readable:
+        return "the role may not read every column (GRANT SELECT ON .., and USAGE on its schema)"
+    return ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from comparator.capture.capturability import CaptureState, gap
+from comparator.capture.capturability import CaptureState, gap, unreadable
 from comparator.capture.catalog import published_tables, read_family
 from comparator.capture.publication import read_publication
 from comparator.capture.settings import CaptureSettings, Driver
@@ -11,7 +11,7 @@ from comparator.postgres import Connection
 
 
 async def read_gaps(conn: Connection, settings: CaptureSettings, tables: Iterable[str]) -> dict[str, str]:
-    """Return the tables whose changes do not all arrive, with the reason.
+    """Return the tables whose changes do not all arrive, or whose rows cannot be copied, with the reason.
 
     Among them are tables of which the configuration knows nothing: those that inherit from a named one, because a statement on a table
     writes the rows of its children too.
@@ -28,7 +28,7 @@ async def read_gaps(conn: Connection, settings: CaptureSettings, tables: Iterabl
     state = CaptureState(settings.driver, version, publication, await logged_tables(conn))
     gaps = {name: "there is no such table" for name in names if name not in catalog.tables}
     for name, table in catalog.tables.items():
-        reason = gap(table, state)
+        reason = gap(table, state) or unreadable(table)
         if reason:
             gaps[name] = reason
     return gaps

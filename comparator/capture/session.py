@@ -20,8 +20,11 @@ SESSION_SETTINGS = {
     "extra_float_digits": "3",
     "bytea_output": "hex",
     "lc_monetary": "C",
+    "row_security": "off",
 }
-"""Session settings that fix the text output of values, so that equal values of both databases have equal text."""
+"""Session settings that fix the text output of values, so that equal values of both databases have equal text.
+
+`row_security = off` makes the server refuse a query that would see only a part of the rows."""
 
 NO_TIME_LIMITS = {"statement_timeout": "0", "idle_session_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 """Settings that lift time limits which a role or a database may have; each of our statements has a limit of its own."""
@@ -30,7 +33,7 @@ WAL_LEVEL = "SELECT current_setting('wal_level')"
 
 PUBLISHED = """
 SELECT n.nspname, c.relname, c.relreplident::text AS identity,
-       EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS has_primary_key
+       EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate) AS has_primary_key
 FROM pg_publication p
 LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname
 LEFT JOIN pg_namespace n ON n.nspname = t.schemaname

@@ -42,18 +42,20 @@ class TableChange:
     Attributes:
         statements: run in this order, in one transaction.
         tables: the tables whose writes have to work afterwards.
+        proof: statements that have to work afterwards, in this order; they are taken back.
     """
 
     statements: tuple[str, ...]
     tables: tuple[TableShape, ...] = ()
+    proof: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """A write that changes no row, tried as a role; "" is the connected role."""
+    """Statements that change no row, tried as a role; "" is the connected role."""
 
     role: str
-    statement: str
+    statements: tuple[str, ...]
 
 
 WRITERS = """
@@ -110,6 +112,9 @@ async def _attempt(conn: asyncpg.Connection, planned: TableChange, settings: Cap
                 raise
             except asyncpg.PostgresError as error:
                 raise CaptureError(f"the server refused: {error}: {statement}") from error
+        failure = await _failure(conn, _Write("", planned.proof))
+        if failure:
+            raise WritesBrokenError(f"tried on a table of its own, it fails: {failure}")
         for write in worked:
             failure = await _failure(conn, write)
             if failure:
@@ -142,7 +147,7 @@ def _of_relation(role: str, relation: str, *, column: str, deletes: bool, dry: s
     """
     update = f"{dry}UPDATE ONLY {relation} SET {column} = DEFAULT WHERE false"  # noqa: S608 (quoted names)
     delete = f"{dry}DELETE FROM ONLY {relation} WHERE false"  # noqa: S608
-    return [_Write(role, text) for text, wanted in ((update, bool(column)), (delete, deletes)) if wanted]
+    return [_Write(role, (text,)) for text, wanted in ((update, bool(column)), (delete, deletes)) if wanted]
 
 
 async def _failure(conn: asyncpg.Connection, write: _Write) -> str:
@@ -152,7 +157,8 @@ async def _failure(conn: asyncpg.Connection, write: _Write) -> str:
     try:
         if write.role:
             await conn.execute(f"SET LOCAL ROLE {quote(write.role)}")
-        await conn.execute(write.statement, timeout=CATALOG_TIMEOUT_S)
+        for statement in write.statements:
+            await conn.execute(statement, timeout=CATALOG_TIMEOUT_S)
     except asyncpg.LockNotAvailableError:
         raise
     except asyncpg.PostgresError as error:

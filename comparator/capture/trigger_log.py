@@ -12,7 +12,7 @@ is read after a column was renamed, or dropped and another one added, may have b
     columns {25:-1:last, 25:-1:email}     before (l1,)     after (l1,e@x)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import asyncpg
 
@@ -106,14 +106,17 @@ async def install_tables(conn: asyncpg.Connection, settings: CaptureSettings, ta
 
     Raises:
         CatalogError: a table does not exist.
-        CaptureError: the log itself cannot be created; nothing was changed.
     """
     await read_catalog(conn, tables := tuple(tables))
     catalog = await read_family(conn, tables)
     schema, version = settings.log_schema, conn.get_server_version().major
-    statements = [*await change_each(conn, [TableChange(log_statements(schema))], settings)]
-    logged = await logged_tables(conn)
+    log = TableChange(log_statements(schema), proof=tuple(_proof(schema)))
     refused: dict[str, CaptureError] = {}
+    try:
+        statements = [*await change_each(conn, [log], settings)]
+    except CaptureError as error:
+        return Preparation((), dict.fromkeys(catalog.tables, error))
+    logged = await logged_tables(conn)
     for table in catalog.tables.values():
         reason = not_capturable(table, Driver.TRIGGERS, version=version)
         if reason:
@@ -126,6 +129,18 @@ async def install_tables(conn: asyncpg.Connection, settings: CaptureSettings, ta
             except CaptureError as error:
                 refused[table.name] = error
     return Preparation(tuple(statements), refused)
+
+
+def _proof(schema: str) -> Iterator[str]:
+    """Yield statements that fire the triggers on a table of our own: the tables of live are tried without changing a row."""
+    scratch = f"{quote(schema)}.scratch"
+    names = {"trigger": TRIGGER, "truncate": TRUNCATE_TRIGGER, "table": scratch, "schema": quote(schema)}
+    yield f"CREATE TABLE {scratch} (v int)"
+    yield TRIGGERS.format(**names)
+    yield f"INSERT INTO {scratch} VALUES (1)"  # noqa: S608 (a quoted name)
+    yield f"UPDATE {scratch} SET v = 2"  # noqa: S608 (a quoted name)
+    yield f"DELETE FROM {scratch}"  # noqa: S608 (a quoted name)
+    yield f"TRUNCATE {scratch}"
 
 
 LOGGED = """

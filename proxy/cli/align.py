@@ -152,7 +152,7 @@ def render(reports: tuple[TableReport, ...]) -> str:
     width = max((len(report.table) for report in reports), default=0)
     lines: list[str] = []
     for report in reports:
-        state = "equal    " if report.equal else "DIFFERENT"
+        state = "equal    " if report.equal else "PROBLEM  " if report.problem else "DIFFERENT"
         counts = f"{report.rows_live} rows in live, {report.rows_shadow} in the shadow"
         lines.append(f"{state}  {report.table.ljust(width)}  {report.problem or counts}")
         lines += [f"             {row.kind.value} {', '.join(row.key)}" for row in report.first]

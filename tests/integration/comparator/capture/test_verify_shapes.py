@@ -8,6 +8,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from comparator.capture.capturability import unreadable
+from comparator.capture.catalog import read_catalog
 from comparator.capture.session import connect
 from comparator.capture.verify import DatabasePair, Recheck, RowDifference, RowDifferenceKind, TableReport, verify
 from proxy.cli.main import main
@@ -194,6 +196,17 @@ async def test_rows_that_the_role_may_not_see_are_never_called_equal(restricted:
     assert "may not read every column" in found["generated"].problem
     assert "may not read every column" in found["keyless"].problem
     assert (found["unlogged"].equal, found["unlogged"].rows_live) == (True, 2)
+
+
+async def test_rows_that_the_role_may_not_copy_are_named(restricted: tuple[str, str]) -> None:
+    conn = await connect(restricted[0], timeout_s=60)
+    shapes = {"put_off": "row level security", "generated": "every column", "unlogged": ""}
+    catalog = await read_catalog(conn, shapes)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        await conn.fetch("SELECT * FROM put_off")
+    await conn.close()
+    assert [reason in unreadable(catalog.tables[name]) for name, reason in shapes.items()] == [True] * 3
+    assert unreadable(catalog.tables["unlogged"]) == ""
 
 
 async def test_command_refuses_what_it_cannot_see_and_compares_named_tables(
