@@ -1,69 +1,106 @@
-"""Visit every shape on every driver and PostgreSQL version.
+"""Visit every shape on every driver and PostgreSQL version; or, with --schemas, work on so many generated schemas.
 
-Shapes share laboratories, as the tables of one application share a database. When one of a group does not keep its promise, each shape of
-the group is visited once more, alone.
+Shapes share laboratories, as the tables of one application share a database. When one of a group does not keep its promise, each of the group
+is tried once more, alone.
 """
 
 import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import TypeVar
 
 from comparator.capture.settings import Driver
 from tests.zoo.clusters import available, cluster, versions
+from tests.zoo.generated_run import generate, run_schemas
+from tests.zoo.generated_schema import GeneratedSchema
 from tests.zoo.inventory import SHAPES
 from tests.zoo.lab import keep_promise, visit_shapes
 from tests.zoo.oracle import Problem
-from tests.zoo.shape import Shape
 
 DRIVERS = (Driver.STREAM, Driver.SQL, Driver.TRIGGERS)
 GROUP = 15
 
+T = TypeVar("T")
+Tried = tuple[T, list[Problem], float]
+
 
 def main() -> int:
-    """Visit; print every shape that does not keep its promise."""
+    """Try what the arguments name; print whatever does not keep its promise."""
     parser = argparse.ArgumentParser(prog="python -m tests.zoo", description=__doc__)
     parser.add_argument("--shape", action="append", default=[], help="part of the names of the shapes (default: all)")
     parser.add_argument("--driver", action="append", choices=[d.value for d in DRIVERS], help="default: all")
     parser.add_argument("--version", action="append", type=int, help="major version (default: all that are here)")
     parser.add_argument("--group", type=int, default=GROUP, help="shapes of one laboratory (default: %(default)s)")
+    parser.add_argument("--schemas", type=int, default=0, help="number of generated schemas, instead of the shapes")
+    parser.add_argument("--seed", type=int, default=0, help="of the generated schemas (default: 0)")
+    parser.add_argument("--migrations", action="store_true", help="change generated schemas between the requests")
     arguments = parser.parse_args()
-    chosen = [s for s in SHAPES if not arguments.shape or any(part in s.name for part in arguments.shape)]
-    drivers = [Driver(name) for name in arguments.driver or DRIVERS]
-    visited = wrong = 0
-    for version in arguments.version or versions():
-        with cluster(version) as dsn:
-            shapes = asyncio.run(available(dsn, version, chosen))
-            for driver in drivers:
-                for shape, problems, seconds in visit_in_groups(dsn, shapes, driver, arguments.group):
-                    visited, wrong = visited + 1, wrong + bool(problems)
-                    print(
-                        f"{version} {driver:8} {'WRONG' if problems else 'kept':5} {seconds:5.1f} s  {shape.name}",
-                        flush=True,
-                    )
-                    for problem in problems:
-                        print(f"      {str(problem)[:700]}", flush=True)
-    print(f"{visited} visits, {wrong} wrong")
+    tried = wrong = 0
+    for line, problems in _generated(arguments) if arguments.schemas else _shapes(arguments):
+        tried, wrong = tried + 1, wrong + bool(problems)
+        print(f"{'WRONG' if problems else 'kept':5} {line}", flush=True)
+        for problem in problems:
+            print(f"      {str(problem)[:2000]}", flush=True)
+    print(f"{tried} tried, {wrong} wrong")
     return 1 if wrong else 0
 
 
-def visit_in_groups(
-    dsn: str, shapes: Sequence[Shape], driver: Driver, size: int
-) -> Iterator[tuple[Shape, list[Problem], float]]:
-    """Yield each shape with its problems, and the seconds that it took."""
-    sound = [shape for shape in shapes if not shape.refused and not shape.broken]
-    alone = [shape for shape in shapes if shape.refused or shape.broken]
-    for first in range(0, len(sound), size):
-        group = sound[first : first + size]
+def _shapes(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Problem]]]:
+    chosen = [s for s in SHAPES if not arguments.shape or any(part in s.name for part in arguments.shape)]
+    for version in arguments.version or versions():
+        with cluster(version) as dsn:
+            shapes = asyncio.run(available(dsn, version, chosen))
+            sound = [shape for shape in shapes if not shape.refused and not shape.broken]
+            others = [shape for shape in shapes if shape.refused or shape.broken]
+            for driver in [Driver(name) for name in arguments.driver or DRIVERS]:
+                visit, keep = partial(visit_shapes, dsn, driver=driver), partial(keep_promise, dsn, driver=driver)
+                tried = chain(in_groups(sound, visit, keep, arguments.group), in_groups(others, None, keep, 1))
+                for shape, problems, seconds in tried:
+                    yield f"{version} {driver:8} {seconds:5.1f} s  {shape.name}", problems
+
+
+def _generated(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Problem]]]:
+    """Work on generated schemas; drivers and versions take turns from one laboratory to the next."""
+    made = generate(arguments.schemas, number=arguments.seed, migrated=arguments.migrations)
+    drivers, chosen = [Driver(name) for name in arguments.driver or DRIVERS], arguments.version or versions()
+    for turn, version in enumerate(chosen):
+        own = made[turn :: len(chosen)]
+        with cluster(version) as dsn:
+            for number, driver in enumerate(drivers):
+                together = partial(run_schemas, dsn, driver=driver)
+                alone = partial(_alone, dsn, driver=driver)
+                for schema, problems, seconds in in_groups(
+                    own[number :: len(drivers)], together, alone, arguments.group
+                ):
+                    text = "\n" + schema.script() if problems else ""
+                    yield f"{version} {driver:8} {seconds:5.1f} s  {schema.shape.name}{text}", problems
+
+
+async def _alone(dsn: str, schema: GeneratedSchema, driver: Driver) -> list[Problem]:
+    return await run_schemas(dsn, [schema], driver)
+
+
+def in_groups(
+    items: Sequence[T],
+    together: Callable[[Sequence[T]], Coroutine[object, object, list[Problem]]] | None,
+    alone: Callable[[T], Coroutine[object, object, list[Problem]]],
+    size: int,
+) -> Iterator[Tried[T]]:
+    """Yield each item with its problems, and the seconds that it took."""
+    for first in range(0, len(items), size):
+        group = items[first : first + size]
         started = time.monotonic()
-        if size > 1 and not asyncio.run(visit_shapes(dsn, group, driver)):
-            yield from ((shape, [], (time.monotonic() - started) / len(group)) for shape in group)
-        else:
-            alone += group
-    for shape in alone:
-        started = time.monotonic()
-        yield shape, asyncio.run(keep_promise(dsn, shape, driver)), time.monotonic() - started
+        if together is not None and size > 1 and not asyncio.run(together(group)):
+            seconds = (time.monotonic() - started) / len(group)
+            yield from ((item, [], seconds) for item in group)
+            continue
+        for item in group:
+            started = time.monotonic()
+            yield item, asyncio.run(alone(item)), time.monotonic() - started
 
 
 if __name__ == "__main__":

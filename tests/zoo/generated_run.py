@@ -27,7 +27,7 @@ from proxy.runner.app import serve
 from tests.support import postgres
 from tests.support.scraping import until
 from tests.zoo.generated_schema import SURROGATE, GeneratedSchema, GeneratedTable, Step, schemas
-from tests.zoo.lab import NO_WORK, Refusal, Warnings, ZooLab, zoo_lab
+from tests.zoo.lab import NO_WORK, TOO_SLOW, Refusal, Warnings, ZooLab, zoo_lab
 from tests.zoo.oracle import Outcome, Problem, disagreements, outcomes, within
 from tests.zoo.service import perform, run
 from tests.zoo.shape import Operation, Shape
@@ -225,13 +225,17 @@ async def _worked(lab: ZooLab, control: str, generated: Sequence[GeneratedSchema
                         working.create_task(part(worker, session, number), name=worker.shape.name)
                 # The fence of a request that writes nothing makes sure that all of it has been captured.
                 await lab.request(session, lab.shapes[0], Visit(Operation.MIXED, Side.CANDIDATE), NO_WORK)
-                samples = await lab.idle(len(lab.requests))
+                samples = await lab.idle()
         for worker in workers:
             await worker.compare_with_control()
     lab.problems += await disagreements(lab.live_dsn, lab.shadow_dsn, lab.shapes)
     results = await outcomes(lab.store_dsn)
+    # What a busy machine made the runner leave out cannot be repeated: the tables hold something else by now.
+    slow = sum(total(samples, "shadow_skipped_total", cause=cause) for cause in TOO_SLOW)
     for request_id, (shape, visit, work) in lab.requests.items():
-        problem = judge(expected[request_id], results.get(request_id)) if request_id in expected else ""
+        if request_id not in expected or (request_id not in results and slow):
+            continue
+        problem = judge(expected[request_id], results.get(request_id))
         if problem:
             lab.problems.append(Problem(shape.name, f"served by {visit.side}: {problem}\n{work}"))
     lab.problems += lab.anomalies(samples, warnings)

@@ -44,11 +44,11 @@ from tests.zoo.service import Instance, encoded, run, serving
 from tests.zoo.shape import Operation, Shape
 from tests.zoo.visits import Numbers, Visit, Work, visits
 
-CLAIM_WAIT_MS = 1_500
+CLAIM_WAIT_MS = 3_000
 SETTLE_S = 120.0
 TOO_SLOW = frozenset(("late", "slow"))
 """Causes for which a busy machine leaves a request out; it is made once more, with other numbers."""
-REPEATS_MAX = 6
+REPEATS_MAX = 60
 ROUTE = "statements"
 Plan = Callable[[Shape], Iterable[Visit]]
 NO_WORK = Work((), (), frozenset())
@@ -80,11 +80,14 @@ class Refusal:
         return any(table in line and reason in line for line in self.text.splitlines())
 
 
-async def preflight(dsn: str, capture: CaptureSettings, described: Mapping[str, Table]) -> Refusal | None:
+async def preflight(
+    dsn: str, capture: CaptureSettings, described: Mapping[str, Table], *, shadow: bool = False
+) -> Refusal | None:
     """Prepare a database with `shadow capture check --apply`; return its answer if that refuses."""
+    capture = shadow_capture(capture) if shadow else capture
     out = io.StringIO()
     try:
-        if await capture_command.check(dsn, capture, described, apply=True, out=out) is Exit.DONE:
+        if await capture_command.check(dsn, capture, described, apply=True, shadow=shadow, out=out) is Exit.DONE:
             return None
     except CaptureError as error:
         return Refusal(f"FAILED {error}")
@@ -104,6 +107,8 @@ class ZooLab:
     writer: JournalWriter
     requests: dict[str, tuple[Shape, Visit, Work]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    sent: int = 0
+    repeated: int = 0
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -134,6 +139,7 @@ class ZooLab:
             overlapped=False,
         )
         assert self.writer.append(exchange)
+        self.sent += 1
         return request_id, response.status
 
     def anomalies(self, samples: Samples, warnings: Warnings) -> list[Problem]:
@@ -151,9 +157,19 @@ class ZooLab:
             *(Problem(everything, line) for line in (*lines, f"skipped {skipped}") if lines or found or self.problems),
         ]
 
-    async def idle(self, count: int) -> Samples:
-        """Wait until the runner has ended `count` exchanges and has nothing left to do."""
-        return await until(self.settings.runner.port, lambda s: settled(s, count), timeout_s=SETTLE_S)
+    async def idle(self) -> Samples:
+        """Wait until the runner has ended every exchange and has nothing left to do."""
+        return await until(self.settings.runner.port, lambda s: settled(s, self.sent), timeout_s=SETTLE_S)
+
+    async def take_missed(self, samples: Samples) -> list[tuple[Shape, Visit]]:
+        """Forget the requests that were not compared because this machine was too slow, and return them."""
+        compared = await outcomes(self.store_dsn)
+        missed = [request_id for request_id in self.requests if request_id not in compared]
+        slow = sum(total(samples, "shadow_skipped_total", cause=cause) for cause in TOO_SLOW) - self.repeated
+        if not missed or slow < len(missed) or self.repeated + len(missed) > REPEATS_MAX:
+            return []
+        self.repeated += len(missed)
+        return [self.requests.pop(request_id)[:2] for request_id in missed]
 
 
 @asynccontextmanager
@@ -183,7 +199,7 @@ async def zoo_lab(
         shadow = postgres.with_database(live, f"shadow_{uuid.uuid4().hex[:12]}")
         stack.push_async_callback(postgres.drop_database, shadow)
         await clone(live, shadow, CloneOptions(method=CloneMethod.TEMPLATE))
-        refusal = await preflight(shadow, shadow_capture(capture), described)
+        refusal = await preflight(shadow, capture, described, shadow=True)
         if refusal is not None:
             yield refusal
             return
@@ -237,25 +253,31 @@ async def visit_shapes(server_dsn: str, shapes: Sequence[Shape], driver: Driver,
 
 
 async def refuse_shape(server_dsn: str, shape: Shape, driver: Driver) -> list[Problem]:
-    """Let the preflight refuse a shape; live's writes must work afterwards, and the reason must name the table."""
+    """Let the preflight of live or of the shadow refuse a shape by name; live's writes must work afterwards."""
     capture = CaptureSettings(driver=driver, tables=shape.tables, poll_ms=20, lock_timeout_ms=10_000)
     problems: list[Problem] = []
-    async with postgres.temporary_database(server_dsn) as live:
+    async with AsyncExitStack() as stack:
+        live = await stack.enter_async_context(postgres.temporary_database(server_dsn))
+        conn = await asyncpg.connect(live)
+        await conn.execute(shape.ddl)
+        await conn.execute(shape.seed)
+        await conn.close()
+        refusal = await preflight(live, capture, shape.described)
+        if refusal is None:
+            shadow = postgres.with_database(live, f"shadow_{uuid.uuid4().hex[:12]}")
+            stack.push_async_callback(postgres.drop_database, shadow)
+            await clone(live, shadow, CloneOptions(method=CloneMethod.TEMPLATE))
+            refusal = await preflight(shadow, capture, shape.described, shadow=True)
+        if refusal is None or not refusal.names(shape.tables[0], shape.refused):
+            problems.append(Problem(shape.name, f"not refused because of {shape.refused!r}: {refusal}"))
         conn = await asyncpg.connect(live, statement_cache_size=0)
-        try:
-            await conn.execute(shape.ddl)
-            await conn.execute(shape.seed)
-            refusal = await preflight(live, capture, shape.described)
-            if refusal is None or not refusal.names(shape.tables[0], shape.refused):
-                problems.append(Problem(shape.name, f"not refused because of {shape.refused!r}: {refusal}"))
-            numbers = Numbers(shape)
-            for operation in Operation:
-                try:
-                    await run(conn, shape, numbers.background(operation), role="live")
-                except asyncpg.PostgresError as error:
-                    problems.append(Problem(shape.name, f"{operation} after the preflight: live failed: {error}"))
-        finally:
-            await conn.close()
+        stack.push_async_callback(conn.close)
+        numbers = Numbers(shape)
+        for operation in Operation:
+            try:
+                await run(conn, shape, numbers.background(operation), role="live")
+            except asyncpg.PostgresError as error:
+                problems.append(Problem(shape.name, f"{operation} after the preflight: live failed: {error}"))
     return problems
 
 
@@ -293,8 +315,8 @@ async def _visit_all(lab: ZooLab, plan: Plan) -> Samples:
     await _background(lab, numbers, (Operation.INSERT, Operation.UPDATE, Operation.DELETE, Operation.MIXED))
     async with ClientSession() as session:
 
-        async def tour(shape: Shape) -> None:
-            for visit in plan(shape):
+        async def tour(shape: Shape, planned: Iterable[Visit]) -> None:
+            for visit in planned:
                 _, status = await lab.request(session, shape, visit, numbers[shape.name].work(visit))
                 if status != 200:
                     errors = [error for instance in lab.instances.values() for error in instance.errors]
@@ -302,12 +324,14 @@ async def _visit_all(lab: ZooLab, plan: Plan) -> Samples:
 
         async with asyncio.TaskGroup() as tasks:
             for shape in lab.shapes:
-                tasks.create_task(tour(shape), name=shape.name)
-        await lab.idle(len(lab.requests))
+                tasks.create_task(tour(shape, plan(shape)), name=shape.name)
+        while missed := await lab.take_missed(await lab.idle()):
+            for shape, visit in missed:
+                await tour(shape, [visit])
         await _background(lab, numbers, (Operation.TRUNCATE, Operation.INSERT, Operation.MIXED))
         # The fence of a last request, which writes nothing, makes sure that all of it has been captured.
         await lab.request(session, lab.shapes[0], Visit(Operation.INSERT, Side.CANDIDATE), NO_WORK)
-        return await lab.idle(len(lab.requests))
+        return await lab.idle()
 
 
 async def _background(lab: ZooLab, numbers: Mapping[str, Numbers], operations: Sequence[Operation]) -> None:

@@ -90,7 +90,7 @@ CREATE TABLE child_null (id int PRIMARY KEY, p_id int REFERENCES parent_null ON 
         mixed=(
             "DELETE FROM parent_null WHERE id = {old}",
             "INSERT INTO parent_null VALUES ({new}, '')",
-            "UPDATE child_null SET p_id = {new} WHERE p_id IS NULL",
+            "UPDATE child_null SET p_id = {new} WHERE p_id IS NULL AND id IN ({old}, {near})",
         ),
         truncate=("TRUNCATE parent_null CASCADE",),
         faults=child_faults("child_null"),

@@ -186,6 +186,7 @@ INSERT INTO leaf_emptied (root_id, v) SELECT id, 'seeded' FROM root_emptied
     plain(
         "advisory locks, notifications and a cursor",
         "noisy",
+        job=("UPDATE noisy SET v = 'by a job' WHERE k = {old}", "NOTIFY noisy"),
         mixed=(
             "SELECT pg_advisory_xact_lock({new})",
             "DECLARE c CURSOR FOR SELECT k FROM noisy WHERE k = {old} FOR UPDATE",

@@ -166,7 +166,6 @@ CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON late_trigger DEFERRABLE
             "lost": Fault(("DELETE FROM soft WHERE k = {new}",), "soft.gone"),
             "extra": Fault(("INSERT INTO soft VALUES ({new} + 5000, 'new')",), "soft"),
         },
-        refused="soft",
     ),
     one_table(
         "view with INSTEAD OF triggers over a table",
