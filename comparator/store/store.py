@@ -20,6 +20,7 @@ from comparator.findings.clustering import RandomSource, reservoir_slot
 from comparator.postgres import UNAVAILABLE, Connection
 from comparator.settings import StoreSettings
 from comparator.store.comparison_detail import ComparedExchange, pack, served_at
+from comparator.store.ended import EndedBatch, add_ended
 from comparator.store.finding_sets import add_sets
 from comparator.store.rollups import add_known_totals, add_rollups, add_totals
 from comparator.store.schema import maintain_partitions, migrate
@@ -93,17 +94,24 @@ class Store:
             async with self._pool.acquire(timeout=self.settings.timeout_s) as conn:
                 yield conn
 
-    async def add(self, batch: Sequence[ComparedExchange], skipped: SkippedExchanges = NO_SKIPPED) -> int:
+    async def add(
+        self,
+        batch: Sequence[ComparedExchange],
+        skipped: SkippedExchanges = NO_SKIPPED,
+        *,
+        ended: EndedBatch | None = None,
+    ) -> int:
         """Add a batch in one transaction; return how many of its exchanges were not stored yet.
 
         Args:
             batch: comparisons.
             skipped: numbers of exchanges that were not compared.
+            ended: exchanges that ended, by the numbers of their writers; None for a replay, which has no journal.
 
         Raises:
             StoreUnavailableError: nothing was stored; add the whole batch again.
         """
-        if not batch and not skipped:
+        if not batch and not skipped and ended is None:
             return 0
         async with self.connection() as conn, conn.transaction():
             fresh_ids = await insert_comparisons(conn, batch)
@@ -114,6 +122,8 @@ class Store:
             await add_step_evidence(conn, fresh, skipped)
             await self._add_findings(conn, fresh)
             await add_sets(conn, fresh, exemplar_max_bytes=self.settings.exemplar_max_bytes)
+            if ended is not None:
+                await add_ended(conn, ended)
         return len(fresh)
 
     async def _add_findings(self, conn: Connection, fresh: Sequence[ComparedExchange]) -> None:

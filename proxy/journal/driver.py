@@ -108,6 +108,30 @@ class JournalPosition(Protocol):
         ...
 
 
+class UnreadCause(StrEnum):
+    """Reasons for which a reader cannot return an exchange."""
+
+    LOST = "journal"
+    """It is not in the journal: its writer dropped it or was killed, or it was deleted or damaged."""
+    UNDECODABLE = "undecodable"
+    """It is there and cannot be decoded, for example because it was sealed with a key that is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadRange:
+    """Exchanges of one writer, `first` to `last` by its own numbers, that a reader could not return."""
+
+    writer: str
+    first: int
+    last: int
+    cause: UnreadCause
+
+    @property
+    def count(self) -> int:
+        """The number of exchanges."""
+        return self.last - self.first + 1
+
+
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
     """One exchange read.
@@ -117,12 +141,16 @@ class JournalEntry:
         sequence: `position.sequence`.
         exchange: with its secrets restored where the reader has the key.
         record: the stored form, secrets redacted; None for an exchange that no journal has stored.
+        writer: name of the writer, unique over all journals; "" for an exchange that no journal has stored.
+        number: of the exchange among those of its writer, from 1 on.
     """
 
     position: JournalPosition
     sequence: int
     exchange: Exchange
     record: Record | None = None
+    writer: str = ""
+    number: int = 0
 
 
 class JournalReader(Protocol):
@@ -135,6 +163,14 @@ class JournalReader(Protocol):
     @property
     def lost(self) -> int:
         """Exchanges that could not be read: deleted before, or damaged in storage."""
+        ...
+
+    def take_unread(self) -> list[UnreadRange]:
+        """Return what could not be read since the last call, each range before an exchange behind it was returned."""
+        ...
+
+    def begun_numbers(self) -> dict[str, int]:
+        """Return the number behind which this reader began to read, by writer."""
         ...
 
     @property

@@ -25,13 +25,16 @@ def open_writer(
     return SegmentWriter(settings, environ=environ, key_of=Path(key_of.directory) if key_of else None)
 
 
-def open_reader(settings: JournalSettings, name: str, *, keys: RedactionKeys | None = None) -> JournalReader:
+def open_reader(
+    settings: JournalSettings, name: str, *, keys: RedactionKeys | None = None, skip_undecodable: bool = False
+) -> JournalReader:
     """Return a reader that continues behind the last commit under `name`, or begins with the oldest exchange.
 
     Args:
         settings: the `journal` section of config.yaml.
         name: of the consumer.
         keys: restore the secrets; without them their redacted form stays.
+        skip_undecodable: note an exchange that cannot be decoded as unread and go on; otherwise reading it raises.
 
     Raises:
         JournalBusyError: another process reads under this name.
@@ -39,7 +42,7 @@ def open_reader(settings: JournalSettings, name: str, *, keys: RedactionKeys | N
         SettingsError: the journal's folder cannot be used.
     """
     try:
-        return SegmentReader(Path(settings.directory), name, keys=keys)
+        return SegmentReader(Path(settings.directory), name, keys=keys, skip_undecodable=skip_undecodable)
     except OSError as error:
         raise SettingsError(f"journal.directory: {error}") from error
 

@@ -20,16 +20,18 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from proxy.errors import JournalBusyError, JournalFormatError
-from proxy.journal.driver import JournalEntry, JournalPosition
+from proxy.journal.driver import JournalEntry, JournalPosition, UnreadCause, UnreadRange
 from proxy.journal.format import (
     FRAME_HEADER,
     SEGMENT_HEADER,
+    FrameHeader,
     Record,
     decode_payload,
     exchange_of,
@@ -37,6 +39,7 @@ from proxy.journal.format import (
     parse_frame_header,
     parse_segment_header,
 )
+from proxy.journal.offer_mark import read_folder_id
 from proxy.journal.redaction import RedactionKeys, unseal
 from proxy.journal.segments import (
     CommittedOffset,
@@ -78,6 +81,7 @@ class SegmentReader:
         directory: the journal's folder.
         name: of the consumer; a new one begins with the oldest segment.
         keys: restore what was sealed; without them the digests stay.
+        skip_undecodable: note an exchange that cannot be decoded as unread and go on, instead of raising the error at each start.
 
     Attributes:
         lost: exchanges that could not be read: deleted before, or damaged on disk.
@@ -88,10 +92,18 @@ class SegmentReader:
         JournalFormatError: the offset file cannot be read.
     """
 
-    def __init__(self, directory: Path | str, name: str, *, keys: RedactionKeys | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path | str,
+        name: str,
+        *,
+        keys: RedactionKeys | None = None,
+        skip_undecodable: bool = False,
+    ) -> None:
         self.lost = 0
         self._directory = Path(directory)
         self._keys = keys
+        self._skip_undecodable = skip_undecodable
         self._path = offset_path(self._directory, name)
         self._lock_file = _lock(self._path.with_suffix(".lock"))
         committed = load_committed(self._path)
@@ -102,6 +114,9 @@ class SegmentReader:
         self._tails = Tails(self._directory)
         self._listed_at = 0.0
         self._delivered = dict(self._committed)
+        self._begun = dict(self._committed)
+        self._unread: list[UnreadRange] = []
+        self._names: dict[str, str] = {}
 
     async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
         """Return the next entries, oldest first; an empty list when none arrived within `wait_s`."""
@@ -124,8 +139,19 @@ class SegmentReader:
             cursor = min(filled, key=lambda cursor: cursor.head.ended_ns, default=None)
             if cursor is None or (horizon_ns is not None and cursor.head.ended_ns > horizon_ns):
                 break
-            entries.append(self._entry(cursor))
+            entry = self._entry(cursor)
+            if entry is not None:
+                entries.append(entry)
         return entries
+
+    def take_unread(self) -> list[UnreadRange]:
+        """Return what could not be read since the last call."""
+        unread, self._unread = self._unread, []
+        return unread
+
+    def begun_numbers(self) -> dict[str, int]:
+        """Return the number behind which this reader began to read, by writer."""
+        return {self._name_of(writer): sequence for writer, sequence in self._begun.items()}
 
     def commit(self, position: JournalPosition | None, live_us: int = 0) -> None:
         """Store that everything up to `position` is done (None: what was committed before)."""
@@ -172,18 +198,39 @@ class SegmentReader:
             if writer not in self._delivered:
                 # A new reader has not lost what retention deleted before.
                 self._committed[writer] = self._delivered[writer] = first_sequence_of(files[0]) - 1
+                self._begun[writer] = self._committed[writer]
             if writer not in self._cursors:
                 self._cursors[writer] = _Cursor(self._directory / writer, self._delivered.get(writer, 0))
 
-    def _entry(self, cursor: "_Cursor") -> JournalEntry:
+    def _entry(self, cursor: "_Cursor") -> JournalEntry | None:
+        """Return the next exchange of a writer; None, and note it as unread, if it cannot be decoded."""
         sequence, record = cursor.pop()
         before = self._delivered.get(cursor.writer, 0)
-        self.lost += sequence - before - 1
+        writer = self._name_of(cursor.writer)
+        self._note_unread(writer, before + 1, sequence - 1, UnreadCause.LOST)
         self._delivered[cursor.writer] = sequence
-        exchange = exchange_of(unseal(record, self._keys) if self._keys else record)
-        return JournalEntry(
-            SegmentPosition(tuple(self._delivered.items())), sum(self._delivered.values()), exchange, record
-        )
+        try:
+            exchange = exchange_of(unseal(record, self._keys) if self._keys else record)
+        except Exception as error:
+            if not self._skip_undecodable:
+                raise
+            logger.exception("exchange_undecodable", extra={"writer": writer, "number": sequence, "error": str(error)})
+            self._note_unread(writer, sequence, sequence, UnreadCause.UNDECODABLE)
+            return None
+        position = SegmentPosition(tuple(self._delivered.items()))
+        return JournalEntry(position, position.sequence, exchange, record, writer, sequence)
+
+    def _note_unread(self, writer: str, first: int, last: int, cause: UnreadCause) -> None:
+        if first <= last:
+            self._unread.append(UnreadRange(writer, first, last, cause))
+            self.lost += last - first + 1
+
+    def _name_of(self, writer: str) -> str:
+        """Return a writer's name with the id of its folder, so that another journal at the same place has other names."""
+        if writer not in self._names:
+            identity = read_folder_id(self._directory / writer)
+            self._names[writer] = f"{writer}-{identity[:8]}" if identity else writer
+        return self._names[writer]
 
 
 class _Cursor:
@@ -265,12 +312,28 @@ class _Cursor:
         if not intact(header, payload):
             return False
         self._offset += header.size
-        for index, record in enumerate(decode_payload(payload)):
+        for index, record in enumerate(self._decoded(header, payload)):
             sequence = header.first_sequence + index
             if sequence >= self._next:
                 self._records.append((sequence, record))
         self._next = max(self._next, header.next_sequence)
         return True
+
+    def _decoded(self, header: FrameHeader, payload: bytes) -> Sequence[Record]:
+        """Return the records of a frame; nothing, and the gap is found later, if they cannot be decoded."""
+        try:
+            return decode_payload(payload)
+        except Exception as error:
+            logger.exception(
+                "journal_frame_undecodable",
+                extra={
+                    "path": str(self._path),
+                    "first": header.first_sequence,
+                    "count": header.count,
+                    "error": str(error),
+                },
+            )
+            return ()
 
     def _advance(self) -> bool:
         """Skip damage at the offset or go to the next segment; return False at the end of the journal."""

@@ -24,6 +24,7 @@ from proxy.journal.driver import LossCause, WriterCounts
 from proxy.journal.fast_encoder import FastEncoder
 from proxy.journal.format import Record, encode_frame, record_of, segment_header
 from proxy.journal.keys import load_keys, share_key
+from proxy.journal.offer_mark import OfferMark, folder_id
 from proxy.journal.queue import WriteQueue
 from proxy.journal.redaction import rules_of
 from proxy.journal.segments import (
@@ -47,6 +48,7 @@ CLOSE_S = 10.0
 HANGS_S = 2.0
 """Time after which a write that has not returned counts as a failure."""
 WRITERS_MAX = 256
+SEQUENCES_MAX = 1 << 62
 COUNTED_BY_THREAD = (LossCause.DISK_FULL, LossCause.DISK_ERROR, LossCause.ENCODING)
 
 
@@ -87,7 +89,15 @@ class SegmentWriter:
         self._at_disk_since = 0.0
         """Beginning of the thread's present work at the disk, on the monotonic clock; 0 while it waits."""
         self._failure = LossCause.DISK_ERROR
-        self._sequence = 1
+        self._sequence: int = 1
+        self._numbered: int = 0
+        """Exchanges of this process that have a sequence, or a gap instead of one."""
+        self._refused = 0
+        """Those of them that were not admitted to the queue."""
+        self._opened = False
+        self._mark = OfferMark(None, 0)
+        self._mark_base: int = 0
+        """The sequence before that of the first exchange that this process was offered."""
         self._compressor = frame_compressor(settings.compression_level)
 
     def start(self) -> None:
@@ -149,6 +159,7 @@ class SegmentWriter:
         """Count one more exchange, and its loss when it is not admitted."""
         counts = self.counts
         counts.offered += 1
+        self._mark.count[0] = self._mark_base + counts.offered
         if not self._queue.has_room(body_bytes):
             counts.dropped[LossCause.QUEUE_FULL] += 1
             return False
@@ -196,8 +207,31 @@ class SegmentWriter:
             if self._lock_file is not None:
                 self._folder = folder
                 self._recover()
+                self._open_mark()
                 return
         raise OSError(errno.EBUSY, f"{WRITERS_MAX} processes write to {self._directory}")
+
+    def _open_mark(self) -> None:
+        """Continue after everything that an earlier process was offered; what it did not write stays a gap."""
+        mark = (
+            OfferMark.open(self._folder, folder_id(self._folder))
+            if self._sequence < SEQUENCES_MAX
+            else OfferMark(None, 0)
+        )
+        if not self._opened:
+            self._opened = True
+            lost = mark.found + 1 - self._sequence
+            if lost > 0:
+                logger.warning(
+                    "journal_exchanges_lost",
+                    extra={"writer": self._folder.name, "first": self._sequence, "last": mark.found, "count": lost},
+                )
+                self._sequence = mark.found + 1
+            # Those that were dropped before the disk could be reached.
+            self._sequence += self._numbered
+        self._mark_base = min(self._sequence, SEQUENCES_MAX) - 1 - self._numbered
+        self._mark = mark
+        mark.count[0] = self._mark_base + self.counts.offered
 
     def _recover(self) -> None:
         """Continue after the last whole frame. The sequence never goes back, even when the last segment is unreadable."""
@@ -234,6 +268,7 @@ class SegmentWriter:
                 while self._queue:
                     self._at_disk_since = time.monotonic()
                     self._write_batch()
+                    self._number_refused()
                 self._at_disk_since = time.monotonic()
                 self._maintain()
             except Exception:  # The thread's outermost loop: whatever fails, journaling goes on.
@@ -259,8 +294,9 @@ class SegmentWriter:
             self._drop(self._failure, count)
             return
         frames: list[bytes] = []
+        batches = self._batches(taken)
         sequence = self._sequence
-        for batch in self._batches(taken):
+        for batch in batches:
             ended_ns = batch.last_ended_ns
             frames.append(
                 encode_frame(batch.payload, count=batch.count, first_sequence=sequence, last_ended_ns=ended_ns)
@@ -278,6 +314,7 @@ class SegmentWriter:
         self.counts.written += sequence - self._sequence
         self.counts.written_bytes += sum(map(len, frames))
         self.counts.batches += len(frames)
+        self._numbered += sequence - self._sequence
         self._sequence = sequence
         if self._failed_until:
             self._failed_until = 0.0
@@ -381,8 +418,22 @@ class SegmentWriter:
         self.counts.unread_deleted += pruned.unread
 
     def _drop(self, cause: LossCause, count: int) -> None:
+        """Count exchanges that were taken from the queue and are lost; their sequences stay a gap."""
         if count:
             self.counts.dropped[cause] += count
+            self._leave_out(count)
+
+    def _number_refused(self) -> None:
+        """Leave out as many sequences as exchanges were refused by the queue since the last batch."""
+        dropped = self.counts.dropped
+        refused = dropped[LossCause.QUEUE_FULL] + dropped[LossCause.CLOSED]
+        self._leave_out(refused - self._refused)
+        self._refused = refused
+
+    def _leave_out(self, count: int) -> None:
+        self._numbered += count
+        if self._opened:
+            self._sequence += count
 
 
 def _lock(folder: Path) -> int | None:

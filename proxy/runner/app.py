@@ -22,7 +22,9 @@ from comparator.exchanges.model import Role, Side
 from comparator.exchanges.row_changes import Transaction
 from comparator.exchanges.table_schema import Schemas
 from comparator.live_rules import LiveRules
+from comparator.metrics import ComparatorMetrics
 from comparator.settings import CompareSettings, StoreSettings
+from comparator.store.ended import EndedBatch
 from comparator.store.store import Store
 from comparator.verdict import Lookups
 from proxy.config.backends import BackendsSettings
@@ -99,7 +101,7 @@ async def serve(
     ProcessCollector(registry=metrics.registry)
 
     async with AsyncExitStack() as stack:
-        reader = stack.enter_context(open_reader(settings.journal, options.name, keys=keys))
+        reader = stack.enter_context(open_reader(settings.journal, options.name, keys=keys, skip_undecodable=True))
         store = await stack.enter_async_context(_open_store(settings.databases.store, settings.store))
         effects = await stack.enter_async_context(_open_effects(settings, rules, metrics))
         client = await stack.enter_async_context(
@@ -115,9 +117,9 @@ async def serve(
             compare,
             redactor_of(compare, settings.journal.redaction, keys.digest),
             keys.digest,
-            routes=(route.name for route in settings.routes),
-            registry=metrics.registry,
+            metrics=ComparatorMetrics(metrics.registry, [route.name for route in settings.routes], compare.tables),
             releases=ReleaseReader.of(settings.backends),
+            ended=lambda exchanges: EndedBatch(options.name, exchanges, reader.begun_numbers()),
             on_mismatch=record_mismatch,
         )
         buffer = ResultBuffer(

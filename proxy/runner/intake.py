@@ -13,11 +13,11 @@ from comparator.exchanges.model import Exchange, Failed, Side
 from proxy.config.runner import RunnerSettings
 from proxy.http1.fields import first_value
 from proxy.http1.forwarding_headers import parse_traceparent
-from proxy.journal.driver import JournalEntry
+from proxy.journal.driver import JournalEntry, UnreadRange
 from proxy.journal.redaction import is_redacted
 from proxy.runner.clock import now_us
 from proxy.runner.ledger import Ledger
-from proxy.runner.metrics import RunnerDropCause, RunnerMetrics
+from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.outcomes import Outcomes
 from proxy.runner.shadow_state import ShadowState
 from proxy.runner.skip_causes import RunnerSkip, SkipCause, attribution_skip, policy_of
@@ -32,9 +32,8 @@ class ExchangeSource(Protocol):
         """Return the next entries; an empty list when none arrived within `wait_s`."""
         ...
 
-    @property
-    def lost(self) -> int:
-        """Exchanges that could not be read."""
+    def take_unread(self) -> list[UnreadRange]:
+        """Return the exchanges that could not be read since the last call."""
         ...
 
 
@@ -97,24 +96,30 @@ class Intake:
     reaches: Callable[[Side], bool]
     known_us: int = 0
     _deferred: list[tuple[int, ReadExchange]] = field(default_factory=list[tuple[int, ReadExchange]])
-    _counted_lost: int = 0
 
     async def run(self) -> None:
         """Read until the runner stops."""
         while not self.state.stopping.is_set():
             read_from_us = now_us()
             entries = await self.source.read(self.settings.batch_max, READ_WAIT_S)
-            self._count_lost()
             if not entries:
+                self._end_unread()
                 self.known_us = max(self.known_us, read_from_us)
                 continue
             self.metrics.read.inc(len(entries))
             await self.effects.wait_until_delivered(entries)
             # All windows of a batch are opened before any of it claims, so that overlaps are found.
-            for exchange in [self._open(entry) for entry in entries]:
+            opened = [self._open(entry) for entry in entries]
+            self._end_unread()
+            for exchange in opened:
                 await self._decide(exchange)
             self.known_us = max(self.known_us, entries[-1].exchange.ended_ns // 1_000)
             self.state.wake.set()
+
+    def _end_unread(self) -> None:
+        """Give their outcome to the exchanges that could not be read, once those before them are known to be in flight."""
+        for unread in self.source.take_unread():
+            self.outcomes.end_unread(unread)
 
     async def decide_deferred(self) -> None:
         """Decide on those deferred exchanges for which every exchange that ran at the same time is known by now."""
@@ -182,8 +187,3 @@ class Intake:
         if exchange.ended_ns - exchange.started_ns > self.settings.claim_wait_ms * 1_000_000:
             return RunnerSkip.SLOW
         return None
-
-    def _count_lost(self) -> None:
-        if self.source.lost > self._counted_lost:
-            self.metrics.dropped.labels(RunnerDropCause.JOURNAL).inc(self.source.lost - self._counted_lost)
-            self._counted_lost = self.source.lost

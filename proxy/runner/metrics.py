@@ -38,6 +38,9 @@ class RunnerDropCause(StrEnum):
     """Causes for which exchanges are lost between journal and comparison; labels of `shadow_dropped_total`."""
 
     JOURNAL = "journal"
+    """Not in the journal: dropped or lost by its writer, deleted unread, or damaged."""
+    UNDECODABLE = "undecodable"
+    """In the journal, but it cannot be decoded, for example because it was sealed with a key that is gone."""
 
 
 class RunnerMetrics:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from comparator.verdict import Verdict
-from proxy.journal.driver import JournalEntry
-from proxy.runner.metrics import RunnerMetrics
+from proxy.journal.driver import JournalEntry, UnreadRange
+from proxy.runner.metrics import RunnerDropCause, RunnerMetrics
 from proxy.runner.mirror import MirrorResult
 from proxy.runner.skip_causes import SkipCause
 
@@ -19,6 +19,10 @@ class OutcomeBuffer(Protocol):
 
     async def add(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: SkipCause | None) -> None:
         """Save a comparison (`mirrored`), or the cause for which there is none. Waits while the buffer is full."""
+        ...
+
+    def add_unread(self, unread: UnreadRange) -> None:
+        """Save that exchanges could not be read."""
         ...
 
 
@@ -41,6 +45,11 @@ class Outcomes:
         self.buffer.begin(entry)
         if by_id:
             self._entries[entry.exchange.id] = entry
+
+    def end_unread(self, unread: UnreadRange) -> None:
+        """Count exchanges that could not be read, and pass them on."""
+        self.metrics.dropped.labels(RunnerDropCause(unread.cause.value)).inc(unread.count)
+        self.buffer.add_unread(unread)
 
     async def end(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: SkipCause | None) -> None:
         """Count an outcome and pass it on.

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from comparator.errors import StoreUnavailableError
-from proxy.journal.driver import JournalEntry, JournalPosition
+from comparator.exchanges.number_ranges import NumberRanges
+from proxy.journal.driver import JournalEntry, JournalPosition, UnreadRange
+from proxy.journal.reconciliation import RunnerState
 from proxy.runner.metrics import ErrorPlace
 from proxy.runner.mirror import MirrorResult
 from proxy.runner.skip_causes import SkipCause
@@ -87,7 +89,7 @@ class ResultBuffer:
     """Buffers outcomes, saves them in batches, then reports how far all are saved.
 
     Args:
-        save: saves a batch; None saves nothing. An error means that nothing of it was saved.
+        save: saves a batch, and ranges of exchanges that could not be read; None saves nothing. An error means that nothing was saved.
         save_bare: saves one outcome without the details that came from the traffic, which a store may refuse.
         progress: commits the journal.
         buffer_max: outcomes that may wait for the store.
@@ -97,9 +99,9 @@ class ResultBuffer:
 
     def __init__(
         self,
-        save: Callable[[Sequence[Outcome]], Awaitable[None]] | None,
+        save: Callable[[Sequence[Outcome], Sequence[UnreadRange]], Awaitable[None]] | None,
         *,
-        save_bare: Callable[[Outcome], Awaitable[None]] | None = None,
+        save_bare: Callable[[Outcome, Sequence[UnreadRange]], Awaitable[None]] | None = None,
         progress: ReadProgress,
         buffer_max: int = 5_000,
         on_retry: Callable[[], None] = lambda: None,
@@ -114,10 +116,13 @@ class ResultBuffer:
         self._one_by_one = 0
         self._offsets = OffsetTracker()
         self._buffer: list[Outcome] = []
+        self._unread: list[UnreadRange] = []
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._closing = False
         self._ended_ns: dict[int, int] = {}
+        self._open: dict[int, tuple[str, int]] = {}
+        self._read: dict[str, int] = {}
 
     @property
     def unsaved(self) -> int:
@@ -135,6 +140,9 @@ class ResultBuffer:
         self._progress.begin(entry.sequence, entry.position, started_us=started_us, ended_us=ended_us)
         self._offsets.begin(entry.sequence, entry.position)
         self._ended_ns[entry.sequence] = entry.exchange.ended_ns
+        if entry.writer:
+            self._open[entry.sequence] = entry.writer, entry.number
+            self._read[entry.writer] = max(self._read.get(entry.writer, 0), entry.number)
 
     async def add(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: SkipCause | None) -> None:
         """Add an outcome; waits while the buffer is full."""
@@ -143,10 +151,24 @@ class ResultBuffer:
         if len(self._buffer) >= self._buffer_max:
             self._has_room.clear()
 
+    def add_unread(self, unread: UnreadRange) -> None:
+        """Add exchanges that could not be read; they are saved with the next outcomes."""
+        self._unread.append(unread)
+        self._read[unread.writer] = max(self._read.get(unread.writer, 0), unread.last)
+
+    def read_state(self) -> RunnerState:
+        """Return up to which number the exchanges of each writer were read, and which of them have no saved outcome."""
+        ranges: dict[str, list[tuple[int, int]]] = {}
+        for writer, number in self._open.values():
+            ranges.setdefault(writer, []).append((number, number))
+        for unread in self._unread:
+            ranges.setdefault(unread.writer, []).append((unread.first, unread.last))
+        return RunnerState(dict(self._read), {writer: NumberRanges(own) for writer, own in ranges.items()})
+
     async def run(self) -> None:
         """Save until `close` was called and everything is saved."""
-        while not (self._closing and not self._buffer):
-            if self._buffer:
+        while not (self._closing and not self._buffer and not self._unread):
+            if self._buffer or self._unread:
                 await self._flush()
             else:
                 await asyncio.sleep(FLUSH_S)
@@ -157,18 +179,20 @@ class ResultBuffer:
 
     async def _flush(self) -> None:
         batch = self._buffer[: 1 if self._one_by_one else BATCH_MAX]
+        unread = self._unread[:]
         try:
-            await self._write(batch)
+            await self._write(batch, unread)
         except _RefusedError:
             # Found with its neighbours: save one by one, so that only the outcome that is refused loses anything.
             self._one_by_one = len(batch)
             return
         self._one_by_one = max(0, self._one_by_one - 1)
-        del self._buffer[: len(batch)]
+        del self._buffer[: len(batch)], self._unread[: len(unread)]
         self._has_room.set()
         for outcome in batch:
             self._offsets.end(outcome.entry.sequence)
             del self._ended_ns[outcome.entry.sequence]
+            self._open.pop(outcome.entry.sequence, None)
         committable = self._offsets.take_committable()
         if committable is not None:
             self._commit(*committable)
@@ -182,7 +206,7 @@ class ResultBuffer:
             logger.warning("journal_commit_failed", extra={"error": str(error)})
             self._on_error(ErrorPlace.COMMIT)
 
-    async def _write(self, batch: Sequence[Outcome]) -> None:
+    async def _write(self, batch: Sequence[Outcome], unread: Sequence[UnreadRange]) -> None:
         """Save a batch, however long the store takes to come back.
 
         An error is the store's (a full disk, a revoked right, a standby) until the opposite is proven: the store refuses one outcome,
@@ -194,13 +218,13 @@ class ResultBuffer:
         wait_s = FLUSH_S
         while self._save is not None:
             try:
-                await self._save(batch)
+                await self._save(batch, unread)
             except StoreUnavailableError as error:
                 refusal: Exception = error
             except Exception as error:
                 if len(batch) > 1:
                     raise _RefusedError from error
-                if await self._written_bare(batch[0], error):
+                if batch and await self._written_bare(batch[0], unread, error):
                     return
                 refusal = error
             else:
@@ -216,12 +240,12 @@ class ResultBuffer:
             await asyncio.sleep(wait_s)
             wait_s = min(BACKOFF_MAX_S, wait_s * 2)
 
-    async def _written_bare(self, outcome: Outcome, refusal: Exception) -> bool:
+    async def _written_bare(self, outcome: Outcome, unread: Sequence[UnreadRange], refusal: Exception) -> bool:
         """Return whether the store takes an outcome without the details with which it refused it."""
         if self._save_bare is None:
             return False
         try:
-            await self._save_bare(outcome)
+            await self._save_bare(outcome, unread)
         except Exception as error:  # noqa: BLE001 (whatever keeps even the bare outcome from being saved is not about its details)
             logger.debug("bare_outcome_not_saved", extra={"error": str(error)})
             return False

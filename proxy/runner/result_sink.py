@@ -4,10 +4,8 @@ import datetime as dt
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-
-from prometheus_client import CollectorRegistry
 
 from comparator.findings.cases import case_of
 from comparator.findings.clustering import Clusterer
@@ -15,10 +13,11 @@ from comparator.findings.redaction import Redactor, digest_key
 from comparator.metrics import ComparatorMetrics
 from comparator.settings import CompareSettings
 from comparator.store.comparison_detail import ComparedExchange
+from comparator.store.ended import EndedAs, EndedBatch, EndedExchanges
 from comparator.store.store import Store
 from comparator.verdict import Comparison, Verdict
 from proxy.config.journal import RedactionSettings
-from proxy.journal.driver import JournalEntry
+from proxy.journal.driver import JournalEntry, UnreadRange
 from proxy.runner.mirror import MirrorResult
 from proxy.runner.releases import ReleaseReader
 from proxy.runner.result_buffer import Outcome
@@ -37,9 +36,9 @@ class ResultSink:
         compare: the section `compare` of the settings.
         redactor: removes secrets from what is saved.
         salt: keys the digests of ordering keys.
-        routes: names of the routes, for the metrics.
-        registry: for the comparator's metrics.
+        metrics: the comparator's.
         releases: reads the releases of both sides.
+        ended: returns the batch to store of exchanges that ended in this runner.
         on_mismatch: called with each exchange whose verdict is a mismatch, after it is saved and before the journal is committed.
     """
 
@@ -50,20 +49,21 @@ class ResultSink:
         redactor: Redactor,
         salt: bytes,
         *,
-        routes: Iterable[str],
-        registry: CollectorRegistry,
+        metrics: ComparatorMetrics,
         releases: ReleaseReader,
+        ended: Callable[[Sequence[EndedExchanges]], EndedBatch],
         on_mismatch: Callable[[JournalEntry], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._salt = salt
         self._redactor = redactor
         self._clusterer = Clusterer(compare.dynamic, tables=compare.tables)
-        self.metrics = ComparatorMetrics(registry, list(routes), compare.tables)
+        self.metrics = metrics
         self._releases = releases
+        self._ended_batch = ended
         self._on_mismatch = on_mismatch
 
-    async def save(self, batch: Sequence[Outcome]) -> None:
+    async def save(self, batch: Sequence[Outcome], unread: Sequence[UnreadRange] = ()) -> None:
         """Save the comparisons of a batch, and count the outcomes without one by cause.
 
         Raises:
@@ -75,13 +75,15 @@ class ResultSink:
             if outcome.mirrored is not None and (comparison := outcome.mirrored.comparison) is not None
         ]
         if self._store is not None:
-            await self._store.add([exchange for _, _, exchange in compared], _skipped(batch))
+            await self._store.add(
+                [exchange for _, _, exchange in compared], _skipped(batch), ended=self._ended(batch, unread)
+            )
         for entry, mirrored, exchange in compared:
             self._count(exchange, mirrored.compare_s)
             if exchange.comparison.verdict is Verdict.MISMATCH:
                 self._on_mismatch(entry)
 
-    async def save_bare(self, outcome: Outcome) -> None:
+    async def save_bare(self, outcome: Outcome, unread: Sequence[UnreadRange] = ()) -> None:
         """Save the verdict of an outcome without anything that came from the traffic: no differences, examples and findings.
 
         Raises:
@@ -89,16 +91,26 @@ class ResultSink:
         """
         mirrored = outcome.mirrored
         if mirrored is None or mirrored.comparison is None or self._store is None:
-            await self.save([outcome])
+            await self.save([outcome], unread)
             return
         entry, comparison = outcome.entry, mirrored.comparison
         exchange = replace(entry.exchange, id=storable_id(entry.exchange.id))
         bare = replace(comparison, differences=(), known=(), rule_hits=(), undescribed=(), differing_tables=())
         compared = ComparedExchange(exchange, mirrored.served, mirrored.mirrored, bare, dt.datetime.now(dt.UTC))
-        await self._store.add([compared])
+        await self._store.add([compared], ended=self._ended([outcome], unread))
         self._count(compared, mirrored.compare_s)
         if comparison.verdict is Verdict.MISMATCH:
             self._on_mismatch(entry)
+
+    def _ended(self, batch: Sequence[Outcome], unread: Sequence[UnreadRange]) -> EndedBatch:
+        """Return what a batch says of the exchanges by number; those that no journal has stored have none."""
+        exchanges = [
+            EndedExchanges(entry.writer, entry.number, entry.number, *_ended_as(outcome))
+            for outcome in batch
+            if (entry := outcome.entry).writer
+        ]
+        exchanges += [EndedExchanges(u.writer, u.first, u.last, EndedAs.UNREAD, u.cause.value) for u in unread]
+        return self._ended_batch(exchanges)
 
     def _count(self, compared: ComparedExchange, seconds: float) -> None:
         route = compared.exchange.route
@@ -135,6 +147,15 @@ def _skipped(batch: Sequence[Outcome]) -> Counter[tuple[str, dt.datetime, str, s
         for outcome in batch
         if outcome.cause is not None
     )
+
+
+def _ended_as(outcome: Outcome) -> tuple[EndedAs, str]:
+    comparison = outcome.mirrored.comparison if outcome.mirrored is not None else None
+    if comparison is None:
+        return EndedAs.SKIPPED, outcome.cause.value if outcome.cause is not None else ""
+    if comparison.verdict is Verdict.FAILED:
+        return EndedAs.FAILED, comparison.cause_label
+    return EndedAs.COMPARED, comparison.verdict.value
 
 
 def storable_id(exchange_id: str) -> str:

@@ -2,7 +2,7 @@
 
 `python -m tests.support.journal_processes` forks one for each line of its standard input: `write FIFO DIRECTORY DURABILITY` or
 `read FIFO DIRECTORY SEED`. Each writes its process id to its FIFO first; then the writer the number of exchanges on disk, a line for
-each batch, and the reader `read FIRST LAST` before a commit and `done LAST` after it.
+each batch, and the reader `read FIRST LAST COUNT LOST` before a commit and `done LAST` after it.
 """
 
 import os
@@ -60,7 +60,7 @@ def read(out: TextIO, directory: str, seed: str) -> None:
             if not entries:
                 time.sleep(PAUSE_S)
                 continue
-            out.write(f"read {entries[0].sequence} {entries[-1].sequence}\n")
+            out.write(f"read {entries[0].sequence} {entries[-1].sequence} {len(entries)} {reader.lost}\n")
             reader.commit(entries[-1].position)
             out.write(f"done {entries[-1].sequence}\n")
 

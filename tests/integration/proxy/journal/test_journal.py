@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import resource
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from proxy.cli.main import main
 from proxy.config.journal import JournalSettings, RedactionSettings, RetentionSettings
 from proxy.errors import JournalBusyError, JournalFormatError, JournalKeyError, SealedError
 from proxy.journal import retention
-from proxy.journal.driver import LossCause
+from proxy.journal.driver import LossCause, UnreadCause
 from proxy.journal.format import SEGMENT_HEADER, decode_payload, exchange_of
 from proxy.journal.keys import load_keys
 from proxy.journal.redaction import keys_of, unseal
@@ -493,3 +494,46 @@ def test_calibrate_is_refused_while_the_runner_reads(tmp_path: Path, capsys: pyt
     with reader_of(tmp_path / "journal", "mirror"):
         assert main(["calibrate", "--config", str(config)]) == 2
     assert "the runner is up; stop it first" in capsys.readouterr().err
+
+
+def test_exchange_that_cannot_be_unsealed_is_noted_and_the_next_one_read(tmp_path: Path) -> None:
+    with writing(tmp_path, redaction={"json_paths": ["user.password"]}) as writer:
+        writer.append(secretive())
+        writer.append(exchange("plain", headers=()))
+    keys = keys_of(b"another key that is not it")
+    with SegmentReader(tmp_path, "other", keys=keys, skip_undecodable=True) as reader:
+        entries = reader.take(10)
+        (unread,) = reader.take_unread()
+        assert [entry.exchange.id for entry in entries] == ["plain"]
+        assert (unread.first, unread.last, unread.cause) == (1, 1, UnreadCause.UNDECODABLE)
+        assert (entries[0].writer, entries[0].number) == (unread.writer, 2)
+        assert reader.take_unread() == []
+
+
+def test_dropped_exchanges_leave_a_gap_that_readers_report(tmp_path: Path) -> None:
+    with writing(tmp_path, queue_max=2, flush_ms=200) as writer:
+        refused = sum(not writer.append(exchange(f"id-{number}")) for number in range(50))
+        wait_for(lambda: not writer.counts.queued)
+        assert writer.append(exchange("last"))
+    with reader_of(tmp_path) as reader:
+        entries = reader.take(100)
+        assert refused > 0
+        assert entries[-1].exchange.id == "last"
+        assert entries[-1].number == 51
+        unread = reader.take_unread()
+        assert sum(part.count for part in unread) == reader.lost == refused
+        assert {part.cause for part in unread} == {UnreadCause.LOST}
+
+
+def test_another_journal_at_the_same_place_has_writers_of_other_names(tmp_path: Path) -> None:
+    names: set[str] = set()
+    for _ in range(2):
+        folder = tmp_path / "journal"
+        with writing(folder) as writer:
+            writer.append(exchange("one"))
+        with reader_of(folder) as reader:
+            (entry,) = reader.take(10)
+            assert (entry.number, reader.take_unread()) == (1, [])
+            names.add(entry.writer)
+        shutil.rmtree(folder)
+    assert len(names) == 2

@@ -15,8 +15,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Request, Response, Role, Side
+from comparator.metrics import ComparatorMetrics
 from comparator.settings import CompareSettings, StoreSettings
 from comparator.store.comparison_detail import unpack
+from comparator.store.ended import EndedBatch
 from comparator.store.store import Store
 from comparator.verdict import Comparator, Verdict
 from proxy.config.backends import BackendsSettings
@@ -33,8 +35,8 @@ from proxy.recordings.reader import JOURNAL, read
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.mirror import MirrorResult
 from proxy.runner.mismatch_journal import open_mismatch_journal
-from proxy.runner.result_buffer import Outcome
 from proxy.runner.releases import ReleaseReader
+from proxy.runner.result_buffer import Outcome
 from proxy.runner.result_sink import ResultSink, redactor_of
 from tests.support.comparisons import NOW
 
@@ -176,7 +178,15 @@ async def test_store_and_cases_contain_no_secret(tmp_path: Path, database: str) 
     async with Store(database, StoreSettings(timeout_s=10), random.Random(1)) as store:
         await store.maintain(NOW)
         redactor = redactor_of(made.compare, made.journal.redaction, b"salt")
-        sink = ResultSink(store, made.compare, redactor, b"salt", routes=["ceramic"], registry=CollectorRegistry(), releases=ReleaseReader.of(BackendsSettings()))
+        sink = ResultSink(
+            store,
+            made.compare,
+            redactor,
+            b"salt",
+            metrics=ComparatorMetrics(CollectorRegistry(), ["ceramic"], made.compare.tables),
+            ended=lambda exchanges: EndedBatch("mirror", exchanges, {}),
+            releases=ReleaseReader.of(BackendsSettings()),
+        )
         await sink.save(batch)
     kept = await tables(database)
     assert b"/ceramic-cache/authenticate" in kept

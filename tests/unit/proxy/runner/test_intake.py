@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from comparator.capture.attribution_keys import KeyIndex
 from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Role, Side
 from proxy.config.runner import RunnerSettings
-from proxy.journal.driver import JournalEntry
+from proxy.journal.driver import JournalEntry, UnreadRange
 from proxy.journal.redaction import is_redacted
 from proxy.journal.segment_reader import SegmentPosition
 from proxy.runner.intake import Intake, trace_id_of
@@ -59,9 +59,8 @@ class OneBatch:
             for number, exchange in enumerate(self._exchanges, 1)
         ]
 
-    @property
-    def lost(self) -> int:
-        return 0
+    def take_unread(self) -> list[UnreadRange]:
+        return []
 
 
 class Causes:
@@ -73,6 +72,9 @@ class Causes:
 
     def begin(self, entry: JournalEntry) -> None:
         self.read.append(entry.exchange.id)
+
+    def add_unread(self, unread: UnreadRange) -> None:
+        raise AssertionError("everything could be read")
 
     async def add(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: SkipCause | None) -> None:
         assert mirrored is None

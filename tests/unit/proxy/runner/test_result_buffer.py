@@ -8,7 +8,7 @@ import pytest
 
 from comparator.errors import StoreUnavailableError
 from comparator.exchanges.model import Exchange, Request, Response, Side
-from proxy.journal.driver import JournalEntry, JournalPosition
+from proxy.journal.driver import JournalEntry, JournalPosition, UnreadRange
 from proxy.journal.segment_reader import SegmentPosition
 from proxy.runner.checkpoint import CommitOnSave
 from proxy.runner.result_buffer import Outcome, ResultBuffer
@@ -45,13 +45,13 @@ async def test_outcome_that_the_store_refuses_is_saved_without_its_details() -> 
     committed: list[JournalPosition] = []
     errors: list[str] = []
 
-    async def store(batch: Sequence[Outcome]) -> None:
+    async def store(batch: Sequence[Outcome], unread: Sequence[UnreadRange]) -> None:
         names = [outcome.entry.exchange.id for outcome in batch]
         if "e2" in names:
             raise ValueError("poison")
         saved.extend(names)
 
-    async def store_bare(outcome: Outcome) -> None:
+    async def store_bare(outcome: Outcome, unread: Sequence[UnreadRange]) -> None:
         bare.append(outcome.entry.exchange.id)
 
     buffer = ResultBuffer(store, save_bare=store_bare, progress=committing(committed.append), on_error=errors.append)
@@ -79,13 +79,13 @@ async def test_nothing_is_lost_while_the_store_takes_no_outcome_at_all(error: Ex
     committed: list[JournalPosition] = []
     failures = iter([error] * 5)
 
-    async def store(batch: Sequence[Outcome]) -> None:
+    async def store(batch: Sequence[Outcome], unread: Sequence[UnreadRange]) -> None:
         for failure in failures:
             raise failure
         saved.extend(outcome.entry.exchange.id for outcome in batch)
 
-    async def store_bare(outcome: Outcome) -> None:
-        await store([outcome])
+    async def store_bare(outcome: Outcome, unread: Sequence[UnreadRange]) -> None:
+        await store([outcome], unread)
 
     retries: list[None] = []
     buffer = ResultBuffer(
