@@ -108,10 +108,12 @@ async def ended_totals(conn: Connection, runner: str) -> tuple[EndedTotal, ...]:
     return tuple(EndedTotal(r["writer"], EndedAs(r["outcome"]), r["cause"], r["count"]) for r in records)
 
 
-def numbers_of(ranges: Iterable["asyncpg.Range"]) -> NumberRanges:
+def numbers_of(ranges: Iterable["asyncpg.Range[int]"]) -> NumberRanges:
     """Convert PostgreSQL's int8multirange."""
-    return NumberRanges((found.lower, found.upper - 1) for found in ranges)
+    return NumberRanges(
+        (found.lower, found.upper - 1) for found in ranges if found.lower is not None and found.upper is not None
+    )
 
 
-def _ranges(numbers: NumberRanges) -> list["asyncpg.Range"]:
+def _ranges(numbers: NumberRanges) -> list["asyncpg.Range[int]"]:
     return [asyncpg.Range(first, last + 1) for first, last in numbers]
