@@ -191,3 +191,43 @@ async def test_resync_copies_missing_parents_of_tables_that_are_not_captured(bot
     assert (await resync(both.live, both.shadow, writer)).rows == {"parent": 2}
     assert await both.equal()
     assert await both.shadow.fetchval("SELECT count(*) FROM kind JOIN region ON region.id = kind.region") == 1
+
+
+MEDDLE = """
+CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN NEW.{column} := {value}; RETURN NEW; END $$;
+CREATE TRIGGER meddle BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION meddle();
+"""
+
+
+async def test_rows_that_did_not_become_what_was_written_are_named(both: Both) -> None:
+    await both.shadow.execute(MEDDLE.format(table="pair", column="v", value="'meddled'"))
+    old, new = {"a": "3", "b": "b3", "v": None}, {"a": "3", "b": "b3", "v": "x"}
+    added = {"a": "99", "b": "b", "v": "y"}
+    written = await write(both, target("pair", ("3", "b3"), old, new), target("pair", ("99", "b"), None, added))
+    assert written.drifted == ()
+    assert set(written.unequal) == {("pair", ("3", "b3")), ("pair", ("99", "b"))}
+
+
+async def test_row_that_the_database_keeps_out_is_named(both: Both) -> None:
+    await both.shadow.execute("""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON pair FOR EACH ROW EXECUTE FUNCTION refuse()""")
+    row = {"a": "99", "b": "b", "v": "y"}
+    assert (await write(both, target("pair", ("99", "b"), None, row))).unequal == (("pair", ("99", "b")),)
+
+
+async def test_equal_value_with_another_text_is_what_was_written(both: Both) -> None:
+    await both.shadow.execute("ALTER TABLE parent ALTER amount TYPE numeric")
+    both.catalog = await read_catalog(both.shadow, KEYS)
+    await both.shadow.execute(MEDDLE.format(table="parent", column="amount", value="trim_scale(NEW.amount)"))
+    row = {"id": "99", "name": "new", "amount": "1.500", "seen": None, "data": None}
+    assert (await write(both, target("parent", ("99",), None, row))).unequal == ()
+
+
+async def test_rows_without_a_key_that_are_not_there_to_be_deleted_are_named(both: Both) -> None:
+    await both.shadow.execute("CREATE TABLE log (v text); INSERT INTO log VALUES ('a')")
+    both.catalog = await read_catalog(both.shadow, ["log"])
+    gone = target("log", (), {"v": "a"}, None)
+    assert (await write(both, gone, gone)).unequal == (("log", ("a",)),)
+    assert await both.shadow.fetchval("SELECT count(*) FROM log") == 0
