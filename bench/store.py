@@ -180,7 +180,7 @@ async def _ask_all(conn: Connection, database: str, now: dt.datetime, rounds: in
         "status: known differences": lambda: queries.known_totals(conn, since=today),
         "status: causes": lambda: causes.causes(conn, since=today, limit=10),
         "status: latency": lambda: queries.latency(conn, since=today),
-        "status: latency of 14 days": lambda: queries.latency(conn, since=today - dt.timedelta(days=13)),
+        "status: latency of two days": lambda: queries.latency(conn, since=today - dt.timedelta(days=1)),
         "status: impact of a rollback": lambda: conn.fetchrow(SELECT_MIRRORED_LEGACY, now - LOOK_BACK),
         "causes list": lambda: causes.causes(conn),
         "causes show": lambda: causes.cause(conn, first.id),

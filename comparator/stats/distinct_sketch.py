@@ -9,6 +9,7 @@ Source: Bar-Yossef et al., "Counting distinct elements in a data stream", RANDOM
 function `shadow.merge_keys`, which keeps as many.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -24,7 +25,13 @@ def sketch_of(digests: Iterable[int]) -> tuple[int, ...]:
 
 def merged(sketches: Iterable[Sequence[int]]) -> tuple[int, ...]:
     """Return the sketch of the union."""
-    return sketch_of(set[int]().union(*sketches))
+    kept: list[int] = []
+    for sketch in sketches:
+        # Once the sketch is full, only smaller digests than its largest one matter: few of each further sketch.
+        below = sketch if len(kept) < KEPT_MAX else sketch[: bisect_left(sketch, kept[-1])]
+        if below:
+            kept = sorted({*kept, *below})[:KEPT_MAX]
+    return tuple(kept)
 
 
 def distinct(sketch: Sequence[int]) -> int:

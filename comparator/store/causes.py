@@ -561,6 +561,14 @@ async def causes_by_state(conn: Connection) -> Mapping[str, int]:
     return {record["state"]: record["count"] for record in await conn.fetch(SELECT_STATES)}
 
 
+def title_of(body: bytes | None) -> str:
+    """Return the title of a stored cause in one line, "" for none."""
+    if body is None:
+        return ""
+    title = _decode(body).title
+    return f"{title.where}: {title.what}"
+
+
 SELECT_TITLES = "SELECT id, body FROM shadow.cause WHERE id = ANY($1)"
 
 

@@ -1,5 +1,6 @@
 """Write comparisons, causes, findings and summaries as plain text without colours, for terminals of 120 columns and for log files. Pure."""
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -220,12 +221,13 @@ def render_cause_changes(changes: Sequence[CauseChange], names: tuple[str, str])
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The summary that a status or the end of a run shows."""
+    """The summary that a status or the end of a run shows; `latency_since` is the first day of the latencies, None for all days."""
 
     by_route: Mapping[str, VerdictCounts]
     causes: CauseList = field(default_factory=CauseList)
     known: Sequence[KnownTotal] = ()
     latency: Sequence[RouteLatency] = ()
+    latency_since: dt.date | None = None
 
 
 def render_summary(summary: Summary) -> str:
@@ -243,7 +245,7 @@ def render_summary(summary: Summary) -> str:
         lines += [f"  {k.count:>8}  {k.route}  {k.reason} [{k.ticket}]" for k in summary.known]
     lines += ["", "causes", render_causes(summary.causes)]
     if summary.latency:
-        lines += ["", "latency (ms)"]
+        lines += ["", f"latency{f' since {summary.latency_since}' if summary.latency_since else ''} (ms)"]
         lines += [line for latency in summary.latency for line in _latency_lines(latency)]
     return "\n".join(lines)
 

@@ -33,6 +33,8 @@ from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impac
 from proxy.rollout.switch import SwitchState
 
 CAUSES_SHOWN: Final = 10
+LATENCY_SPAN: Final = dt.timedelta(days=1)
+"""Time for which latencies are shown, however many days are summed up: older ones say nothing of the present release."""
 PART_TIMEOUT_S: Final = 5.0
 
 T = TypeVar("T")
@@ -111,13 +113,15 @@ async def _summary(dsn: str, settings: StoreSettings, *, days: int) -> Summary |
         return None
     now = dt.datetime.now(dt.UTC)
     since = (now - dt.timedelta(days=days - 1)).date()
+    latency_since = max(since, (now - LATENCY_SPAN).date())
     async with Store(dsn, settings, random.SystemRandom()) as store, store.connection() as conn:
         totals = await queries.totals(conn, since=since)
         return Summary(
             by_route={route: queries.counts_of(totals, route=route) for route in {t.route for t in totals}},
             causes=await causes.causes(conn, since=since, limit=CAUSES_SHOWN),
             known=await queries.known_totals(conn, since=since),
-            latency=await queries.latency(conn, since=since),
+            latency=await queries.latency(conn, since=latency_since),
+            latency_since=latency_since,
         )
 
 

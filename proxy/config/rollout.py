@@ -148,7 +148,7 @@ class AccessSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NotificationSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Notifications of rollbacks, failed gates and new findings."""
+    """Notifications of rollbacks, failed gates and new causes of mismatches."""
 
     slack_urls: tuple[str, ...] = ()
     """Webhooks that take Slack's `{"text": ...}`."""

@@ -49,7 +49,7 @@ class Controller:
         control: changes the rollout.
         collect: reads the evidence of a group since its step was entered.
         is_leader: returns True in the one process that acts.
-        on_new_finding: called with the group and each finding that is new.
+        on_new_cause: called with the group and a finding of each cause that is new.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class Controller:
         collect: CollectEvidence,
         *,
         is_leader: IsLeader = always_leader,
-        on_new_finding: Callable[[str, SuspectFinding], None] = lambda _group, _suspect: None,
+        on_new_cause: Callable[[str, SuspectFinding], None] = lambda _group, _suspect: None,
     ) -> None:
         self.latest: dict[str, Assessment] = {}
         """The last assessment of each group."""
         self._control = control
         self._collect = collect
         self._is_leader = is_leader
-        self._on_new_finding = on_new_finding
-        self._known_findings: dict[str, set[str]] = {}
+        self._on_new_cause = on_new_cause
+        self._known_causes: dict[str, set[str]] = {}
         self._streaks: dict[str, tuple[tuple[int, int], Streaks]] = {}
         """For each group the epoch and step that its streaks belong to, and the streaks."""
         self._failing: dict[str, frozenset[str]] = {}
@@ -112,7 +112,7 @@ class Controller:
         if self._control.replica.states[group] != assessment.state:
             # The state changed while it was judged: the evidence belongs to another step.
             return
-        self._report_new_findings(assessment)
+        self._report_new_causes(assessment)
         if not self._roll_back_if_bad(assessment):
             self._log_failed_gates(assessment)
             await self._promote_if_good(assessment)
@@ -146,15 +146,21 @@ class Controller:
         )
         return True
 
-    def _report_new_findings(self, assessment: Assessment) -> None:
-        """Report the findings that are new since the last evaluation. The first one reports none: they may be old."""
-        seen = {suspect.id for suspect in assessment.evidence.suspects}
-        known = self._known_findings.get(assessment.group)
-        self._known_findings[assessment.group] = seen | (known or set())
+    def _report_new_causes(self, assessment: Assessment) -> None:
+        """Report the causes that are new since the last evaluation. The first one reports none: they may be old.
+
+        A finding without a cause waits for one: the next solution names it, unless it is one of too few exchanges.
+        """
+        by_cause: dict[str, SuspectFinding] = {}
+        for suspect in assessment.evidence.suspects:
+            if suspect.cause:
+                by_cause.setdefault(suspect.cause, suspect)
+        known = self._known_causes.get(assessment.group)
+        self._known_causes[assessment.group] = by_cause.keys() | (known or set())
         if known is not None:
-            for suspect in assessment.evidence.suspects:
-                if suspect.id not in known:
-                    self._on_new_finding(assessment.group, suspect)
+            for cause, suspect in by_cause.items():
+                if cause not in known:
+                    self._on_new_cause(assessment.group, suspect)
 
     def _log_failed_gates(self, assessment: Assessment) -> None:
         """Log a gate that has become bad once, until it is good again."""

@@ -123,7 +123,12 @@ class WindowEvidence:
 
 @dataclass(frozen=True, slots=True)
 class SuspectFinding:
-    """A finding that was seen at this step; an automatic rollback names the one that it is about."""
+    """A finding that was seen at this step; an automatic rollback names the one that it is about, and its cause.
+
+    Attributes:
+        cause: id of the largest cause that shows it; "" while it has none, or none that is more than provisional.
+        cause_title: the most telling place of that cause, and what differs there.
+    """
 
     id: str
     route: str
@@ -131,9 +136,12 @@ class SuspectFinding:
     kind: str
     shape: str
     count: int
+    cause: str = ""
+    cause_title: str = ""
 
     def __str__(self) -> str:
-        return f"finding {self.id} ({self.route} {self.place}: {self.kind}, {self.shape}; {self.count} times)"
+        finding = f"finding {self.id} ({self.route} {self.place}: {self.kind}, {self.shape}; {self.count} times)"
+        return f"cause {self.cause} ({self.cause_title}), {finding}" if self.cause else finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +236,7 @@ class Evidence:
             "quantile_us": {name: round(value) for name, value in self.quantile_us.items()},
             "rss_bytes": self.rss_bytes,
             "accounting_gap": self.accounting.gap if self.accounting else None,
+            "causes": list(dict.fromkeys(suspect.cause for suspect in self.suspects if suspect.cause))[:10],
             "findings": [suspect.id for suspect in self.suspects[:10]],
             "unavailable": list(self.unavailable),
         }

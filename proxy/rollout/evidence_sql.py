@@ -14,6 +14,7 @@ from comparator.exchanges.model import EffectsOutcome, Role, Side
 from comparator.postgres import Connection
 from comparator.stats.confidence import VerdictCounts
 from comparator.stats.duration_buckets import Buckets
+from comparator.store.causes import title_of
 from comparator.store.step_evidence import ROWS, HitKind, add_skipped, minute_of
 from proxy.rollout.accounting import POLICY_CAUSES
 from proxy.rollout.evidence import Hits, RouteEvidence, SuspectFinding, WindowEvidence
@@ -270,13 +271,22 @@ async def dropped(conn: Connection, since: dt.datetime) -> int:
 
 
 SELECT_SUSPECTS = """
-SELECT id, route, place, kind, shape, count FROM shadow.finding
-WHERE last_seen >= $1 AND route = ANY($2) AND state <> 'acknowledged'
-ORDER BY first_seen >= $1 DESC, count DESC, id LIMIT $3
+SELECT finding.id, finding.route, finding.place, finding.kind, finding.shape, finding.count, cause.id AS cause, cause.body
+FROM shadow.finding
+LEFT JOIN LATERAL (
+    SELECT id, body FROM shadow.cause
+    WHERE merged_into IS NULL AND NOT provisional AND finding.id = ANY(cause.findings)
+    ORDER BY exchanges DESC, id LIMIT 1
+) AS cause ON true
+WHERE finding.last_seen >= $1 AND finding.route = ANY($2) AND finding.state <> 'acknowledged'
+ORDER BY finding.first_seen >= $1 DESC, finding.count DESC, finding.id LIMIT $3
 """
 
 
 async def suspects(conn: Connection, *, since: dt.datetime, names: Sequence[str]) -> tuple[SuspectFinding, ...]:
-    """Return the findings seen since then that are not acknowledged: new ones first, then the most frequent."""
-    records = await conn.fetch(SELECT_SUSPECTS, since, list(names), SUSPECTS_MAX)
-    return tuple([SuspectFinding(*record.values()) for record in records])
+    """Return the findings seen since then that are not acknowledged, with their causes: new ones first, then the most frequent."""
+    found: list[SuspectFinding] = []
+    for record in await conn.fetch(SELECT_SUSPECTS, since, list(names), SUSPECTS_MAX):
+        identity, route, place, kind, shape, count, cause, body = record.values()
+        found.append(SuspectFinding(identity, route, place, kind, shape, count, cause or "", title_of(body)))
+    return tuple(found)

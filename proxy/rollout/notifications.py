@@ -36,7 +36,7 @@ class Notice:
 
     Attributes:
         key: notices with one key are one notice.
-        event: the event of the audit log; None for a new finding.
+        event: the event of the audit log; None for a new cause.
         at: the time, in ISO 8601.
         paged: sent to PagerDuty, too.
         details: further figures for PagerDuty.
@@ -63,9 +63,9 @@ def notice_of(entry: AuditEntry) -> Notice:
     return Notice(entry.id, entry.event, group, text[:TEXT_MAX], entry.at.isoformat(), paged, details)
 
 
-def notice_of_finding(group: str, suspect: SuspectFinding, at: str) -> Notice:
-    """Describe a new finding."""
-    return Notice(f"finding/{suspect.id}", None, group, f"Rollout {group}: new {suspect}"[:TEXT_MAX], at)
+def notice_of_cause(group: str, suspect: SuspectFinding, at: str) -> Notice:
+    """Describe a new cause by one of its findings."""
+    return Notice(f"cause/{suspect.cause}", None, group, f"Rollout {group}: new {suspect}"[:TEXT_MAX], at)
 
 
 def slack(notice: Notice) -> dict[str, Any]:

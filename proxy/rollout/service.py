@@ -25,7 +25,7 @@ from proxy.rollout.evidence import Evidence, SuspectFinding
 from proxy.rollout.evidence_collector import EvidenceSources, collect_evidence
 from proxy.rollout.group_state import GroupState, States
 from proxy.rollout.metrics import RolloutMetrics
-from proxy.rollout.notifications import notice_of, notice_of_finding
+from proxy.rollout.notifications import notice_of, notice_of_cause
 from proxy.rollout.notifier import Notifier
 from proxy.rollout.peers import PeerSync
 from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
@@ -82,7 +82,7 @@ class RolloutService:
             self.control,
             self._collect_evidence,
             is_leader=self.replica.is_leader,
-            on_new_finding=self._notify_of_finding,
+            on_new_cause=self._notify_of_cause,
         )
         self.metrics = RolloutMetrics(self.replica, lambda: self.controller.latest, lambda: self.notifier.dropped)
 
@@ -167,8 +167,8 @@ class RolloutService:
     def _announce(self, entry: AuditEntry) -> None:
         self.notifier.notify(notice_of(entry))
 
-    def _notify_of_finding(self, group: str, suspect: SuspectFinding) -> None:
-        self.notifier.notify(notice_of_finding(group, suspect, self.control.now.isoformat()))
+    def _notify_of_cause(self, group: str, suspect: SuspectFinding) -> None:
+        self.notifier.notify(notice_of_cause(group, suspect, self.control.now.isoformat()))
 
     async def _collect_evidence(self, state: GroupState, now: datetime) -> Evidence:
         return await collect_evidence(self._evidence_sources, state, now=now)

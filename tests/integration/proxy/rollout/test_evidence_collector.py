@@ -14,6 +14,7 @@ from comparator.exchanges.model import Effects, Failed, FailureCause, Observatio
 from comparator.exchanges.row_changes import RowChange
 from comparator.findings.clustering import Clusterer
 from comparator.settings import StoreSettings
+from comparator.store.causes import refresh_causes
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.store import Store
 from comparator.verdict import Comparator, Comparison, Verdict, confirm
@@ -208,6 +209,18 @@ async def test_differing_rows_and_points_are_counted_with_their_findings(store: 
         "ceramic_cache_ceramiccache",
         "registry_humanpointscommunityqualifiedusers",
     }
+
+
+async def test_findings_name_their_causes_once_these_are_more_than_provisional(store: Store, database: str) -> None:
+    stamp = insert("ceramic_cache_ceramiccache", id=1, type="V1", address="0xabc", provider="p")
+    found: list[str] = []
+    for number in range(3):
+        await store.add([compared(f"a{number}", candidate_rows=(stamp,), key=number)])
+        async with store.connection() as conn:
+            await refresh_causes(conn, now=LATER, force=True)
+        (suspect,) = (await collected(database)).suspects
+        found.append(suspect.cause_title)
+    assert found == ["", "", "ceramic_cache_ceramiccache: row missing in the legacy"]
 
 
 async def test_rows_of_low_confidence_tables_are_apart(store: Store, database: str) -> None:

@@ -18,8 +18,8 @@ def test_many_keys_are_estimated() -> None:
 
 
 def test_merged_sketches_are_the_sketch_of_the_union() -> None:
-    left, right = digests(3_000, 1), digests(3_000, 2)
-    assert merged([sketch_of(left), sketch_of(right)]) == sketch_of(left + right)
+    parts = [digests(size, seed) for seed, size in enumerate((3_000, 10, 700, 2, 5_000))]
+    assert merged(map(sketch_of, parts)) == sketch_of(digest for part in parts for digest in part)
 
 
 def test_no_keys_are_none() -> None:

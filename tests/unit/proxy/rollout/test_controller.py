@@ -170,14 +170,15 @@ async def test_failed_gate_is_logged_once(tmp_path: Path) -> None:
     assert events == ["begin", "gate_failed"]
 
 
-async def test_only_new_findings_are_reported(tmp_path: Path) -> None:
+async def test_only_new_causes_are_reported_each_once(tmp_path: Path) -> None:
     reported: list[str] = []
     control = control_in(tmp_path)
-    evidence = EvidenceSource(replace(GOOD, suspects=(ROW,)))
-    controller = Controller(control, evidence, on_new_finding=lambda _, suspect: reported.append(suspect.id))
+    evidence = EvidenceSource(replace(GOOD, suspects=(replace(ROW, cause="old"),)))
+    controller = Controller(control, evidence, on_new_cause=lambda _, suspect: reported.append(suspect.cause))
     for _ in range(3):
         await controller.evaluate("all")
-    evidence.evidence = replace(GOOD, suspects=(ROW, replace(ROW, id="new")))
+    two = replace(ROW, id="f1", cause="new"), replace(ROW, id="f2", cause="new")
+    evidence.evidence = replace(GOOD, suspects=(replace(ROW, cause="old"), replace(ROW, id="f3"), *two))
     await controller.evaluate("all")
     await controller.evaluate("all")
     assert reported == ["new"]
