@@ -199,7 +199,8 @@ class Clusterer:
 
     def _discriminator(self, difference: Difference) -> str:
         columns = self._discriminators.get(difference.table)
-        if columns is None or not difference.natural_key:
+        # (a natural key of rules that were reloaded since may be shorter)
+        if columns is None or len(difference.natural_key) <= max(index for _, index in columns):
             return ""
         pairs = ((column, value_text(difference.natural_key[index]).strip('"')) for column, index in columns)
         text = ", ".join(f"{column}={shortened(value, DISCRIMINATOR_CHARS_MAX)}" for column, value in pairs)

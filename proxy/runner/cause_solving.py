@@ -15,13 +15,13 @@ logger = logging.getLogger(__name__)
 LOOK_S: Final = 5.0
 
 
-async def solve_causes(store: Store | None, metrics: ComparatorMetrics) -> None:
-    """Look every LOOK_S seconds whether causes are to be solved again, until cancelled.
+async def solve_causes(store: Store | None, metrics: ComparatorMetrics, *, look_s: float = LOOK_S) -> None:
+    """Look every `look_s` seconds whether causes are to be solved again, until cancelled.
 
     Of several runners one solves; all of them show the numbers.
     """
     while store is not None:
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(look_s)
         try:
             async with store.connection() as conn:
                 await refresh_causes(conn, now=dt.datetime.now(dt.UTC))

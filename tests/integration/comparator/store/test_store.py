@@ -4,11 +4,13 @@ import asyncio
 import datetime as dt
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
 
 from comparator.errors import StoreUnavailableError, UnknownFindingError
+from comparator.exchanges.release import ReleasePair
 from comparator.findings.clustering import FindingState
 from comparator.settings import StoreSettings
 from comparator.store import queries
@@ -90,6 +92,20 @@ async def test_fixed_finding_that_is_served_again_has_regressed(store: Store) ->
     await store.add([mismatch("b", at=NOW + dt.timedelta(minutes=1))])
     async with store.connection() as conn:
         assert (await queries.finding(conn, finding.id)).state == FindingState.REGRESSED
+
+
+async def test_finding_carries_its_releases(store: Store) -> None:
+    old, new = ReleasePair("1.0", "8"), ReleasePair("1.1", "8")
+    await store.add([replace(mismatch("a"), release=old)])
+    async with store.connection() as conn:
+        (finding,) = await queries.findings(conn)
+        await queries.set_state(conn, finding.id, FindingState.FIXED, by="ann", reason="", now=NOW, fixed_in="1.1 / 8")
+    await store.add([replace(mismatch("b", at=NOW + dt.timedelta(minutes=1)), release=new)])
+    async with store.connection() as conn:
+        found = await queries.finding(conn, finding.id)
+        newest = await queries.newest_release(conn)
+    assert (found.first_release, found.last_release) == ("1.0 / 8", "1.1 / 8")
+    assert (found.fixed_in, found.regressed_in, newest) == ("1.1 / 8", "1.1 / 8", "1.1 / 8")
 
 
 async def test_exchange_served_before_the_fix_does_not_reopen_a_finding(store: Store) -> None:
