@@ -37,7 +37,8 @@ async def until(port: int, reached: Callable[[Samples], bool], *, timeout_s: flo
                     samples = await scrape(port)
                     if reached(samples):
                         return samples
-                except ClientError:
+                except (ClientError, TimeoutError):
+                    # (it is not up yet, or busy)
                     pass
                 await asyncio.sleep(0.05)
     except TimeoutError:

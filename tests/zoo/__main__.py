@@ -54,8 +54,8 @@ def _shapes(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Problem]]
     for version in arguments.version or versions():
         with cluster(version) as dsn:
             shapes = asyncio.run(available(dsn, version, chosen))
-            sound = [shape for shape in shapes if not shape.refused and not shape.broken]
-            others = [shape for shape in shapes if shape.refused or shape.broken]
+            sound = [shape for shape in shapes if not (shape.refused or shape.broken or shape.heavy)]
+            others = [shape for shape in shapes if shape.refused or shape.broken or shape.heavy]
             for driver in [Driver(name) for name in arguments.driver or DRIVERS]:
                 visit, keep = partial(visit_shapes, dsn, driver=driver), partial(keep_promise, dsn, driver=driver)
                 tried = chain(in_groups(sound, visit, keep, arguments.group), in_groups(others, None, keep, 1))

@@ -42,10 +42,11 @@ from tests.support.scraping import free_port, until
 from tests.zoo.oracle import Problem, disagreements, judge, outcomes
 from tests.zoo.service import Instance, encoded, run, serving
 from tests.zoo.shape import Operation, Shape
-from tests.zoo.visits import Numbers, Visit, Work, visits
+from tests.zoo.visits import Numbers, Visit, Work, short_visits, visits
 
 CLAIM_WAIT_MS = 3_000
 SETTLE_S = 120.0
+HEAVY_SETTLE_S = 1_200.0
 TOO_SLOW = frozenset(("late", "slow"))
 """Causes for which a busy machine leaves a request out; it is made once more, with other numbers."""
 REPEATS_MAX = 60
@@ -159,7 +160,8 @@ class ZooLab:
 
     async def idle(self) -> Samples:
         """Wait until the runner has ended every exchange and has nothing left to do."""
-        return await until(self.settings.runner.port, lambda s: settled(s, self.sent), timeout_s=SETTLE_S)
+        limit_s = HEAVY_SETTLE_S if any(shape.heavy for shape in self.shapes) else SETTLE_S
+        return await until(self.settings.runner.port, lambda s: settled(s, self.sent), timeout_s=limit_s)
 
     async def take_missed(self, samples: Samples) -> list[tuple[Shape, Visit]]:
         """Forget the requests that were not compared because this machine was too slow, and return them."""
@@ -283,8 +285,11 @@ async def refuse_shape(server_dsn: str, shape: Shape, driver: Driver) -> list[Pr
 
 async def keep_promise(server_dsn: str, shape: Shape, driver: Driver) -> list[Problem]:
     """Visit or refuse one shape, as it promises; return what was not kept. A shape that is declared broken must fail."""
-    promise = refuse_shape(server_dsn, shape, driver) if shape.refused else visit_shapes(server_dsn, [shape], driver)
-    problems = await promise
+    if shape.refused:
+        problems = await refuse_shape(server_dsn, shape, driver)
+    else:
+        plan = short_visits if shape.heavy else visits
+        problems = await visit_shapes(server_dsn, [shape], driver, plan)
     reason = shape.broken.get(driver.value, shape.broken.get("*", ""))
     if not reason:
         return problems
@@ -339,7 +344,7 @@ async def _background(lab: ZooLab, numbers: Mapping[str, Numbers], operations: S
     conn = await asyncpg.connect(lab.live_dsn, statement_cache_size=0)
     try:
         for shape in lab.shapes:
-            for operation in operations:
+            for operation in (Operation.MIXED,) if shape.heavy else operations:
                 try:
                     await run(conn, shape, numbers[shape.name].background(operation), role="live")
                 except asyncpg.PostgresError as error:

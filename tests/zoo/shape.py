@@ -67,6 +67,7 @@ class Shape:
         refused: part of the reason for which the preflight refuses the tables; "" for a shape that is exact.
         since: first major version of PostgreSQL that has it.
         requires: a statement that fails on servers that cannot have it.
+        heavy: too much for the suite, and for more than one visit of each kind.
         begin: statement that begins the transactions.
         commit: statements that end them.
         tolerant: a statement that fails does not end the transaction; the response lists the failures.
@@ -88,6 +89,7 @@ class Shape:
     refused: str = ""
     since: int = 14
     requires: str = ""
+    heavy: bool = False
     begin: str = "BEGIN"
     commit: tuple[str, ...] = ("COMMIT",)
     tolerant: bool = False

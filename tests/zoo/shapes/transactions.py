@@ -164,6 +164,17 @@ INSERT INTO leaf_emptied (root_id, v) SELECT id, 'seeded' FROM root_emptied
         delete=("DELETE FROM many WHERE k BETWEEN 10000 AND 100000000 AND k % 2 = 0",),
     ),
     plain(
+        "transaction of 100,000 rows",
+        "masses",
+        heavy=True,
+        insert=(
+            "INSERT INTO masses SELECT {new} * 1000000 + i, 'new' FROM generate_series(1, 99999) i",
+            "INSERT INTO masses VALUES ({new}, 'new')",
+        ),
+        delete=("DELETE FROM masses WHERE k IN (SELECT k FROM masses WHERE k > 1000000 ORDER BY k LIMIT 100000)",),
+        job=("INSERT INTO masses VALUES ({new}, 'by a job')",),
+    ),
+    plain(
         "sequence that the application reads",
         "numbered",
         before="CREATE SEQUENCE ticket",
