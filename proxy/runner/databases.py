@@ -11,6 +11,7 @@ import asyncpg
 
 from comparator import postgres
 from comparator.capture.attribution_keys import KeyIndex, Keys
+from comparator.capture.capture_gaps import read_gaps
 from comparator.capture.catalog import published_tables, read_catalog, read_existing
 from comparator.capture.driver import Capture
 from comparator.capture.registry import open_capture
@@ -106,6 +107,7 @@ async def open_databases(
         async with shadow.acquire() as conn:
             catalog = await read_catalog(conn, await published_tables(conn, capture.publication))
             facts = await read_write_facts(conn, catalog)
+        await _note_gaps(live, shadow, capture, catalog, may_differ=may_differ)
         refuse_unwritable(facts, catalog)
         await refuse_unsafe(live, shadow, catalog)
         if not may_differ:
@@ -120,6 +122,26 @@ async def open_databases(
         writer = RowWriter(shadow, catalog, fragile=facts.fragile())
         logger.info("shadow_writes", extra={"replica_role": facts.replica, "tables": len(catalog.tables)})
         yield RunnerDatabases(catalog, live, shadow, writer, facts.bound(catalog), captures)
+
+
+async def _note_gaps(
+    live: asyncpg.Pool, shadow: asyncpg.Pool, capture: CaptureSettings, catalog: Catalog, *, may_differ: bool
+) -> None:
+    """Name the tables of which not every change arrives from both databases: compared, they would match whatever is written.
+
+    Raises:
+        SettingsError: there are such tables, and the caller does not pause them.
+    """
+    names = {*capture.tables, *catalog.tables}
+    problems: list[str] = []
+    for place, pool, settings in (("live", live, capture), ("shadow", shadow, shadow_capture(capture))):
+        async with pool.acquire() as conn:
+            gaps = await read_gaps(conn, settings, names)
+        problems += [f"table {name} is not captured in databases.{place}: {reason}" for name, reason in gaps.items()]
+    if problems and not may_differ:
+        raise SettingsError(f"{'; '.join(problems)}. Run `shadow capture check --apply` on both databases")
+    for problem in problems:
+        logger.warning("table_not_captured", extra={"reason": problem})
 
 
 @asynccontextmanager
