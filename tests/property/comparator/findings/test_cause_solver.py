@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comparator.findings.cause_solver import Solution, solve
+from comparator.findings.causes import FindingSet, KnownCause, find_causes
 from comparator.findings.tokens import Token
 from tests.support.cause_worlds import (
     Score,
@@ -20,6 +21,7 @@ from tests.support.cause_worlds import (
     row,
     status,
 )
+from tests.support.comparisons import NOW
 
 TOKENS = (
     status("r1"),
@@ -35,9 +37,11 @@ TOKENS = (
     reply("g"),
 )
 COUNTS = st.dictionaries(
-    st.frozensets(st.sampled_from(TOKENS), min_size=1, max_size=6), st.integers(1, 30), min_size=1, max_size=12
+    st.frozensets(st.sampled_from(TOKENS), min_size=1, max_size=6), st.integers(1, 30), min_size=1, max_size=10
 )
 SEEDS = st.integers(0, 10_000)
+WORLDS = settings(max_examples=20, derandomize=True)
+"""Thresholds are shares, so a world in ten thousand may lie on one: these examples are always the same."""
 
 
 def causes_of(solution: Solution) -> dict[frozenset[Token], set[frozenset[Token]]]:
@@ -79,7 +83,7 @@ def test_a_cause_shows_its_anchor_always_and_nothing_twice(counts: dict[frozense
         assert not cause.core & cause.conditional
 
 
-@settings(max_examples=20)
+@WORLDS
 @given(SEEDS)
 def test_a_world_of_one_fault_has_one_cause(seed: int) -> None:
     options = WorldOptions(faults=1, mismatches=300)
@@ -105,19 +109,30 @@ def test_no_fault_is_hidden_where_faults_overlap_and_share_symptoms() -> None:
     assert total.right_share >= 0.97
 
 
-@settings(max_examples=20)
-@given(SEEDS, st.integers(1, 500))
-def test_more_exchanges_of_known_sets_change_no_cause(seed: int, factor: int) -> None:
-    counts = make_world(seed, WorldOptions(faults=4, mismatches=300)).counts
-    more = Counter({tokens: count * factor for tokens, count in counts.items()})
-    before, after = (
-        solve(Counter({t: 3 * c for t, c in counts.items()})),
-        solve(more + Counter(counts) + Counter(counts) + Counter(counts)),
-    )
-    assert causes_of(before) == causes_of(after)
+@WORLDS
+@given(SEEDS, st.sampled_from((1, 10, 300)))
+def test_more_exchanges_of_a_known_set_change_no_id(seed: int, more: int) -> None:
+    counts = make_world(seed, WorldOptions(faults=4, overlap=0.05, mismatches=300)).counts
+    before = find_causes(finding_sets(counts))
+    known = [KnownCause(cause.id, cause.body.title, cause.sets, NOW) for cause in before.causes]
+    grown = counts + Counter({sorted(counts, key=names)[seed % len(counts)]: more})
+    after = find_causes(finding_sets(grown), known)
+    assert {cause.id for cause in after.causes} == {cause.id for cause in before.causes}
+    assert after.merged == {}
 
 
-@settings(max_examples=20)
+def finding_sets(counts: Counter[frozenset[Token]]) -> list[FindingSet]:
+    return [
+        FindingSet(str(number), "r", {token.name: token for token in tokens}, counts[tokens], NOW, NOW, keys=(1, 2))
+        for number, tokens in enumerate(sorted(counts, key=names))
+    ]
+
+
+def names(tokens: frozenset[Token]) -> list[str]:
+    return sorted(token.name for token in tokens)
+
+
+@WORLDS
 @given(SEEDS)
 def test_without_the_exchanges_of_one_fault_the_others_stay(seed: int) -> None:
     options = WorldOptions(faults=1, mismatches=200)
